@@ -1,0 +1,95 @@
+//! What is wrong with a policy: every mistake at once, each with its place in the document.
+
+use std::fmt;
+
+/// A place in the policy document, such as `endpoints[3].scopes`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place(String);
+
+impl Place {
+    /// The document itself.
+    #[must_use]
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// A member of the object at this place.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Self {
+        // A name with other characters is quoted, so that a place can always be read back.
+        let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        match (plain, self.0.is_empty()) {
+            (true, true) => Self(name.to_owned()),
+            (true, false) => Self(format!("{}.{name}", self.0)),
+            (false, _) => Self(format!("{}[{name:?}]", self.0)),
+        }
+    }
+
+    /// An item of the list at this place, counted from 0.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// The place as text; empty for the document itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "the document" } else { &self.0 })
+    }
+}
+
+/// One mistake, or one thing that deserves a second look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where it stands.
+    pub place: Place,
+    /// What is wrong and what to write instead: one sentence, lower case, no final period.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// Everything that compiling a policy found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What keeps the policy from being used.
+    pub errors: Vec<Finding>,
+    /// What is allowed and may not be meant.
+    pub warnings: Vec<Finding>,
+}
+
+impl Findings {
+    /// Notes a mistake.
+    pub fn error(&mut self, place: Place, message: impl Into<String>) {
+        self.errors.push(Finding { place, message: message.into() });
+    }
+
+    /// Notes something that deserves a second look.
+    pub fn warn(&mut self, place: Place, message: impl Into<String>) {
+        self.warnings.push(Finding { place, message: message.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_read_like_the_document() {
+        let root = Place::root();
+        assert_eq!(root.field("endpoints").index(3).field("scopes").as_str(), "endpoints[3].scopes");
+        assert_eq!(root.field("issuers").field("a b").field("keys").as_str(), "issuers[\"a b\"].keys");
+        assert_eq!(root.field("agents").field("x\n\"").to_string(), "agents[\"x\\n\\\"\"]");
+        assert_eq!(root.to_string(), "the document");
+    }
+}

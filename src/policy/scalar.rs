@@ -1,0 +1,187 @@
+//! Values of the policy document that take more than one written form, each read by hand.
+//!
+//! An untagged enum would answer a mistake with "did not match any variant"; these say what to write instead.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// A span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lifetime(Duration);
+
+impl Lifetime {
+    /// The span as a duration.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let split = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at_checked(split)?;
+        let number: u64 = number.parse().ok()?;
+        let seconds = match unit {
+            "s" => number,
+            "m" => number.checked_mul(60)?,
+            "h" => number.checked_mul(3_600)?,
+            "d" => number.checked_mul(86_400)?,
+            _ => return None,
+        };
+        Some(Self(Duration::from_secs(seconds)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{}` is no span of time: write a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
+                text.escape_debug()
+            ))
+        })
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Lifetime {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Lifetime".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`.",
+            "type": "string",
+            "pattern": "^[0-9]+[smhd]$"
+        })
+    }
+}
+
+/// How an environment variable stands for bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SecretEncoding {
+    /// Base64 with padding.
+    Base64,
+    /// Base64url without padding.
+    Base64url,
+    /// Hexadecimal digits.
+    Hex,
+}
+
+/// Scopes that a call needs: `none`, a list of which all are needed, or `{ all: [...], any: [...] }`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScopesAsked {
+    /// All of these.
+    pub all: Vec<String>,
+    /// At least one of these, where the list is not empty.
+    pub any: Vec<String>,
+    /// Whether the document said `none`, rather than writing lists that happen to be empty.
+    pub none: bool,
+}
+
+const SCOPES_FORM: &str = "`none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`";
+
+impl<'de> Deserialize<'de> for ScopesAsked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScopesVisitor)
+    }
+}
+
+struct ScopesVisitor;
+
+impl<'de> Visitor<'de> for ScopesVisitor {
+    type Value = ScopesAsked;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SCOPES_FORM)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text == "none" {
+            Ok(ScopesAsked { none: true, ..ScopesAsked::default() })
+        } else {
+            Err(E::custom(format!("`{}` is not understood: write {SCOPES_FORM}", text.escape_debug())))
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(scope) = seq.next_element()? {
+            all.push(scope);
+        }
+        Ok(ScopesAsked { all, ..ScopesAsked::default() })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        #[derive(Default)]
+        struct Lists {
+            all: Vec<String>,
+            any: Vec<String>,
+        }
+        let Lists { all, any } = Lists::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(ScopesAsked { all, any, none: false })
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for ScopesAsked {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ScopesAsked".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let list = schemars::json_schema!({ "type": "array", "items": { "type": "string" } });
+        schemars::json_schema!({
+            "description": "`none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`.",
+            "anyOf": [
+                { "const": "none" },
+                list.clone(),
+                {
+                    "type": "object",
+                    "properties": { "all": list.clone(), "any": list },
+                    "additionalProperties": false
+                }
+            ]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifetime(text: &str) -> Option<u64> {
+        Lifetime::parse(text).map(|l| l.duration().as_secs())
+    }
+
+    #[test]
+    fn lifetimes() {
+        assert_eq!(lifetime("90s"), Some(90));
+        assert_eq!(lifetime("15m"), Some(900));
+        assert_eq!(lifetime("2h"), Some(7_200));
+        assert_eq!(lifetime("30d"), Some(2_592_000));
+        for wrong in ["", "s", "15", "15 m", "-1s", "1.5h", "1w", "99999999999999999999s", "18446744073709551615d"] {
+            assert_eq!(lifetime(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn scopes_take_three_forms_and_name_them_otherwise() {
+        let read = |text: &str| serde_json::from_str::<ScopesAsked>(text);
+        assert!(read("\"none\"").unwrap().none);
+        assert_eq!(read("[\"a\",\"b\"]").unwrap().all, ["a", "b"]);
+        assert_eq!(read("{\"any\":[\"a\"]}").unwrap().any, ["a"]);
+        for wrong in ["\"a\"", "1", "null", "[1]", "{\"some\":[]}"] {
+            read(wrong).unwrap_err();
+        }
+        assert!(read("\"a\"").unwrap_err().to_string().contains("write `none`"));
+    }
+}

@@ -1,0 +1,340 @@
+//! Why a call was denied: one exhaustive list, and the one place that says what each reason means to a client.
+//!
+//! A reason's code is stable: it stands in records, metrics, answers and test cases. How a reason becomes an HTTP
+//! response is [`answer`](crate::answer)'s business.
+
+/// Why a call was denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    // Reading the request.
+    /// More than one `Host` (or `:authority` and `Host`).
+    DuplicateHost,
+    /// More than one `Authorization`.
+    DuplicateAuthorization,
+    /// More than one `DPoP`.
+    DuplicateDpop,
+    /// More than one `Content-Length`.
+    DuplicateContentLength,
+    /// A `Connection` header that names anything but `close`, `keep-alive`, `upgrade`, `te`, `http2-settings`.
+    ConnectionNomination,
+    /// A header or query parameter that overrides the method or the path.
+    MethodOverride,
+    /// A query parameter `access_token`.
+    QueryCredential,
+    /// A query parameter that the policy lists in `refuse_query`.
+    QueryRefused,
+    // Canonical form.
+    /// A method that is no token (RFC 9110, section 5.6.2).
+    MethodMalformed,
+    /// The method `CONNECT`.
+    MethodConnect,
+    /// Neither `:authority` nor `Host`.
+    HostMissing,
+    /// A host with a trailing dot, user information, a malformed port or characters that no host has.
+    HostMalformed,
+    /// A request target that does not start with `/` (RFC 9112, section 3.2.1).
+    PathNotOriginForm,
+    /// A byte that RFC 3986 does not allow in a path: control bytes, spaces, `#`, `\\`, bytes beyond ASCII.
+    PathCharacter,
+    /// `//` in the path.
+    PathEmptySegment,
+    /// A segment `.` or `..`.
+    PathDotSegment,
+    /// A `%` that two hexadecimal digits do not follow.
+    PathEscapeMalformed,
+    /// A percent-encoded unreserved character (RFC 3986, section 2.3).
+    PathEscapeUnreserved,
+    /// An escape with lower-case digits (RFC 3986, section 6.2.2.1).
+    PathEscapeLowercase,
+    /// An escape that decodes to a control character.
+    PathEscapeControl,
+    /// Escapes that decode to invalid UTF-8.
+    PathEscapeNotUtf8,
+    /// `%2F`, `%5C`, `%25` or `;` where the endpoint does not allow it.
+    PathEscapeNotAllowed,
+    /// A value with an allowed escape that a lenient upstream would read as another path.
+    PathValueAmbiguous,
+    /// A query byte that is not printable ASCII, or `#`.
+    QueryCharacter,
+    /// A `%` in the query that two hexadecimal digits do not follow.
+    QueryEscapeMalformed,
+    // The credential.
+    /// No `Authorization` header where the endpoint is not public.
+    CredentialsMissing,
+    /// An authorization scheme that the policy does not take.
+    CredentialsScheme,
+    /// A token over the size bound.
+    TokenTooLong,
+    /// A token that is no compact JWS in strict base64url.
+    TokenMalformed,
+    /// A token of five parts (JWE).
+    TokenEncrypted,
+    /// A header or claims that are no JSON object, repeat a name, are not UTF-8, nest too deep or are too large.
+    TokenJson,
+    /// `crit`, `b64`, `jwk`, `zip` in the header, or `jku`, `x5u`, `x5c` where the issuer does not ignore them.
+    TokenHeader,
+    /// `none`, an algorithm that the issuer does not list, or one that does not fit the key.
+    TokenAlgorithm,
+    /// No issuer of the policy has exactly this `iss`.
+    TokenIssuer,
+    /// A `typ` that the profile does not take.
+    TokenType,
+    /// No key of the issuer has this `kid`, or there is no `kid` and not exactly one key fits.
+    TokenKey,
+    /// A claim that is required is absent, has the wrong type, or another value than those taken.
+    TokenClaim,
+    /// `aud` does not contain the issuer's audience.
+    TokenAudience,
+    /// A time that is no number, negative, absurd, or an `iat` in the future.
+    TokenTime,
+    /// `exp` has passed.
+    TokenExpired,
+    /// `nbf` is in the future.
+    TokenNotYetValid,
+    /// `exp` − `iat` is longer than the issuer's `max_lifetime`.
+    TokenLifetime,
+    /// A token with `cnf` (RFC 7800), which must not pass as a bearer token.
+    TokenBound,
+    /// The signature does not verify with the issuer's key.
+    TokenSignature,
+    // The caller.
+    /// The credential is good and belongs to no agent of the policy.
+    AgentUnknown,
+    /// The credential fits more than one agent.
+    AgentAmbiguous,
+    /// The agent's registration is suspended.
+    AgentSuspended,
+    /// The agent's registration has expired.
+    AgentExpired,
+    /// An identity that does not fit a header; it is refused rather than cut.
+    IdentityTooLong,
+    // The endpoint.
+    /// No endpoint has this host, path and method.
+    EndpointNotAllowed,
+    /// An `Upgrade` that the endpoint does not list.
+    UpgradeNotAllowed,
+    /// An upgrade with `Content-Length` or `Transfer-Encoding`.
+    UpgradeWithBody,
+    /// A form body where the endpoint refuses forms.
+    FormBody,
+    /// More than one `Content-Type` on an endpoint that refuses forms.
+    ContentTypeAmbiguous,
+    // Scopes and bindings.
+    /// A scope is missing; the challenge names all that it takes.
+    InsufficientScope,
+    /// A bound query parameter or header that occurs twice, has a raw `+` or invalid UTF-8, or that another name reads as.
+    BindingAmbiguous,
+    /// A bound part of the call is missing or does not equal the claim or attribute.
+    BindingMismatch,
+    // The gate itself.
+    /// The gateway did not give the filter what it needs to decide.
+    HostError,
+}
+
+/// What a reason means to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Stable name in records, metrics and test cases.
+    pub code: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// The title of the problem (RFC 9457, section 3.1.3), for people.
+    pub title: &'static str,
+    /// Which challenge goes with the answer.
+    pub challenge: Challenge,
+}
+
+/// The `WWW-Authenticate` challenge (RFC 6750, section 3) of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// None.
+    No,
+    /// A challenge without an error, for a call without credentials.
+    Bare,
+    /// `error="invalid_token"`.
+    InvalidToken,
+    /// `error="insufficient_scope"` with the scopes that the call takes.
+    InsufficientScope,
+}
+
+impl Reason {
+    /// Every reason, in the order of the checks.
+    pub const ALL: &[Self] = &[
+        Self::DuplicateHost,
+        Self::DuplicateAuthorization,
+        Self::DuplicateDpop,
+        Self::DuplicateContentLength,
+        Self::ConnectionNomination,
+        Self::MethodOverride,
+        Self::QueryCredential,
+        Self::QueryRefused,
+        Self::MethodMalformed,
+        Self::MethodConnect,
+        Self::HostMissing,
+        Self::HostMalformed,
+        Self::PathNotOriginForm,
+        Self::PathCharacter,
+        Self::PathEmptySegment,
+        Self::PathDotSegment,
+        Self::PathEscapeMalformed,
+        Self::PathEscapeUnreserved,
+        Self::PathEscapeLowercase,
+        Self::PathEscapeControl,
+        Self::PathEscapeNotUtf8,
+        Self::PathEscapeNotAllowed,
+        Self::PathValueAmbiguous,
+        Self::QueryCharacter,
+        Self::QueryEscapeMalformed,
+        Self::CredentialsMissing,
+        Self::CredentialsScheme,
+        Self::TokenTooLong,
+        Self::TokenMalformed,
+        Self::TokenEncrypted,
+        Self::TokenJson,
+        Self::TokenHeader,
+        Self::TokenAlgorithm,
+        Self::TokenIssuer,
+        Self::TokenType,
+        Self::TokenKey,
+        Self::TokenClaim,
+        Self::TokenAudience,
+        Self::TokenTime,
+        Self::TokenExpired,
+        Self::TokenNotYetValid,
+        Self::TokenLifetime,
+        Self::TokenBound,
+        Self::TokenSignature,
+        Self::AgentUnknown,
+        Self::AgentAmbiguous,
+        Self::AgentSuspended,
+        Self::AgentExpired,
+        Self::IdentityTooLong,
+        Self::EndpointNotAllowed,
+        Self::UpgradeNotAllowed,
+        Self::UpgradeWithBody,
+        Self::FormBody,
+        Self::ContentTypeAmbiguous,
+        Self::InsufficientScope,
+        Self::BindingAmbiguous,
+        Self::BindingMismatch,
+        Self::HostError,
+    ];
+
+    /// The reason's stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// What clients are told instead of the code: which of several things about a registration was wrong is no
+    /// business of whoever holds a token.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::AgentUnknown | Self::AgentAmbiguous | Self::AgentSuspended | Self::AgentExpired => "agent_refused",
+            other => other.code(),
+        }
+    }
+
+    /// The reason's row. No wildcard: a new reason does not compile until it is mapped.
+    #[must_use]
+    #[rustfmt::skip]
+    pub fn row(self) -> Row {
+        use Challenge::{Bare, InsufficientScope, InvalidToken, No};
+        let (code, status, title, challenge) = match self {
+            Self::DuplicateHost => ("duplicate_host", 400, "the request names its host more than once", No),
+            Self::DuplicateAuthorization => ("duplicate_authorization", 400, "the request carries more than one Authorization header", No),
+            Self::DuplicateDpop => ("duplicate_dpop", 400, "the request carries more than one DPoP header", No),
+            Self::DuplicateContentLength => ("duplicate_content_length", 400, "the request carries more than one Content-Length header", No),
+            Self::ConnectionNomination => ("connection_nomination", 400, "the Connection header names headers that a later hop would drop", No),
+            Self::MethodOverride => ("method_override", 400, "the request overrides its method or path", No),
+            Self::QueryCredential => ("query_credential", 400, "access tokens are not taken from the query", No),
+            Self::QueryRefused => ("query_refused", 400, "the query carries a parameter that is not taken here", No),
+            Self::MethodMalformed => ("method_malformed", 400, "the method is not a token", No),
+            Self::MethodConnect => ("method_connect", 400, "CONNECT is not taken", No),
+            Self::HostMissing => ("host_missing", 400, "the request names no host", No),
+            Self::HostMalformed => ("host_malformed", 400, "the host is not in canonical form", No),
+            Self::PathNotOriginForm => ("path_not_origin_form", 400, "the path does not start with a slash", No),
+            Self::PathCharacter => ("path_character", 400, "the path contains a character that paths do not have", No),
+            Self::PathEmptySegment => ("path_empty_segment", 400, "the path contains an empty segment", No),
+            Self::PathDotSegment => ("path_dot_segment", 400, "the path contains a dot segment", No),
+            Self::PathEscapeMalformed => ("path_escape_malformed", 400, "the path contains a malformed escape", No),
+            Self::PathEscapeUnreserved => ("path_escape_unreserved", 400, "the path escapes a character that needs no escape", No),
+            Self::PathEscapeLowercase => ("path_escape_lowercase", 400, "the path contains an escape in lower case", No),
+            Self::PathEscapeControl => ("path_escape_control", 400, "the path escapes a control character", No),
+            Self::PathEscapeNotUtf8 => ("path_escape_not_utf8", 400, "the path's escapes are not UTF-8", No),
+            Self::PathEscapeNotAllowed => ("path_escape_not_allowed", 400, "the path contains an escape that is not taken here", No),
+            Self::PathValueAmbiguous => ("path_value_ambiguous", 400, "a path value could be read in more than one way", No),
+            Self::QueryCharacter => ("query_character", 400, "the query contains a character that queries do not have", No),
+            Self::QueryEscapeMalformed => ("query_escape_malformed", 400, "the query contains a malformed escape", No),
+            Self::CredentialsMissing => ("credentials_missing", 401, "the call carries no access token", Bare),
+            Self::CredentialsScheme => ("credentials_scheme", 401, "the authorization scheme is not taken", Bare),
+            Self::TokenTooLong => ("token_too_long", 401, "the access token is too long", InvalidToken),
+            Self::TokenMalformed => ("token_malformed", 401, "the access token is malformed", InvalidToken),
+            Self::TokenEncrypted => ("token_encrypted", 401, "the access token is encrypted", InvalidToken),
+            Self::TokenJson => ("token_json", 401, "the access token does not hold well-formed JSON", InvalidToken),
+            Self::TokenHeader => ("token_header", 401, "the access token's header asks for something that is not taken", InvalidToken),
+            Self::TokenAlgorithm => ("token_algorithm", 401, "the access token's algorithm is not taken", InvalidToken),
+            Self::TokenIssuer => ("token_issuer", 401, "the access token's issuer is not known", InvalidToken),
+            Self::TokenType => ("token_type", 401, "the token is of another type", InvalidToken),
+            Self::TokenKey => ("token_key", 401, "the key that signed the access token is not known", InvalidToken),
+            Self::TokenClaim => ("token_claim", 401, "the access token lacks a claim or holds one that is not taken", InvalidToken),
+            Self::TokenAudience => ("token_audience", 401, "the access token is meant for another audience", InvalidToken),
+            Self::TokenTime => ("token_time", 401, "the access token's times are not plausible", InvalidToken),
+            Self::TokenExpired => ("token_expired", 401, "the access token has expired", InvalidToken),
+            Self::TokenNotYetValid => ("token_not_yet_valid", 401, "the access token is not valid yet", InvalidToken),
+            Self::TokenLifetime => ("token_lifetime", 401, "the access token lives too long", InvalidToken),
+            Self::TokenBound => ("token_bound", 401, "the access token is bound to a proof that is not checked here", InvalidToken),
+            Self::TokenSignature => ("token_signature", 401, "the access token's signature does not verify", InvalidToken),
+            Self::AgentUnknown => ("agent_unknown", 403, "the caller may not call", No),
+            Self::AgentAmbiguous => ("agent_ambiguous", 403, "the caller may not call", No),
+            Self::AgentSuspended => ("agent_suspended", 403, "the caller may not call", No),
+            Self::AgentExpired => ("agent_expired", 403, "the caller may not call", No),
+            Self::IdentityTooLong => ("identity_too_long", 403, "the caller's identity is too long to be passed on", No),
+            Self::EndpointNotAllowed => ("endpoint_not_allowed", 403, "this call is not on the allowlist", No),
+            Self::UpgradeNotAllowed => ("upgrade_not_allowed", 403, "this endpoint does not upgrade the connection that way", No),
+            Self::UpgradeWithBody => ("upgrade_with_body", 400, "an upgrade has no body", No),
+            Self::FormBody => ("form_body", 415, "form bodies are not taken here", No),
+            Self::ContentTypeAmbiguous => ("content_type_ambiguous", 400, "the request carries more than one Content-Type", No),
+            Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),
+            Self::BindingAmbiguous => ("binding_ambiguous", 400, "a bound part of the call could be read in more than one way", No),
+            Self::BindingMismatch => ("binding_mismatch", 403, "the call is outside what the caller is bound to", No),
+            Self::HostError => ("host_error", 500, "the gate could not decide this call", No),
+        };
+        Row { code, status, title, challenge }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_snake_case_and_titles_fit_a_sentence() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            let row = reason.row();
+            assert!(row.code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{row:?}");
+            assert!((400..600).contains(&row.status), "{row:?}");
+            assert!(
+                !row.title.ends_with('.') && row.title.starts_with(|c: char| c.is_lowercase() || c == 'C'),
+                "{row:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unauthorized_answers_carry_a_challenge() {
+        for reason in Reason::ALL {
+            let row = reason.row();
+            assert_eq!(
+                row.status == 401,
+                matches!(row.challenge, Challenge::Bare | Challenge::InvalidToken),
+                "{row:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Moments as the engine sees them. There is no clock in here: a moment comes with the call.
+
+use std::time::Duration;
+
+/// A moment: nanoseconds since 1970-01-01 00:00 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// A moment from nanoseconds since the epoch.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// A moment from whole seconds since the epoch; moments beyond the year 2554 are cut to it.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since the epoch.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
+    /// The moment a while later, cut to the last one that can be told.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The moment a while earlier, cut to the epoch.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_cut_rather_than_wrapped() {
+        assert_eq!(Timestamp::from_secs(u64::MAX).as_nanos(), u64::MAX);
+        assert_eq!(Timestamp::from_secs(5).minus(Duration::from_secs(6)).as_nanos(), 0);
+        assert_eq!(Timestamp::from_nanos(u64::MAX).plus(Duration::MAX).as_nanos(), u64::MAX);
+        assert_eq!(Timestamp::from_secs(5).plus(Duration::from_secs(1)), Timestamp::from_secs(6));
+    }
+}
