@@ -80,9 +80,7 @@ impl Algorithm {
 
     /// The algorithm of that exact name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
@@ -130,9 +128,7 @@ impl SigningKey {
     /// When the system has no random numbers to give.
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let material = match algorithm {
-            Algorithm::Ed25519 | Algorithm::EdDsa => {
-                Material::Ed25519(Box::new(ed25519_compact::KeyPair::generate()))
-            }
+            Algorithm::Ed25519 | Algorithm::EdDsa => Material::Ed25519(Box::new(ed25519_compact::KeyPair::generate())),
             Algorithm::Es256 => Material::P256(p256::ecdsa::SigningKey::generate()),
             Algorithm::Es384 => Material::P384(p384::ecdsa::SigningKey::generate()),
             Algorithm::Hs256 => {
@@ -149,11 +145,7 @@ impl SigningKey {
                     .map_err(|error| KeyError(format!("cannot generate an RSA key: {error}")))?,
             )),
         };
-        Ok(Self {
-            algorithm,
-            kid: None,
-            material,
-        })
+        Ok(Self { algorithm, kid: None, material })
     }
 
     /// Reads a private JWK (RFC 7517, RFC 7518 section 6, RFC 8037).
@@ -169,18 +161,10 @@ impl SigningKey {
             Some(_) => Some(text(jwk, "alg")?),
         };
         let algorithm = |fitting: &[Algorithm]| match named {
-            None => fitting
-                .first()
-                .copied()
-                .ok_or_else(|| KeyError("no algorithm fits the key".to_owned())),
-            Some(name) => Algorithm::from_name(name)
-                .filter(|algorithm| fitting.contains(algorithm))
-                .ok_or_else(|| {
-                    KeyError(format!(
-                        "`alg` is `{name}`, which does not fit this key; write {}",
-                        list(fitting)
-                    ))
-                }),
+            None => fitting.first().copied().ok_or_else(|| KeyError("no algorithm fits the key".to_owned())),
+            Some(name) => Algorithm::from_name(name).filter(|algorithm| fitting.contains(algorithm)).ok_or_else(|| {
+                KeyError(format!("`alg` is `{name}`, which does not fit this key; write {}", list(fitting)))
+            }),
         };
         let (algorithm, material) = match kty {
             "EC" => match text(jwk, "crv")? {
@@ -199,9 +183,7 @@ impl SigningKey {
                     ),
                 ),
                 curve => {
-                    return Err(KeyError(format!(
-                        "`crv` is `{curve}`; write `P-256` or `P-384`"
-                    )));
+                    return Err(KeyError(format!("`crv` is `{curve}`; write `P-256` or `P-384`")));
                 }
             },
             "OKP" => (
@@ -209,9 +191,7 @@ impl SigningKey {
                 Material::Ed25519(Box::new(
                     ed25519_compact::Seed::from_slice(&bytes(jwk, "d")?)
                         .and_then(ed25519_compact::KeyPair::try_from_seed)
-                        .map_err(|_| {
-                            KeyError("`d` is not an Ed25519 seed of 32 bytes".to_owned())
-                        })?,
+                        .map_err(|_| KeyError("`d` is not an Ed25519 seed of 32 bytes".to_owned()))?,
                 )),
             ),
             "RSA" => (
@@ -225,25 +205,16 @@ impl SigningKey {
                 ])?,
                 Material::Rsa(Box::new(rsa_key(jwk)?)),
             ),
-            "oct" => (
-                algorithm(&[Algorithm::Hs256])?,
-                Material::Secret(bytes(jwk, "k")?),
-            ),
+            "oct" => (algorithm(&[Algorithm::Hs256])?, Material::Secret(bytes(jwk, "k")?)),
             kty => {
-                return Err(KeyError(format!(
-                    "`kty` is `{kty}`; write `EC`, `OKP`, `RSA` or `oct`"
-                )));
+                return Err(KeyError(format!("`kty` is `{kty}`; write `EC`, `OKP`, `RSA` or `oct`")));
             }
         };
         let kid = match jwk.get("kid") {
             None => None,
             Some(_) => Some(text(jwk, "kid")?.to_owned()),
         };
-        Ok(Self {
-            algorithm,
-            kid,
-            material,
-        })
+        Ok(Self { algorithm, kid, material })
     }
 
     /// The same key under a name, which goes into its JWK and its header.
@@ -276,12 +247,8 @@ impl SigningKey {
             Material::Ed25519(pair) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(*pair.pk) })
             }
-            Material::P256(key) => {
-                ec_jwk("P-256", key.verifying_key().to_sec1_point(false).as_bytes())
-            }
-            Material::P384(key) => {
-                ec_jwk("P-384", key.verifying_key().to_sec1_point(false).as_bytes())
-            }
+            Material::P256(key) => ec_jwk("P-256", key.verifying_key().to_sec1_point(false).as_bytes()),
+            Material::P384(key) => ec_jwk("P-384", key.verifying_key().to_sec1_point(false).as_bytes()),
             Material::Rsa(key) => json!({
                 "kty": "RSA",
                 "n": encode(key.n().to_bytes_be()),
@@ -328,13 +295,11 @@ impl SigningKey {
         match &self.material {
             Material::Ed25519(pair) => pair.sk.sign(input, None).to_vec(),
             Material::P256(key) => {
-                let signature: p256::ecdsa::Signature =
-                    p256::ecdsa::signature::Signer::sign(key, input);
+                let signature: p256::ecdsa::Signature = p256::ecdsa::signature::Signer::sign(key, input);
                 signature.to_bytes().to_vec()
             }
             Material::P384(key) => {
-                let signature: p384::ecdsa::Signature =
-                    p384::ecdsa::signature::Signer::sign(key, input);
+                let signature: p384::ecdsa::Signature = p384::ecdsa::signature::Signer::sign(key, input);
                 signature.to_bytes().to_vec()
             }
             Material::Rsa(key) => self.rsa_signature(key.as_ref().clone(), input),
@@ -346,25 +311,13 @@ impl SigningKey {
         use rsa::{pkcs1v15, pss};
         let rng = &mut OsRng;
         match self.algorithm {
-            Algorithm::Ps256 => pss::SigningKey::<Sha256>::new(key)
-                .sign_with_rng(rng, input)
-                .to_vec(),
-            Algorithm::Ps384 => pss::SigningKey::<Sha384>::new(key)
-                .sign_with_rng(rng, input)
-                .to_vec(),
-            Algorithm::Ps512 => pss::SigningKey::<Sha512>::new(key)
-                .sign_with_rng(rng, input)
-                .to_vec(),
-            Algorithm::Rs384 => pkcs1v15::SigningKey::<Sha384>::new(key)
-                .sign(input)
-                .to_vec(),
-            Algorithm::Rs512 => pkcs1v15::SigningKey::<Sha512>::new(key)
-                .sign(input)
-                .to_vec(),
+            Algorithm::Ps256 => pss::SigningKey::<Sha256>::new(key).sign_with_rng(rng, input).to_vec(),
+            Algorithm::Ps384 => pss::SigningKey::<Sha384>::new(key).sign_with_rng(rng, input).to_vec(),
+            Algorithm::Ps512 => pss::SigningKey::<Sha512>::new(key).sign_with_rng(rng, input).to_vec(),
+            Algorithm::Rs384 => pkcs1v15::SigningKey::<Sha384>::new(key).sign(input).to_vec(),
+            Algorithm::Rs512 => pkcs1v15::SigningKey::<Sha512>::new(key).sign(input).to_vec(),
             // No constructor pairs an RSA key with an algorithm of another family.
-            _ => pkcs1v15::SigningKey::<Sha256>::new(key)
-                .sign(input)
-                .to_vec(),
+            _ => pkcs1v15::SigningKey::<Sha256>::new(key).sign(input).to_vec(),
         }
     }
 
@@ -378,10 +331,7 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     /// Names the key and shows nothing of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("algorithm", &self.algorithm)
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
@@ -389,18 +339,10 @@ fn rsa_key(jwk: &Value) -> Result<RsaPrivateKey, KeyError> {
     let number = |name| bytes(jwk, name).map(|bytes| rsa::BigUint::from_bytes_be(&bytes));
     let modulus = number("n")?;
     if modulus.bits() < RSA_BITS {
-        return Err(KeyError(format!(
-            "`n` has {} bits; use a key of {RSA_BITS} bits or more",
-            modulus.bits()
-        )));
+        return Err(KeyError(format!("`n` has {} bits; use a key of {RSA_BITS} bits or more", modulus.bits())));
     }
-    RsaPrivateKey::from_components(
-        modulus,
-        number("e")?,
-        number("d")?,
-        vec![number("p")?, number("q")?],
-    )
-    .map_err(|_| KeyError("`n`, `e`, `d`, `p` and `q` do not belong together".to_owned()))
+    RsaPrivateKey::from_components(modulus, number("e")?, number("d")?, vec![number("p")?, number("q")?])
+        .map_err(|_| KeyError("`n`, `e`, `d`, `p` and `q` do not belong together".to_owned()))
 }
 
 /// The coordinates of an uncompressed SEC1 point, `04 || x || y`.
@@ -420,22 +362,15 @@ fn insert(object: &mut Value, name: &str, value: impl Into<Value>) {
 }
 
 fn text<'a>(jwk: &'a Value, name: &str) -> Result<&'a str, KeyError> {
-    jwk.get(name)
-        .and_then(Value::as_str)
-        .ok_or_else(|| KeyError(format!("a private JWK needs `{name}` as a string")))
+    jwk.get(name).and_then(Value::as_str).ok_or_else(|| KeyError(format!("a private JWK needs `{name}` as a string")))
 }
 
 fn bytes(jwk: &Value, name: &str) -> Result<Vec<u8>, KeyError> {
-    URL_SAFE_NO_PAD
-        .decode(text(jwk, name)?)
-        .map_err(|_| KeyError(format!("`{name}` is not base64url without padding")))
+    URL_SAFE_NO_PAD.decode(text(jwk, name)?).map_err(|_| KeyError(format!("`{name}` is not base64url without padding")))
 }
 
 fn list(algorithms: &[Algorithm]) -> String {
-    let names: Vec<_> = algorithms
-        .iter()
-        .map(|algorithm| format!("`{algorithm}`"))
-        .collect();
+    let names: Vec<_> = algorithms.iter().map(|algorithm| format!("`{algorithm}`")).collect();
     names.join(" or ")
 }
 
@@ -448,16 +383,9 @@ mod tests {
     /// One key for all RSA algorithms: finding one is slow.
     fn key(algorithm: Algorithm) -> SigningKey {
         let mut jwk = match algorithm {
-            Algorithm::Ps256
-            | Algorithm::Ps384
-            | Algorithm::Ps512
-            | Algorithm::Rs384
-            | Algorithm::Rs512 => {
-                static RSA: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| {
-                    SigningKey::generate(Algorithm::Rs256)
-                        .unwrap()
-                        .private_jwk()
-                });
+            Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 | Algorithm::Rs384 | Algorithm::Rs512 => {
+                static RSA: std::sync::LazyLock<Value> =
+                    std::sync::LazyLock::new(|| SigningKey::generate(Algorithm::Rs256).unwrap().private_jwk());
                 RSA.clone()
             }
             _ => SigningKey::generate(algorithm).unwrap().private_jwk(),
@@ -469,13 +397,9 @@ mod tests {
 
     /// An independent library takes what is signed here, with the key read from the public JWK.
     fn verify(algorithm: Algorithm, jwk: &str, token: &str) -> Result<String, jwt_simple::Error> {
-        let claims = |result: Result<JWTClaims<NoCustomClaims>, _>| {
-            result.map(|claims| claims.subject.unwrap())
-        };
+        let claims = |result: Result<JWTClaims<NoCustomClaims>, _>| result.map(|claims| claims.subject.unwrap());
         match algorithm {
-            Algorithm::Ed25519 | Algorithm::EdDsa => {
-                claims(Ed25519PublicKey::from_jwk(jwk)?.verify_token(token, None))
-            }
+            Algorithm::Ed25519 | Algorithm::EdDsa => claims(Ed25519PublicKey::from_jwk(jwk)?.verify_token(token, None)),
             Algorithm::Es256 => claims(ES256PublicKey::from_jwk(jwk)?.verify_token(token, None)),
             Algorithm::Es384 => claims(ES384PublicKey::from_jwk(jwk)?.verify_token(token, None)),
             Algorithm::Hs256 => {
@@ -502,40 +426,19 @@ mod tests {
             }
             let claims = json!({ "sub": "agent", "exp": 4_000_000_000_u64, "iat": 1 });
             let token = key.sign(&header, &claims);
-            let mut jwk = if algorithm == Algorithm::Hs256 {
-                key.private_jwk()
-            } else {
-                key.public_jwk()
-            };
+            let mut jwk = if algorithm == Algorithm::Hs256 { key.private_jwk() } else { key.public_jwk() };
             jwk["alg"] = header["alg"].clone();
-            assert_eq!(
-                verify(algorithm, &jwk.to_string(), &token).unwrap(),
-                "agent",
-                "{algorithm}"
-            );
-            let other = key.sign(
-                &header,
-                &json!({ "sub": "other", "exp": 4_000_000_000_u64, "iat": 1 }),
-            );
-            let spliced = format!(
-                "{}{}",
-                &token[..token.rfind('.').unwrap()],
-                &other[other.rfind('.').unwrap()..]
-            );
-            assert!(
-                verify(algorithm, &jwk.to_string(), &spliced).is_err(),
-                "{algorithm}"
-            );
+            assert_eq!(verify(algorithm, &jwk.to_string(), &token).unwrap(), "agent", "{algorithm}");
+            let other = key.sign(&header, &json!({ "sub": "other", "exp": 4_000_000_000_u64, "iat": 1 }));
+            let spliced = format!("{}{}", &token[..token.rfind('.').unwrap()], &other[other.rfind('.').unwrap()..]);
+            assert!(verify(algorithm, &jwk.to_string(), &spliced).is_err(), "{algorithm}");
         }
     }
 
     #[test]
     fn header_and_payload_stand_as_given() {
         let token = key(Algorithm::Es256).sign_raw(b"{\"alg\":\"none\",\"alg\":1}", &[0xff, 0x00]);
-        let parts: Vec<_> = token
-            .split('.')
-            .map(|part| URL_SAFE_NO_PAD.decode(part).unwrap())
-            .collect();
+        let parts: Vec<_> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
         assert_eq!(parts[0], b"{\"alg\":\"none\",\"alg\":1}");
         assert_eq!(parts[1], [0xff, 0x00]);
         assert_eq!(parts[2].len(), 64);
@@ -545,26 +448,11 @@ mod tests {
     fn what_cannot_sign_is_named() {
         for (jwk, message) in [
             (json!({}), "a private JWK needs `kty` as a string"),
-            (
-                json!({ "kty": "DH" }),
-                "`kty` is `DH`; write `EC`, `OKP`, `RSA` or `oct`",
-            ),
-            (
-                json!({ "kty": "EC", "crv": "P-521" }),
-                "`crv` is `P-521`; write `P-256` or `P-384`",
-            ),
-            (
-                json!({ "kty": "EC", "crv": "P-256" }),
-                "a private JWK needs `d` as a string",
-            ),
-            (
-                json!({ "kty": "EC", "crv": "P-256", "d": "AA==" }),
-                "`d` is not base64url without padding",
-            ),
-            (
-                json!({ "kty": "EC", "crv": "P-256", "d": "AA" }),
-                "`d` is not a scalar of P-256",
-            ),
+            (json!({ "kty": "DH" }), "`kty` is `DH`; write `EC`, `OKP`, `RSA` or `oct`"),
+            (json!({ "kty": "EC", "crv": "P-521" }), "`crv` is `P-521`; write `P-256` or `P-384`"),
+            (json!({ "kty": "EC", "crv": "P-256" }), "a private JWK needs `d` as a string"),
+            (json!({ "kty": "EC", "crv": "P-256", "d": "AA==" }), "`d` is not base64url without padding"),
+            (json!({ "kty": "EC", "crv": "P-256", "d": "AA" }), "`d` is not a scalar of P-256"),
             (
                 json!({ "kty": "oct", "alg": "ES256", "k": "AA" }),
                 "`alg` is `ES256`, which does not fit this key; write `HS256`",
