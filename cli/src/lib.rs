@@ -1,3 +1,9 @@
-//! Command line.
+//! The command line of Callgate, for policy authors and operators.
+//!
+//! The library holds everything that can be tested without a process; `main` only parses arguments and exits. What
+//! decides about calls lives in the engine and never here.
 
+pub mod diagnostic;
+pub mod document;
+pub mod escape;
 pub mod mint;

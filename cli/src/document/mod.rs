@@ -1,0 +1,140 @@
+//! Files that people write: a policy or decision cases, in YAML or JSON.
+//!
+//! Reading yields the value and the place of each of its parts; what the value means is not judged here. JSON is read
+//! as what it is, a part of YAML 1.2, so that both get the same places, the same bounds and no duplicate keys.
+
+mod node;
+mod scalar;
+mod yaml;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use callgate::policy::Place;
+use serde_json::Value;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Position, Severity};
+use node::Node;
+
+/// The largest file that is read: a policy of 10,000 endpoints and 10,000 agents has about 5 MiB.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// A file that was read: its value, and where each part of it stands.
+#[derive(Debug, Clone)]
+pub struct Document {
+    file: String,
+    value: Value,
+    root: Node,
+}
+
+impl Document {
+    /// The file as the user named it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The whole value. Never null, no duplicate names, no number that is not finite.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Where the part at `place` stands, or the innermost part around it that there is.
+    #[must_use]
+    pub fn position(&self, place: &Place) -> Position {
+        self.root.locate(place)
+    }
+
+    /// An error about the part at `place`.
+    #[must_use]
+    pub fn error(&self, place: &Place, message: impl Into<String>) -> Diagnostic {
+        self.diagnostic(Severity::Error, place, message.into())
+    }
+
+    /// A warning about the part at `place`.
+    #[must_use]
+    pub fn warning(&self, place: &Place, message: impl Into<String>) -> Diagnostic {
+        self.diagnostic(Severity::Warning, place, message.into())
+    }
+
+    fn diagnostic(&self, severity: Severity, place: &Place, message: String) -> Diagnostic {
+        Diagnostic {
+            file: self.file.clone(),
+            position: Some(self.position(place)),
+            path: place.as_str().to_owned(),
+            message,
+            severity,
+        }
+    }
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// Says why the file cannot be read, or everything that is wrong with its text.
+pub fn read(path: impl AsRef<Path>) -> Result<Document, Diagnostics> {
+    let path = path.as_ref();
+    let file = path.display().to_string();
+    let bytes = bytes(path).map_err(|message| Diagnostics::unreadable(&file, message))?;
+    parse(&file, &bytes)
+}
+
+/// Reads a document from memory; `file` is the name that messages give it.
+///
+/// # Errors
+/// Everything that is wrong with the text.
+pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Diagnostics> {
+    let found = match std::str::from_utf8(bytes) {
+        Ok(text) => match yaml::parse(text) {
+            Ok(tree) => return Ok(Document { file: file.to_owned(), value: tree.value, root: tree.node }),
+            Err(findings) => findings,
+        },
+        Err(error) => vec![not_utf8(bytes, error.valid_up_to())],
+    };
+    Err(Diagnostics::wrong(
+        found
+            .into_iter()
+            .map(|yaml::Finding { position, place, message }| Diagnostic {
+                file: file.to_owned(),
+                position: Some(position),
+                path: place.as_str().to_owned(),
+                message,
+                severity: Severity::Error,
+            })
+            .collect(),
+    ))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(|error| match error
+        .kind()
+    {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::IsADirectory => "is a directory: name a file in it".to_owned(),
+        ErrorKind::PermissionDenied => "permission to read it is denied".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("is larger than {} MiB", MAX_BYTES >> 20));
+    }
+    Ok(bytes)
+}
+
+fn not_utf8(bytes: &[u8], valid: usize) -> yaml::Finding {
+    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
+    let (lines, last) = match before.rsplit_once('\n') {
+        Some((lines, last)) => (lines.matches('\n').count() + 2, last),
+        None => (1, before.as_ref()),
+    };
+    yaml::Finding {
+        position: Position { line: lines, column: last.chars().count() + 1 },
+        place: Place::root(),
+        message: "not UTF-8 text: save the file as UTF-8".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

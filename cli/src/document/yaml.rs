@@ -1,0 +1,304 @@
+//! From YAML events to a tree with places.
+//!
+//! Knows nothing about policies. What a document may cost is bounded here: depth, and what anchors copy.
+
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
+
+use callgate::policy::Place;
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
+use serde_json::Value;
+
+use super::node::{self, Field, Node};
+use super::scalar;
+use crate::diagnostic::Position;
+
+/// How deep a document may be nested. A policy needs about ten; a JSON parser gives up at 128.
+const MAX_DEPTH: usize = 64;
+
+/// How much anchors and aliases may copy in all: one for each node and each byte of text in it.
+const MAX_COPIED: usize = 1 << 20;
+
+const AFTER_THE_END: &str = "something follows the end of the document: remove it";
+
+/// What the parser gives for a node without an anchor.
+const NO_ANCHOR: usize = 0;
+
+/// Something that is wrong with the text of a document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) position: Position,
+    pub(super) place: Place,
+    pub(super) message: String,
+}
+
+/// A value and, in the same shape, where its parts stand.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    pub(super) value: Value,
+    pub(super) node: Node,
+}
+
+/// Reads exactly one document; on failure everything that could be found wrong.
+pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
+    let options = options! {
+        emit_comments: false,
+        disallow_directives: true,
+        strict_indentation: false,
+        simple_key_max_lookahead: 4096,
+    };
+    let mut builder = Builder {
+        events: Parser::new_from_str_with_options(text, options),
+        anchors: HashMap::new(),
+        place: Place::root(),
+        findings: Vec::new(),
+        copied: 0,
+    };
+    match builder.document() {
+        Ok(tree) if builder.findings.is_empty() => Ok(tree),
+        Ok(_) | Err(Stop) => Err(builder.findings),
+    }
+}
+
+/// Reading cannot go on; what was wrong is among the findings.
+struct Stop;
+
+struct Builder<'input> {
+    events: Parser<'input, StrInput<'input>>,
+    /// `None` while the anchored node is still being read.
+    anchors: HashMap<usize, Option<Tree>>,
+    /// The place of the node that is being read.
+    place: Place,
+    findings: Vec<Finding>,
+    copied: usize,
+}
+
+impl<'input> Builder<'input> {
+    fn document(&mut self) -> Result<Tree, Stop> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentEnd => {}
+                Event::DocumentStart(..) if root.is_some() => {
+                    return Err(self.stop(position(&span), "a second document begins here: keep one for each file"));
+                }
+                Event::DocumentStart(..) => {
+                    let (event, span) = self.next()?;
+                    root = Some(self.node(event, &span, 1)?);
+                }
+                Event::StreamEnd => break,
+                _ => return Err(self.stop(position(&span), AFTER_THE_END)),
+            }
+        }
+        match root {
+            Some(tree) if !tree.value.is_null() => Ok(tree),
+            _ => Err(self.stop(Position { line: 1, column: 1 }, "the document is empty")),
+        }
+    }
+
+    fn node(&mut self, event: Event<'input>, span: &Span, depth: usize) -> Result<Tree, Stop> {
+        let at = position(span);
+        if depth > MAX_DEPTH {
+            return Err(self.stop(at, format!("nested more than {MAX_DEPTH} levels deep")));
+        }
+        match event {
+            Event::Alias(id) => self.copy(id, at, depth),
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = self.scalar(&text, style, tag.as_deref(), at);
+                self.anchored(anchor, at, Tree { value, node: Node::leaf(at) })
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.collection_tag(tag.as_deref(), "seq", at);
+                self.open(anchor);
+                let tree = self.sequence(at, depth)?;
+                self.anchored(anchor, at, tree)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.collection_tag(tag.as_deref(), "map", at);
+                self.open(anchor);
+                let tree = self.mapping(at, depth)?;
+                self.anchored(anchor, at, tree)
+            }
+            _ => Err(self.stop(at, "a value is missing here")),
+        }
+    }
+
+    fn sequence(&mut self, at: Position, depth: usize) -> Result<Tree, Stop> {
+        let (mut values, mut nodes) = (Vec::new(), Vec::new());
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(Tree { value: Value::Array(values), node: Node::items(at, nodes) });
+            }
+            let item = self.place.index(values.len());
+            let list = std::mem::replace(&mut self.place, item);
+            let tree = self.node(event, &span, depth + 1)?;
+            self.place = list;
+            values.push(tree.value);
+            nodes.push(tree.node);
+        }
+    }
+
+    fn mapping(&mut self, at: Position, depth: usize) -> Result<Tree, Stop> {
+        let (mut values, mut fields) = (serde_json::Map::new(), BTreeMap::new());
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                return Ok(Tree { value: Value::Object(values), node: Node::fields(at, fields) });
+            }
+            let key_at = position(&span);
+            let key = self.key(event, key_at)?;
+            let field = self.place.field(&key);
+            let mapping = std::mem::replace(&mut self.place, field);
+            let (event, span) = self.next()?;
+            let tree = self.node(event, &span, depth + 1)?;
+            match fields.entry(node::segment(&key)) {
+                Entry::Occupied(first) => {
+                    let Position { line, column } = first.get().key;
+                    let message = format!(
+                        "`{}` stands at line {line}, column {column} already: keep one of the two",
+                        first.key()
+                    );
+                    self.find(key_at, message);
+                }
+                Entry::Vacant(free) => {
+                    values.insert(key, tree.value);
+                    free.insert(Field { key: key_at, value: tree.node });
+                }
+            }
+            self.place = mapping;
+        }
+    }
+
+    fn key(&mut self, event: Event<'input>, at: Position) -> Result<String, Stop> {
+        let Event::Scalar(text, style, anchor, tag) = event else {
+            return Err(self.stop(at, "a key must be text"));
+        };
+        let value = self.scalar(&text, style, tag.as_deref(), at);
+        if value.is_null() {
+            self.find(at, "a key is missing here");
+        } else if !value.is_string() {
+            self.find(at, format!("the key `{text}` is not text: quote it"));
+        }
+        self.anchored(anchor, at, Tree { value, node: Node::leaf(at) })?;
+        Ok(text.into_owned())
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> Value {
+        let plain = match tag {
+            None => style == ScalarStyle::Plain,
+            Some(tag) if tag.is_yaml_core_schema_tag("str") => false,
+            Some(tag) => {
+                self.find(at, format!("the tag `{}` is not supported: remove it", tag.original()));
+                false
+            }
+        };
+        if !plain {
+            return Value::String(text.to_owned());
+        }
+        scalar::resolve(text).unwrap_or_else(|message| {
+            self.find(at, message);
+            // Stands for the text that quoting would make of it, so that a key is not reported twice.
+            Value::String(text.to_owned())
+        })
+    }
+
+    fn collection_tag(&mut self, tag: Option<&Tag>, core: &str, at: Position) {
+        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema_tag(core)) {
+            self.find(at, format!("the tag `{}` is not supported: remove it", tag.original()));
+        }
+    }
+
+    /// Notes that a collection with an anchor begins.
+    fn open(&mut self, anchor: usize) {
+        if anchor != NO_ANCHOR {
+            self.anchors.insert(anchor, None);
+        }
+    }
+
+    /// Keeps a copy of a node that has an anchor.
+    fn anchored(&mut self, anchor: usize, at: Position, tree: Tree) -> Result<Tree, Stop> {
+        if anchor != NO_ANCHOR {
+            self.charge(&tree, at)?;
+            self.anchors.insert(anchor, Some(tree.clone()));
+        }
+        Ok(tree)
+    }
+
+    fn copy(&mut self, anchor: usize, at: Position, depth: usize) -> Result<Tree, Stop> {
+        let Some(Some(tree)) = self.anchors.get(&anchor).cloned() else {
+            return Err(self.stop(at, "an alias stands inside of its own anchor"));
+        };
+        self.charge(&tree, at)?;
+        if depth + height(&tree.value) - 1 > MAX_DEPTH {
+            return Err(
+                self.stop(at, format!("with what this alias stands for, nested more than {MAX_DEPTH} levels deep"))
+            );
+        }
+        Ok(tree)
+    }
+
+    fn charge(&mut self, tree: &Tree, at: Position) -> Result<(), Stop> {
+        self.copied += weight(&tree.value);
+        if self.copied > MAX_COPIED {
+            return Err(self.stop(at, "anchors and aliases copy too much: write the values out"));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<(Event<'input>, Span), Stop> {
+        match self.events.next() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => Err(self.unreadable(&error)),
+            None => Err(self.stop(Position { line: 1, column: 1 }, "the document ends too early")),
+        }
+    }
+
+    fn unreadable(&mut self, error: &ScanError) -> Stop {
+        let at = Position { line: error.marker().line(), column: error.marker().col() + 1 };
+        match error.kind() {
+            ErrorKind::RecursionLimitExceeded => self.stop(at, format!("nested more than {MAX_DEPTH} levels deep")),
+            ErrorKind::DirectiveDisallowed => {
+                self.stop(at, "YAML directives are not supported: remove the line, the file is read as YAML 1.2")
+            }
+            ErrorKind::ExpectedDocumentStart => self.stop(at, AFTER_THE_END),
+            ErrorKind::UnknownAnchor => self.stop(at, "the alias has no anchor before it"),
+            kind => self.stop(at, format!("not readable as YAML or JSON: {kind}")),
+        }
+    }
+
+    fn find(&mut self, at: Position, message: impl Into<String>) {
+        self.findings.push(Finding { position: at, place: self.place.clone(), message: message.into() });
+    }
+
+    fn stop(&mut self, at: Position, message: impl Into<String>) -> Stop {
+        self.find(at, message);
+        Stop
+    }
+}
+
+fn position(span: &Span) -> Position {
+    Position { line: span.start.line(), column: span.start.col() + 1 }
+}
+
+fn height(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(height).max().unwrap_or(0),
+        Value::Object(fields) => fields.values().map(height).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn weight(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + weight(value)).sum(),
+        Value::String(text) => text.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "yaml_tests.rs"]
+mod tests;

@@ -1,0 +1,205 @@
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::*;
+
+fn value(text: &str) -> Value {
+    parse(text).unwrap_or_else(|findings| panic!("{findings:?}")).value
+}
+
+/// The findings as `line:column place: message`.
+fn findings(text: &str) -> Vec<String> {
+    let findings = parse(text).map(|tree| tree.value).expect_err("read without findings");
+    findings
+        .iter()
+        .map(|f| format!("{}:{} {}: {}", f.position.line, f.position.column, f.place.as_str(), f.message))
+        .collect()
+}
+
+#[test]
+fn yaml_and_json_give_the_same_value() {
+    let expected =
+        json!({ "name": "gate", "hosts": ["a", "b"], "deep": { "n": 1, "t": true, "z": null }, "text": "yes" });
+    let yaml = "# comment\nname: gate\nhosts:\n- a\n- b\ndeep: {'n': 1, t: true, z: }\ntext: \"yes\"\n";
+    let json_text = serde_json::to_string_pretty(&expected).unwrap();
+    assert_eq!(value(yaml), expected);
+    assert_eq!(value(&json_text), expected);
+    assert_eq!(value(&json_text.replace("  ", "\t")), expected);
+    assert_eq!(value(&expected.to_string()), expected);
+}
+
+#[test]
+fn strings_of_json_keep_their_escapes() {
+    let expected = json!({ "a": "\"\\/\u{8}\u{c}\n\r\t\u{1f600} é \u{1b}" });
+    assert_eq!(value(&expected.to_string()), expected);
+    assert_eq!(value(r#"{"a": "\"\\\/\b\f\n\r\t\ud83d\ude00 \u00e9 \u001b"}"#), expected);
+}
+
+#[test]
+fn every_style_of_text() {
+    assert_eq!(
+        value("a: |\n  yes\n  no\nb: >-\n  yes\n  no\nc: 'yes'\nd: !!str yes\ne: plain\n  goes on\n"),
+        json!({ "a": "yes\nno\n", "b": "yes no", "c": "yes", "d": "yes", "e": "plain goes on" })
+    );
+}
+
+#[test]
+fn a_byte_order_mark_and_a_document_start_are_taken() {
+    assert_eq!(value("\u{feff}---\na: b\n...\n"), json!({ "a": "b" }));
+}
+
+#[test]
+fn core_tags_of_collections_are_taken() {
+    assert_eq!(value("!!map {a: !!seq [b]}"), json!({ "a": ["b"] }));
+}
+
+#[test]
+fn anchors_stand_for_their_values() {
+    assert_eq!(
+        value("a: &x [1, {b: c}]\nd: *x\ne: &y f\ng: *y"),
+        json!({ "a": [1, { "b": "c" }], "d": [1, { "b": "c" }], "e": "f", "g": "f" })
+    );
+}
+
+#[test]
+fn traps_are_found_in_values_and_keys_all_at_once() {
+    assert_eq!(
+        findings("suspended: no\nagents:\n  on: {expires: 12:30:45}\nlist: [a, 0777]"),
+        [
+            "1:12 suspended: `no` is false in YAML 1.1 and text in YAML 1.2: quote it, or write `false`",
+            "3:3 agents: `on` is true in YAML 1.1 and text in YAML 1.2: quote it, or write `true`",
+            "3:17 agents.on.expires: `12:30:45` is the number 45045 in YAML 1.1 and text in YAML 1.2: quote it, or write `45045`",
+            "4:11 list[1]: `0777` is the number 511 in YAML 1.1 and the number 777 in YAML 1.2: quote it, or write `511` or `777`",
+        ]
+    );
+}
+
+#[test]
+fn keys_are_text_and_stand_once() {
+    assert_eq!(
+        findings("a: 1\nb:\n  c: 2\n  \"c\": 3\na: 4\na: 5"),
+        [
+            "4:3 b.c: `c` stands at line 3, column 3 already: keep one of the two",
+            "5:1 a: `a` stands at line 1, column 1 already: keep one of the two",
+            "6:1 a: `a` stands at line 1, column 1 already: keep one of the two",
+        ]
+    );
+    assert_eq!(
+        findings(r#"{"a": 1, "\u0061": 2}"#),
+        ["1:10 a: `a` stands at line 1, column 2 already: keep one of the two"]
+    );
+    assert_eq!(findings("1: a\n"), ["1:1 : the key `1` is not text: quote it"]);
+    assert_eq!(
+        findings("x: {true: a, 0x10: b}\n"),
+        ["1:5 x: the key `true` is not text: quote it", "1:14 x: the key `0x10` is not text: quote it"]
+    );
+    assert_eq!(findings(": a\n"), ["1:1 : a key is missing here"]);
+    assert_eq!(findings("? [a]\n: b\n"), ["1:3 : a key must be text"]);
+    assert_eq!(findings("a: &x b\n*x : c\n"), ["2:1 : a key must be text"]);
+    assert_eq!(
+        findings("<<: {a: b}\n"),
+        ["1:1 : `<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out"]
+    );
+}
+
+#[test]
+fn one_document_without_directives_and_foreign_tags() {
+    assert_eq!(findings("a: b\n---\nc: d\n"), ["2:1 : a second document begins here: keep one for each file"]);
+    assert_eq!(
+        findings("%YAML 1.1\n---\na: b\n"),
+        ["1:1 : YAML directives are not supported: remove the line, the file is read as YAML 1.2"]
+    );
+    assert_eq!(
+        findings("a: !secret b\nc: !!binary aGk=\nd: !!int \"1\"\ne: !point {x: 1}\nf: !!set [a]\n"),
+        [
+            "1:12 a: the tag `!secret` is not supported: remove it",
+            "2:13 c: the tag `!!binary` is not supported: remove it",
+            "3:10 d: the tag `!!int` is not supported: remove it",
+            "4:11 e: the tag `!point` is not supported: remove it",
+            "5:10 f: the tag `!!set` is not supported: remove it",
+        ]
+    );
+}
+
+#[test]
+fn an_empty_document_is_refused() {
+    for empty in ["", "\n\n", "# only a comment\n", "---\n", "null", "~"] {
+        assert_eq!(findings(empty), ["1:1 : the document is empty"], "{empty:?}");
+    }
+}
+
+#[test]
+fn what_is_no_yaml_is_refused_with_its_place() {
+    for (text, start) in [
+        ("a: [1, 2\n", "1:4 a: not readable as YAML or JSON: "),
+        ("a: \"b\n", "2:1 a: not readable as YAML or JSON: "),
+        ("a: b: c\n", "1:5 : not readable as YAML or JSON: "),
+        ("a:\n\t- b\n", "2:2 a: not readable as YAML or JSON: "),
+        ("{\"a\": 1} trailing", "1:10 : something follows the end of the document: remove it"),
+        ("a: *missing", "1:4 a: the alias has no anchor before it"),
+        ("a\0b", "1:2 : not readable as YAML or JSON: "),
+    ] {
+        let found = findings(text);
+        assert!(found.len() == 1 && found[0].starts_with(start), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn depth_is_bounded() {
+    let flow = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    value(&flow(MAX_DEPTH - 1));
+    assert_eq!(findings(&flow(MAX_DEPTH)), [format!("1:65 {}: nested more than 64 levels deep", "[0]".repeat(64))]);
+    let endless = findings(&"[".repeat(1_000_000));
+    assert!(endless.iter().all(|finding| finding.contains("nested more than 64 levels deep")), "{endless:?}");
+    let block = findings(&"- ".repeat(100_000));
+    assert!(block.iter().all(|finding| finding.contains("nested more than 64 levels deep")), "{block:?}");
+}
+
+#[test]
+fn aliases_do_not_get_around_the_depth() {
+    let mut text = String::from("a0: &a0 x\n");
+    for level in 1..=70 {
+        writeln!(text, "a{level}: &a{level} [*a{}]", level - 1).unwrap();
+    }
+    assert_eq!(findings(&text), ["64:12 a63[0]: with what this alias stands for, nested more than 64 levels deep"]);
+}
+
+#[test]
+fn what_aliases_copy_is_bounded() {
+    let mut laughs = String::from("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+    for level in 1..20 {
+        let below = vec![format!("*a{}", level - 1); 9].join(", ");
+        writeln!(laughs, "a{level}: &a{level} [{below}]").unwrap();
+    }
+    let found = findings(&laughs);
+    assert!(
+        found.len() == 1 && found[0].ends_with("anchors and aliases copy too much: write the values out"),
+        "{found:?}"
+    );
+
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(10_000), vec!["*a"; 1_000].join(", "));
+    assert!(findings(&long)[0].ends_with("anchors and aliases copy too much: write the values out"));
+
+    assert_eq!(findings("a: &a [b, *a]"), ["1:11 a[1]: an alias stands inside of its own anchor"]);
+}
+
+#[test]
+fn no_text_panics() {
+    let alphabet = [
+        "a", ":", " ", "\n", "-", "[", "]", "{", "}", "&x", "*x", "!", "|", ">", "\"", "'", "#", "?", "%", "\t", "é",
+        "1", ",",
+    ];
+    // A fixed linear congruence: enough to shuffle, and the same on every run.
+    let mut state = 1_u64;
+    for _ in 0..5_000 {
+        let mut text = String::new();
+        for _ in 0..12 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(alphabet[(state >> 33) as usize % alphabet.len()]);
+        }
+        if let Err(findings) = parse(&text) {
+            assert!(!findings.is_empty(), "{text:?} was refused without a finding");
+        }
+    }
+}

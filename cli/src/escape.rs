@@ -1,0 +1,86 @@
+//! Output of text that somebody else wrote.
+//!
+//! Paths, claims, header values and names in a policy may hold terminal escape sequences or characters that reorder
+//! what is read. Nothing of the kind leaves the program raw.
+
+use std::fmt::{self, Display, Write};
+
+use serde::Serialize;
+
+/// Shows `text` with every character that is not visible as an escape such as `\u{1b}`.
+///
+/// Quotes and backslashes stay as they are: the purpose is a safe terminal, not a string literal.
+pub fn text(text: &str) -> impl Display + '_ {
+    Text(text)
+}
+
+struct Text<'a>(&'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '"' | '\'' | '\\' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Indented JSON in which every character that is not visible is a `\u` escape, so that it can be shown as it is.
+///
+/// # Errors
+/// When `value` has no JSON form, such as a map whose keys are not text.
+pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    let raw = serde_json::to_string_pretty(value)?;
+    // Outside of strings JSON is visible ASCII and line breaks, and inside of strings line breaks are escaped already.
+    let mut out = String::with_capacity(raw.len());
+    for c in raw.chars() {
+        let visible = matches!(c, '\n' | '"' | '\'' | '\\') || c.escape_debug().eq([c]);
+        if visible {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_keeps_what_is_visible() {
+        for kept in ["plain", "grüße, 世界", "a\"b'c\\d", "{owner}/{repo...}"] {
+            assert_eq!(text(kept).to_string(), kept);
+        }
+    }
+
+    #[test]
+    fn text_escapes_what_a_terminal_would_obey() {
+        for (raw, shown) in [
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("a\nb\r\tc\0", "a\\nb\\r\\tc\\0"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("\u{7f}", "\\u{7f}"),
+            ("user\u{202e}nimda", "user\\u{202e}nimda"),
+            ("zero\u{200b}width", "zero\\u{200b}width"),
+        ] {
+            assert_eq!(text(raw).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn json_escapes_and_stays_the_same_value() {
+        let value = serde_json::json!({ "a\u{9b}": ["\u{1b}[2J", "\u{202e}", "\u{e0001}", "ü\"\\\n"] });
+        let shown = json(&value).unwrap();
+        assert!(!shown.contains(['\u{9b}', '\u{1b}', '\u{202e}', '\u{e0001}']), "{shown}");
+        assert!(shown.contains('ü'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+}
