@@ -1,1 +1,7 @@
-//! Harness.
+//! Runs the real thing: builds the filter, starts a real Envoy with it, calls through it, and shows what came of it.
+
+pub mod build;
+pub mod client;
+pub mod envoy;
+pub mod paths;
+pub mod upstream;

@@ -1,0 +1,264 @@
+//! An HTTP/1.1 client that sends any bytes: what a well-behaved client cannot say is what a gate must be asked.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+/// Longer than the 20 s for which the tests keep streams silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST_HEADERS: usize = 256;
+const MOST_BYTES: usize = 64 << 20;
+
+/// A request, put together line by line and sent as it stands.
+#[derive(Clone, Debug)]
+pub struct Request {
+    start: Vec<u8>,
+    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// A request with this method and target, without headers. Neither is checked.
+    pub fn new(method: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+        let start = [method.as_ref(), b" ", target.as_ref(), b" HTTP/1.1"].concat();
+        Self { start, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// `GET` this target.
+    pub fn get(target: impl AsRef<[u8]>) -> Self {
+        Self::new("GET", target)
+    }
+
+    /// `POST` to this target.
+    pub fn post(target: impl AsRef<[u8]>) -> Self {
+        Self::new("POST", target)
+    }
+
+    /// Adds a `Host` line.
+    #[must_use]
+    pub fn host(self, host: impl AsRef<[u8]>) -> Self {
+        self.header("Host", host)
+    }
+
+    /// Adds an `Authorization` line with a bearer token.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", format!("Bearer {token}"))
+    }
+
+    /// Adds a header line, whatever its bytes and however many there are of that name.
+    #[must_use]
+    pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.as_ref().to_vec(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Adds a body with its `Content-Length`.
+    #[must_use]
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        let length = self.body.len().to_string();
+        self.header("Content-Length", length)
+    }
+
+    /// Adds a body in the chunked coding, one chunk for each item.
+    #[must_use]
+    pub fn chunked(mut self, chunks: &[&[u8]]) -> Self {
+        for chunk in chunks {
+            self.body.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+            self.body.extend_from_slice(chunk);
+            self.body.extend(b"\r\n");
+        }
+        self.body.extend(b"0\r\n\r\n");
+        self.header("Transfer-Encoding", "chunked")
+    }
+
+    /// The bytes on the wire.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = [self.start.as_slice(), b"\r\n"].concat();
+        for (name, value) in &self.headers {
+            bytes.extend([name.as_slice(), b": ", value.as_slice(), b"\r\n"].concat());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    fn is_head(&self) -> bool {
+        self.start.starts_with(b"HEAD ")
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header lines in order, names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, decoded where it came in chunks.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first value of a header, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; `null` when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The reason code of a refusal by the gate.
+    pub fn reason(&self) -> Option<String> {
+        Some(self.json().get("reason")?.as_str()?.to_owned())
+    }
+}
+
+/// One connection, kept open between requests.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
+        stream.set_nodelay(true).context("cannot set an option of the socket")?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is no HTTP.
+    pub fn call(&mut self, request: &Request) -> Result<Response> {
+        self.send(&request.to_bytes())?;
+        let mut response = self.read_head()?;
+        if !request.is_head() && response.status >= 200 && response.status != 204 && response.status != 304 {
+            response.body = self.read_body(&response)?;
+        }
+        Ok(response)
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).context("cannot send")
+    }
+
+    /// Reads status and headers and leaves the body on the connection.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is no HTTP.
+    pub fn read_head(&mut self) -> Result<Response> {
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+            let mut parsed = httparse::Response::new(&mut headers);
+            if let httparse::Status::Complete(length) = parsed.parse(&self.buffer).context("the answer is no HTTP")? {
+                let status = parsed.code.context("the answer has no status")?;
+                let headers = parsed
+                    .headers
+                    .iter()
+                    .map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()))
+                    .collect();
+                self.buffer.drain(..length);
+                return Ok(Response { status, headers, body: Vec::new() });
+            }
+            ensure!(self.fill()?, "the connection ended before an answer");
+        }
+    }
+
+    /// Reads until this text came, and returns what came with it.
+    ///
+    /// # Errors
+    /// When the connection ends first.
+    pub fn read_until(&mut self, wanted: &[u8]) -> Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(wanted.len()).position(|window| window == wanted) {
+                return Ok(self.buffer.drain(..at + wanted.len()).collect());
+            }
+            ensure!(self.fill()?, "the connection ended before what was waited for");
+        }
+    }
+
+    fn read_body(&mut self, head: &Response) -> Result<Vec<u8>> {
+        if head.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+            return self.read_chunks();
+        }
+        match head.header("content-length") {
+            Some(length) => self.take(length.parse().context("Content-Length is no number")?),
+            None => {
+                while self.fill()? {}
+                Ok(std::mem::take(&mut self.buffer))
+            }
+        }
+    }
+
+    fn read_chunks(&mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.read_until(b"\r\n")?;
+            let size = String::from_utf8_lossy(&line);
+            let size = usize::from_str_radix(size.trim(), 16).context("a chunk has no size")?;
+            body.extend(self.take(size)?);
+            self.read_until(b"\r\n")?;
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Result<Vec<u8>> {
+        while self.buffer.len() < length {
+            ensure!(self.fill()?, "the connection ended inside the body");
+        }
+        Ok(self.buffer.drain(..length).collect())
+    }
+
+    /// Reads more; false at the end of the connection.
+    fn fill(&mut self) -> Result<bool> {
+        ensure!(self.buffer.len() < MOST_BYTES, "the answer does not end");
+        let mut chunk = [0; 16 << 10];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(false),
+                Ok(length) => {
+                    self.buffer.extend(chunk.get(..length).unwrap_or_default());
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no answer for {} s", PATIENCE.as_secs()),
+                Err(error) => return Err(error).context("cannot receive"),
+            }
+        }
+    }
+}
+
+/// Sends one request on a connection of its own.
+///
+/// # Errors
+/// As [`Connection::call`].
+pub fn call(address: SocketAddr, request: &Request) -> Result<Response> {
+    Connection::open(address)?.call(request)
+}

@@ -1,0 +1,136 @@
+//! What Envoy is started with: the shipped `envoy/envoy.yaml`, with the few things changed that a test must change.
+//!
+//! Everything that is demonstrated, tested and measured runs on the shape that users copy, so there is no second
+//! configuration that could drift from it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::paths;
+
+const LISTENERS: &str = "/static_resources/listeners";
+const LISTENER: &str = "/static_resources/listeners/0";
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+const UPSTREAM: &str =
+    "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+const LISTENERS_FILE: &str = "listeners.json";
+
+/// A configuration for Envoy.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    json: Value,
+    dynamic: bool,
+}
+
+impl Bootstrap {
+    /// The shipped configuration on free loopback ports, with this module, policy (JSON) and upstream.
+    ///
+    /// # Errors
+    /// When the shipped file does not have the shape that is edited here.
+    pub fn new(module: &Path, policy: &str, upstream: SocketAddr) -> Result<Self> {
+        let file = paths::root().join("envoy/envoy.yaml");
+        let yaml = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let json = serde_saphyr::from_str(&yaml).with_context(|| format!("{} is not YAML", file.display()))?;
+        let mut bootstrap = Self { json, dynamic: false };
+        *bootstrap.at("/admin/address/socket_address")? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        *bootstrap.at(&format!("{LISTENER}/address/socket_address"))? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        *bootstrap.at(UPSTREAM)? = address(upstream);
+        *child(bootstrap.gate()?, "/vm_config/code/local/filename")? = json!(module);
+        bootstrap.set_policy(policy)?;
+        Ok(bootstrap)
+    }
+
+    /// The same with another policy.
+    ///
+    /// # Errors
+    /// When the configuration has no gate.
+    pub fn with_policy(&self, policy: &str) -> Result<Self> {
+        let mut other = self.clone();
+        other.set_policy(policy)?;
+        Ok(other)
+    }
+
+    /// The same with the listeners in a file that Envoy watches, so that [`super::Envoy::update`] can change them.
+    #[must_use]
+    pub fn dynamic(mut self) -> Self {
+        self.dynamic = true;
+        self
+    }
+
+    /// The HTTP connection manager.
+    ///
+    /// # Errors
+    /// When the configuration has none.
+    pub fn manager(&mut self) -> Result<&mut Value> {
+        self.at(MANAGER)
+    }
+
+    /// The gate's plugin configuration.
+    ///
+    /// # Errors
+    /// When the configuration has no gate.
+    pub fn gate(&mut self) -> Result<&mut Value> {
+        let filters = self.at(&format!("{MANAGER}/http_filters"))?.as_array_mut();
+        filters
+            .and_then(|filters| filters.iter_mut().find(|filter| filter.get("name") == Some(&json!("callgate"))))
+            .and_then(|filter| filter.pointer_mut("/typed_config/config"))
+            .context("the configuration has no gate")
+    }
+
+    /// The routes of the virtual host that the gate guards.
+    ///
+    /// # Errors
+    /// When the configuration has none.
+    pub fn virtual_hosts(&mut self) -> Result<&mut Vec<Value>> {
+        self.at(&format!("{MANAGER}/route_config/virtual_hosts"))?.as_array_mut().context("virtual_hosts is no list")
+    }
+
+    fn set_policy(&mut self, policy: &str) -> Result<()> {
+        *child(self.gate()?, "/configuration/value")? = json!(policy);
+        Ok(())
+    }
+
+    fn at(&mut self, pointer: &str) -> Result<&mut Value> {
+        child(&mut self.json, pointer)
+    }
+
+    /// The text of the file that Envoy starts with; what belongs beside it is written into `folder`.
+    pub(super) fn to_json(&self, folder: &Path) -> Result<String> {
+        if !self.dynamic {
+            return Ok(self.json.to_string());
+        }
+        self.write_listeners(folder)?;
+        let mut bootstrap = self.clone();
+        *bootstrap.at(LISTENERS)? = json!([]);
+        if let Some(root) = bootstrap.json.as_object_mut() {
+            root.insert("node".into(), json!({ "id": "test", "cluster": "test" }));
+            let source =
+                json!({ "path_config_source": { "path": folder.join(LISTENERS_FILE) }, "resource_api_version": "V3" });
+            root.insert("dynamic_resources".into(), json!({ "lds_config": source }));
+        }
+        Ok(bootstrap.json.to_string())
+    }
+
+    /// Writes the listeners where Envoy watches for them. It watches for moves, which also keeps it from reading half a file.
+    pub(super) fn write_listeners(&self, folder: &Path) -> Result<()> {
+        let mut listener = self.json.pointer(LISTENER).cloned().context("the configuration has no listener")?;
+        if let Some(listener) = listener.as_object_mut() {
+            listener.insert("@type".into(), json!("type.googleapis.com/envoy.config.listener.v3.Listener"));
+        }
+        let new = folder.join("listeners.new");
+        fs::write(&new, json!({ "resources": [listener] }).to_string()).context("cannot write the listeners")?;
+        fs::rename(&new, folder.join(LISTENERS_FILE)).context("cannot move the listeners into place")
+    }
+}
+
+fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+    value.pointer_mut(pointer).with_context(|| format!("the configuration has nothing at {pointer}"))
+}
+
+fn address(address: SocketAddr) -> Value {
+    json!({ "address": address.ip(), "port_value": address.port() })
+}

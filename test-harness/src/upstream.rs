@@ -1,0 +1,290 @@
+//! The API behind the gate: it answers with what it received and remembers it.
+//!
+//! What it does is told by what the request is, never by its path, so that any policy can stand before it: a WebSocket
+//! handshake gets an echo, gRPC gets its messages back, a request that accepts an event stream gets one, and everything else
+//! gets the request as JSON.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::channel::Channel;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// A request with this header, a number of seconds, gets an event stream that is silent for so long.
+pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
+
+/// Enough for the tests that look back, and bounded for the ones that flood.
+const REMEMBERED: usize = 4096;
+/// The hostile requests have 1,000 headers, and headers of 60 KiB.
+const MOST_HEADERS: usize = 4096;
+const MOST_HEADER_BYTES: usize = 1 << 20;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// A request as it arrived here, apart from its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The method.
+    pub method: String,
+    /// Path and query as they came.
+    pub path: String,
+    /// `Host` or `:authority`.
+    pub host: String,
+    /// The header lines, names in lower case, the bytes of the values escaped as in a Rust byte string.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Seen {
+    fn new(request: &Request<Incoming>) -> Self {
+        let headers: Vec<_> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().escape_ascii().to_string()))
+            .collect();
+        let host = request.uri().authority().map(ToString::to_string);
+        let host = host.or_else(|| headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone()));
+        let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+        Self { method: request.method().to_string(), path: path.to_owned(), host: host.unwrap_or_default(), headers }
+    }
+
+    /// The first value of a header, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    fn to_json(&self, length: u64, sha256: &str) -> Value {
+        json!({
+            "method": self.method,
+            "path": self.path,
+            "host": self.host,
+            "headers": self.headers,
+            "body": { "length": length, "sha256": sha256 },
+        })
+    }
+}
+
+#[derive(Default)]
+struct Memory {
+    count: u64,
+    recent: VecDeque<Seen>,
+}
+
+/// A running upstream on a free loopback port, for HTTP/1.1 and HTTP/2 without TLS. It ends when it is dropped.
+pub struct Upstream {
+    address: SocketAddr,
+    memory: Arc<Mutex<Memory>>,
+    runtime: Option<Runtime>,
+}
+
+impl Upstream {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When no port or thread can be had.
+    pub fn start() -> Result<Self> {
+        // A runtime of its own: a test's runtime may end, or block, while Envoy still calls.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the upstream's thread")?;
+        let listener =
+            runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).context("no free port for the upstream")?;
+        let address = listener.local_addr().context("the upstream has no address")?;
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        runtime.spawn(accept(listener, Arc::clone(&memory)));
+        Ok(Self { address, memory, runtime: Some(runtime) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests arrived.
+    pub fn count(&self) -> u64 {
+        lock(&self.memory).count
+    }
+
+    /// The latest requests, oldest first.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.memory).recent.iter().cloned().collect()
+    }
+
+    /// The request that carried this header line, if it came this far.
+    pub fn saw(&self, name: &str, value: &str) -> Option<Seen> {
+        lock(&self.memory).recent.iter().rev().find(|seen| seen.header(name) == Some(value)).cloned()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting for the tasks would not be allowed inside another runtime, and nothing depends on them.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, most likely: a moment later there may be some.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let memory = Arc::clone(&memory);
+        tokio::spawn(async move {
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server.http1().max_headers(MOST_HEADERS).max_buf_size(MOST_HEADER_BYTES);
+            server.http2().max_header_list_size(MOST_HEADER_BYTES as u32);
+            let service = service_fn(move |request| answer(request, Arc::clone(&memory)));
+            // A connection that breaks is the client's affair; what it asked for is in the memory.
+            let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Result<Response<Body>, hyper::Error> {
+    let seen = Seen::new(&request);
+    {
+        let mut memory = lock(&memory);
+        memory.count += 1;
+        memory.recent.push_back(seen.clone());
+        if memory.recent.len() > REMEMBERED {
+            memory.recent.pop_front();
+        }
+    }
+    let starts = |name, prefix: &str| seen.header(name).is_some_and(|value| value.starts_with(prefix));
+    if let Some(key) = request.headers().get("sec-websocket-key").cloned() {
+        Ok(web_socket(request, &key))
+    } else if starts("content-type", "application/grpc") {
+        Ok(grpc(request))
+    } else if starts("accept", "text/event-stream") {
+        Ok(events(request.headers()))
+    } else {
+        echo(request, &seen).await
+    }
+}
+
+async fn echo(request: Request<Incoming>, seen: &Seen) -> Result<Response<Body>, hyper::Error> {
+    let (mut length, mut sha256) = (0, Sha256::new());
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            length += data.len() as u64;
+            sha256.update(&data);
+        }
+    }
+    let sha256: String = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = Bytes::from(seen.to_json(length, &sha256).to_string());
+    Ok(typed(Full::new(text).boxed(), "application/json"))
+}
+
+/// Headers at once, then silence, then one event and the end.
+fn events(headers: &HeaderMap) -> Response<Body> {
+    let seconds = headers.get(SILENCE).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let (mut sender, body) = Channel::new(1);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        // A client that went away needs no event.
+        let _ = sender.send_data(Bytes::from_static(b"data: awake\n\n")).await;
+    });
+    typed(body.boxed(), "text/event-stream")
+}
+
+/// Sends the messages back as they come. Their frames need no decoding for that, so this is any unary or streaming method.
+fn grpc(request: Request<Incoming>) -> Response<Body> {
+    let (mut sender, body) = Channel::new(16);
+    let mut messages = request.into_body();
+    tokio::spawn(async move {
+        while let Some(Ok(frame)) = messages.frame().await {
+            if let Ok(data) = frame.into_data()
+                && sender.send_data(data).await.is_err()
+            {
+                return;
+            }
+        }
+        let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+        let _ = sender.send_trailers(trailers).await;
+    });
+    typed(body.boxed(), "application/grpc")
+}
+
+/// Sends each message back.
+fn web_socket(mut request: Request<Incoming>, key: &HeaderValue) -> Response<Body> {
+    let accept = derive_accept_key(key.as_bytes());
+    tokio::spawn(async move {
+        let Ok(upgraded) = hyper::upgrade::on(&mut request).await else { return };
+        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        while let Some(Ok(message)) = socket.next().await {
+            if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut response = Response::new(Full::default().boxed());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert("sec-websocket-accept", accept);
+    }
+    response
+}
+
+fn typed(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{self, Request as Call};
+
+    #[test]
+    fn answers_with_what_it_received() {
+        let upstream = Upstream::start().unwrap();
+        let call = Call::post("/a%2Fb?x=1").host("api.example.com").header("X-Odd", b"\xff\t1").header("x-odd", "2");
+        let got = client::call(upstream.address(), &call.chunked(&[b"ab", b"c"])).unwrap();
+        assert_eq!(got.status, 200);
+        let got = got.json();
+        assert_eq!(got["method"], "POST");
+        assert_eq!(got["path"], "/a%2Fb?x=1");
+        assert_eq!(got["host"], "api.example.com");
+        assert_eq!(got["headers"][1], json!(["x-odd", "\\xff\\t1"]));
+        assert_eq!(got["headers"][2], json!(["x-odd", "2"]));
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(got["body"], json!({ "length": 3, "sha256": abc }));
+        assert_eq!(upstream.count(), 1);
+        assert_eq!(upstream.saw("x-odd", "\\xff\\t1").unwrap().path, "/a%2Fb?x=1");
+        assert_eq!(upstream.saw("x-odd", "3"), None);
+    }
+}
