@@ -1,0 +1,82 @@
+//! Signature algorithms and their names.
+
+/// A signature algorithm. `none` is not among them, so that it cannot be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// EdDSA on edwards25519.
+    Ed25519,
+    /// HMAC with SHA-256.
+    Hs256,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+}
+
+impl Algorithm {
+    /// The algorithm that a JOSE header or a JWK calls by this name, compared exactly (RFC 7515, section 4.1.1).
+    ///
+    /// `EdDSA` is the deprecated name of what RFC 9864 calls `Ed25519`; with the only Edwards curve that is known here,
+    /// both mean the same.
+    #[must_use]
+    pub fn from_jose(name: &str) -> Option<Self> {
+        Some(match name {
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            "Ed25519" | "EdDSA" => Self::Ed25519,
+            "HS256" => Self::Hs256,
+            "PS256" => Self::Ps256,
+            "PS384" => Self::Ps384,
+            "PS512" => Self::Ps512,
+            "RS256" => Self::Rs256,
+            "RS384" => Self::Rs384,
+            "RS512" => Self::Rs512,
+            _ => return None,
+        })
+    }
+
+    /// The algorithm's name in JOSE (RFC 7518, section 3.1; RFC 9864, section 2.2).
+    #[must_use]
+    pub fn jose_name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::Ed25519 => "Ed25519",
+            Self::Hs256 => "HS256",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_exact() {
+        for name in ["ES256", "ES384", "Ed25519", "HS256", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"] {
+            assert_eq!(Algorithm::from_jose(name).unwrap().jose_name(), name);
+        }
+        assert_eq!(Algorithm::from_jose("EdDSA"), Some(Algorithm::Ed25519));
+        for wrong in ["none", "None", "NONE", "nOnE", "", "es256", "ES256 ", "HS512", "Ed448", "RSA-OAEP", "dir"] {
+            assert_eq!(Algorithm::from_jose(wrong), None, "{wrong}");
+        }
+    }
+}

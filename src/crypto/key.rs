@@ -1,0 +1,186 @@
+//! Keys that verify signatures. One can only be had by passing the checks here, and none of them prints a secret.
+
+use std::fmt;
+
+use ed25519_dalek::pkcs8::EncodePublicKey;
+use jwt_simple::algorithms::{
+    ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey, RS256PublicKey, RSAPublicKeyLike,
+};
+use superboring::pkey::{PKey, Public};
+
+use super::Algorithm;
+
+/// The shortest HMAC secret: as long as the hash (RFC 7518, section 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A key that verifies signatures.
+#[derive(Clone)]
+pub struct VerifyingKey(pub(super) Material);
+
+#[derive(Clone)]
+pub(super) enum Material {
+    P256(ES256PublicKey),
+    P384(ES384PublicKey),
+    Rsa { key: PKey<Public>, spki: Box<[u8]> },
+    Ed25519(ed25519_dalek::VerifyingKey),
+    Hmac(Box<[u8]>),
+}
+
+/// Why a key is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// Coordinates that are no point of the curve, or one of the few points with which anybody can forge.
+    Point,
+    /// A modulus under 2048 bits.
+    RsaShort,
+    /// A modulus over 4096 bits: what it would cost each call outweighs what it gains.
+    RsaLong,
+    /// An exponent other than 65537, or an even modulus.
+    RsaValues,
+    /// A secret under 32 bytes.
+    SecretShort,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Point => {
+                "`x` and `y` are no safe public key of this curve: copy them from the issuer's key set again"
+            }
+            Self::RsaShort => "an RSA key under 2048 bits can be broken: use one of 2048 to 4096 bits",
+            Self::RsaLong => "an RSA key over 4096 bits costs every call too much: use one of 2048 to 4096 bits",
+            Self::RsaValues => "`n` and `e` are no RSA key with the exponent 65537 (`AQAB`): use one that has it",
+            Self::SecretShort => "an HS256 secret has 32 bytes or more after decoding: use a longer random one",
+        })
+    }
+}
+
+impl VerifyingKey {
+    /// A key on P-256 from its affine coordinates, big-endian.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Point`] when they are no point of the curve.
+    pub fn p256(x: &[u8; 32], y: &[u8; 32]) -> Result<Self, KeyError> {
+        ES256PublicKey::from_bytes(&uncompressed(x, y)).map(|k| Self(Material::P256(k))).map_err(|_| KeyError::Point)
+    }
+
+    /// A key on P-384 from its affine coordinates, big-endian.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Point`] when they are no point of the curve.
+    pub fn p384(x: &[u8; 48], y: &[u8; 48]) -> Result<Self, KeyError> {
+        ES384PublicKey::from_bytes(&uncompressed(x, y)).map(|k| Self(Material::P384(k))).map_err(|_| KeyError::Point)
+    }
+
+    /// An RSA key from modulus and exponent, big-endian.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::RsaShort`], [`KeyError::RsaLong`], [`KeyError::RsaValues`].
+    pub fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        match bit_length(n) {
+            ..2048 => return Err(KeyError::RsaShort),
+            2048..=4096 => {}
+            _ => return Err(KeyError::RsaLong),
+        }
+        let read = || {
+            let public = RS256PublicKey::from_components(n, e).ok()?;
+            let spki = public.public_key().to_der().ok()?.into();
+            let key = PKey::from_rsa(public.public_key().as_ref().clone()).ok()?;
+            Some(Material::Rsa { key, spki })
+        };
+        read().map(Self).ok_or(KeyError::RsaValues)
+    }
+
+    /// An Ed25519 key from its encoding (RFC 8032, section 5.1.2).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Point`] when it is no point, a point of small order, or not the canonical encoding of its point.
+    pub fn ed25519(x: &[u8; 32]) -> Result<Self, KeyError> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(x).map_err(|_| KeyError::Point)?;
+        // `from_bytes` takes `y` modulo p, and keeps the bytes as they came.
+        if key.is_weak() || key.to_edwards().compress().as_bytes() != x {
+            return Err(KeyError::Point);
+        }
+        Ok(Self(Material::Ed25519(key)))
+    }
+
+    /// An HMAC secret.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::SecretShort`] when it has less than 32 bytes.
+    pub fn hmac(secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() < MIN_SECRET_BYTES {
+            return Err(KeyError::SecretShort);
+        }
+        Ok(Self(Material::Hmac(secret.into())))
+    }
+
+    /// Whether the algorithm is one for keys of this type.
+    #[must_use]
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        use Algorithm::{Ed25519, Es256, Es384, Hs256, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+        match self.0 {
+            Material::P256(_) => algorithm == Es256,
+            Material::P384(_) => algorithm == Es384,
+            Material::Rsa { .. } => matches!(algorithm, Ps256 | Ps384 | Ps512 | Rs256 | Rs384 | Rs512),
+            Material::Ed25519(_) => algorithm == Ed25519,
+            Material::Hmac(_) => algorithm == Hs256,
+        }
+    }
+
+    /// The key as DER-encoded `SubjectPublicKeyInfo` (RFC 5280, section 4.1), the form in which hosts take keys.
+    /// A secret has none.
+    #[must_use]
+    pub fn spki_der(&self) -> Option<Vec<u8>> {
+        match &self.0 {
+            Material::P256(key) => key.public_key().to_der().ok(),
+            Material::P384(key) => key.public_key().to_der().ok(),
+            Material::Rsa { spki, .. } => Some(spki.to_vec()),
+            Material::Ed25519(key) => key.to_public_key_der().ok().map(|der| der.as_bytes().to_vec()),
+            Material::Hmac(_) => None,
+        }
+    }
+
+    /// Whether both are the same key, whatever they are called. Not for comparing a secret with what a caller sent.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Material::Hmac(a), Material::Hmac(b)) => a == b,
+            (Material::Hmac(_), _) | (_, Material::Hmac(_)) => false,
+            _ => self.spki_der() == other.spki_der(),
+        }
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Material::P256(_) => "VerifyingKey(P-256)",
+            Material::P384(_) => "VerifyingKey(P-384)",
+            Material::Rsa { .. } => "VerifyingKey(RSA)",
+            Material::Ed25519(_) => "VerifyingKey(Ed25519)",
+            Material::Hmac(_) => "VerifyingKey(HMAC)",
+        })
+    }
+}
+
+/// A point as SEC 1, section 2.3.3 writes it without compression.
+fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
+    [&[4], x, y].concat()
+}
+
+fn bit_length(number: &[u8]) -> usize {
+    let mut rest = number;
+    while let [0, tail @ ..] = rest {
+        rest = tail;
+    }
+    match rest {
+        [] => 0,
+        [top, tail @ ..] => tail.len() * 8 + (8 - top.leading_zeros() as usize),
+    }
+}

@@ -1,0 +1,38 @@
+//! Public keys, signature algorithms, and the one question asked of them: does this signature verify?
+//!
+//! The answer comes through [`VerifySignature`], so that a host that verifies faster than this module can take over.
+//! What a signature is *for* (tokens, requests) and which key to ask stay outside.
+
+mod algorithm;
+mod key;
+mod software;
+
+pub use algorithm::Algorithm;
+pub use key::{KeyError, VerifyingKey};
+pub use software::SoftwareVerifier;
+
+/// Whoever can verify signatures.
+///
+/// Implementations must refuse whatever they cannot verify: an algorithm that does not fit the key, a host that does not
+/// answer, a signature in another encoding.
+pub trait VerifySignature {
+    /// Verifies `signature` over `message`.
+    ///
+    /// The signature is in JOSE form (RFC 7518, sections 3.2 to 3.5; RFC 8037, section 3.1): ECDSA as `r || s` of exact
+    /// length, RSA as long as the modulus, PSS with a salt as long as the hash, HMAC as the whole tag.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSignature`] when it does not verify, for whatever reason.
+    fn verify(
+        &self,
+        key: &VerifyingKey,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature>;
+}
+
+/// A signature that does not verify. It does not say why: nobody who sends one needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadSignature;

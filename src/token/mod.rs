@@ -1,0 +1,21 @@
+//! Access tokens: which issuers there are, what their tokens look like, and whether one is good now.
+//!
+//! [`Issuers::compile`] turns the policy's issuers into lookups, [`Issuers::verify`] is the only source of a
+//! [`VerifiedToken`]. Who the token's bearer is to the policy, and what it may do, is decided elsewhere.
+
+mod cache;
+mod claim;
+mod issuer;
+pub mod json;
+mod jwks;
+mod jws;
+mod keys;
+mod shape;
+mod verify;
+
+pub use cache::TokenCache;
+pub use claim::{ClaimName, ClaimNameError};
+pub use issuer::{IssuerId, Issuers};
+pub use jws::MAX_TOKEN_BYTES;
+pub use keys::{SecretLookup, Secrets};
+pub use verify::VerifiedToken;

@@ -1,0 +1,293 @@
+//! Whether a token is good now, and what it proves about its bearer.
+//!
+//! The checks run from cheap to dear, the signature last: nothing is computed for a token that would be refused anyway.
+
+use std::mem::size_of;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cache::TokenCache;
+use super::claim::ClaimName;
+use super::issuer::{Issuer, IssuerId, Issuers};
+use super::jws::Jws;
+use super::shape::Bearer;
+use crate::Reason;
+use crate::crypto::{Algorithm, VerifySignature};
+use crate::policy::raw::IgnorableHeader;
+use crate::time::Timestamp;
+
+/// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
+/// `zip` change what is signed or read, and a key that comes with the token proves nothing.
+const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
+
+/// A token that was good when it was verified: signed by an issuer of the policy, of the right shape, for this audience.
+///
+/// Only [`Issuers::verify`] makes one.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    issuer_id: IssuerId,
+    issuer_name: Rc<str>,
+    iss: Rc<str>,
+    bearer: Bearer,
+    claims: Value,
+    times: Times,
+    hash: String,
+}
+
+impl VerifiedToken {
+    /// The issuer in the policy.
+    #[must_use]
+    pub fn issuer_id(&self) -> IssuerId {
+        self.issuer_id
+    }
+
+    /// The policy's name for the issuer.
+    #[must_use]
+    pub fn issuer_name(&self) -> &str {
+        &self.issuer_name
+    }
+
+    /// The claim `iss`.
+    #[must_use]
+    pub fn iss(&self) -> &str {
+        &self.iss
+    }
+
+    /// The client, from the claim that the issuer's rules name for it.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        self.bearer.client.as_deref()
+    }
+
+    /// The claim `sub`. Two clients, or a client and a user, may have the same: it identifies nobody alone.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.bearer.subject.as_deref()
+    }
+
+    /// The token's scopes, sorted and without repetitions.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.bearer.scopes
+    }
+
+    /// Whether the token has exactly this scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.bearer.scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
+    }
+
+    /// All claims: a JSON object.
+    #[must_use]
+    pub fn claims(&self) -> &Value {
+        &self.claims
+    }
+
+    /// The value of a claim; none where it is `null`.
+    #[must_use]
+    pub fn claim(&self, name: &ClaimName) -> Option<&Value> {
+        name.find(&self.claims)
+    }
+
+    /// When the token expires, without allowance for clocks that differ.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.times.expires
+    }
+
+    /// The token's name in records: the first 16 hexadecimal digits of SHA-256 over all its bytes. Enough to find its
+    /// uses, too little to be taken for the token.
+    #[must_use]
+    pub fn token_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// What it takes in memory, estimated from above.
+    pub(super) fn memory(&self) -> usize {
+        let texts =
+            self.bearer.scopes.iter().chain(&self.bearer.client).chain(&self.bearer.subject).chain([&self.hash]);
+        size_of::<Self>()
+            + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
+            + memory_of(&self.claims)
+    }
+}
+
+impl Issuers {
+    /// Verifies an access token: the credential after the scheme.
+    ///
+    /// A token that `cache` knows was verified before; of it only the time is judged again. The cache must have been
+    /// used with these issuers alone.
+    ///
+    /// # Errors
+    ///
+    /// The first reason to refuse the token, in the order of [`Reason::ALL`] as far as reading allows it.
+    pub fn verify(
+        &self,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+        cache: &mut TokenCache,
+    ) -> Result<Rc<VerifiedToken>, Reason> {
+        if let Some(known) = cache.get(token) {
+            let judged = known.times.judge(now, self.skew);
+            if judged == Err(Reason::TokenExpired) {
+                cache.remove(token);
+            }
+            return judged.map(|()| known);
+        }
+        let verified = Rc::new(self.verify_unknown(token, now, verifier)?);
+        cache.insert(token, Rc::clone(&verified));
+        Ok(verified)
+    }
+
+    fn verify_unknown(
+        &self,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+    ) -> Result<VerifiedToken, Reason> {
+        let jws = Jws::parse(token)?;
+        let algorithm = read_header(&jws.header)?;
+        let (issuer_id, issuer) = self.issuer_of(&jws.claims)?;
+        issuer.check_header(&jws.header, algorithm)?;
+        let key = issuer.keys.choose(jws.header.get("kid"), algorithm)?;
+        let bearer = issuer.shape.read(&jws.claims)?;
+        check_audience(&jws.claims, &issuer.audience)?;
+        let times = Times::read(&jws.claims)?;
+        times.judge(now, self.skew)?;
+        if times.lifetime() > issuer.max_lifetime {
+            return Err(Reason::TokenLifetime);
+        }
+        // Whatever `cnf` holds, and `null` too: the issuer means that possession of a key must be shown.
+        if jws.claims.get("cnf").is_some() {
+            return Err(Reason::TokenBound);
+        }
+        verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
+        Ok(VerifiedToken {
+            issuer_id,
+            issuer_name: Rc::clone(&issuer.name),
+            iss: Rc::clone(&issuer.iss),
+            bearer,
+            claims: jws.claims,
+            times,
+            hash: short_hash(token),
+        })
+    }
+
+    fn issuer_of(&self, claims: &Value) -> Result<(IssuerId, &Issuer), Reason> {
+        let iss = claims.get("iss").and_then(Value::as_str).ok_or(Reason::TokenClaim)?;
+        let id = *self.by_iss.get(iss).ok_or(Reason::TokenIssuer)?;
+        Ok((id, self.get(id).ok_or(Reason::TokenIssuer)?))
+    }
+}
+
+impl Issuer {
+    /// Judges what the header says in the light of the issuer's rules.
+    fn check_header(&self, header: &Value, algorithm: Algorithm) -> Result<(), Reason> {
+        for (name, parameter) in
+            [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)]
+        {
+            if header.get(name).is_some() && !self.ignored_header.contains(&parameter) {
+                return Err(Reason::TokenHeader);
+            }
+        }
+        if !self.algorithms.contains(&algorithm) {
+            return Err(Reason::TokenAlgorithm);
+        }
+        self.shape.check_type(header)
+    }
+}
+
+/// Judges what holds for every issuer, and reads the algorithm.
+fn read_header(header: &Value) -> Result<Algorithm, Reason> {
+    if REFUSED_HEADER.iter().any(|name| header.get(name).is_some()) {
+        return Err(Reason::TokenHeader);
+    }
+    header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose).ok_or(Reason::TokenAlgorithm)
+}
+
+/// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
+fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
+    let contains = match claims.get("aud") {
+        Some(Value::String(aud)) => aud == audience,
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => items.iter().any(|item| item == audience),
+        _ => return Err(Reason::TokenClaim),
+    };
+    if contains { Ok(()) } else { Err(Reason::TokenAudience) }
+}
+
+/// The times of a token that were read, and can be judged again whenever it is used.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    issued: Timestamp,
+    not_before: Option<Timestamp>,
+    expires: Timestamp,
+}
+
+impl Times {
+    fn read(claims: &Value) -> Result<Self, Reason> {
+        let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::TokenTime)).transpose();
+        Ok(Self {
+            // Without it nothing could be said about the token's lifetime, which every issuer bounds.
+            issued: time("iat")?.ok_or(Reason::TokenClaim)?,
+            not_before: time("nbf")?,
+            expires: time("exp")?.ok_or(Reason::TokenClaim)?,
+        })
+    }
+
+    fn judge(self, now: Timestamp, skew: Duration) -> Result<(), Reason> {
+        let latest = now.plus(skew);
+        if self.issued > latest {
+            return Err(Reason::TokenTime);
+        }
+        if now >= self.expires.plus(skew) {
+            return Err(Reason::TokenExpired);
+        }
+        if self.not_before.is_some_and(|not_before| not_before > latest) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        Ok(())
+    }
+
+    fn lifetime(self) -> Duration {
+        Duration::from_nanos(self.expires.as_nanos().saturating_sub(self.issued.as_nanos()))
+    }
+}
+
+/// A `NumericDate` (RFC 7519, section 2): seconds, fractions allowed. Negative ones and those that a [`Timestamp`] cannot
+/// tell, beyond the year 2554, are no times of tokens.
+fn numeric_date(value: &Value) -> Option<Timestamp> {
+    const NANOS: u64 = 1_000_000_000;
+    if let Some(seconds) = value.as_u64() {
+        return seconds.checked_mul(NANOS).map(Timestamp::from_nanos);
+    }
+    let seconds = value.as_f64().filter(|seconds| (0.0..=9e18 / 1e9).contains(seconds))?;
+    // Apart, so that the fraction does not cost the whole seconds their exactness.
+    let (whole, fraction) = (seconds.trunc() as u64, (seconds.fract() * 1e9) as u64);
+    whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
+}
+
+fn short_hash(token: &[u8]) -> String {
+    let hash = hmac_sha256::Hash::hash(token);
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a value takes in memory, estimated from above.
+fn memory_of(value: &Value) -> usize {
+    // A tree's node has room for eleven entries and is at least half full; `4` covers that and the allocator's share.
+    const MEMBER: usize = 4 * (size_of::<String>() + size_of::<Value>());
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.capacity(),
+            Value::Array(items) => {
+                let unused = items.capacity().saturating_sub(items.len()) * size_of::<Value>();
+                unused + items.iter().map(memory_of).sum::<usize>()
+            }
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| MEMBER + name.capacity() + memory_of(value)).sum()
+            }
+        }
+}
