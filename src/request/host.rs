@@ -1,0 +1,152 @@
+//! The host of a call in canonical form.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use crate::Reason;
+
+/// A host with its port: in lower case, without `:80` and `:443`, an IPv6 address as RFC 5952 writes it.
+///
+/// Gateways route `api.example.com:443` elsewhere than `api.example.com`, so that the canonical form is what has to go
+/// upstream as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host<'a>(Cow<'a, str>);
+
+impl<'a> Host<'a> {
+    /// Reads the value of `:authority` or `Host`.
+    ///
+    /// # Errors
+    /// [`Reason::HostMissing`] for an empty value; [`Reason::HostMalformed`] for a trailing dot, user information, an empty
+    /// or malformed port, an address in brackets that is not IPv6, and characters that no host name has.
+    pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
+        if raw.is_empty() {
+            return Err(Reason::HostMissing);
+        }
+        str::from_utf8(raw).ok().and_then(canonical).map(Self).ok_or(Reason::HostMalformed)
+    }
+
+    /// The canonical form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the canonical form differs from what came, so that the header has to be rewritten.
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        matches!(self.0, Cow::Owned(_))
+    }
+}
+
+fn canonical(text: &str) -> Option<Cow<'_, str>> {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (address, after) = bracketed.split_once(']')?;
+            let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+            (Cow::Owned(format!("[{}]", address.parse::<Ipv6Addr>().ok()?)), port)
+        }
+        None => {
+            let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+            (lower_case_name(name)?, port)
+        }
+    };
+    let port = match port {
+        None | Some("80" | "443") => String::new(),
+        Some(port) if is_port(port) => format!(":{port}"),
+        Some(_) => return None,
+    };
+    let canonical = if port.is_empty() { name } else { Cow::Owned(format!("{name}{port}")) };
+    // What came is borrowed where it was canonical already, whatever was built on the way.
+    Some(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical.into_owned()) })
+}
+
+/// A registered name or IPv4 address: dot-separated labels, none of them empty, so that a trailing dot is refused too.
+fn lower_case_name(name: &str) -> Option<Cow<'_, str>> {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if !name.split('.').all(is_label) {
+        return None;
+    }
+    Some(if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    })
+}
+
+/// A port from 1 to 65535 in its one spelling, without leading zeros.
+fn is_port(port: &str) -> bool {
+    !port.starts_with(['0', '+']) && port.parse::<u16>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_folded() {
+        for (raw, expected) in [
+            ("api.example.com", "api.example.com"),
+            ("API.Example.COM", "api.example.com"),
+            ("api.example.com:80", "api.example.com"),
+            ("api.example.com:443", "api.example.com"),
+            ("Api.example.com:8443", "api.example.com:8443"),
+            ("api.example.com:8443", "api.example.com:8443"),
+            ("localhost", "localhost"),
+            ("under_score.example", "under_score.example"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+            ("[::1]", "[::1]"),
+            ("[::1]:443", "[::1]"),
+            ("[2001:DB8:0:0::1]:65535", "[2001:db8::1]:65535"),
+        ] {
+            let host = Host::parse(raw.as_bytes()).unwrap();
+            assert_eq!(host.as_str(), expected);
+            assert_eq!(host.is_rewritten(), raw != expected, "{raw}");
+            let again = Host::parse(expected.as_bytes()).unwrap();
+            assert!(again.as_str() == expected && !again.is_rewritten(), "{expected}");
+        }
+    }
+
+    #[test]
+    fn malformed_hosts_are_refused() {
+        for raw in [
+            "api.example.com.",
+            "api.example.com.:443",
+            ".example.com",
+            "a..b",
+            ".",
+            "user@example.com",
+            "user:1@example.com",
+            "example.com:",
+            "example.com:0",
+            "example.com:080",
+            "example.com:+80",
+            "example.com:65536",
+            "example.com:80:80",
+            "example.com:8o",
+            "example.com: 80",
+            " example.com",
+            "example.com ",
+            "example.com/",
+            "example.com,b.example",
+            "example.com\0",
+            "exa%6dple.com",
+            "ex\u{e4}mple.com",
+            "*",
+            "[::1",
+            "::1",
+            "[::1]8080",
+            "[::1]:",
+            "[::1%25eth0]",
+            "[]",
+            "[127.0.0.1]",
+            "[::1].example.com",
+            "\u{212a}elvin.example",
+        ] {
+            assert_eq!(Host::parse(raw.as_bytes()), Err(Reason::HostMalformed), "{raw}");
+        }
+        assert_eq!(Host::parse(b"\xff"), Err(Reason::HostMalformed));
+        assert_eq!(Host::parse(b""), Err(Reason::HostMissing));
+    }
+}

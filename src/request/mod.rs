@@ -1,0 +1,16 @@
+//! What a call is: its path, query, host and method in the one form in which they are compared.
+//!
+//! Everything here is a pure function of the bytes that came. Each type can only be made by its parser, so that holding one
+//! proves what was checked. Nothing here knows a policy or repairs what came: what is not canonical is refused, because the
+//! form that was matched has to be the form that goes upstream.
+
+mod host;
+mod method;
+mod path;
+pub(crate) mod percent;
+mod query;
+
+pub use host::Host;
+pub use method::Method;
+pub use path::{CanonicalPath, EscapeSet, split_target};
+pub use query::{Query, is_plain_name};

@@ -1,0 +1,150 @@
+//! The path of a call in canonical form.
+
+use std::borrow::Cow;
+
+use crate::Reason;
+use crate::policy::raw::Escape;
+use crate::request::percent;
+
+/// Splits a request target into its path and its query, which begins after the first `?`.
+#[must_use]
+pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// A path that every reader splits and decodes in the same way: origin form, the characters of RFC 3986 (section 3.3), no
+/// empty segment but the last, no dot segment, escapes only where they are needed and in their one spelling.
+///
+/// It may still hold one of the sequences that need an endpoint's consent; [`restricted`](Self::restricted) says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanonicalPath<'a> {
+    text: &'a str,
+    restricted: EscapeSet,
+}
+
+impl<'a> CanonicalPath<'a> {
+    /// Reads a path without its query.
+    ///
+    /// # Errors
+    /// The [`Reason`] of the first thing that is not canonical.
+    pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
+        let Some((b'/', after_slash)) = raw.split_first() else {
+            return Err(Reason::PathNotOriginForm);
+        };
+        let restricted = check_characters(raw)?;
+        let mut segments = after_slash.split(|byte| *byte == b'/').peekable();
+        while let Some(segment) = segments.next() {
+            match segment {
+                b"." | b".." => return Err(Reason::PathDotSegment),
+                b"" if segments.peek().is_some() => return Err(Reason::PathEmptySegment),
+                _ => {}
+            }
+        }
+        check_decoded(raw)?;
+        let text = str::from_utf8(raw).map_err(|_| Reason::PathCharacter)?;
+        Ok(Self { text, restricted })
+    }
+
+    /// The path as it came.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// Its segments, as they came. There is always one; only the last may be empty, after a trailing slash.
+    pub fn segments(&self) -> impl Iterator<Item = &'a str> {
+        self.text.split('/').skip(1)
+    }
+
+    /// The sequences in it that are refused unless the endpoint allows them.
+    #[must_use]
+    pub fn restricted(&self) -> EscapeSet {
+        self.restricted
+    }
+}
+
+/// Checks each character and each escape for itself.
+fn check_characters(raw: &[u8]) -> Result<EscapeSet, Reason> {
+    let mut restricted = EscapeSet::default();
+    let mut rest = raw;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'%' => {
+                let (octet, after) = percent::octet(after).ok_or(Reason::PathEscapeMalformed)?;
+                rest = after;
+                match octet.value {
+                    value if percent::is_unreserved(value) => return Err(Reason::PathEscapeUnreserved),
+                    value if value.is_ascii_control() => return Err(Reason::PathEscapeControl),
+                    _ if octet.lower_case => return Err(Reason::PathEscapeLowercase),
+                    b'/' => restricted.insert(Escape::Slash),
+                    b'\\' => restricted.insert(Escape::Backslash),
+                    b'%' => restricted.insert(Escape::Percent),
+                    _ => {}
+                }
+            }
+            b';' => restricted.insert(Escape::Semicolon),
+            // The rest of `pchar`, and the slash between segments.
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/' => {}
+            _ if percent::is_unreserved(byte) => {}
+            _ => return Err(Reason::PathCharacter),
+        }
+    }
+    Ok(restricted)
+}
+
+/// Checks what several escapes decode to together: UTF-8, in which the controls beyond ASCII take two bytes.
+fn check_decoded(raw: &[u8]) -> Result<(), Reason> {
+    let Cow::Owned(decoded) = percent::decode(raw) else {
+        return Ok(());
+    };
+    let text = str::from_utf8(&decoded).map_err(|_| Reason::PathEscapeNotUtf8)?;
+    if text.contains(char::is_control) { Err(Reason::PathEscapeControl) } else { Ok(()) }
+}
+
+/// A set of [`Escape`]s.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EscapeSet(u8);
+
+impl EscapeSet {
+    /// Adds an escape.
+    pub fn insert(&mut self, escape: Escape) {
+        self.0 |= Self::bit(escape);
+    }
+
+    /// Whether an escape is in the set.
+    #[must_use]
+    pub fn contains(self, escape: Escape) -> bool {
+        self.0 & Self::bit(escape) != 0
+    }
+
+    /// Whether the set is empty.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether every escape of this set is in the other.
+    #[must_use]
+    pub fn is_subset(self, of: Self) -> bool {
+        self.0 & !of.0 == 0
+    }
+
+    fn bit(escape: Escape) -> u8 {
+        match escape {
+            Escape::Slash => 1,
+            Escape::Backslash => 1 << 1,
+            Escape::Percent => 1 << 2,
+            Escape::Semicolon => 1 << 3,
+        }
+    }
+}
+
+impl FromIterator<Escape> for EscapeSet {
+    fn from_iter<I: IntoIterator<Item = Escape>>(escapes: I) -> Self {
+        let mut set = Self::default();
+        escapes.into_iter().for_each(|escape| set.insert(escape));
+        set
+    }
+}
