@@ -4,9 +4,11 @@
 //! small trait, so that the same code decides in a gateway, in a test and on the command line.
 
 pub mod crypto;
+pub mod endpoint;
 pub mod headers;
 pub mod policy;
 mod reason;
+pub mod request;
 pub mod time;
 pub mod token;
 

@@ -1,0 +1,14 @@
+//! The allowlist's paths: templates, and the lookup that finds the one template of a path.
+//!
+//! What an endpoint asks of a caller, and its methods, do not enter here: a lookup ends at the endpoints that share the most
+//! specific template, and the caller goes on from there.
+
+mod build;
+mod kind;
+mod shadow;
+mod table;
+mod template;
+
+pub use kind::Kind;
+pub use table::{Built, Capture, Found, Remark, Table};
+pub use template::{Template, Variable};

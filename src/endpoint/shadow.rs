@@ -1,0 +1,155 @@
+//! Warnings about paths that a reader of the policy would expect to fall to a variable, and that are refused because a
+//! more specific segment took them and there is no going back.
+
+use std::collections::BTreeMap;
+
+use super::table::{Node, Remark, Step, Table};
+use super::{Kind, Template};
+
+/// How many siblings a warning names.
+const NAMED: usize = 3;
+
+pub(super) struct Shadows<'a> {
+    templates: BTreeMap<u32, &'a Template>,
+    warnings: Vec<Remark>,
+}
+
+impl<'a> Shadows<'a> {
+    pub(super) fn new(endpoints: &[(u32, &'a Template)]) -> Self {
+        Self { templates: endpoints.iter().copied().collect(), warnings: Vec::new() }
+    }
+
+    pub(super) fn find(mut self, table: &Table) -> Vec<Remark> {
+        self.visit(&table.root, 1);
+        self.warnings.sort_by_key(|remark| remark.endpoint);
+        self.warnings
+    }
+
+    /// Looks at a place whose next segment is the one of this number, counted from 1.
+    fn visit(&mut self, place: &Node, number: usize) {
+        let mut specific: Vec<(Sibling, &Node)> =
+            place.fixed.iter().map(|fixed| (Sibling::fixed(&fixed.text), &fixed.child)).collect();
+        for affixed in &place.affixed {
+            let variable = Sibling { beginning: &affixed.beginning, kind: Some(affixed.kind), end: &affixed.end };
+            self.compare(&specific, &variable, number, |sibling| uncovered(&affixed.child, sibling));
+            specific.push((variable, &affixed.child));
+        }
+        if let Some(plain) = &place.plain {
+            let variable = Sibling { beginning: "", kind: Some(plain.kind), end: "" };
+            self.compare(&specific, &variable, number, |sibling| uncovered(&plain.child, sibling));
+            specific.push((variable, &plain.child));
+        }
+        if let Some(endpoint) = place.rest.first() {
+            let variable = Sibling { beginning: "", kind: Some(Kind::Rest), end: "" };
+            let covers = |sibling: &Node| !sibling.rest.is_empty() && !sibling.here.is_empty();
+            self.compare(&specific, &variable, number, |sibling| (!covers(sibling)).then_some(*endpoint));
+        }
+        for (_, child) in specific {
+            self.visit(child, number + 1);
+        }
+    }
+
+    /// Warns of the siblings that take a variable's values and leave out a path that goes on from it.
+    fn compare(
+        &mut self,
+        siblings: &[(Sibling, &Node)],
+        variable: &Sibling,
+        number: usize,
+        uncovered: impl Fn(&Node) -> Option<u32>,
+    ) {
+        let mut left_out: BTreeMap<u32, Vec<&Node>> = BTreeMap::new();
+        for (_, sibling) in siblings.iter().filter(|(sibling, _)| sibling.takes_values_of(variable)) {
+            if let Some(endpoint) = uncovered(sibling) {
+                left_out.entry(endpoint).or_default().push(sibling);
+            }
+        }
+        for (endpoint, siblings) in left_out {
+            let beginnings: Vec<_> =
+                siblings.iter().take(NAMED).filter_map(|node| self.beginning(node, number)).collect();
+            let more = match siblings.len() - beginnings.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let message = format!(
+                "calls that begin like {}{more} never fall to this path: list it there as well if they should",
+                beginnings.join(", ")
+            );
+            self.warnings.push(Remark { endpoint, message });
+        }
+    }
+
+    /// How paths through a place begin, with this many segments.
+    fn beginning(&self, place: &Node, segments: usize) -> Option<String> {
+        let template = self.templates.get(&first_endpoint(place)?)?;
+        let parts: Vec<_> = template.as_str().split('/').take(segments + 1).collect();
+        Some(format!("`{}`", parts.join("/")))
+    }
+}
+
+/// A segment of one place.
+struct Sibling<'t> {
+    beginning: &'t str,
+    /// None for fixed text, which stands in `beginning`.
+    kind: Option<Kind>,
+    end: &'t str,
+}
+
+impl<'t> Sibling<'t> {
+    fn fixed(text: &'t str) -> Self {
+        Self { beginning: text, kind: None, end: "" }
+    }
+
+    /// Whether some segment that this one takes could have been taken by a less specific variable.
+    fn takes_values_of(&self, variable: &Sibling) -> bool {
+        let Some(kind) = variable.kind else { return false };
+        if self.kind.is_none() {
+            let value =
+                self.beginning.strip_prefix(variable.beginning).and_then(|rest| rest.strip_suffix(variable.end));
+            return value.is_some_and(|value| kind == Kind::Rest || kind.takes(value.as_bytes()));
+        }
+        let compatible = |one: &str, other: &str, fits: fn(&str, &str) -> bool| fits(one, other) || fits(other, one);
+        compatible(self.beginning, variable.beginning, |one, other| one.starts_with(other))
+            && compatible(self.end, variable.end, |one, other| one.ends_with(other))
+            && self.beginning.bytes().skip(variable.beginning.len()).all(|byte| kind.has_character(byte))
+            && self.end.bytes().rev().skip(variable.end.len()).all(|byte| kind.has_character(byte))
+    }
+}
+
+/// The first endpoint whose paths go on from `variable` in a way in which none goes on from `sibling`.
+fn uncovered(variable: &Node, sibling: &Node) -> Option<u32> {
+    if let (Some(endpoint), true) = (variable.here.first(), sibling.here.is_empty()) {
+        return Some(*endpoint);
+    }
+    if !sibling.rest.is_empty() {
+        return None;
+    }
+    let fixed = variable.fixed.iter().find_map(|fixed| match sibling.step(&fixed.text) {
+        Some(Step::Fixed(child) | Step::Variable { child, .. }) => uncovered(&fixed.child, child),
+        Some(Step::Rest(_)) => None,
+        None => first_endpoint(&fixed.child),
+    });
+    let affixed = || {
+        variable.affixed.iter().find_map(|affixed| {
+            let same =
+                sibling.affixed.iter().find(|other| other.beginning == affixed.beginning && other.end == affixed.end);
+            let child = same.map(|same| &same.child).or(sibling.plain.as_ref().map(|plain| &plain.child));
+            child.map_or_else(|| first_endpoint(&affixed.child), |child| uncovered(&affixed.child, child))
+        })
+    };
+    let plain = || {
+        let plain = variable.plain.as_ref()?;
+        match &sibling.plain {
+            Some(other) if other.kind.includes(plain.kind) => uncovered(&plain.child, &other.child),
+            _ => first_endpoint(&plain.child),
+        }
+    };
+    fixed.or_else(affixed).or_else(plain).or_else(|| variable.rest.first().copied())
+}
+
+/// An endpoint whose template goes through a place.
+fn first_endpoint(place: &Node) -> Option<u32> {
+    let children =
+        place.fixed.iter().map(|fixed| &fixed.child).chain(place.affixed.iter().map(|affixed| &affixed.child));
+    let variable = place.plain.iter().map(|plain| &plain.child);
+    place.here.first().or(place.rest.first()).copied().or_else(|| children.chain(variable).find_map(first_endpoint))
+}

@@ -1,0 +1,330 @@
+//! The lookup: which template, of all those of one host, a path falls to.
+//!
+//! Templates form a tree of places, one edge for each segment. At each place a segment goes to the most specific edge that
+//! takes it and never back: static text, then a fixed beginning or end around a variable (longest first), then a plain
+//! variable, then the rest of the path. Before that the segment is read as a lenient upstream would read it, decoded and
+//! without regard to case: where that reading would be a more specific edge than the exact one, nothing takes the segment.
+//! So `/v1/Admin` never falls to `/v1/{id}` beside `/v1/admin`, nor `x%3Arun` to `{name:text}` beside `{name}:run`.
+//!
+//! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher as _};
+
+use super::template::MAX_VARIABLES;
+use super::{Kind, Template, build};
+use crate::Reason;
+use crate::request::{CanonicalPath, percent};
+
+/// The templates of one host, ready to be looked up in.
+#[derive(Debug, Default)]
+pub struct Table {
+    pub(super) root: Node,
+}
+
+/// A place in the tree: what the next segment can be.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// In the order of their hashes.
+    pub(super) fixed: Vec<Fixed>,
+    /// The longest fixed part first.
+    pub(super) affixed: Vec<Affixed>,
+    pub(super) plain: Option<Box<Plain>>,
+    /// The endpoints that take the rest of the path from here.
+    pub(super) rest: Vec<u32>,
+    /// The endpoints whose template ends here.
+    pub(super) here: Vec<u32>,
+}
+
+/// A segment of fixed text.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    /// The hash of its lenient reading.
+    pub(super) hash: u32,
+    pub(super) text: Box<str>,
+    pub(super) child: Node,
+}
+
+/// A variable with a fixed beginning or end, neither with escapes.
+#[derive(Debug)]
+pub(super) struct Affixed {
+    pub(super) beginning: Box<str>,
+    pub(super) kind: Kind,
+    pub(super) end: Box<str>,
+    pub(super) child: Node,
+}
+
+/// A variable that takes a segment as a whole.
+#[derive(Debug)]
+pub(super) struct Plain {
+    pub(super) kind: Kind,
+    pub(super) child: Node,
+}
+
+/// A table, and what deserves a second look in it.
+#[derive(Debug)]
+pub struct Built {
+    /// The table.
+    pub table: Table,
+    /// What is allowed and may not be meant.
+    pub warnings: Vec<Remark>,
+}
+
+/// Something about an endpoint's template beside the others of its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The endpoint, by the number that [`Table::build`] was given.
+    pub endpoint: u32,
+    /// What is wrong and what to write instead, in one sentence.
+    pub message: String,
+}
+
+/// What a path fell to.
+#[derive(Debug)]
+pub struct Found<'t, 'p> {
+    endpoints: &'t [u32],
+    captures: Captures<'t, 'p>,
+}
+
+/// The value of a variable.
+#[derive(Debug, Clone, Copy)]
+pub struct Capture<'t, 'p> {
+    /// All that was matched with the variable, fixed text beside it included.
+    segment: &'p str,
+    value: &'p str,
+    /// Where the segment was matched, for what stands beside it.
+    place: &'t Node,
+}
+
+/// Values in the order of a template's variables, without an allocation for each call.
+#[derive(Debug, Default)]
+struct Captures<'t, 'p> {
+    slots: [Option<Capture<'t, 'p>>; MAX_VARIABLES],
+    count: usize,
+}
+
+/// Which edge a segment takes.
+pub(super) enum Step<'t, 'p> {
+    Fixed(&'t Node),
+    Variable { child: &'t Node, value: &'p str },
+    Rest(&'t [u32]),
+}
+
+/// How a segment compares with the fixed texts of a place.
+enum Likeness<'t> {
+    Exact(&'t Node),
+    /// Only to a lenient reader.
+    Lenient,
+    None,
+}
+
+impl Table {
+    /// Builds the table of one host from its endpoints, each with a number by which the caller knows it.
+    ///
+    /// That endpoints with the same template differ in their methods is the caller's to check.
+    ///
+    /// # Errors
+    /// Each template that cannot stand beside the others.
+    pub fn build<'a>(endpoints: impl IntoIterator<Item = (u32, &'a Template)>) -> Result<Built, Vec<Remark>> {
+        build::build(endpoints.into_iter().collect())
+    }
+
+    /// The most specific template that a path falls to, which decides alone.
+    #[must_use]
+    pub fn find<'t, 'p>(&'t self, path: &CanonicalPath<'p>) -> Option<Found<'t, 'p>> {
+        let mut captures = Captures::default();
+        let mut place = &self.root;
+        let mut rest = path.as_str().strip_prefix('/');
+        while let Some(text) = rest {
+            let (segment, after) = text.split_once('/').map_or((text, None), |(segment, after)| (segment, Some(after)));
+            place = match place.step(segment)? {
+                Step::Fixed(child) => child,
+                Step::Variable { child, value } => {
+                    captures.push(Capture { segment, value, place })?;
+                    child
+                }
+                Step::Rest(endpoints) => {
+                    captures.push(Capture { segment: text, value: text, place })?;
+                    return Some(Found { endpoints, captures });
+                }
+            };
+            rest = after;
+        }
+        (!place.here.is_empty()).then_some(Found { endpoints: &place.here, captures })
+    }
+}
+
+impl Node {
+    pub(super) fn step<'p>(&self, segment: &'p str) -> Option<Step<'_, 'p>> {
+        let decoded = percent::decode(segment.as_bytes());
+        match self.likeness(segment, &decoded) {
+            Likeness::Exact(child) => return Some(Step::Fixed(child)),
+            Likeness::Lenient => return None,
+            Likeness::None => {}
+        }
+        let lenient = self.affixed.iter().find(|affixed| affixed.resembles(&decoded));
+        let exact = self.affixed.iter().find_map(|affixed| Some((affixed, affixed.value_in(segment)?)));
+        match (lenient, exact) {
+            (None, None) => {}
+            // What matches exactly matches leniently too, so that the lenient one is never the shorter.
+            (Some(lenient), Some((exact, value))) if exact.fixed_length() == lenient.fixed_length() => {
+                return Some(Step::Variable { child: &exact.child, value });
+            }
+            _ => return None,
+        }
+        match &self.plain {
+            Some(plain) if plain.kind.takes(segment.as_bytes()) => {
+                Some(Step::Variable { child: &plain.child, value: segment })
+            }
+            _ => (!self.rest.is_empty()).then_some(Step::Rest(&self.rest)),
+        }
+    }
+
+    fn likeness(&self, segment: &str, decoded: &[u8]) -> Likeness<'_> {
+        if self.fixed.is_empty() {
+            return Likeness::None;
+        }
+        let hash = lenient_hash(decoded);
+        let first = self.fixed.partition_point(|fixed| fixed.hash < hash);
+        let mut likeness = Likeness::None;
+        for fixed in self.fixed.iter().skip(first).take_while(|fixed| fixed.hash == hash) {
+            if *fixed.text == *segment {
+                return Likeness::Exact(&fixed.child);
+            }
+            if percent::decode(fixed.text.as_bytes()).eq_ignore_ascii_case(decoded) {
+                likeness = Likeness::Lenient;
+            }
+        }
+        likeness
+    }
+
+    /// Whether a lenient reader takes a decoded text for more specific than a variable.
+    fn is_reserved(&self, decoded: &[u8]) -> bool {
+        // Only text that is not UTF-8 has no exact form, and no fixed text is that.
+        let text = str::from_utf8(decoded).unwrap_or_default();
+        !matches!(self.likeness(text, decoded), Likeness::None)
+            || self.affixed.iter().any(|affixed| affixed.resembles(decoded))
+    }
+}
+
+impl Affixed {
+    pub(super) fn fixed_length(&self) -> usize {
+        self.beginning.len() + self.end.len()
+    }
+
+    fn value_in<'p>(&self, segment: &'p str) -> Option<&'p str> {
+        let value = segment.strip_prefix(&*self.beginning)?.strip_suffix(&*self.end)?;
+        self.kind.takes(value.as_bytes()).then_some(value)
+    }
+
+    fn resembles(&self, decoded: &[u8]) -> bool {
+        let Some((beginning, after)) = decoded.split_at_checked(self.beginning.len()) else {
+            return false;
+        };
+        let Some((value, end)) = after.len().checked_sub(self.end.len()).and_then(|at| after.split_at_checked(at))
+        else {
+            return false;
+        };
+        beginning.eq_ignore_ascii_case(self.beginning.as_bytes())
+            && end.eq_ignore_ascii_case(self.end.as_bytes())
+            && self.kind.takes(value)
+    }
+}
+
+/// A hash that is equal for texts that a lenient reader takes for equal, given the decoded text. Only the policy's own
+/// texts can make it collide among the fixed ones, so that it needs no secret.
+pub(super) fn lenient_hash(decoded: &[u8]) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    decoded.iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+    // The low half of a hash is a hash.
+    (hasher.finish() & u64::from(u32::MAX)) as u32
+}
+
+impl<'t, 'p> Found<'t, 'p> {
+    /// The endpoints that share the template, in the order in which they were given; never none.
+    #[must_use]
+    pub fn endpoints(&self) -> &'t [u32] {
+        self.endpoints
+    }
+
+    /// The value of the variable at a [position](Template::position) in the template.
+    #[must_use]
+    pub fn value(&self, position: usize) -> Option<&Capture<'t, 'p>> {
+        self.captures.slots.get(position)?.as_ref()
+    }
+
+    /// The values of the template's variables, from left to right.
+    pub fn values(&self) -> impl Iterator<Item = &Capture<'t, 'p>> {
+        self.captures.slots.iter().flatten()
+    }
+
+    /// Judges the values with escapes that the endpoint allowed, as a lenient upstream reads them.
+    ///
+    /// Whether it allowed them is told by [`CanonicalPath::restricted`]. Both are answered only after authentication.
+    ///
+    /// # Errors
+    /// [`Reason::PathValueAmbiguous`] when such an upstream would see another path: an empty or dot segment, or a
+    /// segment that stands in the policy beside the variable.
+    pub fn check_opened_values(&self) -> Result<(), Reason> {
+        if self.values().any(Capture::is_ambiguous) { Err(Reason::PathValueAmbiguous) } else { Ok(()) }
+    }
+}
+
+impl<'p> Capture<'_, 'p> {
+    /// The value as it came.
+    #[must_use]
+    pub fn raw(&self) -> &'p str {
+        self.value
+    }
+
+    /// The value decoded once.
+    #[must_use]
+    pub fn decoded(&self) -> Cow<'p, str> {
+        match percent::decode(self.value.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(self.value),
+            // INVARIANT: a canonical path decodes to UTF-8, and fixed parts beside a value have no escapes. An empty
+            // value would equal nothing.
+            Cow::Owned(decoded) => Cow::Owned(String::from_utf8(decoded).unwrap_or_default()),
+        }
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        // With the fixed text beside it, because that is what an upstream splits, and without, because that is what
+        // it is given for a value.
+        [self.segment, self.value].into_iter().any(|text| {
+            let opened = text.split('/').enumerate().filter(|(_, segment)| is_opened(segment));
+            opened.into_iter().any(|(index, segment)| {
+                // Nothing stands beside the later segments of a rest.
+                is_read_otherwise(segment, (index == 0).then_some(self.place))
+            })
+        })
+    }
+}
+
+/// Whether a segment has one of the sequences that an endpoint has to allow.
+fn is_opened(segment: &str) -> bool {
+    segment.contains(';') || ["%2F", "%5C", "%25"].iter().any(|escape| segment.contains(escape))
+}
+
+/// Whether an upstream that decodes (twice, where a percent sign is escaped), splits at slashes of both kinds and drops
+/// path parameters would see something else than one name after another, the first of them new at its place.
+fn is_read_otherwise(segment: &str, place: Option<&Node>) -> bool {
+    let mut decoded = percent::decode(segment.as_bytes());
+    if segment.contains("%25") {
+        decoded = Cow::Owned(percent::decoded(&decoded).collect());
+    }
+    let parts = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    parts.map(|part| part.split(|byte| *byte == b';').next().unwrap_or_default()).enumerate().any(|(index, part)| {
+        let is_reserved = index == 0 && place.is_some_and(|place| place.is_reserved(part));
+        is_reserved || matches!(part, b"" | b"." | b"..")
+    })
+}
+
+impl<'t, 'p> Captures<'t, 'p> {
+    /// None when there is no room, which no template that was parsed asks for.
+    fn push(&mut self, capture: Capture<'t, 'p>) -> Option<()> {
+        *self.slots.get_mut(self.count)? = Some(capture);
+        self.count += 1;
+        Some(())
+    }
+}
