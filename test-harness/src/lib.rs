@@ -5,3 +5,4 @@ pub mod client;
 pub mod envoy;
 pub mod paths;
 pub mod upstream;
+pub mod wasmhost;

@@ -1,0 +1,75 @@
+//! A host call's view of the module: its memory, its allocator, and the way back.
+
+use wasmtime::{Caller, Error};
+
+use super::state::{State, status};
+
+/// Why a host call does not return `Ok`.
+pub(super) enum Stop {
+    /// The module gets this status.
+    Status(i32),
+    /// The module did what would be undefined behaviour in a gateway, or cannot go on.
+    Trap(Error),
+}
+
+impl Stop {
+    pub(super) fn misuse(what: &str) -> Self {
+        Self::Trap(Error::msg(format!("misuse of the host: {what}")))
+    }
+}
+
+/// The module during a host call.
+pub(super) struct Guest<'a> {
+    caller: Caller<'a, State>,
+}
+
+impl<'a> Guest<'a> {
+    /// Runs a host call, unless it is to fail on purpose.
+    pub(super) fn call(
+        caller: Caller<'a, State>,
+        name: &'static str,
+        body: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> wasmtime::Result<i32> {
+        let mut guest = Self { caller };
+        if let Some(status) = guest.state().enter(name) {
+            return Ok(status);
+        }
+        match body(&mut guest) {
+            Ok(()) => Ok(0),
+            Err(Stop::Status(status)) => Ok(status),
+            Err(Stop::Trap(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn state(&mut self) -> &mut State {
+        self.caller.data_mut()
+    }
+
+    pub(super) fn read(&mut self, at: u32, size: u32) -> Result<Vec<u8>, Stop> {
+        let memory = self.caller.data().memory.ok_or(Stop::Status(status::INVALID_MEMORY_ACCESS))?;
+        let start = at as usize;
+        memory
+            .data(&self.caller)
+            .get(start..start.saturating_add(size as usize))
+            .map(<[u8]>::to_vec)
+            .ok_or(Stop::Status(status::INVALID_MEMORY_ACCESS))
+    }
+
+    pub(super) fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Stop> {
+        let memory = self.caller.data().memory.ok_or(Stop::Status(status::INVALID_MEMORY_ACCESS))?;
+        memory.write(&mut self.caller, at as usize, bytes).map_err(|_| Stop::Status(status::INVALID_MEMORY_ACCESS))
+    }
+
+    /// Gives bytes to the module in memory that its allocator made, as `data_at` and `size_at` will say.
+    pub(super) fn hand_over(&mut self, bytes: &[u8], data_at: u32, size_at: u32) -> Result<(), Stop> {
+        let size = u32::try_from(bytes.len()).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
+        let mut data = 0;
+        if size > 0 {
+            let allocate = self.caller.data().allocate.clone().ok_or(Stop::Status(status::INTERNAL_FAILURE))?;
+            data = allocate.call(&mut self.caller, size).map_err(Stop::Trap)?;
+            self.write(data, bytes)?;
+        }
+        self.write(data_at, &data.to_le_bytes())?;
+        self.write(size_at, &size.to_le_bytes())
+    }
+}

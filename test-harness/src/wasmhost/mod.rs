@@ -1,0 +1,22 @@
+//! A proxy-wasm host on wasmtime, so that the filter can be run without a gateway.
+//!
+//! It follows Envoy: header maps and their serialisation, properties, filter state, local replies that end the stream, the
+//! limits on what a module hands over. Where Envoy would go on with undefined behaviour (a second local reply, a line break
+//! in a header), it traps. It does what no gateway does on demand: any host call can be made to fail, the clock and the
+//! random numbers are the test's, and what a request cost is counted in instructions.
+//!
+//! It offers only what [`interface`] lists, and knows no policy and no decision: tests read the state afterwards.
+
+mod guest;
+pub mod interface;
+mod module;
+pub mod pairs;
+mod proxy;
+mod state;
+mod vm;
+mod wasi;
+
+pub use module::Module;
+pub use pairs::Pairs;
+pub use state::{Fault, Level, Log, Reply};
+pub use vm::{ConfigureFailed, Outcome, Request, Root, Verdict, Vm};

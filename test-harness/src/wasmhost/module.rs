@@ -1,0 +1,53 @@
+//! A compiled module, from which any number of VMs are started.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use wasmtime::{Config, Engine, InstancePre, Linker};
+
+use super::state::State;
+use super::{proxy, wasi};
+
+/// A compiled module, from which any number of [`Vm`](super::Vm)s are started.
+#[derive(Clone)]
+pub struct Module {
+    ready: InstancePre<State>,
+}
+
+impl Module {
+    /// Reads and compiles a module.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no WebAssembly, or imports what the host does not offer.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let mut config = Config::new();
+        config.consume_fuel(true);
+        let engine = Engine::new(&config)?;
+        let module = wasmtime::Module::new(&engine, bytes)?;
+        let mut linker = Linker::new(&engine);
+        proxy::link(&mut linker)?;
+        wasi::link(&mut linker)?;
+        let ready = linker
+            .instantiate_pre(&module)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("`{}` imports what hosts do not offer", path.display()))?;
+        Ok(Self { ready })
+    }
+
+    /// The names of the imports, as `module.name`.
+    #[must_use]
+    pub fn imports(&self) -> Vec<String> {
+        self.ready.module().imports().map(|import| format!("{}.{}", import.module(), import.name())).collect()
+    }
+
+    /// The names of the exports.
+    #[must_use]
+    pub fn exports(&self) -> Vec<String> {
+        self.ready.module().exports().map(|export| export.name().to_owned()).collect()
+    }
+
+    pub(super) fn instance(&self) -> &InstancePre<State> {
+        &self.ready
+    }
+}

@@ -1,0 +1,175 @@
+//! The host calls of ABI 0.2.1, as Envoy answers them.
+
+use wasmtime::{Caller, Linker};
+
+use super::guest::{Guest, Stop};
+use super::pairs;
+use super::state::{Level, Log, Reply, State, Stream, status};
+
+/// The ABI's number for the body of the request.
+const REQUEST_BODY: u32 = 0;
+/// The ABI's number for the plugin's configuration.
+const PLUGIN_CONFIGURATION: u32 = 7;
+/// The ABI's number for a metric that only grows.
+const COUNTER: u32 = 0;
+/// What Envoy puts before the path of a property that a module sets.
+const FILTER_STATE_PREFIX: &[u8] = b"wasm.";
+
+macro_rules! host_calls {
+    ($linker:ident, $module:literal; $(fn $name:ident($guest:ident $(, $arg:ident: $type:ty)*) $body:block)*) => {
+        $($linker.func_wrap(
+            $module,
+            stringify!($name),
+            |caller: Caller<'_, State> $(, $arg: $type)*| Guest::call(caller, stringify!($name), |$guest| $body),
+        )?;)*
+    };
+}
+pub(super) use host_calls;
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    host_calls! { linker, "env";
+        fn proxy_log(guest, level: u32, message: u32, size: u32) {
+            let level = Level::from_abi(level).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+            let message = String::from_utf8_lossy(&guest.read(message, size)?).into_owned();
+            guest.state().logs.push(Log { level, message });
+            Ok(())
+        }
+
+        fn proxy_get_current_time_nanoseconds(guest, time_at: u32) {
+            let now = unrestricted(guest)?.clock;
+            guest.write(time_at, &now.to_le_bytes())
+        }
+
+        fn proxy_get_buffer_bytes(guest, buffer: u32, start: u32, max_size: u32, data_at: u32, size_at: u32) {
+            let state = unrestricted(guest)?;
+            let bytes = match buffer {
+                REQUEST_BODY => state.stream.as_ref().and_then(|stream| stream.body.clone()),
+                PLUGIN_CONFIGURATION => state.configuration.clone(),
+                _ => None,
+            };
+            let bytes = bytes.ok_or(Stop::Status(status::NOT_FOUND))?;
+            let start = start as usize;
+            let end = start.saturating_add(max_size as usize).min(bytes.len());
+            match bytes.get(start..end) {
+                Some(part) if !part.is_empty() => guest.hand_over(part, data_at, size_at),
+                _ => Ok(()),
+            }
+        }
+
+        fn proxy_get_header_map_pairs(guest, map: u32, data_at: u32, size_at: u32) {
+            // A map that cannot be reached reads as an empty one.
+            let lines = stream(guest)?.map(map).cloned().unwrap_or_default();
+            guest.hand_over(&pairs::encode(&lines), data_at, size_at)
+        }
+
+        fn proxy_replace_header_map_value(guest, map: u32, name: u32, name_size: u32, value: u32, value_size: u32) {
+            let line = line(guest, name, name_size, value, value_size)?;
+            let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+            lines.retain(|(name, _)| !name.eq_ignore_ascii_case(&line.0));
+            lines.push(line);
+            Ok(())
+        }
+
+        fn proxy_remove_header_map_value(guest, map: u32, name: u32, name_size: u32) {
+            let removed = guest.read(name, name_size)?;
+            let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+            lines.retain(|(name, _)| !name.eq_ignore_ascii_case(&removed));
+            Ok(())
+        }
+
+        fn proxy_get_property(guest, path: u32, path_size: u32, data_at: u32, size_at: u32) {
+            let path = guest.read(path, path_size)?;
+            let stream = stream(guest)?;
+            let value = stream.properties.get(&path).or_else(|| stream.filter_state.get(&path)).cloned();
+            guest.hand_over(&value.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
+        }
+
+        fn proxy_set_property(guest, path: u32, path_size: u32, value: u32, value_size: u32) {
+            let path = [FILTER_STATE_PREFIX, &guest.read(path, path_size)?].concat();
+            let value = guest.read(value, value_size)?;
+            stream(guest)?.filter_state.insert(path, value);
+            Ok(())
+        }
+
+        fn proxy_send_local_response(
+            guest,
+            status: u32,
+            details: u32,
+            details_size: u32,
+            body: u32,
+            body_size: u32,
+            headers: u32,
+            headers_size: u32,
+            grpc_status: i32
+        ) {
+            let details = String::from_utf8_lossy(&guest.read(details, details_size)?).replace(char::is_whitespace, "_");
+            let body = guest.read(body, body_size)?;
+            let headers = pairs::decode(&guest.read(headers, headers_size)?);
+            if headers.iter().any(|(_, value)| has_line_break(value)) {
+                return Err(Stop::misuse("a line break in a header of the answer"));
+            }
+            let reply = Reply { status, headers, body, details, grpc_status: (0..=16).contains(&grpc_status).then_some(grpc_status) };
+            match stream(guest)?.reply.replace(reply) {
+                None => Ok(()),
+                Some(_) => Err(Stop::misuse("a second local reply")),
+            }
+        }
+
+        fn proxy_define_metric(guest, kind: u32, name: u32, name_size: u32, id_at: u32) {
+            if kind != COUNTER {
+                return Err(Stop::misuse("a metric that is no counter"));
+            }
+            let name = String::from_utf8_lossy(&guest.read(name, name_size)?).into_owned();
+            let state = unrestricted(guest)?;
+            state.counters.entry(name.clone()).or_default();
+            state.counter_ids.push(name);
+            let id = u32::try_from(state.counter_ids.len() - 1).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
+            guest.write(id_at, &(id << 2).to_le_bytes())
+        }
+
+        fn proxy_increment_metric(guest, id: u32, offset: i64) {
+            let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+            let state = unrestricted(guest)?;
+            let name = state.counter_ids.get((id >> 2) as usize).ok_or(Stop::Status(status::NOT_FOUND))?;
+            let value = state.counters.get_mut(name).ok_or(Stop::Status(status::NOT_FOUND))?;
+            *value += offset;
+            Ok(())
+        }
+
+        fn proxy_set_effective_context(_guest, _context: u32) {
+            Err(Stop::misuse("an effective context, of which callouts alone have need"))
+        }
+    }
+    Ok(())
+}
+
+/// The state, unless the module is only being initialised: Envoy refuses these calls then.
+fn unrestricted<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut State, Stop> {
+    let state = guest.state();
+    if state.initializing { Err(Stop::Status(status::INTERNAL_FAILURE)) } else { Ok(state) }
+}
+
+/// The stream that is being decided; calls that need one find nothing outside of it.
+fn stream<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut Stream, Stop> {
+    unrestricted(guest)?.stream.as_mut().ok_or(Stop::Status(status::NOT_FOUND))
+}
+
+/// A line that the module writes; Envoy keeps names in lower case.
+fn line(
+    guest: &mut Guest<'_>,
+    name: u32,
+    name_size: u32,
+    value: u32,
+    value_size: u32,
+) -> Result<(Vec<u8>, Vec<u8>), Stop> {
+    let name = guest.read(name, name_size)?.to_ascii_lowercase();
+    let value = guest.read(value, value_size)?;
+    if has_line_break(&name) || has_line_break(&value) {
+        return Err(Stop::misuse("a line break in a header"));
+    }
+    Ok((name, value))
+}
+
+fn has_line_break(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}

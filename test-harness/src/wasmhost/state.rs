@@ -1,0 +1,135 @@
+//! What the host knows: the stream that is being decided, and what outlives it.
+
+use std::collections::BTreeMap;
+
+use wasmtime::{Memory, TypedFunc};
+
+use super::pairs::Pairs;
+
+/// The statuses of ABI 0.2.1 that the host gives.
+pub(super) mod status {
+    pub(crate) const NOT_FOUND: i32 = 1;
+    pub(crate) const BAD_ARGUMENT: i32 = 2;
+    pub(crate) const INVALID_MEMORY_ACCESS: i32 = 6;
+    pub(crate) const INTERNAL_FAILURE: i32 = 10;
+}
+
+/// A host call that fails on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The call's name, as it is imported.
+    pub call: String,
+    /// Which of the calls with this name fails, counted from 1 within one request or configuration.
+    pub nth: usize,
+    /// What it returns: a status of the ABI, or an error number of WASI; any number, listed or not.
+    pub status: i32,
+}
+
+/// A line that the module logged, or printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How severe the module said it is.
+    pub level: Level,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub message: String,
+}
+
+/// Severity, in the ABI's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+impl Level {
+    pub(super) fn from_abi(level: u32) -> Option<Self> {
+        use Level::{Critical, Debug, Error, Info, Trace, Warn};
+        [Trace, Debug, Info, Warn, Error, Critical].get(usize::try_from(level).ok()?).copied()
+    }
+}
+
+/// An answer that the module sent in the upstream's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u32,
+    /// The header lines that the module asked for.
+    pub headers: Pairs,
+    /// The body.
+    pub body: Vec<u8>,
+    /// What an access log prints as `%RESPONSE_CODE_DETAILS%`; white space reads as `_` there.
+    pub details: String,
+    /// The gRPC status, where the module gave one.
+    pub grpc_status: Option<i32>,
+}
+
+/// The stream that is being decided.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// Absent once the module let them go on: from then on they can be neither read nor written.
+    pub(super) headers: Option<Pairs>,
+    pub(super) trailers: Option<Pairs>,
+    pub(super) response_headers: Option<Pairs>,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) reply: Option<Reply>,
+}
+
+impl Stream {
+    /// The map that the ABI numbers so, where it can be reached now.
+    pub(super) fn map(&mut self, number: u32) -> Option<&mut Pairs> {
+        match number {
+            0 => self.headers.as_mut(),
+            1 => self.trailers.as_mut(),
+            2 => self.response_headers.as_mut(),
+            _ => None,
+        }
+    }
+}
+
+/// What host calls read and write.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) memory: Option<Memory>,
+    pub(super) allocate: Option<TypedFunc<u32, u32>>,
+    /// While `_initialize` runs: Envoy takes only logging and WASI then.
+    pub(super) initializing: bool,
+    /// Present while a root context is configured.
+    pub(super) configuration: Option<Vec<u8>>,
+    pub(super) stream: Option<Stream>,
+    pub(super) environment: Vec<(String, String)>,
+    /// Nanoseconds since 1970.
+    pub(super) clock: u64,
+    pub(super) random: u64,
+    pub(super) logs: Vec<Log>,
+    pub(super) counters: BTreeMap<String, u64>,
+    /// The counter behind each number that was given out; Envoy's numbers carry the kind in their low bits.
+    pub(super) counter_ids: Vec<String>,
+    pub(super) calls: Vec<&'static str>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl State {
+    /// Notes that a call was made; the status that it is to fail with, if it is to fail.
+    pub(super) fn enter(&mut self, call: &'static str) -> Option<i32> {
+        self.calls.push(call);
+        let fault = self.fault.as_ref().filter(|fault| fault.call == call)?;
+        let nth = self.calls.iter().filter(|made| **made == call).count();
+        (nth == fault.nth).then_some(fault.status)
+    }
+
+    /// Pseudo-random bytes (SplitMix64), the same in each run.
+    pub(super) fn random_byte(&mut self) -> u8 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).to_le_bytes()[0]
+    }
+}

@@ -1,0 +1,326 @@
+//! One VM: its root contexts, and the streams that it decides.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+use wasmtime::{Instance, Store, WasmParams, WasmResults};
+
+use super::module::Module;
+use super::pairs::Pairs;
+use super::state::{Fault, Log, Reply, State, Stream};
+
+/// The ABI's number for a callback that lets the stream go on.
+const CONTINUE: u32 = 0;
+/// More instructions than any request or configuration needs: an endless loop ends here, as a trap.
+const FUEL: u64 = 50_000_000_000;
+/// The filter state that holds the record of the decision.
+const RECORD: &str = "wasm.callgate";
+
+/// A running module. Root contexts and everything that the module remembers live as long as this does.
+pub struct Vm {
+    store: Store<State>,
+    instance: Instance,
+    next_context: u32,
+    first_root: Root,
+    /// Set by the first trap; a gateway would throw this VM away.
+    trapped: bool,
+}
+
+/// A root context: one configuration in a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root(u32);
+
+/// The module did not take its configuration.
+#[derive(Debug)]
+pub struct ConfigureFailed {
+    /// What it logged meanwhile.
+    pub logs: Vec<Log>,
+    /// The trap, where it was one.
+    pub trap: Option<String>,
+}
+
+/// A request as a gateway shows it to a filter.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Field lines, pseudo-header fields first.
+    pub headers: Pairs,
+    /// Whether nothing follows the headers.
+    pub end_of_stream: bool,
+    /// The body, given in one piece, where there is one.
+    pub body: Option<Vec<u8>>,
+    /// The trailers, where there are some.
+    pub trailers: Option<Pairs>,
+    /// `source.address`: address and port, where the gateway knows them.
+    pub source: Option<String>,
+    /// Other properties of the stream; segments of a path are joined by zero bytes.
+    pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Nanoseconds since 1970.
+    pub now: u64,
+    /// A host call that fails during this request.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Request {
+    /// A request with no header, which ends with its headers, from a documentation address (RFC 5737) in November 2026.
+    fn default() -> Self {
+        Self {
+            headers: Pairs::new(),
+            end_of_stream: true,
+            body: None,
+            trailers: None,
+            source: Some("192.0.2.1:40000".into()),
+            properties: BTreeMap::new(),
+            now: 1_795_000_000_000_000_000,
+            fault: None,
+        }
+    }
+}
+
+/// What became of a request, and what could be seen of it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The trailers that went upstream, if the request did and has some.
+    pub trailers: Option<Pairs>,
+    /// The record of the decision; text that is no JSON stays text.
+    pub record: Option<Value>,
+    /// What was logged meanwhile.
+    pub logs: Vec<Log>,
+    /// The host calls that were made, in order.
+    pub calls: Vec<&'static str>,
+    /// Instructions from the creation of the stream to its end, as wasmtime counts fuel.
+    pub fuel: u64,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It went upstream.
+    Continue {
+        /// The field lines that went.
+        headers: Pairs,
+    },
+    /// The module answered. When it answers the body or the trailers, what came before them has gone upstream.
+    Reply(Reply),
+    /// It is held, and nothing will ever let it go on.
+    Hang,
+    /// The module trapped, or had before.
+    Trap(String),
+}
+
+impl Vm {
+    /// Starts a VM with one root context.
+    ///
+    /// # Errors
+    /// When the module traps or does not take the configuration.
+    pub fn start(module: &Module, config: &[u8], environment: &[(String, String)]) -> Result<Self, ConfigureFailed> {
+        let state = State { environment: environment.to_vec(), ..State::default() };
+        let mut store = Store::new(module.instance().module().engine(), state);
+        let trap = |error: wasmtime::Error| ConfigureFailed { logs: Vec::new(), trap: Some(format!("{error:?}")) };
+        store.set_fuel(FUEL).map_err(trap)?;
+        let instance = module.instance().instantiate(&mut store).map_err(trap)?;
+        let memory = instance.get_memory(&mut store, "memory");
+        let allocate = instance.get_typed_func(&mut store, "proxy_on_memory_allocate").map_err(trap)?;
+        let state = store.data_mut();
+        state.memory = memory;
+        state.allocate = Some(allocate);
+        let mut vm = Self { store, instance, next_context: 1, first_root: Root(1), trapped: false };
+        vm.begin(None);
+        vm.store.data_mut().initializing = true;
+        let initialized = vm.callback::<_, ()>("_initialize", ());
+        vm.store.data_mut().initializing = false;
+        initialized.map_err(|trap| vm.configure_failed(Some(trap)))?;
+        let root = vm.create_root()?;
+        let started = vm.callback::<_, u32>("proxy_on_vm_start", (root.0, 0_u32));
+        started.map_err(|trap| vm.configure_failed(Some(trap)))?;
+        vm.configure(root, config, None)?;
+        vm.first_root = root;
+        Ok(vm)
+    }
+
+    /// Adds a root context, as a second listener does. It has no configuration yet.
+    ///
+    /// # Errors
+    /// When the module traps.
+    pub fn create_root(&mut self) -> Result<Root, ConfigureFailed> {
+        let root = Root(self.context_id());
+        self.begin(None);
+        let created = self.callback::<_, ()>("proxy_on_context_create", (root.0, 0_u32));
+        created.map(|()| root).map_err(|trap| self.configure_failed(Some(trap)))
+    }
+
+    /// Gives a root context a configuration, its first or, as on hosts that keep the context, another one.
+    ///
+    /// # Errors
+    /// When the module traps or does not take the configuration.
+    pub fn configure(&mut self, root: Root, config: &[u8], fault: Option<Fault>) -> Result<(), ConfigureFailed> {
+        self.begin(fault);
+        self.store.data_mut().configuration = Some(config.to_vec());
+        let size = u32::try_from(config.len()).unwrap_or(u32::MAX);
+        let taken = self.callback::<_, u32>("proxy_on_configure", (root.0, size));
+        self.store.data_mut().configuration = None;
+        match taken {
+            Ok(0) => Err(self.configure_failed(None)),
+            Ok(_) => Ok(()),
+            Err(trap) => Err(self.configure_failed(Some(trap))),
+        }
+    }
+
+    /// The root context that the VM was started with.
+    #[must_use]
+    pub fn first_root(&self) -> Root {
+        self.first_root
+    }
+
+    /// Lets the first root context decide a request.
+    pub fn request(&mut self, request: &Request) -> Outcome {
+        self.request_on(self.first_root, request)
+    }
+
+    /// Lets a root context decide a request.
+    pub fn request_on(&mut self, root: Root, request: &Request) -> Outcome {
+        self.begin(request.fault.clone());
+        let mut properties = request.properties.clone();
+        if let Some(source) = &request.source {
+            properties.insert(b"source\0address".to_vec(), source.clone().into_bytes());
+        }
+        let state = self.store.data_mut();
+        state.clock = request.now;
+        state.stream = Some(Stream { headers: Some(request.headers.clone()), properties, ..Stream::default() });
+        let verdict = self.decide(root, request).unwrap_or_else(Verdict::Trap);
+        let fuel = FUEL - self.store.get_fuel().unwrap_or(0);
+        let state = self.store.data_mut();
+        let stream = state.stream.take().unwrap_or_default();
+        let record = stream.filter_state.get(RECORD.as_bytes()).map(|record| {
+            serde_json::from_slice(record).unwrap_or_else(|_| String::from_utf8_lossy(record).into_owned().into())
+        });
+        Outcome {
+            verdict,
+            trailers: stream.trailers,
+            record,
+            logs: std::mem::take(&mut state.logs),
+            calls: std::mem::take(&mut state.calls),
+            fuel,
+        }
+    }
+
+    /// The counters that the module defined.
+    #[must_use]
+    pub fn counters(&self) -> &BTreeMap<String, u64> {
+        &self.store.data().counters
+    }
+
+    /// The module's linear memory, in bytes. It never shrinks.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    fn decide(&mut self, root: Root, request: &Request) -> Result<Verdict, String> {
+        let stream = self.context_id();
+        self.callback::<_, ()>("proxy_on_context_create", (stream, root.0))?;
+        let verdict = self.decode(stream, request)?;
+        // Envoy sends a local reply through the filters as well.
+        let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
+        if verdict != Verdict::Hang {
+            let headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
+            self.with_stream(|stream| stream.response_headers = Some(headers));
+            self.callback::<_, u32>("proxy_on_response_headers", (stream, 1_u32, 1_u32))?;
+            self.with_stream(|stream| stream.response_headers = None);
+        }
+        self.callback::<_, u32>("proxy_on_done", stream)?;
+        self.callback::<_, ()>("proxy_on_log", stream)?;
+        self.callback::<_, ()>("proxy_on_delete", stream)?;
+        Ok(verdict)
+    }
+
+    /// Shows the request to the module, part after part, until it answers or all of it may go on.
+    fn decode(&mut self, stream: u32, request: &Request) -> Result<Verdict, String> {
+        let ends = u32::from(request.end_of_stream);
+        let lines = |pairs: &Pairs| u32::try_from(pairs.len()).unwrap_or(u32::MAX);
+        let action = self.callback("proxy_on_request_headers", (stream, lines(&request.headers), ends))?;
+        let mut headers = None;
+        if let Some(stopped) = self.stopped(action, |stream| headers = stream.headers.take()) {
+            return Ok(stopped);
+        }
+        if let Some(body) = &request.body {
+            self.with_stream(|stream| stream.body = Some(body.clone()));
+            let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
+            let ends = u32::from(request.trailers.is_none());
+            let action = self.callback("proxy_on_request_body", (stream, size, ends))?;
+            if let Some(stopped) = self.stopped(action, |stream| stream.body = None) {
+                return Ok(stopped);
+            }
+        }
+        if let Some(trailers) = &request.trailers {
+            self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
+            let action = self.callback("proxy_on_request_trailers", (stream, lines(trailers)))?;
+            if let Some(stopped) = self.stopped(action, |_| ()) {
+                self.with_stream(|stream| stream.trailers = None);
+                return Ok(stopped);
+            }
+        }
+        Ok(Verdict::Continue { headers: headers.unwrap_or_default() })
+    }
+
+    /// What a callback's result means; a local reply stops the stream whatever the callback returned.
+    fn stopped(&mut self, action: u32, go_on: impl FnOnce(&mut Stream)) -> Option<Verdict> {
+        let stream = self.store.data_mut().stream.as_mut()?;
+        match stream.reply.take() {
+            Some(reply) => Some(Verdict::Reply(reply)),
+            None if action == CONTINUE => {
+                go_on(stream);
+                None
+            }
+            None => Some(Verdict::Hang),
+        }
+    }
+
+    fn with_stream(&mut self, change: impl FnOnce(&mut Stream)) {
+        if let Some(stream) = &mut self.store.data_mut().stream {
+            change(stream);
+        }
+    }
+
+    fn context_id(&mut self) -> u32 {
+        let id = self.next_context;
+        self.next_context += 1;
+        id
+    }
+
+    /// Starts counting calls and instructions anew.
+    fn begin(&mut self, fault: Option<Fault>) {
+        // Fails only where fuel is not counted.
+        let _ = self.store.set_fuel(FUEL);
+        let state = self.store.data_mut();
+        state.fault = fault;
+        state.calls.clear();
+        state.logs.clear();
+    }
+
+    fn configure_failed(&mut self, trap: Option<String>) -> ConfigureFailed {
+        ConfigureFailed { logs: std::mem::take(&mut self.store.data_mut().logs), trap }
+    }
+
+    fn callback<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> Result<R, String> {
+        if self.trapped {
+            return Err("this VM trapped before".into());
+        }
+        let function = self.instance.get_typed_func(&mut self.store, name);
+        function.and_then(|function| function.call(&mut self.store, params)).map_err(|error| {
+            self.trapped = true;
+            format!("{name}: {error:?}")
+        })
+    }
+}
+
+impl fmt::Display for ConfigureFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.trap.as_deref().unwrap_or("the module does not take its configuration"))?;
+        self.logs.iter().try_for_each(|log| write!(f, "\n{}", log.message))
+    }
+}
+
+impl std::error::Error for ConfigureFailed {}
