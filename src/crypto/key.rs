@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ed25519_dalek::pkcs8::EncodePublicKey;
+use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use jwt_simple::algorithms::{
     ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey, RS256PublicKey, RSAPublicKeyLike,
 };
@@ -15,16 +15,24 @@ const MIN_SECRET_BYTES: usize = 32;
 
 /// A key that verifies signatures.
 #[derive(Clone)]
-pub struct VerifyingKey(pub(super) Material);
+pub struct VerifyingKey {
+    pub(super) material: Material,
+    /// The DER of a public key, made once; the hash of a secret.
+    public: Box<[u8]>,
+}
 
 #[derive(Clone)]
 pub(super) enum Material {
     P256(ES256PublicKey),
     P384(ES384PublicKey),
-    Rsa { key: PKey<Public>, spki: Box<[u8]> },
+    Rsa(PKey<Public>),
     Ed25519(ed25519_dalek::VerifyingKey),
     Hmac(Box<[u8]>),
 }
+
+/// What makes two keys the same, whatever they are called. It does not print.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyIdentity(Box<[u8]>);
 
 /// Why a key is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +52,7 @@ pub enum KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Point => {
-                "`x` and `y` are no safe public key of this curve: copy them from the issuer's key set again"
-            }
+            Self::Point => "the coordinates are no safe public key of this curve: copy the key from its owner again",
             Self::RsaShort => "an RSA key under 2048 bits can be broken: use one of 2048 to 4096 bits",
             Self::RsaLong => "an RSA key over 4096 bits costs every call too much: use one of 2048 to 4096 bits",
             Self::RsaValues => "`n` and `e` are no RSA key with the exponent 65537 (`AQAB`): use one that has it",
@@ -62,7 +68,12 @@ impl VerifyingKey {
     ///
     /// [`KeyError::Point`] when they are no point of the curve.
     pub fn p256(x: &[u8; 32], y: &[u8; 32]) -> Result<Self, KeyError> {
-        ES256PublicKey::from_bytes(&uncompressed(x, y)).map(|k| Self(Material::P256(k))).map_err(|_| KeyError::Point)
+        let read = || {
+            let key = ES256PublicKey::from_bytes(&uncompressed(x, y)).ok()?;
+            let public = key.public_key().to_der().ok()?.into();
+            Some(Self { material: Material::P256(key), public })
+        };
+        read().ok_or(KeyError::Point)
     }
 
     /// A key on P-384 from its affine coordinates, big-endian.
@@ -71,7 +82,12 @@ impl VerifyingKey {
     ///
     /// [`KeyError::Point`] when they are no point of the curve.
     pub fn p384(x: &[u8; 48], y: &[u8; 48]) -> Result<Self, KeyError> {
-        ES384PublicKey::from_bytes(&uncompressed(x, y)).map(|k| Self(Material::P384(k))).map_err(|_| KeyError::Point)
+        let read = || {
+            let key = ES384PublicKey::from_bytes(&uncompressed(x, y)).ok()?;
+            let public = key.public_key().to_der().ok()?.into();
+            Some(Self { material: Material::P384(key), public })
+        };
+        read().ok_or(KeyError::Point)
     }
 
     /// An RSA key from modulus and exponent, big-endian.
@@ -86,12 +102,12 @@ impl VerifyingKey {
             _ => return Err(KeyError::RsaLong),
         }
         let read = || {
-            let public = RS256PublicKey::from_components(n, e).ok()?;
-            let spki = public.public_key().to_der().ok()?.into();
-            let key = PKey::from_rsa(public.public_key().as_ref().clone()).ok()?;
-            Some(Material::Rsa { key, spki })
+            let key = RS256PublicKey::from_components(n, e).ok()?;
+            let public = key.to_der().ok()?.into();
+            let key = PKey::from_rsa(key.public_key().as_ref().clone()).ok()?;
+            Some(Self { material: Material::Rsa(key), public })
         };
-        read().map(Self).ok_or(KeyError::RsaValues)
+        read().ok_or(KeyError::RsaValues)
     }
 
     /// An Ed25519 key from its encoding (RFC 8032, section 5.1.2).
@@ -105,7 +121,8 @@ impl VerifyingKey {
         if key.is_weak() || key.to_edwards().compress().as_bytes() != x {
             return Err(KeyError::Point);
         }
-        Ok(Self(Material::Ed25519(key)))
+        let public = key.to_public_key_der().map_err(|_| KeyError::Point)?.as_bytes().into();
+        Ok(Self { material: Material::Ed25519(key), public })
     }
 
     /// An HMAC secret.
@@ -117,17 +134,17 @@ impl VerifyingKey {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(KeyError::SecretShort);
         }
-        Ok(Self(Material::Hmac(secret.into())))
+        Ok(Self { material: Material::Hmac(secret.into()), public: Box::new(hmac_sha256::Hash::hash(secret)) })
     }
 
     /// Whether the algorithm is one for keys of this type.
     #[must_use]
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         use Algorithm::{Ed25519, Es256, Es384, Hs256, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
-        match self.0 {
+        match self.material {
             Material::P256(_) => algorithm == Es256,
             Material::P384(_) => algorithm == Es384,
-            Material::Rsa { .. } => matches!(algorithm, Ps256 | Ps384 | Ps512 | Rs256 | Rs384 | Rs512),
+            Material::Rsa(_) => matches!(algorithm, Ps256 | Ps384 | Ps512 | Rs256 | Rs384 | Rs512),
             Material::Ed25519(_) => algorithm == Ed25519,
             Material::Hmac(_) => algorithm == Hs256,
         }
@@ -136,33 +153,26 @@ impl VerifyingKey {
     /// The key as DER-encoded `SubjectPublicKeyInfo` (RFC 5280, section 4.1), the form in which hosts take keys.
     /// A secret has none.
     #[must_use]
-    pub fn spki_der(&self) -> Option<Vec<u8>> {
-        match &self.0 {
-            Material::P256(key) => key.public_key().to_der().ok(),
-            Material::P384(key) => key.public_key().to_der().ok(),
-            Material::Rsa { spki, .. } => Some(spki.to_vec()),
-            Material::Ed25519(key) => key.to_public_key_der().ok().map(|der| der.as_bytes().to_vec()),
+    pub fn spki_der(&self) -> Option<&[u8]> {
+        match self.material {
+            Material::P256(_) | Material::P384(_) | Material::Rsa(_) | Material::Ed25519(_) => Some(&self.public),
             Material::Hmac(_) => None,
         }
     }
 
-    /// Whether both are the same key, whatever they are called. Not for comparing a secret with what a caller sent.
+    /// What this key has in common with the same key under another name.
     #[must_use]
-    pub fn same_as(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Material::Hmac(a), Material::Hmac(b)) => a == b,
-            (Material::Hmac(_), _) | (_, Material::Hmac(_)) => false,
-            _ => self.spki_der() == other.spki_der(),
-        }
+    pub fn identity(&self) -> KeyIdentity {
+        KeyIdentity(self.public.clone())
     }
 }
 
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.material {
             Material::P256(_) => "VerifyingKey(P-256)",
             Material::P384(_) => "VerifyingKey(P-384)",
-            Material::Rsa { .. } => "VerifyingKey(RSA)",
+            Material::Rsa(_) => "VerifyingKey(RSA)",
             Material::Ed25519(_) => "VerifyingKey(Ed25519)",
             Material::Hmac(_) => "VerifyingKey(HMAC)",
         })

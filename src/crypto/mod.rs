@@ -8,7 +8,7 @@ mod key;
 mod software;
 
 pub use algorithm::Algorithm;
-pub use key::{KeyError, VerifyingKey};
+pub use key::{KeyError, KeyIdentity, VerifyingKey};
 pub use software::SoftwareVerifier;
 
 /// Whoever can verify signatures.
@@ -36,3 +36,8 @@ pub trait VerifySignature {
 /// A signature that does not verify. It does not say why: nobody who sends one needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod wycheproof_tests;

@@ -25,7 +25,7 @@ impl VerifySignature for SoftwareVerifier {
     ) -> Result<(), BadSignature> {
         use Algorithm::{Ed25519, Es256, Es384, Hs256, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
         let (pkcs1, pss) = (Padding::PKCS1, Padding::PKCS1_PSS);
-        let verifies = match (&key.0, algorithm) {
+        let verifies = match (&key.material, algorithm) {
             (Material::P256(key), Es256) => {
                 let key: &p256::ecdsa::VerifyingKey = key.public_key().as_ref();
                 // High `s` is taken: JOSE does not forbid it, and nothing here is told apart by its signature's bytes.
@@ -43,14 +43,14 @@ impl VerifySignature for SoftwareVerifier {
             (Material::Hmac(secret), Hs256) => {
                 signature.try_into().is_ok_and(|tag| hmac_sha256::HMAC::verify(message, secret, tag))
             }
-            (Material::Rsa { key, .. }, Rs256) => rsa(key, pkcs1, MessageDigest::sha256(), message, signature),
-            (Material::Rsa { key, .. }, Rs384) => rsa(key, pkcs1, MessageDigest::sha384(), message, signature),
-            (Material::Rsa { key, .. }, Rs512) => rsa(key, pkcs1, MessageDigest::sha512(), message, signature),
-            (Material::Rsa { key, .. }, Ps256) => rsa(key, pss, MessageDigest::sha256(), message, signature),
-            (Material::Rsa { key, .. }, Ps384) => rsa(key, pss, MessageDigest::sha384(), message, signature),
-            (Material::Rsa { key, .. }, Ps512) => rsa(key, pss, MessageDigest::sha512(), message, signature),
+            (Material::Rsa(key), Rs256) => rsa(key, pkcs1, MessageDigest::sha256(), message, signature),
+            (Material::Rsa(key), Rs384) => rsa(key, pkcs1, MessageDigest::sha384(), message, signature),
+            (Material::Rsa(key), Rs512) => rsa(key, pkcs1, MessageDigest::sha512(), message, signature),
+            (Material::Rsa(key), Ps256) => rsa(key, pss, MessageDigest::sha256(), message, signature),
+            (Material::Rsa(key), Ps384) => rsa(key, pss, MessageDigest::sha384(), message, signature),
+            (Material::Rsa(key), Ps512) => rsa(key, pss, MessageDigest::sha512(), message, signature),
             (
-                Material::P256(_) | Material::P384(_) | Material::Rsa { .. } | Material::Ed25519(_) | Material::Hmac(_),
+                Material::P256(_) | Material::P384(_) | Material::Rsa(_) | Material::Ed25519(_) | Material::Hmac(_),
                 _,
             ) => false,
         };

@@ -1,12 +1,12 @@
 //! The issuers of a policy: their rules checked one by one and against each other, ready for lookups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::keys::{Keys, Secrets};
 use super::shape::Shape;
-use crate::crypto::Algorithm;
+use crate::crypto::{Algorithm, KeyIdentity};
 use crate::policy::raw::{self, AlgorithmName, IgnorableHeader};
 use crate::policy::{Findings, Place};
 
@@ -65,13 +65,14 @@ impl Issuers {
         let mut by_iss = BTreeMap::new();
         for (index, issuer) in issuers.iter().enumerate() {
             if let Some(IssuerId(first)) = by_iss.insert(Rc::clone(&issuer.iss), IssuerId(index)) {
-                let first = issuers.get(first).map_or("", |issuer| &issuer.name);
+                let first = place.field(issuers.get(first).map_or("", |issuer| &issuer.name));
                 findings.error(
                     place.field(&issuer.name).field("issuer"),
-                    format!("`issuers.{first}` has the same value: write one issuer with the keys of both"),
+                    format!("`{first}` has the same value: write one issuer with the keys of both"),
                 );
             }
         }
+        check_sharing_is_mutual(raw, &place, findings);
         check_shared_keys(raw, &issuers, &place, findings);
         Self { issuers, by_iss, skew }
     }
@@ -205,25 +206,21 @@ impl From<AlgorithmName> for Algorithm {
     }
 }
 
-/// A key under two issuers lets one speak for the other, unless they are tenants of one provider and say so.
-fn check_shared_keys(raw: &BTreeMap<String, raw::Issuer>, issuers: &[Issuer], place: &Place, findings: &mut Findings) {
+/// Tenants of one provider share its keys; both say so, so that neither is surprised.
+fn check_sharing_is_mutual(raw: &BTreeMap<String, raw::Issuer>, issuers: &Place, findings: &mut Findings) {
     for (name, issuer) in raw {
-        let place = place.field(name).field("shares_keys_with");
+        let place = issuers.field(name).field("shares_keys_with");
         for (index, other) in issuer.shares_keys_with.iter().enumerate() {
-            let shown = other.escape_debug();
+            let theirs = issuers.field(other);
             let mistake = if other == name {
                 "an issuer does not share keys with itself: remove it".to_owned()
             } else if issuer.shares_keys_with.iter().take(index).any(|earlier| earlier == other) {
-                format!("`{shown}` stands here twice: remove one")
+                format!("`{theirs}` stands here twice: remove one")
             } else {
                 match raw.get(other) {
-                    None => {
-                        format!("there is no issuer `{shown}` in `issuers`: write its name there, or remove it here")
-                    }
+                    None => format!("there is no `{theirs}`: write the name of an issuer of this policy"),
                     Some(back) if !back.shares_keys_with.contains(name) => {
-                        format!(
-                            "`issuers.{shown}` does not say so: add `{name}` to its `shares_keys_with`, or remove this"
-                        )
+                        format!("`{theirs}` does not say so: add `{}` to its `shares_keys_with`", name.escape_debug())
                     }
                     Some(_) => continue,
                 }
@@ -231,30 +228,41 @@ fn check_shared_keys(raw: &BTreeMap<String, raw::Issuer>, issuers: &[Issuer], pl
             findings.error(place.index(index), mistake);
         }
     }
-    for (index, issuer) in issuers.iter().enumerate() {
-        for earlier in issuers.iter().take(index) {
-            let said = |one: &Issuer, other: &Issuer| {
-                raw.get(&*one.name).is_some_and(|raw| raw.shares_keys_with.iter().any(|name| **name == *other.name))
-            };
-            if said(issuer, earlier) && said(earlier, issuer) {
-                continue;
-            }
-            let same_variable = match (raw.get(&*issuer.name), raw.get(&*earlier.name)) {
-                (Some(a), Some(b)) => {
-                    a.keys.secret.as_ref().zip(b.keys.secret.as_ref()).is_some_and(|(a, b)| a.env == b.env)
-                }
-                _ => false,
-            };
-            if same_variable || issuer.keys.share_one_with(&earlier.keys) {
-                findings.error(
-                    place.field(&issuer.name).field("keys"),
-                    format!(
-                        "a key here is one of `issuers.{}` as well, so that each could sign for the other: give them keys of \
-                         their own, or name each in the other's `shares_keys_with` where they are tenants of one provider",
-                        earlier.name
-                    ),
-                );
-            }
+}
+
+/// A key under two issuers lets one sign what the other seems to say.
+fn check_shared_keys(
+    raw: &BTreeMap<String, raw::Issuer>,
+    compiled: &[Issuer],
+    issuers: &Place,
+    findings: &mut Findings,
+) {
+    /// By the variable as well, so that a check without secrets finds what the gateway would.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Shared<'p> {
+        Key(KeyIdentity),
+        Variable(&'p str),
+    }
+    let says = |one: &str, other: &str| raw.get(one).is_some_and(|one| one.shares_keys_with.iter().any(|n| n == other));
+    let mut owners: BTreeMap<Shared<'_>, Vec<&str>> = BTreeMap::new();
+    for (issuer, raw) in compiled.iter().zip(raw.values()) {
+        let keys = issuer.keys.iter().map(|key| Shared::Key(key.identity()));
+        let variable = raw.keys.secret.iter().map(|secret| Shared::Variable(&secret.env));
+        let mut surprised = BTreeSet::new();
+        for key in keys.chain(variable) {
+            let owners = owners.entry(key).or_default();
+            surprised.extend(owners.iter().filter(|o| !(says(o, &issuer.name) && says(&issuer.name, o))).copied());
+            owners.push(&issuer.name);
+        }
+        for other in surprised {
+            findings.error(
+                issuers.field(&issuer.name).field("keys"),
+                format!(
+                    "a key here is one of `{}` as well, so that each could sign for the other: give them keys of their \
+                     own, or name each in the other's `shares_keys_with` where they are tenants of one provider",
+                    issuers.field(other)
+                ),
+            );
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::crypto::{Algorithm, KeyError, VerifyingKey};
 use crate::policy::raw;
 use crate::policy::{Findings, Place};
 
-/// Members that only a private or secret key has (RFC 7518, sections 6.2.2, 6.3.2, 6.4.1; `priv` of RFC 9864's sibling
-/// key types).
+/// Members that only a private or secret key has (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1), with `priv` of the types for
+/// post-quantum algorithms.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// Why a key of a set is not used.
@@ -45,7 +45,7 @@ pub(super) fn compile(
             }
         }
         match read(jwk, algorithms, &place) {
-            Ok(key) => match keys.iter().find(|other| other.key.same_as(&key.key)) {
+            Ok(key) => match keys.iter().find(|other| other.key.identity() == key.key.identity()) {
                 Some(same) => {
                     findings.error(place, format!("this is the same key as `{}`: remove one of them", same.place));
                 }
@@ -94,7 +94,10 @@ fn read(jwk: &Map<String, Value>, algorithms: &[Algorithm], place: &Place) -> Re
         Some(name) => match Algorithm::from_jose(name) {
             None => return Err(skip(format!("its algorithm `{}` is not known", name.escape_debug()))),
             Some(named) if !key.fits(named) => {
-                return Err(wrong("alg", format!("`{}` is no algorithm for a key of this type", named.jose_name())));
+                return Err(wrong(
+                    "alg",
+                    format!("`{}` is no algorithm for a key of this type: copy the key again", named.jose_name()),
+                ));
             }
             Some(named) => algorithms.iter().copied().filter(|algorithm| *algorithm == named).collect(),
         },

@@ -35,6 +35,10 @@ impl<'t> Jws<'t> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Reason::TokenTooLong);
         }
+        // Before parts are counted: two tokens joined by a comma have as many as an encrypted one.
+        if !token.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            return Err(Reason::TokenMalformed);
+        }
         let mut parts = token.split(|&b| b == b'.');
         let (header, claims, signature) = match (parts.next(), parts.next(), parts.next(), parts.count()) {
             (Some(header), Some(claims), Some(signature), 0) => (header, claims, signature),

@@ -45,7 +45,7 @@ pub(super) enum Keys {
     /// Public keys.
     Set(Vec<Key>),
     /// One shared secret; none where secrets were not looked up.
-    Secret(Option<VerifyingKey>),
+    Secret(Option<Box<VerifyingKey>>),
 }
 
 /// A public key with what its JWK says about it.
@@ -64,7 +64,7 @@ impl Keys {
         let keys = match self {
             Self::Set(keys) => keys,
             // A secret has no name that could choose among several, and there are not several.
-            Self::Secret(secret) => return secret.as_ref().ok_or(Reason::TokenKey),
+            Self::Secret(secret) => return secret.as_deref().ok_or(Reason::TokenKey),
         };
         let Some(kid) = kid else {
             let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm));
@@ -78,15 +78,11 @@ impl Keys {
         if named.algorithms.contains(&algorithm) { Ok(&named.key) } else { Err(Reason::TokenAlgorithm) }
     }
 
-    /// Whether both contain one and the same key.
-    pub(super) fn share_one_with(&self, other: &Self) -> bool {
-        self.iter().any(|key| other.iter().any(|theirs| key.same_as(theirs)))
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
+    /// All keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
         let (set, secret) = match self {
             Self::Set(keys) => (keys.as_slice(), None),
-            Self::Secret(secret) => (&[][..], secret.as_ref()),
+            Self::Secret(secret) => (&[][..], secret.as_deref()),
         };
         set.iter().map(|key| &key.key).chain(secret)
     }
@@ -130,7 +126,7 @@ fn compile_secret(
     place: &Place,
     secrets: &dyn Secrets,
     findings: &mut Findings,
-) -> Option<Option<VerifyingKey>> {
+) -> Option<Option<Box<VerifyingKey>>> {
     let env = place.field("env");
     if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
         findings.error(env, "write the name of the environment variable that holds the secret");
@@ -158,7 +154,7 @@ fn compile_secret(
         return None;
     };
     match VerifyingKey::hmac(&bytes) {
-        Ok(key) => Some(Some(key)),
+        Ok(key) => Some(Some(Box::new(key))),
         Err(error) => {
             findings.error(env, error.to_string());
             None

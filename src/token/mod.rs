@@ -19,3 +19,12 @@ pub use issuer::{IssuerId, Issuers};
 pub use jws::MAX_TOKEN_BYTES;
 pub use keys::{SecretLookup, Secrets};
 pub use verify::VerifiedToken;
+
+#[cfg(test)]
+mod issuer_tests;
+#[cfg(test)]
+mod provider_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod verify_tests;

@@ -263,8 +263,8 @@ fn numeric_date(value: &Value) -> Option<Timestamp> {
     if let Some(seconds) = value.as_u64() {
         return seconds.checked_mul(NANOS).map(Timestamp::from_nanos);
     }
-    let seconds = value.as_f64().filter(|seconds| (0.0..=9e18 / 1e9).contains(seconds))?;
-    // Apart, so that the fraction does not cost the whole seconds their exactness.
+    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
+    // Apart, so that the fraction does not cost the whole seconds their exactness. Casts saturate.
     let (whole, fraction) = (seconds.trunc() as u64, (seconds.fract() * 1e9) as u64);
     whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
 }
