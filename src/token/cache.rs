@@ -38,7 +38,7 @@ struct Generation {
 }
 
 impl TokenCache {
-    /// A budget that holds about a thousand tokens of usual size.
+    /// A budget for some five hundred tokens of usual size in use at a time; in Wasm, whose pointers are shorter, more.
     pub const DEFAULT_BYTES: usize = 4 * 1024 * 1024;
 
     /// An empty cache that holds at most about this many bytes. With 0 it remembers nothing.
@@ -111,3 +111,6 @@ impl Generation {
 fn cost(token: &[u8], verified: &VerifiedToken) -> usize {
     ENTRY_BYTES + token.len() + verified.memory()
 }
+
+#[cfg(test)]
+mod tests;

@@ -274,20 +274,18 @@ fn short_hash(token: &[u8]) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a value takes in memory, estimated from above.
+/// What a value takes in memory beside itself, estimated from above.
 fn memory_of(value: &Value) -> usize {
-    // A tree's node has room for eleven entries and is at least half full; `4` covers that and the allocator's share.
-    const MEMBER: usize = 4 * (size_of::<String>() + size_of::<Value>());
-    size_of::<Value>()
-        + match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-            Value::String(text) => text.capacity(),
-            Value::Array(items) => {
-                let unused = items.capacity().saturating_sub(items.len()) * size_of::<Value>();
-                unused + items.iter().map(memory_of).sum::<usize>()
-            }
-            Value::Object(members) => {
-                members.iter().map(|(name, value)| MEMBER + name.capacity() + memory_of(value)).sum()
-            }
+    // A tree's node has room for eleven members and, except at the root, at least five; the rest is its own overhead.
+    const NODE: usize = 12 * (size_of::<String>() + size_of::<Value>()) + 128;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(items) => items.capacity() * size_of::<Value>() + items.iter().map(memory_of).sum::<usize>(),
+        Value::Object(members) if members.is_empty() => 0,
+        Value::Object(members) => {
+            let own = members.iter().map(|(name, value)| name.capacity() + memory_of(value)).sum::<usize>();
+            (members.len() / 5 + 1) * NODE + own
         }
+    }
 }
