@@ -364,6 +364,18 @@ pub enum Effect {
     Destructive,
 }
 
+impl Effect {
+    /// The effect as the document writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Destructive => "destructive",
+        }
+    }
+}
+
 /// What a class of effect asks for.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]

@@ -1,0 +1,118 @@
+//! Bindings: a part of the call that must equal what is known about the caller.
+
+use serde_json::Value;
+
+use crate::token::ClaimName;
+
+/// A part of the call and what it must equal.
+#[derive(Debug, Clone)]
+pub(crate) struct Binding {
+    /// The part of the call.
+    pub(crate) part: Bound,
+    /// What it must equal.
+    pub(crate) side: Side,
+    /// Both sides as the policy writes them, for explanations.
+    pub(crate) written: (Box<str>, Box<str>),
+}
+
+/// The bound part of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// A variable of the path template, by its position.
+    Path(usize),
+    /// A query parameter, by its decoded name.
+    Query(Box<str>),
+    /// A header, by its name in lower case.
+    Header(Box<str>),
+}
+
+/// What a bound part must equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// A claim of the token, by name or JSON pointer.
+    Token(ClaimName),
+    /// An attribute of the agent.
+    Agent(Box<str>),
+}
+
+/// Whether a value of the call is the fact, or one of its list. Text is compared exactly, whole numbers by their decimal form;
+/// what is missing, empty, null or of another type equals nothing.
+pub(crate) fn equals(fact: &Value, value: &str) -> bool {
+    match fact {
+        Value::Array(items) => items.iter().any(|item| equals_one(item, value)),
+        one => equals_one(one, value),
+    }
+}
+
+fn equals_one(fact: &Value, value: &str) -> bool {
+    match fact {
+        Value::String(text) => !text.is_empty() && text == value,
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => is_decimal(value, number, false),
+            (None, Some(number)) => is_decimal(value, number.unsigned_abs(), true),
+            (None, None) => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the text is the number's one decimal form: no plus, no leading zeros.
+fn is_decimal(text: &str, magnitude: u64, negative: bool) -> bool {
+    let digits = match (negative, text.strip_prefix('-')) {
+        (true, Some(digits)) => digits,
+        (false, None) => text,
+        _ => return false,
+    };
+    digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'))
+        && digits.parse() == Ok(magnitude)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn equal_means_the_same_text() {
+        for (fact, value) in [
+            (json!("acme"), "acme"),
+            (json!(["x", "acme"]), "acme"),
+            (json!(42), "42"),
+            (json!(0), "0"),
+            (json!(-7), "-7"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!([1, 2]), "2"),
+        ] {
+            assert!(equals(&fact, value), "{fact} {value}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_does() {
+        for (fact, value) in [
+            (json!("acme"), "Acme"),
+            (json!("acme"), "acme "),
+            (json!(""), ""),
+            (json!([""]), ""),
+            (json!([]), ""),
+            (json!(null), ""),
+            (json!(null), "null"),
+            (json!(true), "true"),
+            (json!({ "acme": 1 }), "acme"),
+            (json!([["acme"]]), "acme"),
+            (json!(42), "042"),
+            (json!(42), "+42"),
+            (json!(42), "42.0"),
+            (json!(42.0), "42"),
+            (json!(7), "-7"),
+            (json!(-7), "7"),
+            (json!(0), "-0"),
+            (json!(0), ""),
+            (json!("42"), "042"),
+        ] {
+            assert!(!equals(&fact, value), "{fact} {value}");
+        }
+    }
+}

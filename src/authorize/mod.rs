@@ -1,0 +1,10 @@
+//! What an authenticated caller may do at the endpoint that was found: scopes, and the parts of the call that are bound to
+//! who calls.
+//!
+//! Both are compiled with the policy; nothing here looks at a header that is not bound.
+
+mod bind;
+mod scopes;
+
+pub(crate) use bind::{Binding, Bound, Side, equals};
+pub(crate) use scopes::{Granted, ScopesWanted};

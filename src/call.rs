@@ -1,0 +1,85 @@
+//! A call as the host shows it, before anything is known about it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::headers::Headers;
+use crate::time::Timestamp;
+
+/// What the host knows of a call when its headers have arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// All field lines, pseudo-headers included.
+    pub headers: &'a Headers,
+    /// Whether the stream ended with the headers, so that there is no body.
+    pub end_of_stream: bool,
+    /// Where the call comes from; none where the host cannot say.
+    pub source: Option<Source>,
+    /// The moment of the call.
+    pub now: Timestamp,
+    /// The name of the decision that is about to be made.
+    pub id: DecisionId,
+}
+
+/// The address that a call comes from, without its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source(IpAddr);
+
+impl Source {
+    /// Reads `192.0.2.1:1234`, `[2001:db8::1]:1234` or an address without a port. An IPv4 address in IPv6 clothes is the IPv4
+    /// address.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self(address.to_canonical()));
+        }
+        let (address, port) = text.rsplit_once(':')?;
+        port.parse::<u16>().ok()?;
+        let address = match address.strip_prefix('[') {
+            Some(rest) => IpAddr::V6(rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+            None => IpAddr::V4(address.parse().ok()?),
+        };
+        Some(Self(address.to_canonical()))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one decision: in the record, in the answer's `instance` and in the header to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecisionId(pub u128);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_lose_their_port() {
+        for (text, address) in [
+            ("192.0.2.1:1234", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ] {
+            assert_eq!(Source::parse(text.as_bytes()).unwrap().to_string(), address, "{text}");
+        }
+        for text in
+            ["", "/run/envoy.sock", "192.0.2.1:", "192.0.2.1:99999", "[2001:db8::1]", "example.com:80", "[1.2.3.4]:5"]
+        {
+            assert_eq!(Source::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Source::parse(b"\xff"), None);
+    }
+}

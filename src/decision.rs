@@ -1,0 +1,200 @@
+//! What the engine answers: go on, or not, with everything that was learnt on the way.
+//!
+//! Only [`evaluate`](crate::evaluate()) makes an [`Allow`], so whoever holds one knows that every check has run.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::authorize::Granted;
+use crate::call::Call;
+use crate::head::Head;
+use crate::policy::{Agent, Endpoint, Policy};
+use crate::reason::Reason;
+use crate::request::{CanonicalPath, Host, Method, Query};
+use crate::token::VerifiedToken;
+
+/// What happens to a call.
+#[derive(Debug)]
+#[must_use]
+pub enum Step<'a> {
+    /// It goes on, with changed headers.
+    Allow(Allow<'a>),
+    /// It is answered by the gate and nothing reaches the upstream.
+    Deny(Deny<'a>),
+}
+
+impl<'a> Step<'a> {
+    /// What was learnt about the call.
+    #[must_use]
+    pub fn facts(&self) -> &Facts<'a> {
+        match self {
+            Self::Allow(allow) => &allow.facts,
+            Self::Deny(deny) => &deny.facts,
+        }
+    }
+}
+
+/// A call that goes on.
+#[derive(Debug)]
+pub struct Allow<'a> {
+    pub(crate) facts: Facts<'a>,
+    pub(crate) grant: Grant,
+}
+
+impl<'a> Allow<'a> {
+    /// On what ground it goes on.
+    #[must_use]
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// What was learnt about the call.
+    #[must_use]
+    pub fn facts(&self) -> &Facts<'a> {
+        &self.facts
+    }
+}
+
+/// The ground on which a call goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Every check passed.
+    Endpoint,
+    /// The endpoint is public.
+    Public,
+    /// A CORS preflight request, which the policy passes.
+    Preflight,
+    /// It would have been denied, and is only observed.
+    Observed,
+}
+
+/// A call that is answered by the gate.
+#[derive(Debug)]
+pub struct Deny<'a> {
+    pub(crate) facts: Facts<'a>,
+    pub(crate) denial: Denial<'a>,
+}
+
+impl<'a> Deny<'a> {
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.denial.reason
+    }
+
+    /// What was learnt about the call.
+    #[must_use]
+    pub fn facts(&self) -> &Facts<'a> {
+        &self.facts
+    }
+}
+
+/// A check that did not pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Denial<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided.
+    pub rule: Rule<'a>,
+    /// Whether it was carried out, rather than only observed.
+    pub enforced: bool,
+}
+
+/// A rule by its place in the policy document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule<'a> {
+    /// The gate's own rule, which no policy states.
+    Gate,
+    /// A top-level member of the document.
+    Policy(&'static str),
+    /// A member of an endpoint.
+    Endpoint(u32, &'static str),
+    /// A binding of an endpoint, by its left side.
+    Binding(u32, &'a str),
+    /// An agent by name.
+    Agent(&'a str),
+}
+
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::policy::Place;
+        match self {
+            Self::Gate => Ok(()),
+            Self::Policy(field) => f.write_str(field),
+            Self::Endpoint(position, "") => write!(f, "endpoints[{position}]"),
+            Self::Endpoint(position, field) => write!(f, "endpoints[{position}].{field}"),
+            Self::Binding(position, left) => f.write_str(
+                Place::root().field("endpoints").index(*position as usize).field("bind").field(left).as_str(),
+            ),
+            Self::Agent(name) => f.write_str(Place::root().field("agents").field(name).as_str()),
+        }
+    }
+}
+
+/// Who calls: proven by a credential that was verified.
+#[derive(Debug, Clone)]
+pub struct Caller<'a> {
+    pub(crate) token: Rc<VerifiedToken>,
+    pub(crate) agent: Option<&'a Agent>,
+}
+
+impl<'a> Caller<'a> {
+    /// The token that proved it.
+    #[must_use]
+    pub fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+
+    /// The registered agent; none where the policy takes unregistered callers.
+    #[must_use]
+    pub fn agent(&self) -> Option<&'a Agent> {
+        self.agent
+    }
+}
+
+impl Granted for Caller<'_> {
+    fn has(&self, scope: &str) -> bool {
+        self.token.has_scope(scope) || self.agent.is_some_and(|agent| agent.scopes.iter().any(|own| **own == *scope))
+    }
+}
+
+/// Everything that was learnt about a call, each fact only once it was proven.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) call: Call<'a>,
+    pub(crate) head: Head<'a>,
+    pub(crate) method: Option<Method<'a>>,
+    pub(crate) host: Option<Host<'a>>,
+    pub(crate) path: Option<CanonicalPath<'a>>,
+    pub(crate) query: Option<Query<'a>>,
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) caller: Option<Caller<'a>>,
+    pub(crate) denials: Vec<Denial<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    /// The policy that decided.
+    #[must_use]
+    pub fn policy(&self) -> &'a Policy {
+        self.policy
+    }
+
+    /// The endpoint that the call matched.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&'a Endpoint> {
+        self.endpoint
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller<'a>> {
+        self.caller.as_ref()
+    }
+
+    /// Every check that did not pass, in the order of the checks.
+    #[must_use]
+    pub fn denials(&self) -> &[Denial<'a>] {
+        &self.denials
+    }
+}

@@ -1,0 +1,432 @@
+//! The order of the checks, from top to bottom.
+//!
+//! Each check returns its proof or the reason why there is none. Enforcement ends with the first denial; observation, and an
+//! explanation, go on with every check whose proofs are there. No check logs, waits or asks for the time.
+
+use std::rc::Rc;
+
+use crate::authorize::{self, Binding, Bound, Side};
+use crate::call::Call;
+use crate::crypto::VerifySignature;
+use crate::decision::{Allow, Caller, Denial, Deny, Facts, Grant, Rule, Step};
+use crate::endpoint::{Capture, Found, Table};
+use crate::head::Head;
+use crate::policy::{Access, Endpoint, Policy};
+use crate::reason::Reason;
+use crate::request::{CanonicalPath, Host, Method, Query, split_target};
+use crate::token::{TokenCache, VerifiedToken};
+use crate::trace::{Check, Trace, Traced};
+use crate::{headers, upstream};
+
+/// What an evaluation asks of its host.
+pub struct Context<'c> {
+    /// Verifies signatures.
+    pub verifier: &'c dyn VerifySignature,
+    /// Tokens that were verified before, under this policy.
+    pub cache: &'c mut TokenCache,
+    /// Where each check is put into words; none on the request path.
+    pub trace: Option<&'c mut Trace>,
+}
+
+/// Decides a call.
+pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) -> Step<'a> {
+    let mut evaluation = Evaluation::begin(policy, call, context);
+    let ended = evaluation.run();
+    let facts = evaluation.facts;
+    // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant comes only from the end of `run`.
+    let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
+    match (enforced, ended) {
+        (Some(denial), _) => Step::Deny(Deny { facts, denial }),
+        (None, Ok(_)) if !facts.denials.is_empty() => Step::Allow(Allow { facts, grant: Grant::Observed }),
+        (None, Ok(grant)) => Step::Allow(Allow { facts, grant }),
+        (None, Err(Stop)) => {
+            let denial = Denial { reason: Reason::HostError, rule: Rule::Gate, enforced: true };
+            Step::Deny(Deny { facts, denial })
+        }
+    }
+}
+
+/// The evaluation ends here: a denial is enforced.
+struct Stop;
+
+/// What a check found worth saying.
+type Said = Vec<(&'static str, String)>;
+
+struct Evaluation<'a, 'c> {
+    facts: Facts<'a>,
+    context: Context<'c>,
+    /// Whether denials are only recorded from here on.
+    observing: bool,
+}
+
+impl<'a, 'c> Evaluation<'a, 'c> {
+    fn begin(policy: &'a Policy, call: Call<'a>, context: Context<'c>) -> Self {
+        let facts = Facts {
+            policy,
+            call,
+            head: Head::default(),
+            method: None,
+            host: None,
+            path: None,
+            query: None,
+            endpoint: None,
+            caller: None,
+            denials: Vec::new(),
+        };
+        Self { facts, context, observing: policy.observe }
+    }
+
+    fn run(&mut self) -> Result<Grant, Stop> {
+        self.read()?;
+        self.canonical()?;
+        if self.is_preflight() {
+            self.preflight()?;
+            return Ok(Grant::Preflight);
+        }
+        let found = self.look_up();
+        let endpoint = self.facts.endpoint;
+        let access = endpoint.map_or(Access::Known, |endpoint| endpoint.access);
+        self.authenticate(access)?;
+        self.identity()?;
+        self.allowlist()?;
+        self.escapes(found.as_ref())?;
+        if let Some(endpoint) = endpoint {
+            self.upgrade(endpoint)?;
+            self.forms(endpoint)?;
+            if access == Access::Known {
+                self.scopes(endpoint)?;
+                self.bindings(endpoint, found.as_ref())?;
+            }
+        }
+        Ok(if access == Access::Known { Grant::Endpoint } else { Grant::Public })
+    }
+
+    /// 1. Every line is read once, and what is ambiguous is refused.
+    fn read(&mut self) -> Result<(), Stop> {
+        let policy = self.facts.policy;
+        let mut refusals = Vec::new();
+        let headers = self.facts.call.headers;
+        self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, |reason| refusals.push(reason));
+        for reason in refusals {
+            let rule = if reason == Reason::MethodOverride { Rule::Policy("overrides") } else { Rule::Gate };
+            self.judge(Check::Reading, rule, Err::<(), _>(reason), |_| Vec::new())?;
+        }
+        if self.context.trace.is_some() && self.facts.denials.is_empty() {
+            let lines = headers.len();
+            self.judge(Check::Reading, Rule::Gate, Ok(()), |()| vec![("lines", lines.to_string())])?;
+        }
+        Ok(())
+    }
+
+    /// 2. Method, host, path and query are in the one form that is matched and sent on, or refused.
+    fn canonical(&mut self) -> Result<(), Stop> {
+        let head = &self.facts.head;
+        let (raw_method, raw_host) = (head.method, head.host);
+        let (raw_path, raw_query) = split_target(head.target);
+        self.facts.method = self.judge(Check::Canonical, Rule::Gate, Method::parse(raw_method), |method| {
+            vec![("method", method.as_str().to_owned())]
+        })?;
+        let host = raw_host.ok_or(Reason::HostMissing).and_then(Host::parse);
+        self.facts.host =
+            self.judge(Check::Canonical, Rule::Gate, host, |host| vec![("host", host.as_str().to_owned())])?;
+        self.facts.path = self.judge(Check::Canonical, Rule::Gate, CanonicalPath::parse(raw_path), |path| {
+            vec![("path", path.as_str().to_owned())]
+        })?;
+        let policy = self.facts.policy;
+        let query = Query::parse(raw_query).and_then(|query| {
+            query.refuse_names(&policy.refuse_query)?;
+            Ok(query)
+        });
+        let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("refuse_query") } else { Rule::Gate };
+        self.facts.query = self.judge(Check::Canonical, rule, query, |_| Vec::new())?;
+        Ok(())
+    }
+
+    /// A CORS preflight carries no credential and asks for no resource, on whichever path.
+    fn is_preflight(&self) -> bool {
+        let Facts { policy, head, call, method, host, .. } = &self.facts;
+        policy.passes_preflight
+            && method.is_some_and(|method| method.as_str() == "OPTIONS")
+            && head.has_origin
+            && head.has_preflight_method
+            && head.authorization.count == 0
+            && head.upgrade.count == 0
+            && call.end_of_stream
+            && host.as_ref().is_some_and(|host| policy.table(host.as_str()).is_some())
+    }
+
+    /// The escapes that a preflight may have are the policy's: the answer says nothing about its path.
+    fn preflight(&mut self) -> Result<(), Stop> {
+        let taken = self.facts.policy.endpoints.escapes;
+        let fits = self.facts.path.as_ref().is_none_or(|path| path.restricted().is_subset(taken));
+        let result = if fits { Ok(()) } else { Err(Reason::PathEscapeNotAllowed) };
+        self.judge(Check::Escapes, Rule::Policy("preflight"), result, |()| Vec::new())?;
+        Ok(())
+    }
+
+    /// 3. The endpoint is found and held: what it asks for is used, and whether it exists is answered later.
+    fn look_up(&mut self) -> Option<Found<'a, 'a>> {
+        let Facts { policy, method, host, path, .. } = &self.facts;
+        let table: Option<&'a Table> = host.as_ref().and_then(|host| policy.table(host.as_str()));
+        let found = table.zip(path.as_ref()).and_then(|(table, path)| table.find(path));
+        let endpoint = found.as_ref().zip(*method).and_then(|(found, method)| {
+            let candidates = found.endpoints().iter().filter_map(|index| policy.endpoints.list.get(*index as usize));
+            candidates.into_iter().find(|endpoint| endpoint.methods.iter().any(|own| **own == *method.as_str()))
+        });
+        self.facts.endpoint = endpoint;
+        self.observing |= endpoint.is_some_and(|endpoint| endpoint.observe);
+        found.filter(|_| endpoint.is_some())
+    }
+
+    /// 4. Who calls. A caller without a valid credential gets the same answer on every path that is not public.
+    fn authenticate(&mut self, access: Access) -> Result<(), Stop> {
+        if access == Access::PublicUnverified {
+            return Ok(());
+        }
+        let lines = self.facts.head.authorization;
+        let credential = match (lines.count, lines.first) {
+            (0, _) | (_, None) => Err(Reason::CredentialsMissing),
+            (1, Some(value)) => bearer(value),
+            // Refused when it was read; which of several was meant is not guessed.
+            _ => return Ok(()),
+        };
+        let unverifiable = matches!(credential, Err(Reason::CredentialsMissing | Reason::CredentialsScheme));
+        if access == Access::Public && unverifiable {
+            return Ok(());
+        }
+        let Facts { policy, call, .. } = &self.facts;
+        let (policy, now) = (*policy, call.now);
+        let verified =
+            credential.and_then(|token| policy.issuers.verify(token, now, self.context.verifier, self.context.cache));
+        let Some(token) = self.judge(Check::Credential, Rule::Policy("issuers"), verified, |token| describe(token))?
+        else {
+            return Ok(());
+        };
+        self.registration(token)
+    }
+
+    /// The caller is the registered agent that the credential fits.
+    fn registration(&mut self, token: Rc<VerifiedToken>) -> Result<(), Stop> {
+        let Facts { policy, call, .. } = &self.facts;
+        let (agent, rule) = match policy.agents.find(&token) {
+            Ok(agent) => (agent.registered(call.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
+            Err(Reason::AgentUnknown) if policy.takes_unregistered => (Ok(None), Rule::Policy("unregistered")),
+            Err(reason) => (Err(reason), Rule::Policy("agents")),
+        };
+        let agent = self.judge(Check::Agent, rule, agent, |agent| {
+            vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
+        })?;
+        self.facts.caller = agent.map(|agent| Caller { token, agent });
+        Ok(())
+    }
+
+    /// An identity that does not fit its headers is refused, never cut.
+    fn identity(&mut self) -> Result<(), Stop> {
+        let Some(caller) = &self.facts.caller else { return Ok(()) };
+        let result = if upstream::identity_fits(caller) { Ok(()) } else { Err(Reason::IdentityTooLong) };
+        self.judge(Check::Identity, Rule::Gate, result, |()| Vec::new())?;
+        Ok(())
+    }
+
+    /// Only a caller that is known is told that the call is not on the allowlist.
+    fn allowlist(&mut self) -> Result<(), Stop> {
+        let Facts { policy, endpoint, path, .. } = &self.facts;
+        let opened_nowhere = path.as_ref().is_some_and(|path| !path.restricted().is_subset(policy.endpoints.escapes));
+        let (result, rule) = match endpoint {
+            Some(endpoint) => (Ok(*endpoint), Rule::Endpoint(endpoint.position, "")),
+            None if opened_nowhere => (Err(Reason::PathEscapeNotAllowed), Rule::Policy("endpoints")),
+            None => (Err(Reason::EndpointNotAllowed), Rule::Policy("endpoints")),
+        };
+        self.judge(Check::Allowlist, rule, result, |endpoint| vec![("endpoint", endpoint.id.to_string())])?;
+        Ok(())
+    }
+
+    /// Escapes that the endpoint must allow, and values that they could make ambiguous.
+    fn escapes(&mut self, found: Option<&Found<'a, 'a>>) -> Result<(), Stop> {
+        let Facts { endpoint, path, .. } = &self.facts;
+        let (Some(endpoint), Some(path), Some(found)) = (*endpoint, path, found) else { return Ok(()) };
+        let restricted = path.restricted();
+        if restricted.is_empty() {
+            return Ok(());
+        }
+        let result = if restricted.is_subset(endpoint.escapes) {
+            found.check_opened_values()
+        } else {
+            Err(Reason::PathEscapeNotAllowed)
+        };
+        self.judge(Check::Escapes, Rule::Endpoint(endpoint.position, "allow_escapes"), result, |()| Vec::new())?;
+        Ok(())
+    }
+
+    /// An upgrade is taken where the endpoint says so, and has no body.
+    fn upgrade(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+        let head = &self.facts.head;
+        if head.upgrade.count == 0 {
+            return Ok(());
+        }
+        let websocket = head.upgrade.only().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+        let result = if !(endpoint.websocket && websocket) {
+            Err(Reason::UpgradeNotAllowed)
+        } else if head.has_content_length || head.has_transfer_encoding {
+            Err(Reason::UpgradeWithBody)
+        } else {
+            Ok(())
+        };
+        self.judge(Check::Upgrade, Rule::Endpoint(endpoint.position, "upgrade"), result, |()| Vec::new())?;
+        Ok(())
+    }
+
+    /// Form bodies, in which frameworks read parameters and methods, are told by their media type.
+    fn forms(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+        let types = self.facts.head.content_type;
+        if !endpoint.one_content_type {
+            return Ok(());
+        }
+        let several = types.count > 1 || types.first.is_some_and(|value| value.contains(&b','));
+        let result = if several {
+            Err(Reason::ContentTypeAmbiguous)
+        } else if endpoint.refuses_forms && types.first.is_some_and(is_form) {
+            Err(Reason::FormBody)
+        } else {
+            Ok(())
+        };
+        self.judge(Check::Forms, Rule::Endpoint(endpoint.position, "forms"), result, |()| Vec::new())?;
+        Ok(())
+    }
+
+    /// 5. What the caller may do: scopes first,
+    fn scopes(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+        let Some(caller) = &self.facts.caller else { return Ok(()) };
+        let result = if endpoint.scopes.satisfied_by(caller) { Ok(()) } else { Err(Reason::InsufficientScope) };
+        let said = self.context.trace.is_some().then(|| {
+            let granted = upstream::granted(caller).collect::<Vec<_>>().join(" ");
+            vec![("takes", endpoint.scopes.names().join(" ")), ("has", granted)]
+        });
+        let rule = Rule::Endpoint(endpoint.position, "scopes");
+        self.judge_saying(Check::Scopes, rule, result, said.unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// then the parts of the call that are bound to who calls.
+    fn bindings(&mut self, endpoint: &'a Endpoint, found: Option<&Found<'a, 'a>>) -> Result<(), Stop> {
+        for binding in &endpoint.bindings {
+            let (Some(caller), Some(query), Some(found)) = (&self.facts.caller, &self.facts.query, found) else {
+                return Ok(());
+            };
+            let value = bound_value(&binding.part, found, query, self.facts.call.headers);
+            let fact = fact(binding, caller);
+            let said = self.context.trace.is_some().then(|| {
+                let value = match &value {
+                    Ok(Some(value)) => value.to_string(),
+                    Ok(None) => "absent".to_owned(),
+                    Err(_) => "ambiguous".to_owned(),
+                };
+                let fact = fact.map_or_else(|| "absent".to_owned(), ToString::to_string);
+                vec![
+                    ("part", binding.written.0.to_string()),
+                    ("is", value),
+                    ("must be", binding.written.1.to_string()),
+                    ("which is", fact),
+                ]
+            });
+            let result = value.and_then(|value| match (value, fact) {
+                (Some(value), Some(fact)) if authorize::equals(fact, &value) => Ok(()),
+                _ => Err(Reason::BindingMismatch),
+            });
+            let rule = Rule::Binding(endpoint.position, &binding.written.0);
+            self.judge_saying(Check::Binding, rule, result, said.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the result of a check: its proof, or a denial, which ends the evaluation where it is enforced.
+    fn judge<T>(
+        &mut self,
+        check: Check,
+        rule: Rule<'a>,
+        result: Result<T, Reason>,
+        say: impl FnOnce(&T) -> Said,
+    ) -> Result<Option<T>, Stop> {
+        let said = match (&result, &self.context.trace) {
+            (Ok(proof), Some(_)) => say(proof),
+            _ => Vec::new(),
+        };
+        self.judge_saying(check, rule, result, said)
+    }
+
+    fn judge_saying<T>(
+        &mut self,
+        check: Check,
+        rule: Rule<'a>,
+        result: Result<T, Reason>,
+        said: Said,
+    ) -> Result<Option<T>, Stop> {
+        let denied = result.as_ref().err().copied();
+        if let Some(trace) = &mut self.context.trace {
+            trace.push(Traced { check, denied, rule: rule.to_string(), facts: said });
+        }
+        let Some(reason) = denied else { return Ok(result.ok()) };
+        self.facts.denials.push(Denial { reason, rule, enforced: !self.observing });
+        if self.observing || self.context.trace.is_some() { Ok(None) } else { Err(Stop) }
+    }
+}
+
+/// The token of `Bearer` credentials (RFC 6750, section 2.1); the scheme is compared without regard to case.
+fn bearer(value: &[u8]) -> Result<&[u8], Reason> {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, token) = value.split_at_checked(end).unwrap_or((value, b""));
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Reason::CredentialsScheme);
+    }
+    Ok(token.trim_ascii())
+}
+
+/// Whether a media type is one of the two that HTML forms send, or pretends to be.
+fn is_form(value: &[u8]) -> bool {
+    ["application/x-www-form-urlencoded", "multipart/form-data"]
+        .iter()
+        .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))
+}
+
+/// The value of a bound part of the call; none where it is missing.
+fn bound_value<'v>(
+    part: &Bound,
+    found: &Found<'_, 'v>,
+    query: &Query<'v>,
+    lines: &'v headers::Headers,
+) -> Result<Option<std::borrow::Cow<'v, str>>, Reason> {
+    match part {
+        Bound::Path(position) => Ok(found.values().nth(*position).map(Capture::decoded)),
+        Bound::Query(name) => query.bound(name),
+        Bound::Header(name) => {
+            let mut values =
+                lines.iter().filter(|(line, _)| headers::name_reads_as(line, name)).map(|(_, value)| value);
+            match (values.next(), values.next()) {
+                (None, _) => Ok(None),
+                (Some(_), Some(_)) => Err(Reason::BindingAmbiguous),
+                (Some(value), None) => {
+                    std::str::from_utf8(value).map(|text| Some(text.into())).map_err(|_| Reason::BindingAmbiguous)
+                }
+            }
+        }
+    }
+}
+
+/// What is known about the caller.
+fn fact<'f>(binding: &Binding, caller: &'f Caller<'_>) -> Option<&'f serde_json::Value> {
+    match &binding.side {
+        Side::Token(claim) => caller.token.claim(claim),
+        Side::Agent(name) => caller.agent?.attributes.get(&**name),
+    }
+}
+
+fn describe(token: &VerifiedToken) -> Said {
+    let mut said = vec![("issuer", token.issuer_name().to_owned())];
+    if let Some(client) = token.client() {
+        said.push(("client", client.to_owned()));
+    }
+    if let Some(subject) = token.subject() {
+        said.push(("subject", subject.to_owned()));
+    }
+    said
+}

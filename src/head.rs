@@ -1,0 +1,205 @@
+//! The head of a request, read once: which lines matter to the gate, and which of them are ambiguous.
+//!
+//! Reading refuses what two readers could understand differently, and nothing else. What the request means is for later
+//! checks.
+
+use crate::headers::{Headers, name_begins_like, name_reads_as};
+use crate::policy::raw::Overrides;
+use crate::reason::Reason;
+
+/// Headers by which a client overrides the method or the path of its own request.
+pub(crate) const OVERRIDE_HEADERS: [&str; 5] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// What `Connection` may name; anything else is a header that the next hop would drop (RFC 9110, section 7.6.1).
+const CONNECTION_OPTIONS: [&[u8]; 5] = [b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"];
+
+/// The lines of a request that the gate reads. Values are as they came.
+#[derive(Debug, Default)]
+pub(crate) struct Head<'a> {
+    pub(crate) method: &'a [u8],
+    /// Path and query.
+    pub(crate) target: &'a [u8],
+    pub(crate) host: Option<&'a [u8]>,
+    pub(crate) authorization: Lines<'a>,
+    pub(crate) content_type: Lines<'a>,
+    pub(crate) upgrade: Lines<'a>,
+    pub(crate) has_content_length: bool,
+    pub(crate) has_transfer_encoding: bool,
+    pub(crate) has_origin: bool,
+    pub(crate) has_preflight_method: bool,
+    pub(crate) request_id: Option<&'a [u8]>,
+    pub(crate) traceparent: Lines<'a>,
+    /// Names of inbound headers that could pose as ours, as they were spelled.
+    pub(crate) posing: Vec<&'a [u8]>,
+    /// Names of inbound override headers, as they were spelled.
+    pub(crate) overrides: Vec<&'a [u8]>,
+}
+
+/// Lines of one name: the first, and how many there are.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Lines<'a> {
+    pub(crate) first: Option<&'a [u8]>,
+    pub(crate) count: u32,
+}
+
+impl<'a> Lines<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        self.first.get_or_insert(value);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The value, where there is exactly one line.
+    pub(crate) fn only(&self) -> Option<&'a [u8]> {
+        self.first.filter(|_| self.count == 1)
+    }
+}
+
+impl<'a> Head<'a> {
+    /// Reads the lines in one pass. Each ambiguity is handed to `refuse`, in the order of the lines; the head that comes back
+    /// is complete all the same, for an evaluation that only observes.
+    pub(crate) fn read(
+        headers: &'a Headers,
+        prefix: &str,
+        overrides: Overrides,
+        mut refuse: impl FnMut(Reason),
+    ) -> Self {
+        let mut head = Self::default();
+        let (mut authority, mut host, mut authorization) = (Lines::default(), Lines::default(), Lines::default());
+        let (mut dpop, mut content_length) = (0u32, 0u32);
+        for (name, value) in headers.iter() {
+            if name_begins_like(name, prefix) {
+                head.posing.push(name);
+                continue;
+            }
+            // The first byte tells most lines apart from all that matter.
+            match name.first().map(u8::to_ascii_lowercase) {
+                Some(b':') => match name {
+                    b":method" => head.method = value,
+                    b":path" => head.target = value,
+                    b":authority" => authority.add(value),
+                    _ => {}
+                },
+                Some(b'a') if name_reads_as(name, "authorization") => authorization.add(value),
+                Some(b'a') if name_reads_as(name, "access-control-request-method") => head.has_preflight_method = true,
+                Some(b'c') if name_reads_as(name, "content-length") => {
+                    content_length = content_length.saturating_add(1)
+                }
+                Some(b'c') if name_reads_as(name, "content-type") => head.content_type.add(value),
+                Some(b'c') if name_reads_as(name, "connection") => {
+                    if !names_only_options(value) {
+                        refuse(Reason::ConnectionNomination);
+                    }
+                }
+                Some(b'd') if name_reads_as(name, "dpop") => dpop = dpop.saturating_add(1),
+                Some(b'h') if name_reads_as(name, "host") => host.add(value),
+                Some(b'o') if name_reads_as(name, "origin") => head.has_origin = true,
+                Some(b't') if name_reads_as(name, "traceparent") => head.traceparent.add(value),
+                Some(b't') if name_reads_as(name, "transfer-encoding") => head.has_transfer_encoding = true,
+                Some(b'u') if name_reads_as(name, "upgrade") => head.upgrade.add(value),
+                Some(b'x') if name == b"x-request-id" => head.request_id = Some(value),
+                Some(b'x') if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name, known)) => {
+                    head.overrides.push(name);
+                    if overrides == Overrides::Refuse {
+                        refuse(Reason::MethodOverride);
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Envoy turns `Host` into `:authority`; a request that shows both named its host twice.
+        if authority.count.saturating_add(host.count) > 1 {
+            refuse(Reason::DuplicateHost);
+        }
+        if authorization.count > 1 {
+            refuse(Reason::DuplicateAuthorization);
+        }
+        if dpop > 1 {
+            refuse(Reason::DuplicateDpop);
+        }
+        if content_length > 1 {
+            refuse(Reason::DuplicateContentLength);
+        }
+        head.host = authority.first.or(host.first);
+        head.authorization = authorization;
+        head.has_content_length = content_length > 0;
+        head
+    }
+}
+
+fn names_only_options(value: &[u8]) -> bool {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .all(|option| option.is_empty() || CONNECTION_OPTIONS.iter().any(|known| option.eq_ignore_ascii_case(known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusals(lines: &[(&str, &str)]) -> Vec<Reason> {
+        let headers: Headers = lines.iter().copied().collect();
+        let mut found = Vec::new();
+        Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| found.push(reason));
+        found
+    }
+
+    #[test]
+    fn one_line_of_each_is_read() {
+        let headers: Headers = [
+            (":method", "GET"),
+            (":path", "/a?b"),
+            (":authority", "api.example.com"),
+            ("authorization", "Bearer t"),
+            ("X-Callgate-Agent", "me"),
+            ("x_callgate.subject", "me"),
+            ("x-request-id", "r1"),
+        ]
+        .into_iter()
+        .collect();
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
+        assert_eq!((head.method, head.target), (&b"GET"[..], &b"/a?b"[..]));
+        assert_eq!(head.host, Some(&b"api.example.com"[..]));
+        assert_eq!(head.authorization.only(), Some(&b"Bearer t"[..]));
+        assert_eq!(head.posing, [&b"X-Callgate-Agent"[..], b"x_callgate.subject"]);
+        assert_eq!(head.request_id, Some(&b"r1"[..]));
+    }
+
+    #[test]
+    fn what_comes_twice_is_refused_in_any_spelling() {
+        assert_eq!(refusals(&[(":authority", "a"), ("host", "a")]), [Reason::DuplicateHost]);
+        assert_eq!(refusals(&[("host", "a"), ("Host", "b")]), [Reason::DuplicateHost]);
+        assert_eq!(refusals(&[("authorization", "a"), ("Authorization", "a")]), [Reason::DuplicateAuthorization]);
+        assert_eq!(refusals(&[("dpop", "a"), ("DPoP", "b")]), [Reason::DuplicateDpop]);
+        assert_eq!(refusals(&[("content-length", "1"), ("content_length", "1")]), [Reason::DuplicateContentLength]);
+    }
+
+    #[test]
+    fn connection_names_only_what_concerns_the_connection() {
+        for value in ["close", "Keep-Alive", "Upgrade, HTTP2-Settings", "te", "", "close,,"] {
+            assert_eq!(refusals(&[("connection", value)]), [], "{value}");
+        }
+        for value in ["x-callgate-agent", "close, authorization", "upgrade, te, x"] {
+            assert_eq!(refusals(&[("connection", value)]), [Reason::ConnectionNomination], "{value}");
+        }
+    }
+
+    #[test]
+    fn overrides_are_refused_or_only_noted() {
+        for name in ["X-HTTP-Method-Override", "x_http_method", "x.method.override", "x-original-url", "X-Rewrite-URL"]
+        {
+            assert_eq!(refusals(&[(name, "DELETE")]), [Reason::MethodOverride], "{name}");
+            let headers: Headers = [(name, "DELETE")].into_iter().collect();
+            let head = Head::read(&headers, "x-callgate-", Overrides::Remove, |reason| panic!("{reason:?}"));
+            assert_eq!(head.overrides, [name.as_bytes()]);
+        }
+        assert_eq!(refusals(&[("x-http-methods", "DELETE")]), []);
+    }
+
+    #[test]
+    fn two_authorizations_leave_none_to_verify() {
+        let headers: Headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")].into_iter().collect();
+        assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Refuse, |_| {}).authorization.only(), None);
+    }
+}

@@ -1,0 +1,229 @@
+//! The inventory of callers: compiled so that a credential finds its agent in two look-ups.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::error::{Findings, Place};
+use super::expiry::parse_expiry;
+use super::names::{check_distinct, check_name, check_scope};
+use super::raw;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+use crate::token::{IssuerId, Issuers, VerifiedToken};
+
+/// A registered caller.
+#[derive(Debug)]
+pub struct Agent {
+    /// The agent's name in the policy.
+    pub name: Box<str>,
+    /// Scopes that the agent has beside those in its token.
+    pub(crate) scopes: Vec<Box<str>>,
+    /// Facts for bindings.
+    pub(crate) attributes: BTreeMap<String, Value>,
+    expires: Option<Timestamp>,
+    suspended: bool,
+}
+
+/// All agents, by credential.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    list: Vec<Agent>,
+    by_issuer: HashMap<IssuerId, ByIdentity>,
+}
+
+#[derive(Debug, Default)]
+struct ByIdentity {
+    by_client: HashMap<Box<str>, ByClient>,
+    by_subject: HashMap<Box<str>, u32>,
+}
+
+#[derive(Debug, Default)]
+struct ByClient {
+    /// The agent with this client, whatever the subject.
+    any_subject: Option<u32>,
+    by_subject: HashMap<Box<str>, u32>,
+}
+
+impl Agents {
+    pub(super) fn compile(document: &raw::Document, issuers: &Issuers, findings: &mut Findings) -> Self {
+        let place = Place::root().field("agents");
+        let mut agents = Self::default();
+        for (name, agent) in &document.agents {
+            let place = place.field(name);
+            if let Some(position) = agents.add(name, agent, &place, findings) {
+                agents.index(position, &agent.identity, document, issuers, &place.field("identity"), findings);
+            }
+        }
+        agents.check_reachable(&place, findings);
+        agents
+    }
+
+    fn add(&mut self, name: &str, raw: &raw::Agent, place: &Place, findings: &mut Findings) -> Option<u32> {
+        check_name("an agent", name, place, findings);
+        if raw.owner.trim().is_empty() {
+            findings.error(place.field("owner"), "an agent without an owner is nobody's: write who answers for it");
+        }
+        let scopes_place = place.field("scopes");
+        check_distinct("scope", &raw.scopes, &scopes_place, findings);
+        for (index, scope) in raw.scopes.iter().enumerate() {
+            check_scope(scope, &scopes_place.index(index), findings);
+        }
+        for (attribute, value) in &raw.attributes {
+            let place = place.field("attributes").field(attribute);
+            check_name("an attribute", attribute, &place, findings);
+            if !is_attribute(value) {
+                findings.error(place, "an attribute is text that is not empty, a whole number, or a list of such");
+            }
+        }
+        let expires = raw.expires.as_deref().and_then(|text| {
+            let expiry = parse_expiry(text);
+            if expiry.is_none() {
+                findings.error(
+                    place.field("expires"),
+                    format!("`{}` is no date: write `2027-06-30`, or `2027-06-30T12:00:00Z`", text.escape_debug()),
+                );
+            }
+            expiry
+        });
+        let position = u32::try_from(self.list.len()).ok()?;
+        self.list.push(Agent {
+            name: name.into(),
+            scopes: raw.scopes.iter().map(|s| s.as_str().into()).collect(),
+            attributes: raw.attributes.clone(),
+            expires,
+            suspended: raw.suspended,
+        });
+        Some(position)
+    }
+
+    fn index(
+        &mut self,
+        position: u32,
+        identity: &raw::Identity,
+        document: &raw::Document,
+        issuers: &Issuers,
+        place: &Place,
+        findings: &mut Findings,
+    ) {
+        let Some((issuer, raw_issuer)) = issuers.id(&identity.issuer).zip(document.issuers.get(&identity.issuer))
+        else {
+            return findings.error(
+                place.field("issuer"),
+                format!("there is no issuer `{}`: write one of those under `issuers`", identity.issuer.escape_debug()),
+            );
+        };
+        for (field, value) in [("client_id", &identity.client_id), ("subject", &identity.subject)] {
+            if value.as_deref() == Some("") {
+                return findings.error(place.field(field), "an empty value names nobody: write the exact value");
+            }
+        }
+        let names_clients = raw_issuer.token.as_ref().is_none_or(|token| token.client.is_some());
+        if identity.client_id.is_some() && !names_clients {
+            findings.error(
+                place.field("client_id"),
+                format!(
+                    "tokens of `{}` name no client: add `token.client` to that issuer, or write `subject`",
+                    identity.issuer.escape_debug()
+                ),
+            );
+        }
+        let index = self.by_issuer.entry(issuer).or_default();
+        let taken = match (&identity.client_id, &identity.subject) {
+            (Some(client), None) => {
+                index.by_client.entry(client.as_str().into()).or_default().any_subject.replace(position)
+            }
+            (Some(client), Some(subject)) => index
+                .by_client
+                .entry(client.as_str().into())
+                .or_default()
+                .by_subject
+                .insert(subject.as_str().into(), position),
+            (None, Some(subject)) => index.by_subject.insert(subject.as_str().into(), position),
+            (None, None) => {
+                return findings.error(
+                    place.clone(),
+                    "an issuer alone would make every caller of it this agent: write `client_id`, `subject` or both",
+                );
+            }
+        };
+        if let Some(other) = taken.and_then(|other| self.list.get(other as usize)) {
+            findings.error(
+                place.clone(),
+                format!("agent `{}` has the same identity: a credential belongs to one agent", other.name),
+            );
+        }
+    }
+
+    /// An agent told by client and subject can never be the only match where another is told by that client alone.
+    fn check_reachable(&self, place: &Place, findings: &mut Findings) {
+        for (client, index) in self.by_issuer.values().flat_map(|issuer| &issuer.by_client) {
+            let Some(wider) = index.any_subject.and_then(|position| self.list.get(position as usize)) else { continue };
+            for narrower in index.by_subject.values().filter_map(|position| self.list.get(*position as usize)) {
+                findings.error(
+                    place.field(&narrower.name).field("identity"),
+                    format!(
+                        "whoever matches this also matches agent `{}`, which takes every subject of client `{}`: \
+                         give that agent a subject too",
+                        wider.name,
+                        client.escape_debug()
+                    ),
+                );
+            }
+        }
+    }
+
+    /// The agents, in the order of their names.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Agent> {
+        self.list.iter()
+    }
+
+    /// The agent whose credential this is.
+    ///
+    /// # Errors
+    /// [`Reason::AgentUnknown`] and [`Reason::AgentAmbiguous`].
+    pub(crate) fn find(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
+        let index = self.by_issuer.get(&token.issuer_id()).ok_or(Reason::AgentUnknown)?;
+        let by_client = token.client().and_then(|client| index.by_client.get(client));
+        let mut fits = [
+            by_client.and_then(|found| found.any_subject),
+            by_client.zip(token.subject()).and_then(|(found, subject)| found.by_subject.get(subject).copied()),
+            token.subject().and_then(|subject| index.by_subject.get(subject).copied()),
+        ]
+        .into_iter()
+        .flatten();
+        let position = fits.next().ok_or(Reason::AgentUnknown)?;
+        if fits.next().is_some() {
+            return Err(Reason::AgentAmbiguous);
+        }
+        self.list.get(position as usize).ok_or(Reason::AgentUnknown)
+    }
+}
+
+impl Agent {
+    /// Whether the registration holds at this moment.
+    ///
+    /// # Errors
+    /// [`Reason::AgentSuspended`] and [`Reason::AgentExpired`].
+    pub(crate) fn registered(&self, now: Timestamp) -> Result<(), Reason> {
+        if self.suspended {
+            return Err(Reason::AgentSuspended);
+        }
+        match self.expires {
+            Some(expires) if now >= expires => Err(Reason::AgentExpired),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_attribute(value: &Value) -> bool {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.is_i64() || number.is_u64(),
+        _ => false,
+    };
+    match value {
+        Value::Array(items) => !items.is_empty() && items.iter().all(scalar),
+        other => scalar(other),
+    }
+}

@@ -1,0 +1,78 @@
+//! Bindings of the policy document: both sides are read once, and must exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::{Findings, Place};
+use super::names::is_token;
+use crate::authorize::{Binding, Bound, Side};
+use crate::endpoint::Template;
+use crate::request::is_plain_name;
+use crate::token::ClaimName;
+
+/// Headers that say something else than the caller's intent, or that the gate itself reads.
+const NEVER_BOUND: [&str; 8] =
+    ["authorization", "connection", "content-length", "cookie", "host", "te", "transfer-encoding", "upgrade"];
+
+pub(super) fn compile(
+    raw: &BTreeMap<String, String>,
+    template: Option<&Template>,
+    attributes: &BTreeSet<&str>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Vec<Binding> {
+    let mut bindings = Vec::with_capacity(raw.len());
+    for (left, right) in raw {
+        let place = place.field(left);
+        let part = bound(left, template).map_err(|message| findings.error(place.clone(), message));
+        let side = side(right, attributes).map_err(|message| findings.error(place.clone(), message));
+        if let (Ok(Some(part)), Ok(side)) = (part, side) {
+            bindings.push(Binding { part, side, written: (left.as_str().into(), right.as_str().into()) });
+        }
+    }
+    bindings
+}
+
+/// The bound part; none where the template did not compile and so cannot be asked.
+fn bound(written: &str, template: Option<&Template>) -> Result<Option<Bound>, String> {
+    let shown = written.escape_debug();
+    match written.split_once('.') {
+        Some(("path", name)) => {
+            let Some(template) = template else { return Ok(None) };
+            template.position(name).map(|position| Some(Bound::Path(position))).ok_or_else(|| {
+                format!("the path has no variable `{}`: write one of its variables", name.escape_debug())
+            })
+        }
+        Some(("query", name)) if is_plain_name(name) => Ok(Some(Bound::Query(name.into()))),
+        Some(("query", name)) => Err(format!(
+            "`{}` is read in more than one way: bind a parameter of visible ASCII without `& ; = + % # [ ]`",
+            name.escape_debug()
+        )),
+        Some(("header", name)) => {
+            let lower = name.to_ascii_lowercase();
+            if !is_token(name.as_bytes()) || name.contains(['_', '.']) {
+                Err(format!("`{}` is no header that can be bound: write its name with hyphens", name.escape_debug()))
+            } else if lower != name {
+                Err(format!("header names are compared in lower case: write `header.{lower}`"))
+            } else if NEVER_BOUND.contains(&name) {
+                Err(format!("`{name}` belongs to the connection or to the gate: bind another header"))
+            } else {
+                Ok(Some(Bound::Header(name.into())))
+            }
+        }
+        _ => Err(format!("`{shown}` is no part of a call: write `path.NAME`, `query.NAME` or `header.NAME`")),
+    }
+}
+
+fn side(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
+    let shown = written.escape_debug();
+    match written.split_once('.') {
+        Some(("token", claim)) => ClaimName::parse(claim).map(Side::Token).map_err(|fault| fault.to_string()),
+        Some(("agent", name)) if attributes.contains(name) => Ok(Side::Agent(name.into())),
+        Some(("agent", name)) => {
+            Err(format!("no agent has an attribute `{}`: add it to the agents that may call this", name.escape_debug()))
+        }
+        _ => Err(format!(
+            "`{shown}` is nothing known about a caller: write `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`"
+        )),
+    }
+}

@@ -1,0 +1,212 @@
+//! From the raw document to a [`Policy`]: everything that needs more than one field to be judged.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::agents::Agents;
+use super::endpoints::{self, Endpoints};
+use super::error::{Findings, Place};
+use super::names::check_name;
+use super::version::version;
+use super::{Policy, raw};
+use crate::token::{Issuers, Secrets, json};
+
+/// What a clock may differ unless the policy says otherwise.
+const USUAL_SKEW: Duration = Duration::from_secs(60);
+/// Beyond this an expired token is no longer an expired token.
+const MOST_SKEW: Duration = Duration::from_secs(900);
+/// A policy document larger than this is a mistake: 10,000 endpoints and agents take a third of it.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+const MOST_DEPTH: u8 = 32;
+
+/// A policy and what deserves a second look in it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The policy, ready to decide.
+    pub policy: Policy,
+    /// What is allowed and may not be meant.
+    pub findings: Findings,
+}
+
+impl Policy {
+    /// Compiles a policy from its JSON.
+    ///
+    /// # Errors
+    /// What is wrong with it: the first mistake in its structure, or else every mistake in its meaning.
+    pub fn from_json(json: &[u8], secrets: &dyn Secrets) -> Result<Compiled, Findings> {
+        let value = json::parse(json, json::Bounds { bytes: MOST_BYTES, depth: MOST_DEPTH })
+            .map_err(|fault| only(Place::root(), format!("the policy is not JSON: {fault}")))?;
+        Self::from_value(value, secrets)
+    }
+
+    /// Compiles a policy from a JSON value in which no name stands twice.
+    ///
+    /// # Errors
+    /// As [`Policy::from_json`].
+    pub fn from_value(value: Value, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
+        let version = version(&value).map_err(|_| {
+            only(Place::root(), "the policy holds a number that JSON cannot carry: write it as text".to_owned())
+        })?;
+        let document: raw::Document = serde_path_to_error::deserialize(value)
+            .map_err(|error| only(place_of(error.path()), structural(error.inner())))?;
+        compile(&document, version, secrets)
+    }
+}
+
+fn only(place: Place, message: String) -> Findings {
+    let mut findings = Findings::default();
+    findings.error(place, message);
+    findings
+}
+
+fn place_of(path: &serde_path_to_error::Path) -> Place {
+    use serde_path_to_error::Segment;
+    path.iter().fold(Place::root(), |place, segment| match segment {
+        Segment::Seq { index } => place.index(*index),
+        Segment::Map { key } => place.field(key),
+        Segment::Enum { variant } => place.field(variant),
+        Segment::Unknown => place,
+    })
+}
+
+/// The library's sentence without its position, which the place says better.
+fn structural(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
+    let mut findings = Findings::default();
+    let root = Place::root();
+    check_name("a policy", &document.name, &root.field("name"), &mut findings);
+    check_gateway(document.gateway, &mut findings);
+    check_resource(&document.resource, &root.field("resource"), &mut findings);
+    check_prefix(&document.audit.headers.prefix, &mut findings);
+    for (effect, requirement) in &document.requirements {
+        if let Some(asked) = &requirement.scopes {
+            let place = root.field("requirements").field(effect.name()).field("scopes");
+            endpoints::check_scopes(asked, &place, &mut findings);
+        }
+    }
+    let refuse_query = refused_parameters(&document.refuse_query, &mut findings);
+    let skew = skew(document, &mut findings);
+    let hosts = endpoints::compile_hosts(&document.hosts, &mut findings);
+    let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
+    let agents = Agents::compile(document, &issuers, &mut findings);
+    let endpoints = Endpoints::compile(document, &hosts, &mut findings);
+    check_callers(document, &endpoints, &mut findings);
+    if !findings.errors.is_empty() {
+        return Err(findings);
+    }
+    let policy = Policy {
+        name: document.name.as_str().into(),
+        label: format!("{}@{}", document.name, version.get(..12).unwrap_or(&version)).into(),
+        version: version.into(),
+        observe: document.mode == raw::Mode::Observe,
+        resource: document.resource.as_str().into(),
+        passes_preflight: document.preflight == raw::Preflight::Pass,
+        overrides: document.overrides,
+        refuse_query,
+        takes_unregistered: document.unregistered == raw::Unregistered::Allow,
+        issuers,
+        agents,
+        endpoints,
+        keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
+        prefix: document.audit.headers.prefix.as_str().into(),
+        logs_allow: document.audit.log.allow,
+        logs_deny: document.audit.log.deny,
+    };
+    Ok(Compiled { policy, findings })
+}
+
+fn check_gateway(gateway: raw::Gateway, findings: &mut Findings) {
+    let name = match gateway {
+        raw::Gateway::Envoy => return,
+        raw::Gateway::Istio => "istio",
+        raw::Gateway::EnvoyGateway => "envoy-gateway",
+        raw::Gateway::Higress => "higress",
+        raw::Gateway::Kong => "kong",
+        raw::Gateway::Portable => "portable",
+    };
+    findings
+        .error(Place::root().field("gateway"), format!("`{name}` is not supported yet: this version runs in `envoy`"));
+}
+
+fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
+    let host = resource.strip_prefix("https://").unwrap_or_default();
+    let visible = resource.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'#'));
+    if host.is_empty() || host.starts_with('/') || !visible {
+        findings.error(
+            place.clone(),
+            format!(
+                "`{}` identifies no API: write an absolute https URL without a fragment (RFC 8707), such as `https://api.example.com`",
+                resource.escape_debug()
+            ),
+        );
+    }
+}
+
+fn check_prefix(prefix: &str, findings: &mut Findings) {
+    let plain = prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    // Lines that begin with the prefix never reach the upstream: a prefix must not take other headers with it.
+    let takes_others = ["x-request-id", "x-forwarded-", "x-envoy-", "x-b3-"]
+        .iter()
+        .any(|known| known.starts_with(prefix) || prefix.starts_with(known));
+    if !plain
+        || !prefix.starts_with("x-")
+        || !prefix.ends_with('-')
+        || prefix.len() < 5
+        || prefix.len() > 32
+        || takes_others
+    {
+        findings.error(
+            Place::root().field("audit").field("headers").field("prefix"),
+            format!(
+                "`{}` is no prefix of our own: write `x-`, a name of lower-case letters and digits, and `-`, such as `x-callgate-`",
+                prefix.escape_debug()
+            ),
+        );
+    }
+}
+
+fn refused_parameters(names: &[String], findings: &mut Findings) -> Vec<Box<str>> {
+    let place = Place::root().field("refuse_query");
+    super::names::check_distinct("parameter", names, &place, findings);
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || *name != name.to_ascii_lowercase() {
+            findings.error(place.index(index), "parameters are compared decoded and in lower case: write the name so");
+        }
+    }
+    names.iter().map(|name| name.as_str().into()).collect()
+}
+
+fn skew(document: &raw::Document, findings: &mut Findings) -> Duration {
+    let Some(skew) = document.clock_skew.map(raw::Lifetime::duration) else { return USUAL_SKEW };
+    let place = Place::root().field("clock_skew");
+    if skew > MOST_SKEW {
+        findings.error(place, "clocks that differ by more than `15m` need mending, not tolerance: write less");
+    } else if skew > USUAL_SKEW {
+        findings.warn(place, "every token lives that much longer than its issuer meant; `60s` is usual");
+    }
+    skew
+}
+
+fn check_callers(document: &raw::Document, endpoints: &Endpoints, findings: &mut Findings) {
+    let closed = endpoints.list.iter().any(|endpoint| endpoint.access == endpoints::Access::Known);
+    if closed && document.issuers.is_empty() {
+        findings.error(
+            Place::root().field("issuers"),
+            "nobody can prove who they are without an issuer: write at least one",
+        );
+    }
+    if closed && document.agents.is_empty() && document.unregistered == raw::Unregistered::Refuse {
+        findings.error(
+            Place::root().field("agents"),
+            "nobody may call without an agent: write at least one, or `unregistered: allow` for every caller of the issuers",
+        );
+    }
+}

@@ -1,0 +1,386 @@
+//! The allowlist: each endpoint ready to be judged, and one lookup table for each set of hosts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::bindings;
+use super::error::{Findings, Place};
+use super::names::{check_distinct, check_name, check_scope, is_token};
+use super::raw;
+use crate::authorize::{Binding, ScopesWanted};
+use crate::endpoint::{Remark, Table, Template};
+use crate::request::{EscapeSet, Host};
+
+/// An entry of the allowlist.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The endpoint's name in the policy.
+    pub id: Box<str>,
+    /// Its position in the policy's list, counted from 0.
+    pub position: u32,
+    pub(crate) methods: Vec<Box<str>>,
+    pub(crate) access: Access,
+    pub(crate) scopes: ScopesWanted,
+    pub(crate) bindings: Vec<Binding>,
+    pub(crate) escapes: EscapeSet,
+    pub(crate) websocket: bool,
+    pub(crate) refuses_forms: bool,
+    /// Whether the media type must be told once, since something depends on it.
+    pub(crate) one_content_type: bool,
+    pub(crate) streams: bool,
+    pub(crate) observe: bool,
+}
+
+/// Who may call an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Callers that are known.
+    Known,
+    /// Anyone; a credential that the policy could verify must hold.
+    Public,
+    /// Anyone; credentials are the upstream's business.
+    PublicUnverified,
+}
+
+/// The allowlist, by host.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    pub(crate) list: Vec<Endpoint>,
+    /// Which table a host uses: hosts with the same endpoints share one.
+    by_host: HashMap<Box<str>, usize>,
+    tables: Vec<Table>,
+    /// Every escape that some endpoint allows.
+    pub(crate) escapes: EscapeSet,
+}
+
+impl Endpoints {
+    pub(super) fn table(&self, host: &str) -> Option<&Table> {
+        self.tables.get(*self.by_host.get(host)?)
+    }
+
+    pub(super) fn compile(document: &raw::Document, hosts: &[String], findings: &mut Findings) -> Self {
+        let place = Place::root().field("endpoints");
+        let mut compiled = Self::default();
+        let mut templates = Vec::with_capacity(document.endpoints.len());
+        if document.endpoints.is_empty() {
+            findings.error(place.clone(), "an empty allowlist denies every call: write at least one endpoint");
+        }
+        let mut ids = HashMap::new();
+        let attributes =
+            document.agents.values().flat_map(|agent| agent.attributes.keys()).map(String::as_str).collect();
+        for (index, raw) in document.endpoints.iter().enumerate() {
+            let place = place.index(index);
+            if let Some(first) = ids.insert(raw.id.as_str(), index) {
+                let message = format!(
+                    "endpoint `{}` has the same id: choose another",
+                    Place::root().field("endpoints").index(first)
+                );
+                findings.error(place.field("id"), message);
+            }
+            let template =
+                Template::parse(&raw.path).map_err(|message| findings.error(place.field("path"), message)).ok();
+            let compiling = Compiling { document, raw, place: &place, attributes: &attributes };
+            let endpoint = compiling.endpoint(index, template.as_ref(), findings);
+            raw.allow_escapes.iter().for_each(|escape| compiled.escapes.insert(*escape));
+            compiled.list.push(endpoint);
+            templates.push(template);
+        }
+        compiled.build_tables(document, hosts, &templates, findings);
+        compiled
+    }
+
+    fn build_tables(
+        &mut self,
+        document: &raw::Document,
+        hosts: &[String],
+        templates: &[Option<Template>],
+        findings: &mut Findings,
+    ) {
+        let place = Place::root().field("endpoints");
+        let mut by_members: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
+        for host in hosts {
+            let members: Vec<u32> = document
+                .endpoints
+                .iter()
+                .zip(0u32..)
+                .filter(|(raw, _)| raw.hosts.as_ref().is_none_or(|own| own.contains(host)))
+                .map(|(_, index)| index)
+                .collect();
+            if members.is_empty() {
+                findings.warn(
+                    Place::root().field("hosts"),
+                    format!("no endpoint answers for `{host}`: every call to it is denied"),
+                );
+            }
+            if let Some(table) = by_members.get(&members) {
+                self.by_host.insert(host.as_str().into(), *table);
+                continue;
+            }
+            let entries: Vec<_> =
+                members.iter().filter_map(|index| Some((*index, templates.get(*index as usize)?.as_ref()?))).collect();
+            self.check_methods(&entries, &place, findings);
+            let path_of = |remark: &Remark| place.index(remark.endpoint as usize).field("path");
+            let table = match Table::build(entries) {
+                Ok(built) => {
+                    built.warnings.into_iter().for_each(|remark| findings.warn(path_of(&remark), remark.message));
+                    built.table
+                }
+                Err(remarks) => {
+                    remarks.into_iter().for_each(|remark| findings.error(path_of(&remark), remark.message));
+                    Table::default()
+                }
+            };
+            by_members.insert(members, self.tables.len());
+            self.by_host.insert(host.as_str().into(), self.tables.len());
+            self.tables.push(table);
+        }
+    }
+
+    /// Two endpoints with one template divide its methods between them.
+    fn check_methods(&self, entries: &[(u32, &Template)], place: &Place, findings: &mut Findings) {
+        let mut taken: BTreeMap<_, &Endpoint> = BTreeMap::new();
+        for (index, template) in entries {
+            let Some(endpoint) = self.list.get(*index as usize) else { continue };
+            for method in &endpoint.methods {
+                let first = taken.insert((template.segments(), method), endpoint);
+                if let Some(first) = first.filter(|first| first.position != endpoint.position) {
+                    findings.error(
+                        place.index(endpoint.position as usize).field("methods"),
+                        format!(
+                            "`{method}` on this path is endpoint `{}` already: a call belongs to one endpoint",
+                            first.id
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// One endpoint while it is compiled.
+struct Compiling<'a> {
+    document: &'a raw::Document,
+    raw: &'a raw::Endpoint,
+    place: &'a Place,
+    /// Attributes that some agent has.
+    attributes: &'a BTreeSet<&'a str>,
+}
+
+impl Compiling<'_> {
+    fn endpoint(&self, index: usize, template: Option<&Template>, findings: &mut Findings) -> Endpoint {
+        let Self { raw, place, .. } = self;
+        check_name("an endpoint", &raw.id, &place.field("id"), findings);
+        self.check_methods(findings);
+        self.check_hosts(findings);
+        let access = self.access(findings);
+        let bindings = bindings::compile(&raw.bind, template, self.attributes, &place.field("bind"), findings);
+        if access != Access::Known && !bindings.is_empty() {
+            findings
+                .error(place.field("bind"), "nobody is known on a public endpoint: remove `bind` or `access: public`");
+        }
+        let binds_query = bindings.iter().any(|b| matches!(b.part, crate::authorize::Bound::Query(_)));
+        let refuses_forms = self.refuses_forms(binds_query, findings);
+        Endpoint {
+            id: raw.id.as_str().into(),
+            position: u32::try_from(index).unwrap_or(u32::MAX),
+            methods: raw.methods.iter().map(|method| method.as_str().into()).collect(),
+            access,
+            scopes: self.scopes(access, findings),
+            refuses_forms,
+            one_content_type: refuses_forms || binds_query,
+            bindings,
+            escapes: self.escapes(template, findings),
+            websocket: self.websocket(findings),
+            streams: raw.body.is_some(),
+            observe: self.observe(findings),
+        }
+    }
+
+    fn check_methods(&self, findings: &mut Findings) {
+        let place = self.place.field("methods");
+        if self.raw.methods.is_empty() {
+            findings.error(place.clone(), "an endpoint without a method can never match: write each method");
+        }
+        check_distinct("method", &self.raw.methods, &place, findings);
+        for (index, method) in self.raw.methods.iter().enumerate() {
+            let place = place.index(index);
+            let upper = method.to_ascii_uppercase();
+            // `*` is a token, and nobody who writes it means a method of that name.
+            if !is_token(method.as_bytes()) || method.contains('*') {
+                findings.error(
+                    place,
+                    format!("`{}` is no method: write each exactly, such as `GET`", method.escape_debug()),
+                );
+            } else if upper == "CONNECT" {
+                findings.error(place, "`CONNECT` asks for a tunnel and is refused everywhere: remove it");
+            } else if *method != upper {
+                findings.error(place, format!("methods are compared exactly, and clients send `{upper}`: write that"));
+            }
+        }
+    }
+
+    fn check_hosts(&self, findings: &mut Findings) {
+        let Some(hosts) = &self.raw.hosts else { return };
+        let place = self.place.field("hosts");
+        if hosts.is_empty() {
+            findings.error(
+                place.clone(),
+                "an endpoint without a host can never match: remove `hosts` for all of the policy's",
+            );
+        }
+        check_distinct("host", hosts, &place, findings);
+        for (index, host) in hosts.iter().enumerate() {
+            if !self.document.hosts.contains(host) {
+                findings.error(
+                    place.index(index),
+                    format!("`{}` is no host of this policy: write one of those under `hosts`", host.escape_debug()),
+                );
+            }
+        }
+    }
+
+    fn access(&self, findings: &mut Findings) -> Access {
+        match (self.raw.access, self.raw.credentials) {
+            (None, None) => Access::Known,
+            (None, Some(_)) => {
+                findings.error(
+                    self.place.field("credentials"),
+                    "this is for public endpoints, and elsewhere credentials are always verified: remove it",
+                );
+                Access::Known
+            }
+            (Some(raw::Access::Public), None | Some(raw::Credentials::Verify)) => Access::Public,
+            (Some(raw::Access::Public), Some(raw::Credentials::Ignore)) => Access::PublicUnverified,
+        }
+    }
+
+    fn scopes(&self, access: Access, findings: &mut Findings) -> ScopesWanted {
+        let place = self.place.field("scopes");
+        let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.scopes.as_ref());
+        let own = self.raw.scopes.as_ref();
+        if let Some(own) = own {
+            check_scopes(own, &place, findings);
+        }
+        let mut wanted = ScopesWanted::default();
+        if access != Access::Known {
+            if own.is_some_and(|own| !own.none) {
+                findings.error(place, "nobody has scopes on a public endpoint: remove `scopes` or `access: public`");
+            } else if of_effect.is_some_and(|asked| !asked.none) {
+                findings.error(
+                    self.place.field("effect"),
+                    "this effect asks for scopes, and nobody has any on a public endpoint: remove `access: public` or choose another effect",
+                );
+            }
+            return wanted;
+        }
+        if own.is_none() && of_effect.is_none() {
+            findings.error(
+                place,
+                "which scopes this call needs is not said: write a list of scopes, or `none` for any registered agent",
+            );
+        }
+        for asked in of_effect.into_iter().chain(own) {
+            wanted.add(asked);
+        }
+        wanted
+    }
+
+    fn refuses_forms(&self, binds_query: bool, findings: &mut Findings) -> bool {
+        let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.forms);
+        match (self.raw.forms, of_effect) {
+            (Some(raw::Forms::Allow), Some(raw::Forms::Refuse)) => {
+                findings.error(
+                    self.place.field("forms"),
+                    "the requirements of this effect refuse forms, and both hold: remove one of the two",
+                );
+                true
+            }
+            (Some(raw::Forms::Refuse), _) | (_, Some(raw::Forms::Refuse)) => true,
+            (Some(raw::Forms::Allow), _) | (_, Some(raw::Forms::Allow)) => false,
+            (None, None) => binds_query,
+        }
+    }
+
+    fn escapes(&self, template: Option<&Template>, findings: &mut Findings) -> EscapeSet {
+        let place = self.place.field("allow_escapes");
+        let mut escapes = EscapeSet::default();
+        for (index, escape) in self.raw.allow_escapes.iter().enumerate() {
+            if escapes.contains(*escape) {
+                findings.error(place.index(index), "this escape stands twice: remove one");
+            }
+            escapes.insert(*escape);
+        }
+        if !escapes.is_empty()
+            && template
+                .is_some_and(|template| !template.variables().iter().any(|variable| variable.kind.takes_escapes()))
+        {
+            findings.error(
+                place,
+                "no variable of this path takes escapes: write `{name:text}` for the one that does, or remove this",
+            );
+        }
+        escapes
+    }
+
+    fn websocket(&self, findings: &mut Findings) -> bool {
+        let Some(raw::Upgrade::Websocket) = self.raw.upgrade else { return false };
+        if !self.raw.methods.iter().any(|method| method == "GET") {
+            findings.error(
+                self.place.field("upgrade"),
+                "a WebSocket handshake is a `GET` (RFC 6455): add that method or remove `upgrade`",
+            );
+        }
+        true
+    }
+
+    fn observe(&self, findings: &mut Findings) -> bool {
+        if self.raw.mode == Some(raw::Mode::Enforce) && self.document.mode == raw::Mode::Observe {
+            findings.error(
+                self.place.field("mode"),
+                "the policy's own `mode: observe` refuses nothing: write `enforce` there and `observe` on the other endpoints",
+            );
+        }
+        self.raw.mode == Some(raw::Mode::Observe)
+    }
+}
+
+/// Checks what a place asks for in scopes.
+pub(super) fn check_scopes(asked: &raw::ScopesAsked, place: &Place, findings: &mut Findings) {
+    if !asked.none && asked.all.is_empty() && asked.any.is_empty() {
+        findings.error(place.clone(), "an empty list asks for nothing without saying so: write `none`");
+    }
+    for (field, scopes) in [("all", &asked.all), ("any", &asked.any)] {
+        for scope in scopes {
+            check_scope(scope, place, findings);
+        }
+        check_distinct("scope", scopes, &place.field(field), findings);
+    }
+}
+
+/// Checks the policy's hosts and answers those that can be compared.
+pub(super) fn compile_hosts(raw: &[String], findings: &mut Findings) -> Vec<String> {
+    let place = Place::root().field("hosts");
+    if raw.is_empty() {
+        findings.error(place.clone(), "a gate without a host answers for nothing: write each host");
+    }
+    check_distinct("host", raw, &place, findings);
+    let mut hosts = Vec::with_capacity(raw.len());
+    for (index, host) in raw.iter().enumerate() {
+        let place = place.index(index);
+        match Host::parse(host.as_bytes()) {
+            _ if host.contains('*') => findings.error(place, "hosts are compared exactly: write each host"),
+            Ok(canonical) if canonical.as_str() == host => hosts.push(host.clone()),
+            Ok(canonical) => findings.error(
+                place,
+                format!("`{}` is not how hosts are compared: write `{}`", host.escape_debug(), canonical.as_str()),
+            ),
+            Err(_) => findings.error(
+                place,
+                format!(
+                    "`{}` is no host: write a name or address, with a port only where it is neither 80 nor 443",
+                    host.escape_debug()
+                ),
+            ),
+        }
+    }
+    hosts
+}

@@ -1,0 +1,274 @@
+//! What a policy's mistakes are told as: each row breaks a policy that compiles in one place.
+
+use serde_json::{Value, json};
+
+use super::{Findings, Policy};
+use crate::token::{SecretLookup, Secrets};
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn resolve(&self, _: &str) -> SecretLookup {
+        SecretLookup::NotNeeded
+    }
+}
+
+fn good() -> Value {
+    json!({
+        "callgate": "v1",
+        "name": "payments",
+        "mode": "enforce",
+        "gateway": "envoy",
+        "resource": "https://api.example.com",
+        "hosts": ["api.example.com", "api.example.com:8443"],
+        "issuers": { "corp": {
+            "issuer": "https://idp.example.com",
+            "profile": "at+jwt",
+            "algorithms": ["ES256"],
+            "max_lifetime": "15m",
+            "keys": { "jwks": { "keys": [{
+                "kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig",
+                // The generator of P-256 and 2 times it are points of the curve that anybody can check.
+                "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
+                "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+            }] } }
+        } },
+        "agents": { "a": {
+            "owner": "o@example.com",
+            "identity": { "issuer": "corp", "client_id": "a" },
+            "attributes": { "tenant": "t1" }
+        } },
+        "requirements": { "write": { "scopes": ["w"] } },
+        "endpoints": [
+            { "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public" },
+            { "id": "get", "methods": ["GET"], "path": "/x/{id}", "effect": "read", "scopes": "none",
+              "bind": { "path.id": "token.org", "query.tenant": "agent.tenant", "header.x-org": "token./org/id" } },
+            { "id": "put", "methods": ["PUT"], "path": "/x/{id}", "effect": "write" }
+        ],
+        "upstream": { "authorization": "remove" },
+        "audit": { "log": { "allow": false, "deny": true } }
+    })
+}
+
+fn compile(policy: Value) -> Result<super::Compiled, Findings> {
+    Policy::from_value(policy, &NoSecrets)
+}
+
+/// Sets the member at a JSON pointer, or removes it where the value is null.
+fn with(changes: &[(&str, Value)]) -> Value {
+    let mut policy = good();
+    for (pointer, value) in changes {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        match policy.pointer_mut(parent).unwrap() {
+            Value::Object(members) if value.is_null() => drop(members.remove(name)),
+            Value::Object(members) => drop(members.insert(name.to_owned(), value.clone())),
+            Value::Array(items) if name == "-" => items.push(value.clone()),
+            Value::Array(items) => items[name.parse::<usize>().unwrap()] = value.clone(),
+            other => panic!("{pointer} {other}"),
+        }
+    }
+    policy
+}
+
+/// Every error that the changed policy has.
+fn errors(changes: &[(&str, Value)]) -> Vec<String> {
+    match compile(with(changes)) {
+        Ok(_) => Vec::new(),
+        Err(findings) => findings.errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_good_policy_compiles_without_remarks() {
+    let compiled = compile(good()).unwrap();
+    assert_eq!(compiled.findings, Findings::default());
+    assert_eq!(compiled.policy.endpoints().len(), 3);
+    assert_eq!(compiled.policy.agents(), 1);
+    assert_eq!(compiled.policy.version.len(), 64);
+}
+
+#[test]
+fn each_mistake_is_told_with_its_place() {
+    let rows: &[(&[(&str, Value)], &str)] = &[
+        (&[("/name", json!("a b"))], "name: `a b` is no name for a policy"),
+        (&[("/name", json!(""))], "name: `` is no name"),
+        (&[("/gateway", json!("kong"))], "gateway: `kong` is not supported yet"),
+        (&[("/resource", json!("api.example.com"))], "resource: `api.example.com` identifies no API"),
+        (&[("/resource", json!("https://a\"b"))], "resource: `https://a\\\"b` identifies no API"),
+        (&[("/hosts", json!([]))], "hosts: a gate without a host"),
+        (
+            &[("/hosts/0", json!("API.example.com"))],
+            "hosts[0]: `API.example.com` is not how hosts are compared: write `api.example.com`",
+        ),
+        (
+            &[("/hosts/0", json!("api.example.com:443"))],
+            "hosts[0]: `api.example.com:443` is not how hosts are compared",
+        ),
+        (&[("/hosts/0", json!("*.example.com"))], "hosts[0]: hosts are compared exactly"),
+        (&[("/hosts/0", json!("api.example.com."))], "hosts[0]: `api.example.com.` is no host"),
+        (&[("/hosts/1", json!("api.example.com"))], "hosts[1]: host `api.example.com` stands twice"),
+        (&[("/clock_skew", json!("16m"))], "clock_skew: clocks that differ"),
+        (&[("/refuse_query", json!(["Token"]))], "refuse_query[0]: parameters are compared"),
+        (&[("/audit/headers", json!({ "prefix": "x-" }))], "audit.headers.prefix: `x-` is no prefix"),
+        (&[("/audit/headers", json!({ "prefix": "X-Gate-" }))], "audit.headers.prefix: `X-Gate-` is no prefix"),
+        (
+            &[("/audit/headers", json!({ "prefix": "x-request-id" }))],
+            "audit.headers.prefix: `x-request-id` is no prefix",
+        ),
+        (&[("/audit/headers", json!({ "prefix": "x-envoy-" }))], "audit.headers.prefix: `x-envoy-` is no prefix"),
+        (&[("/agents", json!({}))], "agents: nobody may call without an agent"),
+        (&[("/agents/a/owner", json!(" "))], "agents.a.owner: an agent without an owner"),
+        (&[("/agents/a/identity/issuer", json!("x"))], "agents.a.identity.issuer: there is no issuer `x`"),
+        (&[("/agents/a/identity/client_id", json!(""))], "agents.a.identity.client_id: an empty value"),
+        (&[("/agents/a/identity/client_id", Value::Null)], "agents.a.identity: an issuer alone"),
+        (&[("/agents/a/scopes", json!(["a:*"]))], "agents.a.scopes[0]: `a:*` reads like a pattern"),
+        (&[("/agents/a/scopes", json!(["a b"]))], "agents.a.scopes[0]: `a b` is no scope"),
+        (&[("/agents/a/expires", json!("soon"))], "agents.a.expires: `soon` is no date"),
+        (&[("/agents/a/attributes/tenant", json!(true))], "agents.a.attributes.tenant: an attribute is text"),
+        (&[("/agents/a/attributes/tenant", json!([]))], "agents.a.attributes.tenant: an attribute is text"),
+        (
+            &[("/agents/b", json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": "a" } }))],
+            "agents.b.identity: agent `a` has the same identity",
+        ),
+        (
+            &[(
+                "/agents/b",
+                json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": "a", "subject": "s" } }),
+            )],
+            "agents.b.identity: whoever matches this also matches agent `a`",
+        ),
+        (&[("/requirements/write/scopes", json!([]))], "requirements.write.scopes: an empty list asks for nothing"),
+        (&[("/requirements/write/scopes", json!(["*"]))], "requirements.write.scopes: `*` reads like a pattern"),
+        (&[("/endpoints", json!([]))], "endpoints: an empty allowlist"),
+        (&[("/endpoints/0/id", json!("a/b"))], "endpoints[0].id: `a/b` is no name for an endpoint"),
+        (&[("/endpoints/1/id", json!("health"))], "endpoints[1].id: endpoint `endpoints[0]` has the same id"),
+        (&[("/endpoints/0/methods", json!([]))], "endpoints[0].methods: an endpoint without a method"),
+        (&[("/endpoints/0/methods", json!(["get"]))], "endpoints[0].methods[0]: methods are compared exactly"),
+        (&[("/endpoints/0/methods", json!(["GET", "GET"]))], "endpoints[0].methods[1]: method `GET` stands twice"),
+        (&[("/endpoints/0/methods", json!(["CONNECT"]))], "endpoints[0].methods[0]: `CONNECT` asks for a tunnel"),
+        (&[("/endpoints/0/methods", json!(["*"]))], "endpoints[0].methods[0]: `*` is no method"),
+        (
+            &[("/endpoints/2/methods", json!(["GET"]))],
+            "endpoints[2].methods: `GET` on this path is endpoint `get` already",
+        ),
+        (&[("/endpoints/0/hosts", json!([]))], "endpoints[0].hosts: an endpoint without a host"),
+        (&[("/endpoints/0/hosts", json!(["other"]))], "endpoints[0].hosts[0]: `other` is no host of this policy"),
+        (&[("/endpoints/0/path", json!("health"))], "endpoints[0].path: a path begins with a slash"),
+        (&[("/endpoints/0/scopes", json!(["a"]))], "endpoints[0].scopes: nobody has scopes on a public endpoint"),
+        (&[("/endpoints/0/effect", json!("write"))], "endpoints[0].effect: this effect asks for scopes"),
+        (
+            &[("/endpoints/0/bind", json!({ "query.a": "token.a" }))],
+            "endpoints[0].bind: nobody is known on a public endpoint",
+        ),
+        (&[("/endpoints/1/credentials", json!("ignore"))], "endpoints[1].credentials: this is for public endpoints"),
+        (&[("/endpoints/1/scopes", Value::Null)], "endpoints[1].scopes: which scopes this call needs is not said"),
+        (&[("/endpoints/1/scopes", json!({}))], "endpoints[1].scopes: an empty list asks for nothing"),
+        (&[("/endpoints/1/scopes", json!(["a", "a"]))], "endpoints[1].scopes.all[1]: scope `a` stands twice"),
+        (&[("/endpoints/1/allow_escapes", json!(["%2F"]))], "endpoints[1].allow_escapes: no variable of this path"),
+        (&[("/endpoints/2/upgrade", json!("websocket"))], "endpoints[2].upgrade: a WebSocket handshake"),
+        (
+            &[("/mode", json!("observe")), ("/endpoints/0/mode", json!("enforce"))],
+            "endpoints[0].mode: the policy's own `mode: observe` refuses nothing",
+        ),
+        (
+            &[("/requirements/write/forms", json!("refuse")), ("/endpoints/2/forms", json!("allow"))],
+            "endpoints[2].forms: the requirements of this effect refuse forms",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "path.x": "token.a" }))],
+            "endpoints[1].bind[\"path.x\"]: the path has no variable `x`",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "body.x": "token.a" }))],
+            "endpoints[1].bind[\"body.x\"]: `body.x` is no part of a call",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "query.a[]": "token.a" }))],
+            "endpoints[1].bind[\"query.a[]\"]: `a[]` is read in more than one way",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "header.X-Org": "token.a" }))],
+            "endpoints[1].bind[\"header.X-Org\"]: header names are compared in lower case",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "header.x_org": "token.a" }))],
+            "endpoints[1].bind[\"header.x_org\"]: `x_org` is no header that can be bound",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "header.authorization": "token.a" }))],
+            "endpoints[1].bind[\"header.authorization\"]: `authorization` belongs",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "path.id": "agent.x" }))],
+            "endpoints[1].bind[\"path.id\"]: no agent has an attribute `x`",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "path.id": "acme" }))],
+            "endpoints[1].bind[\"path.id\"]: `acme` is nothing known about a caller",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "path.id": "token." }))],
+            "endpoints[1].bind[\"path.id\"]: this names no claim",
+        ),
+        (&[("/issuers", json!({})), ("/agents", json!({}))], "issuers: nobody can prove who they are"),
+        (&[("/extra", json!(1))], "extra: unknown field `extra`"),
+        (&[("/endpoints/1/scope", json!("none"))], "endpoints[1].scope: unknown field `scope`"),
+        (&[("/mode", json!("enforced"))], "mode: unknown variant `enforced`"),
+        (&[("/upstream/authorization", Value::Null)], "upstream: missing field `authorization`"),
+    ];
+    for (changes, expected) in rows {
+        let errors = errors(changes);
+        assert!(
+            errors.iter().any(|error| error.starts_with(expected)),
+            "{changes:?}\n  expected {expected}\n  got {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_of_meaning_come_at_once() {
+    let errors = errors(&[
+        ("/name", json!("")),
+        ("/hosts/0", json!("API")),
+        ("/endpoints/0/methods", json!([])),
+        ("/agents/a/owner", json!("")),
+    ]);
+    assert!(errors.len() >= 4, "{errors:#?}");
+}
+
+#[test]
+fn messages_are_one_sentence_in_lower_case_without_type_names() {
+    for errors in
+        [errors(&[("/name", json!(""))]), errors(&[("/hosts/0", json!("API"))]), errors(&[("/clock_skew", json!("x"))])]
+    {
+        for error in errors {
+            let (_, message) = error.split_once(": ").unwrap();
+            assert!(!message.ends_with('.') && !message.contains("::") && !message.contains("struct "), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_may_not_be_meant_is_a_warning() {
+    let warnings = |changes: &[(&str, Value)]| {
+        let findings = compile(with(changes)).unwrap().findings;
+        findings.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(warnings(&[("/clock_skew", json!("5m"))])[0].starts_with("clock_skew: every token lives that much longer"));
+    assert!(
+        warnings(&[
+            ("/endpoints/0/hosts", json!(["api.example.com"])),
+            ("/endpoints/1/hosts", json!(["api.example.com"])),
+            ("/endpoints/2/hosts", json!(["api.example.com"])),
+        ])[0]
+            .starts_with("hosts: no endpoint answers for `api.example.com:8443`")
+    );
+}
+
+#[test]
+fn bytes_that_are_not_json_say_so() {
+    let told = |bytes: &[u8]| Policy::from_json(bytes, &NoSecrets).unwrap_err().errors[0].to_string();
+    assert!(told(b"\x0a\x03foo").starts_with("the document: the policy is not JSON"));
+    assert!(told(b"{\"a\":1,\"a\":2}").contains("not JSON"));
+    assert!(told(b"").contains("not JSON"));
+}
