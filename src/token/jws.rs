@@ -18,20 +18,20 @@ const BOUNDS: Bounds = Bounds { bytes: MAX_TOKEN_BYTES, depth: MAX_DEPTH };
 
 /// A JWS whose form is right. Nothing about it is verified.
 #[derive(Debug)]
-pub(super) struct Jws<'t> {
+pub(crate) struct Jws<'t> {
     /// The JOSE header: a JSON object.
-    pub(super) header: Value,
+    pub(crate) header: Value,
     /// The claims set: a JSON object.
-    pub(super) claims: Value,
+    pub(crate) claims: Value,
     /// What the signature covers.
-    pub(super) signed: &'t [u8],
+    pub(crate) signed: &'t [u8],
     /// The signature's bytes; empty in an unsecured JWS.
-    pub(super) signature: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
 }
 
 impl<'t> Jws<'t> {
     /// Reads a compact JWS.
-    pub(super) fn parse(token: &'t [u8]) -> Result<Self, Reason> {
+    pub(crate) fn parse(token: &'t [u8]) -> Result<Self, Reason> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Reason::TokenTooLong);
         }

@@ -16,6 +16,7 @@ mod verify;
 pub use cache::TokenCache;
 pub use claim::{ClaimName, ClaimNameError};
 pub use issuer::{IssuerId, Issuers};
+pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub use keys::{SecretLookup, Secrets};
 pub use verify::VerifiedToken;

@@ -116,7 +116,8 @@ fn okta() {
         json!({ "ver": 1, "jti": "AT.1", "aud": RESOURCE, "cid": "0oa1", "sub": "0oa1", "scp": ["code.write", "code.read"] }),
     );
     provider.takes(Some("0oa1"), "0oa1", &["code.read", "code.write"]);
-    provider.refuses(json!({}), json!({ "cid": null, "scp": null, "aud": "0oa1" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "cid": null, "scp": null, "aud": "0oa1" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "cid": null, "scp": null }), Reason::TokenClaim);
     provider.refuses(json!({}), json!({ "scp": "code.write" }), Reason::TokenClaim);
     provider.refuses(json!({}), json!({ "scp": [] }), Reason::TokenClaim);
     provider.refuses(json!({}), json!({ "scp": ["code.write", 1] }), Reason::TokenClaim);

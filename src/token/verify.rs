@@ -122,7 +122,8 @@ impl Issuers {
     ///
     /// # Errors
     ///
-    /// The first reason to refuse the token, in the order of [`Reason::ALL`] as far as reading allows it.
+    /// The first reason to refuse the token: for its form, for what its header asks, for its issuer, type and key, for its
+    /// audience, claims and times, and last for its signature.
     pub fn verify(
         &self,
         token: &[u8],
@@ -153,8 +154,8 @@ impl Issuers {
         let (issuer_id, issuer) = self.issuer_of(&jws.claims)?;
         issuer.check_header(&jws.header, algorithm)?;
         let key = issuer.keys.choose(jws.header.get("kid"), algorithm)?;
-        let bearer = issuer.shape.read(&jws.claims)?;
         check_audience(&jws.claims, &issuer.audience)?;
+        let bearer = issuer.shape.read(&jws.claims)?;
         let times = Times::read(&jws.claims)?;
         times.judge(now, self.skew)?;
         if times.lifetime() > issuer.max_lifetime {
