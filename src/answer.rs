@@ -26,7 +26,7 @@ pub struct Answer {
 /// A problem (RFC 9457).
 #[derive(Serialize)]
 struct Problem<'a> {
-    r#type: &'a str,
+    r#type: String,
     title: &'a str,
     status: u16,
     code: &'a str,
@@ -52,7 +52,7 @@ impl Deny<'_> {
             return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };
         }
         let problem = Problem {
-            r#type: "about:blank",
+            r#type: format!("urn:callgate:problem:{told}"),
             title: row.title,
             status: row.status,
             code: told,

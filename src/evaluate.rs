@@ -5,18 +5,19 @@
 
 use std::rc::Rc;
 
-use crate::authorize::{self, Binding, Bound, Side};
+use crate::authorize;
 use crate::call::Call;
+use crate::credential::bearer;
 use crate::crypto::VerifySignature;
 use crate::decision::{Allow, Caller, Denial, Deny, Facts, Grant, Rule, Step};
-use crate::endpoint::{Capture, Found, Table};
-use crate::head::Head;
+use crate::endpoint::{Found, Table};
+use crate::head::{Head, is_form};
 use crate::policy::{Access, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
 use crate::token::{TokenCache, VerifiedToken};
 use crate::trace::{Check, Trace, Traced};
-use crate::{headers, upstream};
+use crate::upstream;
 
 /// What an evaluation asks of its host.
 pub struct Context<'c> {
@@ -313,8 +314,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             let (Some(caller), Some(query), Some(found)) = (&self.facts.caller, &self.facts.query, found) else {
                 return Ok(());
             };
-            let value = bound_value(&binding.part, found, query, self.facts.call.headers);
-            let fact = fact(binding, caller);
+            let value = binding.value(found, query, self.facts.call.headers);
+            let fact = binding.fact(caller);
             let said = self.context.trace.is_some().then(|| {
                 let value = match &value {
                     Ok(Some(value)) => value.to_string(),
@@ -368,55 +369,6 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let Some(reason) = denied else { return Ok(result.ok()) };
         self.facts.denials.push(Denial { reason, rule, enforced: !self.observing });
         if self.observing || self.context.trace.is_some() { Ok(None) } else { Err(Stop) }
-    }
-}
-
-/// The token of `Bearer` credentials (RFC 6750, section 2.1); the scheme is compared without regard to case.
-fn bearer(value: &[u8]) -> Result<&[u8], Reason> {
-    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (scheme, token) = value.split_at_checked(end).unwrap_or((value, b""));
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Err(Reason::CredentialsScheme);
-    }
-    Ok(token.trim_ascii())
-}
-
-/// Whether a media type is one of the two that HTML forms send, or pretends to be.
-fn is_form(value: &[u8]) -> bool {
-    ["application/x-www-form-urlencoded", "multipart/form-data"]
-        .iter()
-        .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))
-}
-
-/// The value of a bound part of the call; none where it is missing.
-fn bound_value<'v>(
-    part: &Bound,
-    found: &Found<'_, 'v>,
-    query: &Query<'v>,
-    lines: &'v headers::Headers,
-) -> Result<Option<std::borrow::Cow<'v, str>>, Reason> {
-    match part {
-        Bound::Path(position) => Ok(found.values().nth(*position).map(Capture::decoded)),
-        Bound::Query(name) => query.bound(name),
-        Bound::Header(name) => {
-            let mut values =
-                lines.iter().filter(|(line, _)| headers::name_reads_as(line, name)).map(|(_, value)| value);
-            match (values.next(), values.next()) {
-                (None, _) => Ok(None),
-                (Some(_), Some(_)) => Err(Reason::BindingAmbiguous),
-                (Some(value), None) => {
-                    std::str::from_utf8(value).map(|text| Some(text.into())).map_err(|_| Reason::BindingAmbiguous)
-                }
-            }
-        }
-    }
-}
-
-/// What is known about the caller.
-fn fact<'f>(binding: &Binding, caller: &'f Caller<'_>) -> Option<&'f serde_json::Value> {
-    match &binding.side {
-        Side::Token(claim) => caller.token.claim(claim),
-        Side::Agent(name) => caller.agent?.attributes.get(&**name),
     }
 }
 

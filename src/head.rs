@@ -127,6 +127,13 @@ impl<'a> Head<'a> {
     }
 }
 
+/// Whether a media type is one of the two that HTML forms send, or pretends to be.
+pub(crate) fn is_form(value: &[u8]) -> bool {
+    ["application/x-www-form-urlencoded", "multipart/form-data"]
+        .iter()
+        .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))
+}
+
 fn names_only_options(value: &[u8]) -> bool {
     value
         .split(|byte| *byte == b',')
@@ -201,5 +208,20 @@ mod tests {
     fn two_authorizations_leave_none_to_verify() {
         let headers: Headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")].into_iter().collect();
         assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Refuse, |_| {}).authorization.only(), None);
+    }
+
+    #[test]
+    fn forms_are_told_wherever_they_are_named() {
+        for yes in [
+            "application/x-www-form-urlencoded",
+            "Multipart/Form-Data; boundary=x",
+            "application/x-www-form-urlencoded;charset=utf-8",
+            "text/plain; application/x-www-form-urlencoded",
+        ] {
+            assert!(is_form(yes.as_bytes()), "{yes}");
+        }
+        for no in ["application/json", "multipart/mixed", ""] {
+            assert!(!is_form(no.as_bytes()), "{no}");
+        }
     }
 }

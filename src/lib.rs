@@ -7,6 +7,7 @@
 mod answer;
 mod authorize;
 mod call;
+mod credential;
 pub mod crypto;
 mod decision;
 pub mod endpoint;

@@ -1,7 +1,14 @@
 //! Bindings: a part of the call that must equal what is known about the caller.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
+use crate::decision::Caller;
+use crate::endpoint::{Capture, Found};
+use crate::headers::{Headers, name_reads_as};
+use crate::reason::Reason;
+use crate::request::Query;
 use crate::token::ClaimName;
 
 /// A part of the call and what it must equal.
@@ -33,6 +40,43 @@ pub(crate) enum Side {
     Token(ClaimName),
     /// An attribute of the agent.
     Agent(Box<str>),
+}
+
+impl Binding {
+    /// The value of the bound part of a call; none where it is missing.
+    ///
+    /// # Errors
+    /// [`Reason::BindingAmbiguous`] where two readers could see two values.
+    pub(crate) fn value<'v>(
+        &self,
+        found: &Found<'_, 'v>,
+        query: &Query<'v>,
+        headers: &'v Headers,
+    ) -> Result<Option<Cow<'v, str>>, Reason> {
+        match &self.part {
+            Bound::Path(position) => Ok(found.values().nth(*position).map(Capture::decoded)),
+            Bound::Query(name) => query.bound(name),
+            Bound::Header(name) => {
+                let mut lines = headers.iter().filter(|(line, _)| name_reads_as(line, name));
+                match (lines.next(), lines.next()) {
+                    (None, _) => Ok(None),
+                    // A name that only some servers read as the bound one says one thing to them and nothing to the others.
+                    (Some((line, value)), None) if line.eq_ignore_ascii_case(name.as_bytes()) => {
+                        std::str::from_utf8(value).map(|text| Some(text.into())).map_err(|_| Reason::BindingAmbiguous)
+                    }
+                    _ => Err(Reason::BindingAmbiguous),
+                }
+            }
+        }
+    }
+
+    /// What is known about the caller; none where nothing is.
+    pub(crate) fn fact<'f>(&self, caller: &'f Caller<'_>) -> Option<&'f Value> {
+        match &self.side {
+            Side::Token(claim) => caller.token.claim(claim),
+            Side::Agent(name) => caller.agent?.attributes.get(&**name),
+        }
+    }
 }
 
 /// Whether a value of the call is the fact, or one of its list. Text is compared exactly, whole numbers by their decimal form;

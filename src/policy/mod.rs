@@ -21,6 +21,7 @@ pub use scalar::Lifetime;
 
 pub(crate) use agents::Agents;
 pub(crate) use endpoints::{Access, Endpoints};
+pub(crate) use names::is_token;
 
 use crate::endpoint::Table;
 use crate::token::Issuers;

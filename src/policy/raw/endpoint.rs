@@ -1,0 +1,161 @@
+//! Endpoints and what classes of effect ask for, as a person writes them.
+
+use std::collections::BTreeMap;
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Mode;
+use crate::policy::scalar::ScopesAsked;
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Changes nothing.
+    Read,
+    /// Changes something that can be changed back.
+    Write,
+    /// Cannot be undone, or is dangerous in another way.
+    Destructive,
+}
+
+impl Effect {
+    /// The effect as the document writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Destructive => "destructive",
+        }
+    }
+}
+
+/// What a class of effect asks for.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Requirement {
+    /// Scopes that every call of this class needs, beside those of the endpoint.
+    #[serde(default)]
+    pub scopes: Option<ScopesAsked>,
+    /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
+    #[serde(default)]
+    pub forms: Option<Forms>,
+}
+
+/// Whether form bodies are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Forms {
+    /// They are taken, on endpoints with a bound query parameter too, for upstreams that do not merge them with the query.
+    Allow,
+    /// They are refused.
+    Refuse,
+}
+
+/// An entry of the allowlist.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// A name for records, metrics and messages: 1 to 64 characters of `a-z A-Z 0-9 - _ .`.
+    pub id: String,
+    /// Narrows the policy's hosts for this endpoint.
+    #[serde(default)]
+    pub hosts: Option<Vec<String>>,
+    /// The exact methods. `HEAD` is not `GET`.
+    pub methods: Vec<String>,
+    /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`.
+    pub path: String,
+    /// What the call does.
+    pub effect: Effect,
+    /// `public` for an endpoint that asks for no credential. Absent: the caller must be known.
+    #[serde(default)]
+    pub access: Option<Access>,
+    /// What a public endpoint does with a credential that the policy could verify. `verify` when absent.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    /// Scopes that the call needs: a list of which all are needed, `{ all: [...], any: [...] }`, or `none`.
+    #[serde(default)]
+    pub scopes: Option<ScopesAsked>,
+    /// Parts of the call that must equal a claim of the token or an attribute of the agent, such as `path.owner: token.org`.
+    #[serde(default)]
+    pub bind: BTreeMap<String, String>,
+    /// Escapes that path values may contain here; everywhere else they are refused.
+    #[serde(default)]
+    pub allow_escapes: Vec<Escape>,
+    /// The protocol to which a request may upgrade its connection.
+    #[serde(default)]
+    pub upgrade: Option<Upgrade>,
+    /// `stream` for endpoints whose clients wait for answers before they end their body, as streaming gRPC does: nothing
+    /// of it is ever held back.
+    #[serde(default)]
+    pub body: Option<Body>,
+    /// Whether form bodies are taken. Absent: as the effect says, else they are refused where a query parameter is bound.
+    #[serde(default)]
+    pub forms: Option<Forms>,
+    /// `observe` records what would have been denied once this endpoint is found, and lets it through.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+}
+
+/// Who may call an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Anyone, without a credential.
+    Public,
+}
+
+/// What a public endpoint does with credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Credentials {
+    /// Passes all and verifies none, for upstreams that check their own.
+    Ignore,
+    /// Verifies those that the policy could accept, and refuses bad ones.
+    Verify,
+}
+
+/// A sequence that is refused in a path unless an endpoint opts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum Escape {
+    /// An encoded slash.
+    #[serde(rename = "%2F")]
+    Slash,
+    /// An encoded backslash.
+    #[serde(rename = "%5C")]
+    Backslash,
+    /// An encoded percent sign.
+    #[serde(rename = "%25")]
+    Percent,
+    /// A semicolon, which some servers read as the start of path parameters.
+    #[serde(rename = ";")]
+    Semicolon,
+}
+
+/// A protocol to upgrade to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Upgrade {
+    /// WebSocket (RFC 6455).
+    Websocket,
+}
+
+/// How a request body is handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Body {
+    /// It goes on as it arrives.
+    Stream,
+}

@@ -1,0 +1,246 @@
+//! The policy document exactly as a person writes it.
+//!
+//! These types carry no meaning: they say which fields there are and which shapes their values take. Whatever
+//! needs more than one field to be judged belongs to [`compile`](super::compile). The JSON Schema is generated
+//! from here, so the doc comments below are the reference that users read.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+mod endpoint;
+mod issuer;
+
+pub use endpoint::*;
+pub use issuer::*;
+
+pub use super::scalar::{Lifetime, ScopesAsked, SecretEncoding};
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+
+/// A Callgate policy, format version 1.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// The version of this format.
+    pub callgate: FormatVersion,
+    /// Separates what several policies in one gateway share and record: 1 to 64 characters of `a-z 0-9 - _ .`.
+    pub name: String,
+    /// Whether denials are carried out (`enforce`) or only recorded (`observe`).
+    pub mode: Mode,
+    /// The gateway that runs this policy; it decides which host features may be used.
+    pub gateway: Gateway,
+    /// The identifier of the API behind the gate, an absolute `https` URL. Every token's audience must contain it,
+    /// unless its issuer names another.
+    pub resource: String,
+    /// The hosts that the gate answers for, with the port where it is neither 80 nor 443.
+    pub hosts: Vec<String>,
+    /// How far the clocks of issuer and gate may differ; 60 s when absent.
+    #[serde(default)]
+    pub clock_skew: Option<Lifetime>,
+    /// What happens to CORS preflight requests, which carry no credentials: `refuse` treats them like any call,
+    /// `pass` lets them through on every path alike. `refuse` when absent.
+    #[serde(default)]
+    pub preflight: Preflight,
+    /// What happens to headers that override the method or the path: `refuse` the request, or `remove` them, for a gate
+    /// behind a proxy that sets them. `refuse` when absent.
+    #[serde(default)]
+    pub overrides: Overrides,
+    /// Query parameters that are refused beside `access_token` and the method overrides, compared decoded and
+    /// without regard to case.
+    #[serde(default)]
+    pub refuse_query: Vec<String>,
+    /// Whether a valid token whose client is no agent of this policy may call at all. `refuse` when absent.
+    #[serde(default)]
+    pub unregistered: Unregistered,
+    /// Who issues the access tokens that are taken, by a name of your choice.
+    pub issuers: BTreeMap<String, Issuer>,
+    /// The inventory: who may call, who answers for it, until when.
+    pub agents: BTreeMap<String, Agent>,
+    /// What each class of effect asks for, written once.
+    #[serde(default)]
+    pub requirements: BTreeMap<Effect, Requirement>,
+    /// The allowlist. What is not here is denied.
+    pub endpoints: Vec<Endpoint>,
+    /// What the upstream is sent.
+    pub upstream: Upstream,
+    /// What is written down.
+    pub audit: Audit,
+}
+
+/// The version of the policy format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum FormatVersion {
+    /// Version 1.
+    #[serde(rename = "v1")]
+    V1,
+}
+
+/// Whether denials are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A denial is answered and nothing reaches the upstream.
+    Enforce,
+    /// A denial is recorded and the call goes on.
+    Observe,
+}
+
+/// The gateway that runs the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Gateway {
+    /// Envoy, 1.36 or newer.
+    Envoy,
+    /// Istio.
+    Istio,
+    /// Envoy Gateway.
+    EnvoyGateway,
+    /// Higress.
+    Higress,
+    /// Kong Gateway with WasmX.
+    Kong,
+    /// Only what every proxy-wasm host offers.
+    Portable,
+}
+
+/// What happens to a CORS preflight request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Preflight {
+    /// It goes on without authentication, on every path alike, without identity headers.
+    Pass,
+    /// It is a call like any other.
+    #[default]
+    Refuse,
+}
+
+/// What happens to headers that override the method or the path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Overrides {
+    /// The request is refused.
+    #[default]
+    Refuse,
+    /// The headers are removed and the request is judged without them.
+    Remove,
+}
+
+/// Whether a valid token of an unregistered client may call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Unregistered {
+    /// It is held to endpoints, scopes and bindings like an agent without attributes.
+    Allow,
+    /// It is refused.
+    #[default]
+    Refuse,
+}
+
+/// A registered caller.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Who answers for this agent.
+    pub owner: String,
+    /// What the agent is for, in a few words.
+    #[serde(default)]
+    pub purpose: Option<String>,
+    /// How the agent is told by its credential.
+    pub identity: Identity,
+    /// The registration ends with this day in UTC (`2027-06-30`), or at this moment (`2027-06-30T12:00:00Z`).
+    #[serde(default)]
+    pub expires: Option<String>,
+    /// Refuses the agent while `true`, without losing its entry.
+    #[serde(default)]
+    pub suspended: bool,
+    /// Scopes that the agent has beside those in its token.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Facts about the agent that bindings can refer to as `agent.NAME`: strings, integers or lists of them.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Value>,
+}
+
+/// How an agent is told by its credential: the issuer, with the client or the subject or both.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The name of an issuer of this policy.
+    pub issuer: String,
+    /// The exact client identifier.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// The exact subject.
+    #[serde(default)]
+    pub subject: Option<String>,
+}
+
+/// What the upstream is sent.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Whether the verified `Authorization` header goes on to the upstream.
+    pub authorization: AuthorizationHeader,
+}
+
+/// What happens to a verified `Authorization` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AuthorizationHeader {
+    /// It goes on.
+    Keep,
+    /// It is removed.
+    Remove,
+}
+
+/// What is written down.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The headers that tell the upstream who called.
+    #[serde(default)]
+    pub headers: AuditHeaders,
+    /// Which records also go to the gateway's own log, beside the access log.
+    pub log: AuditLog,
+}
+
+/// The headers that tell the upstream who called.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditHeaders {
+    /// What their names begin with, in lower case and with a hyphen at the end; inbound headers that begin so are removed.
+    pub prefix: String,
+}
+
+impl Default for AuditHeaders {
+    fn default() -> Self {
+        Self { prefix: "x-callgate-".to_owned() }
+    }
+}
+
+/// Which records also go to the gateway's own log.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AuditLog {
+    /// Records of allowed calls.
+    pub allow: bool,
+    /// Records of denied calls, and of those that would have been denied under `observe`.
+    pub deny: bool,
+}
