@@ -1,0 +1,227 @@
+//! Cases from what their file says: requests put together, one case derived from another.
+
+use callgate::Reason;
+use callgate::policy::Place;
+use serde_json::{Map, Value};
+
+use super::fixtures::Fixtures;
+use super::format::{self, Change, Decision};
+use super::merge::merge;
+use super::reader::Reader;
+use super::token::Recipe;
+use super::{Case, Policy};
+
+/// Puts cases together one after the other, so that each can refer to those above it.
+pub(super) struct Deriver<'l, 'd> {
+    pub(super) reader: &'l mut Reader<'d>,
+    pub(super) fixtures: &'l Fixtures,
+    pub(super) policies: &'l [Policy],
+    /// What every request has unless its case says otherwise.
+    pub(super) defaults: &'l Map<String, Value>,
+    pub(super) cases: Vec<Case>,
+}
+
+impl Deriver<'_, '_> {
+    /// Adds a case, or notes what is wrong with it.
+    pub(super) fn case(&mut self, place: &Place, value: &Value) {
+        let Some(raw) = self.reader.read::<format::Case>(place, value) else { return };
+        for (field, text) in [("name", &raw.name), ("intent", &raw.intent)] {
+            if text.trim().is_empty() || text.contains('\n') {
+                self.reader.error(&place.field(field), "write one line");
+            }
+        }
+        if self.cases.iter().any(|case| case.name == raw.name) {
+            self.reader.error(&place.field("name"), "another case has this name already: choose another");
+        }
+        self.expectation(&place.field("expect"), &raw.expect);
+        let Some(mut case) = (match (&raw.from, &raw.change) {
+            (Some(from), Some(change)) => self.derived(place, &raw, from, change),
+            (None, None) => self.own(place, &raw),
+            _ => {
+                self.reader.error(place, "`from` names the case above, `change` what differs: write both or neither");
+                None
+            }
+        }) else {
+            return;
+        };
+        case.position = self.reader.position(place);
+        case.name = raw.name;
+        case.intent = raw.intent;
+        case.expect = raw.expect;
+        case.skip_envoy = raw.skip.envoy;
+        if case.skip_envoy.as_ref().is_some_and(|why| why.trim().is_empty()) {
+            self.reader.error(&place.field("skip").field("envoy"), "write why it cannot be run there");
+        }
+        if case.before.iter().any(|index| self.cases.get(*index).is_some_and(|before| before.policy != case.policy)) {
+            self.reader
+                .error(&place.field("before"), "a case named here is decided by another policy: both need the same");
+        }
+        self.cases.push(case);
+    }
+
+    /// A case that says everything itself.
+    fn own(&mut self, place: &Place, raw: &format::Case) -> Option<Case> {
+        let mut request = self.defaults.clone();
+        if let Some(own) = &raw.request {
+            merge(&mut request, own);
+        }
+        let request: format::Request = self.reader.read(&place.field("request"), &Value::Object(request))?;
+        Some(Case {
+            name: String::new(),
+            intent: String::new(),
+            position: self.reader.position(place),
+            policy: self.policy(&place.field("policy"), raw.policy.as_deref())?,
+            at: raw.at.unwrap_or_default(),
+            before: self.before(&place.field("before"), &raw.before)?,
+            token: self.token(&place.field("request").field("token"), request.token.as_deref())?,
+            request,
+            expect: raw.expect.clone(),
+            skip_envoy: None,
+            from: None,
+        })
+    }
+
+    /// A case that differs from another in one thing.
+    fn derived(&mut self, place: &Place, raw: &format::Case, from: &str, change: &Value) -> Option<Case> {
+        if raw.request.is_some() || raw.policy.is_some() || raw.at.is_some() || !raw.before.is_empty() {
+            self.reader.error(place, "a case with `from` differs only in its `change`: move what differs there");
+            return None;
+        }
+        let base = self.above(&place.field("from"), from)?;
+        let place = place.field("change");
+        if change.as_object().is_none_or(|change| change.len() != 1) {
+            self.reader.error(&place, "write the one thing that differs, such as `{ path: /other }`");
+            return None;
+        }
+        let change: Change = self.reader.read(&place, change)?;
+        let mut case = Case { from: Some(base), ..self.cases.get(base)?.clone() };
+        self.apply(&place, change, &mut case)?;
+        Some(case)
+    }
+
+    fn apply(&mut self, place: &Place, change: Change, case: &mut Case) -> Option<()> {
+        let request = &mut case.request;
+        match change {
+            Change::Method(method) => request.method = Some(method),
+            Change::Path(path) => request.path = path,
+            Change::Host(host) => request.host = host,
+            Change::Token(name) => {
+                case.token = self.token(&place.field("token"), name.as_deref())?;
+                request.token = name;
+            }
+            Change::Authorization(form) => request.authorization = Some(form),
+            Change::Header(line) => request.headers.push(line),
+            Change::Without(name) => {
+                let before = request.headers.len();
+                request.headers.retain(|(own, _)| !own.0.eq_ignore_ascii_case(name.as_bytes()));
+                if request.headers.len() == before {
+                    self.reader.error(&place.field("without"), "the other case has no header of this name");
+                }
+            }
+            Change::Body(body) => request.body = body,
+            Change::Source(source) => request.source = source,
+            Change::Policy(name) => case.policy = self.policy(&place.field("policy"), Some(&name))?,
+            Change::At(at) => case.at = at,
+            Change::Before(names) => case.before = self.before(&place.field("before"), &names)?,
+            of_the_token => return self.apply_to_token(place, of_the_token, case),
+        }
+        Some(())
+    }
+
+    fn apply_to_token(&mut self, place: &Place, change: Change, case: &mut Case) -> Option<()> {
+        let Some(token) = &mut case.token else {
+            self.reader.error(place, "the other case carries no token that could differ");
+            return None;
+        };
+        match change {
+            Change::Claim(patch) => merge(&mut token.claims, &self.one(&place.field("claim"), patch)?),
+            Change::Jose(patch) => token.header.push(self.one(&place.field("jose"), patch)?),
+            Change::Key(name) => token.key = Some(self.fixtures.key(self.reader, &place.field("key"), &name)?),
+            Change::SignWith(name) => {
+                token.sign_with = Some(self.fixtures.key(self.reader, &place.field("sign_with"), &name)?);
+            }
+            Change::RawHeader(raw) => token.raw_header = Some(raw),
+            Change::RawClaims(raw) => token.raw_claims = Some(raw),
+            Change::Alter(alter) => token.alter = Some(alter),
+            Change::Form(form) => token.form = Some(form),
+            // The other changes are not the token's, and were made before.
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn one(&mut self, place: &Place, patch: Map<String, Value>) -> Option<Map<String, Value>> {
+        if patch.len() != 1 {
+            self.reader.error(place, "write the one member that differs");
+            return None;
+        }
+        Some(patch)
+    }
+
+    fn above(&mut self, place: &Place, name: &str) -> Option<usize> {
+        let index = self.cases.iter().position(|case| case.name == name);
+        if index.is_none() {
+            self.reader.error(place, format!("no case above is called `{name}`"));
+        }
+        index
+    }
+
+    fn before(&mut self, place: &Place, names: &[String]) -> Option<Vec<usize>> {
+        names.iter().enumerate().map(|(index, name)| self.above(&place.index(index), name)).collect()
+    }
+
+    fn policy(&mut self, place: &Place, name: Option<&str>) -> Option<usize> {
+        let index = self.policies.iter().position(|policy| policy.name.as_deref() == name);
+        if let (None, Some(name)) = (index, name) {
+            self.reader.error(place, format!("there is no variant `{name}`: write one of those under `variants`"));
+        }
+        index
+    }
+
+    /// The token of this name; `Some(None)` where no name is given.
+    #[expect(clippy::option_option, reason = "an error is not the same as a request without a token")]
+    fn token(&mut self, place: &Place, name: Option<&str>) -> Option<Option<Recipe>> {
+        let Some(name) = name else { return Some(None) };
+        let token = self.fixtures.token(name);
+        if token.is_none() {
+            self.reader.error(place, format!("there is no token `{name}`: write one of those under `tokens`"));
+        }
+        token.cloned().map(Some)
+    }
+
+    fn expectation(&mut self, place: &Place, expect: &format::Expect) {
+        let mut codes: Vec<(Place, &String)> = Vec::new();
+        if expect.decision == Decision::Deny {
+            codes.extend(expect.reason.iter().map(|code| (place.field("reason"), code)));
+        }
+        let would_deny = place.field("would_deny");
+        codes.extend(expect.would_deny.iter().enumerate().map(|(index, code)| (would_deny.index(index), code)));
+        for (place, code) in codes {
+            if !Reason::ALL.iter().any(|reason| reason.code() == code) {
+                self.reader.error(&place, format!("`{code}` is no code of a reason"));
+            }
+        }
+        let answered = expect.status.is_some() || !expect.headers.is_empty();
+        let upstream = !expect.upstream.has.is_empty() || !expect.upstream.lacks.is_empty();
+        match expect.decision {
+            Decision::Deny if expect.reason.is_none() => {
+                self.reader.error(place, "a denial has a reason: write its code");
+            }
+            Decision::Deny if upstream => {
+                self.reader
+                    .error(&place.field("upstream"), "nothing of a denied call reaches the upstream: remove this");
+            }
+            Decision::Allow | Decision::Observe if answered => {
+                self.reader.error(place, "`status` and `headers` are of the gate's answer, which only a denial has");
+            }
+            Decision::Observe if expect.would_deny.is_empty() => {
+                self.reader.error(place, "write the codes for which it would have been denied as `would_deny`");
+            }
+            Decision::Allow | Decision::Deny if !expect.would_deny.is_empty() => {
+                self.reader
+                    .error(&would_deny, "only an observed call would have been denied: write `decision: observe`");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What an engine did, compared with what a case expects: every difference in words.
+//!
+//! Beside what the case says this holds what is true of every decision: how a denial is answered, and that nothing but the
+//! gate's own headers reaches the upstream under its prefix.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use callgate::headers::{name_begins_like, name_reads_as};
+use callgate::{Challenge, Reason};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::format::{Decision, Expect};
+use super::{Case, Policy};
+use crate::escape;
+
+/// Headers that belong to a connection, so that a gateway may change them on a call that goes on as it came.
+const OF_THE_CONNECTION: [&str; 6] =
+    ["connection", "keep-alive", "te", "transfer-encoding", "content-length", "upgrade"];
+
+/// What the gate tells the upstream, without the prefix.
+const OURS: [&str; 9] =
+    ["agent", "issuer", "client", "subject", "scopes", "endpoint", "decision", "policy", "observed"];
+
+/// What an engine did with a request.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The decision record.
+    pub record: Value,
+    /// What became of the request.
+    pub end: End,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The gate answered it.
+    Answered {
+        /// The status that the client sees.
+        status: u16,
+        /// Header lines, names in lower case.
+        headers: Vec<(String, Vec<u8>)>,
+        /// The body.
+        body: Vec<u8>,
+        /// What the gateway's log says of the answer, where there is a gateway.
+        details: Option<String>,
+    },
+    /// It went on.
+    Forwarded {
+        /// Header lines as the upstream sees them, method, path and host as pseudo-headers.
+        lines: Vec<(Vec<u8>, Vec<u8>)>,
+    },
+}
+
+/// Every difference between what was seen and what the case expects; none when it passed. `version` is the policy's, as the
+/// engine has it natively.
+#[must_use]
+pub fn differences(case: &Case, policy: &Policy, version: &str, call: &Call, seen: &Seen) -> Vec<String> {
+    let mut judge = Judge { expect: &case.expect, policy, version, call, record: &seen.record, found: Vec::new() };
+    judge.decision();
+    match &seen.end {
+        End::Answered { status, headers, body, details } => judge.answer(*status, headers, body, details.as_deref()),
+        End::Forwarded { lines } => judge.upstream(lines),
+    }
+    judge.found
+}
+
+struct Judge<'j> {
+    expect: &'j Expect,
+    policy: &'j Policy,
+    version: &'j str,
+    call: &'j Call,
+    record: &'j Value,
+    found: Vec<String>,
+}
+
+impl<'j> Judge<'j> {
+    fn decision(&mut self) {
+        let wanted = match self.expect.decision {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+            Decision::Observe => "observe",
+        };
+        let (decision, reason) = (self.of_record("decision"), self.of_record("reason"));
+        if decision != wanted {
+            let wanted_reason = self.expect.reason.as_ref().or(self.expect.would_deny.first());
+            let because = wanted_reason.map(|code| format!(" (`{code}`)")).unwrap_or_default();
+            self.found.push(format!("expected `{wanted}`{because}, got `{decision}` (`{reason}`)"));
+            return;
+        }
+        if let Some(code) = self.expect.reason.as_ref().filter(|code| **code != reason) {
+            self.found.push(format!("expected the reason `{code}`, got `{reason}`"));
+        }
+        if self.expect.decision == Decision::Observe {
+            let members = self.record.get("would_deny").and_then(Value::as_array).into_iter().flatten();
+            let got: Vec<&str> = members.filter_map(|denial| denial.get("reason")?.as_str()).collect();
+            if got != self.expect.would_deny {
+                let (wanted, got) = (list(&self.expect.would_deny), list(&got));
+                self.found.push(format!("expected that it would have been denied for {wanted}, got {got}"));
+            }
+        }
+        for (name, wanted) in &self.expect.record {
+            let got = self.record.get(name).unwrap_or(&Value::Null);
+            if got != wanted {
+                self.found.push(format!("expected `{name}` in the record to be {wanted}, got {got}"));
+            }
+        }
+    }
+
+    fn of_record(&self, name: &str) -> String {
+        self.record.get(name).and_then(Value::as_str).unwrap_or("nothing").to_owned()
+    }
+
+    fn answer(&mut self, status: u16, headers: &[(String, Vec<u8>)], body: &[u8], details: Option<&str>) {
+        let code = self.of_record("reason");
+        let Some(reason) = Reason::ALL.iter().find(|reason| reason.code() == code) else {
+            self.found.push("the gate answered without a denial in its record".to_owned());
+            return;
+        };
+        let row = reason.row();
+        let grpc = headers.iter().any(|(name, _)| name == "grpc-status");
+        // A gRPC client is told by headers, under 200.
+        let wanted = self.expect.status.unwrap_or(if grpc { 200 } else { row.status });
+        if status != wanted {
+            self.found.push(format!("expected the status {wanted}, got {status}"));
+        }
+        let wanted_details = format!("callgate_{code}");
+        if let Some(details) = details.filter(|details| *details != wanted_details) {
+            self.found.push(format!("expected the details `{wanted_details}`, got `{}`", escape::text(details)));
+        }
+        if grpc {
+            if !self.expect.headers.contains_key("grpc-status") {
+                self.found.push("it was answered as gRPC, and the case does not expect `grpc-status`".to_owned());
+            }
+        } else {
+            self.problem(*reason, headers, body);
+        }
+        self.challenge(*reason, headers);
+        for (name, wanted) in &self.expect.headers {
+            let got: Vec<_> = headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value).collect();
+            match (wanted, got.as_slice()) {
+                (None, []) => {}
+                (Some(wanted), [got]) if wanted.as_bytes() == got.as_slice() => {}
+                (wanted, got) => {
+                    let wanted = wanted.as_deref().map_or("none".to_owned(), |wanted| format!("`{wanted}`"));
+                    self.found.push(format!("expected `{name}` of the answer: {wanted}, got {}", values(got)));
+                }
+            }
+        }
+    }
+
+    /// Every denial is a problem (RFC 9457) with the same members.
+    fn problem(&mut self, reason: Reason, headers: &[(String, Vec<u8>)], body: &[u8]) {
+        if !headers.iter().any(|(name, value)| name == "content-type" && value == b"application/problem+json") {
+            self.found.push("the answer is no `application/problem+json`".to_owned());
+        }
+        let row = reason.row();
+        let wanted = json!({
+            "type": "about:blank",
+            "title": row.title,
+            "status": row.status,
+            "code": reason.told(),
+            "instance": format!("urn:callgate:decision:{}", self.of_record("id")),
+        });
+        let got: Value = serde_json::from_slice(body).unwrap_or_default();
+        if self.call.method != b"HEAD" && got != wanted {
+            self.found.push(format!("expected the problem {wanted}, got {got}"));
+        }
+    }
+
+    /// The challenge that goes with a reason (RFC 6750, section 3). The scopes of one are the case's to say.
+    fn challenge(&mut self, reason: Reason, headers: &[(String, Vec<u8>)]) {
+        let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
+        let wanted = match reason.row().challenge {
+            Challenge::No => None,
+            Challenge::Bare => Some(format!("Bearer realm=\"{realm}\"")),
+            Challenge::InvalidToken => Some(format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")),
+            Challenge::InsufficientScope => {
+                if !self.expect.headers.contains_key("www-authenticate") {
+                    self.found.push("the case does not say which `www-authenticate` it expects".to_owned());
+                }
+                return;
+            }
+        };
+        let got: Vec<_> =
+            headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, value)| value).collect();
+        let same = match (&wanted, got.as_slice()) {
+            (None, []) => true,
+            (Some(wanted), [got]) => wanted.as_bytes() == got.as_slice(),
+            _ => false,
+        };
+        if !same {
+            let wanted = wanted.map_or("none".to_owned(), |wanted| format!("`{wanted}`"));
+            self.found.push(format!("expected the challenge {wanted}, got {}", values(&got)));
+        }
+    }
+
+    fn upstream(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
+        for (name, wanted) in &self.expect.upstream.has {
+            let got: Vec<_> = lines.iter().filter(|(own, _)| name_reads_as(own, name)).collect();
+            if !matches!(got.as_slice(), [(own, value)] if own == name.as_bytes() && *value == wanted.0) {
+                let got: Vec<_> = got.iter().map(|(_, value)| value).collect();
+                let wanted = escape::text(&String::from_utf8_lossy(&wanted.0)).to_string();
+                self.found.push(format!("expected `{name}: {wanted}` at the upstream, got {}", values(&got)));
+            }
+        }
+        for name in &self.expect.upstream.lacks {
+            if let Some((own, _)) = lines.iter().find(|(own, _)| name_reads_as(own, name)) {
+                let own = String::from_utf8_lossy(own);
+                self.found.push(format!("expected no `{name}` at the upstream, got `{}`", escape::text(&own)));
+            }
+        }
+        self.our_headers(lines);
+        if self.expect.decision == Decision::Observe {
+            self.as_it_came(lines);
+        }
+    }
+
+    /// Under the prefix the upstream sees what the gate says, each once, and nothing else.
+    fn our_headers(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
+        let prefix = self.prefix();
+        let ours: Vec<_> = lines.iter().filter(|(name, _)| name_begins_like(name, prefix)).collect();
+        for (name, _) in &ours {
+            let known =
+                name.strip_prefix(prefix.as_bytes()).is_some_and(|rest| OURS.iter().any(|own| own.as_bytes() == rest));
+            let once = ours.iter().filter(|(other, _)| other == name).count() == 1;
+            if !known || !once {
+                let name = String::from_utf8_lossy(name);
+                self.found.push(format!("`{}` reached the upstream, which trusts that prefix", escape::text(&name)));
+            }
+        }
+        let version = self.version.get(..12).unwrap_or_default();
+        let label = self.policy.document.get("name").and_then(Value::as_str).map(|name| format!("{name}@{version}"));
+        let observed = (self.expect.decision == Decision::Observe).then(|| "1".to_owned());
+        let of_record = |name: &str| self.record.get(name).and_then(Value::as_str).map(str::to_owned);
+        for (rest, wanted) in [
+            ("decision", of_record("id")),
+            ("policy", label),
+            ("endpoint", of_record("endpoint")),
+            ("observed", observed),
+        ] {
+            let name = format!("{prefix}{rest}");
+            let got = ours.iter().find(|(own, _)| own == name.as_bytes()).map(|(_, value)| value.as_slice());
+            if got != wanted.as_deref().map(str::as_bytes) {
+                let wanted = wanted.as_deref().unwrap_or("none");
+                self.found.push(format!("expected `{name}: {wanted}` at the upstream, got {}", values(got.as_slice())));
+            }
+        }
+        // An identity that nobody proved is never told.
+        for (rest, member) in [("agent", "agent"), ("issuer", "issuer"), ("client", "client"), ("subject", "subject")] {
+            let name = format!("{prefix}{rest}");
+            let told = ours.iter().any(|(own, _)| own == name.as_bytes());
+            if told != self.record.get(member).is_some() {
+                self.found.push(format!("`{name}` at the upstream and `{member}` in the record do not agree"));
+            }
+        }
+    }
+
+    /// A call that is only observed goes on with every line that it came with, except those that pose as the gate's.
+    fn as_it_came(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
+        let prefix = self.prefix();
+        for (name, value) in self.call.all_lines() {
+            let changes = OF_THE_CONNECTION.iter().any(|own| name_reads_as(&name, own)) || name == b":scheme";
+            if changes || name_begins_like(&name, prefix) {
+                continue;
+            }
+            if !lines.iter().any(|(own, got)| own.eq_ignore_ascii_case(&name) && *got == value) {
+                let name = String::from_utf8_lossy(&name);
+                self.found.push(format!("`{}` did not reach the upstream as it came", escape::text(&name)));
+            }
+        }
+    }
+
+    fn prefix(&self) -> &'j str {
+        self.policy.document.pointer("/audit/headers/prefix").and_then(Value::as_str).unwrap_or("x-callgate-")
+    }
+}
+
+fn list<T: AsRef<str>>(codes: &[T]) -> String {
+    if codes.is_empty() {
+        return "nothing".to_owned();
+    }
+    codes.iter().map(|code| format!("`{}`", code.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// Values of a header for people; bytes that are no text in base64.
+fn values<V: AsRef<[u8]>>(values: &[V]) -> String {
+    if values.is_empty() {
+        return "none".to_owned();
+    }
+    let shown = values.iter().map(|value| match std::str::from_utf8(value.as_ref()) {
+        Ok(text) => format!("`{}`", escape::text(text)),
+        Err(_) => format!("base64 {}", STANDARD.encode(value)),
+    });
+    shown.collect::<Vec<_>>().join(" and ")
+}

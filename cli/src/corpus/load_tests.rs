@@ -1,0 +1,143 @@
+use std::fs;
+
+use super::*;
+use crate::corpus::{Case, Decision};
+
+const KEY: &str = r#"{ kty: EC, crv: P-256, kid: k1, alg: ES256, d: "m_ZVlMAsAImNspJPv-M7sM3IXEfrpbwQqRgHAVE91-I" }"#;
+
+/// A file of cases with these members beside what each needs.
+fn suite(rest: &str) -> Result<Suite, String> {
+    let folder = std::env::temp_dir().join(format!("callgate-load-{:?}", std::thread::current().id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("key.json"), KEY).unwrap();
+    let file = folder.join("cases.yaml");
+    let text = format!(
+        "policy: {{ name: p, list: [1, 2], upstream: {{ authorization: keep, other: 1 }} }}\n\
+         now: \"2026-06-01T12:00:00Z\"\n\
+         request: {{ host: api.example.com, path: /a, token: good }}\n\
+         {rest}"
+    );
+    fs::write(&file, text).unwrap();
+    load(&file).map_err(|wrong| wrong.to_string().replace(&format!("{}:", file.display()), ""))
+}
+
+const TOKENS: &str = "keys: { k: key.json }\n\
+                      tokens:\n  \
+                        admin: { from: good, claims: { scope: admin } }\n  \
+                        good: { key: k, header: { typ: at+jwt }, claims: { sub: me, scope: read } }\n";
+
+fn cases(rest: &str) -> Result<Vec<Case>, String> {
+    suite(&format!("{TOKENS}cases:\n{rest}")).map(|suite| suite.cases)
+}
+
+fn bearer(case: &Case) -> String {
+    let call = case.call(Timestamp::from_secs(1_000_000));
+    String::from_utf8(call.lines.first().unwrap().1.clone()).unwrap()
+}
+
+#[test]
+fn a_case_has_what_its_file_says_unless_it_says_otherwise() {
+    let cases = cases(
+        "- { name: a, intent: i, expect: { decision: allow } }\n\
+         - { name: b, intent: i, request: { host: null, token: null, path: /b, body: open }, expect: { decision: allow } }\n",
+    )
+    .unwrap();
+    let calls: Vec<_> = cases.iter().map(|case| case.call(Timestamp::from_secs(1_000_000))).collect();
+    assert_eq!(calls[0].host.as_deref(), Some(&b"api.example.com"[..]));
+    assert_eq!(calls[0].target, b"/a");
+    assert!(bearer(&cases[0]).starts_with("Bearer ey"));
+    assert!(calls[0].end_of_stream);
+    assert_eq!((&calls[1].host, &calls[1].target[..], calls[1].lines.len()), (&None, &b"/b"[..], 0));
+    assert!(!calls[1].end_of_stream);
+}
+
+#[test]
+fn a_derived_case_differs_in_one_thing() {
+    let cases = cases(
+        "- { name: a, intent: i, expect: { decision: allow } }\n\
+         - { name: b, intent: i, from: a, change: { method: DELETE }, expect: { decision: deny, reason: endpoint_not_allowed } }\n\
+         - { name: c, intent: i, from: a, change: { token: admin }, expect: { decision: allow } }\n\
+         - { name: d, intent: i, from: a, change: { authorization: 'bearer {token}' }, expect: { decision: allow } }\n\
+         - { name: e, intent: i, from: a, change: { claim: { scope: admin } }, expect: { decision: allow } }\n",
+    )
+    .unwrap();
+    let calls: Vec<_> = cases.iter().map(|case| case.call(Timestamp::from_secs(1_000_000))).collect();
+    assert_eq!((&calls[1].method[..], &calls[1].lines), (&b"DELETE"[..], &calls[0].lines));
+    assert_eq!(cases[1].from, Some(0));
+    assert_eq!(cases[1].decision(), Decision::Deny);
+    assert_eq!(bearer(&cases[3]).to_ascii_lowercase(), bearer(&cases[0]).to_ascii_lowercase());
+    // A token that was described elsewhere and the same one described as a change.
+    assert_eq!(bearer(&cases[2]), bearer(&cases[4]));
+}
+
+#[test]
+fn variants_are_patches_of_the_policy() {
+    let suite = suite(
+        "variants: { other: { list: [3], upstream: { authorization: remove } } }\n\
+         cases:\n- { name: a, intent: i, policy: other, request: { token: null }, expect: { decision: allow } }\n",
+    )
+    .unwrap();
+    assert_eq!(suite.cases[0].policy, 1);
+    assert_eq!(
+        suite.policies[1].document,
+        serde_json::json!({ "name": "p", "list": [3], "upstream": { "authorization": "remove", "other": 1 } })
+    );
+}
+
+#[test]
+fn everything_wrong_is_told_with_its_line() {
+    let case = |text: &str| cases(&format!("- {{ name: a, intent: i, expect: {{ decision: allow }} }}\n- {text}\n"));
+    for (text, message) in [
+        ("{ name: b, expect: { decision: allow } }", "missing field `intent`"),
+        ("{ name: b, intent: i, expect: { decision: permit } }", "expect.decision: unknown variant `permit`"),
+        ("{ name: a, intent: i, expect: { decision: allow } }", "another case has this name already"),
+        ("{ name: b, intent: i, expect: { decision: deny } }", "a denial has a reason"),
+        ("{ name: b, intent: i, expect: { decision: deny, reason: nope } }", "`nope` is no code of a reason"),
+        ("{ name: b, intent: i, expect: { decision: allow, status: 200 } }", "which only a denial has"),
+        ("{ name: b, intent: i, expect: { decision: observe } }", "as `would_deny`"),
+        (
+            "{ name: b, intent: i, from: c, change: { path: /b }, expect: { decision: allow } }",
+            "no case above is called `c`",
+        ),
+        ("{ name: b, intent: i, from: a, expect: { decision: allow } }", "write both or neither"),
+        (
+            "{ name: b, intent: i, from: a, change: { path: /b, method: PUT }, expect: { decision: allow } }",
+            "write the one thing that differs",
+        ),
+        (
+            "{ name: b, intent: i, from: a, change: { claim: { a: 1, b: 2 } }, expect: { decision: allow } }",
+            "write the one member that differs",
+        ),
+        (
+            "{ name: b, intent: i, from: a, change: { paths: /b }, expect: { decision: allow } }",
+            "unknown variant `paths`",
+        ),
+        ("{ name: b, intent: i, from: a, change: { key: z }, expect: { decision: allow } }", "there is no key `z`"),
+        ("{ name: b, intent: i, request: { token: z }, expect: { decision: allow } }", "there is no token `z`"),
+        ("{ name: b, intent: i, policy: z, expect: { decision: allow } }", "there is no variant `z`"),
+        ("{ name: b, intent: i, before: [z], expect: { decision: allow } }", "no case above is called `z`"),
+        ("{ name: b, intent: i, at: 5m, expect: { decision: allow } }", "`5m` is no time before or after `now`"),
+    ] {
+        let wrong = case(text).expect_err(text);
+        assert!(wrong.contains(message), "{text}: {wrong}");
+        assert!(wrong.starts_with("10:"), "{text}: {wrong}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_at_once() {
+    let wrong = cases(
+        "- { name: a, expect: { decision: allow } }\n\
+         - { name: b, intent: i, expect: { decision: deny } }\n\
+         - { name: c, intent: i, form: x, expect: { decision: allow } }\n",
+    )
+    .unwrap_err();
+    assert_eq!(wrong.lines().count(), 3, "{wrong}");
+}
+
+#[test]
+fn tokens_that_begin_as_each_other_are_refused() {
+    let wrong = suite("tokens: { a: { from: b }, b: { from: a } }\ncases: []\n").unwrap_err();
+    assert!(wrong.contains("there is no token `b` that does not begin as this one"), "{wrong}");
+    assert!(wrong.contains("there is no case"), "{wrong}");
+}

@@ -1,0 +1,101 @@
+//! Decision cases: what a policy decides about requests, written down as data.
+//!
+//! The same files run here against the engine, under a wasm host and through a real gateway, so nothing in here decides
+//! anything: it reads files, mints what a case describes, and compares what an engine did with what the case expects.
+
+mod bytes;
+mod call;
+mod derive;
+mod fixtures;
+mod format;
+mod judge;
+mod load;
+mod merge;
+mod moment;
+mod reader;
+mod token;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use callgate::time::Timestamp;
+use serde_json::Value;
+
+pub use call::Call;
+pub use format::Decision;
+pub use judge::{End, Seen, differences};
+pub use load::{find, load};
+pub use moment::Offset;
+
+use crate::diagnostic::Position;
+use token::Recipe;
+
+/// A file of cases, ready to be run.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// The file as the user named it.
+    pub file: String,
+    /// The policy, and after it those that differ from it.
+    pub policies: Vec<Policy>,
+    /// Environment variables that the policies take secrets from.
+    pub environment: BTreeMap<String, String>,
+    /// The moment at which every case begins, where the engine's clock can be set.
+    pub now: Timestamp,
+    /// The cases, in the order of the file.
+    pub cases: Vec<Case>,
+}
+
+/// A policy of a suite.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The variant's name; none for the file's own policy.
+    pub name: Option<String>,
+    /// The document.
+    pub document: Value,
+    /// The file that it, or what it differs from, stands in; none where it stands in the file of cases.
+    pub origin: Option<PathBuf>,
+}
+
+/// A case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Tells it apart from the others of its suite.
+    pub name: String,
+    /// What it shows.
+    pub intent: String,
+    /// Where it stands.
+    pub position: Position,
+    /// The policy that decides, by its position in the suite.
+    pub policy: usize,
+    /// When the request comes, seen from `now`.
+    pub at: Offset,
+    /// Cases of the suite whose requests come first, by their positions.
+    pub before: Vec<usize>,
+    /// Why it cannot be run in a real Envoy.
+    pub skip_envoy: Option<String>,
+    /// The case from which it differs in one thing.
+    pub from: Option<usize>,
+    request: format::Request,
+    token: Option<Recipe>,
+    expect: format::Expect,
+}
+
+impl Case {
+    /// The request, with tokens minted for this `now`.
+    #[must_use]
+    pub fn call(&self, now: Timestamp) -> Call {
+        Call::new(&self.request, self.token.as_ref(), now)
+    }
+
+    /// What the case expects to be decided.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
+        self.expect.decision
+    }
+
+    /// The codes of the reasons that it expects to deny, or to have denied under observation.
+    pub fn reasons(&self) -> impl Iterator<Item = &str> {
+        let denied = self.expect.reason.iter().filter(|_| self.expect.decision == Decision::Deny);
+        denied.chain(&self.expect.would_deny).map(String::as_str)
+    }
+}

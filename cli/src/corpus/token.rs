@@ -1,0 +1,192 @@
+//! Tokens as cases describe them, and how they are minted for a moment.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use callgate::time::Timestamp;
+use serde_json::{Map, Value};
+
+use super::bytes::Bytes;
+use super::format::Alter;
+use super::merge::merge;
+use super::moment::{fill, fill_text};
+use crate::mint::SigningKey;
+
+const FORM: &str = "{header}.{claims}.{signature}";
+
+/// Everything that goes into a token, ready to be minted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recipe {
+    pub(super) key: Option<Arc<SigningKey>>,
+    pub(super) sign_with: Option<Arc<SigningKey>>,
+    /// Merge patches to the header that the key gives. They are kept apart, because one of them may remove what the key gives.
+    pub(super) header: Vec<Map<String, Value>>,
+    pub(super) claims: Map<String, Value>,
+    pub(super) raw_header: Option<Bytes>,
+    pub(super) raw_claims: Option<Bytes>,
+    pub(super) alter: Option<Alter>,
+    pub(super) form: Option<String>,
+    pub(super) text: Option<Bytes>,
+}
+
+impl Recipe {
+    /// The token as it stands in a request.
+    pub(super) fn mint(&self, now: Timestamp) -> Vec<u8> {
+        if let Some(text) = &self.text {
+            return text.0.clone();
+        }
+        let (header, claims) = (self.header(), fill(&Value::Object(self.claims.clone()), now));
+        let header_bytes = match &self.raw_header {
+            Some(raw) => fill_text(&raw.0, now),
+            None => Value::Object(header.clone()).to_string().into_bytes(),
+        };
+        let claims_bytes = match &self.raw_claims {
+            Some(raw) => fill_text(&raw.0, now),
+            None => claims.to_string().into_bytes(),
+        };
+        let signed = match self.sign_with.as_ref().or(self.key.as_ref()) {
+            Some(key) => key.sign_raw(&header_bytes, &claims_bytes),
+            None => format!("{}.{}.", encode(&header_bytes), encode(&claims_bytes)),
+        };
+        let mut parts = signed.split('.').map(str::to_owned);
+        let mut parts: [String; 3] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+        if let Some(alter) = &self.alter {
+            altered(alter, &mut parts, header, claims, now);
+        }
+        let [header, claims, signature] = parts;
+        self.form
+            .as_deref()
+            .unwrap_or(FORM)
+            .replace("{header}", &header)
+            .replace("{claims}", &claims)
+            .replace("{signature}", &signature)
+            .into_bytes()
+    }
+
+    fn header(&self) -> Map<String, Value> {
+        let mut header = match self.key.as_ref().map(|key| key.header()) {
+            Some(Value::Object(header)) => header,
+            _ => Map::new(),
+        };
+        for patch in &self.header {
+            merge(&mut header, patch);
+        }
+        header
+    }
+}
+
+fn altered(alter: &Alter, parts: &mut [String; 3], mut header: Map<String, Value>, claims: Value, now: Timestamp) {
+    let [header_part, claims_part, signature] = parts;
+    match alter {
+        Alter::Claims(patch) => {
+            if let (Value::Object(mut claims), Value::Object(patch)) =
+                (claims, fill(&Value::Object(patch.clone()), now))
+            {
+                merge(&mut claims, &patch);
+                *claims_part = encode(Value::Object(claims).to_string().as_bytes());
+            }
+        }
+        Alter::Header(patch) => {
+            merge(&mut header, patch);
+            *header_part = encode(Value::Object(header).to_string().as_bytes());
+        }
+        Alter::Signature => {
+            // In the middle: the first bits of an RSA signature must stay below the modulus.
+            let mut bytes = URL_SAFE_NO_PAD.decode(&*signature).unwrap_or_default();
+            let middle = bytes.len() / 2;
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 1;
+            }
+            *signature = encode(&bytes);
+        }
+        Alter::TrailingBits => {
+            // Base64url's alphabet has the next value for each character that an encoder ends with.
+            if let Some(last) = signature.pop() {
+                signature.push(char::from_u32(u32::from(last) + 1).unwrap_or(last));
+            }
+        }
+    }
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mint::Algorithm;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn recipe() -> Recipe {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k1");
+        Recipe {
+            key: Some(Arc::new(key)),
+            header: vec![object(json!({ "typ": "at+jwt" })), object(json!({ "kid": null }))],
+            claims: object(json!({ "exp": "now+5m" })),
+            ..Recipe::default()
+        }
+    }
+
+    fn parts(recipe: &Recipe) -> Vec<String> {
+        String::from_utf8(recipe.mint(NOW)).unwrap().split('.').map(str::to_owned).collect()
+    }
+
+    fn json_of(part: &str) -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn patches_apply_to_what_the_key_gives() {
+        let parts = parts(&recipe());
+        assert_eq!(json_of(&parts[0]), json!({ "alg": "ES256", "typ": "at+jwt" }));
+        assert_eq!(json_of(&parts[1]), json!({ "exp": 1_000_300 }));
+    }
+
+    #[test]
+    fn alterations_keep_the_signature_or_change_only_it() {
+        // ECDSA signs the same twice (RFC 6979), so tokens can be compared part by part.
+        let plain = recipe();
+        let before = parts(&plain);
+        let altered = |alter| parts(&Recipe { alter: Some(alter), ..plain.clone() });
+
+        let claims = altered(Alter::Claims(object(json!({ "scope": "admin", "nbf": "now" }))));
+        assert_eq!(json_of(&claims[1]), json!({ "exp": 1_000_300, "scope": "admin", "nbf": 1_000_000 }));
+        assert_eq!((&claims[0], &claims[2]), (&before[0], &before[2]));
+
+        let header = altered(Alter::Header(object(json!({ "alg": "none" }))));
+        assert_eq!(json_of(&header[0]), json!({ "alg": "none", "typ": "at+jwt" }));
+        assert_eq!(header[1..], before[1..]);
+
+        let signature = altered(Alter::Signature);
+        assert_eq!(signature[..2], before[..2]);
+        assert_eq!(URL_SAFE_NO_PAD.decode(&signature[2]).unwrap().len(), 64);
+        assert_ne!(signature[2], before[2]);
+
+        let trailing = altered(Alter::TrailingBits);
+        assert_eq!(trailing[..2], before[..2]);
+        assert!(URL_SAFE_NO_PAD.decode(&trailing[2]).is_err());
+    }
+
+    #[test]
+    fn parts_go_where_the_form_says() {
+        let form = |form: &str| Recipe { form: Some(form.to_owned()), ..recipe() };
+        assert_eq!(parts(&form("{header}.{claims}")).len(), 2);
+        assert_eq!(parts(&form("{header}.{claims}."))[2], "");
+        assert_eq!(Recipe { text: Some("a.b".into()), ..recipe() }.mint(NOW), b"a.b");
+    }
+
+    #[test]
+    fn without_a_key_there_is_no_signature() {
+        let unsigned = Recipe { key: None, header: vec![object(json!({ "alg": "none" }))], ..recipe() };
+        assert_eq!(parts(&unsigned)[2], "");
+    }
+}
