@@ -382,3 +382,7 @@ fn describe(token: &VerifiedToken) -> Said {
     }
     said
 }
+
+#[cfg(test)]
+#[path = "evaluate_tests.rs"]
+mod tests;

@@ -86,10 +86,8 @@ impl<'a> Head<'a> {
                     content_length = content_length.saturating_add(1)
                 }
                 Some(b'c') if name_reads_as(name, "content-type") => head.content_type.add(value),
-                Some(b'c') if name_reads_as(name, "connection") => {
-                    if !names_only_options(value) {
-                        refuse(Reason::ConnectionNomination);
-                    }
+                Some(b'c') if name_reads_as(name, "connection") && !names_only_options(value) => {
+                    refuse(Reason::ConnectionNomination);
                 }
                 Some(b'd') if name_reads_as(name, "dpop") => dpop = dpop.saturating_add(1),
                 Some(b'h') if name_reads_as(name, "host") => host.add(value),

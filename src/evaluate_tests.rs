@@ -1,0 +1,295 @@
+//! What holds for every call, whatever it looks like.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::call::DecisionId;
+use crate::crypto::SoftwareVerifier;
+use crate::time::Timestamp;
+use crate::token::{SecretLookup, Secrets};
+use crate::upstream::Change;
+use crate::{Answer, Headers};
+
+const NOW: u64 = 1_800_000_000;
+const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
+
+struct OneSecret;
+
+impl Secrets for OneSecret {
+    fn resolve(&self, _: &str) -> SecretLookup {
+        SecretLookup::Found(SECRET.to_vec())
+    }
+}
+
+fn policy(mode: &str) -> Policy {
+    let document = json!({
+        "callgate": "v1",
+        "name": "test",
+        "mode": mode,
+        "gateway": "envoy",
+        "resource": "https://api.example.com",
+        "hosts": ["api.example.com"],
+        "preflight": "pass",
+        "issuers": { "corp": {
+            "issuer": "https://idp.example.com",
+            "profile": "at+jwt",
+            "algorithms": ["HS256"],
+            "max_lifetime": "1h",
+            "keys": { "secret": { "env": "SECRET" } }
+        } },
+        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+        "endpoints": [
+            { "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public" },
+            { "id": "list", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": ["read"] },
+            { "id": "get", "methods": ["GET"], "path": "/x/{id}", "effect": "read", "scopes": ["read"],
+              "bind": { "path.id": "token.org" } },
+            { "id": "file", "methods": ["GET", "PUT"], "path": "/f/{name:text}", "effect": "write", "scopes": "none",
+              "allow_escapes": ["%2F"], "upgrade": "websocket", "forms": "refuse" }
+        ],
+        "upstream": { "authorization": "remove" },
+        "audit": { "log": { "allow": false, "deny": false } }
+    });
+    Policy::from_value(document, &OneSecret).unwrap().policy
+}
+
+fn token(client: &str) -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!(
+        "{}.{}",
+        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
+        part(json!({
+            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": client,
+            "iat": NOW, "exp": NOW + 600, "jti": "j", "scope": "read", "org": "acme"
+        }))
+    );
+    let signature = hmac_sha256::HMAC::mac(&signed, SECRET);
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A decision, free of what it borrowed.
+#[derive(Debug, Clone, PartialEq)]
+enum Decided {
+    Allowed { grant: Grant, endpoint: Option<String>, headers: Vec<(Vec<u8>, Vec<u8>)>, record: Value },
+    Denied { answer: Answer, record: Value },
+}
+
+fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, trace: Option<&mut Trace>) -> Decided {
+    let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+    let now = Timestamp::from_secs(NOW);
+    let call = Call { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
+    let mut cache = TokenCache::default();
+    let step = evaluate(policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, trace });
+    let record = serde_json::from_slice(&step.record().to_json()).unwrap();
+    match step {
+        Step::Allow(allow) => Decided::Allowed {
+            grant: allow.grant(),
+            endpoint: allow.facts().endpoint().map(|endpoint| endpoint.id.to_string()),
+            headers: apply(lines, &allow.changes()),
+            record,
+        },
+        Step::Deny(deny) => Decided::Denied { answer: deny.answer(), record },
+    }
+}
+
+/// What a host does with the changes.
+fn apply(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut lines = lines.to_vec();
+    for change in changes {
+        match change {
+            Change::Remove(name) => lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name)),
+            Change::Set(name, value) => {
+                lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name.as_bytes()));
+                lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            }
+        }
+    }
+    lines
+}
+
+fn line(name: &str, value: impl AsRef<[u8]>) -> (Vec<u8>, Vec<u8>) {
+    (name.as_bytes().to_vec(), value.as_ref().to_vec())
+}
+
+fn request(method: &str, path: &str, host: &str, credential: Option<&str>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut lines = vec![line(":method", method), line(":path", path), line(":authority", host)];
+    lines.extend(credential.map(|credential| line("authorization", credential)));
+    lines
+}
+
+/// Calls near the policy's endpoints and far from them, all in canonical form.
+fn any_place() -> impl Strategy<Value = (String, String, String)> {
+    let method = prop_oneof![Just("GET"), Just("PUT"), Just("POST"), Just("OPTIONS"), Just("get")];
+    let path = prop_oneof![
+        Just("/x".to_owned()),
+        Just("/x/acme".to_owned()),
+        Just("/f/a%2Fb".to_owned()),
+        Just("/x/a%2Fb".to_owned()),
+        "/[a-z0-9_~-]{0,6}(/[a-z0-9:@%2F-]{1,3}){0,3}"
+            .prop_filter("canonical", |path| { CanonicalPath::parse(path.as_bytes()).is_ok() && path != "/health" }),
+    ];
+    let host = prop_oneof![Just("api.example.com"), Just("API.example.com:443"), Just("other.example.com")];
+    (method, path, host).prop_map(|(method, path, host)| (method.to_owned(), path, host.to_owned()))
+}
+
+fn any_lines() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    const NAMES: &[&[u8]] = &[
+        b":method",
+        b":path",
+        b":authority",
+        b"host",
+        b"authorization",
+        b"Authorization",
+        b"connection",
+        b"upgrade",
+        b"content-type",
+        b"content-length",
+        b"origin",
+        b"access-control-request-method",
+        b"x-http-method",
+        b"x-callgate-agent",
+        b"X_CallGate.Subject",
+        b"traceparent",
+        b"x-request-id",
+        b"\xff\xfe",
+    ];
+    let name = proptest::sample::select(NAMES);
+    let value = prop_oneof![
+        any::<Vec<u8>>(),
+        Just(b"GET".to_vec()),
+        Just(b"/x/acme".to_vec()),
+        Just(b"/f/a%2Fb?q=1&q=2".to_vec()),
+        Just(b"api.example.com".to_vec()),
+        Just(b"websocket".to_vec()),
+        Just(format!("Bearer {}", token("agent")).into_bytes()),
+        Just(format!("Bearer {}", token("nobody")).into_bytes()),
+    ];
+    proptest::collection::vec((name.prop_map(<[u8]>::to_vec), value), 0..12)
+}
+
+fn poses(name: &[u8]) -> bool {
+    crate::headers::name_begins_like(name, "x-callgate-")
+}
+
+proptest! {
+    #[test]
+    fn without_a_valid_credential_every_place_answers_the_same(
+        (method, path, host) in any_place(),
+        credential in prop_oneof![Just(None), Just(Some("Bearer x.y.z")), Just(Some("Basic dTpw"))],
+    ) {
+        let policy = policy("enforce");
+        let Decided::Denied { answer, .. } = decide(&policy, &request(&method, &path, &host, credential), true, None) else {
+            return Err(TestCaseError::fail("allowed"));
+        };
+        let elsewhere = decide(&policy, &request("DELETE", "/nowhere", "api.example.com", credential), true, None);
+        let Decided::Denied { answer: expected, .. } = elsewhere else { panic!("allowed") };
+        prop_assert_eq!(answer.status, 401);
+        prop_assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn a_caller_that_is_not_registered_learns_nothing_either((method, path, host) in any_place()) {
+        let credential = format!("Bearer {}", token("nobody"));
+        let policy = policy("enforce");
+        let here = decide(&policy, &request(&method, &path, &host, Some(&credential)), true, None);
+        let elsewhere = decide(&policy, &request("DELETE", "/nowhere", "api.example.com", Some(&credential)), true, None);
+        match (here, elsewhere) {
+            (Decided::Denied { answer: here, .. }, Decided::Denied { answer: elsewhere, .. }) => {
+                prop_assert_eq!(here.status, 403);
+                prop_assert_eq!(here, elsewhere);
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whatever_comes_is_decided_and_nothing_poses_as_ours(lines in any_lines(), end_of_stream: bool) {
+        match decide(&policy("enforce"), &lines, end_of_stream, None) {
+            Decided::Denied { answer, record } => {
+                prop_assert!(answer.status >= 400);
+                prop_assert_eq!(&record["decision"], "deny");
+                prop_assert_eq!(format!("callgate_{}", record["reason"].as_str().unwrap()), answer.details);
+            }
+            Decided::Allowed { grant, endpoint, headers, .. } => {
+                prop_assert!(grant != Grant::Observed);
+                prop_assert_eq!(endpoint.is_some(), grant != Grant::Preflight);
+                let ours: Vec<_> = headers.iter().filter(|(name, _)| poses(name)).collect();
+                prop_assert!(ours.iter().any(|(name, _)| name == b"x-callgate-decision"));
+                let mut names: Vec<_> = ours.iter().map(|(name, _)| name).collect();
+                names.dedup();
+                prop_assert_eq!(names.len(), ours.len());
+                prop_assert!(ours.iter().all(|(_, value)| value.iter().all(|b| b.is_ascii_graphic() || *b == b' ')));
+                let identified = ours.iter().any(|(name, _)| name == b"x-callgate-agent");
+                prop_assert!(identified || grant != Grant::Endpoint);
+            }
+        }
+    }
+
+    #[test]
+    fn an_explanation_decides_as_the_gate_does(lines in any_lines(), end_of_stream: bool, observe: bool) {
+        let policy = policy(if observe { "observe" } else { "enforce" });
+        let mut trace = Trace::new();
+        let explained = decide(&policy, &lines, end_of_stream, Some(&mut trace));
+        // A record of a denial says more where the evaluation went on, and decides the same.
+        match (explained, decide(&policy, &lines, end_of_stream, None)) {
+            (Decided::Denied { answer: one, record: explained }, Decided::Denied { answer: other, record }) => {
+                prop_assert_eq!(one, other);
+                prop_assert_eq!(&explained["reason"], &record["reason"]);
+                prop_assert_eq!(&explained["rule"], &record["rule"]);
+            }
+            (explained, decided) => prop_assert_eq!(explained, decided),
+        }
+        prop_assert!(!trace.is_empty());
+    }
+
+    #[test]
+    fn observation_refuses_nothing(lines in any_lines(), end_of_stream: bool) {
+        let policy = policy("observe");
+        match decide(&policy, &lines, end_of_stream, None) {
+            Decided::Denied { answer, .. } => prop_assert!(false, "{answer:?}"),
+            Decided::Allowed { grant, headers, record, .. } => {
+                let kept: Vec<_> = headers.iter().filter(|(name, _)| !poses(name)).cloned().collect();
+                if grant == Grant::Observed {
+                    let came: Vec<_> = lines.iter().filter(|(name, _)| !poses(name)).cloned().collect();
+                    prop_assert_eq!(kept, came);
+                    prop_assert!(headers.contains(&line("x-callgate-observed", "1")));
+                    prop_assert_eq!(&record["decision"], "observe");
+                    prop_assert!(!record["would_deny"].as_array().unwrap().is_empty());
+                } else {
+                    prop_assert!(record.get("would_deny").is_none());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_policy_allows_what_it_says() {
+    let policy = policy("enforce");
+    let credential = format!("bearer {}", token("agent"));
+    for (method, path) in [("GET", "/x"), ("GET", "/x/acme"), ("PUT", "/f/a%2Fb"), ("GET", "/f/a?b=c")] {
+        match decide(&policy, &request(method, path, "api.example.com", Some(&credential)), true, None) {
+            Decided::Allowed { grant, headers, .. } => {
+                assert_eq!(grant, Grant::Endpoint);
+                assert!(!headers.iter().any(|(name, _)| name == b"authorization"));
+                assert!(headers.contains(&line("x-callgate-agent", "a")));
+            }
+            denied => panic!("{method} {path} {denied:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_answer_says_its_code_and_nothing_of_the_request() {
+    let denied = decide(&policy("enforce"), &request("GET", "/x/secret-path", "api.example.com", None), true, None);
+    let Decided::Denied { answer, .. } = denied else { panic!("allowed") };
+    let problem: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(problem["code"], "credentials_missing");
+    assert_eq!(problem["status"], 401);
+    assert_eq!(problem["instance"], "urn:callgate:decision:00000000000000000000000000000007");
+    assert!(!answer.body.contains("secret-path"));
+    let challenge = answer.headers.iter().find(|(name, _)| *name == "www-authenticate").unwrap();
+    assert_eq!(challenge.1, "Bearer realm=\"https://api.example.com\"");
+}
