@@ -13,6 +13,8 @@ mod load;
 mod merge;
 mod moment;
 mod reader;
+mod report;
+pub mod run;
 mod token;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ pub use format::Decision;
 pub use judge::{End, Seen, differences};
 pub use load::{find, load};
 pub use moment::Offset;
+pub use report::{Differing, Report, test};
 
 use crate::diagnostic::Position;
 use token::Recipe;

@@ -1,0 +1,147 @@
+//! Runs cases against the engine as it is linked in here: no gateway, no wasm, no clock.
+
+use std::collections::BTreeMap;
+
+use callgate::crypto::SoftwareVerifier;
+use callgate::policy::{Findings, Place};
+use callgate::time::Timestamp;
+use callgate::token::{SecretLookup, Secrets, TokenCache};
+use callgate::{Answer, Change, Context, DecisionId, Headers, Source, Step, evaluate};
+use serde_json::Value;
+
+use super::judge::{End, Seen, differences};
+use super::{Call, Policy, Suite};
+use crate::diagnostic::Diagnostics;
+use crate::document;
+
+/// How a case ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The case, by its position in the suite.
+    pub case: usize,
+    /// Every way in which it came out otherwise than it expects; none when it passed.
+    pub differences: Vec<String>,
+}
+
+/// Runs every case of a suite.
+///
+/// # Errors
+/// Everything that is wrong with the policy, where it does not compile.
+pub fn run(suite: &Suite) -> Result<Vec<Outcome>, Diagnostics> {
+    let policies = compile(suite)?;
+    let outcome = |(index, case): (usize, &super::Case)| {
+        let mut gate = Gate { policy: policies.get(case.policy)?, cache: TokenCache::default(), decided: 0 };
+        let mut differences = Vec::new();
+        // Earlier requests are decided by the same gate, so that what it remembers of them is there.
+        for index in case.before.iter().chain([&index]) {
+            let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
+            let call = case.call(suite.now);
+            let seen = gate.decide(&call, case.at.from(suite.now));
+            let found = self::differences(case, policy, &gate.policy.version, &call, &seen);
+            differences.extend(found);
+        }
+        Some(Outcome { case: index, differences })
+    };
+    Ok(suite.cases.iter().enumerate().filter_map(outcome).collect())
+}
+
+/// The policies of a suite, ready to decide, in its order.
+///
+/// # Errors
+/// Everything that is wrong with the first that does not compile.
+pub fn compile(suite: &Suite) -> Result<Vec<callgate::Policy>, Diagnostics> {
+    let compiled = |policy: &Policy| {
+        callgate::Policy::from_value(policy.document.clone(), &Environment(&suite.environment))
+            .map(|compiled| compiled.policy)
+            .map_err(|findings| wrong(suite, policy, &findings))
+    };
+    suite.policies.iter().map(compiled).collect()
+}
+
+/// What is wrong with a policy: with its line where the document is a file's, at the variant where it is a patched one.
+fn wrong(suite: &Suite, policy: &Policy, findings: &Findings) -> Diagnostics {
+    let file = policy.origin.as_ref().filter(|_| policy.name.is_none());
+    let read = match file {
+        Some(origin) => document::read(origin),
+        None => document::read(&suite.file),
+    };
+    let document = match read {
+        Ok(document) => document,
+        Err(unreadable) => return unreadable,
+    };
+    let errors = findings.errors.iter().map(|finding| match (file, &policy.name) {
+        (Some(_), _) => document.error(&finding.place, &*finding.message),
+        (None, Some(name)) => document.error(&Place::root().field("variants").field(name), format!("{finding}")),
+        (None, None) => document.error(&Place::root().field("policy"), format!("{finding}")),
+    });
+    Diagnostics::wrong(errors.collect())
+}
+
+/// The variables that a file of cases names, in the place of the process's own.
+struct Environment<'e>(&'e BTreeMap<String, String>);
+
+impl Secrets for Environment<'_> {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        self.0.get(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.as_bytes().to_vec()))
+    }
+}
+
+/// A policy and what it remembers between calls.
+struct Gate<'g> {
+    policy: &'g callgate::Policy,
+    cache: TokenCache,
+    decided: u128,
+}
+
+impl Gate<'_> {
+    fn decide(&mut self, call: &Call, now: Timestamp) -> Seen {
+        let lines = call.all_lines();
+        let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+        self.decided += 1;
+        let shown = callgate::Call {
+            headers: &headers,
+            end_of_stream: call.end_of_stream,
+            source: call.source.as_deref().and_then(|source| Source::parse(source.as_bytes())),
+            now,
+            id: DecisionId(self.decided),
+        };
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut self.cache, trace: None };
+        let step = evaluate(self.policy, shown, context);
+        let record: Value = serde_json::from_slice(&step.record().to_json()).unwrap_or_default();
+        let end = match &step {
+            Step::Deny(deny) => answered(deny.answer()),
+            Step::Allow(allow) => End::Forwarded { lines: changed(lines.clone(), &allow.changes()) },
+        };
+        Seen { record, end }
+    }
+}
+
+/// An answer as the client sees it.
+fn answered(answer: Answer) -> End {
+    let mut headers: Vec<(String, Vec<u8>)> =
+        answer.headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
+    let details = Some(answer.details);
+    match answer.grpc_status {
+        None => End::Answered { status: answer.status, headers, body: answer.body.into_bytes(), details },
+        Some(grpc_status) => {
+            // As a gateway tells a gRPC client.
+            headers.push(("grpc-status".to_owned(), grpc_status.to_string().into_bytes()));
+            headers.push(("grpc-message".to_owned(), answer.body.into_bytes()));
+            End::Answered { status: 200, headers, body: Vec::new(), details }
+        }
+    }
+}
+
+/// The lines after the changes, made as a gateway makes them.
+fn changed(mut lines: Vec<(Vec<u8>, Vec<u8>)>, changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    for change in changes {
+        match change {
+            Change::Remove(name) => lines.retain(|(own, _)| own != name),
+            Change::Set(name, value) => {
+                lines.retain(|(own, _)| own != name.as_bytes());
+                lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            }
+        }
+    }
+    lines
+}
