@@ -13,6 +13,9 @@ mod decision;
 pub mod endpoint;
 mod evaluate;
 mod head;
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod headers;
 pub mod policy;
 mod reason;

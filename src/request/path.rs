@@ -148,3 +148,7 @@ impl FromIterator<Escape> for EscapeSet {
         set
     }
 }
+
+#[cfg(test)]
+#[path = "path_tests.rs"]
+mod tests;

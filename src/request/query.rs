@@ -145,3 +145,7 @@ fn folded(byte: u8) -> u8 {
         other => other.to_ascii_lowercase(),
     }
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;

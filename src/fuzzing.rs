@@ -1,0 +1,223 @@
+//! What must hold for any bytes whatsoever: one function for each parser that reads what an outsider sent.
+//!
+//! A fuzzer calls them with the inputs it invents (`fuzz/`), the tests below with fixed ones on every run. They compare the
+//! engine with [`naive`] second implementations that are slow and look at everything at once. Nothing else uses them.
+
+mod naive;
+
+use crate::Reason;
+use crate::endpoint::{Table, Template};
+use crate::policy::raw::Escape;
+use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
+
+/// A path is accepted exactly when it is canonical, and then has one reading however often it is decoded.
+pub fn path(data: &[u8]) {
+    let (path, query) = split_target(data);
+    let joined = match query {
+        Some(query) => [path, b"?", query].concat(),
+        None => path.to_vec(),
+    };
+    assert_eq!(joined, data, "splitting loses nothing");
+    let parsed = CanonicalPath::parse(path);
+    assert_eq!(parsed.is_ok(), naive::is_canonical_path(path), "{:?} as {parsed:?}", String::from_utf8_lossy(path));
+    let Ok(canonical) = parsed else { return };
+    assert_eq!(canonical.as_str().as_bytes(), path, "what was matched is what goes upstream");
+    assert_eq!(CanonicalPath::parse(canonical.as_str().as_bytes()), Ok(canonical));
+    let segments: Vec<_> = canonical.segments().collect();
+    assert_eq!(format!("/{}", segments.join("/")), canonical.as_str());
+
+    let decoded = naive::decode(path);
+    assert_eq!(percent::decode(path), decoded, "both decode alike");
+    for (escape, spelt) in
+        [(Escape::Slash, "%2F"), (Escape::Backslash, "%5C"), (Escape::Percent, "%25"), (Escape::Semicolon, ";")]
+    {
+        assert_eq!(canonical.restricted().contains(escape), canonical.as_str().contains(spelt));
+    }
+    if canonical.restricted().is_empty() {
+        assert_eq!(naive::decode(&decoded), decoded, "one decoding is all there is");
+        let parts: Vec<_> = decoded.split(|byte| matches!(byte, b'/' | b'\\')).collect();
+        assert_eq!(parts.len(), segments.len() + 1, "decoding splits nothing");
+        assert!(!parts.iter().any(|part| matches!(*part, b"." | b"..")));
+    }
+}
+
+/// A query is accepted exactly when its characters allow it; a bound value is the only one that any parser could see, and
+/// refused names stay refused however they are spelt.
+pub fn query(data: &[u8]) {
+    let parsed = Query::parse(Some(data));
+    assert_eq!(parsed.is_ok(), naive::is_query(data), "{:?}", String::from_utf8_lossy(data));
+    let Ok(query) = parsed else { return };
+    assert_eq!(query.as_str().as_bytes(), data);
+    assert!(query.parameters().count() <= data.len());
+    for name in ["org", "x-y"] {
+        let lookalikes = naive::names_like(query.as_str(), name);
+        match query.bound(name) {
+            Ok(Some(value)) => {
+                assert_eq!(lookalikes, 1, "{query:?}");
+                let spelt = query.parameters().find(|(spelt, _)| naive::decode(spelt.as_bytes()) == name.as_bytes());
+                assert_eq!(
+                    spelt.map(|(_, value)| naive::decode(value.unwrap_or_default().as_bytes())),
+                    Some(value.as_bytes().to_vec())
+                );
+            }
+            Ok(None) => assert_eq!(lookalikes, 0, "{query:?}"),
+            Err(reason) => assert_eq!(reason, Reason::BindingAmbiguous),
+        }
+    }
+    let refused = ["access_token", "_method", "x-http-method", "org"];
+    if query.refuse_names(&["org"]).is_ok() {
+        assert!(refused.iter().all(|name| naive::names_like(query.as_str(), name) == 0), "{query:?}");
+    }
+}
+
+/// A host's canonical form is canonical, and nothing but letters' case and a default port was changed.
+pub fn host(data: &[u8]) {
+    let Ok(host) = Host::parse(data) else { return };
+    assert_eq!(host.is_rewritten(), host.as_str().as_bytes() != data);
+    let again = Host::parse(host.as_str().as_bytes());
+    assert!(again.is_ok_and(|again| again.as_str() == host.as_str() && !again.is_rewritten()));
+    let name = host.as_str();
+    assert!(!name.ends_with('.') && !name.ends_with(":80") && !name.ends_with(":443"));
+    if !name.starts_with('[') {
+        let mut rest = data.get(name.len()..).unwrap_or_default();
+        if let Some(kept) = data.get(..name.len()) {
+            assert!(kept.eq_ignore_ascii_case(name.as_bytes()));
+        }
+        rest = rest.strip_prefix(b":").unwrap_or(rest);
+        assert!(matches!(rest, b"" | b"80" | b"443"));
+    }
+}
+
+/// A method is what came.
+pub fn method(data: &[u8]) {
+    if let Ok(method) = Method::parse(data) {
+        assert!(method.as_str().as_bytes() == data && !data.is_empty() && data != b"CONNECT");
+        assert!(data.iter().all(|byte| byte.is_ascii_graphic()));
+    }
+}
+
+/// A template is read or refused; one without variables finds itself.
+pub fn template(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Ok(template) = Template::parse(text) else { return };
+    assert_eq!(template.as_str(), text);
+    let built = Table::build([(7, &template)]);
+    assert!(built.is_ok(), "{template} stands alone");
+    if let (Ok(built), true) = (built, template.variables().is_empty()) {
+        assert!(built.warnings.is_empty());
+        let path = CanonicalPath::parse(data);
+        assert!(path.is_ok(), "{template} is canonical");
+        if let Ok(path) = path {
+            assert!(built.table.find(&path).is_some_and(|found| found.endpoints() == [7]));
+        }
+    }
+}
+
+/// The lookup finds what a walk over all templates finds. The bytes choose templates and paths.
+pub fn lookup(data: &[u8]) {
+    let mut bytes = data.iter().copied().map(usize::from);
+    let mut choose = |bound: usize| bytes.next().unwrap_or_default() % bound;
+    let templates: Vec<String> = (0..1 + choose(6))
+        .map(|_| {
+            let parts = (0..1 + choose(3)).map(|place| {
+                let part = TEMPLATE_PARTS.get(choose(TEMPLATE_PARTS.len())).copied().unwrap_or_default();
+                part.replace('$', &format!("x{place}"))
+            });
+            format!("/{}", parts.collect::<Vec<_>>().join("/"))
+        })
+        .collect();
+    let parsed: Vec<Template> = templates.iter().filter_map(|text| Template::parse(text).ok()).collect();
+    let Ok(built) = Table::build((0..).zip(&parsed)) else { return };
+    let texts: Vec<&str> = parsed.iter().map(Template::as_str).collect();
+    for _ in 0..8 {
+        let parts = (0..1 + choose(4)).map(|_| PATH_PARTS.get(choose(PATH_PARTS.len())).copied().unwrap_or_default());
+        let text = format!("/{}", parts.collect::<Vec<_>>().join("/"));
+        let Ok(path) = CanonicalPath::parse(text.as_bytes()) else { continue };
+        let found = built.table.find(&path);
+        let expected = naive::find(&texts, &text);
+        let seen = found.as_ref().map(|found| naive::Found {
+            endpoints: found.endpoints().iter().map(|endpoint| *endpoint as usize).collect(),
+            values: found.values().map(|value| value.raw().to_owned()).collect(),
+            is_ambiguous: found.check_opened_values().is_err(),
+        });
+        assert_eq!(seen, expected, "{text} in {texts:?}");
+        let Some(found) = found else { continue };
+        for (position, value) in found.values().enumerate() {
+            assert_eq!(value.decoded().as_bytes(), naive::decode(value.raw().as_bytes()));
+            assert_eq!(found.value(position).map(|value| value.raw()), Some(value.raw()));
+        }
+        for endpoint in found.endpoints() {
+            let variables = parsed.get(*endpoint as usize).map(|template| template.variables().len());
+            assert_eq!(variables, Some(found.values().count()), "{text} in {texts:?}");
+        }
+    }
+}
+
+/// Segments of templates; `$` is a variable's name.
+const TEMPLATE_PARTS: [&str; 20] = [
+    "a",
+    "A",
+    "b",
+    "me",
+    "a:b",
+    "a%3Ab",
+    "caf%C3%A9",
+    "",
+    "{$}",
+    "{$}",
+    "{$:int}",
+    "{$:text}",
+    "{$:uuid}",
+    "{$:slug}",
+    "{$}:run",
+    "{$:text}:run",
+    "v{$:int}",
+    "a{$}",
+    "a{$}b",
+    "{$...}",
+];
+
+/// Segments of paths, most of them close to one of the templates.
+const PATH_PARTS: [&str; 38] = [
+    "a",
+    "A",
+    "b",
+    "B",
+    "me",
+    "Me",
+    "me%2F",
+    "m%65",
+    "a:b",
+    "a%3Ab",
+    "A%3aB",
+    "A%3AB",
+    "caf%C3%A9",
+    "CAF%C3%A9",
+    "",
+    "7",
+    "07",
+    "v7",
+    "V7",
+    "v7x",
+    "aab",
+    "aAB",
+    "x:run",
+    "x:RUN",
+    "x%3Arun",
+    "x:run:run",
+    "a%2Fb",
+    "x%2Fme",
+    "me;x",
+    "x;me",
+    "..%2Fa",
+    "x%5C..",
+    "x%252Fy",
+    "%252E%252E",
+    "x%25",
+    "x%3Arun;y",
+    "018f6b3e-7c1a-7cc2-98c8-0123456789ab",
+    ".",
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Drives each target with its seeds, with mutations of them and with noise: the same inputs on every run.
+
+const ROUNDS: u32 = 4_000;
+
+/// What mutations put in, because noise alone would seldom hit upon it.
+const DICTIONARY: [&[u8]; 40] = [
+    b"%2e",
+    b"%2E",
+    b"%252e",
+    b"%2F",
+    b"%2f",
+    b"%5C",
+    b"%25",
+    b"%00",
+    b"%0A",
+    b"%7F",
+    b"%C2%85",
+    b"%C0%AF",
+    b"%C3%A9",
+    b"%E2%84%AA",
+    b"%F4%90%80%80",
+    b"%ED%A0%80",
+    b"%",
+    b"..",
+    b"/",
+    b"//",
+    b"\\",
+    b";",
+    b"#",
+    b"?",
+    b"&",
+    b"=",
+    b"+",
+    b"[",
+    b"]",
+    b"{x}",
+    b"{y:int}",
+    b"{z...}",
+    b"org",
+    b"ORG",
+    b"access_token",
+    b"_method",
+    b":443",
+    b".",
+    b"[::1]",
+    b"\xff",
+];
+
+/// SplitMix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    fn mutate(&mut self, input: &mut Vec<u8>) {
+        let at = self.below(input.len() + 1);
+        match self.below(4) {
+            0 if at < input.len() => input[at] = self.next().to_le_bytes()[0],
+            1 if at < input.len() => drop(input.drain(at..(at + 1 + self.below(4)).min(input.len()))),
+            2 => input.insert(at, self.next().to_le_bytes()[0] & 0x7f),
+            _ => drop(input.splice(at..at, DICTIONARY[self.below(DICTIONARY.len())].iter().copied())),
+        }
+    }
+}
+
+fn drive(target: fn(&[u8]), seeds: &[&[u8]]) {
+    let mut random = Random(0);
+    seeds.iter().for_each(|seed| target(seed));
+    for _ in 0..ROUNDS {
+        let mut input = seeds[random.below(seeds.len())].to_vec();
+        (0..=random.below(6)).for_each(|_| random.mutate(&mut input));
+        target(&input);
+        let noise: Vec<u8> = (0..random.below(48)).map(|_| random.next().to_le_bytes()[0]).collect();
+        target(&noise);
+    }
+}
+
+#[test]
+fn path() {
+    drive(super::path, &[b"/", b"/v1/users/me?x=1", b"/a%20b/%C3%A9/", b"/a;b/c%2Fd/%255C", b"/repos/{x}"]);
+}
+
+#[test]
+fn query() {
+    drive(super::query, &[b"", b"a=1&org=acme", b"org=a%20b&x-y=%2B&z", b"x=1;org[]=2&b", b"Access_Token=x&%5fmethod"]);
+}
+
+#[test]
+fn host() {
+    drive(super::host, &[b"api.example.com", b"API.example.com:443", b"[2001:db8::1]:8443", b"10.0.0.1:80", b"a_b"]);
+}
+
+#[test]
+fn method() {
+    drive(super::method, &[b"GET", b"CONNECT", b"M-SEARCH"]);
+}
+
+#[test]
+fn template() {
+    drive(super::template, &[b"/", b"/users/{id}/posts", b"/v{n:int}/{m}:run", b"/files/{p...}", b"/caf%C3%A9/"]);
+}
+
+#[test]
+fn lookup() {
+    drive(super::lookup, &[&[0; 32], &[3; 64], b"any bytes choose templates and then paths, most of them short"]);
+}
