@@ -1,6 +1,7 @@
 //! Building a [`Table`]: the templates become a tree, and what cannot stand side by side is found.
 
 use super::shadow::Shadows;
+use super::shape::Shape;
 use super::table::{Affixed, Built, Fixed, Node, Plain, Remark, Table, lenient_hash};
 use super::template::Segment;
 use super::{Kind, Template};
@@ -28,7 +29,7 @@ pub(super) fn build(mut endpoints: Vec<(u32, &Template)>) -> Result<Built, Vec<R
 /// The place that these endpoints share after `depth` segments.
 fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) -> Node {
     let mut node = Node::default();
-    let mut variables: Vec<(Variable<'a>, Sorted<'_, 'a>)> = Vec::new();
+    let mut variables: Vec<(Shape<'a>, Sorted<'_, 'a>)> = Vec::new();
     for through in endpoints.chunk_by(|(_, one), (_, other)| one.segments().get(depth) == other.segments().get(depth)) {
         let numbers = || through.iter().map(|(number, _)| *number).collect();
         match through.first().and_then(|(_, template)| template.segments().get(depth)) {
@@ -40,21 +41,22 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) 
                 child: place(through, depth + 1, errors),
             }),
             Some(Segment::Variable { beginning, kind, end }) => {
-                variables.push((Variable { beginning, kind: *kind, end }, through));
+                variables.push((Shape { beginning, kind: *kind, end }, through));
             }
         }
     }
     node.fixed.sort_by_key(|fixed| fixed.hash);
     check_variables(&variables, errors);
-    for (Variable { beginning, kind, end }, through) in variables {
+    for (shape, through) in variables {
         let child = place(through, depth + 1, errors);
-        if beginning.is_empty() && end.is_empty() {
+        let Shape { beginning, kind, end } = shape;
+        if shape.is_plain() {
             node.plain = Some(Box::new(Plain { kind, child }));
         } else {
             node.affixed.push(Affixed { beginning: beginning.into(), kind, end: end.into(), child });
         }
     }
-    node.affixed.sort_by_key(|affixed| std::cmp::Reverse(affixed.fixed_length()));
+    node.affixed.sort_by_key(|affixed| std::cmp::Reverse(affixed.shape().fixed_length()));
     if let (Some(plain), Some(&endpoint)) = (&node.plain, node.rest.first())
         && plain.kind == Kind::Text
     {
@@ -65,44 +67,30 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) 
     node
 }
 
-/// A variable of one place, without its name.
-struct Variable<'a> {
-    beginning: &'a str,
-    kind: Kind,
-    end: &'a str,
-}
-
-impl Variable<'_> {
-    /// Whether neither is more specific than the other and a segment could be taken by both.
-    fn ties_with(&self, other: &Self) -> bool {
-        self.beginning.len() + self.end.len() == other.beginning.len() + other.end.len()
-            && (self.beginning.starts_with(other.beginning) || other.beginning.starts_with(self.beginning))
-            && (self.end.ends_with(other.end) || other.end.ends_with(self.end))
+fn check_variables(variables: &[(Shape, Sorted)], errors: &mut Vec<Remark>) {
+    if let Some((_, through)) = variables.iter().filter(|(shape, _)| !shape.is_plain()).nth(MAX_AFFIXED) {
+        let message = format!(
+            "in one place at most {MAX_AFFIXED} different fixed texts can stand beside a variable: take them with one \
+             `{{name:text}}`"
+        );
+        errors.extend(earliest(through).map(|(endpoint, _)| Remark { endpoint, message }));
+        return;
     }
-}
-
-fn check_variables(variables: &[(Variable, Sorted)], errors: &mut Vec<Remark>) {
     let mut others = variables.iter();
-    while let Some((variable, through)) = others.next() {
-        for (tied, through_tied) in others.clone().filter(|(other, _)| variable.ties_with(other)) {
-            let (Some(one), Some(other)) = (earliest(through), earliest(through_tied)) else { continue };
+    while let Some((shape, through)) = others.next() {
+        let ties = |other: &Shape| shape.fixed_length() == other.fixed_length() && shape.overlaps(other);
+        let is_same_text = |other: &Shape| (shape.beginning, shape.end) == (other.beginning, other.end);
+        for (other, through_other) in others.clone().filter(|(other, _)| is_same_text(other) || ties(other)) {
+            let (Some(one), Some(two)) = (earliest(through), earliest(through_other)) else { continue };
             // The later one is told, because the earlier one stood well alone.
-            let ((_, earlier), (endpoint, _)) = if one.0 < other.0 { (one, other) } else { (other, one) };
-            let message = if variable.beginning == tied.beginning {
+            let ((_, earlier), (endpoint, _)) = if one.0 < two.0 { (one, two) } else { (two, one) };
+            let message = if is_same_text(other) {
                 format!("in one place all variables have one type, and `{earlier}` has another: give both the same")
             } else {
                 format!("a segment could be taken by this path and by `{earlier}`: make the fixed text of one longer")
             };
             errors.push(Remark { endpoint, message });
         }
-    }
-    if let Some((_, through)) = variables.get(MAX_AFFIXED + 1)
-        && let Some((endpoint, _)) = through.first()
-    {
-        let message = format!(
-            "in one place at most {MAX_AFFIXED} different fixed texts can stand beside a variable: take them with one `{{name:text}}`"
-        );
-        errors.push(Remark { endpoint: *endpoint, message });
     }
 }
 

@@ -6,6 +6,7 @@
 mod build;
 mod kind;
 mod shadow;
+mod shape;
 mod table;
 mod template;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::shape::Shape;
 use super::table::{Node, Remark, Step, Table};
 use super::{Kind, Template};
 
@@ -27,22 +28,18 @@ impl<'a> Shadows<'a> {
 
     /// Looks at a place whose next segment is the one of this number, counted from 1.
     fn visit(&mut self, place: &Node, number: usize) {
-        let mut specific: Vec<(Sibling, &Node)> =
-            place.fixed.iter().map(|fixed| (Sibling::fixed(&fixed.text), &fixed.child)).collect();
-        for affixed in &place.affixed {
-            let variable = Sibling { beginning: &affixed.beginning, kind: Some(affixed.kind), end: &affixed.end };
-            self.compare(&specific, &variable, number, |sibling| uncovered(&affixed.child, sibling));
-            specific.push((variable, &affixed.child));
-        }
-        if let Some(plain) = &place.plain {
-            let variable = Sibling { beginning: "", kind: Some(plain.kind), end: "" };
-            self.compare(&specific, &variable, number, |sibling| uncovered(&plain.child, sibling));
-            specific.push((variable, &plain.child));
+        let fixed = place.fixed.iter().map(|fixed| (Sibling::Fixed(&fixed.text), &fixed.child));
+        let mut specific: Vec<(Sibling, &Node)> = fixed.collect();
+        let affixed = place.affixed.iter().map(|affixed| (affixed.shape(), &affixed.child));
+        let plain = place.plain.iter().map(|plain| (Shape::plain(plain.kind), &plain.child));
+        for (shape, child) in affixed.chain(plain) {
+            self.compare(&specific, &shape, number, |sibling| uncovered(child, sibling));
+            specific.push((Sibling::Variable(shape), child));
         }
         if let Some(endpoint) = place.rest.first() {
-            let variable = Sibling { beginning: "", kind: Some(Kind::Rest), end: "" };
             let covers = |sibling: &Node| !sibling.rest.is_empty() && !sibling.here.is_empty();
-            self.compare(&specific, &variable, number, |sibling| (!covers(sibling)).then_some(*endpoint));
+            let uncovered = |sibling: &Node| (!covers(sibling)).then_some(*endpoint);
+            self.compare(&specific, &Shape::plain(Kind::Rest), number, uncovered);
         }
         for (_, child) in specific {
             self.visit(child, number + 1);
@@ -53,7 +50,7 @@ impl<'a> Shadows<'a> {
     fn compare(
         &mut self,
         siblings: &[(Sibling, &Node)],
-        variable: &Sibling,
+        variable: &Shape,
         number: usize,
         uncovered: impl Fn(&Node) -> Option<u32>,
     ) {
@@ -64,12 +61,13 @@ impl<'a> Shadows<'a> {
             }
         }
         for (endpoint, siblings) in left_out {
-            let beginnings: Vec<_> =
-                siblings.iter().take(NAMED).filter_map(|node| self.beginning(node, number)).collect();
-            let more = match siblings.len() - beginnings.len() {
+            let mut beginnings: Vec<_> = siblings.iter().filter_map(|node| self.beginning(node, number)).collect();
+            beginnings.sort();
+            let more = match beginnings.len().saturating_sub(NAMED) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
+            beginnings.truncate(NAMED);
             let message = format!(
                 "calls that begin like {}{more} never fall to this path: list it there as well if they should",
                 beginnings.join(", ")
@@ -86,32 +84,19 @@ impl<'a> Shadows<'a> {
     }
 }
 
-/// A segment of one place.
-struct Sibling<'t> {
-    beginning: &'t str,
-    /// None for fixed text, which stands in `beginning`.
-    kind: Option<Kind>,
-    end: &'t str,
+/// What a segment of one place can be.
+enum Sibling<'t> {
+    Fixed(&'t str),
+    Variable(Shape<'t>),
 }
 
-impl<'t> Sibling<'t> {
-    fn fixed(text: &'t str) -> Self {
-        Self { beginning: text, kind: None, end: "" }
-    }
-
-    /// Whether some segment that this one takes could have been taken by a less specific variable.
-    fn takes_values_of(&self, variable: &Sibling) -> bool {
-        let Some(kind) = variable.kind else { return false };
-        if self.kind.is_none() {
-            let value =
-                self.beginning.strip_prefix(variable.beginning).and_then(|rest| rest.strip_suffix(variable.end));
-            return value.is_some_and(|value| kind == Kind::Rest || kind.takes(value.as_bytes()));
+impl Sibling<'_> {
+    /// Whether some segment that this one takes could have been a less specific variable's.
+    fn takes_values_of(&self, variable: &Shape) -> bool {
+        match self {
+            Self::Fixed(text) => variable.value_in(text).is_some(),
+            Self::Variable(shape) => shape.overlaps(variable),
         }
-        let compatible = |one: &str, other: &str, fits: fn(&str, &str) -> bool| fits(one, other) || fits(other, one);
-        compatible(self.beginning, variable.beginning, |one, other| one.starts_with(other))
-            && compatible(self.end, variable.end, |one, other| one.ends_with(other))
-            && self.beginning.bytes().skip(variable.beginning.len()).all(|byte| kind.has_character(byte))
-            && self.end.bytes().rev().skip(variable.end.len()).all(|byte| kind.has_character(byte))
     }
 }
 

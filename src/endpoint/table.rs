@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher as _};
 
+use super::shape::Shape;
 use super::template::MAX_VARIABLES;
 use super::{Kind, Template, build};
 use crate::Reason;
@@ -110,14 +111,6 @@ pub(super) enum Step<'t, 'p> {
     Rest(&'t [u32]),
 }
 
-/// How a segment compares with the fixed texts of a place.
-enum Likeness<'t> {
-    Exact(&'t Node),
-    /// Only to a lenient reader.
-    Lenient,
-    None,
-}
-
 impl Table {
     /// Builds the table of one host from its endpoints, each with a number by which the caller knows it.
     ///
@@ -157,18 +150,18 @@ impl Table {
 impl Node {
     pub(super) fn step<'p>(&self, segment: &'p str) -> Option<Step<'_, 'p>> {
         let decoded = percent::decode(segment.as_bytes());
-        match self.likeness(segment, &decoded) {
-            Likeness::Exact(child) => return Some(Step::Fixed(child)),
-            Likeness::Lenient => return None,
-            Likeness::None => {}
+        let mut alike = self.fixed_alike(&decoded).peekable();
+        if alike.peek().is_some() {
+            return alike.find(|fixed| *fixed.text == *segment).map(|fixed| Step::Fixed(&fixed.child));
         }
-        let lenient = self.affixed.iter().find(|affixed| affixed.resembles(&decoded));
-        let exact = self.affixed.iter().find_map(|affixed| Some((affixed, affixed.value_in(segment)?)));
+        let mut shapes = self.affixed.iter().map(|affixed| (affixed.shape(), &affixed.child));
+        let lenient = shapes.clone().find(|(shape, _)| shape.resembles(&decoded));
+        let exact = shapes.find_map(|(shape, child)| Some((shape, child, shape.value_in(segment)?)));
         match (lenient, exact) {
             (None, None) => {}
             // What matches exactly matches leniently too, so that the lenient one is never the shorter.
-            (Some(lenient), Some((exact, value))) if exact.fixed_length() == lenient.fixed_length() => {
-                return Some(Step::Variable { child: &exact.child, value });
+            (Some((lenient, _)), Some((exact, child, value))) if exact.fixed_length() == lenient.fixed_length() => {
+                return Some(Step::Variable { child, value });
             }
             _ => return None,
         }
@@ -180,54 +173,18 @@ impl Node {
         }
     }
 
-    fn likeness(&self, segment: &str, decoded: &[u8]) -> Likeness<'_> {
-        if self.fixed.is_empty() {
-            return Likeness::None;
-        }
-        let hash = lenient_hash(decoded);
+    /// The fixed texts for which a lenient reader takes a decoded segment.
+    fn fixed_alike(&self, decoded: &[u8]) -> impl Iterator<Item = &Fixed> {
+        let hash = if self.fixed.is_empty() { 0 } else { lenient_hash(decoded) };
         let first = self.fixed.partition_point(|fixed| fixed.hash < hash);
-        let mut likeness = Likeness::None;
-        for fixed in self.fixed.iter().skip(first).take_while(|fixed| fixed.hash == hash) {
-            if *fixed.text == *segment {
-                return Likeness::Exact(&fixed.child);
-            }
-            if percent::decode(fixed.text.as_bytes()).eq_ignore_ascii_case(decoded) {
-                likeness = Likeness::Lenient;
-            }
-        }
-        likeness
-    }
-
-    /// Whether a lenient reader takes a decoded text for more specific than a variable.
-    fn is_reserved(&self, decoded: &[u8]) -> bool {
-        // Only text that is not UTF-8 has no exact form, and no fixed text is that.
-        let text = str::from_utf8(decoded).unwrap_or_default();
-        !matches!(self.likeness(text, decoded), Likeness::None)
-            || self.affixed.iter().any(|affixed| affixed.resembles(decoded))
+        let same_hash = self.fixed.iter().skip(first).take_while(move |fixed| fixed.hash == hash);
+        same_hash.filter(|fixed| percent::decode(fixed.text.as_bytes()).eq_ignore_ascii_case(decoded))
     }
 }
 
 impl Affixed {
-    pub(super) fn fixed_length(&self) -> usize {
-        self.beginning.len() + self.end.len()
-    }
-
-    fn value_in<'p>(&self, segment: &'p str) -> Option<&'p str> {
-        let value = segment.strip_prefix(&*self.beginning)?.strip_suffix(&*self.end)?;
-        self.kind.takes(value.as_bytes()).then_some(value)
-    }
-
-    fn resembles(&self, decoded: &[u8]) -> bool {
-        let Some((beginning, after)) = decoded.split_at_checked(self.beginning.len()) else {
-            return false;
-        };
-        let Some((value, end)) = after.len().checked_sub(self.end.len()).and_then(|at| after.split_at_checked(at))
-        else {
-            return false;
-        };
-        beginning.eq_ignore_ascii_case(self.beginning.as_bytes())
-            && end.eq_ignore_ascii_case(self.end.as_bytes())
-            && self.kind.takes(value)
+    pub(super) fn shape(&self) -> Shape<'_> {
+        Shape { beginning: &self.beginning, kind: self.kind, end: &self.end }
     }
 }
 
@@ -292,12 +249,29 @@ impl<'p> Capture<'_, 'p> {
         // With the fixed text beside it, because that is what an upstream splits, and without, because that is what
         // it is given for a value.
         [self.segment, self.value].into_iter().any(|text| {
-            let opened = text.split('/').enumerate().filter(|(_, segment)| is_opened(segment));
-            opened.into_iter().any(|(index, segment)| {
-                // Nothing stands beside the later segments of a rest.
-                is_read_otherwise(segment, (index == 0).then_some(self.place))
-            })
+            let mut segments = text.split('/').enumerate();
+            segments.any(|(index, segment)| is_opened(segment) && self.is_read_otherwise(segment, index == 0))
         })
+    }
+
+    /// Whether an upstream that decodes (twice, where a percent sign is escaped), splits at slashes of both kinds and
+    /// drops path parameters would see something else than one name after another, the first of them new at its place.
+    fn is_read_otherwise(&self, segment: &str, is_at_place: bool) -> bool {
+        let mut decoded = percent::decode(segment.as_bytes());
+        if segment.contains("%25") {
+            decoded = Cow::Owned(percent::decoded(&decoded).collect());
+        }
+        let mut parts = decoded.split(|byte| matches!(byte, b'/' | b'\\')).map(without_parameters);
+        let begins_like_a_sibling = is_at_place && parts.clone().next().is_some_and(|part| self.has_sibling(part));
+        begins_like_a_sibling || parts.any(|part| matches!(part, b"" | b"." | b".."))
+    }
+
+    /// Whether a lenient reader takes a decoded text for something that stands beside the variable.
+    fn has_sibling(&self, decoded: &[u8]) -> bool {
+        let mut shapes = self.place.affixed.iter().map(Affixed::shape);
+        let is_other = |shape: &Shape| shape.value_in(self.segment) != Some(self.value);
+        self.place.fixed_alike(decoded).next().is_some()
+            || shapes.any(|shape| is_other(&shape) && shape.resembles(decoded))
     }
 }
 
@@ -306,18 +280,9 @@ fn is_opened(segment: &str) -> bool {
     segment.contains(';') || ["%2F", "%5C", "%25"].iter().any(|escape| segment.contains(escape))
 }
 
-/// Whether an upstream that decodes (twice, where a percent sign is escaped), splits at slashes of both kinds and drops
-/// path parameters would see something else than one name after another, the first of them new at its place.
-fn is_read_otherwise(segment: &str, place: Option<&Node>) -> bool {
-    let mut decoded = percent::decode(segment.as_bytes());
-    if segment.contains("%25") {
-        decoded = Cow::Owned(percent::decoded(&decoded).collect());
-    }
-    let parts = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
-    parts.map(|part| part.split(|byte| *byte == b';').next().unwrap_or_default()).enumerate().any(|(index, part)| {
-        let is_reserved = index == 0 && place.is_some_and(|place| place.is_reserved(part));
-        is_reserved || matches!(part, b"" | b"." | b"..")
-    })
+/// What is left of a segment for servers that take path parameters (RFC 3986, section 3.3) out of it.
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.split(|byte| *byte == b';').next().unwrap_or_default()
 }
 
 impl<'t, 'p> Captures<'t, 'p> {
@@ -328,3 +293,7 @@ impl<'t, 'p> Captures<'t, 'p> {
         Some(())
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -211,3 +211,7 @@ fn escaped(part: &str) -> String {
         text
     })
 }
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

@@ -83,13 +83,14 @@ pub(super) fn find(templates: &[&str], path: &str) -> Option<Found> {
     let mut is_ambiguous = false;
     for (depth, segment) in segments.iter().enumerate() {
         left.retain(|(_, parts)| parts.len() > depth);
-        let here: Vec<Part> = left.iter().filter_map(|(_, parts)| Part::parse(parts.get(depth)?)).collect();
+        let mut here: Vec<Part> = left.iter().filter_map(|(_, parts)| Part::parse(parts.get(depth)?)).collect();
         let best = here.iter().filter(|part| part.value(segment).is_some()).max_by_key(|part| part.rank())?.clone();
         let lenient = lower(&decode(segment.as_bytes()));
         if here.iter().any(|part| part.is_read_in(&lenient) && part.rank() > best.rank()) {
             return None;
         }
         left.retain(|(_, parts)| parts.get(depth).and_then(|part| Part::parse(part)).as_ref() == Some(&best));
+        here.retain(|part| *part != best);
         if best == Part::Rest {
             let rest = segments.iter().skip(depth).copied().collect::<Vec<_>>();
             is_ambiguous |= rest

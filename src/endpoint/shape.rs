@@ -1,0 +1,88 @@
+//! A variable with the fixed text beside it, which may be none.
+
+use super::Kind;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape<'a> {
+    pub(super) beginning: &'a str,
+    pub(super) kind: Kind,
+    pub(super) end: &'a str,
+}
+
+impl<'a> Shape<'a> {
+    /// A variable alone.
+    pub(super) fn plain(kind: Kind) -> Self {
+        Self { beginning: "", kind, end: "" }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.fixed_length() == 0
+    }
+
+    /// How specific it is.
+    pub(super) fn fixed_length(&self) -> usize {
+        self.beginning.len() + self.end.len()
+    }
+
+    /// The variable's value in a segment that it takes.
+    pub(super) fn value_in<'p>(&self, segment: &'p str) -> Option<&'p str> {
+        let value = segment.strip_prefix(self.beginning)?.strip_suffix(self.end)?;
+        self.kind.takes(value.as_bytes()).then_some(value)
+    }
+
+    /// Whether a reader without regard to case takes a decoded segment for this.
+    pub(super) fn resembles(&self, decoded: &[u8]) -> bool {
+        let parts = decoded.split_at_checked(self.beginning.len()).and_then(|(beginning, after)| {
+            let (value, end) = after.split_at_checked(after.len().checked_sub(self.end.len())?)?;
+            Some((beginning, value, end))
+        });
+        parts.is_some_and(|(beginning, value, end)| {
+            beginning.eq_ignore_ascii_case(self.beginning.as_bytes())
+                && end.eq_ignore_ascii_case(self.end.as_bytes())
+                && self.kind.takes(value)
+        })
+    }
+
+    /// Whether the fixed texts and characters of both leave room for a segment that both take.
+    pub(super) fn overlaps(&self, other: &Shape) -> bool {
+        let fits = |one: &Shape, other: &Shape| {
+            let beginning = one.beginning.bytes().skip(other.beginning.len());
+            let end = one.end.bytes().rev().skip(other.end.len());
+            beginning.chain(end).all(|byte| other.kind.has_character(byte))
+        };
+        (self.beginning.starts_with(other.beginning) || other.beginning.starts_with(self.beginning))
+            && (self.end.ends_with(other.end) || other.end.ends_with(self.end))
+            && fits(self, other)
+            && fits(other, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape<'a>(beginning: &'a str, kind: Kind, end: &'a str) -> Shape<'a> {
+        Shape { beginning, kind, end }
+    }
+
+    #[test]
+    fn shapes_overlap_where_a_segment_fits_both() {
+        let any = Kind::Unreserved;
+        for (one, other, expected) in [
+            (shape("a", any, ""), shape("", any, "z"), true),
+            (shape("a", any, ""), shape("b", any, ""), false),
+            (shape("ab", any, ""), shape("a", any, "b"), true),
+            (shape("", any, "az"), shape("", any, "z"), true),
+            (shape("v", Kind::Int, ""), shape("", any, "z"), false),
+            (shape("v", Kind::Int, ""), shape("", any, "7"), true),
+            (shape("", Kind::Text, ":run"), shape("job-", Kind::Int, ""), false),
+            (shape("", any, ":run"), Shape::plain(any), false),
+            (shape("", any, ":run"), Shape::plain(Kind::Text), true),
+            (shape("v", any, ""), Shape::plain(Kind::Int), false),
+            (Shape::plain(Kind::Int), Shape::plain(any), true),
+        ] {
+            assert_eq!(one.overlaps(&other), expected, "{one:?} {other:?}");
+            assert_eq!(other.overlaps(&one), expected, "{other:?} {one:?}");
+        }
+    }
+}

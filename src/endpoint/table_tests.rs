@@ -1,0 +1,426 @@
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fuzzing;
+
+/// Templates, and what is said about which of them.
+type Remarks<'a> = (&'a [&'a str], &'a [(u32, &'a str)]);
+
+fn templates(texts: &[&str]) -> Vec<Template> {
+    texts.iter().map(|text| Template::parse(text).unwrap()).collect()
+}
+
+fn build(texts: &[&str]) -> Result<Built, Vec<Remark>> {
+    Table::build((0..).zip(&templates(texts)))
+}
+
+/// What a path falls to: the template of the first endpoint, and the values.
+fn find(texts: &[&str], path: &str) -> Option<(String, Vec<String>)> {
+    let built = build(texts).unwrap();
+    let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+    let found = built.table.find(&path)?;
+    let template = texts[found.endpoints()[0] as usize].to_owned();
+    Some((template, found.values().map(|value| value.raw().to_owned()).collect()))
+}
+
+/// Asserts what each path falls to; an empty template stands for nothing.
+fn assert_finds(texts: &[&str], rows: &[(&str, &str, &[&str])]) {
+    for (path, template, values) in rows {
+        let expected =
+            (!template.is_empty()).then(|| (template.to_string(), values.iter().map(ToString::to_string).collect()));
+        assert_eq!(find(texts, path), expected, "{path}");
+    }
+}
+
+#[test]
+fn the_most_specific_segment_is_taken() {
+    assert_finds(
+        &[
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/users/me",
+            "/v1/users/{id}",
+            "/v1/users/v{n:int}",
+            "/v1/users/{id}:run",
+            "/v1/{rest...}",
+        ],
+        &[
+            ("/", "/", &[]),
+            ("/v1", "/v1", &[]),
+            ("/v1/", "/v1/", &[]),
+            ("/v1/users/me", "/v1/users/me", &[]),
+            ("/v1/users/7", "/v1/users/{id}", &["7"]),
+            ("/v1/users/v7", "/v1/users/v{n:int}", &["7"]),
+            ("/v1/users/vx", "/v1/users/{id}", &["vx"]),
+            ("/v1/users/v07", "/v1/users/{id}", &["v07"]),
+            ("/v1/users/x:run", "/v1/users/{id}:run", &["x"]),
+            ("/v1/other", "/v1/{rest...}", &["other"]),
+            ("/v1/other/a/b/", "/v1/{rest...}", &["other/a/b/"]),
+            ("/v2", "", &[]),
+            ("/v1/users", "", &[]),
+            ("/v1/users/", "", &[]),
+            ("/v1/users/me/", "", &[]),
+            ("/v1/users/:run", "", &[]),
+            ("/v1/users/a/b", "", &[]),
+        ],
+    );
+}
+
+#[test]
+fn the_longest_fixed_part_is_taken_first() {
+    assert_finds(
+        &["/a{x}", "/ab{x}", "/{x}.zip", "/a{x}.zip", "/{x}"],
+        &[
+            ("/ac", "/a{x}", &["c"]),
+            ("/abc", "/ab{x}", &["c"]),
+            ("/ab", "/a{x}", &["b"]),
+            ("/a", "/{x}", &["a"]),
+            ("/q.zip", "/{x}.zip", &["q"]),
+            ("/aq.zip", "/a{x}.zip", &["q"]),
+            ("/a.zip", "/{x}.zip", &["a"]),
+        ],
+    );
+}
+
+#[test]
+fn the_rest_takes_one_segment_or_more_and_the_last_may_be_empty() {
+    assert_finds(
+        &["/f/{p...}"],
+        &[
+            ("/f/a", "/f/{p...}", &["a"]),
+            ("/f/a%20b:/c@", "/f/{p...}", &["a%20b:/c@"]),
+            ("/f/a/", "/f/{p...}", &["a/"]),
+            ("/f/", "/f/{p...}", &[""]),
+            ("/f", "", &[]),
+        ],
+    );
+}
+
+#[test]
+fn there_is_no_going_back() {
+    assert_finds(
+        &["/users/me", "/users/{id}/posts", "/pulls/{n}/comments", "/pulls/comments/{id}", "/x/{a}", "/x/{p...}"],
+        &[
+            ("/users/7/posts", "/users/{id}/posts", &["7"]),
+            ("/users/me/posts", "", &[]),
+            ("/pulls/7/comments", "/pulls/{n}/comments", &["7"]),
+            ("/pulls/comments/comments", "/pulls/comments/{id}", &["comments"]),
+            ("/x/a/b", "", &[]),
+            ("/x/a:/b", "/x/{p...}", &["a:/b"]),
+        ],
+    );
+}
+
+#[test]
+fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
+    let texts = [
+        "/v1/admin",
+        "/v1/a:b",
+        "/v1/caf%C3%A9",
+        "/v1/{x:text}:run",
+        "/v1/Job-{n:int}",
+        "/v1/{x:text}",
+        "/w/admin",
+        "/w/{p...}",
+    ];
+    for path in [
+        "/v1/Admin",
+        "/v1/ADMIN",
+        "/v1/A:b",
+        "/v1/a%3Ab",
+        "/v1/A%3AB",
+        "/v1/Caf%C3%A9",
+        "/v1/x%3Arun",
+        "/v1/x:RUN",
+        "/v1/job-7",
+        "/w/Admin",
+        "/w/ADMIN/x",
+    ] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+    for (path, template) in [
+        ("/v1/admin", "/v1/admin"),
+        ("/v1/a:b", "/v1/a:b"),
+        ("/v1/administrator", "/v1/{x:text}"),
+        ("/v1/admin%20", "/v1/{x:text}"),
+        ("/v1/adm", "/v1/{x:text}"),
+        ("/v1/job-x", "/v1/{x:text}"),
+        ("/v1/Job-7", "/v1/Job-{n:int}"),
+        ("/v1/x:run", "/v1/{x:text}:run"),
+        // Case folding is ASCII's alone: to no server is the Kelvin sign or a long s, or a letter with an accent, the plain one.
+        ("/v1/CAF%C3%89", "/v1/{x:text}"),
+        ("/v1/%EF%BD%81dmin", "/v1/{x:text}"),
+        ("/w/x/Admin", "/w/{p...}"),
+    ] {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn siblings_that_differ_in_case_are_told_apart() {
+    assert_finds(
+        &["/Admin", "/admin", "/a{x}", "/A{x}", "/{x}"],
+        &[
+            ("/Admin", "/Admin", &[]),
+            ("/admin", "/admin", &[]),
+            ("/ADMIN", "", &[]),
+            ("/ab", "/a{x}", &["b"]),
+            ("/Ab", "/A{x}", &["b"]),
+        ],
+    );
+}
+
+#[test]
+fn endpoints_with_the_same_template_are_found_together() {
+    let texts = templates(&["/a/{y}", "/b", "/a/{x}", "/a/{x}/c"]);
+    let built = Table::build([(30, &texts[0]), (20, &texts[1]), (10, &texts[2]), (5, &texts[3])]).unwrap();
+    let path = CanonicalPath::parse(b"/a/7").unwrap();
+    let found = built.table.find(&path).unwrap();
+    assert_eq!(found.endpoints(), [30, 10]);
+    assert_eq!(found.value(0).unwrap().raw(), "7");
+    assert!(found.value(1).is_none() && found.value(99).is_none());
+}
+
+#[test]
+fn values_are_decoded_once() {
+    let built = build(&["/{x:text}/v{y:text}"]).unwrap();
+    let path = CanonicalPath::parse(b"/caf%C3%A9%2541/v%E2%82%AC").unwrap();
+    let found = built.table.find(&path).unwrap();
+    assert_eq!(found.values().map(Capture::decoded).collect::<Vec<_>>(), ["caf\u{e9}%41", "\u{20ac}"]);
+}
+
+#[test]
+fn opened_values_are_judged_as_a_lenient_upstream_reads_them() {
+    let texts = ["/f/admin", "/f/{x:text}:run", "/f/{x:text}", "/r/admin", "/r/{p...}", "/v{x:text}"];
+    let judge = |path: &str| {
+        let built = build(&texts).unwrap();
+        let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+        built.table.find(&path).unwrap().check_opened_values()
+    };
+    for path in [
+        "/f/plain",
+        "/f/a%20b",
+        "/f/a%2Fb",
+        "/f/a%5Cb",
+        "/f/a;v=1",
+        "/f/100%25",
+        "/f/a%2Fadmin",
+        "/f/a%252Fb",
+        "/f/a%2F...",
+        "/r/a%2Fb/c",
+        "/r/x/a%2Fadmin",
+        "/r/x/admin;v",
+        "/r/a/",
+        "/f/a%2Fb:run",
+        "/va%2Fb",
+        "/f/..a%2Fb",
+        "/f/x;/y".trim_end_matches("/y"),
+        "/f/%2525",
+    ] {
+        assert_eq!(judge(path), Ok(()), "{path}");
+    }
+    for path in [
+        "/f/..%2Fadmin",
+        "/f/a%2F..%2Fadmin",
+        "/f/%2Fadmin",
+        "/f/a%2F",
+        "/f/a%2F%2Fb",
+        "/f/.%2Fadmin",
+        "/f/..%5Cadmin",
+        "/f/..;",
+        "/f/..;x",
+        "/f/;",
+        "/f/;x",
+        "/f/a%2F;",
+        "/f/a%2F..;x",
+        "/f/%252e%252e",
+        "/f/%252E%252E%252Fadmin",
+        "/f/a%252F..%252Fb",
+        "/f/%255C",
+        "/f/admin%2Fx",
+        "/f/Admin%2Fx",
+        "/f/admin;x",
+        "/f/ADMIN;",
+        "/f/admin%5Cx",
+        "/f/%2561dmin",
+        "/f/adm%2569n%252Fx",
+        "/f/y%3Arun%2Fx",
+        "/f/y:RUN;x",
+        "/f/%2Fy:run",
+        "/f/y%2F:run",
+        "/r/admin%2Fx",
+        "/r/admin;x/y",
+        "/r/..;/admin",
+        "/r/x/..%2Fy",
+        "/r/x/%2F/y",
+        "/r/x/%252e%252e/y",
+        "/v%2F..%2Fadmin",
+        "/v..%2Fx",
+        "/v%2Fx",
+    ] {
+        assert_eq!(judge(path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+}
+
+#[test]
+fn what_cannot_stand_side_by_side_is_told() {
+    let rows: [Remarks; 8] = [
+        (
+            &["/u/{id:int}/a", "/u/{name}/b"],
+            &[(1, "in one place all variables have one type, and `/u/{id:int}/a` has another: give both the same")],
+        ),
+        (
+            &["/u/v{id}", "/u/v{id:int}"],
+            &[(1, "in one place all variables have one type, and `/u/v{id}` has another: give both the same")],
+        ),
+        (
+            &["/{x}b", "/a{x}"],
+            &[(1, "a segment could be taken by this path and by `/{x}b`: make the fixed text of one longer")],
+        ),
+        (
+            &["/ab{x}", "/a{x}b"],
+            &[(1, "a segment could be taken by this path and by `/ab{x}`: make the fixed text of one longer")],
+        ),
+        (
+            &["/f/{p...}", "/f/{x:text}", "/f/{x:text}/b"],
+            &[(
+                0,
+                "no path falls to `{name...}` where `{name:text}` stands beside it and takes every segment: leave one of \
+                 them out",
+            )],
+        ),
+        (
+            &["/{a:int}", "/{a}", "/{a:uuid}"],
+            &[
+                (1, "in one place all variables have one type, and `/{a:int}` has another: give both the same"),
+                (2, "in one place all variables have one type, and `/{a:int}` has another: give both the same"),
+                (2, "in one place all variables have one type, and `/{a}` has another: give both the same"),
+            ],
+        ),
+        (
+            &["/a{x}", "/b{x}", "/{x}c", "/{x}dc"],
+            &[
+                (2, "a segment could be taken by this path and by `/a{x}`: make the fixed text of one longer"),
+                (2, "a segment could be taken by this path and by `/b{x}`: make the fixed text of one longer"),
+            ],
+        ),
+        (&["/a{x}", "/A{x}", "/{x}", "/{p...}", "/a/{x:int}", "/b/{x:uuid}"], &[]),
+    ];
+    for (texts, expected) in rows {
+        let errors = build(texts).err().unwrap_or_default();
+        let seen: Vec<_> = errors.iter().map(|remark| (remark.endpoint, remark.message.as_str())).collect();
+        assert_eq!(seen, expected, "{texts:?}");
+    }
+}
+
+#[test]
+fn fixed_texts_beside_a_variable_are_bounded() {
+    let verbs = |count: usize| (0..count).map(|n| format!("/{{x}}:{n:03}")).collect::<Vec<_>>();
+    let built = |texts: &[String]| build(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(built(&verbs(64)).is_ok());
+    let with_plain = [verbs(64), vec!["/{x}".to_owned()]].concat();
+    assert!(built(&with_plain).is_ok());
+    assert_eq!(
+        built(&verbs(65)).unwrap_err()[0].message,
+        "in one place at most 64 different fixed texts can stand beside a variable: take them with one `{name:text}`"
+    );
+}
+
+#[test]
+fn siblings_with_fewer_continuations_are_warned_of() {
+    let rows: [Remarks; 16] = [
+        (
+            &["/users/me", "/users/{id}", "/users/{id}/posts"],
+            &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/users/me", "/users/me/posts", "/users/{id}", "/users/{id}/posts"], &[]),
+        (&["/users/me", "/users/me/{x}", "/users/{id}", "/users/{id}/posts"], &[]),
+        (&["/users/me/{p...}", "/users/me", "/users/{id}", "/users/{id}/posts/{n:int}"], &[]),
+        (&["/users/me", "/users/{id:int}/posts"], &[]),
+        (
+            &["/users/7", "/users/{id:int}/posts"],
+            &[(1, "calls that begin like `/users/7` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/users/me/a", "/users/{id}"],
+            &[(1, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/a/b1", "/a/b2", "/a/b3", "/a/b4", "/a/b5", "/a/{x}/c"],
+            &[(
+                5,
+                "calls that begin like `/a/b1`, `/a/b2`, `/a/b3` and 2 more never fall to this path: list it there as well \
+                 if they should",
+            )],
+        ),
+        (
+            &["/f/{x}", "/f/{p...}"],
+            &[(1, "calls that begin like `/f/{x}` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/f/v{n:int}", "/f/{x}/y"],
+            &[(1, "calls that begin like `/f/v{n:int}` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/f/v{n:int}", "/f/{x:int}/y"], &[]),
+        (
+            &["/m/{x}:run", "/m/{x:text}", "/m/{x:text}/y"],
+            &[(2, "calls that begin like `/m/{x}:run` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/m/{x}:run", "/m/{x}", "/m/{x}/y"], &[]),
+        (
+            &["/m/{x:text}-run", "/m/{x:text}-re-run/y", "/m/{x:text}-run/y"],
+            &[(
+                0,
+                "calls that begin like `/m/{x:text}-re-run` never fall to this path: list it there as well if they should",
+            )],
+        ),
+        (&["/pulls/{n}/comments", "/pulls/comments/{id}"], &[]),
+        (
+            &["/r/health", "/r/{p...}"],
+            &[(1, "calls that begin like `/r/health` never fall to this path: list it there as well if they should")],
+        ),
+    ];
+    for (texts, expected) in rows {
+        let warnings = build(texts).unwrap().warnings;
+        let seen: Vec<_> = warnings.iter().map(|remark| (remark.endpoint, remark.message.as_str())).collect();
+        assert_eq!(seen, expected, "{texts:?}");
+    }
+}
+
+#[test]
+fn an_empty_table_finds_nothing() {
+    let built = Table::build([]).unwrap();
+    assert!(built.table.find(&CanonicalPath::parse(b"/").unwrap()).is_none());
+}
+
+#[test]
+fn ten_thousand_templates_are_built_and_found() {
+    let texts: Vec<String> = (0..10_000)
+        .map(|n| match n % 4 {
+            0 => format!("/service-{}/items", n / 8),
+            1 => format!("/service-{}/items/{{id}}", n / 8),
+            2 => format!("/flat-{n}"),
+            _ => format!("/v1/{{org}}/resource-{n}/{{id:int}}:run"),
+        })
+        .collect();
+    let parsed: Vec<Template> = texts.iter().map(|text| Template::parse(text).unwrap()).collect();
+    let started = Instant::now();
+    let built = Table::build((0..).zip(&parsed)).unwrap();
+    // Natively and optimised this takes some milliseconds; here it only has to be nowhere near quadratic.
+    assert!(started.elapsed().as_secs() < 5);
+    for (n, text) in (0..).zip(&texts) {
+        let path = text.replace("{id:int}", "7").replace("{id}", "x").replace("{org}", "acme");
+        let found = built.table.find(&CanonicalPath::parse(path.as_bytes()).unwrap()).unwrap();
+        assert!(found.endpoints().contains(&n), "{path}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_choice_of_templates_and_paths(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
+        fuzzing::lookup(&bytes);
+    }
+}

@@ -1,0 +1,145 @@
+use super::*;
+
+#[test]
+fn templates_are_read_into_segments_and_variables() {
+    let template = Template::parse("/repos/{owner}/{repo:slug}/v{n:int}/{m-1}:run/caf%C3%A9/{path...}").unwrap();
+    let variables: Vec<_> = template.variables().iter().map(|variable| (&*variable.name, variable.kind)).collect();
+    assert_eq!(
+        variables,
+        [
+            ("owner", Kind::Unreserved),
+            ("repo", Kind::Slug),
+            ("n", Kind::Int),
+            ("m-1", Kind::Unreserved),
+            ("path", Kind::Rest)
+        ]
+    );
+    assert_eq!(template.position("n"), Some(2));
+    assert_eq!(template.position("N"), None);
+    let variable =
+        |beginning: &str, kind, end: &str| Segment::Variable { beginning: beginning.into(), kind, end: end.into() };
+    assert_eq!(
+        template.segments(),
+        [
+            Segment::Fixed("repos".into()),
+            variable("", Kind::Unreserved, ""),
+            variable("", Kind::Slug, ""),
+            variable("v", Kind::Int, ""),
+            variable("", Kind::Unreserved, ":run"),
+            Segment::Fixed("caf%C3%A9".into()),
+            Segment::Rest,
+        ]
+    );
+}
+
+#[test]
+fn a_trailing_slash_is_a_segment() {
+    let segments = |text: &str| Template::parse(text).unwrap().segments().len();
+    assert_eq!((segments("/"), segments("/a"), segments("/a/"), segments("/{x}/")), (1, 1, 2, 2));
+}
+
+#[test]
+fn templates_that_differ_in_names_alone_are_the_same() {
+    let same = |one: &str, other: &str| Template::parse(one).unwrap().is_same_as(&Template::parse(other).unwrap());
+    assert!(same("/a/{x}/{y:int}", "/a/{owner}/{n:int}"));
+    assert!(same("/a/{x...}", "/a/{y...}"));
+    for (one, other) in [("/a/{x}", "/a/{x:int}"), ("/a", "/a/"), ("/a", "/A"), ("/a{x}", "/{x}a"), ("/{x}", "/{x...}")]
+    {
+        assert!(!same(one, other), "{one} {other}");
+    }
+}
+
+#[test]
+fn messages_say_what_to_write_instead() {
+    for (text, message) in [
+        ("users", "a path begins with a slash: write `/users`"),
+        ("", "a path begins with a slash: write `/`"),
+        ("/a?b={x}", "a path ends before the `?`: parameters of the query can be bound with `bind`"),
+        ("/a//b", "a path has no empty segment: write one `/` for `//`"),
+        ("//", "a path has no empty segment: write one `/` for `//`"),
+        ("/{x}/{x:int}", "two variables are named `x`: give each a name of its own"),
+        ("/{x...}/a", "`{x...}` takes the rest of the path, so that it has to stand last"),
+        ("/{x...}/", "`{x...}` takes the rest of the path, so that it has to stand last"),
+        ("/a{x...}", "`{x...}` takes whole segments: write it without the text around it in `a{x...}`"),
+        ("/{x", "`{x` has a `{` without `}`: write `{name}`"),
+        ("/x}", "`x}` has a `}` without `{`: write `{name}`"),
+        ("/{x}{y}", "`{x}{y}` has more than one variable or a stray brace: a segment holds one `{name}`"),
+        ("/{x}-{y}", "`{x}-{y}` has more than one variable or a stray brace: a segment holds one `{name}`"),
+        ("/{{x}}", "`{{x}}` has more than one variable or a stray brace: a segment holds one `{name}`"),
+        ("/}{x}", "`}{x}` has more than one variable or a stray brace: a segment holds one `{name}`"),
+        ("/{}", "`{}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter"),
+        (
+            "/{a b}",
+            "`{a b}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter",
+        ),
+        (
+            "/{...}",
+            "`{...}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter",
+        ),
+        (
+            "/{1st:int}",
+            "`{1st:int}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter",
+        ),
+        (
+            "/{x:number}",
+            "there is no type `number`: write `{x}`, `{x:int}`, `{x:slug}`, `{x:text}`, `{x:uuid}` or `{x...}`",
+        ),
+        ("/:id", "`:id` would be fixed text: write `{id}` for a variable"),
+        ("/*", "`*` would be fixed text: write `{name}` for one segment"),
+        ("/a/**", "`**` would be fixed text: write `{name...}` for the rest of the path"),
+        ("/a/../b", "no canonical path has the segment `..`: write the path that it leads to"),
+        ("/a b", "`a b` is not in the one form that calls are matched in: write `a%20b`"),
+        ("/caf\u{e9}", "`caf\u{e9}` is not in the one form that calls are matched in: write `caf%C3%A9`"),
+        ("/a\\b", "`a\\b` is not in the one form that calls are matched in: write `a%5Cb`"),
+        ("/%41", "`%41` is not in the one form that calls are matched in: write the character itself"),
+        (
+            "/%c3%a9",
+            "`%c3%a9` is not in the one form that calls are matched in: write the digits of the escape in upper case",
+        ),
+        (
+            "/100%",
+            "`100%` is not in the one form that calls are matched in: write two hexadecimal digits after each `%`",
+        ),
+        ("/%00", "`%00` is not in the one form that calls are matched in: leave it out"),
+        ("/%C3", "`%C3` is not in the one form that calls are matched in: leave it out"),
+        (
+            "/a%2Fb",
+            "`a%2Fb` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{name:text}` and \
+             `allow_escapes`",
+        ),
+        (
+            "/a;b",
+            "`a;b` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{name:text}` and \
+             `allow_escapes`",
+        ),
+        (
+            "/{x}%3Arun",
+            "`%3Arun` stands beside a variable, where fixed text has no escapes: take the whole segment with `{name:text}`",
+        ),
+        ("/a {x}", "`a ` holds a character that no path has: leave it out"),
+        ("/{x};v", "`;v` holds a character that no path has: leave it out"),
+    ] {
+        assert_eq!(Template::parse(text), Err(message.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn what_a_message_suggests_is_taken() {
+    for text in ["/a b", "/caf\u{e9}", "/a|b", "/\"x\""] {
+        let message = Template::parse(text).unwrap_err();
+        let suggested = message.rsplit('`').nth(1).unwrap();
+        assert!(Template::parse(&format!("/{suggested}")).is_ok(), "{message}");
+    }
+}
+
+#[test]
+fn segments_and_variables_are_bounded() {
+    let of = |count: usize, part: fn(usize) -> String| Template::parse(&(0..count).map(part).collect::<String>());
+    assert!(of(MAX_SEGMENTS, |_| "/a".to_owned()).is_ok());
+    assert!(of(MAX_SEGMENTS + 1, |_| "/a".to_owned()).is_err());
+    assert!(of(MAX_VARIABLES, |n| format!("/{{x{n}}}")).is_ok());
+    assert_eq!(
+        of(MAX_VARIABLES + 1, |n| format!("/{{x{n}}}")),
+        Err("a path has at most 64 segments and 16 variables".to_owned())
+    );
+}
