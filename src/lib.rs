@@ -12,10 +12,10 @@ pub mod crypto;
 mod decision;
 pub mod endpoint;
 mod evaluate;
-mod head;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod head;
 pub mod headers;
 pub mod policy;
 mod reason;
