@@ -115,18 +115,12 @@ impl Keys {
                 None
             }
             (Some(set), None) => jwks::compile(set, algorithms, &place.field("jwks"), findings).map(Self::Set),
-            (None, Some(secret)) => compile_secret(secret, &place.field("secret"), secrets, findings).map(Self::Secret),
+            (None, Some(secret)) => compile_secret(secret, &place.field("secret"), secrets, findings),
         }
     }
 }
 
-/// The outer `None` means that something is wrong, the inner one that the secret was not looked up.
-fn compile_secret(
-    raw: &raw::Secret,
-    place: &Place,
-    secrets: &dyn Secrets,
-    findings: &mut Findings,
-) -> Option<Option<Box<VerifyingKey>>> {
+fn compile_secret(raw: &raw::Secret, place: &Place, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Keys> {
     let env = place.field("env");
     if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
         findings.error(env, "write the name of the environment variable that holds the secret");
@@ -139,7 +133,7 @@ fn compile_secret(
             findings.error(env, format!("the environment variable `{name}` is not set: pass it to the gateway's VM"));
             return None;
         }
-        SecretLookup::NotNeeded => return Some(None),
+        SecretLookup::NotNeeded => return Some(Keys::Secret(None)),
     };
     // None of these messages may say anything about the value but how it should have been written.
     let (bytes, form) = match raw.encoding {
@@ -154,7 +148,7 @@ fn compile_secret(
         return None;
     };
     match VerifyingKey::hmac(&bytes) {
-        Ok(key) => Some(Some(Box::new(key))),
+        Ok(key) => Some(Keys::Secret(Some(Box::new(key)))),
         Err(error) => {
             findings.error(env, error.to_string());
             None
