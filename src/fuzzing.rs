@@ -4,11 +4,14 @@
 //! engine with [`naive`] second implementations that are slow and look at everything at once. Nothing else uses them.
 
 mod naive;
+mod token;
 
 use crate::Reason;
 use crate::endpoint::{Table, Template};
 use crate::policy::raw::Escape;
 use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
+
+pub use token::{json, jws, token};
 
 /// A path is accepted exactly when it is canonical, and then has one reading however often it is decoded.
 pub fn path(data: &[u8]) {

@@ -3,7 +3,7 @@
 const ROUNDS: u32 = 4_000;
 
 /// What mutations put in, because noise alone would seldom hit upon it.
-const DICTIONARY: [&[u8]; 40] = [
+const DICTIONARY: [&[u8]; 52] = [
     b"%2e",
     b"%2E",
     b"%252e",
@@ -44,6 +44,18 @@ const DICTIONARY: [&[u8]; 40] = [
     b".",
     b"[::1]",
     b"\xff",
+    b"\"",
+    b"\"a\":",
+    b"\\u0061",
+    b"{",
+    b"}",
+    b",",
+    b"null",
+    b"-1",
+    b"1e999",
+    b"\"cnf\":{},",
+    b"\"nbf\":1800000061,",
+    b"\"crit\":[],",
 ];
 
 /// SplitMix64: small, and the same everywhere.
@@ -113,4 +125,33 @@ fn template() {
 #[test]
 fn lookup() {
     drive(super::lookup, &[&[0; 32], &[3; 64], b"any bytes choose templates and then paths, most of them short"]);
+}
+
+#[test]
+fn json() {
+    drive(
+        super::json,
+        &[
+            b"{}",
+            br#"{"a":1,"a":2}"#,
+            br#"{"iss":"x","\u0069ss":["\ud83d\ude00",-1.5e3,{"b":null}]}"#,
+            b"[[[[[[[[1]]]]]]]]",
+            br#" [true , false,"\":\"\\"] "#,
+        ],
+    );
+}
+
+#[test]
+fn jws() {
+    drive(super::jws, &[b"e30.e30.", b"e30.e30.AA", b"eyJhIjoxfQ.e30.AAAA", b"e30.e30.e30.e30.e30", b".."]);
+}
+
+#[test]
+fn token() {
+    let header = r#"{"typ":"at+jwt","alg":"HS256"}"#;
+    let claims = r#"{"iss":"https://idp.example.com","aud":"https://api.example.com","sub":"a","client_id":"b","jti":"c","iat":1800000000,"exp":1800000300,"scope":"a b"}"#;
+    let good = format!("{header}\n{claims}");
+    let listed = good.replace("\"https://api.example.com\"", "[\"x\",\"https://api.example.com\"]");
+    let timed = good.replace("\"jti\"", "\"nbf\":1800000000.5,\"jti\"");
+    drive(super::token, &[good.as_bytes(), listed.as_bytes(), timed.as_bytes()]);
 }

@@ -1,0 +1,149 @@
+//! What must hold for any JSON, any token, and any claims that an issuer could sign.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::Reason;
+use crate::crypto::SoftwareVerifier;
+use crate::policy::{Findings, raw};
+use crate::time::Timestamp;
+use crate::token::json::{self as strict, Bounds};
+use crate::token::{Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, Secrets, TokenCache};
+
+const BOUNDS: Bounds = Bounds { bytes: 4096, depth: 8 };
+
+/// JSON that is taken means what a lenient parser reads; JSON that only the strict one refuses repeats a name, nests too
+/// deep or is too long.
+pub fn json(data: &[u8]) {
+    let lenient = serde_json::from_slice::<Value>(data);
+    match (strict::parse(data, BOUNDS), lenient) {
+        (Ok(strict), lenient) => {
+            assert!(lenient.is_ok_and(|lenient| lenient == strict));
+            assert!(depth(&strict) <= usize::from(BOUNDS.depth) && data.len() <= BOUNDS.bytes);
+            assert_eq!(members_written(data), members(&strict), "every name that was written is there");
+        }
+        (Err(_), Err(_)) => {}
+        (Err(_), Ok(lenient)) => assert!(
+            data.len() > BOUNDS.bytes
+                || depth(&lenient) > usize::from(BOUNDS.depth)
+                || members_written(data) > members(&lenient)
+        ),
+    }
+}
+
+/// A compact JWS is spelt in one way: what was read, written again, gives the same bytes.
+pub fn jws(data: &[u8]) {
+    let Ok(jws) = Jws::parse(data) else { return };
+    assert!(data.len() <= MAX_TOKEN_BYTES);
+    assert!(jws.header.is_object() && jws.claims.is_object());
+    let rest = data.strip_prefix(jws.signed).and_then(|rest| rest.strip_prefix(b"."));
+    assert_eq!(rest, Some(URL_SAFE_NO_PAD.encode(&jws.signature).as_bytes()));
+    for part in jws.signed.split(|byte| *byte == b'.') {
+        let decoded = URL_SAFE_NO_PAD.decode(part);
+        assert!(decoded.is_ok_and(|decoded| URL_SAFE_NO_PAD.encode(decoded).as_bytes() == part));
+    }
+}
+
+/// Nothing that an outsider makes up is verified; of what an issuer signs (the first line as the header, the rest as the
+/// claims), nothing that breaks a rule is.
+pub fn token(data: &[u8]) {
+    let issuers = issuers();
+    let mut cache = TokenCache::new(1 << 16);
+    assert!(issuers.verify(data, NOW, &SoftwareVerifier, &mut cache).is_err());
+
+    let mut lines = data.splitn(2, |byte| *byte == b'\n');
+    let (header, claims) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(signed.as_bytes(), SECRET));
+    let token = format!("{signed}.{signature}").into_bytes();
+
+    let verified = match issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache) {
+        Ok(verified) => verified,
+        Err(reason) => {
+            assert_ne!(reason, Reason::TokenSignature, "the signature is right");
+            assert!(cache.is_empty(), "failures are not remembered");
+            return;
+        }
+    };
+    let claims = verified.claims();
+    assert_eq!(claims.get("iss"), Some(&ISSUER.into()));
+    let aud = claims.get("aud");
+    let single = aud == Some(&RESOURCE.into());
+    assert!(single || aud.and_then(Value::as_array).is_some_and(|aud| aud.contains(&RESOURCE.into())));
+    assert!(claims.get("cnf").is_none());
+    assert_eq!(claims.get("client_id").and_then(Value::as_str), verified.client());
+    assert_eq!(claims.get("sub").and_then(Value::as_str), verified.subject());
+    let scopes = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+    assert!(scopes.split(' ').filter(|scope| !scope.is_empty()).all(|scope| verified.has_scope(scope)));
+    let time = |name: &str| claims.get(name).and_then(Value::as_f64);
+    let now = NOW.as_secs() as f64;
+    assert!(time("exp").is_some_and(|exp| now < exp + 60.0) && time("iat").is_some_and(|iat| iat <= now + 60.0));
+    assert!(time("nbf").is_none_or(|nbf| nbf <= now + 60.0));
+
+    let again = issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache);
+    assert!(again.is_ok_and(|again| std::rc::Rc::ptr_eq(&again, &verified)), "it is remembered");
+    let end = verified.expires().plus(SKEW);
+    let late = issuers.verify(&token, end, &SoftwareVerifier, &mut cache);
+    assert_eq!(late.err(), Some(Reason::TokenExpired));
+}
+
+const ISSUER: &str = "https://idp.example.com";
+const RESOURCE: &str = "https://api.example.com";
+const SECRET: &[u8; 32] = b"known to everybody, for fuzzing.";
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const SKEW: Duration = Duration::from_secs(60);
+
+/// One issuer whose tokens are cheap to make.
+fn issuers() -> Issuers {
+    struct Known;
+    impl Secrets for Known {
+        fn resolve(&self, _: &str) -> SecretLookup {
+            SecretLookup::Found(SECRET.to_vec())
+        }
+    }
+    let text = r#"{
+        "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"],
+        "keys": { "secret": { "env": "SECRET" } }, "max_lifetime": "1h"
+    }"#;
+    let raw: BTreeMap<String, raw::Issuer> =
+        serde_json::from_str(text).map(|issuer| ("idp".to_owned(), issuer)).into_iter().collect();
+    let mut findings = Findings::default();
+    let issuers = Issuers::compile(&raw, RESOURCE, SKEW, &Known, &mut findings);
+    assert!(issuers.id("idp").is_some() && findings == Findings::default());
+    issuers
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(members).sum(),
+        Value::Object(object) => object.len() + object.values().map(members).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+/// How many members well-formed JSON writes: colons outside strings.
+fn members_written(text: &[u8]) -> usize {
+    let (mut colons, mut inside, mut escaped) = (0, false, false);
+    for byte in text {
+        match (inside, escaped, byte) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (_, _, b'"') => inside = !inside,
+            (false, _, b':') => colons += 1,
+            _ => {}
+        }
+    }
+    colons
+}
