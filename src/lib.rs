@@ -12,6 +12,8 @@ pub mod crypto;
 mod decision;
 pub mod endpoint;
 mod evaluate;
+#[cfg(target_arch = "wasm32")]
+mod filter;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -1,0 +1,177 @@
+//! A policy in force, with what a VM keeps for it between calls.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::host::{self, HostError};
+use crate::crypto::SoftwareVerifier;
+use crate::policy::Findings;
+use crate::token::{SecretLookup, Secrets, TokenCache};
+use crate::{Call, Context, DecisionId, Policy, Record, Step, evaluate};
+
+/// The property that holds the record of a decision; Envoy keeps it in filter state as `wasm.callgate`.
+const RECORD: &[u8] = b"callgate";
+
+/// A policy in force, with what a VM keeps for it between calls. The policy and the tokens that were verified under it come
+/// and go together.
+pub(super) struct Gate {
+    policy: Policy,
+    tokens: RefCell<TokenCache>,
+    counters: RefCell<BTreeMap<(&'static str, &'static str), u32>>,
+    ids: RefCell<DecisionIds>,
+}
+
+/// Why a configuration was not taken.
+pub(super) enum Refused {
+    /// The host did not hand it over.
+    Host(HostError),
+    /// It is not the JSON of a policy at all.
+    NotJson,
+    /// The policy has mistakes.
+    Policy(Findings),
+}
+
+/// Something that a decision needs is missing.
+pub(super) enum Failure {
+    /// No policy has been taken.
+    NoPolicy,
+    /// A host call failed.
+    Host(HostError),
+    /// The host's serialisation of the headers does not add up.
+    Headers,
+    /// The gate is in use by the call that is being decided, which can only be after a trap on a host that goes on with
+    /// the same VM.
+    InUse,
+}
+
+impl Gate {
+    /// Reads and compiles the configuration, of which the host said how long it is.
+    pub(super) fn configure(size: usize) -> Result<Self, Refused> {
+        let json = host::plugin_configuration(size).map_err(Refused::Host)?;
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refused::NotJson);
+        }
+        let compiled = Policy::from_json(&json, &Environment).map_err(Refused::Policy)?;
+        for warning in &compiled.findings.warnings {
+            log::warn!("{warning}");
+        }
+        let policy = compiled.policy;
+        log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
+        Ok(Self {
+            policy,
+            tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
+            counters: RefCell::default(),
+            ids: RefCell::default(),
+        })
+    }
+
+    /// The policy.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Decides a call.
+    pub(super) fn decide<'a>(&'a self, call: Call<'a>) -> Result<Step<'a>, Failure> {
+        let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
+        Ok(evaluate(&self.policy, call, Context { verifier: &SoftwareVerifier, cache: &mut tokens, trace: None }))
+    }
+
+    /// A name for the next decision.
+    pub(super) fn decision_id(&self) -> Result<DecisionId, Failure> {
+        self.ids.try_borrow_mut().map_err(|_| Failure::InUse)?.next().map_err(Failure::Host)
+    }
+
+    /// Writes a decision down: where the access log finds it, and in the gateway's log where the policy asks for that.
+    pub(super) fn write_down(&self, record: &Record<'_>) -> Result<(), HostError> {
+        let json = record.to_json();
+        let (outcome, reason) = record.outcome();
+        self.count(outcome, reason);
+        if self.policy.logs(outcome != "allow") {
+            host::log(host::Level::Info, &String::from_utf8_lossy(&json));
+        }
+        host::set_property(RECORD, &json)
+    }
+
+    /// Counts a decision, which stands whether it is counted or not.
+    pub(super) fn count(&self, outcome: &'static str, reason: &'static str) {
+        if let Err(error) = self.counter(outcome, reason).and_then(host::increment) {
+            log::warn!("a decision is not counted: {error}");
+        }
+    }
+
+    /// The counter of an outcome and a reason; the gateway hears of it when it is first needed.
+    fn counter(&self, outcome: &'static str, reason: &'static str) -> Result<u32, HostError> {
+        let known = self.counters.borrow().get(&(outcome, reason)).copied();
+        known.map_or_else(
+            || {
+                let counter = host::define_counter(&format!("callgate.decisions.{outcome}.{reason}"))?;
+                self.counters.borrow_mut().insert((outcome, reason), counter);
+                Ok(counter)
+            },
+            Ok,
+        )
+    }
+}
+
+/// Random names for decisions, fetched from the host a batch at a time.
+#[derive(Default)]
+struct DecisionIds(Vec<DecisionId>);
+
+impl DecisionIds {
+    fn next(&mut self) -> Result<DecisionId, HostError> {
+        const BATCH: usize = 32;
+        if let Some(id) = self.0.pop() {
+            return Ok(id);
+        }
+        let mut bytes = [[0; 16]; BATCH];
+        host::random(bytes.as_flattened_mut())?;
+        let [first, rest @ ..] = bytes.map(|id| DecisionId(u128::from_le_bytes(id)));
+        self.0.extend(rest);
+        Ok(first)
+    }
+}
+
+/// The environment variables that the gateway passes to the VM.
+struct Environment;
+
+impl Secrets for Environment {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        match std::env::var_os(name) {
+            Some(value) if !value.is_empty() => SecretLookup::Found(value.into_encoded_bytes()),
+            _ => SecretLookup::Missing,
+        }
+    }
+}
+
+impl Refused {
+    /// What to tell the operator, one line for each mistake.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Host(error) => vec![format!("the configuration cannot be read: {error}")],
+            Self::NotJson => vec![
+                "the configuration is not a JSON object: deliver the policy's JSON as a `google.protobuf.StringValue` (a \
+                 `google.protobuf.Struct` reaches a filter as protobuf bytes); `callgate render` prints it so"
+                    .into(),
+            ],
+            Self::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPolicy => f.write_str("no policy is in force"),
+            Self::Host(error) => error.fmt(f),
+            Self::Headers => f.write_str("the gateway's list of headers does not add up"),
+            Self::InUse => f.write_str("an earlier call stopped the filter, and the gateway went on with it"),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The host calls that the filter makes, each of which returns its error.
+//!
+//! The SDK's own calls panic on a status that they do not expect, on text that is not UTF-8, and hold statuses in an enum
+//! that lacks some of those that hosts return, which is undefined behaviour. So the imports are declared here, with a plain
+//! number as their result. This is the one place with `unsafe` in it; nothing here knows what a header or property means.
+#![expect(unsafe_code, reason = "host calls are foreign functions, and the host hands over memory by pointer")]
+
+use std::fmt;
+
+/// Signatures as ABI 0.2.1 has them; a status is a number because hosts return some that no list has.
+mod abi {
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> i32;
+        pub(super) fn proxy_get_buffer_bytes(
+            buffer: u32,
+            start: usize,
+            max_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> i32;
+        pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> i32;
+        pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> i32;
+        pub(super) fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> i32;
+        pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> i32;
+        pub(super) fn proxy_log(level: u32, message: *const u8, message_size: usize) -> i32;
+        pub(super) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> i32;
+        pub(super) fn proxy_replace_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> i32;
+        pub(super) fn proxy_send_local_response(
+            status: u32,
+            details: *const u8,
+            details_size: usize,
+            body: *const u8,
+            body_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            grpc_status: i32,
+        ) -> i32;
+        pub(super) fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize)
+        -> i32;
+    }
+
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        pub(super) fn random_get(bytes: *mut u8, size: usize) -> i32;
+    }
+}
+
+/// A host call that did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HostError {
+    call: &'static str,
+    status: i32,
+}
+
+const OK: i32 = 0;
+const NOT_FOUND: i32 = 1;
+const BAD_ARGUMENT: i32 = 2;
+
+impl HostError {
+    fn of(call: &'static str, status: i32) -> Result<(), Self> {
+        if status == OK { Ok(()) } else { Err(Self { call, status }) }
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meaning = match self.status {
+            NOT_FOUND => "not found",
+            BAD_ARGUMENT => "bad argument",
+            3 => "serialization failure",
+            4 => "parse failure",
+            5 => "bad expression",
+            6 => "invalid memory access",
+            7 => "empty",
+            8 => "compare-and-set mismatch",
+            9 => "result mismatch",
+            10 => "internal failure",
+            11 => "broken connection",
+            12 => "not implemented by this gateway",
+            _ => "a status that no list has",
+        };
+        write!(f, "the host call `{}` failed with status {}", self.call, self.status)?;
+        // WASI numbers its errors differently, and says no more than a number here.
+        if self.call.starts_with("proxy_") { write!(f, " ({meaning})") } else { Ok(()) }
+    }
+}
+
+/// The header maps that the filter touches.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Map {
+    RequestHeaders = 0,
+    RequestTrailers = 1,
+}
+
+/// Severity of a line in the gateway's log.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Level {
+    Trace = 0,
+    Debug = 1,
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+    Critical = 5,
+}
+
+/// The kind of metric that only grows.
+const COUNTER: u32 = 0;
+/// The buffer that holds the plugin's configuration.
+const PLUGIN_CONFIGURATION: u32 = 7;
+
+/// All lines of a map in the host's serialisation, which [`Headers::decode`](crate::Headers::decode) reads.
+pub(super) fn header_map_pairs(map: Map) -> Result<Vec<u8>, HostError> {
+    // SAFETY: the pointers are valid for writes during the call, which is all that the host uses them for.
+    hand_over("proxy_get_header_map_pairs", |data, size| unsafe {
+        abi::proxy_get_header_map_pairs(map as u32, data, size)
+    })
+}
+
+/// Puts one line in the place of all with the same name. A value that would break the line is an error: Envoy writes it as
+/// it is.
+pub(super) fn replace_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(HostError { call: "proxy_replace_header_map_value", status: BAD_ARGUMENT });
+    }
+    // SAFETY: the slices outlive the call; the host copies them.
+    let status = unsafe {
+        abi::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    };
+    HostError::of("proxy_replace_header_map_value", status)
+}
+
+/// Removes all lines with this name.
+pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostError> {
+    // SAFETY: the slice outlives the call; the host copies it.
+    let status = unsafe { abi::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+    HostError::of("proxy_remove_header_map_value", status)
+}
+
+/// A property of the stream, or nothing when the gateway does not know it; segments of the path are joined by zero bytes.
+pub(super) fn property(path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+    // SAFETY: the path outlives the call, and the pointers are valid for writes during it.
+    let value = hand_over("proxy_get_property", |data, size| unsafe {
+        abi::proxy_get_property(path.as_ptr(), path.len(), data, size)
+    });
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(HostError { status: NOT_FOUND, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets a property of the stream; Envoy keeps it in filter state, under `wasm.` and the path.
+pub(super) fn set_property(path: &[u8], value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: the slices outlive the call; the host copies them.
+    let status = unsafe { abi::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
+    HostError::of("proxy_set_property", status)
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn now() -> Result<u64, HostError> {
+    let mut nanoseconds = 0;
+    // SAFETY: the pointer is valid for writes during the call.
+    let status = unsafe { abi::proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
+    HostError::of("proxy_get_current_time_nanoseconds", status).map(|()| nanoseconds)
+}
+
+/// The plugin's configuration, of which the host said how long it is.
+pub(super) fn plugin_configuration(size: usize) -> Result<Vec<u8>, HostError> {
+    // SAFETY: the pointers are valid for writes during the call, which is all that the host uses them for.
+    hand_over("proxy_get_buffer_bytes", |data, taken| unsafe {
+        abi::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, data, taken)
+    })
+}
+
+/// Answers the client in the upstream's place. `details` is what access logs print; `grpc_status` is for gRPC calls.
+pub(super) fn send_local_response<'a>(
+    status: u16,
+    details: &str,
+    headers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    body: &[u8],
+    grpc_status: Option<u32>,
+) -> Result<(), HostError> {
+    let headers = encode_pairs(headers);
+    // SAFETY: the slices outlive the call; the host copies them.
+    let result = unsafe {
+        abi::proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            grpc_status.and_then(|status| i32::try_from(status).ok()).unwrap_or(-1),
+        )
+    };
+    HostError::of("proxy_send_local_response", result)
+}
+
+/// A counter under this name; defining it again gives the same one.
+pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
+    let mut id = 0;
+    // SAFETY: the name outlives the call, and the pointer is valid for writes during it.
+    let status = unsafe { abi::proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+    HostError::of("proxy_define_metric", status).map(|()| id)
+}
+
+/// Counts one more.
+pub(super) fn increment(counter: u32) -> Result<(), HostError> {
+    // SAFETY: no pointers.
+    HostError::of("proxy_increment_metric", unsafe { abi::proxy_increment_metric(counter, 1) })
+}
+
+/// Fills a buffer with random bytes.
+pub(super) fn random(bytes: &mut [u8]) -> Result<(), HostError> {
+    // SAFETY: the slice is valid for writes during the call.
+    HostError::of("random_get", unsafe { abi::random_get(bytes.as_mut_ptr(), bytes.len()) })
+}
+
+/// Writes a line to the gateway's log. Nobody is left to be told when that fails.
+pub(super) fn log(level: Level, message: &str) {
+    // SAFETY: the message outlives the call; the host copies it.
+    let _ = unsafe { abi::proxy_log(level as u32, message.as_ptr(), message.len()) };
+}
+
+/// Makes a call that hands over memory, and takes it.
+fn hand_over(call: &'static str, make: impl FnOnce(*mut *mut u8, *mut usize) -> i32) -> Result<Vec<u8>, HostError> {
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    HostError::of(call, make(&raw mut data, &raw mut size))?;
+    if data.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host allocated exactly `size` bytes through the module's exported allocator, which gives away a boxed
+    // slice, so that capacity equals length; it filled them, and keeps no pointer to them.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+/// The serialisation that hosts read: the number of pairs, the two lengths of each, then names and values, each ended by a
+/// zero byte; numbers are 32 bits, little-endian. Answers are small, so that no length is near 32 bits.
+fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
+    let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut encoded = word(pairs.clone().count()).to_vec();
+    for part in pairs.clone().flat_map(|(name, value)| [name, value]) {
+        encoded.extend_from_slice(&word(part.len()));
+    }
+    for part in pairs.flat_map(|(name, value)| [name, value]) {
+        encoded.extend_from_slice(part);
+        encoded.push(0);
+    }
+    encoded
+}

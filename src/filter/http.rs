@@ -1,0 +1,138 @@
+//! One HTTP stream: the call is read, decided, and let go on or answered.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::gate::{Failure, Gate};
+use super::host::{self, Map};
+use crate::headers::name_begins_like;
+use crate::{Answer, Call, Change, Headers, Reason, Source, Step, Timestamp};
+
+/// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
+const SOURCE_ADDRESS: &[u8] = b"source\0address";
+
+/// One HTTP stream.
+pub(super) struct Http {
+    gate: Option<Rc<Gate>>,
+    /// Whether the call was answered. A second answer is undefined behaviour in Envoy, and nothing may go on after one.
+    replied: bool,
+}
+
+impl Http {
+    pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
+        Self { gate, replied: false }
+    }
+
+    /// Decides the call. What comes back is the answer of a call that does not go on.
+    fn decide(&self, end_of_stream: bool) -> Result<Option<Answer>, Failure> {
+        let gate = self.gate()?;
+        let headers = Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
+        #[cfg(feature = "panic-on-purpose")]
+        panic_on_purpose(&headers);
+        let call = Call {
+            headers: &headers,
+            end_of_stream,
+            source: host::property(SOURCE_ADDRESS)?.and_then(|address| Source::parse(&address)),
+            now: Timestamp::from_nanos(host::now()?),
+            id: gate.decision_id()?,
+        };
+        let step = gate.decide(call)?;
+        match &step {
+            Step::Allow(allow) => {
+                for change in allow.changes() {
+                    apply(&change)?;
+                }
+                // A call that cannot be written down does not go on.
+                gate.write_down(&step.record())?;
+                Ok(None)
+            }
+            Step::Deny(deny) => {
+                if let Err(error) = gate.write_down(&step.record()) {
+                    log::error!("a denial is not written down: {error}");
+                }
+                Ok(Some(deny.answer()))
+            }
+        }
+    }
+
+    /// Removes the trailers that could pose as ours.
+    fn clean_trailers(&self) -> Result<(), Failure> {
+        let prefix = &self.gate()?.policy().prefix;
+        let trailers = Headers::decode(host::header_map_pairs(Map::RequestTrailers)?).map_err(|_| Failure::Headers)?;
+        for (name, _) in trailers.iter().filter(|(name, _)| name_begins_like(name, prefix)) {
+            host::remove_header(Map::RequestTrailers, name)?;
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> Result<&Gate, Failure> {
+        self.gate.as_deref().ok_or(Failure::NoPolicy)
+    }
+
+    fn fail(&mut self, failure: &Failure) -> Action {
+        log::error!("a call is denied: {failure}");
+        if let Some(gate) = &self.gate {
+            gate.count("deny", Reason::HostError.code());
+        }
+        self.reply(&Answer::host_error())
+    }
+
+    fn reply(&mut self, answer: &Answer) -> Action {
+        self.replied = true;
+        let headers = answer.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let body = answer.body.as_bytes();
+        if let Err(error) = host::send_local_response(answer.status, &answer.details, headers, body, answer.grpc_status)
+        {
+            // The call stays held until the gateway's own timeout ends it.
+            log::error!("a denied call is not answered: {error}");
+        }
+        Action::Pause
+    }
+}
+
+impl Context for Http {}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match self.decide(end_of_stream) {
+            Ok(None) => Action::Continue,
+            Ok(Some(answer)) => self.reply(&answer),
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
+    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        if self.replied { Action::Pause } else { Action::Continue }
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if self.replied {
+            return Action::Pause;
+        }
+        match self.clean_trailers() {
+            Ok(()) => Action::Continue,
+            Err(failure) => self.fail(&failure),
+        }
+    }
+}
+
+/// Makes one change. Each is a host call of its own: a call that hands over all lines at once writes them all anew, and Envoy
+/// takes more than 1,024 of them for none at all, which would send the request on without a header. The route is looked up
+/// once, after the last change.
+fn apply(change: &Change<'_>) -> Result<(), host::HostError> {
+    match change {
+        Change::Remove(name) => host::remove_header(Map::RequestHeaders, name),
+        Change::Set(name, value) => host::replace_header(Map::RequestHeaders, name.as_bytes(), value.as_bytes()),
+    }
+}
+
+/// Stops the VM, so that a test can show what a defect would cost. Never shipped.
+#[cfg(feature = "panic-on-purpose")]
+#[expect(clippy::panic, reason = "this is its purpose")]
+fn panic_on_purpose(headers: &Headers) {
+    if headers.iter().any(|(name, _)| name == b"x-panic-on-purpose") {
+        panic!("on purpose");
+    }
+}
