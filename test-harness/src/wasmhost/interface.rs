@@ -3,8 +3,8 @@
 //! An import that a gateway does not know stops the module from loading there, so every new one is a decision: Kong's host
 //! defines `proxy_get_log_level` with another signature, and only 18 functions of WASI.
 
-/// Host calls of ABI 0.2.1 in the module `env`.
-pub const PROXY_CALLS: &[&str] = &[
+/// The host calls of ABI 0.2.1 that the filter makes.
+pub const CALLS: &[&str] = &[
     "proxy_define_metric",
     "proxy_get_buffer_bytes",
     "proxy_get_current_time_nanoseconds",
@@ -18,12 +18,36 @@ pub const PROXY_CALLS: &[&str] = &[
     "proxy_set_property",
 ];
 
-/// Linked in by the SDK's dispatcher for callbacks of calls that the filter does not make.
-pub const SDK_CALLS: &[&str] = &["proxy_set_effective_context"];
+/// Host calls that the SDK's traits keep in the module, and that the filter never makes. Every host that runs modules of this
+/// SDK knows them by name; on Kong some of them trap.
+pub const SDK_CALLS: &[&str] = &[
+    "proxy_add_header_map_value",
+    "proxy_call_foreign_function",
+    "proxy_close_stream",
+    "proxy_continue_stream",
+    "proxy_dequeue_shared_queue",
+    "proxy_done",
+    "proxy_enqueue_shared_queue",
+    "proxy_get_header_map_value",
+    "proxy_get_shared_data",
+    "proxy_get_status",
+    "proxy_grpc_call",
+    "proxy_grpc_cancel",
+    "proxy_grpc_close",
+    "proxy_grpc_send",
+    "proxy_grpc_stream",
+    "proxy_http_call",
+    "proxy_register_shared_queue",
+    "proxy_resolve_shared_queue",
+    "proxy_set_buffer_bytes",
+    "proxy_set_effective_context",
+    "proxy_set_header_map_pairs",
+    "proxy_set_shared_data",
+    "proxy_set_tick_period_milliseconds",
+];
 
-/// WASI calls in the module `wasi_snapshot_preview1`, linked in by the standard library.
-pub const WASI_CALLS: &[&str] =
-    &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
+/// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the rest for the standard library.
+pub const WASI_CALLS: &[&str] = &["environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
 /// What hosts look for in the module; it exports these and the SDK's other callbacks, all named `proxy_on_…`.
 pub const EXPORTS: &[&str] = &[

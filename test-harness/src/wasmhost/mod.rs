@@ -16,6 +16,9 @@ mod state;
 mod vm;
 mod wasi;
 
+#[cfg(test)]
+mod tests;
+
 pub use module::Module;
 pub use pairs::Pairs;
 pub use state::{Fault, Level, Log, Reply};

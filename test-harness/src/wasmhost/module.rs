@@ -27,6 +27,7 @@ impl Module {
         let module = wasmtime::Module::new(&engine, bytes)?;
         let mut linker = Linker::new(&engine);
         proxy::link(&mut linker)?;
+        proxy::link_unmade(&mut linker, &module)?;
         wasi::link(&mut linker)?;
         let ready = linker
             .instantiate_pre(&module)

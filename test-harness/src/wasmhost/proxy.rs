@@ -1,8 +1,9 @@
 //! The host calls of ABI 0.2.1, as Envoy answers them.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::{Caller, ExternType, Linker, Module};
 
 use super::guest::{Guest, Stop};
+use super::interface::SDK_CALLS;
 use super::pairs;
 use super::state::{Level, Log, Reply, State, Stream, status};
 
@@ -135,9 +136,19 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             *value += offset;
             Ok(())
         }
+    }
+    Ok(())
+}
 
-        fn proxy_set_effective_context(_guest, _context: u32) {
-            Err(Stop::misuse("an effective context, of which callouts alone have need"))
+/// Offers the calls that the SDK keeps in the module: making one is a misuse.
+pub(super) fn link_unmade(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
+    let unmade = module.imports().filter(|import| import.module() == "env" && SDK_CALLS.contains(&import.name()));
+    for import in unmade {
+        if let ExternType::Func(signature) = import.ty() {
+            let name = import.name().to_owned();
+            linker.func_new("env", import.name(), signature, move |_, _, _| {
+                Err(wasmtime::Error::msg(format!("misuse of the host: the filter has no need to call `{name}`")))
+            })?;
         }
     }
     Ok(())

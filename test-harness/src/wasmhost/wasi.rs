@@ -1,4 +1,4 @@
-//! The calls of WASI that the standard library makes; what it prints goes to the log, as in Envoy.
+//! The calls of WASI that the module makes; what it prints goes to the log, as in Envoy.
 
 use wasmtime::{Caller, Error, Linker};
 
@@ -11,11 +11,6 @@ const INVALID: i32 = 28;
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     host_calls! { linker, "wasi_snapshot_preview1";
-        fn clock_time_get(guest, _clock: u32, _precision: u64, time_at: u32) {
-            let now = guest.state().clock;
-            guest.write(time_at, &now.to_le_bytes())
-        }
-
         fn random_get(guest, at: u32, size: u32) {
             let bytes: Vec<u8> = (0..size).map(|_| guest.state().random_byte()).collect();
             guest.write(at, &bytes)

@@ -1,0 +1,121 @@
+//! Every host call of a request fails once with every status: the VM lives on, and nothing is let through for it.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::wasmhost::Fault;
+
+/// What hosts return beside `Ok`, listed or not.
+const STATUSES: [i32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 99, -1];
+
+/// Each call of a list once, as the failure of it.
+fn each(calls: &[&'static str]) -> Vec<Fault> {
+    let mut counts = BTreeMap::new();
+    let failing = calls.iter().map(|call| {
+        let nth = counts.entry(*call).and_modify(|nth| *nth += 1).or_insert(1);
+        (call, *nth)
+    });
+    failing.flat_map(|(call, nth)| STATUSES.map(|status| Fault { call: (*call).to_owned(), nth, status })).collect()
+}
+
+/// Whether a decision does not depend on this call: counting, logging, and properties that the gateway does not know.
+fn may_fail(fault: &Fault) -> bool {
+    match fault.call.as_str() {
+        "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" => true,
+        "proxy_get_property" => fault.status == 1,
+        _ => false,
+    }
+}
+
+/// Lets each host call of a request fail in turn, in a new VM and in one that has decided before.
+fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(&Fault, &Outcome)) {
+    for warm in [false, true] {
+        let fresh = || {
+            let mut vm = start(policy);
+            if warm {
+                upstream(&vm.request(&good()));
+            }
+            vm
+        };
+        let calls = fresh().request(request).calls;
+        assert!(calls.len() > 3, "{calls:?}");
+        let mut vm = fresh();
+        for fault in each(&calls) {
+            if !warm {
+                vm = fresh();
+            }
+            let outcome = vm.request(&Request { fault: Some(fault.clone()), ..request.clone() });
+            assert!(!matches!(outcome.verdict, Verdict::Trap(_)), "{fault:?}: {:?}", outcome.verdict);
+            judge(&fault, &outcome);
+            assert_alive(&mut vm);
+        }
+    }
+}
+
+#[test]
+fn an_allowed_call_goes_on_complete_or_not_at_all() {
+    let policy = policy();
+    let mut request = good();
+    request.headers.extend(pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all")]));
+    let expected = upstream(&start(&policy).request(&request)).len();
+    walk(&policy, &request, |fault, outcome| match &outcome.verdict {
+        Verdict::Continue { headers } => {
+            assert!(may_fail(fault), "{fault:?}");
+            assert_eq!(headers.len(), expected, "{fault:?}");
+            assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
+            assert!(outcome.record.is_some(), "{fault:?}");
+        }
+        Verdict::Reply(reply) => {
+            assert!(!may_fail(fault), "{fault:?}");
+            assert_eq!((reply.status, reply.details.as_str()), (500, "callgate_host_error"), "{fault:?}");
+            assert!(outcome.logs.iter().any(|log| log.message.contains(&fault.call)), "{fault:?}: {:?}", outcome.logs);
+        }
+        other => panic!("{fault:?}: {other:?}"),
+    });
+}
+
+#[test]
+fn a_denied_call_never_goes_on() {
+    walk(&policy(), &request("GET", "/items/7", &[]), |fault, outcome| match &outcome.verdict {
+        Verdict::Reply(reply) => assert!(reply.status >= 400, "{fault:?}"),
+        Verdict::Hang => assert_eq!(fault.call, "proxy_send_local_response"),
+        other => panic!("{fault:?}: {other:?}"),
+    });
+}
+
+#[test]
+fn an_observed_call_goes_on_clean_or_not_at_all() {
+    let token = format!("Bearer {}", mint(&claims()));
+    let request = request("GET", "/watched", &[("authorization", &token), ("x-callgate-agent", "root")]);
+    walk(&policy(), &request, |fault, outcome| {
+        if let Verdict::Continue { headers } = &outcome.verdict {
+            assert!(may_fail(fault), "{fault:?}");
+            assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
+        }
+    });
+}
+
+#[test]
+fn trailers_go_on_clean_or_not_at_all() {
+    let trailers = pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all"), ("a", "b")]);
+    let request = Request { end_of_stream: false, trailers: Some(trailers), ..good() };
+    walk(&policy(), &request, |fault, outcome| match &outcome.trailers {
+        Some(trailers) => assert_eq!(*trailers, pairs::from_text(&[("a", "b")]), "{fault:?}"),
+        None => assert!(!matches!(outcome.verdict, Verdict::Continue { .. }), "{fault:?}"),
+    });
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_not_taken() {
+    let policy = policy().to_string();
+    let mut vm = start(&super::policy());
+    let root = vm.first_root();
+    for call in ["proxy_get_buffer_bytes", "proxy_log", "random_get", "environ_get", "environ_sizes_get"] {
+        for status in STATUSES {
+            let fault = Fault { call: call.to_owned(), nth: 1, status };
+            let taken = vm.configure(root, policy.as_bytes(), Some(fault));
+            assert_eq!(taken.is_ok(), call != "proxy_get_buffer_bytes", "{call} {status}: {taken:?}");
+            assert_alive(&mut vm);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What the module asks of a gateway, and what it weighs.
+
+use std::collections::BTreeSet;
+
+use super::{FILE, MODULE};
+use crate::wasmhost::interface::{CALLS, EXPORTS, SDK_CALLS, WASI_CALLS};
+
+#[test]
+fn imports_are_exactly_those_that_gateways_know() {
+    let known = |module: &'static str, calls: &'static [&str]| calls.iter().map(move |call| format!("{module}.{call}"));
+    let listed: BTreeSet<_> =
+        known("env", CALLS).chain(known("env", SDK_CALLS)).chain(known("wasi_snapshot_preview1", WASI_CALLS)).collect();
+    assert_eq!(MODULE.imports().into_iter().collect::<BTreeSet<_>>(), listed);
+}
+
+#[test]
+fn exports_are_callbacks_and_what_hosts_look_for() {
+    let exports = MODULE.exports();
+    for expected in EXPORTS {
+        assert!(exports.iter().any(|export| export == expected), "`{expected}` is not exported");
+    }
+    for export in &exports {
+        assert!(EXPORTS.contains(&export.as_str()) || export.starts_with("proxy_on_"), "`{export}` is exported");
+    }
+}
+
+#[test]
+fn the_module_stays_small() {
+    let bytes = std::fs::metadata(&*FILE).unwrap().len();
+    assert!(bytes <= 1_500_000, "{bytes} bytes: every worker compiles and keeps them");
+}

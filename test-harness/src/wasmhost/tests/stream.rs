@@ -1,0 +1,175 @@
+//! One stream: what the filter does with a decision.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn an_allowed_call_goes_on_with_its_identity_and_a_record() {
+    let mut vm = start(&policy());
+    let mut request = good();
+    request.headers.extend(pairs::from_text(&[
+        ("x-callgate-agent", "root"),
+        ("X_Callgate.Scopes", "all"),
+        ("x-other", "1"),
+    ]));
+    let outcome = vm.request(&request);
+    let headers = upstream(&outcome);
+    assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
+    assert_eq!(pairs::values(headers, "x-callgate-scopes"), [b"items:read"]);
+    assert_eq!(pairs::values(headers, "x_callgate.scopes"), [b""; 0]);
+    assert_eq!(pairs::values(headers, "authorization"), [b""; 0]);
+    assert_eq!(pairs::values(headers, "x-other"), [b"1"]);
+    let record = outcome.record.as_ref().unwrap();
+    assert_eq!(record["decision"], "allow");
+    assert_eq!(record["source"], "192.0.2.1");
+    assert_eq!(pairs::values(headers, "x-callgate-decision"), [record["id"].as_str().unwrap().as_bytes()]);
+    assert_eq!(outcome.logs, []);
+    assert_eq!(vm.counters()["callgate.decisions.allow.allowed"], 1);
+}
+
+#[test]
+fn a_denied_call_is_answered_once_with_a_record_and_a_line_in_the_log() {
+    let mut vm = start(&policy());
+    let outcome = vm.request(&request("GET", "/items/7", &[]));
+    let reply = answer(&outcome);
+    assert_eq!((reply.status, reply.details.as_str()), (401, "callgate_credentials_missing"));
+    assert_eq!(reply.grpc_status, None);
+    assert_eq!(pairs::values(&reply.headers, "content-type"), [b"application/problem+json"]);
+    assert_eq!(pairs::values(&reply.headers, "www-authenticate").len(), 1);
+    let record = outcome.record.as_ref().unwrap();
+    let problem: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(problem["instance"], format!("urn:callgate:decision:{}", record["id"].as_str().unwrap()));
+    let [line] = outcome.logs.as_slice() else { panic!("{:?}", outcome.logs) };
+    assert_eq!(serde_json::from_str::<Value>(&line.message).unwrap(), *record);
+    assert_eq!(outcome.calls.iter().filter(|call| **call == "proxy_send_local_response").count(), 1);
+    assert_eq!(vm.counters()["callgate.decisions.deny.credentials_missing"], 1);
+}
+
+#[test]
+fn the_log_gets_what_the_policy_asks_for() {
+    for (allow, deny) in [(false, false), (true, false), (false, true), (true, true)] {
+        let audit = json!({ "headers": { "prefix": "x-callgate-" }, "log": { "allow": allow, "deny": deny } });
+        let mut vm = start(&policy_with(json!({ "audit": audit })));
+        assert_eq!(vm.request(&good()).logs.len(), usize::from(allow));
+        assert_eq!(vm.request(&request("GET", "/items/7", &[])).logs.len(), usize::from(deny));
+    }
+}
+
+#[test]
+fn a_grpc_call_is_answered_with_a_grpc_status() {
+    let mut vm = start(&policy());
+    let outcome = vm.request(&request("POST", "/items/7", &[("content-type", "application/grpc")]));
+    assert_eq!(answer(&outcome).grpc_status, Some(16));
+}
+
+#[test]
+fn trailers_that_pose_as_ours_do_not_go_on() {
+    let mut vm = start(&policy());
+    let trailers =
+        [("x-callgate-agent", "root"), ("X_CALLGATE_SCOPES", "a"), ("x-callgate-agent", "root"), ("grpc-status", "0")];
+    let request = Request { end_of_stream: false, trailers: Some(pairs::from_text(&trailers)), ..good() };
+    let outcome = vm.request(&request);
+    upstream(&outcome);
+    assert_eq!(outcome.trailers, Some(pairs::from_text(&[("grpc-status", "0")])));
+}
+
+#[test]
+fn a_body_and_trailers_pass_behind_an_allowed_call_alone() {
+    let mut vm = start(&policy());
+    let body = |request: Request| Request {
+        end_of_stream: false,
+        body: Some(b"body".to_vec()),
+        trailers: Some(pairs::from_text(&[("a", "b")])),
+        ..request
+    };
+    upstream(&vm.request(&body(good())));
+    let outcome = vm.request(&body(request("GET", "/items/7", &[])));
+    answer(&outcome);
+    assert_eq!(outcome.trailers, None);
+}
+
+#[test]
+fn an_observed_denial_goes_on_as_it_came() {
+    let mut vm = start(&policy());
+    let token = format!("Bearer {}", mint(&claims()));
+    let request = request("GET", "/watched", &[("authorization", &token), ("x-callgate-agent", "root")]);
+    let outcome = vm.request(&request);
+    let headers = upstream(&outcome);
+    assert_eq!(pairs::values(headers, "authorization"), [token.as_bytes()]);
+    assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
+    assert_eq!(outcome.record.as_ref().unwrap()["decision"], "observe");
+    assert_eq!(outcome.logs.len(), 1, "the policy has denials logged, and this would be one");
+    assert_eq!(vm.counters()["callgate.decisions.observe.insufficient_scope"], 1);
+}
+
+#[test]
+fn a_source_that_the_gateway_does_not_know_is_no_error() {
+    let mut vm = start(&policy());
+    for source in [None, Some("/run/client.sock".into())] {
+        let outcome = vm.request(&Request { source, ..good() });
+        upstream(&outcome);
+        assert_eq!(outcome.record.unwrap().get("source"), None);
+    }
+}
+
+#[test]
+fn decisions_have_names_of_their_own() {
+    let mut vm = start(&policy());
+    let names: std::collections::BTreeSet<_> =
+        (0..100).map(|_| vm.request(&good()).record.unwrap()["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names.len(), 100);
+}
+
+#[test]
+fn two_policies_in_one_vm_know_nothing_of_each_other() {
+    let mut vm = start(&policy());
+    let first = vm.first_root();
+    let second = vm.create_root().unwrap();
+    let other = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k1");
+    let mut policy = policy_with(json!({ "name": "second" }));
+    policy["issuers"]["corp"]["keys"]["jwks"]["keys"] = json!([other.public_jwk()]);
+    vm.configure(second, policy.to_string().as_bytes(), None).unwrap();
+    for _ in 0..2 {
+        assert_eq!(reason(&vm.request_on(first, &good())), "allowed");
+        let outcome = vm.request_on(second, &good());
+        assert_eq!(reason(&outcome), "token_signature", "a token that one policy verified is not good under another");
+        assert_eq!(outcome.record.unwrap()["policy"], "second");
+    }
+}
+
+/// Each host call costs up to a microsecond; a new one belongs into this list on purpose.
+#[test]
+fn a_decision_makes_few_host_calls() {
+    let mut vm = start(&policy());
+    vm.request(&good());
+    let calls = vm.request(&good()).calls;
+    let written = calls.iter().filter(|call| call.contains("header_map_value")).count();
+    let others: Vec<_> = calls.into_iter().filter(|call| !call.contains("header_map_value")).collect();
+    assert_eq!(
+        others,
+        [
+            "proxy_get_header_map_pairs",
+            "proxy_get_property",
+            "proxy_get_current_time_nanoseconds",
+            "proxy_increment_metric",
+            "proxy_set_property",
+        ]
+    );
+    // Authorization goes; agent, issuer, client, subject, scopes, endpoint, decision and policy come.
+    assert_eq!(written, 9);
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_callers() {
+    let mut vm = start(&policy());
+    let flood = |vm: &mut Vm, from: usize, to: usize| {
+        for n in from..to {
+            let token = format!("Bearer e30.{}.{n}", "A".repeat(1000));
+            answer(&vm.request(&request("GET", &format!("/items/{n}"), &[("authorization", &token)])));
+        }
+        vm.memory_bytes()
+    };
+    let before = flood(&mut vm, 0, 200);
+    assert_eq!(flood(&mut vm, 200, 4000), before);
+}
