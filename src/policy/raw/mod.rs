@@ -62,6 +62,7 @@ pub struct Document {
     pub agents: BTreeMap<String, Agent>,
     /// What each class of effect asks for, written once.
     #[serde(default)]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("propertyNames" = { "$ref": "#/$defs/Effect" })))]
     pub requirements: BTreeMap<Effect, Requirement>,
     /// The allowlist. What is not here is denied.
     pub endpoints: Vec<Endpoint>,
