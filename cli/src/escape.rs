@@ -33,10 +33,15 @@ impl Display for Text<'_> {
 /// # Errors
 /// When `value` has no JSON form, such as a map whose keys are not text.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
-    let raw = serde_json::to_string_pretty(value)?;
+    serde_json::to_string_pretty(value).map(|json| visible_json(&json))
+}
+
+/// The same JSON with every character that is not visible as a `\u` escape.
+#[must_use]
+pub fn visible_json(json: &str) -> String {
     // Outside of strings JSON is visible ASCII and line breaks, and inside of strings line breaks are escaped already.
-    let mut out = String::with_capacity(raw.len());
-    for c in raw.chars() {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
         let visible = matches!(c, '\n' | '"' | '\'' | '\\') || c.escape_debug().eq([c]);
         if visible {
             out.push(c);
@@ -47,7 +52,7 @@ pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
             }
         }
     }
-    Ok(out)
+    out
 }
 
 #[cfg(test)]

@@ -3,8 +3,13 @@
 //! The library holds everything that can be tested without a process; `main` only parses arguments and exits. What
 //! decides about calls lives in the engine and never here.
 
+pub mod command;
 pub mod corpus;
 pub mod diagnostic;
 pub mod document;
 pub mod escape;
+pub mod input;
 pub mod mint;
+pub mod moment;
+pub mod policy;
+pub mod reference;

@@ -1,2 +1,7 @@
-//! Command line.
-fn main() {}
+//! The `callgate` binary: arguments in, an exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    callgate_cli::command::main(std::env::args_os()).into()
+}

@@ -8,13 +8,14 @@ mod scalar;
 mod yaml;
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 
 use callgate::policy::Place;
 use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Position, Severity};
+use crate::input;
 use node::Node;
 
 /// The largest file that is read: a policy of 10,000 endpoints and 10,000 agents has about 5 MiB.
@@ -44,6 +45,12 @@ impl Document {
     /// Where the part at `place` stands, or the innermost part around it that there is.
     #[must_use]
     pub fn position(&self, place: &Place) -> Position {
+        self.position_of(place.as_str())
+    }
+
+    /// [`Document::position`] for a place that is known as text.
+    #[must_use]
+    pub fn position_of(&self, place: &str) -> Position {
         self.root.locate(place)
     }
 
@@ -109,14 +116,9 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Diagnostics> {
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(|error| match error
-        .kind()
-    {
-        ErrorKind::NotFound => "no such file".to_owned(),
-        ErrorKind::IsADirectory => "is a directory: name a file in it".to_owned(),
-        ErrorKind::PermissionDenied => "permission to read it is denied".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    })?;
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| input::unreadable(&error))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("is larger than {} MiB", MAX_BYTES >> 20));
     }

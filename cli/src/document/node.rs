@@ -44,9 +44,9 @@ impl Node {
 
     /// Where the part at `place` stands, or the innermost part around it that there is: a field at its key, an item where
     /// its value begins.
-    pub(super) fn locate(&self, place: &Place) -> Position {
+    pub(super) fn locate(&self, place: &str) -> Position {
         let (mut node, mut at) = (self, self.at);
-        let mut rest = place.as_str();
+        let mut rest = place;
         while let Some((segment, after)) = split(rest) {
             (node, at) = match &node.children {
                 Children::Fields(fields) => match fields.get(segment) {

@@ -12,12 +12,11 @@ use serde_json::{Number, Value};
 /// # Errors
 /// A sentence that says what to write instead.
 pub(super) fn resolve(text: &str) -> Result<Value, String> {
-    if text == "<<" {
-        return Err("`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out".to_owned());
-    }
     let (old, new) = (yaml_1_1(text), core(text));
     if old != new {
-        return Err(ambiguous(text, &old, &new));
+        let literals: Vec<String> = [&old, &new].into_iter().filter_map(Reading::literal).collect();
+        let instead = if literals.is_empty() { String::new() } else { format!(", or write {}", literals.join(" or ")) };
+        return Err(format!("{}{instead}", ambiguous(text, &old, &new)));
     }
     match new {
         Reading::Text => Ok(Value::String(text.to_owned())),
@@ -30,13 +29,24 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
     }
 }
 
+/// Whether a plain scalar is text to every version, as a key must be.
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub(super) fn check_key(text: &str) -> Result<(), String> {
+    if text == "<<" {
+        return Err("`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out".to_owned());
+    }
+    match (yaml_1_1(text), core(text)) {
+        (Reading::Text, Reading::Text) => Ok(()),
+        (_, Reading::Null) => Err("a key is missing here, or is null: write a name, or quote it".to_owned()),
+        (old, new) if old == new => Err(format!("the key `{text}` is not text but {new}: quote it")),
+        (old, new) => Err(ambiguous(text, &old, &new)),
+    }
+}
+
 fn ambiguous(text: &str, old: &Reading, new: &Reading) -> String {
-    let literals: Vec<String> = [old, new].into_iter().filter_map(Reading::literal).collect();
-    let instead = match literals.as_slice() {
-        [] => String::new(),
-        literals => format!(", or write {}", literals.join(" or ")),
-    };
-    format!("`{text}` is {old} in YAML 1.1 and {new} in YAML 1.2: quote it{instead}")
+    format!("`{text}` is {old} in YAML 1.1 and {new} in YAML 1.2: quote it")
 }
 
 /// What a version of YAML takes a plain scalar for.
@@ -279,12 +289,31 @@ mod tests {
             ("1:30.5", "`1:30.5` is the number 90.5 in YAML 1.1 and text in YAML 1.2: quote it, or write `90.5`"),
             ("1e3", "`1e3` is text in YAML 1.1 and the number 1000.0 in YAML 1.2: quote it, or write `1000.0`"),
             ("1234e5678", "`1234e5678` is text in YAML 1.1 and a number in YAML 1.2: quote it"),
-            ("<<", "`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out"),
         ] {
             assert_eq!(resolve(text), Err(message.to_owned()), "{text}");
         }
         for word in ["y", "Y", "Yes", "YES", "on", "On", "ON", "N", "no", "No", "NO", "off", "OFF"] {
             resolve(word).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn keys_are_text_to_every_version() {
+        for key in ["name", "a.b", "2027-06-30", "203.0.113.7/32", "x-org", "nope", "+"] {
+            assert_eq!(check_key(key), Ok(()), "{key}");
+        }
+        for (key, message) in [
+            ("y", "`y` is true in YAML 1.1 and text in YAML 1.2: quote it"),
+            ("on", "`on` is true in YAML 1.1 and text in YAML 1.2: quote it"),
+            ("1:30", "`1:30` is the number 90 in YAML 1.1 and text in YAML 1.2: quote it"),
+            ("1", "the key `1` is not text but the number 1: quote it"),
+            ("true", "the key `true` is not text but true: quote it"),
+            (".inf", "the key `.inf` is not text but a number: quote it"),
+            ("", "a key is missing here, or is null: write a name, or quote it"),
+            ("~", "a key is missing here, or is null: write a name, or quote it"),
+            ("<<", "`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out"),
+        ] {
+            assert_eq!(check_key(key), Err(message.to_owned()), "{key}");
         }
     }
 

@@ -91,10 +91,9 @@ fn text_that_is_not_utf8_is_refused_with_its_place() {
 #[test]
 fn files_that_cannot_be_read_say_why() {
     let folder = env!("CARGO_MANIFEST_DIR");
-    for (path, message) in [
-        (format!("{folder}/missing.yaml"), "no such file"),
-        (format!("{folder}/src"), "is a directory: name a file in it"),
-    ] {
+    for (path, message) in
+        [(format!("{folder}/missing.yaml"), "does not exist"), (format!("{folder}/src"), "is a directory: name a file")]
+    {
         let refused = read(&path).unwrap_err();
         assert!(matches!(refused, Diagnostics::Unreadable(_)));
         assert_eq!(refused.to_string(), format!("{path}: {message}"));

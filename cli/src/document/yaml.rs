@@ -109,13 +109,13 @@ impl<'input> Builder<'input> {
                 self.anchored(anchor, at, Tree { value, node: Node::leaf(at) })
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.collection_tag(tag.as_deref(), "seq", at);
+                tag.iter().for_each(|tag| self.check_tag(tag, "seq", at));
                 self.open(anchor);
                 let tree = self.sequence(at, depth)?;
                 self.anchored(anchor, at, tree)
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.collection_tag(tag.as_deref(), "map", at);
+                tag.iter().for_each(|tag| self.check_tag(tag, "map", at));
                 self.open(anchor);
                 let tree = self.mapping(at, depth)?;
                 self.anchored(anchor, at, tree)
@@ -175,37 +175,37 @@ impl<'input> Builder<'input> {
         let Event::Scalar(text, style, anchor, tag) = event else {
             return Err(self.stop(at, "a key must be text"));
         };
-        let value = self.scalar(&text, style, tag.as_deref(), at);
-        if value.is_null() {
-            self.find(at, "a key is missing here");
-        } else if !value.is_string() {
-            self.find(at, format!("the key `{text}` is not text: quote it"));
+        if self.is_plain(style, tag.as_deref(), at) {
+            scalar::check_key(&text).unwrap_or_else(|message| self.find(at, message));
         }
-        self.anchored(anchor, at, Tree { value, node: Node::leaf(at) })?;
-        Ok(text.into_owned())
+        let text = text.into_owned();
+        self.anchored(anchor, at, Tree { value: Value::String(text.clone()), node: Node::leaf(at) })?;
+        Ok(text)
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> Value {
-        let plain = match tag {
-            None => style == ScalarStyle::Plain,
-            Some(tag) if tag.is_yaml_core_schema_tag("str") => false,
-            Some(tag) => {
-                self.find(at, format!("the tag `{}` is not supported: remove it", tag.original()));
-                false
-            }
-        };
-        if !plain {
+        if !self.is_plain(style, tag, at) {
             return Value::String(text.to_owned());
         }
         scalar::resolve(text).unwrap_or_else(|message| {
             self.find(at, message);
-            // Stands for the text that quoting would make of it, so that a key is not reported twice.
-            Value::String(text.to_owned())
+            Value::Null
         })
     }
 
-    fn collection_tag(&mut self, tag: Option<&Tag>, core: &str, at: Position) {
-        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema_tag(core)) {
+    /// Whether the text of a scalar says what its type is.
+    fn is_plain(&mut self, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> bool {
+        match tag {
+            None => style == ScalarStyle::Plain,
+            Some(tag) => {
+                self.check_tag(tag, "str", at);
+                false
+            }
+        }
+    }
+
+    fn check_tag(&mut self, tag: &Tag, core: &str, at: Position) {
+        if !tag.is_yaml_core_schema_tag(core) {
             self.find(at, format!("the tag `{}` is not supported: remove it", tag.original()));
         }
     }

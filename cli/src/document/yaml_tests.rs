@@ -68,7 +68,7 @@ fn traps_are_found_in_values_and_keys_all_at_once() {
         findings("suspended: no\nagents:\n  on: {expires: 12:30:45}\nlist: [a, 0777]"),
         [
             "1:12 suspended: `no` is false in YAML 1.1 and text in YAML 1.2: quote it, or write `false`",
-            "3:3 agents: `on` is true in YAML 1.1 and text in YAML 1.2: quote it, or write `true`",
+            "3:3 agents: `on` is true in YAML 1.1 and text in YAML 1.2: quote it",
             "3:17 agents.on.expires: `12:30:45` is the number 45045 in YAML 1.1 and text in YAML 1.2: quote it, or write `45045`",
             "4:11 list[1]: `0777` is the number 511 in YAML 1.1 and the number 777 in YAML 1.2: quote it, or write `511` or `777`",
         ]
@@ -89,12 +89,15 @@ fn keys_are_text_and_stand_once() {
         findings(r#"{"a": 1, "\u0061": 2}"#),
         ["1:10 a: `a` stands at line 1, column 2 already: keep one of the two"]
     );
-    assert_eq!(findings("1: a\n"), ["1:1 : the key `1` is not text: quote it"]);
+    assert_eq!(findings("1: a\n"), ["1:1 : the key `1` is not text but the number 1: quote it"]);
     assert_eq!(
         findings("x: {true: a, 0x10: b}\n"),
-        ["1:5 x: the key `true` is not text: quote it", "1:14 x: the key `0x10` is not text: quote it"]
+        [
+            "1:5 x: the key `true` is not text but true: quote it",
+            "1:14 x: the key `0x10` is not text but the number 16: quote it"
+        ]
     );
-    assert_eq!(findings(": a\n"), ["1:1 : a key is missing here"]);
+    assert_eq!(findings(": a\n"), ["1:1 : a key is missing here, or is null: write a name, or quote it"]);
     assert_eq!(findings("? [a]\n: b\n"), ["1:3 : a key must be text"]);
     assert_eq!(findings("a: &x b\n*x : c\n"), ["2:1 : a key must be text"]);
     assert_eq!(

@@ -1,0 +1,210 @@
+//! `callgate explain`: every check of one call, in order, with what decided it and where the policy says so.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use callgate::crypto::SoftwareVerifier;
+use callgate::token::TokenCache;
+use callgate::{Call, Change, Context, DecisionId, Headers, Source, Step, Timestamp, Trace, Traced, evaluate};
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Format};
+use crate::diagnostic::Position;
+use crate::input::Input;
+use crate::moment::{self, Moment};
+use crate::policy::{Environment, Loaded};
+use crate::{escape, policy};
+
+/// Explain what a policy decides about a call
+///
+/// Runs every check, also after one that denies, with the values that decided and the place in the policy. Secrets that the
+/// policy takes from the environment are used where they are set.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The policy, in YAML or JSON
+    policy: PathBuf,
+    /// The method
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// The path, with its query
+    #[arg(long)]
+    path: String,
+    /// The host [default: the first of the policy]
+    #[arg(long)]
+    host: Option<String>,
+    /// A header line, as often as needed
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The access token: @FILE, - for standard input, env:NAME, or its text
+    #[arg(long, allow_hyphen_values = true)]
+    token: Option<Input>,
+    /// The request has a body
+    #[arg(long)]
+    body: bool,
+    /// The address that the call comes from
+    #[arg(long, value_name = "ADDRESS", value_parser = source)]
+    source: Option<Source>,
+    /// The moment of the call: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    at: Option<Moment>,
+    /// How to print the explanation
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// Explains the call.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let loaded = policy::load_with(&arguments.policy, &Environment)?;
+    let host = match (&arguments.host, loaded.document.value().pointer("/hosts/0").and_then(Value::as_str)) {
+        (Some(host), _) => host.clone(),
+        (None, Some(first)) => first.to_owned(),
+        (None, None) => return Err(Failure::Trouble("the policy names no host: give one with --host".to_owned())),
+    };
+    let time = arguments.at.unwrap_or_default().resolve();
+    let headers = lines(arguments, &host)?;
+    let call = Call {
+        headers: &headers,
+        end_of_stream: !arguments.body,
+        source: arguments.source,
+        now: Timestamp::from_secs(time),
+        id: DecisionId(u128::from(RandomState::new().build_hasher().finish())),
+    };
+    let mut trace = Trace::new();
+    let mut cache = TokenCache::new(0);
+    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, trace: Some(&mut trace) };
+    let step = evaluate(&loaded.policy, call, context);
+    let subject = Subject { method: &arguments.method, host: &host, path: &arguments.path, time: moment::show(time) };
+    match arguments.format {
+        Format::Human => people(&loaded, &subject, &trace, &step, out)?,
+        Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, &trace, &step))?)?,
+    }
+    Ok(Exit::Fine)
+}
+
+/// Where what belongs to a check begins.
+const INDENT: &str = "                      ";
+
+/// What is explained.
+struct Subject<'a> {
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    time: String,
+}
+
+fn lines(arguments: &Arguments, host: &str) -> Result<Headers, Failure> {
+    let mut lines = vec![
+        (":method".to_owned(), arguments.method.clone()),
+        (":scheme".to_owned(), "https".to_owned()),
+        (":authority".to_owned(), host.to_owned()),
+        (":path".to_owned(), arguments.path.clone()),
+    ];
+    lines.extend(arguments.headers.iter().cloned());
+    if let Some(token) = &arguments.token {
+        let token = token.read().map_err(|problem| Failure::Trouble(format!("--token: {problem}")))?;
+        lines.push(("authorization".to_owned(), format!("Bearer {token}")));
+    }
+    Ok(lines.into_iter().collect())
+}
+
+fn people(
+    loaded: &Loaded,
+    subject: &Subject<'_>,
+    trace: &[Traced],
+    step: &Step<'_>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Subject { method, host, path, time } = subject;
+    writeln!(out, "call    {} https://{}{} at {time}", escape::text(method), escape::text(host), escape::text(path))?;
+    writeln!(out, "policy  {}, version {}", escape::text(&loaded.policy.name), loaded.policy.version)?;
+    writeln!(out)?;
+    for traced in trace {
+        check(loaded, traced, out)?;
+    }
+    writeln!(out)?;
+    match step {
+        Step::Allow(allow) => {
+            writeln!(out, "ALLOW {}", allow.grant().code())?;
+            for change in allow.changes() {
+                match change {
+                    Change::Remove(name) => {
+                        writeln!(out, "{INDENT}upstream loses {}", escape::text(&String::from_utf8_lossy(name)))?
+                    }
+                    Change::Set(name, value) => {
+                        writeln!(out, "{INDENT}upstream gets {}: {}", escape::text(&name), escape::text(&value))?;
+                    }
+                }
+            }
+        }
+        Step::Deny(deny) => {
+            let answer = deny.answer();
+            writeln!(out, "DENY  {} {}", answer.status, deny.reason().code())?;
+            for (name, value) in &answer.headers {
+                writeln!(out, "{INDENT}answer has {name}: {}", escape::text(value))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(loaded: &Loaded, traced: &Traced, out: &mut dyn Write) -> io::Result<()> {
+    let facts: Vec<String> =
+        traced.facts.iter().map(|(name, value)| format!("{name}: {}", escape::text(value))).collect();
+    let name = traced.check.name();
+    match traced.denied {
+        None => writeln!(out, "{}", format!("pass  {name:<14}  {}", facts.join(", ")).trim_end())?,
+        Some(reason) => {
+            writeln!(out, "DENY  {name:<14}  {}: {}", reason.code(), reason.row().title)?;
+            for fact in facts {
+                writeln!(out, "{INDENT}{fact}")?;
+            }
+        }
+    }
+    if !traced.rule.is_empty() {
+        let Position { line, column } = loaded.document.position_of(&traced.rule);
+        let file = escape::text(loaded.document.file());
+        writeln!(out, "{INDENT}{file}:{line}:{column}: {}", escape::text(&traced.rule))?;
+    }
+    Ok(())
+}
+
+fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], step: &Step<'_>) -> Value {
+    let checks: Vec<Value> = trace
+        .iter()
+        .map(|traced| {
+            let at = (!traced.rule.is_empty()).then(|| loaded.document.position_of(&traced.rule));
+            let facts: Vec<Value> =
+                traced.facts.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+            json!({
+                "check": traced.check.name(),
+                "outcome": if traced.denied.is_some() { "deny" } else { "pass" },
+                "reason": traced.denied.map(callgate::Reason::code),
+                "facts": facts,
+                "rule": traced.rule,
+                "line": at.map(|at| at.line),
+                "column": at.map(|at| at.column),
+            })
+        })
+        .collect();
+    let Subject { method, host, path, time } = subject;
+    json!({
+        "call": { "method": method, "host": host, "path": path, "at": time },
+        "policy": { "file": loaded.document.file(), "name": loaded.policy.name, "version": loaded.policy.version },
+        "checks": checks,
+        "status": match step {
+            Step::Allow(_) => None,
+            Step::Deny(deny) => Some(deny.reason().row().status),
+        },
+        "record": step.record(),
+    })
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("write `name: value`")?;
+    Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    Source::parse(text.as_bytes()).ok_or_else(|| "write an IP address".to_owned())
+}

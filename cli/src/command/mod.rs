@@ -1,0 +1,155 @@
+//! The verbs of the command line.
+//!
+//! Each verb reads its arguments, asks the library or the engine, and prints; none of them judges anything itself.
+
+mod check;
+mod docs;
+mod explain;
+mod render;
+mod schema;
+mod token;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::diagnostic::Diagnostics;
+use crate::escape;
+
+/// Checks, tests and explains Callgate policies.
+#[derive(Debug, Parser)]
+#[command(name = "callgate", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 wrong usage or a file that cannot be read, 2 the policy or a test failed."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    /// Print the JSON Schema of the policy document
+    Schema,
+    Token(token::Arguments),
+    Render(render::Arguments),
+    #[command(hide = true)]
+    Docs(docs::Arguments),
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything is fine.
+    Fine,
+    /// The command was used wrongly, or something could not be read or written.
+    Trouble,
+    /// The policy or a test failed.
+    Failed,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Trouble => 1,
+            Exit::Failed => 2,
+        })
+    }
+}
+
+/// Why a verb could not do its work.
+#[derive(Debug)]
+enum Failure {
+    /// The command was used wrongly, or something could not be read; says what to do instead.
+    Trouble(String),
+    /// A file is wrong or cannot be read.
+    File(Diagnostics),
+    /// The output went nowhere.
+    Output(io::Error),
+}
+
+impl Failure {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(Diagnostics::Wrong(_)) => Exit::Failed,
+            Self::File(Diagnostics::Unreadable(_)) | Self::Trouble(_) | Self::Output(_) => Exit::Trouble,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trouble(message) => write!(f, "callgate: {}", escape::text(message)),
+            Self::File(diagnostics) => diagnostics.fmt(f),
+            Self::Output(error) => write!(f, "callgate: the output cannot be written: {error}"),
+        }
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::File(diagnostics)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+/// Runs the command line on these arguments, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let verb = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments.verb,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Trouble } else { Exit::Fine };
+            return if error.print().is_ok() { exit } else { Exit::Trouble };
+        }
+    };
+    let mut out = io::stdout().lock();
+    let result = run(verb, &mut out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    result.unwrap_or_else(|failure| {
+        // Whoever closed the pipe has seen enough.
+        if !matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+            eprintln!("{failure}");
+        }
+        failure.exit()
+    })
+}
+
+fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Check(arguments) => check::run(&arguments, out),
+        Verb::Explain(arguments) => explain::run(&arguments, out),
+        Verb::Schema => schema::run(out),
+        Verb::Token(arguments) => token::run(&arguments, out),
+        Verb::Render(arguments) => render::run(&arguments, out),
+        Verb::Docs(arguments) => docs::run(&arguments, out),
+    }
+}

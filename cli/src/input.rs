@@ -1,0 +1,139 @@
+//! Values that need not stand in a process list: tokens, keys and what else arguments can take from elsewhere.
+//!
+//! `@FILE` reads a file, `-` standard input, `env:NAME` an environment variable; anything else is the value itself.
+//! Messages name the source and never the value.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+/// The most that is read from a file or from standard input, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where an argument's value comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Input {
+    /// An environment variable.
+    Environment(String),
+    /// A file.
+    File(String),
+    /// Standard input.
+    Stdin,
+    /// The argument itself.
+    Text(String),
+}
+
+impl FromStr for Input {
+    type Err = std::convert::Infallible;
+
+    fn from_str(argument: &str) -> Result<Self, Self::Err> {
+        Ok(match (argument, argument.strip_prefix('@'), argument.strip_prefix("env:")) {
+            ("-", ..) => Self::Stdin,
+            (_, Some(file), _) => Self::File(file.to_owned()),
+            (_, _, Some(name)) => Self::Environment(name.to_owned()),
+            _ => Self::Text(argument.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(f, "the environment variable {name}"),
+            Self::File(file) => f.write_str(file),
+            Self::Stdin => f.write_str("standard input"),
+            Self::Text(_) => f.write_str("the argument"),
+        }
+    }
+}
+
+impl fmt::Debug for Input {
+    /// Never the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Input({self})")
+    }
+}
+
+impl Input {
+    /// The value, without the line break at its end that editors and `echo` leave.
+    ///
+    /// # Errors
+    /// A sentence that names the source.
+    pub fn read(&self) -> Result<String, String> {
+        let text = match self {
+            Self::Text(text) => return Ok(text.clone()),
+            Self::Environment(name) => match std::env::var(name) {
+                Ok(text) => Ok(text),
+                Err(std::env::VarError::NotPresent) => Err("is not set".to_owned()),
+                Err(std::env::VarError::NotUnicode(_)) => Err("is not UTF-8 text".to_owned()),
+            },
+            Self::File(file) => File::open(file).map_err(|error| unreadable(&error)).and_then(bounded),
+            Self::Stdin => bounded(io::stdin().lock()),
+        };
+        let text = text.map_err(|problem| format!("{self} {problem}"))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() { Err(format!("{self} is empty")) } else { Ok(text.to_owned()) }
+    }
+}
+
+fn bounded(source: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    source.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("holds more than {} MiB", MAX_BYTES >> 20));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+/// Why something cannot be read, to go on after its name.
+pub(crate) fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory: name a file".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(argument: &str) -> Input {
+        argument.parse().unwrap_or_else(|never| match never {})
+    }
+
+    #[test]
+    fn the_first_characters_say_where_a_value_comes_from() {
+        for (argument, source) in [
+            ("@key.json", Input::File("key.json".into())),
+            ("-", Input::Stdin),
+            ("env:TOKEN", Input::Environment("TOKEN".into())),
+            ("eyJ.a.b", Input::Text("eyJ.a.b".into())),
+            ("", Input::Text(String::new())),
+            ("--", Input::Text("--".into())),
+        ] {
+            assert_eq!(input(argument), source, "{argument}");
+        }
+    }
+
+    #[test]
+    fn sources_that_cannot_be_read_are_named() {
+        for (argument, message) in [
+            ("@missing.json", "missing.json does not exist"),
+            ("@src", "src is a directory: name a file"),
+            ("env:CALLGATE_TEST_NOT_SET", "the environment variable CALLGATE_TEST_NOT_SET is not set"),
+            ("@/dev/null", "/dev/null is empty"),
+            ("@/dev/zero", "/dev/zero holds more than 1 MiB"),
+        ] {
+            assert_eq!(input(argument).read().unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn no_value_is_printed() {
+        assert_eq!(format!("{0} {0:?}", input("hunter2")), "the argument Input(the argument)");
+    }
+}

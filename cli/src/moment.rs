@@ -1,0 +1,130 @@
+//! Times as arguments give them.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A moment that an argument names; now unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// A fixed moment, in seconds since 1970-01-01 UTC.
+    Fixed(u64),
+    /// So many seconds after now, or before.
+    FromNow(i64),
+}
+
+impl Default for Moment {
+    fn default() -> Self {
+        Self::FromNow(0)
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    /// `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m` or `+1h`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(offset) = offset(text) {
+            return Ok(Self::FromNow(offset));
+        }
+        if let Ok(seconds) = text.parse() {
+            return Ok(Self::Fixed(seconds));
+        }
+        let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_second()).ok());
+        time.map(Self::Fixed).ok_or_else(|| {
+            "write `2027-06-30T12:00:00Z`, seconds since 1970, or a time relative to now, such as `-5m`".to_owned()
+        })
+    }
+}
+
+impl Moment {
+    /// The moment in seconds since 1970-01-01 UTC, by this machine's clock where it is relative.
+    #[must_use]
+    pub fn resolve(self) -> u64 {
+        match self {
+            Self::Fixed(seconds) => seconds,
+            Self::FromNow(offset) => now().saturating_add_signed(offset),
+        }
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
+}
+
+/// A moment as RFC 3339 writes it; seconds where that goes beyond its calendar.
+#[must_use]
+pub fn show(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| seconds.to_string(), |time| time.to_string())
+}
+
+/// The moment that `+5m` or `-1h` names, seen from `now`; none for other text.
+#[must_use]
+pub fn relative(text: &str, now: u64) -> Option<u64> {
+    offset(text).map(|offset| now.saturating_add_signed(offset))
+}
+
+/// A span of time such as `90s`, `15m`, `12h` or `30d`.
+///
+/// # Errors
+/// Says what to write.
+pub fn span(text: &str) -> Result<Duration, String> {
+    parse_span(text)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "write a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`".to_owned())
+}
+
+fn offset(text: &str) -> Option<i64> {
+    let negative = text.starts_with('-');
+    let seconds = i64::try_from(parse_span(text.strip_prefix(['+', '-'])?)?).ok()?;
+    Some(if negative { -seconds } else { seconds })
+}
+
+fn parse_span(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_fixed_or_seen_from_now() {
+        for (text, moment) in [
+            ("1782820800", Moment::Fixed(1_782_820_800)),
+            ("2026-06-30T12:00:00Z", Moment::Fixed(1_782_820_800)),
+            ("-5m", Moment::FromNow(-300)),
+            ("+1h", Moment::FromNow(3_600)),
+            ("+30d", Moment::FromNow(2_592_000)),
+        ] {
+            assert_eq!(text.parse(), Ok(moment), "{text}");
+        }
+        for text in ["", "now", "5m", "-5", "2026-06-30", "2026-06-30T12:00:00", "+5w", "-99999999999999999999d", "-1"]
+        {
+            text.parse::<Moment>().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn moments_are_shown_as_rfc_3339() {
+        assert_eq!(show(1_782_820_800), "2026-06-30T12:00:00Z");
+        assert_eq!(show(u64::MAX), u64::MAX.to_string());
+        assert_eq!(Moment::FromNow(i64::MIN).resolve(), 0);
+    }
+
+    #[test]
+    fn relative_times_are_seen_from_the_moment_given() {
+        assert_eq!(relative("-1m", 100), Some(40));
+        assert_eq!(relative("+1m", 100), Some(160));
+        assert_eq!(relative("-1h", 100), Some(0));
+        assert_eq!(relative("100", 100), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! A policy file, from its text to a policy that the engine can decide by.
+//!
+//! Nothing about policies is judged here: the mistakes are the schema's and the engine's, this room finds their places.
+
+mod structure;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use callgate::policy::{Findings, Place, Policy, raw};
+use callgate::token::{SecretLookup, Secrets};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::document::{self, Document};
+pub use structure::schema;
+
+/// A policy file that compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The file.
+    pub document: Document,
+    /// The policy as canonical JSON (RFC 8785): what a gateway is given, and what the version is a hash of.
+    pub policy_json: String,
+    /// The policy, ready to decide.
+    pub policy: Policy,
+    /// What is allowed and may not be meant, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+    /// The environment variables that it takes secrets from.
+    pub secrets: BTreeSet<String>,
+}
+
+/// Reads and compiles the policy at `path` without its secrets: it decides about tokens that are signed with a secret as
+/// if their signature were wrong.
+///
+/// # Errors
+/// Everything that is wrong with the file, with its places.
+pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Diagnostics> {
+    load_with(path, &NotNeeded)
+}
+
+/// Reads and compiles the policy at `path` with the secrets it names.
+///
+/// # Errors
+/// Everything that is wrong with the file or its secrets, with its places.
+pub fn load_with(path: impl AsRef<Path>, secrets: &dyn Secrets) -> Result<Loaded, Diagnostics> {
+    compile(document::read(path)?, secrets)
+}
+
+/// Compiles a policy document.
+///
+/// # Errors
+/// Everything that is wrong with it, with its places.
+pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diagnostics> {
+    let faults = structure::check(&document);
+    if !faults.is_empty() {
+        return Err(Diagnostics::wrong(faults));
+    }
+    let compiled =
+        Policy::from_value(document.value().clone(), secrets).map_err(|findings| refused(&document, &findings))?;
+    let whole = |message| Diagnostics::wrong(vec![document.error(&Place::root(), message)]);
+    let policy_json = serde_json_canonicalizer::to_string(document.value())
+        .map_err(|error| whole(format!("it has no canonical JSON: {error}")))?;
+    let raw: raw::Document = serde_json::from_str(&policy_json)
+        .map_err(|error| whole(format!("its canonical JSON cannot be read: {error}")))?;
+    let secrets = raw.issuers.into_values().filter_map(|issuer| Some(issuer.keys.secret?.env)).collect();
+    let mut warnings = warnings(&document, &compiled.findings);
+    warnings.sort_by_key(|warning| warning.position);
+    Ok(Loaded { document, policy_json, policy: compiled.policy, warnings, secrets })
+}
+
+fn refused(document: &Document, findings: &Findings) -> Diagnostics {
+    let errors = findings.errors.iter().map(|finding| document.error(&finding.place, &finding.message));
+    Diagnostics::wrong(errors.chain(warnings(document, findings)).collect())
+}
+
+fn warnings(document: &Document, findings: &Findings) -> Vec<Diagnostic> {
+    findings.warnings.iter().map(|finding| document.warning(&finding.place, &finding.message)).collect()
+}
+
+/// No secret is at hand, and none is needed to check a policy.
+#[derive(Debug, Clone, Copy)]
+pub struct NotNeeded;
+
+impl Secrets for NotNeeded {
+    fn resolve(&self, _name: &str) -> SecretLookup {
+        SecretLookup::NotNeeded
+    }
+}
+
+/// Secrets from this process's environment. One that is not set is not needed, as in [`NotNeeded`].
+#[derive(Debug, Clone, Copy)]
+pub struct Environment;
+
+impl Secrets for Environment {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        match std::env::var_os(name) {
+            Some(value) if !value.is_empty() => SecretLookup::Found(value.into_encoded_bytes()),
+            _ => SecretLookup::NotNeeded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Every mistake in the structure of a policy at once, in our own words.
+//!
+//! The schema generated from the raw types finds the mistakes, this room says what to write instead. It judges nothing
+//! by itself: a document that passes here is still read by the engine, which has the last word.
+
+use callgate::policy::{Place, raw};
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::paths::{Location, LocationSegment};
+use jsonschema::{JsonType, ValidationError};
+use serde_json::Value;
+
+use crate::diagnostic::Diagnostic;
+use crate::document::Document;
+
+/// How much of a value a message repeats.
+const SHOWN: usize = 60;
+
+/// The JSON Schema of the policy document.
+#[must_use]
+pub fn schema() -> Value {
+    schemars::schema_for!(raw::Document).to_value()
+}
+
+/// What is wrong with the structure of a policy.
+pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
+    let schema = schema();
+    // A test compiles the schema; were it broken, the engine would still read the document.
+    let Ok(validator) = jsonschema::validator_for(&schema) else { return Vec::new() };
+    let mut words = Words { schema: &schema, faults: Vec::new() };
+    for error in validator.iter_errors(document.value()) {
+        words.error(&error);
+    }
+    words.faults.into_iter().map(|(place, message)| document.error(&place, message)).collect()
+}
+
+struct Words<'a> {
+    schema: &'a Value,
+    faults: Vec<(Place, String)>,
+}
+
+impl Words<'_> {
+    fn error(&mut self, error: &ValidationError<'_>) {
+        let place = place(error.instance_path());
+        let message = match error.kind() {
+            Kind::AdditionalProperties { unexpected } => {
+                for name in unexpected {
+                    self.faults.push((place.field(name), self.unknown(name, error)));
+                }
+                return;
+            }
+            Kind::Required { property } => {
+                let name = property.as_str().unwrap_or_default();
+                self.faults.push((place.field(name), self.missing(name, error)));
+                return;
+            }
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => return self.alternatives(error, context),
+            // The constant itself is missed as well, which says more.
+            Kind::Type { .. } if self.rule(error).is_some_and(|rule| rule.get("const").is_some()) => return,
+            Kind::Type { kind } => wrong_type(kind, error.instance()),
+            Kind::Constant { expected_value } => not_among(error.instance(), [expected_value.as_ref()]),
+            Kind::Enum { options } => not_among(error.instance(), options.as_array().into_iter().flatten()),
+            Kind::PropertyNames { error } => {
+                let name = error.instance().as_str().unwrap_or_default();
+                self.faults.push((place.field(name), not_among(error.instance(), allowed(error))));
+                return;
+            }
+            Kind::Pattern { .. } => self.misshapen(error),
+            // The policy's schema has nothing else; the library's words do not repeat the value.
+            _ => error.masked().to_string(),
+        };
+        self.faults.push((place, message));
+    }
+
+    fn unknown(&self, name: &str, error: &ValidationError<'_>) -> String {
+        let known = self.rule(error).and_then(|rule| rule.get("properties")).and_then(Value::as_object);
+        let names: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        match nearest(name, &names) {
+            Some(near) => format!("there is no such field: did you mean `{near}`?"),
+            None => format!("there is no such field, only {}", list("and", &names)),
+        }
+    }
+
+    fn missing(&self, name: &str, error: &ValidationError<'_>) -> String {
+        let described =
+            self.rule(error).and_then(|rule| rule.get("properties")?.get(name)).and_then(|field| self.about(field));
+        match described {
+            Some(about) => format!("this field is missing: {about}"),
+            None => "this field is missing".to_owned(),
+        }
+    }
+
+    fn misshapen(&self, error: &ValidationError<'_>) -> String {
+        let shown = shown(error.instance());
+        match self.rule(error).and_then(|rule| self.about(rule)) {
+            Some(about) => format!("{shown} does not fit: write {about}"),
+            None => format!("{shown} does not fit"),
+        }
+    }
+
+    /// A value that may take several forms fits none. The one that was probably meant says what is wrong.
+    fn alternatives(&mut self, error: &ValidationError<'_>, context: &[Vec<ValidationError<'_>>]) {
+        let at = error.instance_path();
+        let forms: Vec<_> = context.iter().filter(|form| !form.iter().all(wants_null)).collect();
+        if let [only] = forms.as_slice() {
+            only.iter().for_each(|error| self.error(error));
+            return;
+        }
+        let here = |error: &ValidationError<'_>| error.instance_path() == at;
+        let another = |error: &ValidationError<'_>| {
+            here(error) && matches!(error.kind(), Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. })
+        };
+        if let Some(meant) = forms.iter().filter(|form| !form.iter().any(another)).min_by_key(|form| form.len()) {
+            meant.iter().for_each(|error| self.error(error));
+            return;
+        }
+        let words: Vec<&Value> = forms.iter().flat_map(|form| form.iter()).flat_map(allowed).collect();
+        let message = match self.rule(error).and_then(|rule| self.about(rule)) {
+            _ if words.len() >= forms.len() => not_among(error.instance(), words),
+            Some(about) => format!("{} does not fit: write {about}", shown(error.instance())),
+            None => format!("{} does not fit", shown(error.instance())),
+        };
+        self.faults.push((place(at), message));
+    }
+
+    /// The part of the schema that an error comes from.
+    fn rule(&self, error: &ValidationError<'_>) -> Option<&Value> {
+        let (rule, _keyword) = error.schema_path().as_str().rsplit_once('/')?;
+        self.schema.pointer(rule)
+    }
+
+    /// The first sentence that the schema has about a value, so that it can go on after a colon.
+    fn about(&self, rule: &Value) -> Option<String> {
+        let description = match rule.get("description") {
+            Some(description) => description.as_str()?,
+            None => {
+                self.schema.pointer(rule.get("$ref")?.as_str()?.strip_prefix('#')?)?.get("description")?.as_str()?
+            }
+        };
+        let sentence = description.split(". ").next()?.trim_end_matches('.').replace('\n', " ");
+        let mut rest = sentence.chars();
+        let first = rest.next()?;
+        // An abbreviation keeps its capitals.
+        let lower = !rest.as_str().starts_with(|c: char| c.is_uppercase() || c == ' ') || sentence.starts_with("A ");
+        Some(if lower { first.to_lowercase().chain(rest).collect() } else { sentence })
+    }
+}
+
+fn place(location: &Location) -> Place {
+    location.iter().fold(Place::root(), |place, segment| match segment {
+        LocationSegment::Property(name) => place.field(&name),
+        LocationSegment::Index(index) => place.index(index),
+    })
+}
+
+fn wants_null(error: &ValidationError<'_>) -> bool {
+    matches!(error.kind(), Kind::Type { kind: TypeKind::Single(JsonType::Null) })
+}
+
+/// The values that an error would have taken.
+fn allowed<'a>(error: &'a ValidationError<'_>) -> Vec<&'a Value> {
+    match error.kind() {
+        Kind::Constant { expected_value } => vec![expected_value.as_ref()],
+        Kind::Enum { options } => options.as_array().into_iter().flatten().collect(),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            context.iter().flatten().flat_map(allowed).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn not_among<'a>(value: &Value, words: impl IntoIterator<Item = &'a Value>) -> String {
+    let words: Vec<&str> = words.into_iter().filter_map(Value::as_str).collect();
+    match value.as_str().and_then(|value| nearest(value, &words)) {
+        Some(near) => format!("{} is not taken here: did you mean `{near}`?", shown(value)),
+        None => format!("{} is not taken here: write {}", shown(value), list("or", &words)),
+    }
+}
+
+fn wrong_type(kind: &TypeKind, value: &Value) -> String {
+    let wanted: Vec<JsonType> = match kind {
+        TypeKind::Single(one) => vec![*one],
+        TypeKind::Multiple(set) => set.iter().filter(|one| *one != JsonType::Null).collect(),
+    };
+    let names: Vec<&str> = wanted.iter().map(|one| name(*one)).collect();
+    let wants_text = wanted == [JsonType::String];
+    let help = match value {
+        Value::Bool(_) | Value::Number(_) if wants_text => ": quote it",
+        Value::String(_) | Value::Number(_) if wanted == [JsonType::Array] => ": write it as `[...]`",
+        _ => "",
+    };
+    format!("this must be {}, not {}{help}", names.join(" or "), described(value))
+}
+
+fn name(kind: JsonType) -> &'static str {
+    match kind {
+        JsonType::Null => "nothing",
+        JsonType::Boolean => "`true` or `false`",
+        JsonType::Integer => "a whole number",
+        JsonType::Number => "a number",
+        JsonType::String => "text",
+        JsonType::Array => "a list",
+        JsonType::Object => "a mapping",
+    }
+}
+
+fn described(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+/// A value as a message repeats it: text in part, anything else by its kind.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.chars().count() > SHOWN => {
+            format!("`{}…`", text.chars().take(SHOWN).collect::<String>())
+        }
+        Value::String(text) => format!("`{text}`"),
+        Value::Null => "an empty value".to_owned(),
+        other => described(other).to_owned(),
+    }
+}
+
+fn list(last_joint: &str, names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} {last_joint} {last}", first.join(", ")),
+    }
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase());
+    let near = names.iter().min_by_key(distance)?;
+    (written.len() <= SHOWN && distance(&near) <= 1 + near.len() / 4).then_some(*near)
+}
+
+#[cfg(test)]
+#[path = "structure_tests.rs"]
+mod tests;

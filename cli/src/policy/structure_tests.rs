@@ -1,0 +1,184 @@
+use crate::document;
+
+use super::*;
+
+/// The smallest policy with the right structure.
+const SOUND: &str = "\
+callgate: v1
+name: gate
+mode: enforce
+gateway: envoy
+resource: https://api.example.com
+hosts: [api.example.com]
+issuers:
+  corp:
+    issuer: https://idp.example.com
+    profile: at+jwt
+    algorithms: [ES256]
+    max_lifetime: 15m
+    keys: { jwks: { keys: [] } }
+agents: {}
+endpoints:
+  - { id: a, methods: [GET], path: /a, effect: read, scopes: none }
+upstream: { authorization: keep }
+audit: { log: { allow: false, deny: true } }
+";
+
+fn faults(text: &str) -> Vec<String> {
+    let document = document::parse("p", text.as_bytes()).unwrap();
+    crate::diagnostic::Diagnostics::wrong(check(&document)).as_slice().iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong once `from` reads `to`.
+fn changed(from: &str, to: &str) -> Vec<String> {
+    assert_eq!(SOUND.matches(from).count(), 1, "{from}");
+    faults(&SOUND.replace(from, to))
+}
+
+#[test]
+fn a_sound_policy_has_no_faults() {
+    assert_eq!(faults(SOUND), [""; 0]);
+}
+
+#[test]
+fn each_mistake_is_told_with_what_to_write_instead() {
+    for (from, to, told) in [
+        ("callgate: v1", "callgate: v2", "p:1:1: callgate: `v2` is not taken here: did you mean `v1`?"),
+        ("callgate: v1", "callgate: 1", "p:1:1: callgate: a number is not taken here: write `v1`"),
+        ("mode: enforce", "mode: enforced", "p:3:1: mode: `enforced` is not taken here: did you mean `enforce`?"),
+        ("mode: enforce", "mode: block", "p:3:1: mode: `block` is not taken here: write `enforce` or `observe`"),
+        ("mode: enforce", "mode:", "p:3:1: mode: an empty value is not taken here: write `enforce` or `observe`"),
+        (
+            "mode: enforce\n",
+            "",
+            "p:1:1: mode: this field is missing: whether denials are carried out (`enforce`) or only recorded (`observe`)",
+        ),
+        (
+            "max_lifetime: 15m",
+            "max_lifetime: 15 minutes",
+            "p:12:5: issuers.corp.max_lifetime: `15 minutes` does not fit: write a span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
+        ),
+        (
+            "max_lifetime: 15m",
+            "max_lifetime: 900",
+            "p:12:5: issuers.corp.max_lifetime: this must be text, not a number: quote it",
+        ),
+        (
+            "hosts: [api.example.com]",
+            "hosts: api.example.com",
+            "p:6:1: hosts: this must be a list, not text: write it as `[...]`",
+        ),
+        (
+            "mode: enforce",
+            "mode: enforce\npreflite: pass",
+            "p:4:1: preflite: there is no such field: did you mean `preflight`?",
+        ),
+        ("hosts: [api.example.com]", "hosts: [1.5]", "p:6:9: hosts[0]: this must be text, not a number: quote it"),
+        (
+            "algorithms: [ES256]",
+            "algorithms: [es256]",
+            "p:11:18: issuers.corp.algorithms[0]: `es256` is not taken here: did you mean `ES256`?",
+        ),
+        ("{ keys: [] }", "[]", "p:13:13: issuers.corp.keys.jwks: this must be a mapping, not a list"),
+        (
+            "agents: {}",
+            "agents: {}\nrequirements: { reed: {} }",
+            "p:15:17: requirements.reed: `reed` is not taken here: did you mean `read`?",
+        ),
+        ("agents: {}", "agents: []", "p:14:1: agents: this must be a mapping, not a list"),
+        (
+            "scopes: none",
+            "scopes: admin",
+            "p:16:54: endpoints[0].scopes: `admin` does not fit: write `none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`",
+        ),
+        ("scopes: none", "scopes: [1]", "p:16:63: endpoints[0].scopes[0]: this must be text, not a number: quote it"),
+        (
+            "scopes: none",
+            "scopes: { some: [x] }",
+            "p:16:64: endpoints[0].scopes.some: there is no such field, only `all` and `any`",
+        ),
+        (
+            "scopes: none",
+            "scopes: { all: x }",
+            "p:16:64: endpoints[0].scopes.all: this must be a list, not text: write it as `[...]`",
+        ),
+        ("allow: false", "allow: 0", "p:18:17: audit.log.allow: this must be `true` or `false`, not a number"),
+        (
+            "authorization: keep",
+            "authorization: drop",
+            "p:17:13: upstream.authorization: `drop` is not taken here: write `keep` or `remove`",
+        ),
+    ] {
+        assert_eq!(changed(from, to), [told]);
+    }
+}
+
+#[test]
+fn all_are_told_at_once_in_the_order_of_the_file() {
+    let text =
+        SOUND.replace("mode: enforce", "mode: on!").replace("effect: read", "effect: reed").replace("audit:", "odit:");
+    let told = faults(&text);
+    let starts =
+        ["p:1:1: audit: this field is missing", "p:3:1: mode: ", "p:16:40: endpoints[0].effect: ", "p:18:1: odit: "];
+    assert_eq!(told.len(), starts.len(), "{told:#?}");
+    for (told, start) in told.iter().zip(starts) {
+        assert!(told.starts_with(start), "{told}");
+    }
+}
+
+#[test]
+fn a_document_that_is_no_mapping_is_told_so() {
+    assert_eq!(faults("[a]"), ["p:1:1: this must be a mapping, not a list"]);
+    assert_eq!(faults("text"), ["p:1:1: this must be a mapping, not text"]);
+}
+
+#[test]
+fn a_secret_in_the_document_is_not_repeated() {
+    let told = changed("keys: { jwks: { keys: [] } }", "keys: { secret: hunter2 }");
+    assert_eq!(told, ["p:13:13: issuers.corp.keys.secret: this must be a mapping, not text"]);
+}
+
+#[test]
+fn long_values_are_cut() {
+    let told = changed("mode: enforce", &format!("mode: {}", "x".repeat(100_000)));
+    assert!(told[0].len() < 200, "{}", told[0]);
+}
+
+#[test]
+fn the_schema_compiles_and_has_only_what_is_put_into_words() {
+    fn keywords(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
+        for (keyword, value) in schema.as_object().into_iter().flatten() {
+            found.insert(keyword.clone());
+            match keyword.as_str() {
+                "properties" | "$defs" => value.as_object().unwrap().values().for_each(|part| keywords(part, found)),
+                "anyOf" | "oneOf" => value.as_array().unwrap().iter().for_each(|part| keywords(part, found)),
+                "items" | "additionalProperties" | "propertyNames" => keywords(value, found),
+                _ => {}
+            }
+        }
+    }
+    jsonschema::validator_for(&schema()).unwrap();
+    let mut found = std::collections::BTreeSet::new();
+    keywords(&schema(), &mut found);
+    for known in [
+        "$defs",
+        "$ref",
+        "$schema",
+        "additionalProperties",
+        "anyOf",
+        "const",
+        "default",
+        "description",
+        "items",
+        "oneOf",
+        "pattern",
+        "properties",
+        "propertyNames",
+        "required",
+        "title",
+        "type",
+    ] {
+        found.remove(known);
+    }
+    assert!(found.is_empty(), "put these into words in this module first: {found:?}");
+}

@@ -1,0 +1,106 @@
+use super::*;
+use crate::document;
+
+const POLICY: &str = r#"callgate: v1
+name: gate
+mode: enforce
+gateway: envoy
+resource: https://api.example.com
+hosts: [api.example.com]
+issuers:
+  corp:
+    issuer: https://idp.example.com
+    profile: at+jwt
+    algorithms: [HS256]
+    max_lifetime: 15m
+    keys: { secret: { env: CALLGATE_TEST_NOT_SET } }
+agents:
+  worker:
+    owner: platform@example.com
+    identity: { issuer: corp, client_id: worker }
+endpoints:
+  - id: reports
+    methods: [GET]
+    path: /reports
+    effect: read
+    scopes: [reports:read]
+upstream: { authorization: remove }
+audit: { log: { allow: false, deny: true } }
+"#;
+
+fn loaded(text: &str) -> Result<Loaded, Diagnostics> {
+    compile(document::parse("p", text.as_bytes()).unwrap(), &NotNeeded)
+}
+
+fn errors(text: &str) -> Vec<String> {
+    loaded(text).unwrap_err().as_slice().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_policy_is_loaded_without_its_secrets_and_names_them() {
+    let loaded = loaded(POLICY).unwrap();
+    assert_eq!(&*loaded.policy.name, "gate");
+    assert_eq!(loaded.secrets.into_iter().collect::<Vec<_>>(), ["CALLGATE_TEST_NOT_SET"]);
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn the_canonical_json_is_the_same_policy() {
+    let first = loaded(POLICY).unwrap();
+    assert!(first.policy_json.starts_with(r#"{"agents":{"worker":{"identity":{"client_id":"worker","issuer":"corp"}"#));
+    let second = loaded(&first.policy_json).unwrap();
+    assert_eq!(second.policy_json, first.policy_json);
+    assert_eq!(second.policy.version, first.policy.version);
+    let from_bytes = Policy::from_json(first.policy_json.as_bytes(), &NotNeeded).unwrap();
+    assert_eq!(from_bytes.policy.version, first.policy.version);
+}
+
+#[test]
+fn what_the_engine_finds_has_its_place_all_at_once() {
+    let text = POLICY
+        .replace("name: gate", "name: no gate")
+        .replace("issuer: corp", "issuer: crop")
+        .replace("[reports:read]", "['reports:*']");
+    let errors = errors(&text);
+    let starts = ["p:2:1: name: ", "p:17:17: agents.worker.identity.issuer: ", "p:23:5: endpoints[0].scopes: "];
+    assert_eq!(errors.len(), starts.len(), "{errors:#?}");
+    for (error, start) in errors.iter().zip(starts) {
+        assert!(error.starts_with(start), "{error}");
+    }
+}
+
+#[test]
+fn structure_is_told_before_meaning() {
+    let text = POLICY.replace("name: gate", "name: no gate").replace("effect: read", "effekt: read");
+    assert_eq!(
+        errors(&text),
+        [
+            "p:19:5: endpoints[0].effect: this field is missing: what the call does",
+            "p:22:5: endpoints[0].effekt: there is no such field: did you mean `effect`?",
+        ]
+    );
+}
+
+#[test]
+fn every_mistake_in_structure_is_found_by_the_schema() {
+    // What the schema lets pass and the engine refuses would be told one at a time, and in other words.
+    for (from, to) in [
+        ("agents:", "requirements: { reed: {} }\nagents:"),
+        ("hosts: [api.example.com]", "hosts: {}"),
+        ("max_lifetime: 15m", "max_lifetime: 1w"),
+        ("effect: read", "effect: Read"),
+        ("scopes: [reports:read]", "scopes: all"),
+        ("deny: true", "deny: 1"),
+        ("env: CALLGATE_TEST_NOT_SET", "env: [A]"),
+    ] {
+        let document = document::parse("p", POLICY.replace(from, to).as_bytes()).unwrap();
+        assert_eq!(structure::check(&document).len(), 1, "{to}");
+        Policy::from_value(document.value().clone(), &NotNeeded).unwrap_err();
+    }
+}
+
+#[test]
+fn secrets_come_from_the_environment_where_they_are_set() {
+    assert!(Environment.resolve("CALLGATE_TEST_NOT_SET") == SecretLookup::NotNeeded);
+    assert!(Environment.resolve("PATH") == SecretLookup::Found(std::env::var("PATH").unwrap().into_bytes()));
+}

@@ -1,0 +1,124 @@
+//! The reference pages in `docs/`, generated from the code so that they cannot fall behind it.
+
+use std::fmt::Write;
+
+use callgate::{Challenge, Reason};
+use serde_json::Value;
+
+use crate::policy::schema;
+
+/// What regenerates the pages.
+pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";
+
+/// Every page: its file's name and its text.
+///
+/// # Errors
+/// When the schema has no JSON form.
+pub fn pages() -> serde_json::Result<[(&'static str, String); 3]> {
+    let mut json = serde_json::to_string_pretty(&schema())?;
+    json.push('\n');
+    Ok([("policy.md", policy()), ("policy.schema.json", json), ("reasons.md", reasons())])
+}
+
+fn generated(title: &str) -> String {
+    format!("# {title}\n\n<!-- Generated from the code. `{COMMAND}` writes it anew. -->\n\n")
+}
+
+fn reasons() -> String {
+    let mut page = generated("Reasons");
+    page.push_str(
+        "Why a call was denied, in the order of the checks. The code stands in records, metrics, test cases, in the access log as \
+         `callgate_<code>`, and in the `code` member of the answer (`application/problem+json`) where no other is named.\n\n\
+         | Code | Status | What it means | Told to the client as | Challenge |\n|---|---|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let row = reason.row();
+        let told = if reason.told() == row.code { String::new() } else { format!("`{}`", reason.told()) };
+        let challenge = match row.challenge {
+            Challenge::No => "",
+            Challenge::Bare => "`Bearer`",
+            Challenge::InvalidToken => "`Bearer error=\"invalid_token\"`",
+            Challenge::InsufficientScope => "`Bearer error=\"insufficient_scope\"`",
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "| `{}` | {} | {} | {told} | {challenge} |", row.code, row.status, row.title);
+    }
+    page
+}
+
+fn policy() -> String {
+    let schema = schema();
+    let mut page = generated("The policy document");
+    page.push_str(
+        "In YAML 1.2 or JSON; [policy.schema.json](policy.schema.json) is the same for editors. Fields that are not listed here are \
+         errors. `callgate check` tells all mistakes at once, with their places.\n\n",
+    );
+    section(&mut page, "The document", &schema);
+    for (name, part) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
+        section(&mut page, name, part);
+    }
+    page.truncate(page.trim_end().len());
+    page.push('\n');
+    page
+}
+
+fn section(page: &mut String, name: &str, part: &Value) {
+    // Writing to a string does not fail.
+    let _ = writeln!(page, "## {name}\n\n{}\n", about(part));
+    if let Some(values) = part.get("oneOf").and_then(Value::as_array) {
+        for value in values {
+            let _ = writeln!(page, "- {}: {}", form(value), about(value));
+        }
+        page.push('\n');
+    }
+    let Some(fields) = part.get("properties").and_then(Value::as_object) else { return };
+    let required: Vec<&str> =
+        part.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    page.push_str("| Field | Form | |\n|---|---|---|\n");
+    for wanted in [true, false] {
+        for (field, rule) in fields.iter().filter(|(field, _)| required.contains(&field.as_str()) == wanted) {
+            let mark = if wanted { " (required)" } else { "" };
+            let _ = writeln!(page, "| `{field}`{mark} | {} | {} |", form(rule), about(rule).replace('|', "\\|"));
+        }
+    }
+    page.push('\n');
+}
+
+fn about(rule: &Value) -> String {
+    rule.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
+}
+
+/// Which values a part takes, in a few words.
+fn form(rule: &Value) -> String {
+    if let Some(reference) = rule.get("$ref").and_then(Value::as_str) {
+        let name = reference.rsplit('/').next().unwrap_or_default();
+        return format!("[{name}](#{})", name.to_lowercase());
+    }
+    if let Some(value) = rule.get("const").and_then(Value::as_str) {
+        return format!("`{value}`");
+    }
+    if let Some(forms) = rule.get("anyOf").and_then(Value::as_array) {
+        let forms: Vec<String> = forms.iter().map(form).filter(|form| !form.is_empty()).collect();
+        return forms.join(" or ");
+    }
+    let kinds = rule.get("type").map(|kind| match kind {
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        kind => kind.as_str().into_iter().collect::<Vec<_>>(),
+    });
+    let nested = |keyword| rule.get(keyword).filter(|rule| rule.is_object()).map(form).filter(|form| !form.is_empty());
+    let forms: Vec<String> = kinds
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|kind| match kind {
+            "array" => Some(nested("items").map_or("list".to_owned(), |item| format!("list of {item}"))),
+            "object" => {
+                Some(nested("additionalProperties").map_or("mapping".to_owned(), |value| format!("names to {value}")))
+            }
+            "boolean" => Some("`true` or `false`".to_owned()),
+            "string" => Some("text".to_owned()),
+            "null" => None,
+            other => Some(other.to_owned()),
+        })
+        .collect();
+    if forms.is_empty() && rule.get("type").is_none() { "any value".to_owned() } else { forms.join(" or ") }
+}
