@@ -10,14 +10,20 @@ use super::{Kind, Template};
 /// How many siblings a warning names.
 const NAMED: usize = 3;
 
+/// How many places are compared at most: thousands of siblings beside a variable with thousands of continuations would
+/// otherwise keep a gateway's worker busy for seconds, over warnings.
+const MAX_COMPARED: u32 = 200_000;
+
 pub(super) struct Shadows<'a> {
     templates: BTreeMap<u32, &'a Template>,
     warnings: Vec<Remark>,
+    /// How many places may still be compared.
+    budget: u32,
 }
 
 impl<'a> Shadows<'a> {
     pub(super) fn new(endpoints: &[(u32, &'a Template)]) -> Self {
-        Self { templates: endpoints.iter().copied().collect(), warnings: Vec::new() }
+        Self { templates: endpoints.iter().copied().collect(), warnings: Vec::new(), budget: MAX_COMPARED }
     }
 
     pub(super) fn find(mut self, table: &Table) -> Vec<Remark> {
@@ -33,12 +39,12 @@ impl<'a> Shadows<'a> {
         let affixed = place.affixed.iter().map(|affixed| (affixed.shape(), &affixed.child));
         let plain = place.plain.iter().map(|plain| (Shape::plain(plain.kind), &plain.child));
         for (shape, child) in affixed.chain(plain) {
-            self.compare(&specific, &shape, number, |sibling| uncovered(child, sibling));
+            self.compare(&specific, &shape, number, |sibling, budget| uncovered(child, sibling, budget));
             specific.push((Sibling::Variable(shape), child));
         }
         if let Some(endpoint) = place.rest.first() {
             let covers = |sibling: &Node| !sibling.rest.is_empty() && !sibling.here.is_empty();
-            let uncovered = |sibling: &Node| (!covers(sibling)).then_some(*endpoint);
+            let uncovered = |sibling: &Node, _: &mut u32| (!covers(sibling)).then_some(*endpoint);
             self.compare(&specific, &Shape::plain(Kind::Rest), number, uncovered);
         }
         for (_, child) in specific {
@@ -52,11 +58,11 @@ impl<'a> Shadows<'a> {
         siblings: &[(Sibling, &Node)],
         variable: &Shape,
         number: usize,
-        uncovered: impl Fn(&Node) -> Option<u32>,
+        uncovered: impl Fn(&Node, &mut u32) -> Option<u32>,
     ) {
         let mut left_out: BTreeMap<u32, Vec<&Node>> = BTreeMap::new();
         for (_, sibling) in siblings.iter().filter(|(sibling, _)| sibling.takes_values_of(variable)) {
-            if let Some(endpoint) = uncovered(sibling) {
+            if let Some(endpoint) = uncovered(sibling, &mut self.budget) {
                 left_out.entry(endpoint).or_default().push(sibling);
             }
         }
@@ -100,35 +106,46 @@ impl Sibling<'_> {
     }
 }
 
-/// The first endpoint whose paths go on from `variable` in a way in which none goes on from `sibling`.
-fn uncovered(variable: &Node, sibling: &Node) -> Option<u32> {
+/// The first endpoint whose paths go on from `variable` in a way in which none goes on from `sibling`; none is found any more
+/// once the budget is used up.
+fn uncovered(variable: &Node, sibling: &Node, budget: &mut u32) -> Option<u32> {
+    *budget = budget.checked_sub(1)?;
     if let (Some(endpoint), true) = (variable.here.first(), sibling.here.is_empty()) {
         return Some(*endpoint);
     }
     if !sibling.rest.is_empty() {
         return None;
     }
-    let fixed = variable.fixed.iter().find_map(|fixed| match sibling.step(&fixed.text) {
-        Some(Step::Fixed(child) | Step::Variable { child, .. }) => uncovered(&fixed.child, child),
-        Some(Step::Rest(_)) => None,
-        None => first_endpoint(&fixed.child),
-    });
-    let affixed = || {
-        variable.affixed.iter().find_map(|affixed| {
-            let same =
-                sibling.affixed.iter().find(|other| other.beginning == affixed.beginning && other.end == affixed.end);
-            let child = same.map(|same| &same.child).or(sibling.plain.as_ref().map(|plain| &plain.child));
-            child.map_or_else(|| first_endpoint(&affixed.child), |child| uncovered(&affixed.child, child))
-        })
-    };
-    let plain = || {
-        let plain = variable.plain.as_ref()?;
-        match &sibling.plain {
-            Some(other) if other.kind.includes(plain.kind) => uncovered(&plain.child, &other.child),
-            _ => first_endpoint(&plain.child),
+    let plain_of_sibling = sibling.plain.as_ref().map(|plain| (plain.kind, &plain.child));
+    for fixed in &variable.fixed {
+        let found = match sibling.step(&fixed.text) {
+            Some(Step::Fixed(child) | Step::Variable { child, .. }) => uncovered(&fixed.child, child, budget),
+            Some(Step::Rest(_)) => None,
+            None => first_endpoint(&fixed.child),
+        };
+        if found.is_some() || *budget == 0 {
+            return found;
         }
-    };
-    fixed.or_else(affixed).or_else(plain).or_else(|| variable.rest.first().copied())
+    }
+    for affixed in &variable.affixed {
+        let same = sibling.affixed.iter().find(|other| other.shape() == affixed.shape()).map(|same| &same.child);
+        let taking = plain_of_sibling.filter(|(kind, _)| {
+            let mut text = affixed.beginning.bytes().chain(affixed.end.bytes());
+            kind.includes(affixed.kind) && text.all(|byte| kind.has_character(byte))
+        });
+        let found = match same.or(taking.map(|(_, child)| child)) {
+            Some(child) => uncovered(&affixed.child, child, budget),
+            None => first_endpoint(&affixed.child),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    let found = variable.plain.as_ref().and_then(|plain| match plain_of_sibling {
+        Some((kind, child)) if kind.includes(plain.kind) => uncovered(&plain.child, child, budget),
+        _ => first_endpoint(&plain.child),
+    });
+    found.or_else(|| variable.rest.first().copied())
 }
 
 /// An endpoint whose template goes through a place.

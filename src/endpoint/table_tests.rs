@@ -162,13 +162,16 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
 #[test]
 fn siblings_that_differ_in_case_are_told_apart() {
     assert_finds(
-        &["/Admin", "/admin", "/a{x}", "/A{x}", "/{x}"],
+        &["/Admin", "/admin", "/a{x}", "/A{x}", "/aB{x}", "/{x}"],
         &[
             ("/Admin", "/Admin", &[]),
             ("/admin", "/admin", &[]),
             ("/ADMIN", "", &[]),
             ("/ab", "/a{x}", &["b"]),
-            ("/Ab", "/A{x}", &["b"]),
+            ("/Ac", "/A{x}", &["c"]),
+            ("/aBc", "/aB{x}", &["c"]),
+            ("/abc", "", &[]),
+            ("/ABc", "", &[]),
         ],
     );
 }
@@ -331,7 +334,17 @@ fn fixed_texts_beside_a_variable_are_bounded() {
 
 #[test]
 fn siblings_with_fewer_continuations_are_warned_of() {
-    let rows: [Remarks; 16] = [
+    let rows: [Remarks; 20] = [
+        (&["/users/me/{x}", "/users/{id}/v{n:int}"], &[]),
+        (
+            &["/users/me/{x}", "/users/{id}/{v}:run"],
+            &[(1, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/users/me/{p...}", "/users/me", "/users/{id}", "/users/{id}/{n:int}", "/users/{id}/v{n:int}/x"], &[]),
+        (
+            &["/users/me/{p}", "/users/{id}/{n:int}", "/users/{id}/{n:int}/x"],
+            &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
         (
             &["/users/me", "/users/{id}", "/users/{id}/posts"],
             &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
