@@ -6,12 +6,21 @@
 mod naive;
 mod token;
 
-use crate::Reason;
 use crate::endpoint::{Table, Template};
 use crate::policy::raw::Escape;
 use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
+use crate::{Headers, Reason};
 
 pub use token::{json, jws, token};
+
+/// The host's serialisation of headers is read within its bounds or refused, and what was read comes back.
+pub fn headers(data: &[u8]) {
+    let Ok(headers) = Headers::decode(data.to_vec()) else { return };
+    let read: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    assert!(read + headers.len() * 10 <= data.len(), "each line has two lengths and two zero bytes beside its text");
+    let again: Headers = headers.iter().collect();
+    assert!(again.iter().eq(headers.iter()));
+}
 
 /// A path is accepted exactly when it is canonical, and then has one reading however often it is decoded.
 pub fn path(data: &[u8]) {

@@ -98,6 +98,14 @@ fn drive(target: fn(&[u8]), seeds: &[&[u8]]) {
 }
 
 #[test]
+fn headers() {
+    drive(
+        super::headers,
+        &[b"", b"\x01\0\0\0\x01\0\0\0\x02\0\0\0a\0bc\0", b"\x02\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0x\0\0"],
+    );
+}
+
+#[test]
 fn path() {
     drive(super::path, &[b"/", b"/v1/users/me?x=1", b"/a%20b/%C3%A9/", b"/a;b/c%2Fd/%255C", b"/repos/{x}"]);
 }
