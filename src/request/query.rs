@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::Reason;
 use crate::request::percent;
 
-/// A parameter that no request may carry in its query (RFC 6750, section 2.3, has become a MUST NOT since).
+/// A parameter that no query may carry: what RFC 6750 (section 2.3) had allowed, RFC 9700 (section 4.3.2) forbids.
 const CREDENTIAL: &str = "access_token";
 
 /// Parameters that frameworks take for the method.
