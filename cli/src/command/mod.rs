@@ -7,6 +7,7 @@ mod docs;
 mod explain;
 mod render;
 mod schema;
+mod test;
 mod token;
 
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(check::Arguments),
+    Test(test::Arguments),
     Explain(explain::Arguments),
     /// Print the JSON Schema of the policy document
     Schema,
@@ -146,6 +148,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
     match verb {
         Verb::Check(arguments) => check::run(&arguments, out),
+        Verb::Test(arguments) => test::run(&arguments, out),
         Verb::Explain(arguments) => explain::run(&arguments, out),
         Verb::Schema => schema::run(out),
         Verb::Token(arguments) => token::run(&arguments, out),

@@ -1,0 +1,30 @@
+//! `callgate test`: whether a policy decides as its cases expect.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::{Exit, Failure, Format};
+use crate::{corpus, escape};
+
+/// Run decision cases against their policies
+///
+/// Says of each case that comes out otherwise how it differs. docs/cases.md has the format.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Files of cases, or folders: every `cases.yaml` and `*.cases.yaml` below
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// `json` prints {cases, differing: [{file, line, column, name, intent, differences}]}
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// Runs the cases.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let report = corpus::test(&arguments.paths)?;
+    match arguments.format {
+        Format::Human => writeln!(out, "{report}")?,
+        Format::Json => writeln!(out, "{}", escape::json(&report)?)?,
+    }
+    Ok(if report.passed() { Exit::Fine } else { Exit::Failed })
+}
