@@ -4,9 +4,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::crypto::SoftwareVerifier;
 use callgate::token::TokenCache;
-use callgate::{Call, Change, Context, DecisionId, Headers, Source, Step, Timestamp, Trace, Traced, evaluate};
+use callgate::{Call, Change, Check, Context, DecisionId, Headers, Source, Step, Timestamp, Trace, Traced, evaluate};
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Format};
@@ -62,7 +64,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         (None, None) => return Err(Failure::Trouble("the policy names no host: give one with --host".to_owned())),
     };
     let time = arguments.at.unwrap_or_default().resolve();
-    let headers = lines(arguments, &host)?;
+    let token = arguments.token.as_ref().map(Input::read).transpose();
+    let token = token.map_err(|problem| Failure::Trouble(format!("--token: {problem}")))?;
+    let headers = lines(arguments, &host, token.as_deref());
     let call = Call {
         headers: &headers,
         end_of_stream: !arguments.body,
@@ -74,6 +78,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let mut cache = TokenCache::new(0);
     let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, trace: Some(&mut trace) };
     let step = evaluate(&loaded.policy, call, context);
+    let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
+    if let (Some(traced), Some(token)) = (refused, &token) {
+        traced.facts.extend(unverified(token));
+    }
     let subject = Subject { method: &arguments.method, host: &host, path: &arguments.path, time: moment::show(time) };
     match arguments.format {
         Format::Human => people(&loaded, &subject, &trace, &step, out)?,
@@ -93,19 +101,29 @@ struct Subject<'a> {
     time: String,
 }
 
-fn lines(arguments: &Arguments, host: &str) -> Result<Headers, Failure> {
-    let mut lines = vec![
-        (":method".to_owned(), arguments.method.clone()),
-        (":scheme".to_owned(), "https".to_owned()),
-        (":authority".to_owned(), host.to_owned()),
-        (":path".to_owned(), arguments.path.clone()),
-    ];
-    lines.extend(arguments.headers.iter().cloned());
-    if let Some(token) = &arguments.token {
-        let token = token.read().map_err(|problem| Failure::Trouble(format!("--token: {problem}")))?;
-        lines.push(("authorization".to_owned(), format!("Bearer {token}")));
+fn lines(arguments: &Arguments, host: &str, token: Option<&str>) -> Headers {
+    let pseudo =
+        [(":method", &*arguments.method), (":scheme", "https"), (":authority", host), (":path", &*arguments.path)];
+    let given = arguments.headers.iter().map(|(name, value)| (&**name, &**value));
+    let lines = pseudo.into_iter().chain(given).map(|(name, value)| (name, value.to_owned()));
+    lines.chain(token.map(|token| ("authorization", format!("Bearer {token}")))).collect()
+}
+
+/// What a token that was refused says of itself, where it can be read.
+fn unverified(token: &str) -> Vec<(&'static str, String)> {
+    let mut parts =
+        token.split('.').map(|part| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok());
+    let mut facts = Vec::new();
+    if let Some(header) = parts.next().flatten() {
+        facts.push(("header, not verified", header.to_string()));
     }
-    Ok(lines.into_iter().collect())
+    if let Some(claims) = parts.next().flatten() {
+        facts.push(("claims, not verified", claims.to_string()));
+        for (name, time) in [("exp", "exp is"), ("nbf", "nbf is"), ("iat", "iat is")] {
+            facts.extend(claims.get(name).and_then(Value::as_u64).map(|seconds| (time, moment::show(seconds))));
+        }
+    }
+    facts
 }
 
 fn people(

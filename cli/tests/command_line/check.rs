@@ -1,0 +1,123 @@
+use crate::{callgate, file, json, line_of, quickstart};
+
+#[test]
+fn a_good_policy_is_summed_up() {
+    let out = callgate("check examples/quickstart/policy.yaml").fine();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "examples/quickstart/policy.yaml: fine");
+    assert_eq!(lines[1], "  name       quickstart");
+    let version = lines[2].strip_prefix("  version    ").unwrap();
+    assert!(version.len() == 64 && version.bytes().all(|b| b.is_ascii_hexdigit()), "{version}");
+    assert_eq!(lines[3..5], ["  mode       enforce", "  gateway    envoy"]);
+    let endpoints = quickstart().matches(" id: ").count();
+    assert_eq!(lines[7], format!("  endpoints  {endpoints}"));
+}
+
+#[test]
+fn the_version_is_the_same_however_the_policy_is_written() {
+    let version = |path: &str| callgate(&format!("check {path}")).fine().lines().nth(2).unwrap().to_owned();
+    let policy =
+        callgate_cli::policy::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml")).unwrap();
+    assert_eq!(version(&file("same.json", policy.policy_json)), version("examples/quickstart/policy.yaml"));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let path = file(
+        "mistakes.yaml",
+        quickstart()
+            .replace("mode: enforce #", "mode: enforced #")
+            .replace("authorization: remove", "authorization: drop"),
+    );
+    let err = callgate(&format!("check {path}")).failed(2);
+    assert_eq!(
+        err.lines().collect::<Vec<_>>(),
+        [
+            format!("{path}:5:1: mode: `enforced` is not taken here: did you mean `enforce`?"),
+            format!(
+                "{path}:{}:13: upstream.authorization: `drop` is not taken here: write `keep` or `remove`",
+                line_of("authorization: remove")
+            ),
+        ]
+    );
+}
+
+#[test]
+fn programs_get_an_array_on_standard_output_either_way() {
+    let path = file(
+        "mistake.yaml",
+        quickstart().replace("issuer: corp, client_id: review-agent", "issuer: crop, client_id: review-agent"),
+    );
+    let ran = callgate(&format!("check --format json {path}"));
+    assert_eq!((ran.code, &*ran.err), (2, ""));
+    let found = json(&ran.out);
+    assert_eq!(found.as_array().unwrap().len(), 1);
+    assert_eq!(found[0]["file"], *path);
+    assert_eq!(found[0]["line"], line_of("client_id: review-agent"));
+    assert_eq!(found[0]["path"], "agents.review-agent.identity.issuer");
+    assert_eq!(found[0]["severity"], "error");
+    assert!(found[0]["column"].is_u64() && found[0]["message"].as_str().unwrap().contains("crop"), "{found}");
+
+    assert_eq!(json(&callgate("check --format json examples/quickstart/policy.yaml").fine()), serde_json::json!([]));
+    let missing = callgate("check --format json missing.yaml");
+    assert_eq!((missing.code, &json(&missing.out)[0]["line"]), (1, &serde_json::Value::Null));
+}
+
+#[test]
+fn warnings_do_not_fail_and_stand_apart() {
+    let ran = callgate("check examples/providers/keycloak/policy.yaml");
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.starts_with("examples/providers/keycloak/policy.yaml: fine, 1 warning\n"), "{}", ran.out);
+    assert!(
+        ran.err.starts_with("examples/providers/keycloak/policy.yaml:")
+            && ran.err.contains(": warning: issuers.keycloak.keys.jwks.keys[1]: "),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        json(&callgate("check --format json examples/providers/keycloak/policy.yaml").fine())[0]["severity"],
+        "warning"
+    );
+}
+
+#[test]
+fn files_that_are_no_policy_are_told_by_place() {
+    for (name, content, told) in [
+        ("empty.yaml", &b""[..], ":1:1: the document is empty"),
+        ("comment.yaml", b"# nothing\n", ":1:1: the document is empty"),
+        ("binary.yaml", b"\x7fELF\x02\x01\x01\0\0\0\xff", ":1:11: not UTF-8 text: save the file as UTF-8"),
+        ("latin1.yaml", b"name: gate\nowner: J\xfcrgen\n", ":2:9: not UTF-8 text: save the file as UTF-8"),
+        ("text.yaml", b"just text\n", ":1:1: this must be a mapping, not text"),
+        ("list.json", b"[]", ":1:1: this must be a mapping, not a list"),
+        ("deep.json", "[".repeat(100_000).as_bytes(), ": nested more than 64 levels deep"),
+        ("two.yaml", b"a: b\n---\nc: d\n", ":2:1: a second document begins here: keep one for each file"),
+        ("open.json", b"{\"a\": ", ": not readable as YAML or JSON: "),
+        ("nul.yaml", b"a: \0\n", ": not readable as YAML or JSON: "),
+    ] {
+        let path = file(name, content);
+        let err = callgate(&format!("check {path}")).failed(2);
+        assert!(err.starts_with(&path) && err.contains(told) && err.lines().count() == 1, "{name}: {err}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_trouble() {
+    for (path, told) in [
+        ("missing.yaml", "missing.yaml: does not exist\n"),
+        ("examples", "examples: is a directory: name a file\n"),
+        ("/dev/zero", "/dev/zero: is larger than 32 MiB\n"),
+    ] {
+        assert_eq!(callgate(&format!("check {path}")).failed(1), told);
+    }
+}
+
+#[test]
+fn nothing_from_a_file_reaches_the_terminal_raw() {
+    let path = file("hostile.yaml", "\"\\e[2Jx\": 1\n\"\\u202Ey\": \"\\e]0;z\\a\"\n");
+    let ran = callgate(&format!("check {path}"));
+    assert!(ran.err.contains("\\u{1b}[2Jx") && ran.err.contains("\\u{202e}y"), "{}", ran.err);
+    let json = callgate(&format!("check --format json {path}"));
+    for text in [ran.out, ran.err, json.out, json.err] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{text:?}");
+    }
+}

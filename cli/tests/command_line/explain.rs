@@ -1,0 +1,123 @@
+use crate::{callgate, coding_token, file, json, line_of, run};
+
+const POLICY: &str = "examples/quickstart/policy.yaml";
+
+#[test]
+fn an_allowed_call_shows_every_check_and_what_goes_upstream() {
+    let token = coding_token();
+    let path = file("explain.token", format!("{token}\n"));
+    let out = callgate(&format!("explain {POLICY} --path /repos/acme/gateway/pulls --token @{path}")).fine();
+    let (agent, owner) = (line_of("  coding-agent:"), line_of("path.owner: token.org"));
+    for line in [
+        "call    GET https://api.example.com/repos/acme/gateway/pulls at ",
+        "pass  credential      issuer: corp, client: coding-agent, subject: coding-agent\n",
+        &format!(
+            "pass  agent           agent: coding-agent\n                      {POLICY}:{agent}:3: agents.coding-agent\n"
+        ),
+        "pass  scopes          takes: code:read, has: code:read code:write pulls:write\n",
+        &format!("                      {POLICY}:{owner}:18: endpoints[3].bind[\"path.owner\"]\n"),
+        "\nALLOW allowed\n",
+        "upstream loses authorization\n",
+        "upstream gets x-callgate-agent: coding-agent\n",
+    ] {
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+    assert!(!out.contains(&token));
+}
+
+#[test]
+fn a_denied_call_goes_on_to_show_the_other_checks() {
+    let arguments = ["explain", POLICY, "--method", "POST", "--path", "/repos/globex/other/pulls", "--token", "-"];
+    let out = run(&arguments, &coding_token()).fine();
+    assert_eq!(out.matches("DENY  binding         binding_mismatch: ").count(), 2, "{out}");
+    assert!(out.contains("\nDENY  403 binding_mismatch\n"), "{out}");
+}
+
+#[test]
+fn the_moment_of_the_call_decides() {
+    let token = coding_token();
+    let explain =
+        |at| run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", "-", "--at", at], &token).fine();
+    assert!(explain("+0s").contains("\nALLOW allowed\n"));
+    let late = explain("+1h");
+    assert!(late.contains("\nDENY  401 token_expired\n"), "{late}");
+    assert!(
+        late.contains("claims, not verified: {") && late.contains("exp is: 20") && !late.contains(&token),
+        "{late}"
+    );
+    assert!(explain("2026-06-30T12:00:00Z").contains(" at 2026-06-30T12:00:00Z\n"));
+    assert!(explain("1782820800").contains(" at 2026-06-30T12:00:00Z\n"));
+}
+
+#[test]
+fn programs_read_the_same() {
+    let out = run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--format", "json"], "").fine();
+    let explained = json(&out);
+    assert_eq!(explained["status"], 401);
+    assert_eq!(explained["record"]["decision"], "deny");
+    assert_eq!(explained["record"]["reason"], "credentials_missing");
+    assert_eq!(explained["policy"]["name"], "quickstart");
+    let denied = explained["checks"].as_array().unwrap().iter().find(|check| check["outcome"] == "deny").unwrap();
+    assert_eq!(
+        (&denied["check"], &denied["rule"], &denied["line"]),
+        (&"credential".into(), &"issuers".into(), &line_of("issuers:").into())
+    );
+}
+
+#[test]
+fn headers_host_source_and_body_are_those_of_the_call() {
+    let explain = |more: &[&str]| {
+        let arguments = [&["explain", POLICY, "--path", "/health", "--format", "json"], more].concat();
+        json(&run(&arguments, "").fine())["record"].clone()
+    };
+    assert_eq!(explain(&[])["decision"], "allow");
+    assert_eq!(explain(&["--host", "other.example.com"])["reason"], "credentials_missing");
+    assert_eq!(explain(&["-H", "X-HTTP-Method-Override: DELETE"])["reason"], "method_override");
+    assert_eq!(explain(&["-H", "host: a", "-H", "host: b"])["reason"], "duplicate_host");
+    assert_eq!(explain(&["--source", "192.0.2.1"])["source"], "192.0.2.1");
+}
+
+#[test]
+fn tokens_that_cannot_be_read_are_trouble_and_not_repeated() {
+    let empty = file("empty.token", "\n");
+    for (token, told) in [
+        ("@missing.token", "callgate: --token: missing.token does not exist\n".to_owned()),
+        ("@examples", "callgate: --token: examples is a directory: name a file\n".to_owned()),
+        (&format!("@{empty}"), format!("callgate: --token: {empty} is empty\n")),
+        (
+            "env:CALLGATE_TEST_NOT_SET",
+            "callgate: --token: the environment variable CALLGATE_TEST_NOT_SET is not set\n".to_owned(),
+        ),
+        (
+            "env:CALLGATE_TEST_EMPTY",
+            "callgate: --token: the environment variable CALLGATE_TEST_EMPTY is empty\n".to_owned(),
+        ),
+        ("-", "callgate: --token: standard input is empty\n".to_owned()),
+    ] {
+        assert_eq!(callgate(&format!("explain {POLICY} --path / --token {token}")).failed(1), told);
+    }
+}
+
+#[test]
+fn nothing_from_a_request_reaches_the_terminal_raw() {
+    for format in ["human", "json"] {
+        let hostile = "/a\u{1b}[2J\u{202e}\u{9b}";
+        let out = run(
+            &["explain", POLICY, "--path", hostile, "--host", hostile, "--method", hostile, "--format", format],
+            "",
+        )
+        .fine();
+        assert!(!out.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{out:?}");
+    }
+    // A token may say anything, and is shown even where it is refused.
+    let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJcdTAwMWJbMkpcdTIwMmUifQ.";
+    let out = run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", token], "").fine();
+    assert!(out.contains("claims, not verified: ") && !out.contains(['\u{1b}', '\u{202e}']), "{out:?}");
+}
+
+#[test]
+fn a_policy_that_is_wrong_is_told_as_check_does() {
+    let path = file("explain-wrong.yaml", "callgate: v1\n");
+    let explained = callgate(&format!("explain {path} --path /")).failed(2);
+    assert_eq!(explained, callgate(&format!("check {path}")).failed(2));
+}

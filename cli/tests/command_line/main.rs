@@ -1,0 +1,86 @@
+//! The binary as its users meet it: exit codes, what is printed where, and bad input of every kind.
+
+mod check;
+mod explain;
+mod render;
+mod token;
+mod verbs;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// How a run of the binary ended.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    /// The standard output of a run that must have been fine.
+    #[track_caller]
+    fn fine(self) -> String {
+        assert_eq!((self.code, &*self.err), (0, ""), "{}", self.out);
+        self.out
+    }
+
+    /// The standard error of a run that must have ended so.
+    #[track_caller]
+    fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self.err
+    }
+}
+
+/// Runs `callgate` with arguments separated by spaces, at the root of the workspace.
+fn callgate(arguments: &str) -> Ran {
+    run(&arguments.split_whitespace().collect::<Vec<_>>(), "")
+}
+
+fn run(arguments: &[&str], stdin: &str) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_callgate"))
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .env("CALLGATE_TEST_EMPTY", "")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that does not read its input may have ended before all of it is written.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A file for one test.
+fn file(name: &str, content: impl AsRef<[u8]>) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn quickstart() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml")).unwrap()
+}
+
+/// The line of the quickstart policy on which a text first stands.
+fn line_of(text: &str) -> usize {
+    quickstart().lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// A token that the quickstart policy takes now.
+fn coding_token() -> String {
+    let arguments = "token --key @examples/quickstart/keys/es256.jwk.json --issuer https://idp.example.com --subject coding-agent \
+                     --client coding-agent --audience https://api.example.com --claim org=acme";
+    let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
+    arguments.extend(["--scope", "code:read code:write pulls:write"]);
+    run(&arguments, "").fine().trim().to_owned()
+}

@@ -1,0 +1,102 @@
+use std::path::Path;
+
+use crate::{callgate, file, json};
+
+#[test]
+fn help_and_version_are_fine() {
+    for arguments in
+        ["--help", "help check", "check --help", "explain --help", "token --help", "render --help", "test --help"]
+    {
+        assert!(callgate(arguments).fine().contains("Usage: callgate"), "{arguments}");
+    }
+    assert_eq!(callgate("--version").fine(), concat!("callgate ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn wrong_usage_is_trouble_and_says_so() {
+    for arguments in [
+        "",
+        "chek",
+        "check",
+        "check a b",
+        "check --format yaml a",
+        "explain examples/quickstart/policy.yaml",
+        "explain examples/quickstart/policy.yaml --path / --at noon",
+        "explain examples/quickstart/policy.yaml --path / --header nocolon",
+        "explain examples/quickstart/policy.yaml --path / --source here",
+        "render examples/quickstart/policy.yaml",
+        "render examples/quickstart/policy.yaml --for nginx",
+        "test",
+        "token",
+        "token --key {} --lifetime 5",
+    ] {
+        let err = callgate(arguments).failed(1);
+        assert!(err.contains("Usage: callgate") || err.starts_with("error: "), "{arguments}: {err}");
+    }
+}
+
+#[test]
+fn the_schema_is_the_page_in_docs() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.schema.json")).unwrap();
+    assert_eq!(json(&callgate("schema").fine()), json(&page));
+}
+
+#[test]
+fn the_generated_pages_are_those_of_the_code() {
+    let stale = callgate("docs");
+    assert_eq!((stale.code, &*stale.out, &*stale.err), (0, "", ""));
+}
+
+#[test]
+fn stale_pages_are_named_with_what_regenerates_them() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs");
+    std::fs::create_dir_all(&folder).unwrap();
+    let folder = folder.to_str().unwrap();
+    assert_eq!(callgate(&format!("docs --write --folder {folder}")).fine(), "");
+    assert_eq!(callgate(&format!("docs --folder {folder}")).fine(), "");
+    std::fs::write(format!("{folder}/reasons.md"), "old").unwrap();
+    let stale = callgate(&format!("docs --folder {folder}"));
+    assert_eq!(stale.code, 2);
+    assert_eq!(
+        stale.out,
+        format!("{folder}/reasons.md: differs from the code: run `cargo run -p callgate-cli -- docs --write`\n")
+    );
+    assert_eq!(callgate(&format!("docs --write --folder {folder}/missing")).code, 1);
+}
+
+#[test]
+fn cases_are_run_and_counted() {
+    let out = callgate("test examples/quickstart").fine();
+    assert!(out.ends_with(" cases, all as expected\n"), "{out}");
+    let report = json(&callgate("test --format json examples/quickstart").fine());
+    assert_eq!(report["differing"], serde_json::json!([]));
+    assert!(report["cases"].as_u64().unwrap() > 10, "{report}");
+}
+
+#[test]
+fn a_case_that_differs_is_told_and_fails() {
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml");
+    let cases = format!(
+        "policy: {policy}\nnow: \"2026-11-21T12:00:00Z\"\nrequest: {{ host: api.example.com }}\ncases:\n  - name: open\n    intent: everybody\n    \
+         request: {{ path: /repos/a/b }}\n    expect: {{ decision: allow }}\n"
+    );
+    let path = file("differs.cases.yaml", cases);
+    let ran = callgate(&format!("test {path}"));
+    assert_eq!((ran.code, &*ran.err), (2, ""));
+    assert!(
+        ran.out.starts_with(&format!(
+            "{path}:5:5: open: everybody\n    expected `allow`, got `deny` (`credentials_missing`)\n"
+        )),
+        "{}",
+        ran.out
+    );
+    assert!(ran.out.ends_with("1 case, 1 differs\n"), "{}", ran.out);
+    let programs = callgate(&format!("test --format json {path}"));
+    assert_eq!((programs.code, &json(&programs.out)["differing"][0]["name"]), (2, &"open".into()));
+}
+
+#[test]
+fn cases_that_cannot_be_used_are_told_apart() {
+    assert_eq!(callgate("test missing.yaml").code, 1);
+    assert_eq!(callgate(&format!("test {}", file("wrong.cases.yaml", "casez: []\n"))).code, 2);
+}
