@@ -16,6 +16,7 @@ mod verify;
 pub use cache::TokenCache;
 pub use claim::{ClaimName, ClaimNameError};
 pub use issuer::{IssuerId, Issuers};
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub use keys::{SecretLookup, Secrets};
