@@ -430,7 +430,9 @@ mod tests {
             jwk["alg"] = header["alg"].clone();
             assert_eq!(verify(algorithm, &jwk.to_string(), &token).unwrap(), "agent", "{algorithm}");
             let other = key.sign(&header, &json!({ "sub": "other", "exp": 4_000_000_000_u64, "iat": 1 }));
-            let spliced = format!("{}{}", &token[..token.rfind('.').unwrap()], &other[other.rfind('.').unwrap()..]);
+            let (signed, _) = token.rsplit_once('.').unwrap();
+            let (_, foreign) = other.rsplit_once('.').unwrap();
+            let spliced = format!("{signed}.{foreign}");
             assert!(verify(algorithm, &jwk.to_string(), &spliced).is_err(), "{algorithm}");
         }
     }

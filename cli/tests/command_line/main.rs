@@ -1,5 +1,7 @@
 //! The binary as its users meet it: exit codes, what is printed where, and bad input of every kind.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests end with the test that is wrong")]
+
 mod check;
 mod explain;
 mod render;

@@ -74,6 +74,28 @@ fn cases_are_run_and_counted() {
 }
 
 #[test]
+fn every_example_is_a_good_policy_and_decides_as_its_cases_say() {
+    let mut policies = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.ends_with("policy.yaml") {
+                policies.push(path);
+            }
+        }
+    }
+    assert!(policies.len() >= 7, "{policies:?}");
+    for policy in policies {
+        let ran = callgate(&format!("check {}", policy.display()));
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    callgate("test examples").fine();
+}
+
+#[test]
 fn a_case_that_differs_is_told_and_fails() {
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml");
     let cases = format!(
