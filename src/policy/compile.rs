@@ -48,9 +48,43 @@ impl Policy {
         let version = version(&value).map_err(|_| {
             only(Place::root(), "the policy holds a number that JSON cannot carry: write it as text".to_owned())
         })?;
+        let mut empty = Findings::default();
+        // Places are written down only where there is something to tell.
+        if holds_null(&value) {
+            refuse_null(&value, &Place::root(), &mut empty);
+        }
+        if !empty.errors.is_empty() {
+            return Err(empty);
+        }
         let document: raw::Document = serde_path_to_error::deserialize(value)
             .map_err(|error| only(place_of(error.path()), structural(error.inner())))?;
         compile(&document, version, secrets)
+    }
+}
+
+fn holds_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(holds_null),
+        Value::Object(fields) => fields.values().any(holds_null),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// A field without a value would be read as one that is absent, and what is absent often takes more: an endpoint whose
+/// `hosts:` lost its list would answer for all of them.
+fn refuse_null(value: &Value, place: &Place, findings: &mut Findings) {
+    match value {
+        Value::Null => findings.error(place.clone(), "this field has no value: write one, or remove the field"),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| refuse_null(item, &place.index(index), findings));
+        }
+        // Members of a key set that nobody knows are ignored (RFC 7517, section 4), whatever they hold.
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| *name != "jwks")
+            .for_each(|(name, value)| refuse_null(value, &place.field(name), findings)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -226,6 +226,24 @@ fn each_mistake_is_told_with_its_place() {
 }
 
 #[test]
+fn a_field_without_a_value_is_not_read_as_one_that_is_absent() {
+    let mut policy = good();
+    policy["endpoints"][0]["hosts"] = Value::Null;
+    policy["clock_skew"] = Value::Null;
+    let errors = compile(policy).unwrap_err().errors;
+    let places: Vec<&str> = errors.iter().map(|error| error.place.as_str()).collect();
+    assert_eq!(places, ["clock_skew", "endpoints[0].hosts"]);
+}
+
+#[test]
+fn members_of_a_key_set_that_nobody_knows_may_be_null() {
+    let mut policy = good();
+    let keys = policy["issuers"].as_object_mut().unwrap().values_mut().next().unwrap();
+    keys["keys"]["jwks"]["issued"] = Value::Null;
+    compile(policy).unwrap();
+}
+
+#[test]
 fn all_mistakes_of_meaning_come_at_once() {
     let errors = errors(&[
         ("/name", json!("")),
