@@ -55,11 +55,12 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
     if !faults.is_empty() {
         return Err(Diagnostics::wrong(faults));
     }
-    let compiled =
-        Policy::from_value(document.value().clone(), secrets).map_err(|findings| refused(&document, &findings))?;
     let whole = |message| Diagnostics::wrong(vec![document.error(&Place::root(), message)]);
     let policy_json = serde_json_canonicalizer::to_string(document.value())
         .map_err(|error| whole(format!("it has no canonical JSON: {error}")))?;
+    // As the filter reads it, so that its bounds hold here as well.
+    let compiled =
+        Policy::from_json(policy_json.as_bytes(), secrets).map_err(|findings| refused(&document, &findings))?;
     let raw: raw::Document = serde_json::from_str(&policy_json)
         .map_err(|error| whole(format!("its canonical JSON cannot be read: {error}")))?;
     let secrets = raw.issuers.into_values().filter_map(|issuer| Some(issuer.keys.secret?.env)).collect();

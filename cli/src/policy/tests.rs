@@ -100,6 +100,23 @@ fn every_mistake_in_structure_is_found_by_the_schema() {
 }
 
 #[test]
+fn what_the_filter_would_not_read_is_refused() {
+    let deep = format!("attributes: {{ a: {}1{} }}", "[".repeat(40), "]".repeat(40));
+    let errors = errors(&POLICY.replace("owner: platform", &format!("{deep}\n    owner: platform")));
+    assert!(errors.len() == 1 && errors[0].starts_with("p:1:1: the policy is not JSON"), "{errors:?}");
+}
+
+#[test]
+fn fields_without_a_value_are_told_with_their_places() {
+    let text = POLICY.replace("effect: read", "effect: read\n    hosts:").replace("audit:", "clock_skew: ~\naudit:");
+    let message = "this field has no value: write one, or remove the field";
+    assert_eq!(
+        errors(&text),
+        [format!("p:23:5: endpoints[0].hosts: {message}"), format!("p:26:1: clock_skew: {message}")]
+    );
+}
+
+#[test]
 fn secrets_come_from_the_environment_where_they_are_set() {
     assert!(Environment.resolve("CALLGATE_TEST_NOT_SET") == SecretLookup::NotNeeded);
     assert!(Environment.resolve("PATH") == SecretLookup::Found(std::env::var("PATH").unwrap().into_bytes()));
