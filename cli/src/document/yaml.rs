@@ -41,12 +41,7 @@ pub(super) struct Tree {
 
 /// Reads exactly one document; on failure everything that could be found wrong.
 pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
-    let options = options! {
-        emit_comments: false,
-        disallow_directives: true,
-        strict_indentation: false,
-        simple_key_max_lookahead: 4096,
-    };
+    let options = options! { emit_comments: false, disallow_directives: true };
     let mut builder = Builder {
         events: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
