@@ -120,9 +120,9 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The reason code of a refusal by the gate.
-    pub fn reason(&self) -> Option<String> {
-        Some(self.json().get("reason")?.as_str()?.to_owned())
+    /// The code that a refusal by the gate tells the client.
+    pub fn code(&self) -> Option<String> {
+        Some(self.json().get("code")?.as_str()?.to_owned())
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod build;
 pub mod client;
+pub mod demo;
 pub mod envoy;
 pub mod paths;
+pub mod progress;
 pub mod upstream;
 pub mod wasmhost;

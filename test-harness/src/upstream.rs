@@ -108,9 +108,13 @@ impl Upstream {
             .enable_all()
             .build()
             .context("cannot start the upstream's thread")?;
-        let listener =
-            runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).context("no free port for the upstream")?;
+        // Bound without waiting, which would not be allowed inside another runtime.
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port for the upstream")?;
+        listener.set_nonblocking(true).context("cannot set an option of the socket")?;
         let address = listener.local_addr().context("the upstream has no address")?;
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener).context("cannot listen")?;
+        drop(entered);
         let memory = Arc::new(Mutex::new(Memory::default()));
         runtime.spawn(accept(listener, Arc::clone(&memory)));
         Ok(Self { address, memory, runtime: Some(runtime) })

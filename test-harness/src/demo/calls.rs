@@ -1,0 +1,169 @@
+//! The calls of the demo: what two honest agents do, and what goes wrong or is tried.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use callgate_cli::mint::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+
+use crate::client::Request;
+use crate::paths;
+
+/// The API's name in the policy.
+pub(super) const HOST: &str = "api.example.com";
+
+/// One call and what must come of it.
+pub(super) struct Call {
+    /// What it shows, for the table.
+    pub(super) title: &'static str,
+    /// What is sent.
+    pub(super) request: Request,
+    /// The status that must come back.
+    pub(super) status: u16,
+    /// The reason that the record must have.
+    pub(super) reason: &'static str,
+}
+
+/// Mints tokens as the policy's issuer does.
+pub(super) struct Issuer {
+    es256: SigningKey,
+    ed25519: SigningKey,
+    now: u64,
+}
+
+impl Issuer {
+    /// The issuer of `examples/quickstart`, with the private keys that lie beside its policy.
+    ///
+    /// # Errors
+    /// When a key cannot be read.
+    pub(super) fn new() -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs();
+        Ok(Self { es256: key("es256")?, ed25519: key("ed25519")?, now })
+    }
+
+    /// An access token (RFC 9068) for an agent of the organisation `acme`.
+    pub(super) fn token(&self, agent: &str, scopes: &str) -> String {
+        self.with(agent, scopes, |_, _| ())
+    }
+
+    fn with(&self, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        self.sign(&self.es256, agent, scopes, change)
+    }
+
+    fn sign(&self, key: &SigningKey, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        let mut header = key.header();
+        set(&mut header, "typ", "at+jwt");
+        let mut claims = json!({
+            "iss": "https://idp.example.com",
+            "aud": "https://api.example.com",
+            "sub": agent,
+            "client_id": agent,
+            "org": "acme",
+            "scope": scopes,
+            "iat": self.now,
+            "exp": self.now + 600,
+            "jti": format!("{agent}-{}", self.now),
+        });
+        change(&mut header, &mut claims);
+        key.sign(&header, &claims)
+    }
+}
+
+/// All calls, in the order of the table.
+///
+/// # Errors
+/// When no key can be made for the token that an impostor signs.
+pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
+    let coder = issuer.token("coding-agent", "code:read code:write pulls:write");
+    let reviewer = issuer.token("review-agent", "code:read code:write reviews:write");
+    let cleaner = issuer.sign(&issuer.ed25519, "coding-agent", "code:write code:destroy", |_, _| ());
+    let id_token = issuer.with("coding-agent", "code:read", |header, _| set(header, "typ", "JWT"));
+    let expired = issuer.with("coding-agent", "code:read", |_, claims| {
+        set(claims, "iat", issuer.now - 900);
+        set(claims, "exp", issuer.now - 300);
+    });
+    let elsewhere =
+        issuer.with("coding-agent", "code:read", |_, claims| set(claims, "aud", "https://other.example.com"));
+    let impostor = SigningKey::generate(Algorithm::Es256).context("no key for the impostor")?.with_kid("corp-es256");
+    let forged = issuer.sign(&impostor, "coding-agent", "code:read", |_, _| ());
+    let retired = issuer.token("migration-agent", "code:read");
+
+    let get = |path: &str, token: &str| to(Request::get(path)).bearer(token);
+    let post = |path: &str, token: &str| {
+        to(Request::post(path)).bearer(token).header("Content-Type", "application/json").body(r#"{"title":"Fix"}"#)
+    };
+    let call = |title, request, status, reason| Call { title, request, status, reason };
+    Ok(vec![
+        call("anyone asks whether the API is up", to(Request::get("/health")), 200, "public"),
+        call("coding agent reads its repository", get("/repos/acme/gateway", &coder), 200, "allowed"),
+        call("coding agent opens a pull request", post("/repos/acme/gateway/pulls", &coder), 200, "allowed"),
+        call(
+            "review agent posts a review, calling itself another agent",
+            post("/repos/acme/gateway/pulls/7/reviews", &reviewer).header("X-Callgate-Agent", "root"),
+            200,
+            "allowed",
+        ),
+        call(
+            "coding agent deletes a label, token signed with Ed25519",
+            to(Request::new("DELETE", "/repos/acme/gateway/labels/good%20first%20issue")).bearer(&cleaner),
+            200,
+            "allowed",
+        ),
+        call("no token", to(Request::get("/repos/acme/gateway")), 401, "credentials_missing"),
+        call("an ID token of the same issuer", get("/repos/acme/gateway", &id_token), 401, "token_type"),
+        call("a token that has expired", get("/repos/acme/gateway", &expired), 401, "token_expired"),
+        call("a token for another API", get("/repos/acme/gateway", &elsewhere), 401, "token_audience"),
+        call("a token signed with another key", get("/repos/acme/gateway", &forged), 401, "token_signature"),
+        call("an agent whose registration has ended", get("/repos/acme/gateway", &retired), 403, "agent_expired"),
+        call("coding agent in another organisation", get("/repos/globex/gateway", &coder), 403, "binding_mismatch"),
+        call(
+            "review agent in a repository not its own",
+            get("/repos/acme/website", &reviewer),
+            403,
+            "binding_mismatch",
+        ),
+        call(
+            "review agent opens a pull request",
+            post("/repos/acme/gateway/pulls", &reviewer),
+            403,
+            "insufficient_scope",
+        ),
+        call(
+            "coding agent deletes the repository",
+            to(Request::new("DELETE", "/repos/acme/gateway")).bearer(&coder),
+            403,
+            "endpoint_not_allowed",
+        ),
+        call("a path that means another", get("/repos/acme/gateway/../website", &coder), 400, "path_dot_segment"),
+        call(
+            "a GET that says it is a DELETE",
+            get("/repos/acme/gateway", &coder).header("X-HTTP-Method-Override", "DELETE"),
+            400,
+            "method_override",
+        ),
+        call(
+            "coding agent runs a pipeline: only observed yet",
+            post("/repos/acme/gateway/pipelines/deploy:run", &coder),
+            200,
+            "insufficient_scope",
+        ),
+    ])
+}
+
+fn to(request: Request) -> Request {
+    request.host(HOST)
+}
+
+fn key(name: &str) -> Result<SigningKey> {
+    let file = paths::root().join(format!("examples/quickstart/keys/{name}.jwk.json"));
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let jwk = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    SigningKey::from_jwk(&jwk).with_context(|| format!("{} cannot sign", file.display()))
+}
+
+fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value.into());
+    }
+}

@@ -1,0 +1,172 @@
+//! `cargo demo`: a real Envoy with the quickstart's policy, real calls through it, and a table of what was decided and why.
+
+mod calls;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use serde_json::Value;
+
+use crate::build::{self, Flavor};
+use crate::client;
+use crate::envoy::{self, Bootstrap, Envoy, Options};
+use crate::upstream::Upstream;
+use crate::{paths, progress};
+use calls::{Call, HOST, Issuer};
+
+/// Marks a call, so that the upstream can be asked for it.
+const MARK: &str = "x-demo-call";
+
+/// The quickstart behind a real Envoy.
+pub struct Demo {
+    envoy: Envoy,
+    upstream: Upstream,
+    issuer: Issuer,
+}
+
+/// What came of one call.
+pub struct Outcome {
+    /// The call.
+    pub title: &'static str,
+    /// The status and reason that had to come.
+    pub expected: (u16, String),
+    /// The status that came and the reason in the record.
+    pub got: (u16, String),
+    /// What reached the upstream: method, path and for whom.
+    pub upstream: Option<String>,
+}
+
+impl Outcome {
+    /// Whether the answer, the record and what the upstream saw are as they had to be.
+    pub fn is_expected(&self) -> bool {
+        self.got == self.expected && self.upstream.is_some() == (self.expected.0 == 200)
+    }
+}
+
+impl Demo {
+    /// Builds the filter, finds Envoy and starts everything.
+    ///
+    /// # Errors
+    /// When something is missing; the message says what to install.
+    pub fn start() -> Result<Self> {
+        let module = progress::during("building the filter", || build::filter(Flavor::Release))?;
+        progress::during("looking for Envoy, or installing it", envoy::locate)?;
+        let policy = callgate_cli::document::read(paths::root().join("examples/quickstart/policy.yaml"))
+            .context("the quickstart's policy cannot be read")?;
+        let upstream = Upstream::start()?;
+        let bootstrap = Bootstrap::new(&module, &policy.value().to_string(), upstream.address())?;
+        let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
+        Ok(Self { envoy, upstream, issuer: Issuer::new()? })
+    }
+
+    /// Makes all calls, one after the other.
+    ///
+    /// # Errors
+    /// When a call cannot be made at all.
+    pub fn call_all(&self) -> Result<Vec<Outcome>> {
+        calls::calls(&self.issuer)?.into_iter().enumerate().map(|(index, call)| self.call(index, call)).collect()
+    }
+
+    fn call(&self, index: usize, call: Call) -> Result<Outcome> {
+        let mark = index.to_string();
+        let answer = client::call(self.envoy.api()?, &call.request.header(MARK, &mark))
+            .with_context(|| format!("the call `{}` was not answered", call.title))?;
+        let record = self.record(index)?;
+        let text = |name| record.get(name).and_then(Value::as_str).unwrap_or("none").to_owned();
+        let upstream = self.upstream.saw(MARK, &mark).map(|seen| {
+            let agent = seen.header("x-callgate-agent").unwrap_or("nobody");
+            let observed = if seen.header("x-callgate-observed").is_some() { ", observed" } else { "" };
+            format!("{} {} for {agent}{observed}", seen.method, seen.path)
+        });
+        Ok(Outcome {
+            title: call.title,
+            expected: (call.status, call.reason.to_owned()),
+            got: (answer.status, text("reason")),
+            upstream,
+        })
+    }
+
+    /// The record of the call with this index: calls are made one after the other, and the access log keeps their order.
+    fn record(&self, index: usize) -> Result<Value> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(line) = self.envoy.access_log().get(index) {
+                let record = line.get("callgate").and_then(Value::as_str).context("the call left no record")?;
+                return serde_json::from_str(record).context("the record is no JSON");
+            }
+            ensure!(Instant::now() < deadline, "the call is not in the access log");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Lines for a shell, with fresh tokens.
+    fn invitation(&self) -> Result<String> {
+        let address = self.envoy.api()?;
+        let coder = self.issuer.token("coding-agent", "code:read code:write pulls:write");
+        let reviewer = self.issuer.token("review-agent", "code:read code:write reviews:write");
+        Ok(format!(
+            "Envoy listens on {address}, its admin interface on {}. The tokens are good for 10 minutes.\n\n\
+             CODER={coder}\nREVIEWER={reviewer}\n\n{}\n{}\n{}\n",
+            self.envoy.admin_at(),
+            curl(address, "", "/repos/acme/gateway/pulls", "$CODER"),
+            curl(address, "-X POST ", "/repos/acme/gateway/pulls", "$REVIEWER"),
+            curl(address, "", "/repos/globex/gateway", "$CODER"),
+        ))
+    }
+}
+
+/// Runs the demo; with `serve` it goes on until it is interrupted.
+///
+/// # Errors
+/// When something is missing, or a call ended otherwise than expected.
+pub fn run(serve: bool) -> Result<()> {
+    let demo = Demo::start()?;
+    let outcomes = demo.call_all()?;
+    println!("{}", table(&outcomes));
+    let wrong = outcomes.iter().filter(|outcome| !outcome.is_expected()).count();
+    ensure!(wrong == 0, "{wrong} of {} calls ended otherwise than expected", outcomes.len());
+    println!("{} calls, each decided as expected.", outcomes.len());
+    if serve {
+        println!("\n{}\nPress Ctrl-C to end.", demo.invitation()?);
+        interrupted()?;
+    }
+    Ok(())
+}
+
+fn curl(address: SocketAddr, options: &str, path: &str, token: &str) -> String {
+    format!(r#"curl -i {options}-H "Host: {HOST}" -H "Authorization: Bearer {token}" http://{address}{path}"#)
+}
+
+fn table(outcomes: &[Outcome]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["", "call", "expected", "got", "reason", "what the upstream saw"]);
+    for outcome in outcomes {
+        table.add_row([
+            if outcome.is_expected() { "✓" } else { "✗" },
+            outcome.title,
+            &format!("{} {}", outcome.expected.0, outcome.expected.1),
+            &outcome.got.0.to_string(),
+            &outcome.got.1,
+            outcome.upstream.as_deref().unwrap_or("nothing"),
+        ]);
+    }
+    table
+}
+
+/// Waits for the signal that ends the demo, so that what it started is taken down in order.
+fn interrupted() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
+    runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for signals"),
+            _ = terminated.recv() => Ok(()),
+        }
+    })
+}
