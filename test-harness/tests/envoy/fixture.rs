@@ -1,0 +1,187 @@
+//! An API with a gate before it, and callers for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use callgate_cli::mint::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+use test_harness::build::{self, Flavor};
+use test_harness::client::{self, Request, Response};
+use test_harness::envoy::{Bootstrap, Envoy, Options};
+use test_harness::upstream::{Seen, Upstream};
+
+pub(crate) const HOST: &str = "api.example.com";
+
+/// The issuer's key.
+pub(crate) static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k1"));
+
+static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
+
+/// The module that ships.
+pub(crate) fn module() -> &'static Path {
+    &MODULE
+}
+
+/// A policy with an endpoint for each kind of call that the tests make.
+pub(crate) fn policy() -> Value {
+    let endpoint = |id, method, path, scopes: Value| {
+        let effect = if method == "GET" { "read" } else { "write" };
+        json!({ "id": id, "methods": [method], "path": path, "effect": effect, "scopes": scopes })
+    };
+    let mut chat = endpoint("chat", "POST", "/echo.Echo/{method}", json!(["chat"]));
+    chat["body"] = json!("stream");
+    let mut socket = endpoint("socket", "GET", "/stream/socket", json!("none"));
+    socket["upgrade"] = json!("websocket");
+    json!({
+        "callgate": "v1",
+        "name": "tests",
+        "mode": "enforce",
+        "gateway": "envoy",
+        "resource": "https://api.example.com",
+        "hosts": [HOST],
+        "issuers": {
+            "corp": {
+                "issuer": "https://idp.example.com",
+                "profile": "at+jwt",
+                "algorithms": ["ES256"],
+                "max_lifetime": "15m",
+                "keys": { "jwks": { "keys": [KEY.public_jwk()] } },
+            },
+        },
+        "agents": {
+            "robot": { "owner": "platform@example.com", "identity": { "issuer": "corp", "client_id": "robot" } },
+        },
+        "endpoints": [
+            endpoint("items.get", "GET", "/items/{id}", json!(["items:read"])),
+            endpoint("items.create", "POST", "/items", json!(["items:write"])),
+            endpoint("events", "GET", "/stream/events", json!("none")),
+            socket,
+            chat,
+            { "id": "status", "methods": ["GET"], "path": "/status", "effect": "read", "access": "public" },
+        ],
+        "upstream": { "authorization": "remove" },
+        "audit": { "headers": { "prefix": "x-callgate-" }, "log": { "allow": false, "deny": false } },
+    })
+}
+
+/// The claims of a good token of the agent `robot`.
+pub(crate) fn claims(scopes: &str) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    json!({
+        "iss": "https://idp.example.com",
+        "aud": "https://api.example.com",
+        "sub": "robot",
+        "client_id": "robot",
+        "scope": scopes,
+        "iat": now,
+        "exp": now + 600,
+        "jti": "t1",
+    })
+}
+
+/// The header of a good token.
+pub(crate) fn header() -> Value {
+    let mut header = KEY.header();
+    header["typ"] = json!("at+jwt");
+    header
+}
+
+/// A good token of the agent `robot`.
+pub(crate) fn token(scopes: &str) -> String {
+    KEY.sign(&header(), &claims(scopes))
+}
+
+/// A call that the policy allows.
+pub(crate) fn good() -> Request {
+    Request::get("/items/1").host(HOST).bearer(&token("items:read"))
+}
+
+/// A gate before an API.
+pub(crate) struct Gate {
+    pub(crate) envoy: Envoy,
+    pub(crate) upstream: Upstream,
+    pub(crate) bootstrap: Bootstrap,
+}
+
+/// What came of one call.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) response: Response,
+    /// The line of the access log.
+    pub(crate) line: Value,
+    /// What reached the API.
+    pub(crate) seen: Option<Seen>,
+}
+
+impl Asked {
+    /// The decision record.
+    pub(crate) fn record(&self) -> Value {
+        let record = self.line["callgate"].as_str().unwrap_or_else(|| panic!("no record in {}", self.line));
+        serde_json::from_str(record).unwrap_or_else(|error| panic!("{error} in {record}"))
+    }
+
+    /// That the gate refused with this status and reason, said so everywhere, and let nothing through.
+    #[track_caller]
+    pub(crate) fn assert_denied(&self, status: u16, reason: &str) {
+        assert_eq!(self.record()["reason"], reason, "{self:?}");
+        assert_eq!(self.record()["decision"], "deny", "{self:?}");
+        assert_eq!(self.line["details"], format!("callgate_{reason}"), "{self:?}");
+        assert_eq!(self.response.status, status, "{self:?}");
+        assert_eq!(self.seen, None);
+    }
+
+    /// That the call reached the API and came back.
+    #[track_caller]
+    pub(crate) fn assert_allowed(&self) -> &Seen {
+        assert_eq!(self.response.status, 200, "{self:?}");
+        assert_eq!(self.record()["decision"], "allow", "{self:?}");
+        self.seen.as_ref().unwrap()
+    }
+}
+
+impl Gate {
+    /// The shipped configuration with this policy.
+    pub(crate) fn start(policy: &Value) -> Self {
+        Self::start_with(policy, |_| (), &Options::default())
+    }
+
+    /// The same with changes.
+    pub(crate) fn start_with(policy: &Value, change: impl FnOnce(&mut Bootstrap), options: &Options) -> Self {
+        Self::try_start(module(), &policy.to_string(), change, options).unwrap()
+    }
+
+    /// The same with any module and any text as the policy, which may not start.
+    pub(crate) fn try_start(
+        module: &Path,
+        policy: &str,
+        change: impl FnOnce(&mut Bootstrap),
+        options: &Options,
+    ) -> anyhow::Result<Self> {
+        let upstream = Upstream::start()?;
+        let mut bootstrap = Bootstrap::new(module, policy, upstream.address())?;
+        // Tells the lines of the access log apart.
+        bootstrap.manager()?["access_log"][0]["typed_config"]["log_format"]["json_format"]["mark"] =
+            json!("%REQ(X-MARK)%");
+        change(&mut bootstrap);
+        let envoy = Envoy::start(&bootstrap, options)?;
+        Ok(Self { envoy, upstream, bootstrap })
+    }
+
+    /// Makes a call on a connection of its own.
+    pub(crate) fn call(&self, request: &Request) -> Response {
+        client::call(self.envoy.api().unwrap(), request).unwrap()
+    }
+
+    /// Makes a call and looks at what came of it everywhere.
+    pub(crate) fn ask(&self, request: Request) -> Asked {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mark = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+        let response = self.call(&request.header("X-Mark", &mark));
+        let line = self.envoy.await_access_log(|line| line["mark"] == mark.as_str());
+        let line = line.unwrap_or_else(|error| panic!("{error}: {} {}", response.status, response.text()));
+        Asked { response, line, seen: self.upstream.saw("x-mark", &mark) }
+    }
+}

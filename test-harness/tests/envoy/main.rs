@@ -1,0 +1,18 @@
+//! The gate in a real Envoy. Each test starts one of its own on free ports, so that they run side by side.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod calls;
+mod configuration;
+mod demo;
+mod fixture;
+mod grpc;
+mod hostile;
+mod records;
+mod shipped;
+mod streams;
+mod trap;

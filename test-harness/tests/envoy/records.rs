@@ -1,0 +1,166 @@
+//! What is written down, where, and what never is.
+
+use serde_json::{Value, json};
+use test_harness::client::Request;
+use test_harness::envoy::{Bootstrap, Options};
+
+use crate::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
+
+#[test]
+fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
+    let mut policy = policy();
+    policy["audit"]["log"]["deny"] = json!(true);
+    let gate = Gate::start(&policy);
+    let allowed = gate.ask(good());
+    let record = allowed.record();
+    for (name, value) in [
+        ("decision", "allow"),
+        ("reason", "allowed"),
+        ("agent", "robot"),
+        ("issuer", "corp"),
+        ("client", "robot"),
+        ("subject", "robot"),
+        ("endpoint", "items.get"),
+        ("method", "GET"),
+        ("path", "/items/1"),
+        ("policy", "tests"),
+        ("source", "127.0.0.1"),
+    ] {
+        assert_eq!(record[name], value, "{name} in {record}");
+    }
+    assert_eq!(record["request_id"], allowed.line["request_id"]);
+    let denied = gate.ask(Request::get("/items/1").host(HOST));
+    denied.assert_denied(401, "credentials_missing");
+    let instance = denied.response.json()["instance"].as_str().unwrap().to_owned();
+    assert!(instance.ends_with(denied.record()["id"].as_str().unwrap()), "{instance}");
+
+    let log = gate.envoy.log();
+    let in_log = |asked: &crate::fixture::Asked| log.contains(asked.record()["id"].as_str().unwrap());
+    assert!(in_log(&denied) && !in_log(&allowed), "{log}");
+
+    let metrics = gate.envoy.admin("/stats/prometheus").unwrap();
+    let counted = |outcome: &str, reason: &str| {
+        metrics.lines().any(|line| line.contains(outcome) && line.contains(reason) && line.ends_with(" 1"))
+    };
+    assert!(counted("allow", "allowed") && counted("deny", "credentials_missing"), "{metrics}");
+}
+
+#[test]
+fn no_token_key_or_secret_is_written_anywhere() {
+    let secret = "correct-horse-battery-staple-and-more-of-it";
+    let mut policy = policy();
+    policy["issuers"]["shared"] = json!({
+        "issuer": "https://shared.example.com",
+        "profile": "at+jwt",
+        "algorithms": ["HS256"],
+        "max_lifetime": "15m",
+        "keys": { "secret": { "env": "CALLGATE_TEST_SECRET" } },
+    });
+    policy["agents"]["other"] =
+        json!({ "owner": "platform@example.com", "identity": { "issuer": "shared", "client_id": "robot" } });
+    policy["audit"]["log"] = json!({ "allow": true, "deny": true });
+    let pass_environment = |bootstrap: &mut Bootstrap| {
+        let gate = bootstrap.gate().unwrap();
+        gate["vm_config"]["environment_variables"]["host_env_keys"] = json!(["CALLGATE_TEST_SECRET"]);
+    };
+    let options = Options { environment: vec![("CALLGATE_TEST_SECRET".into(), secret.into())], ..Options::default() };
+    let gate = Gate::start_with(&policy, pass_environment, &options);
+
+    let key = callgate_cli::mint::SigningKey::from_jwk(&json!({ "kty": "oct", "k": base64url(secret) })).unwrap();
+    let mut shared = claims("items:read");
+    shared["iss"] = json!("https://shared.example.com");
+    let shared = key.sign(&json!({ "alg": "HS256", "typ": "at+jwt" }), &shared);
+    let good_token = token("items:read");
+    let mut expired = claims("items:read");
+    expired["exp"] = json!(1);
+    let expired = KEY.sign(&header(), &expired);
+    let spoiled = format!("{}AAAA", good_token.trim_end_matches(|c| c != '.'));
+
+    let call = |token: &str| Request::get("/items/1").host(HOST).bearer(token);
+    let mut said = String::new();
+    let mut ask = |request: Request| {
+        let asked = gate.ask(request);
+        said += &format!("{asked:?} {}", asked.response.text());
+        asked
+    };
+    ask(call(&shared)).assert_allowed();
+    ask(call(&good_token)).assert_allowed();
+    ask(call(&expired));
+    ask(call(&spoiled)).assert_denied(401, "token_signature");
+    ask(Request::get(format!("/items/1?access_token={good_token}")).host(HOST)).assert_denied(400, "query_credential");
+    ask(call(&good_token).header("Cookie", "session=delicious-cookie").header("X-HTTP-Method-Override", "PUT"));
+
+    let everything = [
+        said,
+        gate.envoy.log(),
+        gate.envoy.access_log().iter().map(Value::to_string).collect(),
+        gate.envoy.admin("/config_dump").unwrap(),
+        gate.envoy.admin("/stats/prometheus").unwrap(),
+        format!("{:?}", gate.upstream.seen()),
+    ]
+    .concat();
+    let tokens = [&shared, &good_token, &expired];
+    let signatures = tokens.iter().map(|token| token.rsplit_once('.').unwrap().1);
+    let payloads = tokens.iter().map(|token| token.split('.').nth(1).unwrap());
+    let private = KEY.private_jwk()["d"].as_str().unwrap().to_owned();
+    for what in signatures.chain(payloads).chain([secret, &base64url(secret), &private]) {
+        assert!(!everything.contains(what), "{what} was written somewhere");
+    }
+    // The cookie is the upstream's to see, and nobody else's; this call went nowhere.
+    assert!(!everything.contains("delicious-cookie"));
+}
+
+#[test]
+fn under_observation_the_upstream_gets_what_it_would_have_got_without_the_gate() {
+    let mut observed = policy();
+    observed["mode"] = json!("observe");
+    let gate = Gate::start(&observed);
+    let bare = Gate::start_with(
+        &policy(),
+        |bootstrap| {
+            let filters = bootstrap.manager().unwrap()["http_filters"].as_array_mut().unwrap();
+            filters.retain(|filter| filter["name"] != "callgate");
+        },
+        &Options::default(),
+    );
+    let get = |path: &str, scopes: &str| Request::get(path).host(HOST).bearer(&token(scopes));
+    for (reason, request) in [
+        ("method_override", get("/items/1", "items:read").header("X-HTTP-Method-Override", "DELETE")),
+        ("query_credential", get("/items/1?access_token=x", "items:read")),
+        // Envoy makes one line of two before the gate sees them.
+        ("token_malformed", get("/items/1", "items:read").bearer("a.b.c")),
+        ("path_dot_segment", get("/items/../x", "items:read")),
+        ("path_escape_unreserved", get("/items/%41", "items:read")),
+        ("credentials_missing", Request::get("/items/1").host(HOST)),
+        ("token_malformed", Request::get("/items/1").host(HOST).bearer("x")),
+        ("endpoint_not_allowed", get("/nowhere", "items:read")),
+        ("insufficient_scope", get("/items/1", "none")),
+        ("insufficient_scope", Request::post("/items").host("API.example.com").bearer(&token("none")).body("x")),
+    ] {
+        let with = gate.ask(request.clone());
+        let without = bare.ask(request.clone());
+        assert_eq!(with.record()["reason"], reason);
+        assert_eq!(with.record()["decision"], "observe");
+        let (with, without) = (with.seen.unwrap(), without.seen.unwrap());
+        assert_eq!((&with.method, &with.path, &with.host), (&without.method, &without.path, &without.host), "{reason}");
+        let mut headers = with.headers.clone();
+        headers.retain(|(name, _)| !name.starts_with("x-callgate-"));
+        let own = |(name, value): &(String, String)| match name.as_str() {
+            // Envoy's own, different for each request.
+            "x-request-id" | "x-mark" => (name.clone(), String::new()),
+            _ => (name.clone(), value.clone()),
+        };
+        let sorted = |headers: &[(String, String)]| {
+            let mut headers: Vec<_> = headers.iter().map(own).collect();
+            headers.sort();
+            headers
+        };
+        assert_eq!(sorted(&headers), sorted(&without.headers), "{reason}");
+        assert_eq!(with.header("x-callgate-observed"), Some("1"), "{reason}");
+    }
+}
+
+fn base64url(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+}

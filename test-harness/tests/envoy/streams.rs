@@ -1,0 +1,76 @@
+//! Streams on which nothing moves for a while go on afterwards.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _, stream};
+use test_harness::client::{Connection, Request};
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::fixture::{Gate, HOST, policy, token};
+use crate::grpc::Client;
+
+/// Longer than the 15 s after which Envoy ends a route's requests by default.
+const SILENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn silent_streams_stay_open() {
+    let gate = Gate::start(&policy());
+    let address = gate.envoy.api().unwrap();
+    let token = token("chat");
+
+    let events = {
+        let request = Request::get("/stream/events")
+            .host(HOST)
+            .bearer(&token)
+            .header("Accept", "text/event-stream")
+            .header("X-Silence", SILENCE.as_secs().to_string());
+        thread::spawn(move || {
+            let mut connection = Connection::open(address).unwrap();
+            connection.send(&request.to_bytes()).unwrap();
+            assert_eq!(connection.read_head().unwrap().status, 200);
+            let silent = Instant::now();
+            connection.read_until(b"data: awake\n\n").unwrap();
+            assert!(silent.elapsed() > SILENCE - Duration::from_secs(1));
+        })
+    };
+
+    let socket = {
+        let token = token.clone();
+        async move {
+            let mut request = format!("ws://{HOST}/stream/socket").into_client_request().unwrap();
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (mut socket, _) = client_async(request, stream).await.unwrap();
+            for message in ["before", "after"] {
+                socket.send(Message::text(message)).await.unwrap();
+                assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(message));
+                if message == "before" {
+                    tokio::time::sleep(SILENCE).await;
+                }
+            }
+        }
+    };
+
+    let grpc = async move {
+        let mut client = Client::connect(address).await;
+        let messages = stream::iter([Bytes::from("before")]).chain(stream::once(async {
+            tokio::time::sleep(SILENCE).await;
+            Bytes::from("after")
+        }));
+        let mut answers = client.streaming("/echo.Echo/Chat", Some(&token), messages).await.unwrap();
+        for message in ["before", "after"] {
+            assert_eq!(answers.message().await.unwrap().unwrap(), message);
+        }
+        assert_eq!(answers.message().await.unwrap(), None);
+    };
+
+    let both = async { tokio::join!(socket, grpc) };
+    tokio::time::timeout(SILENCE * 3, both).await.unwrap();
+    events.join().unwrap();
+    assert_eq!(gate.upstream.count(), 3);
+}
