@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::Value;
 
 use crate::build::{self, Flavor};
@@ -142,7 +142,7 @@ fn curl(address: SocketAddr, options: &str, path: &str, token: &str) -> String {
 
 fn table(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["", "call", "expected", "got", "reason", "what the upstream saw"]);
     for outcome in outcomes {
         table.add_row([
