@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::authorize::Granted;
 use crate::call::Call;
 use crate::head::Head;
+use crate::policy::raw::Effect;
 use crate::policy::{Agent, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query};
@@ -111,6 +112,10 @@ pub enum Rule<'a> {
     Endpoint(u32, &'static str),
     /// A binding of an endpoint, by its left side.
     Binding(u32, &'a str),
+    /// A member of an issuer.
+    Issuer(&'a str, &'static str),
+    /// A member of the requirements of an effect.
+    Effect(Effect, &'static str),
     /// An agent by name.
     Agent(&'a str),
 }
@@ -126,6 +131,11 @@ impl fmt::Display for Rule<'_> {
             Self::Binding(position, left) => f.write_str(
                 Place::root().field("endpoints").index(*position as usize).field("bind").field(left).as_str(),
             ),
+            Self::Issuer(name, field) => {
+                let place = Place::root().field("issuers").field(name);
+                f.write_str(if field.is_empty() { place } else { place.field(field) }.as_str())
+            }
+            Self::Effect(effect, field) => write!(f, "requirements.{}.{field}", effect.name()),
             Self::Agent(name) => f.write_str(Place::root().field("agents").field(name).as_str()),
         }
     }
@@ -169,6 +179,10 @@ pub struct Facts<'a> {
     pub(crate) path: Option<CanonicalPath<'a>>,
     pub(crate) query: Option<Query<'a>>,
     pub(crate) endpoint: Option<&'a Endpoint>,
+    /// The token that was verified, whether or not its bearer may call.
+    pub(crate) token: Option<Rc<VerifiedToken>>,
+    /// The agent that the token fits, whether or not it may call.
+    pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
     pub(crate) denials: Vec<Denial<'a>>,
 }
@@ -184,6 +198,11 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn endpoint(&self) -> Option<&'a Endpoint> {
         self.endpoint
+    }
+
+    /// Whether a check did not pass for this reason.
+    pub(crate) fn denied(&self, reason: Reason) -> bool {
+        self.denials.iter().any(|denial| denial.reason == reason)
     }
 
     /// Who calls.

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::authorize;
+use crate::authorize::{self, Origin};
 use crate::call::Call;
 use crate::credential::bearer;
 use crate::crypto::VerifySignature;
@@ -15,7 +15,7 @@ use crate::head::{Head, is_form};
 use crate::policy::{Access, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
-use crate::token::{TokenCache, VerifiedToken};
+use crate::token::{Refusal, TokenCache, VerifiedToken};
 use crate::trace::{Check, Trace, Traced};
 use crate::upstream;
 
@@ -38,7 +38,7 @@ pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) ->
     let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
     match (enforced, ended) {
         (Some(denial), _) => Step::Deny(Deny { facts, denial }),
-        (None, Ok(_)) if !facts.denials.is_empty() => Step::Allow(Allow { facts, grant: Grant::Observed }),
+        (None, _) if !facts.denials.is_empty() => Step::Allow(Allow { facts, grant: Grant::Observed }),
         (None, Ok(grant)) => Step::Allow(Allow { facts, grant }),
         (None, Err(Stop)) => {
             let denial = Denial { reason: Reason::HostError, rule: Rule::Gate, enforced: true };
@@ -71,6 +71,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             path: None,
             query: None,
             endpoint: None,
+            token: None,
+            agent: None,
             caller: None,
             denials: Vec::new(),
         };
@@ -99,7 +101,11 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                 self.bindings(endpoint, found.as_ref())?;
             }
         }
-        Ok(if access == Access::Known { Grant::Endpoint } else { Grant::Public })
+        match (access, &self.facts.caller) {
+            (Access::Public | Access::PublicUnverified, _) => Ok(Grant::Public),
+            (Access::Known, Some(_)) => Ok(Grant::Endpoint),
+            (Access::Known, None) => Err(Stop),
+        }
     }
 
     /// 1. Every line is read once, and what is ambiguous is refused.
@@ -197,10 +203,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
         let Facts { policy, call, .. } = &self.facts;
         let (policy, now) = (*policy, call.now);
-        let verified =
-            credential.and_then(|token| policy.issuers.verify(token, now, self.context.verifier, self.context.cache));
-        let Some(token) = self.judge(Check::Credential, Rule::Policy("issuers"), verified, |token| describe(token))?
-        else {
+        let verified = credential
+            .map_err(Refusal::from)
+            .and_then(|token| policy.issuers.verify(token, now, self.context.verifier, self.context.cache));
+        let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
+        let verified = verified.map_err(|refusal| refusal.reason);
+        let rule = issuer.map_or(Rule::Policy("issuers"), |id| {
+            Rule::Issuer(policy.issuers.name(id), verified.as_ref().err().map_or("", |reason| reason.issuer_field()))
+        });
+        let Some(token) = self.judge(Check::Credential, rule, verified, |token| describe(token))? else {
             return Ok(());
         };
         self.registration(token)
@@ -209,12 +220,16 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// The caller is the registered agent that the credential fits.
     fn registration(&mut self, token: Rc<VerifiedToken>) -> Result<(), Stop> {
         let Facts { policy, call, .. } = &self.facts;
-        let (agent, rule) = match policy.agents.find(&token) {
+        let found = policy.agents.find(&token);
+        let (registered, rule) = match found {
             Ok(agent) => (agent.registered(call.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
             Err(Reason::AgentUnknown) if policy.takes_unregistered => (Ok(None), Rule::Policy("unregistered")),
             Err(reason) => (Err(reason), Rule::Policy("agents")),
         };
-        let agent = self.judge(Check::Agent, rule, agent, |agent| {
+        // Whose token it was is written down whether or not its bearer may call.
+        self.facts.token = Some(Rc::clone(&token));
+        self.facts.agent = found.ok();
+        let agent = self.judge(Check::Agent, rule, registered, |agent| {
             vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
         })?;
         self.facts.caller = agent.map(|agent| Caller { token, agent });
@@ -277,33 +292,37 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Ok(())
     }
 
-    /// Form bodies, in which frameworks read parameters and methods, are told by their media type.
+    /// Form bodies, in which frameworks read parameters and methods, are told by their media type. A body that names none is
+    /// a form to some of them.
     fn forms(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
-        let types = self.facts.head.content_type;
         if !endpoint.one_content_type {
             return Ok(());
         }
+        let head = &self.facts.head;
+        let types = head.content_type;
         let several = types.count > 1 || types.first.is_some_and(|value| value.contains(&b','));
-        let result = if several {
-            Err(Reason::ContentTypeAmbiguous)
-        } else if endpoint.refuses_forms && types.first.is_some_and(is_form) {
-            Err(Reason::FormBody)
-        } else {
-            Ok(())
+        let has_body = !self.facts.call.end_of_stream && head.upgrade.count == 0;
+        let form = types.first.filter(|value| !value.trim_ascii().is_empty()).map_or(has_body, is_form);
+        let result = match endpoint.refuses_forms {
+            _ if several => Err(Reason::ContentTypeAmbiguous),
+            Some(_) if form => Err(Reason::FormBody),
+            _ => Ok(()),
         };
-        self.judge(Check::Forms, Rule::Endpoint(endpoint.position, "forms"), result, |()| Vec::new())?;
+        let rule = asked_by(endpoint, endpoint.refuses_forms, "forms");
+        self.judge(Check::Forms, rule, result, |()| Vec::new())?;
         Ok(())
     }
 
     /// 5. What the caller may do: scopes first,
     fn scopes(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
         let Some(caller) = &self.facts.caller else { return Ok(()) };
-        let result = if endpoint.scopes.satisfied_by(caller) { Ok(()) } else { Err(Reason::InsufficientScope) };
+        let missing = endpoint.scopes.missing(caller);
+        let result = if missing.is_none() { Ok(()) } else { Err(Reason::InsufficientScope) };
         let said = self.context.trace.is_some().then(|| {
-            let granted = upstream::granted(caller).collect::<Vec<_>>().join(" ");
+            let granted = upstream::granted(&caller.token, caller.agent).collect::<Vec<_>>().join(" ");
             vec![("takes", endpoint.scopes.names().join(" ")), ("has", granted)]
         });
-        let rule = Rule::Endpoint(endpoint.position, "scopes");
+        let rule = asked_by(endpoint, missing, "scopes");
         self.judge_saying(Check::Scopes, rule, result, said.unwrap_or_default())?;
         Ok(())
     }
@@ -369,6 +388,14 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let Some(reason) = denied else { return Ok(result.ok()) };
         self.facts.denials.push(Denial { reason, rule, enforced: !self.observing });
         if self.observing || self.context.trace.is_some() { Ok(None) } else { Err(Stop) }
+    }
+}
+
+/// The place of the policy that asked.
+fn asked_by(endpoint: &Endpoint, origin: Option<Origin>, field: &'static str) -> Rule<'static> {
+    match origin {
+        Some(Origin::Effect(effect)) => Rule::Effect(effect, field),
+        Some(Origin::Endpoint) | None => Rule::Endpoint(endpoint.position, field),
     }
 }
 

@@ -25,7 +25,11 @@ impl Secrets for OneSecret {
 }
 
 fn policy(mode: &str) -> Policy {
-    let document = json!({
+    Policy::from_value(document(mode), &OneSecret).unwrap().policy
+}
+
+fn document(mode: &str) -> Value {
+    json!({
         "callgate": "v1",
         "name": "test",
         "mode": mode,
@@ -51,8 +55,7 @@ fn policy(mode: &str) -> Policy {
         ],
         "upstream": { "authorization": "remove" },
         "audit": { "log": { "allow": false, "deny": false } }
-    });
-    Policy::from_value(document, &OneSecret).unwrap().policy
+    })
 }
 
 fn token(client: &str) -> String {
@@ -292,4 +295,53 @@ fn the_answer_says_its_code_and_nothing_of_the_request() {
     assert!(!answer.body.contains("secret-path"));
     let challenge = answer.headers.iter().find(|(name, _)| *name == "www-authenticate").unwrap();
     assert_eq!(challenge.1, "Bearer realm=\"https://api.example.com\"");
+}
+
+#[test]
+fn the_record_of_a_refused_caller_says_whose_token_it_was() {
+    let credential = format!("Bearer {}", token("nobody"));
+    let refused = decide(&policy("enforce"), &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
+    let Decided::Denied { record, .. } = refused else { panic!("allowed") };
+    assert_eq!(record["reason"], "agent_unknown");
+    assert_eq!(record["client"], "nobody");
+    assert_eq!(record["issuer"], "corp");
+    assert_eq!(record["token"].as_str().unwrap().len(), 16);
+    assert!(record.get("agent").is_none());
+}
+
+#[test]
+fn the_rule_is_the_one_that_asked() {
+    let rule =
+        |lines: &[(Vec<u8>, Vec<u8>)], end_of_stream| match decide(&policy("enforce"), lines, end_of_stream, None) {
+            Decided::Denied { record, .. } => {
+                [&record["reason"], &record["rule"]].map(|text| text.as_str().unwrap()).join(" ")
+            }
+            allowed @ Decided::Allowed { .. } => panic!("{allowed:?}"),
+        };
+    let good = format!("Bearer {}", token("agent"));
+    let mut forged = good.clone();
+    forged.truncate(good.len() - 4);
+    forged.push_str("AAAA");
+    let get = |path, credential: &str| request("GET", path, "api.example.com", Some(credential));
+    assert_eq!(rule(&get("/x", &forged), true), "token_signature issuers.corp.keys");
+    assert_eq!(rule(&get("/x/other", &good), true), "binding_mismatch endpoints[2].bind[\"path.id\"]");
+    assert_eq!(rule(&get("/nowhere", &good), true), "endpoint_not_allowed endpoints");
+    let put = request("PUT", "/f/a", "api.example.com", Some(&good));
+    assert_eq!(rule(&put, false), "form_body endpoints[3].forms");
+}
+
+#[test]
+fn observed_an_identity_without_room_is_left_out() {
+    let long = "a".repeat(5_000);
+    let credential = format!("Bearer {}", token(&long));
+    let mut document = document("observe");
+    document["agents"]["a"]["identity"]["client_id"] = json!(long);
+    let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+    match decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None) {
+        Decided::Allowed { grant: Grant::Observed, headers, record, .. } => {
+            assert_eq!(record["would_deny"][0]["reason"], "identity_too_long");
+            assert!(!headers.iter().any(|(name, _)| name == b"x-callgate-client"));
+        }
+        other => panic!("{other:?}"),
+    }
 }

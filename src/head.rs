@@ -125,9 +125,10 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Whether a media type is one of the two that HTML forms send, or pretends to be.
+/// Whether a media type is one that HTML forms send, or one that some framework reads like them (Rack takes every
+/// `multipart/`), wherever it stands in the value.
 pub(crate) fn is_form(value: &[u8]) -> bool {
-    ["application/x-www-form-urlencoded", "multipart/form-data"]
+    ["application/x-www-form-urlencoded", "multipart/"]
         .iter()
         .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))
 }
@@ -215,10 +216,11 @@ mod tests {
             "Multipart/Form-Data; boundary=x",
             "application/x-www-form-urlencoded;charset=utf-8",
             "text/plain; application/x-www-form-urlencoded",
+            "multipart/mixed; boundary=x",
         ] {
             assert!(is_form(yes.as_bytes()), "{yes}");
         }
-        for no in ["application/json", "multipart/mixed", ""] {
+        for no in ["application/json", "text/plain", ""] {
             assert!(!is_form(no.as_bytes()), "{no}");
         }
     }

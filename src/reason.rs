@@ -236,6 +236,19 @@ impl Reason {
         }
     }
 
+    /// Which member of an issuer decided, where an issuer's rules did; empty where no single one.
+    pub(crate) fn issuer_field(self) -> &'static str {
+        match self {
+            Self::TokenHeader => "ignore_header",
+            Self::TokenAlgorithm => "algorithms",
+            Self::TokenType | Self::TokenClaim => "profile",
+            Self::TokenKey | Self::TokenSignature => "keys",
+            Self::TokenAudience => "audience",
+            Self::TokenLifetime => "max_lifetime",
+            _ => "",
+        }
+    }
+
     /// The reason's row. No wildcard: a new reason does not compile until it is mapped.
     #[must_use]
     #[rustfmt::skip]

@@ -85,8 +85,7 @@ impl Step<'_> {
     pub fn record(&self) -> Record<'_> {
         let facts = self.facts();
         let (decision, reason, rule) = self.verdict();
-        let caller = facts.caller.as_ref();
-        let token = caller.map(|caller| caller.token());
+        let token = facts.token.as_deref();
         let observed = decision == "observe";
         let would_deny = facts.denials.iter().filter(|_| observed);
         Record {
@@ -98,11 +97,11 @@ impl Step<'_> {
                 .collect(),
             id: facts.call.id.to_string(),
             time_ms: facts.call.now.as_nanos() / 1_000_000,
-            agent: caller.and_then(|caller| caller.agent()).map(|agent| &*agent.name),
+            agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
             client: token.and_then(|token| token.client()),
             subject: token.and_then(|token| token.subject()),
-            scopes: caller.map(|caller| granted(caller).collect()).unwrap_or_default(),
+            scopes: token.map(|token| granted(token, facts.agent).collect()).unwrap_or_default(),
             token: token.map(|token| token.token_hash()),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),

@@ -7,6 +7,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::decision::{Allow, Caller, Grant};
+use crate::policy::Agent;
+use crate::reason::Reason;
+use crate::token::VerifiedToken;
 
 /// The longest value of an identity header, in bytes. Servers commonly take 8 KiB for a whole line; an identity beyond half
 /// of that is refused rather than cut.
@@ -41,7 +44,9 @@ impl<'a> Allow<'a> {
         let mut set = |name: &str, value: Cow<'a, str>| {
             changes.push(Change::Set(format!("{}{name}", facts.policy.prefix).into(), value));
         };
-        for (name, value) in identity(facts.caller.as_ref()) {
+        // Observed, an identity that has no room is left out: the upstream gets what it would have got without the gate.
+        let caller = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong));
+        for (name, value) in identity(caller) {
             set(name, value.into());
         }
         if let Some(endpoint) = facts.endpoint {
@@ -71,7 +76,7 @@ fn identity(caller: Option<&Caller<'_>>) -> Vec<(&'static str, String)> {
     if let Some(subject) = token.subject() {
         headers.push(("subject", encode(subject)));
     }
-    let scopes = granted(caller).map(encode).collect::<Vec<_>>().join(" ");
+    let scopes = granted(token, caller.agent()).map(encode).collect::<Vec<_>>().join(" ");
     if !scopes.is_empty() {
         headers.push(("scopes", scopes));
     }
@@ -79,9 +84,8 @@ fn identity(caller: Option<&Caller<'_>>) -> Vec<(&'static str, String)> {
 }
 
 /// The scopes that a caller has, from its token and its registration, each once.
-pub(crate) fn granted<'c>(caller: &'c Caller<'_>) -> impl Iterator<Item = &'c str> {
-    let token = caller.token();
-    let own = caller.agent().into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
+pub(crate) fn granted<'c>(token: &'c VerifiedToken, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
+    let own = agent.into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
     token.scopes().iter().map(String::as_str).chain(own.filter(|scope| !token.has_scope(scope)))
 }
 

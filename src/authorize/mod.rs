@@ -7,4 +7,4 @@ mod bind;
 mod scopes;
 
 pub(crate) use bind::{Binding, Bound, Side, equals};
-pub(crate) use scopes::{Granted, ScopesWanted};
+pub(crate) use scopes::{Granted, Origin, ScopesWanted};

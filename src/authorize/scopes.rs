@@ -1,13 +1,20 @@
 //! Scopes: what a call takes, and whether the caller has it.
 
-use crate::policy::raw::ScopesAsked;
+use crate::policy::raw::{Effect, ScopesAsked};
 
 /// The scopes that a call takes: those of its effect and of its endpoint, both.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ScopesWanted {
-    all: Vec<Box<str>>,
-    /// Of each group, one.
-    any: Vec<Vec<Box<str>>>,
+    parts: Vec<(Origin, ScopesAsked)>,
+}
+
+/// Which place of the policy asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The requirements of the endpoint's effect.
+    Effect(Effect),
+    /// The endpoint itself.
+    Endpoint,
 }
 
 /// The scopes that a caller has.
@@ -18,28 +25,26 @@ pub(crate) trait Granted {
 
 impl ScopesWanted {
     /// Adds what one place of the policy asks.
-    pub(crate) fn add(&mut self, asked: &ScopesAsked) {
-        for scope in &asked.all {
-            if !self.all.iter().any(|known| **known == **scope) {
-                self.all.push(scope.as_str().into());
-            }
-        }
-        if !asked.any.is_empty() {
-            self.any.push(asked.any.iter().map(|scope| scope.as_str().into()).collect());
+    pub(crate) fn add(&mut self, origin: Origin, asked: &ScopesAsked) {
+        if !asked.none {
+            self.parts.push((origin, asked.clone()));
         }
     }
 
-    /// Whether the caller has what it takes.
-    pub(crate) fn satisfied_by(&self, granted: &impl Granted) -> bool {
-        self.all.iter().all(|scope| granted.has(scope))
-            && self.any.iter().all(|group| group.iter().any(|scope| granted.has(scope)))
+    /// The first place that asks for something which the caller does not have.
+    pub(crate) fn missing(&self, granted: &impl Granted) -> Option<Origin> {
+        let has = |scope: &String| granted.has(scope);
+        let lacking =
+            |asked: &ScopesAsked| !asked.all.iter().all(has) || !(asked.any.is_empty() || asked.any.iter().any(has));
+        self.parts.iter().find(|(_, asked)| lacking(asked)).map(|(origin, _)| *origin)
     }
 
     /// Every scope that the call may take, each once: what a challenge names (RFC 6750, section 3.1).
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for scope in self.all.iter().chain(self.any.iter().flatten()) {
-            if !names.contains(&&**scope) {
+        let all = self.parts.iter().flat_map(|(_, asked)| &asked.all);
+        for scope in all.chain(self.parts.iter().flat_map(|(_, asked)| &asked.any)) {
+            if !names.contains(&scope.as_str()) {
                 names.push(scope);
             }
         }
@@ -59,9 +64,9 @@ mod tests {
 
     fn wanted(lists: &[(&[&str], &[&str])]) -> ScopesWanted {
         let mut wanted = ScopesWanted::default();
-        for (all, any) in lists {
+        for ((all, any), origin) in lists.iter().zip([Origin::Effect(Effect::Write), Origin::Endpoint]) {
             let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-            wanted.add(&ScopesAsked { all: owned(all), any: owned(any), none: false });
+            wanted.add(origin, &ScopesAsked { all: owned(all), any: owned(any), none: false });
         }
         wanted
     }
@@ -69,18 +74,25 @@ mod tests {
     #[test]
     fn all_of_all_and_one_of_each_any() {
         let wanted = wanted(&[(&["a"], &["x", "y"]), (&["b"], &["z"])]);
-        assert!(wanted.satisfied_by(&&["a", "b", "y", "z"][..]));
-        for missing in [&["b", "x", "z"][..], &["a", "x", "z"], &["a", "b", "z"], &["a", "b", "x"], &[]] {
-            assert!(!wanted.satisfied_by(&missing), "{missing:?}");
+        assert_eq!(wanted.missing(&&["a", "b", "y", "z"][..]), None);
+        let effect = Some(Origin::Effect(Effect::Write));
+        for (held, origin) in [
+            (&["b", "x", "z"][..], effect),
+            (&["a", "b", "z"], effect),
+            (&[], effect),
+            (&["a", "x", "z"], Some(Origin::Endpoint)),
+            (&["a", "b", "x"], Some(Origin::Endpoint)),
+        ] {
+            assert_eq!(wanted.missing(&held), origin, "{held:?}");
         }
         assert_eq!(wanted.names(), ["a", "b", "x", "y", "z"]);
     }
 
     #[test]
     fn nothing_wanted_is_satisfied_and_scopes_are_compared_exactly() {
-        assert!(wanted(&[]).satisfied_by(&&[][..]));
+        assert_eq!(wanted(&[]).missing(&&[][..]), None);
         for close in ["pulls:Write", "pulls:write ", "pulls", "pulls:*", "pulls:write2"] {
-            assert!(!wanted(&[(&["pulls:write"], &[])]).satisfied_by(&&[close][..]), "{close}");
+            assert!(wanted(&[(&["pulls:write"], &[])]).missing(&&[close][..]).is_some(), "{close}");
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn token(data: &[u8]) {
     let signature = URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(signed.as_bytes(), SECRET));
     let token = format!("{signed}.{signature}").into_bytes();
 
-    let verified = match issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache) {
+    let verified = match issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason) {
         Ok(verified) => verified,
         Err(reason) => {
             assert_ne!(reason, Reason::TokenSignature, "the signature is right");
@@ -84,10 +84,10 @@ pub fn token(data: &[u8]) {
     assert!(time("exp").is_some_and(|exp| now < exp + 60.0) && time("iat").is_some_and(|iat| iat <= now + 60.0));
     assert!(time("nbf").is_none_or(|nbf| nbf <= now + 60.0));
 
-    let again = issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache);
+    let again = issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason);
     assert!(again.is_ok_and(|again| std::rc::Rc::ptr_eq(&again, &verified)), "it is remembered");
     let end = verified.expires().plus(SKEW);
-    let late = issuers.verify(&token, end, &SoftwareVerifier, &mut cache);
+    let late = issuers.verify(&token, end, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason);
     assert_eq!(late.err(), Some(Reason::TokenExpired));
 }
 

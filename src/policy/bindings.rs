@@ -1,9 +1,10 @@
 //! Bindings of the policy document: both sides are read once, and must exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::error::{Findings, Place};
 use super::names::is_token;
+use super::raw;
 use crate::authorize::{Binding, Bound, Side};
 use crate::endpoint::Template;
 use crate::request::is_plain_name;
@@ -14,16 +15,17 @@ const NEVER_BOUND: [&str; 8] =
     ["authorization", "connection", "content-length", "cookie", "host", "te", "transfer-encoding", "upgrade"];
 
 pub(super) fn compile(
-    raw: &BTreeMap<String, String>,
+    endpoint: &raw::Endpoint,
+    prefix: &str,
     template: Option<&Template>,
     attributes: &BTreeSet<&str>,
     place: &Place,
     findings: &mut Findings,
 ) -> Vec<Binding> {
-    let mut bindings = Vec::with_capacity(raw.len());
-    for (left, right) in raw {
-        let place = place.field(left);
-        let part = bound(left, template).map_err(|message| findings.error(place.clone(), message));
+    let mut bindings = Vec::with_capacity(endpoint.bind.len());
+    for (left, right) in &endpoint.bind {
+        let place = place.field("bind").field(left);
+        let part = bound(left, prefix, template).map_err(|message| findings.error(place.clone(), message));
         let side = side(right, attributes).map_err(|message| findings.error(place.clone(), message));
         if let (Ok(Some(part)), Ok(side)) = (part, side) {
             bindings.push(Binding { part, side, written: (left.as_str().into(), right.as_str().into()) });
@@ -33,7 +35,7 @@ pub(super) fn compile(
 }
 
 /// The bound part; none where the template did not compile and so cannot be asked.
-fn bound(written: &str, template: Option<&Template>) -> Result<Option<Bound>, String> {
+fn bound(written: &str, prefix: &str, template: Option<&Template>) -> Result<Option<Bound>, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {
         Some(("path", name)) => {
@@ -53,7 +55,7 @@ fn bound(written: &str, template: Option<&Template>) -> Result<Option<Bound>, St
                 Err(format!("`{}` is no header that can be bound: write its name with hyphens", name.escape_debug()))
             } else if lower != name {
                 Err(format!("header names are compared in lower case: write `header.{lower}`"))
-            } else if NEVER_BOUND.contains(&name) {
+            } else if NEVER_BOUND.contains(&name) || name.starts_with(prefix) {
                 Err(format!("`{name}` belongs to the connection or to the gate: bind another header"))
             } else {
                 Ok(Some(Bound::Header(name.into())))

@@ -6,7 +6,7 @@ use super::bindings;
 use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name, check_scope, is_token};
 use super::raw;
-use crate::authorize::{Binding, ScopesWanted};
+use crate::authorize::{Binding, Origin, ScopesWanted};
 use crate::endpoint::{Remark, Table, Template};
 use crate::request::{EscapeSet, Host};
 
@@ -23,7 +23,8 @@ pub struct Endpoint {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) escapes: EscapeSet,
     pub(crate) websocket: bool,
-    pub(crate) refuses_forms: bool,
+    /// Where the policy refuses forms, if it does.
+    pub(crate) refuses_forms: Option<Origin>,
     /// Whether the media type must be told once, since something depends on it.
     pub(crate) one_content_type: bool,
     pub(crate) streams: bool,
@@ -172,7 +173,8 @@ impl Compiling<'_> {
         self.check_methods(findings);
         self.check_hosts(findings);
         let access = self.access(findings);
-        let bindings = bindings::compile(&raw.bind, template, self.attributes, &place.field("bind"), findings);
+        let bindings =
+            bindings::compile(raw, &self.document.audit.headers.prefix, template, self.attributes, place, findings);
         if access != Access::Known && !bindings.is_empty() {
             findings
                 .error(place.field("bind"), "nobody is known on a public endpoint: remove `bind` or `access: public`");
@@ -186,7 +188,7 @@ impl Compiling<'_> {
             access,
             scopes: self.scopes(access, findings),
             refuses_forms,
-            one_content_type: refuses_forms || binds_query,
+            one_content_type: refuses_forms.is_some() || binds_query,
             bindings,
             escapes: self.escapes(template, findings),
             websocket: self.websocket(findings),
@@ -278,13 +280,12 @@ impl Compiling<'_> {
                 "which scopes this call needs is not said: write a list of scopes, or `none` for any registered agent",
             );
         }
-        for asked in of_effect.into_iter().chain(own) {
-            wanted.add(asked);
-        }
+        of_effect.into_iter().for_each(|asked| wanted.add(Origin::Effect(self.raw.effect), asked));
+        own.into_iter().for_each(|asked| wanted.add(Origin::Endpoint, asked));
         wanted
     }
 
-    fn refuses_forms(&self, binds_query: bool, findings: &mut Findings) -> bool {
+    fn refuses_forms(&self, binds_query: bool, findings: &mut Findings) -> Option<Origin> {
         let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.forms);
         match (self.raw.forms, of_effect) {
             (Some(raw::Forms::Allow), Some(raw::Forms::Refuse)) => {
@@ -292,11 +293,12 @@ impl Compiling<'_> {
                     self.place.field("forms"),
                     "the requirements of this effect refuse forms, and both hold: remove one of the two",
                 );
-                true
+                None
             }
-            (Some(raw::Forms::Refuse), _) | (_, Some(raw::Forms::Refuse)) => true,
-            (Some(raw::Forms::Allow), _) | (_, Some(raw::Forms::Allow)) => false,
-            (None, None) => binds_query,
+            (Some(raw::Forms::Refuse), _) => Some(Origin::Endpoint),
+            (None, Some(raw::Forms::Refuse)) => Some(Origin::Effect(self.raw.effect)),
+            (Some(raw::Forms::Allow), _) | (None, Some(raw::Forms::Allow)) => None,
+            (None, None) => binds_query.then_some(Origin::Endpoint),
         }
     }
 

@@ -199,6 +199,10 @@ fn each_mistake_is_told_with_its_place() {
             "endpoints[1].bind[\"header.authorization\"]: `authorization` belongs",
         ),
         (
+            &[("/endpoints/1/bind", json!({ "header.x-callgate-agent": "token.a" }))],
+            "endpoints[1].bind[\"header.x-callgate-agent\"]: `x-callgate-agent` belongs",
+        ),
+        (
             &[("/endpoints/1/bind", json!({ "path.id": "agent.x" }))],
             "endpoints[1].bind[\"path.id\"]: no agent has an attribute `x`",
         ),

@@ -123,6 +123,8 @@ fn decode_utf8(value: &str) -> Result<Cow<'_, str>, Reason> {
 /// - PHP drops leading spaces, and reads `.`, a space and an unmatched `[` as `_`;
 /// - PHP, Rack (Rails) and qs (Express) read `org[]`, `org[0]` and `org[x]` as a part of `org`, Rack and qs `[org]`
 ///   as `org`, and Rack `org]` too;
+/// - qs reads `org.x` as a part of `org` where dots are allowed;
+/// - `URLSearchParams` drops a leading `?`, and some parsers drop white space at either end;
 /// - parsers in C end a name at a zero byte;
 /// - `_`, `.` and `-` are one wherever parameters become variables of an environment or a template.
 ///
@@ -131,12 +133,22 @@ fn decode_utf8(value: &str) -> Result<Cow<'_, str>, Reason> {
 fn reads_as(raw_name: &str, wanted: &str) -> bool {
     let name = || {
         percent::decoded(raw_name.as_bytes())
-            .skip_while(|byte| byte.is_ascii_whitespace() || b"+[]".contains(byte))
+            .skip_while(|byte| is_blank(*byte) || b"?[]".contains(byte))
             .take_while(|byte| *byte != 0)
     };
-    let wanted = || wanted.bytes().map(folded);
-    let outermost = name().take_while(|byte| !b"[]".contains(byte));
-    outermost.map(folded).eq(wanted()) || name().map(folded).eq(wanted())
+    is_folded(name(), wanted)
+        || is_folded(name().take_while(|byte| !b"[]".contains(byte)), wanted)
+        || is_folded(name().take_while(|byte| !b"[].".contains(byte)), wanted)
+}
+
+/// Whether a name reads as `wanted`, whatever white space follows it.
+fn is_folded(mut name: impl Iterator<Item = u8>, wanted: &str) -> bool {
+    wanted.bytes().all(|byte| name.next().is_some_and(|own| folded(own) == folded(byte))) && name.all(is_blank)
+}
+
+/// White space to some parser; a raw `+` is a space to most.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b'+' || byte == 0x0b
 }
 
 fn folded(byte: u8) -> u8 {

@@ -83,6 +83,12 @@ impl Issuers {
         self.issuers.binary_search_by(|issuer| (*issuer.name).cmp(name)).ok().map(IssuerId)
     }
 
+    /// The policy's name of an issuer.
+    #[must_use]
+    pub fn name(&self, id: IssuerId) -> &str {
+        self.get(id).map_or("", |issuer| &issuer.name)
+    }
+
     pub(super) fn get(&self, id: IssuerId) -> Option<&Issuer> {
         self.issuers.get(id.0)
     }

@@ -20,7 +20,7 @@ pub use issuer::{IssuerId, Issuers};
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub use keys::{SecretLookup, Secrets};
-pub use verify::VerifiedToken;
+pub use verify::{Refusal, VerifiedToken};
 
 #[cfg(test)]
 mod issuer_tests;

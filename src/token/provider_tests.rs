@@ -34,7 +34,7 @@ impl Provider {
     fn verify(&self, header: Value, claims: Value) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
         let token = sign(KEY, &with(self.header.clone(), header), &with(self.claims.clone(), claims));
         let issuers = compile(&json!({ "provider": self.issuer }));
-        issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default())
+        issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason)
     }
 
     #[track_caller]

@@ -114,6 +114,21 @@ impl VerifiedToken {
     }
 }
 
+/// Why a token was refused, and by which issuer's rules; no issuer where it was refused before one was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// The issuer whose rules decided.
+    pub issuer: Option<IssuerId>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, issuer: None }
+    }
+}
+
 impl Issuers {
     /// Verifies an access token: the credential after the scheme.
     ///
@@ -130,13 +145,14 @@ impl Issuers {
         now: Timestamp,
         verifier: &dyn VerifySignature,
         cache: &mut TokenCache,
-    ) -> Result<Rc<VerifiedToken>, Reason> {
+    ) -> Result<Rc<VerifiedToken>, Refusal> {
         if let Some(known) = cache.get(token) {
             let judged = known.times.judge(now, self.skew);
             if judged == Err(Reason::TokenExpired) {
                 cache.remove(token);
             }
-            return judged.map(|()| known);
+            let issuer = Some(known.issuer_id);
+            return judged.map(|()| known).map_err(|reason| Refusal { reason, issuer });
         }
         let verified = Rc::new(self.verify_unknown(token, now, verifier)?);
         cache.insert(token, Rc::clone(&verified));
@@ -148,10 +164,26 @@ impl Issuers {
         token: &[u8],
         now: Timestamp,
         verifier: &dyn VerifySignature,
-    ) -> Result<VerifiedToken, Reason> {
+    ) -> Result<VerifiedToken, Refusal> {
         let jws = Jws::parse(token)?;
         let algorithm = read_header(&jws.header)?;
-        let (issuer_id, issuer) = self.issuer_of(&jws.claims)?;
+        let (id, issuer) = self.issuer_of(&jws.claims)?;
+        self.verify_by(id, issuer, jws, algorithm, token, now, verifier)
+            .map_err(|reason| Refusal { reason, issuer: Some(id) })
+    }
+
+    /// Everything that the token's issuer decides.
+    #[expect(clippy::too_many_arguments, reason = "each is a proof from a step before")]
+    fn verify_by(
+        &self,
+        issuer_id: IssuerId,
+        issuer: &Issuer,
+        jws: Jws<'_>,
+        algorithm: Algorithm,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+    ) -> Result<VerifiedToken, Reason> {
         issuer.check_header(&jws.header, algorithm)?;
         let key = issuer.keys.choose(jws.header.get("kid"), algorithm)?;
         check_audience(&jws.claims, &issuer.audience)?;

@@ -69,14 +69,14 @@ fn claims() -> Value {
 }
 
 fn verify(token: &[u8]) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
-    issuers().verify(token, at(0), &SoftwareVerifier, &mut TokenCache::default())
+    issuers().verify(token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason)
 }
 
 #[track_caller]
 fn refused(token: &[u8], reason: Reason) {
     let verifier = Counting::default();
     let mut cache = TokenCache::default();
-    let result = issuers().verify(token, at(0), &verifier, &mut cache);
+    let result = issuers().verify(token, at(0), &verifier, &mut cache).map_err(|refusal| refusal.reason);
     assert_eq!(result.map(|_| ()), Err(reason), "{}", token.escape_ascii());
     assert!(cache.is_empty(), "a failure is not remembered");
     assert_eq!(verifier.0.get(), usize::from(reason == Reason::TokenSignature), "the signature comes last");
@@ -154,7 +154,8 @@ fn every_algorithm_verifies() {
         } }),
         &NotNow,
     );
-    let result = unset.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default());
+    let result =
+        unset.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason);
     assert_eq!(result.unwrap_err(), Reason::TokenKey);
 }
 
@@ -280,7 +281,12 @@ fn what_the_header_may_not_ask_for() {
         "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
         "keys": { "jwks": { "keys": [with(KEY.jwk(), json!({ "kid": "p256" }))] } }, "ignore_header": ["jku", "x5c"],
     } }));
-    let verify = |token: &[u8]| ignoring.verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0)).map(|_| ());
+    let verify = |token: &[u8]| {
+        ignoring
+            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason)
+    };
     assert_eq!(verify(&headed(json!({ "jku": "https://evil.example.com", "x5c": ["MIIB"] }))), Ok(()));
     assert_eq!(verify(&headed(json!({ "x5u": "https://evil.example.com" }))), Err(Reason::TokenHeader));
     // What is ignored is not used either: the key stays the issuer's.
@@ -317,7 +323,9 @@ fn a_public_key_is_no_secret() {
         let guess: &'static [u8] = guess.leak();
         for alg in ["HS256", "RS256"] {
             let token = sign(Signs::Secret(guess), &with(header(), json!({ "alg": alg, "kid": "rsa" })), &claims());
-            let result = public.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default());
+            let result = public
+                .verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default())
+                .map_err(|refusal| refusal.reason);
             let expected = if alg == "HS256" { Reason::TokenAlgorithm } else { Reason::TokenSignature };
             assert_eq!(result.unwrap_err(), expected);
         }
@@ -509,7 +517,8 @@ fn a_verified_token_is_remembered_and_its_time_judged_again() {
     let counting = Counting::default();
     let token = claiming(json!({ "nbf": NOW - 10 }));
     let mut verify = |token: &[u8], offset: i64| {
-        let result = issuers.verify(token, at(offset), &counting, &mut cache).map(|_| ());
+        let result =
+            issuers.verify(token, at(offset), &counting, &mut cache).map(|_| ()).map_err(|refusal| refusal.reason);
         (result, counting.0.get(), cache.len())
     };
     assert_eq!(verify(&token, 0), (Ok(()), 1, 1));
@@ -544,7 +553,10 @@ fn a_skew_of_zero_is_exact() {
         &mut findings,
     );
     let judge = |changes: Value| {
-        issuers.verify(&claiming(changes), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).map(|_| ())
+        issuers
+            .verify(&claiming(changes), at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason)
     };
     assert_eq!(judge(json!({ "exp": NOW + 1, "iat": NOW, "nbf": NOW })), Ok(()));
     assert_eq!(judge(json!({ "exp": NOW })), Err(Reason::TokenExpired));

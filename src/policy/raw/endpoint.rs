@@ -63,7 +63,7 @@ pub enum Forms {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
-    /// A name for records, metrics and messages: 1 to 64 characters of `a-z A-Z 0-9 - _ .`.
+    /// A name for records, metrics and messages: 1 to 64 letters, digits, `-`, `_` or `.`.
     pub id: String,
     /// Narrows the policy's hosts for this endpoint.
     #[serde(default)]

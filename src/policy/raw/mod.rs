@@ -27,7 +27,7 @@ use schemars::JsonSchema;
 pub struct Document {
     /// The version of this format.
     pub callgate: FormatVersion,
-    /// Separates what several policies in one gateway share and record: 1 to 64 characters of `a-z 0-9 - _ .`.
+    /// Separates what several policies in one gateway share and record: 1 to 64 letters, digits, `-`, `_` or `.`.
     pub name: String,
     /// Whether denials are carried out (`enforce`) or only recorded (`observe`).
     pub mode: Mode,
