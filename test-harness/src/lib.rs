@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod client;
+pub mod corpus;
 pub mod demo;
 pub mod envoy;
 pub mod paths;

@@ -243,11 +243,12 @@ impl<'j> Judge<'j> {
                 self.found.push(format!("expected `{name}: {wanted}` at the upstream, got {}", values(got.as_slice())));
             }
         }
-        // An identity that nobody proved is never told.
-        for (rest, member) in [("agent", "agent"), ("issuer", "issuer"), ("client", "client"), ("subject", "subject")] {
-            let name = format!("{prefix}{rest}");
+        // An identity that nobody proved is never told. That of a caller who was refused is recorded, and not told either.
+        for member in ["agent", "issuer", "client", "subject"] {
+            let name = format!("{prefix}{member}");
             let told = ours.iter().any(|(own, _)| own == name.as_bytes());
-            if told != self.record.get(member).is_some() {
+            let recorded = self.record.get(member).is_some();
+            if told && !recorded || recorded && !told && self.expect.decision == Decision::Allow {
                 self.found.push(format!("`{name}` at the upstream and `{member}` in the record do not agree"));
             }
         }

@@ -54,6 +54,22 @@ impl Bootstrap {
         Ok(other)
     }
 
+    /// The same with a listener for each of these policies (JSON) in the place of the one, by name.
+    ///
+    /// # Errors
+    /// When the configuration has no gate.
+    pub fn with_listeners(&self, policies: &[(String, String)]) -> Result<Self> {
+        let mut listeners = Vec::with_capacity(policies.len());
+        for (name, policy) in policies {
+            let mut listener = self.with_policy(policy)?.at(LISTENER)?.take();
+            *child(&mut listener, "/name")? = json!(name);
+            listeners.push(listener);
+        }
+        let mut other = self.clone();
+        *other.at(LISTENERS)? = Value::Array(listeners);
+        Ok(other)
+    }
+
     /// The same with the listeners in a file that Envoy watches, so that [`super::Envoy::update`] can change them.
     #[must_use]
     pub fn dynamic(mut self) -> Self {

@@ -136,7 +136,15 @@ impl Envoy {
     /// # Errors
     /// When the configuration has no such listener.
     pub fn api(&self) -> Result<SocketAddr> {
-        self.listeners.get("api").copied().context("Envoy has no listener `api`")
+        self.listener("api")
+    }
+
+    /// Where the listener of this name is served.
+    ///
+    /// # Errors
+    /// When the configuration has no such listener.
+    pub fn listener(&self, name: &str) -> Result<SocketAddr> {
+        self.listeners.get(name).copied().with_context(|| format!("Envoy has no listener `{name}`"))
     }
 
     /// Where the admin interface is served.

@@ -1,0 +1,244 @@
+//! The corpus in a real Envoy: requests as bytes on the wire, decisions read from what came of them.
+//!
+//! One Envoy has a listener for each policy. What was decided is told by three witnesses: the upstream, the client's answer
+//! and the access log with the record in it. They are brought together by a trace id that each request is given.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use callgate::time::Timestamp;
+use callgate_cli::corpus::{Call, Case, End, Policy, Seen, Suite, differences};
+use serde_json::{Value, json};
+
+use super::described;
+use super::wasm::versions;
+use crate::client::{self, Request, Response};
+use crate::envoy::{Bootstrap, Envoy, Options};
+use crate::upstream::{self, Upstream};
+
+/// How long the access log may take to be written out.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs every case that is not skipped and describes those that came out otherwise.
+///
+/// # Errors
+/// When Envoy does not start or a connection breaks.
+pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
+    let upstream = Upstream::start()?;
+    let envoy = start(module, suites, &upstream)?;
+    let mut sent = Vec::new();
+    for (number, suite) in suites.iter().enumerate() {
+        let versions = versions(suite)?;
+        for case in suite.cases.iter().filter(|case| case.skip_envoy.is_none()) {
+            let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
+            let version = versions.get(case.policy).context("a case names a policy that is not there")?.clone();
+            let address = envoy.listener(&listener(number, case.policy))?;
+            let now = now()?;
+            for earlier in case.before.iter().filter_map(|index| suite.cases.get(*index)) {
+                client::call(address, &request(&earlier.call(now), &trace(0)))?;
+            }
+            let (call, id) = (case.call(now), trace(sent.len() + 1));
+            let answer = client::call(address, &request(&call, &id))
+                .with_context(|| described(suite, case, &["the connection broke".to_owned()]))?;
+            sent.push(Sent {
+                suite,
+                case,
+                policy,
+                version,
+                call,
+                answer,
+                forwarded: upstream.saw("traceparent", &traceparent(&id)),
+                id,
+            });
+        }
+    }
+    let log = await_log(&envoy, sent.len())?;
+    Ok(sent.iter().filter_map(|sent| sent.judge(&log)).collect())
+}
+
+/// A request that was sent, and what its client and the upstream saw.
+struct Sent<'s> {
+    suite: &'s Suite,
+    case: &'s Case,
+    policy: &'s Policy,
+    version: String,
+    call: Call,
+    answer: Response,
+    forwarded: Option<upstream::Seen>,
+    id: String,
+}
+
+impl Sent<'_> {
+    fn judge(&self, log: &HashMap<String, Line>) -> Option<String> {
+        let differences = match log.get(&self.id) {
+            None => vec![format!("Envoy answered {} itself, and the gate decided nothing", self.answer.status)],
+            Some(line) => {
+                let seen = Seen { record: line.record.clone(), end: self.end(line) };
+                differences(self.case, self.policy, &self.version, &self.call, &seen)
+            }
+        };
+        (!differences.is_empty()).then(|| described(self.suite, self.case, &differences))
+    }
+
+    fn end(&self, line: &Line) -> End {
+        match &self.forwarded {
+            Some(seen) => End::Forwarded { lines: lines(seen) },
+            None => End::Answered {
+                status: self.answer.status,
+                headers: self.answer.headers.clone(),
+                body: self.answer.body.clone(),
+                details: Some(line.details.clone()),
+            },
+        }
+    }
+}
+
+/// A line of the access log.
+struct Line {
+    record: Value,
+    details: String,
+}
+
+fn start(module: &Path, suites: &[Suite], upstream: &Upstream) -> Result<Envoy> {
+    let mut environment = BTreeMap::new();
+    let mut policies = Vec::new();
+    for (number, suite) in suites.iter().enumerate() {
+        for (name, value) in &suite.environment {
+            let other = environment.insert(name.clone(), value.clone()).filter(|other| other != value);
+            ensure!(other.is_none(), "two files of cases disagree about the variable `{name}`");
+        }
+        for (index, policy) in suite.policies.iter().enumerate() {
+            policies.push((listener(number, index), policy.document.to_string()));
+        }
+    }
+    let first = policies.first().context("there are no cases")?;
+    let mut bootstrap = Bootstrap::new(module, &first.1, upstream.address())?;
+    let names: Vec<_> = environment.keys().collect();
+    if let Some(vm) = bootstrap.gate()?.get_mut("vm_config").and_then(Value::as_object_mut) {
+        vm.insert("environment_variables".to_owned(), json!({ "host_env_keys": names }));
+    }
+    // Every host reaches the gate, and nothing before it answers a preflight.
+    let hosts = bootstrap.virtual_hosts()?;
+    hosts.truncate(1);
+    if let Some(host) = hosts.first_mut().and_then(Value::as_object_mut) {
+        host.insert("domains".to_owned(), json!(["*"]));
+        host.remove("typed_per_filter_config");
+    }
+    let bootstrap = bootstrap.with_listeners(&policies)?;
+    Envoy::start(&bootstrap, &Options { environment: environment.into_iter().collect(), ..Options::default() })
+}
+
+fn listener(suite: usize, policy: usize) -> String {
+    format!("corpus-{suite}-{policy}")
+}
+
+fn now() -> Result<Timestamp> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    Ok(Timestamp::from_secs(since.as_secs()))
+}
+
+/// The trace id of the request of this number. None is all zeros, which would be invalid.
+fn trace(number: usize) -> String {
+    format!("c0{number:030x}")
+}
+
+fn traceparent(id: &str) -> String {
+    format!("00-{id}-00000000000000c0-01")
+}
+
+/// A call as bytes. A body is framed as its headers say, and in chunks where they say nothing.
+fn request(call: &Call, id: &str) -> Request {
+    let mut request = Request::new(&call.method, &call.target);
+    if let Some(host) = &call.host {
+        request = request.host(host);
+    }
+    request = request.header("traceparent", traceparent(id));
+    let (mut framed, mut upgrades) = (false, false);
+    for (name, value) in &call.lines {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+        upgrades |= is("upgrade");
+        request = match length {
+            Some(length) if is("content-length") && !framed => {
+                framed = true;
+                request.body(vec![b'x'; length])
+            }
+            _ if is("transfer-encoding") && !framed => {
+                framed = true;
+                request.chunked(&[])
+            }
+            _ => request.header(name, value),
+        };
+    }
+    if call.end_of_stream || framed || upgrades { request } else { request.chunked(&[b"body".as_slice()]) }
+}
+
+fn lines(seen: &upstream::Seen) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let line = |name: &str, value: &str| (name.as_bytes().to_vec(), unescaped(value));
+    [(":method", &seen.method), (":path", &seen.path), (":authority", &seen.host)]
+        .into_iter()
+        .map(|(name, value)| line(name, value))
+        .chain(seen.headers.iter().filter(|(name, _)| name != "host").map(|(name, value)| line(name, value)))
+        .collect()
+}
+
+/// The bytes that `escape_ascii` escaped.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match (byte == b'\\').then(|| rest.next()).flatten() {
+            None => bytes.push(byte),
+            Some(b'x') => {
+                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16)).unwrap_or_default();
+                let value = digit() * 16 + digit();
+                bytes.push(u8::try_from(value).unwrap_or_default());
+            }
+            Some(b't') => bytes.push(b'\t'),
+            Some(b'r') => bytes.push(b'\r'),
+            Some(b'n') => bytes.push(b'\n'),
+            Some(other) => bytes.push(other),
+        }
+    }
+    bytes
+}
+
+/// The records by trace id, once there is one for each request, or nothing came for a while.
+fn await_log(envoy: &Envoy, wanted: usize) -> Result<HashMap<String, Line>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut latest = (0, Instant::now());
+    loop {
+        let log: HashMap<_, _> = envoy.access_log().iter().filter_map(line).collect();
+        let count = log.keys().filter(|id| **id != trace(0)).count();
+        if count != latest.0 {
+            latest = (count, Instant::now());
+        }
+        // A request that Envoy refused has no record: the others are not waited for long.
+        if count >= wanted || latest.1.elapsed() > Duration::from_secs(2) {
+            return Ok(log);
+        }
+        ensure!(Instant::now() < deadline, "the access log does not come to an end");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn line(line: &Value) -> Option<(String, Line)> {
+    let record: Value = serde_json::from_str(line.get("callgate")?.as_str()?).ok()?;
+    let id = record.get("trace_id")?.as_str()?.to_owned();
+    let details = line.get("details").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some((id, Line { record, details }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_the_upstreams_escapes() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unescaped(&all.escape_ascii().to_string()), all);
+    }
+}

@@ -1,0 +1,79 @@
+//! The corpus in the native engine, and what must hold of the corpus itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use callgate::Reason;
+use callgate_cli::corpus::{Decision, Suite, run};
+use test_harness::corpus::{described, suites};
+
+/// Reasons that no request can reach, and why.
+const UNREACHABLE: [(Reason, &str); 1] =
+    [(Reason::HostError, "the gateway did not give the filter what it needs; tests make the wasm host fail instead")];
+
+/// How many cases cannot be run in a real Envoy; a change is meant to be noticed.
+const SKIPPED_IN_ENVOY: usize = 26;
+
+#[test]
+fn every_case_is_decided_as_it_expects() {
+    let mut wrong = Vec::new();
+    for suite in &suites().unwrap() {
+        for outcome in run::run(suite).unwrap_or_else(|error| panic!("{error}")) {
+            if !outcome.differences.is_empty() {
+                wrong.push(described(suite, &suite.cases[outcome.case], &outcome.differences));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_has_a_case() {
+    let suites = suites().unwrap();
+    let covered: BTreeSet<&str> =
+        suites.iter().flat_map(|suite| &suite.cases).flat_map(|case| case.reasons()).collect();
+    for reason in Reason::ALL {
+        let unreachable = UNREACHABLE.iter().any(|(known, _)| known == reason);
+        assert_ne!(covered.contains(reason.code()), unreachable, "{}", reason.code());
+    }
+}
+
+#[test]
+fn every_allowed_case_has_a_neighbour_that_is_denied() {
+    let lonely: Vec<String> = suites().unwrap().iter().flat_map(lonely).collect();
+    assert!(lonely.is_empty(), "nothing shows what these rest on:\n{}", lonely.join("\n"));
+}
+
+/// Allowed cases from which no denied one differs in one thing.
+fn lonely(suite: &Suite) -> Vec<String> {
+    let mut neighbours: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, case) in suite.cases.iter().enumerate() {
+        if let Some(from) = case.from {
+            neighbours.entry(index).or_default().push(from);
+            neighbours.entry(from).or_default().push(index);
+        }
+    }
+    let denied = |index: &usize| suite.cases[*index].decision() != Decision::Allow;
+    let alone = |index: &usize| !neighbours.get(index).is_some_and(|near| near.iter().any(denied));
+    (0..suite.cases.len())
+        .filter(|index| !denied(index) && alone(index))
+        .map(|index| described(suite, &suite.cases[index], &[]))
+        .collect()
+}
+
+#[test]
+fn only_what_cannot_run_in_envoy_is_skipped_there() {
+    let suites = suites().unwrap();
+    let cases: Vec<_> = suites.iter().flat_map(|suite| &suite.cases).collect();
+    let skipped = cases.iter().filter(|case| case.skip_envoy.is_some()).count();
+    println!("{skipped} of {} cases are skipped in Envoy", cases.len());
+    assert_eq!(skipped, SKIPPED_IN_ENVOY);
+    assert!(skipped * 100 <= cases.len() * 15, "{skipped} of {}", cases.len());
+    for suite in &suites {
+        for case in &suite.cases {
+            let moves = case.at.moves_the_clock()
+                || case.before.iter().any(|earlier| suite.cases[*earlier].at.moves_the_clock());
+            let why = "nothing moves the clock of a real Envoy: write `skip`";
+            assert!(!moves || case.skip_envoy.is_some(), "{}", described(suite, case, &[why.to_owned()]));
+        }
+    }
+}
