@@ -95,7 +95,7 @@ impl Document {
     fn anchors(&self) -> BTreeSet<String> {
         let (prose, _) = self.parts();
         let headings =
-            prose.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+            prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
         let slug = |heading: &str| {
             let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
             kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
@@ -105,11 +105,8 @@ impl Document {
 
     fn missing_paths(&self) -> Vec<String> {
         let here = [Path::new(""), self.folder()];
-        let known: BTreeSet<_> = here
-            .iter()
-            .flat_map(|folder| entries(folder))
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect();
+        let known: BTreeSet<_> =
+            here.iter().flat_map(entries).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
         let names_a_path = |span: &&String| {
             let plain = span.bytes().all(|b| b.is_ascii_alphanumeric() || b"_./-".contains(&b));
             let (first, rest) = span.split_once('/').map_or((span.as_str(), None), |(first, rest)| (first, Some(rest)));
