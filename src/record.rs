@@ -4,14 +4,18 @@
 
 use serde::Serialize;
 
+use crate::call::DecisionId;
 use crate::decision::{Facts, Grant, Rule, Step};
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::time::Timestamp;
 use crate::upstream::granted;
 
 /// The longest text from a request that a record takes over, in bytes.
 const MOST_TEXT: usize = 1024;
 
 /// The record of a decision.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Record<'r> {
     /// `allow`, `deny`, or `observe` for a call that would have been denied.
     decision: &'static str,
@@ -23,10 +27,12 @@ pub struct Record<'r> {
     /// Under observation: every reason for which the call would have been denied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_deny: Vec<WouldDeny>,
-    /// The decision's name.
-    id: String,
-    /// The moment, in milliseconds since 1970-01-01 UTC.
-    time_ms: u64,
+    /// The decision's name; without one where the host gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// The moment, in milliseconds since 1970-01-01 UTC; without one where the host gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'r str>,
     /// The policy's name of the issuer.
@@ -95,8 +101,8 @@ impl Step<'_> {
             would_deny: would_deny
                 .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
                 .collect(),
-            id: facts.call.id.to_string(),
-            time_ms: facts.call.now.as_nanos() / 1_000_000,
+            id: Some(facts.call.id.to_string()),
+            time_ms: Some(milliseconds(facts.call.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
             client: token.and_then(|token| token.client()),
@@ -151,7 +157,22 @@ impl Grant {
     }
 }
 
-impl Record<'_> {
+impl<'r> Record<'r> {
+    /// The record of a call that was denied because the host did not give what it takes to decide it.
+    #[must_use]
+    pub fn undecided(policy: &'r Policy, now: Option<Timestamp>, id: Option<DecisionId>) -> Self {
+        Self {
+            decision: "deny",
+            reason: Reason::HostError.code(),
+            id: id.map(|id| id.to_string()),
+            time_ms: now.map(milliseconds),
+            policy: &policy.name,
+            policy_version: &policy.version,
+            module_version: env!("CARGO_PKG_VERSION"),
+            ..Self::default()
+        }
+    }
+
     /// The outcome and the reason, by which decisions are counted.
     #[must_use]
     pub fn outcome(&self) -> (&'static str, &'static str) {
@@ -164,6 +185,10 @@ impl Record<'_> {
         // INVARIANT: a record holds only strings, numbers and lists of them, which JSON can always carry.
         serde_json::to_vec(self).unwrap_or_default()
     }
+}
+
+fn milliseconds(moment: Timestamp) -> u64 {
+    moment.as_nanos() / 1_000_000
 }
 
 fn raw_path(facts: &Facts<'_>) -> String {

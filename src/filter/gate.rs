@@ -8,7 +8,7 @@ use super::host::{self, HostError};
 use crate::crypto::SoftwareVerifier;
 use crate::policy::Findings;
 use crate::token::{SecretLookup, Secrets, TokenCache};
-use crate::{Call, Context, DecisionId, Policy, Record, Step, evaluate};
+use crate::{Call, Context, DecisionId, Policy, Record, Step, Timestamp, evaluate};
 
 /// The property that holds the record of a decision; Envoy keeps it in filter state as `wasm.callgate`.
 const RECORD: &[u8] = b"callgate";
@@ -86,15 +86,27 @@ impl Gate {
     pub(super) fn write_down(&self, record: &Record<'_>) -> Result<(), HostError> {
         let json = record.to_json();
         let (outcome, reason) = record.outcome();
-        self.count(outcome, reason);
-        if self.policy.logs(outcome != "allow") {
-            host::log(host::Level::Info, &String::from_utf8_lossy(&json));
+        let written = host::set_property(RECORD, &json);
+        // A call that goes on only when it is written down does not, and is counted as what becomes of it.
+        if written.is_ok() || outcome == "deny" {
+            self.count(outcome, reason);
+            if self.policy.logs(outcome != "allow") {
+                host::log(host::Level::Info, &String::from_utf8_lossy(&json));
+            }
         }
-        host::set_property(RECORD, &json)
+        written
+    }
+
+    /// Writes down a call that could not be decided, with as much as the host still gives.
+    pub(super) fn write_down_undecided(&self) {
+        let now = host::now().ok().map(Timestamp::from_nanos);
+        if let Err(error) = self.write_down(&Record::undecided(&self.policy, now, self.decision_id().ok())) {
+            log::error!("a denial is not written down: {error}");
+        }
     }
 
     /// Counts a decision, which stands whether it is counted or not.
-    pub(super) fn count(&self, outcome: &'static str, reason: &'static str) {
+    fn count(&self, outcome: &'static str, reason: &'static str) {
         if let Err(error) = self.counter(outcome, reason).and_then(host::increment) {
             log::warn!("a decision is not counted: {error}");
         }

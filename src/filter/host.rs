@@ -67,6 +67,7 @@ pub(super) struct HostError {
 const OK: i32 = 0;
 const NOT_FOUND: i32 = 1;
 const BAD_ARGUMENT: i32 = 2;
+const SERIALIZATION_FAILURE: i32 = 3;
 
 impl HostError {
     fn of(call: &'static str, status: i32) -> Result<(), Self> {
@@ -79,7 +80,7 @@ impl fmt::Display for HostError {
         let meaning = match self.status {
             NOT_FOUND => "not found",
             BAD_ARGUMENT => "bad argument",
-            3 => "serialization failure",
+            SERIALIZATION_FAILURE => "serialization failure",
             4 => "parse failure",
             5 => "bad expression",
             6 => "invalid memory access",
@@ -156,7 +157,8 @@ pub(super) fn property(path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
     });
     match value {
         Ok(value) => Ok(Some(value)),
-        Err(HostError { status: NOT_FOUND, .. }) => Ok(None),
+        // Envoy answers so for a property that it knows and that has no value here.
+        Err(HostError { status: NOT_FOUND | SERIALIZATION_FAILURE, .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

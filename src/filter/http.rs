@@ -8,7 +8,7 @@ use proxy_wasm::types::Action;
 use super::gate::{Failure, Gate};
 use super::host::{self, Map};
 use crate::headers::name_begins_like;
-use crate::{Answer, Call, Change, Headers, Reason, Source, Step, Timestamp};
+use crate::{Answer, Call, Change, Headers, Source, Step, Timestamp};
 
 /// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
 const SOURCE_ADDRESS: &[u8] = b"source\0address";
@@ -74,7 +74,7 @@ impl Http {
     fn fail(&mut self, failure: &Failure) -> Action {
         log::error!("a call is denied: {failure}");
         if let Some(gate) = &self.gate {
-            gate.count("deny", Reason::HostError.code());
+            gate.write_down_undecided();
         }
         self.reply(&Answer::host_error())
     }

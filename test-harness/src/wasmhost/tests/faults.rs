@@ -22,7 +22,7 @@ fn each(calls: &[&'static str]) -> Vec<Fault> {
 fn may_fail(fault: &Fault) -> bool {
     match fault.call.as_str() {
         "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" => true,
-        "proxy_get_property" => fault.status == 1,
+        "proxy_get_property" => matches!(fault.status, 1 | 3),
         _ => false,
     }
 }
@@ -68,6 +68,8 @@ fn an_allowed_call_goes_on_complete_or_not_at_all() {
         Verdict::Reply(reply) => {
             assert!(!may_fail(fault), "{fault:?}");
             assert_eq!((reply.status, reply.details.as_str()), (500, "callgate_host_error"), "{fault:?}");
+            let record = outcome.record.as_ref().unwrap();
+            assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("host_error")), "{fault:?}");
             assert!(outcome.logs.iter().any(|log| log.message.contains(&fault.call)), "{fault:?}: {:?}", outcome.logs);
         }
         other => panic!("{fault:?}: {other:?}"),

@@ -152,8 +152,8 @@ fn a_decision_makes_few_host_calls() {
             "proxy_get_header_map_pairs",
             "proxy_get_property",
             "proxy_get_current_time_nanoseconds",
-            "proxy_increment_metric",
             "proxy_set_property",
+            "proxy_increment_metric",
         ]
     );
     // Authorization goes; agent, issuer, client, subject, scopes, endpoint, decision and policy come.
