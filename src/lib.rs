@@ -3,6 +3,40 @@
 //! It has no clock, no network, no globals and writes no log. What it needs from its host comes in as a value or through a
 //! small trait, so that the same code decides in a gateway, in a test and on the command line. A decision is made in
 //! [`evaluate()`], whose body is the order of the checks.
+//!
+//! ```
+//! use callgate::crypto::SoftwareVerifier;
+//! use callgate::token::{SecretLookup, Secrets, TokenCache};
+//! use callgate::{Call, Context, DecisionId, Headers, Policy, Reason, Step, Timestamp, evaluate};
+//!
+//! struct NoSecrets;
+//! impl Secrets for NoSecrets {
+//!     fn resolve(&self, _: &str) -> SecretLookup {
+//!         SecretLookup::Missing
+//!     }
+//! }
+//!
+//! let policy = br#"{
+//!     "callgate": "v1", "name": "docs", "mode": "enforce", "gateway": "envoy",
+//!     "resource": "https://api.example.com", "hosts": ["api.example.com"],
+//!     "issuers": {}, "agents": {},
+//!     "endpoints": [{ "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public" }],
+//!     "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": true } }
+//! }"#;
+//! let policy = Policy::from_json(policy, &NoSecrets).expect("the policy compiles").policy;
+//! let mut cache = TokenCache::default();
+//! let mut decide = |path: &str| {
+//!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
+//!     let now = Timestamp::from_secs(1_800_000_000);
+//!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
+//!     match evaluate(&policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, trace: None }) {
+//!         Step::Allow(_) => None,
+//!         Step::Deny(deny) => Some(deny.reason()),
+//!     }
+//! };
+//! assert_eq!(decide("/health"), None);
+//! assert_eq!(decide("/admin"), Some(Reason::CredentialsMissing));
+//! ```
 
 mod answer;
 mod authorize;
