@@ -37,6 +37,8 @@ mod tests {
             ("Bearer=t", Err(Reason::TokenMalformed)),
             ("Basic dTpw, Bearer t", Err(Reason::TokenMalformed)),
             ("Basic dTpw,bearer\tt", Err(Reason::TokenMalformed)),
+            // As long as `Bearer`, and another scheme: what follows it is not its token.
+            ("Digest x, Bearer t", Err(Reason::TokenMalformed)),
             ("Bearers t", Err(Reason::CredentialsScheme)),
             ("Basic dTpw", Err(Reason::CredentialsScheme)),
             ("Digest username=\"bearer\", realm=x", Err(Reason::CredentialsScheme)),
