@@ -5,7 +5,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::authorize::Granted;
+use crate::authorize::{Granted, Origin};
 use crate::call::Call;
 use crate::head::Head;
 use crate::policy::raw::Effect;
@@ -118,6 +118,16 @@ pub enum Rule<'a> {
     Effect(Effect, &'static str),
     /// An agent by name.
     Agent(&'a str),
+}
+
+impl Rule<'_> {
+    /// The rule of the place that asked: an endpoint, or the requirements of its effect.
+    pub(crate) fn asked_by(endpoint: &Endpoint, origin: Option<Origin>, field: &'static str) -> Self {
+        match origin {
+            Some(Origin::Effect(effect)) => Self::Effect(effect, field),
+            Some(Origin::Endpoint) | None => Self::Endpoint(endpoint.position, field),
+        }
+    }
 }
 
 impl fmt::Display for Rule<'_> {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::authorize::{self, Origin};
+use crate::authorize;
 use crate::call::Call;
 use crate::credential::bearer;
 use crate::crypto::VerifySignature;
@@ -308,7 +308,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             Some(_) if form => Err(Reason::FormBody),
             _ => Ok(()),
         };
-        let rule = asked_by(endpoint, endpoint.refuses_forms, "forms");
+        let rule = Rule::asked_by(endpoint, endpoint.refuses_forms, "forms");
         self.judge(Check::Forms, rule, result, |()| Vec::new())?;
         Ok(())
     }
@@ -322,7 +322,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             let granted = upstream::granted(&caller.token, caller.agent).collect::<Vec<_>>().join(" ");
             vec![("takes", endpoint.scopes.names().join(" ")), ("has", granted)]
         });
-        let rule = asked_by(endpoint, missing, "scopes");
+        let rule = Rule::asked_by(endpoint, missing, "scopes");
         self.judge_saying(Check::Scopes, rule, result, said.unwrap_or_default())?;
         Ok(())
     }
@@ -388,14 +388,6 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let Some(reason) = denied else { return Ok(result.ok()) };
         self.facts.denials.push(Denial { reason, rule, enforced: !self.observing });
         if self.observing || self.context.trace.is_some() { Ok(None) } else { Err(Stop) }
-    }
-}
-
-/// The place of the policy that asked.
-fn asked_by(endpoint: &Endpoint, origin: Option<Origin>, field: &'static str) -> Rule<'static> {
-    match origin {
-        Some(Origin::Effect(effect)) => Rule::Effect(effect, field),
-        Some(Origin::Endpoint) | None => Rule::Endpoint(endpoint.position, field),
     }
 }
 
