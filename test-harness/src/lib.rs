@@ -1,5 +1,6 @@
 //! Runs the real thing: builds the filter, starts a real Envoy with it, calls through it, and shows what came of it.
 
+pub mod bench;
 pub mod build;
 pub mod client;
 pub mod corpus;
@@ -7,5 +8,6 @@ pub mod demo;
 pub mod envoy;
 pub mod paths;
 pub mod progress;
+mod quickstart;
 pub mod upstream;
 pub mod wasmhost;

@@ -1,17 +1,10 @@
 //! The calls of the demo: what two honest agents do, and what goes wrong or is tried.
 
-use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, Result};
 use callgate_cli::mint::{Algorithm, SigningKey};
-use serde_json::{Value, json};
 
 use crate::client::Request;
-use crate::paths;
-
-/// The API's name in the policy.
-pub(super) const HOST: &str = "api.example.com";
+use crate::quickstart::{HOST, Issuer, set};
 
 /// One call and what must come of it.
 pub(super) struct Call {
@@ -23,51 +16,6 @@ pub(super) struct Call {
     pub(super) status: u16,
     /// The reason that the record must have.
     pub(super) reason: &'static str,
-}
-
-/// Mints tokens as the policy's issuer does.
-pub(super) struct Issuer {
-    es256: SigningKey,
-    ed25519: SigningKey,
-    now: u64,
-}
-
-impl Issuer {
-    /// The issuer of `examples/quickstart`, with the private keys that lie beside its policy.
-    ///
-    /// # Errors
-    /// When a key cannot be read.
-    pub(super) fn new() -> Result<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs();
-        Ok(Self { es256: key("es256")?, ed25519: key("ed25519")?, now })
-    }
-
-    /// An access token (RFC 9068) for an agent of the organisation `acme`.
-    pub(super) fn token(&self, agent: &str, scopes: &str) -> String {
-        self.with(agent, scopes, |_, _| ())
-    }
-
-    fn with(&self, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
-        self.sign(&self.es256, agent, scopes, change)
-    }
-
-    fn sign(&self, key: &SigningKey, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
-        let mut header = key.header();
-        set(&mut header, "typ", "at+jwt");
-        let mut claims = json!({
-            "iss": "https://idp.example.com",
-            "aud": "https://api.example.com",
-            "sub": agent,
-            "client_id": agent,
-            "org": "acme",
-            "scope": scopes,
-            "iat": self.now,
-            "exp": self.now + 600,
-            "jti": format!("{agent}-{}", self.now),
-        });
-        change(&mut header, &mut claims);
-        key.sign(&header, &claims)
-    }
 }
 
 /// All calls, in the order of the table.
@@ -153,17 +101,4 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
 
 fn to(request: Request) -> Request {
     request.host(HOST)
-}
-
-fn key(name: &str) -> Result<SigningKey> {
-    let file = paths::root().join(format!("examples/quickstart/keys/{name}.jwk.json"));
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let jwk = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    SigningKey::from_jwk(&jwk).with_context(|| format!("{} cannot sign", file.display()))
-}
-
-fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(name.to_owned(), value.into());
-    }
 }

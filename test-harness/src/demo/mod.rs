@@ -13,9 +13,10 @@ use serde_json::Value;
 use crate::build::{self, Flavor};
 use crate::client;
 use crate::envoy::{self, Bootstrap, Envoy, Options};
+use crate::progress;
+use crate::quickstart::{self, HOST, Issuer};
 use crate::upstream::Upstream;
-use crate::{paths, progress};
-use calls::{Call, HOST, Issuer};
+use calls::Call;
 
 /// Marks a call, so that the upstream can be asked for it.
 const MARK: &str = "x-demo-call";
@@ -54,10 +55,9 @@ impl Demo {
     pub fn start() -> Result<Self> {
         let module = progress::during("building the filter", || build::filter(Flavor::Release))?;
         progress::during("looking for Envoy, or installing it", envoy::locate)?;
-        let policy = callgate_cli::document::read(paths::root().join("examples/quickstart/policy.yaml"))
-            .context("the quickstart's policy cannot be read")?;
+        let policy = quickstart::policy()?;
         let upstream = Upstream::start()?;
-        let bootstrap = Bootstrap::new(&module, &policy.value().to_string(), upstream.address())?;
+        let bootstrap = Bootstrap::new(&module, &policy.to_string(), upstream.address())?;
         let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
         Ok(Self { envoy, upstream, issuer: Issuer::new()? })
     }

@@ -59,14 +59,35 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has no gate.
     pub fn with_listeners(&self, policies: &[(String, String)]) -> Result<Self> {
-        let mut listeners = Vec::with_capacity(policies.len());
-        for (name, policy) in policies {
-            let mut listener = self.with_policy(policy)?.at(LISTENER)?.take();
+        let listeners = policies.iter().map(|(name, policy)| Ok((name.as_str(), self.with_policy(policy)?)));
+        Self::joined(listeners.collect::<Result<_>>()?)
+    }
+
+    /// The listeners of several configurations in one, each under a name; what is beside them is the first one's.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn joined(configurations: Vec<(&str, Self)>) -> Result<Self> {
+        let mut joined = configurations.first().context("there is no configuration")?.1.clone();
+        let mut listeners = Vec::with_capacity(configurations.len());
+        for (name, mut configuration) in configurations {
+            let mut listener = configuration.at(LISTENER)?.take();
             *child(&mut listener, "/name")? = json!(name);
             listeners.push(listener);
         }
+        *joined.at(LISTENERS)? = Value::Array(listeners);
+        Ok(joined)
+    }
+
+    /// The same with other filters in the place of the gate.
+    ///
+    /// # Errors
+    /// When the configuration has no gate.
+    pub fn with_filters(&self, filters: Vec<Value>) -> Result<Self> {
         let mut other = self.clone();
-        *other.at(LISTENERS)? = Value::Array(listeners);
+        let all = other.filters()?;
+        let gate = all.iter().position(is_gate).context("the configuration has no gate")?;
+        all.splice(gate..=gate, filters);
         Ok(other)
     }
 
@@ -90,11 +111,12 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has no gate.
     pub fn gate(&mut self) -> Result<&mut Value> {
-        let filters = self.at(&format!("{MANAGER}/http_filters"))?.as_array_mut();
-        filters
-            .and_then(|filters| filters.iter_mut().find(|filter| filter.get("name") == Some(&json!("callgate"))))
-            .and_then(|filter| filter.pointer_mut("/typed_config/config"))
-            .context("the configuration has no gate")
+        let gate = self.filters()?.iter_mut().find(|filter| is_gate(filter));
+        gate.and_then(|gate| gate.pointer_mut("/typed_config/config")).context("the configuration has no gate")
+    }
+
+    fn filters(&mut self) -> Result<&mut Vec<Value>> {
+        self.at(&format!("{MANAGER}/http_filters"))?.as_array_mut().context("http_filters is no list")
     }
 
     /// The routes of the virtual host that the gate guards.
@@ -141,6 +163,10 @@ impl Bootstrap {
         fs::write(&new, json!({ "resources": [listener] }).to_string()).context("cannot write the listeners")?;
         fs::rename(&new, folder.join(LISTENERS_FILE)).context("cannot move the listeners into place")
     }
+}
+
+fn is_gate(filter: &Value) -> bool {
+    filter.get("name").is_some_and(|name| name == "callgate")
 }
 
 fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {

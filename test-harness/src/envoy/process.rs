@@ -185,6 +185,12 @@ impl Envoy {
         Ok(value.unwrap_or(0))
     }
 
+    /// The id of the process, by which the system tells what it used. Where Envoy runs in a container it is the id of what
+    /// started the container.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The working folder, gone with the process.
     pub fn folder(&self) -> &Path {
         self.folder.path()

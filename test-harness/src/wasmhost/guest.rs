@@ -31,7 +31,9 @@ impl<'a> Guest<'a> {
         body: impl FnOnce(&mut Self) -> Result<(), Stop>,
     ) -> wasmtime::Result<i32> {
         let mut guest = Self { caller };
-        if let Some(status) = guest.state().enter(name) {
+        // Fails only where fuel is not counted.
+        let fuel_left = guest.caller.get_fuel().unwrap_or_default();
+        if let Some(status) = guest.state().enter(name, fuel_left) {
             return Ok(status);
         }
         match body(&mut guest) {

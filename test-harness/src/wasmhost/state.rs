@@ -112,13 +112,16 @@ pub(super) struct State {
     /// The counter behind each number that was given out; Envoy's numbers carry the kind in their low bits.
     pub(super) counter_ids: Vec<String>,
     pub(super) calls: Vec<&'static str>,
+    /// The fuel that was left when each call was made.
+    pub(super) fuel_left: Vec<u64>,
     pub(super) fault: Option<Fault>,
 }
 
 impl State {
     /// Notes that a call was made; the status that it is to fail with, if it is to fail.
-    pub(super) fn enter(&mut self, call: &'static str) -> Option<i32> {
+    pub(super) fn enter(&mut self, call: &'static str, fuel_left: u64) -> Option<i32> {
         self.calls.push(call);
+        self.fuel_left.push(fuel_left);
         let fault = self.fault.as_ref().filter(|fault| fault.call == call)?;
         let nth = self.calls.iter().filter(|made| **made == call).count();
         (nth == fault.nth).then_some(fault.status)

@@ -92,6 +92,8 @@ pub struct Outcome {
     pub calls: Vec<&'static str>,
     /// Instructions from the creation of the stream to its end, as wasmtime counts fuel.
     pub fuel: u64,
+    /// How many of them had been executed when each of the host calls was made.
+    pub fuel_at: Vec<u64>,
 }
 
 /// What became of a request.
@@ -203,6 +205,7 @@ impl Vm {
             logs: std::mem::take(&mut state.logs),
             calls: std::mem::take(&mut state.calls),
             fuel,
+            fuel_at: std::mem::take(&mut state.fuel_left).into_iter().map(|left| FUEL - left).collect(),
         }
     }
 
@@ -297,6 +300,7 @@ impl Vm {
         let state = self.store.data_mut();
         state.fault = fault;
         state.calls.clear();
+        state.fuel_left.clear();
         state.logs.clear();
     }
 

@@ -1,0 +1,48 @@
+//! How long a worker is busy with a policy: each compiles it on its own thread, and serves nobody meanwhile.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::callee::Callee;
+use super::rows::{self, LARGE};
+use super::{Size, cpu, policies};
+use crate::client;
+use crate::envoy::{Envoy, Options};
+use crate::quickstart::Issuer;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The milliseconds of CPU time that the worker of a running Envoy uses for each of some updates to a policy with 10,000
+/// endpoints and agents, from the update to the first call that it decides.
+pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<f64>> {
+    let callee = Callee::start()?;
+    let base = rows::base(filter, &callee)?.dynamic();
+    let envoy = Envoy::start(&base.with_policy(&policies::quickstart()?.to_string())?, &Options::default())?;
+    let worker = || cpu::of_threads(envoy.process(), |thread| thread.starts_with("wrk:"));
+    let issuer = Issuer::new()?;
+    let policy = policies::of_size(LARGE)?;
+    (0..size.updates)
+        .map(|update| {
+            // An agent of which only this policy knows, so that the policy is in force when its call is let through.
+            let agent = format!("update-{update}");
+            let policy = policies::with_client(&policy, &agent)?.to_string();
+            let call = policies::call_of_client(&issuer, &agent);
+            let before = worker()?;
+            envoy.update(&base.with_policy(&policy)?)?;
+            let deadline = Instant::now() + DEADLINE;
+            let updated = update as u64 + 2;
+            while envoy.stat("listener_manager.lds.update_success")? < updated
+                || client::call(envoy.api()?, &call)?.status != 200
+            {
+                ensure!(Instant::now() < deadline, "an update did not come into force:\n{}", envoy.log_tail());
+                thread::sleep(POLL);
+            }
+            thread::sleep(super::SETTLE);
+            Ok(worker()?.saturating_sub(before).as_secs_f64() * 1e3)
+        })
+        .collect()
+}

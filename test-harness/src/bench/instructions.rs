@@ -1,0 +1,213 @@
+//! How many instructions a decision takes, by part: a figure that no other load on the machine changes.
+//!
+//! The module runs under the wasm host, which counts instructions as wasmtime counts fuel, and notes the count at each host
+//! call. What the host does in a call is not in it. Where a part has no host calls of its own, it is told from the difference
+//! between two policies.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::policies::{self, ENDPOINT};
+use super::report::table;
+use crate::paths;
+use crate::quickstart::{HOST, Issuer, set};
+use crate::wasmhost::{Module, Outcome, Request, Verdict, Vm};
+
+/// The moment of the measured decision, in seconds since 1970: always the same, for the same tokens.
+const NOW: u64 = 1_795_000_000;
+/// How many decisions come before the one that is measured.
+const WARM_UP: usize = 3;
+
+/// The instructions of a decision about a call whose token was seen before.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instructions {
+    /// All of them.
+    pub warm_decision: u64,
+    /// The same, by part.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a decision.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// Its instructions.
+    pub instructions: u64,
+}
+
+impl Instructions {
+    /// Counts those of the quickstart's policy.
+    ///
+    /// # Errors
+    /// When the filter does not fit its host, or decides otherwise than expected.
+    pub fn count(filter: &Path) -> Result<Self> {
+        let module = Module::load(filter)?;
+        let issuer = Issuer::at(NOW)?;
+        let token = policies::token(&issuer, &issuer.es256, 0);
+        let decide = |policy: &Value| decide(&module, policy, &token);
+
+        let whole = policies::quickstart()?;
+        let mut without_limits = whole.clone();
+        remove_limits(&mut without_limits)?;
+        let mut known = without_limits.clone();
+        set(&mut known, "requirements", json!({ "write": { "scopes": "none", "forms": "allow" } }));
+        let endpoint = policies::endpoint(&mut known, ENDPOINT)?;
+        set(endpoint, "bind", json!({}));
+        set(endpoint, "scopes", "none");
+        let mut public = known.clone();
+        let endpoint = policies::endpoint(&mut public, ENDPOINT)?;
+        set(endpoint, "access", "public");
+        set(endpoint, "credentials", "ignore");
+        remove(endpoint, "scopes");
+
+        let (whole, decided) = (decide(&whole)?, Marks::of(&decide(&without_limits)?)?);
+        let (known, public) = (Marks::of(&decide(&known)?)?, Marks::of(&decide(&public)?)?);
+        let part = |name: &str, instructions| Part { name: name.to_owned(), instructions };
+        let less = |more: u64, fewer: u64| more.checked_sub(fewer).context("a check costs less than none");
+        let parts = vec![
+            part("the stream's beginning and end", decided.around),
+            part("reading the request", decided.read),
+            part("canonical form and endpoint", public.decide),
+            part("token and agent", less(known.decide, public.decide)?),
+            part("scopes, bindings and forms", less(decided.decide, known.decide)?),
+            part("limits", less(whole.fuel, decided.all)?),
+            part("headers for the upstream", decided.headers),
+            part("record", decided.record),
+        ];
+        ensure!(
+            parts.iter().map(|part| part.instructions).sum::<u64>() == whole.fuel,
+            "the parts do not make the whole"
+        );
+        Ok(Self { warm_decision: whole.fuel, parts })
+    }
+
+    /// The count that later ones are held against.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn kept() -> Result<Self> {
+        let file = Self::file();
+        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is no count of instructions", file.display()))
+    }
+
+    /// Makes this the count that later ones are held against.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&self) -> Result<()> {
+        let file = Self::file();
+        let text = serde_json::to_string_pretty(self).context("the count cannot be written as JSON")? + "\n";
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    fn file() -> PathBuf {
+        paths::root().join("test-harness/instructions.json")
+    }
+}
+
+/// Lets a VM decide the call a few times, and looks at the last decision.
+fn decide(module: &Module, policy: &Value, token: &str) -> Result<Outcome> {
+    let mut vm = Vm::start(module, policy.to_string().as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))?;
+    let request = Request { headers: lines(token), now: NOW * 1_000_000_000, ..Request::default() };
+    for _ in 0..WARM_UP {
+        vm.request(&request);
+    }
+    let outcome = vm.request(&request);
+    match &outcome.verdict {
+        Verdict::Continue { .. } => Ok(outcome),
+        other => bail!("the call was not let through: {other:?}"),
+    }
+}
+
+/// The lines that Envoy shows to a filter for the call that is measured.
+fn lines(token: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    [
+        (":authority", HOST),
+        (":path", "/repos/acme/gateway/pulls"),
+        (":method", "POST"),
+        (":scheme", "http"),
+        ("authorization", &format!("Bearer {token}")),
+        ("user-agent", "agent/1.0"),
+        ("accept", "application/json"),
+        ("content-type", "application/json"),
+        ("content-length", "0"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-envoy-external-address", "192.0.2.1"),
+        ("x-request-id", "0b63c4a6-1f0e-4a39-9d3b-51f4f2f2f6a1"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into()
+}
+
+fn remove_limits(policy: &mut Value) -> Result<()> {
+    remove(policy, "limits");
+    let endpoints = policy.get_mut("endpoints").and_then(Value::as_array_mut).context("the policy has no endpoints")?;
+    endpoints.iter_mut().for_each(|endpoint| remove(endpoint, "limits"));
+    Ok(())
+}
+
+fn remove(object: &mut Value, name: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(name);
+    }
+}
+
+/// Where a decision begins and ends among the host calls of a stream.
+struct Marks {
+    all: u64,
+    /// Before the first host call and after the last.
+    around: u64,
+    /// From the first host call to the clock, the last thing that is read for each call.
+    read: u64,
+    /// From there to the first change of a header.
+    decide: u64,
+    /// From there to the last change.
+    headers: u64,
+    /// From there to the last host call: the record is written and the decision counted.
+    record: u64,
+}
+
+impl Marks {
+    fn of(outcome: &Outcome) -> Result<Self> {
+        let is_change =
+            |call: &&str| ["proxy_remove_header_map_value", "proxy_replace_header_map_value"].contains(call);
+        let at = |place: Option<usize>| {
+            let fuel = place.and_then(|place| outcome.fuel_at.get(place)).copied();
+            fuel.with_context(|| format!("a host call is missing among {:?}", outcome.calls))
+        };
+        let first = at(Some(0))?;
+        let clock = at(outcome.calls.iter().rposition(|call| *call == "proxy_get_current_time_nanoseconds"))?;
+        let first_change = at(outcome.calls.iter().position(&is_change))?;
+        let last_change = at(outcome.calls.iter().rposition(is_change))?;
+        let last = at(outcome.calls.len().checked_sub(1))?;
+        Ok(Self {
+            all: outcome.fuel,
+            around: first + (outcome.fuel - last),
+            read: clock - first,
+            decide: first_change - clock,
+            headers: last_change - first_change,
+            record: last - last_change,
+        })
+    }
+}
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = table(["a call whose token was seen before", "instructions"]);
+        for Part { name, instructions } in &self.parts {
+            parts.add_row([name.clone(), instructions.to_string()]);
+        }
+        parts.add_row(["in all".to_owned(), self.warm_decision.to_string()]);
+        write!(f, "{parts}")
+    }
+}

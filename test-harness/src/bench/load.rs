@@ -1,0 +1,77 @@
+//! Load: connections that are kept open, and calls on all of them at once.
+//!
+//! A burst goes out on every connection before the first answer is read, so that the gateway is busy from the first call to
+//! the last whatever a call costs, and is woken about once for each burst in every row. What this side costs is not counted.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const MOST_BYTES: usize = 16 << 10;
+const MOST_HEADERS: usize = 32;
+
+/// Open connections to one listener.
+pub(super) struct Clients {
+    connections: Vec<TcpStream>,
+    buffer: Vec<u8>,
+}
+
+impl Clients {
+    pub(super) fn connect(address: SocketAddr, connections: usize) -> Result<Self> {
+        let open = |_| -> Result<TcpStream> {
+            let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+            stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
+            stream.set_nodelay(true).context("cannot set an option of the socket")?;
+            Ok(stream)
+        };
+        Ok(Self { connections: (0..connections).map(open).collect::<Result<_>>()?, buffer: vec![0; MOST_BYTES] })
+    }
+
+    /// Makes these calls, a burst on all connections after the other.
+    ///
+    /// # Errors
+    /// When one is answered with another status than 200, or not at all.
+    pub(super) fn call<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<()> {
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            let mut sent = 0;
+            for (connection, request) in self.connections.iter_mut().zip(requests.by_ref()) {
+                connection.write_all(request).context("cannot send")?;
+                sent += 1;
+            }
+            for connection in self.connections.iter_mut().take(sent) {
+                let status = answer(connection, &mut self.buffer)?;
+                ensure!(status == 200, "a call was answered with {status}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads one answer, whole, and returns its status.
+fn answer(connection: &mut TcpStream, buffer: &mut [u8]) -> Result<u16> {
+    let mut filled = 0;
+    loop {
+        let room = buffer.get_mut(filled..).unwrap_or_default();
+        ensure!(!room.is_empty(), "an answer is longer than {MOST_BYTES} bytes");
+        match connection.read(room).context("cannot receive")? {
+            0 => bail!("the connection ended before an answer"),
+            length => filled += length,
+        }
+        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut parsed = httparse::Response::new(&mut headers);
+        let read = buffer.get(..filled).unwrap_or_default();
+        if let httparse::Status::Complete(head) = parsed.parse(read).context("the answer is no HTTP")? {
+            let length = parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+            let length = length.and_then(|length| std::str::from_utf8(length.value).ok()?.parse::<usize>().ok());
+            let whole = head + length.context("an answer does not say how long it is")?;
+            ensure!(filled <= whole, "more came than an answer");
+            if filled == whole {
+                return parsed.code.context("an answer has no status");
+            }
+        }
+    }
+}

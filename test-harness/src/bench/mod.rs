@@ -1,0 +1,189 @@
+//! `cargo harness bench`: what the gate costs, in CPU time of a real Envoy.
+//!
+//! One Envoy with one worker has a listener for each row: the shipped one, with other filters in the gate's place. Rounds go
+//! through all rows in turn, so that whatever else the machine does meets them alike, and what a row costs beyond the plain
+//! listener is told apart within a round.
+
+mod callee;
+mod configure;
+mod cpu;
+mod instructions;
+mod load;
+mod native;
+mod policies;
+mod report;
+mod rows;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::build::{self, Flavor};
+use crate::client::{self, Request};
+use crate::envoy::{self, Envoy, Options};
+use crate::progress;
+use crate::quickstart::HOST;
+use crate::wasmhost::{Module, Vm};
+use callee::Callee;
+use load::Clients;
+use rows::{BARE, EXT_AUTHZ, LARGE, Row, Rows, SMALL};
+
+pub use instructions::{Instructions, Part};
+pub use report::{Bound, Measured, Report, Spread};
+
+/// What an Envoy does after the last answer of a row (logs, clean-up) belongs to the row.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Rounds before those, in which code and caches become warm.
+    pub warm_up: usize,
+    /// Calls of a row in a round.
+    pub calls: usize,
+    /// Calls of a row in a round whose tokens are all new.
+    pub fresh_calls: usize,
+    /// Connections to a listener.
+    pub connections: usize,
+    /// Updates of the policy.
+    pub updates: usize,
+}
+
+impl Size {
+    /// Enough for figures to be quoted.
+    pub const FULL: Self = Self { rounds: 25, warm_up: 3, calls: 1000, fresh_calls: 100, connections: 16, updates: 5 };
+    /// Enough to see that everything runs.
+    pub const QUICK: Self = Self { rounds: 3, warm_up: 1, calls: 160, fresh_calls: 32, connections: 16, updates: 1 };
+
+    fn fresh_in_all(&self) -> usize {
+        (self.rounds + self.warm_up) * self.fresh_calls
+    }
+}
+
+/// Measures, prints the tables and writes the figures to a file.
+///
+/// # Errors
+/// When something is missing, or a call was answered otherwise than expected.
+pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
+    let report = measure(&if quick { Size::QUICK } else { Size::FULL })?;
+    println!("{report}");
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(&report).context("the figures cannot be written as JSON")? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Counts instructions, prints them by part, and makes them the count that is held.
+///
+/// # Errors
+/// When the filter does not build, decide or fit its host.
+pub fn instructions(write: bool) -> Result<()> {
+    let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
+    let count = Instructions::count(&filter)?;
+    println!("{count}");
+    if write { count.keep() } else { Ok(()) }
+}
+
+/// Measures everything.
+///
+/// # Errors
+/// As [`run`].
+pub fn measure(size: &Size) -> Result<Report> {
+    let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
+    progress::during("looking for Envoy, or installing it", envoy::locate)?;
+    let instructions = Instructions::count(&filter)?;
+    let (memory_small, memory_large) = progress::during("measuring memory", || -> Result<_> {
+        let module = Module::load(&filter)?;
+        Ok((memory(&module, SMALL)?, memory(&module, LARGE)?))
+    })?;
+    let configure_ms = progress::during("measuring how long a policy takes", || configure::measure(&filter, size))?;
+    Ok(Report {
+        envoy: envoy::pinned_version()?,
+        connections: size.connections,
+        rows: measure_rows(&filter, size)?,
+        configure_ms,
+        wasm_bytes: fs::metadata(&filter).context("the filter is gone")?.len(),
+        memory_small,
+        memory_large,
+        instructions,
+    })
+}
+
+/// The linear memory of a VM with a policy of this size in force.
+fn memory(module: &Module, size: usize) -> Result<usize> {
+    let policy = policies::of_size(size)?.to_string();
+    let vm = Vm::start(module, policy.as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))?;
+    Ok(vm.memory_bytes())
+}
+
+fn measure_rows(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
+    let folder = tempfile::tempdir().context("cannot create a folder")?;
+    let noop = folder.path().join("noop.wasm");
+    let module = wat::parse_str(include_str!("noop.wat")).context("the filter that does nothing is no WebAssembly")?;
+    fs::write(&noop, module).context("cannot write the filter that does nothing")?;
+    let callee = Callee::start()?;
+    let Rows { bootstrap, mut rows } = progress::during("minting tokens", || Rows::new(filter, &noop, &callee, size))?;
+    let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
+    check_that_they_decide(&envoy, &rows)?;
+    let connect = |row: &Row| Clients::connect(envoy.listener(row.listener)?, size.connections);
+    let mut clients = rows.iter().map(connect).collect::<Result<Vec<_>>>()?;
+    let mut measured: Vec<_> = rows.iter().map(|row| Measured::new(row.name, row.what)).collect();
+    let count = rows.len();
+    progress::times("round", size.warm_up + size.rounds, |round| {
+        // Each round begins with another row.
+        for index in (0..count).map(|index| (index + round) % count) {
+            let (row, clients) = rows.get_mut(index).zip(clients.get_mut(index)).context("a row is missing")?;
+            let calls = row.calls(size)?;
+            let name = row.name;
+            let used = used_for(&envoy, clients, &calls).with_context(|| format!("row `{name}`"))?;
+            if let Some(measured) = measured.get_mut(index).filter(|_| round >= size.warm_up) {
+                measured.add(used, calls.len());
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    check_that_they_were_asked(&envoy, size)?;
+    Measured::tell_apart(&mut measured, BARE)?;
+    Ok(measured)
+}
+
+/// What Envoy, and the service that it asks, use for these calls.
+fn used_for(envoy: &Envoy, clients: &mut Clients, calls: &[Vec<u8>]) -> Result<Duration> {
+    let used = || anyhow::Ok(cpu::of_process(envoy.process())? + Callee::cpu()?);
+    let before = used()?;
+    clients.call(calls.iter().map(Vec::as_slice))?;
+    thread::sleep(SETTLE);
+    Ok(used()?.saturating_sub(before))
+}
+
+/// A row whose filters do not run would be a cheap one.
+fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
+    let call = Request::post("/repos/acme/gateway/pulls").host(HOST).header("Content-Length", "0");
+    for row in rows {
+        let status = client::call(envoy.listener(row.listener)?, &call)?.status;
+        let expected = if [BARE, "noop", EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
+        ensure!(status == expected, "row `{}`: a call without a token was answered with {status}", row.name);
+    }
+    Ok(())
+}
+
+/// What the answers do not tell.
+fn check_that_they_were_asked(envoy: &Envoy, size: &Size) -> Result<()> {
+    let calls = ((size.warm_up + size.rounds) * size.calls) as u64;
+    for (row, counter) in [
+        ("native_cached", "http.api.jwt_authn.jwt_cache_hit"),
+        ("native_cached", "http.api.rbac.allowed"),
+        ("native_cached", "limit.http_local_rate_limit.ok"),
+        (EXT_AUTHZ, "http.api.ext_authz.ok"),
+    ] {
+        let counted = envoy.stat(counter)?;
+        ensure!(counted + 1 >= calls, "row `{row}`: `{counter}` counted {counted} of {calls} calls");
+    }
+    Ok(())
+}

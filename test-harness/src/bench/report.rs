@@ -1,0 +1,251 @@
+//! The figures, for people and as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use super::instructions::Instructions;
+
+/// What two rows cost in relation to each other, and what that may be at most.
+const RATIOS: [(&str, &str, &str, Option<f64>); 7] = [
+    ("warm_vs_native_cached", "warm", "native_cached", Some(1.3)),
+    ("warm_vs_native", "warm", "native_es256", Some(0.35)),
+    ("cold_es256_vs_native", "cold_es256", "native_es256", None),
+    ("cold_rs256_vs_native", "cold_rs256", "native_rs256", None),
+    ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", None),
+    ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.35)),
+    ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
+];
+const MOST_CONFIGURE_MS: f64 = 500.0;
+const MOST_MEMORY_MIB: f64 = 64.0;
+const MOST_WASM_MB: f64 = 1.5;
+
+/// All figures of a run.
+#[derive(Debug)]
+pub struct Report {
+    pub(super) envoy: String,
+    pub(super) connections: usize,
+    pub(super) rows: Vec<Measured>,
+    /// What the worker used for each update to a policy with 10,000 endpoints and agents.
+    pub(super) configure_ms: Vec<f64>,
+    pub(super) wasm_bytes: u64,
+    pub(super) memory_small: usize,
+    pub(super) memory_large: usize,
+    pub(super) instructions: Instructions,
+}
+
+/// What was measured of one row: microseconds of CPU time for a call, a figure for each round.
+#[derive(Debug)]
+pub struct Measured {
+    /// The row's name.
+    pub name: &'static str,
+    what: &'static str,
+    requests: usize,
+    rounds: Vec<f64>,
+    /// Beyond the plain listener in the same round.
+    added: Vec<f64>,
+}
+
+impl Measured {
+    pub(super) fn new(name: &'static str, what: &'static str) -> Self {
+        Self { name, what, requests: 0, rounds: Vec::new(), added: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, used: Duration, calls: usize) {
+        self.requests += calls;
+        self.rounds.push(used.as_secs_f64() * 1e6 / calls as f64);
+    }
+
+    /// Tells from each row what the plain listener costs.
+    pub(super) fn tell_apart(rows: &mut [Self], plain: &str) -> Result<()> {
+        let bare = rows.iter().find(|row| row.name == plain).context("the plain listener was not measured")?;
+        let bare = bare.rounds.clone();
+        for row in rows {
+            row.added = row.rounds.iter().zip(&bare).map(|(row, bare)| row - bare).collect();
+        }
+        Ok(())
+    }
+
+    /// What the row costs beyond the plain listener.
+    pub fn added(&self) -> Spread {
+        Spread::of(&self.added)
+    }
+}
+
+/// A median, and the quartiles around it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Half of the figures are below.
+    pub median: f64,
+    /// A quarter of the figures is below.
+    pub low: f64,
+    /// A quarter of the figures is above.
+    pub high: f64,
+}
+
+impl Spread {
+    fn of(figures: &[f64]) -> Self {
+        let mut sorted = figures.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |part: f64| {
+            let place = part * sorted.len().saturating_sub(1) as f64;
+            let (below, above) = (sorted.get(place.floor() as usize), sorted.get(place.ceil() as usize));
+            let (below, above) = (below.copied().unwrap_or(f64::NAN), above.copied().unwrap_or(f64::NAN));
+            below + (above - below) * place.fract()
+        };
+        Self { median: at(0.5), low: at(0.25), high: at(0.75) }
+    }
+}
+
+/// A figure, and what is required of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    /// The figure's name.
+    pub name: &'static str,
+    /// The figure.
+    pub value: f64,
+    /// What it may be at most.
+    pub most: Option<f64>,
+}
+
+impl Bound {
+    /// Whether it is what is required.
+    pub fn holds(&self) -> bool {
+        self.most.is_none_or(|most| self.value <= most)
+    }
+}
+
+impl Report {
+    /// The rows, in the order of the table.
+    pub fn rows(&self) -> &[Measured] {
+        &self.rows
+    }
+
+    /// Every figure of which something is required, and the ratios of which nothing is.
+    pub fn bounds(&self) -> Vec<Bound> {
+        let mut bounds: Vec<_> = RATIOS
+            .iter()
+            .map(|(name, row, over, most)| Bound { name, value: self.ratio(row, over), most: *most })
+            .collect();
+        let bound = |name, value, most| Bound { name, value, most: Some(most) };
+        bounds.extend([
+            bound("configure_ms_10000", Spread::of(&self.configure_ms).median, MOST_CONFIGURE_MS),
+            bound("memory_mib_10000", self.memory_large as f64 / f64::from(1 << 20), MOST_MEMORY_MIB),
+            bound("wasm_mb", self.wasm_bytes as f64 / 1e6, MOST_WASM_MB),
+        ]);
+        bounds
+    }
+
+    /// The median of the ratios in each round.
+    fn ratio(&self, row: &str, over: &str) -> f64 {
+        let added = |name: &str| self.rows.iter().find(|row| row.name == name).map(|row| row.added.as_slice());
+        let rounds = added(row).unwrap_or_default().iter().zip(added(over).unwrap_or_default());
+        Spread::of(&rounds.map(|(row, over)| row / over).collect::<Vec<_>>()).median
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rows = self.rows.iter().map(|row| {
+            let figures = json!({
+                "what": row.what,
+                "requests": row.requests,
+                "cpu_us": Spread::of(&row.rounds),
+                "added_us": row.added(),
+            });
+            (row.name.to_owned(), figures)
+        });
+        let ratios = RATIOS.iter().map(|(name, row, over, _)| ((*name).to_owned(), json!(self.ratio(row, over))));
+        let required = self.bounds().into_iter().filter_map(|bound| {
+            Some((bound.name.to_owned(), json!({ "at_most": bound.most?, "holds": bound.holds() })))
+        });
+        json!({
+            "envoy": self.envoy,
+            "workers": 1,
+            "connections": self.connections,
+            "rounds": self.rows.first().map_or(0, |row| row.rounds.len()),
+            "rows": rows.collect::<Map<String, Value>>(),
+            "ratios": ratios.collect::<Map<String, Value>>(),
+            "configure_ms_10000": Spread::of(&self.configure_ms).median,
+            "configure_ms_10000_each": self.configure_ms,
+            "memory_bytes_10": self.memory_small,
+            "memory_bytes_10000": self.memory_large,
+            "wasm_bytes": self.wasm_bytes,
+            "instructions": self.instructions,
+            "required": required.collect::<Map<String, Value>>(),
+        })
+        .serialize(serializer)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = table(["", "µs added", "quartiles", "µs in all", "requests"]);
+        for row in &self.rows {
+            let (added, all) = (row.added(), Spread::of(&row.rounds).median);
+            rows.add_row([
+                row.what.to_owned(),
+                format!("{:.1}", added.median),
+                format!("{:.1} to {:.1}", added.low, added.high),
+                format!("{all:.1}"),
+                row.requests.to_string(),
+            ]);
+        }
+        let mut bounds = table(["", "measured", "required", ""]);
+        for bound in self.bounds() {
+            let most = bound.most.map(|most| format!("at most {most}")).unwrap_or_default();
+            let holds = if bound.most.is_none() {
+                ""
+            } else if bound.holds() {
+                "✓"
+            } else {
+                "✗"
+            };
+            bounds.add_row([bound.name, &format!("{:.2}", bound.value), &most, holds]);
+        }
+        writeln!(f, "CPU time for a call beyond a plain listener, Envoy {}, one worker:", self.envoy)?;
+        writeln!(f, "{rows}\n{bounds}\n\n{}", self.instructions)
+    }
+}
+
+/// A table whose first column is text and whose others are figures.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_between_the_figures() {
+        let spread = Spread::of(&[5.0, 1.0, 2.0, 4.0]);
+        assert_eq!(spread, Spread { median: 3.0, low: 1.75, high: 4.25 });
+        assert_eq!(Spread::of(&[7.0]), Spread { median: 7.0, low: 7.0, high: 7.0 });
+    }
+
+    #[test]
+    fn what_is_added_is_told_apart_in_each_round() {
+        let mut bare = Measured::new("bare", "");
+        let mut row = Measured::new("row", "");
+        for (plain, whole) in [(10, 30), (20, 44)] {
+            bare.add(Duration::from_micros(plain * 100), 100);
+            row.add(Duration::from_micros(whole * 100), 100);
+        }
+        let mut rows = [bare, row];
+        Measured::tell_apart(&mut rows, "bare").unwrap();
+        assert_eq!(rows[1].added().median, 22.0);
+        assert_eq!(rows[1].requests, 200);
+    }
+}

@@ -1,0 +1,157 @@
+//! What is measured: one Envoy with a listener for each row, alike in everything but its filters.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use callgate_cli::mint::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+
+use super::callee::Callee;
+use super::{Size, native, policies};
+use crate::client::Request;
+use crate::envoy::Bootstrap;
+use crate::quickstart::{Issuer, set};
+
+/// The plain listener, from which all others are told apart.
+pub(super) const BARE: &str = "bare";
+/// The row whose calls the service behind `ext_authz` answers.
+pub(super) const EXT_AUTHZ: &str = "ext_authz";
+/// How many endpoints and agents the larger of the two generated policies has.
+pub(super) const LARGE: usize = 10_000;
+/// And the smaller.
+pub(super) const SMALL: usize = 10;
+
+/// One row of the table.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) listener: &'static str,
+    calls: Calls,
+}
+
+enum Calls {
+    /// The same few again and again.
+    Known(Vec<Vec<u8>>),
+    /// Each once.
+    Fresh(std::vec::IntoIter<Vec<u8>>),
+}
+
+impl Row {
+    /// The calls of one round.
+    pub(super) fn calls(&mut self, size: &Size) -> Result<Vec<Vec<u8>>> {
+        match &mut self.calls {
+            Calls::Known(calls) => Ok(calls.iter().cycle().take(size.calls).cloned().collect()),
+            Calls::Fresh(calls) => {
+                let calls: Vec<_> = calls.take(size.fresh_calls).collect();
+                (calls.len() == size.fresh_calls).then_some(calls).context("the tokens have run out")
+            }
+        }
+    }
+}
+
+/// Everything that is measured in one Envoy.
+pub(super) struct Rows {
+    pub(super) bootstrap: Bootstrap,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Rows {
+    pub(super) fn new(filter: &Path, noop: &Path, callee: &Callee, size: &Size) -> Result<Self> {
+        let issuer = Issuer::new()?;
+        let rs256 = SigningKey::generate(Algorithm::Rs256).context("no RSA key")?.with_kid("corp-rs256");
+        let eddsa = as_eddsa(&issuer.ed25519)?;
+        let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
+        let listeners = listeners(filter, noop, callee, &policies::with_rs256(&rs256)?, &jwks)?;
+        Ok(Self { bootstrap: Bootstrap::joined(listeners)?, rows: rows(&issuer, &rs256, &eddsa, size) })
+    }
+}
+
+fn rows(issuer: &Issuer, rs256: &SigningKey, eddsa: &SigningKey, size: &Size) -> Vec<Row> {
+    let call = |key: &SigningKey, serial| policies::call(&policies::token(issuer, key, serial)).to_bytes();
+    let known = |key| Calls::Known(vec![call(key, 0)]);
+    let fresh = |key| {
+        let calls: Vec<_> = (0..size.fresh_in_all()).map(|serial| call(key, serial)).collect();
+        Calls::Fresh(calls.into_iter())
+    };
+    let of_size = |agents| {
+        let calls = policies::calls_of_size(issuer, agents, size.connections);
+        Calls::Known(calls.iter().map(Request::to_bytes).collect())
+    };
+    let row = |name, what, listener, calls| Row { name, what, listener, calls };
+    vec![
+        row(BARE, "a listener without a gate", BARE, known(&issuer.es256)),
+        row("noop", "a Wasm filter that does nothing", "noop", known(&issuer.es256)),
+        row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
+        row("warm", "Callgate, token seen before", "callgate", known(&issuer.es256)),
+        row(EXT_AUTHZ, "an ext_authz hop, with the service", EXT_AUTHZ, known(&issuer.es256)),
+        row("native_es256", "native chain, ES256", "native", known(&issuer.es256)),
+        row("cold_es256", "Callgate, ES256 never seen", "callgate", fresh(&issuer.es256)),
+        row("native_rs256", "native chain, RS256", "native", known(rs256)),
+        row("cold_rs256", "Callgate, RS256 never seen", "callgate_rs256", fresh(rs256)),
+        row("native_ed25519", "native chain, Ed25519", "native", known(eddsa)),
+        row("cold_ed25519", "Callgate, Ed25519 never seen", "callgate", fresh(&issuer.ed25519)),
+        row("scale_10", "Callgate, 10 endpoints and agents", "scale_10", of_size(SMALL)),
+        row("scale_10000", "Callgate, 10,000 endpoints and agents", "scale_10000", of_size(LARGE)),
+    ]
+}
+
+fn listeners(
+    filter: &Path,
+    noop: &Path,
+    callee: &Callee,
+    with_rs256: &Value,
+    jwks: &Value,
+) -> Result<Vec<(&'static str, Bootstrap)>> {
+    let base = base(filter, callee)?;
+    let native = |filters| base.with_filters(filters);
+    let gate = |name: &'static str, policy: &Value| gate(&base, name, policy);
+    let mut does_nothing = base.with_policy("")?;
+    let config = does_nothing.gate()?;
+    *config.pointer_mut("/vm_config/code/local/filename").context("the gate has no file")? = json!(noop);
+    *config.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!("noop");
+    Ok(vec![
+        (BARE, native(Vec::new())?),
+        ("noop", does_nothing),
+        ("native", native(native::chain(jwks, false))?),
+        ("native_cached", native(native::chain(jwks, true))?),
+        (EXT_AUTHZ, native(vec![native::ext_authz("api")])?),
+        ("callgate", gate("callgate", &policies::quickstart()?)?),
+        ("callgate_rs256", gate("callgate_rs256", with_rs256)?),
+        ("scale_10", gate("scale_10", &policies::of_size(SMALL)?)?),
+        ("scale_10000", gate("scale_10000", &policies::of_size(LARGE)?)?),
+    ])
+}
+
+/// The same key under the older name of its algorithm, the only one that Envoy knows (RFC 8037; the other is RFC 9864's).
+fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
+    let mut jwk = key.private_jwk();
+    set(&mut jwk, "alg", "EdDSA");
+    SigningKey::from_jwk(&jwk).context("the Ed25519 key has no older name")
+}
+
+/// The shipped listener with this policy, and a VM of its own.
+fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstrap> {
+    let mut bootstrap = base.with_policy(&policy.to_string())?;
+    *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
+    Ok(bootstrap)
+}
+
+/// The shipped listener, which answers by itself, and writes its access log where it costs least.
+pub(super) fn base(filter: &Path, callee: &Callee) -> Result<Bootstrap> {
+    let mut base = Bootstrap::new(filter, "", callee.address())?;
+    let log = base.manager()?.pointer_mut("/access_log/0").context("there is no access log")?;
+    let format = log.pointer("/typed_config/log_format").context("the access log has no format")?.clone();
+    *log = json!({ "name": "envoy.access_loggers.file", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": "/dev/null",
+        "log_format": format,
+    } });
+    let hosts = base.virtual_hosts()?;
+    hosts.truncate(1);
+    let routes = hosts.first_mut().and_then(|host| host.get_mut("routes")).context("there are no routes")?;
+    *routes = json!([{
+        "match": { "prefix": "/" },
+        "direct_response": { "status": 200, "body": { "inline_string": "done\n" } },
+    }]);
+    Ok(base)
+}

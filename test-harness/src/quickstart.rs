@@ -1,0 +1,100 @@
+//! The policy of `examples/quickstart`, and its issuer: the private keys lie beside the policy for everybody to see.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use callgate_cli::mint::SigningKey;
+use serde_json::{Value, json};
+
+use crate::paths;
+
+/// The API's name in the policy.
+pub(crate) const HOST: &str = "api.example.com";
+
+/// The policy as the filter is given it.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn policy() -> Result<Value> {
+    let policy = callgate_cli::document::read(paths::root().join("examples/quickstart/policy.yaml"))
+        .context("the quickstart's policy cannot be read")?;
+    Ok(policy.value().clone())
+}
+
+/// Mints tokens as the policy's issuer does.
+pub(crate) struct Issuer {
+    /// The key with which most tokens are signed.
+    pub(crate) es256: SigningKey,
+    /// The other key.
+    pub(crate) ed25519: SigningKey,
+    /// The moment at which its tokens are issued, in seconds since 1970.
+    pub(crate) now: u64,
+}
+
+impl Issuer {
+    /// The issuer, whose tokens are good from now on for ten minutes.
+    ///
+    /// # Errors
+    /// When a key cannot be read.
+    pub(crate) fn new() -> Result<Self> {
+        Self::at(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs())
+    }
+
+    /// The issuer at another moment, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When a key cannot be read.
+    pub(crate) fn at(now: u64) -> Result<Self> {
+        Ok(Self { es256: key("es256")?, ed25519: key("ed25519")?, now })
+    }
+
+    /// An access token (RFC 9068) for an agent of the organisation `acme`.
+    pub(crate) fn token(&self, agent: &str, scopes: &str) -> String {
+        self.with(agent, scopes, |_, _| ())
+    }
+
+    /// The same with changes to its header and claims.
+    pub(crate) fn with(&self, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        self.sign(&self.es256, agent, scopes, change)
+    }
+
+    /// The same, signed with another key.
+    pub(crate) fn sign(
+        &self,
+        key: &SigningKey,
+        agent: &str,
+        scopes: &str,
+        change: impl FnOnce(&mut Value, &mut Value),
+    ) -> String {
+        let mut header = key.header();
+        set(&mut header, "typ", "at+jwt");
+        let mut claims = json!({
+            "iss": "https://idp.example.com",
+            "aud": "https://api.example.com",
+            "sub": agent,
+            "client_id": agent,
+            "org": "acme",
+            "scope": scopes,
+            "iat": self.now,
+            "exp": self.now + 600,
+            "jti": format!("{agent}-{}", self.now),
+        });
+        change(&mut header, &mut claims);
+        key.sign(&header, &claims)
+    }
+}
+
+/// Sets a member of an object.
+pub(crate) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+fn key(name: &str) -> Result<SigningKey> {
+    let file = paths::root().join(format!("examples/quickstart/keys/{name}.jwk.json"));
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let jwk = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    SigningKey::from_jwk(&jwk).with_context(|| format!("{} cannot sign", file.display()))
+}

@@ -1,0 +1,47 @@
+//! The bench runs, and a decision does not become dearer unnoticed.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use test_harness::bench::{self, Instructions, Size};
+use test_harness::build::{self, Flavor};
+
+/// What a rise of the count may come to before somebody has to say that it is meant, in per cent.
+const MOST_RISE: u64 = 5;
+
+/// Few calls on a machine that runs every other test meanwhile: only that there is a figure for everything.
+#[test]
+fn the_bench_measures_every_row() {
+    let report = bench::measure(&Size::QUICK).unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    assert!(report.rows().len() > 10);
+    for row in report.rows() {
+        let figures = &json["rows"][row.name];
+        assert!(figures["requests"].as_u64().unwrap() > 0, "{}", row.name);
+        assert!(figures["cpu_us"]["median"].as_f64().unwrap() > 0.0, "{}", row.name);
+        assert!(row.added().low <= row.added().median && row.added().median <= row.added().high, "{}", row.name);
+    }
+    for bound in report.bounds() {
+        assert!(bound.value.is_finite(), "{bound:?}");
+    }
+    // Verifying a signature is so much dearer than not doing it that no noise hides it.
+    let added = |name| report.rows().iter().find(|row| row.name == name).unwrap().added().median;
+    assert!(added("cold_es256") > added("warm"), "{report}");
+    for name in ["warm_vs_native_cached", "warm_vs_native", "warm_vs_ext_authz", "scale_10000_vs_10"] {
+        assert!(json["ratios"][name].is_number() && json["required"][name]["holds"].is_boolean(), "{name}");
+    }
+    assert!(json["configure_ms_10000"].as_f64().unwrap() > 0.0);
+    assert!(json["memory_bytes_10000"].as_u64() > json["memory_bytes_10"].as_u64());
+    assert!(report.to_string().contains("warm_vs_native_cached"));
+}
+
+#[test]
+fn a_decision_takes_no_more_instructions_than_it_did() {
+    let kept = Instructions::kept().unwrap();
+    let now = Instructions::count(&build::filter(Flavor::Release).unwrap()).unwrap();
+    assert!(
+        now.warm_decision * 100 <= kept.warm_decision * (100 + MOST_RISE),
+        "a decision took {} instructions and now takes {}; where that is worth it, `cargo harness instructions --write` \
+         makes it the count to hold. By part now:\n{now}",
+        kept.warm_decision,
+        now.warm_decision,
+    );
+}
