@@ -1,5 +1,4 @@
 //! The bench runs, and a decision does not become dearer unnoticed.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use test_harness::bench::{self, Instructions, Size};
 use test_harness::build::{self, Flavor};
