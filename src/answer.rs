@@ -40,10 +40,14 @@ impl Deny<'_> {
         let row = self.denial.reason.row();
         let told = self.denial.reason.told();
         let details = format!("callgate_{}", row.code);
-        let mut headers = Vec::with_capacity(3);
+        let mut headers = Vec::with_capacity(6);
         if let Some(challenge) = challenge(row.challenge, &self.facts) {
             headers.push(("www-authenticate", challenge));
         }
+        if let Some(seconds) = self.facts.retry_after {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        headers.extend(self.facts.policy.rate_limit_headers(&self.facts.limits, [None, None]));
         // An answer belongs to this caller at this moment.
         headers.push(("cache-control", "no-store".to_owned()));
         if is_grpc(self.facts.head.content_type.first) {

@@ -44,6 +44,24 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What counts as one caller's address: an IPv4 address, or the /64 of an IPv6 address, which one host can use all of.
+    #[must_use]
+    pub fn network(self) -> [u8; 16] {
+        let mapped = match self.0 {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)),
+        };
+        mapped.octets()
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -81,5 +99,14 @@ mod tests {
             assert_eq!(Source::parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Source::parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn one_host_is_one_network_however_many_addresses_it_takes() {
+        let network = |text: &str| Source::parse(text.as_bytes()).unwrap().network();
+        assert_eq!(network("2001:db8::1"), network("[2001:db8::ffff:1:2:3]:80"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("192.0.2.1:80"), network("::ffff:192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::authorize::{Granted, Origin};
 use crate::call::Call;
 use crate::head::Head;
+use crate::limit::{Standings, Use};
 use crate::policy::raw::Effect;
 use crate::policy::{Agent, Endpoint, Policy};
 use crate::reason::Reason;
@@ -118,6 +119,8 @@ pub enum Rule<'a> {
     Effect(Effect, &'static str),
     /// An agent by name.
     Agent(&'a str),
+    /// A limit by name.
+    Limit(&'a str),
 }
 
 impl Rule<'_> {
@@ -147,6 +150,7 @@ impl fmt::Display for Rule<'_> {
             }
             Self::Effect(effect, field) => write!(f, "requirements.{}.{field}", effect.name()),
             Self::Agent(name) => f.write_str(Place::root().field("agents").field(name).as_str()),
+            Self::Limit(name) => f.write_str(Place::root().field("limits").field(name).as_str()),
         }
     }
 }
@@ -194,6 +198,11 @@ pub struct Facts<'a> {
     /// The agent that the token fits, whether or not it may call.
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
+    /// What the limits of the call had left for it.
+    pub(crate) limits: Standings,
+    /// Seconds after which the call may be sent again, where a limit stood in its way.
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) used: Use,
     pub(crate) denials: Vec<Denial<'a>>,
 }
 
@@ -219,6 +228,18 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn caller(&self) -> Option<&Caller<'a>> {
         self.caller.as_ref()
+    }
+
+    /// What the limits of the call had left for it, for the answer's headers.
+    #[must_use]
+    pub fn limits(&self) -> &Standings {
+        &self.limits
+    }
+
+    /// How the store that all workers share was used.
+    #[must_use]
+    pub fn shared_use(&self) -> Use {
+        self.used
     }
 
     /// Every check that did not pass, in the order of the checks.

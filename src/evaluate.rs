@@ -12,6 +12,7 @@ use crate::crypto::VerifySignature;
 use crate::decision::{Allow, Caller, Denial, Deny, Facts, Grant, Rule, Step};
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
+use crate::limit::{Shared, Standings, Use};
 use crate::policy::{Access, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
@@ -19,12 +20,16 @@ use crate::token::{Refusal, TokenCache, VerifiedToken};
 use crate::trace::{Check, Trace, Traced};
 use crate::upstream;
 
+mod limits;
+
 /// What an evaluation asks of its host.
 pub struct Context<'c> {
     /// Verifies signatures.
     pub verifier: &'c dyn VerifySignature,
     /// Tokens that were verified before, under this policy.
     pub cache: &'c mut TokenCache,
+    /// What the workers of the gateway share; needed where the policy [counts](Policy::counts) calls.
+    pub shared: Option<Shared<'c>>,
     /// Where each check is put into words; none on the request path.
     pub trace: Option<&'c mut Trace>,
 }
@@ -33,6 +38,9 @@ pub struct Context<'c> {
 pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) -> Step<'a> {
     let mut evaluation = Evaluation::begin(policy, call, context);
     let ended = evaluation.run();
+    if ended.is_err() {
+        evaluation.look_at_limits();
+    }
     let facts = evaluation.facts;
     // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant comes only from the end of `run`.
     let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
@@ -74,6 +82,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             token: None,
             agent: None,
             caller: None,
+            limits: Standings::default(),
+            retry_after: None,
+            used: Use::default(),
             denials: Vec::new(),
         };
         Self { facts, context, observing: policy.observe }
@@ -100,6 +111,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                 self.scopes(endpoint)?;
                 self.bindings(endpoint, found.as_ref())?;
             }
+            self.limits(endpoint)?;
         }
         match (access, &self.facts.caller) {
             (Access::Public | Access::PublicUnverified, _) => Ok(Grant::Public),
@@ -201,16 +213,17 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         if access == Access::Public && unverifiable {
             return Ok(());
         }
-        let Facts { policy, call, .. } = &self.facts;
-        let (policy, now) = (*policy, call.now);
-        let verified = credential
-            .map_err(Refusal::from)
-            .and_then(|token| policy.issuers.verify(token, now, self.context.verifier, self.context.cache));
+        let policy = self.facts.policy;
+        let verified = credential.map_err(Refusal::from).and_then(|token| self.verify(token));
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);
-        let rule = issuer.map_or(Rule::Policy("issuers"), |id| {
-            Rule::Issuer(policy.issuers.name(id), verified.as_ref().err().map_or("", |reason| reason.issuer_field()))
-        });
+        let rule = match (&verified, issuer) {
+            (Err(Reason::CredentialsLimited), _) => Rule::Policy("failed_credentials"),
+            (Err(Reason::HostError), _) => Rule::Gate,
+            (_, None) => Rule::Policy("issuers"),
+            (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),
+            (Ok(_), Some(id)) => Rule::Issuer(policy.issuers.name(id), ""),
+        };
         let Some(token) = self.judge(Check::Credential, rule, verified, |token| describe(token))? else {
             return Ok(());
         };

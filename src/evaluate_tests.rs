@@ -84,7 +84,7 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
     let now = Timestamp::from_secs(NOW);
     let call = Call { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
-    let step = evaluate(policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, trace });
+    let step = evaluate(policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace });
     let record = serde_json::from_slice(&step.record().to_json()).unwrap();
     match step {
         Step::Allow(allow) => Decided::Allowed {

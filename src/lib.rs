@@ -29,7 +29,7 @@
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
 //!     let now = Timestamp::from_secs(1_800_000_000);
 //!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
-//!     match evaluate(&policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, trace: None }) {
+//!     match evaluate(&policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace: None }) {
 //!         Step::Allow(_) => None,
 //!         Step::Deny(deny) => Some(deny.reason()),
 //!     }
@@ -53,10 +53,12 @@ mod filter;
 pub mod fuzzing;
 mod head;
 pub mod headers;
+mod limit;
 pub mod policy;
 mod reason;
 mod record;
 pub mod request;
+pub mod state;
 pub mod time;
 pub mod token;
 mod trace;
@@ -67,6 +69,7 @@ pub use call::{Call, DecisionId, Source};
 pub use decision::{Allow, Caller, Denial, Deny, Facts, Grant, Rule, Step};
 pub use evaluate::{Context, evaluate};
 pub use headers::Headers;
+pub use limit::{Clock, RATE_LIMIT_HEADERS, Shared, Standings, Use};
 pub use policy::Policy;
 pub use reason::{Challenge, Reason, Row};
 pub use record::Record;

@@ -97,6 +97,8 @@ pub enum Reason {
     TokenBound,
     /// The signature does not verify with the issuer's key.
     TokenSignature,
+    /// Too many credentials from this source address failed: no more signatures are computed for it for a while.
+    CredentialsLimited,
     // The caller.
     /// The credential is good and belongs to no agent of the policy.
     AgentUnknown,
@@ -126,6 +128,9 @@ pub enum Reason {
     BindingAmbiguous,
     /// A bound part of the call is missing or does not equal the claim or attribute.
     BindingMismatch,
+    // Limits.
+    /// A limit has nothing left for this call, or could not be counted because too many calls came at once.
+    RateLimited,
     // The gate itself.
     /// The gateway did not give the filter what it needs to decide.
     HostError,
@@ -204,6 +209,7 @@ impl Reason {
         Self::TokenLifetime,
         Self::TokenBound,
         Self::TokenSignature,
+        Self::CredentialsLimited,
         Self::AgentUnknown,
         Self::AgentAmbiguous,
         Self::AgentSuspended,
@@ -217,6 +223,7 @@ impl Reason {
         Self::InsufficientScope,
         Self::BindingAmbiguous,
         Self::BindingMismatch,
+        Self::RateLimited,
         Self::HostError,
     ];
 
@@ -299,6 +306,7 @@ impl Reason {
             Self::TokenLifetime => ("token_lifetime", 401, "the access token lives too long", InvalidToken),
             Self::TokenBound => ("token_bound", 401, "the access token is bound to a proof that is not checked here", InvalidToken),
             Self::TokenSignature => ("token_signature", 401, "the access token's signature does not verify", InvalidToken),
+            Self::CredentialsLimited => ("credentials_limited", 429, "too many credentials from this address failed", No),
             Self::AgentUnknown => ("agent_unknown", 403, "the caller may not call", No),
             Self::AgentAmbiguous => ("agent_ambiguous", 403, "the caller may not call", No),
             Self::AgentSuspended => ("agent_suspended", 403, "the caller may not call", No),
@@ -312,6 +320,7 @@ impl Reason {
             Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),
             Self::BindingAmbiguous => ("binding_ambiguous", 400, "a bound part of the call could be read in more than one way", No),
             Self::BindingMismatch => ("binding_mismatch", 403, "the call is outside what the caller is bound to", No),
+            Self::RateLimited => ("rate_limited", 429, "the caller has used up a limit", No),
             Self::HostError => ("host_error", 500, "the gate could not decide this call", No),
         };
         Row { code, status, title, challenge }

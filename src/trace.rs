@@ -31,6 +31,8 @@ pub enum Check {
     Scopes,
     /// A binding.
     Binding,
+    /// The limits of the call.
+    Limits,
 }
 
 impl Check {
@@ -50,6 +52,7 @@ impl Check {
             Self::Forms => "forms",
             Self::Scopes => "scopes",
             Self::Binding => "binding",
+            Self::Limits => "limits",
         }
     }
 }

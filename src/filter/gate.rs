@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::host::{self, HostError};
+use super::host::{self, HostClock, HostError, SharedData};
 use crate::crypto::SoftwareVerifier;
 use crate::policy::Findings;
+use crate::state::{Namespace, StoreError};
 use crate::token::{SecretLookup, Secrets, TokenCache};
-use crate::{Call, Context, DecisionId, Policy, Record, Step, Timestamp, evaluate};
+use crate::{Call, Context, DecisionId, Policy, Record, Shared, Step, Timestamp, Use, evaluate};
 
 /// The property that holds the record of a decision; Envoy keeps it in filter state as `wasm.callgate`.
 const RECORD: &[u8] = b"callgate";
@@ -18,7 +19,10 @@ const RECORD: &[u8] = b"callgate";
 pub(super) struct Gate {
     policy: Policy,
     tokens: RefCell<TokenCache>,
+    /// What the policy shares with the other workers; none where it counts no calls.
+    namespace: Option<Namespace>,
     counters: RefCell<BTreeMap<(&'static str, &'static str), u32>>,
+    use_counters: RefCell<BTreeMap<&'static str, u32>>,
     ids: RefCell<DecisionIds>,
 }
 
@@ -30,6 +34,8 @@ pub(super) enum Refused {
     NotJson,
     /// The policy has mistakes.
     Policy(Findings),
+    /// What the gateway's workers share cannot be used.
+    Shared,
 }
 
 /// Something that a decision needs is missing.
@@ -58,10 +64,13 @@ impl Gate {
         }
         let policy = compiled.policy;
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
+        let namespace = if policy.counts() { Some(open(&policy)?) } else { None };
         Ok(Self {
             policy,
+            namespace,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
             counters: RefCell::default(),
+            use_counters: RefCell::default(),
             ids: RefCell::default(),
         })
     }
@@ -74,7 +83,12 @@ impl Gate {
     /// Decides a call.
     pub(super) fn decide<'a>(&'a self, call: Call<'a>) -> Result<Step<'a>, Failure> {
         let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
-        Ok(evaluate(&self.policy, call, Context { verifier: &SoftwareVerifier, cache: &mut tokens, trace: None }))
+        let shared = |namespace| Shared { store: &SharedData, namespace, clock: &HostClock };
+        let shared = self.namespace.as_ref().map(shared);
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut tokens, shared, trace: None };
+        let step = evaluate(&self.policy, call, context);
+        self.count_use(step.facts().shared_use());
+        Ok(step)
     }
 
     /// A name for the next decision.
@@ -107,8 +121,29 @@ impl Gate {
 
     /// Counts a decision, which stands whether it is counted or not.
     fn count(&self, outcome: &'static str, reason: &'static str) {
-        if let Err(error) = self.counter(outcome, reason).and_then(host::increment) {
+        if let Err(error) = self.counter(outcome, reason).and_then(|counter| host::add(counter, 1)) {
             log::warn!("a decision is not counted: {error}");
+        }
+    }
+
+    /// Counts what says that the table is too small, or that workers get in each other's way.
+    fn count_use(&self, used: Use) {
+        for (name, by) in [("callgate.limits.evicted", used.evicted), ("callgate.limits.retried", used.retried)] {
+            if by == 0 {
+                continue;
+            }
+            let known = self.use_counters.borrow().get(name).copied();
+            let counter = known.map_or_else(
+                || {
+                    let counter = host::define_counter(name)?;
+                    self.use_counters.borrow_mut().insert(name, counter);
+                    Ok(counter)
+                },
+                Ok,
+            );
+            if let Err(error) = counter.and_then(|counter| host::add(counter, by)) {
+                log::warn!("the use of what the workers share is not counted: {error}");
+            }
         }
     }
 
@@ -124,6 +159,21 @@ impl Gate {
             Ok,
         )
     }
+}
+
+/// Opens what the workers share for a policy. A table of another size than the policy asks for goes on as it is.
+fn open(policy: &Policy) -> Result<Namespace, Refused> {
+    let mut secret = [0; 16];
+    host::random(&mut secret).map_err(Refused::Host)?;
+    let opened = Namespace::open(&SharedData, &policy.name, policy.table_entries(), secret)
+        .map_err(|StoreError| Refused::Shared)?;
+    if let Some(entries) = opened.other_size {
+        log::warn!(
+            "`tables.limits` stays at {entries} until the gateway restarts, since the table exists: the policy asks for {}",
+            policy.table_entries()
+        );
+    }
+    Ok(opened.namespace)
 }
 
 /// Random names for decisions, fetched from the host a batch at a time.
@@ -164,6 +214,11 @@ impl Refused {
             Self::NotJson => vec![
                 "the configuration is not a JSON object: deliver the policy's JSON as a `google.protobuf.StringValue` (a \
                  `google.protobuf.Struct` reaches a filter as protobuf bytes); `callgate render` prints it so"
+                    .into(),
+            ],
+            Self::Shared => vec![
+                "the map that the gateway's workers share cannot be used, or holds something else under this policy's name: \
+                 give the gate's plugins a `vm_id` of their own"
                     .into(),
             ],
             Self::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),

@@ -7,10 +7,20 @@
 
 use std::fmt;
 
+use crate::state::{SharedStore, StoreError, Versioned};
+use crate::{Clock, Timestamp};
+
 /// Signatures as ABI 0.2.1 has them; a status is a number because hosts return some that no list has.
 mod abi {
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
+        pub(super) fn proxy_add_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> i32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> i32;
         pub(super) fn proxy_get_buffer_bytes(
             buffer: u32,
@@ -26,6 +36,13 @@ mod abi {
             path_size: usize,
             data: *mut *mut u8,
             size: *mut usize,
+        ) -> i32;
+        pub(super) fn proxy_get_shared_data(
+            key: *const u8,
+            key_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+            version: *mut u32,
         ) -> i32;
         pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> i32;
         pub(super) fn proxy_log(level: u32, message: *const u8, message_size: usize) -> i32;
@@ -46,6 +63,13 @@ mod abi {
             headers: *const u8,
             headers_size: usize,
             grpc_status: i32,
+        ) -> i32;
+        pub(super) fn proxy_set_shared_data(
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+            version: u32,
         ) -> i32;
         pub(super) fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize)
         -> i32;
@@ -68,6 +92,7 @@ const OK: i32 = 0;
 const NOT_FOUND: i32 = 1;
 const BAD_ARGUMENT: i32 = 2;
 const SERIALIZATION_FAILURE: i32 = 3;
+const CAS_MISMATCH: i32 = 8;
 
 impl HostError {
     fn of(call: &'static str, status: i32) -> Result<(), Self> {
@@ -103,6 +128,7 @@ impl fmt::Display for HostError {
 pub(super) enum Map {
     RequestHeaders = 0,
     RequestTrailers = 1,
+    ResponseHeaders = 2,
 }
 
 /// Severity of a line in the gateway's log.
@@ -142,6 +168,14 @@ pub(super) fn replace_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), 
     HostError::of("proxy_replace_header_map_value", status)
 }
 
+/// Adds a line, beside those with the same name.
+pub(super) fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: the slices outlive the call; the host copies them.
+    let status =
+        unsafe { abi::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    HostError::of("proxy_add_header_map_value", status)
+}
+
 /// Removes all lines with this name.
 pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostError> {
     // SAFETY: the slice outlives the call; the host copies it.
@@ -168,6 +202,65 @@ pub(super) fn set_property(path: &[u8], value: &[u8]) -> Result<(), HostError> {
     // SAFETY: the slices outlive the call; the host copies them.
     let status = unsafe { abi::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
     HostError::of("proxy_set_property", status)
+}
+
+/// The map that all workers of a gateway share, as Envoy has it. Its operations are atomic; its values outlive this VM.
+pub(super) struct SharedData;
+
+impl SharedData {
+    /// Written with this version a key that exists is left alone and an absent one is made, whatever other workers do
+    /// meanwhile. To ask first and write without a version lets two of them through.
+    const ABSENT: u32 = u32::MAX;
+
+    fn set(key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+        // SAFETY: the slices outlive the call; the host copies them.
+        let status =
+            unsafe { abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) };
+        match HostError::of("proxy_set_shared_data", status) {
+            Ok(()) => Ok(true),
+            Err(HostError { status: CAS_MISMATCH, .. }) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl SharedStore for SharedData {
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        let mut version = 0;
+        // SAFETY: the key outlives the call, and the pointers are valid for writes during it.
+        let value = hand_over("proxy_get_shared_data", |data, size| unsafe {
+            abi::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version)
+        });
+        match value {
+            Ok(value) => Ok(Some(Versioned { value, version })),
+            Err(HostError { status: NOT_FOUND, .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        Self::set(key, value, Self::ABSENT)
+    }
+
+    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+        // Hosts take 0 for "whichever version", and give it to no entry.
+        if version == 0 { Err(StoreError) } else { Self::set(key, value, version) }
+    }
+}
+
+/// The clock of the host.
+pub(super) struct HostClock;
+
+impl Clock for HostClock {
+    fn now(&self) -> Result<Timestamp, StoreError> {
+        now().map(Timestamp::from_nanos).map_err(failed)
+    }
+}
+
+/// The engine is told that it failed, the operator why.
+fn failed(error: HostError) -> StoreError {
+    log::error!("what the workers share cannot be used: {error}");
+    StoreError
 }
 
 /// Nanoseconds since 1970.
@@ -219,10 +312,10 @@ pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
     HostError::of("proxy_define_metric", status).map(|()| id)
 }
 
-/// Counts one more.
-pub(super) fn increment(counter: u32) -> Result<(), HostError> {
+/// Counts so many more.
+pub(super) fn add(counter: u32, by: u32) -> Result<(), HostError> {
     // SAFETY: no pointers.
-    HostError::of("proxy_increment_metric", unsafe { abi::proxy_increment_metric(counter, 1) })
+    HostError::of("proxy_increment_metric", unsafe { abi::proxy_increment_metric(counter, i64::from(by)) })
 }
 
 /// Fills a buffer with random bytes.

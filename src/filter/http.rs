@@ -8,7 +8,7 @@ use proxy_wasm::types::Action;
 use super::gate::{Failure, Gate};
 use super::host::{self, Map};
 use crate::headers::name_begins_like;
-use crate::{Answer, Call, Change, Headers, Source, Step, Timestamp};
+use crate::{Answer, Call, Change, Headers, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp};
 
 /// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
 const SOURCE_ADDRESS: &[u8] = b"source\0address";
@@ -16,18 +16,20 @@ const SOURCE_ADDRESS: &[u8] = b"source\0address";
 /// One HTTP stream.
 pub(super) struct Http {
     gate: Option<Rc<Gate>>,
+    /// What the limits of the call had left for it, for the headers of the answer.
+    standings: Standings,
     /// Whether the call was answered. A second answer is undefined behaviour in Envoy, and nothing may go on after one.
     replied: bool,
 }
 
 impl Http {
     pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
-        Self { gate, replied: false }
+        Self { gate, standings: Standings::default(), replied: false }
     }
 
     /// Decides the call. What comes back is the answer of a call that does not go on.
-    fn decide(&self, end_of_stream: bool) -> Result<Option<Answer>, Failure> {
-        let gate = self.gate()?;
+    fn decide(&mut self, end_of_stream: bool) -> Result<Option<Answer>, Failure> {
+        let gate = self.gate.as_ref().ok_or(Failure::NoPolicy)?;
         let headers = Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);
@@ -46,6 +48,7 @@ impl Http {
                 }
                 // A call that cannot be written down does not go on.
                 gate.write_down(&step.record())?;
+                self.standings = step.facts().limits().clone();
                 Ok(None)
             }
             Step::Deny(deny) => {
@@ -63,6 +66,20 @@ impl Http {
         let trailers = Headers::decode(host::header_map_pairs(Map::RequestTrailers)?).map_err(|_| Failure::Headers)?;
         for (name, _) in trailers.iter().filter(|(name, _)| name_begins_like(name, prefix)) {
             host::remove_header(Map::RequestTrailers, name)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the client of its limits, beside what the upstream says of its own.
+    fn tell_limits(&self) -> Result<(), Failure> {
+        if self.replied || self.standings.is_empty() {
+            return Ok(());
+        }
+        let headers = Headers::decode(host::header_map_pairs(Map::ResponseHeaders)?).map_err(|_| Failure::Headers)?;
+        let theirs = RATE_LIMIT_HEADERS.map(|name| joined(&headers, name));
+        let theirs = [theirs[0].as_deref(), theirs[1].as_deref()];
+        for (name, value) in self.gate()?.policy().rate_limit_headers(&self.standings, theirs) {
+            host::add_header(Map::ResponseHeaders, name.as_bytes(), value.as_bytes())?;
         }
         Ok(())
     }
@@ -107,6 +124,14 @@ impl HttpContext for Http {
         if self.replied { Action::Pause } else { Action::Continue }
     }
 
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        if let Err(failure) = self.tell_limits() {
+            // The call was decided and answered; its answer merely says less.
+            log::warn!("an answer does not tell of its limits: {failure}");
+        }
+        Action::Continue
+    }
+
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         if self.replied {
             return Action::Pause;
@@ -116,6 +141,13 @@ impl HttpContext for Http {
             Err(failure) => self.fail(&failure),
         }
     }
+}
+
+/// All lines of a header as one list; none where there is no line.
+fn joined(headers: &Headers, name: &str) -> Option<Vec<u8>> {
+    let lines: Vec<_> =
+        headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value).collect();
+    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
 /// Makes one change. Each is a host call of its own: a call that hands over all lines at once writes them all anew, and Envoy

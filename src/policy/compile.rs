@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::agents::Agents;
 use super::endpoints::{self, Endpoints};
 use super::error::{Findings, Place};
+use super::limits::Limits;
 use super::names::check_name;
 use super::version::version;
 use super::{Policy, raw};
@@ -132,6 +133,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
     let agents = Agents::compile(document, &issuers, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &mut findings);
+    let limits = Limits::compile(document, &mut findings);
     check_callers(document, &endpoints, &mut findings);
     if !findings.errors.is_empty() {
         return Err(findings);
@@ -149,6 +151,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         issuers,
         agents,
         endpoints,
+        limits,
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),
         logs_allow: document.audit.log.allow,

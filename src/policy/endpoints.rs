@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::bindings;
 use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name, check_scope, is_token};
 use super::raw;
+use super::{bindings, limits};
 use crate::authorize::{Binding, Origin, ScopesWanted};
 use crate::endpoint::{Remark, Table, Template};
 use crate::request::{EscapeSet, Host};
@@ -28,6 +28,10 @@ pub struct Endpoint {
     /// Whether the media type must be told once, since something depends on it.
     pub(crate) one_content_type: bool,
     pub(crate) streams: bool,
+    /// The limits of a call, by their positions in the policy.
+    pub(crate) limits: Vec<u32>,
+    /// How many calls a call counts for.
+    pub(crate) cost: u32,
     pub(crate) observe: bool,
 }
 
@@ -193,6 +197,8 @@ impl Compiling<'_> {
             escapes: self.escapes(template, findings),
             websocket: self.websocket(findings),
             streams: raw.body.is_some(),
+            limits: limits::of_endpoint(self.document, raw, place, findings),
+            cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),
         }
     }

@@ -8,6 +8,7 @@ mod compile;
 mod endpoints;
 mod error;
 mod expiry;
+mod limits;
 mod names;
 pub mod raw;
 mod scalar;
@@ -21,9 +22,11 @@ pub use scalar::Lifetime;
 
 pub(crate) use agents::Agents;
 pub(crate) use endpoints::{Access, Endpoints};
+pub(crate) use limits::Limits;
 pub(crate) use names::is_token;
 
 use crate::endpoint::Table;
+use crate::limit::{self, Shown, Standings};
 use crate::token::Issuers;
 
 /// A policy that compiled: whatever it refers to exists, and no two endpoints can match the same call.
@@ -44,6 +47,7 @@ pub struct Policy {
     pub(crate) issuers: Issuers,
     pub(crate) agents: Agents,
     pub(crate) endpoints: Endpoints,
+    pub(crate) limits: Limits,
     pub(crate) keeps_authorization: bool,
     pub(crate) prefix: Box<str>,
     pub(crate) logs_allow: bool,
@@ -59,6 +63,30 @@ impl Policy {
     /// The endpoints, in the order of the document.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints.list
+    }
+
+    /// Whether calls are counted, so that deciding them takes what the workers of a gateway share.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.limits.any()
+    }
+
+    /// How many identities that the policy does not name have a place in the table of limits.
+    #[must_use]
+    pub fn table_entries(&self) -> u32 {
+        self.limits.table
+    }
+
+    /// The headers that tell a client of its limits, in addition to what the upstream sent under each of
+    /// [`RATE_LIMIT_HEADERS`](crate::RATE_LIMIT_HEADERS) (all its lines joined by commas).
+    #[must_use]
+    pub fn rate_limit_headers(&self, standings: &Standings, theirs: [Option<&[u8]>; 2]) -> Vec<(&'static str, String)> {
+        let shown = standings.0.iter().filter_map(|(position, standing)| {
+            let limit = self.limits.list.get(*position as usize)?;
+            Some(Shown { name: &limit.name, policy: limit.told.as_deref()?, standing: *standing })
+        });
+        let fields = limit::RATE_LIMIT_HEADERS.into_iter().zip(limit::members(shown, theirs));
+        fields.filter(|(_, value)| !value.is_empty()).collect()
     }
 
     /// How many agents are registered.

@@ -61,6 +61,51 @@ impl schemars::JsonSchema for Lifetime {
     }
 }
 
+/// Calls in a span of time, such as `60/1m` or `5/1s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// The calls.
+    pub calls: u32,
+    /// The span.
+    pub span: Duration,
+}
+
+const RATE_FORM: &str = "a whole number of calls, `/` and a span of time, such as `60/1m` or `5/1s`";
+
+impl Rate {
+    fn parse(text: &str) -> Option<Self> {
+        let (calls, span) = text.split_once('/')?;
+        // A sign would be read as well.
+        let digits = calls.bytes().all(|b| b.is_ascii_digit());
+        let calls = calls.parse().ok().filter(|calls| digits && *calls > 0)?;
+        let span = Lifetime::parse(span)?.duration();
+        (!span.is_zero()).then_some(Self { calls, span })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom(format!("`{}` is no rate: write {RATE_FORM}", text.escape_debug())))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Rate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": format!("Calls in a span of time: {RATE_FORM}."),
+            "type": "string",
+            "pattern": "^[0-9]+/[0-9]+[smhd]$"
+        })
+    }
+}
+
 /// How an environment variable stands for bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -170,6 +215,18 @@ mod tests {
         assert_eq!(lifetime("30d"), Some(2_592_000));
         for wrong in ["", "s", "15", "15 m", "-1s", "1.5h", "1w", "99999999999999999999s", "18446744073709551615d"] {
             assert_eq!(lifetime(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        let rate = |text: &str| Rate::parse(text).map(|rate| (rate.calls, rate.span.as_secs()));
+        assert_eq!(rate("60/1m"), Some((60, 60)));
+        assert_eq!(rate("5/1s"), Some((5, 1)));
+        for wrong in
+            ["", "/", "60", "60/m", "0/1m", "60/0s", "+6/1m", "-6/1m", "6 /1m", "1.5/1s", "6/1m/1", "4294967296/1s"]
+        {
+            assert_eq!(rate(wrong), None, "{wrong}");
         }
     }
 

@@ -294,3 +294,95 @@ fn bytes_that_are_not_json_say_so() {
     assert!(told(b"{\"a\":1,\"a\":2}").contains("not JSON"));
     assert!(told(b"").contains("not JSON"));
 }
+
+/// A policy with two limits, charged where the rows do not change it.
+fn limited(changes: &[(&str, Value)]) -> Vec<String> {
+    let limits = json!({
+        "slow": { "per": "agent", "rate": "60/1m", "burst": 10 },
+        "open": { "per": ["source", "endpoint"], "rate": "5/1s", "burst": 5 }
+    });
+    let mut all =
+        vec![("/limits", limits), ("/endpoints/0/limits", json!(["open"])), ("/endpoints/1/limits", json!(["slow"]))];
+    all.extend(changes.iter().cloned());
+    errors(&all)
+}
+
+#[test]
+fn limits() {
+    assert_eq!(limited(&[]), Vec::<String>::new());
+    for (pointer, value, place, says) in [
+        ("/limits/slow/rate", json!("2000000/1s"), "limits.slow.rate", "at most a million calls a second"),
+        ("/limits/slow/rate", json!("1/366d"), "limits.slow.rate", "within a year"),
+        ("/limits/slow/burst", json!(0), "limits.slow.burst", "lets no call pass"),
+        ("/limits/slow/per", json!([]), "limits.slow.per", "tells nobody apart"),
+        ("/limits/slow/per", json!(["agent", "agent"]), "limits.slow.per[1]", "stands twice"),
+        (
+            "/limits/a b",
+            json!({ "per": "agent", "rate": "1/1s", "burst": 1 }),
+            "limits[\"a b\"]",
+            "is no name for a limit",
+        ),
+        ("/endpoints/1/limits", json!(["fast"]), "endpoints[1].limits[0]", "is no limit of this policy"),
+        ("/endpoints/1/limits", json!(["slow", "slow"]), "endpoints[1].limits[1]", "stands twice"),
+        ("/endpoints/0/limits", json!(["slow"]), "endpoints[0].limits[0]", "nobody is known on a public endpoint"),
+        ("/endpoints/1/cost", json!(0), "endpoints[1].cost", "is not limited"),
+        ("/endpoints/1/cost", json!(11), "endpoints[1].cost", "the burst of `slow` is 10"),
+        ("/endpoints/2/cost", json!(2), "endpoints[2].cost", "no limit is charged here"),
+        ("/requirements/write/limits", json!(["fast"]), "requirements.write.limits[0]", "is no limit of this policy"),
+        (
+            "/requirements/read",
+            json!({ "limits": ["slow"] }),
+            "endpoints[0].effect",
+            "nobody is known on a public endpoint",
+        ),
+        ("/requirements/read", json!({ "limits": ["slow"] }), "endpoints[1].limits[0]", "charge `slow` already"),
+        ("/tables", json!({ "limits": 7 }), "tables.limits", "between 8 and 1048576"),
+        ("/tables", json!({ "limits": 1_048_577 }), "tables.limits", "between 8 and 1048576"),
+        ("/failed_credentials", json!({ "rate": "1/1s", "burst": 0 }), "failed_credentials.burst", "lets no call pass"),
+        (
+            "/failed_credentials",
+            json!({ "rate": "1/1s", "burst": 1, "sources": { "203.0.113.7": { "rate": "1/1s", "burst": 1 } } }),
+            "failed_credentials.sources[\"203.0.113.7\"]",
+            "is no network",
+        ),
+        (
+            "/failed_credentials",
+            json!({ "rate": "1/1s", "burst": 1, "sources": { "203.0.113.7/24": { "rate": "1/1s", "burst": 1 } } }),
+            "failed_credentials.sources[\"203.0.113.7/24\"]",
+            "write `203.0.113.0/24`",
+        ),
+    ] {
+        let errors = limited(&[(pointer, value)]);
+        assert!(
+            errors.iter().any(|error| error.starts_with(&format!("{place}: ")) && error.contains(says)),
+            "{pointer} {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn limits_that_cannot_be_read_are_told_what_to_write() {
+    for (pointer, value, says) in [
+        ("/limits/slow/rate", json!("60 per minute"), "write a whole number of calls, `/` and a span of time"),
+        (
+            "/limits/slow/per",
+            json!("everybody"),
+            "`everybody` tells nobody apart: write `agent`, `issuer`, `source` or `endpoint`",
+        ),
+        ("/limits/slow/per", json!(["everybody"]), "unknown variant `everybody`"),
+        ("/limits/slow/burst", json!(-1), "invalid value"),
+        ("/limits/slow/window", json!("1m"), "unknown field `window`"),
+        ("/failed_credentials", json!({ "rate": "1/1s" }), "missing field `burst`"),
+    ] {
+        let errors = limited(&[(pointer, value)]);
+        assert!(errors.len() == 1 && errors[0].contains(says), "{pointer} {errors:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_nothing_is_charged_to_deserves_a_second_look() {
+    let compiled =
+        compile(with(&[("/limits", json!({ "idle": { "per": "agent", "rate": "1/1s", "burst": 1 } }))])).unwrap();
+    let warnings: Vec<_> = compiled.findings.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|warning| warning.starts_with("limits.idle: nothing is charged")), "{warnings:?}");
+}

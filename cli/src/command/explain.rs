@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::crypto::SoftwareVerifier;
+use callgate::state::{MemoryStore, Namespace};
 use callgate::token::TokenCache;
-use callgate::{Call, Change, Check, Context, DecisionId, Headers, Source, Step, Timestamp, Trace, Traced, evaluate};
+use callgate::{
+    Call, Change, Check, Context, DecisionId, Headers, Shared, Source, Step, Timestamp, Trace, Traced, evaluate,
+};
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Format};
@@ -76,7 +79,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     };
     let mut trace = Trace::new();
     let mut cache = TokenCache::new(0);
-    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, trace: Some(&mut trace) };
+    // Every limit is at rest: what callers have used up is known in the gateway alone.
+    let store = MemoryStore::default();
+    let opened = Namespace::open(&store, &loaded.policy.name, loaded.policy.table_entries(), [0; 16]);
+    let namespace = opened.ok().map(|opened| opened.namespace);
+    let shared = namespace.as_ref().map(|namespace| Shared { store: &store, namespace, clock: &call.now });
+    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: Some(&mut trace) };
     let step = evaluate(&loaded.policy, call, context);
     let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
     if let (Some(traced), Some(token)) = (refused, &token) {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use callgate::crypto::SoftwareVerifier;
 use callgate::policy::{Findings, Place};
+use callgate::state::{MemoryStore, Namespace};
 use callgate::time::Timestamp;
 use callgate::token::{SecretLookup, Secrets, TokenCache};
-use callgate::{Answer, Change, Context, DecisionId, Headers, Source, Step, evaluate};
+use callgate::{Answer, Change, Context, DecisionId, Headers, Shared, Source, Step, evaluate};
 use serde_json::Value;
 
 use super::judge::{End, Seen, differences};
@@ -30,7 +31,7 @@ pub struct Outcome {
 pub fn run(suite: &Suite) -> Result<Vec<Outcome>, Diagnostics> {
     let policies = compile(suite)?;
     let outcome = |(index, case): (usize, &super::Case)| {
-        let mut gate = Gate { policy: policies.get(case.policy)?, cache: TokenCache::default(), decided: 0 };
+        let mut gate = Gate::new(policies.get(case.policy)?);
         let mut differences = Vec::new();
         // Earlier requests are decided by the same gate, so that what it remembers of them is there.
         for index in case.before.iter().chain([&index]) {
@@ -90,10 +91,20 @@ impl Secrets for Environment<'_> {
 struct Gate<'g> {
     policy: &'g callgate::Policy,
     cache: TokenCache,
+    store: MemoryStore,
+    namespace: Option<Namespace>,
     decided: u128,
 }
 
-impl Gate<'_> {
+impl<'g> Gate<'g> {
+    fn new(policy: &'g callgate::Policy) -> Self {
+        let store = MemoryStore::default();
+        let opened = Namespace::open(&store, &policy.name, policy.table_entries(), [0; 16]);
+        // Nothing stands in an empty store yet that could be in the way.
+        let namespace = opened.ok().map(|opened| opened.namespace);
+        Self { policy, cache: TokenCache::default(), store, namespace, decided: 0 }
+    }
+
     fn decide(&mut self, call: &Call, now: Timestamp) -> Seen {
         let lines = call.all_lines();
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
@@ -105,7 +116,9 @@ impl Gate<'_> {
             now,
             id: DecisionId(self.decided),
         };
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut self.cache, trace: None };
+        let shared = |namespace| Shared { store: &self.store, namespace, clock: &now };
+        let shared = self.namespace.as_ref().map(shared);
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared, trace: None };
         let step = evaluate(self.policy, shown, context);
         let record: Value = serde_json::from_slice(&step.record().to_json()).unwrap_or_default();
         let end = match &step {

@@ -65,6 +65,7 @@ impl Words<'_> {
                 return;
             }
             Kind::Pattern { .. } => self.misshapen(error),
+            Kind::Minimum { limit } => format!("{} is too small: write {limit} or more", error.instance()),
             // The policy's schema has nothing else; the library's words do not repeat the value.
             _ => error.masked().to_string(),
         };

@@ -169,7 +169,10 @@ fn the_schema_compiles_and_has_only_what_is_put_into_words() {
         "const",
         "default",
         "description",
+        // Says how many bits a number has, and is not judged.
+        "format",
         "items",
+        "minimum",
         "oneOf",
         "pattern",
         "properties",

@@ -45,6 +45,9 @@ pub struct Requirement {
     /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
     #[serde(default)]
     pub forms: Option<Forms>,
+    /// Limits that every call of this class is held to, beside those of the endpoint.
+    #[serde(default)]
+    pub limits: Vec<String>,
 }
 
 /// Whether form bodies are taken.
@@ -99,6 +102,12 @@ pub struct Endpoint {
     /// Whether form bodies are taken. Absent: as the effect says, else they are refused where a query parameter is bound.
     #[serde(default)]
     pub forms: Option<Forms>,
+    /// Limits that the call is held to, by their names.
+    #[serde(default)]
+    pub limits: Vec<String>,
+    /// How many calls one call of this endpoint counts for; 1 when absent.
+    #[serde(default)]
+    pub cost: Option<u32>,
     /// `observe` records what would have been denied once this endpoint is found, and lets it through.
     #[serde(default)]
     pub mode: Option<Mode>,

@@ -11,11 +11,13 @@ use serde_json::Value;
 
 mod endpoint;
 mod issuer;
+mod limit;
 
 pub use endpoint::*;
 pub use issuer::*;
+pub use limit::*;
 
-pub use super::scalar::{Lifetime, ScopesAsked, SecretEncoding};
+pub use super::scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding};
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
@@ -66,6 +68,16 @@ pub struct Document {
     pub requirements: BTreeMap<Effect, Requirement>,
     /// The allowlist. What is not here is denied.
     pub endpoints: Vec<Endpoint>,
+    /// How often callers may call, by a name of your choice; endpoints and requirements refer to it.
+    #[serde(default)]
+    pub limits: BTreeMap<String, Limit>,
+    /// How often credentials from one source address may fail before their signatures are no longer computed. Absent: as
+    /// often as they come.
+    #[serde(default)]
+    pub failed_credentials: Option<FailedCredentials>,
+    /// The sizes of the tables that all workers share.
+    #[serde(default)]
+    pub tables: Tables,
     /// What the upstream is sent.
     pub upstream: Upstream,
     /// What is written down.

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// When Envoy does not start or a connection breaks.
 pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
     let upstream = Upstream::start()?;
+    let suites: Vec<Suite> = suites.iter().map(apart).collect();
+    let suites = &suites;
     let envoy = start(module, suites, &upstream)?;
     let mut sent = Vec::new();
     for (number, suite) in suites.iter().enumerate() {
@@ -129,6 +131,22 @@ fn start(module: &Path, suites: &[Suite], upstream: &Upstream) -> Result<Envoy> 
     }
     let bootstrap = bootstrap.with_listeners(&policies)?;
     Envoy::start(&bootstrap, &Options { environment: environment.into_iter().collect(), ..Options::default() })
+}
+
+/// A suite in which every case that counts calls has a policy of its own, under a name of its own: what the workers of a gateway
+/// share outlives a case, and no case may take from another.
+fn apart(suite: &Suite) -> Suite {
+    let mut apart = suite.clone();
+    for (index, case) in apart.cases.iter_mut().enumerate().filter(|(_, case)| case.skip_envoy.is_none()) {
+        let Some(mut policy) = suite.policies.get(case.policy).cloned() else { continue };
+        let counts = ["limits", "failed_credentials"].iter().any(|member| policy.document.get(member).is_some());
+        if let Some(name) = policy.document.get_mut("name").filter(|_| counts) {
+            *name = json!(format!("{}-{index}", name.as_str().unwrap_or_default()));
+            case.policy = apart.policies.len();
+            apart.policies.push(policy);
+        }
+    }
+    apart
 }
 
 fn listener(suite: usize, policy: usize) -> String {

@@ -5,23 +5,25 @@
 
 /// The host calls of ABI 0.2.1 that the filter makes.
 pub const CALLS: &[&str] = &[
+    "proxy_add_header_map_value",
     "proxy_define_metric",
     "proxy_get_buffer_bytes",
     "proxy_get_current_time_nanoseconds",
     "proxy_get_header_map_pairs",
     "proxy_get_property",
+    "proxy_get_shared_data",
     "proxy_increment_metric",
     "proxy_log",
     "proxy_remove_header_map_value",
     "proxy_replace_header_map_value",
     "proxy_send_local_response",
     "proxy_set_property",
+    "proxy_set_shared_data",
 ];
 
 /// Host calls that the SDK's traits keep in the module, and that the filter never makes. Every host that runs modules of this
 /// SDK knows them by name; on Kong some of them trap.
 pub const SDK_CALLS: &[&str] = &[
-    "proxy_add_header_map_value",
     "proxy_call_foreign_function",
     "proxy_close_stream",
     "proxy_continue_stream",
@@ -29,7 +31,6 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_done",
     "proxy_enqueue_shared_queue",
     "proxy_get_header_map_value",
-    "proxy_get_shared_data",
     "proxy_get_status",
     "proxy_grpc_call",
     "proxy_grpc_cancel",
@@ -42,7 +43,6 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_set_buffer_bytes",
     "proxy_set_effective_context",
     "proxy_set_header_map_pairs",
-    "proxy_set_shared_data",
     "proxy_set_tick_period_milliseconds",
 ];
 

@@ -12,6 +12,7 @@ pub mod interface;
 mod module;
 pub mod pairs;
 mod proxy;
+mod shared;
 mod state;
 mod vm;
 mod wasi;
@@ -21,5 +22,6 @@ mod tests;
 
 pub use module::Module;
 pub use pairs::Pairs;
+pub use shared::SharedData;
 pub use state::{Fault, Level, Log, Reply};
 pub use vm::{ConfigureFailed, Outcome, Request, Root, Verdict, Vm};

@@ -71,6 +71,26 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             Ok(())
         }
 
+        fn proxy_add_header_map_value(guest, map: u32, name: u32, name_size: u32, value: u32, value_size: u32) {
+            let line = line(guest, name, name_size, value, value_size)?;
+            stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?.push(line);
+            Ok(())
+        }
+
+        fn proxy_get_shared_data(guest, key: u32, key_size: u32, data_at: u32, size_at: u32, version_at: u32) {
+            let key = guest.read(key, key_size)?;
+            let found = unrestricted(guest)?.shared.get(&key);
+            let (value, version) = found.ok_or(Stop::Status(status::NOT_FOUND))?;
+            guest.hand_over(&value, data_at, size_at)?;
+            guest.write(version_at, &version.to_le_bytes())
+        }
+
+        fn proxy_set_shared_data(guest, key: u32, key_size: u32, value: u32, value_size: u32, version: u32) {
+            let (key, value) = (guest.read(key, key_size)?, guest.read(value, value_size)?);
+            let written = unrestricted(guest)?.shared.set(&key, &value, version);
+            if written { Ok(()) } else { Err(Stop::Status(status::CAS_MISMATCH)) }
+        }
+
         fn proxy_remove_header_map_value(guest, map: u32, name: u32, name_size: u32) {
             let removed = guest.read(name, name_size)?;
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use wasmtime::{Memory, TypedFunc};
 
 use super::pairs::Pairs;
+use super::shared::SharedData;
 
 /// The statuses of ABI 0.2.1 that the host gives.
 pub(super) mod status {
     pub(crate) const NOT_FOUND: i32 = 1;
     pub(crate) const BAD_ARGUMENT: i32 = 2;
+    pub(crate) const CAS_MISMATCH: i32 = 8;
     pub(crate) const INVALID_MEMORY_ACCESS: i32 = 6;
     pub(crate) const INTERNAL_FAILURE: i32 = 10;
 }
@@ -79,6 +81,8 @@ pub(super) struct Stream {
     pub(super) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) reply: Option<Reply>,
+    /// What the client got of the upstream's answer.
+    pub(super) answer: Option<Pairs>,
 }
 
 impl Stream {
@@ -103,6 +107,7 @@ pub(super) struct State {
     /// Present while a root context is configured.
     pub(super) configuration: Option<Vec<u8>>,
     pub(super) stream: Option<Stream>,
+    pub(super) shared: SharedData,
     pub(super) environment: Vec<(String, String)>,
     /// Nanoseconds since 1970.
     pub(super) clock: u64,

@@ -8,6 +8,7 @@ use wasmtime::{Instance, Store, WasmParams, WasmResults};
 
 use super::module::Module;
 use super::pairs::Pairs;
+use super::shared::SharedData;
 use super::state::{Fault, Log, Reply, State, Stream};
 
 /// The ABI's number for a callback that lets the stream go on.
@@ -55,6 +56,8 @@ pub struct Request {
     pub source: Option<String>,
     /// Other properties of the stream; segments of a path are joined by zero bytes.
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the upstream answers, beside the status.
+    pub answer: Pairs,
     /// Nanoseconds since 1970.
     pub now: u64,
     /// A host call that fails during this request.
@@ -71,6 +74,7 @@ impl Default for Request {
             trailers: None,
             source: Some("192.0.2.1:40000".into()),
             properties: BTreeMap::new(),
+            answer: Pairs::new(),
             now: 1_795_000_000_000_000_000,
             fault: None,
         }
@@ -84,6 +88,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The trailers that went upstream, if the request did and has some.
     pub trailers: Option<Pairs>,
+    /// The header lines of the upstream's answer as they went to the client, if the request went upstream.
+    pub answer: Option<Pairs>,
     /// The record of the decision; text that is no JSON stays text.
     pub record: Option<Value>,
     /// What was logged meanwhile.
@@ -118,7 +124,22 @@ impl Vm {
     /// # Errors
     /// When the module traps or does not take the configuration.
     pub fn start(module: &Module, config: &[u8], environment: &[(String, String)]) -> Result<Self, ConfigureFailed> {
-        let state = State { environment: environment.to_vec(), ..State::default() };
+        Self::start_beside(module, config, environment, &SharedData::default())
+    }
+
+    /// Starts a VM beside others with the same shared data, as a gateway starts its workers'.
+    ///
+    /// # Errors
+    /// As [`Vm::start`].
+    pub fn start_beside(
+        module: &Module,
+        config: &[u8],
+        environment: &[(String, String)],
+        shared: &SharedData,
+    ) -> Result<Self, ConfigureFailed> {
+        // Each worker draws other random numbers.
+        let random = u64::try_from(shared.len()).unwrap_or_default();
+        let state = State { environment: environment.to_vec(), shared: shared.clone(), random, ..State::default() };
         let mut store = Store::new(module.instance().module().engine(), state);
         let trap = |error: wasmtime::Error| ConfigureFailed { logs: Vec::new(), trap: Some(format!("{error:?}")) };
         store.set_fuel(FUEL).map_err(trap)?;
@@ -201,6 +222,7 @@ impl Vm {
         Outcome {
             verdict,
             trailers: stream.trailers,
+            answer: stream.answer,
             record,
             logs: std::mem::take(&mut state.logs),
             calls: std::mem::take(&mut state.calls),
@@ -228,10 +250,18 @@ impl Vm {
         // Envoy sends a local reply through the filters as well.
         let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
         if verdict != Verdict::Hang {
-            let headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
+            let mut headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
+            let forwarded = matches!(verdict, Verdict::Continue { .. });
+            if forwarded {
+                headers.extend(request.answer.iter().cloned());
+            }
+            let lines = u32::try_from(headers.len()).unwrap_or(u32::MAX);
             self.with_stream(|stream| stream.response_headers = Some(headers));
-            self.callback::<_, u32>("proxy_on_response_headers", (stream, 1_u32, 1_u32))?;
-            self.with_stream(|stream| stream.response_headers = None);
+            self.callback::<_, u32>("proxy_on_response_headers", (stream, lines, 1_u32))?;
+            self.with_stream(|stream| {
+                let headers = stream.response_headers.take();
+                stream.answer = headers.filter(|_| forwarded);
+            });
         }
         self.callback::<_, u32>("proxy_on_done", stream)?;
         self.callback::<_, ()>("proxy_on_log", stream)?;

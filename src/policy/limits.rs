@@ -1,0 +1,224 @@
+//! Limits: each ready to be charged, and those of an endpoint gathered from where they are asked for.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::error::{Findings, Place};
+use super::names::{check_distinct, check_name};
+use super::raw;
+use crate::limit::{FailedCredentials, Gcra, Limit, Per, policy_member};
+
+/// More networks than this are a list for a firewall.
+const MOST_SOURCES: usize = 1_024;
+/// The table's entries: at least a slot, at most what takes 16 MiB.
+const TABLE: std::ops::RangeInclusive<u32> = 8..=1_048_576;
+
+/// All limits of a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    /// In the order of their names.
+    pub(crate) list: Vec<Limit>,
+    pub(crate) failed_credentials: Option<FailedCredentials>,
+    /// How many identities that the policy does not name have a place.
+    pub(crate) table: u32,
+}
+
+impl Limits {
+    pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Self {
+        let place = Place::root().field("limits");
+        let limit = |(name, raw): (&String, &raw::Limit)| {
+            let place = place.field(name);
+            check_name("a limit", name, &place, findings);
+            let per = per(&raw.per, &place.field("per"), findings);
+            limit(name, per, raw.rate, raw.burst, raw.headers, &place, findings)
+        };
+        let list = document.limits.iter().filter_map(limit).collect();
+        check_used(document, findings);
+        for (effect, requirement) in &document.requirements {
+            let place = Place::root().field("requirements").field(effect.name()).field("limits");
+            check_names(&requirement.limits, document, &place, findings);
+        }
+        let failed_credentials = failed_credentials(document, findings);
+        if !TABLE.contains(&document.tables.limits) {
+            findings.error(
+                Place::root().field("tables").field("limits"),
+                format!("a table has between {} and {} entries: write such a number", TABLE.start(), TABLE.end()),
+            );
+        }
+        Self { list, failed_credentials, table: document.tables.limits }
+    }
+
+    /// Whether anything is counted.
+    pub(crate) fn any(&self) -> bool {
+        !self.list.is_empty() || self.failed_credentials.is_some()
+    }
+}
+
+/// The limits of an endpoint by their positions, those of its effect first.
+pub(super) fn of_endpoint(
+    document: &raw::Document,
+    endpoint: &raw::Endpoint,
+    place: &Place,
+    findings: &mut Findings,
+) -> Vec<u32> {
+    let of_effect = document.requirements.get(&endpoint.effect).map_or(&[][..], |asked| &asked.limits);
+    check_names(&endpoint.limits, document, &place.field("limits"), findings);
+    for (index, name) in endpoint.limits.iter().enumerate() {
+        if of_effect.contains(name) {
+            findings.error(
+                place.field("limits").index(index),
+                format!(
+                    "the requirements of this effect charge `{}` already: remove one of the two",
+                    name.escape_debug()
+                ),
+            );
+        }
+    }
+    let effect = of_effect.iter().map(|name| (name, place.field("effect")));
+    let own = endpoint.limits.iter().enumerate().map(|(index, name)| (name, place.field("limits").index(index)));
+    let asked: Vec<_> = effect.chain(own).collect();
+    for (name, place) in &asked {
+        let Some(limit) = document.limits.get(*name) else { continue };
+        let needs_caller =
+            limit.per.0.iter().any(|part| matches!(part, raw::Dimension::Agent | raw::Dimension::Issuer));
+        if endpoint.access.is_some() && needs_caller {
+            findings.error(
+                place.clone(),
+                format!("`{name}` counts by who calls, and nobody is known on a public endpoint: charge a limit per `source` or `endpoint`"),
+            );
+        }
+    }
+    check_cost(document, endpoint, asked.iter().map(|(name, _)| *name), place, findings);
+    let position = |name: &String| document.limits.keys().zip(0..).find(|(known, _)| *known == name);
+    asked.iter().filter_map(|(name, _)| position(name)).map(|(_, position)| position).collect()
+}
+
+fn check_cost<'n>(
+    document: &raw::Document,
+    endpoint: &raw::Endpoint,
+    limits: impl Iterator<Item = &'n String>,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    let Some(cost) = endpoint.cost else { return };
+    let place = place.field("cost");
+    if cost == 0 {
+        findings.error(place, "a call that costs nothing is not limited: remove `limits` for that, or write 1 or more");
+        return;
+    }
+    let mut charged = false;
+    for name in limits {
+        charged = true;
+        if let Some(limit) = document.limits.get(name).filter(|limit| limit.burst < cost) {
+            findings.error(
+                place.clone(),
+                format!("the burst of `{name}` is {}, so that no call of this cost ever passes: write less, or a larger burst", limit.burst),
+            );
+        }
+    }
+    if !charged {
+        findings.error(place, "no limit is charged here: remove `cost`, or write `limits`");
+    }
+}
+
+fn check_names(names: &[String], document: &raw::Document, place: &Place, findings: &mut Findings) {
+    check_distinct("limit", names, place, findings);
+    for (index, name) in names.iter().enumerate() {
+        if !document.limits.contains_key(name) {
+            findings.error(
+                place.index(index),
+                format!("`{}` is no limit of this policy: write one of those under `limits`", name.escape_debug()),
+            );
+        }
+    }
+}
+
+fn check_used(document: &raw::Document, findings: &mut Findings) {
+    let asked = document.requirements.values().flat_map(|requirement| &requirement.limits);
+    let asked: BTreeSet<_> = asked.chain(document.endpoints.iter().flat_map(|endpoint| &endpoint.limits)).collect();
+    for name in document.limits.keys().filter(|name| !asked.contains(name)) {
+        findings.warn(
+            Place::root().field("limits").field(name),
+            "nothing is charged to this limit: name it under `limits` of an endpoint or of `requirements`",
+        );
+    }
+}
+
+fn per(asked: &raw::PerAsked, place: &Place, findings: &mut Findings) -> Per {
+    let mut per = Per::default();
+    if asked.0.is_empty() {
+        findings
+            .error(place.clone(), "an empty list tells nobody apart: write `agent`, `issuer`, `source` or `endpoint`");
+    }
+    for (index, dimension) in asked.0.iter().enumerate() {
+        let part = match dimension {
+            raw::Dimension::Agent => &mut per.agent,
+            raw::Dimension::Issuer => &mut per.issuer,
+            raw::Dimension::Source => &mut per.source,
+            raw::Dimension::Endpoint => &mut per.endpoint,
+        };
+        if std::mem::replace(part, true) {
+            findings.error(place.index(index), "this stands twice: remove one");
+        }
+    }
+    per
+}
+
+fn limit(
+    name: &str,
+    per: Per,
+    rate: raw::Rate,
+    burst: u32,
+    told: bool,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<Limit> {
+    if burst == 0 {
+        findings.error(place.field("burst"), "a burst of 0 lets no call pass: write how many may pass at once");
+        return None;
+    }
+    // Spans are whole seconds of 64 bits; those beyond the bound are refused with the rest.
+    let span = u64::try_from(rate.span.as_nanos()).unwrap_or(u64::MAX);
+    let Some(gcra) = Gcra::new(rate.calls, span, burst) else {
+        findings.error(
+            place.field("rate"),
+            "a limit takes at most a million calls a second, and its burst comes back within a year: write another rate or burst",
+        );
+        return None;
+    };
+    Some(Limit { name: name.into(), per, gcra, told: told.then(|| policy_member(name, gcra)) })
+}
+
+fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Option<FailedCredentials> {
+    // No limit of the policy can have this name.
+    const NAME: &str = "failed credentials";
+    let raw = document.failed_credentials.as_ref()?;
+    let place = Place::root().field("failed_credentials");
+    let per = Per { source: true, ..Per::default() };
+    let usual = limit(NAME, per, raw.rate, raw.burst, false, &place, findings);
+    let place = place.field("sources");
+    if raw.sources.len() > MOST_SOURCES {
+        findings.error(place.clone(), format!("more than {MOST_SOURCES} networks are for a firewall: write fewer"));
+    }
+    let mut sources = Vec::with_capacity(raw.sources.len());
+    for (text, own) in &raw.sources {
+        let place = place.field(text);
+        let own = limit(NAME, per, own.rate, own.burst, false, &place, findings);
+        match text.parse::<IpNet>() {
+            Ok(network) if network.trunc() == network => sources.extend(own.map(|own| (network, own))),
+            Ok(network) => {
+                findings.error(place, format!("the address has digits beyond its prefix: write `{}`", network.trunc()))
+            }
+            Err(_) => findings.error(
+                place,
+                format!(
+                    "`{}` is no network: write an address and a prefix length, such as `203.0.113.7/32`",
+                    text.escape_debug()
+                ),
+            ),
+        }
+    }
+    sources.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+    Some(FailedCredentials { usual: usual?, sources })
+}

@@ -1,0 +1,69 @@
+//! A store within one process, for the command line and for tests.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::{SharedStore, StoreError, Versioned};
+
+/// A map in memory that behaves as Envoy's does: nothing is forgotten, and versions count up over all keys.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    map: HashMap<Vec<u8>, Versioned>,
+    version: u32,
+}
+
+impl Entries {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        // Zero is no version: hosts take it for "whichever".
+        self.version = self.version.checked_add(1).unwrap_or(1);
+        self.map.insert(key.to_vec(), Versioned { value: value.to_vec(), version: self.version });
+    }
+}
+
+impl MemoryStore {
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries(|entries| entries.map.len())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn entries<T>(&self, with: impl FnOnce(&mut Entries) -> T) -> T {
+        // A panic of another thread leaves the map whole: each operation is a single one.
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl SharedStore for MemoryStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        Ok(self.entries(|entries| entries.map.get(key).cloned()))
+    }
+
+    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.entries(|entries| {
+            let absent = !entries.map.contains_key(key);
+            if absent {
+                entries.put(key, value);
+            }
+            absent
+        }))
+    }
+
+    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+        Ok(self.entries(|entries| {
+            let same = entries.map.get(key).is_some_and(|entry| entry.version == version);
+            if same {
+                entries.put(key, value);
+            }
+            same
+        }))
+    }
+}

@@ -1,0 +1,145 @@
+//! What one policy shares, apart from every other policy in the same gateway.
+
+use super::place::{Identity, Place, StoreKey};
+use super::{SharedStore, StoreError};
+
+/// The layout of keys and values. Another one is another place: two versions of the module that lay things out differently do
+/// not read each other.
+const LAYOUT: u8 = 1;
+
+/// The part of the shared store that belongs to one policy name.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    name: Box<str>,
+    /// Keys are hashed with it, so that nobody outside can look for identities that fall together.
+    secret: [u8; 16],
+    /// How many slots identities share that the policy does not name.
+    slots: u32,
+}
+
+/// A namespace, and whether it is as large as was asked.
+#[derive(Debug)]
+pub struct Opened {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// How many entries its table has, where that is not what was asked for: a table keeps the size it was made with.
+    pub other_size: Option<u32>,
+}
+
+impl Namespace {
+    /// How many entries a slot of the table holds.
+    pub const SLOT_ENTRIES: u32 = 8;
+
+    /// Opens the namespace of a policy name, or makes it with room for `entries` identities that the policy does not name.
+    /// `secret` is fresh randomness, used only by the first worker that comes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the host cannot do it, or something else stands in its place.
+    pub fn open(store: &dyn SharedStore, name: &str, entries: u32, secret: [u8; 16]) -> Result<Opened, StoreError> {
+        let slots = entries.div_ceil(Self::SLOT_ENTRIES).max(1);
+        let fresh = Self { name: name.into(), secret, slots };
+        let key = format!("callgate/{LAYOUT}/{name}");
+        let namespace = if store.create(key.as_bytes(), &fresh.encode())? {
+            fresh
+        } else {
+            let standing = store.get(key.as_bytes())?.ok_or(StoreError)?;
+            Self::decode(name, &standing.value).ok_or(StoreError)?
+        };
+        let other_size = (namespace.slots != slots).then_some(namespace.slots.saturating_mul(Self::SLOT_ENTRIES));
+        Ok(Opened { namespace, other_size })
+    }
+
+    /// Layout, secret, number of slots, and the name, since a host may take two keys for one (Kong compares their CRC32).
+    fn encode(&self) -> Vec<u8> {
+        [&[LAYOUT][..], &self.secret, &self.slots.to_le_bytes(), self.name.as_bytes()].concat()
+    }
+
+    fn decode(name: &str, value: &[u8]) -> Option<Self> {
+        let rest = value.strip_prefix(&[LAYOUT])?;
+        let (secret, rest) = rest.split_first_chunk::<16>()?;
+        let (slots, own) = rest.split_first_chunk::<4>()?;
+        let slots = u32::from_le_bytes(*slots);
+        (own == name.as_bytes() && slots > 0).then(|| Self { name: name.into(), secret: *secret, slots })
+    }
+
+    /// The place of an identity that the policy names: its own.
+    pub(crate) fn own(&self, identity: &Identity) -> Place {
+        let hash = identity.hash(&self.secret, &self.name);
+        Place { key: StoreKey::own(hash), fingerprint: fingerprint(hash), shared: false }
+    }
+
+    /// The place of any other identity: a slot of the table.
+    pub(crate) fn slot(&self, identity: &Identity) -> Place {
+        let hash = identity.hash(&self.secret, &self.name);
+        // The low half chooses the slot, the high half tells the identities in it apart.
+        let slot =
+            u32::try_from(u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default() % u64::from(self.slots));
+        let slot = Identity::new("slot").number(slot.unwrap_or_default()).hash(&self.secret, &self.name);
+        Place { key: StoreKey::own(slot), fingerprint: fingerprint(hash), shared: true }
+    }
+}
+
+fn fingerprint(hash: u128) -> u64 {
+    u64::try_from(hash >> 64).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryStore;
+    use super::*;
+
+    fn open(store: &MemoryStore, name: &str, entries: u32, secret: u8) -> Opened {
+        Namespace::open(store, name, entries, [secret; 16]).unwrap()
+    }
+
+    #[test]
+    fn the_first_worker_makes_it_and_all_others_use_it() {
+        let store = MemoryStore::default();
+        let first = open(&store, "a", 64, 1);
+        let second = open(&store, "a", 64, 2);
+        assert_eq!((second.namespace.secret, second.namespace.slots), ([1; 16], 8));
+        assert_eq!((first.other_size, second.other_size), (None, None));
+        let other = open(&store, "b", 64, 3);
+        assert_eq!(other.namespace.secret, [3; 16]);
+        assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn a_table_keeps_the_size_it_was_made_with_and_says_so() {
+        let store = MemoryStore::default();
+        open(&store, "a", 64, 1);
+        let larger = open(&store, "a", 128, 2);
+        assert_eq!((larger.namespace.slots, larger.other_size), (8, Some(64)));
+    }
+
+    #[test]
+    fn what_nobody_of_this_version_wrote_is_not_believed() {
+        for (number, value) in [
+            &b"\x01"[..],
+            b"\x02aaaaaaaaaaaaaaaa\x01\0\0\0a",
+            b"\x01aaaaaaaaaaaaaaaa\x01\0\0\0b",
+            b"\x01aaaaaaaaaaaaaaaa\0\0\0\0a",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let store = MemoryStore::default();
+            store.create(b"callgate/1/a", value).unwrap();
+            assert_eq!(Namespace::open(&store, "a", 8, [0; 16]).err(), Some(StoreError), "{number}");
+        }
+    }
+
+    #[test]
+    fn places_depend_on_the_secret_the_name_and_the_identity_and_on_nothing_else() {
+        let store = MemoryStore::default();
+        let a = open(&store, "a", 64, 1).namespace;
+        let b = open(&store, "b", 64, 1).namespace;
+        let identity = |text: &str| Identity::new("limit").text(text);
+        assert_eq!(a.own(&identity("x")), a.own(&identity("x")));
+        assert_ne!(a.own(&identity("x")), a.own(&identity("y")));
+        assert_ne!(a.own(&identity("x")), b.own(&identity("x")));
+        let keys: std::collections::BTreeSet<_> =
+            (0..10_000u32).map(|n| a.slot(&Identity::new("l").number(n)).key).collect();
+        assert_eq!(keys.len(), 8, "a table has as many keys as slots, however many identities there are");
+    }
+}

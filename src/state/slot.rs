@@ -1,0 +1,193 @@
+//! What stands under one key: a few entries, each with the fingerprint of whose it is.
+//!
+//! Every value that is stored has this one form, also where an identity has a key of its own: a host that takes two keys for
+//! one then mixes entries, and each identity still finds its own.
+
+use super::{Namespace, Place, SharedStore, StoreError};
+
+/// The first byte of every value. Hosts may hand out empty values as none, so that no value may be empty.
+const LAYOUT: u8 = 1;
+const ENTRY: usize = 16;
+const MOST_ENTRIES: usize = Namespace::SLOT_ENTRIES as usize;
+
+/// The entries under a key as they were read, and as they are to be written.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    bytes: Vec<u8>,
+    /// None where there is nothing under the key yet.
+    version: Option<u32>,
+}
+
+/// What became of an entry that was put into a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It has a place, and no live entry lost its own.
+    Kept,
+    /// It has a place, and the live entry with the smallest value lost its own.
+    Evicted,
+    /// There is no place for it.
+    Full,
+}
+
+impl Slot {
+    /// Reads what stands at a place.
+    pub(crate) fn read(store: &dyn SharedStore, place: &Place) -> Result<Self, StoreError> {
+        let Some(standing) = store.get(place.key.as_bytes())? else {
+            return Ok(Self { bytes: vec![LAYOUT], version: None });
+        };
+        let entries = standing.value.strip_prefix(&[LAYOUT]).ok_or(StoreError)?;
+        if entries.is_empty() || entries.len() % ENTRY != 0 || entries.len() > MOST_ENTRIES * ENTRY {
+            return Err(StoreError);
+        }
+        Ok(Self { bytes: standing.value, version: Some(standing.version) })
+    }
+
+    /// The value of an identity's entry.
+    pub(crate) fn value(&self, place: &Place) -> Option<u64> {
+        self.entries().find(|(fingerprint, _)| *fingerprint == place.fingerprint).map(|(_, value)| value)
+    }
+
+    /// Gives an identity this value. An entry with a value up to `decayed` says nothing any more and is replaced. Where all
+    /// others are live, a shared place gives up the one with the smallest value, and a place of its own gives up none.
+    pub(crate) fn put(&mut self, place: &Place, value: u64, decayed: u64) -> Stored {
+        let entry = encode(place.fingerprint, value);
+        let entries = || self.entries().enumerate();
+        let own = entries().find(|(_, (fingerprint, _))| *fingerprint == place.fingerprint);
+        let free = || entries().find(|(_, (_, value))| *value <= decayed);
+        if let Some((index, _)) = own.or_else(free) {
+            self.replace(index, entry);
+            return Stored::Kept;
+        }
+        let least = entries().min_by_key(|(_, (_, value))| *value);
+        match least {
+            Some((index, _)) if self.entries().count() >= MOST_ENTRIES => {
+                if place.shared {
+                    self.replace(index, entry);
+                    Stored::Evicted
+                } else {
+                    Stored::Full
+                }
+            }
+            _ => {
+                self.bytes.extend_from_slice(&entry);
+                Stored::Kept
+            }
+        }
+    }
+
+    /// Writes the entries back; false where another worker was faster, so that they must be read again.
+    pub(crate) fn write(&self, store: &dyn SharedStore, place: &Place) -> Result<bool, StoreError> {
+        match self.version {
+            None => store.create(place.key.as_bytes(), &self.bytes),
+            Some(version) => store.compare_and_set(place.key.as_bytes(), &self.bytes, version),
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
+        let (entries, _) = self.bytes.get(1..).unwrap_or_default().as_chunks::<ENTRY>();
+        entries.iter().map(|entry| {
+            let number = u128::from_le_bytes(*entry);
+            (low(number), low(number >> 64))
+        })
+    }
+
+    fn replace(&mut self, index: usize, entry: [u8; ENTRY]) {
+        let (entries, _) = self.bytes.get_mut(1..).unwrap_or_default().as_chunks_mut::<ENTRY>();
+        if let Some(standing) = entries.get_mut(index) {
+            *standing = entry;
+        }
+    }
+}
+
+fn encode(fingerprint: u64, value: u64) -> [u8; ENTRY] {
+    (u128::from(fingerprint) | (u128::from(value) << 64)).to_le_bytes()
+}
+
+fn low(number: u128) -> u64 {
+    u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::StoreKey;
+    use super::super::{MemoryStore, Versioned};
+    use super::*;
+
+    fn place(fingerprint: u64, shared: bool) -> Place {
+        Place { key: StoreKey::own(1), fingerprint, shared }
+    }
+
+    fn filled(values: &[u64], shared: bool) -> (MemoryStore, Slot) {
+        let store = MemoryStore::default();
+        for (fingerprint, value) in (100..).zip(values) {
+            let mut slot = Slot::read(&store, &place(fingerprint, shared)).unwrap();
+            assert_eq!(slot.put(&place(fingerprint, shared), *value, 0), Stored::Kept);
+            assert!(slot.write(&store, &place(fingerprint, shared)).unwrap());
+        }
+        let slot = Slot::read(&store, &place(0, shared)).unwrap();
+        (store, slot)
+    }
+
+    #[test]
+    fn every_identity_finds_its_own_entry() {
+        let (_, slot) = filled(&[7, 8, 9], true);
+        assert_eq!(
+            [99, 100, 101, 102, 103].map(|own| slot.value(&place(own, true))),
+            [None, Some(7), Some(8), Some(9), None]
+        );
+    }
+
+    #[test]
+    fn a_decayed_entry_is_replaced_before_a_live_one() {
+        let (_, mut slot) = filled(&[50, 10, 40, 41, 42, 43, 44, 45], true);
+        assert_eq!(slot.put(&place(1, true), 60, 10), Stored::Kept);
+        assert_eq!((slot.value(&place(101, true)), slot.value(&place(1, true))), (None, Some(60)));
+        assert_eq!(slot.put(&place(2, true), 60, 10), Stored::Evicted);
+        assert_eq!(slot.value(&place(102, true)), None, "the one that restricted least");
+        assert_eq!(slot.entries().count(), MOST_ENTRIES);
+    }
+
+    #[test]
+    fn an_identity_with_its_own_place_never_loses_it() {
+        let (_, mut slot) = filled(&[50, 10, 40, 41, 42, 43, 44, 45], false);
+        assert_eq!(slot.put(&place(1, false), 60, 9), Stored::Full);
+        assert_eq!(slot.value(&place(101, false)), Some(10));
+        assert_eq!(slot.put(&place(101, false), 61, 9), Stored::Kept);
+        assert_eq!(slot.value(&place(101, false)), Some(61));
+    }
+
+    #[test]
+    fn of_two_workers_one_writes() {
+        let (store, mut first) = filled(&[1], true);
+        let mut second = Slot::read(&store, &place(5, true)).unwrap();
+        first.put(&place(4, true), 2, 0);
+        second.put(&place(5, true), 3, 0);
+        assert_eq!(first.write(&store, &place(4, true)), Ok(true));
+        assert_eq!(second.write(&store, &place(5, true)), Ok(false));
+        let fresh = Place { key: StoreKey::own(2), ..place(6, true) };
+        let (mut first, mut second) = (Slot::read(&store, &fresh).unwrap(), Slot::read(&store, &fresh).unwrap());
+        first.put(&fresh, 2, 0);
+        second.put(&fresh, 3, 0);
+        assert_eq!((first.write(&store, &fresh), second.write(&store, &fresh)), (Ok(true), Ok(false)));
+    }
+
+    #[test]
+    fn what_nobody_of_this_version_wrote_is_an_error() {
+        struct Holds(Vec<u8>);
+        impl SharedStore for Holds {
+            fn get(&self, _: &[u8]) -> Result<Option<Versioned>, StoreError> {
+                Ok(Some(Versioned { value: self.0.clone(), version: 1 }))
+            }
+            fn create(&self, _: &[u8], _: &[u8]) -> Result<bool, StoreError> {
+                Err(StoreError)
+            }
+            fn compare_and_set(&self, _: &[u8], _: &[u8], _: u32) -> Result<bool, StoreError> {
+                Err(StoreError)
+            }
+        }
+        for value in [vec![], vec![1], vec![2; 17], vec![1; 16], vec![1; 18], vec![1; 1 + 9 * 16]] {
+            assert!(Slot::read(&Holds(value.clone()), &place(1, true)).is_err(), "{value:?}");
+        }
+        assert!(Slot::read(&Holds(vec![1; 17]), &place(1, true)).is_ok());
+    }
+}
