@@ -155,12 +155,14 @@ impl Bootstrap {
 
     /// Writes the listeners where Envoy watches for them. It watches for moves, which also keeps it from reading half a file.
     pub(super) fn write_listeners(&self, folder: &Path) -> Result<()> {
-        let mut listener = self.json.pointer(LISTENER).cloned().context("the configuration has no listener")?;
-        if let Some(listener) = listener.as_object_mut() {
+        let listeners = self.json.pointer(LISTENERS).cloned().context("the configuration has no listeners")?;
+        let mut resources = json!({ "resources": listeners });
+        let listeners = resources.get_mut("resources").and_then(Value::as_array_mut).into_iter().flatten();
+        for listener in listeners.filter_map(Value::as_object_mut) {
             listener.insert("@type".into(), json!("type.googleapis.com/envoy.config.listener.v3.Listener"));
         }
         let new = folder.join("listeners.new");
-        fs::write(&new, json!({ "resources": [listener] }).to_string()).context("cannot write the listeners")?;
+        fs::write(&new, resources.to_string()).context("cannot write the listeners")?;
         fs::rename(&new, folder.join(LISTENERS_FILE)).context("cannot move the listeners into place")
     }
 }

@@ -26,6 +26,12 @@ impl SharedData {
         self.len() == 0
     }
 
+    /// Puts a value there, as another plugin of the same gateway could.
+    #[cfg(test)]
+    pub(super) fn put(&self, key: &[u8], value: &[u8]) {
+        self.set(key, value, 0);
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
         self.with(|entries| entries.map.get(key).cloned())
     }

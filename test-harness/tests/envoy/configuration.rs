@@ -17,7 +17,7 @@ fn refusal(policy: &str, change: impl FnOnce(&mut Bootstrap)) -> String {
     }
 }
 
-fn await_stat(gate: &Gate, name: &str, at_least: u64) {
+pub(crate) fn await_stat(gate: &Gate, name: &str, at_least: u64) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while gate.envoy.stat(name).unwrap() < at_least {
         assert!(Instant::now() < deadline, "{name} never reached {at_least}");

@@ -12,6 +12,7 @@ mod demo;
 mod fixture;
 mod grpc;
 mod hostile;
+mod limits;
 mod records;
 mod shipped;
 mod streams;

@@ -4,6 +4,7 @@ mod configure;
 mod faults;
 mod hostile;
 mod interface;
+mod limits;
 mod stream;
 
 use std::path::PathBuf;
