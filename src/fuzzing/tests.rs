@@ -112,7 +112,18 @@ fn path() {
 
 #[test]
 fn query() {
-    drive(super::query, &[b"", b"a=1&org=acme", b"org=a%20b&x-y=%2B&z", b"x=1;org[]=2&b", b"Access_Token=x&%5fmethod"]);
+    drive(
+        super::query,
+        &[
+            b"",
+            b"a=1&org=acme",
+            b"org=a%20b&x-y=%2B&z",
+            b"x=1;org[]=2&b",
+            b"Access_Token=x&%5fmethod",
+            b"a&b;+method&c",
+            b"[+method",
+        ],
+    );
 }
 
 #[test]

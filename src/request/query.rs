@@ -126,19 +126,23 @@ fn decode_utf8(value: &str) -> Result<Cow<'_, str>, Reason> {
 /// - qs reads `org.x` as a part of `org` where dots are allowed;
 /// - `URLSearchParams` drops a leading `?`, and some parsers drop white space at either end;
 /// - parsers in C end a name at a zero byte;
-/// - `_`, `.` and `-` are one wherever parameters become variables of an environment or a template.
+/// - `_`, `.`, `-` and spaces, leading ones too, are one wherever parameters become variables of an environment or a
+///   template.
 ///
 /// Names that were split at `;` as well cover the parsers that take it for a separator (Python before 3.9.2, Go before
 /// 1.17, Rack before 3, Perl's CGI).
 fn reads_as(raw_name: &str, wanted: &str) -> bool {
-    let name = || {
-        percent::decoded(raw_name.as_bytes())
-            .skip_while(|byte| is_blank(*byte) || b"?[]".contains(byte))
-            .take_while(|byte| *byte != 0)
-    };
-    is_folded(name(), wanted)
-        || is_folded(name().take_while(|byte| !b"[]".contains(byte)), wanted)
-        || is_folded(name().take_while(|byte| !b"[].".contains(byte)), wanted)
+    let mut name = percent::decoded(raw_name.as_bytes()).take_while(|byte| *byte != 0);
+    // What some drop at the beginning is an underscore to others, so that each part of it is dropped.
+    loop {
+        let outermost = |ends: &'static [u8]| name.clone().take_while(|byte| !ends.contains(byte));
+        if [&b""[..], b"[]", b"[]."].into_iter().any(|ends| is_folded(outermost(ends), wanted)) {
+            return true;
+        }
+        if !name.next().is_some_and(|byte| is_blank(byte) || b"?[]".contains(&byte)) {
+            return false;
+        }
+    }
 }
 
 /// Whether a name reads as `wanted`, whatever white space follows it.
