@@ -166,7 +166,7 @@ pub fn lookup(data: &[u8]) {
 }
 
 /// Segments of templates; `$` is a variable's name.
-const TEMPLATE_PARTS: [&str; 20] = [
+const TEMPLATE_PARTS: [&str; 22] = [
     "a",
     "A",
     "b",
@@ -186,11 +186,13 @@ const TEMPLATE_PARTS: [&str; 20] = [
     "v{$:int}",
     "a{$}",
     "a{$}b",
+    "a.",
+    "{$}.",
     "{$...}",
 ];
 
 /// Segments of paths, most of them close to one of the templates.
-const PATH_PARTS: [&str; 38] = [
+const PATH_PARTS: [&str; 44] = [
     "a",
     "A",
     "b",
@@ -198,6 +200,12 @@ const PATH_PARTS: [&str; 38] = [
     "me",
     "Me",
     "me%2F",
+    "me.",
+    "me%20.",
+    "a.",
+    "A..",
+    "x:run.",
+    "me.;x",
     "m%65",
     "a:b",
     "a%3Ab",

@@ -2,8 +2,8 @@
 //!
 //! Templates form a tree of places, one edge for each segment. At each place a segment goes to the most specific edge that
 //! takes it and never back: static text, then a fixed beginning or end around a variable (longest first), then a plain
-//! variable, then the rest of the path. Before that the segment is read as a lenient upstream would read it, decoded and
-//! without regard to case: where that reading would be a more specific edge than the exact one, nothing takes the segment.
+//! variable, then the rest of the path. Before that the segment is read as a lenient upstream would read it, decoded,
+//! without regard to case and without the dots and spaces that Windows drops at its end: where that reading would be a more specific edge than the exact one, nothing takes the segment.
 //! So `/v1/Admin` never falls to `/v1/{id}` beside `/v1/admin`, nor `x%3Arun` to `{name:text}` beside `{name}:run`.
 //!
 //! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
@@ -155,7 +155,7 @@ impl Node {
             return alike.find(|fixed| *fixed.text == *segment).map(|fixed| Step::Fixed(&fixed.child));
         }
         let mut shapes = self.affixed.iter().map(|affixed| (affixed.shape(), &affixed.child));
-        let lenient = shapes.clone().find(|(shape, _)| shape.resembles(&decoded));
+        let lenient = shapes.clone().find(|(shape, _)| is_read_as(shape, &decoded));
         let exact = shapes.find_map(|(shape, child)| Some((shape, child, shape.value_in(segment)?)));
         match (lenient, exact) {
             (None, None) => {}
@@ -178,7 +178,8 @@ impl Node {
         let hash = if self.fixed.is_empty() { 0 } else { lenient_hash(decoded) };
         let first = self.fixed.partition_point(|fixed| fixed.hash < hash);
         let same_hash = self.fixed.iter().skip(first).take_while(move |fixed| fixed.hash == hash);
-        same_hash.filter(|fixed| percent::decode(fixed.text.as_bytes()).eq_ignore_ascii_case(decoded))
+        let wanted = without_end(decoded);
+        same_hash.filter(move |fixed| without_end(&percent::decode(fixed.text.as_bytes())).eq_ignore_ascii_case(wanted))
     }
 }
 
@@ -188,11 +189,22 @@ impl Affixed {
     }
 }
 
+/// Whether a lenient reader takes a decoded segment for a shape, with its end or without.
+fn is_read_as(shape: &Shape, decoded: &[u8]) -> bool {
+    shape.resembles(decoded) || shape.resembles(without_end(decoded))
+}
+
+/// What is left of a name where file systems of Windows look it up.
+fn without_end(decoded: &[u8]) -> &[u8] {
+    let kept = decoded.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
+    decoded.get(..kept).unwrap_or_default()
+}
+
 /// A hash that is equal for texts that a lenient reader takes for equal, given the decoded text. Only the policy's own
 /// texts can make it collide among the fixed ones, so that it needs no secret.
 pub(super) fn lenient_hash(decoded: &[u8]) -> u32 {
     let mut hasher = DefaultHasher::new();
-    decoded.iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+    without_end(decoded).iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
     // The low half of a hash is a hash.
     (hasher.finish() & u64::from(u32::MAX)) as u32
 }
@@ -271,7 +283,7 @@ impl<'p> Capture<'_, 'p> {
         let mut shapes = self.place.affixed.iter().map(Affixed::shape);
         let is_other = |shape: &Shape| shape.value_in(self.segment) != Some(self.value);
         self.place.fixed_alike(decoded).next().is_some()
-            || shapes.any(|shape| is_other(&shape) && shape.resembles(decoded))
+            || shapes.any(|shape| is_other(&shape) && is_read_as(&shape, decoded))
     }
 }
 

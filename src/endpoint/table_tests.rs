@@ -136,7 +136,13 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
         "/v1/x%3Arun",
         "/v1/x:RUN",
         "/v1/job-7",
+        "/v1/admin.",
+        "/v1/admin%20",
+        "/v1/Admin%20.%20",
+        "/v1/job-7.",
+        "/v1/x:run..",
         "/w/Admin",
+        "/w/admin.",
         "/w/ADMIN/x",
     ] {
         assert_eq!(find(&texts, path), None, "{path}");
@@ -145,7 +151,9 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
         ("/v1/admin", "/v1/admin"),
         ("/v1/a:b", "/v1/a:b"),
         ("/v1/administrator", "/v1/{x:text}"),
-        ("/v1/admin%20", "/v1/{x:text}"),
+        ("/v1/admin%20x", "/v1/{x:text}"),
+        ("/v1/admin.x", "/v1/{x:text}"),
+        ("/v1/.admin", "/v1/{x:text}"),
         ("/v1/adm", "/v1/{x:text}"),
         ("/v1/job-x", "/v1/{x:text}"),
         ("/v1/Job-7", "/v1/Job-{n:int}"),
@@ -157,6 +165,21 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
     ] {
         assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
     }
+}
+
+#[test]
+fn names_that_end_in_dots_are_told_apart_where_the_policy_has_them() {
+    assert_finds(
+        &["/a", "/a.", "/v{x}.", "/{x}"],
+        &[
+            ("/a", "/a", &[]),
+            ("/a.", "/a.", &[]),
+            ("/a..", "", &[]),
+            ("/b.", "/{x}", &["b."]),
+            ("/v1.", "/v{x}.", &["1"]),
+            ("/v1", "/{x}", &["v1"]),
+        ],
+    );
 }
 
 #[test]

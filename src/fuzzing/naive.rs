@@ -155,13 +155,13 @@ impl Part {
     /// Whether a reader without regard to case takes a decoded segment in lower case for this more specific part.
     fn is_read_in(&self, lenient: &[u8]) -> bool {
         match self {
-            Self::Fixed(text) => lower(&decode(text.as_bytes())) == lenient,
+            Self::Fixed(text) => on_windows(&lower(&decode(text.as_bytes()))) == on_windows(lenient),
             Self::Variable { before, after, .. } if before.is_empty() && after.is_empty() => false,
-            Self::Variable { before, kind, after } => {
-                let middle = lenient.strip_prefix(lower(before.as_bytes()).as_slice());
+            Self::Variable { before, kind, after } => [lenient, &on_windows(lenient)].into_iter().any(|reading| {
+                let middle = reading.strip_prefix(lower(before.as_bytes()).as_slice());
                 let middle = middle.and_then(|rest| rest.strip_suffix(lower(after.as_bytes()).as_slice()));
                 middle.is_some_and(|value| is_of_kind(value, kind))
-            }
+            }),
             Self::Rest => false,
         }
     }
@@ -185,6 +185,15 @@ fn is_of_kind(value: &[u8], kind: &str) -> bool {
 
 fn lower(text: &[u8]) -> Vec<u8> {
     text.to_ascii_lowercase()
+}
+
+/// A name without the dots and spaces at its end.
+fn on_windows(name: &[u8]) -> Vec<u8> {
+    let mut name = name.to_vec();
+    while name.last().is_some_and(|last| b". ".contains(last)) {
+        name.pop();
+    }
+    name
 }
 
 /// Whether a lenient upstream reads a segment with `%2F`, `%5C`, `%25` or `;` as more or other than one new name.
