@@ -37,6 +37,7 @@ fn document(mode: &str) -> Value {
         "resource": "https://api.example.com",
         "hosts": ["api.example.com"],
         "preflight": "pass",
+        "refuse_query": ["debug"],
         "issuers": { "corp": {
             "issuer": "https://idp.example.com",
             "profile": "at+jwt",
@@ -75,8 +76,17 @@ fn token(client: &str) -> String {
 /// A decision, free of what it borrowed.
 #[derive(Debug, Clone, PartialEq)]
 enum Decided {
-    Allowed { grant: Grant, endpoint: Option<String>, headers: Vec<(Vec<u8>, Vec<u8>)>, record: Value },
-    Denied { answer: Answer, record: Value },
+    Allowed {
+        grant: Grant,
+        endpoint: Option<String>,
+        agent: Option<String>,
+        headers: Vec<(Vec<u8>, Vec<u8>)>,
+        record: Value,
+    },
+    Denied {
+        answer: Answer,
+        record: Value,
+    },
 }
 
 fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, trace: Option<&mut Trace>) -> Decided {
@@ -90,6 +100,7 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
         Step::Allow(allow) => Decided::Allowed {
             grant: allow.grant(),
             endpoint: allow.facts().endpoint().map(|endpoint| endpoint.id.to_string()),
+            agent: allow.facts().caller().and_then(Caller::agent).map(|agent| agent.name.to_string()),
             headers: apply(lines, &allow.changes()),
             record,
         },
@@ -272,10 +283,13 @@ proptest! {
 fn the_policy_allows_what_it_says() {
     let policy = policy("enforce");
     let credential = format!("bearer {}", token("agent"));
-    for (method, path) in [("GET", "/x"), ("GET", "/x/acme"), ("PUT", "/f/a%2Fb"), ("GET", "/f/a?b=c")] {
+    for (method, path, id) in
+        [("GET", "/x", "list"), ("GET", "/x/acme", "get"), ("PUT", "/f/a%2Fb", "file"), ("GET", "/f/a?b=c", "file")]
+    {
         match decide(&policy, &request(method, path, "api.example.com", Some(&credential)), true, None) {
-            Decided::Allowed { grant, headers, .. } => {
+            Decided::Allowed { grant, endpoint, agent, headers, .. } => {
                 assert_eq!(grant, Grant::Endpoint);
+                assert_eq!((endpoint.as_deref(), agent.as_deref()), (Some(id), Some("a")));
                 assert!(!headers.iter().any(|(name, _)| name == b"authorization"));
                 assert!(headers.contains(&line("x-callgate-agent", "a")));
             }
@@ -314,7 +328,7 @@ fn the_rule_is_the_one_that_asked() {
     let rule =
         |lines: &[(Vec<u8>, Vec<u8>)], end_of_stream| match decide(&policy("enforce"), lines, end_of_stream, None) {
             Decided::Denied { record, .. } => {
-                [&record["reason"], &record["rule"]].map(|text| text.as_str().unwrap()).join(" ")
+                [&record["reason"], &record["rule"]].map(|text| text.as_str().unwrap_or("itself")).join(" ")
             }
             allowed @ Decided::Allowed { .. } => panic!("{allowed:?}"),
         };
@@ -328,6 +342,25 @@ fn the_rule_is_the_one_that_asked() {
     assert_eq!(rule(&get("/nowhere", &good), true), "endpoint_not_allowed endpoints");
     let put = request("PUT", "/f/a", "api.example.com", Some(&good));
     assert_eq!(rule(&put, false), "form_body endpoints[3].forms");
+    let with = |name, value| [get("/x", &good), vec![line(name, value)]].concat();
+    assert_eq!(rule(&with("x-http-method", "PUT"), true), "method_override overrides");
+    assert_eq!(rule(&with("host", "other.example.com"), true), "duplicate_host itself");
+    assert_eq!(rule(&get("/x?debug=1", &good), true), "query_refused refuse_query");
+    assert_eq!(rule(&get("/x?_method=PUT", &good), true), "method_override itself");
+    assert_eq!(rule(&get("/x?%", &good), true), "query_escape_malformed itself");
+}
+
+#[test]
+fn lines_that_were_refused_are_not_explained_as_fine() {
+    let reading = |lines: &[(Vec<u8>, Vec<u8>)]| {
+        let mut trace = Trace::new();
+        decide(&policy("enforce"), lines, true, Some(&mut trace));
+        let reading = trace.into_iter().filter(|traced| traced.check == Check::Reading);
+        reading.map(|traced| traced.denied).collect::<Vec<_>>()
+    };
+    let good = request("GET", "/x", "api.example.com", None);
+    assert_eq!(reading(&good), [None]);
+    assert_eq!(reading(&[good, vec![line("host", "a")]].concat()), [Some(Reason::DuplicateHost)]);
 }
 
 #[test]
