@@ -1,12 +1,13 @@
 //! Mints tokens for tests: `callgate token`, the corpus, the demo and the end-to-end tests sign with it.
 //!
 //! It signs what it is told to, malformed headers and claims included, because a gate is tested with what an attacker would
-//! send. It therefore shares no code with the engine: nothing that verifies may enter here.
+//! send. It therefore shares no code with the engine but the names of algorithms: nothing that verifies may enter here.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub use callgate::crypto::Algorithm;
 use p256::elliptic_curve::Generate as _;
 use rsa::RsaPrivateKey;
 use rsa::rand_core::OsRng;
@@ -18,77 +19,8 @@ use serde_json::{Value, json};
 /// The smallest RSA modulus that every algorithm here can sign with, in bits; RFC 7518, section 3.3 asks for it too.
 const RSA_BITS: usize = 2048;
 
-/// A JOSE signature algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// Ed25519 under its fully specified name (RFC 9864).
-    Ed25519,
-    /// Ed25519 under its older, polymorphic name (RFC 8037).
-    EdDsa,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// ECDSA on P-384 with SHA-384.
-    Es384,
-    /// HMAC with SHA-256.
-    Hs256,
-    /// RSASSA-PSS with SHA-256.
-    Ps256,
-    /// RSASSA-PSS with SHA-384.
-    Ps384,
-    /// RSASSA-PSS with SHA-512.
-    Ps512,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    Rs384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    Rs512,
-}
-
-impl Algorithm {
-    /// Every algorithm, for lists in messages and for tests that go through all of them.
-    pub const ALL: [Self; 11] = [
-        Self::Ed25519,
-        Self::EdDsa,
-        Self::Es256,
-        Self::Es384,
-        Self::Hs256,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-    ];
-
-    /// The name that stands in a JOSE header.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ed25519 => "Ed25519",
-            Self::EdDsa => "EdDSA",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Hs256 => "HS256",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-        }
-    }
-
-    /// The algorithm of that exact name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+/// The older, polymorphic name of `Ed25519` (RFC 8037).
+const OLD_NAME: &str = "EdDSA";
 
 /// Why a JWK cannot sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +38,8 @@ impl std::error::Error for KeyError {}
 #[derive(Clone)]
 pub struct SigningKey {
     algorithm: Algorithm,
+    /// What headers call the algorithm; `EdDSA` is a second name of `Ed25519`.
+    name: &'static str,
     kid: Option<String>,
     material: Material,
 }
@@ -128,7 +62,7 @@ impl SigningKey {
     /// When the system has no random numbers to give.
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let material = match algorithm {
-            Algorithm::Ed25519 | Algorithm::EdDsa => Material::Ed25519(Box::new(ed25519_compact::KeyPair::generate())),
+            Algorithm::Ed25519 => Material::Ed25519(Box::new(ed25519_compact::KeyPair::generate())),
             Algorithm::Es256 => Material::P256(p256::ecdsa::SigningKey::generate()),
             Algorithm::Es384 => Material::P384(p384::ecdsa::SigningKey::generate()),
             Algorithm::Hs256 => {
@@ -145,7 +79,7 @@ impl SigningKey {
                     .map_err(|error| KeyError(format!("cannot generate an RSA key: {error}")))?,
             )),
         };
-        Ok(Self { algorithm, kid: None, material })
+        Ok(Self { algorithm, name: algorithm.jose_name(), kid: None, material })
     }
 
     /// Reads a private JWK (RFC 7517, RFC 7518 section 6, RFC 8037).
@@ -162,7 +96,7 @@ impl SigningKey {
         };
         let algorithm = |fitting: &[Algorithm]| match named {
             None => fitting.first().copied().ok_or_else(|| KeyError("no algorithm fits the key".to_owned())),
-            Some(name) => Algorithm::from_name(name).filter(|algorithm| fitting.contains(algorithm)).ok_or_else(|| {
+            Some(name) => Algorithm::from_jose(name).filter(|algorithm| fitting.contains(algorithm)).ok_or_else(|| {
                 KeyError(format!("`alg` is `{name}`, which does not fit this key; write {}", list(fitting)))
             }),
         };
@@ -187,7 +121,7 @@ impl SigningKey {
                 }
             },
             "OKP" => (
-                algorithm(&[Algorithm::Ed25519, Algorithm::EdDsa])?,
+                algorithm(&[Algorithm::Ed25519])?,
                 Material::Ed25519(Box::new(
                     ed25519_compact::Seed::from_slice(&bytes(jwk, "d")?)
                         .and_then(ed25519_compact::KeyPair::try_from_seed)
@@ -214,7 +148,8 @@ impl SigningKey {
             None => None,
             Some(_) => Some(text(jwk, "kid")?.to_owned()),
         };
-        Ok(Self { algorithm, kid, material })
+        let name = if named == Some(OLD_NAME) { OLD_NAME } else { algorithm.jose_name() };
+        Ok(Self { algorithm, name, kid, material })
     }
 
     /// The same key under a name, which goes into its JWK and its header.
@@ -236,7 +171,7 @@ impl SigningKey {
 
     /// `alg` and, when the key has a name, `kid`: where most headers start.
     pub fn header(&self) -> Value {
-        let mut header = json!({ "alg": self.algorithm.name() });
+        let mut header = json!({ "alg": self.name });
         self.name_in(&mut header);
         header
     }
@@ -256,7 +191,7 @@ impl SigningKey {
             }),
             Material::Secret(_) => json!({ "kty": "oct" }),
         };
-        insert(&mut jwk, "alg", self.algorithm.name());
+        insert(&mut jwk, "alg", self.name);
         self.name_in(&mut jwk);
         jwk
     }
@@ -331,7 +266,7 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     /// Names the key and shows nothing of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("SigningKey").field("algorithm", &self.name).field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
@@ -370,7 +305,7 @@ fn bytes(jwk: &Value, name: &str) -> Result<Vec<u8>, KeyError> {
 }
 
 fn list(algorithms: &[Algorithm]) -> String {
-    let names: Vec<_> = algorithms.iter().map(|algorithm| format!("`{algorithm}`")).collect();
+    let names: Vec<_> = algorithms.iter().map(|algorithm| format!("`{}`", algorithm.jose_name())).collect();
     names.join(" or ")
 }
 
@@ -380,8 +315,12 @@ mod tests {
 
     use super::*;
 
+    const NAMES: [&str; 11] =
+        ["Ed25519", "EdDSA", "ES256", "ES384", "HS256", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+
     /// One key for all RSA algorithms: finding one is slow.
-    fn key(algorithm: Algorithm) -> SigningKey {
+    fn key(name: &str) -> SigningKey {
+        let algorithm = Algorithm::from_jose(name).unwrap();
         let mut jwk = match algorithm {
             Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 | Algorithm::Rs384 | Algorithm::Rs512 => {
                 static RSA: std::sync::LazyLock<Value> =
@@ -390,7 +329,7 @@ mod tests {
             }
             _ => SigningKey::generate(algorithm).unwrap().private_jwk(),
         };
-        jwk["alg"] = algorithm.name().into();
+        jwk["alg"] = name.into();
         jwk["kid"] = "k1".into();
         SigningKey::from_jwk(&jwk).unwrap()
     }
@@ -399,7 +338,7 @@ mod tests {
     fn verify(algorithm: Algorithm, jwk: &str, token: &str) -> Result<String, jwt_simple::Error> {
         let claims = |result: Result<JWTClaims<NoCustomClaims>, _>| result.map(|claims| claims.subject.unwrap());
         match algorithm {
-            Algorithm::Ed25519 | Algorithm::EdDsa => claims(Ed25519PublicKey::from_jwk(jwk)?.verify_token(token, None)),
+            Algorithm::Ed25519 => claims(Ed25519PublicKey::from_jwk(jwk)?.verify_token(token, None)),
             Algorithm::Es256 => claims(ES256PublicKey::from_jwk(jwk)?.verify_token(token, None)),
             Algorithm::Es384 => claims(ES384PublicKey::from_jwk(jwk)?.verify_token(token, None)),
             Algorithm::Hs256 => {
@@ -418,28 +357,30 @@ mod tests {
 
     #[test]
     fn every_algorithm_verifies_elsewhere() {
-        for algorithm in Algorithm::ALL {
-            let key = key(algorithm);
+        for name in NAMES {
+            let key = key(name);
+            let algorithm = key.algorithm();
             let mut header = key.header();
-            if algorithm == Algorithm::Ed25519 {
+            assert_eq!(header["alg"], name);
+            if name == "Ed25519" {
                 header["alg"] = "EdDSA".into(); // the only name that library knows
             }
             let claims = json!({ "sub": "agent", "exp": 4_000_000_000_u64, "iat": 1 });
             let token = key.sign(&header, &claims);
             let mut jwk = if algorithm == Algorithm::Hs256 { key.private_jwk() } else { key.public_jwk() };
             jwk["alg"] = header["alg"].clone();
-            assert_eq!(verify(algorithm, &jwk.to_string(), &token).unwrap(), "agent", "{algorithm}");
+            assert_eq!(verify(algorithm, &jwk.to_string(), &token).unwrap(), "agent", "{name}");
             let other = key.sign(&header, &json!({ "sub": "other", "exp": 4_000_000_000_u64, "iat": 1 }));
             let (signed, _) = token.rsplit_once('.').unwrap();
             let (_, foreign) = other.rsplit_once('.').unwrap();
             let spliced = format!("{signed}.{foreign}");
-            assert!(verify(algorithm, &jwk.to_string(), &spliced).is_err(), "{algorithm}");
+            assert!(verify(algorithm, &jwk.to_string(), &spliced).is_err(), "{name}");
         }
     }
 
     #[test]
     fn header_and_payload_stand_as_given() {
-        let token = key(Algorithm::Es256).sign_raw(b"{\"alg\":\"none\",\"alg\":1}", &[0xff, 0x00]);
+        let token = key("ES256").sign_raw(b"{\"alg\":\"none\",\"alg\":1}", &[0xff, 0x00]);
         let parts: Vec<_> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
         assert_eq!(parts[0], b"{\"alg\":\"none\",\"alg\":1}");
         assert_eq!(parts[1], [0xff, 0x00]);
@@ -470,7 +411,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let key = key(Algorithm::Hs256);
+        let key = key("HS256");
         let secret = key.private_jwk()["k"].as_str().unwrap().to_owned();
         assert!(!format!("{key:?}").contains(&secret));
     }
