@@ -4,6 +4,7 @@
 //! the whole workspace for wasm32 writes another file over the filter's. `cargo rustc --crate-type cdylib` into a folder of
 //! its own has neither fault, so every `callgate.wasm` that is tested or shipped comes from here.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -45,7 +46,7 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
         }
     };
     // Flags meant for the host, a sanitizer's or a coverage tool's, would change or break the module.
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags());
     let output = cargo
         .current_dir(paths::root())
         .stdin(Stdio::null())
@@ -57,6 +58,24 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
     let file = folder.join(TARGET).join(profile).join("callgate.wasm");
     ensure!(file.is_file(), "cargo built the filter without writing {}", file.display());
     Ok(file)
+}
+
+/// Messages of panics name source files. Where those lie on the builder's machine is nobody's business, and would make the
+/// file differ from machine to machine.
+fn flags() -> OsString {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let known = home.map(|home| (home, "/cargo")).into_iter().chain([(paths::root(), "/callgate")]);
+    let flags: Vec<OsString> = known
+        .map(|(from, to)| {
+            let mut flag = OsString::from("--remap-path-prefix=");
+            flag.push(from);
+            flag.push("=");
+            flag.push(to);
+            flag
+        })
+        .collect();
+    flags.join(OsStr::new("\u{1f}"))
 }
 
 /// Makes sure that the standard library for the target is installed.
