@@ -177,11 +177,21 @@ impl Gate {
 
     /// Makes a call and looks at what came of it everywhere.
     pub(crate) fn ask(&self, request: Request) -> Asked {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mark = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+        let mark = mark();
         let response = self.call(&request.header("X-Mark", &mark));
-        let line = self.envoy.await_access_log(|line| line["mark"] == mark.as_str());
-        let line = line.unwrap_or_else(|error| panic!("{error}: {} {}", response.status, response.text()));
-        Asked { response, line, seen: self.upstream.saw("x-mark", &mark) }
+        self.asked(&mark, response)
     }
+
+    /// What came of the call with this mark, which got this answer.
+    pub(crate) fn asked(&self, mark: &str, response: Response) -> Asked {
+        let line = self.envoy.await_access_log(|line| line["mark"] == mark);
+        let line = line.unwrap_or_else(|error| panic!("{error}: {} {}", response.status, response.text()));
+        Asked { response, line, seen: self.upstream.saw("x-mark", mark) }
+    }
+}
+
+/// A value for `X-Mark` that no other call has.
+pub(crate) fn mark() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }

@@ -12,6 +12,7 @@ mod demo;
 mod fixture;
 mod grpc;
 mod hostile;
+mod http2;
 mod limits;
 mod records;
 mod shipped;
