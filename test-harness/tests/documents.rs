@@ -12,8 +12,8 @@ use callgate_cli::{command, document, policy};
 use clap::error::ErrorKind;
 use test_harness::paths;
 
-/// Subcommands of cargo itself that documents name.
-const CARGO: [&str; 8] = ["build", "clippy", "fmt", "install", "run", "test", "tree", "update"];
+/// Subcommands of cargo itself that documents name, and `fuzz`, which they say how to install.
+const CARGO: [&str; 9] = ["build", "clippy", "fmt", "fuzz", "install", "run", "test", "tree", "update"];
 
 /// A span that ends so is a file's name even where it has no slash.
 const EXTENSIONS: [&str; 3] = [".md", ".rs", ".toml"];
@@ -177,6 +177,9 @@ fn fault(words: &[String]) -> Option<String> {
         ["callgate", rest @ ..] | ["cargo", "run", "-p", "callgate-cli", "--", rest @ ..] => fault_of_cli(rest),
         ["cargo", "harness", rest @ ..] => fault_of_harness(rest),
         ["cargo", "demo", rest @ ..] => fault_of_harness(&[&["demo"], rest].concat()),
+        ["cargo", toolchain, rest @ ..] if toolchain.starts_with('+') => {
+            fault(&[&["cargo"], rest].concat().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        }
         ["cargo", subcommand, ..] if CARGO.contains(subcommand) => None,
         _ => Some("there is no such subcommand".to_owned()),
     }
