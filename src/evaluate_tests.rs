@@ -85,6 +85,7 @@ enum Decided {
     },
     Denied {
         answer: Answer,
+        reasons: Vec<Reason>,
         record: Value,
     },
 }
@@ -104,7 +105,10 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
             headers: apply(lines, &allow.changes()),
             record,
         },
-        Step::Deny(deny) => Decided::Denied { answer: deny.answer(), record },
+        Step::Deny(deny) => {
+            let reasons = deny.facts().denials().iter().map(|denial| denial.reason).collect();
+            Decided::Denied { answer: deny.answer(), reasons, record }
+        }
     }
 }
 
@@ -221,7 +225,7 @@ proptest! {
     #[test]
     fn whatever_comes_is_decided_and_nothing_poses_as_ours(lines in any_lines(), end_of_stream: bool) {
         match decide(&policy("enforce"), &lines, end_of_stream, None) {
-            Decided::Denied { answer, record } => {
+            Decided::Denied { answer, record, .. } => {
                 prop_assert!(answer.status >= 400);
                 prop_assert_eq!(&record["decision"], "deny");
                 prop_assert_eq!(format!("callgate_{}", record["reason"].as_str().unwrap()), answer.details);
@@ -248,7 +252,10 @@ proptest! {
         let explained = decide(&policy, &lines, end_of_stream, Some(&mut trace));
         // A record of a denial says more where the evaluation went on, and decides the same.
         match (explained, decide(&policy, &lines, end_of_stream, None)) {
-            (Decided::Denied { answer: one, record: explained }, Decided::Denied { answer: other, record }) => {
+            (
+                Decided::Denied { answer: one, record: explained, .. },
+                Decided::Denied { answer: other, record, .. },
+            ) => {
                 prop_assert_eq!(one, other);
                 prop_assert_eq!(&explained["reason"], &record["reason"]);
                 prop_assert_eq!(&explained["rule"], &record["rule"]);
@@ -301,7 +308,8 @@ fn the_policy_allows_what_it_says() {
 #[test]
 fn the_answer_says_its_code_and_nothing_of_the_request() {
     let denied = decide(&policy("enforce"), &request("GET", "/x/secret-path", "api.example.com", None), true, None);
-    let Decided::Denied { answer, .. } = denied else { panic!("allowed") };
+    let Decided::Denied { answer, reasons, .. } = denied else { panic!("allowed") };
+    assert_eq!(reasons, [Reason::CredentialsMissing]);
     let problem: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(problem["code"], "credentials_missing");
     assert_eq!(problem["status"], 401);

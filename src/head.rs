@@ -173,6 +173,58 @@ mod tests {
     }
 
     #[test]
+    fn names_that_only_begin_alike_mean_nothing() {
+        let names = [
+            "accept",
+            "accept",
+            "cache-control",
+            "cookie",
+            "date",
+            "dnt",
+            "downlink",
+            "forwarded",
+            "if-match",
+            "from",
+            "origin-trial",
+            "hint",
+            "http2-settings",
+            "te",
+            "trailer",
+            "tracestate",
+            "user-agent",
+            "ua",
+            "x-forwarded-for",
+        ];
+        let headers: Headers = names.iter().map(|name| (name, "a, b")).collect();
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
+        let counts = [head.authorization, head.content_type, head.upgrade, head.traceparent].map(|lines| lines.count);
+        assert_eq!((head.host, counts), (None, [0; 4]));
+        let flags = [head.has_content_length, head.has_transfer_encoding, head.has_origin, head.has_preflight_method];
+        assert_eq!(flags, [false; 4]);
+        assert!(head.posing.is_empty() && head.overrides.is_empty() && head.request_id.is_none());
+    }
+
+    #[test]
+    fn what_matters_is_read_in_any_spelling() {
+        let headers: Headers = [
+            ("Traceparent", "00-1"),
+            ("Upgrade", "websocket"),
+            ("Content_Type", "text/plain"),
+            ("Content-Length", "1"),
+            ("Transfer-Encoding", "chunked"),
+            ("ORIGIN", "https://a"),
+            ("Access-Control-Request-Method", "GET"),
+        ]
+        .into_iter()
+        .collect();
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
+        let values = [head.traceparent, head.upgrade, head.content_type].map(|lines| lines.only());
+        assert_eq!(values, [Some(&b"00-1"[..]), Some(b"websocket"), Some(b"text/plain")]);
+        let flags = [head.has_content_length, head.has_transfer_encoding, head.has_origin, head.has_preflight_method];
+        assert_eq!(flags, [true; 4]);
+    }
+
+    #[test]
     fn what_comes_twice_is_refused_in_any_spelling() {
         assert_eq!(refusals(&[(":authority", "a"), ("host", "a")]), [Reason::DuplicateHost]);
         assert_eq!(refusals(&[("host", "a"), ("Host", "b")]), [Reason::DuplicateHost]);
