@@ -75,23 +75,23 @@ pub(super) fn of_endpoint(
             );
         }
     }
-    let effect = of_effect.iter().map(|name| (name, place.field("effect")));
-    let own = endpoint.limits.iter().enumerate().map(|(index, name)| (name, place.field("limits").index(index)));
-    let asked: Vec<_> = effect.chain(own).collect();
-    for (name, place) in &asked {
-        let Some(limit) = document.limits.get(*name) else { continue };
-        let needs_caller =
-            limit.per.0.iter().any(|part| matches!(part, raw::Dimension::Agent | raw::Dimension::Issuer));
-        if endpoint.access.is_some() && needs_caller {
-            findings.error(
-                place.clone(),
-                format!("`{name}` counts by who calls, and nobody is known on a public endpoint: charge a limit per `source` or `endpoint`"),
-            );
-        }
+    let public = endpoint.access.is_some();
+    let counts_callers = |name: &String| {
+        let per = document.limits.get(name).map_or(&[][..], |limit| &limit.per.0);
+        per.iter().any(|part| matches!(part, raw::Dimension::Agent | raw::Dimension::Issuer))
+    };
+    for (index, name) in endpoint.limits.iter().enumerate().filter(|(_, name)| public && counts_callers(name)) {
+        findings.error(
+            place.field("limits").index(index),
+            format!("`{name}` counts by who calls, and nobody is known on a public endpoint: write a limit per `source` or `endpoint`"),
+        );
     }
-    check_cost(document, endpoint, asked.iter().map(|(name, _)| *name), place, findings);
-    let position = |name: &String| document.limits.keys().zip(0..).find(|(known, _)| *known == name);
-    asked.iter().filter_map(|(name, _)| position(name)).map(|(_, position)| position).collect()
+    // What a class of effect asks of known callers is not asked where nobody is known.
+    let of_effect = of_effect.iter().filter(|name| !(public && counts_callers(name)));
+    let asked: Vec<_> = of_effect.chain(&endpoint.limits).collect();
+    check_cost(document, endpoint, asked.iter().copied(), place, findings);
+    let position = |name: &&String| document.limits.keys().zip(0..).find(|(known, _)| known == name);
+    asked.iter().filter_map(position).map(|(_, position)| position).collect()
 }
 
 fn check_cost<'n>(

@@ -329,12 +329,6 @@ fn limits() {
         ("/endpoints/1/cost", json!(11), "endpoints[1].cost", "the burst of `slow` is 10"),
         ("/endpoints/2/cost", json!(2), "endpoints[2].cost", "no limit is charged here"),
         ("/requirements/write/limits", json!(["fast"]), "requirements.write.limits[0]", "is no limit of this policy"),
-        (
-            "/requirements/read",
-            json!({ "limits": ["slow"] }),
-            "endpoints[0].effect",
-            "nobody is known on a public endpoint",
-        ),
         ("/requirements/read", json!({ "limits": ["slow"] }), "endpoints[1].limits[0]", "charge `slow` already"),
         ("/tables", json!({ "limits": 7 }), "tables.limits", "between 8 and 1048576"),
         ("/tables", json!({ "limits": 1_048_577 }), "tables.limits", "between 8 and 1048576"),

@@ -66,5 +66,6 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "  issuers    {}", count("issuers"))?;
     writeln!(out, "  agents     {}", count("agents"))?;
     writeln!(out, "  endpoints  {}", count("endpoints"))?;
+    writeln!(out, "  limits     {}", count("limits"))?;
     Ok(())
 }

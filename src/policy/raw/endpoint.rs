@@ -45,7 +45,8 @@ pub struct Requirement {
     /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
     #[serde(default)]
     pub forms: Option<Forms>,
-    /// Limits that every call of this class is held to, beside those of the endpoint.
+    /// Limits that every call of this class is held to, beside those of the endpoint. On public endpoints those that count by
+    /// who calls have nobody to count.
     #[serde(default)]
     pub limits: Vec<String>,
 }
