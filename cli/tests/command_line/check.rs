@@ -11,6 +11,7 @@ fn a_good_policy_is_summed_up() {
     assert_eq!(lines[3..5], ["  mode       enforce", "  gateway    envoy"]);
     let endpoints = quickstart().matches(" id: ").count();
     assert_eq!(lines[7], format!("  endpoints  {endpoints}"));
+    assert_eq!(lines[8], "  limits     2");
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(super) struct Call {
     pub(super) title: &'static str,
     /// What is sent.
     pub(super) request: Request,
+    /// How many such calls are made before the one that is shown.
+    pub(super) earlier: usize,
     /// The status that must come back.
     pub(super) status: u16,
     /// The reason that the record must have.
@@ -41,7 +43,7 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
     let post = |path: &str, token: &str| {
         to(Request::post(path)).bearer(token).header("Content-Type", "application/json").body(r#"{"title":"Fix"}"#)
     };
-    let call = |title, request, status, reason| Call { title, request, status, reason };
+    let call = |title, request, status, reason| Call { title, request, earlier: 0, status, reason };
     Ok(vec![
         call("anyone asks whether the API is up", to(Request::get("/health")), 200, "public"),
         call("coding agent reads its repository", get("/repos/acme/gateway", &coder), 200, "allowed"),
@@ -90,6 +92,15 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
             400,
             "method_override",
         ),
+        Call {
+            earlier: 9,
+            ..call(
+                "coding agent opens its eleventh pull request in a row",
+                post("/repos/acme/gateway/pulls", &coder),
+                429,
+                "rate_limited",
+            )
+        },
         call(
             "coding agent runs a pipeline: only observed yet",
             post("/repos/acme/gateway/pipelines/deploy:run", &coder),
