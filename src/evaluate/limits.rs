@@ -36,8 +36,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
     }
 
-    /// 6. How often: every limit of the call has something left for it, and is charged. A call that was denied already, and is
-    /// only observed, is not charged, as it would not be under enforcement.
+    /// 6. How often: every limit of the call has something left for it, and is charged.
+    ///
+    /// A call that was denied already, and is only observed, is not charged, as it would not be under enforcement.
     pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
         if endpoint.limits.is_empty() {
             return Ok(());

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::*;
 use crate::call::Source;
 use crate::state::MemoryStore;
-use crate::state::simulation::{Faults, FaultyStore, interleave};
+use crate::state::simulation::{Faults, FaultyStore, Work, interleave};
 
 const START: u64 = 1_800_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -97,7 +97,7 @@ proptest! {
                 }
                 passed
             };
-            Box::new(work) as Box<dyn FnOnce(&dyn SharedStore) -> Vec<u64> + Send>
+            Box::new(work) as Work<'_, Vec<u64>>
         });
         let mut passed: Vec<u64> = interleave(&store, workers.collect(), &schedule).concat();
         prop_assert_eq!(excess(&mut passed, burst), 0, "{:?}", passed);
@@ -139,7 +139,7 @@ fn fresh_identities_with_a_burst_of_one_pass_once_each() {
             let shared = Shared { store, namespace: &namespace, clock: &clock };
             (0..8).filter(|n| call(shared, &[&limit], source(*n), clock.moment()).is_ok()).count()
         };
-        let workers = (0..4).map(|_| Box::new(work) as Box<dyn FnOnce(&dyn SharedStore) -> usize + Send>).collect();
+        let workers = (0..4).map(|_| Box::new(work) as Work<'_, usize>).collect();
         assert_eq!(interleave(&store, workers, &schedule).iter().sum::<usize>(), 8);
     }
 }

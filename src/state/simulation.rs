@@ -6,13 +6,12 @@ use std::thread;
 
 use super::{MemoryStore, SharedStore, StoreError, Versioned};
 
+/// What one of several workers does with the store.
+pub(crate) type Work<'w, T> = Box<dyn FnOnce(&dyn SharedStore) -> T + Send + 'w>;
+
 /// Runs workers at once. Each waits before every operation on the store until `schedule` says that it is its turn: the same
 /// schedule is the same run. Returns what they returned.
-pub(crate) fn interleave<T: Send>(
-    store: &dyn TestStore,
-    workers: Vec<Box<dyn FnOnce(&dyn SharedStore) -> T + Send + '_>>,
-    schedule: &[u8],
-) -> Vec<T> {
+pub(crate) fn interleave<T: Send>(store: &dyn TestStore, workers: Vec<Work<'_, T>>, schedule: &[u8]) -> Vec<T> {
     let stage = Stage { turns: Mutex::new(vec![Turn::Running; workers.len()]), changed: Condvar::new() };
     thread::scope(|scope| {
         let handles: Vec<_> = workers
@@ -149,7 +148,7 @@ impl FaultyStore {
 
     fn set(&self, write: impl FnOnce() -> Result<bool, StoreError>) -> Result<bool, StoreError> {
         let number = self.sets.fetch_add(1, Ordering::Relaxed) + 1;
-        let due = |every: u32| every > 0 && number % every == 0;
+        let due = |every: u32| every > 0 && number.is_multiple_of(every);
         match self.faults {
             faults if due(faults.failing_set) => Err(StoreError),
             faults if due(faults.mismatch) => Ok(false),
@@ -162,7 +161,7 @@ impl FaultyStore {
 impl SharedStore for FaultyStore {
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         let number = self.gets.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.faults.failing_get > 0 && number % self.faults.failing_get == 0 {
+        if self.faults.failing_get > 0 && number.is_multiple_of(self.faults.failing_get) {
             return Err(StoreError);
         }
         self.store.get(&self.key(key))
