@@ -1,7 +1,7 @@
 //! A call as the host shows it, before anything is known about it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 
 use crate::headers::Headers;
 use crate::time::Timestamp;
@@ -31,6 +31,10 @@ impl Source {
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
+        // What most hosts give, first.
+        if let Ok(address) = text.parse::<SocketAddrV4>() {
+            return Some(Self(IpAddr::V4(*address.ip())));
+        }
         if let Ok(address) = text.parse::<IpAddr>() {
             return Some(Self(address.to_canonical()));
         }
@@ -74,7 +78,10 @@ pub struct DecisionId(pub u128);
 
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        // Digit by digit: formatting divides 128-bit numbers, which takes thousands of instructions in Wasm.
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + (value - 10) };
+        let digits = self.0.to_be_bytes().map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+        f.write_str(std::str::from_utf8(digits.as_flattened()).unwrap_or_default())
     }
 }
 
@@ -108,5 +115,11 @@ mod tests {
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("192.0.2.1:80"), network("::ffff:192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_decision_has_a_name_of_32_digits() {
+        assert_eq!(DecisionId(0).to_string(), "0".repeat(32));
+        assert_eq!(DecisionId(0x0f1e << 112 | 0xab).to_string(), format!("0f1e{}ab", "0".repeat(26)));
     }
 }

@@ -13,7 +13,10 @@ pub(crate) fn bearer(value: &[u8]) -> Result<&[u8], Reason> {
         let (scheme, rest) = part.split_at_checked(SCHEME.len()).unwrap_or_default();
         scheme.eq_ignore_ascii_case(SCHEME) && rest.first().is_none_or(|next| !is_token(&[*next]))
     };
-    if !value.split(|byte| *byte == b',').any(|part| names_bearer(part.trim_ascii_start())) {
+    // The whole begins as its first part does; a token without a comma is not searched for one.
+    let names_bearer = names_bearer(value.trim_ascii_start())
+        || value.split(|byte| *byte == b',').any(|part| names_bearer(part.trim_ascii_start()));
+    if !names_bearer {
         return Err(Reason::CredentialsScheme);
     }
     match value.split_at_checked(SCHEME.len()) {

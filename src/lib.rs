@@ -51,6 +51,7 @@ mod filter;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hash;
 mod head;
 pub mod headers;
 mod limit;
@@ -63,6 +64,7 @@ pub mod time;
 pub mod token;
 mod trace;
 mod upstream;
+mod words;
 
 pub use answer::{Answer, grpc_status};
 pub use call::{Call, DecisionId, Source};

@@ -10,10 +10,14 @@ use crate::decision::{Allow, Caller, Grant};
 use crate::policy::Agent;
 use crate::reason::Reason;
 use crate::token::VerifiedToken;
+use crate::words::are_visible_unescaped;
 
 /// The longest value of an identity header, in bytes. Servers commonly take 8 KiB for a whole line; an identity beyond half
 /// of that is refused rather than cut.
 pub(crate) const MOST_VALUE: usize = 4096;
+
+/// How many changes there commonly are at most.
+const MOST_CHANGES: usize = 12;
 
 /// A change to the request's headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +28,14 @@ pub enum Change<'a> {
     Set(Cow<'a, str>, Cow<'a, str>),
 }
 
-impl<'a> Allow<'a> {
+impl Allow<'_> {
     /// The changes, in the order in which they are to be made.
     #[must_use]
     pub fn changes(&self) -> Vec<Change<'_>> {
         let facts = &self.facts;
         let head = &facts.head;
-        let mut changes: Vec<Change<'_>> = head.posing.iter().map(|name| Change::Remove(name)).collect();
+        let mut changes = Vec::with_capacity(MOST_CHANGES);
+        changes.extend(head.posing.iter().map(|name| Change::Remove(name)));
         // A call that is only observed goes on as it came.
         if self.grant != Grant::Observed {
             changes.extend(head.overrides.iter().map(|name| Change::Remove(name)));
@@ -41,46 +46,70 @@ impl<'a> Allow<'a> {
                 changes.push(Change::Set(":authority".into(), host.as_str().to_owned().into()));
             }
         }
-        let mut set = |name: &str, value: Cow<'a, str>| {
-            changes.push(Change::Set(format!("{}{name}", facts.policy.prefix).into(), value));
-        };
+        let names = &facts.policy.header_names;
+        let mut set = |name, value| changes.push(Change::Set(Cow::Borrowed(name), value));
         // Observed, an identity that has no room is left out: the upstream gets what it would have got without the gate.
-        let caller = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong));
-        for (name, value) in identity(caller) {
-            set(name, value.into());
+        if let Some(caller) = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong)) {
+            let values = identity(caller);
+            for (name, value) in names.identity.iter().zip(values) {
+                if let Some(value) = value {
+                    set(name, value);
+                }
+            }
         }
         if let Some(endpoint) = facts.endpoint {
-            set("endpoint", Cow::Borrowed(&endpoint.id));
+            set(&names.endpoint, Cow::Borrowed(&endpoint.id));
         }
-        set("decision", facts.call.id.to_string().into());
-        set("policy", Cow::Borrowed(&facts.policy.label));
+        set(&names.decision, facts.call.id.to_string().into());
+        set(&names.policy, Cow::Borrowed(&facts.policy.label));
         if self.grant == Grant::Observed {
-            set("observed", "1".into());
+            set(&names.observed, "1".into());
         }
         changes
     }
 }
 
-/// The identity headers of a caller, without the prefix.
-fn identity(caller: Option<&Caller<'_>>) -> Vec<(&'static str, String)> {
-    let Some(caller) = caller else { return Vec::new() };
+/// The names of our headers, prefix included.
+#[derive(Debug)]
+pub(crate) struct HeaderNames {
+    /// Of the values of [`identity`], in its order.
+    identity: [Box<str>; 5],
+    endpoint: Box<str>,
+    decision: Box<str>,
+    policy: Box<str>,
+    observed: Box<str>,
+}
+
+impl HeaderNames {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let name = |name: &str| format!("{prefix}{name}").into_boxed_str();
+        Self {
+            identity: ["agent", "issuer", "client", "subject", "scopes"].map(name),
+            endpoint: name("endpoint"),
+            decision: name("decision"),
+            policy: name("policy"),
+            observed: name("observed"),
+        }
+    }
+}
+
+/// The values of a caller's identity headers: agent, issuer, client, subject and scopes.
+fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     let token = caller.token();
-    let mut headers = Vec::with_capacity(5);
-    if let Some(agent) = caller.agent() {
-        headers.push(("agent", encode(&agent.name)));
+    let mut scopes = String::with_capacity(granted(token, caller.agent()).map(|scope| scope.len() + 1).sum());
+    for scope in granted(token, caller.agent()) {
+        if !scopes.is_empty() {
+            scopes.push(' ');
+        }
+        scopes.push_str(&encode(scope));
     }
-    headers.push(("issuer", encode(token.issuer_name())));
-    if let Some(client) = token.client() {
-        headers.push(("client", encode(client)));
-    }
-    if let Some(subject) = token.subject() {
-        headers.push(("subject", encode(subject)));
-    }
-    let scopes = granted(token, caller.agent()).map(encode).collect::<Vec<_>>().join(" ");
-    if !scopes.is_empty() {
-        headers.push(("scopes", scopes));
-    }
-    headers
+    [
+        caller.agent().map(|agent| encode(&agent.name)),
+        Some(encode(token.issuer_name())),
+        token.client().map(encode),
+        token.subject().map(encode),
+        Some(scopes).filter(|scopes| !scopes.is_empty()).map(Cow::Owned),
+    ]
 }
 
 /// The scopes that a caller has, from its token and its registration, each once.
@@ -91,11 +120,20 @@ pub(crate) fn granted<'c>(token: &'c VerifiedToken, agent: Option<&'c Agent>) ->
 
 /// Whether every identity header has room.
 pub(crate) fn identity_fits(caller: &Caller<'_>) -> bool {
-    identity(Some(caller)).iter().all(|(_, value)| value.len() <= MOST_VALUE)
+    // Encoded, nothing grows to more than three times its length: most identities need no closer look.
+    let token = caller.token();
+    let names = caller.agent().map_or(0, |agent| agent.name.len()).max(token.issuer_name().len());
+    let claims = token.client().map_or(0, str::len).max(token.subject().map_or(0, str::len));
+    let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
+    names.max(claims).max(scopes) * 3 <= MOST_VALUE
+        || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE)
 }
 
 /// UTF-8 in which every byte but visible ASCII, and `%` itself, is percent-encoded.
-fn encode(text: &str) -> String {
+fn encode(text: &str) -> Cow<'_, str> {
+    if are_visible_unescaped(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_graphic() && byte != b'%' {
@@ -105,7 +143,7 @@ fn encode(text: &str) -> String {
             let _ = write!(out, "%{byte:02X}");
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

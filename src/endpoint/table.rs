@@ -9,12 +9,13 @@
 //! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::Hasher as _;
 
 use super::shape::Shape;
 use super::template::MAX_VARIABLES;
 use super::{Kind, Template, build};
 use crate::Reason;
+use crate::hash::Fnv;
 use crate::request::{CanonicalPath, percent};
 
 /// The templates of one host, ready to be looked up in.
@@ -129,7 +130,9 @@ impl Table {
         let mut place = &self.root;
         let mut rest = path.as_str().strip_prefix('/');
         while let Some(text) = rest {
-            let (segment, after) = text.split_once('/').map_or((text, None), |(segment, after)| (segment, Some(after)));
+            let end = text.bytes().position(|byte| byte == b'/');
+            let split = end.and_then(|end| Some((text.get(..end)?, text.get(end + 1..)?)));
+            let (segment, after) = split.map_or((text, None), |(segment, after)| (segment, Some(after)));
             place = match place.step(segment)? {
                 Step::Fixed(child) => child,
                 Step::Variable { child, value } => {
@@ -203,7 +206,7 @@ fn without_end(decoded: &[u8]) -> &[u8] {
 /// A hash that is equal for texts that a lenient reader takes for equal, given the decoded text. Only the policy's own
 /// texts can make it collide among the fixed ones, so that it needs no secret.
 pub(super) fn lenient_hash(decoded: &[u8]) -> u32 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Fnv::default();
     without_end(decoded).iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
     // The low half of a hash is a hash.
     (hasher.finish() & u64::from(u32::MAX)) as u32

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::state::{SharedStore, StoreError, Versioned};
+use crate::words::are_free_of_controls;
 use crate::{Clock, Timestamp};
 
 /// Signatures as ABI 0.2.1 has them; a status is a number because hosts return some that no list has.
@@ -158,7 +159,7 @@ pub(super) fn header_map_pairs(map: Map) -> Result<Vec<u8>, HostError> {
 /// Puts one line in the place of all with the same name. A value that would break the line is an error: Envoy writes it as
 /// it is.
 pub(super) fn replace_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
-    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+    if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         return Err(HostError { call: "proxy_replace_header_map_value", status: BAD_ARGUMENT });
     }
     // SAFETY: the slices outlive the call; the host copies them.

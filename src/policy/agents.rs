@@ -1,6 +1,6 @@
 //! The inventory of callers: compiled so that a credential finds its agent in two look-ups.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::error::{Findings, Place};
 use super::expiry::parse_expiry;
 use super::names::{check_distinct, check_name, check_scope};
 use super::raw;
+use crate::hash::PolicyMap;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::{IssuerId, Issuers, VerifiedToken};
@@ -29,20 +30,20 @@ pub struct Agent {
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
     list: Vec<Agent>,
-    by_issuer: HashMap<IssuerId, ByIdentity>,
+    by_issuer: PolicyMap<IssuerId, ByIdentity>,
 }
 
 #[derive(Debug, Default)]
 struct ByIdentity {
-    by_client: HashMap<Box<str>, ByClient>,
-    by_subject: HashMap<Box<str>, u32>,
+    by_client: PolicyMap<Box<str>, ByClient>,
+    by_subject: PolicyMap<Box<str>, u32>,
 }
 
 #[derive(Debug, Default)]
 struct ByClient {
     /// The agent with this client, whatever the subject.
     any_subject: Option<u32>,
-    by_subject: HashMap<Box<str>, u32>,
+    by_subject: PolicyMap<Box<str>, u32>,
 }
 
 impl Agents {

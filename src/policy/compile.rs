@@ -12,6 +12,7 @@ use super::names::check_name;
 use super::version::version;
 use super::{Policy, raw};
 use crate::token::{Issuers, Secrets, json};
+use crate::upstream::HeaderNames;
 
 /// What a clock may differ unless the policy says otherwise.
 const USUAL_SKEW: Duration = Duration::from_secs(60);
@@ -154,6 +155,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         limits,
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),
+        header_names: HeaderNames::new(&document.audit.headers.prefix),
         logs_allow: document.audit.log.allow,
         logs_deny: document.audit.log.deny,
     };

@@ -8,6 +8,7 @@ use super::raw;
 use super::{bindings, limits};
 use crate::authorize::{Binding, Origin, ScopesWanted};
 use crate::endpoint::{Remark, Table, Template};
+use crate::hash::PolicyMap;
 use crate::request::{EscapeSet, Host};
 
 /// An entry of the allowlist.
@@ -51,7 +52,7 @@ pub(crate) enum Access {
 pub(crate) struct Endpoints {
     pub(crate) list: Vec<Endpoint>,
     /// Which table a host uses: hosts with the same endpoints share one.
-    by_host: HashMap<Box<str>, usize>,
+    by_host: PolicyMap<Box<str>, usize>,
     tables: Vec<Table>,
     /// Every escape that some endpoint allows.
     pub(crate) escapes: EscapeSet,

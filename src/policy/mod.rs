@@ -28,6 +28,7 @@ pub(crate) use names::is_token;
 use crate::endpoint::Table;
 use crate::limit::{self, Shown, Standings};
 use crate::token::Issuers;
+use crate::upstream::HeaderNames;
 
 /// A policy that compiled: whatever it refers to exists, and no two endpoints can match the same call.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ pub struct Policy {
     pub(crate) limits: Limits,
     pub(crate) keeps_authorization: bool,
     pub(crate) prefix: Box<str>,
+    pub(crate) header_names: HeaderNames,
     pub(crate) logs_allow: bool,
     pub(crate) logs_deny: bool,
 }

@@ -39,6 +39,9 @@ impl<'a> Host<'a> {
 }
 
 fn canonical(text: &str) -> Option<Cow<'_, str>> {
+    if is_canonical_name(text.as_bytes()) {
+        return Some(Cow::Borrowed(text));
+    }
     let (name, port) = match text.strip_prefix('[') {
         Some(bracketed) => {
             let (address, after) = bracketed.split_once(']')?;
@@ -58,6 +61,19 @@ fn canonical(text: &str) -> Option<Cow<'_, str>> {
     let canonical = if port.is_empty() { name } else { Cow::Owned(format!("{name}{port}")) };
     // What came is borrowed where it was canonical already, whatever was built on the way.
     Some(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical.into_owned()) })
+}
+
+/// Whether a host is a name in lower case and nothing else, as most are.
+fn is_canonical_name(text: &[u8]) -> bool {
+    let mut label_ended = true;
+    for byte in text {
+        label_ended = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => false,
+            b'.' if !label_ended => true,
+            _ => return false,
+        };
+    }
+    !label_ended
 }
 
 /// A registered name or IPv4 address: dot-separated labels, none of them empty, so that a trailing dot is refused too.

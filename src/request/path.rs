@@ -71,6 +71,8 @@ fn check_characters(raw: &[u8]) -> Result<EscapeSet, Reason> {
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         match byte {
+            b'/' => {}
+            _ if percent::is_unreserved(byte) => {}
             b'%' => {
                 let (octet, after) = percent::octet(after).ok_or(Reason::PathEscapeMalformed)?;
                 rest = after;
@@ -85,9 +87,8 @@ fn check_characters(raw: &[u8]) -> Result<EscapeSet, Reason> {
                 }
             }
             b';' => restricted.insert(Escape::Semicolon),
-            // The rest of `pchar`, and the slash between segments.
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/' => {}
-            _ if percent::is_unreserved(byte) => {}
+            // The rest of `pchar`.
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {}
             _ => return Err(Reason::PathCharacter),
         }
     }

@@ -40,7 +40,17 @@ pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
 
 /// Whether RFC 3986 (section 2.3) calls a character unreserved: escaping it never changes what it means.
 pub(crate) fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    #[expect(clippy::indexing_slicing, reason = "it is evaluated when this is compiled")]
+    const UNRESERVED: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < table.len() {
+            table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    UNRESERVED.get(usize::from(byte)).is_some_and(|yes| *yes)
 }
 
 #[cfg(test)]

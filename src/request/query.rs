@@ -58,6 +58,9 @@ impl<'a> Query<'a> {
     /// # Errors
     /// [`Reason::QueryCredential`], [`Reason::MethodOverride`] or [`Reason::QueryRefused`].
     pub fn refuse_names(&self, added: &[impl AsRef<str>]) -> Result<(), Reason> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         for name in self.0.split(['&', ';']).map(|piece| split_piece(piece).0) {
             if reads_as(name, CREDENTIAL) {
                 return Err(Reason::QueryCredential);

@@ -7,10 +7,11 @@
 //! is using meanwhile is at worst verified once more.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use super::VerifiedToken;
+use crate::hash::spread;
 
 /// What an entry costs beside what it refers to: its place in the table and the allocator's share.
 const ENTRY_BYTES: usize = 128;
@@ -27,9 +28,14 @@ pub struct TokenCache {
     half: usize,
 }
 
-// The hasher has no secret seed, and needs none: only a token that an issuer signed gets in, so a caller cannot choose
-// colliding ones.
-type Entries = HashMap<Box<[u8]>, Rc<VerifiedToken>, BuildHasherDefault<DefaultHasher>>;
+/// By the hash of the token. Of two tokens with the same one the later stays.
+type Entries = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
+
+#[derive(Debug)]
+struct Entry {
+    token: Box<[u8]>,
+    verified: Rc<VerifiedToken>,
+}
 
 #[derive(Debug, Default)]
 struct Generation {
@@ -61,28 +67,31 @@ impl TokenCache {
 
     /// The verified token with exactly these bytes. Whether it is still good now is for the caller to ask.
     pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<VerifiedToken>> {
-        if let Some(found) = self.young.entries.get(token) {
-            return Some(Rc::clone(found));
+        let hash = hash(token);
+        if let Some(found) = self.young.get(hash, token) {
+            return Some(Rc::clone(&found.verified));
         }
-        let (bytes, found) = self.old.remove(token)?;
-        self.insert_entry(bytes, Rc::clone(&found));
+        let entry = self.old.remove(hash, token)?;
+        let found = Rc::clone(&entry.verified);
+        self.insert_entry(hash, entry);
         Some(found)
     }
 
     /// Remembers a token that was just verified.
     pub(super) fn insert(&mut self, token: &[u8], verified: Rc<VerifiedToken>) {
-        self.insert_entry(token.into(), verified);
+        self.insert_entry(hash(token), Entry { token: token.into(), verified });
     }
 
     /// Forgets a token that will not be good again.
     pub(super) fn remove(&mut self, token: &[u8]) {
-        if self.young.remove(token).is_none() {
-            self.old.remove(token);
+        let hash = hash(token);
+        if self.young.remove(hash, token).is_none() {
+            self.old.remove(hash, token);
         }
     }
 
-    fn insert_entry(&mut self, token: Box<[u8]>, verified: Rc<VerifiedToken>) {
-        let cost = cost(&token, &verified);
+    fn insert_entry(&mut self, hash: u64, entry: Entry) {
+        let cost = entry.cost();
         if cost > self.half {
             return;
         }
@@ -90,7 +99,9 @@ impl TokenCache {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.bytes += cost;
-        self.young.entries.insert(token, verified);
+        if let Some(replaced) = self.young.entries.insert(hash, entry) {
+            self.young.bytes = self.young.bytes.saturating_sub(replaced.cost());
+        }
     }
 }
 
@@ -101,15 +112,59 @@ impl Default for TokenCache {
 }
 
 impl Generation {
-    fn remove(&mut self, token: &[u8]) -> Option<(Box<[u8]>, Rc<VerifiedToken>)> {
-        let (token, verified) = self.entries.remove_entry(token)?;
-        self.bytes = self.bytes.saturating_sub(cost(&token, &verified));
-        Some((token, verified))
+    fn get(&self, hash: u64, token: &[u8]) -> Option<&Entry> {
+        self.entries.get(&hash).filter(|entry| same(&entry.token, token))
+    }
+
+    fn remove(&mut self, hash: u64, token: &[u8]) -> Option<Entry> {
+        self.get(hash, token)?;
+        let entry = self.entries.remove(&hash)?;
+        self.bytes = self.bytes.saturating_sub(entry.cost());
+        Some(entry)
     }
 }
 
-fn cost(token: &[u8], verified: &VerifiedToken) -> usize {
-    ENTRY_BYTES + token.len() + verified.memory()
+impl Entry {
+    fn cost(&self) -> usize {
+        ENTRY_BYTES + self.token.len() + self.verified.memory()
+    }
+}
+
+/// A hash of the token's end, which is its signature: random enough to tell tokens apart, and nobody finds the end of
+/// somebody else's by trying. It has no secret seed, and needs none: only a token that an issuer signed gets in, and whoever
+/// has two with the same end loses no more than the place of one.
+fn hash(token: &[u8]) -> u64 {
+    const END: usize = 32;
+    let end = token.get(token.len().saturating_sub(END)..).unwrap_or_default();
+    let (words, rest) = end.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
+    words.fold(token.len() as u64, |hash, word| spread(hash ^ word))
+}
+
+/// Whether two tokens are the same. Comparing slices goes byte by byte in Wasm.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let equal = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) == u64::from_le_bytes(*other);
+    one.len() == other.len() && rest == other_rest && words.iter().zip(other_words).all(equal)
+}
+
+/// Takes what is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// For other keys than there are.
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| spread(hash ^ u64::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]

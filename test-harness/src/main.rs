@@ -23,6 +23,9 @@ enum Command {
         /// Makes few calls: the figures are rough.
         #[arg(long)]
         quick: bool,
+        /// Measures only these rows, by their names in the JSON, in many short rounds.
+        #[arg(long, value_delimiter = ',', conflicts_with_all = ["json", "quick"])]
+        rows: Vec<String>,
     },
     /// Builds the filter and prints the file's path.
     Build,
@@ -47,7 +50,8 @@ fn main() -> anyhow::Result<()> {
             println!("{}", file.display());
             Ok(())
         }
-        Command::Bench { json, quick } => bench::run(json.as_deref(), quick),
+        Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
+        Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
         Command::Instructions { write } => bench::instructions(write),
         Command::Demo { serve } => demo::run(serve),
     }

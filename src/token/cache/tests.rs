@@ -42,14 +42,13 @@ impl Gate {
 
 impl TokenCache {
     fn knows(&self, token: &[u8]) -> bool {
-        self.young.entries.contains_key(token) || self.old.entries.contains_key(token)
+        [&self.young, &self.old].into_iter().any(|generation| generation.get(hash(token), token).is_some())
     }
 
     /// What the entries cost, counted afresh.
     fn bytes(&self) -> usize {
         for generation in [&self.young, &self.old] {
-            let costs = generation.entries.iter().map(|(token, verified)| cost(token, verified));
-            assert_eq!(generation.bytes, costs.sum::<usize>());
+            assert_eq!(generation.bytes, generation.entries.values().map(Entry::cost).sum::<usize>());
         }
         self.young.bytes + self.old.bytes
     }
@@ -93,6 +92,25 @@ fn a_token_that_leaves_the_cache_is_verified_again() {
         gate.known(&token(number, json!({})));
     }
     assert!(!gate.known(&ours));
+}
+
+#[test]
+fn a_token_is_known_by_all_its_bytes() {
+    let mut gate = Gate::new(64 * 1024);
+    let ours = token(0, json!({}));
+    gate.known(&ours);
+    for place in [0, 7, 8, 100, ours.len() - 40, ours.len() - 1] {
+        let mut other = ours.clone();
+        other[place] ^= 1;
+        assert!(!gate.cache.knows(&other), "{place}");
+    }
+    assert!(!gate.cache.knows(&ours[1..]) && !gate.cache.knows(b""));
+    // One with the same end takes its place, and pays for itself alone.
+    let verified = gate.cache.get(&ours).unwrap();
+    let other = [b"x".as_slice(), &ours[1..]].concat();
+    gate.cache.insert(&other, verified);
+    assert!(gate.cache.knows(&other) && !gate.cache.knows(&ours));
+    assert_eq!((gate.cache.len(), gate.cache.bytes()), (1, gate.cache.young.bytes));
 }
 
 #[test]

@@ -185,17 +185,6 @@ impl Serialize for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = table(["", "µs added", "quartiles", "µs in all", "requests"]);
-        for row in &self.rows {
-            let (added, all) = (row.added(), Spread::of(&row.rounds).median);
-            rows.add_row([
-                row.what.to_owned(),
-                format!("{:.1}", added.median),
-                format!("{:.1} to {:.1}", added.low, added.high),
-                format!("{all:.1}"),
-                row.requests.to_string(),
-            ]);
-        }
         let mut bounds = table(["", "measured", "required", ""]);
         for bound in self.bounds() {
             let most = bound.most.map(|most| format!("at most {most}")).unwrap_or_default();
@@ -209,8 +198,24 @@ impl fmt::Display for Report {
             bounds.add_row([bound.name, &format!("{:.2}", bound.value), &most, holds]);
         }
         writeln!(f, "CPU time for a call beyond a plain listener, Envoy {}, one worker:", self.envoy)?;
-        writeln!(f, "{rows}\n{bounds}\n\n{}", self.instructions)
+        writeln!(f, "{}\n{bounds}\n\n{}", of_rows(&self.rows), self.instructions)
     }
+}
+
+/// The rows as a table.
+pub(super) fn of_rows(rows: &[Measured]) -> Table {
+    let mut of_rows = table(["", "µs added", "quartiles", "µs in all", "requests"]);
+    for row in rows {
+        let (added, all) = (row.added(), Spread::of(&row.rounds).median);
+        of_rows.add_row([
+            row.what.to_owned(),
+            format!("{:.1}", added.median),
+            format!("{:.1} to {:.1}", added.low, added.high),
+            format!("{all:.1}"),
+            row.requests.to_string(),
+        ]);
+    }
+    of_rows
 }
 
 /// A table whose first column is text and whose others are figures.

@@ -36,6 +36,16 @@ enum Calls {
     Fresh(std::vec::IntoIter<Vec<u8>>),
 }
 
+/// How the calls of a row are made; signing takes a while.
+enum Made<'k> {
+    /// One token of this key.
+    Known(&'k SigningKey),
+    /// Many tokens of this key.
+    Fresh(&'k SigningKey),
+    /// Some agents of a generated policy.
+    OfSize(usize),
+}
+
 impl Row {
     /// The calls of one round.
     pub(super) fn calls(&mut self, size: &Size) -> Result<Vec<Vec<u8>>> {
@@ -56,29 +66,44 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(filter: &Path, noop: &Path, callee: &Callee, size: &Size) -> Result<Self> {
+    pub(super) fn new(
+        filter: &Path,
+        noop: &Path,
+        callee: &Callee,
+        size: &Size,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
         let issuer = Issuer::new()?;
         let rs256 = SigningKey::generate(Algorithm::Rs256).context("no RSA key")?.with_kid("corp-rs256");
         let eddsa = as_eddsa(&issuer.ed25519)?;
         let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
         let listeners = listeners(filter, noop, callee, &policies::with_rs256(&rs256)?, &jwks)?;
-        Ok(Self { bootstrap: Bootstrap::joined(listeners)?, rows: rows(&issuer, &rs256, &eddsa, size) })
+        Ok(Self { bootstrap: Bootstrap::joined(listeners)?, rows: rows(&issuer, &rs256, &eddsa, size, wanted) })
     }
 }
 
-fn rows(issuer: &Issuer, rs256: &SigningKey, eddsa: &SigningKey, size: &Size) -> Vec<Row> {
+fn rows(
+    issuer: &Issuer,
+    rs256: &SigningKey,
+    eddsa: &SigningKey,
+    size: &Size,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<Row> {
     let call = |key: &SigningKey, serial| policies::call(&policies::token(issuer, key, serial)).to_bytes();
-    let known = |key| Calls::Known(vec![call(key, 0)]);
-    let fresh = |key| {
-        let calls: Vec<_> = (0..size.fresh_in_all()).map(|serial| call(key, serial)).collect();
-        Calls::Fresh(calls.into_iter())
+    let make = |calls| match calls {
+        Made::Known(key) => Calls::Known(vec![call(key, 0)]),
+        Made::Fresh(key) => {
+            let calls: Vec<_> = (0..size.fresh_in_all()).map(|serial| call(key, serial)).collect();
+            Calls::Fresh(calls.into_iter())
+        }
+        Made::OfSize(agents) => {
+            let calls = policies::calls_of_size(issuer, agents, size.connections);
+            Calls::Known(calls.iter().map(Request::to_bytes).collect())
+        }
     };
-    let of_size = |agents| {
-        let calls = policies::calls_of_size(issuer, agents, size.connections);
-        Calls::Known(calls.iter().map(Request::to_bytes).collect())
-    };
-    let row = |name, what, listener, calls| Row { name, what, listener, calls };
-    vec![
+    let (known, fresh) = (Made::Known, Made::Fresh);
+    let row = |name, what, listener, calls| (name, what, listener, calls);
+    let all = [
         row(BARE, "a listener without a gate", BARE, known(&issuer.es256)),
         row("noop", "a Wasm filter that does nothing", "noop", known(&issuer.es256)),
         row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
@@ -90,9 +115,11 @@ fn rows(issuer: &Issuer, rs256: &SigningKey, eddsa: &SigningKey, size: &Size) ->
         row("cold_rs256", "Callgate, RS256 never seen", "callgate_rs256", fresh(rs256)),
         row("native_ed25519", "native chain, Ed25519", "native", known(eddsa)),
         row("cold_ed25519", "Callgate, Ed25519 never seen", "callgate", fresh(&issuer.ed25519)),
-        row("scale_10", "Callgate, 10 endpoints and agents", "scale_10", of_size(SMALL)),
-        row("scale_10000", "Callgate, 10,000 endpoints and agents", "scale_10000", of_size(LARGE)),
-    ]
+        row("scale_10", "Callgate, 10 endpoints and agents", "scale_10", Made::OfSize(SMALL)),
+        row("scale_10000", "Callgate, 10,000 endpoints and agents", "scale_10000", Made::OfSize(LARGE)),
+    ];
+    let wanted = all.into_iter().filter(|(name, ..)| *name == BARE || wanted(name));
+    wanted.map(|(name, what, listener, calls)| Row { name, what, listener, calls: make(calls) }).collect()
 }
 
 fn listeners(
