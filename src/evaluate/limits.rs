@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{Evaluation, Stop};
 use crate::decision::{Facts, Rule};
 use crate::limit::{Guard, Ledger, Outcome, Refused, Standings, Stopped, Who};
-use crate::policy::Endpoint;
+use crate::policy::{Access, Endpoint};
 use crate::reason::Reason;
 use crate::token::{Refusal, VerifiedToken};
 use crate::trace::Check;
@@ -40,7 +40,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     ///
     /// A call that was denied already, and is only observed, is not charged, as it would not be under enforcement.
     pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
-        if endpoint.limits.is_empty() {
+        // Only observed, a call may come this far without a caller: there is nobody to count it for.
+        let counted = endpoint.access != Access::Known || self.facts.caller.is_some();
+        if endpoint.limits.is_empty() || !counted {
             return Ok(());
         }
         let charges = self.facts.denials.is_empty();
