@@ -55,8 +55,7 @@ impl Instructions {
         let decide = |policy: &Value| decide(&module, policy, &token);
 
         let whole = policies::quickstart()?;
-        let mut without_limits = whole.clone();
-        remove_limits(&mut without_limits)?;
+        let without_limits = policies::without_limits()?;
         let mut known = without_limits.clone();
         set(&mut known, "requirements", json!({ "write": { "scopes": "none", "forms": "allow" } }));
         let endpoint = policies::endpoint(&mut known, ENDPOINT)?;
@@ -66,7 +65,7 @@ impl Instructions {
         let endpoint = policies::endpoint(&mut public, ENDPOINT)?;
         set(endpoint, "access", "public");
         set(endpoint, "credentials", "ignore");
-        remove(endpoint, "scopes");
+        policies::remove(endpoint, "scopes");
 
         let (whole, decided) = (decide(&whole)?, Marks::of(&decide(&without_limits)?)?);
         let (known, public) = (Marks::of(&decide(&known)?)?, Marks::of(&decide(&public)?)?);
@@ -147,19 +146,6 @@ fn lines(token: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     ]
     .map(|(name, value)| (name.into(), value.into()))
     .into()
-}
-
-fn remove_limits(policy: &mut Value) -> Result<()> {
-    remove(policy, "limits");
-    let endpoints = policy.get_mut("endpoints").and_then(Value::as_array_mut).context("the policy has no endpoints")?;
-    endpoints.iter_mut().for_each(|endpoint| remove(endpoint, "limits"));
-    Ok(())
-}
-
-fn remove(object: &mut Value, name: &str) {
-    if let Some(object) = object.as_object_mut() {
-        object.remove(name);
-    }
 }
 
 /// Where a decision begins and ends among the host calls of a stream.

@@ -6,6 +6,7 @@
 
 mod callee;
 mod configure;
+mod contention;
 mod cpu;
 mod instructions;
 mod load;
@@ -117,10 +118,12 @@ pub fn measure(size: &Size) -> Result<Report> {
         Ok((memory(&module, SMALL)?, memory(&module, LARGE)?))
     })?;
     let configure_ms = progress::during("measuring how long a policy takes", || configure::measure(&filter, size))?;
+    let mut rows = measure_rows(&filter, size, |_| true)?;
+    rows.extend(contention::measure(&filter, size)?);
     Ok(Report {
         envoy: envoy::pinned_version()?,
         connections: size.connections,
-        rows: measure_rows(&filter, size, |_| true)?,
+        rows,
         configure_ms,
         wasm_bytes: fs::metadata(&filter).context("the filter is gone")?.len(),
         memory_small,
@@ -164,8 +167,8 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
         anyhow::Ok(())
     })?;
     check_that_they_were_asked(&envoy, &rows, size)?;
-    Measured::tell_apart(&mut measured, BARE)?;
-    Ok(measured)
+    let bare = measured.iter().find(|row| row.name == BARE).context("the plain listener was not measured")?.clone();
+    Ok(measured.into_iter().map(|row| row.over(&bare)).collect())
 }
 
 /// What Envoy, and the service that it asks, use for these calls.

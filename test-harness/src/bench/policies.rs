@@ -13,9 +13,27 @@ pub(super) const ENDPOINT: &str = "pulls.create";
 const AGENT: &str = "coding-agent";
 const SCOPES: &str = "code:read code:write pulls:write";
 
-/// The quickstart's policy.
+/// The quickstart's policy, in which no limit is ever reached: who waits is not measured.
 pub(super) fn quickstart() -> Result<Value> {
-    quickstart::policy()
+    let mut policy = quickstart::policy()?;
+    for limit in
+        policy.get_mut("limits").and_then(Value::as_object_mut).into_iter().flat_map(|limits| limits.values_mut())
+    {
+        set(limit, "rate", "1000000/1s");
+        set(limit, "burst", 1_000_000);
+    }
+    Ok(policy)
+}
+
+/// The same without its limits.
+pub(super) fn without_limits() -> Result<Value> {
+    let mut policy = quickstart()?;
+    remove(&mut policy, "limits");
+    let requirements = policy.get_mut("requirements").and_then(Value::as_object_mut);
+    requirements.into_iter().flat_map(|requirements| requirements.values_mut()).for_each(|part| remove(part, "limits"));
+    let endpoints = policy.get_mut("endpoints").and_then(Value::as_array_mut);
+    endpoints.into_iter().flatten().for_each(|endpoint| remove(endpoint, "limits"));
+    Ok(policy)
 }
 
 /// The same with a key for RS256, which the quickstart does not take.
@@ -86,6 +104,13 @@ pub(super) fn calls_of_size(issuer: &Issuer, size: usize, calls: usize) -> Vec<R
 /// A token for the call that is measured. `serial` makes it another one.
 pub(super) fn token(issuer: &Issuer, key: &SigningKey, serial: usize) -> String {
     issuer.sign(key, AGENT, SCOPES, |_, claims| set(claims, "jti", format!("{serial:08}")))
+}
+
+/// Removes a member of an object.
+pub(super) fn remove(object: &mut Value, name: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(name);
+    }
 }
 
 fn request(prefix: &str, token: &str) -> Request {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::{Serialize, Serializer};
@@ -12,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::instructions::Instructions;
 
 /// What two rows cost in relation to each other, and what that may be at most.
-const RATIOS: [(&str, &str, &str, Option<f64>); 7] = [
+const RATIOS: [(&str, &str, &str, Option<f64>); 8] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(1.3)),
     ("warm_vs_native", "warm", "native_es256", Some(0.35)),
     ("cold_es256_vs_native", "cold_es256", "native_es256", None),
@@ -20,6 +19,7 @@ const RATIOS: [(&str, &str, &str, Option<f64>); 7] = [
     ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", None),
     ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.35)),
     ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
+    ("limit_contention", "limits_4", "limits_1", Some(1.5)),
 ];
 const MOST_CONFIGURE_MS: f64 = 500.0;
 const MOST_MEMORY_MIB: f64 = 64.0;
@@ -40,14 +40,14 @@ pub struct Report {
 }
 
 /// What was measured of one row: microseconds of CPU time for a call, a figure for each round.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Measured {
     /// The row's name.
     pub name: &'static str,
     what: &'static str,
     requests: usize,
     rounds: Vec<f64>,
-    /// Beyond the plain listener in the same round.
+    /// Beyond the plain listener, or the policy without limits, in the same round.
     added: Vec<f64>,
 }
 
@@ -61,14 +61,10 @@ impl Measured {
         self.rounds.push(used.as_secs_f64() * 1e6 / calls as f64);
     }
 
-    /// Tells from each row what the plain listener costs.
-    pub(super) fn tell_apart(rows: &mut [Self], plain: &str) -> Result<()> {
-        let bare = rows.iter().find(|row| row.name == plain).context("the plain listener was not measured")?;
-        let bare = bare.rounds.clone();
-        for row in rows {
-            row.added = row.rounds.iter().zip(&bare).map(|(row, bare)| row - bare).collect();
-        }
-        Ok(())
+    /// Tells what the row costs beyond another, round by round.
+    pub(super) fn over(mut self, base: &Self) -> Self {
+        self.added = self.rounds.iter().zip(&base.rounds).map(|(row, base)| row - base).collect();
+        self
     }
 
     /// What the row costs beyond the plain listener.
@@ -248,9 +244,8 @@ mod tests {
             bare.add(Duration::from_micros(plain * 100), 100);
             row.add(Duration::from_micros(whole * 100), 100);
         }
-        let mut rows = [bare, row];
-        Measured::tell_apart(&mut rows, "bare").unwrap();
-        assert_eq!(rows[1].added().median, 22.0);
-        assert_eq!(rows[1].requests, 200);
+        let row = row.over(&bare);
+        assert_eq!(row.added().median, 22.0);
+        assert_eq!(row.requests, 200);
     }
 }

@@ -157,7 +157,7 @@ fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
 }
 
 /// The shipped listener with this policy, and a VM of its own.
-fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstrap> {
+pub(super) fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstrap> {
     let mut bootstrap = base.with_policy(&policy.to_string())?;
     *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
     Ok(bootstrap)
