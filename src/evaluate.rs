@@ -3,23 +3,21 @@
 //! Each check returns its proof or the reason why there is none. Enforcement ends with the first denial; observation, and an
 //! explanation, go on with every check whose proofs are there. No check logs, waits or asks for the time.
 
-use std::rc::Rc;
-
 use crate::authorize;
 use crate::call::Call;
-use crate::credential::bearer;
 use crate::crypto::VerifySignature;
-use crate::decision::{Allow, Caller, Denial, Deny, Facts, Grant, Rule, Step};
+use crate::decision::{Allow, Denial, Deny, Facts, Grant, Rule, Step};
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
 use crate::limit::{Shared, Standings, Use};
 use crate::policy::{Access, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
-use crate::token::{Refusal, TokenCache, VerifiedToken};
+use crate::token::TokenCache;
 use crate::trace::{Check, Trace, Traced};
 use crate::upstream;
 
+mod caller;
 mod limits;
 
 /// What an evaluation asks of its host.
@@ -197,66 +195,6 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         found.filter(|_| endpoint.is_some())
     }
 
-    /// 4. Who calls. A caller without a valid credential gets the same answer on every path that is not public.
-    fn authenticate(&mut self, access: Access) -> Result<(), Stop> {
-        if access == Access::PublicUnverified {
-            return Ok(());
-        }
-        let lines = self.facts.head.authorization;
-        let credential = match (lines.count, lines.first) {
-            (0, _) | (_, None) => Err(Reason::CredentialsMissing),
-            (1, Some(value)) => bearer(value),
-            // Refused when it was read; which of several was meant is not guessed.
-            _ => return Ok(()),
-        };
-        let unverifiable = matches!(credential, Err(Reason::CredentialsMissing | Reason::CredentialsScheme));
-        if access == Access::Public && unverifiable {
-            return Ok(());
-        }
-        let policy = self.facts.policy;
-        let verified = credential.map_err(Refusal::from).and_then(|token| self.verify(token));
-        let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
-        let verified = verified.map_err(|refusal| refusal.reason);
-        let rule = match (&verified, issuer) {
-            (Err(Reason::CredentialsLimited), _) => Rule::Policy("failed_credentials"),
-            (Err(Reason::HostError), _) => Rule::Gate,
-            (_, None) => Rule::Policy("issuers"),
-            (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),
-            (Ok(_), Some(id)) => Rule::Issuer(policy.issuers.name(id), ""),
-        };
-        let Some(token) = self.judge(Check::Credential, rule, verified, |token| describe(token))? else {
-            return Ok(());
-        };
-        self.registration(token)
-    }
-
-    /// The caller is the registered agent that the credential fits.
-    fn registration(&mut self, token: Rc<VerifiedToken>) -> Result<(), Stop> {
-        let Facts { policy, call, .. } = &self.facts;
-        let found = policy.agents.find(&token);
-        let (registered, rule) = match found {
-            Ok(agent) => (agent.registered(call.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
-            Err(Reason::AgentUnknown) if policy.takes_unregistered => (Ok(None), Rule::Policy("unregistered")),
-            Err(reason) => (Err(reason), Rule::Policy("agents")),
-        };
-        // Whose token it was is written down whether or not its bearer may call.
-        self.facts.token = Some(Rc::clone(&token));
-        self.facts.agent = found.ok();
-        let agent = self.judge(Check::Agent, rule, registered, |agent| {
-            vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
-        })?;
-        self.facts.caller = agent.map(|agent| Caller { token, agent });
-        Ok(())
-    }
-
-    /// An identity that does not fit its headers is refused, never cut.
-    fn identity(&mut self) -> Result<(), Stop> {
-        let Some(caller) = &self.facts.caller else { return Ok(()) };
-        let result = if upstream::identity_fits(caller) { Ok(()) } else { Err(Reason::IdentityTooLong) };
-        self.judge(Check::Identity, Rule::Gate, result, |()| Vec::new())?;
-        Ok(())
-    }
-
     /// Only a caller that is known is told that the call is not on the allowlist.
     fn allowlist(&mut self) -> Result<(), Stop> {
         let Facts { policy, endpoint, path, .. } = &self.facts;
@@ -402,17 +340,6 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.facts.denials.push(Denial { reason, rule, enforced: !self.observing });
         if self.observing || self.context.trace.is_some() { Ok(None) } else { Err(Stop) }
     }
-}
-
-fn describe(token: &VerifiedToken) -> Said {
-    let mut said = vec![("issuer", token.issuer_name().to_owned())];
-    if let Some(client) = token.client() {
-        said.push(("client", client.to_owned()));
-    }
-    if let Some(subject) = token.subject() {
-        said.push(("subject", subject.to_owned()));
-    }
-    said
 }
 
 #[cfg(test)]

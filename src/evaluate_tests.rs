@@ -101,7 +101,7 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
         Step::Allow(allow) => Decided::Allowed {
             grant: allow.grant(),
             endpoint: allow.facts().endpoint().map(|endpoint| endpoint.id.to_string()),
-            agent: allow.facts().caller().and_then(Caller::agent).map(|agent| agent.name.to_string()),
+            agent: allow.facts().caller().and_then(crate::Caller::agent).map(|agent| agent.name.to_string()),
             headers: apply(lines, &allow.changes()),
             record,
         },

@@ -32,6 +32,13 @@ mod abi {
         ) -> i32;
         pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> i32;
         pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> i32;
+        pub(super) fn proxy_get_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> i32;
         pub(super) fn proxy_get_property(
             path: *const u8,
             path_size: usize,
@@ -154,6 +161,19 @@ pub(super) fn header_map_pairs(map: Map) -> Result<Vec<u8>, HostError> {
     hand_over("proxy_get_header_map_pairs", |data, size| unsafe {
         abi::proxy_get_header_map_pairs(map as u32, data, size)
     })
+}
+
+/// Whether a map has a line with this name. Its value would be that of the first such line alone.
+pub(super) fn has_header(map: Map, name: &[u8]) -> Result<bool, HostError> {
+    // SAFETY: the name outlives the call, and the pointers are valid for writes during it.
+    let value = hand_over("proxy_get_header_map_value", |data, size| unsafe {
+        abi::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
+    });
+    match value {
+        Ok(_) => Ok(true),
+        Err(HostError { status: NOT_FOUND, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts one line in the place of all with the same name. A value that would break the line is an error: Envoy writes it as

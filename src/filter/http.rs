@@ -75,7 +75,14 @@ impl Http {
         if self.replied || self.standings.is_empty() {
             return Ok(());
         }
-        let headers = Headers::decode(host::header_map_pairs(Map::ResponseHeaders)?).map_err(|_| Failure::Headers)?;
+        // Hardly any upstream has limits of its own, and reading all headers costs more than asking for two.
+        let [policies, members] =
+            RATE_LIMIT_HEADERS.map(|name| host::has_header(Map::ResponseHeaders, name.as_bytes()));
+        let headers = if policies? || members? {
+            Headers::decode(host::header_map_pairs(Map::ResponseHeaders)?).map_err(|_| Failure::Headers)?
+        } else {
+            Headers::default()
+        };
         let theirs = RATE_LIMIT_HEADERS.map(|name| joined(&headers, name));
         let theirs = [theirs[0].as_deref(), theirs[1].as_deref()];
         for (name, value) in self.gate()?.policy().rate_limit_headers(&self.standings, theirs) {

@@ -63,6 +63,13 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             guest.hand_over(&pairs::encode(&lines), data_at, size_at)
         }
 
+        fn proxy_get_header_map_value(guest, map: u32, name: u32, name_size: u32, data_at: u32, size_at: u32) {
+            let wanted = guest.read(name, name_size)?;
+            let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+            let found = lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted)).map(|(_, value)| value.clone());
+            guest.hand_over(&found.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
+        }
+
         fn proxy_replace_header_map_value(guest, map: u32, name: u32, name_size: u32, value: u32, value_size: u32) {
             let line = line(guest, name, name_size, value, value_size)?;
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;

@@ -1,0 +1,85 @@
+//! Who calls, in the order of the checks: the credential, the registration, and whether the identity can be passed on.
+
+use std::rc::Rc;
+
+use super::{Evaluation, Said, Stop};
+use crate::credential::bearer;
+use crate::decision::{Caller, Facts, Rule};
+use crate::policy::Access;
+use crate::reason::Reason;
+use crate::token::{Refusal, VerifiedToken};
+use crate::trace::Check;
+use crate::upstream;
+
+impl Evaluation<'_, '_> {
+    /// 4. Who calls. A caller without a valid credential gets the same answer on every path that is not public.
+    pub(super) fn authenticate(&mut self, access: Access) -> Result<(), Stop> {
+        if access == Access::PublicUnverified {
+            return Ok(());
+        }
+        let lines = self.facts.head.authorization;
+        let credential = match (lines.count, lines.first) {
+            (0, _) | (_, None) => Err(Reason::CredentialsMissing),
+            (1, Some(value)) => bearer(value),
+            // Refused when it was read; which of several was meant is not guessed.
+            _ => return Ok(()),
+        };
+        let unverifiable = matches!(credential, Err(Reason::CredentialsMissing | Reason::CredentialsScheme));
+        if access == Access::Public && unverifiable {
+            return Ok(());
+        }
+        let policy = self.facts.policy;
+        let verified = credential.map_err(Refusal::from).and_then(|token| self.verify(token));
+        let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
+        let verified = verified.map_err(|refusal| refusal.reason);
+        let rule = match (&verified, issuer) {
+            (Err(Reason::CredentialsLimited), _) => Rule::Policy("failed_credentials"),
+            (Err(Reason::HostError), _) => Rule::Gate,
+            (_, None) => Rule::Policy("issuers"),
+            (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),
+            (Ok(_), Some(id)) => Rule::Issuer(policy.issuers.name(id), ""),
+        };
+        let Some(token) = self.judge(Check::Credential, rule, verified, |token| describe(token))? else {
+            return Ok(());
+        };
+        self.registration(token)
+    }
+
+    /// The caller is the registered agent that the credential fits.
+    fn registration(&mut self, token: Rc<VerifiedToken>) -> Result<(), Stop> {
+        let Facts { policy, call, .. } = &self.facts;
+        let found = policy.agents.find(&token);
+        let (registered, rule) = match found {
+            Ok(agent) => (agent.registered(call.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
+            Err(Reason::AgentUnknown) if policy.takes_unregistered => (Ok(None), Rule::Policy("unregistered")),
+            Err(reason) => (Err(reason), Rule::Policy("agents")),
+        };
+        // Whose token it was is written down whether or not its bearer may call.
+        self.facts.token = Some(Rc::clone(&token));
+        self.facts.agent = found.ok();
+        let agent = self.judge(Check::Agent, rule, registered, |agent| {
+            vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
+        })?;
+        self.facts.caller = agent.map(|agent| Caller { token, agent });
+        Ok(())
+    }
+
+    /// An identity that does not fit its headers is refused, never cut.
+    pub(super) fn identity(&mut self) -> Result<(), Stop> {
+        let Some(caller) = &self.facts.caller else { return Ok(()) };
+        let result = if upstream::identity_fits(caller) { Ok(()) } else { Err(Reason::IdentityTooLong) };
+        self.judge(Check::Identity, Rule::Gate, result, |()| Vec::new())?;
+        Ok(())
+    }
+}
+
+fn describe(token: &VerifiedToken) -> Said {
+    let mut said = vec![("issuer", token.issuer_name().to_owned())];
+    if let Some(client) = token.client() {
+        said.push(("client", client.to_owned()));
+    }
+    if let Some(subject) = token.subject() {
+        said.push(("subject", subject.to_owned()));
+    }
+    said
+}
