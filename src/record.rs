@@ -2,7 +2,15 @@
 //!
 //! It never holds a token, key, signature, secret or cookie; a token appears as a short hash, so that its uses can be found.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+
+mod outcome;
+mod text;
+
+pub use outcome::{Ended, Ending, Outcome};
+pub(crate) use text::header_is_secret;
 
 use crate::call::DecisionId;
 use crate::decision::{Facts, Grant, Rule, Step};
@@ -10,50 +18,72 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::upstream::granted;
+use text::{bounded, bounded_to};
 
-/// The longest text from a request that a record takes over, in bytes.
-const MOST_TEXT: usize = 1024;
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
 
-/// The record of a decision.
+/// More parameters of a query than these are left out.
+const MOST_PARAMETERS: usize = 32;
+/// The bytes of a query that a record takes over, all parameters together.
+const MOST_QUERY: usize = 4096;
+/// The longest header that a record takes over, in bytes.
+const MOST_HEADER: usize = 256;
+
+/// The record of a decision: one JSON object, the same for calls that were allowed and for those that were denied. Members
+/// without a value are absent.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Record<'r> {
-    /// `allow`, `deny`, or `observe` for a call that would have been denied.
-    decision: &'static str,
-    /// The reason's code; on an allowed call the ground of it.
+    /// What was decided.
+    decision: Verdict,
+    /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "reasons"))]
     reason: &'static str,
-    /// The place in the policy of the rule that decided.
+    /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
     #[serde(skip_serializing_if = "String::is_empty")]
     rule: String,
-    /// Under observation: every reason for which the call would have been denied.
+    /// Under observation: every reason for which the call would have been denied, in the order of the checks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_deny: Vec<WouldDeny>,
-    /// The decision's name; without one where the host gave none.
+    /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
+    /// gateway gave no random numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
     id: Option<String>,
-    /// The moment, in milliseconds since 1970-01-01 UTC; without one where the host gave none.
+    /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_ms: Option<u64>,
+    /// The agent that the credential belongs to, whether or not it may call.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'r str>,
-    /// The policy's name of the issuer.
+    /// The policy's name of the issuer whose token was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'r str>,
+    /// The client, from the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'r str>,
+    /// The subject, from the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'r str>,
+    /// The scopes of the token and of the agent's registration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes: Vec<&'r str>,
-    /// The first digits of the token's SHA-256.
+    /// The first digits of the token's SHA-256, so that its uses can be found.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
     token: Option<&'r str>,
+    /// The id of the endpoint that the call matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<&'r str>,
-    /// Whether the endpoint's body is passed on as it arrives.
+    /// `true` where the endpoint's body is passed on as it arrives.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     body_streams: bool,
+    /// The method.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'r str>,
+    /// The host in lower case, without the ports 80 and 443.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'r str>,
     /// The canonical path.
@@ -62,9 +92,15 @@ pub struct Record<'r> {
     /// The path as it came, escaped, where it has no canonical form.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_path: Option<String>,
-    /// The names of the query's parameters, without their values.
+    /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
+    /// a parameter whose name speaks of a secret is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     query: Vec<String>,
+    /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
+    /// bytes a value ends with `…`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'r str, String>,
+    /// The address that the call came from, without its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     /// The gateway's own id of the request.
@@ -72,15 +108,43 @@ pub struct Record<'r> {
     request_id: Option<String>,
     /// The trace id of a valid `traceparent` (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
     trace_id: Option<&'r str>,
+    /// The policy's name.
     policy: &'r str,
+    /// SHA-256 over the policy's canonical JSON, as `callgate check` prints it.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     policy_version: &'r str,
+    /// The version of the module.
     module_version: &'static str,
+    /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
 }
 
+/// What was decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// The call goes on.
+    Allow,
+    /// The gate answers in the upstream's place.
+    #[default]
+    Deny,
+    /// The call goes on as it came, and would have been denied.
+    Observe,
+}
+
+/// A reason for which a call would have been denied.
 #[derive(Debug, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
 struct WouldDeny {
+    /// The reason's code.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "denials"))]
     reason: &'static str,
+    /// The place in the policy of the rule; absent where the rule is the gate's own.
     #[serde(skip_serializing_if = "String::is_empty")]
     rule: String,
 }
@@ -92,7 +156,7 @@ impl Step<'_> {
         let facts = self.facts();
         let (decision, reason, rule) = self.verdict();
         let token = facts.token.as_deref();
-        let observed = decision == "observe";
+        let observed = decision == Verdict::Observe;
         let would_deny = facts.denials.iter().filter(|_| observed);
         Record {
             decision,
@@ -115,26 +179,28 @@ impl Step<'_> {
             host: facts.host.as_ref().map(|host| host.as_str()),
             path: facts.path.as_ref().map(|path| bounded(path.as_str().as_bytes())),
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
-            query: facts.query.as_ref().map(query_names).unwrap_or_default(),
+            query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
+            headers: included(facts),
             source: facts.call.source.map(|source| source.to_string()),
             request_id: facts.head.request_id.map(bounded),
             trace_id: facts.head.traceparent.only().and_then(trace_id),
             policy: &facts.policy.name,
             policy_version: &facts.policy.version,
             module_version: env!("CARGO_PKG_VERSION"),
+            outcome: None,
         }
     }
 
-    fn verdict(&self) -> (&'static str, &'static str, Rule<'_>) {
+    fn verdict(&self) -> (Verdict, &'static str, Rule<'_>) {
         match self {
-            Self::Deny(deny) => ("deny", deny.denial.reason.code(), deny.denial.rule),
+            Self::Deny(deny) => (Verdict::Deny, deny.denial.reason.code(), deny.denial.rule),
             Self::Allow(allow) => {
                 let endpoint = allow.facts.endpoint;
                 let rule = endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, ""));
                 match (allow.grant, allow.facts.denials.first()) {
-                    (Grant::Observed, Some(first)) => ("observe", first.reason.code(), first.rule),
+                    (Grant::Observed, Some(first)) => (Verdict::Observe, first.reason.code(), first.rule),
                     (grant, _) => (
-                        "allow",
+                        Verdict::Allow,
                         grant.code(),
                         if grant == Grant::Preflight { Rule::Policy("preflight") } else { rule },
                     ),
@@ -144,7 +210,20 @@ impl Step<'_> {
     }
 }
 
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Observe => "observe",
+        }
+    }
+}
+
 impl Grant {
+    /// The grounds that a record gives as its reason; of a call that is only observed it gives the reason of the denial.
+    pub const RECORDED: [Self; 3] = [Self::Endpoint, Self::Public, Self::Preflight];
+
     /// The ground's stable code.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -162,7 +241,7 @@ impl<'r> Record<'r> {
     #[must_use]
     pub fn undecided(policy: &'r Policy, now: Option<Timestamp>, id: Option<DecisionId>) -> Self {
         Self {
-            decision: "deny",
+            decision: Verdict::Deny,
             reason: Reason::HostError.code(),
             id: id.map(|id| id.to_string()),
             time_ms: now.map(milliseconds),
@@ -176,7 +255,7 @@ impl<'r> Record<'r> {
     /// The outcome and the reason, by which decisions are counted.
     #[must_use]
     pub fn outcome(&self) -> (&'static str, &'static str) {
-        (self.decision, self.reason)
+        (self.decision.name(), self.reason)
     }
 
     /// The record as JSON.
@@ -196,18 +275,40 @@ fn raw_path(facts: &Facts<'_>) -> String {
     bounded(path)
 }
 
-fn query_names(query: &crate::request::Query<'_>) -> Vec<String> {
-    const MOST_NAMES: usize = 32;
-    query.parameters().take(MOST_NAMES).map(|(name, _)| bounded(name.as_bytes())).collect()
+/// The parameters of a query, as far as the policy asks for them.
+fn parameters(query: &crate::request::Query<'_>, policy: &Policy) -> Vec<String> {
+    let mut room = MOST_QUERY;
+    let mut list = Vec::new();
+    for (name, value) in query.parameters() {
+        let Some(left) = room.checked_sub(name.len()).filter(|_| list.len() < MOST_PARAMETERS) else {
+            list.push("…".to_owned());
+            break;
+        };
+        room = left;
+        let value = value.filter(|value| policy.audit.query_values && !text::parameter_is_secret(name, value));
+        list.push(match value {
+            Some(value) => {
+                let shown = bounded_to(value.as_bytes(), room);
+                room = room.saturating_sub(shown.len());
+                format!("{}={shown}", bounded(name.as_bytes()))
+            }
+            None => bounded(name.as_bytes()),
+        });
+    }
+    list
 }
 
-/// Bytes as text: those that are not visible ASCII escaped, the rest cut with an ellipsis where it grows too long.
-fn bounded(bytes: &[u8]) -> String {
-    let mut text = bytes.get(..bytes.len().min(MOST_TEXT)).unwrap_or_default().escape_ascii().to_string();
-    if bytes.len() > MOST_TEXT {
-        text.push('…');
+/// The headers that the policy asks for.
+fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
+    let mut headers = BTreeMap::new();
+    for name in &facts.policy.audit.include {
+        let lines = facts.call.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
+        if !values.is_empty() {
+            headers.insert(&**name, bounded_to(&values.join(&b", "[..]), MOST_HEADER));
+        }
     }
-    text
+    headers
 }
 
 /// The trace id of a `traceparent` of any version (W3C Trace Context, section 3.2).
@@ -222,6 +323,52 @@ fn trace_id(value: &[u8]) -> Option<&str> {
     let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let null = |part: &str| part.bytes().all(|b| b == b'0');
     (whole && known_end && version != "ff" && !null(trace) && !null(parent)).then_some(trace)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Record<'_> {
+    /// The JSON Schema of a record.
+    #[must_use]
+    pub fn schema() -> schemars::Schema {
+        /// A member without a value is absent, and never `null`.
+        fn without_null(schema: &mut schemars::Schema) {
+            if let Some(serde_json::Value::Array(kinds)) = schema.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [only] = kinds.as_slice() {
+                    let only = only.clone();
+                    schema.insert("type".to_owned(), only);
+                }
+            }
+            let forms = schema.get("anyOf").and_then(serde_json::Value::as_array);
+            let own = forms.and_then(|forms| match forms.as_slice() {
+                [own, null] if null.get("type").is_some_and(|kind| kind == "null") => own.get("$ref").cloned(),
+                _ => None,
+            });
+            if let Some(own) = own {
+                schema.remove("anyOf");
+                schema.insert("$ref".to_owned(), own);
+            }
+        }
+        let settings = schemars::generate::SchemaSettings::draft2020_12()
+            .for_serialize()
+            .with_transform(schemars::transform::RecursiveTransform(without_null));
+        settings.into_generator().into_root_schema_for::<Record<'_>>()
+    }
+}
+
+/// Every reason and every ground.
+#[cfg(not(target_arch = "wasm32"))]
+fn reasons(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let codes: Vec<_> =
+        Grant::RECORDED.iter().map(|grant| grant.code()).chain(Reason::ALL.iter().map(|r| r.code())).collect();
+    schemars::json_schema!({ "type": "string", "enum": codes })
+}
+
+/// Every reason.
+#[cfg(not(target_arch = "wasm32"))]
+fn denials(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    schemars::json_schema!({ "type": "string", "enum": codes })
 }
 
 #[cfg(test)]
@@ -246,12 +393,5 @@ mod tests {
             assert_eq!(trace_id(wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(trace_id(b"\xff"), None);
-    }
-
-    #[test]
-    fn text_is_escaped_and_bounded() {
-        assert_eq!(bounded(b"/a\r\n\xff"), "/a\\r\\n\\xff");
-        let long = bounded(&[b'a'; 5000]);
-        assert!(long.starts_with("aaaa") && long.ends_with('…') && long.chars().count() == MOST_TEXT + 1);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::agents::Agents;
+use super::audit::Audit;
 use super::endpoints::{self, Endpoints};
 use super::error::{Findings, Place};
 use super::limits::Limits;
@@ -121,7 +122,6 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     check_name("a policy", &document.name, &root.field("name"), &mut findings);
     check_gateway(document.gateway, &mut findings);
     check_resource(&document.resource, &root.field("resource"), &mut findings);
-    check_prefix(&document.audit.headers.prefix, &mut findings);
     for (effect, requirement) in &document.requirements {
         if let Some(asked) = &requirement.scopes {
             let place = root.field("requirements").field(effect.name()).field("scopes");
@@ -135,6 +135,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let agents = Agents::compile(document, &issuers, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &mut findings);
     let limits = Limits::compile(document, &mut findings);
+    let audit = Audit::compile(&document.audit, &mut findings);
     check_callers(document, &endpoints, &mut findings);
     if !findings.errors.is_empty() {
         return Err(findings);
@@ -156,8 +157,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),
         header_names: HeaderNames::new(&document.audit.headers.prefix),
-        logs_allow: document.audit.log.allow,
-        logs_deny: document.audit.log.deny,
+        audit,
     };
     Ok(Compiled { policy, findings })
 }
@@ -184,29 +184,6 @@ fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
             format!(
                 "`{}` identifies no API: write an absolute https URL without a fragment (RFC 8707), such as `https://api.example.com`",
                 resource.escape_debug()
-            ),
-        );
-    }
-}
-
-fn check_prefix(prefix: &str, findings: &mut Findings) {
-    let plain = prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    // Lines that begin with the prefix never reach the upstream: a prefix must not take other headers with it.
-    let takes_others = ["x-request-id", "x-forwarded-", "x-envoy-", "x-b3-"]
-        .iter()
-        .any(|known| known.starts_with(prefix) || prefix.starts_with(known));
-    if !plain
-        || !prefix.starts_with("x-")
-        || !prefix.ends_with('-')
-        || prefix.len() < 5
-        || prefix.len() > 32
-        || takes_others
-    {
-        findings.error(
-            Place::root().field("audit").field("headers").field("prefix"),
-            format!(
-                "`{}` is no prefix of our own: write `x-`, a name of lower-case letters and digits, and `-`, such as `x-callgate-`",
-                prefix.escape_debug()
             ),
         );
     }

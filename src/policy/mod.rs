@@ -3,6 +3,7 @@
 //! [`raw`] is the document as written, [`Policy`] what the evaluation uses; nothing in here sees a request.
 
 mod agents;
+mod audit;
 mod bindings;
 mod compile;
 mod endpoints;
@@ -21,6 +22,7 @@ pub use error::{Finding, Findings, Place};
 pub use scalar::Lifetime;
 
 pub(crate) use agents::Agents;
+pub(crate) use audit::Audit;
 pub(crate) use endpoints::{Access, Endpoints};
 pub(crate) use limits::Limits;
 pub(crate) use names::is_token;
@@ -52,8 +54,7 @@ pub struct Policy {
     pub(crate) keeps_authorization: bool,
     pub(crate) prefix: Box<str>,
     pub(crate) header_names: HeaderNames,
-    pub(crate) logs_allow: bool,
-    pub(crate) logs_deny: bool,
+    pub(crate) audit: Audit,
 }
 
 impl Policy {
@@ -100,7 +101,13 @@ impl Policy {
     /// Whether a record of this outcome also goes to the gateway's own log.
     #[must_use]
     pub fn logs(&self, denied: bool) -> bool {
-        if denied { self.logs_deny } else { self.logs_allow }
+        if denied { self.audit.logs_deny } else { self.audit.logs_allow }
+    }
+
+    /// Whether a record is completed with its outcome when the call has ended.
+    #[must_use]
+    pub fn records_outcome(&self) -> bool {
+        self.audit.outcome
     }
 }
 

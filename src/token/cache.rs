@@ -26,6 +26,21 @@ pub struct TokenCache {
     old: Generation,
     /// What one generation may hold, in bytes.
     half: usize,
+    hits: u64,
+    misses: u64,
+}
+
+/// How a cache stands.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// How often a token was found.
+    pub hits: u64,
+    /// How often one was not.
+    pub misses: u64,
+    /// How many tokens are remembered.
+    pub entries: u64,
+    /// What they take, in bytes.
+    pub bytes: u64,
 }
 
 /// By the hash of the token. Of two tokens with the same one the later stays.
@@ -50,7 +65,7 @@ impl TokenCache {
     /// An empty cache that holds at most about this many bytes. With 0 it remembers nothing.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { young: Generation::default(), old: Generation::default(), half: bytes / 2 }
+        Self { young: Generation::default(), old: Generation::default(), half: bytes / 2, hits: 0, misses: 0 }
     }
 
     /// How many tokens are remembered.
@@ -65,8 +80,26 @@ impl TokenCache {
         self.len() == 0
     }
 
+    /// How the cache stands.
+    #[must_use]
+    pub fn usage(&self) -> CacheUsage {
+        CacheUsage {
+            hits: self.hits,
+            misses: self.misses,
+            entries: self.len() as u64,
+            bytes: self.young.bytes.saturating_add(self.old.bytes) as u64,
+        }
+    }
+
     /// The verified token with exactly these bytes. Whether it is still good now is for the caller to ask.
     pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<VerifiedToken>> {
+        let found = self.find(token);
+        let figure = if found.is_some() { &mut self.hits } else { &mut self.misses };
+        *figure = figure.wrapping_add(1);
+        found
+    }
+
+    fn find(&mut self, token: &[u8]) -> Option<Rc<VerifiedToken>> {
         let hash = hash(token);
         if let Some(found) = self.young.get(hash, token) {
             return Some(Rc::clone(&found.verified));

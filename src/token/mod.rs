@@ -13,7 +13,7 @@ mod keys;
 mod shape;
 mod verify;
 
-pub use cache::TokenCache;
+pub use cache::{CacheUsage, TokenCache};
 pub use claim::{ClaimName, ClaimNameError};
 pub use issuer::{IssuerId, Issuers};
 #[cfg(not(target_arch = "wasm32"))]

@@ -230,6 +230,30 @@ pub struct Audit {
     pub headers: AuditHeaders,
     /// Which records also go to the gateway's own log, beside the access log.
     pub log: AuditLog,
+    /// What a record says of the query: the `names` of its parameters, or their `values` as well, apart from those whose names
+    /// speak of a secret. `names` when absent.
+    #[serde(default)]
+    pub query: AuditQuery,
+    /// Request headers that the record repeats, such as `x-agent-run-id`: names in lower case, of headers that carry no
+    /// credential.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Whether the record is completed when the call has ended, with its `outcome`: status, bytes, duration, how it ended.
+    /// `false` when absent.
+    #[serde(default)]
+    pub outcome: bool,
+}
+
+/// What a record says of the query.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AuditQuery {
+    /// The names of its parameters.
+    #[default]
+    Names,
+    /// Names and values.
+    Values,
 }
 
 /// The headers that tell the upstream who called.

@@ -134,3 +134,18 @@ fn the_usual_budget_holds_hundreds_of_usual_tokens() {
         assert!(gate.known(token));
     }
 }
+
+#[test]
+fn the_cache_says_how_it_stands() {
+    let mut gate = Gate::new(64 * 1024);
+    assert_eq!(gate.cache.usage(), CacheUsage::default());
+    let first = token(1, json!({}));
+    for token in [&first, &token(2, json!({})), &first, &first] {
+        gate.known(token);
+    }
+    let usage = gate.cache.usage();
+    assert_eq!((usage.hits, usage.misses, usage.entries), (2, 2, 2));
+    assert_eq!(usage.bytes, gate.cache.bytes() as u64);
+    gate.cache.remove(&first);
+    assert_eq!(gate.cache.usage().entries, 1);
+}

@@ -1,0 +1,83 @@
+//! The metrics: one list of names, which the filter counts under and the reference is generated from.
+//!
+//! They tell outcomes and figures, and never an identity.
+
+/// A metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name in the gateway, without what it is counted by; Prometheus has `_` in the place of `.`.
+    pub name: &'static str,
+    /// Whether it can fall.
+    pub kind: Kind,
+    /// What it is counted by, in the order in which the values follow the name.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub about: &'static str,
+}
+
+/// Whether a metric can fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It grows and falls.
+    Gauge,
+}
+
+/// Decisions.
+pub const DECISIONS: Metric = Metric {
+    name: "callgate.decisions",
+    kind: Kind::Counter,
+    labels: &["outcome", "reason"],
+    about: "Decisions, by `outcome` (`allow`, `deny`, or `observe` for a call that would have been denied) and `reason` (its \
+            code, or the ground on which a call goes on).",
+};
+
+/// Tokens that were found among those verified before.
+pub const TOKEN_CACHE_HITS: Metric = Metric {
+    name: "callgate.token_cache.hits",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Tokens that were found among those verified before. Told at the next miss, or after 32 hits of a worker.",
+};
+
+/// Tokens that were not found there.
+pub const TOKEN_CACHE_MISSES: Metric = Metric {
+    name: "callgate.token_cache.misses",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Tokens that were not, so that each was parsed and, where it got so far, its signature computed.",
+};
+
+/// Tokens that are remembered.
+pub const TOKEN_CACHE_ENTRIES: Metric = Metric {
+    name: "callgate.token_cache.entries",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "Verified tokens that are remembered, all workers together.",
+};
+
+/// What they take.
+pub const TOKEN_CACHE_BYTES: Metric = Metric {
+    name: "callgate.token_cache.bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "What they take, in bytes, as the cache counts against its bound of 4 MiB a worker.",
+};
+
+/// Every metric.
+pub const ALL: [Metric; 5] = [DECISIONS, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_BYTES];
+
+impl Metric {
+    /// The name as Prometheus has it, without what it is counted by.
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        self.name.replace('.', "_")
+    }
+
+    /// The name with the values of its labels behind it, as the gateway is told it.
+    #[must_use]
+    pub fn counted_by(&self, values: &[&str]) -> String {
+        std::iter::once(self.name).chain(values.iter().copied()).collect::<Vec<_>>().join(".")
+    }
+}
