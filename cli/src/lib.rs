@@ -12,4 +12,5 @@ pub mod input;
 pub mod mint;
 pub mod moment;
 pub mod policy;
+pub mod records;
 pub mod reference;

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use callgate::{Challenge, Reason};
+use callgate::metrics::{self, Kind};
+use callgate::{Challenge, Grant, Reason};
 use serde_json::Value;
 
-use crate::policy::schema;
+use crate::{policy, records};
 
 /// What regenerates the pages.
 pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";
@@ -13,11 +14,18 @@ pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";
 /// Every page: its file's name and its text.
 ///
 /// # Errors
-/// When the schema has no JSON form.
-pub fn pages() -> serde_json::Result<[(&'static str, String); 3]> {
-    let mut json = serde_json::to_string_pretty(&schema())?;
-    json.push('\n');
-    Ok([("policy.md", policy()), ("policy.schema.json", json), ("reasons.md", reasons())])
+/// When a schema has no JSON form.
+pub fn pages() -> serde_json::Result<[(&'static str, String); 6]> {
+    let json = |schema: &Value| serde_json::to_string_pretty(schema).map(|json| json + "\n");
+    let (policy, record) = (policy::schema(), records::schema());
+    Ok([
+        ("metrics.md", metrics()),
+        ("policy.md", policy_page(&policy)),
+        ("policy.schema.json", json(&policy)?),
+        ("reasons.md", reasons()),
+        ("record.md", record_page(&record)),
+        ("record.schema.json", json(&record)?),
+    ])
 }
 
 fn generated(title: &str) -> String {
@@ -46,14 +54,53 @@ fn reasons() -> String {
     page
 }
 
-fn policy() -> String {
-    let schema = schema();
-    let mut page = generated("The policy document");
-    page.push_str(
-        "In YAML 1.2 or JSON; [policy.schema.json](policy.schema.json) is the same for editors. Fields that are not listed here are \
-         errors. `callgate check` tells all mistakes at once, with their places.\n\n",
+fn policy_page(schema: &Value) -> String {
+    let introduction = "In YAML 1.2 or JSON; [policy.schema.json](policy.schema.json) is the same for editors. Fields that are not \
+                        listed here are errors. `callgate check` tells all mistakes at once, with their places.\n\n";
+    sections("The policy document", introduction, "The document", schema)
+}
+
+fn record_page(schema: &Value) -> String {
+    let mut introduction = String::from(
+        "One JSON object for each decision, in the filter state `wasm.callgate` and from there in the gateway's access log; what \
+         the policy asks for in `audit.log` stands in the gateway's own log too. [record.schema.json](record.schema.json) is the \
+         same for programs, and `callgate schema record` prints it. It is that of one version of the module: a later one may add \
+         members, so a reader passes over those that it does not know.\n\n\
+         A record holds no token, key, signature, secret or cookie. Text from a request is escaped as in a string of C, and cut \
+         with `…` where it grows too long.\n\nThe grounds on which a call goes on, in `reason`: ",
     );
-    section(&mut page, "The document", &schema);
+    let grounds = ["every check passed", "the endpoint is public", "a CORS preflight, which the policy passes"];
+    let grounds = Grant::RECORDED.iter().zip(grounds).map(|(grant, about)| format!("`{}` ({about})", grant.code()));
+    introduction.push_str(&grounds.collect::<Vec<_>>().join(", "));
+    introduction.push_str(".\n\n");
+    sections("The decision record", &introduction, "The record", schema)
+}
+
+fn metrics() -> String {
+    let mut page = generated("Metrics");
+    page.push_str(
+        "What the filter counts, in the gateway's statistics; Envoy shows them on its admin interface under `/stats/prometheus`. \
+         None names an identity. Envoy takes labels out of names by the `stats_config` of the configuration shipped in `envoy/`; \
+         without it they are a part of the name, such as `callgate_decisions_deny_token_expired`.\n\n\
+         | Name in Prometheus | Labels | Kind | What it tells |\n|---|---|---|---|\n",
+    );
+    for metric in metrics::ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "| `{}` | {} | {kind} | {} |", metric.prometheus(), labels.join(", "), metric.about);
+    }
+    page
+}
+
+/// A page of what a schema says, part by part.
+fn sections(title: &str, introduction: &str, whole: &str, schema: &Value) -> String {
+    let mut page = generated(title);
+    page.push_str(introduction);
+    section(&mut page, whole, schema);
     for (name, part) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
         section(&mut page, name, part);
     }

@@ -36,8 +36,7 @@ enum Verb {
     Check(check::Arguments),
     Test(test::Arguments),
     Explain(explain::Arguments),
-    /// Print the JSON Schema of the policy document
-    Schema,
+    Schema(schema::Arguments),
     Token(token::Arguments),
     Render(render::Arguments),
     #[command(hide = true)]
@@ -156,7 +155,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Check(arguments) => check::run(&arguments, out),
         Verb::Test(arguments) => test::run(&arguments, out),
         Verb::Explain(arguments) => explain::run(&arguments, out),
-        Verb::Schema => schema::run(out),
+        Verb::Schema(arguments) => schema::run(&arguments, out),
         Verb::Token(arguments) => token::run(&arguments, out),
         Verb::Render(arguments) => render::run(&arguments, out),
         Verb::Docs(arguments) => docs::run(&arguments, out),

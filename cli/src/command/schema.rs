@@ -1,12 +1,35 @@
-//! `callgate schema`: the JSON Schema of the policy document, for editors.
+//! `callgate schema`: the JSON Schemas of what is written by hand and of what is written down, for editors and pipelines.
 
 use std::io::Write;
 
+use clap::ValueEnum;
+
 use super::{Exit, Failure};
-use crate::{escape, policy};
+use crate::{escape, policy, records};
+
+/// Print a JSON Schema: the policy document's, or the decision record's
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Of what
+    #[arg(value_enum, default_value_t = Subject::Policy)]
+    subject: Subject,
+}
+
+/// What a schema describes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Subject {
+    /// The policy document.
+    Policy,
+    /// The decision record.
+    Record,
+}
 
 /// Prints the schema.
-pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
-    writeln!(out, "{}", escape::json(&policy::schema())?)?;
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let schema = match arguments.subject {
+        Subject::Policy => policy::schema(),
+        Subject::Record => records::schema(),
+    };
+    writeln!(out, "{}", escape::json(&schema)?)?;
     Ok(Exit::Fine)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::format::{Decision, Expect};
 use super::{Case, Policy};
-use crate::escape;
+use crate::{escape, records};
 
 /// Headers that belong to a connection, so that a gateway may change them on a call that goes on as it came.
 const OF_THE_CONNECTION: [&str; 6] =
@@ -57,6 +57,7 @@ pub enum End {
 #[must_use]
 pub fn differences(case: &Case, policy: &Policy, version: &str, call: &Call, seen: &Seen) -> Vec<String> {
     let mut judge = Judge { expect: &case.expect, policy, version, call, record: &seen.record, found: Vec::new() };
+    judge.schema();
     judge.decision();
     match &seen.end {
         End::Answered { status, headers, body, details } => judge.answer(*status, headers, body, details.as_deref()),
@@ -75,6 +76,12 @@ struct Judge<'j> {
 }
 
 impl<'j> Judge<'j> {
+    /// Whatever was decided, the record is as documented.
+    fn schema(&mut self) {
+        let faults = records::faults(self.record);
+        self.found.extend(faults.into_iter().map(|fault| format!("the record is not as its schema says: {fault}")));
+    }
+
     fn decision(&mut self) {
         let wanted = match self.expect.decision {
             Decision::Allow => "allow",

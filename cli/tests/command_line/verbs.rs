@@ -4,9 +4,16 @@ use crate::{callgate, file, json};
 
 #[test]
 fn help_and_version_are_fine() {
-    for arguments in
-        ["--help", "help check", "check --help", "explain --help", "token --help", "render --help", "test --help"]
-    {
+    for arguments in [
+        "--help",
+        "help check",
+        "check --help",
+        "explain --help",
+        "token --help",
+        "render --help",
+        "test --help",
+        "records --help",
+    ] {
         assert!(callgate(arguments).fine().contains("Usage: callgate"), "{arguments}");
     }
     assert_eq!(callgate("--version").fine(), concat!("callgate ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -24,8 +31,11 @@ fn wrong_usage_is_trouble_and_says_so() {
         "explain examples/quickstart/policy.yaml --path / --at noon",
         "explain examples/quickstart/policy.yaml --path / --header nocolon",
         "explain examples/quickstart/policy.yaml --path / --source here",
+        "records",
+        "records --decision perhaps x",
         "render examples/quickstart/policy.yaml",
         "render examples/quickstart/policy.yaml --for nginx",
+        "schema token",
         "test",
         "token",
         "token --key {} --lifetime 5",
@@ -36,9 +46,14 @@ fn wrong_usage_is_trouble_and_says_so() {
 }
 
 #[test]
-fn the_schema_is_the_page_in_docs() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.schema.json")).unwrap();
-    assert_eq!(json(&callgate("schema").fine()), json(&page));
+fn the_schemas_are_the_pages_in_docs() {
+    let page = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+        json(&std::fs::read_to_string(path).unwrap())
+    };
+    assert_eq!(json(&callgate("schema").fine()), page("policy.schema.json"));
+    assert_eq!(json(&callgate("schema policy").fine()), page("policy.schema.json"));
+    assert_eq!(json(&callgate("schema record").fine()), page("record.schema.json"));
 }
 
 #[test]

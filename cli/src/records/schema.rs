@@ -1,0 +1,66 @@
+//! What a record looks like, as the engine's types have it.
+
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+/// The JSON Schema of the decision record.
+#[must_use]
+pub fn schema() -> Value {
+    callgate::Record::schema().to_value()
+}
+
+/// What is wrong with a record by its schema; none where it is as documented.
+#[must_use]
+pub fn faults(record: &Value) -> Vec<String> {
+    static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&schema()).ok());
+    let Some(validator) = &*VALIDATOR else { return vec!["the schema of records is none".to_owned()] };
+    let told = |error: jsonschema::ValidationError<'_>| match error.instance_path().as_str() {
+        "" => error.to_string(),
+        place => format!("{place}: {error}"),
+    };
+    validator.iter_errors(record).map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record() -> Value {
+        json!({
+            "decision": "allow",
+            "reason": "allowed",
+            "policy": "p",
+            "policy_version": "0".repeat(64),
+            "module_version": "0.1.0",
+            "outcome": { "status": 200, "ended": "complete" },
+        })
+    }
+
+    #[test]
+    fn the_schema_takes_a_record_and_nothing_else() {
+        assert_eq!(faults(&record()), [""; 0]);
+        for (member, value) in [
+            ("decision", json!("perhaps")),
+            ("reason", json!("because")),
+            ("agent", Value::Null),
+            ("token", json!("eyJhbGciOiJub25lIn0")),
+            ("surprise", json!(1)),
+            ("outcome", json!({ "ended": "well" })),
+            ("headers", json!({ "x": 1 })),
+            ("would_deny", json!([{ "reason": "allowed" }])),
+        ] {
+            let mut record = record();
+            record[member] = value;
+            assert_ne!(faults(&record), [""; 0], "{record}");
+        }
+        for member in ["decision", "reason", "policy", "policy_version", "module_version"] {
+            let mut record = record();
+            record.as_object_mut().unwrap().remove(member);
+            assert_ne!(faults(&record), [""; 0], "{member}");
+        }
+    }
+}
