@@ -65,8 +65,33 @@ pub const TOKEN_CACHE_BYTES: Metric = Metric {
     about: "What they take, in bytes, as the cache counts against its bound of 4 MiB a worker.",
 };
 
+/// Entries that a limiter gave up.
+pub const LIMITS_EVICTED: Metric = Metric {
+    name: "callgate.limits.evicted",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Entries of callers that the policy does not name, given up while they still restricted because their part of the \
+            table was full: raise `tables.limits`.",
+};
+
+/// Updates that a worker made anew.
+pub const LIMITS_RETRIED: Metric = Metric {
+    name: "callgate.limits.retried",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Updates of a limit that a worker made anew because another was faster.",
+};
+
 /// Every metric.
-pub const ALL: [Metric; 5] = [DECISIONS, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_BYTES];
+pub const ALL: [Metric; 7] = [
+    DECISIONS,
+    TOKEN_CACHE_HITS,
+    TOKEN_CACHE_MISSES,
+    TOKEN_CACHE_ENTRIES,
+    TOKEN_CACHE_BYTES,
+    LIMITS_EVICTED,
+    LIMITS_RETRIED,
+];
 
 impl Metric {
     /// The name as Prometheus has it, without what it is counted by.

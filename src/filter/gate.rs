@@ -1,15 +1,16 @@
 //! A policy in force, with what a VM keeps for it between calls.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::host::{self, HostClock, HostError, SharedData};
+use super::metrics::Metrics;
+use super::outcome;
 use crate::crypto::SoftwareVerifier;
 use crate::policy::Findings;
 use crate::state::{Namespace, StoreError};
 use crate::token::{SecretLookup, Secrets, TokenCache};
-use crate::{Call, Context, DecisionId, Policy, Record, Shared, Step, Timestamp, Use, evaluate};
+use crate::{Call, Context, DecisionId, Policy, Record, Shared, Step, Timestamp, evaluate};
 
 /// The property that holds the record of a decision; Envoy keeps it in filter state as `wasm.callgate`.
 const RECORD: &[u8] = b"callgate";
@@ -21,8 +22,7 @@ pub(super) struct Gate {
     tokens: RefCell<TokenCache>,
     /// What the policy shares with the other workers; none where it counts no calls.
     namespace: Option<Namespace>,
-    counters: RefCell<BTreeMap<(&'static str, &'static str), u32>>,
-    use_counters: RefCell<BTreeMap<&'static str, u32>>,
+    metrics: Metrics,
     ids: RefCell<DecisionIds>,
 }
 
@@ -69,8 +69,7 @@ impl Gate {
             policy,
             namespace,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
-            counters: RefCell::default(),
-            use_counters: RefCell::default(),
+            metrics: Metrics::define(),
             ids: RefCell::default(),
         })
     }
@@ -87,7 +86,8 @@ impl Gate {
         let shared = self.namespace.as_ref().map(shared);
         let context = Context { verifier: &SoftwareVerifier, cache: &mut tokens, shared, trace: None };
         let step = evaluate(&self.policy, call, context);
-        self.count_use(step.facts().shared_use());
+        self.metrics.tell_tokens(tokens.usage());
+        self.metrics.tell_limits(step.facts().shared_use());
         Ok(step)
     }
 
@@ -96,68 +96,42 @@ impl Gate {
         self.ids.try_borrow_mut().map_err(|_| Failure::InUse)?.next().map_err(Failure::Host)
     }
 
-    /// Writes a decision down: where the access log finds it, and in the gateway's log where the policy asks for that.
-    pub(super) fn write_down(&self, record: &Record<'_>) -> Result<(), HostError> {
+    /// Writes a decision down: where the access log finds it, and in the gateway's log where the policy asks for that. What
+    /// comes back is the record where it is to be completed when the call has ended.
+    pub(super) fn write_down(&self, record: &Record<'_>) -> Result<Option<Written>, HostError> {
         let json = record.to_json();
         let (outcome, reason) = record.outcome();
         let written = host::set_property(RECORD, &json);
         // A call that goes on only when it is written down does not, and is counted as what becomes of it.
         if written.is_ok() || outcome == "deny" {
-            self.count(outcome, reason);
+            self.metrics.count(outcome, reason);
             if self.policy.logs(outcome != "allow") {
                 host::log(host::Level::Info, &String::from_utf8_lossy(&json));
             }
         }
-        written
+        written.map(|()| self.policy.records_outcome().then_some(Written(json)))
     }
 
     /// Writes down a call that could not be decided, with as much as the host still gives.
-    pub(super) fn write_down_undecided(&self) {
+    pub(super) fn write_down_undecided(&self) -> Option<Written> {
         let now = host::now().ok().map(Timestamp::from_nanos);
-        if let Err(error) = self.write_down(&Record::undecided(&self.policy, now, self.decision_id().ok())) {
+        let written = self.write_down(&Record::undecided(&self.policy, now, self.decision_id().ok()));
+        written.unwrap_or_else(|error| {
             log::error!("a denial is not written down: {error}");
-        }
+            None
+        })
     }
+}
 
-    /// Counts a decision, which stands whether it is counted or not.
-    fn count(&self, outcome: &'static str, reason: &'static str) {
-        if let Err(error) = self.counter(outcome, reason).and_then(|counter| host::add(counter, 1)) {
-            log::warn!("a decision is not counted: {error}");
+/// A record that was written down and is to be completed.
+pub(super) struct Written(Vec<u8>);
+
+impl Written {
+    /// Writes the record once more, with how the call went on. The access log is written after this.
+    pub(super) fn complete(self) {
+        if let Err(error) = host::set_property(RECORD, &outcome::of_the_stream().complete(self.0)) {
+            log::warn!("a record stays without its outcome: {error}");
         }
-    }
-
-    /// Counts what says that the table is too small, or that workers get in each other's way.
-    fn count_use(&self, used: Use) {
-        for (name, by) in [("callgate.limits.evicted", used.evicted), ("callgate.limits.retried", used.retried)] {
-            if by == 0 {
-                continue;
-            }
-            let known = self.use_counters.borrow().get(name).copied();
-            let counter = known.map_or_else(
-                || {
-                    let counter = host::define_counter(name)?;
-                    self.use_counters.borrow_mut().insert(name, counter);
-                    Ok(counter)
-                },
-                Ok,
-            );
-            if let Err(error) = counter.and_then(|counter| host::add(counter, by)) {
-                log::warn!("the use of what the workers share is not counted: {error}");
-            }
-        }
-    }
-
-    /// The counter of an outcome and a reason; the gateway hears of it when it is first needed.
-    fn counter(&self, outcome: &'static str, reason: &'static str) -> Result<u32, HostError> {
-        let known = self.counters.borrow().get(&(outcome, reason)).copied();
-        known.map_or_else(
-            || {
-                let counter = host::define_counter(&format!("callgate.decisions.{outcome}.{reason}"))?;
-                self.counters.borrow_mut().insert((outcome, reason), counter);
-                Ok(counter)
-            },
-            Ok,
-        )
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::metrics::Kind;
 use crate::state::{SharedStore, StoreError, Versioned};
 use crate::words::are_free_of_controls;
 use crate::{Clock, Timestamp};
@@ -150,8 +151,6 @@ pub(super) enum Level {
     Critical = 5,
 }
 
-/// The kind of metric that only grows.
-const COUNTER: u32 = 0;
 /// The buffer that holds the plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 
@@ -325,18 +324,22 @@ pub(super) fn send_local_response<'a>(
     HostError::of("proxy_send_local_response", result)
 }
 
-/// A counter under this name; defining it again gives the same one.
-pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
+/// A metric under this name; defining it again gives the same one.
+pub(super) fn define_metric(kind: Kind, name: &str) -> Result<u32, HostError> {
+    let kind = match kind {
+        Kind::Counter => 0,
+        Kind::Gauge => 1,
+    };
     let mut id = 0;
     // SAFETY: the name outlives the call, and the pointer is valid for writes during it.
-    let status = unsafe { abi::proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+    let status = unsafe { abi::proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) };
     HostError::of("proxy_define_metric", status).map(|()| id)
 }
 
-/// Counts so many more.
-pub(super) fn add(counter: u32, by: u32) -> Result<(), HostError> {
+/// Adds to a metric; what is negative is taken from it, which only a gauge allows.
+pub(super) fn change_metric(metric: u32, change: i64) -> Result<(), HostError> {
     // SAFETY: no pointers.
-    HostError::of("proxy_increment_metric", unsafe { abi::proxy_increment_metric(counter, i64::from(by)) })
+    HostError::of("proxy_increment_metric", unsafe { abi::proxy_increment_metric(metric, change) })
 }
 
 /// Fills a buffer with random bytes.

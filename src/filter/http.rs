@@ -5,7 +5,7 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use super::gate::{Failure, Gate};
+use super::gate::{Failure, Gate, Written};
 use super::host::{self, Map};
 use crate::headers::name_begins_like;
 use crate::{Answer, Call, Change, Headers, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp};
@@ -20,16 +20,18 @@ pub(super) struct Http {
     standings: Standings,
     /// Whether the call was answered. A second answer is undefined behaviour in Envoy, and nothing may go on after one.
     replied: bool,
+    /// The record, where it is to be completed when the call has ended.
+    written: Option<Written>,
 }
 
 impl Http {
     pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
-        Self { gate, standings: Standings::default(), replied: false }
+        Self { gate, standings: Standings::default(), replied: false, written: None }
     }
 
     /// Decides the call. What comes back is the answer of a call that does not go on.
     fn decide(&mut self, end_of_stream: bool) -> Result<Option<Answer>, Failure> {
-        let gate = self.gate.as_ref().ok_or(Failure::NoPolicy)?;
+        let gate = self.gate.as_deref().ok_or(Failure::NoPolicy)?;
         let headers = Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);
@@ -47,13 +49,14 @@ impl Http {
                     apply(&change)?;
                 }
                 // A call that cannot be written down does not go on.
-                gate.write_down(&step.record())?;
+                self.written = gate.write_down(&step.record())?;
                 self.standings = step.facts().limits().clone();
                 Ok(None)
             }
             Step::Deny(deny) => {
-                if let Err(error) = gate.write_down(&step.record()) {
-                    log::error!("a denial is not written down: {error}");
+                match gate.write_down(&step.record()) {
+                    Ok(written) => self.written = written,
+                    Err(error) => log::error!("a denial is not written down: {error}"),
                 }
                 Ok(Some(deny.answer()))
             }
@@ -98,7 +101,7 @@ impl Http {
     fn fail(&mut self, failure: &Failure) -> Action {
         log::error!("a call is denied: {failure}");
         if let Some(gate) = &self.gate {
-            gate.write_down_undecided();
+            self.written = gate.write_down_undecided();
         }
         self.reply(&Answer::host_error())
     }
@@ -146,6 +149,12 @@ impl HttpContext for Http {
         match self.clean_trailers() {
             Ok(()) => Action::Continue,
             Err(failure) => self.fail(&failure),
+        }
+    }
+
+    fn on_log(&mut self) {
+        if let Some(written) = self.written.take() {
+            written.complete();
         }
     }
 }

@@ -8,6 +8,8 @@ mod gate;
 mod host;
 mod http;
 mod logger;
+mod metrics;
+mod outcome;
 mod root;
 
 proxy_wasm::main! {{

@@ -5,7 +5,7 @@
 //! gets the request as JSON.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,13 +33,17 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 /// A request with this header, a number of seconds, gets an event stream that is silent for so long.
 pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
 
+/// A request with this header is failed: with `silence` it gets no answer, with `reset` the connection ends in its place, and
+/// with `break` in the middle of it.
+pub const FAILURE: HeaderName = HeaderName::from_static("x-failure");
+
 /// Enough for the tests that look back, and bounded for the ones that flood.
 const REMEMBERED: usize = 4096;
 /// The hostile requests have 1,000 headers, and headers of 60 KiB.
 const MOST_HEADERS: usize = 4096;
 const MOST_HEADER_BYTES: usize = 1 << 20;
 
-type Body = BoxBody<Bytes, Infallible>;
+type Body = BoxBody<Bytes, io::Error>;
 
 /// A request as it arrived here, apart from its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +177,7 @@ async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Result<Response<Body>, hyper::Error> {
+async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Result<Response<Body>> {
     let seen = Seen::new(&request);
     {
         let mut memory = lock(&memory);
@@ -184,7 +188,9 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Resul
         }
     }
     let starts = |name, prefix: &str| seen.header(name).is_some_and(|value| value.starts_with(prefix));
-    if let Some(key) = request.headers().get("sec-websocket-key").cloned() {
+    if let Some(failure) = seen.header(FAILURE.as_str()) {
+        fail(failure).await
+    } else if let Some(key) = request.headers().get("sec-websocket-key").cloned() {
         Ok(web_socket(request, &key))
     } else if starts("content-type", "application/grpc") {
         Ok(grpc(request))
@@ -195,7 +201,25 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Resul
     }
 }
 
-async fn echo(request: Request<Incoming>, seen: &Seen) -> Result<Response<Body>, hyper::Error> {
+async fn fail(how: &str) -> Result<Response<Body>> {
+    match how {
+        "silence" => std::future::pending().await,
+        "break" => {
+            let (mut sender, body) = Channel::new(1);
+            tokio::spawn(async move {
+                // A client that went away needs no failure.
+                let _ = sender.send_data(Bytes::from_static(b"the beginning")).await;
+                // Long enough for the beginning to be on its way.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                sender.abort(io::ErrorKind::ConnectionReset.into());
+            });
+            Ok(typed(body.boxed(), "text/plain"))
+        }
+        _ => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+    }
+}
+
+async fn echo(request: Request<Incoming>, seen: &Seen) -> Result<Response<Body>> {
     let (mut length, mut sha256) = (0, Sha256::new());
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
@@ -206,7 +230,7 @@ async fn echo(request: Request<Incoming>, seen: &Seen) -> Result<Response<Body>,
     }
     let sha256: String = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let text = Bytes::from(seen.to_json(length, &sha256).to_string());
-    Ok(typed(Full::new(text).boxed(), "application/json"))
+    Ok(typed(whole(text), "application/json"))
 }
 
 /// Headers at once, then silence, then one event and the end.
@@ -251,7 +275,7 @@ fn web_socket(mut request: Request<Incoming>, key: &HeaderValue) -> Response<Bod
             }
         }
     });
-    let mut response = Response::new(Full::default().boxed());
+    let mut response = Response::new(whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -260,6 +284,10 @@ fn web_socket(mut request: Request<Incoming>, key: &HeaderValue) -> Response<Bod
         headers.insert("sec-websocket-accept", accept);
     }
     response
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
 fn typed(body: Body, content_type: &'static str) -> Response<Body> {

@@ -13,6 +13,8 @@ const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// The ABI's number for a metric that only grows.
 const COUNTER: u32 = 0;
+/// The ABI's number for a metric that grows and falls.
+const GAUGE: u32 = 1;
 /// What Envoy puts before the path of a property that a module sets.
 const FILTER_STATE_PREFIX: &[u8] = b"wasm.";
 
@@ -144,23 +146,32 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_define_metric(guest, kind: u32, name: u32, name_size: u32, id_at: u32) {
-            if kind != COUNTER {
-                return Err(Stop::misuse("a metric that is no counter"));
-            }
             let name = String::from_utf8_lossy(&guest.read(name, name_size)?).into_owned();
             let state = unrestricted(guest)?;
-            state.counters.entry(name.clone()).or_default();
-            state.counter_ids.push(name);
-            let id = u32::try_from(state.counter_ids.len() - 1).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
-            guest.write(id_at, &(id << 2).to_le_bytes())
+            match kind {
+                COUNTER => drop(state.counters.entry(name.clone()).or_default()),
+                GAUGE => drop(state.gauges.entry(name.clone()).or_default()),
+                _ => return Err(Stop::misuse("a metric that is neither counter nor gauge")),
+            }
+            state.metric_ids.push(name);
+            let id = u32::try_from(state.metric_ids.len() - 1).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
+            guest.write(id_at, &(id << 2 | kind).to_le_bytes())
         }
 
         fn proxy_increment_metric(guest, id: u32, offset: i64) {
-            let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
             let state = unrestricted(guest)?;
-            let name = state.counter_ids.get((id >> 2) as usize).ok_or(Stop::Status(status::NOT_FOUND))?;
-            let value = state.counters.get_mut(name).ok_or(Stop::Status(status::NOT_FOUND))?;
-            *value += offset;
+            let name = state.metric_ids.get((id >> 2) as usize).ok_or(Stop::Status(status::NOT_FOUND))?;
+            let missing = Stop::Status(status::NOT_FOUND);
+            match id & 3 {
+                COUNTER => {
+                    let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0);
+                    *state.counters.get_mut(name).ok_or(missing)? += offset.ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+                }
+                _ => {
+                    let gauge = state.gauges.get_mut(name).ok_or(missing)?;
+                    *gauge = gauge.checked_add(offset).filter(|value| *value >= 0).ok_or_else(|| Stop::misuse("a gauge below zero"))?;
+                }
+            }
             Ok(())
         }
     }

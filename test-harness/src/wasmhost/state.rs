@@ -114,8 +114,9 @@ pub(super) struct State {
     pub(super) random: u64,
     pub(super) logs: Vec<Log>,
     pub(super) counters: BTreeMap<String, u64>,
-    /// The counter behind each number that was given out; Envoy's numbers carry the kind in their low bits.
-    pub(super) counter_ids: Vec<String>,
+    pub(super) gauges: BTreeMap<String, i64>,
+    /// The metric behind each number that was given out; Envoy's numbers carry the kind in their low bits.
+    pub(super) metric_ids: Vec<String>,
     pub(super) calls: Vec<&'static str>,
     /// The fuel that was left when each call was made.
     pub(super) fuel_left: Vec<u64>,

@@ -237,6 +237,12 @@ impl Vm {
         &self.store.data().counters
     }
 
+    /// The gauges that the module defined.
+    #[must_use]
+    pub fn gauges(&self) -> &BTreeMap<String, i64> {
+        &self.store.data().gauges
+    }
+
     /// The module's linear memory, in bytes. It never shrinks.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_cli::records;
 use serde_json::{Value, json};
 use test_harness::build::{self, Flavor};
 use test_harness::client::{self, Request, Response};
@@ -117,10 +118,10 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The decision record.
+    /// The decision record, which is as documented.
+    #[track_caller]
     pub(crate) fn record(&self) -> Value {
-        let record = self.line["callgate"].as_str().unwrap_or_else(|| panic!("no record in {}", self.line));
-        serde_json::from_str(record).unwrap_or_else(|error| panic!("{error} in {record}"))
+        record(&self.line)
     }
 
     /// That the gate refused with this status and reason, said so everywhere, and let nothing through.
@@ -140,6 +141,15 @@ impl Asked {
         assert_eq!(self.record()["decision"], "allow", "{self:?}");
         self.seen.as_ref().unwrap()
     }
+}
+
+/// The decision record in a line of the access log, which is as documented.
+#[track_caller]
+pub(crate) fn record(line: &Value) -> Value {
+    let text = line["callgate"].as_str().unwrap_or_else(|| panic!("no record in {line}"));
+    let record = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+    assert_eq!(records::faults(&record), [""; 0], "{record}");
+    record
 }
 
 impl Gate {

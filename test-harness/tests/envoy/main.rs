@@ -14,6 +14,8 @@ mod grpc;
 mod hostile;
 mod http2;
 mod limits;
+mod metrics;
+mod outcomes;
 mod records;
 mod shipped;
 mod streams;

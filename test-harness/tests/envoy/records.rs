@@ -28,8 +28,19 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     ] {
         assert_eq!(record[name], value, "{name} in {record}");
     }
-    assert_eq!(record["request_id"], allowed.line["request_id"]);
-    let denied = gate.ask(Request::get("/items/1").host(HOST));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let traced = |request: Request| request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    let denied = gate.ask(traced(Request::get("/items/1").host(HOST)));
+    let traced = gate.ask(traced(good()));
+    // Three names join what the gateway, the caller and the upstream saw of a call with its record.
+    for asked in [&traced, &denied] {
+        let record = asked.record();
+        assert!(record["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{record}");
+        assert_eq!(record["request_id"], asked.line["request_id"]);
+        assert_eq!(record["trace_id"], trace);
+    }
+    let told = traced.assert_allowed().header("x-callgate-decision").map(str::to_owned);
+    assert_eq!(told.as_deref(), traced.record()["id"].as_str());
     denied.assert_denied(401, "credentials_missing");
     let instance = denied.response.json()["instance"].as_str().unwrap().to_owned();
     assert!(instance.ends_with(denied.record()["id"].as_str().unwrap()), "{instance}");
@@ -39,10 +50,25 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     assert!(in_log(&denied) && !in_log(&allowed), "{log}");
 
     let metrics = gate.envoy.admin("/stats/prometheus").unwrap();
-    let counted = |outcome: &str, reason: &str| {
-        metrics.lines().any(|line| line.contains(outcome) && line.contains(reason) && line.ends_with(" 1"))
-    };
-    assert!(counted("allow", "allowed") && counted("deny", "credentials_missing"), "{metrics}");
+    for counted in
+        ["{outcome=\"allow\",reason=\"allowed\"} 2\n", "{outcome=\"deny\",reason=\"credentials_missing\"} 1\n"]
+    {
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+}
+
+#[test]
+fn headers_and_values_that_the_policy_asks_for_are_recorded() {
+    let mut policy = policy();
+    policy["audit"]["include"] = json!(["x-agent-run-id"]);
+    policy["audit"]["query"] = json!("values");
+    let gate = Gate::start(&policy);
+    let request = Request::get("/items/1?page=2&api_key=hunter2").host(HOST).bearer(&token("items:read"));
+    let asked = gate.ask(request.header("X-Agent-Run-Id", b"run\t1\xff".as_slice()));
+    asked.assert_allowed();
+    assert_eq!(asked.record()["headers"], json!({ "x-agent-run-id": "run\\t1\\xff" }));
+    assert_eq!(asked.record()["query"], json!(["page=2", "api_key"]));
+    assert!(!asked.line["callgate"].as_str().unwrap().contains("hunter2"));
 }
 
 #[test]

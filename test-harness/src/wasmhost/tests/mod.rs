@@ -5,6 +5,7 @@ mod faults;
 mod hostile;
 mod interface;
 mod limits;
+mod outcome;
 mod stream;
 
 use std::path::PathBuf;

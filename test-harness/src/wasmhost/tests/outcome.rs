@@ -1,0 +1,117 @@
+//! The record when the call has ended, and the figures of the token cache.
+
+use std::collections::BTreeMap;
+
+use callgate_cli::records;
+use serde_json::json;
+
+use super::super::Fault;
+use super::*;
+
+fn completing() -> Value {
+    policy_with(json!({ "audit": { "log": { "allow": false, "deny": true }, "outcome": true } }))
+}
+
+/// What Envoy knows of a stream that has ended; numbers are eight bytes.
+fn ended(request: Request) -> Request {
+    let mut properties = request.properties.clone();
+    for (path, value) in [
+        ("response\0code", 200_i64),
+        ("request\0total_size", 300),
+        ("response\0total_size", 400),
+        ("request\0duration", 5_000_000),
+        ("response\0flags", 1 << 14),
+    ] {
+        properties.insert(path.into(), value.to_le_bytes().to_vec());
+    }
+    properties.insert(b"response\0code_details".to_vec(), b"via upstream\xff".to_vec());
+    Request { properties, ..request }
+}
+
+#[test]
+fn the_outcome_is_written_where_the_policy_asks_for_it() {
+    let mut vm = start(&completing());
+    let outcome = json!({
+        "status": 200, "bytes_received": 300, "bytes_sent": 400, "duration_ms": 5, "ended": "client_gone",
+        "details": "via upstream\\xff",
+    });
+    for request in [good(), request("GET", "/items/7", &[])] {
+        let ended = vm.request(&ended(request));
+        let record = ended.record.unwrap();
+        assert_eq!(record["outcome"], outcome);
+        assert_eq!(records::faults(&record), [""; 0]);
+        assert_eq!(ended.calls.iter().filter(|call| **call == "proxy_set_property").count(), 2);
+        // The line in the gateway's own log is the decision's.
+        assert!(ended.logs.iter().all(|log| !log.message.contains("outcome")), "{:?}", ended.logs);
+    }
+    let silent = start(&policy()).request(&ended(good()));
+    assert_eq!(silent.record.unwrap().get("outcome"), None);
+    assert_eq!(silent.calls.iter().filter(|call| **call == "proxy_set_property").count(), 1);
+}
+
+#[test]
+fn a_gateway_that_tells_nothing_of_the_ending_harms_nothing() {
+    let mut vm = start(&completing());
+    let record = vm.request(&good()).record.unwrap();
+    assert_eq!(record["outcome"], json!({}));
+    assert_eq!(records::faults(&record), [""; 0]);
+    for (call, nth) in (2..8).map(|nth| ("proxy_get_property", nth)).chain([("proxy_set_property", 2)]) {
+        for status in [2, 10, 99] {
+            let fault = Fault { call: call.into(), nth, status };
+            let outcome = vm.request(&Request { fault: Some(fault), ..ended(good()) });
+            upstream(&outcome);
+            let record = outcome.record.unwrap();
+            assert_eq!(records::faults(&record), [""; 0]);
+            assert_eq!(record.get("outcome").is_none(), call == "proxy_set_property");
+        }
+    }
+    let malformed = BTreeMap::from([(b"response\0code".to_vec(), b"200".to_vec())]);
+    let record = vm.request(&Request { properties: malformed, ..good() }).record.unwrap();
+    assert_eq!(record["outcome"], json!({}));
+    assert_alive(&mut vm);
+}
+
+#[test]
+fn a_call_that_could_not_be_decided_has_an_outcome_too() {
+    let mut vm = start(&completing());
+    let fault = Fault { call: "proxy_get_header_map_pairs".into(), nth: 1, status: 10 };
+    let outcome = vm.request(&Request { fault: Some(fault), ..ended(good()) });
+    let record = outcome.record.unwrap();
+    assert_eq!((&record["reason"], &record["outcome"]["status"]), (&json!("host_error"), &json!(200)));
+    assert_eq!(records::faults(&record), [""; 0]);
+}
+
+#[test]
+fn the_token_cache_is_told_and_forgotten_with_its_policy() {
+    let mut vm = start(&policy());
+    let root = vm.first_root();
+    let figures = |vm: &Vm| {
+        let figure = |name: &str| vm.counters()[&format!("callgate.token_cache.{name}")];
+        (figure("hits"), figure("misses"), vm.gauges()["callgate.token_cache.entries"])
+    };
+    assert_eq!(figures(&vm), (0, 0, 0));
+    let call = good();
+    for _ in 0..3 {
+        vm.request(&call);
+    }
+    assert_eq!(figures(&vm), (0, 1, 1), "hits are told many at once");
+    for _ in 0..30 {
+        vm.request(&call);
+    }
+    assert_eq!(figures(&vm), (32, 1, 1));
+    assert!(vm.gauges()["callgate.token_cache.bytes"] > 500);
+    vm.configure(root, policy().to_string().as_bytes(), None).unwrap();
+    assert_eq!(figures(&vm), (32, 1, 0));
+    assert_eq!(vm.gauges()["callgate.token_cache.bytes"], 0);
+}
+
+#[test]
+fn a_gateway_without_gauges_gets_its_decisions_all_the_same() {
+    let mut vm = start(&policy());
+    let root = vm.first_root();
+    for nth in 1..5 {
+        let fault = Fault { call: "proxy_define_metric".into(), nth, status: 12 };
+        vm.configure(root, policy().to_string().as_bytes(), Some(fault)).unwrap();
+        assert_alive(&mut vm);
+    }
+}

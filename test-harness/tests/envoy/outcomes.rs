@@ -1,0 +1,134 @@
+//! With `audit.outcome` the record says how a call went on, however it ended.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use test_harness::client::{Connection, Request};
+use test_harness::envoy::Options;
+
+use crate::fixture::{Asked, Gate, HOST, good, policy, record, token};
+use crate::grpc::Client;
+
+/// A gate whose records are completed, and that logs them as well.
+fn gate() -> Gate {
+    let mut policy = policy();
+    policy["audit"]["outcome"] = json!(true);
+    policy["audit"]["log"] = json!({ "allow": true, "deny": true });
+    let shorten = |bootstrap: &mut test_harness::envoy::Bootstrap| {
+        let routes = bootstrap.virtual_hosts().unwrap()[0]["routes"].as_array_mut().unwrap();
+        for route in routes {
+            route["route"]["timeout"] = json!("1s");
+            route["route"]["idle_timeout"] = json!("3600s");
+        }
+        // Streams have no limit, so that their clients are the ones to end them.
+        for unlimited in [0, 1] {
+            bootstrap.virtual_hosts().unwrap()[0]["routes"][unlimited]["route"]["timeout"] = json!("0s");
+        }
+    };
+    Gate::start_with(&policy, shorten, &Options::default())
+}
+
+#[track_caller]
+fn assert_outcome(record: &Value, status: u16, ended: &str, details: &str) {
+    let outcome = &record["outcome"];
+    assert_eq!((&outcome["status"], &outcome["ended"]), (&json!(status), &json!(ended)), "{record}");
+    let told = outcome["details"].as_str().unwrap_or_default();
+    assert!(told.starts_with(details), "{record}");
+    for member in ["bytes_received", "bytes_sent"] {
+        assert!(outcome[member].as_u64().is_some_and(|bytes| bytes > 0), "{record}");
+    }
+    assert!(outcome["duration_ms"].is_u64(), "{record}");
+}
+
+#[test]
+fn every_ending_is_recorded_in_the_one_line_of_the_call() {
+    let gate = gate();
+    let failing = |how: &str| good().header("X-Failure", how);
+
+    let asked = gate.ask(good());
+    asked.assert_allowed();
+    assert_outcome(&asked.record(), 200, "complete", "via_upstream");
+    assert!(asked.record()["outcome"]["bytes_sent"].as_u64().unwrap() > asked.response.body.len() as u64);
+
+    let denied = gate.ask(Request::get("/items/1").host(HOST));
+    denied.assert_denied(401, "credentials_missing");
+    assert_outcome(&denied.record(), 401, "complete", "callgate_credentials_missing");
+
+    let silent = gate.ask(failing("silence"));
+    assert_eq!(silent.response.status, 504);
+    assert_outcome(&silent.record(), 504, "timeout", "response_timeout");
+
+    let reset = gate.ask(failing("reset"));
+    assert_eq!(reset.response.status, 503);
+    assert_outcome(&reset.record(), 503, "upstream_failed", "upstream_reset_before_response_started");
+
+    // What was written at the decision stays as it was, and is written once.
+    let log = gate.envoy.log();
+    for Asked { line, .. } in [&asked, &denied, &silent, &reset] {
+        let mut record = record(line);
+        assert_eq!(record["outcome"]["duration_ms"], line["duration_ms"]);
+        let id = record["id"].as_str().unwrap().to_owned();
+        let logged: Vec<_> = log.lines().filter(|line| line.contains(&id)).collect();
+        let [logged] = logged.as_slice() else { panic!("{logged:?}") };
+        let (_, logged) = logged.split_once("{\"decision\":").unwrap();
+        let logged: Value = serde_json::from_str(&format!("{{\"decision\":{logged}")).unwrap();
+        record.as_object_mut().unwrap().remove("outcome");
+        assert_eq!(logged, record);
+        assert_eq!(gate.envoy.access_log().iter().filter(|line| line.to_string().contains(&id)).count(), 1);
+    }
+    assert_eq!(gate.envoy.stat("wasm.callgate.vm_reload").unwrap(), 0);
+}
+
+#[test]
+fn a_call_that_breaks_off_in_the_middle_says_on_which_side() {
+    let gate = gate();
+    let begin = |request: Request, mark: &str| {
+        let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+        connection.send(&request.header("X-Mark", mark).to_bytes()).unwrap();
+        assert_eq!(connection.read_head().unwrap().status, 200);
+        connection
+    };
+    let line = |mark: &str| gate.envoy.await_access_log(|line| line["mark"] == mark).unwrap();
+
+    let mut broken = begin(good().header("X-Failure", "break"), "upstream");
+    broken.read_until(b"the beginning").unwrap();
+    broken.read_until(b"the end").unwrap_err();
+    assert_outcome(&record(&line("upstream")), 200, "upstream_failed", "upstream_reset_after_response_started");
+
+    let events = Request::get("/stream/events").host(HOST).bearer(&token("none"));
+    drop(begin(events.header("Accept", "text/event-stream").header("X-Silence", "60"), "client"));
+    assert_outcome(&record(&line("client")), 200, "client_gone", "downstream_remote_disconnect");
+}
+
+#[test]
+fn a_stream_whose_client_goes_away_says_so() {
+    let gate = gate();
+    let address = gate.envoy.api().unwrap();
+    let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    client.block_on(async {
+        let mut client = Client::connect(address).await;
+        let messages = stream::iter([Bytes::from("hello")]).chain(stream::pending());
+        let mut answers = client.streaming("/echo.Echo/Chat", Some(&token("chat")), messages).await.unwrap();
+        assert_eq!(answers.message().await.unwrap().unwrap(), "hello");
+    });
+    // Everything that would have ended the stream in an orderly way ends with its runtime.
+    drop(client);
+    let line = gate.envoy.await_access_log(|line| line["callgate"].is_string()).unwrap();
+    assert_outcome(&record(&line), 200, "client_gone", "downstream_remote_disconnect");
+}
+
+#[test]
+fn a_client_that_leaves_before_the_answer_got_no_status() {
+    let gate = gate();
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    let request = Request::get("/stream/events").host(HOST).bearer(&token("none")).header("X-Failure", "silence");
+    connection.send(&request.header("X-Mark", "gone").to_bytes()).unwrap();
+    while gate.upstream.saw("x-mark", "gone").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(connection);
+    let line = gate.envoy.await_access_log(|line| line["mark"] == "gone").unwrap();
+    let outcome = record(&line)["outcome"].clone();
+    assert_eq!(outcome["ended"], "client_gone", "{line}");
+    assert_eq!(outcome["status"].as_u64().unwrap_or(0), line["status"].as_u64().unwrap(), "{line}");
+}
