@@ -66,6 +66,7 @@ fn record_page(schema: &Value) -> String {
          the policy asks for in `audit.log` stands in the gateway's own log too. [record.schema.json](record.schema.json) is the \
          same for programs, and `callgate schema record` prints it. It is that of one version of the module: a later one may add \
          members, so a reader passes over those that it does not know.\n\n\
+         `callgate explain --record @FILE` puts a record into words, `callgate records FILE...` sums many up.\n\n\
          A record holds no token, key, signature, secret or cookie. Text from a request is escaped as in a string of C, and cut \
          with `…` where it grows too long.\n\nThe grounds on which a call goes on, in `reason`: ",
     );

@@ -21,20 +21,28 @@ use crate::moment::{self, Moment};
 use crate::policy::{Environment, Loaded};
 use crate::{escape, policy};
 
-/// Explain what a policy decides about a call
+mod record;
+
+/// Explain what a policy decides about a call, or what a record says
 ///
 /// Runs every check, also after one that denies, with the values that decided and the place in the policy. Secrets that the
-/// policy takes from the environment are used where they are set.
+/// policy takes from the environment are used where they are set. With --record nothing is decided: the record is put into
+/// words, and with the policy as well its rules are found there.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
-    policy: PathBuf,
+    #[arg(required_unless_present = "record")]
+    policy: Option<PathBuf>,
+    /// Put a decision record into words: @FILE, - for standard input, env:NAME, or its text; a line of a log will do
+    #[arg(long, value_name = "RECORD", allow_hyphen_values = true,
+          conflicts_with_all = ["method", "path", "host", "headers", "token", "body", "source", "at"])]
+    record: Option<Input>,
     /// The method
     #[arg(long, default_value = "GET")]
     method: String,
     /// The path, with its query
-    #[arg(long)]
-    path: String,
+    #[arg(long, required_unless_present = "record")]
+    path: Option<String>,
     /// The host [default: the first of the policy]
     #[arg(long)]
     host: Option<String>,
@@ -60,7 +68,13 @@ pub(super) struct Arguments {
 
 /// Explains the call.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let loaded = policy::load_with(&arguments.policy, &Environment)?;
+    let (policy, path) = match (&arguments.record, &arguments.policy, &arguments.path) {
+        (Some(input), policy, _) => return record::run(input, policy.as_deref(), arguments.format, out),
+        (None, Some(policy), Some(path)) => (policy, path.as_str()),
+        // The arguments say that both are required then.
+        (None, ..) => return Err(Failure::Trouble("give a policy and --path, or --record".to_owned())),
+    };
+    let loaded = policy::load_with(policy, &Environment)?;
     let host = match (&arguments.host, loaded.document.value().pointer("/hosts/0").and_then(Value::as_str)) {
         (Some(host), _) => host.clone(),
         (None, Some(first)) => first.to_owned(),
@@ -69,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let time = arguments.at.unwrap_or_default().resolve();
     let token = arguments.token.as_ref().map(Input::read).transpose();
     let token = token.map_err(|problem| Failure::Trouble(format!("--token: {problem}")))?;
-    let headers = lines(arguments, &host, token.as_deref());
+    let headers = lines(arguments, path, &host, token.as_deref());
     let call = Call {
         headers: &headers,
         end_of_stream: !arguments.body,
@@ -90,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     if let (Some(traced), Some(token)) = (refused, &token) {
         traced.facts.extend(unverified(token));
     }
-    let subject = Subject { method: &arguments.method, host: &host, path: &arguments.path, time: moment::show(time) };
+    let subject = Subject { method: &arguments.method, host: &host, path, time: moment::show(time) };
     match arguments.format {
         Format::Human => people(&loaded, &subject, &trace, &step, out)?,
         Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, &trace, &step))?)?,
@@ -109,9 +123,8 @@ struct Subject<'a> {
     time: String,
 }
 
-fn lines(arguments: &Arguments, host: &str, token: Option<&str>) -> Headers {
-    let pseudo =
-        [(":method", &*arguments.method), (":scheme", "https"), (":authority", host), (":path", &*arguments.path)];
+fn lines(arguments: &Arguments, path: &str, host: &str, token: Option<&str>) -> Headers {
+    let pseudo = [(":method", &*arguments.method), (":scheme", "https"), (":authority", host), (":path", path)];
     let given = arguments.headers.iter().map(|(name, value)| (&**name, &**value));
     let lines = pseudo.into_iter().chain(given).map(|(name, value)| (name, value.to_owned()));
     lines.chain(token.map(|token| ("authorization", format!("Bearer {token}")))).collect()

@@ -5,6 +5,7 @@
 mod check;
 mod docs;
 mod explain;
+mod records;
 mod render;
 mod schema;
 mod test;
@@ -36,6 +37,7 @@ enum Verb {
     Check(check::Arguments),
     Test(test::Arguments),
     Explain(explain::Arguments),
+    Records(records::Arguments),
     Schema(schema::Arguments),
     Token(token::Arguments),
     Render(render::Arguments),
@@ -155,6 +157,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Check(arguments) => check::run(&arguments, out),
         Verb::Test(arguments) => test::run(&arguments, out),
         Verb::Explain(arguments) => explain::run(&arguments, out),
+        Verb::Records(arguments) => records::run(&arguments, out),
         Verb::Schema(arguments) => schema::run(&arguments, out),
         Verb::Token(arguments) => token::run(&arguments, out),
         Verb::Render(arguments) => render::run(&arguments, out),

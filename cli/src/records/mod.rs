@@ -1,5 +1,13 @@
-//! Decision records as gateways wrote them down: what they look like.
+//! Decision records as gateways wrote them down: what they look like, where they stand in logs, and what they say.
 
+mod lines;
+mod record;
 mod schema;
+mod summary;
+mod words;
 
+pub use lines::{Line, Lines, find, open};
+pub use record::{Outcome, Record, WouldDeny, meaning};
 pub use schema::{faults, schema};
+pub use summary::{Group, Key, Summary, show};
+pub use words::Words;

@@ -4,6 +4,7 @@
 
 mod check;
 mod explain;
+mod records;
 mod render;
 mod token;
 mod verbs;

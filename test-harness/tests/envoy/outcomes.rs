@@ -1,6 +1,7 @@
 //! With `audit.outcome` the record says how a call went on, however it ended.
 
 use bytes::Bytes;
+use callgate_cli::records;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};
@@ -77,6 +78,20 @@ fn every_ending_is_recorded_in_the_one_line_of_the_call() {
         assert_eq!(gate.envoy.access_log().iter().filter(|line| line.to_string().contains(&id)).count(), 1);
     }
     assert_eq!(gate.envoy.stat("wasm.callgate.vm_reload").unwrap(), 0);
+
+    // Both logs are read by the command line as they stand.
+    for (file, completed) in [("access.log", true), ("envoy.log", false)] {
+        let file = records::open(gate.envoy.folder().join(file).to_str().unwrap()).unwrap();
+        let mut lines = records::Lines::new(file, "callgate").unwrap();
+        let mut found = Vec::new();
+        while let Some(line) = lines.read().unwrap() {
+            if let records::Line::Record(record) = line {
+                assert_eq!(record.outcome.is_some(), completed);
+                found.push(record.decision);
+            }
+        }
+        assert_eq!(found, ["allow", "deny", "allow", "allow"]);
+    }
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! A record in words, with its rules found in a policy where there is one.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::{Exit, Failure, Format};
+use crate::diagnostic::Position;
+use crate::escape;
+use crate::input::Input;
+use crate::policy::{self, Loaded};
+use crate::records::{Words, find};
+
+/// Where Envoy's access log keeps the record.
+const MEMBER: &str = "callgate";
+
+/// Explains the record.
+pub(super) fn run(input: &Input, policy: Option<&Path>, format: Format, out: &mut dyn Write) -> Result<Exit, Failure> {
+    if format == Format::Json {
+        return Err(Failure::Trouble("a record is JSON already: give --record without `--format json`".to_owned()));
+    }
+    let text = input.read().map_err(Failure::Trouble)?;
+    let record = find(text.trim().as_bytes(), MEMBER)
+        // A record may be spread over lines by whoever made it readable, and several lines are several records.
+        .filter(|_| !text.trim().contains('\n') || serde_json::from_str::<Value>(&text).is_ok())
+        .ok_or_else(|| {
+            Failure::Trouble(format!(
+                "{input} holds no decision record: give one record, or one line of a log that holds one; `callgate records` reads whole logs"
+            ))
+        })?;
+    let loaded = policy.map(policy::load).transpose()?;
+    let place = |rule: &str| loaded.as_ref().map(|loaded| place(loaded, rule));
+    write!(out, "{}", Words { record: &record, place: &place })?;
+    if let Some(loaded) = loaded.filter(|loaded| *loaded.policy.version != *record.policy_version) {
+        let (file, version) = (escape::text(loaded.document.file()).to_string(), &loaded.policy.version);
+        writeln!(out, "{:<8}  {file} is another version than the one that decided: {version}", "note")?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn place(loaded: &Loaded, rule: &str) -> String {
+    let Position { line, column } = loaded.document.position_of(rule);
+    format!("{}:{line}:{column}", loaded.document.file())
+}

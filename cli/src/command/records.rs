@@ -1,0 +1,240 @@
+//! `callgate records`: who was allowed or denied what, out of the records in gateways' logs.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{Exit, Failure, Format};
+use crate::escape;
+use crate::input::unreadable;
+use crate::moment::Moment;
+use crate::records::{Group, Line, Lines, Record, Summary, Words, open, show};
+
+/// More records than these are not printed in full.
+const MOST_IN_FULL: u64 = 20;
+
+/// Sum up the decision records in logs: who was denied what and why, and who called what
+///
+/// Reads records one to a line, access logs of Envoy with the record in a member, and Envoy's own log; as they are, or
+/// compressed with gzip. Lines without a record are counted and passed over. A decision that stands in an access log and in
+/// Envoy's own log counts twice when both are read.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The logs; - for standard input
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Only what this agent did
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only decisions with this reason, or this ground
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only calls of this endpoint
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Only what was decided so
+    #[arg(long, value_parser = ["allow", "deny", "observe"])]
+    decision: Option<String>,
+    /// The decision with this id, in full: its name, the beginning of it, or the `instance` of the gate's answer
+    #[arg(long)]
+    id: Option<String>,
+    /// Only decisions from this moment on: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-1h`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<Moment>,
+    /// Only decisions before this moment
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<Moment>,
+    /// The member of the access log's lines that holds the record
+    #[arg(long, value_name = "NAME", default_value = "callgate")]
+    member: String,
+    /// How many groups to print for people; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    top: usize,
+    /// `json` prints {lines, records, without_record, matching, groups: [{decision, reason, who, what, count, first, last, last_id}]}
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// What was read.
+#[derive(Debug, Default, Serialize)]
+struct Read {
+    lines: u64,
+    records: u64,
+    without_record: u64,
+    matching: u64,
+    /// The first line without a record, and its file.
+    #[serde(skip)]
+    first_without: Option<String>,
+}
+
+/// Sums the records up.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let filter = Filter::new(arguments);
+    let bar = progress(&arguments.files);
+    let mut read = Read::default();
+    let mut summary = Summary::default();
+    let mut broken = Vec::new();
+    for name in &arguments.files {
+        let mut take = |record: &Record| -> io::Result<()> {
+            read.records += 1;
+            if filter.takes(record) {
+                read.matching += 1;
+                summary.add(record);
+                if arguments.id.is_some() && arguments.format == Format::Human && read.matching <= MOST_IN_FULL {
+                    bar.suspend(|| writeln!(out, "{}", Words { record, place: &|_| None }))?;
+                }
+            }
+            Ok(())
+        };
+        let mut lines = match open(name).and_then(|file| Lines::new(bar.wrap_read(file), &arguments.member)) {
+            Ok(lines) => lines,
+            Err(error) => {
+                broken.push(format!("{} {}", shown(name), unreadable(&error)));
+                continue;
+            }
+        };
+        loop {
+            match lines.read() {
+                Ok(None) => break,
+                Ok(Some(Line::Record(record))) => take(&record)?,
+                Ok(Some(Line::Other)) => {
+                    read.without_record += 1;
+                    read.first_without.get_or_insert_with(|| format!("{}:{}", shown(name), lines.number()));
+                }
+                Err(error) => {
+                    let after = lines.number();
+                    broken.push(format!("{}:{after}: what follows this line cannot be read: {error}", shown(name)));
+                    break;
+                }
+            }
+        }
+    }
+    bar.finish_and_clear();
+    read.lines = read.records + read.without_record;
+    let groups = summary.groups();
+    match arguments.format {
+        Format::Json => writeln!(out, "{}", escape::json(&Programs { read: &read, groups: &groups })?)?,
+        Format::Human => people(arguments, &read, &groups, out)?,
+    }
+    out.flush()?;
+    for problem in &broken {
+        eprintln!("callgate: {}", escape::text(problem));
+    }
+    Ok(if broken.is_empty() { Exit::Fine } else { Exit::Trouble })
+}
+
+#[derive(Serialize)]
+struct Programs<'p> {
+    #[serde(flatten)]
+    read: &'p Read,
+    groups: &'p [Group],
+}
+
+/// Which records are wanted.
+struct Filter<'f> {
+    arguments: &'f Arguments,
+    /// In milliseconds since 1970-01-01 UTC.
+    since: Option<u64>,
+    until: Option<u64>,
+}
+
+impl<'f> Filter<'f> {
+    fn new(arguments: &'f Arguments) -> Self {
+        let milliseconds = |moment: Option<Moment>| moment.map(|moment| moment.resolve().saturating_mul(1000));
+        Self { arguments, since: milliseconds(arguments.since), until: milliseconds(arguments.until) }
+    }
+
+    /// A record that does not say what is asked about is not wanted.
+    fn takes(&self, record: &Record) -> bool {
+        let Arguments { agent, reason, endpoint, decision, id, .. } = self.arguments;
+        let is = |wanted: &Option<String>, own: Option<&String>| wanted.is_none() || wanted.as_ref() == own;
+        // Under observation a call would have been denied for more reasons than the first.
+        let would = record.would_deny.iter().any(|denial| Some(&denial.reason) == reason.as_ref());
+        is(agent, record.agent.as_ref())
+            && (is(reason, Some(&record.reason)) || would)
+            && is(endpoint, record.endpoint.as_ref())
+            && is(decision, Some(&record.decision))
+            && id.as_ref().is_none_or(|id| record.has_id(id))
+            && self.since.is_none_or(|since| record.time_ms.is_some_and(|time| time >= since))
+            && self.until.is_none_or(|until| record.time_ms.is_some_and(|time| time < until))
+    }
+}
+
+fn people(arguments: &Arguments, read: &Read, groups: &[Group], out: &mut dyn Write) -> io::Result<()> {
+    if arguments.id.is_some() {
+        if read.matching > MOST_IN_FULL {
+            writeln!(out, "… and {} more: write more of the id", read.matching - MOST_IN_FULL)?;
+        }
+    } else if !groups.is_empty() {
+        let top = if arguments.top == 0 { groups.len() } else { arguments.top };
+        for line in table(groups.get(..top.min(groups.len())).unwrap_or_default()).lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        if groups.len() > top {
+            writeln!(out, "… and {} more groups: --top 0 prints all", groups.len() - top)?;
+        }
+    }
+    let records = if read.records == 1 { "1 record".to_owned() } else { format!("{} records", read.records) };
+    let matching =
+        if read.matching == read.records { String::new() } else { format!(", {} of them asked for", read.matching) };
+    writeln!(out, "{records}{matching}")?;
+    if let Some(first) = &read.first_without {
+        let lines = if read.without_record == 1 {
+            "1 line holds".to_owned()
+        } else {
+            format!("{} lines hold", read.without_record)
+        };
+        writeln!(out, "{lines} no record (first {})", escape::text(first))?;
+    }
+    Ok(())
+}
+
+fn table(groups: &[Group]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["decision", "reason", "who", "what", "count", "first", "last", "last id"]);
+    for Group { key, count, first, last, last_id } in groups {
+        let time = |time: &Option<u64>| time.map(show).unwrap_or_default();
+        let safe = |text: &str| escape::text(text).to_string();
+        table.add_row([
+            safe(&key.decision),
+            safe(&key.reason),
+            safe(&key.who),
+            safe(&key.what),
+            count.to_string(),
+            time(first),
+            time(last),
+            safe(last_id.as_deref().unwrap_or_default()),
+        ]);
+    }
+    if let Some(count) = table.column_mut(4) {
+        count.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn shown(name: &str) -> &str {
+    if name == "-" { "standard input" } else { name }
+}
+
+/// A bar over all files whose size is known, for people who wait; it appears after a while, so that a short run shows none.
+fn progress(files: &[String]) -> ProgressBar {
+    let sizes: Option<u64> = files.iter().map(|name| Some(std::fs::metadata(name).ok()?.len())).sum();
+    let (bar, form) = match sizes {
+        Some(bytes) if bytes < ENOUGH_TO_WAIT_FOR => (ProgressBar::hidden(), ""),
+        Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {bytes}/{total_bytes} {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} ({elapsed})"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Less than this is read before a bar could be looked at, in bytes.
+const ENOUGH_TO_WAIT_FOR: u64 = 16 << 20;

@@ -1,0 +1,163 @@
+//! Many records in few lines: who was allowed or denied what, why, how often and when.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use super::record::Record;
+use crate::moment;
+
+/// More groups are not told apart: callers choose paths, and memory is not theirs to spend.
+const MOST_GROUPS: usize = 10_000;
+/// The longest text that tells a group from others, in characters.
+const MOST_TEXT: usize = 200;
+/// What stands for what is not told apart.
+const REST: &str = "(more)";
+
+/// What a group of records has in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Key {
+    /// `deny`, `observe` or `allow`.
+    pub decision: String,
+    /// The reason's code, or the ground.
+    pub reason: String,
+    /// Who called.
+    pub who: String,
+    /// What was called.
+    pub what: String,
+}
+
+/// A group of records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// What they have in common.
+    #[serde(flatten)]
+    pub key: Key,
+    /// How many there are.
+    pub count: u64,
+    /// The moment of the first, in milliseconds since 1970-01-01 UTC.
+    #[serde(serialize_with = "rfc_3339", skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// The moment of the last.
+    #[serde(serialize_with = "rfc_3339", skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
+    /// The id of the last decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_id: Option<String>,
+}
+
+/// Groups of records, as they come in.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    groups: BTreeMap<Key, Group>,
+}
+
+impl Summary {
+    /// Takes a record in.
+    pub fn add(&mut self, record: &Record) {
+        let (decision, reason) = (bounded(&record.decision), bounded(&record.reason));
+        let mut key = Key { decision, reason, who: bounded(&record.who()), what: bounded(&record.what()) };
+        if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
+            key.who = REST.to_owned();
+            key.what = REST.to_owned();
+            // Reasons are few, unless somebody made the records up.
+            if self.groups.len() >= 2 * MOST_GROUPS && !self.groups.contains_key(&key) {
+                key.reason = REST.to_owned();
+            }
+        }
+        let group =
+            self.groups.entry(key.clone()).or_insert(Group { key, count: 0, first: None, last: None, last_id: None });
+        group.count += 1;
+        if let Some(time) = record.time_ms {
+            group.first = Some(group.first.map_or(time, |first| first.min(time)));
+        }
+        if record.time_ms >= group.last {
+            group.last = record.time_ms;
+            group.last_id = record.id.as_deref().map(bounded);
+        }
+    }
+
+    /// The groups: what was denied first, then what would have been, then what went on; the largest first among each.
+    #[must_use]
+    pub fn groups(self) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.groups.into_values().collect();
+        let rank = |decision: &str| ["deny", "observe", "allow"].iter().position(|known| *known == decision);
+        groups.sort_by(|a, b| {
+            let order = rank(&a.key.decision).cmp(&rank(&b.key.decision));
+            order.then(b.count.cmp(&a.count)).then_with(|| a.key.cmp(&b.key))
+        });
+        groups
+    }
+}
+
+/// A moment in milliseconds as RFC 3339 writes it.
+#[must_use]
+pub fn show(milliseconds: u64) -> String {
+    moment::show(milliseconds / 1000)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
+fn rfc_3339<S: Serializer>(time: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(show).serialize(serializer)
+}
+
+fn bounded(text: &str) -> String {
+    match text.char_indices().nth(MOST_TEXT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(decision: &str, agent: &str, path: &str, time: Option<u64>) -> Record {
+        Record {
+            decision: decision.into(),
+            reason: "r".into(),
+            agent: Some(agent.into()),
+            method: Some("GET".into()),
+            path: Some(path.into()),
+            time_ms: time,
+            id: time.map(|time| format!("id{time}")),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn records_alike_are_one_group_with_its_first_and_last_moment() {
+        let mut summary = Summary::default();
+        for (decision, agent, time) in
+            [("allow", "a", Some(9000)), ("deny", "b", Some(2000)), ("deny", "b", Some(1000)), ("deny", "b", None)]
+        {
+            summary.add(&record(decision, agent, "/x", time));
+        }
+        for _ in 0..9 {
+            summary.add(&record("allow", "a", "/y", None));
+        }
+        let groups = summary.groups();
+        let told: Vec<_> = groups.iter().map(|group| (&*group.key.decision, &*group.key.what, group.count)).collect();
+        assert_eq!(told, [("deny", "GET /x", 3), ("allow", "GET /y", 9), ("allow", "GET /x", 1)]);
+        assert_eq!((groups[0].first, groups[0].last), (Some(1000), Some(2000)));
+        assert_eq!(groups[0].last_id.as_deref(), Some("id2000"));
+        let json = serde_json::to_value(&groups[0]).unwrap();
+        assert_eq!(json["first"], "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn groups_are_bounded_whoever_writes_the_records() {
+        let mut summary = Summary::default();
+        for number in 0..MOST_GROUPS + 100 {
+            summary.add(&record("deny", "a", &format!("/{number}"), None));
+        }
+        for number in 0..3 * MOST_GROUPS {
+            summary.add(&Record { reason: number.to_string(), ..record("deny", "a", "/", None) });
+        }
+        summary.add(&record("deny", &"long ".repeat(1000), "/", None));
+        let groups = summary.groups();
+        assert!(groups.len() <= 2 * MOST_GROUPS + 3, "{}", groups.len());
+        assert_eq!(groups.iter().map(|group| group.count).sum::<u64>(), 4 * MOST_GROUPS as u64 + 101);
+        assert!(groups.iter().any(|group| group.key.what == REST && group.count == 101));
+    }
+}

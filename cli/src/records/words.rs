@@ -1,0 +1,124 @@
+//! One record in words.
+
+use std::fmt;
+
+use super::record::{Outcome, Record, meaning};
+use super::summary::show;
+use crate::escape;
+
+/// A record in words, safe for a terminal. `place` says where a rule stands, where that is known.
+pub struct Words<'r> {
+    /// The record.
+    pub record: &'r Record,
+    /// Where the rule of this path stands, such as `policy.yaml:12:5`.
+    pub place: &'r dyn Fn(&str) -> Option<String>,
+}
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = self.record;
+        let verdict = match record.decision.as_str() {
+            "allow" => "allowed",
+            "deny" => "denied",
+            _ => "observed: it went on, and would have been denied",
+        };
+        self.row(f, verdict, &because(&record.reason))?;
+        self.rule(f, &record.rule)?;
+        for denial in record.would_deny.iter().skip(1) {
+            self.row(f, "and", &because(&denial.reason))?;
+            self.rule(f, &denial.rule)?;
+        }
+        let id = record.id.as_deref().unwrap_or("without a name");
+        let time = record.time_ms.map_or("at an unknown moment".to_owned(), show);
+        self.row(f, "when", &format!("{time}, decision {id}"))?;
+        self.row(f, "who", &who(record))?;
+        self.row(f, "what", &what(record))?;
+        for (name, value) in &record.headers {
+            self.row(f, "header", &format!("{name}: {value}"))?;
+        }
+        let ids = [("request", &record.request_id), ("trace", &record.trace_id)];
+        let ids: Vec<_> = ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}"))).collect();
+        if !ids.is_empty() {
+            self.row(f, "ids", &ids.join(", "))?;
+        }
+        let Record { policy, policy_version, module_version, .. } = record;
+        self.row(f, "policy", &format!("{policy}, version {policy_version}, module {module_version}"))?;
+        match &record.outcome {
+            Some(outcome) => self.row(f, "outcome", &went_on(outcome)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Words<'_> {
+    fn row(&self, f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+        writeln!(f, "{label:<8}  {}", escape::text(text))
+    }
+
+    fn rule(&self, f: &mut fmt::Formatter<'_>, rule: &str) -> fmt::Result {
+        if rule.is_empty() {
+            return Ok(());
+        }
+        let place = (self.place)(rule).map(|place| format!("{place}: ")).unwrap_or_default();
+        self.row(f, "", &format!("{place}{rule}"))
+    }
+}
+
+fn because(code: &str) -> String {
+    match meaning(code) {
+        Some(meaning) => format!("{code}: {meaning}"),
+        None => code.to_owned(),
+    }
+}
+
+fn who(record: &Record) -> String {
+    let facts = [
+        ("agent", &record.agent),
+        ("client", &record.client),
+        ("subject", &record.subject),
+        ("issuer", &record.issuer),
+        ("token", &record.token),
+        ("from", &record.source),
+    ];
+    let mut known: Vec<String> =
+        facts.iter().filter_map(|(name, fact)| fact.as_ref().map(|fact| format!("{name} {fact}"))).collect();
+    if !record.scopes.is_empty() {
+        known.push(format!("scopes {}", record.scopes.join(" ")));
+    }
+    if known.is_empty() { "nobody knows".to_owned() } else { known.join(", ") }
+}
+
+fn what(record: &Record) -> String {
+    let method = record.method.as_deref().unwrap_or("?");
+    let host = record.host.as_deref().unwrap_or_default();
+    let path = record.path.as_deref().or(record.raw_path.as_deref()).unwrap_or("?");
+    let mut text = format!("{method} {host}{path}");
+    if !record.query.is_empty() {
+        text.push_str(&format!(", query {}", record.query.join(" & ")));
+    }
+    if let Some(endpoint) = &record.endpoint {
+        text.push_str(&format!(", endpoint {endpoint}"));
+    }
+    text
+}
+
+fn went_on(outcome: &Outcome) -> String {
+    let status = outcome.status.map_or("no status was sent".to_owned(), |status| format!("status {status}"));
+    let ended = outcome.ended.as_deref().map(|ended| match ended {
+        "complete" => "the answer is complete",
+        "client_gone" => "the client went away",
+        "timeout" => "a time limit ended it",
+        "upstream_failed" => "the upstream failed",
+        "gateway" => "the gateway ended it",
+        other => other,
+    });
+    let bytes = |count: Option<u64>, way: &str| count.map(|count| format!("{count} bytes {way}"));
+    let facts = [
+        ended.map(str::to_owned),
+        outcome.duration_ms.map(|duration| format!("{duration} ms")),
+        bytes(outcome.bytes_received, "received"),
+        bytes(outcome.bytes_sent, "sent"),
+        outcome.details.clone(),
+    ];
+    [status].into_iter().chain(facts.into_iter().flatten()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,296 @@
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::{callgate, file, run};
+
+/// Seconds since 1970 of 2026-11-21T12:00:00Z.
+const NOON: u64 = 1_795_262_400;
+
+fn record(number: u64, changes: Value) -> Value {
+    let mut record = json!({
+        "decision": "allow",
+        "reason": "allowed",
+        "rule": "endpoints[4]",
+        "id": format!("{number:032x}"),
+        "time_ms": (NOON + 60 * number) * 1000,
+        "agent": "coding-agent",
+        "issuer": "corp",
+        "client": "coding-agent",
+        "subject": "coding-agent",
+        "scopes": ["code:read"],
+        "token": "a3dce84a08201e95",
+        "endpoint": "pulls.get",
+        "method": "GET",
+        "host": "api.example.com",
+        "path": "/repos/acme/gateway/pulls",
+        "query": ["page"],
+        "source": "192.0.2.1",
+        "request_id": "r1",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        "policy": "quickstart",
+        "policy_version": "0".repeat(64),
+        "module_version": "0.1.0",
+    });
+    let members = record.as_object_mut().unwrap();
+    for (name, value) in changes.as_object().unwrap() {
+        members.insert(name.clone(), value.clone());
+    }
+    members.retain(|_, value| !value.is_null());
+    assert_eq!(callgate_cli::records::faults(&record), [""; 0]);
+    record
+}
+
+fn denied(number: u64) -> Value {
+    record(number, json!({ "decision": "deny", "reason": "insufficient_scope", "rule": "endpoints[4].scopes" }))
+}
+
+fn unknown(number: u64) -> Value {
+    let changes = json!({
+        "decision": "deny", "reason": "credentials_missing", "rule": "issuers", "agent": null, "issuer": null, "client": null,
+        "subject": null, "scopes": null, "token": null, "endpoint": null,
+    });
+    record(number, changes)
+}
+
+/// An access log of Envoy, its own log and a file of records, compressed, for one test.
+fn logs(test: &str) -> [String; 3] {
+    let line = |record: Value| json!({ "status": 200, "callgate": record.to_string() }).to_string();
+    let access =
+        [line(record(0, json!({}))), line(denied(1)), r#"{"status":200,"callgate":null}"#.to_owned()].join("\n");
+    // As the module writes it, the decision first.
+    let mut logged = denied(2);
+    logged.as_object_mut().unwrap().remove("decision");
+    let logged = logged.to_string().replacen('{', "{\"decision\":\"deny\",", 1);
+    let own = format!("[2026-11-21 12:02:00.000][1][info][wasm] wasm log callgate: {logged}\nstarting\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    writeln!(gzip, "{}\n{}", unknown(3), record(4, json!({}))).unwrap();
+    [
+        file(&format!("{test}.access.log"), access),
+        file(&format!("{test}.envoy.log"), own),
+        file(&format!("{test}.old.gz"), gzip.finish().unwrap()),
+    ]
+}
+
+/// The groups of a table, words apart.
+fn rows(out: &str) -> Vec<Vec<&str>> {
+    let rows = out.lines().filter(|line| ["deny", "allow"].iter().any(|word| line.trim_start().starts_with(word)));
+    rows.map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn logs_of_every_kind_are_summed_up() {
+    let [access, own, old] = logs("summed");
+    let out = callgate(&format!("records {access} {own} {old}")).fine();
+    let (first, second) = (format!("{:032x}", 2), format!("{:032x}", 3));
+    assert_eq!(
+        rows(&out),
+        [
+            vec![
+                "deny",
+                "insufficient_scope",
+                "coding-agent",
+                "pulls.get",
+                "2",
+                "2026-11-21T12:01:00Z",
+                "2026-11-21T12:02:00Z",
+                &first
+            ],
+            vec![
+                "deny",
+                "credentials_missing",
+                "192.0.2.1",
+                "GET",
+                "/repos/acme/gateway/pulls",
+                "1",
+                "2026-11-21T12:03:00Z",
+                "2026-11-21T12:03:00Z",
+                &second
+            ],
+            vec![
+                "allow",
+                "allowed",
+                "coding-agent",
+                "pulls.get",
+                "2",
+                "2026-11-21T12:00:00Z",
+                "2026-11-21T12:04:00Z",
+                &format!("{:032x}", 4)
+            ],
+        ],
+        "{out}"
+    );
+    assert!(out.ends_with(&format!("5 records\n2 lines hold no record (first {access}:3)\n")), "{out}");
+    let out = callgate(&format!("records --top 1 {access} {own} {old}")).fine();
+    assert!(rows(&out).len() == 1 && out.contains("… and 2 more groups: --top 0 prints all\n"), "{out}");
+}
+
+#[test]
+fn programs_get_the_same_groups() {
+    let [access, own, old] = logs("programs");
+    let out = callgate(&format!("records --format json {access} {own} {old}")).fine();
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let figures: Vec<_> = ["lines", "records", "without_record", "matching"].map(|name| report[name].as_u64()).into();
+    assert_eq!(figures, [Some(7), Some(5), Some(2), Some(5)]);
+    assert_eq!(
+        report["groups"][0],
+        json!({
+            "decision": "deny", "reason": "insufficient_scope", "who": "coding-agent", "what": "pulls.get", "count": 2,
+            "first": "2026-11-21T12:01:00Z", "last": "2026-11-21T12:02:00Z", "last_id": format!("{:032x}", 2),
+        })
+    );
+}
+
+#[test]
+fn standard_input_is_read_too_compressed_or_not() {
+    let out = run(&["records", "-"], &format!("{}\nnothing\n", denied(1))).fine();
+    assert!(out.ends_with("1 record\n1 line holds no record (first standard input:2)\n"), "{out}");
+    assert_eq!(run(&["records", "-"], "").fine(), "0 records\n");
+}
+
+#[test]
+fn what_is_asked_for_is_found() {
+    let [access, own, old] = logs("found");
+    let matching = |filter: &str| {
+        let out = callgate(&format!("records --format json {filter} {access} {own} {old}")).fine();
+        serde_json::from_str::<Value>(&out).unwrap()["matching"].as_u64().unwrap()
+    };
+    for (filter, count) in [
+        ("--agent coding-agent", 4),
+        ("--agent other", 0),
+        ("--reason insufficient_scope", 2),
+        ("--endpoint pulls.get", 4),
+        ("--decision deny", 3),
+        ("--since 2026-11-21T12:02:00Z", 3),
+        ("--until 2026-11-21T12:02:00Z", 2),
+        ("--since 1795262460 --until 1795262520", 1),
+        ("--id 00000000000000000000000000000002", 1),
+        ("--id urn:callgate:decision:00000000000000000000000000000002", 1),
+        ("--id 0000000000000000000000000000000", 5),
+        ("--id 1", 0),
+        ("--decision deny --agent coding-agent --since 2026-11-21T12:02:00Z", 1),
+    ] {
+        assert_eq!(matching(filter), count, "{filter}");
+    }
+    // The answer's `instance` leads to the decision in full.
+    let out = callgate(&format!("records {access} {own} --id urn:callgate:decision:{:032x}", 2)).fine();
+    assert!(out.starts_with("denied    insufficient_scope: "), "{out}");
+    assert!(
+        out.contains(&format!("decision {:032x}\n", 2)) && out.contains("3 records, 1 of them asked for\n"),
+        "{out}"
+    );
+    assert!(callgate(&format!("records {access} --id 1")).fine().starts_with("2 records, 0 of them asked for\n"));
+}
+
+#[test]
+fn another_member_may_hold_the_record() {
+    let path = file("records.member.log", json!({ "gate": denied(1) }).to_string());
+    assert!(callgate(&format!("records --member gate {path}")).fine().ends_with("1 record\n"));
+    assert!(callgate(&format!("records {path}")).fine().starts_with("0 records\n1 line holds no record"));
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_summed_up() {
+    let [access, _, old] = logs("cut");
+    let whole = std::fs::read(&old).unwrap();
+    let cut = file("records.cut.gz", &whole[..whole.len() - 12]);
+    let missing = callgate(&format!("records missing.log {access}"));
+    assert_eq!((missing.code, &*missing.err), (1, "callgate: missing.log does not exist\n"));
+    assert!(missing.out.contains("2 records\n"), "{}", missing.out);
+    let broken = callgate(&format!("records {cut} {access}"));
+    assert_eq!(broken.code, 1);
+    assert!(
+        broken.err.starts_with(&format!("callgate: {cut}:"))
+            && broken.err.contains(": what follows this line cannot be read: "),
+        "{}",
+        broken.err
+    );
+    assert_eq!(callgate("records").code, 1);
+}
+
+#[test]
+fn nothing_in_a_record_reaches_the_terminal_raw() {
+    let evil = "\u{1b}[2J\u{202e}";
+    let changes = json!({
+        "endpoint": null, "agent": evil, "method": "GET", "path": format!("/{evil}"), "rule": evil, "policy": evil,
+        "headers": { evil: evil }, "request_id": evil, "query": [evil], "decision": "deny", "reason": "agent_unknown",
+        "outcome": { "details": evil },
+    });
+    let record = record(1, changes).to_string();
+    for arguments in [
+        &["records", "-"][..],
+        &["records", "-", "--id", "0"],
+        &["records", "--format", "json", "-"],
+        &["explain", "--record", "-"],
+    ] {
+        let out = run(arguments, &record).fine();
+        assert!(!out.contains(['\u{1b}', '\u{202e}']), "{out:?}");
+        assert!(out.contains("u{1b}[2J") || out.contains("u001b[2J"), "{out:?}");
+    }
+}
+
+#[test]
+fn a_record_is_put_into_words() {
+    let mut denied = denied(1);
+    denied["outcome"] =
+        json!({ "status": 403, "bytes_received": 300, "bytes_sent": 500, "duration_ms": 2, "ended": "complete" });
+    denied["headers"] = json!({ "x-agent-run-id": "run-7" });
+    let path = file("record.json", serde_json::to_string_pretty(&denied).unwrap());
+    let version = "0".repeat(64);
+    let words = format!(
+        "denied    insufficient_scope: the access token lacks a scope that this call needs\n\
+         \u{20}         endpoints[4].scopes\n\
+         when      2026-11-21T12:01:00Z, decision {:032x}\n\
+         who       agent coding-agent, client coding-agent, subject coding-agent, issuer corp, token a3dce84a08201e95, from \
+         192.0.2.1, scopes code:read\n\
+         what      GET api.example.com/repos/acme/gateway/pulls, query page, endpoint pulls.get\n\
+         header    x-agent-run-id: run-7\n\
+         ids       request r1, trace 0af7651916cd43dd8448eb211c80319c\n\
+         policy    quickstart, version {version}, module 0.1.0\n\
+         outcome   status 403, the answer is complete, 2 ms, 300 bytes received, 500 bytes sent\n",
+        1
+    );
+    assert_eq!(callgate(&format!("explain --record @{path}")).fine(), words);
+    let line = json!({ "status": 403, "callgate": denied.to_string() }).to_string();
+    assert_eq!(run(&["explain", "--record", &line], "").fine(), words);
+
+    let policy = "examples/quickstart/policy.yaml";
+    let placed = callgate(&format!("explain {policy} --record @{path}")).fine();
+    assert!(placed.contains(&format!("          {policy}:")) && placed.contains(": endpoints[4].scopes\n"), "{placed}");
+    assert!(placed.contains(&format!("note      {policy} is another version than the one that decided: ")), "{placed}");
+}
+
+#[test]
+fn every_reason_of_an_observed_call_is_told() {
+    let would =
+        json!([{ "reason": "insufficient_scope", "rule": "endpoints[4].scopes" }, { "reason": "binding_mismatch" }]);
+    let observed = record(1, json!({ "decision": "observe", "reason": "insufficient_scope", "would_deny": would }));
+    let out = run(&["explain", "--record", "-"], &observed.to_string()).fine();
+    assert!(out.starts_with("observed: it went on, and would have been denied  insufficient_scope: "), "{out}");
+    assert!(out.contains("\nand       binding_mismatch: "), "{out}");
+    let found = run(&["records", "-", "--reason", "binding_mismatch"], &observed.to_string()).fine();
+    assert!(found.ends_with("1 record\n"), "{found}");
+}
+
+#[test]
+fn what_is_no_record_is_refused_with_what_to_give_instead() {
+    let two = file("two.records", format!("{}\n{}\n", denied(1), denied(2)));
+    for (arguments, told) in [
+        (vec!["explain", "--record", "{}"], "callgate: the argument holds no decision record: give one record"),
+        (vec!["explain", "--record", &format!("@{two}")], "two.records holds no decision record: give one record"),
+        (vec!["explain", "--record", "@missing"], "callgate: missing does not exist"),
+        (vec!["explain", "--record", "{}", "--format", "json"], "callgate: a record is JSON already"),
+    ] {
+        let err = run(&arguments, "").failed(1);
+        assert!(err.contains(told), "{err}");
+    }
+    for arguments in [
+        vec!["explain"],
+        vec!["explain", "--path", "/"],
+        vec!["explain", "examples/quickstart/policy.yaml"],
+        vec!["explain", "--record", "{}", "--path", "/"],
+        vec!["explain", "--record", "{}", "--token", "x"],
+    ] {
+        assert!(run(&arguments, "").failed(1).contains("Usage: callgate explain"), "{arguments:?}");
+    }
+}
