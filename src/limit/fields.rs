@@ -3,8 +3,6 @@
 //! The first two are lists of structured fields (draft-ietf-httpapi-ratelimit-headers-10): an item for each limit, which is its
 //! name, with parameters.
 
-use std::fmt::Write as _;
-
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 use super::{Gcra, Standing};
@@ -32,7 +30,7 @@ pub(crate) struct Shown<'l> {
 /// The members for each of [`RATE_LIMIT_HEADERS`], of those limits that the upstream says nothing of: `theirs` is what it sent
 /// under each name, all lines joined by commas.
 pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Option<&[u8]>; 2]) -> [String; 2] {
-    let [mut policies, mut members] = [const { String::new() }; 2];
+    let [mut policies, mut members] = [(); 2].map(|()| String::with_capacity(96));
     let [their_policies, their_members] = theirs.map(|theirs| theirs.and_then(names));
     let taken = |theirs: &Option<Vec<String>>, name: &str| theirs.iter().flatten().any(|own| own == name);
     for Shown { name, policy, standing } in shown {
@@ -48,11 +46,23 @@ pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Optio
         if !taken(&their_members, name) {
             separate(&mut members);
             let Standing { remaining, more_in } = standing;
-            // Writing into a string does not fail.
-            let _ = write!(members, "\"{name}\";r={remaining};t={}", more_in.div_ceil(SECOND));
+            members.push('"');
+            members.push_str(name);
+            members.push_str("\";r=");
+            push_decimal(&mut members, remaining);
+            members.push_str(";t=");
+            push_decimal(&mut members, more_in.div_ceil(SECOND));
         }
     }
     [policies, members]
+}
+
+/// Adds a number in decimal digits. Every answer has some, and the formatting machinery takes a thousand instructions for one.
+fn push_decimal(text: &mut String, number: u64) {
+    if number >= 10 {
+        push_decimal(text, number / 10);
+    }
+    text.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or_default()));
 }
 
 /// The names in a list; none where it is malformed, which a client ignores as a whole.
@@ -96,6 +106,15 @@ mod tests {
         assert_eq!(members, "\"minute\";r=3;t=1, \"hour\";r=0;t=2", "only a string names a limit");
         let [_, members] = told([None, Some(b"\"minute\";r=1, \"hour\";r=2")]);
         assert_eq!(members, "");
+    }
+
+    #[test]
+    fn numbers_are_written_as_everywhere() {
+        for number in [0, 9, 10, 99, 100, 1_234_567_890, u64::MAX] {
+            let mut text = String::new();
+            push_decimal(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
     }
 
     #[test]

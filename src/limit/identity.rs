@@ -26,7 +26,7 @@ impl Per {
     ///
     /// Keys are made of names alone, never of positions, so that a policy can be changed around them.
     pub(crate) fn place(self, limit: &str, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
-        let mut identity = Identity::new("limit").text(limit);
+        let mut identity = namespace.identity("limit").text(limit);
         // What the policy does not name shares a table of fixed size.
         let mut named = true;
         if self.agent {
@@ -51,7 +51,7 @@ impl Per {
         if self.endpoint {
             identity = identity.text("endpoint").text(who.endpoint);
         }
-        Some(if named { namespace.own(&identity) } else { namespace.slot(&identity) })
+        Some(if named { namespace.own(identity) } else { namespace.slot(identity) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one policy shares, apart from every other policy in the same gateway.
 
-use super::place::{Identity, Place, StoreKey};
+use super::place::{Hash, Identity, Place, StoreKey};
 use super::{SharedStore, StoreError};
 
 /// The layout of keys and values. Another one is another place: two versions of the module that lay things out differently do
@@ -62,25 +62,24 @@ impl Namespace {
         (own == name.as_bytes() && slots > 0).then(|| Self { name: name.into(), secret: *secret, slots })
     }
 
+    /// The beginning of an identity of this kind.
+    pub(crate) fn identity(&self, kind: &str) -> Identity {
+        Identity::new(&self.secret).text(&self.name).text(kind)
+    }
+
     /// The place of an identity that the policy names: its own.
-    pub(crate) fn own(&self, identity: &Identity) -> Place {
-        let hash = identity.hash(&self.secret, &self.name);
-        Place { key: StoreKey::own(hash), fingerprint: fingerprint(hash), shared: false }
+    pub(crate) fn own(&self, identity: Identity) -> Place {
+        let hash = identity.hash();
+        Place { key: StoreKey::of(hash), fingerprint: hash.1, shared: false }
     }
 
     /// The place of any other identity: a slot of the table.
-    pub(crate) fn slot(&self, identity: &Identity) -> Place {
-        let hash = identity.hash(&self.secret, &self.name);
-        // The low half chooses the slot, the high half tells the identities in it apart.
-        let slot =
-            u32::try_from(u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default() % u64::from(self.slots));
-        let slot = Identity::new("slot").number(slot.unwrap_or_default()).hash(&self.secret, &self.name);
-        Place { key: StoreKey::own(slot), fingerprint: fingerprint(hash), shared: true }
+    pub(crate) fn slot(&self, identity: Identity) -> Place {
+        // One half chooses the slot, the other tells the identities in it apart.
+        let Hash(choice, fingerprint) = identity.hash();
+        let slot = self.identity("slot").bytes(&(choice % u64::from(self.slots)).to_le_bytes());
+        Place { key: StoreKey::of(slot.hash()), fingerprint, shared: true }
     }
-}
-
-fn fingerprint(hash: u128) -> u64 {
-    u64::try_from(hash >> 64).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -134,12 +133,13 @@ mod tests {
         let store = MemoryStore::default();
         let a = open(&store, "a", 64, 1).namespace;
         let b = open(&store, "b", 64, 1).namespace;
-        let identity = |text: &str| Identity::new("limit").text(text);
-        assert_eq!(a.own(&identity("x")), a.own(&identity("x")));
-        assert_ne!(a.own(&identity("x")), a.own(&identity("y")));
-        assert_ne!(a.own(&identity("x")), b.own(&identity("x")));
-        let keys: std::collections::BTreeSet<_> =
-            (0..10_000u32).map(|n| a.slot(&Identity::new("l").number(n)).key).collect();
+        let own = |space: &Namespace, text: &str| space.own(space.identity("limit").text(text));
+        assert_eq!(own(&a, "x"), own(&a, "x"));
+        assert_ne!(own(&a, "x"), own(&a, "y"));
+        assert_ne!(own(&a, "x"), own(&b, "x"));
+        assert_ne!(own(&a, "x"), a.own(a.identity("other").text("x")));
+        let slot = |n: u32| a.slot(a.identity("limit").bytes(&n.to_le_bytes())).key;
+        let keys: std::collections::BTreeSet<_> = (0..10_000).map(slot).collect();
         assert_eq!(keys.len(), 8, "a table has as many keys as slots, however many identities there are");
     }
 }

@@ -5,14 +5,15 @@ use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-/// Whose state it is: parts, each with its length, so that no two identities spell the same bytes.
-#[derive(Clone)]
-pub(crate) struct Identity(Vec<u8>);
+/// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed as they
+/// come (SipHash-2-4 with 128 bits), with a key that nobody outside knows: nobody can look for identities that fall together.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity(SipHasher24);
 
 impl Identity {
-    /// An identity of this kind, without parts yet.
-    pub(crate) fn new(kind: &str) -> Self {
-        Self(Vec::with_capacity(96)).text(kind)
+    /// An identity without parts.
+    pub(super) fn new(secret: &[u8; 16]) -> Self {
+        Self(SipHasher24::new_with_key(secret))
     }
 
     /// With one part more.
@@ -29,32 +30,27 @@ impl Identity {
     }
 
     /// With one part more.
-    pub(crate) fn bytes(mut self, part: &[u8]) -> Self {
+    pub(crate) fn bytes(self, part: &[u8]) -> Self {
         // Nothing that comes in a request is near four gigabytes.
-        self = self.length(u32::try_from(part.len()).unwrap_or(u32::MAX - 1));
-        self.0.extend_from_slice(part);
-        self
-    }
-
-    /// With one part more.
-    pub(crate) fn number(self, part: u32) -> Self {
-        self.bytes(&part.to_le_bytes())
+        let mut with = self.length(u32::try_from(part.len()).unwrap_or(u32::MAX - 1));
+        with.0.write(part);
+        with
     }
 
     fn length(mut self, length: u32) -> Self {
-        self.0.extend_from_slice(&length.to_le_bytes());
+        self.0.write(&length.to_le_bytes());
         self
     }
 
-    /// SipHash-2-4 with 128 bits: whoever does not know the secret cannot look for identities that fall together.
-    pub(super) fn hash(&self, secret: &[u8; 16], namespace: &str) -> u128 {
-        let mut hasher = SipHasher24::new_with_key(secret);
-        hasher.write(&u32::try_from(namespace.len()).unwrap_or(u32::MAX).to_le_bytes());
-        hasher.write(namespace.as_bytes());
-        hasher.write(&self.0);
-        hasher.finish128().as_u128()
+    pub(super) fn hash(self) -> Hash {
+        let hash = self.0.finish128();
+        Hash(hash.h1, hash.h2)
     }
 }
+
+/// The hash of an identity, in two halves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hash(pub(super) u64, pub(super) u64);
 
 /// A key of the shared store: visible ASCII without a slash, which one host takes for a zone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,10 +60,14 @@ impl StoreKey {
     const PREFIX: [u8; 4] = *b"cg1-";
     const LENGTH: usize = 4 + 32;
 
-    pub(super) fn own(hash: u128) -> Self {
+    pub(super) fn of(Hash(first, second): Hash) -> Self {
         let mut key = [0; Self::LENGTH];
-        let digits = hash.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit);
-        key.iter_mut().zip(Self::PREFIX.into_iter().chain(digits)).for_each(|(to, from)| *to = from);
+        let (prefix, digits) = key.split_at_mut(Self::PREFIX.len());
+        prefix.copy_from_slice(&Self::PREFIX);
+        let (digits, _) = digits.as_chunks_mut::<8>();
+        for (to, from) in digits.iter_mut().zip([first >> 32, first, second >> 32, second]) {
+            *to = hexadecimal(from);
+        }
         Self(key)
     }
 
@@ -76,8 +76,15 @@ impl StoreKey {
     }
 }
 
-fn digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + (value - 10) }
+/// The low 32 bits as eight digits, worked out side by side: Wasm would do one after the other.
+fn hexadecimal(number: u64) -> [u8; 8] {
+    let spread = number & 0xffff_ffff;
+    let spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
+    let spread = (spread | (spread << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in each byte that holds ten or more, which is a letter.
+    let letters = ((spread + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 impl fmt::Debug for StoreKey {
@@ -101,24 +108,33 @@ mod tests {
 
     #[test]
     fn no_two_identities_spell_the_same_bytes() {
+        let new = || Identity::new(&[9; 16]);
         let all = [
-            Identity::new("a"),
-            Identity::new("a").text(""),
-            Identity::new("a").optional(None),
-            Identity::new("").text("a"),
-            Identity::new("a").text("b").text("c"),
-            Identity::new("a").text("bc"),
-            Identity::new("a").text("b").optional(None).text("c"),
-            Identity::new("a").number(7),
-            Identity::new("a").bytes(&[7]),
+            new().text("a"),
+            new().text("a").text(""),
+            new().text("a").optional(None),
+            new().text("").text("a"),
+            new().text("a").text("b").text("c"),
+            new().text("a").text("bc"),
+            new().text("a").text("b").optional(None).text("c"),
+            new().text("a").bytes(&[7]),
+            Identity::new(&[8; 16]).text("a"),
         ];
-        let hashes: std::collections::BTreeSet<_> = all.iter().map(|identity| identity.hash(&[9; 16], "n")).collect();
+        let hashes: std::collections::BTreeSet<_> = all.iter().map(|identity| identity.hash()).collect();
         assert_eq!(hashes.len(), all.len());
     }
 
     #[test]
     fn a_key_is_text_that_no_host_reads_as_anything_else() {
-        let key = StoreKey::own(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        assert_eq!(key.as_bytes(), b"cg1-0123456789abcdef0011223344556677");
+        let key = |first, second| StoreKey::of(Hash(first, second));
+        assert_eq!(
+            key(0x0123_4567_89ab_cdef, 0x0011_2233_4455_6677).as_bytes(),
+            b"cg1-0123456789abcdef0011223344556677"
+        );
+        assert_eq!(key(u64::MAX, 0).as_bytes(), b"cg1-ffffffffffffffff0000000000000000");
+        for number in [0x9a9a_0909_f00f_a55a_u64, 0x1234_5678_90ab_cdef] {
+            let digits = format!("cg1-{number:016x}{:016x}", !number);
+            assert_eq!(key(number, !number).as_bytes(), digits.as_bytes());
+        }
     }
 }

@@ -85,9 +85,10 @@ impl Slot {
 
     fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
         let (entries, _) = self.bytes.get(1..).unwrap_or_default().as_chunks::<ENTRY>();
-        entries.iter().map(|entry| {
-            let number = u128::from_le_bytes(*entry);
-            (low(number), low(number >> 64))
+        entries.iter().map(|entry| match entry.as_chunks::<8>().0 {
+            [fingerprint, value] => (u64::from_le_bytes(*fingerprint), u64::from_le_bytes(*value)),
+            // INVARIANT: sixteen bytes are two times eight.
+            _ => (0, 0),
         })
     }
 
@@ -100,21 +101,21 @@ impl Slot {
 }
 
 fn encode(fingerprint: u64, value: u64) -> [u8; ENTRY] {
-    (u128::from(fingerprint) | (u128::from(value) << 64)).to_le_bytes()
-}
-
-fn low(number: u128) -> u64 {
-    u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default()
+    let mut entry = [0; ENTRY];
+    for (to, from) in entry.as_chunks_mut::<8>().0.iter_mut().zip([fingerprint, value]) {
+        *to = from.to_le_bytes();
+    }
+    entry
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::StoreKey;
+    use super::super::place::{Hash, StoreKey};
     use super::super::{MemoryStore, Versioned};
     use super::*;
 
     fn place(fingerprint: u64, shared: bool) -> Place {
-        Place { key: StoreKey::own(1), fingerprint, shared }
+        Place { key: StoreKey::of(Hash(0, 1)), fingerprint, shared }
     }
 
     fn filled(values: &[u64], shared: bool) -> (MemoryStore, Slot) {
@@ -164,7 +165,7 @@ mod tests {
         second.put(&place(5, true), 3, 0);
         assert_eq!(first.write(&store, &place(4, true)), Ok(true));
         assert_eq!(second.write(&store, &place(5, true)), Ok(false));
-        let fresh = Place { key: StoreKey::own(2), ..place(6, true) };
+        let fresh = Place { key: StoreKey::of(Hash(0, 2)), ..place(6, true) };
         let (mut first, mut second) = (Slot::read(&store, &fresh).unwrap(), Slot::read(&store, &fresh).unwrap());
         first.put(&fresh, 2, 0);
         second.put(&fresh, 3, 0);
