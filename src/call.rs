@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 
 use crate::headers::Headers;
 use crate::time::Timestamp;
+use crate::words::push_decimal;
 
 /// What the host knows of a call when its headers have arrived.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +69,19 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.0 {
+            IpAddr::V6(address) => address.fmt(f),
+            IpAddr::V4(address) => {
+                let mut text = String::with_capacity("255.255.255.255".len());
+                for octet in address.octets() {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    push_decimal(&mut text, octet.into());
+                }
+                f.write_str(&text)
+            }
+        }
     }
 }
 

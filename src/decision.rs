@@ -2,6 +2,7 @@
 //!
 //! Only [`evaluate`](crate::evaluate()) makes an [`Allow`], so whoever holds one knows that every check has run.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
@@ -123,7 +124,17 @@ pub enum Rule<'a> {
     Limit(&'a str),
 }
 
-impl Rule<'_> {
+impl<'a> Rule<'a> {
+    /// The place of the rule as text; that of the endpoint that a call matched was put into words with the policy.
+    pub(crate) fn text(self, matched: Option<&'a Endpoint>) -> Cow<'a, str> {
+        match (self, matched) {
+            (Self::Endpoint(position, ""), Some(endpoint)) if endpoint.position == position => {
+                Cow::Borrowed(&endpoint.place)
+            }
+            _ => Cow::Owned(self.to_string()),
+        }
+    }
+
     /// The rule of the place that asked: an endpoint, or the requirements of its effect.
     pub(crate) fn asked_by(endpoint: &Endpoint, origin: Option<Origin>, field: &'static str) -> Self {
         match origin {

@@ -2,6 +2,7 @@
 //!
 //! It never holds a token, key, signature, secret or cookie; a token appears as a short hash, so that its uses can be found.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -23,6 +24,8 @@ use text::{bounded, bounded_to};
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
 
+/// What most records fit in, so that they are written without being moved.
+const USUAL_BYTES: usize = 1024;
 /// More parameters of a query than these are left out.
 const MOST_PARAMETERS: usize = 32;
 /// The bytes of a query that a record takes over, all parameters together.
@@ -42,8 +45,8 @@ pub struct Record<'r> {
     #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "reasons"))]
     reason: &'static str,
     /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    rule: String,
+    #[serde(skip_serializing_if = "is_empty")]
+    rule: Cow<'r, str>,
     /// Under observation: every reason for which the call would have been denied, in the order of the checks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_deny: Vec<WouldDeny>,
@@ -88,14 +91,14 @@ pub struct Record<'r> {
     host: Option<&'r str>,
     /// The canonical path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
+    path: Option<Cow<'r, str>>,
     /// The path as it came, escaped, where it has no canonical form.
     #[serde(skip_serializing_if = "Option::is_none")]
-    raw_path: Option<String>,
+    raw_path: Option<Cow<'r, str>>,
     /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
     /// a parameter whose name speaks of a secret is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    query: Vec<String>,
+    query: Vec<Cow<'r, str>>,
     /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
     /// bytes a value ends with `…`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -105,7 +108,7 @@ pub struct Record<'r> {
     source: Option<String>,
     /// The gateway's own id of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
+    request_id: Option<Cow<'r, str>>,
     /// The trace id of a valid `traceparent` (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
@@ -161,7 +164,7 @@ impl Step<'_> {
         Record {
             decision,
             reason,
-            rule: rule.to_string(),
+            rule: rule.text(facts.endpoint),
             would_deny: would_deny
                 .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
                 .collect(),
@@ -261,27 +264,35 @@ impl<'r> Record<'r> {
     /// The record as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(USUAL_BYTES);
         // INVARIANT: a record holds only strings, numbers and lists of them, which JSON can always carry.
-        serde_json::to_vec(self).unwrap_or_default()
+        if serde_json::to_writer(&mut json, self).is_err() {
+            json.clear();
+        }
+        json
     }
+}
+
+fn is_empty(text: &str) -> bool {
+    text.is_empty()
 }
 
 fn milliseconds(moment: Timestamp) -> u64 {
     moment.as_nanos() / 1_000_000
 }
 
-fn raw_path(facts: &Facts<'_>) -> String {
+fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
     let (path, _) = crate::request::split_target(facts.head.target);
     bounded(path)
 }
 
 /// The parameters of a query, as far as the policy asks for them.
-fn parameters(query: &crate::request::Query<'_>, policy: &Policy) -> Vec<String> {
+fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<Cow<'q, str>> {
     let mut room = MOST_QUERY;
     let mut list = Vec::new();
     for (name, value) in query.parameters() {
         let Some(left) = room.checked_sub(name.len()).filter(|_| list.len() < MOST_PARAMETERS) else {
-            list.push("…".to_owned());
+            list.push("…".into());
             break;
         };
         room = left;
@@ -290,7 +301,7 @@ fn parameters(query: &crate::request::Query<'_>, policy: &Policy) -> Vec<String>
             Some(value) => {
                 let shown = bounded_to(value.as_bytes(), room);
                 room = room.saturating_sub(shown.len());
-                format!("{}={shown}", bounded(name.as_bytes()))
+                format!("{}={shown}", bounded(name.as_bytes())).into()
             }
             None => bounded(name.as_bytes()),
         });
@@ -305,7 +316,7 @@ fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
         let lines = facts.call.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
         let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
         if !values.is_empty() {
-            headers.insert(&**name, bounded_to(&values.join(&b", "[..]), MOST_HEADER));
+            headers.insert(&**name, bounded_to(&values.join(&b", "[..]), MOST_HEADER).into_owned());
         }
     }
     headers

@@ -18,6 +18,8 @@ pub struct Endpoint {
     pub id: Box<str>,
     /// Its position in the policy's list, counted from 0.
     pub position: u32,
+    /// Where it stands in the policy, such as `endpoints[3]`.
+    pub(crate) place: Box<str>,
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) access: Access,
     pub(crate) scopes: ScopesWanted,
@@ -189,6 +191,7 @@ impl Compiling<'_> {
         Endpoint {
             id: raw.id.as_str().into(),
             position: u32::try_from(index).unwrap_or(u32::MAX),
+            place: place.as_str().into(),
             methods: raw.methods.iter().map(|method| method.as_str().into()).collect(),
             access,
             scopes: self.scopes(access, findings),

@@ -99,7 +99,7 @@ impl Outcome {
             bytes_sent: ending.sent,
             duration_ms: ending.duration.map(|nanoseconds| nanoseconds / 1_000_000),
             ended: ending.flags.map(Ended::of_flags),
-            details: ending.details.map(|details| bounded_to(details, MOST_DETAILS)),
+            details: ending.details.map(|details| bounded_to(details, MOST_DETAILS).into_owned()),
         }
     }
 

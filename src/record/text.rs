@@ -1,5 +1,9 @@
 //! Text of a request as records take it over: escaped, bounded, and never a secret.
 
+use std::borrow::Cow;
+
+use crate::words;
+
 /// The longest text from a request that a record takes over, in bytes.
 const MOST_TEXT: usize = 1024;
 
@@ -24,18 +28,25 @@ const SECRET: [&str; 13] = [
 const SECRET_PARAMETERS: [&str; 9] = ["auth", "code", "key", "pass", "pwd", "session", "sessionid", "sid", "sig"];
 
 /// Bytes as text: those that are not visible ASCII escaped, the rest cut with an ellipsis where it grows too long.
-pub(super) fn bounded(bytes: &[u8]) -> String {
+pub(super) fn bounded(bytes: &[u8]) -> Cow<'_, str> {
     bounded_to(bytes, MOST_TEXT)
 }
 
 /// The same with a bound of its own.
-pub(super) fn bounded_to(bytes: &[u8], most: usize) -> String {
+pub(super) fn bounded_to(bytes: &[u8], most: usize) -> Cow<'_, str> {
     let most = most.min(MOST_TEXT);
+    // Nearly all text is plain and short: it is taken over as it is.
+    if bytes.len() <= most
+        && words::are_plain(bytes)
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return Cow::Borrowed(text);
+    }
     let mut text = bytes.get(..bytes.len().min(most)).unwrap_or_default().escape_ascii().to_string();
     if bytes.len() > most {
         text.push('…');
     }
-    text
+    Cow::Owned(text)
 }
 
 /// Whether a header of this name may carry a credential.
