@@ -82,8 +82,17 @@ pub const LIMITS_RETRIED: Metric = Metric {
     about: "Updates of a limit that a worker made anew because another was faster.",
 };
 
+/// Tables of another size than the policy asks for.
+pub const LIMITS_OTHER_SIZE: Metric = Metric {
+    name: "callgate.limits.other_size",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Times that a policy came into force in a worker while the table had another size than `tables.limits` says, which \
+            it keeps until the gateway restarts.",
+};
+
 /// Every metric.
-pub const ALL: [Metric; 7] = [
+pub const ALL: [Metric; 8] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -91,6 +100,7 @@ pub const ALL: [Metric; 7] = [
     TOKEN_CACHE_BYTES,
     LIMITS_EVICTED,
     LIMITS_RETRIED,
+    LIMITS_OTHER_SIZE,
 ];
 
 impl Metric {

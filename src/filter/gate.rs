@@ -64,12 +64,13 @@ impl Gate {
         }
         let policy = compiled.policy;
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
-        let namespace = if policy.counts() { Some(open(&policy)?) } else { None };
+        let metrics = Metrics::define();
+        let namespace = if policy.counts() { Some(open(&policy, &metrics)?) } else { None };
         Ok(Self {
             policy,
             namespace,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
-            metrics: Metrics::define(),
+            metrics,
             ids: RefCell::default(),
         })
     }
@@ -136,12 +137,13 @@ impl Written {
 }
 
 /// Opens what the workers share for a policy. A table of another size than the policy asks for goes on as it is.
-fn open(policy: &Policy) -> Result<Namespace, Refused> {
+fn open(policy: &Policy, metrics: &Metrics) -> Result<Namespace, Refused> {
     let mut secret = [0; 16];
     host::random(&mut secret).map_err(Refused::Host)?;
     let opened = Namespace::open(&SharedData, &policy.name, policy.table_entries(), secret)
         .map_err(|StoreError| Refused::Shared)?;
     if let Some(entries) = opened.other_size {
+        metrics.tell_other_size();
         log::warn!(
             "`tables.limits` stays at {entries} until the gateway restarts, since the table exists: the policy asks for {}",
             policy.table_entries()

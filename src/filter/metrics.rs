@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::host::{self, HostError};
 use crate::Use;
 use crate::metrics::{
-    DECISIONS, LIMITS_EVICTED, LIMITS_RETRIED, Metric, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS,
-    TOKEN_CACHE_MISSES,
+    DECISIONS, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES,
+    TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
 };
 use crate::token::CacheUsage;
 
@@ -32,6 +32,7 @@ struct Figures {
     bytes: u32,
     evicted: u32,
     retried: u32,
+    other_size: u32,
 }
 
 impl Metrics {
@@ -84,6 +85,13 @@ impl Metrics {
         }
     }
 
+    /// Tells that the table has another size than the policy asks for.
+    pub(super) fn tell_other_size(&self) {
+        if let Some(figures) = &self.figures {
+            change(figures.other_size, 1);
+        }
+    }
+
     /// Tells what says that the table is too small, or that workers get in each other's way.
     pub(super) fn tell_limits(&self, used: Use) {
         if let Some(figures) = &self.figures {
@@ -110,6 +118,7 @@ impl Figures {
             bytes: define(TOKEN_CACHE_BYTES)?,
             evicted: define(LIMITS_EVICTED)?,
             retried: define(LIMITS_RETRIED)?,
+            other_size: define(LIMITS_OTHER_SIZE)?,
         })
     }
 }

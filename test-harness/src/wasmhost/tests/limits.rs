@@ -103,6 +103,16 @@ fn a_store_that_fails_denies_and_traps_nothing() {
 }
 
 #[test]
+fn a_table_keeps_its_size_and_a_metric_says_so() {
+    let shared = SharedData::default();
+    assert_eq!(worker(&shared).counters()["callgate.limits.other_size"], 0);
+    let mut larger = limited();
+    larger["tables"] = json!({ "limits": 32_768 });
+    let vm = Vm::start_beside(&MODULE, larger.to_string().as_bytes(), &[], &shared).unwrap();
+    assert_eq!(vm.counters()["callgate.limits.other_size"], 1);
+}
+
+#[test]
 fn what_another_plugin_left_under_our_name_keeps_the_policy_from_starting() {
     let shared = SharedData::default();
     shared.put(b"callgate/1/test", b"somebody else's");
