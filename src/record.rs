@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+mod json;
 mod outcome;
 mod text;
 
@@ -24,8 +25,6 @@ use text::{bounded, bounded_to};
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
 
-/// What most records fit in, so that they are written without being moved.
-const USUAL_BYTES: usize = 1024;
 /// More parameters of a query than these are left out.
 const MOST_PARAMETERS: usize = 32;
 /// The bytes of a query that a record takes over, all parameters together.
@@ -264,12 +263,8 @@ impl<'r> Record<'r> {
     /// The record as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(USUAL_BYTES);
         // INVARIANT: a record holds only strings, numbers and lists of them, which JSON can always carry.
-        if serde_json::to_writer(&mut json, self).is_err() {
-            json.clear();
-        }
-        json
+        json::to_json(self).or_else(|| serde_json::to_vec(self).ok()).unwrap_or_default()
     }
 }
 
