@@ -386,3 +386,76 @@ fn observed_an_identity_without_room_is_left_out() {
         other => panic!("{other:?}"),
     }
 }
+
+mod limits {
+    use super::*;
+    use crate::limit::{Shared, Use};
+    use crate::state::Namespace;
+    use crate::state::simulation::{Faults, FaultyStore};
+
+    fn limited() -> Policy {
+        let mut document = document("enforce");
+        document["limits"] = json!({
+            "calls": { "per": "agent", "rate": "1/1h", "burst": 9 },
+            "visits": { "per": "source", "rate": "1/1h", "burst": 9 }
+        });
+        document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 9 });
+        document["tables"] = json!({ "limits": 8 });
+        document["endpoints"][0]["limits"] = json!(["visits"]);
+        document["endpoints"][1]["limits"] = json!(["calls", "visits"]);
+        Policy::from_value(document, &OneSecret).unwrap().policy
+    }
+
+    /// Decides with this store; how it was used, and whether the answer tells of limits.
+    fn decide(
+        store: &FaultyStore,
+        policy: &Policy,
+        path: &str,
+        authorization: Option<&str>,
+        source: &str,
+    ) -> (Use, bool) {
+        let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
+        let now = Timestamp::from_secs(NOW);
+        let pseudo = [(":method", "GET"), (":path", path), (":authority", "api.example.com")];
+        let lines = pseudo.into_iter().chain(authorization.map(|value| ("authorization", value)));
+        let headers: Headers = lines.collect();
+        let source = crate::Source::parse(source.as_bytes());
+        let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+        let shared = Some(Shared { store, namespace: &namespace, clock: &now });
+        let mut cache = TokenCache::default();
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        let step = evaluate(policy, call, context);
+        (step.facts().shared_use(), !step.facts().limits().is_empty())
+    }
+
+    #[test]
+    fn what_got_in_the_way_is_told_for_all_limits_of_a_call_together() {
+        let policy = limited();
+        let store = FaultyStore::new(Faults { mismatch: 2, ..Faults::default() });
+        let bearer = format!("Bearer {}", token("agent"));
+        // Every second write is refused: one of the two limits is charged at its second attempt.
+        let (used, _) = decide(&store, &policy, "/x", Some(&bearer), "192.0.2.1");
+        assert_eq!(used, Use { evicted: 0, retried: 1 });
+        let forged = format!("{bearer}AAAA");
+        let (used, _) = decide(&store, &policy, "/x", Some(&forged), "192.0.2.1");
+        assert_eq!(used, Use { evicted: 0, retried: 1 }, "the limit before authentication counts as well");
+    }
+
+    #[test]
+    fn who_was_pushed_out_of_the_table_is_told() {
+        let (policy, store) = (limited(), FaultyStore::default());
+        let evicted: Vec<_> =
+            (0..9).map(|n| decide(&store, &policy, "/health", None, &format!("192.0.2.{n}")).0.evicted).collect();
+        assert_eq!(evicted, [0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn only_who_is_known_is_told_of_the_limits_of_a_call_that_is_refused() {
+        let (policy, store) = (limited(), FaultyStore::default());
+        let bearer = format!("Bearer {}", token("agent"));
+        let told = |path, authorization| decide(&store, &policy, path, authorization, "192.0.2.1").1;
+        assert!(told("/x", Some(&bearer)) && told("/health", None));
+        assert!(!told("/x", None) && !told("/x", Some("Bearer x")) && !told("/nowhere", Some(&bearer)));
+        assert!(!told("/x/globex", Some(&bearer)), "an endpoint without limits has none to tell of");
+    }
+}

@@ -16,6 +16,7 @@ fn an_allowed_call_shows_every_check_and_what_goes_upstream() {
         ),
         "pass  scopes          takes: code:read, has: code:read code:write pulls:write\n",
         &format!("                      {POLICY}:{owner}:18: endpoints[3].bind[\"path.owner\"]\n"),
+        "pass  limits          cost: 1, limit: calls, left: 99 of 100\n",
         "\nALLOW allowed\n",
         "upstream loses authorization\n",
         "upstream gets x-callgate-agent: coding-agent\n",
