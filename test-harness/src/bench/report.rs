@@ -137,11 +137,12 @@ impl Report {
         bounds
     }
 
-    /// The median of the ratios in each round.
+    /// What a row adds over what another adds. Medians are divided, and not rounds: in a single round what is added can be next
+    /// to nothing.
     fn ratio(&self, row: &str, over: &str) -> f64 {
-        let added = |name: &str| self.rows.iter().find(|row| row.name == name).map(|row| row.added.as_slice());
-        let rounds = added(row).unwrap_or_default().iter().zip(added(over).unwrap_or_default());
-        Spread::of(&rounds.map(|(row, over)| row / over).collect::<Vec<_>>()).median
+        let added =
+            |name: &str| self.rows.iter().find(|row| row.name == name).map_or(f64::NAN, |row| row.added().median);
+        added(row) / added(over)
     }
 }
 
