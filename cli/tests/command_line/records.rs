@@ -260,6 +260,20 @@ fn a_record_is_put_into_words() {
     assert!(placed.contains(&format!("note      {policy} is another version than the one that decided: ")), "{placed}");
 }
 
+/// The walk through `examples/payments`, whose record is that of its policy as it stands.
+#[test]
+fn the_record_of_the_payments_example_is_told_as_its_readme_shows() {
+    let folder = "examples/payments";
+    let found = callgate(&format!("records {folder}/record.json --id 0af7651916cd43dd8448eb211c80319c")).fine();
+    let words = found.strip_suffix("\n1 record\n").unwrap();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/payments/README.md")).unwrap();
+    assert!(readme.contains(&format!("```text\n{words}```\n")), "{words}");
+    let placed = callgate(&format!("explain {folder}/policy.yaml --record @{folder}/record.json")).fine();
+    assert!(placed.contains(&format!("\n          {folder}/policy.yaml:")), "{placed}");
+    assert!(!placed.contains("another version"), "{placed}");
+}
+
 #[test]
 fn every_reason_of_an_observed_call_is_told() {
     let would =

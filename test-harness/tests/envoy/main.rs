@@ -16,6 +16,7 @@ mod http2;
 mod limits;
 mod metrics;
 mod outcomes;
+mod payments;
 mod records;
 mod shipped;
 mod streams;

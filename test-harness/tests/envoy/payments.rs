@@ -1,0 +1,169 @@
+//! The example `examples/payments` in a real Envoy: from an incident to its record, and alerts on metrics that are there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use callgate::Reason;
+use callgate_cli::document;
+use callgate_cli::mint::SigningKey;
+use callgate_cli::records::{Line, Lines, Words, open};
+use promql_parser::parser::{self, Expr, VectorSelector};
+use promql_parser::util::{ExprVisitor, walk_expr};
+use serde_json::{Value, json};
+use test_harness::client::Request;
+use test_harness::envoy::{Bootstrap, Options};
+use test_harness::paths;
+
+use crate::fixture::{Gate, claims};
+
+const HOST: &str = "finance.example.com";
+
+/// A gate with the example's policy, which Envoy has from a file that it watches, as the alerts on updates expect.
+fn gate() -> Gate {
+    let file = document::read(paths::root().join("examples/payments/policy.yaml")).unwrap();
+    let mut policy = file.value().clone();
+    // The tests go on when the registrations of the example have ended.
+    for agent in ["procurement-agent", "reconciliation-agent"] {
+        policy["agents"][agent]["expires"] = json!("9999-12-31");
+    }
+    let routed = |bootstrap: &mut Bootstrap| {
+        bootstrap.virtual_hosts().unwrap()[0]["domains"] = json!([HOST]);
+        *bootstrap = bootstrap.clone().dynamic();
+    };
+    Gate::start_with(&policy, routed, &Options::default())
+}
+
+fn token(agent: &str, scopes: &str) -> String {
+    let jwk = fs::read_to_string(paths::root().join("examples/payments/keys/es256.jwk.json")).unwrap();
+    let key = SigningKey::from_jwk(&serde_json::from_str(&jwk).unwrap()).unwrap();
+    let mut claims = claims(scopes);
+    claims["aud"] = json!("https://finance.example.com");
+    claims["sub"] = json!(agent);
+    claims["client_id"] = json!(agent);
+    claims["tenant"] = json!("acme");
+    claims["exp"] = json!(claims["iat"].as_u64().unwrap() + 240);
+    let mut header = key.header();
+    header["typ"] = json!("at+jwt");
+    key.sign(&header, &claims)
+}
+
+fn pay(invoice: &str, token: &str) -> Request {
+    Request::post(format!("/tenants/acme/invoices/{invoice}/payments"))
+        .host(HOST)
+        .bearer(token)
+        .header("X-Agent-Run-Id", "run-7")
+        .header("Content-Type", "application/json")
+        .body("{}")
+}
+
+/// The records of a decision in the access log, in words.
+fn found(gate: &Gate, id: &str) -> Vec<String> {
+    let log = open(gate.envoy.folder().join("access.log").to_str().unwrap()).unwrap();
+    let mut lines = Lines::new(log, "callgate").unwrap();
+    let mut found = Vec::new();
+    while let Some(line) = lines.read().unwrap() {
+        if let Line::Record(record) = line
+            && record.has_id(id)
+        {
+            found.push(Words { record: &record, place: &|_| None }.to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn who_started_a_payment_is_told_by_the_decision_that_the_api_noted() {
+    let gate = gate();
+    let paying = token("procurement-agent", "invoices:read payments:start");
+    for invoice in ["4710", "4711", "4712"] {
+        gate.ask(pay(invoice, &paying)).assert_allowed();
+    }
+    let failed = gate.ask(pay("4713", &paying).header("X-Failure", "reset"));
+    assert_eq!(failed.response.status, 503);
+    let denied = gate.ask(pay("4714", &token("reconciliation-agent", "payments:read")));
+    denied.assert_denied(403, "insufficient_scope");
+
+    // What the API has beside the payment.
+    let seen = gate.upstream.seen();
+    let noted = seen.iter().find(|seen| seen.path.contains("/4711/")).unwrap();
+    let [words] = &found(&gate, noted.header("x-callgate-decision").unwrap())[..] else { panic!("one record") };
+    for told in
+        ["allowed ", "agent procurement-agent", "payments.start", "/invoices/4711/", "x-agent-run-id: run-7", "200"]
+    {
+        assert!(words.contains(told), "no `{told}` in:\n{words}");
+    }
+    assert!(!words.contains(&paying), "{words}");
+
+    // A payment that was allowed and failed says so.
+    let words = found(&gate, failed.record()["id"].as_str().unwrap()).concat();
+    assert!(words.contains("allowed ") && words.contains("status 503, the upstream failed"), "{words}");
+
+    // Who was denied has the id in the answer, and the record says why.
+    let instance = denied.response.json()["instance"].as_str().unwrap().to_owned();
+    let words = found(&gate, &instance).concat();
+    assert!(words.starts_with("denied "), "{words}");
+    assert!(words.contains("insufficient_scope") && words.contains("agent reconciliation-agent"), "{words}");
+}
+
+/// The metrics that an expression asks for.
+#[derive(Default)]
+struct Selectors(Vec<VectorSelector>);
+
+impl ExprVisitor for Selectors {
+    type Error = ();
+
+    fn pre_visit(&mut self, expression: &Expr) -> Result<bool, ()> {
+        match expression {
+            Expr::VectorSelector(selector) => self.0.push(selector.clone()),
+            Expr::MatrixSelector(selector) => self.0.push(selector.vs.clone()),
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+/// The metrics that Prometheus finds, each with the names of its labels.
+fn metrics(gate: &Gate) -> BTreeMap<String, BTreeSet<String>> {
+    let text = gate.envoy.admin("/stats/prometheus").unwrap();
+    let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, labels)) = line.split_once('{') else { continue };
+        let labels = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+        metrics.entry(name.to_owned()).or_default().extend(labels);
+    }
+    metrics
+}
+
+#[test]
+fn every_alert_asks_for_metrics_that_a_running_gateway_has() {
+    let gate = gate();
+    gate.ask(pay("4711", &token("procurement-agent", "payments:start"))).assert_allowed();
+    let exposed = metrics(&gate);
+    let alerts = document::read(paths::root().join("examples/payments/alerts.yaml")).unwrap();
+    let rules: Vec<Value> = alerts.value()["groups"].as_array().unwrap().iter().fold(Vec::new(), |mut all, group| {
+        all.extend(group["rules"].as_array().unwrap().iter().cloned());
+        all
+    });
+    assert!(rules.len() > 5, "{rules:?}");
+    for rule in rules {
+        let (alert, text) = (&rule["alert"], rule["expr"].as_str().unwrap());
+        let expression = parser::parse(text).unwrap_or_else(|error| panic!("{alert}: {error}"));
+        let mut selectors = Selectors::default();
+        walk_expr(&mut selectors, &expression).unwrap();
+        assert!(!selectors.0.is_empty(), "{alert} asks for nothing");
+        for selector in selectors.0 {
+            let name = selector.name.unwrap();
+            let labels = exposed.get(&name).unwrap_or_else(|| panic!("{alert}: there is no `{name}`"));
+            for matcher in selector.matchers.matchers {
+                assert!(labels.contains(&matcher.name), "{alert}: `{name}` has no label `{}`", matcher.name);
+                let known = |value: &str| match matcher.name.as_str() {
+                    "outcome" => ["allow", "deny", "observe"].contains(&value),
+                    "reason" => Reason::ALL.iter().any(|reason| reason.code() == value),
+                    _ => false,
+                };
+                let unknown: Vec<_> = matcher.value.split('|').filter(|value| !known(value)).collect();
+                assert!(unknown.is_empty(), "{alert}: `{}` is never {unknown:?}", matcher.name);
+            }
+        }
+    }
+}
