@@ -232,24 +232,48 @@ fn sources(folder: &Path) -> String {
     })
 }
 
+/// The names of these spans that no test in the sources has.
+fn missing_tests(named: &[String]) -> Vec<&String> {
+    let sources: String = ["src", "cli", "test-harness"].map(|folder| sources(Path::new(folder))).concat();
+    named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect()
+}
+
+fn document(path: &str) -> Document {
+    Document::all().into_iter().find(|document| document.path == Path::new(path)).unwrap()
+}
+
 #[test]
 fn every_test_that_holds_an_invariant_exists() {
-    let all = Document::all();
-    let architecture = all.iter().find(|document| document.path == Path::new("ARCHITECTURE.md")).unwrap();
-    let is_test = |span: &&String| {
+    let is_test = |span: &String| {
         span.matches('_').count() > 1 && span.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
-    let named: Vec<_> = architecture.spans().into_iter().filter(|span| is_test(&span)).collect();
+    let named: Vec<_> = document("ARCHITECTURE.md").spans().into_iter().filter(is_test).collect();
     assert!(named.len() > 3, "{named:?}");
-    let sources: String = ["src", "cli/src", "test-harness"].map(|folder| sources(Path::new(folder))).concat();
-    let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    let missing = missing_tests(&named);
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// A procedure that nobody has tried is a hope.
+#[test]
+fn every_procedure_is_shown_by_a_test_that_exists() {
+    let operating = document("docs/operating.md");
+    let (prose, _) = operating.parts();
+    let mut sections = prose.split("\n## ");
+    assert!(sections.next().unwrap().starts_with("# "));
+    for section in sections {
+        let (title, text) = section.split_once('\n').unwrap();
+        let shown: Vec<_> = text.split("\n\n").filter(|paragraph| paragraph.trim().starts_with("Shown by ")).collect();
+        let shown = Document { path: operating.path.clone(), text: shown.join("\n\n") };
+        let named = shown.spans();
+        assert!(!named.is_empty(), "`{title}` names no test");
+        let missing = missing_tests(&named);
+        assert!(missing.is_empty(), "`{title}` names {missing:?}, which are no tests");
+    }
 }
 
 #[test]
 fn the_policy_in_the_readme_compiles() {
-    let readme = Document::all().into_iter().find(|document| document.path == Path::new("README.md")).unwrap();
-    let (_, fences) = readme.parts();
+    let (_, fences) = document("README.md").parts();
     let policies: Vec<_> = fences.iter().filter(|fence| fence.text.starts_with("callgate: v1")).collect();
     assert_eq!(policies.len(), 1, "the README explains one policy");
     for fence in policies {

@@ -62,7 +62,7 @@ fn connections(gate: &Gate) -> Vec<u64> {
     stats.lines().map(|line| line.rsplit(": ").next().unwrap().parse().unwrap()).collect()
 }
 
-fn counted(gate: &Gate, wanted: &str) -> u64 {
+pub(crate) fn counted(gate: &Gate, wanted: &str) -> u64 {
     let stats = gate.envoy.admin("/stats?usedonly").unwrap();
     let lines = stats.lines().filter(|line| line.contains(wanted));
     lines.filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok()).sum()
@@ -158,7 +158,7 @@ fn of_sixteen_simultaneous_calls_of_a_fresh_identity_one_passes() {
 }
 
 /// The module with other bytes and the same meaning: a custom section more.
-fn another_build(folder: &Path) -> PathBuf {
+pub(crate) fn another_build(folder: &Path) -> PathBuf {
     let mut bytes = fs::read(module()).unwrap();
     bytes.extend([0, 5, 4]);
     bytes.extend(b"next");
