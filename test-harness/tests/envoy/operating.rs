@@ -216,7 +216,7 @@ impl OverEcds {
 
     fn replace(&mut self, policy: &Value, change: impl FnOnce(&mut Value)) {
         self.taken += 1;
-        self.offer(policy, change, "callgate.config_reload", self.taken);
+        self.offer(policy, change, "callgate.update_success", self.taken);
     }
 }
 
@@ -266,6 +266,8 @@ fn an_open_connection_keeps_the_policy_of_its_listener_until_that_has_drained() 
     update(&gate, &policy, 2);
     gate.ask(good()).assert_denied(403, "agent_suspended");
     assert_eq!(connection.call(&good()).unwrap().status, 200);
+    let draining = ["total_listeners_draining", "total_filter_chains_draining"];
+    assert_eq!(draining.map(|what| gate.envoy.stat(&format!("listener_manager.{what}")).unwrap()), [0, 1]);
 }
 
 #[test]
@@ -379,10 +381,15 @@ fn gate_with_secrets(in_environment: &[(&str, &str)]) -> OverEcds {
     OverEcds::start(&with_secrets(&[0]), pass_on(&[0]), &Options { environment, ..Options::default() })
 }
 
-/// Lets the VM have these secrets.
+/// Lets the VM have these secrets. Before Envoy 1.39 it is made anew only where its own configuration is another.
 fn pass_on(indices: &[usize]) -> impl FnOnce(&mut Value) {
     let names: Vec<_> = indices.iter().map(|index| SECRETS[*index].0).collect();
-    move |plugin| plugin["vm_config"]["environment_variables"]["host_env_keys"] = json!(names)
+    move |plugin| {
+        let vm = &mut plugin["vm_config"];
+        vm["environment_variables"]["host_env_keys"] = json!(names);
+        vm["configuration"] =
+            json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": names.join(" ") });
+    }
 }
 
 fn read_with(index: usize) -> Request {
