@@ -387,6 +387,21 @@ fn observed_an_identity_without_room_is_left_out() {
     }
 }
 
+/// Encoded, each byte that is no visible ASCII takes three.
+#[test]
+fn an_identity_has_room_for_what_it_takes_encoded() {
+    for (client, fits) in
+        [("a".repeat(4_096), true), ("a".repeat(4_097), false), ("é".repeat(682), true), ("é".repeat(683), false)]
+    {
+        let credential = format!("Bearer {}", token(&client));
+        let mut document = document("enforce");
+        document["agents"]["a"]["identity"]["client_id"] = json!(client);
+        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let decided = decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
+        assert_eq!(matches!(decided, Decided::Allowed { .. }), fits, "{} {decided:?}", client.len());
+    }
+}
+
 mod limits {
     use super::*;
     use crate::limit::{Shared, Use};
