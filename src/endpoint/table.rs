@@ -3,7 +3,8 @@
 //! Templates form a tree of places, one edge for each segment. At each place a segment goes to the most specific edge that
 //! takes it and never back: static text, then a fixed beginning or end around a variable (longest first), then a plain
 //! variable, then the rest of the path. Before that the segment is read as a lenient upstream would read it, decoded,
-//! without regard to case and without the dots and spaces that Windows drops at its end: where that reading would be a more specific edge than the exact one, nothing takes the segment.
+//! without regard to case and without the dots and spaces that Windows drops at its end: where that reading would be a more
+//! specific edge than the exact one, nothing takes the segment.
 //! So `/v1/Admin` never falls to `/v1/{id}` beside `/v1/admin`, nor `x%3Arun` to `{name:text}` beside `{name}:run`.
 //!
 //! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.

@@ -145,6 +145,19 @@ fn fresh_identities_with_a_burst_of_one_pass_once_each() {
 }
 
 #[test]
+fn calls_without_a_source_are_counted_together_and_apart_from_every_address() {
+    let store = MemoryStore::default();
+    let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 1));
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let nowhere = Who { source: None, ..source(0) };
+    call(shared, &[&limit], nowhere, clock.moment()).unwrap();
+    call(shared, &[&limit], nowhere, clock.moment()).unwrap_err();
+    for address in [0, 1, u32::MAX] {
+        call(shared, &[&limit], source(address), clock.moment()).unwrap();
+    }
+}
+
+#[test]
 fn when_one_limit_denies_the_others_are_not_charged() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
