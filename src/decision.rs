@@ -166,18 +166,19 @@ impl fmt::Display for Rule<'_> {
     }
 }
 
-/// Who calls: proven by a credential that was verified.
+/// Who calls: proven by a token, or by the signature of a registered agent.
 #[derive(Debug, Clone)]
 pub struct Caller<'a> {
-    pub(crate) token: Rc<VerifiedToken>,
+    /// None where a signature alone proved it, and then there is an agent.
+    pub(crate) token: Option<Rc<VerifiedToken>>,
     pub(crate) agent: Option<&'a Agent>,
 }
 
 impl<'a> Caller<'a> {
-    /// The token that proved it.
+    /// The token that proved it; none where a signature alone did.
     #[must_use]
-    pub fn token(&self) -> &VerifiedToken {
-        &self.token
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        self.token.as_deref()
     }
 
     /// The registered agent; none where the policy takes unregistered callers.
@@ -189,7 +190,8 @@ impl<'a> Caller<'a> {
 
 impl Granted for Caller<'_> {
     fn has(&self, scope: &str) -> bool {
-        self.token.has_scope(scope) || self.agent.is_some_and(|agent| agent.scopes.iter().any(|own| **own == *scope))
+        self.token().is_some_and(|token| token.has_scope(scope))
+            || self.agent.is_some_and(|agent| agent.scopes.iter().any(|own| **own == *scope))
     }
 }
 

@@ -270,7 +270,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let missing = endpoint.scopes.missing(caller);
         let result = if missing.is_none() { Ok(()) } else { Err(Reason::InsufficientScope) };
         let said = self.context.trace.is_some().then(|| {
-            let granted = upstream::granted(&caller.token, caller.agent).collect::<Vec<_>>().join(" ");
+            let granted = upstream::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
             vec![("takes", endpoint.scopes.names().join(" ")), ("has", granted)]
         });
         let rule = Rule::asked_by(endpoint, missing, "scopes");

@@ -173,7 +173,7 @@ impl Step<'_> {
             issuer: token.map(|token| token.issuer_name()),
             client: token.and_then(|token| token.client()),
             subject: token.and_then(|token| token.subject()),
-            scopes: token.map(|token| granted(token, facts.agent).collect()).unwrap_or_default(),
+            scopes: token.map(|_| granted(token, facts.agent).collect()).unwrap_or_default(),
             token: token.map(|token| token.token_hash()),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),

@@ -105,25 +105,30 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     }
     [
         caller.agent().map(|agent| encode(&agent.name)),
-        Some(encode(token.issuer_name())),
-        token.client().map(encode),
-        token.subject().map(encode),
+        token.map(|token| encode(token.issuer_name())),
+        token.and_then(VerifiedToken::client).map(encode),
+        token.and_then(VerifiedToken::subject).map(encode),
         Some(scopes).filter(|scopes| !scopes.is_empty()).map(Cow::Owned),
     ]
 }
 
 /// The scopes that a caller has, from its token and its registration, each once.
-pub(crate) fn granted<'c>(token: &'c VerifiedToken, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
+pub(crate) fn granted<'c>(
+    token: Option<&'c VerifiedToken>,
+    agent: Option<&'c Agent>,
+) -> impl Iterator<Item = &'c str> {
     let own = agent.into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
-    token.scopes().iter().map(String::as_str).chain(own.filter(|scope| !token.has_scope(scope)))
+    let beside = own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)));
+    token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside)
 }
 
 /// Whether every identity header has room.
 pub(crate) fn identity_fits(caller: &Caller<'_>) -> bool {
     // Encoded, nothing grows to more than three times its length: most identities need no closer look.
+    let length = |text: Option<&str>| text.map_or(0, str::len);
     let token = caller.token();
-    let names = caller.agent().map_or(0, |agent| agent.name.len()).max(token.issuer_name().len());
-    let claims = token.client().map_or(0, str::len).max(token.subject().map_or(0, str::len));
+    let names = length(caller.agent().map(|agent| &*agent.name)).max(length(token.map(VerifiedToken::issuer_name)));
+    let claims = length(token.and_then(VerifiedToken::client)).max(length(token.and_then(VerifiedToken::subject)));
     let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
     names.max(claims).max(scopes) * 3 <= MOST_VALUE
         || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE)

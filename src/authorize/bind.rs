@@ -73,7 +73,7 @@ impl Binding {
     /// What is known about the caller; none where nothing is.
     pub(crate) fn fact<'f>(&self, caller: &'f Caller<'_>) -> Option<&'f Value> {
         match &self.side {
-            Side::Token(claim) => caller.token.claim(claim),
+            Side::Token(claim) => caller.token()?.claim(claim),
             Side::Agent(name) => caller.agent?.attributes.get(&**name),
         }
     }

@@ -60,7 +60,7 @@ impl Evaluation<'_, '_> {
         let agent = self.judge(Check::Agent, rule, registered, |agent| {
             vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
         })?;
-        self.facts.caller = agent.map(|agent| Caller { token, agent });
+        self.facts.caller = agent.map(|agent| Caller { token: Some(token), agent });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::call::Source;
 use crate::decision::Caller;
 use crate::state::{Identity, Namespace, Place};
+use crate::token::VerifiedToken;
 
 /// What tells the callers of a limit apart: each combination is counted for itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,14 +36,14 @@ impl Per {
                 Some(agent) => identity.text("agent").text(&agent.name),
                 None => {
                     named = false;
-                    let token = caller.token();
+                    let token = caller.token()?;
                     let identity = identity.text("unregistered").text(token.issuer_name());
                     identity.optional(token.client()).optional(token.subject())
                 }
             };
         }
         if self.issuer {
-            identity = identity.text("issuer").text(who.caller?.token().issuer_name());
+            identity = identity.text("issuer").optional(who.caller?.token().map(VerifiedToken::issuer_name));
         }
         if self.source {
             named = false;
