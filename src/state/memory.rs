@@ -36,6 +36,18 @@ impl MemoryStore {
         self.len() == 0
     }
 
+    /// Forgets a key, as a host does that runs out of room.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, key: &[u8]) {
+        self.entries(|entries| entries.map.remove(key));
+    }
+
+    /// Every key with its value.
+    #[cfg(test)]
+    pub(crate) fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.entries(|entries| entries.map.iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect())
+    }
+
     fn entries<T>(&self, with: impl FnOnce(&mut Entries) -> T) -> T {
         // A panic of another thread leaves the map whole: each operation is a single one.
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -14,7 +14,7 @@ mod slot;
 #[cfg(not(target_arch = "wasm32"))]
 pub use memory::MemoryStore;
 pub use namespace::{Namespace, Opened};
-pub(crate) use place::{Identity, Place};
+pub(crate) use place::{Identity, Place, StoreKey};
 pub(crate) use slot::{Slot, Stored};
 
 /// How often a change is tried again when other workers come in between. Each failure means that one of them got through, so

@@ -80,6 +80,22 @@ impl Namespace {
         let slot = self.identity("slot").bytes(&(choice % u64::from(self.slots)).to_le_bytes());
         Place { key: StoreKey::of(slot.hash()), fingerprint, shared: true }
     }
+
+    /// The key of a value with a form of its own.
+    pub(crate) fn key(&self, identity: Identity) -> StoreKey {
+        StoreKey::of(identity.hash())
+    }
+
+    /// Two numbers, each of which tells identities apart, that say nothing of each other.
+    pub(crate) fn numbers(&self, identity: Identity) -> [u64; 2] {
+        let Hash(first, second) = identity.hash();
+        [first, second]
+    }
+
+    /// The key of what workers have to know of a table before they can use it, the same whatever the secret is.
+    pub(crate) fn header_key(&self, table: &str) -> String {
+        format!("callgate/{LAYOUT}/{}/{table}", self.name)
+    }
 }
 
 #[cfg(test)]

@@ -119,6 +119,8 @@ pub(crate) struct Faults {
     pub(crate) mismatch: u32,
     /// Every so many writes are acknowledged and lost, as when a host evicts what was just written.
     pub(crate) lost: u32,
+    /// Every so many writes, what was written is forgotten at once, with its key.
+    pub(crate) forgotten: u32,
     /// Keys are told apart by so many values only, as by a CRC32 that somebody worked out collisions for.
     pub(crate) aliases: u32,
 }
@@ -146,14 +148,21 @@ impl FaultyStore {
         }
     }
 
-    fn set(&self, write: impl FnOnce() -> Result<bool, StoreError>) -> Result<bool, StoreError> {
+    fn set(&self, key: &[u8], write: impl FnOnce(&[u8]) -> Result<bool, StoreError>) -> Result<bool, StoreError> {
+        let key = &self.key(key);
         let number = self.sets.fetch_add(1, Ordering::Relaxed) + 1;
         let due = |every: u32| every > 0 && number.is_multiple_of(every);
         match self.faults {
             faults if due(faults.failing_set) => Err(StoreError),
             faults if due(faults.mismatch) => Ok(false),
             faults if due(faults.lost) => Ok(true),
-            _ => write(),
+            faults => {
+                let written = write(key);
+                if due(faults.forgotten) {
+                    self.store.forget(key);
+                }
+                written
+            }
         }
     }
 }
@@ -168,10 +177,10 @@ impl SharedStore for FaultyStore {
     }
 
     fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
-        self.set(|| self.store.create(&self.key(key), value))
+        self.set(key, |key| self.store.create(key, value))
     }
 
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
-        self.set(|| self.store.compare_and_set(&self.key(key), value, version))
+        self.set(key, |key| self.store.compare_and_set(key, value, version))
     }
 }
