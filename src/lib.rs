@@ -59,6 +59,7 @@ pub mod metrics;
 pub mod policy;
 mod reason;
 mod record;
+mod replay;
 pub mod request;
 pub mod state;
 pub mod time;

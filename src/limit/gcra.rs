@@ -43,6 +43,11 @@ impl Gcra {
         self.burst
     }
 
+    /// The most calls that pass within so many nanoseconds, wherever they begin.
+    pub(crate) fn most_within(self, nanos: u64) -> u64 {
+        u64::from(self.burst).saturating_add(nanos.div_ceil(self.interval.get()))
+    }
+
     /// Nanoseconds in which the burst comes back from nothing.
     pub(crate) fn refill(self) -> u64 {
         self.interval.get().saturating_mul(u64::from(self.burst))

@@ -77,6 +77,8 @@ pub struct Use {
     pub evicted: u32,
     /// Changes that had to be tried again because another worker came in between.
     pub retried: u32,
+    /// By how many entries more the replay table holds.
+    pub replay_entries: i32,
 }
 
 impl Use {
@@ -85,6 +87,7 @@ impl Use {
         Self {
             evicted: self.evicted.saturating_add(other.evicted),
             retried: self.retried.saturating_add(other.retried),
+            replay_entries: self.replay_entries.saturating_add(other.replay_entries),
         }
     }
 }

@@ -1,18 +1,19 @@
 //! Limits: each ready to be charged, and those of an endpoint gathered from where they are asked for.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
 use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name};
-use super::raw;
+use super::{raw, replay};
 use crate::limit::{FailedCredentials, Gcra, Limit, Per, policy_member};
 
 /// More networks than this are a list for a firewall.
 const MOST_SOURCES: usize = 1_024;
 /// The table's entries: at least a slot, at most what takes 16 MiB.
-const TABLE: std::ops::RangeInclusive<u32> = 8..=1_048_576;
+const TABLE: RangeInclusive<u32> = 8..=1_048_576;
 
 /// All limits of a policy.
 #[derive(Debug, Default)]
@@ -40,18 +41,24 @@ impl Limits {
             check_names(&requirement.limits, document, &place, findings);
         }
         let failed_credentials = failed_credentials(document, findings);
-        if !TABLE.contains(&document.tables.limits) {
-            findings.error(
-                Place::root().field("tables").field("limits"),
-                format!("a table has between {} and {} entries: write such a number", TABLE.start(), TABLE.end()),
-            );
-        }
+        check_table("limits", document.tables.limits, TABLE, findings);
+        check_table("replay", document.tables.replay, replay::TABLE, findings);
         Self { list, failed_credentials, table: document.tables.limits }
     }
 
     /// Whether anything is counted.
     pub(crate) fn any(&self) -> bool {
         !self.list.is_empty() || self.failed_credentials.is_some()
+    }
+}
+
+/// Holds the size of a table against what it can be.
+fn check_table(name: &str, entries: u32, bounds: RangeInclusive<u32>, findings: &mut Findings) {
+    if !bounds.contains(&entries) {
+        findings.error(
+            Place::root().field("tables").field(name),
+            format!("a table has between {} and {} entries: write such a number", bounds.start(), bounds.end()),
+        );
     }
 }
 

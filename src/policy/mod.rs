@@ -12,6 +12,7 @@ mod expiry;
 mod limits;
 mod names;
 pub mod raw;
+mod replay;
 mod scalar;
 mod version;
 

@@ -342,6 +342,8 @@ fn limits() {
         ("/requirements/read", json!({ "limits": ["slow"] }), "endpoints[1].limits[0]", "charge `slow` already"),
         ("/tables", json!({ "limits": 7 }), "tables.limits", "between 8 and 1048576"),
         ("/tables", json!({ "limits": 1_048_577 }), "tables.limits", "between 8 and 1048576"),
+        ("/tables", json!({ "replay": 63 }), "tables.replay", "between 64 and 1048576"),
+        ("/tables", json!({ "replay": 1_048_577 }), "tables.replay", "between 64 and 1048576"),
         ("/failed_credentials", json!({ "rate": "1/1s", "burst": 0 }), "failed_credentials.burst", "lets no call pass"),
         (
             "/failed_credentials",

@@ -130,10 +130,13 @@ pub struct Tables {
     /// How many source addresses and unregistered callers have a place at a time, over all limits; 16,384 when absent. Each
     /// takes 16 bytes.
     pub limits: u32,
+    /// How many messages that may be used only once are remembered, over all agents that send such: each has an equal part, in
+    /// whole slots of 64; 131,072 when absent. Each takes 16 bytes.
+    pub replay: u32,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Self { limits: 16_384 }
+        Self { limits: 16_384, replay: 131_072 }
     }
 }

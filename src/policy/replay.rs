@@ -1,0 +1,260 @@
+//! The table of messages that are used once: whether each agent's share of it holds what limits let pass.
+
+#![cfg_attr(not(test), expect(dead_code, reason = "the endpoints that claim come with signatures"))]
+
+use std::cmp::Reverse;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::{Findings, Place};
+use super::raw;
+use crate::limit::{Limit, Per};
+use crate::replay::{Rules, Share};
+
+/// The table's entries: at least a slot, at most what takes 16 MiB.
+pub(super) const TABLE: RangeInclusive<u32> = Share::SLOT..=1_048_576;
+
+/// What the table is like, when so many agents share it (all unregistered callers count as one).
+pub(super) fn rules(tables: raw::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
+    Rules { share: Share::of(tables.replay, sharers), window, clock_ahead }
+}
+
+/// An endpoint whose calls claim something.
+#[derive(Debug, Clone)]
+pub(super) struct Claiming<'e> {
+    /// Where it stands in the policy.
+    pub(super) place: Place,
+    /// Its limits, by their positions.
+    pub(super) limits: &'e [u32],
+    /// What a call of it costs.
+    pub(super) cost: u32,
+    /// How many entries a call of it takes.
+    pub(super) claims: u32,
+}
+
+/// Whose calls fill a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharer {
+    /// One agent.
+    Agent,
+    /// All unregistered callers together.
+    Unregistered,
+}
+
+/// Refuses a policy whose limits let more pass than a share takes, or that limits not at all what fills it.
+pub(super) fn check_share(
+    rules: Rules,
+    sharer: Sharer,
+    endpoints: &[Claiming<'_>],
+    limits: &[Limit],
+    findings: &mut Findings,
+) {
+    // An entry may be claimed before the moment at which its message says that it was made.
+    let lifetime = rules.window.saturating_add(rules.clock_ahead);
+    let whose = match sharer {
+        Sharer::Agent => "an agent",
+        Sharer::Unregistered => "all unregistered callers together",
+    };
+    let limited = Limited::new(sharer, endpoints, limits, lifetime);
+    let Some(needed) = limited.needed() else {
+        for endpoint in limited.unlimited() {
+            findings.error(
+                endpoint.place.field("limits"),
+                format!(
+                    "each call here is remembered for {} s, and nothing limits how often {whose} may call: charge a limit \
+                     that is not per `source`{}",
+                    lifetime.as_secs(),
+                    if sharer == Sharer::Agent { "" } else { " or `agent`" }
+                ),
+            );
+        }
+        return;
+    };
+    if needed > rules.share.bears() {
+        findings.error(
+            Place::root().field("tables").field("replay"),
+            format!(
+                "limits let {whose} make up to {needed} calls that are remembered for {} s each, and a share of the table \
+                 takes {} without refusing any: write a larger table, lower rates, or a shorter `max_age`",
+                lifetime.as_secs(),
+                rules.share.bears()
+            ),
+        );
+    }
+}
+
+/// What limits say of one sharer's calls. Any set of limits that together see every endpoint bounds the entries by the sum of
+/// what each lets pass; so whatever set is found here, no more are live at once.
+struct Limited<'l> {
+    endpoints: &'l [Claiming<'l>],
+    /// What each endpoint needs by the best limit that counts its calls apart; none without such a limit.
+    apart: Vec<Option<u64>>,
+    /// What is needed by limits that count endpoints together, and the positions of those.
+    together: Vec<(u64, Vec<usize>)>,
+}
+
+impl<'l> Limited<'l> {
+    fn new(sharer: Sharer, endpoints: &'l [Claiming<'l>], limits: &[Limit], lifetime: Duration) -> Self {
+        let mut limited = Self { endpoints, apart: vec![None; endpoints.len()], together: Vec::new() };
+        let nanos = u64::try_from(lifetime.as_nanos()).unwrap_or(u64::MAX);
+        for (position, limit) in (0u32..).zip(limits).filter(|(_, limit)| bounds(limit.per, sharer)) {
+            let needed = |endpoint: &Claiming<'_>| {
+                // A call that costs more is rarer.
+                let calls = limit.gcra.most_within(nanos) / u64::from(endpoint.cost.max(1));
+                calls.saturating_mul(endpoint.claims.into())
+            };
+            let charged = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.limits.contains(&position));
+            if limit.per.endpoint {
+                for (index, endpoint) in charged {
+                    if let Some(best) = limited.apart.get_mut(index) {
+                        *best = Some(best.map_or_else(|| needed(endpoint), |best| best.min(needed(endpoint))));
+                    }
+                }
+            } else {
+                let most = charged.clone().map(|(_, endpoint)| needed(endpoint)).max();
+                limited.together.extend(most.map(|most| (most, charged.map(|(index, _)| index).collect())));
+            }
+        }
+        limited
+    }
+
+    /// How many entries may be live at once; none where nothing bounds that.
+    fn needed(&self) -> Option<u64> {
+        let mut narrow: Vec<_> = self.together.iter().collect();
+        let mut wide = narrow.clone();
+        narrow.sort_by_key(|(needed, _)| *needed);
+        wide.sort_by_key(|(_, endpoints)| Reverse(endpoints.len()));
+        [narrow, wide].into_iter().filter_map(|order| self.sum(&order)).min()
+    }
+
+    /// The sum of what is needed by those limits in this order that save something, and by each endpoint's own for the rest.
+    fn sum(&self, order: &[&(u64, Vec<usize>)]) -> Option<u64> {
+        let mut open: Vec<Option<Option<u64>>> = self.apart.iter().copied().map(Some).collect();
+        let mut sum = 0u64;
+        for (needed, endpoints) in order {
+            let rest = endpoints.iter().filter_map(|index| open.get(*index).copied().flatten());
+            // Endpoints without a limit of their own need more than any.
+            let instead = rest.fold(0u64, |sum, own| sum.saturating_add(own.unwrap_or(u64::MAX)));
+            if *needed < instead {
+                sum = sum.saturating_add(*needed);
+                for index in endpoints {
+                    if let Some(open) = open.get_mut(*index) {
+                        *open = None;
+                    }
+                }
+            }
+        }
+        open.into_iter().flatten().try_fold(sum, |sum, own| Some(sum.saturating_add(own?)))
+    }
+
+    /// The endpoints whose calls no limit bounds.
+    fn unlimited(&self) -> impl Iterator<Item = &Claiming<'l>> {
+        let bounded = |index: usize| self.together.iter().any(|(_, endpoints)| endpoints.contains(&index));
+        let open = self.endpoints.iter().zip(&self.apart).enumerate();
+        open.filter(move |(index, (_, own))| own.is_none() && !bounded(*index)).map(|(_, (endpoint, _))| endpoint)
+    }
+}
+
+/// Whether a limit bounds how often a sharer calls: from any number of addresses, and by any number of unregistered callers.
+fn bounds(per: Per, sharer: Sharer) -> bool {
+    !per.source && (sharer == Sharer::Agent || !(per.agent || per.issuer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Gcra;
+
+    const AGENT: Per = Per { agent: true, issuer: false, source: false, endpoint: false };
+    const ENDPOINT: Per = Per { endpoint: true, ..AGENT };
+    const SOURCE: Per = Per { source: true, ..AGENT };
+    const ALL: Per = Per { agent: false, endpoint: true, ..AGENT };
+
+    /// So many calls a second, and a burst of ten.
+    fn limit(per: Per, calls: u32) -> Limit {
+        Limit { name: "l".into(), per, gcra: Gcra::new(calls, 1_000_000_000, 10).unwrap(), told: None }
+    }
+
+    fn endpoint(index: usize, limits: &[u32]) -> Claiming<'_> {
+        Claiming { place: Place::root().field("endpoints").index(index), limits, cost: 1, claims: 1 }
+    }
+
+    fn needed(sharer: Sharer, endpoints: &[Claiming<'_>], limits: &[Limit]) -> Option<u64> {
+        Limited::new(sharer, endpoints, limits, Duration::from_secs(60)).needed()
+    }
+
+    #[test]
+    fn a_limit_lets_pass_its_rate_in_the_window_and_its_burst() {
+        let limits = [limit(AGENT, 5), limit(SOURCE, 1), limit(ENDPOINT, 2), limit(ALL, 3)];
+        let of = |sharer, limited: &[u32]| needed(sharer, &[endpoint(0, limited)], &limits);
+        for (limited, agent, unregistered) in [
+            (&[0][..], Some(310), None),
+            (&[1], None, None),
+            (&[0, 1, 2], Some(130), None),
+            (&[3], Some(190), Some(190)),
+            (&[0, 1, 2, 3], Some(130), Some(190)),
+            (&[], None, None),
+        ] {
+            assert_eq!(
+                (of(Sharer::Agent, limited), of(Sharer::Unregistered, limited)),
+                (agent, unregistered),
+                "{limited:?}"
+            );
+        }
+        let dear = Claiming { cost: 10, claims: 2, ..endpoint(0, &[0]) };
+        assert_eq!(needed(Sharer::Agent, &[dear], &limits), Some(62));
+    }
+
+    #[test]
+    fn limits_that_several_endpoints_share_count_once() {
+        let limits = [limit(AGENT, 5), limit(ENDPOINT, 2), limit(AGENT, 1), limit(AGENT, 1), limit(AGENT, 3)];
+        for (of_endpoints, expected) in [
+            (&[&[0][..], &[0], &[0]][..], 310),
+            // Ten times 130 are more than what all may do together, and twice 130 are less.
+            (&[&[0, 1][..]; 10], 310),
+            (&[&[0, 1][..]; 2], 260),
+            // One for each, rather than one for all; and the other way around.
+            (&[&[0, 2][..], &[0, 3]], 140),
+            (&[&[0, 4][..], &[0, 4], &[0]], 310),
+            (&[], 0),
+        ] {
+            let endpoints: Vec<_> = of_endpoints.iter().enumerate().map(|(n, limits)| endpoint(n, limits)).collect();
+            assert_eq!(needed(Sharer::Agent, &endpoints, &limits), Some(expected), "{of_endpoints:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_shared_evenly() {
+        let tables = raw::Tables { replay: 640, ..raw::Tables::default() };
+        let (window, clock_ahead) = (Duration::from_secs(60), Duration::from_secs(5));
+        assert_eq!(rules(tables, 5, window, clock_ahead), Rules { share: Share::of(128, 1), window, clock_ahead });
+    }
+
+    #[test]
+    fn what_outgrows_a_share_is_refused_with_what_it_needs() {
+        let limits = [limit(AGENT, 5), limit(SOURCE, 1)];
+        let findings = |entries, of_endpoints: &[&[u32]]| {
+            let (window, clock_ahead) = (Duration::from_secs(55), Duration::from_secs(5));
+            let rules = Rules { share: Share::of(entries, 1), window, clock_ahead };
+            let endpoints: Vec<_> = of_endpoints.iter().enumerate().map(|(n, limits)| endpoint(n, limits)).collect();
+            let mut findings = Findings::default();
+            check_share(rules, Sharer::Agent, &endpoints, &limits, &mut findings);
+            findings.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(findings(640, &[&[0]]), [""; 0]);
+        assert_eq!(
+            findings(576, &[&[0]]),
+            [
+                "tables.replay: limits let an agent make up to 310 calls that are remembered for 60 s each, and a share of the \
+              table takes 288 without refusing any: write a larger table, lower rates, or a shorter `max_age`"
+            ]
+        );
+        assert_eq!(
+            findings(640, &[&[0], &[], &[1]]),
+            [1, 2].map(|index| format!(
+                "endpoints[{index}].limits: each call here is remembered for 60 s, and nothing limits how often an agent may \
+                 call: charge a limit that is not per `source`"
+            ))
+        );
+    }
+}

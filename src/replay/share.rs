@@ -1,0 +1,58 @@
+//! How large an agent's part of the table is.
+
+/// An agent's part of the table: whole slots, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    slots: u32,
+}
+
+impl Share {
+    /// How many entries a slot holds.
+    pub(crate) const SLOT: u32 = 64;
+
+    /// What each has of a table with so many entries that so many share.
+    pub(crate) fn of(entries: u32, sharers: usize) -> Self {
+        let sharers = u32::try_from(sharers).unwrap_or(u32::MAX).max(1);
+        Self { slots: (entries / Self::SLOT / sharers).max(1) }
+    }
+
+    pub(super) fn of_slots(slots: u32) -> Option<Self> {
+        (slots > 0).then_some(Self { slots })
+    }
+
+    pub(crate) fn slots(self) -> u32 {
+        self.slots
+    }
+
+    /// How many entries it holds.
+    pub(crate) fn entries(self) -> u32 {
+        self.slots.saturating_mul(Self::SLOT)
+    }
+
+    /// How many live entries it takes without refusing any: all where there is one slot, and half where entries may spread
+    /// unevenly over several.
+    pub(crate) fn bears(self) -> u64 {
+        u64::from(if self.slots == 1 { Self::SLOT } else { self.entries() / 2 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_whole_slots_and_at_least_one() {
+        for (entries, sharers, share, bears) in [
+            (131_072, 1, 131_072, 65_536),
+            (131_072, 3, 43_648, 21_824),
+            (131_072, 2048, 64, 64),
+            (131_072, 1_000_000, 64, 64),
+            (64, 0, 64, 64),
+            (0, 1, 64, 64),
+            (255, 1, 192, 96),
+        ] {
+            let found = Share::of(entries, sharers);
+            assert_eq!((found.entries(), found.bears()), (share, bears), "{entries} {sharers}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What stands under one key of the table: a horizon, and the messages made after it that were used.
+
+use std::time::Duration;
+
+use super::Share;
+use crate::state::{SharedStore, StoreError, StoreKey, Versioned};
+use crate::time::Timestamp;
+
+/// The first byte of every value, unlike that of any other value in the store: a host may take two keys for one.
+pub(super) const LAYOUT: u8 = 0x11;
+/// Layout and horizon.
+const HEAD: usize = 1 + 8;
+const ENTRY: usize = 16;
+const MOST_ENTRIES: usize = Share::SLOT as usize;
+
+/// A slot as it was read.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Nothing that was made up to this moment is known.
+    horizon: Timestamp,
+    entries: Vec<Entry>,
+    version: u32,
+}
+
+/// A message that was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) fingerprint: u64,
+    pub(super) made: Timestamp,
+}
+
+impl Slot {
+    /// Makes a slot where there is none. Nothing made up to `horizon` can be used in it.
+    pub(super) fn make(store: &dyn SharedStore, key: &StoreKey, horizon: Timestamp) -> Result<(), StoreError> {
+        store.create(key.as_bytes(), &encode(horizon, &[])).map(|_| ())
+    }
+
+    /// Reads a slot; none where there is none.
+    pub(super) fn read(store: &dyn SharedStore, key: &StoreKey) -> Result<Option<Self>, StoreError> {
+        let Some(Versioned { value, version }) = store.get(key.as_bytes())? else { return Ok(None) };
+        let (horizon, entries) = value.strip_prefix(&[LAYOUT]).and_then(<[u8]>::split_first_chunk).ok_or(StoreError)?;
+        let (entries, []) = entries.as_chunks::<ENTRY>() else { return Err(StoreError) };
+        if entries.len() > MOST_ENTRIES {
+            return Err(StoreError);
+        }
+        let entries = entries.iter().map(decode).collect();
+        Ok(Some(Self { horizon: moment(*horizon), entries, version }))
+    }
+
+    pub(super) fn horizon(&self) -> Timestamp {
+        self.horizon
+    }
+
+    pub(super) fn holds(&self, fingerprint: u64) -> bool {
+        self.entries.iter().any(|entry| entry.fingerprint == fingerprint)
+    }
+
+    /// The moment from which there is room, where there is none: all entries are live, and this one is the first that decays.
+    pub(super) fn full_until(&self, now: Timestamp, window: Duration) -> Option<Timestamp> {
+        if self.entries.len() < MOST_ENTRIES {
+            return None;
+        }
+        let first = self.entries.iter().map(|entry| entry.made).min()?.plus(window);
+        (first > now).then_some(first)
+    }
+
+    /// Writes the slot with one entry more, and without those that have decayed. What comes back is by how many entries more
+    /// there are; none where another worker was faster.
+    pub(super) fn add(
+        &self,
+        store: &dyn SharedStore,
+        key: &StoreKey,
+        entry: Entry,
+        now: Timestamp,
+        window: Duration,
+    ) -> Result<Option<i32>, StoreError> {
+        let lives = |entry: &&Entry| entry.made.plus(window) > now;
+        let (live, decayed): (Vec<&Entry>, Vec<&Entry>) = self.entries.iter().partition(lives);
+        // INVARIANT: an entry goes only where the horizon covers it.
+        let horizon = decayed.iter().map(|entry| entry.made).fold(self.horizon, Timestamp::max);
+        let kept: Vec<Entry> = live.into_iter().copied().chain([entry]).collect();
+        let change =
+            i32::try_from(kept.len()).unwrap_or(i32::MAX) - i32::try_from(self.entries.len()).unwrap_or(i32::MAX);
+        let written = store.compare_and_set(key.as_bytes(), &encode(horizon, &kept), self.version)?;
+        Ok(written.then_some(change))
+    }
+}
+
+fn encode(horizon: Timestamp, entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + entries.len() * ENTRY);
+    bytes.push(LAYOUT);
+    bytes.extend_from_slice(&horizon.as_nanos().to_le_bytes());
+    for Entry { fingerprint, made } in entries {
+        bytes.extend_from_slice(&fingerprint.to_le_bytes());
+        bytes.extend_from_slice(&made.as_nanos().to_le_bytes());
+    }
+    bytes
+}
+
+fn decode(entry: &[u8; ENTRY]) -> Entry {
+    match entry.as_chunks::<8>().0 {
+        [fingerprint, made] => Entry { fingerprint: u64::from_le_bytes(*fingerprint), made: moment(*made) },
+        // INVARIANT: sixteen bytes are two times eight.
+        _ => Entry { fingerprint: 0, made: Timestamp::from_nanos(0) },
+    }
+}
+
+fn moment(bytes: [u8; 8]) -> Timestamp {
+    Timestamp::from_nanos(u64::from_le_bytes(bytes))
+}

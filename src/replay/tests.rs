@@ -1,0 +1,440 @@
+//! The table over many workers: whatever comes in between, no message is used twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limit::{Clock, Shared, Use};
+use crate::state::simulation::{Faults, FaultyStore, Work, interleave};
+use crate::state::{MemoryStore, Namespace, SharedStore};
+
+const START: u64 = 1_800_000_000;
+const WINDOW: u64 = 60;
+const AHEAD: u64 = 5;
+const AGENTS: [Option<&str>; 3] = [Some("a"), Some("b"), None];
+
+/// A clock that is set by hand, in seconds.
+struct TestClock(AtomicU64);
+
+impl TestClock {
+    fn at(seconds: u64) -> Self {
+        Self(AtomicU64::new(seconds))
+    }
+
+    fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+fn rules(slots: u32) -> Rules {
+    Rules {
+        share: Share::of_slots(slots).unwrap(),
+        window: Duration::from_secs(WINDOW),
+        clock_ahead: Duration::from_secs(AHEAD),
+    }
+}
+
+/// A table that is older than what is used in it.
+struct Setting<S> {
+    store: S,
+    namespace: Namespace,
+    clock: TestClock,
+    table: Table,
+}
+
+impl<S: SharedStore> Setting<S> {
+    fn new(store: S, slots: u32) -> Self {
+        let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
+        let clock = TestClock::at(START - 100);
+        let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+        let table = Table::open(shared, AGENTS, rules(slots)).unwrap().table;
+        clock.set(START);
+        Self { store, namespace, clock, table }
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared { store: &self.store, namespace: &self.namespace, clock: &self.clock }
+    }
+
+    /// Uses a message that was made now.
+    fn use_up(&self, agent: Option<&str>, token: u64) -> Result<Use, Refused> {
+        let now = self.clock.0.load(Ordering::SeqCst);
+        used(&self.table, self.shared(), &message(agent, token, now))
+    }
+}
+
+/// A table on a host that misbehaves once it is open.
+fn misbehaving(faults: Faults) -> Setting<FaultyStore> {
+    let mut set = Setting::new(FaultyStore::default(), 1);
+    set.store.faults = faults;
+    set
+}
+
+fn message(agent: Option<&str>, token: u64, made: u64) -> Claim<'_> {
+    Claim {
+        agent,
+        caller: "".into(),
+        kind: Kind::Nonce,
+        token: token.to_be_bytes().to_vec().into(),
+        made: Timestamp::from_secs(made),
+    }
+}
+
+fn used(table: &Table, shared: Shared<'_>, claim: &Claim<'_>) -> Result<Use, Refused> {
+    table.look(shared, claim)?.claim(shared)
+}
+
+#[test]
+fn a_message_is_used_once_and_only_looking_uses_nothing() {
+    let set = Setting::new(MemoryStore::default(), 2);
+    let claim = message(Some("a"), 1, START);
+    let before = set.store.dump().into_iter().collect::<BTreeMap<_, _>>();
+    set.table.look(set.shared(), &claim).unwrap();
+    assert_eq!(set.store.dump().into_iter().collect::<BTreeMap<_, _>>(), before);
+    assert_eq!(used(&set.table, set.shared(), &claim).unwrap().replay_entries, 1);
+    assert_eq!(set.table.look(set.shared(), &claim).err(), Some(Refused::Replayed));
+}
+
+#[test]
+fn messages_differ_by_agent_caller_kind_and_token_and_not_by_when_they_were_made() {
+    let set = Setting::new(MemoryStore::default(), 1);
+    let first = message(Some("a"), 1, START);
+    used(&set.table, set.shared(), &first).unwrap();
+    let same = Claim { made: Timestamp::from_secs(START - 1), ..first.clone() };
+    assert_eq!(used(&set.table, set.shared(), &same).err(), Some(Refused::Replayed));
+    for other in [
+        Claim { agent: Some("b"), ..first.clone() },
+        Claim { agent: None, ..first.clone() },
+        Claim { agent: None, caller: "key".into(), ..first.clone() },
+        Claim { caller: "key".into(), ..first.clone() },
+        Claim { kind: Kind::Base, ..first.clone() },
+        Claim { kind: Kind::Proof, ..first.clone() },
+        Claim { token: b"other"[..].into(), ..first.clone() },
+    ] {
+        used(&set.table, set.shared(), &other).unwrap();
+        assert_eq!(used(&set.table, set.shared(), &other).err(), Some(Refused::Replayed), "{other:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Workers that look at and claim a few messages, each several times, in every interleaving, on a host whose writes are
+    /// refused for no reason.
+    #[test]
+    fn no_interleaving_uses_a_message_twice(
+        schedule in proptest::collection::vec(any::<u8>(), 1..200),
+        tokens in proptest::collection::vec(0..6u64, 24),
+        mismatch in prop_oneof![Just(0), 2..6u32],
+    ) {
+        let set = misbehaving(Faults { mismatch, ..Faults::default() });
+        let workers = tokens.chunks(6).map(|tokens| {
+            let Setting { namespace, clock, table, .. } = &set;
+            let work = move |store: &dyn SharedStore| {
+                let shared = Shared { store, namespace, clock };
+                let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
+                claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
+            };
+            Box::new(work) as Work<'_, Vec<u64>>
+        });
+        let won: Vec<u64> = interleave(&set.store, workers.collect(), &schedule).concat();
+        let distinct: BTreeSet<u64> = tokens.iter().copied().collect();
+        prop_assert_eq!(won.len(), distinct.len(), "{:?} of {:?}", won, tokens);
+        prop_assert_eq!(won.into_iter().collect::<BTreeSet<_>>(), distinct);
+    }
+
+    /// Nothing is used twice, and the gauge is right, while the clock goes on and jumps either way, messages come late and come
+    /// again, and the policy's idea of their age changes. As the gate would, a worker takes a message only within its age.
+    #[test]
+    fn no_clock_reopens_what_was_used(
+        steps in proptest::collection::vec((0..20u64, 0..40u64, -60..=(AHEAD as i64), 0..30u8, any::<bool>()), 300),
+    ) {
+        let set = Setting::new(MemoryStore::default(), 1);
+        let longer = Rules { window: Duration::from_secs(3 * WINDOW), ..rules(1) };
+        let longer = Table::open(set.shared(), AGENTS, longer).unwrap().table;
+        let mut sent = BTreeMap::new();
+        let mut accepted = BTreeSet::new();
+        let (mut entries, mut passed) = (0, 0);
+        for (pause, token, offset, jump, is_longer) in steps {
+            let now = set.clock.0.load(Ordering::SeqCst);
+            let now = match jump { 0 => now - 300, 1 => now + 400, 2 => now - 45, _ => now + pause };
+            set.clock.set(now);
+            // A message is made once and sent again as it is.
+            let made = *sent.entry(token).or_insert(now.checked_add_signed(offset).unwrap());
+            let (table, window) = if is_longer { (&longer, 3 * WINDOW) } else { (&set.table, WINDOW) };
+            if made > now + AHEAD || made + window <= now {
+                continue;
+            }
+            if let Ok(used) = used(table, set.shared(), &message(Some("a"), token, made)) {
+                prop_assert!(accepted.insert(token), "{token} again");
+                entries += used.replay_entries;
+                passed += 1;
+            }
+        }
+        prop_assert!(passed > 0);
+        let slots = set.store.dump().into_iter().filter(|(key, _)| key.starts_with(b"cg1-"));
+        let held: usize = slots.map(|(_, value)| value.len() / 16).sum();
+        prop_assert_eq!(entries, i32::try_from(held).unwrap());
+    }
+
+    /// A host that forgets keys right after they were written, under workers that come in between each other.
+    #[test]
+    fn what_a_host_evicts_is_never_used_twice(
+        schedule in proptest::collection::vec(any::<u8>(), 1..200),
+        tokens in proptest::collection::vec(0..6u64, 32),
+        forgotten in 1..6u32,
+    ) {
+        let set = misbehaving(Faults { forgotten, ..Faults::default() });
+        let workers = tokens.chunks(8).map(|tokens| {
+            let Setting { namespace, clock, table, .. } = &set;
+            let work = move |store: &dyn SharedStore| {
+                let shared = Shared { store, namespace, clock };
+                let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
+                claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
+            };
+            Box::new(work) as Work<'_, Vec<u64>>
+        });
+        let won: Vec<u64> = interleave(&set.store, workers.collect(), &schedule).concat();
+        prop_assert_eq!(won.len(), won.iter().collect::<BTreeSet<_>>().len(), "{:?}", won);
+    }
+}
+
+#[test]
+fn what_a_message_held_for_its_body_was_before_does_not_count() {
+    let set = Setting::new(MemoryStore::default(), 1);
+    let claim = message(Some("a"), 1, START);
+    let looked = set.table.look(set.shared(), &claim).unwrap();
+    used(&set.table, set.shared(), &claim).unwrap();
+    set.clock.set(START + WINDOW);
+    // Another message drops the entry, and what was looked at before is too old by now.
+    set.use_up(Some("a"), 2).unwrap();
+    assert_eq!(looked.claim(set.shared()).err(), Some(Refused::Late));
+}
+
+#[test]
+fn a_full_share_refuses_until_the_first_of_its_entries_decays_and_no_other_share_notices() {
+    let set = Setting::new(MemoryStore::default(), 1);
+    for token in 0..64 {
+        set.clock.set(START + token / 8);
+        assert_eq!(set.use_up(Some("a"), token).unwrap().replay_entries, 1);
+    }
+    assert_eq!(set.use_up(Some("a"), 64).err(), Some(Refused::ShareFull { retry_after: WINDOW - 7 }));
+    assert_eq!(set.use_up(Some("a"), 3).err(), Some(Refused::Replayed), "nothing live was forgotten");
+    for agent in [Some("b"), None] {
+        set.use_up(agent, 1).unwrap();
+    }
+    set.clock.set(START + WINDOW);
+    assert_eq!(set.use_up(Some("a"), 64).unwrap().replay_entries, -7, "eight decayed and one came");
+    assert_eq!(set.use_up(Some("a"), 8).err(), Some(Refused::Replayed));
+}
+
+#[test]
+fn a_flood_of_one_agent_takes_as_much_as_the_policy_says_and_no_more() {
+    let set = Setting::new(MemoryStore::default(), 4);
+    let size =
+        |set: &Setting<MemoryStore>| set.store.dump().iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let keys = set.store.len();
+    assert_eq!(keys, 3 * 4 + 1, "all that there will ever be, and the header");
+    let mut passed = 0;
+    for token in 0..20_000 {
+        passed += usize::from(set.use_up(Some("a"), token).is_ok());
+    }
+    assert_eq!((passed, set.store.len()), (4 * 64, keys));
+    let full = size(&set);
+    for token in 0..20_000 {
+        set.clock.set(START + token);
+        let _ = set.use_up(Some("a"), token);
+    }
+    assert!(size(&set) <= full);
+    assert_eq!(set.store.len(), keys);
+    for token in 0..100 {
+        set.use_up(Some("b"), token).unwrap();
+    }
+}
+
+/// The module's figure: what a share takes while it is at most half full.
+#[test]
+fn a_share_that_is_half_full_refuses_nobody() {
+    let slots = 512;
+    let set = Setting::new(MemoryStore::default(), slots);
+    let half = rules(slots).share.bears();
+    for token in 0..half {
+        set.use_up(Some("a"), token).unwrap();
+    }
+    // At that load, one claim in two million would find its slot full; at twice the load, many do.
+    let refused = (half..2 * half).filter(|token| set.use_up(Some("a"), *token).is_err()).count();
+    assert!((100..2_000).contains(&refused), "{refused} of {half}");
+}
+
+#[test]
+fn sixty_four_where_thirty_two_are_expected_are_as_rare_as_documented() {
+    // What comes independently falls into a slot as in a Poisson distribution at most; its tail, term by term.
+    let expected = 32.0_f64;
+    let mut term = (-expected).exp();
+    let mut tail = 0.0;
+    for n in 1..400 {
+        term *= expected / f64::from(n);
+        tail += if n >= 64 { term } else { 0.0 };
+    }
+    assert!(tail < 1.0 / 2_000_000.0, "{tail}");
+}
+
+#[test]
+fn after_a_restart_what_may_have_been_used_before_is_refused() {
+    let before = Setting::new(MemoryStore::default(), 1);
+    // The clocks of clients may be ahead.
+    let captured = message(Some("a"), 1, START + AHEAD);
+    used(&before.table, before.shared(), &captured).unwrap();
+    let Setting { clock, namespace, .. } = before;
+    let store = MemoryStore::default();
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
+    for (now, wait) in [(START, 7), (START + 1, 6), (START + AHEAD, 2)] {
+        clock.set(now);
+        assert_eq!(used(&table, shared, &captured).err(), Some(Refused::Young { retry_after: wait }));
+        // Whoever waits as long and signs anew passes.
+        clock.set(now + wait);
+        table.look(shared, &message(Some("a"), 2, now + wait)).unwrap();
+    }
+    clock.set(START + AHEAD + WINDOW);
+    assert_eq!(used(&table, shared, &captured).err(), Some(Refused::Late));
+}
+
+#[test]
+fn a_slot_that_the_host_lost_begins_like_a_table_after_a_restart() {
+    let set = Setting::new(MemoryStore::default(), 1);
+    set.use_up(Some("a"), 1).unwrap();
+    let looked = set.table.look(set.shared(), &message(Some("a"), 2, START)).unwrap();
+    let header = set.namespace.header_key("replay").into_bytes();
+    for (key, _) in set.store.dump() {
+        if key != header {
+            set.store.forget(&key);
+        }
+    }
+    let young = Some(Refused::Young { retry_after: AHEAD + 2 });
+    assert_eq!(looked.claim(set.shared()).err(), young);
+    assert_eq!(set.use_up(Some("a"), 1).err(), young);
+    set.clock.set(START + AHEAD + 2);
+    set.use_up(Some("a"), 3).unwrap();
+}
+
+#[test]
+fn a_policy_update_keeps_the_table_and_its_size() {
+    let set = Setting::new(MemoryStore::default(), 4);
+    for token in 0..50 {
+        set.use_up(Some("a"), token).unwrap();
+    }
+    let sharers = [Some("new"), Some("a")];
+    let Opened { table, other_size } = Table::open(set.shared(), sharers, rules(16)).unwrap();
+    assert_eq!(other_size, Some(4 * 64));
+    for token in 0..50 {
+        assert_eq!(used(&table, set.shared(), &message(Some("a"), token, START)).err(), Some(Refused::Replayed));
+    }
+    used(&table, set.shared(), &message(Some("a"), 50, START)).unwrap();
+    assert_eq!(set.use_up(Some("a"), 50).err(), Some(Refused::Replayed), "old and new workers share it");
+    // What a new agent's slots held before nobody knows.
+    assert_eq!(
+        used(&table, set.shared(), &message(Some("new"), 1, START)).err(),
+        Some(Refused::Young { retry_after: AHEAD + 2 })
+    );
+    assert_eq!(Table::open(set.shared(), sharers, rules(4)).unwrap().other_size, None);
+}
+
+#[test]
+fn a_table_that_was_replaced_counts_no_more() {
+    let set = Setting::new(MemoryStore::default(), 1);
+    let header = set.namespace.header_key("replay").into_bytes();
+    let claim = message(Some("a"), 1, START);
+    set.store.forget(&header);
+    assert_eq!(used(&set.table, set.shared(), &claim).err(), Some(Refused::Store));
+    // Made anew in the size it had: what stood under the old keys is not looked at.
+    let table = Table::open(set.shared(), AGENTS, rules(1)).unwrap().table;
+    assert_eq!(set.use_up(Some("a"), 2).err(), Some(Refused::Store));
+    assert!(matches!(used(&table, set.shared(), &claim), Err(Refused::Young { .. })));
+    // The host lost the namespace: another secret leads to other keys.
+    let other = Namespace::open(&MemoryStore::default(), "test", 8, [8; 16]).unwrap().namespace;
+    let shared = Shared { namespace: &other, ..set.shared() };
+    set.clock.set(START + 20);
+    let again = Table::open(shared, AGENTS, rules(1)).unwrap().table;
+    let claim = message(Some("a"), 3, START + 20);
+    assert_eq!(used(&table, set.shared(), &claim).err(), Some(Refused::Store));
+    assert!(matches!(used(&again, shared, &claim), Err(Refused::Young { .. })));
+    set.clock.set(START + 30);
+    used(&again, shared, &message(Some("a"), 4, START + 30)).unwrap();
+}
+
+#[test]
+fn what_nobody_of_this_version_wrote_is_not_believed() {
+    let mut head = vec![0x11];
+    head.extend_from_slice(&[0; 8]);
+    let entries = |count: usize| [&head[..], &vec![9; count * 16]].concat();
+    for value in [vec![], vec![0x11], vec![1; 17], head[..8].to_vec(), [&head[..], &[0]].concat(), entries(65)] {
+        let set = Setting::new(MemoryStore::default(), 1);
+        for (key, _) in set.store.dump() {
+            set.store.forget(&key);
+            set.store.create(&key, &value).unwrap();
+        }
+        assert_eq!(set.use_up(Some("a"), 1).err(), Some(Refused::Store), "{value:?}");
+        assert_eq!(Table::open(set.shared(), AGENTS, rules(1)).err(), Some(StoreError), "{value:?}");
+    }
+}
+
+#[test]
+fn keys_that_a_host_takes_for_one_never_reopen_a_message() {
+    // All slots are one value, and the header another.
+    struct Aliasing(MemoryStore);
+    fn alias(key: &[u8]) -> &[u8] {
+        if key.starts_with(b"cg1-") { b"slot" } else { key }
+    }
+    impl SharedStore for Aliasing {
+        fn get(&self, key: &[u8]) -> Result<Option<crate::state::Versioned>, StoreError> {
+            self.0.get(alias(key))
+        }
+        fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+            self.0.create(alias(key), value)
+        }
+        fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+            self.0.compare_and_set(alias(key), value, version)
+        }
+    }
+    let set = Setting::new(Aliasing(MemoryStore::default()), 8);
+    for agent in AGENTS {
+        for token in 0..20 {
+            set.use_up(agent, token).unwrap();
+        }
+    }
+    for agent in AGENTS {
+        for token in 0..20 {
+            assert_eq!(set.use_up(agent, token).err(), Some(Refused::Replayed));
+        }
+    }
+}
+
+#[test]
+fn a_host_that_fails_lets_nothing_pass() {
+    for (faults, refused) in [
+        (Faults { failing_get: 1, ..Faults::default() }, Refused::Store),
+        (Faults { failing_set: 1, ..Faults::default() }, Refused::Store),
+        (Faults { mismatch: 1, ..Faults::default() }, Refused::Contended),
+    ] {
+        let set = misbehaving(faults);
+        assert_eq!(set.use_up(Some("a"), 1).err(), Some(refused), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_write_that_a_host_acknowledges_and_loses_reopens_that_message_and_no_other() {
+    let set = misbehaving(Faults { lost: 8, ..Faults::default() });
+    let passed: Vec<u64> =
+        (0..40).flat_map(|token| [token, token]).filter(|token| set.use_up(Some("a"), *token).is_ok()).collect();
+    assert!((44..=46).contains(&passed.len()), "{passed:?}");
+}
