@@ -91,8 +91,27 @@ pub const LIMITS_OTHER_SIZE: Metric = Metric {
             it keeps until the gateway restarts.",
 };
 
+/// How full the replay table is.
+pub const REPLAY_ENTRIES: Metric = Metric {
+    name: "callgate.replay.entries",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "Messages that were used and are remembered so that none is used twice. Those too old to come again go when the next \
+            comes to their part of the table. What a full share refuses is counted among the decisions, as \
+            `replay_share_full`: raise `tables.replay`.",
+};
+
+/// Replay tables of another size than the policy asks for.
+pub const REPLAY_OTHER_SIZE: Metric = Metric {
+    name: "callgate.replay.other_size",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Times that a policy came into force in a worker while the shares of the table had another size than follows from \
+            `tables.replay` and the number of agents, which they keep until the gateway restarts.",
+};
+
 /// Every metric.
-pub const ALL: [Metric; 8] = [
+pub const ALL: [Metric; 10] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -101,6 +120,8 @@ pub const ALL: [Metric; 8] = [
     LIMITS_EVICTED,
     LIMITS_RETRIED,
     LIMITS_OTHER_SIZE,
+    REPLAY_ENTRIES,
+    REPLAY_OTHER_SIZE,
 ];
 
 impl Metric {

@@ -131,6 +131,13 @@ pub enum Reason {
     // Limits.
     /// A limit has nothing left for this call, or could not be counted because too many calls came at once.
     RateLimited,
+    // Replay.
+    /// The message was used before: a nonce, or a signature without one, is good for one call.
+    SignatureReplayed,
+    /// So many messages of this agent could still come again that no more can be told apart from them.
+    ReplayShareFull,
+    /// The message was made before the gate can tell whether it was used, as just after a restart.
+    ReplayTableYoung,
     // The gate itself.
     /// The gateway did not give the filter what it needs to decide.
     HostError,
@@ -224,6 +231,9 @@ impl Reason {
         Self::BindingAmbiguous,
         Self::BindingMismatch,
         Self::RateLimited,
+        Self::SignatureReplayed,
+        Self::ReplayShareFull,
+        Self::ReplayTableYoung,
         Self::HostError,
     ];
 
@@ -321,6 +331,9 @@ impl Reason {
             Self::BindingAmbiguous => ("binding_ambiguous", 400, "a bound part of the call could be read in more than one way", No),
             Self::BindingMismatch => ("binding_mismatch", 403, "the call is outside what the caller is bound to", No),
             Self::RateLimited => ("rate_limited", 429, "the caller has used up a limit", No),
+            Self::SignatureReplayed => ("signature_replayed", 403, "the signature was used before: sign each call anew, with a nonce of its own", No),
+            Self::ReplayShareFull => ("replay_share_full", 503, "the caller has too many calls on record to tell another from a repeated one", No),
+            Self::ReplayTableYoung => ("replay_table_young", 503, "the call was signed before the gate could tell whether it is a repeated one: sign it anew", No),
             Self::HostError => ("host_error", 500, "the gate could not decide this call", No),
         };
         Row { code, status, title, challenge }

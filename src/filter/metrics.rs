@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::host::{self, HostError};
 use crate::Use;
 use crate::metrics::{
-    DECISIONS, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES,
-    TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
+    DECISIONS, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE,
+    TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
 };
 use crate::token::CacheUsage;
 
@@ -33,6 +33,8 @@ struct Figures {
     evicted: u32,
     retried: u32,
     other_size: u32,
+    replay_entries: u32,
+    replay_other_size: u32,
 }
 
 impl Metrics {
@@ -92,11 +94,21 @@ impl Metrics {
         }
     }
 
-    /// Tells what says that the table is too small, or that workers get in each other's way.
+    /// Tells that the shares of the replay table have another size than the policy asks for.
+    #[expect(dead_code, reason = "the checks that claim come with signatures")]
+    pub(super) fn tell_other_shares(&self) {
+        if let Some(figures) = &self.figures {
+            change(figures.replay_other_size, 1);
+        }
+    }
+
+    /// Tells how full the replay table is, and what says that the table of limits is too small, or that workers get in each
+    /// other's way.
     pub(super) fn tell_limits(&self, used: Use) {
         if let Some(figures) = &self.figures {
             change(figures.evicted, used.evicted.into());
             change(figures.retried, used.retried.into());
+            change(figures.replay_entries, used.replay_entries.into());
         }
     }
 }
@@ -119,6 +131,8 @@ impl Figures {
             evicted: define(LIMITS_EVICTED)?,
             retried: define(LIMITS_RETRIED)?,
             other_size: define(LIMITS_OTHER_SIZE)?,
+            replay_entries: define(REPLAY_ENTRIES)?,
+            replay_other_size: define(REPLAY_OTHER_SIZE)?,
         })
     }
 }
