@@ -32,6 +32,13 @@ impl Hasher for Fnv {
     }
 }
 
+/// The hash of a name in the policy.
+pub(crate) fn hash_of(name: &str) -> u64 {
+    let mut hasher = Fnv::default();
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
 /// Lets every bit of the input tell on every bit of the output: tables take some of the lowest and some of the highest.
 pub(crate) fn spread(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -44,15 +51,9 @@ mod tests {
 
     use super::*;
 
-    fn hash(text: &str) -> u64 {
-        let mut hasher = Fnv::default();
-        hasher.write(text.as_bytes());
-        hasher.finish()
-    }
-
     #[test]
     fn names_that_count_up_fall_into_many_places() {
-        let hashes: Vec<_> = (0..10_000).map(|n| hash(&format!("agent-{n}"))).collect();
+        let hashes: Vec<_> = (0..10_000).map(|n| hash_of(&format!("agent-{n}"))).collect();
         let distinct = |of: &dyn Fn(&u64) -> u64| hashes.iter().map(of).collect::<HashSet<_>>().len();
         assert_eq!(distinct(&|hash| *hash), hashes.len());
         // Of 16,384 places that 10,000 fall into at random, 7,484 are expected to be taken.

@@ -1,5 +1,6 @@
 //! Whose calls a limit counts together.
 
+use super::Limit;
 use crate::call::Source;
 use crate::decision::Caller;
 use crate::state::{Identity, Namespace, Place};
@@ -22,37 +23,46 @@ pub(crate) struct Who<'w> {
     pub(crate) endpoint: &'w str,
 }
 
-impl Per {
-    /// Where the state of a limit is for this call; none where a part that it is told by is not known.
+impl Limit {
+    /// Where its state is for this call; none where a part that it is told by is not known.
     ///
-    /// Keys are made of names alone, never of positions, so that a policy can be changed around them.
-    pub(crate) fn place(self, limit: &str, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
-        let mut identity = namespace.identity("limit").text(limit);
-        // What the policy does not name shares a table of fixed size.
-        let mut named = true;
-        if self.agent {
+    /// Keys are made of names alone, never of positions, so that a policy can be changed around them. What the policy names
+    /// has a place of its own, with all its limits under one key; everything else shares a table of fixed size.
+    pub(crate) fn place(&self, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
+        let named = self.per.is_named(who);
+        let mut identity = match self.entry {
+            Some(_) if named => namespace.identity("limits"),
+            _ => namespace.identity("limit").text(&self.name),
+        };
+        if self.per.agent {
             let caller = who.caller?;
             identity = match caller.agent() {
                 Some(agent) => identity.text("agent").text(&agent.name),
                 None => {
-                    named = false;
                     let token = caller.token()?;
                     let identity = identity.text("unregistered").text(token.issuer_name());
                     identity.optional(token.client()).optional(token.subject())
                 }
             };
         }
-        if self.issuer {
+        if self.per.issuer {
             identity = identity.text("issuer").optional(who.caller?.token().map(VerifiedToken::issuer_name));
         }
-        if self.source {
-            named = false;
+        if self.per.source {
             identity = source(identity, who.source);
         }
-        if self.endpoint {
+        if self.per.endpoint {
             identity = identity.text("endpoint").text(who.endpoint);
         }
-        Some(if named { namespace.own(identity) } else { namespace.slot(identity) })
+        Some(if named { namespace.own(identity, self.entry.unwrap_or_default()) } else { namespace.slot(identity) })
+    }
+}
+
+impl Per {
+    /// Whether the policy names everything that calls are told apart by.
+    fn is_named(self, who: Who<'_>) -> bool {
+        let registered = || who.caller.is_some_and(|caller| caller.agent().is_some());
+        !self.source && (!self.agent || registered())
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) struct Ledger<'l, 's> {
     now: Timestamp,
     cost: u32,
     accounts: Vec<Account<'l>>,
+    slots: Vec<Slot>,
     used: Use,
 }
 
@@ -17,7 +18,10 @@ pub(crate) struct Ledger<'l, 's> {
 struct Account<'l> {
     limit: &'l Limit,
     place: Place,
-    slot: Slot,
+    /// Which of the slots its entry stands in, by position.
+    slot: usize,
+    /// The arrival time that is about to be written.
+    next: Option<u64>,
     /// The arrival time that was written when this call was charged.
     charged: Option<u64>,
 }
@@ -40,7 +44,7 @@ impl From<StoreError> for Refused<'_> {
 }
 
 impl<'l, 's> Ledger<'l, 's> {
-    /// Looks at every limit of a call.
+    /// Looks at every limit of a call. Those whose entries stand under one key are read together.
     pub(crate) fn open(
         shared: Shared<'s>,
         limits: impl Iterator<Item = &'l Limit>,
@@ -48,48 +52,78 @@ impl<'l, 's> Ledger<'l, 's> {
         cost: u32,
         now: Timestamp,
     ) -> Result<Self, Refused<'l>> {
-        let mut accounts = Vec::with_capacity(limits.size_hint().0);
-        let mut used = Use::default();
+        let most = limits.size_hint().1.unwrap_or_default();
+        let accounts = Vec::with_capacity(most);
+        let mut ledger = Self { shared, now, cost, accounts, slots: Vec::with_capacity(1), used: Use::default() };
         for limit in limits {
-            let place = limit.per.place(&limit.name, who, shared.namespace).ok_or(Refused::Store)?;
-            let slot = Slot::read(shared.store, &place)?;
-            let mut account = Account { limit, place, slot, charged: None };
-            account.correct(shared, now, &mut used)?;
-            accounts.push(account);
+            let place = limit.place(who, shared.namespace).ok_or(Refused::Store)?;
+            let beside = ledger.accounts.iter().find(|account| account.place.is_beside(&place));
+            let slot = if let Some(account) = beside {
+                account.slot
+            } else {
+                ledger.slots.push(Slot::read(shared.store, &place)?);
+                ledger.slots.len() - 1
+            };
+            ledger.accounts.push(Account { limit, place, slot, next: None, charged: None });
         }
-        Ok(Self { shared, now, cost, accounts, used })
+        ledger.correct()?;
+        Ok(ledger)
     }
 
     /// The first limit that has nothing left for this call.
     pub(crate) fn exceeded(&self) -> Result<(), Refused<'l>> {
-        let exceeded = self.accounts.iter().find(|account| account.taken(self.now, self.cost).is_none());
+        let exceeded = self.accounts.iter().find(|account| {
+            let arrival = account.arrival(&self.slots);
+            account.limit.gcra.take(arrival, self.now, self.cost).is_none()
+        });
         exceeded.map_or(Ok(()), |account| Err(Refused::Limit(&account.limit.name)))
     }
 
-    /// Charges every limit, or none: where one has nothing left after all, the others get back what was charged.
+    /// Charges every limit, or none: where one has nothing left after all, the others get back what was charged. Those under
+    /// one key are charged at once.
     pub(crate) fn charge(&mut self) -> Result<(), Refused<'l>> {
-        let Self { shared, now, cost, accounts, used } = self;
-        let result = accounts.iter_mut().try_for_each(|account| account.charge(*shared, *now, *cost, used));
-        if result.is_err() {
-            self.give_back();
+        let (now, cost) = (self.now, self.cost);
+        let take = |account: &Account<'l>, arrival| {
+            let limit = account.limit;
+            limit.gcra.take(arrival, now, cost).map(Some).ok_or(Refused::Limit(&limit.name))
+        };
+        for slot in 0..self.slots.len() {
+            if let Err(refused) = self.change(slot, take) {
+                self.give_back();
+                return Err(refused);
+            }
+            for account in self.accounts.iter_mut().filter(|account| account.slot == slot) {
+                account.charged = account.next;
+            }
         }
-        result
+        Ok(())
     }
 
     /// Gives back what was charged, for a call that does not go on after all. What cannot be given back stays charged.
     pub(crate) fn give_back(&mut self) {
-        let Self { shared, now, cost, accounts, used } = self;
-        for account in accounts {
+        let (clock, cost) = (self.shared.clock, self.cost);
+        for slot in 0..self.slots.len() {
+            if !self.accounts.iter().any(|account| account.slot == slot && account.charged.is_some()) {
+                continue;
+            }
             // INVARIANT: a limiter that keeps a charge lets fewer calls pass, never more.
-            let _ = account.give_back(*shared, *now, *cost, used);
+            let _ = self.read(slot).and_then(|()| {
+                self.change(slot, |account, arrival| {
+                    let Some(charged) = account.charged.filter(|_| arrival > 0) else { return Ok(None) };
+                    // Asked after the entry was read: every charge in it was made before.
+                    Ok(Some(account.limit.gcra.refund(arrival, charged, clock.now()?, cost)))
+                })
+            });
         }
+        self.accounts.iter_mut().for_each(|account| account.charged = None);
     }
 
     /// Every limit with what it has left for calls like this one.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&'l Limit, Standing)> {
-        self.accounts
-            .iter()
-            .map(|account| (account.limit, account.limit.gcra.standing(account.arrival(), self.now, self.cost)))
+        self.accounts.iter().map(|account| {
+            let standing = account.limit.gcra.standing(account.arrival(&self.slots), self.now, self.cost);
+            (account.limit, standing)
+        })
     }
 
     /// Seconds after which no limit stands in the way any more, as things are.
@@ -103,72 +137,69 @@ impl<'l, 's> Ledger<'l, 's> {
     pub(crate) fn used(&self) -> Use {
         self.used
     }
-}
 
-impl<'l> Account<'l> {
-    fn arrival(&self) -> u64 {
-        self.slot.value(&self.place).unwrap_or_default()
-    }
-
-    fn taken(&self, now: Timestamp, cost: u32) -> Option<u64> {
-        self.limit.gcra.take(self.arrival(), now, cost)
-    }
-
-    /// Brings an arrival time that lies too far ahead back to "nothing left". The call's own moment may be older than what
+    /// Brings arrival times that lie too far ahead back to "nothing left". The call's own moment may be older than what
     /// another worker has written since, so the clock is asked again first.
-    fn correct(&mut self, shared: Shared<'_>, now: Timestamp, used: &mut Use) -> Result<(), Refused<'l>> {
-        let gcra = self.limit.gcra;
-        if !gcra.is_ahead(self.arrival(), now) {
-            return Ok(());
+    fn correct(&mut self) -> Result<(), Refused<'l>> {
+        let clock = self.shared.clock;
+        for slot in 0..self.slots.len() {
+            let is_ahead =
+                |account: &Account<'_>| account.limit.gcra.is_ahead(account.arrival(&self.slots), self.now);
+            if self.accounts.iter().any(|account| account.slot == slot && is_ahead(account)) {
+                self.change(slot, |account, arrival| {
+                    let (gcra, now) = (account.limit.gcra, clock.now()?);
+                    Ok(gcra.is_ahead(arrival, now).then(|| gcra.exhausted(now)))
+                })?;
+            }
         }
-        self.change(shared, now, used, |arrival| {
-            let now = shared.clock.now()?;
-            Ok(gcra.is_ahead(arrival, now).then(|| gcra.exhausted(now)))
-        })?;
         Ok(())
     }
 
-    fn charge(&mut self, shared: Shared<'_>, now: Timestamp, cost: u32, used: &mut Use) -> Result<(), Refused<'l>> {
-        let limit = self.limit;
-        self.charged = self.change(shared, now, used, |arrival| {
-            limit.gcra.take(arrival, now, cost).map(Some).ok_or(Refused::Limit(&limit.name))
-        })?;
+    /// Reads a slot anew.
+    fn read(&mut self, slot: usize) -> Result<(), Refused<'l>> {
+        let account = self.accounts.iter().find(|account| account.slot == slot).ok_or(Refused::Store)?;
+        *self.slots.get_mut(slot).ok_or(Refused::Store)? = Slot::read(self.shared.store, &account.place)?;
         Ok(())
     }
 
-    fn give_back(&mut self, shared: Shared<'_>, now: Timestamp, cost: u32, used: &mut Use) -> Result<(), Refused<'l>> {
-        let Some(charged) = self.charged.take() else { return Ok(()) };
-        self.slot = Slot::read(shared.store, &self.place)?;
-        let gcra = self.limit.gcra;
-        self.change(shared, now, used, |arrival| {
-            // Asked after the entry was read: every charge in it was made before.
-            Ok(Some(gcra.refund(arrival, charged, shared.clock.now()?, cost)))
-        })?;
-        Ok(())
-    }
-
-    /// Changes the arrival time until no other worker comes in between. `next` is asked for the new one, given the one that
-    /// stands; none leaves it as it is.
+    /// Changes the arrival times in a slot until no other worker comes in between. `next` is asked for the new one of an
+    /// account, given the one that stands; none leaves it as it is. Either all are written or none.
     fn change(
         &mut self,
-        shared: Shared<'_>,
-        now: Timestamp,
-        used: &mut Use,
-        mut next: impl FnMut(u64) -> Result<Option<u64>, Refused<'l>>,
-    ) -> Result<Option<u64>, Refused<'l>> {
+        slot: usize,
+        next: impl Fn(&Account<'l>, u64) -> Result<Option<u64>, Refused<'l>>,
+    ) -> Result<(), Refused<'l>> {
         for _ in 0..MOST_ATTEMPTS {
-            let Some(arrival) = next(self.arrival())? else { return Ok(None) };
-            let stored = self.slot.put(&self.place, arrival, now.as_nanos());
-            if stored == Stored::Full {
-                return Err(Refused::Store);
+            for account in self.accounts.iter_mut().filter(|account| account.slot == slot) {
+                account.next = next(account, account.arrival(&self.slots))?;
             }
-            if self.slot.write(shared.store, &self.place)? {
-                used.evicted += u32::from(stored == Stored::Evicted);
-                return Ok(Some(arrival));
+            let changing = || self.accounts.iter().filter(|account| account.slot == slot);
+            let standing = self.slots.get_mut(slot).ok_or(Refused::Store)?;
+            let (mut evicted, mut written_at) = (0, None);
+            for account in changing() {
+                let Some(arrival) = account.next else { continue };
+                match standing.put(&account.place, arrival, self.now.as_nanos()) {
+                    Stored::Kept => {}
+                    Stored::Evicted => evicted += 1,
+                    Stored::Full => return Err(Refused::Store),
+                }
+                written_at = Some(&account.place);
             }
-            used.retried += 1;
-            self.slot = Slot::read(shared.store, &self.place)?;
+            let Some(place) = written_at else { return Ok(()) };
+            if standing.write(self.shared.store, place)? {
+                self.used.evicted += evicted;
+                return Ok(());
+            }
+            self.used.retried += 1;
+            self.read(slot)?;
         }
-        Err(Refused::Contended(&self.limit.name))
+        let contended = self.accounts.iter().find(|account| account.slot == slot).ok_or(Refused::Store)?;
+        Err(Refused::Contended(&contended.limit.name))
+    }
+}
+
+impl Account<'_> {
+    fn arrival(&self, slots: &[Slot]) -> u64 {
+        slots.get(self.slot).and_then(|slot| slot.value(&self.place)).unwrap_or_default()
     }
 }

@@ -36,7 +36,13 @@ impl Clock for TestClock {
 fn limit(name: &str, burst: u32) -> Limit {
     let gcra = Gcra::new(1_000, SECOND, burst).unwrap();
     assert_eq!(gcra.refill(), INTERVAL * u64::from(burst));
-    Limit { name: name.into(), per: Per { source: true, ..Per::default() }, gcra, told: None }
+    let per = Per { source: true, ..Per::default() };
+    Limit { name: name.into(), per, gcra, entry: Some(crate::hash::hash_of(name)), told: None }
+}
+
+/// A limit of whom the policy names, who has a place of its own.
+fn own_limit(name: &str, burst: u32) -> Limit {
+    Limit { per: Per { endpoint: true, ..Per::default() }, ..limit(name, burst) }
 }
 
 fn namespace(entries: u32) -> Namespace {
@@ -71,25 +77,28 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// Every interleaving of reads and writes, with moments that are stale by the time they count, calls that give back what
-    /// they were charged, and writes that are refused for no reason.
+    /// they were charged, and writes that are refused for no reason; for limits that are kept together, and for those in slots.
     #[test]
     fn no_interleaving_lets_more_pass(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
         calls in proptest::collection::vec((0..2 * INTERVAL, any::<bool>()), 24),
-        burst in 1..4u32,
+        bursts in (1..4u32, 1..4u32),
+        kinds in any::<[bool; 2]>(),
         mismatch in prop_oneof![Just(0), 2..6u32],
     ) {
         let store = FaultyStore::new(Faults { mismatch, ..Faults::default() });
-        let (namespace, clock, limit) = (namespace(64), TestClock::at(0), limit("l", burst));
+        let of = |own: bool, name, burst| if own { own_limit(name, burst) } else { limit(name, burst) };
+        let limits = [of(kinds[0], "a", bursts.0), of(kinds[1], "b", bursts.1)];
+        let (namespace, clock) = (namespace(64), TestClock::at(0));
         let workers = calls.chunks(6).map(|calls| {
-            let (namespace, clock, limit) = (&namespace, &clock, &limit);
+            let (namespace, clock, limits) = (&namespace, &clock, &limits);
             let work = move |store: &dyn SharedStore| {
                 let mut passed = Vec::new();
                 for (pause, gives_back) in calls {
                     let now = clock.moment();
                     clock.0.fetch_add(*pause, Ordering::SeqCst);
                     let shared = Shared { store, namespace, clock };
-                    let Ok(mut ledger) = Ledger::open(shared, [limit].into_iter(), source(1), 1, now) else { continue };
+                    let Ok(mut ledger) = Ledger::open(shared, limits.iter(), source(1), 1, now) else { continue };
                     if ledger.exceeded().and_then(|()| ledger.charge()).is_err() {
                         continue;
                     }
@@ -100,7 +109,7 @@ proptest! {
             Box::new(work) as Work<'_, Vec<u64>>
         });
         let mut passed: Vec<u64> = interleave(&store, workers.collect(), &schedule).concat();
-        prop_assert_eq!(excess(&mut passed, burst), 0, "{:?}", passed);
+        prop_assert_eq!(excess(&mut passed, bursts.0.min(bursts.1)), 0, "{:?}", passed);
     }
 
     /// The stated error of the table: an identity gets at most a burst more for each entry that was given up.
@@ -184,6 +193,72 @@ fn what_was_charged_is_given_back_when_a_later_limit_denies_after_all() {
     assert_eq!(second.charge(), Err(Refused::Limit("narrow")));
     let left = Ledger::open(shared, [&wide].into_iter(), source(1), 1, clock.moment()).unwrap();
     assert_eq!(left.standings().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn limits_of_one_identity_are_read_once_and_written_once() {
+    let store = FaultyStore::default();
+    let (namespace, clock) = (namespace(64), TestClock::at(0));
+    let limits = ["a", "b", "c"].map(|name| own_limit(name, 2));
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let limits = limits.each_ref();
+    call(shared, &limits, source(1), clock.moment()).unwrap();
+    assert_eq!((store.reads(), store.writes(), store.store.len()), (1, 1, 1));
+    call(shared, &limits, source(1), clock.moment()).unwrap();
+    assert_eq!((store.reads(), store.writes()), (2, 2));
+    call(shared, &limits, source(1), clock.moment()).unwrap_err();
+    assert_eq!((store.reads(), store.writes()), (3, 2), "a call that is refused writes nothing");
+    let elsewhere = Who { endpoint: "f", ..source(1) };
+    call(shared, &limits, elsewhere, clock.moment()).unwrap();
+    assert_eq!(store.store.len(), 2, "another identity has a key of its own");
+}
+
+#[test]
+fn limits_that_are_too_many_for_one_value_have_a_key_each() {
+    let store = MemoryStore::default();
+    let (namespace, clock) = (namespace(64), TestClock::at(0));
+    let limits = ["a", "b"].map(|name| Limit { entry: None, ..own_limit(name, 1) });
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap();
+    assert_eq!(store.len(), 2);
+    for limit in &limits {
+        call(shared, &[limit], source(1), clock.moment()).unwrap_err();
+    }
+}
+
+/// Of two calls that looked at the same moment one finds the second limit used up: nothing of it is written.
+#[test]
+fn limits_that_are_kept_together_are_charged_together() {
+    let store = FaultyStore::default();
+    let (namespace, clock) = (namespace(64), TestClock::at(0));
+    let (wide, narrow) = (own_limit("wide", 3), own_limit("narrow", 1));
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let open = || Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
+    let (mut first, mut second) = (open(), open());
+    assert_eq!((first.exceeded(), second.exceeded()), (Ok(()), Ok(())));
+    assert_eq!(first.charge(), Ok(()));
+    let written = store.writes();
+    assert_eq!(second.charge(), Err(Refused::Limit("narrow")));
+    assert_eq!(store.writes(), written + 1, "the write that came too late, and none to give back");
+    let remaining = |ledger: Ledger<'_, '_>| ledger.standings().map(|(_, s)| s.remaining).collect::<Vec<_>>();
+    assert_eq!(remaining(open()), [2, 0]);
+    first.give_back();
+    assert_eq!(remaining(open()), [3, 1]);
+}
+
+#[test]
+fn a_clock_that_stepped_back_is_corrected_for_all_limits_at_once() {
+    let store = FaultyStore::default();
+    let (namespace, clock) = (namespace(64), TestClock::at(3600 * SECOND));
+    let limits = ["a", "b"].map(|name| own_limit(name, 3));
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap();
+    clock.0.store(START, Ordering::SeqCst);
+    let written = store.writes();
+    call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap_err();
+    assert_eq!(store.writes(), written + 1);
+    clock.0.store(START + INTERVAL, Ordering::SeqCst);
+    call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap();
 }
 
 #[test]

@@ -8,10 +8,15 @@ use ipnet::IpNet;
 use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name};
 use super::{raw, replay};
+use crate::hash::hash_of;
 use crate::limit::{FailedCredentials, Gcra, Limit, Per, policy_member};
+use crate::state::Namespace;
 
 /// More networks than this are a list for a firewall.
 const MOST_SOURCES: usize = 1_024;
+/// As many limits of one kind of identity are kept together. It leaves room for the entries of another identity, whose key a
+/// host may take for the same.
+const MOST_TOGETHER: usize = Namespace::OWN_ENTRIES / 2;
 /// The table's entries: at least a slot, at most what takes 16 MiB.
 const TABLE: RangeInclusive<u32> = 8..=1_048_576;
 
@@ -34,7 +39,8 @@ impl Limits {
             let per = per(&raw.per, &place.field("per"), findings);
             limit(name, per, raw.rate, raw.burst, raw.headers, &place, findings)
         };
-        let list = document.limits.iter().filter_map(limit).collect();
+        let mut list: Vec<_> = document.limits.iter().filter_map(limit).collect();
+        keep_together(&mut list);
         check_used(document, findings);
         for (effect, requirement) in &document.requirements {
             let place = Place::root().field("requirements").field(effect.name()).field("limits");
@@ -129,6 +135,15 @@ fn check_cost<'n>(
     }
 }
 
+/// Gives an entry to every limit that is kept together with the others of the same identity.
+fn keep_together(list: &mut [Limit]) {
+    let kinds: Vec<Per> = list.iter().map(|limit| limit.per).collect();
+    for limit in list {
+        let together = kinds.iter().filter(|per| **per == limit.per).count() <= MOST_TOGETHER;
+        limit.entry = together.then(|| hash_of(&limit.name));
+    }
+}
+
 fn check_names(names: &[String], document: &raw::Document, place: &Place, findings: &mut Findings) {
     check_distinct("limit", names, place, findings);
     for (index, name) in names.iter().enumerate() {
@@ -194,7 +209,7 @@ fn limit(
         );
         return None;
     };
-    Some(Limit { name: name.into(), per, gcra, told: told.then(|| policy_member(name, gcra)) })
+    Some(Limit { name: name.into(), per, gcra, entry: None, told: told.then(|| policy_member(name, gcra)) })
 }
 
 fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Option<FailedCredentials> {

@@ -5,7 +5,7 @@ use super::{SharedStore, StoreError};
 
 /// The layout of keys and values. Another one is another place: two versions of the module that lay things out differently do
 /// not read each other.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// The part of the shared store that belongs to one policy name.
 #[derive(Debug, Clone)]
@@ -29,6 +29,9 @@ pub struct Opened {
 impl Namespace {
     /// How many entries a slot of the table holds.
     pub const SLOT_ENTRIES: u32 = 8;
+
+    /// How many entries the place of an identity has that the policy names.
+    pub(crate) const OWN_ENTRIES: usize = 64;
 
     /// Opens the namespace of a policy name, or makes it with room for `entries` identities that the policy does not name.
     /// `secret` is fresh randomness, used only by the first worker that comes.
@@ -67,10 +70,11 @@ impl Namespace {
         Identity::new(&self.secret).text(&self.name).text(kind)
     }
 
-    /// The place of an identity that the policy names: its own.
-    pub(crate) fn own(&self, identity: Identity) -> Place {
+    /// A place of an identity that the policy names: an entry under a key of its own. Its entries are told apart by `entry`,
+    /// which is the policy's as well, so that it needs no secret.
+    pub(crate) fn own(&self, identity: Identity, entry: u64) -> Place {
         let hash = identity.hash();
-        Place { key: StoreKey::of(hash), fingerprint: hash.1, shared: false }
+        Place { key: StoreKey::of(hash), fingerprint: hash.1 ^ entry, shared: false }
     }
 
     /// The place of any other identity: a slot of the table.
@@ -130,16 +134,16 @@ mod tests {
     #[test]
     fn what_nobody_of_this_version_wrote_is_not_believed() {
         for (number, value) in [
-            &b"\x01"[..],
-            b"\x02aaaaaaaaaaaaaaaa\x01\0\0\0a",
-            b"\x01aaaaaaaaaaaaaaaa\x01\0\0\0b",
-            b"\x01aaaaaaaaaaaaaaaa\0\0\0\0a",
+            &b"\x02"[..],
+            b"\x01aaaaaaaaaaaaaaaa\x01\0\0\0a",
+            b"\x02aaaaaaaaaaaaaaaa\x01\0\0\0b",
+            b"\x02aaaaaaaaaaaaaaaa\0\0\0\0a",
         ]
         .iter()
         .enumerate()
         {
             let store = MemoryStore::default();
-            store.create(b"callgate/1/a", value).unwrap();
+            store.create(b"callgate/2/a", value).unwrap();
             assert_eq!(Namespace::open(&store, "a", 8, [0; 16]).err(), Some(StoreError), "{number}");
         }
     }
@@ -149,11 +153,13 @@ mod tests {
         let store = MemoryStore::default();
         let a = open(&store, "a", 64, 1).namespace;
         let b = open(&store, "b", 64, 1).namespace;
-        let own = |space: &Namespace, text: &str| space.own(space.identity("limit").text(text));
+        let own = |space: &Namespace, text: &str| space.own(space.identity("limit").text(text), 0);
         assert_eq!(own(&a, "x"), own(&a, "x"));
         assert_ne!(own(&a, "x"), own(&a, "y"));
         assert_ne!(own(&a, "x"), own(&b, "x"));
-        assert_ne!(own(&a, "x"), a.own(a.identity("other").text("x")));
+        assert_ne!(own(&a, "x"), a.own(a.identity("other").text("x"), 0));
+        let beside = a.own(a.identity("limit").text("x"), 1);
+        assert!(beside.is_beside(&own(&a, "x")) && beside != own(&a, "x"));
         let slot = |n: u32| a.slot(a.identity("limit").bytes(&n.to_le_bytes())).key;
         let keys: std::collections::BTreeSet<_> = (0..10_000).map(slot).collect();
         assert_eq!(keys.len(), 8, "a table has as many keys as slots, however many identities there are");

@@ -5,6 +5,8 @@ use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
+use super::Namespace;
+
 /// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed as they
 /// come (SipHash-2-4 with 128 bits), with a key that nobody outside knows: nobody can look for identities that fall together.
 #[derive(Clone, Copy)]
@@ -57,7 +59,7 @@ pub(super) struct Hash(pub(super) u64, pub(super) u64);
 pub(crate) struct StoreKey([u8; Self::LENGTH]);
 
 impl StoreKey {
-    const PREFIX: [u8; 4] = *b"cg1-";
+    const PREFIX: [u8; 4] = *b"cg2-";
     const LENGTH: usize = 4 + 32;
 
     pub(super) fn of(Hash(first, second): Hash) -> Self {
@@ -102,6 +104,18 @@ pub(crate) struct Place {
     pub(super) shared: bool,
 }
 
+impl Place {
+    /// Whether both are entries of one value, which are read and written together.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
+    /// How many entries there may be under its key.
+    pub(super) fn most_entries(&self) -> usize {
+        if self.shared { Namespace::SLOT_ENTRIES as usize } else { Namespace::OWN_ENTRIES }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,11 +143,11 @@ mod tests {
         let key = |first, second| StoreKey::of(Hash(first, second));
         assert_eq!(
             key(0x0123_4567_89ab_cdef, 0x0011_2233_4455_6677).as_bytes(),
-            b"cg1-0123456789abcdef0011223344556677"
+            b"cg2-0123456789abcdef0011223344556677"
         );
-        assert_eq!(key(u64::MAX, 0).as_bytes(), b"cg1-ffffffffffffffff0000000000000000");
+        assert_eq!(key(u64::MAX, 0).as_bytes(), b"cg2-ffffffffffffffff0000000000000000");
         for number in [0x9a9a_0909_f00f_a55a_u64, 0x1234_5678_90ab_cdef] {
-            let digits = format!("cg1-{number:016x}{:016x}", !number);
+            let digits = format!("cg2-{number:016x}{:016x}", !number);
             assert_eq!(key(number, !number).as_bytes(), digits.as_bytes());
         }
     }

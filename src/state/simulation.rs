@@ -139,6 +139,16 @@ impl FaultyStore {
         Self { faults, ..Self::default() }
     }
 
+    /// How often it was read.
+    pub(crate) fn reads(&self) -> u32 {
+        self.gets.load(Ordering::Relaxed)
+    }
+
+    /// How often it was written, or tried to be.
+    pub(crate) fn writes(&self) -> u32 {
+        self.sets.load(Ordering::Relaxed)
+    }
+
     fn key(&self, key: &[u8]) -> Vec<u8> {
         match self.faults.aliases {
             0 => key.to_vec(),

@@ -8,7 +8,6 @@ use super::{Namespace, Place, SharedStore, StoreError};
 /// The first byte of every value. Hosts may hand out empty values as none, so that no value may be empty.
 const LAYOUT: u8 = 1;
 const ENTRY: usize = 16;
-const MOST_ENTRIES: usize = Namespace::SLOT_ENTRIES as usize;
 
 /// The entries under a key as they were read, and as they are to be written.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl Slot {
             return Ok(Self { bytes: vec![LAYOUT], version: None });
         };
         let entries = standing.value.strip_prefix(&[LAYOUT]).ok_or(StoreError)?;
-        if entries.is_empty() || entries.len() % ENTRY != 0 || entries.len() > MOST_ENTRIES * ENTRY {
+        if entries.is_empty() || entries.len() % ENTRY != 0 || entries.len() > Namespace::OWN_ENTRIES * ENTRY {
             return Err(StoreError);
         }
         Ok(Self { bytes: standing.value, version: Some(standing.version) })
@@ -60,7 +59,7 @@ impl Slot {
         }
         let least = entries().min_by_key(|(_, (_, value))| *value);
         match least {
-            Some((index, _)) if self.entries().count() >= MOST_ENTRIES => {
+            Some((index, _)) if self.entries().count() >= place.most_entries() => {
                 if place.shared {
                     self.replace(index, entry);
                     Stored::Evicted
@@ -145,12 +144,14 @@ mod tests {
         assert_eq!((slot.value(&place(101, true)), slot.value(&place(1, true))), (None, Some(60)));
         assert_eq!(slot.put(&place(2, true), 60, 10), Stored::Evicted);
         assert_eq!(slot.value(&place(102, true)), None, "the one that restricted least");
-        assert_eq!(slot.entries().count(), MOST_ENTRIES);
+        assert_eq!(slot.entries().count(), Namespace::SLOT_ENTRIES as usize);
     }
 
     #[test]
     fn an_identity_with_its_own_place_never_loses_it() {
-        let (_, mut slot) = filled(&[50, 10, 40, 41, 42, 43, 44, 45], false);
+        let live: Vec<u64> = [50, 10].into_iter().chain(40..102).collect();
+        assert_eq!(live.len(), Namespace::OWN_ENTRIES);
+        let (_, mut slot) = filled(&live, false);
         assert_eq!(slot.put(&place(1, false), 60, 9), Stored::Full);
         assert_eq!(slot.value(&place(101, false)), Some(10));
         assert_eq!(slot.put(&place(101, false), 61, 9), Stored::Kept);
@@ -186,7 +187,7 @@ mod tests {
                 Err(StoreError)
             }
         }
-        for value in [vec![], vec![1], vec![2; 17], vec![1; 16], vec![1; 18], vec![1; 1 + 9 * 16]] {
+        for value in [vec![], vec![1], vec![2; 17], vec![1; 16], vec![1; 18], vec![1; 1 + 65 * 16]] {
             assert!(Slot::read(&Holds(value.clone()), &place(1, true)).is_err(), "{value:?}");
         }
         assert!(Slot::read(&Holds(vec![1; 17]), &place(1, true)).is_ok());

@@ -115,7 +115,7 @@ fn a_table_keeps_its_size_and_a_metric_says_so() {
 #[test]
 fn what_another_plugin_left_under_our_name_keeps_the_policy_from_starting() {
     let shared = SharedData::default();
-    shared.put(b"callgate/1/test", b"somebody else's");
+    shared.put(b"callgate/2/test", b"somebody else's");
     let failed = Vm::start_beside(&MODULE, limited().to_string().as_bytes(), &[], &shared).err().unwrap();
     assert!(failed.to_string().contains("give the gate's plugins a `vm_id` of their own"), "{failed}");
     assert!(failed.trap.is_none());
