@@ -3,6 +3,7 @@
 use super::Limit;
 use crate::call::Source;
 use crate::decision::Caller;
+use crate::hash::{hash_of, spread};
 use crate::state::{Identity, Namespace, Place};
 use crate::token::VerifiedToken;
 
@@ -29,12 +30,14 @@ impl Limit {
     /// Keys are made of names alone, never of positions, so that a policy can be changed around them. What the policy names
     /// has a place of its own, with all its limits under one key; everything else shares a table of fixed size.
     pub(crate) fn place(&self, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
+        let Per { agent, issuer, source, endpoint } = self.per;
         let named = self.per.is_named(who);
-        let mut identity = match self.entry {
-            Some(_) if named => namespace.identity("limits"),
-            _ => namespace.identity("limit").text(&self.name),
+        let together = self.entry.filter(|_| named);
+        let mut identity = match together {
+            Some(_) => namespace.identity("limits"),
+            None => namespace.identity("limit").text(&self.name),
         };
-        if self.per.agent {
+        if agent {
             let caller = who.caller?;
             identity = match caller.agent() {
                 Some(agent) => identity.text("agent").text(&agent.name),
@@ -45,16 +48,20 @@ impl Limit {
                 }
             };
         }
-        if self.per.issuer {
+        if issuer {
             identity = identity.text("issuer").optional(who.caller?.token().map(VerifiedToken::issuer_name));
         }
-        if self.per.source {
-            identity = source(identity, who.source);
+        if source {
+            identity = self::source(identity, who.source);
         }
-        if self.per.endpoint {
-            identity = identity.text("endpoint").text(who.endpoint);
+        let mut entry = together.unwrap_or_default();
+        match endpoint {
+            // An agent's calls to all endpoints change one value, as they do where it has a limit over all of them.
+            true if together.is_some() && agent => entry = spread(entry ^ hash_of(who.endpoint)),
+            true => identity = identity.text("endpoint").text(who.endpoint),
+            false => {}
         }
-        Some(if named { namespace.own(identity, self.entry.unwrap_or_default()) } else { namespace.slot(identity) })
+        Some(if named { namespace.own(identity, entry) } else { namespace.slot(identity) })
     }
 }
 

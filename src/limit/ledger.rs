@@ -143,8 +143,7 @@ impl<'l, 's> Ledger<'l, 's> {
     fn correct(&mut self) -> Result<(), Refused<'l>> {
         let clock = self.shared.clock;
         for slot in 0..self.slots.len() {
-            let is_ahead =
-                |account: &Account<'_>| account.limit.gcra.is_ahead(account.arrival(&self.slots), self.now);
+            let is_ahead = |account: &Account<'_>| account.limit.gcra.is_ahead(account.arrival(&self.slots), self.now);
             if self.accounts.iter().any(|account| account.slot == slot && is_ahead(account)) {
                 self.change(slot, |account, arrival| {
                     let (gcra, now) = (account.limit.gcra, clock.now()?);

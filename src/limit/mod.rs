@@ -27,8 +27,8 @@ pub(crate) struct Limit {
     /// Whose calls are counted together.
     pub(crate) per: Per,
     pub(crate) gcra: Gcra,
-    /// What its entry is told by among those of the same identity, which are read and written together; none where they would
-    /// be too many for that, so that each has a key of its own.
+    /// The hash of its name, which tells its entry among those of the same identity; none where they would be too many to be
+    /// read and written together, so that each has a key of its own.
     pub(crate) entry: Option<u64>,
     /// Its member of `RateLimit-Policy`; none where clients are not told.
     pub(crate) told: Option<Box<str>>,

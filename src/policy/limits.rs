@@ -14,8 +14,8 @@ use crate::state::Namespace;
 
 /// More networks than this are a list for a firewall.
 const MOST_SOURCES: usize = 1_024;
-/// As many limits of one kind of identity are kept together. It leaves room for the entries of another identity, whose key a
-/// host may take for the same.
+/// As many limits of one identity are kept together, those per endpoint counted for each of theirs. It leaves room for the
+/// entries of another identity, whose key a host may take for the same.
 const MOST_TOGETHER: usize = Namespace::OWN_ENTRIES / 2;
 /// The table's entries: at least a slot, at most what takes 16 MiB.
 const TABLE: RangeInclusive<u32> = 8..=1_048_576;
@@ -40,7 +40,7 @@ impl Limits {
             limit(name, per, raw.rate, raw.burst, raw.headers, &place, findings)
         };
         let mut list: Vec<_> = document.limits.iter().filter_map(limit).collect();
-        keep_together(&mut list);
+        keep_together(&mut list, document);
         check_used(document, findings);
         for (effect, requirement) in &document.requirements {
             let place = Place::root().field("requirements").field(effect.name()).field("limits");
@@ -135,12 +135,29 @@ fn check_cost<'n>(
     }
 }
 
-/// Gives an entry to every limit that is kept together with the others of the same identity.
-fn keep_together(list: &mut [Limit]) {
-    let kinds: Vec<Per> = list.iter().map(|limit| limit.per).collect();
+/// Gives an entry to every limit that is kept together with the others of the same identity. Where they are too many, those
+/// per endpoint go first.
+fn keep_together(list: &mut [Limit], document: &raw::Document) {
+    let charges = |endpoint: &raw::Endpoint, name: &str| {
+        let of_effect = document.requirements.get(&endpoint.effect).map_or(&[][..], |asked| &asked.limits);
+        of_effect.iter().chain(&endpoint.limits).any(|own| own == name)
+    };
+    let entries = |limit: &Limit| match limit.per {
+        Per { agent: true, endpoint: true, .. } => {
+            document.endpoints.iter().filter(|endpoint| charges(endpoint, &limit.name)).count()
+        }
+        _ => 1,
+    };
+    let kinds: Vec<(Per, usize)> = list.iter().map(|limit| (limit.per, entries(limit))).collect();
+    let sum = |wanted: &dyn Fn(Per) -> bool| -> usize {
+        kinds.iter().filter(|(per, _)| wanted(*per)).map(|(_, entries)| entries).sum()
+    };
     for limit in list {
-        let together = kinds.iter().filter(|per| **per == limit.per).count() <= MOST_TOGETHER;
-        limit.entry = together.then(|| hash_of(&limit.name));
+        let own = limit.per;
+        let fits = sum(&|per| per == own) <= MOST_TOGETHER && !(own.agent && own.endpoint);
+        // An agent's limits per endpoint stand beside those over all endpoints.
+        let fits_all = sum(&|per| Per { endpoint: own.endpoint, ..per } == own) <= MOST_TOGETHER;
+        limit.entry = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
     }
 }
 

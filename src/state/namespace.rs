@@ -31,7 +31,7 @@ impl Namespace {
     pub const SLOT_ENTRIES: u32 = 8;
 
     /// How many entries the place of an identity has that the policy names.
-    pub(crate) const OWN_ENTRIES: usize = 64;
+    pub(crate) const OWN_ENTRIES: usize = 32;
 
     /// Opens the namespace of a policy name, or makes it with room for `entries` identities that the policy does not name.
     /// `secret` is fresh randomness, used only by the first worker that comes.
