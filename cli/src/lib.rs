@@ -3,6 +3,7 @@
 //! The library holds everything that can be tested without a process; `main` only parses arguments and exits. What
 //! decides about calls lives in the engine and never here.
 
+pub mod capabilities;
 pub mod command;
 pub mod corpus;
 pub mod diagnostic;

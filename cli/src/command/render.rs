@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::{Exit, Failure};
+use crate::capabilities::CAPABILITIES;
 use crate::policy::Loaded;
 use crate::{escape, policy};
 
@@ -40,6 +41,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
 fn envoy(loaded: &Loaded, module: &str) -> Result<String, Failure> {
     let module = double_quoted(module)?;
     let names = loaded.secrets.iter().map(|name| double_quoted(name)).collect::<Result<Vec<_>, _>>()?.join(", ");
+    let capabilities = CAPABILITIES.iter().map(|name| format!("\n          {name}: {{}}")).collect::<String>();
     let policy = single_quoted(&escape::visible_json(&loaded.policy_json));
     Ok(format!(
         r#"- name: callgate
@@ -50,6 +52,8 @@ fn envoy(loaded: &Loaded, module: &str) -> Result<String, Failure> {
       root_id: callgate
       failure_policy: FAIL_RELOAD
       reload_config: {{ backoff: {{ base_interval: 0.1s, max_interval: 1s }} }}
+      capability_restriction_config:
+        allowed_capabilities:{capabilities}
       vm_config:
         vm_id: callgate
         runtime: envoy.wasm.runtime.v8

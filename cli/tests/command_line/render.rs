@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+
+use callgate_cli::capabilities::CAPABILITIES;
 use callgate_cli::document;
 
 use crate::{callgate, file, json, quickstart};
@@ -19,6 +22,8 @@ fn the_policy_arrives_as_a_string_of_json() {
         config["reload_config"]["backoff"],
         serde_json::json!({ "base_interval": "0.1s", "max_interval": "1s" })
     );
+    let allowed = config["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
+    assert_eq!(allowed.keys().map(String::as_str).collect::<BTreeSet<_>>(), CAPABILITIES.iter().copied().collect());
     assert_eq!(config["configuration"]["@type"], "type.googleapis.com/google.protobuf.StringValue");
     let policy = document::parse("policy", quickstart().as_bytes()).unwrap();
     assert_eq!(json(config["configuration"]["value"].as_str().unwrap()), *policy.value());

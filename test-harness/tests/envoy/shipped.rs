@@ -1,12 +1,22 @@
 //! The configuration to copy, started as it stands.
 
+use std::collections::BTreeSet;
 use std::fs;
 
+use callgate_cli::capabilities::CAPABILITIES;
 use test_harness::client::{self, Request};
-use test_harness::envoy::{Envoy, Options};
+use test_harness::envoy::{Bootstrap, Envoy, Options};
 use test_harness::paths;
 
 use crate::fixture::module;
+
+#[test]
+fn the_file_to_copy_allows_what_the_filter_needs_and_no_more() {
+    let mut shipped = Bootstrap::new(module(), "{}", ([127, 0, 0, 1], 1).into()).unwrap();
+    let allowed = shipped.gate().unwrap()["capability_restriction_config"]["allowed_capabilities"].clone();
+    let allowed: BTreeSet<_> = allowed.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(allowed, CAPABILITIES.iter().copied().collect());
+}
 
 /// Two ports, the module's place and, so that two runs do not meet, the address are the machine's; all else is the file's.
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use callgate_cli::capabilities::CAPABILITIES;
+
 use super::{FILE, MODULE};
 use crate::wasmhost::interface::{CALLS, EXPORTS, SDK_CALLS, WASI_CALLS};
 
@@ -11,6 +13,22 @@ fn imports_are_exactly_those_that_gateways_know() {
     let listed: BTreeSet<_> =
         known("env", CALLS).chain(known("env", SDK_CALLS)).chain(known("wasi_snapshot_preview1", WASI_CALLS)).collect();
     assert_eq!(MODULE.imports().into_iter().collect::<BTreeSet<_>>(), listed);
+}
+
+/// What the standard library keeps in the module for programs that write to a terminal and end by themselves.
+const NOT_NEEDED: [&str; 2] = ["fd_write", "proc_exit"];
+/// The SDK's callback for a context that may not be done yet; the filter's always are.
+const DOES_NOTHING: &str = "proxy_on_done";
+
+#[test]
+fn capabilities_are_what_the_module_calls_and_does_something_in() {
+    let calls = CALLS.iter().chain(WASI_CALLS).filter(|call| !NOT_NEEDED.contains(call));
+    // Allocating is no capability, and the other names are read when the module is loaded.
+    let is_callback = |export: &&&str| export.starts_with("proxy_on_") && !export.ends_with("_allocate");
+    let callbacks = EXPORTS.iter().filter(is_callback).filter(|export| **export != DOES_NOTHING);
+    let needed: BTreeSet<_> = calls.chain(callbacks).copied().collect();
+    assert_eq!(CAPABILITIES.iter().copied().collect::<BTreeSet<_>>(), needed);
+    assert_eq!(CAPABILITIES.len(), needed.len(), "a capability is listed twice");
 }
 
 #[test]
