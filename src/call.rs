@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 
 use crate::headers::Headers;
 use crate::time::Timestamp;
-use crate::words::push_decimal;
+use crate::words::{hexadecimal, push_decimal};
 
 /// What the host knows of a call when its headers have arrived.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,23 @@ impl Source {
         mapped.octets()
     }
 
+    /// The address as text, without the formatting machinery where it is short.
+    pub(crate) fn to_text(self) -> String {
+        match self.0 {
+            IpAddr::V6(address) => address.to_string(),
+            IpAddr::V4(address) => {
+                let mut text = String::with_capacity("255.255.255.255".len());
+                for octet in address.octets() {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    push_decimal(&mut text, octet.into());
+                }
+                text
+            }
+        }
+    }
+
     /// The address.
     #[must_use]
     pub fn address(self) -> IpAddr {
@@ -69,19 +86,7 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V6(address) => address.fmt(f),
-            IpAddr::V4(address) => {
-                let mut text = String::with_capacity("255.255.255.255".len());
-                for octet in address.octets() {
-                    if !text.is_empty() {
-                        text.push('.');
-                    }
-                    push_decimal(&mut text, octet.into());
-                }
-                f.write_str(&text)
-            }
-        }
+        f.write_str(&self.to_text())
     }
 }
 
@@ -91,10 +96,16 @@ pub struct DecisionId(pub u128);
 
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Digit by digit: formatting divides 128-bit numbers, which takes thousands of instructions in Wasm.
-        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + (value - 10) };
-        let digits = self.0.to_be_bytes().map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-        f.write_str(std::str::from_utf8(digits.as_flattened()).unwrap_or_default())
+        f.write_str(&self.to_text())
+    }
+}
+
+impl DecisionId {
+    /// Its digits. Formatting would divide 128-bit numbers, which takes thousands of instructions in Wasm.
+    pub(crate) fn to_text(self) -> String {
+        let (high, low) = ((self.0 >> 64) as u64, self.0 as u64);
+        let digits = [high >> 32, high, low >> 32, low].map(hexadecimal);
+        String::from_utf8(digits.as_flattened().to_vec()).unwrap_or_default()
     }
 }
 

@@ -122,6 +122,7 @@ fn apply(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, 
                 lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name.as_bytes()));
                 lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
             }
+            Change::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
         }
     }
     lines

@@ -14,7 +14,7 @@ mod text;
 pub use outcome::{Ended, Ending, Outcome};
 pub(crate) use text::header_is_secret;
 
-use crate::call::DecisionId;
+use crate::call::{DecisionId, Source};
 use crate::decision::{Facts, Grant, Rule, Step};
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -167,7 +167,7 @@ impl Step<'_> {
             would_deny: would_deny
                 .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
                 .collect(),
-            id: Some(facts.call.id.to_string()),
+            id: Some(facts.call.id.to_text()),
             time_ms: Some(milliseconds(facts.call.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
@@ -183,7 +183,7 @@ impl Step<'_> {
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
             headers: included(facts),
-            source: facts.call.source.map(|source| source.to_string()),
+            source: facts.call.source.map(Source::to_text),
             request_id: facts.head.request_id.map(bounded),
             trace_id: facts.head.traceparent.only().and_then(trace_id),
             policy: &facts.policy.name,

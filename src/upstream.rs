@@ -26,6 +26,8 @@ pub enum Change<'a> {
     Remove(&'a [u8]),
     /// The header is set to this value.
     Set(Cow<'a, str>, Cow<'a, str>),
+    /// The header, of which there is no line, gets this value. It spares the gateway looking for lines to replace.
+    Add(Cow<'a, str>, Cow<'a, str>),
 }
 
 impl Allow<'_> {
@@ -47,7 +49,9 @@ impl Allow<'_> {
             }
         }
         let names = &facts.policy.header_names;
-        let mut set = |name, value| changes.push(Change::Set(Cow::Borrowed(name), value));
+        // Where something posed as ours, what took its place must not stand beside it, whatever became of the removal.
+        let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
+        let mut set = |name, value| changes.push(change(Cow::Borrowed(name), value));
         // Observed, an identity that has no room is left out: the upstream gets what it would have got without the gate.
         if let Some(caller) = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong)) {
             let values = identity(caller);
@@ -60,7 +64,7 @@ impl Allow<'_> {
         if let Some(endpoint) = facts.endpoint {
             set(&names.endpoint, Cow::Borrowed(&endpoint.id));
         }
-        set(&names.decision, facts.call.id.to_string().into());
+        set(&names.decision, facts.call.id.to_text().into());
         set(&names.policy, Cow::Borrowed(&facts.policy.label));
         if self.grant == Grant::Observed {
             set(&names.observed, "1".into());

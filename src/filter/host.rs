@@ -178,9 +178,7 @@ pub(super) fn has_header(map: Map, name: &[u8]) -> Result<bool, HostError> {
 /// Puts one line in the place of all with the same name. A value that would break the line is an error: Envoy writes it as
 /// it is.
 pub(super) fn replace_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
-    if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Err(HostError { call: "proxy_replace_header_map_value", status: BAD_ARGUMENT });
-    }
+    check_value("proxy_replace_header_map_value", value)?;
     // SAFETY: the slices outlive the call; the host copies them.
     let status = unsafe {
         abi::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
@@ -188,12 +186,21 @@ pub(super) fn replace_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), 
     HostError::of("proxy_replace_header_map_value", status)
 }
 
-/// Adds a line, beside those with the same name.
+/// Adds a line, beside those with the same name. A value that would break the line is an error.
 pub(super) fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
+    check_value("proxy_add_header_map_value", value)?;
     // SAFETY: the slices outlive the call; the host copies them.
     let status =
         unsafe { abi::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
     HostError::of("proxy_add_header_map_value", status)
+}
+
+/// That a value does not break the line that it is written into.
+fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
+    if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(HostError { call, status: BAD_ARGUMENT });
+    }
+    Ok(())
 }
 
 /// Removes all lines with this name.

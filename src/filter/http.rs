@@ -173,6 +173,7 @@ fn apply(change: &Change<'_>) -> Result<(), host::HostError> {
     match change {
         Change::Remove(name) => host::remove_header(Map::RequestHeaders, name),
         Change::Set(name, value) => host::replace_header(Map::RequestHeaders, name.as_bytes(), value.as_bytes()),
+        Change::Add(name, value) => host::add_header(Map::RequestHeaders, name.as_bytes(), value.as_bytes()),
     }
 }
 

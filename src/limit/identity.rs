@@ -29,11 +29,10 @@ impl Limit {
     ///
     /// Keys are made of names alone, never of positions, so that a policy can be changed around them. What the policy names
     /// has a place of its own, with all its limits under one key; everything else shares a table of fixed size.
-    pub(crate) fn place(&self, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
+    /// `entry` is what [`Limit::entry`] says.
+    pub(crate) fn place(&self, entry: Option<u64>, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
         let Per { agent, issuer, source, endpoint } = self.per;
-        let named = self.per.is_named(who);
-        let together = self.entry.filter(|_| named);
-        let mut identity = match together {
+        let mut identity = match entry {
             Some(_) => namespace.identity("limits"),
             None => namespace.identity("limit").text(&self.name),
         };
@@ -54,14 +53,24 @@ impl Limit {
         if source {
             identity = self::source(identity, who.source);
         }
-        let mut entry = together.unwrap_or_default();
-        match endpoint {
-            // An agent's calls to all endpoints change one value, as they do where it has a limit over all of them.
-            true if together.is_some() && agent => entry = spread(entry ^ hash_of(who.endpoint)),
-            true => identity = identity.text("endpoint").text(who.endpoint),
-            false => {}
+        if endpoint && !(entry.is_some() && agent) {
+            identity = identity.text("endpoint").text(who.endpoint);
         }
-        Some(if named { namespace.own(identity, entry) } else { namespace.slot(identity) })
+        let named = self.per.is_named(who);
+        Some(if named { namespace.own(identity, entry.unwrap_or_default()) } else { namespace.slot(identity) })
+    }
+
+    /// What tells its entry from those of other limits under the same key; none where it has a key of its own.
+    pub(super) fn entry(&self, who: Who<'_>) -> Option<u64> {
+        let name = self.name_hash.filter(|_| self.per.is_named(who))?;
+        // An agent's calls to all endpoints change one value, as they do where it has a limit over all of them.
+        Some(if self.per.agent && self.per.endpoint { spread(name ^ hash_of(who.endpoint)) } else { name })
+    }
+
+    /// Whether two limits with an entry have it under the same key.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let holder = |per: Per| Per { endpoint: per.endpoint && !per.agent, ..per };
+        holder(self.per) == holder(other.per)
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Ledger<'l, 's> {
 struct Account<'l> {
     limit: &'l Limit,
     place: Place,
+    /// What tells its entry from the others of the same identity.
+    entry: Option<u64>,
     /// Which of the slots its entry stands in, by position.
     slot: usize,
     /// The arrival time that is about to be written.
@@ -56,7 +58,13 @@ impl<'l, 's> Ledger<'l, 's> {
         let accounts = Vec::with_capacity(most);
         let mut ledger = Self { shared, now, cost, accounts, slots: Vec::with_capacity(1), used: Use::default() };
         for limit in limits {
-            let place = limit.place(who, shared.namespace).ok_or(Refused::Store)?;
+            let entry = limit.entry(who);
+            // Keys are hashed once for each identity.
+            let known = ledger.accounts.iter().find_map(|account| {
+                let (own, other) = account.entry.zip(entry)?;
+                account.limit.is_beside(limit).then(|| account.place.beside(own, other))
+            });
+            let place = known.or_else(|| limit.place(entry, who, shared.namespace)).ok_or(Refused::Store)?;
             let beside = ledger.accounts.iter().find(|account| account.place.is_beside(&place));
             let slot = if let Some(account) = beside {
                 account.slot
@@ -64,7 +72,7 @@ impl<'l, 's> Ledger<'l, 's> {
                 ledger.slots.push(Slot::read(shared.store, &place)?);
                 ledger.slots.len() - 1
             };
-            ledger.accounts.push(Account { limit, place, slot, next: None, charged: None });
+            ledger.accounts.push(Account { limit, place, entry, slot, next: None, charged: None });
         }
         ledger.correct()?;
         Ok(ledger)

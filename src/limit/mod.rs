@@ -29,7 +29,7 @@ pub(crate) struct Limit {
     pub(crate) gcra: Gcra,
     /// The hash of its name, which tells its entry among those of the same identity; none where they would be too many to be
     /// read and written together, so that each has a key of its own.
-    pub(crate) entry: Option<u64>,
+    pub(crate) name_hash: Option<u64>,
     /// Its member of `RateLimit-Policy`; none where clients are not told.
     pub(crate) told: Option<Box<str>>,
 }

@@ -37,7 +37,7 @@ fn limit(name: &str, burst: u32) -> Limit {
     let gcra = Gcra::new(1_000, SECOND, burst).unwrap();
     assert_eq!(gcra.refill(), INTERVAL * u64::from(burst));
     let per = Per { source: true, ..Per::default() };
-    Limit { name: name.into(), per, gcra, entry: Some(crate::hash::hash_of(name)), told: None }
+    Limit { name: name.into(), per, gcra, name_hash: Some(crate::hash::hash_of(name)), told: None }
 }
 
 /// A limit of whom the policy names, who has a place of its own.
@@ -217,7 +217,7 @@ fn limits_of_one_identity_are_read_once_and_written_once() {
 fn limits_that_are_too_many_for_one_value_have_a_key_each() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
-    let limits = ["a", "b"].map(|name| Limit { entry: None, ..own_limit(name, 1) });
+    let limits = ["a", "b"].map(|name| Limit { name_hash: None, ..own_limit(name, 1) });
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
     call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap();
     assert_eq!(store.len(), 2);

@@ -157,7 +157,7 @@ fn keep_together(list: &mut [Limit], document: &raw::Document) {
         let fits = sum(&|per| per == own) <= MOST_TOGETHER && !(own.agent && own.endpoint);
         // An agent's limits per endpoint stand beside those over all endpoints.
         let fits_all = sum(&|per| Per { endpoint: own.endpoint, ..per } == own) <= MOST_TOGETHER;
-        limit.entry = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
+        limit.name_hash = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
     }
 }
 
@@ -226,7 +226,7 @@ fn limit(
         );
         return None;
     };
-    Some(Limit { name: name.into(), per, gcra, entry: None, told: told.then(|| policy_member(name, gcra)) })
+    Some(Limit { name: name.into(), per, gcra, name_hash: None, told: told.then(|| policy_member(name, gcra)) })
 }
 
 fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Option<FailedCredentials> {

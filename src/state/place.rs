@@ -1,21 +1,25 @@
 //! Where the state of an identity is kept.
 
 use std::fmt;
-use std::hash::Hasher as _;
 
-use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use siphasher::sip128::SipHasher24;
 
 use super::Namespace;
+use crate::words::hexadecimal;
 
-/// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed as they
-/// come (SipHash-2-4 with 128 bits), with a key that nobody outside knows: nobody can look for identities that fall together.
-#[derive(Clone, Copy)]
-pub(crate) struct Identity(SipHasher24);
+/// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed (SipHash-2-4
+/// with 128 bits) with a key that nobody outside knows: nobody can look for identities that fall together.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    secret: [u8; 16],
+    /// Hashed at once: a hash that goes on after every few bytes takes several times as long.
+    parts: Vec<u8>,
+}
 
 impl Identity {
     /// An identity without parts.
     pub(super) fn new(secret: &[u8; 16]) -> Self {
-        Self(SipHasher24::new_with_key(secret))
+        Self { secret: *secret, parts: Vec::with_capacity(128) }
     }
 
     /// With one part more.
@@ -35,17 +39,17 @@ impl Identity {
     pub(crate) fn bytes(self, part: &[u8]) -> Self {
         // Nothing that comes in a request is near four gigabytes.
         let mut with = self.length(u32::try_from(part.len()).unwrap_or(u32::MAX - 1));
-        with.0.write(part);
+        with.parts.extend_from_slice(part);
         with
     }
 
     fn length(mut self, length: u32) -> Self {
-        self.0.write(&length.to_le_bytes());
+        self.parts.extend_from_slice(&length.to_le_bytes());
         self
     }
 
-    pub(super) fn hash(self) -> Hash {
-        let hash = self.0.finish128();
+    pub(super) fn hash(&self) -> Hash {
+        let hash = SipHasher24::new_with_key(&self.secret).hash(&self.parts);
         Hash(hash.h1, hash.h2)
     }
 }
@@ -78,17 +82,6 @@ impl StoreKey {
     }
 }
 
-/// The low 32 bits as eight digits, worked out side by side: Wasm would do one after the other.
-fn hexadecimal(number: u64) -> [u8; 8] {
-    let spread = number & 0xffff_ffff;
-    let spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
-    let spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
-    let spread = (spread | (spread << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
-    // One in each byte that holds ten or more, which is a letter.
-    let letters = ((spread + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
-}
-
 impl fmt::Debug for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())
@@ -105,6 +98,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The place of the identity's entry `other`, given that this is of its entry `own`: under the same key.
+    pub(crate) fn beside(self, own: u64, other: u64) -> Self {
+        Self { fingerprint: self.fingerprint ^ own ^ other, ..self }
+    }
+
     /// Whether both are entries of one value, which are read and written together.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         self.key == other.key

@@ -154,6 +154,7 @@ fn changed(mut lines: Vec<(Vec<u8>, Vec<u8>)>, changes: &[Change<'_>]) -> Vec<(V
                 lines.retain(|(own, _)| own != name.as_bytes());
                 lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
             }
+            Change::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
         }
     }
     lines

@@ -165,16 +165,21 @@ struct Marks {
 
 impl Marks {
     fn of(outcome: &Outcome) -> Result<Self> {
-        let is_change =
-            |call: &&str| ["proxy_remove_header_map_value", "proxy_replace_header_map_value"].contains(call);
+        // Changes of the answer's headers come after the record.
+        let written = outcome.calls.iter().position(|call| *call == "proxy_set_property");
+        let is_change = |call: &&str| {
+            let changes = ["proxy_add_", "proxy_remove_", "proxy_replace_"];
+            changes.iter().any(|change| call.starts_with(change))
+        };
+        let before = outcome.calls.get(..written.unwrap_or_default()).unwrap_or_default();
         let at = |place: Option<usize>| {
             let fuel = place.and_then(|place| outcome.fuel_at.get(place)).copied();
             fuel.with_context(|| format!("a host call is missing among {:?}", outcome.calls))
         };
         let first = at(Some(0))?;
         let clock = at(outcome.calls.iter().rposition(|call| *call == "proxy_get_current_time_nanoseconds"))?;
-        let first_change = at(outcome.calls.iter().position(&is_change))?;
-        let last_change = at(outcome.calls.iter().rposition(is_change))?;
+        let first_change = at(before.iter().position(&is_change))?;
+        let last_change = at(before.iter().rposition(is_change))?;
         let last = at(outcome.calls.len().checked_sub(1))?;
         Ok(Self {
             all: outcome.fuel,
