@@ -117,10 +117,7 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
 }
 
 /// The scopes that a caller has, from its token and its registration, each once.
-pub(crate) fn granted<'c>(
-    token: Option<&'c VerifiedToken>,
-    agent: Option<&'c Agent>,
-) -> impl Iterator<Item = &'c str> {
+pub(crate) fn granted<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
     let own = agent.into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
     let beside = own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)));
     token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside)

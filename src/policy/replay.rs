@@ -172,7 +172,7 @@ mod tests {
 
     /// So many calls a second, and a burst of ten.
     fn limit(per: Per, calls: u32) -> Limit {
-        Limit { name: "l".into(), per, gcra: Gcra::new(calls, 1_000_000_000, 10).unwrap(), told: None }
+        Limit { name: "l".into(), per, gcra: Gcra::new(calls, 1_000_000_000, 10).unwrap(), name_hash: None, told: None }
     }
 
     fn endpoint(index: usize, limits: &[u32]) -> Claiming<'_> {

@@ -181,7 +181,7 @@ proptest! {
             }
         }
         prop_assert!(passed > 0);
-        let slots = set.store.dump().into_iter().filter(|(key, _)| key.starts_with(b"cg1-"));
+        let slots = set.store.dump().into_iter().filter(|(key, _)| key.starts_with(b"cg2-"));
         let held: usize = slots.map(|(_, value)| value.len() / 16).sum();
         prop_assert_eq!(entries, i32::try_from(held).unwrap());
     }
@@ -393,7 +393,7 @@ fn keys_that_a_host_takes_for_one_never_reopen_a_message() {
     // All slots are one value, and the header another.
     struct Aliasing(MemoryStore);
     fn alias(key: &[u8]) -> &[u8] {
-        if key.starts_with(b"cg1-") { b"slot" } else { key }
+        if key.starts_with(b"cg2-") { b"slot" } else { key }
     }
     impl SharedStore for Aliasing {
         fn get(&self, key: &[u8]) -> Result<Option<crate::state::Versioned>, StoreError> {
