@@ -63,6 +63,36 @@ impl Algorithm {
             Self::Rs512 => "RS512",
         }
     }
+
+    /// The algorithm that an HTTP message signature calls by this name (RFC 9421, section 6.2.2), compared exactly. Names of
+    /// JOSE are none of these (section 3.3.7).
+    #[must_use]
+    pub fn from_http(name: &str) -> Option<Self> {
+        Some(match name {
+            "ecdsa-p256-sha256" => Self::Es256,
+            "ecdsa-p384-sha384" => Self::Es384,
+            "ed25519" => Self::Ed25519,
+            "hmac-sha256" => Self::Hs256,
+            "rsa-pss-sha512" => Self::Ps512,
+            "rsa-v1_5-sha256" => Self::Rs256,
+            _ => return None,
+        })
+    }
+
+    /// The algorithm's name in HTTP message signatures; none where they do not have it. The signature itself is the same
+    /// bytes there as in JOSE.
+    #[must_use]
+    pub fn http_name(self) -> Option<&'static str> {
+        match self {
+            Self::Es256 => Some("ecdsa-p256-sha256"),
+            Self::Es384 => Some("ecdsa-p384-sha384"),
+            Self::Ed25519 => Some("ed25519"),
+            Self::Hs256 => Some("hmac-sha256"),
+            Self::Ps512 => Some("rsa-pss-sha512"),
+            Self::Rs256 => Some("rsa-v1_5-sha256"),
+            Self::Ps256 | Self::Ps384 | Self::Rs384 | Self::Rs512 => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -78,5 +108,21 @@ mod tests {
         for wrong in ["none", "None", "NONE", "nOnE", "", "es256", "ES256 ", "HS512", "Ed448", "RSA-OAEP", "dir"] {
             assert_eq!(Algorithm::from_jose(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn names_in_http_are_exact_and_others_than_in_jose() {
+        let names =
+            ["ecdsa-p256-sha256", "ecdsa-p384-sha384", "ed25519", "hmac-sha256", "rsa-pss-sha512", "rsa-v1_5-sha256"];
+        for name in names {
+            let algorithm = Algorithm::from_http(name).unwrap();
+            assert_eq!(algorithm.http_name(), Some(name));
+            assert_eq!(Algorithm::from_http(algorithm.jose_name()), None);
+            assert_eq!(Algorithm::from_jose(name), None);
+        }
+        for none in [Algorithm::Ps256, Algorithm::Ps384, Algorithm::Rs384, Algorithm::Rs512] {
+            assert_eq!(none.http_name(), None);
+        }
+        assert_eq!(Algorithm::from_http("ED25519"), None);
     }
 }

@@ -4,12 +4,18 @@
 //! What a signature is *for* (tokens, requests) and which key to ask stay outside.
 
 mod algorithm;
+mod jwk;
 mod key;
+mod pem;
 mod software;
+mod thumbprint;
 
 pub use algorithm::Algorithm;
+pub use jwk::{JwkError, PublicJwk};
 pub use key::{KeyError, KeyIdentity, VerifyingKey};
+pub use pem::PemError;
 pub use software::SoftwareVerifier;
+pub use thumbprint::Thumbprint;
 
 /// Whoever can verify signatures.
 ///

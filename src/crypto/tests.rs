@@ -95,6 +95,11 @@ fn signed() -> Vec<(VerifyingKey, Signatures)> {
     ]
 }
 
+/// One public key of each type.
+pub(super) fn public_keys() -> Vec<VerifyingKey> {
+    signed().into_iter().map(|(key, _)| key).filter(|key| key.spki_der().is_some()).collect()
+}
+
 #[test]
 fn each_signature_verifies_under_its_own_key_and_algorithm_alone() {
     let signed = signed();

@@ -53,7 +53,16 @@ impl Agents {
         for (name, agent) in &document.agents {
             let place = place.field(name);
             if let Some(position) = agents.add(name, agent, &place, findings) {
-                agents.index(position, &agent.identity, document, issuers, &place.field("identity"), findings);
+                match &agent.identity {
+                    Some(identity) => {
+                        agents.index(position, identity, document, issuers, &place.field("identity"), findings);
+                    }
+                    None if agent.signing_keys.is_some() => {}
+                    None => findings.error(
+                        place.field("identity"),
+                        "nothing tells who this agent is: write the `identity` that its tokens have, or `signing_keys`",
+                    ),
+                }
             }
         }
         agents.check_reachable(&place, findings);
@@ -177,6 +186,12 @@ impl Agents {
     /// The agents, in the order of their names.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Agent> {
         self.list.iter()
+    }
+
+    /// The agent at a position in the order of the names.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the check of request signatures is not there yet"))]
+    pub(crate) fn get(&self, position: u32) -> Option<&Agent> {
+        self.list.get(position as usize)
     }
 
     /// The agent whose credential this is.

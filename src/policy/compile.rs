@@ -10,6 +10,7 @@ use super::endpoints::{self, Endpoints};
 use super::error::{Findings, Place};
 use super::limits::Limits;
 use super::names::check_name;
+use super::signing_keys::SigningKeys;
 use super::version::version;
 use super::{Policy, raw};
 use crate::token::{Issuers, Secrets, json};
@@ -82,11 +83,17 @@ fn refuse_null(value: &Value, place: &Place, findings: &mut Findings) {
         Value::Array(items) => {
             items.iter().enumerate().for_each(|(index, item)| refuse_null(item, &place.index(index), findings));
         }
-        // Members of a key set that nobody knows are ignored (RFC 7517, section 4), whatever they hold.
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(name, _)| *name != "jwks")
-            .for_each(|(name, value)| refuse_null(value, &place.field(name), findings)),
+        Value::Object(fields) => {
+            // Members of a key or a key set that nobody knows are ignored (RFC 7517, section 4), whatever they hold. An agent
+            // or an issuer may have the same name.
+            let is_key = |name: &str| match name {
+                "jwks" => place.as_str().ends_with(".keys"),
+                "jwk" => place.as_str().ends_with(']'),
+                _ => false,
+            };
+            let fields = fields.iter().filter(|(name, _)| !is_key(name));
+            fields.for_each(|(name, value)| refuse_null(value, &place.field(name), findings));
+        }
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -133,6 +140,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let hosts = endpoints::compile_hosts(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
     let agents = Agents::compile(document, &issuers, &mut findings);
+    let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &mut findings);
     let limits = Limits::compile(document, &mut findings);
     let audit = Audit::compile(&document.audit, &mut findings);
@@ -152,6 +160,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         takes_unregistered: document.unregistered == raw::Unregistered::Allow,
         issuers,
         agents,
+        signing_keys,
         endpoints,
         limits,
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
@@ -213,10 +222,11 @@ fn skew(document: &raw::Document, findings: &mut Findings) -> Duration {
 
 fn check_callers(document: &raw::Document, endpoints: &Endpoints, findings: &mut Findings) {
     let closed = endpoints.list.iter().any(|endpoint| endpoint.access == endpoints::Access::Known);
-    if closed && document.issuers.is_empty() {
+    let signs = document.agents.values().any(|agent| agent.signing_keys.is_some());
+    if closed && document.issuers.is_empty() && !signs {
         findings.error(
             Place::root().field("issuers"),
-            "nobody can prove who they are without an issuer: write at least one",
+            "nobody can prove who they are without an issuer: write at least one, or `signing_keys` of agents",
         );
     }
     if closed && document.agents.is_empty() && document.unregistered == raw::Unregistered::Refuse {

@@ -1,4 +1,4 @@
-//! When a registration ends: a day in UTC, or a moment of RFC 3339.
+//! When something begins or ends: a day in UTC, or a moment of RFC 3339.
 
 use crate::time::Timestamp;
 
@@ -6,6 +6,14 @@ use crate::time::Timestamp;
 pub(super) fn parse_expiry(text: &str) -> Option<Timestamp> {
     match text.split_once(['T', 't']) {
         None => seconds_of_day(text)?.checked_add(86_400).map(Timestamp::from_secs),
+        Some((date, time)) => moment(date, time),
+    }
+}
+
+/// The first moment at which it has begun: the start of a day in UTC, or a moment of RFC 3339.
+pub(super) fn parse_start(text: &str) -> Option<Timestamp> {
+    match text.split_once(['T', 't']) {
+        None => seconds_of_day(text).map(Timestamp::from_secs),
         Some((date, time)) => moment(date, time),
     }
 }
@@ -25,7 +33,7 @@ fn moment(date: &str, time: &str) -> Option<Timestamp> {
         }
     };
     let clock = match clock.split_once('.') {
-        // Fractions of a second are dropped: a registration that ends within this second has ended.
+        // Fractions of a second are dropped: what begins or ends within this second has begun or ended.
         Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit()) => whole,
         Some(_) => return None,
         None => clock,
@@ -85,6 +93,15 @@ mod tests {
         assert_eq!(end("2027-06-30T12:00:00Z"), Some(1_814_356_800));
         assert_eq!(end("2027-06-30T12:00:00.25+02:00"), Some(1_814_349_600));
         assert_eq!(end("2027-06-30t12:00:00-05:30"), Some(1_814_376_600));
+    }
+
+    #[test]
+    fn a_date_begins_with_its_day() {
+        let start = |text| parse_start(text).map(Timestamp::as_secs);
+        assert_eq!(start("1970-01-01"), Some(0));
+        assert_eq!(start("2027-06-30"), Some(1_814_313_600));
+        assert_eq!(start("2027-06-30T12:00:00Z"), Some(1_814_356_800));
+        assert_eq!(start("2027-06-31"), None);
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl Issuers {
         self.get(id).map_or("", |issuer| &issuer.name)
     }
 
+    /// What each issuer's keys are, with the issuer's name.
+    pub(crate) fn key_identities(&self) -> impl Iterator<Item = (&str, KeyIdentity)> {
+        self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key.identity())))
+    }
+
     pub(super) fn get(&self, id: IssuerId) -> Option<&Issuer> {
         self.issuers.get(id.0)
     }

@@ -115,43 +115,65 @@ impl Keys {
                 None
             }
             (Some(set), None) => jwks::compile(set, algorithms, &place.field("jwks"), findings).map(Self::Set),
-            (None, Some(secret)) => compile_secret(secret, &place.field("secret"), secrets, findings),
+            (None, Some(secret)) => match Secret::read(secret, &place.field("secret"), secrets, findings)? {
+                Secret::Key(key) => Some(Self::Secret(Some(key))),
+                Secret::NotNeeded => Some(Self::Secret(None)),
+            },
         }
     }
 }
 
-fn compile_secret(raw: &raw::Secret, place: &Place, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Keys> {
-    let env = place.field("env");
-    if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
-        findings.error(env, "write the name of the environment variable that holds the secret");
-        return None;
-    }
-    let text = match secrets.resolve(&raw.env) {
-        SecretLookup::Found(text) => text,
-        SecretLookup::Missing => {
-            let name = raw.env.escape_debug();
-            findings.error(env, format!("the environment variable `{name}` is not set: pass it to the gateway's VM"));
+/// What a secret of the policy came to.
+#[derive(Debug)]
+pub(crate) enum Secret {
+    /// The key that it is.
+    Key(Box<VerifyingKey>),
+    /// The policy is only being checked.
+    NotNeeded,
+}
+
+impl Secret {
+    /// Looks a secret up and decodes it. `None` when something is wrong, which then stands in the findings.
+    pub(crate) fn read(
+        raw: &raw::Secret,
+        place: &Place,
+        secrets: &dyn Secrets,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let env = place.field("env");
+        if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
+            findings.error(env, "write the name of the environment variable that holds the secret");
             return None;
         }
-        SecretLookup::NotNeeded => return Some(Keys::Secret(None)),
-    };
-    // None of these messages may say anything about the value but how it should have been written.
-    let (bytes, form) = match raw.encoding {
-        None => (Some(text), ""),
-        Some(SecretEncoding::Base64) => (STANDARD.decode(&text).ok(), "base64 with padding"),
-        Some(SecretEncoding::Base64url) => (URL_SAFE_NO_PAD.decode(&text).ok(), "base64url without padding"),
-        Some(SecretEncoding::Hex) => (decode_hex(&text), "an even number of hexadecimal digits"),
-    };
-    let Some(bytes) = bytes else {
-        let name = raw.env.escape_debug();
-        findings.error(place.field("encoding"), format!("the value of `{name}` is not {form}, without white space"));
-        return None;
-    };
-    match VerifyingKey::hmac(&bytes) {
-        Ok(key) => Some(Keys::Secret(Some(Box::new(key)))),
-        Err(error) => {
-            findings.error(env, error.to_string());
-            None
+        let text = match secrets.resolve(&raw.env) {
+            SecretLookup::Found(text) => text,
+            SecretLookup::Missing => {
+                let name = raw.env.escape_debug();
+                findings
+                    .error(env, format!("the environment variable `{name}` is not set: pass it to the gateway's VM"));
+                return None;
+            }
+            SecretLookup::NotNeeded => return Some(Self::NotNeeded),
+        };
+        // None of these messages may say anything about the value but how it should have been written.
+        let (bytes, form) = match raw.encoding {
+            None => (Some(text), ""),
+            Some(SecretEncoding::Base64) => (STANDARD.decode(&text).ok(), "base64 with padding"),
+            Some(SecretEncoding::Base64url) => (URL_SAFE_NO_PAD.decode(&text).ok(), "base64url without padding"),
+            Some(SecretEncoding::Hex) => (decode_hex(&text), "an even number of hexadecimal digits"),
+        };
+        let Some(bytes) = bytes else {
+            let name = raw.env.escape_debug();
+            findings
+                .error(place.field("encoding"), format!("the value of `{name}` is not {form}, without white space"));
+            return None;
+        };
+        match VerifyingKey::hmac(&bytes) {
+            Ok(key) => Some(Self::Key(Box::new(key))),
+            Err(error) => {
+                findings.error(env, error.to_string());
+                None
+            }
         }
     }
 }

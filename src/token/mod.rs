@@ -19,6 +19,7 @@ pub use issuer::{IssuerId, Issuers};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
+pub(crate) use keys::Secret;
 pub use keys::{SecretLookup, Secrets};
 pub use verify::{Refusal, VerifiedToken};
 

@@ -12,10 +12,12 @@ use serde_json::Value;
 mod endpoint;
 mod issuer;
 mod limit;
+mod signing_key;
 
 pub use endpoint::*;
 pub use issuer::*;
 pub use limit::*;
+pub use signing_key::*;
 
 pub use super::scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding};
 
@@ -169,8 +171,12 @@ pub struct Agent {
     /// What the agent is for, in a few words.
     #[serde(default)]
     pub purpose: Option<String>,
-    /// How the agent is told by its credential.
-    pub identity: Identity,
+    /// How the agent is told by its token. Absent: it has none, and signs its requests.
+    #[serde(default)]
+    pub identity: Option<Identity>,
+    /// The keys with which the agent signs its requests; several, so that one can take over from another.
+    #[serde(default)]
+    pub signing_keys: Option<Vec<SigningKey>>,
     /// The registration ends with this day in UTC (`2027-06-30`), or at this moment (`2027-06-30T12:00:00Z`).
     #[serde(default)]
     pub expires: Option<String>,
@@ -185,7 +191,7 @@ pub struct Agent {
     pub attributes: BTreeMap<String, Value>,
 }
 
-/// How an agent is told by its credential: the issuer, with the client or the subject or both.
+/// How an agent is told by its token: the issuer, with the client or the subject or both.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

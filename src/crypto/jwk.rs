@@ -1,0 +1,129 @@
+//! A public key as a JSON Web Key (RFC 7517), read strictly where a mistake would open the gate and leniently where
+//! providers differ.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::{Algorithm, KeyError, VerifyingKey};
+
+/// Members that only a private or secret key has (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1), with `priv` of the types for
+/// post-quantum algorithms.
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+/// A public key with what its JWK says about it.
+#[derive(Debug)]
+pub struct PublicJwk<'j> {
+    /// The key.
+    pub key: VerifyingKey,
+    /// Its name.
+    pub kid: Option<&'j str>,
+    /// What it is for; it fits the key.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// Why a JWK is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwkError {
+    /// It may be a good key for somebody else: its type, curve, algorithm or use is none of ours.
+    Unknown(String),
+    /// A member that must not be so.
+    Wrong(&'static str, String),
+}
+
+impl<'j> PublicJwk<'j> {
+    /// Reads a public key for verifying signatures.
+    ///
+    /// # Errors
+    /// [`JwkError`]; above all, whatever contains a private or secret key is wrong.
+    pub fn read(jwk: &'j Map<String, Value>) -> Result<Self, JwkError> {
+        if let Some(member) = PRIVATE_MEMBERS.into_iter().find(|member| jwk.contains_key(*member)) {
+            let why = "this belongs to a private or secret key, which has no place here: write the public key, and replace \
+                       the one that was exposed";
+            return Err(wrong(member, why));
+        }
+        let kid = text(jwk, "kid")?;
+        meant_for_verifying(jwk)?;
+        let key = match (required(jwk, "kty")?, text(jwk, "crv")?) {
+            ("EC", Some("P-256")) => VerifyingKey::p256(&coordinate(jwk, "x")?, &coordinate(jwk, "y")?),
+            ("EC", Some("P-384")) => VerifyingKey::p384(&coordinate(jwk, "x")?, &coordinate(jwk, "y")?),
+            ("OKP", Some("Ed25519")) => VerifyingKey::ed25519(&coordinate(jwk, "x")?),
+            ("RSA", _) => VerifyingKey::rsa(&bytes(jwk, "n")?, &bytes(jwk, "e")?),
+            ("EC" | "OKP", None) => return Err(wrong("crv", "the curve is missing: write `crv`")),
+            ("EC" | "OKP", Some(curve)) => {
+                return Err(unknown(format!("its curve `{}` is not known", curve.escape_debug())));
+            }
+            (other, _) => return Err(unknown(format!("its type `{}` is not known", other.escape_debug()))),
+        };
+        let key = key.map_err(|error| {
+            let member = match error {
+                KeyError::Point => "x",
+                KeyError::RsaShort | KeyError::RsaLong | KeyError::RsaValues | KeyError::SecretShort => "n",
+            };
+            wrong(member, error.to_string())
+        })?;
+        let algorithm = match text(jwk, "alg")? {
+            None => None,
+            Some(name) => match Algorithm::from_jose(name) {
+                None => return Err(unknown(format!("its algorithm `{}` is not known", name.escape_debug()))),
+                Some(named) if !key.fits(named) => {
+                    return Err(wrong(
+                        "alg",
+                        format!("`{}` is no algorithm for a key of this type: copy the key again", named.jose_name()),
+                    ));
+                }
+                Some(named) => Some(named),
+            },
+        };
+        Ok(Self { key, kid, algorithm })
+    }
+}
+
+/// `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3).
+fn meant_for_verifying(jwk: &Map<String, Value>) -> Result<(), JwkError> {
+    match text(jwk, "use")? {
+        None | Some("sig") => {}
+        Some(other) => return Err(unknown(format!("its `use` is `{}`, not `sig`", other.escape_debug()))),
+    }
+    match jwk.get("key_ops") {
+        None => Ok(()),
+        Some(Value::Array(operations)) if operations.iter().all(Value::is_string) => {
+            let verifies = operations.iter().any(|operation| operation == "verify");
+            if verifies { Ok(()) } else { Err(unknown("its `key_ops` do not contain `verify`")) }
+        }
+        Some(_) => Err(wrong("key_ops", "write a list of operations, such as `[\"verify\"]`")),
+    }
+}
+
+fn text<'j>(jwk: &'j Map<String, Value>, member: &'static str) -> Result<Option<&'j str>, JwkError> {
+    match jwk.get(member) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+        Some(_) => Err(wrong(member, "write a text that is not empty")),
+    }
+}
+
+fn required<'j>(jwk: &'j Map<String, Value>, member: &'static str) -> Result<&'j str, JwkError> {
+    text(jwk, member)?
+        .ok_or_else(|| wrong(member, format!("the key has no `{member}`: copy the whole key from its owner")))
+}
+
+fn bytes(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, JwkError> {
+    let text = required(jwk, member)?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong(member, "this is no base64url without padding: copy the key again"))
+}
+
+/// A coordinate of exactly the curve's length (RFC 7518, section 6.2.1.2).
+fn coordinate<const N: usize>(jwk: &Map<String, Value>, member: &'static str) -> Result<[u8; N], JwkError> {
+    bytes(jwk, member)?.try_into().map_err(|_| {
+        wrong(member, format!("this does not have the {N} bytes that the curve asks for: copy the key again"))
+    })
+}
+
+fn wrong(member: &'static str, why: impl Into<String>) -> JwkError {
+    JwkError::Wrong(member, why.into())
+}
+
+fn unknown(why: impl Into<String>) -> JwkError {
+    JwkError::Unknown(why.into())
+}

@@ -1,0 +1,368 @@
+//! The keys with which agents sign their requests, found by the name that a signature gives.
+
+use std::collections::BTreeMap;
+
+use super::error::{Findings, Place};
+use super::expiry::{parse_expiry, parse_start};
+use super::raw;
+use crate::crypto::{Algorithm, JwkError, KeyIdentity, PublicJwk, Thumbprint, VerifyingKey};
+use crate::hash::PolicyMap;
+use crate::time::Timestamp;
+use crate::token::{Issuers, Secret, Secrets};
+
+/// The longest `keyid`; thumbprints have 43 bytes.
+const LONGEST_KEYID: usize = 256;
+
+/// A key with which an agent signs.
+#[derive(Debug)]
+pub(crate) struct SigningKey {
+    /// How signatures name it.
+    pub(crate) keyid: Box<str>,
+    /// Whose it is: the agent's position among the policy's agents.
+    pub(crate) agent: u32,
+    pub(crate) key: VerifyingKey,
+    /// The one algorithm that it verifies, whatever a signature says; it has a name in HTTP message signatures.
+    pub(crate) algorithm: Algorithm,
+    /// None for secrets.
+    pub(crate) thumbprint: Option<Thumbprint>,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+}
+
+impl SigningKey {
+    /// Whether the policy takes the key at this moment.
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before.is_none_or(|start| start <= now) && self.not_after.is_none_or(|end| now < end)
+    }
+}
+
+/// The signing keys of all agents.
+#[derive(Debug, Default)]
+pub(crate) struct SigningKeys {
+    list: Vec<SigningKey>,
+    by_keyid: PolicyMap<Box<str>, u32>,
+    /// Agents with a signing key, by position, each once. Where secrets are not looked up, they have more than `list`.
+    signers: Vec<u32>,
+}
+
+impl SigningKeys {
+    /// The key that signatures call so.
+    pub(crate) fn find(&self, keyid: &str) -> Option<&SigningKey> {
+        self.list.get(*self.by_keyid.get(keyid)? as usize)
+    }
+
+    /// All keys, in the order of the agents' names.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &SigningKey> {
+        self.list.iter()
+    }
+
+    /// The agents that can sign, by position, in the order of their names.
+    pub(crate) fn signers(&self) -> &[u32] {
+        &self.signers
+    }
+
+    pub(super) fn compile(
+        document: &raw::Document,
+        issuers: &Issuers,
+        secrets: &dyn Secrets,
+        findings: &mut Findings,
+    ) -> Self {
+        let mut taken = Taken::of_issuers(document, issuers);
+        let mut keys = Self::default();
+        let mut thumbprints = Vec::new();
+        for (position, (name, agent)) in (0..).zip(&document.agents) {
+            let Some(raw) = &agent.signing_keys else { continue };
+            let place = Place::root().field("agents").field(name).field("signing_keys");
+            if raw.is_empty() {
+                findings.error(place.clone(), "an empty list lets nobody sign: write a key, or remove the field");
+            }
+            keys.signers.push(position);
+            for (index, raw) in raw.iter().enumerate() {
+                let place = place.index(index);
+                let Some(read) = read(raw, &place, secrets, findings) else { continue };
+                taken.claim(raw, &read, &place, findings);
+                let (not_before, not_after) = validity(raw, &place, findings);
+                let thumbprint = read.key.as_ref().and_then(VerifyingKey::thumbprint);
+                thumbprints.extend(thumbprint.map(|thumbprint| (thumbprint, place)));
+                // A secret that was not looked up verifies nothing, and its name belongs to nobody else all the same.
+                let Some(key) = read.key else { continue };
+                let Ok(at) = u32::try_from(keys.list.len()) else { continue };
+                keys.by_keyid.insert(read.keyid.clone(), at);
+                keys.list.push(SigningKey {
+                    keyid: read.keyid,
+                    agent: position,
+                    key,
+                    algorithm: read.algorithm,
+                    thumbprint,
+                    not_before,
+                    not_after,
+                });
+            }
+        }
+        check_thumbprints_name_their_own_key(&thumbprints, &taken.keyids, findings);
+        keys
+    }
+}
+
+/// What must not be there twice, and where it is.
+struct Taken<'p> {
+    keys: BTreeMap<Unique<'p>, Place>,
+    keyids: BTreeMap<Box<str>, Place>,
+}
+
+/// By the variable as well, so that a check without secrets finds what the gateway would.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Unique<'p> {
+    Key(KeyIdentity),
+    Variable(&'p str),
+}
+
+impl<'p> Taken<'p> {
+    /// Whoever has an issuer's key can make the tokens that the signature should add to.
+    fn of_issuers(document: &'p raw::Document, issuers: &Issuers) -> Self {
+        let place = |name: &str| Place::root().field("issuers").field(name).field("keys");
+        let mut keys = BTreeMap::new();
+        for (name, key) in issuers.key_identities() {
+            keys.insert(Unique::Key(key), place(name));
+        }
+        for (name, issuer) in &document.issuers {
+            if let Some(secret) = &issuer.keys.secret {
+                keys.insert(Unique::Variable(&secret.env), place(name).field("secret"));
+            }
+        }
+        Self { keys, keyids: BTreeMap::new() }
+    }
+
+    fn claim(&mut self, raw: &'p raw::SigningKey, read: &Read, place: &Place, findings: &mut Findings) {
+        let key = read.key.iter().map(|key| Unique::Key(key.identity()));
+        let variable = raw.secret.iter().map(|secret| Unique::Variable(&secret.env));
+        let others: Vec<Place> =
+            key.chain(variable).filter_map(|unique| self.keys.insert(unique, place.clone())).collect();
+        if let Some(other) = others.first() {
+            findings.error(
+                place.clone(),
+                format!(
+                    "`{other}` has the same key, and whoever has it signs for both: give this agent a key of its own"
+                ),
+            );
+        }
+        if let Some(other) = self.keyids.insert(read.keyid.clone(), place.clone()) {
+            findings.error(
+                place.clone(),
+                format!("`{other}` has the same keyid `{}`, so it chooses neither: name one differently", read.keyid),
+            );
+        }
+    }
+}
+
+/// A thumbprint is a key's name by itself; under it nobody expects another key.
+fn check_thumbprints_name_their_own_key(
+    thumbprints: &[(Thumbprint, Place)],
+    keyids: &BTreeMap<Box<str>, Place>,
+    findings: &mut Findings,
+) {
+    for (thumbprint, own) in thumbprints {
+        if let Some(place) = keyids.get(thumbprint.to_string().as_str()).filter(|place| *place != own) {
+            findings
+                .error(place.clone(), format!("this keyid is the thumbprint of the key `{own}`: name it differently"));
+        }
+    }
+}
+
+/// A key as far as it can be read by itself.
+struct Read {
+    keyid: Box<str>,
+    /// None where secrets were not looked up.
+    key: Option<VerifyingKey>,
+    algorithm: Algorithm,
+}
+
+fn read(raw: &raw::SigningKey, place: &Place, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Read> {
+    match (&raw.jwk, &raw.pem, &raw.secret) {
+        (Some(jwk), None, None) => {
+            let place_of_jwk = place.field("jwk");
+            let jwk = match PublicJwk::read(jwk) {
+                Ok(jwk) => jwk,
+                Err(JwkError::Wrong(member, why)) => {
+                    findings.error(place_of_jwk.field(member), why);
+                    return None;
+                }
+                Err(JwkError::Unknown(why)) => {
+                    findings.error(place_of_jwk, format!("nobody can sign requests with this key: {why}"));
+                    return None;
+                }
+            };
+            let algorithm = algorithm(raw, &jwk.key, jwk.algorithm, place, findings)?;
+            let keyid = keyid_of_jwk(raw, &jwk, place, findings)?;
+            Some(Read { keyid, key: Some(jwk.key), algorithm })
+        }
+        (None, Some(pem), None) => {
+            let key =
+                VerifyingKey::from_pem(pem).map_err(|error| findings.error(place.field("pem"), error.to_string()));
+            let keyid = written_keyid(raw, place, findings);
+            let key = key.ok()?;
+            let algorithm = algorithm(raw, &key, None, place, findings)?;
+            Some(Read { keyid: keyid?, key: Some(key), algorithm })
+        }
+        (None, None, Some(secret)) => {
+            let secret = Secret::read(secret, &place.field("secret"), secrets, findings);
+            let keyid = written_keyid(raw, place, findings);
+            if raw.algorithm.is_some_and(|algorithm| Algorithm::from(algorithm) != Algorithm::Hs256) {
+                findings
+                    .error(place.field("algorithm"), "a secret signs with `hmac-sha256` alone: write that, or nothing");
+                return None;
+            }
+            let key = match secret? {
+                Secret::Key(key) => Some(*key),
+                Secret::NotNeeded => None,
+            };
+            Some(Read { keyid: keyid?, key, algorithm: Algorithm::Hs256 })
+        }
+        (None, None, None) => {
+            findings.error(place.clone(), "there is no key: write `jwk`, `pem` or `secret`");
+            None
+        }
+        _ => {
+            findings.error(place.clone(), "a signing key is one of `jwk`, `pem` and `secret`: remove the others");
+            None
+        }
+    }
+}
+
+/// The one algorithm of a public key: what is said of it, or else the only one that it can have.
+fn algorithm(
+    raw: &raw::SigningKey,
+    key: &VerifyingKey,
+    of_jwk: Option<Algorithm>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<Algorithm> {
+    let written = raw.algorithm.map(Algorithm::from);
+    let place_of_alg = place.field("jwk").field("alg");
+    let place = place.field("algorithm");
+    if let Some(unnamed) = of_jwk.filter(|algorithm| algorithm.http_name().is_none()) {
+        findings.error(
+            place_of_alg,
+            format!(
+                "HTTP message signatures know no `{}`: have the agent sign with PS512 or RS256, and write that",
+                unnamed.jose_name()
+            ),
+        );
+        return None;
+    }
+    if let Some(unfit) = written.filter(|algorithm| !key.fits(*algorithm)) {
+        let name = unfit.http_name().unwrap_or_default();
+        findings.error(place, format!("`{name}` is no algorithm for a key of this type: write the one that it has"));
+        return None;
+    }
+    if let Some((written, of_jwk)) = written.zip(of_jwk).filter(|(written, of_jwk)| written != of_jwk) {
+        findings.error(
+            place,
+            format!(
+                "`{}` contradicts the key's `alg`, `{}`: remove one of them",
+                written.http_name().unwrap_or_default(),
+                of_jwk.jose_name()
+            ),
+        );
+        return None;
+    }
+    let only =
+        || [Algorithm::Ed25519, Algorithm::Es256, Algorithm::Es384].into_iter().find(|algorithm| key.fits(*algorithm));
+    let algorithm = written.or(of_jwk).or_else(only);
+    if algorithm.is_none() {
+        findings.error(
+            place,
+            "an RSA key can sign in more than one way, and a client must not choose: write `rsa-pss-sha512` or \
+             `rsa-v1_5-sha256`",
+        );
+    }
+    algorithm
+}
+
+/// The JWK's `kid` or its thumbprint, of which `keyid` may choose one.
+fn keyid_of_jwk(
+    raw: &raw::SigningKey,
+    jwk: &PublicJwk<'_>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<Box<str>> {
+    let thumbprint = jwk.key.thumbprint()?.to_string();
+    match &raw.keyid {
+        Some(written) if *written == thumbprint || Some(written.as_str()) == jwk.kid => {}
+        Some(_) => {
+            findings.error(
+                place.field("keyid"),
+                format!(
+                    "this is neither the JWK's `kid` nor its thumbprint `{thumbprint}`: write it as the JWK's `kid`"
+                ),
+            );
+            return None;
+        }
+        None => {}
+    }
+    let place = if jwk.kid.is_some() { place.field("jwk").field("kid") } else { place.field("keyid") };
+    check_keyid(raw.keyid.as_deref().or(jwk.kid).unwrap_or(&thumbprint), &place, findings)
+}
+
+fn written_keyid(raw: &raw::SigningKey, place: &Place, findings: &mut Findings) -> Option<Box<str>> {
+    let place = place.field("keyid");
+    match &raw.keyid {
+        Some(keyid) => check_keyid(keyid, &place, findings),
+        None => {
+            findings.error(place, "nothing names this key: write the `keyid` that the agent's signatures carry");
+            None
+        }
+    }
+}
+
+/// A `keyid` is a String of RFC 9651, section 3.3.3.
+fn check_keyid(keyid: &str, place: &Place, findings: &mut Findings) -> Option<Box<str>> {
+    if keyid.is_empty() || keyid.len() > LONGEST_KEYID || !keyid.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+        findings.error(
+            place.clone(),
+            format!(
+                "`{}` cannot stand in a signature: write 1 to {LONGEST_KEYID} printable ASCII characters",
+                keyid.escape_debug()
+            ),
+        );
+        return None;
+    }
+    Some(keyid.into())
+}
+
+fn validity(raw: &raw::SigningKey, place: &Place, findings: &mut Findings) -> (Option<Timestamp>, Option<Timestamp>) {
+    let mut read = |text: &Option<String>, field: &str, parse: fn(&str) -> Option<Timestamp>| {
+        let text = text.as_deref()?;
+        let moment = parse(text);
+        if moment.is_none() {
+            findings.error(
+                place.field(field),
+                format!("`{}` is no date: write `2027-06-30`, or `2027-06-30T12:00:00Z`", text.escape_debug()),
+            );
+        }
+        moment
+    };
+    let start = read(&raw.not_before, "not_before", parse_start);
+    let end = read(&raw.not_after, "not_after", parse_expiry);
+    if start.zip(end).is_some_and(|(start, end)| end <= start) {
+        findings.error(place.field("not_after"), "the key would never be taken: this ends before `not_before`");
+    }
+    (start, end)
+}
+
+impl From<raw::HttpAlgorithm> for Algorithm {
+    fn from(name: raw::HttpAlgorithm) -> Self {
+        match name {
+            raw::HttpAlgorithm::EcdsaP256Sha256 => Self::Es256,
+            raw::HttpAlgorithm::EcdsaP384Sha384 => Self::Es384,
+            raw::HttpAlgorithm::Ed25519 => Self::Ed25519,
+            raw::HttpAlgorithm::HmacSha256 => Self::Hs256,
+            raw::HttpAlgorithm::RsaPssSha512 => Self::Ps512,
+            raw::HttpAlgorithm::RsaV15Sha256 => Self::Rs256,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "signing_keys_tests.rs"]
+mod tests;
