@@ -8,6 +8,7 @@ mod jwk;
 mod key;
 mod pem;
 mod software;
+mod tables;
 mod thumbprint;
 
 pub use algorithm::Algorithm;
@@ -15,6 +16,7 @@ pub use jwk::{JwkError, PublicJwk};
 pub use key::{KeyError, KeyIdentity, VerifyingKey};
 pub use pem::PemError;
 pub use software::SoftwareVerifier;
+pub use tables::TableVerifier;
 pub use thumbprint::Thumbprint;
 
 /// Whoever can verify signatures.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::tables::tests::Both;
 use super::{Algorithm, KeyError, SoftwareVerifier, VerifySignature as _, VerifyingKey};
 
 /// What a file's tests came to.
@@ -21,18 +22,22 @@ fn hex(text: &Value) -> Vec<u8> {
     text.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
+fn read(file: &str) -> Option<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/wycheproof").join(file);
+    let Ok(text) = std::fs::read(&path) else {
+        eprintln!("not run: {} is not here", path.display());
+        return None;
+    };
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
 /// Runs every test of a file; `key` makes the key from the group and the test.
 fn run(
     file: &str,
     algorithm: Algorithm,
     key: impl Fn(&Value, &Value) -> Result<VerifyingKey, KeyError>,
 ) -> Option<Tally> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/wycheproof").join(file);
-    let Ok(text) = std::fs::read(&path) else {
-        eprintln!("not run: {} is not here", path.display());
-        return None;
-    };
-    let document: Value = serde_json::from_slice(&text).unwrap();
+    let document = read(file)?;
     let mut tally = Tally::default();
     for group in document["testGroups"].as_array().unwrap() {
         for test in group["tests"].as_array().unwrap() {
@@ -81,6 +86,20 @@ fn ed25519() {
         VerifyingKey::ed25519(&hex(&group["publicKey"]["pk"]).try_into().unwrap())
     });
     expect(tally, 88, 63, 0);
+}
+
+#[test]
+fn ed25519_with_tables() {
+    let Some(document) = read("ed25519_test.json") else { return };
+    let mut tests = 0;
+    for group in document["testGroups"].as_array().unwrap() {
+        let both = Both::new(&VerifyingKey::ed25519(&hex(&group["publicKey"]["pk"]).try_into().unwrap()).unwrap());
+        for test in group["tests"].as_array().unwrap() {
+            assert_eq!(both.verdict(&hex(&test["msg"]), &hex(&test["sig"])), test["result"] == "valid", "{test}");
+            tests += 1;
+        }
+    }
+    assert_eq!(tests, 151);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use super::host::{self, HostClock, HostError, SharedData};
 use super::metrics::Metrics;
 use super::outcome;
-use crate::crypto::SoftwareVerifier;
+use crate::crypto::TableVerifier;
 use crate::policy::Findings;
 use crate::state::{Namespace, StoreError};
 use crate::token::{SecretLookup, Secrets, TokenCache};
@@ -19,6 +19,7 @@ const RECORD: &[u8] = b"callgate";
 /// and go together.
 pub(super) struct Gate {
     policy: Policy,
+    verifier: TableVerifier,
     tokens: RefCell<TokenCache>,
     /// What the policy shares with the other workers; none where it counts no calls.
     namespace: Option<Namespace>,
@@ -67,6 +68,7 @@ impl Gate {
         let metrics = Metrics::define();
         let namespace = if policy.counts() { Some(open(&policy, &metrics)?) } else { None };
         Ok(Self {
+            verifier: policy.verifier(),
             policy,
             namespace,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
@@ -85,7 +87,7 @@ impl Gate {
         let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
         let shared = |namespace| Shared { store: &SharedData, namespace, clock: &HostClock };
         let shared = self.namespace.as_ref().map(shared);
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut tokens, shared, trace: None };
+        let context = Context { verifier: &self.verifier, cache: &mut tokens, shared, trace: None };
         let step = evaluate(&self.policy, call, context);
         self.metrics.tell_tokens(tokens.usage());
         self.metrics.tell_limits(step.facts().shared_use());

@@ -23,6 +23,8 @@ const MOST_SKEW: Duration = Duration::from_secs(900);
 /// A policy document larger than this is a mistake: 10,000 endpoints and agents take a third of it.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const MOST_DEPTH: u8 = 32;
+/// Tables for Ed25519 keys: a VM with so many takes 84 MB for them.
+const MOST_KEY_TABLES: u32 = 256;
 
 /// A policy and what deserves a second look in it.
 #[derive(Debug)]
@@ -143,6 +145,10 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &mut findings);
     let limits = Limits::compile(document, &mut findings);
+    if document.tables.ed25519 > MOST_KEY_TABLES {
+        let place = root.field("tables").field("ed25519");
+        findings.error(place, format!("more than {MOST_KEY_TABLES} tables take too much of each worker: write less"));
+    }
     let audit = Audit::compile(&document.audit, &mut findings);
     check_callers(document, &endpoints, &mut findings);
     if !findings.errors.is_empty() {
@@ -161,6 +167,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         issuers,
         agents,
         signing_keys,
+        key_tables: document.tables.ed25519,
         endpoints,
         limits,
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,

@@ -31,6 +31,7 @@ pub(crate) use limits::Limits;
 pub(crate) use names::is_token;
 pub(crate) use signing_keys::SigningKeys;
 
+use crate::crypto::TableVerifier;
 use crate::endpoint::Table;
 use crate::limit::{self, Shown, Standings};
 use crate::token::Issuers;
@@ -53,8 +54,8 @@ pub struct Policy {
     pub(crate) takes_unregistered: bool,
     pub(crate) issuers: Issuers,
     pub(crate) agents: Agents,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the check of request signatures is not there yet"))]
     pub(crate) signing_keys: SigningKeys,
+    key_tables: u32,
     pub(crate) endpoints: Endpoints,
     pub(crate) limits: Limits,
     pub(crate) keeps_authorization: bool,
@@ -72,6 +73,13 @@ impl Policy {
     /// The endpoints, in the order of the document.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints.list
+    }
+
+    /// A verifier that is quick with the keys of this policy.
+    #[must_use]
+    pub fn verifier(&self) -> TableVerifier {
+        let keys = self.issuers.keys().map(|(_, key)| key).chain(self.signing_keys.iter().map(|signing| &signing.key));
+        TableVerifier::new(keys, self.key_tables)
     }
 
     /// Whether calls are counted, so that deciding them takes what the workers of a gateway share.

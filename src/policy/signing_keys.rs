@@ -122,8 +122,8 @@ impl<'p> Taken<'p> {
     fn of_issuers(document: &'p raw::Document, issuers: &Issuers) -> Self {
         let place = |name: &str| Place::root().field("issuers").field(name).field("keys");
         let mut keys = BTreeMap::new();
-        for (name, key) in issuers.key_identities() {
-            keys.insert(Unique::Key(key), place(name));
+        for (name, key) in issuers.keys() {
+            keys.insert(Unique::Key(key.identity()), place(name));
         }
         for (name, issuer) in &document.issuers {
             if let Some(secret) = &issuer.keys.secret {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::keys::{Keys, Secrets};
 use super::shape::Shape;
-use crate::crypto::{Algorithm, KeyIdentity};
+use crate::crypto::{Algorithm, KeyIdentity, VerifyingKey};
 use crate::policy::raw::{self, AlgorithmName, IgnorableHeader};
 use crate::policy::{Findings, Place};
 
@@ -89,9 +89,9 @@ impl Issuers {
         self.get(id).map_or("", |issuer| &issuer.name)
     }
 
-    /// What each issuer's keys are, with the issuer's name.
-    pub(crate) fn key_identities(&self) -> impl Iterator<Item = (&str, KeyIdentity)> {
-        self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key.identity())))
+    /// All keys, with the names of their issuers.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &VerifyingKey)> {
+        self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key)))
     }
 
     pub(super) fn get(&self, id: IssuerId) -> Option<&Issuer> {

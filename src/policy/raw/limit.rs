@@ -122,7 +122,8 @@ pub struct SourceRate {
     pub burst: u32,
 }
 
-/// The sizes of the tables that all workers share. A table keeps the size it was made with until the gateway restarts.
+/// The sizes of tables. `limits` and `replay` are shared by all workers and keep the size they were made with until the gateway
+/// restarts; `ed25519` is of each worker.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -133,10 +134,13 @@ pub struct Tables {
     /// How many messages that may be used only once are remembered, over all agents that send such: each has an equal part, in
     /// whole slots of 64; 131,072 when absent. Each takes 16 bytes.
     pub replay: u32,
+    /// How many Ed25519 keys of the policy have a table that takes the verification of a signature to less than half, those that
+    /// are used most; 16 when absent, 0 for none. Each takes 328 KB in each worker, made when the key was used a few times.
+    pub ed25519: u32,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Self { limits: 16_384, replay: 131_072 }
+        Self { limits: 16_384, replay: 131_072, ed25519: 16 }
     }
 }

@@ -202,3 +202,35 @@ impl fmt::Display for Instructions {
         write!(f, "{parts}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{self, Flavor};
+
+    #[test]
+    fn a_signature_by_an_ed25519_key_in_use_costs_less_than_half_of_the_first() {
+        let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
+        let issuer = Issuer::at(NOW).unwrap();
+        let policy = policies::quickstart().unwrap();
+        let cost = |policy: &Value| {
+            let mut vm = Vm::start(&module, policy.to_string().as_bytes(), &[]).unwrap();
+            let mut decide = |serial| {
+                let token = policies::token(&issuer, &issuer.ed25519, serial);
+                let request = Request { headers: lines(&token), now: NOW * 1_000_000_000, ..Request::default() };
+                let outcome = vm.request(&request);
+                assert!(matches!(outcome.verdict, Verdict::Continue { .. }), "{:?}", outcome.verdict);
+                outcome.fuel
+            };
+            (0..30).map(&mut decide).collect::<Vec<_>>()
+        };
+        let with_tables = cost(&policy);
+        let mut without = policy.clone();
+        set(&mut without, "tables", json!({ "ed25519": 0 }));
+        let without = cost(&without);
+        assert!(with_tables[29] * 2 < without[29], "{with_tables:?} {without:?}");
+        // The table is built once, and costs no more than a few signatures.
+        let built = with_tables.iter().filter(|fuel| **fuel > without[29] * 3 / 2).count();
+        assert_eq!(built, 1, "{with_tables:?}");
+    }
+}
