@@ -6,7 +6,9 @@
 use serde::Serialize;
 
 use crate::decision::{Deny, Facts};
+use crate::evaluate::wanted_coverage;
 use crate::reason::{Challenge, Reason};
+use crate::signature::accept_signature;
 
 /// An answer that the gate gives in the upstream's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,7 @@ impl Deny<'_> {
         if let Some(challenge) = challenge(row.challenge, &self.facts) {
             headers.push(("www-authenticate", challenge));
         }
+        headers.extend(wanted_signature(row.challenge, &self.facts).map(|wanted| ("accept-signature", wanted)));
         if let Some(seconds) = self.facts.retry_after {
             headers.push(("retry-after", seconds.to_string()));
         }
@@ -74,7 +77,7 @@ impl Deny<'_> {
 fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
     let realm = &facts.policy.resource;
     match challenge {
-        Challenge::No => None,
+        Challenge::No | Challenge::Signature => None,
         Challenge::Bare => Some(format!("Bearer realm=\"{realm}\"")),
         Challenge::InvalidToken => Some(format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")),
         Challenge::InsufficientScope => {
@@ -82,6 +85,22 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
             Some(format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scopes}\""))
         }
     }
+}
+
+/// What a signature has to be (RFC 9421, section 5.1): told with a refusal that is about one, and beside the challenges of callers
+/// who are not known where a signature alone would do.
+fn wanted_signature(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
+    let signatures = &facts.policy.signatures;
+    let profile = match challenge {
+        Challenge::Signature => match facts.endpoint.filter(|_| facts.caller.is_some()) {
+            Some(endpoint) => endpoint.signature.profile,
+            None => *signatures.alone.first()?,
+        },
+        Challenge::Bare | Challenge::InvalidToken => *signatures.alone.first()?,
+        Challenge::No | Challenge::InsufficientScope => return None,
+    };
+    let rules = signatures.profile(profile);
+    Some(accept_signature(&wanted_coverage(facts, profile), rules.nonce, rules.tag.as_deref()))
 }
 
 /// Whether a media type is gRPC's: `application/grpc`, alone or before `+` or `;`.

@@ -8,25 +8,37 @@ use std::rc::Rc;
 
 use crate::authorize::{Granted, Origin};
 use crate::call::Call;
+use crate::evaluate::Hold;
 use crate::head::Head;
 use crate::limit::{Standings, Use};
 use crate::policy::raw::Effect;
 use crate::policy::{Agent, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query};
+use crate::signature::VerifiedSignature;
 use crate::token::VerifiedToken;
+
+/// How it goes on with a call whose head was judged.
+#[derive(Debug)]
+#[must_use]
+pub enum Step<'a> {
+    /// It is decided.
+    Decided(Decision<'a>),
+    /// It is held until its body has come: only then is there a decision.
+    Hold(Hold<'a>),
+}
 
 /// What happens to a call.
 #[derive(Debug)]
 #[must_use]
-pub enum Step<'a> {
+pub enum Decision<'a> {
     /// It goes on, with changed headers.
     Allow(Allow<'a>),
     /// It is answered by the gate and nothing reaches the upstream.
     Deny(Deny<'a>),
 }
 
-impl<'a> Step<'a> {
+impl<'a> Decision<'a> {
     /// What was learnt about the call.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
@@ -195,6 +207,13 @@ impl Granted for Caller<'_> {
     }
 }
 
+/// What was seen of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodySeen {
+    /// All of it, before anything went on: its digest was signed.
+    Checked,
+}
+
 /// Everything that was learnt about a call, each fact only once it was proven.
 #[derive(Debug)]
 pub struct Facts<'a> {
@@ -211,6 +230,10 @@ pub struct Facts<'a> {
     /// The agent that the token fits, whether or not it may call.
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
+    /// The signature of the request, where one was verified.
+    pub(crate) signature: Option<VerifiedSignature<'a>>,
+    /// What was seen of the body.
+    pub(crate) body: Option<BodySeen>,
     /// What the limits of the call had left for it.
     pub(crate) limits: Standings,
     /// Seconds after which the call may be sent again, where a limit stood in its way.

@@ -6,7 +6,8 @@
 use crate::authorize;
 use crate::call::Call;
 use crate::crypto::VerifySignature;
-use crate::decision::{Allow, Denial, Deny, Facts, Grant, Rule, Step};
+use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule, Step};
+use crate::digest::Hashing;
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
 use crate::limit::{Shared, Standings, Use};
@@ -18,7 +19,13 @@ use crate::trace::{Check, Trace, Traced};
 use crate::upstream;
 
 mod caller;
+mod hold;
 mod limits;
+mod once;
+mod signature;
+
+pub use hold::{Hold, Wait};
+pub(crate) use signature::wanted_coverage;
 
 /// What an evaluation asks of its host.
 pub struct Context<'c> {
@@ -32,25 +39,31 @@ pub struct Context<'c> {
     pub trace: Option<&'c mut Trace>,
 }
 
-/// Decides a call.
+impl Context<'_> {
+    /// The same for another evaluation, while this one waits.
+    #[must_use]
+    pub fn again(&mut self) -> Context<'_> {
+        let Self { verifier, cache, shared, trace } = self;
+        Context { verifier: *verifier, cache, shared: *shared, trace: trace.as_deref_mut() }
+    }
+}
+
+/// Judges the head of a call, and decides it where that is enough.
 pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) -> Step<'a> {
     let mut evaluation = Evaluation::begin(policy, call, context);
-    let ended = evaluation.run();
-    if ended.is_err() {
-        evaluation.look_at_limits();
+    match evaluation.run() {
+        Ok(Next::Hold(hashing)) => Step::Hold(evaluation.hold(hashing)),
+        Ok(Next::Grant(grant)) => Step::Decided(evaluation.end(Ok(grant))),
+        Err(stop) => Step::Decided(evaluation.end(Err(stop))),
     }
-    let facts = evaluation.facts;
-    // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant comes only from the end of `run`.
-    let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
-    match (enforced, ended) {
-        (Some(denial), _) => Step::Deny(Deny { facts, denial }),
-        (None, _) if !facts.denials.is_empty() => Step::Allow(Allow { facts, grant: Grant::Observed }),
-        (None, Ok(grant)) => Step::Allow(Allow { facts, grant }),
-        (None, Err(Stop)) => {
-            let denial = Denial { reason: Reason::HostError, rule: Rule::Gate, enforced: true };
-            Step::Deny(Deny { facts, denial })
-        }
-    }
+}
+
+/// How an evaluation goes on.
+enum Next {
+    /// It has come to its end, and nothing stood in the way.
+    Grant(Grant),
+    /// It needs the body, which this hashes.
+    Hold(Hashing),
 }
 
 /// The evaluation ends here: a denial is enforced.
@@ -80,6 +93,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             token: None,
             agent: None,
             caller: None,
+            signature: None,
+            body: None,
             limits: Standings::default(),
             retry_after: None,
             used: Use::default(),
@@ -88,12 +103,31 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Self { facts, context, observing: policy.observe }
     }
 
-    fn run(&mut self) -> Result<Grant, Stop> {
+    /// The decision, once nothing more is to be checked.
+    fn end(mut self, ended: Result<Grant, Stop>) -> Decision<'a> {
+        if ended.is_err() {
+            self.look_at_limits();
+        }
+        let facts = self.facts;
+        // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant comes only from the end of `run`.
+        let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
+        match (enforced, ended) {
+            (Some(denial), _) => Decision::Deny(Deny { facts, denial }),
+            (None, _) if !facts.denials.is_empty() => Decision::Allow(Allow { facts, grant: Grant::Observed }),
+            (None, Ok(grant)) => Decision::Allow(Allow { facts, grant }),
+            (None, Err(Stop)) => {
+                let denial = Denial { reason: Reason::HostError, rule: Rule::Gate, enforced: true };
+                Decision::Deny(Deny { facts, denial })
+            }
+        }
+    }
+
+    fn run(&mut self) -> Result<Next, Stop> {
         self.read()?;
         self.canonical()?;
         if self.is_preflight() {
             self.preflight()?;
-            return Ok(Grant::Preflight);
+            return Ok(Next::Grant(Grant::Preflight));
         }
         let found = self.look_up();
         let endpoint = self.facts.endpoint;
@@ -106,11 +140,26 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             self.upgrade(endpoint)?;
             self.forms(endpoint)?;
             if access == Access::Known {
+                self.signature(endpoint)?;
                 self.scopes(endpoint)?;
                 self.bindings(endpoint, found.as_ref())?;
+                if let Some(hashing) = self.body(endpoint)? {
+                    return Ok(Next::Hold(hashing));
+                }
             }
-            self.limits(endpoint)?;
         }
+        self.finish().map(Next::Grant)
+    }
+
+    /// What comes last, once the body is known where it matters.
+    fn finish(&mut self) -> Result<Grant, Stop> {
+        let endpoint = self.facts.endpoint;
+        if let Some(endpoint) = endpoint {
+            let looked = self.look_for_replays()?;
+            let charged = self.limits(endpoint)?;
+            self.claim(looked, charged)?;
+        }
+        let access = endpoint.map_or(Access::Known, |endpoint| endpoint.access);
         match (access, &self.facts.caller) {
             (Access::Public | Access::PublicUnverified, _) => Ok(Grant::Public),
             (Access::Known, Some(_)) => Ok(Grant::Endpoint),
@@ -156,6 +205,17 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         });
         let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("refuse_query") } else { Rule::Gate };
         self.facts.query = self.judge(Check::Canonical, rule, query, |_| Vec::new())?;
+        self.early_data()
+    }
+
+    /// What came in TLS early data can be sent again by anybody: only what changes nothing is taken (RFC 8470, section 5.2).
+    fn early_data(&mut self) -> Result<(), Stop> {
+        if !self.facts.head.early_data {
+            return Ok(());
+        }
+        let is_safe = |method: Method<'_>| matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
+        let result = if self.facts.method.is_some_and(is_safe) { Ok(()) } else { Err(Reason::EarlyData) };
+        self.judge(Check::Reading, Rule::Gate, result, |()| Vec::new())?;
         Ok(())
     }
 
@@ -234,7 +294,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let websocket = head.upgrade.only().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
         let result = if !(endpoint.websocket && websocket) {
             Err(Reason::UpgradeNotAllowed)
-        } else if head.has_content_length || head.has_transfer_encoding {
+        } else if head.content_length.is_some() || head.has_transfer_encoding {
             Err(Reason::UpgradeWithBody)
         } else {
             Ok(())

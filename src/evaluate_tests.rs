@@ -95,17 +95,18 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
     let now = Timestamp::from_secs(NOW);
     let call = Call { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
-    let step = evaluate(policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace });
-    let record = serde_json::from_slice(&step.record().to_json()).unwrap();
-    match step {
-        Step::Allow(allow) => Decided::Allowed {
+    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace };
+    let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+    let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
+    match decision {
+        Decision::Allow(allow) => Decided::Allowed {
             grant: allow.grant(),
             endpoint: allow.facts().endpoint().map(|endpoint| endpoint.id.to_string()),
             agent: allow.facts().caller().and_then(crate::Caller::agent).map(|agent| agent.name.to_string()),
             headers: apply(lines, &allow.changes()),
             record,
         },
-        Step::Deny(deny) => {
+        Decision::Deny(deny) => {
             let reasons = deny.facts().denials().iter().map(|denial| denial.reason).collect();
             Decided::Denied { answer: deny.answer(), reasons, record }
         }
@@ -437,11 +438,11 @@ mod limits {
         let headers: Headers = lines.collect();
         let source = crate::Source::parse(source.as_bytes());
         let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
-        let shared = Some(Shared { store, namespace: &namespace, clock: &now });
+        let shared = Some(Shared { store, namespace: &namespace, replay: None, clock: &now });
         let mut cache = TokenCache::default();
         let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
-        let step = evaluate(policy, call, context);
-        (step.facts().shared_use(), !step.facts().limits().is_empty())
+        let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+        (decision.facts().shared_use(), !decision.facts().limits().is_empty())
     }
 
     #[test]

@@ -24,9 +24,11 @@ pub(crate) struct Head<'a> {
     pub(crate) authorization: Lines<'a>,
     pub(crate) content_type: Lines<'a>,
     pub(crate) upgrade: Lines<'a>,
-    pub(crate) has_content_length: bool,
+    pub(crate) content_length: Option<&'a [u8]>,
     pub(crate) has_transfer_encoding: bool,
     pub(crate) has_origin: bool,
+    /// Whether a hop took the request from TLS early data, which anybody can send again (RFC 8470).
+    pub(crate) early_data: bool,
     pub(crate) has_preflight_method: bool,
     pub(crate) request_id: Option<&'a [u8]>,
     pub(crate) traceparent: Lines<'a>,
@@ -66,7 +68,7 @@ impl<'a> Head<'a> {
     ) -> Self {
         let mut head = Self::default();
         let (mut authority, mut host, mut authorization) = (Lines::default(), Lines::default(), Lines::default());
-        let (mut dpop, mut content_length) = (0u32, 0u32);
+        let (mut dpop, mut content_length) = (0u32, Lines::default());
         for (name, value) in headers.iter() {
             if name_begins_like(name, prefix) {
                 head.posing.push(name);
@@ -82,14 +84,13 @@ impl<'a> Head<'a> {
                 },
                 Some(b'a') if name_reads_as(name, "authorization") => authorization.add(value),
                 Some(b'a') if name_reads_as(name, "access-control-request-method") => head.has_preflight_method = true,
-                Some(b'c') if name_reads_as(name, "content-length") => {
-                    content_length = content_length.saturating_add(1)
-                }
+                Some(b'c') if name_reads_as(name, "content-length") => content_length.add(value),
                 Some(b'c') if name_reads_as(name, "content-type") => head.content_type.add(value),
                 Some(b'c') if name_reads_as(name, "connection") && !names_only_options(value) => {
                     refuse(Reason::ConnectionNomination);
                 }
                 Some(b'd') if name_reads_as(name, "dpop") => dpop = dpop.saturating_add(1),
+                Some(b'e') if name_reads_as(name, "early-data") => head.early_data |= value.trim_ascii() == b"1",
                 Some(b'h') if name_reads_as(name, "host") => host.add(value),
                 Some(b'o') if name_reads_as(name, "origin") => head.has_origin = true,
                 Some(b't') if name_reads_as(name, "traceparent") => head.traceparent.add(value),
@@ -115,12 +116,12 @@ impl<'a> Head<'a> {
         if dpop > 1 {
             refuse(Reason::DuplicateDpop);
         }
-        if content_length > 1 {
+        if content_length.count > 1 {
             refuse(Reason::DuplicateContentLength);
         }
         head.host = authority.first.or(host.first);
         head.authorization = authorization;
-        head.has_content_length = content_length > 0;
+        head.content_length = content_length.first;
         head
     }
 }
@@ -199,7 +200,8 @@ mod tests {
         let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
         let counts = [head.authorization, head.content_type, head.upgrade, head.traceparent].map(|lines| lines.count);
         assert_eq!((head.host, counts), (None, [0; 4]));
-        let flags = [head.has_content_length, head.has_transfer_encoding, head.has_origin, head.has_preflight_method];
+        let flags =
+            [head.content_length.is_some(), head.has_transfer_encoding, head.has_origin, head.has_preflight_method];
         assert_eq!(flags, [false; 4]);
         assert!(head.posing.is_empty() && head.overrides.is_empty() && head.request_id.is_none());
     }
@@ -220,7 +222,8 @@ mod tests {
         let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
         let values = [head.traceparent, head.upgrade, head.content_type].map(|lines| lines.only());
         assert_eq!(values, [Some(&b"00-1"[..]), Some(b"websocket"), Some(b"text/plain")]);
-        let flags = [head.has_content_length, head.has_transfer_encoding, head.has_origin, head.has_preflight_method];
+        let flags =
+            [head.content_length.is_some(), head.has_transfer_encoding, head.has_origin, head.has_preflight_method];
         assert_eq!(flags, [true; 4]);
     }
 

@@ -7,7 +7,7 @@
 //! ```
 //! use callgate::crypto::SoftwareVerifier;
 //! use callgate::token::{SecretLookup, Secrets, TokenCache};
-//! use callgate::{Call, Context, DecisionId, Headers, Policy, Reason, Step, Timestamp, evaluate};
+//! use callgate::{Call, Context, Decision, DecisionId, Headers, Policy, Reason, Step, Timestamp, evaluate};
 //!
 //! struct NoSecrets;
 //! impl Secrets for NoSecrets {
@@ -30,8 +30,9 @@
 //!     let now = Timestamp::from_secs(1_800_000_000);
 //!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
 //!     match evaluate(&policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace: None }) {
-//!         Step::Allow(_) => None,
-//!         Step::Deny(deny) => Some(deny.reason()),
+//!         Step::Decided(Decision::Allow(_)) => None,
+//!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
+//!         Step::Hold(_) => unreachable!("this policy asks for no signatures"),
 //!     }
 //! };
 //! assert_eq!(decide("/health"), None);
@@ -44,6 +45,7 @@ mod call;
 mod credential;
 pub mod crypto;
 mod decision;
+pub mod digest;
 pub mod endpoint;
 mod evaluate;
 #[cfg(target_arch = "wasm32")]
@@ -61,6 +63,8 @@ mod reason;
 mod record;
 mod replay;
 pub mod request;
+mod shared;
+pub mod signature;
 pub mod state;
 pub mod time;
 pub mod token;
@@ -70,13 +74,15 @@ mod words;
 
 pub use answer::{Answer, grpc_status};
 pub use call::{Call, DecisionId, Source};
-pub use decision::{Allow, Caller, Denial, Deny, Facts, Grant, Rule, Step};
-pub use evaluate::{Context, evaluate};
+pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Grant, Rule, Step};
+pub use evaluate::{Context, Hold, Wait, evaluate};
 pub use headers::Headers;
 pub use limit::{Clock, RATE_LIMIT_HEADERS, Shared, Standings, Use};
 pub use policy::Policy;
 pub use reason::{Challenge, Reason, Row};
 pub use record::{Ended, Ending, Outcome, Record};
+pub use replay::Table as ReplayTable;
+pub use shared::{OpenedState, PolicyState};
 pub use time::Timestamp;
 pub use trace::{Check, Trace, Traced};
 pub use upstream::Change;

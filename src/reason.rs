@@ -121,6 +121,44 @@ pub enum Reason {
     FormBody,
     /// More than one `Content-Type` on an endpoint that refuses forms.
     ContentTypeAmbiguous,
+    // The signature.
+    /// No signature with the tag that is asked for, where the endpoint asks for one.
+    SignatureMissing,
+    /// `Signature-Input` or `Signature` is malformed, has a label or a component twice, or a label that the other lacks.
+    SignatureMalformed,
+    /// More than one signature could be the one asked for.
+    SignatureAmbiguous,
+    /// No key of the policy has this `keyid`.
+    SignatureKey,
+    /// The key is not valid yet, or not any more.
+    SignatureKeyTime,
+    /// `alg` is not the key's algorithm.
+    SignatureAlgorithm,
+    /// `created`, `keyid`, or the `nonce` or `expires` that is asked for is missing, or is no value that it can have.
+    SignatureParameters,
+    /// `created` is in the future.
+    SignatureNotYetValid,
+    /// The signature is too old, or `expires` has passed.
+    SignatureExpired,
+    /// A component that is asked for is not covered.
+    SignatureCoverage,
+    /// A covered component that the request does not have, or has in a form that cannot be signed.
+    SignatureComponent,
+    /// The signature does not verify with the key.
+    SignatureFailed,
+    /// The signer is another agent than the token's.
+    SignatureSigner,
+    // The body.
+    /// A body came, and no digest of it is signed.
+    ContentDigestMissing,
+    /// `Content-Digest` is malformed.
+    ContentDigestMalformed,
+    /// The body is not the one that was signed.
+    ContentDigestMismatch,
+    /// The body is larger than what is held until its digest has been checked.
+    BodyTooLarge,
+    /// `Early-Data: 1` on a call that is not safe to repeat (RFC 8470).
+    EarlyData,
     // Scopes and bindings.
     /// A scope is missing; the challenge names all that it takes.
     InsufficientScope,
@@ -138,6 +176,8 @@ pub enum Reason {
     ReplayShareFull,
     /// The message was made before the gate can tell whether it was used, as just after a restart.
     ReplayTableYoung,
+    /// Too many calls of this agent came at once to tell whether this one was used.
+    ReplayContended,
     // The gate itself.
     /// The gateway did not give the filter what it needs to decide.
     HostError,
@@ -156,7 +196,7 @@ pub struct Row {
     pub challenge: Challenge,
 }
 
-/// The `WWW-Authenticate` challenge (RFC 6750, section 3) of an answer.
+/// What an answer asks the client for: a challenge in `WWW-Authenticate` (RFC 6750, section 3), or a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
     /// None.
@@ -167,6 +207,8 @@ pub enum Challenge {
     InvalidToken,
     /// `error="insufficient_scope"` with the scopes that the call takes.
     InsufficientScope,
+    /// `Accept-Signature` with what a signature has to cover (RFC 9421, section 5.1).
+    Signature,
 }
 
 impl Reason {
@@ -227,6 +269,24 @@ impl Reason {
         Self::UpgradeWithBody,
         Self::FormBody,
         Self::ContentTypeAmbiguous,
+        Self::SignatureMissing,
+        Self::SignatureMalformed,
+        Self::SignatureAmbiguous,
+        Self::SignatureKey,
+        Self::SignatureKeyTime,
+        Self::SignatureAlgorithm,
+        Self::SignatureParameters,
+        Self::SignatureNotYetValid,
+        Self::SignatureExpired,
+        Self::SignatureCoverage,
+        Self::SignatureComponent,
+        Self::SignatureFailed,
+        Self::SignatureSigner,
+        Self::ContentDigestMissing,
+        Self::ContentDigestMalformed,
+        Self::ContentDigestMismatch,
+        Self::BodyTooLarge,
+        Self::EarlyData,
         Self::InsufficientScope,
         Self::BindingAmbiguous,
         Self::BindingMismatch,
@@ -234,6 +294,7 @@ impl Reason {
         Self::SignatureReplayed,
         Self::ReplayShareFull,
         Self::ReplayTableYoung,
+        Self::ReplayContended,
         Self::HostError,
     ];
 
@@ -270,7 +331,7 @@ impl Reason {
     #[must_use]
     #[rustfmt::skip]
     pub fn row(self) -> Row {
-        use Challenge::{Bare, InsufficientScope, InvalidToken, No};
+        use Challenge::{Bare, InsufficientScope, InvalidToken, No, Signature};
         let (code, status, title, challenge) = match self {
             Self::DuplicateHost => ("duplicate_host", 400, "the request names its host more than once", No),
             Self::DuplicateAuthorization => ("duplicate_authorization", 400, "the request carries more than one Authorization header", No),
@@ -327,6 +388,24 @@ impl Reason {
             Self::UpgradeWithBody => ("upgrade_with_body", 400, "an upgrade has no body", No),
             Self::FormBody => ("form_body", 415, "form bodies are not taken here", No),
             Self::ContentTypeAmbiguous => ("content_type_ambiguous", 400, "the request carries more than one Content-Type", No),
+            Self::SignatureMissing => ("signature_missing", 403, "the call is not signed", Signature),
+            Self::SignatureMalformed => ("signature_malformed", 400, "the signature fields are malformed", No),
+            Self::SignatureAmbiguous => ("signature_ambiguous", 400, "more than one signature could be the one asked for", No),
+            Self::SignatureKey => ("signature_key", 403, "the signature's key is not known", Signature),
+            Self::SignatureKeyTime => ("signature_key_time", 403, "the signature's key is not valid now", Signature),
+            Self::SignatureAlgorithm => ("signature_algorithm", 403, "the signature's algorithm is not its key's", Signature),
+            Self::SignatureParameters => ("signature_parameters", 403, "the signature lacks a parameter that is asked for", Signature),
+            Self::SignatureNotYetValid => ("signature_not_yet_valid", 403, "the signature was made in the future", Signature),
+            Self::SignatureExpired => ("signature_expired", 403, "the signature is too old", Signature),
+            Self::SignatureCoverage => ("signature_coverage", 403, "the signature does not cover what is asked for", Signature),
+            Self::SignatureComponent => ("signature_component", 400, "the signature covers something that the request does not have", No),
+            Self::SignatureFailed => ("signature_failed", 403, "the signature does not verify", Signature),
+            Self::SignatureSigner => ("signature_signer", 403, "the signature is another caller's", No),
+            Self::ContentDigestMissing => ("content_digest_missing", 403, "the body's digest is not signed", Signature),
+            Self::ContentDigestMalformed => ("content_digest_malformed", 400, "the body's digest is malformed", No),
+            Self::ContentDigestMismatch => ("content_digest_mismatch", 403, "the body is not the one that was signed", No),
+            Self::BodyTooLarge => ("body_too_large", 413, "the body is too large to be checked", No),
+            Self::EarlyData => ("early_data", 425, "this call is not taken in early data", No),
             Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),
             Self::BindingAmbiguous => ("binding_ambiguous", 400, "a bound part of the call could be read in more than one way", No),
             Self::BindingMismatch => ("binding_mismatch", 403, "the call is outside what the caller is bound to", No),
@@ -334,6 +413,7 @@ impl Reason {
             Self::SignatureReplayed => ("signature_replayed", 403, "the signature was used before: sign each call anew, with a nonce of its own", No),
             Self::ReplayShareFull => ("replay_share_full", 503, "the caller has too many calls on record to tell another from a repeated one", No),
             Self::ReplayTableYoung => ("replay_table_young", 503, "the call was signed before the gate could tell whether it is a repeated one: sign it anew", No),
+            Self::ReplayContended => ("replay_contended", 503, "too many calls came at once to tell this one from a repeated one", No),
             Self::HostError => ("host_error", 500, "the gate could not decide this call", No),
         };
         Row { code, status, title, challenge }

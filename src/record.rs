@@ -15,7 +15,7 @@ pub use outcome::{Ended, Ending, Outcome};
 pub(crate) use text::header_is_secret;
 
 use crate::call::{DecisionId, Source};
-use crate::decision::{Facts, Grant, Rule, Step};
+use crate::decision::{BodySeen, Decision, Facts, Grant, Rule};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -76,12 +76,18 @@ pub struct Record<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
     token: Option<&'r str>,
+    /// The `keyid` of the request's signature, where one was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<&'r str>,
     /// The id of the endpoint that the call matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<&'r str>,
     /// `true` where the endpoint's body is passed on as it arrives.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     body_streams: bool,
+    /// `true` where the body is the one that was signed, and was checked before anything of the call went on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    body_checked: bool,
     /// The method.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'r str>,
@@ -151,7 +157,7 @@ struct WouldDeny {
     rule: String,
 }
 
-impl Step<'_> {
+impl Decision<'_> {
     /// The record of this decision.
     #[must_use]
     pub fn record(&self) -> Record<'_> {
@@ -173,10 +179,16 @@ impl Step<'_> {
             issuer: token.map(|token| token.issuer_name()),
             client: token.and_then(|token| token.client()),
             subject: token.and_then(|token| token.subject()),
-            scopes: token.map(|_| granted(token, facts.agent).collect()).unwrap_or_default(),
+            scopes: if token.is_some() || facts.signature.is_some() {
+                granted(token, facts.agent).collect()
+            } else {
+                Vec::new()
+            },
             token: token.map(|token| token.token_hash()),
+            signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
+            body_checked: facts.body == Some(BodySeen::Checked),
             method: facts.method.map(|method| method.as_str()),
             host: facts.host.as_ref().map(|host| host.as_str()),
             path: facts.path.as_ref().map(|path| bounded(path.as_str().as_bytes())),

@@ -27,10 +27,16 @@ pub enum Check {
     Upgrade,
     /// Form bodies.
     Forms,
+    /// The signature of the request.
+    Signature,
     /// Scopes.
     Scopes,
     /// A binding.
     Binding,
+    /// The body and its digest.
+    Body,
+    /// Whether the call was used before.
+    Replay,
     /// The limits of the call.
     Limits,
 }
@@ -50,8 +56,11 @@ impl Check {
             Self::Escapes => "escapes",
             Self::Upgrade => "upgrade",
             Self::Forms => "forms",
+            Self::Signature => "signature",
             Self::Scopes => "scopes",
             Self::Binding => "binding",
+            Self::Body => "body",
+            Self::Replay => "replay",
             Self::Limits => "limits",
         }
     }

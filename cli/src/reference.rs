@@ -47,6 +47,7 @@ fn reasons() -> String {
             Challenge::Bare => "`Bearer`",
             Challenge::InvalidToken => "`Bearer error=\"invalid_token\"`",
             Challenge::InsufficientScope => "`Bearer error=\"insufficient_scope\"`",
+            Challenge::Signature => "`Accept-Signature`",
         };
         // Writing to a string does not fail.
         let _ = writeln!(page, "| `{}` | {} | {} | {told} | {challenge} |", row.code, row.status, row.title);

@@ -70,6 +70,14 @@ impl Binding {
         }
     }
 
+    /// The header that is bound, if it is one.
+    pub(crate) fn header(&self) -> Option<&str> {
+        match &self.part {
+            Bound::Header(name) => Some(name),
+            Bound::Path(_) | Bound::Query(_) => None,
+        }
+    }
+
     /// What is known about the caller; none where nothing is.
     pub(crate) fn fact<'f>(&self, caller: &'f Caller<'_>) -> Option<&'f Value> {
         match &self.side {

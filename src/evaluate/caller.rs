@@ -18,13 +18,19 @@ impl Evaluation<'_, '_> {
             return Ok(());
         }
         let lines = self.facts.head.authorization;
+        if lines.count == 0 && access == Access::Known && self.may_be_known_by_signature() {
+            return self.authenticate_by_signature();
+        }
         let credential = match (lines.count, lines.first) {
-            (0, _) | (_, None) => Err(Reason::CredentialsMissing),
+            (0, _) | (_, None) => Err(self.no_credentials()),
             (1, Some(value)) => bearer(value),
             // Refused when it was read; which of several was meant is not guessed.
             _ => return Ok(()),
         };
-        let unverifiable = matches!(credential, Err(Reason::CredentialsMissing | Reason::CredentialsScheme));
+        let unverifiable = matches!(
+            credential,
+            Err(Reason::CredentialsMissing | Reason::SignatureMissing | Reason::CredentialsScheme)
+        );
         if access == Access::Public && unverifiable {
             return Ok(());
         }

@@ -3,67 +3,94 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::{Evaluation, Stop};
+use super::{Context, Evaluation, Stop};
+use crate::crypto::VerifySignature;
 use crate::decision::{Facts, Rule};
-use crate::limit::{Guard, Ledger, Outcome, Refused, Standings, Stopped, Who};
+use crate::limit::{Guard, Ledger, Outcome, Refused, Standings, Stopped, Use, Who};
 use crate::policy::{Access, Endpoint};
 use crate::reason::Reason;
-use crate::token::{Refusal, VerifiedToken};
+use crate::token::{Refusal, TokenCache, VerifiedToken};
 use crate::trace::Check;
 
-impl<'a, 'c> Evaluation<'a, 'c> {
-    /// Verifies a token. Where its signature has to be computed, the source must not have sent too many bad ones.
-    pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
-        let Facts { policy, call, .. } = &self.facts;
-        let (policy, now, source) = (*policy, call.now, call.source);
-        let context = &mut self.context;
-        let Some(failed) = &policy.limits.failed_credentials else {
-            return policy.issuers.verify(token, now, context.verifier, context.cache);
-        };
-        let shared = context.shared.ok_or(Reason::HostError)?;
-        let outcome = Cell::default();
-        let guard = Guard { verifier: context.verifier, failed, shared, source, now, outcome };
-        let verified = policy.issuers.verify(token, now, &guard, context.cache);
-        let Outcome { stopped, used } = guard.outcome.get();
-        self.facts.used = self.facts.used.and(used);
-        match stopped {
-            None => verified,
-            Some(Stopped::Store) => Err(Reason::HostError.into()),
-            Some(Stopped::Limited(seconds)) => {
-                self.facts.retry_after = Some(seconds);
-                Err(Reason::CredentialsLimited.into())
-            }
+/// What came of a verification under the limit on failing credentials.
+pub(super) struct Guarded<T> {
+    result: T,
+    used: Use,
+    /// Seconds after which the source may try again, where it failed too often.
+    wait: Option<u64>,
+}
+
+/// Verifies a credential. Where its signature has to be computed, the source must not have sent too many bad ones.
+pub(super) fn guarded<T, E: From<Reason>>(
+    facts: &Facts<'_>,
+    context: &mut Context<'_>,
+    verify: impl FnOnce(&dyn VerifySignature, &mut TokenCache) -> Result<T, E>,
+) -> Guarded<Result<T, E>> {
+    let none = |result| Guarded { result, used: Use::default(), wait: None };
+    let Some(failed) = &facts.policy.limits.failed_credentials else {
+        return none(verify(context.verifier, context.cache));
+    };
+    let Some(shared) = context.shared else { return none(Err(Reason::HostError.into())) };
+    let (source, now) = (facts.call.source, facts.call.now);
+    let guard = Guard { verifier: context.verifier, failed, shared, source, now, outcome: Cell::default() };
+    let result = verify(&guard, context.cache);
+    let Outcome { stopped, used } = guard.outcome.get();
+    match stopped {
+        None => Guarded { result, used, wait: None },
+        Some(Stopped::Store) => Guarded { result: Err(Reason::HostError.into()), used, wait: None },
+        Some(Stopped::Limited(seconds)) => {
+            Guarded { result: Err(Reason::CredentialsLimited.into()), used, wait: Some(seconds) }
         }
     }
+}
 
-    /// 6. How often: every limit of the call has something left for it, and is charged.
+impl<'a, 'c> Evaluation<'a, 'c> {
+    /// Takes the result of a guarded verification.
+    pub(super) fn settle<T>(&mut self, guarded: Guarded<T>) -> T {
+        self.facts.used = self.facts.used.and(guarded.used);
+        self.facts.retry_after = guarded.wait.or(self.facts.retry_after);
+        guarded.result
+    }
+
+    /// Verifies a token.
+    pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
+        let Self { facts, context, .. } = self;
+        let (issuers, now) = (&facts.policy.issuers, facts.call.now);
+        let verified = guarded(facts, context, |verifier, cache| issuers.verify(token, now, verifier, cache));
+        self.settle(verified)
+    }
+
+    /// 8. How often: every limit of the call has something left for it, and is charged. What was charged can be given back.
     ///
     /// A call that was denied already, and is only observed, is not charged, as it would not be under enforcement.
-    pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+    pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Option<Ledger<'a, 'c>>, Stop> {
         // Only observed, a call may come this far without a caller: there is nobody to count it for.
         let counted = endpoint.access != Access::Known || self.facts.caller.is_some();
         if endpoint.limits.is_empty() || !counted {
-            return Ok(());
+            return Ok(None);
         }
         let charges = self.facts.denials.is_empty();
         let result = self.ledger(endpoint).and_then(|mut ledger| {
             let result = ledger.exceeded().and_then(|()| if charges { ledger.charge() } else { Ok(()) });
-            let standings =
-                Standings(endpoint.limits.iter().copied().zip(ledger.standings().map(|(_, s)| s)).collect());
-            let (used, wait) = (ledger.used(), ledger.retry_after());
-            self.facts.retry_after = result.is_err().then_some(wait);
-            self.facts.used = self.facts.used.and(used);
-            self.facts.limits = standings;
-            result
+            self.facts.retry_after = result.is_err().then(|| ledger.retry_after());
+            self.facts.used = self.facts.used.and(ledger.used());
+            self.note(&ledger);
+            result.map(|()| ledger)
         });
         let (result, rule) = match result {
-            Ok(()) => (Ok(()), Rule::Endpoint(endpoint.position, "limits")),
+            Ok(ledger) => (Ok(ledger), Rule::Endpoint(endpoint.position, "limits")),
             Err(Refused::Limit(name) | Refused::Contended(name)) => (Err(Reason::RateLimited), Rule::Limit(name)),
             Err(Refused::Store) => (Err(Reason::HostError), Rule::Gate),
         };
         let said = self.context.trace.is_some().then(|| self.say_limits(endpoint));
-        self.judge_saying(Check::Limits, rule, result, said.unwrap_or_default())?;
-        Ok(())
+        self.judge_saying(Check::Limits, rule, result, said.unwrap_or_default())
+    }
+
+    /// Notes what the limits have left, for the headers of the answer.
+    pub(super) fn note(&mut self, ledger: &Ledger<'a, 'c>) {
+        let Some(endpoint) = self.facts.endpoint else { return };
+        let standings = endpoint.limits.iter().copied().zip(ledger.standings().map(|(_, standing)| standing));
+        self.facts.limits = Standings(standings.collect());
     }
 
     /// What the limits of a denied call have left: its answer says so as an allowed one's would. Only for callers who are known;
@@ -76,8 +103,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
         // Without it the answer merely says less.
         if let Ok(ledger) = self.ledger(endpoint) {
-            let standings = endpoint.limits.iter().copied().zip(ledger.standings().map(|(_, standing)| standing));
-            self.facts.limits = Standings(standings.collect());
+            self.note(&ledger);
         }
     }
 

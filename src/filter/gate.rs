@@ -8,9 +8,11 @@ use super::metrics::Metrics;
 use super::outcome;
 use crate::crypto::TableVerifier;
 use crate::policy::Findings;
-use crate::state::{Namespace, StoreError};
+use crate::state::StoreError;
 use crate::token::{SecretLookup, Secrets, TokenCache};
-use crate::{Call, Context, DecisionId, Policy, Record, Shared, Step, Timestamp, evaluate};
+use crate::{
+    Call, Context, Decision, DecisionId, Hold, OpenedState, Policy, PolicyState, Record, Step, Timestamp, evaluate,
+};
 
 /// The property that holds the record of a decision; Envoy keeps it in filter state as `wasm.callgate`.
 const RECORD: &[u8] = b"callgate";
@@ -22,7 +24,7 @@ pub(super) struct Gate {
     verifier: TableVerifier,
     tokens: RefCell<TokenCache>,
     /// What the policy shares with the other workers; none where it counts no calls.
-    namespace: Option<Namespace>,
+    shared: Option<PolicyState>,
     metrics: Metrics,
     ids: RefCell<DecisionIds>,
 }
@@ -47,6 +49,8 @@ pub(super) enum Failure {
     Host(HostError),
     /// The host's serialisation of the headers does not add up.
     Headers,
+    /// The host does not hand over the body that it said it has.
+    Body,
     /// The gate is in use by the call that is being decided, which can only be after a trap on a host that goes on with
     /// the same VM.
     InUse,
@@ -66,11 +70,11 @@ impl Gate {
         let policy = compiled.policy;
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
         let metrics = Metrics::define();
-        let namespace = if policy.counts() { Some(open(&policy, &metrics)?) } else { None };
+        let shared = open(&policy, &metrics)?;
         Ok(Self {
             verifier: policy.verifier(),
             policy,
-            namespace,
+            shared,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
             metrics,
             ids: RefCell::default(),
@@ -84,14 +88,27 @@ impl Gate {
 
     /// Decides a call.
     pub(super) fn decide<'a>(&'a self, call: Call<'a>) -> Result<Step<'a>, Failure> {
-        let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
-        let shared = |namespace| Shared { store: &SharedData, namespace, clock: &HostClock };
-        let shared = self.namespace.as_ref().map(shared);
-        let context = Context { verifier: &self.verifier, cache: &mut tokens, shared, trace: None };
-        let step = evaluate(&self.policy, call, context);
-        self.metrics.tell_tokens(tokens.usage());
-        self.metrics.tell_limits(step.facts().shared_use());
+        let step = self.judging(|context| evaluate(&self.policy, call, context))?;
+        if let Step::Decided(decision) = &step {
+            self.metrics.tell_limits(decision.facts().shared_use());
+        }
         Ok(step)
+    }
+
+    /// Decides a call whose body has come.
+    pub(super) fn finish<'a>(&'a self, hold: Hold<'a>) -> Result<Decision<'a>, Failure> {
+        let now = Timestamp::from_nanos(host::now()?);
+        let decision = self.judging(|context| hold.finish(now, context))?;
+        self.metrics.tell_limits(decision.facts().shared_use());
+        Ok(decision)
+    }
+
+    fn judging<T>(&self, judge: impl FnOnce(Context<'_>) -> T) -> Result<T, Failure> {
+        let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
+        let shared = self.shared.as_ref().map(|state| state.shared(&SharedData, &HostClock));
+        let judged = judge(Context { verifier: &self.verifier, cache: &mut tokens, shared, trace: None });
+        self.metrics.tell_tokens(tokens.usage());
+        Ok(judged)
     }
 
     /// A name for the next decision.
@@ -139,19 +156,26 @@ impl Written {
 }
 
 /// Opens what the workers share for a policy. A table of another size than the policy asks for goes on as it is.
-fn open(policy: &Policy, metrics: &Metrics) -> Result<Namespace, Refused> {
+fn open(policy: &Policy, metrics: &Metrics) -> Result<Option<PolicyState>, Refused> {
     let mut secret = [0; 16];
     host::random(&mut secret).map_err(Refused::Host)?;
-    let opened = Namespace::open(&SharedData, &policy.name, policy.table_entries(), secret)
-        .map_err(|StoreError| Refused::Shared)?;
-    if let Some(entries) = opened.other_size {
+    let opened = PolicyState::open(policy, &SharedData, &HostClock, secret).map_err(|StoreError| Refused::Shared)?;
+    let Some(OpenedState { state, limits_other_size, replay_other_size }) = opened else { return Ok(None) };
+    if let Some(entries) = limits_other_size {
         metrics.tell_other_size();
         log::warn!(
             "`tables.limits` stays at {entries} until the gateway restarts, since the table exists: the policy asks for {}",
             policy.table_entries()
         );
     }
-    Ok(opened.namespace)
+    if let Some(entries) = replay_other_size {
+        metrics.tell_other_shares();
+        log::warn!(
+            "each agent's share of `tables.replay` stays at {entries} until the gateway restarts, since the table exists: \
+             the policy asks for another"
+        );
+    }
+    Ok(Some(state))
 }
 
 /// Random names for decisions, fetched from the host a batch at a time.
@@ -216,6 +240,7 @@ impl fmt::Display for Failure {
             Self::NoPolicy => f.write_str("no policy is in force"),
             Self::Host(error) => error.fmt(f),
             Self::Headers => f.write_str("the gateway's list of headers does not add up"),
+            Self::Body => f.write_str("the gateway does not hand over the body that it said it has"),
             Self::InUse => f.write_str("an earlier call stopped the filter, and the gateway went on with it"),
         }
     }

@@ -151,7 +151,8 @@ pub(super) enum Level {
     Critical = 5,
 }
 
-/// The buffer that holds the plugin's configuration.
+/// The buffers that the filter reads.
+const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 /// All lines of a map in the host's serialisation, which [`Headers::decode`](crate::Headers::decode) reads.
@@ -296,6 +297,18 @@ pub(super) fn now() -> Result<u64, HostError> {
     // SAFETY: the pointer is valid for writes during the call.
     let status = unsafe { abi::proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
     HostError::of("proxy_get_current_time_nanoseconds", status).map(|()| nanoseconds)
+}
+
+/// What the host holds of the request's body from this byte on, at most so much; nothing where it holds no more.
+pub(super) fn request_body(start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+    // SAFETY: the pointers are valid for writes during the call, which is all that the host uses them for.
+    let part = hand_over("proxy_get_buffer_bytes", |data, taken| unsafe {
+        abi::proxy_get_buffer_bytes(REQUEST_BODY, start, most, data, taken)
+    });
+    match part {
+        Err(HostError { status: NOT_FOUND, .. }) => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 /// The plugin's configuration, of which the host said how long it is.

@@ -1,4 +1,4 @@
-//! One HTTP stream: the call is read, decided, and let go on or answered.
+//! One HTTP stream: the call is read, held where its body decides, and let go on or answered.
 
 use std::rc::Rc;
 
@@ -8,7 +8,9 @@ use proxy_wasm::types::Action;
 use super::gate::{Failure, Gate, Written};
 use super::host::{self, Map};
 use crate::headers::name_begins_like;
-use crate::{Answer, Call, Change, Headers, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp};
+use crate::{
+    Answer, Call, Change, Decision, Headers, Hold, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp, Wait,
+};
 
 /// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
 const SOURCE_ADDRESS: &[u8] = b"source\0address";
@@ -16,6 +18,8 @@ const SOURCE_ADDRESS: &[u8] = b"source\0address";
 /// One HTTP stream.
 pub(super) struct Http {
     gate: Option<Rc<Gate>>,
+    /// The call, while its body is awaited.
+    held: Option<HeldCall>,
     /// What the limits of the call had left for it, for the headers of the answer.
     standings: Standings,
     /// Whether the call was answered. A second answer is undefined behaviour in Envoy, and nothing may go on after one.
@@ -24,42 +28,125 @@ pub(super) struct Http {
     written: Option<Written>,
 }
 
+/// What a call that is held borrows.
+struct Owned {
+    gate: Rc<Gate>,
+    headers: Headers,
+}
+
+/// None once the body has come.
+type Waiting<'a> = Option<Hold<'a>>;
+
+self_cell::self_cell!(
+    /// A call that is held until its body has come.
+    struct HeldCall {
+        owner: Owned,
+        #[not_covariant]
+        dependent: Waiting,
+    }
+);
+
+/// How a call goes on.
+enum Turn {
+    /// To the upstream.
+    On,
+    /// It is held.
+    Held,
+    /// The gate answers it.
+    Answer(Answer),
+}
+
 impl Http {
     pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
-        Self { gate, standings: Standings::default(), replied: false, written: None }
+        Self { gate, held: None, standings: Standings::default(), replied: false, written: None }
     }
 
-    /// Decides the call. What comes back is the answer of a call that does not go on.
-    fn decide(&mut self, end_of_stream: bool) -> Result<Option<Answer>, Failure> {
-        let gate = self.gate.as_deref().ok_or(Failure::NoPolicy)?;
+    /// Judges the head of a call.
+    fn decide(&mut self, end_of_stream: bool) -> Result<Turn, Failure> {
+        let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
         let headers = Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);
-        let call = Call {
-            headers: &headers,
-            end_of_stream,
-            source: host::property(SOURCE_ADDRESS)?.and_then(|address| Source::parse(&address)),
-            now: Timestamp::from_nanos(host::now()?),
-            id: gate.decision_id()?,
-        };
-        let step = gate.decide(call)?;
-        match &step {
-            Step::Allow(allow) => {
+        let held = HeldCall::try_new(Owned { gate, headers }, |Owned { gate, headers }| {
+            let call = Call {
+                headers,
+                end_of_stream,
+                source: host::property(SOURCE_ADDRESS)
+                    .map_err(|error| Err(error.into()))?
+                    .and_then(|address| Source::parse(&address)),
+                now: Timestamp::from_nanos(host::now().map_err(|error| Err(error.into()))?),
+                id: gate.decision_id().map_err(Err)?,
+            };
+            match gate.decide(call).map_err(Err)? {
+                Step::Hold(hold) => Ok(Some(hold)),
+                Step::Decided(decision) => Err(self.carry_out(gate, &decision)),
+            }
+        });
+        match held {
+            Ok(held) => {
+                self.held = Some(held);
+                Ok(Turn::Held)
+            }
+            Err(settled) => settled,
+        }
+    }
+
+    /// Takes what has come of the body of a call that is held: all of it up to `size`, or whatever there is. `ends` says that no
+    /// more is to come.
+    fn take_body(&mut self, size: Option<usize>, ends: bool) -> Result<Turn, Failure> {
+        let Some(mut held) = self.held.take() else { return Ok(Turn::On) };
+        let taken = held.with_dependent_mut(|_, hold| {
+            let Some(hold) = hold else { return Ok(Wait::Ends) };
+            let seen = usize::try_from(hold.seen()).unwrap_or(usize::MAX);
+            let more = size.map_or(usize::MAX, |size| size.saturating_sub(seen));
+            if more == 0 {
+                return Ok(Wait::Goes);
+            }
+            let part = host::request_body(seen, more)?;
+            match size {
+                Some(_) if part.len() != more => Err(Failure::Body),
+                _ => Ok(hold.update(&part)),
+            }
+        })?;
+        if taken == Wait::Goes && !ends {
+            self.held = Some(held);
+            return Ok(Turn::Held);
+        }
+        held.with_dependent_mut(|owner, hold| {
+            let decision = owner.gate.finish(hold.take().ok_or(Failure::Body)?)?;
+            self.carry_out(&owner.gate, &decision)
+        })
+    }
+
+    /// Carries a decision out.
+    fn carry_out(&mut self, gate: &Gate, decision: &Decision<'_>) -> Result<Turn, Failure> {
+        match decision {
+            Decision::Allow(allow) => {
                 for change in allow.changes() {
                     apply(&change)?;
                 }
                 // A call that cannot be written down does not go on.
-                self.written = gate.write_down(&step.record())?;
-                self.standings = step.facts().limits().clone();
-                Ok(None)
+                self.written = gate.write_down(&decision.record())?;
+                self.standings = decision.facts().limits().clone();
+                Ok(Turn::On)
             }
-            Step::Deny(deny) => {
-                match gate.write_down(&step.record()) {
+            Decision::Deny(deny) => {
+                match gate.write_down(&decision.record()) {
                     Ok(written) => self.written = written,
                     Err(error) => log::error!("a denial is not written down: {error}"),
                 }
-                Ok(Some(deny.answer()))
+                Ok(Turn::Answer(deny.answer()))
             }
+        }
+    }
+
+    /// What the gateway does next.
+    fn turn(&mut self, turn: Result<Turn, Failure>) -> Action {
+        match turn {
+            Ok(Turn::On) => Action::Continue,
+            Ok(Turn::Held) => Action::Pause,
+            Ok(Turn::Answer(answer)) => self.reply(&answer),
+            Err(failure) => self.fail(&failure),
         }
     }
 
@@ -123,15 +210,16 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        match self.decide(end_of_stream) {
-            Ok(None) => Action::Continue,
-            Ok(Some(answer)) => self.reply(&answer),
-            Err(failure) => self.fail(&failure),
-        }
+        let turn = self.decide(end_of_stream);
+        self.turn(turn)
     }
 
-    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
-        if self.replied { Action::Pause } else { Action::Continue }
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if self.replied {
+            return Action::Pause;
+        }
+        let turn = self.take_body(Some(size), end_of_stream);
+        self.turn(turn)
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
@@ -146,10 +234,12 @@ impl HttpContext for Http {
         if self.replied {
             return Action::Pause;
         }
-        match self.clean_trailers() {
-            Ok(()) => Action::Continue,
-            Err(failure) => self.fail(&failure),
-        }
+        // The body of a call with trailers ends with these, and not with its last byte.
+        let turn = self.take_body(None, true).and_then(|turn| match turn {
+            Turn::On => self.clean_trailers().map(|()| Turn::On),
+            other => Ok(other),
+        });
+        self.turn(turn)
     }
 
     fn on_log(&mut self) {

@@ -95,7 +95,6 @@ impl Metrics {
     }
 
     /// Tells that the shares of the replay table have another size than the policy asks for.
-    #[expect(dead_code, reason = "the checks that claim come with signatures")]
     pub(super) fn tell_other_shares(&self) {
         if let Some(figures) = &self.figures {
             change(figures.replay_other_size, 1);

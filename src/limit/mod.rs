@@ -16,6 +16,7 @@ pub(crate) use gcra::{Gcra, Standing};
 pub(crate) use identity::{Per, Who};
 pub(crate) use ledger::{Ledger, Refused};
 
+use crate::replay::Table;
 use crate::state::{Namespace, SharedStore, StoreError};
 use crate::time::Timestamp;
 
@@ -57,6 +58,8 @@ pub struct Shared<'s> {
     pub store: &'s dyn SharedStore,
     /// The part of it that belongs to the policy.
     pub namespace: &'s Namespace,
+    /// What may happen only once, where the policy has any such thing.
+    pub replay: Option<&'s Table>,
     /// The clock.
     pub clock: &'s dyn Clock,
 }

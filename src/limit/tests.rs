@@ -97,7 +97,7 @@ proptest! {
                 for (pause, gives_back) in calls {
                     let now = clock.moment();
                     clock.0.fetch_add(*pause, Ordering::SeqCst);
-                    let shared = Shared { store, namespace, clock };
+                    let shared = Shared { store, namespace, clock, replay: None };
                     let Ok(mut ledger) = Ledger::open(shared, limits.iter(), source(1), 1, now) else { continue };
                     if ledger.exceeded().and_then(|()| ledger.charge()).is_err() {
                         continue;
@@ -120,7 +120,7 @@ proptest! {
     ) {
         let store = MemoryStore::default();
         let (namespace, clock, limit) = (namespace(8), TestClock::at(0), limit("l", burst));
-        let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+        let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
         let mut passed = std::collections::BTreeMap::<u32, Vec<u64>>::new();
         let mut evicted = 0;
         for (caller, pause) in callers {
@@ -145,7 +145,7 @@ fn fresh_identities_with_a_burst_of_one_pass_once_each() {
         let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 1));
         let schedule: Vec<u8> = (0..=255u8).map(|n| n.wrapping_mul(31).wrapping_add(round.wrapping_mul(7))).collect();
         let work = |store: &dyn SharedStore| {
-            let shared = Shared { store, namespace: &namespace, clock: &clock };
+            let shared = Shared { store, namespace: &namespace, clock: &clock, replay: None };
             (0..8).filter(|n| call(shared, &[&limit], source(*n), clock.moment()).is_ok()).count()
         };
         let workers = (0..4).map(|_| Box::new(work) as Work<'_, usize>).collect();
@@ -157,7 +157,7 @@ fn fresh_identities_with_a_burst_of_one_pass_once_each() {
 fn calls_without_a_source_are_counted_together_and_apart_from_every_address() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 1));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     let nowhere = Who { source: None, ..source(0) };
     call(shared, &[&limit], nowhere, clock.moment()).unwrap();
     call(shared, &[&limit], nowhere, clock.moment()).unwrap_err();
@@ -171,7 +171,7 @@ fn when_one_limit_denies_the_others_are_not_charged() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (limit("wide", 3), limit("narrow", 1));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     call(shared, &[&wide, &narrow], source(1), clock.moment()).unwrap();
     for _ in 0..5 {
         call(shared, &[&wide, &narrow], source(1), clock.moment()).unwrap_err();
@@ -185,7 +185,7 @@ fn what_was_charged_is_given_back_when_a_later_limit_denies_after_all() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (limit("wide", 3), limit("narrow", 1));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     let mut first = Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
     let mut second = Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
     assert_eq!((first.exceeded(), second.exceeded()), (Ok(()), Ok(())));
@@ -265,7 +265,7 @@ fn a_clock_that_stepped_back_is_corrected_for_all_limits_at_once() {
 fn keys_that_a_host_takes_for_one_never_start_a_limiter_afresh() {
     let store = FaultyStore::new(Faults { aliases: 2, ..Faults::default() });
     let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 2));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     let mut passed = [0; 6];
     for round in 0..10 {
         for caller in 0..6u32 {
@@ -286,7 +286,7 @@ fn a_host_that_fails_lets_nothing_pass() {
         Faults { mismatch: 1, ..Faults::default() },
     ] {
         let store = FaultyStore::new(faults);
-        let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+        let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
         assert_eq!(call(shared, &[&limit], source(1), clock.moment()), Err(()), "{faults:?}");
     }
 }
@@ -295,7 +295,7 @@ fn a_host_that_fails_lets_nothing_pass() {
 fn what_a_host_loses_costs_no_more_than_it_held() {
     let store = FaultyStore::new(Faults { lost: 4, ..Faults::default() });
     let (namespace, clock, limit) = (namespace(64), TestClock::at(0), limit("l", 30));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     let passed = (0..1000).filter(|_| call(shared, &[&limit], source(1), clock.moment()).is_ok()).count();
     assert_eq!(passed, 39, "thirty, and one more for each of the nine writes that were lost");
 }
@@ -304,7 +304,7 @@ fn what_a_host_loses_costs_no_more_than_it_held() {
 fn after_a_clock_stepped_back_nobody_waits_longer_than_a_refill() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(64), TestClock::at(3600 * SECOND), limit("l", 3));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     for _ in 0..3 {
         call(shared, &[&limit], source(1), clock.moment()).unwrap();
     }
@@ -321,7 +321,7 @@ fn after_a_clock_stepped_back_nobody_waits_longer_than_a_refill() {
 fn a_moment_that_is_merely_stale_gives_nothing_away() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(64), TestClock::at(0), limit("l", 2));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     let stale = clock.moment();
     clock.0.fetch_add(10 * INTERVAL, Ordering::SeqCst);
     for _ in 0..2 {

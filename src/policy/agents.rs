@@ -189,7 +189,6 @@ impl Agents {
     }
 
     /// The agent at a position in the order of the names.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the check of request signatures is not there yet"))]
     pub(crate) fn get(&self, position: u32) -> Option<&Agent> {
         self.list.get(position as usize)
     }

@@ -10,6 +10,8 @@ use super::endpoints::{self, Endpoints};
 use super::error::{Findings, Place};
 use super::limits::Limits;
 use super::names::check_name;
+use super::replay::Replay;
+use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
 use super::version::version;
 use super::{Policy, raw};
@@ -149,6 +151,9 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         let place = root.field("tables").field("ed25519");
         findings.error(place, format!("more than {MOST_KEY_TABLES} tables take too much of each worker: write less"));
     }
+    let mut signatures = Signatures::compile(document, &mut findings);
+    signatures.serve(document, &endpoints.list, &mut findings);
+    let replay = Replay::compile(document, &endpoints.list, &signatures, &signing_keys, &limits.list, &mut findings);
     let audit = Audit::compile(&document.audit, &mut findings);
     check_callers(document, &endpoints, &mut findings);
     if !findings.errors.is_empty() {
@@ -170,6 +175,8 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         key_tables: document.tables.ed25519,
         endpoints,
         limits,
+        signatures,
+        replay,
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),
         header_names: HeaderNames::new(&document.audit.headers.prefix),

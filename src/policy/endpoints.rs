@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name, check_scope, is_token};
 use super::raw;
+use super::signatures::SignatureRule;
 use super::{bindings, limits};
 use crate::authorize::{Binding, Origin, ScopesWanted};
 use crate::endpoint::{Remark, Table, Template};
@@ -31,6 +32,7 @@ pub struct Endpoint {
     /// Whether the media type must be told once, since something depends on it.
     pub(crate) one_content_type: bool,
     pub(crate) streams: bool,
+    pub(crate) signature: SignatureRule,
     /// The limits of a call, by their positions in the policy.
     pub(crate) limits: Vec<u32>,
     /// How many calls a call counts for.
@@ -201,6 +203,7 @@ impl Compiling<'_> {
             escapes: self.escapes(template, findings),
             websocket: self.websocket(findings),
             streams: raw.body.is_some(),
+            signature: SignatureRule::compile(self.document, raw, access, place, findings),
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),

@@ -14,7 +14,7 @@ mod names;
 pub mod raw;
 mod replay;
 mod scalar;
-#[cfg_attr(not(test), expect(dead_code, reason = "the check of request signatures is not there yet"))]
+mod signatures;
 mod signing_keys;
 mod version;
 
@@ -29,7 +29,9 @@ pub(crate) use audit::Audit;
 pub(crate) use endpoints::{Access, Endpoints};
 pub(crate) use limits::Limits;
 pub(crate) use names::is_token;
-pub(crate) use signing_keys::SigningKeys;
+pub(crate) use replay::Replay;
+pub(crate) use signatures::{ProfileName, SignatureRule, Signatures};
+pub(crate) use signing_keys::{SigningKey, SigningKeys};
 
 use crate::crypto::TableVerifier;
 use crate::endpoint::Table;
@@ -58,6 +60,9 @@ pub struct Policy {
     key_tables: u32,
     pub(crate) endpoints: Endpoints,
     pub(crate) limits: Limits,
+    pub(crate) signatures: Signatures,
+    /// None where nothing happens only once.
+    pub(crate) replay: Option<Replay>,
     pub(crate) keeps_authorization: bool,
     pub(crate) prefix: Box<str>,
     pub(crate) header_names: HeaderNames,

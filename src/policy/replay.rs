@@ -1,13 +1,15 @@
 //! The table of messages that are used once: whether each agent's share of it holds what limits let pass.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the endpoints that claim come with signatures"))]
-
 use std::cmp::Reverse;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::agents::Agents;
+use super::endpoints::Endpoint;
 use super::error::{Findings, Place};
 use super::raw;
+use super::signatures::Signatures;
+use super::signing_keys::SigningKeys;
 use crate::limit::{Limit, Per};
 use crate::replay::{Rules, Share};
 
@@ -17,6 +19,49 @@ pub(super) const TABLE: RangeInclusive<u32> = Share::SLOT..=1_048_576;
 /// What the table is like, when so many agents share it (all unregistered callers count as one).
 pub(super) fn rules(tables: raw::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
     Rules { share: Share::of(tables.replay, sharers), window, clock_ahead }
+}
+
+/// What of a policy's calls happens only once.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) rules: Rules,
+    /// The agents that have a share, by position.
+    agents: Vec<u32>,
+}
+
+impl Replay {
+    pub(super) fn compile(
+        document: &raw::Document,
+        endpoints: &[Endpoint],
+        signatures: &Signatures,
+        keys: &SigningKeys,
+        limits: &[Limit],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let claiming: Vec<_> =
+            endpoints.iter().filter(|endpoint| endpoint.signature.asked.is_some() && endpoint.signature.once).collect();
+        let profiles = claiming.iter().map(|endpoint| signatures.profile(endpoint.signature.profile));
+        let window = Duration::from_secs(profiles.clone().map(|profile| profile.max_age).max()?);
+        let clock_ahead = Duration::from_secs(profiles.map(|profile| profile.clock_ahead).max()?);
+        let agents = keys.signers().to_vec();
+        let rules = rules(document.tables, agents.len(), window, clock_ahead);
+        let claiming: Vec<_> = claiming
+            .iter()
+            .map(|endpoint| Claiming {
+                place: Place::root().field("endpoints").index(endpoint.position as usize),
+                limits: &endpoint.limits,
+                cost: endpoint.cost,
+                claims: 1,
+            })
+            .collect();
+        check_share(rules, Sharer::Agent, &claiming, limits, findings);
+        Some(Self { rules, agents })
+    }
+
+    /// Who has a share of the table.
+    pub(crate) fn sharers<'p>(&'p self, agents: &'p Agents) -> impl Iterator<Item = Option<&'p str>> {
+        self.agents.iter().filter_map(|position| Some(Some(&*agents.get(*position)?.name)))
+    }
 }
 
 /// An endpoint whose calls claim something.

@@ -106,6 +106,53 @@ impl schemars::JsonSchema for Rate {
     }
 }
 
+/// An amount of bytes: a whole number and a unit, such as `64KiB` or `1MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(u64);
+
+const SIZE_FORM: &str = "a whole number and a unit, such as `64KiB` or `1MiB`";
+
+impl Size {
+    /// The amount in bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
+        let unit = match unit {
+            "KiB" => 1024,
+            "MiB" => 1024 * 1024,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(unit).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom(format!("`{}` is no size: write {SIZE_FORM}", text.escape_debug())))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Size {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": format!("An amount of bytes: {SIZE_FORM}."),
+            "type": "string",
+            "pattern": "^[0-9]+(KiB|MiB)$"
+        })
+    }
+}
+
 /// How an environment variable stands for bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]

@@ -41,6 +41,7 @@ impl SigningKey {
 pub(crate) struct SigningKeys {
     list: Vec<SigningKey>,
     by_keyid: PolicyMap<Box<str>, u32>,
+    by_thumbprint: PolicyMap<Box<str>, u32>,
     /// Agents with a signing key, by position, each once. Where secrets are not looked up, they have more than `list`.
     signers: Vec<u32>,
 }
@@ -49,6 +50,11 @@ impl SigningKeys {
     /// The key that signatures call so.
     pub(crate) fn find(&self, keyid: &str) -> Option<&SigningKey> {
         self.list.get(*self.by_keyid.get(keyid)? as usize)
+    }
+
+    /// The key with this thumbprint, in base64url.
+    pub(crate) fn find_by_thumbprint(&self, thumbprint: &str) -> Option<&SigningKey> {
+        self.list.get(*self.by_thumbprint.get(thumbprint)? as usize)
     }
 
     /// All keys, in the order of the agents' names.
@@ -88,6 +94,10 @@ impl SigningKeys {
                 let Some(key) = read.key else { continue };
                 let Ok(at) = u32::try_from(keys.list.len()) else { continue };
                 keys.by_keyid.insert(read.keyid.clone(), at);
+                let thumbprint = key.thumbprint();
+                if let Some(thumbprint) = &thumbprint {
+                    keys.by_thumbprint.insert(thumbprint.to_string().into(), at);
+                }
                 keys.list.push(SigningKey {
                     keyid: read.keyid,
                     agent: position,

@@ -21,15 +21,15 @@
 //! where `clock_ahead` was lowered with that restart. Where the clock steps back, messages of clients whose clocks step along are
 //! refused until the horizon is over.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the checks that claim come with signatures"))]
-
 mod share;
 mod slot;
 mod table;
 
 pub(crate) use share::Share;
-#[cfg_attr(not(test), expect(unused_imports, reason = "as above"))]
-pub(crate) use table::{Opened, Rules, Table};
+#[cfg(test)]
+pub(crate) use table::Opened;
+pub use table::Table;
+pub(crate) use table::{Looked, Rules};
 
 use std::borrow::Cow;
 
@@ -87,6 +87,17 @@ pub(crate) enum Refused {
     Contended,
     /// The shared store cannot be used, or is no longer the one in which the table was made.
     Store,
+}
+
+impl Refused {
+    /// Seconds after which the message, or another one, may be sent again.
+    pub(crate) fn wait(self) -> Option<u64> {
+        match self {
+            Self::ShareFull { retry_after } | Self::Young { retry_after } => Some(retry_after),
+            Self::Contended => Some(1),
+            Self::Replayed | Self::Late | Self::Store => None,
+        }
+    }
 }
 
 impl From<StoreError> for Refused {

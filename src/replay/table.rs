@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::slot::{Entry, LAYOUT, Slot};
-use super::{Claim, Refused, Share};
+use super::{Claim, Kind, Refused, Share};
 use crate::limit::{Shared, Use};
 use crate::state::{MOST_ATTEMPTS, Namespace, SharedStore, StoreError, StoreKey};
 use crate::time::Timestamp;
@@ -24,7 +24,7 @@ pub(crate) struct Rules {
 
 /// A policy's table.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     header: Header,
     header_key: String,
     rules: Rules,
@@ -69,7 +69,7 @@ impl Table {
         let slot = u32::try_from(choice.checked_rem(slots).unwrap_or_default()).unwrap_or_default();
         let key = self.key(shared.namespace, claim.agent, slot);
         let entry = Entry { fingerprint, made: claim.made };
-        let looked = Looked { table: self, key, entry, slot: self.read(shared, &key)? };
+        let looked = Looked { table: self, kind: claim.kind, key, entry, slot: self.read(shared, &key)? };
         looked.judge(shared.clock.now()?)?;
         Ok(looked)
     }
@@ -101,12 +101,18 @@ impl Table {
 #[derive(Debug)]
 pub(crate) struct Looked<'t> {
     table: &'t Table,
+    kind: Kind,
     key: StoreKey,
     entry: Entry,
     slot: Slot,
 }
 
 impl Looked<'_> {
+    /// What kind of token it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Uses the message up. Of any number of claims of one message one succeeds.
     pub(crate) fn claim(mut self, shared: Shared<'_>) -> Result<Use, Refused> {
         for _ in 0..MOST_ATTEMPTS {

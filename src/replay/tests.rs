@@ -55,14 +55,14 @@ impl<S: SharedStore> Setting<S> {
     fn new(store: S, slots: u32) -> Self {
         let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
         let clock = TestClock::at(START - 100);
-        let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+        let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
         let table = Table::open(shared, AGENTS, rules(slots)).unwrap().table;
         clock.set(START);
         Self { store, namespace, clock, table }
     }
 
     fn shared(&self) -> Shared<'_> {
-        Shared { store: &self.store, namespace: &self.namespace, clock: &self.clock }
+        Shared { store: &self.store, namespace: &self.namespace, clock: &self.clock, replay: None }
     }
 
     /// Uses a message that was made now.
@@ -140,7 +140,7 @@ proptest! {
         let workers = tokens.chunks(6).map(|tokens| {
             let Setting { namespace, clock, table, .. } = &set;
             let work = move |store: &dyn SharedStore| {
-                let shared = Shared { store, namespace, clock };
+                let shared = Shared { store, namespace, clock, replay: None };
                 let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
                 claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
             };
@@ -197,7 +197,7 @@ proptest! {
         let workers = tokens.chunks(8).map(|tokens| {
             let Setting { namespace, clock, table, .. } = &set;
             let work = move |store: &dyn SharedStore| {
-                let shared = Shared { store, namespace, clock };
+                let shared = Shared { store, namespace, clock, replay: None };
                 let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
                 claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
             };
@@ -296,7 +296,7 @@ fn after_a_restart_what_may_have_been_used_before_is_refused() {
     used(&before.table, before.shared(), &captured).unwrap();
     let Setting { clock, namespace, .. } = before;
     let store = MemoryStore::default();
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
     let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
     for (now, wait) in [(START, 7), (START + 1, 6), (START + AHEAD, 2)] {
         clock.set(now);

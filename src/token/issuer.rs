@@ -45,6 +45,11 @@ pub(super) struct Issuer {
 }
 
 impl Issuers {
+    /// Whether the policy takes no tokens at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
     /// Compiles the policy's `issuers`.
     ///
     /// `resource` is the audience of issuers that name none, `skew` how far clocks may differ. What is wrong goes into

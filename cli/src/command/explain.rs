@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::crypto::SoftwareVerifier;
-use callgate::state::{MemoryStore, Namespace};
+use callgate::state::MemoryStore;
 use callgate::token::TokenCache;
 use callgate::{
-    Call, Change, Check, Context, DecisionId, Headers, Shared, Source, Step, Timestamp, Trace, Traced, evaluate,
+    Call, Change, Check, Context, Decision, DecisionId, Headers, PolicyState, Source, Step, Timestamp, Trace, Traced,
+    evaluate,
 };
 use serde_json::{Value, json};
 
@@ -95,19 +96,23 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let mut cache = TokenCache::new(0);
     // Every limit is at rest: what callers have used up is known in the gateway alone.
     let store = MemoryStore::default();
-    let opened = Namespace::open(&store, &loaded.policy.name, loaded.policy.table_entries(), [0; 16]);
-    let namespace = opened.ok().map(|opened| opened.namespace);
-    let shared = namespace.as_ref().map(|namespace| Shared { store: &store, namespace, clock: &call.now });
-    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: Some(&mut trace) };
-    let step = evaluate(&loaded.policy, call, context);
+    let opened = PolicyState::open(&loaded.policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
+    let state = opened.map(|opened| opened.state);
+    let now = call.now;
+    let shared = state.as_ref().map(|state| state.shared(&store, &now));
+    let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: Some(&mut trace) };
+    let decision = match evaluate(&loaded.policy, call, context.again()) {
+        Step::Decided(decision) => decision,
+        Step::Hold(hold) => hold.finish(now, context),
+    };
     let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
     if let (Some(traced), Some(token)) = (refused, &token) {
         traced.facts.extend(unverified(token));
     }
     let subject = Subject { method: &arguments.method, host: &host, path, time: moment::show(time) };
     match arguments.format {
-        Format::Human => people(&loaded, &subject, &trace, &step, out)?,
-        Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, &trace, &step))?)?,
+        Format::Human => people(&loaded, &subject, &trace, &decision, out)?,
+        Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, &trace, &decision))?)?,
     }
     Ok(Exit::Fine)
 }
@@ -151,7 +156,7 @@ fn people(
     loaded: &Loaded,
     subject: &Subject<'_>,
     trace: &[Traced],
-    step: &Step<'_>,
+    decision: &Decision<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let Subject { method, host, path, time } = subject;
@@ -162,8 +167,8 @@ fn people(
         check(loaded, traced, out)?;
     }
     writeln!(out)?;
-    match step {
-        Step::Allow(allow) => {
+    match decision {
+        Decision::Allow(allow) => {
             writeln!(out, "ALLOW {}", allow.grant().code())?;
             for change in allow.changes() {
                 match change {
@@ -176,7 +181,7 @@ fn people(
                 }
             }
         }
-        Step::Deny(deny) => {
+        Decision::Deny(deny) => {
             let answer = deny.answer();
             writeln!(out, "DENY  {} {}", answer.status, deny.reason().code())?;
             for (name, value) in &answer.headers {
@@ -208,7 +213,7 @@ fn check(loaded: &Loaded, traced: &Traced, out: &mut dyn Write) -> io::Result<()
     Ok(())
 }
 
-fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], step: &Step<'_>) -> Value {
+fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: &Decision<'_>) -> Value {
     let checks: Vec<Value> = trace
         .iter()
         .map(|traced| {
@@ -231,11 +236,11 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], step: &Ste
         "call": { "method": method, "host": host, "path": path, "at": time },
         "policy": { "file": loaded.document.file(), "name": loaded.policy.name, "version": loaded.policy.version },
         "checks": checks,
-        "status": match step {
-            Step::Allow(_) => None,
-            Step::Deny(deny) => Some(deny.reason().row().status),
+        "status": match decision {
+            Decision::Allow(_) => None,
+            Decision::Deny(deny) => Some(deny.reason().row().status),
         },
-        "record": step.record(),
+        "record": decision.record(),
     })
 }
 

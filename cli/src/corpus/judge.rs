@@ -180,7 +180,7 @@ impl<'j> Judge<'j> {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
         let bare = format!("Bearer realm=\"{realm}\"");
         let (wanted, goes_on) = match reason.row().challenge {
-            Challenge::No => (None, false),
+            Challenge::No | Challenge::Signature => (None, false),
             Challenge::Bare => (Some(bare), false),
             Challenge::InvalidToken => (Some(format!("{bare}, error=\"invalid_token\"")), false),
             Challenge::InsufficientScope => (Some(format!("{bare}, error=\"insufficient_scope\", scope=")), true),

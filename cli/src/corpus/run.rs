@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use callgate::crypto::SoftwareVerifier;
 use callgate::policy::{Findings, Place};
-use callgate::state::{MemoryStore, Namespace};
+use callgate::state::MemoryStore;
 use callgate::time::Timestamp;
 use callgate::token::{SecretLookup, Secrets, TokenCache};
-use callgate::{Answer, Change, Context, DecisionId, Headers, Shared, Source, Step, evaluate};
+use callgate::{Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Source, Step, evaluate};
 use serde_json::Value;
 
 use super::judge::{End, Seen, differences};
@@ -92,17 +92,17 @@ struct Gate<'g> {
     policy: &'g callgate::Policy,
     cache: TokenCache,
     store: MemoryStore,
-    namespace: Option<Namespace>,
+    state: Option<PolicyState>,
     decided: u128,
 }
 
 impl<'g> Gate<'g> {
     fn new(policy: &'g callgate::Policy) -> Self {
         let store = MemoryStore::default();
-        let opened = Namespace::open(&store, &policy.name, policy.table_entries(), [0; 16]);
         // Nothing stands in an empty store yet that could be in the way.
-        let namespace = opened.ok().map(|opened| opened.namespace);
-        Self { policy, cache: TokenCache::default(), store, namespace, decided: 0 }
+        let opened = PolicyState::open(policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
+        let state = opened.map(|opened| opened.state);
+        Self { policy, cache: TokenCache::default(), store, state, decided: 0 }
     }
 
     fn decide(&mut self, call: &Call, now: Timestamp) -> Seen {
@@ -116,14 +116,19 @@ impl<'g> Gate<'g> {
             now,
             id: DecisionId(self.decided),
         };
-        let shared = |namespace| Shared { store: &self.store, namespace, clock: &now };
-        let shared = self.namespace.as_ref().map(shared);
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared, trace: None };
-        let step = evaluate(self.policy, shown, context);
-        let record: Value = serde_json::from_slice(&step.record().to_json()).unwrap_or_default();
-        let end = match &step {
-            Step::Deny(deny) => answered(deny.answer()),
-            Step::Allow(allow) => End::Forwarded { lines: changed(lines.clone(), &allow.changes()) },
+        let shared = self.state.as_ref().map(|state| state.shared(&self.store, &now));
+        let mut context = Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared, trace: None };
+        let decision = match evaluate(self.policy, shown, context.again()) {
+            Step::Decided(decision) => decision,
+            Step::Hold(mut hold) => {
+                hold.update(&[]);
+                hold.finish(now, context)
+            }
+        };
+        let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap_or_default();
+        let end = match &decision {
+            Decision::Deny(deny) => answered(deny.answer()),
+            Decision::Allow(allow) => End::Forwarded { lines: changed(lines.clone(), &allow.changes()) },
         };
         Seen { record, end }
     }

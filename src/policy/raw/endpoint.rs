@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Mode;
+use super::{Authenticate, Mode, Replay, SignatureAsked};
 use crate::policy::scalar::ScopesAsked;
 
 /// What a call does.
@@ -45,6 +45,12 @@ pub struct Requirement {
     /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
     #[serde(default)]
     pub forms: Option<Forms>,
+    /// Whether every call of this class must be signed by its caller (RFC 9421).
+    #[serde(default)]
+    pub signature: Option<SignatureAsked>,
+    /// What proves who calls. `token` when absent.
+    #[serde(default)]
+    pub authenticate: Option<Authenticate>,
     /// Limits that every call of this class is held to, beside those of the endpoint. On public endpoints those that count by
     /// who calls have nobody to count.
     #[serde(default)]
@@ -96,6 +102,16 @@ pub struct Endpoint {
     /// The protocol to which a request may upgrade its connection.
     #[serde(default)]
     pub upgrade: Option<Upgrade>,
+    /// Whether the call must be signed by its caller (RFC 9421), with its body. Absent: as the effect says, else signatures are
+    /// not looked at.
+    #[serde(default)]
+    pub signature: Option<SignatureAsked>,
+    /// What proves who calls. Absent: as the effect says, else `token`.
+    #[serde(default)]
+    pub authenticate: Option<Authenticate>,
+    /// `off` lets a signed call pass as often as it comes, where the effect is `read`. Absent: it passes once.
+    #[serde(default)]
+    pub replay: Option<Replay>,
     /// `stream` for endpoints whose clients wait for answers before they end their body, as streaming gRPC does: nothing
     /// of it is ever held back.
     #[serde(default)]

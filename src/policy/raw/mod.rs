@@ -12,14 +12,16 @@ use serde_json::Value;
 mod endpoint;
 mod issuer;
 mod limit;
+mod signature;
 mod signing_key;
 
 pub use endpoint::*;
 pub use issuer::*;
 pub use limit::*;
+pub use signature::*;
 pub use signing_key::*;
 
-pub use super::scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding};
+pub use super::scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding, Size};
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
@@ -42,6 +44,10 @@ pub struct Document {
     pub resource: String,
     /// The hosts that the gate answers for, with the port where it is neither 80 nor 443.
     pub hosts: Vec<String>,
+    /// The scheme and host under which clients call the API, where they are not `https` and the host that the gateway sees:
+    /// what request signatures and proofs of possession are made out to.
+    #[serde(default)]
+    pub external_url: Option<String>,
     /// How far the clocks of issuer and gate may differ; 60 s when absent.
     #[serde(default)]
     pub clock_skew: Option<Lifetime>,
@@ -77,6 +83,20 @@ pub struct Document {
     /// often as they come.
     #[serde(default)]
     pub failed_credentials: Option<FailedCredentials>,
+    /// How request signatures are judged, for the endpoints that ask for them.
+    #[serde(default)]
+    pub signatures: Signatures,
+    /// How signatures of Web Bot Auth are judged, for the endpoints that take them.
+    #[serde(default)]
+    pub web_bot_auth: Option<WebBotAuth>,
+    /// The largest body that is held until its digest has been checked; `1MiB` when absent. A larger one is refused. The
+    /// gateway's own buffers have to hold as much.
+    #[serde(default)]
+    pub max_body: Option<Size>,
+    /// `accept` where the gateway sends a request's head on before its body has come, so that a body with another digest is
+    /// found out late. Such gateways need it; `envoy` does not.
+    #[serde(default)]
+    pub late_body_check: Option<LateBodyCheck>,
     /// The sizes of the tables that all workers share.
     #[serde(default)]
     pub tables: Tables,

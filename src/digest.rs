@@ -1,0 +1,220 @@
+//! `Content-Digest` (RFC 9530): what a body has to hash to, and hashing it as it comes.
+//!
+//! A digest proves something only where a signature covers it; that is for the caller to know.
+
+use std::convert::Infallible;
+
+use sfv::visitor::{DictionaryVisitor, EntryVisitor, Ignored, InnerListVisitor, ItemVisitor, ParameterVisitor};
+use sfv::{BareItemFromInput, KeyRef, Parser};
+
+use crate::reason::Reason;
+
+/// What a body has to hash to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContentDigest {
+    sha256: Option<[u8; 32]>,
+    sha512: Option<Box<[u8; 64]>>,
+}
+
+/// A body that is hashed as it comes.
+#[derive(Clone)]
+pub struct Hashing {
+    digest: ContentDigest,
+    sha256: hmac_sha256::Hash,
+    sha512: hmac_sha512::Hash,
+    seen: u64,
+    most: u64,
+}
+
+impl ContentDigest {
+    /// Reads the field, all lines joined.
+    ///
+    /// # Errors
+    /// [`Reason::ContentDigestMalformed`] where it is no dictionary, names an algorithm twice, or has a digest of another
+    /// length; [`Reason::ContentDigestMissing`] where no algorithm is among `sha-256` and `sha-512`: the others that are
+    /// registered can be forged, and unknown ones say nothing (RFC 9530, section 5).
+    pub fn parse(field: &[u8]) -> Result<Self, Reason> {
+        let reading = Reading { digest: Self::default(), names: Vec::new(), sound: true };
+        let read = Parser::new(field).parse_dictionary_with_visitor(reading);
+        let digest = read.ok().flatten().ok_or(Reason::ContentDigestMalformed)?;
+        if digest == Self::default() { Err(Reason::ContentDigestMissing) } else { Ok(digest) }
+    }
+
+    /// Begins to hash a body of at most so many bytes.
+    #[must_use]
+    pub fn begin(self, most: u64) -> Hashing {
+        Hashing { digest: self, sha256: hmac_sha256::Hash::new(), sha512: hmac_sha512::Hash::new(), seen: 0, most }
+    }
+}
+
+impl Hashing {
+    /// Takes the next part of the body.
+    ///
+    /// # Errors
+    /// [`Reason::BodyTooLarge`] when there is more than is taken.
+    pub fn update(&mut self, part: &[u8]) -> Result<(), Reason> {
+        self.seen = self.seen.saturating_add(part.len() as u64);
+        if self.seen > self.most {
+            return Err(Reason::BodyTooLarge);
+        }
+        if self.digest.sha256.is_some() {
+            self.sha256.update(part);
+        }
+        if self.digest.sha512.is_some() {
+            self.sha512.update(part);
+        }
+        Ok(())
+    }
+
+    /// How many bytes were hashed.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Whether the body that came is the one that was signed: every digest has to match.
+    ///
+    /// # Errors
+    /// [`Reason::ContentDigestMismatch`].
+    pub fn finish(self) -> Result<(), Reason> {
+        let Self { digest, sha256, sha512, .. } = self;
+        let matches = digest.sha256.is_none_or(|wanted| sha256.finalize() == wanted)
+            && digest.sha512.is_none_or(|wanted| sha512.finalize() == *wanted);
+        if matches { Ok(()) } else { Err(Reason::ContentDigestMismatch) }
+    }
+}
+
+impl std::fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hashing").field("seen", &self.seen).field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// The field as it is read: a name that comes twice is a mistake, where a parser would keep the last.
+struct Reading<'a> {
+    digest: ContentDigest,
+    names: Vec<&'a str>,
+    sound: bool,
+}
+
+impl<'a> DictionaryVisitor<'a> for Reading<'a> {
+    type Out = Option<ContentDigest>;
+    type Error = Infallible;
+
+    fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, Infallible> {
+        self.sound &= !self.names.contains(&key.as_str());
+        self.names.push(key.as_str());
+        Ok(Member { algorithm: key.as_str(), reading: self })
+    }
+
+    fn finish(self) -> Result<Self::Out, Infallible> {
+        Ok(self.sound.then_some(self.digest))
+    }
+}
+
+struct Member<'a, 'r> {
+    algorithm: &'a str,
+    reading: &'r mut Reading<'a>,
+}
+
+impl<'a> EntryVisitor<'a> for Member<'a, '_> {
+    type Error = Infallible;
+
+    fn item(self) -> Result<impl ItemVisitor<'a>, Infallible> {
+        Ok(self)
+    }
+
+    fn inner_list(self) -> Result<impl InnerListVisitor<'a>, Infallible> {
+        self.reading.sound = false;
+        Ok(Ignored)
+    }
+}
+
+impl<'a> ItemVisitor<'a> for Member<'a, '_> {
+    type Out = ();
+    type Error = Infallible;
+
+    fn bare_item(self, item: BareItemFromInput<'a>) -> Result<impl ParameterVisitor<'a, Out = ()>, Infallible> {
+        let Reading { digest, sound, .. } = self.reading;
+        let BareItemFromInput::ByteSequence(bytes) = item else {
+            *sound = false;
+            return Ok(Ignored);
+        };
+        match self.algorithm {
+            "sha-256" => {
+                digest.sha256 = bytes.try_into().ok();
+                *sound &= digest.sha256.is_some();
+            }
+            "sha-512" => {
+                digest.sha512 = <[u8; 64]>::try_from(bytes).ok().map(Box::new);
+                *sound &= digest.sha512.is_some();
+            }
+            _ => {}
+        }
+        Ok(Ignored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA_256: &str = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:";
+    const SHA_512: &str =
+        "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:";
+    const BODY: &str = "{\"hello\": \"world\"}";
+
+    fn check(field: &str, parts: &[&str]) -> Result<(), Reason> {
+        let mut hashing = ContentDigest::parse(field.as_bytes())?.begin(64);
+        parts.iter().try_for_each(|part| hashing.update(part.as_bytes()))?;
+        hashing.finish()
+    }
+
+    #[test]
+    fn every_active_digest_has_to_match_however_the_body_comes() {
+        assert_eq!(check(SHA_256, &[BODY]), Ok(()));
+        assert_eq!(check(SHA_512, &["{\"hello\"", "", ": \"world\"}"]), Ok(()));
+        assert_eq!(check(&format!("{SHA_512}, md5=:AAAA:, unheard=:AA==:, {SHA_256}"), &[BODY]), Ok(()));
+        let wrong = SHA_256.replace("X48", "X58");
+        assert_eq!(check(&wrong, &[BODY]), Err(Reason::ContentDigestMismatch));
+        assert_eq!(check(&format!("{SHA_512}, {wrong}"), &[BODY]), Err(Reason::ContentDigestMismatch));
+        assert_eq!(check(SHA_256, &[BODY, " "]), Err(Reason::ContentDigestMismatch));
+        assert_eq!(check(SHA_256, &[]), Err(Reason::ContentDigestMismatch));
+        assert_eq!(
+            check("sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:", &[]),
+            Ok(()),
+            "an empty body has one"
+        );
+    }
+
+    #[test]
+    fn digests_that_can_be_forged_prove_nothing() {
+        for field in ["md5=:MMkJMgTbWtHPJTLo0Xmnhg==:", "sha=:07CavjDP4u3/TungoUHJO/Wzr4c=:", "unheard=:AA==:", ""] {
+            assert_eq!(check(field, &[BODY]), Err(Reason::ContentDigestMissing), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_digests_is_refused() {
+        for field in [
+            "sha-256",
+            "sha-256=?1",
+            "sha-256=AAAA",
+            "sha-256=:AAAA:",
+            "sha-256=(:AAAA:)",
+            "sha-256=:!:",
+            "SHA-256=:AAAA:",
+            &format!("{SHA_256}, {SHA_256}"),
+            &format!("{SHA_256}, sha-512=:AAAA:"),
+            &format!("{SHA_256},"),
+        ] {
+            assert_eq!(check(field, &[BODY]), Err(Reason::ContentDigestMalformed), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_held_up_to_its_limit() {
+        assert_eq!(check(SHA_256, &[&"x".repeat(64)]), Err(Reason::ContentDigestMismatch));
+        assert_eq!(check(SHA_256, &[&"x".repeat(64), "x"]), Err(Reason::BodyTooLarge));
+    }
+}

@@ -1,0 +1,94 @@
+//! What may happen only once, in the order of the checks: looked at before limits are charged, so that a call that was captured
+//! and is sent again costs its owner nothing, and claimed last, so that a call that was denied can be sent again.
+
+use std::borrow::Cow;
+
+use super::{Evaluation, Stop};
+use crate::decision::{Facts, Rule};
+use crate::limit::Ledger;
+use crate::reason::Reason;
+use crate::replay::{Claim, Kind, Looked, Refused};
+use crate::signature::Once;
+use crate::trace::Check;
+
+impl<'a, 'c> Evaluation<'a, 'c> {
+    /// 7. Nothing in the call was used before.
+    pub(super) fn look_for_replays(&mut self) -> Result<Vec<Looked<'c>>, Stop> {
+        let claims = claims(&self.facts);
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shared = self.context.shared;
+        let look = |claim: &Claim<'_>| {
+            let look = || {
+                let shared = shared.ok_or(Refused::Store)?;
+                shared.replay.ok_or(Refused::Store)?.look(shared, claim)
+            };
+            look().map_err(|refused| (refused, claim.kind))
+        };
+        let looked: Result<Vec<_>, _> = claims.iter().map(look).collect();
+        Ok(self.judge_once(looked)?.unwrap_or_default())
+    }
+
+    /// 9. The call uses up what it may use once. What its limits were charged is given back where another was faster.
+    pub(super) fn claim(&mut self, looked: Vec<Looked<'c>>, ledger: Option<Ledger<'a, 'c>>) -> Result<(), Stop> {
+        // A call that was denied and is only observed uses nothing up, as it would not under enforcement.
+        if looked.is_empty() || !self.facts.denials.is_empty() {
+            return Ok(());
+        }
+        let shared = self.context.shared;
+        let claimed = looked.into_iter().try_for_each(|looked| {
+            let kind = looked.kind();
+            let shared = shared.ok_or((Refused::Store, kind))?;
+            self.facts.used = self.facts.used.and(looked.claim(shared).map_err(|refused| (refused, kind))?);
+            Ok(())
+        });
+        if claimed.is_err()
+            && let Some(mut ledger) = ledger
+        {
+            ledger.give_back();
+            self.note(&ledger);
+        }
+        self.judge_once(claimed)?;
+        Ok(())
+    }
+
+    fn judge_once<T>(&mut self, result: Result<T, (Refused, Kind)>) -> Result<Option<T>, Stop> {
+        let (wait, result) = match result {
+            Ok(done) => (None, Ok(done)),
+            Err((refused, kind)) => (refused.wait(), Err(reason(refused, kind))),
+        };
+        self.facts.retry_after = wait.or(self.facts.retry_after);
+        let rule = match result {
+            Err(Reason::HostError) => Rule::Gate,
+            Err(Reason::ReplayShareFull) => Rule::Policy("tables.replay"),
+            _ => self.facts.endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, "replay")),
+        };
+        self.judge(Check::Replay, rule, result, |_| Vec::new())
+    }
+}
+
+/// What the call may use once.
+fn claims<'f>(facts: &'f Facts<'_>) -> Vec<Claim<'f>> {
+    let once = facts.endpoint.is_some_and(|endpoint| endpoint.signature.once);
+    let signature = facts.signature.as_ref().filter(|_| once).map(|signature| {
+        let (kind, token) = match &signature.once {
+            Once::Nonce(nonce) => (Kind::Nonce, nonce.as_bytes()),
+            Once::Base(hash) => (Kind::Base, &hash[..]),
+        };
+        let agent = facts.policy.agents.get(signature.key.agent).map(|agent| &*agent.name);
+        Claim { agent, caller: Cow::Borrowed(""), kind, token: Cow::Borrowed(token), made: signature.created }
+    });
+    signature.into_iter().collect()
+}
+
+fn reason(refused: Refused, kind: Kind) -> Reason {
+    match (refused, kind) {
+        (Refused::Replayed, Kind::Nonce | Kind::Base | Kind::Proof) => Reason::SignatureReplayed,
+        (Refused::Late, Kind::Nonce | Kind::Base | Kind::Proof) => Reason::SignatureExpired,
+        (Refused::ShareFull { .. }, _) => Reason::ReplayShareFull,
+        (Refused::Young { .. }, _) => Reason::ReplayTableYoung,
+        (Refused::Contended, _) => Reason::ReplayContended,
+        (Refused::Store, _) => Reason::HostError,
+    }
+}

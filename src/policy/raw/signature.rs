@@ -1,0 +1,119 @@
+//! How signed requests are checked, as a person writes it.
+
+use std::collections::BTreeMap;
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::policy::scalar::Lifetime;
+
+/// How request signatures (RFC 9421) are judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Signatures {
+    /// How long after `created` a signature is taken; 60 s when absent. A signature is remembered for as long.
+    pub max_age: Option<Lifetime>,
+    /// How far a client's clock may be ahead; 5 s when absent.
+    pub clock_ahead: Option<Lifetime>,
+    /// Whether a signature must have a `nonce`. `optional` when absent: then two equal calls within a second are one.
+    pub nonce: NonceAsked,
+    /// The `tag` that signatures must have. Those with another one are ignored. Absent: those with a `tag` are ignored.
+    pub tag: Option<String>,
+    /// What every signature covers, in the place of `@method`, `@authority`, `@path` and `@query`: those names, `@target-uri`,
+    /// `@request-target`, `@scheme`, and headers in lower case. `@query` is asked for where there is one, and headers where they
+    /// are sent. What the call needs is asked for beside it: `authorization` and `dpop` where sent, bound headers, and with a body
+    /// `content-digest`, `content-type` and `content-encoding`.
+    pub cover: Option<Vec<String>>,
+    /// Headers that are structured fields (RFC 9651) beside those of published standards, with their types, so that
+    /// signatures may cover them with `sf` and `key`.
+    pub structured_fields: BTreeMap<String, FieldType>,
+}
+
+/// Whether a signature must have a nonce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum NonceAsked {
+    /// A signature without one is known by what it signs.
+    #[default]
+    Optional,
+    /// A signature without one is refused.
+    Required,
+}
+
+/// The type of a structured field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// A dictionary.
+    Dictionary,
+    /// A list.
+    List,
+    /// An item.
+    Item,
+}
+
+/// How signatures of Web Bot Auth (draft-ietf-webbotauth-httpsig-protocol) are judged, for the endpoints that take them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct WebBotAuth {
+    /// How long after `created` a signature is taken at most; 24 h when absent.
+    pub max_age: Option<Lifetime>,
+    /// `legacy` also takes a `Signature-Agent` that is a bare string and covered as a whole, as agents of 2025 send it.
+    pub signature_agent: Option<SignatureAgentForm>,
+}
+
+/// A form of `Signature-Agent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureAgentForm {
+    /// A bare string.
+    Legacy,
+}
+
+/// Whether a call must be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureAsked {
+    /// It must be signed by its caller.
+    Required,
+    /// A signature that is there must hold.
+    Optional,
+}
+
+/// What proves who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Authenticate {
+    /// An access token.
+    Token,
+    /// A request signature, with which no token is needed. The agent has the scopes that the policy grants it.
+    Signature,
+    /// A signature of Web Bot Auth, with which no token is needed.
+    WebBotAuth,
+}
+
+/// What happens to a signed call that is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum Replay {
+    /// It passes as often as it comes.
+    #[serde(rename = "off")]
+    Off,
+}
+
+/// What happens where the gateway cannot hold a request back until its body has been checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LateBodyCheck {
+    /// The upstream may see the head of a request whose body turns out to be another one.
+    Accept,
+}

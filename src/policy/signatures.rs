@@ -1,0 +1,321 @@
+//! How signed requests are judged: what every signature has to be, and what an endpoint asks for.
+
+use std::time::Duration;
+
+use super::endpoints::{Access, Endpoint};
+use super::error::{Findings, Place};
+use super::names::is_token;
+use super::{raw, scalar::Lifetime};
+use crate::authorize::Origin;
+use crate::request::Host;
+use crate::signature::{FieldKind, Profile, SignatureAgent, StructuredFields, WEB_BOT_AUTH, is_string};
+
+const USUAL_AGE: Duration = Duration::from_secs(60);
+const MOST_AGE: Duration = Duration::from_secs(3_600);
+const USUAL_AHEAD: Duration = Duration::from_secs(5);
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+const USUAL_BODY: u64 = 1024 * 1024;
+/// What every signature covers unless the policy says otherwise.
+const USUAL_COVERAGE: [&str; 4] = ["@method", "@authority", "@path", "@query"];
+
+/// How signed requests are judged.
+#[derive(Debug)]
+pub(crate) struct Signatures {
+    pub(crate) structured: StructuredFields,
+    /// The scheme and the authority that clients sign, where they are not `https` and the request's own.
+    pub(crate) external: Option<External>,
+    /// The largest body that is held, in bytes.
+    pub(crate) max_body: u64,
+    own: Profile,
+    web_bot_auth: Profile,
+    /// The profiles of which some endpoint takes a signature alone.
+    pub(crate) alone: Vec<ProfileName>,
+}
+
+/// Which rules a signature is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProfileName {
+    /// The policy's own.
+    Own,
+    /// Web Bot Auth's.
+    WebBotAuth,
+}
+
+/// Scheme and authority as clients see them.
+#[derive(Debug)]
+pub(crate) struct External {
+    pub(crate) scheme: Box<str>,
+    pub(crate) authority: Box<str>,
+}
+
+/// What an endpoint asks of signatures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignatureRule {
+    /// Whether a signature is required, and who says so; none where signatures are not looked at.
+    pub(crate) asked: Option<(raw::SignatureAsked, Origin)>,
+    pub(crate) profile: ProfileName,
+    /// Whether a signature alone proves who calls.
+    pub(crate) alone: bool,
+    /// Whether a signature is taken once only.
+    pub(crate) once: bool,
+}
+
+impl Signatures {
+    pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Self {
+        let raw = &document.signatures;
+        let place = Place::root().field("signatures");
+        let bounded =
+            |span: Option<Lifetime>, field: &str, usual: Duration, most: Duration, findings: &mut Findings| {
+                let span = span.map_or(usual, Lifetime::duration);
+                if span.is_zero() || span > most {
+                    findings.error(
+                        place.field(field),
+                        format!(
+                            "a signature that is taken for so long is no proof of now: write `1s` to `{}s`",
+                            most.as_secs()
+                        ),
+                    );
+                }
+                span.as_secs()
+            };
+        let clock_ahead = bounded(raw.clock_ahead, "clock_ahead", USUAL_AHEAD, MOST_AHEAD, findings);
+        let own = Profile {
+            tag: raw.tag.as_deref().map(Into::into),
+            max_age: bounded(raw.max_age, "max_age", USUAL_AGE, MOST_AGE, findings),
+            clock_ahead,
+            nonce: raw.nonce == raw::NonceAsked::Required,
+            cover: coverage(raw.cover.as_deref(), &place.field("cover"), findings),
+            web_bot_auth: None,
+        };
+        match raw.tag.as_deref() {
+            Some(WEB_BOT_AUTH) => findings.error(
+                place.field("tag"),
+                "this tag is Web Bot Auth's: choose another, or write `authenticate: web-bot-auth` at the endpoints",
+            ),
+            Some(tag) if tag.is_empty() || !is_string(tag) => {
+                findings.error(place.field("tag"), "a tag is text of printable ASCII that is not empty");
+            }
+            _ => {}
+        }
+        let bots = document.web_bot_auth.as_ref();
+        let max_age = bots.and_then(|bots| bots.max_age).map_or(DAY, Lifetime::duration);
+        if max_age.is_zero() || max_age > DAY {
+            findings.error(
+                Place::root().field("web_bot_auth").field("max_age"),
+                "Web Bot Auth's signatures live 24 hours at most: write `24h` or less",
+            );
+        }
+        let legacy = bots.is_some_and(|bots| bots.signature_agent.is_some());
+        let web_bot_auth = Profile {
+            tag: Some(WEB_BOT_AUTH.into()),
+            max_age: max_age.as_secs(),
+            clock_ahead,
+            nonce: false,
+            cover: vec!["@authority".into()],
+            web_bot_auth: Some(if legacy { SignatureAgent::Legacy } else { SignatureAgent::Member }),
+        };
+        let fields = raw.structured_fields.iter().map(|(name, kind)| {
+            if !is_token(name.as_bytes()) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                findings.error(
+                    place.field("structured_fields").field(name),
+                    "this is no name of a header: write it in lower case",
+                );
+            }
+            (name.as_str().into(), FieldKind::from(*kind))
+        });
+        Self {
+            structured: StructuredFields::with(fields.collect::<Vec<_>>()),
+            external: external(document, findings),
+            max_body: max_body(document, findings),
+            own,
+            web_bot_auth,
+            alone: Vec::new(),
+        }
+    }
+
+    /// The rules that a profile's signatures are judged by.
+    pub(crate) fn profile(&self, name: ProfileName) -> &Profile {
+        match name {
+            ProfileName::Own => &self.own,
+            ProfileName::WebBotAuth => &self.web_bot_auth,
+        }
+    }
+
+    /// Notes what the endpoints ask for, and checks that somebody can give it.
+    pub(super) fn serve(&mut self, document: &raw::Document, endpoints: &[Endpoint], findings: &mut Findings) {
+        for name in [ProfileName::Own, ProfileName::WebBotAuth] {
+            if endpoints.iter().any(|endpoint| endpoint.signature.alone && endpoint.signature.profile == name) {
+                self.alone.push(name);
+            }
+        }
+        let asked = endpoints.iter().find(|endpoint| endpoint.signature.asked.is_some());
+        if let Some(endpoint) = asked.filter(|_| document.agents.values().all(|agent| agent.signing_keys.is_none())) {
+            findings.error(
+                Place::root().field("endpoints").index(endpoint.position as usize),
+                "this endpoint asks for signatures, and no agent has a key: write `signing_keys` at the agents that sign",
+            );
+        }
+        if asked.is_none() {
+            for (field, written) in [
+                ("signatures", document.signatures != raw::Signatures::default()),
+                ("web_bot_auth", document.web_bot_auth.is_some()),
+                ("max_body", document.max_body.is_some()),
+            ] {
+                if written {
+                    findings.warn(Place::root().field(field), "no endpoint asks for a signature: this has no effect");
+                }
+            }
+        }
+        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.signature.once) {
+            findings.warn(
+                Place::root().field("endpoints").index(endpoint.position as usize).field("replay"),
+                format!(
+                    "whoever sees a signed call to this endpoint can send it again for {} s",
+                    self.profile(endpoint.signature.profile).max_age
+                ),
+            );
+        }
+    }
+}
+
+impl SignatureRule {
+    pub(super) fn compile(
+        document: &raw::Document,
+        raw: &raw::Endpoint,
+        access: Access,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Self {
+        let of_effect = document.requirements.get(&raw.effect);
+        let effect = Origin::Effect(raw.effect);
+        let authenticate = match (raw.authenticate, of_effect.and_then(|asked| asked.authenticate)) {
+            (Some(own), Some(other)) if own != other => {
+                findings.error(
+                    place.field("authenticate"),
+                    "the requirements of this effect say otherwise, and both hold: remove one of the two",
+                );
+                own
+            }
+            (own, other) => own.or(other).unwrap_or(raw::Authenticate::Token),
+        };
+        let alone = authenticate != raw::Authenticate::Token;
+        let profile = match authenticate {
+            raw::Authenticate::WebBotAuth => ProfileName::WebBotAuth,
+            raw::Authenticate::Token | raw::Authenticate::Signature => ProfileName::Own,
+        };
+        let own = raw.signature.map(|asked| (asked, Origin::Endpoint));
+        let other = of_effect.and_then(|asked| asked.signature).map(|asked| (asked, effect));
+        let required = |asked: &Option<(raw::SignatureAsked, Origin)>| {
+            asked.filter(|(asked, _)| *asked == raw::SignatureAsked::Required)
+        };
+        let asked = required(&own).or(required(&other)).or(own).or(other);
+        if alone && own.is_some_and(|(asked, _)| asked == raw::SignatureAsked::Optional) {
+            findings.error(
+                place.field("signature"),
+                "the signature proves who calls here, so that it cannot be optional: remove this",
+            );
+        }
+        if access != Access::Known && (raw.signature.is_some() || raw.authenticate.is_some()) {
+            findings.error(
+                place.field(if raw.signature.is_some() { "signature" } else { "authenticate" }),
+                "nobody signs calls to a public endpoint: remove this or `access: public`",
+            );
+        }
+        let asked = if alone { Some((raw::SignatureAsked::Required, Origin::Endpoint)) } else { asked };
+        let asked = asked.filter(|_| access == Access::Known);
+        if raw.replay.is_some() && raw.effect != raw::Effect::Read {
+            findings.error(
+                place.field("replay"),
+                "what is sent again here happens again: remove this, or write `effect: read` where nothing changes",
+            );
+        }
+        if raw.replay.is_some() && asked.is_none() {
+            findings.error(place.field("replay"), "nothing is remembered of calls without a signature: remove this");
+        }
+        Self { asked, profile, alone: alone && access == Access::Known, once: raw.replay.is_none() }
+    }
+}
+
+fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> Vec<Box<str>> {
+    let Some(raw) = raw else { return USUAL_COVERAGE.map(Into::into).to_vec() };
+    super::names::check_distinct("component", raw, place, findings);
+    for (index, name) in raw.iter().enumerate() {
+        let derived = ["@method", "@target-uri", "@authority", "@scheme", "@request-target", "@path", "@query"];
+        let known = derived.contains(&name.as_str())
+            || (is_token(name.as_bytes()) && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
+        if !known {
+            findings.error(
+                place.index(index),
+                format!(
+                    "`{}` is no component that can be asked for: write {}, or a header in lower case",
+                    name.escape_debug(),
+                    derived.map(|name| format!("`{name}`")).join(", ")
+                ),
+            );
+        } else if name == "cookie" {
+            findings.error(
+                place.index(index),
+                "gateways split and join cookies, so that nobody can sign them: remove this",
+            );
+        }
+    }
+    let has = |wanted: &[&str]| raw.iter().any(|name| wanted.contains(&name.as_str()));
+    for (part, within) in [
+        ("@method", &["@method"][..]),
+        ("@authority", &["@authority", "@target-uri"]),
+        ("@path", &["@path", "@target-uri", "@request-target"]),
+        ("@query", &["@query", "@target-uri", "@request-target"]),
+    ] {
+        if !has(within) {
+            findings.warn(
+                place.clone(),
+                format!("a signature that does not cover `{part}` can be sent along with another one of it"),
+            );
+        }
+    }
+    raw.iter().map(|name| name.as_str().into()).collect()
+}
+
+fn external(document: &raw::Document, findings: &mut Findings) -> Option<External> {
+    let url = document.external_url.as_deref()?;
+    let read = || {
+        let (scheme, authority) = url.split_once("://")?;
+        let host = Host::parse(authority.as_bytes()).ok()?;
+        (matches!(scheme, "http" | "https") && host.as_str() == authority)
+            .then(|| External { scheme: scheme.into(), authority: authority.into() })
+    };
+    let external = read();
+    if external.is_none() {
+        findings.error(
+            Place::root().field("external_url"),
+            format!(
+                "`{}` is no scheme and host: write both in lower case and nothing behind them, such as `https://api.example.com`",
+                url.escape_debug()
+            ),
+        );
+    }
+    external
+}
+
+fn max_body(document: &raw::Document, findings: &mut Findings) -> u64 {
+    let Some(size) = document.max_body.map(raw::Size::bytes) else { return USUAL_BODY };
+    const MOST: u64 = 64 * 1024 * 1024;
+    if size == 0 || size > MOST {
+        findings.error(
+            Place::root().field("max_body"),
+            "the gateway holds this much for every signed call: write `1KiB` to `64MiB`",
+        );
+    }
+    size
+}
+
+impl From<raw::FieldType> for FieldKind {
+    fn from(kind: raw::FieldType) -> Self {
+        match kind {
+            raw::FieldType::Dictionary => Self::Dictionary,
+            raw::FieldType::List => Self::List,
+            raw::FieldType::Item => Self::Item,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The signature base: what a signature is computed over, byte for byte (RFC 9421, section 2.5).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::component::{Component, Name};
+use super::fields::{has_look_alike, joined, lines};
+use super::input::Input;
+use super::structured::{FieldKind, StructuredFields, member, serialised};
+use crate::headers::Headers;
+use crate::request::{Query, percent, split_target};
+
+/// A request as the gate stands for it. Nothing in it comes from a header by which a client could say otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'m> {
+    /// The method, as it came.
+    pub method: &'m [u8],
+    /// The scheme, in lower case.
+    pub scheme: &'m str,
+    /// Host and port, in lower case, without the scheme's default port.
+    pub authority: &'m str,
+    /// Path and query, as they came.
+    pub target: &'m [u8],
+    /// All field lines.
+    pub headers: &'m Headers,
+    /// Which fields are structured.
+    pub structured: &'m StructuredFields,
+}
+
+/// A covered component that this request does not have, or that no line can be written for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsignable {
+    /// Its identifier.
+    pub component: String,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong with a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// The request does not have it.
+    Absent,
+    /// It occurs more than once, or another name reads as its.
+    Ambiguous,
+    /// It is no text in ASCII on one line.
+    NotText,
+    /// The field is not known to be structured as the component asks, or is malformed.
+    NotStructured,
+    /// `cookie`: HTTP/2 clients and gateways split and join it in their own ways.
+    Cookie,
+}
+
+impl fmt::Display for Unsignable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = match self.problem {
+            Problem::Absent => "the request does not have it",
+            Problem::Ambiguous => "it occurs more than once, or under a name that some servers read as its",
+            Problem::NotText => "its value is not printable ASCII",
+            Problem::NotStructured => "it is not known as a structured field, or malformed",
+            Problem::Cookie => "`cookie` cannot be signed, since gateways split and join it",
+        };
+        write!(f, "`{}`: {problem}", self.component)
+    }
+}
+
+/// Rebuilds the signature base.
+///
+/// # Errors
+/// [`Unsignable`] for the first component that has no line.
+pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignable> {
+    let mut base = String::with_capacity(512);
+    for component in &input.components {
+        base.push_str(input.identifier(component));
+        base.push_str(": ");
+        push_value(&mut base, message, component)
+            .map_err(|problem| Unsignable { component: input.identifier(component).to_owned(), problem })?;
+        base.push('\n');
+    }
+    base.push_str("\"@signature-params\": ");
+    base.push_str(input.parameters());
+    Ok(base)
+}
+
+fn push_value(base: &mut String, message: &Message<'_>, component: &Component<'_>) -> Result<(), Problem> {
+    let (path, query) = split_target(message.target);
+    match &component.name {
+        Name::Method => push_text(base, message.method),
+        Name::TargetUri => {
+            for part in [message.scheme, "://", message.authority] {
+                base.push_str(part);
+            }
+            push_text(base, message.target)
+        }
+        Name::Authority => push_text(base, message.authority.as_bytes()),
+        Name::Scheme => push_text(base, message.scheme.as_bytes()),
+        Name::RequestTarget => push_text(base, message.target),
+        Name::Path => push_text(base, if path.is_empty() { b"/" } else { path }),
+        Name::Query => {
+            base.push('?');
+            push_text(base, query.unwrap_or_default())
+        }
+        Name::QueryParam => {
+            base.push_str(&parameter(query, component.parameter.as_deref().unwrap_or_default())?);
+            Ok(())
+        }
+        Name::Field(name) => push_field(base, message, component, name),
+    }
+}
+
+fn push_field(base: &mut String, message: &Message<'_>, component: &Component<'_>, name: &str) -> Result<(), Problem> {
+    if name == "cookie" {
+        return Err(Problem::Cookie);
+    }
+    if has_look_alike(message.headers, name) {
+        return Err(Problem::Ambiguous);
+    }
+    // The gateway turns `Host` into `:authority`; a client may have signed it under its own name.
+    let authority = (name == "host").then_some(Cow::Borrowed(message.authority.as_bytes()));
+    let value = authority.or_else(|| joined(message.headers, name)).ok_or(Problem::Absent)?;
+    if component.bs {
+        for (position, line) in lines(message.headers, name).enumerate() {
+            base.push_str(if position == 0 { ":" } else { ", :" });
+            STANDARD.encode_string(line, base);
+            base.push(':');
+        }
+        return Ok(());
+    }
+    let kind = message.structured.kind(name);
+    let written = match (&component.key, component.sf) {
+        (Some(key), _) if kind == Some(FieldKind::Dictionary) => member(&value, key).ok_or(Problem::Absent)?,
+        (Some(_), _) => return Err(Problem::NotStructured),
+        (None, true) => {
+            let kind = kind.ok_or(Problem::NotStructured)?;
+            serialised(kind, &value).ok_or(Problem::NotStructured)?
+        }
+        (None, false) => return push_text(base, &value),
+    };
+    base.push_str(&written);
+    Ok(())
+}
+
+/// A value that stands on its line as it is.
+fn push_text(base: &mut String, value: &[u8]) -> Result<(), Problem> {
+    let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let text = std::str::from_utf8(value).ok().filter(|_| printable).ok_or(Problem::NotText)?;
+    base.push_str(text);
+    Ok(())
+}
+
+/// The value of a query parameter, decoded as a form and encoded anew (RFC 9421, section 2.2.8).
+fn parameter(query: Option<&[u8]>, name: &str) -> Result<String, Problem> {
+    let query = Query::parse(query).map_err(|_| Problem::NotText)?;
+    let mut found = None;
+    for (own, value) in query.parameters() {
+        if form_encoded(own)? == name && found.replace(value.unwrap_or_default()).is_some() {
+            return Err(Problem::Ambiguous);
+        }
+    }
+    form_encoded(found.ok_or(Problem::Absent)?)
+}
+
+/// Decodes a part of a form, and percent-encodes all of it but what the form's own encoding leaves alone.
+fn form_encoded(text: &str) -> Result<String, Problem> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent::decode(spaced.as_bytes());
+    // What is not UTF-8 would be replaced, and two values would read alike.
+    let decoded = std::str::from_utf8(&decoded).map_err(|_| Problem::NotText)?;
+    let mut encoded = String::with_capacity(decoded.len());
+    for byte in decoded.bytes() {
+        if byte.is_ascii_alphanumeric() || b"*-._".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let digit = |value: u8| char::from(if value < 10 { b'0' + value } else { b'A' + (value - 10) });
+            encoded.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
+        }
+    }
+    Ok(encoded)
+}
+
+#[cfg(test)]
+#[path = "base_tests.rs"]
+mod tests;

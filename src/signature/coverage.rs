@@ -1,0 +1,119 @@
+//! What a signature has to cover, and how a client is told (RFC 9421, sections 5.1 and 7.2.1).
+
+use sfv::{ItemSerializer, StringRef};
+
+use super::component::{Component, Name};
+use super::input::Input;
+
+/// The components that a signature of one call has to cover.
+#[derive(Debug, Clone, Default)]
+pub struct Coverage<'c> {
+    names: Vec<&'c str>,
+    /// The member of `Signature-Agent` that has to be covered, by its key: Web Bot Auth binds a signature to its own.
+    agent: Option<SignatureAgent>,
+}
+
+/// How `Signature-Agent` has to be covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureAgent {
+    /// The member under the signature's own label.
+    Member,
+    /// That member, or the whole field, which is a bare string.
+    Legacy,
+}
+
+impl<'c> Coverage<'c> {
+    /// Asks for one component more, by its name.
+    pub fn ask(&mut self, name: &'c str) {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+    }
+
+    /// Asks for all that another one asks for.
+    pub fn join(&mut self, other: Self) {
+        other.names.into_iter().for_each(|name| self.ask(name));
+        self.agent = self.agent.or(other.agent);
+    }
+
+    /// Asks for `Signature-Agent`.
+    pub fn ask_agent(&mut self, agent: SignatureAgent) {
+        self.agent = Some(agent);
+    }
+
+    /// The first component that is asked for and not covered.
+    #[must_use]
+    pub fn missing<'m>(&'m self, input: &Input<'_>) -> Option<&'m str> {
+        let agent = self.agent.filter(|agent| !covers_agent(input, *agent)).map(|_| "signature-agent");
+        self.names.iter().copied().find(|name| !covers(input, name)).or(agent)
+    }
+
+    /// What is asked for, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().copied().chain(self.agent.map(|_| "signature-agent"))
+    }
+}
+
+/// Whether an input covers a component, by itself or within another.
+fn covers(input: &Input<'_>, name: &str) -> bool {
+    let has = |wanted: &dyn Fn(&Name<'_>) -> bool| {
+        input.components.iter().any(|component| component.is_whole() && wanted(&component.name))
+    };
+    match name {
+        "@authority" | "@scheme" => has(&|own| own.as_str() == name || *own == Name::TargetUri),
+        "@path" | "@query" => has(&|own| own.as_str() == name || matches!(own, Name::TargetUri | Name::RequestTarget)),
+        "@request-target" => {
+            has(&|own| matches!(own, Name::RequestTarget | Name::TargetUri))
+                || (covers(input, "@path") && covers(input, "@query"))
+        }
+        "@target-uri" => {
+            has(&|own| *own == Name::TargetUri)
+                || ["@scheme", "@authority", "@path", "@query"].iter().all(|part| covers(input, part))
+        }
+        other => has(&|own| own.as_str() == other),
+    }
+}
+
+fn covers_agent(input: &Input<'_>, agent: SignatureAgent) -> bool {
+    let is_field = |component: &Component<'_>| component.name.as_str() == "signature-agent";
+    input.components.iter().filter(|component| is_field(component)).any(|component| match &component.key {
+        Some(key) => *key == input.label,
+        None => agent == SignatureAgent::Legacy,
+    })
+}
+
+/// A member of `Accept-Signature` that asks for this coverage.
+#[must_use]
+pub fn accept_signature(coverage: &Coverage<'_>, nonce: bool, tag: Option<&str>) -> String {
+    let mut value = String::from("sig=(");
+    for (position, name) in coverage.names().enumerate() {
+        if position > 0 {
+            value.push(' ');
+        }
+        push_string(&mut value, name);
+        if name == "signature-agent" && coverage.agent == Some(SignatureAgent::Member) {
+            value.push_str(";key=\"sig\"");
+        }
+    }
+    value.push_str(");created;keyid");
+    if nonce {
+        value.push_str(";nonce");
+    }
+    if let Some(tag) = tag {
+        value.push_str(";tag=");
+        push_string(&mut value, tag);
+    }
+    value
+}
+
+fn push_string(value: &mut String, text: &str) {
+    // Names and tags come from the policy, which took only what a string can hold.
+    if let Ok(text) = StringRef::from_str(text) {
+        let _ = ItemSerializer::with_buffer(value).bare_item(text).finish();
+    }
+}
+
+/// Whether a text can be a `tag`, a `keyid` or a `nonce`: printable ASCII.
+pub(crate) fn is_string(text: &str) -> bool {
+    StringRef::from_str(text).is_ok()
+}

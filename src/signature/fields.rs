@@ -1,0 +1,39 @@
+//! Lines of one field as one value (RFC 9110, section 5.3).
+
+use std::borrow::Cow;
+
+use crate::headers::{Headers, name_reads_as};
+
+/// All lines of a field, each without the white space around it, joined by a comma and a space; none where there is no line.
+#[must_use]
+pub fn joined<'h>(headers: &'h Headers, name: &str) -> Option<Cow<'h, [u8]>> {
+    let mut value: Option<Cow<'h, [u8]>> = None;
+    for line in lines(headers, name) {
+        match &mut value {
+            None => value = Some(Cow::Borrowed(line)),
+            Some(value) => {
+                let value = value.to_mut();
+                value.extend_from_slice(b", ");
+                value.extend_from_slice(line);
+            }
+        }
+    }
+    value
+}
+
+/// The lines of a field, without the white space around them.
+pub(super) fn lines<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| trim(value))
+}
+
+/// Whether there is a line that only some servers read as one of this field.
+pub(super) fn has_look_alike(headers: &Headers, name: &str) -> bool {
+    headers.iter().any(|(own, _)| name_reads_as(own, name) && !own.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn trim(value: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}

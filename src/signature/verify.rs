@@ -1,0 +1,194 @@
+//! Whether a request is signed as it was asked for, by a key of the policy.
+
+use std::time::Duration;
+
+use super::base::{Message, base};
+use super::coverage::{Coverage, SignatureAgent};
+use super::fields::joined;
+use super::input::{Input, Signed, read};
+use crate::crypto::{BadSignature, VerifySignature};
+use crate::headers::Headers;
+use crate::policy::{ProfileName, SigningKey, SigningKeys};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// The tag of Web Bot Auth (draft-ietf-webbotauth-httpsig-protocol-01).
+pub(crate) const WEB_BOT_AUTH: &str = "web-bot-auth";
+
+/// How signatures are judged, whatever the call.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    /// Signatures with another tag are for somebody else.
+    pub(crate) tag: Option<Box<str>>,
+    /// Seconds after `created` in which a signature is taken.
+    pub(crate) max_age: u64,
+    /// Seconds that a client's clock may be ahead.
+    pub(crate) clock_ahead: u64,
+    /// Whether a nonce is asked for.
+    pub(crate) nonce: bool,
+    /// The components that are asked for whatever the call; `@query` only where there is one.
+    pub(crate) cover: Vec<Box<str>>,
+    /// What Web Bot Auth asks for beside that.
+    pub(crate) web_bot_auth: Option<SignatureAgent>,
+}
+
+/// What is asked of the signature of one call.
+pub(crate) struct Asked<'a, 'c> {
+    pub(crate) name: ProfileName,
+    pub(crate) profile: &'a Profile,
+    pub(crate) keys: &'a SigningKeys,
+    /// What every call of the policy asks for: judged before anything is computed.
+    pub(crate) coverage: &'c Coverage<'a>,
+    /// What the matched endpoint asks for beside that. Who calls is known without it.
+    pub(crate) further: &'c Coverage<'a>,
+    pub(crate) now: Timestamp,
+}
+
+/// A signature that was verified: only [`Asked::verify`] makes one.
+#[derive(Debug, Clone)]
+pub(crate) struct VerifiedSignature<'a> {
+    /// The rules that it was judged by.
+    pub(crate) profile: ProfileName,
+    /// The key that made it.
+    pub(crate) key: &'a SigningKey,
+    /// What makes this signature one of a kind.
+    pub(crate) once: Once,
+    /// When it says that it was made.
+    pub(crate) created: Timestamp,
+    /// From when on it is not taken any more.
+    pub(crate) until: Timestamp,
+    /// Whether it covers `content-digest`.
+    pub(crate) covers_digest: bool,
+    /// What the endpoint asks for and it does not cover.
+    pub(crate) lacks: Option<Lack>,
+}
+
+/// What a signature does not cover, though the endpoint asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The digest of the body.
+    Digest,
+    /// Another component.
+    Component,
+}
+
+/// What a signature may be used once by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Once {
+    /// The nonce that its signer chose.
+    Nonce(Box<str>),
+    /// The SHA-256 hash of its base. Its own bytes would not do: others can be made from them that verify too.
+    Base([u8; 32]),
+}
+
+/// Whether a request carries anything that could be a signature.
+pub(crate) fn is_signed(headers: &Headers) -> bool {
+    headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(b"signature-input") || name.eq_ignore_ascii_case(b"signature"))
+}
+
+impl<'a> Asked<'a, '_> {
+    /// Verifies the one signature of a request that could be the one asked for.
+    ///
+    /// # Errors
+    /// The reason why there is none. Nothing is computed before everything else is as it was asked for.
+    pub(crate) fn verify(
+        &self,
+        message: &Message<'_>,
+        verifier: &dyn VerifySignature,
+    ) -> Result<VerifiedSignature<'a>, Reason> {
+        let (input, signature) =
+            match (joined(message.headers, "signature-input"), joined(message.headers, "signature")) {
+                (None, None) => return Err(Reason::SignatureMissing),
+                (Some(input), Some(signature)) => (input, signature),
+                _ => return Err(Reason::SignatureMalformed),
+            };
+        let signed = read(&input, &signature).map_err(|_| Reason::SignatureMalformed)?;
+        let (signed, key) = self.choose(&signed)?;
+        let input = &signed.input;
+        if input.alg.as_deref().is_some_and(|alg| alg != key.algorithm.http_name().unwrap_or_default()) {
+            return Err(Reason::SignatureAlgorithm);
+        }
+        if !key.is_valid(self.now) {
+            return Err(Reason::SignatureKeyTime);
+        }
+        let (created, until) = self.window(input)?;
+        if self.profile.nonce && input.nonce.is_none() {
+            return Err(Reason::SignatureParameters);
+        }
+        if self.coverage.missing(input).is_some() {
+            return Err(Reason::SignatureCoverage);
+        }
+        let lacks = self.further.missing(input).map(|name| match name {
+            "content-digest" => Lack::Digest,
+            _ => Lack::Component,
+        });
+        let base = base(message, input).map_err(|_| Reason::SignatureComponent)?;
+        verifier
+            .verify(&key.key, key.algorithm, base.as_bytes(), &signed.signature)
+            .map_err(|BadSignature| Reason::SignatureFailed)?;
+        let once = match &input.nonce {
+            Some(nonce) => Once::Nonce((**nonce).into()),
+            None => Once::Base(hmac_sha256::Hash::hash(base.as_bytes())),
+        };
+        let covers_digest = input.components.iter().any(|c| c.is_whole() && c.name.as_str() == "content-digest");
+        Ok(VerifiedSignature { profile: self.name, key, once, created, until, covers_digest, lacks })
+    }
+
+    /// The signature that could be the one asked for: with the tag that is asked for, by a key of this policy. Others are for
+    /// other readers. Of two nobody could say which was meant, and a request that is signed twice could be sent once with each.
+    fn choose<'s, 'i>(&self, signed: &'s [Signed<'i>]) -> Result<(&'s Signed<'i>, &'a SigningKey), Reason> {
+        let tag = self.profile.tag.as_deref();
+        let mut tagged = signed.iter().filter(|signed| signed.input.tag.as_deref() == tag).peekable();
+        if tagged.peek().is_none() {
+            return Err(Reason::SignatureMissing);
+        }
+        let mut nameless = false;
+        let mut known = tagged.filter_map(|signed| {
+            nameless |= signed.input.keyid.is_none();
+            let key = self.key(signed.input.keyid.as_deref()?)?;
+            Some((signed, key))
+        });
+        let chosen = known.next();
+        if known.next().is_some() {
+            return Err(Reason::SignatureAmbiguous);
+        }
+        drop(known);
+        chosen.ok_or(if nameless { Reason::SignatureParameters } else { Reason::SignatureKey })
+    }
+
+    fn key(&self, keyid: &str) -> Option<&'a SigningKey> {
+        match self.profile.web_bot_auth {
+            // The draft knows keys by their thumbprints alone, and no shared secrets.
+            Some(_) => self.keys.find_by_thumbprint(keyid),
+            None => self.keys.find(keyid),
+        }
+    }
+
+    /// When the signature was made and until when it is taken.
+    fn window(&self, input: &Input<'_>) -> Result<(Timestamp, Timestamp), Reason> {
+        let Profile { max_age, clock_ahead, web_bot_auth, .. } = self.profile;
+        let seconds = |value: i64| u64::try_from(value).map_err(|_| Reason::SignatureParameters);
+        let created = seconds(input.created.ok_or(Reason::SignatureParameters)?)?;
+        let expires = input.expires.map(seconds).transpose()?;
+        if web_bot_auth.is_some() && expires.is_none() {
+            return Err(Reason::SignatureParameters);
+        }
+        // SF integers have 15 digits: nothing here overflows.
+        let oldest = created.saturating_add(*max_age);
+        let until = Timestamp::from_secs(expires.map_or(oldest, |expires| expires.min(oldest)));
+        let created = Timestamp::from_secs(created);
+        if created > self.now.plus(Duration::from_secs(*clock_ahead)) {
+            return Err(Reason::SignatureNotYetValid);
+        }
+        if self.now >= until {
+            return Err(Reason::SignatureExpired);
+        }
+        Ok((created, until))
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
