@@ -200,7 +200,7 @@ fn limits_of_one_identity_are_read_once_and_written_once() {
     let store = FaultyStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let limits = ["a", "b", "c"].map(|name| own_limit(name, 2));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, replay: None, clock: &clock };
     let limits = limits.each_ref();
     call(shared, &limits, source(1), clock.moment()).unwrap();
     assert_eq!((store.reads(), store.writes(), store.store.len()), (1, 1, 1));
@@ -218,7 +218,7 @@ fn limits_that_are_too_many_for_one_value_have_a_key_each() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let limits = ["a", "b"].map(|name| Limit { name_hash: None, ..own_limit(name, 1) });
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, replay: None, clock: &clock };
     call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap();
     assert_eq!(store.len(), 2);
     for limit in &limits {
@@ -232,7 +232,7 @@ fn limits_that_are_kept_together_are_charged_together() {
     let store = FaultyStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (own_limit("wide", 3), own_limit("narrow", 1));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, replay: None, clock: &clock };
     let open = || Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
     let (mut first, mut second) = (open(), open());
     assert_eq!((first.exceeded(), second.exceeded()), (Ok(()), Ok(())));
@@ -251,7 +251,7 @@ fn a_clock_that_stepped_back_is_corrected_for_all_limits_at_once() {
     let store = FaultyStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(3600 * SECOND));
     let limits = ["a", "b"].map(|name| own_limit(name, 3));
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
+    let shared = Shared { store: &store, namespace: &namespace, replay: None, clock: &clock };
     call(shared, &limits.each_ref(), source(1), clock.moment()).unwrap();
     clock.0.store(START, Ordering::SeqCst);
     let written = store.writes();

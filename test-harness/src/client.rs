@@ -151,6 +151,14 @@ impl Connection {
     /// When the connection breaks or the answer is no HTTP.
     pub fn call(&mut self, request: &Request) -> Result<Response> {
         self.send(&request.to_bytes())?;
+        self.read(request)
+    }
+
+    /// Reads the whole answer to a request that was sent.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is no HTTP.
+    pub fn read(&mut self, request: &Request) -> Result<Response> {
         let mut response = self.read_head()?;
         if !request.is_head() && response.status >= 200 && response.status != 204 && response.status != 304 {
             response.body = self.read_body(&response)?;

@@ -52,6 +52,7 @@ fn envoy(loaded: &Loaded, module: &str) -> Result<String, Failure> {
       root_id: callgate
       failure_policy: FAIL_RELOAD
       reload_config: {{ backoff: {{ base_interval: 0.1s, max_interval: 1s }} }}
+      allow_on_headers_stop_iteration: true
       capability_restriction_config:
         allowed_capabilities:{capabilities}
       vm_config:

@@ -20,5 +20,6 @@ mod outcomes;
 mod payments;
 mod records;
 mod shipped;
+mod signed;
 mod streams;
 mod trap;

@@ -1,0 +1,377 @@
+//! Signed requests in a real Envoy: bodies that are held until they are known, and signatures that pass once over all workers.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use callgate::Headers;
+use callgate::signature::{Message, StructuredFields, base, read};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use test_harness::client::{Connection, Request};
+use test_harness::envoy::{Bootstrap, Options};
+
+use crate::configuration::await_stat;
+use crate::fixture::{Gate, HOST, policy, token};
+use crate::limits::counted;
+
+const VARIABLE: &str = "CALLGATE_TEST_SIGNING";
+const SECRET: &str = "a secret of thirty-two bytes, or";
+const BODY: &[u8] = b"{\"amount\": 12}";
+
+/// The test policy, in which calls are signed.
+fn signed_policy() -> Value {
+    let mut policy = policy();
+    for agent in ["robot", "other"] {
+        policy["agents"][agent] = json!({
+            "owner": "platform@example.com",
+            "identity": { "issuer": "corp", "client_id": agent },
+            "scopes": ["items:read", "items:write"],
+            "signing_keys": [{ "secret": { "env": format!("{VARIABLE}_{agent}") }, "keyid": agent }],
+        });
+    }
+    policy["limits"] = json!({ "calls": { "per": "agent", "rate": "200/1s", "burst": 2000 } });
+    policy["requirements"] = json!({
+        "read": { "authenticate": "signature", "limits": ["calls"] },
+        "write": { "signature": "required", "limits": ["calls"] },
+    });
+    policy["max_body"] = json!("64KiB");
+    let chat = policy["endpoints"].as_array().unwrap().iter().position(|endpoint| endpoint["id"] == "chat").unwrap();
+    policy["endpoints"].as_array_mut().unwrap().remove(chat);
+    policy
+}
+
+fn pass_secrets(bootstrap: &mut Bootstrap) {
+    let vm = bootstrap.gate().unwrap();
+    vm["vm_config"]["environment_variables"]["host_env_keys"] =
+        json!([format!("{VARIABLE}_robot"), format!("{VARIABLE}_other")]);
+}
+
+fn options(concurrency: u32) -> Options {
+    let secret = |agent: &str| (format!("{VARIABLE}_{agent}"), format!("{SECRET}{agent}"));
+    Options { concurrency, environment: vec![secret("robot"), secret("other")] }
+}
+
+/// A gate that has been there for long enough to know what was used.
+fn gate(policy: &Value, concurrency: u32) -> Gate {
+    let gate = Gate::start_with(policy, pass_secrets, &options(concurrency));
+    ripen(&gate);
+    gate
+}
+
+/// Waits until fresh signatures pass.
+fn ripen(gate: &Gate) {
+    let start = Instant::now();
+    loop {
+        let response = gate.call(&Call::get("/items/1").nonce(&unique()).request());
+        if response.status == 200 {
+            return;
+        }
+        assert_eq!(response.code().as_deref(), Some("replay_table_young"), "{}", response.text());
+        let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
+        assert!(wait <= 8 && start.elapsed() < Duration::from_secs(20), "{wait}");
+        thread::sleep(Duration::from_secs(wait.min(1)));
+    }
+}
+
+fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("n{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A call that is to be signed.
+struct Call {
+    method: &'static str,
+    path: String,
+    headers: Vec<(String, String)>,
+    components: String,
+    nonce: String,
+    created: u64,
+    agent: &'static str,
+}
+
+impl Call {
+    fn new(method: &'static str, path: &str) -> Self {
+        Self {
+            method,
+            path: path.to_owned(),
+            headers: Vec::new(),
+            components: "\"@method\" \"@authority\" \"@path\"".to_owned(),
+            nonce: unique(),
+            created: now(),
+            agent: "robot",
+        }
+    }
+
+    fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// A call with a token, whose body is signed.
+    fn post(body: &[u8]) -> Self {
+        let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)));
+        Self::new("POST", "/items")
+            .header("authorization", &format!("Bearer {}", token("items:write")))
+            .header("content-digest", &digest)
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self.components = format!("{} \"{name}\"", self.components);
+        self
+    }
+
+    fn nonce(mut self, nonce: &str) -> Self {
+        self.nonce = nonce.to_owned();
+        self
+    }
+
+    fn created(mut self, created: u64) -> Self {
+        self.created = created;
+        self
+    }
+
+    fn agent(mut self, agent: &'static str) -> Self {
+        self.agent = agent;
+        self
+    }
+
+    /// The headers, those of the signature included.
+    fn lines(&self) -> Vec<(String, String)> {
+        let Self { components, created, nonce, agent, .. } = self;
+        let input = format!("sig=({components});created={created};keyid=\"{agent}\";nonce=\"{nonce}\"");
+        let headers: Headers = self.headers.iter().map(|(name, value)| (name, value)).collect();
+        let message = Message {
+            method: self.method.as_bytes(),
+            scheme: "https",
+            authority: HOST,
+            target: self.path.as_bytes(),
+            headers: &headers,
+            structured: &StructuredFields::default(),
+        };
+        let signed = base(&message, &read(input.as_bytes(), b"sig=:AA==:").unwrap()[0].input).unwrap();
+        let signature = hmac_sha256::HMAC::mac(signed, format!("{SECRET}{agent}"));
+        let mut lines = self.headers.clone();
+        lines.push(("signature-input".to_owned(), input));
+        lines.push(("signature".to_owned(), format!("sig=:{}:", STANDARD.encode(signature))));
+        lines
+    }
+
+    fn request(&self) -> Request {
+        let request = Request::new(self.method, &self.path).host(HOST);
+        self.lines().iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+}
+
+#[test]
+fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
+    let gate = gate(&signed_policy(), 1);
+    let allowed = gate.ask(Call::post(BODY).request().body(BODY));
+    allowed.assert_allowed();
+    assert_eq!(allowed.record()["body_checked"], true);
+    assert_eq!(allowed.record()["signed_by"], "robot");
+    gate.ask(Call::post(BODY).request().chunked(&[b"{\"amount\"", b": ", b"12}"])).assert_allowed();
+    gate.ask(Call::post(b"").request().body(b"")).assert_allowed();
+    gate.ask(Call::post(b"").request().chunked(&[])).assert_allowed();
+
+    let other = b"{\"amount\": 13}";
+    gate.ask(Call::post(BODY).request().body(other)).assert_denied(403, "content_digest_mismatch");
+    gate.ask(Call::post(BODY).request().chunked(&[&other[..5], &other[5..]]))
+        .assert_denied(403, "content_digest_mismatch");
+    gate.ask(Call::post(BODY).request().body(b"")).assert_denied(403, "content_digest_mismatch");
+    gate.ask(Call::post(BODY).request()).assert_denied(403, "content_digest_mismatch");
+    gate.ask(Call::post(BODY).request().chunked(&[])).assert_denied(403, "content_digest_mismatch");
+
+    // A body that was added to a call that has none.
+    gate.ask(Call::get("/items/1").request().body(BODY)).assert_denied(403, "content_digest_missing");
+    gate.ask(Call::get("/items/1").request().chunked(&[BODY])).assert_denied(403, "content_digest_missing");
+    gate.ask(Call::get("/items/1").request().chunked(&[])).assert_denied(403, "content_digest_missing");
+
+    let large = vec![b'x'; 65 * 1024];
+    gate.ask(Call::post(&large).request().body(&large)).assert_denied(413, "body_too_large");
+    let parts: Vec<&[u8]> = large.chunks(8 * 1024).collect();
+    gate.ask(Call::post(&large).request().chunked(&parts)).assert_denied(413, "body_too_large");
+    let fits = vec![b'x'; 64 * 1024];
+    gate.ask(Call::post(&fits).request().body(&fits)).assert_allowed();
+
+    // The first bytes come long before the last.
+    let call = Call::post(BODY).request().header("X-Mark", "slow").body(BODY);
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    let bytes = call.to_bytes();
+    let (first, last) = bytes.split_at(bytes.len() - 3);
+    connection.send(first).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(gate.upstream.saw("x-mark", "slow"), None);
+    connection.send(last).unwrap();
+    assert_eq!(connection.read(&call).unwrap().status, 200);
+    assert!(gate.upstream.saw("x-mark", "slow").is_some());
+
+    // A client that waits to be asked for its body is asked before anything is known.
+    let call = Call::post(BODY).request().header("X-Mark", "waits").header("Expect", "100-continue");
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    connection.send(&call.header("Content-Length", BODY.len().to_string()).to_bytes()).unwrap();
+    assert_eq!(connection.read_head().unwrap().status, 100);
+    assert_eq!(gate.upstream.saw("x-mark", "waits"), None);
+    connection.send(BODY).unwrap();
+    assert_eq!(connection.read_head().unwrap().status, 200);
+    assert!(gate.upstream.saw("x-mark", "waits").is_some());
+}
+
+#[test]
+fn a_signed_handshake_has_no_body_and_opens_at_once() {
+    let gate = gate(&signed_policy(), 1);
+    let upgrade = |call: Call| {
+        let lines = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        lines.iter().fold(call.request(), |request, (name, value)| request.header(name, value))
+    };
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    connection.send(&upgrade(Call::get("/stream/socket")).to_bytes()).unwrap();
+    assert_eq!(connection.read_head().unwrap().status, 101);
+    let with_body = upgrade(Call::get("/stream/socket")).body(BODY);
+    gate.ask(with_body).assert_denied(400, "upgrade_with_body");
+}
+
+#[test]
+fn of_two_thousand_equal_calls_at_once_one_passes() {
+    const NONCES: usize = 200;
+    const CONNECTIONS: usize = 80;
+    const EACH: usize = 25;
+    let mut policy = signed_policy();
+    policy["limits"]["calls"]["rate"] = json!("100/1s");
+    let quiet = |bootstrap: &mut Bootstrap| {
+        pass_secrets(bootstrap);
+        bootstrap.manager().unwrap()["access_log"] = json!([]);
+    };
+    let gate = Gate::start_with(&policy, quiet, &options(4));
+    ripen(&gate);
+    let address = gate.envoy.api().unwrap();
+    let barrier = Barrier::new(CONNECTIONS + 1);
+    let passed: Vec<AtomicU64> = (0..NONCES).map(|_| AtomicU64::new(0)).collect();
+    let call = std::sync::RwLock::new(Request::get("/"));
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..CONNECTIONS {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address).unwrap();
+                for passed in &passed {
+                    barrier.wait();
+                    let request = call.read().unwrap().clone();
+                    connection.send(&request.to_bytes().repeat(EACH)).unwrap();
+                    for _ in 0..EACH {
+                        let response = connection.read(&request).unwrap();
+                        if response.status == 200 {
+                            passed.fetch_add(1, Ordering::Relaxed);
+                        } else {
+                            assert_eq!(response.code().as_deref(), Some("signature_replayed"), "{}", response.text());
+                            assert_eq!(response.status, 403);
+                        }
+                    }
+                    barrier.wait();
+                }
+            });
+        }
+        for _ in 0..NONCES {
+            // Signed at the last moment: a whole run takes longer than a signature lives.
+            *call.write().unwrap() = Call::get("/items/1").request();
+            barrier.wait();
+            barrier.wait();
+        }
+    });
+    println!("{} calls in {:?}", NONCES * CONNECTIONS * EACH, start.elapsed());
+    let passed: Vec<u64> = passed.into_iter().map(AtomicU64::into_inner).collect();
+    assert_eq!(passed, [1; NONCES]);
+    assert_eq!(counted(&gate, "decisions.allow.allowed"), NONCES as u64 + 1);
+}
+
+#[test]
+fn one_agent_fills_its_share_and_another_is_served() {
+    let mut policy = signed_policy();
+    policy["tables"] = json!({ "replay": 128 });
+    policy["limits"]["calls"] = json!({ "per": "agent", "rate": "1/1h", "burst": 64 });
+    let gate = gate(&policy, 4);
+    // The limit lets no more pass than the share takes; what is beyond is told apart by its reason.
+    let mut reasons = std::collections::BTreeMap::<String, u32>::new();
+    for _ in 0..80 {
+        let response = gate.call(&Call::get("/items/1").request());
+        *reasons.entry(response.code().unwrap_or_else(|| response.status.to_string())).or_default() += 1;
+    }
+    assert_eq!(reasons.get("200"), Some(&63), "{reasons:?}");
+    assert!(
+        reasons.keys().all(|reason| ["200", "rate_limited", "replay_share_full"].contains(&reason.as_str())),
+        "{reasons:?}"
+    );
+    assert_eq!(gate.call(&Call::get("/items/1").agent("other").request()).status, 200);
+    assert_eq!(counted(&gate, "callgate.replay.entries"), 65);
+}
+
+#[test]
+fn what_was_captured_before_a_restart_or_an_update_is_refused_after_it() {
+    let policy = signed_policy();
+    let first = gate(&policy, 2);
+    let captured = Call::get("/items/1").request();
+    // A client whose clock runs ahead as far as is taken.
+    let ahead = Call::get("/items/1").created(now() + 5).request();
+    for call in [&captured, &ahead] {
+        assert_eq!(first.call(call).status, 200);
+    }
+    drop(first);
+    let second = Gate::start_with(&policy, pass_secrets, &options(2));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(7) {
+        for call in [&captured, &ahead] {
+            let response = second.call(call);
+            assert_eq!((response.status, response.code().as_deref()), (503, Some("replay_table_young")));
+            assert!(response.header("retry-after").is_some());
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    ripen(&second);
+    assert_eq!(second.call(&captured).code().as_deref(), Some("replay_table_young"));
+}
+
+#[test]
+fn an_update_keeps_what_was_used_and_a_denied_call_can_come_again() {
+    let mut policy = signed_policy();
+    policy["agents"]["robot"]["scopes"] = json!(["items:write"]);
+    let gate = Gate::start_with(
+        &policy,
+        |bootstrap| {
+            pass_secrets(bootstrap);
+            *bootstrap = bootstrap.clone().dynamic();
+        },
+        &options(2),
+    );
+    let allowed = || Call::new("GET", "/stream/socket");
+    let start = Instant::now();
+    let used = loop {
+        let call = allowed().request();
+        match gate.call(&call).code().as_deref() {
+            Some("replay_table_young") if start.elapsed() < Duration::from_secs(20) => {
+                thread::sleep(Duration::from_secs(1))
+            }
+            _ => break call,
+        }
+    };
+    assert_eq!(gate.call(&used).code().as_deref(), Some("signature_replayed"));
+    let denied = Call::get("/items/1").request();
+    assert_eq!(gate.call(&denied).code().as_deref(), Some("insufficient_scope"));
+    policy["agents"]["robot"]["scopes"] = json!(["items:read", "items:write"]);
+    gate.envoy.update(&gate.bootstrap.with_policy(&policy.to_string()).unwrap()).unwrap();
+    await_stat(&gate, "listener_manager.lds.update_success", 2);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(gate.call(&used).code().as_deref(), Some("signature_replayed"));
+    assert_eq!(gate.call(&denied).status, 200);
+    assert_eq!(gate.call(&denied).code().as_deref(), Some("signature_replayed"));
+}
