@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::decision::{Deny, Facts};
+use crate::dpop::Scheme;
 use crate::evaluate::wanted_coverage;
 use crate::reason::{Challenge, Reason};
 use crate::signature::accept_signature;
@@ -47,6 +48,9 @@ impl Deny<'_> {
             headers.push(("www-authenticate", challenge));
         }
         headers.extend(wanted_signature(row.challenge, &self.facts).map(|wanted| ("accept-signature", wanted)));
+        if let (Challenge::UseNonce, Some(nonce)) = (row.challenge, &self.facts.dpop_nonce) {
+            headers.push((DPOP_NONCE, nonce.clone()));
+        }
         if let Some(seconds) = self.facts.retry_after {
             headers.push(("retry-after", seconds.to_string()));
         }
@@ -72,19 +76,35 @@ impl Deny<'_> {
     }
 }
 
-/// The challenge (RFC 6750, section 3). Its values come from the policy alone and were checked when it was compiled, so nothing
-/// in here needs a quote escaped.
+/// The header in which a client finds the nonce for its next proof (RFC 9449, section 8).
+pub const DPOP_NONCE: &str = "dpop-nonce";
+
+/// The challenge (RFC 6750, section 3; RFC 9449, section 7.1): every scheme that the policy takes, with the error at the one it
+/// is about. Its values come from the policy alone and were checked when it was compiled, so nothing in here needs a quote
+/// escaped.
 fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
-    let realm = &facts.policy.resource;
-    match challenge {
-        Challenge::No | Challenge::Signature => None,
-        Challenge::Bare => Some(format!("Bearer realm=\"{realm}\"")),
-        Challenge::InvalidToken => Some(format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")),
+    let used = facts.scheme.unwrap_or(Scheme::Bearer);
+    let invalid_token = || ", error=\"invalid_token\"".to_owned();
+    let (about, error) = match challenge {
+        Challenge::No | Challenge::Signature => return None,
+        Challenge::Bare => (used, String::new()),
+        Challenge::InvalidToken => (used, invalid_token()),
+        Challenge::InvalidProof => (Scheme::Dpop, ", error=\"invalid_dpop_proof\"".to_owned()),
+        Challenge::UseNonce => (Scheme::Dpop, ", error=\"use_dpop_nonce\"".to_owned()),
         Challenge::InsufficientScope => {
             let scopes = facts.endpoint.map(|endpoint| endpoint.scopes.names().join(" ")).unwrap_or_default();
-            Some(format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scopes}\""))
+            (used, format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
         }
-    }
+    };
+    let dpop = facts.policy.dpop.as_ref();
+    let takes_bearer = dpop.is_none_or(|dpop| !dpop.required);
+    // What is wrong with a bearer token where none is taken is told to those who come back with another.
+    let about = if takes_bearer { about } else { Scheme::Dpop };
+    let realm = &facts.policy.resource;
+    let error_of = |scheme| if scheme == about { error.as_str() } else { "" };
+    let bearer = takes_bearer.then(|| format!("Bearer realm=\"{realm}\"{}", error_of(Scheme::Bearer)));
+    let dpop = dpop.map(|dpop| format!("DPoP realm=\"{realm}\"{}, algs=\"{}\"", error_of(Scheme::Dpop), dpop.told));
+    Some(bearer.into_iter().chain(dpop).collect::<Vec<_>>().join(", "))
 }
 
 /// What a signature has to be (RFC 9421, section 5.1): told with a refusal that is about one, and beside the challenges of callers
@@ -96,7 +116,9 @@ fn wanted_signature(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
             Some(endpoint) => endpoint.signature.profile,
             None => *signatures.alone.first()?,
         },
-        Challenge::Bare | Challenge::InvalidToken => *signatures.alone.first()?,
+        Challenge::Bare | Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce => {
+            *signatures.alone.first()?
+        }
         Challenge::No | Challenge::InsufficientScope => return None,
     };
     let rules = signatures.profile(profile);

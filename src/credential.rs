@@ -1,28 +1,45 @@
 //! Credentials as a request carries them, before anything is verified.
 
+use crate::dpop::Scheme;
 use crate::policy::is_token;
 use crate::reason::Reason;
 
-/// The token of `Bearer` credentials (RFC 6750, section 2.1); the scheme is compared without regard to case.
-///
-/// What a lenient reader could take for a bearer token is held to the same rules: elsewhere than after the one space it is
-/// malformed, and not some other scheme that a public endpoint would pass on.
-pub(crate) fn bearer(value: &[u8]) -> Result<&[u8], Reason> {
-    const SCHEME: &[u8] = b"bearer";
-    let names_bearer = |part: &[u8]| {
-        let (scheme, rest) = part.split_at_checked(SCHEME.len()).unwrap_or_default();
-        scheme.eq_ignore_ascii_case(SCHEME) && rest.first().is_none_or(|next| !is_token(&[*next]))
-    };
-    // The whole begins as its first part does; a token without a comma is not searched for one.
-    let names_bearer = names_bearer(value.trim_ascii_start())
-        || value.split(|byte| *byte == b',').any(|part| names_bearer(part.trim_ascii_start()));
-    if !names_bearer {
-        return Err(Reason::CredentialsScheme);
+/// A token as it is sent, and under which scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Credential<'a> {
+    pub(crate) scheme: Scheme,
+    pub(crate) token: &'a [u8],
+}
+
+impl<'a> Credential<'a> {
+    /// Reads the value of `Authorization`: `Bearer` credentials (RFC 6750, section 2.1) and, where the policy takes it, those
+    /// of `DPoP` (RFC 9449, section 7.1). Schemes are compared without regard to case.
+    ///
+    /// What a lenient reader could take for such a token is held to the same rules: elsewhere than after the one space it is
+    /// malformed, and not some other scheme that a public endpoint would pass on.
+    pub(crate) fn read(value: &'a [u8], takes_dpop: bool) -> Result<Self, Reason> {
+        let taken = if takes_dpop { &[Scheme::Bearer, Scheme::Dpop][..] } else { &[Scheme::Bearer] };
+        let named = |part: &[u8]| taken.iter().any(|scheme| names(part, scheme.name().as_bytes()));
+        // The whole begins as its first part does; a token without a comma is not searched for one.
+        if !named(value.trim_ascii_start())
+            && !value.split(|byte| *byte == b',').any(|part| named(part.trim_ascii_start()))
+        {
+            return Err(Reason::CredentialsScheme);
+        }
+        let after = |scheme: &Scheme| match value.split_at_checked(scheme.name().len()) {
+            Some((own, [b' ', token @ ..])) if own.eq_ignore_ascii_case(scheme.name().as_bytes()) => {
+                Some(Self { scheme: *scheme, token: token.trim_ascii() })
+            }
+            _ => None,
+        };
+        taken.iter().find_map(after).ok_or(Reason::TokenMalformed)
     }
-    match value.split_at_checked(SCHEME.len()) {
-        Some((scheme, [b' ', token @ ..])) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token.trim_ascii()),
-        _ => Err(Reason::TokenMalformed),
-    }
+}
+
+/// Whether credentials begin with this scheme, and not with a longer word.
+fn names(part: &[u8], scheme: &[u8]) -> bool {
+    let (own, rest) = part.split_at_checked(scheme.len()).unwrap_or_default();
+    own.eq_ignore_ascii_case(scheme) && rest.first().is_none_or(|next| !is_token(&[*next]))
 }
 
 #[cfg(test)]
@@ -48,7 +65,30 @@ mod tests {
             ("DPoP t", Err(Reason::CredentialsScheme)),
             ("", Err(Reason::CredentialsScheme)),
         ] {
-            assert_eq!(bearer(value.as_bytes()), expected, "{value:?}");
+            let read = Credential::read(value.as_bytes(), false);
+            assert_eq!(read.map(|credential| credential.token), expected, "{value:?}");
+            assert!(read.is_ok_and(|credential| credential.scheme == Scheme::Bearer) || read.is_err());
+        }
+    }
+
+    #[test]
+    fn where_two_schemes_are_taken_neither_hides_behind_the_other() {
+        for (value, expected) in [
+            ("DPoP t", Ok((Scheme::Dpop, &b"t"[..]))),
+            ("dpop  t ", Ok((Scheme::Dpop, b"t"))),
+            ("Bearer t", Ok((Scheme::Bearer, b"t"))),
+            // Both are one token, which has a comma in it.
+            ("DPoP t, Bearer u", Ok((Scheme::Dpop, b"t, Bearer u"))),
+            ("Bearer t,DPoP u", Ok((Scheme::Bearer, b"t,DPoP u"))),
+            ("DPoP", Err(Reason::TokenMalformed)),
+            ("DPoP\tt", Err(Reason::TokenMalformed)),
+            ("DPoP=t", Err(Reason::TokenMalformed)),
+            ("Basic dTpw, DPoP t", Err(Reason::TokenMalformed)),
+            ("DPoPx t", Err(Reason::CredentialsScheme)),
+            ("Basic dTpw", Err(Reason::CredentialsScheme)),
+        ] {
+            let read = Credential::read(value.as_bytes(), true);
+            assert_eq!(read.map(|credential| (credential.scheme, credential.token)), expected, "{value:?}");
         }
     }
 }

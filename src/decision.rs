@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::authorize::{Granted, Origin};
 use crate::call::Call;
+use crate::dpop::{Proof, Scheme};
 use crate::evaluate::Hold;
 use crate::head::Head;
 use crate::limit::{Standings, Use};
@@ -225,8 +226,14 @@ pub struct Facts<'a> {
     pub(crate) path: Option<CanonicalPath<'a>>,
     pub(crate) query: Option<Query<'a>>,
     pub(crate) endpoint: Option<&'a Endpoint>,
+    /// The scheme under which a token was sent.
+    pub(crate) scheme: Option<Scheme>,
     /// The token that was verified, whether or not its bearer may call.
     pub(crate) token: Option<Rc<VerifiedToken>>,
+    /// The proof that the caller holds the key that its token is bound to. It may be used once.
+    pub(crate) proof: Option<Proof>,
+    /// The nonce for the client's next proof, where it needs to be told.
+    pub(crate) dpop_nonce: Option<String>,
     /// The agent that the token fits, whether or not it may call.
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
@@ -264,6 +271,12 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn caller(&self) -> Option<&Caller<'a>> {
         self.caller.as_ref()
+    }
+
+    /// The nonce for the client's next proof, for the answer's header [`DPOP_NONCE`](crate::DPOP_NONCE).
+    #[must_use]
+    pub fn dpop_nonce(&self) -> Option<&str> {
+        self.dpop_nonce.as_deref()
     }
 
     /// What the limits of the call had left for it, for the answer's headers.

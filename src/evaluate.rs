@@ -22,6 +22,7 @@ mod caller;
 mod hold;
 mod limits;
 mod once;
+mod possession;
 mod signature;
 
 pub use hold::{Hold, Wait};
@@ -90,7 +91,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             path: None,
             query: None,
             endpoint: None,
+            scheme: None,
             token: None,
+            proof: None,
+            dpop_nonce: None,
             agent: None,
             caller: None,
             signature: None,
@@ -140,6 +144,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             self.upgrade(endpoint)?;
             self.forms(endpoint)?;
             if access == Access::Known {
+                self.bound_token(endpoint)?;
                 self.signature(endpoint)?;
                 self.scopes(endpoint)?;
                 self.bindings(endpoint, found.as_ref())?;
@@ -402,6 +407,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 }
 
+#[cfg(test)]
+mod possession_tests;
 #[cfg(test)]
 #[path = "evaluate_tests.rs"]
 mod tests;

@@ -22,6 +22,7 @@ pub(crate) struct Head<'a> {
     pub(crate) target: &'a [u8],
     pub(crate) host: Option<&'a [u8]>,
     pub(crate) authorization: Lines<'a>,
+    pub(crate) dpop: Lines<'a>,
     pub(crate) content_type: Lines<'a>,
     pub(crate) upgrade: Lines<'a>,
     pub(crate) content_length: Option<&'a [u8]>,
@@ -68,7 +69,7 @@ impl<'a> Head<'a> {
     ) -> Self {
         let mut head = Self::default();
         let (mut authority, mut host, mut authorization) = (Lines::default(), Lines::default(), Lines::default());
-        let (mut dpop, mut content_length) = (0u32, Lines::default());
+        let mut content_length = Lines::default();
         for (name, value) in headers.iter() {
             if name_begins_like(name, prefix) {
                 head.posing.push(name);
@@ -89,7 +90,7 @@ impl<'a> Head<'a> {
                 Some(b'c') if name_reads_as(name, "connection") && !names_only_options(value) => {
                     refuse(Reason::ConnectionNomination);
                 }
-                Some(b'd') if name_reads_as(name, "dpop") => dpop = dpop.saturating_add(1),
+                Some(b'd') if name_reads_as(name, "dpop") => head.dpop.add(value),
                 Some(b'e') if name_reads_as(name, "early-data") => head.early_data |= value.trim_ascii() == b"1",
                 Some(b'h') if name_reads_as(name, "host") => host.add(value),
                 Some(b'o') if name_reads_as(name, "origin") => head.has_origin = true,
@@ -113,7 +114,7 @@ impl<'a> Head<'a> {
         if authorization.count > 1 {
             refuse(Reason::DuplicateAuthorization);
         }
-        if dpop > 1 {
+        if head.dpop.count > 1 {
             refuse(Reason::DuplicateDpop);
         }
         if content_length.count > 1 {

@@ -46,6 +46,7 @@ mod credential;
 pub mod crypto;
 mod decision;
 pub mod digest;
+mod dpop;
 pub mod endpoint;
 mod evaluate;
 #[cfg(target_arch = "wasm32")]
@@ -72,7 +73,7 @@ mod trace;
 mod upstream;
 mod words;
 
-pub use answer::{Answer, grpc_status};
+pub use answer::{Answer, DPOP_NONCE, grpc_status};
 pub use call::{Call, DecisionId, Source};
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 pub use evaluate::{Context, Hold, Wait, evaluate};

@@ -93,10 +93,39 @@ pub enum Reason {
     TokenNotYetValid,
     /// `exp` − `iat` is longer than the issuer's `max_lifetime`.
     TokenLifetime,
-    /// A token with `cnf` (RFC 7800), which must not pass as a bearer token.
+    /// A token that is bound to a key (RFC 9449) and sent as a bearer token, or with a `cnf` that nobody here can check.
     TokenBound,
+    /// A token that is bound to no key, under the scheme `DPoP` or where the policy takes no other.
+    TokenUnbound,
     /// The signature does not verify with the issuer's key.
     TokenSignature,
+    // The proof of possession.
+    /// A token that is bound to a key, without a proof.
+    DpopMissing,
+    /// A proof that is no compact JWS of JSON objects in strict base64url, or too long.
+    DpopMalformed,
+    /// A `typ` other than `dpop+jwt`, or `crit`, `b64`, `zip`, `jku`, `x5u`, `x5c` in the proof's header.
+    DpopHeader,
+    /// `none`, an algorithm that the policy does not list, or one that does not fit the proof's key.
+    DpopAlgorithm,
+    /// A `jwk` that is absent, malformed, weak, not for signatures, or holds a private or secret key.
+    DpopKey,
+    /// The proof is made with another key than the token is bound to.
+    DpopBinding,
+    /// `jti`, `htm`, `htu`, `iat` or `ath` is absent or no such value.
+    DpopClaim,
+    /// `htm` is not the method.
+    DpopMethod,
+    /// `htu` is not the URI of the call.
+    DpopTarget,
+    /// `ath` is not the hash of the token.
+    DpopToken,
+    /// The proof is too old, or made in the future.
+    DpopTime,
+    /// The proof carries no nonce that the gate gave out lately.
+    DpopNonce,
+    /// The signature does not verify with the key that the token is bound to.
+    DpopSignature,
     /// Too many credentials from this source address failed: no more signatures are computed for it for a while.
     CredentialsLimited,
     // The caller.
@@ -159,6 +188,8 @@ pub enum Reason {
     BodyTooLarge,
     /// `Early-Data: 1` on a call that is not safe to repeat (RFC 8470).
     EarlyData,
+    /// A token that is bound to no key, where the endpoint asks for one that is.
+    ProofRequired,
     // Scopes and bindings.
     /// A scope is missing; the challenge names all that it takes.
     InsufficientScope,
@@ -205,6 +236,10 @@ pub enum Challenge {
     Bare,
     /// `error="invalid_token"`.
     InvalidToken,
+    /// `error="invalid_dpop_proof"` (RFC 9449, section 7.1).
+    InvalidProof,
+    /// `error="use_dpop_nonce"` (RFC 9449, section 9), with the nonce in `DPoP-Nonce`.
+    UseNonce,
     /// `error="insufficient_scope"` with the scopes that the call takes.
     InsufficientScope,
     /// `Accept-Signature` with what a signature has to cover (RFC 9421, section 5.1).
@@ -258,6 +293,20 @@ impl Reason {
         Self::TokenLifetime,
         Self::TokenBound,
         Self::TokenSignature,
+        Self::TokenUnbound,
+        Self::DpopMissing,
+        Self::DpopMalformed,
+        Self::DpopHeader,
+        Self::DpopAlgorithm,
+        Self::DpopKey,
+        Self::DpopBinding,
+        Self::DpopClaim,
+        Self::DpopMethod,
+        Self::DpopTarget,
+        Self::DpopToken,
+        Self::DpopTime,
+        Self::DpopNonce,
+        Self::DpopSignature,
         Self::CredentialsLimited,
         Self::AgentUnknown,
         Self::AgentAmbiguous,
@@ -287,6 +336,7 @@ impl Reason {
         Self::ContentDigestMismatch,
         Self::BodyTooLarge,
         Self::EarlyData,
+        Self::ProofRequired,
         Self::InsufficientScope,
         Self::BindingAmbiguous,
         Self::BindingMismatch,
@@ -331,7 +381,7 @@ impl Reason {
     #[must_use]
     #[rustfmt::skip]
     pub fn row(self) -> Row {
-        use Challenge::{Bare, InsufficientScope, InvalidToken, No, Signature};
+        use Challenge::{Bare, InsufficientScope, InvalidProof, InvalidToken, No, Signature, UseNonce};
         let (code, status, title, challenge) = match self {
             Self::DuplicateHost => ("duplicate_host", 400, "the request names its host more than once", No),
             Self::DuplicateAuthorization => ("duplicate_authorization", 400, "the request carries more than one Authorization header", No),
@@ -375,8 +425,22 @@ impl Reason {
             Self::TokenExpired => ("token_expired", 401, "the access token has expired", InvalidToken),
             Self::TokenNotYetValid => ("token_not_yet_valid", 401, "the access token is not valid yet", InvalidToken),
             Self::TokenLifetime => ("token_lifetime", 401, "the access token lives too long", InvalidToken),
-            Self::TokenBound => ("token_bound", 401, "the access token is bound to a proof that is not checked here", InvalidToken),
+            Self::TokenBound => ("token_bound", 401, "the access token is bound to a key and was sent without a proof that counts here", InvalidToken),
             Self::TokenSignature => ("token_signature", 401, "the access token's signature does not verify", InvalidToken),
+            Self::TokenUnbound => ("token_unbound", 401, "the access token is not bound to a key", InvalidToken),
+            Self::DpopMissing => ("dpop_missing", 401, "the call carries no DPoP proof", InvalidProof),
+            Self::DpopMalformed => ("dpop_malformed", 401, "the DPoP proof is malformed", InvalidProof),
+            Self::DpopHeader => ("dpop_header", 401, "the DPoP proof's header is of another type or asks for something that is not taken", InvalidProof),
+            Self::DpopAlgorithm => ("dpop_algorithm", 401, "the DPoP proof's algorithm is not taken", InvalidProof),
+            Self::DpopKey => ("dpop_key", 401, "the DPoP proof does not carry a public key that is taken", InvalidProof),
+            Self::DpopBinding => ("dpop_binding", 401, "the DPoP proof is made with another key than the access token's", InvalidProof),
+            Self::DpopClaim => ("dpop_claim", 401, "the DPoP proof lacks a claim or holds one that is not taken", InvalidProof),
+            Self::DpopMethod => ("dpop_method", 401, "the DPoP proof is for another method", InvalidProof),
+            Self::DpopTarget => ("dpop_target", 401, "the DPoP proof is for another URI", InvalidProof),
+            Self::DpopToken => ("dpop_token", 401, "the DPoP proof is for another access token", InvalidProof),
+            Self::DpopTime => ("dpop_time", 401, "the DPoP proof was not made just now", InvalidProof),
+            Self::DpopNonce => ("dpop_nonce", 401, "the DPoP proof does not carry a current nonce", UseNonce),
+            Self::DpopSignature => ("dpop_signature", 401, "the DPoP proof's signature does not verify", InvalidProof),
             Self::CredentialsLimited => ("credentials_limited", 429, "too many credentials from this address failed", No),
             Self::AgentUnknown => ("agent_unknown", 403, "the caller may not call", No),
             Self::AgentAmbiguous => ("agent_ambiguous", 403, "the caller may not call", No),
@@ -406,6 +470,7 @@ impl Reason {
             Self::ContentDigestMismatch => ("content_digest_mismatch", 403, "the body is not the one that was signed", No),
             Self::BodyTooLarge => ("body_too_large", 413, "the body is too large to be checked", No),
             Self::EarlyData => ("early_data", 425, "this call is not taken in early data", No),
+            Self::ProofRequired => ("proof_required", 403, "this call needs an access token that is bound to a key", No),
             Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),
             Self::BindingAmbiguous => ("binding_ambiguous", 400, "a bound part of the call could be read in more than one way", No),
             Self::BindingMismatch => ("binding_mismatch", 403, "the call is outside what the caller is bound to", No),
@@ -447,7 +512,10 @@ mod tests {
             let row = reason.row();
             assert_eq!(
                 row.status == 401,
-                matches!(row.challenge, Challenge::Bare | Challenge::InvalidToken),
+                matches!(
+                    row.challenge,
+                    Challenge::Bare | Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce
+                ),
                 "{row:?}"
             );
         }

@@ -76,6 +76,10 @@ pub struct Record<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
     token: Option<&'r str>,
+    /// What showed that the caller holds the key that its token is bound to; absent for a bearer token, and where it was not
+    /// shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofKind>,
     /// The `keyid` of the request's signature, where one was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_by: Option<&'r str>,
@@ -128,6 +132,15 @@ pub struct Record<'r> {
     /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
+}
+
+/// What showed that the caller holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum ProofKind {
+    /// A DPoP proof (RFC 9449), sent with this call and for it.
+    Dpop,
 }
 
 /// What was decided.
@@ -185,6 +198,7 @@ impl Decision<'_> {
                 Vec::new()
             },
             token: token.map(|token| token.token_hash()),
+            proof: facts.proof.map(|_| ProofKind::Dpop),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),

@@ -15,6 +15,8 @@ pub enum Check {
     Lookup,
     /// The credential.
     Credential,
+    /// Whether the caller holds the key that its token is bound to.
+    Possession,
     /// The registration of the caller.
     Agent,
     /// Whether the caller's identity can be passed on.
@@ -50,6 +52,7 @@ impl Check {
             Self::Canonical => "canonical form",
             Self::Lookup => "lookup",
             Self::Credential => "credential",
+            Self::Possession => "possession",
             Self::Agent => "agent",
             Self::Identity => "identity",
             Self::Allowlist => "allowlist",

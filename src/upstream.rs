@@ -43,6 +43,9 @@ impl Allow<'_> {
             changes.extend(head.overrides.iter().map(|name| Change::Remove(name)));
             if facts.caller.is_some() && !facts.policy.keeps_authorization {
                 changes.push(Change::Remove(b"authorization"));
+                if head.dpop.count > 0 {
+                    changes.push(Change::Remove(b"dpop"));
+                }
             }
             if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten()) {
                 changes.push(Change::Set(":authority".into(), host.as_str().to_owned().into()));

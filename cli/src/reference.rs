@@ -36,7 +36,8 @@ fn reasons() -> String {
     let mut page = generated("Reasons");
     page.push_str(
         "Why a call was denied, in the order of the checks. The code stands in records, metrics, test cases, in the access log as \
-         `callgate_<code>`, and in the `code` member of the answer (`application/problem+json`) where no other is named.\n\n\
+         `callgate_<code>`, and in the `code` member of the answer (`application/problem+json`) where no other is named. A challenge names every scheme \
+         that the policy takes, with the error at the one that the call used.\n\n\
          | Code | Status | What it means | Told to the client as | Challenge |\n|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
@@ -44,9 +45,11 @@ fn reasons() -> String {
         let told = if reason.told() == row.code { String::new() } else { format!("`{}`", reason.told()) };
         let challenge = match row.challenge {
             Challenge::No => "",
-            Challenge::Bare => "`Bearer`",
-            Challenge::InvalidToken => "`Bearer error=\"invalid_token\"`",
-            Challenge::InsufficientScope => "`Bearer error=\"insufficient_scope\"`",
+            Challenge::Bare => "without an error",
+            Challenge::InvalidToken => "`invalid_token`",
+            Challenge::InvalidProof => "`invalid_dpop_proof`",
+            Challenge::UseNonce => "`use_dpop_nonce`",
+            Challenge::InsufficientScope => "`insufficient_scope`",
             Challenge::Signature => "`Accept-Signature`",
         };
         // Writing to a string does not fail.

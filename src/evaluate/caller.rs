@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::{Evaluation, Said, Stop};
-use crate::credential::bearer;
+use crate::credential::Credential;
 use crate::decision::{Caller, Facts, Rule};
+use crate::dpop::Held;
 use crate::policy::Access;
 use crate::reason::Reason;
 use crate::token::{Refusal, VerifiedToken};
@@ -23,7 +24,7 @@ impl Evaluation<'_, '_> {
         }
         let credential = match (lines.count, lines.first) {
             (0, _) | (_, None) => Err(self.no_credentials()),
-            (1, Some(value)) => bearer(value),
+            (1, Some(value)) => Credential::read(value, self.facts.policy.dpop.is_some()),
             // Refused when it was read; which of several was meant is not guessed.
             _ => return Ok(()),
         };
@@ -35,7 +36,8 @@ impl Evaluation<'_, '_> {
             return Ok(());
         }
         let policy = self.facts.policy;
-        let verified = credential.map_err(Refusal::from).and_then(|token| self.verify(token));
+        self.facts.scheme = credential.ok().map(|credential| credential.scheme);
+        let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);
         let rule = match (&verified, issuer) {
@@ -48,25 +50,29 @@ impl Evaluation<'_, '_> {
         let Some(token) = self.judge(Check::Credential, rule, verified, |token| describe(token))? else {
             return Ok(());
         };
-        self.registration(token)
+        // Whose token it was is written down whether or not its sender may use it.
+        self.facts.token = Some(Rc::clone(&token));
+        match self.possession(token)? {
+            Some(held) => self.registration(&held),
+            None => Ok(()),
+        }
     }
 
     /// The caller is the registered agent that the credential fits.
-    fn registration(&mut self, token: Rc<VerifiedToken>) -> Result<(), Stop> {
+    fn registration(&mut self, held: &Held) -> Result<(), Stop> {
         let Facts { policy, call, .. } = &self.facts;
-        let found = policy.agents.find(&token);
+        let token = held.token();
+        let found = policy.agents.find(token);
         let (registered, rule) = match found {
             Ok(agent) => (agent.registered(call.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
             Err(Reason::AgentUnknown) if policy.takes_unregistered => (Ok(None), Rule::Policy("unregistered")),
             Err(reason) => (Err(reason), Rule::Policy("agents")),
         };
-        // Whose token it was is written down whether or not its bearer may call.
-        self.facts.token = Some(Rc::clone(&token));
         self.facts.agent = found.ok();
         let agent = self.judge(Check::Agent, rule, registered, |agent| {
             vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
         })?;
-        self.facts.caller = agent.map(|agent| Caller { token: Some(token), agent });
+        self.facts.caller = agent.map(|agent| Caller { token: Some(Rc::clone(token)), agent });
         Ok(())
     }
 

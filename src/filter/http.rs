@@ -9,7 +9,8 @@ use super::gate::{Failure, Gate, Written};
 use super::host::{self, Map};
 use crate::headers::name_begins_like;
 use crate::{
-    Answer, Call, Change, Decision, Headers, Hold, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp, Wait,
+    Answer, Call, Change, DPOP_NONCE, Decision, Headers, Hold, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp,
+    Wait,
 };
 
 /// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
@@ -22,6 +23,8 @@ pub(super) struct Http {
     held: Option<HeldCall>,
     /// What the limits of the call had left for it, for the headers of the answer.
     standings: Standings,
+    /// The nonce for the client's next proof, where it needs to be told.
+    dpop_nonce: Option<String>,
     /// Whether the call was answered. A second answer is undefined behaviour in Envoy, and nothing may go on after one.
     replied: bool,
     /// The record, where it is to be completed when the call has ended.
@@ -58,7 +61,7 @@ enum Turn {
 
 impl Http {
     pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
-        Self { gate, held: None, standings: Standings::default(), replied: false, written: None }
+        Self { gate, held: None, standings: Standings::default(), dpop_nonce: None, replied: false, written: None }
     }
 
     /// Judges the head of a call.
@@ -128,6 +131,7 @@ impl Http {
                 // A call that cannot be written down does not go on.
                 self.written = gate.write_down(&decision.record())?;
                 self.standings = decision.facts().limits().clone();
+                self.dpop_nonce = decision.facts().dpop_nonce().map(str::to_owned);
                 Ok(Turn::On)
             }
             Decision::Deny(deny) => {
@@ -181,6 +185,15 @@ impl Http {
         Ok(())
     }
 
+    /// Tells the client the nonce for its next proof, unless the upstream has proofs and nonces of its own.
+    fn tell_nonce(&self) -> Result<(), Failure> {
+        let Some(nonce) = self.dpop_nonce.as_ref().filter(|_| !self.replied) else { return Ok(()) };
+        if !host::has_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes())? {
+            host::add_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes(), nonce.as_bytes())?;
+        }
+        Ok(())
+    }
+
     fn gate(&self) -> Result<&Gate, Failure> {
         self.gate.as_deref().ok_or(Failure::NoPolicy)
     }
@@ -223,9 +236,12 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        // The call was decided and answered; its answer merely says less.
         if let Err(failure) = self.tell_limits() {
-            // The call was decided and answered; its answer merely says less.
             log::warn!("an answer does not tell of its limits: {failure}");
+        }
+        if let Err(failure) = self.tell_nonce() {
+            log::warn!("an answer does not tell the next nonce: {failure}");
         }
         Action::Continue
     }

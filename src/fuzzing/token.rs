@@ -74,7 +74,9 @@ pub fn token(data: &[u8]) {
     let aud = claims.get("aud");
     let single = aud == Some(&RESOURCE.into());
     assert!(single || aud.and_then(Value::as_array).is_some_and(|aud| aud.contains(&RESOURCE.into())));
-    assert!(claims.get("cnf").is_none());
+    // One that is bound is bound to a thumbprint and to nothing else.
+    let bound_to = verified.bound_to().map(|key| serde_json::json!({ "jkt": key.to_string() }));
+    assert_eq!(claims.get("cnf"), bound_to.as_ref());
     assert_eq!(claims.get("client_id").and_then(Value::as_str), verified.client());
     assert_eq!(claims.get("sub").and_then(Value::as_str), verified.subject());
     let scopes = claims.get("scope").and_then(Value::as_str).unwrap_or_default();

@@ -14,7 +14,7 @@ use super::replay::Replay;
 use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
 use super::version::version;
-use super::{Policy, raw};
+use super::{Policy, dpop, raw};
 use crate::token::{Issuers, Secrets, json};
 use crate::upstream::HeaderNames;
 
@@ -139,6 +139,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
             endpoints::check_scopes(asked, &place, &mut findings);
         }
     }
+    let dpop = dpop::compile(document, &mut findings);
     let refuse_query = refused_parameters(&document.refuse_query, &mut findings);
     let skew = skew(document, &mut findings);
     let hosts = endpoints::compile_hosts(&document.hosts, &mut findings);
@@ -165,6 +166,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         version: version.into(),
         observe: document.mode == raw::Mode::Observe,
         resource: document.resource.as_str().into(),
+        dpop,
         passes_preflight: document.preflight == raw::Preflight::Pass,
         overrides: document.overrides,
         refuse_query,

@@ -6,7 +6,7 @@ use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name, check_scope, is_token};
 use super::raw;
 use super::signatures::SignatureRule;
-use super::{bindings, limits};
+use super::{bindings, dpop, limits};
 use crate::authorize::{Binding, Origin, ScopesWanted};
 use crate::endpoint::{Remark, Table, Template};
 use crate::hash::PolicyMap;
@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub(crate) place: Box<str>,
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) access: Access,
+    /// Where the policy asks for a token that is bound to a key, if it does.
+    pub(crate) needs_bound_token: Option<Origin>,
     pub(crate) scopes: ScopesWanted,
     pub(crate) bindings: Vec<Binding>,
     pub(crate) escapes: EscapeSet,
@@ -196,6 +198,7 @@ impl Compiling<'_> {
             place: place.as_str().into(),
             methods: raw.methods.iter().map(|method| method.as_str().into()).collect(),
             access,
+            needs_bound_token: dpop::needs_bound_token(self.document, raw, place, findings),
             scopes: self.scopes(access, findings),
             refuses_forms,
             one_content_type: refuses_forms.is_some() || binds_query,

@@ -6,6 +6,7 @@ mod agents;
 mod audit;
 mod bindings;
 mod compile;
+mod dpop;
 mod endpoints;
 mod error;
 mod expiry;
@@ -36,6 +37,7 @@ pub(crate) use signing_keys::{SigningKey, SigningKeys};
 use crate::crypto::TableVerifier;
 use crate::endpoint::Table;
 use crate::limit::{self, Shown, Standings};
+use crate::request::Host;
 use crate::token::Issuers;
 use crate::upstream::HeaderNames;
 
@@ -50,6 +52,7 @@ pub struct Policy {
     pub(crate) label: Box<str>,
     pub(crate) observe: bool,
     pub(crate) resource: Box<str>,
+    pub(crate) dpop: Option<crate::dpop::Rules>,
     pub(crate) passes_preflight: bool,
     pub(crate) overrides: raw::Overrides,
     pub(crate) refuse_query: Vec<Box<str>>,
@@ -87,10 +90,18 @@ impl Policy {
         TableVerifier::new(keys, self.key_tables)
     }
 
-    /// Whether calls are counted, so that deciding them takes what the workers of a gateway share.
+    /// Scheme and authority of a call as its client knows them.
+    pub(crate) fn origin(&self, host: &Host<'_>) -> String {
+        match &self.signatures.external {
+            Some(external) => format!("{}://{}", external.scheme, external.authority),
+            None => format!("https://{}", host.as_str()),
+        }
+    }
+
+    /// Whether calls are counted or nonces given out, so that deciding them takes what the workers of a gateway share.
     #[must_use]
     pub fn counts(&self) -> bool {
-        self.limits.any()
+        self.limits.any() || self.dpop.as_ref().is_some_and(|rules| rules.nonce)
     }
 
     /// How many identities that the policy does not name have a place in the table of limits.

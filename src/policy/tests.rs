@@ -70,6 +70,13 @@ fn with(changes: &[(&str, Value)]) -> Value {
     policy
 }
 
+/// What a policy says of proofs, with these members changed.
+fn dpop(changes: Value) -> Value {
+    let mut dpop = json!({ "required": false, "algorithms": ["ES256"] });
+    dpop.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    dpop
+}
+
 /// Every error that the changed policy has.
 fn errors(changes: &[(&str, Value)]) -> Vec<String> {
     match compile(with(changes)) {
@@ -125,6 +132,38 @@ fn each_mistake_is_told_with_its_place() {
         (
             &[("/audit/include", (0..17).map(|n| json!(format!("x-{n}"))).collect())],
             "audit.include: a record repeats at most 16 headers",
+        ),
+        (&[("/external_url", json!("api.example.com"))], "external_url: `api.example.com` is no scheme and host"),
+        (&[("/external_url", json!("https://api.example.com/"))], "external_url: `https://api.example.com/` is no"),
+        (
+            &[("/external_url", json!("https://api.example.com:443"))],
+            "external_url: `https://api.example.com:443` is no",
+        ),
+        (&[("/external_url", json!("https://API.example.com"))], "external_url: `https://API.example.com` is no"),
+        (&[("/external_url", json!("https://me@example.com"))], "external_url: `https://me@example.com` is no"),
+        (&[("/external_url", json!("https://"))], "external_url: `https://` is no"),
+        (&[("/dpop", json!({ "algorithms": ["ES256"] }))], "dpop: missing field `required`"),
+        (&[("/dpop", dpop(json!({ "algorithms": [] })))], "dpop.algorithms: no proof would be taken"),
+        (&[("/dpop", dpop(json!({ "algorithms": ["HS256"] })))], "dpop.algorithms[0]: a proof shows"),
+        (
+            &[("/dpop", dpop(json!({ "algorithms": ["ES256", "ES256"] })))],
+            "dpop.algorithms[1]: `ES256` stands here twice",
+        ),
+        (&[("/dpop", dpop(json!({ "max_age": "0s" })))], "dpop.max_age: no proof would be taken"),
+        (&[("/dpop", dpop(json!({ "max_age": "11m" })))], "dpop.max_age: a proof is remembered for this long"),
+        (&[("/dpop", dpop(json!({ "clock_ahead": "61s" })))], "dpop.clock_ahead: proofs could be made that long"),
+        (&[("/endpoints/1/token", json!("bound"))], "endpoints[1].token: no such token is taken without `dpop`"),
+        (
+            &[("/requirements/write/token", json!("bound"))],
+            "requirements.write.token: no such token is taken without `dpop`",
+        ),
+        (
+            &[("/dpop", dpop(json!({}))), ("/endpoints/0/token", json!("bound"))],
+            "endpoints[0].token: nobody needs a token on a public endpoint",
+        ),
+        (
+            &[("/dpop", dpop(json!({}))), ("/requirements/read", json!({ "token": "bound" }))],
+            "endpoints[0].effect: this effect asks for a token that is bound to a key",
         ),
         (&[("/agents", json!({}))], "agents: nobody may call without an agent"),
         (&[("/agents/a/owner", json!(" "))], "agents.a.owner: an agent without an owner"),

@@ -70,6 +70,12 @@ impl Namespace {
         Identity::new(&self.secret).text(&self.name).text(kind)
     }
 
+    /// Bytes that belong to a number, which nobody outside can foresee and every worker can work out.
+    pub(crate) fn mark(&self, kind: &str, number: u64) -> [u8; 16] {
+        let Hash(first, second) = self.identity(kind).bytes(&number.to_le_bytes()).hash();
+        (u128::from(first) << 64 | u128::from(second)).to_le_bytes()
+    }
+
     /// A place of an identity that the policy names: an entry under a key of its own. Its entries are told apart by `entry`,
     /// which is the policy's as well, so that it needs no secret.
     pub(crate) fn own(&self, identity: Identity, entry: u64) -> Place {

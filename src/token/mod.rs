@@ -16,11 +16,11 @@ mod verify;
 pub use cache::{CacheUsage, TokenCache};
 pub use claim::{ClaimName, ClaimNameError};
 pub use issuer::{IssuerId, Issuers};
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub(crate) use keys::Secret;
 pub use keys::{SecretLookup, Secrets};
+pub(crate) use verify::numeric_date;
 pub use verify::{Refusal, VerifiedToken};
 
 #[cfg(test)]
@@ -28,6 +28,6 @@ mod issuer_tests;
 #[cfg(test)]
 mod provider_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod verify_tests;

@@ -16,14 +16,14 @@ use super::{Issuers, SecretLookup, Secrets};
 use crate::policy::Findings;
 use crate::time::Timestamp;
 
-pub(super) const NOW: u64 = 1_800_000_000;
-pub(super) const RESOURCE: &str = "https://api.example.com";
-pub(super) const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const RESOURCE: &str = "https://api.example.com";
+pub(crate) const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 const RSA: &str = include_str!("testdata/rsa2048.pem");
 
 /// Keys that sign tokens. The number tells several of one type apart.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Signs {
+pub(crate) enum Signs {
     P256(u8),
     P384(u8),
     Ed25519(u8),
@@ -31,7 +31,7 @@ pub(super) enum Signs {
     Secret(&'static [u8]),
 }
 
-pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -41,7 +41,7 @@ fn rsa() -> Rsa<Private> {
 
 impl Signs {
     /// The public key as a JWK, without `kid`, `alg` and `use`.
-    pub(super) fn jwk(self) -> Value {
+    pub(crate) fn jwk(self) -> Value {
         match self {
             Self::P256(n) => {
                 let point = p256::ecdsa::SigningKey::from_slice(&[n; 32]).unwrap().verifying_key().to_sec1_point(false);
@@ -95,7 +95,7 @@ impl Signs {
 }
 
 /// The object with these members set; `null` removes one.
-pub(super) fn with(mut object: Value, changes: Value) -> Value {
+pub(crate) fn with(mut object: Value, changes: Value) -> Value {
     let Value::Object(changes) = changes else { panic!("changes are an object") };
     for (name, value) in changes {
         if value.is_null() {
@@ -108,7 +108,7 @@ pub(super) fn with(mut object: Value, changes: Value) -> Value {
 }
 
 /// Signs header and claims as they are written.
-pub(super) fn sign_text(key: Signs, header: &str, claims: &str) -> Vec<u8> {
+pub(crate) fn sign_text(key: Signs, header: &str, claims: &str) -> Vec<u8> {
     let signed = format!("{}.{}", b64(header), b64(claims));
     let algorithm = serde_json::from_str::<Value>(header).ok();
     let algorithm = algorithm.as_ref().and_then(|header| header["alg"].as_str()).unwrap_or_default();
@@ -116,12 +116,12 @@ pub(super) fn sign_text(key: Signs, header: &str, claims: &str) -> Vec<u8> {
     format!("{signed}.{signature}").into_bytes()
 }
 
-pub(super) fn sign(key: Signs, header: &Value, claims: &Value) -> Vec<u8> {
+pub(crate) fn sign(key: Signs, header: &Value, claims: &Value) -> Vec<u8> {
     sign_text(key, &header.to_string(), &claims.to_string())
 }
 
 /// Knows one variable, `SECRET`, and two that are wrong.
-pub(super) struct Environment;
+pub(crate) struct Environment;
 
 impl Secrets for Environment {
     fn resolve(&self, name: &str) -> SecretLookup {
@@ -138,7 +138,7 @@ impl Secrets for Environment {
 }
 
 /// Knows none and is asked for none, as when a policy is only checked.
-pub(super) struct NotNow;
+pub(crate) struct NotNow;
 
 impl Secrets for NotNow {
     fn resolve(&self, _: &str) -> SecretLookup {
@@ -146,7 +146,7 @@ impl Secrets for NotNow {
     }
 }
 
-pub(super) fn compile_with(issuers: &Value, secrets: &dyn Secrets) -> (Issuers, Findings) {
+pub(crate) fn compile_with(issuers: &Value, secrets: &dyn Secrets) -> (Issuers, Findings) {
     let raw: BTreeMap<_, _> = serde_json::from_value(issuers.clone()).unwrap();
     let mut findings = Findings::default();
     let issuers = Issuers::compile(&raw, RESOURCE, Duration::from_secs(60), secrets, &mut findings);
@@ -154,12 +154,12 @@ pub(super) fn compile_with(issuers: &Value, secrets: &dyn Secrets) -> (Issuers, 
 }
 
 /// Compiles issuers that have no mistake.
-pub(super) fn compile(issuers: &Value) -> Issuers {
+pub(crate) fn compile(issuers: &Value) -> Issuers {
     let (issuers, findings) = compile_with(issuers, &Environment);
     assert_eq!(findings.errors, []);
     issuers
 }
 
-pub(super) fn at(offset: i64) -> Timestamp {
+pub(crate) fn at(offset: i64) -> Timestamp {
     Timestamp::from_secs(NOW.checked_add_signed(offset).unwrap())
 }

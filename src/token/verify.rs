@@ -6,6 +6,8 @@ use std::mem::size_of;
 use std::rc::Rc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::cache::TokenCache;
@@ -14,7 +16,7 @@ use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
 use super::shape::Bearer;
 use crate::Reason;
-use crate::crypto::{Algorithm, VerifySignature};
+use crate::crypto::{Algorithm, Thumbprint, VerifySignature};
 use crate::policy::raw::IgnorableHeader;
 use crate::time::Timestamp;
 
@@ -23,6 +25,7 @@ use crate::time::Timestamp;
 const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
 
 /// A token that was good when it was verified: signed by an issuer of the policy, of the right shape, for this audience.
+/// Whether its sender may use it is another question where it is [bound to a key](Self::bound_to).
 ///
 /// Only [`Issuers::verify`] makes one.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct VerifiedToken {
     bearer: Bearer,
     claims: Value,
     times: Times,
+    bound_to: Option<Thumbprint>,
+    sha256: [u8; 32],
     hash: String,
 }
 
@@ -95,6 +100,17 @@ impl VerifiedToken {
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.times.expires
+    }
+
+    /// The key that the sender of this token must hold (RFC 9449, section 6.1); none for a bearer token.
+    #[must_use]
+    pub fn bound_to(&self) -> Option<Thumbprint> {
+        self.bound_to
+    }
+
+    /// SHA-256 over all bytes of the token.
+    pub(crate) fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
     }
 
     /// The token's name in records: the first 16 hexadecimal digits of SHA-256 over all its bytes. Enough to find its
@@ -193,11 +209,9 @@ impl Issuers {
         if times.lifetime() > issuer.max_lifetime {
             return Err(Reason::TokenLifetime);
         }
-        // Whatever `cnf` holds, and `null` too: the issuer means that possession of a key must be shown.
-        if jws.claims.get("cnf").is_some() {
-            return Err(Reason::TokenBound);
-        }
+        let bound_to = read_binding(&jws.claims)?;
         verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
+        let sha256 = hmac_sha256::Hash::hash(token);
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Rc::clone(&issuer.name),
@@ -205,7 +219,9 @@ impl Issuers {
             bearer,
             claims: jws.claims,
             times,
-            hash: short_hash(token),
+            bound_to,
+            sha256,
+            hash: short(&sha256),
         })
     }
 
@@ -239,6 +255,16 @@ fn read_header(header: &Value) -> Result<Algorithm, Reason> {
         return Err(Reason::TokenHeader);
     }
     header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose).ok_or(Reason::TokenAlgorithm)
+}
+
+/// The key that a token is bound to. Whatever else `cnf` holds (RFC 7800), and `null` too: its issuer means that something must
+/// be shown, and nobody here can check it.
+fn read_binding(claims: &Value) -> Result<Option<Thumbprint>, Reason> {
+    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
+    let only = cnf.as_object().filter(|members| members.len() == 1).and_then(|members| members.get("jkt"));
+    let bytes = only.and_then(Value::as_str).and_then(|jkt| URL_SAFE_NO_PAD.decode(jkt).ok());
+    let thumbprint = bytes.and_then(|bytes| bytes.try_into().ok()).map(Thumbprint);
+    thumbprint.map(Some).ok_or(Reason::TokenBound)
 }
 
 /// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
@@ -291,7 +317,7 @@ impl Times {
 
 /// A `NumericDate` (RFC 7519, section 2): seconds, fractions allowed. Negative ones and those that a [`Timestamp`] cannot
 /// tell, beyond the year 2554, are no times of tokens.
-fn numeric_date(value: &Value) -> Option<Timestamp> {
+pub(crate) fn numeric_date(value: &Value) -> Option<Timestamp> {
     const NANOS: u64 = 1_000_000_000;
     if let Some(seconds) = value.as_u64() {
         return seconds.checked_mul(NANOS).map(Timestamp::from_nanos);
@@ -302,8 +328,7 @@ fn numeric_date(value: &Value) -> Option<Timestamp> {
     whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
 }
 
-fn short_hash(token: &[u8]) -> String {
-    let hash = hmac_sha256::Hash::hash(token);
+fn short(hash: &[u8; 32]) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

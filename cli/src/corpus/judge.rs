@@ -175,16 +175,43 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// The challenge that goes with a reason (RFC 6750, section 3). The scopes of one are the case's to say.
-    fn challenge(&mut self, reason: Reason, headers: &[(String, Vec<u8>)]) {
+    /// Every scheme that the policy takes, with the error at the one that the call used, or to which it belongs.
+    fn schemes(&self, error: &str, of_dpop: bool, goes_on: bool) -> String {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
-        let bare = format!("Bearer realm=\"{realm}\"");
-        let (wanted, goes_on) = match reason.row().challenge {
+        let dpop = self.policy.document.get("dpop");
+        let only_dpop = dpop.and_then(|dpop| dpop.get("required")) == Some(&Value::Bool(true));
+        let sent = self.call.lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"authorization"));
+        let sent_dpop = sent.is_some_and(|(_, value)| value.to_ascii_lowercase().starts_with(b"dpop "));
+        let at_dpop = of_dpop || only_dpop || dpop.is_some() && sent_dpop;
+        let bearer = format!("Bearer realm=\"{realm}\"{}", if at_dpop { "" } else { error });
+        let Some(dpop) = dpop else { return bearer };
+        if goes_on && !at_dpop {
+            return bearer;
+        }
+        let names = dpop.get("algorithms").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let names: Vec<_> = names.map(|name| if name == "Ed25519" { "Ed25519 EdDSA" } else { name }).collect();
+        let algs = if goes_on { String::new() } else { format!(", algs=\"{}\"", names.join(" ")) };
+        let dpop = format!("DPoP realm=\"{realm}\"{}{algs}", if at_dpop { error } else { "" });
+        if only_dpop { dpop } else { format!("{bearer}, {dpop}") }
+    }
+
+    /// The challenge that goes with a reason (RFC 6750, section 3; RFC 9449, section 7.1). The scopes of one are the case's to
+    /// say.
+    fn challenge(&mut self, reason: Reason, headers: &[(String, Vec<u8>)]) {
+        let (error, of_dpop) = match reason.row().challenge {
             Challenge::No | Challenge::Signature => (None, false),
-            Challenge::Bare => (Some(bare), false),
-            Challenge::InvalidToken => (Some(format!("{bare}, error=\"invalid_token\"")), false),
-            Challenge::InsufficientScope => (Some(format!("{bare}, error=\"insufficient_scope\", scope=")), true),
+            Challenge::Bare => (Some(""), false),
+            Challenge::InvalidToken => (Some(", error=\"invalid_token\""), false),
+            Challenge::InvalidProof => (Some(", error=\"invalid_dpop_proof\""), true),
+            Challenge::UseNonce => (Some(", error=\"use_dpop_nonce\""), true),
+            Challenge::InsufficientScope => (Some(", error=\"insufficient_scope\", scope="), false),
         };
+        let goes_on = reason.row().challenge == Challenge::InsufficientScope;
+        let wanted = error.map(|error| self.schemes(error, of_dpop, goes_on));
+        let nonces = headers.iter().filter(|(name, _)| name == "dpop-nonce").count();
+        if nonces != usize::from(reason.row().challenge == Challenge::UseNonce) {
+            self.found.push(format!("the answer has {nonces} lines `dpop-nonce`"));
+        }
         let got: Vec<_> =
             headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, value)| value).collect();
         let same = match (&wanted, got.as_slice()) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Authenticate, Mode, Replay, SignatureAsked};
+use super::{Authenticate, Mode, Replay, SignatureAsked, TokenAsked};
 use crate::policy::scalar::ScopesAsked;
 
 /// What a call does.
@@ -42,6 +42,9 @@ pub struct Requirement {
     /// Scopes that every call of this class needs, beside those of the endpoint.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
+    /// `bound` for calls that take no bearer token, only one that is bound to a key (see `dpop`).
+    #[serde(default)]
+    pub token: Option<TokenAsked>,
     /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
     #[serde(default)]
     pub forms: Option<Forms>,
@@ -90,6 +93,9 @@ pub struct Endpoint {
     /// What a public endpoint does with a credential that the policy could verify. `verify` when absent.
     #[serde(default)]
     pub credentials: Option<Credentials>,
+    /// `bound` for a call that takes no bearer token, only one that is bound to a key (see `dpop`).
+    #[serde(default)]
+    pub token: Option<TokenAsked>,
     /// Scopes that the call needs: a list of which all are needed, `{ all: [...], any: [...] }`, or `none`.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,

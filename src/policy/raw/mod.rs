@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+mod dpop;
 mod endpoint;
 mod issuer;
 mod limit;
 mod signature;
 mod signing_key;
 
+pub use dpop::*;
 pub use endpoint::*;
 pub use issuer::*;
 pub use limit::*;
@@ -68,6 +70,9 @@ pub struct Document {
     pub unregistered: Unregistered,
     /// Who issues the access tokens that are taken, by a name of your choice.
     pub issuers: BTreeMap<String, Issuer>,
+    /// How tokens that are bound to a key are taken. Absent: they are refused.
+    #[serde(default)]
+    pub dpop: Option<Dpop>,
     /// The inventory: who may call, who answers for it, until when.
     pub agents: BTreeMap<String, Agent>,
     /// What each class of effect asks for, written once.
@@ -231,7 +236,7 @@ pub struct Identity {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Whether the verified `Authorization` header goes on to the upstream.
+    /// Whether the verified `Authorization` header goes on to the upstream, and with it `DPoP`.
     pub authorization: AuthorizationHeader,
 }
 

@@ -1,0 +1,55 @@
+//! How a token is sent, and whether its sender has shown what the token asks for.
+
+use std::rc::Rc;
+
+use super::Proof;
+use crate::reason::Reason;
+use crate::token::VerifiedToken;
+
+/// The authorization scheme under which a token is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// RFC 6750: whoever has the token may use it.
+    Bearer,
+    /// RFC 9449, section 7.1: whoever has the token and the key.
+    Dpop,
+}
+
+impl Scheme {
+    /// The scheme's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+}
+
+/// A verified token whose sender may use it. Only [`binding`] makes one.
+#[derive(Debug)]
+pub(crate) struct Held(Rc<VerifiedToken>);
+
+impl Held {
+    /// The token.
+    pub(crate) fn token(&self) -> &Rc<VerifiedToken> {
+        &self.0
+    }
+}
+
+/// Whether the sender of a token may use it: one that is bound to a key needs a proof of that key, and its own scheme, so that
+/// it never passes where only bearer tokens are understood.
+pub(crate) fn binding(
+    token: Rc<VerifiedToken>,
+    scheme: Scheme,
+    proof: Option<&Proof>,
+    unbound_is_taken: bool,
+) -> Result<Held, Reason> {
+    match (scheme, token.bound_to(), proof) {
+        (Scheme::Bearer, None, _) if unbound_is_taken => Ok(Held(token)),
+        (Scheme::Bearer | Scheme::Dpop, None, _) => Err(Reason::TokenUnbound),
+        (Scheme::Bearer, Some(_), _) => Err(Reason::TokenBound),
+        (Scheme::Dpop, Some(_), None) => Err(Reason::DpopMissing),
+        (Scheme::Dpop, Some(key), Some(proof)) if proof.key == key => Ok(Held(token)),
+        (Scheme::Dpop, Some(_), Some(_)) => Err(Reason::DpopBinding),
+    }
+}

@@ -1,0 +1,162 @@
+//! One proof, checked in full (RFC 9449, section 4.3), from cheap to dear: nothing is computed for one that would be refused
+//! anyway.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::Rules;
+use super::nonce::{Nonces, Standing};
+use super::target::is_target;
+use crate::crypto::{Algorithm, PublicJwk, Thumbprint, VerifySignature, VerifyingKey};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+use crate::token::{Jws, numeric_date};
+
+/// The longest proof taken, in bytes. One with an RSA key of 4096 bits and a long URI has half of that.
+const MAX_PROOF_BYTES: usize = 8 * 1024;
+
+/// The longest `jti` taken, in bytes.
+const MAX_JTI_BYTES: usize = 256;
+
+/// What a proof is, which no other JWT of the same key is.
+const TYPE: &str = "dpop+jwt";
+
+/// Header parameters that no proof needs: extensions that are not understood here, and other sources of keys than `jwk`.
+const REFUSED_HEADER: [&str; 6] = ["crit", "b64", "zip", "jku", "x5u", "x5c"];
+
+/// What a proof must say, besides when it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected<'e> {
+    /// SHA-256 of the token that it is sent with.
+    pub(crate) token_hash: &'e [u8; 32],
+    /// The key that the token is bound to.
+    pub(crate) key: Thumbprint,
+    /// The method of the call.
+    pub(crate) method: &'e str,
+    /// Scheme and authority under which clients know the API.
+    pub(crate) origin: &'e str,
+    /// The canonical path of the call.
+    pub(crate) path: &'e str,
+    /// The nonces of this moment, where proofs must carry one.
+    pub(crate) nonces: Option<Nonces<'e>>,
+}
+
+/// A proof of possession that was checked. Only [`Proof::check`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// The key that made it.
+    pub(crate) key: Thumbprint,
+    /// SHA-256 of its `jti`, by which a second use is told.
+    pub(crate) jti: [u8; 32],
+    /// When it was made, as its maker says.
+    pub(crate) issued: Timestamp,
+    /// The moment from which on it is refused for its age.
+    pub(crate) until: Timestamp,
+    /// Whether its nonce is about to end, so that its maker needs the next.
+    pub(crate) nonce_ends: bool,
+}
+
+impl Proof {
+    /// Checks the one line of the header `DPoP`.
+    ///
+    /// # Errors
+    /// The first reason to refuse it; last [`Reason::DpopSignature`].
+    pub(crate) fn check(
+        line: &[u8],
+        rules: &Rules,
+        expected: Expected<'_>,
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+    ) -> Result<Self, Reason> {
+        if line.len() > MAX_PROOF_BYTES {
+            return Err(Reason::DpopMalformed);
+        }
+        let jws = Jws::parse(line).map_err(|_| Reason::DpopMalformed)?;
+        let algorithm = read_header(&jws.header, rules)?;
+        let key = read_key(&jws.header, algorithm)?;
+        // Before anything is computed: whose key it is decides whether it is worth that.
+        let thumbprint = key.thumbprint().filter(|own| *own == expected.key).ok_or(Reason::DpopBinding)?;
+        let claims = Claims::read(&jws.claims)?;
+        claims.check_call(&expected)?;
+        let until = claims.check_time(rules, now)?;
+        let nonce = expected.nonces.map(|nonces| claims.nonce.and_then(|sent| nonces.judge(sent)));
+        if nonce == Some(None) {
+            return Err(Reason::DpopNonce);
+        }
+        verifier.verify(&key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::DpopSignature)?;
+        Ok(Self {
+            key: thumbprint,
+            jti: hmac_sha256::Hash::hash(claims.jti.as_bytes()),
+            issued: claims.issued,
+            until,
+            nonce_ends: nonce == Some(Some(Standing::Ending)),
+        })
+    }
+}
+
+/// Type, extensions and algorithm.
+fn read_header(header: &Value, rules: &Rules) -> Result<Algorithm, Reason> {
+    let other_type = header.get("typ").and_then(Value::as_str) != Some(TYPE);
+    if other_type || REFUSED_HEADER.iter().any(|name| header.get(name).is_some()) {
+        return Err(Reason::DpopHeader);
+    }
+    let named = header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose);
+    named.filter(|named| rules.algorithms.contains(named)).ok_or(Reason::DpopAlgorithm)
+}
+
+/// The key that comes with the proof, held to what keys of issuers are held to.
+fn read_key(header: &Value, algorithm: Algorithm) -> Result<VerifyingKey, Reason> {
+    let jwk = header.get("jwk").and_then(Value::as_object).ok_or(Reason::DpopKey)?;
+    let jwk = PublicJwk::read(jwk).map_err(|_| Reason::DpopKey)?;
+    let meant = jwk.algorithm.is_none_or(|meant| meant == algorithm);
+    if meant && jwk.key.fits(algorithm) { Ok(jwk.key) } else { Err(Reason::DpopAlgorithm) }
+}
+
+/// What a proof says.
+struct Claims<'c> {
+    jti: &'c str,
+    method: &'c str,
+    target: &'c str,
+    token_hash: &'c str,
+    issued: Timestamp,
+    nonce: Option<&'c str>,
+}
+
+impl<'c> Claims<'c> {
+    fn read(claims: &'c Value) -> Result<Self, Reason> {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(Reason::DpopClaim);
+        let jti = text("jti")?;
+        if jti.is_empty() || jti.len() > MAX_JTI_BYTES {
+            return Err(Reason::DpopClaim);
+        }
+        Ok(Self {
+            jti,
+            method: text("htm")?,
+            target: text("htu")?,
+            token_hash: text("ath")?,
+            issued: claims.get("iat").and_then(numeric_date).ok_or(Reason::DpopClaim)?,
+            nonce: claims.get("nonce").and_then(Value::as_str),
+        })
+    }
+
+    /// It is about this call with this token.
+    fn check_call(&self, expected: &Expected<'_>) -> Result<(), Reason> {
+        if self.method != expected.method {
+            return Err(Reason::DpopMethod);
+        }
+        if !is_target(self.target, expected.origin, expected.path) {
+            return Err(Reason::DpopTarget);
+        }
+        if self.token_hash != URL_SAFE_NO_PAD.encode(expected.token_hash) {
+            return Err(Reason::DpopToken);
+        }
+        Ok(())
+    }
+
+    /// It was made just now. What comes back is the moment from which on it was not.
+    fn check_time(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
+        let until = self.issued.plus(rules.max_age);
+        if self.issued > now.plus(rules.clock_ahead) || now >= until { Err(Reason::DpopTime) } else { Ok(until) }
+    }
+}

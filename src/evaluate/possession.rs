@@ -1,0 +1,95 @@
+//! Whether the caller holds the key that its token is bound to, and where it has to.
+
+use std::rc::Rc;
+
+use super::limits::guarded;
+use super::{Evaluation, Stop};
+use crate::crypto::Thumbprint;
+use crate::decision::{Facts, Rule};
+use crate::dpop::{Expected, Held, Nonces, Proof, Scheme, binding};
+use crate::policy::Endpoint;
+use crate::reason::Reason;
+use crate::token::VerifiedToken;
+use crate::trace::Check;
+
+impl<'a> Evaluation<'a, '_> {
+    /// The sender of a verified token may use it: it is a bearer token and sent as one, or comes with a proof. None where that
+    /// was denied and the evaluation goes on.
+    pub(super) fn possession(&mut self, token: Rc<VerifiedToken>) -> Result<Option<Held>, Stop> {
+        let policy = self.facts.policy;
+        let scheme = self.facts.scheme.unwrap_or(Scheme::Bearer);
+        let proof = match (scheme, token.bound_to()) {
+            (Scheme::Dpop, Some(key)) => match self.proof(&token, key) {
+                // What it would have to say is not known, which was denied before.
+                Ok(None) if self.is_ambiguous() => return Ok(None),
+                proof => proof,
+            },
+            _ => Ok(None),
+        };
+        let issuer = token.issuer_id();
+        let unbound_is_taken = policy.dpop.as_ref().is_none_or(|rules| !rules.required);
+        let held = proof.and_then(|proof| {
+            let held = binding(token, scheme, proof.as_ref(), unbound_is_taken)?;
+            self.facts.proof = proof;
+            Ok(held)
+        });
+        // Nothing was asked of a bearer token.
+        if scheme == Scheme::Bearer && held.is_ok() {
+            return Ok(held.ok());
+        }
+        let rule = match (&held, &policy.dpop) {
+            (Err(Reason::CredentialsLimited), _) => Rule::Policy("failed_credentials"),
+            (Err(Reason::HostError), _) => Rule::Gate,
+            (_, Some(_)) => Rule::Policy("dpop"),
+            (_, None) => Rule::Issuer(policy.issuers.name(issuer), ""),
+        };
+        self.judge(Check::Possession, rule, held, |held| {
+            held.token().bound_to().map(|key| ("key", key.to_string())).into_iter().collect()
+        })
+    }
+
+    /// The proof that came with the token, checked; none where none came.
+    fn proof(&mut self, token: &VerifiedToken, key: Thumbprint) -> Result<Option<Proof>, Reason> {
+        let Facts { policy, head, call, method, host, path, .. } = &self.facts;
+        let (policy, now) = (*policy, call.now);
+        let (Some(rules), Some(line)) = (&policy.dpop, head.dpop.only()) else { return Ok(None) };
+        let (Some(method), Some(host), Some(path)) = (*method, host.clone(), *path) else { return Ok(None) };
+        let nonces = match self.context.shared {
+            _ if !rules.nonce => None,
+            Some(shared) => Some(Nonces::new(shared.namespace, now)),
+            None => return Err(Reason::HostError),
+        };
+        let origin = policy.origin(&host);
+        let expected = Expected {
+            token_hash: token.sha256(),
+            key,
+            method: method.as_str(),
+            origin: &origin,
+            path: path.as_str(),
+            nonces,
+        };
+        let Self { facts, context, .. } = self;
+        let checked = guarded(facts, context, |verifier, _| Proof::check(line, rules, expected, now, verifier));
+        let checked = self.settle(checked);
+        let needs_nonce = checked.map_or_else(|reason| reason == Reason::DpopNonce, |proof| proof.nonce_ends);
+        self.facts.dpop_nonce = nonces.filter(|_| needs_nonce).map(|nonces| nonces.current());
+        checked.map(Some)
+    }
+
+    /// Whether something was doubled or malformed that a proof is about. That is denied when it is read.
+    fn is_ambiguous(&self) -> bool {
+        let Facts { head, method, host, path, .. } = &self.facts;
+        head.dpop.count > 1 || method.is_none() || host.is_none() || path.is_none()
+    }
+
+    /// 5. What the endpoint asks of the token: that it is bound to a key. Who calls has proven to hold it.
+    pub(super) fn bound_token(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+        let (Some(caller), Some(origin)) = (&self.facts.caller, endpoint.needs_bound_token) else { return Ok(()) };
+        // Who calls without a token has shown a key in another way.
+        let bound = caller.token().is_none_or(|token| token.bound_to().is_some());
+        let result = if bound { Ok(()) } else { Err(Reason::ProofRequired) };
+        let rule = Rule::asked_by(endpoint, Some(origin), "token");
+        self.judge(Check::Possession, rule, result, |()| Vec::new())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Proof of possession: what the policy asks of proofs, and of tokens on single endpoints.
+
+use std::time::Duration;
+
+use super::error::{Findings, Place};
+use super::raw;
+use crate::authorize::Origin;
+use crate::crypto::Algorithm;
+use crate::dpop::Rules;
+
+/// How long a proof is taken unless the policy says otherwise.
+const USUAL_AGE: Duration = Duration::from_secs(60);
+/// Each proof is remembered for so long, so that it cannot be used again.
+const MOST_AGE: Duration = Duration::from_secs(600);
+/// How far a client's clock may be ahead unless the policy says otherwise.
+const USUAL_AHEAD: Duration = Duration::from_secs(5);
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+
+pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Option<Rules> {
+    check_asked(document, findings);
+    let raw = document.dpop.as_ref()?;
+    let place = Place::root().field("dpop");
+    let algorithms = algorithms(&raw.algorithms, &place.field("algorithms"), findings);
+    let max_age = raw.max_age.map_or(USUAL_AGE, raw::Lifetime::duration);
+    if max_age.is_zero() {
+        findings.error(place.field("max_age"), "no proof would be taken: write how old one may be, such as `60s`");
+    } else if max_age > MOST_AGE {
+        findings.error(
+            place.field("max_age"),
+            "a proof is remembered for this long and made for one call: write `10m` or less, better `60s`",
+        );
+    }
+    let clock_ahead = raw.clock_ahead.map_or(USUAL_AHEAD, raw::Lifetime::duration);
+    if clock_ahead > MOST_AHEAD {
+        findings.error(
+            place.field("clock_ahead"),
+            "proofs could be made that long in advance: write `60s` or less, better `5s`",
+        );
+    }
+    Some(Rules {
+        required: raw.required,
+        told: told(&algorithms).into(),
+        algorithms,
+        max_age,
+        clock_ahead,
+        nonce: raw.nonce == raw::ProofNonce::Required,
+    })
+}
+
+fn algorithms(raw: &[raw::AlgorithmName], place: &Place, findings: &mut Findings) -> Vec<Algorithm> {
+    if raw.is_empty() {
+        findings.error(place.clone(), "no proof would be taken: list the algorithms with which clients sign theirs");
+    }
+    let mut algorithms = Vec::with_capacity(raw.len());
+    for (index, name) in raw.iter().enumerate() {
+        let algorithm = Algorithm::from(*name);
+        let place = place.index(index);
+        if algorithm == Algorithm::Hs256 {
+            findings
+                .error(place, "a proof shows that its maker holds a private key, and a secret is none: remove this");
+        } else if algorithms.contains(&algorithm) {
+            findings.error(place, format!("`{}` stands here twice: remove one", algorithm.jose_name()));
+        } else {
+            algorithms.push(algorithm);
+        }
+    }
+    algorithms
+}
+
+/// Names of algorithms as a challenge lists them; one that has two by both, since clients look for theirs.
+fn told(algorithms: &[Algorithm]) -> String {
+    let names = algorithms.iter().flat_map(|algorithm| {
+        let second = (*algorithm == Algorithm::Ed25519).then_some("EdDSA");
+        std::iter::once(algorithm.jose_name()).chain(second)
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// Who asks that an endpoint's callers send a token that is bound to a key, if somebody does.
+pub(super) fn needs_bound_token(
+    document: &raw::Document,
+    endpoint: &raw::Endpoint,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<Origin> {
+    let of_effect = document.requirements.get(&endpoint.effect).and_then(|asked| asked.token);
+    match (endpoint.token, of_effect, endpoint.access) {
+        (None, None, _) => None,
+        (Some(raw::TokenAsked::Bound), _, None) => Some(Origin::Endpoint),
+        (None, Some(raw::TokenAsked::Bound), None) => Some(Origin::Effect(endpoint.effect)),
+        (Some(_), _, Some(_)) => {
+            findings.error(
+                place.field("token"),
+                "nobody needs a token on a public endpoint: remove `token` or `access: public`",
+            );
+            None
+        }
+        (None, Some(_), Some(_)) => {
+            findings.error(
+                place.field("effect"),
+                "this effect asks for a token that is bound to a key, and nobody needs any on a public endpoint: remove `access: public` or choose another effect",
+            );
+            None
+        }
+    }
+}
+
+/// Whoever asks for tokens that are bound to a key needs `dpop`, which says how they are taken.
+fn check_asked(document: &raw::Document, findings: &mut Findings) {
+    if document.dpop.is_some() {
+        return;
+    }
+    let root = Place::root();
+    let effects = document.requirements.iter().filter(|(_, asked)| asked.token.is_some());
+    let effects = effects.map(|(effect, _)| root.field("requirements").field(effect.name()));
+    let endpoints = document.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.token.is_some());
+    let endpoints = endpoints.map(|(index, _)| root.field("endpoints").index(index));
+    for place in effects.chain(endpoints) {
+        findings
+            .error(place.field("token"), "no such token is taken without `dpop`: write it at the top, or remove this");
+    }
+}
