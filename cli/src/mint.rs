@@ -214,6 +214,16 @@ impl SigningKey {
         jwk
     }
 
+    /// The SHA-256 thumbprint of the public key (RFC 7638), to which a token is bound; of a secret that of what is public.
+    pub fn thumbprint(&self) -> String {
+        let mut jwk = self.public_jwk();
+        if let Value::Object(jwk) = &mut jwk {
+            // What is left is what a key of its type cannot do without, and a map of this library is sorted by name.
+            jwk.retain(|name, _| name != "alg" && name != "kid");
+        }
+        encode(hmac_sha256::Hash::hash(jwk.to_string().as_bytes()))
+    }
+
     /// A compact JWS over exactly this header and these claims; see [`SigningKey::header`] for the usual header.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         self.sign_raw(header.to_string().as_bytes(), claims.to_string().as_bytes())
@@ -406,6 +416,16 @@ mod tests {
             ),
         ] {
             assert_eq!(SigningKey::from_jwk(&jwk).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn thumbprints_are_those_of_the_engine() {
+        for name in ["Ed25519", "ES256", "ES384", "RS256"] {
+            let key = key(name);
+            let jwk = key.public_jwk();
+            let read = callgate::crypto::PublicJwk::read(jwk.as_object().unwrap()).unwrap();
+            assert_eq!(read.key.thumbprint().unwrap().to_string(), key.thumbprint(), "{name}");
         }
     }
 

@@ -3,7 +3,7 @@
 use callgate::time::Timestamp;
 
 use super::format::{Body, Request};
-use super::token::Recipe;
+use super::token::{About, Recipe};
 
 /// A request in bytes. No two engines are given anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +34,39 @@ impl Call {
         lines
     }
 
-    pub(super) fn new(request: &Request, token: Option<&Recipe>, now: Timestamp) -> Self {
-        let mut lines = Vec::with_capacity(request.headers.len() + 1);
-        match (token.map(|token| token.mint(now)), request.authorization.as_deref()) {
-            (Some(token), form) => lines.push(authorization(form.unwrap_or("Bearer {token}"), &token)),
+    /// The request of a case. What a proof is told apart from others by is the case's name.
+    pub(super) fn new(
+        request: &Request,
+        token: Option<&Recipe>,
+        proof: Option<&Recipe>,
+        name: &str,
+        now: Timestamp,
+    ) -> Self {
+        let method = request.method.as_ref().map_or_else(|| b"GET".to_vec(), |method| method.0.clone());
+        let host = request.host.as_ref().map(|host| host.0.clone());
+        let token = token.map(|token| token.mint(now));
+        let mut lines = Vec::with_capacity(request.headers.len() + 2);
+        let usual = if proof.is_some() { "DPoP {token}" } else { "Bearer {token}" };
+        match (&token, request.authorization.as_deref()) {
+            (Some(token), form) => lines.push(authorization(form.unwrap_or(usual), token)),
             (None, Some(form)) => lines.push(authorization(form, b"")),
             (None, None) => {}
         }
+        if let Some(proof) = proof {
+            let about = About {
+                jti: name,
+                method: &method,
+                host: host.as_deref().unwrap_or_default(),
+                target: &request.path.0,
+                token: token.as_deref(),
+            };
+            lines.push((b"dpop".to_vec(), proof.prove(about, now)));
+        }
         lines.extend(request.headers.iter().map(|(name, value)| (name.0.clone(), value.0.clone())));
         Self {
-            method: request.method.as_ref().map_or_else(|| b"GET".to_vec(), |method| method.0.clone()),
+            method,
             target: request.path.0.clone(),
-            host: request.host.as_ref().map(|host| host.0.clone()),
+            host,
             lines,
             end_of_stream: request.body == Body::None,
             source: request.source.clone(),

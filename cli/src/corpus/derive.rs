@@ -74,6 +74,7 @@ impl Deriver<'_, '_> {
             at: raw.at.unwrap_or_default(),
             before: self.before(&place.field("before"), &raw.before)?,
             token: self.token(&place.field("request").field("token"), request.token.as_deref())?,
+            proof: self.proof(&place.field("request").field("proof"), request.proof.as_deref())?,
             request,
             expect: raw.expect.clone(),
             skip_envoy: None,
@@ -109,6 +110,18 @@ impl Deriver<'_, '_> {
                 case.token = self.token(&place.field("token"), name.as_deref())?;
                 request.token = name;
             }
+            Change::Proof(name) => {
+                case.proof = self.proof(&place.field("proof"), name.as_deref())?;
+                request.proof = name;
+            }
+            Change::InProof(change) => {
+                let place = place.field("in_proof");
+                let Some(proof) = &mut case.proof else {
+                    self.reader.error(&place, "the other case carries no proof that could differ");
+                    return None;
+                };
+                return self.apply_to_token(&place, *change, proof);
+            }
             Change::Authorization(form) => request.authorization = Some(form),
             Change::Header(line) => request.headers.push(line),
             Change::Without(name) => {
@@ -123,18 +136,20 @@ impl Deriver<'_, '_> {
             Change::Policy(name) => case.policy = self.policy(&place.field("policy"), Some(&name))?,
             Change::At(at) => case.at = at,
             Change::Before(names) => case.before = self.before(&place.field("before"), &names)?,
-            of_the_token => return self.apply_to_token(place, of_the_token, case),
+            of_the_token => {
+                let Some(token) = &mut case.token else {
+                    self.reader.error(place, "the other case carries no token that could differ");
+                    return None;
+                };
+                return self.apply_to_token(place, of_the_token, token);
+            }
         }
         Some(())
     }
 
-    fn apply_to_token(&mut self, place: &Place, change: Change, case: &mut Case) -> Option<()> {
-        let Some(token) = &mut case.token else {
-            self.reader.error(place, "the other case carries no token that could differ");
-            return None;
-        };
+    fn apply_to_token(&mut self, place: &Place, change: Change, token: &mut Recipe) -> Option<()> {
         match change {
-            Change::Claim(patch) => merge(&mut token.claims, &self.one(&place.field("claim"), patch)?),
+            Change::Claim(patch) => token.claims.push(self.one(&place.field("claim"), patch)?),
             Change::Jose(patch) => token.header.push(self.one(&place.field("jose"), patch)?),
             Change::Key(name) => token.key = Some(self.fixtures.key(self.reader, &place.field("key"), &name)?),
             Change::SignWith(name) => {
@@ -144,8 +159,11 @@ impl Deriver<'_, '_> {
             Change::RawClaims(raw) => token.raw_claims = Some(raw),
             Change::Alter(alter) => token.alter = Some(alter),
             Change::Form(form) => token.form = Some(form),
-            // The other changes are not the token's, and were made before.
-            _ => return None,
+            // The other changes of a request were made before.
+            _ => {
+                self.reader.error(place, "this is no change of a proof: write one that a token could have");
+                return None;
+            }
         }
         Some(())
     }
@@ -187,6 +205,17 @@ impl Deriver<'_, '_> {
             self.reader.error(place, format!("there is no token `{name}`: write one of those under `tokens`"));
         }
         token.cloned().map(Some)
+    }
+
+    /// The proof of this name; `Some(None)` where no name is given.
+    #[expect(clippy::option_option, reason = "an error is not the same as a request without a proof")]
+    fn proof(&mut self, place: &Place, name: Option<&str>) -> Option<Option<Recipe>> {
+        let Some(name) = name else { return Some(None) };
+        let proof = self.fixtures.proof(name);
+        if proof.is_none() {
+            self.reader.error(place, format!("there is no proof `{name}`: write one of those under `proofs`"));
+        }
+        proof.cloned().map(Some)
     }
 
     fn expectation(&mut self, place: &Place, expect: &format::Expect) {

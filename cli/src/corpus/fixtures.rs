@@ -1,45 +1,46 @@
-//! Keys and tokens: looked up by name, tokens put together from those that they begin as.
+//! Keys, tokens and proofs: looked up by name, tokens and proofs put together from those that they begin as.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use callgate::policy::Place;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::format;
-use super::merge::merge;
 use super::reader::Reader;
 use super::token::Recipe;
 use crate::diagnostic::Diagnostics;
 use crate::document;
 use crate::mint::SigningKey;
 
-/// Keys and tokens by name, those of imported files included.
+/// Keys, tokens and proofs by name, those of imported files included.
 #[derive(Default)]
 pub(super) struct Fixtures {
     keys: HashMap<String, Arc<SigningKey>>,
     tokens: HashMap<String, Recipe>,
+    proofs: HashMap<String, Recipe>,
 }
 
 impl Fixtures {
-    /// Takes over the keys and tokens of another file.
+    /// Takes over the keys, tokens and proofs of another file.
     pub(super) fn import(&mut self, path: &Path) -> Result<(), Diagnostics> {
         let document = document::read(path)?;
         let mut reader = Reader::of(&document);
-        if let Some(format::Fixtures { keys, tokens }) = reader.read(&Place::root(), document.value()) {
-            self.add(&mut reader, folder_of(path), &keys, &tokens);
+        if let Some(format::Fixtures { keys, tokens, proofs }) = reader.read(&Place::root(), document.value()) {
+            self.add(&mut reader, folder_of(path), &keys, &tokens, &proofs);
         }
         reader.finish()
     }
 
-    /// Adds keys and tokens of a file.
+    /// Adds keys, tokens and proofs of a file.
     pub(super) fn add(
         &mut self,
         reader: &mut Reader<'_>,
         folder: &Path,
         keys: &BTreeMap<String, Value>,
         tokens: &BTreeMap<String, Value>,
+        proofs: &BTreeMap<String, Value>,
     ) {
         for (name, jwk) in keys {
             let place = Place::root().field("keys").field(name);
@@ -52,24 +53,40 @@ impl Fixtures {
                 }
             }
         }
-        let place = |name: &str| Place::root().field("tokens").field(name);
+        let mut known = std::mem::take(&mut self.tokens);
+        self.add_recipes(reader, "token", tokens, &mut known);
+        self.tokens = known;
+        let mut known = std::mem::take(&mut self.proofs);
+        self.add_recipes(reader, "proof", proofs, &mut known);
+        self.proofs = known;
+    }
+
+    fn add_recipes(
+        &self,
+        reader: &mut Reader<'_>,
+        kind: &str,
+        given: &BTreeMap<String, Value>,
+        known: &mut HashMap<String, Recipe>,
+    ) {
+        let place = |name: &str| Place::root().field(&format!("{kind}s")).field(name);
         let mut waiting: BTreeMap<&String, format::Token> =
-            tokens.iter().filter_map(|(name, token)| Some((name, reader.read(&place(name), token)?))).collect();
+            given.iter().filter_map(|(name, token)| Some((name, reader.read(&place(name), token)?))).collect();
         // A mapping has no order, so a token waits until the one that it begins as is there.
         loop {
-            let ready = |token: &format::Token| token.from.as_ref().is_none_or(|from| self.tokens.contains_key(from));
+            let ready = |token: &format::Token| token.from.as_ref().is_none_or(|from| known.contains_key(from));
             let Some(name) = waiting.iter().find(|(_, token)| ready(token)).map(|(name, _)| *name) else { break };
             let Some(token) = waiting.remove(name) else { break };
-            let recipe = self.recipe(reader, &place(name), token);
-            if self.tokens.insert(name.clone(), recipe).is_some() {
-                reader.error(&place(name), format!("another token is called `{name}` already: choose another name"));
+            let recipe = token.from.as_ref().and_then(|from| known.get(from)).cloned().unwrap_or_default();
+            let recipe = self.recipe(reader, &place(name), token, recipe);
+            if known.insert(name.clone(), recipe).is_some() {
+                reader.error(&place(name), format!("another {kind} is called `{name}` already: choose another name"));
             }
         }
         for (name, token) in waiting {
             let from = token.from.unwrap_or_default();
             reader.error(
                 &place(name).field("from"),
-                format!("there is no token `{from}` that does not begin as this one"),
+                format!("there is no {kind} `{from}` that does not begin as this one"),
             );
         }
     }
@@ -79,8 +96,13 @@ impl Fixtures {
         self.tokens.get(name)
     }
 
-    fn recipe(&self, reader: &mut Reader<'_>, place: &Place, token: format::Token) -> Recipe {
-        let mut recipe = token.from.as_ref().and_then(|from| self.tokens.get(from)).cloned().unwrap_or_default();
+    /// The proof of this name.
+    pub(super) fn proof(&self, name: &str) -> Option<&Recipe> {
+        self.proofs.get(name)
+    }
+
+    /// What a token adds to the one that it begins as.
+    fn recipe(&self, reader: &mut Reader<'_>, place: &Place, token: format::Token, mut recipe: Recipe) -> Recipe {
         for (field, name, slot) in
             [("key", &token.key, &mut recipe.key), ("sign_with", &token.sign_with, &mut recipe.sign_with)]
         {
@@ -89,7 +111,13 @@ impl Fixtures {
             }
         }
         recipe.header.push(token.header);
-        merge(&mut recipe.claims, &token.claims);
+        if let Some(name) = &token.bound_to
+            && let Some(key) = self.key(reader, &place.field("bound_to"), name)
+        {
+            let binding = json!({ "jkt": key.thumbprint() });
+            recipe.claims.push(Map::from_iter([("cnf".to_owned(), binding)]));
+        }
+        recipe.claims.push(token.claims);
         recipe.raw_header = token.raw_header.or(recipe.raw_header);
         recipe.raw_claims = token.raw_claims.or(recipe.raw_claims);
         recipe.alter = token.alter.or(recipe.alter);

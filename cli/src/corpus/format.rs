@@ -33,6 +33,9 @@ pub(super) struct File {
     /// Tokens by name; each is a [`Token`].
     #[serde(default)]
     pub(super) tokens: BTreeMap<String, Value>,
+    /// Proofs of possession by name; each is a [`Token`] as well, and good apart from what it says.
+    #[serde(default)]
+    pub(super) proofs: BTreeMap<String, Value>,
     /// What every request has unless its case says otherwise.
     #[serde(default)]
     pub(super) request: Map<String, Value>,
@@ -40,7 +43,7 @@ pub(super) struct File {
     pub(super) cases: Vec<Value>,
 }
 
-/// A file of keys and tokens that others import.
+/// A file of keys, tokens and proofs that others import.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fixtures {
@@ -48,6 +51,8 @@ pub(super) struct Fixtures {
     pub(super) keys: BTreeMap<String, Value>,
     #[serde(default)]
     pub(super) tokens: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(super) proofs: BTreeMap<String, Value>,
 }
 
 /// A token, described by what goes into it.
@@ -60,6 +65,8 @@ pub(super) struct Token {
     pub(super) key: Option<String>,
     /// Another key that signs what `key` is named for.
     pub(super) sign_with: Option<String>,
+    /// The key that it is bound to, in `cnf`.
+    pub(super) bound_to: Option<String>,
     /// A merge patch to the header.
     pub(super) header: Map<String, Value>,
     /// A merge patch to the claims.
@@ -138,7 +145,10 @@ pub(super) struct Request {
     /// The token that goes into `Authorization`; a request without one carries no such line.
     #[serde(default)]
     pub(super) token: Option<String>,
-    /// What `Authorization` says, `Bearer {token}` when absent.
+    /// The proof of possession that goes into `DPoP`; a request without one carries no such line.
+    #[serde(default)]
+    pub(super) proof: Option<String>,
+    /// What `Authorization` says; when absent `Bearer {token}`, or `DPoP {token}` beside a proof.
     #[serde(default)]
     pub(super) authorization: Option<String>,
     /// More header lines, in this order.
@@ -172,6 +182,7 @@ pub(super) enum Change {
     Path(Bytes),
     Host(Option<Bytes>),
     Token(Option<String>),
+    Proof(Option<String>),
     Authorization(String),
     /// A header line more.
     Header((Bytes, Bytes)),
@@ -190,6 +201,9 @@ pub(super) enum Change {
     RawClaims(Bytes),
     Alter(Alter),
     Form(String),
+    // The proof.
+    /// One of the changes of a token, made to the proof.
+    InProof(Box<Change>),
     // What is around them.
     Policy(String),
     At(Offset),

@@ -32,7 +32,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
     for name in &file.import {
         fixtures.import(&folder.join(name))?;
     }
-    fixtures.add(&mut reader, folder, &file.keys, &file.tokens);
+    fixtures.add(&mut reader, folder, &file.keys, &file.tokens, &file.proofs);
 
     let policies = policies(&mut reader, folder, &file)?;
     let now = moment(&file.now).unwrap_or_else(|| {

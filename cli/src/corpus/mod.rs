@@ -80,14 +80,15 @@ pub struct Case {
     pub from: Option<usize>,
     request: format::Request,
     token: Option<Recipe>,
+    proof: Option<Recipe>,
     expect: format::Expect,
 }
 
 impl Case {
-    /// The request, with tokens minted for this `now`.
+    /// The request, with token and proof minted for this `now`. The same case gives the same proof.
     #[must_use]
     pub fn call(&self, now: Timestamp) -> Call {
-        Call::new(&self.request, self.token.as_ref(), now)
+        Call::new(&self.request, self.token.as_ref(), self.proof.as_ref(), &self.name, now)
     }
 
     /// What the case expects to be decided.

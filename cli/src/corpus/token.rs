@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::time::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;
 use super::format::Alter;
@@ -22,7 +22,8 @@ pub(super) struct Recipe {
     pub(super) sign_with: Option<Arc<SigningKey>>,
     /// Merge patches to the header that the key gives. They are kept apart, because one of them may remove what the key gives.
     pub(super) header: Vec<Map<String, Value>>,
-    pub(super) claims: Map<String, Value>,
+    /// Merge patches to the claims that a proof has of itself; a token has none.
+    pub(super) claims: Vec<Map<String, Value>>,
     pub(super) raw_header: Option<Bytes>,
     pub(super) raw_claims: Option<Bytes>,
     pub(super) alter: Option<Alter>,
@@ -30,13 +31,58 @@ pub(super) struct Recipe {
     pub(super) text: Option<Bytes>,
 }
 
+/// What a proof of possession is about (RFC 9449, section 4.2).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    /// What makes it differ from others.
+    pub(super) jti: &'a str,
+    pub(super) method: &'a [u8],
+    pub(super) host: &'a [u8],
+    pub(super) target: &'a [u8],
+    /// The token that it is sent with.
+    pub(super) token: Option<&'a [u8]>,
+}
+
 impl Recipe {
     /// The token as it stands in a request.
     pub(super) fn mint(&self, now: Timestamp) -> Vec<u8> {
+        let header = self.key.as_ref().map(|key| key.header());
+        self.mint_from(header.unwrap_or_default(), Value::default(), now)
+    }
+
+    /// The proof as it stands in a request: a good one, apart from what the recipe says.
+    pub(super) fn prove(&self, about: About<'_>, now: Timestamp) -> Vec<u8> {
+        let mut header = self.key.as_ref().map(|key| key.header()).unwrap_or_default();
+        let mut jwk = self.key.as_ref().map(|key| key.public_jwk()).unwrap_or_default();
+        for object in [&mut header, &mut jwk] {
+            // A proof's key needs no name.
+            object.as_object_mut().and_then(|object| object.remove("kid"));
+        }
+        jwk.as_object_mut().and_then(|jwk| jwk.remove("alg"));
+        if let Value::Object(header) = &mut header {
+            header.insert("typ".to_owned(), json!("dpop+jwt"));
+            header.insert("jwk".to_owned(), jwk);
+        }
+        let path = about.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let text = String::from_utf8_lossy;
+        let mut claims = json!({
+            "jti": about.jti,
+            "htm": text(about.method),
+            "htu": format!("https://{}{}", text(about.host), text(path)),
+            "iat": "now",
+        });
+        if let (Some(token), Value::Object(claims)) = (about.token, &mut claims) {
+            claims.insert("ath".to_owned(), json!(encode(&hmac_sha256::Hash::hash(token))));
+        }
+        self.mint_from(header, claims, now)
+    }
+
+    fn mint_from(&self, header: Value, claims: Value, now: Timestamp) -> Vec<u8> {
         if let Some(text) = &self.text {
             return text.0.clone();
         }
-        let (header, claims) = (self.header(), fill(&Value::Object(self.claims.clone()), now));
+        let (header, claims) = (patched(header, &self.header), patched(claims, &self.claims));
+        let claims = fill(&Value::Object(claims), now);
         let header_bytes = match &self.raw_header {
             Some(raw) => fill_text(&raw.0, now),
             None => Value::Object(header.clone()).to_string().into_bytes(),
@@ -63,17 +109,15 @@ impl Recipe {
             .replace("{signature}", &signature)
             .into_bytes()
     }
+}
 
-    fn header(&self) -> Map<String, Value> {
-        let mut header = match self.key.as_ref().map(|key| key.header()) {
-            Some(Value::Object(header)) => header,
-            _ => Map::new(),
-        };
-        for patch in &self.header {
-            merge(&mut header, patch);
-        }
-        header
-    }
+fn patched(object: Value, patches: &[Map<String, Value>]) -> Map<String, Value> {
+    let mut object = match object {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    patches.iter().for_each(|patch| merge(&mut object, patch));
+    object
 }
 
 fn altered(alter: &Alter, parts: &mut [String; 3], mut header: Map<String, Value>, claims: Value, now: Timestamp) {
@@ -131,7 +175,7 @@ mod tests {
         Recipe {
             key: Some(Arc::new(key)),
             header: vec![object(json!({ "typ": "at+jwt" })), object(json!({ "kid": null }))],
-            claims: object(json!({ "exp": "now+5m" })),
+            claims: vec![object(json!({ "exp": "now+5m" }))],
             ..Recipe::default()
         }
     }
@@ -182,6 +226,30 @@ mod tests {
         assert_eq!(parts(&form("{header}.{claims}")).len(), 2);
         assert_eq!(parts(&form("{header}.{claims}."))[2], "");
         assert_eq!(Recipe { text: Some("a.b".into()), ..recipe() }.mint(NOW), b"a.b");
+    }
+
+    #[test]
+    fn a_proof_is_good_apart_from_what_is_said() {
+        let about =
+            About { jti: "case", method: b"GET", host: b"api.example.com", target: b"/a?b", token: Some(b"a.b.c") };
+        let proof = |recipe: Recipe| String::from_utf8(recipe.prove(about, NOW)).unwrap();
+        let plain = Recipe { header: Vec::new(), claims: Vec::new(), ..recipe() };
+        let good = proof(plain.clone());
+        let parts: Vec<_> = good.split('.').map(json_of).take(2).collect();
+        let mut jwk = plain.key.as_ref().unwrap().public_jwk();
+        jwk.as_object_mut().unwrap().retain(|name, _| name != "kid" && name != "alg");
+        assert_eq!(parts[0], json!({ "alg": "ES256", "typ": "dpop+jwt", "jwk": jwk }));
+        assert_eq!(parts[1]["ath"], encode(&hmac_sha256::Hash::hash(b"a.b.c")));
+        assert_eq!(parts[1]["htu"], "https://api.example.com/a");
+        assert_eq!(
+            (&parts[1]["htm"], &parts[1]["jti"], &parts[1]["iat"]),
+            (&json!("GET"), &json!("case"), &json!(1_000_000))
+        );
+        let claims = vec![object(json!({ "ath": null, "htm": "POST" }))];
+        let header = vec![object(json!({ "jwk": { "d": "x" } }))];
+        let other = proof(Recipe { header, claims, ..plain });
+        let parts: Vec<_> = other.split('.').map(json_of).take(2).collect();
+        assert_eq!((&parts[0]["jwk"]["d"], parts[1].get("ath"), &parts[1]["htm"]), (&json!("x"), None, &json!("POST")));
     }
 
     #[test]
