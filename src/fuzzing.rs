@@ -3,6 +3,7 @@
 //! A fuzzer calls them with the inputs it invents (`fuzz/`), the tests below with fixed ones on every run. They compare the
 //! engine with [`naive`] second implementations that are slow and look at everything at once. Nothing else uses them.
 
+mod dpop;
 mod naive;
 mod token;
 
@@ -11,6 +12,7 @@ use crate::policy::raw::Escape;
 use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
 use crate::{Headers, Reason};
 
+pub use dpop::dpop;
 pub use token::{json, jws, token};
 
 /// The host's serialisation of headers is read within its bounds or refused, and what was read comes back.

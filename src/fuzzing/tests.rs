@@ -3,7 +3,7 @@
 const ROUNDS: u32 = 4_000;
 
 /// What mutations put in, because noise alone would seldom hit upon it.
-const DICTIONARY: [&[u8]; 52] = [
+const DICTIONARY: [&[u8]; 58] = [
     b"%2e",
     b"%2E",
     b"%252e",
@@ -56,6 +56,12 @@ const DICTIONARY: [&[u8]; 52] = [
     b"\"cnf\":{},",
     b"\"nbf\":1800000061,",
     b"\"crit\":[],",
+    b"\"cnf\":{\"jkt\":\"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I\"},",
+    b"\"d\":\"AA\",",
+    b"https://",
+    b"%61",
+    b"/../",
+    b"/./",
 ];
 
 /// SplitMix64: small, and the same everywhere.
@@ -163,6 +169,15 @@ fn json() {
 #[test]
 fn jws() {
     drive(super::jws, &[b"e30.e30.", b"e30.e30.AA", b"eyJhIjoxfQ.e30.AAAA", b"e30.e30.e30.e30.e30", b".."]);
+}
+
+#[test]
+fn dpop() {
+    let header = r#"{"typ":"dpop+jwt","alg":"ES256","jwk":{"kty":"EC","crv":"P-256","x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}}"#;
+    let claims = r#"{"jti":"a","htm":"GET","htu":"https://api.example.com/a/b%2Fc","iat":1800000000,"ath":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
+    let good = format!("{header}\n{claims}");
+    let spelt = good.replace("https://api.example.com/a/b%2Fc", "HTTPS://api%2eExample.com:443/x/../%61/./b%2fc?d#e");
+    drive(super::dpop, &[good.as_bytes(), spelt.as_bytes()]);
 }
 
 #[test]
