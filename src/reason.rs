@@ -126,6 +126,8 @@ pub enum Reason {
     DpopNonce,
     /// The signature does not verify with the key that the token is bound to.
     DpopSignature,
+    /// The proof was used before.
+    DpopReplayed,
     /// Too many credentials from this source address failed: no more signatures are computed for it for a while.
     CredentialsLimited,
     // The caller.
@@ -307,6 +309,7 @@ impl Reason {
         Self::DpopTime,
         Self::DpopNonce,
         Self::DpopSignature,
+        Self::DpopReplayed,
         Self::CredentialsLimited,
         Self::AgentUnknown,
         Self::AgentAmbiguous,
@@ -440,6 +443,7 @@ impl Reason {
             Self::DpopToken => ("dpop_token", 401, "the DPoP proof is for another access token", InvalidProof),
             Self::DpopTime => ("dpop_time", 401, "the DPoP proof was not made just now", InvalidProof),
             Self::DpopNonce => ("dpop_nonce", 401, "the DPoP proof does not carry a current nonce", UseNonce),
+            Self::DpopReplayed => ("dpop_replayed", 401, "the DPoP proof was used before: make one for each call", InvalidProof),
             Self::DpopSignature => ("dpop_signature", 401, "the DPoP proof's signature does not verify", InvalidProof),
             Self::CredentialsLimited => ("credentials_limited", 429, "too many credentials from this address failed", No),
             Self::AgentUnknown => ("agent_unknown", 403, "the caller may not call", No),

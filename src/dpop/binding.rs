@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::Proof;
+use crate::crypto::Thumbprint;
 use crate::reason::Reason;
 use crate::token::VerifiedToken;
 
@@ -36,20 +36,20 @@ impl Held {
     }
 }
 
-/// Whether the sender of a token may use it: one that is bound to a key needs a proof of that key, and its own scheme, so that
-/// it never passes where only bearer tokens are understood.
+/// Whether the sender of a token may use it: one that is bound to a key needs that key shown, by a proof or by the request's
+/// signature, and its own scheme, so that it never passes where only bearer tokens are understood.
 pub(crate) fn binding(
     token: Rc<VerifiedToken>,
     scheme: Scheme,
-    proof: Option<&Proof>,
+    shown: Option<Thumbprint>,
     unbound_is_taken: bool,
 ) -> Result<Held, Reason> {
-    match (scheme, token.bound_to(), proof) {
+    match (scheme, token.bound_to(), shown) {
         (Scheme::Bearer, None, _) if unbound_is_taken => Ok(Held(token)),
         (Scheme::Bearer | Scheme::Dpop, None, _) => Err(Reason::TokenUnbound),
         (Scheme::Bearer, Some(_), _) => Err(Reason::TokenBound),
         (Scheme::Dpop, Some(_), None) => Err(Reason::DpopMissing),
-        (Scheme::Dpop, Some(key), Some(proof)) if proof.key == key => Ok(Held(token)),
+        (Scheme::Dpop, Some(key), Some(shown)) if shown == key => Ok(Held(token)),
         (Scheme::Dpop, Some(_), Some(_)) => Err(Reason::DpopBinding),
     }
 }

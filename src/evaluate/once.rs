@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::{Evaluation, Stop};
 use crate::decision::{Facts, Rule};
 use crate::limit::Ledger;
+use crate::policy::Access;
 use crate::reason::Reason;
 use crate::replay::{Claim, Kind, Looked, Refused};
 use crate::signature::Once;
@@ -62,6 +63,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let rule = match result {
             Err(Reason::HostError) => Rule::Gate,
             Err(Reason::ReplayShareFull) => Rule::Policy("tables.replay"),
+            Err(Reason::DpopReplayed | Reason::DpopTime) => Rule::Policy("dpop"),
             _ => self.facts.endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, "replay")),
         };
         self.judge(Check::Replay, rule, result, |_| Vec::new())
@@ -79,13 +81,23 @@ fn claims<'f>(facts: &'f Facts<'_>) -> Vec<Claim<'f>> {
         let agent = facts.policy.agents.get(signature.key.agent).map(|agent| &*agent.name);
         Claim { agent, caller: Cow::Borrowed(""), kind, token: Cow::Borrowed(token), made: signature.created }
     });
-    signature.into_iter().collect()
+    // A public endpoint asks for no proof; one that came along proves nothing there.
+    let known = facts.endpoint.is_some_and(|endpoint| endpoint.access == Access::Known);
+    let proof = facts.proof.as_ref().filter(|_| known).map(|proof| {
+        let agent = facts.agent.map(|agent| &*agent.name);
+        // All unregistered callers share a part of the table, and choose their identifiers for themselves.
+        let caller = if agent.is_some() { Cow::Borrowed("") } else { Cow::Owned(proof.key.to_string()) };
+        Claim { agent, caller, kind: Kind::Proof, token: Cow::Borrowed(&proof.jti[..]), made: proof.issued }
+    });
+    signature.into_iter().chain(proof).collect()
 }
 
 fn reason(refused: Refused, kind: Kind) -> Reason {
     match (refused, kind) {
-        (Refused::Replayed, Kind::Nonce | Kind::Base | Kind::Proof) => Reason::SignatureReplayed,
-        (Refused::Late, Kind::Nonce | Kind::Base | Kind::Proof) => Reason::SignatureExpired,
+        (Refused::Replayed, Kind::Nonce | Kind::Base) => Reason::SignatureReplayed,
+        (Refused::Replayed, Kind::Proof) => Reason::DpopReplayed,
+        (Refused::Late, Kind::Nonce | Kind::Base) => Reason::SignatureExpired,
+        (Refused::Late, Kind::Proof) => Reason::DpopTime,
         (Refused::ShareFull { .. }, _) => Reason::ReplayShareFull,
         (Refused::Young { .. }, _) => Reason::ReplayTableYoung,
         (Refused::Contended, _) => Reason::ReplayContended,

@@ -7,8 +7,9 @@ use super::{Evaluation, Stop};
 use crate::crypto::Thumbprint;
 use crate::decision::{Facts, Rule};
 use crate::dpop::{Expected, Held, Nonces, Proof, Scheme, binding};
-use crate::policy::Endpoint;
+use crate::policy::{Endpoint, ProfileName};
 use crate::reason::Reason;
+use crate::signature::is_signed;
 use crate::token::VerifiedToken;
 use crate::trace::Check;
 
@@ -18,21 +19,22 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn possession(&mut self, token: Rc<VerifiedToken>) -> Result<Option<Held>, Stop> {
         let policy = self.facts.policy;
         let scheme = self.facts.scheme.unwrap_or(Scheme::Bearer);
-        let proof = match (scheme, token.bound_to()) {
+        let shown = match (scheme, token.bound_to()) {
             (Scheme::Dpop, Some(key)) => match self.proof(&token, key) {
                 // What it would have to say is not known, which was denied before.
                 Ok(None) if self.is_ambiguous() => return Ok(None),
-                proof => proof,
+                Ok(None) => self.shown_by_signature(),
+                Ok(Some(proof)) => {
+                    self.facts.proof = Some(proof);
+                    Ok(Some(proof.key))
+                }
+                Err(reason) => Err(reason),
             },
             _ => Ok(None),
         };
         let issuer = token.issuer_id();
         let unbound_is_taken = policy.dpop.as_ref().is_none_or(|rules| !rules.required);
-        let held = proof.and_then(|proof| {
-            let held = binding(token, scheme, proof.as_ref(), unbound_is_taken)?;
-            self.facts.proof = proof;
-            Ok(held)
-        });
+        let held = shown.and_then(|shown| binding(token, scheme, shown, unbound_is_taken));
         // Nothing was asked of a bearer token.
         if scheme == Scheme::Bearer && held.is_ok() {
             return Ok(held.ok());
@@ -74,6 +76,23 @@ impl<'a> Evaluation<'a, '_> {
         let needs_nonce = checked.map_or_else(|reason| reason == Reason::DpopNonce, |proof| proof.nonce_ends);
         self.facts.dpop_nonce = nonces.filter(|_| needs_nonce).map(|nonces| nonces.current());
         checked.map(Some)
+    }
+
+    /// The key of the request's signature, which shows as much as a proof does; none where the request is not signed by a key of
+    /// this policy, or not as it asks.
+    fn shown_by_signature(&mut self) -> Result<Option<Thumbprint>, Reason> {
+        if self.facts.policy.signing_keys.is_empty() || !is_signed(self.facts.call.headers) {
+            return Ok(None);
+        }
+        match self.verify_signature(ProfileName::Own) {
+            Ok(signature) => {
+                let key = signature.key.thumbprint;
+                self.facts.signature = Some(signature);
+                Ok(key)
+            }
+            Err(reason @ (Reason::CredentialsLimited | Reason::HostError)) => Err(reason),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Whether something was doubled or malformed that a proof is about. That is denied when it is read.

@@ -3,7 +3,7 @@
 
 use super::limits::guarded;
 use super::{Evaluation, Stop};
-use crate::authorize::Binding;
+use crate::authorize::{Binding, Origin};
 use crate::decision::{BodySeen, Caller, Facts, Rule};
 use crate::digest::{ContentDigest, Hashing};
 use crate::policy::raw::SignatureAsked;
@@ -55,7 +55,9 @@ impl<'a> Evaluation<'a, '_> {
             self.judge(Check::Credential, Rule::Endpoint(endpoint.position, "authenticate"), missing, |()| Vec::new())?;
             return Ok(());
         }
-        let Some((asked, origin)) = asked else { return Ok(()) };
+        // A signature that shows the key of a token has to be as good as one that was asked for.
+        let shown = self.facts.signature.as_ref().map(|_| (SignatureAsked::Required, Origin::Endpoint));
+        let Some((asked, origin)) = asked.or(shown) else { return Ok(()) };
         if asked == SignatureAsked::Optional && !is_signed(self.facts.call.headers) {
             return Ok(());
         }
@@ -88,7 +90,7 @@ impl<'a> Evaluation<'a, '_> {
         }
     }
 
-    fn verify_signature(&mut self, profile: ProfileName) -> Result<VerifiedSignature<'a>, Reason> {
+    pub(super) fn verify_signature(&mut self, profile: ProfileName) -> Result<VerifiedSignature<'a>, Reason> {
         let Self { facts, context, .. } = self;
         let signatures = &facts.policy.signatures;
         let (coverage, further) = coverage(facts, profile);

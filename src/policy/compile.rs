@@ -154,7 +154,15 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     }
     let mut signatures = Signatures::compile(document, &mut findings);
     signatures.serve(document, &endpoints.list, &mut findings);
-    let replay = Replay::compile(document, &endpoints.list, &signatures, &signing_keys, &limits.list, &mut findings);
+    let replay = Replay::compile(
+        document,
+        &endpoints.list,
+        &signatures,
+        &signing_keys,
+        dpop.as_ref(),
+        &limits.list,
+        &mut findings,
+    );
     let audit = Audit::compile(&document.audit, &mut findings);
     check_callers(document, &endpoints, &mut findings);
     if !findings.errors.is_empty() {

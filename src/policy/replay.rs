@@ -1,15 +1,17 @@
 //! The table of messages that are used once: whether each agent's share of it holds what limits let pass.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::agents::Agents;
-use super::endpoints::Endpoint;
+use super::endpoints::{Access, Endpoint};
 use super::error::{Findings, Place};
 use super::raw;
 use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
+use crate::dpop;
 use crate::limit::{Limit, Per};
 use crate::replay::{Rules, Share};
 
@@ -27,6 +29,8 @@ pub(crate) struct Replay {
     pub(crate) rules: Rules,
     /// The agents that have a share, by position.
     agents: Vec<u32>,
+    /// Whether all unregistered callers together have one.
+    unregistered: bool,
 }
 
 impl Replay {
@@ -35,33 +39,51 @@ impl Replay {
         endpoints: &[Endpoint],
         signatures: &Signatures,
         keys: &SigningKeys,
+        dpop: Option<&dpop::Rules>,
         limits: &[Limit],
         findings: &mut Findings,
     ) -> Option<Self> {
-        let claiming: Vec<_> =
-            endpoints.iter().filter(|endpoint| endpoint.signature.asked.is_some() && endpoint.signature.once).collect();
-        let profiles = claiming.iter().map(|endpoint| signatures.profile(endpoint.signature.profile));
-        let window = Duration::from_secs(profiles.clone().map(|profile| profile.max_age).max()?);
-        let clock_ahead = Duration::from_secs(profiles.map(|profile| profile.clock_ahead).max()?);
-        let agents = keys.signers().to_vec();
-        let rules = rules(document.tables, agents.len(), window, clock_ahead);
-        let claiming: Vec<_> = claiming
-            .iter()
-            .map(|endpoint| Claiming {
+        let signed = |endpoint: &&Endpoint| endpoint.signature.asked.is_some() && endpoint.signature.once;
+        let proven = |endpoint: &&Endpoint| dpop.is_some() && endpoint.access == Access::Known;
+        let seconds = Duration::from_secs;
+        let profiles = endpoints.iter().filter(signed).map(|endpoint| signatures.profile(endpoint.signature.profile));
+        let times = profiles.map(|profile| (seconds(profile.max_age), seconds(profile.clock_ahead)));
+        let proofs = dpop.filter(|_| endpoints.iter().any(|endpoint| proven(&endpoint)));
+        let times: Vec<_> = times.chain(proofs.map(|rules| (rules.max_age, rules.clock_ahead))).collect();
+        let window = times.iter().map(|(window, _)| *window).max()?;
+        let clock_ahead = times.iter().map(|(_, ahead)| *ahead).max()?;
+        // Whoever is told by a token may prove that it holds the token's key.
+        let tokens = proofs.map(|_| positions_with_tokens(document)).into_iter().flatten();
+        let agents: BTreeSet<u32> = keys.signers().iter().copied().chain(tokens).collect();
+        let unregistered = proofs.is_some() && document.unregistered == raw::Unregistered::Allow;
+        let rules = rules(document.tables, agents.len() + usize::from(unregistered), window, clock_ahead);
+        let claiming = |claims: &dyn Fn(&Endpoint) -> u32| -> Vec<Claiming<'_>> {
+            let claiming = endpoints.iter().map(|endpoint| Claiming {
                 place: Place::root().field("endpoints").index(endpoint.position as usize),
                 limits: &endpoint.limits,
                 cost: endpoint.cost,
-                claims: 1,
-            })
-            .collect();
-        check_share(rules, Sharer::Agent, &claiming, limits, findings);
-        Some(Self { rules, agents })
+                claims: claims(endpoint),
+            });
+            claiming.filter(|claiming| claiming.claims > 0).collect()
+        };
+        let of_agents = claiming(&|endpoint| u32::from(signed(&endpoint)) + u32::from(proven(&endpoint)));
+        check_share(rules, Sharer::Agent, &of_agents, limits, findings);
+        if unregistered {
+            let of_others = claiming(&|endpoint| u32::from(proven(&endpoint)));
+            check_share(rules, Sharer::Unregistered, &of_others, limits, findings);
+        }
+        Some(Self { rules, agents: agents.into_iter().collect(), unregistered })
     }
 
-    /// Who has a share of the table.
+    /// Who has a share of the table: agents, and all unregistered callers together.
     pub(crate) fn sharers<'p>(&'p self, agents: &'p Agents) -> impl Iterator<Item = Option<&'p str>> {
-        self.agents.iter().filter_map(|position| Some(Some(&*agents.get(*position)?.name)))
+        let named = self.agents.iter().filter_map(|position| Some(Some(&*agents.get(*position)?.name)));
+        named.chain(self.unregistered.then_some(None))
     }
+}
+
+fn positions_with_tokens(document: &raw::Document) -> impl Iterator<Item = u32> {
+    (0..).zip(document.agents.values()).filter(|(_, agent)| agent.identity.is_some()).map(|(position, _)| position)
 }
 
 /// An endpoint whose calls claim something.

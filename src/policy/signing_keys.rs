@@ -57,6 +57,11 @@ impl SigningKeys {
         self.list.get(*self.by_thumbprint.get(thumbprint)? as usize)
     }
 
+    /// Whether nobody signs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// All keys, in the order of the agents' names.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &SigningKey> {
         self.list.iter()
