@@ -167,6 +167,19 @@ impl Signatures {
                 }
             }
         }
+        let late = document.late_body_check.is_some();
+        let place = Place::root().field("late_body_check");
+        if holds_requests(document.gateway) {
+            if late {
+                findings.warn(place, "this gateway holds requests back until their bodies are checked: remove this");
+            }
+        } else if asked.is_some() && !late {
+            findings.error(
+                place,
+                "this gateway sends the head of a request on before its body has come, so that another body is found out \
+                 late: write `accept` where the upstream can bear that, or `body: stream` at endpoints that need no digest",
+            );
+        }
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.signature.once) {
             findings.warn(
                 Place::root().field("endpoints").index(endpoint.position as usize).field("replay"),
@@ -234,6 +247,18 @@ impl SignatureRule {
             findings.error(place.field("replay"), "nothing is remembered of calls without a signature: remove this");
         }
         Self { asked, profile, alone: alone && access == Access::Known, once: raw.replay.is_none() }
+    }
+}
+
+/// Whether a gateway keeps the head of a request back while its body arrives.
+fn holds_requests(gateway: raw::Gateway) -> bool {
+    match gateway {
+        raw::Gateway::Envoy => true,
+        raw::Gateway::Istio
+        | raw::Gateway::EnvoyGateway
+        | raw::Gateway::Higress
+        | raw::Gateway::Kong
+        | raw::Gateway::Portable => false,
     }
 }
 

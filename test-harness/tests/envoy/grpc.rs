@@ -45,6 +45,24 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The same with these headers.
+    pub(crate) async fn streaming_with(
+        &mut self,
+        path: &'static str,
+        lines: &[(String, String)],
+        messages: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Streaming<Bytes>, Status> {
+        self.0.ready().await.unwrap();
+        let mut request = Request::new(messages);
+        for (name, value) in lines.iter().filter(|(name, _)| name != "content-type") {
+            let name: tonic::metadata::MetadataKey<tonic::metadata::Ascii> = name.parse().unwrap();
+            request.metadata_mut().insert(name, value.parse().unwrap());
+        }
+        self.0.streaming(request, PathAndQuery::from_static(path), Messages).await.map(Response::into_inner)
+    }
+}
+
 fn authorized<T>(mut request: Request<T>, token: Option<&str>) -> Request<T> {
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

@@ -8,15 +8,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use callgate::Headers;
 use callgate::signature::{Message, StructuredFields, base, read};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use test_harness::client::{Connection, Request};
+use test_harness::client::{Connection, Request, Response};
 use test_harness::envoy::{Bootstrap, Options};
 
 use crate::configuration::await_stat;
-use crate::fixture::{Gate, HOST, policy, token};
+use crate::fixture::{Asked, Gate, HOST, mark, policy, token};
+use crate::grpc::Client;
 use crate::limits::counted;
 
 const VARIABLE: &str = "CALLGATE_TEST_SIGNING";
@@ -233,6 +239,72 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     connection.send(BODY).unwrap();
     assert_eq!(connection.read_head().unwrap().status, 200);
     assert!(gate.upstream.saw("x-mark", "waits").is_some());
+}
+
+/// Sends a call over HTTP/2 whose body comes in these frames, after which trailers may come.
+async fn over_http_2(gate: &Gate, call: &Call, frames: &'static [&'static [u8]], trailers: bool) -> Asked {
+    let mark = mark();
+    let request = hyper::Request::builder().method(call.method).uri(format!("http://{HOST}{}", call.path));
+    let request =
+        call.lines().iter().fold(request.header("x-mark", &mark), |request, (name, value)| request.header(name, value));
+    let data = frames.iter().map(|frame| Frame::data(Bytes::from_static(frame)));
+    let end =
+        trailers.then(|| Frame::trailers([("x-end".parse().unwrap(), "1".parse().unwrap())].into_iter().collect()));
+    let body = StreamBody::new(futures_util::stream::iter(data.chain(end).map(Ok::<_, std::convert::Infallible>)));
+    let stream = tokio::net::TcpStream::connect(gate.envoy.api().unwrap()).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request.body(body).unwrap()).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let response = Response {
+        status: head.status.as_u16(),
+        headers: head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+        body: body.collect().await.unwrap().to_bytes().to_vec(),
+    };
+    connection.abort();
+    gate.asked(&mark, response)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_2_nothing_goes_on_before_the_body_either() {
+    let gate = gate(&signed_policy(), 1);
+    for trailers in [false, true] {
+        let call = Call::post(BODY);
+        over_http_2(&gate, &call, &[b"{\"amount\"", b": ", b"12}"], trailers).await.assert_allowed();
+        let call = Call::post(BODY);
+        let other = over_http_2(&gate, &call, &[b"{\"amount\"", b": ", b"13}"], trailers).await;
+        other.assert_denied(403, "content_digest_mismatch");
+        let call = Call::post(BODY);
+        over_http_2(&gate, &call, &[], trailers).await.assert_denied(403, "content_digest_mismatch");
+        over_http_2(&gate, &Call::post(b""), &[], trailers).await.assert_allowed();
+        // Data without a length behind a call that has none.
+        let call = Call::get("/items/1");
+        over_http_2(&gate, &call, &[BODY], trailers).await.assert_denied(403, "content_digest_missing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_stream_is_not_held() {
+    let mut policy = signed_policy();
+    policy["endpoints"].as_array_mut().unwrap().push(json!({
+        "id": "chat", "methods": ["POST"], "path": "/echo.Echo/{method}", "effect": "write", "scopes": ["items:write"],
+        "body": "stream", "authenticate": "signature",
+    }));
+    let gate = gate(&policy, 1);
+    let mut client = Client::connect(gate.envoy.api().unwrap()).await;
+    // The answer to the first message is waited for before the second is sent.
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let receiver = futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|message| (message, receiver))
+    });
+    sender.send(Bytes::from("first")).await.unwrap();
+    let lines = Call::new("POST", "/echo.Echo/Chat").header("content-type", "application/grpc").lines();
+    let mut answers = client.streaming_with("/echo.Echo/Chat", &lines, receiver).await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap(), "first");
+    sender.send(Bytes::from("second")).await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap(), "second");
+    drop(sender);
+    assert!(answers.message().await.unwrap().is_none());
 }
 
 #[test]
