@@ -7,6 +7,7 @@ use callgate_cli::capabilities::CAPABILITIES;
 use test_harness::client::{self, Request};
 use test_harness::envoy::{Bootstrap, Envoy, Options};
 use test_harness::paths;
+use test_harness::upstream::Upstream;
 
 use crate::fixture::module;
 
@@ -47,4 +48,46 @@ fn the_file_to_copy_starts_and_decides() {
     let line = envoy.await_access_log(|line| line["status"] == 401).unwrap();
     assert_eq!(line["details"], "callgate_credentials_missing");
     assert!(line["callgate"].as_str().unwrap().contains(r#""reason":"credentials_missing""#), "{line}");
+}
+
+#[test]
+fn each_credential_meets_the_same_gate() {
+    let gates = [Upstream::start().unwrap(), Upstream::start().unwrap()];
+    let mut text = fs::read_to_string(paths::root().join("envoy/front.yaml")).unwrap();
+    for (shipped, changed) in [
+        ("port_value: 9902".to_owned(), "port_value: 0".to_owned()),
+        ("address: 0.0.0.0, port_value: 10001".to_owned(), "address: 127.0.0.1, port_value: 0".to_owned()),
+        ("port_value: 10000".to_owned(), format!("port_value: {}", gates[0].address().port())),
+        ("port_value: 10010".to_owned(), format!("port_value: {}", gates[1].address().port())),
+    ] {
+        assert_eq!(text.matches(&shipped).count(), 1, "{shipped}");
+        text = text.replace(&shipped, &changed);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("front.yaml");
+    fs::write(&file, text).unwrap();
+    let envoy = Envoy::start_file(&file, folder, &Options::default()).unwrap();
+    let address = envoy.listener("front").unwrap();
+    // Until the gates have shown that they are well.
+    let start = std::time::Instant::now();
+    while client::call(address, &Request::get("/healthz").host("api.example.com")).unwrap().status != 200 {
+        assert!(start.elapsed() < std::time::Duration::from_secs(20));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let mut met = [0, 0];
+    for credential in 0..16 {
+        for call in 0..4 {
+            let mark = format!("{credential}-{call}");
+            let request =
+                Request::get("/").host("api.example.com").bearer(&format!("t{credential}")).header("x-mark", &mark);
+            assert_eq!(client::call(address, &request).unwrap().status, 200);
+        }
+        let of = |gate: &Upstream| {
+            (0..4).filter(|call| gate.saw("x-mark", &format!("{credential}-{call}")).is_some()).count()
+        };
+        let seen = [of(&gates[0]), of(&gates[1])];
+        assert!(seen == [4, 0] || seen == [0, 4], "{credential}: {seen:?}");
+        met[usize::from(seen[1] == 4)] += 1;
+    }
+    assert!(met.iter().all(|count| *count > 0), "{met:?}");
 }

@@ -62,9 +62,9 @@ fn dynamic_with_secrets(bootstrap: &mut Bootstrap) {
     *bootstrap = bootstrap.clone().dynamic();
 }
 
-fn update(gate: &Gate, policy: &Value) {
+fn update(gate: &Gate, policy: &Value, number: u64) {
     gate.envoy.update(&gate.bootstrap.with_policy(&policy.to_string()).unwrap()).unwrap();
-    await_stat(gate, "listener_manager.lds.update_success", 2);
+    await_stat(gate, "listener_manager.lds.update_success", number);
 }
 
 fn options(concurrency: u32) -> Options {
@@ -388,7 +388,7 @@ fn one_agent_fills_its_share_and_another_is_served() {
     ripen(&gate);
     policy["tables"] = json!({ "replay": 8192 });
     policy["limits"]["calls"] = json!({ "per": "agent", "rate": "1/1h", "burst": 1000 });
-    update(&gate, &policy);
+    update(&gate, &policy, 2);
     let mut reasons = BTreeMap::<String, u32>::new();
     let mut full = None;
     for _ in 0..80 {
@@ -437,6 +437,24 @@ fn what_was_captured_before_a_restart_or_an_update_is_refused_after_it() {
 }
 
 #[test]
+fn an_agent_changes_its_key_without_losing_a_call() {
+    let mut policy = signed_policy();
+    // Until now the other key was nobody's.
+    policy["agents"].as_object_mut().unwrap().remove("other");
+    let gate = Gate::start_with(&policy, dynamic_with_secrets, &options(2));
+    ripen(&gate);
+    let status = |keyid| gate.call(&Call::get("/items/1").agent(keyid).request()).status;
+    assert_eq!((status("robot"), status("other")), (200, 403));
+    let key = |keyid: &str| json!({ "secret": { "env": format!("{VARIABLE}_{keyid}") }, "keyid": keyid });
+    policy["agents"]["robot"]["signing_keys"] = json!([key("robot"), key("other")]);
+    update(&gate, &policy, 2);
+    assert_eq!((status("robot"), status("other")), (200, 200));
+    policy["agents"]["robot"]["signing_keys"][0]["not_after"] = json!("2020-01-01");
+    update(&gate, &policy, 3);
+    assert_eq!((status("robot"), status("other")), (403, 200));
+}
+
+#[test]
 fn an_update_keeps_what_was_used_and_a_denied_call_can_come_again() {
     let mut policy = signed_policy();
     policy["agents"]["robot"]["scopes"] = json!(["items:write"]);
@@ -456,7 +474,7 @@ fn an_update_keeps_what_was_used_and_a_denied_call_can_come_again() {
     let denied = Call::get("/items/1").request();
     assert_eq!(gate.call(&denied).code().as_deref(), Some("insufficient_scope"));
     policy["agents"]["robot"]["scopes"] = json!(["items:read", "items:write"]);
-    update(&gate, &policy);
+    update(&gate, &policy, 2);
     assert_eq!(gate.call(&used).code().as_deref(), Some("signature_replayed"));
     assert_eq!(gate.call(&denied).status, 200);
     assert_eq!(gate.call(&denied).code().as_deref(), Some("signature_replayed"));
