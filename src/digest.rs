@@ -9,6 +9,9 @@ use sfv::{BareItemFromInput, KeyRef, Parser};
 
 use crate::reason::Reason;
 
+/// The most algorithms that are read: eight are registered.
+const MOST_ALGORITHMS: usize = 16;
+
 /// What a body has to hash to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentDigest {
@@ -30,8 +33,8 @@ impl ContentDigest {
     /// Reads the field, all lines joined.
     ///
     /// # Errors
-    /// [`Reason::ContentDigestMalformed`] where it is no dictionary, names an algorithm twice, or has a digest of another
-    /// length; [`Reason::ContentDigestMissing`] where no algorithm is among `sha-256` and `sha-512`: the others that are
+    /// [`Reason::ContentDigestMalformed`] where it is no dictionary, names an algorithm twice or too many, or has a digest of
+    /// another length; [`Reason::ContentDigestMissing`] where no algorithm is among `sha-256` and `sha-512`: the others that are
     /// registered can be forged, and unknown ones say nothing (RFC 9530, section 5).
     pub fn parse(field: &[u8]) -> Result<Self, Reason> {
         let reading = Reading { digest: Self::default(), names: Vec::new(), sound: true };
@@ -102,8 +105,10 @@ impl<'a> DictionaryVisitor<'a> for Reading<'a> {
     type Error = Infallible;
 
     fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, Infallible> {
-        self.sound &= !self.names.contains(&key.as_str());
-        self.names.push(key.as_str());
+        self.sound &= self.names.len() < MOST_ALGORITHMS && !self.names.contains(&key.as_str());
+        if self.sound {
+            self.names.push(key.as_str());
+        }
         Ok(Member { algorithm: key.as_str(), reading: self })
     }
 
@@ -207,6 +212,7 @@ mod tests {
             &format!("{SHA_256}, {SHA_256}"),
             &format!("{SHA_256}, sha-512=:AAAA:"),
             &format!("{SHA_256},"),
+            &(0..17).map(|n| format!("a{n}=:AA==:")).collect::<Vec<_>>().join(", "),
         ] {
             assert_eq!(check(field, &[BODY]), Err(Reason::ContentDigestMalformed), "{field}");
         }

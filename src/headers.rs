@@ -107,6 +107,12 @@ pub fn name_reads_as(name: &[u8], canonical: &str) -> bool {
     name.len() == canonical.len() && name_begins_like(name, canonical)
 }
 
+/// Whether two headers' names are one to such servers.
+#[must_use]
+pub fn names_read_alike(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
+}
+
 /// Whether a header's name begins with `prefix` in the reading of [`name_reads_as`].
 #[must_use]
 pub fn name_begins_like(name: &[u8], prefix: &str) -> bool {
@@ -176,5 +182,7 @@ mod tests {
         }
         assert!(!name_reads_as(b"x-callgate-agen", "x-callgate-agent"));
         assert!(!name_begins_like(b"x-callgat", "x-callgate-"));
+        assert!(names_read_alike(b"x_callgate.Agent", b"X-Callgate_agent"));
+        assert!(!names_read_alike(b"x-a", b"x-ab") && !names_read_alike(b"x-a", b"x-b"));
     }
 }

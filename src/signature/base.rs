@@ -1,6 +1,8 @@
 //! The signature base: what a signature is computed over, byte for byte (RFC 9421, section 2.5).
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -9,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::component::{Component, Name};
 use super::fields::{has_look_alike, joined, lines};
 use super::input::Input;
-use super::structured::{FieldKind, StructuredFields, member, serialised};
+use super::structured::{FieldKind, StructuredFields, dictionary, member, serialised};
 use crate::headers::Headers;
 use crate::request::{Query, percent, split_target};
 
@@ -73,10 +75,11 @@ impl fmt::Display for Unsignable {
 /// [`Unsignable`] for the first component that has no line.
 pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignable> {
     let mut base = String::with_capacity(512);
+    let parameters = OnceCell::new();
     for component in &input.components {
         base.push_str(input.identifier(component));
         base.push_str(": ");
-        push_value(&mut base, message, component)
+        push_value(&mut base, message, component, &parameters)
             .map_err(|problem| Unsignable { component: input.identifier(component).to_owned(), problem })?;
         base.push('\n');
     }
@@ -85,7 +88,15 @@ pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignab
     Ok(base)
 }
 
-fn push_value(base: &mut String, message: &Message<'_>, component: &Component<'_>) -> Result<(), Problem> {
+/// The parameters of the query, read once however many are covered.
+type Parameters<'q> = OnceCell<Result<BTreeMap<String, Value<'q>>, Problem>>;
+
+fn push_value<'m>(
+    base: &mut String,
+    message: &Message<'m>,
+    component: &Component<'_>,
+    parameters: &Parameters<'m>,
+) -> Result<(), Problem> {
     let (path, query) = split_target(message.target);
     match &component.name {
         Name::Method => push_text(base, message.method),
@@ -104,8 +115,15 @@ fn push_value(base: &mut String, message: &Message<'_>, component: &Component<'_
             push_text(base, query.unwrap_or_default())
         }
         Name::QueryParam => {
-            base.push_str(&parameter(query, component.parameter.as_deref().unwrap_or_default())?);
-            Ok(())
+            let parameters = parameters.get_or_init(|| read_parameters(query)).as_ref().map_err(|problem| *problem)?;
+            match parameters.get(component.parameter.as_deref().unwrap_or_default()) {
+                None => Err(Problem::Absent),
+                Some(Value::Several) => Err(Problem::Ambiguous),
+                Some(Value::One(value)) => {
+                    base.push_str(&form_encoded(value)?);
+                    Ok(())
+                }
+            }
         }
         Name::Field(name) => push_field(base, message, component, name),
     }
@@ -119,19 +137,24 @@ fn push_field(base: &mut String, message: &Message<'_>, component: &Component<'_
         return Err(Problem::Ambiguous);
     }
     // The gateway turns `Host` into `:authority`; a client may have signed it under its own name.
-    let authority = (name == "host").then_some(Cow::Borrowed(message.authority.as_bytes()));
-    let value = authority.or_else(|| joined(message.headers, name)).ok_or(Problem::Absent)?;
+    let authority = (name == "host").then_some(message.authority.as_bytes());
     if component.bs {
-        for (position, line) in lines(message.headers, name).enumerate() {
-            base.push_str(if position == 0 { ":" } else { ", :" });
+        let lines = authority.into_iter().chain(lines(message.headers, name).filter(|_| authority.is_none()));
+        let start = base.len();
+        for line in lines {
+            base.push_str(if base.len() == start { ":" } else { ", :" });
             STANDARD.encode_string(line, base);
             base.push(':');
         }
-        return Ok(());
+        return if base.len() == start { Err(Problem::Absent) } else { Ok(()) };
     }
+    let value = authority.map(Cow::Borrowed).or_else(|| joined(message.headers, name)).ok_or(Problem::Absent)?;
     let kind = message.structured.kind(name);
     let written = match (&component.key, component.sf) {
-        (Some(key), _) if kind == Some(FieldKind::Dictionary) => member(&value, key).ok_or(Problem::Absent)?,
+        (Some(key), _) if kind == Some(FieldKind::Dictionary) => {
+            let dictionary = dictionary(&value).ok_or(Problem::NotStructured)?;
+            member(&dictionary, key).ok_or(Problem::Absent)?
+        }
         (Some(_), _) => return Err(Problem::NotStructured),
         (None, true) => {
             let kind = kind.ok_or(Problem::NotStructured)?;
@@ -151,16 +174,21 @@ fn push_text(base: &mut String, value: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The value of a query parameter, decoded as a form and encoded anew (RFC 9421, section 2.2.8).
-fn parameter(query: Option<&[u8]>, name: &str) -> Result<String, Problem> {
+/// What stands behind the name of a query parameter.
+enum Value<'q> {
+    One(&'q str),
+    Several,
+}
+
+/// The parameters of a query by their names, which are decoded as a form and encoded anew (RFC 9421, section 2.2.8).
+fn read_parameters(query: Option<&[u8]>) -> Result<BTreeMap<String, Value<'_>>, Problem> {
     let query = Query::parse(query).map_err(|_| Problem::NotText)?;
-    let mut found = None;
-    for (own, value) in query.parameters() {
-        if form_encoded(own)? == name && found.replace(value.unwrap_or_default()).is_some() {
-            return Err(Problem::Ambiguous);
-        }
+    let mut parameters = BTreeMap::new();
+    for (name, value) in query.parameters() {
+        let value = Value::One(value.unwrap_or_default());
+        parameters.entry(form_encoded(name)?).and_modify(|value| *value = Value::Several).or_insert(value);
     }
-    form_encoded(found.ok_or(Problem::Absent)?)
+    Ok(parameters)
 }
 
 /// Decodes a part of a form, and percent-encodes all of it but what the form's own encoding leaves alone.

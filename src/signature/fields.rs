@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::headers::{Headers, name_reads_as};
+use crate::headers::{Headers, names_read_alike};
 
 /// All lines of a field, each without the white space around it, joined by a comma and a space; none where there is no line.
 #[must_use]
@@ -28,7 +28,8 @@ pub(super) fn lines<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item 
 
 /// Whether there is a line that only some servers read as one of this field.
 pub(super) fn has_look_alike(headers: &Headers, name: &str) -> bool {
-    headers.iter().any(|(own, _)| name_reads_as(own, name) && !own.eq_ignore_ascii_case(name.as_bytes()))
+    let name = name.as_bytes();
+    headers.iter().any(|(own, _)| names_read_alike(own, name) && !own.eq_ignore_ascii_case(name))
 }
 
 fn trim(value: &[u8]) -> &[u8] {

@@ -16,8 +16,10 @@ use super::component::{Component, Name, text};
 const MOST_SIGNATURES: usize = 8;
 /// The most components that a signature may cover: no message has as many that matter.
 const MOST_COMPONENTS: usize = 64;
+/// The most parameters that a signature may have: six are known.
+const MOST_PARAMETERS: usize = 32;
 /// The longest field that is read, in bytes.
-const MOST_BYTES: usize = 16 * 1024;
+pub(super) const MOST_BYTES: usize = 16 * 1024;
 
 /// A signature as a message carries it.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ pub struct Input<'a> {
 pub enum Malformed {
     /// No dictionary of this shape: inner lists of strings, and byte sequences.
     Syntax,
-    /// More than a request needs.
+    /// More than a request needs: bytes, signatures, components or parameters.
     Size,
     /// A label twice in one of the two fields.
     DuplicateLabel,
@@ -76,7 +78,7 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Syntax => "`Signature-Input` and `Signature` are no dictionaries of signatures",
-            Self::Size => "there are more signatures or components than are read",
+            Self::Size => "there are more signatures, components or parameters than are read",
             Self::DuplicateLabel => "a label stands twice",
             Self::LonelyLabel => "a label stands in only one of `Signature-Input` and `Signature`",
             Self::DuplicateComponent => "a component is covered twice",
@@ -165,7 +167,7 @@ impl<'a> Input<'a> {
 }
 
 /// What is read of a field, member by member, and the first mistake in it. Reading goes on after a mistake: the field may be no
-/// dictionary at all, which is to be said first.
+/// dictionary at all, which is to be said first. Nothing is kept from then on, so that what is compared stays little.
 struct Reading<M> {
     members: Vec<M>,
     mistake: Option<Malformed>,
@@ -189,6 +191,12 @@ impl<M> Reading<M> {
     fn check(&mut self, sound: bool, mistake: Malformed) {
         if !sound {
             self.mistake.get_or_insert(mistake);
+        }
+    }
+
+    fn push(&mut self, member: M) {
+        if self.mistake.is_none() {
+            self.members.push(member);
         }
     }
 
@@ -242,7 +250,6 @@ impl<'a> InnerListVisitor<'a> for CoveredList<'a, '_> {
 
     fn finish(mut self) -> Result<impl ParameterVisitor<'a>, Infallible> {
         self.input.serialised.push(')');
-        self.reading.check(self.input.components.len() <= MOST_COMPONENTS, Malformed::Size);
         Ok(SignatureParameters { list: self, seen: Vec::with_capacity(6) })
     }
 }
@@ -259,7 +266,10 @@ impl<'a> ParameterVisitor<'a> for SignatureParameters<'a, '_> {
     fn parameter(&mut self, key: &'a KeyRef, value: BareItemFromInput<'a>) -> Result<(), Infallible> {
         let CoveredList { input, reading } = &mut self.list;
         reading.check(!self.seen.contains(&key.as_str()), Malformed::DuplicateParameter);
-        self.seen.push(key.as_str());
+        reading.check(self.seen.len() < MOST_PARAMETERS, Malformed::Size);
+        if reading.mistake.is_none() {
+            self.seen.push(key.as_str());
+        }
         push_parameter(&mut input.serialised, key, &value);
         let taken = input.take(key.as_str(), &value);
         reading.check(taken, Malformed::Parameter);
@@ -267,7 +277,7 @@ impl<'a> ParameterVisitor<'a> for SignatureParameters<'a, '_> {
     }
 
     fn finish(self) -> Result<(), Infallible> {
-        self.list.reading.members.push(self.list.input);
+        self.list.reading.push(self.list.input);
         Ok(())
     }
 }
@@ -324,7 +334,10 @@ impl<'a> ParameterVisitor<'a> for CoveredItem<'a, '_> {
         self.reading.check(component.is_sound(), Malformed::Component);
         let is_new = self.input.components.iter().all(|other| !other.is_same(&component));
         self.reading.check(is_new, Malformed::DuplicateComponent);
-        self.input.components.push(component);
+        self.reading.check(self.input.components.len() < MOST_COMPONENTS, Malformed::Size);
+        if self.reading.mistake.is_none() {
+            self.input.components.push(component);
+        }
         Ok(())
     }
 }
@@ -370,7 +383,7 @@ impl<'a> ItemVisitor<'a> for SignatureBytes<'a, '_> {
 
     fn bare_item(self, item: BareItemFromInput<'a>) -> Result<impl ParameterVisitor<'a, Out = Self::Out>, Infallible> {
         match item {
-            BareItemFromInput::ByteSequence(bytes) => self.reading.members.push((self.label, bytes)),
+            BareItemFromInput::ByteSequence(bytes) => self.reading.push((self.label, bytes)),
             _ => self.reading.check(false, Malformed::Syntax),
         }
         Ok(Ignored)

@@ -1,8 +1,12 @@
 //! Which fields are structured, and their strict serialisation (RFC 9421, sections 2.1.1 and 2.1.2).
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
-use sfv::{Dictionary, FieldType as _, Item, List, ListEntry, Parser};
+use sfv::visitor::{DictionaryVisitor, EntryVisitor};
+use sfv::{Dictionary, FieldType as _, Item, KeyRef, List, ListEntry, Parser};
+
+use super::input::MOST_BYTES;
 
 /// The type of a structured field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,19 +57,49 @@ impl StructuredFields {
     }
 }
 
-/// A field's value, serialised anew; none where it is malformed, or empty, which is not to be serialised at all.
+/// A field's value, serialised anew; none where it is malformed, too long, or empty, which is not to be serialised at all.
 pub(super) fn serialised(kind: FieldKind, value: &[u8]) -> Option<String> {
+    if value.len() > MOST_BYTES {
+        return None;
+    }
     match kind {
-        FieldKind::Dictionary => Parser::new(value).parse::<Dictionary>().ok()?.serialize(),
+        FieldKind::Dictionary => dictionary(value)?.serialize(),
         FieldKind::List => Parser::new(value).parse::<List>().ok()?.serialize(),
         FieldKind::Item => Some(Parser::new(value).parse::<Item>().ok()?.serialize()),
     }
 }
 
-/// A member of a dictionary, serialised without its key; none where the field is no dictionary, or has no such member.
-pub(super) fn member(value: &[u8], key: &str) -> Option<String> {
-    let dictionary: Dictionary = Parser::new(value).parse().ok()?;
+/// A dictionary, unless a member stands in it twice: the last one holds, and not every reader knows.
+pub(super) fn dictionary(value: &[u8]) -> Option<Dictionary> {
+    if value.len() > MOST_BYTES {
+        return None;
+    }
+    let reading = Distinct { dictionary: Dictionary::default(), doubled: false };
+    Parser::new(value).parse_dictionary_with_visitor(reading).ok()?
+}
+
+/// A member of a dictionary, serialised without its key.
+pub(super) fn member(dictionary: &Dictionary, key: &str) -> Option<String> {
     // A list of the one entry is written as the entry alone.
     let entry: ListEntry = dictionary.get(key)?.clone();
     vec![entry].serialize()
+}
+
+struct Distinct {
+    dictionary: Dictionary,
+    doubled: bool,
+}
+
+impl<'a> DictionaryVisitor<'a> for Distinct {
+    type Out = Option<Dictionary>;
+    type Error = Infallible;
+
+    fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, Infallible> {
+        self.doubled |= self.dictionary.contains_key(key);
+        DictionaryVisitor::entry(&mut self.dictionary, key)
+    }
+
+    fn finish(self) -> Result<Self::Out, Infallible> {
+        Ok((!self.doubled).then_some(self.dictionary))
+    }
 }
