@@ -5,6 +5,7 @@
 
 mod dpop;
 mod naive;
+mod signature;
 mod token;
 
 use crate::endpoint::{Table, Template};
@@ -13,6 +14,7 @@ use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
 use crate::{Headers, Reason};
 
 pub use dpop::dpop;
+pub use signature::{content_digest, signature, signature_base, signature_input};
 pub use token::{json, jws, token};
 
 /// The host's serialisation of headers is read within its bounds or refused, and what was read comes back.

@@ -64,6 +64,34 @@ const DICTIONARY: [&[u8]; 58] = [
     b"/./",
 ];
 
+/// Pieces of a signature's fields.
+const SIGNED: [&[u8]; 24] = [
+    b"sig=(",
+    b"\"@method\"",
+    b"\"@query\"",
+    b"\"@query-param\";name=\"a\"",
+    b"\"x-a\"",
+    b"\"host\"",
+    b"\"priority\"",
+    b"\"cookie\"",
+    b"\"content-digest\"",
+    b";sf",
+    b";bs",
+    b";key=\"a\"",
+    b";created=1",
+    b";keyid=\"k\"",
+    b";x=@1",
+    b", b=()",
+    b"sig=:AA==:",
+    b", b=:",
+    b"sha-256=:HASH:",
+    b", sha-512=:AAAA:",
+    b"\nx-a:",
+    b"\nX_A: b",
+    b"\npriority: a=1, b",
+    b"&a=%41+",
+];
+
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
 
@@ -86,7 +114,11 @@ impl Random {
             0 if at < input.len() => input[at] = self.next().to_le_bytes()[0],
             1 if at < input.len() => drop(input.drain(at..(at + 1 + self.below(4)).min(input.len()))),
             2 => input.insert(at, self.next().to_le_bytes()[0] & 0x7f),
-            _ => drop(input.splice(at..at, DICTIONARY[self.below(DICTIONARY.len())].iter().copied())),
+            _ => {
+                let word = self.below(DICTIONARY.len() + SIGNED.len());
+                let word = DICTIONARY.iter().chain(&SIGNED).nth(word).unwrap();
+                drop(input.splice(at..at, word.iter().copied()));
+            }
         }
     }
 }
@@ -178,6 +210,52 @@ fn dpop() {
     let good = format!("{header}\n{claims}");
     let spelt = good.replace("https://api.example.com/a/b%2Fc", "HTTPS://api%2eExample.com:443/x/../%61/./b%2fc?d#e");
     drive(super::dpop, &[good.as_bytes(), spelt.as_bytes()]);
+}
+
+#[test]
+fn signature_input() {
+    drive(
+        super::signature_input,
+        &[
+            b"",
+            b"sig=();created=1;expires=2;nonce=\"n\";alg=\"a\";keyid=\"k\";tag=\"t\";x;y=?0",
+            b"sig1=(\"@method\" \"@query-param\";name=\"a\" \"x-a\";sf \"x-a\";key=\"b\" \"x-a\";bs);created=1, b=(\"date\")",
+            b"a=(\"\\\\\"), b=(  \"x\"   \"y\" )",
+            b"a=(1 b \"c\";d=:AA==:);e=1.5",
+        ],
+    );
+}
+
+#[test]
+fn signature() {
+    drive(super::signature, &[b"", b"sig=:AAAA:", b"a=:AQ==:;x=1 , b=::", b"a=(), b=1, c", b"a=:AA==:, a=:AQ==:"]);
+}
+
+#[test]
+fn content_digest() {
+    drive(
+        super::content_digest,
+        &[
+            b"sha-256=:HASH:\nbody",
+            b"sha-256=:HASH:, md5=:AAAA:, sha-512=:z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==:",
+            b"sha-256=:HASH:\n0123456789012345678901234567890123456789012345678901234567890123",
+            b"md5=:AAAA:\n",
+        ],
+    );
+}
+
+#[test]
+fn signature_base() {
+    drive(
+        super::signature_base,
+        &[
+            b"\"@method\" \"@target-uri\" \"@path\" \"@query\" \"@request-target\" \"@scheme\" \"@authority\"\n/a?b=c",
+            b"\"x-a\" \"x-a\";bs \"date\" \"host\" \"host\";bs\n/\nX-A:  a b \nx-a:\nDate: c\nHost: other",
+            b"\"priority\";sf \"priority\";key=\"u\" \"priority\" \"client-cert\";sf\n/\npriority: u=1 , i\nclient-cert: :AAAA:",
+            b"\"@query-param\";name=\"a\" \"@query-param\";name=\"b%20c\"\n/?a=%41+b&b+c=%2b",
+            b"\"signature-agent\";key=\"sig\" \"signature-agent\";sf\n\nsignature-agent: sig=\"https://a\";x\nsignature-agent: b=()",
+        ],
+    );
 }
 
 #[test]

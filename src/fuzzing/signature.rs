@@ -1,0 +1,224 @@
+//! What must hold for any fields of a signature, any digest of a body, and any request that a base is made of.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sfv::{BareItem, Dictionary, FieldType as _, InnerList, Item, ListEntry, Parser};
+
+use super::naive;
+use crate::digest::ContentDigest;
+use crate::headers::names_read_alike;
+use crate::signature::{Component, Malformed, Message, Name, Signed, StructuredFields, base, read};
+use crate::{Headers, Reason};
+
+/// An input means what a parser makes of it that keeps the last of everything; it is taken only where the last is the only one.
+pub fn signature_input(data: &[u8]) {
+    let dictionary = Parser::new(data).parse::<Dictionary>();
+    let labels: Vec<_> = dictionary.iter().flat_map(|dictionary| dictionary.keys()).map(|key| key.as_str()).collect();
+    let signature = labels.iter().map(|label| format!("{label}=:AA==:")).collect::<Vec<_>>().join(", ");
+    let signed = match (read(data, signature.as_bytes()), &dictionary) {
+        (Ok(signed), Ok(_)) => signed,
+        (Ok(_), Err(_)) => {
+            assert!(dictionary.is_ok(), "{:?}", String::from_utf8_lossy(data));
+            return;
+        }
+        // Of what is a dictionary, all inner lists of items, other things are wrong; dates and the like came with RFC 9651.
+        (Err(Malformed::Syntax), Ok(dictionary)) => {
+            let is_list = |entry: &ListEntry| matches!(entry, ListEntry::InnerList(_));
+            assert!(!dictionary.values().all(is_list) || data.contains(&b'@') || data.contains(&b'%'));
+            return;
+        }
+        (Err(_), _) => return,
+    };
+    assert!(signed.len() == labels.len() && signed.len() <= 8 && data.len() <= 16 * 1024);
+    for (Signed { input, signature }, (label, entry)) in signed.iter().zip(dictionary.iter().flatten()) {
+        assert_eq!((&*input.label, signature.as_slice()), (label.as_str(), &[0][..]));
+        assert_eq!(Some(input.parameters()), vec![entry.clone()].serialize().as_deref());
+        let list = match entry {
+            ListEntry::InnerList(list) => list,
+            ListEntry::Item(_) => &InnerList::default(),
+        };
+        let integer = |name: &str| list.params.get(name).and_then(BareItem::as_integer).map(i64::from);
+        let text = |name: &str| list.params.get(name).and_then(BareItem::as_string).map(|text| text.as_str());
+        assert_eq!((input.created, input.expires), (integer("created"), integer("expires")));
+        let own = [&input.keyid, &input.alg, &input.nonce, &input.tag].map(|text| text.as_deref());
+        assert_eq!(own, ["keyid", "alg", "nonce", "tag"].map(text));
+        assert!(input.components.len() == list.items.len() && input.components.len() <= 64);
+        let different: BTreeSet<_> = input
+            .components
+            .iter()
+            .map(|Component { name, sf, key, bs, parameter, .. }| (name.as_str(), *sf, key, *bs, parameter))
+            .collect();
+        assert_eq!(different.len(), input.components.len(), "nothing is covered twice");
+        let again = format!("{}={}", input.label, input.parameters());
+        let signature = format!("{}=::", input.label);
+        let same = read(again.as_bytes(), signature.as_bytes());
+        assert!(same.is_ok_and(|same| same.iter().all(|same| same.input.parameters() == input.parameters())));
+    }
+}
+
+/// Signatures are those that such a parser finds, each under the label that stands once.
+pub fn signature(data: &[u8]) {
+    let dictionary = Parser::new(data).parse::<Dictionary>();
+    let labels: Vec<_> = dictionary.iter().flat_map(|dictionary| dictionary.keys()).map(|key| key.as_str()).collect();
+    let input = labels.iter().map(|label| format!("{label}=()")).collect::<Vec<_>>().join(", ");
+    let Ok(signed) = read(input.as_bytes(), data) else { return };
+    assert_eq!(signed.len(), labels.len());
+    for (signed, (label, entry)) in signed.iter().zip(dictionary.iter().flatten()) {
+        let bytes = bytes_of(entry);
+        assert_eq!((&*signed.input.label, bytes), (label.as_str(), Some(&*signed.signature)));
+    }
+}
+
+fn bytes_of(entry: &ListEntry) -> Option<&[u8]> {
+    match entry {
+        ListEntry::Item(Item { bare_item, .. }) => bare_item.as_byte_sequence(),
+        ListEntry::InnerList(_) => None,
+    }
+}
+
+/// A digest (the first line) is taken for a body (the rest) exactly when every strong one in it is the body's, and there is one.
+pub fn content_digest(data: &[u8]) {
+    let mut lines = data.splitn(2, |byte| *byte == b'\n');
+    let (field, body) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    // The fuzzer cannot find a hash: it says where the right one is to stand.
+    let hash = STANDARD.encode(hmac_sha256::Hash::hash(body));
+    let field = String::from_utf8_lossy(field).replace("HASH", &hash);
+    let most = 64;
+    let verdict = ContentDigest::parse(field.as_bytes()).and_then(|digest| {
+        let (mut whole, mut parts) = (digest.clone().begin(most), digest.begin(most));
+        let taken = whole.update(body);
+        let taken_in_parts = body.chunks(3).try_for_each(|part| parts.update(part));
+        assert_eq!(taken, taken_in_parts);
+        assert_eq!(taken.is_ok(), body.len() as u64 <= most);
+        taken?;
+        assert_eq!(whole.seen(), parts.seen());
+        let verdict = whole.finish();
+        assert_eq!(verdict, parts.finish(), "however it comes");
+        verdict
+    });
+    let dictionary = Parser::new(field.as_bytes()).parse::<Dictionary>();
+    let strong = |name: &str| bytes_of(dictionary.as_ref().ok()?.get(name)?);
+    let (sha256, sha512) = (strong("sha-256"), strong("sha-512"));
+    match verdict {
+        Ok(()) => {
+            assert!(sha256.is_some() || sha512.is_some());
+            assert!(sha256.is_none_or(|digest| digest == hmac_sha256::Hash::hash(body)));
+            assert!(sha512.is_none_or(|digest| digest == hmac_sha512::Hash::hash(body)));
+        }
+        Err(Reason::ContentDigestMissing) => assert!(sha256.is_none() && sha512.is_none()),
+        Err(Reason::ContentDigestMismatch) => assert!(sha256.is_some() || sha512.is_some()),
+        Err(reason) => assert!(matches!(reason, Reason::ContentDigestMalformed | Reason::BodyTooLarge)),
+    }
+}
+
+/// A base has one line for each component (the first line), of a target (the second), in fields (the others); no byte in it can
+/// end a line, and each value is what a second implementation makes of it.
+pub fn signature_base(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let (list, target) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let headers: Headers = lines
+        .filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((line.get(..colon)?, line.get(colon + 1..)?))
+        })
+        .collect();
+    let input = [b"sig=(", list, b")"].concat();
+    let Ok(signed) = read(&input, b"sig=:AA==:") else { return };
+    let structured = StructuredFields::default();
+    let message = Message {
+        method: b"GET",
+        scheme: "https",
+        authority: "a.example",
+        target,
+        headers: &headers,
+        structured: &structured,
+    };
+    for Signed { input, .. } in &signed {
+        let Ok(base) = base(&message, input) else { continue };
+        assert!(base.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n')));
+        let mut lines = base.split('\n');
+        for component in &input.components {
+            let value = lines.next().and_then(|line| value_of(line, component));
+            assert!(value.is_some_and(|value| holds(&message, component, value)), "{component:?} in {base:?}");
+        }
+        let last = lines.next().and_then(|line| line.strip_prefix("\"@signature-params\": "));
+        assert_eq!((last, lines.next()), (Some(input.parameters()), None));
+    }
+}
+
+/// What stands on a line behind an identifier that begins with this name.
+fn value_of<'l>(line: &'l str, component: &Component<'_>) -> Option<&'l str> {
+    let rest = line.strip_prefix('"')?.strip_prefix(component.name.as_str())?.strip_prefix('"')?;
+    let mut quoted = false;
+    let colon = rest.find(|character: char| {
+        quoted ^= character == '"';
+        character == ':' && !quoted
+    })?;
+    rest.get(colon..)?.strip_prefix(": ")
+}
+
+/// Whether a value is the component's.
+fn holds(message: &Message<'_>, component: &Component<'_>, value: &str) -> bool {
+    let target = String::from_utf8_lossy(message.target);
+    let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+    let name = match &component.name {
+        Name::Method => return value == "GET",
+        Name::Scheme => return value == "https",
+        Name::Authority => return value == "a.example",
+        Name::TargetUri => return value == format!("https://a.example{target}"),
+        Name::RequestTarget => return value == target,
+        Name::Path => return value == if path.is_empty() { "/" } else { path },
+        Name::Query => return value == format!("?{}", query.unwrap_or_default()),
+        Name::QueryParam => {
+            let read = |text: &str| naive::decode(text.replace('+', " ").as_bytes());
+            let wanted = naive::decode(component.parameter.as_deref().unwrap_or_default().as_bytes());
+            let pieces = query.unwrap_or_default().split('&').filter(|piece| !piece.is_empty());
+            let pairs = pieces.map(|piece| piece.split_once('=').unwrap_or((piece, "")));
+            let values: Vec<_> = pairs.filter(|(name, _)| read(name) == wanted).map(|(_, value)| read(value)).collect();
+            return matches!(&values[..], [only] if naive::decode(value.as_bytes()) == *only);
+        }
+        Name::Field(name) => name,
+    };
+    if name == "cookie" {
+        return false;
+    }
+    let own = |line: &[u8]| line.eq_ignore_ascii_case(name.as_bytes());
+    let alike = message.headers.iter().filter(|(line, _)| names_read_alike(line, name.as_bytes()));
+    let lines: Vec<&[u8]> =
+        message.headers.iter().filter(|(line, _)| own(line)).map(|(_, value)| trim(value)).collect();
+    if alike.count() != lines.len() {
+        return false;
+    }
+    let lines = if name == "host" { vec![&b"a.example"[..]] } else { lines };
+    if lines.is_empty() {
+        return false;
+    }
+    if component.bs {
+        let wrapped: Vec<_> = lines.iter().map(|line| format!(":{}:", STANDARD.encode(line))).collect();
+        return value == wrapped.join(", ");
+    }
+    let joined = lines.join(&b", "[..]);
+    match (&component.key, component.sf) {
+        (None, false) => joined == value.as_bytes(),
+        // Serialised strictly, a value is its own serialisation.
+        (None, true) => {
+            let dictionary = Parser::new(value.as_bytes()).parse::<Dictionary>();
+            dictionary.is_ok_and(|dictionary| dictionary.serialize().as_deref() == Some(value))
+                || Parser::new(value.as_bytes()).parse::<sfv::List>().is_ok()
+        }
+        (Some(key), _) => {
+            let dictionary = Parser::new(&joined).parse::<Dictionary>();
+            let member = dictionary.ok().and_then(|dictionary| vec![dictionary.get(key.as_ref())?.clone()].serialize());
+            member.as_deref() == Some(value)
+        }
+    }
+}
+
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
