@@ -42,6 +42,9 @@
 mod answer;
 mod authorize;
 mod call;
+#[cfg(any(feature = "conformance", not(target_arch = "wasm32")))]
+#[doc(hidden)]
+pub mod conformance;
 mod credential;
 pub mod crypto;
 mod decision;

@@ -19,9 +19,9 @@ const TARGET: &str = "wasm32-wasip1";
 pub enum Flavor {
     /// The one that ships.
     Release,
-    /// One that panics when a request asks for it, to see what a trap costs. Built in the `dev` profile, which keeps it apart
-    /// from the shipped file and is quick.
-    PanicOnPurpose,
+    /// One for tests alone: it panics when a request asks for it, to see what a trap costs, and answers published test
+    /// vectors. Built in the `dev` profile, which keeps it apart from the shipped file and is quick.
+    Testing,
 }
 
 /// Builds the filter and returns its file. Costs a fraction of a second when nothing changed; several processes may ask at
@@ -40,8 +40,8 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
             cargo.arg("--release");
             "release"
         }
-        Flavor::PanicOnPurpose => {
-            cargo.args(["--features", "panic-on-purpose"]);
+        Flavor::Testing => {
+            cargo.args(["--features", "panic-on-purpose,conformance"]);
             "debug"
         }
     };

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod build;
 pub mod client;
+pub mod conformance;
 pub mod corpus;
 pub mod demo;
 pub mod envoy;

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use test_harness::build::{self, Flavor};
+use test_harness::conformance::{self, Least};
 use test_harness::{bench, demo, progress};
 
 /// Builds, runs and shows Callgate in a real gateway.
@@ -29,6 +31,17 @@ enum Command {
     },
     /// Builds the filter and prints the file's path.
     Build,
+    /// Runs published test vectors natively and in the module, and says what came of each file.
+    Conformance {
+        /// The folder with the vectors.
+        folder: PathBuf,
+        /// Writes what came of every case to this file, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Takes a folder with some of the files, and files with fewer cases than the published ones.
+        #[arg(long)]
+        some: bool,
+    },
     /// Counts the instructions of a decision about a call whose token was seen before, by part.
     Instructions {
         /// Makes the count the one that a test holds later ones against.
@@ -53,6 +66,17 @@ fn main() -> anyhow::Result<()> {
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
         Command::Instructions { write } => bench::instructions(write),
+        Command::Conformance { folder, json, some } => {
+            let least = if some { Least::One } else { Least::Published };
+            let report = conformance::run(&folder, least)?;
+            print!("{report}");
+            if let Some(file) = json {
+                std::fs::write(&file, serde_json::to_string_pretty(&report)?)
+                    .with_context(|| format!("cannot write `{}`", file.display()))?;
+            }
+            ensure!(report.passes(), "not every test vector passes");
+            Ok(())
+        }
         Command::Demo { serve } => demo::run(serve),
     }
 }

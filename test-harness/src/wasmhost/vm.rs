@@ -191,6 +191,21 @@ impl Vm {
         }
     }
 
+    /// Puts a published test vector to a module that answers them, and returns what it logs.
+    ///
+    /// # Errors
+    /// When the module traps or gives no answer.
+    pub fn conformance(&mut self, case: &[u8]) -> Result<String, String> {
+        self.begin(None);
+        self.store.data_mut().configuration = Some(case.to_vec());
+        let size = u32::try_from(case.len()).unwrap_or(u32::MAX);
+        let answered = self.callback::<_, u32>("callgate_conformance", size);
+        let state = self.store.data_mut();
+        state.configuration = None;
+        let answer = state.logs.pop().filter(|_| answered == Ok(1)).map(|log| log.message);
+        answered.and_then(|_| answer.ok_or_else(|| "it gives no answer".into()))
+    }
+
     /// The root context that the VM was started with.
     #[must_use]
     pub fn first_root(&self) -> Root {

@@ -7,7 +7,7 @@ use crate::fixture::{Gate, good, policy};
 
 #[test]
 fn a_trap_costs_one_request() {
-    let module = build::filter(Flavor::PanicOnPurpose).unwrap();
+    let module = build::filter(Flavor::Testing).unwrap();
     let gate = Gate::try_start(&module, &policy().to_string(), |_| (), &Options::default()).unwrap();
     gate.ask(good()).assert_allowed();
     for _ in 0..3 {

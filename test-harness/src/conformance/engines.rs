@@ -1,0 +1,51 @@
+//! The two places in which a case is judged.
+
+use anyhow::{Context as _, Result, anyhow};
+use callgate::conformance::{Case, Verdict, judge};
+use serde_json::json;
+
+use super::report::Outcome;
+use crate::wasmhost::{Module, Vm};
+
+/// The engine natively, and in a module.
+pub(super) struct Engines {
+    vm: Vm,
+}
+
+impl Engines {
+    pub(super) fn start(module: &Module) -> Result<Self> {
+        // A module starts with a policy; no case has to do with this one.
+        let policy = json!({
+            "callgate": "v1", "name": "conformance", "mode": "enforce", "gateway": "envoy",
+            "resource": "https://example.com", "hosts": ["example.com"], "issuers": {}, "agents": {},
+            "endpoints": [{ "id": "x", "methods": ["GET"], "path": "/", "effect": "read", "access": "public" }],
+            "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },
+        });
+        let vm = Vm::start(module, policy.to_string().as_bytes(), &[]).context("the module does not start")?;
+        Ok(Self { vm })
+    }
+
+    /// What both make of a case.
+    ///
+    /// # Errors
+    /// When they do not agree, or one of them cannot answer.
+    pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict> {
+        let case = serde_json::to_vec(case)?;
+        let native = judge(&case);
+        let answer = self.vm.conformance(&case).map_err(|trap| anyhow!("in the module: {trap}"))?;
+        let wasm: Verdict = serde_json::from_str(&answer).context("the module's answer is no verdict")?;
+        match native {
+            Verdict::Broken(why) => Err(anyhow!("no such case: {why}")),
+            native if native != wasm => Err(anyhow!("natively {native:?}, in the module {wasm:?}")),
+            native => Ok(native),
+        }
+    }
+
+    /// Judges a case and says what it came to.
+    pub(super) fn check(&mut self, case: &Case, expect: impl FnOnce(&Verdict) -> Option<Outcome>) -> Outcome {
+        match self.judge(case) {
+            Ok(verdict) => expect(&verdict).unwrap_or_else(|| Outcome::Failed(format!("came to {verdict:?}"))),
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        }
+    }
+}
