@@ -14,14 +14,14 @@ const MAX_AFFIXED: usize = 64;
 type Sorted<'s, 'a> = &'s [(u32, &'a Template)];
 
 pub(super) fn build(mut endpoints: Vec<(u32, &Template)>) -> Result<Built, Vec<Remark>> {
-    endpoints.sort_by(|(_, one), (_, other)| one.segments().cmp(other.segments()));
+    endpoints.sort_unstable_by(|(a, one), (b, other)| one.segments().cmp(other.segments()).then(a.cmp(b)));
     let mut errors = Vec::new();
     let table = Table { root: place(&endpoints, 0, &mut errors) };
     if errors.is_empty() {
         let warnings = Shadows::new(&endpoints).find(&table);
         Ok(Built { table, warnings })
     } else {
-        errors.sort_by_key(|remark| remark.endpoint);
+        errors.sort_unstable_by_key(|remark| remark.endpoint);
         Err(errors)
     }
 }
@@ -45,7 +45,7 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) 
             }
         }
     }
-    node.fixed.sort_by_key(|fixed| fixed.hash);
+    node.fixed.sort_unstable_by_key(|fixed| fixed.hash);
     check_variables(&variables, errors);
     for (shape, through) in variables {
         let child = place(through, depth + 1, errors);
@@ -56,7 +56,7 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) 
             node.affixed.push(Affixed { beginning: beginning.into(), kind, end: end.into(), child });
         }
     }
-    node.affixed.sort_by_key(|affixed| std::cmp::Reverse(affixed.shape().fixed_length()));
+    node.affixed.sort_unstable_by_key(|affixed| std::cmp::Reverse(affixed.shape().fixed_length()));
     if let (Some(plain), Some(&endpoint)) = (&node.plain, node.rest.first())
         && plain.kind == Kind::Text
     {

@@ -23,12 +23,16 @@ pub(super) struct Shadows<'a> {
 
 impl<'a> Shadows<'a> {
     pub(super) fn new(endpoints: &[(u32, &'a Template)]) -> Self {
-        Self { templates: endpoints.iter().copied().collect(), warnings: Vec::new(), budget: MAX_COMPARED }
+        let mut templates = BTreeMap::new();
+        for (index, template) in endpoints {
+            templates.insert(*index, *template);
+        }
+        Self { templates, warnings: Vec::new(), budget: MAX_COMPARED }
     }
 
     pub(super) fn find(mut self, table: &Table) -> Vec<Remark> {
         self.visit(&table.root, 1);
-        self.warnings.sort_by_key(|remark| remark.endpoint);
+        self.warnings.sort_unstable_by_key(|remark| remark.endpoint);
         self.warnings
     }
 
@@ -68,7 +72,7 @@ impl<'a> Shadows<'a> {
         }
         for (endpoint, siblings) in left_out {
             let mut beginnings: Vec<_> = siblings.iter().filter_map(|node| self.beginning(node, number)).collect();
-            beginnings.sort();
+            beginnings.sort_unstable();
             let more = match beginnings.len().saturating_sub(NAMED) {
                 0 => String::new(),
                 more => format!(" and {more} more"),

@@ -10,6 +10,7 @@ use super::endpoints::{self, Endpoints};
 use super::error::{Findings, Place};
 use super::limits::Limits;
 use super::names::check_name;
+use super::position::place_at;
 use super::replay::Replay;
 use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
@@ -64,10 +65,20 @@ impl Policy {
         if !empty.errors.is_empty() {
             return Err(empty);
         }
-        let document: raw::Document = serde_path_to_error::deserialize(value)
-            .map_err(|error| only(place_of(error.path()), structural(error.inner())))?;
+        let document = document(&value)?;
         compile(&document, version, secrets)
     }
+}
+
+/// Reads the document from its canonical text, in which a mistake has a position.
+fn document(value: &Value) -> Result<raw::Document, Findings> {
+    // INVARIANT: what was read as JSON can be written as JSON.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = structural(&error);
+        // The text is one line.
+        only(place_at(&text, error.column()), message)
+    })
 }
 
 fn holds_null(value: &Value) -> bool {
@@ -106,16 +117,6 @@ fn only(place: Place, message: String) -> Findings {
     let mut findings = Findings::default();
     findings.error(place, message);
     findings
-}
-
-fn place_of(path: &serde_path_to_error::Path) -> Place {
-    use serde_path_to_error::Segment;
-    path.iter().fold(Place::root(), |place, segment| match segment {
-        Segment::Seq { index } => place.index(*index),
-        Segment::Map { key } => place.field(key),
-        Segment::Enum { variant } => place.field(variant),
-        Segment::Unknown => place,
-    })
 }
 
 /// The library's sentence without its position, which the place says better.

@@ -77,8 +77,10 @@ impl Endpoints {
             findings.error(place.clone(), "an empty allowlist denies every call: write at least one endpoint");
         }
         let mut ids = HashMap::new();
-        let attributes =
-            document.agents.values().flat_map(|agent| agent.attributes.keys()).map(String::as_str).collect();
+        let mut attributes = BTreeSet::new();
+        for attribute in document.agents.values().flat_map(|agent| agent.attributes.keys()) {
+            attributes.insert(attribute.as_str());
+        }
         for (index, raw) in document.endpoints.iter().enumerate() {
             let place = place.index(index);
             if let Some(first) = ids.insert(raw.id.as_str(), index) {

@@ -175,8 +175,11 @@ fn check_names(names: &[String], document: &raw::Document, place: &Place, findin
 
 fn check_used(document: &raw::Document, findings: &mut Findings) {
     let asked = document.requirements.values().flat_map(|requirement| &requirement.limits);
-    let asked: BTreeSet<_> = asked.chain(document.endpoints.iter().flat_map(|endpoint| &endpoint.limits)).collect();
-    for name in document.limits.keys().filter(|name| !asked.contains(name)) {
+    let mut names = BTreeSet::new();
+    for name in asked.chain(document.endpoints.iter().flat_map(|endpoint| &endpoint.limits)) {
+        names.insert(name);
+    }
+    for name in document.limits.keys().filter(|name| !names.contains(name)) {
         findings.warn(
             Place::root().field("limits").field(name),
             "nothing is charged to this limit: name it under `limits` of an endpoint or of `requirements`",
@@ -258,6 +261,6 @@ fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Opti
             ),
         }
     }
-    sources.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+    sources.sort_unstable_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
     Some(FailedCredentials { usual: usual?, sources })
 }

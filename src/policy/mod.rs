@@ -12,6 +12,7 @@ mod error;
 mod expiry;
 mod limits;
 mod names;
+mod position;
 pub mod raw;
 mod replay;
 mod scalar;

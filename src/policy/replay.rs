@@ -1,7 +1,6 @@
 //! The table of messages that are used once: whether each agent's share of it holds what limits let pass.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -54,7 +53,9 @@ impl Replay {
         let clock_ahead = times.iter().map(|(_, ahead)| *ahead).max()?;
         // Whoever is told by a token may prove that it holds the token's key.
         let tokens = proofs.map(|_| positions_with_tokens(document)).into_iter().flatten();
-        let agents: BTreeSet<u32> = keys.signers().iter().copied().chain(tokens).collect();
+        let mut agents: Vec<u32> = keys.signers().iter().copied().chain(tokens).collect();
+        agents.sort_unstable();
+        agents.dedup();
         let unregistered = proofs.is_some() && document.unregistered == raw::Unregistered::Allow;
         let rules = rules(document.tables, agents.len() + usize::from(unregistered), window, clock_ahead);
         let claiming = |claims: &dyn Fn(&Endpoint) -> u32| -> Vec<Claiming<'_>> {
@@ -72,7 +73,7 @@ impl Replay {
             let of_others = claiming(&|endpoint| u32::from(proven(&endpoint)));
             check_share(rules, Sharer::Unregistered, &of_others, limits, findings);
         }
-        Some(Self { rules, agents: agents.into_iter().collect(), unregistered })
+        Some(Self { rules, agents, unregistered })
     }
 
     /// Who has a share of the table: agents, and all unregistered callers together.
@@ -189,8 +190,8 @@ impl<'l> Limited<'l> {
     fn needed(&self) -> Option<u64> {
         let mut narrow: Vec<_> = self.together.iter().collect();
         let mut wide = narrow.clone();
-        narrow.sort_by_key(|(needed, _)| *needed);
-        wide.sort_by_key(|(_, endpoints)| Reverse(endpoints.len()));
+        narrow.sort_unstable_by_key(|(needed, _)| *needed);
+        wide.sort_unstable_by_key(|(_, endpoints)| Reverse(endpoints.len()));
         [narrow, wide].into_iter().filter_map(|order| self.sum(&order)).min()
     }
 

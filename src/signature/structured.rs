@@ -45,8 +45,12 @@ const STANDARD: [(&str, FieldKind); 13] = [
 impl StructuredFields {
     /// The standards' fields with these beside them.
     #[must_use]
-    pub fn with(added: impl IntoIterator<Item = (Box<str>, FieldKind)>) -> Self {
-        Self { added: added.into_iter().collect() }
+    pub fn with(fields: impl IntoIterator<Item = (Box<str>, FieldKind)>) -> Self {
+        let mut added = BTreeMap::new();
+        for (name, kind) in fields {
+            added.insert(name, kind);
+        }
+        Self { added }
     }
 
     /// The type of a field.
