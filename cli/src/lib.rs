@@ -15,3 +15,4 @@ pub mod moment;
 pub mod policy;
 pub mod records;
 pub mod reference;
+pub mod sign;

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+mod forms;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use callgate::crypto::Algorithm;
@@ -66,7 +68,7 @@ impl SigningKey {
             Algorithm::Es256 => Material::P256(p256::ecdsa::SigningKey::generate()),
             Algorithm::Es384 => Material::P384(p384::ecdsa::SigningKey::generate()),
             Algorithm::Hs256 => {
-                // A P-256 scalar is 32 uniformly chosen bytes for every purpose of a test secret.
+                // A P-256 scalar is 32 bytes that nobody can guess.
                 Material::Secret(p256::ecdsa::SigningKey::generate().to_bytes().to_vec())
             }
             Algorithm::Ps256
@@ -164,6 +166,24 @@ impl SigningKey {
         self.algorithm
     }
 
+    /// The same key with another of its algorithms.
+    ///
+    /// # Errors
+    /// When the algorithm is of another type of key.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self, KeyError> {
+        let same_type = |one: Algorithm, other: Algorithm| one == other || is_rsa(one) && is_rsa(other);
+        if !same_type(self.algorithm, algorithm) {
+            let name = |algorithm: Algorithm| algorithm.http_name().unwrap_or(algorithm.jose_name());
+            return Err(KeyError(format!(
+                "`{}` does not fit this key, which signs with `{}`",
+                name(algorithm),
+                name(self.algorithm)
+            )));
+        }
+        (self.algorithm, self.name) = (algorithm, algorithm.jose_name());
+        Ok(self)
+    }
+
     /// The key's name.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
@@ -236,7 +256,8 @@ impl SigningKey {
         format!("{input}.{}", encode(signature))
     }
 
-    fn signature(&self, input: &[u8]) -> Vec<u8> {
+    /// The signature over any bytes. HTTP message signatures and JOSE have the same.
+    pub fn signature(&self, input: &[u8]) -> Vec<u8> {
         match &self.material {
             Material::Ed25519(pair) => pair.sk.sign(input, None).to_vec(),
             Material::P256(key) => {
@@ -278,6 +299,11 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey").field("algorithm", &self.name).field("kid", &self.kid).finish_non_exhaustive()
     }
+}
+
+fn is_rsa(algorithm: Algorithm) -> bool {
+    use Algorithm::{Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+    matches!(algorithm, Ps256 | Ps384 | Ps512 | Rs256 | Rs384 | Rs512)
 }
 
 fn rsa_key(jwk: &Value) -> Result<RsaPrivateKey, KeyError> {
