@@ -3,7 +3,12 @@
 use callgate::time::Timestamp;
 
 use super::format::{Body, Request};
+use super::moment::Offset;
+use super::signature::{self, Signing};
 use super::token::{About, Recipe};
+
+/// What follows the headers of a request of which nobody said what does.
+const SOMETHING: &[u8] = b"body";
 
 /// A request in bytes. No two engines are given anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,10 @@ pub struct Call {
     pub lines: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the request ends with its headers.
     pub end_of_stream: bool,
+    /// What follows its headers, in the parts in which it comes.
+    pub body: Vec<Vec<u8>>,
+    /// How long it takes until the last part has come.
+    pub slow: Offset,
     /// The address that it comes from, where the case names one.
     pub source: Option<String>,
 }
@@ -39,13 +48,14 @@ impl Call {
         request: &Request,
         token: Option<&Recipe>,
         proof: Option<&Recipe>,
+        signing: &Signing,
         name: &str,
         now: Timestamp,
     ) -> Self {
         let method = request.method.as_ref().map_or_else(|| b"GET".to_vec(), |method| method.0.clone());
         let host = request.host.as_ref().map(|host| host.0.clone());
         let token = token.map(|token| token.mint(now));
-        let mut lines = Vec::with_capacity(request.headers.len() + 2);
+        let mut lines = Vec::with_capacity(request.headers.len() + 6);
         let usual = if proof.is_some() { "DPoP {token}" } else { "Bearer {token}" };
         match (&token, request.authorization.as_deref()) {
             (Some(token), form) => lines.push(authorization(form.unwrap_or(usual), token)),
@@ -63,13 +73,89 @@ impl Call {
             lines.push((b"dpop".to_vec(), proof.prove(about, now)));
         }
         lines.extend(request.headers.iter().map(|(name, value)| (name.0.clone(), value.0.clone())));
-        Self {
+        let mut call = Self {
             method,
             target: request.path.0.clone(),
             host,
             lines,
-            end_of_stream: request.body == Body::None,
+            end_of_stream: true,
+            body: Vec::new(),
+            slow: Offset::default(),
             source: request.source.clone(),
+        };
+        call.take_body(&request.body);
+        signature::sign(&mut call, signing, now);
+        call.tamper(request, signing, now);
+        call.measure(request.tamper.body.as_ref().unwrap_or(&request.body));
+        call
+    }
+
+    /// The body, all parts of it.
+    #[must_use]
+    pub fn whole_body(&self) -> Vec<u8> {
+        self.body.concat()
+    }
+
+    fn take_body(&mut self, body: &Body) {
+        self.slow = Offset::default();
+        self.body = match body {
+            Body::None => Vec::new(),
+            Body::Open => vec![SOMETHING.to_vec()],
+            Body::Whole(bytes) => vec![bytes.0.clone()],
+            Body::Parts { parts, slow } => {
+                self.slow = *slow;
+                parts.iter().map(|part| part.0.clone()).collect()
+            }
+        };
+        // A body of no length ends with the headers that say so.
+        self.end_of_stream = match body {
+            Body::None => true,
+            Body::Whole(bytes) => bytes.0.is_empty(),
+            Body::Open | Body::Parts { .. } => false,
+        };
+    }
+
+    /// Says how long a body in one piece is, where the case does not.
+    fn measure(&mut self, body: &Body) {
+        let says = |name: &[u8]| {
+            [&b"content-length"[..], b"transfer-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
+        };
+        if let Body::Whole(bytes) = body
+            && !self.lines.iter().any(|(name, _)| says(name))
+        {
+            self.lines.push((b"content-length".to_vec(), bytes.0.len().to_string().into_bytes()));
+        }
+    }
+
+    /// What happens on the way.
+    fn tamper(&mut self, request: &Request, signing: &Signing, now: Timestamp) {
+        let tamper = &request.tamper;
+        let put = |slot: &mut Vec<u8>, other: &Option<super::bytes::Bytes>| {
+            if let Some(other) = other {
+                slot.clone_from(&other.0);
+            }
+        };
+        put(&mut self.method, &tamper.method);
+        put(&mut self.target, &tamper.path);
+        if let Some(host) = &tamper.host {
+            self.host = Some(host.0.clone());
+        }
+        if let Some(token) = &signing.other_token {
+            self.lines.retain(|(name, _)| name != b"authorization");
+            self.lines.insert(0, authorization("Bearer {token}", &token.mint(now)));
+        }
+        if let Some(name) = &tamper.without {
+            self.lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
+        }
+        if let Some((name, value)) = &tamper.replace {
+            self.lines.retain(|(own, _)| !own.eq_ignore_ascii_case(&name.0));
+            self.lines.push((name.0.clone(), value.0.clone()));
+        }
+        if let Some((name, value)) = &tamper.header {
+            self.lines.push((name.0.clone(), value.0.clone()));
+        }
+        if let Some(body) = &tamper.body {
+            self.take_body(body);
         }
     }
 }

@@ -2,20 +2,25 @@
 
 use callgate::Reason;
 use callgate::policy::Place;
+use callgate::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::fixtures::Fixtures;
 use super::format::{self, Change, Decision};
 use super::merge::merge;
 use super::reader::Reader;
+use super::signature::{self, Signing};
 use super::token::Recipe;
 use super::{Case, Policy};
+use crate::sign::Digest;
 
 /// Puts cases together one after the other, so that each can refer to those above it.
 pub(super) struct Deriver<'l, 'd> {
     pub(super) reader: &'l mut Reader<'d>,
     pub(super) fixtures: &'l Fixtures,
     pub(super) policies: &'l [Policy],
+    /// The moment at which every case begins.
+    pub(super) now: Timestamp,
     /// What every request has unless its case says otherwise.
     pub(super) defaults: &'l Map<String, Value>,
     pub(super) cases: Vec<Case>,
@@ -56,7 +61,19 @@ impl Deriver<'_, '_> {
             self.reader
                 .error(&place.field("before"), "a case named here is decided by another policy: both need the same");
         }
+        self.tampers(place, &case);
         self.cases.push(case);
+    }
+
+    /// What is replaced in a signature's description is there: a mistake would make an attack of nothing.
+    fn tampers(&mut self, place: &Place, case: &Case) {
+        let Some((from, _)) = &case.signing.other_input else { return };
+        let signing = Signing { other_input: None, ..case.signing.clone() };
+        let call = Case { signing, ..case.clone() }.call(self.now);
+        let mut inputs = call.lines.iter().filter(|(name, _)| name == b"signature-input");
+        if !inputs.any(|(_, value)| String::from_utf8_lossy(value).contains(from.as_str())) {
+            self.reader.error(place, format!("`Signature-Input` has no `{from}` that `tamper` could replace"));
+        }
     }
 
     /// A case that says everything itself.
@@ -75,6 +92,7 @@ impl Deriver<'_, '_> {
             before: self.before(&place.field("before"), &raw.before)?,
             token: self.token(&place.field("request").field("token"), request.token.as_deref())?,
             proof: self.proof(&place.field("request").field("proof"), request.proof.as_deref())?,
+            signing: self.signing(&place.field("request"), &request)?,
             request,
             expect: raw.expect.clone(),
             skip_envoy: None,
@@ -132,6 +150,19 @@ impl Deriver<'_, '_> {
                 }
             }
             Change::Body(body) => request.body = body,
+            Change::Sign(None) => request.sign = None,
+            Change::Sign(Some(patch)) => {
+                let Some(sign) = &mut request.sign else {
+                    self.reader.error(&place.field("sign"), "the other case is not signed: begin from one that is");
+                    return None;
+                };
+                merge(sign, &self.one(&place.field("sign"), patch)?);
+            }
+            Change::Cosign(sign) => request.cosign = Some(sign),
+            Change::Tamper(tamper) => {
+                let tamper = Value::Object(self.one(&place.field("tamper"), tamper)?);
+                request.tamper = self.reader.read(&place.field("tamper"), &tamper)?;
+            }
             Change::Source(source) => request.source = source,
             Change::Policy(name) => case.policy = self.policy(&place.field("policy"), Some(&name))?,
             Change::At(at) => case.at = at,
@@ -144,7 +175,48 @@ impl Deriver<'_, '_> {
                 return self.apply_to_token(place, of_the_token, token);
             }
         }
+        case.signing = self.signing(place, &case.request)?;
         Some(())
+    }
+
+    /// How the request is signed, and what happens to it then.
+    fn signing(&mut self, place: &Place, request: &format::Request) -> Option<Signing> {
+        let tamper = &request.tamper;
+        let other_token = self.token(&place.field("tamper").field("token"), tamper.token.as_deref())?;
+        let mut recipe = |field: &str, written: &Option<Map<String, Value>>| match written {
+            None => Some(None),
+            Some(written) => self.signature(&place.field(field), written).map(Some),
+        };
+        Some(Signing {
+            sign: recipe("sign", &request.sign)?,
+            cosign: recipe("cosign", &request.cosign)?,
+            other_token,
+            other_input: tamper.input.clone(),
+            forged: tamper.signature,
+        })
+    }
+
+    fn signature(&mut self, place: &Place, written: &Map<String, Value>) -> Option<signature::Recipe> {
+        let written: format::Sign = self.reader.read(place, &Value::Object(written.clone()))?;
+        let key = self.fixtures.key(self.reader, &place.field("key"), &written.key)?;
+        let sign_with = match &written.sign_with {
+            None => None,
+            Some(name) => Some(self.fixtures.key(self.reader, &place.field("sign_with"), name)?),
+        };
+        let digests = match &written.digest {
+            None => vec![Digest::Sha256],
+            Some(names) => {
+                let digests: Option<Vec<_>> = names.iter().map(|name| Digest::from_name(name)).collect();
+                if digests.is_none() {
+                    self.reader.error(
+                        &place.field("digest"),
+                        "write `sha-256`, `sha-512` or nothing; others go into `headers` as they stand",
+                    );
+                }
+                digests?
+            }
+        };
+        Some(signature::Recipe { written, key, sign_with, digests })
     }
 
     fn apply_to_token(&mut self, place: &Place, change: Change, token: &mut Recipe) -> Option<()> {

@@ -224,6 +224,34 @@ impl<'j> Judge<'j> {
             let wanted = wanted.map_or("none".to_owned(), |wanted| format!("`{wanted}`"));
             self.found.push(format!("expected the challenge {wanted}, got {}", values(&got)));
         }
+        self.wanted_signature(reason, headers);
+    }
+
+    /// What a signature has to be is told with a refusal that is about one, and beside the challenges where one would do alone.
+    fn wanted_signature(&mut self, reason: Reason, headers: &[(String, Vec<u8>)]) {
+        let wanted = match reason.row().challenge {
+            Challenge::Signature => true,
+            Challenge::Bare | Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce => {
+                self.takes_signatures_alone()
+            }
+            Challenge::No | Challenge::InsufficientScope => false,
+        };
+        let got: Vec<_> =
+            headers.iter().filter(|(name, _)| name == "accept-signature").map(|(_, value)| value).collect();
+        let told = matches!(got.as_slice(), [value] if value.starts_with(b"sig=("));
+        if told != wanted || !wanted && !got.is_empty() {
+            let wanted = if wanted { "what a signature has to be" } else { "none" };
+            self.found.push(format!("expected `accept-signature`: {wanted}, got {}", values(&got)));
+        }
+    }
+
+    fn takes_signatures_alone(&self) -> bool {
+        let document = &self.policy.document;
+        let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();
+        let requirements = document.get("requirements").and_then(Value::as_object).into_iter().flatten();
+        let all = endpoints.chain(requirements.map(|(_, requirement)| requirement));
+        let proof = |part: &Value| part.get("authenticate").and_then(Value::as_str).map(str::to_owned);
+        all.filter_map(proof).any(|proof| proof != "token")
     }
 
     fn upstream(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {

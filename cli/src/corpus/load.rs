@@ -43,6 +43,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
         reader: &mut reader,
         fixtures: &fixtures,
         policies: &policies,
+        now,
         defaults: &file.request,
         cases: Vec::new(),
     };

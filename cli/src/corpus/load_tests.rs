@@ -71,6 +71,36 @@ fn a_derived_case_differs_in_one_thing() {
 }
 
 #[test]
+fn a_request_is_signed_and_changed_afterwards() {
+    let cases = cases(
+        "- { name: a, intent: i, request: { path: '/a?x=1', body: { text: '{}' }, sign: { key: k, nonce: n1, digest: [sha-256] } }, expect: { decision: allow } }\n\
+         - { name: b, intent: i, from: a, change: { sign: { except: ['@query'] } }, expect: { decision: allow } }\n\
+         - { name: c, intent: i, from: a, change: { tamper: { path: /b } }, expect: { decision: allow } }\n\
+         - { name: d, intent: i, from: a, change: { tamper: { body: { parts: ['{', '}'] } } }, expect: { decision: allow } }\n\
+         - { name: e, intent: i, from: a, change: { sign: null }, expect: { decision: allow } }\n\
+         - { name: f, intent: i, from: a, change: { tamper: { signature: twin } }, expect: { decision: allow } }\n",
+    )
+    .unwrap();
+    let calls: Vec<_> = cases.iter().map(|case| case.call(Timestamp::from_secs(1_000_000))).collect();
+    let line = |call: usize, wanted: &str| {
+        let found = calls[call].lines.iter().find(|(name, _)| name == wanted.as_bytes());
+        found.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+    };
+    let covered = |names: &str| Some(format!("sig=({names});created=1000000;nonce=\"n1\";keyid=\"k1\""));
+    let all = r#""@method" "@authority" "@path" "@query" "authorization" "content-digest""#;
+    assert_eq!(line(0, "signature-input"), covered(all));
+    assert_eq!(line(1, "signature-input"), covered(&all.replace(" \"@query\"", "")));
+    assert_eq!(line(0, "content-length").as_deref(), Some("2"));
+    // What happens on the way leaves the signature as it is. ECDSA signs the same twice (RFC 6979).
+    assert_eq!((&calls[2].target[..], line(2, "signature")), (&b"/b"[..], line(0, "signature")));
+    assert_eq!((calls[3].body.len(), line(3, "signature")), (2, line(0, "signature")));
+    assert_eq!(line(3, "content-length"), None);
+    assert_eq!((line(4, "signature"), line(4, "content-digest")), (None, None));
+    assert_ne!(line(5, "signature"), line(0, "signature"));
+    assert_eq!(line(5, "signature-input"), line(0, "signature-input"));
+}
+
+#[test]
 fn variants_are_patches_of_the_policy() {
     let suite = suite(
         "variants: { other: { list: [3], upstream: { authorization: remove } } }\n\
@@ -116,6 +146,24 @@ fn everything_wrong_is_told_with_its_line() {
         ("{ name: b, intent: i, request: { token: z }, expect: { decision: allow } }", "there is no token `z`"),
         ("{ name: b, intent: i, policy: z, expect: { decision: allow } }", "there is no variant `z`"),
         ("{ name: b, intent: i, before: [z], expect: { decision: allow } }", "no case above is called `z`"),
+        ("{ name: b, intent: i, request: { body: text }, expect: { decision: allow } }", "`{ parts: [...] }`"),
+        ("{ name: b, intent: i, request: { sign: { key: z } }, expect: { decision: allow } }", "there is no key `z`"),
+        (
+            "{ name: b, intent: i, request: { sign: { key: k, digest: [md5] } }, expect: { decision: allow } }",
+            "write `sha-256`, `sha-512` or nothing",
+        ),
+        (
+            "{ name: b, intent: i, request: { sign: { key: k }, tamper: { input: [x-a, x-b] } }, expect: { decision: allow } }",
+            "`Signature-Input` has no `x-a` that `tamper` could replace",
+        ),
+        (
+            "{ name: b, intent: i, from: a, change: { sign: { nonce: n1 } }, expect: { decision: allow } }",
+            "begin from one that is",
+        ),
+        (
+            "{ name: b, intent: i, from: a, change: { tamper: { path: /b, method: PUT } }, expect: { decision: allow } }",
+            "write the one member that differs",
+        ),
         ("{ name: b, intent: i, at: 5m, expect: { decision: allow } }", "`5m` is no time before or after `now`"),
     ] {
         let wrong = case(text).expect_err(text);

@@ -15,6 +15,7 @@ mod moment;
 mod reader;
 mod report;
 pub mod run;
+mod signature;
 mod token;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use moment::Offset;
 pub use report::{Differing, Report, test};
 
 use crate::diagnostic::Position;
+use signature::Signing;
 use token::Recipe;
 
 /// A file of cases, ready to be run.
@@ -81,14 +83,22 @@ pub struct Case {
     request: format::Request,
     token: Option<Recipe>,
     proof: Option<Recipe>,
+    signing: Signing,
     expect: format::Expect,
 }
 
 impl Case {
-    /// The request, with token and proof minted for this `now`. The same case gives the same proof.
+    /// The request, with token and proof minted and signatures made for this `now`. The same case gives the same proof.
     #[must_use]
     pub fn call(&self, now: Timestamp) -> Call {
-        Call::new(&self.request, self.token.as_ref(), self.proof.as_ref(), &self.name, now)
+        let Self { request, token, proof, signing, name, .. } = self;
+        Call::new(request, token.as_ref(), proof.as_ref(), signing, name, now)
+    }
+
+    /// Whether it needs a clock that can be moved.
+    #[must_use]
+    pub fn moves_the_clock(&self) -> bool {
+        self.at.moves_the_clock() || self.request.body.is_slow()
     }
 
     /// What the case expects to be decided.

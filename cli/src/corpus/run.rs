@@ -7,7 +7,7 @@ use callgate::policy::{Findings, Place};
 use callgate::state::MemoryStore;
 use callgate::time::Timestamp;
 use callgate::token::{SecretLookup, Secrets, TokenCache};
-use callgate::{Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Source, Step, evaluate};
+use callgate::{Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Source, Step, Wait, evaluate};
 use serde_json::Value;
 
 use super::judge::{End, Seen, differences};
@@ -116,13 +116,18 @@ impl<'g> Gate<'g> {
             now,
             id: DecisionId(self.decided),
         };
-        let shared = self.state.as_ref().map(|state| state.shared(&self.store, &now));
-        let mut context = Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared, trace: None };
+        let later = call.slow.from(now);
+        let (state, store) = (self.state.as_ref(), &self.store);
+        let shared = |clock| state.map(|state| state.shared(store, clock));
+        let mut context =
+            Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared: shared(&now), trace: None };
         let decision = match evaluate(self.policy, shown, context.again()) {
             Step::Decided(decision) => decision,
             Step::Hold(mut hold) => {
-                hold.update(&[]);
-                hold.finish(now, context)
+                // As a gateway does, the rest is not read where it changes nothing.
+                let _ = call.body.iter().any(|part| hold.update(part) == Wait::Ends);
+                context.shared = shared(&later);
+                hold.finish(later, context)
             }
         };
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap_or_default();

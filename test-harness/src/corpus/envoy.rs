@@ -22,15 +22,21 @@ use crate::upstream::{self, Upstream};
 /// How long the access log may take to be written out.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a gate takes until it can tell fresh signatures from used ones: what clients' clocks may be ahead, and a second.
+const RIPENING: Duration = Duration::from_secs(7);
+
 /// Runs every case that is not skipped and describes those that came out otherwise.
 ///
 /// # Errors
 /// When Envoy does not start or a connection breaks.
 pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
     let upstream = Upstream::start()?;
-    let suites: Vec<Suite> = suites.iter().map(apart).collect();
+    let suites: Vec<Suite> = suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect();
     let suites = &suites;
     let envoy = start(module, suites, &upstream)?;
+    if suites.iter().flat_map(|suite| &suite.policies).any(|policy| remembers(&policy.document)) {
+        thread::sleep(RIPENING);
+    }
     let mut sent = Vec::new();
     for (number, suite) in suites.iter().enumerate() {
         let versions = versions(suite)?;
@@ -135,19 +141,25 @@ fn start(module: &Path, suites: &[Suite], upstream: &Upstream) -> Result<Envoy> 
 
 /// A suite in which every case that counts calls has a policy of its own, under a name of its own: what the workers of a gateway
 /// share outlives a case, and no case may take from another.
-fn apart(suite: &Suite) -> Suite {
+fn apart(number: usize, suite: &Suite) -> Suite {
     let mut apart = suite.clone();
     for (index, case) in apart.cases.iter_mut().enumerate().filter(|(_, case)| case.skip_envoy.is_none()) {
         let Some(mut policy) = suite.policies.get(case.policy).cloned() else { continue };
-        let counts =
-            ["limits", "failed_credentials", "dpop"].iter().any(|member| policy.document.get(member).is_some());
+        let counts = ["limits", "failed_credentials"].iter().any(|member| policy.document.get(member).is_some())
+            || remembers(&policy.document);
         if let Some(name) = policy.document.get_mut("name").filter(|_| counts) {
-            *name = json!(format!("{}-{index}", name.as_str().unwrap_or_default()));
+            *name = json!(format!("{}-{number}-{index}", name.as_str().unwrap_or_default()));
             case.policy = apart.policies.len();
             apart.policies.push(policy);
         }
     }
     apart
+}
+
+/// Whether a policy may remember what was used.
+fn remembers(policy: &Value) -> bool {
+    let agents = policy.get("agents").and_then(Value::as_object).into_iter().flatten();
+    policy.get("dpop").is_some() || agents.into_iter().any(|(_, agent)| agent.get("signing_keys").is_some())
 }
 
 fn listener(suite: usize, policy: usize) -> String {
@@ -176,6 +188,7 @@ fn request(call: &Call, id: &str) -> Request {
     }
     request = request.header("traceparent", traceparent(id));
     let (mut framed, mut upgrades) = (false, false);
+    let parts: Vec<&[u8]> = call.body.iter().map(Vec::as_slice).filter(|part| !part.is_empty()).collect();
     for (name, value) in &call.lines {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         let length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
@@ -183,16 +196,18 @@ fn request(call: &Call, id: &str) -> Request {
         request = match length {
             Some(length) if is("content-length") && !framed => {
                 framed = true;
-                request.body(vec![b'x'; length])
+                let mut body = call.whole_body();
+                body.resize(length, b'x');
+                request.body(body)
             }
             _ if is("transfer-encoding") && !framed => {
                 framed = true;
-                request.chunked(&[])
+                request.chunked(&parts)
             }
             _ => request.header(name, value),
         };
     }
-    if call.end_of_stream || framed || upgrades { request } else { request.chunked(&[b"body".as_slice()]) }
+    if call.end_of_stream || framed || upgrades { request } else { request.chunked(&parts) }
 }
 
 fn lines(seen: &upstream::Seen) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -45,11 +45,14 @@ fn start(module: &Module, suite: &Suite, policy: &Policy) -> Result<Vm> {
 
 fn decide(vm: &mut Vm, suite: &Suite, case: &Case, policy: &Policy, version: &str) -> Vec<String> {
     let call = case.call(suite.now);
+    let now = case.at.from(suite.now);
     let request = Request {
         headers: call.all_lines(),
         end_of_stream: call.end_of_stream,
+        body: (!call.end_of_stream).then(|| call.body.clone()),
+        body_at: Some(call.slow.from(now).as_nanos()),
         source: Some(source(&call)),
-        now: case.at.from(suite.now).as_nanos(),
+        now: now.as_nanos(),
         ..Request::default()
     };
     match seen(vm.request(&request)) {

@@ -48,8 +48,10 @@ pub struct Request {
     pub headers: Pairs,
     /// Whether nothing follows the headers.
     pub end_of_stream: bool,
-    /// The body, given in one piece, where there is one.
-    pub body: Option<Vec<u8>>,
+    /// The body in the parts in which it comes, where one does; without any, the stream ends after the headers.
+    pub body: Option<Vec<Vec<u8>>>,
+    /// Nanoseconds since 1970 when the last part of the body has come; `now` when absent.
+    pub body_at: Option<u64>,
     /// The trailers, where there are some.
     pub trailers: Option<Pairs>,
     /// `source.address`: address and port, where the gateway knows them.
@@ -71,6 +73,7 @@ impl Default for Request {
             headers: Pairs::new(),
             end_of_stream: true,
             body: None,
+            body_at: None,
             trailers: None,
             source: Some("192.0.2.1:40000".into()),
             properties: BTreeMap::new(),
@@ -116,6 +119,15 @@ pub enum Verdict {
     Hang,
     /// The module trapped, or had before.
     Trap(String),
+}
+
+/// How far a request has come.
+#[derive(Default)]
+struct Going {
+    /// Whether what came so far is held.
+    held: bool,
+    /// The header lines that went on.
+    headers: Option<Pairs>,
 }
 
 impl Vm {
@@ -290,46 +302,64 @@ impl Vm {
         Ok(verdict)
     }
 
-    /// Shows the request to the module, part after part, until it answers or all of it may go on.
+    /// Shows the request to the module, part after part, until it answers or all of it may go on. What is held is buffered, and
+    /// shown again with what comes after it.
     fn decode(&mut self, stream: u32, request: &Request) -> Result<Verdict, String> {
-        let ends = u32::from(request.end_of_stream);
         let lines = |pairs: &Pairs| u32::try_from(pairs.len()).unwrap_or(u32::MAX);
+        let ends = u32::from(request.end_of_stream);
         let action = self.callback("proxy_on_request_headers", (stream, lines(&request.headers), ends))?;
-        let mut headers = None;
-        if let Some(stopped) = self.stopped(action, |stream| headers = stream.headers.take()) {
-            return Ok(stopped);
+        let mut going = Going::default();
+        if let Some(reply) = self.go_on(action, &mut going) {
+            return Ok(reply);
         }
         if let Some(body) = &request.body {
-            self.with_stream(|stream| stream.body = Some(body.clone()));
-            let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
-            let ends = u32::from(request.trailers.is_none());
-            let action = self.callback("proxy_on_request_body", (stream, size, ends))?;
-            if let Some(stopped) = self.stopped(action, |stream| stream.body = None) {
-                return Ok(stopped);
+            let parts = if body.is_empty() { &[Vec::new()][..] } else { body };
+            for (number, part) in (1..).zip(parts) {
+                let last = number == parts.len();
+                let ends = last && request.trailers.is_none();
+                self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
+                let mut size = 0;
+                self.with_stream(|stream| {
+                    let shown = stream.body.get_or_insert_default();
+                    shown.extend_from_slice(part);
+                    size = u32::try_from(shown.len()).unwrap_or(u32::MAX);
+                });
+                let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
+                if let Some(reply) = self.go_on(action, &mut going) {
+                    return Ok(reply);
+                }
             }
         }
         if let Some(trailers) = &request.trailers {
             self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
             let action = self.callback("proxy_on_request_trailers", (stream, lines(trailers)))?;
-            if let Some(stopped) = self.stopped(action, |_| ()) {
+            let reply = self.go_on(action, &mut going);
+            if reply.is_some() || going.held {
                 self.with_stream(|stream| stream.trailers = None);
-                return Ok(stopped);
+            }
+            if let Some(reply) = reply {
+                return Ok(reply);
             }
         }
-        Ok(Verdict::Continue { headers: headers.unwrap_or_default() })
+        if going.held {
+            Ok(Verdict::Hang)
+        } else {
+            Ok(Verdict::Continue { headers: going.headers.unwrap_or_default() })
+        }
     }
 
     /// What a callback's result means; a local reply stops the stream whatever the callback returned.
-    fn stopped(&mut self, action: u32, go_on: impl FnOnce(&mut Stream)) -> Option<Verdict> {
+    fn go_on(&mut self, action: u32, going: &mut Going) -> Option<Verdict> {
         let stream = self.store.data_mut().stream.as_mut()?;
-        match stream.reply.take() {
-            Some(reply) => Some(Verdict::Reply(reply)),
-            None if action == CONTINUE => {
-                go_on(stream);
-                None
-            }
-            None => Some(Verdict::Hang),
+        if let Some(reply) = stream.reply.take() {
+            return Some(Verdict::Reply(reply));
         }
+        going.held = action != CONTINUE;
+        if !going.held {
+            going.headers = going.headers.take().or_else(|| stream.headers.take());
+            stream.body = None;
+        }
+        None
     }
 
     fn with_stream(&mut self, change: impl FnOnce(&mut Stream)) {

@@ -79,7 +79,7 @@ fn a_body_and_trailers_pass_behind_an_allowed_call_alone() {
     let mut vm = start(&policy());
     let body = |request: Request| Request {
         end_of_stream: false,
-        body: Some(b"body".to_vec()),
+        body: Some(vec![b"body".to_vec()]),
         trailers: Some(pairs::from_text(&[("a", "b")])),
         ..request
     };
