@@ -61,30 +61,41 @@ impl Input {
     /// # Errors
     /// A sentence that names the source.
     pub fn read(&self) -> Result<String, String> {
-        let text = match self {
-            Self::Text(text) => return Ok(text.clone()),
+        if let Self::Text(text) = self {
+            return Ok(text.clone());
+        }
+        let text = String::from_utf8(self.bytes()?).map_err(|_| format!("{self} is not UTF-8 text"))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() { Err(format!("{self} is empty")) } else { Ok(text.to_owned()) }
+    }
+
+    /// The value byte by byte.
+    ///
+    /// # Errors
+    /// A sentence that names the source.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        let bytes = match self {
+            Self::Text(text) => Ok(text.clone().into_bytes()),
             Self::Environment(name) => match std::env::var(name) {
-                Ok(text) => Ok(text),
+                Ok(text) => Ok(text.into_bytes()),
                 Err(std::env::VarError::NotPresent) => Err("is not set".to_owned()),
                 Err(std::env::VarError::NotUnicode(_)) => Err("is not UTF-8 text".to_owned()),
             },
             Self::File(file) => File::open(file).map_err(|error| unreadable(&error)).and_then(bounded),
             Self::Stdin => bounded(io::stdin().lock()),
         };
-        let text = text.map_err(|problem| format!("{self} {problem}"))?;
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() { Err(format!("{self} is empty")) } else { Ok(text.to_owned()) }
+        bytes.map_err(|problem| format!("{self} {problem}"))
     }
 }
 
-fn bounded(source: impl Read) -> Result<String, String> {
+fn bounded(source: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("holds more than {} MiB", MAX_BYTES >> 20));
     }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+    Ok(bytes)
 }
 
 /// Why something cannot be read, to go on after its name.

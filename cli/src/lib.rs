@@ -6,6 +6,7 @@
 pub mod capabilities;
 pub mod command;
 pub mod corpus;
+mod decide;
 pub mod diagnostic;
 pub mod document;
 pub mod escape;

@@ -1,21 +1,16 @@
 //! `callgate explain`: every check of one call, in order, with what decided it and where the policy says so.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::crypto::SoftwareVerifier;
-use callgate::state::MemoryStore;
-use callgate::token::TokenCache;
-use callgate::{
-    Call, Change, Check, Context, Decision, DecisionId, Headers, PolicyState, Source, Step, Timestamp, Trace, Traced,
-    evaluate,
-};
+use callgate::{Change, Check, Decision, Headers, Source, Trace, Traced};
 use serde_json::{Value, json};
 
+use super::request::header;
 use super::{Exit, Failure, Format};
+use crate::decide::{Asked, Body, decide};
 use crate::diagnostic::Position;
 use crate::input::Input;
 use crate::moment::{self, Moment};
@@ -53,9 +48,9 @@ pub(super) struct Arguments {
     /// The access token: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, allow_hyphen_values = true)]
     token: Option<Input>,
-    /// The request has a body
-    #[arg(long)]
-    body: bool,
+    /// The request has a body: some, or with =, @FILE, - for standard input, env:NAME, or its text
+    #[arg(long, value_name = "BODY", require_equals = true)]
+    body: Option<Option<Input>>,
     /// The address that the call comes from
     #[arg(long, value_name = "ADDRESS", value_parser = source)]
     source: Option<Source>,
@@ -85,35 +80,43 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let token = arguments.token.as_ref().map(Input::read).transpose();
     let token = token.map_err(|problem| Failure::Trouble(format!("--token: {problem}")))?;
     let headers = lines(arguments, path, &host, token.as_deref());
-    let call = Call {
+    let body = match &arguments.body {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(input)) => {
+            Some(Some(input.bytes().map_err(|problem| Failure::Trouble(format!("--body: {problem}")))?))
+        }
+    };
+    let asked = Asked {
+        policy: &loaded.policy,
         headers: &headers,
-        end_of_stream: !arguments.body,
+        body: match &body {
+            None => Body::None,
+            Some(None) => Body::Unknown,
+            Some(Some(body)) => Body::Known(body),
+        },
         source: arguments.source,
-        now: Timestamp::from_secs(time),
-        id: DecisionId(u128::from(RandomState::new().build_hasher().finish())),
+        time,
     };
     let mut trace = Trace::new();
-    let mut cache = TokenCache::new(0);
-    // Every limit is at rest: what callers have used up is known in the gateway alone.
-    let store = MemoryStore::default();
-    let opened = PolicyState::open(&loaded.policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
-    let state = opened.map(|opened| opened.state);
-    let now = call.now;
-    let shared = state.as_ref().map(|state| state.shared(&store, &now));
-    let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: Some(&mut trace) };
-    let decision = match evaluate(&loaded.policy, call, context.again()) {
-        Step::Decided(decision) => decision,
-        Step::Hold(hold) => hold.finish(now, context),
-    };
-    let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
-    if let (Some(traced), Some(token)) = (refused, &token) {
-        traced.facts.extend(unverified(token));
-    }
     let subject = Subject { method: &arguments.method, host: &host, path, time: moment::show(time) };
-    match arguments.format {
-        Format::Human => people(&loaded, &subject, &trace, &decision, out)?,
-        Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, &trace, &decision))?)?,
-    }
+    let printed = decide(&asked, Some(&mut trace), |decision, trace| -> Result<(), Failure> {
+        let Some(trace) = trace else { return Ok(()) };
+        let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
+        if let (Some(traced), Some(token)) = (refused, &token) {
+            traced.facts.extend(unverified(token));
+        }
+        match arguments.format {
+            Format::Human => people(&loaded, &subject, trace, decision, out)?,
+            Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, trace, decision))?)?,
+        }
+        Ok(())
+    });
+    printed.unwrap_or_else(|| {
+        Err(Failure::Trouble(
+            "the call is held until its body has come, which is signed: give it with --body=@FILE".to_owned(),
+        ))
+    })?;
     Ok(Exit::Fine)
 }
 
@@ -244,11 +247,7 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: 
     })
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("write `name: value`")?;
-    Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
-}
-
-fn source(text: &str) -> Result<Source, String> {
+/// An address.
+pub(super) fn source(text: &str) -> Result<Source, String> {
     Source::parse(text.as_bytes()).ok_or_else(|| "write an IP address".to_owned())
 }

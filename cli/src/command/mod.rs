@@ -5,11 +5,15 @@
 mod check;
 mod docs;
 mod explain;
+mod keygen;
 mod records;
 mod render;
+mod request;
 mod schema;
+mod sign;
 mod test;
 mod token;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -40,6 +44,9 @@ enum Verb {
     Records(records::Arguments),
     Schema(schema::Arguments),
     Token(token::Arguments),
+    Sign(sign::Arguments),
+    Verify(verify::Arguments),
+    Keygen(keygen::Arguments),
     Render(render::Arguments),
     #[command(hide = true)]
     Docs(docs::Arguments),
@@ -160,6 +167,9 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Records(arguments) => records::run(&arguments, out),
         Verb::Schema(arguments) => schema::run(&arguments, out),
         Verb::Token(arguments) => token::run(&arguments, out),
+        Verb::Sign(arguments) => sign::run(&arguments, out),
+        Verb::Verify(arguments) => verify::run(&arguments, out),
+        Verb::Keygen(arguments) => keygen::run(&arguments, out),
         Verb::Render(arguments) => render::run(&arguments, out),
         Verb::Docs(arguments) => docs::run(&arguments, out),
     }

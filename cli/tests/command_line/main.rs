@@ -4,10 +4,13 @@
 
 mod check;
 mod explain;
+mod keygen;
 mod records;
 mod render;
+mod sign;
 mod token;
 mod verbs;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -1,0 +1,144 @@
+//! `callgate keygen`: a key for signing requests, and what a policy says of it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use callgate::crypto::{Algorithm, PublicJwk};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Format};
+use crate::escape;
+use crate::mint::SigningKey;
+
+/// Make a key with which an agent signs its requests
+///
+/// The private key goes into a file that only you may read, and which must not be there yet. Printed is what a policy is told:
+/// the public key, or the environment variable that the gateway takes a secret from.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The type of the key
+    #[arg(value_enum)]
+    kind: Kind,
+    /// The file for the private key, a JWK
+    file: PathBuf,
+    /// How signatures name the key [default: its thumbprint; for hmac, the name of the file]
+    #[arg(long, value_name = "NAME")]
+    keyid: Option<String>,
+    /// What an RSA key signs with
+    #[arg(long, value_name = "ALGORITHM", value_parser = ["rsa-pss-sha512", "rsa-v1_5-sha256"])]
+    algorithm: Option<String>,
+    /// The environment variable that the gateway takes an hmac key from
+    #[arg(long, value_name = "NAME", default_value = "AGENT_SIGNING_SECRET")]
+    env: String,
+    /// `json` prints {file, keyid, algorithm, public_jwk, signing_key}
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// The type of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Ed25519: short and fast; take this one where nothing speaks for another
+    Ed25519,
+    /// ECDSA on P-256
+    P256,
+    /// ECDSA on P-384
+    P384,
+    /// RSA of 2048 bits
+    Rsa,
+    /// A secret for HMAC with SHA-256, which the gateway has too
+    Hmac,
+}
+
+/// Makes the key.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let key = generate(arguments)?;
+    let keyid = key.kid().unwrap_or_default().to_owned();
+    let file = arguments.file.display().to_string();
+    let private = escape::json(&key.private_jwk())?;
+    write_private(&arguments.file, &private)
+        .map_err(|error| Failure::Trouble(format!("{file}: {}", why_unwritten(&error))))?;
+    let public = key.public_jwk();
+    let signing_key = match arguments.kind {
+        Kind::Hmac => json!({ "secret": { "env": arguments.env, "encoding": "base64url" }, "keyid": keyid }),
+        _ => json!({ "jwk": public }),
+    };
+    match arguments.format {
+        Format::Json => {
+            let public = Some(&public).filter(|_| arguments.kind != Kind::Hmac);
+            let made = json!({
+                "file": file,
+                "keyid": keyid,
+                "algorithm": key.algorithm().http_name(),
+                "public_jwk": public,
+                "signing_key": signing_key,
+            });
+            writeln!(out, "{}", escape::json(&made)?)?;
+        }
+        Format::Human => {
+            writeln!(out, "wrote {}, which only you may read: it goes where the agent runs", escape::text(&file))?;
+            writeln!(out)?;
+            writeln!(out, "# what the policy is told, beneath the agent's name")?;
+            writeln!(out, "signing_keys:")?;
+            writeln!(out, "  - {}", escape::visible_json(&signing_key.to_string()))?;
+            if arguments.kind == Kind::Hmac {
+                let name = escape::text(&arguments.env).to_string();
+                writeln!(out)?;
+                writeln!(out, "# {name}, for the gateway, is the member `k` of the file")?;
+            }
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn generate(arguments: &Arguments) -> Result<SigningKey, Failure> {
+    let algorithm = match (arguments.kind, arguments.algorithm.as_deref()) {
+        (Kind::Rsa, named) => named.and_then(Algorithm::from_http).unwrap_or(Algorithm::Ps512),
+        (_, Some(_)) => {
+            let message = "--algorithm: only an RSA key has a choice: remove this".to_owned();
+            return Err(Failure::Trouble(message));
+        }
+        (Kind::Ed25519, None) => Algorithm::Ed25519,
+        (Kind::P256, None) => Algorithm::Es256,
+        (Kind::P384, None) => Algorithm::Es384,
+        (Kind::Hmac, None) => Algorithm::Hs256,
+    };
+    let keyid = arguments.keyid.as_deref();
+    if keyid.is_some_and(|keyid| keyid.is_empty() || !keyid.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
+        return Err(Failure::Trouble("--keyid: write printable ASCII characters".to_owned()));
+    }
+    let key = SigningKey::generate(algorithm).map_err(|error| Failure::Trouble(error.to_string()))?;
+    let own = || match arguments.kind {
+        Kind::Hmac => arguments.file.file_name()?.to_str()?.split('.').next().map(str::to_owned),
+        _ => thumbprint(&key),
+    };
+    let name = keyid.map(str::to_owned).or_else(own).unwrap_or_default();
+    Ok(key.with_kid(name))
+}
+
+fn thumbprint(key: &SigningKey) -> Option<String> {
+    let jwk: Value = key.public_jwk();
+    Some(PublicJwk::read(jwk.as_object()?).ok()?.key.thumbprint()?.to_string())
+}
+
+/// Writes a file that was not there, and that nobody else may read.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+fn why_unwritten(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => "is there already, and keys are not overwritten: name another file".to_owned(),
+        io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be written".to_owned(),
+        _ => format!("cannot be written: {error}"),
+    }
+}

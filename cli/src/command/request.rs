@@ -1,0 +1,217 @@
+//! The request and the key that `callgate sign` and `callgate verify` are given.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use callgate::crypto::Algorithm;
+use callgate::policy::raw;
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::Failure;
+use crate::input::Input;
+use crate::mint::SigningKey;
+use crate::sign::Request;
+
+/// A request.
+#[derive(Debug, clap::Args)]
+pub(super) struct RequestArguments {
+    /// The URL as clients call it
+    #[arg(required_unless_present = "request")]
+    pub(super) url: Option<String>,
+    /// The method
+    #[arg(long, short = 'X', default_value = "GET")]
+    pub(super) method: String,
+    /// A header line, as often as needed
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    pub(super) headers: Vec<(String, String)>,
+    /// The access token: @FILE, - for standard input, env:NAME, or its text
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) token: Option<Input>,
+    /// The body: @FILE, - for standard input, env:NAME, or its text; taken byte by byte
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) body: Option<Input>,
+    /// The whole request as an HTTP/1.1 message: @FILE, - for standard input, env:NAME, or its text
+    #[arg(long, value_name = "MESSAGE", conflicts_with_all = ["url", "method", "headers", "token", "body"])]
+    pub(super) request: Option<Input>,
+    /// Scheme and host as clients call them, where they are not the request's: `external_url` of the policy
+    #[arg(long, value_name = "URL")]
+    pub(super) external_url: Option<String>,
+}
+
+impl RequestArguments {
+    /// The request.
+    pub(super) fn read(&self) -> Result<Request, Failure> {
+        let trouble = |what: &str, why: String| Failure::Trouble(format!("{what}: {why}"));
+        let mut request = match (&self.request, &self.url) {
+            (Some(input), _) => {
+                let message = input.bytes().map_err(|why| trouble("--request", why))?;
+                Request::parse(&message, "https").map_err(|why| trouble(&input.to_string(), why))?
+            }
+            (None, Some(url)) => Request::new(&self.method, url).map_err(|why| trouble(url, why))?,
+            // The arguments say that one of both is required.
+            (None, None) => return Err(Failure::Trouble("give a URL, or --request".to_owned())),
+        };
+        for (name, value) in &self.headers {
+            request.headers.push((name.clone(), value.clone().into_bytes()));
+        }
+        if let Some(token) = &self.token {
+            let token = token.read().map_err(|why| trouble("--token", why))?;
+            request.headers.insert(0, ("authorization".to_owned(), format!("Bearer {token}").into_bytes()));
+        }
+        if let Some(body) = &self.body {
+            request.body = Some(body.bytes().map_err(|why| trouble("--body", why))?);
+        }
+        if let Some(url) = &self.external_url {
+            request.seen_as(url).map_err(|why| trouble("--external-url", why))?;
+        }
+        Ok(request)
+    }
+}
+
+/// A key.
+#[derive(Debug, clap::Args)]
+pub(super) struct KeyArguments {
+    /// The key, a JWK or PEM: @FILE, - for standard input, env:NAME, or its text
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(super) key: Option<Input>,
+    /// A secret for hmac-sha256 in the place of a key: @FILE, - for standard input, env:NAME, or its text
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "key")]
+    pub(super) secret: Option<Input>,
+    /// How the secret's text stands for its bytes
+    #[arg(long, value_enum, default_value_t = Encoding::Text, requires = "secret")]
+    pub(super) secret_encoding: Encoding,
+    /// What an RSA key signs with; every other key has but one
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    pub(super) algorithm: Option<Algorithm>,
+}
+
+/// How a secret's text stands for its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Encoding {
+    /// As it is
+    Text,
+    /// Base64
+    Base64,
+    /// Base64url without padding
+    Base64url,
+    /// Hexadecimal digits
+    Hex,
+}
+
+impl Encoding {
+    /// The secret's bytes; none where the text is not in this encoding.
+    pub(super) fn decode(self, text: String) -> Option<Vec<u8>> {
+        match self {
+            Self::Text => Some(text.into_bytes()),
+            Self::Base64 => STANDARD.decode(text).ok(),
+            Self::Base64url => URL_SAFE_NO_PAD.decode(text).ok(),
+            Self::Hex => {
+                let pairs = text.as_bytes().chunks(2);
+                let byte = |pair: &[u8]| match pair {
+                    [high, low] => {
+                        let digit = |byte: u8| char::from(byte).to_digit(16);
+                        u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
+                    }
+                    _ => None,
+                };
+                pairs.map(byte).collect()
+            }
+        }
+    }
+}
+
+impl From<Option<raw::SecretEncoding>> for Encoding {
+    fn from(encoding: Option<raw::SecretEncoding>) -> Self {
+        match encoding {
+            None => Self::Text,
+            Some(raw::SecretEncoding::Base64) => Self::Base64,
+            Some(raw::SecretEncoding::Base64url) => Self::Base64url,
+            Some(raw::SecretEncoding::Hex) => Self::Hex,
+        }
+    }
+}
+
+/// What a key was given as.
+pub(super) enum Given {
+    /// A JWK.
+    Jwk(Value),
+    /// PEM.
+    Pem(String),
+    /// The bytes of a secret.
+    Secret(Vec<u8>),
+}
+
+impl KeyArguments {
+    /// The key, and the source that it comes from; none where none was given.
+    pub(super) fn given(&self) -> Result<Option<(Given, String)>, Failure> {
+        if let Some(input) = &self.secret {
+            let text = input.read().map_err(|why| Failure::Trouble(format!("--secret: {why}")))?;
+            let secret = self.secret_encoding.decode(text).ok_or_else(|| {
+                Failure::Trouble(format!("--secret: {input} is not in the encoding that --secret-encoding says"))
+            })?;
+            return Ok(Some((Given::Secret(secret), input.to_string())));
+        }
+        let Some(input) = &self.key else { return Ok(None) };
+        let text = input.read().map_err(|why| Failure::Trouble(format!("--key: {why}")))?;
+        let given = if text.contains("-----BEGIN ") {
+            Given::Pem(text)
+        } else {
+            Given::Jwk(serde_json::from_str(&text).map_err(|_| {
+                Failure::Trouble(format!(
+                    "--key: {input} is neither a JWK nor PEM: give one of them, or a secret with --secret"
+                ))
+            })?)
+        };
+        Ok(Some((given, input.to_string())))
+    }
+
+    /// The key as one that signs.
+    pub(super) fn signing(&self) -> Result<SigningKey, Failure> {
+        let Some((given, source)) = self.given()? else {
+            return Err(Failure::Trouble("give the key that signs with --key, or a secret with --secret".to_owned()));
+        };
+        signing(&given, self.algorithm).map_err(|why| Failure::Trouble(format!("{source}: {why}")))
+    }
+}
+
+/// A key that signs.
+pub(super) fn signing(given: &Given, algorithm: Option<Algorithm>) -> Result<SigningKey, String> {
+    let key = match given {
+        Given::Pem(pem) => SigningKey::from_pem(pem, algorithm),
+        Given::Secret(secret) => SigningKey::from_secret(secret, algorithm),
+        Given::Jwk(jwk) => match (SigningKey::from_jwk(jwk), algorithm) {
+            (Ok(_), None) if is_rsa(jwk) && jwk.get("alg").is_none() => {
+                return Err(
+                    "an RSA key can sign in more than one way: name one with --algorithm, `rsa-pss-sha512` or \
+                            `rsa-v1_5-sha256`"
+                        .to_owned(),
+                );
+            }
+            (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm),
+            (key, _) => key,
+        },
+    };
+    let key = key.map_err(|error| error.to_string())?;
+    match key.algorithm().http_name() {
+        Some(_) => Ok(key),
+        None => Err(format!(
+            "requests are not signed with {}: name another with --algorithm, `rsa-pss-sha512` or `rsa-v1_5-sha256`",
+            key.algorithm().jose_name()
+        )),
+    }
+}
+
+fn is_rsa(jwk: &Value) -> bool {
+    jwk.get("kty").and_then(Value::as_str) == Some("RSA")
+}
+
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("write `name: value`")?;
+    Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    const NAMES: &str =
+        "`ed25519`, `ecdsa-p256-sha256`, `ecdsa-p384-sha384`, `rsa-pss-sha512`, `rsa-v1_5-sha256` or `hmac-sha256`";
+    Algorithm::from_http(name).ok_or_else(|| format!("write {NAMES}"))
+}

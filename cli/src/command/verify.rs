@@ -1,0 +1,394 @@
+//! `callgate verify`: whether a request's signature holds, and where it does not.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use callgate::crypto::{Algorithm, PublicJwk, SoftwareVerifier, VerifySignature as _, VerifyingKey};
+use callgate::digest::ContentDigest;
+use callgate::policy::raw;
+use callgate::signature::{FieldKind, Input, Signed, StructuredFields, base, joined, read};
+use callgate::{Reason, Source};
+use serde::Serialize;
+
+use super::request::{Encoding, Given, KeyArguments, RequestArguments, signing};
+use super::{Exit, Failure, Format};
+use crate::decide::{Asked, Body, decide};
+use crate::escape;
+use crate::input;
+use crate::moment::{self, Moment};
+use crate::policy::{self, Environment, Loaded};
+use crate::sign::{Difference, Line, Request, differences, lines_of};
+
+/// Check the signature of a request, and say where it fails
+///
+/// Against a key, it says whether the signature verifies and the body is the one that was signed. Against a policy, it also says
+/// what the gate decides about the call, as if nothing had come before. Where a signature fails, it lists what the gate computes,
+/// line by line; with the base that the client signed, it lists the lines that differ.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    request: RequestArguments,
+    #[command(flatten)]
+    key: KeyArguments,
+    /// The policy whose key the signature names, and which decides about the call
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "secret", "algorithm"])]
+    policy: Option<PathBuf>,
+    /// The label of the signature, where there are several
+    #[arg(long)]
+    label: Option<String>,
+    /// What the client signed: its signature base
+    #[arg(long, value_name = "FILE")]
+    base: Option<PathBuf>,
+    /// The moment at which the policy decides: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "policy")]
+    at: Option<Moment>,
+    /// The address that the call comes from
+    #[arg(long, value_name = "ADDRESS", value_parser = super::explain::source, requires = "policy")]
+    source: Option<Source>,
+    /// `json` prints {verified, problem, label, keyid, algorithm, created, lines: [{component, value, problem, meaning}], differences,
+    /// decision}
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+struct Found {
+    verified: bool,
+    /// Whether the lines are to be looked at one by one, since one of them must be another than was signed.
+    #[serde(skip)]
+    suspicious: bool,
+    /// Why not, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keyid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    /// The signature base, as the gate computes it.
+    lines: Vec<Line>,
+    /// Where it differs from the client's.
+    differences: Vec<Difference>,
+    /// What the gate decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<Decided>,
+}
+
+/// What the gate decides about the call.
+#[derive(Debug, Serialize)]
+struct Decided {
+    allowed: bool,
+    /// The reason's code, or the ground on which the call goes on.
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'static str>,
+    /// What the answer asks to be signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accept_signature: Option<String>,
+}
+
+/// Checks the signature.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let mut request = arguments.request.read()?;
+    let loaded = arguments.policy.as_ref().map(|path| policy::load_with(path, &Environment)).transpose()?;
+    let document = loaded.as_ref().map(document).transpose()?;
+    if let Some(url) = document.as_ref().and_then(|document| document.external_url.as_deref())
+        && arguments.request.external_url.is_none()
+    {
+        request.seen_as(url).map_err(|why| Failure::Trouble(format!("external_url: {why}")))?;
+    }
+    let mut found = check(arguments, &request, document.as_ref())?;
+    if let Some(loaded) = &loaded {
+        found.decision = decided(arguments, loaded, &request);
+    }
+    let fine = found.verified && found.decision.as_ref().is_none_or(|decided| decided.allowed);
+    match arguments.format {
+        Format::Json => writeln!(out, "{}", escape::json(&found)?)?,
+        Format::Human => people(&found, out)?,
+    }
+    Ok(if fine { Exit::Fine } else { Exit::Failed })
+}
+
+fn document(loaded: &Loaded) -> Result<raw::Document, Failure> {
+    Ok(serde_json::from_value(loaded.document.value().clone())?)
+}
+
+/// Checks the signature and the body against the key.
+fn check(arguments: &Arguments, request: &Request, document: Option<&raw::Document>) -> Result<Found, Failure> {
+    let headers = request.lines();
+    let (Some(inputs), Some(signatures)) = (joined(&headers, "signature-input"), joined(&headers, "signature")) else {
+        return Err(Failure::Trouble(
+            "the request is not signed: it needs both `Signature-Input` and `Signature`".to_owned(),
+        ));
+    };
+    let signed = read(&inputs, &signatures)
+        .map_err(|why| Failure::Trouble(format!("the signature cannot be read, and the gate answers 400: {why}")))?;
+    let signed = chosen(arguments, &signed)?;
+    let input = &signed.input;
+    let mut found = Found {
+        label: input.label.to_string(),
+        keyid: input.keyid.as_ref().map(ToString::to_string),
+        created: input.created.and_then(|created| u64::try_from(created).ok()).map(moment::show),
+        ..Found::default()
+    };
+    let structured = structured(document);
+    let message = request.message(&headers, &structured);
+    found.lines = lines_of(&message, input);
+    let (key, algorithm) = key(arguments, input, document)?;
+    found.algorithm = algorithm.http_name();
+    let computed = base(&message, input);
+    if let (Some(file), Ok(computed)) = (&arguments.base, &computed) {
+        let theirs = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Trouble(format!("{}: {}", file.display(), input::unreadable(&error))))?;
+        found.differences = differences(&theirs, computed);
+        if found.differences.is_empty() && theirs != *computed {
+            found.problem = Some(
+                "the bases differ in line breaks alone: a line ends with LF, and the last with nothing".to_owned(),
+            );
+        }
+    }
+    found.suspicious = true;
+    let problem = match computed {
+        Err(unsignable) => Some(format!("there is nothing that could have been signed: {unsignable}")),
+        Ok(_) if input.alg.as_deref().is_some_and(|alg| Some(alg) != algorithm.http_name()) => {
+            Some(format!("`alg` is `{}`, which is not the key's algorithm", input.alg.as_deref().unwrap_or_default()))
+        }
+        Ok(computed) => match SoftwareVerifier.verify(&key, algorithm, computed.as_bytes(), &signed.signature) {
+            Ok(()) => {
+                found.suspicious = false;
+                body_problem(request, input)
+            }
+            Err(_) if arguments.base.is_some() && found.differences.is_empty() => found.problem.take().or_else(|| {
+                Some(
+                    "client and gate have the same signature base: the client signed with another key, or otherwise"
+                        .to_owned(),
+                )
+            }),
+            Err(_) => Some(
+                "the signature does not verify: with this key, something else was signed than what is below".to_owned(),
+            ),
+        },
+    };
+    found.verified = problem.is_none();
+    found.problem = problem;
+    Ok(found)
+}
+
+/// The signature that is looked at.
+fn chosen<'s, 'a>(arguments: &Arguments, signed: &'s [Signed<'a>]) -> Result<&'s Signed<'a>, Failure> {
+    let labels = || signed.iter().map(|signed| format!("`{}`", signed.input.label)).collect::<Vec<_>>().join(", ");
+    match (&arguments.label, signed) {
+        (Some(label), _) => signed
+            .iter()
+            .find(|signed| signed.input.label == *label)
+            .ok_or_else(|| Failure::Trouble(format!("--label: there is no such signature: write one of {}", labels()))),
+        (None, [only]) => Ok(only),
+        (None, _) => {
+            Err(Failure::Trouble(format!("there are several signatures: name one with --label, of {}", labels())))
+        }
+    }
+}
+
+/// The key that is given, or that of the policy that the signature names.
+fn key(
+    arguments: &Arguments,
+    input: &Input<'_>,
+    document: Option<&raw::Document>,
+) -> Result<(VerifyingKey, Algorithm), Failure> {
+    if let Some(document) = document {
+        let keyid = input
+            .keyid
+            .as_deref()
+            .ok_or_else(|| Failure::Trouble("the signature names no key: it needs `keyid`".to_owned()))?;
+        let keys = document.agents.values().flat_map(|agent| agent.signing_keys.iter().flatten());
+        let found = keys.filter_map(of_policy).find(|(name, ..)| name.iter().any(|name| name == keyid));
+        return found
+            .map(|(_, key, algorithm)| (key, algorithm))
+            .ok_or_else(|| Failure::Trouble(format!("no key of the policy is called `{}`", keyid.escape_debug())));
+    }
+    let Some((given, source)) = arguments.key.given()? else {
+        return Err(Failure::Trouble(
+            "give a key with --key, a secret with --secret, or a policy with --policy".to_owned(),
+        ));
+    };
+    verifying(&given, arguments.key.algorithm).map_err(|why| Failure::Trouble(format!("{source}: {why}")))
+}
+
+/// A key that verifies, of a public key or of the private one that it belongs to.
+fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKey, Algorithm), String> {
+    const TWO: &str =
+        "an RSA key can sign in more than one way: name one with --algorithm, `rsa-pss-sha512` or `rsa-v1_5-sha256`";
+    let only = |key: &VerifyingKey| {
+        [Algorithm::Ed25519, Algorithm::Es256, Algorithm::Es384].into_iter().find(|algorithm| key.fits(*algorithm))
+    };
+    let (key, own) = match given {
+        Given::Secret(secret) => {
+            (VerifyingKey::hmac(secret).map_err(|error| error.to_string())?, Some(Algorithm::Hs256))
+        }
+        Given::Pem(pem) if pem.contains("PRIVATE KEY") => return verifying_of_private(given, algorithm),
+        Given::Pem(pem) => (VerifyingKey::from_pem(pem).map_err(|error| error.to_string())?, None),
+        Given::Jwk(jwk) if jwk.get("d").is_some() || jwk.get("k").is_some() => {
+            return verifying_of_private(given, algorithm);
+        }
+        Given::Jwk(jwk) => {
+            let object = jwk.as_object().ok_or("this is no JWK: give a JSON object")?;
+            let read = PublicJwk::read(object).map_err(|error| match error {
+                callgate::crypto::JwkError::Wrong(member, why) => format!("{member}: {why}"),
+                callgate::crypto::JwkError::Unknown(why) => why.to_string(),
+            })?;
+            (read.key, read.algorithm)
+        }
+    };
+    let algorithm = algorithm.or(own).or_else(|| only(&key)).ok_or(TWO)?;
+    if key.fits(algorithm) {
+        Ok((key, algorithm))
+    } else {
+        Err(format!("`{}` does not fit this key", algorithm.http_name().unwrap_or_default()))
+    }
+}
+
+fn verifying_of_private(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKey, Algorithm), String> {
+    let key = signing(given, algorithm)?;
+    let private = key.private_jwk();
+    if let Some(secret) = private.get("k").and_then(serde_json::Value::as_str) {
+        let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|error| error.to_string())?;
+        return Ok((VerifyingKey::hmac(&secret).map_err(|error| error.to_string())?, Algorithm::Hs256));
+    }
+    verifying(&Given::Jwk(key.public_jwk()), Some(key.algorithm()))
+}
+
+/// The names of a policy's key, and the key.
+fn of_policy(raw: &raw::SigningKey) -> Option<(Vec<String>, VerifyingKey, Algorithm)> {
+    let algorithm = raw.algorithm.map(Algorithm::from);
+    let mut names: Vec<String> = raw.keyid.iter().cloned().collect();
+    let given = match (&raw.jwk, &raw.pem, &raw.secret) {
+        (Some(jwk), ..) => {
+            names.extend(jwk.get("kid").and_then(serde_json::Value::as_str).map(str::to_owned));
+            Given::Jwk(jwk.clone().into())
+        }
+        (_, Some(pem), _) => Given::Pem(pem.clone()),
+        (.., Some(secret)) => {
+            let text = std::env::var(&secret.env).ok()?;
+            Given::Secret(Encoding::from(secret.encoding).decode(text)?)
+        }
+        (None, None, None) => return None,
+    };
+    let (key, algorithm) = verifying(&given, algorithm).ok()?;
+    names.extend(key.thumbprint().map(|thumbprint| thumbprint.to_string()));
+    Some((names, key, algorithm))
+}
+
+fn structured(document: Option<&raw::Document>) -> StructuredFields {
+    let fields = document.map(|document| &document.signatures.structured_fields).into_iter().flatten();
+    StructuredFields::with(fields.map(|(name, kind)| (name.as_str().into(), FieldKind::from(*kind))))
+}
+
+/// What is wrong with the body of a request whose signature verifies.
+fn body_problem(request: &Request, input: &Input<'_>) -> Option<String> {
+    let covered =
+        input.components.iter().any(|component| component.is_whole() && component.name.as_str() == "content-digest");
+    if !covered {
+        return request
+            .body
+            .as_ref()
+            .map(|_| "there is a body, and `content-digest` is not covered: anybody can change it".to_owned());
+    }
+    let headers = request.lines();
+    let field = joined(&headers, "content-digest")?;
+    let checked = ContentDigest::parse(&field).and_then(|digest| {
+        let mut hashing = digest.begin(u64::MAX);
+        hashing.update(request.body.as_deref().unwrap_or_default())?;
+        hashing.finish()
+    });
+    checked.err().map(|reason| match reason {
+        Reason::ContentDigestMissing => "`Content-Digest` has neither `sha-256` nor `sha-512`".to_owned(),
+        other => other.row().title.to_owned(),
+    })
+}
+
+fn decided(arguments: &Arguments, loaded: &Loaded, request: &Request) -> Option<Decided> {
+    let host = request
+        .header("host")
+        .map_or_else(|| request.authority.clone(), |host| String::from_utf8_lossy(host).into_owned());
+    let mut lines: Vec<(String, Vec<u8>)> =
+        [(":method", request.method.as_str()), (":scheme", "https"), (":authority", &host), (":path", &request.target)]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+            .to_vec();
+    // A gateway turns it into `:authority`.
+    lines.extend(request.headers.iter().filter(|(name, _)| name != "host").cloned());
+    let headers = lines.into_iter().collect();
+    let asked = Asked {
+        policy: &loaded.policy,
+        headers: &headers,
+        body: request.body.as_deref().map_or(Body::None, Body::Known),
+        source: arguments.source,
+        time: arguments.at.unwrap_or_default().resolve(),
+    };
+    decide(&asked, None, |decision, _| match decision {
+        callgate::Decision::Allow(allow) => {
+            Decided { allowed: true, reason: allow.grant().code(), title: None, accept_signature: None }
+        }
+        callgate::Decision::Deny(deny) => {
+            let row = deny.reason().row();
+            let answer = deny.answer();
+            let wanted = answer.headers.into_iter().find(|(name, _)| *name == "accept-signature");
+            Decided {
+                allowed: false,
+                reason: row.code,
+                title: Some(row.title),
+                accept_signature: wanted.map(|(_, value)| value),
+            }
+        }
+    })
+}
+
+/// Where what belongs to a line begins.
+const INDENT: &str = "        ";
+
+fn people(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+    let by = found.keyid.as_deref().map_or_else(String::new, |keyid| format!(" by `{}`", escape::text(keyid)));
+    let algorithm = found.algorithm.unwrap_or_default();
+    let made = found.created.as_deref().map_or_else(String::new, |created| format!(", made {created}"));
+    let verdict = if found.verified { "fine" } else { "WRONG" };
+    writeln!(out, "{verdict:<6}signature `{}`{by} ({algorithm}){made}", escape::text(&found.label))?;
+    if let Some(problem) = &found.problem {
+        writeln!(out, "      {}", escape::text(problem))?;
+    }
+    if found.differences.is_empty() {
+        for line in &found.lines {
+            let value = line.value.as_deref().or(line.problem.as_deref()).unwrap_or_default();
+            let mark = if line.value.is_some() { ":" } else { " cannot be computed:" };
+            writeln!(out, "      {}{mark} {}", escape::text(&line.component), escape::text(value))?;
+            if found.suspicious && !line.meaning.is_empty() {
+                writeln!(out, "{INDENT}{}", line.meaning)?;
+            }
+        }
+    }
+    for difference in &found.differences {
+        writeln!(out, "      {} differs", escape::text(&difference.component))?;
+        let side = |value: &Option<String>| {
+            value.as_deref().map_or("nothing".to_owned(), |value| escape::text(value).to_string())
+        };
+        writeln!(out, "{INDENT}the client signed   {}", side(&difference.client))?;
+        writeln!(out, "{INDENT}the gate computes   {}", side(&difference.gate))?;
+        if !difference.meaning.is_empty() {
+            writeln!(out, "{INDENT}it is {}", difference.meaning)?;
+        }
+    }
+    match &found.decision {
+        None => Ok(()),
+        Some(Decided { allowed: true, reason, .. }) => writeln!(out, "ALLOW {reason}"),
+        Some(Decided { reason, title, accept_signature, .. }) => {
+            writeln!(out, "DENY  {reason}: {}", title.unwrap_or_default())?;
+            match accept_signature {
+                Some(wanted) => writeln!(out, "      it asks for {}", escape::text(wanted)),
+                None => Ok(()),
+            }
+        }
+    }
+}

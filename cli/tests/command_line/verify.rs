@@ -1,0 +1,153 @@
+use crate::{callgate, file, json};
+
+const KEY: &str = "@examples/quickstart/keys/ed25519.jwk.json";
+const SIGN: &str = "sign https://api.example.com/items -X POST -H content-type:application/json --body {\"a\":1}";
+
+/// A signed request as a message, in a file.
+fn message(name: &str, change: impl Fn(String) -> String) -> String {
+    let headers = callgate(&format!("{SIGN} --created 1000000 --nonce n1 --key {KEY}")).fine();
+    let head = format!("POST /items HTTP/1.1\nHost: api.example.com\nContent-Type: application/json\n{headers}");
+    file(name, change(format!("{head}\n{{\"a\":1}}")))
+}
+
+#[test]
+fn a_signature_that_holds_is_fine() {
+    let message = message("verify-fine.http", |message| message);
+    let printed = callgate(&format!("verify --request @{message} --key {KEY}")).fine();
+    assert!(
+        printed.starts_with(
+            "fine  signature `sig` by `corp-ed25519` (ed25519), made 1970-01-12T13:46:40Z\n      \"@method\": POST\n"
+        ),
+        "{printed}"
+    );
+    let printed = json(&callgate(&format!("verify --request @{message} --key {KEY} --format json")).fine());
+    assert_eq!((&printed["verified"], &printed["problem"]), (&true.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn what_was_changed_is_found() {
+    for (name, from, to, problem) in [
+        ("path", "POST /items ", "POST /other ", "the signature does not verify: with this key"),
+        ("body", "{\"a\":1}", "{\"a\":2}", "the body is not the one that was signed"),
+        ("parameter", "created=1000000", "created=1000001", "the signature does not verify: with this key"),
+        (
+            "header",
+            "Content-Type: application/json\n",
+            "",
+            "there is nothing that could have been signed: `\"content-type\"`: the request does not have it",
+        ),
+    ] {
+        let message = message(&format!("verify-{name}.http"), |message| message.replacen(from, to, 1));
+        let ran = callgate(&format!("verify --request @{message} --key {KEY}"));
+        assert_eq!((ran.code, ran.err.as_str()), (2, ""), "{name}");
+        assert!(ran.out.contains(problem), "{name}: {}", ran.out);
+    }
+}
+
+#[test]
+fn two_bases_are_compared_line_by_line() {
+    let base = callgate(&format!("{SIGN} --created 1000000 --nonce n1 --key {KEY} --base")).fine();
+    let base = file("verify-base.txt", base);
+    let message = message("verify-differs.http", |message| message.replace("POST /items ", "POST /v1/items "));
+    let ran = callgate(&format!("verify --request @{message} --key {KEY} --base {base}"));
+    assert_eq!(ran.code, 2);
+    let wanted = "      \"@path\" differs\n        the client signed   /items\n        the gate computes   /v1/items\n        it is the path as it was sent, not decoded\n";
+    assert!(ran.out.ends_with(wanted), "{}", ran.out);
+    let ran = callgate(&format!(
+        "verify --request @{message} --key {KEY} --base {base} --external-url http://localhost:10000 --format json"
+    ));
+    let differences = json(&ran.out)["differences"].clone();
+    let components: Vec<_> =
+        differences.as_array().unwrap().iter().map(|one| one["component"].as_str().unwrap()).collect();
+    assert_eq!(components, ["\"@authority\"", "\"@path\""]);
+}
+
+#[test]
+fn a_base_with_other_line_breaks_or_another_key_is_told() {
+    let base = callgate(&format!("{SIGN} --created 1000000 --nonce n1 --key {KEY} --base")).fine();
+    let message = message("verify-bit.http", |message| message);
+    let other = file(
+        "verify-other.jwk.json",
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+    );
+    let same = file("verify-same.txt", &base);
+    let ran = callgate(&format!("verify --request @{message} --key @{other} --base {same}"));
+    assert!(ran.out.contains("the client signed with another key, or otherwise"), "{}", ran.out);
+    let ended = file("verify-ended.txt", format!("{base}\n"));
+    let ran = callgate(&format!("verify --request @{message} --key @{other} --base {ended}"));
+    assert!(ran.out.contains("differ in line breaks alone"), "{}", ran.out);
+}
+
+#[test]
+fn a_policy_has_the_key_and_decides() {
+    let policy = file(
+        "verify-policy.yaml",
+        r#"
+callgate: v1
+name: verify
+mode: enforce
+gateway: envoy
+resource: https://api.example.com
+hosts: [api.example.com]
+issuers: {}
+agents:
+  robot:
+    owner: platform@example.com
+    signing_keys: [{ jwk: KEY }]
+limits: { calls: { per: agent, rate: 60/1m, burst: 10 } }
+endpoints:
+  - { id: items.create, methods: [POST], path: /items, effect: write, scopes: none, authenticate: signature, limits: [calls] }
+upstream: { authorization: remove }
+audit: { log: { allow: false, deny: true } }
+"#
+        .replace("KEY", &public_key()),
+    );
+    let fine = message("verify-policy.http", |message| message);
+    let printed = callgate(&format!("verify --request @{fine} --policy {policy} --at 1000001")).fine();
+    assert!(printed.ends_with("ALLOW allowed\n"), "{printed}");
+    let ran = callgate(&format!("verify --request @{fine} --policy {policy} --at 1000061"));
+    assert_eq!(ran.code, 2);
+    assert!(ran.out.starts_with("fine  "), "{}", ran.out);
+    assert!(
+        ran.out.contains("DENY  signature_expired: the signature is too old\n      it asks for sig=("),
+        "{}",
+        ran.out
+    );
+    let unknown = message("verify-unknown.http", |message| message.replace("corp-ed25519", "nobody"));
+    assert_eq!(
+        callgate(&format!("verify --request @{unknown} --policy {policy}")).failed(1),
+        "callgate: no key of the policy is called `nobody`\n"
+    );
+}
+
+fn public_key() -> String {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/keys/ed25519.jwk.json"))
+            .unwrap();
+    let mut key = json(&text);
+    key.as_object_mut().unwrap().remove("d");
+    key.to_string()
+}
+
+#[test]
+fn what_is_no_signed_request_is_told() {
+    let unsigned = file("verify-unsigned.http", "GET /items HTTP/1.1\nHost: api.example.com\n\n");
+    let broken =
+        file("verify-broken.http", "GET /items HTTP/1.1\nHost: api.example.com\nSignature-Input: ((\nSignature: a\n\n");
+    for (arguments, message) in [
+        (
+            format!("verify --request @{unsigned} --key {KEY}"),
+            "the request is not signed: it needs both `Signature-Input` and `Signature`",
+        ),
+        (
+            format!("verify --request @{broken} --key {KEY}"),
+            "the signature cannot be read, and the gate answers 400: `Signature-Input` and `Signature` are no dictionaries of signatures",
+        ),
+        (
+            format!("verify --request nonsense --key {KEY}"),
+            "the argument: line 1 is no request: it begins with a method, a target and `HTTP/1.1`, such as `GET /items HTTP/1.1`",
+        ),
+    ] {
+        assert_eq!(callgate(&arguments).failed(1), format!("callgate: {message}\n"));
+    }
+}
