@@ -9,6 +9,7 @@ pub mod demo;
 pub mod envoy;
 pub mod paths;
 pub mod progress;
+pub mod python;
 mod quickstart;
 pub mod upstream;
 pub mod wasmhost;

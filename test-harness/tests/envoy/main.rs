@@ -21,5 +21,6 @@ mod payments;
 mod records;
 mod shipped;
 mod signed;
+mod signing;
 mod streams;
 mod trap;

@@ -1,0 +1,111 @@
+//! The example `examples/signing` in a real Envoy: its clients sign with a library that shares nothing with the gate, and with the
+//! command line.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use callgate_cli::document;
+use serde_json::json;
+use test_harness::envoy::{Bootstrap, Options};
+use test_harness::paths;
+use test_harness::python::Package;
+
+use crate::fixture::Gate;
+
+const HOST: &str = "artifacts.example.com";
+/// The library that `client.py` names.
+const LIBRARY: Package<'_> = Package {
+    folder: "http-message-signatures",
+    name: "http-message-signatures",
+    version: "3.0.0",
+    file: "http_message_signatures/__init__.py",
+};
+
+fn example(file: &str) -> PathBuf {
+    paths::root().join("examples/signing").join(file)
+}
+
+/// A gate with the example's policy, once it can tell fresh signatures from used ones.
+fn gate() -> Gate {
+    let mut policy = document::read(example("policy.yaml")).unwrap().value().clone();
+    // The tests go on when the registrations of the example have ended.
+    for agent in ["build-agent", "report-agent"] {
+        policy["agents"][agent]["expires"] = json!("9999-12-31");
+    }
+    let routed = |bootstrap: &mut Bootstrap| {
+        bootstrap.virtual_hosts().unwrap()[0]["domains"] = json!([HOST]);
+    };
+    Gate::start_with(&policy, routed, &Options::default())
+}
+
+/// Runs a client until the gate has been there for long enough.
+fn run(gate: &Gate, mut client: impl FnMut(&str) -> Output) -> (String, bool) {
+    let address = format!("http://{}", gate.envoy.api().unwrap());
+    let start = Instant::now();
+    loop {
+        let Output { status, stdout, stderr } = client(&address);
+        let said = String::from_utf8([stdout, stderr].concat()).unwrap();
+        if !said.contains("replay_table_young") || start.elapsed() > Duration::from_secs(20) {
+            return (said, status.success());
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// A folder with a program `callgate`, in front of everything else on the path.
+fn path_with_callgate(folder: &Path) -> String {
+    let program = folder.join("callgate");
+    fs::write(&program, format!("#!/bin/sh\nexec '{}' callgate \"$@\"\n", env!("CARGO_BIN_EXE_test-harness"))).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn a_python_client_signs_as_the_gate_asks() {
+    let gate = gate();
+    let python = LIBRARY.install().unwrap().python;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("release.bin");
+    fs::write(&file, b"\x00\xff release").unwrap();
+    let client = |key: &'static str| {
+        let (python, file) = (python.clone(), file.clone());
+        move |address: &str| {
+            let arguments = [example("client.py").into_os_string(), "1.4.0".into(), file.clone().into()];
+            let environment = [("GATEWAY", address.into()), ("KEY", example(key).into_os_string())];
+            Command::new(&python).args(arguments).envs(environment).output().unwrap()
+        }
+    };
+    // What the library signs by itself lacks the nonce and the tag that the policy asks for.
+    let (said, success) = run(&gate, client("keys/build-agent.jwk.json"));
+    assert!(success, "{said}");
+    assert_eq!(said, "403 signature_missing\n403 signature_coverage\n200 published\n");
+    let seen = gate.upstream.seen();
+    assert_eq!(seen.last().unwrap().header("x-callgate-agent"), Some("build-agent"));
+}
+
+#[test]
+fn a_shell_client_signs_with_the_command_line() {
+    let gate = gate();
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_with_callgate(folder.path());
+    let report = folder.path().join("report.txt");
+    fs::write(&report, "all is well\n").unwrap();
+    let client = |key: &'static str| {
+        let (path, report) = (path.clone(), report.clone());
+        move |address: &str| {
+            let environment =
+                [("GATEWAY", address.into()), ("KEY", example(key).into_os_string()), ("PATH", path.clone().into())];
+            Command::new(example("client.sh")).arg(&report).envs(environment).output().unwrap()
+        }
+    };
+    let (said, success) = run(&gate, client("keys/report-agent.jwk.json"));
+    assert!(success, "{said}");
+    let seen = gate.upstream.seen();
+    assert_eq!(seen.last().unwrap().header("x-callgate-agent"), Some("report-agent"));
+    // Another agent's key is told apart, whatever is uploaded.
+    let (said, _) = run(&gate, client("keys/build-agent.jwk.json"));
+    assert_eq!(gate.upstream.seen().last().unwrap().header("x-callgate-agent"), Some("build-agent"), "{said}");
+}
