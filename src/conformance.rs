@@ -291,7 +291,7 @@ fn signed(
         "resource": "https://example.com", "hosts": ["example.com"], "issuers": {},
         "agents": { "signer": { "owner": "signer@example.com", "signing_keys": [key] } },
         "endpoints": [
-            { "id": "all", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none", "authenticate": "signature", "replay": "off" },
+            { "id": "all", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none", "authenticate": "signature", "replay": false },
         ],
         "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },
     });

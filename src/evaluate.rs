@@ -53,7 +53,7 @@ impl Context<'_> {
 pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) -> Step<'a> {
     let mut evaluation = Evaluation::begin(policy, call, context);
     match evaluation.run() {
-        Ok(Next::Hold(hashing)) => Step::Hold(evaluation.hold(hashing)),
+        Ok(Next::Hold(hashing)) => Step::Hold(Box::new(evaluation.hold(*hashing))),
         Ok(Next::Grant(grant)) => Step::Decided(evaluation.end(Ok(grant))),
         Err(stop) => Step::Decided(evaluation.end(Err(stop))),
     }
@@ -64,7 +64,7 @@ enum Next {
     /// It has come to its end, and nothing stood in the way.
     Grant(Grant),
     /// It needs the body, which this hashes.
-    Hold(Hashing),
+    Hold(Box<Hashing>),
 }
 
 /// The evaluation ends here: a denial is enforced.
@@ -149,7 +149,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                 self.scopes(endpoint)?;
                 self.bindings(endpoint, found.as_ref())?;
                 if let Some(hashing) = self.body(endpoint)? {
-                    return Ok(Next::Hold(hashing));
+                    return Ok(Next::Hold(Box::new(hashing)));
                 }
             }
         }

@@ -37,7 +37,7 @@ impl PolicyState {
         clock: &dyn Clock,
         secret: [u8; 16],
     ) -> Result<Option<OpenedState>, StoreError> {
-        if !policy.counts() && policy.replay.is_none() {
+        if !policy.keeps_state() {
             return Ok(None);
         }
         let opened = Namespace::open(store, &policy.name, policy.table_entries(), secret)?;

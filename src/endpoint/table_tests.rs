@@ -205,7 +205,7 @@ fn endpoints_with_the_same_template_are_found_together() {
     let built = Table::build([(30, &texts[0]), (20, &texts[1]), (10, &texts[2]), (5, &texts[3])]).unwrap();
     let path = CanonicalPath::parse(b"/a/7").unwrap();
     let found = built.table.find(&path).unwrap();
-    assert_eq!(found.endpoints(), [30, 10]);
+    assert_eq!(found.endpoints(), [10, 30]);
     assert_eq!(found.value(0).unwrap().raw(), "7");
     assert!(found.value(1).is_none() && found.value(99).is_none());
 }

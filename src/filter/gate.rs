@@ -157,6 +157,9 @@ impl Written {
 
 /// Opens what the workers share for a policy. A table of another size than the policy asks for goes on as it is.
 fn open(policy: &Policy, metrics: &Metrics) -> Result<Option<PolicyState>, Refused> {
+    if !policy.keeps_state() {
+        return Ok(None);
+    }
     let mut secret = [0; 16];
     host::random(&mut secret).map_err(Refused::Host)?;
     let opened = PolicyState::open(policy, &SharedData, &HostClock, secret).map_err(|StoreError| Refused::Shared)?;

@@ -105,6 +105,11 @@ impl Policy {
         self.limits.any() || self.dpop.as_ref().is_some_and(|rules| rules.nonce)
     }
 
+    /// Whether the policy keeps anything in the store that all workers share.
+    pub(crate) fn keeps_state(&self) -> bool {
+        self.counts() || self.replay.is_some()
+    }
+
     /// How many identities that the policy does not name have a place in the table of limits.
     #[must_use]
     pub fn table_entries(&self) -> u32 {

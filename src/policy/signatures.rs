@@ -237,16 +237,16 @@ impl SignatureRule {
         }
         let asked = if alone { Some((raw::SignatureAsked::Required, Origin::Endpoint)) } else { asked };
         let asked = asked.filter(|_| access == Access::Known);
-        if raw.replay.is_some() && raw.effect != raw::Effect::Read {
+        if !raw.replay && raw.effect != raw::Effect::Read {
             findings.error(
                 place.field("replay"),
                 "what is sent again here happens again: remove this, or write `effect: read` where nothing changes",
             );
         }
-        if raw.replay.is_some() && asked.is_none() {
+        if !raw.replay && asked.is_none() {
             findings.error(place.field("replay"), "nothing is remembered of calls without a signature: remove this");
         }
-        Self { asked, profile, alone: alone && access == Access::Known, once: raw.replay.is_none() }
+        Self { asked, profile, alone: alone && access == Access::Known, once: raw.replay }
     }
 }
 

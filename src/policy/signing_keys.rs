@@ -359,6 +359,17 @@ fn validity(raw: &raw::SigningKey, place: &Place, findings: &mut Findings) -> (O
     };
     let start = read(&raw.not_before, "not_before", parse_start);
     let end = read(&raw.not_after, "not_after", parse_expiry);
+    // Keys that were published for Web Bot Auth say so themselves.
+    let mut of_jwk = |member: &str| {
+        let value = raw.jwk.as_ref()?.get(member)?;
+        let seconds = value.as_u64();
+        if seconds.is_none() {
+            findings.error(place.field("jwk").field(member), "this is a whole number of seconds since 1970");
+        }
+        seconds.map(Timestamp::from_secs)
+    };
+    let start = [start, of_jwk("nbf")].into_iter().flatten().max();
+    let end = [end, of_jwk("exp")].into_iter().flatten().min();
     if start.zip(end).is_some_and(|(start, end)| end <= start) {
         findings.error(place.field("not_after"), "the key would never be taken: this ends before `not_before`");
     }

@@ -96,6 +96,10 @@ pub fn accept_signature(coverage: &Coverage<'_>, nonce: bool, tag: Option<&str>)
         }
     }
     value.push_str(");created;keyid");
+    // Web Bot Auth's signatures say when they end.
+    if coverage.agent.is_some() {
+        value.push_str(";expires");
+    }
     if nonce {
         value.push_str(";nonce");
     }

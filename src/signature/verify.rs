@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sfv::{Dictionary, Item, ListEntry, Parser, StringRef};
+
 use super::base::{Message, base};
 use super::coverage::{Coverage, SignatureAgent};
 use super::fields::joined;
@@ -88,6 +90,23 @@ pub(crate) fn is_signed(headers: &Headers) -> bool {
         .any(|(name, _)| name.eq_ignore_ascii_case(b"signature-input") || name.eq_ignore_ascii_case(b"signature"))
 }
 
+/// Whether `Signature-Agent` says under this label where the signer's keys are: an `https` URI without parameters. A member that is
+/// anything else is to be ignored.
+fn names_agent(headers: &Headers, label: &str, form: SignatureAgent) -> bool {
+    let is_uri = |item: &Item| {
+        let uri = item.bare_item.as_string().map(StringRef::as_str).unwrap_or_default();
+        let host = uri.strip_prefix("https://").unwrap_or_default();
+        item.params.is_empty() && !host.is_empty() && !host.starts_with(['/', '?', '#'])
+    };
+    let Some(value) = joined(headers, "signature-agent") else { return false };
+    let whole = form == SignatureAgent::Legacy && value.starts_with(b"\"");
+    if whole {
+        return Parser::new(&value).parse::<Item>().is_ok_and(|item| is_uri(&item));
+    }
+    let Ok(dictionary) = Parser::new(&value).parse::<Dictionary>() else { return false };
+    matches!(dictionary.get(label), Some(ListEntry::Item(item)) if is_uri(item))
+}
+
 impl<'a> Asked<'a, '_> {
     /// Verifies the one signature of a request that could be the one asked for.
     ///
@@ -125,6 +144,11 @@ impl<'a> Asked<'a, '_> {
             _ => Lack::Component,
         });
         let base = base(message, input).map_err(|_| Reason::SignatureComponent)?;
+        if let Some(form) = self.profile.web_bot_auth
+            && !names_agent(message.headers, &input.label, form)
+        {
+            return Err(Reason::SignatureCoverage);
+        }
         verifier
             .verify(&key.key, key.algorithm, base.as_bytes(), &signed.signature)
             .map_err(|BadSignature| Reason::SignatureFailed)?;

@@ -53,7 +53,7 @@ fn policy() -> Policy {
             ] },
         },
         "endpoints": [
-            { "id": "x", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none", "authenticate": "signature", "replay": "off" },
+            { "id": "x", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none", "authenticate": "signature", "replay": false },
         ],
         "upstream": { "authorization": "remove" },
         "audit": { "log": { "allow": false, "deny": true } },
@@ -514,6 +514,24 @@ fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
     }
     let untagged = good.replace(";tag=\"web-bot-auth\"", "");
     assert_eq!(judge(&member, dictionary, own, &untagged, ""), Err(Reason::SignatureMissing));
+    // A member with parameters is to be ignored, and so is what is no https URI.
+    for value in [
+        "sig1=\"https://bot.example\";a",
+        "sig1=\"http://bot.example\"",
+        "sig1=\"https://\"",
+        "sig1=\"https:///x\"",
+        "sig1=1",
+        "sig1",
+        "sig1=https",
+        "sig1=(\"https://bot.example\")",
+    ] {
+        let verdict = judge(&member, ("signature-agent", value), own, &good, "");
+        assert_eq!(verdict, Err(Reason::SignatureCoverage), "{value}");
+    }
+    for value in ["\"https://bot.example\";a", "\"http://bot.example\""] {
+        let verdict = judge(&legacy, ("signature-agent", value), whole, &good, "");
+        assert_eq!(verdict, Err(Reason::SignatureCoverage), "{value}");
+    }
     // An agent that is covered has to be there.
     let headers = signed(&[dictionary], &[("sig1", &format!("({own}){good}"), "")]);
     let stripped = headers.iter().filter(|(name, _)| *name != b"signature-agent").collect();
@@ -536,11 +554,11 @@ fn a_client_is_told_what_to_sign() {
     coverage.join(more);
     assert_eq!(
         accept_signature(&coverage, false, None),
-        "sig=(\"@method\" \"@authority\" \"content-digest\" \"signature-agent\";key=\"sig\");created;keyid"
+        "sig=(\"@method\" \"@authority\" \"content-digest\" \"signature-agent\";key=\"sig\");created;keyid;expires"
     );
     let mut legacy = Coverage::default();
     legacy.ask_agent(SignatureAgent::Legacy);
-    assert_eq!(accept_signature(&legacy, false, None), "sig=(\"signature-agent\");created;keyid");
+    assert_eq!(accept_signature(&legacy, false, None), "sig=(\"signature-agent\");created;keyid;expires");
     assert_eq!(accept_signature(&Coverage::default(), false, None), "sig=();created;keyid");
     assert_eq!(StructuredFields::default().kind("accept-signature"), Some(FieldKind::Dictionary));
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Authenticate, Mode, Replay, SignatureAsked, TokenAsked};
+use super::limit::yes;
+use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
 use crate::policy::scalar::ScopesAsked;
 
 /// What a call does.
@@ -115,9 +116,9 @@ pub struct Endpoint {
     /// What proves who calls. Absent: as the effect says, else `token`.
     #[serde(default)]
     pub authenticate: Option<Authenticate>,
-    /// `off` lets a signed call pass as often as it comes, where the effect is `read`. Absent: it passes once.
-    #[serde(default)]
-    pub replay: Option<Replay>,
+    /// `false` lets a signed call pass as often as it comes, where the effect is `read`. Absent: it passes once.
+    #[serde(default = "yes")]
+    pub replay: bool,
     /// `stream` for endpoints whose clients wait for answers before they end their body, as streaming gRPC does: nothing
     /// of it is ever held back.
     #[serde(default)]

@@ -26,7 +26,7 @@ pub struct Limit {
     pub headers: bool,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

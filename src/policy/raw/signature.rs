@@ -100,15 +100,6 @@ pub enum Authenticate {
     WebBotAuth,
 }
 
-/// What happens to a signed call that is sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-pub enum Replay {
-    /// It passes as often as it comes.
-    #[serde(rename = "off")]
-    Off,
-}
-
 /// What happens where the gateway cannot hold a request back until its body has been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
