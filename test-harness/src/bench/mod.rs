@@ -14,6 +14,7 @@ mod native;
 mod policies;
 mod report;
 mod rows;
+mod signed;
 
 use std::fs;
 use std::path::Path;
@@ -88,7 +89,11 @@ pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
 /// As [`run`], and when there is no row of such a name.
 pub fn some_rows(names: &[String]) -> Result<()> {
     let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
-    let rows = measure_rows(&filter, &Size::SHORT, |name| names.iter().any(|wanted| wanted == name))?;
+    let wanted = |name: &str| names.iter().any(|wanted| wanted == name);
+    let mut rows = measure_rows(&filter, &Size::SHORT, wanted)?;
+    if names.iter().any(|name| name == "signed") {
+        rows.extend(signed::measure(&filter, &Size::SHORT)?);
+    }
     ensure!(rows.len() > 1, "there is no such row");
     println!("{}", report::of_rows(&rows));
     Ok(())
@@ -120,6 +125,7 @@ pub fn measure(size: &Size) -> Result<Report> {
     let configure_ms = progress::during("measuring how long a policy takes", || configure::measure(&filter, size))?;
     let mut rows = measure_rows(&filter, size, |_| true)?;
     rows.extend(contention::measure(&filter, size)?);
+    rows.extend(signed::measure(&filter, size)?);
     Ok(Report {
         envoy: envoy::pinned_version()?,
         connections: size.connections,

@@ -19,7 +19,7 @@ pub(super) fn ext_authz(cluster: &str) -> Value {
     )
 }
 
-fn jwt_authn(jwks: &Value, cached: bool) -> Value {
+pub(super) fn jwt_authn(jwks: &Value, cached: bool) -> Value {
     let mut provider = json!({
         "issuer": "https://idp.example.com",
         "audiences": ["https://api.example.com"],
@@ -37,6 +37,11 @@ fn jwt_authn(jwks: &Value, cached: bool) -> Value {
             "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "corp" } }],
         }),
     )
+}
+
+/// Holds a request until its body is there.
+pub(super) fn buffer() -> Value {
+    filter("buffer", "buffer.v3.Buffer", json!({ "max_request_bytes": 1 << 20 }))
 }
 
 /// One endpoint, one agent, its organisation and its scope. That the path's owner is the token's organisation cannot be said:

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::instructions::Instructions;
 
 /// What two rows cost in relation to each other, and what that may be at most.
-const RATIOS: [(&str, &str, &str, Option<f64>); 8] = [
+const RATIOS: [(&str, &str, &str, Option<f64>); 10] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(1.3)),
     ("warm_vs_native", "warm", "native_es256", Some(0.35)),
     ("cold_es256_vs_native", "cold_es256", "native_es256", None),
@@ -19,6 +19,8 @@ const RATIOS: [(&str, &str, &str, Option<f64>); 8] = [
     ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", None),
     ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.35)),
     ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
+    ("signed_ed25519_vs_native_eddsa", "signed_ed25519", "native_eddsa", Some(1.0)),
+    ("signed_hmac_vs_native_eddsa", "signed_hmac", "native_eddsa", Some(0.17)),
     ("limit_contention", "limits_4", "limits_1", Some(1.5)),
 ];
 const MOST_CONFIGURE_MS: f64 = 500.0;

@@ -150,7 +150,7 @@ fn listeners(
 }
 
 /// The same key under the older name of its algorithm, the only one that Envoy knows (RFC 8037; the other is RFC 9864's).
-fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
+pub(super) fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
     let mut jwk = key.private_jwk();
     set(&mut jwk, "alg", "EdDSA");
     SigningKey::from_jwk(&jwk).context("the Ed25519 key has no older name")

@@ -1,0 +1,201 @@
+//! What a signature costs: a signed call beside the same call with its token alone.
+//!
+//! A signature cannot be remembered as a token can, so its algorithm sets the cost; so do reading its fields, rebuilding what
+//! was signed, and the replay table. Signatures are made just before each round, outside of what is counted.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow};
+use callgate::Headers;
+use callgate::signature::{Message, StructuredFields};
+use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_cli::sign::{self, Digest, Input, content_digest, text_parameter};
+use serde_json::{Value, json};
+
+use super::callee::Callee;
+use super::load::Clients;
+use super::native;
+use super::report::Measured;
+use super::{Size, policies, rows, used_for};
+use crate::client::Request;
+use crate::envoy::{Bootstrap, Envoy, Options};
+use crate::progress;
+use crate::quickstart::{HOST, Issuer, set};
+
+const VARIABLE: &str = "CALLGATE_BENCH_SIGNING";
+const SECRET: &str = "a secret of thirty-two bytes, or more";
+const BODY: usize = 4096;
+
+/// A row: its listener, with a body or without, and whose signature it has.
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    listener: &'static str,
+    body: bool,
+    signer: Option<usize>,
+    /// The row beyond which it is told.
+    over: &'static str,
+}
+
+const ROWS: [Row; 10] = [
+    row("signed_bare", "", "bare", false, None, ""),
+    row("native_eddsa", "jwt_authn alone, Ed25519", "native_eddsa", false, None, "signed_bare"),
+    row("unsigned", "", "signed", false, None, ""),
+    row("signed_hmac", "a signature with hmac-sha256, beyond the token", "signed", false, Some(0), "unsigned"),
+    row("signed_ed25519", "a signature with ed25519, beyond the token", "signed", false, Some(1), "unsigned"),
+    row("signed_es256", "a signature with ecdsa-p256-sha256, beyond the token", "signed", false, Some(2), "unsigned"),
+    row("unsigned_4k", "", "signed_4k", true, None, ""),
+    row("signed_hmac_4k", "hmac-sha256 with a body of 4 KiB", "signed_4k", true, Some(0), "unsigned_4k"),
+    row("signed_ed25519_4k", "ed25519 with a body of 4 KiB", "signed_4k", true, Some(1), "unsigned_4k"),
+    row("signed_es256_4k", "ecdsa-p256-sha256 with a body of 4 KiB", "signed_4k", true, Some(2), "unsigned_4k"),
+];
+
+const fn row(
+    name: &'static str,
+    what: &'static str,
+    listener: &'static str,
+    body: bool,
+    signer: Option<usize>,
+    over: &'static str,
+) -> Row {
+    Row { name, what, listener, body, signer, over }
+}
+
+/// Measures signed calls over the same calls without a signature, and `jwt_authn` with Ed25519 to compare them with.
+pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
+    let callee = Callee::start()?;
+    let issuer = Issuer::new()?;
+    let signers = signers()?;
+    let envoy = start(filter, &callee, &issuer, &signers)?;
+    let ed25519 = rows::as_eddsa(&issuer.ed25519)?;
+    let tokens = [policies::token(&issuer, &issuer.es256, 0), policies::token(&issuer, &ed25519, 0)];
+    let connect = |row: &Row| Clients::connect(envoy.listener(row.listener)?, size.connections);
+    let mut clients = ROWS.iter().map(connect).collect::<Result<Vec<_>>>()?;
+    let mut measured: Vec<_> = ROWS.iter().map(|row| Measured::new(row.name, row.what)).collect();
+    let count = size.calls.min(200);
+    let mut serial = 0;
+    progress::times("signed, round", size.warm_up + size.rounds, |round| {
+        for (row, (clients, measured)) in ROWS.iter().zip(clients.iter_mut().zip(&mut measured)) {
+            let [token, of_ed25519] = &tokens;
+            let token = if row.name == "native_eddsa" { of_ed25519 } else { token };
+            let call = |serial| call(row, token, row.signer.and_then(|signer| signers.get(signer)), serial);
+            let calls = (0..count).map(|index| call(serial + index)).collect::<Result<Vec<_>>>()?;
+            serial += count;
+            let used = used_for(&envoy, clients, &calls).with_context(|| format!("row `{}`", row.name))?;
+            if round >= size.warm_up {
+                measured.add(used, calls.len());
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    let all = measured.clone();
+    let told = ROWS.iter().zip(measured).filter(|(row, _)| !row.over.is_empty());
+    told.map(|(row, measured)| {
+        let base = all.iter().find(|base| base.name == row.over).context("a row has nothing to be told beyond")?;
+        Ok(measured.over(base))
+    })
+    .collect()
+}
+
+/// A key of each kind, by the names that signatures give them.
+fn signers() -> Result<Vec<(&'static str, SigningKey)>> {
+    let hmac = SigningKey::from_secret(SECRET.as_bytes(), None).map_err(|error| anyhow!("no secret: {error}"))?;
+    let generate = |algorithm| SigningKey::generate(algorithm).map_err(|error| anyhow!("no key: {error}"));
+    Ok(vec![("hmac", hmac), ("ed", generate(Algorithm::Ed25519)?), ("es", generate(Algorithm::Es256)?)])
+}
+
+fn start(filter: &Path, callee: &Callee, issuer: &Issuer, signers: &[(&str, SigningKey)]) -> Result<Envoy> {
+    let base = rows::base(filter, callee)?;
+    let policy = policy(signers)?;
+    let jwks = json!({ "keys": [rows::as_eddsa(&issuer.ed25519)?.public_jwk()] });
+    let gate = |vm: &str| -> Result<Bootstrap> {
+        let mut gate = rows::gate(&base, vm, &policy)?;
+        let names = gate.gate()?.pointer_mut("/vm_config/environment_variables/host_env_keys");
+        *names.context("the gate has no environment")? = json!([VARIABLE]);
+        Ok(gate)
+    };
+    // A listener that answers by itself would answer before an unsigned body was there.
+    let mut buffered = gate("signed_4k")?;
+    let filters = buffered.manager()?.get_mut("http_filters").and_then(Value::as_array_mut);
+    filters.context("there are no filters")?.insert(0, native::buffer());
+    let bootstrap = Bootstrap::joined(vec![
+        ("bare", base.with_filters(Vec::new())?),
+        ("native_eddsa", base.with_filters(vec![native::jwt_authn(&jwks, false)])?),
+        ("signed", gate("signed")?),
+        ("signed_4k", buffered),
+    ])?;
+    let environment = vec![(VARIABLE.to_owned(), SECRET.to_owned())];
+    let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;
+    // Until the replay table can tell fresh signatures from used ones.
+    progress::during("waiting until signatures are taken", || std::thread::sleep(std::time::Duration::from_secs(8)));
+    Ok(envoy)
+}
+
+/// The quickstart's policy, whose agent may sign its calls.
+fn policy(signers: &[(&str, SigningKey)]) -> Result<Value> {
+    let mut policy = policies::quickstart()?;
+    for limit in policy.get_mut("limits").and_then(Value::as_object_mut).context("there are no limits")?.values_mut() {
+        // As many calls as the replay table remembers.
+        set(limit, "rate", "1000/1s");
+        set(limit, "burst", 200_000);
+    }
+    set(&mut policy, "tables", json!({ "replay": 1 << 20 }));
+    set(policies::endpoint(&mut policy, policies::ENDPOINT)?, "signature", "optional");
+    let keys = signers.iter().map(|(name, key)| match key.algorithm() {
+        Algorithm::Hs256 => json!({ "secret": { "env": VARIABLE }, "keyid": name }),
+        _ => {
+            let mut jwk = key.public_jwk();
+            set(&mut jwk, "kid", *name);
+            json!({ "jwk": jwk })
+        }
+    });
+    let keys: Vec<Value> = keys.collect();
+    let agent = policy.pointer_mut("/agents/coding-agent").context("the quickstart lacks the agent")?;
+    set(agent, "signing_keys", keys);
+    Ok(policy)
+}
+
+/// The call that is measured everywhere, signed or not, with a body or without.
+fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, serial: usize) -> Result<Vec<u8>> {
+    const PATH: &str = "/repos/acme/gateway/pulls";
+    let body = vec![b'x'; if row.body { BODY } else { 0 }];
+    let mut lines = vec![
+        ("authorization", format!("Bearer {token}")),
+        ("user-agent", "agent/1.0".to_owned()),
+        ("accept", "application/json".to_owned()),
+        ("content-type", "application/json".to_owned()),
+    ];
+    if let Some((name, key)) = signer {
+        let mut covered = vec!["@method", "@authority", "@path", "authorization", "content-type"];
+        if row.body {
+            lines.push(("content-digest", content_digest(&body, &[Digest::Sha256])));
+            covered.push("content-digest");
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
+        let input = Input {
+            label: "sig".into(),
+            components: covered.into_iter().map(sign::Covered::written).collect(),
+            parameters: vec![
+                format!("created={now}"),
+                text_parameter("keyid", name),
+                text_parameter("nonce", &format!("n{serial:016}")),
+            ],
+        };
+        let headers: Headers = lines.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let message = Message {
+            method: b"POST",
+            scheme: "https",
+            authority: HOST,
+            target: PATH.as_bytes(),
+            headers: &headers,
+            structured: &StructuredFields::default(),
+        };
+        let signed = input.base(&message).map_err(|unsigned| anyhow!("{unsigned}"))?;
+        lines.push(("signature-input", input.field()));
+        lines.push(("signature", input.signature(key, &signed)));
+    }
+    let request = Request::post(PATH).host(HOST);
+    let request = lines.iter().fold(request, |request, (name, value)| request.header(name, value));
+    Ok(if row.body { request.body(&body) } else { request.header("Content-Length", "0") }.to_bytes())
+}
