@@ -7,13 +7,15 @@ use serde::Deserialize;
 use super::AlgorithmName;
 use crate::policy::scalar::Lifetime;
 
-/// How tokens that are bound to a key are taken (DPoP, RFC 9449): under the scheme `DPoP`, with a proof in the header `DPoP`.
+/// How tokens that are bound to a key are taken (DPoP, RFC 9449): under the scheme `DPoP`, with a proof in the header `DPoP`. In
+/// its place goes a signature of the request (RFC 9421) by the same key, where that is a signing key of the agent. Each passes
+/// once, so that something must limit the calls of every agent that has a token.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dpop {
     /// Whether every token must be bound to a key. With `false`, tokens that are not go on as bearer tokens; one that is
-    /// never passes without its proof.
+    /// never passes unless its key is shown.
     pub required: bool,
     /// The signature algorithms of proofs that are taken.
     pub algorithms: Vec<AlgorithmName>,

@@ -43,7 +43,8 @@ pub struct Requirement {
     /// Scopes that every call of this class needs, beside those of the endpoint.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
-    /// `bound` for calls that take no bearer token, only one that is bound to a key (see `dpop`).
+    /// `bound` for calls that take no bearer token, only one that is bound to a key (see `dpop`). A caller that is known by its
+    /// signature alone (`authenticate`) has no token and passes: it has shown a key with the call itself.
     #[serde(default)]
     pub token: Option<TokenAsked>,
     /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
@@ -94,7 +95,8 @@ pub struct Endpoint {
     /// What a public endpoint does with a credential that the policy could verify. `verify` when absent.
     #[serde(default)]
     pub credentials: Option<Credentials>,
-    /// `bound` for a call that takes no bearer token, only one that is bound to a key (see `dpop`).
+    /// `bound` for a call that takes no bearer token, only one that is bound to a key (see `dpop`). A caller that is known by its
+    /// signature alone (`authenticate`) has no token and passes: it has shown a key with the call itself.
     #[serde(default)]
     pub token: Option<TokenAsked>,
     /// Scopes that the call needs: a list of which all are needed, `{ all: [...], any: [...] }`, or `none`.
@@ -116,7 +118,8 @@ pub struct Endpoint {
     /// What proves who calls. Absent: as the effect says, else `token`.
     #[serde(default)]
     pub authenticate: Option<Authenticate>,
-    /// `false` lets a signed call pass as often as it comes, where the effect is `read`. Absent: it passes once.
+    /// `false` lets a signed call pass as often as it comes, where the effect is `read`. Absent: it passes once, as a proof of
+    /// possession does in any case.
     #[serde(default = "yes")]
     pub replay: bool,
     /// `stream` for endpoints whose clients wait for answers before they end their body, as streaming gRPC does: nothing
