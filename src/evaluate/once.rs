@@ -70,10 +70,12 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 }
 
-/// What the call may use once.
+/// What the call may use once. Public endpoints ask for neither signature nor proof, and one that came along proves nothing there;
+/// and who is not known uses nothing up.
 fn claims<'f>(facts: &'f Facts<'_>) -> Vec<Claim<'f>> {
-    let once = facts.endpoint.is_some_and(|endpoint| endpoint.signature.once);
-    let signature = facts.signature.as_ref().filter(|_| once).map(|signature| {
+    let asking = facts.endpoint.filter(|endpoint| endpoint.access == Access::Known && facts.caller.is_some());
+    let Some(endpoint) = asking else { return Vec::new() };
+    let signature = facts.signature.as_ref().filter(|_| endpoint.signature.once).map(|signature| {
         let (kind, token) = match &signature.once {
             Once::Nonce(nonce) => (Kind::Nonce, nonce.as_bytes()),
             Once::Base(hash) => (Kind::Base, &hash[..]),
@@ -81,9 +83,7 @@ fn claims<'f>(facts: &'f Facts<'_>) -> Vec<Claim<'f>> {
         let agent = facts.policy.agents.get(signature.key.agent).map(|agent| &*agent.name);
         Claim { agent, caller: Cow::Borrowed(""), kind, token: Cow::Borrowed(token), made: signature.created }
     });
-    // A public endpoint asks for no proof; one that came along proves nothing there.
-    let known = facts.endpoint.is_some_and(|endpoint| endpoint.access == Access::Known);
-    let proof = facts.proof.as_ref().filter(|_| known).map(|proof| {
+    let proof = facts.proof.as_ref().map(|proof| {
         let agent = facts.agent.map(|agent| &*agent.name);
         // All unregistered callers share a part of the table, and choose their identifiers for themselves.
         let caller = if agent.is_some() { Cow::Borrowed("") } else { Cow::Owned(proof.key.to_string()) };

@@ -1,19 +1,26 @@
 //! Tokens that are bound to a key, on their way through all checks.
 
+use std::cell::Cell;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::call::DecisionId;
 use crate::crypto::{PublicJwk, SoftwareVerifier};
-use crate::state::{MemoryStore, Namespace};
+use crate::shared::PolicyState;
+use crate::signature::{Message, StructuredFields, base, read};
+use crate::state::MemoryStore;
 use crate::time::Timestamp;
 use crate::token::testing::{Environment, NOW, SECRET, Signs, b64, sign, with};
 use crate::{Answer, DPOP_NONCE, Headers};
 
 const KEY: Signs = Signs::P256(7);
+const OTHER: Signs = Signs::P256(8);
 
-fn policy(dpop: Value) -> Policy {
-    let document = json!({
+fn document(dpop: Value) -> Value {
+    json!({
         "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy",
         "resource": "https://api.example.com", "hosts": ["api.example.com"],
         "issuers": { "corp": {
@@ -22,56 +29,110 @@ fn policy(dpop: Value) -> Policy {
         } },
         "dpop": dpop,
         "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+        "limits": { "calls": { "per": "agent", "rate": "6/1m", "burst": 10 } },
+        "requirements": { "read": { "limits": ["calls"] } },
         "endpoints": [
             { "id": "list", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none" },
             { "id": "bound", "methods": ["GET"], "path": "/b", "effect": "read", "scopes": "none", "token": "bound" },
+            { "id": "status", "methods": ["GET"], "path": "/status", "effect": "read", "access": "public" },
         ],
         "upstream": { "authorization": "remove" },
         "audit": { "log": { "allow": false, "deny": false } },
-    });
-    Policy::from_value(document, &Environment).unwrap().policy
+    })
+}
+
+fn policy(document: Value) -> Policy {
+    Policy::from_value(document, &Environment).unwrap_or_else(|findings| panic!("{findings:?}")).policy
+}
+
+/// The usual policy, in which agents sign: `a` with the key that its token is bound to and with another, `b` with a third.
+fn signing_document() -> Value {
+    let mut document = document(usual());
+    let key = |key: Signs, keyid: &str| json!({ "jwk": with(key.jwk(), json!({ "kid": keyid })) });
+    document["agents"]["a"]["signing_keys"] = json!([key(KEY, "own"), key(OTHER, "other")]);
+    document["agents"]["b"] = json!({ "owner": "o", "signing_keys": [key(Signs::P256(9), "b")] });
+    document
+}
+
+fn usual() -> Value {
+    json!({ "required": false, "algorithms": ["ES256"] })
 }
 
 fn token(bound: bool) -> Vec<u8> {
-    let jwk = KEY.jwk();
-    let key = PublicJwk::read(jwk.as_object().unwrap()).unwrap().key.thumbprint().unwrap();
-    let cnf = if bound { json!({ "jkt": key.to_string() }) } else { Value::Null };
     let claims = json!({
         "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
         "iat": NOW, "exp": NOW + 600, "jti": "j",
     });
+    let cnf = if bound { json!({ "jkt": thumbprint(KEY) }) } else { Value::Null };
     sign(Signs::Secret(SECRET), &json!({ "alg": "HS256", "typ": "at+jwt" }), &with(claims, json!({ "cnf": cnf })))
 }
 
-fn proof(path: &str, now: u64, nonce: Option<&str>) -> Vec<u8> {
+fn thumbprint(key: Signs) -> String {
+    let jwk = key.jwk();
+    PublicJwk::read(jwk.as_object().unwrap()).unwrap().key.thumbprint().unwrap().to_string()
+}
+
+fn proof(jti: &str, path: &str, now: u64, nonce: Option<&str>) -> Vec<u8> {
     let claims = json!({
-        "jti": "one", "htm": "GET", "htu": format!("https://api.example.com{path}"), "iat": now,
+        "jti": jti, "htm": "GET", "htu": format!("https://api.example.com{path}"), "iat": now,
         "ath": b64(hmac_sha256::Hash::hash(&token(true))), "nonce": nonce,
     });
     sign(KEY, &json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": KEY.jwk() }), &claims)
 }
 
-/// How a call ends, and the nonce that its client is told.
-fn decide(
-    policy: &Policy,
-    space: Option<(&MemoryStore, &Namespace)>,
-    path: &str,
+/// A gate with what it remembers.
+struct Gate {
+    policy: Policy,
+    store: MemoryStore,
+    state: Option<PolicyState>,
+}
+
+/// What a client sends beside the method and its token.
+#[derive(Clone, Default)]
+struct Sent<'s> {
+    path: &'s str,
     now: u64,
-    credential: (&str, Option<&[u8]>),
-) -> Result<Option<String>, Answer> {
-    let (scheme, proof) = credential;
-    let authorization = [scheme.as_bytes(), b" ", &token(true)].concat();
-    let lines = [(":method", &b"GET"[..]), (":path", path.as_bytes()), (":authority", b"api.example.com")];
-    let lines = lines.into_iter().chain([("authorization", &authorization[..])]);
-    let headers: Headers = lines.chain(proof.map(|proof| ("dpop", proof))).collect();
-    let now = Timestamp::from_secs(now);
-    let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
-    let shared = space.map(|(store, namespace)| Shared { store, namespace, replay: None, clock: &now });
-    let mut cache = TokenCache::default();
-    match evaluate(policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None }) {
-        Step::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
-        Step::Decided(Decision::Deny(deny)) => Err(deny.answer()),
-        Step::Hold(_) => panic!("there is no body"),
+    scheme: &'s str,
+    proof: Option<&'s [u8]>,
+    lines: Vec<(&'static str, String)>,
+}
+
+impl Gate {
+    fn new(document: Value) -> Self {
+        let policy = policy(document);
+        let store = MemoryStore::default();
+        let opened = PolicyState::open(&policy, &store, &Timestamp::from_secs(0), [1; 16]).unwrap();
+        Self { policy, store, state: opened.map(|opened| opened.state) }
+    }
+
+    /// How a call ends, and the nonce that its client is told.
+    fn decide(&self, sent: &Sent<'_>) -> Result<Option<String>, Answer> {
+        let authorization = [sent.scheme.as_bytes(), b" ", &token(true)].concat();
+        let lines = [(":method", &b"GET"[..]), (":path", sent.path.as_bytes()), (":authority", b"api.example.com")];
+        let lines = lines.into_iter().chain([("authorization", &authorization[..])]);
+        let lines = lines.chain(sent.lines.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let headers: Headers = lines.chain(sent.proof.map(|proof| ("dpop", proof))).collect();
+        let now = Timestamp::from_secs(sent.now);
+        let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
+        let shared = self.state.as_ref().map(|state| state.shared(&self.store, &now));
+        let mut cache = TokenCache::default();
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        match evaluate(&self.policy, call, context) {
+            Step::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
+            Step::Decided(Decision::Deny(deny)) => Err(deny.answer()),
+            Step::Hold(_) => panic!("there is no body"),
+        }
+    }
+
+    /// How a call with a proof ends.
+    fn prove(&self, path: &str, now: u64, proof: &[u8]) -> Result<Option<String>, Answer> {
+        self.decide(&Sent { path, now, scheme: "DPoP", proof: Some(proof), ..Sent::default() })
+    }
+
+    /// The reason for which a call is denied.
+    #[track_caller]
+    fn refuse(&self, sent: &Sent<'_>) -> String {
+        self.decide(sent).unwrap_err().details.to_owned()
     }
 }
 
@@ -81,13 +142,12 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 
 #[test]
 fn a_client_is_given_a_nonce_and_the_next_before_it_ends() {
-    let store = MemoryStore::default();
-    let namespace = Namespace::open(&store, "test", 8, [1; 16]).unwrap().namespace;
-    let policy = policy(json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" }));
-    assert!(policy.counts());
+    let gate = Gate::new(document(json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" })));
+    assert!(gate.policy.counts());
+    let proofs = Cell::new(0);
     let decide = |now: u64, nonce: Option<&str>| {
-        let proof = proof("/x", now, nonce);
-        self::decide(&policy, Some((&store, &namespace)), "/x", now, ("DPoP", Some(&proof)))
+        proofs.set(proofs.get() + 1);
+        gate.prove("/x", now, &proof(&proofs.get().to_string(), "/x", now, nonce))
     };
     let asked = decide(NOW, None).unwrap_err();
     assert_eq!(asked.details, "callgate_dpop_nonce");
@@ -107,19 +167,20 @@ fn a_client_is_given_a_nonce_and_the_next_before_it_ends() {
 }
 
 #[test]
-fn without_what_workers_share_no_nonce_is_taken() {
-    let policy = policy(json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" }));
-    let proof = proof("/x", NOW, Some("AAAAAAAAAAAAAAAAAAAAAA"));
-    let answer = decide(&policy, None, "/x", NOW, ("DPoP", Some(&proof))).unwrap_err();
-    assert_eq!(answer.details, "callgate_host_error");
+fn without_what_workers_share_nothing_is_taken() {
+    for dpop in [usual(), json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" })] {
+        let gate = Gate { state: None, ..Gate::new(document(dpop)) };
+        let proof = proof("one", "/x", NOW, Some("AAAAAAAAAAAAAAAAAAAAAA"));
+        assert_eq!(gate.prove("/x", NOW, &proof).unwrap_err().details, "callgate_host_error");
+    }
 }
 
 #[test]
 fn who_does_not_hold_the_key_is_answered_the_same_on_every_path() {
-    let policy = policy(json!({ "required": false, "algorithms": ["ES256"] }));
-    let elsewhere = proof("/elsewhere", NOW, None);
-    let stale = proof("/x", NOW - 60, None);
-    for credential in [
+    let gate = Gate::new(signing_document());
+    let elsewhere = proof("one", "/elsewhere", NOW, None);
+    let stale = proof("two", "/x", NOW - 60, None);
+    for (scheme, proof) in [
         ("Bearer", None),
         ("Bearer", Some(&elsewhere[..])),
         ("DPoP", None),
@@ -127,22 +188,168 @@ fn who_does_not_hold_the_key_is_answered_the_same_on_every_path() {
         ("DPoP", Some(b"proof")),
         ("Basic", Some(&stale)),
     ] {
-        let answers = ["/x", "/b", "/nowhere"].map(|path| decide(&policy, None, path, NOW, credential).unwrap_err());
-        assert_eq!(answers[0].status, 401, "{credential:?}");
-        assert_eq!(answers[0], answers[1], "{credential:?}");
-        assert_eq!(answers[0], answers[2], "{credential:?}");
+        for signer in [None, Some((OTHER, "other")), Some((OTHER, "own"))] {
+            let answers = ["/x", "/b", "/nowhere"].map(|path| {
+                let lines = signer.map(|(key, keyid)| signed(path, key, keyid, COVERED)).unwrap_or_default();
+                gate.decide(&Sent { path, now: NOW, scheme, proof, lines }).unwrap_err()
+            });
+            assert_eq!(answers[0].status, 401, "{scheme} {proof:?}");
+            assert_eq!(answers[0], answers[1], "{scheme} {proof:?}");
+            assert_eq!(answers[0], answers[2], "{scheme} {proof:?}");
+        }
     }
 }
 
 #[test]
 fn nothing_but_the_key_opens_a_bound_token() {
     assert!(token(false) != token(true));
-    let policy = policy(json!({ "required": false, "algorithms": ["ES256"] }));
+    let gate = Gate::new(document(usual()));
     for path in ["/x", "/b"] {
-        let proof = proof(path, NOW, None);
-        assert_eq!(decide(&policy, None, path, NOW, ("DPoP", Some(&proof))), Ok(None));
-        for credential in [("Bearer", Some(&proof[..])), ("Bearer", None), ("DPoP", None)] {
-            decide(&policy, None, path, NOW, credential).unwrap_err();
+        let proof = proof(path, path, NOW, None);
+        assert_eq!(gate.prove(path, NOW, &proof), Ok(None));
+        for (scheme, proof) in [("Bearer", Some(&proof[..])), ("Bearer", None), ("DPoP", None)] {
+            gate.decide(&Sent { path, now: NOW, scheme, proof, ..Sent::default() }).unwrap_err();
         }
     }
+}
+
+#[test]
+fn a_proof_passes_once_for_as_long_as_it_is_taken() {
+    let gate = Gate::new(document(usual()));
+    let used = proof("one", "/x", NOW, None);
+    assert_eq!(gate.prove("/x", NOW, &used), Ok(None));
+    for now in [NOW, NOW + 1, NOW + 59, NOW - 5] {
+        let again = gate.prove("/x", now, &used).unwrap_err();
+        assert_eq!((again.status, &*again.details), (401, "callgate_dpop_replayed"), "{now}");
+        assert!(header(&again, "www-authenticate").unwrap().contains("error=\"invalid_dpop_proof\""));
+        assert_eq!(header(&again, "retry-after"), None);
+    }
+    assert_eq!(gate.prove("/x", NOW + 60, &used).unwrap_err().details, "callgate_dpop_time");
+    // Another proof with its identifier is the same to the gate: identifiers are unique to a client.
+    for (path, now) in [("/b", NOW), ("/x", NOW + 1)] {
+        assert_eq!(
+            gate.prove(path, NOW + 1, &proof("one", path, now, None)).unwrap_err().details,
+            "callgate_dpop_replayed"
+        );
+    }
+}
+
+#[test]
+fn a_captured_proof_costs_its_owner_nothing_and_a_denied_one_can_come_again() {
+    let gate = Gate::new(document(usual()));
+    let proof = |jti: &str, now: u64| proof(jti, "/x", now, None);
+    let used = proof("used", NOW);
+    assert_eq!(gate.prove("/x", NOW, &used), Ok(None));
+    for _ in 0..20 {
+        assert_eq!(gate.prove("/x", NOW, &used).unwrap_err().details, "callgate_dpop_replayed");
+    }
+    for jti in 0..9 {
+        assert_eq!(gate.prove("/x", NOW, &proof(&jti.to_string(), NOW)), Ok(None));
+    }
+    let late = proof("late", NOW);
+    assert_eq!(gate.prove("/x", NOW, &late).unwrap_err().details, "callgate_rate_limited");
+    assert_eq!(gate.prove("/x", NOW + 10, &late), Ok(None));
+    assert_eq!(gate.prove("/x", NOW + 20, &late).unwrap_err().details, "callgate_dpop_replayed");
+}
+
+const COVERED: &str = "\"@method\" \"@authority\" \"@path\" \"authorization\"";
+
+/// The lines of a signature of a call with the bound token, without a nonce.
+fn signed(path: &str, key: Signs, keyid: &str, covered: &str) -> Vec<(&'static str, String)> {
+    signed_at(NOW, path, key, keyid, covered)
+}
+
+fn signed_at(now: u64, path: &str, key: Signs, keyid: &str, covered: &str) -> Vec<(&'static str, String)> {
+    let authorization = format!("DPoP {}", String::from_utf8(token(true)).unwrap());
+    let headers: Headers = [("authorization", &*authorization)].into_iter().collect();
+    let input = format!("sig=({covered});created={now};keyid=\"{keyid}\"");
+    let message = Message {
+        method: b"GET",
+        scheme: "https",
+        authority: "api.example.com",
+        target: path.as_bytes(),
+        headers: &headers,
+        structured: &StructuredFields::default(),
+    };
+    let base = base(&message, &read(input.as_bytes(), b"sig=:AA==:").unwrap()[0].input).unwrap();
+    let signature = STANDARD.encode(key.sign("ES256", base.as_bytes()));
+    vec![("signature-input", input), ("signature", format!("sig=:{signature}:"))]
+}
+
+#[test]
+fn a_signature_shows_the_key_in_the_place_of_a_proof_once() {
+    let gate = Gate::new(signing_document());
+    for path in ["/x", "/b"] {
+        let good = signed(path, KEY, "own", COVERED);
+        let sent = |scheme, lines| Sent { path, now: NOW, scheme, proof: None, lines };
+        // As a bearer token it is no more than that, and the signature is still good afterwards.
+        assert_eq!(gate.refuse(&sent("Bearer", good.clone())), "callgate_token_bound");
+        assert_eq!(gate.decide(&sent("DPoP", good.clone())), Ok(None));
+        assert_eq!(gate.refuse(&sent("DPoP", good.clone())), "callgate_signature_replayed");
+        // Another good signature, of a key that the token is not bound to.
+        assert_eq!(gate.refuse(&sent("DPoP", signed(path, OTHER, "other", COVERED))), "callgate_dpop_binding");
+        for lines in [
+            vec![],
+            // In the name of the right key, of one that is not there, and of another agent's.
+            signed(path, OTHER, "own", COVERED),
+            signed(path, KEY, "nobody", COVERED),
+            signed(path, KEY, "b", COVERED),
+            // Of another call, of another time, and of whichever token.
+            signed("/elsewhere", KEY, "own", COVERED),
+            signed_at(NOW - 60, path, KEY, "own", COVERED),
+            signed(path, KEY, "own", "\"@method\" \"@authority\" \"@path\""),
+            // One field of the two.
+            good[..1].to_vec(),
+            good[1..].to_vec(),
+        ] {
+            assert_eq!(gate.refuse(&sent("DPoP", lines.clone())), "callgate_dpop_missing", "{lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_proof_that_came_along_is_judged_and_no_signature_makes_up_for_it() {
+    let gate = Gate::new(signing_document());
+    let lines = signed("/x", KEY, "own", COVERED);
+    let stale = proof("one", "/x", NOW - 60, None);
+    let sent = Sent { path: "/x", now: NOW, scheme: "DPoP", proof: Some(&stale), lines };
+    assert_eq!(gate.refuse(&sent), "callgate_dpop_time");
+}
+
+#[test]
+fn the_key_of_a_token_shown_by_the_signature_of_another_agent_is_not_its_own() {
+    let mut document = signing_document();
+    document["agents"]["b"]["signing_keys"][0] = document["agents"]["a"]["signing_keys"][0].take();
+    document["agents"]["a"].as_object_mut().unwrap().remove("signing_keys");
+    let gate = Gate::new(document);
+    let lines = signed("/x", KEY, "own", COVERED);
+    assert_eq!(
+        gate.refuse(&Sent { path: "/x", now: NOW, scheme: "DPoP", proof: None, lines }),
+        "callgate_signature_signer"
+    );
+}
+
+#[test]
+fn signatures_in_the_place_of_proofs_are_remembered_for_as_long_as_they_are_taken() {
+    let mut document = signing_document();
+    document["signatures"] = json!({ "max_age": "90s" });
+    let gate = Gate::new(document);
+    let lines = signed("/x", KEY, "own", COVERED);
+    let sent = |now| Sent { path: "/x", now, scheme: "DPoP", proof: None, lines: lines.clone() };
+    assert_eq!(gate.decide(&sent(NOW + 70)), Ok(None));
+    assert_eq!(gate.refuse(&sent(NOW + 89)), "callgate_signature_replayed");
+    assert_eq!(gate.refuse(&sent(NOW + 90)), "callgate_dpop_missing");
+}
+
+#[test]
+fn nothing_is_used_up_on_public_endpoints() {
+    let gate = Gate::new(signing_document());
+    let proof = proof("one", "/status", NOW, None);
+    let lines = signed("/status", KEY, "own", COVERED);
+    for _ in 0..20 {
+        assert_eq!(gate.prove("/status", NOW, &proof), Ok(None));
+        let sent = Sent { path: "/status", now: NOW, scheme: "DPoP", proof: None, lines: lines.clone() };
+        assert_eq!(gate.decide(&sent), Ok(None));
+    }
+    assert_eq!(gate.prove("/x", NOW, &self::proof("one", "/x", NOW, None)), Ok(None));
 }

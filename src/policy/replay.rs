@@ -8,7 +8,7 @@ use super::agents::Agents;
 use super::endpoints::{Access, Endpoint};
 use super::error::{Findings, Place};
 use super::raw;
-use super::signatures::Signatures;
+use super::signatures::{ProfileName, Signatures};
 use super::signing_keys::SigningKeys;
 use crate::dpop;
 use crate::limit::{Limit, Per};
@@ -48,7 +48,11 @@ impl Replay {
         let profiles = endpoints.iter().filter(signed).map(|endpoint| signatures.profile(endpoint.signature.profile));
         let times = profiles.map(|profile| (seconds(profile.max_age), seconds(profile.clock_ahead)));
         let proofs = dpop.filter(|_| endpoints.iter().any(|endpoint| proven(&endpoint)));
-        let times: Vec<_> = times.chain(proofs.map(|rules| (rules.max_age, rules.clock_ahead))).collect();
+        let times = times.chain(proofs.map(|rules| (rules.max_age, rules.clock_ahead)));
+        // Whoever signs may show a token's key by that, wherever a proof would.
+        let own = proofs.filter(|_| !keys.signers().is_empty()).map(|_| signatures.profile(ProfileName::Own));
+        let own = own.map(|profile| (seconds(profile.max_age), seconds(profile.clock_ahead)));
+        let times: Vec<_> = times.chain(own).collect();
         let window = times.iter().map(|(window, _)| *window).max()?;
         let clock_ahead = times.iter().map(|(_, ahead)| *ahead).max()?;
         // Whoever is told by a token may prove that it holds the token's key.

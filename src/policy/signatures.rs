@@ -156,11 +156,13 @@ impl Signatures {
                 "this endpoint asks for signatures, and no agent has a key: write `signing_keys` at the agents that sign",
             );
         }
+        // A signature may stand in the place of a proof of possession as well.
+        let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
         if asked.is_none() {
             for (field, written) in [
-                ("signatures", document.signatures != raw::Signatures::default()),
+                ("signatures", !shown && document.signatures != raw::Signatures::default()),
                 ("web_bot_auth", document.web_bot_auth.is_some()),
-                ("max_body", document.max_body.is_some()),
+                ("max_body", !shown && document.max_body.is_some()),
             ] {
                 if written {
                     findings.warn(Place::root().field(field), "no endpoint asks for a signature: this has no effect");

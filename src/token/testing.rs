@@ -61,7 +61,7 @@ impl Signs {
     }
 
     /// Signs with the algorithm of the header, or the key's usual one where the header names another.
-    fn sign(self, algorithm: &str, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(self, algorithm: &str, message: &[u8]) -> Vec<u8> {
         match self {
             Self::P256(n) => {
                 let signature: p256::ecdsa::Signature =
