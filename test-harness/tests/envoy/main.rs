@@ -18,6 +18,7 @@ mod metrics;
 mod operating;
 mod outcomes;
 mod payments;
+mod possession;
 mod records;
 mod shipped;
 mod signed;

@@ -1,0 +1,157 @@
+//! Tokens that are bound to a key in a real Envoy: each proof passes once over all workers, and all know the gate's nonces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, LazyLock, Mutex, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use callgate_cli::mint::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use test_harness::client::{Connection, Request, Response};
+use test_harness::envoy::{Bootstrap, Options};
+
+use crate::fixture::{Gate, HOST, KEY, claims, header, policy};
+use crate::limits::counted;
+use crate::signed::now;
+
+/// The key of the agent `robot`.
+static CLIENT: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap());
+
+/// The test policy for bound tokens alone.
+fn bound_policy(nonce: &str) -> Value {
+    let mut policy = policy();
+    policy["dpop"] = json!({ "required": true, "algorithms": ["ES256"], "nonce": nonce });
+    policy["limits"] = json!({ "calls": { "per": "agent", "rate": "100/1s", "burst": 1000 } });
+    policy["requirements"] = json!({ "read": { "limits": ["calls"] }, "write": { "limits": ["calls"] } });
+    policy
+}
+
+fn workers() -> Options {
+    Options { concurrency: 4, ..Options::default() }
+}
+
+/// A token that is bound to the client's key.
+fn bound_token() -> String {
+    let mut claims = claims("items:read");
+    claims["cnf"] = json!({ "jkt": CLIENT.thumbprint() });
+    KEY.sign(&header(), &claims)
+}
+
+/// A call with a proof of its own.
+fn call(token: &str, nonce: Option<&str>) -> Request {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut jwk = CLIENT.public_jwk();
+    jwk.as_object_mut().unwrap().remove("alg");
+    let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
+    let mut claims = json!({
+        "jti": NEXT.fetch_add(1, Ordering::Relaxed).to_string(),
+        "htm": "GET",
+        "htu": format!("https://{HOST}/items/1"),
+        "iat": now(),
+        "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(token)),
+    });
+    if let Some(nonce) = nonce {
+        claims["nonce"] = json!(nonce);
+    }
+    let request = Request::get("/items/1").host(HOST).header("Authorization", format!("DPoP {token}"));
+    request.header("DPoP", CLIENT.sign(&header, &claims))
+}
+
+/// Waits until fresh proofs pass, and returns what the gate says then.
+fn ripen(gate: &Gate, token: &str, nonce: Option<&str>) -> Response {
+    let start = Instant::now();
+    loop {
+        let response = gate.call(&call(token, nonce));
+        if response.status == 200 {
+            return response;
+        }
+        assert_eq!(response.code().as_deref(), Some("replay_table_young"), "{}", response.text());
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn of_two_hundred_equal_proofs_at_once_one_passes() {
+    const PROOFS: usize = 100;
+    const CONNECTIONS: usize = 16;
+    const EACH: usize = 13;
+    let quiet = |bootstrap: &mut Bootstrap| bootstrap.manager().unwrap()["access_log"] = json!([]);
+    let gate = Gate::start_with(&bound_policy("optional"), quiet, &workers());
+    let token = bound_token();
+    ripen(&gate, &token, None);
+    let address = gate.envoy.api().unwrap();
+    let barrier = Barrier::new(CONNECTIONS + 1);
+    let mut passed = Vec::new();
+    let outcomes = Mutex::new(BTreeMap::<(u16, Option<String>), usize>::new());
+    let shared = RwLock::new(Request::get("/"));
+    thread::scope(|scope| {
+        for _ in 0..CONNECTIONS {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address).unwrap();
+                for _ in 0..PROOFS {
+                    barrier.wait();
+                    let request = shared.read().unwrap().clone();
+                    // One after the other: Envoy closes connections on which it has to answer several at once itself.
+                    for _ in 0..EACH {
+                        let response = connection.call(&request).unwrap();
+                        *outcomes.lock().unwrap().entry((response.status, response.code())).or_default() += 1;
+                    }
+                    barrier.wait();
+                }
+            });
+        }
+        for proof in 1..=PROOFS {
+            *shared.write().unwrap() = call(&token, None);
+            barrier.wait();
+            barrier.wait();
+            // So many calls were allowed as there were proofs, each time.
+            passed.push(outcomes.lock().unwrap().get(&(200, None)).copied().unwrap_or_default() == proof);
+        }
+    });
+    let replayed = (401, Some("dpop_replayed".to_owned()));
+    let refused = PROOFS * (CONNECTIONS * EACH - 1);
+    assert_eq!(outcomes.into_inner().unwrap(), BTreeMap::from([((200, None), PROOFS), (replayed, refused)]));
+    assert_eq!(passed, [true; PROOFS]);
+    assert_eq!(counted(&gate, "decisions.allow.allowed"), PROOFS as u64 + 1);
+}
+
+#[test]
+fn a_nonce_of_one_worker_is_taken_by_all() {
+    let gate = Gate::start_with(&bound_policy("required"), |_| (), &workers());
+    let token = bound_token();
+    let told = |response: &Response| response.header("dpop-nonce").map(str::to_owned);
+    let asked = gate.ask(call(&token, None));
+    asked.assert_denied(401, "dpop_nonce");
+    let challenge = asked.response.header("www-authenticate").unwrap();
+    assert!(challenge.starts_with("DPoP ") && challenge.contains("error=\"use_dpop_nonce\""), "{challenge}");
+    let nonce = told(&asked.response).unwrap();
+    // What is told with the answer replaces it, should it be about to end.
+    let nonce = told(&ripen(&gate, &token, Some(&nonce))).unwrap_or(nonce);
+
+    let made_up = "A".repeat(nonce.len());
+    let mut nonces = BTreeSet::new();
+    for _ in 0..32 {
+        // Each on a connection of its own, so that every worker has some.
+        let request = call(&token, Some(&nonce));
+        assert_eq!(gate.call(&request).status, 200);
+        assert_eq!(gate.call(&request).code().as_deref(), Some("dpop_replayed"));
+        for other in [None, Some(&*made_up)] {
+            let refused = gate.call(&call(&token, other));
+            assert_eq!((refused.status, refused.code().as_deref()), (401, Some("dpop_nonce")));
+            nonces.insert(told(&refused).unwrap());
+        }
+    }
+    // All workers give out the same at a time; a minute may have ended meanwhile.
+    assert!(nonces.len() <= 2, "{nonces:?}");
+    for nonce in &nonces {
+        assert_eq!(gate.call(&call(&token, Some(nonce))).status, 200);
+    }
+    // Who does not hold the key is told none.
+    let bearer = gate.call(&Request::get("/items/1").host(HOST).bearer(&token));
+    assert_eq!((bearer.code().as_deref(), told(&bearer)), (Some("token_bound"), None));
+}
