@@ -26,7 +26,7 @@ pub enum Step<'a> {
     /// It is decided.
     Decided(Decision<'a>),
     /// It is held until its body has come: only then is there a decision.
-    Hold(Box<Hold<'a>>),
+    Hold(Hold<'a>),
 }
 
 /// What happens to a call.

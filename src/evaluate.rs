@@ -53,7 +53,7 @@ impl Context<'_> {
 pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) -> Step<'a> {
     let mut evaluation = Evaluation::begin(policy, call, context);
     match evaluation.run() {
-        Ok(Next::Hold(hashing)) => Step::Hold(Box::new(evaluation.hold(*hashing))),
+        Ok(Next::Hold(hashing)) => Step::Hold(evaluation.hold(hashing)),
         Ok(Next::Grant(grant)) => Step::Decided(evaluation.end(Ok(grant))),
         Err(stop) => Step::Decided(evaluation.end(Err(stop))),
     }

@@ -15,7 +15,7 @@ use crate::trace::Check;
 pub struct Hold<'a> {
     facts: Facts<'a>,
     observing: bool,
-    hashing: Result<Hashing, Reason>,
+    hashing: Result<Box<Hashing>, Reason>,
 }
 
 /// Whether more of a body is to be waited for.
@@ -37,7 +37,7 @@ impl<'a> Hold<'a> {
     /// How many bytes of the body were taken.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.hashing.as_ref().map_or(0, Hashing::seen)
+        self.hashing.as_ref().map_or(0, |hashing| hashing.seen())
     }
 
     /// Takes the next part of the body.
@@ -63,12 +63,12 @@ impl<'a> Hold<'a> {
 }
 
 impl<'a> Evaluation<'a, '_> {
-    pub(super) fn hold(self, hashing: Hashing) -> Hold<'a> {
+    pub(super) fn hold(self, hashing: Box<Hashing>) -> Hold<'a> {
         Hold { facts: self.facts, observing: self.observing, hashing: Ok(hashing) }
     }
 
-    fn resume(&mut self, hashing: Result<Hashing, Reason>) -> Result<Grant, Stop> {
-        self.settle_body(hashing)?;
+    fn resume(&mut self, hashing: Result<Box<Hashing>, Reason>) -> Result<Grant, Stop> {
+        self.settle_body(hashing.map(|hashing| *hashing))?;
         // A signature that went stale meanwhile is forgotten by those who remember what was used.
         let stale = self.facts.signature.as_ref().is_some_and(|signature| self.facts.call.now >= signature.until);
         if stale {

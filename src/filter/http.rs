@@ -81,7 +81,7 @@ impl Http {
                 id: gate.decision_id().map_err(Err)?,
             };
             match gate.decide(call).map_err(Err)? {
-                Step::Hold(hold) => Ok(Some(*hold)),
+                Step::Hold(hold) => Ok(Some(hold)),
                 Step::Decided(decision) => Err(self.carry_out(gate, &decision)),
             }
         });
