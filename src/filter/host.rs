@@ -274,6 +274,11 @@ impl SharedStore for SharedData {
         // Hosts take 0 for "whichever version", and give it to no entry.
         if version == 0 { Err(StoreError) } else { Self::set(key, value, version) }
     }
+
+    /// Envoy's map has neither a bound nor an end before that of the process.
+    fn forgets(&self) -> bool {
+        false
+    }
 }
 
 /// The clock of the host.

@@ -18,7 +18,8 @@ const MOST_ENTRIES: usize = Share::SLOT as usize;
 pub(super) struct Slot {
     /// Nothing that was made up to this moment is known.
     horizon: Timestamp,
-    entries: Vec<Entry>,
+    /// Layout, horizon and entries.
+    value: Vec<u8>,
     version: u32,
 }
 
@@ -32,19 +33,17 @@ pub(super) struct Entry {
 impl Slot {
     /// Makes a slot where there is none. Nothing made up to `horizon` can be used in it.
     pub(super) fn make(store: &dyn SharedStore, key: &StoreKey, horizon: Timestamp) -> Result<(), StoreError> {
-        store.create(key.as_bytes(), &encode(horizon, &[])).map(|_| ())
+        store.create(key.as_bytes(), &head(horizon)).map(|_| ())
     }
 
     /// Reads a slot; none where there is none.
     pub(super) fn read(store: &dyn SharedStore, key: &StoreKey) -> Result<Option<Self>, StoreError> {
         let Some(Versioned { value, version }) = store.get(key.as_bytes())? else { return Ok(None) };
         let (horizon, entries) = value.strip_prefix(&[LAYOUT]).and_then(<[u8]>::split_first_chunk).ok_or(StoreError)?;
-        let (entries, []) = entries.as_chunks::<ENTRY>() else { return Err(StoreError) };
-        if entries.len() > MOST_ENTRIES {
+        if entries.len() % ENTRY != 0 || entries.len() > MOST_ENTRIES * ENTRY {
             return Err(StoreError);
         }
-        let entries = entries.iter().map(decode).collect();
-        Ok(Some(Self { horizon: moment(*horizon), entries, version }))
+        Ok(Some(Self { horizon: moment(*horizon), value, version }))
     }
 
     pub(super) fn horizon(&self) -> Timestamp {
@@ -52,15 +51,15 @@ impl Slot {
     }
 
     pub(super) fn holds(&self, fingerprint: u64) -> bool {
-        self.entries.iter().any(|entry| entry.fingerprint == fingerprint)
+        self.entries().any(|entry| entry.fingerprint == fingerprint)
     }
 
     /// The moment from which there is room, where there is none: all entries are live, and this one is the first that decays.
     pub(super) fn full_until(&self, now: Timestamp, window: Duration) -> Option<Timestamp> {
-        if self.entries.len() < MOST_ENTRIES {
+        if self.entries().len() < MOST_ENTRIES {
             return None;
         }
-        let first = self.entries.iter().map(|entry| entry.made).min()?.plus(window);
+        let first = self.entries().map(|entry| entry.made).min()?.plus(window);
         (first > now).then_some(first)
     }
 
@@ -74,27 +73,34 @@ impl Slot {
         now: Timestamp,
         window: Duration,
     ) -> Result<Option<i32>, StoreError> {
-        let lives = |entry: &&Entry| entry.made.plus(window) > now;
-        let (live, decayed): (Vec<&Entry>, Vec<&Entry>) = self.entries.iter().partition(lives);
+        // What was made up to then has decayed; before there was time for that, nothing has.
+        let oldest = now.minus(window);
+        let has_decayed = |entry: &Entry| entry.made <= oldest && oldest > Timestamp::from_nanos(0);
         // INVARIANT: an entry goes only where the horizon covers it.
-        let horizon = decayed.iter().map(|entry| entry.made).fold(self.horizon, Timestamp::max);
-        let kept: Vec<Entry> = live.into_iter().copied().chain([entry]).collect();
-        let change =
-            i32::try_from(kept.len()).unwrap_or(i32::MAX) - i32::try_from(self.entries.len()).unwrap_or(i32::MAX);
-        let written = store.compare_and_set(key.as_bytes(), &encode(horizon, &kept), self.version)?;
-        Ok(written.then_some(change))
+        let decayed = self.entries().filter(has_decayed).map(|entry| entry.made);
+        let (mut horizon, mut gone) = (self.horizon, 0);
+        for made in decayed {
+            horizon = horizon.max(made);
+            gone += 1;
+        }
+        let mut value = head(horizon);
+        value.reserve(self.value.len());
+        for entry in self.entries().filter(|entry| !has_decayed(entry)).chain([entry]) {
+            value.extend_from_slice(&entry.fingerprint.to_le_bytes());
+            value.extend_from_slice(&entry.made.as_nanos().to_le_bytes());
+        }
+        let written = store.compare_and_set(key.as_bytes(), &value, self.version)?;
+        Ok(written.then_some(1 - gone))
+    }
+
+    fn entries(&self) -> impl ExactSizeIterator<Item = Entry> {
+        let (entries, _) = self.value.get(HEAD..).unwrap_or_default().as_chunks::<ENTRY>();
+        entries.iter().map(decode)
     }
 }
 
-fn encode(horizon: Timestamp, entries: &[Entry]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD + entries.len() * ENTRY);
-    bytes.push(LAYOUT);
-    bytes.extend_from_slice(&horizon.as_nanos().to_le_bytes());
-    for Entry { fingerprint, made } in entries {
-        bytes.extend_from_slice(&fingerprint.to_le_bytes());
-        bytes.extend_from_slice(&made.as_nanos().to_le_bytes());
-    }
-    bytes
+fn head(horizon: Timestamp) -> Vec<u8> {
+    [&[LAYOUT][..], &horizon.as_nanos().to_le_bytes()].concat()
 }
 
 fn decode(entry: &[u8; ENTRY]) -> Entry {

@@ -69,8 +69,9 @@ impl Table {
         let slot = u32::try_from(choice.checked_rem(slots).unwrap_or_default()).unwrap_or_default();
         let key = self.key(shared.namespace, claim.agent, slot);
         let entry = Entry { fingerprint, made: claim.made };
-        let looked = Looked { table: self, kind: claim.kind, key, entry, slot: self.read(shared, &key)? };
-        looked.judge(shared.clock.now()?)?;
+        let slot = self.read(shared, &key)?;
+        let looked = Looked { table: self, kind: claim.kind, key, entry, slot, now: shared.clock.now()? };
+        looked.judge()?;
         Ok(looked)
     }
 
@@ -105,6 +106,8 @@ pub(crate) struct Looked<'t> {
     key: StoreKey,
     entry: Entry,
     slot: Slot,
+    /// When it was looked at.
+    now: Timestamp,
 }
 
 impl Looked<'_> {
@@ -116,21 +119,26 @@ impl Looked<'_> {
     /// Uses the message up. Of any number of claims of one message one succeeds.
     pub(crate) fn claim(mut self, shared: Shared<'_>) -> Result<Use, Refused> {
         for _ in 0..MOST_ATTEMPTS {
-            let now = shared.clock.now()?;
-            self.judge(now)?;
-            if let Some(entries) = self.slot.add(shared.store, &self.key, self.entry, now, self.table.rules.window)? {
-                // Asked last: a table that another was made in the place of before now counts no claims, and one that is made
-                // from now on refuses whatever was made before.
-                self.table.header.stands(shared.store, self.table.header_key.as_bytes())?;
+            // What was judged when it was looked at still holds where nobody has written since.
+            let window = self.table.rules.window;
+            if let Some(entries) = self.slot.add(shared.store, &self.key, self.entry, self.now, window)? {
+                if shared.store.forgets() {
+                    // Asked last: a table that another was made in the place of before now counts no claims, and one that is
+                    // made from now on refuses whatever was made before.
+                    self.table.header.stands(shared.store, self.table.header_key.as_bytes())?;
+                }
                 return Ok(Use { replay_entries: entries, ..Use::default() });
             }
             self.slot = self.table.read(shared, &self.key)?;
+            self.now = shared.clock.now()?;
+            self.judge()?;
         }
         Err(Refused::Contended)
     }
 
-    fn judge(&self, now: Timestamp) -> Result<(), Refused> {
-        let Self { table, entry, slot, .. } = self;
+    fn judge(&self) -> Result<(), Refused> {
+        let Self { table, entry, slot, now, .. } = self;
+        let now = *now;
         let window = table.rules.window;
         if slot.holds(entry.fingerprint) {
             return Err(Refused::Replayed);

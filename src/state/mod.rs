@@ -49,6 +49,11 @@ pub trait SharedStore {
     /// # Errors
     /// [`StoreError`] when the host cannot do it.
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError>;
+
+    /// Whether the host may lose a key while it runs, as one does that makes room.
+    fn forgets(&self) -> bool {
+        true
+    }
 }
 
 /// The shared store did not do what it was asked, or holds what nobody of this version wrote there.
