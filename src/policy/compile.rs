@@ -65,15 +65,17 @@ impl Policy {
         if !empty.errors.is_empty() {
             return Err(empty);
         }
-        let document = document(&value)?;
+        let document = document(value)?;
         compile(&document, version, secrets)
     }
 }
 
 /// Reads the document from its canonical text, in which a mistake has a position.
-fn document(value: &Value) -> Result<raw::Document, Findings> {
+fn document(value: Value) -> Result<raw::Document, Findings> {
     // INVARIANT: what was read as JSON can be written as JSON.
-    let text = serde_json::to_vec(value).unwrap_or_default();
+    let text = serde_json::to_vec(&value).unwrap_or_default();
+    // The memory of a VM never shrinks: of text, value and document no more than two are there at a time.
+    drop(value);
     serde_json::from_slice(&text).map_err(|error| {
         let message = structural(&error);
         // The text is one line.
