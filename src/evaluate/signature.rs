@@ -145,7 +145,9 @@ impl<'a> Evaluation<'a, '_> {
 
     /// The reason of a call that carries nothing by which anybody could be known.
     pub(super) fn no_credentials(&self) -> Reason {
-        if self.facts.policy.issuers.is_empty() { Reason::SignatureMissing } else { Reason::CredentialsMissing }
+        let policy = self.facts.policy;
+        let takes_only_signatures = policy.issuers.is_empty() && !policy.signatures.alone.is_empty();
+        if takes_only_signatures { Reason::SignatureMissing } else { Reason::CredentialsMissing }
     }
 }
 

@@ -182,6 +182,16 @@ impl Signatures {
                  late: write `accept` where the upstream can bear that, or `body: stream` at endpoints that need no digest",
             );
         }
+        for (endpoint, raw) in endpoints.iter().zip(&document.endpoints) {
+            let bots = endpoint.signature.alone && endpoint.signature.profile == ProfileName::WebBotAuth;
+            if bots && raw.effect != raw::Effect::Read {
+                findings.warn(
+                    Place::root().field("endpoints").index(endpoint.position as usize).field("authenticate"),
+                    "Web Bot Auth signs neither method nor path nor body, so that a call that is captured before it arrives can be \
+                     sent as another one: write `signature` where something changes",
+                );
+            }
+        }
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.signature.once) {
             findings.warn(
                 Place::root().field("endpoints").index(endpoint.position as usize).field("replay"),
