@@ -6,6 +6,7 @@ use super::{Evaluation, Stop};
 use crate::authorize::{Binding, Origin};
 use crate::decision::{BodySeen, Caller, Facts, Rule};
 use crate::digest::{ContentDigest, Hashing};
+use crate::headers::name_reads_as;
 use crate::policy::raw::SignatureAsked;
 use crate::policy::{Endpoint, ProfileName, SignatureRule};
 use crate::reason::Reason;
@@ -120,7 +121,7 @@ impl<'a> Evaluation<'a, '_> {
             Some(length) if length > most => Err(Reason::BodyTooLarge),
             _ => ContentDigest::parse(&field).map(|digest| digest.begin(most)),
         };
-        let rule = Rule::Policy(if begun.as_ref().err() == Some(&Reason::BodyTooLarge) { "max_body" } else { "" });
+        let rule = body_rule(begun.as_ref().err());
         let begun = if begun.is_err() { self.judge(Check::Body, rule, begun, |_| Vec::new())? } else { begun.ok() };
         match begun {
             Some(hashing) if self.facts.call.end_of_stream => {
@@ -137,7 +138,7 @@ impl<'a> Evaluation<'a, '_> {
             let seen = hashing.seen();
             hashing.finish().map(|()| seen)
         });
-        let rule = Rule::Policy(if result == Err(Reason::BodyTooLarge) { "max_body" } else { "" });
+        let rule = body_rule(result.as_ref().err());
         let checked = self.judge(Check::Body, rule, result, |seen| vec![("bytes", seen.to_string())])?;
         self.facts.body = checked.map(|_| BodySeen::Checked);
         Ok(())
@@ -175,7 +176,8 @@ fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage<'a>, Cover
     let profile = policy.signatures.profile(profile);
     let (mut coverage, mut further) = (Coverage::default(), Coverage::default());
     let has_query = query.as_ref().is_some_and(|query| !query.as_str().is_empty());
-    let is_sent = |name: &str| call.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+    // Also under a name that only some servers read as this one: what is added under it has to be signed, and cannot be.
+    let is_sent = |name: &str| call.headers.iter().any(|(own, _)| name_reads_as(own, name));
     for name in &profile.cover {
         if (&**name != "@query" || has_query) && (name.starts_with('@') || is_sent(name)) {
             coverage.ask(name);
@@ -219,6 +221,10 @@ fn rule_of<'a>(verified: &Result<VerifiedSignature<'a>, Reason>) -> Rule<'a> {
         Err(Reason::HostError) => Rule::Gate,
         _ => Rule::Policy("signatures"),
     }
+}
+
+fn body_rule<'a>(refused: Option<&Reason>) -> Rule<'a> {
+    if refused == Some(&Reason::BodyTooLarge) { Rule::Policy("max_body") } else { Rule::Gate }
 }
 
 fn describe(signature: &VerifiedSignature<'_>) -> super::Said {

@@ -18,15 +18,17 @@ use test_harness::envoy::{Bootstrap, Options};
 
 use crate::fixture::{Asked, Gate, HOST, mark, policy, token};
 
-/// Sends a call as an ordinary client does that knows what the server speaks.
-async fn ask(gate: &Gate, target: &str, lines: &[(&str, &str)]) -> Asked {
-    let mark = mark();
-    let request = hyper::Request::get(format!("http://{HOST}{target}")).header("x-mark", &mark);
-    let request = lines.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+/// Sends a request on a connection of its own, as an ordinary client does that knows what the server speaks.
+pub(crate) async fn exchange<B>(gate: &Gate, request: hyper::Request<B>) -> Response
+where
+    B: hyper::body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = tokio::net::TcpStream::connect(gate.envoy.api().unwrap()).await.unwrap();
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    let answer = sender.send_request(request).await.unwrap();
     let (head, body) = answer.into_parts();
     let response = Response {
         status: head.status.as_u16(),
@@ -34,6 +36,15 @@ async fn ask(gate: &Gate, target: &str, lines: &[(&str, &str)]) -> Asked {
         body: body.collect().await.unwrap().to_bytes().to_vec(),
     };
     connection.abort();
+    response
+}
+
+/// Sends a call as an ordinary client does that knows what the server speaks.
+async fn ask(gate: &Gate, target: &str, lines: &[(&str, &str)]) -> Asked {
+    let mark = mark();
+    let request = hyper::Request::get(format!("http://{HOST}{target}")).header("x-mark", &mark);
+    let request = lines.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = exchange(gate, request.body(Full::<Bytes>::default()).unwrap()).await;
     gate.asked(&mark, response)
 }
 

@@ -11,18 +11,17 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use callgate::Headers;
 use callgate::signature::{Message, StructuredFields, base, read};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 use hyper::body::Frame;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use test_harness::client::{Connection, Request, Response};
+use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
 use crate::configuration::await_stat;
 use crate::fixture::{Asked, Gate, HOST, mark, policy, token};
 use crate::grpc::Client;
+use crate::http2;
 use crate::limits::counted;
 
 const VARIABLE: &str = "CALLGATE_TEST_SIGNING";
@@ -251,17 +250,7 @@ async fn over_http_2(gate: &Gate, call: &Call, frames: &'static [&'static [u8]],
     let end =
         trailers.then(|| Frame::trailers([("x-end".parse().unwrap(), "1".parse().unwrap())].into_iter().collect()));
     let body = StreamBody::new(futures_util::stream::iter(data.chain(end).map(Ok::<_, std::convert::Infallible>)));
-    let stream = tokio::net::TcpStream::connect(gate.envoy.api().unwrap()).await.unwrap();
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request.body(body).unwrap()).await.unwrap();
-    let (head, body) = answer.into_parts();
-    let response = Response {
-        status: head.status.as_u16(),
-        headers: head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
-        body: body.collect().await.unwrap().to_bytes().to_vec(),
-    };
-    connection.abort();
+    let response = http2::exchange(gate, request.body(body).unwrap()).await;
     gate.asked(&mark, response)
 }
 
