@@ -82,18 +82,21 @@ impl Input {
                 Err(std::env::VarError::NotPresent) => Err("is not set".to_owned()),
                 Err(std::env::VarError::NotUnicode(_)) => Err("is not UTF-8 text".to_owned()),
             },
-            Self::File(file) => File::open(file).map_err(|error| unreadable(&error)).and_then(bounded),
-            Self::Stdin => bounded(io::stdin().lock()),
+            Self::File(file) => {
+                File::open(file).map_err(|error| unreadable(&error)).and_then(|file| bounded(file, MAX_BYTES))
+            }
+            Self::Stdin => bounded(io::stdin().lock(), MAX_BYTES),
         };
         bytes.map_err(|problem| format!("{self} {problem}"))
     }
 }
 
-fn bounded(source: impl Read) -> Result<Vec<u8>, String> {
+/// Everything that a source holds, as long as that is no more than `most` bytes; a problem goes on after the source's name.
+pub(crate) fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    source.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("holds more than {} MiB", MAX_BYTES >> 20));
+    source.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > most {
+        return Err(format!("holds more than {} MiB", most >> 20));
     }
     Ok(bytes)
 }

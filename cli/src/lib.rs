@@ -12,6 +12,7 @@ pub mod document;
 pub mod escape;
 pub mod input;
 pub mod mint;
+pub mod module;
 pub mod moment;
 pub mod policy;
 pub mod records;

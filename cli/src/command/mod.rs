@@ -14,6 +14,7 @@ mod sign;
 mod test;
 mod token;
 mod verify;
+mod version;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -48,6 +49,7 @@ enum Verb {
     Verify(verify::Arguments),
     Keygen(keygen::Arguments),
     Render(render::Arguments),
+    Version(version::Arguments),
     #[command(hide = true)]
     Docs(docs::Arguments),
 }
@@ -171,6 +173,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Verify(arguments) => verify::run(&arguments, out),
         Verb::Keygen(arguments) => keygen::run(&arguments, out),
         Verb::Render(arguments) => render::run(&arguments, out),
+        Verb::Version(arguments) => version::run(&arguments, out),
         Verb::Docs(arguments) => docs::run(&arguments, out),
     }
 }

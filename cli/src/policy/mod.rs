@@ -12,7 +12,7 @@ use callgate::token::{SecretLookup, Secrets};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{self, Document};
-pub use structure::schema;
+pub use structure::{formats, schema};
 
 /// A policy file that compiled.
 #[derive(Debug)]

@@ -21,6 +21,14 @@ pub fn schema() -> Value {
     schemars::schema_for!(raw::Document).to_value()
 }
 
+/// The versions of the policy format that are taken.
+#[must_use]
+pub fn formats() -> Vec<String> {
+    let schema = schema();
+    let versions = schema.pointer("/$defs/FormatVersion/oneOf").and_then(Value::as_array).into_iter().flatten();
+    versions.filter_map(|version| Some(version.get("const")?.as_str()?.to_owned())).collect()
+}
+
 /// What is wrong with the structure of a policy.
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let schema = schema();

@@ -11,6 +11,7 @@ mod sign;
 mod token;
 mod verbs;
 mod verify;
+mod version;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -1,0 +1,85 @@
+//! `callgate version`: which filter a file holds, and whether it is as it was built.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::{Exit, Failure, Format};
+use crate::input::{bounded, unreadable};
+use crate::module::{Fault, Module};
+use crate::{escape, policy};
+
+/// Far more than any build of the filter takes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Print which filter a file holds: its version, build id, policy formats and what it asks of a gateway
+///
+/// Ends with 2 when the file was changed after it was built. That is no proof of where it comes from: compare its SHA-256
+/// with one from a source that you trust. Without a file, prints what this command is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A `callgate.wasm`
+    module: Option<PathBuf>,
+    /// `json` prints {version, policy_formats, rustc, build_id, sha256, bytes, abi, imports}, without a file the first two
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// Prints what the module says of itself.
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let Some(path) = &arguments.module else {
+        return command(arguments.format, out);
+    };
+    let name = path.display();
+    let file = File::open(path).map_err(|error| unreadable(&error));
+    let bytes = file
+        .and_then(|file| bounded(file, MAX_BYTES))
+        .map_err(|problem| Failure::Trouble(format!("{name} {problem}")))?;
+    let module = match Module::read(&bytes) {
+        Ok(module) => module,
+        Err(Fault::Changed(problem)) => {
+            eprintln!("callgate: {} {}", escape::text(&name.to_string()), escape::text(&problem));
+            return Ok(Exit::Failed);
+        }
+        Err(Fault::Other(problem)) => return Err(Failure::Trouble(format!("{name} {problem}"))),
+    };
+    match arguments.format {
+        Format::Json => writeln!(out, "{}", escape::json(&module)?)?,
+        Format::Human => human(&module, out)?,
+    }
+    Ok(Exit::Fine)
+}
+
+fn human(module: &Module, out: &mut dyn Write) -> Result<(), Failure> {
+    let list = |items: &[String]| escape::text(&items.join(", ")).to_string();
+    writeln!(out, "callgate {}", escape::text(&module.facts.version))?;
+    writeln!(out, "  build id       {}", module.build_id)?;
+    writeln!(out, "  policy format  {}", list(&module.facts.policy_formats))?;
+    writeln!(out, "  proxy-wasm     {}", list(&module.abi))?;
+    writeln!(out, "  built with     {}", escape::text(&module.facts.rustc))?;
+    writeln!(out, "  SHA-256        {}", module.sha256)?;
+    writeln!(out, "  bytes          {}", module.bytes)?;
+    for (interface, calls) in &module.imports {
+        writeln!(out, "  asks of {}", escape::text(interface))?;
+        for call in calls {
+            writeln!(out, "    {}", escape::text(call))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the command itself is.
+fn command(format: Format, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let (version, formats) = (env!("CARGO_PKG_VERSION"), policy::formats());
+    match format {
+        Format::Json => {
+            let about = serde_json::json!({ "version": version, "policy_formats": formats });
+            writeln!(out, "{}", escape::json(&about)?)?;
+        }
+        Format::Human => {
+            writeln!(out, "callgate {version}")?;
+            writeln!(out, "  policy format  {}", formats.join(", "))?;
+        }
+    }
+    Ok(Exit::Fine)
+}

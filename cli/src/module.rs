@@ -1,0 +1,182 @@
+//! A filter module and what it says of itself.
+//!
+//! Two custom sections stand at its end, after everything that runs. `callgate` holds [`Facts`] as JSON. `build_id`, the last, is
+//! a hash of all that stands before it, in the form of the [convention] that linkers and debuggers follow. So two modules with one
+//! build id are the same, and one that was changed since it was built can be told. Neither is a signature: whoever changes a module
+//! can write a new id. What a gateway is to trust is the file's SHA-256.
+//!
+//! [convention]: https://github.com/WebAssembly/tool-conventions/blob/main/BuildId.md
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hmac_sha256::Hash;
+use serde::{Deserialize, Serialize};
+use wasm_encoder::{CustomSection, Section as _};
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
+
+/// What every module begins with.
+const MAGIC: &[u8] = b"\0asm";
+const FACTS: &str = "callgate";
+const BUILD_ID: &str = "build_id";
+/// How much of the hash is the id, and how long the section with it is.
+const ID_BYTES: u8 = 16;
+const ID_SECTION_BYTES: usize = 28;
+/// What hosts look for to learn how a module is called, before its version.
+const ABI: &str = "proxy_abi_version_";
+
+/// What is known about a module when it is built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The version of Callgate.
+    pub version: String,
+    /// The versions of the policy format that it takes.
+    pub policy_formats: Vec<String>,
+    /// The compiler, whose version has to be the same for the same bytes.
+    pub rustc: String,
+}
+
+/// A module of Callgate.
+#[derive(Debug, Serialize)]
+pub struct Module {
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// The hash of everything before it, in hexadecimal.
+    pub build_id: String,
+    /// The hash of the whole file, in hexadecimal: what gateways are told to expect.
+    pub sha256: String,
+    /// The length of the file.
+    pub bytes: usize,
+    /// The versions of the proxy-wasm interface that it can be called by.
+    pub abi: Vec<String>,
+    /// What it asks of its host, by the name of the interface that it is asked through.
+    pub imports: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Why a file is no module of Callgate as it was built: a sentence that goes on after the file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not what was built.
+    Changed(String),
+    /// It is something else, or not whole.
+    Other(String),
+}
+
+impl Module {
+    /// Reads a module.
+    ///
+    /// # Errors
+    /// When it is none of Callgate's, or was changed after it was built.
+    pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
+        if !bytes.starts_with(MAGIC) {
+            return Err(other("is no WebAssembly module: name a `callgate.wasm`"));
+        }
+        let mut sections = Sections::default();
+        for payload in Parser::new(0).parse_all(bytes) {
+            payload.and_then(|payload| sections.take(payload)).map_err(|error| damaged(&error))?;
+        }
+        if sections.is_component {
+            return Err(other("is a WebAssembly component, and filters are modules: name a `callgate.wasm`"));
+        }
+        let facts = match sections.facts.as_slice() {
+            [facts] => serde_json::from_slice(facts)
+                .map_err(|error| other(&format!("does not say in a known form which Callgate it is: {error}")))?,
+            [] => {
+                return Err(other("does not say which Callgate it is: build one that does with `cargo harness build`"));
+            }
+            _ => return Err(Fault::Changed("says more than once which Callgate it is".to_owned())),
+        };
+        // INVARIANT: a module with facts is longer than the section with its id.
+        let (content, id_section) = bytes.split_at_checked(bytes.len() - ID_SECTION_BYTES).unwrap_or_default();
+        let build_id = build_id(content);
+        if id_section != section(BUILD_ID, &prefixed(&build_id)) {
+            return Err(Fault::Changed(
+                "was changed after it was built: its build id is not that of its content".to_owned(),
+            ));
+        }
+        Ok(Self {
+            facts,
+            build_id: hex(&build_id),
+            sha256: hex(&Hash::hash(bytes)),
+            bytes: bytes.len(),
+            abi: sections.abi,
+            imports: sections.imports,
+        })
+    }
+}
+
+/// Adds what it says of itself to a module that the compiler wrote.
+///
+/// # Errors
+/// When the facts cannot be written as JSON.
+pub fn stamp(mut module: Vec<u8>, facts: &Facts) -> serde_json::Result<Vec<u8>> {
+    module.extend(section(FACTS, &serde_json::to_vec(facts)?));
+    let id = build_id(&module);
+    module.extend(section(BUILD_ID, &prefixed(&id)));
+    Ok(module)
+}
+
+/// The parts of a module that say something about it.
+#[derive(Default)]
+struct Sections<'a> {
+    is_component: bool,
+    facts: Vec<&'a [u8]>,
+    abi: Vec<String>,
+    imports: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl<'a> Sections<'a> {
+    fn take(&mut self, payload: Payload<'a>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::Version { encoding, .. } => self.is_component |= encoding == Encoding::Component,
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    let import = import?;
+                    self.imports.entry(import.module.to_owned()).or_default().insert(import.name.to_owned());
+                }
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports {
+                    let version = export?.name.strip_prefix(ABI);
+                    self.abi.extend(version.map(|version| version.replace('_', ".")));
+                }
+            }
+            Payload::CustomSection(section) if section.name() == FACTS => self.facts.push(section.data()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn build_id(content: &[u8]) -> Vec<u8> {
+    let mut id = Hash::hash(content).to_vec();
+    id.truncate(ID_BYTES.into());
+    id
+}
+
+/// With its length before it, as the convention wants it.
+fn prefixed(id: &[u8]) -> Vec<u8> {
+    [&[ID_BYTES], id].concat()
+}
+
+fn section(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    CustomSection { name: name.into(), data: data.into() }.append_to(&mut bytes);
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn other(message: &str) -> Fault {
+    Fault::Other(message.to_owned())
+}
+
+fn damaged(error: &BinaryReaderError) -> Fault {
+    Fault::Other(format!("is damaged or cut short: at byte {}, {}", error.offset(), error.message()))
+}
+
+#[cfg(test)]
+#[path = "module_tests.rs"]
+mod tests;

@@ -1,0 +1,66 @@
+use callgate_cli::module::{Facts, Module, stamp};
+
+use crate::{callgate, file, json};
+
+/// The shortest module, with what it says of itself.
+fn module() -> Vec<u8> {
+    let facts = Facts { version: "1.2.3".into(), policy_formats: vec!["v1".into()], rustc: "1.95.0\u{1b}[31m".into() };
+    stamp(b"\0asm\x01\0\0\0".to_vec(), &facts).unwrap()
+}
+
+#[test]
+fn a_module_is_described() {
+    let built = module();
+    let path = file("described.wasm", &built);
+    let about = Module::read(&built).unwrap();
+    let out = callgate(&format!("version {path}")).fine();
+    assert!(out.starts_with("callgate 1.2.3\n"), "{out}");
+    for said in [&about.build_id, &about.sha256, "v1", "1.95.0\\u{1b}[31m"] {
+        assert!(out.contains(said), "{said}: {out}");
+    }
+    let out = json(&callgate(&format!("version {path} --format json")).fine());
+    assert_eq!(out["version"], "1.2.3");
+    assert_eq!(out["policy_formats"], serde_json::json!(["v1"]));
+    assert_eq!(out["build_id"], about.build_id);
+    assert_eq!(out["sha256"], about.sha256);
+    assert_eq!(out["bytes"], built.len());
+}
+
+#[test]
+fn without_a_file_the_command_describes_itself() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(callgate("version").fine(), format!("callgate {version}\n  policy format  v1\n"));
+    let out = json(&callgate("version --format json").fine());
+    assert_eq!(out, serde_json::json!({ "version": version, "policy_formats": ["v1"] }));
+}
+
+#[test]
+fn a_changed_module_fails_and_says_so() {
+    let mut changed = module();
+    let place = changed.windows(5).position(|window| window == b"1.2.3").unwrap();
+    changed[place] = b'2';
+    let path = file("changed.wasm", changed);
+    for format in ["human", "json"] {
+        let err = callgate(&format!("version {path} --format {format}")).failed(2);
+        let expected = "was changed after it was built: its build id is not that of its content";
+        assert_eq!(err, format!("callgate: {path} {expected}\n"));
+    }
+}
+
+#[test]
+fn what_is_no_filter_is_trouble() {
+    let cut = module();
+    let cut = file("cut.wasm", &cut[..40]);
+    let plain = file("plain.wasm", b"\0asm\x01\0\0\0");
+    for (path, problem) in [
+        ("missing.wasm", "does not exist"),
+        ("src", "is a directory: name a file"),
+        ("Cargo.toml", "is no WebAssembly module: name a `callgate.wasm`"),
+        ("/dev/zero", "holds more than 64 MiB"),
+        (&cut, "is damaged or cut short: at byte "),
+        (&plain, "does not say which Callgate it is: build one that does with `cargo harness build`"),
+    ] {
+        let err = callgate(&format!("version {path}")).failed(1);
+        assert!(err.starts_with(&format!("callgate: {path} {problem}")), "{err}");
+    }
+}
