@@ -3,16 +3,27 @@
 //! The package is `rlib` and `cdylib` at once, and such a build silently goes without link-time optimisation; and a build of
 //! the whole workspace for wasm32 writes another file over the filter's. `cargo rustc --crate-type cdylib` into a folder of
 //! its own has neither fault, so every `callgate.wasm` that is tested or shipped comes from here.
+//!
+//! The same sources and the same compiler give the same bytes, wherever they lie: `cargo harness package --verify` holds that.
 
+use std::collections::BTreeSet;
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use callgate_cli::module::{self, Facts};
+use callgate_cli::policy;
+use cargo_metadata::{Metadata, MetadataCommand};
+use tempfile::NamedTempFile;
 
 use crate::paths;
 
-const TARGET: &str = "wasm32-wasip1";
+/// What the filter is compiled for.
+pub const TARGET: &str = "wasm32-wasip1";
 /// How much code a call may become before it stays a call. LLVM's own measure, 250, makes the file larger by a twenty-fifth and
 /// saves 2 of 1,000 instructions of a decision; 75 would take as much again and cost 34 of 1,000.
 const INLINING: &str = "-Cllvm-args=--inline-threshold=150";
@@ -33,74 +44,183 @@ pub enum Flavor {
 /// # Errors
 /// When the target or a tool is missing, or the build fails; the message says what to install.
 pub fn filter(flavor: Flavor) -> Result<PathBuf> {
-    add_target()?;
-    let folder = paths::target().join("filter");
-    let mut cargo = Command::new(paths::cargo());
-    cargo.args(["rustc", "--package", "callgate", "--lib", "--crate-type", "cdylib", "--target", TARGET]);
-    cargo.arg("--target-dir").arg(&folder);
-    let profile = match flavor {
-        Flavor::Release => {
-            cargo.args(["--release", "--", INLINING]);
-            "release"
-        }
-        Flavor::Testing => {
-            cargo.args(["--features", "panic-on-purpose,conformance"]);
-            "debug"
-        }
-    };
-    // Flags meant for the host, a sanitizer's or a coverage tool's, would change or break the module.
-    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags());
-    let output = cargo
-        .current_dir(paths::root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .context("cannot run cargo; install Rust from https://rustup.rs")?;
-    ensure!(output.status.success(), "the filter does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    let file = folder.join(TARGET).join(profile).join("callgate.wasm");
-    ensure!(file.is_file(), "cargo built the filter without writing {}", file.display());
-    Ok(file)
+    Sources::here().filter(flavor)
 }
 
-/// What the filter is built with.
-///
-/// Messages of panics name source files. Where those lie on the builder's machine is nobody's business, and would make the
-/// file differ from machine to machine. Vector instructions, which every gateway takes, copy and hash in fewer steps and make the
-/// file smaller by a thirtieth.
-fn flags() -> OsString {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let known = home.map(|home| (home, "/cargo")).into_iter().chain([(paths::root(), "/callgate")]);
-    let paths = known.map(|(from, to)| {
-        let mut flag = OsString::from("--remap-path-prefix=");
-        flag.push(from);
-        flag.push("=");
-        flag.push(to);
-        flag
-    });
-    let flags: Vec<OsString> = std::iter::once("-Ctarget-feature=+simd128".into()).chain(paths).collect();
-    flags.join(OsStr::new("\u{1f}"))
+/// The workspace, here or in another folder.
+#[derive(Debug)]
+pub struct Sources {
+    /// Its root.
+    root: PathBuf,
+    /// Where cargo keeps what it downloads.
+    cargo_home: Option<PathBuf>,
 }
 
-/// Makes sure that the standard library for the target is installed.
-fn add_target() -> Result<()> {
-    let installed = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(paths::root())
-        .output()
-        .context("cannot run rustc; install Rust from https://rustup.rs")?;
-    if Path::new(String::from_utf8_lossy(&installed.stdout).trim()).is_dir() {
+impl Sources {
+    /// The workspace that this program was built from.
+    #[must_use]
+    pub fn here() -> Self {
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        Self { root: paths::root(), cargo_home: home.or_else(|| Some(env::home_dir()?.join(".cargo"))) }
+    }
+
+    /// The same workspace in other folders.
+    #[must_use]
+    pub fn at(root: PathBuf, cargo_home: PathBuf) -> Self {
+        Self { root, cargo_home: Some(cargo_home) }
+    }
+
+    /// Where cargo keeps what it downloads.
+    #[must_use]
+    pub fn cargo_home(&self) -> Option<&Path> {
+        self.cargo_home.as_deref()
+    }
+
+    /// Builds the filter from these sources and returns its file, under their root.
+    ///
+    /// # Errors
+    /// As [`filter`].
+    pub fn filter(&self, flavor: Flavor) -> Result<PathBuf> {
+        self.add_target()?;
+        let metadata = self.metadata()?;
+        let folder = self.root.join("target/filter");
+        let mut cargo = self.cargo();
+        cargo.args(["rustc", "--package", "callgate", "--lib", "--crate-type", "cdylib", "--target", TARGET]);
+        cargo.arg("--target-dir").arg(&folder);
+        let (profile, name) = match flavor {
+            Flavor::Release => {
+                cargo.args(["--release", "--", INLINING]);
+                ("release", "callgate.wasm")
+            }
+            Flavor::Testing => {
+                cargo.args(["--features", "panic-on-purpose,conformance"]);
+                ("debug", "callgate-testing.wasm")
+            }
+        };
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags(&metadata)?);
+        let output = cargo
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+            .context("cannot run cargo; install Rust from https://rustup.rs")?;
+        ensure!(output.status.success(), "the filter does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+        let compiled = folder.join(TARGET).join(profile).join("callgate.wasm");
+        let compiled = fs::read(&compiled)
+            .with_context(|| format!("cargo built the filter without writing {}", compiled.display()))?;
+        let file = folder.join(name);
+        replace(&file, &module::stamp(compiled, &self.facts(&metadata)?)?)?;
+        Ok(file)
+    }
+
+    /// The packages of the workspace and all that they depend on.
+    ///
+    /// # Errors
+    /// When cargo cannot tell.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let mut cargo = MetadataCommand::new();
+        cargo.cargo_path(paths::cargo()).current_dir(&self.root);
+        cargo.other_options(["--filter-platform".to_owned(), TARGET.to_owned()]);
+        if let Some(home) = &self.cargo_home {
+            cargo.env("CARGO_HOME", home);
+        }
+        cargo.exec().context("cargo cannot tell what the filter is made of")
+    }
+
+    /// Cargo in these folders, without the settings of who calls it: an optimisation level in the environment, or flags
+    /// meant for the host, such as a sanitizer's or a coverage tool's, would change or break the module.
+    #[must_use]
+    pub fn cargo(&self) -> Command {
+        let mut cargo = Command::new(paths::cargo());
+        cargo.current_dir(&self.root);
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PROFILE_") || text.ends_with("RUSTFLAGS") || text.ends_with("_INCREMENTAL") {
+                cargo.env_remove(name);
+            }
+        }
+        if let Some(home) = &self.cargo_home {
+            cargo.env("CARGO_HOME", home);
+        }
+        cargo
+    }
+
+    /// What the filter is built with.
+    ///
+    /// Messages of panics name source files. Where those lie on the builder's machine is nobody's business, and would make the
+    /// file differ from machine to machine. Vector instructions, which every gateway takes, copy and hash in fewer steps and make
+    /// the file smaller by a thirtieth.
+    fn flags(&self, metadata: &Metadata) -> Result<OsString> {
+        // Where packages lie depends on the registry as well, and on whether they were vendored. Of two prefixes that fit a path
+        // the later one is taken.
+        let packages = metadata.packages.iter().filter(|package| package.source.is_some());
+        let packages: BTreeSet<_> = packages.filter_map(|package| package.manifest_path.parent()?.parent()).collect();
+        // With the component `rust-src` the compiler would name its own sources where they were installed.
+        let library = PathBuf::from(self.rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust");
+        let compiler = self.rustc(&["-vV"])?;
+        let commit = compiler.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
+        let known = [(self.root.clone(), "/callgate".to_owned()), (library, format!("/rustc/{commit}"))];
+        let known = known.into_iter().chain(packages.into_iter().map(|folder| (folder.into(), "/cargo".to_owned())));
+        let known = known.map(|(from, to)| {
+            let mut flag = OsString::from("--remap-path-prefix=");
+            flag.push(from);
+            flag.push("=");
+            flag.push(to);
+            flag
+        });
+        let flags: Vec<OsString> = std::iter::once("-Ctarget-feature=+simd128".into()).chain(known).collect();
+        Ok(flags.join(OsStr::new("\u{1f}")))
+    }
+
+    fn facts(&self, metadata: &Metadata) -> Result<Facts> {
+        let package = metadata.packages.iter().find(|package| package.name == "callgate");
+        let version = package.context("there is no package `callgate` in the workspace")?.version.to_string();
+        let rustc = self.rustc(&["--version"])?;
+        let rustc = rustc.strip_prefix("rustc ").unwrap_or(&rustc).to_owned();
+        Ok(Facts { version, policy_formats: policy::formats(), rustc })
+    }
+
+    /// Makes sure that the standard library for the target is installed.
+    fn add_target(&self) -> Result<()> {
+        if Path::new(&self.rustc(&["--print", "target-libdir", "--target", TARGET])?).is_dir() {
+            return Ok(());
+        }
+        let added = Command::new("rustup")
+            .args(["target", "add", TARGET])
+            .current_dir(&self.root)
+            .stdout(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run rustup; install Rust's standard library for {TARGET}"))?;
+        if !added.success() {
+            bail!("`rustup target add {TARGET}` failed; install Rust's standard library for {TARGET}");
+        }
+        Ok(())
+    }
+
+    /// What the compiler says of itself.
+    fn rustc(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+            .args(arguments)
+            .current_dir(&self.root)
+            .output()
+            .context("cannot run rustc; install Rust from https://rustup.rs")?;
+        ensure!(output.status.success(), "rustc failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout).context("rustc wrote something other than UTF-8")?.trim().to_owned())
+    }
+}
+
+/// Writes a file in one step, since others may be reading it, and only when it changed.
+fn replace(file: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(file).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    let added = Command::new("rustup")
-        .args(["target", "add", TARGET])
-        .current_dir(paths::root())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot run rustup; install Rust's standard library for {TARGET}"))?;
-    if !added.success() {
-        bail!("`rustup target add {TARGET}` failed; install Rust's standard library for {TARGET}");
-    }
-    Ok(())
+    let write = || -> std::io::Result<()> {
+        let mut new = NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+        new.write_all(content)?;
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(new.path(), readable)?;
+        new.persist(file)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use test_harness::build::{self, Flavor};
 use test_harness::conformance::{self, Least};
-use test_harness::{bench, demo, progress};
+use test_harness::{bench, demo, package, progress};
 
 /// Builds, runs and shows Callgate in a real gateway.
 #[derive(Parser)]
@@ -46,9 +46,18 @@ enum Command {
     },
     /// Counts the instructions of a decision about a call whose token was seen before, by part.
     Instructions {
+        /// Counts those of this module instead, to compare two builds.
+        #[arg(conflicts_with = "write")]
+        module: Option<PathBuf>,
         /// Makes the count the one that a test holds later ones against.
         #[arg(long)]
         write: bool,
+    },
+    /// Writes what a release consists of to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials.
+    Package {
+        /// Builds the filter a second time, in another folder, and fails when the bytes differ. Takes a few minutes.
+        #[arg(long)]
+        verify: bool,
     },
     /// Sends calls through a real Envoy with the quickstart's policy and shows what was decided and why.
     Demo {
@@ -77,7 +86,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
-        Command::Instructions { write } => bench::instructions(write),
+        Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),
         Command::Conformance { folder, json, some } => {
             let least = if some { Least::One } else { Least::Published };
             let report = conformance::run(&folder, least)?;
@@ -89,6 +98,7 @@ fn main() -> anyhow::Result<ExitCode> {
             ensure!(report.passes(), "not every test vector passes");
             Ok(())
         }
+        Command::Package { verify } => package::run(verify),
         Command::Demo { serve } => demo::run(serve),
     };
     done.map(|()| ExitCode::SUCCESS)

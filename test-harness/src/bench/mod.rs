@@ -99,12 +99,15 @@ pub fn some_rows(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Counts instructions, prints them by part, and makes them the count that is held.
+/// Counts instructions of the filter, or of another module, prints them by part, and makes them the count that is held.
 ///
 /// # Errors
 /// When the filter does not build, decide or fit its host.
-pub fn instructions(write: bool) -> Result<()> {
-    let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
+pub fn instructions(module: Option<&Path>, write: bool) -> Result<()> {
+    let filter = match module {
+        Some(module) => module.to_owned(),
+        None => progress::during("building the filter", || build::filter(Flavor::Release))?,
+    };
     let count = Instructions::count(&filter)?;
     println!("{count}");
     if write { count.keep() } else { Ok(()) }

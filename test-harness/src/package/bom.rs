@@ -1,0 +1,154 @@
+//! The software bill of materials: what is compiled into the filter, as CycloneDX.
+//!
+//! It lists what cargo resolves for the filter alone, with the features that it is built with. `cargo metadata` would not do: it
+//! joins the features of the whole workspace, and so names packages that are in no filter. Left out are procedural macros and
+//! build scripts, which run in the compiler, and the standard library, which comes with the compiler that the module names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use cyclonedx_bom::external_models::normalized_string::NormalizedString;
+use cyclonedx_bom::external_models::spdx::SpdxExpression;
+use cyclonedx_bom::external_models::uri::{Purl, Uri};
+use cyclonedx_bom::models::bom::{Bom, SpecVersion, UrnUuid};
+use cyclonedx_bom::models::component::{Classification, Component, Components};
+use cyclonedx_bom::models::dependency::{Dependencies, Dependency};
+use cyclonedx_bom::models::external_reference::{ExternalReference, ExternalReferenceType, ExternalReferences};
+use cyclonedx_bom::models::hash::{Hash, HashAlgorithm, HashValue, Hashes};
+use cyclonedx_bom::models::license::{LicenseChoice, Licenses};
+use cyclonedx_bom::models::metadata::Metadata;
+use cyclonedx_bom::validation::Validate as _;
+
+use super::{Names, sha256};
+use crate::build::{Sources, TARGET};
+
+/// A package in the filter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Package {
+    name: String,
+    version: String,
+    license: String,
+    repository: String,
+}
+
+impl Package {
+    /// What a package is called in the document, and everywhere else.
+    fn purl(&self) -> Result<String> {
+        Ok(Purl::new("cargo", &self.name, &self.version)?.to_string())
+    }
+}
+
+/// Packages, each with those that it uses; the filter is the first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tree {
+    root: Package,
+    uses: BTreeMap<Package, BTreeSet<Package>>,
+}
+
+impl Tree {
+    /// What cargo resolves for the filter.
+    ///
+    /// # Errors
+    /// When cargo cannot tell.
+    pub(super) fn of(sources: &Sources) -> Result<Self> {
+        let mut cargo = sources.cargo();
+        cargo.args(["tree", "--package", "callgate", "--edges", "normal,no-proc-macro", "--target", TARGET]);
+        let output = cargo.args(["--prefix", "depth", "--format", "\t{p}\t{l}\t{r}"]).output();
+        let output = output.context("cannot run cargo; install Rust from https://rustup.rs")?;
+        ensure!(output.status.success(), "cargo tree failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        Self::read(&String::from_utf8(output.stdout)?)
+    }
+
+    /// Reads lines of depth, name and version, license and repository. A package that comes again comes without what it uses.
+    fn read(lines: &str) -> Result<Self> {
+        let mut path: Vec<Package> = Vec::new();
+        let mut root = None;
+        let mut uses = BTreeMap::<_, BTreeSet<_>>::new();
+        for line in lines.lines() {
+            let parts: Vec<_> = line.trim_end_matches(" (*)").split('\t').collect();
+            let &[depth, package, license, repository] = parts.as_slice() else {
+                anyhow::bail!("cargo tree wrote a line in an unknown form: {line}");
+            };
+            let mut words = package.split(' ');
+            let (Some(name), Some(version)) = (words.next(), words.next().and_then(|word| word.strip_prefix('v')))
+            else {
+                anyhow::bail!("cargo tree wrote a package in an unknown form: {line}");
+            };
+            let [name, version, license, repository] = [name, version, license, repository].map(str::to_owned);
+            let package = Package { name, version, license, repository };
+            path.truncate(depth.parse().with_context(|| format!("cargo tree wrote a line without depth: {line}"))?);
+            if let Some(user) = path.last() {
+                uses.entry(user.clone()).or_default().insert(package.clone());
+            }
+            uses.entry(package.clone()).or_default();
+            root.get_or_insert_with(|| package.clone());
+            path.push(package);
+        }
+        Ok(Self { root: root.context("cargo tree wrote nothing")?, uses })
+    }
+
+    /// Every package but the filter.
+    fn others(&self) -> impl Iterator<Item = &Package> {
+        self.uses.keys().filter(|package| **package != self.root)
+    }
+}
+
+/// Writes the document.
+///
+/// # Errors
+/// When a package says something of itself that the format does not take.
+pub(super) fn write(tree: &Tree, module: &[u8], names: &Names) -> Result<Vec<u8>> {
+    let digest = sha256(module);
+    let mut filter = component(&tree.root, Classification::Application)?;
+    // It is in no registry of packages.
+    filter.purl = None;
+    filter.description = Some(NormalizedString::new(&names.description));
+    let hash = Hash { alg: HashAlgorithm::SHA_256, content: HashValue(digest.clone()) };
+    filter.hashes = Some(Hashes(vec![hash]));
+    let components: Result<_> = tree.others().map(|package| component(package, Classification::Library)).collect();
+    let dependencies: Result<_> = tree.uses.iter().map(|(user, used)| dependency(user, used)).collect();
+    let bom = Bom {
+        spec_version: SpecVersion::V1_5,
+        serial_number: Some(serial_number(&digest)?),
+        metadata: Some(Metadata { component: Some(filter), ..Metadata::default() }),
+        components: Some(Components(components?)),
+        dependencies: Some(Dependencies(dependencies?)),
+        ..Bom::default()
+    };
+    let validation = bom.validate();
+    ensure!(validation.passed(), "the bill of materials would be wrong: {validation:?}");
+    let mut document = Vec::new();
+    bom.output_as_json_v1_5(&mut document)?;
+    document.push(b'\n');
+    Ok(document)
+}
+
+fn component(package: &Package, classification: Classification) -> Result<Component> {
+    let purl = package.purl()?;
+    let mut component = Component::new(classification, &package.name, &package.version, Some(purl.clone()));
+    component.purl = purl.parse().ok();
+    let license = SpdxExpression::parse_lax(package.license.clone())
+        .with_context(|| format!("{} {} is under no license that SPDX knows", package.name, package.version))?;
+    component.licenses = Some(Licenses(vec![LicenseChoice::Expression(license)]));
+    if !package.repository.is_empty() {
+        let reference = ExternalReference::new(ExternalReferenceType::Vcs, Uri::new(&package.repository));
+        component.external_references = Some(ExternalReferences(vec![reference]));
+    }
+    Ok(component)
+}
+
+fn dependency(user: &Package, used: &BTreeSet<Package>) -> Result<Dependency> {
+    let dependencies: Result<_> = used.iter().map(Package::purl).collect();
+    Ok(Dependency { dependency_ref: user.purl()?, dependencies: dependencies? })
+}
+
+/// A number that only this filter has: a UUID (RFC 9562, version 8) of its hash.
+fn serial_number(digest: &str) -> Result<UrnUuid> {
+    let part = |from, to| digest.get(from..to).context("a hash has 64 digits");
+    let (a, b, c, d, e) = (part(0, 8)?, part(8, 12)?, part(13, 16)?, part(17, 20)?, part(20, 32)?);
+    Ok(UrnUuid(format!("urn:uuid:{a}-{b}-8{c}-8{d}-{e}")))
+}
+
+#[cfg(test)]
+#[path = "bom_tests.rs"]
+mod tests;

@@ -1,0 +1,103 @@
+use std::fs;
+
+use jsonschema::Registry;
+use serde_json::Value;
+
+use super::*;
+use crate::paths;
+
+const LINES: &str = "0\tcallgate v0.1.0 (/somewhere)\tApache-2.0\thttps://example.com/callgate\n\
+                     1\tserde v1.0.1\tMIT OR Apache-2.0\thttps://example.com/serde\n\
+                     2\titoa v1.0.2\tMIT/Apache-2.0\t\n\
+                     1\trsa v0.9.1\tMIT\t\n\
+                     2\tserde v1.0.1\tMIT OR Apache-2.0\thttps://example.com/serde (*)\n\
+                     2\titoa v0.4.0\tMIT\t\n";
+
+fn names() -> Names {
+    let text = |text: &str| text.to_owned();
+    Names {
+        name: text("callgate"),
+        version: text("0.1.0"),
+        description: text("A gate"),
+        license: text("Apache-2.0"),
+        repository: text("https://example.com/callgate"),
+    }
+}
+
+fn document(tree: &Tree, module: &[u8]) -> Value {
+    serde_json::from_slice(&write(tree, module, &names()).unwrap()).unwrap()
+}
+
+/// The format's own schema, with the documents that it refers to.
+fn faults(document: &Value) -> Vec<String> {
+    let read = |name: &str| -> Value {
+        let file = paths::root().join("test-harness/tests/cyclonedx").join(name);
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    };
+    let known = ["spdx.schema.json", "jsf-0.82.schema.json"].map(|name| {
+        (format!("http://cyclonedx.org/schema/{name}"), jsonschema::Draft::Draft7.create_resource(read(name)))
+    });
+    let registry = Registry::new().extend(known).unwrap().prepare().unwrap();
+    let schema = read("bom-1.5.schema.json");
+    let validator =
+        jsonschema::options().with_registry(&registry).should_validate_formats(true).build(&schema).unwrap();
+    validator.iter_errors(document).map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
+}
+
+#[test]
+fn every_package_is_there_with_what_it_uses() {
+    let document = document(&Tree::read(LINES).unwrap(), b"module");
+    let refs = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|item| item["bom-ref"].as_str().unwrap().to_owned()).collect()
+    };
+    let expected = ["pkg:cargo/itoa@0.4.0", "pkg:cargo/itoa@1.0.2", "pkg:cargo/rsa@0.9.1", "pkg:cargo/serde@1.0.1"];
+    assert_eq!(refs(&document["components"]), expected);
+    assert_eq!(document["metadata"]["component"]["bom-ref"], "pkg:cargo/callgate@0.1.0");
+    assert_eq!(document["metadata"]["component"]["hashes"][0]["content"], sha256(b"module"));
+    assert_eq!(document["components"][1]["licenses"][0]["expression"], "MIT OR Apache-2.0");
+    let dependencies = document["dependencies"].as_array().unwrap();
+    let rsa = dependencies.iter().find(|entry| entry["ref"] == "pkg:cargo/rsa@0.9.1").unwrap();
+    assert_eq!(rsa["dependsOn"], serde_json::json!(["pkg:cargo/itoa@0.4.0", "pkg:cargo/serde@1.0.1"]));
+}
+
+#[test]
+fn the_serial_number_is_the_filters() {
+    let tree = Tree::read(LINES).unwrap();
+    let number = |module: &[u8]| document(&tree, module)["serialNumber"].clone();
+    assert_eq!(number(b"one"), number(b"one"));
+    assert_ne!(number(b"one"), number(b"two"));
+}
+
+#[test]
+fn lines_in_another_form_are_refused() {
+    for lines in
+        ["", "0 callgate v0.1.0", "0\tcallgate\tMIT\t", "0\tcallgate 0.1.0\tMIT\t", "x\tcallgate v0.1.0\tMIT\t"]
+    {
+        let refused = Tree::read(lines).unwrap_err();
+        assert!(refused.to_string().starts_with("cargo tree wrote "), "{refused}");
+    }
+    let unlicensed = Tree::read("0\tcallgate v0.1.0\t\t\n").unwrap();
+    assert!(write(&unlicensed, b"", &names()).is_err());
+}
+
+#[test]
+fn the_filters_document_is_cyclonedx() {
+    let tree = Tree::of(&Sources::here()).unwrap();
+    let mut document = document(&tree, b"module");
+    assert_eq!(faults(&document), [""; 0]);
+    // The schema sees mistakes.
+    document["components"][0]["type"] = "libary".into();
+    assert_eq!(faults(&document).len(), 1);
+}
+
+#[test]
+fn what_only_the_compiler_runs_or_others_use_is_not_in_the_filter() {
+    let tree = Tree::of(&Sources::here()).unwrap();
+    let has = |name: &str| tree.uses.keys().any(|package| package.name == name);
+    for name in ["callgate", "proxy-wasm", "serde", "p256"] {
+        assert!(has(name), "{name}");
+    }
+    for name in ["syn", "serde_derive", "proptest", "schemars", "wasmtime", "clap"] {
+        assert!(!has(name), "{name}");
+    }
+}

@@ -1,0 +1,51 @@
+//! The filter built in another place, to see that the place leaves no trace in it.
+//!
+//! The sources are copied to another folder with a longer name, cargo's home is another one, and nothing that was compiled before
+//! is taken over. The compiler is the same: another one may write other bytes, and the module says which one it was.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::build::{Flavor, Sources};
+use crate::paths;
+
+/// What no build reads.
+const LEFT_OUT: [&str; 2] = ["target", ".git"];
+
+/// Builds the filter from a copy of the sources and returns its bytes.
+pub(super) fn filter(sources: &Sources) -> Result<Vec<u8>> {
+    let place = TempDir::with_prefix("callgate-elsewhere-").context("cannot make a folder for a second build")?;
+    let (root, home) = (place.path().join("another/place/for/the/sources"), place.path().join("another-home"));
+    copy(&paths::root(), &root)?;
+    fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
+    // What was downloaded need not be downloaded again; it is found by another name.
+    if let Some(known) = sources.cargo_home() {
+        for name in ["config.toml", "git", "registry"] {
+            let (from, to) = (known.join(name), home.join(name));
+            if from.exists() {
+                symlink(&from, &to).with_context(|| format!("cannot link {}", to.display()))?;
+            }
+        }
+    }
+    let file = Sources::at(root, home).filter(Flavor::Release)?;
+    fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() && !LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            copy(&from, &to)?;
+        } else if kind.is_file() {
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What a release consists of: `cargo harness package`.
+//!
+//! The filter is the file that the tests run, byte by byte. Everything beside it is derived from it and from the lock file, without
+//! times, so that whoever has the sources and the compiler can make the same folder and compare.
+
+mod bom;
+mod elsewhere;
+mod oci;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use callgate_cli::module::{Fault, Module};
+use callgate_cli::reference;
+use cargo_metadata::Metadata;
+use sha2::{Digest as _, Sha256};
+
+use crate::build::{Flavor, Sources};
+use crate::{paths, progress};
+
+/// Writes `target/dist`, and with `verify` builds the filter a second time to compare.
+///
+/// # Errors
+/// When something does not build or cannot be written, and when the second build differs.
+pub fn run(verify: bool) -> Result<()> {
+    let sources = Sources::here();
+    let filter = progress::during("building the filter", || sources.filter(Flavor::Release))?;
+    let module = fs::read(&filter).with_context(|| format!("cannot read {}", filter.display()))?;
+    let names = Names::of(&sources.metadata()?)?;
+    let folder = paths::target().join("dist");
+    let packed = progress::during("packing it", || pack(&folder, &module, &names, &bom::Tree::of(&sources)?))?;
+    println!("{packed}");
+    if verify {
+        let again = progress::during("building it again, in another folder", || elsewhere::filter(&sources))?;
+        ensure!(
+            again == module,
+            "a build in another folder differs: its SHA-256 is {}, and here it is {}",
+            sha256(&again),
+            sha256(&module)
+        );
+        println!("a build in another folder gave the same bytes");
+    }
+    Ok(())
+}
+
+/// What the release is called, from the package's manifest.
+#[derive(Clone, Debug)]
+struct Names {
+    name: String,
+    version: String,
+    description: String,
+    license: String,
+    repository: String,
+}
+
+impl Names {
+    fn of(metadata: &Metadata) -> Result<Self> {
+        let package = metadata.packages.iter().find(|package| package.name == "callgate");
+        let package = package.context("there is no package `callgate` in the workspace")?;
+        let said = |text: &Option<String>, what: &str| {
+            text.clone().with_context(|| format!("the package `callgate` has no {what}: write one into Cargo.toml"))
+        };
+        Ok(Self {
+            name: package.name.to_string(),
+            version: package.version.to_string(),
+            description: said(&package.description, "description")?,
+            license: said(&package.license, "license")?,
+            repository: said(&package.repository, "repository")?,
+        })
+    }
+}
+
+/// Writes the folder anew and says what is in it.
+fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result<String> {
+    let about = Module::read(module).map_err(|fault| match fault {
+        Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the filter that was built {problem}"),
+    })?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let write = |name: &str, content: &[u8]| {
+        let file = folder.join(name);
+        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
+    };
+    write("callgate.wasm", module)?;
+    write("callgate.wasm.sha256", format!("{}  callgate.wasm\n", about.sha256).as_bytes())?;
+    write("callgate.cdx.json", &bom::write(tree, module, names)?)?;
+    let image = oci::write(&folder.join("oci"), module, names)?;
+    for (name, text) in reference::pages()?.into_iter().filter(|(name, _)| name.ends_with(".schema.json")) {
+        write(name, text.as_bytes())?;
+    }
+    Ok(format!(
+        "{}\n  version   {}\n  build id  {}\n  SHA-256   {}\n  bytes     {}\n  image     {image}",
+        folder.display(),
+        about.facts.version,
+        about.build_id,
+        about.sha256,
+        about.bytes
+    ))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;
