@@ -1,7 +1,7 @@
 //! What a policy keeps in the store that all workers share, opened once for each configuration.
 
 use crate::limit::{Clock, Shared};
-use crate::policy::Policy;
+use crate::policy::{Policy, TablesKey};
 use crate::replay::Table;
 use crate::state::{Namespace, SharedStore, StoreError};
 
@@ -27,7 +27,7 @@ pub struct OpenedState {
 
 impl PolicyState {
     /// Opens the state of a policy, or makes it; none for a policy that counts nothing and lets nothing happen only once.
-    /// `secret` is fresh randomness, used only by the first worker that comes.
+    /// `secret` is fresh randomness, used only by the first worker that comes, and not where the policy names a key.
     ///
     /// # Errors
     /// [`StoreError`] when the host cannot do it, or something else stands in its place.
@@ -40,6 +40,7 @@ impl PolicyState {
         if !policy.keeps_state() {
             return Ok(None);
         }
+        let secret = policy.tables_key.as_ref().map_or(secret, TablesKey::names);
         let opened = Namespace::open(store, &policy.name, policy.table_entries(), secret)?;
         let (namespace, limits_other_size) = (opened.namespace, opened.other_size);
         let mut state = Self { namespace, replay: None };

@@ -14,8 +14,9 @@ use super::position::place_at;
 use super::replay::Replay;
 use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
+use super::tables_key::TablesKey;
 use super::version::version;
-use super::{Policy, dpop, raw};
+use super::{Policy, dpop, gateway, raw};
 use crate::token::{Issuers, Secrets, json};
 use crate::upstream::HeaderNames;
 
@@ -65,6 +66,9 @@ impl Policy {
         if !empty.errors.is_empty() {
             return Err(empty);
         }
+        if let Some(rules) = rules_of_higress(&value) {
+            return Err(rules);
+        }
         let document = document(value)?;
         compile(&document, version, secrets)
     }
@@ -80,6 +84,15 @@ fn document(value: Value) -> Result<raw::Document, Findings> {
         let message = structural(&error);
         // The text is one line.
         only(place_at(&text, error.column()), message)
+    })
+}
+
+/// Higress puts the rules of a `WasmPlugin` into its configuration, which then stands for several.
+fn rules_of_higress(value: &Value) -> Option<Findings> {
+    value.get("_rules_").map(|_| {
+        let message = "these are the `matchRules` of a Higress `WasmPlugin`, which put another configuration in the place of this \
+                       one for some calls: remove them, and write one policy under `defaultConfig`";
+        only(Place::root().field("_rules_"), message.to_owned())
     })
 }
 
@@ -134,7 +147,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let mut findings = Findings::default();
     let root = Place::root();
     check_name("a policy", &document.name, &root.field("name"), &mut findings);
-    check_gateway(document.gateway, &mut findings);
+    gateway::check(document, &mut findings);
     check_resource(&document.resource, &root.field("resource"), &mut findings);
     for (effect, requirement) in &document.requirements {
         if let Some(asked) = &requirement.scopes {
@@ -155,6 +168,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         let place = root.field("tables").field("ed25519");
         findings.error(place, format!("more than {MOST_KEY_TABLES} tables take too much of each worker: write less"));
     }
+    let tables_key = TablesKey::compile(document, secrets, &mut findings);
     let mut signatures = Signatures::compile(document, &mut findings);
     signatures.serve(document, &endpoints.list, &mut findings);
     let replay = Replay::compile(
@@ -167,6 +181,9 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         &mut findings,
     );
     let audit = Audit::compile(&document.audit, &mut findings);
+    if limits.any() || replay.is_some() || dpop.as_ref().is_some_and(|rules| rules.nonce) {
+        TablesKey::require(document, &mut findings);
+    }
     check_callers(document, &endpoints, &mut findings);
     if !findings.errors.is_empty() {
         return Err(findings);
@@ -175,6 +192,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         name: document.name.as_str().into(),
         label: format!("{}@{}", document.name, version.get(..12).unwrap_or(&version)).into(),
         version: version.into(),
+        features: document.gateway.features(),
         observe: document.mode == raw::Mode::Observe,
         resource: document.resource.as_str().into(),
         dpop,
@@ -186,6 +204,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         agents,
         signing_keys,
         key_tables: document.tables.ed25519,
+        tables_key,
         endpoints,
         limits,
         signatures,
@@ -196,19 +215,6 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         audit,
     };
     Ok(Compiled { policy, findings })
-}
-
-fn check_gateway(gateway: raw::Gateway, findings: &mut Findings) {
-    let name = match gateway {
-        raw::Gateway::Envoy => return,
-        raw::Gateway::Istio => "istio",
-        raw::Gateway::EnvoyGateway => "envoy-gateway",
-        raw::Gateway::Higress => "higress",
-        raw::Gateway::Kong => "kong",
-        raw::Gateway::Portable => "portable",
-    };
-    findings
-        .error(Place::root().field("gateway"), format!("`{name}` is not supported yet: this version runs in `envoy`"));
 }
 
 fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {

@@ -10,6 +10,7 @@ mod dpop;
 mod endpoints;
 mod error;
 mod expiry;
+mod gateway;
 mod limits;
 mod names;
 mod position;
@@ -18,12 +19,14 @@ mod replay;
 mod scalar;
 mod signatures;
 mod signing_keys;
+mod tables_key;
 mod version;
 
 pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoints::Endpoint;
 pub use error::{Finding, Findings, Place};
+pub use gateway::{BodyCheck, ClockCall, Features, HostName, Numbers, RecordPlace, Store, would_stop_the_worker};
 pub use scalar::Lifetime;
 
 pub(crate) use agents::Agents;
@@ -34,6 +37,7 @@ pub(crate) use names::is_token;
 pub(crate) use replay::Replay;
 pub(crate) use signatures::{ProfileName, SignatureRule, Signatures};
 pub(crate) use signing_keys::{SigningKey, SigningKeys};
+pub(crate) use tables_key::TablesKey;
 
 use crate::crypto::TableVerifier;
 use crate::endpoint::Table;
@@ -51,6 +55,8 @@ pub struct Policy {
     pub version: Box<str>,
     /// Name and the version's first twelve digits, as the upstream is told.
     pub(crate) label: Box<str>,
+    /// What its gateway offers.
+    pub features: Features,
     pub(crate) observe: bool,
     pub(crate) resource: Box<str>,
     pub(crate) dpop: Option<crate::dpop::Rules>,
@@ -62,6 +68,8 @@ pub struct Policy {
     pub(crate) agents: Agents,
     pub(crate) signing_keys: SigningKeys,
     key_tables: u32,
+    /// What keys and marks in the shared store are made with; none where the first worker makes one up.
+    pub(crate) tables_key: Option<TablesKey>,
     pub(crate) endpoints: Endpoints,
     pub(crate) limits: Limits,
     pub(crate) signatures: Signatures,

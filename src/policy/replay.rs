@@ -18,7 +18,7 @@ use crate::replay::{Rules, Share};
 pub(super) const TABLE: RangeInclusive<u32> = Share::SLOT..=1_048_576;
 
 /// What the table is like, when so many agents share it (all unregistered callers count as one).
-pub(super) fn rules(tables: raw::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
+pub(super) fn rules(tables: &raw::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
     Rules { share: Share::of(tables.replay, sharers), window, clock_ahead }
 }
 
@@ -61,7 +61,7 @@ impl Replay {
         agents.sort_unstable();
         agents.dedup();
         let unregistered = proofs.is_some() && document.unregistered == raw::Unregistered::Allow;
-        let rules = rules(document.tables, agents.len() + usize::from(unregistered), window, clock_ahead);
+        let rules = rules(&document.tables, agents.len() + usize::from(unregistered), window, clock_ahead);
         let claiming = |claims: &dyn Fn(&Endpoint) -> u32| -> Vec<Claiming<'_>> {
             let claiming = endpoints.iter().map(|endpoint| Claiming {
                 place: Place::root().field("endpoints").index(endpoint.position as usize),
@@ -299,7 +299,7 @@ mod tests {
     fn a_table_is_shared_evenly() {
         let tables = raw::Tables { replay: 640, ..raw::Tables::default() };
         let (window, clock_ahead) = (Duration::from_secs(60), Duration::from_secs(5));
-        assert_eq!(rules(tables, 5, window, clock_ahead), Rules { share: Share::of(128, 1), window, clock_ahead });
+        assert_eq!(rules(&tables, 5, window, clock_ahead), Rules { share: Share::of(128, 1), window, clock_ahead });
     }
 
     #[test]

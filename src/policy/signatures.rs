@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::endpoints::{Access, Endpoint};
 use super::error::{Findings, Place};
+use super::gateway::{BodyCheck, Store};
 use super::names::is_token;
 use super::{raw, scalar::Lifetime};
 use crate::authorize::Origin;
@@ -169,19 +170,7 @@ impl Signatures {
                 }
             }
         }
-        let late = document.late_body_check.is_some();
-        let place = Place::root().field("late_body_check");
-        if holds_requests(document.gateway) {
-            if late {
-                findings.warn(place, "this gateway holds requests back until their bodies are checked: remove this");
-            }
-        } else if asked.is_some() && !late {
-            findings.error(
-                place,
-                "this gateway sends the head of a request on before its body has come, so that another body is found out \
-                 late: write `accept` where the upstream can bear that, or `body: stream` at endpoints that need no digest",
-            );
-        }
+        check_bodies(document, endpoints, findings);
         for (endpoint, raw) in endpoints.iter().zip(&document.endpoints) {
             let bots = endpoint.signature.alone && endpoint.signature.profile == ProfileName::WebBotAuth;
             if bots && raw.effect != raw::Effect::Read {
@@ -262,15 +251,49 @@ impl SignatureRule {
     }
 }
 
-/// Whether a gateway keeps the head of a request back while its body arrives.
-fn holds_requests(gateway: raw::Gateway) -> bool {
-    match gateway {
-        raw::Gateway::Envoy => true,
-        raw::Gateway::Istio
-        | raw::Gateway::EnvoyGateway
-        | raw::Gateway::Higress
-        | raw::Gateway::Kong
-        | raw::Gateway::Portable => false,
+/// Whether the gateway shows the gate the bodies that are signed, and when.
+fn check_bodies(document: &raw::Document, endpoints: &[Endpoint], findings: &mut Findings) {
+    let features = document.gateway.features();
+    let late = document.late_body_check.is_some();
+    let place = Place::root().field("late_body_check");
+    // A signature in the place of a proof of possession may come with any call.
+    let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
+    let signed = |endpoint: &&Endpoint| {
+        !endpoint.streams && (endpoint.signature.asked.is_some() || shown && endpoint.access == Access::Known)
+    };
+    match features.body {
+        BodyCheck::Held if late => {
+            findings.warn(place, "this gateway holds requests back until their bodies are checked: remove this");
+        }
+        BodyCheck::Late if !late && endpoints.iter().any(|endpoint| signed(&endpoint)) => findings.error(
+            place,
+            "this gateway sends the head of a request on before its body has come, so that another body is found out \
+             late: write `accept` where the upstream can bear that, or `body: stream` at endpoints that need no digest",
+        ),
+        BodyCheck::Unseen => {
+            if late {
+                findings.warn(place, "this gateway shows the gate no bodies, so that none is checked: remove this");
+            }
+            for endpoint in endpoints.iter().filter(signed) {
+                findings.error(
+                    Place::root().field("endpoints").index(endpoint.position as usize).field("body"),
+                    "this gateway shows the gate no bodies, so that no digest of one can be checked: write `stream`, or \
+                     choose another `gateway`",
+                );
+            }
+        }
+        BodyCheck::Held | BodyCheck::Late => {}
+    }
+    if features.store == Store::None {
+        for endpoint in
+            endpoints.iter().filter(|endpoint| endpoint.signature.asked.is_some() && endpoint.signature.once)
+        {
+            findings.error(
+                Place::root().field("endpoints").index(endpoint.position as usize).field("replay"),
+                "workers share nothing on this gateway, so that a signed call could be sent again: write `false` where nothing \
+                 changes, or choose another `gateway`",
+            );
+        }
     }
 }
 

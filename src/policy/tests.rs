@@ -50,12 +50,12 @@ fn good() -> Value {
     })
 }
 
-fn compile(policy: Value) -> Result<super::Compiled, Findings> {
+pub(super) fn compile(policy: Value) -> Result<super::Compiled, Findings> {
     Policy::from_value(policy, &NoSecrets)
 }
 
 /// Sets the member at a JSON pointer, or removes it where the value is null.
-fn with(changes: &[(&str, Value)]) -> Value {
+pub(super) fn with(changes: &[(&str, Value)]) -> Value {
     let mut policy = good();
     for (pointer, value) in changes {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -99,7 +99,7 @@ fn each_mistake_is_told_with_its_place() {
     let rows: &[(&[(&str, Value)], &str)] = &[
         (&[("/name", json!("a b"))], "name: `a b` is no name for a policy"),
         (&[("/name", json!(""))], "name: `` is no name"),
-        (&[("/gateway", json!("kong"))], "gateway: `kong` is not supported yet"),
+        (&[("/_rules_", json!([]))], "_rules_: these are the `matchRules` of a Higress `WasmPlugin`"),
         (&[("/resource", json!("api.example.com"))], "resource: `api.example.com` identifies no API"),
         (&[("/resource", json!("https://a\"b"))], "resource: `https://a\\\"b` identifies no API"),
         (&[("/hosts", json!([]))], "hosts: a gate without a host"),
@@ -337,7 +337,7 @@ fn what_may_not_be_meant_is_a_warning() {
 }
 
 /// The good policy, whose agent signs, with changes.
-fn signed(changes: &[(&str, Value)]) -> Value {
+pub(super) fn signed(changes: &[(&str, Value)]) -> Value {
     let mut policy = with(changes);
     let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
     policy["agents"]["a"]["signing_keys"] = json!([{ "jwk": key }]);

@@ -140,42 +140,54 @@ impl Secret {
         secrets: &dyn Secrets,
         findings: &mut Findings,
     ) -> Option<Self> {
-        let env = place.field("env");
-        if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
-            findings.error(env, "write the name of the environment variable that holds the secret");
-            return None;
-        }
-        let text = match secrets.resolve(&raw.env) {
-            SecretLookup::Found(text) => text,
-            SecretLookup::Missing => {
-                let name = raw.env.escape_debug();
-                findings
-                    .error(env, format!("the environment variable `{name}` is not set: pass it to the gateway's VM"));
-                return None;
-            }
-            SecretLookup::NotNeeded => return Some(Self::NotNeeded),
-        };
-        // None of these messages may say anything about the value but how it should have been written.
-        let (bytes, form) = match raw.encoding {
-            None => (Some(text), ""),
-            Some(SecretEncoding::Base64) => (STANDARD.decode(&text).ok(), "base64 with padding"),
-            Some(SecretEncoding::Base64url) => (URL_SAFE_NO_PAD.decode(&text).ok(), "base64url without padding"),
-            Some(SecretEncoding::Hex) => (decode_hex(&text), "an even number of hexadecimal digits"),
-        };
-        let Some(bytes) = bytes else {
-            let name = raw.env.escape_debug();
-            findings
-                .error(place.field("encoding"), format!("the value of `{name}` is not {form}, without white space"));
-            return None;
-        };
+        let Some(bytes) = look_up(raw, place, secrets, findings).ok()? else { return Some(Self::NotNeeded) };
         match VerifyingKey::hmac(&bytes) {
             Ok(key) => Some(Self::Key(Box::new(key))),
             Err(error) => {
-                findings.error(env, error.to_string());
+                findings.error(place.field("env"), error.to_string());
                 None
             }
         }
     }
+}
+
+/// Something is wrong with a secret, and stands in the findings.
+pub(crate) struct BadSecret;
+
+/// Looks a secret up and decodes it; none while the policy is only being checked.
+pub(crate) fn look_up(
+    raw: &raw::Secret,
+    place: &Place,
+    secrets: &dyn Secrets,
+    findings: &mut Findings,
+) -> Result<Option<Vec<u8>>, BadSecret> {
+    let env = place.field("env");
+    if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
+        findings.error(env, "write the name of the environment variable that holds the secret");
+        return Err(BadSecret);
+    }
+    let text = match secrets.resolve(&raw.env) {
+        SecretLookup::Found(text) => text,
+        SecretLookup::Missing => {
+            let name = raw.env.escape_debug();
+            findings.error(env, format!("the environment variable `{name}` is not set: pass it to the gateway's VM"));
+            return Err(BadSecret);
+        }
+        SecretLookup::NotNeeded => return Ok(None),
+    };
+    // None of these messages may say anything about the value but how it should have been written.
+    let (bytes, form) = match raw.encoding {
+        None => (Some(text), ""),
+        Some(SecretEncoding::Base64) => (STANDARD.decode(&text).ok(), "base64 with padding"),
+        Some(SecretEncoding::Base64url) => (URL_SAFE_NO_PAD.decode(&text).ok(), "base64url without padding"),
+        Some(SecretEncoding::Hex) => (decode_hex(&text), "an even number of hexadecimal digits"),
+    };
+    let Some(bytes) = bytes else {
+        let name = raw.env.escape_debug();
+        findings.error(place.field("encoding"), format!("the value of `{name}` is not {form}, without white space"));
+        return Err(BadSecret);
+    };
+    Ok(Some(bytes))
 }
 
 fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {

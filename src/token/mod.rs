@@ -18,7 +18,7 @@ pub use claim::{ClaimName, ClaimNameError};
 pub use issuer::{IssuerId, Issuers};
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
-pub(crate) use keys::Secret;
+pub(crate) use keys::{Secret, look_up};
 pub use keys::{SecretLookup, Secrets};
 pub(crate) use verify::numeric_date;
 pub use verify::{Refusal, VerifiedToken};

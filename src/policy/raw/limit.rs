@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::Secret;
 use crate::policy::scalar::Rate;
 
 /// How often a caller may call.
@@ -124,7 +125,7 @@ pub struct SourceRate {
 
 /// The sizes of tables. `limits` and `replay` are shared by all workers and keep the size they were made with until the gateway
 /// restarts; `ed25519` is of each worker.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tables {
@@ -137,10 +138,15 @@ pub struct Tables {
     /// How many Ed25519 keys of the policy have a table that takes the verification of a signature to less than half, those that
     /// are used most; 16 when absent, 0 for none. Each takes 328 KB in each worker, made when the key was used a few times.
     pub ed25519: u32,
+    /// A secret of 32 or more random bytes, the same for all workers: what they share is kept under names that nobody else can
+    /// foresee, and what is read back is only believed where it was written with this key. Needed where the gateway's own random
+    /// numbers can be foreseen or other filters write into the same map (`kong`, `istio`, `higress`). With another key the tables
+    /// begin anew.
+    pub key: Option<Secret>,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Self { limits: 16_384, replay: 131_072, ed25519: 16 }
+        Self { limits: 16_384, replay: 131_072, ed25519: 16, key: None }
     }
 }

@@ -98,8 +98,9 @@ pub struct Document {
     /// gateway's own buffers have to hold as much.
     #[serde(default)]
     pub max_body: Option<Size>,
-    /// `accept` where the gateway sends a request's head on before its body has come, so that a body with another digest is
-    /// found out late. Such gateways need it; `envoy` does not.
+    /// `accept` where the gateway sends a request's head on before its body has come, so that the upstream may see the head of a
+    /// call whose body turns out to be another one; of the body it sees nothing before the digest was checked. Such gateways need
+    /// it (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not.
     #[serde(default)]
     pub late_body_check: Option<LateBodyCheck>,
     /// The sizes of the tables that all workers share.
@@ -138,15 +139,15 @@ pub enum Mode {
 pub enum Gateway {
     /// Envoy, 1.36 or newer.
     Envoy,
-    /// Istio.
+    /// Istio: a `WasmPlugin`, `TrafficExtension` or `EnvoyFilter`.
     Istio,
     /// Envoy Gateway.
     EnvoyGateway,
     /// Higress.
     Higress,
-    /// Kong Gateway with WasmX.
+    /// Kong Gateway with WasmX, up to 3.9.
     Kong,
-    /// Only what every proxy-wasm host offers.
+    /// Only what every proxy-wasm host offers, APISIX among them: nothing that workers share, and no bodies.
     Portable,
 }
 

@@ -1,0 +1,246 @@
+//! What each gateway offers a filter.
+//!
+//! The policy says where it runs, and nothing is tried out: on Kong a host call that does not exist ends the request, and on
+//! another gateway its status may mean anything. So each difference between gateways is told here, once, and whatever asks for
+//! what its gateway lacks does not compile.
+
+use super::error::{Findings, Place};
+use super::raw::{self, Gateway};
+
+/// What the host of a gateway offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// The gateway's name in the policy.
+    pub name: &'static str,
+    /// What can be seen of bodies.
+    pub body: BodyCheck,
+    /// The map that all workers share.
+    pub store: Store,
+    /// Whether nobody else writes into that map: what is read back is the gate's own.
+    pub store_is_ours: bool,
+    /// Whether the host's random numbers cannot be foreseen.
+    pub unpredictable: bool,
+    /// Where the host that the client asked for stands.
+    pub host: HostName,
+    /// Where the record of a decision goes.
+    pub record: RecordPlace,
+    /// How properties that are numbers come.
+    pub numbers: Numbers,
+    /// Whether the end of a request without a body is told with its head.
+    pub tells_end: bool,
+    /// Whether a configuration that is refused leaves the one before it in force. Where it stops the worker, the gate takes it
+    /// and denies every call.
+    pub refuses_configuration: bool,
+    /// Which clock there is.
+    pub clock: ClockCall,
+}
+
+/// What a gateway shows of bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyCheck {
+    /// The head of a request waits until the body was checked.
+    Held,
+    /// The head goes on; of the body nothing does before it was checked.
+    Late,
+    /// Nothing.
+    Unseen,
+}
+
+/// The map that all workers share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// Envoy's: without a bound, and nothing is lost before the process ends.
+    Unbounded,
+    /// Kong's: a zone of fixed size, in which keys are told apart by their CRC32 and the oldest go first.
+    Zone,
+    /// There is none.
+    None,
+}
+
+/// Where the host that the client asked for stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostName {
+    /// In `:authority`, or `Host`; not in both.
+    Authority,
+    /// In `Host`: `:authority` names the server, and `:path` is decoded, so that the path is asked for apart.
+    Header,
+}
+
+/// Where the record of a decision goes, beside the gateway's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordPlace {
+    /// Into this property of the stream.
+    Property(&'static str),
+    /// Nowhere else.
+    Nowhere,
+}
+
+/// How properties that are numbers come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// As 64 bits, little-endian; durations in nanoseconds.
+    Binary,
+    /// As decimal digits; durations in seconds, with milliseconds behind a point.
+    Decimal,
+}
+
+/// Which clock there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockCall {
+    /// That of proxy-wasm.
+    Host,
+    /// That of WASI.
+    Wasi,
+}
+
+/// What all gateways that are made of Envoy have in common.
+const ENVOY: Features = Features {
+    name: "envoy",
+    body: BodyCheck::Held,
+    store: Store::Unbounded,
+    store_is_ours: true,
+    unpredictable: true,
+    host: HostName::Authority,
+    record: RecordPlace::Property("callgate"),
+    numbers: Numbers::Binary,
+    tells_end: true,
+    refuses_configuration: true,
+    clock: ClockCall::Host,
+};
+
+impl Gateway {
+    /// What the gateway offers.
+    #[must_use]
+    pub const fn features(self) -> Features {
+        match self {
+            Self::Envoy => ENVOY,
+            // The `vm_id` of its filters is blank, and their map is that of every other filter with a blank one.
+            Self::Istio => Features { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
+            Self::EnvoyGateway => Features { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
+            Self::Higress => Features { name: "higress", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
+            Self::Kong => Features {
+                name: "kong",
+                body: BodyCheck::Late,
+                store: Store::Zone,
+                store_is_ours: true,
+                unpredictable: false,
+                host: HostName::Header,
+                record: RecordPlace::Property("kong.ctx.shared.callgate"),
+                numbers: Numbers::Decimal,
+                tells_end: false,
+                refuses_configuration: false,
+                clock: ClockCall::Host,
+            },
+            Self::Portable => Features {
+                name: "portable",
+                body: BodyCheck::Unseen,
+                store: Store::None,
+                store_is_ours: false,
+                unpredictable: false,
+                host: HostName::Authority,
+                record: RecordPlace::Nowhere,
+                numbers: Numbers::Decimal,
+                tells_end: false,
+                refuses_configuration: true,
+                clock: ClockCall::Wasi,
+            },
+        }
+    }
+}
+
+impl Numbers {
+    /// A property that is a count.
+    #[must_use]
+    pub fn count(self, property: &[u8]) -> Option<u64> {
+        match self {
+            Self::Binary => i64::from_le_bytes(property.try_into().ok()?).try_into().ok(),
+            Self::Decimal => str::from_utf8(property).ok()?.parse().ok(),
+        }
+    }
+
+    /// A property that is a duration, in nanoseconds.
+    #[must_use]
+    pub fn nanoseconds(self, property: &[u8]) -> Option<u64> {
+        let Self::Decimal = self else { return self.count(property) };
+        let (seconds, fraction) = str::from_utf8(property).ok()?.split_once('.')?;
+        let milliseconds = fraction.parse::<u64>().ok().filter(|_| fraction.len() == 3)?;
+        seconds.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(milliseconds)?.checked_mul(1_000_000)
+    }
+}
+
+/// Whether a configuration that is refused would stop its worker, as far as it says where it runs: one that cannot be read may
+/// say so all the same.
+#[must_use]
+pub fn would_stop_the_worker(configuration: &[u8]) -> bool {
+    let kong = |name: &str| name == Gateway::Kong.features().name;
+    if let Ok(document) = serde_json::from_slice::<serde_json::Value>(configuration) {
+        return document.get("gateway").and_then(serde_json::Value::as_str).is_some_and(kong);
+    }
+    let text = String::from_utf8_lossy(configuration);
+    text.split("\"gateway\"").skip(1).any(|rest| {
+        let value = rest.trim_start().strip_prefix(':').unwrap_or_default().trim_start();
+        value.strip_prefix('"').and_then(|value| value.split('"').next()).is_some_and(kong)
+    })
+}
+
+impl Features {
+    /// Whether what workers share needs a key that no host has: others write there, or could foresee a random one.
+    pub(crate) fn needs_key(&self) -> bool {
+        self.store != Store::None && !(self.store_is_ours && self.unpredictable)
+    }
+}
+
+/// Refuses what the policy asks for and its gateway does not have. What hangs on single endpoints is judged with them.
+pub(super) fn check(document: &raw::Document, findings: &mut Findings) {
+    let features = document.gateway.features();
+    let (name, root) = (features.name, Place::root());
+    if features.store == Store::None {
+        for limit in document.limits.keys() {
+            findings.error(
+                root.field("limits").field(limit),
+                format!("workers share nothing on `{name}`, so that calls cannot be counted: remove this, or choose another `gateway`"),
+            );
+        }
+        for (field, written, why) in [
+            ("failed_credentials", document.failed_credentials.is_some(), "failures cannot be counted"),
+            ("dpop", document.dpop.is_some(), "no proof could be refused that was used before"),
+        ] {
+            if written {
+                let message = format!(
+                    "workers share nothing on `{name}`, so that {why}: remove this, or choose another `gateway`"
+                );
+                findings.error(root.field(field), message);
+            }
+        }
+    }
+    if features.record == RecordPlace::Nowhere {
+        let log = document.audit.log;
+        for (field, written) in [("allow", log.allow), ("deny", log.deny)] {
+            if !written {
+                findings.warn(
+                    root.field("audit").field("log").field(field),
+                    format!("`{name}` has no place for records but the gateway's own log: without `true` these are not written"),
+                );
+            }
+        }
+        if document.audit.outcome {
+            findings.warn(
+                root.field("audit").field("outcome"),
+                format!("`{name}` tells the gate nothing of how a call ended: remove this"),
+            );
+        }
+    }
+    for (index, endpoint) in document.endpoints.iter().enumerate() {
+        let place = root.field("endpoints").index(index);
+        if features.store == Store::Zone && endpoint.body == Some(raw::Body::Stream) {
+            findings.error(
+                place.field("body"),
+                format!("`{name}` takes the whole body before the upstream gets a byte, so that nothing streams: remove this"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

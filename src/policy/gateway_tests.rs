@@ -1,0 +1,178 @@
+//! What a gateway lacks does not compile where the policy asks for it, and everything else does.
+
+use serde_json::{Value, json};
+
+use super::super::tests::{compile, signed, with};
+use super::{Numbers, would_stop_the_worker};
+
+const ALL: [&str; 6] = ["envoy", "istio", "envoy-gateway", "higress", "kong", "portable"];
+
+type Changes = Vec<(&'static str, Value)>;
+
+fn limits() -> Changes {
+    vec![
+        ("/limits", json!({ "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } })),
+        ("/endpoints/1/limits", json!(["calls"])),
+    ]
+}
+
+fn key() -> Changes {
+    vec![("/tables", json!({ "key": { "env": "TABLES_KEY" } }))]
+}
+
+fn errors(policy: Value) -> Vec<String> {
+    compile(policy).map_or_else(|findings| findings.errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
+}
+
+fn warnings(policy: Value) -> Vec<String> {
+    compile(policy).unwrap().findings.warnings.iter().map(ToString::to_string).collect()
+}
+
+/// Which gateways refuse these changes, and with what they begin to say why.
+fn refusals(document: impl Fn(&[(&str, Value)]) -> Value, changes: &Changes) -> Vec<(&'static str, Vec<String>)> {
+    let told = |gateway| {
+        let mut changes = changes.clone();
+        changes.push(("/gateway", json!(gateway)));
+        (gateway, errors(document(&changes)))
+    };
+    ALL.into_iter().map(told).filter(|(_, errors)| !errors.is_empty()).collect()
+}
+
+#[track_caller]
+fn assert_refused(refused: &[(&str, Vec<String>)], expected: &[(&str, &str)]) {
+    let gateways = |all: &[&str]| all.join(" ");
+    let found: Vec<_> = refused.iter().map(|(gateway, _)| *gateway).collect();
+    let wanted: Vec<_> = expected.iter().map(|(gateway, _)| *gateway).collect();
+    assert_eq!(gateways(&found), gateways(&wanted), "{refused:#?}");
+    for ((gateway, errors), (_, start)) in refused.iter().zip(expected) {
+        assert!(errors.iter().any(|error| error.starts_with(start)), "{gateway}: {start}\n{errors:#?}");
+    }
+}
+
+#[test]
+fn a_policy_of_tokens_alone_runs_everywhere() {
+    assert_refused(&refusals(with, &vec![]), &[]);
+}
+
+#[test]
+fn what_workers_share_needs_a_map_and_sometimes_a_key() {
+    let needs = [
+        ("istio", "tables.key: other filters may write"),
+        ("higress", "tables.key: other filters may write"),
+        ("kong", "tables.key: the random numbers of this gateway can be foreseen"),
+    ];
+    let portable = |start| [needs[0], needs[1], needs[2], ("portable", start)];
+    assert_refused(&refusals(with, &limits()), &portable("limits.calls: workers share nothing on `portable`"));
+    let failed = vec![("/failed_credentials", json!({ "rate": "10/1m", "burst": 5 }))];
+    assert_refused(&refusals(with, &failed), &portable("failed_credentials: workers share nothing"));
+    let with_key: Changes = limits().into_iter().chain(key()).collect();
+    assert_refused(&refusals(with, &with_key), &[("portable", "limits.calls: workers share nothing")]);
+    assert_refused(&refusals(with, &key()), &[]);
+}
+
+#[test]
+fn proofs_and_signatures_that_pass_once_need_it_as_well() {
+    let mut proven: Changes = limits().into_iter().chain(key()).collect();
+    proven.push(("/dpop", json!({ "required": true, "algorithms": ["ES256"] })));
+    proven.push(("/endpoints/2/limits", json!(["calls"])));
+    assert_refused(
+        &refusals(with, &proven),
+        &[("portable", "dpop: workers share nothing on `portable`, so that no proof could be refused")],
+    );
+    let mut once: Changes = limits().into_iter().chain(key()).collect();
+    once.extend([("/endpoints/1/signature", json!("required")), ("/endpoints/1/body", json!("stream"))]);
+    assert_refused(
+        &refusals(signed, &once),
+        &[
+            ("kong", "endpoints[1].body: `kong` takes the whole body"),
+            ("portable", "endpoints[1].replay: workers share nothing on this gateway"),
+        ],
+    );
+    let unlimited = vec![
+        ("/endpoints/1/signature", json!("required")),
+        ("/endpoints/1/body", json!("stream")),
+        ("/endpoints/1/replay", json!(false)),
+    ];
+    assert_refused(&refusals(signed, &unlimited), &[("kong", "endpoints[1].body: `kong` takes the whole body")]);
+}
+
+#[test]
+fn bodies_that_are_signed_have_to_be_seen() {
+    let mut changes: Changes = limits().into_iter().chain(key()).collect();
+    changes.push(("/endpoints/1/signature", json!("required")));
+    let late = "late_body_check: this gateway sends the head of a request on before its body";
+    let unseen = ("portable", "endpoints[1].body: this gateway shows the gate no bodies");
+    assert_refused(
+        &refusals(signed, &changes),
+        &[("istio", late), ("envoy-gateway", late), ("higress", late), ("kong", late), unseen],
+    );
+    changes.push(("/late_body_check", json!("accept")));
+    assert_refused(&refusals(signed, &changes), &[unseen]);
+}
+
+#[test]
+fn what_has_no_effect_somewhere_is_said() {
+    let told = |gateway: &str, changes: &Changes| {
+        let mut changes = changes.clone();
+        changes.push(("/gateway", json!(gateway)));
+        warnings(with(&changes))
+    };
+    let log = vec![("/audit", json!({ "log": { "allow": false, "deny": true }, "outcome": true }))];
+    let found = told("portable", &log);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].starts_with("audit.log.allow: `portable` has no place for records"), "{found:#?}");
+    assert!(found[1].starts_with("audit.outcome: `portable` tells the gate nothing"), "{found:#?}");
+    assert_eq!(told("kong", &log), Vec::<String>::new());
+    let late = vec![("/late_body_check", json!("accept"))];
+    assert!(told("envoy", &late)[0].starts_with("late_body_check: this gateway holds requests back"));
+    assert!(told("portable", &late).iter().any(|warning| warning.starts_with("late_body_check: this gateway shows")));
+    assert!(told("portable", &key()).iter().any(|warning| warning.starts_with("tables.key: workers share nothing")));
+}
+
+#[test]
+fn numbers_come_as_bytes_or_as_digits() {
+    for (property, count) in [
+        (&b"200"[..], Some(200)),
+        (b"0", Some(0)),
+        (b"-1", None),
+        (b"", None),
+        (b"2 ", None),
+        (b"\xff", None),
+        (b"99999999999999999999", None),
+    ] {
+        assert_eq!(Numbers::Decimal.count(property), count, "{}", property.escape_ascii());
+    }
+    assert_eq!(Numbers::Binary.count(&200u64.to_le_bytes()), Some(200));
+    assert_eq!(Numbers::Binary.count(&(-1i64).to_le_bytes()), None);
+    assert_eq!(Numbers::Binary.count(b"200"), None);
+    for (property, nanoseconds) in [
+        (&b"0.005"[..], Some(5_000_000)),
+        (b"12.345", Some(12_345_000_000)),
+        (b"12", None),
+        (b"1.5", None),
+        (b"-0.001", None),
+        (b"99999999999999999.000", None),
+    ] {
+        assert_eq!(Numbers::Decimal.nanoseconds(property), nanoseconds, "{}", property.escape_ascii());
+    }
+    assert_eq!(Numbers::Binary.nanoseconds(&5u64.to_le_bytes()), Some(5));
+}
+
+#[test]
+fn a_bad_policy_for_kong_is_known_as_one() {
+    for (configuration, stops) in [
+        (&br#"{"gateway":"kong"}"#[..], true),
+        (br#"{"gateway" : "kong", "callgate": "v1", "x": 1}"#, true),
+        (br#"{"gateway":"kong","#, true),
+        (br#"{"a":1,"a":2,"gateway": "kong"}"#, true),
+        (br#"{"gateway":"envoy"}"#, false),
+        (br#"{"gateway":"envoy","attributes":{"gateway":"kong"}}"#, false),
+        (br#"{"gateway":"envoy","#, false),
+        (br#""gateway""#, false),
+        (b"kong", false),
+        (b"\xff\x00", false),
+        (b"", false),
+    ] {
+        assert_eq!(would_stop_the_worker(configuration), stops, "{}", configuration.escape_ascii());
+    }
+}

@@ -1,0 +1,74 @@
+//! The key of the tables that all workers share, from the environment.
+
+use std::fmt;
+
+use super::error::{Findings, Place};
+use super::raw;
+use crate::policy::gateway::Store;
+use crate::token::{Secrets, look_up};
+
+/// As many bytes as nobody tries out.
+const LEAST: usize = 32;
+
+/// What keys and marks in the shared store are made with. It does not print.
+#[derive(Clone)]
+pub(crate) struct TablesKey([u8; 32]);
+
+impl TablesKey {
+    /// Reads the key, where the policy names one. While a policy is only checked it may be missing, and then there is none.
+    pub(super) fn compile(document: &raw::Document, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Self> {
+        let raw = document.tables.key.as_ref()?;
+        let place = Place::root().field("tables").field("key");
+        if document.gateway.features().store == Store::None {
+            findings
+                .warn(place, "workers share nothing on this gateway, so that there is nothing to keep: remove this");
+            return None;
+        }
+        let bytes = look_up(raw, &place, secrets, findings).ok()??;
+        if bytes.len() < LEAST {
+            findings.error(
+                place.field("env"),
+                format!("a key of the tables has {LEAST} bytes or more after decoding: use a longer random one"),
+            );
+            return None;
+        }
+        // Of its own for each policy, and of no use where the same secret stands for something else.
+        let text = [b"callgate tables\0", document.name.as_bytes()].concat();
+        Some(Self(hmac_sha256::HMAC::mac(text, bytes)))
+    }
+
+    /// Refuses a policy that keeps something in the shared store and has no key where its gateway needs one.
+    pub(super) fn require(document: &raw::Document, findings: &mut Findings) {
+        let features = document.gateway.features();
+        if !features.needs_key() || document.tables.key.is_some() {
+            return;
+        }
+        let why = if features.unpredictable {
+            "other filters may write into what workers share"
+        } else {
+            "the random numbers of this gateway can be foreseen"
+        };
+        findings.error(
+            Place::root().field("tables").field("key"),
+            format!(
+                "{why}: write `{{ env: NAME }}` with the name of a variable that holds {LEAST} random bytes or more"
+            ),
+        );
+    }
+
+    /// What names in the shared store are hashed with.
+    pub(crate) fn names(&self) -> [u8; 16] {
+        self.derive("names")
+    }
+
+    fn derive(&self, purpose: &str) -> [u8; 16] {
+        let bytes = hmac_sha256::HMAC::mac(purpose, self.0);
+        *bytes.first_chunk().unwrap_or(&[0; 16])
+    }
+}
+
+impl fmt::Debug for TablesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TablesKey(..)")
+    }
+}
