@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::authorize::{Granted, Origin};
 use crate::call::Call;
 use crate::dpop::{Proof, Scheme};
-use crate::evaluate::Hold;
+use crate::evaluate::{Hold, Late};
 use crate::head::Head;
 use crate::limit::{Standings, Use};
 use crate::policy::raw::Effect;
@@ -27,6 +27,9 @@ pub enum Step<'a> {
     Decided(Decision<'a>),
     /// It is held until its body has come: only then is there a decision.
     Hold(Hold<'a>),
+    /// It goes on before its body has come, since its gateway does not hold it; of the body nothing may go on before it was
+    /// checked.
+    Late(Late<'a>),
 }
 
 /// What happens to a call.
@@ -213,6 +216,10 @@ impl Granted for Caller<'_> {
 pub(crate) enum BodySeen {
     /// All of it, before anything went on: its digest was signed.
     Checked,
+    /// Not all of it yet, or another one than was signed; the head went on.
+    Awaited,
+    /// All of it, before any of it went on, and after the head did.
+    CheckedLate,
 }
 
 /// Everything that was learnt about a call, each fact only once it was proven.

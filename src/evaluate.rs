@@ -11,7 +11,7 @@ use crate::digest::Hashing;
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
 use crate::limit::{Shared, Standings, Use};
-use crate::policy::{Access, Endpoint, Policy};
+use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
 use crate::token::TokenCache;
@@ -25,7 +25,8 @@ mod once;
 mod possession;
 mod signature;
 
-pub use hold::{Hold, Wait};
+use hold::Awaited;
+pub use hold::{Hold, Late, Wait};
 pub(crate) use signature::wanted_coverage;
 
 /// What an evaluation asks of its host.
@@ -54,7 +55,7 @@ pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) ->
     let mut evaluation = Evaluation::begin(policy, call, context);
     match evaluation.run() {
         Ok(Next::Hold(hashing)) => Step::Hold(evaluation.hold(hashing)),
-        Ok(Next::Grant(grant)) => Step::Decided(evaluation.end(Ok(grant))),
+        Ok(Next::Grant(grant)) => evaluation.go_on(grant),
         Err(stop) => Step::Decided(evaluation.end(Err(stop))),
     }
 }
@@ -78,6 +79,8 @@ struct Evaluation<'a, 'c> {
     context: Context<'c>,
     /// Whether denials are only recorded from here on.
     observing: bool,
+    /// What the body has to be, where the call goes on before it has come.
+    awaited: Option<Awaited>,
 }
 
 impl<'a, 'c> Evaluation<'a, 'c> {
@@ -104,7 +107,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             used: Use::default(),
             denials: Vec::new(),
         };
-        Self { facts, context, observing: policy.observe }
+        Self { facts, context, observing: policy.observe, awaited: None }
     }
 
     /// The decision, once nothing more is to be checked.
@@ -149,9 +152,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                 self.scopes(endpoint)?;
                 self.bindings(endpoint, found.as_ref())?;
                 if let Some(hashing) = self.body(endpoint)? {
-                    return Ok(Next::Hold(Box::new(hashing)));
+                    match self.facts.policy.features.body {
+                        BodyCheck::Held => return Ok(Next::Hold(Box::new(hashing))),
+                        BodyCheck::Late => self.await_body(hashing)?,
+                        // INVARIANT: no such policy compiles.
+                        BodyCheck::Unseen => return Err(Stop),
+                    }
                 }
             }
+            self.await_none(endpoint);
         }
         self.finish().map(Next::Grant)
     }
@@ -178,6 +187,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let mut refusals = Vec::new();
         let headers = self.facts.call.headers;
         self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, |reason| refusals.push(reason));
+        if !policy.features.tells_end {
+            self.facts.call.end_of_stream = !self.facts.head.announces_body();
+        }
         for reason in refusals {
             let rule = if reason == Reason::MethodOverride { Rule::Policy("overrides") } else { Rule::Gate };
             self.judge(Check::Reading, rule, Err::<(), _>(reason), |_| Vec::new())?;

@@ -97,7 +97,7 @@ impl<'a> Head<'a> {
                 Some(b't') if name_reads_as(name, "traceparent") => head.traceparent.add(value),
                 Some(b't') if name_reads_as(name, "transfer-encoding") => head.has_transfer_encoding = true,
                 Some(b'u') if name_reads_as(name, "upgrade") => head.upgrade.add(value),
-                Some(b'x') if name == b"x-request-id" => head.request_id = Some(value),
+                Some(b'x') if name.eq_ignore_ascii_case(b"x-request-id") => head.request_id = Some(value),
                 Some(b'x') if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name, known)) => {
                     head.overrides.push(name);
                     if overrides == Overrides::Refuse {
@@ -124,6 +124,13 @@ impl<'a> Head<'a> {
         head.authorization = authorization;
         head.content_length = content_length.first;
         head
+    }
+}
+
+impl Head<'_> {
+    /// Whether a body is to come, as far as the head tells: over HTTP/1.1 it does, and over HTTP/2 a body may come unannounced.
+    pub(crate) fn announces_body(&self) -> bool {
+        self.has_transfer_encoding || self.content_length.is_some_and(|length| length.trim_ascii() != b"0")
     }
 }
 

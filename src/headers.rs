@@ -59,6 +59,14 @@ impl Headers {
         Ok(Self { buffer, lines })
     }
 
+    /// The lines of a host that names the server in `:authority` and decodes `:path`: the host that was asked for stands in `Host`
+    /// alone, and `target` is what the client sent.
+    #[must_use]
+    pub fn of_server(&self, target: &[u8]) -> Self {
+        let lines = self.iter().filter(|(name, _)| *name != b":authority");
+        lines.map(|(name, value)| (name, if name == b":path" { target } else { value })).collect()
+    }
+
     /// The lines, names as the host wrote them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|line| (self.slice(line.name), self.slice(line.value)))

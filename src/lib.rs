@@ -32,7 +32,7 @@
 //!     match evaluate(&policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace: None }) {
 //!         Step::Decided(Decision::Allow(_)) => None,
 //!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
-//!         Step::Hold(_) => unreachable!("this policy asks for no signatures"),
+//!         Step::Hold(_) | Step::Late(_) => unreachable!("this policy asks for no signatures"),
 //!     }
 //! };
 //! assert_eq!(decide("/health"), None);
@@ -79,7 +79,7 @@ mod words;
 pub use answer::{Answer, DPOP_NONCE, grpc_status};
 pub use call::{Call, DecisionId, Source};
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Grant, Rule, Step};
-pub use evaluate::{Context, Hold, Wait, evaluate};
+pub use evaluate::{Context, Hold, Late, Wait, evaluate};
 pub use headers::Headers;
 pub use limit::{Clock, RATE_LIMIT_HEADERS, Shared, Standings, Use};
 pub use policy::Policy;

@@ -89,9 +89,13 @@ pub struct Record<'r> {
     /// `true` where the endpoint's body is passed on as it arrives.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     body_streams: bool,
-    /// `true` where the body is the one that was signed, and was checked before anything of the call went on.
+    /// `true` where the body is the one that was signed, and was checked before anything of it went on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     body_checked: bool,
+    /// `true` where the head of the call went on before its body was checked, as `late_body_check` accepts it. Without
+    /// `body_checked` the body did not come, or was another one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    body_late: bool,
     /// The method.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'r str>,
@@ -202,7 +206,8 @@ impl Decision<'_> {
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
-            body_checked: facts.body == Some(BodySeen::Checked),
+            body_checked: matches!(facts.body, Some(BodySeen::Checked | BodySeen::CheckedLate)),
+            body_late: matches!(facts.body, Some(BodySeen::Awaited | BodySeen::CheckedLate)),
             method: facts.method.map(|method| method.as_str()),
             host: facts.host.as_ref().map(|host| host.as_str()),
             path: facts.path.as_ref().map(|path| bounded(path.as_str().as_bytes())),

@@ -1,9 +1,9 @@
 //! What a policy keeps in the store that all workers share, opened once for each configuration.
 
 use crate::limit::{Clock, Shared};
-use crate::policy::{Policy, TablesKey};
+use crate::policy::{Policy, Store};
 use crate::replay::Table;
-use crate::state::{Namespace, SharedStore, StoreError};
+use crate::state::{Namespace, PolicyStore, Seal, Secret, SharedStore, Slot, StoreError};
 
 /// What a policy keeps in the shared store.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub struct PolicyState {
     namespace: Namespace,
     /// None where nothing may happen only once.
     replay: Option<Table>,
+    /// None where what is read back is believed.
+    seal: Option<Seal>,
 }
 
 /// The state of a policy, and whether its tables are as large as was asked.
@@ -30,7 +32,7 @@ impl PolicyState {
     /// `secret` is fresh randomness, used only by the first worker that comes, and not where the policy names a key.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot do it, or something else stands in its place.
+    /// [`StoreError`] when the host cannot do it, something else stands in its place, or there is not enough room.
     pub fn open(
         policy: &Policy,
         store: &dyn SharedStore,
@@ -40,20 +42,119 @@ impl PolicyState {
         if !policy.keeps_state() {
             return Ok(None);
         }
-        let secret = policy.tables_key.as_ref().map_or(secret, TablesKey::names);
-        let opened = Namespace::open(store, &policy.name, policy.table_entries(), secret)?;
-        let (namespace, limits_other_size) = (opened.namespace, opened.other_size);
-        let mut state = Self { namespace, replay: None };
+        let zone = policy.features.store == Store::Zone;
+        let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone });
+        let own = PolicyStore::new(store, seal.as_ref());
+        let secret = policy.tables_key.as_ref().map_or(Secret::Fresh(secret), |key| Secret::Known(key.names()));
+        let opened = Namespace::open(&own, &policy.name, policy.table_entries(), secret)?;
+        let limits_other_size = opened.other_size;
+        let mut state = Self { namespace: opened.namespace, replay: None, seal: None };
         let mut replay_other_size = None;
         if let Some(replay) = &policy.replay {
-            let opened = Table::open(state.shared(store, clock), replay.sharers(&policy.agents), replay.rules)?;
+            let shared = Shared { store: &own, namespace: &state.namespace, replay: None, clock };
+            let opened = Table::open(shared, replay.sharers(&policy.agents), replay.rules)?;
             (state.replay, replay_other_size) = (Some(opened.table), opened.other_size);
         }
+        if zone {
+            state.namespace.slots().try_for_each(|place| Slot::make(&own, &place))?;
+            // What is too small gave up what was written first.
+            if !Namespace::stands(&own, &policy.name)? {
+                return Err(StoreError);
+            }
+        }
+        state.seal = seal;
         Ok(Some(OpenedState { state, limits_other_size, replay_other_size }))
     }
 
+    /// The store as the policy sees it.
+    #[must_use]
+    pub fn store<'s>(&'s self, store: &'s dyn SharedStore) -> PolicyStore<'s> {
+        PolicyStore::new(store, self.seal.as_ref())
+    }
+
     /// The state as an evaluation uses it.
-    pub fn shared<'s>(&'s self, store: &'s dyn SharedStore, clock: &'s dyn Clock) -> Shared<'s> {
+    pub fn shared<'s>(&'s self, store: &'s PolicyStore<'s>, clock: &'s dyn Clock) -> Shared<'s> {
         Shared { store, namespace: &self.namespace, replay: self.replay.as_ref(), clock }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::state::simulation::ZoneStore;
+    use crate::time::Timestamp;
+    use crate::token::{SecretLookup, Secrets};
+
+    /// Every secret is its own name, often enough.
+    struct Names;
+
+    impl Secrets for Names {
+        fn resolve(&self, name: &str) -> SecretLookup {
+            SecretLookup::Found(name.repeat(32).into_bytes())
+        }
+    }
+
+    fn policy(key: &str) -> Policy {
+        let document = json!({
+            "callgate": "v1", "name": "zone", "mode": "enforce", "gateway": "kong",
+            "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
+            "agents": { "a": { "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] } },
+            "limits": { "calls": { "per": ["agent", "endpoint"], "rate": "60/1m", "burst": 10 } },
+            "tables": { "limits": 64, "replay": 640, "key": { "env": key } },
+            "late_body_check": "accept",
+            "endpoints": [{ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none",
+                            "authenticate": "signature", "limits": ["calls"] }],
+            "upstream": { "authorization": "remove" },
+            "audit": { "log": { "allow": false, "deny": false } }
+        });
+        Policy::from_value(document, &Names).unwrap_or_else(|findings| panic!("{findings:?}")).policy
+    }
+
+    fn open(policy: &Policy, store: &dyn SharedStore) -> Result<PolicyState, StoreError> {
+        let opened = PolicyState::open(policy, store, &Timestamp::from_secs(1_000), [0; 16])?;
+        Ok(opened.unwrap().state)
+    }
+
+    #[test]
+    fn a_zone_of_the_size_that_is_told_holds_everything_from_the_beginning() {
+        let policy = policy("K");
+        let bytes = usize::try_from(policy.shared_bytes().unwrap()).unwrap();
+        let store = ZoneStore::with_room(bytes);
+        open(&policy, &store).unwrap();
+        // The namespace and its slots, the table's header and its own.
+        assert_eq!(store.len(), 1 + 64 / 8 + 1 + 640 / 64);
+        assert!(store.bytes() < bytes, "{} of {bytes}", store.bytes());
+        open(&policy, &store).unwrap();
+        assert_eq!(store.len(), 1 + 64 / 8 + 1 + 640 / 64, "every worker uses what the first one made");
+    }
+
+    #[test]
+    fn a_zone_that_is_too_small_is_found_out_when_it_is_opened() {
+        let policy = policy("K");
+        let store = ZoneStore::default();
+        open(&policy, &store).unwrap();
+        let needed = store.bytes();
+        assert!(open(&policy, &ZoneStore::with_room(needed)).is_ok());
+        for room in [needed - 1, needed / 2, 2_000] {
+            assert_eq!(open(&policy, &ZoneStore::with_room(room)).err(), Some(StoreError), "{room}");
+        }
+    }
+
+    #[test]
+    fn another_key_is_another_beginning() {
+        let store = ZoneStore::default();
+        open(&policy("K"), &store).unwrap();
+        let keys = store.len();
+        open(&policy("L"), &store).unwrap();
+        assert_eq!(store.len(), 2 * keys);
+    }
+
+    #[test]
+    fn only_a_zone_has_a_size() {
+        let mut policy = policy("K");
+        policy.features = crate::policy::raw::Gateway::Envoy.features();
+        assert_eq!(policy.shared_bytes(), None);
     }
 }

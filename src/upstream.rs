@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::decision::{Allow, Caller, Grant};
-use crate::policy::Agent;
+use crate::policy::{Agent, HostName};
 use crate::reason::Reason;
 use crate::token::VerifiedToken;
 use crate::words::are_visible_unescaped;
@@ -48,7 +48,11 @@ impl Allow<'_> {
                 }
             }
             if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten()) {
-                changes.push(Change::Set(":authority".into(), host.as_str().to_owned().into()));
+                let name = match facts.policy.features.host {
+                    HostName::Authority => ":authority",
+                    HostName::Header => "host",
+                };
+                changes.push(Change::Set(name.into(), host.as_str().to_owned().into()));
             }
         }
         let names = &facts.policy.header_names;

@@ -50,7 +50,8 @@ pub(crate) fn decide<T>(
     // A table of what was used that has always been there.
     let opened = PolicyState::open(asked.policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
     let state = opened.map(|opened| opened.state);
-    let shared = state.as_ref().map(|state| state.shared(&store, &now));
+    let own = state.as_ref().map(|state| state.store(&store));
+    let shared = state.as_ref().zip(own.as_ref()).map(|(state, store)| state.shared(store, &now));
     let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: trace.as_deref_mut() };
     let decision = match evaluate(asked.policy, call, context.again()) {
         Step::Decided(decision) => decision,
@@ -58,6 +59,11 @@ pub(crate) fn decide<T>(
             let Body::Known(body) = asked.body else { return None };
             hold.update(body);
             hold.finish(now, context)
+        }
+        Step::Late(mut late) => {
+            let Body::Known(body) = asked.body else { return None };
+            late.update(body);
+            late.finish(context.trace)
         }
     };
     Some(then(&decision, trace))

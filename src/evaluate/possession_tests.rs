@@ -114,13 +114,14 @@ impl Gate {
         let headers: Headers = lines.chain(sent.proof.map(|proof| ("dpop", proof))).collect();
         let now = Timestamp::from_secs(sent.now);
         let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
-        let shared = self.state.as_ref().map(|state| state.shared(&self.store, &now));
+        let store = self.state.as_ref().map(|state| state.store(&self.store));
+        let shared = self.state.as_ref().zip(store.as_ref()).map(|(state, store)| state.shared(store, &now));
         let mut cache = TokenCache::default();
         let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
         match evaluate(&self.policy, call, context) {
             Step::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
             Step::Decided(Decision::Deny(deny)) => Err(deny.answer()),
-            Step::Hold(_) => panic!("there is no body"),
+            Step::Hold(_) | Step::Late(_) => panic!("there is no body"),
         }
     }
 

@@ -223,7 +223,7 @@ fn rule_of<'a>(verified: &Result<VerifiedSignature<'a>, Reason>) -> Rule<'a> {
     }
 }
 
-fn body_rule<'a>(refused: Option<&Reason>) -> Rule<'a> {
+pub(super) fn body_rule<'a>(refused: Option<&Reason>) -> Rule<'a> {
     if refused == Some(&Reason::BodyTooLarge) { Rule::Policy("max_body") } else { Rule::Gate }
 }
 

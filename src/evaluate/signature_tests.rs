@@ -59,11 +59,17 @@ impl Gate {
     }
 
     fn decide(&self, lines: &[(String, String)], body: Option<&str>) -> Result<Grant, Reason> {
+        self.judge(lines, body).0
+    }
+
+    /// How a call ends, and its record.
+    fn judge(&self, lines: &[(String, String)], body: Option<&str>) -> (Result<Grant, Reason>, Value) {
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         let now = Timestamp::from_secs(NOW);
         let call = Call { headers: &headers, end_of_stream: body.is_none(), source: None, now, id: DecisionId(7) };
         let mut cache = TokenCache::default();
-        let shared = Some(self.state.shared(&self.store, &now));
+        let store = self.state.store(&self.store);
+        let shared = Some(self.state.shared(&store, &now));
         let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
         let decision = match evaluate(&self.policy, call, context.again()) {
             Step::Decided(decision) => decision,
@@ -75,11 +81,22 @@ impl Gate {
                 }
                 hold.finish(now, context)
             }
+            Step::Late(mut late) => {
+                assert!(matches!(late.decision(), Decision::Allow(_)));
+                for part in body.unwrap_or_default().as_bytes().chunks(7) {
+                    if late.update(part) == Wait::Ends {
+                        break;
+                    }
+                }
+                late.finish(None)
+            }
         };
-        match decision {
+        let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
+        let end = match decision {
             Decision::Allow(allow) => Ok(allow.grant()),
             Decision::Deny(deny) => Err(deny.reason()),
-        }
+        };
+        (end, record)
     }
 }
 
@@ -192,4 +209,71 @@ fn early_data_is_taken_for_what_changes_nothing() {
     let early = ("early-data", "1");
     assert_eq!(gate.decide(&signed("GET", "/x", &[early], &usual("a")), None), Ok(Grant::Endpoint));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[early], &usual("b")), None), Err(Reason::EarlyData));
+}
+
+/// A gate in a gateway that sends the head of a request on before its body has come.
+fn late(gateway: &str) -> Gate {
+    let mut document = document();
+    document["gateway"] = json!(gateway);
+    document["late_body_check"] = json!("accept");
+    document["tables"] = json!({ "key": { "env": "TABLES" } });
+    Gate::new(document)
+}
+
+#[test]
+fn where_the_head_goes_on_first_it_is_decided_first_and_the_body_is_checked_before_it_follows() {
+    let gate = late("istio");
+    let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
+    let (end, record) = gate.judge(&call("a"), Some(BODY));
+    assert_eq!((end, &record["body_late"], &record["body_checked"]), (Ok(Grant::Endpoint), &json!(true), &json!(true)));
+    let (end, record) = gate.judge(&call("b"), Some("{\"hello\": \"World\"}"));
+    assert_eq!(end, Err(Reason::ContentDigestMismatch));
+    assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
+    assert_eq!(gate.decide(&call("e"), Some(&"x".repeat(1025))), Err(Reason::BodyTooLarge));
+    // The head was decided, and the signature is used up.
+    assert_eq!(gate.decide(&call("b"), Some(BODY)), Err(Reason::SignatureReplayed));
+    // What the head says alone is decided before anything goes on.
+    let (end, record) = gate.judge(&call("d"), None);
+    assert_eq!((end, &record["body_late"]), (Err(Reason::ContentDigestMismatch), &Value::Null));
+    assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("f")), Some(BODY)), Err(Reason::ContentDigestMissing));
+    assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual("g")), None), Ok(Grant::Endpoint));
+}
+
+#[test]
+fn observed_a_late_body_passes_and_the_record_says_what_it_was() {
+    let mut document = document();
+    document["mode"] = json!("observe");
+    document["gateway"] = json!("higress");
+    document["late_body_check"] = json!("accept");
+    document["tables"] = json!({ "key": { "env": "TABLES" } });
+    let gate = Gate::new(document);
+    let (end, record) = gate.judge(&signed("POST", "/pay", &[DIGEST], &with_digest("a")), Some("another"));
+    assert_eq!(end, Ok(Grant::Observed));
+    assert_eq!(record["would_deny"][0]["reason"], "content_digest_mismatch");
+}
+
+#[test]
+fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
+    let gate = late("kong");
+    let length = ("content-length", "18");
+    let call = |nonce: &str, extra: &[(&str, &str)]| {
+        let mut lines = signed("POST", "/pay", &[&[DIGEST], extra].concat(), &with_digest(nonce));
+        lines.retain(|(name, _)| name != ":authority");
+        lines.push(("Host".to_owned(), "api.example.com".to_owned()));
+        lines
+    };
+    assert_eq!(gate.decide(&call("a", &[length]), Some(BODY)), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&call("b", &[length]), Some("{\"hello\": \"World\"}")), Err(Reason::ContentDigestMismatch));
+    // A body that never comes is not asked about, so that it may not be one.
+    for extra in [&[("transfer-encoding", "chunked")][..], &[length, ("transfer-encoding", "chunked")]] {
+        assert_eq!(gate.decide(&call("c", extra), Some(BODY)), Err(Reason::BodyLengthMissing), "{extra:?}");
+        assert_eq!(gate.decide(&call("d", extra), Some("")), Err(Reason::BodyLengthMissing), "{extra:?}");
+    }
+    for extra in [&[][..], &[("content-length", "0")]] {
+        assert_eq!(gate.decide(&call("e", extra), Some(BODY)), Err(Reason::ContentDigestMismatch), "{extra:?}");
+    }
+    let get = |nonce: &str, extra: &[(&str, &str)]| signed("GET", "/x", extra, &usual(nonce));
+    assert_eq!(gate.decide(&get("f", &[]), Some("")), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&get("g", &[]), Some("added")), Err(Reason::BodyLengthMissing));
+    assert_eq!(gate.decide(&get("h", &[("content-length", "5")]), Some("added")), Err(Reason::ContentDigestMissing));
 }

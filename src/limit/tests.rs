@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::*;
 use crate::call::Source;
-use crate::state::MemoryStore;
-use crate::state::simulation::{Faults, FaultyStore, Work, interleave};
+use crate::state::simulation::{Faults, FaultyStore, TestStore, Work, ZoneStore, interleave};
+use crate::state::{MemoryStore, PolicyStore, Seal};
 
 const START: u64 = 1_800_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 const INTERVAL: u64 = 1_000_000;
+const ZONE: Seal = Seal { key: [7; 16], zone: true };
 
 struct TestClock(AtomicU64);
 
@@ -73,6 +74,40 @@ fn excess(moments: &mut [u64], burst: u32) -> u64 {
     worst
 }
 
+/// When calls of four workers passed that come in between each other, each with the store as its policy sees it.
+fn passed_at_once(
+    store: &dyn TestStore,
+    seal: Option<&Seal>,
+    schedule: &[u8],
+    calls: &[(u64, bool)],
+    bursts: (u32, u32),
+    kinds: [bool; 2],
+) -> Vec<u64> {
+    let of = |own: bool, name, burst| if own { own_limit(name, burst) } else { limit(name, burst) };
+    let limits = [of(kinds[0], "a", bursts.0), of(kinds[1], "b", bursts.1)];
+    let (namespace, clock) = (namespace(64), TestClock::at(0));
+    let workers = calls.chunks(6).map(|calls| {
+        let (namespace, clock, limits) = (&namespace, &clock, &limits);
+        let work = move |store: &dyn SharedStore| {
+            let store = &PolicyStore::new(store, seal);
+            let mut passed = Vec::new();
+            for (pause, gives_back) in calls {
+                let now = clock.moment();
+                clock.0.fetch_add(*pause, Ordering::SeqCst);
+                let shared = Shared { store, namespace, clock, replay: None };
+                let Ok(mut ledger) = Ledger::open(shared, limits.iter(), source(1), 1, now) else { continue };
+                if ledger.exceeded().and_then(|()| ledger.charge()).is_err() {
+                    continue;
+                }
+                if *gives_back { ledger.give_back() } else { passed.push(now.as_nanos()) }
+            }
+            passed
+        };
+        Box::new(work) as Work<'_, Vec<u64>>
+    });
+    interleave(store, workers.collect(), schedule).concat()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -87,29 +122,23 @@ proptest! {
         mismatch in prop_oneof![Just(0), 2..6u32],
     ) {
         let store = FaultyStore::new(Faults { mismatch, ..Faults::default() });
-        let of = |own: bool, name, burst| if own { own_limit(name, burst) } else { limit(name, burst) };
-        let limits = [of(kinds[0], "a", bursts.0), of(kinds[1], "b", bursts.1)];
-        let (namespace, clock) = (namespace(64), TestClock::at(0));
-        let workers = calls.chunks(6).map(|calls| {
-            let (namespace, clock, limits) = (&namespace, &clock, &limits);
-            let work = move |store: &dyn SharedStore| {
-                let mut passed = Vec::new();
-                for (pause, gives_back) in calls {
-                    let now = clock.moment();
-                    clock.0.fetch_add(*pause, Ordering::SeqCst);
-                    let shared = Shared { store, namespace, clock, replay: None };
-                    let Ok(mut ledger) = Ledger::open(shared, limits.iter(), source(1), 1, now) else { continue };
-                    if ledger.exceeded().and_then(|()| ledger.charge()).is_err() {
-                        continue;
-                    }
-                    if *gives_back { ledger.give_back() } else { passed.push(now.as_nanos()) }
-                }
-                passed
-            };
-            Box::new(work) as Work<'_, Vec<u64>>
-        });
-        let mut passed: Vec<u64> = interleave(&store, workers.collect(), &schedule).concat();
+        let mut passed = passed_at_once(&store, None, &schedule, &calls, bursts, kinds);
         prop_assert_eq!(excess(&mut passed, bursts.0.min(bursts.1)), 0, "{:?}", passed);
+    }
+
+    /// The same in Kong's zone, whose values are copied out while others write them.
+    #[test]
+    fn no_interleaving_lets_more_pass_in_a_zone(
+        schedule in proptest::collection::vec(any::<u8>(), 1..200),
+        calls in proptest::collection::vec((0..2 * INTERVAL, any::<bool>()), 24),
+        bursts in (1..4u32, 1..4u32),
+        kinds in any::<[bool; 2]>(),
+        torn in prop_oneof![Just(0), 2..6u32],
+    ) {
+        let store = ZoneStore::torn(torn);
+        let mut passed = passed_at_once(&store, Some(&ZONE), &schedule, &calls, bursts, kinds);
+        prop_assert_eq!(excess(&mut passed, bursts.0.min(bursts.1)), 0, "{:?}", passed);
+        prop_assert!(!passed.is_empty() || calls.iter().all(|(_, gives_back)| *gives_back));
     }
 
     /// The stated error of the table: an identity gets at most a burst more for each entry that was given up.

@@ -4,8 +4,11 @@
 //! another gateway its status may mean anything. So each difference between gateways is told here, once, and whatever asks for
 //! what its gateway lacks does not compile.
 
+use serde_json::Value;
+
 use super::error::{Findings, Place};
 use super::raw::{self, Gateway};
+use crate::token::json;
 
 /// What the host of a gateway offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Features {
     pub refuses_configuration: bool,
     /// Which clock there is.
     pub clock: ClockCall,
+    /// Whether gauges can be changed, and not counters alone.
+    pub gauges: bool,
 }
 
 /// What a gateway shows of bodies.
@@ -106,6 +111,7 @@ const ENVOY: Features = Features {
     tells_end: true,
     refuses_configuration: true,
     clock: ClockCall::Host,
+    gauges: true,
 };
 
 impl Gateway {
@@ -130,6 +136,7 @@ impl Gateway {
                 tells_end: false,
                 refuses_configuration: false,
                 clock: ClockCall::Host,
+                gauges: false,
             },
             Self::Portable => Features {
                 name: "portable",
@@ -143,6 +150,7 @@ impl Gateway {
                 tells_end: false,
                 refuses_configuration: true,
                 clock: ClockCall::Wasi,
+                gauges: false,
             },
         }
     }
@@ -172,14 +180,15 @@ impl Numbers {
 /// say so all the same.
 #[must_use]
 pub fn would_stop_the_worker(configuration: &[u8]) -> bool {
-    let kong = |name: &str| name == Gateway::Kong.features().name;
-    if let Ok(document) = serde_json::from_slice::<serde_json::Value>(configuration) {
-        return document.get("gateway").and_then(serde_json::Value::as_str).is_some_and(kong);
+    let bounds = json::Bounds { bytes: usize::MAX, depth: u8::MAX };
+    if let Ok(document) = json::parse(configuration, bounds) {
+        return document.get("gateway").and_then(Value::as_str) == Some("kong");
     }
-    let text = String::from_utf8_lossy(configuration);
-    text.split("\"gateway\"").skip(1).any(|rest| {
-        let value = rest.trim_start().strip_prefix(':').unwrap_or_default().trim_start();
-        value.strip_prefix('"').and_then(|value| value.split('"').next()).is_some_and(kong)
+    // The name, a colon and the value, with white space in between.
+    let (name, value) = (&b"\"gateway\""[..], &b"\"kong\""[..]);
+    configuration.windows(name.len()).enumerate().filter(|(_, window)| *window == name).any(|(at, _)| {
+        let rest = configuration.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+        rest.strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value))
     })
 }
 

@@ -71,6 +71,40 @@ fn what_workers_share_needs_a_map_and_sometimes_a_key() {
 }
 
 #[test]
+fn a_key_of_the_tables_is_nobody_elses_and_long_enough() {
+    use crate::policy::Policy;
+    use crate::token::{SecretLookup, Secrets};
+
+    struct Environment(&'static [u8]);
+    impl Secrets for Environment {
+        fn resolve(&self, _: &str) -> SecretLookup {
+            if self.0.is_empty() { SecretLookup::Missing } else { SecretLookup::Found(self.0.to_vec()) }
+        }
+    }
+    let told = |document: Value, value| match Policy::from_value(document, &Environment(value)) {
+        Ok(compiled) => {
+            let key = compiled.policy.tables_key.unwrap();
+            assert_ne!(key.names(), key.seals());
+            assert_eq!(format!("{key:?}"), "TablesKey(..)");
+            Vec::new()
+        }
+        Err(findings) => findings.errors.iter().map(ToString::to_string).collect(),
+    };
+    let kong = |changes: &[(&str, Value)]| {
+        let mut all: Changes = limits().into_iter().chain(key()).collect();
+        all.extend([("/gateway", json!("kong"))]);
+        with(&[&all[..], changes].concat())
+    };
+    let long = &[b'x'; 32];
+    assert_eq!(told(kong(&[]), long), [""; 0]);
+    assert!(told(kong(&[]), &long[1..])[0].starts_with("tables.key.env: a key of the tables has 32 bytes or more"));
+    assert!(told(kong(&[]), b"")[0].starts_with("tables.key.env: the environment variable `TABLES_KEY` is not set"));
+    let mut shared = signed(&[("/gateway", json!("kong")), key()[0].clone()]);
+    shared["agents"]["a"]["signing_keys"] = json!([{ "secret": { "env": "TABLES_KEY" }, "keyid": "k" }]);
+    assert!(told(shared, long)[0].starts_with("tables.key.env: an issuer or an agent has this secret"));
+}
+
+#[test]
 fn proofs_and_signatures_that_pass_once_need_it_as_well() {
     let mut proven: Changes = limits().into_iter().chain(key()).collect();
     proven.push(("/dpop", json!({ "required": true, "algorithms": ["ES256"] })));

@@ -43,6 +43,7 @@ use crate::crypto::TableVerifier;
 use crate::endpoint::Table;
 use crate::limit::{self, Shown, Standings};
 use crate::request::Host;
+use crate::state::{Namespace, bytes_in_zone};
 use crate::token::Issuers;
 use crate::upstream::HeaderNames;
 
@@ -116,6 +117,33 @@ impl Policy {
     /// Whether the policy keeps anything in the store that all workers share.
     pub(crate) fn keeps_state(&self) -> bool {
         self.counts() || self.replay.is_some()
+    }
+
+    /// How many bytes the zone needs that holds what workers share, so that nothing is lost there; none where there is no zone.
+    #[must_use]
+    pub fn shared_bytes(&self) -> Option<u64> {
+        if self.features.store != Store::Zone || !self.keeps_state() {
+            return None;
+        }
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let own =
+            self.limits.list.iter().enumerate().filter(|(_, limit)| !limit.per.source).map(|(position, limit)| {
+                let charges = |endpoint: &&Endpoint| endpoint.limits.iter().any(|own| *own as usize == position);
+                let agents = if limit.per.agent { self.agents() } else { 1 };
+                // A caller may have no issuer, or that of its agent.
+                let issuers = if limit.per.agent { 1 } else { self.issuers.len() };
+                let issuers = if limit.per.issuer { issuers + 1 } else { 1 };
+                let endpoints = if limit.per.endpoint { self.endpoints().iter().filter(charges).count() } else { 1 };
+                count(agents).saturating_mul(count(issuers)).saturating_mul(count(endpoints))
+            });
+        let slots = u64::from(self.table_entries().div_ceil(Namespace::SLOT_ENTRIES).max(1));
+        let replay = self.replay.as_ref().map_or(0, |replay| replay.slots(&self.agents));
+        let own = own.fold(0, u64::saturating_add).saturating_mul(bytes_in_zone(1 + Namespace::OWN_ENTRIES * 16));
+        let slots = (slots + 1).saturating_mul(bytes_in_zone(1 + Namespace::SLOT_ENTRIES as usize * 16));
+        let replay = (replay + 1).saturating_mul(bytes_in_zone(usize::MAX));
+        let values = own.saturating_add(slots).saturating_add(replay);
+        // What the zone keeps of itself and of its pages.
+        Some(values.saturating_add(values / 8).saturating_add(256 * 1024))
     }
 
     /// How many identities that the policy does not name have a place in the table of limits.

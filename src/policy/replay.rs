@@ -80,6 +80,12 @@ impl Replay {
         Some(Self { rules, agents, unregistered })
     }
 
+    /// How many slots all shares have together.
+    pub(crate) fn slots(&self, agents: &Agents) -> u64 {
+        let sharers = u64::try_from(self.sharers(agents).count()).unwrap_or(u64::MAX);
+        sharers.saturating_mul(self.rules.share.slots().into())
+    }
+
     /// Who has a share of the table: agents, and all unregistered callers together.
     pub(crate) fn sharers<'p>(&'p self, agents: &'p Agents) -> impl Iterator<Item = Option<&'p str>> {
         let named = self.agents.iter().filter_map(|position| Some(Some(&*agents.get(*position)?.name)));

@@ -24,6 +24,16 @@ impl TablesKey {
                 .warn(place, "workers share nothing on this gateway, so that there is nothing to keep: remove this");
             return None;
         }
+        let issuers = document.issuers.values().filter_map(|issuer| issuer.keys.secret.as_ref());
+        let signers = document.agents.values().filter_map(|agent| agent.signing_keys.as_ref()).flatten();
+        let others = issuers.chain(signers.filter_map(|key| key.secret.as_ref()));
+        if others.into_iter().any(|other| other.env == raw.env) {
+            findings.error(
+                place.field("env"),
+                "an issuer or an agent has this secret, and could foresee what the gate makes with it: name another variable",
+            );
+            return None;
+        }
         let bytes = look_up(raw, &place, secrets, findings).ok()??;
         if bytes.len() < LEAST {
             findings.error(
@@ -54,6 +64,11 @@ impl TablesKey {
                 "{why}: write `{{ env: NAME }}` with the name of a variable that holds {LEAST} random bytes or more"
             ),
         );
+    }
+
+    /// What values in the shared store are sealed with.
+    pub(crate) fn seals(&self) -> [u8; 16] {
+        self.derive("seals")
     }
 
     /// What names in the shared store are hashed with.

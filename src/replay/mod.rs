@@ -13,6 +13,8 @@
 //!   be ahead. After a restart, or where the host evicts, that refuses whatever may have been used before, and a client that
 //!   signs anew passes as soon as the horizon is over. Slots belong to one making of the table, and no claim stands unless the
 //!   table of its making still does.
+//!   Where a host counts the versions of a key anew, a lost slot is made again only when it has been gone for a second:
+//!   whoever read what was there before can no longer put it back.
 //! - **A slot that is full of live entries refuses**, and its agent alone notices. Entries are spread over an agent's slots at
 //!   random, by a hash that nobody outside can foresee. While a share is at most half full, a claim finds its slot full with a
 //!   probability below 1 in 2,000,000 (sixty-four or more where thirty-two are expected).
@@ -26,6 +28,7 @@ mod slot;
 mod table;
 
 pub(crate) use share::Share;
+pub(crate) use slot::LAYOUT;
 #[cfg(test)]
 pub(crate) use table::Opened;
 pub use table::Table;

@@ -7,7 +7,7 @@ use crate::state::{SharedStore, StoreError, StoreKey, Versioned};
 use crate::time::Timestamp;
 
 /// The first byte of every value, unlike that of any other value in the store: a host may take two keys for one.
-pub(super) const LAYOUT: u8 = 0x11;
+pub(crate) const LAYOUT: u8 = 0x11;
 /// Layout and horizon.
 const HEAD: usize = 1 + 8;
 const ENTRY: usize = 16;

@@ -1,5 +1,7 @@
 //! The table: where a message's entry is, looked at before anything is charged, and claimed last.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::slot::{Entry, LAYOUT, Slot};
@@ -8,7 +10,7 @@ use crate::limit::{Shared, Use};
 use crate::state::{MOST_ATTEMPTS, Namespace, SharedStore, StoreError, StoreKey};
 use crate::time::Timestamp;
 
-/// What may happen between reading the clock and making a slot.
+/// What may happen between reading the clock and making a slot, or between reading one and changing it.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// What a policy says of messages that are used once.
@@ -28,6 +30,8 @@ pub struct Table {
     header: Header,
     header_key: String,
     rules: Rules,
+    /// Slots that the host has lost, and since when that is known.
+    lost: Mutex<BTreeMap<StoreKey, Timestamp>>,
 }
 
 /// A table, and whether its shares are as large as was asked.
@@ -50,7 +54,7 @@ impl Table {
         let header_key = shared.namespace.header_key("replay");
         let header = Header::open(shared, header_key.as_bytes(), rules.share)?;
         let other_size = (header.share != rules.share).then_some(header.share.entries());
-        let table = Self { header, header_key, rules };
+        let table = Self { header, header_key, rules, lost: Mutex::default() };
         let horizon = table.horizon(shared)?;
         for agent in sharers {
             for slot in 0..table.header.share.slots() {
@@ -80,8 +84,25 @@ impl Table {
             return Ok(slot);
         }
         // The host has lost it, and with it what was used. The clock is read after that.
+        if shared.store.repeats_versions() && !self.is_over(shared, key)? {
+            let now = shared.clock.now()?;
+            return Err(Refused::Young { retry_after: seconds(now, self.horizon(shared)?) + 1 });
+        }
         Slot::make(shared.store, key, self.horizon(shared)?)?;
         Slot::read(shared.store, key)?.ok_or(Refused::Store)
+    }
+
+    /// Whether a slot has been lost for so long that no worker is still about to change what was there.
+    fn is_over(&self, shared: Shared<'_>, key: &StoreKey) -> Result<bool, StoreError> {
+        let now = shared.clock.now()?;
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = lost.entry(*key).or_insert(now);
+        *since = (*since).min(now);
+        let over = since.plus(MARGIN) <= now;
+        if over {
+            lost.remove(key);
+        }
+        Ok(over)
     }
 
     /// The latest moment at which a message can say that it was made that was used up to now.

@@ -9,12 +9,15 @@
 mod memory;
 mod namespace;
 mod place;
+mod sealed;
 mod slot;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use memory::MemoryStore;
-pub use namespace::{Namespace, Opened};
+pub use namespace::{Namespace, Opened, Secret};
 pub(crate) use place::{Identity, Place, StoreKey};
+pub use sealed::PolicyStore;
+pub(crate) use sealed::{Seal, bytes_in_zone};
 pub(crate) use slot::{Slot, Stored};
 
 /// How often a change is tried again when other workers come in between. Each failure means that one of them got through, so
@@ -53,6 +56,12 @@ pub trait SharedStore {
     /// Whether the host may lose a key while it runs, as one does that makes room.
     fn forgets(&self) -> bool {
         true
+    }
+
+    /// Whether a key that was lost and made again has versions that it had before, so that a change of what was lost goes
+    /// through, if it comes late.
+    fn repeats_versions(&self) -> bool {
+        false
     }
 }
 

@@ -17,6 +17,21 @@ pub struct Namespace {
     slots: u32,
 }
 
+/// What keys are hashed with.
+#[derive(Clone, Copy)]
+pub enum Secret {
+    /// Fresh randomness, which the first worker that comes writes down for the others.
+    Fresh([u8; 16]),
+    /// What all workers know, and the map does not say.
+    Known([u8; 16]),
+}
+
+impl From<[u8; 16]> for Secret {
+    fn from(fresh: [u8; 16]) -> Self {
+        Self::Fresh(fresh)
+    }
+}
+
 /// A namespace, and whether it is as large as was asked.
 #[derive(Debug)]
 pub struct Opened {
@@ -34,27 +49,43 @@ impl Namespace {
     pub(crate) const OWN_ENTRIES: usize = 32;
 
     /// Opens the namespace of a policy name, or makes it with room for `entries` identities that the policy does not name.
-    /// `secret` is fresh randomness, used only by the first worker that comes.
     ///
     /// # Errors
     /// [`StoreError`] when the host cannot do it, or something else stands in its place.
-    pub fn open(store: &dyn SharedStore, name: &str, entries: u32, secret: [u8; 16]) -> Result<Opened, StoreError> {
+    pub fn open(
+        store: &dyn SharedStore,
+        name: &str,
+        entries: u32,
+        secret: impl Into<Secret>,
+    ) -> Result<Opened, StoreError> {
+        let secret = secret.into();
         let slots = entries.div_ceil(Self::SLOT_ENTRIES).max(1);
-        let fresh = Self { name: name.into(), secret, slots };
+        let (Secret::Fresh(bytes) | Secret::Known(bytes)) = secret;
+        let fresh = Self { name: name.into(), secret: bytes, slots };
         let key = format!("callgate/{LAYOUT}/{name}");
-        let namespace = if store.create(key.as_bytes(), &fresh.encode())? {
+        let shown = if let Secret::Fresh(bytes) = secret { bytes } else { [0; 16] };
+        let namespace = if store.create(key.as_bytes(), &fresh.encode(shown))? {
             fresh
         } else {
             let standing = store.get(key.as_bytes())?.ok_or(StoreError)?;
-            Self::decode(name, &standing.value).ok_or(StoreError)?
+            let mut namespace = Self::decode(name, &standing.value).ok_or(StoreError)?;
+            if let Secret::Known(bytes) = secret {
+                namespace.secret = bytes;
+            }
+            namespace
         };
         let other_size = (namespace.slots != slots).then_some(namespace.slots.saturating_mul(Self::SLOT_ENTRIES));
         Ok(Opened { namespace, other_size })
     }
 
+    /// Whether the namespace of a policy name is still there.
+    pub(crate) fn stands(store: &dyn SharedStore, name: &str) -> Result<bool, StoreError> {
+        Ok(store.get(format!("callgate/{LAYOUT}/{name}").as_bytes())?.is_some())
+    }
+
     /// Layout, secret, number of slots, and the name, since a host may take two keys for one (Kong compares their CRC32).
-    fn encode(&self) -> Vec<u8> {
-        [&[LAYOUT][..], &self.secret, &self.slots.to_le_bytes(), self.name.as_bytes()].concat()
+    fn encode(&self, secret: [u8; 16]) -> Vec<u8> {
+        [&[LAYOUT][..], &secret, &self.slots.to_le_bytes(), self.name.as_bytes()].concat()
     }
 
     fn decode(name: &str, value: &[u8]) -> Option<Self> {
@@ -87,8 +118,17 @@ impl Namespace {
     pub(crate) fn slot(&self, identity: Identity) -> Place {
         // One half chooses the slot, the other tells the identities in it apart.
         let Hash(choice, fingerprint) = identity.hash();
-        let slot = self.identity("slot").bytes(&(choice % u64::from(self.slots)).to_le_bytes());
+        self.place_of_slot(choice % u64::from(self.slots), fingerprint)
+    }
+
+    fn place_of_slot(&self, slot: u64, fingerprint: u64) -> Place {
+        let slot = self.identity("slot").bytes(&slot.to_le_bytes());
         Place { key: StoreKey::of(slot.hash()), fingerprint, shared: true }
+    }
+
+    /// The places of all slots of the table.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Place> {
+        (0..u64::from(self.slots)).map(|slot| self.place_of_slot(slot, 0))
     }
 
     /// The key of a value with a form of its own.
@@ -127,6 +167,15 @@ mod tests {
         let other = open(&store, "b", 64, 3);
         assert_eq!(other.namespace.secret, [3; 16]);
         assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_that_all_know_is_not_in_the_map() {
+        let store = MemoryStore::default();
+        let first = Namespace::open(&store, "a", 64, Secret::Known([9; 16])).unwrap().namespace;
+        let second = Namespace::open(&store, "a", 64, Secret::Known([9; 16])).unwrap().namespace;
+        assert_eq!((first.secret, second.secret), ([9; 16], [9; 16]));
+        assert!(store.dump().iter().all(|(_, value)| !value.windows(16).any(|window| window == [9; 16])));
     }
 
     #[test]

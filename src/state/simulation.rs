@@ -1,5 +1,6 @@
 //! For tests: workers that come in between each other at every operation, and a host that misbehaves.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -105,6 +106,133 @@ impl SharedStore for Waiting<'_> {
 
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
         self.turn(|store| store.compare_and_set(key, value, version))
+    }
+}
+
+/// Kong's zone, as its module keeps it: keys are told apart by their CRC32, version 0 means that there must be none, each key
+/// counts its own versions, the one that was not touched for longest goes where there is no room, and a value is copied out
+/// without a lock.
+pub(crate) struct ZoneStore {
+    /// How many bytes of values there is room for.
+    pub(crate) room: usize,
+    /// Every so many writes, what was written is forgotten at once, with its key; 0 for never.
+    pub(crate) forgotten: u32,
+    /// Every so many reads, the half of the value is the one that was there before; 0 for never.
+    pub(crate) torn: u32,
+    zone: Mutex<Zone>,
+}
+
+#[derive(Default)]
+struct Zone {
+    nodes: HashMap<u32, Node>,
+    clock: u64,
+    reads: u32,
+    writes: u32,
+}
+
+#[derive(Default)]
+struct Node {
+    value: Vec<u8>,
+    before: Vec<u8>,
+    version: u32,
+    touched: u64,
+}
+
+impl Default for ZoneStore {
+    fn default() -> Self {
+        Self { room: usize::MAX, forgotten: 0, torn: 0, zone: Mutex::default() }
+    }
+}
+
+impl ZoneStore {
+    /// A zone that hands out every so many values half written.
+    pub(crate) fn torn(torn: u32) -> Self {
+        Self { torn, ..Self::default() }
+    }
+
+    /// A zone with room for so many bytes of values.
+    pub(crate) fn with_room(room: usize) -> Self {
+        Self { room, ..Self::default() }
+    }
+
+    /// The CRC32 of a key, without the name of the zone.
+    pub(crate) fn crc32(key: &[u8]) -> u32 {
+        let key = key.strip_prefix(b"callgate/").unwrap_or(key);
+        !key.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+        })
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.zone.lock().unwrap().nodes.len()
+    }
+
+    /// How many bytes all values have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.zone.lock().unwrap().nodes.values().map(|node| node.value.len()).sum()
+    }
+
+    /// Forgets every key.
+    pub(crate) fn clear(&self) {
+        self.zone.lock().unwrap().nodes.clear();
+    }
+
+    /// Writes without asking, as another filter could.
+    pub(crate) fn put(&self, key: &[u8], value: &[u8]) {
+        let mut zone = self.zone.lock().unwrap();
+        let node = zone.nodes.entry(Self::crc32(key)).or_default();
+        node.value = value.to_vec();
+        node.version += 1;
+    }
+
+    /// `version` is the host's: 0 for none.
+    fn set(&self, key: &[u8], value: &[u8], version: u32) -> bool {
+        let mut zone = self.zone.lock().unwrap();
+        let key = Self::crc32(key);
+        if zone.nodes.get(&key).map_or(0, |node| node.version) != version {
+            return false;
+        }
+        zone.clock += 1;
+        zone.writes += 1;
+        let (touched, forgets) = (zone.clock, self.forgotten > 0 && zone.writes.is_multiple_of(self.forgotten));
+        let node = zone.nodes.entry(key).or_default();
+        *node = Node { before: std::mem::take(&mut node.value), value: value.to_vec(), version: version + 1, touched };
+        while zone.nodes.values().map(|node| node.value.len()).sum::<usize>() > self.room {
+            let (oldest, _) = zone.nodes.iter().min_by_key(|(_, node)| node.touched).unwrap();
+            let oldest = *oldest;
+            zone.nodes.remove(&oldest);
+        }
+        if forgets {
+            zone.nodes.remove(&key);
+        }
+        true
+    }
+}
+
+impl SharedStore for ZoneStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        let mut zone = self.zone.lock().unwrap();
+        zone.clock += 1;
+        zone.reads += 1;
+        let (touched, reads) = (zone.clock, zone.reads);
+        Ok(zone.nodes.get_mut(&Self::crc32(key)).map(|node| {
+            node.touched = touched;
+            let mut value = node.value.clone();
+            let half = value.len() / 2;
+            if self.torn > 0 && reads.is_multiple_of(self.torn) && node.before.len() == value.len() {
+                value[half..].copy_from_slice(&node.before[half..]);
+            }
+            Versioned { value, version: node.version }
+        }))
+    }
+
+    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.set(key, value, 0))
+    }
+
+    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+        if version == 0 { Err(StoreError) } else { Ok(self.set(key, value, version)) }
     }
 }
 

@@ -35,10 +35,15 @@ impl Slot {
             return Ok(Self { bytes: vec![LAYOUT], version: None });
         };
         let entries = standing.value.strip_prefix(&[LAYOUT]).ok_or(StoreError)?;
-        if entries.is_empty() || entries.len() % ENTRY != 0 || entries.len() > Namespace::OWN_ENTRIES * ENTRY {
+        if entries.len() % ENTRY != 0 || entries.len() > Namespace::OWN_ENTRIES * ENTRY {
             return Err(StoreError);
         }
         Ok(Self { bytes: standing.value, version: Some(standing.version) })
+    }
+
+    /// Makes a slot without entries, where there is none: its room is taken before anybody needs it.
+    pub(crate) fn make(store: &dyn SharedStore, place: &Place) -> Result<(), StoreError> {
+        store.create(place.key.as_bytes(), &[LAYOUT]).map(|_| ())
     }
 
     /// The value of an identity's entry.
@@ -187,7 +192,7 @@ mod tests {
                 Err(StoreError)
             }
         }
-        for value in [vec![], vec![1], vec![2; 17], vec![1; 16], vec![1; 18], vec![1; 1 + 33 * 16]] {
+        for value in [vec![], vec![2], vec![2; 17], vec![1; 16], vec![1; 18], vec![1; 1 + 33 * 16]] {
             assert!(Slot::read(&Holds(value.clone()), &place(1, true)).is_err(), "{value:?}");
         }
         assert!(Slot::read(&Holds(vec![1; 17]), &place(1, true)).is_ok());

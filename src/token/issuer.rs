@@ -45,6 +45,11 @@ pub(super) struct Issuer {
 }
 
 impl Issuers {
+    /// How many issuers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.issuers.len()
+    }
+
     /// Whether the policy takes no tokens at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.issuers.is_empty()

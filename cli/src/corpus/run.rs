@@ -117,8 +117,9 @@ impl<'g> Gate<'g> {
             id: DecisionId(self.decided),
         };
         let later = call.slow.from(now);
-        let (state, store) = (self.state.as_ref(), &self.store);
-        let shared = |clock| state.map(|state| state.shared(store, clock));
+        let state = self.state.as_ref();
+        let store = state.map(|state| state.store(&self.store));
+        let shared = |clock| state.zip(store.as_ref()).map(|(state, store)| state.shared(store, clock));
         let mut context =
             Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared: shared(&now), trace: None };
         let decision = match evaluate(self.policy, shown, context.again()) {
@@ -128,6 +129,10 @@ impl<'g> Gate<'g> {
                 let _ = call.body.iter().any(|part| hold.update(part) == Wait::Ends);
                 context.shared = shared(&later);
                 hold.finish(later, context)
+            }
+            Step::Late(mut late) => {
+                let _ = call.body.iter().any(|part| late.update(part) == Wait::Ends);
+                late.finish(None)
             }
         };
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap_or_default();

@@ -1,0 +1,179 @@
+//! What is read back is what was written under that key with this policy's key, on every host.
+
+use std::collections::HashMap;
+
+use super::super::MemoryStore;
+use super::super::simulation::ZoneStore;
+use super::*;
+
+const SEAL: Seal = Seal { key: [7; 16], zone: false };
+const ZONE: Seal = Seal { key: [7; 16], zone: true };
+
+fn value(store: &PolicyStore<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(store.get(key)?.map(|standing| standing.value))
+}
+
+#[test]
+fn only_what_was_written_with_the_key_under_the_key_is_believed() {
+    let host = MemoryStore::default();
+    let store = PolicyStore::new(&host, Some(&SEAL));
+    assert!(store.create(b"a", b"one").unwrap() && !store.create(b"a", b"two").unwrap());
+    assert_eq!(value(&store, b"a"), Ok(Some(b"one".to_vec())));
+    let sealed = host.get(&SEAL.name(b"a", 0)).unwrap().unwrap().value;
+    for (number, forged) in [
+        Vec::new(),
+        b"one".to_vec(),
+        sealed[..sealed.len() - 1].to_vec(),
+        [&sealed[..sealed.len() - 1], b"f"].concat(),
+        [&[sealed[0] ^ 1], &sealed[1..]].concat(),
+        [&sealed[..8], &[sealed[8] ^ 1], &sealed[9..]].concat(),
+        SEAL.seal(b"b", b"one").unwrap(),
+        Seal { key: [8; 16], zone: false }.seal(b"a", b"one").unwrap(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let host = MemoryStore::default();
+        host.create(&SEAL.name(b"a", 0), &forged).unwrap();
+        let store = PolicyStore::new(&host, Some(&SEAL));
+        assert_eq!(value(&store, b"a"), Err(StoreError), "{number}");
+        assert_eq!(store.create(b"a", b"mine"), Err(StoreError), "{number}");
+        assert_eq!(store.compare_and_set(b"a", b"mine", 1), Err(StoreError), "{number}");
+    }
+}
+
+#[test]
+fn another_key_finds_nothing_and_is_not_in_the_way() {
+    for zone in [false, true] {
+        let host = MemoryStore::default();
+        for key in 1..4 {
+            let seal = Seal { key: [key; 16], zone };
+            let store = PolicyStore::new(&host, Some(&seal));
+            assert_eq!(value(&store, b"a"), Ok(None));
+            assert!(store.create(b"a", &[key]).unwrap());
+            assert_eq!(value(&store, b"a"), Ok(Some(vec![key])));
+        }
+        assert!(PolicyStore::new(&host, None).create(b"a", b"plain").unwrap());
+    }
+}
+
+#[test]
+fn without_a_key_the_store_is_the_hosts() {
+    let host = MemoryStore::default();
+    let store = PolicyStore::new(&host, None);
+    assert!(store.create(b"a", b"one").unwrap());
+    assert_eq!(host.get(b"a").unwrap().unwrap().value, b"one");
+}
+
+#[test]
+fn a_change_names_the_version_that_was_read() {
+    for (seal, host) in [(&SEAL, &MemoryStore::default() as &dyn SharedStore), (&ZONE, &ZoneStore::default())] {
+        let store = PolicyStore::new(host, Some(seal));
+        store.create(b"a", b"one").unwrap();
+        let first = store.get(b"a").unwrap().unwrap().version;
+        assert!(store.compare_and_set(b"a", b"two", first).unwrap());
+        assert!(!store.compare_and_set(b"a", b"three", first).unwrap());
+        assert_eq!(value(&store, b"a"), Ok(Some(b"two".to_vec())));
+        assert!(!store.compare_and_set(b"none", b"two", first).unwrap());
+    }
+}
+
+#[test]
+fn a_version_that_a_zone_gives_again_is_another_one() {
+    let host = ZoneStore::default();
+    let store = PolicyStore::new(&host, Some(&ZONE));
+    store.create(b"a", b"one").unwrap();
+    let first = store.get(b"a").unwrap().unwrap().version;
+    host.clear();
+    store.create(b"a", b"another").unwrap();
+    assert_eq!(store.compare_and_set(b"a", b"two", first), Ok(false));
+    assert_eq!(value(&store, b"a"), Ok(Some(b"another".to_vec())));
+}
+
+/// Two keys with the same four bytes, of those that are tried.
+fn colliding() -> (Vec<u8>, Vec<u8>) {
+    let mut seen = HashMap::new();
+    for number in 0..400_000u32 {
+        let key = format!("cg2-{number:032x}").into_bytes();
+        if let Some(other) = seen.insert(ZONE.name(&key, 0), key.clone()) {
+            return (other, key);
+        }
+    }
+    panic!("no two of so many keys have the same four bytes, which happens once in ten thousand times");
+}
+
+#[test]
+fn keys_that_a_zone_takes_for_one_are_told_apart() {
+    let (first, second) = colliding();
+    let host = ZoneStore::default();
+    let store = PolicyStore::new(&host, Some(&ZONE));
+    assert_eq!(value(&store, &second), Ok(None));
+    assert!(store.create(&first, b"one").unwrap() && store.create(&second, b"two").unwrap());
+    assert_eq!(value(&store, &first), Ok(Some(b"one".to_vec())));
+    assert_eq!(value(&store, &second), Ok(Some(b"two".to_vec())));
+    let version = store.get(&second).unwrap().unwrap().version;
+    assert!(store.compare_and_set(&second, b"three", version).unwrap());
+    assert_eq!(value(&store, &first), Ok(Some(b"one".to_vec())));
+    assert_eq!(value(&store, &second), Ok(Some(b"three".to_vec())));
+    assert_eq!(host.len(), 2);
+}
+
+#[test]
+fn names_differ_in_their_crc32_wherever_they_differ() {
+    assert_eq!(ZoneStore::crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");
+    let names: Vec<_> = (0..20_000u32).map(|number| ZONE.name(&number.to_le_bytes(), 0)).collect();
+    let mut by_crc = HashMap::new();
+    for name in &names {
+        assert_eq!(name.len(), names[0].len());
+        assert_eq!(*by_crc.entry(ZoneStore::crc32(name)).or_insert(name), name);
+    }
+}
+
+#[test]
+fn a_key_whose_places_are_all_taken_is_refused() {
+    let host = ZoneStore::default();
+    for place in 0..PLACES {
+        host.put(&ZONE.name(b"a", place), b"of another filter");
+    }
+    let store = PolicyStore::new(&host, Some(&ZONE));
+    assert_eq!(value(&store, b"a"), Err(StoreError));
+    assert_eq!(store.create(b"a", b"one"), Err(StoreError));
+}
+
+#[test]
+fn values_keep_their_room_as_they_grow() {
+    let length = |value: &[u8]| ZONE.seal(b"a", value).unwrap().len() - HEAD;
+    for (first, lengths, room) in
+        [(1, 1..=ROOMS[0], ROOMS[0]), (1, ROOMS[0] + 1..=ROOMS[1], ROOMS[1]), (GROWS, 1..=ROOMS[2], ROOMS[2])]
+    {
+        for size in lengths {
+            let mut value = vec![0; size];
+            value[0] = first;
+            assert_eq!(length(&value), room, "{size}");
+            assert_eq!(ZONE.open(b"a", &ZONE.seal(b"a", &value).unwrap()).unwrap().0, value);
+        }
+    }
+    assert!(ZONE.seal(b"a", &vec![0; ROOMS[2] + 1]).is_err());
+    assert!(bytes_in_zone(ROOMS[0]) >= ROOMS[0] as u64 && bytes_in_zone(usize::MAX) >= ROOMS[2] as u64);
+}
+
+#[test]
+fn half_of_a_value_is_read_again_and_never_taken_for_another_key() {
+    let host = ZoneStore::torn(2);
+    let store = PolicyStore::new(&host, Some(&ZONE));
+    store.create(b"a", &[1; 100]).unwrap();
+    let mut last = vec![1; 100];
+    for number in 2..50u8 {
+        let standing = store.get(b"a").unwrap().unwrap();
+        assert_eq!(standing.value, last);
+        last = vec![number; 100];
+        last[0] = 1;
+        assert!(store.compare_and_set(b"a", &last, standing.version).unwrap());
+    }
+    let always = ZoneStore::torn(1);
+    let store = PolicyStore::new(&always, Some(&ZONE));
+    store.create(b"a", &[1; 100]).unwrap();
+    let version = store.get(b"a").unwrap().unwrap().version;
+    store.compare_and_set(b"a", &[1, 2].repeat(50), version).unwrap();
+    assert_eq!(value(&store, b"a"), Err(StoreError));
+}
