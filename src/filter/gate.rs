@@ -7,15 +7,12 @@ use super::host::{self, HostClock, HostError, SharedData};
 use super::metrics::Metrics;
 use super::outcome;
 use crate::crypto::TableVerifier;
-use crate::policy::Findings;
+use crate::policy::{ClockCall, Features, Findings, RecordPlace, Store, would_stop_the_worker};
 use crate::state::StoreError;
 use crate::token::{SecretLookup, Secrets, TokenCache};
 use crate::{
     Call, Context, Decision, DecisionId, Hold, OpenedState, Policy, PolicyState, Record, Step, Timestamp, evaluate,
 };
-
-/// The property that holds the record of a decision; Envoy keeps it in filter state as `wasm.callgate`.
-const RECORD: &[u8] = b"callgate";
 
 /// A policy in force, with what a VM keeps for it between calls. The policy and the tokens that were verified under it come
 /// and go together.
@@ -25,12 +22,18 @@ pub(super) struct Gate {
     tokens: RefCell<TokenCache>,
     /// What the policy shares with the other workers; none where it counts no calls.
     shared: Option<PolicyState>,
+    store: SharedData,
     metrics: Metrics,
     ids: RefCell<DecisionIds>,
 }
 
-/// Why a configuration was not taken.
-pub(super) enum Refused {
+/// Why a configuration was not taken, and whether saying so would stop the worker.
+pub(super) struct Refused {
+    why: Why,
+    stops: bool,
+}
+
+enum Why {
     /// The host did not hand it over.
     Host(HostError),
     /// It is not the JSON of a policy at all.
@@ -59,25 +62,31 @@ pub(super) enum Failure {
 impl Gate {
     /// Reads and compiles the configuration, of which the host said how long it is.
     pub(super) fn configure(size: usize) -> Result<Self, Refused> {
-        let json = host::plugin_configuration(size).map_err(Refused::Host)?;
+        let json = host::plugin_configuration(size).map_err(|error| Refused { why: Why::Host(error), stops: false })?;
+        Self::compile(&json).map_err(|why| Refused { why, stops: would_stop_the_worker(&json) })
+    }
+
+    fn compile(json: &[u8]) -> Result<Self, Why> {
         if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Refused::NotJson);
+            return Err(Why::NotJson);
         }
-        let compiled = Policy::from_json(&json, &Environment).map_err(Refused::Policy)?;
+        let compiled = Policy::from_json(json, &Environment).map_err(Why::Policy)?;
         for warning in &compiled.findings.warnings {
             log::warn!("{warning}");
         }
         let policy = compiled.policy;
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
-        let metrics = Metrics::define();
-        let shared = open(&policy, &metrics)?;
+        let metrics = Metrics::define(&policy.features);
+        let store = SharedData { zone: policy.features.store == Store::Zone };
+        let shared = open(&policy, &store, &metrics)?;
         Ok(Self {
             verifier: policy.verifier(),
             policy,
             shared,
+            store,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
             metrics,
-            ids: RefCell::default(),
+            ids: RefCell::new(DecisionIds::default()),
         })
     }
 
@@ -97,7 +106,7 @@ impl Gate {
 
     /// Decides a call whose body has come.
     pub(super) fn finish<'a>(&'a self, hold: Hold<'a>) -> Result<Decision<'a>, Failure> {
-        let now = Timestamp::from_nanos(host::now()?);
+        let now = self.now()?;
         let decision = self.judging(|context| hold.finish(now, context))?;
         self.metrics.tell_limits(decision.facts().shared_use());
         Ok(decision)
@@ -105,15 +114,35 @@ impl Gate {
 
     fn judging<T>(&self, judge: impl FnOnce(Context<'_>) -> T) -> Result<T, Failure> {
         let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
-        let shared = self.shared.as_ref().map(|state| state.shared(&SharedData, &HostClock));
+        let store = self.shared.as_ref().map(|state| state.store(&self.store));
+        let shared = self.shared.as_ref().zip(store.as_ref()).map(|(state, store)| state.shared(store, &HostClock));
         let judged = judge(Context { verifier: &self.verifier, cache: &mut tokens, shared, trace: None });
         self.metrics.tell_tokens(tokens.usage());
         Ok(judged)
     }
 
+    /// What the gateway offers.
+    pub(super) fn features(&self) -> &Features {
+        &self.policy.features
+    }
+
+    /// The moment, by the clock that the gateway has.
+    pub(super) fn now(&self) -> Result<Timestamp, Failure> {
+        let now = match self.features().clock {
+            ClockCall::Host => host::now(),
+            ClockCall::Wasi => host::wasi_now(),
+        };
+        Ok(Timestamp::from_nanos(now?))
+    }
+
     /// A name for the next decision.
     pub(super) fn decision_id(&self) -> Result<DecisionId, Failure> {
-        self.ids.try_borrow_mut().map_err(|_| Failure::InUse)?.next().map_err(Failure::Host)
+        let DecisionId(random) = self.ids.try_borrow_mut().map_err(|_| Failure::InUse)?.next()?;
+        if self.features().unpredictable {
+            return Ok(DecisionId(random));
+        }
+        // Two workers that began alike went on at other moments.
+        Ok(DecisionId(random ^ u128::from(self.now()?.as_nanos()) << 64))
     }
 
     /// Writes a decision down: where the access log finds it, and in the gateway's log where the policy asks for that. What
@@ -121,7 +150,7 @@ impl Gate {
     pub(super) fn write_down(&self, record: &Record<'_>) -> Result<Option<Written>, HostError> {
         let json = record.to_json();
         let (outcome, reason) = record.outcome();
-        let written = host::set_property(RECORD, &json);
+        let written = self.put(&json);
         // A call that goes on only when it is written down does not, and is counted as what becomes of it.
         if written.is_ok() || outcome == "deny" {
             self.metrics.count(outcome, reason);
@@ -129,12 +158,35 @@ impl Gate {
                 host::log(host::Level::Info, &String::from_utf8_lossy(&json));
             }
         }
-        written.map(|()| self.policy.records_outcome().then_some(Written(json)))
+        let completes = self.policy.records_outcome() && self.policy.features.record != RecordPlace::Nowhere;
+        written.map(|()| completes.then_some(Written(json)))
+    }
+
+    /// Writes down what was decided about a call whose body is still to be checked. It is counted, and goes to the gateway's
+    /// log, when that is done.
+    pub(super) fn note(&self, record: &Record<'_>) -> Result<(), HostError> {
+        self.put(&record.to_json())
+    }
+
+    /// Completes a record that was written down with how the call went on. The access log is written after this.
+    pub(super) fn complete(&self, Written(json): Written) {
+        let outcome = outcome::of_the_stream(self.policy.features.numbers);
+        if let Err(error) = self.put(&outcome.complete(json)) {
+            log::warn!("a record stays without its outcome: {error}");
+        }
+    }
+
+    /// Puts a record where the access log finds it.
+    fn put(&self, json: &[u8]) -> Result<(), HostError> {
+        match self.policy.features.record {
+            RecordPlace::Property(path) => host::set_property(path.as_bytes(), json),
+            RecordPlace::Nowhere => Ok(()),
+        }
     }
 
     /// Writes down a call that could not be decided, with as much as the host still gives.
     pub(super) fn write_down_undecided(&self) -> Option<Written> {
-        let now = host::now().ok().map(Timestamp::from_nanos);
+        let now = self.now().ok();
         let written = self.write_down(&Record::undecided(&self.policy, now, self.decision_id().ok()));
         written.unwrap_or_else(|error| {
             log::error!("a denial is not written down: {error}");
@@ -146,23 +198,14 @@ impl Gate {
 /// A record that was written down and is to be completed.
 pub(super) struct Written(Vec<u8>);
 
-impl Written {
-    /// Writes the record once more, with how the call went on. The access log is written after this.
-    pub(super) fn complete(self) {
-        if let Err(error) = host::set_property(RECORD, &outcome::of_the_stream().complete(self.0)) {
-            log::warn!("a record stays without its outcome: {error}");
-        }
-    }
-}
-
 /// Opens what the workers share for a policy. A table of another size than the policy asks for goes on as it is.
-fn open(policy: &Policy, metrics: &Metrics) -> Result<Option<PolicyState>, Refused> {
+fn open(policy: &Policy, store: &SharedData, metrics: &Metrics) -> Result<Option<PolicyState>, Why> {
     if !policy.keeps_state() {
         return Ok(None);
     }
     let mut secret = [0; 16];
-    host::random(&mut secret).map_err(Refused::Host)?;
-    let opened = PolicyState::open(policy, &SharedData, &HostClock, secret).map_err(|StoreError| Refused::Shared)?;
+    host::random(&mut secret).map_err(Why::Host)?;
+    let opened = PolicyState::open(policy, store, &HostClock, secret).map_err(|StoreError| Why::Shared)?;
     let Some(OpenedState { state, limits_other_size, replay_other_size }) = opened else { return Ok(None) };
     if let Some(entries) = limits_other_size {
         metrics.tell_other_size();
@@ -212,21 +255,27 @@ impl Secrets for Environment {
 }
 
 impl Refused {
+    /// Whether saying so would stop the worker, so that every call is denied in its place.
+    pub(super) fn stops_the_worker(&self) -> bool {
+        self.stops
+    }
+
     /// What to tell the operator, one line for each mistake.
     pub(super) fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Host(error) => vec![format!("the configuration cannot be read: {error}")],
-            Self::NotJson => vec![
+        match &self.why {
+            Why::Host(error) => vec![format!("the configuration cannot be read: {error}")],
+            Why::NotJson => vec![
                 "the configuration is not a JSON object: deliver the policy's JSON as a `google.protobuf.StringValue` (a \
                  `google.protobuf.Struct` reaches a filter as protobuf bytes); `callgate render` prints it so"
                     .into(),
             ],
-            Self::Shared => vec![
-                "the map that the gateway's workers share cannot be used, or holds something else under this policy's name: \
-                 give the gate's plugins a `vm_id` of their own"
+            Why::Shared => vec![
+                "the map that the gateway's workers share cannot be used, holds something else under this policy's name, or has \
+                 not enough room: give the gate's plugins a `vm_id` of their own, or on Kong a zone of the size that `callgate \
+                 check` prints"
                     .into(),
             ],
-            Self::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
+            Why::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
         }
     }
 }

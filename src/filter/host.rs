@@ -86,6 +86,7 @@ mod abi {
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
+        pub(super) fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> i32;
         pub(super) fn random_get(bytes: *mut u8, size: usize) -> i32;
     }
 }
@@ -232,13 +233,18 @@ pub(super) fn set_property(path: &[u8], value: &[u8]) -> Result<(), HostError> {
     HostError::of("proxy_set_property", status)
 }
 
-/// The map that all workers of a gateway share, as Envoy has it. Its operations are atomic; its values outlive this VM.
-pub(super) struct SharedData;
+/// The map that all workers of a gateway share. Its operations are atomic; its values outlive this VM.
+pub(super) struct SharedData {
+    /// Whether it is a zone of Kong's, which loses what is oldest where there is no room, or Envoy's map, which loses nothing.
+    pub(super) zone: bool,
+}
 
 impl SharedData {
     /// Written with this version a key that exists is left alone and an absent one is made, whatever other workers do
     /// meanwhile. To ask first and write without a version lets two of them through.
     const ABSENT: u32 = u32::MAX;
+    /// What Kong takes for "must not exist", where Envoy takes it for "whichever".
+    const ABSENT_FROM_ZONE: u32 = 0;
 
     fn set(key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
         // SAFETY: the slices outlive the call; the host copies them.
@@ -267,7 +273,7 @@ impl SharedStore for SharedData {
     }
 
     fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
-        Self::set(key, value, Self::ABSENT)
+        Self::set(key, value, if self.zone { Self::ABSENT_FROM_ZONE } else { Self::ABSENT })
     }
 
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
@@ -275,9 +281,8 @@ impl SharedStore for SharedData {
         if version == 0 { Err(StoreError) } else { Self::set(key, value, version) }
     }
 
-    /// Envoy's map has neither a bound nor an end before that of the process.
     fn forgets(&self) -> bool {
-        false
+        self.zone
     }
 }
 
@@ -294,6 +299,15 @@ impl Clock for HostClock {
 fn failed(error: HostError) -> StoreError {
     log::error!("what the workers share cannot be used: {error}");
     StoreError
+}
+
+/// Nanoseconds since 1970, by the clock of WASI.
+pub(super) fn wasi_now() -> Result<u64, HostError> {
+    const REALTIME: u32 = 0;
+    let mut nanoseconds = 0;
+    // SAFETY: the pointer is valid for writes during the call.
+    let status = unsafe { abi::clock_time_get(REALTIME, 1, &raw mut nanoseconds) };
+    HostError::of("clock_time_get", status).map(|()| nanoseconds)
 }
 
 /// Nanoseconds since 1970.

@@ -8,19 +8,24 @@ use proxy_wasm::types::Action;
 use super::gate::{Failure, Gate, Written};
 use super::host::{self, Map};
 use crate::headers::name_begins_like;
+use crate::policy::{Features, HostName, RecordPlace};
 use crate::{
-    Answer, Call, Change, DPOP_NONCE, Decision, Headers, Hold, RATE_LIMIT_HEADERS, Source, Standings, Step, Timestamp,
-    Wait,
+    Allow, Answer, Call, Change, DPOP_NONCE, Decision, Headers, Hold, Late, RATE_LIMIT_HEADERS, Source, Standings,
+    Step, Wait,
 };
 
 /// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
 const SOURCE_ADDRESS: &[u8] = b"source\0address";
+/// The same on gateways that know the variables of nginx and nothing else.
+const REMOTE_ADDRESS: &[u8] = b"remote_addr";
+/// Path and query as the client sent them, on gateways whose `:path` is decoded.
+const REQUEST_TARGET: &[u8] = b"request\0path";
 
 /// One HTTP stream.
 pub(super) struct Http {
     gate: Option<Rc<Gate>>,
     /// The call, while its body is awaited.
-    held: Option<HeldCall>,
+    awaited: Option<HeldCall>,
     /// What the limits of the call had left for it, for the headers of the answer.
     standings: Standings,
     /// The nonce for the client's next proof, where it needs to be told.
@@ -38,10 +43,34 @@ struct Owned {
 }
 
 /// None once the body has come.
-type Waiting<'a> = Option<Hold<'a>>;
+type Waiting<'a> = Option<Awaiting<'a>>;
+
+/// A call whose body is awaited.
+enum Awaiting<'a> {
+    /// Nothing of it went on.
+    Held(Hold<'a>),
+    /// Its head went on.
+    Late(Late<'a>),
+}
+
+impl Awaiting<'_> {
+    fn seen(&self) -> u64 {
+        match self {
+            Self::Held(hold) => hold.seen(),
+            Self::Late(late) => late.seen(),
+        }
+    }
+
+    fn update(&mut self, part: &[u8]) -> Wait {
+        match self {
+            Self::Held(hold) => hold.update(part),
+            Self::Late(late) => late.update(part),
+        }
+    }
+}
 
 self_cell::self_cell!(
-    /// A call that is held until its body has come.
+    /// A call whose body is awaited, with what it is decided by.
     struct HeldCall {
         owner: Owned,
         #[not_covariant]
@@ -61,46 +90,53 @@ enum Turn {
 
 impl Http {
     pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
-        Self { gate, held: None, standings: Standings::default(), dpop_nonce: None, replied: false, written: None }
+        Self { gate, awaited: None, standings: Standings::default(), dpop_nonce: None, replied: false, written: None }
     }
 
     /// Judges the head of a call.
     fn decide(&mut self, end_of_stream: bool) -> Result<Turn, Failure> {
         let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
-        let headers = Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
+        let mut headers =
+            Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
+        if gate.features().host == HostName::Header {
+            headers = headers.of_server(&host::property(REQUEST_TARGET)?.ok_or(Failure::Headers)?);
+        }
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);
-        let held = HeldCall::try_new(Owned { gate, headers }, |Owned { gate, headers }| {
+        let awaited = HeldCall::try_new(Owned { gate, headers }, |Owned { gate, headers }| {
             let call = Call {
                 headers,
                 end_of_stream,
-                source: host::property(SOURCE_ADDRESS)
-                    .map_err(|error| Err(error.into()))?
-                    .and_then(|address| Source::parse(&address)),
-                now: Timestamp::from_nanos(host::now().map_err(|error| Err(error.into()))?),
+                source: source(gate.features()).map_err(|error| Err(error.into()))?,
+                now: gate.now().map_err(Err)?,
                 id: gate.decision_id().map_err(Err)?,
             };
             match gate.decide(call).map_err(Err)? {
-                Step::Hold(hold) => Ok(Some(hold)),
+                Step::Hold(hold) => Ok(Some(Awaiting::Held(hold))),
                 Step::Decided(decision) => Err(self.carry_out(gate, &decision)),
+                Step::Late(late) => {
+                    self.let_go(gate, late.decision()).map_err(Err)?;
+                    Ok(Some(Awaiting::Late(late)))
+                }
             }
         });
-        match held {
-            Ok(held) => {
-                self.held = Some(held);
-                Ok(Turn::Held)
+        match awaited {
+            Ok(awaited) => {
+                let goes_on = awaited.with_dependent(|_, awaiting| matches!(awaiting, Some(Awaiting::Late(_))));
+                self.awaited = Some(awaited);
+                Ok(if goes_on { Turn::On } else { Turn::Held })
             }
             Err(settled) => settled,
         }
     }
 
-    /// Takes what has come of the body of a call that is held: all of it up to `size`, or whatever there is. `ends` says that no
-    /// more is to come.
+    /// Takes what has come of the body of a call that awaits it: all of it up to `size`, or whatever there is. `ends` says that
+    /// no more is to come. Until then nothing of the body goes on.
     fn take_body(&mut self, size: Option<usize>, ends: bool) -> Result<Turn, Failure> {
-        let Some(mut held) = self.held.take() else { return Ok(Turn::On) };
-        let taken = held.with_dependent_mut(|_, hold| {
-            let Some(hold) = hold else { return Ok(Wait::Ends) };
-            let seen = usize::try_from(hold.seen()).unwrap_or(usize::MAX);
+        let Some(mut awaited) = self.awaited.take() else { return Ok(Turn::On) };
+        let taken = awaited.with_dependent_mut(|_, awaiting| {
+            let Some(awaiting) = awaiting else { return Ok(Wait::Ends) };
+            let seen = usize::try_from(awaiting.seen()).unwrap_or(usize::MAX);
             let more = size.map_or(usize::MAX, |size| size.saturating_sub(seen));
             if more == 0 {
                 return Ok(Wait::Goes);
@@ -108,30 +144,54 @@ impl Http {
             let part = host::request_body(seen, more)?;
             match size {
                 Some(_) if part.len() != more => Err(Failure::Body),
-                _ => Ok(hold.update(&part)),
+                _ => Ok(awaiting.update(&part)),
             }
         })?;
         if taken == Wait::Goes && !ends {
-            self.held = Some(held);
+            self.awaited = Some(awaited);
             return Ok(Turn::Held);
         }
-        held.with_dependent_mut(|owner, hold| {
-            let decision = owner.gate.finish(hold.take().ok_or(Failure::Body)?)?;
-            self.carry_out(&owner.gate, &decision)
+        awaited.with_dependent_mut(|owner, awaiting| match awaiting.take().ok_or(Failure::Body)? {
+            Awaiting::Held(hold) => {
+                let decision = owner.gate.finish(hold)?;
+                self.carry_out(&owner.gate, &decision)
+            }
+            Awaiting::Late(late) => match late.finish(None) {
+                decision @ Decision::Allow(_) => {
+                    self.written = owner.gate.write_down(&decision.record())?;
+                    Ok(Turn::On)
+                }
+                decision @ Decision::Deny(_) => self.carry_out(&owner.gate, &decision),
+            },
         })
+    }
+
+    /// Lets the head of a call go on whose body is still to be checked.
+    fn let_go(&mut self, gate: &Gate, decision: &Decision<'_>) -> Result<(), Failure> {
+        if let Decision::Allow(allow) = decision {
+            self.change(allow)?;
+        }
+        // A call that cannot be written down does not go on.
+        Ok(gate.note(&decision.record())?)
+    }
+
+    /// Changes the headers as the upstream is to see them, and keeps what the client is told with the answer.
+    fn change(&mut self, allow: &Allow<'_>) -> Result<(), Failure> {
+        for change in allow.changes() {
+            apply(&change)?;
+        }
+        self.standings = allow.facts().limits().clone();
+        self.dpop_nonce = allow.facts().dpop_nonce().map(str::to_owned);
+        Ok(())
     }
 
     /// Carries a decision out.
     fn carry_out(&mut self, gate: &Gate, decision: &Decision<'_>) -> Result<Turn, Failure> {
         match decision {
             Decision::Allow(allow) => {
-                for change in allow.changes() {
-                    apply(&change)?;
-                }
+                self.change(allow)?;
                 // A call that cannot be written down does not go on.
                 self.written = gate.write_down(&decision.record())?;
-                self.standings = decision.facts().limits().clone();
-                self.dpop_nonce = decision.facts().dpop_nonce().map(str::to_owned);
                 Ok(Turn::On)
             }
             Decision::Deny(deny) => {
@@ -231,7 +291,9 @@ impl HttpContext for Http {
         if self.replied {
             return Action::Pause;
         }
-        let turn = self.take_body(Some(size), end_of_stream);
+        // A gateway that does not tell the end of a call hands over the whole body at once.
+        let at_once = self.gate.as_ref().is_some_and(|gate| !gate.features().tells_end);
+        let turn = self.take_body(Some(size), end_of_stream || at_once);
         self.turn(turn)
     }
 
@@ -259,10 +321,30 @@ impl HttpContext for Http {
     }
 
     fn on_log(&mut self) {
-        if let Some(written) = self.written.take() {
-            written.complete();
+        // A body that never came to its end: what was decided about the head stands.
+        if let Some(mut awaited) = self.awaited.take() {
+            awaited.with_dependent_mut(|owner, awaiting| {
+                if let Some(Awaiting::Late(late)) = awaiting.take() {
+                    match owner.gate.write_down(&late.abandon().record()) {
+                        Ok(written) => self.written = written,
+                        Err(error) => log::error!("a call is not written down: {error}"),
+                    }
+                }
+            });
+        }
+        if let Some((gate, written)) = self.gate.as_ref().zip(self.written.take()) {
+            gate.complete(written);
         }
     }
+}
+
+/// Where the call comes from, as far as the gateway says.
+fn source(features: &Features) -> Result<Option<Source>, host::HostError> {
+    let mut address = host::property(SOURCE_ADDRESS)?;
+    if address.is_none() && features.record == RecordPlace::Nowhere {
+        address = host::property(REMOTE_ADDRESS)?;
+    }
+    Ok(address.and_then(|address| Source::parse(&address)))
 }
 
 /// All lines of a header as one list; none where there is no line.

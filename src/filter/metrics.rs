@@ -11,6 +11,7 @@ use crate::metrics::{
     DECISIONS, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE,
     TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
 };
+use crate::policy::Features;
 use crate::token::CacheUsage;
 
 /// So many hits of the token cache are told at once: each host call would cost as much as the look-up.
@@ -28,19 +29,21 @@ pub(super) struct Metrics {
 struct Figures {
     hits: u32,
     misses: u32,
-    entries: u32,
-    bytes: u32,
+    /// None for gauges, here and below, where the gateway changes none.
+    entries: Option<u32>,
+    bytes: Option<u32>,
     evicted: u32,
     retried: u32,
     other_size: u32,
-    replay_entries: u32,
+    replay_entries: Option<u32>,
     replay_other_size: u32,
 }
 
 impl Metrics {
     /// Lets the gateway know of the metrics that it shows from the beginning.
-    pub(super) fn define() -> Self {
-        let figures = Figures::define().inspect_err(|error| log::warn!("only decisions are counted: {error}")).ok();
+    pub(super) fn define(features: &Features) -> Self {
+        let figures =
+            Figures::define(features).inspect_err(|error| log::warn!("only decisions are counted: {error}")).ok();
         Self { decisions: RefCell::default(), figures, told: Cell::default() }
     }
 
@@ -77,12 +80,13 @@ impl Metrics {
         let Some(figures) = &self.figures else { return };
         let told = self.told.replace(usage);
         for (metric, before, after) in [
-            (figures.hits, told.hits, usage.hits),
-            (figures.misses, told.misses, usage.misses),
+            (Some(figures.hits), told.hits, usage.hits),
+            (Some(figures.misses), told.misses, usage.misses),
             (figures.entries, told.entries, usage.entries),
             (figures.bytes, told.bytes, usage.bytes),
         ] {
             // Gauges are changed and not set: every worker has a part in them.
+            let Some(metric) = metric else { continue };
             change(metric, after.wrapping_sub(before).cast_signed());
         }
     }
@@ -107,7 +111,9 @@ impl Metrics {
         if let Some(figures) = &self.figures {
             change(figures.evicted, used.evicted.into());
             change(figures.retried, used.retried.into());
-            change(figures.replay_entries, used.replay_entries.into());
+            if let Some(entries) = figures.replay_entries {
+                change(entries, used.replay_entries.into());
+            }
         }
     }
 }
@@ -120,17 +126,18 @@ impl Drop for Metrics {
 }
 
 impl Figures {
-    fn define() -> Result<Self, HostError> {
+    fn define(features: &Features) -> Result<Self, HostError> {
         let define = |metric: Metric| host::define_metric(metric.kind, metric.name);
+        let gauge = |metric| if features.gauges { define(metric).map(Some) } else { Ok(None) };
         Ok(Self {
             hits: define(TOKEN_CACHE_HITS)?,
             misses: define(TOKEN_CACHE_MISSES)?,
-            entries: define(TOKEN_CACHE_ENTRIES)?,
-            bytes: define(TOKEN_CACHE_BYTES)?,
+            entries: gauge(TOKEN_CACHE_ENTRIES)?,
+            bytes: gauge(TOKEN_CACHE_BYTES)?,
             evicted: define(LIMITS_EVICTED)?,
             retried: define(LIMITS_RETRIED)?,
             other_size: define(LIMITS_OTHER_SIZE)?,
-            replay_entries: define(REPLAY_ENTRIES)?,
+            replay_entries: gauge(REPLAY_ENTRIES)?,
             replay_other_size: define(REPLAY_OTHER_SIZE)?,
         })
     }

@@ -90,6 +90,7 @@ impl Seen {
 #[derive(Default)]
 struct Memory {
     count: u64,
+    body_bytes: u64,
     recent: VecDeque<Seen>,
 }
 
@@ -132,6 +133,11 @@ impl Upstream {
     /// How many requests arrived.
     pub fn count(&self) -> u64 {
         lock(&self.memory).count
+    }
+
+    /// How many bytes of bodies arrived, of all requests that are answered with what they were.
+    pub fn body_bytes(&self) -> u64 {
+        lock(&self.memory).body_bytes
     }
 
     /// The latest requests, oldest first.
@@ -197,7 +203,7 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Resul
     } else if starts("accept", "text/event-stream") {
         Ok(events(request.headers()))
     } else {
-        echo(request, &seen).await
+        echo(request, &seen, &memory).await
     }
 }
 
@@ -219,12 +225,13 @@ async fn fail(how: &str) -> Result<Response<Body>> {
     }
 }
 
-async fn echo(request: Request<Incoming>, seen: &Seen) -> Result<Response<Body>> {
+async fn echo(request: Request<Incoming>, seen: &Seen, memory: &Mutex<Memory>) -> Result<Response<Body>> {
     let (mut length, mut sha256) = (0, Sha256::new());
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             length += data.len() as u64;
+            lock(memory).body_bytes += data.len() as u64;
             sha256.update(&data);
         }
     }
@@ -315,7 +322,7 @@ mod tests {
         assert_eq!(got["headers"][2], json!(["x-odd", "2"]));
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(got["body"], json!({ "length": 3, "sha256": abc }));
-        assert_eq!(upstream.count(), 1);
+        assert_eq!((upstream.count(), upstream.body_bytes()), (1, 3));
         assert_eq!(upstream.saw("x-odd", "\\xff\\t1").unwrap().path, "/a%2Fb?x=1");
         assert_eq!(upstream.saw("x-odd", "3"), None);
     }

@@ -46,8 +46,10 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_set_tick_period_milliseconds",
 ];
 
-/// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the rest for the standard library.
-pub const WASI_CALLS: &[&str] = &["environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
+/// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the clock where a gateway has no other, and the rest for
+/// the standard library. Every gateway has these.
+pub const WASI_CALLS: &[&str] =
+    &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
 /// What hosts look for in the module; it exports these and the SDK's other callbacks, all named `proxy_on_…`.
 pub const EXPORTS: &[&str] = &[

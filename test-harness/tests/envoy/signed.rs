@@ -53,7 +53,7 @@ fn signed_policy() -> Value {
 fn pass_secrets(bootstrap: &mut Bootstrap) {
     let vm = bootstrap.gate().unwrap();
     vm["vm_config"]["environment_variables"]["host_env_keys"] =
-        json!([format!("{VARIABLE}_robot"), format!("{VARIABLE}_other")]);
+        json!(["robot", "other", "tables"].map(|whose| format!("{VARIABLE}_{whose}")));
 }
 
 fn dynamic_with_secrets(bootstrap: &mut Bootstrap) {
@@ -68,7 +68,7 @@ fn update(gate: &Gate, policy: &Value, number: u64) {
 
 fn options(concurrency: u32) -> Options {
     let secret = |agent: &str| (format!("{VARIABLE}_{agent}"), format!("{SECRET}{agent}"));
-    Options { concurrency, environment: vec![secret("robot"), secret("other")] }
+    Options { concurrency, environment: ["robot", "other", "tables"].map(secret).to_vec() }
 }
 
 /// A gate that has been there for long enough to know what was used.
@@ -238,6 +238,71 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     connection.send(BODY).unwrap();
     assert_eq!(connection.read_head().unwrap().status, 200);
     assert!(gate.upstream.saw("x-mark", "waits").is_some());
+}
+
+/// The gateway as Istio configures it: nothing can be held back, and the map is everybody's.
+fn as_in_istio(bootstrap: &mut Bootstrap) {
+    pass_secrets(bootstrap);
+    let config = bootstrap.gate().unwrap();
+    config["allow_on_headers_stop_iteration"] = json!(false);
+    config["vm_config"]["vm_id"] = json!("");
+}
+
+#[test]
+fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
+    let mut policy = signed_policy();
+    policy["gateway"] = json!("istio");
+    policy["late_body_check"] = json!("accept");
+    policy["tables"] = json!({ "key": { "env": format!("{VARIABLE}_tables") } });
+    let gate = Gate::start_with(&policy, as_in_istio, &options(2));
+    ripen(&gate);
+    let before = gate.upstream.body_bytes();
+    for request in
+        [Call::post(BODY).request().body(BODY), Call::post(BODY).request().chunked(&[b"{\"amount\"", b": ", b"12}"])]
+    {
+        let allowed = gate.ask(request);
+        allowed.assert_allowed();
+        assert_eq!((&allowed.record()["body_late"], &allowed.record()["body_checked"]), (&json!(true), &json!(true)));
+    }
+    let after = gate.upstream.body_bytes();
+    assert_eq!(after - before, 2 * BODY.len() as u64);
+    gate.ask(Call::post(b"").request()).assert_allowed();
+
+    let other = b"{\"amount\": 13}";
+    for request in [
+        Call::post(BODY).request().body(other),
+        Call::post(BODY).request().chunked(&[&other[..5], &other[5..]]),
+        Call::post(BODY).request().chunked(&[&BODY[..5]]),
+    ] {
+        let denied = gate.ask(request);
+        assert_eq!(denied.response.status, 403);
+        let record = denied.record();
+        assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("content_digest_mismatch")));
+        assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
+    }
+    // What the head says alone is decided before it goes on.
+    gate.ask(Call::post(BODY).request()).assert_denied(403, "content_digest_mismatch");
+    gate.ask(Call::get("/items/1").request().body(BODY)).assert_denied(403, "content_digest_missing");
+    let large = vec![b'x'; 65 * 1024];
+    gate.ask(Call::post(&large).request().body(&large)).assert_denied(413, "body_too_large");
+    assert_eq!(gate.upstream.body_bytes(), after, "not a byte of a body that was not checked");
+
+    // A client that goes away in between leaves a record of what was decided, and nobody takes the body for checked.
+    let call = Call::post(BODY).request().header("X-Mark", "gone").body(BODY);
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    let bytes = call.to_bytes();
+    connection.send(&bytes[..bytes.len() - 3]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while gate.upstream.saw("x-mark", "gone").is_none() {
+        assert!(Instant::now() < deadline, "the head does not go on");
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(connection);
+    let line = gate.envoy.await_access_log(|line| line["mark"] == "gone").unwrap();
+    let record = crate::fixture::record(&line);
+    assert_eq!((&record["decision"], &record["body_late"]), (&json!("allow"), &json!(true)));
+    assert_eq!(record["body_checked"], Value::Null);
+    assert_eq!(gate.upstream.body_bytes(), after);
 }
 
 /// Sends a call over HTTP/2 whose body comes in these frames, after which trailers may come.

@@ -58,11 +58,11 @@ fn what_is_no_policy_is_refused_with_a_place() {
 #[test]
 fn every_mistake_in_the_meaning_has_a_line_with_its_place() {
     let mut wrong = policy();
-    wrong["gateway"] = json!("kong");
+    wrong["hosts"] = json!([]);
     wrong["endpoints"][0]["scopes"] = json!(["*"]);
     wrong["agents"]["builder"]["identity"]["issuer"] = json!("nobody");
     let lines = refused(wrong.to_string().as_bytes(), &[]);
-    for place in ["gateway: ", "endpoints[0].scopes", "agents.builder.identity"] {
+    for place in ["hosts: ", "endpoints[0].scopes", "agents.builder.identity"] {
         assert!(lines.iter().any(|line| line.starts_with(place)), "{place}: {lines:?}");
     }
 }
@@ -107,5 +107,15 @@ fn without_a_policy_every_call_is_denied() {
     for request in [good(), request("GET", "/health", &[])] {
         let request = Request { end_of_stream: false, trailers: Some(Pairs::new()), ..request };
         assert_eq!(answer(&vm.request_on(empty, &request)).details, "callgate_host_error");
+    }
+}
+
+#[test]
+fn where_a_refused_policy_would_stop_the_worker_it_denies_every_call_instead() {
+    let wrong = policy_with(json!({ "gateway": "kong", "hosts": [] })).to_string();
+    for config in [wrong.as_bytes(), &wrong.as_bytes()[..wrong.len() - 1]] {
+        let mut vm = Vm::start(&MODULE, config, &[]).unwrap();
+        let outcome = vm.request(&good());
+        assert_eq!(answer(&outcome).details, "callgate_host_error");
     }
 }

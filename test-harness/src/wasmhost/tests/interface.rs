@@ -15,8 +15,9 @@ fn imports_are_exactly_those_that_gateways_know() {
     assert_eq!(MODULE.imports().into_iter().collect::<BTreeSet<_>>(), listed);
 }
 
-/// What the standard library keeps in the module for programs that write to a terminal and end by themselves.
-const NOT_NEEDED: [&str; 2] = ["fd_write", "proc_exit"];
+/// What the standard library keeps in the module for programs that write to a terminal and end by themselves, and the clock that
+/// is asked on gateways without one of proxy-wasm's.
+const NOT_NEEDED: [&str; 3] = ["clock_time_get", "fd_write", "proc_exit"];
 /// The SDK's callback for a context that may not be done yet; the filter's always are.
 const DOES_NOTHING: &str = "proxy_on_done";
 

@@ -173,3 +173,49 @@ fn memory_does_not_grow_with_the_number_of_callers() {
     let before = flood(&mut vm, 0, 200);
     assert_eq!(flood(&mut vm, 200, 4000), before);
 }
+
+#[test]
+fn a_server_that_names_itself_is_asked_for_what_the_client_wrote() {
+    let mut vm = start(&policy_with(json!({ "gateway": "kong" })));
+    let asked = |target: &str, host: &str| {
+        let mut request = good();
+        for (name, value) in &mut request.headers {
+            match name.as_slice() {
+                // Decoded by the server.
+                b":path" => *value = b"/items/7".to_vec(),
+                b":authority" => *value = b"server:8000".to_vec(),
+                _ => {}
+            }
+        }
+        request.headers.extend(pairs::from_text(&[("Host", host)]));
+        request.properties.insert(b"request\0path".to_vec(), target.as_bytes().to_vec());
+        request
+    };
+    upstream(&vm.request(&asked("/items/7", "api.example.com")));
+    for (target, host, reason) in [
+        ("/items/%37", "api.example.com", "callgate_path_escape_unreserved"),
+        ("/x/../items/7", "api.example.com", "callgate_path_dot_segment"),
+        ("/items/7", "server:8000", "callgate_endpoint_not_allowed"),
+    ] {
+        assert_eq!(answer(&vm.request(&asked(target, host))).details, reason);
+    }
+    let mut unknown = asked("/items/7", "api.example.com");
+    unknown.properties.clear();
+    assert_eq!(answer(&vm.request(&unknown)).details, "callgate_host_error");
+}
+
+#[test]
+fn a_gateway_without_a_place_for_records_is_served_by_its_log_and_the_clock_of_wasi() {
+    let audit = json!({ "headers": { "prefix": "x-callgate-" }, "log": { "allow": true, "deny": true } });
+    let mut vm = start(&policy_with(json!({ "gateway": "portable", "audit": audit })));
+    let outcome = vm.request(&good());
+    upstream(&outcome);
+    assert_eq!(outcome.record, None);
+    let [line] = outcome.logs.as_slice() else { panic!("{:?}", outcome.logs) };
+    assert_eq!(serde_json::from_str::<Value>(&line.message).unwrap()["decision"], "allow");
+    assert!(
+        !outcome.calls.contains(&"proxy_set_property")
+            && !outcome.calls.contains(&"proxy_get_current_time_nanoseconds")
+    );
+    assert!(outcome.calls.contains(&"clock_time_get"));
+}
