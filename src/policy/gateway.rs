@@ -4,6 +4,8 @@
 //! another gateway its status may mean anything. So each difference between gateways is told here, once, and whatever asks for
 //! what its gateway lacks does not compile.
 
+use serde::Deserialize as _;
+use serde::de::{self, value::StrDeserializer};
 use serde_json::Value;
 
 use super::error::{Findings, Place};
@@ -180,15 +182,21 @@ impl Numbers {
 /// say so all the same.
 #[must_use]
 pub fn would_stop_the_worker(configuration: &[u8]) -> bool {
+    let stops = |name: &str| {
+        let gateway = Gateway::deserialize(StrDeserializer::<de::value::Error>::new(name));
+        gateway.is_ok_and(|gateway| !gateway.features().refuses_configuration)
+    };
     let bounds = json::Bounds { bytes: usize::MAX, depth: u8::MAX };
     if let Ok(document) = json::parse(configuration, bounds) {
-        return document.get("gateway").and_then(Value::as_str) == Some("kong");
+        return document.get("gateway").and_then(Value::as_str).is_some_and(stops);
     }
     // The name, a colon and the value, with white space in between.
-    let (name, value) = (&b"\"gateway\""[..], &b"\"kong\""[..]);
-    configuration.windows(name.len()).enumerate().filter(|(_, window)| *window == name).any(|(at, _)| {
+    let name = b"\"gateway\"";
+    configuration.windows(name.len()).enumerate().filter(|(_, window)| window == name).any(|(at, _)| {
         let rest = configuration.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
-        rest.strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value))
+        let value = rest.strip_prefix(b":").and_then(|rest| rest.trim_ascii_start().strip_prefix(b"\""));
+        let value = value.and_then(|value| value.split(|byte| *byte == b'"').next());
+        value.is_some_and(|value| str::from_utf8(value).is_ok_and(stops))
     })
 }
 
@@ -207,7 +215,10 @@ pub(super) fn check(document: &raw::Document, findings: &mut Findings) {
         for limit in document.limits.keys() {
             findings.error(
                 root.field("limits").field(limit),
-                format!("workers share nothing on `{name}`, so that calls cannot be counted: remove this, or choose another `gateway`"),
+                format!(
+                    "workers share nothing on `{name}`, so that calls cannot be counted: remove this, or choose another \
+                     `gateway`"
+                ),
             );
         }
         for (field, written, why) in [
