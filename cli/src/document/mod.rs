@@ -1,4 +1,4 @@
-//! Files that people write: a policy or decision cases, in YAML or JSON.
+//! Files that people write: a policy, decision cases or a gateway's configuration, in YAML or JSON.
 //!
 //! Reading yields the value and the place of each of its parts; what the value means is not judged here. JSON is read
 //! as what it is, a part of YAML 1.2, so that both get the same places, the same bounds and no duplicate keys.
@@ -27,6 +27,7 @@ pub struct Document {
     file: String,
     value: Value,
     root: Node,
+    left_out: Option<Position>,
 }
 
 impl Document {
@@ -40,6 +41,12 @@ impl Document {
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// Where the first field stands that Envoy leaves out, and other readers may not.
+    #[must_use]
+    pub fn left_out(&self) -> Option<Position> {
+        self.left_out
     }
 
     /// Where the part at `place` stands, or the innermost part around it that there is.
@@ -95,12 +102,18 @@ pub fn read(path: impl AsRef<Path>) -> Result<Document, Diagnostics> {
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Diagnostics> {
     let found = match std::str::from_utf8(bytes) {
         Ok(text) => match yaml::parse(text) {
-            Ok(tree) => return Ok(Document { file: file.to_owned(), value: tree.value, root: tree.node }),
+            Ok(tree) => {
+                return Ok(Document { file: file.to_owned(), value: tree.value, root: tree.node, left_out: None });
+            }
             Err(findings) => findings,
         },
         Err(error) => vec![not_utf8(bytes, error.valid_up_to())],
     };
-    Err(Diagnostics::wrong(
+    Err(wrong(file, found))
+}
+
+fn wrong(file: &str, found: Vec<yaml::Finding>) -> Diagnostics {
+    Diagnostics::wrong(
         found
             .into_iter()
             .map(|yaml::Finding { position, place, message }| Diagnostic {
@@ -111,7 +124,30 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Diagnostics> {
                 severity: Severity::Error,
             })
             .collect(),
-    ))
+    )
+}
+
+/// Reads every document of a gateway's configuration from memory, as gateways read them: several in a file, with the booleans
+/// of YAML 1.1 and `<<`, and without the fields that Envoy leaves out.
+///
+/// # Errors
+/// Everything that is wrong with the text.
+pub fn parse_configuration(file: &str, bytes: &[u8]) -> Result<Vec<Document>, Diagnostics> {
+    let trees = match std::str::from_utf8(bytes) {
+        Ok(text) => yaml::parse_all(text),
+        Err(error) => Err(vec![not_utf8(bytes, error.valid_up_to())]),
+    };
+    let document =
+        |(yaml::Tree { value, node }, left_out)| Document { file: file.to_owned(), value, root: node, left_out };
+    trees.map(|trees| trees.into_iter().map(document).collect()).map_err(|found| wrong(file, found))
+}
+
+/// The bytes of a file, of which there are not too many; the error says why it cannot be read.
+///
+/// # Errors
+/// Says why the file cannot be read.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Diagnostics> {
+    bytes(path).map_err(|message| Diagnostics::unreadable(&path.display().to_string(), message))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {

@@ -42,6 +42,22 @@ impl Node {
         Self { at, children: Children::Fields(fields) }
     }
 
+    /// The fields of a mapping; none of anything else.
+    pub(super) fn into_fields(self) -> BTreeMap<String, Field> {
+        match self.children {
+            Children::Fields(fields) => fields,
+            Children::None | Children::Items(_) => BTreeMap::new(),
+        }
+    }
+
+    /// The items of a list; none of anything else.
+    pub(super) fn into_items(self) -> Vec<Self> {
+        match self.children {
+            Children::Items(items) => items,
+            Children::None | Children::Fields(_) => Vec::new(),
+        }
+    }
+
     /// Where the part at `place` stands, or the innermost part around it that there is: a field at its key, an item where
     /// its value begins.
     pub(super) fn locate(&self, place: &str) -> Position {

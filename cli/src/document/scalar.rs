@@ -29,6 +29,16 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
     }
 }
 
+/// The value of a plain scalar as gateways read it: their readers take the booleans of YAML 1.1. What the versions read
+/// otherwise in any other way stays text, so that nobody mistakes it for a number that somebody else does not see.
+pub(super) fn lenient(text: &str) -> Value {
+    match (yaml_1_1(text), core(text)) {
+        (Reading::Bool(value), _) => Value::Bool(value),
+        (old, new) if old == new => resolve(text).unwrap_or_else(|_| Value::String(text.to_owned())),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
 /// Whether a plain scalar is text to every version, as a key must be.
 ///
 /// # Errors

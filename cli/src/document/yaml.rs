@@ -41,18 +41,30 @@ pub(super) struct Tree {
 
 /// Reads exactly one document; on failure everything that could be found wrong.
 pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
-    let options = options! { emit_comments: false, disallow_directives: true };
-    let mut builder = Builder {
-        events: Parser::new_from_str_with_options(text, options),
-        anchors: HashMap::new(),
-        place: Place::root(),
-        findings: Vec::new(),
-        copied: 0,
-    };
+    let mut builder = Builder::new(text, Dialect::Ours);
     match builder.document() {
         Ok(tree) if builder.findings.is_empty() => Ok(tree),
         Ok(_) | Err(Stop) => Err(builder.findings),
     }
+}
+
+/// Reads every document of a gateway's configuration, those that are empty left out.
+/// Each comes with the place of the first field that was left out of it.
+pub(super) fn parse_all(text: &str) -> Result<Vec<(Tree, Option<Position>)>, Vec<Finding>> {
+    let mut builder = Builder::new(text, Dialect::Gateways);
+    match builder.documents() {
+        Ok(trees) if builder.findings.is_empty() => Ok(trees),
+        Ok(_) | Err(Stop) => Err(builder.findings),
+    }
+}
+
+/// How much of YAML is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// What every version of YAML reads alike.
+    Ours,
+    /// What the readers of gateways take: the booleans of YAML 1.1, `<<`, and the tag with which Envoy leaves a field out.
+    Gateways,
 }
 
 /// Reading cannot go on; what was wrong is among the findings.
@@ -60,8 +72,11 @@ struct Stop;
 
 struct Builder<'input> {
     events: Parser<'input, StrInput<'input>>,
+    dialect: Dialect,
     /// `None` while the anchored node is still being read.
     anchors: HashMap<usize, Option<Tree>>,
+    /// The first field that was left out of the document.
+    left_out: Option<Position>,
     /// The place of the node that is being read.
     place: Place,
     findings: Vec<Finding>,
@@ -69,6 +84,42 @@ struct Builder<'input> {
 }
 
 impl<'input> Builder<'input> {
+    fn new(text: &'input str, dialect: Dialect) -> Self {
+        let options = options! { emit_comments: false, disallow_directives: true };
+        Self {
+            events: Parser::new_from_str_with_options(text, options),
+            dialect,
+            anchors: HashMap::new(),
+            left_out: None,
+            place: Place::root(),
+            findings: Vec::new(),
+            copied: 0,
+        }
+    }
+
+    fn documents(&mut self) -> Result<Vec<(Tree, Option<Position>)>, Stop> {
+        let mut trees = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentEnd => {}
+                Event::DocumentStart(..) => {
+                    self.anchors.clear();
+                    let (event, span) = self.next()?;
+                    let tree = self.node(event, &span, 1)?;
+                    if !tree.value.is_null() {
+                        trees.push((tree, self.left_out.take()));
+                    }
+                }
+                Event::StreamEnd if trees.is_empty() => {
+                    return Err(self.stop(Position { line: 1, column: 1 }, "the file is empty"));
+                }
+                Event::StreamEnd => return Ok(trees),
+                _ => return Err(self.stop(position(&span), AFTER_THE_END)),
+            }
+        }
+    }
+
     fn document(&mut self) -> Result<Tree, Stop> {
         let mut root = None;
         loop {
@@ -137,12 +188,31 @@ impl<'input> Builder<'input> {
 
     fn mapping(&mut self, at: Position, depth: usize) -> Result<Tree, Stop> {
         let (mut values, mut fields) = (serde_json::Map::new(), BTreeMap::new());
+        let mut merged = Vec::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
+                merge(merged, &mut values, &mut fields);
                 return Ok(Tree { value: Value::Object(values), node: Node::fields(at, fields) });
             }
             let key_at = position(&span);
+            if self.dialect == Dialect::Gateways {
+                let aside = aside(&event);
+                if let Some(aside) = aside {
+                    if aside == Aside::Ignored {
+                        self.left_out.get_or_insert(key_at);
+                        self.key(event, key_at)?;
+                    }
+                    let (event, span) = self.next()?;
+                    let tree = self.node(event, &span, depth + 1)?;
+                    match (aside, &tree.value) {
+                        (Aside::Ignored, _) => {}
+                        (Aside::Merged, Value::Object(_) | Value::Array(_)) => merged.push(tree),
+                        (Aside::Merged, _) => self.find(key_at, "`<<` merges mappings: write an alias of one here"),
+                    }
+                    continue;
+                }
+            }
             let key = self.key(event, key_at)?;
             let field = self.place.field(&key);
             let mapping = std::mem::replace(&mut self.place, field);
@@ -170,7 +240,8 @@ impl<'input> Builder<'input> {
         let Event::Scalar(text, style, anchor, tag) = event else {
             return Err(self.stop(at, "a key must be text"));
         };
-        if self.is_plain(style, tag.as_deref(), at) {
+        let ignored = self.dialect == Dialect::Gateways && tag.as_deref().is_some_and(ignores);
+        if !ignored && self.is_plain(style, tag.as_deref(), at) && self.dialect == Dialect::Ours {
             scalar::check_key(&text).unwrap_or_else(|message| self.find(at, message));
         }
         let text = text.into_owned();
@@ -181,6 +252,9 @@ impl<'input> Builder<'input> {
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> Value {
         if !self.is_plain(style, tag, at) {
             return Value::String(text.to_owned());
+        }
+        if self.dialect == Dialect::Gateways {
+            return scalar::lenient(text);
         }
         scalar::resolve(text).unwrap_or_else(|message| {
             self.find(at, message);
@@ -270,6 +344,50 @@ impl<'input> Builder<'input> {
     fn stop(&mut self, at: Position, message: impl Into<String>) -> Stop {
         self.find(at, message);
         Stop
+    }
+}
+
+/// A field that does not stand for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    /// Envoy leaves out a field whose key has this tag; only its anchors are of use.
+    Ignored,
+    /// The fields of other mappings, where this one has none of that name.
+    Merged,
+}
+
+fn aside(key: &Event<'_>) -> Option<Aside> {
+    match key {
+        Event::Scalar(_, _, _, Some(tag)) if ignores(tag) => Some(Aside::Ignored),
+        Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => Some(Aside::Merged),
+        _ => None,
+    }
+}
+
+fn ignores(tag: &Tag) -> bool {
+    tag.original() == "!ignore"
+}
+
+/// Takes over what is merged; of several mappings the first that has a field gives it.
+fn merge(merged: Vec<Tree>, values: &mut serde_json::Map<String, Value>, fields: &mut BTreeMap<String, Field>) {
+    for Tree { value, node } in merged {
+        match value {
+            Value::Object(theirs) => {
+                let mut places = node.into_fields();
+                for (name, value) in theirs {
+                    let segment = node::segment(&name);
+                    if let (false, Some(place)) = (values.contains_key(&name), places.remove(&segment)) {
+                        values.insert(name, value);
+                        fields.insert(segment, place);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let trees = items.into_iter().zip(node.into_items()).map(|(value, node)| Tree { value, node });
+                merge(trees.collect(), values, fields);
+            }
+            _ => {}
+        }
     }
 }
 

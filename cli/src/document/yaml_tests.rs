@@ -206,3 +206,59 @@ fn no_text_panics() {
         }
     }
 }
+
+/// The documents of a gateway's configuration.
+fn configuration(text: &str) -> Vec<Value> {
+    parse_all(text).unwrap_or_else(|findings| panic!("{findings:?}")).into_iter().map(|(tree, _)| tree.value).collect()
+}
+
+#[test]
+fn configurations_have_several_documents_and_empty_ones_are_none() {
+    assert_eq!(configuration("---\n---\na: 1\n---\n# nothing\n---\n- b\n"), [json!({ "a": 1 }), json!(["b"])]);
+    // An anchor is good for one document.
+    assert!(parse_all("a: &x 1\n---\nb: *x\n").is_err());
+    assert_eq!(parse_all("---\n").unwrap_err()[0].message, "the file is empty");
+}
+
+#[test]
+fn configurations_have_the_booleans_of_yaml_1_1_and_no_numbers_that_are_read_two_ways() {
+    assert_eq!(
+        configuration("[yes, Off, n, 'yes', 0777, 1e3, 12:30:45, 10, 1.5, ~]"),
+        [json!([true, false, false, "yes", "0777", "1e3", "12:30:45", 10, 1.5, null])]
+    );
+    assert_eq!(configuration("on: 1\n200: 2\n"), [json!({ "on": 1, "200": 2 })]);
+}
+
+#[test]
+fn configurations_merge_mappings() {
+    assert_eq!(
+        configuration("base: &b { x: 1, y: 2 }\nown: { <<: *b, y: 3 }\nlist: { y: 4, <<: [*b, { x: 5, z: 6 }] }\n"),
+        [json!({ "base": { "x": 1, "y": 2 }, "own": { "x": 1, "y": 3 }, "list": { "x": 1, "y": 4, "z": 6 } })]
+    );
+    let tree = parse_all("a: &b { x: 1 }\nc:\n  <<: *b\n").unwrap().remove(0).0;
+    assert_eq!(tree.node.locate("c.x"), Position { line: 1, column: 9 }, "where it was written");
+    assert_eq!(parse_all("a: { <<: 1 }").unwrap_err()[0].message, "`<<` merges mappings: write an alias of one here");
+    assert!(parse("a: { <<: { x: 1 } }").is_err(), "a policy has none");
+}
+
+#[test]
+fn configurations_leave_out_what_envoy_leaves_out_and_say_where() {
+    let text = "a: 1\n!ignore shared: { x: &x 2 }\nb: { !ignore c: 3, d: *x }\n";
+    let (tree, left_out) = parse_all(text).unwrap().remove(0);
+    assert_eq!(tree.value, json!({ "a": 1, "b": { "d": 2 } }));
+    assert_eq!(left_out.unwrap().line, 2);
+    assert!(parse_all("a: !secret x\n").is_err(), "what no reader is known to understand");
+    assert!(parse(text).is_err(), "a policy has no such tag");
+}
+
+#[test]
+fn configurations_are_bounded_as_policies_are() {
+    assert!(parse_all(&"[".repeat(100_000)).is_err());
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let alias = format!("*a{}, ", level - 1);
+        let _ = writeln!(bomb, "a{level}: &a{level} [{}]", alias.repeat(9));
+    }
+    assert!(parse_all(&bomb).unwrap_err()[0].message.contains("copy too much"));
+    assert!(parse_all("a: 1\na: 2\n").is_err(), "readers disagree about which one counts");
+}
