@@ -10,6 +10,7 @@ mod decide;
 pub mod diagnostic;
 pub mod document;
 pub mod escape;
+pub mod gateway;
 pub mod input;
 pub mod mint;
 pub mod module;

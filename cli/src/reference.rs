@@ -6,6 +6,8 @@ use callgate::metrics::{self, Kind};
 use callgate::{Challenge, Grant, Reason};
 use serde_json::Value;
 
+use crate::diagnostic::Severity;
+use crate::gateway::Code;
 use crate::{policy, records};
 
 /// What regenerates the pages.
@@ -15,10 +17,11 @@ pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";
 ///
 /// # Errors
 /// When a schema has no JSON form.
-pub fn pages() -> serde_json::Result<[(&'static str, String); 6]> {
+pub fn pages() -> serde_json::Result<[(&'static str, String); 7]> {
     let json = |schema: &Value| serde_json::to_string_pretty(schema).map(|json| json + "\n");
     let (policy, record) = (policy::schema(), records::schema());
     Ok([
+        ("gateway-findings.md", gateway_findings()),
         ("metrics.md", metrics()),
         ("policy.md", policy_page(&policy)),
         ("policy.schema.json", json(&policy)?),
@@ -30,6 +33,32 @@ pub fn pages() -> serde_json::Result<[(&'static str, String); 6]> {
 
 fn generated(title: &str) -> String {
     format!("# {title}\n\n<!-- Generated from the code. `{COMMAND}` writes it anew. -->\n\n")
+}
+
+fn gateway_findings() -> String {
+    let mut page = generated("What is found in a gateway's configuration");
+    page.push_str(
+        "`callgate check --gateway FILE...` reads the configuration of a gateway the way the gateway reads it and tells the ways around the gate \
+         that it can see, each with file, line and what to write instead. It exits with 2 where one is an error. Give it all files that belong \
+         together: what one of them refers to is looked up in the others, and what is in none of them is told as `hidden`.\n\n\
+         It reads Envoy's bootstraps, listeners, discovery responses (LDS, RDS, ECDS and the like) and what its admin interface prints under \
+         `/config_dump`; the resources of Istio, Envoy Gateway, Higress and the Gateway API; and declarative configuration of Kong. For Istio and Envoy \
+         Gateway the `/config_dump` of a proxy says more than the resources: it is what came of all of them.\n\n\
+         A finding that is meant is accepted by a comment before the line that it names, with the reason:\n\n\
+         ```yaml\n# callgate: accept chain_without_gate: the gates stand behind this Envoy\n```\n\n\
+         What is not there to be found: traffic that does not come through these files at all (another path to the upstream, a pod that is \
+         reached past its sidecar), what is sent on a stream after it was let through, and everything else in [SECURITY.md](../SECURITY.md#what-the-gate-cannot-see).\n\n\
+         | Code | Weight | What it means |\n|---|---|---|\n",
+    );
+    for code in Code::ALL {
+        let weight = match code.severity() {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "| `{}` | {weight} | {} |", code.name(), code.about());
+    }
+    page
 }
 
 fn reasons() -> String {

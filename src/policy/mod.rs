@@ -114,6 +114,15 @@ impl Policy {
         self.limits.any() || self.dpop.as_ref().is_some_and(|rules| rules.nonce)
     }
 
+    /// The largest body that a call is held for until it was checked; none where no call is held.
+    #[must_use]
+    pub fn largest_held_body(&self) -> Option<u64> {
+        let signed = self.endpoints.list.iter().any(|endpoint| endpoint.signature.asked.is_some() && !endpoint.streams);
+        // A signature may stand in the place of a proof of possession, and covers the body as well.
+        let shown = self.dpop.is_some() && !self.signing_keys.is_empty();
+        (signed || shown).then_some(self.signatures.max_body)
+    }
+
     /// Whether the policy keeps anything in the store that all workers share.
     pub(crate) fn keeps_state(&self) -> bool {
         self.counts() || self.replay.is_some()

@@ -1,47 +1,109 @@
-//! `callgate check`: everything that is wrong with a policy, or what it is when nothing is.
+//! `callgate check`: everything that is wrong with a policy, or what it is when nothing is; and the ways around the gate in a
+//! gateway's configuration.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use super::{Exit, Failure, Format};
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::gateway::{self, Finding};
 use crate::policy::Loaded;
 use crate::{escape, policy};
 
-/// Check a policy and print its version
+/// Check a policy and print its version; with --gateway, look for ways around the gate
 ///
 /// Prints every error and warning with its place. Secrets that the policy takes from the environment are not needed.
+///
+/// With --gateway the configuration of a gateway is read as well: Envoy bootstraps, listeners, discovery responses and
+/// /config_dump, Kubernetes resources of Istio, Envoy Gateway and Higress, or a kong.yml. Give all files that belong together.
+/// docs/gateway-findings.md lists what is found, and how a comment accepts what is meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
-    policy: PathBuf,
-    /// `json` prints an array of {file, line, column, path, message, severity}
+    #[arg(required_unless_present = "files")]
+    policy: Option<PathBuf>,
+    /// The files of a gateway's configuration
+    #[arg(long = "gateway", value_name = "FILE", num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// `json` prints an array of {file, line, column, path, message, severity}, with a `code` for what --gateway finds
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
 
-/// Checks the policy.
+/// Checks the policy, the gateway or both.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let loaded = policy::load(&arguments.policy);
+    let loaded = arguments.policy.as_ref().map(policy::load).transpose();
+    let checked = loaded.and_then(|loaded| {
+        let found = match arguments.files.as_slice() {
+            [] => Vec::new(),
+            files => gateway::check(files, loaded.as_ref())?,
+        };
+        Ok((loaded, found))
+    });
     match arguments.format {
-        Format::Json => {
-            let (found, exit): (&[Diagnostic], Exit) = match &loaded {
-                Ok(loaded) => (&loaded.warnings, Exit::Fine),
-                Err(wrong @ Diagnostics::Wrong(_)) => (wrong.as_slice(), Exit::Failed),
-                Err(unreadable @ Diagnostics::Unreadable(_)) => (unreadable.as_slice(), Exit::Trouble),
-            };
-            writeln!(out, "{}", escape::json(&found)?)?;
-            Ok(exit)
-        }
+        Format::Json => programs(&checked, out),
         Format::Human => {
-            let loaded = loaded?;
-            for warning in &loaded.warnings {
-                eprintln!("{warning}");
+            let (loaded, found) = checked?;
+            if let Some(loaded) = &loaded {
+                for warning in &loaded.warnings {
+                    eprintln!("{warning}");
+                }
+                summary(loaded, out)?;
             }
-            summary(&loaded, out)?;
-            Ok(Exit::Fine)
+            if !arguments.files.is_empty() {
+                findings(&found, out)?;
+            }
+            Ok(exit(&found))
         }
     }
+}
+
+fn exit(found: &[Finding]) -> Exit {
+    if found.iter().any(Finding::fails) { Exit::Failed } else { Exit::Fine }
+}
+
+fn programs(
+    checked: &Result<(Option<Loaded>, Vec<Finding>), Diagnostics>,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let (list, exit): (&[Diagnostic], Exit) = match checked {
+        Ok((loaded, found)) => (loaded.as_ref().map(|loaded| &*loaded.warnings).unwrap_or_default(), exit(found)),
+        Err(wrong @ Diagnostics::Wrong(_)) => (wrong.as_slice(), Exit::Failed),
+        Err(unreadable @ Diagnostics::Unreadable(_)) => (unreadable.as_slice(), Exit::Trouble),
+    };
+    let mut all = list.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+    for finding in checked.iter().flat_map(|(_, found)| found) {
+        all.push(serde_json::to_value(finding)?);
+    }
+    writeln!(out, "{}", escape::json(&all)?)?;
+    Ok(exit)
+}
+
+fn findings(found: &[Finding], out: &mut dyn Write) -> Result<(), Failure> {
+    let mut counts =
+        [("way around the gate", "ways around the gate", 0), ("warning", "warnings", 0), ("accepted", "accepted", 0)];
+    for finding in found {
+        let [ways, warnings, accepted] = &mut counts;
+        match (&finding.accepted, finding.diagnostic.severity) {
+            (Some(_), _) => accepted.2 += 1,
+            (None, Severity::Error) => ways.2 += 1,
+            (None, Severity::Warning) => warnings.2 += 1,
+        }
+        if finding.accepted.is_none() {
+            eprintln!("{finding}");
+        }
+    }
+    let [(_, _, ways), ..] = counts;
+    let counted: Vec<String> = counts
+        .iter()
+        .filter(|(.., count)| *count > 0)
+        .map(|(one, many, count)| format!("{count} {}", if *count == 1 { one } else { many }))
+        .collect();
+    let none = if ways == 0 { "no way around the gate was seen" } else { "" };
+    let parts: Vec<&str> =
+        std::iter::once(none).chain(counted.iter().map(String::as_str)).filter(|part| !part.is_empty()).collect();
+    writeln!(out, "{}", parts.join(", "))?;
+    Ok(())
 }
 
 fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {

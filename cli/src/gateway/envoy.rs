@@ -1,0 +1,347 @@
+//! Envoy's own configuration: bootstraps, listeners, chains of filters, connection managers.
+
+use super::Check;
+use super::filters::Chain;
+use super::finding::Code;
+use super::gate;
+use super::ungated::{Targets, Ungated, is_loopback};
+use super::view::View;
+
+/// What Envoy buffers for a connection unless a listener says otherwise.
+const USUAL_BUFFER: u64 = 1 << 20;
+
+impl<'a> Check<'a> {
+    pub(super) fn envoys(&mut self) {
+        for bootstrap in self.world.bootstraps.clone() {
+            self.bootstrap(&bootstrap);
+        }
+        for listener in self.world.listeners.clone() {
+            self.listener(&listener);
+        }
+        for filter in self.world.fragments.clone() {
+            let (type_name, content) =
+                filter.get("typed_config").map_or_else(|| ("", filter.clone()), |config| config.open());
+            if type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(filter.text("name"), &content) {
+                self.gate(&content);
+            }
+        }
+        for cluster in self.world.clusters.clone() {
+            self.cluster(&cluster);
+        }
+        // Gates that no chain of these files uses.
+        for extension in self.world.extensions.values().flatten().cloned().collect::<Vec<_>>() {
+            let Some(config) = extension.get("typed_config") else { continue };
+            let (type_name, content) = config.open();
+            let seen = self.gates.iter().any(|gate| gate.view.document.file() == content.document.file());
+            if !seen && type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(extension.text("name"), &content) {
+                self.gate(&content);
+            }
+        }
+    }
+
+    fn bootstrap(&mut self, bootstrap: &View<'a>) {
+        if let Some(admin) = bootstrap.path("admin.address") {
+            let open = match (admin.path("socket_address.address"), admin.get("pipe")) {
+                (Some(address), _) => !address.value.as_str().is_some_and(is_loopback),
+                (None, pipe) => pipe.is_none(),
+            };
+            if open {
+                let message =
+                    "whoever reaches this can read the policy and end the process: write `address: 127.0.0.1`";
+                self.add(Code::AdminExposed, &admin, message);
+            }
+        }
+        let discovery = bootstrap.path("dynamic_resources.lds_config");
+        if let Some(discovery) = discovery.filter(|_| !self.world.discovered_listeners) {
+            let message = "listeners come from elsewhere and cannot be seen here: pass that file too";
+            self.add(Code::Hidden, &discovery, message);
+        }
+    }
+
+    fn listener(&mut self, listener: &View<'a>) {
+        for chain in listener.each("filter_chains").iter().chain(&listener.get("default_filter_chain")) {
+            self.filter_chain(chain, listener);
+        }
+        if let Some(api) = listener.path("api_listener.api_listener") {
+            let (_, manager) = api.open();
+            self.connection_manager(&manager, listener);
+        }
+        if let Some(hidden) = listener.get("fcds_config") {
+            self.add(
+                Code::Hidden,
+                &hidden,
+                "filter chains come from elsewhere and cannot be seen here: pass that file too",
+            );
+        }
+        for filter in listener.each("listener_filters") {
+            let (type_name, content) =
+                filter.get("typed_config").map_or_else(|| ("", filter.clone()), |config| config.open());
+            if type_name.contains("udp_proxy") || filter.text("name").is_some_and(|name| name.contains("udp_proxy")) {
+                self.passes_bytes(&filter, &content);
+            }
+        }
+    }
+
+    fn filter_chain(&mut self, chain: &View<'a>, listener: &View<'a>) {
+        for filter in chain.each("filters") {
+            let configs = self.configs(&filter);
+            if configs.is_empty() && filter.get("config_discovery").is_some() {
+                let message = "this filter comes over ECDS and cannot be seen here: pass that file too";
+                self.add(Code::Hidden, &filter, message);
+            }
+            let configs = if configs.is_empty() { vec![filter.clone()] } else { configs };
+            for config in configs {
+                let (type_name, content) = config.open();
+                let name = filter.text("name").unwrap_or_default();
+                match (type_name.rsplit('.').next().unwrap_or_default(), name) {
+                    ("HttpConnectionManager", _) | ("", "envoy.filters.network.http_connection_manager") => {
+                        self.connection_manager(&content, listener);
+                    }
+                    (kind, name) if passes_bytes(kind, name) => self.passes_bytes(&filter, &content),
+                    (kind, name) if stays(kind, name) => {}
+                    (kind, name) => {
+                        let named = if kind.is_empty() { name } else { kind };
+                        let message = format!(
+                            "`{named}` is not known here: if it takes bytes to an upstream, no call in them meets the gate"
+                        );
+                        self.add(Code::NotChecked, &filter, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A filter that takes bytes to an upstream without reading them as HTTP.
+    fn passes_bytes(&mut self, filter: &View<'a>, content: &View<'a>) {
+        let weighted = content.each("weighted_clusters.clusters");
+        let names =
+            content.text("cluster").into_iter().chain(weighted.iter().filter_map(|cluster| cluster.text("name")));
+        let mut targets = Targets::default();
+        names.for_each(|name| targets.add(&Targets::cluster(name)));
+        targets.unknown = targets.is_empty();
+        self.ungated.push(Ungated {
+            code: Code::TcpBesideGate,
+            view: filter.clone(),
+            targets,
+            hosts: Vec::new(),
+            message: "bytes are passed on here without being read as HTTP, so that no call in them meets the gate: remove this, or \
+                      give it an upstream of its own"
+                .to_owned(),
+        });
+    }
+
+    pub(super) fn connection_manager(&mut self, manager: &View<'a>, listener: &View<'a>) {
+        let filters = manager.get("http_filters").unwrap_or_else(|| manager.clone());
+        let chain = self.chain(&filters);
+        if !chain.gates.is_empty() {
+            self.trust(manager);
+            self.normalization(manager);
+            self.internal(manager);
+            self.buffers(&chain, listener);
+        }
+        self.routes_of(manager, &chain, true);
+        for upgrade in manager.each("upgrade_configs") {
+            if let Some(filters) = upgrade.get("filters").filter(|filters| !filters.items().is_empty()) {
+                let chain = self.chain(&filters);
+                self.routes_of(manager, &chain, false);
+            }
+        }
+    }
+
+    /// Whom the source address is taken from.
+    pub(super) fn trust(&mut self, manager: &View<'a>) {
+        if let Some(extensions) = manager.get("original_ip_detection_extensions") {
+            let message = "the source address comes from an extension, which must not believe what clients write: prefer \
+                           `use_remote_address: true`";
+            self.add(Code::AddressTrust, &extensions, message);
+        } else if !manager.affirms("use_remote_address") {
+            let message = "without `use_remote_address: true` the source address is what the client writes into X-Forwarded-For: write it";
+            self.add(Code::AddressNotTrusted, manager, message);
+        }
+        if let Some(hops) = manager.get("xff_num_trusted_hops")
+            && manager.number("xff_num_trusted_hops") != Some(0)
+        {
+            let message = "this believes entries of X-Forwarded-For, which is right behind exactly as many proxies of your own: \
+                               write `0` where clients connect directly";
+            self.add(Code::AddressTrust, &hops, message);
+        }
+        if let Some(skips) = manager.says("skip_xff_append") {
+            let message = "upstreams get the X-Forwarded-For that the client wrote: remove this, unless a proxy of yours wrote it";
+            self.add(Code::AddressTrust, &skips, message);
+        }
+    }
+
+    /// Clients that Envoy takes for its own may ask for retries themselves, by `x-envoy-retry-on`.
+    fn internal(&mut self, manager: &View<'a>) {
+        let Some(config) = manager.get("internal_address_config") else { return };
+        if config.says("unix_sockets").is_some() || !config.each("cidr_ranges").is_empty() {
+            let message = "clients from these addresses can have their calls sent again with `x-envoy-retry-on`, also such as happen once: \
+                           remove this";
+            self.add(Code::Repeated, &config, message);
+        }
+    }
+
+    /// What changes a call before the gate sees it.
+    pub(super) fn normalization(&mut self, manager: &View<'a>) {
+        const LATER: &str =
+            "the gate refuses what has no canonical form, and here it would judge another path than the client sent";
+        for field in ["normalize_path", "merge_slashes"] {
+            if let Some(rewrites) = manager.says(field) {
+                self.add(Code::PathNormalized, &rewrites, format!("{LATER}: write `{field}: false`"));
+            }
+        }
+        let slashes = "path_with_escaped_slashes_action";
+        if let Some(action) = manager.get(slashes) {
+            let kept = ["IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED", "REJECT_REQUEST"];
+            if !(0..).zip(kept).any(|(number, name)| manager.is(slashes, name, number)) {
+                self.add(Code::PathNormalized, &action, format!("{LATER}: write `{slashes}: KEEP_UNCHANGED`"));
+            }
+        }
+        if let Some(options) = manager.get("path_normalization_options") {
+            self.add(Code::PathNormalized, &options, format!("{LATER}: remove this"));
+        }
+        self.runtime(manager, LATER);
+        let stripped = [
+            manager.says("strip_matching_host_port"),
+            manager.says("strip_any_host_port"),
+            manager.says("strip_trailing_host_dot"),
+            manager.path("http_protocol_options.default_host_for_http_10"),
+        ];
+        for place in stripped.into_iter().flatten() {
+            let message = "the gate gets another host than the client sent, and signatures over it fail: remove this";
+            self.add(Code::HostStripped, &place, message);
+        }
+        let underscores = "common_http_protocol_options.headers_with_underscores_action";
+        if manager.is(underscores, "DROP_HEADER", 2)
+            && let Some(action) = manager.path(underscores)
+        {
+            let message = "headers with underscores vanish before the gate can refuse what has two spellings: write `REJECT_REQUEST`, or \
+                               remove this";
+            self.add(Code::UnderscoresDropped, &action, message);
+        }
+    }
+
+    /// Keys of the runtime that take effect where the connection manager does not say what it wants.
+    fn runtime(&mut self, manager: &View<'a>, why: &str) {
+        let unset = |field: &str| manager.get(field).is_none();
+        let keys = [
+            ("normalize_path", unset("normalize_path"), "normalize_path"),
+            (
+                "path_with_escaped_slashes_action",
+                unset("path_with_escaped_slashes_action")
+                    || manager.is("path_with_escaped_slashes_action", "IMPLEMENTATION_SPECIFIC_DEFAULT", 0),
+                "path_with_escaped_slashes_action",
+            ),
+        ];
+        let ours = |view: &View<'_>| std::ptr::eq(view.document, manager.document);
+        let bootstraps: Vec<View<'a>> = self.world.bootstraps.iter().filter(|view| ours(view)).cloned().collect();
+        for layer in bootstraps.iter().flat_map(|bootstrap| bootstrap.each("layered_runtime.layers")) {
+            for (key, open, field) in keys.iter().filter(|(_, open, _)| *open) {
+                debug_assert!(*open, "only what the manager leaves open");
+                let dotted = layer.get("static_layer").and_then(|values| {
+                    values
+                        .get(&format!("http_connection_manager.{key}"))
+                        .or_else(|| values.path(&format!("http_connection_manager.{key}")))
+                });
+                if let Some(set) = dotted {
+                    self.add(
+                        Code::PathNormalized,
+                        &set,
+                        format!("{why}: write `{field}` into the connection manager and remove this"),
+                    );
+                } else if layer.get("rtds_layer").is_some() || layer.get("disk_layer").is_some() {
+                    let message = format!(
+                        "the runtime comes from elsewhere and can change how paths are read: write `{field}` into the connection manager"
+                    );
+                    self.add(Code::Hidden, manager, message);
+                }
+            }
+        }
+    }
+
+    fn buffers(&mut self, chain: &Chain<'a>, listener: &View<'a>) {
+        let most = chain.gates.iter().filter_map(|placed| placed.gate.facts.as_ref()?.body).max().unwrap_or_default();
+        let field = listener.get("per_connection_buffer_limit_bytes");
+        let buffered =
+            if field.is_some() { listener.number("per_connection_buffer_limit_bytes") } else { Some(USUAL_BUFFER) };
+        if buffered.is_none_or(|buffered| buffered < most) {
+            let message = format!(
+                "the policy holds bodies of up to {most} bytes: write `per_connection_buffer_limit_bytes: {most}` or more"
+            );
+            self.add(Code::BufferTooSmall, &field.unwrap_or_else(|| listener.clone()), message);
+        }
+    }
+
+    /// What a cluster does to calls after every filter of the listener.
+    fn cluster(&mut self, cluster: &View<'a>) {
+        if self.gated.is_empty() || !cluster.text("name").is_some_and(|name| self.gated.contains(name)) {
+            return;
+        }
+        if let Some(header) = cluster.path("original_dst_lb_config").and_then(|config| config.says("use_http_header")) {
+            let message = "a header of the client names the address that the call goes to: remove `use_http_header`";
+            self.add(Code::ClientPicksUpstream, &header, message);
+        }
+        for options in cluster.find(&[".http.v3.HttpProtocolOptions"]) {
+            for filter in options.each("http_filters") {
+                let (type_name, content) =
+                    filter.get("typed_config").map_or_else(|| ("", filter.clone()), |config| config.open());
+                self.behind(&filter, type_name, &content);
+            }
+            self.repeats(&options, None, false);
+        }
+    }
+}
+
+/// Whether a network filter takes what it gets to an upstream, whatever it is.
+fn passes_bytes(kind: &str, name: &str) -> bool {
+    let kinds = [
+        "TcpProxy",
+        "ThriftProxy",
+        "DubboProxy",
+        "GenericProxy",
+        "RedisProxy",
+        "RocketmqProxy",
+        "SipProxy",
+        "KafkaMesh",
+        "SmtpProxy",
+    ];
+    let names = ["tcp_proxy", "thrift_proxy", "dubbo_proxy", "generic_proxy", "redis_proxy", "kafka_mesh"];
+    kinds.contains(&kind) || (kind.is_empty() && names.iter().any(|suffix| name.ends_with(suffix)))
+}
+
+/// Whether a network filter leaves it to others where bytes go, or answers them itself.
+fn stays(kind: &str, name: &str) -> bool {
+    let kinds = [
+        "RBAC",
+        "RateLimit",
+        "LocalRateLimit",
+        "ExtAuthz",
+        "ConnectionLimit",
+        "DirectResponse",
+        "Config",
+        "Echo",
+        "SniCluster",
+        "FilterConfig",
+        "ZooKeeperProxy",
+        "MySQLProxy",
+        "PostgresProxy",
+        "MongoProxy",
+        "KafkaBroker",
+        "MetadataExchange",
+        "Wasm",
+        "ExternalProcessor",
+        "NetworkExternalProcessor",
+        "GeoipFilter",
+    ];
+    let names = [
+        "rbac",
+        "ratelimit",
+        "local_ratelimit",
+        "ext_authz",
+        "echo",
+        "direct_response",
+        "connection_limit",
+        "sni_cluster",
+    ];
+    kinds.contains(&kind) || (kind.is_empty() && names.iter().any(|suffix| name.ends_with(suffix)))
+}

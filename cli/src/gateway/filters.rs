@@ -1,0 +1,257 @@
+//! The filters of a connection manager, in their order: which of them is the gate, and what those behind it can do to a call
+//! that was decided.
+
+use super::Check;
+use super::finding::Code;
+use super::gate::{self, Gate};
+use super::view::View;
+
+/// The filters that calls of one kind go through.
+#[derive(Debug)]
+pub(super) struct Chain<'a> {
+    /// Where its filters stand.
+    pub(super) filters: View<'a>,
+    pub(super) gates: Vec<Placed<'a>>,
+    /// Whether a filter that may be the gate cannot be seen.
+    pub(super) hidden: bool,
+    /// Whether a filter can change a call so that another route takes it than the one that says which gates are on.
+    pub(super) reroutes: bool,
+}
+
+/// A gate in a chain.
+#[derive(Debug)]
+pub(super) struct Placed<'a> {
+    /// What routes call it by.
+    pub(super) name: &'a str,
+    /// Whether it acts where no route says otherwise.
+    pub(super) on: bool,
+    pub(super) gate: Gate<'a>,
+}
+
+/// What a filter can do to a call that goes through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Method, path, host and body stay as they are.
+    Harmless,
+    /// What it can change.
+    Changes(&'static str),
+    /// Only what its configuration says.
+    Mutates,
+    Unknown,
+}
+
+/// What filters can do, by the part of their type that names them.
+fn effect(kind: &str) -> Effect {
+    match kind {
+        "adaptive_concurrency"
+        | "admission_control"
+        | "alpn"
+        | "api_key_auth"
+        | "bandwidth_limit"
+        | "basic_auth"
+        | "buffer"
+        | "cache"
+        | "cache_v2"
+        | "connect_grpc_bridge"
+        | "cors"
+        | "credential_injector"
+        | "csrf"
+        | "custom_response"
+        | "dynamic_forward_proxy"
+        | "fault"
+        | "file_system_buffer"
+        | "gcp_authn"
+        | "geoip"
+        | "grpc_field_extraction"
+        | "grpc_stats"
+        | "grpc_web"
+        | "header_to_metadata"
+        | "health_check"
+        | "ip_tagging"
+        | "istio_stats"
+        | "json_to_metadata"
+        | "jwt_authn"
+        | "kill_request"
+        | "local_ratelimit"
+        | "oauth2"
+        | "on_demand"
+        | "original_src"
+        | "peer_metadata"
+        | "proto_message_extraction"
+        | "rate_limit_quota"
+        | "ratelimit"
+        | "rbac"
+        | "router"
+        | "set_filter_state"
+        | "set_metadata"
+        | "stateful_session"
+        | "tap"
+        | "thrift_to_metadata"
+        | "upstream_codec" => Effect::Harmless,
+        "header_mutation" | "compressor" => Effect::Mutates,
+        "lua" | "wasm" | "golang" | "dynamic_modules" => Effect::Changes("runs code that can change everything"),
+        "ext_proc" => Effect::Changes("lets a service change head and body"),
+        "ext_authz" => Effect::Changes("lets a service write headers, the path's included"),
+        "grpc_json_transcoder" | "grpc_json_reverse_transcoder" => {
+            Effect::Changes("makes another path and another body")
+        }
+        "grpc_http1_bridge" | "grpc_http1_reverse_bridge" | "decompressor" | "proto_api_scrubber" | "transform" => {
+            Effect::Changes("makes another body")
+        }
+        "aws_lambda" | "aws_request_signing" => Effect::Changes("can write another host, or another call"),
+        "composite" | "match_delegate" | "filter_chain" => Effect::Changes("puts filters in that depend on the call"),
+        "mcp_router" => Effect::Changes("sends calls of its own"),
+        _ => Effect::Unknown,
+    }
+}
+
+/// The part of a filter's type that names it, such as `lua`; for a filter without a configuration its own name says it.
+fn kind<'a>(filter: &View<'a>, type_name: &'a str) -> &'a str {
+    let named = filter.text("name").unwrap_or_default();
+    let from = if type_name.is_empty() { named } else { type_name };
+    if let Some((_, rest)) = from.split_once("filters.http.") {
+        return rest.split_once(".v").map_or(rest, |(kind, _)| kind);
+    }
+    match from {
+        "io.istio.http.peer_metadata.Config" => "peer_metadata",
+        "stats.PluginConfig" | "istio.stats" => "istio_stats",
+        _ if from.starts_with("istio.envoy.config.filter.http.alpn.") => "alpn",
+        _ => from,
+    }
+}
+
+impl<'a> Check<'a> {
+    /// Reads the filters of a chain.
+    pub(super) fn chain(&mut self, filters: &View<'a>) -> Chain<'a> {
+        let mut chain = Chain { filters: filters.clone(), gates: Vec::new(), hidden: false, reroutes: false };
+        for filter in filters.items() {
+            self.filter(&filter, &mut chain);
+        }
+        chain
+    }
+
+    fn filter(&mut self, filter: &View<'a>, chain: &mut Chain<'a>) {
+        let name = filter.text("name").unwrap_or_default();
+        let configs = self.configs(filter);
+        if configs.is_empty() && filter.get("config_discovery").is_some() {
+            chain.hidden = true;
+            chain.reroutes = true;
+            if chain.gates.is_empty() {
+                return;
+            }
+            let message = format!(
+                "what `{name}` does behind the gate comes over ECDS and cannot be seen here: pass that file too"
+            );
+            return self.add(Code::Hidden, filter, message);
+        }
+        let before = chain.gates.len();
+        for config in &configs {
+            let (type_name, content) = config.open();
+            if type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(filter.text("name"), &content) {
+                let gate = self.gate(&content);
+                chain.gates.push(Placed { name, on: filter.says("disabled").is_none(), gate });
+            } else if content.find(&[".wasm.v3.Wasm"]).iter().any(|wasm| gate::is_gate(None, wasm)) {
+                let message = "the gate stands inside of another filter, which can leave it out: write it into `http_filters` itself";
+                self.add(Code::GateConditional, filter, message);
+                return;
+            }
+        }
+        let gates = chain.gates.len() - before;
+        if gates > 0 {
+            if let Some(optional) = filter.says("is_optional") {
+                let message = "an Envoy that cannot load the gate leaves it out: remove `is_optional`";
+                self.add(Code::GateOptional, &optional, message);
+            }
+            if gates < configs.len() {
+                let message = "this filter is the gate at times only: write no `default_config`, and one configuration under its name";
+                self.add(Code::GateConditional, filter, message);
+            }
+            return;
+        }
+        let (type_name, content) = configs.first().map_or_else(|| ("", filter.clone()), View::open);
+        chain.reroutes |= matches!(effect(kind(filter, type_name)), Effect::Changes(_) | Effect::Unknown);
+        if chain.gates.is_empty() {
+            if matches!(kind(filter, type_name), "cache" | "cache_v2") {
+                let message =
+                    "a cache before the gate gives what one caller was given to every other: put it behind the gate";
+                self.add(Code::AnsweredBeforeGate, filter, message);
+            }
+            return;
+        }
+        self.behind(filter, type_name, &content);
+    }
+
+    /// A filter that a call goes through after it was decided.
+    pub(super) fn behind(&mut self, filter: &View<'a>, type_name: &'a str, content: &View<'a>) {
+        let (type_name, content) = if type_name.ends_with("ExtensionWithMatcher") {
+            content.path("extension_config.typed_config").map_or((type_name, content.clone()), |inner| inner.open())
+        } else {
+            (type_name, content.clone())
+        };
+        let kind = kind(filter, type_name);
+        match effect(kind) {
+            Effect::Harmless => {}
+            Effect::Changes(what) => {
+                let message = format!(
+                    "`{kind}` behind the gate {what}, so that the upstream may get another call than the one that was decided: put it \
+                     before the gate"
+                );
+                self.add(Code::FilterAfterGate, filter, message);
+            }
+            Effect::Mutates if kind == "compressor" => {
+                if let Some(requests) = content.get("request_direction_config") {
+                    let message = "bodies are compressed behind the gate, so that the upstream gets another one than was signed: remove this";
+                    self.add(Code::FilterAfterGate, &requests, message);
+                }
+            }
+            Effect::Mutates => self.mutations(&content),
+            Effect::Unknown => {
+                let message = format!(
+                    "`{kind}` behind the gate is not known here: see to it that it changes neither method, path, host nor body"
+                );
+                self.add(Code::UnknownFilterAfterGate, filter, message);
+            }
+        }
+        if kind == "router" {
+            for upstream in content.each("upstream_http_filters") {
+                let (type_name, content) =
+                    upstream.get("typed_config").map_or_else(|| ("", upstream.clone()), |config| config.open());
+                self.behind(&upstream, type_name, &content);
+            }
+        }
+    }
+
+    /// What a `header_mutation` filter, or a route's part of it, does to calls.
+    pub(super) fn mutations(&mut self, content: &View<'a>) {
+        if let Some(query) = content.path("mutations.query_parameter_mutations") {
+            let message = "the query is changed after the gate decided: put this filter before the gate";
+            self.add(Code::FilterAfterGate, &query, message);
+        }
+        for mutation in content.each("mutations.request_mutations") {
+            let written = mutation.path("append.header.key").or_else(|| mutation.get("remove"));
+            match written.as_ref().and_then(|header| header.value.as_str()) {
+                Some(name) if name.starts_with(':') || name.eq_ignore_ascii_case("host") => {
+                    let message =
+                        format!("`{name}` is changed after the gate decided: put this filter before the gate");
+                    self.add(Code::FilterAfterGate, &mutation, message);
+                }
+                Some(name) => self.header(name, &mutation),
+                None => {
+                    let message = "this mutation is not known here: see to it that it changes neither method, path, host nor body";
+                    self.add(Code::UnknownFilterAfterGate, &mutation, message);
+                }
+            }
+        }
+    }
+
+    /// What a filter is configured with, as far as it can be seen: usually one, with ECDS a default beside it.
+    pub(super) fn configs(&self, filter: &View<'a>) -> Vec<View<'a>> {
+        if let Some(config) = filter.get("typed_config") {
+            return vec![config];
+        }
+        let Some(discovery) = filter.get("config_discovery") else { return Vec::new() };
+        let named = filter.text("name").and_then(|name| self.world.extensions.get(name));
+        let discovered = named.into_iter().flatten().filter_map(|extension| extension.get("typed_config"));
+        discovered.chain(discovery.get("default_config")).collect()
+    }
+}

@@ -1,0 +1,193 @@
+//! The gate itself as Envoy configures it: the Wasm filter and its virtual machine.
+
+use super::Check;
+use super::finding::Code;
+use super::policy::{self, Facts};
+use super::view::View;
+use crate::capabilities::CAPABILITIES;
+
+/// A gate that was found.
+#[derive(Debug, Clone)]
+pub(super) struct Gate<'a> {
+    pub(super) view: View<'a>,
+    pub(super) vm_id: Option<&'a str>,
+    pub(super) facts: Option<Facts>,
+}
+
+/// The values of `gateway` whose policies a plain Envoy can run.
+const ENVOY: &[&str] = &["envoy", "istio", "envoy-gateway", "higress", "portable"];
+
+/// Whether a Wasm filter is meant to be the gate: by its policy, and failing that by its names.
+pub(super) fn is_gate(name: Option<&str>, wasm: &View<'_>) -> bool {
+    let Some(config) = wasm.get("config") else { return false };
+    let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
+    let configured = config.get("configuration").is_some_and(|configuration| {
+        let (_, content) = configuration.open();
+        policy::is_policy(content.value) || content.get("value").is_some_and(|value| policy::is_policy(value.value))
+    });
+    let names = [name, config.text("name"), config.text("root_id"), config.text("vm_config.code.local.filename")];
+    configured || names.into_iter().any(named)
+}
+
+impl<'a> Check<'a> {
+    /// Checks the Wasm filter that is the gate.
+    pub(super) fn gate(&mut self, wasm: &View<'a>) -> Gate<'a> {
+        let config = wasm.get("config").unwrap_or_else(|| wasm.clone());
+        let facts = self.configuration(&config);
+        self.failure_policy(&config);
+        self.machine(&config, facts.as_ref());
+        self.capabilities(&config);
+        if let Some(facts) = &facts {
+            let holds = facts.body.is_some() && facts.gateway == "envoy";
+            if holds && !config.affirms("allow_on_headers_stop_iteration") {
+                let message = "this policy holds signed calls until their body was checked, and their body does not come before \
+                               the head has gone: write `allow_on_headers_stop_iteration: true`";
+                self.add(Code::BodyNeverComes, &config, message);
+            }
+        }
+        let gate =
+            Gate { view: config.clone(), vm_id: Some(config.text("vm_config.vm_id").unwrap_or_default()), facts };
+        self.gates.push(gate.clone());
+        gate
+    }
+
+    fn configuration(&mut self, config: &View<'a>) -> Option<Facts> {
+        let Some(configuration) = config.get("configuration") else {
+            self.add(
+                Code::PolicyWrong,
+                config,
+                "this gate has no policy: write what `callgate render --for envoy` prints",
+            );
+            return None;
+        };
+        let (name, content) = configuration.open();
+        let value = content.get("value").unwrap_or_else(|| content.clone());
+        if name != "google.protobuf.StringValue" || !value.value.is_string() {
+            let message = "the policy reaches the filter as text from a `google.protobuf.StringValue` alone: write it as one, in JSON";
+            self.add(Code::ConfigurationNotText, &configuration, message);
+            return None;
+        }
+        self.policy(&value, ENVOY)
+    }
+
+    fn failure_policy(&mut self, config: &View<'a>) {
+        if let Some(open) = config.says("fail_open") {
+            self.add(
+                Code::FailOpen,
+                &open,
+                "a gate that trapped lets every call through: write `failure_policy: FAIL_RELOAD`",
+            );
+        }
+        match config.get("failure_policy") {
+            Some(open) if config.is("failure_policy", "FAIL_OPEN", 3) => {
+                self.add(Code::FailOpen, &open, "a gate that trapped lets every call through: write `FAIL_RELOAD`");
+            }
+            Some(_)
+                if config.is("failure_policy", "FAIL_RELOAD", 1) || config.is("failure_policy", "FAIL_CLOSED", 2) => {}
+            None if config.says("fail_open").is_some() => {}
+            Some(other) if !config.is("failure_policy", "UNSPECIFIED", 0) => {
+                self.add(Code::NotUnderstood, &other, "this is no failure policy that is known: write `FAIL_RELOAD`");
+            }
+            _ => {
+                let message = "what happens after a trap is left to the default: write `failure_policy: FAIL_RELOAD`";
+                self.add(Code::FailurePolicyUnset, config, message);
+            }
+        }
+    }
+
+    fn machine(&mut self, config: &View<'a>, facts: Option<&Facts>) {
+        let machine = config.get("vm_config").unwrap_or_else(|| config.clone());
+        if machine.text("vm_id").unwrap_or_default().is_empty() {
+            let message = "a blank `vm_id` shares the map in which the gate counts with every other filter without one: write one \
+                           of its own, such as `vm_id: callgate`";
+            self.add(Code::VmIdBlank, &machine, message);
+        }
+        if let Some(runtime) =
+            machine.get("runtime").filter(|_| machine.text("runtime") == Some("envoy.wasm.runtime.null"))
+        {
+            let message =
+                "this runs what was built into Envoy, and not the gate: write `runtime: envoy.wasm.runtime.v8`";
+            self.add(Code::NotUnderstood, &runtime, message);
+        }
+        let variables = machine.get("environment_variables");
+        let passed = variables.as_ref().map(|variables| variables.each("host_env_keys")).unwrap_or_default();
+        let written = variables.as_ref().and_then(|variables| variables.get("key_values"));
+        let written = written.map(|written| written.fields()).unwrap_or_default();
+        let secrets = facts.map(|facts| facts.secrets.clone()).unwrap_or_default();
+        for (name, place) in &written {
+            // Without a policy nobody can tell which variables are secrets.
+            if facts.is_none() || secrets.contains(*name) {
+                let message = "values that stand here are printed in `/config_dump`: name the variable in `host_env_keys` and set it \
+                               where Envoy runs";
+                self.add(Code::SecretInline, place, message);
+            }
+        }
+        for secret in secrets {
+            let named = passed.iter().any(|key| key.value.as_str() == Some(&secret));
+            if !named && !written.iter().any(|(name, _)| *name == secret) {
+                let message = format!(
+                    "the policy takes a secret from `{secret}`: write it into `environment_variables.host_env_keys`"
+                );
+                self.add(Code::SecretNotPassed, &machine, message);
+            }
+        }
+    }
+
+    fn capabilities(&mut self, config: &View<'a>) {
+        let allowed = config.path("capability_restriction_config.allowed_capabilities");
+        let Some(allowed) = allowed.filter(|allowed| allowed.value.as_object().is_some_and(|map| !map.is_empty()))
+        else {
+            let message = "a defect in the module reaches every host call: write the `capability_restriction_config` that \
+                           `callgate render --for envoy` prints";
+            return self.add(Code::CapabilitiesUnrestricted, config, message);
+        };
+        let missing: Vec<&str> =
+            CAPABILITIES.iter().copied().filter(|name| allowed.value.get(*name).is_none()).collect();
+        if let Some(first) = missing.first() {
+            let called = missing.iter().find(|name| name.starts_with("proxy_on_"));
+            let message = match called {
+                Some(callback) => format!("without `{callback}: {{}}` Envoy does not ask the gate there: write it"),
+                None => format!("the filter calls `{first}` and would be refused: write `{first}: {{}}`"),
+            };
+            self.add(Code::CapabilityMissing, &allowed, message);
+        }
+    }
+
+    /// Gates that share a map and should not.
+    pub(super) fn compare_gates(&mut self) {
+        // Each bootstrap is a process of its own, and of several nobody can tell which one another file is for.
+        let several = self.world.bootstraps.len() > 1;
+        let apart = |one: &str, other: &str| several && one != other;
+        let mut found = Vec::new();
+        for (index, gate) in self.gates.iter().enumerate() {
+            let (Some(vm_id), Some(facts)) = (gate.vm_id.filter(|vm_id| !vm_id.is_empty()), &gate.facts) else {
+                continue;
+            };
+            let shares = |other: &&Gate<'a>| {
+                other.vm_id == Some(vm_id)
+                    && !apart(other.view.document.file(), gate.view.document.file())
+                    && other
+                        .facts
+                        .as_ref()
+                        .is_some_and(|theirs| theirs.name == facts.name && theirs.version != facts.version)
+            };
+            if self.gates.iter().take(index).any(|other| shares(&other)) {
+                found.push(gate.view.clone());
+            }
+        }
+        let named = |gate: &&Gate<'a>| {
+            let facts = gate.facts.as_ref();
+            facts.is_some_and(|facts| self.expected.as_ref().is_some_and(|expected| expected.name == facts.name))
+        };
+        let none = self.expected.is_some() && !self.gates.iter().any(|gate| named(&gate));
+        if let Some(view) = self.gates.first().map(|gate| gate.view.clone()).filter(|_| none) {
+            let message = "no gate here has the policy that the command names: render that one, or name another";
+            self.add(Code::PolicyOfAnother, &view, message);
+        }
+        for view in found {
+            let message = "another gate with this `vm_id` has a policy of the same name that decides otherwise, and both count in the \
+                           same places: give each policy a `name` of its own";
+            self.add(Code::StateShared, &view, message);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Kubernetes resources: which gateways the gate is in, and what routes do beside it.
+
+mod envoy_gateway;
+mod istio;
+
+use super::Check;
+use super::finding::Code;
+use super::view::View;
+use super::world::Object;
+
+/// The group of the Gateway API.
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+/// Groups of resources that do nothing to calls after the gate, or are read here.
+const KNOWN: [&str; 24] = [
+    "", // the core
+    "apps",
+    "batch",
+    "autoscaling",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "apiextensions.k8s.io",
+    "admissionregistration.k8s.io",
+    "networking.k8s.io",
+    "coordination.k8s.io",
+    "storage.k8s.io",
+    "scheduling.k8s.io",
+    "discovery.k8s.io",
+    "certificates.k8s.io",
+    "cert-manager.io",
+    "monitoring.coreos.com",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "networking.istio.io",
+    "install.istio.io",
+    "extensions.istio.io",
+    "extensions.higress.io",
+    "gateway.envoyproxy.io",
+    GATEWAY_API,
+];
+
+impl<'a> Check<'a> {
+    pub(super) fn kubernetes(&mut self) {
+        let plugins = self.plugins();
+        self.istio(&plugins);
+        self.envoy_gateway();
+        for route in self.world.objects.clone() {
+            match (route.group, route.kind) {
+                (GATEWAY_API, "HTTPRoute" | "GRPCRoute") => self.gateway_api_route(&route),
+                (GATEWAY_API, "TCPRoute" | "TLSRoute" | "UDPRoute") => {
+                    self.tcp_route(&route.view, "bytes of this route are passed on without being read as HTTP: remove it, or give it an upstream of its own");
+                }
+                ("networking.k8s.io", "Ingress") => self.ingress(&route),
+                (group, kind) if !KNOWN.contains(&group) || matches!(kind, "EnvoyPatchPolicy" | "EnvoyProxy") => {
+                    let plain = kind == "EnvoyProxy"
+                        && ["filter_order", "bootstrap"]
+                            .iter()
+                            .all(|field| route.view.path(&format!("spec.{field}")).is_none());
+                    if !plain {
+                        let message = format!(
+                            "`{kind}` can change what the gateway does and is not read here: see to it that nothing passes around the gate"
+                        );
+                        self.add(Code::NotChecked, &route.view, message);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A route of the Gateway API.
+    fn gateway_api_route(&mut self, route: &Object<'a>) {
+        for rule in route.view.each("spec.rules") {
+            let backends = rule.each("backend_refs");
+            let filters =
+                rule.each("filters").into_iter().chain(backends.iter().flat_map(|backend| backend.each("filters")));
+            let matches = rule.each("matches");
+            let read = |matched: &View<'_>| matched.text("method").is_some_and(is_read);
+            let reads = !matches.is_empty() && matches.iter().all(read);
+            for filter in filters.collect::<Vec<_>>() {
+                self.gateway_api_filter(&filter, reads);
+            }
+            if let Some(retry) = rule.get("retry").filter(|retry| !reads && retry.number("attempts") != Some(0)) {
+                self.add(
+                    Code::Repeated,
+                    &retry,
+                    "a call that may have changed something is sent again: match reads alone, or remove this",
+                );
+            }
+        }
+    }
+
+    fn gateway_api_filter(&mut self, filter: &View<'a>, reads: bool) {
+        if let Some(mirror) = filter.get("request_mirror").filter(|_| !reads) {
+            self.add(
+                Code::Mirrored,
+                &mirror,
+                "calls that change something happen at another upstream as well: match reads alone, or remove this",
+            );
+        }
+        if let Some(path) = filter.path("url_rewrite.path") {
+            self.add(Code::PathRewritten, &path, "the upstream gets another path than the one that the policy allowed: write its paths so that none needs this");
+        }
+        if let Some(host) = filter.path("url_rewrite.hostname") {
+            self.add(
+                Code::HostRewritten,
+                &host,
+                "the upstream gets another host than the one that was decided: remove this if you can",
+            );
+        }
+        for change in ["set", "add"] {
+            for header in filter.each(&format!("request_header_modifier.{change}")) {
+                if let Some(name) = header.text("name") {
+                    self.header(name, &header);
+                }
+            }
+        }
+        for removed in filter.each("request_header_modifier.remove") {
+            if let Some(name) = removed.value.as_str() {
+                self.header(name, &removed);
+            }
+        }
+        if let Some(reference) = filter.get("extension_ref") {
+            let known =
+                reference.text("kind").is_some_and(|kind| self.world.objects.iter().any(|object| object.kind == kind));
+            if !known {
+                self.add(
+                    Code::Hidden,
+                    &reference,
+                    "what this filter does stands elsewhere and cannot be seen here: pass that file too",
+                );
+            }
+        }
+    }
+
+    fn ingress(&mut self, ingress: &Object<'a>) {
+        let annotations =
+            ingress.view.path("metadata.annotations").map(|annotations| annotations.fields()).unwrap_or_default();
+        for (name, annotation) in annotations {
+            let kind = name.rsplit('/').next().unwrap_or_default();
+            match kind {
+                "rewrite-target" | "rewrite-path" => {
+                    self.add(
+                        Code::PathRewritten,
+                        &annotation,
+                        "the upstream gets another path than the one that the policy allowed: remove this",
+                    );
+                }
+                "upstream-vhost" => self.add(
+                    Code::HostRewritten,
+                    &annotation,
+                    "the upstream gets another host than the one that was decided: remove this if you can",
+                ),
+                "mirror-target-service" | "mirror-target" => {
+                    self.add(
+                        Code::Mirrored,
+                        &annotation,
+                        "calls that change something happen at another upstream as well: remove this",
+                    );
+                }
+                "proxy-next-upstream" if annotation.value.as_str().is_some_and(|on| on.contains("non_idempotent")) => {
+                    self.add(
+                        Code::Repeated,
+                        &annotation,
+                        "a call that may have changed something is sent again: remove `non_idempotent`",
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Bytes that are passed on.
+    fn tcp_route(&mut self, view: &View<'a>, message: &str) {
+        self.ungated.push(super::ungated::Ungated {
+            code: Code::TcpBesideGate,
+            view: view.clone(),
+            targets: super::ungated::Targets::unknown(),
+            hosts: Vec::new(),
+            message: message.to_owned(),
+        });
+    }
+}
+
+fn is_read(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
+/// Whether a proxy with these labels is selected. What selects nothing in particular selects everything.
+fn selects(labels: Option<&View<'_>>, of: Option<&View<'_>>) -> bool {
+    let Some(labels) = labels else { return true };
+    let of = of.and_then(|of| of.value.as_object());
+    labels.fields().iter().all(|(name, wanted)| of.is_some_and(|of| of.get(*name) == Some(wanted.value)))
+}

@@ -1,0 +1,191 @@
+//! Envoy Gateway: policies that bring the gate in, and those beside them that change what it sees or what is sent on.
+
+use super::{Check, GATEWAY_API};
+use crate::gateway::finding::Code;
+use crate::gateway::policy;
+use crate::gateway::ungated::{Targets, Ungated};
+use crate::gateway::view::View;
+use crate::gateway::world::Object;
+
+/// The group of its policies.
+const GROUP: &str = "gateway.envoyproxy.io";
+
+impl<'a> Check<'a> {
+    pub(super) fn envoy_gateway(&mut self) {
+        let policies: Vec<Object<'a>> = self.world.of_kind(GROUP, "EnvoyExtensionPolicy").cloned().collect();
+        let mut gates: Vec<&Object<'a>> = Vec::new();
+        for policy in &policies {
+            if self.extension_policy(policy) {
+                gates.push(policy);
+            }
+        }
+        if !gates.is_empty() {
+            self.untargeted(&gates);
+            // A policy for a route stands in the place of its gateway's.
+            for policy in policies.iter().filter(|policy| {
+                !gates.iter().any(|gate| {
+                    gate.view.place == policy.view.place && std::ptr::eq(gate.view.document, policy.view.document)
+                })
+            }) {
+                let routes: Vec<View<'a>> = targets(&policy.view)
+                    .into_iter()
+                    .filter(|target| target.text("kind").is_some_and(|kind| kind.ends_with("Route")))
+                    .collect();
+                if policy.view.path("spec.merge_type").is_none() {
+                    for route in routes {
+                        let message = "a policy for a route replaces that of its gateway, and this one has no gate: put the gate in here too, or \
+                                       write `mergeType`";
+                        self.way(Code::RouteWithoutGate, &route, message);
+                    }
+                }
+            }
+        }
+        for object in self.world.objects.clone().iter().filter(|object| object.group == GROUP) {
+            match object.kind {
+                "ClientTrafficPolicy" => self.client_traffic(&object.view),
+                "BackendTrafficPolicy" => self.backend_traffic(&object.view),
+                "HTTPRouteFilter" => self.route_filter(&object.view),
+                _ => {}
+            }
+        }
+    }
+
+    fn way(&mut self, code: Code, view: &View<'a>, message: &str) {
+        let (targets, message) = (Targets::unknown(), message.to_owned());
+        self.ungated.push(Ungated { code, view: view.clone(), targets, hosts: Vec::new(), message });
+    }
+
+    /// Whether a policy for extensions brings the gate in.
+    fn extension_policy(&mut self, policy: &Object<'a>) -> bool {
+        let mut gated = false;
+        for wasm in policy.view.each("spec.wasm") {
+            let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
+            let gate = wasm.get("config").is_some_and(|config| policy::is_policy(config.value))
+                || named(wasm.text("name"))
+                || named(wasm.text("code.image.url"));
+            if gate {
+                gated = true;
+                self.extension(&wasm);
+            } else if gated {
+                let message = "this runs behind the gate and can change what was decided: write it before the gate";
+                self.add(Code::FilterAfterGate, &wasm, message);
+            }
+        }
+        gated
+    }
+
+    /// Gateways and routes that no policy with the gate names.
+    fn untargeted(&mut self, gates: &[&Object<'a>]) {
+        let named = |kind: &str, name: &str| {
+            let names = |target: &View<'_>| target.text("kind") == Some(kind) && target.text("name") == Some(name);
+            gates.iter().any(|gate| targets(&gate.view).iter().any(names))
+        };
+        let selected = gates.iter().any(|gate| gate.view.path("spec.target_selectors").is_some());
+        let mut bare: Vec<&str> = Vec::new();
+        for gateway in
+            self.world.of_kind(GATEWAY_API, "Gateway").filter(|gateway| !selected && !named("Gateway", gateway.name))
+        {
+            bare.push(gateway.name);
+        }
+        let routes: Vec<Object<'a>> = self
+            .world
+            .objects
+            .iter()
+            .filter(|object| object.group == GATEWAY_API && matches!(object.kind, "HTTPRoute" | "GRPCRoute"))
+            .cloned()
+            .collect();
+        for route in &routes {
+            let parents: Vec<View<'a>> = route.view.each("spec.parent_refs");
+            let through = |parent: &View<'_>| parent.text("name").is_some_and(|name| named("Gateway", name));
+            if !selected && !named(route.kind, route.name) && !parents.iter().all(through) {
+                self.way(
+                    Code::RouteWithoutGate,
+                    &route.view,
+                    "neither this route nor its gateway is in the `targetRefs` of the gate: write one of them there",
+                );
+            }
+        }
+        // A gateway whose routes are all named needs no policy of its own.
+        for gateway in self
+            .world
+            .of_kind(GATEWAY_API, "Gateway")
+            .filter(|gateway| bare.contains(&gateway.name))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            let served = routes.iter().any(|route| {
+                route.view.each("spec.parent_refs").iter().any(|parent| parent.text("name") == Some(gateway.name))
+            });
+            if !served {
+                self.way(
+                    Code::ChainWithoutGate,
+                    &gateway.view,
+                    "this gateway is not in the `targetRefs` of the gate: write it there",
+                );
+            }
+        }
+    }
+
+    fn client_traffic(&mut self, policy: &View<'a>) {
+        if let Some(action) = policy.path("spec.path.escaped_slashes_action") {
+            let kept = ["KeepUnchanged", "RejectRequest"].iter().any(|name| action.value.as_str() == Some(name));
+            if !kept {
+                let message = "the gate would judge another path than the client sent: write `escapedSlashesAction: KeepUnchanged`";
+                self.add(Code::PathNormalized, &action, message);
+            }
+        }
+        if let Some(detection) = policy.path("spec.clientIPDetection") {
+            let message =
+                "the source address is taken from a header, which is right behind proxies of your own that write it";
+            self.add(Code::AddressTrust, &detection, message);
+        }
+        if policy.text("spec.headers.with_underscores_action") == Some("DropHeader")
+            && let Some(action) = policy.path("spec.headers.with_underscores_action")
+        {
+            let message = "headers with underscores vanish before the gate can refuse what has two spellings: write `RejectRequest`";
+            self.add(Code::UnderscoresDropped, &action, message);
+        }
+    }
+
+    fn backend_traffic(&mut self, policy: &View<'a>) {
+        if let Some(retry) = policy.path("spec.retry").filter(|retry| retry.number("num_retries") != Some(0)) {
+            let triggers = retry.each("retry_on.triggers");
+            let safe = ["connect-failure", "refused-stream", "reset-before-request"];
+            let all_safe = !triggers.is_empty()
+                && triggers.iter().all(|trigger| trigger.value.as_str().is_some_and(|name| safe.contains(&name)));
+            if !all_safe || retry.path("retry_on.http_status_codes").is_some() {
+                let message = "a call that may have changed something is sent again: write `connect-failure` and `refused-stream` as its only \
+                               triggers, or `numRetries: 0`";
+                self.add(Code::Repeated, &retry, message);
+            }
+        }
+    }
+
+    fn route_filter(&mut self, filter: &View<'a>) {
+        if let Some(path) = filter.path("spec.url_rewrite.path") {
+            self.add(Code::PathRewritten, &path, "the upstream gets another path than the one that the policy allowed: write its paths so that none needs this");
+        }
+        if let Some(host) = filter.path("spec.url_rewrite.hostname") {
+            if host.text("type") == Some("Header") {
+                self.add(
+                    Code::ClientPicksUpstream,
+                    &host,
+                    "a header that clients can send names the host for the upstream: name it literally",
+                );
+            } else {
+                self.add(
+                    Code::HostRewritten,
+                    &host,
+                    "the upstream gets another host than the one that was decided: remove this if you can",
+                );
+            }
+        }
+    }
+}
+
+/// What a policy is for.
+fn targets<'a>(policy: &View<'a>) -> Vec<View<'a>> {
+    let mut targets = policy.each("spec.target_refs");
+    targets.extend(policy.path("spec.target_ref"));
+    targets
+}

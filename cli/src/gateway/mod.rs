@@ -1,0 +1,83 @@
+//! The configuration of a gateway, and the ways around the gate that can be seen in it.
+//!
+//! Nothing here runs a gateway: what the files say is read the way the gateway reads it, and what is not understood is told as
+//! such, never taken for harmless.
+
+mod envoy;
+mod filters;
+mod finding;
+mod gate;
+mod kong;
+mod kubernetes;
+mod plugin;
+mod policy;
+mod report;
+mod routes;
+mod ungated;
+mod view;
+mod world;
+
+use std::path::{Path, PathBuf};
+
+pub use finding::{Code, Finding};
+
+use crate::diagnostic::Diagnostics;
+use crate::document::{self, Document};
+use crate::policy::Loaded;
+use report::{Comments, Report};
+use ungated::Ungated;
+use view::View;
+use world::World;
+
+/// What is read in one go, and what came of it so far.
+struct Check<'a> {
+    world: World<'a>,
+    report: Report,
+    /// The policy that the gates should have, where the command names one.
+    expected: Option<policy::Facts>,
+    gates: Vec<gate::Gate<'a>>,
+    ungated: Vec<Ungated<'a>>,
+    /// The upstreams that calls reach through a gate.
+    gated: std::collections::BTreeSet<String>,
+}
+
+/// Looks for ways around the gate in these files, which belong together.
+///
+/// # Errors
+/// Where a file cannot be read, or is no YAML or JSON.
+pub fn check(files: &[PathBuf], expected: Option<&Loaded>) -> Result<Vec<Finding>, Diagnostics> {
+    let mut documents = Vec::new();
+    let mut comments = Vec::new();
+    for file in files {
+        let (mut found, told) = read(file)?;
+        documents.append(&mut found);
+        comments.push((file.display().to_string(), told));
+    }
+    let mut report = Report::default();
+    let mut check = Check {
+        world: World::of(&documents, &mut report),
+        report,
+        expected: expected.map(policy::Facts::of),
+        gates: Vec::new(),
+        ungated: Vec::new(),
+        gated: std::collections::BTreeSet::new(),
+    };
+    check.envoys();
+    check.kubernetes();
+    check.kongs();
+    check.compare_gates();
+    check.judge_ungated(files);
+    Ok(check.report.finish(&comments))
+}
+
+fn read(file: &Path) -> Result<(Vec<Document>, Comments), Diagnostics> {
+    let bytes = document::read_bytes(file)?;
+    let documents = document::parse_configuration(&file.display().to_string(), &bytes)?;
+    Ok((documents, Comments::of(&String::from_utf8_lossy(&bytes))))
+}
+
+impl<'a> Check<'a> {
+    fn add(&mut self, code: Code, view: &View<'a>, message: impl Into<String>) {
+        self.report.add(code, view, message.into());
+    }
+}

@@ -1,0 +1,245 @@
+//! The gate as a plugin of a Kubernetes gateway: `WasmPlugin` and `TrafficExtension` of Istio, Higress's `WasmPlugin`, and
+//! the `wasm` of Envoy Gateway's `EnvoyExtensionPolicy`.
+
+use super::Check;
+use super::finding::Code;
+use super::gate::Gate;
+use super::policy::{self, Facts};
+use super::ungated::{Targets, Ungated};
+use super::view::View;
+use super::world::Object;
+
+/// The groups of the resources that plugins come in.
+pub(super) const ISTIO: &str = "extensions.istio.io";
+pub(super) const HIGRESS: &str = "extensions.higress.io";
+
+/// A plugin of Istio or Higress.
+#[derive(Debug, Clone)]
+pub(super) struct Plugin<'a> {
+    pub(super) object: Object<'a>,
+    pub(super) spec: View<'a>,
+    /// What is run: absent where it is no Wasm.
+    wasm: Option<View<'a>>,
+    pub(super) is_gate: bool,
+}
+
+impl<'a> Plugin<'a> {
+    fn of(object: &Object<'a>) -> Option<Self> {
+        let spec = object.view.get("spec")?;
+        let wasm = if object.kind == "TrafficExtension" { spec.get("wasm") } else { Some(spec.clone()) };
+        let is_gate = wasm.as_ref().is_some_and(|wasm| {
+            let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
+            let rules = wasm.each("match_rules");
+            let configs = [wasm.get("plugin_config"), wasm.get("default_config")].into_iter().flatten();
+            let configs = configs.chain(rules.iter().filter_map(|rule| rule.get("config")));
+            configs.into_iter().any(|config| policy::is_policy(config.value))
+                || named(Some(object.name))
+                || named(wasm.text("url"))
+                || named(wasm.text("plugin_name"))
+        });
+        Some(Self { object: object.clone(), spec, wasm, is_gate })
+    }
+
+    /// Where in the chain it stands: the earlier the smaller.
+    fn order(&self) -> (u64, i64) {
+        let phases = ["AUTHN", "AUTHZ", "STATS"];
+        let phase = (1..).zip(phases).find(|(number, name)| self.spec.is("phase", name, *number));
+        let priority = self.spec.get("priority").and_then(|priority| priority.value.as_i64()).unwrap_or_default();
+        (phase.map_or(4, |(number, _)| number), -priority)
+    }
+
+    /// Whether both can be in one proxy.
+    fn meets(&self, other: &Self) -> bool {
+        self.object.group == other.object.group
+            && (self.object.namespace == other.object.namespace
+                || [self.object.namespace, other.object.namespace]
+                    .iter()
+                    .any(|name| name.is_empty() || *name == "istio-system"))
+    }
+}
+
+impl<'a> Check<'a> {
+    /// The plugins among the resources, and what is wrong with those that are the gate.
+    pub(super) fn plugins(&mut self) -> Vec<Plugin<'a>> {
+        let kinds = [(ISTIO, "WasmPlugin"), (ISTIO, "TrafficExtension"), (HIGRESS, "WasmPlugin")];
+        let objects = self.world.objects.iter().filter(|object| kinds.contains(&(object.group, object.kind)));
+        let plugins: Vec<Plugin<'a>> = objects.filter_map(Plugin::of).collect();
+        for plugin in plugins.iter().filter(|plugin| plugin.is_gate) {
+            self.plugin(plugin);
+            for other in
+                plugins.iter().filter(|other| !other.is_gate && other.meets(plugin) && other.order() >= plugin.order())
+            {
+                let message = "this runs behind the gate and can change what was decided: give the gate a later `phase` or a lower \
+                               `priority`, so that it runs last";
+                self.add(Code::FilterAfterGate, &other.spec, message);
+            }
+        }
+        plugins
+    }
+
+    fn plugin(&mut self, plugin: &Plugin<'a>) {
+        let Some(wasm) = &plugin.wasm else { return };
+        let higress = plugin.object.group == HIGRESS;
+        if wasm.is("type", "NETWORK", 2)
+            && let Some(kind) = wasm.get("type")
+        {
+            self.add(
+                Code::GateConditional,
+                &kind,
+                "as a network filter the gate is not asked about calls: write `type: HTTP`",
+            );
+        }
+        for selector in plugin.spec.each("match") {
+            if let Some(ports) = selector.get("ports") {
+                let message =
+                    "calls on other ports pass without the gate: remove `ports`, so that it acts on all of them";
+                self.add(Code::GateConditional, &ports, message);
+            }
+        }
+        self.strategy(wasm);
+        self.url(wasm);
+        let (field, gateways): (_, &[&str]) = if higress {
+            ("default_config", &["higress", "portable"])
+        } else {
+            ("plugin_config", &["istio", "portable"])
+        };
+        let facts = match wasm.get(field) {
+            Some(config) => self.policy(&config, gateways),
+            None => None,
+        };
+        let mut known: Vec<Facts> = facts.clone().into_iter().collect();
+        if higress {
+            known.extend(self.rules(wasm, gateways));
+        } else if wasm.get(field).is_none() {
+            let message = format!(
+                "this gate has no policy: write it as `{}`",
+                if higress { "defaultConfig" } else { "pluginConfig" }
+            );
+            self.add(Code::PolicyWrong, wasm, message);
+        }
+        self.holds(wasm, &known);
+        self.environment(wasm, &known);
+        let facts = known.into_iter().next();
+        self.gates.push(Gate { view: wasm.clone(), vm_id: None, facts });
+    }
+
+    /// Higress: what is switched off, and where.
+    fn rules(&mut self, wasm: &View<'a>, gateways: &[&str]) -> Vec<Facts> {
+        let mut known = Vec::new();
+        if let Some(off) = wasm.says("default_config_disable") {
+            let message = "what no rule matches passes without the gate: write `defaultConfigDisable: false`";
+            self.add(Code::GateConditional, &off, message);
+        } else if wasm.get("default_config").is_none() {
+            let message = "what no rule matches meets a gate without a policy: write it as `defaultConfig`";
+            self.add(Code::PolicyWrong, wasm, message);
+        }
+        for rule in wasm.each("match_rules") {
+            if let Some(off) = rule.says("config_disable") {
+                self.ungated.push(Ungated {
+                    code: Code::RouteWithoutGate,
+                    view: off,
+                    targets: Targets::unknown(),
+                    hosts: Vec::new(),
+                    message: "what this rule matches passes without the gate: write `configDisable: false`".to_owned(),
+                });
+            } else if let Some(config) = rule.get("config") {
+                known.extend(self.policy(&config, gateways));
+            }
+        }
+        known
+    }
+
+    fn strategy(&mut self, wasm: &View<'a>) {
+        match wasm.get("fail_strategy") {
+            Some(open) if wasm.is("fail_strategy", "FAIL_OPEN", 1) => {
+                let message =
+                    "a gate that traps, or cannot be loaded, lets every call through: write `failStrategy: FAIL_CLOSE`";
+                self.add(Code::FailOpen, &open, message);
+            }
+            Some(_) if wasm.is("fail_strategy", "FAIL_CLOSE", 0) || wasm.is("fail_strategy", "FAIL_RELOAD", 2) => {}
+            Some(other) => {
+                self.add(Code::NotUnderstood, &other, "this is no strategy that is known: write `FAIL_CLOSE`")
+            }
+            None => {
+                let message = "what happens after a trap is left to the default, which consoles set to FAIL_OPEN: write `failStrategy: FAIL_CLOSE`";
+                self.add(Code::FailurePolicyUnset, wasm, message);
+            }
+        }
+    }
+
+    fn url(&mut self, wasm: &View<'a>) {
+        let Some(url) = wasm.get("url") else { return };
+        let text = url.value.as_str().unwrap_or_default();
+        let pinned = !wasm.text("sha256").unwrap_or_default().is_empty() || text.contains("@sha256:");
+        if !pinned && !text.starts_with("file://") {
+            let message = "whoever can write there replaces the gate: name the image by its digest, or write `sha256`";
+            self.add(Code::ModuleNotPinned, &url, message);
+        }
+    }
+
+    /// A policy for plain Envoy in a gateway that cannot hold calls back.
+    pub(super) fn holds(&mut self, wasm: &View<'a>, known: &[Facts]) {
+        if known.iter().any(|facts| facts.body.is_some() && facts.gateway == "envoy") {
+            let message = "this policy holds calls until their body was checked, which this gateway cannot: render it for this gateway, or \
+                           bring the gate in with an `EnvoyFilter` that sets `allow_on_headers_stop_iteration: true`";
+            self.add(Code::BodyNeverComes, wasm, message);
+        }
+    }
+
+    fn environment(&mut self, wasm: &View<'a>, known: &[Facts]) {
+        let variables = wasm.each("vm_config.env");
+        let secret = |name: &str| known.is_empty() || known.iter().any(|facts| facts.secrets.contains(name));
+        for variable in &variables {
+            let named = variable.text("name").unwrap_or_default();
+            if let Some(value) =
+                variable.get("value").filter(|_| secret(named) && !variable.is("value_from", "HOST", 1))
+            {
+                let message = "a value that stands here is printed with the configuration: write `valueFrom: HOST` and set the variable \
+                               where the proxy runs";
+                self.add(Code::SecretInline, &value, message);
+            }
+        }
+        for secret in known.iter().flat_map(|facts| &facts.secrets) {
+            if !variables.iter().any(|variable| variable.text("name") == Some(secret)) {
+                let message = format!(
+                    "the policy takes a secret from `{secret}`: write `{{ name: {secret}, valueFrom: HOST }}` into `vmConfig.env`"
+                );
+                self.add(Code::SecretNotPassed, wasm, message);
+            }
+        }
+    }
+
+    /// An entry of `wasm` in Envoy Gateway's policy for extensions.
+    pub(super) fn extension(&mut self, wasm: &View<'a>) {
+        if let Some(open) = wasm.says("fail_open") {
+            self.add(
+                Code::FailOpen,
+                &open,
+                "a gate that traps, or cannot be loaded, lets every call through: write `failOpen: false`",
+            );
+        }
+        let pinned = ["code.image.sha256", "code.http.sha256"].iter().any(|path| wasm.text(path).is_some());
+        let digest = wasm.text("code.image.url").is_some_and(|url| url.contains("@sha256:"));
+        if let Some(code) = wasm.get("code").filter(|_| !pinned && !digest) {
+            let message = "whoever can write there replaces the gate: write its `sha256` beside the `url`";
+            self.add(Code::ModuleNotPinned, &code, message);
+        }
+        let facts = match wasm.get("config") {
+            Some(config) => self.policy(&config, &["envoy-gateway", "portable"]),
+            None => {
+                self.add(Code::PolicyWrong, wasm, "this gate has no policy: write it as `config`");
+                None
+            }
+        };
+        let known: Vec<Facts> = facts.clone().into_iter().collect();
+        self.holds(wasm, &known);
+        let keys = wasm.each("env.host_keys");
+        for secret in known.iter().flat_map(|facts| &facts.secrets) {
+            if !keys.iter().any(|key| key.value.as_str() == Some(secret)) {
+                let message = format!("the policy takes a secret from `{secret}`: write it into `env.hostKeys`");
+                self.add(Code::SecretNotPassed, wasm, message);
+            }
+        }
+        self.gates.push(Gate { view: wasm.clone(), vm_id: None, facts });
+    }
+}

@@ -1,0 +1,115 @@
+//! What a policy tells about the gateway that it needs.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Check;
+use super::finding::Code;
+use super::view::View;
+use crate::diagnostic::Severity;
+use crate::policy::{self, Loaded, NotNeeded};
+use crate::{document, escape};
+
+/// A policy that compiled, as far as a gateway has to do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) gateway: String,
+    pub(super) hosts: Vec<String>,
+    pub(super) secrets: BTreeSet<String>,
+    /// The largest body that a call is held for; none where no call is.
+    pub(super) body: Option<u64>,
+    /// What the names of the gate's headers begin with, in lower case.
+    pub(super) prefix: String,
+    /// The document without its `gateway`, which rendering for another one changes.
+    rest: Value,
+}
+
+impl Facts {
+    pub(super) fn of(loaded: &Loaded) -> Self {
+        let document = loaded.document.value();
+        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+        let hosts = document.get("hosts").and_then(Value::as_array);
+        let mut rest = document.clone();
+        if let Some(fields) = rest.as_object_mut() {
+            fields.remove("gateway");
+        }
+        Self {
+            name: loaded.policy.name.to_string(),
+            version: loaded.policy.version.to_string(),
+            gateway: text("/gateway").unwrap_or_default().to_owned(),
+            hosts: hosts.into_iter().flatten().filter_map(Value::as_str).map(str::to_ascii_lowercase).collect(),
+            secrets: loaded.secrets.clone(),
+            body: loaded.policy.largest_held_body(),
+            prefix: text("/audit/headers/prefix").unwrap_or("x-callgate-").to_ascii_lowercase(),
+            rest,
+        }
+    }
+
+    /// Whether both decide alike.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        self.rest == other.rest
+    }
+}
+
+/// Whether a value is meant to be one of our policies.
+pub(super) fn is_policy(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.contains_key("callgate"),
+        Value::String(text) => serde_json::from_str::<Value>(text).is_ok_and(|value| value.get("callgate").is_some()),
+        _ => false,
+    }
+}
+
+impl<'a> Check<'a> {
+    /// Compiles the policy at this place, which is text or the policy itself, and says what does not fit the gateway.
+    /// `gateways` are the values of `gateway` that do.
+    pub(super) fn policy(&mut self, view: &View<'a>, gateways: &[&str]) -> Option<Facts> {
+        let text = match view.value {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        if !serde_json::from_str::<Value>(&text).is_ok_and(|value| value.is_object()) {
+            self.add(
+                Code::PolicyWrong,
+                view,
+                "this is no policy in JSON: write what `callgate render` prints for this gateway",
+            );
+            return None;
+        }
+        let loaded = document::parse(view.document.file(), text.as_bytes())
+            .and_then(|document| policy::compile(document, &NotNeeded));
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(wrong) => {
+                for error in wrong.as_slice().iter().filter(|error| error.severity == Severity::Error) {
+                    let place = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) };
+                    self.add(Code::PolicyWrong, view, format!("the policy does not compile: {place}{}", error.message));
+                }
+                return None;
+            }
+        };
+        let facts = Facts::of(&loaded);
+        if loaded.document.value().get("mode").and_then(Value::as_str) == Some("observe") {
+            let message =
+                "this policy observes and refuses nothing: write `mode: enforce` once its records say nothing new";
+            self.add(Code::ObserveMode, view, message);
+        }
+        if !gateways.contains(&facts.gateway.as_str()) {
+            let message = format!(
+                "this policy was made for `gateway: {}`: render it for this one, `{}`",
+                escape::text(&facts.gateway),
+                gateways.first().copied().unwrap_or_default()
+            );
+            self.add(Code::PolicyOfAnother, view, message);
+        }
+        let expected = self.expected.as_ref();
+        if expected.is_some_and(|expected| expected.name == facts.name && !expected.same(&facts)) {
+            let message = "this policy has the name of the one that the command names, and decides otherwise: render that one again";
+            self.add(Code::PolicyOfAnother, view, message);
+        }
+        Some(facts)
+    }
+}

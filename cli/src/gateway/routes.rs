@@ -1,0 +1,358 @@
+//! Routes: which of them reach an upstream without the gate, and what is done to calls after it.
+
+use super::Check;
+use super::filters::Chain;
+use super::finding::Code;
+use super::ungated::{Targets, Ungated};
+use super::view::View;
+
+/// The gates of a chain, as far down the routes as was read.
+#[derive(Debug, Clone)]
+struct Switched<'a> {
+    on: Vec<bool>,
+    /// Where the last of them was switched off.
+    off: Option<View<'a>>,
+}
+
+/// Calls that change something are not sent twice by a retry that is for these alone: nothing of the call had gone.
+const BEFORE_THE_CALL: [&str; 3] = ["connect-failure", "refused-stream", "reset-before-request"];
+
+impl<'a> Check<'a> {
+    /// The routes that a chain's calls take. `first` is the chain that they take without an upgrade.
+    pub(super) fn routes_of(&mut self, manager: &View<'a>, chain: &Chain<'a>, first: bool) {
+        let before = self.ungated.len();
+        let mut seen = false;
+        let scoped = manager.get("scoped_routes");
+        let listed =
+            scoped.as_ref().map(|scoped| scoped.each("scoped_route_configurations_list.scoped_route_configurations"));
+        let mut configurations: Vec<View<'a>> = manager.get("route_config").into_iter().collect();
+        let mut names: Vec<View<'a>> = manager.path("rds.route_config_name").into_iter().collect();
+        let scopes = listed
+            .unwrap_or_default()
+            .into_iter()
+            .chain(self.world.scopes.iter().filter(|_| scoped.is_some()).cloned());
+        for scope in scopes {
+            configurations.extend(scope.get("route_configuration"));
+            names.extend(scope.get("route_configuration_name"));
+        }
+        for name in names {
+            match name.value.as_str().and_then(|name| self.world.routes.get(name)) {
+                Some(routes) => configurations.extend(routes.iter().cloned()),
+                None if first => {
+                    seen = true;
+                    let message = "these routes come from elsewhere and cannot be seen here: pass that file too";
+                    self.add(Code::Hidden, &name, message);
+                }
+                None => seen = true,
+            }
+        }
+        let unseen = seen || configurations.is_empty();
+        if let Some(scoped) = scoped.filter(|_| configurations.is_empty() && first) {
+            self.add(
+                Code::Hidden,
+                &scoped,
+                "these routes come from elsewhere and cannot be seen here: pass that file too",
+            );
+        }
+        for configuration in configurations {
+            self.route_configuration(&configuration, chain, first);
+        }
+        if chain.gates.is_empty() {
+            self.without_gate(chain, before, unseen);
+        }
+    }
+
+    /// What was found about the routes of a chain without a gate is one way around it, not many.
+    fn without_gate(&mut self, chain: &Chain<'a>, before: usize, unseen: bool) {
+        let ways = self.ungated.split_off(before);
+        let (mut targets, mut hosts) = (Targets::default(), Vec::new());
+        for way in &ways {
+            targets.add(&way.targets);
+            hosts.extend(way.hosts.iter().cloned());
+        }
+        targets.unknown |= unseen;
+        if targets.is_empty() {
+            return;
+        }
+        if chain.hidden {
+            let message =
+                "the gate may be among the filters that come over ECDS, which cannot be seen here: pass that file too";
+            return self.add(Code::GateHidden, &chain.filters, message);
+        }
+        let message = "calls go through these filters to an upstream without the gate: put it in before the router, as \
+                       `callgate render --for envoy` prints it";
+        let view = chain.filters.clone();
+        self.ungated.push(Ungated { code: Code::ChainWithoutGate, view, targets, hosts, message: message.to_owned() });
+    }
+
+    fn route_configuration(&mut self, configuration: &View<'a>, chain: &Chain<'a>, first: bool) {
+        let start = Switched { on: chain.gates.iter().map(|placed| placed.on).collect(), off: None };
+        let switched = self.switched(configuration, chain, &start);
+        let mut hosts = configuration.each("virtual_hosts");
+        if let Some(discovery) = configuration.get("vhds") {
+            let prefix = format!("{}/", configuration.text("name").unwrap_or_default());
+            let given = self.world.hosts.iter().filter(|(name, _)| name.starts_with(&prefix));
+            let given: Vec<View<'a>> = given.flat_map(|(_, hosts)| hosts.clone()).collect();
+            if given.is_empty() && first {
+                self.add(
+                    Code::Hidden,
+                    &discovery,
+                    "virtual hosts come from elsewhere and cannot be seen here: pass that file too",
+                );
+            }
+            hosts.extend(given);
+        }
+        if first && !chain.gates.is_empty() {
+            self.headers_of(configuration);
+            self.repeats(configuration, None, false);
+        }
+        for host in hosts {
+            self.virtual_host(&host, chain, &switched, first);
+        }
+    }
+
+    fn virtual_host(&mut self, host: &View<'a>, chain: &Chain<'a>, outer: &Switched<'a>, first: bool) {
+        let switched = self.switched(host, chain, outer);
+        let domains: Vec<String> =
+            host.each("domains").iter().filter_map(|domain| domain.value.as_str()).map(str::to_owned).collect();
+        let domains = if domains.is_empty() { vec!["*".to_owned()] } else { domains };
+        let mut routes = host.each("routes");
+        if let Some(matcher) = host.get("matcher") {
+            routes.extend(matcher.find(&[".route.v3.Route"]));
+            routes.extend(matcher.find(&[".route.v3.RouteList"]).iter().flat_map(|list| list.each("routes")));
+        }
+        let mut gated = false;
+        for route in &routes {
+            gated |= self.route(route, host, chain, &switched, first, &domains);
+        }
+        if first && gated {
+            self.headers_of(host);
+        }
+    }
+
+    /// Whether calls of this route go on through a gate.
+    fn route(
+        &mut self,
+        route: &View<'a>,
+        host: &View<'a>,
+        chain: &Chain<'a>,
+        outer: &Switched<'a>,
+        first: bool,
+        domains: &[String],
+    ) -> bool {
+        let switched = self.switched(route, chain, outer);
+        let mut gated = false;
+        let mut leaves = vec![(switched.clone(), targets(route), route.clone())];
+        if let Some(action) = route.get("route") {
+            let weighted = action.each("weighted_clusters.clusters");
+            if !weighted.is_empty() {
+                let read = |cluster: &View<'a>| {
+                    let targets = cluster.text("name").map_or_else(Targets::unknown, Targets::cluster);
+                    (cluster.clone(), targets)
+                };
+                let read: Vec<_> = weighted.iter().map(read).collect();
+                leaves = Vec::new();
+                for (cluster, targets) in read {
+                    leaves.push((self.switched(&cluster, chain, &switched), targets, cluster));
+                }
+            }
+        }
+        for (switched, targets, view) in leaves {
+            if targets.is_empty() {
+                if let Some(off) = switched.off.filter(|_| chain.reroutes && !switched.on.contains(&true)) {
+                    let message = "which gates are on is settled by the first route that a call takes, and a filter of this chain can make it \
+                                   take another: switch the gate on here too, or move that filter";
+                    self.add(Code::GateConditional, &off, message);
+                }
+                continue;
+            }
+            if switched.on.contains(&true) {
+                self.gated.extend(targets.clusters);
+                gated = true;
+                continue;
+            }
+            let view = switched.off.unwrap_or(view);
+            let message = "calls of this route go on without the gate: remove `disabled`, or switch the gate on where it is disabled by \
+                           default";
+            let hosts = domains.to_vec();
+            self.ungated.push(Ungated {
+                code: Code::RouteWithoutGate,
+                view,
+                targets,
+                hosts,
+                message: message.to_owned(),
+            });
+        }
+        if first && gated {
+            self.after_the_gate(route, host);
+        }
+        gated
+    }
+
+    /// What a part of the routes says about the gates of a chain.
+    fn switched(&mut self, part: &View<'a>, chain: &Chain<'a>, outer: &Switched<'a>) -> Switched<'a> {
+        let mut switched = outer.clone();
+        let Some(filters) = part.get("typed_per_filter_config") else { return switched };
+        for (placed, on) in chain.gates.iter().zip(&mut switched.on) {
+            let Some((_, config)) = filters.fields().into_iter().find(|(name, _)| *name == placed.name) else {
+                continue;
+            };
+            let (type_name, content) = config.open();
+            if type_name == "envoy.config.route.v3.FilterConfig" {
+                *on = content.says("disabled").is_none();
+            } else {
+                *on = false;
+                let message =
+                    "this says something about the gate that is not known here: write a `FilterConfig`, or remove it";
+                self.report.add(Code::NotUnderstood, &config, message.to_owned());
+            }
+            switched.off = if *on { None } else { Some(config) };
+        }
+        switched
+    }
+
+    /// What a route does to calls that were decided.
+    pub(super) fn after_the_gate(&mut self, route: &View<'a>, host: &View<'a>) {
+        self.headers_of(route);
+        let Some(action) = route.get("route") else { return };
+        for field in ["prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite"] {
+            if let Some(rewrite) = action.get(field) {
+                let message = "the upstream gets another path than the one that the policy allowed: rewrite before the gate, or write the \
+                               upstream's paths so that none needs it";
+                self.add(Code::PathRewritten, &rewrite, message);
+            }
+        }
+        for field in ["host_rewrite_literal", "auto_host_rewrite", "host_rewrite_path_regex", "host_rewrite_path"] {
+            if let Some(rewrite) = action.says(field) {
+                let message = "the upstream gets another host than the one that was decided, which is right only where it serves no other: \
+                               remove this if you can";
+                self.add(Code::HostRewritten, &rewrite, message);
+            }
+        }
+        for field in ["host_rewrite_header", "cluster_header"] {
+            if let Some(header) = action.get(field) {
+                let message =
+                    "a header that clients can send decides about the upstream after the gate: name it literally";
+                self.add(Code::ClientPicksUpstream, &header, message);
+            }
+        }
+        for cluster in action.each("weighted_clusters.clusters") {
+            self.headers_of(&cluster);
+            if let Some(header) = cluster.get("cluster_header") {
+                let message =
+                    "a header that clients can send decides about the upstream after the gate: name it literally";
+                self.add(Code::ClientPicksUpstream, &header, message);
+            }
+            if let Some(rewrite) = cluster.get("host_rewrite_literal") {
+                let message = "the upstream gets another host than the one that was decided: remove this if you can";
+                self.add(Code::HostRewritten, &rewrite, message);
+            }
+        }
+        let reads = route.get("match").is_some_and(|matched| reads(&matched));
+        self.repeats(&action, Some(host), reads);
+        for (_, config) in route.get("typed_per_filter_config").map(|filters| filters.fields()).unwrap_or_default() {
+            let (type_name, content) = config.open();
+            if type_name.ends_with("HeaderMutationPerRoute") {
+                self.mutations(&content);
+            }
+        }
+    }
+
+    /// What sends calls again, or copies them. What an action does not say its host says.
+    pub(super) fn repeats(&mut self, action: &View<'a>, host: Option<&View<'a>>, reads: bool) {
+        if reads {
+            return;
+        }
+        let said = |field: &str| action.get(field).or_else(|| host.and_then(|host| host.get(field)));
+        if let Some(policy) = said("retry_policy") {
+            let on = policy.text("retry_on").unwrap_or_default();
+            let conditions: Vec<&str> =
+                on.split(',').map(str::trim).filter(|condition| !condition.is_empty()).collect();
+            let safe = conditions.iter().all(|condition| BEFORE_THE_CALL.contains(condition));
+            if policy.number("num_retries") != Some(0) && !(safe && policy.get("retriable_status_codes").is_none()) {
+                let message = "a call that may have changed something is sent again: match reads alone, or write `retry_on: \
+                               connect-failure,refused-stream,reset-before-request`";
+                self.add(Code::Repeated, &policy, message);
+            }
+        }
+        for field in ["retry_policy_typed_config", "hedge_policy"] {
+            if let Some(policy) = said(field) {
+                self.add(
+                    Code::Repeated,
+                    &policy,
+                    "a call that may change something can be sent twice: match reads alone, or remove this",
+                );
+            }
+        }
+        if let Some(mirrors) = said("request_mirror_policies").filter(|mirrors| !mirrors.items().is_empty()) {
+            let message =
+                "calls that change something happen at another upstream as well: match reads alone, or remove this";
+            self.add(Code::Mirrored, &mirrors, message);
+        }
+    }
+
+    /// Headers that are written or removed after the gate.
+    fn headers_of(&mut self, part: &View<'a>) {
+        for option in part.each("request_headers_to_add") {
+            if let Some(name) = option.text("header.key") {
+                self.header(name, &option);
+            }
+        }
+        for removed in part.each("request_headers_to_remove") {
+            if let Some(name) = removed.value.as_str() {
+                self.header(name, &removed);
+            }
+        }
+    }
+
+    /// A header that is changed behind the gate.
+    pub(super) fn header(&mut self, name: &str, view: &View<'a>) {
+        let name = name.to_ascii_lowercase();
+        let prefixes: Vec<String> =
+            self.gates.iter().filter_map(|gate| gate.facts.as_ref()).map(|facts| facts.prefix.clone()).collect();
+        let ours = prefixes.iter().any(|prefix| name.replace('_', "-").starts_with(prefix.as_str()));
+        if ours || name.starts_with("x-callgate-") {
+            let message = format!("`{name}` is the gate's, and upstreams believe what it says: remove this");
+            self.add(Code::IdentityHeaderChanged, view, message);
+        } else if name.starts_with("x-http-method")
+            || name == "x-method-override"
+            || name == "x-original-url"
+            || name == "x-rewrite-url"
+        {
+            let message =
+                format!("`{name}` makes another call of it for some servers, after the gate decided: remove this");
+            self.add(Code::IdentityHeaderChanged, view, message);
+        }
+    }
+}
+
+/// Where the calls of a route go; nowhere where the gateway answers by itself.
+fn targets(route: &View<'_>) -> Targets {
+    let Some(action) = route.get("route") else {
+        let answers = ["direct_response", "redirect", "filter_action", "non_forwarding_action"];
+        return if answers.iter().any(|field| route.get(field).is_some()) {
+            Targets::default()
+        } else {
+            Targets::unknown()
+        };
+    };
+    action.text("cluster").map_or_else(Targets::unknown, Targets::cluster)
+}
+
+/// Whether a route takes reads alone.
+fn reads(matched: &View<'_>) -> bool {
+    let read = |method: &str| matches!(method, "GET" | "HEAD" | "OPTIONS");
+    matched.each("headers").iter().filter(|header| header.text("name") == Some(":method")).any(|header| {
+        if header.says("invert_match").is_some() {
+            return false;
+        }
+        let exact = header.text("string_match.exact").or_else(|| header.text("exact_match"));
+        let regex = header.text("string_match.safe_regex.regex").or_else(|| header.text("safe_regex_match.regex"));
+        exact.is_some_and(read)
+            || regex.is_some_and(|regex| {
+                let regex = regex.trim_start_matches('^').trim_end_matches('$');
+                let inner = regex.strip_prefix('(').and_then(|regex| regex.strip_suffix(')')).unwrap_or(regex);
+                inner.split('|').all(read)
+            })
+    })
+}

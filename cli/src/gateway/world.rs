@@ -1,0 +1,198 @@
+//! What the files hold: each document recognised, and what refers to one another by name put where it can be found.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::finding::Code;
+use super::report::Report;
+use super::view::View;
+use crate::document::Document;
+
+/// Everything that was recognised, over all files.
+#[derive(Debug, Default)]
+pub(super) struct World<'a> {
+    pub(super) bootstraps: Vec<View<'a>>,
+    pub(super) listeners: Vec<View<'a>>,
+    /// Filters without a listener around them, as `callgate render` prints them.
+    pub(super) fragments: Vec<View<'a>>,
+    pub(super) clusters: Vec<View<'a>>,
+    /// Route configurations by name (RDS).
+    pub(super) routes: Named<'a>,
+    /// What scoped routes come to (SRDS).
+    pub(super) scopes: Vec<View<'a>>,
+    /// Virtual hosts by name, the route configuration's before a slash (VHDS).
+    pub(super) hosts: Named<'a>,
+    /// Extensions by name (ECDS).
+    pub(super) extensions: Named<'a>,
+    pub(super) objects: Vec<Object<'a>>,
+    pub(super) kongs: Vec<View<'a>>,
+    /// Whether listeners came in a discovery response.
+    pub(super) discovered_listeners: bool,
+}
+
+/// Parts by their names. What stands in several files under one name is all looked at.
+pub(super) type Named<'a> = BTreeMap<&'a str, Vec<View<'a>>>;
+
+/// A Kubernetes resource.
+#[derive(Debug, Clone)]
+pub(super) struct Object<'a> {
+    pub(super) group: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) name: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) view: View<'a>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn of(documents: &'a [Document], report: &mut Report) -> Self {
+        let mut world = Self::default();
+        for document in documents {
+            world.document(&View::root(document), report);
+        }
+        world
+    }
+
+    fn document(&mut self, view: &View<'a>, report: &mut Report) {
+        if let Value::Array(_) = view.value {
+            // A list of filters, as `callgate render` prints one.
+            if view.items().iter().all(|item| item.get("typed_config").is_some()) {
+                return self.fragments.extend(view.items());
+            }
+            return view.items().iter().for_each(|item| self.document(item, report));
+        }
+        if view.get("api_version").is_some() && view.get("kind").is_some() {
+            reads_every_field(view, report);
+            return self.object(view);
+        }
+        if view.value.get("_format_version").is_some() {
+            reads_every_field(view, report);
+            return self.kongs.push(view.clone());
+        }
+        if let Some(twice) = view.spelled_twice() {
+            report.add(
+                Code::NotUnderstood,
+                &twice,
+                "this field stands here in both of its spellings, and readers may take either: remove one".to_owned(),
+            );
+        }
+        self.envoy(view, report);
+    }
+
+    fn object(&mut self, view: &View<'a>) {
+        if view.text("kind") == Some("List") {
+            return view.each("items").iter().for_each(|item| self.object(item));
+        }
+        let version = view.text("api_version").unwrap_or_default();
+        self.objects.push(Object {
+            group: version.split_once('/').map_or("", |(group, _)| group),
+            kind: view.text("kind").unwrap_or_default(),
+            name: view.text("metadata.name").unwrap_or_default(),
+            namespace: view.text("metadata.namespace").unwrap_or_default(),
+            view: view.clone(),
+        });
+    }
+
+    fn envoy(&mut self, view: &View<'a>, report: &mut Report) {
+        let (name, content) = view.open();
+        let message = name.rsplit('.').next().unwrap_or_default();
+        let has = |field: &str| view.get(field).is_some();
+        match message {
+            "" if has("resources") => self.response(view, report),
+            "" if has("configs") => view.each("configs").iter().for_each(|dump| self.envoy(dump, report)),
+            "" if has("static_resources") || has("dynamic_resources") || has("admin") => self.bootstrap(view),
+            "" if has("filter_chains") || has("default_filter_chain") || has("api_listener") => {
+                self.listeners.push(view.clone());
+            }
+            "" if has("virtual_hosts") || has("vhds") => self.route(view),
+            "" if has("typed_config") => self.fragments.push(view.clone()),
+            "DiscoveryResponse" => self.response(&content, report),
+            "Bootstrap" => self.bootstrap(&content),
+            "Listener" => {
+                self.discovered_listeners = true;
+                self.listeners.push(content);
+            }
+            "RouteConfiguration" => self.route(&content),
+            "ScopedRouteConfiguration" => self.scopes.push(content),
+            "VirtualHost" => insert(&mut self.hosts, content),
+            "TypedExtensionConfig" => insert(&mut self.extensions, content),
+            "Cluster" => self.clusters.push(content),
+            // A resource with a name around it, and the parts of a configuration dump.
+            "Resource" => view.each("resource").iter().for_each(|inner| self.envoy(inner, report)),
+            "BootstrapConfigDump" => view.each("bootstrap").iter().for_each(|inner| self.bootstrap(inner)),
+            "ListenersConfigDump"
+            | "RoutesConfigDump"
+            | "ScopedRoutesConfigDump"
+            | "EcdsConfigDump"
+            | "ClustersConfigDump" => self.dump(view, report),
+            // What decides nothing about where calls go.
+            "ClusterLoadAssignment" | "Secret" | "Runtime" | "SecretsConfigDump" | "EndpointsConfigDump" => {}
+            _ => report.add(
+                Code::NotUnderstood,
+                view,
+                "this is no configuration that this check knows: give it Envoy bootstraps, listeners or discovery \
+                 responses, Kubernetes resources or a kong.yml"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// The resources of a discovery response.
+    fn response(&mut self, view: &View<'a>, report: &mut Report) {
+        view.each("resources").iter().for_each(|resource| self.envoy(resource, report));
+    }
+
+    /// A part of `/config_dump`: what Envoy has, with when it came around it.
+    fn dump(&mut self, view: &View<'a>, report: &mut Report) {
+        let known = ["Listener", "RouteConfiguration", "ScopedRouteConfiguration", "TypedExtensionConfig", "Cluster"];
+        let ends: Vec<String> = known.iter().map(|name| format!(".{name}")).collect();
+        let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
+        for (name, part) in view.fields() {
+            if name != "@type" {
+                part.find(&ends).iter().for_each(|resource| self.dumped(resource, report));
+            }
+        }
+    }
+
+    fn dumped(&mut self, resource: &View<'a>, report: &mut Report) {
+        // Static listeners and clusters stand in a dump twice, the second time with their type.
+        let fields = |view: &View<'a>| {
+            view.fields().into_iter().filter(|(name, _)| *name != "@type").map(|(name, field)| (name, field.value))
+        };
+        let again = |known: &[View<'a>]| known.iter().any(|known| fields(known).eq(fields(resource)));
+        if !again(&self.listeners) && !again(&self.clusters) {
+            self.envoy(resource, report);
+        }
+    }
+
+    fn bootstrap(&mut self, view: &View<'a>) {
+        self.bootstraps.push(view.clone());
+        self.listeners.extend(view.each("static_resources.listeners"));
+        self.clusters.extend(view.each("static_resources.clusters"));
+    }
+
+    fn route(&mut self, view: &View<'a>) {
+        insert(&mut self.routes, view.clone());
+    }
+
+    /// The resources of this kind.
+    pub(super) fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = &Object<'a>> {
+        self.objects.iter().filter(move |object| object.group == group && object.kind == kind)
+    }
+}
+
+fn insert<'a>(map: &mut Named<'a>, view: View<'a>) {
+    map.entry(view.text("name").unwrap_or_default()).or_default().push(view);
+}
+
+/// Says so where a field was left out of a document that Envoy does not read.
+fn reads_every_field(view: &View<'_>, report: &mut Report) {
+    if let Some(position) = view.document.left_out() {
+        report.add_at(
+            Code::NotUnderstood,
+            view.document,
+            position,
+            "only Envoy leaves out fields with `!ignore`: remove the tag, or the field".to_owned(),
+        );
+    }
+}
