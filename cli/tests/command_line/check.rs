@@ -65,6 +65,41 @@ fn programs_get_an_array_on_standard_output_either_way() {
 }
 
 #[test]
+fn a_gateway_is_checked_with_or_without_a_policy() {
+    let open = "cli/tests/gateway/fail_open.yaml";
+    let ran = callgate(&format!("check --gateway {open}"));
+    assert_eq!((ran.code, &*ran.out), (2, "1 way around the gate\n"));
+    assert!(ran.err.starts_with(&format!("{open}:")) && ran.err.ends_with(" [fail_open]\n"), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1);
+
+    let found = json(&callgate(&format!("check --format json --gateway {open}")).out);
+    assert_eq!((&found[0]["code"], &found[0]["severity"]), (&"fail_open".into(), &"error".into()));
+    assert!(found[0]["line"].is_u64() && found[0].get("accepted").is_none(), "{found}");
+
+    let accepted = callgate("check --gateway envoy/front.yaml envoy/envoy.yaml").fine();
+    assert_eq!(accepted, "no way around the gate was seen, 1 accepted\n");
+    let found = json(&callgate("check --format json --gateway envoy/front.yaml envoy/envoy.yaml").fine());
+    assert!(found[0]["accepted"].as_str().unwrap().contains("behind this Envoy"), "{found}");
+
+    let warned = callgate("check --gateway cli/tests/gateway/other_upstream.yaml");
+    assert_eq!((warned.code, &*warned.out), (0, "no way around the gate was seen, 1 warning\n"));
+
+    let both = callgate("check examples/quickstart/policy.yaml --gateway envoy/envoy.yaml");
+    assert!(both.out.starts_with("examples/quickstart/policy.yaml: fine\n"), "{}", both.out);
+    assert!(both.code == 2 && both.err.contains("[policy_of_another]"), "{}", both.err);
+    assert_eq!(callgate("check --gateway missing.yaml").failed(1), "missing.yaml: does not exist\n");
+    assert!(callgate("check").failed(1).contains("<POLICY>"));
+}
+
+#[test]
+fn what_is_rendered_is_a_gateway_without_findings() {
+    let rendered = callgate("render examples/quickstart/policy.yaml --for envoy").fine();
+    let path = file("rendered.yaml", rendered);
+    let ran = callgate(&format!("check examples/quickstart/policy.yaml --gateway {path}")).fine();
+    assert!(ran.ends_with("no way around the gate was seen\n"), "{ran}");
+}
+
+#[test]
 fn warnings_do_not_fail_and_stand_apart() {
     let ran = callgate("check examples/providers/keycloak/policy.yaml");
     assert_eq!(ran.code, 0);

@@ -1,0 +1,242 @@
+//! What is said about files that belong together, and about the forms in which configurations come.
+
+use std::path::PathBuf;
+use std::slice::from_ref;
+
+use callgate_cli::document;
+use callgate_cli::gateway::{self, Code, Finding};
+use serde_json::{Value, json};
+
+use crate::{folder, found, marked, written};
+
+/// The configuration of a file in this folder in which nothing is found.
+fn neighbour(case: &str) -> String {
+    marked(&std::fs::read_to_string(folder().join(case)).unwrap()).1
+}
+
+/// The listener of a configuration.
+fn listener(text: &str) -> Value {
+    let documents = document::parse_configuration("listener.yaml", text.as_bytes()).unwrap();
+    let mut listener = documents[0].value().pointer("/static_resources/listeners/0").unwrap().clone();
+    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    listener
+}
+
+fn codes(findings: &[Finding]) -> Vec<&'static str> {
+    findings.iter().map(|finding| finding.code.name()).collect()
+}
+
+fn codes_of(name: &str, text: &str) -> Vec<&'static str> {
+    codes(&found(&[written(name, text)]))
+}
+
+/// A plain gate in front of one API, as YAML, with the first line that holds a text replaced.
+fn gated(from: &str, to: &str) -> String {
+    let text = neighbour("path_rewritten.yaml");
+    assert!(text.contains(from), "{text}");
+    text.replacen(from, to, 1)
+}
+
+/// The routes of the plain gate, as they come over RDS, with something about the gate at the virtual host.
+fn routes(filters: &str) -> String {
+    format!(
+        "resources:\n- '@type': type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n  name: api\n  virtual_hosts:\n  \
+         - name: api\n    domains: ['*']\n    typed_per_filter_config: {filters}\n    routes: [{{ match: {{ prefix: / }}, route: {{ cluster: api }} }}]\n"
+    )
+}
+
+const OFF: &str = "{ callgate: { '@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true } }";
+
+#[test]
+fn routes_of_another_file_are_found_by_their_name() {
+    let listener = folder().join("hidden.yaml");
+    let fine = written("rds-fine.yaml", &routes("{}"));
+    assert_eq!(codes(&found(&[listener.clone(), fine])), Vec::<&str>::new());
+    let off = written("rds-off.yaml", &routes(OFF));
+    assert_eq!(codes(&found(&[listener.clone(), off])), ["route_without_gate"]);
+    let other = written("rds-other.yaml", &routes("{}").replace("name: api\n  virtual", "name: other\n  virtual"));
+    assert_eq!(codes(&found(&[listener, other])), ["hidden"]);
+}
+
+#[test]
+fn a_gate_that_comes_over_ecds_is_found_by_its_name() {
+    let hidden = folder().join("gate_hidden.yaml");
+    let gate = listener(&neighbour("path_rewritten.yaml"));
+    let config =
+        gate.pointer("/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config").unwrap().to_string();
+    let with = |file: &str, name: &str, configs: &[String]| {
+        let extension = |config: &String| {
+            let config: Value = serde_json::from_str(config).unwrap();
+            json!({ "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": name, "typed_config": config })
+        };
+        let resources: Vec<Value> = configs.iter().map(extension).collect();
+        let file = written(file, &json!({ "resources": resources }).to_string());
+        codes(&found(&[hidden.clone(), file]))
+    };
+    let open = config.replace("FAIL_RELOAD", "FAIL_OPEN");
+    let other = config.replace("http.wasm.v3.Wasm", "http.lua.v3.Lua");
+    assert_eq!(with("ecds-fine.json", "callgate", from_ref(&config)), Vec::<&str>::new());
+    assert_eq!(with("ecds-open.json", "callgate", &[open]), ["fail_open"]);
+    assert_eq!(with("ecds-both.json", "callgate", &[other, config.clone()]), ["gate_conditional"]);
+    assert_eq!(with("ecds-other.json", "another", &[config]), ["gate_hidden"]);
+}
+
+#[test]
+fn a_default_until_the_gate_has_come_is_no_gate() {
+    let text = gated(
+        "          - name: envoy.filters.http.router\n",
+        "          - name: later\n            config_discovery:\n              config_source: { ads: {} }\n              default_config: { \"@type\": \
+         type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua }\n          - name: envoy.filters.http.router\n",
+    );
+    assert_eq!(codes_of("default.yaml", &text), ["filter_after_gate"]);
+}
+
+#[test]
+fn scoped_routes_and_virtual_hosts_from_elsewhere_are_hidden_or_found() {
+    let rds = std::fs::read_to_string(folder().join("hidden.yaml")).unwrap();
+    let (before, rest) = rds.split_once("          rds:").unwrap();
+    let (_, after) = rest.split_once("          http_filters:").unwrap();
+    let with = |routes: &str| format!("{before}{routes}          http_filters:{after}");
+    let scoped = with(
+        "          scoped_routes: { name: s, scope_key_builder: {}, scoped_rds: { scoped_rds_config_source: { ads: {} } } }\n",
+    );
+    assert_eq!(codes_of("scoped.yaml", &scoped), ["hidden"]);
+    let vhds = with("          route_config: { name: api, vhds: { config_source: { ads: {} } } }\n");
+    assert_eq!(codes_of("vhds.yaml", &vhds), ["hidden"]);
+    let host = routes(OFF)
+        .replace(
+            "route.v3.RouteConfiguration\n  name: api\n  virtual_hosts:\n  - name: api\n",
+            "route.v3.VirtualHost\n    name: api/x\n",
+        )
+        .replace("- '@type'", "-   '@type'");
+    let files = [written("vhds.yaml", &vhds), written("vhds-host.yaml", &host)];
+    assert_eq!(codes(&found(&files)), ["route_without_gate"]);
+}
+
+#[test]
+fn listeners_come_in_discovery_responses_and_in_dumps() {
+    let bootstrap = "dynamic_resources: { lds_config: { path_config_source: { path: lds.yaml } } }\n";
+    let bootstrap = written("lds-bootstrap.yaml", bootstrap);
+    assert_eq!(codes(&found(from_ref(&bootstrap))), ["no_gate", "hidden"]);
+    let open = listener(&neighbour("path_rewritten.yaml").replace("FAIL_RELOAD", "FAIL_OPEN"));
+    let response = written("lds-response.json", &json!({ "resources": [open] }).to_string());
+    assert_eq!(codes(&found(&[bootstrap, response])), ["fail_open"]);
+    let named =
+        json!({ "@type": "type.googleapis.com/envoy.service.discovery.v3.Resource", "name": "api", "resource": open });
+    assert_eq!(codes_of("resource.json", &json!({ "resources": [named] }).to_string()), ["fail_open"]);
+    let mut untyped = open.clone();
+    untyped.as_object_mut().unwrap().remove("@type");
+    let dump = json!({ "configs": [
+        { "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": { "static_resources": { "listeners": [untyped] } } },
+        { "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "static_listeners": [{ "listener": open }] },
+        { "@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump" },
+    ] });
+    assert_eq!(codes_of("dump.json", &dump.to_string()), ["fail_open"], "once, though it stands there twice");
+    let dynamic = json!({ "configs": [
+        { "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [{ "active_state": { "listener": open } }] },
+    ] });
+    assert_eq!(codes_of("dynamic.json", &dynamic.to_string()), ["fail_open"]);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_answers_for_every_name() {
+    let website =
+        neighbour("other_upstream.yaml").replace("other: {}", &format!("{} }}", OFF.trim_matches(['{', '}', ' '])));
+    assert_eq!(codes_of("read.yaml", &website), ["other_upstream"]);
+    let unread = website.replace("\"mode\":\"enforce\"", "\"mode\":\"enforced\"");
+    assert_eq!(codes_of("unread.yaml", &unread), ["route_without_gate", "policy_wrong"]);
+}
+
+#[test]
+fn answers_of_the_gateway_itself_need_no_gate() {
+    for answer in ["redirect: { https_redirect: true }", "direct_response: { status: 404 }"] {
+        let text = std::fs::read_to_string(folder().join("chain_without_gate.yaml")).unwrap();
+        let text = text.replacen(
+            "match: { prefix: \"/\" }, route: { cluster: api } }] }] } #",
+            &format!("match: {{ prefix: \"/\" }}, {answer} }}] }}] }} #"),
+            1,
+        );
+        assert_eq!(codes_of("answer.yaml", &text), Vec::<&str>::new(), "{answer}");
+    }
+}
+
+#[test]
+fn only_envoy_leaves_fields_out() {
+    let ignored = gated("static_resources:", "!ignore shared: { mode: &m enforce }\nstatic_resources:");
+    assert_eq!(codes_of("ignored.yaml", &ignored), Vec::<&str>::new());
+    let kong = neighbour("kong_tcp_beside_gate.yaml");
+    assert_eq!(codes_of("kong-fine.yaml", &kong), Vec::<&str>::new());
+    let hides = kong.replacen("routes:\n", "!ignore plugins: []\n  routes:\n", 1);
+    assert!(codes_of("kong-ignored.yaml", &hides).contains(&"not_understood"), "{hides}");
+}
+
+#[test]
+fn aliases_and_merges_are_followed() {
+    let text = gated(
+        "                  cluster: api\n",
+        "                  <<: &action { cluster: api, prefix_rewrite: /internal }\n",
+    );
+    assert_eq!(codes_of("merged.yaml", &text), ["path_rewritten"]);
+    let own = text.replace("timeout: 30s", "prefix_rewrite: ~");
+    assert_eq!(codes_of("own.yaml", &own), Vec::<&str>::new(), "a field of its own comes first");
+}
+
+#[test]
+fn what_a_comment_accepts_is_told_apart() {
+    let text = gated(
+        "                  timeout: 30s",
+        "                  # callgate: accept path_rewritten: the API lives there\n                  prefix_rewrite: /internal",
+    );
+    let findings = found(&[written("accepted.yaml", &text)]);
+    assert_eq!(codes(&findings), ["path_rewritten"]);
+    assert_eq!(findings[0].accepted.as_deref(), Some("the API lives there"));
+    let other = text.replace("accept path_rewritten", "accept host_rewritten");
+    assert_eq!(codes_of("accepted-other.yaml", &other), ["accepted_nothing", "path_rewritten"]);
+    let bare = text.replace(": the API lives there", "");
+    assert_eq!(codes_of("accepted-bare.yaml", &bare), ["accepted_nothing", "path_rewritten"]);
+}
+
+#[test]
+fn a_policy_of_the_same_name_must_be_the_one_that_is_named() {
+    let file = written("gate.yaml", &gated("timeout: 30s", "timeout: 31s"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let json = text.lines().find_map(|line| line.trim().strip_prefix("value: '")?.strip_suffix('\'')).unwrap();
+    let check = |json: &str| {
+        let path = written("named.json", json);
+        let loaded = callgate_cli::policy::load(path).unwrap();
+        codes(&gateway::check(from_ref(&file), Some(&loaded)).unwrap())
+    };
+    assert_eq!(check(json), Vec::<&str>::new());
+    assert_eq!(check(&json.replace("\"gateway\":\"envoy\"", "\"gateway\":\"envoy-gateway\"")), Vec::<&str>::new());
+    assert_eq!(check(&json.replace("\"/v1\"", "\"/v2\"")), ["policy_of_another"]);
+    assert_eq!(check(&json.replace("\"name\":\"api\"", "\"name\":\"other\"")), ["policy_of_another"]);
+}
+
+#[test]
+fn what_callgate_renders_is_read_by_itself() {
+    let list = neighbour("path_rewritten.yaml");
+    let list = list.split("          http_filters:\n").nth(1).unwrap();
+    assert_eq!(codes_of("fragment.yaml", list), Vec::<&str>::new());
+    assert_eq!(codes_of("fragment-open.yaml", &list.replace("FAIL_RELOAD", "FAIL_OPEN")), ["fail_open"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told() {
+    let wrong = |text: &str| gateway::check(&[written("wrong.yaml", text)], None).unwrap_err().to_string();
+    assert!(wrong("a: [").contains("wrong.yaml:1:"), "{}", wrong("a: ["));
+    assert!(wrong("a: 1\na: 2\n").contains("stands at line 1"));
+    assert!(wrong("").contains("the file is empty"));
+    assert!(gateway::check(&[PathBuf::from("missing.yaml")], None).unwrap_err().to_string().contains("does not exist"));
+    assert!(codes_of("strange.yaml", "what: is this\n").contains(&Code::NotUnderstood.name()));
+}
+
+#[test]
+fn several_processes_share_nothing() {
+    let plain = neighbour("path_rewritten.yaml");
+    let other = plain.replace("\"/v1\"", "\"/v2\"");
+    let files = [written("process.yaml", &plain), written("process-other.yaml", &other)];
+    assert_eq!(codes(&found(&files)), Vec::<&str>::new());
+    let response = json!({ "resources": [listener(&other)] }).to_string();
+    let files = [written("process.yaml", &plain), written("process-listener.json", &response)];
+    assert_eq!(codes(&found(&files)), ["state_shared"]);
+}
