@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod corpus;
 pub mod demo;
 pub mod envoy;
+pub mod http2;
 pub mod package;
 pub mod paths;
 pub mod progress;

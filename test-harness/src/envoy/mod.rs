@@ -5,5 +5,5 @@ mod locate;
 mod process;
 
 pub use bootstrap::Bootstrap;
-pub use locate::{Binary, locate, pinned_version};
+pub use locate::{Binary, OLDEST, locate, oldest, pinned_version};
 pub use process::{Envoy, Options};

@@ -16,7 +16,7 @@ use super::{Binary, Bootstrap, locate};
 use crate::client::{Connection, Request};
 
 /// Compiling the module takes well under a second; a machine that runs every test at once needs longer.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -33,11 +33,13 @@ pub struct Options {
     pub concurrency: u32,
     /// Environment variables, for policies that take secrets from there.
     pub environment: Vec<(String, String)>,
+    /// The Envoy to run, where it is not the one that [`locate`] finds.
+    pub binary: Option<Binary>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 1, environment: Vec::new() }
+        Self { concurrency: 1, environment: Vec::new(), binary: None }
     }
 }
 
@@ -70,7 +72,7 @@ impl Envoy {
     pub fn start_file(configuration: &Path, folder: TempDir, options: &Options) -> Result<Self> {
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "sh"]);
-        match locate()? {
+        match options.binary.clone().map_or_else(locate, Ok)? {
             Binary::Program(program) => {
                 command.arg(":").arg(program);
                 command.envs(options.environment.iter().map(|(name, value)| (name, value)));
@@ -98,6 +100,35 @@ impl Envoy {
             Ok(()) => Ok(envoy),
             Err(error) => Err(anyhow!("{error:#}; the end of its log:\n{}", envoy.log_tail())),
         }
+    }
+
+    /// Has Envoy judge a configuration file as it stands, the filter and its policy included, without serving anything. `folder` holds
+    /// what belongs beside it.
+    ///
+    /// # Errors
+    /// What Envoy says is wrong with it, or why there is no Envoy.
+    pub fn validate(configuration: &Path, folder: &Path, options: &Options) -> Result<()> {
+        let mut command = match options.binary.clone().map_or_else(locate, Ok)? {
+            Binary::Program(program) => {
+                let mut command = Command::new(program);
+                command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+                command
+            }
+            Binary::Image(image) => {
+                let mut command = Command::new("docker");
+                run_arguments(&mut command, &image, folder, options);
+                command
+            }
+        };
+        let output = command
+            .args(["--mode", "validate", "--log-level", "critical", "--use-dynamic-base-id", "--config-path"])
+            .arg(configuration)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run Envoy")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
     }
 
     fn await_ready(&mut self) -> Result<()> {
@@ -258,21 +289,26 @@ impl Drop for Envoy {
     }
 }
 
-/// The folder has the same path inside and gives the container its name, and the host's network makes the same ports
-/// reachable.
+/// The program and its arguments, behind what has to be done once it has ended.
 fn docker(command: &mut Command, image: &str, folder: &Path, options: &Options) {
-    let mount = |path: &Path| format!("{0}:{0}", path.display());
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = container(folder);
     // The client passes the signal on, and it is lost where the container is only being made, or runs so shortly that Envoy
     // has no handler yet: the first process of a container is ended by no signal that it does not handle.
     command
         .arg(format!("for _ in 1 2 3 4 5; do kill -0 $$ || break; sleep 1; done; sleep 1; docker rm --force '{name}'"));
+    command.arg("docker");
+    run_arguments(command, image, folder, options);
+}
+
+/// The folder has the same path inside and gives the container its name, and the host's network makes the same ports
+/// reachable.
+fn run_arguments(command: &mut Command, image: &str, folder: &Path, options: &Options) {
+    let mount = |path: &Path| format!("{0}:{0}", path.display());
     command.args([
-        "docker",
         "run",
         "--rm",
         "--name",
-        &name,
+        &container(folder),
         "--network",
         "host",
         "--entrypoint",
@@ -287,6 +323,10 @@ fn docker(command: &mut Command, image: &str, folder: &Path, options: &Options) 
         command.env(name, value).args(["--env", name]);
     }
     command.arg(image);
+}
+
+fn container(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn listeners(answer: &Value) -> Result<BTreeMap<String, SocketAddr>> {

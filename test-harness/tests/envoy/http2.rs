@@ -2,19 +2,17 @@
 //!
 //! What Envoy refuses before the gate is pinned as well: where it stops doing so, the gate has to.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use httlib_hpack::{Decoder, Encoder};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use test_harness::client::Response;
 use test_harness::envoy::{Bootstrap, Options};
+use test_harness::http2::call;
 
 use crate::fixture::{Asked, Gate, HOST, mark, policy, token};
 
@@ -116,67 +114,6 @@ impl Block {
         self.0.insert(0, (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         self
     }
-
-    /// In HPACK (RFC 7541), every line a literal as it stands.
-    fn encoded(&self) -> Vec<u8> {
-        let mut encoded = Vec::new();
-        for (name, value) in &self.0 {
-            Encoder::default().encode((name.clone(), value.clone(), 0), &mut encoded).unwrap();
-        }
-        encoded
-    }
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Sends a header block, and nothing else, on a connection of its own. None where stream or connection end without an answer.
-fn send(address: SocketAddr, block: &Block) -> Option<Response> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    opening.extend(frame(SETTINGS, 0, 0, &[]));
-    opening.extend(frame(HEADERS, END_STREAM | END_HEADERS, 1, &block.encoded()));
-    stream.write_all(&opening).unwrap();
-
-    let mut response = Response { status: 0, headers: Vec::new(), body: Vec::new() };
-    loop {
-        let mut head = [0; 9];
-        match stream.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer"),
-            Err(_) => return None,
-        }
-        let [_, _, _, kind, flags, ..] = head;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).unwrap();
-        match kind {
-            HEADERS => {
-                let mut lines = Vec::new();
-                Decoder::default().decode(&mut payload, &mut lines).unwrap();
-                let lines = lines.into_iter().map(|(name, value, _)| (String::from_utf8(name).unwrap(), value));
-                response.headers.extend(lines);
-                response.status = response.header(":status").unwrap().parse().unwrap();
-            }
-            DATA => response.body.extend(payload),
-            RST_STREAM | GOAWAY => return None,
-            _ => continue,
-        }
-        if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
-            return Some(response);
-        }
-    }
 }
 
 /// A line of the access log by its number, for calls that left no mark in it; it is written a moment after the answer.
@@ -274,7 +211,7 @@ fn header_blocks_that_only_http_2_can_carry() {
     for (number, (name, block, expected)) in cases.into_iter().enumerate() {
         let mark = mark();
         let before = gate.upstream.count();
-        let response = send(address, &block.with("x-mark", &mark));
+        let response = call(address, &block.with("x-mark", &mark).0, None).unwrap();
         let envoy_says = |wanted: &str| {
             let line = nth_line(&gate, number).unwrap_or_else(|| panic!("{name}: not in the access log"));
             assert_eq!((&line["details"], &line["callgate"]), (&json!(wanted), &json!(null)), "{name}: {line}");

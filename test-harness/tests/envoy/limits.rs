@@ -14,7 +14,7 @@ use test_harness::envoy::{Bootstrap, Options};
 use crate::configuration::await_stat;
 use crate::fixture::{Gate, HOST, KEY, claims, header, module, policy};
 
-const WORKERS: Options = Options { concurrency: 4, environment: Vec::new() };
+const WORKERS: Options = Options { concurrency: 4, environment: Vec::new(), binary: None };
 
 /// The test policy with one endpoint for known callers, one that is public, and whatever else is given.
 fn limited(members: Value) -> Value {

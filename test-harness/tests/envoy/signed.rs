@@ -68,7 +68,7 @@ fn update(gate: &Gate, policy: &Value, number: u64) {
 
 fn options(concurrency: u32) -> Options {
     let secret = |agent: &str| (format!("{VARIABLE}_{agent}"), format!("{SECRET}{agent}"));
-    Options { concurrency, environment: ["robot", "other", "tables"].map(secret).to_vec() }
+    Options { concurrency, environment: ["robot", "other", "tables"].map(secret).to_vec(), ..Options::default() }
 }
 
 /// A gate that has been there for long enough to know what was used.

@@ -1,0 +1,130 @@
+//! An HTTP/2 client that sends any header block: what an ordinary client cannot say is what a gate must be asked.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use httlib_hpack::{Decoder, Encoder};
+
+use crate::client::Response;
+
+/// Header lines in their order, pseudo-headers first where the request is none of the odd ones.
+pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What may be sent before the server says that it takes more (RFC 9113, section 6.9.2).
+pub const FIRST_WINDOW: usize = 65_535;
+/// The largest frame that every server takes.
+const FRAME: usize = 16_384;
+
+/// Sends one request on a connection of its own: these lines as they stand, and then a body in these parts, if there is one. None
+/// where stream or connection end without an answer.
+///
+/// # Errors
+/// When nobody listens there or nothing comes back for long.
+pub fn call(address: SocketAddr, lines: &[(Vec<u8>, Vec<u8>)], body: Option<&[Vec<u8>]>) -> Result<Option<Response>> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
+    let mut bytes = PREFACE.to_vec();
+    frame(&mut bytes, SETTINGS, 0, 0, &[])?;
+    head(&mut bytes, &encoded(lines)?, body.is_none())?;
+    if let Some(parts) = body {
+        let length: usize = parts.iter().map(Vec::len).sum();
+        ensure!(length <= FIRST_WINDOW, "{length} bytes are more than a client may send unasked");
+        for part in parts.iter().flat_map(|part| part.chunks(FRAME)) {
+            frame(&mut bytes, DATA, 0, 1, part)?;
+        }
+        frame(&mut bytes, DATA, END_STREAM, 1, &[])?;
+    }
+    // A server may have answered, and ended the connection, before it has read everything.
+    let sent = stream.write_all(&bytes);
+    let answer = answer(&mut stream)?;
+    if answer.is_none() && sent.is_err() {
+        return sent.context("cannot send").map(|()| None);
+    }
+    Ok(answer)
+}
+
+/// In HPACK (RFC 7541), every line a literal as it stands.
+fn encoded(lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>> {
+    let mut encoded = Vec::new();
+    for (name, value) in lines {
+        let line = Encoder::default().encode((name.clone(), value.clone(), 0), &mut encoded);
+        line.map_err(|error| anyhow!("a line cannot be encoded: {error:?}"))?;
+    }
+    Ok(encoded)
+}
+
+/// A header block in as many frames as it needs.
+fn head(bytes: &mut Vec<u8>, block: &[u8], ends: bool) -> Result<()> {
+    let mut parts = block.chunks(FRAME).peekable();
+    let mut kind = HEADERS;
+    let mut flags = if ends { END_STREAM } else { 0 };
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            flags |= END_HEADERS;
+        }
+        frame(bytes, kind, flags, 1, part)?;
+        (kind, flags) = (CONTINUATION, 0);
+    }
+    Ok(())
+}
+
+fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
+    let length = u32::try_from(payload.len()).ok().filter(|length| length >> 24 == 0).context("a frame is too long")?;
+    let [_, length @ ..] = length.to_be_bytes();
+    bytes.extend([length.as_slice(), &[kind, flags], &stream.to_be_bytes(), payload].concat());
+    Ok(())
+}
+
+fn answer(stream: &mut TcpStream) -> Result<Option<Response>> {
+    let mut decoder = Decoder::default();
+    let mut response = Response { status: 0, headers: Vec::new(), body: Vec::new() };
+    loop {
+        let mut head = [0; 9];
+        match stream.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no answer for {} s", PATIENCE.as_secs()),
+            Err(_) => return Ok(None),
+        }
+        let [high, middle, low, kind, flags, ..] = head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let mut payload = vec![0; usize::try_from(length)?];
+        stream.read_exact(&mut payload).context("the connection ended inside a frame")?;
+        match kind {
+            HEADERS => {
+                ensure!(flags & END_HEADERS != 0, "the answer's head is longer than one frame");
+                let mut lines = Vec::new();
+                decoder.decode(&mut payload, &mut lines).map_err(|error| anyhow!("no header block: {error:?}"))?;
+                for (name, value, _) in lines {
+                    response.headers.push((String::from_utf8(name).context("a name is no text")?, value));
+                }
+                let status = response.header(":status").context("the answer has no status")?;
+                response.status = status.parse().context("the status is no number")?;
+                // An answer before the answer.
+                if response.status < 200 {
+                    response.headers.clear();
+                    continue;
+                }
+            }
+            DATA => response.body.extend(payload),
+            RST_STREAM | GOAWAY => return Ok(None),
+            _ => continue,
+        }
+        if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
+            return Ok(Some(response));
+        }
+    }
+}
