@@ -42,8 +42,7 @@ pub fn visible_json(json: &str) -> String {
     // Outside of strings JSON is visible ASCII and line breaks, and inside of strings line breaks are escaped already.
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        let visible = matches!(c, '\n' | '"' | '\'' | '\\') || c.escape_debug().eq([c]);
-        if visible {
+        if c == '\n' || is_visible(c) {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -53,6 +52,12 @@ pub fn visible_json(json: &str) -> String {
         }
     }
     out
+}
+
+/// Whether a character shows as itself, and as nothing else.
+#[must_use]
+pub fn is_visible(c: char) -> bool {
+    matches!(c, '"' | '\'' | '\\') || c.escape_debug().eq([c])
 }
 
 #[cfg(test)]

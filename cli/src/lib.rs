@@ -18,4 +18,5 @@ pub mod moment;
 pub mod policy;
 pub mod records;
 pub mod reference;
+pub mod render;
 pub mod sign;

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::{Exit, Failure, Format};
+use super::{Exit, Failure, Format, render};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::gateway::{self, Finding};
 use crate::policy::Loaded;
@@ -22,6 +22,10 @@ pub(super) struct Arguments {
     /// The policy, in YAML or JSON
     #[arg(required_unless_present = "files")]
     policy: Option<PathBuf>,
+    /// Whether it can run in this gateway, in the place of its own
+    #[arg(long = "for", value_name = "GATEWAY", requires = "policy")]
+    #[arg(value_parser = render::gateways().into_iter().chain(["portable"]).collect::<Vec<_>>())]
+    gateway: Option<String>,
     /// The files of a gateway's configuration
     #[arg(long = "gateway", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
@@ -32,7 +36,11 @@ pub(super) struct Arguments {
 
 /// Checks the policy, the gateway or both.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let loaded = arguments.policy.as_ref().map(policy::load).transpose();
+    let load = |file: &PathBuf| match &arguments.gateway {
+        None => policy::load(file),
+        Some(gateway) => policy::load_for(file, gateway),
+    };
+    let loaded = arguments.policy.as_ref().map(load).transpose();
     let checked = loaded.and_then(|loaded| {
         let found = match arguments.files.as_slice() {
             [] => Vec::new(),

@@ -3,76 +3,92 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::{Exit, Failure};
-use crate::capabilities::CAPABILITIES;
-use crate::policy::Loaded;
-use crate::{escape, policy};
+use clap::ValueEnum;
 
-/// Print a policy as the filter configuration of a gateway, ready to paste
+use super::{Exit, Failure};
+use crate::policy;
+use crate::render::{self, Form, GATEWAYS, Setting};
+
+/// Print a policy as the configuration of a gateway
+///
+/// The policy's `gateway` becomes the one that is named here, so that its version is another one where it was written for another
+/// gateway. Where that gateway lacks what the policy asks for, says what and where.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
     policy: PathBuf,
     /// The gateway
-    #[arg(long = "for", value_name = "GATEWAY", value_parser = ["envoy", "istio", "envoy-gateway", "higress", "kong"])]
+    #[arg(long = "for", value_name = "GATEWAY", value_parser = gateways())]
     gateway: String,
-    /// Where the gateway finds the module
-    #[arg(long, value_name = "FILE", default_value = "/etc/envoy/callgate.wasm")]
-    module: String,
+    /// In which form, where the gateway has several; the first of them when absent
+    #[arg(long = "as", value_name = "FORM", value_enum)]
+    form: Option<Form>,
+    /// Where the gateway finds the module: a file, or an image
+    #[arg(long, value_name = "PLACE")]
+    module: Option<String>,
+    /// The digest that the module must have, in hexadecimal
+    #[arg(long, value_name = "DIGEST", value_parser = sha256)]
+    sha256: Option<String>,
+    /// For sidecars, in the place of a gateway (istio)
+    #[arg(long)]
+    sidecar: bool,
+    /// The resource's namespace
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// A label of the workloads that it is for (istio); can be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The `Gateway` that it is for (envoy-gateway)
+    #[arg(long, value_name = "NAME", default_value = "eg")]
+    target: String,
+}
+
+pub(super) fn gateways() -> Vec<&'static str> {
+    GATEWAYS.iter().map(|(name, _)| *name).collect()
 }
 
 /// Prints the configuration.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let loaded = policy::load(&arguments.policy)?;
-    match arguments.gateway.as_str() {
-        "envoy" => write!(out, "{}", envoy(&loaded, &arguments.module)?)?,
-        other => {
-            let message = format!("`--for {other}` is not supported yet: this version renders for `envoy`");
-            return Err(Failure::Trouble(message));
-        }
-    }
+    let form = form(arguments)?;
+    let loaded = policy::load_for(&arguments.policy, form.gateway())?;
+    let setting = Setting {
+        module: arguments.module.clone(),
+        sha256: arguments.sha256.clone(),
+        sidecar: arguments.sidecar,
+        namespace: arguments.namespace.clone(),
+        labels: arguments.labels.iter().cloned().collect(),
+        target: arguments.target.clone(),
+    };
+    out.write_all(render::render(&loaded, form, &setting).map_err(Failure::Trouble)?.as_bytes())?;
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
     Ok(Exit::Fine)
 }
 
-/// An entry of `http_filters`.
-fn envoy(loaded: &Loaded, module: &str) -> Result<String, Failure> {
-    let module = double_quoted(module)?;
-    let names = loaded.secrets.iter().map(|name| double_quoted(name)).collect::<Result<Vec<_>, _>>()?.join(", ");
-    let capabilities = CAPABILITIES.iter().map(|name| format!("\n          {name}: {{}}")).collect::<String>();
-    let policy = single_quoted(&escape::visible_json(&loaded.policy_json));
-    Ok(format!(
-        r#"- name: callgate
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-    config:
-      name: callgate
-      root_id: callgate
-      failure_policy: FAIL_RELOAD
-      reload_config: {{ backoff: {{ base_interval: 0.1s, max_interval: 1s }} }}
-      allow_on_headers_stop_iteration: true
-      capability_restriction_config:
-        allowed_capabilities:{capabilities}
-      vm_config:
-        vm_id: callgate
-        runtime: envoy.wasm.runtime.v8
-        code: {{ local: {{ filename: {module} }} }}
-        environment_variables: {{ host_env_keys: [{names}] }}
-      configuration:
-        "@type": type.googleapis.com/google.protobuf.StringValue
-        value: {policy}
-"#
-    ))
+fn form(arguments: &Arguments) -> Result<Form, Failure> {
+    let gateway = arguments.gateway.as_str();
+    let forms = GATEWAYS.iter().find(|(name, _)| *name == gateway).map_or::<&[Form], _>(&[], |(_, forms)| forms);
+    match arguments.form.or_else(|| forms.first().copied()) {
+        Some(form) if forms.contains(&form) => Ok(form),
+        _ => {
+            let names: Vec<_> = forms.iter().filter_map(ValueEnum::to_possible_value).collect();
+            let names: Vec<_> = names.iter().map(|name| format!("`{}`", name.get_name())).collect();
+            Err(Failure::Trouble(format!("`--for {gateway}` is written as {}, and as nothing else", names.join(", "))))
+        }
+    }
 }
 
-/// A YAML scalar in which nothing but the quote itself has a meaning; `text` is visible characters only.
-fn single_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as `key=value`")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
-/// A JSON string, which is a YAML scalar as well.
-fn double_quoted(text: &str) -> Result<String, Failure> {
-    Ok(escape::json(&text)?)
+fn sha256(text: &str) -> Result<String, String> {
+    let fits = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("write the 64 hexadecimal digits of a SHA-256, in lower case".to_owned())
+    }
 }

@@ -49,6 +49,15 @@ impl Document {
         self.left_out
     }
 
+    /// The same with another value for a field of the whole that is there; it keeps its place.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        if let Some(field) = self.value.get_mut(field) {
+            *field = value;
+        }
+        self
+    }
+
     /// Where the part at `place` stands, or the innermost part around it that there is.
     #[must_use]
     pub fn position(&self, place: &Place) -> Position {

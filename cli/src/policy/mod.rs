@@ -38,6 +38,14 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Diagnostics> {
     load_with(path, &NotNeeded)
 }
 
+/// Reads and compiles the policy at `path` as [`load`] does, for this gateway in the place of its own.
+///
+/// # Errors
+/// Everything that is wrong with the file, or stands in the way of that gateway, with its places.
+pub fn load_for(path: impl AsRef<Path>, gateway: &str) -> Result<Loaded, Diagnostics> {
+    compile(document::read(path)?.with("gateway", gateway.into()), &NotNeeded)
+}
+
 /// Reads and compiles the policy at `path` with the secrets it names.
 ///
 /// # Errors
@@ -63,7 +71,10 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
         Policy::from_json(policy_json.as_bytes(), secrets).map_err(|findings| refused(&document, &findings))?;
     let raw: raw::Document = serde_json::from_str(&policy_json)
         .map_err(|error| whole(format!("its canonical JSON cannot be read: {error}")))?;
-    let secrets = raw.issuers.into_values().filter_map(|issuer| Some(issuer.keys.secret?.env)).collect();
+    let issuers = raw.issuers.into_values().filter_map(|issuer| issuer.keys.secret);
+    let agents = raw.agents.into_values().flat_map(|agent| agent.signing_keys.unwrap_or_default());
+    let secrets = issuers.chain(agents.filter_map(|key| key.secret)).chain(raw.tables.key);
+    let secrets = secrets.map(|secret| secret.env).collect();
     let mut warnings = warnings(&document, &compiled.findings);
     warnings.sort_by_key(|warning| warning.position);
     Ok(Loaded { document, policy_json, policy: compiled.policy, warnings, secrets })

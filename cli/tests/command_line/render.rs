@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use callgate_cli::capabilities::CAPABILITIES;
 use callgate_cli::document;
+use serde_json::Value;
 
-use crate::{callgate, file, json, quickstart};
+use crate::{callgate, file, json, line_of, quickstart};
 
 /// The filter's entry, read back from YAML.
 fn rendered(path: &str) -> serde_json::Value {
@@ -46,6 +48,7 @@ fn every_text_survives_the_quoting() {
     );
 }
 
+/// Those of issuers, of agents that sign, and of the tables.
 #[test]
 fn secrets_are_named_to_the_gateway() {
     let policy = r#"
@@ -62,24 +65,172 @@ issuers:
     algorithms: [HS256]
     max_lifetime: 15m
     keys: { secret: { env: CALLGATE_TEST_NOT_SET } }
-agents: { a: { owner: o, identity: { issuer: corp, client_id: a } } }
+agents:
+  a:
+    owner: o
+    identity: { issuer: corp, client_id: a }
+    signing_keys: [{ keyid: k, secret: { env: CALLGATE_TEST_SIGNING } }]
+tables: { key: { env: CALLGATE_TEST_TABLES } }
 endpoints: [{ id: a, methods: [GET], path: /a, effect: read, scopes: none }]
 upstream: { authorization: remove }
 audit: { log: { allow: false, deny: true } }
 "#;
     let filter = rendered(&file("secret.yaml", policy));
     let vm = &filter["typed_config"]["config"]["vm_config"];
-    assert_eq!(vm["environment_variables"]["host_env_keys"], serde_json::json!(["CALLGATE_TEST_NOT_SET"]));
+    let names = serde_json::json!(["CALLGATE_TEST_NOT_SET", "CALLGATE_TEST_SIGNING", "CALLGATE_TEST_TABLES"]);
+    assert_eq!(vm["environment_variables"]["host_env_keys"], names);
     assert_eq!(vm["code"]["local"]["filename"], "/etc/envoy/callgate.wasm");
 }
 
+/// The files that `callgate render` wrote, and how.
+const SHIPPED: [(&str, &str); 10] = [
+    ("envoy/ecds-callgate.yaml", "--for envoy --as ecds"),
+    ("envoy/istio/wasm-plugin.yaml", "--for istio --sha256 DIGEST"),
+    ("envoy/istio/wasm-plugin-sidecar.yaml", "--for istio --sidecar --sha256 DIGEST"),
+    ("envoy/istio/traffic-extension.yaml", "--for istio --as traffic-extension --sha256 DIGEST"),
+    ("envoy/istio/envoy-filter.yaml", "--for istio --as envoy-filter --sha256 DIGEST"),
+    ("envoy/envoy-gateway/extension-policy.yaml", "--for envoy-gateway --sha256 DIGEST"),
+    ("envoy/higress/wasm-plugin.yaml", "--for higress --sha256 DIGEST"),
+    ("kong/kong.yml", "--for kong"),
+    ("kong/kong.conf", "--for kong --as kong.conf"),
+    ("kong/callgate.meta.json", "--for kong --as meta.json"),
+];
+
+fn shipped(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
 #[test]
-fn other_gateways_are_not_supported_yet() {
-    for gateway in ["istio", "envoy-gateway", "higress", "kong"] {
-        let err = callgate(&format!("render examples/quickstart/policy.yaml --for {gateway}")).failed(1);
-        assert_eq!(
-            err,
-            format!("callgate: `--for {gateway}` is not supported yet: this version renders for `envoy`\n")
-        );
+fn what_is_shipped_is_what_is_rendered() {
+    for (path, arguments) in SHIPPED {
+        let arguments = arguments.replace("DIGEST", &"0".repeat(64));
+        let command = format!("render envoy/policy.yaml {arguments}");
+        let text = shipped(path);
+        let remarks = text.strip_suffix(&callgate(&command).fine());
+        let remarks = remarks.unwrap_or_else(|| panic!("{path} is not what `callgate {command}` prints"));
+        assert!(remarks.lines().all(|line| line.starts_with('#')), "{path}: {remarks}");
     }
+}
+
+/// The gate in a file of Envoy's, wherever it stands.
+fn gate(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Object(fields) if fields.contains_key("vm_config") => Some(value),
+        Value::Object(fields) => fields.values().find_map(gate),
+        Value::Array(items) => items.iter().find_map(gate),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_gate_in_envoys_files_is_what_is_rendered() {
+    for path in ["envoy/envoy.yaml", "envoy/lds-listeners.yaml", "envoy/mtls.yaml"] {
+        let read = document::parse(path, shipped(path).as_bytes()).unwrap();
+        let mut written = gate(read.value()).unwrap().clone();
+        let policy = file(&path.replace('/', "-"), written["configuration"]["value"].as_str().unwrap());
+        let mut rendered = rendered(&policy)["typed_config"]["config"].clone();
+        for gate in [&mut written, &mut rendered] {
+            let value = &mut gate["configuration"]["value"];
+            *value = json(value.as_str().unwrap());
+        }
+        assert_eq!(written, rendered, "{path}");
+    }
+}
+
+#[test]
+fn the_policy_becomes_one_of_the_gateway_that_is_named() {
+    for (arguments, place, gateway) in [
+        ("envoy", "/0/typed_config/config/configuration/value", "envoy"),
+        ("istio", "/spec/pluginConfig", "istio"),
+        ("istio --as traffic-extension", "/spec/wasm/pluginConfig", "istio"),
+        // Through this Istio's Envoy is given all that Envoy knows.
+        (
+            "istio --as envoy-filter",
+            "/spec/configPatches/0/patch/value/typed_config/config/configuration/value",
+            "envoy",
+        ),
+        ("envoy-gateway", "/spec/wasm/0/config", "envoy-gateway"),
+        ("higress", "/spec/defaultConfig", "higress"),
+        ("kong", "/services/0/filter_chains/0/filters/0/config", "kong"),
+    ] {
+        let text = callgate(&format!("render envoy/policy.yaml --for {arguments}")).fine();
+        let read = document::parse(arguments, text.as_bytes()).unwrap();
+        let policy = read.value().pointer(place).unwrap();
+        let policy = policy.as_str().map_or_else(|| policy.clone(), json);
+        assert_eq!(policy["gateway"], gateway, "{arguments}");
+        // And otherwise it is the policy.
+        let written = document::parse("policy", shipped("envoy/policy.yaml").as_bytes()).unwrap();
+        let mut written = written.value().clone();
+        written["gateway"] = gateway.into();
+        assert_eq!(policy, written, "{arguments}");
+    }
+}
+
+#[test]
+fn a_gateway_says_what_it_lacks_and_where() {
+    for verb in ["check", "render"] {
+        let err = callgate(&format!("{verb} examples/signing/policy.yaml --for istio")).failed(2);
+        assert!(err.contains("late_body_check") && err.contains("tables.key"), "{verb}: {err}");
+    }
+    let err = callgate("check examples/quickstart/policy.yaml --for portable").failed(2);
+    let line = line_of("  calls: { per: agent");
+    assert!(err.contains(&format!("quickstart/policy.yaml:{line}:")), "{err}");
+    assert!(err.contains("limits.calls: workers share nothing on `portable`"), "{err}");
+    // Another gateway, and with it another version.
+    let version = |arguments: &str| callgate(&format!("check envoy/policy.yaml {arguments}")).fine();
+    let (own, kong) = (version(""), version("--for kong"));
+    assert!(own.contains("gateway    envoy") && kong.contains("gateway    kong"), "{own}{kong}");
+    let digits = |text: &str| text.lines().find(|line| line.contains("version")).unwrap().to_owned();
+    assert_ne!(digits(&own), digits(&kong));
+    assert_eq!(digits(&own), digits(&version("--for envoy")));
+}
+
+#[test]
+fn options_go_where_they_belong() {
+    let digest = "a".repeat(64);
+    let text = callgate(&format!(
+        "render envoy/policy.yaml --for istio --sidecar --namespace shop --label app=orders --label tier=api \
+         --module oci://images.example.com/gate@sha256:1 --sha256 {digest}"
+    ));
+    let read = document::parse("rendered", text.fine().as_bytes()).unwrap();
+    let resource = read.value();
+    assert_eq!(resource["metadata"]["namespace"], "shop");
+    let spec = &resource["spec"];
+    assert_eq!(spec["selector"]["matchLabels"], serde_json::json!({ "app": "orders", "tier": "api" }));
+    assert_eq!(spec["match"], serde_json::json!([{ "mode": "SERVER" }]));
+    assert_eq!((&spec["url"], &spec["sha256"]), (&"oci://images.example.com/gate@sha256:1".into(), &digest.into()));
+    let text =
+        callgate("render envoy/policy.yaml --for envoy-gateway --target front --module oci://a.example/b:1").fine();
+    let read = document::parse("rendered", text.as_bytes()).unwrap();
+    assert_eq!(read.value()["spec"]["targetRefs"][0]["name"], "front");
+    assert_eq!(read.value()["spec"]["wasm"][0]["code"]["image"]["url"], "a.example/b:1");
+}
+
+#[test]
+fn what_cannot_be_written_is_said() {
+    let quickstart = quickstart();
+    let policy = |name: &str, from: &str, to: &str| {
+        assert!(quickstart.contains(from), "{from}");
+        let text = quickstart.replacen(from, to, 1) + "tables: { key: { env: CALLGATE_TABLES_KEY } }\n";
+        file(name, text)
+    };
+    let empty = policy("empty-list.yaml", "hosts: [api.example.com]", "hosts: [api.example.com]\nrefuse_query: []");
+    for (command, said) in [
+        (format!("render {empty} --for kong"), "`/refuse_query` is one: leave it out"),
+        (
+            format!("render {} --for istio", policy("unseen.yaml", "opens and", "opens\u{202e} and")),
+            "the policy holds `\\u{202e}`, which nobody would see there: remove it",
+        ),
+        (
+            "render envoy/policy.yaml --for kong --as ecds".to_owned(),
+            "`--for kong` is written as `kong.yml`, `kong.conf`, `meta.json`, and as nothing else",
+        ),
+        ("render envoy/policy.yaml --for istio --sha256 12".to_owned(), "write the 64 hexadecimal digits of a SHA-256"),
+        ("render envoy/policy.yaml --for istio --label app".to_owned(), "write it as `key=value`"),
+    ] {
+        let err = callgate(&command).failed(1);
+        assert!(err.contains(said), "{command}: {err}");
+    }
+    // Where it is a string of JSON it can be written: as an escape that everybody sees.
+    assert!(rendered(&policy("unseen-json.yaml", "opens and", "opens\u{202e} and")).to_string().contains("u202e"));
 }

@@ -1,0 +1,53 @@
+//! The filter as Envoy takes it: in a listener, and as a resource that it discovers.
+
+use serde_json::{Map, Value, json};
+
+use super::Setting;
+use crate::capabilities::CAPABILITIES;
+use crate::policy::Loaded;
+
+pub(super) const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// An entry of `http_filters`, in a list of its own.
+pub(super) fn filter(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
+    Ok(json!([{ "name": "callgate", "typed_config": typed(&plugin(loaded, &local(setting))?) }]))
+}
+
+/// The file for a filter that Envoy discovers under the name `callgate`.
+pub(super) fn discovered(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
+    Ok(json!({ "resources": [{
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "callgate",
+        "typed_config": typed(&plugin(loaded, &local(setting))?),
+    }] }))
+}
+
+/// A plugin as a filter.
+pub(super) fn typed(plugin: &Value) -> Value {
+    json!({ "@type": WASM, "config": plugin })
+}
+
+fn local(setting: &Setting) -> Value {
+    let module = setting.module.as_deref().unwrap_or("/etc/envoy/callgate.wasm");
+    json!({ "local": { "filename": module } })
+}
+
+/// The plugin with its policy, whose module comes from here. Everything in it has a line in the table of `envoy/README.md`.
+pub(super) fn plugin(loaded: &Loaded, code: &Value) -> Result<Value, String> {
+    let capabilities: Map<_, _> = CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+    Ok(json!({
+        "name": "callgate",
+        "root_id": "callgate",
+        "failure_policy": "FAIL_RELOAD",
+        "reload_config": { "backoff": { "base_interval": "0.1s", "max_interval": "1s" } },
+        "allow_on_headers_stop_iteration": true,
+        "capability_restriction_config": { "allowed_capabilities": capabilities },
+        "vm_config": {
+            "vm_id": "callgate",
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": code,
+            "environment_variables": { "host_env_keys": loaded.secrets },
+        },
+        "configuration": { "@type": "type.googleapis.com/google.protobuf.StringValue", "value": super::json(loaded)? },
+    }))
+}

@@ -1,0 +1,103 @@
+//! What Kong takes: entities in YAML, settings for `kong.conf`, and the schema with which it checks a policy before the filter does.
+
+mod draft4;
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::policy::{Loaded, schema};
+
+/// A service whose calls all meet the gate, whatever route they come in by.
+pub(super) fn declarative(loaded: &Loaded) -> Result<Value, String> {
+    let policy = super::policy(loaded);
+    if let Some(place) = empty_list(policy) {
+        return Err(format!(
+            "Kong hands an empty list to a filter as an empty mapping, and `{place}` is one: leave it out, or write an item"
+        ));
+    }
+    let hosts = policy.get("hosts").cloned().unwrap_or_default();
+    let chain = json!({
+        "name": "callgate",
+        "enabled": true,
+        "filters": [{ "name": "callgate", "enabled": true, "config": policy }],
+    });
+    let route = json!({
+        "name": "api",
+        "hosts": hosts,
+        "paths": ["/"],
+        // What the gate judged is what the API gets.
+        "strip_path": false,
+        "preserve_host": true,
+    });
+    let service = json!({
+        "name": "api",
+        "url": "http://127.0.0.1:8080",
+        // A call that was let through may have been made use of: the gate would have to see it again.
+        "retries": 0,
+        "routes": [route],
+        "filter_chains": [chain],
+    });
+    Ok(json!({ "_format_version": "3.0", "services": [service] }))
+}
+
+/// The first list without items, as a JSON pointer.
+fn empty_list(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(items) if items.is_empty() => Some(String::new()),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| Some(format!("/{index}{}", empty_list(item)?)))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, field)| Some(format!("/{name}{}", empty_list(field)?))),
+        _ => None,
+    }
+}
+
+/// What a filter's `.meta.json` says: how its configuration has to look.
+pub(super) fn meta() -> Result<String, String> {
+    let meta = json!({ "config_schema": draft4::reduced(&schema()) });
+    let text = serde_json::to_string_pretty(&meta).map_err(|error| format!("it has no JSON form: {error}"))?;
+    Ok(text + "\n")
+}
+
+/// Lines for `kong.conf`.
+pub(super) fn settings(loaded: &Loaded) -> String {
+    let mut text = String::from(
+        "# What Callgate needs beside the settings of your Kong: 3.4 to 3.9, in which WasmX is built in. README.md says why.\n\
+         wasm = on\n\
+         wasm_filters_path = /usr/local/kong/wasm\n\
+         wasm_filters = user\n",
+    );
+    if let Some(bytes) = loaded.policy.shared_bytes() {
+        let _ = writeln!(
+            text,
+            "\n# What workers share, in a zone that nothing else writes into: room for the tables of this policy.\n\
+             nginx_wasm_shm_kv_callgate = {}k",
+            bytes.div_ceil(1 << 10)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\n# A body that is checked has to stay in memory, where a filter can read it: as much as the policy lets pass.\n\
+         nginx_http_client_body_buffer_size = {}",
+        body(loaded)
+    );
+    let names: Vec<_> = loaded.secrets.iter().map(String::as_str).collect();
+    if !names.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n# The secrets of the policy. Without this nginx hides its environment from its workers; with it every filter can read them.\n\
+             nginx_main_env = {}",
+            names.join("; env ")
+        );
+    }
+    text += "\n# Loopback only: whoever reaches this can replace the policy.\n\
+             admin_listen = 127.0.0.1:8001\n";
+    text
+}
+
+/// The largest body that is checked, as nginx writes sizes.
+fn body(loaded: &Loaded) -> String {
+    let written = loaded.document.value().get("max_body").and_then(Value::as_str).unwrap_or("1MiB");
+    written.replace("KiB", "k").replace("MiB", "m")
+}

@@ -1,0 +1,193 @@
+//! The filter as the gateways of Kubernetes take it: a resource with the policy in it.
+
+use serde_json::{Map, Value, json};
+
+use super::{Setting, envoy, policy};
+use crate::policy::Loaded;
+
+/// A registry that nobody has, for everybody to write another one there.
+const IMAGE: &str = concat!("registry.example.com/callgate:", env!("CARGO_PKG_VERSION"));
+
+/// Istio's resource of that name.
+pub(super) fn wasm_plugin(loaded: &Loaded, setting: &Setting) -> Value {
+    let mut spec = placed(setting);
+    spec.extend(module(setting));
+    spec.extend(plugin(loaded));
+    resource("extensions.istio.io/v1alpha1", "WasmPlugin", namespace(setting, "istio-ingress"), spec)
+}
+
+/// The same as the resource that supersedes it.
+pub(super) fn traffic_extension(loaded: &Loaded, setting: &Setting) -> Value {
+    let mut spec = placed(setting);
+    let mut wasm = module(setting);
+    wasm.extend(plugin(loaded));
+    wasm.insert("type".to_owned(), json!("HTTP"));
+    spec.insert("wasm".to_owned(), Value::Object(wasm));
+    resource("extensions.istio.io/v1alpha1", "TrafficExtension", namespace(setting, "istio-ingress"), spec)
+}
+
+/// What Istio is told where a plugin stands: for whom, and when.
+fn placed(setting: &Setting) -> Map<String, Value> {
+    let mut spec = Map::new();
+    spec.insert("selector".to_owned(), json!({ "matchLabels": labels(setting) }));
+    spec.insert("phase".to_owned(), json!("AUTHN"));
+    if setting.sidecar {
+        // A sidecar has listeners for what its program calls as well, and those are not the gate's.
+        spec.insert("match".to_owned(), json!([{ "mode": "SERVER" }]));
+    }
+    spec
+}
+
+fn plugin(loaded: &Loaded) -> Map<String, Value> {
+    let mut plugin = Map::new();
+    plugin.insert("pluginName".to_owned(), json!("callgate"));
+    plugin.insert("failStrategy".to_owned(), json!("FAIL_RELOAD"));
+    plugin.insert("pluginConfig".to_owned(), json!(policy(loaded)));
+    plugin.extend(environment(loaded));
+    plugin
+}
+
+/// The variables that the policy takes secrets from, as Istio and Higress name them to a VM; none where it takes none.
+fn environment(loaded: &Loaded) -> Option<(String, Value)> {
+    let names: Vec<_> = loaded.secrets.iter().map(|name| json!({ "name": name, "valueFrom": "HOST" })).collect();
+    (!names.is_empty()).then(|| ("vmConfig".to_owned(), json!({ "env": names })))
+}
+
+/// Patches of what Istio tells Envoy: the plugin with all that Envoy knows, the place in which it stands, and paths left as they come.
+pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
+    let context = if setting.sidecar { "SIDECAR_INBOUND" } else { "GATEWAY" };
+    // Istio's agent fetches the module, and hands Envoy a file; nobody asks the cluster.
+    let code = json!({ "remote": {
+        "http_uri": { "uri": oci(setting), "cluster": "_", "timeout": "30s" },
+        // What the agent takes for none.
+        "sha256": setting.sha256.as_deref().unwrap_or("nil"),
+    } });
+    let manager = "envoy.filters.network.http_connection_manager";
+    let patches = json!([
+        {
+            "applyTo": "EXTENSION_CONFIG",
+            "match": { "context": context },
+            "patch": {
+                "operation": "ADD",
+                "value": { "name": "callgate", "typed_config": envoy::typed(&envoy::plugin(loaded, &code)?) },
+            },
+        },
+        {
+            "applyTo": "HTTP_FILTER",
+            "match": {
+                "context": context,
+                "listener": {
+                    "filterChain": { "filter": { "name": manager, "subFilter": { "name": "envoy.filters.http.router" } } },
+                },
+            },
+            "patch": {
+                "operation": "INSERT_BEFORE",
+                "value": {
+                    "name": "callgate",
+                    "config_discovery": {
+                        // Until the module has come, no call is taken.
+                        "config_source": { "ads": {}, "initial_fetch_timeout": "0s" },
+                        "type_urls": [envoy::WASM],
+                    },
+                },
+            },
+        },
+        {
+            "applyTo": "NETWORK_FILTER",
+            "match": { "context": context, "listener": { "filterChain": { "filter": { "name": manager } } } },
+            "patch": {
+                "operation": "MERGE",
+                "value": {
+                    "name": manager,
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                        "normalize_path": false,
+                        "merge_slashes": false,
+                        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+                    },
+                },
+            },
+        },
+    ]);
+    let mut spec = Map::new();
+    spec.insert("workloadSelector".to_owned(), json!({ "labels": labels(setting) }));
+    spec.insert("configPatches".to_owned(), patches);
+    Ok(resource("networking.istio.io/v1alpha3", "EnvoyFilter", namespace(setting, "istio-ingress"), spec))
+}
+
+/// Envoy Gateway's resource, for the whole of a `Gateway`.
+pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
+    let image = setting.module.as_deref().unwrap_or(IMAGE);
+    let mut code = Map::new();
+    code.insert("type".to_owned(), json!("Image"));
+    code.insert("image".to_owned(), json!({ "url": image.strip_prefix("oci://").unwrap_or(image) }));
+    code.extend(digest(setting));
+    let mut wasm = json!({
+        "name": "callgate",
+        "rootID": "callgate",
+        "code": code,
+        "config": policy(loaded),
+        // Its default, written out: `true` would let every call pass once the module has failed.
+        "failOpen": false,
+    });
+    if let Some(wasm) = wasm.as_object_mut().filter(|_| !loaded.secrets.is_empty()) {
+        wasm.insert("env".to_owned(), json!({ "hostKeys": loaded.secrets }));
+    }
+    let mut spec = Map::new();
+    spec.insert(
+        "targetRefs".to_owned(),
+        json!([{ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": setting.target }]),
+    );
+    spec.insert("wasm".to_owned(), json!([wasm]));
+    resource("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy", namespace(setting, "default"), spec)
+}
+
+/// Higress's resource of Istio's name.
+pub(super) fn higress_plugin(loaded: &Loaded, setting: &Setting) -> Value {
+    let mut spec = module(setting);
+    spec.insert("phase".to_owned(), json!("AUTHN"));
+    spec.insert("pluginName".to_owned(), json!("callgate"));
+    // Its console writes FAIL_OPEN.
+    spec.insert("failStrategy".to_owned(), json!("FAIL_CLOSE"));
+    spec.insert("defaultConfig".to_owned(), json!(policy(loaded)));
+    spec.insert("defaultConfigDisable".to_owned(), json!(false));
+    spec.extend(environment(loaded));
+    resource("extensions.higress.io/v1alpha1", "WasmPlugin", namespace(setting, "higress-system"), spec)
+}
+
+fn resource(version: &str, kind: &str, namespace: &str, spec: Map<String, Value>) -> Value {
+    json!({
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": { "name": "callgate", "namespace": namespace },
+        "spec": spec,
+    })
+}
+
+fn namespace<'s>(setting: &'s Setting, usual: &'s str) -> &'s str {
+    let usual = if setting.sidecar { "default" } else { usual };
+    setting.namespace.as_deref().unwrap_or(usual)
+}
+
+fn labels(setting: &Setting) -> Value {
+    match (setting.labels.is_empty(), setting.sidecar) {
+        (false, _) => json!(setting.labels),
+        (true, false) => json!({ "istio": "ingressgateway" }),
+        (true, true) => json!({ "app": "api" }),
+    }
+}
+
+fn module(setting: &Setting) -> Map<String, Value> {
+    let mut module = Map::new();
+    module.insert("url".to_owned(), json!(oci(setting)));
+    module.extend(digest(setting));
+    module
+}
+
+fn oci(setting: &Setting) -> String {
+    setting.module.clone().unwrap_or_else(|| format!("oci://{IMAGE}"))
+}
+
+fn digest(setting: &Setting) -> Option<(String, Value)> {
+    setting.sha256.as_ref().map(|digest| ("sha256".to_owned(), json!(digest)))
+}
