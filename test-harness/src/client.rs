@@ -1,6 +1,7 @@
 //! An HTTP/1.1 client that sends any bytes: what a well-behaved client cannot say is what a gate must be asked.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fmt::Debug;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -126,10 +127,15 @@ impl Response {
     }
 }
 
+/// What a connection goes over.
+pub trait Transport: Read + Write + Debug + Send {}
+
+impl<T: Read + Write + Debug + Send> Transport for T {}
+
 /// One connection, kept open between requests.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     buffer: Vec<u8>,
 }
 
@@ -142,7 +148,12 @@ impl Connection {
         let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
         stream.set_nodelay(true).context("cannot set an option of the socket")?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self::over(stream))
+    }
+
+    /// A connection over something that is open.
+    pub fn over(stream: impl Transport + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
     /// Sends a request and reads the whole answer.

@@ -33,10 +33,10 @@ impl Document {
     /// Everything that is written for readers.
     fn all() -> Vec<Self> {
         let mut paths = Vec::new();
-        for folder in ["", "docs", "envoy", "kong", "fuzz"] {
+        for folder in ["", "docs", "fuzz"] {
             paths.extend(files(folder).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")));
         }
-        let mut folders = vec![PathBuf::from("examples")];
+        let mut folders = ["envoy", "examples", "kong"].map(PathBuf::from).to_vec();
         while let Some(folder) = folders.pop() {
             let entries = entries(&folder);
             folders.extend(entries.iter().filter(|path| paths::root().join(path).is_dir()).cloned());

@@ -79,6 +79,14 @@ impl Demo {
         Ok(outcomes)
     }
 
+    /// What Envoy's admin interface answers to this path.
+    ///
+    /// # Errors
+    /// When it answers otherwise than with 200.
+    pub fn admin(&self, path: &str) -> Result<String> {
+        self.envoy.admin(path)
+    }
+
     fn call(&self, index: usize, call: Call) -> Result<Outcome> {
         let mark = index.to_string();
         let answer = client::call(self.envoy.api()?, &call.request.header(MARK, &mark))

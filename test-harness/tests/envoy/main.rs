@@ -15,6 +15,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod metrics;
+mod mtls;
 mod operating;
 mod outcomes;
 mod payments;

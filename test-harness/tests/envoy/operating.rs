@@ -47,15 +47,15 @@ fn status(gate: &Gate, request: &Request) -> u16 {
 }
 
 /// Clients that make one call after the other, of which each has to pass.
-struct Load {
+pub(crate) struct Load {
     request: RwLock<Request>,
     answered: [AtomicU64; 2],
     done: AtomicBool,
 }
 
 impl Load {
-    /// Does something while clients make this call.
-    fn of(address: SocketAddr, request: Request, during: impl FnOnce(&Self)) {
+    /// Does something while clients make this call, and says how often they did.
+    pub(crate) fn of(address: SocketAddr, request: Request, during: impl FnOnce(&Self)) -> u64 {
         let load = Self { request: RwLock::new(request), answered: Default::default(), done: AtomicBool::new(false) };
         thread::scope(|scope| {
             for answered in &load.answered {
@@ -67,6 +67,7 @@ impl Load {
             load.goes_on();
             drop(stop);
         });
+        load.answered.iter().map(|answered| answered.load(Ordering::Relaxed)).sum()
     }
 
     fn call(&self, address: SocketAddr, answered: &AtomicU64) {
@@ -84,7 +85,7 @@ impl Load {
     }
 
     /// Waits until each client has begun and ended some calls more.
-    fn goes_on(&self) {
+    pub(crate) fn goes_on(&self) {
         let count = || self.answered.each_ref().map(|answered| answered.load(Ordering::Relaxed));
         let before = count();
         until("clients call", || before.iter().zip(count()).all(|(before, now)| now >= before + 5));
@@ -108,7 +109,7 @@ impl Drop for Stop<'_> {
 
 /// Waits until something is so.
 #[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

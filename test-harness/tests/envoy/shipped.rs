@@ -2,14 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use callgate_cli::capabilities::CAPABILITIES;
-use test_harness::client::{self, Request};
+use callgate_cli::document;
+use callgate_cli::mint::SigningKey;
+use serde_json::json;
+use tempfile::TempDir;
+use test_harness::client::{self, Request, Response};
 use test_harness::envoy::{Bootstrap, Envoy, Options};
 use test_harness::paths;
 use test_harness::upstream::Upstream;
 
-use crate::fixture::module;
+use crate::fixture::{self, HOST, module, record};
+use crate::operating::{Load, until};
+
+/// What the shipped policy takes from the environment.
+const TABLES_KEY: &str = "a-key-of-the-tables-that-no-dump-may-ever-show";
 
 #[test]
 fn the_file_to_copy_allows_what_the_filter_needs_and_no_more() {
@@ -19,35 +28,220 @@ fn the_file_to_copy_allows_what_the_filter_needs_and_no_more() {
     assert_eq!(allowed, CAPABILITIES.iter().copied().collect());
 }
 
-/// Two ports, the module's place and, so that two runs do not meet, the address are the machine's; all else is the file's.
+/// The issuer's key in the policies, which stands with its private half in RFC 7515, appendix A.3.
+fn token(agent: &str, scope: &str) -> String {
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "replace-me",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",
+    });
+    let mut claims = fixture::claims(scope);
+    (claims["sub"], claims["client_id"]) = (json!(agent), json!(agent));
+    SigningKey::from_jwk(&key).unwrap().sign(&json!({ "alg": "ES256", "kid": "replace-me", "typ": "at+jwt" }), &claims)
+}
+
+fn report() -> Request {
+    Request::get("/v1/reports").host(HOST)
+}
+
+fn with_key(concurrency: u32) -> Options {
+    let environment = vec![("CALLGATE_TABLES_KEY".to_owned(), TABLES_KEY.to_owned())];
+    Options { concurrency, environment, ..Options::default() }
+}
+
+/// Files of `envoy/` in a folder of their own, with what is the machine's own changed: ports, so that two runs do not meet, and places.
+pub(crate) struct Copied {
+    pub(crate) folder: TempDir,
+    pub(crate) upstream: Upstream,
+}
+
+impl Copied {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), upstream: Upstream::start().unwrap() }
+    }
+
+    /// Copies a file, in which each of these texts stands, and stands once.
+    pub(crate) fn file(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
+        let mut text = fs::read_to_string(paths::root().join("envoy").join(name)).unwrap();
+        let upstream = format!("port_value: {}", self.upstream.address().port());
+        let usual = [
+            ("port_value: 9901", "port_value: 0"),
+            ("address: 0.0.0.0, port_value: 10000", "address: 127.0.0.1, port_value: 0"),
+            ("port_value: 8080", &upstream),
+            ("/etc/envoy/callgate.wasm", module().to_str().unwrap()),
+        ];
+        for (from, to) in
+            usual.into_iter().filter(|(from, _)| text.contains(from)).chain(changes.iter().copied()).collect::<Vec<_>>()
+        {
+            assert_eq!(text.matches(from).count(), 1, "{name}: `{from}` is not there once");
+            text = text.replace(from, to);
+        }
+        let file = self.folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// Starts Envoy with one of the files; the key of the tables is in its environment.
+    pub(crate) fn start(self, file: &Path, concurrency: u32) -> (Envoy, Upstream) {
+        (Envoy::start_file(file, self.folder, &with_key(concurrency)).unwrap(), self.upstream)
+    }
+}
+
+/// A call with a good token reaches the API as the agent's, one without is refused, and the access log has a record of both.
+pub(crate) fn decides(envoy: &Envoy, upstream: &Upstream, call: impl Fn(&Request) -> Response) {
+    let allowed = call(&report().bearer(&token("reporter", "reports:read")).header("X-Mark", "allowed"));
+    assert_eq!(allowed.status, 200, "{}", allowed.text());
+    let seen = upstream.saw("x-mark", "allowed").unwrap();
+    assert_eq!((seen.header("x-callgate-agent"), seen.header("authorization")), (Some("reporter"), None));
+
+    let refused = call(&report().header("X-Mark", "refused"));
+    assert_eq!((refused.status, refused.code().as_deref()), (401, Some("credentials_missing")));
+    assert_eq!(upstream.saw("x-mark", "refused"), None);
+    for (status, reason) in [(200, "allowed"), (401, "credentials_missing")] {
+        let line = envoy.await_access_log(|line| line["status"] == status && !line["callgate"].is_null()).unwrap();
+        assert_eq!(record(&line)["reason"], reason, "{line}");
+    }
+}
+
 #[test]
 fn the_file_to_copy_starts_and_decides() {
-    let mut text = fs::read_to_string(paths::root().join("envoy/envoy.yaml")).unwrap();
-    let module = module().to_str().unwrap();
-    for (from, to) in [
-        ("port_value: 9901", "port_value: 0"),
-        ("address: 0.0.0.0, port_value: 10000", "address: 127.0.0.1, port_value: 0"),
-        ("/etc/envoy/callgate.wasm", module),
-    ] {
-        assert_eq!(text.matches(from).count(), 1, "`{from}` is not there once");
-        text = text.replace(from, to);
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("envoy.yaml");
-    fs::write(&file, text).unwrap();
-    let envoy = Envoy::start_file(&file, folder, &Options::default()).unwrap();
-    let call = |path, host| client::call(envoy.api().unwrap(), &Request::get(path).host(host)).unwrap();
-
-    let refused = call("/v1/reports", "api.example.com");
-    assert_eq!((refused.status, refused.code().as_deref()), (401, Some("credentials_missing")));
-    // Past the gate, and nobody listens behind it.
-    assert_eq!(call("/v1/status", "api.example.com").status, 503);
-    assert_eq!(call("/healthz", "api.example.com").status, 200);
+    let copied = Copied::new();
+    let file = copied.file("envoy.yaml", &[]);
+    let (envoy, upstream) = copied.start(&file, 1);
+    let address = envoy.api().unwrap();
+    decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
+    let call = |path, host| client::call(address, &Request::get(path).host(host)).unwrap();
+    assert_eq!(call("/v1/status", HOST).status, 200);
+    assert_eq!(call("/healthz", HOST).status, 200);
     assert_eq!(call("/", "www.example.com").text(), "the website\n");
+}
 
-    let line = envoy.await_access_log(|line| line["status"] == 401).unwrap();
-    assert_eq!(line["details"], "callgate_credentials_missing");
-    assert!(line["callgate"].as_str().unwrap().contains(r#""reason":"credentials_missing""#), "{line}");
+#[test]
+fn the_listener_in_a_file_starts_decides_and_is_replaced() {
+    let copied = Copied::new();
+    let folder = copied.folder.path().to_str().unwrap().to_owned();
+    let file = copied.file(
+        "lds.yaml",
+        &[
+            ("path: /etc/envoy/lds-listeners.yaml", &format!("path: {folder}/lds-listeners.yaml")),
+            ("path: /etc/envoy }", &format!("path: {folder} }}")),
+        ],
+    );
+    let listeners = copied.file("lds-listeners.yaml", &[]);
+    let (envoy, upstream) = copied.start(&file, 1);
+    let address = envoy.api().unwrap();
+    decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
+
+    replace(&listeners, "reports:read", "reports:write");
+    await_count(&envoy, "listener_manager.lds.update_success", 2);
+    let asked = report().bearer(&token("reporter", "reports:read"));
+    assert_eq!(client::call(address, &asked).unwrap().code().as_deref(), Some("insufficient_scope"));
+    replace(&listeners, "prefix: \"/\"", "prefx: \"/\"");
+    await_count(&envoy, "listener_manager.lds.update_rejected", 1);
+    assert_eq!(client::call(address, &asked).unwrap().code().as_deref(), Some("insufficient_scope"));
+}
+
+/// The shipped gate that Envoy discovers, started, and the file that it is in.
+fn over_ecds(concurrency: u32) -> (Envoy, Upstream, PathBuf) {
+    let copied = Copied::new();
+    let folder = copied.folder.path().to_str().unwrap().to_owned();
+    let file = copied.file(
+        "ecds.yaml",
+        &[
+            ("path: /etc/envoy/ecds-callgate.yaml", &format!("path: {folder}/ecds-callgate.yaml")),
+            ("path: /etc/envoy }", &format!("path: {folder} }}")),
+        ],
+    );
+    // More calls than one agent makes.
+    let gate = copied.file("ecds-callgate.yaml", &[("600/1m", "600000/1m"), ("\"burst\": 100", "\"burst\": 100000")]);
+    let (envoy, upstream) = copied.start(&file, concurrency);
+    (envoy, upstream, gate)
+}
+
+const TAKEN: &str = "extension_config_discovery.http_filter.callgate.update_success";
+
+#[test]
+fn a_policy_that_changes_over_ecds_under_load_loses_no_call() {
+    let (envoy, upstream, gate) = over_ecds(2);
+    let address = envoy.api().unwrap();
+    decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
+    let request = report().bearer(&token("reporter", "reports:read"));
+    let before = upstream.count();
+    let answered = Load::of(address, request.clone(), |load| {
+        for round in 1..=5 {
+            replace(&gate, "writes the weekly report", &format!("round {round}: writes the weekly report"));
+            await_count(&envoy, TAKEN, 1 + round);
+            load.goes_on();
+        }
+    });
+    assert_eq!(upstream.count() - before, answered);
+    // A discovered filter is replaced under the connections that there are.
+    assert_eq!(envoy.stat("listener_manager.listener_modified").unwrap(), 0);
+    assert_eq!(envoy.stat("listener_manager.total_listeners_draining").unwrap(), 0);
+
+    // The last of them is in force, and one that does not compile is not taken.
+    replace(&gate, "reports:read", "reports:write");
+    await_count(&envoy, TAKEN, 7);
+    until("the policy is in force", || client::call(address, &request).unwrap().status == 403);
+    replace(&gate, "\"mode\": \"enforce\"", "\"mode\": \"open\"");
+    await_count(&envoy, "extension_config_discovery.http_filter.callgate.update_rejected", 1);
+    assert_eq!(client::call(address, &request).unwrap().status, 403);
+}
+
+/// The patches of the `EnvoyFilter` as Istio would have made them, with the module from a file, as its agent has Envoy take it.
+#[test]
+fn what_istio_tells_envoy_starts_and_decides() {
+    let read = document::read(paths::root().join("envoy/istio/envoy-filter.yaml")).unwrap();
+    let value = |patch: usize| read.value()["spec"]["configPatches"][patch]["patch"]["value"].clone();
+    let mut filter = value(0);
+    filter["typed_config"]["config"]["vm_config"]["code"] = json!({ "local": { "filename": module() } });
+    let upstream = Upstream::start().unwrap();
+    let bootstrap = Bootstrap::new(module(), "{}", upstream.address()).unwrap();
+    let mut bootstrap = bootstrap.with_filters(vec![filter]).unwrap();
+    bootstrap.manager().unwrap().as_object_mut().unwrap().extend(value(2)["typed_config"].as_object().unwrap().clone());
+    let envoy = Envoy::start(&bootstrap, &with_key(1)).unwrap();
+    let address = envoy.api().unwrap();
+    decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
+}
+
+/// What the admin interface shows of its configuration and its process.
+fn dump(envoy: &Envoy) -> String {
+    let pages =
+        ["/config_dump?include_eds", "/server_info", "/listeners?format=json", "/clusters", "/stats", "/runtime"];
+    pages.map(|page| envoy.admin(page).unwrap()).concat()
+}
+
+#[test]
+fn secrets_come_from_the_environment_and_no_dump_shows_them() {
+    let (envoy, upstream, _) = over_ecds(1);
+    let address = envoy.api().unwrap();
+    decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
+    let shown = dump(&envoy);
+    assert!(shown.contains("CALLGATE_TABLES_KEY"), "the dump has the filter");
+    assert!(!shown.contains(TABLES_KEY));
+    assert!(!envoy.log().contains(TABLES_KEY));
+
+    // Had it been written into the configuration, it would be there.
+    let copied = Copied::new();
+    let inline = format!("key_values: {{ CALLGATE_TABLES_KEY: {TABLES_KEY} }}");
+    let file = copied.file("envoy.yaml", &[("host_env_keys: []", &inline)]);
+    let (envoy, _upstream) = copied.start(&file, 1);
+    assert!(dump(&envoy).contains(TABLES_KEY));
+}
+
+/// Writes a file anew with another text in it, and moves it into its place, which is what Envoy watches for.
+fn replace(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "there is no `{from}` in {}", file.display());
+    let new = file.with_extension("new");
+    fs::write(&new, text.replace(from, to)).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+#[track_caller]
+fn await_count(envoy: &Envoy, name: &str, at_least: u64) {
+    until(name, || envoy.stat(name).unwrap() >= at_least);
 }
 
 #[test]

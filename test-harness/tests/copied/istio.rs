@@ -1,0 +1,80 @@
+//! Resources of Istio through the types that the project kube-custom-resources-rs generates from Istio's definitions: what a type does not
+//! have is lost on the way through it.
+
+use std::path::Path;
+
+use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
+use kcr_networking_istio_io::v1alpha3::envoyfilters::EnvoyFilter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{Checked, compiles, envoy, value};
+
+/// That nothing is lost.
+fn round_trip<T: DeserializeOwned + Serialize>(resource: &Value) -> Checked {
+    let typed: T = serde_json::from_value(resource.clone()).map_err(|error| error.to_string())?;
+    let back = serde_json::to_value(&typed).map_err(|error| error.to_string())?;
+    match lost(resource, &back) {
+        None => Ok(()),
+        Some(place) => Err(format!("`{place}` is unknown to Istio")),
+    }
+}
+
+/// The first place in which two values differ.
+fn lost(written: &Value, back: &Value) -> Option<String> {
+    match (written, back) {
+        (Value::Object(written), Value::Object(back)) => written
+            .iter()
+            .find_map(|(name, field)| Some(format!("/{name}{}", lost(field, back.get(name).unwrap_or(&Value::Null))?))),
+        (Value::Array(written), Value::Array(back)) if written.len() == back.len() => written
+            .iter()
+            .zip(back)
+            .enumerate()
+            .find_map(|(index, (written, back))| Some(format!("/{index}{}", lost(written, back)?))),
+        _ => (written != back).then(String::new),
+    }
+}
+
+pub(super) fn wasm_plugin(file: &Path, text: &str) -> Checked {
+    let resource = value(file, text)?;
+    round_trip::<WasmPlugin>(&resource)?;
+    compiles(&resource["spec"]["pluginConfig"])
+}
+
+/// As a `WasmPlugin`, whose fields it has, some of them one level deeper. No types were found for the kind itself.
+pub(super) fn traffic_extension(file: &Path, text: &str) -> Checked {
+    let mut resource = value(file, text)?;
+    let spec = resource["spec"].as_object_mut().ok_or("there is no `spec`")?;
+    let wasm = spec.remove("wasm").ok_or("there is no `wasm`")?;
+    spec.extend(wasm.as_object().cloned().unwrap_or_default());
+    if resource["kind"] != "TrafficExtension" {
+        return Err("this is no TrafficExtension".to_owned());
+    }
+    resource["kind"] = json!("WasmPlugin");
+    round_trip::<WasmPlugin>(&resource)?;
+    compiles(&resource["spec"]["pluginConfig"])
+}
+
+/// As Istio's kind of that name, whose fields it has beside its own. No types were found for those.
+pub(super) fn higress_plugin(file: &Path, text: &str) -> Checked {
+    let mut resource = value(file, text)?;
+    let spec = resource["spec"].as_object_mut().ok_or("there is no `spec`")?;
+    let policy = spec.remove("defaultConfig").ok_or("there is no `defaultConfig`")?;
+    if spec.remove("defaultConfigDisable") != Some(json!(false)) {
+        return Err("`defaultConfigDisable` is not there, or true".to_owned());
+    }
+    if resource["apiVersion"] != "extensions.higress.io/v1alpha1" {
+        return Err("this is no resource of Higress".to_owned());
+    }
+    resource["apiVersion"] = json!("extensions.istio.io/v1alpha1");
+    round_trip::<WasmPlugin>(&resource)?;
+    compiles(&policy)
+}
+
+pub(super) fn envoy_filter(file: &Path, text: &str) -> Checked {
+    let resource = value(file, text)?;
+    round_trip::<EnvoyFilter>(&resource)?;
+    let patches = resource["spec"]["configPatches"].as_array().ok_or("there are no patches")?;
+    envoy::patches(patches)
+}

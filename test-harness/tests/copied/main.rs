@@ -1,0 +1,278 @@
+//! Every file that users copy is checked by something that would notice a typo in it, and here a typo is planted in each to see that.
+//!
+//! What checks a file is a source that is not ours where there is one: types that others generate from the definitions of Istio, a real
+//! Envoy, the meta-schema of draft 4. Where there is none (`NOT_CHECKED`), our own reading of a project's documents stands in its place,
+//! which finds a slip of the hand and no misunderstanding; the documents say so.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod envoy;
+mod istio;
+mod kong;
+mod ours;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use test_harness::paths;
+
+/// What a checker says about a text in the place of the file.
+type Checked = Result<(), String>;
+
+type Check = fn(&Path, &str) -> Checked;
+type Typos = &'static [(&'static str, &'static str)];
+
+/// A file, what checks it, and typos that it has to find: each text stands there, and becomes the other in its first place.
+struct Copied {
+    file: &'static str,
+    check: Check,
+    typos: Typos,
+}
+
+/// Kinds of which nobody publishes types, and files of Kong: their check is our own reading.
+const NOT_CHECKED: [&str; 5] = [
+    "envoy/envoy-gateway/extension-policy.yaml",
+    "envoy/higress/wasm-plugin.yaml",
+    "envoy/istio/traffic-extension.yaml",
+    "kong/kong.conf",
+    "kong/kong.yml",
+];
+
+const COPIED: &[Copied] = &[
+    Copied {
+        file: "envoy/envoy.yaml",
+        check: envoy::bootstrap,
+        typos: &[
+            ("use_remote_address:", "use_remote_adress:"),
+            ("stat_prefix:", "stat_prefx:"),
+            ("failure_policy:", "failure_polcy:"),
+            ("host_env_keys:", "host_env_key:"),
+            ("FAIL_RELOAD\n", "FAIL_RELOD\n"),
+            ("\"max_lifetime\":", "\"max_liftime\":"),
+            ("disabled: true", "disable: true"),
+            ("lb_endpoints:", "lb_endpoint:"),
+        ],
+    },
+    Copied {
+        file: "envoy/front.yaml",
+        check: envoy::bootstrap,
+        typos: &[("hash_policy:", "hash_polcy:"), ("RING_HASH", "RING_HASCH"), ("terminal:", "termnal:")],
+    },
+    Copied {
+        file: "envoy/lds.yaml",
+        check: envoy::bootstrap,
+        typos: &[
+            ("watched_directory:", "watched_dirctory:"),
+            ("lds_config:", "ldsconfig_:"),
+            ("stats_tags:", "stat_tags:"),
+        ],
+    },
+    Copied {
+        file: "envoy/lds-listeners.yaml",
+        check: envoy::listeners,
+        typos: &[
+            ("merge_slashes:", "merge_slash:"),
+            ("KEEP_UNCHANGED", "KEEP_UNCHANGD"),
+            ("vm_id:", "vmid:"),
+            ("\"endpoints\":", "\"endpoint\":"),
+        ],
+    },
+    Copied {
+        file: "envoy/ecds.yaml",
+        check: envoy::bootstrap,
+        typos: &[
+            ("config_discovery:", "config_discovry:"),
+            ("type_urls:", "type_url:"),
+            ("json_format:", "json_fromat:"),
+        ],
+    },
+    Copied {
+        file: "envoy/ecds-callgate.yaml",
+        check: envoy::discovered,
+        typos: &[
+            ("allow_on_headers_stop_iteration:", "allow_on_header_stop_iteration:"),
+            ("allowed_capabilities:", "allowed_capabilites:"),
+            ("base_interval:", "base_intervall:"),
+            ("\"resource\":", "\"resouce\":"),
+        ],
+    },
+    Copied {
+        file: "envoy/mtls.yaml",
+        check: envoy::bootstrap,
+        typos: &[
+            ("require_client_certificate:", "require_client_cert:"),
+            ("trusted_ca:", "trusted_cas:"),
+            ("SANITIZE_SET", "SANITISE_SET"),
+            ("match_typed_subject_alt_names:", "match_typed_subject_alt_name:"),
+        ],
+    },
+    Copied {
+        file: "envoy/istio/wasm-plugin.yaml",
+        check: istio::wasm_plugin,
+        typos: &[
+            ("failStrategy:", "failStratgy:"),
+            ("FAIL_RELOAD", "FAIL_RELOD"),
+            ("matchLabels:", "matchLabel:"),
+            ("kind: WasmPlugin", "kind: WasmPlugn"),
+            ("v1alpha1", "v1alpha2"),
+            ("valueFrom:", "valuFrom:"),
+            ("max_lifetime:", "max_liftime:"),
+        ],
+    },
+    Copied {
+        file: "envoy/istio/wasm-plugin-sidecar.yaml",
+        check: istio::wasm_plugin,
+        typos: &[("mode: SERVER", "mode: SERVR"), ("phase:", "phse:"), ("url:", "ulr:")],
+    },
+    Copied {
+        file: "envoy/istio/traffic-extension.yaml",
+        check: istio::traffic_extension,
+        typos: &[("  wasm:", "  wsam:"), ("pluginName:", "pluginNme:"), ("selector:", "selectr:")],
+    },
+    Copied {
+        file: "envoy/istio/envoy-filter.yaml",
+        check: istio::envoy_filter,
+        typos: &[
+            ("configPatches:", "configPatch:"),
+            ("EXTENSION_CONFIG", "EXTENSION_CONFG"),
+            ("subFilter:", "subfilter:"),
+            ("http_uri:", "http_url:"),
+            ("capability_restriction_config:", "capability_restriction:"),
+            ("type_urls:", "type_url:"),
+            ("normalize_path:", "normalise_path:"),
+        ],
+    },
+    Copied {
+        file: "envoy/envoy-gateway/extension-policy.yaml",
+        check: ours::extension_policy,
+        typos: &[
+            ("targetRefs:", "targetRef:"),
+            ("failOpen:", "failopen:"),
+            ("hostKeys:", "hostKey:"),
+            ("rootID:", "rootId:"),
+        ],
+    },
+    Copied {
+        file: "envoy/higress/wasm-plugin.yaml",
+        check: istio::higress_plugin,
+        typos: &[
+            ("defaultConfig:", "defaultConfg:"),
+            ("defaultConfigDisable:", "defaultConfigDisabled:"),
+            ("FAIL_CLOSE", "FAIL_CLOSED"),
+        ],
+    },
+    Copied {
+        file: "kong/kong.yml",
+        check: kong::declarative,
+        typos: &[
+            ("filter_chains:", "filter_chain:"),
+            ("strip_path:", "strip_paths:"),
+            ("max_lifetime:", "max_liftime:"),
+        ],
+    },
+    Copied {
+        file: "kong/kong.conf",
+        check: kong::settings,
+        typos: &[
+            ("wasm_filters_path", "wasm_filter_path"),
+            ("nginx_wasm_shm_kv_", "nginx_wasm_shm_"),
+            ("= on", "= yes"),
+        ],
+    },
+    Copied {
+        file: "kong/callgate.meta.json",
+        check: kong::meta,
+        typos: &[
+            ("\"properties\": {", "\"properties\": [{"),
+            ("\"config_schema\"", "\"config_schem\""),
+            ("#/definitions/", "#/$defs/"),
+        ],
+    },
+];
+
+/// Every file of configuration below a folder, seen from the root.
+fn files(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(paths::root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            found.extend(files(&name));
+        } else if ["yaml", "yml", "json", "conf"].iter().any(|end| name.ends_with(&format!(".{end}"))) {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The examples are of few kinds, and what is in them is found by kind.
+fn example(file: &str) -> Option<Copied> {
+    let name = file.rsplit('/').next()?;
+    let (check, typos): (Check, Typos) = match name {
+        "policy.yaml" => {
+            (ours::policy, &[("endpoints:", "endpoint:"), ("resource:", "resouce:"), ("mode: enforce", "mode: enfore")])
+        }
+        "cases.yaml" => {
+            (ours::cases, &[("cases:", "case:"), ("expect:", "expects:"), ("decision: allow", "decision: alow")])
+        }
+        "alerts.yaml" => (ours::alerts, &[("- alert:", "- alrt:"), ("expr:", "exp:"), ("increase(", "incrase(")]),
+        "record.json" => (ours::record, &[("\"decision\"", "\"decison\"")]),
+        _ if name.ends_with(".jwk.json") => (ours::key, &[("\"kty\"", "\"kyt\""), ("\"d\"", "\"D\"")]),
+        _ => return None,
+    };
+    Some(Copied { file: Box::leak(file.to_owned().into_boxed_str()), check, typos })
+}
+
+#[test]
+fn a_typo_is_found_in_every_file_that_users_copy() {
+    let all = ["envoy", "kong", "examples"].map(files).concat();
+    let mut unfound = Vec::new();
+    for file in &all {
+        let named = COPIED.iter().find(|copied| copied.file == file);
+        let example = named.is_none().then(|| example(file)).flatten();
+        let copied = named.or(example.as_ref()).unwrap_or_else(|| panic!("nothing checks {file}"));
+        let path = paths::root().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        (copied.check)(&path, &text).unwrap_or_else(|wrong| panic!("{file}: {wrong}"));
+        assert!(!copied.typos.is_empty(), "{file}");
+        for (from, to) in copied.typos {
+            assert!(text.contains(from), "{file}: there is no `{from}`");
+            let typo = text.replacen(from, to, 1);
+            if (copied.check)(&path, &typo).is_ok() {
+                unfound.push(format!("{file}: `{to}`"));
+            }
+        }
+    }
+    assert!(unfound.is_empty(), "nobody noticed:\n{}", unfound.join("\n"));
+    let gone: Vec<_> =
+        COPIED.iter().map(|copied| copied.file).filter(|file| !all.iter().any(|known| known == file)).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+/// The documents beside these files say that nobody else has checked them.
+#[test]
+fn what_is_not_checked_is_said() {
+    for file in NOT_CHECKED {
+        let (folder, name) = file.rsplit_once('/').unwrap();
+        let readme = fs::read_to_string(paths::root().join(folder).join("README.md")).unwrap();
+        let told = readme.split("\n\n").flat_map(str::lines).filter(|line| line.contains(name)).collect::<String>();
+        let said =
+            ["not checked", "alone"].iter().any(|words| told.contains(words) || readme.contains("**not checked**"));
+        assert!(!told.is_empty() && said, "{file}");
+    }
+}
+
+/// A file's value. Comments are no part of it.
+fn value(file: &Path, text: &str) -> Result<Value, String> {
+    let read = callgate_cli::document::parse(file.to_str().unwrap(), text.as_bytes());
+    read.map(|document| document.value().clone()).map_err(|wrong| wrong.to_string())
+}
+
+/// Whether a policy that stands in a file compiles.
+fn compiles(policy: &Value) -> Checked {
+    let text = policy.to_string();
+    let read = callgate_cli::document::parse("policy", text.as_bytes()).map_err(|wrong| wrong.to_string())?;
+    let compiled = callgate_cli::policy::compile(read, &callgate_cli::policy::NotNeeded);
+    compiled.map(drop).map_err(|wrong| wrong.to_string())
+}

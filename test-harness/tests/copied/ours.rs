@@ -1,0 +1,173 @@
+//! Files of our own formats, which our own readers check; rules of Prometheus, whose expressions its parser reads; and a kind of which nobody
+//! publishes types, by our reading of its reference.
+
+use std::fs;
+use std::path::Path;
+
+use callgate_cli::mint::SigningKey;
+use callgate_cli::policy::NotNeeded;
+use callgate_cli::{corpus, document, records};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Checked, compiles, value};
+
+pub(super) fn policy(file: &Path, text: &str) -> Checked {
+    let read = document::parse(file.to_str().unwrap(), text.as_bytes()).map_err(|wrong| wrong.to_string())?;
+    callgate_cli::policy::compile(read, &NotNeeded).map(drop).map_err(|wrong| wrong.to_string())
+}
+
+/// Cases name files beside them: they are read in a copy of their folder.
+pub(super) fn cases(file: &Path, text: &str) -> Checked {
+    let copy = tempfile::tempdir().unwrap();
+    copied(file.parent().unwrap(), copy.path());
+    let file = copy.path().join(file.file_name().unwrap());
+    fs::write(&file, text).unwrap();
+    corpus::load(file).map(drop).map_err(|wrong| wrong.to_string())
+}
+
+fn copied(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copied(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+pub(super) fn key(_: &Path, text: &str) -> Checked {
+    let jwk = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    SigningKey::from_jwk(&jwk).map(drop).map_err(|error| error.to_string())
+}
+
+pub(super) fn record(_: &Path, text: &str) -> Checked {
+    let record = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let faults = records::faults(&record);
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Group {
+    name: String,
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Rule {
+    alert: String,
+    expr: String,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+    labels: Value,
+    annotations: Value,
+}
+
+pub(super) fn alerts(file: &Path, text: &str) -> Checked {
+    let rules: Rules = serde_json::from_value(value(file, text)?).map_err(|error| error.to_string())?;
+    rules
+        .groups
+        .iter()
+        .flat_map(|group| &group.rules)
+        .try_for_each(|rule| promql_parser::parser::parse(&rule.expr).map(drop))
+}
+
+/// An `EnvoyExtensionPolicy`: those fields that are used here, as its reference has them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct ExtensionPolicy {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Metadata {
+    name: String,
+    namespace: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Spec {
+    target_refs: Vec<TargetRef>,
+    wasm: Vec<Wasm>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct TargetRef {
+    group: String,
+    kind: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Wasm {
+    name: String,
+    #[serde(rename = "rootID")]
+    root_id: String,
+    code: Code,
+    config: Value,
+    fail_open: bool,
+    env: Env,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Code {
+    #[serde(rename = "type")]
+    kind: String,
+    image: Image,
+    sha256: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Image {
+    url: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Env {
+    host_keys: Vec<String>,
+}
+
+pub(super) fn extension_policy(file: &Path, text: &str) -> Checked {
+    let read: ExtensionPolicy = serde_json::from_value(value(file, text)?).map_err(|error| error.to_string())?;
+    if (read.api_version.as_str(), read.kind.as_str()) != ("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy") {
+        return Err("this is no EnvoyExtensionPolicy".to_owned());
+    }
+    for wasm in &read.spec.wasm {
+        if wasm.fail_open || wasm.code.kind != "Image" {
+            return Err("it fails open, or has no image".to_owned());
+        }
+        compiles(&wasm.config)?;
+    }
+    Ok(())
+}
