@@ -107,6 +107,12 @@ impl Case {
         self.expect.decision
     }
 
+    /// Whether it expects an answer for a gRPC client.
+    #[must_use]
+    pub fn is_answered_as_grpc(&self) -> bool {
+        self.expect.headers.contains_key("grpc-status")
+    }
+
     /// The codes of the reasons that it expects to deny, or to have denied under observation.
     pub fn reasons(&self) -> impl Iterator<Item = &str> {
         let denied = self.expect.reason.iter().filter(|_| self.expect.decision == Decision::Deny);

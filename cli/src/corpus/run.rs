@@ -30,20 +30,25 @@ pub struct Outcome {
 /// Everything that is wrong with the policy, where it does not compile.
 pub fn run(suite: &Suite) -> Result<Vec<Outcome>, Diagnostics> {
     let policies = compile(suite)?;
-    let outcome = |(index, case): (usize, &super::Case)| {
-        let mut gate = Gate::new(policies.get(case.policy)?);
-        let mut differences = Vec::new();
-        // Earlier requests are decided by the same gate, so that what it remembers of them is there.
-        for index in case.before.iter().chain([&index]) {
-            let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
-            let call = case.call(suite.now);
-            let seen = gate.decide(&call, case.at.from(suite.now));
-            let found = self::differences(case, policy, &gate.policy.version, &call, &seen);
-            differences.extend(found);
-        }
-        Some(Outcome { case: index, differences })
-    };
-    Ok(suite.cases.iter().enumerate().filter_map(outcome).collect())
+    let outcome = |index| Some(Outcome { case: index, differences: one(suite, &policies, index)? });
+    Ok((0..suite.cases.len()).filter_map(outcome).collect())
+}
+
+/// The differences of one case, and of those that come before it, decided by the suite's compiled policies; none for a case that is
+/// not there.
+#[must_use]
+pub fn one(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Option<Vec<String>> {
+    let case = suite.cases.get(index)?;
+    let mut gate = Gate::new(policies.get(case.policy)?);
+    let mut differences = Vec::new();
+    // Earlier requests are decided by the same gate, so that what it remembers of them is there.
+    for index in case.before.iter().chain([&index]) {
+        let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
+        let call = case.call(suite.now);
+        let seen = gate.decide(&call, case.at.from(suite.now));
+        differences.extend(self::differences(case, policy, &gate.policy.version, &call, &seen));
+    }
+    Some(differences)
 }
 
 /// The policies of a suite, ready to decide, in its order.

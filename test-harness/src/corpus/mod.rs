@@ -4,12 +4,16 @@
 //! What a case means, and whether what an engine did is what it expects, is decided in `callgate_cli::corpus` for all of
 //! them alike; in here an engine is only given requests and watched.
 
+mod adapt;
 pub mod envoy;
+mod feature;
 pub mod wasm;
 mod wire;
 
 use anyhow::{Result, anyhow};
 use callgate_cli::corpus::{self, Case, Suite};
+
+pub use feature::Feature;
 
 use crate::paths;
 pub use wire::Wire;

@@ -1,63 +1,193 @@
-//! The corpus in the filter under a wasm host: the module that ships, on a clock that can be set.
+//! The corpus in the filter under a wasm host that behaves like each gateway in turn: the module that ships, on a clock that can be
+//! set.
+//!
+//! Cases that share a policy share a VM, which forgets nothing in between but what workers share.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate_cli::corpus::{Call, Case, End, Policy, Seen, Suite, differences, run};
 use callgate_cli::diagnostic::Diagnostics;
+use serde_json::Value;
 
-use super::described;
-use crate::wasmhost::{Module, Outcome, Request, Verdict, Vm};
+use super::feature::Feature;
+use super::{adapt, described};
+use crate::wasmhost::{Body, Level, Module, Outcome, Personality, Request, SharedData, Snapshot, Verdict, Vm};
 
-/// Runs every case of the suites and describes those that came out otherwise.
+/// A case under a gateway.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The gateway.
+    pub personality: Personality,
+    /// The file of the case.
+    pub file: String,
+    /// Its name.
+    pub case: String,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// What it expects.
+    Holds,
+    /// What it expects, but the head of the call had gone on before it was denied.
+    Late,
+    /// Something else, as it has to where these features are missing.
+    Without(BTreeSet<Feature>),
+    /// Something else: the case, and every difference.
+    Differs(String),
+}
+
+/// Runs every case under each of these gateways, as many at once as there are processors.
 ///
 /// # Errors
-/// When the module or a policy cannot be used at all.
-pub fn run(module: &Path, suites: &[Suite]) -> Result<Vec<String>> {
-    let module = Module::load(module)?;
-    let mut found = Vec::new();
-    for suite in suites {
-        let versions = versions(suite)?;
-        for (index, case) in suite.cases.iter().enumerate() {
-            let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
-            let version = versions.get(case.policy).context("a case names a policy that is not there")?;
-            let mut vm = start(&module, suite, policy)?;
-            let earlier = case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index));
-            let differences: Vec<_> = earlier.flat_map(|case| decide(&mut vm, suite, case, policy, version)).collect();
-            if !differences.is_empty() {
-                found.push(described(suite, case, &differences));
-            }
+/// When a policy cannot be brought to a gateway, or a suite is broken.
+pub fn run(module: &Module, suites: &[Suite], personalities: &[Personality]) -> Result<Vec<Row>> {
+    let jobs: Vec<_> = personalities.iter().flat_map(|gateway| suites.iter().map(|suite| (*gateway, suite))).collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((personality, suite)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let rows = of_suite(&module.under(*personality), suite);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push(rows);
         }
-    }
-    Ok(found)
+    };
+    thread::scope(|scope| {
+        (0..thread::available_parallelism().map_or(1, NonZero::get)).for_each(|_| drop(scope.spawn(work)));
+    });
+    let rows: Result<Vec<_>> = done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
+    let mut rows = rows?.concat();
+    rows.sort_by(|one, other| (one.personality, &one.file).cmp(&(other.personality, &other.file)));
+    Ok(rows)
 }
 
 /// The versions of a suite's policies, as the native engine has them.
 pub(super) fn versions(suite: &Suite) -> Result<Vec<String>> {
-    let wrong = |wrong: Diagnostics| anyhow!("{wrong}");
-    Ok(run::compile(suite).map_err(wrong)?.iter().map(|policy| policy.version.to_string()).collect())
+    Ok(compile(suite)?.iter().map(|policy| policy.version.to_string()).collect())
 }
 
-fn start(module: &Module, suite: &Suite, policy: &Policy) -> Result<Vm> {
-    let environment: Vec<_> = suite.environment.clone().into_iter().collect();
-    Vm::start(module, policy.document.to_string().as_bytes(), &environment).map_err(|failed| anyhow!("{failed:?}"))
+fn compile(suite: &Suite) -> Result<Vec<callgate::Policy>> {
+    run::compile(suite).map_err(|wrong: Diagnostics| anyhow!("{wrong}"))
 }
 
-fn decide(vm: &mut Vm, suite: &Suite, case: &Case, policy: &Policy, version: &str) -> Vec<String> {
-    let call = case.call(suite.now);
+fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
+    let personality = module.personality();
+    let adapted = adapt::suite(suite, personality.manners())?;
+    let native = compile(&adapted.suite)?;
+    let mut gates = BTreeMap::new();
+    let row = |(index, case): (usize, &Case)| {
+        let lost = adapted.lost.get(case.policy).context("a case names a policy that is not there")?;
+        let gate = match gates.entry(case.policy) {
+            std::collections::btree_map::Entry::Occupied(gate) => gate.into_mut(),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(Gate::start(module, &adapted.suite, case.policy)?)
+            }
+        };
+        let (found, late) = gate.case(module, &adapted.suite, &native, index)?;
+        let came = if found.is_empty() {
+            if late { Came::Late } else { Came::Holds }
+        } else {
+            let expected = || run::one(&adapted.suite, &native, index).unwrap_or_default();
+            match excuse(personality, case, lost, &found, expected) {
+                Some(without) => Came::Without(without),
+                None => Came::Differs(described(suite, case, &found)),
+            }
+        };
+        Ok(Row { personality, file: suite.file.clone(), case: case.name.clone(), came })
+    };
+    adapted.suite.cases.iter().enumerate().map(row).collect()
+}
+
+/// What a case lacks that came out otherwise than it expects, where that is how it has to come out.
+fn excuse(
+    personality: Personality,
+    case: &Case,
+    lost: &BTreeSet<Feature>,
+    found: &[String],
+    natively: impl FnOnce() -> Vec<String>,
+) -> Option<BTreeSet<Feature>> {
+    if case.is_answered_as_grpc() && !personality.manners().grpc_answers && found.iter().all(|one| of_an_answer(one)) {
+        return Some(BTreeSet::from([Feature::Grpc]));
+    }
+    // The engine, given the same policy, differs from the case in the same way.
+    (!lost.is_empty() && natively() == found).then(|| lost.clone())
+}
+
+/// Whether a difference is in what the client is told, and not in what was decided.
+fn of_an_answer(difference: &str) -> bool {
+    ["expected the status", "expected `grpc-", "expected the problem"].iter().any(|start| difference.starts_with(start))
+}
+
+/// A worker with one policy.
+struct Gate {
+    vm: Vm,
+    shared: SharedData,
+    /// What was shared when it had started.
+    fresh: Snapshot,
+}
+
+impl Gate {
+    fn start(module: &Module, suite: &Suite, policy: usize) -> Result<Self> {
+        let policy = suite.policies.get(policy).context("a case names a policy that is not there")?;
+        let environment: Vec<_> = suite.environment.clone().into_iter().collect();
+        let shared = SharedData::of(module.personality().manners().store);
+        let vm = Vm::start_beside(module, policy.document.to_string().as_bytes(), &environment, &shared)
+            .map_err(|failed| anyhow!("{} on {}: {failed}", suite.file, module.personality().manners().name))?;
+        let fresh = shared.snapshot();
+        Ok(Self { vm, shared, fresh })
+    }
+
+    /// Every difference of a case and of those before it, and whether a head went on that should not have.
+    fn case(
+        &mut self,
+        module: &Module,
+        suite: &Suite,
+        native: &[callgate::Policy],
+        index: usize,
+    ) -> Result<(Vec<String>, bool)> {
+        self.shared.restore(&self.fresh);
+        let case = suite.cases.get(index).context("there is no such case")?;
+        let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
+        let version = native.get(case.policy).map_or("", |policy| &policy.version);
+        let (mut found, mut late) = (Vec::new(), false);
+        for case in case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index)) {
+            let call = case.call(suite.now);
+            let outcome = self.vm.request(&request(&call, case, suite));
+            let trapped = matches!(outcome.verdict, Verdict::Trap(_));
+            if outcome.gone.is_some() && module.personality().manners().body == Body::AfterTheHead {
+                late = true;
+            } else if outcome.gone.is_some() {
+                found.push("the head of the call had gone on before it was denied".to_owned());
+            }
+            let complaints = outcome.logs.iter().filter(|log| log.level >= Level::Warn);
+            found.extend(complaints.map(|log| format!("the module complains: {}", log.message)));
+            found.extend(match seen(outcome) {
+                Ok(seen) => self::differences(case, policy, version, &call, &seen),
+                Err(instead) => vec![instead],
+            });
+            if trapped {
+                *self = Self::start(module, suite, case.policy)?;
+            }
+        }
+        Ok((found, late))
+    }
+}
+
+fn request(call: &Call, case: &Case, suite: &Suite) -> Request {
     let now = case.at.from(suite.now);
-    let request = Request {
+    Request {
         headers: call.all_lines(),
         end_of_stream: call.end_of_stream,
         body: (!call.end_of_stream).then(|| call.body.clone()),
         body_at: Some(call.slow.from(now).as_nanos()),
-        source: Some(source(&call)),
+        source: Some(source(call)),
         now: now.as_nanos(),
         ..Request::default()
-    };
-    match seen(vm.request(&request)) {
-        Ok(seen) => differences(case, policy, version, &call, &seen),
-        Err(instead) => vec![instead],
     }
 }
 
@@ -70,7 +200,7 @@ fn source(call: &Call) -> String {
 }
 
 fn seen(outcome: Outcome) -> Result<Seen, String> {
-    let record = outcome.record.ok_or("there is no record of the decision")?;
+    let record = outcome.record.or_else(|| logged(&outcome.logs)).ok_or("there is no record of the decision")?;
     let end = match outcome.verdict {
         Verdict::Continue { headers } => End::Forwarded { lines: headers },
         Verdict::Reply(reply) => {
@@ -97,4 +227,10 @@ fn seen(outcome: Outcome) -> Result<Seen, String> {
         Verdict::Trap(trap) => return Err(format!("the module trapped: {trap}")),
     };
     Ok(Seen { record, end })
+}
+
+/// The record that went to the gateway's log.
+fn logged(logs: &[crate::wasmhost::Log]) -> Option<Value> {
+    let records = logs.iter().filter_map(|log| serde_json::from_str::<Value>(&log.message).ok());
+    records.filter(|record| record.get("decision").is_some()).last()
 }

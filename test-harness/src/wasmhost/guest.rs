@@ -2,6 +2,7 @@
 
 use wasmtime::{Caller, Error};
 
+use super::personality::{Instead, Manners};
 use super::state::{State, status};
 
 /// Why a host call does not return `Ok`.
@@ -36,6 +37,9 @@ impl<'a> Guest<'a> {
         if let Some(status) = guest.state().enter(name, fuel_left) {
             return Ok(status);
         }
+        if let Some(Instead::Says(status)) = guest.manners().instead(name) {
+            return Ok(status);
+        }
         match body(&mut guest) {
             Ok(()) => Ok(0),
             Err(Stop::Status(status)) => Ok(status),
@@ -45,6 +49,10 @@ impl<'a> Guest<'a> {
 
     pub(super) fn state(&mut self) -> &mut State {
         self.caller.data_mut()
+    }
+
+    pub(super) fn manners(&self) -> &'static Manners {
+        self.caller.data().manners()
     }
 
     pub(super) fn read(&mut self, at: u32, size: u32) -> Result<Vec<u8>, Stop> {

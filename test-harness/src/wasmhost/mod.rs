@@ -5,23 +5,30 @@
 //! in a header), it traps. It does what no gateway does on demand: any host call can be made to fail, the clock and the
 //! random numbers are the test's, and what a request cost is counted in instructions.
 //!
+//! It is Envoy's host unless it is told to behave like another gateway's ([`Personality`]): the same module then meets other
+//! answers, other properties, other ways to share, and bodies that come earlier, later or not at all.
+//!
 //! It offers only what [`interface`] lists, and knows no policy and no decision: tests read the state afterwards.
 
 mod guest;
+mod head;
 pub mod interface;
 mod module;
 pub mod pairs;
+mod personality;
 mod proxy;
 mod shared;
 mod state;
 mod vm;
 mod wasi;
+mod zones;
 
 #[cfg(test)]
 mod tests;
 
 pub use module::Module;
 pub use pairs::Pairs;
-pub use shared::SharedData;
+pub use personality::{Body, Manners, Personality, Refused, Store};
+pub use shared::{SharedData, Snapshot};
 pub use state::{Fault, Level, Log, Reply};
 pub use vm::{ConfigureFailed, Outcome, Request, Root, Verdict, Vm};

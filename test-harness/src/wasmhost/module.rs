@@ -5,17 +5,19 @@ use std::path::Path;
 use anyhow::Context as _;
 use wasmtime::{Config, Engine, InstancePre, Linker};
 
+use super::personality::Personality;
 use super::state::State;
 use super::{proxy, wasi};
 
-/// A compiled module, from which any number of [`Vm`](super::Vm)s are started.
+/// A compiled module in one gateway, from which any number of [`Vm`](super::Vm)s are started.
 #[derive(Clone)]
 pub struct Module {
     ready: InstancePre<State>,
+    personality: Personality,
 }
 
 impl Module {
-    /// Reads and compiles a module.
+    /// Reads and compiles a module, for Envoy.
     ///
     /// # Errors
     /// When the file cannot be read, is no WebAssembly, or imports what the host does not offer.
@@ -33,7 +35,19 @@ impl Module {
             .instantiate_pre(&module)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("`{}` imports what hosts do not offer", path.display()))?;
-        Ok(Self { ready })
+        Ok(Self { ready, personality: Personality::Envoy })
+    }
+
+    /// The same module in another gateway.
+    #[must_use]
+    pub fn under(&self, personality: Personality) -> Self {
+        Self { ready: self.ready.clone(), personality }
+    }
+
+    /// The gateway that it is in.
+    #[must_use]
+    pub fn personality(&self) -> Personality {
+        self.personality
     }
 
     /// The names of the imports, as `module.name`.

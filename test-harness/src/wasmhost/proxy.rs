@@ -1,11 +1,13 @@
-//! The host calls of ABI 0.2.1, as Envoy answers them.
+//! The host calls of ABI 0.2.1, as Envoy answers them, and as others do where they differ.
 
 use wasmtime::{Caller, ExternType, Linker, Module};
 
 use super::guest::{Guest, Stop};
 use super::interface::SDK_CALLS;
-use super::pairs;
+use super::personality::{Body, Head, Properties};
+use super::shared::Unusable;
 use super::state::{Level, Log, Reply, State, Stream, status};
+use super::{head, pairs};
 
 /// The ABI's number for the body of the request.
 const REQUEST_BODY: u32 = 0;
@@ -51,7 +53,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                 _ => None,
             };
             let bytes = bytes.ok_or(Stop::Status(status::NOT_FOUND))?;
-            let start = start as usize;
+            // ngx_wasm_module gives the first bytes, whichever are asked for.
+            let start = if guest.manners().body == Body::Whole { 0 } else { start as usize };
             let end = start.saturating_add(max_size as usize).min(bytes.len());
             match bytes.get(start..end) {
                 Some(part) if !part.is_empty() => guest.hand_over(part, data_at, size_at),
@@ -88,7 +91,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_get_shared_data(guest, key: u32, key_size: u32, data_at: u32, size_at: u32, version_at: u32) {
             let key = guest.read(key, key_size)?;
-            let found = unrestricted(guest)?.shared.get(&key);
+            let found = unrestricted(guest)?.shared.get(&key).map_err(unusable)?;
             let (value, version) = found.ok_or(Stop::Status(status::NOT_FOUND))?;
             guest.hand_over(&value, data_at, size_at)?;
             guest.write(version_at, &version.to_le_bytes())
@@ -96,7 +99,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_set_shared_data(guest, key: u32, key_size: u32, value: u32, value_size: u32, version: u32) {
             let (key, value) = (guest.read(key, key_size)?, guest.read(value, value_size)?);
-            let written = unrestricted(guest)?.shared.set(&key, &value, version);
+            let written = unrestricted(guest)?.shared.set(&key, &value, version).map_err(unusable)?;
             if written { Ok(()) } else { Err(Stop::Status(status::CAS_MISMATCH)) }
         }
 
@@ -108,16 +111,23 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_get_property(guest, path: u32, path_size: u32, data_at: u32, size_at: u32) {
-            let path = guest.read(path, path_size)?;
+            let path = head::name(guest.manners(), &guest.read(path, path_size)?);
             let stream = stream(guest)?;
-            let value = stream.properties.get(&path).or_else(|| stream.filter_state.get(&path)).cloned();
+            let value = stream.properties.get(&path).or_else(|| stream.written.get(&path)).cloned();
             guest.hand_over(&value.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
         }
 
         fn proxy_set_property(guest, path: u32, path_size: u32, value: u32, value_size: u32) {
-            let path = [FILTER_STATE_PREFIX, &guest.read(path, path_size)?].concat();
+            let path = guest.read(path, path_size)?;
             let value = guest.read(value, value_size)?;
-            stream(guest)?.filter_state.insert(path, value);
+            let name = head::name(guest.manners(), &path);
+            let name = match guest.manners().properties {
+                Properties::Binary => [FILTER_STATE_PREFIX, &name].concat(),
+                Properties::Text { writable } if writable.iter().any(|start| name.starts_with(start.as_bytes())) => name,
+                Properties::Variables { writable } if writable.iter().any(|own| name == own.as_bytes()) => name,
+                Properties::Text { .. } | Properties::Variables { .. } => return Err(Stop::Status(status::NOT_FOUND)),
+            };
+            stream(guest)?.written.insert(name, value);
             Ok(())
         }
 
@@ -133,12 +143,14 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             grpc_status: i32
         ) {
             let details = String::from_utf8_lossy(&guest.read(details, details_size)?).replace(char::is_whitespace, "_");
-            let body = guest.read(body, body_size)?;
+            let manners = guest.manners();
+            let body = [&guest.read(body, body_size)?, manners.answer_ends].concat();
             let headers = pairs::decode(&guest.read(headers, headers_size)?);
             if headers.iter().any(|(_, value)| has_line_break(value)) {
                 return Err(Stop::misuse("a line break in a header of the answer"));
             }
-            let reply = Reply { status, headers, body, details, grpc_status: (0..=16).contains(&grpc_status).then_some(grpc_status) };
+            let grpc_status = Some(grpc_status).filter(|status| manners.grpc_answers && (0..=16).contains(status));
+            let reply = Reply { status, headers, body, details, grpc_status };
             match stream(guest)?.reply.replace(reply) {
                 None => Ok(()),
                 Some(_) => Err(Stop::misuse("a second local reply")),
@@ -159,6 +171,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_increment_metric(guest, id: u32, offset: i64) {
+            let gauges = guest.manners().gauges;
             let state = unrestricted(guest)?;
             let name = state.metric_ids.get((id >> 2) as usize).ok_or(Stop::Status(status::NOT_FOUND))?;
             let missing = Stop::Status(status::NOT_FOUND);
@@ -167,6 +180,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                     let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0);
                     *state.counters.get_mut(name).ok_or(missing)? += offset.ok_or(Stop::Status(status::BAD_ARGUMENT))?;
                 }
+                _ if !gauges => return Err(Stop::Status(status::BAD_ARGUMENT)),
                 _ => {
                     let gauge = state.gauges.get_mut(name).ok_or(missing)?;
                     *gauge = gauge.checked_add(offset).filter(|value| *value >= 0).ok_or_else(|| Stop::misuse("a gauge below zero"))?;
@@ -203,6 +217,14 @@ fn stream<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut Stream, Stop> {
     unrestricted(guest)?.stream.as_mut().ok_or(Stop::Status(status::NOT_FOUND))
 }
 
+/// What a store that cannot be used does to the module.
+fn unusable(why: Unusable) -> Stop {
+    Stop::Trap(wasmtime::Error::msg(match why {
+        Unusable::NoZone => "the key belongs to no shared memory zone",
+        Unusable::Full => "the shared memory zone has no room",
+    }))
+}
+
 /// A line that the module writes; Envoy keeps names in lower case.
 fn line(
     guest: &mut Guest<'_>,
@@ -211,7 +233,10 @@ fn line(
     value: u32,
     value_size: u32,
 ) -> Result<(Vec<u8>, Vec<u8>), Stop> {
-    let name = guest.read(name, name_size)?.to_ascii_lowercase();
+    let mut name = guest.read(name, name_size)?;
+    if guest.manners().head != Head::Kong {
+        name.make_ascii_lowercase();
+    }
     let value = guest.read(value, value_size)?;
     if has_line_break(&name) || has_line_break(&value) {
         return Err(Stop::misuse("a line break in a header"));

@@ -1,23 +1,76 @@
-//! The map that all VMs with one `vm_id` share, as Envoy keeps it.
+//! What all VMs of a gateway share, as its host keeps it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The map that VMs share. VMs that are given clones of it are workers of one gateway.
-#[derive(Debug, Clone, Default)]
-pub struct SharedData(Arc<Mutex<Entries>>);
+use super::personality::Store;
+use super::zones::{Full, Zone};
 
-#[derive(Debug, Default)]
-struct Entries {
-    map: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
-    version: u32,
+/// The zone that the gate's keys begin with.
+const ZONE: &[u8] = b"callgate";
+
+/// The size of that zone unless a test says otherwise.
+const ZONE_BYTES: usize = 32 << 20;
+
+/// What VMs share. VMs that are given clones of it are workers of one gateway.
+#[derive(Debug, Clone)]
+pub struct SharedData(Arc<Mutex<Kept>>);
+
+/// What was shared at some moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Kept);
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Map { entries: BTreeMap<Vec<u8>, (Vec<u8>, u32)>, version: u32 },
+    Zones(BTreeMap<Vec<u8>, Zone>),
+    Nothing,
+}
+
+/// Why a host stops the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// The key begins with no zone's name, and there is none for the others.
+    NoZone,
+    /// Nothing can be forgotten for a new key.
+    Full,
+}
+
+impl Default for SharedData {
+    fn default() -> Self {
+        Self::of(Store::Map)
+    }
 }
 
 impl SharedData {
-    /// How many keys there are. Envoy forgets none.
+    /// What workers share on a host of this kind.
+    #[must_use]
+    pub fn of(store: Store) -> Self {
+        match store {
+            Store::Map => Self::keeping(Kept::Map { entries: BTreeMap::new(), version: 0 }),
+            Store::Zones => Self::zones(&[(ZONE, ZONE_BYTES)]),
+            Store::None => Self::keeping(Kept::Nothing),
+        }
+    }
+
+    /// Zones of these names and sizes; `*` takes whatever belongs to no other.
+    #[must_use]
+    pub fn zones(zones: &[(&[u8], usize)]) -> Self {
+        Self::keeping(Kept::Zones(zones.iter().map(|(name, bytes)| (name.to_vec(), Zone::new(*bytes))).collect()))
+    }
+
+    fn keeping(kept: Kept) -> Self {
+        Self(Arc::new(Mutex::new(kept)))
+    }
+
+    /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.with(|entries| entries.map.len())
+        self.with(|kept| match kept {
+            Kept::Map { entries, .. } => entries.len(),
+            Kept::Zones(zones) => zones.values().map(Zone::len).sum(),
+            Kept::Nothing => 0,
+        })
     }
 
     /// Whether there are none.
@@ -26,29 +79,72 @@ impl SharedData {
         self.len() == 0
     }
 
+    /// What is shared now, apart from whatever comes later.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.with(|kept| Snapshot(kept.clone()))
+    }
+
+    /// Goes back to what was shared at another moment.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        self.with(|kept| kept.clone_from(&snapshot.0));
+    }
+
     /// Puts a value there, as another plugin of the same gateway could.
     #[cfg(test)]
     pub(super) fn put(&self, key: &[u8], value: &[u8]) {
-        self.set(key, value, 0);
+        let version = self.get(key).ok().flatten().map_or(0, |(_, version)| version);
+        let _ = self.set(key, value, version);
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
-        self.with(|entries| entries.map.get(key).cloned())
-    }
-
-    /// Whether the value was written: a version other than zero must be that of the entry, where there is one.
-    pub(super) fn set(&self, key: &[u8], value: &[u8], version: u32) -> bool {
-        self.with(|entries| {
-            if version != 0 && entries.map.get(key).is_some_and(|(_, standing)| *standing != version) {
-                return false;
+    /// Forgets a key of a zone, as a full one may.
+    #[cfg(test)]
+    pub(super) fn forget(&self, key: &[u8]) {
+        self.with(|kept| {
+            if let Kept::Zones(zones) = kept
+                && let Some(zone) = zone(zones, key)
+            {
+                zone.forget(key);
             }
-            entries.version = entries.version.checked_add(1).unwrap_or(1);
-            entries.map.insert(key.to_vec(), (value.to_vec(), entries.version));
-            true
+        });
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Unusable> {
+        self.with(|kept| match kept {
+            Kept::Map { entries, .. } => Ok(entries.get(key).cloned()),
+            Kept::Zones(zones) => Ok(zone(zones, key).ok_or(Unusable::NoZone)?.get(key)),
+            Kept::Nothing => Ok(None),
         })
     }
 
-    fn with<T>(&self, body: impl FnOnce(&mut Entries) -> T) -> T {
+    /// Whether the value was written.
+    pub(super) fn set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Unusable> {
+        self.with(|kept| match kept {
+            // A version other than zero must be that of the entry, where there is one.
+            Kept::Map { entries, version: latest } => {
+                if version != 0 && entries.get(key).is_some_and(|(_, standing)| *standing != version) {
+                    return Ok(false);
+                }
+                *latest = latest.checked_add(1).unwrap_or(1);
+                entries.insert(key.to_vec(), (value.to_vec(), *latest));
+                Ok(true)
+            }
+            Kept::Zones(zones) => {
+                let zone = zone(zones, key).ok_or(Unusable::NoZone)?;
+                zone.set(key, value, version).map_err(|Full| Unusable::Full)
+            }
+            Kept::Nothing => Ok(false),
+        })
+    }
+
+    fn with<T>(&self, body: impl FnOnce(&mut Kept) -> T) -> T {
         body(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The zone whose name the key begins with, or else the one for all others.
+fn zone<'z>(zones: &'z mut BTreeMap<Vec<u8>, Zone>, key: &[u8]) -> Option<&'z mut Zone> {
+    let name =
+        key.split(|byte| *byte == b'/').next().filter(|name| name.len() < key.len() && zones.contains_key(*name));
+    zones.get_mut(name.unwrap_or(b"*"))
 }

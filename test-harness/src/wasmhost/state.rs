@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use wasmtime::{Memory, TypedFunc};
 
 use super::pairs::Pairs;
+use super::personality::{Manners, Personality};
 use super::shared::SharedData;
 
 /// The statuses of ABI 0.2.1 that the host gives.
 pub(super) mod status {
+    pub(crate) const OK: i32 = 0;
     pub(crate) const NOT_FOUND: i32 = 1;
     pub(crate) const BAD_ARGUMENT: i32 = 2;
     pub(crate) const CAS_MISMATCH: i32 = 8;
     pub(crate) const INVALID_MEMORY_ACCESS: i32 = 6;
     pub(crate) const INTERNAL_FAILURE: i32 = 10;
+    pub(crate) const UNIMPLEMENTED: i32 = 12;
 }
 
 /// A host call that fails on purpose.
@@ -79,7 +82,8 @@ pub(super) struct Stream {
     pub(super) response_headers: Option<Pairs>,
     pub(super) body: Option<Vec<u8>>,
     pub(super) properties: BTreeMap<Vec<u8>, Vec<u8>>,
-    pub(super) filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the module wrote, by the names that the host gives it.
+    pub(super) written: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) reply: Option<Reply>,
     /// What the client got of the upstream's answer.
     pub(super) answer: Option<Pairs>,
@@ -100,6 +104,7 @@ impl Stream {
 /// What host calls read and write.
 #[derive(Default)]
 pub(super) struct State {
+    pub(super) personality: Personality,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
     /// While `_initialize` runs: Envoy takes only logging and WASI then.
@@ -124,6 +129,10 @@ pub(super) struct State {
 }
 
 impl State {
+    pub(super) fn manners(&self) -> &'static Manners {
+        self.personality.manners()
+    }
+
     /// Notes that a call was made; the status that it is to fail with, if it is to fail.
     pub(super) fn enter(&mut self, call: &'static str, fuel_left: u64) -> Option<i32> {
         self.calls.push(call);

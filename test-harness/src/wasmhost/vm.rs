@@ -6,8 +6,10 @@ use std::fmt;
 use serde_json::Value;
 use wasmtime::{Instance, Store, WasmParams, WasmResults};
 
+use super::head;
 use super::module::Module;
 use super::pairs::Pairs;
+use super::personality::{Body, Refused};
 use super::shared::SharedData;
 use super::state::{Fault, Log, Reply, State, Stream};
 
@@ -15,8 +17,8 @@ use super::state::{Fault, Log, Reply, State, Stream};
 const CONTINUE: u32 = 0;
 /// More instructions than any request or configuration needs: an endless loop ends here, as a trap.
 const FUEL: u64 = 50_000_000_000;
-/// The filter state that holds the record of the decision.
-const RECORD: &str = "wasm.callgate";
+/// What the name of the record ends with, wherever the gateway keeps it.
+const RECORD: &[u8] = b"callgate";
 
 /// A running module. Root contexts and everything that the module remembers live as long as this does.
 pub struct Vm {
@@ -48,8 +50,12 @@ pub struct Request {
     pub headers: Pairs,
     /// Whether nothing follows the headers.
     pub end_of_stream: bool,
+    /// What the callback of the headers is told of that, in the place of what the gateway tells.
+    pub end_told: Option<bool>,
     /// The body in the parts in which it comes, where one does; without any, the stream ends after the headers.
     pub body: Option<Vec<Vec<u8>>>,
+    /// Whether the gateway wrote the body to a file, where the module cannot read it.
+    pub body_on_disk: bool,
     /// Nanoseconds since 1970 when the last part of the body has come; `now` when absent.
     pub body_at: Option<u64>,
     /// The trailers, where there are some.
@@ -72,7 +78,9 @@ impl Default for Request {
         Self {
             headers: Pairs::new(),
             end_of_stream: true,
+            end_told: None,
             body: None,
+            body_on_disk: false,
             body_at: None,
             trailers: None,
             source: Some("192.0.2.1:40000".into()),
@@ -89,6 +97,8 @@ impl Default for Request {
 pub struct Outcome {
     /// What became of it.
     pub verdict: Verdict,
+    /// The header lines that had gone upstream when the module answered or the request was held for ever.
+    pub gone: Option<Pairs>,
     /// The trailers that went upstream, if the request did and has some.
     pub trailers: Option<Pairs>,
     /// The header lines of the upstream's answer as they went to the client, if the request went upstream.
@@ -136,7 +146,8 @@ impl Vm {
     /// # Errors
     /// When the module traps or does not take the configuration.
     pub fn start(module: &Module, config: &[u8], environment: &[(String, String)]) -> Result<Self, ConfigureFailed> {
-        Self::start_beside(module, config, environment, &SharedData::default())
+        let shared = SharedData::of(module.personality().manners().store);
+        Self::start_beside(module, config, environment, &shared)
     }
 
     /// Starts a VM beside others with the same shared data, as a gateway starts its workers'.
@@ -151,7 +162,13 @@ impl Vm {
     ) -> Result<Self, ConfigureFailed> {
         // Each worker draws other random numbers.
         let random = u64::try_from(shared.len()).unwrap_or_default();
-        let state = State { environment: environment.to_vec(), shared: shared.clone(), random, ..State::default() };
+        let state = State {
+            personality: module.personality(),
+            environment: environment.to_vec(),
+            shared: shared.clone(),
+            random,
+            ..State::default()
+        };
         let mut store = Store::new(module.instance().module().engine(), state);
         let trap = |error: wasmtime::Error| ConfigureFailed { logs: Vec::new(), trap: Some(format!("{error:?}")) };
         store.set_fuel(FUEL).map_err(trap)?;
@@ -197,6 +214,11 @@ impl Vm {
         let taken = self.callback::<_, u32>("proxy_on_configure", (root.0, size));
         self.store.data_mut().configuration = None;
         match taken {
+            Ok(0) if self.store.data().manners().refused == Refused::EndsTheWorker => {
+                self.trapped = true;
+                Err(self
+                    .configure_failed(Some("the worker ends, since its module does not take its configuration".into())))
+            }
             Ok(0) => Err(self.configure_failed(None)),
             Ok(_) => Ok(()),
             Err(trap) => Err(self.configure_failed(Some(trap))),
@@ -232,22 +254,22 @@ impl Vm {
     /// Lets a root context decide a request.
     pub fn request_on(&mut self, root: Root, request: &Request) -> Outcome {
         self.begin(request.fault.clone());
-        let mut properties = request.properties.clone();
-        if let Some(source) = &request.source {
-            properties.insert(b"source\0address".to_vec(), source.clone().into_bytes());
-        }
         let state = self.store.data_mut();
+        let manners = state.manners();
         state.clock = request.now;
-        state.stream = Some(Stream { headers: Some(request.headers.clone()), properties, ..Stream::default() });
-        let verdict = self.decide(root, request).unwrap_or_else(Verdict::Trap);
+        let (headers, properties) = (head::shown(manners, request), head::properties(manners, request));
+        state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
+        let mut gone = None;
+        let verdict = self.decide(root, request, &mut gone).unwrap_or_else(Verdict::Trap);
         let fuel = FUEL - self.store.get_fuel().unwrap_or(0);
         let state = self.store.data_mut();
         let stream = state.stream.take().unwrap_or_default();
-        let record = stream.filter_state.get(RECORD.as_bytes()).map(|record| {
+        let record = stream.written.iter().find(|(name, _)| name.ends_with(RECORD)).map(|(_, record)| {
             serde_json::from_slice(record).unwrap_or_else(|_| String::from_utf8_lossy(record).into_owned().into())
         });
         Outcome {
             verdict,
+            gone,
             trailers: stream.trailers,
             answer: stream.answer,
             record,
@@ -276,10 +298,12 @@ impl Vm {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
-    fn decide(&mut self, root: Root, request: &Request) -> Result<Verdict, String> {
+    fn decide(&mut self, root: Root, request: &Request, gone: &mut Option<Pairs>) -> Result<Verdict, String> {
         let stream = self.context_id();
         self.callback::<_, ()>("proxy_on_context_create", (stream, root.0))?;
-        let verdict = self.decode(stream, request)?;
+        let mut going = Going::default();
+        let verdict = self.decode(stream, request, &mut going)?;
+        *gone = going.headers.take().map(|lines| head::forwarded(self.store.data().manners(), request, lines));
         // Envoy sends a local reply through the filters as well.
         let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
         if verdict != Verdict::Hang {
@@ -299,41 +323,32 @@ impl Vm {
         self.callback::<_, u32>("proxy_on_done", stream)?;
         self.callback::<_, ()>("proxy_on_log", stream)?;
         self.callback::<_, ()>("proxy_on_delete", stream)?;
-        Ok(verdict)
+        Ok(match verdict {
+            Verdict::Continue { .. } => Verdict::Continue { headers: gone.take().unwrap_or_default() },
+            other => other,
+        })
     }
 
-    /// Shows the request to the module, part after part, until it answers or all of it may go on. What is held is buffered, and
-    /// shown again with what comes after it.
-    fn decode(&mut self, stream: u32, request: &Request) -> Result<Verdict, String> {
+    /// Shows the request to the module, as far as the gateway does, until it answers or all of it may go on.
+    fn decode(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Verdict, String> {
+        let manners = self.store.data().manners();
         let lines = |pairs: &Pairs| u32::try_from(pairs.len()).unwrap_or(u32::MAX);
-        let ends = u32::from(request.end_of_stream);
-        let action = self.callback("proxy_on_request_headers", (stream, lines(&request.headers), ends))?;
-        let mut going = Going::default();
-        if let Some(reply) = self.go_on(action, &mut going) {
+        let ends = request.end_told.unwrap_or(request.end_of_stream && manners.tells_the_end());
+        let headers = self.store.data().stream.as_ref().and_then(|stream| stream.headers.as_ref()).map_or(0, lines);
+        let action = self.callback("proxy_on_request_headers", (stream, headers, u32::from(ends)))?;
+        if let Some(reply) = self.go_on(action, going) {
             return Ok(reply);
         }
-        if let Some(body) = &request.body {
-            let parts = if body.is_empty() { &[Vec::new()][..] } else { body };
-            for (number, part) in (1..).zip(parts) {
-                let last = number == parts.len();
-                let ends = last && request.trailers.is_none();
-                self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
-                let mut size = 0;
-                self.with_stream(|stream| {
-                    let shown = stream.body.get_or_insert_default();
-                    shown.extend_from_slice(part);
-                    size = u32::try_from(shown.len()).unwrap_or(u32::MAX);
-                });
-                let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
-                if let Some(reply) = self.go_on(action, &mut going) {
-                    return Ok(reply);
-                }
-            }
+        if going.held && manners.body != Body::WithTheHead {
+            return Ok(Verdict::Hang);
         }
-        if let Some(trailers) = &request.trailers {
+        if let Some(reply) = self.show_body(stream, request, going)? {
+            return Ok(reply);
+        }
+        if let Some(trailers) = request.trailers.as_ref().filter(|_| manners.trailers) {
             self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
             let action = self.callback("proxy_on_request_trailers", (stream, lines(trailers)))?;
-            let reply = self.go_on(action, &mut going);
+            let reply = self.go_on(action, going);
             if reply.is_some() || going.held {
                 self.with_stream(|stream| stream.trailers = None);
             }
@@ -342,21 +357,57 @@ impl Vm {
             }
         }
         if going.held {
-            Ok(Verdict::Hang)
-        } else {
-            Ok(Verdict::Continue { headers: going.headers.unwrap_or_default() })
+            return Ok(Verdict::Hang);
         }
+        self.with_stream(|stream| going.headers = going.headers.take().or_else(|| stream.headers.take()));
+        Ok(Verdict::Continue { headers: Pairs::new() })
+    }
+
+    /// Shows the body as the gateway does: what is held is buffered, and shown again with what comes after it.
+    fn show_body(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Option<Verdict>, String> {
+        let Some(body) = &request.body else { return Ok(None) };
+        let whole = [body.concat()];
+        let parts = match self.store.data().manners().body {
+            Body::Never => return Ok(None),
+            Body::Whole if whole[0].is_empty() => return Ok(None),
+            Body::Whole => &whole[..],
+            Body::WithTheHead | Body::AfterTheHead if body.is_empty() => &[Vec::new()],
+            Body::WithTheHead | Body::AfterTheHead => body,
+        };
+        for (number, part) in (1..).zip(parts) {
+            let last = number == parts.len();
+            let ends = last && (request.trailers.is_none() || !self.store.data().manners().trailers);
+            self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
+            let mut size = 0;
+            self.with_stream(|stream| {
+                let shown = stream.body.get_or_insert_default();
+                shown.extend_from_slice(part);
+                size = u32::try_from(shown.len()).unwrap_or(u32::MAX);
+                if request.body_on_disk {
+                    stream.body = None;
+                }
+            });
+            let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
+            let reply = self.go_on(action, going);
+            if reply.is_some() {
+                return Ok(reply);
+            }
+        }
+        Ok(None)
     }
 
     /// What a callback's result means; a local reply stops the stream whatever the callback returned.
     fn go_on(&mut self, action: u32, going: &mut Going) -> Option<Verdict> {
+        let at_once = self.store.data().manners().body != Body::Whole;
         let stream = self.store.data_mut().stream.as_mut()?;
         if let Some(reply) = stream.reply.take() {
             return Some(Verdict::Reply(reply));
         }
         going.held = action != CONTINUE;
         if !going.held {
-            going.headers = going.headers.take().or_else(|| stream.headers.take());
+            if at_once {
+                going.headers = going.headers.take().or_else(|| stream.headers.take());
+            }
             stream.body = None;
         }
         None

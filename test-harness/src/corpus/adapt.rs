@@ -1,0 +1,171 @@
+//! A policy of the corpus as somebody would write it for another gateway: what its compiler asks for there is put in, what it
+//! refuses there is left out, and what was lost with that is named.
+//!
+//! Nobody writes down which gateway lacks what: the compiler's own errors say it, so that this cannot go stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use callgate::policy::Finding;
+use callgate::token::{SecretLookup, Secrets};
+use callgate_cli::corpus::{Policy, Suite};
+use serde_json::{Value, json};
+
+use super::feature::Feature;
+use crate::wasmhost::Manners;
+
+/// The variable that holds the key of the tables, where a gateway needs one.
+const KEY: (&str, &str) = ("CORPUS_TABLES_KEY", "an open secret of thirty-two bytes or more");
+
+/// More rounds than any policy needs: what is left out makes references to it wrong, and those are left out in turn.
+const MOST_ROUNDS: usize = 8;
+
+/// The policies of a suite for another gateway, and what each has lost.
+pub(super) struct Adapted {
+    pub(super) suite: Suite,
+    /// For each policy, in order.
+    pub(super) lost: Vec<BTreeSet<Feature>>,
+}
+
+/// A suite for another gateway.
+///
+/// # Errors
+/// When a policy is refused there for something that this knows no name for.
+pub(super) fn suite(suite: &Suite, manners: &Manners) -> Result<Adapted> {
+    let mut adapted = suite.clone();
+    if manners.gateway == "envoy" {
+        return Ok(Adapted { lost: vec![BTreeSet::new(); suite.policies.len()], suite: adapted });
+    }
+    adapted.environment.insert(KEY.0.to_owned(), KEY.1.to_owned());
+    let environment = Environment(&adapted.environment);
+    let mut lost = Vec::new();
+    for policy in &mut adapted.policies {
+        lost.push(one(policy, manners, &environment).with_context(|| format!("{} on {}", suite.file, manners.name))?);
+    }
+    Ok(Adapted { suite: adapted, lost })
+}
+
+fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) -> Result<BTreeSet<Feature>> {
+    let document = &mut policy.document;
+    put(document, "gateway", json!(manners.gateway));
+    if manners.records_in_the_log() {
+        // All records of such a gateway stand in its log, so that whoever wants them asks for all.
+        put(document, "audit.log.allow", json!(true));
+        put(document, "audit.log.deny", json!(true));
+    }
+    let mut lost = BTreeSet::new();
+    for round in 0..MOST_ROUNDS {
+        let Err(findings) = callgate::Policy::from_value(document.clone(), environment) else { return Ok(lost) };
+        // From behind, so that what is left out of a list moves nothing that is still to be left out.
+        for finding in findings.errors.iter().rev() {
+            let place = finding.place.as_str();
+            match place {
+                "tables.key" => put(document, place, json!({ "env": KEY.0 })),
+                "late_body_check" if get(document, place).is_none() => put(document, place, json!("accept")),
+                _ => {
+                    // What follows from the first round says nothing new.
+                    if round == 0 {
+                        lost.insert(Feature::of(place).with_context(|| unknown(finding))?);
+                    }
+                    ensure!(remove(document, place), "{}", unknown(finding));
+                }
+            }
+        }
+    }
+    bail!("the policy does not compile, whatever is left out of it")
+}
+
+fn unknown(finding: &Finding) -> String {
+    format!("nobody knows what is lost with this: {finding}")
+}
+
+/// The variables of a suite in the place of the process's own.
+struct Environment<'e>(&'e BTreeMap<String, String>);
+
+impl Secrets for Environment<'_> {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        self.0.get(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.as_bytes().to_vec()))
+    }
+}
+
+/// The steps of a place: `endpoints[3].scopes` are `endpoints`, `3` and `scopes`.
+fn steps(place: &str) -> Vec<String> {
+    let mut steps = Vec::new();
+    let mut rest = place;
+    while !rest.is_empty() {
+        let quoted = rest.strip_prefix("[\"").and_then(|inside| inside.split_once("\"]"));
+        let indexed = rest.strip_prefix('[').and_then(|inside| inside.split_once(']'));
+        let (step, after) = match (quoted, indexed) {
+            (Some(pair), _) | (None, Some(pair)) => pair,
+            (None, None) => {
+                let name = rest.strip_prefix('.').unwrap_or(rest);
+                name.split_at(name.find(['.', '[']).unwrap_or(name.len()))
+            }
+        };
+        steps.push(step.to_owned());
+        rest = after;
+    }
+    steps
+}
+
+fn at<'d>(document: &'d mut Value, steps: &[String]) -> Option<&'d mut Value> {
+    steps.iter().try_fold(document, |value, step| match value {
+        Value::Object(members) => members.get_mut(step),
+        Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+fn get<'d>(document: &'d mut Value, place: &str) -> Option<&'d mut Value> {
+    at(document, &steps(place))
+}
+
+/// Puts a value at a place, and makes the objects on the way.
+fn put(document: &mut Value, place: &str, value: Value) {
+    let slot = steps(place).into_iter().fold(document, |value, step| {
+        if !value.is_object() {
+            *value = json!({});
+        }
+        &mut value[step]
+    });
+    *slot = value;
+}
+
+/// Leaves out what stands at a place, or whatever it stands in where it is gone already.
+fn remove(document: &mut Value, place: &str) -> bool {
+    let steps = steps(place);
+    let Some((last, before)) = steps.split_last() else { return false };
+    match at(document, before) {
+        Some(Value::Object(members)) => members.remove(last).is_some(),
+        Some(Value::Array(items)) => match last.parse::<usize>() {
+            Ok(index) if index < items.len() => {
+                items.remove(index);
+                true
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_back() {
+        assert_eq!(
+            steps("endpoints[3].bind[\"path.owner\"].any[0]"),
+            ["endpoints", "3", "bind", "path.owner", "any", "0"]
+        );
+        assert_eq!(steps("tables.key"), ["tables", "key"]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_gone_and_what_is_put_in_is_there() {
+        let mut document = json!({ "a": [{ "b": 1 }, { "c": 2 }] });
+        assert!(remove(&mut document, "a[0].b") && !remove(&mut document, "a[0].b") && remove(&mut document, "a[0]"));
+        put(&mut document, "d.e", json!(1));
+        assert_eq!(document, json!({ "a": [{ "c": 2 }], "d": { "e": 1 } }));
+    }
+}

@@ -1,0 +1,57 @@
+//! What a gateway may lack, by the names that the portability table has for it.
+
+use std::fmt;
+
+/// What a gateway may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// Answers to gRPC clients in their own way.
+    Grpc,
+    /// That nothing at all of a call goes on before its body was checked.
+    HeldHeads,
+    /// Counting calls over all workers.
+    Limits,
+    /// Proofs of possession, each of which is good for one call.
+    Proofs,
+    /// Records that are completed when the call has ended.
+    Outcomes,
+    /// Signatures that are good for one call, and over bodies.
+    Signatures,
+    /// Bodies that go on as they come.
+    Streams,
+}
+
+impl Feature {
+    /// Every one.
+    pub const ALL: [Self; 7] =
+        [Self::Grpc, Self::HeldHeads, Self::Limits, Self::Proofs, Self::Outcomes, Self::Signatures, Self::Streams];
+
+    /// What is lost with what stands at this place of a policy.
+    pub(super) fn of(place: &str) -> Option<Self> {
+        let first = place.split(['.', '[']).next()?;
+        let last = place.rsplit('.').next()?.split('[').next()?;
+        match (first, last) {
+            ("limits" | "failed_credentials", _) | (_, "limits" | "cost") => Some(Self::Limits),
+            ("dpop", _) => Some(Self::Proofs),
+            ("audit", "outcome") => Some(Self::Outcomes),
+            ("signatures" | "web_bot_auth" | "late_body_check" | "max_body", _)
+            | (_, "signature" | "authenticate" | "replay" | "signing_keys") => Some(Self::Signatures),
+            ("endpoints", "body") => Some(Self::Streams),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Grpc => "gRPC statuses",
+            Self::HeldHeads => "heads that wait for their bodies",
+            Self::Limits => "limits",
+            Self::Proofs => "proofs of possession",
+            Self::Outcomes => "outcomes in records",
+            Self::Signatures => "signed calls",
+            Self::Streams => "bodies that stream",
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! The head of a request as a host shows it to the module, and what the upstream gets of it.
+
+use std::collections::BTreeMap;
+
+use super::pairs::{self, Pairs};
+use super::personality::{Head, Manners, Properties};
+use super::vm::Request;
+
+/// What Kong calls itself: the first `server_name` of its configuration, and the port that the call came in at.
+const OWN_NAME: &[u8] = b"kong:8443";
+
+/// Properties by their paths, as the host looks them up.
+pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The lines of a request, in the host's way.
+pub(super) fn shown(manners: &Manners, request: &Request) -> Pairs {
+    match manners.head {
+        Head::Http2 => request.headers.clone(),
+        Head::Kong => {
+            let path = pseudo(request, ":path").map(|path| seen_by_nginx(path));
+            let lines = [(":path", path), (":method", pseudo(request, ":method").map(<[u8]>::to_vec))];
+            let own =
+                [(":scheme", pseudo(request, ":scheme").map(<[u8]>::to_vec)), (":authority", Some(OWN_NAME.to_vec()))];
+            let present = lines.into_iter().chain(own);
+            let mut shown: Pairs =
+                present.filter_map(|(name, value)| Some((name.as_bytes().to_vec(), value?))).collect();
+            shown.extend(fields(request).map(|(name, value)| (capitalised(name), value.to_vec())));
+            shown
+        }
+        Head::Apisix => {
+            let mut shown: Pairs =
+                fields(request).map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
+            for name in [":path", ":method", ":scheme"] {
+                shown.extend(pseudo(request, name).map(|value| (name.as_bytes().to_vec(), value.to_vec())));
+            }
+            shown
+        }
+    }
+}
+
+/// What the upstream gets: pseudo-header fields first, names in lower case.
+pub(super) fn forwarded(manners: &Manners, request: &Request, lines: Pairs) -> Pairs {
+    if manners.head == Head::Http2 {
+        return lines;
+    }
+    let is = |name: &[u8], other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    let mut sent = Pairs::new();
+    for (name, value) in lines {
+        let shown = pseudo(request, ":path").is_some_and(|path| value == seen_by_nginx(path));
+        match name.to_ascii_lowercase() {
+            name if is(&name, ":authority") => {}
+            name if is(&name, "host") => sent.push((b":authority".to_vec(), value)),
+            // Only a path that was written is another one than the client's.
+            name if is(&name, ":path") && shown => {
+                sent.extend(pseudo(request, ":path").map(|path| (name, path.to_vec())));
+            }
+            name => sent.push((name, value)),
+        }
+    }
+    sent.sort_by_key(|(name, _)| !name.starts_with(b":"));
+    sent
+}
+
+/// The properties of a request's stream.
+pub(super) fn properties(manners: &Manners, request: &Request) -> Values {
+    let mut values = Values::new();
+    let mut add = |name: &str, value: Option<&[u8]>| values.extend(value.map(|value| (name.into(), value.to_vec())));
+    let source = request.source.as_deref();
+    // Address and port; a socket's path has none.
+    let parts = source.map(|source| source.rsplit_once(':').unwrap_or((source, "0")));
+    let address = parts.map(|(address, _)| address.trim_matches(['[', ']']).as_bytes());
+    let port = parts.map(|(_, port)| port.as_bytes());
+    let path = pseudo(request, ":path");
+    let decoded = path.map(|path| seen_by_nginx(path));
+    let target = decoded.as_deref().map(|path| path.split(|byte| *byte == b'?').next().unwrap_or_default());
+    let query = path.and_then(|path| path.splitn(2, |byte| *byte == b'?').nth(1));
+    let (method, scheme) = (pseudo(request, ":method"), pseudo(request, ":scheme"));
+    match manners.properties {
+        Properties::Binary => add("source\0address", source.map(str::as_bytes)),
+        Properties::Text { .. } => {
+            for (name, value) in [
+                ("source.address", address),
+                ("source.port", port),
+                ("request.path", path),
+                ("request.url_path", target),
+                ("request.query", query),
+                ("request.method", method),
+                ("request.scheme", scheme),
+                ("request.host", Some(OWN_NAME)),
+            ] {
+                add(name, value);
+            }
+        }
+        Properties::Variables { .. } => {
+            for (name, value) in [
+                ("remote_addr", address),
+                ("remote_port", port),
+                ("request_uri", path),
+                ("uri", target),
+                ("args", query),
+                ("request_method", method),
+                ("scheme", scheme),
+                ("host", pseudo(request, ":authority")),
+            ] {
+                add(name, value);
+            }
+        }
+    }
+    values.extend(request.properties.iter().map(|(path, value)| (name(manners, path), value.clone())));
+    values
+}
+
+/// A property's path as the host looks it up.
+pub(super) fn name(manners: &Manners, path: &[u8]) -> Vec<u8> {
+    match manners.properties {
+        Properties::Text { .. } => path.iter().map(|byte| if *byte == 0 { b'.' } else { *byte }).collect(),
+        Properties::Binary | Properties::Variables { .. } => path.to_vec(),
+    }
+}
+
+fn pseudo<'r>(request: &'r Request, name: &str) -> Option<&'r [u8]> {
+    pairs::values(&request.headers, name).first().copied()
+}
+
+/// The lines that are none of HTTP/2's own, with the host as the line that it is in HTTP/1.1.
+fn fields(request: &Request) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let host = pseudo(request, ":authority").map(|host| (b"host".as_slice(), host));
+    let others = request.headers.iter().filter(|(name, _)| !name.starts_with(b":"));
+    host.into_iter().chain(others.map(|(name, value)| (name.as_slice(), value.as_slice())))
+}
+
+/// A name as most clients of HTTP/1.1 write it: `Content-Type`.
+fn capitalised(name: &[u8]) -> Vec<u8> {
+    let mut first = true;
+    let one = |byte: &u8| {
+        let letter = if first { byte.to_ascii_uppercase() } else { *byte };
+        first = matches!(byte, b'-' | b'_');
+        letter
+    };
+    name.iter().map(one).collect()
+}
+
+/// A target as nginx has it in `$uri`: escapes decoded, slashes merged, dot segments gone. One that nginx would refuse stays as
+/// it is.
+fn seen_by_nginx(target: &[u8]) -> Vec<u8> {
+    let (path, query) = match target.iter().position(|byte| *byte == b'?') {
+        Some(at) => target.split_at(at),
+        None => (target, &[][..]),
+    };
+    let Some(path) = decoded(path).and_then(|path| resolved(&path)) else { return target.to_vec() };
+    [path.as_slice(), query].concat()
+}
+
+fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match first {
+            b'%' => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                rest = rest.get(2..)?;
+                u8::from_str_radix(digits, 16).ok().filter(|byte| *byte != 0)?
+            }
+            byte => *byte,
+        });
+    }
+    Some(bytes)
+}
+
+fn resolved(path: &[u8]) -> Option<Vec<u8>> {
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let mut parts = path.strip_prefix(b"/")?.split(|byte| *byte == b'/').peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        match part {
+            b"." | b".." => {
+                if part == b".." {
+                    segments.pop()?;
+                }
+                if last {
+                    segments.push(b"");
+                }
+            }
+            b"" if !last => {}
+            part => segments.push(part),
+        }
+    }
+    Some([b"/", segments.join(&b'/').as_slice()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasmhost::Personality;
+
+    #[test]
+    fn nginx_shows_another_path_than_the_clients() {
+        for (sent, seen) in [
+            ("/a/b?c=%41", "/a/b?c=%41"),
+            ("/a%2Fb", "/a/b"),
+            ("/a%3Fb?c", "/a?b?c"),
+            ("//a///b/", "/a/b/"),
+            ("/a/./b/../c/..", "/a/"),
+            ("/%61%2e%2e", "/a.."),
+            ("/../a", "/../a"),
+            ("/a%zz", "/a%zz"),
+            ("/a%00", "/a%00"),
+            ("*", "*"),
+        ] {
+            assert_eq!(seen_by_nginx(sent.as_bytes()).escape_ascii().to_string(), seen, "{sent}");
+        }
+    }
+
+    #[test]
+    fn kong_shows_its_own_name_and_the_clients_letters() {
+        let headers = pairs::from_text(&[
+            (":authority", "api.example.com"),
+            (":path", "/a%2Fb"),
+            (":method", "GET"),
+            (":scheme", "https"),
+            ("content-type", "text/plain"),
+        ]);
+        let request = Request { headers, ..Request::default() };
+        let kong = Personality::Kong.manners();
+        let lines = shown(kong, &request);
+        assert_eq!(pairs::values(&lines, ":authority"), [OWN_NAME]);
+        assert_eq!(pairs::values(&lines, ":path"), [b"/a/b"]);
+        assert!(lines.contains(&(b"Host".to_vec(), b"api.example.com".to_vec())));
+        assert!(lines.contains(&(b"Content-Type".to_vec(), b"text/plain".to_vec())));
+        let values = properties(kong, &request);
+        assert_eq!(values[b"request.path".as_slice()], b"/a%2Fb");
+        assert_eq!(values[b"source.address".as_slice()], b"192.0.2.1");
+        let mut expected = request.headers.clone();
+        let mut sent = forwarded(kong, &request, lines);
+        expected.sort();
+        sent.sort();
+        assert_eq!(sent, expected);
+    }
+}

@@ -1,0 +1,219 @@
+//! In what the hosts of gateways differ: one table, which the host goes by.
+//!
+//! Each line of it was measured in the gateway or read in its source. Nothing else in here asks which gateway it is, only what
+//! that gateway does.
+
+use super::state::status;
+
+/// A gateway that the host behaves like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Personality {
+    /// Envoy 1.36 or newer, configured as the project ships it.
+    #[default]
+    Envoy,
+    /// Istio's `WasmPlugin`.
+    Istio,
+    /// Envoy Gateway's `EnvoyExtensionPolicy`.
+    EnvoyGateway,
+    /// Higress, whose Envoy is older.
+    Higress,
+    /// Kong up to 3.9, with ngx_wasm_module.
+    Kong,
+    /// APISIX, with wasm-nginx-module.
+    Apisix,
+}
+
+/// What a host does in its own way.
+#[derive(Debug)]
+pub struct Manners {
+    /// What people call the gateway.
+    pub name: &'static str,
+    /// What a policy for it says as `gateway`.
+    pub gateway: &'static str,
+    /// Calls that do not do what their name says, and what they do instead.
+    pub(super) calls: &'static [(&'static str, Instead)],
+    /// How the head of a request is shown.
+    pub(super) head: Head,
+    /// When a body is shown, and what went on before it.
+    pub body: Body,
+    /// Whether trailers of a request are shown.
+    pub trailers: bool,
+    /// How properties are read and written.
+    pub(super) properties: Properties,
+    /// What workers share.
+    pub store: Store,
+    /// Whether an answer can be given to a gRPC client as such.
+    pub grpc_answers: bool,
+    /// What an answer ends with beside what the module wrote.
+    pub(super) answer_ends: &'static [u8],
+    /// Whether a gauge can be changed; a counter can.
+    pub(super) gauges: bool,
+    /// What becomes of a worker whose module does not take its configuration.
+    pub refused: Refused,
+}
+
+/// What a call does that does not do what its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instead {
+    /// It returns this, and does nothing.
+    Says(i32),
+}
+
+/// How the head of a request is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// As HTTP/2 has it: pseudo-header fields first, names in lower case.
+    Http2,
+    /// Names as the client wrote them. `:authority` is the server's own name, `:path` decoded and normalised, and the end of the
+    /// stream is never told.
+    Kong,
+    /// Names in lower case, no `:authority`, and the pseudo-header fields behind the others.
+    Apisix,
+}
+
+/// When a body is shown, and what went on before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// In parts, each with all that came before it and was held. A head that is held waits for it.
+    WithTheHead,
+    /// In the same way, but the head has gone on; where it was held, no body is ever shown.
+    AfterTheHead,
+    /// Once, when all of it has come, and only where there is one. Nothing went on before. A head that is held is held for ever.
+    Whole,
+    /// Never.
+    Never,
+}
+
+/// How properties are read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Properties {
+    /// Numbers have eight bytes; whatever is written goes into filter state.
+    Binary,
+    /// Everything is text. Written is what begins so, others are not known.
+    Text {
+        /// The names that a module may write begin with one of these; segments are joined by dots.
+        writable: &'static [&'static str],
+    },
+    /// The variables of nginx by their names; written are those that the configuration declares.
+    Variables {
+        /// What the configuration declares.
+        writable: &'static [&'static str],
+    },
+}
+
+/// What workers share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A map without bound. A version of zero overwrites, and any version makes a key that is absent.
+    Map,
+    /// Zones of fixed size that forget silently, looked up by checksum alone. The version has to be the key's, and zero where it
+    /// is absent.
+    Zones,
+    /// Nothing.
+    None,
+}
+
+/// What becomes of a worker whose module does not take its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It goes on with the configuration that it has, or does not start.
+    KeepsTheLast,
+    /// It ends, and nobody answers at its port.
+    EndsTheWorker,
+}
+
+impl Personality {
+    /// Every one.
+    pub const ALL: [Self; 6] = [Self::Envoy, Self::Istio, Self::EnvoyGateway, Self::Higress, Self::Kong, Self::Apisix];
+
+    /// What this gateway's host does in its own way.
+    #[must_use]
+    pub fn manners(self) -> &'static Manners {
+        match self {
+            Self::Envoy => &ENVOY,
+            Self::Istio => &ISTIO,
+            Self::EnvoyGateway => &ENVOY_GATEWAY,
+            Self::Higress => &HIGRESS,
+            Self::Kong => &KONG,
+            Self::Apisix => &APISIX,
+        }
+    }
+}
+
+impl Manners {
+    /// Whether there is no other place for a record than the gateway's log.
+    #[must_use]
+    pub fn records_in_the_log(&self) -> bool {
+        matches!(self.properties, Properties::Variables { .. })
+    }
+
+    /// Whether the callback of the headers is told that nothing follows them.
+    pub(super) fn tells_the_end(&self) -> bool {
+        self.head != Head::Kong
+    }
+
+    /// What a call does in the place of what its name says.
+    pub(super) fn instead(&self, call: &str) -> Option<Instead> {
+        self.calls.iter().find(|(name, _)| *name == call).map(|(_, instead)| *instead)
+    }
+}
+
+const ENVOY: Manners = Manners {
+    name: "Envoy",
+    gateway: "envoy",
+    calls: &[],
+    head: Head::Http2,
+    body: Body::WithTheHead,
+    trailers: true,
+    properties: Properties::Binary,
+    store: Store::Map,
+    grpc_answers: true,
+    answer_ends: b"",
+    gauges: true,
+    refused: Refused::KeepsTheLast,
+};
+
+/// `allow_on_headers_stop_iteration` is no field of the kind, so that no head waits for its body.
+const ISTIO: Manners = Manners { name: "Istio", gateway: "istio", body: Body::AfterTheHead, ..ENVOY };
+
+const ENVOY_GATEWAY: Manners =
+    Manners { name: "Envoy Gateway", gateway: "envoy-gateway", body: Body::AfterTheHead, ..ENVOY };
+
+const HIGRESS: Manners = Manners { name: "Higress", gateway: "higress", body: Body::AfterTheHead, ..ENVOY };
+
+const KONG: Manners = Manners {
+    name: "Kong",
+    gateway: "kong",
+    calls: &[],
+    head: Head::Kong,
+    body: Body::Whole,
+    trailers: false,
+    properties: Properties::Text { writable: &["kong.", "wasmx."] },
+    store: Store::Zones,
+    grpc_answers: false,
+    answer_ends: b"\n",
+    gauges: false,
+    refused: Refused::EndsTheWorker,
+};
+
+const APISIX: Manners = Manners {
+    name: "APISIX",
+    gateway: "portable",
+    calls: &[
+        ("proxy_get_current_time_nanoseconds", Instead::Says(status::UNIMPLEMENTED)),
+        ("proxy_get_shared_data", Instead::Says(status::UNIMPLEMENTED)),
+        ("proxy_set_shared_data", Instead::Says(status::UNIMPLEMENTED)),
+        // Metrics are taken without a word and without a number.
+        ("proxy_define_metric", Instead::Says(status::OK)),
+        ("proxy_increment_metric", Instead::Says(status::OK)),
+    ],
+    head: Head::Apisix,
+    body: Body::Never,
+    trailers: false,
+    properties: Properties::Variables { writable: &[] },
+    store: Store::None,
+    grpc_answers: false,
+    answer_ends: b"",
+    gauges: false,
+    refused: Refused::KeepsTheLast,
+};
