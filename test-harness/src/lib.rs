@@ -10,6 +10,7 @@ pub mod envoy;
 pub mod http2;
 pub mod package;
 pub mod paths;
+pub mod portability;
 pub mod progress;
 pub mod python;
 mod quickstart;

@@ -8,7 +8,8 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use test_harness::build::{self, Flavor};
 use test_harness::conformance::{self, Least};
-use test_harness::{bench, demo, package, progress};
+use test_harness::wasmhost::Personality;
+use test_harness::{bench, demo, package, portability, progress};
 
 /// Builds, runs and shows Callgate in a real gateway.
 #[derive(Parser)]
@@ -59,6 +60,15 @@ enum Command {
         #[arg(long)]
         verify: bool,
     },
+    /// Runs the corpus in the filter as each gateway would have it, and prints what works where.
+    Portability {
+        /// Writes the table into the README, where it differs from the one that stands there.
+        #[arg(long)]
+        write: bool,
+        /// Runs it for one gateway alone, by the name that policies have for it, and prints what differs.
+        #[arg(long, value_name = "GATEWAY", conflicts_with = "write")]
+        only: Option<String>,
+    },
     /// Sends calls through a real Envoy with the quickstart's policy and shows what was decided and why.
     Demo {
         /// Leaves everything running and prints calls to try.
@@ -99,7 +109,26 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(())
         }
         Command::Package { verify } => package::run(verify),
+        Command::Portability { write, only } => portability(write, only.as_deref()),
         Command::Demo { serve } => demo::run(serve),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+fn portability(write: bool, only: Option<&str>) -> anyhow::Result<()> {
+    let named = |personality: &Personality| only.is_some_and(|name| personality.manners().gateway == name);
+    let chosen: Vec<_> = Personality::ALL.into_iter().filter(named).collect();
+    ensure!(only.is_none() || !chosen.is_empty(), "policies know no such gateway");
+    let rows = progress::during("running the corpus under each gateway", || portability::rows(&chosen))?;
+    let wrong = portability::wrong(&rows);
+    if only.is_some() {
+        for ((_, lost), count) in portability::lacking(&rows) {
+            let lost: Vec<_> = lost.iter().map(ToString::to_string).collect();
+            println!("{count} cases without {}", lost.join(", "));
+        }
+    } else if wrong.is_empty() {
+        print!("{}", portability::table(&rows)?);
+    }
+    ensure!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+    if write { portability::compare(&rows, true) } else { Ok(()) }
 }

@@ -18,7 +18,7 @@ use crate::wasmhost::Manners;
 const KEY: (&str, &str) = ("CORPUS_TABLES_KEY", "an open secret of thirty-two bytes or more");
 
 /// More rounds than any policy needs: what is left out makes references to it wrong, and those are left out in turn.
-const MOST_ROUNDS: usize = 8;
+const MOST_ROUNDS: usize = 200;
 
 /// The policies of a suite for another gateway, and what each has lost.
 pub(super) struct Adapted {
@@ -54,20 +54,25 @@ fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) ->
         put(document, "audit.log.deny", json!(true));
     }
     let mut lost = BTreeSet::new();
-    for round in 0..MOST_ROUNDS {
+    for _ in 0..MOST_ROUNDS {
         let Err(findings) = callgate::Policy::from_value(document.clone(), environment) else { return Ok(lost) };
-        // From behind, so that what is left out of a list moves nothing that is still to be left out.
-        for finding in findings.errors.iter().rev() {
+        for finding in &findings.errors {
             let place = finding.place.as_str();
+            let absent = get(document, place).is_none();
             match place {
                 "tables.key" => put(document, place, json!({ "env": KEY.0 })),
-                "late_body_check" if get(document, place).is_none() => put(document, place, json!("accept")),
+                "late_body_check" if absent => put(document, place, json!("accept")),
                 _ => {
-                    // What follows from the first round says nothing new.
-                    if round == 0 {
-                        lost.insert(Feature::of(place).with_context(|| unknown(finding))?);
+                    lost.insert(Feature::of(place).with_context(|| unknown(finding))?);
+                    match place.rsplit('.').next() {
+                        Some("body") if absent => put(document, place, json!("stream")),
+                        Some("replay") if absent => put(document, place, json!(false)),
+                        _ => {
+                            ensure!(leave_out(document, place), "{}", unknown(finding));
+                            // Other places may have moved.
+                            break;
+                        }
                     }
-                    ensure!(remove(document, place), "{}", unknown(finding));
                 }
             }
         }
@@ -122,18 +127,32 @@ fn get<'d>(document: &'d mut Value, place: &str) -> Option<&'d mut Value> {
 
 /// Puts a value at a place, and makes the objects on the way.
 fn put(document: &mut Value, place: &str, value: Value) {
-    let slot = steps(place).into_iter().fold(document, |value, step| {
+    let slot = steps(place).into_iter().try_fold(document, |value, step| {
+        if let Value::Array(items) = value {
+            return items.get_mut(step.parse::<usize>().ok()?);
+        }
         if !value.is_object() {
             *value = json!({});
         }
-        &mut value[step]
+        value.as_object_mut().map(|members| members.entry(step).or_insert(Value::Null))
     });
-    *slot = value;
+    if let Some(slot) = slot {
+        *slot = value;
+    }
 }
 
-/// Leaves out what stands at a place, or whatever it stands in where it is gone already.
-fn remove(document: &mut Value, place: &str) -> bool {
+/// Leaves out what stands at a place; where that is what was put in, the endpoint cannot be on this gateway.
+fn leave_out(document: &mut Value, place: &str) -> bool {
     let steps = steps(place);
+    match steps.as_slice() {
+        [list, index, last] if list == "endpoints" && last == "replay" => {
+            remove(document, &[list.clone(), index.clone()])
+        }
+        steps => remove(document, steps),
+    }
+}
+
+fn remove(document: &mut Value, steps: &[String]) -> bool {
     let Some((last, before)) = steps.split_last() else { return false };
     match at(document, before) {
         Some(Value::Object(members)) => members.remove(last).is_some(),
@@ -164,7 +183,8 @@ mod tests {
     #[test]
     fn what_is_left_out_is_gone_and_what_is_put_in_is_there() {
         let mut document = json!({ "a": [{ "b": 1 }, { "c": 2 }] });
-        assert!(remove(&mut document, "a[0].b") && !remove(&mut document, "a[0].b") && remove(&mut document, "a[0]"));
+        let mut left_out = |place: &str| leave_out(&mut document, place);
+        assert!(left_out("a[0].b") && !left_out("a[0].b") && left_out("a[0]"));
         put(&mut document, "d.e", json!(1));
         assert_eq!(document, json!({ "a": [{ "c": 2 }], "d": { "e": 1 } }));
     }

@@ -5,6 +5,8 @@ use std::fmt;
 /// What a gateway may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
+    /// Bodies that are checked.
+    Bodies,
     /// Answers to gRPC clients in their own way.
     Grpc,
     /// That nothing at all of a call goes on before its body was checked.
@@ -15,7 +17,7 @@ pub enum Feature {
     Proofs,
     /// Records that are completed when the call has ended.
     Outcomes,
-    /// Signatures that are good for one call, and over bodies.
+    /// Signatures that are good for one call.
     Signatures,
     /// Bodies that go on as they come.
     Streams,
@@ -45,6 +47,7 @@ impl Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Bodies => "signed bodies",
             Self::Grpc => "gRPC statuses",
             Self::HeldHeads => "heads that wait for their bodies",
             Self::Limits => "limits",

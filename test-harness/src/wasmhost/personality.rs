@@ -147,6 +147,16 @@ impl Manners {
         matches!(self.properties, Properties::Variables { .. })
     }
 
+    /// Where the record of a decision ends up.
+    #[must_use]
+    pub fn record_goes_to(&self) -> &'static str {
+        match self.properties {
+            Properties::Binary => "the access log",
+            Properties::Text { .. } => "`kong.ctx.shared`, the log",
+            Properties::Variables { .. } => "the log",
+        }
+    }
+
     /// Whether the callback of the headers is told that nothing follows them.
     pub(super) fn tells_the_end(&self) -> bool {
         self.head != Head::Kong

@@ -1,0 +1,238 @@
+//! The table of what works in which gateway, as the README has it: made of what came of the corpus under each of them.
+//!
+//! No cell is written by hand. What the corpus cannot show (how an answer reaches a gRPC client, say) is read off the table that the
+//! wasm host goes by, and how a gateway was checked stands in [`CHECKED`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::build::{self, Flavor};
+use crate::corpus::wasm::{self, Came, Row};
+use crate::corpus::{Feature, suites};
+use crate::paths;
+use crate::wasmhost::{Body, Manners, Module, Personality, Refused};
+
+/// Around the table.
+const MARKS: [&str; 2] =
+    ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
+
+/// What the gate does, and the files of cases that show it. Each file belongs to one line.
+const DOES: [(&str, &[&str]); 9] = [
+    (
+        "Requests that can be read in two ways are refused",
+        &["path", "query", "host", "reading", "overrides", "preflight", "upgrade"],
+    ),
+    ("Tokens, and who holds them", &["tokens", "credential", "callers"]),
+    ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"]),
+    ("Answers, records, and the identity for the API", &["answers", "audit", "upstream"]),
+    ("`observe`: nothing refused, everything recorded", &["observe", "observe-endpoint"]),
+    ("Limits over all workers", &["limits"]),
+    ("Proofs of possession (DPoP), each taken once", &["dpop"]),
+    ("Signed calls, each taken once", &["signatures", "signature-alone", "signature-times", "web-bot-auth", "replay"]),
+    ("Signed bodies", &["signature-bodies"]),
+];
+
+/// The line of the examples, whose files are all called alike.
+const EXAMPLES: &str = "The policies in `examples/`";
+
+/// How each gateway was checked.
+pub const CHECKED: [(Personality, &str); 6] = [
+    (Personality::Envoy, "run: 1.36.4 and 1.40.0"),
+    (Personality::Istio, "its host imitated"),
+    (Personality::EnvoyGateway, "its host imitated"),
+    (Personality::Higress, "its host imitated"),
+    (Personality::Kong, "its host imitated"),
+    (Personality::Apisix, "its host imitated"),
+];
+
+/// Runs the corpus under these gateways, and all of them where none is named.
+///
+/// # Errors
+/// When the filter does not build, or the corpus is broken.
+pub fn rows(personalities: &[Personality]) -> Result<Vec<Row>> {
+    let module = Module::load(&build::filter(Flavor::Release)?)?;
+    wasm::run(&module, &suites()?, if personalities.is_empty() { &Personality::ALL } else { personalities })
+}
+
+/// The cases that came out otherwise than they may, by gateway.
+#[must_use]
+pub fn wrong(rows: &[Row]) -> Vec<String> {
+    let of = |row: &Row| match &row.came {
+        Came::Differs(differences) => Some(format!("{}: {differences}", row.personality.manners().name)),
+        Came::Holds | Came::Late | Came::Without(_) => None,
+    };
+    rows.iter().filter_map(of).collect()
+}
+
+/// How many cases each gateway cannot have come out as they expect, by what it lacks.
+#[must_use]
+pub fn lacking(rows: &[Row]) -> BTreeMap<(Personality, BTreeSet<Feature>), usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        let lost = match &row.came {
+            Came::Without(lost) => lost.clone(),
+            Came::Late => BTreeSet::from([Feature::HeldHeads]),
+            Came::Holds | Came::Differs(_) => continue,
+        };
+        *counts.entry((row.personality, lost)).or_default() += 1;
+    }
+    counts
+}
+
+/// The table and what it cannot say in a cell.
+///
+/// # Errors
+/// When a file of cases belongs to no line of the table.
+pub fn table(rows: &[Row]) -> Result<String> {
+    let mut text = String::from("| |");
+    for personality in Personality::ALL {
+        write!(text, " {} |", personality.manners().name)?;
+    }
+    writeln!(text, "\n|---|{}", "---|".repeat(Personality::ALL.len()))?;
+    for (does, counts) in counted(rows)? {
+        write!(text, "| {does} |")?;
+        for personality in Personality::ALL {
+            write!(text, " {} |", counts.get(&personality).map_or_else(String::new, Count::cell))?;
+        }
+        text.push('\n');
+    }
+    for (does, cell) in OF_THE_HOST {
+        write!(text, "| {does} |")?;
+        for personality in Personality::ALL {
+            write!(text, " {} |", cell(personality.manners()))?;
+        }
+        text.push('\n');
+    }
+    write!(text, "| Checked how |")?;
+    for (_, how) in CHECKED {
+        write!(text, " {how} |")?;
+    }
+    text.push_str("\n\n");
+    for (personality, lacks) in lacks(rows) {
+        writeln!(text, "- {}: {lacks}", personality.manners().name)?;
+    }
+    Ok(text)
+}
+
+/// What each gateway lacks, in words, where one lacks something.
+fn lacks(rows: &[Row]) -> Vec<(Personality, String)> {
+    let mut all: BTreeMap<Personality, BTreeMap<Feature, usize>> = BTreeMap::new();
+    for ((personality, lost), count) in lacking(rows) {
+        for feature in lost {
+            *all.entry(personality).or_default().entry(feature).or_default() += count;
+        }
+    }
+    let words = |lost: BTreeMap<Feature, usize>| {
+        let each = lost.iter().map(|(feature, count)| format!("{feature} ({count} cases)"));
+        format!("without {}.", each.collect::<Vec<_>>().join(", "))
+    };
+    all.into_iter().map(|(personality, lost)| (personality, words(lost))).collect()
+}
+
+/// What the corpus cannot show, as the wasm host's table has it.
+const OF_THE_HOST: [(&str, fn(&Manners) -> &'static str); 5] = [
+    ("gRPC clients get a gRPC status", |manners| if manners.grpc_answers { "yes" } else { "an HTTP status" }),
+    ("Trailers that pose as the gate's are removed", |manners| if manners.trailers { "yes" } else { "none go on" }),
+    ("Before its body was checked, of a call goes on", |manners| match manners.body {
+        Body::WithTheHead | Body::Whole => "nothing",
+        Body::AfterTheHead => "the head",
+        Body::Never => "unchecked",
+    }),
+    ("The record goes into", |manners| manners.record_goes_to()),
+    ("A policy that does not compile", |manners| match manners.refused {
+        Refused::KeepsTheLast => "is refused, and the last one stays",
+        Refused::EndsTheWorker => "denies every call",
+    }),
+];
+
+/// How many cases of a line came out how.
+#[derive(Default)]
+struct Count {
+    hold: usize,
+    late: usize,
+    without: usize,
+}
+
+impl Count {
+    fn cell(&self) -> String {
+        let of = self.hold + self.late + self.without;
+        match self {
+            Self { without: 0, late: 0, .. } => "yes".to_owned(),
+            Self { without: 0, .. } => "yes, but late".to_owned(),
+            Self { hold: 0, late: 0, .. } => "no".to_owned(),
+            Self { .. } => format!("{} of {of}", of - self.without),
+        }
+    }
+}
+
+/// The lines of the table with their counts, in its order.
+fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<Personality, Count>)>> {
+    let mut lines: Vec<_> =
+        DOES.iter().map(|(does, _)| *does).chain([EXAMPLES]).map(|does| (does, BTreeMap::new())).collect();
+    for row in rows {
+        let does = line_of(&row.file)?;
+        let counts = lines.iter_mut().find(|(own, _)| *own == does).map(|(_, counts)| counts);
+        let count: &mut Count = counts.context("there is no such line")?.entry(row.personality).or_default();
+        match row.came {
+            Came::Holds => count.hold += 1,
+            Came::Late => count.late += 1,
+            Came::Without(_) | Came::Differs(_) => count.without += 1,
+        }
+    }
+    Ok(lines)
+}
+
+/// The line that a file of cases belongs to.
+fn line_of(file: &str) -> Result<&'static str> {
+    if Path::new(file).strip_prefix(paths::root()).is_ok_and(|inside| inside.starts_with("examples")) {
+        return Ok(EXAMPLES);
+    }
+    let name = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.strip_suffix(".cases.yaml").unwrap_or(name);
+    let line = DOES.iter().find(|(_, files)| files.contains(&name));
+    line.map(|(does, _)| *does)
+        .with_context(|| format!("{file} belongs to no line of the portability table: give it one"))
+}
+
+/// Whether the README says what the rows show; with `write` it does afterwards.
+///
+/// # Errors
+/// When the README cannot be read, has no marks, or is stale and is not to be written.
+pub fn compare(rows: &[Row], write: bool) -> Result<()> {
+    let path = paths::root().join("README.md");
+    let readme = fs::read_to_string(&path).context("cannot read README.md")?;
+    let table = table(rows)?;
+    let marks = readme.split_once(MARKS[0]).and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?)));
+    let (before, (standing, after)) = marks.context("README.md has no place for the portability table")?;
+    if standing == table {
+        return Ok(());
+    }
+    ensure!(write, "the portability table of README.md is stale: run `cargo harness portability --write`\n{table}");
+    fs::write(&path, [before, MARKS[0], &table, MARKS[1], after].concat()).context("cannot write README.md")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gateway_has_a_column_that_says_how_it_was_checked() {
+        assert_eq!(CHECKED.map(|(personality, _)| personality), Personality::ALL);
+    }
+
+    #[test]
+    fn every_file_of_cases_belongs_to_one_line() {
+        for suite in suites().unwrap() {
+            line_of(&suite.file).unwrap();
+        }
+        let mut files: Vec<_> = DOES.iter().flat_map(|(_, files)| *files).collect();
+        let all = files.len();
+        files.sort_unstable();
+        files.dedup();
+        assert_eq!(files.len(), all);
+    }
+}
