@@ -24,7 +24,15 @@ const MOST_ROUNDS: usize = 200;
 pub(super) struct Adapted {
     pub(super) suite: Suite,
     /// For each policy, in order.
-    pub(super) lost: Vec<BTreeSet<Feature>>,
+    pub(super) lost: Vec<Lost>,
+}
+
+/// What a policy has lost on its way to a gateway.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lost {
+    pub(super) features: BTreeSet<Feature>,
+    /// Nothing is left that could decide a call; the policy stands as it was.
+    pub(super) everything: bool,
 }
 
 /// A suite for another gateway.
@@ -34,7 +42,7 @@ pub(super) struct Adapted {
 pub(super) fn suite(suite: &Suite, manners: &Manners) -> Result<Adapted> {
     let mut adapted = suite.clone();
     if manners.gateway == "envoy" {
-        return Ok(Adapted { lost: vec![BTreeSet::new(); suite.policies.len()], suite: adapted });
+        return Ok(Adapted { lost: vec![Lost::default(); suite.policies.len()], suite: adapted });
     }
     adapted.environment.insert(KEY.0.to_owned(), KEY.1.to_owned());
     let environment = Environment(&adapted.environment);
@@ -45,25 +53,33 @@ pub(super) fn suite(suite: &Suite, manners: &Manners) -> Result<Adapted> {
     Ok(Adapted { suite: adapted, lost })
 }
 
-fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) -> Result<BTreeSet<Feature>> {
-    let document = &mut policy.document;
+fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) -> Result<Lost> {
+    let mut adapted = policy.document.clone();
+    let document = &mut adapted;
     put(document, "gateway", json!(manners.gateway));
     if manners.records_in_the_log() {
         // All records of such a gateway stand in its log, so that whoever wants them asks for all.
         put(document, "audit.log.allow", json!(true));
         put(document, "audit.log.deny", json!(true));
     }
-    let mut lost = BTreeSet::new();
+    let mut lost = Lost::default();
     for _ in 0..MOST_ROUNDS {
-        let Err(findings) = callgate::Policy::from_value(document.clone(), environment) else { return Ok(lost) };
+        let Err(findings) = callgate::Policy::from_value(document.clone(), environment) else {
+            policy.document = adapted;
+            return Ok(lost);
+        };
         for finding in &findings.errors {
             let place = finding.place.as_str();
             let absent = get(document, place).is_none();
             match place {
                 "tables.key" => put(document, place, json!({ "env": KEY.0 })),
                 "late_body_check" if absent => put(document, place, json!("accept")),
+                "endpoints" => {
+                    lost.everything = true;
+                    return Ok(lost);
+                }
                 _ => {
-                    lost.insert(Feature::of(place).with_context(|| unknown(finding))?);
+                    lost.features.insert(Feature::of(place, absent).with_context(|| unknown(finding))?);
                     match place.rsplit('.').next() {
                         Some("body") if absent => put(document, place, json!("stream")),
                         Some("replay") if absent => put(document, place, json!(false)),
@@ -141,12 +157,16 @@ fn put(document: &mut Value, place: &str, value: Value) {
     }
 }
 
-/// Leaves out what stands at a place; where that is what was put in, the endpoint cannot be on this gateway.
+/// Leaves out what stands at a place. An endpoint that is wrong without something, or with what was put in, cannot be on this
+/// gateway at all.
 fn leave_out(document: &mut Value, place: &str) -> bool {
     let steps = steps(place);
     match steps.as_slice() {
-        [list, index, last] if list == "endpoints" && last == "replay" => {
+        [list, index, .., last] if list == "endpoints" && last == "replay" => {
             remove(document, &[list.clone(), index.clone()])
+        }
+        [list, index, ..] if list == "endpoints" => {
+            remove(document, &steps) || remove(document, &[list.clone(), index.clone()])
         }
         steps => remove(document, steps),
     }

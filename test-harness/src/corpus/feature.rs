@@ -28,16 +28,17 @@ impl Feature {
     pub const ALL: [Self; 7] =
         [Self::Grpc, Self::HeldHeads, Self::Limits, Self::Proofs, Self::Outcomes, Self::Signatures, Self::Streams];
 
-    /// What is lost with what stands at this place of a policy.
-    pub(super) fn of(place: &str) -> Option<Self> {
+    /// What is lost with what stands at this place of a policy, or, where it is absent, with what has to be written there.
+    pub(super) fn of(place: &str, absent: bool) -> Option<Self> {
         let first = place.split(['.', '[']).next()?;
         let last = place.rsplit('.').next()?.split('[').next()?;
         match (first, last) {
             ("limits" | "failed_credentials", _) | (_, "limits" | "cost") => Some(Self::Limits),
-            ("dpop", _) => Some(Self::Proofs),
+            ("dpop", _) | (_, "token") => Some(Self::Proofs),
             ("audit", "outcome") => Some(Self::Outcomes),
             ("signatures" | "web_bot_auth" | "late_body_check" | "max_body", _)
             | (_, "signature" | "authenticate" | "replay" | "signing_keys") => Some(Self::Signatures),
+            ("endpoints", "body") if absent => Some(Self::Bodies),
             ("endpoints", "body") => Some(Self::Streams),
             _ => None,
         }

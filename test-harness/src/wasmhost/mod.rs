@@ -14,6 +14,7 @@ mod guest;
 mod head;
 pub mod interface;
 mod module;
+pub mod offers;
 pub mod pairs;
 mod personality;
 mod proxy;

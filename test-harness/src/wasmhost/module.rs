@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use wasmtime::{Config, Engine, InstancePre, Linker};
+use wasmtime::{Config, Engine, ExternType, InstancePre, Linker};
 
 use super::personality::Personality;
 use super::state::State;
@@ -23,6 +23,14 @@ impl Module {
     /// When the file cannot be read, is no WebAssembly, or imports what the host does not offer.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        Self::compile(&bytes).with_context(|| format!("`{}` cannot be used", path.display()))
+    }
+
+    /// Compiles a module, for Envoy.
+    ///
+    /// # Errors
+    /// When it is no WebAssembly, or imports what the host does not offer.
+    pub fn compile(bytes: &[u8]) -> anyhow::Result<Self> {
         let mut config = Config::new();
         config.consume_fuel(true);
         let engine = Engine::new(&config)?;
@@ -34,7 +42,7 @@ impl Module {
         let ready = linker
             .instantiate_pre(&module)
             .map_err(anyhow::Error::from)
-            .with_context(|| format!("`{}` imports what hosts do not offer", path.display()))?;
+            .context("it imports what hosts do not offer")?;
         Ok(Self { ready, personality: Personality::Envoy })
     }
 
@@ -54,6 +62,16 @@ impl Module {
     #[must_use]
     pub fn imports(&self) -> Vec<String> {
         self.ready.module().imports().map(|import| format!("{}.{}", import.module(), import.name())).collect()
+    }
+
+    /// The names of the imported functions, with the number of their parameters.
+    #[must_use]
+    pub fn imported_calls(&self) -> Vec<(String, usize)> {
+        let calls = self.ready.module().imports().filter_map(|import| match import.ty() {
+            ExternType::Func(call) => Some((format!("{}.{}", import.module(), import.name()), call.params().len())),
+            _ => None,
+        });
+        calls.collect()
     }
 
     /// The names of the exports.

@@ -158,7 +158,8 @@ impl Manners {
     }
 
     /// Whether the callback of the headers is told that nothing follows them.
-    pub(super) fn tells_the_end(&self) -> bool {
+    #[must_use]
+    pub fn tells_the_end(&self) -> bool {
         self.head != Head::Kong
     }
 

@@ -97,16 +97,22 @@ impl SharedData {
         let _ = self.set(key, value, version);
     }
 
-    /// Forgets a key of a zone, as a full one may.
+    /// The keys of a map.
     #[cfg(test)]
-    pub(super) fn forget(&self, key: &[u8]) {
-        self.with(|kept| {
-            if let Kept::Zones(zones) = kept
-                && let Some(zone) = zone(zones, key)
-            {
-                zone.forget(key);
-            }
-        });
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
+        self.with(|kept| match kept {
+            Kept::Map { entries, .. } => entries.keys().cloned().collect(),
+            Kept::Zones(_) | Kept::Nothing => Vec::new(),
+        })
+    }
+
+    /// Forgets one key of the gate's zone, as a full one may: that of this number, while there are so many.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, number: usize) -> bool {
+        self.with(|kept| match kept {
+            Kept::Zones(zones) => zones.get_mut(ZONE).is_some_and(|zone| zone.forget(number)),
+            Kept::Map { .. } | Kept::Nothing => false,
+        })
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Unusable> {

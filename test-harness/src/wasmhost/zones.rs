@@ -82,10 +82,13 @@ impl Zone {
         Ok(())
     }
 
-    /// Forgets a key, as a full zone may at any time.
+    /// Forgets the key of this number, as a full zone may at any time.
     #[cfg(test)]
-    pub(super) fn forget(&mut self, key: &[u8]) {
-        self.taken -= self.nodes.remove(&checksum(key)).map_or(0, |node| node.size);
+    pub(super) fn forget(&mut self, number: usize) -> bool {
+        let hash = self.nodes.keys().nth(number).copied();
+        let node = hash.and_then(|hash| self.nodes.remove(&hash));
+        self.taken -= node.as_ref().map_or(0, |node| node.size);
+        node.is_some()
     }
 }
 

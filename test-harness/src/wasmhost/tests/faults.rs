@@ -18,6 +18,9 @@ fn each(calls: &[&'static str]) -> Vec<Fault> {
     failing.flat_map(|(call, nth)| STATUSES.map(|status| Fault { call: (*call).to_owned(), nth, status })).collect()
 }
 
+/// Gateways whose hosts are asked in different ways.
+const GATEWAYS: [Personality; 3] = [Personality::Envoy, Personality::Istio, Personality::Kong];
+
 /// Whether a decision does not depend on this call: counting, logging, and properties that the gateway does not know.
 fn may_fail(fault: &Fault) -> bool {
     match fault.call.as_str() {
@@ -29,9 +32,13 @@ fn may_fail(fault: &Fault) -> bool {
 
 /// Lets each host call of a request fail in turn, in a new VM and in one that has decided before.
 fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(&Fault, &Outcome)) {
-    for warm in [false, true] {
+    for (warm, personality) in GATEWAYS
+        .map(|personality| (false, personality))
+        .into_iter()
+        .chain(GATEWAYS.map(|personality| (true, personality)))
+    {
         let fresh = || {
-            let mut vm = start(policy);
+            let mut vm = start_under(personality, policy);
             if warm {
                 upstream(&vm.request(&good()));
             }

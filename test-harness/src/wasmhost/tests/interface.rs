@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use callgate_cli::capabilities::CAPABILITIES;
 
-use super::{FILE, MODULE};
+use super::{FILE, MODULE, Personality};
 use crate::wasmhost::interface::{CALLS, EXPORTS, SDK_CALLS, WASI_CALLS};
 
 #[test]
@@ -13,6 +13,23 @@ fn imports_are_exactly_those_that_gateways_know() {
     let listed: BTreeSet<_> =
         known("env", CALLS).chain(known("env", SDK_CALLS)).chain(known("wasi_snapshot_preview1", WASI_CALLS)).collect();
     assert_eq!(MODULE.imports().into_iter().collect::<BTreeSet<_>>(), listed);
+}
+
+#[test]
+fn every_listed_host_offers_every_import() {
+    for personality in Personality::ALL {
+        let offer = personality.offer();
+        let missing: Vec<_> = MODULE
+            .imported_calls()
+            .into_iter()
+            .filter(|(import, parameters)| !offer.has(import, *parameters))
+            .collect();
+        assert!(missing.is_empty(), "the module does not start on {}: {missing:?}", personality.manners().name);
+    }
+    // The reason why parameters are counted.
+    assert!(Personality::Envoy.offer().has("env.proxy_get_log_level", 1));
+    assert!(!Personality::Kong.offer().has("env.proxy_get_log_level", 1));
+    assert!(!Personality::Apisix.offer().has("env.proxy_get_log_level", 1));
 }
 
 /// What the standard library keeps in the module for programs that write to a terminal and end by themselves, and the clock that

@@ -2,9 +2,11 @@
 
 mod configure;
 mod faults;
+mod gateways;
 mod hostile;
 mod interface;
 mod limits;
+mod manners;
 mod outcome;
 mod stream;
 
@@ -14,7 +16,7 @@ use std::sync::LazyLock;
 use callgate_cli::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
-use super::{Level, Module, Outcome, Pairs, Reply, Request, Verdict, Vm, pairs};
+use super::{Level, Module, Outcome, Pairs, Personality, Reply, Request, Verdict, Vm, pairs};
 use crate::build::{self, Flavor};
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
@@ -63,6 +65,13 @@ fn policy_with(members: Value) -> Value {
 
 fn start(policy: &Value) -> Vm {
     Vm::start(&MODULE, policy.to_string().as_bytes(), &[]).unwrap()
+}
+
+/// The policy for another gateway, in a worker of it. All records go to the log as well, where some gateways alone have them.
+fn start_under(personality: Personality, policy: &Value) -> Vm {
+    let mut policy = policy.clone();
+    policy["gateway"] = json!(personality.manners().gateway);
+    Vm::start(&MODULE.under(personality), policy.to_string().as_bytes(), &[]).unwrap()
 }
 
 /// The claims of a token that the test policy takes.

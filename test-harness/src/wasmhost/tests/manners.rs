@@ -1,0 +1,129 @@
+//! That the host behaves like the gateway that it is told to be, shown by a filter of a few lines; and that the engine believes the
+//! same of each gateway.
+
+use std::sync::LazyLock;
+
+use callgate::policy::{BodyCheck, Store as EngineStore};
+use callgate_cli::policy::NotNeeded;
+
+use super::Personality::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
+use super::*;
+use crate::wasmhost::{Body, Refused, SharedData, Store};
+
+static PROBE: LazyLock<Module> =
+    LazyLock::new(|| Module::compile(&wat::parse_str(include_str!("probe.wat")).unwrap()).unwrap());
+
+fn probe(personality: Personality, mode: &str) -> Vm {
+    Vm::start(&PROBE.under(personality), mode.as_bytes(), &[]).unwrap()
+}
+
+fn with_a_body() -> Request {
+    Request {
+        end_of_stream: false,
+        body: Some(vec![b"one".to_vec(), b"two".to_vec()]),
+        trailers: Some(pairs::from_text(&[("a", "b")])),
+        ..request("POST", "/a%2Fb", &[("x-a", "1")])
+    }
+}
+
+/// What the filter was shown, and what became of the call: `+` where it went on, `!` where it is held for ever, and before that
+/// `>` where its head had gone on.
+fn shown(personality: Personality, mode: &str, request: &Request) -> String {
+    let outcome = probe(personality, mode).request(request);
+    let parts: Vec<_> = outcome.logs.iter().map(|log| log.message.as_str()).collect();
+    let gone = if outcome.gone.is_some() { ">" } else { "" };
+    let end = match outcome.verdict {
+        Verdict::Continue { .. } => "+",
+        Verdict::Hang => "!",
+        other => panic!("{other:?}"),
+    };
+    format!("{}{gone}{end}", parts.join(" "))
+}
+
+#[test]
+fn a_request_comes_in_parts_of_its_gateway() {
+    for (personality, whole, empty) in [
+        (Envoy, "open body body trailers+", "ended+"),
+        (Istio, "open body body trailers+", "ended+"),
+        (EnvoyGateway, "open body body trailers+", "ended+"),
+        (Higress, "open body body trailers+", "ended+"),
+        (Kong, "open body+", "open+"),
+        (Apisix, "open+", "ended+"),
+    ] {
+        assert_eq!(shown(personality, "-", &with_a_body()), whole, "{personality:?}");
+        assert_eq!(shown(personality, "-", &request("GET", "/", &[])), empty, "{personality:?}");
+    }
+}
+
+#[test]
+fn a_head_that_is_held_waits_for_its_body_in_envoy_alone() {
+    for (personality, seen) in [
+        (Envoy, "open body body trailers+"),
+        (Istio, "open!"),
+        (EnvoyGateway, "open!"),
+        (Higress, "open!"),
+        (Kong, "open!"),
+        (Apisix, "open!"),
+    ] {
+        assert_eq!(shown(personality, "h", &with_a_body()), seen, "{personality:?}");
+    }
+}
+
+#[test]
+fn what_goes_on_before_a_body_that_is_held() {
+    let request = Request { trailers: None, ..with_a_body() };
+    for (personality, seen) in
+        [(Envoy, "open body body>!"), (Istio, "open body body>!"), (Kong, "open body!"), (Apisix, "open+")]
+    {
+        assert_eq!(shown(personality, "b", &request), seen, "{personality:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_not_taken_ends_kongs_worker_and_no_other() {
+    for personality in Personality::ALL {
+        let mut vm = probe(personality, "-");
+        let root = vm.first_root();
+        let failed = vm.configure(root, b"f", None).unwrap_err();
+        let ends = personality == Kong;
+        assert_eq!(failed.trap.is_some(), ends, "{personality:?}");
+        let alive = matches!(vm.request(&request("GET", "/", &[])).verdict, Verdict::Continue { .. });
+        assert_eq!(alive, !ends, "{personality:?}");
+    }
+}
+
+#[test]
+fn a_key_without_a_zone_stops_the_module_on_kong() {
+    let trapped = |shared: &SharedData| {
+        let mut vm = Vm::start_beside(&PROBE.under(Kong), b"m", &[], shared).unwrap();
+        matches!(vm.request(&request("GET", "/", &[])).verdict, Verdict::Trap(_))
+    };
+    assert!(trapped(&SharedData::of(Store::Zones)), "the only zone is the gate's own");
+    assert!(trapped(&SharedData::zones(&[])));
+    assert!(!trapped(&SharedData::zones(&[(b"*", 1 << 16)])));
+    assert!(matches!(probe(Envoy, "m").request(&request("GET", "/", &[])).verdict, Verdict::Continue { .. }));
+}
+
+/// What the engine goes by when it compiles a policy is what the host does.
+#[test]
+fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
+    for personality in Personality::ALL {
+        let manners = personality.manners();
+        let mut policy = policy();
+        policy["gateway"] = json!(manners.gateway);
+        let features = callgate::Policy::from_value(policy, &NotNeeded).unwrap().policy.features;
+        let body = match features.body {
+            BodyCheck::Held => manners.body == Body::WithTheHead,
+            BodyCheck::Late => matches!(manners.body, Body::AfterTheHead | Body::Whole),
+            BodyCheck::Unseen => manners.body == Body::Never,
+        };
+        let store = match features.store {
+            EngineStore::Unbounded => Store::Map,
+            EngineStore::Zone => Store::Zones,
+            EngineStore::None => Store::None,
+        };
+        assert!(body, "{personality:?}: {features:?}");
+        assert_eq!(manners.store, store, "{personality:?}");
+        assert_eq!(manners.refused == Refused::KeepsTheLast, features.refuses_configuration, "{personality:?}");
+    }
+}
