@@ -133,8 +133,11 @@ fn lacks(rows: &[Row]) -> Vec<(Personality, String)> {
     all.into_iter().map(|(personality, lost)| (personality, words(lost))).collect()
 }
 
+/// What stands in a gateway's column.
+type Cell = fn(&Manners) -> &'static str;
+
 /// What the corpus cannot show, as the wasm host's table has it.
-const OF_THE_HOST: [(&str, fn(&Manners) -> &'static str); 5] = [
+const OF_THE_HOST: [(&str, Cell); 5] = [
     ("gRPC clients get a gRPC status", |manners| if manners.grpc_answers { "yes" } else { "an HTTP status" }),
     ("Trailers that pose as the gate's are removed", |manners| if manners.trailers { "yes" } else { "none go on" }),
     ("Before its body was checked, of a call goes on", |manners| match manners.body {

@@ -243,12 +243,11 @@ fn seen(outcome: Outcome) -> Result<Seen, String> {
 
 /// The record that went to the gateway's log.
 fn logged(logs: &[crate::wasmhost::Log]) -> Option<Value> {
-    let records = logs.iter().filter_map(|log| serde_json::from_str::<Value>(&log.message).ok());
-    records.filter(|record| record.get("decision").is_some()).last()
+    let mut records = logs.iter().rev().filter_map(|log| serde_json::from_str::<Value>(&log.message).ok());
+    records.find(|record| record.get("decision").is_some())
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 mod tests {
     use super::*;
     use crate::build::{self, Flavor};

@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Error};
 
-use super::personality::{Instead, Manners};
+use super::personality::Manners;
 use super::state::{State, status};
 
 /// Why a host call does not return `Ok`.
@@ -37,7 +37,7 @@ impl<'a> Guest<'a> {
         if let Some(status) = guest.state().enter(name, fuel_left) {
             return Ok(status);
         }
-        if let Some(Instead::Says(status)) = guest.manners().instead(name) {
+        if let Some(status) = guest.manners().idles(name) {
             return Ok(status);
         }
         match body(&mut guest) {

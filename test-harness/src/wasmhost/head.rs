@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::pairs::{self, Pairs};
 use super::personality::{Head, Manners, Properties};
-use super::vm::Request;
+use super::request::Request;
 
 /// What Kong calls itself: the first `server_name` of its configuration, and the port that the call came in at.
 const OWN_NAME: &[u8] = b"kong:8443";
@@ -17,7 +17,7 @@ pub(super) fn shown(manners: &Manners, request: &Request) -> Pairs {
     match manners.head {
         Head::Http2 => request.headers.clone(),
         Head::Kong => {
-            let path = pseudo(request, ":path").map(|path| seen_by_nginx(path));
+            let path = pseudo(request, ":path").map(seen_by_nginx);
             let lines = [(":path", path), (":method", pseudo(request, ":method").map(<[u8]>::to_vec))];
             let own =
                 [(":scheme", pseudo(request, ":scheme").map(<[u8]>::to_vec)), (":authority", Some(OWN_NAME.to_vec()))];
@@ -71,7 +71,7 @@ pub(super) fn properties(manners: &Manners, request: &Request) -> Values {
     let address = parts.map(|(address, _)| address.trim_matches(['[', ']']).as_bytes());
     let port = parts.map(|(_, port)| port.as_bytes());
     let path = pseudo(request, ":path");
-    let decoded = path.map(|path| seen_by_nginx(path));
+    let decoded = path.map(seen_by_nginx);
     let target = decoded.as_deref().map(|path| path.split(|byte| *byte == b'?').next().unwrap_or_default());
     let query = path.and_then(|path| path.splitn(2, |byte| *byte == b'?').nth(1));
     let (method, scheme) = (pseudo(request, ":method"), pseudo(request, ":scheme"));

@@ -30,8 +30,8 @@ pub struct Manners {
     pub name: &'static str,
     /// What a policy for it says as `gateway`.
     pub gateway: &'static str,
-    /// Calls that do not do what their name says, and what they do instead.
-    pub(super) calls: &'static [(&'static str, Instead)],
+    /// Calls that do nothing, and what they return.
+    pub(super) idle: &'static [(&'static str, i32)],
     /// How the head of a request is shown.
     pub(super) head: Head,
     /// When a body is shown, and what went on before it.
@@ -50,13 +50,6 @@ pub struct Manners {
     pub(super) gauges: bool,
     /// What becomes of a worker whose module does not take its configuration.
     pub refused: Refused,
-}
-
-/// What a call does that does not do what its name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Instead {
-    /// It returns this, and does nothing.
-    Says(i32),
 }
 
 /// How the head of a request is shown.
@@ -163,16 +156,16 @@ impl Manners {
         self.head != Head::Kong
     }
 
-    /// What a call does in the place of what its name says.
-    pub(super) fn instead(&self, call: &str) -> Option<Instead> {
-        self.calls.iter().find(|(name, _)| *name == call).map(|(_, instead)| *instead)
+    /// What a call returns that does nothing.
+    pub(super) fn idles(&self, call: &str) -> Option<i32> {
+        self.idle.iter().find(|(name, _)| *name == call).map(|(_, status)| *status)
     }
 }
 
 const ENVOY: Manners = Manners {
     name: "Envoy",
     gateway: "envoy",
-    calls: &[],
+    idle: &[],
     head: Head::Http2,
     body: Body::WithTheHead,
     trailers: true,
@@ -195,7 +188,7 @@ const HIGRESS: Manners = Manners { name: "Higress", gateway: "higress", body: Bo
 const KONG: Manners = Manners {
     name: "Kong",
     gateway: "kong",
-    calls: &[],
+    idle: &[],
     head: Head::Kong,
     body: Body::Whole,
     trailers: false,
@@ -210,13 +203,13 @@ const KONG: Manners = Manners {
 const APISIX: Manners = Manners {
     name: "APISIX",
     gateway: "portable",
-    calls: &[
-        ("proxy_get_current_time_nanoseconds", Instead::Says(status::UNIMPLEMENTED)),
-        ("proxy_get_shared_data", Instead::Says(status::UNIMPLEMENTED)),
-        ("proxy_set_shared_data", Instead::Says(status::UNIMPLEMENTED)),
+    idle: &[
+        ("proxy_get_current_time_nanoseconds", status::UNIMPLEMENTED),
+        ("proxy_get_shared_data", status::UNIMPLEMENTED),
+        ("proxy_set_shared_data", status::UNIMPLEMENTED),
         // Metrics are taken without a word and without a number.
-        ("proxy_define_metric", Instead::Says(status::OK)),
-        ("proxy_increment_metric", Instead::Says(status::OK)),
+        ("proxy_define_metric", status::OK),
+        ("proxy_increment_metric", status::OK),
     ],
     head: Head::Apisix,
     body: Body::Never,
