@@ -73,7 +73,10 @@ fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) ->
             let absent = get(document, place).is_none();
             match place {
                 "tables.key" => put(document, place, json!({ "env": KEY.0 })),
-                "late_body_check" if absent => put(document, place, json!("accept")),
+                "late_body_check" if absent => {
+                    lost.features.insert(Feature::HeldHeads);
+                    put(document, place, json!("accept"));
+                }
                 "endpoints" => {
                     lost.everything = true;
                     return Ok(lost);

@@ -123,7 +123,9 @@ fn excuse(
 
 /// Whether a difference is in what the client is told, and not in what was decided.
 fn of_an_answer(difference: &str) -> bool {
-    ["expected the status", "expected `grpc-", "expected the problem"].iter().any(|start| difference.starts_with(start))
+    ["expected the status", "expected `grpc-", "expected the problem", "the answer is no"]
+        .iter()
+        .any(|start| difference.starts_with(start))
 }
 
 /// A worker with one policy.

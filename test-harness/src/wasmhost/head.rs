@@ -48,7 +48,8 @@ pub(super) fn forwarded(manners: &Manners, request: &Request, lines: Pairs) -> P
     for (name, value) in lines {
         let shown = pseudo(request, ":path").is_some_and(|path| value == seen_by_nginx(path));
         match name.to_ascii_lowercase() {
-            name if is(&name, ":authority") => {}
+            // The server's own name goes nowhere; a line that was written goes as it is, whatever it is called.
+            name if is(&name, ":authority") && value == OWN_NAME => {}
             name if is(&name, "host") => sent.push((b":authority".to_vec(), value)),
             // Only a path that was written is another one than the client's.
             name if is(&name, ":path") && shown => {

@@ -17,6 +17,8 @@ const PLUGIN_CONFIGURATION: u32 = 7;
 const COUNTER: u32 = 0;
 /// The ABI's number for a metric that grows and falls.
 const GAUGE: u32 = 1;
+/// What ngx_wasm_module leaves as it is, and says that it wrote.
+const READ_ONLY: [&[u8]; 2] = [b":authority", b":scheme"];
 /// What Envoy puts before the path of a property that a module sets.
 const FILTER_STATE_PREFIX: &[u8] = b"wasm.";
 
@@ -77,6 +79,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_replace_header_map_value(guest, map: u32, name: u32, name_size: u32, value: u32, value_size: u32) {
             let line = line(guest, name, name_size, value, value_size)?;
+            if guest.manners().head == Head::Kong && READ_ONLY.contains(&line.0.as_slice()) {
+                return Ok(());
+            }
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
             lines.retain(|(name, _)| !name.eq_ignore_ascii_case(&line.0));
             lines.push(line);
