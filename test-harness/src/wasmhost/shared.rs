@@ -79,6 +79,15 @@ impl SharedData {
         self.len() == 0
     }
 
+    /// How many keys had to go for others.
+    #[must_use]
+    pub fn forgotten(&self) -> usize {
+        self.with(|kept| match kept {
+            Kept::Zones(zones) => zones.values().map(Zone::forgotten).sum(),
+            Kept::Map { .. } | Kept::Nothing => 0,
+        })
+    }
+
     /// What is shared now, apart from whatever comes later.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 /// What the node of a key takes beside key and value.
 const NODE: usize = 96;
-
-/// What a zone loses to its own management, of which nginx takes a page for each seven and some for itself.
-const OVERHEAD: usize = 8;
+/// The pages of nginx's slab allocator.
+const PAGE: usize = 4096;
+/// What a zone needs to know of each page.
+const PAGE_INFO: usize = 32;
+/// Pages that a zone takes for itself.
+const OWN_PAGES: usize = 2;
 
 /// A zone: what begins with its name and a slash is kept in it.
 #[derive(Debug, Clone)]
 pub(super) struct Zone {
     nodes: BTreeMap<u32, Node>,
-    /// The bytes that may be taken.
-    room: usize,
-    taken: usize,
+    slabs: Slabs,
     /// Grows with every use; the node with the smallest goes first.
     uses: u64,
+    /// How many nodes had to go.
+    forgotten: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -28,6 +31,14 @@ struct Node {
     used: u64,
 }
 
+/// The memory of a zone. What is smaller than half a page shares one with others of its size, what is larger has pages of its own.
+#[derive(Debug, Clone)]
+struct Slabs {
+    free_pages: usize,
+    /// Free pieces of pages, by their size.
+    free: BTreeMap<usize, usize>,
+}
+
 /// No node could be given up for a new one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
@@ -35,11 +46,17 @@ pub(super) struct Full;
 impl Zone {
     /// A zone of so many bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { nodes: BTreeMap::new(), room: bytes - bytes / OVERHEAD, taken: 0, uses: 0 }
+        let free_pages = (bytes / (PAGE + PAGE_INFO)).saturating_sub(OWN_PAGES);
+        let slabs = Slabs { free_pages, free: BTreeMap::new() };
+        Self { nodes: BTreeMap::new(), slabs, uses: 0, forgotten: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    pub(super) fn forgotten(&self) -> usize {
+        self.forgotten
     }
 
     /// The value of whichever key has this key's checksum.
@@ -63,38 +80,75 @@ impl Zone {
             return Ok(true);
         }
         let size = slab(NODE + key.len() + value.len());
-        while self.taken + size > self.room {
-            self.forget_one(hash)?;
+        while !self.slabs.take(size) {
+            self.forget_one(size, hash)?;
         }
-        self.taken += size;
         let node = Node { value: value.to_vec(), version: version.wrapping_add(1), size, used };
         if let Some(old) = self.nodes.insert(hash, node) {
-            self.taken -= old.size;
+            self.slabs.give_back(old.size);
         }
         Ok(true)
     }
 
-    /// Forgets whichever was not used for longest, without a word to anybody.
-    fn forget_one(&mut self, but: u32) -> Result<(), Full> {
-        let oldest = self.nodes.iter().filter(|(hash, _)| **hash != but).min_by_key(|(_, node)| node.used);
-        let oldest = oldest.map(|(hash, _)| *hash).ok_or(Full)?;
-        self.taken -= self.nodes.remove(&oldest).map_or(0, |node| node.size);
+    /// Forgets, without a word to anybody, what was not used for longest among the nodes of this size, or else of larger ones, or
+    /// else of smaller ones.
+    fn forget_one(&mut self, size: usize, but: u32) -> Result<(), Full> {
+        let others = self.nodes.iter().filter(|(hash, _)| **hash != but);
+        let first = others.min_by_key(|(_, node)| (node.size < size, node.size.abs_diff(size), node.used));
+        let hash = first.map(|(hash, _)| *hash).ok_or(Full)?;
+        self.forgotten += 1;
+        self.remove(hash);
         Ok(())
+    }
+
+    fn remove(&mut self, hash: u32) -> bool {
+        let node = self.nodes.remove(&hash);
+        if let Some(node) = &node {
+            self.slabs.give_back(node.size);
+        }
+        node.is_some()
     }
 
     /// Forgets the key of this number, as a full zone may at any time.
     #[cfg(test)]
     pub(super) fn forget(&mut self, number: usize) -> bool {
-        let hash = self.nodes.keys().nth(number).copied();
-        let node = hash.and_then(|hash| self.nodes.remove(&hash));
-        self.taken -= node.as_ref().map_or(0, |node| node.size);
-        node.is_some()
+        self.nodes.keys().nth(number).copied().is_some_and(|hash| self.remove(hash))
+    }
+}
+
+impl Slabs {
+    fn take(&mut self, size: usize) -> bool {
+        if let Some(pieces) = self.free.get_mut(&size).filter(|pieces| **pieces > 0) {
+            *pieces -= 1;
+            return true;
+        }
+        let pages = size.div_ceil(PAGE);
+        if self.free_pages < pages {
+            return false;
+        }
+        self.free_pages -= pages;
+        if size < PAGE {
+            *self.free.entry(size).or_default() += PAGE / size - 1;
+        }
+        true
+    }
+
+    fn give_back(&mut self, size: usize) {
+        if size >= PAGE {
+            self.free_pages += size / PAGE;
+            return;
+        }
+        let pieces = self.free.entry(size).or_default();
+        *pieces += 1;
+        if *pieces >= PAGE / size {
+            *pieces -= PAGE / size;
+            self.free_pages += 1;
+        }
     }
 }
 
 /// What the slab allocator takes for so many bytes.
 fn slab(bytes: usize) -> usize {
-    const PAGE: usize = 4096;
     if bytes > PAGE / 2 { bytes.next_multiple_of(PAGE) } else { bytes.next_power_of_two() }
 }
 
@@ -132,16 +186,19 @@ mod tests {
 
     #[test]
     fn a_full_zone_forgets_what_was_not_used_for_longest() {
-        let mut zone = Zone::new(8 * 1024);
+        // Four pages, and sixteen pieces of 256 bytes in each of them.
+        let mut zone = Zone::new(6 * (PAGE + PAGE_INFO));
         let key = |n: usize| format!("key {n}").into_bytes();
-        for n in 0..200 {
+        for n in 0..64 {
             zone.set(&key(n), &[0; 100], 0).unwrap();
-            zone.get(&key(0));
         }
-        assert!(zone.len() < 40, "{}", zone.len());
-        assert!(zone.get(&key(0)).is_some() && zone.get(&key(1)).is_none() && zone.get(&key(199)).is_some());
+        assert_eq!((zone.len(), zone.forgotten()), (64, 0));
+        zone.get(&key(0));
+        zone.set(&key(64), &[0; 100], 0).unwrap();
+        assert_eq!((zone.len(), zone.forgotten()), (64, 1));
+        assert!(zone.get(&key(0)).is_some() && zone.get(&key(1)).is_none() && zone.get(&key(64)).is_some());
         assert_eq!(zone.set(&key(1), b"x", 0), Ok(true), "what was forgotten begins anew");
-        assert_eq!(zone.set(b"huge", &[0; 9000], 0), Err(Full));
-        assert!(zone.taken <= zone.room);
+        assert_eq!(zone.set(b"huge", &[0; 5 * PAGE], 0), Err(Full));
+        assert_eq!(zone.len(), 0);
     }
 }
