@@ -127,6 +127,8 @@ impl<'g> Gate<'g> {
         let shared = |clock| state.zip(store.as_ref()).map(|(state, store)| state.shared(store, clock));
         let mut context =
             Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared: shared(&now), trace: None };
+        // What goes on before its body has come goes on as its head was decided.
+        let mut gone = None;
         let decision = match evaluate(self.policy, shown, context.again()) {
             Step::Decided(decision) => decision,
             Step::Hold(mut hold) => {
@@ -136,6 +138,9 @@ impl<'g> Gate<'g> {
                 hold.finish(later, context)
             }
             Step::Late(mut late) => {
+                if let Decision::Allow(allow) = late.decision() {
+                    gone = Some(changed(lines.clone(), &allow.changes()));
+                }
                 let _ = call.body.iter().any(|part| late.update(part) == Wait::Ends);
                 late.finish(None)
             }
@@ -143,7 +148,9 @@ impl<'g> Gate<'g> {
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap_or_default();
         let end = match &decision {
             Decision::Deny(deny) => answered(deny.answer()),
-            Decision::Allow(allow) => End::Forwarded { lines: changed(lines.clone(), &allow.changes()) },
+            Decision::Allow(allow) => {
+                End::Forwarded { lines: gone.unwrap_or_else(|| changed(lines.clone(), &allow.changes())) }
+            }
         };
         Seen { record, end }
     }

@@ -32,6 +32,6 @@ pub use module::Module;
 pub use pairs::Pairs;
 pub use personality::{Body, Manners, Personality, Refused, Store};
 pub use request::{Outcome, Request, Verdict};
-pub use shared::{SharedData, Snapshot};
+pub use shared::{SharedData, Snapshot, ZONE};
 pub use state::{Fault, Level, Log, Reply};
 pub use vm::{ConfigureFailed, Root, Vm};

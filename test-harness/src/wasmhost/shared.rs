@@ -7,7 +7,7 @@ use super::personality::Store;
 use super::zones::{Full, Zone};
 
 /// The zone that the gate's keys begin with.
-const ZONE: &[u8] = b"callgate";
+pub const ZONE: &[u8] = b"callgate";
 
 /// The size of that zone unless a test says otherwise.
 const ZONE_BYTES: usize = 32 << 20;
