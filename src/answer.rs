@@ -57,7 +57,7 @@ impl Deny<'_> {
         headers.extend(self.facts.policy.rate_limit_headers(&self.facts.limits, [None, None]));
         // An answer belongs to this caller at this moment.
         headers.push(("cache-control", "no-store".to_owned()));
-        if is_grpc(self.facts.head.content_type.first) {
+        if self.facts.policy.features.grpc && is_grpc(self.facts.head.content_type.first) {
             // The gateway puts the body of a local reply into `grpc-message`.
             let body = format!("{told}: {}", row.title);
             return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };

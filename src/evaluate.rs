@@ -329,7 +329,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let head = &self.facts.head;
         let types = head.content_type;
         let several = types.count > 1 || types.first.is_some_and(|value| value.contains(&b','));
-        let has_body = !self.facts.call.end_of_stream && head.upgrade.count == 0;
+        let has_body = (!self.facts.call.end_of_stream || self.may_have_a_body_unseen()) && head.upgrade.count == 0;
         let form = types.first.filter(|value| !value.trim_ascii().is_empty()).map_or(has_body, is_form);
         let result = match endpoint.refuses_forms {
             _ if several => Err(Reason::ContentTypeAmbiguous),
@@ -339,6 +339,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let rule = Rule::asked_by(endpoint, endpoint.refuses_forms, "forms");
         self.judge(Check::Forms, rule, result, |()| Vec::new())?;
         Ok(())
+    }
+
+    /// Over HTTP/2 a body may come that nobody announced. Where the gate will not see it either, methods that write are taken to
+    /// have one.
+    fn may_have_a_body_unseen(&self) -> bool {
+        let Facts { policy, head, method, .. } = &self.facts;
+        policy.features.body == BodyCheck::Unseen
+            && head.content_length.is_none()
+            && method.is_some_and(|method| !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"))
     }
 
     /// 5. What the caller may do: scopes first,

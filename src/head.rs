@@ -21,6 +21,8 @@ pub(crate) struct Head<'a> {
     /// Path and query.
     pub(crate) target: &'a [u8],
     pub(crate) host: Option<&'a [u8]>,
+    /// Whether that stands in `Host`, and nothing in `:authority`.
+    pub(crate) host_in_line: bool,
     pub(crate) authorization: Lines<'a>,
     pub(crate) dpop: Lines<'a>,
     pub(crate) content_type: Lines<'a>,
@@ -121,6 +123,7 @@ impl<'a> Head<'a> {
             refuse(Reason::DuplicateContentLength);
         }
         head.host = authority.first.or(host.first);
+        head.host_in_line = authority.count == 0;
         head.authorization = authorization;
         head.content_length = content_length.first;
         head

@@ -49,8 +49,8 @@ impl Allow<'_> {
             }
             if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten()) {
                 let name = match facts.policy.features.host {
-                    HostName::Authority => ":authority",
-                    HostName::Header => "host",
+                    HostName::Authority if !head.host_in_line => ":authority",
+                    HostName::Authority | HostName::Header => "host",
                 };
                 changes.push(Change::Set(name.into(), host.as_str().to_owned().into()));
             }

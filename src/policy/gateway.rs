@@ -40,6 +40,8 @@ pub struct Features {
     pub clock: ClockCall,
     /// Whether gauges can be changed, and not counters alone.
     pub gauges: bool,
+    /// Whether clients of gRPC can be answered in their own way.
+    pub grpc: bool,
 }
 
 /// What a gateway shows of bodies.
@@ -114,6 +116,7 @@ const ENVOY: Features = Features {
     refuses_configuration: true,
     clock: ClockCall::Host,
     gauges: true,
+    grpc: true,
 };
 
 impl Gateway {
@@ -139,6 +142,7 @@ impl Gateway {
                 refuses_configuration: false,
                 clock: ClockCall::Host,
                 gauges: false,
+                grpc: false,
             },
             Self::Portable => Features {
                 name: "portable",
@@ -153,6 +157,7 @@ impl Gateway {
                 refuses_configuration: true,
                 clock: ClockCall::Wasi,
                 gauges: false,
+                grpc: false,
             },
         }
     }

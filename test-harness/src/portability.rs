@@ -20,20 +20,22 @@ use crate::wasmhost::{Body, Manners, Module, Personality, Refused};
 const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
-/// What the gate does, and the files of cases that show it. Each file belongs to one line.
-const DOES: [(&str, &[&str]); 9] = [
+/// What the gate does, the files of cases that show it, and what it is nothing without. Each file belongs to one line.
+const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     (
         "Requests that can be read in two ways are refused",
         &["path", "query", "host", "reading", "overrides", "preflight", "upgrade"],
+        None,
     ),
-    ("Tokens, and who holds them", &["tokens", "credential", "callers"]),
-    ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"]),
-    ("Answers, records, and the identity for the API", &["answers", "audit", "upstream"]),
-    ("`observe`: nothing refused, everything recorded", &["observe", "observe-endpoint"]),
-    ("Limits over all workers", &["limits"]),
-    ("Proofs of possession (DPoP), each taken once", &["dpop"]),
-    ("Signed calls, each taken once", &["signatures", "signature-alone", "signature-times", "web-bot-auth", "replay"]),
-    ("Signed bodies", &["signature-bodies"]),
+    ("Tokens, and who holds them", &["tokens", "credential", "callers"], None),
+    ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"], None),
+    ("Answers, records, and the identity for the API", &["answers", "audit", "upstream"], None),
+    ("`observe`: nothing refused, everything recorded", &["observe", "observe-endpoint"], None),
+    ("Limits over all workers", &["limits"], Some(Feature::Limits)),
+    ("Proofs of possession (DPoP)", &["dpop"], Some(Feature::Proofs)),
+    ("Signed calls", &["signatures", "signature-alone", "signature-times", "web-bot-auth"], None),
+    ("Signed calls pass once, whichever worker they meet", &["replay"], Some(Feature::Signatures)),
+    ("Signed bodies", &["signature-bodies"], Some(Feature::Bodies)),
 ];
 
 /// The line of the examples, whose files are all called alike.
@@ -158,6 +160,8 @@ struct Count {
     hold: usize,
     late: usize,
     without: usize,
+    /// Whether what is missing is what the line is about.
+    all_missing: bool,
 }
 
 impl Count {
@@ -166,7 +170,7 @@ impl Count {
         match self {
             Self { without: 0, late: 0, .. } => "yes".to_owned(),
             Self { without: 0, .. } => "yes, but late".to_owned(),
-            Self { hold: 0, late: 0, .. } => "no".to_owned(),
+            Self { hold: 0, late: 0, .. } | Self { all_missing: true, .. } => "no".to_owned(),
             Self { .. } => format!("{} of {of}", of - self.without),
         }
     }
@@ -175,15 +179,20 @@ impl Count {
 /// The lines of the table with their counts, in its order.
 fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<Personality, Count>)>> {
     let mut lines: Vec<_> =
-        DOES.iter().map(|(does, _)| *does).chain([EXAMPLES]).map(|does| (does, BTreeMap::new())).collect();
+        DOES.iter().map(|(does, ..)| *does).chain([EXAMPLES]).map(|does| (does, BTreeMap::new())).collect();
     for row in rows {
         let does = line_of(&row.file)?;
         let counts = lines.iter_mut().find(|(own, _)| *own == does).map(|(_, counts)| counts);
         let count: &mut Count = counts.context("there is no such line")?.entry(row.personality).or_default();
-        match row.came {
+        match &row.came {
             Came::Holds => count.hold += 1,
             Came::Late => count.late += 1,
-            Came::Without(_) | Came::Differs(_) => count.without += 1,
+            Came::Without(lost) => {
+                let about = DOES.iter().find(|(own, ..)| *own == does).and_then(|(.., about)| *about);
+                count.all_missing |= about.is_some_and(|about| lost.contains(&about));
+                count.without += 1;
+            }
+            Came::Differs(_) => count.without += 1,
         }
     }
     Ok(lines)
@@ -196,8 +205,8 @@ fn line_of(file: &str) -> Result<&'static str> {
     }
     let name = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_suffix(".cases.yaml").unwrap_or(name);
-    let line = DOES.iter().find(|(_, files)| files.contains(&name));
-    line.map(|(does, _)| *does)
+    let line = DOES.iter().find(|(_, files, _)| files.contains(&name));
+    line.map(|(does, ..)| *does)
         .with_context(|| format!("{file} belongs to no line of the portability table: give it one"))
 }
 
@@ -232,7 +241,7 @@ mod tests {
         for suite in suites().unwrap() {
             line_of(&suite.file).unwrap();
         }
-        let mut files: Vec<_> = DOES.iter().flat_map(|(_, files)| *files).collect();
+        let mut files: Vec<_> = DOES.iter().flat_map(|(_, files, _)| *files).collect();
         let all = files.len();
         files.sort_unstable();
         files.dedup();

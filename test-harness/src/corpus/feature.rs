@@ -21,6 +21,8 @@ pub enum Feature {
     Signatures,
     /// Bodies that go on as they come.
     Streams,
+    /// To know of a body, or that there is none, where the head says nothing of it.
+    Unannounced,
 }
 
 impl Feature {
@@ -56,6 +58,7 @@ impl fmt::Display for Feature {
             Self::Outcomes => "outcomes in records",
             Self::Signatures => "signed calls",
             Self::Streams => "bodies that stream",
+            Self::Unannounced => "bodies that no header announces",
         })
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
+use callgate::time::Timestamp;
 use callgate_cli::corpus::{Call, Case, End, Seen, Suite, differences, run};
 use callgate_cli::diagnostic::Diagnostics;
 use serde_json::Value;
@@ -97,7 +98,7 @@ fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
             if late { Came::Late } else { Came::Holds }
         } else {
             let expected = || run::one(&adapted.suite, &native, index).unwrap_or_default();
-            match excuse(personality, case, &lost.features, &found, expected) {
+            match excuse(personality, (case, suite.now), &lost.features, &found, expected) {
                 Some(without) => Came::Without(without),
                 None => Came::Differs(described(suite, case, &found)),
             }
@@ -110,7 +111,7 @@ fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
 /// What a case lacks that came out otherwise than it expects, where that is how it has to come out.
 fn excuse(
     personality: Personality,
-    case: &Case,
+    (case, now): (&Case, Timestamp),
     lost: &BTreeSet<Feature>,
     found: &[String],
     natively: impl FnOnce() -> Vec<String>,
@@ -119,8 +120,20 @@ fn excuse(
         return Some(BTreeSet::from([Feature::Grpc]));
     }
     // The engine, given the same policy, differs from the case in the same way.
-    let same = |natively: &[String]| natively.iter().map(|one| nameless(one)).eq(found.iter().map(|one| nameless(one)));
-    (!lost.is_empty() && same(&natively())).then(|| lost.clone())
+    if !natively().iter().map(|one| nameless(one)).eq(found.iter().map(|one| nameless(one))) {
+        return None;
+    }
+    let unannounced = personality.manners().body == Body::Never && says_nothing_of_a_body(&case.call(now));
+    match lost.is_empty() {
+        false => Some(lost.clone()),
+        true => unannounced.then(|| BTreeSet::from([Feature::Unannounced])),
+    }
+}
+
+/// Whether no header tells if a body comes.
+fn says_nothing_of_a_body(call: &Call) -> bool {
+    let names = call.lines.iter().map(|(name, _)| name.to_ascii_lowercase());
+    !names.into_iter().any(|name| matches!(name.as_slice(), b"content-length" | b"transfer-encoding"))
 }
 
 /// A difference without the name of the decision, which no two engines give alike.

@@ -150,10 +150,10 @@ impl Manners {
         }
     }
 
-    /// Whether the callback of the headers is told that nothing follows them.
+    /// Whether the callback of the headers can be believed when it is told that nothing follows them.
     #[must_use]
     pub fn tells_the_end(&self) -> bool {
-        self.head != Head::Kong
+        self.head == Head::Http2
     }
 
     /// What a call returns that does nothing.

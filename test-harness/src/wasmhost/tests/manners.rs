@@ -48,7 +48,7 @@ fn a_request_comes_in_parts_of_its_gateway() {
         (EnvoyGateway, "open body body trailers+", "ended+"),
         (Higress, "open body body trailers+", "ended+"),
         (Kong, "open body+", "open+"),
-        (Apisix, "open+", "ended+"),
+        (Apisix, "open+", "open+"),
     ] {
         assert_eq!(shown(personality, "-", &with_a_body()), whole, "{personality:?}");
         assert_eq!(shown(personality, "-", &request("GET", "/", &[])), empty, "{personality:?}");
