@@ -3,11 +3,15 @@
 pub mod bench;
 pub mod build;
 pub mod client;
+pub mod compose;
 pub mod conformance;
+pub mod container;
 pub mod corpus;
 pub mod demo;
 pub mod envoy;
 pub mod http2;
+mod interrupt;
+pub mod observability;
 pub mod package;
 pub mod paths;
 pub mod portability;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
 use test_harness::build::{self, Flavor};
+use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
 use test_harness::wasmhost::Personality;
-use test_harness::{bench, demo, package, portability, progress};
+use test_harness::{bench, container, demo, package, portability, progress};
 
 /// Builds, runs and shows Callgate in a real gateway.
 #[derive(Parser)]
@@ -34,6 +35,15 @@ enum Command {
     },
     /// Builds the filter and prints the file's path.
     Build,
+    /// Runs the composition of test-harness/docker-compose.yml, with stand-ins for images that are not there, and takes it down.
+    Compose {
+        /// Which part of it.
+        #[arg(long, value_enum, default_value = "corpus")]
+        profile: Vec<Profile>,
+        /// Every part. Those whose images cannot be had are checked, and said not to have run.
+        #[arg(long, conflicts_with = "profile")]
+        all: bool,
+    },
     /// Runs published test vectors natively and in the module, and says what came of each file.
     Conformance {
         /// The folder with the vectors.
@@ -45,6 +55,14 @@ enum Command {
         #[arg(long)]
         some: bool,
     },
+    /// What a container of the composition does.
+    #[command(hide = true)]
+    Container {
+        #[command(subcommand)]
+        task: container::Task,
+    },
+    /// Makes stand-ins for the images of the composition that no registry gave this machine.
+    Images,
     /// Counts the instructions of a decision about a call whose token was seen before, by part.
     Instructions {
         /// Counts those of this module instead, to compare two builds.
@@ -94,6 +112,10 @@ fn main() -> anyhow::Result<ExitCode> {
             let name = OsString::from("callgate");
             return Ok(callgate_cli::command::main([name].into_iter().chain(arguments)).into());
         }
+        Command::Compose { all: true, .. } => compose::run(Profile::value_variants()),
+        Command::Compose { profile, .. } => compose::run(&profile),
+        Command::Container { task } => container::run(&task),
+        Command::Images => compose::images(),
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
         Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),

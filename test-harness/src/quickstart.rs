@@ -38,7 +38,7 @@ impl Issuer {
     /// # Errors
     /// When a key cannot be read.
     pub(crate) fn new() -> Result<Self> {
-        Self::at(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs())
+        Self::at(now()?)
     }
 
     /// The issuer at another moment, in seconds since 1970.
@@ -83,6 +83,14 @@ impl Issuer {
         change(&mut header, &mut claims);
         key.sign(&header, &claims)
     }
+}
+
+/// Seconds since 1970.
+///
+/// # Errors
+/// When the clock is set before that.
+pub(crate) fn now() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs())
 }
 
 /// Sets a member of an object.

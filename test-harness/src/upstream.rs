@@ -4,6 +4,8 @@
 //! handshake gets an echo, gRPC gets its messages back, a request that accepts an event stream gets one, and everything else
 //! gets the request as JSON.
 
+mod witness;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -29,6 +32,8 @@ use tokio::runtime::Runtime;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+
+pub(crate) use witness::Witness;
 
 /// A request with this header, a number of seconds, gets an event stream that is silent for so long.
 pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
@@ -46,7 +51,7 @@ const MOST_HEADER_BYTES: usize = 1 << 20;
 type Body = BoxBody<Bytes, io::Error>;
 
 /// A request as it arrived here, apart from its body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Seen {
     /// The method.
     pub method: String,
@@ -94,7 +99,13 @@ struct Memory {
     recent: VecDeque<Seen>,
 }
 
-/// A running upstream on a free loopback port, for HTTP/1.1 and HTTP/2 without TLS. It ends when it is dropped.
+impl Memory {
+    fn saw(&self, name: &str, value: &str) -> Option<Seen> {
+        self.recent.iter().rev().find(|seen| seen.header(name) == Some(value)).cloned()
+    }
+}
+
+/// A running upstream, for HTTP/1.1 and HTTP/2 without TLS. It ends when it is dropped.
 pub struct Upstream {
     address: SocketAddr,
     memory: Arc<Mutex<Memory>>,
@@ -102,27 +113,42 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Starts it.
+    /// Starts it on a free loopback port.
     ///
     /// # Errors
     /// When no port or thread can be had.
     pub fn start() -> Result<Self> {
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Starts it at this address.
+    ///
+    /// # Errors
+    /// When the port is taken or no thread can be had.
+    pub(crate) fn listen(address: SocketAddr) -> Result<Self> {
         // A runtime of its own: a test's runtime may end, or block, while Envoy still calls.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .context("cannot start the upstream's thread")?;
-        // Bound without waiting, which would not be allowed inside another runtime.
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port for the upstream")?;
-        listener.set_nonblocking(true).context("cannot set an option of the socket")?;
+        let listener = bound(&runtime, address)?;
         let address = listener.local_addr().context("the upstream has no address")?;
-        let entered = runtime.enter();
-        let listener = TcpListener::from_std(listener).context("cannot listen")?;
-        drop(entered);
         let memory = Arc::new(Mutex::new(Memory::default()));
         runtime.spawn(accept(listener, Arc::clone(&memory)));
         Ok(Self { address, memory, runtime: Some(runtime) })
+    }
+
+    /// Tells at another address what arrived here, for a [`Witness`] in another process.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub(crate) fn testify(&self, address: SocketAddr) -> Result<SocketAddr> {
+        let runtime = self.runtime.as_ref().context("the upstream has ended")?;
+        let listener = bound(runtime, address)?;
+        let address = listener.local_addr().context("the upstream's witness has no address")?;
+        runtime.spawn(witness::serve(listener, Arc::clone(&self.memory)));
+        Ok(address)
     }
 
     /// Where it listens.
@@ -147,7 +173,7 @@ impl Upstream {
 
     /// The request that carried this header line, if it came this far.
     pub fn saw(&self, name: &str, value: &str) -> Option<Seen> {
-        lock(&self.memory).recent.iter().rev().find(|seen| seen.header(name) == Some(value)).cloned()
+        lock(&self.memory).saw(name, value)
     }
 }
 
@@ -162,6 +188,14 @@ impl Drop for Upstream {
 
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bound without waiting, which would not be allowed inside another runtime.
+fn bound(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    listener.set_nonblocking(true).context("cannot set an option of the socket")?;
+    let _entered = runtime.enter();
+    TcpListener::from_std(listener).context("cannot listen")
 }
 
 async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
@@ -327,5 +361,15 @@ mod tests {
         assert_eq!((upstream.count(), upstream.body_bytes()), (1, 3));
         assert_eq!(upstream.saw("x-odd", "\\xff\\t1").unwrap().path, "/a%2Fb?x=1");
         assert_eq!(upstream.saw("x-odd", "3"), None);
+    }
+
+    #[test]
+    fn a_witness_in_another_process_is_told_the_same() {
+        let upstream = Upstream::start().unwrap();
+        let witness = Witness::at(upstream.testify(([127, 0, 0, 1], 0).into()).unwrap());
+        client::call(upstream.address(), &Call::get("/a").host("api.example.com").header("x-mark", "7")).unwrap();
+        assert_eq!(witness.saw("x-mark", "7").unwrap(), upstream.saw("x-mark", "7"));
+        assert_eq!(witness.saw("x-mark", "7").unwrap().unwrap().path, "/a");
+        assert_eq!(witness.saw("x-mark", "8").unwrap(), None);
     }
 }

@@ -4,6 +4,7 @@
 //! and the access log with the record in it. They are brought together by a trace id that each request is given.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -40,11 +41,51 @@ pub struct Report {
 /// # Errors
 /// When Envoy does not start or a connection breaks.
 pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) -> Result<Report> {
-    let mut report = Report::default();
+    let suites = told_apart(suites);
     let upstream = Upstream::start()?;
-    let suites: Vec<Suite> = suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect();
-    let suites = &suites;
-    let envoy = start(module, suites, &upstream, binary)?;
+    let (bootstrap, environment) = bootstrap(module, &suites, upstream.address())?;
+    let envoy = Envoy::start(&bootstrap, &Options { environment, binary, ..Options::default() })?;
+    judge(&Here { envoy, upstream }, &suites, wire)
+}
+
+/// A gateway with the policies of the corpus, and the witnesses of what came of a call to it.
+pub(crate) trait Site {
+    /// Where the policy with this listener is.
+    fn listener(&self, name: &str) -> Result<SocketAddr>;
+
+    /// What reached the upstream with this header line.
+    fn saw(&self, name: &str, value: &str) -> Result<Option<upstream::Seen>>;
+
+    /// The lines of the access log so far.
+    fn access_log(&self) -> Vec<Value>;
+}
+
+/// Envoy and upstream in this process's care.
+struct Here {
+    envoy: Envoy,
+    upstream: Upstream,
+}
+
+impl Site for Here {
+    fn listener(&self, name: &str) -> Result<SocketAddr> {
+        self.envoy.listener(name)
+    }
+
+    fn saw(&self, name: &str, value: &str) -> Result<Option<upstream::Seen>> {
+        Ok(self.upstream.saw(name, value))
+    }
+
+    fn access_log(&self) -> Vec<Value> {
+        self.envoy.access_log()
+    }
+}
+
+/// Runs every case that is not skipped at a gateway that has just started, and describes those that came out otherwise.
+///
+/// # Errors
+/// When a connection breaks.
+pub(crate) fn judge(site: &impl Site, suites: &[Suite], wire: Wire) -> Result<Report> {
+    let mut report = Report::default();
     if suites.iter().flat_map(|suite| &suite.policies).any(|policy| remembers(&policy.document)) {
         thread::sleep(RIPENING);
     }
@@ -54,7 +95,7 @@ pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) 
         for case in suite.cases.iter().filter(|case| case.skip_envoy.is_none()) {
             let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
             let version = versions.get(case.policy).context("a case names a policy that is not there")?.clone();
-            let address = envoy.listener(&listener(number, case.policy))?;
+            let address = site.listener(&listener(number, case.policy))?;
             let now = now()?;
             let earlier: Vec<_> = case.before.iter().filter_map(|index| suite.cases.get(*index)).collect();
             if let Some(why) = earlier.iter().chain([&case]).find_map(|case| wire.lacks(&case.call(now))) {
@@ -82,12 +123,12 @@ pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) 
                 version,
                 call,
                 answer,
-                forwarded: upstream.saw("traceparent", &traceparent(&id)),
+                forwarded: site.saw("traceparent", &traceparent(&id))?,
                 id,
             });
         }
     }
-    let log = await_log(&envoy, sent.len())?;
+    let log = await_log(site, sent.len())?;
     report.wrong.extend(sent.iter().filter_map(|sent| sent.judge(&log)));
     Ok(report)
 }
@@ -135,20 +176,23 @@ struct Line {
     details: String,
 }
 
-fn start(module: &Path, suites: &[Suite], upstream: &Upstream, binary: Option<Binary>) -> Result<Envoy> {
+/// What Envoy is started with: the configuration, with a listener for each policy, and the variables of the policies.
+///
+/// # Errors
+/// When files of cases disagree, or there are none.
+pub(crate) fn bootstrap(
+    module: &Path,
+    suites: &[Suite],
+    upstream: SocketAddr,
+) -> Result<(Bootstrap, Vec<(String, String)>)> {
     let mut environment = BTreeMap::new();
-    let mut policies = Vec::new();
-    for (number, suite) in suites.iter().enumerate() {
-        for (name, value) in &suite.environment {
-            let other = environment.insert(name.clone(), value.clone()).filter(|other| other != value);
-            ensure!(other.is_none(), "two files of cases disagree about the variable `{name}`");
-        }
-        for (index, policy) in suite.policies.iter().enumerate() {
-            policies.push((listener(number, index), policy.document.to_string()));
-        }
+    for (name, value) in suites.iter().flat_map(|suite| &suite.environment) {
+        let other = environment.insert(name.clone(), value.clone()).filter(|other| other != value);
+        ensure!(other.is_none(), "two files of cases disagree about the variable `{name}`");
     }
+    let policies = listeners(suites);
     let first = policies.first().context("there are no cases")?;
-    let mut bootstrap = Bootstrap::new(module, &first.1, upstream.address())?;
+    let mut bootstrap = Bootstrap::new(module, &first.1, upstream)?;
     let names: Vec<_> = environment.keys().collect();
     if let Some(vm) = bootstrap.gate()?.get_mut("vm_config").and_then(Value::as_object_mut) {
         vm.insert("environment_variables".to_owned(), json!({ "host_env_keys": names }));
@@ -160,9 +204,21 @@ fn start(module: &Path, suites: &[Suite], upstream: &Upstream, binary: Option<Bi
         host.insert("domains".to_owned(), json!(["*"]));
         host.remove("typed_per_filter_config");
     }
-    let bootstrap = bootstrap.with_listeners(&policies)?;
-    let environment = environment.into_iter().collect();
-    Envoy::start(&bootstrap, &Options { environment, binary, ..Options::default() })
+    Ok((bootstrap.with_listeners(&policies)?, environment.into_iter().collect()))
+}
+
+/// The policies (JSON), each with the name of its listener, in the order in which the listeners stand.
+pub(crate) fn listeners(suites: &[Suite]) -> Vec<(String, String)> {
+    let of = |(number, suite): (usize, &Suite)| {
+        let policies = suite.policies.iter().enumerate();
+        policies.map(move |(index, policy)| (listener(number, index), policy.document.to_string())).collect::<Vec<_>>()
+    };
+    suites.iter().enumerate().flat_map(of).collect()
+}
+
+/// The suites as they run in one gateway.
+pub(crate) fn told_apart(suites: &[Suite]) -> Vec<Suite> {
+    suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect()
 }
 
 /// A suite in which every case that counts calls has a policy of its own, under a name of its own: what the workers of a gateway
@@ -237,11 +293,11 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 /// The records by trace id, once there is one for each request, or nothing came for a while.
-fn await_log(envoy: &Envoy, wanted: usize) -> Result<HashMap<String, Line>> {
+fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
     let deadline = Instant::now() + PATIENCE;
     let mut latest = (0, Instant::now());
     loop {
-        let log: HashMap<_, _> = envoy.access_log().iter().filter_map(line).collect();
+        let log: HashMap<_, _> = site.access_log().iter().filter_map(line).collect();
         let count = log.keys().filter(|id| **id != trace(0)).count();
         if count != latest.0 {
             latest = (count, Instant::now());

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::build::{self, Flavor};
 use crate::client;
 use crate::envoy::{self, Bootstrap, Envoy, Options};
+use crate::interrupt;
 use crate::progress;
 use crate::quickstart::{self, HOST, Issuer};
 use crate::upstream::Upstream;
@@ -148,7 +149,7 @@ pub fn run(serve: bool) -> Result<()> {
     println!("{} calls, each decided as expected.", outcomes.len());
     if serve {
         println!("\n{}\nPress Ctrl-C to end.", demo.invitation()?);
-        interrupted()?;
+        interrupt::wait()?;
     }
     Ok(())
 }
@@ -172,18 +173,4 @@ fn table(outcomes: &[Outcome]) -> Table {
         ]);
     }
     table
-}
-
-/// Waits for the signal that ends the demo, so that what it started is taken down in order.
-fn interrupted() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
-    runtime.block_on(async {
-        let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for signals"),
-            _ = terminated.recv() => Ok(()),
-        }
-    })
 }

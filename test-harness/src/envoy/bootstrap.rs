@@ -132,12 +132,43 @@ impl Bootstrap {
         Ok(())
     }
 
-    fn at(&mut self, pointer: &str) -> Result<&mut Value> {
+    /// Adds a listener.
+    ///
+    /// # Errors
+    /// When the configuration has none yet.
+    pub(crate) fn add_listener(&mut self, listener: Value) -> Result<()> {
+        self.at(LISTENERS)?.as_array_mut().context("listeners is no list")?.push(listener);
+        Ok(())
+    }
+
+    /// Adds a cluster.
+    ///
+    /// # Errors
+    /// When the configuration has none yet.
+    pub(crate) fn add_cluster(&mut self, cluster: Value) -> Result<()> {
+        self.at("/static_resources/clusters")?.as_array_mut().context("clusters is no list")?.push(cluster);
+        Ok(())
+    }
+
+    /// Writes the configuration to the file that Envoy is started with, and what belongs beside it into the same folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+        let folder = file.parent().context("a configuration stands in a folder")?;
+        fs::write(file, self.to_json(folder)?).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// A place in the configuration.
+    ///
+    /// # Errors
+    /// When there is nothing.
+    pub(crate) fn at(&mut self, pointer: &str) -> Result<&mut Value> {
         child(&mut self.json, pointer)
     }
 
     /// The text of the file that Envoy starts with; what belongs beside it is written into `folder`.
-    pub(super) fn to_json(&self, folder: &Path) -> Result<String> {
+    fn to_json(&self, folder: &Path) -> Result<String> {
         if !self.dynamic {
             return Ok(self.json.to_string());
         }
@@ -171,7 +202,11 @@ fn is_gate(filter: &Value) -> bool {
     filter.get("name").is_some_and(|name| name == "callgate")
 }
 
-fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+/// What stands at this place.
+///
+/// # Errors
+/// When there is nothing.
+pub(crate) fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
     value.pointer_mut(pointer).with_context(|| format!("the configuration has nothing at {pointer}"))
 }
 

@@ -5,5 +5,6 @@ mod locate;
 mod process;
 
 pub use bootstrap::Bootstrap;
+pub(crate) use bootstrap::child;
 pub use locate::{Binary, OLDEST, locate, oldest, pinned_version};
 pub use process::{Envoy, Options};

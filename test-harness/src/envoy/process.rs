@@ -61,7 +61,7 @@ impl Envoy {
     pub fn start(bootstrap: &Bootstrap, options: &Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("callgate-envoy-").tempdir().context("cannot create a folder")?;
         let configuration = folder.path().join("envoy.json");
-        fs::write(&configuration, bootstrap.to_json(folder.path())?).context("cannot write the configuration")?;
+        bootstrap.write(&configuration)?;
         Self::start_file(&configuration, folder, options)
     }
 

@@ -1,18 +1,15 @@
 //! The example `examples/payments` in a real Envoy: from an incident to its record, and alerts on metrics that are there.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use callgate::Reason;
+use callgate::metrics;
 use callgate_cli::document;
 use callgate_cli::mint::SigningKey;
 use callgate_cli::records::{Line, Lines, Words, open};
-use promql_parser::parser::{self, Expr, VectorSelector};
-use promql_parser::util::{ExprVisitor, walk_expr};
-use serde_json::{Value, json};
+use serde_json::json;
 use test_harness::client::Request;
 use test_harness::envoy::{Bootstrap, Options};
-use test_harness::paths;
+use test_harness::{observability, paths};
 
 use crate::fixture::{Gate, claims};
 
@@ -105,65 +102,29 @@ fn who_started_a_payment_is_told_by_the_decision_that_the_api_noted() {
     assert!(words.contains("insufficient_scope") && words.contains("agent reconciliation-agent"), "{words}");
 }
 
-/// The metrics that an expression asks for.
-#[derive(Default)]
-struct Selectors(Vec<VectorSelector>);
-
-impl ExprVisitor for Selectors {
-    type Error = ();
-
-    fn pre_visit(&mut self, expression: &Expr) -> Result<bool, ()> {
-        match expression {
-            Expr::VectorSelector(selector) => self.0.push(selector.clone()),
-            Expr::MatrixSelector(selector) => self.0.push(selector.vs.clone()),
-            _ => {}
-        }
-        Ok(true)
-    }
-}
-
-/// The metrics that Prometheus finds, each with the names of its labels.
-fn metrics(gate: &Gate) -> BTreeMap<String, BTreeSet<String>> {
-    let text = gate.envoy.admin("/stats/prometheus").unwrap();
-    let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let Some((name, labels)) = line.split_once('{') else { continue };
-        let labels = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
-        metrics.entry(name.to_owned()).or_default().extend(labels);
-    }
-    metrics
-}
-
 #[test]
-fn every_alert_asks_for_metrics_that_a_running_gateway_has() {
+fn every_panel_and_alert_asks_for_metrics_that_a_running_gateway_has() {
     let gate = gate();
     gate.ask(pay("4711", &token("procurement-agent", "payments:start"))).assert_allowed();
-    let exposed = metrics(&gate);
-    let alerts = document::read(paths::root().join("examples/payments/alerts.yaml")).unwrap();
-    let rules: Vec<Value> = alerts.value()["groups"].as_array().unwrap().iter().fold(Vec::new(), |mut all, group| {
-        all.extend(group["rules"].as_array().unwrap().iter().cloned());
-        all
-    });
-    assert!(rules.len() > 5, "{rules:?}");
-    for rule in rules {
-        let (alert, text) = (&rule["alert"], rule["expr"].as_str().unwrap());
-        let expression = parser::parse(text).unwrap_or_else(|error| panic!("{alert}: {error}"));
-        let mut selectors = Selectors::default();
-        walk_expr(&mut selectors, &expression).unwrap();
-        assert!(!selectors.0.is_empty(), "{alert} asks for nothing");
-        for selector in selectors.0 {
-            let name = selector.name.unwrap();
-            let labels = exposed.get(&name).unwrap_or_else(|| panic!("{alert}: there is no `{name}`"));
-            for matcher in selector.matchers.matchers {
-                assert!(labels.contains(&matcher.name), "{alert}: `{name}` has no label `{}`", matcher.name);
-                let known = |value: &str| match matcher.name.as_str() {
-                    "outcome" => ["allow", "deny", "observe"].contains(&value),
-                    "reason" => Reason::ALL.iter().any(|reason| reason.code() == value),
-                    _ => false,
-                };
-                let unknown: Vec<_> = matcher.value.split('|').filter(|value| !known(value)).collect();
-                assert!(unknown.is_empty(), "{alert}: `{}` is never {unknown:?}", matcher.name);
-            }
-        }
+    let exposed = observability::exposed(&gate.envoy.admin("/stats/prometheus").unwrap());
+    let example = |file: &str| document::read(paths::root().join("examples/payments").join(file)).unwrap().value().clone();
+    let alerts = observability::of_rules(&example("alerts.yaml")).unwrap();
+    let panels = observability::of_dashboard(&example("dashboard.json")).unwrap();
+    assert!(alerts.len() > 5 && panels.len() > 10, "{alerts:?} {panels:?}");
+    for question in alerts.iter().chain(&panels) {
+        assert_eq!(question.faults(&exposed).unwrap(), [""; 0]);
     }
+}
+
+/// Every metric of the gate is watched by a panel or an alert, apart from those that say how it was set up.
+#[test]
+fn no_metric_is_forgotten() {
+    let text = ["alerts.yaml", "dashboard.json"]
+        .map(|file| fs::read_to_string(paths::root().join("examples/payments").join(file)).unwrap())
+        .concat();
+    let forgotten = metrics::ALL.iter().map(metrics::Metric::prometheus).filter(|name| !text.contains(name.as_str()));
+    assert_eq!(
+        forgotten.collect::<Vec<_>>(),
+        ["callgate_token_cache_bytes", "callgate_limits_other_size", "callgate_replay_other_size"]
+    );
 }

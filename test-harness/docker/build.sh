@@ -1,0 +1,16 @@
+#!/bin/sh
+# Puts the harness and the filter into a folder: those that the image carries, where it is a stand-in, or else freshly built ones.
+set -eu
+out=$1
+mkdir -p "$out"
+if [ -d /prebuilt ]; then
+  if [ "$(sh test-harness/docker/sources.sh)" != "$(cat /prebuilt/sources)" ]; then
+    echo "the stand-in for the build image has been made from other sources: run \`cargo harness images\` again" >&2
+    exit 1
+  fi
+  cp /prebuilt/harness /prebuilt/callgate.wasm "$out"
+  exit
+fi
+cargo build --locked --package test-harness
+cp target/debug/test-harness "$out/harness"
+cp "$("$out/harness" build)" "$out/callgate.wasm"

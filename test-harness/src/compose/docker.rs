@@ -1,0 +1,186 @@
+//! The Docker engine and its composition tool, both as programs: what they say when they fail, in one sentence.
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+/// An image was made by `cargo harness images` where this label is `true`, and so is whatever was built from it.
+pub(super) const STAND_IN: &str = "callgate.stand-in";
+
+/// Whose image has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Image {
+    /// There is none.
+    Missing,
+    /// One of ours.
+    StandIn,
+    /// Somebody else's, which nothing here may replace.
+    Theirs,
+}
+
+/// A Docker engine that answers.
+#[derive(Debug)]
+pub(super) struct Engine {
+    compose: &'static [&'static str],
+}
+
+impl Engine {
+    /// Finds the engine, and which of the two composition tools there is.
+    pub(super) fn find() -> Result<Self> {
+        run("docker", ["version", "--format", "{{.Server.Version}}"]).map_err(|failed| why(&failed))?;
+        let known: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
+        let is_there = |words: &&[&str]| {
+            let Some((program, words)) = words.split_first() else { return false };
+            run(program, words.iter().chain(&["version"])).is_ok()
+        };
+        let compose = known.into_iter().find(is_there);
+        let compose = compose.context("there is neither `docker compose` nor `docker-compose`; install one of them")?;
+        Ok(Self { compose })
+    }
+
+    /// The composition tool, ready for its arguments.
+    pub(super) fn compose(&self) -> Command {
+        let mut words = self.compose.iter();
+        let mut command = Command::new(words.next().unwrap_or(&"docker-compose"));
+        command.args(words);
+        command
+    }
+
+    /// What the composition tool is called.
+    pub(super) fn compose_name(&self) -> String {
+        self.compose.join(" ")
+    }
+
+    /// Whose image this is.
+    pub(super) fn image(&self, name: &str) -> Result<Image> {
+        let format = format!("{{{{index .Config.Labels \"{STAND_IN}\"}}}}");
+        match run("docker", ["image", "inspect", "--format", &format, name]) {
+            Ok(label) => Ok(if label.trim() == "true" { Image::StandIn } else { Image::Theirs }),
+            Err(Failed::Said(said)) if said.to_ascii_lowercase().contains("no such image") => Ok(Image::Missing),
+            Err(failed) => Err(failed.into_error("docker")),
+        }
+    }
+
+    /// Runs `docker` to its end and returns what it printed.
+    pub(super) fn docker<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+        run("docker", arguments).map_err(|failed| failed.into_error("docker"))
+    }
+}
+
+/// Why a program did not do what it should.
+#[derive(Debug)]
+enum Failed {
+    /// It did not even start.
+    Start(io::Error),
+    /// It ended with a failure, and said this last.
+    Said(String),
+}
+
+impl Failed {
+    fn into_error(self, program: &str) -> anyhow::Error {
+        match self {
+            Self::Start(error) => anyhow!("cannot run `{program}`: {error}"),
+            Self::Said(said) => anyhow!("`{program}` failed: {said}"),
+        }
+    }
+}
+
+/// Runs a program to its end and returns what it printed.
+pub(super) fn program<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+    run(name, arguments).map_err(|failed| failed.into_error(name))
+}
+
+fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Result<String, Failed> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(Failed::Start)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Failed::Said(last_line(&output)))
+}
+
+/// What a program said last: the line that says what went wrong, as a rule.
+pub(super) fn last_line(output: &Output) -> String {
+    let said = [output.stdout.as_slice(), &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let line = said.lines().rev().find(|line| !line.trim().is_empty());
+    line.map_or_else(|| format!("it ended with {}", output.status), |line| line.trim().to_owned())
+}
+
+/// Runs one program into another.
+pub(super) fn pipe(mut from: Command, mut into: Command) -> Result<()> {
+    let name = |command: &Command| command.get_program().to_string_lossy().into_owned();
+    let (first, second) = (name(&from), name(&into));
+    let mut source = from
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run `{first}`"))?;
+    let stream = source.stdout.take().context("a pipe has no end")?;
+    let output = into.stdin(stream).output().with_context(|| format!("cannot run `{second}`"));
+    let status = source.wait().with_context(|| format!("cannot wait for `{first}`"))?;
+    let output = output?;
+    if !output.status.success() {
+        bail!("`{second}` failed: {}", last_line(&output));
+    }
+    if !status.success() {
+        bail!("`{first}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Why there is no engine.
+fn why(failed: &Failed) -> anyhow::Error {
+    match failed {
+        Failed::Start(error) if error.kind() == io::ErrorKind::NotFound => {
+            anyhow!("there is no `docker` on the path; install a Docker engine")
+        }
+        Failed::Start(error) => anyhow!("cannot run `docker`: {error}"),
+        Failed::Said(said) if said.contains("permission denied") => {
+            anyhow!("this user may not use the Docker engine; join its group `docker`, or become root")
+        }
+        Failed::Said(said) => anyhow!("the Docker engine does not answer; start it, or set DOCKER_HOST ({said})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_keeps_the_engine_away_is_told_in_a_sentence() {
+        let missing = Failed::Start(io::ErrorKind::NotFound.into());
+        let denied = Failed::Said("permission denied while trying to connect to the Docker daemon socket".to_owned());
+        let stopped = Failed::Said("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.".to_owned());
+        for (failed, said) in [
+            (missing, "there is no `docker` on the path"),
+            (denied, "this user may not use the Docker engine"),
+            (stopped, "the Docker engine does not answer"),
+        ] {
+            assert!(why(&failed).to_string().starts_with(said));
+        }
+    }
+
+    #[test]
+    fn what_a_program_says_last_is_kept() {
+        let error = program("sh", ["-c", "echo first; echo 'E: no network' >&2; exit 3"]).unwrap_err();
+        assert_eq!(error.to_string(), "`sh` failed: E: no network");
+        let error = program("sh", ["-c", "exit 3"]).unwrap_err();
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+        assert_eq!(program("sh", ["-c", "echo out"]).unwrap(), "out\n");
+    }
+
+    #[test]
+    fn a_pipe_fails_with_either_end() {
+        let sh = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        pipe(sh("echo a"), sh("grep -q a")).unwrap();
+        assert!(pipe(sh("echo a; exit 1"), sh("cat")).is_err());
+        assert!(pipe(sh("echo a"), sh("cat; exit 1")).is_err());
+    }
+}

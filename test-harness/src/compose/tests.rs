@@ -1,0 +1,113 @@
+//! What of the composition can be held without an engine.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use super::*;
+use crate::envoy;
+
+const BASES: [&Base; 6] =
+    [&images::BASE, &images::BUILD, &images::ENVOY, &images::PROMETHEUS, &images::GRAFANA, &images::KONG];
+
+fn text(file: &str) -> String {
+    fs::read_to_string(paths::root().join("test-harness").join(file)).unwrap()
+}
+
+/// The services, with what they take over from others.
+fn services() -> Vec<(String, Value)> {
+    let file: Value = serde_saphyr::from_str(&text("docker-compose.yml")).unwrap();
+    file["services"].as_object().unwrap().iter().map(|(name, service)| (name.clone(), service.clone())).collect()
+}
+
+fn service(name: &str) -> Value {
+    services().into_iter().find(|(own, _)| own == name).unwrap().1
+}
+
+#[test]
+fn the_composition_names_the_images_that_stand_ins_are_made_for() {
+    let (compose, dockerfile) = (text("docker-compose.yml"), text("docker/Dockerfile"));
+    for base in BASES {
+        let parameter = format!("${{{}:-{}}}", base.variable, base.public);
+        assert_eq!(compose.matches(&parameter).count(), 1, "{parameter}");
+    }
+    let parameters = compose.matches("_IMAGE:-").count();
+    assert_eq!(parameters, BASES.len(), "an image is not known to `cargo harness images`");
+    for line in dockerfile.lines().filter_map(|line| line.strip_prefix("ARG ")) {
+        let (variable, public) = line.split_once('=').unwrap();
+        assert!(BASES.iter().any(|base| (base.variable, base.public) == (variable, public)), "{line}");
+    }
+    for line in dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")) {
+        assert!(line.starts_with("${"), "{line}");
+    }
+}
+
+#[test]
+fn the_gateway_is_of_the_pinned_release() {
+    let version = envoy::pinned_version().unwrap();
+    let minor = version.rsplit_once('.').unwrap().0;
+    assert_eq!(images::ENVOY.public, format!("envoyproxy/envoy:v{minor}-latest"));
+}
+
+#[test]
+fn every_part_has_a_tester_that_needs_what_it_says() {
+    for profile in Profile::value_variants() {
+        let tester = service(profile.services()[0]);
+        let profiles: Vec<_> = tester["profiles"].as_array().into_iter().flatten().collect();
+        let expected = if *profile == Profile::Corpus { vec![] } else { vec![profile.name()] };
+        assert_eq!(profiles, expected);
+        assert!(tester["depends_on"].as_object().unwrap().values().all(|on| on["condition"] == "service_healthy"));
+    }
+    let ports: Vec<_> = services().into_iter().flat_map(|(_, service)| service["ports"].as_array().cloned().unwrap_or_default()).collect();
+    assert!(!ports.is_empty() && ports.iter().all(|port| port.as_str().unwrap().starts_with("127.0.0.1:")), "{ports:?}");
+}
+
+#[test]
+fn containers_get_no_more_than_they_need() {
+    let foreign: BTreeSet<_> = ["grafana", "kong"].into();
+    for (name, service) in services() {
+        assert_eq!(service["cap_drop"], serde_json::json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{name}");
+        for forbidden in ["privileged", "network_mode", "pid", "cap_add"] {
+            assert_eq!(service.get(forbidden), None, "{name}");
+        }
+        // These two cannot run here, and what they write to is not known for sure.
+        if !foreign.contains(name.as_str()) {
+            assert_eq!(service["read_only"], true, "{name}");
+            let user = service["user"].as_str().unwrap();
+            assert!(!user.starts_with('0') && user.contains(':'), "{name}: {user}");
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_while_rather_than_for_something() {
+    for file in ["docker-compose.yml", "docker/Dockerfile", "docker/gateway.sh", "docker/healthy.sh"] {
+        assert!(!text(file).contains("sleep"), "{file}");
+    }
+    for (name, service) in services() {
+        for (on, how) in service["depends_on"].as_object().into_iter().flatten() {
+            assert_eq!(how["condition"], "service_healthy", "{name} waits for {on}");
+            let other = services().into_iter().find(|(own, _)| own == on).unwrap().1;
+            assert!(other.get("healthcheck").is_some(), "{name} waits for {on}, whose health nobody checks");
+        }
+    }
+}
+
+#[test]
+fn two_checkouts_have_two_compositions() {
+    let name = project();
+    assert!(name.starts_with("callgate-") && name.len() == "callgate-".len() + 8, "{name}");
+    assert_eq!(name, project());
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_before_anything_starts() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = free("CALLGATE_TEST_UNSET_PORT", port).unwrap_err().to_string();
+    assert_eq!(error, format!("port {port} of this machine is taken; set CALLGATE_TEST_UNSET_PORT to another one"));
+    drop(taken);
+    free("CALLGATE_TEST_UNSET_PORT", port).unwrap();
+}

@@ -1,0 +1,69 @@
+//! What the upstream saw, told to another process: `/saw/HEADER/VALUE` answers with the latest request that had this line, or
+//! with `null`.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use super::{Memory, Seen, lock};
+use crate::client;
+
+/// Asks the upstream of another process.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    address: SocketAddr,
+}
+
+impl Witness {
+    /// The one at this address.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// The latest request that carried this header line. Neither part may need an escape in a path.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(crate) fn saw(&self, name: &str, value: &str) -> Result<Option<Seen>> {
+        let answer = client::call(self.address, &client::Request::get(format!("/saw/{name}/{value}")).host("witness"))
+            .context("the upstream does not say what it saw")?;
+        ensure!(answer.status == 200, "the upstream answered {} in the place of what it saw", answer.status);
+        serde_json::from_slice(&answer.body).context("what the upstream saw is no JSON")
+    }
+}
+
+/// Answers for ever.
+pub(super) async fn serve(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let memory = Arc::clone(&memory);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = tell(&request, &memory);
+                async { Ok::<_, Infallible>(answer) }
+            });
+            // Whoever does not wait for the answer needs none.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+fn tell(request: &Request<Incoming>, memory: &Mutex<Memory>) -> Response<Full<Bytes>> {
+    let asked = request.uri().path().strip_prefix("/saw/").and_then(|rest| rest.split_once('/'));
+    let seen = asked.and_then(|(name, value)| lock(memory).saw(name, value));
+    Response::new(Full::new(serde_json::to_vec(&seen).unwrap_or_default().into()))
+}
