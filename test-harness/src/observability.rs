@@ -45,7 +45,8 @@ pub fn of_dashboard(dashboard: &Value) -> Result<Vec<Question>> {
         let of = panel.get("title").and_then(Value::as_str).context("a panel has no title")?;
         let targets = panel.get("targets").and_then(Value::as_array).with_context(|| format!("{of} has no targets"))?;
         for target in targets {
-            let expression = target.get("expr").and_then(Value::as_str).with_context(|| format!("{of} has no `expr`"))?;
+            let expression =
+                target.get("expr").and_then(Value::as_str).with_context(|| format!("{of} has no `expr`"))?;
             // The only variable of Grafana that the dashboard uses.
             let expression = expression.replace("$__rate_interval", "1m");
             questions.push(Question { of: of.to_owned(), expression });
@@ -160,7 +161,8 @@ mod tests {
 
     use super::*;
 
-    const SCRAPED: &str = "# TYPE callgate_decisions counter\ncallgate_decisions{outcome=\"deny\",reason=\"host_error\"} 1\n";
+    const SCRAPED: &str =
+        "# TYPE callgate_decisions counter\ncallgate_decisions{outcome=\"deny\",reason=\"host_error\"} 1\n";
 
     fn faults(expression: &str) -> Vec<String> {
         let question = Question { of: "A".to_owned(), expression: expression.to_owned() };

@@ -33,7 +33,7 @@ impl Document {
     /// Everything that is written for readers.
     fn all() -> Vec<Self> {
         let mut paths = Vec::new();
-        for folder in ["", "docs", "fuzz"] {
+        for folder in ["", "docs", "fuzz", "test-harness"] {
             paths.extend(files(folder).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")));
         }
         let mut folders = ["envoy", "examples", "kong"].map(PathBuf::from).to_vec();

@@ -36,7 +36,8 @@ enum Recipe {
     Prometheus,
 }
 
-pub(super) const BASE: Base = Base { variable: "BASE_IMAGE", public: "debian:bookworm-slim", recipe: Some(Recipe::Debian) };
+pub(super) const BASE: Base =
+    Base { variable: "BASE_IMAGE", public: "debian:bookworm-slim", recipe: Some(Recipe::Debian) };
 pub(super) const BUILD: Base = Base { variable: "BUILD_IMAGE", public: "rust:1-bookworm", recipe: Some(Recipe::Built) };
 pub(super) const ENVOY: Base =
     Base { variable: "ENVOY_IMAGE", public: "envoyproxy/envoy:v1.40-latest", recipe: Some(Recipe::Gateway) };
@@ -129,7 +130,9 @@ fn debian(names: &Names) -> Result<()> {
     })
     .context("Debian's base system cannot be fetched; this needs root, and Debian's mirror")?;
     let mut tar = Command::new("tar");
-    tar.args(["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*", "-C"]).arg(&root).args(["-c", "."]);
+    tar.args(["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*", "-C"])
+        .arg(&root)
+        .args(["-c", "."]);
     let mut import = Command::new("docker");
     let label = format!("LABEL {STAND_IN}=true");
     import.args(["import", "--change", &label, "--change", r#"CMD ["bash"]"#, "-", &names.own]);
@@ -194,7 +197,11 @@ fn prometheus(engine: &Engine, names: &Names) -> Result<()> {
         let mut command = Command::new("apt-get");
         let output = command.args(["download", "--quiet", "prometheus"]).current_dir(context.path()).output();
         let output = output.context("cannot run `apt-get`")?;
-        ensure!(output.status.success(), "Debian's prometheus cannot be fetched: {}", super::docker::last_line(&output));
+        ensure!(
+            output.status.success(),
+            "Debian's prometheus cannot be fetched: {}",
+            super::docker::last_line(&output)
+        );
         Ok(())
     };
     progress::during("fetching Debian's Prometheus", download)?;
@@ -204,7 +211,10 @@ fn prometheus(engine: &Engine, names: &Names) -> Result<()> {
     let unpacked = context.path().join("unpacked");
     program("dpkg-deb", [OsStr::new("--extract"), package.as_os_str(), unpacked.as_os_str()])?;
     fs::remove_file(&package).context("cannot remove a file")?;
-    let text = format!("FROM {}\nCOPY unpacked/usr/bin/prometheus unpacked/usr/bin/promtool /usr/bin/\nENTRYPOINT [\"/bin/prometheus\"]\n", names.base);
+    let text = format!(
+        "FROM {}\nCOPY unpacked/usr/bin/prometheus unpacked/usr/bin/promtool /usr/bin/\nENTRYPOINT [\"/bin/prometheus\"]\n",
+        names.base
+    );
     make(engine, &names.own, &text, context.path())?;
     tried(engine, &names.own, "/bin/prometheus", "--version").map(drop)
 }
@@ -246,7 +256,8 @@ fn install(name: &str) -> Result<()> {
     let apt = |arguments: &[&str]| program("apt-get", arguments);
     let get = || apt(&["install", "--yes", "--quiet", "--no-install-recommends", name]);
     // On a fresh machine there are no lists of packages yet.
-    let installed = progress::during("installing debootstrap", || get().or_else(|_| apt(&["update"]).and_then(|_| get())));
+    let installed =
+        progress::during("installing debootstrap", || get().or_else(|_| apt(&["update"]).and_then(|_| get())));
     installed.with_context(|| format!("`{name}` is missing and cannot be installed; install it by hand"))?;
     ensure!(is_there(), "`{name}` was installed and is not on the path");
     Ok(())
@@ -271,7 +282,9 @@ mod tests {
     #[test]
     fn names_say_what_is_in_an_image() {
         assert_eq!(suite("debian:bookworm-slim"), Some("bookworm"));
-        for other in ["debian:bookworm", "ubuntu:24.04", "debian:-slim", "debian:12-slim", "example.com/debian:a b-slim"] {
+        for other in
+            ["debian:bookworm", "ubuntu:24.04", "debian:-slim", "debian:12-slim", "example.com/debian:a b-slim"]
+        {
             assert_eq!(suite(other), None, "{other}");
         }
         assert_eq!(minor("envoyproxy/envoy:v1.40-latest").as_deref(), Some("1.40"));

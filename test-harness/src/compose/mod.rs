@@ -5,6 +5,7 @@ mod docker;
 mod images;
 
 use std::fs::{self, File};
+use std::io::IsTerminal as _;
 use std::net::TcpListener;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Instant;
@@ -98,7 +99,13 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
     let engine = Engine::find()?;
     let composition = Composition::new(&engine)?;
     composition.check()?;
-    let needed: Vec<_> = images::ALWAYS.into_iter().chain(profiles.iter().flat_map(|profile| profile.needs()).copied()).collect();
+    // What an earlier run left whose machine went down; it may hold ports.
+    composition.take_down()?;
+    for (variable, port) in profiles.iter().flat_map(|profile| profile.ports()) {
+        free(variable, *port)?;
+    }
+    let needed: Vec<_> =
+        images::ALWAYS.into_iter().chain(profiles.iter().flat_map(|profile| profile.needs()).copied()).collect();
     let lacking = images::provide(&engine, &needed)?;
     let mut told = Vec::new();
     for profile in profiles {
@@ -122,8 +129,11 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
             }
         }
     }
-    let failed: Vec<_> =
-        told.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed)).map(|(profile, _)| profile.name()).collect();
+    let failed: Vec<_> = told
+        .iter()
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Failed))
+        .map(|(profile, _)| profile.name())
+        .collect();
     ensure!(failed.is_empty(), "the composition does not pass: {}", failed.join(", "));
     Ok(())
 }
@@ -166,6 +176,9 @@ impl<'e> Composition<'e> {
     fn command(&self) -> Command {
         let mut command = self.engine.compose();
         command.arg("--file").arg(paths::root().join("test-harness/docker-compose.yml"));
+        if !std::io::stdout().is_terminal() {
+            command.args(["--ansi", "never"]);
+        }
         command.args(["--project-name", &self.project]).stdin(Stdio::null());
         command.env("COMPOSE_PROFILES", "scale,observability,kong");
         command
@@ -180,11 +193,6 @@ impl<'e> Composition<'e> {
     }
 
     fn try_out(&self, profile: Profile) -> Result<Outcome> {
-        for (variable, port) in profile.ports() {
-            free(variable, *port)?;
-        }
-        // What an earlier run left whose machine went down.
-        self.take_down()?;
         let running = self.hold()?;
         let start = Instant::now();
         let services = profile.services();
@@ -261,7 +269,9 @@ fn project() -> String {
 /// Whether a port of this machine can be had, which the engine would only notice when everything was built.
 fn free(variable: &str, port: u16) -> Result<()> {
     let port = match std::env::var(variable) {
-        Ok(port) if !port.is_empty() => port.parse().ok().with_context(|| format!("{variable} is no port: `{port}`"))?,
+        Ok(port) if !port.is_empty() => {
+            port.parse().ok().with_context(|| format!("{variable} is no port: `{port}`"))?
+        }
         _ => port,
     };
     let taken = TcpListener::bind(("127.0.0.1", port)).is_err();

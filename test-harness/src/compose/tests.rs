@@ -1,6 +1,5 @@
 //! What of the composition can be held without an engine.
 
-use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
@@ -59,24 +58,48 @@ fn every_part_has_a_tester_that_needs_what_it_says() {
         assert_eq!(profiles, expected);
         assert!(tester["depends_on"].as_object().unwrap().values().all(|on| on["condition"] == "service_healthy"));
     }
-    let ports: Vec<_> = services().into_iter().flat_map(|(_, service)| service["ports"].as_array().cloned().unwrap_or_default()).collect();
-    assert!(!ports.is_empty() && ports.iter().all(|port| port.as_str().unwrap().starts_with("127.0.0.1:")), "{ports:?}");
+    let ports: Vec<_> = services()
+        .into_iter()
+        .flat_map(|(_, service)| service["ports"].as_array().cloned().unwrap_or_default())
+        .collect();
+    assert!(
+        !ports.is_empty() && ports.iter().all(|port| port.as_str().unwrap().starts_with("127.0.0.1:")),
+        "{ports:?}"
+    );
 }
 
 #[test]
 fn containers_get_no_more_than_they_need() {
-    let foreign: BTreeSet<_> = ["grafana", "kong"].into();
     for (name, service) in services() {
         assert_eq!(service["cap_drop"], serde_json::json!(["ALL"]), "{name}");
         assert_eq!(service["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{name}");
-        for forbidden in ["privileged", "network_mode", "pid", "cap_add"] {
+        for forbidden in ["privileged", "pid", "ipc", "cap_add", "devices"] {
             assert_eq!(service.get(forbidden), None, "{name}");
         }
-        // These two cannot run here, and what they write to is not known for sure.
-        if !foreign.contains(name.as_str()) {
+        let network = service["network_mode"].as_str();
+        assert!(network.is_none_or(|network| network.starts_with("service:")), "{name}");
+        // What Grafana writes to is not known for sure.
+        if name != "grafana" {
             assert_eq!(service["read_only"], true, "{name}");
             let user = service["user"].as_str().unwrap();
-            assert!(!user.starts_with('0') && user.contains(':'), "{name}: {user}");
+            assert!(user != "root" && !user.starts_with('0'), "{name}: {user}");
+        }
+    }
+}
+
+#[test]
+fn what_is_mounted_is_there_and_cannot_be_written() {
+    let volumes =
+        services().into_iter().flat_map(|(_, service)| service["volumes"].as_array().cloned().unwrap_or_default());
+    let mounts: Vec<String> =
+        volumes.map(|volume| volume.as_str().unwrap().to_owned()).filter(|volume| volume.starts_with('.')).collect();
+    assert!(mounts.len() > 5, "{mounts:?}");
+    for mount in mounts {
+        let (source, _) = mount.split_once(':').unwrap();
+        assert!(mount.ends_with(":ro"), "{mount}");
+        // Kong's files come with its configuration.
+        if !source.starts_with("../kong/") {
+            assert!(paths::root().join("test-harness").join(source).is_file(), "{mount}");
         }
     }
 }

@@ -88,8 +88,7 @@ fn payments() -> Result<Bootstrap> {
 fn front() -> Result<Value> {
     let file = paths::root().join("envoy/front.yaml");
     let yaml = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut front: Value =
-        serde_saphyr::from_str(&yaml).with_context(|| format!("{} is not YAML", file.display()))?;
+    let mut front: Value = serde_saphyr::from_str(&yaml).with_context(|| format!("{} is not YAML", file.display()))?;
     *child(&mut front, "/admin/address")? = socket("127.0.0.1", ADMIN);
 
     let hashed = child(&mut front, "/static_resources/listeners/0")?;
@@ -172,7 +171,10 @@ mod tests {
         let at = |pointer: &str| front.pointer(pointer).unwrap().clone();
         assert_eq!(at("/static_resources/listeners/0/name"), "front");
         let route = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0/route";
-        assert_eq!(at(&format!("/static_resources/listeners/0{route}/hash_policy/0/header/header_name")), "authorization");
+        assert_eq!(
+            at(&format!("/static_resources/listeners/0{route}/hash_policy/0/header/header_name")),
+            "authorization"
+        );
         assert_eq!(front.pointer(&format!("/static_resources/listeners/1{route}/hash_policy")), None);
         assert_eq!(at("/static_resources/clusters/0/lb_policy"), "RING_HASH");
         assert_eq!(at("/static_resources/clusters/1/lb_policy"), "ROUND_ROBIN");

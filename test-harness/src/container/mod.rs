@@ -40,9 +40,9 @@ pub enum Task {
     Scale,
     /// Shows that Prometheus finds what the dashboard and the alerts ask for.
     Observability,
-    /// Makes a call that is refused and one that passes at any gateway with the quickstart's policy.
+    /// Makes a call that is refused and one that passes, at any gateway with the policy of the shipped configurations.
     Probe {
-        /// The service, with its port.
+        /// The name of its host, with the port.
         gateway: String,
     },
 }

@@ -40,7 +40,9 @@ pub(super) fn policy() -> Result<Value> {
 pub(super) fn run() -> Result<()> {
     let example = |file: &str| {
         let file = paths::root().join("examples/payments").join(file);
-        document::read(&file).map(|read| read.value().clone()).with_context(|| format!("cannot read {}", file.display()))
+        document::read(&file)
+            .map(|read| read.value().clone())
+            .with_context(|| format!("cannot read {}", file.display()))
     };
     let questions = [of_dashboard(&example("dashboard.json")?)?, of_rules(&example("alerts.yaml")?)?].concat();
     let prometheus = Prometheus(resolve(PROMETHEUS)?);

@@ -76,7 +76,10 @@ fn shown(gates: &[SocketAddr], hashed: SocketAddr, spread: SocketAddr) -> Result
     println!("without hashing: a limit of {BURST} lets {} calls pass, {BURST} at each gate", 2 * BURST);
 
     let passed = caller.replayed(spread, &token)?;
-    ensure!(passed.len() == 2 && passed.iter().collect::<BTreeSet<_>>().len() == 2, "a call that is sent again and again passed at {passed:?}");
+    ensure!(
+        passed.len() == 2 && passed.iter().collect::<BTreeSet<_>>().len() == 2,
+        "a call that is sent again and again passed at {passed:?}"
+    );
     println!("without hashing: a signed call passes twice, once at each gate");
 
     let passed = caller.limited(hashed, "/repos/acme/gateway/pulls/7/reviews", &token)?;
@@ -91,7 +94,10 @@ fn shown(gates: &[SocketAddr], hashed: SocketAddr, spread: SocketAddr) -> Result
     // What hashing does not give, so that nobody takes it for more.
     let other = caller.elsewhere(hashed, home)?;
     let passed = caller.limited(hashed, "/repos/acme/gateway/pulls/7/reviews", &other)?;
-    ensure!(passed.values().eq([&BURST]) && !passed.contains_key(home), "another token of the agent passed at {passed:?}");
+    ensure!(
+        passed.values().eq([&BURST]) && !passed.contains_key(home),
+        "another token of the agent passed at {passed:?}"
+    );
     println!("with hashing: another token of the same agent may meet the other gate, which counts it anew");
     Ok(())
 }

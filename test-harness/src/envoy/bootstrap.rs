@@ -32,16 +32,30 @@ impl Bootstrap {
     /// # Errors
     /// When the shipped file does not have the shape that is edited here.
     pub fn new(module: &Path, policy: &str, upstream: SocketAddr) -> Result<Self> {
-        let file = paths::root().join("envoy/envoy.yaml");
-        let yaml = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let json = serde_saphyr::from_str(&yaml).with_context(|| format!("{} is not YAML", file.display()))?;
-        let mut bootstrap = Self { json, dynamic: false };
+        let mut bootstrap = Self::shipped()?;
         *bootstrap.at("/admin/address/socket_address")? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
         *bootstrap.at(&format!("{LISTENER}/address/socket_address"))? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
         *bootstrap.at(UPSTREAM)? = address(upstream);
         *child(bootstrap.gate()?, "/vm_config/code/local/filename")? = json!(module);
         bootstrap.set_policy(policy)?;
         Ok(bootstrap)
+    }
+
+    fn shipped() -> Result<Self> {
+        let file = paths::root().join("envoy/envoy.yaml");
+        let yaml = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let json = serde_saphyr::from_str(&yaml).with_context(|| format!("{} is not YAML", file.display()))?;
+        Ok(Self { json, dynamic: false })
+    }
+
+    /// The policy (JSON) in the shipped configuration.
+    ///
+    /// # Errors
+    /// When the shipped file has none.
+    #[cfg(test)]
+    pub(crate) fn shipped_policy() -> Result<String> {
+        let policy = child(Self::shipped()?.gate()?, "/configuration/value")?.as_str().map(ToOwned::to_owned);
+        policy.context("the policy is no text")
     }
 
     /// The same with another policy.

@@ -107,7 +107,8 @@ fn every_panel_and_alert_asks_for_metrics_that_a_running_gateway_has() {
     let gate = gate();
     gate.ask(pay("4711", &token("procurement-agent", "payments:start"))).assert_allowed();
     let exposed = observability::exposed(&gate.envoy.admin("/stats/prometheus").unwrap());
-    let example = |file: &str| document::read(paths::root().join("examples/payments").join(file)).unwrap().value().clone();
+    let example =
+        |file: &str| document::read(paths::root().join("examples/payments").join(file)).unwrap().value().clone();
     let alerts = observability::of_rules(&example("alerts.yaml")).unwrap();
     let panels = observability::of_dashboard(&example("dashboard.json")).unwrap();
     assert!(alerts.len() > 5 && panels.len() > 10, "{alerts:?} {panels:?}");
