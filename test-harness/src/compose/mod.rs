@@ -181,6 +181,8 @@ impl<'e> Composition<'e> {
         }
         command.args(["--project-name", &self.project]).stdin(Stdio::null());
         command.env("COMPOSE_PROFILES", "scale,observability,kong");
+        // `docker-compose` gives up on an engine after a minute, which a busy machine may take to stop a container.
+        command.env("COMPOSE_HTTP_TIMEOUT", "300");
         command
     }
 
