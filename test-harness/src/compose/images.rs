@@ -43,6 +43,7 @@ pub(super) const ENVOY: Base =
     Base { variable: "ENVOY_IMAGE", public: "envoyproxy/envoy:v1.40-latest", recipe: Some(Recipe::Gateway) };
 pub(super) const PROMETHEUS: Base =
     Base { variable: "PROMETHEUS_IMAGE", public: "prom/prometheus:v3.5.0", recipe: Some(Recipe::Prometheus) };
+#[cfg(test)]
 pub(super) const GRAFANA: Base = Base { variable: "GRAFANA_IMAGE", public: "grafana/grafana:12.2.0", recipe: None };
 pub(super) const KONG: Base = Base { variable: "KONG_IMAGE", public: "kong:3.9", recipe: None };
 
@@ -90,28 +91,60 @@ fn step(found: Image, base: &Base) -> Step {
     }
 }
 
-/// Makes the stand-ins that are needed, and returns the images that are neither there nor can be made.
+/// Whether a registry is asked for what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registry {
+    /// It may have it.
+    Ask,
+    /// It is not asked, or has not answered.
+    Ignore,
+}
+
+impl Registry {
+    /// Pulls an image. One that cannot be pulled is the last that is asked for: there is no registry then, as a rule.
+    fn pull(&mut self, engine: &Engine, name: &str) -> bool {
+        if *self == Self::Ignore {
+            return false;
+        }
+        match progress::during("asking the registry", || engine.docker(["pull", "--quiet", name])) {
+            Ok(_) => true,
+            Err(error) => {
+                eprintln!("{name}: {error}");
+                *self = Self::Ignore;
+                false
+            }
+        }
+    }
+}
+
+/// Sees to it that these images are there, pulled or as stand-ins, and returns those for which neither can be done.
 ///
 /// # Errors
 /// When a stand-in cannot be made; the message says what is missing.
-pub(super) fn provide(engine: &Engine, wanted: &[&Base]) -> Result<Vec<String>> {
+pub(super) fn provide(engine: &Engine, mut registry: Registry, wanted: &[&Base]) -> Result<Vec<String>> {
     let mut lacking = Vec::new();
     for base in wanted {
         let names = Names { base: BASE.name(), own: base.name() };
-        let found = engine.image(&names.own)?;
+        let mut found = engine.image(&names.own)?;
+        if found == Image::Missing && registry.pull(engine, &names.own) {
+            found = engine.image(&names.own)?;
+        }
         match step(found, base) {
             Step::Keep if found == Image::Theirs => eprintln!("{}: used as it is", names.own),
             Step::Keep => eprintln!("{}: a stand-in, as before", names.own),
             Step::Make(recipe) => {
                 recipe.follow(engine, &names).with_context(|| {
                     format!(
-                        "there is no image `{0}`, and no stand-in can be made; where a registry is reached, `docker pull {0}`",
+                        "no stand-in can be made for `{0}`; where a registry is reached, `docker pull {0}` does without",
                         names.own
                     )
                 })?;
                 eprintln!("{}: a stand-in", names.own);
             }
-            Step::Lack => lacking.push(names.own),
+            Step::Lack => {
+                eprintln!("{}: not here", names.own);
+                lacking.push(names.own);
+            }
         }
     }
     Ok(lacking)
@@ -165,20 +198,20 @@ fn gateway(engine: &Engine, names: &Names) -> Result<()> {
     let Binary::Program(file) = progress::during("looking for Envoy, or installing it", envoy::locate)? else {
         bail!("the only Envoy on this machine is another image; set {} to that one", ENVOY.variable);
     };
-    let context = temporary()?;
-    place(&file, &context.path().join("envoy"))?;
-    make(engine, &names.own, &format!("FROM {}\nCOPY envoy /usr/local/bin/envoy\n", names.base), context.path())?;
-    let version = tried(engine, &names.own, "envoy", "--version")?;
     // A stand-in is no other release than its name says.
     let minor = minor(&names.own).context("the name of Envoy's image says no release, such as `v1.40-latest`")?;
+    let version = program(&file.to_string_lossy(), ["--version"])?;
     ensure!(
         version.contains(&format!("/{minor}.")),
-        "{} is another release than the name says: {}; set {}",
+        "{} is another release than the name says: {}; set {} to the name of that one",
         file.display(),
         version.trim(),
         ENVOY.variable
     );
-    Ok(())
+    let context = temporary()?;
+    place(&file, &context.path().join("envoy"))?;
+    make(engine, &names.own, &format!("FROM {}\nCOPY envoy /usr/local/bin/envoy\n", names.base), context.path())?;
+    tried(engine, &names.own, "envoy", "--version").map(drop)
 }
 
 /// `envoyproxy/envoy:v1.40-latest` is some 1.40.

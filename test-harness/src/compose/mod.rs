@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::paths;
 use docker::{Engine, STAND_IN, last_line};
-use images::Base;
+use images::{Base, Registry};
 
 /// Takes the composition down once the process that holds the other end of its input is gone, a `kill -9` included. An interrupt
 /// from the terminal reaches it as well, and is not meant for it.
@@ -29,9 +29,9 @@ pub enum Profile {
     Corpus,
     /// Two gateways behind a third.
     Scale,
-    /// Prometheus, and Grafana where there is its image.
+    /// A gateway that Prometheus watches.
     Observability,
-    /// Kong Gateway with the filter, where there is its image.
+    /// Kong Gateway with the filter, where its image can be pulled.
     Kong,
 }
 
@@ -64,11 +64,11 @@ impl Profile {
         }
     }
 
-    /// What is a part of it that the tester does not look at.
-    fn shows(self) -> &'static [&'static Base] {
+    /// What is a part of it for people alone.
+    fn leaves_out(self) -> Option<&'static str> {
         match self {
-            Self::Observability => &[&images::GRAFANA],
-            Self::Corpus | Self::Scale | Self::Kong => &[],
+            Self::Observability => Some("Grafana: not run, since no tester asks it"),
+            Self::Corpus | Self::Scale | Self::Kong => None,
         }
     }
 
@@ -88,7 +88,7 @@ impl Profile {
 pub fn images() -> Result<()> {
     let engine = Engine::find()?;
     let wanted: Vec<_> = images::ALWAYS.into_iter().chain([&images::PROMETHEUS]).collect();
-    images::provide(&engine, &wanted).map(drop)
+    images::provide(&engine, Registry::Ignore, &wanted).map(drop)
 }
 
 /// Runs these parts, one after the other, and prints what came of each.
@@ -104,15 +104,14 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
     for (variable, port) in profiles.iter().flat_map(|profile| profile.ports()) {
         free(variable, *port)?;
     }
-    let needed: Vec<_> =
-        images::ALWAYS.into_iter().chain(profiles.iter().flat_map(|profile| profile.needs()).copied()).collect();
-    let lacking = images::provide(&engine, &needed)?;
+    let of_profiles = profiles.iter().flat_map(|profile| profile.needs());
+    let wanted: Vec<_> = images::ALWAYS.into_iter().chain(of_profiles.copied()).collect();
+    let lacking = images::provide(&engine, Registry::Ask, &wanted)?;
     let mut told = Vec::new();
     for profile in profiles {
-        let lacks = |base: &&&Base| lacking.contains(&base.name());
-        let outcome = match profile.needs().iter().find(lacks) {
+        let outcome = match profile.needs().iter().find(|base| lacking.contains(&base.name())) {
             Some(base) => Outcome::NotRun(format!(
-                "there is no image {}, and no stand-in for it; `{} config` takes its part of the file",
+                "{} cannot be had; `{} config` takes its part of the file",
                 base.name(),
                 engine.compose_name()
             )),
@@ -123,10 +122,8 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
     println!();
     for (profile, outcome) in &told {
         println!("{:14} {outcome}", profile.name());
-        for base in profile.shows() {
-            if matches!(outcome, Outcome::Passed(_)) && engine.image(&base.name())? == docker::Image::Missing {
-                println!("{:14} without {}, which is not here: not run", "", base.name());
-            }
+        if let Some(left_out) = profile.leaves_out() {
+            println!("{:14} {left_out}", "");
         }
     }
     let failed: Vec<_> = told
@@ -233,7 +230,9 @@ impl<'e> Composition<'e> {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(down.get_program()).args(down.get_args());
         keeper.envs(down.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let mut keeper = keeper.stdin(Stdio::piped()).spawn().context("cannot run sh")?;
+        // Nobody may have to wait for the end of its output.
+        keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut keeper = keeper.spawn().context("cannot run sh")?;
         let held = keeper.stdin.take();
         Ok(Running { keeper, held })
     }
