@@ -44,9 +44,9 @@ const EXAMPLES: &str = "The policies in `examples/`";
 /// How each gateway was checked: the filter in it, and the configurations for it. `imitated` is the corpus under the wasm host.
 pub const CHECKED: [(Personality, &str, &str); 6] = [
     (Personality::Envoy, "run in 1.36.4 and 1.40.0", "run"),
-    (Personality::Istio, "imitated, not run", "against published types, `TrafficExtension` not"),
+    (Personality::Istio, "imitated, not run", "against published types; `TrafficExtension` in part"),
     (Personality::EnvoyGateway, "imitated, not run", "not checked"),
-    (Personality::Higress, "imitated, not run", "not checked"),
+    (Personality::Higress, "imitated, not run", "in part, against Istio's types"),
     (Personality::Kong, "imitated, not run", "the policy's schema alone"),
     (Personality::Apisix, "imitated, not run", "there are none"),
 ];
