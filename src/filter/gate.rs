@@ -52,6 +52,8 @@ pub(super) enum Failure {
     Host(HostError),
     /// The host's serialisation of the headers does not add up.
     Headers,
+    /// The gateway does not tell what the client asked for.
+    Target,
     /// The host does not hand over the body that it said it has.
     Body,
     /// The gate is in use by the call that is being decided, which can only be after a trap on a host that goes on with
@@ -292,6 +294,7 @@ impl fmt::Display for Failure {
             Self::NoPolicy => f.write_str("no policy is in force"),
             Self::Host(error) => error.fmt(f),
             Self::Headers => f.write_str("the gateway's list of headers does not add up"),
+            Self::Target => f.write_str("`proxy_get_property` does not tell the path that the client asked for"),
             Self::Body => f.write_str("the gateway does not hand over the body that it said it has"),
             Self::InUse => f.write_str("an earlier call stopped the filter, and the gateway went on with it"),
         }

@@ -99,7 +99,7 @@ impl Http {
         let mut headers =
             Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
         if gate.features().host == HostName::Header {
-            headers = headers.of_server(&host::property(REQUEST_TARGET)?.ok_or(Failure::Headers)?);
+            headers = headers.of_server(&host::property(REQUEST_TARGET)?.ok_or(Failure::Target)?);
         }
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);

@@ -1,4 +1,5 @@
 //! The corpus in the filter under a wasm host, as each gateway would have it, and the table that is made of it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
 //! What single gateways do to a worker and the corpus does not show.
 
-use super::Personality::{Higress, Istio, Kong};
+use super::Personality::{Apisix, Higress, Istio, Kong};
 use super::*;
 use crate::wasmhost::{SharedData, Store};
 
@@ -101,4 +101,41 @@ fn a_policy_that_does_not_compile_denies_every_call_on_kong() {
             assert_eq!(answer(&vm.request(&request)).status, 500);
         }
     }
+}
+
+#[test]
+fn where_grpc_clients_cannot_be_told_so_they_are_told_what_all_are() {
+    for personality in [Kong, Apisix] {
+        let mut vm = start_under(personality, &policy());
+        let outcome = vm.request(&request("POST", "/items/7", &[("content-type", "application/grpc")]));
+        let reply = answer(&outcome);
+        assert_eq!((reply.status, reply.grpc_status), (401, None), "{personality:?}");
+        assert_eq!(pairs::values(&reply.headers, "content-type"), [b"application/problem+json"], "{personality:?}");
+    }
+}
+
+/// Over HTTP/2 a body may come without a length, and this gateway shows the gate none.
+#[test]
+fn a_body_that_nobody_announced_is_no_form_on_a_gateway_that_shows_none() {
+    let mut policy = policy();
+    policy["endpoints"][0]["effect"] = json!("write");
+    policy["requirements"] = json!({ "write": {} });
+    policy["endpoints"][0]["forms"] = json!("refuse");
+    let mut vm = start_under(Apisix, &policy_for_the_log(policy));
+    let authorization = good().headers.into_iter().next_back().unwrap();
+    let call = |lines: &[(&str, &str)]| {
+        let mut call = request("POST", "/items/7", lines);
+        call.headers.push(authorization.clone());
+        call
+    };
+    assert_eq!(answer(&vm.request(&call(&[]))).details, "callgate_form_body");
+    for lines in [("content-length", "0"), ("content-type", "application/json")] {
+        upstream(&vm.request(&call(&[lines])));
+    }
+}
+
+/// With all records in the gateway's log, the only place for them there.
+fn policy_for_the_log(mut policy: Value) -> Value {
+    policy["audit"]["log"] = json!({ "allow": true, "deny": true });
+    policy
 }
