@@ -120,8 +120,10 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
     let image = setting.module.as_deref().unwrap_or(IMAGE);
     let mut code = Map::new();
     code.insert("type".to_owned(), json!("Image"));
-    code.insert("image".to_owned(), json!({ "url": image.strip_prefix("oci://").unwrap_or(image) }));
-    code.extend(digest(setting));
+    let mut source = Map::new();
+    source.insert("url".to_owned(), json!(image.strip_prefix("oci://").unwrap_or(image)));
+    source.extend(digest(setting));
+    code.insert("image".to_owned(), json!(source));
     let mut wasm = json!({
         "name": "callgate",
         "rootID": "callgate",

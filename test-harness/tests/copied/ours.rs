@@ -9,6 +9,7 @@ use callgate_cli::policy::NotNeeded;
 use callgate_cli::{corpus, document, records};
 use serde::Deserialize;
 use serde_json::Value;
+use test_harness::observability;
 
 use super::{Checked, compiles, value};
 
@@ -85,6 +86,12 @@ pub(super) fn alerts(file: &Path, text: &str) -> Checked {
         .try_for_each(|rule| promql_parser::parser::parse(&rule.expr).map(drop))
 }
 
+/// That the gateway exposes what it asks for is seen where one runs.
+pub(super) fn dashboard(file: &Path, text: &str) -> Checked {
+    let panels = observability::of_dashboard(&value(file, text)?).map_err(|error| error.to_string())?;
+    panels.iter().try_for_each(|panel| panel.names().map(drop)).map_err(|error| error.to_string())
+}
+
 /// An `EnvoyExtensionPolicy`: those fields that are used here, as its reference has them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -141,7 +148,6 @@ struct Code {
     #[serde(rename = "type")]
     kind: String,
     image: Image,
-    sha256: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +155,7 @@ struct Code {
 #[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
 struct Image {
     url: String,
+    sha256: Option<String>,
 }
 
 #[derive(Deserialize)]
