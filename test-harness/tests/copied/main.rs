@@ -217,6 +217,9 @@ fn example(file: &str) -> Option<Copied> {
             (ours::cases, &[("cases:", "case:"), ("expect:", "expects:"), ("decision: allow", "decision: alow")])
         }
         "alerts.yaml" => (ours::alerts, &[("- alert:", "- alrt:"), ("expr:", "exp:"), ("increase(", "incrase(")]),
+        "dashboard.json" => {
+            (ours::dashboard, &[("\"panels\"", "\"pannels\""), ("\"expr\"", "\"exrp\""), ("rate(", "rtae(")])
+        }
         "record.json" => (ours::record, &[("\"decision\"", "\"decison\"")]),
         _ if name.ends_with(".jwk.json") => (ours::key, &[("\"kty\"", "\"kyt\""), ("\"d\"", "\"D\"")]),
         _ => return None,
