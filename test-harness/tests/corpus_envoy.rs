@@ -40,3 +40,9 @@ fn every_case_that_http_2_can_say_is_decided_as_over_http_1() {
     let unsaid = every_case_comes_out(None, Wire::Http2);
     assert_eq!(unsaid, BTreeMap::from(UNSAID));
 }
+
+#[test]
+fn every_case_that_http_2_can_say_is_decided_as_over_http_1_in_the_oldest_envoy() {
+    let unsaid = every_case_comes_out(Some(oldest().unwrap()), Wire::Http2);
+    assert_eq!(unsaid, BTreeMap::from(UNSAID));
+}
