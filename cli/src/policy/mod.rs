@@ -29,6 +29,14 @@ pub struct Loaded {
     pub secrets: BTreeSet<String>,
 }
 
+impl Loaded {
+    /// How large Kong's zone has to be for what workers share, as nginx writes sizes; none in other gateways.
+    #[must_use]
+    pub fn zone(&self) -> Option<String> {
+        self.policy.shared_bytes().map(|bytes| format!("{}k", bytes.div_ceil(1 << 10)))
+    }
+}
+
 /// Reads and compiles the policy at `path` without its secrets: it decides about tokens that are signed with a secret as
 /// if their signature were wrong.
 ///

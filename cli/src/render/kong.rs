@@ -68,12 +68,11 @@ pub(super) fn settings(loaded: &Loaded) -> String {
          wasm_filters_path = /usr/local/kong/wasm\n\
          wasm_filters = user\n",
     );
-    if let Some(bytes) = loaded.policy.shared_bytes() {
+    if let Some(zone) = loaded.zone() {
         let _ = writeln!(
             text,
             "\n# What workers share, in a zone that nothing else writes into: room for the tables of this policy.\n\
-             nginx_wasm_shm_kv_callgate = {}k",
-            bytes.div_ceil(1 << 10)
+             nginx_wasm_shm_kv_callgate = {zone}"
         );
     }
     let _ = writeln!(
