@@ -208,6 +208,35 @@ mod tests {
     use super::*;
     use crate::build::{self, Flavor};
 
+    /// Otherwise what it costs would say nothing of what the filter has to cost.
+    #[test]
+    fn the_filter_to_compare_with_makes_the_calls_of_a_decision() {
+        let filter = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
+        let same_calls = Module::compile(&wat::parse_str(super::super::SAME_CALLS).unwrap()).unwrap();
+        let issuer = Issuer::at(NOW).unwrap();
+        let token = policies::token(&issuer, &issuer.es256, 0);
+        let policy = policies::quickstart().unwrap();
+        let [decided, same] = [filter, same_calls].map(|module| decide(&module, &policy, &token).unwrap());
+        assert_eq!(same.calls, decided.calls);
+        let lengths = |lines: &[(Vec<u8>, Vec<u8>)]| -> Vec<_> {
+            lines.iter().map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.len())).collect()
+        };
+        let [decided_lines, same_lines] = [&decided, &same].map(|outcome| match &outcome.verdict {
+            Verdict::Continue { headers, .. } => lengths(headers),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(same_lines, decided_lines);
+        let [decided_answer, same_answer] = [&decided, &same].map(|outcome| lengths(outcome.answer.as_ref().unwrap()));
+        assert_eq!(same_answer, decided_answer);
+        // This host knows no source address, as Envoy does.
+        let [decided_record, same_record] = [&decided, &same].map(|outcome| {
+            let mut record = outcome.record.clone().unwrap();
+            record.as_object_mut().unwrap().remove("source");
+            record.to_string().len()
+        });
+        assert_eq!(same_record, decided_record);
+    }
+
     #[test]
     fn a_signature_by_an_ed25519_key_in_use_costs_less_than_half_of_the_first() {
         let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();

@@ -17,7 +17,7 @@ mod rows;
 mod signed;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -31,10 +31,13 @@ use crate::quickstart::HOST;
 use crate::wasmhost::{Module, Vm};
 use callee::Callee;
 use load::Clients;
-use rows::{BARE, EXT_AUTHZ, LARGE, Row, Rows, SMALL};
+use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, Row, Rows, SAME_CALLS as SAME_CALLS_ROW, SMALL};
 
 pub use instructions::{Instructions, Part};
 pub use report::{Bound, Measured, Report, Spread};
+
+/// A filter that makes the host calls of a decision, and decides nothing.
+const SAME_CALLS: &str = include_str!("same_calls.wat");
 
 /// What an Envoy does after the last answer of a row (logs, clean-up) belongs to the row.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -150,12 +153,12 @@ fn memory(module: &Module, size: usize) -> Result<usize> {
 
 fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Result<Vec<Measured>> {
     let folder = tempfile::tempdir().context("cannot create a folder")?;
-    let noop = folder.path().join("noop.wasm");
-    let module = wat::parse_str(include_str!("noop.wat")).context("the filter that does nothing is no WebAssembly")?;
-    fs::write(&noop, module).context("cannot write the filter that does nothing")?;
+    let noop = written(&folder.path().join("noop.wasm"), include_str!("noop.wat"))?;
+    let same_calls = written(&folder.path().join("same_calls.wasm"), SAME_CALLS)?;
+    let modules = Modules { filter, noop: &noop, same_calls: &same_calls };
     let callee = Callee::start()?;
     let Rows { bootstrap, mut rows } =
-        progress::during("minting tokens", || Rows::new(filter, &noop, &callee, size, wanted))?;
+        progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;
     let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
     check_that_they_decide(&envoy, &rows)?;
     let connect = |row: &Row| Clients::connect(envoy.listener(row.listener)?, size.connections);
@@ -180,6 +183,13 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     Ok(measured.into_iter().map(|row| row.over(&bare)).collect())
 }
 
+/// Writes a filter that is compared with.
+fn written(file: &Path, text: &str) -> Result<PathBuf> {
+    let module = wat::parse_str(text).context("a filter to compare with is no WebAssembly")?;
+    fs::write(file, module).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file.to_owned())
+}
+
 /// What Envoy, and the service that it asks, use for these calls.
 fn used_for(envoy: &Envoy, clients: &mut Clients, calls: &[Vec<u8>]) -> Result<Duration> {
     let used = || anyhow::Ok(cpu::of_process(envoy.process())? + Callee::cpu()?);
@@ -194,7 +204,7 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
     let call = Request::post("/repos/acme/gateway/pulls").host(HOST).header("Content-Length", "0");
     for row in rows {
         let status = client::call(envoy.listener(row.listener)?, &call)?.status;
-        let expected = if [BARE, "noop", EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
+        let expected = if [BARE, NOOP, SAME_CALLS_ROW, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
         ensure!(status == expected, "row `{}`: a call without a token was answered with {status}", row.name);
     }
     Ok(())

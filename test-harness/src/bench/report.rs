@@ -11,13 +11,15 @@ use serde_json::{Map, Value, json};
 use super::instructions::Instructions;
 
 /// What two rows cost in relation to each other, and what that may be at most.
-const RATIOS: [(&str, &str, &str, Option<f64>); 10] = [
+const RATIOS: [(&str, &str, &str, Option<f64>); 12] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(1.3)),
+    ("same_calls_vs_native_cached", "same_calls", "native_cached", None),
     ("warm_vs_native", "warm", "native_es256", Some(0.35)),
     ("cold_es256_vs_native", "cold_es256", "native_es256", None),
     ("cold_rs256_vs_native", "cold_rs256", "native_rs256", None),
     ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", None),
     ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.35)),
+    ("same_calls_vs_ext_authz", "same_calls", "ext_authz", None),
     ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
     ("signed_ed25519_vs_native_eddsa", "signed_ed25519", "native_eddsa", Some(1.0)),
     ("signed_hmac_vs_native_eddsa", "signed_hmac", "native_eddsa", Some(0.17)),

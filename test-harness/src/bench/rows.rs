@@ -14,6 +14,10 @@ use crate::quickstart::{Issuer, set};
 
 /// The plain listener, from which all others are told apart.
 pub(super) const BARE: &str = "bare";
+/// A Wasm filter that does nothing.
+pub(super) const NOOP: &str = "noop";
+/// A Wasm filter that makes the host calls of a decision: below it no gate that makes them can come.
+pub(super) const SAME_CALLS: &str = "same_calls";
 /// The row whose calls the service behind `ext_authz` answers.
 pub(super) const EXT_AUTHZ: &str = "ext_authz";
 /// How many endpoints and agents the larger of the two generated policies has.
@@ -59,6 +63,13 @@ impl Row {
     }
 }
 
+/// The files of the filter and of those that it is compared with.
+pub(super) struct Modules<'m> {
+    pub(super) filter: &'m Path,
+    pub(super) noop: &'m Path,
+    pub(super) same_calls: &'m Path,
+}
+
 /// Everything that is measured in one Envoy.
 pub(super) struct Rows {
     pub(super) bootstrap: Bootstrap,
@@ -67,8 +78,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(
-        filter: &Path,
-        noop: &Path,
+        modules: &Modules<'_>,
         callee: &Callee,
         size: &Size,
         wanted: impl Fn(&str) -> bool,
@@ -77,7 +87,7 @@ impl Rows {
         let rs256 = SigningKey::generate(Algorithm::Rs256).context("no RSA key")?.with_kid("corp-rs256");
         let eddsa = as_eddsa(&issuer.ed25519)?;
         let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
-        let listeners = listeners(filter, noop, callee, &policies::with_rs256(&rs256)?, &jwks)?;
+        let listeners = listeners(modules, callee, &policies::with_rs256(&rs256)?, &jwks)?;
         Ok(Self { bootstrap: Bootstrap::joined(listeners)?, rows: rows(&issuer, &rs256, &eddsa, size, wanted) })
     }
 }
@@ -105,7 +115,8 @@ fn rows(
     let row = |name, what, listener, calls| (name, what, listener, calls);
     let all = [
         row(BARE, "a listener without a gate", BARE, known(&issuer.es256)),
-        row("noop", "a Wasm filter that does nothing", "noop", known(&issuer.es256)),
+        row(NOOP, "a Wasm filter that does nothing", NOOP, known(&issuer.es256)),
+        row(SAME_CALLS, "a Wasm filter with the host calls of `warm` alone", SAME_CALLS, known(&issuer.es256)),
         row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
         row("warm", "Callgate, token seen before", "callgate", known(&issuer.es256)),
         row(EXT_AUTHZ, "an ext_authz hop, with the service", EXT_AUTHZ, known(&issuer.es256)),
@@ -123,22 +134,25 @@ fn rows(
 }
 
 fn listeners(
-    filter: &Path,
-    noop: &Path,
+    modules: &Modules<'_>,
     callee: &Callee,
     with_rs256: &Value,
     jwks: &Value,
 ) -> Result<Vec<(&'static str, Bootstrap)>> {
-    let base = base(filter, callee)?;
+    let base = base(modules.filter, callee)?;
     let native = |filters| base.with_filters(filters);
     let gate = |name: &'static str, policy: &Value| gate(&base, name, policy);
-    let mut does_nothing = base.with_policy("")?;
-    let config = does_nothing.gate()?;
-    *config.pointer_mut("/vm_config/code/local/filename").context("the gate has no file")? = json!(noop);
-    *config.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!("noop");
+    let other = |name: &'static str, module: &Path| -> Result<_> {
+        let mut other = base.with_policy("")?;
+        let config = other.gate()?;
+        *config.pointer_mut("/vm_config/code/local/filename").context("the gate has no file")? = json!(module);
+        *config.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(name);
+        Ok((name, other))
+    };
     Ok(vec![
         (BARE, native(Vec::new())?),
-        ("noop", does_nothing),
+        other(NOOP, modules.noop)?,
+        other(SAME_CALLS, modules.same_calls)?,
         ("native", native(native::chain(jwks, false))?),
         ("native_cached", native(native::chain(jwks, true))?),
         (EXT_AUTHZ, native(vec![native::ext_authz("api")])?),

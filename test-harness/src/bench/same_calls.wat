@@ -1,0 +1,97 @@
+;; A filter that makes the host calls of a decision about a known token, with as much text in them, and decides nothing: no gate in
+;; Wasm that looks at a call, counts it, tells the upstream and writes it down costs less. `it_makes_the_calls_of_a_decision` holds
+;; that it makes the calls that the filter makes.
+(module
+  (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_current_time_nanoseconds" (func $now (param i32) (result i32)))
+  (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_value" (func $header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
+  (import "env" "proxy_remove_header_map_value" (func $remove (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_property" (func $set_property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+
+  ;; Below 64 the host writes what it answers: where and how much, the time, a version, a metric.
+  (data (i32.const 64) "source\00address")
+  (data (i32.const 96) "callgate")
+  (data (i32.const 128) "callgate.decisions.allow.allowed")
+  (data (i32.const 192) "cg2-0123456789abcdef0123456789abcdef")
+  (data (i32.const 256) "an entry for each of the two limits")
+  (data (i32.const 320) "authorization")
+  (data (i32.const 352) "x-callgate-agent")
+  (data (i32.const 384) "x-callgate-issuer")
+  (data (i32.const 416) "x-callgate-client")
+  (data (i32.const 448) "x-callgate-subject")
+  (data (i32.const 480) "x-callgate-scopes")
+  (data (i32.const 512) "x-callgate-endpoint")
+  (data (i32.const 544) "x-callgate-decision")
+  (data (i32.const 576) "x-callgate-policy")
+  (data (i32.const 608) "ratelimit-policy")
+  (data (i32.const 640) "ratelimit")
+  (data (i32.const 672) "coding-agent")
+  (data (i32.const 704) "code:read code:write pulls:write")
+  (data (i32.const 768) "0123456789abcdef0123456789abcdef")
+  (data (i32.const 832) "\22calls\22;q=1000000;w=1, \22changes\22;q=1000000;w=1")
+  (data (i32.const 896) "\22calls\22;r=999999;t=1, \22changes\22;r=999999;t=1")
+  (data (i32.const 1024)
+    "{\22decision\22:\22allow\22,\22reason\22:\22allowed\22,\22rule\22:\22endpoints[4]\22,\22id\22:\22000"
+    "0000000000000000000000000004d\22,\22time_ms\22:1795000000000,\22agent\22:\22coding-agent\22,\22issue"
+    "r\22:\22corp\22,\22client\22:\22coding-agent\22,\22subject\22:\22coding-agent\22,\22scopes\22:[\22co"
+    "de:read\22,\22code:write\22,\22pulls:write\22],\22token\22:\220d64179ee303f80a\22,\22endpoint\22:\22"
+    "pulls.create\22,\22method\22:\22POST\22,\22host\22:\22api.example.com\22,\22path\22:\22/repos/acme/g"
+    "ateway/pulls\22,\22source\22:\22192.0.2.1\22,\22request_id\22:\220b63c4a6-1f0e-4a39-9d3b-51f4f2f2f6a"
+    "1\22,\22policy\22:\22quickstart\22,\22policy_version\22:\221d3bca939a6398bca477179e1629dd18b4adaff9d"
+    "4a204b6bec7d816ed42fa08\22,\22module_version\22:\220.1.0\22}")
+
+  ;; What the host hands over goes here, for each call anew.
+  (global $free (mut i32) (i32.const 65536))
+  (global $metric (mut i32) (i32.const 0))
+
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "_initialize"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get $size))))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (drop (call $define (i32.const 0) (i32.const 128) (i32.const 32) (i32.const 16)))
+    (global.set $metric (i32.load (i32.const 16)))
+    (drop (call $set (i32.const 192) (i32.const 36) (i32.const 256) (i32.const 33) (i32.const -1)))
+    (i32.const 1))
+
+  (func $tell (param $name i32) (param $name_size i32) (param $value i32) (param $value_size i32)
+    (drop (call $add (i32.const 0) (local.get $name) (local.get $name_size) (local.get $value) (local.get $value_size))))
+
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (global.set $free (i32.const 65536))
+    (drop (call $pairs (i32.const 0) (i32.const 0) (i32.const 4)))
+    (drop (call $property (i32.const 64) (i32.const 14) (i32.const 0) (i32.const 4)))
+    (drop (call $now (i32.const 8)))
+    (drop (call $get (i32.const 192) (i32.const 36) (i32.const 0) (i32.const 4) (i32.const 20)))
+    (drop (call $set (i32.const 192) (i32.const 36) (i32.const 256) (i32.const 33) (i32.load (i32.const 20))))
+    (drop (call $remove (i32.const 0) (i32.const 320) (i32.const 13)))
+    (call $tell (i32.const 352) (i32.const 16) (i32.const 672) (i32.const 12))
+    (call $tell (i32.const 384) (i32.const 17) (i32.const 672) (i32.const 4))
+    (call $tell (i32.const 416) (i32.const 17) (i32.const 672) (i32.const 12))
+    (call $tell (i32.const 448) (i32.const 18) (i32.const 672) (i32.const 12))
+    (call $tell (i32.const 480) (i32.const 17) (i32.const 704) (i32.const 32))
+    (call $tell (i32.const 512) (i32.const 19) (i32.const 672) (i32.const 12))
+    (call $tell (i32.const 544) (i32.const 19) (i32.const 768) (i32.const 32))
+    (call $tell (i32.const 576) (i32.const 17) (i32.const 704) (i32.const 23))
+    (drop (call $set_property (i32.const 96) (i32.const 8) (i32.const 1024) (i32.const 596)))
+    (drop (call $increment (global.get $metric) (i64.const 1)))
+    (i32.const 0))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (drop (call $header (i32.const 2) (i32.const 608) (i32.const 16) (i32.const 0) (i32.const 4)))
+    (drop (call $header (i32.const 2) (i32.const 640) (i32.const 9) (i32.const 0) (i32.const 4)))
+    (drop (call $add (i32.const 2) (i32.const 608) (i32.const 16) (i32.const 832) (i32.const 46)))
+    (drop (call $add (i32.const 2) (i32.const 640) (i32.const 9) (i32.const 896) (i32.const 44)))
+    (i32.const 0))
+  (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_log") (param i32))
+  (func (export "proxy_on_delete") (param i32)))
