@@ -193,7 +193,7 @@ fn answer(case: Case) -> Result<Value, Wrong> {
         Case::Proof { proof, token, key, method, origin, path, now } => {
             let key = URL_SAFE_NO_PAD.decode(&key).ok().and_then(|key| key.try_into().ok());
             let expected = Expected {
-                token_hash: &hmac_sha256::Hash::hash(token.as_bytes()),
+                token_hash: &crate::crypto::sha256(token.as_bytes()),
                 key: Thumbprint(key.ok_or_else(|| Wrong::Case("the key is no thumbprint".into()))?),
                 method: &method,
                 origin: &origin,

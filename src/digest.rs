@@ -6,6 +6,7 @@ use std::convert::Infallible;
 
 use sfv::visitor::{DictionaryVisitor, EntryVisitor, Ignored, InnerListVisitor, ItemVisitor, ParameterVisitor};
 use sfv::{BareItemFromInput, KeyRef, Parser};
+use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::reason::Reason;
 
@@ -23,8 +24,8 @@ pub struct ContentDigest {
 #[derive(Clone)]
 pub struct Hashing {
     digest: ContentDigest,
-    sha256: hmac_sha256::Hash,
-    sha512: hmac_sha512::Hash,
+    sha256: Sha256,
+    sha512: Sha512,
     seen: u64,
     most: u64,
 }
@@ -46,7 +47,7 @@ impl ContentDigest {
     /// Begins to hash a body of at most so many bytes.
     #[must_use]
     pub fn begin(self, most: u64) -> Hashing {
-        Hashing { digest: self, sha256: hmac_sha256::Hash::new(), sha512: hmac_sha512::Hash::new(), seen: 0, most }
+        Hashing { digest: self, sha256: Sha256::new(), sha512: Sha512::new(), seen: 0, most }
     }
 }
 
@@ -81,8 +82,8 @@ impl Hashing {
     /// [`Reason::ContentDigestMismatch`].
     pub fn finish(self) -> Result<(), Reason> {
         let Self { digest, sha256, sha512, .. } = self;
-        let matches = digest.sha256.is_none_or(|wanted| sha256.finalize() == wanted)
-            && digest.sha512.is_none_or(|wanted| sha512.finalize() == *wanted);
+        let matches = digest.sha256.is_none_or(|wanted| <[u8; 32]>::from(sha256.finalize()) == wanted)
+            && digest.sha512.is_none_or(|wanted| <[u8; 64]>::from(sha512.finalize()) == *wanted);
         if matches { Ok(()) } else { Err(Reason::ContentDigestMismatch) }
     }
 }

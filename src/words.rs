@@ -12,11 +12,20 @@ pub(crate) fn are_visible_unescaped(text: &[u8]) -> bool {
     all(text, word, |byte| byte.is_ascii_graphic() && byte != b'%')
 }
 
+/// Whether every byte is printable ASCII, from the space to `~`.
+pub(crate) fn are_printable(text: &[u8]) -> bool {
+    all(text, is_printable, |byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether eight bytes are printable ASCII.
+fn is_printable(word: u64) -> bool {
+    word & HIGH == 0 && !has_below(word, 0x20) && word.wrapping_add(ONES) & HIGH == 0
+}
+
 /// Whether every byte is printable ASCII that Rust's escapes, and JSON's, leave as it is: neither a quote nor a backslash.
 pub(crate) fn are_plain(text: &[u8]) -> bool {
     let word = |word: u64| {
-        let printable = word & HIGH == 0 && !has_below(word, 0x20) && word.wrapping_add(ONES) & HIGH == 0;
-        printable && b"\"'\\".iter().all(|escaped| !has_below(word ^ (ONES * u64::from(*escaped)), 1))
+        is_printable(word) && b"\"'\\".iter().all(|escaped| !has_below(word ^ (ONES * u64::from(*escaped)), 1))
     };
     all(text, word, |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\'))
 }
@@ -143,6 +152,7 @@ mod tests {
                 let as_it_is = byte >= 0x20 && !b"\"\\".contains(&byte);
                 assert_eq!(are_unescaped_in_json(&text), as_it_is, "{byte} at {place}");
                 assert_eq!(are_free_of_controls(&text), byte >= 0x20, "{byte} at {place}");
+                assert_eq!(are_printable(&text), byte == b' ' || byte.is_ascii_graphic(), "{byte} at {place}");
                 let plain = text.escape_ascii().to_string().as_bytes() == text;
                 assert_eq!(are_plain(&text), plain, "{byte} at {place}");
             }

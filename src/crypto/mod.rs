@@ -4,6 +4,7 @@
 //! What a signature is *for* (tokens, requests) and which key to ask stay outside.
 
 mod algorithm;
+mod hash;
 mod jwk;
 mod key;
 mod pem;
@@ -12,6 +13,7 @@ mod tables;
 mod thumbprint;
 
 pub use algorithm::Algorithm;
+pub(crate) use hash::{hmac_sha256, sha256};
 pub use jwk::{JwkError, PublicJwk};
 pub use key::{KeyError, KeyIdentity, VerifyingKey};
 pub use pem::PemError;

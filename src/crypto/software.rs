@@ -1,6 +1,7 @@
 //! Signature verification without help from the host.
 
 use ed25519_dalek::Signature as Ed25519Signature;
+use hmac::{Hmac, Mac as _};
 use jwt_simple::algorithms::{ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike};
 use p256::ecdsa::signature::Verifier as _;
 use superboring::hash::MessageDigest;
@@ -40,9 +41,7 @@ impl VerifySignature for SoftwareVerifier {
             (Material::Ed25519(key), Ed25519) => {
                 Ed25519Signature::from_slice(signature).is_ok_and(|s| key.verify_strict(message, &s).is_ok())
             }
-            (Material::Hmac(secret), Hs256) => {
-                signature.try_into().is_ok_and(|tag| hmac_sha256::HMAC::verify(message, secret, tag))
-            }
+            (Material::Hmac(keyed), Hs256) => Hmac::clone(keyed).chain_update(message).verify_slice(signature).is_ok(),
             (Material::Rsa(key), Rs256) => rsa(key, pkcs1, MessageDigest::sha256(), message, signature),
             (Material::Rsa(key), Rs384) => rsa(key, pkcs1, MessageDigest::sha384(), message, signature),
             (Material::Rsa(key), Rs512) => rsa(key, pkcs1, MessageDigest::sha512(), message, signature),

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::algorithms::{ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike};
 use superboring::pkey::PKey;
 
-use super::VerifyingKey;
 use super::key::Material;
+use super::{VerifyingKey, sha256};
 
 /// The SHA-256 thumbprint of a public key as a JWK (RFC 7638; RFC 8037, appendix A.3). It displays as base64url without
 /// padding, as `keyid` and `jkt` carry it.
@@ -45,7 +45,7 @@ impl VerifyingKey {
             Material::Ed25519(key) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(key.as_bytes())),
             Material::Hmac(_) => return None,
         };
-        Some(Thumbprint(hmac_sha256::Hash::hash(jwk.as_bytes())))
+        Some(Thumbprint(sha256(jwk.as_bytes())))
     }
 }
 

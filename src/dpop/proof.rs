@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Rules;
 use super::nonce::{Nonces, Standing};
 use super::target::is_target;
-use crate::crypto::{Algorithm, PublicJwk, Thumbprint, VerifySignature, VerifyingKey};
+use crate::crypto::{Algorithm, PublicJwk, Thumbprint, VerifySignature, VerifyingKey, sha256};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::{Jws, numeric_date};
@@ -87,7 +87,7 @@ impl Proof {
         verifier.verify(&key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::DpopSignature)?;
         Ok(Self {
             key: thumbprint,
-            jti: hmac_sha256::Hash::hash(claims.jti.as_bytes()),
+            jti: sha256(claims.jti.as_bytes()),
             issued: claims.issued,
             until,
             nonce_ends: nonce == Some(Some(Standing::Ending)),

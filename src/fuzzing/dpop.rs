@@ -38,7 +38,7 @@ pub fn dpop(data: &[u8]) {
     assert_eq!((text(&claims, "htm").as_str(), text(&claims, "ath")), ("GET", URL_SAFE_NO_PAD.encode(TOKEN_HASH)));
     assert!(is_uri(&text(&claims, "htu")), "{claims}");
     let jti = text(&claims, "jti");
-    assert!((1..=256).contains(&jti.len()) && proof.jti == hmac_sha256::Hash::hash(jti.as_bytes()));
+    assert!((1..=256).contains(&jti.len()) && proof.jti == crate::crypto::sha256(jti.as_bytes()));
     let iat = claims.get("iat").and_then(Value::as_f64);
     let now = NOW.as_secs() as f64;
     assert!(iat.is_some_and(|iat| now < iat + 60.0 && iat <= now + 5.0));

@@ -58,7 +58,7 @@ pub fn token(data: &[u8]) {
     let mut lines = data.splitn(2, |byte| *byte == b'\n');
     let (header, claims) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(signed.as_bytes(), SECRET));
+    let signature = URL_SAFE_NO_PAD.encode(crate::crypto::hmac_sha256(SECRET, signed.as_bytes()));
     let token = format!("{signed}.{signature}").into_bytes();
 
     let verified = match issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason) {

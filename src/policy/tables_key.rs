@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::error::{Findings, Place};
 use super::raw;
+use crate::crypto::hmac_sha256;
 use crate::policy::gateway::Store;
 use crate::token::{Secrets, look_up};
 
@@ -44,7 +45,7 @@ impl TablesKey {
         }
         // Of its own for each policy, and of no use where the same secret stands for something else.
         let text = [b"callgate tables\0", document.name.as_bytes()].concat();
-        Some(Self(hmac_sha256::HMAC::mac(text, bytes)))
+        Some(Self(hmac_sha256(&bytes, &text)))
     }
 
     /// Refuses a policy that keeps something in the shared store and has no key where its gateway needs one.
@@ -77,7 +78,7 @@ impl TablesKey {
     }
 
     fn derive(&self, purpose: &str) -> [u8; 16] {
-        let bytes = hmac_sha256::HMAC::mac(purpose, self.0);
+        let bytes = hmac_sha256(&self.0, purpose.as_bytes());
         *bytes.first_chunk().unwrap_or(&[0; 16])
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Number, Value};
 
+use crate::crypto::sha256;
+
 /// A number of which canonical JSON has no exact form that every reader agrees on: a fraction, or beyond 2⁵³.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InexactNumber;
@@ -13,7 +15,7 @@ pub(crate) struct InexactNumber;
 pub(crate) fn version(document: &Value) -> Result<String, InexactNumber> {
     let mut canonical = Vec::with_capacity(4096);
     write(document, &mut canonical)?;
-    Ok(hex(&hmac_sha256::Hash::hash(&canonical)))
+    Ok(hex(&sha256(&canonical)))
 }
 
 /// Writes what a policy can hold. Doing fractions as well would take a library that makes the module larger by a thirtieth.

@@ -14,6 +14,7 @@ use super::input::Input;
 use super::structured::{FieldKind, StructuredFields, dictionary, member, serialised};
 use crate::headers::Headers;
 use crate::request::{Query, percent, split_target};
+use crate::words::are_printable;
 
 /// A request as the gate stands for it. Nothing in it comes from a header by which a client could say otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +75,8 @@ impl fmt::Display for Unsignable {
 /// # Errors
 /// [`Unsignable`] for the first component that has no line.
 pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignable> {
-    let mut base = String::with_capacity(512);
+    // Most signatures cover a token.
+    let mut base = String::with_capacity(1024);
     let parameters = OnceCell::new();
     for component in &input.components {
         base.push_str(input.identifier(component));
@@ -168,7 +170,7 @@ fn push_field(base: &mut String, message: &Message<'_>, component: &Component<'_
 
 /// A value that stands on its line as it is.
 fn push_text(base: &mut String, value: &[u8]) -> Result<(), Problem> {
-    let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let printable = are_printable(value) || value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     let text = std::str::from_utf8(value).ok().filter(|_| printable).ok_or(Problem::NotText)?;
     base.push_str(text);
     Ok(())

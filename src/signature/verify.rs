@@ -8,7 +8,7 @@ use super::base::{Message, base};
 use super::coverage::{Coverage, SignatureAgent};
 use super::fields::joined;
 use super::input::{Input, Signed, read};
-use crate::crypto::{BadSignature, VerifySignature};
+use crate::crypto::{BadSignature, VerifySignature, sha256};
 use crate::headers::Headers;
 use crate::policy::{ProfileName, SigningKey, SigningKeys};
 use crate::reason::Reason;
@@ -154,7 +154,7 @@ impl<'a> Asked<'a, '_> {
             .map_err(|BadSignature| Reason::SignatureFailed)?;
         let once = match &input.nonce {
             Some(nonce) => Once::Nonce((**nonce).into()),
-            None => Once::Base(hmac_sha256::Hash::hash(base.as_bytes())),
+            None => Once::Base(sha256(base.as_bytes())),
         };
         let covers_digest = input.components.iter().any(|c| c.is_whole() && c.name.as_str() == "content-digest");
         Ok(VerifiedSignature { profile: self.name, key, once, created, until, covers_digest, lacks })

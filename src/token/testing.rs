@@ -89,7 +89,7 @@ impl Signs {
                 signer.update(message).unwrap();
                 signer.sign_to_vec().unwrap()
             }
-            Self::Secret(secret) => hmac_sha256::HMAC::mac(message, secret).to_vec(),
+            Self::Secret(secret) => crate::crypto::hmac_sha256(secret, message).to_vec(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
 use super::shape::Bearer;
 use crate::Reason;
-use crate::crypto::{Algorithm, Thumbprint, VerifySignature};
+use crate::crypto::{Algorithm, Thumbprint, VerifySignature, sha256};
 use crate::policy::raw::IgnorableHeader;
 use crate::time::Timestamp;
 
@@ -211,7 +211,7 @@ impl Issuers {
         }
         let bound_to = read_binding(&jws.claims)?;
         verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
-        let sha256 = hmac_sha256::Hash::hash(token);
+        let sha256 = sha256(token);
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Rc::clone(&issuer.name),
