@@ -191,6 +191,8 @@ pub enum Reason {
     /// A signed body, or one of which nothing was known, that the call's head does not announce with its length, on a gateway
     /// that does not tell otherwise whether one comes.
     BodyLengthMissing,
+    /// The call ended while it was held for its body, of which not all had come. Nobody is left to be answered.
+    BodyIncomplete,
     /// `Early-Data: 1` on a call that is not safe to repeat (RFC 8470).
     EarlyData,
     /// A token that is bound to no key, where the endpoint asks for one that is.
@@ -342,6 +344,7 @@ impl Reason {
         Self::ContentDigestMismatch,
         Self::BodyTooLarge,
         Self::BodyLengthMissing,
+        Self::BodyIncomplete,
         Self::EarlyData,
         Self::ProofRequired,
         Self::InsufficientScope,
@@ -478,6 +481,7 @@ impl Reason {
             Self::ContentDigestMismatch => ("content_digest_mismatch", 403, "the body is not the one that was signed", No),
             Self::BodyTooLarge => ("body_too_large", 413, "the body is too large to be checked", No),
             Self::BodyLengthMissing => ("body_length_missing", 411, "the body needs a Content-Length here", No),
+            Self::BodyIncomplete => ("body_incomplete", 400, "the call ended before its body had come", No),
             Self::EarlyData => ("early_data", 425, "this call is not taken in early data", No),
             Self::ProofRequired => ("proof_required", 403, "this call needs an access token that is bound to a key", No),
             Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),

@@ -67,6 +67,9 @@ fn reasons() -> String {
         "Why a call was denied, in the order of the checks. The code stands in records, metrics, test cases, in the access log as \
          `callgate_<code>`, and in the `code` member of the answer (`application/problem+json`) where no other is named. A challenge names every scheme \
          that the policy takes, with the error at the one that the call used.\n\n\
+         `body_incomplete` is told to nobody: the call ended while it was held for its body, because its client went away or the \
+         gateway gave up on it. Nothing of it went on, under observation either; no limit was charged, and its signature can still \
+         be used.\n\n\
          | Code | Status | What it means | Told to the client as | Challenge |\n|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {

@@ -65,6 +65,24 @@ impl<'a> Hold<'a> {
         let ended = evaluation.resume(hashing);
         evaluation.end(ended)
     }
+
+    /// What stands in the record of a call that ended before its body had come: a denial, since nothing of it went on. It costs
+    /// its caller nothing, and can be sent again. `now` is this moment, where there still is a clock.
+    pub fn abandon(self, now: Option<Timestamp>) -> Decision<'a> {
+        let Self { mut facts, observing, .. } = self;
+        facts.call.now = now.map_or(facts.call.now, |now| facts.call.now.max(now));
+        denied(facts, Denial { reason: Reason::BodyIncomplete, rule: Rule::Gate, enforced: !observing })
+    }
+}
+
+/// What becomes of a call that its body denies.
+fn denied<'a>(mut facts: Facts<'a>, denial: Denial<'a>) -> Decision<'a> {
+    facts.denials.push(denial);
+    if denial.enforced {
+        Decision::Deny(Deny { facts, denial })
+    } else {
+        Decision::Allow(Allow { facts, grant: Grant::Observed })
+    }
 }
 
 /// A call that goes on before its body has come.
@@ -133,13 +151,7 @@ impl<'a> Late<'a> {
             facts.body = Some(BodySeen::CheckedLate);
             return Decision::Allow(Allow { facts, grant });
         };
-        let denial = Denial { reason, rule, enforced: !self.observing };
-        facts.denials.push(denial);
-        if denial.enforced {
-            Decision::Deny(Deny { facts, denial })
-        } else {
-            Decision::Allow(Allow { facts, grant: Grant::Observed })
-        }
+        denied(facts, Denial { reason, rule, enforced: !self.observing })
     }
 
     /// What stands in the record of a call whose body never came to its end.

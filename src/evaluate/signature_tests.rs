@@ -98,6 +98,21 @@ impl Gate {
         };
         (end, record)
     }
+
+    /// The record of a call that ends a second after the first bytes of its body.
+    fn abandon(&self, lines: &[(String, String)], part: &str) -> Value {
+        let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+        let now = Timestamp::from_secs(NOW);
+        let call = Call { headers: &headers, end_of_stream: false, source: None, now, id: DecisionId(7) };
+        let mut cache = TokenCache::default();
+        let store = self.state.store(&self.store);
+        let shared = Some(self.state.shared(&store, &now));
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        let Step::Hold(mut hold) = evaluate(&self.policy, call, context) else { panic!("it is not held") };
+        assert_eq!(hold.update(part.as_bytes()), Wait::Goes);
+        let decision = hold.abandon(Some(Timestamp::from_secs(NOW + 1)));
+        serde_json::from_slice(&decision.record().to_json()).unwrap()
+    }
 }
 
 /// A request with a signature over these components.
@@ -182,6 +197,38 @@ fn the_body_is_the_one_that_was_signed() {
     );
     // What was denied for its body has used nothing up.
     assert_eq!(gate.decide(&call("b"), Some(BODY)), Ok(Grant::Endpoint));
+}
+
+#[test]
+fn a_call_that_ends_while_it_is_held_is_written_down_and_costs_nothing() {
+    let gate = Gate::new(document());
+    let call = signed("POST", "/pay", &[DIGEST], &with_digest("a"));
+    for _ in 0..20 {
+        let record = gate.abandon(&call, "{\"hel");
+        assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("body_incomplete")));
+        assert_eq!((&record["agent"], &record["signed_by"]), (&json!("payer"), &json!("k")));
+        assert_eq!((&record["endpoint"], &record["time_ms"]), (&json!("pay"), &json!((NOW + 1) * 1000)));
+        assert_eq!((&record["body_checked"], &record["body_late"]), (&Value::Null, &Value::Null));
+    }
+    // Neither was the signature used up nor any of the ten calls that the limit lets pass.
+    assert_eq!(gate.decide(&call, Some(BODY)), Ok(Grant::Endpoint));
+    for nonce in 0..9 {
+        let call = signed("POST", "/pay", &[DIGEST], &with_digest(&nonce.to_string()));
+        assert_eq!(gate.decide(&call, Some(BODY)), Ok(Grant::Endpoint));
+    }
+    assert_eq!(gate.decide(&call, Some(BODY)), Err(Reason::SignatureReplayed));
+}
+
+#[test]
+fn observed_a_call_that_ends_while_it_is_held_keeps_what_was_found_before() {
+    let mut document = document();
+    document["mode"] = json!("observe");
+    document["endpoints"][1]["scopes"] = json!(["other"]);
+    document["endpoints"][1]["effect"] = json!("write");
+    let record = Gate::new(document).abandon(&signed("POST", "/pay", &[DIGEST], &with_digest("a")), "");
+    assert_eq!((&record["decision"], &record["reason"]), (&json!("observe"), &json!("insufficient_scope")));
+    let would: Vec<_> = record["would_deny"].as_array().unwrap().iter().map(|denial| &denial["reason"]).collect();
+    assert_eq!(would, ["insufficient_scope", "body_incomplete"]);
 }
 
 #[test]

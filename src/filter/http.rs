@@ -321,14 +321,17 @@ impl HttpContext for Http {
     }
 
     fn on_log(&mut self) {
-        // A body that never came to its end: what was decided about the head stands.
+        // A body that never came to its end: what went on was decided, and what was held did not go on.
         if let Some(mut awaited) = self.awaited.take() {
             awaited.with_dependent_mut(|owner, awaiting| {
-                if let Some(Awaiting::Late(late)) = awaiting.take() {
-                    match owner.gate.write_down(&late.abandon().record()) {
-                        Ok(written) => self.written = written,
-                        Err(error) => log::error!("a call is not written down: {error}"),
-                    }
+                let decision = match awaiting.take() {
+                    Some(Awaiting::Held(hold)) => hold.abandon(owner.gate.now().ok()),
+                    Some(Awaiting::Late(late)) => late.abandon(),
+                    None => return,
+                };
+                match owner.gate.write_down(&decision.record()) {
+                    Ok(written) => self.written = written,
+                    Err(error) => log::error!("a call is not written down: {error}"),
                 }
             });
         }

@@ -20,7 +20,7 @@ impl fmt::Display for Words<'_> {
         let verdict = match record.decision.as_str() {
             "allow" => "allowed",
             "deny" => "denied",
-            _ => "observed: it went on, and would have been denied",
+            _ => "observed: it was not denied, and would have been",
         };
         self.row(f, verdict, &because(&record.reason))?;
         self.rule(f, &record.rule)?;

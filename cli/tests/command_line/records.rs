@@ -280,7 +280,7 @@ fn every_reason_of_an_observed_call_is_told() {
         json!([{ "reason": "insufficient_scope", "rule": "endpoints[4].scopes" }, { "reason": "binding_mismatch" }]);
     let observed = record(1, json!({ "decision": "observe", "reason": "insufficient_scope", "would_deny": would }));
     let out = run(&["explain", "--record", "-"], &observed.to_string()).fine();
-    assert!(out.starts_with("observed: it went on, and would have been denied  insufficient_scope: "), "{out}");
+    assert!(out.starts_with("observed: it was not denied, and would have been  insufficient_scope: "), "{out}");
     assert!(out.contains("\nand       binding_mismatch: "), "{out}");
     let found = run(&["records", "-", "--reason", "binding_mismatch"], &observed.to_string()).fine();
     assert!(found.ends_with("1 record\n"), "{found}");

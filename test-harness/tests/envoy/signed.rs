@@ -240,6 +240,57 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     assert!(gate.upstream.saw("x-mark", "waits").is_some());
 }
 
+/// Sends the beginning of a call and goes away; the line of the access log.
+fn leave_in_the_middle(gate: &Gate, call: &Call) -> Value {
+    let mark = mark();
+    let bytes = call.request().header("X-Mark", &mark).body(BODY).to_bytes();
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    connection.send(&bytes[..bytes.len() - 3]).unwrap();
+    // Long enough for Envoy to begin with it: a call that Envoy has not read is none.
+    thread::sleep(Duration::from_millis(300));
+    drop(connection);
+    let line = gate.envoy.await_access_log(|line| line["mark"] == mark).unwrap();
+    assert_eq!(gate.upstream.saw("x-mark", &mark), None);
+    line
+}
+
+#[test]
+fn a_held_call_whose_client_goes_away_leaves_a_record_and_uses_nothing_up() {
+    let mut policy = signed_policy();
+    policy["limits"]["writes"] = json!({ "per": "agent", "rate": "1/1h", "burst": 2 });
+    policy["requirements"]["write"]["limits"] = json!(["writes"]);
+    policy["audit"]["outcome"] = json!(true);
+    policy["audit"]["log"]["deny"] = json!(true);
+    let gate = gate(&policy, 1);
+    let before = counted(&gate, "callgate.replay.entries");
+    let calls: Vec<_> = (0..3).map(|_| Call::post(BODY)).collect();
+    for call in &calls {
+        let record = crate::fixture::record(&leave_in_the_middle(&gate, call));
+        assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("body_incomplete")));
+        assert_eq!((&record["agent"], &record["signed_by"]), (&json!("robot"), &json!("robot")));
+        assert_eq!((&record["endpoint"], &record["body_checked"]), (&json!("items.create"), &Value::Null));
+        assert_eq!(record["outcome"]["ended"], "client_gone", "{record}");
+        assert!(gate.envoy.log().contains(record["id"].as_str().unwrap()));
+    }
+    assert_eq!(counted(&gate, "decisions.deny.body_incomplete"), 3);
+    assert_eq!(counted(&gate, "callgate.replay.entries"), before);
+    for call in &calls[..2] {
+        gate.ask(call.request().body(BODY)).assert_allowed();
+    }
+    gate.ask(calls[2].request().body(BODY)).assert_denied(429, "rate_limited");
+    gate.ask(calls[0].request().body(BODY)).assert_denied(403, "signature_replayed");
+}
+
+#[test]
+fn an_observed_call_whose_client_goes_away_is_recorded_as_observed() {
+    let mut policy = signed_policy();
+    policy["mode"] = json!("observe");
+    let gate = Gate::start_with(&policy, pass_secrets, &options(1));
+    let record = crate::fixture::record(&leave_in_the_middle(&gate, &Call::post(BODY)));
+    assert_eq!((&record["decision"], &record["reason"]), (&json!("observe"), &json!("body_incomplete")));
+    assert_eq!(record["would_deny"], json!([{ "reason": "body_incomplete" }]));
+}
+
 /// The gateway as Istio configures it: nothing can be held back, and the map is everybody's.
 fn as_in_istio(bootstrap: &mut Bootstrap) {
     pass_secrets(bootstrap);
