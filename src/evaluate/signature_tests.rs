@@ -288,15 +288,24 @@ fn where_the_head_goes_on_first_it_is_decided_first_and_the_body_is_checked_befo
 
 #[test]
 fn observed_a_late_body_passes_and_the_record_says_what_it_was() {
-    let mut document = document();
-    document["mode"] = json!("observe");
-    document["gateway"] = json!("higress");
-    document["late_body_check"] = json!("accept");
-    document["tables"] = json!({ "key": { "env": "TABLES" } });
-    let gate = Gate::new(document);
-    let (end, record) = gate.judge(&signed("POST", "/pay", &[DIGEST], &with_digest("a")), Some("another"));
-    assert_eq!(end, Ok(Grant::Observed));
-    assert_eq!(record["would_deny"][0]["reason"], "content_digest_mismatch");
+    let mut whole = document();
+    whole["mode"] = json!("observe");
+    let mut endpoint = document();
+    endpoint["endpoints"][1]["mode"] = json!("observe");
+    let (digest, large) = (Reason::ContentDigestMismatch.code(), Reason::BodyTooLarge.code());
+    for mut document in [whole, endpoint] {
+        document["gateway"] = json!("higress");
+        document["late_body_check"] = json!("accept");
+        document["tables"] = json!({ "key": { "env": "TABLES" } });
+        let gate = Gate::new(document);
+        for (nonce, body, reason) in [("a", "another", digest), ("b", &"x".repeat(1025), large)] {
+            let (end, record) = gate.judge(&signed("POST", "/pay", &[DIGEST], &with_digest(nonce)), Some(body));
+            assert_eq!(end, Ok(Grant::Observed));
+            assert_eq!((&record["decision"], &record["reason"]), (&json!("observe"), &json!(reason)));
+            assert_eq!(record["would_deny"][0]["reason"], reason);
+            assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
+        }
+    }
 }
 
 #[test]

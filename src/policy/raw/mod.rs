@@ -100,7 +100,8 @@ pub struct Document {
     pub max_body: Option<Size>,
     /// `accept` where the gateway sends a request's head on before its body has come, so that the upstream may see the head of a
     /// call whose body turns out to be another one; of the body it sees nothing before the digest was checked. Such gateways need
-    /// it (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not.
+    /// it (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not. Under `observe` the other body follows, and the header
+    /// that tells of an observed call comes too late: the record alone says what was wrong.
     #[serde(default)]
     pub late_body_check: Option<LateBodyCheck>,
     /// The sizes of the tables that all workers share.

@@ -299,13 +299,18 @@ fn as_in_istio(bootstrap: &mut Bootstrap) {
     config["vm_config"]["vm_id"] = json!("");
 }
 
-#[test]
-fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
+/// The test policy for a gateway like that.
+fn policy_in_istio() -> Value {
     let mut policy = signed_policy();
     policy["gateway"] = json!("istio");
     policy["late_body_check"] = json!("accept");
     policy["tables"] = json!({ "key": { "env": format!("{VARIABLE}_tables") } });
-    let gate = Gate::start_with(&policy, as_in_istio, &options(2));
+    policy
+}
+
+#[test]
+fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
+    let gate = Gate::start_with(&policy_in_istio(), as_in_istio, &options(2));
     ripen(&gate);
     let before = gate.upstream.body_bytes();
     for request in
@@ -354,6 +359,31 @@ fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
     assert_eq!((&record["decision"], &record["body_late"]), (&json!("allow"), &json!(true)));
     assert_eq!(record["body_checked"], Value::Null);
     assert_eq!(gate.upstream.body_bytes(), after);
+}
+
+#[test]
+fn observed_another_body_follows_the_head_that_went_first_and_the_record_alone_says_so() {
+    let mut policy = policy_in_istio();
+    let endpoints = policy["endpoints"].as_array_mut().unwrap();
+    let create = endpoints.iter_mut().find(|endpoint| endpoint["id"] == "items.create").unwrap();
+    create["mode"] = json!("observe");
+    let gate = Gate::start_with(&policy, as_in_istio, &options(1));
+    ripen(&gate);
+    let before = gate.upstream.body_bytes();
+    let other = b"{\"amount\": 13}";
+    let observed = gate.ask(Call::post(BODY).request().body(other));
+    let record = observed.record();
+    assert_eq!((&record["decision"], &record["reason"]), (&json!("observe"), &json!("content_digest_mismatch")));
+    assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
+    assert_eq!(observed.response.status, 200);
+    assert_eq!(gate.upstream.body_bytes() - before, other.len() as u64);
+    // Its head was that of a call that passes.
+    let seen = observed.seen.unwrap();
+    assert_eq!((seen.header("x-callgate-observed"), seen.header("authorization")), (None, None));
+    // What the head shows is said there.
+    let told = gate.ask(Call::post(BODY).request());
+    assert_eq!(told.record()["decision"], "observe");
+    assert_eq!(told.seen.unwrap().header("x-callgate-observed"), Some("1"));
 }
 
 /// Sends a call over HTTP/2 whose body comes in these frames, after which trailers may come.
