@@ -9,11 +9,17 @@ use test_harness::corpus::{described, suites};
 
 /// Reasons that no request can reach, and why.
 const UNREACHABLE: [(Reason, &str); 6] = [
-    (Reason::BodyLengthMissing, "Envoy tells the end of a call; a test of the engine shows what does not"),
+    (
+        Reason::BodyLengthMissing,
+        "Envoy tells the end of a call; tests of the engine, and of the module on Kong, show what does not",
+    ),
     (Reason::BodyIncomplete, "a case ends with its body; a test of Envoy has a client that goes away"),
     (Reason::ReplayShareFull, "limits keep an agent within its share, up to chance; a test of Envoy fills one"),
     (Reason::ReplayTableYoung, "the table of a case has always been there; a test of Envoy restarts one"),
-    (Reason::ReplayContended, "one worker decides the cases, and takes nothing from itself"),
+    (
+        Reason::ReplayContended,
+        "one worker decides the cases; a test under the wasm host has others that are always faster",
+    ),
     (Reason::HostError, "the gateway did not give the filter what it needs; tests make the wasm host fail instead"),
 ];
 

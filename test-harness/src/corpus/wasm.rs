@@ -287,7 +287,11 @@ mod tests {
 
     /// A suite as it is on Kong with its policies, and the module there.
     fn on_kong(file: &str) -> (Module, Suite, Vec<callgate::Policy>) {
-        let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap().under(Personality::Kong);
+        under(Personality::Kong, file)
+    }
+
+    fn under(personality: Personality, file: &str) -> (Module, Suite, Vec<callgate::Policy>) {
+        let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap().under(personality);
         let suite = suites().unwrap().into_iter().find(|suite| suite.file.ends_with(file)).unwrap();
         let adapted = adapt::suite(&suite, module.personality().manners()).unwrap().suite;
         let native = compile(&adapted).unwrap();
@@ -311,6 +315,60 @@ mod tests {
             tried += 1;
         }
         assert!(tried > 5, "{tried}");
+    }
+
+    #[test]
+    fn a_signed_body_whose_length_is_not_announced_is_refused_where_no_end_is_told() {
+        let (module, suite, native) = on_kong("signature-bodies.cases.yaml");
+        let case = |name: &str| suite.cases.iter().find(|case| case.name == name).unwrap();
+        let of = |name: &str| (request(&case(name).call(suite.now), case(name), &suite), case(name).policy);
+        let (mut chunked, policy) = of("body");
+        chunked.headers.retain(|(name, _)| name != b"content-length");
+        chunked.headers.push((b"transfer-encoding".to_vec(), b"chunked".to_vec()));
+        // A body that nobody announced, behind a call whose signature covers none.
+        let (added, _) = of("get-added-in-parts");
+        let mut gate = Gate::start(&module, &suite, &native, policy).unwrap();
+        for request in [chunked, added] {
+            let outcome = gate.vm.request(&request);
+            let Verdict::Reply(reply) = &outcome.verdict else { panic!("{outcome:?}") };
+            assert_eq!((reply.status, &*reply.details), (411, "callgate_body_length_missing"));
+            assert_eq!(outcome.gone, None);
+            assert_eq!(outcome.record.unwrap()["reason"], "body_length_missing");
+        }
+        assert!(matches!(gate.vm.request(&of("body").0).verdict, Verdict::Continue { .. }));
+    }
+
+    #[test]
+    fn a_signed_call_that_sixty_four_others_come_before_is_refused_and_uses_nothing_up() {
+        let limits = |outcome: &Outcome| {
+            let answer = outcome.answer.clone().unwrap_or_default();
+            answer.into_iter().find(|(name, _)| name == b"ratelimit").unwrap()
+        };
+        for personality in [Personality::Envoy, Personality::Istio, Personality::Kong] {
+            let (module, suite, native) = under(personality, "replay.cases.yaml");
+            let case = suite.cases.iter().find(|case| case.name == "first").unwrap();
+            let request = request(&case.call(suite.now), case, &suite);
+            let mut gate = Gate::start(&module, &suite, &native, case.policy).unwrap();
+            let passed = gate.vm.request(&request);
+            let writes = passed.calls.iter().filter(|call| **call == "proxy_set_shared_data").count();
+            assert!(writes > 1, "{personality:?}: {writes}");
+
+            // The claim is the last of them.
+            gate.shared.restore(&gate.fresh);
+            gate.shared.contend(writes - 1, 64);
+            let outcome = gate.vm.request(&request);
+            let Verdict::Reply(reply) = &outcome.verdict else { panic!("{personality:?}: {outcome:?}") };
+            assert_eq!((reply.status, &*reply.details), (503, "callgate_replay_contended"), "{personality:?}");
+            assert!(reply.headers.contains(&(b"retry-after".to_vec(), b"1".to_vec())), "{personality:?}: {reply:?}");
+            assert_eq!(outcome.record.as_ref().unwrap()["reason"], "replay_contended");
+            // Neither the limit nor the signature.
+            let again = gate.vm.request(&request);
+            assert_eq!(limits(&again), limits(&passed), "{personality:?}: {:?}", again.verdict);
+
+            gate.shared.restore(&gate.fresh);
+            gate.shared.contend(writes - 1, 63);
+            assert!(matches!(gate.vm.request(&request).verdict, Verdict::Continue { .. }), "{personality:?}");
+        }
     }
 
     #[test]

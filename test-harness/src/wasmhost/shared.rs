@@ -14,7 +14,10 @@ const ZONE_BYTES: usize = 32 << 20;
 
 /// What VMs share. VMs that are given clones of it are workers of one gateway.
 #[derive(Debug, Clone)]
-pub struct SharedData(Arc<Mutex<Kept>>);
+pub struct SharedData {
+    kept: Arc<Mutex<Kept>>,
+    rivals: Arc<Mutex<Rivals>>,
+}
 
 /// What was shared at some moment.
 #[derive(Debug, Clone)]
@@ -25,6 +28,15 @@ enum Kept {
     Map { entries: BTreeMap<Vec<u8>, (Vec<u8>, u32)>, version: u32 },
     Zones(BTreeMap<Vec<u8>, Zone>),
     Nothing,
+}
+
+/// Other workers, which change a key whenever somebody is about to.
+#[derive(Debug, Default)]
+struct Rivals {
+    /// So many writes they leave alone before they begin.
+    leave: usize,
+    /// So many writes come too late then.
+    beat: usize,
 }
 
 /// Why a host stops the module.
@@ -60,7 +72,7 @@ impl SharedData {
     }
 
     fn keeping(kept: Kept) -> Self {
-        Self(Arc::new(Mutex::new(kept)))
+        Self { kept: Arc::new(Mutex::new(kept)), rivals: Arc::default() }
     }
 
     /// How many keys there are.
@@ -124,6 +136,12 @@ impl SharedData {
         })
     }
 
+    /// Lets so many writes pass, and other workers be faster than so many that come after them.
+    #[cfg(test)]
+    pub(crate) fn contend(&self, leave: usize, beat: usize) {
+        *self.rivals.lock().unwrap_or_else(PoisonError::into_inner) = Rivals { leave, beat };
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Unusable> {
         self.with(|kept| match kept {
             Kept::Map { entries, .. } => Ok(entries.get(key).cloned()),
@@ -134,6 +152,14 @@ impl SharedData {
 
     /// Whether the value was written.
     pub(super) fn set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Unusable> {
+        let beaten = self.rivals.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if beaten && let Some((standing, version)) = self.get(key)? {
+            self.write(key, &standing, version)?;
+        }
+        self.write(key, value, version)
+    }
+
+    fn write(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Unusable> {
         self.with(|kept| match kept {
             // A version other than zero must be that of the entry, where there is one.
             Kept::Map { entries, version: latest } => {
@@ -153,7 +179,20 @@ impl SharedData {
     }
 
     fn with<T>(&self, body: impl FnOnce(&mut Kept) -> T) -> T {
-        body(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        body(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Rivals {
+    /// Whether they are faster than the write that comes now.
+    fn next(&mut self) -> bool {
+        if let Some(leave) = self.leave.checked_sub(1) {
+            self.leave = leave;
+            return false;
+        }
+        let beat = self.beat.checked_sub(1);
+        self.beat = beat.unwrap_or_default();
+        beat.is_some()
     }
 }
 
