@@ -2,8 +2,8 @@
 
 use callgate::time::Timestamp;
 
-use super::format::{Body, Request};
 use super::moment::Offset;
+use super::request::{Body, Request};
 use super::signature::{self, Signing};
 use super::token::{About, Recipe};
 

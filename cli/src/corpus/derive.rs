@@ -9,6 +9,7 @@ use super::fixtures::Fixtures;
 use super::format::{self, Change, Decision};
 use super::merge::merge;
 use super::reader::Reader;
+use super::request::{Request, Sign};
 use super::signature::{self, Signing};
 use super::token::Recipe;
 use super::{Case, Policy};
@@ -82,7 +83,7 @@ impl Deriver<'_, '_> {
         if let Some(own) = &raw.request {
             merge(&mut request, own);
         }
-        let request: format::Request = self.reader.read(&place.field("request"), &Value::Object(request))?;
+        let request: Request = self.reader.read(&place.field("request"), &Value::Object(request))?;
         Some(Case {
             name: String::new(),
             intent: String::new(),
@@ -180,7 +181,7 @@ impl Deriver<'_, '_> {
     }
 
     /// How the request is signed, and what happens to it then.
-    fn signing(&mut self, place: &Place, request: &format::Request) -> Option<Signing> {
+    fn signing(&mut self, place: &Place, request: &Request) -> Option<Signing> {
         let tamper = &request.tamper;
         let other_token = self.token(&place.field("tamper").field("token"), tamper.token.as_deref())?;
         let mut recipe = |field: &str, written: &Option<Map<String, Value>>| match written {
@@ -197,7 +198,7 @@ impl Deriver<'_, '_> {
     }
 
     fn signature(&mut self, place: &Place, written: &Map<String, Value>) -> Option<signature::Recipe> {
-        let written: format::Sign = self.reader.read(place, &Value::Object(written.clone()))?;
+        let written: Sign = self.reader.read(place, &Value::Object(written.clone()))?;
         let key = self.fixtures.key(self.reader, &place.field("key"), &written.key)?;
         let sign_with = match &written.sign_with {
             None => None,

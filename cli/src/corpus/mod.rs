@@ -14,6 +14,7 @@ mod merge;
 mod moment;
 mod reader;
 mod report;
+mod request;
 pub mod run;
 mod signature;
 mod token;
@@ -80,7 +81,7 @@ pub struct Case {
     pub skip_envoy: Option<String>,
     /// The case from which it differs in one thing.
     pub from: Option<usize>,
-    request: format::Request,
+    request: request::Request,
     token: Option<Recipe>,
     proof: Option<Recipe>,
     signing: Signing,

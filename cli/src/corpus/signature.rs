@@ -11,8 +11,8 @@ use callgate::time::Timestamp;
 use serde_json::Value;
 
 use super::call::Call;
-use super::format::{Forged, Sign};
 use super::moment::{fill, fill_text};
+use super::request::{Forged, Sign};
 use super::token;
 use crate::mint::SigningKey;
 use crate::sign::{self, Covered, Digest, Input, content_digest, text_parameter};
