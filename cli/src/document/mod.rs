@@ -3,6 +3,7 @@
 //! Reading yields the value and the place of each of its parts; what the value means is not judged here. JSON is read
 //! as what it is, a part of YAML 1.2, so that both get the same places, the same bounds and no duplicate keys.
 
+mod anchors;
 mod node;
 mod scalar;
 mod yaml;

@@ -1,14 +1,14 @@
 //! From YAML events to a tree with places.
 //!
-//! Knows nothing about policies. What a document may cost is bounded here: depth, and what anchors copy.
+//! Knows nothing about policies. How deep a document may be is bounded here, and [what it may copy](super::anchors) beside it.
 
-use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use callgate::policy::Place;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
 use serde_json::Value;
 
+use super::anchors::{Anchors, TooMuch};
 use super::node::{self, Field, Node};
 use super::scalar;
 use crate::diagnostic::Position;
@@ -16,13 +16,7 @@ use crate::diagnostic::Position;
 /// How deep a document may be nested. A policy needs about ten; a JSON parser gives up at 128.
 const MAX_DEPTH: usize = 64;
 
-/// How much anchors and aliases may copy in all: one for each node and each byte of text in it.
-const MAX_COPIED: usize = 1 << 20;
-
 const AFTER_THE_END: &str = "something follows the end of the document: remove it";
-
-/// What the parser gives for a node without an anchor.
-const NO_ANCHOR: usize = 0;
 
 /// Something that is wrong with the text of a document.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,14 +67,12 @@ struct Stop;
 struct Builder<'input> {
     events: Parser<'input, StrInput<'input>>,
     dialect: Dialect,
-    /// `None` while the anchored node is still being read.
-    anchors: HashMap<usize, Option<Tree>>,
+    anchors: Anchors,
     /// The first field that was left out of the document.
     left_out: Option<Position>,
     /// The place of the node that is being read.
     place: Place,
     findings: Vec<Finding>,
-    copied: usize,
 }
 
 impl<'input> Builder<'input> {
@@ -89,11 +81,10 @@ impl<'input> Builder<'input> {
         Self {
             events: Parser::new_from_str_with_options(text, options),
             dialect,
-            anchors: HashMap::new(),
+            anchors: Anchors::default(),
             left_out: None,
             place: Place::root(),
             findings: Vec::new(),
-            copied: 0,
         }
     }
 
@@ -104,7 +95,7 @@ impl<'input> Builder<'input> {
             match event {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) => {
-                    self.anchors.clear();
+                    self.anchors.forget();
                     let (event, span) = self.next()?;
                     let tree = self.node(event, &span, 1)?;
                     if !tree.value.is_null() {
@@ -156,13 +147,13 @@ impl<'input> Builder<'input> {
             }
             Event::SequenceStart(_, anchor, tag) => {
                 tag.iter().for_each(|tag| self.check_tag(tag, "seq", at));
-                self.open(anchor);
+                self.anchors.open(anchor);
                 let tree = self.sequence(at, depth)?;
                 self.anchored(anchor, at, tree)
             }
             Event::MappingStart(_, anchor, tag) => {
                 tag.iter().for_each(|tag| self.check_tag(tag, "map", at));
-                self.open(anchor);
+                self.anchors.open(anchor);
                 let tree = self.mapping(at, depth)?;
                 self.anchored(anchor, at, tree)
             }
@@ -279,27 +270,17 @@ impl<'input> Builder<'input> {
         }
     }
 
-    /// Notes that a collection with an anchor begins.
-    fn open(&mut self, anchor: usize) {
-        if anchor != NO_ANCHOR {
-            self.anchors.insert(anchor, None);
-        }
-    }
-
     /// Keeps a copy of a node that has an anchor.
     fn anchored(&mut self, anchor: usize, at: Position, tree: Tree) -> Result<Tree, Stop> {
-        if anchor != NO_ANCHOR {
-            self.charge(&tree, at)?;
-            self.anchors.insert(anchor, Some(tree.clone()));
-        }
+        self.anchors.keep(anchor, &tree).map_err(|too_much| self.copies_too_much(at, too_much))?;
         Ok(tree)
     }
 
     fn copy(&mut self, anchor: usize, at: Position, depth: usize) -> Result<Tree, Stop> {
-        let Some(Some(tree)) = self.anchors.get(&anchor).cloned() else {
+        let copied = self.anchors.copy(anchor).map_err(|too_much| self.copies_too_much(at, too_much))?;
+        let Some(tree) = copied else {
             return Err(self.stop(at, "an alias stands inside of its own anchor"));
         };
-        self.charge(&tree, at)?;
         if depth + height(&tree.value) - 1 > MAX_DEPTH {
             return Err(
                 self.stop(at, format!("with what this alias stands for, nested more than {MAX_DEPTH} levels deep"))
@@ -308,12 +289,8 @@ impl<'input> Builder<'input> {
         Ok(tree)
     }
 
-    fn charge(&mut self, tree: &Tree, at: Position) -> Result<(), Stop> {
-        self.copied += weight(&tree.value);
-        if self.copied > MAX_COPIED {
-            return Err(self.stop(at, "anchors and aliases copy too much: write the values out"));
-        }
-        Ok(())
+    fn copies_too_much(&mut self, at: Position, TooMuch: TooMuch) -> Stop {
+        self.stop(at, "anchors and aliases copy too much: write the values out")
     }
 
     fn next(&mut self) -> Result<(Event<'input>, Span), Stop> {
@@ -399,15 +376,6 @@ fn height(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(height).max().unwrap_or(0),
         Value::Object(fields) => fields.values().map(height).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-fn weight(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(items) => items.iter().map(weight).sum(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + weight(value)).sum(),
-        Value::String(text) => text.len(),
         _ => 0,
     }
 }
