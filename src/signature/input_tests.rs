@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::members::{MOST_COMPONENTS, MOST_PARAMETERS, MOST_SIGNATURES};
 use super::*;
 use crate::headers::Headers;
 

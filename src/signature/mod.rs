@@ -9,6 +9,7 @@ mod component;
 mod coverage;
 mod fields;
 mod input;
+mod members;
 mod structured;
 mod verify;
 
