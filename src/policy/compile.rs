@@ -16,7 +16,7 @@ use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
 use super::tables_key::TablesKey;
 use super::version::version;
-use super::{Policy, dpop, gateway, raw};
+use super::{Policy, dpop, gateway, hosts, raw};
 use crate::token::{Issuers, Secrets, json};
 use crate::upstream::HeaderNames;
 
@@ -158,7 +158,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let dpop = dpop::compile(document, &mut findings);
     let refuse_query = refused_parameters(&document.refuse_query, &mut findings);
     let skew = skew(document, &mut findings);
-    let hosts = endpoints::compile_hosts(&document.hosts, &mut findings);
+    let hosts = hosts::compile(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);

@@ -6,11 +6,11 @@ use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name, check_scope, is_token};
 use super::raw;
 use super::signatures::SignatureRule;
-use super::{bindings, dpop, limits};
+use super::{bindings, dpop, hosts, limits};
 use crate::authorize::{Binding, Origin, ScopesWanted};
 use crate::endpoint::{Remark, Table, Template};
 use crate::hash::PolicyMap;
-use crate::request::{EscapeSet, Host};
+use crate::request::EscapeSet;
 
 /// An entry of the allowlist.
 #[derive(Debug)]
@@ -181,10 +181,10 @@ struct Compiling<'a> {
 
 impl Compiling<'_> {
     fn endpoint(&self, index: usize, template: Option<&Template>, findings: &mut Findings) -> Endpoint {
-        let Self { raw, place, .. } = self;
+        let Self { document, raw, place, .. } = self;
         check_name("an endpoint", &raw.id, &place.field("id"), findings);
         self.check_methods(findings);
-        self.check_hosts(findings);
+        hosts::check_of_endpoint(raw, document, place, findings);
         let access = self.access(findings);
         let bindings =
             bindings::compile(raw, &self.document.audit.headers.prefix, template, self.attributes, place, findings);
@@ -234,26 +234,6 @@ impl Compiling<'_> {
                 findings.error(place, "`CONNECT` asks for a tunnel and is refused everywhere: remove it");
             } else if *method != upper {
                 findings.error(place, format!("methods are compared exactly, and clients send `{upper}`: write that"));
-            }
-        }
-    }
-
-    fn check_hosts(&self, findings: &mut Findings) {
-        let Some(hosts) = &self.raw.hosts else { return };
-        let place = self.place.field("hosts");
-        if hosts.is_empty() {
-            findings.error(
-                place.clone(),
-                "an endpoint without a host can never match: remove `hosts` for all of the policy's",
-            );
-        }
-        check_distinct("host", hosts, &place, findings);
-        for (index, host) in hosts.iter().enumerate() {
-            if !self.document.hosts.contains(host) {
-                findings.error(
-                    place.index(index),
-                    format!("`{}` is no host of this policy: write one of those under `hosts`", host.escape_debug()),
-                );
             }
         }
     }
@@ -374,33 +354,4 @@ pub(super) fn check_scopes(asked: &raw::ScopesAsked, place: &Place, findings: &m
         }
         check_distinct("scope", scopes, &place.field(field), findings);
     }
-}
-
-/// Checks the policy's hosts and answers those that can be compared.
-pub(super) fn compile_hosts(raw: &[String], findings: &mut Findings) -> Vec<String> {
-    let place = Place::root().field("hosts");
-    if raw.is_empty() {
-        findings.error(place.clone(), "a gate without a host answers for nothing: write each host");
-    }
-    check_distinct("host", raw, &place, findings);
-    let mut hosts = Vec::with_capacity(raw.len());
-    for (index, host) in raw.iter().enumerate() {
-        let place = place.index(index);
-        match Host::parse(host.as_bytes()) {
-            _ if host.contains('*') => findings.error(place, "hosts are compared exactly: write each host"),
-            Ok(canonical) if canonical.as_str() == host => hosts.push(host.clone()),
-            Ok(canonical) => findings.error(
-                place,
-                format!("`{}` is not how hosts are compared: write `{}`", host.escape_debug(), canonical.as_str()),
-            ),
-            Err(_) => findings.error(
-                place,
-                format!(
-                    "`{}` is no host: write a name or address, with a port only where it is neither 80 nor 443",
-                    host.escape_debug()
-                ),
-            ),
-        }
-    }
-    hosts
 }

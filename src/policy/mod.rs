@@ -11,6 +11,7 @@ mod endpoints;
 mod error;
 mod expiry;
 mod gateway;
+mod hosts;
 mod limits;
 mod names;
 mod position;

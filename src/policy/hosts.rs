@@ -1,0 +1,54 @@
+//! The names that the gate answers for: those of the policy, and which of them an endpoint has.
+
+use super::error::{Findings, Place};
+use super::names::check_distinct;
+use super::raw;
+use crate::request::Host;
+
+/// Checks the policy's hosts and answers those that can be compared.
+pub(super) fn compile(raw: &[String], findings: &mut Findings) -> Vec<String> {
+    let place = Place::root().field("hosts");
+    if raw.is_empty() {
+        findings.error(place.clone(), "a gate without a host answers for nothing: write each host");
+    }
+    check_distinct("host", raw, &place, findings);
+    let mut hosts = Vec::with_capacity(raw.len());
+    for (index, host) in raw.iter().enumerate() {
+        let place = place.index(index);
+        match Host::parse(host.as_bytes()) {
+            _ if host.contains('*') => findings.error(place, "hosts are compared exactly: write each host"),
+            Ok(canonical) if canonical.as_str() == host => hosts.push(host.clone()),
+            Ok(canonical) => findings.error(
+                place,
+                format!("`{}` is not how hosts are compared: write `{}`", host.escape_debug(), canonical.as_str()),
+            ),
+            Err(_) => findings.error(
+                place,
+                format!(
+                    "`{}` is no host: write a name or address, with a port only where it is neither 80 nor 443",
+                    host.escape_debug()
+                ),
+            ),
+        }
+    }
+    hosts
+}
+
+/// Checks that the hosts of an endpoint are the policy's.
+pub(super) fn check_of_endpoint(raw: &raw::Endpoint, document: &raw::Document, place: &Place, findings: &mut Findings) {
+    let Some(hosts) = &raw.hosts else { return };
+    let place = place.field("hosts");
+    if hosts.is_empty() {
+        findings
+            .error(place.clone(), "an endpoint without a host can never match: remove `hosts` for all of the policy's");
+    }
+    check_distinct("host", hosts, &place, findings);
+    for (index, host) in hosts.iter().enumerate() {
+        if !document.hosts.contains(host) {
+            findings.error(
+                place.index(index),
+                format!("`{}` is no host of this policy: write one of those under `hosts`", host.escape_debug()),
+            );
+        }
+    }
+}
