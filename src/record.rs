@@ -154,10 +154,10 @@ enum ProofKind {
 enum Verdict {
     /// The call goes on.
     Allow,
-    /// The gate answers in the upstream's place.
+    /// The call does not go on: the gate answers in the upstream's place, where anybody is left to be answered.
     #[default]
     Deny,
-    /// The call goes on as it came, and would have been denied.
+    /// The gate would have denied the call, and lets it go on as it came.
     Observe,
 }
 
