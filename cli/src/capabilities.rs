@@ -17,6 +17,7 @@ pub const CAPABILITIES: &[&str] = &[
     "proxy_on_delete",
     // Host calls.
     "proxy_add_header_map_value",
+    "proxy_call_foreign_function",
     "proxy_define_metric",
     "proxy_get_buffer_bytes",
     "proxy_get_current_time_nanoseconds",
@@ -36,3 +37,6 @@ pub const CAPABILITIES: &[&str] = &[
     "environ_sizes_get",
     "random_get",
 ];
+
+/// What the filter goes on without: signatures that the gateway does not verify are computed in the module, which costs more.
+pub const DISPENSABLE: &[&str] = &["proxy_call_foreign_function"];

@@ -26,6 +26,20 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 10] = [
+        Self::Es256,
+        Self::Es384,
+        Self::Ed25519,
+        Self::Hs256,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+    ];
+
     /// The algorithm that a JOSE header or a JWK calls by this name, compared exactly (RFC 7515, section 4.1.1).
     ///
     /// `EdDSA` is the deprecated name of what RFC 9864 calls `Ed25519`; with the only Edwards curve that is known here,

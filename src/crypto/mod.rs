@@ -1,10 +1,12 @@
 //! Public keys, signature algorithms, and the one question asked of them: does this signature verify?
 //!
-//! The answer comes through [`VerifySignature`], so that a host that verifies faster than this module can take over.
+//! The answer comes through [`VerifySignature`]. A host that verifies faster than a module takes over what it can, by
+//! [`HostVerifier`].
 //! What a signature is *for* (tokens, requests) and which key to ask stay outside.
 
 mod algorithm;
 mod hash;
+mod hosted;
 mod jwk;
 mod key;
 mod pem;
@@ -14,6 +16,8 @@ mod thumbprint;
 
 pub use algorithm::Algorithm;
 pub(crate) use hash::{hmac_sha256, sha256};
+pub(crate) use hosted::hash as host_hash;
+pub use hosted::{HostVerifier, HostVerify};
 pub use jwk::{JwkError, PublicJwk};
 pub use key::{KeyError, KeyIdentity, VerifyingKey};
 pub use pem::PemError;

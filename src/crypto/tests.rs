@@ -8,21 +8,8 @@ use superboring::sign::{RsaPssSaltlen, Signer};
 
 use super::*;
 
-const MESSAGE: &[u8] = b"a message";
+pub(super) const MESSAGE: &[u8] = b"a message";
 const RSA: &str = include_str!("../token/testdata/rsa2048.pem");
-
-const ALL: [Algorithm; 10] = [
-    Algorithm::Es256,
-    Algorithm::Es384,
-    Algorithm::Ed25519,
-    Algorithm::Hs256,
-    Algorithm::Ps256,
-    Algorithm::Ps384,
-    Algorithm::Ps512,
-    Algorithm::Rs256,
-    Algorithm::Rs384,
-    Algorithm::Rs512,
-];
 
 fn verifies(key: &VerifyingKey, algorithm: Algorithm, signature: &[u8]) -> bool {
     SoftwareVerifier.verify(key, algorithm, MESSAGE, signature).is_ok()
@@ -64,10 +51,10 @@ fn ed25519_pair() -> (ed25519_dalek::SigningKey, VerifyingKey) {
     (private, key)
 }
 
-type Signatures = Vec<(Algorithm, Vec<u8>)>;
+pub(super) type Signatures = Vec<(Algorithm, Vec<u8>)>;
 
 /// One key of each type with the signatures that it makes.
-fn signed() -> Vec<(VerifyingKey, Signatures)> {
+pub(super) fn signed() -> Vec<(VerifyingKey, Signatures)> {
     let (p256, p256_key) = p256_pair();
     let p256: p256::ecdsa::Signature = p256.sign(MESSAGE);
     let (p384, p384_key) = p384_pair();
@@ -106,7 +93,7 @@ fn each_signature_verifies_under_its_own_key_and_algorithm_alone() {
     for (signer, signatures) in &signed {
         for (algorithm, signature) in signatures {
             for (key, theirs) in &signed {
-                for asked in ALL {
+                for asked in Algorithm::ALL {
                     let right = std::ptr::eq(signatures, theirs) && asked == *algorithm;
                     assert_eq!(verifies(key, asked, signature), right, "{signer:?} {algorithm:?}: {key:?} {asked:?}");
                     assert_eq!(key.fits(asked), theirs.iter().any(|(fits, _)| *fits == asked));

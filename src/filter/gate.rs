@@ -6,7 +6,7 @@ use std::fmt;
 use super::host::{self, HostClock, HostError, SharedData};
 use super::metrics::Metrics;
 use super::outcome;
-use crate::crypto::TableVerifier;
+use super::verify::{Verifier, verifier};
 use crate::policy::{ClockCall, Features, Findings, RecordPlace, Store, would_stop_the_worker};
 use crate::state::StoreError;
 use crate::token::{SecretLookup, Secrets, TokenCache};
@@ -18,7 +18,7 @@ use crate::{
 /// and go together.
 pub(super) struct Gate {
     policy: Policy,
-    verifier: TableVerifier,
+    verifier: Verifier,
     tokens: RefCell<TokenCache>,
     /// What the policy shares with the other workers; none where it counts no calls.
     shared: Option<PolicyState>,
@@ -82,7 +82,7 @@ impl Gate {
         let store = SharedData { zone: policy.features.store == Store::Zone };
         let shared = open(&policy, &store, &metrics)?;
         Ok(Self {
-            verifier: policy.verifier(),
+            verifier: verifier(&policy),
             policy,
             shared,
             store,

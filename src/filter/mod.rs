@@ -13,6 +13,7 @@ mod logger;
 mod metrics;
 mod outcome;
 mod root;
+mod verify;
 
 proxy_wasm::main! {{
     logger::install();

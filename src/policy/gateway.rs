@@ -42,6 +42,8 @@ pub struct Features {
     pub gauges: bool,
     /// Whether clients of gRPC can be answered in their own way.
     pub grpc: bool,
+    /// Whether the host verifies signatures by ECDSA and RSA keys, as Envoy does from 1.30 on. Kong ends the request that asks.
+    pub verifies: bool,
 }
 
 /// What a gateway shows of bodies.
@@ -117,6 +119,7 @@ const ENVOY: Features = Features {
     clock: ClockCall::Host,
     gauges: true,
     grpc: true,
+    verifies: true,
 };
 
 impl Gateway {
@@ -128,7 +131,10 @@ impl Gateway {
             // The `vm_id` of its filters is blank, and their map is that of every other filter with a blank one.
             Self::Istio => Features { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
             Self::EnvoyGateway => Features { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
-            Self::Higress => Features { name: "higress", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
+            // Its Envoy is older than `verify_signature`.
+            Self::Higress => {
+                Features { name: "higress", body: BodyCheck::Late, store_is_ours: false, verifies: false, ..ENVOY }
+            }
             Self::Kong => Features {
                 name: "kong",
                 body: BodyCheck::Late,
@@ -143,6 +149,7 @@ impl Gateway {
                 clock: ClockCall::Host,
                 gauges: false,
                 grpc: false,
+                verifies: false,
             },
             Self::Portable => Features {
                 name: "portable",
@@ -158,6 +165,7 @@ impl Gateway {
                 clock: ClockCall::Wasi,
                 gauges: false,
                 grpc: false,
+                verifies: false,
             },
         }
     }

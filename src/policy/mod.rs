@@ -40,7 +40,7 @@ pub(crate) use signatures::{ProfileName, SignatureRule, Signatures};
 pub(crate) use signing_keys::{SigningKey, SigningKeys};
 pub(crate) use tables_key::TablesKey;
 
-use crate::crypto::TableVerifier;
+use crate::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::endpoint::Table;
 use crate::limit::{self, Shown, Standings};
 use crate::request::Host;
@@ -97,8 +97,20 @@ impl Policy {
     /// A verifier that is quick with the keys of this policy.
     #[must_use]
     pub fn verifier(&self) -> TableVerifier {
-        let keys = self.issuers.keys().map(|(_, key)| key).chain(self.signing_keys.iter().map(|signing| &signing.key));
-        TableVerifier::new(keys, self.key_tables)
+        TableVerifier::new(self.keys(), self.key_tables)
+    }
+
+    /// Whether it takes signatures that some gateways verify themselves: by ECDSA and RSA keys.
+    #[must_use]
+    pub fn takes_what_hosts_verify(&self) -> bool {
+        let hosts = |algorithm: &Algorithm| host_hash(*algorithm).is_some();
+        // Keys of proofs come with them.
+        let proven = self.dpop.as_ref().is_some_and(|rules| rules.algorithms.iter().any(hosts));
+        proven || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.issuers.keys().map(|(_, key)| key).chain(self.signing_keys.iter().map(|signing| &signing.key))
     }
 
     /// Scheme and authority of a call as its client knows them.

@@ -4,7 +4,7 @@ use super::Check;
 use super::finding::Code;
 use super::policy::{self, Facts};
 use super::view::View;
-use crate::capabilities::CAPABILITIES;
+use crate::capabilities::{CAPABILITIES, DISPENSABLE};
 
 /// A gate that was found.
 #[derive(Debug, Clone)]
@@ -141,8 +141,8 @@ impl<'a> Check<'a> {
                            `callgate render --for envoy` prints";
             return self.add(Code::CapabilitiesUnrestricted, config, message);
         };
-        let missing: Vec<&str> =
-            CAPABILITIES.iter().copied().filter(|name| allowed.value.get(*name).is_none()).collect();
+        let needed = CAPABILITIES.iter().copied().filter(|name| !DISPENSABLE.contains(name));
+        let missing: Vec<&str> = needed.filter(|name| allowed.value.get(*name).is_none()).collect();
         if let Some(first) = missing.first() {
             let called = missing.iter().find(|name| name.starts_with("proxy_on_"));
             let message = match called {

@@ -1,0 +1,207 @@
+//! Signatures that the host verifies: natively ECDSA and RSA cost a small part of what they do in a module.
+//!
+//! The host is asked as Envoy's foreign function `verify_signature` is: with a protobuf message that holds the name of a hash, a
+//! public key as `SubjectPublicKeyInfo`, a signature and the text. It knows ECDSA, with signatures in DER, and RSASSA-PKCS1-v1_5. What
+//! cannot be put to it, and everything from the moment on at which it has no answer, is verified by the verifier behind it, which
+//! comes to the same verdicts.
+
+use std::cell::Cell;
+
+use superboring::pkey::PKey;
+
+use super::key::Material;
+use super::{Algorithm, BadSignature, VerifySignature, VerifyingKey};
+
+/// A host that verifies signatures.
+pub trait HostVerify {
+    /// What the host answers to a request; none where it cannot be asked.
+    fn ask(&self, request: &[u8]) -> Option<Vec<u8>>;
+
+    /// Says, once, that the host is not asked any more: it could not be, or its answer was none.
+    fn give_up(&self);
+}
+
+/// Lets a host verify what it can, and another verifier the rest.
+pub struct HostVerifier<H, V> {
+    host: Option<H>,
+    behind: V,
+    asks: Cell<bool>,
+}
+
+impl<H: HostVerify, V: VerifySignature> HostVerifier<H, V> {
+    /// A verifier that asks this host, if it tells a signature that is known to be good from one that is known to be bad.
+    pub fn new(host: Option<H>, behind: V) -> Self {
+        let verifier = Self { asks: Cell::new(host.is_some()), host, behind };
+        // RFC 6979, appendix A.2.5: the signature of `sample`.
+        let known = VerifyingKey::p256(&KNOWN.x, &KNOWN.y);
+        for (message, good) in [(&b"sample"[..], true), (b"test", false)] {
+            let request = known.as_ref().ok().and_then(|key| request(key, Algorithm::Es256, message, &KNOWN.signature));
+            let answer = request.and_then(|request| verifier.ask(&request));
+            if answer != Some(good) {
+                verifier.stop();
+            }
+        }
+        verifier
+    }
+
+    /// Whether the host is asked.
+    pub fn asks(&self) -> bool {
+        self.asks.get()
+    }
+
+    /// What the host says to a request, as long as it is asked.
+    fn ask(&self, request: &[u8]) -> Option<bool> {
+        let host = self.host.as_ref().filter(|_| self.asks.get())?;
+        let verdict = host.ask(request).and_then(|answer| verdict(&answer));
+        if verdict.is_none() {
+            self.stop();
+        }
+        verdict
+    }
+
+    fn stop(&self) {
+        if let Some(host) = self.host.as_ref().filter(|_| self.asks.replace(false)) {
+            host.give_up();
+        }
+    }
+}
+
+impl<H: HostVerify, V: VerifySignature> VerifySignature for HostVerifier<H, V> {
+    fn verify(
+        &self,
+        key: &VerifyingKey,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        let request = if self.asks.get() { request(key, algorithm, message, signature) } else { None };
+        match request.and_then(|request| self.ask(&request)) {
+            Some(true) => Ok(()),
+            Some(false) => Err(BadSignature),
+            None => self.behind.verify(key, algorithm, message, signature),
+        }
+    }
+}
+
+/// What a host calls the hash of an algorithm that it can be asked about: PSS, Ed25519 and HMAC it does not have.
+pub(crate) fn hash(algorithm: Algorithm) -> Option<&'static str> {
+    match algorithm {
+        Algorithm::Es256 | Algorithm::Rs256 => Some("sha256"),
+        Algorithm::Es384 | Algorithm::Rs384 => Some("sha384"),
+        Algorithm::Rs512 => Some("sha512"),
+        Algorithm::Ed25519 | Algorithm::Hs256 | Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => None,
+    }
+}
+
+/// The message `VerifySignatureArguments`; none where there is nothing that a host could be asked. That is so for every signature of
+/// another length than its key makes.
+fn request(key: &VerifyingKey, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<Vec<u8>> {
+    let hash = hash(algorithm).filter(|_| key.fits(algorithm))?;
+    let der;
+    let signature = match &key.material {
+        Material::P256(_) => {
+            der = ecdsa_der::<32>(signature)?;
+            &der
+        }
+        Material::P384(_) => {
+            der = ecdsa_der::<48>(signature)?;
+            &der
+        }
+        Material::Rsa(PKey::Rsa(key)) if usize::try_from(key.size()) == Ok(signature.len()) => signature,
+        Material::Rsa(_) | Material::Ed25519(_) | Material::Hmac(_) => return None,
+    };
+    let fields = [hash.as_bytes(), key.spki_der()?, signature, message];
+    // A tag and a length before each.
+    let mut request = Vec::with_capacity(fields.iter().map(|field| field.len() + 6).sum());
+    for (number, field) in (1..).zip(fields) {
+        request.push(number << 3 | LENGTH_DELIMITED);
+        push_length(&mut request, field.len());
+        request.extend_from_slice(field);
+    }
+    Some(request)
+}
+
+/// Protobuf's type of bytes and strings.
+const LENGTH_DELIMITED: u8 = 2;
+
+/// A number as protobuf writes it: seven bits a byte, the least first.
+fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7f {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+}
+
+/// `r || s` as an `Ecdsa-Sig-Value` (RFC 3279, section 2.2.3) in DER; none where that is no signature at all: of another length, or
+/// with a zero in it.
+fn ecdsa_der<const SCALAR: usize>(signature: &[u8]) -> Option<Vec<u8>> {
+    let (r, s) = signature.split_at_checked(SCALAR).filter(|(_, s)| s.len() == SCALAR)?;
+    let (r, s) = (minimal(r)?, minimal(s)?);
+    let integer = |number: &[u8]| 2 + number.len() + usize::from(is_high(number));
+    // At most 102 bytes in all, so that each length is one byte.
+    let mut der = vec![0x30, u8::try_from(integer(r) + integer(s)).ok()?];
+    for number in [r, s] {
+        der.extend([0x02, u8::try_from(integer(number) - 2).ok()?]);
+        if is_high(number) {
+            der.push(0);
+        }
+        der.extend_from_slice(number);
+    }
+    Some(der)
+}
+
+/// A number without its leading zeros; none for zero.
+fn minimal(number: &[u8]) -> Option<&[u8]> {
+    let first = number.iter().position(|byte| *byte != 0)?;
+    number.get(first..)
+}
+
+/// Whether the number would read as a negative one.
+fn is_high(number: &[u8]) -> bool {
+    number.first().is_some_and(|first| first & 0x80 != 0)
+}
+
+/// What the message `VerifySignatureResult` says; none where it is none, or says two things at once. Its first field is the result,
+/// which is left out where it is false, and its second says why it is.
+fn verdict(answer: &[u8]) -> Option<bool> {
+    match answer {
+        [0x08, 0x01] => Some(true),
+        [] | [0x08, 0x00] => Some(false),
+        [0x08, 0x00, 0x12, why @ ..] | [0x12, why @ ..] => {
+            let last = why.iter().position(|byte| byte & 0x80 == 0).filter(|last| *last < 4)?;
+            let (length, text) = why.split_at_checked(last + 1)?;
+            let length = length.iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+            (text.len() == length).then_some(false)
+        }
+        _ => None,
+    }
+}
+
+/// A key and what it signed.
+struct Known {
+    x: [u8; 32],
+    y: [u8; 32],
+    signature: [u8; 64],
+}
+
+const KNOWN: Known = Known {
+    x: [
+        0x60, 0xfe, 0xd4, 0xba, 0x25, 0x5a, 0x9d, 0x31, 0xc9, 0x61, 0xeb, 0x74, 0xc6, 0x35, 0x6d, 0x68, 0xc0, 0x49,
+        0xb8, 0x92, 0x3b, 0x61, 0xfa, 0x6c, 0xe6, 0x69, 0x62, 0x2e, 0x60, 0xf2, 0x9f, 0xb6,
+    ],
+    y: [
+        0x79, 0x03, 0xfe, 0x10, 0x08, 0xb8, 0xbc, 0x99, 0xa4, 0x1a, 0xe9, 0xe9, 0x56, 0x28, 0xbc, 0x64, 0xf2, 0xf1,
+        0xb2, 0x0c, 0x2d, 0x7e, 0x9f, 0x51, 0x77, 0xa3, 0xc2, 0x94, 0xd4, 0x46, 0x22, 0x99,
+    ],
+    signature: [
+        0xef, 0xd4, 0x8b, 0x2a, 0xac, 0xb6, 0xa8, 0xfd, 0x11, 0x40, 0xdd, 0x9c, 0xd4, 0x5e, 0x81, 0xd6, 0x9d, 0x2c,
+        0x87, 0x7b, 0x56, 0xaa, 0xf9, 0x91, 0xc3, 0x4d, 0x0e, 0xa8, 0x4e, 0xaf, 0x37, 0x16, 0xf7, 0xcb, 0x1c, 0x94,
+        0x2d, 0x65, 0x7c, 0x41, 0xd4, 0x36, 0xc7, 0xa1, 0xb6, 0xe2, 0x9f, 0x65, 0xf3, 0xe9, 0x00, 0xdb, 0xb9, 0xaf,
+        0xf4, 0x06, 0x4d, 0xc4, 0xab, 0x2f, 0x84, 0x3a, 0xcd, 0xa8,
+    ],
+};
+
+#[cfg(test)]
+#[path = "hosted_tests.rs"]
+mod tests;
