@@ -6,6 +6,7 @@
 /// The host calls of ABI 0.2.1 that the filter makes.
 pub const CALLS: &[&str] = &[
     "proxy_add_header_map_value",
+    "proxy_call_foreign_function",
     "proxy_define_metric",
     "proxy_get_buffer_bytes",
     "proxy_get_current_time_nanoseconds",
@@ -25,7 +26,6 @@ pub const CALLS: &[&str] = &[
 /// Host calls that the SDK's traits keep in the module, and that the filter never makes. Every host that runs modules of this
 /// SDK knows them by name; on Kong some of them trap.
 pub const SDK_CALLS: &[&str] = &[
-    "proxy_call_foreign_function",
     "proxy_close_stream",
     "proxy_continue_stream",
     "proxy_dequeue_shared_queue",

@@ -10,6 +10,7 @@
 //!
 //! It offers only what [`interface`] lists, and knows no policy and no decision: tests read the state afterwards.
 
+mod foreign;
 mod guest;
 mod head;
 pub mod interface;
@@ -28,6 +29,7 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use foreign::{Answer, Foreign, verify_signature};
 pub use module::Module;
 pub use pairs::Pairs;
 pub use personality::{Body, Manners, Personality, Refused, Store};

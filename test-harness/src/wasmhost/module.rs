@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use wasmtime::{Config, Engine, ExternType, InstancePre, Linker};
 
+use super::foreign::Answer;
 use super::personality::Personality;
 use super::state::State;
 use super::{proxy, wasi};
@@ -14,6 +15,7 @@ use super::{proxy, wasi};
 pub struct Module {
     ready: InstancePre<State>,
     personality: Personality,
+    answer: Option<Answer>,
 }
 
 impl Module {
@@ -43,19 +45,29 @@ impl Module {
             .instantiate_pre(&module)
             .map_err(anyhow::Error::from)
             .context("it imports what hosts do not offer")?;
-        Ok(Self { ready, personality: Personality::Envoy })
+        Ok(Self { ready, personality: Personality::Envoy, answer: None })
     }
 
     /// The same module in another gateway.
     #[must_use]
     pub fn under(&self, personality: Personality) -> Self {
-        Self { ready: self.ready.clone(), personality }
+        Self { ready: self.ready.clone(), personality, answer: None }
+    }
+
+    /// The same module in a gateway that answers `verify_signature` so, whatever it is asked.
+    #[must_use]
+    pub fn answering(&self, answer: Answer) -> Self {
+        Self { answer: Some(answer), ..self.clone() }
     }
 
     /// The gateway that it is in.
     #[must_use]
     pub fn personality(&self) -> Personality {
         self.personality
+    }
+
+    pub(super) fn answer(&self) -> Option<Answer> {
+        self.answer
     }
 
     /// The names of the imports, as `module.name`.

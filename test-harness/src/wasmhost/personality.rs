@@ -3,6 +3,7 @@
 //! Each line of it was measured in the gateway or read in its source. Nothing else in here asks which gateway it is, only what
 //! that gateway does.
 
+use super::foreign::Foreign;
 use super::state::status;
 
 /// A gateway that the host behaves like.
@@ -42,6 +43,8 @@ pub struct Manners {
     pub(super) properties: Properties,
     /// What workers share.
     pub store: Store,
+    /// What functions there are beside the ABI.
+    pub foreign: Foreign,
     /// Whether an answer can be given to a gRPC client as such.
     pub grpc_answers: bool,
     /// What an answer ends with beside what the module wrote.
@@ -171,6 +174,7 @@ const ENVOY: Manners = Manners {
     trailers: true,
     properties: Properties::Binary,
     store: Store::Map,
+    foreign: Foreign::Verifies,
     grpc_answers: true,
     answer_ends: b"",
     gauges: true,
@@ -183,7 +187,9 @@ const ISTIO: Manners = Manners { name: "Istio", gateway: "istio", body: Body::Af
 const ENVOY_GATEWAY: Manners =
     Manners { name: "Envoy Gateway", gateway: "envoy-gateway", body: Body::AfterTheHead, ..ENVOY };
 
-const HIGRESS: Manners = Manners { name: "Higress", gateway: "higress", body: Body::AfterTheHead, ..ENVOY };
+/// Its Envoy is older than `verify_signature`.
+const HIGRESS: Manners =
+    Manners { name: "Higress", gateway: "higress", body: Body::AfterTheHead, foreign: Foreign::Unknown, ..ENVOY };
 
 const KONG: Manners = Manners {
     name: "Kong",
@@ -194,6 +200,7 @@ const KONG: Manners = Manners {
     trailers: false,
     properties: Properties::Text { writable: &["kong.", "wasmx."] },
     store: Store::Zones,
+    foreign: Foreign::Traps,
     grpc_answers: false,
     answer_ends: b"\n",
     gauges: false,
@@ -216,6 +223,7 @@ const APISIX: Manners = Manners {
     trailers: false,
     properties: Properties::Variables { writable: &[] },
     store: Store::None,
+    foreign: Foreign::Traps,
     grpc_answers: false,
     answer_ends: b"",
     gauges: false,

@@ -2,6 +2,7 @@
 
 use wasmtime::{Caller, ExternType, Linker, Module};
 
+use super::foreign::{self, Answer, Foreign};
 use super::guest::{Guest, Stop};
 use super::interface::SDK_CALLS;
 use super::personality::{Body, Head, Properties};
@@ -159,6 +160,31 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             match stream(guest)?.reply.replace(reply) {
                 None => Ok(()),
                 Some(_) => Err(Stop::misuse("a second local reply")),
+            }
+        }
+
+        fn proxy_call_foreign_function(
+            guest,
+            name: u32,
+            name_size: u32,
+            arguments: u32,
+            arguments_size: u32,
+            data_at: u32,
+            size_at: u32
+        ) {
+            let (name, arguments) = (guest.read(name, name_size)?, guest.read(arguments, arguments_size)?);
+            match guest.manners().foreign {
+                Foreign::Traps => return Err(Stop::misuse("a function that the host does not have")),
+                Foreign::Verifies if name == b"verify_signature" => {}
+                Foreign::Verifies | Foreign::Unknown => return Err(Stop::Status(status::NOT_FOUND)),
+            }
+            match unrestricted(guest)?.answer {
+                Some(Answer::Status(status)) => Err(Stop::Status(status)),
+                Some(Answer::Bytes(bytes)) => guest.hand_over(bytes, data_at, size_at),
+                None => {
+                    let answer = foreign::verify_signature(&arguments).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+                    guest.hand_over(&answer, data_at, size_at)
+                }
             }
         }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use wasmtime::{Memory, TypedFunc};
 
+use super::foreign::Answer;
 use super::pairs::Pairs;
 use super::personality::{Manners, Personality};
 use super::shared::SharedData;
@@ -105,6 +106,8 @@ impl Stream {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) personality: Personality,
+    /// What is said to be the answer of `verify_signature`, in the place of the true one.
+    pub(super) answer: Option<Answer>,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
     /// While `_initialize` runs: Envoy takes only logging and WASI then.

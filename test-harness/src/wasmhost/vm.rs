@@ -5,6 +5,7 @@ use std::fmt;
 
 use wasmtime::{Instance, Store, WasmParams, WasmResults};
 
+use super::foreign::Answer;
 use super::head;
 use super::module::Module;
 use super::pairs::Pairs;
@@ -76,6 +77,7 @@ impl Vm {
         let random = u64::try_from(shared.len()).unwrap_or_default();
         let state = State {
             personality: module.personality(),
+            answer: module.answer(),
             environment: environment.to_vec(),
             shared: shared.clone(),
             random,
@@ -152,6 +154,11 @@ impl Vm {
         answered.and_then(|_| answer.ok_or_else(|| "it gives no answer".into()))
     }
 
+    /// Lets the host answer `verify_signature` so from now on, whatever it is asked.
+    pub fn answer(&mut self, answer: Answer) {
+        self.store.data_mut().answer = Some(answer);
+    }
+
     /// The root context that the VM was started with.
     #[must_use]
     pub fn first_root(&self) -> Root {
@@ -190,6 +197,12 @@ impl Vm {
             fuel,
             fuel_at: std::mem::take(&mut state.fuel_left).into_iter().map(|left| FUEL - left).collect(),
         }
+    }
+
+    /// What was logged since the last request or configuration began; requests give away what they logged.
+    #[must_use]
+    pub fn logs(&self) -> &[Log] {
+        &self.store.data().logs
     }
 
     /// The counters that the module defined.

@@ -26,3 +26,4 @@ mod signed;
 mod signing;
 mod streams;
 mod trap;
+mod verified;

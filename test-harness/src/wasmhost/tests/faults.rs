@@ -21,11 +21,12 @@ fn each(calls: &[&'static str]) -> Vec<Fault> {
 /// Gateways whose hosts are asked in different ways.
 const GATEWAYS: [Personality; 3] = [Personality::Envoy, Personality::Istio, Personality::Kong];
 
-/// Whether a decision does not depend on this call: counting, logging, and properties that the gateway does not know.
+/// Whether a decision does not depend on this call: counting, logging, signatures that the gateway verifies, and properties that the gateway does not know.
 /// Kong is asked for the target first, without which no call can be judged.
 fn may_fail(personality: Personality, fault: &Fault) -> bool {
     match fault.call.as_str() {
-        "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" => true,
+        // What the gateway does not verify is computed.
+        "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" | "proxy_call_foreign_function" => true,
         "proxy_get_property" => matches!(fault.status, 1 | 3) && (personality != Personality::Kong || fault.nth > 1),
         _ => false,
     }

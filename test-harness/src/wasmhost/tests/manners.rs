@@ -8,7 +8,7 @@ use callgate_cli::policy::NotNeeded;
 
 use super::Personality::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
 use super::*;
-use crate::wasmhost::{Body, Refused, SharedData, Store};
+use crate::wasmhost::{Body, Foreign, Refused, SharedData, Store};
 
 static PROBE: LazyLock<Module> =
     LazyLock::new(|| Module::compile(&wat::parse_str(include_str!("probe.wat")).unwrap()).unwrap());
@@ -124,6 +124,7 @@ fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
         };
         assert!(body, "{personality:?}: {features:?}");
         assert_eq!(manners.store, store, "{personality:?}");
+        assert_eq!(manners.foreign == Foreign::Verifies, features.verifies, "{personality:?}");
         assert_eq!(manners.refused == Refused::KeepsTheLast, features.refuses_configuration, "{personality:?}");
     }
 }

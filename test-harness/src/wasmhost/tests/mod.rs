@@ -9,6 +9,7 @@ mod limits;
 mod manners;
 mod outcome;
 mod stream;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;

@@ -1,0 +1,191 @@
+//! Signatures that the gateway verifies: the same verdicts as without it, and what becomes of them where it has no answer.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use callgate::crypto::{
+    Algorithm as Name, HostVerifier, HostVerify, SoftwareVerifier, VerifySignature as _, VerifyingKey,
+};
+
+use super::*;
+use crate::wasmhost::{Answer, Foreign, verify_signature};
+
+const CALL: &str = "proxy_call_foreign_function";
+
+/// Tokens that no VM has seen: one that is good, and one with a signature of something else.
+fn tokens(number: u32) -> [Request; 2] {
+    let mut claims = claims();
+    claims["jti"] = json!(number.to_string());
+    let good = mint(&claims);
+    claims["jti"] = json!("another");
+    let (text, _) = good.rsplit_once('.').unwrap();
+    let bad = format!("{text}.{}", mint(&claims).rsplit_once('.').unwrap().1);
+    [good, bad].map(|token| request("GET", "/items/7", &[("authorization", &format!("Bearer {token}"))]))
+}
+
+fn asked(outcome: &Outcome) -> usize {
+    outcome.calls.iter().filter(|call| **call == CALL).count()
+}
+
+/// That a VM tells good tokens from bad ones that it has not seen, and how often it asked its host for each.
+#[track_caller]
+fn assert_tells(vm: &mut Vm, number: u32, times: [usize; 2]) -> Vec<String> {
+    let [good, bad] = tokens(number).map(|request| vm.request(&request));
+    upstream(&good);
+    assert_eq!(answer(&bad).details, "callgate_token_signature");
+    assert_eq!([asked(&good), asked(&bad)], times);
+    let warned = |outcome: Outcome| outcome.logs.into_iter().filter(|log| log.level == Level::Warn);
+    [good, bad].into_iter().flat_map(warned).map(|log| log.message).filter(|line| !line.starts_with('{')).collect()
+}
+
+fn lines(vm: &Vm, level: Level) -> Vec<&str> {
+    vm.logs().iter().filter(|log| log.level == level).map(|log| log.message.as_str()).collect()
+}
+
+#[test]
+fn the_gateway_verifies_where_it_can() {
+    for personality in Personality::ALL {
+        let mut vm = start_under(personality, &policy());
+        let verifies = personality.manners().foreign == Foreign::Verifies;
+        let said = lines(&vm, Level::Info).last().copied().unwrap().to_owned();
+        let expected = if verifies {
+            "signatures by ECDSA keys, and by RSA keys without PSS, are verified by the gateway".to_owned()
+        } else {
+            format!("signatures are computed in the filter: `{}` verifies none", personality.manners().gateway)
+        };
+        assert_eq!(said, expected, "{personality:?}");
+        let times = usize::from(verifies);
+        assert_eq!(assert_tells(&mut vm, 1, [times; 2]), [""; 0], "{personality:?}");
+        // A token that was verified is known.
+        assert_eq!(asked(&vm.request(&tokens(1)[0])), 0);
+    }
+}
+
+#[test]
+fn a_policy_without_such_keys_asks_nothing() {
+    let key = SigningKey::generate(Algorithm::Ed25519).unwrap().with_kid("k1");
+    let mut policy = policy();
+    policy["issuers"]["corp"]["algorithms"] = json!(["Ed25519"]);
+    policy["issuers"]["corp"]["keys"]["jwks"]["keys"] = json!([key.public_jwk()]);
+    let vm = Vm::start(&MODULE.answering(Answer::Status(1)), policy.to_string().as_bytes(), &[]).unwrap();
+    assert!(vm.logs().iter().all(|log| log.level == Level::Info && !log.message.contains("signatures")));
+}
+
+/// What no honest host says.
+const LIES: [Answer; 12] = [
+    Answer::Status(1),
+    Answer::Status(2),
+    Answer::Status(10),
+    Answer::Status(12),
+    Answer::Status(99),
+    Answer::Status(-1),
+    Answer::Bytes(b"true"),
+    Answer::Bytes(&[0x08]),
+    Answer::Bytes(&[0x08, 0x02]),
+    Answer::Bytes(&[0x08, 0x01, 0x08, 0x01]),
+    Answer::Bytes(&[0x08, 0x01, 0x12, 0x01, b'x']),
+    Answer::Bytes(&[0x12, 0x7f]),
+];
+
+#[test]
+fn a_host_without_it_is_found_out_when_the_policy_comes_into_force() {
+    // All is good, or nothing.
+    for lie in LIES.into_iter().chain([Answer::Bytes(&[0x08, 0x01]), Answer::Bytes(&[])]) {
+        let mut vm = Vm::start(&MODULE.answering(lie), policy().to_string().as_bytes(), &[]).unwrap();
+        let warned = lines(&vm, Level::Warn);
+        assert_eq!(warned.len(), 1, "{lie:?}: {warned:?}");
+        assert!(warned[0].starts_with("signatures by ECDSA and RSA keys are computed in the filter"), "{warned:?}");
+        assert_eq!(matches!(lie, Answer::Status(_)), warned[0].contains("`proxy_call_foreign_function` failed"));
+        assert!(!lines(&vm, Level::Info).iter().any(|line| line.contains("verified by the gateway")));
+        assert_eq!(assert_tells(&mut vm, 1, [0; 2]), [""; 0], "{lie:?}");
+    }
+}
+
+#[test]
+fn a_host_that_stops_answering_lets_nothing_through_and_is_asked_no_more() {
+    for (number, lie) in (1..).zip(LIES) {
+        let mut vm = start(&policy());
+        assert_eq!(assert_tells(&mut vm, 0, [1; 2]), [""; 0]);
+        vm.answer(lie);
+        let warned = assert_tells(&mut vm, number, [1, 0]);
+        assert_eq!(warned.len(), 1, "{lie:?}: {warned:?}");
+        let mut vm = start(&policy());
+        vm.answer(lie);
+        // A bad signature first.
+        let bad = vm.request(&tokens(number)[1]);
+        assert_eq!((answer(&bad).details.as_str(), asked(&bad)), ("callgate_token_signature", 1), "{lie:?}");
+        assert_eq!(assert_tells(&mut vm, number, [0; 2]), [""; 0]);
+    }
+}
+
+/// The host's function, without a module between.
+#[derive(Default)]
+struct Natively {
+    asked: Cell<usize>,
+    good: Cell<usize>,
+}
+
+impl HostVerify for &Natively {
+    fn ask(&self, request: &[u8]) -> Option<Vec<u8>> {
+        self.asked.set(self.asked.get() + 1);
+        let answer = verify_signature(request);
+        self.good.set(self.good.get() + usize::from(answer.as_deref() == Some(&[0x08, 0x01])));
+        answer
+    }
+
+    fn give_up(&self) {
+        panic!("it has an answer to everything");
+    }
+}
+
+fn hex(text: &Value) -> Vec<u8> {
+    let text = text.as_str().unwrap();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Project Wycheproof's vectors, where they lie beside the workspace: both ways come to the same verdict on each.
+#[test]
+fn published_signatures_are_good_or_bad_whoever_verifies() {
+    let folder = crate::paths::root().join("../shared/vectors/wycheproof");
+    let mut counted = Vec::new();
+    for (file, algorithm) in [
+        ("ecdsa_secp256r1_sha256_p1363_test.json", Name::Es256),
+        ("ecdsa_secp384r1_sha384_p1363_test.json", Name::Es384),
+        ("rsa_signature_2048_sha256_test.json", Name::Rs256),
+    ] {
+        let path: &Path = &folder.join(file);
+        let Ok(text) = std::fs::read(path) else {
+            eprintln!("not run: {} is not here", path.display());
+            return;
+        };
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        let host = Natively::default();
+        let verifier = HostVerifier::new(Some(&host), SoftwareVerifier);
+        assert!(verifier.asks());
+        for group in document["testGroups"].as_array().unwrap() {
+            let of_key = |member: &str| hex(&group["publicKey"][member]);
+            let key = match algorithm {
+                Name::Es256 => {
+                    let point = of_key("uncompressed");
+                    VerifyingKey::p256(point[1..33].try_into().unwrap(), point[33..].try_into().unwrap())
+                }
+                Name::Es384 => {
+                    let point = of_key("uncompressed");
+                    VerifyingKey::p384(point[1..49].try_into().unwrap(), point[49..].try_into().unwrap())
+                }
+                _ => VerifyingKey::rsa(&of_key("modulus"), &of_key("publicExponent")),
+            };
+            // Two tests have the exponent 3, which is not taken.
+            let Ok(key) = key else { continue };
+            for test in group["tests"].as_array().unwrap() {
+                let (message, signature) = (hex(&test["msg"]), hex(&test["sig"]));
+                let verified = verifier.verify(&key, algorithm, &message, &signature);
+                assert_eq!(verified, SoftwareVerifier.verify(&key, algorithm, &message, &signature), "{test}");
+                assert_eq!(verified.is_ok(), test["result"] == "valid", "{test}");
+            }
+        }
+        // Beside these the two that every host is tried with, of which one is good.
+        counted.push((host.asked.get() - 2, host.good.get() - 1));
+    }
+    assert_eq!(counted, [(227, 173), (247, 193), (255, 7)]);
+}
