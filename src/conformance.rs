@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::crypto::{Algorithm, JwkError, PublicJwk, SoftwareVerifier, Thumbprint, VerifySignature as _, VerifyingKey};
+use crate::crypto::{Algorithm, JwkError, PublicJwk, Thumbprint, VerifySignature, VerifyingKey};
 use crate::digest::ContentDigest;
 use crate::dpop::{Expected, Proof, Rules};
 use crate::limit::Gcra;
@@ -134,11 +134,10 @@ pub enum Verdict {
     Broken(String),
 }
 
-/// Answers a case.
-#[must_use]
-pub fn judge(case: &[u8]) -> Verdict {
+/// Answers a case; signatures are verified by this verifier.
+pub fn judge(case: &[u8], verifier: &dyn VerifySignature) -> Verdict {
     let verdict = match serde_json::from_slice(case) {
-        Ok(case) => answer(case),
+        Ok(case) => answer(case, verifier),
         Err(error) => Err(Wrong::Case(error.to_string())),
     };
     match verdict {
@@ -168,12 +167,12 @@ fn bytes(text: &str) -> Result<Vec<u8>, Wrong> {
     STANDARD.decode(text).map_err(|error| Wrong::Case(error.to_string()))
 }
 
-fn answer(case: Case) -> Result<Value, Wrong> {
+fn answer(case: Case, verifier: &dyn VerifySignature) -> Result<Value, Wrong> {
     match case {
         Case::Base { message, label } => base_of(&message, &label),
         Case::Signature { message, key, secret, tag, now } => {
             let secret = secret.as_deref().map(bytes).transpose()?;
-            signed(&message, &key, Environment(secret), tag, Timestamp::from_secs(now))
+            signed(&message, &key, Environment(secret), tag, Timestamp::from_secs(now), verifier)
         }
         Case::Digest { field, body } => {
             let body = bytes(&body)?;
@@ -185,7 +184,7 @@ fn answer(case: Case) -> Result<Value, Wrong> {
         Case::Verify { key, algorithm, message, signature } => {
             let key = read_key(&key)?;
             let algorithm = Algorithm::from_jose(&algorithm).ok_or(Wrong::Case(algorithm))?;
-            SoftwareVerifier
+            verifier
                 .verify(&key, algorithm, &bytes(&message)?, &bytes(&signature)?)
                 .map_err(|_| refused("signature"))?;
             Ok(json!({ "thumbprint": key.thumbprint().map(|thumbprint| thumbprint.to_string()) }))
@@ -201,7 +200,7 @@ fn answer(case: Case) -> Result<Value, Wrong> {
                 nonces: None,
             };
             let now = Timestamp::from_secs(now);
-            let proof = Proof::check(proof.as_bytes(), &rules(), expected, now, &SoftwareVerifier)?;
+            let proof = Proof::check(proof.as_bytes(), &rules(), expected, now, verifier)?;
             Ok(json!({ "key": proof.key.to_string(), "issued": proof.issued.as_secs() }))
         }
         Case::Limit { calls, span, burst, steps } => limited(calls, span, burst, &steps),
@@ -285,6 +284,7 @@ fn signed(
     secret: Environment,
     tag: Option<String>,
     now: Timestamp,
+    verifier: &dyn VerifySignature,
 ) -> Result<Value, Wrong> {
     let document = json!({
         "callgate": "v1", "name": "conformance", "mode": "enforce", "gateway": "envoy",
@@ -315,7 +315,7 @@ fn signed(
         now,
     };
     let owned = Owned::new(request);
-    let verified = asked.verify(&owned.message(), &SoftwareVerifier)?;
+    let verified = asked.verify(&owned.message(), verifier)?;
     Ok(json!({ "keyid": verified.key.keyid, "algorithm": verified.key.algorithm.http_name() }))
 }
 

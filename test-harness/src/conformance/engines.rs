@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate::conformance::{Case, Verdict, judge};
+use callgate::crypto::SoftwareVerifier;
 use serde_json::json;
 
 use super::report::Outcome;
 use crate::wasmhost::{Module, Vm};
 
-/// The engine natively, and in a module.
+/// The engine natively, and in a module, where signatures are verified by the module and by its host.
 pub(super) struct Engines {
     vm: Vm,
 }
@@ -31,7 +32,7 @@ impl Engines {
     /// When they do not agree, or one of them cannot answer.
     pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict> {
         let case = serde_json::to_vec(case)?;
-        let native = judge(&case);
+        let native = judge(&case, &SoftwareVerifier);
         let answer = self.vm.conformance(&case).map_err(|trap| anyhow!("in the module: {trap}"))?;
         let wasm: Verdict = serde_json::from_str(&answer).context("the module's answer is no verdict")?;
         match native {

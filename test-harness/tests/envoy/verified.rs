@@ -65,7 +65,7 @@ fn case(signer: &Signer, algorithm: Name, what: &str, text: &str, signature: &[u
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 /// `a - b` of numbers of one length, big-endian.
