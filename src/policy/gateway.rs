@@ -1,6 +1,6 @@
 //! What each gateway offers a filter.
 //!
-//! The policy says where it runs, and nothing is tried out: on Kong a host call that does not exist ends the request, and on
+//! The policy says where it runs, and nothing is tried out to learn it: on Kong a host call that does not exist ends the request, and on
 //! another gateway its status may mean anything. So each difference between gateways is told here, once, and whatever asks for
 //! what its gateway lacks does not compile.
 
@@ -131,7 +131,7 @@ impl Gateway {
             // The `vm_id` of its filters is blank, and their map is that of every other filter with a blank one.
             Self::Istio => Features { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
             Self::EnvoyGateway => Features { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
-            // Its Envoy is older than `verify_signature`.
+            // One of the two Envoys that it is built of is older than `verify_signature`.
             Self::Higress => {
                 Features { name: "higress", body: BodyCheck::Late, store_is_ours: false, verifies: false, ..ENVOY }
             }

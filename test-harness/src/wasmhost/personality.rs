@@ -187,7 +187,7 @@ const ISTIO: Manners = Manners { name: "Istio", gateway: "istio", body: Body::Af
 const ENVOY_GATEWAY: Manners =
     Manners { name: "Envoy Gateway", gateway: "envoy-gateway", body: Body::AfterTheHead, ..ENVOY };
 
-/// Its Envoy is older than `verify_signature`.
+/// The older of its two Envoys, which has no `verify_signature`.
 const HIGRESS: Manners =
     Manners { name: "Higress", gateway: "higress", body: Body::AfterTheHead, foreign: Foreign::Unknown, ..ENVOY };
 
