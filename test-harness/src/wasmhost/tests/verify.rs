@@ -67,8 +67,18 @@ fn a_policy_without_such_keys_asks_nothing() {
     let mut policy = policy();
     policy["issuers"]["corp"]["algorithms"] = json!(["Ed25519"]);
     policy["issuers"]["corp"]["keys"]["jwks"]["keys"] = json!([key.public_jwk()]);
-    let vm = Vm::start(&MODULE.answering(Answer::Status(1)), policy.to_string().as_bytes(), &[]).unwrap();
-    assert!(vm.logs().iter().all(|log| log.level == Level::Info && !log.message.contains("signatures")));
+    let said = |policy: &Value, level| {
+        let vm = Vm::start(&MODULE.answering(Answer::Status(1)), policy.to_string().as_bytes(), &[]).unwrap();
+        lines(&vm, level).iter().filter(|line| line.contains("signatures")).count()
+    };
+    assert_eq!((said(&policy, Level::Info), said(&policy, Level::Warn)), (0, 0));
+    // Keys of proofs come with them.
+    policy["limits"] = json!({ "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } });
+    policy["requirements"]["read"]["limits"] = json!(["calls"]);
+    policy["dpop"] = json!({ "required": true, "algorithms": ["Ed25519"] });
+    assert_eq!((said(&policy, Level::Info), said(&policy, Level::Warn)), (0, 0));
+    policy["dpop"]["algorithms"] = json!(["Ed25519", "ES256"]);
+    assert_eq!((said(&policy, Level::Info), said(&policy, Level::Warn)), (0, 1));
 }
 
 /// What no honest host says.
