@@ -195,6 +195,22 @@ fn a_request_is_laid_out_as_envoy_reads_it() {
 }
 
 #[test]
+fn lengths_are_written_in_their_one_shortest_form() {
+    for (length, written) in [
+        (0, &[0][..]),
+        (127, &[0x7f]),
+        (128, &[0x80, 0x01]),
+        (16_383, &[0xff, 0x7f]),
+        (16_384, &[0x80, 0x80, 0x01]),
+        (300, &[0xac, 0x02]),
+    ] {
+        let mut bytes = Vec::new();
+        push_length(&mut bytes, length);
+        assert_eq!(bytes, written, "{length}");
+    }
+}
+
+#[test]
 fn keys_and_signatures_of_other_kinds_are_not_put_to_a_host() {
     let signed = all_signed();
     for (key, algorithm, signature) in &signed {
