@@ -74,7 +74,8 @@ impl Gate {
         let decision = match evaluate(&self.policy, call, context.again()) {
             Step::Decided(decision) => decision,
             Step::Hold(mut hold) => {
-                for part in body.unwrap_or_default().as_bytes().chunks(7) {
+                for (before, part) in body.unwrap_or_default().as_bytes().chunks(7).enumerate() {
+                    assert_eq!(hold.seen(), 7 * before as u64);
                     if hold.update(part) == Wait::Ends {
                         break;
                     }
@@ -83,7 +84,8 @@ impl Gate {
             }
             Step::Late(mut late) => {
                 assert!(matches!(late.decision(), Decision::Allow(_)));
-                for part in body.unwrap_or_default().as_bytes().chunks(7) {
+                for (before, part) in body.unwrap_or_default().as_bytes().chunks(7).enumerate() {
+                    assert_eq!(late.seen(), 7 * before as u64);
                     if late.update(part) == Wait::Ends {
                         break;
                     }
