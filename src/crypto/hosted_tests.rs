@@ -128,15 +128,30 @@ fn a_host_without_an_answer_is_asked_no_more_and_nothing_passes_for_it() {
     let verify =
         |verifier: &HostVerifier<&Script, Refuses>| verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature);
     for answer in NO_ANSWERS.map(Some).into_iter().chain([None]) {
-        let host = Script::proven(&[Some(GOOD), answer]);
+        // Once more, for what is known.
+        let host = Script::proven(&[Some(GOOD), answer, answer]);
         let verifier = host.verifier();
         assert_eq!(verify(&verifier), Ok(()));
         for times in 1..4 {
             assert_eq!(verify(&verifier), Err(BadSignature), "{answer:?}");
-            assert_eq!((verifier.behind.0.get(), host.asked.borrow().len()), (times, 4));
+            assert_eq!((verifier.behind.0.get(), host.asked.borrow().len()), (times, 5));
         }
         assert!(!verifier.asks());
         assert_eq!(host.given_up.get(), 1);
+    }
+}
+
+/// Whoever sends a key that the host does not read would otherwise make every signature dear.
+#[test]
+fn a_host_without_an_answer_to_one_request_is_asked_about_the_next() {
+    let (key, signature) = es256();
+    for answer in NO_ANSWERS.map(Some).into_iter().chain([None]) {
+        let host = Script::proven(&[answer, Some(GOOD), Some(&[]), Some(GOOD)]);
+        let verifier = host.verifier();
+        let verify = || verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature);
+        assert_eq!((verify(), verifier.behind.0.get()), (Err(BadSignature), 1), "{answer:?}");
+        assert_eq!((verify(), verifier.behind.0.get()), (Ok(()), 1), "{answer:?}");
+        assert!(verifier.asks() && host.given_up.get() == 0);
     }
 }
 
