@@ -1,5 +1,6 @@
 //! Hashes of whole messages, by the one implementation that has Wasm's vector instructions.
 
+use hmac::digest::Key;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
@@ -10,7 +11,30 @@ pub(crate) fn sha256(message: &[u8]) -> [u8; 32] {
 
 /// HMAC with SHA-256 (RFC 2104), by a key of any length.
 pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    // INVARIANT: HMAC takes keys of every length.
-    let keyed = Hmac::<Sha256>::new_from_slice(key).map(|keyed| keyed.chain_update(message));
-    keyed.map(|keyed| keyed.finalize().into_bytes().into()).unwrap_or_default()
+    // Made as long as a block, as section 2 has it, a key is taken without an error for which there would be no answer.
+    let mut block = Key::<Hmac<Sha256>>::default();
+    let hashed;
+    let key = if key.len() > block.len() {
+        hashed = sha256(key);
+        &hashed
+    } else {
+        key
+    };
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    Hmac::<Sha256>::new(&block).chain_update(message).finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_every_length_are_taken_as_elsewhere() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..=bytes.len() {
+            let key = &bytes[..length];
+            assert_eq!(hmac_sha256(key, b"text"), hmac_sha256::HMAC::mac(b"text", key), "{length}");
+            assert_eq!(sha256(key), hmac_sha256::Hash::hash(key), "{length}");
+        }
+    }
 }
