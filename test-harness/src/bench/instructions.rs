@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn the_filter_to_compare_with_makes_the_calls_of_a_decision() {
         let filter = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
-        let same_calls = Module::compile(&wat::parse_str(super::super::SAME_CALLS).unwrap()).unwrap();
+        let same_calls = Module::compile(&wat::parse_str(super::super::SAME_CALLS_TEXT).unwrap()).unwrap();
         let issuer = Issuer::at(NOW).unwrap();
         let token = policies::token(&issuer, &issuer.es256, 0);
         let policy = policies::quickstart().unwrap();

@@ -31,13 +31,13 @@ use crate::quickstart::HOST;
 use crate::wasmhost::{Module, Vm};
 use callee::Callee;
 use load::Clients;
-use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, Row, Rows, SAME_CALLS as SAME_CALLS_ROW, SMALL};
+use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, Row, Rows, SAME_CALLS, SMALL};
 
 pub use instructions::{Instructions, Part};
 pub use report::{Bound, Measured, Report, Spread};
 
 /// A filter that makes the host calls of a decision, and decides nothing.
-const SAME_CALLS: &str = include_str!("same_calls.wat");
+const SAME_CALLS_TEXT: &str = include_str!("same_calls.wat");
 
 /// What an Envoy does after the last answer of a row (logs, clean-up) belongs to the row.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -154,7 +154,7 @@ fn memory(module: &Module, size: usize) -> Result<usize> {
 fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Result<Vec<Measured>> {
     let folder = tempfile::tempdir().context("cannot create a folder")?;
     let noop = written(&folder.path().join("noop.wasm"), include_str!("noop.wat"))?;
-    let same_calls = written(&folder.path().join("same_calls.wasm"), SAME_CALLS)?;
+    let same_calls = written(&folder.path().join("same_calls.wasm"), SAME_CALLS_TEXT)?;
     let modules = Modules { filter, noop: &noop, same_calls: &same_calls };
     let callee = Callee::start()?;
     let Rows { bootstrap, mut rows } =
@@ -204,7 +204,7 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
     let call = Request::post("/repos/acme/gateway/pulls").host(HOST).header("Content-Length", "0");
     for row in rows {
         let status = client::call(envoy.listener(row.listener)?, &call)?.status;
-        let expected = if [BARE, NOOP, SAME_CALLS_ROW, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
+        let expected = if [BARE, NOOP, SAME_CALLS, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
         ensure!(status == expected, "row `{}`: a call without a token was answered with {status}", row.name);
     }
     Ok(())

@@ -1,6 +1,6 @@
 ;; A filter that makes the host calls of a decision about a known token, with as much text in them, and decides nothing: no gate in
-;; Wasm that looks at a call, counts it, tells the upstream and writes it down costs less. `it_makes_the_calls_of_a_decision` holds
-;; that it makes the calls that the filter makes.
+;; Wasm that looks at a call, counts it, tells the upstream and writes it down costs less. A test holds that it makes the
+;; calls that the filter makes (`the_filter_to_compare_with_makes_the_calls_of_a_decision`).
 (module
   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
