@@ -1,13 +1,96 @@
 //! What Callgate is compared with: Envoy's own filters, configured to do as much of the same job as they can.
+//!
+//! The chain is made from the policy that Callgate is measured with, so that both state the same: its endpoints, its agents, and
+//! its limits for each of them. What native filters cannot say is written out where that is possible, and left out where it is not.
 
-use serde_json::{Value, json};
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
 
 /// The namespace and key under which `jwt_authn` leaves the claims.
 const CLAIMS: [&str; 2] = ["envoy.filters.http.jwt_authn", "corp"];
+/// Those under which `rbac` leaves the name of the policy that fitted.
+const FITTED: [&str; 2] = ["envoy.filters.http.rbac", "enforced_effective_policy_id"];
+/// The organisation of all agents. A path cannot be compared with a claim.
+const ORGANISATION: &str = "acme";
 
-/// The chain of native filters: token, who may do what, rate, identity headers.
-pub(super) fn chain(jwks: &Value, cached: bool) -> Vec<Value> {
-    vec![jwt_authn(jwks, cached), rbac(), local_ratelimit(), header_mutation()]
+/// The chain of native filters: token, who may do what, how often, identity headers.
+pub(super) fn chain(policy: &Value, jwks: &Value, cached: bool) -> Result<Vec<Value>> {
+    let rules = rules(policy)?;
+    Ok(vec![jwt_authn(jwks, cached), rbac(&rules), local_ratelimit(policy, &rules)?, header_mutation()])
+}
+
+/// What one agent may do at one endpoint.
+struct Rule<'p> {
+    agent: &'p str,
+    endpoint: &'p str,
+    effect: &'p str,
+    methods: Vec<&'p str>,
+    /// Regular expressions: of the path, and of path and query where the query is bound.
+    path: String,
+    target: Option<String>,
+    /// One scope of each list.
+    scopes: Vec<Vec<&'p str>>,
+}
+
+impl Rule<'_> {
+    fn name(&self) -> String {
+        format!("{} {}", self.endpoint, self.agent)
+    }
+}
+
+/// The endpoints that are not public, each for each agent: which values a path may have depends on who calls.
+fn rules(policy: &Value) -> Result<Vec<Rule<'_>>> {
+    let agents = policy.get("agents").and_then(Value::as_object).context("the policy has no agents")?;
+    let endpoints = policy.get("endpoints").and_then(Value::as_array).context("the policy has no endpoints")?;
+    let protected = endpoints.iter().filter(|endpoint| endpoint.get("access").is_none());
+    let rules = protected.flat_map(|endpoint| agents.iter().map(|(name, agent)| rule(policy, endpoint, name, agent)));
+    rules.collect::<Option<_>>().context("the policy has a form that is not known here")
+}
+
+fn rule<'p>(policy: &'p Value, endpoint: &'p Value, agent: &'p str, registration: &Value) -> Option<Rule<'p>> {
+    let text = |name: &str| endpoint.get(name)?.as_str();
+    let effect = text("effect")?;
+    let repositories = registration.pointer("/attributes/repositories").map(texts).unwrap_or_default();
+    let asked = policy.pointer(&format!("/requirements/{effect}/scopes"));
+    let scopes = asked.into_iter().chain(endpoint.get("scopes")).flat_map(|scopes| match scopes.get("any") {
+        Some(any) => vec![texts(any)],
+        None => texts(scopes).into_iter().map(|scope| vec![scope]).collect(),
+    });
+    let path = expression(text("path")?, &repositories);
+    let bound = endpoint.pointer("/bind/query.org").map(|_| format!(r"{path}\?([^#]*&)?org={ORGANISATION}(&.*)?"));
+    Some(Rule {
+        agent,
+        endpoint: text("id")?,
+        effect,
+        methods: texts(endpoint.get("methods")?),
+        target: bound,
+        path,
+        scopes: scopes.collect(),
+    })
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The paths of a template, of which one agent may see these repositories.
+fn expression(template: &str, repositories: &[&str]) -> String {
+    let mut written = String::new();
+    let mut rest = template;
+    while let Some((fixed, (variable, after))) =
+        rest.split_once('{').and_then(|(fixed, rest)| Some((fixed, rest.split_once('}')?)))
+    {
+        written += fixed;
+        written += &match variable {
+            "owner" => ORGANISATION.to_owned(),
+            "repo" => format!("({})", repositories.join("|")),
+            _ if variable.ends_with("...") => ".+".to_owned(),
+            _ if variable.ends_with(":int") => "[0-9]+".to_owned(),
+            _ => "[^/]+".to_owned(),
+        };
+        rest = after;
+    }
+    written + rest
 }
 
 /// A question to a service of one's own for every call.
@@ -44,9 +127,9 @@ pub(super) fn buffer() -> Value {
     filter("buffer", "buffer.v3.Buffer", json!({ "max_request_bytes": 1 << 20 }))
 }
 
-/// One endpoint, one agent, its organisation and its scope. That the path's owner is the token's organisation cannot be said:
-/// both are written out.
-fn rbac() -> Value {
+/// Who may do what: method and path, and what the token says.
+fn rbac(rules: &[Rule<'_>]) -> Value {
+    let regex = |regex: &str| json!({ "safe_regex": { "regex": regex } });
     let claim = |name: &str, value: Value| {
         let [namespace, key] = CLAIMS;
         json!({ "metadata": {
@@ -55,34 +138,86 @@ fn rbac() -> Value {
             "value": { "string_match": value },
         } })
     };
-    let principals = json!({ "and_ids": { "ids": [
-        claim("client_id", json!({ "exact": "coding-agent" })),
-        claim("org", json!({ "exact": "acme" })),
-        claim("scope", json!({ "contains": "pulls:write" })),
-    ] } });
-    let permissions = json!({ "and_rules": { "rules": [
-        { "header": { "name": ":method", "string_match": { "exact": "POST" } } },
-        { "url_path": { "path": { "safe_regex": { "regex": "/repos/acme/(gateway|website)/pulls" } } } },
-    ] } });
-    let policy = json!({ "permissions": [permissions], "principals": [principals] });
-    filter("rbac", "rbac.v3.RBAC", json!({ "rules": { "action": "ALLOW", "policies": { "pulls.create": policy } } }))
+    let header = |name: &str, value: Value| json!({ "header": { "name": name, "string_match": value } });
+    let policies = rules.iter().map(|rule| {
+        let methods: Vec<_> = rule.methods.iter().map(|method| header(":method", json!({ "exact": method }))).collect();
+        let mut call =
+            vec![json!({ "or_rules": { "rules": methods } }), json!({ "url_path": { "path": regex(&rule.path) } })];
+        call.extend(rule.target.iter().map(|target| header(":path", regex(target))));
+        let mut caller =
+            vec![claim("client_id", json!({ "exact": rule.agent })), claim("org", json!({ "exact": ORGANISATION }))];
+        caller.extend(rule.scopes.iter().map(|one_of| {
+            let words = regex(&format!("(.* )?({})( .*)?", one_of.join("|")));
+            claim("scope", words)
+        }));
+        let policy = json!({
+            "permissions": [{ "and_rules": { "rules": call } }],
+            "principals": [{ "and_ids": { "ids": caller } }],
+        });
+        (rule.name(), policy)
+    });
+    let health =
+        json!({ "permissions": [{ "url_path": { "path": { "exact": "/health" } } }], "principals": [{ "any": true }] });
+    let policies: Map<_, _> = policies.chain([("health".to_owned(), health)]).collect();
+    filter("rbac", "rbac.v3.RBAC", json!({ "rules": { "action": "ALLOW", "policies": policies } }))
 }
 
-/// A bucket that never runs empty, with the headers that tell what is left in it.
-fn local_ratelimit() -> Value {
+/// How often: each agent, and each of its endpoints that changes something, by the limits that the policy has for them; with the
+/// headers that tell what is left.
+fn local_ratelimit(policy: &Value, rules: &[Rule<'_>]) -> Result<Value> {
     let always =
         |key: &str| json!({ "runtime_key": key, "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
-    filter(
+    let [calls, changes] = [bucket(policy, "calls")?, bucket(policy, "changes")?];
+    let entry = |key: &str, value: &str, bucket: &Value| json!({ "entries": [{ "key": key, "value": value }], "token_bucket": bucket });
+    let agents = policy.get("agents").and_then(Value::as_object).context("the policy has no agents")?;
+    let changing = rules.iter().filter(|rule| rule.effect != "read");
+    let descriptors: Vec<_> = agents
+        .keys()
+        .map(|agent| entry("agent", agent, &calls))
+        .chain(changing.map(|rule| entry("endpoint", &rule.name(), &changes)))
+        .collect();
+    let counted = |key: &str, namespace: &str, path: &[&str]| {
+        let path: Vec<_> = path.iter().map(|key| json!({ "key": key })).collect();
+        json!({ "actions": [{ "metadata": {
+            "descriptor_key": key,
+            "metadata_key": { "key": namespace, "path": path },
+        } }] })
+    };
+    let ([claims, issuer], [namespace, fitted]) = (CLAIMS, FITTED);
+    Ok(filter(
         "local_ratelimit",
         "local_ratelimit.v3.LocalRateLimit",
         json!({
             "stat_prefix": "limit",
-            "token_bucket": { "max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s" },
+            // Asked for, and not used.
+            "token_bucket": calls,
+            "always_consume_default_token_bucket": false,
+            "descriptors": descriptors,
+            "rate_limits": [
+                counted("agent", claims, &[issuer, "client_id"]),
+                counted("endpoint", namespace, &[fitted]),
+            ],
             "filter_enabled": always("bench.enabled"),
             "filter_enforced": always("bench.enforced"),
             "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
         }),
-    )
+    ))
+}
+
+/// A limit of the policy as a token bucket.
+fn bucket(policy: &Value, limit: &str) -> Result<Value> {
+    let read = || {
+        let limit = policy.pointer(&format!("/limits/{limit}"))?;
+        let (calls, span) = limit.get("rate")?.as_str()?.split_once("/1")?;
+        let seconds = match span {
+            "s" => "1s",
+            "m" => "60s",
+            _ => return None,
+        };
+        let calls: u32 = calls.parse().ok()?;
+        Some(json!({ "max_tokens": limit.get("burst")?, "tokens_per_fill": calls, "fill_interval": seconds }))
+    };
+    read().with_context(|| format!("the limit `{limit}` has a form that is not known here"))
 }
 
 /// The same headers as Callgate sets.
@@ -95,7 +230,7 @@ fn header_mutation() -> Value {
         ("client", claim("client_id")),
         ("subject", claim("sub")),
         ("scopes", claim("scope")),
-        ("endpoint", "pulls.create".to_owned()),
+        ("endpoint", format!("%DYNAMIC_METADATA({}:{})%", FITTED[0], FITTED[1])),
         ("decision", "%REQ(X-REQUEST-ID)%".to_owned()),
         ("policy", "quickstart".to_owned()),
     ];
@@ -111,4 +246,70 @@ fn filter(name: &str, kind: &str, mut config: Value) -> Value {
         config.insert("@type".into(), json!(format!("type.googleapis.com/envoy.extensions.filters.http.{kind}")));
     }
     json!({ "name": format!("envoy.filters.http.{name}"), "typed_config": config })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::callee::Callee;
+    use super::super::{policies, rows};
+    use super::*;
+    use crate::build::{self, Flavor};
+    use crate::client::{self, Request};
+    use crate::envoy::{Bootstrap, Envoy, Options};
+    use crate::quickstart::{self, HOST, Issuer};
+
+    /// Otherwise the comparison would be with something that does less than it is said to.
+    #[test]
+    fn the_native_chain_lets_through_what_the_gate_lets_through() {
+        let policy = quickstart::policy().unwrap();
+        let issuer = Issuer::new().unwrap();
+        let callee = Callee::start().unwrap();
+        let base = rows::base(&build::filter(Flavor::Release).unwrap(), &callee).unwrap();
+        let jwks = json!({ "keys": [issuer.es256.public_jwk()] });
+        let bootstrap = Bootstrap::joined(vec![
+            ("native", base.with_filters(chain(&policy, &jwks, true).unwrap()).unwrap()),
+            ("callgate", base.with_policy(&policy.to_string()).unwrap()),
+        ])
+        .unwrap();
+        let envoy = Envoy::start(&bootstrap, &Options::default()).unwrap();
+        let both = |request: &Request| {
+            ["native", "callgate"].map(|name| client::call(envoy.listener(name).unwrap(), request).unwrap().status)
+        };
+        let all = "code:read code:write code:destroy pulls:write reviews:write pipelines:run";
+        for (agent, scopes, method, target, passes) in [
+            ("coding-agent", all, "GET", "/repos/acme/gateway", true),
+            ("coding-agent", all, "GET", "/repos/acme/other", false),
+            ("coding-agent", all, "GET", "/repos/globex/gateway", false),
+            ("coding-agent", all, "PUT", "/repos/acme/gateway", false),
+            ("review-agent", all, "GET", "/repos/acme/gateway", true),
+            ("review-agent", all, "GET", "/repos/acme/website", false),
+            ("nobody", all, "GET", "/repos/acme/gateway", false),
+            ("coding-agent", all, "GET", "/repos/acme/gateway/contents/a/b", true),
+            ("coding-agent", "code:write", "GET", "/repos/acme/gateway/contents/a/b", false),
+            ("coding-agent", all, "GET", "/repos/acme/gateway/pulls/7", true),
+            ("coding-agent", all, "GET", "/repos/acme/gateway/pulls/x", false),
+            ("coding-agent", "code:write reviews:write", "POST", "/repos/acme/gateway/pulls/7/reviews", true),
+            ("coding-agent", "code:write", "POST", "/repos/acme/gateway/pulls/7/reviews", false),
+            ("coding-agent", "code:write pulls:write2", "POST", "/repos/acme/gateway/pulls", false),
+            ("coding-agent", "pulls:write", "POST", "/repos/acme/gateway/pulls", false),
+            ("coding-agent", "code:write", "DELETE", "/repos/acme/gateway/labels/x", false),
+            ("coding-agent", all, "DELETE", "/repos/acme/gateway/labels/x", true),
+            ("coding-agent", all, "GET", "/search/issues?q=x&org=acme", true),
+            ("coding-agent", all, "GET", "/search/issues?q=x&org=globex", false),
+            ("coding-agent", all, "POST", "/repos/acme/gateway/pipelines/x:run", true),
+            ("coding-agent", all, "GET", "/admin", false),
+        ] {
+            let request = Request::new(method, target).host(HOST).bearer(&issuer.token(agent, scopes));
+            let statuses = both(&request.header("Content-Length", "0"));
+            assert_eq!(statuses.map(|status| status == 200), [passes; 2], "{agent} {method} {target}: {statuses:?}");
+        }
+        let token = policies::token(&issuer, &issuer.es256, 0);
+        let statuses = (0..11).map(|_| both(&policies::call(&token))).collect::<Vec<_>>();
+        let burst = [[200; 2]; 10];
+        assert_eq!(statuses, [&burst[..], &[[429; 2]]].concat(), "the eleventh change within a minute");
+        let other = Request::new("DELETE", "/repos/acme/gateway/labels/x")
+            .host(HOST)
+            .bearer(&issuer.token("coding-agent", all));
+        assert_eq!(both(&other.header("Content-Length", "0")), [200; 2], "another endpoint has a limit of its own");
+    }
 }

@@ -141,6 +141,8 @@ fn listeners(
 ) -> Result<Vec<(&'static str, Bootstrap)>> {
     let base = base(modules.filter, callee)?;
     let native = |filters| base.with_filters(filters);
+    let quickstart = policies::quickstart()?;
+    let chain = |cached| native(native::chain(&quickstart, jwks, cached)?);
     let gate = |name: &'static str, policy: &Value| gate(&base, name, policy);
     let other = |name: &'static str, module: &Path| -> Result<_> {
         let mut other = base.with_policy("")?;
@@ -153,10 +155,10 @@ fn listeners(
         (BARE, native(Vec::new())?),
         other(NOOP, modules.noop)?,
         other(SAME_CALLS, modules.same_calls)?,
-        ("native", native(native::chain(jwks, false))?),
-        ("native_cached", native(native::chain(jwks, true))?),
+        ("native", chain(false)?),
+        ("native_cached", chain(true)?),
         (EXT_AUTHZ, native(vec![native::ext_authz("api")])?),
-        ("callgate", gate("callgate", &policies::quickstart()?)?),
+        ("callgate", gate("callgate", &quickstart)?),
         ("callgate_rs256", gate("callgate_rs256", with_rs256)?),
         ("scale_10", gate("scale_10", &policies::of_size(SMALL)?)?),
         ("scale_10000", gate("scale_10000", &policies::of_size(LARGE)?)?),
