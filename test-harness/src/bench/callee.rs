@@ -1,4 +1,5 @@
-//! The service behind `ext_authz`: it allows everything, and does as little as a server can.
+//! The service behind `ext_authz`: it allows everything, and does as little as a server can. Its answer tells what the gate tells
+//! the upstream, since nobody else could.
 //!
 //! Its threads have a name of their own, by which their CPU time is found: it belongs to what the hop costs.
 
@@ -12,7 +13,15 @@ use anyhow::{Context as _, Result};
 use super::cpu;
 
 const NAME: &str = "allow-all";
-const ALLOWED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const ALLOWED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\
+    x-callgate-agent: coding-agent\r\n\
+    x-callgate-issuer: corp\r\n\
+    x-callgate-client: coding-agent\r\n\
+    x-callgate-subject: coding-agent\r\n\
+    x-callgate-scopes: code:read code:write pulls:write\r\n\
+    x-callgate-endpoint: pulls.create\r\n\
+    x-callgate-decision: 0b63c4a61f0e4a399d3b51f4f2f2f6a1\r\n\
+    x-callgate-policy: quickstart\r\n\r\n";
 
 /// A running service. Its threads end with the process.
 pub(super) struct Callee {

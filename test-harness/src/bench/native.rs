@@ -93,12 +93,15 @@ fn expression(template: &str, repositories: &[&str]) -> String {
     written + rest
 }
 
-/// A question to a service of one's own for every call.
+/// A question to a service of one's own for every call, whose answer says what the upstream is told.
 pub(super) fn ext_authz(cluster: &str) -> Value {
     filter(
         "ext_authz",
         "ext_authz.v3.ExtAuthz",
-        json!({ "http_service": { "server_uri": { "uri": "http://allow-all", "cluster": cluster, "timeout": "5s" } } }),
+        json!({ "http_service": {
+            "server_uri": { "uri": "http://allow-all", "cluster": cluster, "timeout": "5s" },
+            "authorization_response": { "allowed_upstream_headers": { "patterns": [{ "prefix": "x-callgate-" }] } },
+        } }),
     )
 }
 
