@@ -72,6 +72,13 @@ impl Headers {
         self.lines.iter().map(|line| (self.slice(line.name), self.slice(line.value)))
     }
 
+    /// The lines whose names have as many bytes as this one. Looking at lengths first spares looking at most names at all.
+    pub(crate) fn as_long_as(&self, name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let length = name.len();
+        let fits = move |line: &&Line| (line.name.1 - line.name.0) as usize == length;
+        self.lines.iter().filter(fits).map(|line| (self.slice(line.name), self.slice(line.value)))
+    }
+
     /// How many lines there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -177,7 +177,7 @@ fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage<'a>, Cover
     let (mut coverage, mut further) = (Coverage::default(), Coverage::default());
     let has_query = query.as_ref().is_some_and(|query| !query.as_str().is_empty());
     // Also under a name that only some servers read as this one: what is added under it has to be signed, and cannot be.
-    let is_sent = |name: &str| call.headers.iter().any(|(own, _)| name_reads_as(own, name));
+    let is_sent = |name: &str| call.headers.as_long_as(name.as_bytes()).any(|(own, _)| name_reads_as(own, name));
     for name in &profile.cover {
         if (&**name != "@query" || has_query) && (name.starts_with('@') || is_sent(name)) {
             coverage.ask(name);

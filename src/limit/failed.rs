@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::{Ledger, Limit, Refused, Shared, Use, Who};
 use crate::call::Source;
 use crate::crypto::{Algorithm, BadSignature, VerifySignature, VerifyingKey};
+use crate::state::Slot;
 use crate::time::Timestamp;
 
 /// How often credentials may fail.
@@ -64,17 +65,19 @@ impl VerifySignature for Guard<'_> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
-        let who = Who { caller: None, source: self.source, endpoint: "" };
-        let limit = std::iter::once(self.failed.of(self.source));
-        let mut ledger = match Ledger::open(self.shared, limit, who, 1, self.now) {
-            Ok(ledger) => ledger,
-            Err(_) => return self.stop(Stopped::Store),
-        };
-        if ledger.exceeded().is_err() {
-            return self.stop(Stopped::Limited(ledger.retry_after()));
+        let Ok(is_at_rest) = self.is_at_rest() else { return self.stop(Stopped::Store) };
+        if !is_at_rest {
+            match self.ledger() {
+                Ok(ledger) if ledger.exceeded().is_err() => {
+                    return self.stop(Stopped::Limited(ledger.retry_after()));
+                }
+                Ok(_) => {}
+                Err(_) => return self.stop(Stopped::Store),
+            }
         }
         let result = self.verifier.verify(key, algorithm, message, signature);
         if result.is_err() {
+            let Ok(mut ledger) = self.ledger() else { return self.stop(Stopped::Store) };
             // Others may have used up the rest meanwhile; this one is refused for its signature in any case.
             let charged = ledger.charge();
             self.outcome.set(Outcome { stopped: None, used: ledger.used() });
@@ -86,7 +89,24 @@ impl VerifySignature for Guard<'_> {
     }
 }
 
-impl Guard<'_> {
+impl<'g> Guard<'g> {
+    fn who(&self) -> Who<'static> {
+        Who { caller: None, source: self.source, endpoint: "" }
+    }
+
+    /// Whether nothing from this source failed of late, as hardly ever anything does: one look tells, and nothing has to be
+    /// counted.
+    fn is_at_rest(&self) -> Result<bool, Refused<'g>> {
+        let (limit, who) = (self.failed.of(self.source), self.who());
+        let place = limit.place(limit.entry(who), who, self.shared.namespace).ok_or(Refused::Store)?;
+        let arrival = Slot::read(self.shared.store, &place)?.value(&place);
+        Ok(arrival.is_none_or(|arrival| arrival <= self.now.as_nanos()))
+    }
+
+    fn ledger(&self) -> Result<Ledger<'g, 'g>, Refused<'g>> {
+        Ledger::open(self.shared, std::iter::once(self.failed.of(self.source)), self.who(), 1, self.now)
+    }
+
     fn stop(&self, stopped: Stopped) -> Result<(), BadSignature> {
         self.outcome.set(Outcome { stopped: Some(stopped), ..self.outcome.get() });
         Err(BadSignature)

@@ -83,8 +83,8 @@ impl Slot {
             horizon = horizon.max(made);
             gone += 1;
         }
-        let mut value = head(horizon);
-        value.reserve(self.value.len());
+        let mut value = Vec::with_capacity(self.value.len() + ENTRY);
+        value.extend_from_slice(&head(horizon));
         for entry in self.entries().filter(|entry| !has_decayed(entry)).chain([entry]) {
             value.extend_from_slice(&entry.fingerprint.to_le_bytes());
             value.extend_from_slice(&entry.made.as_nanos().to_le_bytes());
@@ -99,8 +99,10 @@ impl Slot {
     }
 }
 
-fn head(horizon: Timestamp) -> Vec<u8> {
-    [&[LAYOUT][..], &horizon.as_nanos().to_le_bytes()].concat()
+fn head(horizon: Timestamp) -> [u8; HEAD] {
+    let mut head = [LAYOUT; HEAD];
+    head.iter_mut().skip(1).zip(horizon.as_nanos().to_le_bytes()).for_each(|(to, from)| *to = from);
+    head
 }
 
 fn decode(entry: &[u8; ENTRY]) -> Entry {

@@ -75,54 +75,71 @@ impl fmt::Display for Unsignable {
 /// # Errors
 /// [`Unsignable`] for the first component that has no line.
 pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignable> {
+    // INVARIANT: nothing but printable ASCII and line ends is written.
+    base_bytes(message, input).map(|bytes| String::from_utf8(bytes).unwrap_or_default())
+}
+
+/// The same as the bytes that are signed.
+///
+/// # Errors
+/// [`Unsignable`] for the first component that has no line.
+pub(crate) fn base_bytes(message: &Message<'_>, input: &Input<'_>) -> Result<Vec<u8>, Unsignable> {
     // Most signatures cover a token.
-    let mut base = String::with_capacity(1024);
+    let mut base = Vec::with_capacity(1024);
     let parameters = OnceCell::new();
     for component in &input.components {
-        base.push_str(input.identifier(component));
-        base.push_str(": ");
+        push(&mut base, input.identifier(component));
+        push(&mut base, ": ");
         push_value(&mut base, message, component, &parameters)
             .map_err(|problem| Unsignable { component: input.identifier(component).to_owned(), problem })?;
-        base.push('\n');
+        base.push(b'\n');
     }
-    base.push_str("\"@signature-params\": ");
-    base.push_str(input.parameters());
+    push(&mut base, "\"@signature-params\": ");
+    push(&mut base, input.parameters());
     Ok(base)
+}
+
+fn push(base: &mut Vec<u8>, text: &str) {
+    base.extend_from_slice(text.as_bytes());
 }
 
 /// The parameters of the query, read once however many are covered.
 type Parameters<'q> = OnceCell<Result<BTreeMap<String, Value<'q>>, Problem>>;
 
 fn push_value<'m>(
-    base: &mut String,
+    base: &mut Vec<u8>,
     message: &Message<'m>,
     component: &Component<'_>,
     parameters: &Parameters<'m>,
 ) -> Result<(), Problem> {
-    let (path, query) = split_target(message.target);
+    let query = || split_target(message.target).1;
     match &component.name {
         Name::Method => push_text(base, message.method),
         Name::TargetUri => {
             for part in [message.scheme, "://", message.authority] {
-                base.push_str(part);
+                push(base, part);
             }
             push_text(base, message.target)
         }
         Name::Authority => push_text(base, message.authority.as_bytes()),
         Name::Scheme => push_text(base, message.scheme.as_bytes()),
         Name::RequestTarget => push_text(base, message.target),
-        Name::Path => push_text(base, if path.is_empty() { b"/" } else { path }),
+        Name::Path => {
+            let (path, _) = split_target(message.target);
+            push_text(base, if path.is_empty() { b"/" } else { path })
+        }
         Name::Query => {
-            base.push('?');
-            push_text(base, query.unwrap_or_default())
+            base.push(b'?');
+            push_text(base, query().unwrap_or_default())
         }
         Name::QueryParam => {
-            let parameters = parameters.get_or_init(|| read_parameters(query)).as_ref().map_err(|problem| *problem)?;
+            let parameters =
+                parameters.get_or_init(|| read_parameters(query())).as_ref().map_err(|problem| *problem)?;
             match parameters.get(component.parameter.as_deref().unwrap_or_default()) {
                 None => Err(Problem::Absent),
                 Some(Value::Several) => Err(Problem::Ambiguous),
                 Some(Value::One(value)) => {
-                    base.push_str(&form_encoded(value)?);
+                    push(base, &form_encoded(value)?);
                     Ok(())
                 }
             }
@@ -131,7 +148,7 @@ fn push_value<'m>(
     }
 }
 
-fn push_field(base: &mut String, message: &Message<'_>, component: &Component<'_>, name: &str) -> Result<(), Problem> {
+fn push_field(base: &mut Vec<u8>, message: &Message<'_>, component: &Component<'_>, name: &str) -> Result<(), Problem> {
     if name == "cookie" {
         return Err(Problem::Cookie);
     }
@@ -144,35 +161,38 @@ fn push_field(base: &mut String, message: &Message<'_>, component: &Component<'_
         let lines = authority.into_iter().chain(lines(message.headers, name).filter(|_| authority.is_none()));
         let start = base.len();
         for line in lines {
-            base.push_str(if base.len() == start { ":" } else { ", :" });
-            STANDARD.encode_string(line, base);
-            base.push(':');
+            let separator = if base.len() == start { ":" } else { ", :" };
+            push(base, separator);
+            push(base, &STANDARD.encode(line));
+            base.push(b':');
         }
         return if base.len() == start { Err(Problem::Absent) } else { Ok(()) };
     }
     let value = authority.map(Cow::Borrowed).or_else(|| joined(message.headers, name)).ok_or(Problem::Absent)?;
-    let kind = message.structured.kind(name);
+    let kind = || message.structured.kind(name);
     let written = match (&component.key, component.sf) {
-        (Some(key), _) if kind == Some(FieldKind::Dictionary) => {
+        (Some(key), _) if kind() == Some(FieldKind::Dictionary) => {
             let dictionary = dictionary(&value).ok_or(Problem::NotStructured)?;
             member(&dictionary, key).ok_or(Problem::Absent)?
         }
         (Some(_), _) => return Err(Problem::NotStructured),
         (None, true) => {
-            let kind = kind.ok_or(Problem::NotStructured)?;
+            let kind = kind().ok_or(Problem::NotStructured)?;
             serialised(kind, &value).ok_or(Problem::NotStructured)?
         }
         (None, false) => return push_text(base, &value),
     };
-    base.push_str(&written);
+    push(base, &written);
     Ok(())
 }
 
 /// A value that stands on its line as it is.
-fn push_text(base: &mut String, value: &[u8]) -> Result<(), Problem> {
+fn push_text(base: &mut Vec<u8>, value: &[u8]) -> Result<(), Problem> {
     let printable = are_printable(value) || value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
-    let text = std::str::from_utf8(value).ok().filter(|_| printable).ok_or(Problem::NotText)?;
-    base.push_str(text);
+    if !printable {
+        return Err(Problem::NotText);
+    }
+    base.extend_from_slice(value);
     Ok(())
 }
 

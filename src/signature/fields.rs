@@ -23,13 +23,19 @@ pub fn joined<'h>(headers: &'h Headers, name: &str) -> Option<Cow<'h, [u8]>> {
 
 /// The lines of a field, without the white space around them.
 pub(super) fn lines<'h>(headers: &'h Headers, name: &str) -> impl Iterator<Item = &'h [u8]> {
-    headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| trim(value))
+    let is_named = move |(own, _): &(&[u8], &[u8])| is(own, name.as_bytes());
+    headers.as_long_as(name.as_bytes()).filter(is_named).map(|(_, value)| trim(value))
 }
 
 /// Whether there is a line that only some servers read as one of this field.
 pub(super) fn has_look_alike(headers: &Headers, name: &str) -> bool {
     let name = name.as_bytes();
-    headers.iter().any(|(own, _)| names_read_alike(own, name) && !own.eq_ignore_ascii_case(name))
+    headers.as_long_as(name).any(|(own, _)| !is(own, name) && names_read_alike(own, name))
+}
+
+/// Whether a line has this name. Nearly all gateways write names in lower case.
+fn is(own: &[u8], name: &[u8]) -> bool {
+    own == name || own.eq_ignore_ascii_case(name)
 }
 
 fn trim(value: &[u8]) -> &[u8] {

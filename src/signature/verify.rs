@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sfv::{Dictionary, Item, ListEntry, Parser, StringRef};
 
-use super::base::{Message, base};
+use super::base::{Message, base_bytes};
 use super::coverage::{Coverage, SignatureAgent};
 use super::fields::joined;
 use super::input::{Input, Signed, read};
@@ -85,9 +85,9 @@ pub(crate) enum Once {
 
 /// Whether a request carries anything that could be a signature.
 pub(crate) fn is_signed(headers: &Headers) -> bool {
-    headers
+    [&b"signature-input"[..], b"signature"]
         .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case(b"signature-input") || name.eq_ignore_ascii_case(b"signature"))
+        .any(|name| headers.as_long_as(name).any(|(own, _)| own.eq_ignore_ascii_case(name)))
 }
 
 /// Whether `Signature-Agent` says under this label where the signer's keys are: an `https` URI without parameters. A member that is
@@ -143,18 +143,18 @@ impl<'a> Asked<'a, '_> {
             "content-digest" => Lack::Digest,
             _ => Lack::Component,
         });
-        let base = base(message, input).map_err(|_| Reason::SignatureComponent)?;
+        let base = base_bytes(message, input).map_err(|_| Reason::SignatureComponent)?;
         if let Some(form) = self.profile.web_bot_auth
             && !names_agent(message.headers, &input.label, form)
         {
             return Err(Reason::SignatureCoverage);
         }
         verifier
-            .verify(&key.key, key.algorithm, base.as_bytes(), &signed.signature)
+            .verify(&key.key, key.algorithm, &base, &signed.signature)
             .map_err(|BadSignature| Reason::SignatureFailed)?;
         let once = match &input.nonce {
             Some(nonce) => Once::Nonce((**nonce).into()),
-            None => Once::Base(sha256(base.as_bytes())),
+            None => Once::Base(sha256(&base)),
         };
         let covers_digest = input.components.iter().any(|c| c.is_whole() && c.name.as_str() == "content-digest");
         Ok(VerifiedSignature { profile: self.name, key, once, created, until, covers_digest, lacks })

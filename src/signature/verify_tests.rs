@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::crypto::{Algorithm, SoftwareVerifier, VerifyingKey};
 use crate::policy::Policy;
+use crate::signature::base;
 use crate::signature::{FieldKind, StructuredFields, accept_signature};
 use crate::token::{SecretLookup, Secrets};
 
