@@ -104,7 +104,7 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The record in a line: the line itself, a member of a JSON object as text or as an object, or what stands behind the
+/// The record in a line: the line itself, a member of a JSON object as text, as an object or as a list of one, or what stands behind the
 /// words that a gateway begins the lines of its own log with.
 #[must_use]
 pub fn find(line: &[u8], member: &str) -> Option<Record> {
@@ -117,6 +117,7 @@ pub fn find(line: &[u8], member: &str) -> Option<Record> {
     match value.get_mut(member).map(Value::take) {
         Some(Value::String(text)) => Record::from_value(serde_json::from_str(&text).ok()?),
         Some(record @ Value::Object(_)) => Record::from_value(record),
+        Some(Value::Array(records)) => Record::from_value(records.into_iter().next()?),
         _ => Record::from_value(value),
     }
 }
@@ -147,6 +148,7 @@ mod tests {
             format!("  {RECORD}\r"),
             format!(r#"{{"status":401,"callgate":{quoted}}}"#),
             format!(r#"{{"status":401,"callgate":{RECORD}}}"#),
+            format!(r#"{{"status":401,"callgate":[{RECORD}]}}"#),
             format!(
                 "[2026-11-21 12:00:00.000][1][info][wasm] [source/extensions/common/wasm/context.cc:1195] wasm log callgate callgate: {RECORD}"
             ),
@@ -167,6 +169,7 @@ mod tests {
             "{}",
             "[1]",
             r#"{"status":200,"callgate":null}"#,
+            r#"{"status":200,"callgate":[]}"#,
             r#"{"status":200,"callgate":"-"}"#,
             r#"{"decision":"perhaps","reason":"x","policy_version":"00"}"#,
             r#"{"decision":"deny","reason":1,"policy_version":"00"}"#,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{API, WITNESS, resolve};
 use crate::corpus::{self, Wire, envoy};
+use crate::envoy::lines_in;
 use crate::upstream::{Seen, Witness};
 
 /// Where the gateway's access log is, on a volume that both containers have.
@@ -32,7 +33,7 @@ impl envoy::Site for There {
 
     fn access_log(&self) -> Vec<Value> {
         let log = fs::read(ACCESS_LOG).unwrap_or_default();
-        String::from_utf8_lossy(&log).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines_in(&String::from_utf8_lossy(&log))
     }
 }
 

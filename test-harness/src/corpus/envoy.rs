@@ -18,7 +18,7 @@ use super::described;
 use super::wasm::versions;
 use super::wire::Wire;
 use crate::client::Response;
-use crate::envoy::{Binary, Bootstrap, Envoy, Options};
+use crate::envoy::{Binary, Bootstrap, Envoy, Options, record_in};
 use crate::upstream::{self, Upstream};
 
 /// How long the access log may take to be written out.
@@ -297,7 +297,10 @@ fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
     let deadline = Instant::now() + PATIENCE;
     let mut latest = (0, Instant::now());
     loop {
-        let log: HashMap<_, _> = site.access_log().iter().filter_map(line).collect();
+        let lines = site.access_log();
+        let broken = lines.iter().find(|line| line.get("unreadable").is_some());
+        ensure!(broken.is_none(), "a line of the access log is no JSON: {}", broken.unwrap_or(&Value::Null));
+        let log: HashMap<_, _> = lines.iter().filter_map(line).collect();
         let count = log.keys().filter(|id| **id != trace(0)).count();
         if count != latest.0 {
             latest = (count, Instant::now());
@@ -312,7 +315,7 @@ fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
 }
 
 fn line(line: &Value) -> Option<(String, Line)> {
-    let record: Value = serde_json::from_str(line.get("callgate")?.as_str()?).ok()?;
+    let record = record_in(line)?;
     let id = record.get("trace_id")?.as_str()?.to_owned();
     let details = line.get("details").and_then(Value::as_str).unwrap_or_default().to_owned();
     Some((id, Line { record, details }))

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::build::{self, Flavor};
 use crate::client;
-use crate::envoy::{self, Bootstrap, Envoy, Options};
+use crate::envoy::{self, Bootstrap, Envoy, Options, record_in};
 use crate::interrupt;
 use crate::progress;
 use crate::quickstart::{self, HOST, Issuer};
@@ -112,8 +112,7 @@ impl Demo {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(line) = self.envoy.access_log().get(index) {
-                let record = line.get("callgate").and_then(Value::as_str).context("the call left no record")?;
-                return serde_json::from_str(record).context("the record is no JSON");
+                return record_in(line).context("the call left no record");
             }
             ensure!(Instant::now() < deadline, "the call is not in the access log");
             std::thread::sleep(Duration::from_millis(20));

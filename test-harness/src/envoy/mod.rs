@@ -7,4 +7,4 @@ mod process;
 pub use bootstrap::Bootstrap;
 pub(crate) use bootstrap::child;
 pub use locate::{Binary, OLDEST, locate, oldest, pinned_version};
-pub use process::{Envoy, Options};
+pub use process::{Envoy, Options, lines_in, record_in};

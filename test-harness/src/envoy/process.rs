@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Binary, Bootstrap, locate};
@@ -234,12 +234,9 @@ impl Envoy {
         read_lossy(&self.folder.path().join("envoy.log"))
     }
 
-    /// The lines of the access log so far, one JSON object each.
+    /// The lines of the access log so far, as [`lines_in`] reads them.
     pub fn access_log(&self) -> Vec<Value> {
-        read_lossy(&self.folder.path().join("access.log"))
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        lines_in(&read_lossy(&self.folder.path().join("access.log")))
     }
 
     /// The first line of the access log that is the wanted one; it is written a moment after the answer.
@@ -344,6 +341,24 @@ fn listeners(answer: &Value) -> Result<BTreeMap<String, SocketAddr>> {
             Ok((name.to_owned(), SocketAddr::new(ip, u16::try_from(port)?)))
         })
         .collect()
+}
+
+/// The lines of an access log, one JSON object each. A line that is none, which the format must not allow, is the only member of
+/// an object, `unreadable`; one that was not written to its end is left out.
+#[must_use]
+pub fn lines_in(log: &str) -> Vec<Value> {
+    let whole = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!({ "unreadable": line }))).collect()
+}
+
+/// The decision record in a line of the access log: one in a list, or a string.
+#[must_use]
+pub fn record_in(line: &Value) -> Option<Value> {
+    match line.get("callgate")? {
+        Value::String(text) => serde_json::from_str(text).ok(),
+        Value::Array(records) => records.first().cloned(),
+        _ => None,
+    }
 }
 
 fn read_lossy(file: &Path) -> String {

@@ -83,7 +83,7 @@ const COPIED: &[Copied] = &[
         typos: &[
             ("config_discovery:", "config_discovry:"),
             ("type_urls:", "type_url:"),
-            ("json_format:", "json_fromat:"),
+            ("text_format_source:", "text_fromat_source:"),
         ],
     },
     Copied {

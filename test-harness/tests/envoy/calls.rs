@@ -32,10 +32,10 @@ fn another_virtual_host_is_not_gated_and_health_checks_are_answered_before_the_g
     let gate = Gate::start(&policy());
     let website = gate.ask(Request::get("/anything").host("www.example.com"));
     assert_eq!((website.response.status, website.response.text().as_str()), (200, "the website\n"));
-    assert_eq!(website.line["callgate"], json!(null));
+    assert_eq!(website.line["callgate"], json!([]));
     let health = gate.ask(Request::get("/healthz").host(HOST));
     assert_eq!(health.response.status, 200);
-    assert_eq!(health.line["callgate"], json!(null));
+    assert_eq!(health.line["callgate"], json!([]));
     assert_eq!(gate.upstream.count(), 0);
 }
 
@@ -51,7 +51,7 @@ fn a_preflight_is_answered_for_known_origins_and_otherwise_a_call_like_any_other
     let known = gate.ask(preflight("https://console.example.com"));
     assert_eq!(known.response.status, 200);
     assert_eq!(known.response.header("access-control-allow-origin"), Some("https://console.example.com"));
-    assert_eq!((&known.line["callgate"], known.seen), (&json!(null), None));
+    assert_eq!((&known.line["callgate"], known.seen), (&json!([]), None));
     gate.ask(preflight("https://evil.example.com")).assert_denied(401, "credentials_missing");
 }
 

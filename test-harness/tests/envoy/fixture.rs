@@ -10,7 +10,7 @@ use callgate_cli::records;
 use serde_json::{Value, json};
 use test_harness::build::{self, Flavor};
 use test_harness::client::{self, Request, Response};
-use test_harness::envoy::{Bootstrap, Envoy, Options};
+use test_harness::envoy::{Bootstrap, Envoy, Options, record_in};
 use test_harness::upstream::{Seen, Upstream};
 
 pub(crate) const HOST: &str = "api.example.com";
@@ -146,8 +146,7 @@ impl Asked {
 /// The decision record in a line of the access log, which is as documented.
 #[track_caller]
 pub(crate) fn record(line: &Value) -> Value {
-    let text = line["callgate"].as_str().unwrap_or_else(|| panic!("no record in {line}"));
-    let record = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+    let record = record_in(line).unwrap_or_else(|| panic!("no record in {line}"));
     assert_eq!(records::faults(&record), [""; 0], "{record}");
     record
 }
@@ -173,8 +172,9 @@ impl Gate {
         let upstream = Upstream::start()?;
         let mut bootstrap = Bootstrap::new(module, policy, upstream.address())?;
         // Tells the lines of the access log apart.
-        bootstrap.manager()?["access_log"][0]["typed_config"]["log_format"]["json_format"]["mark"] =
-            json!("%REQ(X-MARK)%");
+        let format = &mut bootstrap.manager()?["access_log"][0]["typed_config"]["log_format"]["text_format_source"];
+        let marked = format["inline_string"].as_str().unwrap().replacen('{', r#"{"mark":"%REQ(X-MARK)%","#, 1);
+        format["inline_string"] = json!(marked);
         change(&mut bootstrap);
         let envoy = Envoy::start(&bootstrap, options)?;
         Ok(Self { envoy, upstream, bootstrap })
