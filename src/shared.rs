@@ -48,7 +48,8 @@ impl PolicyState {
         let secret = policy.tables_key.as_ref().map_or(Secret::Fresh(secret), |key| Secret::Known(key.names()));
         let opened = Namespace::open(&own, &policy.name, policy.table_entries(), secret)?;
         let limits_other_size = opened.other_size;
-        let mut state = Self { namespace: opened.namespace, replay: None, seal: None };
+        let namespace = opened.namespace.with_known(policy.agents());
+        let mut state = Self { namespace, replay: None, seal: None };
         let mut replay_other_size = None;
         if let Some(replay) = &policy.replay {
             let shared = Shared { store: &own, namespace: &state.namespace, replay: None, clock };

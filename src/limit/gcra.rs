@@ -14,6 +14,8 @@ pub(crate) struct Gcra {
     interval: NonZeroU64,
     /// The calls that pass at once from rest.
     burst: u32,
+    /// Nanoseconds in which the burst comes back from nothing: as many intervals.
+    refill: u64,
 }
 
 /// What a limiter says about calls of some cost.
@@ -31,8 +33,11 @@ impl Gcra {
     pub(crate) fn new(calls: u32, span: u64, burst: u32) -> Option<Self> {
         let interval = NonZeroU64::new(span.div_ceil(u64::from(calls).max(1)))?;
         let refill = interval.get().checked_mul(u64::from(burst))?;
-        (calls > 0 && burst > 0 && interval.get() >= 1_000 && refill <= Self::LONGEST_REFILL)
-            .then_some(Self { interval, burst })
+        (calls > 0 && burst > 0 && interval.get() >= 1_000 && refill <= Self::LONGEST_REFILL).then_some(Self {
+            interval,
+            burst,
+            refill,
+        })
     }
 
     /// A year and a day, in nanoseconds.
@@ -50,7 +55,7 @@ impl Gcra {
 
     /// Nanoseconds in which the burst comes back from nothing.
     pub(crate) fn refill(self) -> u64 {
-        self.interval.get().saturating_mul(u64::from(self.burst))
+        self.refill
     }
 
     /// The arrival time after a call of this cost, where it passes.
@@ -65,7 +70,8 @@ impl Gcra {
         let charge = self.charge(cost).max(1);
         let remaining = (self.refill() - pending) / charge;
         // The next call passes once what is pending leaves room for one more than pass now.
-        let room = self.refill().saturating_sub((remaining + 1).saturating_mul(charge));
+        // What fits is not more than the refill.
+        let room = self.refill().saturating_sub(remaining.wrapping_mul(charge).saturating_add(charge));
         Standing { remaining, more_in: pending - room.min(pending) }
     }
 
@@ -88,8 +94,10 @@ impl Gcra {
         now.as_nanos().saturating_add(self.refill())
     }
 
+    /// What a call of this cost moves the arrival time by; more than the burst never fits. Wasm has no product of 64 bits that
+    /// tells whether it overflowed, and takes a function for it: what costs no more than the burst is not more than its refill.
     fn charge(self, cost: u32) -> u64 {
-        self.interval.get().saturating_mul(u64::from(cost))
+        if cost <= self.burst { self.interval.get().wrapping_mul(u64::from(cost)) } else { u64::MAX }
     }
 
     /// Nanoseconds until rest, never more than from nothing.

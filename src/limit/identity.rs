@@ -32,6 +32,12 @@ impl Limit {
     /// `entry` is what [`Limit::entry`] says.
     pub(crate) fn place(&self, entry: Option<u64>, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
         let Per { agent, issuer, source, endpoint } = self.per;
+        if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent().filter(|_| agent)))
+            && !issuer
+        {
+            let identity = || namespace.identity("limits").text("agent").text(&agent.name);
+            return Some(namespace.known(agent.position, identity).beside(0, entry));
+        }
         let mut identity = match entry {
             Some(_) => namespace.identity("limits"),
             None => namespace.identity("limit").text(&self.name),

@@ -18,6 +18,8 @@ use crate::token::{IssuerId, Issuers, VerifiedToken};
 pub struct Agent {
     /// The agent's name in the policy.
     pub name: Box<str>,
+    /// Its position in the order of the names.
+    pub(crate) position: u32,
     /// Scopes that the agent has beside those in its token.
     pub(crate) scopes: Vec<Box<str>>,
     /// Facts for bindings.
@@ -99,6 +101,7 @@ impl Agents {
         let position = u32::try_from(self.list.len()).ok()?;
         self.list.push(Agent {
             name: name.into(),
+            position,
             scopes: raw.scopes.iter().map(|s| s.as_str().into()).collect(),
             attributes: raw.attributes.clone(),
             expires,

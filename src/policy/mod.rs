@@ -176,14 +176,17 @@ impl Policy {
 
     /// The headers that tell a client of its limits, in addition to what the upstream sent under each of
     /// [`RATE_LIMIT_HEADERS`](crate::RATE_LIMIT_HEADERS) (all its lines joined by commas).
-    #[must_use]
-    pub fn rate_limit_headers(&self, standings: &Standings, theirs: [Option<&[u8]>; 2]) -> Vec<(&'static str, String)> {
+    pub fn rate_limit_headers(
+        &self,
+        standings: &Standings,
+        theirs: [Option<&[u8]>; 2],
+    ) -> impl Iterator<Item = (&'static str, String)> {
         let shown = standings.0.iter().filter_map(|(position, standing)| {
             let limit = self.limits.list.get(*position as usize)?;
             Some(Shown { name: &limit.name, policy: limit.told.as_deref()?, standing: *standing })
         });
         let fields = limit::RATE_LIMIT_HEADERS.into_iter().zip(limit::members(shown, theirs));
-        fields.filter(|(_, value)| !value.is_empty()).collect()
+        fields.filter(|(_, value)| !value.is_empty())
     }
 
     /// How many agents are registered.

@@ -1,5 +1,7 @@
 //! What one policy shares, apart from every other policy in the same gateway.
 
+use std::sync::OnceLock;
+
 use super::place::{Hash, Identity, Place, StoreKey};
 use super::{SharedStore, StoreError};
 
@@ -15,6 +17,8 @@ pub struct Namespace {
     secret: [u8; 16],
     /// How many slots identities share that the policy does not name.
     slots: u32,
+    /// Places that are asked for in call after call, by numbers that are the policy's: each is worked out once.
+    known: Vec<OnceLock<Place>>,
 }
 
 /// What keys are hashed with.
@@ -61,7 +65,7 @@ impl Namespace {
         let secret = secret.into();
         let slots = entries.div_ceil(Self::SLOT_ENTRIES).max(1);
         let (Secret::Fresh(bytes) | Secret::Known(bytes)) = secret;
-        let fresh = Self { name: name.into(), secret: bytes, slots };
+        let fresh = Self { name: name.into(), secret: bytes, slots, known: Vec::new() };
         let key = format!("callgate/{LAYOUT}/{name}");
         let shown = if let Secret::Fresh(bytes) = secret { bytes } else { [0; 16] };
         let namespace = if store.create(key.as_bytes(), &fresh.encode(shown))? {
@@ -93,7 +97,12 @@ impl Namespace {
         let (secret, rest) = rest.split_first_chunk::<16>()?;
         let (slots, own) = rest.split_first_chunk::<4>()?;
         let slots = u32::from_le_bytes(*slots);
-        (own == name.as_bytes() && slots > 0).then(|| Self { name: name.into(), secret: *secret, slots })
+        (own == name.as_bytes() && slots > 0).then(|| Self {
+            name: name.into(),
+            secret: *secret,
+            slots,
+            known: Vec::new(),
+        })
     }
 
     /// The beginning of an identity of this kind.
@@ -112,6 +121,20 @@ impl Namespace {
     pub(crate) fn own(&self, identity: Identity, entry: u64) -> Place {
         let hash = identity.hash();
         Place { key: StoreKey::of(hash), fingerprint: hash.1 ^ entry, shared: false }
+    }
+
+    /// Makes room for as many [known](Self::known) places.
+    pub(crate) fn with_known(self, places: usize) -> Self {
+        Self { known: vec![OnceLock::new(); places], ..self }
+    }
+
+    /// The place of the entry 0 of an identity that the policy names, which has this number and no other has.
+    pub(crate) fn known(&self, number: u32, identity: impl FnOnce() -> Identity) -> Place {
+        let place = || self.own(identity(), 0);
+        match self.known.get(number as usize) {
+            Some(known) => *known.get_or_init(place),
+            None => place(),
+        }
     }
 
     /// The place of any other identity: a slot of the table.
@@ -201,6 +224,21 @@ mod tests {
             store.create(b"callgate/2/a", value).unwrap();
             assert_eq!(Namespace::open(&store, "a", 8, [0; 16]).err(), Some(StoreError), "{number}");
         }
+    }
+
+    #[test]
+    fn a_known_place_is_the_one_that_is_worked_out_anew() {
+        let store = MemoryStore::default();
+        let plain = open(&store, "a", 64, 1).namespace;
+        let with = plain.clone().with_known(2);
+        let identity = |number: u32| with.identity("limits").bytes(&number.to_le_bytes());
+        for number in [0, 1, 2, 0, 1, 2] {
+            let known = with.known(number, || identity(number));
+            assert_eq!(known, with.own(identity(number), 0));
+            assert_eq!(known, plain.known(number, || identity(number)));
+            assert_eq!(known.beside(0, 9), with.own(identity(number), 9));
+        }
+        assert_eq!(with.known.len(), 2, "what was asked for beyond its room was not kept");
     }
 
     #[test]
