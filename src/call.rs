@@ -1,11 +1,13 @@
 //! A call as the host shows it, before anything is known about it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr};
+
+use serde::{Serialize, Serializer};
 
 use crate::headers::Headers;
 use crate::time::Timestamp;
-use crate::words::{hexadecimal, push_decimal};
+use crate::words::{hexadecimal, with_dotted};
 
 /// What the host knows of a call when its headers have arrived.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +33,11 @@ impl Source {
     /// address.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
         // What most hosts give, first.
-        if let Ok(address) = text.parse::<SocketAddrV4>() {
-            return Some(Self(IpAddr::V4(*address.ip())));
+        if let Some(octets) = dotted_with_port(text) {
+            return Some(Self(IpAddr::V4(octets.into())));
         }
+        let text = std::str::from_utf8(text).ok()?;
         if let Ok(address) = text.parse::<IpAddr>() {
             return Some(Self(address.to_canonical()));
         }
@@ -49,6 +51,34 @@ impl Source {
     }
 }
 
+/// The address in `192.0.2.1:1234`, in which no number has more digits than it needs. The standard library's reader takes a
+/// thousand instructions in Wasm.
+fn dotted_with_port(text: &[u8]) -> Option<[u8; 4]> {
+    let mut rest = text;
+    let mut number = |end: Option<u8>, most: u32| {
+        let mut value = 0;
+        let mut digits = 0;
+        while let Some((digit @ b'0'..=b'9', after)) = rest.split_first() {
+            value = value * 10 + u32::from(digit - b'0');
+            digits += 1;
+            rest = after;
+            // A zero may stand alone, and not before others.
+            if value > most || (digits > 1 && value < 10) {
+                return None;
+            }
+        }
+        let ended = match end {
+            Some(end) => rest.split_off_first() == Some(&end),
+            None => rest.is_empty(),
+        };
+        (digits > 0 && ended).then_some(value)
+    };
+    let octets =
+        [number(Some(b'.'), 255)?, number(Some(b'.'), 255)?, number(Some(b'.'), 255)?, number(Some(b':'), 255)?];
+    number(None, 65535)?;
+    Some(octets.map(|octet| octet as u8))
+}
+
 impl Source {
     /// What counts as one caller's address: an IPv4 address, or the /64 of an IPv6 address, which one host can use all of.
     #[must_use]
@@ -60,20 +90,11 @@ impl Source {
         mapped.octets()
     }
 
-    /// The address as text, without the formatting machinery where it is short.
-    pub(crate) fn to_text(self) -> String {
+    /// Hands over the address as text, without the formatting machinery where it is short.
+    fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
         match self.0 {
-            IpAddr::V6(address) => address.to_string(),
-            IpAddr::V4(address) => {
-                let mut text = String::with_capacity("255.255.255.255".len());
-                for octet in address.octets() {
-                    if !text.is_empty() {
-                        text.push('.');
-                    }
-                    push_decimal(&mut text, octet.into());
-                }
-                text
-            }
+            IpAddr::V6(address) => take(&address.to_string()),
+            IpAddr::V4(address) => with_dotted(address.octets(), take),
         }
     }
 
@@ -86,7 +107,13 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_text())
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
@@ -96,16 +123,21 @@ pub struct DecisionId(pub u128);
 
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_text())
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Serialize for DecisionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
 impl DecisionId {
-    /// Its digits. Formatting would divide 128-bit numbers, which takes thousands of instructions in Wasm.
-    pub(crate) fn to_text(self) -> String {
-        let (high, low) = ((self.0 >> 64) as u64, self.0 as u64);
-        let digits = [high >> 32, high, low >> 32, low].map(hexadecimal);
-        String::from_utf8(digits.as_flattened().to_vec()).unwrap_or_default()
+    /// Hands over its digits. Formatting would divide 128-bit numbers, which takes thousands of instructions in Wasm.
+    pub(crate) fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
+        let digits = hexadecimal((self.0 >> 64) as u64, self.0 as u64);
+        take(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
@@ -118,15 +150,29 @@ mod tests {
         for (text, address) in [
             ("192.0.2.1:1234", "192.0.2.1"),
             ("192.0.2.1", "192.0.2.1"),
+            ("0.10.255.0:0", "0.10.255.0"),
+            ("255.255.255.255:65535", "255.255.255.255"),
+            ("192.0.2.1:0080", "192.0.2.1"),
             ("[2001:db8::1]:80", "2001:db8::1"),
             ("2001:db8::1", "2001:db8::1"),
             ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
         ] {
             assert_eq!(Source::parse(text.as_bytes()).unwrap().to_string(), address, "{text}");
         }
-        for text in
-            ["", "/run/envoy.sock", "192.0.2.1:", "192.0.2.1:99999", "[2001:db8::1]", "example.com:80", "[1.2.3.4]:5"]
-        {
+        for text in [
+            "",
+            "192.0.2.01:1",
+            "192.0.2.256:1",
+            "192.0.2:1",
+            "192.0.2.1.1:1",
+            "192.0.2.1:1x",
+            "/run/envoy.sock",
+            "192.0.2.1:",
+            "192.0.2.1:99999",
+            "[2001:db8::1]",
+            "example.com:80",
+            "[1.2.3.4]:5",
+        ] {
             assert_eq!(Source::parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Source::parse(b"\xff"), None);

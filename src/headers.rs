@@ -3,6 +3,8 @@
 //! Nothing here knows what a header means. One buffer holds all lines, so that reading them costs one host call and two
 //! allocations, however many there are.
 
+use crate::words::{every_pair, pairwise};
+
 /// Field lines in the order they came.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
@@ -31,29 +33,24 @@ impl Headers {
         if buffer.is_empty() {
             return Ok(Self::default());
         }
-        let word = |at: usize| -> Option<u32> {
-            let bytes = buffer.get(at..at.checked_add(4)?)?;
-            Some(u32::from_le_bytes(bytes.try_into().ok()?))
-        };
         let read = || -> Option<Vec<Line>> {
-            let count = word(0)? as usize;
-            let lengths_end = count.checked_mul(8)?.checked_add(4)?;
-            if lengths_end > buffer.len() {
-                return None;
-            }
-            let mut lines = Vec::with_capacity(count);
-            let mut at = u32::try_from(lengths_end).ok()?;
+            let (count, after) = buffer.split_first_chunk()?;
+            let lengths_size = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(8)?;
+            let (lengths, _) = after.get(..lengths_size)?.as_chunks::<8>();
+            let mut at = u32::try_from(lengths_size.checked_add(4)?).ok()?;
             let mut take = |length: u32| -> Option<(u32, u32)> {
-                let end = at.checked_add(length)?;
-                let span = (at, end);
-                at = end.checked_add(1)?;
-                (at as usize <= buffer.len()).then_some(span)
+                let span = (at, at.checked_add(length)?);
+                at = span.1.checked_add(1)?;
+                Some(span)
             };
-            for line in 0..count {
-                let lengths_at = 4 + line * 8;
-                lines.push(Line { name: take(word(lengths_at)?)?, value: take(word(lengths_at + 4)?)? });
+            let mut lines = Vec::with_capacity(lengths.len());
+            for both in lengths {
+                // Two lengths of 32 bits.
+                let both = u64::from_le_bytes(*both);
+                lines.push(Line { name: take(both as u32)?, value: take((both >> 32) as u32)? });
             }
-            Some(lines)
+            // The last line ends last.
+            (at as usize <= buffer.len()).then_some(lines)
         };
         let lines = read().ok_or(MalformedPairs)?;
         Ok(Self { buffer, lines })
@@ -119,13 +116,13 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
 /// `canonical` is in lower case, with hyphens.
 #[must_use]
 pub fn name_reads_as(name: &[u8], canonical: &str) -> bool {
-    name.len() == canonical.len() && name_begins_like(name, canonical)
+    every_pair(name, canonical.as_bytes(), |name, canonical| same(&folded_all(*name), canonical))
 }
 
 /// Whether two headers' names are one to such servers.
 #[must_use]
 pub fn names_read_alike(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
+    every_pair(one, other, |one, other| same(&folded_all(*one), &folded_all(*other)))
 }
 
 /// Whether a header's name begins with `prefix` in the reading of [`name_reads_as`].
@@ -135,10 +132,25 @@ pub fn name_begins_like(name: &[u8], prefix: &str) -> bool {
 }
 
 fn folded(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' => b'-',
-        other => other.to_ascii_lowercase(),
+    let [folded] = folded_all([byte]);
+    folded
+}
+
+/// One step after the other for all bytes, each of which is an instruction or two over a vector.
+fn folded_all<const N: usize>(mut name: [u8; N]) -> [u8; N] {
+    for byte in &mut name {
+        *byte |= u8::from(byte.is_ascii_uppercase()) << 5;
     }
+    for other in [b'_', b'.'] {
+        for byte in &mut name {
+            *byte = if *byte == other { b'-' } else { *byte };
+        }
+    }
+    name
+}
+
+fn same<const N: usize>(one: &[u8; N], other: &[u8; N]) -> bool {
+    pairwise(one, other, |one, other| one == other)
 }
 
 #[cfg(test)]

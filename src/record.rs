@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 mod json;
 mod outcome;
@@ -16,11 +16,12 @@ pub(crate) use text::header_is_secret;
 
 use crate::call::{DecisionId, Source};
 use crate::decision::{BodySeen, Decision, Facts, Grant, Rule};
-use crate::policy::Policy;
+use crate::policy::{Agent, Policy};
 use crate::reason::Reason;
 use crate::time::Timestamp;
+use crate::token::VerifiedToken;
 use crate::upstream::granted;
-use text::{bounded, bounded_to};
+use text::{bounded, bounded_text, bounded_to};
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
@@ -52,8 +53,8 @@ pub struct Record<'r> {
     /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
     /// gateway gave no random numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
-    id: Option<String>,
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
+    id: Option<DecisionId>,
     /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_ms: Option<u64>,
@@ -70,8 +71,9 @@ pub struct Record<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'r str>,
     /// The scopes of the token and of the agent's registration.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    scopes: Vec<&'r str>,
+    #[serde(skip_serializing_if = "Scopes::is_empty")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Vec<&'r str>"))]
+    scopes: Scopes<'r>,
     /// The first digits of the token's SHA-256, so that its uses can be found.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
@@ -118,7 +120,8 @@ pub struct Record<'r> {
     headers: BTreeMap<&'r str, String>,
     /// The address that the call came from, without its port.
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>"))]
+    source: Option<Source>,
     /// The gateway's own id of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Cow<'r, str>>,
@@ -136,6 +139,25 @@ pub struct Record<'r> {
     /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
+}
+
+/// The scopes of a caller, which are not gathered before they are written.
+#[derive(Debug, Default)]
+struct Scopes<'r> {
+    token: Option<&'r VerifiedToken>,
+    agent: Option<&'r Agent>,
+}
+
+impl Scopes<'_> {
+    fn is_empty(&self) -> bool {
+        granted(self.token, self.agent).next().is_none()
+    }
+}
+
+impl Serialize for Scopes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(granted(self.token, self.agent))
+    }
 }
 
 /// What showed that the caller holds a key.
@@ -190,17 +212,13 @@ impl Decision<'_> {
             would_deny: would_deny
                 .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
                 .collect(),
-            id: Some(facts.call.id.to_text()),
+            id: Some(facts.call.id),
             time_ms: Some(milliseconds(facts.call.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
             client: token.and_then(|token| token.client()),
             subject: token.and_then(|token| token.subject()),
-            scopes: if token.is_some() || facts.signature.is_some() {
-                granted(token, facts.agent).collect()
-            } else {
-                Vec::new()
-            },
+            scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },
             token: token.map(|token| token.token_hash()),
             proof: facts.proof.map(|_| ProofKind::Dpop),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
@@ -210,11 +228,11 @@ impl Decision<'_> {
             body_late: matches!(facts.body, Some(BodySeen::Awaited | BodySeen::CheckedLate)),
             method: facts.method.map(|method| method.as_str()),
             host: facts.host.as_ref().map(|host| host.as_str()),
-            path: facts.path.as_ref().map(|path| bounded(path.as_str().as_bytes())),
+            path: facts.path.as_ref().map(|path| bounded_text(path.as_str())),
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
             headers: included(facts),
-            source: facts.call.source.map(Source::to_text),
+            source: facts.call.source,
             request_id: facts.head.request_id.map(bounded),
             trace_id: facts.head.traceparent.only().and_then(trace_id),
             policy: &facts.policy.name,
@@ -276,7 +294,7 @@ impl<'r> Record<'r> {
         Self {
             decision: Verdict::Deny,
             reason: Reason::HostError.code(),
-            id: id.map(|id| id.to_string()),
+            id,
             time_ms: now.map(milliseconds),
             policy: &policy.name,
             policy_version: &policy.version,

@@ -4,6 +4,7 @@
 //! as ours.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt::Write as _;
 
 use crate::decision::{Allow, Caller, Grant};
@@ -16,35 +17,50 @@ use crate::words::are_visible_unescaped;
 /// of that is refused rather than cut.
 pub(crate) const MOST_VALUE: usize = 4096;
 
-/// How many changes there commonly are at most.
-const MOST_CHANGES: usize = 12;
-
 /// A change to the request's headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change<'a> {
     /// Every line of this name, spelled exactly so, goes.
     Remove(&'a [u8]),
     /// The header is set to this value.
-    Set(Cow<'a, str>, Cow<'a, str>),
+    Set(&'a str, Cow<'a, str>),
     /// The header, of which there is no line, gets this value. It spares the gateway looking for lines to replace.
-    Add(Cow<'a, str>, Cow<'a, str>),
+    Add(&'a str, Cow<'a, str>),
 }
 
 impl Allow<'_> {
     /// The changes, in the order in which they are to be made.
     #[must_use]
     pub fn changes(&self) -> Vec<Change<'_>> {
+        let mut changes = Vec::new();
+        let push = |change| -> Result<(), Infallible> {
+            changes.push(change);
+            Ok(())
+        };
+        let Ok(()) = self.change(Cow::Owned(self.facts.call.id.to_string()), push);
+        changes
+    }
+
+    /// Hands over each change, in the order in which they are to be made, up to the first that fails.
+    ///
+    /// # Errors
+    /// What `make` says of the one that failed.
+    pub fn each_change<E>(&self, make: impl FnMut(Change<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.facts.call.id.with_text(|id| self.change(Cow::Borrowed(id), make))
+    }
+
+    /// The same, with the decision's name as text.
+    fn change<'c, E>(&'c self, id: Cow<'c, str>, mut make: impl FnMut(Change<'c>) -> Result<(), E>) -> Result<(), E> {
         let facts = &self.facts;
         let head = &facts.head;
-        let mut changes = Vec::with_capacity(MOST_CHANGES);
-        changes.extend(head.posing.iter().map(|name| Change::Remove(name)));
+        head.posing.iter().try_for_each(|name| make(Change::Remove(name)))?;
         // A call that is only observed goes on as it came.
         if self.grant != Grant::Observed {
-            changes.extend(head.overrides.iter().map(|name| Change::Remove(name)));
+            head.overrides.iter().try_for_each(|name| make(Change::Remove(name)))?;
             if facts.caller.is_some() && !facts.policy.keeps_authorization {
-                changes.push(Change::Remove(b"authorization"));
+                make(Change::Remove(b"authorization"))?;
                 if head.dpop.count > 0 {
-                    changes.push(Change::Remove(b"dpop"));
+                    make(Change::Remove(b"dpop"))?;
                 }
             }
             if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten()) {
@@ -52,31 +68,31 @@ impl Allow<'_> {
                     HostName::Authority if !head.host_in_line => ":authority",
                     HostName::Authority | HostName::Header => "host",
                 };
-                changes.push(Change::Set(name.into(), host.as_str().to_owned().into()));
+                make(Change::Set(name, host.as_str().into()))?;
             }
         }
         let names = &facts.policy.header_names;
         // Where something posed as ours, what took its place must not stand beside it, whatever became of the removal.
         let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
-        let mut set = |name, value| changes.push(change(Cow::Borrowed(name), value));
+        let mut set = |name, value| make(change(name, value));
         // Observed, an identity that has no room is left out: the upstream gets what it would have got without the gate.
         if let Some(caller) = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong)) {
             let values = identity(caller);
             for (name, value) in names.identity.iter().zip(values) {
                 if let Some(value) = value {
-                    set(name, value);
+                    set(name, value)?;
                 }
             }
         }
         if let Some(endpoint) = facts.endpoint {
-            set(&names.endpoint, Cow::Borrowed(&endpoint.id));
+            set(&names.endpoint, Cow::Borrowed(&endpoint.id))?;
         }
-        set(&names.decision, facts.call.id.to_text().into());
-        set(&names.policy, Cow::Borrowed(&facts.policy.label));
+        set(&names.decision, id)?;
+        set(&names.policy, Cow::Borrowed(&facts.policy.label))?;
         if self.grant == Grant::Observed {
-            set(&names.observed, "1".into());
+            set(&names.observed, "1".into())?;
         }
-        changes
+        Ok(())
     }
 }
 

@@ -1,97 +1,225 @@
-//! Text in few instructions: looked at eight bytes at a time, which Wasm otherwise does one by one, and numbers in it.
+//! Text in few instructions, and numbers in it.
+//!
+//! Sixteen bytes are looked at together, each of them whatever the others are: compilers make a few vector instructions of that,
+//! where a loop that ends early stays one over single bytes.
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// As many bytes as a vector has.
+type Chunk = [u8; 16];
 
 /// Whether every byte is visible ASCII, from `!` to `~`, and none of them is `%`.
 pub(crate) fn are_visible_unescaped(text: &[u8]) -> bool {
-    let word = |word: u64| {
-        let visible = word & HIGH == 0 && !has_below(word, 0x21) && word.wrapping_add(ONES) & HIGH == 0;
-        visible && !has_below(word ^ (ONES * b'%' as u64), 1)
-    };
-    all(text, word, |byte| byte.is_ascii_graphic() && byte != b'%')
+    every(text, |chunk| within::<b'!', b'~'>(chunk) & lacks::<b'%'>(chunk))
 }
 
 /// Whether every byte is printable ASCII, from the space to `~`.
 pub(crate) fn are_printable(text: &[u8]) -> bool {
-    all(text, is_printable, |byte| matches!(byte, b' '..=b'~'))
-}
-
-/// Whether eight bytes are printable ASCII.
-fn is_printable(word: u64) -> bool {
-    word & HIGH == 0 && !has_below(word, 0x20) && word.wrapping_add(ONES) & HIGH == 0
+    every(text, within::<b' ', b'~'>)
 }
 
 /// Whether every byte is printable ASCII that Rust's escapes, and JSON's, leave as it is: neither a quote nor a backslash.
 pub(crate) fn are_plain(text: &[u8]) -> bool {
-    let word = |word: u64| {
-        is_printable(word) && b"\"'\\".iter().all(|escaped| !has_below(word ^ (ONES * u64::from(*escaped)), 1))
-    };
-    all(text, word, |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\'))
+    every(text, |chunk| {
+        within::<b' ', b'~'>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\''>(chunk) & lacks::<b'\\'>(chunk)
+    })
 }
 
 /// Whether JSON takes every byte of a string as it is: no control character, quote or backslash.
 pub(crate) fn are_unescaped_in_json(text: &[u8]) -> bool {
-    let word = |word: u64| {
-        let below = |word: u64, bound: u64| word.wrapping_sub(ONES.wrapping_mul(bound)) & !word;
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH == 0
-    };
-    all(text, word, |byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\'))
+    every(text, |chunk| within::<b' ', 0xff>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\\'>(chunk))
 }
 
 /// Whether no byte is a control character below the space.
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) fn are_free_of_controls(text: &[u8]) -> bool {
-    all(text, |word| !has_below(word, 0x20), |byte| byte >= 0x20)
+    every(text, within::<b' ', 0xff>)
 }
 
-/// Adds a number in decimal digits. Every decision writes some, and the formatting machinery takes a thousand instructions for
-/// one.
+/// Whether every byte is a letter, a digit or one of `-`, `.`, `_`, `~` and `/`: what paths mostly consist of.
+pub(crate) fn are_unreserved_or_slashes(text: &[u8]) -> bool {
+    every(text, |chunk| {
+        let other = |byte| is_between(byte, b'-', b'9') | (byte == b'_') | (byte == b'~');
+        all(chunk, |byte| is_between(byte | 0x20, b'a', b'z') | other(byte))
+    })
+}
+
+/// Whether every byte is a letter in lower case, a digit or one of `-`, `.` and `_`: what hosts mostly consist of.
+pub(crate) fn are_lower_case_names(text: &[u8]) -> bool {
+    every(text, |chunk| {
+        let known = |byte| is_between(byte, b'a', b'z') | is_between(byte, b'-', b'9') | (byte == b'_');
+        all(chunk, known) & lacks::<b'/'>(chunk)
+    })
+}
+
+/// Whether a byte occurs nowhere in a text.
+pub(crate) fn is_without<const BYTE: u8>(text: &[u8]) -> bool {
+    every(text, lacks::<BYTE>)
+}
+
+/// Whether two texts are the same. Comparing slices goes byte by byte in Wasm.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    let ((long, rest), (other_long, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
+    one.len() == other.len()
+        && long.iter().zip(other_long).all(|(one, other)| pairwise(one, other, |one, other| one == other))
+        && every_pair(rest, other_rest, |one, other| pairwise(one, other, |one, other| one == other))
+}
+
+/// Whether two texts of one length are alike, sixteen bytes of one held against those of the other.
+pub(crate) fn every_pair(one: &[u8], other: &[u8], alike: impl Fn(&Chunk, &Chunk) -> bool) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    match (one.last_chunk(), other.last_chunk()) {
+        (Some(last), Some(other_last)) => {
+            let mut pairs = one.as_chunks().0.iter().zip(other.as_chunks().0);
+            pairs.all(|(one, other)| alike(one, other)) && alike(last, other_last)
+        }
+        _ => gathered(one).zip(gathered(other)).is_none_or(|(one, other)| alike(&one, &other)),
+    }
+}
+
+/// Whether a condition holds for every two bytes at the same place.
+pub(crate) fn pairwise<const N: usize>(one: &[u8; N], other: &[u8; N], alike: impl Fn(u8, u8) -> bool) -> bool {
+    one.iter().zip(other).fold(true, |all, (one, other)| all & alike(*one, *other))
+}
+
+/// Takes in a text sixteen bytes after sixteen bytes, the last of them whichever were taken in before. Two texts of one length are
+/// taken in alike only where they are the same.
+pub(crate) fn fold<T>(text: &[u8], begin: T, mut take: impl FnMut(T, &Chunk) -> T) -> T {
+    match text.last_chunk() {
+        Some(last) => {
+            let before = text.as_chunks().0.iter().fold(begin, &mut take);
+            take(before, last)
+        }
+        None => match gathered(text) {
+            Some(chunk) => take(begin, &chunk),
+            None => begin,
+        },
+    }
+}
+
+/// Whether every sixteen bytes of a text pass. The last are looked at together, whichever of them were looked at before.
+fn every(text: &[u8], pass: impl Fn(&Chunk) -> bool) -> bool {
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().all(&pass) && pass(last),
+        None => gathered(text).is_none_or(|chunk| pass(&chunk)),
+    }
+}
+
+/// The bytes of a text of at most sixteen, some of them more than once: where they lie depends on its length alone. None where
+/// there are none.
+#[inline(never)] // Where it is known what is done with them, compilers take the bytes apart one by one.
+fn gathered(text: &[u8]) -> Option<Chunk> {
+    let join = |low: u64, high: u64| (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return Some(join(u64::from_le_bytes(*first), u64::from_le_bytes(*last)));
+    }
+    let twice = |low: u32, high: u32| {
+        let half = u64::from(high) << 32 | u64::from(low);
+        Some(join(half, half))
+    };
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return twice(u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+    }
+    let (first, middle, last) = (*text.first()?, *text.get(text.len() / 2)?, *text.last()?);
+    let few = u32::from_le_bytes([first, middle, last, last]);
+    twice(few, few)
+}
+
+fn within<const FIRST: u8, const LAST: u8>(chunk: &Chunk) -> bool {
+    all(chunk, |byte| is_between(byte, FIRST, LAST))
+}
+
+fn lacks<const BYTE: u8>(chunk: &Chunk) -> bool {
+    all(chunk, |byte| byte != BYTE)
+}
+
+fn all(chunk: &Chunk, pass: impl Fn(u8) -> bool) -> bool {
+    chunk.iter().fold(true, |all, byte| all & pass(*byte))
+}
+
+/// Without the two comparisons of a range, which are two instructions more.
+fn is_between(byte: u8, first: u8, last: u8) -> bool {
+    byte.wrapping_sub(first) <= last.wrapping_sub(first)
+}
+
+/// Adds a number in decimal digits.
 pub(crate) fn push_decimal(text: &mut String, number: u64) {
     fn push(text: &mut String, number: u32) {
         if number >= 10 {
             push(text, number / 10);
         }
-        text.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or_default()));
+        text.push(char::from(b'0' + (number % 10) as u8));
     }
     match u32::try_from(number) {
         Ok(small) => push(text, small),
-        Err(_) => with_decimal(number, |digits| text.push_str(digits)),
+        Err(_) => with_decimal(number, |digits| text.extend(digits.iter().map(|digit| char::from(*digit)))),
     }
 }
 
-/// Hands over a number in decimal digits.
-pub(crate) fn with_decimal<T>(number: u64, take: impl FnOnce(&str) -> T) -> T {
+/// Hands over an IPv4 address.
+pub(crate) fn with_dotted<T>(octets: [u8; 4], take: impl FnOnce(&str) -> T) -> T {
+    let mut text = [0; "255.255.255.255".len()];
+    let mut places = text.iter_mut();
+    let mut length = 0;
+    let mut put = |byte| {
+        if let Some(place) = places.next() {
+            *place = byte;
+            length += 1;
+        }
+    };
+    for (position, octet) in octets.into_iter().enumerate() {
+        if position > 0 {
+            put(b'.');
+        }
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+        }
+        put(b'0' + octet % 10);
+    }
+    take(std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default())
+}
+
+/// Hands over the decimal digits of a number. Every decision writes some, and the formatting machinery takes a thousand instructions
+/// for one.
+pub(crate) fn with_decimal<T>(number: u64, take: impl FnOnce(&[u8]) -> T) -> T {
     let mut digits = [b'0'; 20];
     let mut places = digits.iter_mut().rev();
     // Dividing 64 bits takes a multiplication of 128, which Wasm lacks: it is done once for nine digits.
     let (mut left, mut written) = (number, 0);
     while left > u64::from(u32::MAX) {
-        let mut nine = u32::try_from(left % 1_000_000_000).unwrap_or_default();
+        let mut nine = (left % 1_000_000_000) as u32;
         left /= 1_000_000_000;
         for place in places.by_ref().take(9) {
-            *place = b'0' + u8::try_from(nine % 10).unwrap_or_default();
+            *place = b'0' + (nine % 10) as u8;
             nine /= 10;
         }
         written += 9;
     }
-    let mut small = u32::try_from(left).unwrap_or_default();
+    let mut small = left as u32;
     for place in places {
-        *place = b'0' + u8::try_from(small % 10).unwrap_or_default();
+        *place = b'0' + (small % 10) as u8;
         small /= 10;
         written += 1;
         if small == 0 {
             break;
         }
     }
-    let written = digits.get(digits.len() - written..).unwrap_or_default();
-    take(std::str::from_utf8(written).unwrap_or_default())
+    take(digits.get(digits.len() - written..).unwrap_or_default())
+}
+
+/// 128 bits as hexadecimal digits.
+pub(crate) fn hexadecimal(high: u64, low: u64) -> [u8; 32] {
+    let digits = [eight_digits(high >> 32), eight_digits(high), eight_digits(low >> 32), eight_digits(low)];
+    let mut text = [0; 32];
+    text.copy_from_slice(digits.as_flattened());
+    text
 }
 
 /// The low 32 bits as eight hexadecimal digits, worked out side by side: Wasm would do one after the other.
-pub(crate) fn hexadecimal(number: u64) -> [u8; 8] {
+fn eight_digits(number: u64) -> [u8; 8] {
     let spread = number & 0xffff_ffff;
     let spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
     let spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
@@ -99,20 +227,6 @@ pub(crate) fn hexadecimal(number: u64) -> [u8; 8] {
     // One in each byte that holds ten or more, which is a letter.
     let letters = ((spread + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
     (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
-}
-
-fn all(text: &[u8], word: impl Fn(u64) -> bool, byte: impl Fn(u8) -> bool) -> bool {
-    let word = |bytes: &[u8; 8]| word(u64::from_le_bytes(*bytes));
-    match text.last_chunk() {
-        // The last eight are looked at together, whichever of them were looked at before.
-        Some(last) => text.as_chunks().0.iter().all(word) && word(last),
-        None => text.iter().all(|one| byte(*one)),
-    }
-}
-
-/// Whether a byte of the word is less than `bound`, which is at most 128.
-fn has_below(word: u64, bound: u64) -> bool {
-    word.wrapping_sub(ONES.wrapping_mul(bound)) & !word & HIGH != 0
 }
 
 #[cfg(test)]
@@ -141,22 +255,57 @@ mod tests {
         }
     }
 
+    /// Lengths around those at which texts are taken apart differently.
+    const LENGTHS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 80];
+
     #[test]
     fn a_byte_is_judged_alike_wherever_it_stands() {
-        for byte in 0..=u8::MAX {
-            for place in 0..9 {
-                let mut text = *b"visible!!";
+        for (length, byte) in LENGTHS.into_iter().flat_map(|length| (0..=u8::MAX).map(move |byte| (length, byte))) {
+            for place in 0..length {
+                let mut text = vec![b'v'; length];
                 text[place] = byte;
+                let at = format!("{byte} at {place} of {length}");
                 let visible = byte.is_ascii_graphic() && byte != b'%';
-                assert_eq!(are_visible_unescaped(&text), visible, "{byte} at {place}");
+                assert_eq!(are_visible_unescaped(&text), visible, "{at}");
                 let as_it_is = byte >= 0x20 && !b"\"\\".contains(&byte);
-                assert_eq!(are_unescaped_in_json(&text), as_it_is, "{byte} at {place}");
-                assert_eq!(are_free_of_controls(&text), byte >= 0x20, "{byte} at {place}");
-                assert_eq!(are_printable(&text), byte == b' ' || byte.is_ascii_graphic(), "{byte} at {place}");
-                let plain = text.escape_ascii().to_string().as_bytes() == text;
-                assert_eq!(are_plain(&text), plain, "{byte} at {place}");
+                assert_eq!(are_unescaped_in_json(&text), as_it_is, "{at}");
+                assert_eq!(are_free_of_controls(&text), byte >= 0x20, "{at}");
+                assert_eq!(are_printable(&text), byte == b' ' || byte.is_ascii_graphic(), "{at}");
+                let plain = matches!(byte, b' '..=b'~') && !b"\"'\\".contains(&byte);
+                assert_eq!(are_plain(&text), plain, "{at}");
+                let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+                assert_eq!(are_unreserved_or_slashes(&text), unreserved || byte == b'/', "{at}");
+                let name = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+                assert_eq!(are_lower_case_names(&text), name, "{at}");
+                assert_eq!(is_without::<b'%'>(&text), byte != b'%', "{at}");
             }
         }
         assert!(are_visible_unescaped(b"") && are_free_of_controls("é\u{7f} ~~~~~~~~~".as_bytes()));
+    }
+
+    #[test]
+    fn only_the_same_text_is_the_same() {
+        assert!(same(b"", b"") && !same(b"", b"a"));
+        for length in LENGTHS {
+            let one: Vec<u8> = (0..length).map(|n| n.to_le_bytes()[0]).collect();
+            assert!(same(&one, &one.clone()) && !same(&one, &one[1..]) && !same(&one[1..], &one));
+            let taken = |text: &[u8]| fold(text, Vec::new(), |chunks, chunk| [chunks, chunk.to_vec()].concat());
+            assert_eq!(taken(&one), taken(&one.clone()));
+            for place in 0..length {
+                let mut other = one.clone();
+                other[place] ^= 0x80;
+                assert!(!same(&one, &other) && !same(&other, &one), "at {place} of {length}");
+                assert_ne!(taken(&one), taken(&other), "at {place} of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for octet in 0..=u8::MAX {
+            let octets = [octet, 0, 255 - octet, 7];
+            let expected = std::net::Ipv4Addr::from(octets).to_string();
+            with_dotted(octets, |text| assert_eq!(text, expected));
+        }
     }
 }

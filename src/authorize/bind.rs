@@ -10,6 +10,7 @@ use crate::headers::{Headers, name_reads_as};
 use crate::reason::Reason;
 use crate::request::Query;
 use crate::token::ClaimName;
+use crate::words::same;
 
 /// A part of the call and what it must equal.
 #[derive(Debug, Clone)]
@@ -98,7 +99,7 @@ pub(crate) fn equals(fact: &Value, value: &str) -> bool {
 
 fn equals_one(fact: &Value, value: &str) -> bool {
     match fact {
-        Value::String(text) => !text.is_empty() && text == value,
+        Value::String(text) => !text.is_empty() && same(text.as_bytes(), value.as_bytes()),
         Value::Number(number) => match (number.as_u64(), number.as_i64()) {
             (Some(number), _) => is_decimal(value, number, false),
             (None, Some(number)) => is_decimal(value, number.unsigned_abs(), true),

@@ -10,14 +10,14 @@
 //! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
 
 use std::borrow::Cow;
-use std::hash::Hasher as _;
 
 use super::shape::Shape;
 use super::template::MAX_VARIABLES;
 use super::{Kind, Template, build};
 use crate::Reason;
-use crate::hash::Fnv;
+use crate::hash::spread;
 use crate::request::{CanonicalPath, percent};
+use crate::words::{fold, same};
 
 /// The templates of one host, ready to be looked up in.
 #[derive(Debug, Default)]
@@ -154,9 +154,13 @@ impl Table {
 impl Node {
     pub(super) fn step<'p>(&self, segment: &'p str) -> Option<Step<'_, 'p>> {
         let decoded = percent::decode(segment.as_bytes());
-        let mut alike = self.fixed_alike(&decoded).peekable();
-        if alike.peek().is_some() {
-            return alike.find(|fixed| *fixed.text == *segment).map(|fixed| Step::Fixed(&fixed.child));
+        let mut hashed_alike = self.fixed_hashed_like(&decoded);
+        // What is the same is read alike.
+        if let Some(same) = hashed_alike.clone().find(|fixed| same(fixed.text.as_bytes(), segment.as_bytes())) {
+            return Some(Step::Fixed(&same.child));
+        }
+        if hashed_alike.any(|fixed| fixed.is_read_as(&decoded)) {
+            return None;
         }
         let mut shapes = self.affixed.iter().map(|affixed| (affixed.shape(), &affixed.child));
         let lenient = shapes.clone().find(|(shape, _)| is_read_as(shape, &decoded));
@@ -177,13 +181,18 @@ impl Node {
         }
     }
 
-    /// The fixed texts for which a lenient reader takes a decoded segment.
-    fn fixed_alike(&self, decoded: &[u8]) -> impl Iterator<Item = &Fixed> {
+    /// The fixed texts among which are all for which a lenient reader takes a decoded segment.
+    fn fixed_hashed_like(&self, decoded: &[u8]) -> impl Iterator<Item = &Fixed> + Clone {
         let hash = if self.fixed.is_empty() { 0 } else { lenient_hash(decoded) };
         let first = self.fixed.partition_point(|fixed| fixed.hash < hash);
-        let same_hash = self.fixed.iter().skip(first).take_while(move |fixed| fixed.hash == hash);
-        let wanted = without_end(decoded);
-        same_hash.filter(move |fixed| without_end(&percent::decode(fixed.text.as_bytes())).eq_ignore_ascii_case(wanted))
+        self.fixed.iter().skip(first).take_while(move |fixed| fixed.hash == hash)
+    }
+}
+
+impl Fixed {
+    /// Whether a lenient reader takes a decoded segment for it.
+    fn is_read_as(&self, decoded: &[u8]) -> bool {
+        without_end(&percent::decode(self.text.as_bytes())).eq_ignore_ascii_case(without_end(decoded))
     }
 }
 
@@ -207,10 +216,13 @@ fn without_end(decoded: &[u8]) -> &[u8] {
 /// A hash that is equal for texts that a lenient reader takes for equal, given the decoded text. Only the policy's own
 /// texts can make it collide among the fixed ones, so that it needs no secret.
 pub(super) fn lenient_hash(decoded: &[u8]) -> u32 {
-    let mut hasher = Fnv::default();
-    without_end(decoded).iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+    let text = without_end(decoded);
+    let hash = fold(text, text.len() as u64, |hash, chunk| {
+        let bits = u128::from_le_bytes(chunk.map(|byte| byte.to_ascii_lowercase()));
+        spread(spread(hash ^ bits as u64) ^ (bits >> 64) as u64)
+    });
     // The low half of a hash is a hash.
-    (hasher.finish() & u64::from(u32::MAX)) as u32
+    (hash & u64::from(u32::MAX)) as u32
 }
 
 impl<'t, 'p> Found<'t, 'p> {
@@ -286,7 +298,7 @@ impl<'p> Capture<'_, 'p> {
     fn has_sibling(&self, decoded: &[u8]) -> bool {
         let mut shapes = self.place.affixed.iter().map(Affixed::shape);
         let is_other = |shape: &Shape| shape.value_in(self.segment) != Some(self.value);
-        self.place.fixed_alike(decoded).next().is_some()
+        self.place.fixed_hashed_like(decoded).any(|fixed| fixed.is_read_as(decoded))
             || shapes.any(|shape| is_other(&shape) && is_read_as(&shape, decoded))
     }
 }

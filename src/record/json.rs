@@ -151,7 +151,7 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), fmt::Error> {
-        with_decimal(value, |digits| self.0.extend_from_slice(digits.as_bytes()));
+        with_decimal(value, |digits| self.0.extend_from_slice(digits));
         Ok(())
     }
 

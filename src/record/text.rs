@@ -32,6 +32,14 @@ pub(super) fn bounded(bytes: &[u8]) -> Cow<'_, str> {
     bounded_to(bytes, MOST_TEXT)
 }
 
+/// The same of what is text already.
+pub(super) fn bounded_text(text: &str) -> Cow<'_, str> {
+    if text.len() <= MOST_TEXT && words::are_plain(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    bounded(text.as_bytes())
+}
+
 /// The same with a bound of its own.
 pub(super) fn bounded_to(bytes: &[u8], most: usize) -> Cow<'_, str> {
     let most = most.min(MOST_TEXT);

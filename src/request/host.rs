@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use crate::Reason;
+use crate::words::{self, every_pair, pairwise};
 
 /// A host with its port: in lower case, without `:80` and `:443`, an IPv6 address as RFC 5952 writes it.
 ///
@@ -63,17 +64,14 @@ fn canonical(text: &str) -> Option<Cow<'_, str>> {
     Some(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical.into_owned()) })
 }
 
-/// Whether a host is a name in lower case and nothing else, as most are.
+/// Whether a host is a name in lower case and nothing else, as most are: no label of it is empty.
 fn is_canonical_name(text: &[u8]) -> bool {
-    let mut label_ended = true;
-    for byte in text {
-        label_ended = match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => false,
-            b'.' if !label_ended => true,
-            _ => return false,
-        };
-    }
-    !label_ended
+    let ([first, after @ ..], [before @ .., last]) = (text, text) else { return false };
+    let no_empty_label = |byte, next| (byte != b'.') | (next != b'.');
+    words::are_lower_case_names(text)
+        && *first != b'.'
+        && *last != b'.'
+        && every_pair(before, after, |byte, next| pairwise(byte, next, no_empty_label))
 }
 
 /// A registered name or IPv4 address: dot-separated labels, none of them empty, so that a trailing dot is refused too.

@@ -5,10 +5,14 @@ use std::borrow::Cow;
 use crate::Reason;
 use crate::policy::raw::Escape;
 use crate::request::percent;
+use crate::words::{self, every_pair, pairwise};
 
 /// Splits a request target into its path and its query, which begins after the first `?`.
 #[must_use]
 pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if words::is_without::<b'?'>(target) {
+        return (target, None);
+    }
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     (parts.next().unwrap_or_default(), parts.next())
 }
@@ -32,6 +36,10 @@ impl<'a> CanonicalPath<'a> {
         let Some((b'/', after_slash)) = raw.split_first() else {
             return Err(Reason::PathNotOriginForm);
         };
+        if is_plain(raw) {
+            let text = str::from_utf8(raw).map_err(|_| Reason::PathCharacter)?;
+            return Ok(Self { text, restricted: EscapeSet::default() });
+        }
         let restricted = check_characters(raw)?;
         let mut segments = after_slash.split(|byte| *byte == b'/').peekable();
         while let Some(segment) = segments.next() {
@@ -62,6 +70,14 @@ impl<'a> CanonicalPath<'a> {
     pub fn restricted(&self) -> EscapeSet {
         self.restricted
     }
+}
+
+/// Whether a path has neither escapes nor characters with a meaning, and in it no segment that is empty or begins with a dot: all
+/// such paths are canonical, and nearly all paths are such.
+fn is_plain(raw: &[u8]) -> bool {
+    let (Some((_, after)), Some((_, before))) = (raw.split_first(), raw.split_last()) else { return false };
+    let no_dots = |byte, next| (byte != b'/') | (next != b'/') & (next != b'.');
+    words::are_unreserved_or_slashes(raw) && every_pair(before, after, |byte, next| pairwise(byte, next, no_dots))
 }
 
 /// Checks each character and each escape for itself.

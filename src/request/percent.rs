@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::words::is_without;
+
 /// The octet that an escape stands for.
 pub(crate) struct Octet {
     pub(crate) value: u8,
@@ -35,7 +37,7 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
 
 /// A text decoded once, as [`decoded`] reads it; borrowed where there is nothing to decode.
 pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if text.contains(&b'%') { Cow::Owned(decoded(text).collect()) } else { Cow::Borrowed(text) }
+    if is_without::<b'%'>(text) { Cow::Borrowed(text) } else { Cow::Owned(decoded(text).collect()) }
 }
 
 /// Whether RFC 3986 (section 2.3) calls a character unreserved: escaping it never changes what it means.

@@ -5,7 +5,7 @@ use std::fmt;
 use siphasher::sip128::SipHasher24;
 
 use super::Namespace;
-use crate::words::hexadecimal;
+use crate::words::{hexadecimal, same};
 
 /// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed (SipHash-2-4
 /// with 128 bits) with a key that nobody outside knows: nobody can look for identities that fall together.
@@ -70,10 +70,7 @@ impl StoreKey {
         let mut key = [0; Self::LENGTH];
         let (prefix, digits) = key.split_at_mut(Self::PREFIX.len());
         prefix.copy_from_slice(&Self::PREFIX);
-        let (digits, _) = digits.as_chunks_mut::<8>();
-        for (to, from) in digits.iter_mut().zip([first >> 32, first, second >> 32, second]) {
-            *to = hexadecimal(from);
-        }
+        digits.copy_from_slice(&hexadecimal(first, second));
         Self(key)
     }
 
@@ -105,7 +102,7 @@ impl Place {
 
     /// Whether both are entries of one value, which are read and written together.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        self.key == other.key
+        same(&self.key.0, &other.key.0)
     }
 
     /// How many entries there may be under its key.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::VerifiedToken;
 use crate::hash::spread;
+use crate::words::same;
 
 /// What an entry costs beside what it refers to: its place in the table and the allocator's share.
 const ENTRY_BYTES: usize = 128;
@@ -172,13 +173,6 @@ fn hash(token: &[u8]) -> u64 {
     let (words, rest) = end.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
     words.fold(token.len() as u64, |hash, word| spread(hash ^ word))
-}
-
-/// Whether two tokens are the same. Comparing slices goes byte by byte in Wasm.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let ((words, rest), (other_words, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let equal = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) == u64::from_le_bytes(*other);
-    one.len() == other.len() && rest == other_rest && words.iter().zip(other_words).all(equal)
 }
 
 /// Takes what is a hash already.
