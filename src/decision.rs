@@ -56,7 +56,7 @@ impl<'a> Decision<'a> {
 /// A call that goes on.
 #[derive(Debug)]
 pub struct Allow<'a> {
-    pub(crate) facts: Facts<'a>,
+    pub(crate) facts: Box<Facts<'a>>,
     pub(crate) grant: Grant,
 }
 
@@ -71,6 +71,12 @@ impl<'a> Allow<'a> {
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         &self.facts
+    }
+
+    /// Takes what the limits of the call had left for it, and leaves nothing of it in the facts.
+    #[must_use]
+    pub fn take_limits(&mut self) -> Standings {
+        std::mem::take(&mut self.facts.limits)
     }
 }
 
@@ -90,7 +96,7 @@ pub enum Grant {
 /// A call that is answered by the gate.
 #[derive(Debug)]
 pub struct Deny<'a> {
-    pub(crate) facts: Facts<'a>,
+    pub(crate) facts: Box<Facts<'a>>,
     pub(crate) denial: Denial<'a>,
 }
 
@@ -257,6 +263,32 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// What is known before anything was looked at.
+    pub(crate) fn new(policy: &'a Policy, call: Call<'a>) -> Self {
+        Self {
+            policy,
+            call,
+            head: Head::default(),
+            method: None,
+            host: None,
+            path: None,
+            query: None,
+            endpoint: None,
+            scheme: None,
+            token: None,
+            proof: None,
+            dpop_nonce: None,
+            agent: None,
+            caller: None,
+            signature: None,
+            body: None,
+            limits: Standings::default(),
+            retry_after: None,
+            used: Use::default(),
+            denials: Vec::new(),
+        }
+    }
+
     /// The policy that decided.
     #[must_use]
     pub fn policy(&self) -> &'a Policy {

@@ -10,7 +10,7 @@ use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 use crate::digest::Hashing;
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
-use crate::limit::{Shared, Standings, Use};
+use crate::limit::Shared;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
@@ -25,7 +25,7 @@ mod once;
 mod possession;
 mod signature;
 
-use hold::Awaited;
+use hold::{Awaited, go_on};
 pub use hold::{Hold, Late, Wait};
 pub(crate) use signature::wanted_coverage;
 
@@ -52,11 +52,32 @@ impl Context<'_> {
 
 /// Judges the head of a call, and decides it where that is enough.
 pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) -> Step<'a> {
-    let mut evaluation = Evaluation::begin(policy, call, context);
-    match evaluation.run() {
-        Ok(Next::Hold(hashing)) => Step::Hold(evaluation.hold(hashing)),
-        Ok(Next::Grant(grant)) => evaluation.go_on(grant),
-        Err(stop) => Step::Decided(evaluation.end(Err(stop))),
+    let mut facts = Box::new(Facts::new(policy, call));
+    let mut evaluation = Evaluation::begin(&mut facts, context, policy.observe);
+    let next = evaluation.run();
+    let (awaited, observing) = (evaluation.awaited.take(), evaluation.observing);
+    let ended = match next {
+        Ok(Next::Hold(hashing)) => return Step::Hold(Hold::new(facts, observing, hashing)),
+        Ok(Next::Grant(grant)) => Ok(grant),
+        Err(stop) => Err(stop),
+    };
+    let goes_on = ended.is_ok();
+    evaluation.conclude(&ended);
+    go_on(decided(facts, ended), awaited.filter(|_| goes_on), observing)
+}
+
+/// The decision, once nothing more is to be checked.
+fn decided<'a>(facts: Box<Facts<'a>>, ended: Result<Grant, Stop>) -> Decision<'a> {
+    // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant comes only from the end of `run`.
+    let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
+    match (enforced, ended) {
+        (Some(denial), _) => Decision::Deny(Deny { facts, denial }),
+        (None, _) if !facts.denials.is_empty() => Decision::Allow(Allow { facts, grant: Grant::Observed }),
+        (None, Ok(grant)) => Decision::Allow(Allow { facts, grant }),
+        (None, Err(Stop)) => {
+            let denial = Denial { reason: Reason::HostError, rule: Rule::Gate, enforced: true };
+            Decision::Deny(Deny { facts, denial })
+        }
     }
 }
 
@@ -75,7 +96,7 @@ struct Stop;
 type Said = Vec<(&'static str, String)>;
 
 struct Evaluation<'a, 'c> {
-    facts: Facts<'a>,
+    facts: &'c mut Facts<'a>,
     context: Context<'c>,
     /// Whether denials are only recorded from here on.
     observing: bool,
@@ -84,48 +105,14 @@ struct Evaluation<'a, 'c> {
 }
 
 impl<'a, 'c> Evaluation<'a, 'c> {
-    fn begin(policy: &'a Policy, call: Call<'a>, context: Context<'c>) -> Self {
-        let facts = Facts {
-            policy,
-            call,
-            head: Head::default(),
-            method: None,
-            host: None,
-            path: None,
-            query: None,
-            endpoint: None,
-            scheme: None,
-            token: None,
-            proof: None,
-            dpop_nonce: None,
-            agent: None,
-            caller: None,
-            signature: None,
-            body: None,
-            limits: Standings::default(),
-            retry_after: None,
-            used: Use::default(),
-            denials: Vec::new(),
-        };
-        Self { facts, context, observing: policy.observe, awaited: None }
+    fn begin(facts: &'c mut Facts<'a>, context: Context<'c>, observing: bool) -> Self {
+        Self { facts, context, observing, awaited: None }
     }
 
-    /// The decision, once nothing more is to be checked.
-    fn end(mut self, ended: Result<Grant, Stop>) -> Decision<'a> {
+    /// What is still to be learnt about a call that is denied.
+    fn conclude(&mut self, ended: &Result<Grant, Stop>) {
         if ended.is_err() {
             self.look_at_limits();
-        }
-        let facts = self.facts;
-        // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant comes only from the end of `run`.
-        let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
-        match (enforced, ended) {
-            (Some(denial), _) => Decision::Deny(Deny { facts, denial }),
-            (None, _) if !facts.denials.is_empty() => Decision::Allow(Allow { facts, grant: Grant::Observed }),
-            (None, Ok(grant)) => Decision::Allow(Allow { facts, grant }),
-            (None, Err(Stop)) => {
-                let denial = Denial { reason: Reason::HostError, rule: Rule::Gate, enforced: true };
-                Decision::Deny(Deny { facts, denial })
-            }
         }
     }
 
@@ -269,7 +256,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         });
         self.facts.endpoint = endpoint;
         self.observing |= endpoint.is_some_and(|endpoint| endpoint.observe);
-        found.filter(|_| endpoint.is_some())
+        found
     }
 
     /// Only a caller that is known is told that the call is not on the allowlist.

@@ -7,7 +7,7 @@
 //! late](Late): none of it goes on before, so that the upstream sees the head of a call without its end.
 
 use super::signature::body_rule;
-use super::{Context, Evaluation, Stop};
+use super::{Context, Evaluation, Stop, decided};
 use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 use crate::digest::Hashing;
 use crate::policy::{BodyCheck, Endpoint};
@@ -18,7 +18,7 @@ use crate::trace::{Check, Trace, Traced};
 /// A call that is held until its body has come.
 #[derive(Debug)]
 pub struct Hold<'a> {
-    facts: Facts<'a>,
+    facts: Box<Facts<'a>>,
     observing: bool,
     hashing: Result<Box<Hashing>, Reason>,
 }
@@ -33,6 +33,10 @@ pub enum Wait {
 }
 
 impl<'a> Hold<'a> {
+    pub(super) fn new(facts: Box<Facts<'a>>, observing: bool, hashing: Box<Hashing>) -> Self {
+        Self { facts, observing, hashing: Ok(hashing) }
+    }
+
     /// What was learnt about the call.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
@@ -61,9 +65,10 @@ impl<'a> Hold<'a> {
     pub fn finish(self, now: Timestamp, context: Context<'_>) -> Decision<'a> {
         let Self { mut facts, observing, hashing } = self;
         facts.call.now = facts.call.now.max(now);
-        let mut evaluation = Evaluation { facts, context, observing, awaited: None };
+        let mut evaluation = Evaluation::begin(&mut facts, context, observing);
         let ended = evaluation.resume(hashing);
-        evaluation.end(ended)
+        evaluation.conclude(&ended);
+        decided(facts, ended)
     }
 
     /// What stands in the record of a call that ended before its body had come: a denial, since nothing of it went on. It costs
@@ -76,7 +81,7 @@ impl<'a> Hold<'a> {
 }
 
 /// What becomes of a call that its body denies.
-fn denied<'a>(mut facts: Facts<'a>, denial: Denial<'a>) -> Decision<'a> {
+fn denied<'a>(mut facts: Box<Facts<'a>>, denial: Denial<'a>) -> Decision<'a> {
     facts.denials.push(denial);
     if denial.enforced {
         Decision::Deny(Deny { facts, denial })
@@ -160,18 +165,17 @@ impl<'a> Late<'a> {
     }
 }
 
-impl<'a> Evaluation<'a, '_> {
-    /// Lets the call go on, and its body only where it has to be nothing in particular.
-    pub(super) fn go_on(mut self, grant: Grant) -> Step<'a> {
-        let (awaited, observing) = (self.awaited.take(), self.observing);
-        match (self.end(Ok(grant)), awaited) {
-            (decision @ Decision::Allow(_), Some(awaited)) => {
-                Step::Late(Late { decision, observing, awaited: Ok(awaited) })
-            }
-            (decision, _) => Step::Decided(decision),
+/// Lets a call go on, and its body only where it has to be nothing in particular.
+pub(super) fn go_on<'a>(decision: Decision<'a>, awaited: Option<Awaited>, observing: bool) -> Step<'a> {
+    match (decision, awaited) {
+        (decision @ Decision::Allow(_), Some(awaited)) => {
+            Step::Late(Late { decision, observing, awaited: Ok(awaited) })
         }
+        (decision, _) => Step::Decided(decision),
     }
+}
 
+impl Evaluation<'_, '_> {
     /// The body is to be checked after the head went on. Where the end of a call is not told, an empty body never comes, and one
     /// that is chunked may turn out to be empty: then nobody would ask whether that is what was signed.
     pub(super) fn await_body(&mut self, hashing: Hashing) -> Result<(), Stop> {
@@ -194,10 +198,6 @@ impl<'a> Evaluation<'a, '_> {
         if matters && (signed || untyped) && self.awaited.is_none() {
             self.awaited = Some(Awaited::Nothing);
         }
-    }
-
-    pub(super) fn hold(self, hashing: Box<Hashing>) -> Hold<'a> {
-        Hold { facts: self.facts, observing: self.observing, hashing: Ok(hashing) }
     }
 
     fn resume(&mut self, hashing: Result<Box<Hashing>, Reason>) -> Result<Grant, Stop> {

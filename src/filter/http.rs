@@ -113,7 +113,7 @@ impl Http {
             };
             match gate.decide(call).map_err(Err)? {
                 Step::Hold(hold) => Ok(Some(Awaiting::Held(hold))),
-                Step::Decided(decision) => Err(self.carry_out(gate, &decision)),
+                Step::Decided(decision) => Err(self.carry_out(gate, decision)),
                 Step::Late(late) => {
                     self.let_go(gate, late.decision()).map_err(Err)?;
                     Ok(Some(Awaiting::Late(late)))
@@ -154,14 +154,14 @@ impl Http {
         awaited.with_dependent_mut(|owner, awaiting| match awaiting.take().ok_or(Failure::Body)? {
             Awaiting::Held(hold) => {
                 let decision = owner.gate.finish(hold)?;
-                self.carry_out(&owner.gate, &decision)
+                self.carry_out(&owner.gate, decision)
             }
             Awaiting::Late(late) => match late.finish(None) {
                 decision @ Decision::Allow(_) => {
                     self.written = owner.gate.write_down(&decision.record())?;
                     Ok(Turn::On)
                 }
-                decision @ Decision::Deny(_) => self.carry_out(&owner.gate, &decision),
+                decision @ Decision::Deny(_) => self.carry_out(&owner.gate, decision),
             },
         })
     }
@@ -170,32 +170,34 @@ impl Http {
     fn let_go(&mut self, gate: &Gate, decision: &Decision<'_>) -> Result<(), Failure> {
         if let Decision::Allow(allow) = decision {
             self.change(allow)?;
+            self.standings = allow.facts().limits().clone();
         }
         // A call that cannot be written down does not go on.
         Ok(gate.note(&decision.record())?)
     }
 
-    /// Changes the headers as the upstream is to see them, and keeps what the client is told with the answer.
+    /// Changes the headers as the upstream is to see them, and keeps the nonce that the client is told with the answer.
     fn change(&mut self, allow: &Allow<'_>) -> Result<(), Failure> {
-        for change in allow.changes() {
-            apply(&change)?;
-        }
-        self.standings = allow.facts().limits().clone();
+        allow.each_change(|change| apply(&change))?;
         self.dpop_nonce = allow.facts().dpop_nonce().map(str::to_owned);
         Ok(())
     }
 
     /// Carries a decision out.
-    fn carry_out(&mut self, gate: &Gate, decision: &Decision<'_>) -> Result<Turn, Failure> {
-        match decision {
+    fn carry_out(&mut self, gate: &Gate, mut decision: Decision<'_>) -> Result<Turn, Failure> {
+        if let Decision::Allow(allow) = &decision {
+            self.change(allow)?;
+        }
+        let written = gate.write_down(&decision.record());
+        match &mut decision {
             Decision::Allow(allow) => {
-                self.change(allow)?;
                 // A call that cannot be written down does not go on.
-                self.written = gate.write_down(&decision.record())?;
+                self.written = written?;
+                self.standings = allow.take_limits();
                 Ok(Turn::On)
             }
             Decision::Deny(deny) => {
-                match gate.write_down(&decision.record()) {
+                match written {
                     Ok(written) => self.written = written,
                     Err(error) => log::error!("a denial is not written down: {error}"),
                 }
