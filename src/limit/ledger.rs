@@ -22,6 +22,8 @@ struct Account<'l> {
     entry: Option<u64>,
     /// Which of the slots its entry stands in, by position.
     slot: usize,
+    /// The arrival time that stands there.
+    arrival: u64,
     /// The arrival time that is about to be written.
     next: Option<u64>,
     /// The arrival time that was written when this call was charged.
@@ -72,7 +74,8 @@ impl<'l, 's> Ledger<'l, 's> {
                 ledger.slots.push(Slot::read(shared.store, &place)?);
                 ledger.slots.len() - 1
             };
-            ledger.accounts.push(Account { limit, place, entry, slot, next: None, charged: None });
+            let arrival = ledger.slots.get(slot).map_or(0, |slot| slot.arrival(&place));
+            ledger.accounts.push(Account { limit, place, entry, slot, arrival, next: None, charged: None });
         }
         ledger.correct()?;
         Ok(ledger)
@@ -81,8 +84,8 @@ impl<'l, 's> Ledger<'l, 's> {
     /// The first limit that has nothing left for this call.
     pub(crate) fn exceeded(&self) -> Result<(), Refused<'l>> {
         let exceeded = self.accounts.iter().find(|account| {
-            let arrival = account.arrival(&self.slots);
-            account.limit.gcra.take(arrival, self.now, self.cost).is_none()
+            let (limit, arrival) = (account.limit, account.arrival);
+            limit.gcra.take(arrival, self.now, self.cost).is_none()
         });
         exceeded.map_or(Ok(()), |account| Err(Refused::Limit(&account.limit.name)))
     }
@@ -129,7 +132,7 @@ impl<'l, 's> Ledger<'l, 's> {
     /// Every limit with what it has left for calls like this one.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&'l Limit, Standing)> {
         self.accounts.iter().map(|account| {
-            let standing = account.limit.gcra.standing(account.arrival(&self.slots), self.now, self.cost);
+            let standing = account.limit.gcra.standing(account.arrival, self.now, self.cost);
             (account.limit, standing)
         })
     }
@@ -151,7 +154,7 @@ impl<'l, 's> Ledger<'l, 's> {
     fn correct(&mut self) -> Result<(), Refused<'l>> {
         let clock = self.shared.clock;
         for slot in 0..self.slots.len() {
-            let is_ahead = |account: &Account<'_>| account.limit.gcra.is_ahead(account.arrival(&self.slots), self.now);
+            let is_ahead = |account: &Account<'_>| account.limit.gcra.is_ahead(account.arrival, self.now);
             if self.accounts.iter().any(|account| account.slot == slot && is_ahead(account)) {
                 self.change(slot, |account, arrival| {
                     let (gcra, now) = (account.limit.gcra, clock.now()?);
@@ -166,7 +169,16 @@ impl<'l, 's> Ledger<'l, 's> {
     fn read(&mut self, slot: usize) -> Result<(), Refused<'l>> {
         let account = self.accounts.iter().find(|account| account.slot == slot).ok_or(Refused::Store)?;
         *self.slots.get_mut(slot).ok_or(Refused::Store)? = Slot::read(self.shared.store, &account.place)?;
+        self.look(slot);
         Ok(())
+    }
+
+    /// Notes the arrival times that stand in a slot.
+    fn look(&mut self, slot: usize) {
+        let Some(standing) = self.slots.get(slot) else { return };
+        for account in self.accounts.iter_mut().filter(|account| account.slot == slot) {
+            account.arrival = standing.arrival(&account.place);
+        }
     }
 
     /// Changes the arrival times in a slot until no other worker comes in between. `next` is asked for the new one of an
@@ -178,22 +190,29 @@ impl<'l, 's> Ledger<'l, 's> {
     ) -> Result<(), Refused<'l>> {
         for _ in 0..MOST_ATTEMPTS {
             for account in self.accounts.iter_mut().filter(|account| account.slot == slot) {
-                account.next = next(account, account.arrival(&self.slots))?;
+                account.next = next(account, account.arrival)?;
             }
-            let changing = || self.accounts.iter().filter(|account| account.slot == slot);
             let standing = self.slots.get_mut(slot).ok_or(Refused::Store)?;
-            let (mut evicted, mut written_at) = (0, None);
-            for account in changing() {
+            let (mut evicted, mut written_at, mut full) = (0, None, false);
+            for account in self.accounts.iter().filter(|account| account.slot == slot) {
                 let Some(arrival) = account.next else { continue };
                 match standing.put(&account.place, arrival, self.now.as_nanos()) {
                     Stored::Kept => {}
                     Stored::Evicted => evicted += 1,
-                    Stored::Full => return Err(Refused::Store),
+                    Stored::Full => {
+                        full = true;
+                        break;
+                    }
                 }
-                written_at = Some(&account.place);
+                written_at = Some(account.place);
             }
-            let Some(place) = written_at else { return Ok(()) };
-            if standing.write(self.shared.store, place)? {
+            // What one put there another may have lost.
+            self.look(slot);
+            if full {
+                return Err(Refused::Store);
+            }
+            let (Some(place), Some(standing)) = (written_at, self.slots.get(slot)) else { return Ok(()) };
+            if standing.write(self.shared.store, &place)? {
                 self.used.evicted += evicted;
                 return Ok(());
             }
@@ -205,8 +224,9 @@ impl<'l, 's> Ledger<'l, 's> {
     }
 }
 
-impl Account<'_> {
-    fn arrival(&self, slots: &[Slot]) -> u64 {
-        slots.get(self.slot).and_then(|slot| slot.value(&self.place)).unwrap_or_default()
+impl Slot {
+    /// The arrival time of a limiter; one without an entry is at rest.
+    fn arrival(&self, place: &Place) -> u64 {
+        self.value(place).unwrap_or_default()
     }
 }
