@@ -17,6 +17,7 @@ use crate::request::{CanonicalPath, Host, Method, Query, split_target};
 use crate::token::TokenCache;
 use crate::trace::{Check, Trace, Traced};
 use crate::upstream;
+use crate::words::is_without;
 
 mod caller;
 mod hold;
@@ -315,7 +316,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
         let head = &self.facts.head;
         let types = head.content_type;
-        let several = types.count > 1 || types.first.is_some_and(|value| value.contains(&b','));
+        let several = types.count > 1 || types.first.is_some_and(|value| !is_without::<b','>(value));
         let has_body = (!self.facts.call.end_of_stream || self.may_have_a_body_unseen()) && head.upgrade.count == 0;
         let form = types.first.filter(|value| !value.trim_ascii().is_empty()).map_or(has_body, is_form);
         let result = match endpoint.refuses_forms {

@@ -6,6 +6,7 @@
 use crate::headers::{Headers, name_begins_like, name_reads_as};
 use crate::policy::raw::Overrides;
 use crate::reason::Reason;
+use crate::words::is_without;
 
 /// Headers by which a client overrides the method or the path of its own request.
 pub(crate) const OVERRIDE_HEADERS: [&str; 5] =
@@ -140,6 +141,10 @@ impl Head<'_> {
 /// Whether a media type is one that HTML forms send, or one that some framework reads like them (Rack takes every
 /// `multipart/`), wherever it stands in the value.
 pub(crate) fn is_form(value: &[u8]) -> bool {
+    // Both have an M, which most others do not.
+    if is_without::<b'm'>(value) && is_without::<b'M'>(value) {
+        return false;
+    }
     ["application/x-www-form-urlencoded", "multipart/"]
         .iter()
         .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))

@@ -1,22 +1,16 @@
 //! The field lines of a request, as bytes, exactly as the host hands them over.
 //!
-//! Nothing here knows what a header means. One buffer holds all lines, so that reading them costs one host call and two
-//! allocations, however many there are.
+//! Nothing here knows what a header means. One buffer holds all lines as they came, so that having them costs one host call, and
+//! going through them costs no more than a list of them would.
 
-use crate::words::{every_pair, pairwise};
+use crate::words::{every_pair, in_lower_case, same};
 
 /// Field lines in the order they came.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
+    /// Nothing, or what proxy-wasm hosts hand over: the number of lines, the two lengths of each, then names and values, each ended
+    /// by a zero byte; numbers are 32 bits, little-endian. That the lengths add up was checked when this was made.
     buffer: Vec<u8>,
-    lines: Vec<Line>,
-}
-
-/// Where one line lies in the buffer: bounds were checked when it was made.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    name: (u32, u32),
-    value: (u32, u32),
 }
 
 /// The host's serialisation of the header map does not add up.
@@ -24,36 +18,20 @@ struct Line {
 pub struct MalformedPairs;
 
 impl Headers {
-    /// Reads the serialisation that proxy-wasm hosts use: the number of pairs, the two lengths of each, then names and
-    /// values, each ended by a zero byte; numbers are 32 bits, little-endian.
+    /// Takes the serialisation that proxy-wasm hosts use.
     ///
     /// # Errors
     /// [`MalformedPairs`] when a length points beyond the buffer.
     pub fn decode(buffer: Vec<u8>) -> Result<Self, MalformedPairs> {
-        if buffer.is_empty() {
-            return Ok(Self::default());
-        }
-        let read = || -> Option<Vec<Line>> {
-            let (count, after) = buffer.split_first_chunk()?;
-            let lengths_size = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(8)?;
-            let (lengths, _) = after.get(..lengths_size)?.as_chunks::<8>();
-            let mut at = u32::try_from(lengths_size.checked_add(4)?).ok()?;
-            let mut take = |length: u32| -> Option<(u32, u32)> {
-                let span = (at, at.checked_add(length)?);
-                at = span.1.checked_add(1)?;
-                Some(span)
-            };
-            let mut lines = Vec::with_capacity(lengths.len());
-            for both in lengths {
-                // Two lengths of 32 bits.
-                let both = u64::from_le_bytes(*both);
-                lines.push(Line { name: take(both as u32)?, value: take((both >> 32) as u32)? });
+        let fits = || -> Option<bool> {
+            let (lengths, texts) = parts(&buffer)?;
+            let mut end: usize = 0;
+            for (name, value) in lengths.iter().map(both) {
+                end = end.checked_add(name)?.checked_add(value)?.checked_add(2)?;
             }
-            // The last line ends last.
-            (at as usize <= buffer.len()).then_some(lines)
+            Some(end <= texts.len())
         };
-        let lines = read().ok_or(MalformedPairs)?;
-        Ok(Self { buffer, lines })
+        if buffer.is_empty() || fits() == Some(true) { Ok(Self { buffer }) } else { Err(MalformedPairs) }
     }
 
     /// The lines of a host that names the server in `:authority` and decodes `:path`: the host that was asked for stands in `Host`
@@ -66,7 +44,14 @@ impl Headers {
 
     /// The lines, names as the host wrote them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.lines.iter().map(|line| (self.slice(line.name), self.slice(line.value)))
+        let (lengths, mut texts) = parts(&self.buffer).unwrap_or_default();
+        let mut take = move |length: usize| {
+            // INVARIANT: all lengths together were checked.
+            let (text, after) = texts.split_at_checked(length).unwrap_or_default();
+            texts = after.get(1..).unwrap_or_default();
+            text
+        };
+        lengths.iter().map(both).map(move |(name, value)| (take(name), take(value)))
     }
 
     /// The lines whose names have as many bytes as this one. Looking at lengths first spares looking at most names at all.
@@ -79,36 +64,45 @@ impl Headers {
     /// How many lines there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lines.len()
+        parts(&self.buffer).unwrap_or_default().0.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    fn slice(&self, (start, end): (u32, u32)) -> &[u8] {
-        // INVARIANT: `decode` and `from_iter` make only lines that lie in the buffer.
-        self.buffer.get(start as usize..end as usize).unwrap_or_default()
+        self.len() == 0
     }
 }
 
+/// The two lengths of each line, and what follows them; none where there are fewer than it says.
+fn parts(buffer: &[u8]) -> Option<(&[[u8; 8]], &[u8])> {
+    let (count, after) = buffer.split_first_chunk()?;
+    let size = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(8)?;
+    let (lengths, texts) = after.split_at_checked(size)?;
+    Some((lengths.as_chunks().0, texts))
+}
+
+/// The lengths of a name and of its value.
+fn both(lengths: &[u8; 8]) -> (usize, usize) {
+    let lengths = u64::from_le_bytes(*lengths);
+    (lengths as u32 as usize, (lengths >> 32) as usize)
+}
+
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
-    /// Lines from names and values; what does not fit four gigabytes is left out.
+    /// Lines from names and values; a line of four gigabytes is left out.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut headers = Self::default();
+        let (mut lengths, mut texts) = (Vec::new(), Vec::new());
+        let mut count: u32 = 0;
         for (name, value) in pairs {
-            let mut put = |bytes: &[u8]| -> Option<(u32, u32)> {
-                let start = u32::try_from(headers.buffer.len()).ok()?;
-                headers.buffer.extend_from_slice(bytes);
-                Some((start, u32::try_from(headers.buffer.len()).ok()?))
-            };
-            if let (Some(name), Some(value)) = (put(name.as_ref()), put(value.as_ref())) {
-                headers.lines.push(Line { name, value });
+            let (name, value) = (name.as_ref(), value.as_ref());
+            let sizes = [name, value].map(|text| u32::try_from(text.len()));
+            if let ([Ok(name_size), Ok(value_size)], Some(more)) = (sizes, count.checked_add(1)) {
+                lengths.extend([name_size.to_le_bytes(), value_size.to_le_bytes()]);
+                texts.extend_from_slice(&[name, b"\0", value, b"\0"].concat());
+                count = more;
             }
         }
-        headers
+        Self { buffer: [&count.to_le_bytes()[..], lengths.as_flattened(), &texts].concat() }
     }
 }
 
@@ -116,13 +110,15 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
 /// `canonical` is in lower case, with hyphens.
 #[must_use]
 pub fn name_reads_as(name: &[u8], canonical: &str) -> bool {
-    every_pair(name, canonical.as_bytes(), |name, canonical| same(&folded_all(*name), canonical))
+    // Nearly all names come as they are written here.
+    same(name, canonical.as_bytes())
+        || every_pair(name, canonical.as_bytes(), |name, canonical| folded_all(*name) == *canonical)
 }
 
 /// Whether two headers' names are one to such servers.
 #[must_use]
 pub fn names_read_alike(one: &[u8], other: &[u8]) -> bool {
-    every_pair(one, other, |one, other| same(&folded_all(*one), &folded_all(*other)))
+    every_pair(one, other, |one, other| folded_all(*one) == folded_all(*other))
 }
 
 /// Whether a header's name begins with `prefix` in the reading of [`name_reads_as`].
@@ -132,25 +128,21 @@ pub fn name_begins_like(name: &[u8], prefix: &str) -> bool {
 }
 
 fn folded(byte: u8) -> u8 {
-    let [folded] = folded_all([byte]);
-    folded
+    match byte {
+        b'_' | b'.' => b'-',
+        other => other.to_ascii_lowercase(),
+    }
 }
 
-/// One step after the other for all bytes, each of which is an instruction or two over a vector.
-fn folded_all<const N: usize>(mut name: [u8; N]) -> [u8; N] {
-    for byte in &mut name {
-        *byte |= u8::from(byte.is_ascii_uppercase()) << 5;
-    }
+/// The same of all bytes, one step after the other: each is an instruction or two over a vector.
+fn folded_all(name: [u8; 16]) -> [u8; 16] {
+    let mut name = in_lower_case(name);
     for other in [b'_', b'.'] {
         for byte in &mut name {
             *byte = if *byte == other { b'-' } else { *byte };
         }
     }
     name
-}
-
-fn same<const N: usize>(one: &[u8; N], other: &[u8; N]) -> bool {
-    pairwise(one, other, |one, other| one == other)
 }
 
 #[cfg(test)]

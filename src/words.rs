@@ -50,6 +50,19 @@ pub(crate) fn are_lower_case_names(text: &[u8]) -> bool {
     })
 }
 
+/// Whether every byte is one that RFC 3986 (section 2.3) calls unreserved.
+pub(crate) fn are_unreserved(text: &[u8]) -> bool {
+    are_unreserved_or_slashes(text) && is_without::<b'/'>(text)
+}
+
+/// Bytes with all letters in lower case.
+pub(crate) fn in_lower_case<const N: usize>(mut chunk: [u8; N]) -> [u8; N] {
+    for byte in &mut chunk {
+        *byte |= u8::from(byte.is_ascii_uppercase()) << 5;
+    }
+    chunk
+}
+
 /// Whether a byte occurs nowhere in a text.
 pub(crate) fn is_without<const BYTE: u8>(text: &[u8]) -> bool {
     every(text, lacks::<BYTE>)
@@ -57,9 +70,22 @@ pub(crate) fn is_without<const BYTE: u8>(text: &[u8]) -> bool {
 
 /// Whether two texts are the same. Comparing slices goes byte by byte in Wasm.
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && if one.len() < 16 { same_short(one, other) } else { same_long(one, other) }
+}
+
+/// The same of texts of one length that is less than sixteen.
+fn same_short(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(one: &[u8], other: &[u8]) -> Option<bool> {
+        Some(one.first_chunk::<N>()? == other.first_chunk()? && one.last_chunk::<N>()? == other.last_chunk()?)
+    }
+    let bytes = || one.iter().zip(other).all(|(one, other)| one == other);
+    ends::<8>(one, other).or_else(|| ends::<4>(one, other)).unwrap_or_else(bytes)
+}
+
+/// The same of texts of one length that is at least sixteen.
+fn same_long(one: &[u8], other: &[u8]) -> bool {
     let ((long, rest), (other_long, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
-    one.len() == other.len()
-        && long.iter().zip(other_long).all(|(one, other)| pairwise(one, other, |one, other| one == other))
+    long.iter().zip(other_long).all(|(one, other)| pairwise(one, other, |one, other| one == other))
         && every_pair(rest, other_rest, |one, other| pairwise(one, other, |one, other| one == other))
 }
 
@@ -212,21 +238,23 @@ pub(crate) fn with_decimal<T>(number: u64, take: impl FnOnce(&[u8]) -> T) -> T {
 
 /// 128 bits as hexadecimal digits.
 pub(crate) fn hexadecimal(high: u64, low: u64) -> [u8; 32] {
-    let digits = [eight_digits(high >> 32), eight_digits(high), eight_digits(low >> 32), eight_digits(low)];
-    let mut text = [0; 32];
-    text.copy_from_slice(digits.as_flattened());
-    text
+    let mut digits = [0; 32];
+    for (to, part) in digits.as_chunks_mut().0.iter_mut().zip([high >> 32, high, low >> 32, low]) {
+        *to = eight_digits(part as u32);
+    }
+    digits
 }
 
-/// The low 32 bits as eight hexadecimal digits, worked out side by side: Wasm would do one after the other.
-fn eight_digits(number: u64) -> [u8; 8] {
-    let spread = number & 0xffff_ffff;
+/// Eight digits, worked out side by side: Wasm would do one after the other.
+fn eight_digits(number: u32) -> [u8; 8] {
+    let spread = u64::from(number.swap_bytes());
     let spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
     let spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
-    let spread = (spread | (spread << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
-    // One in each byte that holds ten or more, which is a letter.
-    let letters = ((spread + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+    let spread = ((spread >> 4) | (spread << 8)) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in each byte that holds ten or more, which is a letter. No sum leaves its byte.
+    let letters = (spread.wrapping_add(0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    let letters = letters.wrapping_mul(u64::from(b'a' - b'0' - 10));
+    spread.wrapping_add(0x3030_3030_3030_3030).wrapping_add(letters).to_le_bytes()
 }
 
 #[cfg(test)]
@@ -275,6 +303,7 @@ mod tests {
                 assert_eq!(are_plain(&text), plain, "{at}");
                 let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
                 assert_eq!(are_unreserved_or_slashes(&text), unreserved || byte == b'/', "{at}");
+                assert_eq!(are_unreserved(&text), unreserved, "{at}");
                 let name = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
                 assert_eq!(are_lower_case_names(&text), name, "{at}");
                 assert_eq!(is_without::<b'%'>(&text), byte != b'%', "{at}");

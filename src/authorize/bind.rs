@@ -55,7 +55,7 @@ impl Binding {
         headers: &'v Headers,
     ) -> Result<Option<Cow<'v, str>>, Reason> {
         match &self.part {
-            Bound::Path(position) => Ok(found.values().nth(*position).map(Capture::decoded)),
+            Bound::Path(position) => Ok(found.value(*position).map(Capture::decoded)),
             Bound::Query(name) => query.bound(name),
             Bound::Header(name) => {
                 let mut lines = headers.iter().filter(|(line, _)| name_reads_as(line, name));

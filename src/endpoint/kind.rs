@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::request::percent;
+use crate::words::are_unreserved;
 
 /// Which values a variable takes. None takes an empty one, apart from the end of a [`Rest`](Self::Rest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +41,8 @@ impl Kind {
         match self {
             Self::Int => is_int(value),
             Self::Rest | Self::Text => true,
-            Self::Slug | Self::Unreserved => value.iter().all(|byte| self.has_character(*byte)),
+            Self::Slug => value.iter().all(|byte| self.has_character(*byte)),
+            Self::Unreserved => are_unreserved(value),
             Self::Uuid => is_uuid(value),
         }
     }

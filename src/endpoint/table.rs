@@ -12,12 +12,11 @@
 use std::borrow::Cow;
 
 use super::shape::Shape;
-use super::template::MAX_VARIABLES;
 use super::{Kind, Template, build};
 use crate::Reason;
 use crate::hash::spread;
 use crate::request::{CanonicalPath, percent};
-use crate::words::{fold, same};
+use crate::words::{fold, in_lower_case, same};
 
 /// The templates of one host, ready to be looked up in.
 #[derive(Debug, Default)]
@@ -99,11 +98,11 @@ pub struct Capture<'t, 'p> {
     place: &'t Node,
 }
 
-/// Values in the order of a template's variables, without an allocation for each call.
+/// Values in the order of a template's variables. As few as most have are held without an allocation.
 #[derive(Debug, Default)]
 struct Captures<'t, 'p> {
-    slots: [Option<Capture<'t, 'p>>; MAX_VARIABLES],
-    count: usize,
+    few: [Option<Capture<'t, 'p>>; 4],
+    more: Vec<Capture<'t, 'p>>,
 }
 
 /// Which edge a segment takes.
@@ -137,11 +136,11 @@ impl Table {
             place = match place.step(segment)? {
                 Step::Fixed(child) => child,
                 Step::Variable { child, value } => {
-                    captures.push(Capture { segment, value, place })?;
+                    captures.push(Capture { segment, value, place });
                     child
                 }
                 Step::Rest(endpoints) => {
-                    captures.push(Capture { segment: text, value: text, place })?;
+                    captures.push(Capture { segment: text, value: text, place });
                     return Some(Found { endpoints, captures });
                 }
             };
@@ -218,7 +217,7 @@ fn without_end(decoded: &[u8]) -> &[u8] {
 pub(super) fn lenient_hash(decoded: &[u8]) -> u32 {
     let text = without_end(decoded);
     let hash = fold(text, text.len() as u64, |hash, chunk| {
-        let bits = u128::from_le_bytes(chunk.map(|byte| byte.to_ascii_lowercase()));
+        let bits = u128::from_le_bytes(in_lower_case(*chunk));
         spread(spread(hash ^ bits as u64) ^ (bits >> 64) as u64)
     });
     // The low half of a hash is a hash.
@@ -235,12 +234,12 @@ impl<'t, 'p> Found<'t, 'p> {
     /// The value of the variable at a [position](Template::position) in the template.
     #[must_use]
     pub fn value(&self, position: usize) -> Option<&Capture<'t, 'p>> {
-        self.captures.slots.get(position)?.as_ref()
+        self.values().nth(position)
     }
 
     /// The values of the template's variables, from left to right.
     pub fn values(&self) -> impl Iterator<Item = &Capture<'t, 'p>> {
-        self.captures.slots.iter().flatten()
+        self.captures.few.iter().flatten().chain(&self.captures.more)
     }
 
     /// Judges the values with escapes that the endpoint allowed, as a lenient upstream reads them.
@@ -314,11 +313,11 @@ fn without_parameters(segment: &[u8]) -> &[u8] {
 }
 
 impl<'t, 'p> Captures<'t, 'p> {
-    /// None when there is no room, which no template that was parsed asks for.
-    fn push(&mut self, capture: Capture<'t, 'p>) -> Option<()> {
-        *self.slots.get_mut(self.count)? = Some(capture);
-        self.count += 1;
-        Some(())
+    fn push(&mut self, capture: Capture<'t, 'p>) {
+        match self.few.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(capture),
+            None => self.more.push(capture),
+        }
     }
 }
 

@@ -16,12 +16,14 @@ const USUAL: usize = 1024;
 
 /// A value as JSON, the same as serde_json writes it; none where it holds something that no record has.
 pub(super) fn to_json(value: &impl Serialize) -> Option<Vec<u8>> {
-    let mut writer = Writer(Vec::with_capacity(USUAL));
+    let mut writer = Writer { out: Vec::with_capacity(USUAL) };
     value.serialize(&mut writer).ok()?;
-    Some(writer.0)
+    Some(writer.out)
 }
 
-struct Writer(Vec<u8>);
+struct Writer {
+    out: Vec<u8>,
+}
 
 impl Writer {
     fn text(&mut self, text: &str) -> Result<(), fmt::Error> {
@@ -29,16 +31,16 @@ impl Writer {
             self.plain(text);
             Ok(())
         } else {
-            serde_json::to_writer(&mut self.0, text).map_err(|_| fmt::Error)
+            serde_json::to_writer(&mut self.out, text).map_err(|_| fmt::Error)
         }
     }
 
     /// Text of which is known that it needs no escape.
     fn plain(&mut self, text: &str) {
-        self.0.reserve(text.len() + 2);
-        self.0.push(b'"');
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(b'"');
+        self.out.reserve(text.len() + 2);
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
     }
 }
 
@@ -51,19 +53,19 @@ struct Several<'w> {
 
 impl<'w> Several<'w> {
     fn begin(writer: &'w mut Writer, begin: u8, end: u8) -> Self {
-        writer.0.push(begin);
+        writer.out.push(begin);
         Self { writer, is_first: true, end }
     }
 
     fn next(&mut self) -> &mut Writer {
         if !std::mem::take(&mut self.is_first) {
-            self.writer.0.push(b',');
+            self.writer.out.push(b',');
         }
         self.writer
     }
 
     fn finish(self) {
-        self.writer.0.push(self.end);
+        self.writer.out.push(self.end);
     }
 }
 
@@ -75,9 +77,9 @@ impl SerializeStruct for Several<'_> {
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), fmt::Error> {
         let before: &[u8] = if std::mem::take(&mut self.is_first) { b"\"" } else { b",\"" };
-        self.writer.0.extend_from_slice(before);
-        self.writer.0.extend_from_slice(key.as_bytes());
-        self.writer.0.extend_from_slice(b"\":");
+        self.writer.out.extend_from_slice(before);
+        self.writer.out.extend_from_slice(key.as_bytes());
+        self.writer.out.extend_from_slice(b"\":");
         value.serialize(&mut *self.writer)
     }
 
@@ -96,7 +98,7 @@ impl SerializeMap for Several<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), fmt::Error> {
-        self.writer.0.push(b':');
+        self.writer.out.push(b':');
         value.serialize(&mut *self.writer)
     }
 
@@ -146,12 +148,12 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), fmt::Error> {
-        self.0.extend_from_slice(if value { b"true" } else { b"false" });
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
         Ok(())
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), fmt::Error> {
-        with_decimal(value, |digits| self.0.extend_from_slice(digits));
+        with_decimal(value, |digits| self.out.extend_from_slice(digits));
         Ok(())
     }
 
@@ -168,7 +170,8 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), fmt::Error> {
-        self.text(name)
+        self.plain(name);
+        Ok(())
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Several<'w>, fmt::Error> {
