@@ -108,8 +108,14 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
 
 /// Whether a header's name is this one, in any case and with `_` and `.` read as `-`, as CGI and WSGI servers do.
 /// `canonical` is in lower case, with hyphens.
+#[inline]
 #[must_use]
 pub fn name_reads_as(name: &[u8], canonical: &str) -> bool {
+    // Their lengths tell most names apart without a call.
+    name.len() == canonical.len() && reads_as(name, canonical)
+}
+
+fn reads_as(name: &[u8], canonical: &str) -> bool {
     // Nearly all names come as they are written here.
     same(name, canonical.as_bytes())
         || every_pair(name, canonical.as_bytes(), |name, canonical| folded_all(*name) == *canonical)

@@ -123,27 +123,42 @@ impl HeaderNames {
 /// The values of a caller's identity headers: agent, issuer, client, subject and scopes.
 fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     let token = caller.token();
-    let mut scopes = String::with_capacity(granted(token, caller.agent()).map(|scope| scope.len() + 1).sum());
-    for scope in granted(token, caller.agent()) {
-        if !scopes.is_empty() {
-            scopes.push(' ');
-        }
-        scopes.push_str(&encode(scope));
+    let mut scopes = Cow::Borrowed(token.map_or("", VerifiedToken::scope_line));
+    for scope in beside(token, caller.agent()) {
+        add_scope(scopes.to_mut(), scope);
     }
     [
         caller.agent().map(|agent| encode(&agent.name)),
         token.map(|token| encode(token.issuer_name())),
         token.and_then(VerifiedToken::client).map(encode),
         token.and_then(VerifiedToken::subject).map(encode),
-        Some(scopes).filter(|scopes| !scopes.is_empty()).map(Cow::Owned),
+        Some(scopes).filter(|scopes| !scopes.is_empty()),
     ]
+}
+
+/// Scopes as the upstream gets them, one after the other.
+pub(crate) fn scope_line(scopes: &[String]) -> String {
+    let mut line = String::with_capacity(scopes.iter().map(|scope| scope.len() + 1).sum());
+    scopes.iter().for_each(|scope| add_scope(&mut line, scope));
+    line
+}
+
+fn add_scope(line: &mut String, scope: &str) {
+    if !line.is_empty() {
+        line.push(' ');
+    }
+    line.push_str(&encode(scope));
 }
 
 /// The scopes that a caller has, from its token and its registration, each once.
 pub(crate) fn granted<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
+    token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside(token, agent))
+}
+
+/// The scopes of a registration that the token does not have.
+fn beside<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
     let own = agent.into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
-    let beside = own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)));
-    token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside)
+    own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)))
 }
 
 /// Whether every identity header has room.

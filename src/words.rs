@@ -83,6 +83,7 @@ fn same_short(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// The same of texts of one length that is at least sixteen.
+#[inline(never)] // Short ones need no room on the stack.
 fn same_long(one: &[u8], other: &[u8]) -> bool {
     let ((long, rest), (other_long, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
     long.iter().zip(other_long).all(|(one, other)| pairwise(one, other, |one, other| one == other))

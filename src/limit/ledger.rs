@@ -61,24 +61,32 @@ impl<'l, 's> Ledger<'l, 's> {
         let mut ledger = Self { shared, now, cost, accounts, slots: Vec::with_capacity(1), used: Use::default() };
         for limit in limits {
             let entry = limit.entry(who);
-            // Keys are hashed once for each identity.
+            // Keys are worked out once for each identity.
             let known = ledger.accounts.iter().find_map(|account| {
                 let (own, other) = account.entry.zip(entry)?;
-                account.limit.is_beside(limit).then(|| account.place.beside(own, other))
+                account.limit.is_beside(limit).then(|| (account.place.beside(own, other), account.slot))
             });
-            let place = known.or_else(|| limit.place(entry, who, shared.namespace)).ok_or(Refused::Store)?;
-            let beside = ledger.accounts.iter().find(|account| account.place.is_beside(&place));
-            let slot = if let Some(account) = beside {
-                account.slot
-            } else {
-                ledger.slots.push(Slot::read(shared.store, &place)?);
-                ledger.slots.len() - 1
+            let (place, slot) = match known {
+                Some(known) => known,
+                None => {
+                    let place = limit.place(entry, who, shared.namespace).ok_or(Refused::Store)?;
+                    (place, ledger.slot(&place)?)
+                }
             };
             let arrival = ledger.slots.get(slot).map_or(0, |slot| slot.arrival(&place));
             ledger.accounts.push(Account { limit, place, entry, slot, arrival, next: None, charged: None });
         }
         ledger.correct()?;
         Ok(ledger)
+    }
+
+    /// Which of the slots a place is in; it is read where none of them is.
+    fn slot(&mut self, place: &Place) -> Result<usize, StoreError> {
+        if let Some(account) = self.accounts.iter().find(|account| account.place.is_beside(place)) {
+            return Ok(account.slot);
+        }
+        self.slots.push(Slot::read(self.shared.store, place)?);
+        Ok(self.slots.len() - 1)
     }
 
     /// The first limit that has nothing left for this call.

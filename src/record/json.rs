@@ -36,6 +36,7 @@ impl Writer {
     }
 
     /// Text of which is known that it needs no escape.
+    #[inline(always)]
     fn plain(&mut self, text: &str) {
         self.out.reserve(text.len() + 2);
         self.out.push(b'"');

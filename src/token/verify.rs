@@ -19,6 +19,7 @@ use crate::Reason;
 use crate::crypto::{Algorithm, Thumbprint, VerifySignature, sha256};
 use crate::policy::raw::IgnorableHeader;
 use crate::time::Timestamp;
+use crate::upstream::scope_line;
 use crate::words::same;
 
 /// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
@@ -35,6 +36,8 @@ pub struct VerifiedToken {
     issuer_name: Rc<str>,
     iss: Rc<str>,
     bearer: Bearer,
+    /// Its scopes as the upstream is told of them in call after call.
+    scope_line: String,
     claims: Value,
     times: Times,
     bound_to: Option<Thumbprint>,
@@ -77,6 +80,11 @@ impl VerifiedToken {
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.bearer.scopes
+    }
+
+    /// Its scopes as the upstream gets them.
+    pub(crate) fn scope_line(&self) -> &str {
+        &self.scope_line
     }
 
     /// Whether the token has exactly this scope.
@@ -129,8 +137,13 @@ impl VerifiedToken {
 
     /// What it takes in memory, estimated from above.
     pub(super) fn memory(&self) -> usize {
-        let texts =
-            self.bearer.scopes.iter().chain(&self.bearer.client).chain(&self.bearer.subject).chain([&self.hash]);
+        let texts = self
+            .bearer
+            .scopes
+            .iter()
+            .chain(&self.bearer.client)
+            .chain(&self.bearer.subject)
+            .chain([&self.hash, &self.scope_line]);
         size_of::<Self>()
             + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
             + memory_of(&self.claims)
@@ -223,6 +236,7 @@ impl Issuers {
             issuer_id,
             issuer_name: Rc::clone(&issuer.name),
             iss: Rc::clone(&issuer.iss),
+            scope_line: scope_line(&bearer.scopes),
             bearer,
             claims: jws.claims,
             times,
