@@ -179,7 +179,7 @@ fn people(
                         writeln!(out, "{INDENT}upstream loses {}", escape::text(&String::from_utf8_lossy(name)))?
                     }
                     Change::Set(name, value) | Change::Add(name, value) => {
-                        writeln!(out, "{INDENT}upstream gets {}: {}", escape::text(&name), escape::text(&value))?;
+                        writeln!(out, "{INDENT}upstream gets {}: {}", escape::text(name), escape::text(&value))?;
                     }
                 }
             }
