@@ -56,9 +56,19 @@ impl Headers {
 
     /// The lines whose names have as many bytes as this one. Looking at lengths first spares looking at most names at all.
     pub(crate) fn as_long_as(&self, name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let length = name.len();
-        let fits = move |line: &&Line| (line.name.1 - line.name.0) as usize == length;
-        self.lines.iter().filter(fits).map(|line| (self.slice(line.name), self.slice(line.value)))
+        let wanted = name.len();
+        let (lengths, texts) = parts(&self.buffer).unwrap_or_default();
+        let mut next: usize = 0;
+        lengths.iter().map(both).filter_map(move |(name, value)| {
+            // INVARIANT: all lengths together were checked, so that nothing wraps.
+            let (at, behind) = (next, next.wrapping_add(name).wrapping_add(1));
+            next = behind.wrapping_add(value).wrapping_add(1);
+            (name == wanted).then(|| {
+                let text =
+                    |start: usize, length: usize| texts.get(start..start.wrapping_add(length)).unwrap_or_default();
+                (text(at, name), text(behind, value))
+            })
+        })
     }
 
     /// How many lines there are.
@@ -168,6 +178,18 @@ mod tests {
             out.push(0);
         }
         out
+    }
+
+    #[test]
+    fn lines_are_found_by_the_length_of_their_names() {
+        let headers: Headers = [("ab", "1"), ("abc", "22"), ("", "3"), ("xyz", "")].into_iter().collect();
+        let found = |name: &str| -> Vec<_> {
+            let lines = headers.as_long_as(name.as_bytes());
+            lines.map(|(name, value)| (str::from_utf8(name).unwrap(), str::from_utf8(value).unwrap())).collect()
+        };
+        assert_eq!(found("---"), [("abc", "22"), ("xyz", "")]);
+        assert_eq!((found("--"), found(""), found("----")), (vec![("ab", "1")], vec![("", "3")], vec![]));
+        assert_eq!(Headers::default().as_long_as(b"").count(), 0);
     }
 
     proptest! {
