@@ -277,10 +277,15 @@ mod tests {
             1_795_000_000_000,
             1_234_567_890,
             u64::MAX,
-        ] {
+        ]
+        .into_iter()
+        .chain(0..1_100)
+        .chain((0..20).flat_map(|places| [10_u64.pow(places) - 1, 10_u64.pow(places), 10_u64.pow(places) + 1]))
+        {
             let mut text = String::new();
             push_decimal(&mut text, number);
             assert_eq!(text, number.to_string());
+            with_decimal(number, |digits| assert_eq!(digits, number.to_string().as_bytes()));
         }
     }
 

@@ -33,13 +33,18 @@ impl<'a> CanonicalPath<'a> {
     /// # Errors
     /// The [`Reason`] of the first thing that is not canonical.
     pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
+        if !is_plain(raw) {
+            return Self::judge(raw);
+        }
+        let text = str::from_utf8(raw).map_err(|_| Reason::PathCharacter)?;
+        Ok(Self { text, restricted: EscapeSet::default() })
+    }
+
+    /// Looks at each character and each segment.
+    fn judge(raw: &'a [u8]) -> Result<Self, Reason> {
         let Some((b'/', after_slash)) = raw.split_first() else {
             return Err(Reason::PathNotOriginForm);
         };
-        if is_plain(raw) {
-            let text = str::from_utf8(raw).map_err(|_| Reason::PathCharacter)?;
-            return Ok(Self { text, restricted: EscapeSet::default() });
-        }
         let restricted = check_characters(raw)?;
         let mut segments = after_slash.split(|byte| *byte == b'/').peekable();
         while let Some(segment) = segments.next() {
@@ -77,7 +82,9 @@ impl<'a> CanonicalPath<'a> {
 fn is_plain(raw: &[u8]) -> bool {
     let (Some((_, after)), Some((_, before))) = (raw.split_first(), raw.split_last()) else { return false };
     let no_dots = |byte, next| (byte != b'/') | (next != b'/') & (next != b'.');
-    words::are_unreserved_or_slashes(raw) && every_pair(before, after, |byte, next| pairwise(byte, next, no_dots))
+    raw.first() == Some(&b'/')
+        && words::are_unreserved_or_slashes(raw)
+        && every_pair(before, after, |byte, next| pairwise(byte, next, no_dots))
 }
 
 /// Checks each character and each escape for itself.

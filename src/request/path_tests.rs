@@ -173,6 +173,13 @@ proptest! {
     }
 
     #[test]
+    fn a_path_of_the_usual_form_is_told_as_any_other(text in "(/|\\.|\\.\\.|-|_|~|;|[a-zA-Z0-9]{1,12}){0,12}") {
+        for path in [text.clone(), format!("/{text}")] {
+            prop_assert_eq!(parse(&path), CanonicalPath::judge(path.as_bytes()), "{}", path);
+        }
+    }
+
+    #[test]
     fn segments_of_needed_escapes_are_accepted(segments in proptest::collection::vec("([a-zA-Z0-9:@~-]|%20|%C3%A9|%3F|%E2%82%AC){1,6}", 1..5)) {
         let path = format!("/{}", segments.join("/"));
         prop_assert!(parse(&path).is_ok());
