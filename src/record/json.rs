@@ -1,7 +1,7 @@
 //! JSON as records need it.
 //!
 //! The record is the longest text that a decision writes, and most of it needs no escape. serde_json looks at each byte for
-//! itself, which takes as long in Wasm as all checks together; here eight are looked at at a time. What a record does not have
+//! itself, which takes as long in Wasm as all checks together; here sixteen are looked at at a time. What a record does not have
 //! is refused, so that the caller can fall back on serde_json.
 
 use std::fmt;
