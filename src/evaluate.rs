@@ -22,7 +22,6 @@ use crate::words::is_without;
 mod caller;
 mod hold;
 mod limits;
-#[allow(clippy::needless_borrow, reason = "whether the facts are borrowed or owned is not its business")]
 mod once;
 mod possession;
 mod signature;

@@ -15,7 +15,7 @@ use crate::trace::Check;
 impl<'a, 'c> Evaluation<'a, 'c> {
     /// 7. Nothing in the call was used before.
     pub(super) fn look_for_replays(&mut self) -> Result<Vec<Looked<'c>>, Stop> {
-        let claims = claims(&self.facts);
+        let claims = claims(self.facts);
         if claims.is_empty() {
             return Ok(Vec::new());
         }
