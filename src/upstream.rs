@@ -5,13 +5,12 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 
 use crate::decision::{Allow, Caller, Grant};
 use crate::policy::{Agent, HostName};
 use crate::reason::Reason;
+use crate::request::percent::encode;
 use crate::token::VerifiedToken;
-use crate::words::are_visible_unescaped;
 
 /// The longest value of an identity header, in bytes. Servers commonly take 8 KiB for a whole line; an identity beyond half
 /// of that is refused rather than cut.
@@ -125,7 +124,11 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     let token = caller.token();
     let mut scopes = Cow::Borrowed(token.map_or("", VerifiedToken::scope_line));
     for scope in beside(token, caller.agent()) {
-        add_scope(scopes.to_mut(), scope);
+        let scopes = scopes.to_mut();
+        if !scopes.is_empty() {
+            scopes.push(' ');
+        }
+        scopes.push_str(&encode(scope));
     }
     [
         caller.agent().map(|agent| encode(&agent.name)),
@@ -134,20 +137,6 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
         token.and_then(VerifiedToken::subject).map(encode),
         Some(scopes).filter(|scopes| !scopes.is_empty()),
     ]
-}
-
-/// Scopes as the upstream gets them, one after the other.
-pub(crate) fn scope_line(scopes: &[String]) -> String {
-    let mut line = String::with_capacity(scopes.iter().map(|scope| scope.len() + 1).sum());
-    scopes.iter().for_each(|scope| add_scope(&mut line, scope));
-    line
-}
-
-fn add_scope(line: &mut String, scope: &str) {
-    if !line.is_empty() {
-        line.push(' ');
-    }
-    line.push_str(&encode(scope));
 }
 
 /// The scopes that a caller has, from its token and its registration, each once.
@@ -171,33 +160,4 @@ pub(crate) fn identity_fits(caller: &Caller<'_>) -> bool {
     let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
     names.max(claims).max(scopes) * 3 <= MOST_VALUE
         || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE)
-}
-
-/// UTF-8 in which every byte but visible ASCII, and `%` itself, is percent-encoded.
-fn encode(text: &str) -> Cow<'_, str> {
-    if are_visible_unescaped(text.as_bytes()) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            // Writing into a string does not fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    Cow::Owned(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_visible_ascii_and_can_be_read_back() {
-        assert_eq!(encode("coding-agent"), "coding-agent");
-        assert_eq!(encode("a b%\r\né\u{7f}"), "a%20b%25%0D%0A%C3%A9%7F");
-        assert_eq!(encode(""), "");
-    }
 }

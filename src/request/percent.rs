@@ -1,8 +1,9 @@
 //! Percent-encoding (RFC 3986, section 2.1).
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
-use crate::words::is_without;
+use crate::words::{are_visible_unescaped, is_without};
 
 /// The octet that an escape stands for.
 pub(crate) struct Octet {
@@ -38,6 +39,23 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
 /// A text decoded once, as [`decoded`] reads it; borrowed where there is nothing to decode.
 pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if is_without::<b'%'>(text) { Cow::Borrowed(text) } else { Cow::Owned(decoded(text).collect()) }
+}
+
+/// UTF-8 in which every byte but visible ASCII, and `%` itself, is percent-encoded.
+pub(crate) fn encode(text: &str) -> Cow<'_, str> {
+    if are_visible_unescaped(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a string does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Whether RFC 3986 (section 2.3) calls a character unreserved: escaping it never changes what it means.
@@ -76,6 +94,13 @@ mod tests {
         }
         assert_eq!(decode(b"%C0%AF%00"), b"\xC0\xAF\0".as_slice());
         assert!(matches!(decode(b"plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_encoded_is_visible_and_can_be_read_back() {
+        assert_eq!(encode("coding-agent"), "coding-agent");
+        assert_eq!(encode("a b%\r\né\u{7f}"), "a%20b%25%0D%0A%C3%A9%7F");
+        assert_eq!(encode(""), "");
     }
 
     #[test]

@@ -18,8 +18,8 @@ use super::shape::Bearer;
 use crate::Reason;
 use crate::crypto::{Algorithm, Thumbprint, VerifySignature, sha256};
 use crate::policy::raw::IgnorableHeader;
+use crate::request::percent;
 use crate::time::Timestamp;
-use crate::upstream::scope_line;
 use crate::words::same;
 
 /// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
@@ -236,7 +236,7 @@ impl Issuers {
             issuer_id,
             issuer_name: Rc::clone(&issuer.name),
             iss: Rc::clone(&issuer.iss),
-            scope_line: scope_line(&bearer.scopes),
+            scope_line: bearer.scopes.iter().map(|scope| percent::encode(scope)).collect::<Vec<_>>().join(" "),
             bearer,
             claims: jws.claims,
             times,
