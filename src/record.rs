@@ -9,6 +9,8 @@ use serde::{Serialize, Serializer};
 
 mod json;
 mod outcome;
+#[cfg(not(target_arch = "wasm32"))]
+mod schema;
 mod text;
 
 pub use outcome::{Ended, Ending, Outcome};
@@ -42,7 +44,7 @@ pub struct Record<'r> {
     /// What was decided.
     decision: Verdict,
     /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "reasons"))]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::reasons"))]
     reason: &'static str,
     /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
     #[serde(skip_serializing_if = "is_empty")]
@@ -189,7 +191,7 @@ enum Verdict {
 #[serde(deny_unknown_fields)]
 struct WouldDeny {
     /// The reason's code.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "denials"))]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::denials"))]
     reason: &'static str,
     /// The place in the policy of the rule; absent where the rule is the gate's own.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -378,52 +380,6 @@ fn trace_id(value: &[u8]) -> Option<&str> {
     let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let null = |part: &str| part.bytes().all(|b| b == b'0');
     (whole && known_end && version != "ff" && !null(trace) && !null(parent)).then_some(trace)
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Record<'_> {
-    /// The JSON Schema of a record.
-    #[must_use]
-    pub fn schema() -> schemars::Schema {
-        /// A member without a value is absent, and never `null`.
-        fn without_null(schema: &mut schemars::Schema) {
-            if let Some(serde_json::Value::Array(kinds)) = schema.get_mut("type") {
-                kinds.retain(|kind| kind != "null");
-                if let [only] = kinds.as_slice() {
-                    let only = only.clone();
-                    schema.insert("type".to_owned(), only);
-                }
-            }
-            let forms = schema.get("anyOf").and_then(serde_json::Value::as_array);
-            let own = forms.and_then(|forms| match forms.as_slice() {
-                [own, null] if null.get("type").is_some_and(|kind| kind == "null") => own.get("$ref").cloned(),
-                _ => None,
-            });
-            if let Some(own) = own {
-                schema.remove("anyOf");
-                schema.insert("$ref".to_owned(), own);
-            }
-        }
-        let settings = schemars::generate::SchemaSettings::draft2020_12()
-            .for_serialize()
-            .with_transform(schemars::transform::RecursiveTransform(without_null));
-        settings.into_generator().into_root_schema_for::<Record<'_>>()
-    }
-}
-
-/// Every reason and every ground.
-#[cfg(not(target_arch = "wasm32"))]
-fn reasons(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let codes: Vec<_> =
-        Grant::RECORDED.iter().map(|grant| grant.code()).chain(Reason::ALL.iter().map(|r| r.code())).collect();
-    schemars::json_schema!({ "type": "string", "enum": codes })
-}
-
-/// Every reason.
-#[cfg(not(target_arch = "wasm32"))]
-fn denials(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-    schemars::json_schema!({ "type": "string", "enum": codes })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! out what it answers; it decides nothing itself, except that a call about which a host call failed is denied. The SDK
 //! brings the callbacks; every call *to* the host goes through [`host`], whose errors are values.
 
+mod abi;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod gate;
