@@ -3,9 +3,13 @@
 use std::cell::Cell;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::crypto::{
     Algorithm as Name, HostVerifier, HostVerify, SoftwareVerifier, VerifySignature as _, VerifyingKey,
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::wasmhost::{Answer, Foreign, verify_signature};
@@ -59,6 +63,42 @@ fn the_gateway_verifies_where_it_can() {
         // A token that was verified is known.
         assert_eq!(asked(&vm.request(&tokens(1)[0])), 0);
     }
+}
+
+/// Keys of proofs come from outside, with each proof.
+#[test]
+fn the_gateway_verifies_proofs_as_well() {
+    let client = SigningKey::generate(Algorithm::Es256).unwrap();
+    let mut policy = policy_with(json!({
+        "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
+        "requirements": { "read": { "limits": ["calls"] } },
+        "dpop": { "required": true, "algorithms": ["ES256"] },
+    }));
+    policy["endpoints"].as_array_mut().unwrap().truncate(1);
+    let mut claims = claims();
+    claims["cnf"] = json!({ "jkt": client.thumbprint() });
+    let token = mint(&claims);
+    let mut jwk = client.public_jwk();
+    jwk.as_object_mut().unwrap().remove("alg");
+    let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
+    let ath = URL_SAFE_NO_PAD.encode(Sha256::digest(&token));
+    let proof = |jti: &str| {
+        let htu = "https://api.example.com/items/7";
+        client.sign(&header, &json!({ "jti": jti, "htm": "GET", "htu": htu, "iat": NOW, "ath": ath }))
+    };
+    let (first, second) = (proof("1"), proof("2"));
+    // The signature of another proof.
+    let mixed = format!("{}.{}", second.rsplit_once('.').unwrap().0, first.rsplit_once('.').unwrap().1);
+    let mut vm = start(&policy);
+    let mut call = |proof: &str| {
+        vm.request(&request("GET", "/items/7", &[("authorization", &format!("DPoP {token}")), ("dpop", proof)]))
+    };
+    let (passed, refused, next) = (call(&first), call(&mixed), call(&second));
+    upstream(&passed);
+    assert_eq!(answer(&refused).details, "callgate_dpop_signature");
+    upstream(&next);
+    // With the first proof the token is verified as well.
+    assert_eq!([&passed, &refused, &next].map(asked), [2, 1, 1]);
 }
 
 #[test]
