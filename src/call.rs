@@ -188,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn usual_addresses_are_read_without_the_general_reader() {
+        for (text, octets) in [
+            ("192.0.2.1:1234", [192, 0, 2, 1]),
+            ("0.0.0.0:0", [0; 4]),
+            ("10.20.30.40:9", [10, 20, 30, 40]),
+            ("255.255.255.255:65535", [255; 4]),
+        ] {
+            assert_eq!(dotted_with_port(text.as_bytes()), Some(octets), "{text}");
+        }
+        for text in
+            ["192.0.2.1", "192.0.2.1:", ":1", "01.0.2.1:1", "00.0.2.1:1", "256.0.2.1:1", "1.2.3:4", "1.2.3.4:65536"]
+        {
+            assert_eq!(dotted_with_port(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_decision_has_a_name_of_32_digits() {
         assert_eq!(DecisionId(0).to_string(), "0".repeat(32));
         assert_eq!(DecisionId(0x0f1e << 112 | 0xab).to_string(), format!("0f1e{}ab", "0".repeat(26)));
