@@ -65,19 +65,15 @@ impl VerifySignature for Guard<'_> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
-        let Ok(is_at_rest) = self.is_at_rest() else { return self.stop(Stopped::Store) };
-        if !is_at_rest {
-            match self.ledger() {
-                Ok(ledger) if ledger.exceeded().is_err() => {
-                    return self.stop(Stopped::Limited(ledger.retry_after()));
-                }
-                Ok(_) => {}
-                Err(_) => return self.stop(Stopped::Store),
-            }
+        let Ok(looked) = self.look() else { return self.stop(Stopped::Store) };
+        if let Some(ledger) = &looked
+            && ledger.exceeded().is_err()
+        {
+            return self.stop(Stopped::Limited(ledger.retry_after()));
         }
         let result = self.verifier.verify(key, algorithm, message, signature);
         if result.is_err() {
-            let Ok(mut ledger) = self.ledger() else { return self.stop(Stopped::Store) };
+            let Ok(mut ledger) = looked.map_or_else(|| self.ledger(), Ok) else { return self.stop(Stopped::Store) };
             // Others may have used up the rest meanwhile; this one is refused for its signature in any case.
             let charged = ledger.charge();
             self.outcome.set(Outcome { stopped: None, used: ledger.used() });
@@ -94,13 +90,14 @@ impl<'g> Guard<'g> {
         Who { caller: None, source: self.source, endpoint: "" }
     }
 
-    /// Whether nothing from this source failed of late, as hardly ever anything does: one look tells, and nothing has to be
-    /// counted.
-    fn is_at_rest(&self) -> Result<bool, Refused<'g>> {
+    /// Looks at the limit; none where it is at rest, as hardly anything from a source ever fails: one look tells, and nothing has
+    /// to be counted.
+    fn look(&self) -> Result<Option<Ledger<'g, 'g>>, Refused<'g>> {
         let (limit, who) = (self.failed.of(self.source), self.who());
         let place = limit.place(limit.entry(who), who, self.shared.namespace).ok_or(Refused::Store)?;
         let arrival = Slot::read(self.shared.store, &place)?.value(&place);
-        Ok(arrival.is_none_or(|arrival| arrival <= self.now.as_nanos()))
+        let is_at_rest = arrival.is_none_or(|arrival| arrival <= self.now.as_nanos());
+        if is_at_rest { Ok(None) } else { self.ledger().map(Some) }
     }
 
     fn ledger(&self) -> Result<Ledger<'g, 'g>, Refused<'g>> {
