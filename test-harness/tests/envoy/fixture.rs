@@ -172,9 +172,7 @@ impl Gate {
         let upstream = Upstream::start()?;
         let mut bootstrap = Bootstrap::new(module, policy, upstream.address())?;
         // Tells the lines of the access log apart.
-        let format = &mut bootstrap.manager()?["access_log"][0]["typed_config"]["log_format"]["text_format_source"];
-        let marked = format["inline_string"].as_str().unwrap().replacen('{', r#"{"mark":"%REQ(X-MARK)%","#, 1);
-        format["inline_string"] = json!(marked);
+        log_as_well(&mut bootstrap, r#""mark":"%REQ(X-MARK)%""#);
         change(&mut bootstrap);
         let envoy = Envoy::start(&bootstrap, options)?;
         Ok(Self { envoy, upstream, bootstrap })
@@ -198,6 +196,13 @@ impl Gate {
         let line = line.unwrap_or_else(|error| panic!("{error}: {} {}", response.status, response.text()));
         Asked { response, line, seen: self.upstream.saw("x-mark", mark) }
     }
+}
+
+/// Adds a member to the lines of the access log.
+pub(crate) fn log_as_well(bootstrap: &mut Bootstrap, member: &str) {
+    let log = &mut bootstrap.manager().unwrap()["access_log"][0];
+    let format = &mut log["typed_config"]["log_format"]["text_format_source"]["inline_string"];
+    *format = json!(format.as_str().unwrap().replacen('{', &format!("{{{member},"), 1));
 }
 
 /// A value for `X-Mark` that no other call has.

@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 use test_harness::client::{self, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
+use crate::fixture::{Gate, HOST, KEY, claims, good, header, log_as_well, policy, token};
 
 #[test]
 fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     let mut policy = policy();
     policy["audit"]["log"]["deny"] = json!(true);
-    let gate = Gate::start(&policy);
+    let with_request_id = |bootstrap: &mut Bootstrap| log_as_well(bootstrap, r#""request_id":"%REQ(X-REQUEST-ID)%""#);
+    let gate = Gate::start_with(&policy, with_request_id, &Options::default());
     let allowed = gate.ask(good());
     let record = allowed.record();
     for (name, value) in [
@@ -36,6 +37,7 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     for asked in [&traced, &denied] {
         let record = asked.record();
         assert!(record["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{record}");
+        assert_eq!(record["request_id"], asked.line["request_id"]);
         assert_eq!(record["trace_id"], trace);
     }
     let told = traced.assert_allowed().header("x-callgate-decision").map(str::to_owned);
