@@ -34,7 +34,7 @@ use load::Clients;
 use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, Row, Rows, SAME_CALLS, SMALL};
 
 pub use instructions::{Instructions, Part};
-pub use report::{Bound, Measured, Report, Spread};
+pub use report::{Bound, MOST_WASM_MB, Measured, Report, Spread};
 
 /// A filter that makes the host calls of a decision, and decides nothing.
 const SAME_CALLS_TEXT: &str = include_str!("same_calls.wat");
