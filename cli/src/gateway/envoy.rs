@@ -28,6 +28,9 @@ impl<'a> Check<'a> {
         for cluster in self.world.clusters.clone() {
             self.cluster(&cluster);
         }
+        for bootstrap in self.world.bootstraps.clone() {
+            self.tags(&bootstrap);
+        }
         // Gates that no chain of these files uses.
         for extension in self.world.extensions.values().flatten().cloned().collect::<Vec<_>>() {
             let Some(config) = extension.get("typed_config") else { continue };
@@ -138,6 +141,8 @@ impl<'a> Check<'a> {
             self.normalization(manager);
             self.internal(manager);
             self.buffers(&chain, listener);
+            self.logs(manager, listener);
+            self.answers(manager);
         }
         self.routes_of(manager, &chain, true);
         for upgrade in manager.each("upgrade_configs") {
@@ -277,10 +282,7 @@ impl<'a> Check<'a> {
         if self.gated.is_empty() || !cluster.text("name").is_some_and(|name| self.gated.contains(name)) {
             return;
         }
-        if let Some(header) = cluster.path("original_dst_lb_config").and_then(|config| config.says("use_http_header")) {
-            let message = "a header of the client names the address that the call goes to: remove `use_http_header`";
-            self.add(Code::ClientPicksUpstream, &header, message);
-        }
+        self.chosen_hosts(cluster);
         for options in cluster.find(&[".http.v3.HttpProtocolOptions"]) {
             for filter in options.each("http_filters") {
                 let (type_name, content) =

@@ -12,6 +12,8 @@ pub(super) struct Chain<'a> {
     /// Where its filters stand.
     pub(super) filters: View<'a>,
     pub(super) gates: Vec<Placed<'a>>,
+    /// The filters before the first gate: each with the part of its type that names it, and its configuration.
+    ahead: Vec<(View<'a>, &'a str, View<'a>)>,
     /// Whether a filter that may be the gate cannot be seen.
     pub(super) hidden: bool,
     /// Whether a filter can change a call so that another route takes it than the one that says which gates are on.
@@ -123,11 +125,25 @@ fn kind<'a>(filter: &View<'a>, type_name: &'a str) -> &'a str {
 impl<'a> Check<'a> {
     /// Reads the filters of a chain.
     pub(super) fn chain(&mut self, filters: &View<'a>) -> Chain<'a> {
-        let mut chain = Chain { filters: filters.clone(), gates: Vec::new(), hidden: false, reroutes: false };
+        let mut chain =
+            Chain { filters: filters.clone(), gates: Vec::new(), ahead: Vec::new(), hidden: false, reroutes: false };
         for filter in filters.items() {
             self.filter(&filter, &mut chain);
         }
+        // What is done before a gate matters only where there is one.
+        for (filter, kind, content) in std::mem::take(&mut chain.ahead).iter().filter(|_| !chain.gates.is_empty()) {
+            self.ahead(filter, kind, content);
+        }
         chain
+    }
+
+    /// Keeps the `vm_id` of a Wasm filter that is not the gate.
+    fn foreign_module(&mut self, content: &View<'a>) {
+        for wasm in content.find(&[".wasm.v3.Wasm"]) {
+            if let Some(machine) = wasm.path("config.vm_config.vm_id") {
+                self.foreign.extend(machine.value.as_str().map(|id| (id, machine.clone())));
+            }
+        }
     }
 
     fn filter(&mut self, filter: &View<'a>, chain: &mut Chain<'a>) {
@@ -169,13 +185,11 @@ impl<'a> Check<'a> {
             return;
         }
         let (type_name, content) = configs.first().map_or_else(|| ("", filter.clone()), View::open);
+        self.metadata(kind(filter, type_name), &content);
+        self.foreign_module(&content);
         chain.reroutes |= matches!(effect(kind(filter, type_name)), Effect::Changes(_) | Effect::Unknown);
         if chain.gates.is_empty() {
-            if matches!(kind(filter, type_name), "cache" | "cache_v2") {
-                let message =
-                    "a cache before the gate gives what one caller was given to every other: put it behind the gate";
-                self.add(Code::AnsweredBeforeGate, filter, message);
-            }
+            chain.ahead.push((filter.clone(), kind(filter, type_name), content));
             return;
         }
         self.behind(filter, type_name, &content);
@@ -189,6 +203,7 @@ impl<'a> Check<'a> {
             (type_name, content.clone())
         };
         let kind = kind(filter, type_name);
+        self.writes(filter, kind, &content);
         match effect(kind) {
             Effect::Harmless => {}
             Effect::Changes(what) => {

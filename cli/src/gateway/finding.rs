@@ -123,6 +123,24 @@ codes! {
         "The gateway drops headers with underscores before the gate, so that what was sent is not what is judged."
     AdminExposed "admin_exposed" Error
         "Whoever reaches the admin interface can read the policy, change the runtime and end the process."
+    CredentialChanged "credential_changed" Error
+        "A filter before the gate removes or writes the credential, so that the gate judges another one than the client sent, or none."
+    RequestsBeforeGate "requests_before_gate" Warning
+        "A filter before the gate sends requests to a service for clients that nobody has verified yet."
+    UpstreamByHost "upstream_by_host" Warning
+        "The host of the request names the upstream (dynamic forward proxy): what can be reached is what the policy's `hosts` say."
+    HostNotInPolicy "host_not_in_policy" Warning
+        "Requests for a host reach the gate, and no policy names that host, so that all of them are denied."
+    StatusRewritten "status_rewritten" Error
+        "A denial is answered with a status that says success."
+    FramingLenient "framing_lenient" Error
+        "The gateway accepts requests whose end two servers may find in different places."
+    CredentialLogged "credential_logged" Error
+        "An access log or a tap holds credentials."
+    RecordNotLogged "record_not_logged" Warning
+        "A listener with the gate has access logs, and none of them has the gate's record."
+    TagsMissing "tags_missing" Warning
+        "The gate's metrics are read without the tags that separate outcome and reason from the name."
     AcceptedNothing "accepted_nothing" Warning
         "A comment accepts a finding that is not there."
 }

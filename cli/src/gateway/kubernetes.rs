@@ -2,6 +2,7 @@
 
 mod envoy_gateway;
 mod istio;
+mod istio_auth;
 
 use super::Check;
 use super::finding::Code;
@@ -43,6 +44,7 @@ impl<'a> Check<'a> {
     pub(super) fn kubernetes(&mut self) {
         let plugins = self.plugins();
         self.istio(&plugins);
+        self.istio_auth(&plugins);
         self.envoy_gateway();
         for route in self.world.objects.clone() {
             match (route.group, route.kind) {

@@ -3,6 +3,8 @@
 //! Nothing here runs a gateway: what the files say is read the way the gateway reads it, and what is not understood is told as
 //! such, never taken for harmless.
 
+mod ahead;
+mod behind;
 mod envoy;
 mod filters;
 mod finding;
@@ -13,6 +15,7 @@ mod plugin;
 mod policy;
 mod report;
 mod routes;
+mod told;
 mod ungated;
 mod view;
 mod world;
@@ -39,6 +42,10 @@ struct Check<'a> {
     ungated: Vec<Ungated<'a>>,
     /// The upstreams that calls reach through a gate.
     gated: std::collections::BTreeSet<String>,
+    /// Names of metadata by which clusters choose their hosts.
+    chosen_by: std::collections::BTreeSet<String>,
+    /// The `vm_id` of Wasm filters that are not the gate.
+    foreign: Vec<(&'a str, View<'a>)>,
 }
 
 /// Looks for ways around the gate in these files, which belong together.
@@ -61,11 +68,15 @@ pub fn check(files: &[PathBuf], expected: Option<&Loaded>) -> Result<Vec<Finding
         gates: Vec::new(),
         ungated: Vec::new(),
         gated: std::collections::BTreeSet::new(),
+        chosen_by: std::collections::BTreeSet::new(),
+        foreign: Vec::new(),
     };
+    check.read_choices();
     check.envoys();
     check.kubernetes();
     check.kongs();
     check.compare_gates();
+    check.foreign_modules();
     check.judge_ungated(files);
     Ok(check.report.finish(&comments))
 }

@@ -48,6 +48,11 @@ impl<'a> Plugin<'a> {
         (phase.map_or(4, |(number, _)| number), -priority)
     }
 
+    /// Whether Istio's own authentication comes after it.
+    pub(super) fn is_before_authentication(&self) -> bool {
+        self.spec.is("phase", "AUTHN", 1)
+    }
+
     /// Whether both can be in one proxy.
     fn meets(&self, other: &Self) -> bool {
         self.object.group == other.object.group

@@ -1,10 +1,24 @@
 //! Routes: which of them reach an upstream without the gate, and what is done to calls after it.
 
+use callgate::headers::{name_begins_like, name_reads_as};
+
 use super::Check;
 use super::filters::Chain;
 use super::finding::Code;
 use super::ungated::{Targets, Ungated};
 use super::view::View;
+
+/// Headers from which servers take another method, path or mount point than the request has.
+const OVERRIDES: [&str; 8] = [
+    "daphne-root-path",
+    "script-name",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-script-name",
+];
 
 /// The gates of a chain, as far down the routes as was read.
 #[derive(Debug, Clone)]
@@ -127,6 +141,26 @@ impl<'a> Check<'a> {
         }
         if first && gated {
             self.headers_of(host);
+            self.unanswered(host, chain);
+        }
+    }
+
+    /// Hosts whose requests reach a gate that denies all of them, since its policy does not name them.
+    fn unanswered(&mut self, host: &View<'a>, chain: &Chain<'a>) {
+        let facts: Vec<_> = chain.gates.iter().filter_map(|placed| placed.gate.facts.as_ref()).collect();
+        if facts.is_empty() {
+            return;
+        }
+        for domain in host.each("domains") {
+            let name = domain.value.as_str().unwrap_or_default().to_ascii_lowercase();
+            let bare = name.strip_suffix(":443").or_else(|| name.strip_suffix(":80")).unwrap_or(&name);
+            let named = facts.iter().any(|facts| facts.hosts.iter().any(|host| host == &name || host == bare));
+            if !named && !name.contains('*') {
+                let message = format!(
+                    "requests for `{name}` reach the gate, whose policy does not name this host and denies all of them; write it into the                      policy's `hosts`, or remove it here"
+                );
+                self.report.add(Code::HostNotInPolicy, &domain, message);
+            }
         }
     }
 
@@ -229,6 +263,13 @@ impl<'a> Check<'a> {
                 self.add(Code::HostRewritten, &rewrite, message);
             }
         }
+        for field in ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"] {
+            if let Some(plugin) = action.get(field) {
+                let message =
+                    "code chooses the upstream after the gate decided, from what the client sent; name the cluster";
+                self.add(Code::ClientPicksUpstream, &plugin, message);
+            }
+        }
         for field in ["host_rewrite_header", "cluster_header"] {
             if let Some(header) = action.get(field) {
                 let message =
@@ -308,17 +349,13 @@ impl<'a> Check<'a> {
     /// A header that is changed behind the gate.
     pub(super) fn header(&mut self, name: &str, view: &View<'a>) {
         let name = name.to_ascii_lowercase();
-        let prefixes: Vec<String> =
-            self.gates.iter().filter_map(|gate| gate.facts.as_ref()).map(|facts| facts.prefix.clone()).collect();
-        let ours = prefixes.iter().any(|prefix| name.replace('_', "-").starts_with(prefix.as_str()));
-        if ours || name.starts_with("x-callgate-") {
+        let mut prefixes = self.gates.iter().filter_map(|gate| gate.facts.as_ref()).map(|facts| facts.prefix.as_str());
+        // Some servers read a name in which other characters are hyphens as the same.
+        let begins = |prefix: &str| name_begins_like(name.as_bytes(), prefix);
+        if prefixes.any(begins) || begins("x-callgate-") {
             let message = format!("`{name}` is the gate's, and upstreams believe what it says: remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
-        } else if name.starts_with("x-http-method")
-            || name == "x-method-override"
-            || name == "x-original-url"
-            || name == "x-rewrite-url"
-        {
+        } else if OVERRIDES.iter().any(|known| name_reads_as(name.as_bytes(), known)) {
             let message =
                 format!("`{name}` makes another call of it for some servers, after the gate decided: remove this");
             self.add(Code::IdentityHeaderChanged, view, message);

@@ -1,0 +1,87 @@
+//! Filters that requests go through before the gate: what they do to the credential, and which requests they send for clients that nobody
+//! has verified yet.
+
+use super::Check;
+use super::finding::Code;
+use super::view::View;
+
+/// Headers that a client proves itself with, in lower case.
+pub(super) const CREDENTIALS: [&str; 6] =
+    ["authorization", "dpop", "signature", "signature-input", "content-digest", "signature-agent"];
+
+impl<'a> Check<'a> {
+    /// A filter in front of the gate, by the part of its type that names it.
+    pub(super) fn ahead(&mut self, filter: &View<'a>, kind: &str, content: &View<'a>) {
+        match kind {
+            "cache" | "cache_v2" => {
+                let message =
+                    "a cache before the gate gives what one caller was given to every other; put it behind the gate";
+                self.add(Code::AnsweredBeforeGate, filter, message);
+            }
+            "jwt_authn" => self.verified_ahead(content),
+            "credential_injector" | "gcp_authn" => {
+                let message = format!(
+                    "`{kind}` writes a credential of the gateway before the gate, so that every client is judged by it; put it behind the gate"
+                );
+                self.add(Code::CredentialChanged, filter, message);
+            }
+            "oauth2" => {
+                if let Some(forwards) = content.path("config").and_then(|config| config.says("forward_bearer_token")) {
+                    let message = "the token of a cookie becomes the credential, which browsers send for every page; remove this, or put \
+                                   the filter behind the gate";
+                    self.add(Code::CredentialChanged, &forwards, message);
+                }
+            }
+            "header_mutation" => self.mutated_ahead(content),
+            "ext_authz" | "ext_proc" | "ratelimit" | "rate_limit_quota" | "aws_lambda" | "mcp_router" => {
+                let message = format!(
+                    "`{kind}` asks a service about requests that nobody has verified, at the rate of whoever sends them; limit them by source \
+                     first, or accept this in a comment"
+                );
+                self.add(Code::RequestsBeforeGate, filter, message);
+            }
+            "lua" => {
+                let sources = content.fields();
+                let calls = |view: &View<'_>| view.value.to_string().contains("httpCall");
+                if let Some((_, source)) = sources.iter().find(|(_, source)| calls(source)) {
+                    let message = "this script sends requests for clients that nobody has verified; put it behind limits by source, or accept \
+                                   this in a comment";
+                    self.add(Code::RequestsBeforeGate, source, message);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// `jwt_authn` takes the token that it verified out of the request, unless it is told to forward it.
+    fn verified_ahead(&mut self, content: &View<'a>) {
+        let providers = content.get("providers").map(|providers| providers.fields()).unwrap_or_default();
+        for (name, provider) in providers {
+            let headers = provider.each("from_headers");
+            let elsewhere =
+                !headers.is_empty() || provider.get("from_params").is_some() || provider.get("from_cookies").is_some();
+            let named = headers
+                .iter()
+                .any(|header| header.text("name").is_some_and(|name| name.eq_ignore_ascii_case("authorization")));
+            if (named || !elsewhere) && !provider.affirms("forward") {
+                let message = format!(
+                    "the provider `{name}` removes the token before the gate, which then finds no credential; write `forward: true`"
+                );
+                self.add(Code::CredentialChanged, &provider.get("forward").unwrap_or(provider), message);
+            }
+        }
+    }
+
+    fn mutated_ahead(&mut self, content: &View<'a>) {
+        for mutation in content.each("mutations.request_mutations") {
+            let written = mutation.path("append.header.key").or_else(|| mutation.get("remove"));
+            let name = written.as_ref().and_then(|header| header.value.as_str()).unwrap_or_default();
+            if CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential)) {
+                let message = format!(
+                    "`{name}` is changed before the gate, which judges another credential than the client sent; remove this"
+                );
+                self.add(Code::CredentialChanged, &mutation, message);
+            }
+        }
+    }
+}

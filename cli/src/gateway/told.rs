@@ -1,0 +1,141 @@
+//! What a gateway tells of requests and answers: access logs, taps, statuses and metrics.
+
+use super::Check;
+use super::finding::Code;
+use super::view::View;
+
+/// Headers whose values must not be in a log, in lower case.
+const SECRET: [&str; 6] = ["authorization", "cookie", "dpop", "proxy-authorization", "signature", "x-api-key"];
+
+/// Where the gate leaves its record for access logs.
+const RECORD: &str = "wasm.callgate";
+
+impl<'a> Check<'a> {
+    /// The access logs of a connection manager with a gate, and of its listener.
+    pub(super) fn logs(&mut self, manager: &View<'a>, listener: &View<'a>) {
+        let own = manager.each("access_log");
+        for log in own.iter().chain(&listener.each("access_log")) {
+            self.logged_credentials(log);
+        }
+        if let Some(first) = own.first().filter(|_| !own.iter().any(|log| mentions(log, RECORD))) {
+            let message = format!(
+                "no access log of this listener has the record, from which a decision can be explained; write `%FILTER_STATE({RECORD}:PLAIN)%` \
+                 into its format"
+            );
+            self.add(Code::RecordNotLogged, first, message);
+        }
+    }
+
+    /// Credentials in the format of a log, however it is written: operators name headers in any case, with an alternative behind `?`, and
+    /// gRPC access logs have lists of names.
+    fn logged_credentials(&mut self, log: &View<'a>) {
+        match log.value {
+            serde_json::Value::String(text) => {
+                if let Some(name) = logged_header(text) {
+                    let message = format!(
+                        "the log gets the value of `{name}`, with which anybody who reads it can act; remove it"
+                    );
+                    self.add(Code::CredentialLogged, log, message);
+                }
+            }
+            serde_json::Value::Array(_) => {
+                let lists =
+                    log.place.as_str().ends_with("headers_to_log") || log.place.as_str().ends_with("HeadersToLog");
+                for item in log.items() {
+                    match item.value.as_str().filter(|_| lists) {
+                        Some(name) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
+                            let message = format!(
+                                "the log gets the value of `{name}`, with which anybody who reads it can act; remove it"
+                            );
+                            self.add(Code::CredentialLogged, &item, message);
+                        }
+                        _ => self.logged_credentials(&item),
+                    }
+                }
+            }
+            serde_json::Value::Object(_) => log.fields().iter().for_each(|(_, field)| self.logged_credentials(field)),
+            _ => {}
+        }
+    }
+
+    /// A tap records whole requests.
+    pub(super) fn tapped(&mut self, place: &View<'a>) {
+        let message = "a tap records whole requests, credentials included; remove it when it is not needed any more";
+        self.add(Code::CredentialLogged, place, message);
+    }
+
+    /// Statuses of answers that are not the upstream's, and requests whose framing two servers may read differently.
+    pub(super) fn answers(&mut self, manager: &View<'a>) {
+        for mapper in manager.each("local_reply_config.mappers") {
+            self.status(&mapper);
+        }
+        if let Some(lenient) =
+            manager.path("http_protocol_options").and_then(|options| options.says("allow_chunked_length"))
+        {
+            let message = "a request with both `Content-Length` and `Transfer-Encoding` is accepted, and another server may read another body in \
+                           it; remove this";
+            self.add(Code::FramingLenient, &lenient, message);
+        }
+    }
+
+    /// A denial that looks like a success to clients.
+    pub(super) fn status(&mut self, part: &View<'a>) {
+        if part.number("status_code").is_some_and(|status| (200..300).contains(&status))
+            && let Some(status) = part.get("status_code")
+        {
+            let message = "a denial gets a status that says success, so that clients take it for the upstream's answer; remove this";
+            self.add(Code::StatusRewritten, &status, message);
+        }
+    }
+
+    /// Metrics of decisions carry outcome and reason in their name, unless tags take them out.
+    pub(super) fn tags(&mut self, bootstrap: &View<'a>) {
+        let is_read = bootstrap.get("stats_sinks").or_else(|| bootstrap.get("admin"));
+        let tags = bootstrap.each("stats_config.stats_tags");
+        let ours = tags.iter().any(|tag| tag.text("regex").is_some_and(|regex| regex.contains("callgate")));
+        let has_gate = self.gates.iter().any(|gate| std::ptr::eq(gate.view.document, bootstrap.document));
+        if let Some(place) = is_read.filter(|_| has_gate && !ours) {
+            let message = "without `stats_tags` each outcome and reason is a metric of another name, which no dashboard here finds; write \
+                           those of `envoy/envoy.yaml` into `stats_config`";
+            self.add(Code::TagsMissing, &place, message);
+        }
+    }
+}
+
+fn mentions(log: &View<'_>, text: &str) -> bool {
+    log.value.to_string().contains(text)
+}
+
+/// The first header with a credential that the operators of a format write.
+fn logged_header(format: &str) -> Option<&'static str> {
+    const OPERATORS: [&str; 4] = ["%req(", "%request_header(", "%cel(", "%dynamic_metadata("];
+    let lower = format.to_ascii_lowercase();
+    // What an operator is about ends with its last parenthesis before the next `%`.
+    let arguments =
+        OPERATORS.iter().flat_map(|operator| lower.split(operator).skip(1)).filter_map(|rest| rest.split('%').next());
+    // Any byte that is neither a letter nor a digit ends a name, but a hyphen.
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').map(str::to_owned).collect()
+    };
+    let named: Vec<String> = arguments.flat_map(words).collect();
+    SECRET.into_iter().find(|secret| named.iter().any(|name| name == secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::logged_header;
+
+    #[test]
+    fn finds_credentials_in_operators_of_any_form() {
+        for (format, expected) in [
+            ("%REQ(AUTHORIZATION)%", Some("authorization")),
+            ("a %REQ(X-Request-Id)% b %REQ(X-None?Authorization):20%", Some("authorization")),
+            ("%REQUEST_HEADER(Cookie)%", Some("cookie")),
+            ("%CEL(request.headers['dpop'])%", Some("dpop")),
+            ("%REQ(X-AUTHORIZATION-KIND)% authorization %START_TIME%", None),
+            ("%RESP(AUTHORIZATION)%", None),
+        ] {
+            assert_eq!(logged_header(format), expected, "{format}");
+        }
+    }
+}
