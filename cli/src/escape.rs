@@ -36,6 +36,14 @@ pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| visible_json(&json))
 }
 
+/// The same on one line.
+///
+/// # Errors
+/// As [`json`].
+pub fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|json| visible_json(&json))
+}
+
 /// The same JSON with every character that is not visible as a `\u` escape.
 #[must_use]
 pub fn visible_json(json: &str) -> String {

@@ -3,6 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
 /// A moment that an argument names; now unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
@@ -21,7 +24,8 @@ impl Default for Moment {
 impl FromStr for Moment {
     type Err = String;
 
-    /// `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m` or `+1h`.
+    /// `2027-06-30T12:00:00Z`, the same without `Z` or a date alone in this machine's time zone, seconds since 1970, or relative to now,
+    /// such as `-5m` or `+1h`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(offset) = offset(text) {
             return Ok(Self::FromNow(offset));
@@ -29,9 +33,11 @@ impl FromStr for Moment {
         if let Ok(seconds) = text.parse() {
             return Ok(Self::Fixed(seconds));
         }
-        let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_second()).ok());
-        time.map(Self::Fixed).ok_or_else(|| {
-            "write `2027-06-30T12:00:00Z`, seconds since 1970, or a time relative to now, such as `-5m`".to_owned()
+        let time = text.parse::<jiff::Timestamp>().ok().or_else(|| local(text, &TimeZone::system()));
+        time.and_then(|time| u64::try_from(time.as_second()).ok()).map(Self::Fixed).ok_or_else(|| {
+            "expected `2027-06-30T12:00:00Z`, `2027-06-30` or `2027-06-30T12:00` in local time, seconds since 1970, or a time relative \
+             to now, such as `-5m`"
+                .to_owned()
         })
     }
 }
@@ -45,6 +51,12 @@ impl Moment {
             Self::FromNow(offset) => now().saturating_add_signed(offset),
         }
     }
+}
+
+/// A time without an offset, or the first moment of a date, in a time zone. A time that a change of clocks skips or repeats is the
+/// later or the earlier one.
+fn local(text: &str, zone: &TimeZone) -> Option<jiff::Timestamp> {
+    zone.to_timestamp(text.parse::<DateTime>().ok()?).ok()
 }
 
 fn now() -> u64 {
@@ -107,10 +119,24 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(moment), "{text}");
         }
-        for text in ["", "now", "5m", "-5", "2026-06-30", "2026-06-30T12:00:00", "+5w", "-99999999999999999999d", "-1"]
-        {
+        for text in ["", "now", "5m", "-5", "2026-13-01", "2026-06-30T25:00", "+5w", "-99999999999999999999d", "-1"] {
             text.parse::<Moment>().unwrap_err();
         }
+    }
+
+    #[test]
+    fn dates_and_times_without_an_offset_are_local() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        for (text, moment) in [
+            ("2026-06-30", "2026-06-29T22:00:00Z"),
+            ("2026-06-30T12:00", "2026-06-30T10:00:00Z"),
+            ("2026-06-30T12:00:01", "2026-06-30T10:00:01Z"),
+            ("2026-06-30 12:00:01", "2026-06-30T10:00:01Z"),
+        ] {
+            assert_eq!(local(text, &zone).unwrap().to_string(), moment, "{text}");
+        }
+        assert!("2026-06-30".parse::<Moment>().is_ok());
+        assert_eq!(local("2026-06-31", &zone), None);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub enum Exit {
     Trouble,
     /// The policy or a test failed.
     Failed,
+    /// A search found nothing.
+    NothingFound,
 }
 
 impl From<Exit> for ExitCode {
@@ -80,6 +82,7 @@ impl From<Exit> for ExitCode {
             Exit::Fine => 0,
             Exit::Trouble => 1,
             Exit::Failed => 2,
+            Exit::NothingFound => 3,
         })
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Format};
 use crate::escape;
-use crate::input::unreadable;
+use crate::input::{Input, unreadable};
 use crate::moment::Moment;
 use crate::records::{Group, Line, Lines, Record, Summary, Words, open, show};
 
@@ -20,16 +20,22 @@ const MOST_IN_FULL: u64 = 20;
 /// Sum up the decision records in logs: who was denied what and why, and who called what
 ///
 /// Reads records one to a line, access logs of Envoy with the record in a member, and Envoy's own log; as they are, or
-/// compressed with gzip. Lines without a record are counted and passed over. A decision that stands in an access log and in
-/// Envoy's own log counts twice when both are read.
+/// compressed with gzip. Lines without a record are counted and passed over. A decision that is in an access log and in
+/// Envoy's own log counts twice when both are read. Exits with 3 when no record matches what is searched for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The logs; - for standard input
     #[arg(required = true)]
     files: Vec<String>,
-    /// Only what this agent did
+    /// Only requests of this agent
     #[arg(long)]
     agent: Option<String>,
+    /// Only requests with a token for this subject, as records show it
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only requests with this token: its hash as records have it, or the token itself as `@FILE`, `-` or `env:NAME`
+    #[arg(long, value_name = "HASH|@FILE")]
+    token: Option<Input>,
     /// Only decisions with this reason, or this ground
     #[arg(long)]
     reason: Option<String>,
@@ -40,9 +46,13 @@ pub(super) struct Arguments {
     #[arg(long, value_parser = ["allow", "deny", "observe"])]
     decision: Option<String>,
     /// The decision with this id, in full: its name, the beginning of it, or the `instance` of the gate's answer
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
-    /// Only decisions from this moment on: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-1h`
+    /// One line for each record that matches, in the order of the logs, in the place of groups
+    #[arg(long, conflicts_with = "id")]
+    list: bool,
+    /// Only decisions from this moment on: `2027-06-30T12:00:00Z`, `2027-06-30` or `2027-06-30T12:00` in local time, seconds since 1970,
+    /// or relative to now, such as `-1h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<Moment>,
     /// Only decisions before this moment
@@ -54,7 +64,8 @@ pub(super) struct Arguments {
     /// How many groups to print for people; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     top: usize,
-    /// `json` prints {lines, records, without_record, matching, groups: [{decision, reason, who, what, count, first, last, last_id}]}
+    /// `json` prints {lines, records, without_record, matching, groups: [{decision, reason, who, what, count, first, last, last_id}]}; with
+    /// --list one record to a line
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -73,7 +84,7 @@ struct Read {
 
 /// Sums the records up.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let filter = Filter::new(arguments);
+    let filter = Filter::new(arguments)?;
     let bar = progress(&arguments.files);
     let mut read = Read::default();
     let mut summary = Summary::default();
@@ -83,6 +94,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             read.records += 1;
             if filter.takes(record) {
                 read.matching += 1;
+                if arguments.list {
+                    return bar.suspend(|| list(record, arguments.format, out));
+                }
                 summary.add(record);
                 if arguments.id.is_some() && arguments.format == Format::Human && read.matching <= MOST_IN_FULL {
                     bar.suspend(|| writeln!(out, "{}", Words { record, place: &|_| None }))?;
@@ -117,6 +131,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     read.lines = read.records + read.without_record;
     let groups = summary.groups();
     match arguments.format {
+        Format::Json if arguments.list => {}
         Format::Json => writeln!(out, "{}", escape::json(&Programs { read: &read, groups: &groups })?)?,
         Format::Human => people(arguments, &read, &groups, out)?,
     }
@@ -124,7 +139,25 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     for problem in &broken {
         eprintln!("callgate: {}", escape::text(problem));
     }
-    Ok(if broken.is_empty() { Exit::Fine } else { Exit::Trouble })
+    Ok(match (broken.is_empty(), read.matching) {
+        (false, _) => Exit::Trouble,
+        (true, 0) if filter.searches() => Exit::NothingFound,
+        (true, _) => Exit::Fine,
+    })
+}
+
+/// Prints one record as a line.
+fn list(record: &Record, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => writeln!(out, "{}", escape::json_line(&record.to_value()?)?),
+        Format::Human => {
+            let time = record.time_ms.map_or_else(|| "at an unknown moment".to_owned(), show);
+            let Record { decision, reason, id, .. } = record;
+            let id = id.as_deref().unwrap_or("-");
+            let line = format!("{time}  {decision} {reason}  {}  {}  {id}", record.who(), record.request_line());
+            writeln!(out, "{}", escape::text(&line))
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -137,24 +170,36 @@ struct Programs<'p> {
 /// Which records are wanted.
 struct Filter<'f> {
     arguments: &'f Arguments,
+    /// The hash of the token that was searched for.
+    token: Option<String>,
     /// In milliseconds since 1970-01-01 UTC.
     since: Option<u64>,
     until: Option<u64>,
 }
 
 impl<'f> Filter<'f> {
-    fn new(arguments: &'f Arguments) -> Self {
+    fn new(arguments: &'f Arguments) -> Result<Self, Failure> {
         let milliseconds = |moment: Option<Moment>| moment.map(|moment| moment.resolve().saturating_mul(1000));
-        Self { arguments, since: milliseconds(arguments.since), until: milliseconds(arguments.until) }
+        let token = arguments.token.as_ref().map(token_hash).transpose()?;
+        Ok(Self { arguments, token, since: milliseconds(arguments.since), until: milliseconds(arguments.until) })
+    }
+
+    /// Whether something was searched for, so that finding nothing is an answer.
+    fn searches(&self) -> bool {
+        let Arguments { agent, subject, token, reason, endpoint, decision, id, since, until, .. } = self.arguments;
+        let texts = [agent, subject, reason, endpoint, decision, id];
+        texts.iter().any(|text| text.is_some()) || token.is_some() || since.is_some() || until.is_some()
     }
 
     /// A record that does not say what is asked about is not wanted.
     fn takes(&self, record: &Record) -> bool {
-        let Arguments { agent, reason, endpoint, decision, id, .. } = self.arguments;
+        let Arguments { agent, subject, reason, endpoint, decision, id, .. } = self.arguments;
         let is = |wanted: &Option<String>, own: Option<&String>| wanted.is_none() || wanted.as_ref() == own;
         // Under observation a call would have been denied for more reasons than the first.
         let would = record.would_deny.iter().any(|denial| Some(&denial.reason) == reason.as_ref());
         is(agent, record.agent.as_ref())
+            && is(subject, record.subject.as_ref())
+            && self.token.as_ref().is_none_or(|token| record.has_token(token))
             && (is(reason, Some(&record.reason)) || would)
             && is(endpoint, record.endpoint.as_ref())
             && is(decision, Some(&record.decision))
@@ -170,6 +215,7 @@ fn people(arguments: &Arguments, read: &Read, groups: &[Group], out: &mut dyn Wr
             writeln!(out, "… and {} more: write more of the id", read.matching - MOST_IN_FULL)?;
         }
     } else if !groups.is_empty() {
+        // With --list there are none.
         let top = if arguments.top == 0 { groups.len() } else { arguments.top };
         for line in table(groups.get(..top.min(groups.len())).unwrap_or_default()).lines() {
             writeln!(out, "{}", line.trim_end())?;
@@ -179,9 +225,11 @@ fn people(arguments: &Arguments, read: &Read, groups: &[Group], out: &mut dyn Wr
         }
     }
     let records = if read.records == 1 { "1 record".to_owned() } else { format!("{} records", read.records) };
-    let matching =
-        if read.matching == read.records { String::new() } else { format!(", {} of them asked for", read.matching) };
-    writeln!(out, "{records}{matching}")?;
+    match read.matching {
+        all if all == read.records => writeln!(out, "{records}")?,
+        0 => writeln!(out, "no record matched, of {records}")?,
+        some => writeln!(out, "{some} of {records} matched")?,
+    }
     if let Some(first) = &read.first_without {
         let lines = if read.without_record == 1 {
             "1 line holds".to_owned()
@@ -215,6 +263,21 @@ fn table(groups: &[Group]) -> Table {
         count.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The hash that records have of a token: given as such, or made of the token, which is better not in a process list.
+fn token_hash(input: &Input) -> Result<String, Failure> {
+    const MIN_DIGITS: usize = 16;
+    let text = input.read().map_err(Failure::Trouble)?;
+    if matches!(input, Input::Text(_)) {
+        let is_hash = text.len() >= MIN_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let message = format!(
+            "--token: expected {MIN_DIGITS} hexadecimal digits as records have them, or the token as `@FILE` or `-`"
+        );
+        return if is_hash { Ok(text) } else { Err(Failure::Trouble(message)) };
+    }
+    let hash = callgate::token::token_hash(text.trim().as_bytes());
+    hash.ok_or_else(|| Failure::Trouble(format!("--token: {input} holds no JSON Web Token in compact form")))
 }
 
 fn shown(name: &str) -> &str {

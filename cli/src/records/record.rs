@@ -4,11 +4,11 @@
 //! that are known all but a few may be absent.
 
 use callgate::Reason;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A record as it is read back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
 pub struct Record {
@@ -41,7 +41,7 @@ pub struct Record {
 }
 
 /// A reason for which a call would have been denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
 pub struct WouldDeny {
@@ -50,7 +50,7 @@ pub struct WouldDeny {
 }
 
 /// How a call went on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
 pub struct Outcome {
@@ -71,6 +71,22 @@ impl Record {
         (decided && !record.reason.is_empty() && !record.policy_version.is_empty()).then_some(record)
     }
 
+    /// The record as JSON again, without the members that it does not have.
+    ///
+    /// # Errors
+    /// None that is known: every member has a form in JSON.
+    pub fn to_value(&self) -> serde_json::Result<Value> {
+        let mut value = serde_json::to_value(self)?;
+        if let Some(members) = value.as_object_mut() {
+            members.retain(|_, member| {
+                let is_empty = [Value::Null, Value::String(String::new()), Value::Array(Vec::new())].contains(member)
+                    || member.as_object().is_some_and(serde_json::Map::is_empty);
+                !is_empty
+            });
+        }
+        Ok(value)
+    }
+
     /// Whether the record has this id, or one that begins so. The answer's `instance` is taken as well.
     #[must_use]
     pub fn has_id(&self, wanted: &str) -> bool {
@@ -78,27 +94,47 @@ impl Record {
         self.id.as_ref().is_some_and(|id| id.starts_with(wanted))
     }
 
-    /// Who called, in the most telling way that is known.
+    /// Whether the record has this token hash: the 16 digits of the member `token`, or more of the SHA-256 that they begin.
+    #[must_use]
+    pub fn has_token(&self, wanted: &str) -> bool {
+        let wanted = wanted.to_ascii_lowercase();
+        self.token.as_ref().is_some_and(|token| wanted.starts_with(token.as_str()))
+    }
+
+    /// Who sent the request, in the most telling way that is known; the subject where it is another one than the agent and the client.
     #[must_use]
     pub fn who(&self) -> String {
         let issuer = self.issuer.as_deref().unwrap_or("?");
+        let names = [self.agent.as_ref(), self.client.as_ref()];
+        let subject = self.subject.as_ref().filter(|subject| !names.contains(&Some(*subject)));
+        let of_subject = subject.map(|subject| format!(" (subject {subject})")).unwrap_or_default();
         match (&self.agent, &self.client, &self.subject, &self.source) {
-            (Some(agent), ..) => agent.clone(),
-            (_, Some(client), ..) => format!("client {client} of {issuer}"),
+            (Some(agent), ..) => format!("{agent}{of_subject}"),
+            (_, Some(client), ..) => format!("client {client} of {issuer}{of_subject}"),
             (_, _, Some(subject), _) => format!("subject {subject} of {issuer}"),
             (.., Some(source)) => source.clone(),
             _ => "unknown".to_owned(),
         }
     }
 
-    /// What was called: the endpoint, or else method and path.
+    /// What was requested: the endpoint and the host, or else method, host and path.
     #[must_use]
     pub fn what(&self) -> String {
+        match (&self.endpoint, &self.host) {
+            (Some(endpoint), Some(host)) => format!("{endpoint} at {host}"),
+            (Some(endpoint), None) => endpoint.clone(),
+            (None, _) => self.request_line(),
+        }
+    }
+
+    /// Method, host and path, as far as they are known.
+    #[must_use]
+    pub fn request_line(&self) -> String {
         let path = self.path.as_ref().or(self.raw_path.as_ref());
-        match (&self.endpoint, &self.method, path) {
-            (Some(endpoint), ..) => endpoint.clone(),
-            (_, Some(method), Some(path)) => format!("{method} {path}"),
-            (.., Some(path)) => path.clone(),
+        let host = self.host.as_deref().unwrap_or_default();
+        match (&self.method, path) {
+            (Some(method), Some(path)) => format!("{method} {host}{path}"),
+            (_, Some(path)) => format!("{host}{path}"),
             _ => "unknown".to_owned(),
         }
     }

@@ -91,6 +91,8 @@ fn logs_of_every_kind_are_summed_up() {
                 "insufficient_scope",
                 "coding-agent",
                 "pulls.get",
+                "at",
+                "api.example.com",
                 "2",
                 "2026-11-21T12:01:00Z",
                 "2026-11-21T12:02:00Z",
@@ -101,7 +103,7 @@ fn logs_of_every_kind_are_summed_up() {
                 "credentials_missing",
                 "192.0.2.1",
                 "GET",
-                "/repos/acme/gateway/pulls",
+                "api.example.com/repos/acme/gateway/pulls",
                 "1",
                 "2026-11-21T12:03:00Z",
                 "2026-11-21T12:03:00Z",
@@ -112,6 +114,8 @@ fn logs_of_every_kind_are_summed_up() {
                 "allowed",
                 "coding-agent",
                 "pulls.get",
+                "at",
+                "api.example.com",
                 "2",
                 "2026-11-21T12:00:00Z",
                 "2026-11-21T12:04:00Z",
@@ -135,7 +139,7 @@ fn programs_get_the_same_groups() {
     assert_eq!(
         report["groups"][0],
         json!({
-            "decision": "deny", "reason": "insufficient_scope", "who": "coding-agent", "what": "pulls.get", "count": 2,
+            "decision": "deny", "reason": "insufficient_scope", "who": "coding-agent", "what": "pulls.get at api.example.com", "count": 2,
             "first": "2026-11-21T12:01:00Z", "last": "2026-11-21T12:02:00Z", "last_id": format!("{:032x}", 2),
         })
     );
@@ -152,8 +156,10 @@ fn standard_input_is_read_too_compressed_or_not() {
 fn what_is_asked_for_is_found() {
     let [access, own, old] = logs("found");
     let matching = |filter: &str| {
-        let out = callgate(&format!("records --format json {filter} {access} {own} {old}")).fine();
-        serde_json::from_str::<Value>(&out).unwrap()["matching"].as_u64().unwrap()
+        let done = callgate(&format!("records --format json {filter} {access} {own} {old}"));
+        let count = serde_json::from_str::<Value>(&done.out).unwrap()["matching"].as_u64().unwrap();
+        assert_eq!(done.code, if count == 0 { 3 } else { 0 }, "{filter}");
+        count
     };
     for (filter, count) in [
         ("--agent coding-agent", 4),
@@ -169,17 +175,67 @@ fn what_is_asked_for_is_found() {
         ("--id 0000000000000000000000000000000", 5),
         ("--id 1", 0),
         ("--decision deny --agent coding-agent --since 2026-11-21T12:02:00Z", 1),
+        ("--subject coding-agent", 4),
+        ("--subject other", 0),
+        ("--token a3dce84a08201e95", 4),
+        ("--token A3DCE84A08201E95", 4),
+        ("--token a3dce84a08201e95ffffffffffffffffffffffffffffffffffffffffffffffff", 4),
+        ("--token b3dce84a08201e95", 0),
+        ("--since 2026-11-20 --until 2026-11-23", 5),
+        ("--since 2026-11-20 --until 2026-11-20T12:00", 0),
     ] {
         assert_eq!(matching(filter), count, "{filter}");
     }
     // The answer's `instance` leads to the decision in full.
     let out = callgate(&format!("records {access} {own} --id urn:callgate:decision:{:032x}", 2)).fine();
     assert!(out.starts_with("denied    insufficient_scope: "), "{out}");
-    assert!(
-        out.contains(&format!("decision {:032x}\n", 2)) && out.contains("3 records, 1 of them asked for\n"),
-        "{out}"
+    assert!(out.contains(&format!("decision {:032x}\n", 2)) && out.contains("1 of 3 records matched\n"), "{out}");
+    let none = callgate(&format!("records {access} --id 1"));
+    assert!(none.code == 3 && none.out.starts_with("no record matched, of 2 records\n"), "{}", none.out);
+    assert!(callgate(&format!("records {access} --id=")).failed(1).contains("a value is required"));
+}
+
+#[test]
+fn finds_the_uses_of_a_token() {
+    let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
+    let hash = callgate::token::token_hash(token.as_bytes()).unwrap();
+    let log = file("token.records", record(1, json!({ "token": hash })).to_string());
+    let kept = file("used.jwt", format!("{token}\n"));
+    assert!(callgate(&format!("records {log} --token @{kept}")).fine().ends_with("1 record\n"));
+    // Another form of its signature makes it no other token.
+    let again = file("used-again.jwt", token.replace("c2ln", "c2lo"));
+    assert!(callgate(&format!("records {log} --token @{again}")).fine().ends_with("1 record\n"));
+    for wrong in ["a3dce84a", "not-a-hash-of-16", token] {
+        assert!(
+            callgate(&format!("records {log} --token {wrong}")).failed(1).contains("16 hexadecimal digits"),
+            "{wrong}"
+        );
+    }
+    assert!(callgate(&format!("records {log} --token @{log}")).failed(1).contains("holds no JSON Web Token"));
+}
+
+#[test]
+fn lists_records_one_to_a_line() {
+    let [access, own, old] = logs("listed");
+    let out = callgate(&format!("records --list --decision deny {access} {own} {old}")).fine();
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(
+        lines[0],
+        format!(
+            "2026-11-21T12:01:00Z  deny insufficient_scope  coding-agent  GET api.example.com/repos/acme/gateway/pulls  {:032x}",
+            1
+        )
     );
-    assert!(callgate(&format!("records {access} --id 1")).fine().starts_with("2 records, 0 of them asked for\n"));
+    assert_eq!((lines.len(), lines[3]), (5, "3 of 5 records matched"), "{out}");
+    let out = callgate(&format!("records --list --format json {old}")).fine();
+    let records: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records, [unknown(3), record(4, json!({}))]);
+}
+
+#[test]
+fn shows_the_subject_where_it_is_another_than_the_agent() {
+    let log = file("subject.records", record(1, json!({ "subject": "alice@example.com" })).to_string());
+    assert!(callgate(&format!("records {log}")).fine().contains("coding-agent (subject alice@example.com)"));
 }
 
 #[test]
