@@ -301,6 +301,11 @@ impl<'a> Facts<'a> {
         self.endpoint
     }
 
+    /// Whether denials of this request are only recorded, by the policy or by the endpoint that it matched.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.policy.observe || self.endpoint.is_some_and(|endpoint| endpoint.observe)
+    }
+
     /// Whether a check did not pass for this reason.
     pub(crate) fn denied(&self, reason: Reason) -> bool {
         self.denials.iter().any(|denial| denial.reason == reason)

@@ -53,8 +53,8 @@ impl Allow<'_> {
         let facts = &self.facts;
         let head = &facts.head;
         head.posing.iter().try_for_each(|name| make(Change::Remove(name)))?;
-        // A call that is only observed goes on as it came.
-        if self.grant != Grant::Observed {
+        // Where requests are observed, the upstream works as it did before the gate, for allowed requests too: it may verify the token.
+        if !facts.is_observed() {
             head.overrides.iter().try_for_each(|name| make(Change::Remove(name)))?;
             if facts.caller.is_some() && !facts.policy.keeps_authorization {
                 make(Change::Remove(b"authorization"))?;

@@ -270,9 +270,19 @@ impl<'j> Judge<'j> {
             }
         }
         self.our_headers(lines);
-        if self.expect.decision == Decision::Observe {
+        if self.expect.decision == Decision::Observe || self.is_observed() {
             self.as_it_came(lines);
         }
+    }
+
+    /// Whether the policy, or the endpoint that matched, only observes: then the upstream works as before the gate, for allowed requests too.
+    fn is_observed(&self) -> bool {
+        let document = &self.policy.document;
+        let endpoint = self.of_record("endpoint");
+        let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();
+        let mut matched = endpoints.filter(|own| own.get("id").and_then(Value::as_str) == Some(&endpoint));
+        let observes = |part: &Value| part.get("mode").and_then(Value::as_str) == Some("observe");
+        observes(document) || matched.any(observes)
     }
 
     /// Under the prefix the upstream sees what the gate says, each once, and nothing else.
@@ -316,7 +326,7 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// A call that is only observed goes on with every line that it came with, except those that pose as the gate's.
+    /// An observed request is forwarded with every line that it came with, except those that pose as the gate's.
     fn as_it_came(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
         let prefix = self.prefix();
         for (name, value) in self.call.all_lines() {
