@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 mod json;
 mod outcome;
+mod redact;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
 mod text;
@@ -23,7 +24,7 @@ use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::VerifiedToken;
 use crate::upstream::granted;
-use text::{bounded, bounded_text, bounded_to};
+use text::{bounded, bounded_to, visible};
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
@@ -66,17 +67,20 @@ pub struct Record<'r> {
     /// The policy's name of the issuer whose token was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'r str>,
-    /// The client, from the token.
+    /// The client, from the token. Here and in `subject` and `scopes`, characters that are not visible, or that reorder the text around
+    /// them, are escapes such as `\u{202e}`, a backslash is two, and past 1,024 bytes the text ends with `…`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'r str>,
-    /// The subject, from the token.
+    client: Option<Cow<'r, str>>,
+    /// The subject, from the token. Where the policy has `audit.subject: hash`: `hmac:` and the first 16 hexadecimal digits of
+    /// HMAC-SHA-256 over the subject.
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'r str>,
+    subject: Option<Cow<'r, str>>,
     /// The scopes of the token and of the agent's registration.
     #[serde(skip_serializing_if = "Scopes::is_empty")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Vec<&'r str>"))]
     scopes: Scopes<'r>,
-    /// The first digits of the token's SHA-256, so that its uses can be found.
+    /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find its uses. The signature is left out, since
+    /// an ECDSA signature has a second valid form.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
     token: Option<&'r str>,
@@ -100,24 +104,26 @@ pub struct Record<'r> {
     /// `body_checked` the body did not come, or was another one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     body_late: bool,
-    /// The method.
+    /// The method. Here and in `host`, the paths and `query`, text that is longer than 256 bytes or looks like a credential (a JSON Web
+    /// Token, or 32 or more characters of base64 or hexadecimal digits that are neither a UUID nor words) is replaced by its length
+    /// and the first digits of its SHA-256: `[43 bytes, sha256 0123456789abcdef]`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'r str>,
+    method: Option<Cow<'r, str>>,
     /// The host in lower case, without the ports 80 and 443.
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'r str>,
-    /// The canonical path.
+    host: Option<Cow<'r, str>>,
+    /// The canonical path; each segment is shown or replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<Cow<'r, str>>,
     /// The path as it came, escaped, where it has no canonical form.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_path: Option<Cow<'r, str>>,
     /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
-    /// a parameter whose name speaks of a secret is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
+    /// a parameter whose name looks like a secret's is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     query: Vec<Cow<'r, str>>,
     /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
-    /// bytes a value ends with `…`.
+    /// bytes a value ends with `…`. A value that holds a JSON Web Token is replaced as in `path`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<&'r str, String>,
     /// The address that the call came from, without its port.
@@ -158,7 +164,7 @@ impl Scopes<'_> {
 
 impl Serialize for Scopes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(granted(self.token, self.agent))
+        serializer.collect_seq(granted(self.token, self.agent).map(visible))
     }
 }
 
@@ -218,8 +224,8 @@ impl Decision<'_> {
             time_ms: Some(milliseconds(facts.call.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
-            client: token.and_then(|token| token.client()),
-            subject: token.and_then(|token| token.subject()),
+            client: token.and_then(|token| token.client()).map(visible),
+            subject: token.and_then(|token| token.subject()).map(|subject| shown_subject(subject, facts.policy)),
             scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },
             token: token.map(|token| token.token_hash()),
             proof: facts.proof.map(|_| ProofKind::Dpop),
@@ -228,9 +234,9 @@ impl Decision<'_> {
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
             body_checked: matches!(facts.body, Some(BodySeen::Checked | BodySeen::CheckedLate)),
             body_late: matches!(facts.body, Some(BodySeen::Awaited | BodySeen::CheckedLate)),
-            method: facts.method.map(|method| method.as_str()),
-            host: facts.host.as_ref().map(|host| host.as_str()),
-            path: facts.path.as_ref().map(|path| bounded_text(path.as_str())),
+            method: facts.method.map(|method| shown(method.as_str().as_bytes())),
+            host: facts.host.as_ref().map(|host| shown_host(host.as_str(), facts.policy)),
+            path: facts.path.as_ref().map(|path| shown_path(path.as_str().as_bytes())),
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
             headers: included(facts),
@@ -329,7 +335,36 @@ fn milliseconds(moment: Timestamp) -> u64 {
 
 fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
     let (path, _) = crate::request::split_target(facts.head.target);
-    bounded(path)
+    shown_path(path)
+}
+
+/// Text that a client chose, without a credential.
+fn shown(text: &[u8]) -> Cow<'_, str> {
+    escaped(redact::shown(text))
+}
+
+/// A path without the credentials in its segments.
+fn shown_path(path: &[u8]) -> Cow<'_, str> {
+    escaped(redact::path(path))
+}
+
+/// A host that the policy names is no secret.
+fn shown_host<'h>(host: &'h str, policy: &Policy) -> Cow<'h, str> {
+    if policy.table(host).is_some() { Cow::Borrowed(host) } else { shown(host.as_bytes()) }
+}
+
+fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => bounded(text),
+        Cow::Owned(text) => Cow::Owned(bounded(&text).into_owned()),
+    }
+}
+
+fn shown_subject<'s>(subject: &'s str, policy: &Policy) -> Cow<'s, str> {
+    match &policy.audit.subject_key {
+        None => visible(subject),
+        Some(key) => Cow::Owned(key.hash(subject)),
+    }
 }
 
 /// The parameters of a query, as far as the policy asks for them.
@@ -343,13 +378,15 @@ fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<
         };
         room = left;
         let value = value.filter(|value| policy.audit.query_values && !text::parameter_is_secret(name, value));
+        let name = shown(name.as_bytes());
         list.push(match value {
             Some(value) => {
-                let shown = bounded_to(value.as_bytes(), room);
-                room = room.saturating_sub(shown.len());
-                format!("{}={shown}", bounded(name.as_bytes())).into()
+                let value = redact::shown(value.as_bytes());
+                let value = bounded_to(&value, room);
+                room = room.saturating_sub(value.len());
+                format!("{name}={value}").into()
             }
-            None => bounded(name.as_bytes()),
+            None => name,
         });
     }
     list
@@ -362,7 +399,10 @@ fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
         let lines = facts.call.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
         let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
         if !values.is_empty() {
-            headers.insert(&**name, bounded_to(&values.join(&b", "[..]), MOST_HEADER).into_owned());
+            let value = values.join(&b", "[..]);
+            // Identifiers of runs and requests are often 32 hexadecimal digits: only what is surely a credential is replaced.
+            let value = if redact::holds_jws(&value) { redact::replacement(&value).into_bytes() } else { value };
+            headers.insert(&**name, bounded_to(&value, MOST_HEADER).into_owned());
         }
     }
     headers

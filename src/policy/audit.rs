@@ -1,10 +1,14 @@
 //! What is written down, and how the upstream is told who calls.
 
+use std::fmt;
+
 use super::error::{Findings, Place};
 use super::names::{check_distinct, is_token};
 use super::raw;
+use crate::crypto::hmac_sha256;
 use crate::headers::name_begins_like;
 use crate::record::header_is_secret;
+use crate::token::{Secrets, look_up};
 
 /// More headers than these make a record a copy of the request.
 const MOST_INCLUDED: usize = 16;
@@ -18,10 +22,66 @@ pub(crate) struct Audit {
     /// Names of headers, in lower case.
     pub(crate) include: Vec<Box<str>>,
     pub(crate) outcome: bool,
+    /// What subjects are hashed with; none where records have them as they are.
+    pub(crate) subject_key: Option<SubjectKey>,
+}
+
+/// What the subjects in records are hashed with. It does not print.
+pub(crate) struct SubjectKey(Vec<u8>);
+
+impl SubjectKey {
+    /// A shorter key could be found by trying; in bytes.
+    const MIN: usize = 32;
+
+    /// Reads the key, where the policy has `audit.subject: hash`. While a policy is only checked the variable may be missing: then subjects
+    /// are hashed with an empty key, and nothing is recorded with it.
+    fn compile(raw: &raw::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Self> {
+        let place = Place::root().field("audit").field("subject_key");
+        match (raw.subject, &raw.subject_key) {
+            (raw::AuditSubject::Plain, None) => None,
+            (raw::AuditSubject::Plain, Some(_)) => {
+                findings
+                    .error(place, "nothing is hashed with this key; write `subject: hash` next to it, or remove it");
+                None
+            }
+            (raw::AuditSubject::Hash, None) => {
+                findings.error(
+                    place,
+                    format!(
+                        "`subject: hash` needs a key; write `{{ env: NAME }}` with a variable that holds {} random bytes or more",
+                        Self::MIN
+                    ),
+                );
+                None
+            }
+            (raw::AuditSubject::Hash, Some(secret)) => {
+                let bytes = look_up(secret, &place, secrets, findings).ok()?;
+                if bytes.as_ref().is_some_and(|bytes| bytes.len() < Self::MIN) {
+                    findings.error(
+                        place.field("env"),
+                        format!("the key has fewer than {} bytes after decoding; use a longer random one", Self::MIN),
+                    );
+                }
+                Some(Self(bytes.map(|bytes| bytes.to_vec()).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// A subject as records have it.
+    pub(crate) fn hash(&self, subject: &str) -> String {
+        let hash = hmac_sha256(&self.0, subject.as_bytes());
+        hash.iter().take(8).fold("hmac:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SubjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubjectKey(..)")
+    }
 }
 
 impl Audit {
-    pub(super) fn compile(raw: &raw::Audit, findings: &mut Findings) -> Self {
+    pub(super) fn compile(raw: &raw::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Self {
         check_prefix(&raw.headers.prefix, findings);
         check_included(&raw.include, &raw.headers.prefix, findings);
         Self {
@@ -30,6 +90,7 @@ impl Audit {
             query_values: raw.query == raw::AuditQuery::Values,
             include: raw.include.iter().map(|name| name.as_str().into()).collect(),
             outcome: raw.outcome,
+            subject_key: SubjectKey::compile(raw, secrets, findings),
         }
     }
 }

@@ -180,7 +180,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         &limits.list,
         &mut findings,
     );
-    let audit = Audit::compile(&document.audit, &mut findings);
+    let audit = Audit::compile(&document.audit, secrets, &mut findings);
     if limits.any() || replay.is_some() || dpop.as_ref().is_some_and(|rules| rules.nonce) {
         TablesKey::require(document, &mut findings);
     }

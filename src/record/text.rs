@@ -24,6 +24,9 @@ const SECRET: [&str; 13] = [
     "token",
 ];
 
+/// What the names of headers that records never repeat contain as well: whoever writes a policy can name another header.
+const SECRET_HEADERS: [&str; 5] = ["auth", "session", "key", "sid", "pwd"];
+
 /// Names of parameters by which single requests are signed and sessions carried, which say so by nothing else.
 const SECRET_PARAMETERS: [&str; 9] = ["auth", "code", "key", "pass", "pwd", "session", "sessionid", "sid", "sig"];
 
@@ -32,12 +35,49 @@ pub(super) fn bounded(bytes: &[u8]) -> Cow<'_, str> {
     bounded_to(bytes, MOST_TEXT)
 }
 
-/// The same of what is text already.
-pub(super) fn bounded_text(text: &str) -> Cow<'_, str> {
+/// Text from a token or a policy, bounded, in which characters that are not visible, or that change how the text around them is read,
+/// are escapes such as `\u{202e}`, and a backslash is two.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
     if text.len() <= MOST_TEXT && words::are_plain(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
-    bounded(text.as_bytes())
+    let mut shown = String::with_capacity(text.len().min(MOST_TEXT));
+    for character in text.chars() {
+        if shown.len() >= MOST_TEXT {
+            shown.push('…');
+            break;
+        }
+        match character {
+            '\\' => shown.push_str("\\\\"),
+            _ if is_invisible(character) => shown.extend(character.escape_unicode()),
+            _ => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a character is a control, bidirectional, zero-width or line-separator character (Unicode categories Cc, Cf, Zl and Zp, as
+/// far as they change how text is shown, and tag characters).
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// The same with a bound of its own.
@@ -59,7 +99,8 @@ pub(super) fn bounded_to(bytes: &[u8], most: usize) -> Cow<'_, str> {
 
 /// Whether a header of this name may carry a credential.
 pub(crate) fn header_is_secret(name: &str) -> bool {
-    speaks_of_a_secret(&squeezed(name.as_bytes()))
+    let name = squeezed(name.as_bytes());
+    speaks_of_a_secret(&name) || SECRET_HEADERS.iter().any(|word| name.contains(word))
 }
 
 /// Whether a parameter may carry a credential: by its name, by a name behind a `;`, which separates parameters to some
@@ -97,6 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn shows_no_character_that_hides_or_reorders_text() {
+        assert_eq!(visible("svc-Zoë-漢字"), "svc-Zoë-漢字");
+        assert_eq!(
+            visible("a\u{202e}b\u{200b}c\u{2028}\r\n\u{7f}\u{85}\u{feff}"),
+            r"a\u{202e}b\u{200b}c\u{2028}\u{d}\u{a}\u{7f}\u{85}\u{feff}"
+        );
+        assert_eq!(visible(r"\u{202e}"), r"\\u{202e}", "an escape that a client wrote is not one of ours");
+        assert_eq!(visible("it's \"quoted\""), "it's \"quoted\"");
+        let long = visible(&"é".repeat(2000)).into_owned();
+        assert!(long.ends_with('…') && long.len() <= MOST_TEXT + 8, "{}", long.len());
+    }
+
+    #[test]
     fn headers_that_may_carry_a_credential_are_known_by_their_names() {
         for secret in [
             "authorization",
@@ -117,6 +171,10 @@ mod tests {
             "x-jwt-assertion",
             "x-access-key",
             "x-user-password",
+            "x-session-id",
+            "x-auth-request-user",
+            "x-goog-iap-key",
+            "php.sid",
         ] {
             assert!(header_is_secret(secret), "{secret}");
         }

@@ -21,7 +21,7 @@ pub use jws::MAX_TOKEN_BYTES;
 pub(crate) use keys::{Secret, look_up};
 pub use keys::{SecretLookup, Secrets};
 pub(crate) use verify::numeric_date;
-pub use verify::{Refusal, VerifiedToken};
+pub use verify::{Refusal, VerifiedToken, token_hash};
 
 #[cfg(test)]
 mod issuer_tests;

@@ -128,8 +128,8 @@ impl VerifiedToken {
         &self.sha256
     }
 
-    /// The token's name in records: the first 16 hexadecimal digits of SHA-256 over all its bytes. Enough to find its
-    /// uses, too little to be taken for the token.
+    /// The token's name in records: the first 16 hexadecimal digits of SHA-256 over its `header.payload`. Enough to find its uses; the
+    /// token cannot be derived from it.
     #[must_use]
     pub fn token_hash(&self) -> &str {
         &self.hash
@@ -231,7 +231,6 @@ impl Issuers {
         }
         let bound_to = read_binding(&jws.claims)?;
         verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
-        let sha256 = sha256(token);
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Rc::clone(&issuer.name),
@@ -241,8 +240,9 @@ impl Issuers {
             claims: jws.claims,
             times,
             bound_to,
-            sha256,
-            hash: short(&sha256),
+            sha256: sha256(token),
+            // The signature is left out: an ECDSA signature has a second valid form, under which a revoked token would have another hash.
+            hash: hash_of_signed(jws.signed),
         })
     }
 
@@ -349,8 +349,14 @@ pub(crate) fn numeric_date(value: &Value) -> Option<Timestamp> {
     whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
 }
 
-fn short(hash: &[u8; 32]) -> String {
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// The hash by which records name a token, of the token in compact form; none for other text.
+#[must_use]
+pub fn token_hash(token: &[u8]) -> Option<String> {
+    Jws::parse(token).ok().map(|jws| hash_of_signed(jws.signed))
+}
+
+fn hash_of_signed(signed: &[u8]) -> String {
+    sha256(signed).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a value takes in memory beside itself, estimated from above.

@@ -238,7 +238,8 @@ pub struct Identity {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Whether the verified `Authorization` header goes on to the upstream, and with it `DPoP`.
+    /// Whether the verified `Authorization` header is forwarded to the upstream (`keep`), and with it `DPoP`, or removed (`remove`). Where
+    /// requests are observed it is always forwarded, so that the upstream works as before the gate.
     pub authorization: AuthorizationHeader,
 }
 
@@ -268,9 +269,15 @@ pub struct Audit {
     #[serde(default)]
     pub query: AuditQuery,
     /// Request headers that the record repeats, such as `x-agent-run-id`: names in lower case, of headers that carry no
-    /// credential.
+    /// credential. Names that look like a secret's (`x-session-id`, `x-api-key`) are errors.
     #[serde(default)]
     pub include: Vec<String>,
+    /// Whether records show a token's subject as it is (`plain`) or as a keyed hash (`hash`), where the subject identifies a person.
+    /// `plain` when absent. Headers to the upstream show it as it is.
+    #[serde(default)]
+    pub subject: AuditSubject,
+    /// With `subject: hash`: the variable that holds the key, at least 32 bytes. Gateways with the same key write the same hash.
+    pub subject_key: Option<Secret>,
     /// Whether the record is completed when the call has ended, with its `outcome`: status, bytes, duration, how it ended.
     /// `false` when absent.
     #[serde(default)]
@@ -287,6 +294,18 @@ pub enum AuditQuery {
     Names,
     /// Names and values.
     Values,
+}
+
+/// How records show a token's subject.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AuditSubject {
+    /// As it is.
+    #[default]
+    Plain,
+    /// `hmac:` and 16 hexadecimal digits.
+    Hash,
 }
 
 /// The headers that tell the upstream who called.
