@@ -130,7 +130,7 @@ pub struct Record<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>"))]
     source: Option<Source>,
-    /// The gateway's own id of the request.
+    /// The gateway's own id of the request. Some gateways keep the one that a client sent, so that a JSON Web Token is replaced here too.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Cow<'r, str>>,
     /// The trace id of a valid `traceparent` (W3C Trace Context).
@@ -241,7 +241,7 @@ impl Decision<'_> {
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
             headers: included(facts),
             source: facts.call.source,
-            request_id: facts.head.request_id.map(bounded),
+            request_id: facts.head.request_id.map(|id| escaped(redact::without_jws(id))),
             trace_id: facts.head.traceparent.only().and_then(trace_id),
             policy: &facts.policy.name,
             policy_version: &facts.policy.version,
@@ -400,9 +400,7 @@ fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
         let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
         if !values.is_empty() {
             let value = values.join(&b", "[..]);
-            // Identifiers of runs and requests are often 32 hexadecimal digits: only what is surely a credential is replaced.
-            let value = if redact::holds_jws(&value) { redact::replacement(&value).into_bytes() } else { value };
-            headers.insert(&**name, bounded_to(&value, MOST_HEADER).into_owned());
+            headers.insert(&**name, bounded_to(&redact::without_jws(&value), MOST_HEADER).into_owned());
         }
     }
     headers

@@ -36,9 +36,15 @@ pub(super) fn path(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// The text, or its length and hash where it holds a JSON Web Token. For identifiers of runs and requests, which are often 32
+/// hexadecimal digits, so that only what is surely a credential is replaced.
+pub(super) fn without_jws(text: &[u8]) -> Cow<'_, [u8]> {
+    if holds_jws(text) { Cow::Owned(replacement(text).into_bytes()) } else { Cow::Borrowed(text) }
+}
+
 /// Whether text holds what looks like a JSON Web Signature or Encryption in compact form (RFC 7515, section 7.1): `eyJ` is `{"` in
 /// base64url.
-pub(super) fn holds_jws(text: &[u8]) -> bool {
+fn holds_jws(text: &[u8]) -> bool {
     if text.len() < MIN_SECRET {
         return false;
     }
@@ -93,7 +99,7 @@ fn is_base64url(byte: u8) -> bool {
 }
 
 /// Sixteen hexadecimal digits of SHA-256, as a token's hash has.
-pub(super) fn replacement(text: &[u8]) -> String {
+fn replacement(text: &[u8]) -> String {
     let hash = sha256(text);
     let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("[{} bytes, sha256 {digits}]", text.len())
@@ -177,6 +183,13 @@ mod tests {
         assert!(holds_jws(JWS.as_bytes()) && holds_jws(format!("run {JWS}").as_bytes()));
         assert!(!holds_jws(b"eyJhbGciOiJFUzI1NiJ9-eyJzdWIiOiJhIn0"));
         assert!(!holds_jws(b"a trace of keyJobs.and more of the same"));
+    }
+
+    #[test]
+    fn identifiers_are_replaced_only_where_they_hold_a_token() {
+        assert!(without_jws(format!("run {JWS}").as_bytes()).starts_with(b"[66 bytes"));
+        let id = b"9f86d081884c7d659a2feaa0c55ad015";
+        assert_eq!(&*without_jws(id), id);
     }
 
     proptest! {
