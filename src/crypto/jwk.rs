@@ -58,7 +58,11 @@ impl<'j> PublicJwk<'j> {
         let key = key.map_err(|error| {
             let member = match error {
                 KeyError::Point => "x",
-                KeyError::RsaShort | KeyError::RsaLong | KeyError::RsaValues | KeyError::SecretShort => "n",
+                KeyError::RsaShort
+                | KeyError::RsaLong
+                | KeyError::RsaValues
+                | KeyError::RsaRoca
+                | KeyError::SecretShort => "n",
             };
             wrong(member, error.to_string())
         })?;

@@ -10,7 +10,7 @@ use jwt_simple::algorithms::{
 use sha2::Sha256;
 use superboring::pkey::{PKey, Public};
 
-use super::{Algorithm, sha256};
+use super::{Algorithm, roca, sha256};
 
 /// The shortest HMAC secret: as long as the hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -48,6 +48,8 @@ pub enum KeyError {
     RsaLong,
     /// An exponent other than 65537, or an even modulus.
     RsaValues,
+    /// A modulus with the fingerprint of CVE-2017-15361 (ROCA): it can be factored.
+    RsaRoca,
     /// A secret under 32 bytes.
     SecretShort,
 }
@@ -59,6 +61,10 @@ impl fmt::Display for KeyError {
             Self::RsaShort => "an RSA key under 2048 bits can be broken: use one of 2048 to 4096 bits",
             Self::RsaLong => "an RSA key over 4096 bits costs every call too much: use one of 2048 to 4096 bits",
             Self::RsaValues => "`n` and `e` are no RSA key with the exponent 65537 (`AQAB`): use one that has it",
+            Self::RsaRoca => {
+                "this RSA key has the fingerprint of CVE-2017-15361 (ROCA), so its private key can be computed from it; \
+                 replace it with a key from another generator"
+            }
             Self::SecretShort => "an HS256 secret has 32 bytes or more after decoding: use a longer random one",
         })
     }
@@ -97,12 +103,15 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError::RsaShort`], [`KeyError::RsaLong`], [`KeyError::RsaValues`].
+    /// [`KeyError::RsaShort`], [`KeyError::RsaLong`], [`KeyError::RsaRoca`], [`KeyError::RsaValues`].
     pub fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
         match bit_length(n) {
             ..2048 => return Err(KeyError::RsaShort),
             2048..=4096 => {}
             _ => return Err(KeyError::RsaLong),
+        }
+        if roca::has_fingerprint(n) {
+            return Err(KeyError::RsaRoca);
         }
         let read = || {
             let key = RS256PublicKey::from_components(n, e).ok()?;
@@ -162,6 +171,12 @@ impl VerifyingKey {
             Material::P256(_) | Material::P384(_) | Material::Rsa(_) | Material::Ed25519(_) => Some(&self.public),
             Material::Hmac(_) => None,
         }
+    }
+
+    /// Whether this is the same key, whatever the two are called.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.public == other.public
     }
 
     /// What this key has in common with the same key under another name.

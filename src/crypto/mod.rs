@@ -10,6 +10,7 @@ mod hosted;
 mod jwk;
 mod key;
 mod pem;
+mod roca;
 mod software;
 mod tables;
 mod thumbprint;

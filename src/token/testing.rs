@@ -19,6 +19,12 @@ use crate::time::Timestamp;
 pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const RESOURCE: &str = "https://api.example.com";
 pub(crate) const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
+/// A modulus of 2048 bits with the structure of CVE-2017-15361: each of its two primes is `k * M + (65537^a mod M)` for random `k`
+/// and `a`, where `M` is the product of the primes up to 701.
+pub(crate) const ROCA_MODULUS: &str = "0w-FJCbU6KWXI5JLVxk5e3ozlPLPDw_rKushQrXouExcrS3qUk95SMrdxpAM-piwOc0Wn46aq7TThj7RQxlUnXPranZq5ijcE3eZ\
+    WKXmuxltEel0suFu6loBhTdf9DpqesEyI9Ee5nswvsLyKEyROpk65W7H7HdZKIWm3lILxS0VSy1tY0orTYgTBJP3mvmIA6pzSKeo\
+    4wfMg7zG1B4rnlP2Snmi3MLzuPkoAqNrp7EJ3K0xdlbccyEVraitaF7GmrBFBHS9JwurUhdlXzZsZPW87DE5LiGJqVQyQRewh9WA\
+    zYnavwDo8wCD6skyLPHd5cpSl4JzdRX_QZQNiPiU-Q";
 const RSA: &str = include_str!("testdata/rsa2048.pem");
 
 /// Keys that sign tokens. The number tells several of one type apart.
