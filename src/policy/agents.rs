@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::{Findings, Place};
 use super::expiry::parse_expiry;
-use super::names::{check_distinct, check_name, check_scope};
+use super::names::{check_distinct, check_name, check_scope, did_you_mean};
 use super::raw;
 use crate::hash::PolicyMap;
 use crate::reason::Reason;
@@ -123,7 +123,15 @@ impl Agents {
         else {
             return findings.error(
                 place.field("issuer"),
-                format!("there is no issuer `{}`: write one of those under `issuers`", identity.issuer.escape_debug()),
+                format!(
+                    "there is no issuer `{}`; {}",
+                    identity.issuer.escape_debug(),
+                    did_you_mean(
+                        &identity.issuer,
+                        document.issuers.keys().map(String::as_str),
+                        "write the name of one under `issuers`"
+                    )
+                ),
             );
         };
         for (field, value) in [("client_id", &identity.client_id), ("subject", &identity.subject)] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::{Findings, Place};
-use super::names::is_token;
+use super::names::{did_you_mean, is_token};
 use super::raw;
 use crate::authorize::{Binding, Bound, Side};
 use crate::endpoint::Template;
@@ -41,7 +41,12 @@ fn bound(written: &str, prefix: &str, template: Option<&Template>) -> Result<Opt
         Some(("path", name)) => {
             let Some(template) = template else { return Ok(None) };
             template.position(name).map(|position| Some(Bound::Path(position))).ok_or_else(|| {
-                format!("the path has no variable `{}`: write one of its variables", name.escape_debug())
+                let names = template.variables().iter().map(|variable| &*variable.name);
+                format!(
+                    "the path has no variable `{}`; {}",
+                    name.escape_debug(),
+                    did_you_mean(name, names, "write the name of one of its variables")
+                )
             })
         }
         Some(("query", name)) if is_plain_name(name) => Ok(Some(Bound::Query(name.into()))),
@@ -70,9 +75,11 @@ fn side(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
     match written.split_once('.') {
         Some(("token", claim)) => ClaimName::parse(claim).map(Side::Token).map_err(|fault| fault.to_string()),
         Some(("agent", name)) if attributes.contains(name) => Ok(Side::Agent(name.into())),
-        Some(("agent", name)) => {
-            Err(format!("no agent has an attribute `{}`: add it to the agents that may call this", name.escape_debug()))
-        }
+        Some(("agent", name)) => Err(format!(
+            "no agent has an attribute `{}`; {}",
+            name.escape_debug(),
+            did_you_mean(name, attributes.iter().copied(), "add it to the agents that may use this endpoint")
+        )),
         _ => Err(format!(
             "`{shown}` is nothing known about a caller: write `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`"
         )),

@@ -1,7 +1,7 @@
 //! The names that the gate answers for: those of the policy, and which of them an endpoint has.
 
 use super::error::{Findings, Place};
-use super::names::check_distinct;
+use super::names::{check_distinct, did_you_mean};
 use super::raw;
 use crate::request::Host;
 
@@ -47,7 +47,11 @@ pub(super) fn check_of_endpoint(raw: &raw::Endpoint, document: &raw::Document, p
         if !document.hosts.contains(host) {
             findings.error(
                 place.index(index),
-                format!("`{}` is no host of this policy: write one of those under `hosts`", host.escape_debug()),
+                format!(
+                    "`{}` is not one of the policy's hosts; {}",
+                    host.escape_debug(),
+                    did_you_mean(host, document.hosts.iter().map(String::as_str), "write one of those under `hosts`")
+                ),
             );
         }
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::error::{Findings, Place};
-use super::names::{check_distinct, check_name};
+use super::names::{check_distinct, check_name, did_you_mean};
 use super::{raw, replay};
 use crate::hash::hash_of;
 use crate::limit::{FailedCredentials, Gcra, Limit, Per, policy_member};
@@ -167,7 +167,15 @@ fn check_names(names: &[String], document: &raw::Document, place: &Place, findin
         if !document.limits.contains_key(name) {
             findings.error(
                 place.index(index),
-                format!("`{}` is no limit of this policy: write one of those under `limits`", name.escape_debug()),
+                format!(
+                    "there is no limit `{}`; {}",
+                    name.escape_debug(),
+                    did_you_mean(
+                        name,
+                        document.limits.keys().map(String::as_str),
+                        "write the name of one under `limits`"
+                    )
+                ),
             );
         }
     }

@@ -28,13 +28,14 @@ pub use compile::Compiled;
 pub use endpoints::Endpoint;
 pub use error::{Finding, Findings, Place};
 pub use gateway::{BodyCheck, ClockCall, Features, HostName, Numbers, RecordPlace, Store, would_stop_the_worker};
+pub use names::nearest;
 pub use scalar::Lifetime;
 
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;
 pub(crate) use endpoints::{Access, Endpoints};
 pub(crate) use limits::Limits;
-pub(crate) use names::is_token;
+pub(crate) use names::{did_you_mean, is_token};
 pub(crate) use replay::Replay;
 pub(crate) use signatures::{ProfileName, SignatureRule, Signatures};
 pub(crate) use signing_keys::{SigningKey, SigningKeys};

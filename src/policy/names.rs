@@ -41,7 +41,52 @@ pub(super) fn check_distinct(kind: &str, items: &[String], place: &Place, findin
     }
 }
 
+/// The name that was probably meant: the one with the fewest differences, where those are few for its length.
+#[must_use]
+pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    /// Longer texts are no names; the comparison takes the product of both lengths.
+    const LONGEST: usize = 64;
+    if written.len() > LONGEST {
+        return None;
+    }
+    let written = written.to_lowercase();
+    let names = names.into_iter().filter(|name| name.len() <= LONGEST);
+    let distances = names.map(|name| (strsim::damerau_levenshtein(&written, &name.to_lowercase()), name));
+    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= 1 + name.len() / 4).then_some(name)
+}
+
+/// How a message about an undefined name ends: with the nearest one, or else with what to write.
+pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
+    match nearest(written, names) {
+        Some(name) => format!("did you mean `{}`?", name.escape_debug()),
+        None => otherwise.to_owned(),
+    }
+}
+
 /// Whether a method or header name is a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_a_name_with_few_differences_and_no_other() {
+        let names = ["keycloak", "entra", "a"];
+        for (written, name) in [
+            ("keycloack", Some("keycloak")),
+            ("KEYCLOAK", Some("keycloak")),
+            ("kyecloak", Some("keycloak")),
+            ("b", Some("a")),
+        ] {
+            assert_eq!(nearest(written, names), name, "{written}");
+        }
+        for written in ["okta-prod", "", &"k".repeat(65)] {
+            assert_eq!(nearest(written, ["keycloak", "entra"]), None, "{written}");
+        }
+        assert_eq!(did_you_mean("x", ["keycloak"], "write `keycloak`"), "write `keycloak`");
+    }
 }

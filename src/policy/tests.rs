@@ -167,7 +167,63 @@ fn each_mistake_is_told_with_its_place() {
         ),
         (&[("/agents", json!({}))], "agents: nobody may call without an agent"),
         (&[("/agents/a/owner", json!(" "))], "agents.a.owner: an agent without an owner"),
-        (&[("/agents/a/identity/issuer", json!("x"))], "agents.a.identity.issuer: there is no issuer `x`"),
+        (
+            &[("/agents/a/identity/issuer", json!("crop"))],
+            "agents.a.identity.issuer: there is no issuer `crop`; did you mean `corp`?",
+        ),
+        (
+            &[("/endpoints/0/hosts", json!(["api.exampel.com"]))],
+            "endpoints[0].hosts[0]: `api.exampel.com` is not one of the policy's hosts; did you mean `api.example.com`?",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "path.di": "token.org" }))],
+            "endpoints[1].bind[\"path.di\"]: the path has no variable `di`; did you mean `id`?",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "path.id": "agent.tennant" }))],
+            "endpoints[1].bind[\"path.id\"]: no agent has an attribute `tennant`; did you mean `tenant`?",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["EdDSA"]))],
+            "issuers.corp.algorithms[0]: `EdDSA` is not accepted; write `Ed25519`",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["Ed448"]))],
+            "issuers.corp.algorithms[0]: `Ed448` is not accepted; use `Ed25519`",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["ES512"]))],
+            "issuers.corp.algorithms[0]: `ES512` is not accepted; use `ES384`",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["ES256K"]))],
+            "issuers.corp.algorithms[0]: `ES256K` is not accepted; use `ES256`",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["HS384"]))],
+            "issuers.corp.algorithms[0]: `HS384` is not accepted; use `HS256`",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["HS512"]))],
+            "issuers.corp.algorithms[0]: `HS512` is not accepted; use `HS256`",
+        ),
+        (&[("/issuers/corp/algorithms", json!(["none"]))], "issuers.corp.algorithms[0]: `none` is not accepted"),
+        (
+            &[("/issuers/corp/algorithms", json!(["es256"]))],
+            "issuers.corp.algorithms[0]: `es256` is not an algorithm; did you mean `ES256`?",
+        ),
+        (
+            &[("/issuers/corp/algorithms", json!(["RSA-OAEP"]))],
+            "issuers.corp.algorithms[0]: `RSA-OAEP` is not an algorithm; expected one of `ES256`, `ES384`",
+        ),
+        (
+            &[("/dpop", dpop(json!({ "algorithms": ["EdDSA"] })))],
+            "dpop.algorithms[0]: `EdDSA` is not accepted; write `Ed25519`",
+        ),
+        (
+            &[("/agents/a/identity/issuer", json!("x"))],
+            "agents.a.identity.issuer: there is no issuer `x`; write the name of one under `issuers`",
+        ),
         (&[("/agents/a/identity/client_id", json!(""))], "agents.a.identity.client_id: an empty value"),
         (&[("/agents/a/identity/client_id", Value::Null)], "agents.a.identity: an issuer alone"),
         (&[("/agents/a/scopes", json!(["a:*"]))], "agents.a.scopes[0]: `a:*` reads like a pattern"),
@@ -201,7 +257,10 @@ fn each_mistake_is_told_with_its_place() {
             "endpoints[2].methods: `GET` on this path is endpoint `get` already",
         ),
         (&[("/endpoints/0/hosts", json!([]))], "endpoints[0].hosts: an endpoint without a host"),
-        (&[("/endpoints/0/hosts", json!(["other"]))], "endpoints[0].hosts[0]: `other` is no host of this policy"),
+        (
+            &[("/endpoints/0/hosts", json!(["other"]))],
+            "endpoints[0].hosts[0]: `other` is not one of the policy's hosts; write one of those",
+        ),
         (&[("/endpoints/0/path", json!("health"))], "endpoints[0].path: a path begins with a slash"),
         (&[("/endpoints/0/scopes", json!(["a"]))], "endpoints[0].scopes: nobody has scopes on a public endpoint"),
         (&[("/endpoints/0/effect", json!("write"))], "endpoints[0].effect: this effect asks for scopes"),
@@ -486,13 +545,13 @@ fn limits() {
             "limits[\"a b\"]",
             "is no name for a limit",
         ),
-        ("/endpoints/1/limits", json!(["fast"]), "endpoints[1].limits[0]", "is no limit of this policy"),
+        ("/endpoints/1/limits", json!(["fast"]), "endpoints[1].limits[0]", "there is no limit `fast`"),
         ("/endpoints/1/limits", json!(["slow", "slow"]), "endpoints[1].limits[1]", "stands twice"),
         ("/endpoints/0/limits", json!(["slow"]), "endpoints[0].limits[0]", "nobody is known on a public endpoint"),
         ("/endpoints/1/cost", json!(0), "endpoints[1].cost", "is not limited"),
         ("/endpoints/1/cost", json!(11), "endpoints[1].cost", "the burst of `slow` is 10"),
         ("/endpoints/2/cost", json!(2), "endpoints[2].cost", "no limit is charged here"),
-        ("/requirements/write/limits", json!(["fast"]), "requirements.write.limits[0]", "is no limit of this policy"),
+        ("/requirements/write/limits", json!(["fast"]), "requirements.write.limits[0]", "there is no limit `fast`"),
         ("/requirements/read", json!({ "limits": ["slow"] }), "endpoints[1].limits[0]", "charge `slow` already"),
         ("/tables", json!({ "limits": 7 }), "tables.limits", "between 8 and 1048576"),
         ("/tables", json!({ "limits": 1_048_577 }), "tables.limits", "between 8 and 1048576"),

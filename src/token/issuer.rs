@@ -8,7 +8,7 @@ use super::keys::{Keys, Secrets};
 use super::shape::Shape;
 use crate::crypto::{Algorithm, KeyIdentity, VerifyingKey};
 use crate::policy::raw::{self, AlgorithmName, IgnorableHeader};
-use crate::policy::{Findings, Place};
+use crate::policy::{Findings, Place, did_you_mean};
 
 /// The longest `max_lifetime`. A year and a bit is what Kubernetes gives to tokens whose clients do not renew them.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
@@ -239,7 +239,14 @@ fn check_sharing_is_mutual(raw: &BTreeMap<String, raw::Issuer>, issuers: &Place,
                 format!("`{theirs}` stands here twice: remove one")
             } else {
                 match raw.get(other) {
-                    None => format!("there is no `{theirs}`: write the name of an issuer of this policy"),
+                    None => format!(
+                        "there is no `{theirs}`; {}",
+                        did_you_mean(
+                            other,
+                            raw.keys().map(String::as_str).filter(|known| known != name),
+                            "write the name of another issuer of this policy"
+                        )
+                    ),
                     Some(back) if !back.shares_keys_with.contains(name) => {
                         format!("`{theirs}` does not say so: add `{}` to its `shares_keys_with`", name.escape_debug())
                     }

@@ -3,7 +3,7 @@
 //! The schema generated from the raw types finds the mistakes, this room says what to write instead. It judges nothing
 //! by itself: a document that passes here is still read by the engine, which has the last word.
 
-use callgate::policy::{Place, raw};
+use callgate::policy::{Place, nearest, raw};
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
 use jsonschema::{JsonType, ValidationError};
@@ -83,7 +83,7 @@ impl Words<'_> {
     fn unknown(&self, name: &str, error: &ValidationError<'_>) -> String {
         let known = self.rule(error).and_then(|rule| rule.get("properties")).and_then(Value::as_object);
         let names: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        match nearest(name, &names) {
+        match nearest(name, names.iter().copied()) {
             Some(near) => format!("there is no such field: did you mean `{near}`?"),
             None => format!("there is no such field, only {}", list("and", &names)),
         }
@@ -124,11 +124,23 @@ impl Words<'_> {
         }
         let words: Vec<&Value> = forms.iter().flat_map(|form| form.iter()).flat_map(allowed).collect();
         let message = match self.rule(error).and_then(|rule| self.about(rule)) {
-            _ if words.len() >= forms.len() => not_among(error.instance(), words),
+            _ if words.len() >= forms.len() => {
+                self.instead(error).unwrap_or_else(|| not_among(error.instance(), words))
+            }
             Some(about) => format!("{} does not fit: write {about}", shown(error.instance())),
             None => format!("{} does not fit", shown(error.instance())),
         };
         self.faults.push((place(at), message));
+    }
+
+    /// What to write for an algorithm that others accept.
+    fn instead(&self, error: &ValidationError<'_>) -> Option<String> {
+        let algorithms = self.schema.pointer("/$defs/AlgorithmName")?;
+        let name = error
+            .instance()
+            .as_str()
+            .filter(|_| self.rule(error).is_some_and(|rule| std::ptr::eq(rule, algorithms)))?;
+        raw::AlgorithmName::instead_of(name).map(str::to_owned)
     }
 
     /// The part of the schema that an error comes from.
@@ -179,7 +191,7 @@ fn allowed<'a>(error: &'a ValidationError<'_>) -> Vec<&'a Value> {
 
 fn not_among<'a>(value: &Value, words: impl IntoIterator<Item = &'a Value>) -> String {
     let words: Vec<&str> = words.into_iter().filter_map(Value::as_str).collect();
-    match value.as_str().and_then(|value| nearest(value, &words)) {
+    match value.as_str().and_then(|value| nearest(value, words.iter().copied())) {
         Some(near) => format!("{} is not taken here: did you mean `{near}`?", shown(value)),
         None => format!("{} is not taken here: write {}", shown(value), list("or", &words)),
     }
@@ -242,13 +254,6 @@ fn list(last_joint: &str, names: &[&str]) -> String {
         [only] => only.clone(),
         [first @ .., last] => format!("{} {last_joint} {last}", first.join(", ")),
     }
-}
-
-/// The name that was probably meant.
-fn nearest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
-    let distance = |name: &&&str| strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase());
-    let near = names.iter().min_by_key(distance)?;
-    (written.len() <= SHOWN && distance(&near) <= 1 + near.len() / 4).then_some(*near)
 }
 
 #[cfg(test)]

@@ -79,6 +79,27 @@ fn each_mistake_is_told_with_what_to_write_instead() {
             "algorithms: [es256]",
             "p:11:18: issuers.corp.algorithms[0]: `es256` is not taken here: did you mean `ES256`?",
         ),
+        (
+            "algorithms: [ES256]",
+            "algorithms: [EdDSA]",
+            "p:11:18: issuers.corp.algorithms[0]: `EdDSA` is not accepted; write `Ed25519`, which accepts tokens that name `EdDSA` as well",
+        ),
+        (
+            "algorithms: [ES256]",
+            "algorithms: [ES512]",
+            "p:11:18: issuers.corp.algorithms[0]: `ES512` is not accepted; use `ES384` or `ES256`",
+        ),
+        (
+            "algorithms: [ES256]",
+            "algorithms: [none]",
+            "p:11:18: issuers.corp.algorithms[0]: `none` is not accepted, since anybody could write such a token; list the algorithms that sign them",
+        ),
+        (
+            // A mode has no such name.
+            "mode: enforce",
+            "mode: none",
+            "p:3:1: mode: `none` is not taken here: write `enforce` or `observe`",
+        ),
         ("{ keys: [] }", "[]", "p:13:13: issuers.corp.keys.jwks: this must be a mapping, not a list"),
         (
             "agents: {}",

@@ -1,15 +1,19 @@
 //! Issuers, as a person writes them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::policy::did_you_mean;
 use crate::policy::scalar::{Lifetime, SecretEncoding};
 
-/// Who issues access tokens, and how they are told to be valid.
+/// Who issues access tokens, and how they are told to be valid. A token is at most 16 KiB (16,384 bytes) long; a longer one is
+/// rejected.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -54,7 +58,7 @@ pub enum Profile {
 }
 
 /// A signature algorithm by its JOSE name (RFC 7518, RFC 8037, RFC 9864).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub enum AlgorithmName {
     /// ECDSA on P-256 with SHA-256.
@@ -77,6 +81,74 @@ pub enum AlgorithmName {
     Ed25519,
     /// HMAC with SHA-256; takes a `secret`, no key set.
     HS256,
+}
+
+impl AlgorithmName {
+    /// Every algorithm that is accepted, with its name.
+    const ALL: [(Self, &str); 10] = [
+        (Self::ES256, "ES256"),
+        (Self::ES384, "ES384"),
+        (Self::RS256, "RS256"),
+        (Self::RS384, "RS384"),
+        (Self::RS512, "RS512"),
+        (Self::PS256, "PS256"),
+        (Self::PS384, "PS384"),
+        (Self::PS512, "PS512"),
+        (Self::Ed25519, "Ed25519"),
+        (Self::HS256, "HS256"),
+    ];
+
+    /// What to write for a registered algorithm that is not accepted; none for a name that is no such algorithm.
+    #[must_use]
+    pub fn instead_of(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "EdDSA" => "`EdDSA` is not accepted; write `Ed25519`, which accepts tokens that name `EdDSA` as well",
+            "Ed448" => "`Ed448` is not accepted; use `Ed25519`",
+            "ES512" => "`ES512` is not accepted; use `ES384` or `ES256`",
+            "ES256K" => "`ES256K` is not accepted; use `ES256`, a key on P-256",
+            "HS384" => {
+                "`HS384` is not accepted; use `HS256`, the only algorithm with a shared secret, or better a key pair"
+            }
+            "HS512" => {
+                "`HS512` is not accepted; use `HS256`, the only algorithm with a shared secret, or better a key pair"
+            }
+            "none" => {
+                "`none` is not accepted, since anybody could write such a token; list the algorithms that sign them"
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for AlgorithmName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(AlgorithmVisitor)
+    }
+}
+
+/// An error inside a visitor has the position of its value, and not that of the list around it.
+struct AlgorithmVisitor;
+
+impl Visitor<'_> for AlgorithmVisitor {
+    type Value = AlgorithmName;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of an algorithm")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<AlgorithmName, E> {
+        if let Some((algorithm, _)) = AlgorithmName::ALL.iter().find(|(_, known)| *known == name) {
+            return Ok(*algorithm);
+        }
+        Err(E::custom(AlgorithmName::instead_of(name).map_or_else(
+            || {
+                let known = AlgorithmName::ALL.map(|(_, known)| known);
+                let otherwise = format!("expected one of `{}`", known.join("`, `"));
+                format!("`{}` is not an algorithm; {}", name.escape_debug(), did_you_mean(name, known, &otherwise))
+            },
+            str::to_owned,
+        )))
+    }
 }
 
 /// Where the keys of an issuer come from: exactly one of the two.
