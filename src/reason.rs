@@ -63,7 +63,7 @@ pub enum Reason {
     CredentialsMissing,
     /// An authorization scheme that the policy does not take.
     CredentialsScheme,
-    /// A token over the size bound.
+    /// A token longer than 16 KiB (16,384 bytes).
     TokenTooLong,
     /// A token that is no compact JWS in strict base64url.
     TokenMalformed,
@@ -85,7 +85,8 @@ pub enum Reason {
     TokenClaim,
     /// `aud` does not contain the issuer's audience.
     TokenAudience,
-    /// A time that is no number, negative, absurd, or an `iat` in the future.
+    /// A time that is no number, negative or absurd; an `iat` in the future; an `exp` that is not after `iat`, or an `nbf` that is
+    /// not before `exp`.
     TokenTime,
     /// `exp` has passed.
     TokenExpired,
@@ -420,7 +421,7 @@ impl Reason {
             Self::QueryEscapeMalformed => ("query_escape_malformed", 400, "the query contains a malformed escape", No),
             Self::CredentialsMissing => ("credentials_missing", 401, "the call carries no access token", Bare),
             Self::CredentialsScheme => ("credentials_scheme", 401, "the authorization scheme is not taken", Bare),
-            Self::TokenTooLong => ("token_too_long", 401, "the access token is too long", InvalidToken),
+            Self::TokenTooLong => ("token_too_long", 401, "the access token is longer than 16 KiB", InvalidToken),
             Self::TokenMalformed => ("token_malformed", 401, "the access token is malformed", InvalidToken),
             Self::TokenEncrypted => ("token_encrypted", 401, "the access token is encrypted", InvalidToken),
             Self::TokenJson => ("token_json", 401, "the access token does not hold well-formed JSON", InvalidToken),
@@ -431,7 +432,7 @@ impl Reason {
             Self::TokenKey => ("token_key", 401, "the key that signed the access token is not known", InvalidToken),
             Self::TokenClaim => ("token_claim", 401, "the access token lacks a claim or holds one that is not taken", InvalidToken),
             Self::TokenAudience => ("token_audience", 401, "the access token is meant for another audience", InvalidToken),
-            Self::TokenTime => ("token_time", 401, "the access token's times are not plausible", InvalidToken),
+            Self::TokenTime => ("token_time", 401, "the access token has invalid time claims", InvalidToken),
             Self::TokenExpired => ("token_expired", 401, "the access token has expired", InvalidToken),
             Self::TokenNotYetValid => ("token_not_yet_valid", 401, "the access token is not valid yet", InvalidToken),
             Self::TokenLifetime => ("token_lifetime", 401, "the access token lives too long", InvalidToken),

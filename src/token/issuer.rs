@@ -279,7 +279,8 @@ fn check_shared_keys(
         let mut surprised = BTreeSet::new();
         for key in keys.chain(variable) {
             let owners = owners.entry(key).or_default();
-            surprised.extend(owners.iter().filter(|o| !(says(o, &issuer.name) && says(&issuer.name, o))).copied());
+            let others = owners.iter().filter(|other| **other != &*issuer.name);
+            surprised.extend(others.filter(|o| !(says(o, &issuer.name) && says(&issuer.name, o))).copied());
             owners.push(&issuer.name);
         }
         for other in surprised {

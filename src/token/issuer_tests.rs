@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::testing::{Environment, NotNow, Signs, compile_with, with};
+use super::testing::{Environment, NotNow, ROCA_MODULUS, Signs, compile_with, with};
 
 fn key(signs: Signs, kid: &str) -> Value {
     with(signs.jwk(), json!({ "kid": kid }))
@@ -172,9 +172,16 @@ fn key_sets() {
         json!({ "use": "sig", "key_ops": ["verify"], "alg": "ES256", "x5c": ["x"] }),
     )));
     nothing_wrong(with_good(with(other.clone(), json!({ "kid": null }))));
+    // One key under two names.
+    nothing_wrong(with_good(key(Signs::P256(1), "b")));
+    nothing_wrong(with_good(Signs::P256(1).jwk()));
+    let unnamed = Signs::P256(1).jwk();
+    one_error(set(json!([unnamed, unnamed])), "issuers.corp.keys.jwks.keys[1]", "the same key; remove one");
 
     for (jwk, why) in [
         (with(other.clone(), json!({ "use": "enc" })), "its `use` is `enc`"),
+        (with(other.clone(), json!({ "use": "enc", "kid": "a" })), "its `use` is `enc`"),
+        (with(good.clone(), json!({ "use": "enc" })), "its `use` is `enc`"),
         (with(other.clone(), json!({ "use": "jwt-svid" })), "its `use` is `jwt-svid`"),
         (with(other.clone(), json!({ "key_ops": ["sign", "deriveKey"] })), "do not contain `verify`"),
         (with(other.clone(), json!({ "alg": "ECDH-ES" })), "`ECDH-ES` is not known"),
@@ -193,7 +200,8 @@ fn key_sets() {
         (with(other.clone(), json!({ "use": "enc", "d": "AA" })), ".d", "private or secret"),
         (json!({ "kty": "oct", "k": "AA" }), ".k", "private or secret"),
         (with(key(Signs::Rsa, "b"), json!({ "p": "AA" })), ".p", "private or secret"),
-        (with(other.clone(), json!({ "kid": "a" })), ".kid", "chooses neither"),
+        (with(other.clone(), json!({ "kid": "a" })), ".kid", "`issuers.corp.keys.jwks.keys[0]` has the same `kid`"),
+        (good.clone(), "", "`issuers.corp.keys.jwks.keys[0]` is the same key"),
         (with(other.clone(), json!({ "kid": 1 })), ".kid", "a text"),
         (with(other.clone(), json!({ "kid": "" })), ".kid", "a text"),
         (with(other.clone(), json!({ "kty": null })), ".kty", "has no `kty`"),
@@ -206,7 +214,7 @@ fn key_sets() {
         (with(other.clone(), json!({ "key_ops": "verify" })), ".key_ops", "a list"),
         (with(other.clone(), json!({ "alg": "RS256" })), ".alg", "no algorithm for a key of this type"),
         (with(other.clone(), json!({ "alg": "HS256" })), ".alg", "no algorithm for a key of this type"),
-        (key(Signs::P256(1), "b"), "", "the same key as `issuers.corp.keys.jwks.keys[0]`"),
+        (json!({ "kty": "RSA", "n": ROCA_MODULUS, "e": "AQAB", "kid": "b" }), ".n", "CVE-2017-15361"),
         (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), ".n", "under 2048 bits"),
         (with(key(Signs::Rsa, "b"), json!({ "e": "Aw" })), ".n", "exponent 65537"),
         (
@@ -307,6 +315,17 @@ fn keys_and_names_shared_between_issuers() {
         }),
         "issuers.a.shares_keys_with[1]",
         "twice",
+    );
+    // One key under two names in one issuer is not shared with another.
+    let renamed = json!({ "keys": { "jwks": { "keys": [key(Signs::P256(1), "a"), key(Signs::P256(1), "b")] } } });
+    nothing_wrong(json!({ "a": with(plain(), renamed) }));
+    let (errors, _) = findings(json!({
+        "keycloak": tenant("https://idp.example.com/a", json!(["keycloack2"])),
+        "keycloak2": with(tenant("https://idp.example.com/b", json!([])), json!({ "keys": { "jwks": { "keys": [key(Signs::P256(2), "a")] } } })),
+    }));
+    assert_eq!(
+        errors,
+        ["issuers.keycloak.shares_keys_with[0]: there is no `issuers.keycloack2`; did you mean `keycloak2`?"]
     );
     // The same `iss` twice is ambiguous whatever the keys are.
     let other_key = json!({ "keys": { "jwks": { "keys": [key(Signs::P256(2), "a")] } } });

@@ -17,25 +17,14 @@ pub(super) fn compile(
     let place = place.field("keys");
     let errors_before = findings.errors.len();
     let mut keys: Vec<Key> = Vec::new();
-    let mut kids: Vec<(&str, Place)> = Vec::new();
     for (index, jwk) in raw.keys.iter().enumerate() {
         let place = place.index(index);
-        if let Some(kid) = jwk.get("kid").and_then(Value::as_str) {
-            match kids.iter().find(|(taken, _)| *taken == kid) {
-                Some((_, first)) => findings.error(
-                    place.field("kid"),
-                    format!("this is the `kid` of `{first}` as well, so it chooses neither: remove one of the keys"),
-                ),
-                None => kids.push((kid, place.clone())),
-            }
-        }
         match read(jwk, algorithms, &place) {
-            Ok(key) => match keys.iter().find(|other| other.key.identity() == key.key.identity()) {
-                Some(same) => {
-                    findings.error(place, format!("this is the same key as `{}`: remove one of them", same.place));
-                }
-                None => keys.push(key),
-            },
+            Ok(key) => {
+                check_kid(&key, &keys, findings);
+                keys.push(key);
+            }
+            // Before names are compared: providers give an encryption key the `kid` of the signing key next to it.
             Err(JwkError::Unknown(why)) => findings.warn(place, format!("this key is not used: {why}")),
             Err(JwkError::Wrong(member, why)) => findings.error(place.field(member), why),
         }
@@ -48,6 +37,26 @@ pub(super) fn compile(
         return None;
     }
     Some(keys)
+}
+
+/// A name chooses one key. A key may have two names, as while it gets another one.
+fn check_kid(key: &Key, others: &[Key], findings: &mut Findings) {
+    let Some(other) = others.iter().find(|other| match &key.kid {
+        Some(kid) => other.kid.as_ref() == Some(kid),
+        None => other.kid.is_none() && other.key.is_same_as(&key.key),
+    }) else {
+        return;
+    };
+    let first = &other.place;
+    match &key.kid {
+        _ if other.key.is_same_as(&key.key) => {
+            findings.error(key.place.clone(), format!("`{first}` is the same key; remove one of them"));
+        }
+        _ => findings.error(
+            key.place.field("kid"),
+            format!("`{first}` has the same `kid`, so it identifies neither key; remove one of the keys"),
+        ),
+    }
 }
 
 fn read(jwk: &Map<String, Value>, algorithms: &[Algorithm], place: &Place) -> Result<Key, JwkError> {

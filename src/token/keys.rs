@@ -67,11 +67,10 @@ impl Keys {
             Self::Secret(secret) => return secret.as_deref().ok_or(Reason::TokenKey),
         };
         let Some(kid) = kid else {
-            let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm));
-            return match (fitting.next(), fitting.next()) {
-                (Some(only), None) => Ok(&only.key),
-                _ => Err(Reason::TokenKey),
-            };
+            let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm)).map(|key| &key.key);
+            let only = fitting.next().ok_or(Reason::TokenKey)?;
+            // One key under two names is one key.
+            return if fitting.all(|other| other.is_same_as(only)) { Ok(only) } else { Err(Reason::TokenKey) };
         };
         let kid = kid.as_str().ok_or(Reason::TokenKey)?;
         let named = keys.iter().find(|key| key.kid.as_deref() == Some(kid)).ok_or(Reason::TokenKey)?;

@@ -24,7 +24,11 @@ use crate::words::same;
 
 /// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
 /// `zip` change what is signed or read, and a key that comes with the token proves nothing.
-const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
+pub(super) const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
+
+/// Header parameters that lead to a key, which an issuer may send where the policy says that they are ignored.
+pub(super) const URL_HEADER: [(&str, IgnorableHeader); 3] =
+    [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)];
 
 /// A token that was good when it was verified: signed by an issuer of the policy, of the right shape, for this audience.
 /// Whether its sender may use it is another question where it is [bound to a key](Self::bound_to).
@@ -254,14 +258,15 @@ impl Issuers {
 }
 
 impl Issuer {
+    /// Whether a header parameter may be there, since it is not used.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        URL_HEADER.iter().any(|(own, parameter)| *own == name && self.ignored_header.contains(parameter))
+    }
+
     /// Judges what the header says in the light of the issuer's rules.
     fn check_header(&self, header: &Value, algorithm: Algorithm) -> Result<(), Reason> {
-        for (name, parameter) in
-            [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)]
-        {
-            if header.get(name).is_some() && !self.ignored_header.contains(&parameter) {
-                return Err(Reason::TokenHeader);
-            }
+        if URL_HEADER.iter().any(|(name, _)| header.get(name).is_some() && !self.ignores(name)) {
+            return Err(Reason::TokenHeader);
         }
         if !self.algorithms.contains(&algorithm) {
             return Err(Reason::TokenAlgorithm);
@@ -300,21 +305,24 @@ fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
 
 /// The times of a token that were read, and can be judged again whenever it is used.
 #[derive(Debug, Clone, Copy)]
-struct Times {
+pub(super) struct Times {
     issued: Timestamp,
     not_before: Option<Timestamp>,
     expires: Timestamp,
 }
 
 impl Times {
-    fn read(claims: &Value) -> Result<Self, Reason> {
+    pub(super) fn read(claims: &Value) -> Result<Self, Reason> {
         let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::TokenTime)).transpose();
-        Ok(Self {
-            // Without it nothing could be said about the token's lifetime, which every issuer bounds.
-            issued: time("iat")?.ok_or(Reason::TokenClaim)?,
-            not_before: time("nbf")?,
-            expires: time("exp")?.ok_or(Reason::TokenClaim)?,
-        })
+        // Without it nothing could be said about the token's lifetime, which every issuer bounds.
+        let issued = time("iat")?.ok_or(Reason::TokenClaim)?;
+        let not_before = time("nbf")?;
+        let expires = time("exp")?.ok_or(Reason::TokenClaim)?;
+        // No moment exists at which such a token was meant to be used. The allowance for clocks would make one.
+        if expires <= issued || not_before.is_some_and(|not_before| not_before >= expires) {
+            return Err(Reason::TokenTime);
+        }
+        Ok(Self { issued, not_before, expires })
     }
 
     fn judge(self, now: Timestamp, skew: Duration) -> Result<(), Reason> {
@@ -331,7 +339,7 @@ impl Times {
         Ok(())
     }
 
-    fn lifetime(self) -> Duration {
+    pub(super) fn lifetime(self) -> Duration {
         Duration::from_nanos(self.expires.as_nanos().saturating_sub(self.issued.as_nanos()))
     }
 }

@@ -76,7 +76,8 @@ fn verify(token: &[u8]) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
 fn refused(token: &[u8], reason: Reason) {
     let verifier = Counting::default();
     let mut cache = TokenCache::default();
-    let result = issuers().verify(token, at(0), &verifier, &mut cache).map_err(|refusal| refusal.reason);
+    let issuers = issuers();
+    let result = issuers.verify(token, at(0), &verifier, &mut cache).map_err(|refusal| refusal.reason);
     assert_eq!(result.map(|_| ()), Err(reason), "{}", token.escape_ascii());
     assert!(cache.is_empty(), "a failure is not remembered");
     assert_eq!(verifier.0.get(), usize::from(reason == Reason::TokenSignature), "the signature comes last");
@@ -361,6 +362,57 @@ fn without_a_kid_one_key_must_fit() {
 }
 
 #[test]
+fn one_key_under_two_names_is_one_key() {
+    let key = |kid: &str| with(KEY.jwk(), json!({ "kid": kid }));
+    let issuers = |keys: Value| {
+        compile(&json!({ "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
+            "keys": { "jwks": { "keys": keys } },
+        } }))
+    };
+    let verify = |issuers: &Issuers, kid: Value| {
+        let token = headed(json!({ "kid": kid }));
+        let result = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0));
+        result.map(|_| ()).map_err(|refusal| refusal.reason)
+    };
+    let twice = issuers(json!([key("a"), key("b")]));
+    for kid in [json!("a"), json!("b"), json!(null)] {
+        assert_eq!(verify(&twice, kid.clone()), Ok(()), "{kid}");
+    }
+    assert_eq!(verify(&twice, json!("c")), Err(Reason::TokenKey));
+    // Without a name another key next to them leaves the choice open.
+    let other = with(Signs::P256(2).jwk(), json!({ "kid": "c" }));
+    let three = issuers(json!([key("a"), key("b"), other]));
+    assert_eq!(verify(&three, json!(null)), Err(Reason::TokenKey));
+    assert_eq!(verify(&three, json!("c")), Err(Reason::TokenSignature));
+}
+
+#[test]
+fn an_encryption_key_with_the_kid_of_a_signing_key_changes_nothing() {
+    let encryption = with(Signs::Rsa.jwk(), json!({ "kid": "p256", "use": "enc", "alg": "RSA-OAEP" }));
+    let (issuers, findings) = compile_with(
+        &json!({ "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256", "RS256"], "max_lifetime": "1h",
+            "keys": { "jwks": { "keys": [
+                encryption, with(KEY.jwk(), json!({ "kid": "p256", "use": "sig" })), with(Signs::Rsa.jwk(), json!({ "kid": "rsa" })),
+            ] } },
+        } }),
+        &NotNow,
+    );
+    assert_eq!(findings.errors, []);
+    let verify = |token: &[u8]| {
+        issuers
+            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .map(|_| ())
+            .map_err(|fault| fault.reason)
+    };
+    assert_eq!(verify(&headed(json!({}))), Ok(()));
+    // The encryption key verifies nothing under the name that it shares.
+    let with_its_key = sign(Signs::Rsa, &with(header(), json!({ "alg": "RS256" })), &claims());
+    assert_eq!(verify(&with_its_key), Err(Reason::TokenAlgorithm));
+}
+
+#[test]
 fn signatures_of_others() {
     refused(&sign(Signs::P256(3), &header(), &claims()), Reason::TokenSignature);
     refused(&sign(Signs::P256(2), &header(), &claims()), Reason::TokenSignature);
@@ -469,7 +521,7 @@ fn boundaries_of_time_are_exact() {
     // The skew is 60 s.
     for (name, changes, result) in [
         ("expired for less than the skew", json!({ "exp": NOW - 59 }), Ok(())),
-        ("expired for the skew", json!({ "exp": NOW - 60 }), Err(Reason::TokenExpired)),
+        ("expired for the skew", json!({ "iat": NOW - 90, "exp": NOW - 60 }), Err(Reason::TokenExpired)),
         ("and a fraction less", json!({ "exp": NOW as f64 - 59.5 }), Ok(())),
         ("issued in the skew's future", json!({ "iat": NOW + 60 }), Ok(())),
         ("issued beyond it", json!({ "iat": NOW + 61 }), Err(Reason::TokenTime)),
@@ -497,6 +549,22 @@ fn boundaries_of_time_are_exact() {
         ] {
             assert_eq!(judge(json!({ name: value })), Err(Reason::TokenTime), "{name} {value}");
         }
+    }
+    // A lifetime of nothing, which the skew would make 60 s long, and one that begins after its end.
+    for (changes, result) in [
+        (json!({ "iat": NOW, "exp": NOW }), Err(Reason::TokenTime)),
+        (json!({ "iat": NOW, "exp": NOW - 1 }), Err(Reason::TokenTime)),
+        (json!({ "iat": NOW as f64 + 0.5, "exp": NOW }), Err(Reason::TokenTime)),
+        (json!({ "iat": NOW, "exp": NOW as f64 + 0.5 }), Ok(())),
+        (json!({ "iat": NOW, "exp": NOW + 1 }), Ok(())),
+        (json!({ "nbf": NOW + 10, "exp": NOW + 10 }), Err(Reason::TokenTime)),
+        (json!({ "nbf": NOW + 11, "exp": NOW + 10 }), Err(Reason::TokenTime)),
+        (json!({ "nbf": NOW + 9, "exp": NOW + 10 }), Ok(())),
+        // Also where another check would find a reason.
+        (json!({ "iat": NOW - 90, "exp": NOW - 90 }), Err(Reason::TokenTime)),
+        (json!({ "nbf": NOW + 90, "exp": NOW + 90 }), Err(Reason::TokenTime)),
+    ] {
+        assert_eq!(judge(changes.clone()), result, "{changes}");
     }
     // The latest moment that can be told does not wrap.
     assert_eq!(judge(json!({ "exp": 18_446_744_073_u64 })), Err(Reason::TokenLifetime));

@@ -131,7 +131,7 @@ fn no_token_key_or_secret_is_written_anywhere() {
     let shared = key.sign(&json!({ "alg": "HS256", "typ": "at+jwt" }), &shared);
     let good_token = token("items:read");
     let mut expired = claims("items:read");
-    expired["exp"] = json!(1);
+    (expired["iat"], expired["exp"]) = (json!(0), json!(1));
     let expired = KEY.sign(&header(), &expired);
     let spoiled = format!("{}AAAA", good_token.trim_end_matches(|c| c != '.'));
 
