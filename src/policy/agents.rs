@@ -227,6 +227,11 @@ impl Agents {
 }
 
 impl Agent {
+    /// When the registration ends.
+    pub(super) fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+
     /// Whether the registration holds at this moment.
     ///
     /// # Errors

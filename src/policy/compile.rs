@@ -16,7 +16,7 @@ use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
 use super::tables_key::TablesKey;
 use super::version::version;
-use super::{Policy, dpop, gateway, hosts, raw};
+use super::{Policy, advice, dpop, gateway, hosts, raw};
 use crate::token::{Issuers, Secrets, json};
 use crate::upstream::HeaderNames;
 
@@ -185,6 +185,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         TablesKey::require(document, &mut findings);
     }
     check_callers(document, &endpoints, &mut findings);
+    advice::check(document, &signing_keys, &mut findings);
     if !findings.errors.is_empty() {
         return Err(findings);
     }

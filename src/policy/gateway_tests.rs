@@ -149,7 +149,8 @@ fn what_has_no_effect_somewhere_is_said() {
     let told = |gateway: &str, changes: &Changes| {
         let mut changes = changes.clone();
         changes.push(("/gateway", json!(gateway)));
-        warnings(with(&changes))
+        // The policy's algorithm is expensive where the gateway does not verify signatures, which is another warning.
+        warnings(with(&changes)).into_iter().filter(|warning| !warning.starts_with("issuers.")).collect::<Vec<_>>()
     };
     let log = vec![("/audit", json!({ "log": { "allow": false, "deny": true }, "outcome": true }))];
     let found = told("portable", &log);

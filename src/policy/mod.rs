@@ -2,6 +2,7 @@
 //!
 //! [`raw`] is the document as written, [`Policy`] what the evaluation uses; nothing in here sees a request.
 
+mod advice;
 mod agents;
 mod audit;
 mod bindings;

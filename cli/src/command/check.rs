@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::{Exit, Failure, Format, render};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::gateway::{self, Finding};
+use crate::moment::Moment;
 use crate::policy::Loaded;
 use crate::{escape, policy};
 
@@ -41,7 +42,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         Some(gateway) => policy::load_for(file, gateway),
     };
     let loaded = arguments.policy.as_ref().map(load).transpose();
-    let checked = loaded.and_then(|loaded| {
+    let checked = loaded.and_then(|mut loaded| {
+        if let Some(loaded) = &mut loaded {
+            loaded.add_warnings_at(Moment::default().resolve());
+        }
         let found = match arguments.files.as_slice() {
             [] => Vec::new(),
             files => gateway::check(files, loaded.as_ref())?,

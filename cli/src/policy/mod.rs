@@ -7,6 +7,7 @@ mod structure;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use callgate::Timestamp;
 use callgate::policy::{Findings, Place, Policy, raw};
 use callgate::token::{SecretLookup, Secrets};
 
@@ -34,6 +35,13 @@ impl Loaded {
     #[must_use]
     pub fn zone(&self) -> Option<String> {
         self.policy.shared_bytes().map(|bytes| format!("{}k", bytes.div_ceil(1 << 10)))
+    }
+
+    /// Adds what deserves a second look at this moment, in seconds since 1970, such as agents that expire soon.
+    pub fn add_warnings_at(&mut self, now: u64) {
+        let findings = self.policy.warnings_at(Timestamp::from_secs(now));
+        self.warnings.extend(findings.iter().map(|finding| self.document.warning(&finding.place, &finding.message)));
+        self.warnings.sort_by_key(|warning| warning.position);
     }
 }
 

@@ -157,3 +157,35 @@ fn nothing_from_a_file_reaches_the_terminal_raw() {
         assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{text:?}");
     }
 }
+
+/// The lines that `check` writes about a policy that compiles.
+fn warnings(name: &str, policy: String) -> Vec<String> {
+    let ran = callgate(&format!("check {}", file(name, policy)));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    ran.err.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn warns_about_an_agent_that_has_expired() {
+    let agent = "identity: { issuer: corp, client_id: review-agent }";
+    assert_eq!(quickstart().matches(agent).count(), 1);
+    let expires = |date: &str| quickstart().replace(agent, &format!("{agent}\n    expires: {date}"));
+    let found = warnings("expired.yaml", expires("2020-06-30"));
+    let [warning] = &found[..] else { panic!("{found:#?}") };
+    let place = format!(
+        ":{}:5: warning: agents.review-agent.expires: this agent has expired",
+        line_of("client_id: review-agent") + 1
+    );
+    assert!(warning.contains(&place), "{warning}");
+    assert_eq!(warnings("lasting.yaml", expires("2999-06-30")), [""; 0]);
+}
+
+#[test]
+fn warns_about_an_identity_that_reads_like_a_pattern() {
+    let found = warnings("pattern.yaml", quickstart().replace("client_id: review-agent", "client_id: review-*"));
+    let [warning] = &found[..] else { panic!("{found:#?}") };
+    assert!(
+        warning.contains(": warning: agents.review-agent.identity.client_id: `*` is compared literally"),
+        "{warning}"
+    );
+}

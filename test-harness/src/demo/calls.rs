@@ -65,7 +65,7 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
         call("a token that has expired", get("/repos/acme/gateway", &expired), 401, "token_expired"),
         call("a token for another API", get("/repos/acme/gateway", &elsewhere), 401, "token_audience"),
         call("a token signed with another key", get("/repos/acme/gateway", &forged), 401, "token_signature"),
-        call("an agent whose registration has ended", get("/repos/acme/gateway", &retired), 403, "agent_expired"),
+        call("an agent that is suspended", get("/repos/acme/gateway", &retired), 403, "agent_suspended"),
         call("coding agent in another organisation", get("/repos/globex/gateway", &coder), 403, "binding_mismatch"),
         call(
             "review agent in a repository not its own",

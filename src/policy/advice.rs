@@ -1,0 +1,173 @@
+//! What is allowed, and may not be what the author of a policy meant: warnings that need more than one field.
+
+use super::error::{Finding, Findings, Place};
+use super::{Policy, SigningKeys, Store, raw};
+use crate::crypto::{Algorithm, host_hash};
+use crate::time::Timestamp;
+
+/// How long before its end an agent's registration is reported.
+const EXPIRES_SOON_SECONDS: u64 = 30 * 86_400;
+
+/// Everything that deserves a second look whenever the policy is checked.
+pub(super) fn check(document: &raw::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
+    issuers(document, findings);
+    agents(document, findings);
+    destructive_endpoints(document, findings);
+    failing_credentials(document, signing_keys, findings);
+}
+
+fn issuers(document: &raw::Document, findings: &mut Findings) {
+    for (name, issuer) in &document.issuers {
+        let place = Place::root().field("issuers").field(name);
+        if issuer.issuer.starts_with("http://") {
+            findings.warn(
+                place.field("issuer"),
+                "clients get tokens from this issuer over plain `http`, where others can read them; write its `https` URL",
+            );
+        }
+        let by_audience = issuer.token.as_ref().is_some_and(|token| token.told_apart_by == raw::ToldApartBy::Audience);
+        let audience = issuer.audience.as_deref().filter(|_| by_audience);
+        let is_client = |agent: &raw::Agent| {
+            let identity = agent.identity.as_ref().filter(|identity| identity.issuer == *name);
+            audience.is_some() && identity.and_then(|identity| identity.client_id.as_deref()) == audience
+        };
+        if let Some((agent, _)) = document.agents.iter().find(|(_, agent)| is_client(agent)) {
+            findings.warn(
+                place.field("audience"),
+                format!(
+                    "this is the `client_id` of agent `{}`, and ID tokens have the client as their audience; name the audience \
+                     of access tokens, or distinguish them by `claims` or `typ`",
+                    agent.escape_debug()
+                ),
+            );
+        }
+    }
+}
+
+fn agents(document: &raw::Document, findings: &mut Findings) {
+    for (name, agent) in &document.agents {
+        let Some(identity) = &agent.identity else { continue };
+        let place = Place::root().field("agents").field(name).field("identity");
+        for (field, value) in [("client_id", &identity.client_id), ("subject", &identity.subject)] {
+            if value.as_deref().is_some_and(|value| value.contains('*')) {
+                findings.warn(
+                    place.field(field),
+                    "`*` is compared literally and matches no other text; write the exact value of each agent",
+                );
+            }
+        }
+        let issuer = document.issuers.get(&identity.issuer);
+        let names_clients =
+            issuer.is_some_and(|issuer| issuer.token.as_ref().is_none_or(|token| token.client.is_some()));
+        if names_clients && identity.client_id.is_none() && identity.subject.is_some() {
+            findings.warn(
+                place.field("subject"),
+                "every client of the issuer that gets a token for this subject is this agent; add its `client_id`",
+            );
+        }
+    }
+}
+
+fn destructive_endpoints(document: &raw::Document, findings: &mut Findings) {
+    let root = Place::root();
+    let all = document.endpoints.iter().enumerate();
+    let destructive: Vec<_> = all.filter(|(_, endpoint)| endpoint.effect == raw::Effect::Destructive).collect();
+    let removes = match document.upstream.authorization {
+        raw::AuthorizationHeader::Remove => ", and `Authorization` no longer reaches the upstream",
+        raw::AuthorizationHeader::Keep => "",
+    };
+    let change = format!("with `enforce` the requests that records show as observed are denied{removes}");
+    if document.mode == raw::Mode::Observe && !destructive.is_empty() {
+        let ids: Vec<_> = destructive.iter().map(|(_, endpoint)| format!("`{}`", endpoint.id.escape_debug())).collect();
+        findings.warn(
+            root.field("mode"),
+            format!("`observe` denies nothing, not even on destructive endpoints ({}); {change}", ids.join(", ")),
+        );
+    }
+    for (index, endpoint) in destructive {
+        let place = root.field("endpoints").index(index);
+        if document.mode == raw::Mode::Enforce && endpoint.mode == Some(raw::Mode::Observe) {
+            findings
+                .warn(place.field("mode"), format!("`observe` denies nothing on this destructive endpoint; {change}"));
+        }
+        if endpoint.access.is_some() {
+            findings.warn(
+                place.field("access"),
+                "anybody can use this destructive endpoint; remove `access: public`, or choose another `effect` if it can be \
+                 undone",
+            );
+        }
+    }
+}
+
+/// Signatures that the gateway does not verify cost the worker that computes them up to some milliseconds each.
+fn failing_credentials(document: &raw::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
+    let features = document.gateway.features();
+    if features.verifies || document.failed_credentials.is_some() {
+        return;
+    }
+    let root = Place::root();
+    let expensive = |names: &[raw::AlgorithmName]| {
+        names.iter().map(|name| Algorithm::from(*name)).find(|algorithm| host_hash(*algorithm).is_some())
+    };
+    let of_issuers = document
+        .issuers
+        .iter()
+        .map(|(name, issuer)| (root.field("issuers").field(name).field("algorithms"), expensive(&issuer.algorithms)));
+    let of_proofs =
+        document.dpop.iter().map(|dpop| (root.field("dpop").field("algorithms"), expensive(&dpop.algorithms)));
+    let of_agents = document.agents.keys().zip(0..).map(|(name, position)| {
+        let own = signing_keys.iter().filter(|key| key.agent == position).map(|key| key.algorithm);
+        let place = root.field("agents").field(name).field("signing_keys");
+        (place, own.into_iter().find(|algorithm| host_hash(*algorithm).is_some()))
+    });
+    let instead = if features.store == Store::None {
+        "use `Ed25519` keys"
+    } else {
+        "write `failed_credentials`, or use `Ed25519` keys"
+    };
+    for (place, algorithm) in of_issuers.chain(of_proofs).chain(of_agents) {
+        let Some(algorithm) = algorithm else { continue };
+        findings.warn(
+            place,
+            format!(
+                "the filter itself computes `{}` signatures on `{}`, and nothing limits how often a client can send bad ones; \
+                 {instead}",
+                algorithm.jose_name(),
+                features.name
+            ),
+        );
+    }
+}
+
+impl Policy {
+    /// What deserves a second look at this moment: agents whose registration has ended or ends within 30 days.
+    #[must_use]
+    pub fn warnings_at(&self, now: Timestamp) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        for agent in self.agents.iter() {
+            let Some(expires) = agent.expires() else { continue };
+            let place = Place::root().field("agents").field(&agent.name).field("expires");
+            let left = expires.as_secs().saturating_sub(now.as_secs());
+            if now >= expires {
+                findings.warn(
+                    place,
+                    "this agent has expired and every request of it is denied; extend `expires`, or remove the agent",
+                );
+            } else if left <= EXPIRES_SOON_SECONDS {
+                let days = left / 86_400;
+                let end = match days {
+                    0 => "within a day".to_owned(),
+                    1 => "in 1 day".to_owned(),
+                    days => format!("in {days} days"),
+                };
+                findings.warn(place, format!("this agent expires {end}; extend `expires` if it is still needed"));
+            }
+        }
+        findings.warnings
+    }
+}
+
+#[cfg(test)]
+#[path = "advice_tests.rs"]
+mod tests;
