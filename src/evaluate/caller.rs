@@ -37,6 +37,7 @@ impl Evaluation<'_, '_> {
         }
         let policy = self.facts.policy;
         self.facts.scheme = credential.ok().map(|credential| credential.scheme);
+        let now = self.facts.call.now;
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);
@@ -47,7 +48,15 @@ impl Evaluation<'_, '_> {
             (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),
             (Ok(_), Some(id)) => Rule::Issuer(policy.issuers.name(id), ""),
         };
-        let Some(token) = self.judge(Check::Credential, rule, verified, |token| describe(token))? else {
+        let said = self.context.trace.is_some().then(|| match (&verified, credential) {
+            (Ok(token), _) => describe(token),
+            (Err(reason), Ok(credential)) => policy.issuers.diagnose(credential.token, *reason, now),
+            (Err(Reason::TokenMalformed), Err(_)) => {
+                vec![("expected", "the scheme, one space and the token".to_owned())]
+            }
+            (Err(_), Err(_)) => Said::new(),
+        });
+        let Some(token) = self.judge_saying(Check::Credential, rule, verified, said.unwrap_or_default())? else {
             return Ok(());
         };
         // Whose token it was is written down whether or not its sender may use it.

@@ -12,9 +12,9 @@ use crate::Reason;
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// How deep header and claims may nest. Nested claims of real providers stay under ten levels.
-const MAX_DEPTH: u8 = 32;
+pub(super) const MAX_DEPTH: u8 = 32;
 
-const BOUNDS: Bounds = Bounds { bytes: MAX_TOKEN_BYTES, depth: MAX_DEPTH };
+pub(super) const BOUNDS: Bounds = Bounds { bytes: MAX_TOKEN_BYTES, depth: MAX_DEPTH };
 
 /// A JWS whose form is right. Nothing about it is verified.
 #[derive(Debug)]

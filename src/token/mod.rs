@@ -5,6 +5,7 @@
 
 mod cache;
 mod claim;
+mod diagnose;
 mod issuer;
 pub mod json;
 mod jwks;

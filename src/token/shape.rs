@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::claim::{self, ClaimName};
+use super::diagnose::{Mismatch, list};
 use crate::Reason;
 use crate::policy::raw::{self, Profile, ScopeForm, ToldApartBy};
 use crate::policy::{Findings, Place};
@@ -67,6 +68,16 @@ pub(super) struct Bearer {
     pub(super) scopes: Vec<String>,
 }
 
+impl Expected {
+    fn is_met_by(&self, value: &Value) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Text => value.is_string(),
+            Self::OneOf(taken) => taken.iter().any(|written| claim::is(value, written)),
+        }
+    }
+}
+
 impl Shape {
     /// Judges the header's `typ`.
     pub(super) fn check_type(&self, header: &Value) -> Result<(), Reason> {
@@ -82,12 +93,7 @@ impl Shape {
     pub(super) fn read(&self, claims: &Value) -> Result<Bearer, Reason> {
         for (name, expected) in &self.required {
             let value = name.find(claims).filter(|value| claim::says_something(value)).ok_or(Reason::TokenClaim)?;
-            let meets = match expected {
-                Expected::Anything => true,
-                Expected::Text => value.is_string(),
-                Expected::OneOf(taken) => taken.iter().any(|written| claim::is(value, written)),
-            };
-            if !meets {
+            if !expected.is_met_by(value) {
                 return Err(Reason::TokenClaim);
             }
         }
@@ -108,6 +114,46 @@ impl Shape {
         scopes.sort_unstable();
         scopes.dedup();
         Ok(Bearer { client, subject, scopes })
+    }
+
+    /// The media types that are accepted, as a policy writes them.
+    pub(super) fn types(&self) -> impl Iterator<Item = &str> {
+        self.types.iter().map(|typ| typ.as_deref().unwrap_or(ABSENT))
+    }
+
+    /// The claim for which [`Self::read`] rejects a token.
+    pub(super) fn mismatch<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
+        let wrong = |name: &str, is: Option<&'t Value>, expected: String| {
+            Some(Mismatch { name: name.to_owned(), is, expected })
+        };
+        for (name, expected) in &self.required {
+            let value = name.find(claims);
+            let says = value.filter(|value| claim::says_something(value));
+            if !says.is_some_and(|value| expected.is_met_by(value)) {
+                let expected = match expected {
+                    Expected::Anything => "any value that is not empty".to_owned(),
+                    Expected::Text => "a string that is not empty".to_owned(),
+                    Expected::OneOf(taken) => format!("one of {}", list(taken.iter().map(String::as_str))),
+                };
+                return wrong(name.as_str(), value, expected);
+            }
+        }
+        let text = "a string that is not empty";
+        let client = self.client.as_ref().map(|name| (name.as_str(), name.find(claims), true));
+        for (name, value, needed) in client.into_iter().chain([("sub", claims.get("sub"), self.subject)]) {
+            if identifier(value).map_or(true, |value| needed && value.is_none()) {
+                return wrong(name, value, text.to_owned());
+            }
+        }
+        let unreadable = |(name, form): &&(ClaimName, ScopeForm)| {
+            name.find(claims).is_some_and(|value| read_scopes(value, *form, &mut Vec::new()).is_err())
+        };
+        let (name, form) = self.scopes.iter().find(unreadable)?;
+        let expected = match form {
+            ScopeForm::String => "a string of scopes, separated by spaces",
+            ScopeForm::Array => "an array of strings that are not empty",
+        };
+        wrong(name.as_str(), name.find(claims), expected.to_owned())
     }
 
     /// Reads the shape of an issuer's tokens. `None` when something is wrong with it, which then stands in the findings.

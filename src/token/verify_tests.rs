@@ -78,6 +78,7 @@ fn refused(token: &[u8], reason: Reason) {
     let mut cache = TokenCache::default();
     let issuers = issuers();
     let result = issuers.verify(token, at(0), &verifier, &mut cache).map_err(|refusal| refusal.reason);
+    assert!(!issuers.diagnose(token, reason, at(0)).is_empty(), "{reason:?}: {}", token.escape_ascii());
     assert_eq!(result.map(|_| ()), Err(reason), "{}", token.escape_ascii());
     assert!(cache.is_empty(), "a failure is not remembered");
     assert_eq!(verifier.0.get(), usize::from(reason == Reason::TokenSignature), "the signature comes last");

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use callgate::token::json;
 use callgate::{Change, Check, Decision, Headers, Source, Trace, Traced};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::request::header;
 use super::{Exit, Failure, Format};
@@ -138,18 +139,21 @@ fn lines(arguments: &Arguments, path: &str, host: &str, token: Option<&str>) -> 
     lines.chain(token.map(|token| ("authorization", format!("Bearer {token}")))).collect()
 }
 
-/// What a token that was refused says of itself, where it can be read.
+/// What a token that was rejected says of itself, where it can be read.
 fn unverified(token: &str) -> Vec<(&'static str, String)> {
-    let mut parts =
-        token.split('.').map(|part| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok());
     let mut facts = Vec::new();
-    if let Some(header) = parts.next().flatten() {
-        facts.push(("header, not verified", header.to_string()));
-    }
-    if let Some(claims) = parts.next().flatten() {
-        facts.push(("claims, not verified", claims.to_string()));
-        for (name, time) in [("exp", "exp is"), ("nbf", "nbf is"), ("iat", "iat is")] {
-            facts.extend(claims.get(name).and_then(Value::as_u64).map(|seconds| (time, moment::show(seconds))));
+    let names = [("header, not verified", "header, as sent"), ("claims, not verified", "claims, as sent")];
+    for (part, (verbose, raw)) in token.split('.').zip(names) {
+        let Ok(text) = URL_SAFE_NO_PAD.decode(part) else { continue };
+        // Another reader would show one of two claims with the same name, and not that there are two.
+        match json::parse(&text, json::Bounds { bytes: usize::MAX, depth: u8::MAX }) {
+            Ok(value) => {
+                facts.push((verbose, value.to_string()));
+                for (name, time) in [("exp", "exp is"), ("nbf", "nbf is"), ("iat", "iat is")] {
+                    facts.extend(value.get(name).and_then(Value::as_u64).map(|seconds| (time, moment::show(seconds))));
+                }
+            }
+            Err(_) => facts.push((raw, String::from_utf8_lossy(&text).into_owned())),
         }
     }
     facts
@@ -222,8 +226,8 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: 
         .map(|traced| {
             let at = (!traced.rule.is_empty()).then(|| loaded.document.position_of(&traced.rule));
             let facts: Vec<Value> =
-                traced.facts.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-            json!({
+                traced.facts.iter().map(|(name, value)| serde_json::json!({ "name": name, "value": value })).collect();
+            serde_json::json!({
                 "check": traced.check.name(),
                 "outcome": if traced.denied.is_some() { "deny" } else { "pass" },
                 "reason": traced.denied.map(callgate::Reason::code),
@@ -235,7 +239,7 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: 
         })
         .collect();
     let Subject { method, host, path, time } = subject;
-    json!({
+    serde_json::json!({
         "call": { "method": method, "host": host, "path": path, "at": time },
         "policy": { "file": loaded.document.file(), "name": loaded.policy.name, "version": loaded.policy.version },
         "checks": checks,

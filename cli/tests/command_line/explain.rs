@@ -122,3 +122,40 @@ fn a_policy_that_is_wrong_is_told_as_check_does() {
     let explained = callgate(&format!("explain {path} --path /")).failed(2);
     assert_eq!(explained, callgate(&format!("check {path}")).failed(2));
 }
+
+/// A token with this header and these claims, and a signature that nobody made.
+fn unsigned(header: &str, claims: &str) -> String {
+    use base64::Engine as _;
+    let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.{}", part(header), part(claims), part("signature"))
+}
+
+#[test]
+fn a_rejected_token_is_explained_by_its_claim_or_header_parameter() {
+    let explain = |header: &str, claims: &str| {
+        let token = unsigned(header, claims);
+        let out = run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", "-"], &token).fine();
+        assert!(!out.contains(&token) && !out.contains('\u{1b}'), "{out}");
+        out
+    };
+    let good = r#"{"typ":"at+jwt","alg":"ES256","kid":"corp-es256"}"#;
+    let issuer = r#""iss":"https://idp.example.com""#;
+    for (header, claims, lines) in [
+        (good, format!("{{{issuer},\"aud\":\"\\u001b[2J\"}}"), ["token_audience", "claim: aud", "is: \"\\u001b[2J\""]),
+        (good, format!("{{{issuer}}}"), ["token_claim", "claim: aud", "is: absent"]),
+        (r#"{"alg":"none"}"#, format!("{{{issuer}}}"), ["token_algorithm", "header parameter: alg", "is: \"none\""]),
+        (
+            good,
+            format!("{{{issuer},\"sub\":1,\"sub\":2}}"),
+            ["token_json", "part: claims", "fault: the name `sub` occurs twice at line 1 column 46"],
+        ),
+    ] {
+        let out = explain(header, &claims);
+        assert!(out.contains(&format!("DENY  credential      {}: ", lines[0])), "{out}");
+        for line in &lines[1..] {
+            assert!(out.contains(&format!("\n                      {line}\n")), "{line}\n{out}");
+        }
+    }
+    // What was sent twice is shown twice.
+    assert!(explain(good, r#"{"sub":1,"sub":2}"#).contains(r#"claims, as sent: {"sub":1,"sub":2}"#));
+}
