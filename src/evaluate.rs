@@ -200,10 +200,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let host = raw_host.ok_or(Reason::HostMissing).and_then(Host::parse);
         self.facts.host =
             self.judge(Check::Canonical, Rule::Gate, host, |host| vec![("host", host.as_str().to_owned())])?;
-        self.facts.path = self.judge(Check::Canonical, Rule::Gate, CanonicalPath::parse(raw_path), |path| {
-            vec![("path", path.as_str().to_owned())]
-        })?;
         let policy = self.facts.policy;
+        // What only text values may contain is rejected here where no path has such a value; else after authentication.
+        let path = if policy.endpoints.take_text {
+            CanonicalPath::parse_with_text(raw_path)
+        } else {
+            CanonicalPath::parse(raw_path)
+        };
+        self.facts.path =
+            self.judge(Check::Canonical, Rule::Gate, path, |path| vec![("path", path.as_str().to_owned())])?;
         let query = Query::parse(raw_query).and_then(|query| {
             query.refuse_names(&policy.refuse_query)?;
             Ok(query)
@@ -264,10 +269,11 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     fn allowlist(&mut self) -> Result<(), Stop> {
         let Facts { policy, endpoint, path, .. } = &self.facts;
         let opened_nowhere = path.as_ref().is_some_and(|path| !path.restricted().is_subset(policy.endpoints.escapes));
+        let text_only = path.as_ref().and_then(CanonicalPath::text_only);
         let (result, rule) = match endpoint {
             Some(endpoint) => (Ok(*endpoint), Rule::Endpoint(endpoint.position, "")),
             None if opened_nowhere => (Err(Reason::PathEscapeNotAllowed), Rule::Policy("endpoints")),
-            None => (Err(Reason::EndpointNotAllowed), Rule::Policy("endpoints")),
+            None => (Err(text_only.unwrap_or(Reason::EndpointNotAllowed)), Rule::Policy("endpoints")),
         };
         self.judge(Check::Allowlist, rule, result, |endpoint| vec![("endpoint", endpoint.id.to_string())])?;
         Ok(())

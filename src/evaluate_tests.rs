@@ -147,8 +147,14 @@ fn any_place() -> impl Strategy<Value = (String, String, String)> {
         Just("/x/acme".to_owned()),
         Just("/f/a%2Fb".to_owned()),
         Just("/x/a%2Fb".to_owned()),
-        "/[a-z0-9_~-]{0,6}(/[a-z0-9:@%2F-]{1,3}){0,3}"
-            .prop_filter("canonical", |path| { CanonicalPath::parse(path.as_bytes()).is_ok() && path != "/health" }),
+        Just("/x/%61cme".to_owned()),
+        Just("/f/%7ea".to_owned()),
+        Just("/f/a%2f%61dmin".to_owned()),
+        Just("/he%61lth".to_owned()),
+        Just("/x/a[0]".to_owned()),
+        "/[a-z0-9_~-]{0,6}(/[a-z0-9:@%2F\\[|-]{1,3}){0,3}".prop_filter("canonical", |path| {
+            CanonicalPath::parse_with_text(path.as_bytes()).is_ok() && path != "/health"
+        }),
     ];
     let host = prop_oneof![Just("api.example.com"), Just("API.example.com:443"), Just("other.example.com")];
     (method, path, host).prop_map(|(method, path, host)| (method.to_owned(), path, host.to_owned()))

@@ -5,11 +5,12 @@
 
 mod dpop;
 mod naive;
+mod naive_find;
 mod signature;
 mod token;
 
-use crate::endpoint::{Table, Template};
-use crate::policy::raw::Escape;
+use crate::endpoint::{Asked, Listed, Table, Template};
+use crate::policy::raw::{Escape, FormatSuffixes};
 use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
 use crate::{Headers, Reason};
 
@@ -34,11 +35,15 @@ pub fn path(data: &[u8]) {
         None => path.to_vec(),
     };
     assert_eq!(joined, data, "splitting loses nothing");
-    let parsed = CanonicalPath::parse(path);
-    assert_eq!(parsed.is_ok(), naive::is_canonical_path(path), "{:?} as {parsed:?}", String::from_utf8_lossy(path));
+    let (strict, parsed) = (CanonicalPath::parse(path), CanonicalPath::parse_with_text(path));
+    for (parsed, with_text) in [(strict, false), (parsed, true)] {
+        let expected = naive::is_canonical_path(path, with_text);
+        assert_eq!(parsed.is_ok(), expected, "{:?} as {parsed:?}", String::from_utf8_lossy(path));
+    }
     let Ok(canonical) = parsed else { return };
+    assert_eq!(strict, canonical.text_only().map_or(Ok(canonical), Err));
     assert_eq!(canonical.as_str().as_bytes(), path, "what was matched is what goes upstream");
-    assert_eq!(CanonicalPath::parse(canonical.as_str().as_bytes()), Ok(canonical));
+    assert_eq!(CanonicalPath::parse_with_text(canonical.as_str().as_bytes()), Ok(canonical));
     let segments: Vec<_> = canonical.segments().collect();
     assert_eq!(format!("/{}", segments.join("/")), canonical.as_str());
 
@@ -47,13 +52,13 @@ pub fn path(data: &[u8]) {
     for (escape, spelt) in
         [(Escape::Slash, "%2F"), (Escape::Backslash, "%5C"), (Escape::Percent, "%25"), (Escape::Semicolon, ";")]
     {
-        assert_eq!(canonical.restricted().contains(escape), canonical.as_str().contains(spelt));
+        assert_eq!(canonical.restricted().contains(escape), canonical.as_str().to_ascii_uppercase().contains(spelt));
     }
     if canonical.restricted().is_empty() {
         assert_eq!(naive::decode(&decoded), decoded, "one decoding is all there is");
         let parts: Vec<_> = decoded.split(|byte| matches!(byte, b'/' | b'\\')).collect();
         assert_eq!(parts.len(), segments.len() + 1, "decoding splits nothing");
-        assert!(!parts.iter().any(|part| matches!(*part, b"." | b"..")));
+        assert!(!parts.iter().any(|part| naive::leads_elsewhere(part)));
     }
 }
 
@@ -117,7 +122,7 @@ pub fn template(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(template) = Template::parse(text) else { return };
     assert_eq!(template.as_str(), text);
-    let built = Table::build([(7, &template)]);
+    let built = Table::build([(7, &template)], FormatSuffixes::Reject);
     assert!(built.is_ok(), "{template} stands alone");
     if let (Ok(built), true) = (built, template.variables().is_empty()) {
         assert!(built.warnings.is_empty());
@@ -129,35 +134,57 @@ pub fn template(data: &[u8]) {
     }
 }
 
+/// A few templates, as the bytes choose them.
+fn chosen_templates(choose: &mut impl FnMut(usize) -> usize) -> Vec<Template> {
+    let templates = (0..1 + choose(6)).map(|_| {
+        let parts = (0..1 + choose(3)).map(|place| {
+            let part = TEMPLATE_PARTS.get(choose(TEMPLATE_PARTS.len())).copied().unwrap_or_default();
+            part.replace('$', &format!("x{place}"))
+        });
+        format!("/{}", parts.collect::<Vec<_>>().join("/"))
+    });
+    templates.filter_map(|text| Template::parse(&text).ok()).collect()
+}
+
+fn chosen_path(choose: &mut impl FnMut(usize) -> usize) -> String {
+    let parts = (0..1 + choose(4)).map(|_| PATH_PARTS.get(choose(PATH_PARTS.len())).copied().unwrap_or_default());
+    format!("/{}", parts.collect::<Vec<_>>().join("/"))
+}
+
+fn chosen_suffixes(choose: &mut impl FnMut(usize) -> usize) -> FormatSuffixes {
+    if choose(4) == 3 { FormatSuffixes::Ignore } else { FormatSuffixes::Reject }
+}
+
 /// The lookup finds what a walk over all templates finds. The bytes choose templates and paths.
 pub fn lookup(data: &[u8]) {
     let mut bytes = data.iter().copied().map(usize::from);
     let mut choose = |bound: usize| bytes.next().unwrap_or_default() % bound;
-    let templates: Vec<String> = (0..1 + choose(6))
-        .map(|_| {
-            let parts = (0..1 + choose(3)).map(|place| {
-                let part = TEMPLATE_PARTS.get(choose(TEMPLATE_PARTS.len())).copied().unwrap_or_default();
-                part.replace('$', &format!("x{place}"))
-            });
-            format!("/{}", parts.collect::<Vec<_>>().join("/"))
-        })
-        .collect();
-    let parsed: Vec<Template> = templates.iter().filter_map(|text| Template::parse(text).ok()).collect();
-    let Ok(built) = Table::build((0..).zip(&parsed)) else { return };
+    let parsed = chosen_templates(&mut choose);
+    let suffixes = chosen_suffixes(&mut choose);
+    let Ok(built) = Table::build((0..).zip(&parsed), suffixes) else { return };
     let texts: Vec<&str> = parsed.iter().map(Template::as_str).collect();
     for _ in 0..8 {
-        let parts = (0..1 + choose(4)).map(|_| PATH_PARTS.get(choose(PATH_PARTS.len())).copied().unwrap_or_default());
-        let text = format!("/{}", parts.collect::<Vec<_>>().join("/"));
-        let Ok(path) = CanonicalPath::parse(text.as_bytes()) else { continue };
+        let text = chosen_path(&mut choose);
+        let Ok(path) = CanonicalPath::parse_with_text(text.as_bytes()) else { continue };
         let found = built.table.find(&path);
-        let expected = naive::find(&texts, &text);
-        let seen = found.as_ref().map(|found| naive::Found {
+        let expected = naive_find::find(&texts, &text, suffixes == FormatSuffixes::Reject);
+        let seen = found.as_ref().map(|found| naive_find::Found {
             endpoints: found.endpoints().iter().map(|endpoint| *endpoint as usize).collect(),
             values: found.values().map(|value| value.raw().to_owned()).collect(),
             is_ambiguous: found.check_opened_values().is_err(),
         });
         assert_eq!(seen, expected, "{text} in {texts:?}");
         let Some(found) = found else { continue };
+        let is_text_only = |text: &str| CanonicalPath::parse(format!("/x{text}").as_bytes()).is_err();
+        for segment in path.segments().filter(|segment| is_text_only(segment)) {
+            let template = found.endpoints().first().and_then(|endpoint| parsed.get(*endpoint as usize));
+            let variables = template.map(Template::variables).unwrap_or_default().iter().zip(found.values());
+            let mut text =
+                variables.filter(|(variable, _)| variable.kind.takes_escapes()).map(|(_, value)| value.raw());
+            let is_value =
+                text.any(|value| is_text_only(value) && (value.contains(segment) || segment.contains(value)));
+            assert!(is_value, "`{segment}` is no text value of {template:?}");
+        }
         for (position, value) in found.values().enumerate() {
             assert_eq!(value.decoded().as_bytes(), naive::decode(value.raw().as_bytes()));
             assert_eq!(found.value(position).map(|value| value.raw()), Some(value.raw()));
@@ -169,8 +196,44 @@ pub fn lookup(data: &[u8]) {
     }
 }
 
+/// An explanation names few endpoints, says for each what a lookup missed, and quotes nothing that a terminal could obey. The bytes
+/// choose endpoints and requests; what is left of them is a path of its own.
+pub fn nearest(data: &[u8]) {
+    let mut bytes = data.iter().copied().map(usize::from);
+    let mut choose = |bound: usize| bytes.next().unwrap_or_default() % bound;
+    let parsed = chosen_templates(&mut choose);
+    let suffixes = chosen_suffixes(&mut choose);
+    let methods = ["GET", "PUT", "g\u{202e}\u{1b}[0m"];
+    let hosts = ["a.example.com", "b.example.com"];
+    let mut pick = |of: &[&'static str]| of.get(choose(of.len())).copied().unwrap_or_default();
+    let listed: Vec<Listed> = parsed
+        .iter()
+        .map(|template| Listed { hosts: vec![pick(&hosts)], methods: vec![pick(&methods)], template })
+        .collect();
+    let (host, method) = (pick(&hosts), pick(&methods));
+    let here = (0..).zip(&listed).filter(|(_, endpoint)| endpoint.hosts.contains(&host));
+    let Ok(built) = Table::build(here.map(|(number, endpoint)| (number, endpoint.template)), suffixes) else { return };
+    let own = [b"/", data].concat();
+    let chosen: Vec<String> = (0..4).map(|_| chosen_path(&mut choose)).collect();
+    for path in chosen.iter().map(String::as_bytes).chain([own.as_slice()]) {
+        let Ok(path) = CanonicalPath::parse_with_text(path) else { continue };
+        let near = crate::endpoint::nearest(&Asked { method, host, path }, &listed, suffixes);
+        assert!(near.len() <= 3);
+        let found = built.table.find(&path);
+        for near in near {
+            let is_listed = listed.get(near.endpoint).is_some_and(|own| own.methods.contains(&method));
+            let number = u32::try_from(near.endpoint).unwrap_or(u32::MAX);
+            let is_found = found.as_ref().is_some_and(|found| found.endpoints().contains(&number));
+            assert_eq!(near.misses.is_empty(), is_found && is_listed, "{path:?} {near:?} {parsed:?}");
+            for miss in near.misses {
+                assert!(miss.len() < 1_000 && !miss.chars().any(|c| c.is_control() || c == '\u{202e}'), "{miss:?}");
+            }
+        }
+    }
+}
+
 /// Segments of templates; `$` is a variable's name.
-const TEMPLATE_PARTS: [&str; 22] = [
+const TEMPLATE_PARTS: [&str; 24] = [
     "a",
     "A",
     "b",
@@ -192,11 +255,13 @@ const TEMPLATE_PARTS: [&str; 22] = [
     "a{$}b",
     "a.",
     "{$}.",
+    "{$}.json",
+    "me.json",
     "{$...}",
 ];
 
 /// Segments of paths, most of them close to one of the templates.
-const PATH_PARTS: [&str; 44] = [
+const PATH_PARTS: [&str; 66] = [
     "a",
     "A",
     "b",
@@ -241,6 +306,28 @@ const PATH_PARTS: [&str; 44] = [
     "x%3Arun;y",
     "018f6b3e-7c1a-7cc2-98c8-0123456789ab",
     ".",
+    "caf%c3%a9",
+    "a%3ab",
+    "me.json",
+    "ME.json.gz",
+    "me%2Ejson",
+    "me .json",
+    "me%20.json",
+    "x:run.json",
+    "v7.json",
+    "me%3Bx",
+    "me.x%3By",
+    "x:run%3By",
+    "%2e%2E",
+    "x%7Ey",
+    "x[0]",
+    "x^|y",
+    "x%2fb",
+    "x%2FB",
+    "x%5cb%5C7",
+    "x%252Fb",
+    "x;y%2Fb",
+    "x%2Fb%3By",
 ];
 
 #[cfg(test)]

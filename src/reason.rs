@@ -34,25 +34,24 @@ pub enum Reason {
     HostMalformed,
     /// A request target that does not start with `/` (RFC 9112, section 3.2.1).
     PathNotOriginForm,
-    /// A byte that RFC 3986 does not allow in a path: control bytes, spaces, `#`, `\\`, bytes beyond ASCII.
+    /// A byte that RFC 3986 does not allow in a path: control bytes, spaces, `#`, `\\`, bytes beyond ASCII; and `[ ] ^ |` outside the
+    /// values of text variables.
     PathCharacter,
     /// `//` in the path.
     PathEmptySegment,
-    /// A segment `.` or `..`.
+    /// A segment `.` or `..`, escaped or not, or one of dots and spaces.
     PathDotSegment,
     /// A `%` that two hexadecimal digits do not follow.
     PathEscapeMalformed,
-    /// A percent-encoded unreserved character (RFC 3986, section 2.3).
+    /// A percent-encoded unreserved character (RFC 3986, section 2.3) outside the values of text variables.
     PathEscapeUnreserved,
-    /// An escape with lower-case digits (RFC 3986, section 6.2.2.1).
-    PathEscapeLowercase,
     /// An escape that decodes to a control character.
     PathEscapeControl,
     /// Escapes that decode to invalid UTF-8.
     PathEscapeNotUtf8,
     /// `%2F`, `%5C`, `%25` or `;` where the endpoint does not allow it.
     PathEscapeNotAllowed,
-    /// A value with an allowed escape that a lenient upstream would read as another path.
+    /// A value with an allowed escape that a lenient upstream would read as another path, or as the path of another endpoint.
     PathValueAmbiguous,
     /// A query byte that is not printable ASCII, or `#`.
     QueryCharacter,
@@ -275,7 +274,6 @@ impl Reason {
         Self::PathDotSegment,
         Self::PathEscapeMalformed,
         Self::PathEscapeUnreserved,
-        Self::PathEscapeLowercase,
         Self::PathEscapeControl,
         Self::PathEscapeNotUtf8,
         Self::PathEscapeNotAllowed,
@@ -412,7 +410,6 @@ impl Reason {
             Self::PathDotSegment => ("path_dot_segment", 400, "the path contains a dot segment", No),
             Self::PathEscapeMalformed => ("path_escape_malformed", 400, "the path contains a malformed escape", No),
             Self::PathEscapeUnreserved => ("path_escape_unreserved", 400, "the path escapes a character that needs no escape", No),
-            Self::PathEscapeLowercase => ("path_escape_lowercase", 400, "the path contains an escape in lower case", No),
             Self::PathEscapeControl => ("path_escape_control", 400, "the path escapes a control character", No),
             Self::PathEscapeNotUtf8 => ("path_escape_not_utf8", 400, "the path's escapes are not UTF-8", No),
             Self::PathEscapeNotAllowed => ("path_escape_not_allowed", 400, "the path contains an escape that is not taken here", No),

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use callgate::metrics::{self, Kind};
+use callgate::endpoint::Kind;
+use callgate::metrics::{self, Kind as MetricKind};
 use callgate::{Challenge, Grant, Reason};
 use serde_json::Value;
 
@@ -93,7 +94,39 @@ fn reasons() -> String {
 fn policy_page(schema: &Value) -> String {
     let introduction = "In YAML 1.2 or JSON; [policy.schema.json](policy.schema.json) is the same for editors. Fields that are not \
                         listed here are errors. `callgate check` tells all mistakes at once, with their places.\n\n";
-    sections("The policy document", introduction, "The document", schema)
+    let mut page = sections("The policy document", introduction, "The document", schema);
+    path_values(&mut page);
+    page
+}
+
+/// What the variables of path templates match.
+fn path_values(page: &mut String) {
+    page.push_str(
+        "## Path values\n\n\
+         A path template matches segment by segment. Fixed text compares exactly and with regard to case; only the hexadecimal digits of \
+         escapes may have either case. A path is forwarded as the client sent it.\n\n\
+         | Variable | What it matches |\n|---|---|\n",
+    );
+    for (written, _, matches) in Kind::DESCRIBED {
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "| `{written}` | {} |", matches.replace('|', "\\|"));
+    }
+    page.push_str(
+        "\nNo variable except `{x...}` matches an empty segment. A segment may have fixed text around one variable, such as \
+         `{model}:generate`.\n\n\
+         - Needless escapes (`%7E` for `~`) and raw `[ ] ^ |` are accepted in values of `{x:text}` and `{x...}` only. Anywhere else the request \
+         is rejected with `path_escape_unreserved` or `path_character`, after authentication if the policy has such a variable.\n\
+         - `%2F`, `%5C`, `%25` and `;` are accepted in values of `{x:text}` and `{x...}` where the endpoint has `allow_escapes`. The value is \
+         then judged in every way in which a server could read it: decoded once or twice, split at the slashes that appear, cut at \
+         semicolons. A request is rejected with `path_value_ambiguous` if a reading contains an empty or dot segment, or is the path of another \
+         endpoint of the policy, whatever its methods. `callgate check` names the endpoints that this concerns.\n\
+         - `.` and `..` are rejected everywhere, escaped or not (`path_dot_segment`), and so are names of dots and spaces.\n\
+         - Escapes decode to UTF-8 without control characters. Bindings compare the decoded value.\n\
+         - No variable matches a value that a server could read as fixed text that the policy lists in the same place: in another case, \
+         escaped, with dots or spaces at its end, in front of an escaped semicolon, or in front of a format suffix (`settings.json` where \
+         `/users/settings` is listed; see `format_suffixes`). No endpoint matches such a request.\n\n\
+         `callgate explain` names the endpoints that a request nearly matched, and what it missed in each.\n",
+    );
 }
 
 fn record_page(schema: &Value) -> String {
@@ -124,8 +157,8 @@ fn metrics() -> String {
     for metric in metrics::ALL {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
         };
         // Writing to a string does not fail.
         let _ = writeln!(page, "| `{}` | {} | {kind} | {} |", metric.prometheus(), labels.join(", "), metric.about);

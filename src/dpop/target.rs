@@ -5,9 +5,12 @@ use std::borrow::Cow;
 /// Whether a URI, without its query and fragment, names this path at this origin (RFC 9449, section 4.3), both after the
 /// normalisation of RFC 3986, sections 6.2.2 and 6.2.3.
 ///
-/// `origin` is scheme, `://` and authority, `path` a [canonical path](crate::request::CanonicalPath): both are normal already.
+/// `origin` is scheme, `://` and authority in normal form, `path` a [canonical path](crate::request::CanonicalPath), which has no
+/// dot segments, escaped or not, but may have escapes that the normal form has not.
 pub(crate) fn is_target(uri: &str, origin: &str, path: &str) -> bool {
-    normal(uri).is_some_and(|(own_origin, own_path)| own_origin == origin && own_path == path)
+    normal(uri).is_some_and(|(own_origin, own_path)| {
+        own_origin == origin && unescaped(path).is_some_and(|path| own_path == path)
+    })
 }
 
 /// Origin and path of an absolute URI in normal form; none where it is no URI with an authority.
@@ -99,6 +102,12 @@ mod tests {
             ("https://api.example.com/a/b#y?x=1", "/a/b"),
             ("https://api.example.com/%61/%7e%2D", "/a/~-"),
             ("https://api.example.com/caf%c3%a9/x%3ay", "/caf%C3%A9/x%3Ay"),
+            ("https://api.example.com/caf%C3%A9/x%3Ay", "/caf%c3%a9/x%3ay"),
+            ("https://api.example.com/caf%c3%a9", "/caf%c3%A9"),
+            ("https://api.example.com/~a", "/%7ea"),
+            ("https://api.example.com/%7Ea", "/%7ea"),
+            ("https://api.example.com/a[0]", "/a[0]"),
+            ("https://api.example.com/a%2fb", "/a%2Fb"),
             ("https://api.example.com/x/../a/./b", "/a/b"),
             ("https://api.example.com/x/%2E%2e/a/b", "/a/b"),
             ("https://api.example.com/../../a/b/x/..", "/a/b/"),
@@ -107,6 +116,8 @@ mod tests {
         ] {
             assert!(is_target(uri, ORIGIN, path), "{uri}");
         }
+        assert!(!is_target("https://api.example.com/a/b", ORIGIN, "/a%2fb"));
+        assert!(!is_target("https://api.example.com/a%252fb", ORIGIN, "/a%2fb"));
         assert!(is_target("http://10.0.0.1:80/a", "http://10.0.0.1", "/a"));
         assert!(is_target("https://[2001:DB8::1]:8443/a", "https://[2001:db8::1]:8443", "/a"));
     }

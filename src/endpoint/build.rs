@@ -1,10 +1,12 @@
 //! Building a [`Table`]: the templates become a tree, and what cannot stand side by side is found.
 
+use super::lenient::{lenient_hash, without_end};
 use super::shadow::Shadows;
 use super::shape::Shape;
-use super::table::{Affixed, Built, Fixed, Node, Plain, Remark, Table, lenient_hash};
+use super::table::{Affixed, Built, Fixed, Node, Plain, Remark, Table};
 use super::template::Segment;
 use super::{Kind, Template};
+use crate::policy::raw::FormatSuffixes;
 use crate::request::percent;
 
 /// How many variables with a fixed beginning or end there can be in one place, because a lookup tries each.
@@ -13,10 +15,11 @@ const MAX_AFFIXED: usize = 64;
 /// Endpoints in the order of their templates, so that those that share a beginning are neighbours.
 type Sorted<'s, 'a> = &'s [(u32, &'a Template)];
 
-pub(super) fn build(mut endpoints: Vec<(u32, &Template)>) -> Result<Built, Vec<Remark>> {
+pub(super) fn build(mut endpoints: Vec<(u32, &Template)>, suffixes: FormatSuffixes) -> Result<Built, Vec<Remark>> {
     endpoints.sort_unstable_by(|(a, one), (b, other)| one.segments().cmp(other.segments()).then(a.cmp(b)));
     let mut errors = Vec::new();
-    let table = Table { root: place(&endpoints, 0, &mut errors) };
+    let rejects_suffixes = suffixes == FormatSuffixes::Reject;
+    let table = Table { root: place(&endpoints, 0, rejects_suffixes, &mut errors) };
     if errors.is_empty() {
         let warnings = Shadows::new(&endpoints).find(&table);
         Ok(Built { table, warnings })
@@ -27,19 +30,25 @@ pub(super) fn build(mut endpoints: Vec<(u32, &Template)>) -> Result<Built, Vec<R
 }
 
 /// The place that these endpoints share after `depth` segments.
-fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) -> Node {
-    let mut node = Node::default();
+fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, errors: &mut Vec<Remark>) -> Node {
+    let mut node = Node { rejects_suffixes, ..Node::default() };
     let mut variables: Vec<(Shape<'a>, Sorted<'_, 'a>)> = Vec::new();
     for through in endpoints.chunk_by(|(_, one), (_, other)| one.segments().get(depth) == other.segments().get(depth)) {
         let numbers = || through.iter().map(|(number, _)| *number).collect();
         match through.first().and_then(|(_, template)| template.segments().get(depth)) {
             None => node.here = numbers(),
             Some(Segment::Rest) => node.rest = numbers(),
-            Some(Segment::Fixed(text)) => node.fixed.push(Fixed {
-                hash: lenient_hash(&percent::decode(text.as_bytes())),
-                text: text.clone(),
-                child: place(through, depth + 1, errors),
-            }),
+            Some(Segment::Fixed(text)) => {
+                let decoded = percent::decode(text.as_bytes());
+                if rejects_suffixes {
+                    node.longest = node.longest.max(u32::try_from(without_end(&decoded).len()).unwrap_or(u32::MAX));
+                }
+                node.fixed.push(Fixed {
+                    hash: lenient_hash(&decoded),
+                    text: text.clone(),
+                    child: place(through, depth + 1, rejects_suffixes, errors),
+                });
+            }
             Some(Segment::Variable { beginning, kind, end }) => {
                 variables.push((Shape { beginning, kind: *kind, end }, through));
             }
@@ -48,7 +57,7 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, errors: &mut Vec<Remark>) 
     node.fixed.sort_unstable_by_key(|fixed| fixed.hash);
     check_variables(&variables, errors);
     for (shape, through) in variables {
-        let child = place(through, depth + 1, errors);
+        let child = place(through, depth + 1, rejects_suffixes, errors);
         let Shape { beginning, kind, end } = shape;
         if shape.is_plain() {
             node.plain = Some(Box::new(Plain { kind, child }));

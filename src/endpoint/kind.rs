@@ -27,6 +27,25 @@ impl Kind {
     pub(super) const NAMED: [(&'static str, Self); 4] =
         [("int", Self::Int), ("slug", Self::Slug), ("text", Self::Text), ("uuid", Self::Uuid)];
 
+    /// How a variable of each type is written, and which values it matches, for the policy reference.
+    pub const DESCRIBED: [(&'static str, Self, &'static str); 6] = [
+        ("{x}", Self::Unreserved, "one segment of ASCII letters, digits, `-`, `.`, `_` and `~`"),
+        ("{x:int}", Self::Int, "a decimal number from 0 to 18446744073709551615, without sign or leading zeros"),
+        ("{x:slug}", Self::Slug, "one segment of ASCII letters, digits, `-` and `_`"),
+        ("{x:uuid}", Self::Uuid, "a UUID as RFC 9562 writes it, with letters of either case and without braces"),
+        (
+            "{x:text}",
+            Self::Text,
+            "one segment of any characters that a path may contain, escapes included: what `{x}` matches, `! $ & ' ( ) * + , = : @`, raw \
+             `[ ] ^ |`, and escapes of everything but control characters",
+        ),
+        (
+            "{x...}",
+            Self::Rest,
+            "the rest of the path, one or more segments of what `{x:text}` matches; the last may be empty",
+        ),
+    ];
+
     /// Whether values can hold escapes and `;`, so that allowing some has a meaning.
     #[must_use]
     pub fn takes_escapes(self) -> bool {
@@ -45,6 +64,17 @@ impl Kind {
             Self::Unreserved => are_unreserved(value),
             Self::Uuid => is_uuid(value),
         }
+    }
+
+    /// Whether an upstream's own variable in this place could take a decoded text: it may be wider than the policy's.
+    pub(super) fn may_take(self, decoded: &[u8]) -> bool {
+        let all = |fits: fn(&u8) -> bool| decoded.iter().all(fits);
+        !decoded.is_empty()
+            && match self {
+                Self::Int => all(|byte| byte.is_ascii_digit() || b"+-._ ".contains(byte)),
+                Self::Uuid => all(|byte| byte.is_ascii_hexdigit() || b"-{}".contains(byte)),
+                Self::Rest | Self::Slug | Self::Text | Self::Unreserved => true,
+            }
     }
 
     /// Whether values of this type can hold a character.
@@ -128,6 +158,15 @@ mod tests {
                 assert!(!kind.takes(value.as_bytes()), "{kind:?} {value}");
             }
         }
+    }
+
+    #[test]
+    fn each_type_is_described_as_it_is_written() {
+        for (written, kind, _) in Kind::DESCRIBED {
+            assert_eq!(written, format!("{{x{kind}}}"));
+        }
+        let kinds: Vec<Kind> = Kind::DESCRIBED.iter().map(|(_, kind, _)| *kind).collect();
+        assert!(Kind::NAMED.iter().all(|(_, kind)| kinds.contains(kind)));
     }
 
     #[test]

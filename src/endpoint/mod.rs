@@ -4,12 +4,19 @@
 //! specific template, and the caller goes on from there.
 
 mod build;
+mod collisions;
 mod kind;
+mod lenient;
+#[cfg(not(target_arch = "wasm32"))]
+mod nearest;
+mod readings;
 mod shadow;
 mod shape;
 mod table;
 mod template;
 
 pub use kind::Kind;
+#[cfg(not(target_arch = "wasm32"))]
+pub use nearest::{Asked, Listed, Near, nearest};
 pub use table::{Built, Capture, Found, Remark, Table};
 pub use template::{Template, Variable};

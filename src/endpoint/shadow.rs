@@ -153,7 +153,7 @@ fn uncovered(variable: &Node, sibling: &Node, budget: &mut u32) -> Option<u32> {
 }
 
 /// An endpoint whose template goes through a place.
-fn first_endpoint(place: &Node) -> Option<u32> {
+pub(super) fn first_endpoint(place: &Node) -> Option<u32> {
     let children =
         place.fixed.iter().map(|fixed| &fixed.child).chain(place.affixed.iter().map(|affixed| &affixed.child));
     let variable = place.plain.iter().map(|plain| &plain.child);

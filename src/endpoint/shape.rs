@@ -32,15 +32,21 @@ impl<'a> Shape<'a> {
 
     /// Whether a reader without regard to case takes a decoded segment for this.
     pub(super) fn resembles(&self, decoded: &[u8]) -> bool {
-        let parts = decoded.split_at_checked(self.beginning.len()).and_then(|(beginning, after)| {
-            let (value, end) = after.split_at_checked(after.len().checked_sub(self.end.len())?)?;
-            Some((beginning, value, end))
-        });
-        parts.is_some_and(|(beginning, value, end)| {
-            beginning.eq_ignore_ascii_case(self.beginning.as_bytes())
-                && end.eq_ignore_ascii_case(self.end.as_bytes())
-                && self.kind.takes(value)
-        })
+        self.middle_of(decoded).is_some_and(|value| self.kind.takes(value))
+    }
+
+    /// The same of an upstream whose variable may be wider.
+    pub(super) fn may_be(&self, decoded: &[u8]) -> bool {
+        self.middle_of(decoded).is_some_and(|value| self.kind.may_take(value))
+    }
+
+    /// What is between the fixed texts, which compare without regard to case.
+    fn middle_of<'d>(&self, decoded: &'d [u8]) -> Option<&'d [u8]> {
+        let (beginning, after) = decoded.split_at_checked(self.beginning.len())?;
+        let (value, end) = after.split_at_checked(after.len().checked_sub(self.end.len())?)?;
+        let fits =
+            beginning.eq_ignore_ascii_case(self.beginning.as_bytes()) && end.eq_ignore_ascii_case(self.end.as_bytes());
+        fits.then_some(value)
     }
 
     /// Whether the fixed texts and characters of both leave room for a segment that both take.

@@ -2,21 +2,22 @@
 //!
 //! Templates form a tree of places, one edge for each segment. At each place a segment goes to the most specific edge that
 //! takes it and never back: static text, then a fixed beginning or end around a variable (longest first), then a plain
-//! variable, then the rest of the path. Before that the segment is read as a lenient upstream would read it, decoded,
-//! without regard to case and without the dots and spaces that Windows drops at its end: where that reading would be a more
-//! specific edge than the exact one, nothing takes the segment.
-//! So `/v1/Admin` never falls to `/v1/{id}` beside `/v1/admin`, nor `x%3Arun` to `{name:text}` beside `{name}:run`.
+//! variable, then the rest of the path. Before that the segment is read as [lenient upstreams](super::lenient) would read it:
+//! where such a reading would be a more specific edge than the exact one, nothing takes the segment.
+//! So `/v1/Admin` and `/v1/admin.json` never match `/v1/{id}` where `/v1/admin` is listed, nor `x%3Arun` `{name:text}` where
+//! `{name}:run` is.
 //!
 //! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
 
 use std::borrow::Cow;
 
+use super::lenient::without_parameters;
 use super::shape::Shape;
-use super::{Kind, Template, build};
+use super::{Kind, Template, build, readings};
 use crate::Reason;
-use crate::hash::spread;
-use crate::request::{CanonicalPath, percent};
-use crate::words::{fold, in_lower_case, same};
+use crate::policy::raw::FormatSuffixes;
+use crate::request::{CanonicalPath, is_dot_segment, percent};
+use crate::words::{is_without, same};
 
 /// The templates of one host, ready to be looked up in.
 #[derive(Debug, Default)]
@@ -36,6 +37,10 @@ pub(super) struct Node {
     pub(super) rest: Vec<u32>,
     /// The endpoints whose template ends here.
     pub(super) here: Vec<u32>,
+    /// Whether names in front of a format suffix are read as what the policy lists here.
+    pub(super) rejects_suffixes: bool,
+    /// The length of the longest fixed text, decoded; 0 where suffixes are ignored.
+    pub(super) longest: u32,
 }
 
 /// A segment of fixed text.
@@ -43,6 +48,7 @@ pub(super) struct Node {
 pub(super) struct Fixed {
     /// The hash of its lenient reading.
     pub(super) hash: u32,
+    /// With the digits of its escapes in upper case.
     pub(super) text: Box<str>,
     pub(super) child: Node,
 }
@@ -86,6 +92,9 @@ pub struct Remark {
 pub struct Found<'t, 'p> {
     endpoints: &'t [u32],
     captures: Captures<'t, 'p>,
+    /// Where the lookup began, and what it looked up, for other readings of the same path.
+    root: &'t Node,
+    path: CanonicalPath<'p>,
 }
 
 /// The value of a variable.
@@ -119,13 +128,17 @@ impl Table {
     ///
     /// # Errors
     /// Each template that cannot stand beside the others.
-    pub fn build<'a>(endpoints: impl IntoIterator<Item = (u32, &'a Template)>) -> Result<Built, Vec<Remark>> {
-        build::build(endpoints.into_iter().collect())
+    pub fn build<'a>(
+        endpoints: impl IntoIterator<Item = (u32, &'a Template)>,
+        suffixes: FormatSuffixes,
+    ) -> Result<Built, Vec<Remark>> {
+        build::build(endpoints.into_iter().collect(), suffixes)
     }
 
     /// The most specific template that a path falls to, which decides alone.
     #[must_use]
     pub fn find<'t, 'p>(&'t self, path: &CanonicalPath<'p>) -> Option<Found<'t, 'p>> {
+        let found = |endpoints, captures| Found { endpoints, captures, root: &self.root, path: *path };
         let mut captures = Captures::default();
         let mut place = &self.root;
         let mut rest = path.as_str().strip_prefix('/');
@@ -141,12 +154,12 @@ impl Table {
                 }
                 Step::Rest(endpoints) => {
                     captures.push(Capture { segment: text, value: text, place });
-                    return Some(Found { endpoints, captures });
+                    return Some(found(endpoints, captures));
                 }
             };
             rest = after;
         }
-        (!place.here.is_empty()).then_some(Found { endpoints: &place.here, captures })
+        (!place.here.is_empty()).then(|| found(&place.here, captures))
     }
 }
 
@@ -155,22 +168,34 @@ impl Node {
         let decoded = percent::decode(segment.as_bytes());
         let mut hashed_alike = self.fixed_hashed_like(&decoded);
         // What is the same is read alike.
-        if let Some(same) = hashed_alike.clone().find(|fixed| same(fixed.text.as_bytes(), segment.as_bytes())) {
+        if let Some(same) = hashed_alike.clone().find(|fixed| fixed.is_same(segment.as_bytes())) {
             return Some(Step::Fixed(&same.child));
         }
-        if hashed_alike.any(|fixed| fixed.is_read_as(&decoded)) {
+        let unparameterized = match &decoded {
+            Cow::Owned(decoded) => before_escaped_parameters(segment, decoded),
+            Cow::Borrowed(_) => None,
+        };
+        if hashed_alike.any(|fixed| fixed.is_read_as(&decoded))
+            || self.fixed_before_suffix(&decoded).next().is_some()
+            || unparameterized.is_some_and(|name| self.is_read_as_fixed(name))
+        {
             return None;
         }
-        let mut shapes = self.affixed.iter().map(|affixed| (affixed.shape(), &affixed.child));
-        let lenient = shapes.clone().find(|(shape, _)| is_read_as(shape, &decoded));
-        let exact = shapes.find_map(|(shape, child)| Some((shape, child, shape.value_in(segment)?)));
-        match (lenient, exact) {
-            (None, None) => {}
-            // What matches exactly matches leniently too, so that the lenient one is never the shorter.
-            (Some((lenient, _)), Some((exact, child, value))) if exact.fixed_length() == lenient.fixed_length() => {
-                return Some(Step::Variable { child, value });
+        if !self.affixed.is_empty() {
+            let names = self.names(&decoded);
+            let more = unparameterized.map(|name| self.names(name));
+            let is_read_as =
+                |shape: &Shape| names.include(shape) || more.as_ref().is_some_and(|more| more.include(shape));
+            let lenient = self.shapes().find(|(shape, _)| is_read_as(shape));
+            let exact = self.shapes().find_map(|(shape, child)| Some((shape, child, shape.value_in(segment)?)));
+            match (lenient, exact) {
+                (None, None) => {}
+                // What matches exactly matches leniently too, so that the lenient one is never the shorter.
+                (Some((lenient, _)), Some((exact, child, value))) if exact.fixed_length() == lenient.fixed_length() => {
+                    return Some(Step::Variable { child, value });
+                }
+                _ => return None,
             }
-            _ => return None,
         }
         match &self.plain {
             Some(plain) if plain.kind.takes(segment.as_bytes()) => {
@@ -179,49 +204,21 @@ impl Node {
             _ => (!self.rest.is_empty()).then_some(Step::Rest(&self.rest)),
         }
     }
+}
 
-    /// The fixed texts among which are all for which a lenient reader takes a decoded segment.
-    fn fixed_hashed_like(&self, decoded: &[u8]) -> impl Iterator<Item = &Fixed> + Clone {
-        let hash = if self.fixed.is_empty() { 0 } else { lenient_hash(decoded) };
-        let first = self.fixed.partition_point(|fixed| fixed.hash < hash);
-        self.fixed.iter().skip(first).take_while(move |fixed| fixed.hash == hash)
-    }
+/// What is in front of an escaped semicolon: some servers decode before they drop path parameters. A semicolon that is not escaped
+/// needs an endpoint that allows it, and is judged there.
+fn before_escaped_parameters<'d>(segment: &str, decoded: &'d [u8]) -> Option<&'d [u8]> {
+    let name = without_parameters(decoded);
+    (name.len() < decoded.len() && !segment.contains(';')).then_some(name)
 }
 
 impl Fixed {
-    /// Whether a lenient reader takes a decoded segment for it.
-    fn is_read_as(&self, decoded: &[u8]) -> bool {
-        without_end(&percent::decode(self.text.as_bytes())).eq_ignore_ascii_case(without_end(decoded))
+    /// Whether a segment is this text, in which the digits of escapes are in upper case.
+    fn is_same(&self, segment: &[u8]) -> bool {
+        same(self.text.as_bytes(), segment)
+            || !is_without::<b'%'>(segment) && percent::is_same(self.text.as_bytes(), segment)
     }
-}
-
-impl Affixed {
-    pub(super) fn shape(&self) -> Shape<'_> {
-        Shape { beginning: &self.beginning, kind: self.kind, end: &self.end }
-    }
-}
-
-/// Whether a lenient reader takes a decoded segment for a shape, with its end or without.
-fn is_read_as(shape: &Shape, decoded: &[u8]) -> bool {
-    shape.resembles(decoded) || shape.resembles(without_end(decoded))
-}
-
-/// What is left of a name where file systems of Windows look it up.
-fn without_end(decoded: &[u8]) -> &[u8] {
-    let kept = decoded.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
-    decoded.get(..kept).unwrap_or_default()
-}
-
-/// A hash that is equal for texts that a lenient reader takes for equal, given the decoded text. Only the policy's own
-/// texts can make it collide among the fixed ones, so that it needs no secret.
-pub(super) fn lenient_hash(decoded: &[u8]) -> u32 {
-    let text = without_end(decoded);
-    let hash = fold(text, text.len() as u64, |hash, chunk| {
-        let bits = u128::from_le_bytes(in_lower_case(*chunk));
-        spread(spread(hash ^ bits as u64) ^ (bits >> 64) as u64)
-    });
-    // The low half of a hash is a hash.
-    (hash & u64::from(u32::MAX)) as u32
 }
 
 impl<'t, 'p> Found<'t, 'p> {
@@ -242,15 +239,18 @@ impl<'t, 'p> Found<'t, 'p> {
         self.captures.few.iter().flatten().chain(&self.captures.more)
     }
 
-    /// Judges the values with escapes that the endpoint allowed, as a lenient upstream reads them.
+    /// Judges the values with escapes that the endpoint allowed, as lenient upstreams read them.
     ///
-    /// Whether it allowed them is told by [`CanonicalPath::restricted`]. Both are answered only after authentication.
+    /// Whether it allowed them is reported by [`CanonicalPath::restricted`]. Both are answered only after authentication.
     ///
     /// # Errors
-    /// [`Reason::PathValueAmbiguous`] when such an upstream would see another path: an empty or dot segment, or a
-    /// segment that stands in the policy beside the variable.
+    /// [`Reason::PathValueAmbiguous`] when such an upstream would see another path (an empty or dot segment, or a segment that the
+    /// policy lists next to the variable), or would run another endpoint of the policy.
     pub fn check_opened_values(&self) -> Result<(), Reason> {
-        if self.values().any(Capture::is_ambiguous) { Err(Reason::PathValueAmbiguous) } else { Ok(()) }
+        let is_ambiguous = !self.path.restricted().is_empty()
+            && (self.values().any(Capture::is_ambiguous)
+                || readings::reach_another(self.root, &self.path, self.endpoints));
+        if is_ambiguous { Err(Reason::PathValueAmbiguous) } else { Ok(()) }
     }
 }
 
@@ -290,26 +290,22 @@ impl<'p> Capture<'_, 'p> {
         }
         let mut parts = decoded.split(|byte| matches!(byte, b'/' | b'\\')).map(without_parameters);
         let begins_like_a_sibling = is_at_place && parts.clone().next().is_some_and(|part| self.has_sibling(part));
-        begins_like_a_sibling || parts.any(|part| matches!(part, b"" | b"." | b".."))
+        begins_like_a_sibling || parts.any(|part| part.is_empty() || is_dot_segment(part))
     }
 
-    /// Whether a lenient reader takes a decoded text for something that stands beside the variable.
+    /// Whether a lenient reader reads a decoded text as something that the policy lists next to the variable.
     fn has_sibling(&self, decoded: &[u8]) -> bool {
-        let mut shapes = self.place.affixed.iter().map(Affixed::shape);
         let is_other = |shape: &Shape| shape.value_in(self.segment) != Some(self.value);
-        self.place.fixed_hashed_like(decoded).any(|fixed| fixed.is_read_as(decoded))
-            || shapes.any(|shape| is_other(&shape) && is_read_as(&shape, decoded))
+        let names = self.place.names(decoded);
+        self.place.is_read_as_fixed(decoded)
+            || self.place.shapes().any(|(shape, _)| is_other(&shape) && names.include(&shape))
     }
 }
 
 /// Whether a segment has one of the sequences that an endpoint has to allow.
 fn is_opened(segment: &str) -> bool {
-    segment.contains(';') || ["%2F", "%5C", "%25"].iter().any(|escape| segment.contains(escape))
-}
-
-/// What is left of a segment for servers that take path parameters (RFC 3986, section 3.3) out of it.
-fn without_parameters(segment: &[u8]) -> &[u8] {
-    segment.split(|byte| *byte == b';').next().unwrap_or_default()
+    let escapes = segment.split('%').skip(1).filter_map(|after| percent::octet(after.as_bytes()));
+    segment.contains(';') || escapes.into_iter().any(|(value, _)| matches!(value, b'/' | b'\\' | b'%'))
 }
 
 impl<'t, 'p> Captures<'t, 'p> {

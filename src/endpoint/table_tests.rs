@@ -13,13 +13,13 @@ fn templates(texts: &[&str]) -> Vec<Template> {
 }
 
 fn build(texts: &[&str]) -> Result<Built, Vec<Remark>> {
-    Table::build((0..).zip(&templates(texts)))
+    Table::build((0..).zip(&templates(texts)), FormatSuffixes::Reject)
 }
 
 /// What a path falls to: the template of the first endpoint, and the values.
 fn find(texts: &[&str], path: &str) -> Option<(String, Vec<String>)> {
     let built = build(texts).unwrap();
-    let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+    let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
     let found = built.table.find(&path)?;
     let template = texts[found.endpoints()[0] as usize].to_owned();
     Some((template, found.values().map(|value| value.raw().to_owned()).collect()))
@@ -152,7 +152,6 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
         ("/v1/a:b", "/v1/a:b"),
         ("/v1/administrator", "/v1/{x:text}"),
         ("/v1/admin%20x", "/v1/{x:text}"),
-        ("/v1/admin.x", "/v1/{x:text}"),
         ("/v1/.admin", "/v1/{x:text}"),
         ("/v1/adm", "/v1/{x:text}"),
         ("/v1/job-x", "/v1/{x:text}"),
@@ -202,7 +201,9 @@ fn siblings_that_differ_in_case_are_told_apart() {
 #[test]
 fn endpoints_with_the_same_template_are_found_together() {
     let texts = templates(&["/a/{y}", "/b", "/a/{x}", "/a/{x}/c"]);
-    let built = Table::build([(30, &texts[0]), (20, &texts[1]), (10, &texts[2]), (5, &texts[3])]).unwrap();
+    let built =
+        Table::build([(30, &texts[0]), (20, &texts[1]), (10, &texts[2]), (5, &texts[3])], FormatSuffixes::Reject)
+            .unwrap();
     let path = CanonicalPath::parse(b"/a/7").unwrap();
     let found = built.table.find(&path).unwrap();
     assert_eq!(found.endpoints(), [10, 30]);
@@ -223,7 +224,7 @@ fn opened_values_are_judged_as_a_lenient_upstream_reads_them() {
     let texts = ["/f/admin", "/f/{x:text}:run", "/f/{x:text}", "/r/admin", "/r/{p...}", "/v{x:text}"];
     let judge = |path: &str| {
         let built = build(&texts).unwrap();
-        let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+        let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
         built.table.find(&path).unwrap().check_opened_values()
     };
     for path in [
@@ -288,6 +289,262 @@ fn opened_values_are_judged_as_a_lenient_upstream_reads_them() {
         "/v%2Fx",
     ] {
         assert_eq!(judge(path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+}
+
+/// What the endpoint with the template of this number says of a path that it allows everything in.
+fn judge(texts: &[&str], number: u32, path: &str) -> Result<(), Reason> {
+    let built = build(texts).unwrap();
+    let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
+    let found = built.table.find(&path).unwrap();
+    assert!(found.endpoints().contains(&number), "{path:?} is another endpoint's: {:?}", found.endpoints());
+    found.check_opened_values()
+}
+
+#[test]
+fn rejects_values_that_read_as_the_path_of_another_endpoint() {
+    let texts = [
+        "/blob/{x:text}",
+        "/blob/{x:text}/raw",
+        "/blob/{x:text}/by/{n:int}",
+        "/tree/{p...}",
+        "/tree/{x}/raw",
+        "/tree/{x}/{id:uuid}/y",
+        "/m/{x:text}:run",
+        "/m/{x:text}",
+        "/all/{x:text}/k",
+        "/all/{x:text}/{p...}",
+        "/all/{x:text}/k/{p...}",
+    ];
+    for (number, path) in [
+        (0, "/blob/x"),
+        (0, "/blob/x%2Fy"),
+        (0, "/blob/x%2Frawer"),
+        (0, "/blob/x%2Fy%2Fraw"),
+        (0, "/blob/x%2Fby%2Fthem"),
+        (0, "/blob/x%5Cy;raw"),
+        (0, "/blob/raw"),
+        (1, "/blob/x%2Fy/raw"),
+        (3, "/tree/x%2Fy/raw"),
+        (3, "/tree/x%2Fy%2F7"),
+        (9, "/all/x%2Fy/z"),
+    ] {
+        assert_eq!(judge(&texts, number, path), Ok(()), "{path}");
+    }
+    for (number, path) in [
+        (0, "/blob/x%2Fraw"),
+        (0, "/blob/x%2fraw"),
+        (0, "/blob/x%5Craw"),
+        (0, "/blob/x%5craw"),
+        (0, "/blob/x%252Fraw"),
+        (0, "/blob/x%252fraw"),
+        (0, "/blob/x%2Fr%61w"),
+        (0, "/blob/x%2Fr%2561w"),
+        (0, "/blob/x%2FRAW"),
+        (0, "/blob/x%2Fraw."),
+        (0, "/blob/x%2Fraw%20"),
+        (0, "/blob/x%2Fraw.json"),
+        (0, "/blob/x%2Fraw;v=1"),
+        (0, "/blob/x;v=1%2Fraw"),
+        (0, "/blob/x%2Fraw%3Bv=1"),
+        (0, "/blob/x%2Fraw%253Bv=1"),
+        (0, "/blob/x;%2Fraw;"),
+        (0, "/blob/x%2Fby%2F7"),
+        (0, "/blob/x%2Fby%2F007"),
+        (0, "/blob/x%2Fby%2F%2B7"),
+        (0, "/blob/x%2Fby%5C7"),
+        (3, "/tree/a;v/raw"),
+        (3, "/tree/a%3Bv;w/raw"),
+        (3, "/tree/a%2Fraw"),
+        (3, "/tree/a%2F018f6b3e-7c1a-7cc2-98c8-0123456789ab/y"),
+        (6, "/m/x;:run"),
+        (6, "/m/x%3B;:run"),
+        // The value is another endpoint's as it is, without regard to case or leniently.
+        (10, "/all/x%2Fy/k/z"),
+        (9, "/all/x%2Fk/z"),
+        (9, "/all/x%2FK/z"),
+    ] {
+        assert_eq!(judge(&texts, number, path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+}
+
+/// A router that goes back finds what the gate's own lookup does not.
+#[test]
+fn readings_are_looked_up_with_backtracking() {
+    let texts = ["/b/{x:text}", "/b/{x:text}/a/c", "/b/{x:text}/{y}/raw", "/{p...}"];
+    assert_eq!(judge(&texts, 0, "/b/x"), Ok(()));
+    for path in ["/b/x%2Fa%2Fraw", "/b/x%2Fanything"] {
+        assert_eq!(judge(&texts, 0, path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+    // What is less specific is not preferred where the template matches either way.
+    assert_eq!(judge(&["/r/{p...}", "/{p...}"], 0, "/r/a%2Fb"), Ok(()));
+}
+
+#[test]
+fn a_long_path_with_allowed_escapes_costs_linear_time() {
+    let texts = ["/r/{p...}", "/r/{x}/{y}/{z:int}", "/r/{x}/{y:text}:run", "/r/{x}/b/c"];
+    for value in ["a%2Fb%5Cc%25%32F;d%3Be.f", "%25", "%2F.a", ";.", "a%2F"] {
+        let started = Instant::now();
+        let _ = judge(&texts, 0, &format!("/r/x;{}", value.repeat(1 << 13)));
+        assert!(started.elapsed().as_secs() < 10, "{value} took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn no_variable_matches_a_listed_name_with_a_suffix() {
+    let texts = [
+        "/u/settings",
+        "/u/v1.0",
+        "/u/both",
+        "/u/both.json",
+        "/u/.hidden",
+        "/u/caf%C3%A9",
+        "/u/{x:text}:run",
+        "/u/{x}.tar",
+        "/u/v{n:int}",
+        "/u/{x:text}",
+        "/r/settings",
+        "/r/{p...}",
+    ];
+    for path in [
+        "/u/settings.json",
+        "/u/Settings.JSON",
+        "/u/settings.json.gz",
+        "/u/settings.a.b.c.d.e.f.g.h.i.j.k",
+        "/u/settings..json",
+        "/u/settings.",
+        "/u/settings%2Ejson",
+        "/u/s%65ttings.json",
+        "/u/settings%20.json",
+        "/u/settings%3Ba.json",
+        "/u/settings.json%3Ba",
+        "/u/settings.%3Ba",
+        "/u/v1.0.json",
+        "/u/both.xml",
+        "/u/BOTH.json",
+        "/u/both.json.gz",
+        "/u/.hidden.json",
+        "/u/caf%c3%a9.json",
+        "/u/settings.tar",
+        "/u/x:run.json",
+        "/u/x:RUN.json.gz",
+        "/u/v7.json",
+        "/r/settings.json",
+        "/r/settings.json/x",
+    ] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+    for (path, template) in [
+        ("/u/settings", "/u/settings"),
+        ("/u/both.json", "/u/both.json"),
+        ("/u/mysettings.json", "/u/{x:text}"),
+        ("/u/settings-json", "/u/{x:text}"),
+        ("/u/sett.ings", "/u/{x:text}"),
+        ("/u/.json", "/u/{x:text}"),
+        ("/u/hidden.json", "/u/{x:text}"),
+        ("/u/v1.json.x".trim_end_matches(".json.x"), "/u/v{n:int}"),
+        ("/u/x.tar", "/u/{x}.tar"),
+        ("/u/x.tar.gz", "/u/{x:text}"),
+        ("/r/x/settings.json", "/r/{p...}"),
+    ] {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn suffixes_are_part_of_values_where_the_policy_ignores_them() {
+    let parsed = templates(&["/u/settings", "/u/{x:text}:run", "/u/{x:text}"]);
+    let table = Table::build((0..).zip(&parsed), FormatSuffixes::Ignore).unwrap().table;
+    let find =
+        |path: &str| table.find(&CanonicalPath::parse(path.as_bytes()).unwrap()).map(|found| found.endpoints()[0]);
+    assert_eq!(find("/u/settings.json"), Some(2));
+    assert_eq!(find("/u/x:run.json"), Some(2));
+    assert_eq!(find("/u/settings."), None, "a trailing dot is no suffix");
+    assert_eq!(find("/u/SETTINGS"), None);
+}
+
+#[test]
+fn a_long_name_of_suffixes_costs_linear_time() {
+    let verbs: Vec<String> = (0..64).map(|n| format!("/u/{{x}}:{n:03}")).collect();
+    let texts: Vec<&str> = verbs.iter().map(String::as_str).chain(["/u/settings", "/u/{x}"]).collect();
+    let built = build(&texts).unwrap();
+    for value in [".", "a.", ":007.", "settings."] {
+        let path = format!("/u/{}", value.repeat(1 << 16));
+        let started = Instant::now();
+        let _ = built.table.find(&CanonicalPath::parse(path.as_bytes()).unwrap());
+        assert!(started.elapsed().as_secs() < 5, "{value} took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn escapes_compare_without_regard_to_the_case_of_their_digits() {
+    let texts = ["/caf%c3%a9/{x}", "/a%3Ab", "/{x:text}"];
+    for (path, template) in
+        [("/caf%C3%A9/1", texts[0]), ("/caf%c3%A9/1", texts[0]), ("/a%3ab", texts[1]), ("/x%3ab", texts[2])]
+    {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+    for path in ["/a:b", "/A%3ab", "/caf%c3%a9", "/CAF%c3%a9"] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+    let twice = templates(&["/caf%c3%a9", "/caf%C3%A9"]);
+    let table = Table::build((0..).zip(&twice), FormatSuffixes::Reject).unwrap().table;
+    assert_eq!(table.find(&CanonicalPath::parse(b"/caf%C3%a9").unwrap()).unwrap().endpoints(), [0, 1]);
+}
+
+#[test]
+fn needless_escapes_and_brackets_match_text_values_alone() {
+    let texts = ["/u/admin", "/u/{x:text}", "/p/{x}", "/t/{x:text}:run", "/f/locked", "/f/{p...}", "/s/a"];
+    for (path, template) in [
+        ("/u/%7Eme", "/u/{x:text}"),
+        ("/u/a[0]", "/u/{x:text}"),
+        ("/u/%61dministrator", "/u/{x:text}"),
+        ("/u/%2e%2E%2e", "/u/{x:text}"),
+        ("/t/a|b:run", "/t/{x:text}:run"),
+        ("/f/%7Ea/b[1]/", "/f/{p...}"),
+    ] {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+    for path in [
+        "/%75/x",
+        "/u/%61dmin",
+        "/u/ADM%49N",
+        "/u/admin%2e",
+        "/p/%7Eme",
+        "/p/a[0]",
+        "/t/x:r%75n",
+        "/f/l%6Fcked",
+        "/f/l%6fcked/x",
+        "/s/%61",
+    ] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+}
+
+#[test]
+fn finds_the_templates_as_which_allowed_escapes_can_read() {
+    use crate::policy::raw::Escape::{self, Percent, Semicolon, Slash};
+    let rows: [(&[&str], &[Escape], &[u32]); 14] = [
+        (&["/blob/{x:text}", "/blob/{x:text}/raw"], &[Slash], &[1]),
+        (&["/blob/{x:text}", "/blob/{x:text}/raw"], &[Semicolon], &[]),
+        (&["/blob/{x:text}", "/blob/{y:text}/raw", "/blob/a/b/c", "/blob/a", "/tree/{x}"], &[Slash], &[1, 2]),
+        (&["/blob/{x:text}", "/{p...}"], &[Slash], &[1]),
+        (&["/r/{p...}", "/{p...}"], &[Slash], &[]),
+        (&["/r/{p...}", "/r/{x}/raw"], &[Slash], &[1]),
+        (&["/r/{p...}", "/r/{x}/raw"], &[Semicolon], &[1]),
+        (&["/m/{x:text}:run", "/m/{x:text}"], &[Semicolon], &[1]),
+        (&["/m/{x:text}:run", "/m/{x:text}"], &[Slash], &[]),
+        (&["/raw/{x:text}", "/raw/secret"], &[Semicolon], &[1]),
+        (&["/raw/{x:text}", "/raw/secret"], &[Percent], &[1]),
+        (&["/raw/{x:text}", "/raw/secret"], &[Slash], &[]),
+        (&["/g/{x:text}/i", "/g/{x:text}/{y}/i", "/g/{x:text}"], &[Slash], &[1]),
+        (&["/g/{x:text}/b/{p...}", "/g/{x:text}/{y}/{q...}"], &[Slash], &[1]),
+    ];
+    for (texts, escapes, expected) in rows {
+        let parsed = templates(texts);
+        let table = Table::build((0..).zip(&parsed), FormatSuffixes::Reject).unwrap().table;
+        let found = table.reads_as(0, &parsed[0], escapes.iter().copied().collect());
+        assert_eq!(found, expected, "{texts:?} {escapes:?}");
     }
 }
 
@@ -428,7 +685,7 @@ fn siblings_with_fewer_continuations_are_warned_of() {
 
 #[test]
 fn an_empty_table_finds_nothing() {
-    let built = Table::build([]).unwrap();
+    let built = Table::build([], FormatSuffixes::Reject).unwrap();
     assert!(built.table.find(&CanonicalPath::parse(b"/").unwrap()).is_none());
 }
 
@@ -444,7 +701,7 @@ fn ten_thousand_templates_are_built_and_found() {
         .collect();
     let parsed: Vec<Template> = texts.iter().map(|text| Template::parse(text).unwrap()).collect();
     let started = Instant::now();
-    let built = Table::build((0..).zip(&parsed)).unwrap();
+    let built = Table::build((0..).zip(&parsed), FormatSuffixes::Reject).unwrap();
     // Natively and optimised this takes some milliseconds; here it only has to be nowhere near quadratic.
     assert!(started.elapsed().as_secs() < 5);
     for (n, text) in (0..).zip(&texts) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Reason;
 use crate::endpoint::Kind;
-use crate::request::CanonicalPath;
+use crate::request::{CanonicalPath, percent};
 
 /// More segments than any API has; it bounds the work of compiling a policy.
 const MAX_SEGMENTS: usize = 64;
@@ -171,7 +171,8 @@ fn parse_fixed(part: &str) -> Result<Box<str>, String> {
     }
     let path = format!("/{part}");
     let instead = match CanonicalPath::parse(path.as_bytes()) {
-        Ok(canonical) if canonical.restricted().is_empty() => return Ok(part.into()),
+        // One spelling, so that templates compare as paths do.
+        Ok(canonical) if canonical.restricted().is_empty() => return Ok(percent::with_upper_digits(part).into()),
         Ok(_) => {
             return Err(format!(
                 "`{part}` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{{name:text}}` \
@@ -183,7 +184,6 @@ fn parse_fixed(part: &str) -> Result<Box<str>, String> {
         }
         Err(Reason::PathCharacter) => format!("write `{}`", escaped(part)),
         Err(Reason::PathEscapeUnreserved) => "write the character itself".to_owned(),
-        Err(Reason::PathEscapeLowercase) => "write the digits of the escape in upper case".to_owned(),
         Err(Reason::PathEscapeMalformed) => "write two hexadecimal digits after each `%`".to_owned(),
         Err(_) => "leave it out".to_owned(),
     };

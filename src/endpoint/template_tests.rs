@@ -93,10 +93,6 @@ fn messages_say_what_to_write_instead() {
         ("/a\\b", "`a\\b` is not in the one form that calls are matched in: write `a%5Cb`"),
         ("/%41", "`%41` is not in the one form that calls are matched in: write the character itself"),
         (
-            "/%c3%a9",
-            "`%c3%a9` is not in the one form that calls are matched in: write the digits of the escape in upper case",
-        ),
-        (
             "/100%",
             "`100%` is not in the one form that calls are matched in: write two hexadecimal digits after each `%`",
         ),
@@ -120,6 +116,16 @@ fn messages_say_what_to_write_instead() {
         ("/{x};v", "`;v` holds a character that no path has: leave it out"),
     ] {
         assert_eq!(Template::parse(text), Err(message.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn escapes_in_fixed_text_have_digits_of_either_case() {
+    let template = Template::parse("/caf%c3%a9/{x}").unwrap();
+    assert_eq!(template.as_str(), "/caf%c3%a9/{x}");
+    assert!(template.is_same_as(&Template::parse("/caf%C3%A9/{y}").unwrap()));
+    for text in ["/%2f", "/%5c", "/a[0]", "/a|b", "/%7e", "/{x}]", "/%2e%2E"] {
+        assert!(Template::parse(text).is_err(), "{text}: what only text values may contain is no fixed text");
     }
 }
 

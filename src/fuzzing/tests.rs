@@ -145,7 +145,17 @@ fn headers() {
 
 #[test]
 fn path() {
-    drive(super::path, &[b"/", b"/v1/users/me?x=1", b"/a%20b/%C3%A9/", b"/a;b/c%2Fd/%255C", b"/repos/{x}"]);
+    drive(
+        super::path,
+        &[
+            b"/",
+            b"/v1/users/me?x=1",
+            b"/a%20b/%C3%A9/",
+            b"/a;b/c%2Fd/%255C",
+            b"/repos/{x}",
+            b"/%7ea/b[0]/caf%c3%a9/%2e%2e%2f..%20",
+        ],
+    );
 }
 
 #[test]
@@ -182,6 +192,11 @@ fn template() {
 #[test]
 fn lookup() {
     drive(super::lookup, &[&[0; 32], &[3; 64], b"any bytes choose templates and then paths, most of them short"]);
+}
+
+#[test]
+fn nearest() {
+    drive(super::nearest, &[&[0; 32], &[3; 64], b"any bytes choose endpoints, then a host, a method and a few paths"]);
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub(crate) struct Endpoints {
     tables: Vec<Table>,
     /// Every escape that some endpoint allows.
     pub(crate) escapes: EscapeSet,
+    /// Whether some path has a variable whose values may contain what only text values may.
+    pub(crate) take_text: bool,
 }
 
 impl Endpoints {
@@ -95,6 +97,7 @@ impl Endpoints {
             let compiling = Compiling { document, raw, place: &place, attributes: &attributes };
             let endpoint = compiling.endpoint(index, template.as_ref(), findings);
             raw.allow_escapes.iter().for_each(|escape| compiled.escapes.insert(*escape));
+            compiled.take_text |= template.as_ref().is_some_and(takes_text);
             compiled.list.push(endpoint);
             templates.push(template);
         }
@@ -133,9 +136,10 @@ impl Endpoints {
                 members.iter().filter_map(|index| Some((*index, templates.get(*index as usize)?.as_ref()?))).collect();
             self.check_methods(&entries, &place, findings);
             let path_of = |remark: &Remark| place.index(remark.endpoint as usize).field("path");
-            let table = match Table::build(entries) {
+            let table = match Table::build(entries.iter().copied(), document.format_suffixes) {
                 Ok(built) => {
                     built.warnings.into_iter().for_each(|remark| findings.warn(path_of(&remark), remark.message));
+                    self.warn_of_collisions(&built.table, &entries, findings);
                     built.table
                 }
                 Err(remarks) => {
@@ -146,6 +150,34 @@ impl Endpoints {
             by_members.insert(members, self.tables.len());
             self.by_host.insert(host.as_str().into(), self.tables.len());
             self.tables.push(table);
+        }
+    }
+
+    /// Warns about each endpoint whose values an upstream can read as the paths of others.
+    fn warn_of_collisions(&self, table: &Table, entries: &[(u32, &Template)], findings: &mut Findings) {
+        for (index, template) in entries {
+            let Some(endpoint) = self.list.get(*index as usize).filter(|endpoint| !endpoint.escapes.is_empty()) else {
+                continue;
+            };
+            let others = table.reads_as(*index, template, endpoint.escapes);
+            let named = entries.iter().filter(|(other, _)| others.contains(other));
+            let named: Vec<String> = named.map(|(_, other)| format!("`{other}`")).take(COLLISIONS_NAMED).collect();
+            let more = match others.len() - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let place = Place::root().field("endpoints").index(*index as usize).field("allow_escapes");
+            // Another set of hosts may have said it.
+            if !named.is_empty() && !findings.warnings.iter().any(|finding| finding.place == place) {
+                findings.warn(
+                    place,
+                    format!(
+                        "an upstream that decodes values of this path can read them as {}{more}; such requests are rejected with \
+                         `path_value_ambiguous`, so allow only escapes that clients need",
+                        named.join(", ")
+                    ),
+                );
+            }
         }
     }
 
@@ -168,6 +200,13 @@ impl Endpoints {
             }
         }
     }
+}
+
+/// How many paths a warning names.
+const COLLISIONS_NAMED: usize = 3;
+
+fn takes_text(template: &Template) -> bool {
+    template.variables().iter().any(|variable| variable.kind.takes_escapes())
 }
 
 /// One endpoint while it is compiled.
@@ -309,10 +348,7 @@ impl Compiling<'_> {
             }
             escapes.insert(*escape);
         }
-        if !escapes.is_empty()
-            && template
-                .is_some_and(|template| !template.variables().iter().any(|variable| variable.kind.takes_escapes()))
-        {
+        if !escapes.is_empty() && template.is_some_and(|template| !takes_text(template)) {
             findings.error(
                 place,
                 "no variable of this path takes escapes: write `{name:text}` for the one that does, or remove this",
@@ -355,3 +391,7 @@ pub(super) fn check_scopes(asked: &raw::ScopesAsked, place: &Place, findings: &m
         check_distinct("scope", scopes, &place.field(field), findings);
     }
 }
+
+#[cfg(test)]
+#[path = "endpoints_tests.rs"]
+mod tests;

@@ -12,5 +12,6 @@ mod query;
 
 pub use host::Host;
 pub use method::Method;
+pub(crate) use path::is_dot_segment;
 pub use path::{CanonicalPath, EscapeSet, split_target};
 pub use query::{Query, is_plain_name};

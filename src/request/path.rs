@@ -18,26 +18,39 @@ pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 /// A path that every reader splits and decodes in the same way: origin form, the characters of RFC 3986 (section 3.3), no
-/// empty segment but the last, no dot segment, escapes only where they are needed and in their one spelling.
+/// empty segment but the last, no dot segment, escaped or not, and valid UTF-8 without control characters once it is decoded.
 ///
-/// It may still hold one of the sequences that need an endpoint's consent; [`restricted`](Self::restricted) says which.
+/// It may still contain two kinds of sequences that are accepted in some places alone:
+/// - [`restricted`](Self::restricted) ones need an endpoint that allows them;
+/// - [`text_only`](Self::text_only) ones, which clients send and RFC 3986 does not need, are values of `{x:text}` and `{x...}`.
+///   No fixed text and no other variable can match them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CanonicalPath<'a> {
     text: &'a str,
     restricted: EscapeSet,
+    text_only: Option<Reason>,
 }
 
 impl<'a> CanonicalPath<'a> {
-    /// Reads a path without its query.
+    /// Reads a path without its query, and rejects what only text values may contain.
     ///
     /// # Errors
     /// The [`Reason`] of the first thing that is not canonical.
     pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
+        let path = Self::parse_with_text(raw)?;
+        path.text_only.map_or(Ok(path), Err)
+    }
+
+    /// Reads a path without its query, in which text values may contain escapes of unreserved characters (`%7E`) and `[ ] ^ |`.
+    ///
+    /// # Errors
+    /// The [`Reason`] of the first thing that is not canonical anywhere.
+    pub fn parse_with_text(raw: &'a [u8]) -> Result<Self, Reason> {
         if !is_plain(raw) {
             return Self::judge(raw);
         }
         let text = str::from_utf8(raw).map_err(|_| Reason::PathCharacter)?;
-        Ok(Self { text, restricted: EscapeSet::default() })
+        Ok(Self { text, restricted: EscapeSet::default(), text_only: None })
     }
 
     /// Looks at each character and each segment.
@@ -45,18 +58,19 @@ impl<'a> CanonicalPath<'a> {
         let Some((b'/', after_slash)) = raw.split_first() else {
             return Err(Reason::PathNotOriginForm);
         };
-        let restricted = check_characters(raw)?;
+        let (restricted, text_only) = check_characters(raw)?;
         let mut segments = after_slash.split(|byte| *byte == b'/').peekable();
         while let Some(segment) = segments.next() {
-            match segment {
-                b"." | b".." => return Err(Reason::PathDotSegment),
-                b"" if segments.peek().is_some() => return Err(Reason::PathEmptySegment),
-                _ => {}
+            if segment.is_empty() && segments.peek().is_some() {
+                return Err(Reason::PathEmptySegment);
+            }
+            if is_dot_segment(&percent::decode(segment)) {
+                return Err(Reason::PathDotSegment);
             }
         }
         check_decoded(raw)?;
         let text = str::from_utf8(raw).map_err(|_| Reason::PathCharacter)?;
-        Ok(Self { text, restricted })
+        Ok(Self { text, restricted, text_only })
     }
 
     /// The path as it came.
@@ -70,11 +84,23 @@ impl<'a> CanonicalPath<'a> {
         self.text.split('/').skip(1)
     }
 
-    /// The sequences in it that are refused unless the endpoint allows them.
+    /// The sequences in it that are rejected unless the endpoint allows them.
     #[must_use]
     pub fn restricted(&self) -> EscapeSet {
         self.restricted
     }
+
+    /// Why the path is rejected unless a text value contains the sequence: the reason for the first one, if it has any.
+    #[must_use]
+    pub fn text_only(&self) -> Option<Reason> {
+        self.text_only
+    }
+}
+
+/// Whether a decoded segment leads elsewhere: `.`, `..`, and dots with spaces, which Windows drops at the end of a name.
+pub(crate) fn is_dot_segment(decoded: &[u8]) -> bool {
+    let has = |wanted| decoded.contains(&wanted);
+    matches!(decoded, b"." | b"..") || has(b'.') && has(b' ') && decoded.iter().all(|byte| matches!(byte, b'.' | b' '))
 }
 
 /// Whether a path has neither escapes nor characters with a meaning, and in it no segment that is empty or begins with a dot: all
@@ -88,8 +114,9 @@ fn is_plain(raw: &[u8]) -> bool {
 }
 
 /// Checks each character and each escape for itself.
-fn check_characters(raw: &[u8]) -> Result<EscapeSet, Reason> {
+fn check_characters(raw: &[u8]) -> Result<(EscapeSet, Option<Reason>), Reason> {
     let mut restricted = EscapeSet::default();
+    let mut text_only = None;
     let mut rest = raw;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
@@ -97,12 +124,13 @@ fn check_characters(raw: &[u8]) -> Result<EscapeSet, Reason> {
             b'/' => {}
             _ if percent::is_unreserved(byte) => {}
             b'%' => {
-                let (octet, after) = percent::octet(after).ok_or(Reason::PathEscapeMalformed)?;
+                let (value, after) = percent::octet(after).ok_or(Reason::PathEscapeMalformed)?;
                 rest = after;
-                match octet.value {
-                    value if percent::is_unreserved(value) => return Err(Reason::PathEscapeUnreserved),
+                match value {
+                    value if percent::is_unreserved(value) => {
+                        text_only.get_or_insert(Reason::PathEscapeUnreserved);
+                    }
                     value if value.is_ascii_control() => return Err(Reason::PathEscapeControl),
-                    _ if octet.lower_case => return Err(Reason::PathEscapeLowercase),
                     b'/' => restricted.insert(Escape::Slash),
                     b'\\' => restricted.insert(Escape::Backslash),
                     b'%' => restricted.insert(Escape::Percent),
@@ -112,10 +140,14 @@ fn check_characters(raw: &[u8]) -> Result<EscapeSet, Reason> {
             b';' => restricted.insert(Escape::Semicolon),
             // The rest of `pchar`.
             b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {}
+            // No `pchar`, and sent as they are by several HTTP clients.
+            b'[' | b']' | b'^' | b'|' => {
+                text_only.get_or_insert(Reason::PathCharacter);
+            }
             _ => return Err(Reason::PathCharacter),
         }
     }
-    Ok(restricted)
+    Ok((restricted, text_only))
 }
 
 /// Checks what several escapes decode to together: UTF-8, in which the controls beyond ASCII take two bytes.

@@ -10,7 +10,7 @@ fn parse(path: &str) -> Result<CanonicalPath<'_>, Reason> {
 }
 
 #[test]
-fn canonical_paths_are_taken_as_they_came() {
+fn accepts_canonical_paths_as_they_came() {
     for path in [
         "/",
         "/v1",
@@ -20,6 +20,10 @@ fn canonical_paths_are_taken_as_they_came() {
         "/!$&'()*+,=:@",
         "/a%20b",
         "/caf%C3%A9",
+        "/caf%c3%a9",
+        "/caf%c3%A9",
+        "/a%3ab",
+        "/%20",
         "/%E2%84%AA",
         "/%F0%9F%94%91",
         "/...",
@@ -80,14 +84,17 @@ fn each_fault_has_its_reason() {
         ("/%u0041", PathEscapeMalformed),
         ("/%/41", PathEscapeMalformed),
         ("/%41dmin", PathEscapeUnreserved),
-        ("/%2e%2e/admin", PathEscapeUnreserved),
-        ("/%2E", PathEscapeUnreserved),
-        ("/.%2E/", PathEscapeUnreserved),
+        ("/%2e%2e/admin", PathDotSegment),
+        ("/%2E", PathDotSegment),
+        ("/.%2E/", PathDotSegment),
+        ("/a/%2e.", PathDotSegment),
+        ("/a/..%20", PathDotSegment),
+        ("/a/.%20./b", PathDotSegment),
+        ("/a/%20%2E", PathDotSegment),
+        ("/%2E%2E%2E", PathEscapeUnreserved),
+        ("/%2ehidden", PathEscapeUnreserved),
         ("/%7Euser", PathEscapeUnreserved),
         ("/%7euser", PathEscapeUnreserved),
-        ("/a%2fb", PathEscapeLowercase),
-        ("/a%2Fb%5c", PathEscapeLowercase),
-        ("/caf%c3%a9", PathEscapeLowercase),
         ("/%00", PathEscapeControl),
         ("/%09", PathEscapeControl),
         ("/%0D%0A", PathEscapeControl),
@@ -115,10 +122,11 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
-fn restricted_sequences_are_noted_and_not_refused() {
+fn notes_restricted_sequences_in_either_case() {
     use Escape::*;
     for (path, expected) in [
         ("/a%2Fb", vec![Slash]),
+        ("/a%2fb%5c", vec![Slash, Backslash]),
         ("/%2F", vec![Slash]),
         ("/..%5Cb", vec![Backslash]),
         ("/%252e%252e/b", vec![Percent]),
@@ -133,6 +141,31 @@ fn restricted_sequences_are_noted_and_not_refused() {
             assert_eq!(restricted.contains(escape), expected.contains(&escape), "{path}");
         }
     }
+}
+
+#[test]
+fn only_text_values_may_contain_needless_escapes_and_raw_brackets() {
+    use Reason::*;
+    for (path, reason) in [
+        ("/%7Euser", PathEscapeUnreserved),
+        ("/m%65", PathEscapeUnreserved),
+        ("/a%2Ejson", PathEscapeUnreserved),
+        ("/%2E%2E%2E", PathEscapeUnreserved),
+        ("/%2E%2e%2Fx", PathEscapeUnreserved),
+        ("/%25%32e", PathEscapeUnreserved),
+        ("/a[0]/%7E", PathCharacter),
+        ("/a|b", PathCharacter),
+        ("/a^b", PathCharacter),
+    ] {
+        let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
+        assert_eq!(path.text_only(), Some(reason), "{path:?}");
+    }
+    for path in
+        ["/%2e%2e", "/%2E", "/.%2e/a", "/a/%2E%20", "/%41%00", "/[%", "/[ ]", "/{x}", "/`", "/\"", "/<a>", "/%C3%2E"]
+    {
+        assert!(CanonicalPath::parse_with_text(path.as_bytes()).is_err(), "{path}");
+    }
+    assert_eq!(parse("/caf%c3%a9").unwrap().text_only(), None);
 }
 
 #[test]

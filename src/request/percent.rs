@@ -5,20 +5,12 @@ use std::fmt::Write as _;
 
 use crate::words::{are_visible_unescaped, is_without};
 
-/// The octet that an escape stands for.
-pub(crate) struct Octet {
-    pub(crate) value: u8,
-    /// Whether a digit was written in lower case.
-    pub(crate) lower_case: bool,
-}
-
-/// The octet of an escape and what follows it, given what stands after the `%`; none when that is not two
-/// hexadecimal digits.
-pub(crate) fn octet(after_percent: &[u8]) -> Option<(Octet, &[u8])> {
+/// The byte that an escape encodes and what follows the escape, given the text after its `%`; none where that does not begin with
+/// two hexadecimal digits, whose case makes no difference (RFC 3986, section 6.2.2.1).
+pub(crate) fn octet(after_percent: &[u8]) -> Option<(u8, &[u8])> {
     let (&[high, low], after) = after_percent.split_first_chunk()?;
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    let value = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
-    Some((Octet { value, lower_case: high.is_ascii_lowercase() || low.is_ascii_lowercase() }, after))
+    Some((u8::try_from(digit(high)? * 16 + digit(low)?).ok()?, after))
 }
 
 /// The bytes of a text with its escapes decoded once. A `%` that begins no escape stands for itself, as lenient servers
@@ -28,7 +20,7 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     std::iter::from_fn(move || {
         let (&first, after) = rest.split_first()?;
         let (byte, after) = match octet(after) {
-            Some((octet, after)) if first == b'%' => (octet.value, after),
+            Some((value, after)) if first == b'%' => (value, after),
             _ => (first, after),
         };
         rest = after;
@@ -39,6 +31,28 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
 /// A text decoded once, as [`decoded`] reads it; borrowed where there is nothing to decode.
 pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if is_without::<b'%'>(text) { Cow::Borrowed(text) } else { Cow::Owned(decoded(text).collect()) }
+}
+
+/// Whether two texts differ at most in the case of the hexadecimal digits of their escapes.
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut digits = 0_u8;
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            let is_digit = digits > 0;
+            digits = if *one == b'%' { 2 } else { digits.saturating_sub(1) };
+            one == other || is_digit && one.eq_ignore_ascii_case(other)
+        })
+}
+
+/// A text with the hexadecimal digits of its escapes in upper case.
+pub(crate) fn with_upper_digits(text: &str) -> String {
+    let mut digits = 0_u8;
+    let upper = |character: char| {
+        let is_digit = digits > 0;
+        digits = if character == '%' { 2 } else { digits.saturating_sub(1) };
+        if is_digit { character.to_ascii_uppercase() } else { character }
+    };
+    text.chars().map(upper).collect()
 }
 
 /// UTF-8 in which every byte but visible ASCII, and `%` itself, is percent-encoded.
@@ -104,11 +118,30 @@ mod tests {
     }
 
     #[test]
-    fn the_case_of_digits_is_told() {
-        let lower = |text: &[u8]| octet(text).map(|(octet, after)| (octet.value, octet.lower_case, after.len()));
-        assert_eq!(lower(b"2F/"), Some((0x2F, false, 1)));
-        assert_eq!(lower(b"2f"), Some((0x2F, true, 0)));
-        assert_eq!(lower(b"+1"), None);
-        assert_eq!(lower(b"2"), None);
+    fn an_escape_has_two_digits_of_either_case() {
+        let read = |text: &[u8]| octet(text).map(|(value, after)| (value, after.len()));
+        assert_eq!(read(b"2F/"), Some((0x2F, 1)));
+        assert_eq!(read(b"2f"), Some((0x2F, 0)));
+        assert_eq!(read(b"+1"), None);
+        assert_eq!(read(b"2"), None);
+    }
+
+    #[test]
+    fn only_the_digits_of_escapes_compare_without_regard_to_case() {
+        for (one, other, same) in [
+            ("", "", true),
+            ("caf%c3%a9", "caf%C3%A9", true),
+            ("%c3%A9", "%C3%a9", true),
+            ("CAF%C3%A9", "caf%C3%A9", false),
+            ("%C3%A9a", "%C3%A9A", false),
+            ("%25a", "%25A", false),
+            ("a", "%61", false),
+            ("%3a", "%3b", false),
+            ("%3a", "%3", false),
+        ] {
+            assert_eq!(is_same(one.as_bytes(), other.as_bytes()), same, "{one} {other}");
+            assert_eq!(with_upper_digits(one) == with_upper_digits(other), same, "{one} {other}");
+        }
+        assert_eq!(with_upper_digits("caf%c3%a9%2fé"), "caf%C3%A9%2Fé");
     }
 }

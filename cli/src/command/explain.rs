@@ -18,6 +18,7 @@ use crate::moment::{self, Moment};
 use crate::policy::{Environment, Loaded};
 use crate::{escape, policy};
 
+mod nearest;
 mod record;
 
 /// Explain what a policy decides about a call, or what a record says
@@ -106,6 +107,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
         if let (Some(traced), Some(token)) = (refused, &token) {
             traced.facts.extend(unverified(token));
+        }
+        let unlisted = trace.iter_mut().find(|traced| traced.check == Check::Allowlist && traced.denied.is_some());
+        if let Some(traced) = unlisted {
+            traced.facts.extend(nearest::facts(loaded.document.value(), &arguments.method, &host, path));
         }
         match arguments.format {
             Format::Human => people(&loaded, &subject, trace, decision, out)?,

@@ -159,3 +159,40 @@ fn a_rejected_token_is_explained_by_its_claim_or_header_parameter() {
     // What was sent twice is shown twice.
     assert!(explain(good, r#"{"sub":1,"sub":2}"#).contains(r#"claims, as sent: {"sub":1,"sub":2}"#));
 }
+
+#[test]
+fn a_request_without_an_endpoint_is_told_the_nearest() {
+    let explain = |arguments: &[&str]| {
+        let fixed = ["explain", POLICY, "--token", "-"];
+        run(&[&fixed, arguments].concat(), &coding_token()).fine()
+    };
+    for (arguments, line) in [
+        (
+            &["--path", "/repos/acme/gateway/pulls/latest"][..],
+            "nearest: `pulls.get` (GET /repos/{owner}/{repo}/pulls/{number:int}): `latest` is not an int\n",
+        ),
+        (
+            &["--path", "/repos/acme/ab@12"],
+            "nearest: `repos.get` (GET /repos/{owner}/{repo}): `ab@12` needs `{repo:text}`\n",
+        ),
+        (&["--path", "/repos/acme/gateway/"], "nearest: `repos.get` (GET /repos/{owner}/{repo}): trailing slash\n"),
+        (
+            &["--path", "/repos/acme/gateway", "--method", "PUT"],
+            "nearest: `repos.get` (GET /repos/{owner}/{repo}): method `PUT` is not `GET`\n",
+        ),
+        (
+            &["--path", "/repos/acme/gateway", "--host", "other.example.com"],
+            "nearest: `repos.get` (GET /repos/{owner}/{repo}): host `other.example.com` is not `api.example.com`\n",
+        ),
+    ] {
+        let out = explain(arguments);
+        assert!(out.contains("DENY  allowlist       endpoint_not_allowed: "), "{out}");
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+    let out = explain(&["--path", "/nothing/like/it"]);
+    assert!(!out.contains("nearest"), "{out}");
+    let json = json(&explain(&["--path", "/repos/acme/gateway/", "--format", "json"]));
+    let allowlist = json["checks"].as_array().unwrap().iter().find(|check| check["check"] == "allowlist").unwrap();
+    assert_eq!(allowlist["facts"][0]["name"], "nearest");
+    assert_eq!(allowlist["facts"][0]["value"], "`repos.get` (GET /repos/{owner}/{repo}): trailing slash");
+}

@@ -85,7 +85,7 @@ pub struct Endpoint {
     pub hosts: Option<Vec<String>>,
     /// The exact methods. `HEAD` is not `GET`.
     pub methods: Vec<String>,
-    /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`.
+    /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`. [Path values](#path-values) has the types of variables.
     pub path: String,
     /// What the call does.
     pub effect: Effect,
@@ -105,7 +105,8 @@ pub struct Endpoint {
     /// Parts of the call that must equal a claim of the token or an attribute of the agent, such as `path.owner: token.org`.
     #[serde(default)]
     pub bind: BTreeMap<String, String>,
-    /// Escapes that path values may contain here; everywhere else they are refused.
+    /// Escapes that values of `{x:text}` and `{x...}` may contain here, in either case; everywhere else they are rejected. A value
+    /// that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
     #[serde(default)]
     pub allow_escapes: Vec<Escape>,
     /// The protocol to which a request may upgrade its connection.
@@ -160,7 +161,7 @@ pub enum Credentials {
     Verify,
 }
 
-/// A sequence that is refused in a path unless an endpoint opts in.
+/// A sequence that is rejected in a path unless an endpoint allows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub enum Escape {

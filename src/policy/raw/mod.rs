@@ -61,6 +61,11 @@ pub struct Document {
     /// behind a proxy that sets them. `refuse` when absent.
     #[serde(default)]
     pub overrides: Overrides,
+    /// How upstreams read a suffix such as `.json` at the end of a path segment. `reject`: as a format, so that no variable matches
+    /// `settings.json` where the policy lists `settings` in the same place. `ignore`: as part of the value, for upstreams that have
+    /// no format suffixes. `reject` when absent.
+    #[serde(default)]
+    pub format_suffixes: FormatSuffixes,
     /// Query parameters that are refused beside `access_token` and the method overrides, compared decoded and
     /// without regard to case.
     #[serde(default)]
@@ -174,6 +179,18 @@ pub enum Overrides {
     Refuse,
     /// The headers are removed and the request is judged without them.
     Remove,
+}
+
+/// How a suffix of a path segment is read where the segment without it is listed in the same place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum FormatSuffixes {
+    /// As a format: no variable matches `settings.json` where the policy lists `settings`.
+    #[default]
+    Reject,
+    /// As part of a value, like any other text.
+    Ignore,
 }
 
 /// Whether a valid token of an unregistered client may call.

@@ -131,9 +131,8 @@ fn paths_reach_the_upstream_as_they_were_judged() {
     for (path, reason) in [
         ("/items//1", "path_empty_segment"),
         ("/items/../items/1", "path_dot_segment"),
-        ("/items/%2e%2e/1", "path_escape_unreserved"),
+        ("/items/%2e%2e/1", "path_dot_segment"),
         ("/items/%41", "path_escape_unreserved"),
-        ("/items/%c3%a9", "path_escape_lowercase"),
         ("/items/%0D%0A", "path_escape_control"),
         ("/items/%C0%AF", "path_escape_not_utf8"),
         ("/items/%zz", "path_escape_malformed"),
