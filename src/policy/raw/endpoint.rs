@@ -85,7 +85,8 @@ pub struct Endpoint {
     pub hosts: Option<Vec<String>>,
     /// The exact methods. `HEAD` is not `GET`.
     pub methods: Vec<String>,
-    /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`. [Path values](#path-values) has the types of variables.
+    /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`. The policy reference lists the types of variables under "Path
+    /// values".
     pub path: String,
     /// What the call does.
     pub effect: Effect,
