@@ -120,12 +120,17 @@ struct Claims<'c> {
     target: &'c str,
     token_hash: &'c str,
     issued: Timestamp,
+    /// `exp` and `nbf`, which RFC 9449 does not define and some clients send all the same.
+    expires: Option<Timestamp>,
+    not_before: Option<Timestamp>,
     nonce: Option<&'c str>,
 }
 
 impl<'c> Claims<'c> {
     fn read(claims: &'c Value) -> Result<Self, Reason> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(Reason::DpopClaim);
+        // A time that cannot be read must not be ignored: its maker limited the proof by it.
+        let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::DpopTime)).transpose();
         let jti = text("jti")?;
         if jti.is_empty() || jti.len() > MAX_JTI_BYTES {
             return Err(Reason::DpopClaim);
@@ -136,6 +141,8 @@ impl<'c> Claims<'c> {
             target: text("htu")?,
             token_hash: text("ath")?,
             issued: claims.get("iat").and_then(numeric_date).ok_or(Reason::DpopClaim)?,
+            expires: time("exp")?,
+            not_before: time("nbf")?,
             nonce: claims.get("nonce").and_then(Value::as_str),
         })
     }
@@ -154,9 +161,14 @@ impl<'c> Claims<'c> {
         Ok(())
     }
 
-    /// It was made just now. What comes back is the moment from which on it was not.
+    /// The proof is recent, and within the time that it states itself (RFC 7519, sections 4.1.4 and 4.1.5). Returns the moment at
+    /// which it expires.
     fn check_time(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
-        let until = self.issued.plus(rules.max_age);
-        if self.issued > now.plus(rules.clock_ahead) || now >= until { Err(Reason::DpopTime) } else { Ok(until) }
+        let oldest = self.issued.plus(rules.max_age);
+        let until = self.expires.map_or(oldest, |expires| expires.min(oldest));
+        let latest = now.plus(rules.clock_ahead);
+        let begins = self.not_before.map_or(self.issued, |not_before| not_before.max(self.issued));
+        // A proof that expires before it begins was never valid, whatever the clocks tolerate.
+        if begins > latest || now >= until || begins >= until { Err(Reason::DpopTime) } else { Ok(until) }
     }
 }

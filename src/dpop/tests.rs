@@ -252,7 +252,7 @@ fn every_claim_is_there_and_what_it_should_be() {
     let text = claims().to_string().replace("\"one\"", "null");
     assert_eq!(check(&sign_text(KEY, &header().to_string(), &text)), Err(Reason::DpopClaim));
     assert!(check(&saying(json!({ "jti": "a".repeat(256) }))).is_ok());
-    assert!(check(&saying(json!({ "nonce": 1, "exp": 1, "other": {} }))).is_ok());
+    assert!(check(&saying(json!({ "nonce": 1, "aud": 1, "other": {} }))).is_ok());
 }
 
 #[test]
@@ -285,6 +285,30 @@ fn it_was_made_just_now() {
     };
     assert_eq!(fraction("1799999940.5"), Ok(at(0).plus(Duration::from_millis(500))));
     assert_eq!(fraction("1800000005.5"), Err(Reason::DpopTime));
+}
+
+#[test]
+fn honors_exp_and_nbf() {
+    let at_offset = |offset: i64| NOW.checked_add_signed(offset).unwrap();
+    for (exp, until) in [(1, Some(1)), (59, Some(59)), (60, Some(60)), (3600, Some(60)), (0, None), (-1, None)] {
+        let expected = until.map(at).ok_or(Reason::DpopTime);
+        assert_eq!(check(&saying(json!({ "exp": at_offset(exp) }))).map(|proof| proof.until), expected, "{exp}");
+    }
+    for (nbf, valid) in [(-3600, true), (0, true), (5, true), (6, false), (3600, false)] {
+        let expected = if valid { Ok(at(60)) } else { Err(Reason::DpopTime) };
+        assert_eq!(check(&saying(json!({ "nbf": at_offset(nbf) }))).map(|proof| proof.until), expected, "{nbf}");
+    }
+    // A proof that expires before it begins, within what the clocks tolerate.
+    for times in [json!({ "iat": NOW + 5, "exp": NOW + 5 }), json!({ "nbf": NOW + 3, "exp": NOW + 2 })] {
+        assert_eq!(check(&saying(times.clone())).unwrap_err(), Reason::DpopTime, "{times}");
+    }
+    for name in ["exp", "nbf"] {
+        for value in [json!([]), json!({}), json!(true), json!(NOW.to_string()), json!(-1), json!(1e300)] {
+            assert_eq!(check(&saying(json!({ name: value }))), Err(Reason::DpopTime), "{name} {value}");
+        }
+        let text = claims().to_string().replacen('{', &format!("{{\"{name}\":null,"), 1);
+        assert_eq!(check(&sign_text(KEY, &header().to_string(), &text)), Err(Reason::DpopTime), "{name} null");
+    }
 }
 
 #[test]
