@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::decision::{Deny, Facts};
 use crate::dpop::Scheme;
 use crate::evaluate::wanted_coverage;
+use crate::policy::ProfileName;
 use crate::reason::{Challenge, Reason};
 use crate::signature::accept_signature;
 
@@ -41,13 +42,13 @@ impl Deny<'_> {
     #[must_use]
     pub fn answer(&self) -> Answer {
         let row = self.denial.reason.row();
-        let told = self.denial.reason.told();
+        let disclosed = self.denial.reason.disclosed();
         let details = format!("callgate_{}", row.code);
         let mut headers = Vec::with_capacity(6);
         if let Some(challenge) = challenge(row.challenge, &self.facts) {
             headers.push(("www-authenticate", challenge));
         }
-        headers.extend(wanted_signature(row.challenge, &self.facts).map(|wanted| ("accept-signature", wanted)));
+        headers.extend(wanted_signatures(row.challenge, &self.facts).map(|wanted| ("accept-signature", wanted)));
         if let (Challenge::UseNonce, Some(nonce)) = (row.challenge, &self.facts.dpop_nonce) {
             headers.push((DPOP_NONCE, nonce.clone()));
         }
@@ -59,14 +60,14 @@ impl Deny<'_> {
         headers.push(("cache-control", "no-store".to_owned()));
         if self.facts.policy.features.grpc && is_grpc(self.facts.head.content_type.first) {
             // The gateway puts the body of a local reply into `grpc-message`.
-            let body = format!("{told}: {}", row.title);
+            let body = format!("{}: {}", disclosed.code, disclosed.title);
             return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };
         }
         let problem = Problem {
-            r#type: format!("urn:callgate:problem:{told}"),
-            title: row.title,
+            r#type: format!("urn:callgate:problem:{}", disclosed.code),
+            title: disclosed.title,
             status: row.status,
-            code: told,
+            code: disclosed.code,
             instance: format!("urn:callgate:decision:{}", self.facts.call.id),
         };
         headers.push(("content-type", "application/problem+json".to_owned()));
@@ -79,51 +80,73 @@ impl Deny<'_> {
 /// The header in which a client finds the nonce for its next proof (RFC 9449, section 8).
 pub const DPOP_NONCE: &str = "dpop-nonce";
 
-/// The challenge (RFC 6750, section 3; RFC 9449, section 7.1): every scheme that the policy takes, with the error at the one it
+/// The challenge (RFC 6750, section 3; RFC 9449, section 7.1): every scheme that the policy accepts, with the error at the one it
 /// is about. Its values come from the policy alone and were checked when it was compiled, so nothing in here needs a quote
 /// escaped.
+///
+/// That scheme comes first, since some clients read only the first challenge. The order depends on the request alone.
 fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
-    let used = facts.scheme.unwrap_or(Scheme::Bearer);
     let invalid_token = || ", error=\"invalid_token\"".to_owned();
     let (about, error) = match challenge {
         Challenge::No | Challenge::Signature => return None,
-        Challenge::Bare => (used, String::new()),
-        Challenge::InvalidToken => (used, invalid_token()),
+        Challenge::Bare => (used_scheme(facts), String::new()),
+        Challenge::InvalidToken => (used_scheme(facts), invalid_token()),
         Challenge::InvalidProof => (Scheme::Dpop, ", error=\"invalid_dpop_proof\"".to_owned()),
         Challenge::UseNonce => (Scheme::Dpop, ", error=\"use_dpop_nonce\"".to_owned()),
         Challenge::InsufficientScope => {
             let scopes = facts.endpoint.map(|endpoint| endpoint.scopes.names().join(" ")).unwrap_or_default();
-            (used, format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
+            (used_scheme(facts), format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
         }
     };
-    let dpop = facts.policy.dpop.as_ref();
-    let takes_bearer = dpop.is_none_or(|dpop| !dpop.required);
-    // What is wrong with a bearer token where none is taken is told to those who come back with another.
-    let about = if takes_bearer { about } else { Scheme::Dpop };
     let realm = &facts.policy.resource;
-    let error_of = |scheme| if scheme == about { error.as_str() } else { "" };
-    let bearer = takes_bearer.then(|| format!("Bearer realm=\"{realm}\"{}", error_of(Scheme::Bearer)));
-    let dpop = dpop.map(|dpop| format!("DPoP realm=\"{realm}\"{}, algs=\"{}\"", error_of(Scheme::Dpop), dpop.told));
-    Some(bearer.into_iter().chain(dpop).collect::<Vec<_>>().join(", "))
+    let bearer = |error: &str| format!("Bearer realm=\"{realm}\"{error}");
+    let Some(rules) = &facts.policy.dpop else { return Some(bearer(&error)) };
+    let dpop = |error: &str| format!("DPoP realm=\"{realm}\"{error}, algs=\"{}\"", rules.told);
+    Some(match about {
+        // What is wrong with a bearer token where none is accepted is told to clients that come back with another.
+        _ if rules.required => dpop(&error),
+        Scheme::Dpop => format!("{}, {}", dpop(&error), bearer("")),
+        Scheme::Bearer => format!("{}, {}", bearer(&error), dpop("")),
+    })
 }
 
-/// What a signature has to be (RFC 9421, section 5.1): told with a refusal that is about one, and beside the challenges of callers
-/// who are not known where a signature alone would do.
-fn wanted_signature(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
-    let signatures = &facts.policy.signatures;
-    let profile = match challenge {
-        Challenge::Signature => match facts.endpoint.filter(|_| facts.caller.is_some()) {
-            Some(endpoint) => endpoint.signature.profile,
-            None => *signatures.alone.first()?,
-        },
-        Challenge::Bare | Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce => {
-            *signatures.alone.first()?
-        }
-        Challenge::No | Challenge::InsufficientScope => return None,
-    };
-    let rules = signatures.profile(profile);
-    Some(accept_signature(&wanted_coverage(facts, profile), rules.nonce, rules.tag.as_deref()))
+/// The scheme that the request used, or tried to: that of a credential which cannot be read, and `DPoP` for a proof without one.
+/// A request with neither is answered with `Bearer`, which clients without a key look for (MCP clients look there for more).
+fn used_scheme(facts: &Facts<'_>) -> Scheme {
+    let head = &facts.head;
+    let named = || head.authorization.first.and_then(Scheme::of_credentials);
+    let proof = || (head.dpop.count > 0).then_some(Scheme::Dpop);
+    facts.scheme.or_else(named).or_else(proof).unwrap_or(Scheme::Bearer)
 }
+
+/// What a signature has to be (RFC 9421, section 5.1): told with a denial that is about one, and next to the challenges of clients
+/// who are not authenticated where a signature alone would do.
+///
+/// A client that is authenticated is asked for the signature that the endpoint requires. Others are asked for one of each kind that
+/// the policy accepts alone, first for the kind of the signature that they sent.
+fn wanted_signatures(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
+    let signatures = &facts.policy.signatures;
+    let asks = |label: &str, name: ProfileName| {
+        let rules = signatures.profile(name);
+        accept_signature(label, &wanted_coverage(facts, name), rules.nonce, rules.tag.as_deref())
+    };
+    let required = facts.endpoint.filter(|_| challenge == Challenge::Signature && facts.caller.is_some());
+    match (challenge, required) {
+        (Challenge::No | Challenge::InsufficientScope, _) => None,
+        (_, Some(endpoint)) => Some(asks(FIRST_LABEL, endpoint.signature.profile)),
+        _ => {
+            let sent = facts.signed_for.into_iter();
+            let others = signatures.alone.iter().copied().filter(|name| Some(*name) != facts.signed_for);
+            // One label for each profile, in their order.
+            let members = [FIRST_LABEL, "sig2"].into_iter().zip(sent.chain(others));
+            let members: Vec<_> = members.map(|(label, name)| asks(label, name)).collect();
+            (!members.is_empty()).then(|| members.join(", "))
+        }
+    }
+}
+
+/// The label of the first signature that an answer asks for.
+const FIRST_LABEL: &str = "sig";
 
 /// Whether a media type is gRPC's: `application/grpc`, alone or before `+` or `;`.
 fn is_grpc(content_type: Option<&[u8]>) -> bool {

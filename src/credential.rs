@@ -36,6 +36,13 @@ impl<'a> Credential<'a> {
     }
 }
 
+impl Scheme {
+    /// The scheme with which credentials begin, whether or not they can be read.
+    pub(crate) fn of_credentials(value: &[u8]) -> Option<Self> {
+        [Self::Bearer, Self::Dpop].into_iter().find(|scheme| names(value.trim_ascii_start(), scheme.name().as_bytes()))
+    }
+}
+
 /// Whether credentials begin with this scheme, and not with a longer word.
 fn names(part: &[u8], scheme: &[u8]) -> bool {
     let (own, rest) = part.split_at_checked(scheme.len()).unwrap_or_default();

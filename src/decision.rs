@@ -13,7 +13,7 @@ use crate::evaluate::{Hold, Late};
 use crate::head::Head;
 use crate::limit::{Standings, Use};
 use crate::policy::raw::Effect;
-use crate::policy::{Agent, Endpoint, Policy};
+use crate::policy::{Agent, Endpoint, Policy, ProfileName};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query};
 use crate::signature::VerifiedSignature;
@@ -250,6 +250,8 @@ pub struct Facts<'a> {
     /// The agent that the token fits, whether or not it may call.
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
+    /// The rules by which the signature of a request without a token was judged, where it has their tag.
+    pub(crate) signed_for: Option<ProfileName>,
     /// The signature of the request, where one was verified.
     pub(crate) signature: Option<VerifiedSignature<'a>>,
     /// What was seen of the body.
@@ -280,6 +282,7 @@ impl<'a> Facts<'a> {
             dpop_nonce: None,
             agent: None,
             caller: None,
+            signed_for: None,
             signature: None,
             body: None,
             limits: Standings::default(),

@@ -120,7 +120,7 @@ pub enum Reason {
     DpopTarget,
     /// `ath` is not the hash of the token.
     DpopToken,
-    /// The proof is too old, or made in the future.
+    /// The proof is too old or made in the future, or its `exp` or `nbf` does not allow it now.
     DpopTime,
     /// The proof carries no nonce that the gate gave out lately.
     DpopNonce,
@@ -232,6 +232,15 @@ pub struct Row {
     pub title: &'static str,
     /// Which challenge goes with the answer.
     pub challenge: Challenge,
+}
+
+/// What an answer discloses of a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disclosed {
+    /// The code in the answer's `code` and `type`.
+    pub code: &'static str,
+    /// The title of the problem.
+    pub title: &'static str,
 }
 
 /// What an answer asks the client for: a challenge in `WWW-Authenticate` (RFC 6750, section 3), or a signature.
@@ -363,13 +372,22 @@ impl Reason {
         self.row().code
     }
 
-    /// What clients are told instead of the code: which of several things about a registration was wrong is no
-    /// business of whoever holds a token.
+    /// What the answer discloses of the reason.
+    ///
+    /// Reasons that would tell a stranger which agents or keys the policy has share one code and one title, and their rows share
+    /// status and challenge. The record, the metrics and the access log have the exact code.
     #[must_use]
-    pub fn told(self) -> &'static str {
+    pub fn disclosed(self) -> Disclosed {
         match self {
-            Self::AgentUnknown | Self::AgentAmbiguous | Self::AgentSuspended | Self::AgentExpired => "agent_refused",
-            other => other.code(),
+            Self::AgentUnknown | Self::AgentAmbiguous | Self::AgentSuspended | Self::AgentExpired => {
+                Disclosed { code: "agent_refused", title: self.row().title }
+            }
+            // All of these depend on whether the policy has the key that `keyid` names.
+            Self::SignatureKey | Self::SignatureKeyTime | Self::SignatureAlgorithm => Self::SignatureFailed.disclosed(),
+            other => {
+                let Row { code, title, .. } = other.row();
+                Disclosed { code, title }
+            }
         }
     }
 
@@ -446,7 +464,7 @@ impl Reason {
             Self::DpopMethod => ("dpop_method", 401, "the DPoP proof is for another method", InvalidProof),
             Self::DpopTarget => ("dpop_target", 401, "the DPoP proof is for another URI", InvalidProof),
             Self::DpopToken => ("dpop_token", 401, "the DPoP proof is for another access token", InvalidProof),
-            Self::DpopTime => ("dpop_time", 401, "the DPoP proof was not made just now", InvalidProof),
+            Self::DpopTime => ("dpop_time", 401, "the DPoP proof is too old, expired, or dated in the future", InvalidProof),
             Self::DpopNonce => ("dpop_nonce", 401, "the DPoP proof does not carry a current nonce", UseNonce),
             Self::DpopReplayed => ("dpop_replayed", 401, "the DPoP proof was used before: make one for each call", InvalidProof),
             Self::DpopSignature => ("dpop_signature", 401, "the DPoP proof's signature does not verify", InvalidProof),
@@ -514,6 +532,32 @@ mod tests {
                 !row.title.ends_with('.') && row.title.starts_with(|c: char| c.is_lowercase() || c == 'C'),
                 "{row:?}"
             );
+        }
+    }
+
+    #[test]
+    fn reasons_with_one_disclosed_code_have_equal_answers() {
+        for reason in Reason::ALL {
+            let disclosed = reason.disclosed();
+            for other in Reason::ALL.iter().filter(|other| other.disclosed().code == disclosed.code) {
+                let (own, other_row) = (reason.row(), other.row());
+                assert_eq!(disclosed, other.disclosed(), "{reason:?} {other:?}");
+                assert_eq!(
+                    (own.status, own.challenge),
+                    (other_row.status, other_row.challenge),
+                    "{reason:?} {other:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn does_not_disclose_whether_a_key_is_known() {
+        let failed = Reason::SignatureFailed.disclosed();
+        assert_eq!(failed.code, "signature_failed");
+        for reason in [Reason::SignatureKey, Reason::SignatureKeyTime, Reason::SignatureAlgorithm] {
+            assert_eq!(reason.disclosed(), failed, "{reason:?}");
+            assert_ne!(reason.code(), failed.code, "{reason:?}");
         }
     }
 

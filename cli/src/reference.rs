@@ -67,7 +67,7 @@ fn reasons() -> String {
     page.push_str(
         "Why a call was denied, in the order of the checks. The code stands in records, metrics, test cases, in the access log as \
          `callgate_<code>`, and in the `code` member of the answer (`application/problem+json`) where no other is named. A challenge names every scheme \
-         that the policy takes, with the error at the one that the call used.\n\n\
+         that the policy takes, first the one that the request used, with the error.\n\n\
          `body_incomplete` is told to nobody: the call ended while it was held for its body, because its client went away or the \
          gateway gave up on it. Nothing of it went on, under observation either; no limit was charged, and its signature can still \
          be used.\n\n\
@@ -75,7 +75,8 @@ fn reasons() -> String {
     );
     for reason in Reason::ALL {
         let row = reason.row();
-        let told = if reason.told() == row.code { String::new() } else { format!("`{}`", reason.told()) };
+        let disclosed = reason.disclosed().code;
+        let told = if disclosed == row.code { String::new() } else { format!("`{disclosed}`") };
         let challenge = match row.challenge {
             Challenge::No => "",
             Challenge::Bare => "without an error",

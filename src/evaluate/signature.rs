@@ -6,11 +6,11 @@ use super::{Evaluation, Stop};
 use crate::authorize::{Binding, Origin};
 use crate::decision::{BodySeen, Caller, Facts, Rule};
 use crate::digest::{ContentDigest, Hashing};
-use crate::headers::name_reads_as;
+use crate::headers::{Headers, name_reads_as};
 use crate::policy::raw::SignatureAsked;
 use crate::policy::{Endpoint, ProfileName, SignatureRule};
 use crate::reason::Reason;
-use crate::signature::{Asked, Coverage, Lack, Message, VerifiedSignature, is_signed, joined};
+use crate::signature::{Asked, Coverage, Lack, Message, SignatureAgent, VerifiedSignature, is_signed, joined};
 use crate::trace::Check;
 
 impl<'a> Evaluation<'a, '_> {
@@ -27,6 +27,7 @@ impl<'a> Evaluation<'a, '_> {
             verified = self.verify_signature(*name);
             // A signature with another tag is judged by other rules.
             if !matches!(verified, Err(Reason::SignatureMissing)) {
+                self.facts.signed_for = Some(*name);
                 break;
             }
         }
@@ -170,42 +171,60 @@ fn message<'f>(facts: &'f Facts<'_>) -> Option<Message<'f>> {
     })
 }
 
+/// Whether a header is sent, also under a name that only some servers read as this one: what is added under it has to be signed,
+/// and cannot be.
+fn is_sent(headers: &Headers, name: &str) -> bool {
+    headers.as_long_as(name.as_bytes()).any(|(own, _)| name_reads_as(own, name))
+}
+
 /// What a signature of this call has to cover: whatever the endpoint, and what the endpoint asks for beside that.
 fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage<'a>, Coverage<'a>) {
     let Facts { policy, call, endpoint, query, .. } = facts;
     let profile = policy.signatures.profile(profile);
     let (mut coverage, mut further) = (Coverage::default(), Coverage::default());
     let has_query = query.as_ref().is_some_and(|query| !query.as_str().is_empty());
-    // Also under a name that only some servers read as this one: what is added under it has to be signed, and cannot be.
-    let is_sent = |name: &str| call.headers.as_long_as(name.as_bytes()).any(|(own, _)| name_reads_as(own, name));
+    let is_sent = |name: &str| is_sent(call.headers, name);
     for name in &profile.cover {
         if (&**name != "@query" || has_query) && (name.starts_with('@') || is_sent(name)) {
             coverage.ask(name);
         }
     }
     if let Some(agent) = profile.web_bot_auth {
-        coverage.ask_agent(agent);
+        // Earlier drafts let agents leave out the header. One that is sent has to be covered in any case.
+        if agent == SignatureAgent::Member || is_sent("signature-agent") {
+            coverage.ask_agent(agent);
+        }
         return (coverage, further);
     }
     ["authorization", "dpop"].into_iter().filter(|name| is_sent(name)).for_each(|name| coverage.ask(name));
     let Some(endpoint) = *endpoint else { return (coverage, further) };
     endpoint.bindings.iter().filter_map(Binding::header).for_each(|name| further.ask(name));
     if expects_body(facts, endpoint) {
-        further.ask("content-digest");
-        ["content-type", "content-encoding"]
-            .into_iter()
-            .filter(|name| is_sent(name))
-            .for_each(|name| further.ask(name));
+        ask_body(&mut further, facts);
     }
     (coverage, further)
 }
 
-/// What a signature of this call has to cover, as far as its caller may know: what the endpoint asks for is told to those who are
-/// known.
+/// Asks for what signs a body: its digest, and the headers that say how to read it.
+fn ask_body(coverage: &mut Coverage<'_>, facts: &Facts<'_>) {
+    coverage.ask("content-digest");
+    ["content-type", "content-encoding"]
+        .into_iter()
+        .filter(|name| is_sent(facts.call.headers, name))
+        .for_each(|name| coverage.ask(name));
+}
+
+/// What the answer asks a signature of this request to cover. A client that is authenticated is told what the endpoint requires.
+/// For others it depends on request and policy alone: with a body, what signs one, so that the next request can succeed.
 pub(crate) fn wanted_coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> Coverage<'a> {
     let (mut coverage, further) = coverage(facts, profile);
-    if facts.caller.is_some() {
+    let signatures = &facts.policy.signatures;
+    if let Some(agent) = signatures.profile(profile).web_bot_auth {
+        coverage.ask_agent(agent);
+    } else if facts.caller.is_some() {
         coverage.join(further);
+    } else if signatures.signs_bodies && !facts.call.end_of_stream && facts.head.upgrade.count == 0 {
+        ask_body(&mut coverage, facts);
     }
     coverage
 }

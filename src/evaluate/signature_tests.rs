@@ -244,11 +244,48 @@ fn whatever_is_changed_after_signing_is_found() {
         ("signature", "other=:AA==:", Reason::SignatureMalformed),
         ("signature-input", "sig=()", Reason::SignatureParameters),
         ("signature-input", "sig=();created=1800000000;keyid=\"k\"", Reason::SignatureCoverage),
-        ("signature-input", "sig=();created=1800000000;keyid=\"other\"", Reason::SignatureKey),
+        ("signature-input", "sig=();created=1800000000;keyid=\"other\"", Reason::SignatureCoverage),
+        (
+            "signature-input",
+            "sig=(\"@method\" \"@authority\" \"@path\");created=1800000000;keyid=\"other\"",
+            Reason::SignatureKey,
+        ),
     ] {
         let mut lines = signed("GET", "/x", &[], &usual("a"));
         lines.iter_mut().filter(|(own, _)| own == name).for_each(|(_, own)| *own = value.to_owned());
         assert_eq!(gate.decide(&lines, None), Err(reason), "{name}: {value}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
+    let gate = Gate::new(document());
+    let answer_and_record = |lines: &[(String, String)]| {
+        let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+        let now = Timestamp::from_secs(NOW);
+        let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
+        let mut cache = TokenCache::default();
+        let store = gate.state.store(&gate.store);
+        let shared = Some(gate.state.shared(&store, &now));
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        let Step::Decided(decision) = evaluate(&gate.policy, call, context) else { panic!("it is held") };
+        let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap();
+        let Decision::Deny(deny) = decision else { panic!("it is not denied") };
+        (deny.answer(), record["reason"].clone())
+    };
+    let grpc = ("content-type", "application/grpc");
+    for extra in [&[][..], &[grpc]] {
+        let failed = signed("GET", "/x", extra, &usual("a").replace("created", "x=1;created"));
+        let failed: Vec<_> =
+            failed.into_iter().map(|(name, value)| (name, value.replace("sig=:", "sig=:AAAA"))).collect();
+        let unknown = signed("GET", "/x", extra, &usual("a").replace("keyid=\"k\"", "keyid=\"other\""));
+        let (mut failed, failed_reason) = answer_and_record(&failed);
+        let (unknown, unknown_reason) = answer_and_record(&unknown);
+        assert_eq!((&failed_reason, &unknown_reason), (&json!("signature_failed"), &json!("signature_key")));
+        // The access log has the exact reason; everything that is sent is the same.
+        assert_eq!(unknown.details, "callgate_signature_key");
+        failed.details.clone_from(&unknown.details);
+        assert_eq!(failed, unknown);
     }
 }
 

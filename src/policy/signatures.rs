@@ -32,6 +32,8 @@ pub(crate) struct Signatures {
     web_bot_auth: Profile,
     /// The profiles of which some endpoint takes a signature alone.
     pub(crate) alone: Vec<ProfileName>,
+    /// Whether some endpoint that takes a signature alone requires that it covers a body.
+    pub(crate) signs_bodies: bool,
 }
 
 /// Which rules a signature is judged by.
@@ -132,6 +134,7 @@ impl Signatures {
             own,
             web_bot_auth,
             alone: Vec::new(),
+            signs_bodies: false,
         }
     }
 
@@ -150,6 +153,10 @@ impl Signatures {
                 self.alone.push(name);
             }
         }
+        let signs_body = |endpoint: &Endpoint| {
+            endpoint.signature.alone && endpoint.signature.profile == ProfileName::Own && !endpoint.streams
+        };
+        self.signs_bodies = endpoints.iter().any(signs_body);
         let asked = endpoints.iter().find(|endpoint| endpoint.signature.asked.is_some());
         if let Some(endpoint) = asked.filter(|_| document.agents.values().all(|agent| agent.signing_keys.is_none())) {
             findings.error(

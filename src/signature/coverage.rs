@@ -18,7 +18,8 @@ pub struct Coverage<'c> {
 pub enum SignatureAgent {
     /// The member under the signature's own label.
     Member,
-    /// That member, or the whole field, which is a bare string.
+    /// Also as earlier drafts and today's agents do it: a member of any name, or the whole field, which may be a bare string. An
+    /// agent may leave out the header.
     Legacy,
 }
 
@@ -41,10 +42,15 @@ impl<'c> Coverage<'c> {
         self.agent = Some(agent);
     }
 
+    /// How `Signature-Agent` has to be covered; none where it need not be.
+    pub(super) fn agent(&self) -> Option<SignatureAgent> {
+        self.agent
+    }
+
     /// The first component that is asked for and not covered.
     #[must_use]
     pub fn missing<'m>(&'m self, input: &Input<'_>) -> Option<&'m str> {
-        let agent = self.agent.filter(|agent| !covers_agent(input, *agent)).map(|_| "signature-agent");
+        let agent = self.agent.filter(|agent| covered_agent(input, *agent).is_none()).map(|_| "signature-agent");
         self.names.iter().copied().find(|name| !covers(input, name)).or(agent)
     }
 
@@ -74,25 +80,28 @@ fn covers(input: &Input<'_>, name: &str) -> bool {
     }
 }
 
-fn covers_agent(input: &Input<'_>, agent: SignatureAgent) -> bool {
-    let is_field = |component: &Component<'_>| component.name.as_str() == "signature-agent";
-    input.components.iter().filter(|component| is_field(component)).any(|component| match &component.key {
-        Some(key) => *key == input.label,
-        None => agent == SignatureAgent::Legacy,
-    })
+/// The component by which an input covers `Signature-Agent`; none where it does not, or not in this form.
+pub(super) fn covered_agent<'i, 'c>(input: &'i Input<'c>, form: SignatureAgent) -> Option<&'i Component<'c>> {
+    let is_own = |component: &&Component<'_>| component.key.as_ref() == Some(&input.label);
+    let mut covered = input.components.iter().filter(|component| component.name.as_str() == "signature-agent");
+    match form {
+        SignatureAgent::Member => covered.find(is_own),
+        SignatureAgent::Legacy => covered.clone().find(is_own).or_else(|| covered.next()),
+    }
 }
 
-/// A member of `Accept-Signature` that asks for this coverage.
+/// A member of `Accept-Signature` that asks for this coverage, under a label that is a key of structured fields.
 #[must_use]
-pub fn accept_signature(coverage: &Coverage<'_>, nonce: bool, tag: Option<&str>) -> String {
-    let mut value = String::from("sig=(");
+pub fn accept_signature(label: &str, coverage: &Coverage<'_>, nonce: bool, tag: Option<&str>) -> String {
+    let mut value = format!("{label}=(");
     for (position, name) in coverage.names().enumerate() {
         if position > 0 {
             value.push(' ');
         }
         push_string(&mut value, name);
         if name == "signature-agent" && coverage.agent == Some(SignatureAgent::Member) {
-            value.push_str(";key=\"sig\"");
+            value.push_str(";key=");
+            push_string(&mut value, label);
         }
     }
     value.push_str(");created;keyid");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sfv::{Dictionary, Item, ListEntry, Parser, StringRef};
 
 use super::base::{Message, base_bytes};
-use super::coverage::{Coverage, SignatureAgent};
+use super::coverage::{Coverage, SignatureAgent, covered_agent};
 use super::fields::joined;
 use super::input::{Input, Signed, read};
 use crate::crypto::{BadSignature, VerifySignature, sha256};
@@ -90,21 +90,31 @@ pub(crate) fn is_signed(headers: &Headers) -> bool {
         .any(|name| headers.as_long_as(name).any(|(own, _)| own.eq_ignore_ascii_case(name)))
 }
 
-/// Whether `Signature-Agent` says under this label where the signer's keys are: an `https` URI without parameters. A member that is
-/// anything else is to be ignored.
-fn names_agent(headers: &Headers, label: &str, form: SignatureAgent) -> bool {
+/// Whether what the signature covers of `Signature-Agent` is an `https` URI.
+///
+/// A member with parameters is ignored, as the draft says. Its earlier versions had one parameter, `type`.
+fn names_agent(headers: &Headers, input: &Input<'_>, form: SignatureAgent) -> bool {
     let is_uri = |item: &Item| {
         let uri = item.bare_item.as_string().map(StringRef::as_str).unwrap_or_default();
         let host = uri.strip_prefix("https://").unwrap_or_default();
-        item.params.is_empty() && !host.is_empty() && !host.starts_with(['/', '?', '#'])
+        let plain = match form {
+            SignatureAgent::Member => item.params.is_empty(),
+            SignatureAgent::Legacy => item.params.keys().all(|name| name.as_str() == "type"),
+        };
+        plain && !host.is_empty() && !host.starts_with(['/', '?', '#'])
     };
-    let Some(value) = joined(headers, "signature-agent") else { return false };
-    let whole = form == SignatureAgent::Legacy && value.starts_with(b"\"");
-    if whole {
+    let is_uri_entry = |entry: &ListEntry| matches!(entry, ListEntry::Item(item) if is_uri(item));
+    let (Some(component), Some(value)) = (covered_agent(input, form), joined(headers, "signature-agent")) else {
+        return false;
+    };
+    if component.key.is_none() && value.starts_with(b"\"") {
         return Parser::new(&value).parse::<Item>().is_ok_and(|item| is_uri(&item));
     }
     let Ok(dictionary) = Parser::new(&value).parse::<Dictionary>() else { return false };
-    matches!(dictionary.get(label), Some(ListEntry::Item(item)) if is_uri(item))
+    match &component.key {
+        Some(key) => dictionary.get(&**key).is_some_and(is_uri_entry),
+        None => dictionary.values().any(is_uri_entry),
+    }
 }
 
 impl<'a> Asked<'a, '_> {
@@ -126,12 +136,8 @@ impl<'a> Asked<'a, '_> {
         let signed = read(&input, &signature).map_err(|_| Reason::SignatureMalformed)?;
         let (signed, key) = self.choose(&signed)?;
         let input = &signed.input;
-        if input.alg.as_deref().is_some_and(|alg| alg != key.algorithm.http_name().unwrap_or_default()) {
-            return Err(Reason::SignatureAlgorithm);
-        }
-        if !key.is_valid(self.now) {
-            return Err(Reason::SignatureKeyTime);
-        }
+        // What does not depend on the key comes first, for a `keyid` that is unknown as well: else the answer to a thin signature
+        // would tell which keys the policy has.
         let (created, until) = self.window(input)?;
         if self.profile.nonce && input.nonce.is_none() {
             return Err(Reason::SignatureParameters);
@@ -144,10 +150,17 @@ impl<'a> Asked<'a, '_> {
             _ => Lack::Component,
         });
         let base = base_bytes(message, input).map_err(|_| Reason::SignatureComponent)?;
-        if let Some(form) = self.profile.web_bot_auth
-            && !names_agent(message.headers, &input.label, form)
+        if let Some(form) = self.coverage.agent()
+            && !names_agent(message.headers, input, form)
         {
             return Err(Reason::SignatureCoverage);
+        }
+        let key = key.ok_or(Reason::SignatureKey)?;
+        if input.alg.as_deref().is_some_and(|alg| alg != key.algorithm.http_name().unwrap_or_default()) {
+            return Err(Reason::SignatureAlgorithm);
+        }
+        if !key.is_valid(self.now) {
+            return Err(Reason::SignatureKeyTime);
         }
         verifier
             .verify(&key.key, key.algorithm, &base, &signed.signature)
@@ -162,24 +175,29 @@ impl<'a> Asked<'a, '_> {
 
     /// The signature that could be the one asked for: with the tag that is asked for, by a key of this policy. Others are for
     /// other readers. Of two nobody could say which was meant, and a request that is signed twice could be sent once with each.
-    fn choose<'s, 'i>(&self, signed: &'s [Signed<'i>]) -> Result<(&'s Signed<'i>, &'a SigningKey), Reason> {
+    ///
+    /// Where the policy has none of the keys, the first signature that names one is returned without a key.
+    fn choose<'s, 'i>(&self, signed: &'s [Signed<'i>]) -> Result<(&'s Signed<'i>, Option<&'a SigningKey>), Reason> {
         let tag = self.profile.tag.as_deref();
         let mut tagged = signed.iter().filter(|signed| signed.input.tag.as_deref() == tag).peekable();
         if tagged.peek().is_none() {
             return Err(Reason::SignatureMissing);
         }
-        let mut nameless = false;
-        let mut known = tagged.filter_map(|signed| {
-            nameless |= signed.input.keyid.is_none();
-            let key = self.key(signed.input.keyid.as_deref()?)?;
-            Some((signed, key))
-        });
-        let chosen = known.next();
-        if known.next().is_some() {
-            return Err(Reason::SignatureAmbiguous);
+        let mut chosen: Option<(&Signed<'i>, Option<&'a SigningKey>)> = None;
+        for candidate in tagged {
+            let Some(keyid) = candidate.input.keyid.as_deref() else { continue };
+            let key = self.key(keyid);
+            chosen = match chosen {
+                Some((_, Some(_))) if key.is_some() => return Err(Reason::SignatureAmbiguous),
+                // One `keyid` twice is ambiguous even where it is unknown, so that the answer does not tell whether it is.
+                Some((first, None)) if first.input.keyid == candidate.input.keyid => {
+                    return Err(Reason::SignatureAmbiguous);
+                }
+                Some(known) if key.is_none() => Some(known),
+                _ => Some((candidate, key)),
+            };
         }
-        drop(known);
-        chosen.ok_or(if nameless { Reason::SignatureParameters } else { Reason::SignatureKey })
+        chosen.ok_or(Reason::SignatureParameters)
     }
 
     fn key(&self, keyid: &str) -> Option<&'a SigningKey> {

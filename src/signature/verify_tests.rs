@@ -544,22 +544,22 @@ fn a_client_is_told_what_to_sign() {
     let mut coverage = Coverage::default();
     ["@method", "@authority", "content-digest", "@method"].into_iter().for_each(|name| coverage.ask(name));
     assert_eq!(
-        accept_signature(&coverage, false, None),
+        accept_signature("sig", &coverage, false, None),
         "sig=(\"@method\" \"@authority\" \"content-digest\");created;keyid"
     );
-    let asked = accept_signature(&coverage, true, Some("a \"b\""));
+    let asked = accept_signature("sig", &coverage, true, Some("a \"b\""));
     assert_eq!(asked, "sig=(\"@method\" \"@authority\" \"content-digest\");created;keyid;nonce;tag=\"a \\\"b\\\"\"");
     let mut more = Coverage::default();
     more.ask("@authority");
     more.ask_agent(SignatureAgent::Member);
     coverage.join(more);
     assert_eq!(
-        accept_signature(&coverage, false, None),
+        accept_signature("sig", &coverage, false, None),
         "sig=(\"@method\" \"@authority\" \"content-digest\" \"signature-agent\";key=\"sig\");created;keyid;expires"
     );
     let mut legacy = Coverage::default();
     legacy.ask_agent(SignatureAgent::Legacy);
-    assert_eq!(accept_signature(&legacy, false, None), "sig=(\"signature-agent\");created;keyid;expires");
-    assert_eq!(accept_signature(&Coverage::default(), false, None), "sig=();created;keyid");
+    assert_eq!(accept_signature("sig", &legacy, false, None), "sig=(\"signature-agent\");created;keyid;expires");
+    assert_eq!(accept_signature("sig", &Coverage::default(), false, None), "sig=();created;keyid");
     assert_eq!(StructuredFields::default().kind("accept-signature"), Some(FieldKind::Dictionary));
 }

@@ -161,12 +161,12 @@ impl<'j> Judge<'j> {
         if !headers.iter().any(|(name, value)| name == "content-type" && value == b"application/problem+json") {
             self.found.push("the answer is no `application/problem+json`".to_owned());
         }
-        let row = reason.row();
+        let disclosed = reason.disclosed();
         let wanted = json!({
-            "type": format!("urn:callgate:problem:{}", reason.told()),
-            "title": row.title,
-            "status": row.status,
-            "code": reason.told(),
+            "type": format!("urn:callgate:problem:{}", disclosed.code),
+            "title": disclosed.title,
+            "status": reason.row().status,
+            "code": disclosed.code,
             "instance": format!("urn:callgate:decision:{}", self.of_record("id")),
         });
         let got: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -175,24 +175,34 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Every scheme that the policy takes, with the error at the one that the call used, or to which it belongs.
+    /// Every scheme that the policy accepts, first the one that the request used or to which the error belongs, with the error.
     fn schemes(&self, error: &str, of_dpop: bool, goes_on: bool) -> String {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
-        let dpop = self.policy.document.get("dpop");
-        let only_dpop = dpop.and_then(|dpop| dpop.get("required")) == Some(&Value::Bool(true));
-        let sent = self.call.lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"authorization"));
-        let sent_dpop = sent.is_some_and(|(_, value)| value.to_ascii_lowercase().starts_with(b"dpop "));
-        let at_dpop = of_dpop || only_dpop || dpop.is_some() && sent_dpop;
-        let bearer = format!("Bearer realm=\"{realm}\"{}", if at_dpop { "" } else { error });
-        let Some(dpop) = dpop else { return bearer };
-        if goes_on && !at_dpop {
-            return bearer;
-        }
+        let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}");
+        let Some(dpop) = self.policy.document.get("dpop") else { return named("Bearer", error) };
+        let only_dpop = dpop.get("required") == Some(&Value::Bool(true));
         let names = dpop.get("algorithms").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let names: Vec<_> = names.map(|name| if name == "Ed25519" { "Ed25519 EdDSA" } else { name }).collect();
-        let algs = if goes_on { String::new() } else { format!(", algs=\"{}\"", names.join(" ")) };
-        let dpop = format!("DPoP realm=\"{realm}\"{}{algs}", if at_dpop { error } else { "" });
-        if only_dpop { dpop } else { format!("{bearer}, {dpop}") }
+        let algs = format!(", algs=\"{}\"", names.join(" "));
+        match of_dpop || self.used_dpop() {
+            // The scopes that follow are the case's to say.
+            is_dpop if goes_on => named(if only_dpop || is_dpop { "DPoP" } else { "Bearer" }, error),
+            _ if only_dpop => named("DPoP", error) + &algs,
+            true => format!("{}{algs}, {}", named("DPoP", error), named("Bearer", "")),
+            false => format!("{}, {}{algs}", named("Bearer", error), named("DPoP", "")),
+        }
+    }
+
+    /// Whether the request used the scheme `DPoP`: by its credential, or by a proof next to no credential of either scheme.
+    fn used_dpop(&self) -> bool {
+        let line = |wanted: &[u8]| self.call.lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let credential = line(b"authorization").map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
+        let begins = |scheme: &[u8]| {
+            credential.as_deref().and_then(|value| value.strip_prefix(scheme)).is_some_and(|rest| {
+                rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(next))
+            })
+        };
+        begins(b"dpop") || !begins(b"bearer") && line(b"dpop").is_some()
     }
 
     /// The challenge that goes with a reason (RFC 6750, section 3; RFC 9449, section 7.1). The scopes of one are the case's to
