@@ -3,29 +3,32 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::crypto::{Algorithm, PublicJwk, SoftwareVerifier, VerifySignature as _, VerifyingKey};
+use callgate::crypto::{Algorithm, SoftwareVerifier, VerifySignature as _, VerifyingKey};
 use callgate::digest::ContentDigest;
 use callgate::policy::raw;
 use callgate::signature::{FieldKind, Input, Signed, StructuredFields, base, joined, read};
 use callgate::{Reason, Source};
 use serde::Serialize;
 
-use super::request::{Encoding, Given, KeyArguments, RequestArguments, signing};
+use super::request::{KeyArguments, RequestArguments};
 use super::{Exit, Failure, Format};
 use crate::decide::{Asked, Body, decide};
 use crate::escape;
 use crate::input;
 use crate::moment::{self, Moment};
 use crate::policy::{self, Environment, Loaded};
-use crate::sign::{Difference, Line, Request, differences, lines_of};
+use crate::sign::{Difference, Line, Request, Variant, differences, joined_otherwise, lines_of, variants};
+
+mod keys;
+
+use keys::key;
 
 /// Check the signature of a request, and say where it fails
 ///
 /// Against a key, it says whether the signature verifies and the body is the one that was signed. Against a policy, it also says
-/// what the gate decides about the call, as if nothing had come before. Where a signature fails, it lists what the gate computes,
-/// line by line; with the base that the client signed, it lists the lines that differ.
+/// what the gate decides about the call, as if nothing had come before. Where a signature fails, it tries the other scheme and the
+/// other ways to join several lines of a header, and says which verifies. It lists what the gate computes, line by line; with the
+/// base that the client signed, it lists the lines that differ.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -47,8 +50,8 @@ pub(super) struct Arguments {
     /// The address that the call comes from
     #[arg(long, value_name = "ADDRESS", value_parser = super::explain::source, requires = "policy")]
     source: Option<Source>,
-    /// `json` prints {verified, problem, label, keyid, algorithm, created, lines: [{component, value, problem, meaning}], differences,
-    /// decision}
+    /// `json` prints {verified, problem, would_verify, warnings, label, keyid, algorithm, created, lines: [{component, value, problem,
+    /// meaning}], differences, decision}
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -63,6 +66,12 @@ struct Found {
     /// Why not, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// For which other request it would verify: in what that differs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    would_verify: Vec<String>,
+    /// What can make it fail elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     label: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     keyid: Option<String>,
@@ -104,7 +113,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     }
     let mut found = check(arguments, &request, document.as_ref())?;
     if let Some(loaded) = &loaded {
-        found.decision = decided(arguments, loaded, &request);
+        found.decision = decided(arguments, loaded, document.as_ref(), &request);
     }
     let fine = found.verified && found.decision.as_ref().is_none_or(|decided| decided.allowed);
     match arguments.format {
@@ -139,6 +148,15 @@ fn check(arguments: &Arguments, request: &Request, document: Option<&raw::Docume
     let structured = structured(document);
     let message = request.message(&headers, &structured);
     found.lines = lines_of(&message, input);
+    found.warnings = joined_otherwise(request, input)
+        .into_iter()
+        .map(|name| {
+            format!(
+                "Envoy joins the lines of `{name}` by `,` without a space before the gate sees them, and RFC 9421 signs them joined \
+                 by `, `: behind Envoy the signature does not verify; send one line, or do not cover it"
+            )
+        })
+        .collect();
     let (key, algorithm) = key(arguments, input, document)?;
     found.algorithm = algorithm.http_name();
     let computed = base(&message, input);
@@ -163,6 +181,9 @@ fn check(arguments: &Arguments, request: &Request, document: Option<&raw::Docume
                 found.suspicious = false;
                 body_problem(request, input)
             }
+            Err(_) if would_verify(request, signed, &structured, &key, algorithm, &mut found) => {
+                Some("the signature does not verify for this request; it does for another one".to_owned())
+            }
             Err(_) if arguments.base.is_some() && found.differences.is_empty() => found.problem.take().or_else(|| {
                 Some(
                     "client and gate have the same signature base: the client signed with another key, or otherwise"
@@ -179,6 +200,25 @@ fn check(arguments: &Arguments, request: &Request, document: Option<&raw::Docume
     Ok(found)
 }
 
+/// Finds another request for which the signature verifies, and notes in what it differs.
+fn would_verify(
+    request: &Request,
+    signed: &Signed<'_>,
+    structured: &StructuredFields,
+    key: &VerifyingKey,
+    algorithm: Algorithm,
+    found: &mut Found,
+) -> bool {
+    let verifies = |variant: &Variant| {
+        let headers = variant.request.lines();
+        let base = base(&variant.request.message(&headers, structured), &signed.input);
+        base.is_ok_and(|base| SoftwareVerifier.verify(key, algorithm, base.as_bytes(), &signed.signature).is_ok())
+    };
+    let variant = variants(request, &signed.input).into_iter().find(verifies);
+    found.would_verify = variant.map(|variant| variant.differs).unwrap_or_default();
+    !found.would_verify.is_empty()
+}
+
 /// The signature that is looked at.
 fn chosen<'s, 'a>(arguments: &Arguments, signed: &'s [Signed<'a>]) -> Result<&'s Signed<'a>, Failure> {
     let labels = || signed.iter().map(|signed| format!("`{}`", signed.input.label)).collect::<Vec<_>>().join(", ");
@@ -192,95 +232,6 @@ fn chosen<'s, 'a>(arguments: &Arguments, signed: &'s [Signed<'a>]) -> Result<&'s
             Err(Failure::Trouble(format!("there are several signatures: name one with --label, of {}", labels())))
         }
     }
-}
-
-/// The key that is given, or that of the policy that the signature names.
-fn key(
-    arguments: &Arguments,
-    input: &Input<'_>,
-    document: Option<&raw::Document>,
-) -> Result<(VerifyingKey, Algorithm), Failure> {
-    if let Some(document) = document {
-        let keyid = input
-            .keyid
-            .as_deref()
-            .ok_or_else(|| Failure::Trouble("the signature names no key: it needs `keyid`".to_owned()))?;
-        let keys = document.agents.values().flat_map(|agent| agent.signing_keys.iter().flatten());
-        let found = keys.filter_map(of_policy).find(|(name, ..)| name.iter().any(|name| name == keyid));
-        return found
-            .map(|(_, key, algorithm)| (key, algorithm))
-            .ok_or_else(|| Failure::Trouble(format!("no key of the policy is called `{}`", keyid.escape_debug())));
-    }
-    let Some((given, source)) = arguments.key.given()? else {
-        return Err(Failure::Trouble(
-            "give a key with --key, a secret with --secret, or a policy with --policy".to_owned(),
-        ));
-    };
-    verifying(&given, arguments.key.algorithm).map_err(|why| Failure::Trouble(format!("{source}: {why}")))
-}
-
-/// A key that verifies, of a public key or of the private one that it belongs to.
-fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKey, Algorithm), String> {
-    const TWO: &str =
-        "an RSA key can sign in more than one way: name one with --algorithm, `rsa-pss-sha512` or `rsa-v1_5-sha256`";
-    let only = |key: &VerifyingKey| {
-        [Algorithm::Ed25519, Algorithm::Es256, Algorithm::Es384].into_iter().find(|algorithm| key.fits(*algorithm))
-    };
-    let (key, own) = match given {
-        Given::Secret(secret) => {
-            (VerifyingKey::hmac(secret).map_err(|error| error.to_string())?, Some(Algorithm::Hs256))
-        }
-        Given::Pem(pem) if pem.contains("PRIVATE KEY") => return verifying_of_private(given, algorithm),
-        Given::Pem(pem) => (VerifyingKey::from_pem(pem).map_err(|error| error.to_string())?, None),
-        Given::Jwk(jwk) if jwk.get("d").is_some() || jwk.get("k").is_some() => {
-            return verifying_of_private(given, algorithm);
-        }
-        Given::Jwk(jwk) => {
-            let object = jwk.as_object().ok_or("this is no JWK: give a JSON object")?;
-            let read = PublicJwk::read(object).map_err(|error| match error {
-                callgate::crypto::JwkError::Wrong(member, why) => format!("{member}: {why}"),
-                callgate::crypto::JwkError::Unknown(why) => why.to_string(),
-            })?;
-            (read.key, read.algorithm)
-        }
-    };
-    let algorithm = algorithm.or(own).or_else(|| only(&key)).ok_or(TWO)?;
-    if key.fits(algorithm) {
-        Ok((key, algorithm))
-    } else {
-        Err(format!("`{}` does not fit this key", algorithm.http_name().unwrap_or_default()))
-    }
-}
-
-fn verifying_of_private(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKey, Algorithm), String> {
-    let key = signing(given, algorithm)?;
-    let private = key.private_jwk();
-    if let Some(secret) = private.get("k").and_then(serde_json::Value::as_str) {
-        let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|error| error.to_string())?;
-        return Ok((VerifyingKey::hmac(&secret).map_err(|error| error.to_string())?, Algorithm::Hs256));
-    }
-    verifying(&Given::Jwk(key.public_jwk()), Some(key.algorithm()))
-}
-
-/// The names of a policy's key, and the key.
-fn of_policy(raw: &raw::SigningKey) -> Option<(Vec<String>, VerifyingKey, Algorithm)> {
-    let algorithm = raw.algorithm.map(Algorithm::from);
-    let mut names: Vec<String> = raw.keyid.iter().cloned().collect();
-    let given = match (&raw.jwk, &raw.pem, &raw.secret) {
-        (Some(jwk), ..) => {
-            names.extend(jwk.get("kid").and_then(serde_json::Value::as_str).map(str::to_owned));
-            Given::Jwk(jwk.clone().into())
-        }
-        (_, Some(pem), _) => Given::Pem(pem.clone()),
-        (.., Some(secret)) => {
-            let text = std::env::var(&secret.env).ok()?;
-            Given::Secret(Encoding::from(secret.encoding).decode(text)?)
-        }
-        (None, None, None) => return None,
-    };
-    let (key, algorithm) = verifying(&given, algorithm).ok()?;
-    names.extend(key.thumbprint().map(|thumbprint| thumbprint.to_string()));
-    Some((names, key, algorithm))
 }
 
 fn structured(document: Option<&raw::Document>) -> StructuredFields {
@@ -311,7 +262,12 @@ fn body_problem(request: &Request, input: &Input<'_>) -> Option<String> {
     })
 }
 
-fn decided(arguments: &Arguments, loaded: &Loaded, request: &Request) -> Option<Decided> {
+fn decided(
+    arguments: &Arguments,
+    loaded: &Loaded,
+    document: Option<&raw::Document>,
+    request: &Request,
+) -> Option<Decided> {
     let host = request
         .header("host")
         .map_or_else(|| request.authority.clone(), |host| String::from_utf8_lossy(host).into_owned());
@@ -319,6 +275,12 @@ fn decided(arguments: &Arguments, loaded: &Loaded, request: &Request) -> Option<
         [(":method", request.method.as_str()), (":scheme", "https"), (":authority", &host), (":path", &request.target)]
             .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
             .to_vec();
+    let request = match document.map(|document| document.gateway) {
+        Some(raw::Gateway::Envoy | raw::Gateway::Istio | raw::Gateway::EnvoyGateway | raw::Gateway::Higress) => {
+            &request.behind_envoy()
+        }
+        _ => request,
+    };
     // A gateway turns it into `:authority`.
     lines.extend(request.headers.iter().filter(|(name, _)| name != "host").cloned());
     let headers = lines.into_iter().collect();
@@ -358,6 +320,12 @@ fn people(found: &Found, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{verdict:<6}signature `{}`{by} ({algorithm}){made}", escape::text(&found.label))?;
     if let Some(problem) = &found.problem {
         writeln!(out, "      {}", escape::text(problem))?;
+    }
+    for difference in &found.would_verify {
+        writeln!(out, "      it verifies {}", escape::text(difference))?;
+    }
+    for warning in &found.warnings {
+        writeln!(out, "      warning: {}", escape::text(warning))?;
     }
     if found.differences.is_empty() {
         for line in &found.lines {

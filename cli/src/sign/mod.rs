@@ -6,7 +6,9 @@
 mod coverage;
 mod digest;
 mod explained;
+mod joined;
 mod request;
+mod variants;
 
 use std::fmt::Write as _;
 
@@ -17,7 +19,9 @@ use callgate::signature::{Malformed, Message, Unsignable, base, read};
 pub use coverage::{Covered, usual};
 pub use digest::{Digest, content_digest};
 pub use explained::{Difference, Line, differences, lines_of};
+pub use joined::{JOINED_BY_ENVOY, joined_otherwise};
 pub use request::Request;
+pub use variants::{Variant, variants};
 
 use crate::mint::SigningKey;
 

@@ -93,6 +93,15 @@ impl Request {
         Ok(())
     }
 
+    /// The request as one under the other scheme.
+    pub(super) fn with_other_scheme(&self) -> Self {
+        let scheme = if self.scheme == "https" { "http" } else { "https" };
+        // The header may have the port that is the default of this scheme and not of the other.
+        let host = self.header("host").and_then(|host| std::str::from_utf8(host).ok());
+        let host = host.filter(|host| canonical(&self.scheme, host) == self.authority).unwrap_or(&self.authority);
+        Self { scheme: scheme.to_owned(), authority: canonical(scheme, host), ..self.clone() }
+    }
+
     /// The value of a header that stands there once.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {

@@ -151,3 +151,55 @@ fn what_is_no_signed_request_is_told() {
         assert_eq!(callgate(&arguments).failed(1), format!("callgate: {message}\n"));
     }
 }
+
+#[test]
+fn names_the_scheme_for_which_a_signature_would_verify() {
+    let sign = SIGN.replace("https://", "http://");
+    let headers = callgate(&format!(
+        "{sign} --created 1000000 --nonce n1 --key {KEY} --cover @target-uri --cover @method --cover content-digest"
+    ))
+    .fine();
+    let head = format!("POST /items HTTP/1.1\nHost: api.example.com\nContent-Type: application/json\n{headers}");
+    let message = file("verify-scheme.http", format!("{head}\n{{\"a\":1}}"));
+    let ran = callgate(&format!("verify --request @{message} --key {KEY}"));
+    assert_eq!(ran.code, 2);
+    assert!(ran.out.contains("      it verifies with the scheme `http` in the place of `https`\n"), "{}", ran.out);
+    callgate(&format!("verify --request @{message} --key {KEY} --external-url http://api.example.com")).fine();
+    // Nothing verifies that was signed otherwise.
+    let other = file("verify-scheme-other.http", format!("{head}\n{{\"a\":1}}").replace("/items ", "/other "));
+    let ran = json(&callgate(&format!("verify --request @{other} --key {KEY} --format json")).out);
+    assert_eq!((&ran["verified"], &ran["would_verify"]), (&false.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn names_the_headers_whose_lines_a_gateway_joined() {
+    let sign = "sign https://api.example.com/items -H accept:text/html -H accept:text/plain -H x-a:1";
+    let headers =
+        callgate(&format!("{sign} --created 1000000 --key {KEY} --cover @method --cover accept --cover x-a")).fine();
+    let request = |lines: &str| format!("GET /items HTTP/1.1\nHost: api.example.com\n{lines}x-a: 1\n{headers}\n");
+    let sent = file("verify-lines.http", request("Accept: text/html\nAccept: text/plain\n"));
+    let printed = json(&callgate(&format!("verify --request @{sent} --key {KEY} --format json")).fine());
+    let warning = printed["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("Envoy joins the lines of `accept` by `,` without a space"), "{warning}");
+    // As it arrives behind Envoy.
+    let seen = file("verify-joined.http", request("Accept: text/html,text/plain\n"));
+    let ran = callgate(&format!("verify --request @{seen} --key {KEY}"));
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.out.contains("      it verifies with the lines of `accept` joined by `, `, as RFC 9421"),
+        "{}",
+        ran.out
+    );
+    let spaced = file("verify-spaced.http", request("Accept: text/html, text/plain\n"));
+    let printed = json(&callgate(&format!("verify --request @{spaced} --key {KEY} --format json")).fine());
+    assert_eq!(printed.get("warnings"), None);
+    // And a client that joins them as Envoy does.
+    let sign = sign.replace("-H accept:text/html -H accept:text/plain", "-H accept:text/html,text/plain");
+    let headers =
+        callgate(&format!("{sign} --created 1000000 --key {KEY} --cover @method --cover accept --cover x-a")).fine();
+    let lines = "Accept: text/html\nAccept: text/plain\n";
+    let wrong = format!("GET /items HTTP/1.1\nHost: api.example.com\n{lines}x-a: 1\n{headers}\n");
+    let wrong = file("verify-unspaced.http", wrong);
+    let ran = callgate(&format!("verify --request @{wrong} --key {KEY}"));
+    assert!(ran.out.contains("      it verifies with the lines of `accept` joined by `,`; RFC 9421"), "{}", ran.out);
+}
