@@ -226,6 +226,8 @@ pub(crate) enum BodySeen {
     Awaited,
     /// All of it, before any of it went on, and after the head did.
     CheckedLate,
+    /// Bytes of one whose digest nobody signed.
+    Unsigned,
 }
 
 /// Everything that was learnt about a call, each fact only once it was proven.

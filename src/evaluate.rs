@@ -7,9 +7,9 @@ use crate::authorize;
 use crate::call::Call;
 use crate::crypto::VerifySignature;
 use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule, Step};
-use crate::digest::Hashing;
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
+use crate::held::HeldBytes;
 use crate::limit::Shared;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::reason::Reason;
@@ -19,6 +19,7 @@ use crate::trace::{Check, Trace, Traced};
 use crate::upstream;
 use crate::words::is_without;
 
+mod awaited;
 mod caller;
 mod hold;
 mod limits;
@@ -26,7 +27,8 @@ mod once;
 mod possession;
 mod signature;
 
-use hold::{Awaited, go_on};
+use awaited::AwaitedBody;
+use hold::go_on;
 pub use hold::{Hold, Late, Wait};
 pub(crate) use signature::wanted_coverage;
 
@@ -38,6 +40,8 @@ pub struct Context<'c> {
     pub cache: &'c mut TokenCache,
     /// What the workers of the gateway share; needed where the policy [counts](Policy::counts) calls.
     pub shared: Option<Shared<'c>>,
+    /// The bytes of requests that this worker holds; none where no host holds any.
+    pub held: Option<&'c HeldBytes>,
     /// Where each check is put into words; none on the request path.
     pub trace: Option<&'c mut Trace>,
 }
@@ -46,8 +50,8 @@ impl Context<'_> {
     /// The same for another evaluation, while this one waits.
     #[must_use]
     pub fn again(&mut self) -> Context<'_> {
-        let Self { verifier, cache, shared, trace } = self;
-        Context { verifier: *verifier, cache, shared: *shared, trace: trace.as_deref_mut() }
+        let Self { verifier, cache, shared, held, trace } = self;
+        Context { verifier: *verifier, cache, shared: *shared, held: *held, trace: trace.as_deref_mut() }
     }
 }
 
@@ -58,7 +62,7 @@ pub fn evaluate<'a>(policy: &'a Policy, call: Call<'a>, context: Context<'_>) ->
     let next = evaluation.run();
     let (awaited, observing) = (evaluation.awaited.take(), evaluation.observing);
     let ended = match next {
-        Ok(Next::Hold(hashing)) => return Step::Hold(Hold::new(facts, observing, hashing)),
+        Ok(Next::Hold(body)) => return Step::Hold(Hold::new(facts, observing, *body)),
         Ok(Next::Grant(grant)) => Ok(grant),
         Err(stop) => Err(stop),
     };
@@ -86,8 +90,8 @@ fn decided<'a>(facts: Box<Facts<'a>>, ended: Result<Grant, Stop>) -> Decision<'a
 enum Next {
     /// It has come to its end, and nothing stood in the way.
     Grant(Grant),
-    /// It needs the body, which this hashes.
-    Hold(Box<Hashing>),
+    /// It needs the body.
+    Hold(Box<AwaitedBody>),
 }
 
 /// The evaluation ends here: a denial is enforced.
@@ -102,7 +106,7 @@ struct Evaluation<'a, 'c> {
     /// Whether denials are only recorded from here on.
     observing: bool,
     /// What the body has to be, where the call goes on before it has come.
-    awaited: Option<Awaited>,
+    awaited: Option<AwaitedBody>,
 }
 
 impl<'a, 'c> Evaluation<'a, 'c> {
@@ -139,10 +143,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                 self.signature(endpoint)?;
                 self.scopes(endpoint)?;
                 self.bindings(endpoint, found.as_ref())?;
-                if let Some(hashing) = self.body(endpoint)? {
+                if let Some(awaited) = self.body(endpoint)? {
                     match self.facts.policy.features.body {
-                        BodyCheck::Held => return Ok(Next::Hold(Box::new(hashing))),
-                        BodyCheck::Late => self.await_body(hashing)?,
+                        BodyCheck::Held => {
+                            self.look_ahead(endpoint)?;
+                            if let Some(body) = self.hold(awaited)? {
+                                return Ok(Next::Hold(Box::new(body)));
+                            }
+                        }
+                        BodyCheck::Late => self.await_body(awaited)?,
                         // INVARIANT: no such policy compiles.
                         BodyCheck::Unseen => return Err(Stop),
                     }
@@ -151,6 +160,16 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             self.await_none(endpoint);
         }
         self.finish().map(Next::Grant)
+    }
+
+    /// Before a body is held: what the last checks would deny is denied now, so that nobody holds bytes for a request that was
+    /// captured or exceeds a limit. Nothing is charged or used up. Where denials are only recorded, the last checks record them.
+    fn look_ahead(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+        if self.observing || self.context.trace.is_some() {
+            return Ok(());
+        }
+        self.look_for_replays()?;
+        self.look_at_limits_of(endpoint)
     }
 
     /// What comes last, once the body is known where it matters.
@@ -324,7 +343,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let types = head.content_type;
         let several = types.count > 1 || types.first.is_some_and(|value| !is_without::<b','>(value));
         let has_body = (!self.facts.call.end_of_stream || self.may_have_a_body_unseen()) && head.upgrade.count == 0;
-        let form = types.first.filter(|value| !value.trim_ascii().is_empty()).map_or(has_body, is_form);
+        let untyped = || has_body && !self.has_no_body_yet(endpoint);
+        let form = types.first.filter(|value| !value.trim_ascii().is_empty()).map_or_else(untyped, is_form);
         let result = match endpoint.refuses_forms {
             _ if several => Err(Reason::ContentTypeAmbiguous),
             Some(_) if form => Err(Reason::FormBody),

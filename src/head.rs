@@ -132,6 +132,11 @@ impl<'a> Head<'a> {
 }
 
 impl Head<'_> {
+    /// The length of the body that `Content-Length` announces; none where it announces none that can be read.
+    pub(crate) fn length(&self) -> Option<u64> {
+        str::from_utf8(self.content_length?).ok()?.parse().ok()
+    }
+
     /// Whether a body is to come, as far as the head tells: over HTTP/1.1 it does, and over HTTP/2 a body may come unannounced.
     pub(crate) fn announces_body(&self) -> bool {
         self.has_transfer_encoding || self.content_length.is_some_and(|length| length.trim_ascii() != b"0")

@@ -77,6 +77,11 @@ impl Headers {
         parts(&self.buffer).unwrap_or_default().0.len()
     }
 
+    /// How many bytes they take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -29,7 +29,8 @@
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
 //!     let now = Timestamp::from_secs(1_800_000_000);
 //!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
-//!     match evaluate(&policy, call, Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace: None }) {
+//!     let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, held: None, trace: None };
+//!     match evaluate(&policy, call, context) {
 //!         Step::Decided(Decision::Allow(_)) => None,
 //!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
 //!         Step::Hold(_) | Step::Late(_) => unreachable!("this policy asks for no signatures"),
@@ -60,6 +61,7 @@ pub mod fuzzing;
 mod hash;
 mod head;
 pub mod headers;
+mod held;
 mod limit;
 pub mod metrics;
 pub mod policy;
@@ -81,6 +83,7 @@ pub use call::{Call, DecisionId, Source};
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 pub use evaluate::{Context, Hold, Late, Wait, evaluate};
 pub use headers::Headers;
+pub use held::HeldBytes;
 pub use limit::{Clock, RATE_LIMIT_HEADERS, Shared, Standings, Use};
 pub use policy::Policy;
 pub use reason::{Challenge, Reason, Row};

@@ -110,8 +110,17 @@ pub const REPLAY_OTHER_SIZE: Metric = Metric {
             `tables.replay` and the number of agents, which they keep until the gateway restarts.",
 };
 
+/// Bytes of held requests.
+pub const HELD_BYTES: Metric = Metric {
+    name: "callgate.held_bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "Bytes of requests that are held until their bodies were checked, all workers together; updated once a second. \
+            Requests for which there was no room are counted among the decisions, as `held_bytes_full`.",
+};
+
 /// Every metric.
-pub const ALL: [Metric; 10] = [
+pub const ALL: [Metric; 11] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -122,6 +131,7 @@ pub const ALL: [Metric; 10] = [
     LIMITS_OTHER_SIZE,
     REPLAY_ENTRIES,
     REPLAY_OTHER_SIZE,
+    HELD_BYTES,
 ];
 
 impl Metric {

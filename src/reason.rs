@@ -193,6 +193,10 @@ pub enum Reason {
     BodyLengthMissing,
     /// The call ended while it was held for its body, of which not all had come. Nobody is left to be answered.
     BodyIncomplete,
+    /// The body made no progress for `hold_timeout`, or was not complete after `total_timeout`, while the request was held.
+    BodyTimeout,
+    /// The share of held bytes of the agent or of its source, or the worker as a whole, has no room for the request.
+    HeldBytesFull,
     /// `Early-Data: 1` on a call that is not safe to repeat (RFC 8470).
     EarlyData,
     /// A token that is bound to no key, where the endpoint asks for one that is.
@@ -353,6 +357,8 @@ impl Reason {
         Self::BodyTooLarge,
         Self::BodyLengthMissing,
         Self::BodyIncomplete,
+        Self::BodyTimeout,
+        Self::HeldBytesFull,
         Self::EarlyData,
         Self::ProofRequired,
         Self::InsufficientScope,
@@ -498,6 +504,8 @@ impl Reason {
             Self::BodyTooLarge => ("body_too_large", 413, "the body is too large to be checked", No),
             Self::BodyLengthMissing => ("body_length_missing", 411, "the body needs a Content-Length here", No),
             Self::BodyIncomplete => ("body_incomplete", 400, "the call ended before its body had come", No),
+            Self::BodyTimeout => ("body_timeout", 408, "the body did not arrive in time", No),
+            Self::HeldBytesFull => ("held_bytes_full", 503, "too many bytes are held for requests of this agent or address: send the request again later", No),
             Self::EarlyData => ("early_data", 425, "this call is not taken in early data", No),
             Self::ProofRequired => ("proof_required", 403, "this call needs an access token that is bound to a key", No),
             Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),

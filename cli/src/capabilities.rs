@@ -8,6 +8,7 @@ pub const CAPABILITIES: &[&str] = &[
     // Callbacks. Without `proxy_on_delete` nothing that a stream takes would be given back.
     "proxy_on_vm_start",
     "proxy_on_configure",
+    "proxy_on_tick",
     "proxy_on_context_create",
     "proxy_on_request_headers",
     "proxy_on_request_body",
@@ -30,8 +31,10 @@ pub const CAPABILITIES: &[&str] = &[
     "proxy_remove_header_map_value",
     "proxy_replace_header_map_value",
     "proxy_send_local_response",
+    "proxy_set_effective_context",
     "proxy_set_property",
     "proxy_set_shared_data",
+    "proxy_set_tick_period_milliseconds",
     // Environment variables and random numbers.
     "environ_get",
     "environ_sizes_get",

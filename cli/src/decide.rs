@@ -52,7 +52,8 @@ pub(crate) fn decide<T>(
     let state = opened.map(|opened| opened.state);
     let own = state.as_ref().map(|state| state.store(&store));
     let shared = state.as_ref().zip(own.as_ref()).map(|(state, store)| state.shared(store, &now));
-    let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: trace.as_deref_mut() };
+    let mut context =
+        Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: trace.as_deref_mut() };
     let decision = match evaluate(asked.policy, call, context.again()) {
         Step::Decided(decision) => decision,
         Step::Hold(mut hold) => {

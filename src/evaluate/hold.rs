@@ -1,26 +1,33 @@
-//! A call that is held until its body has come.
+//! A request that is held until its body has arrived.
 //!
-//! Everything that the head decides was decided before. What the body is hashed to, the limits and what may happen only once
-//! come after it, so that a call whose body never comes costs its caller nothing.
+//! Everything that the head decides was decided before. The digest of the body, the limits and replay protection come after it,
+//! so that a request whose body never arrives costs its caller nothing. Limits and replays are looked at before as well, so that
+//! nothing is held that would be denied anyway.
 //!
-//! Where a gateway does not hold the head back, all of that is decided before it goes on, and the body is [checked
-//! late](Late): none of it goes on before, so that the upstream sees the head of a call without its end.
+//! Where a gateway does not hold the head back, all of that is decided before it is forwarded, and the body is [checked
+//! late](Late): none of it is forwarded before, so that the upstream sees the head of a request without its end.
 
+use std::time::Duration;
+
+use super::awaited::{Awaited, AwaitedBody};
 use super::signature::body_rule;
 use super::{Context, Evaluation, Stop, decided};
 use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rule, Step};
-use crate::digest::Hashing;
+use crate::held::HeldBytes;
 use crate::policy::{BodyCheck, Endpoint};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::trace::{Check, Trace, Traced};
+
+/// Seconds after which a request may be sent again for which the bytes that are held left no room: others end at any time.
+const RETRY_AFTER: u64 = 1;
 
 /// A call that is held until its body has come.
 #[derive(Debug)]
 pub struct Hold<'a> {
     facts: Box<Facts<'a>>,
     observing: bool,
-    hashing: Result<Box<Hashing>, Reason>,
+    body: AwaitedBody,
 }
 
 /// Whether more of a body is to be waited for.
@@ -33,8 +40,8 @@ pub enum Wait {
 }
 
 impl<'a> Hold<'a> {
-    pub(super) fn new(facts: Box<Facts<'a>>, observing: bool, hashing: Box<Hashing>) -> Self {
-        Self { facts, observing, hashing: Ok(hashing) }
+    pub(super) fn new(facts: Box<Facts<'a>>, observing: bool, body: AwaitedBody) -> Self {
+        Self { facts, observing, body }
     }
 
     /// What was learnt about the call.
@@ -46,27 +53,30 @@ impl<'a> Hold<'a> {
     /// How many bytes of the body were taken.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.hashing.as_ref().map_or(0, |hashing| hashing.seen())
+        self.body.seen()
     }
 
     /// Takes the next part of the body.
     pub fn update(&mut self, part: &[u8]) -> Wait {
-        let Ok(hashing) = &mut self.hashing else { return Wait::Ends };
-        match hashing.update(part) {
-            Ok(()) => Wait::Goes,
-            Err(reason) => {
-                self.hashing = Err(reason);
-                Wait::Ends
-            }
+        self.body.update(part)
+    }
+
+    /// Lets a period of the host's timer pass. [`Wait::Ends`] says that the body takes too long, and that the request is to be
+    /// [timed out](Hold::time_out). Observed, it only loses its ground: it stays held, and its record says why.
+    pub fn elapse(&mut self, period: Duration) -> Wait {
+        let overdue = self.body.elapse(period, &self.facts.policy.held_bodies);
+        if overdue && self.observing && !self.facts.denied(Reason::BodyTimeout) {
+            self.facts.denials.push(late(false));
         }
+        if overdue && !self.observing { Wait::Ends } else { Wait::Goes }
     }
 
     /// Decides the call, now that its body has come. `now` is this moment: the body may have taken its time.
     pub fn finish(self, now: Timestamp, context: Context<'_>) -> Decision<'a> {
-        let Self { mut facts, observing, hashing } = self;
+        let Self { mut facts, observing, body } = self;
         facts.call.now = facts.call.now.max(now);
         let mut evaluation = Evaluation::begin(&mut facts, context, observing);
-        let ended = evaluation.resume(hashing);
+        let ended = evaluation.resume(body.end());
         evaluation.conclude(&ended);
         decided(facts, ended)
     }
@@ -74,10 +84,26 @@ impl<'a> Hold<'a> {
     /// What stands in the record of a call that ended before its body had come: a denial, since nothing of it went on. It costs
     /// its caller nothing, and can be sent again. `now` is this moment, where there still is a clock.
     pub fn abandon(self, now: Option<Timestamp>) -> Decision<'a> {
-        let Self { mut facts, observing, .. } = self;
-        facts.call.now = now.map_or(facts.call.now, |now| facts.call.now.max(now));
-        denied(facts, Denial { reason: Reason::BodyIncomplete, rule: Rule::Gate, enforced: !observing })
+        let observing = self.observing;
+        self.end(now, Denial { reason: Reason::BodyIncomplete, rule: Rule::Gate, enforced: !observing })
     }
+
+    /// Denies a request whose body takes too long. Like one that its client abandoned, it uses nothing up.
+    pub fn time_out(self, now: Option<Timestamp>) -> Decision<'a> {
+        let enforced = !self.observing;
+        self.end(now, late(enforced))
+    }
+
+    fn end(self, now: Option<Timestamp>, denial: Denial<'a>) -> Decision<'a> {
+        let mut facts = self.facts;
+        facts.call.now = now.map_or(facts.call.now, |now| facts.call.now.max(now));
+        denied(facts, denial)
+    }
+}
+
+/// The denial of a request whose body takes too long.
+fn late<'a>(enforced: bool) -> Denial<'a> {
+    Denial { reason: Reason::BodyTimeout, rule: body_rule(Some(&Reason::BodyTimeout)), enforced }
 }
 
 /// What becomes of a call that its body denies.
@@ -95,16 +121,9 @@ fn denied<'a>(mut facts: Box<Facts<'a>>, denial: Denial<'a>) -> Decision<'a> {
 pub struct Late<'a> {
     decision: Decision<'a>,
     observing: bool,
-    awaited: Result<Awaited, Reason>,
-}
-
-/// What a body has to be.
-#[derive(Debug)]
-pub(super) enum Awaited {
-    /// The one that was signed.
-    Signed(Box<Hashing>),
-    /// None was announced, and what was decided holds for a call without one.
-    Nothing,
+    body: AwaitedBody,
+    /// Whether it was observed that the body takes too long.
+    overdue: bool,
 }
 
 impl<'a> Late<'a> {
@@ -116,37 +135,42 @@ impl<'a> Late<'a> {
     /// How many bytes of the body were taken.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        match &self.awaited {
-            Ok(Awaited::Signed(hashing)) => hashing.seen(),
-            _ => 0,
-        }
+        self.body.seen()
     }
 
     /// Takes the next part of the body.
     pub fn update(&mut self, part: &[u8]) -> Wait {
-        let taken = match &mut self.awaited {
-            Ok(Awaited::Signed(hashing)) => hashing.update(part),
-            Ok(Awaited::Nothing) if part.is_empty() => Ok(()),
-            Ok(Awaited::Nothing) => Err(Reason::BodyLengthMissing),
-            Err(_) => return Wait::Ends,
-        };
-        match taken {
-            Ok(()) => Wait::Goes,
-            Err(reason) => {
-                self.awaited = Err(reason);
-                Wait::Ends
-            }
+        self.body.update(part)
+    }
+
+    /// Lets a period of the host's timer pass, as [`Hold::elapse`] does.
+    pub fn elapse(&mut self, period: Duration) -> Wait {
+        let overdue = self.body.elapse(period, &self.decision.facts().policy.held_bodies);
+        self.overdue |= overdue && self.observing;
+        if overdue && !self.observing { Wait::Ends } else { Wait::Goes }
+    }
+
+    /// Denies a request whose body takes too long: its head was forwarded, and of its body nothing is.
+    pub fn time_out(self) -> Decision<'a> {
+        match self.decision {
+            Decision::Allow(Allow { facts, .. }) => denied(facts, late(!self.observing)),
+            decision @ Decision::Deny(_) => decision,
         }
     }
 
     /// Whether the body, which has come, may go on after the head.
     pub fn finish(self, trace: Option<&mut Trace>) -> Decision<'a> {
-        let Decision::Allow(Allow { mut facts, grant }) = self.decision else { return self.decision };
-        let (seen, checked) = match self.awaited {
+        let Decision::Allow(Allow { mut facts, mut grant }) = self.decision else { return self.decision };
+        if self.overdue {
+            facts.denials.push(late(false));
+            grant = Grant::Observed;
+        }
+        let (seen, checked) = match self.body.end() {
             Ok(Awaited::Signed(hashing)) => (hashing.seen(), hashing.finish()),
-            Ok(Awaited::Nothing) => return Decision::Allow(Allow { facts, grant }),
+            Ok(Awaited::Nothing(_)) => return Decision::Allow(Allow { facts, grant }),
             Err(reason) => (0, Err(reason)),
         };
+        note_reason(&mut facts, checked.as_ref().err());
         let rule = body_rule(checked.as_ref().err());
         if let Some(trace) = trace {
             let facts = if checked.is_ok() { vec![("bytes", seen.to_string())] } else { Vec::new() };
@@ -166,25 +190,55 @@ impl<'a> Late<'a> {
 }
 
 /// Lets a call go on, and its body only where it has to be nothing in particular.
-pub(super) fn go_on<'a>(decision: Decision<'a>, awaited: Option<Awaited>, observing: bool) -> Step<'a> {
-    match (decision, awaited) {
-        (decision @ Decision::Allow(_), Some(awaited)) => {
-            Step::Late(Late { decision, observing, awaited: Ok(awaited) })
-        }
+pub(super) fn go_on<'a>(decision: Decision<'a>, body: Option<AwaitedBody>, observing: bool) -> Step<'a> {
+    match (decision, body) {
+        (decision @ Decision::Allow(_), Some(body)) => Step::Late(Late { decision, observing, body, overdue: false }),
         (decision, _) => Step::Decided(decision),
     }
 }
 
+/// What else follows from the reason for which a body is not what it has to be.
+fn note_reason(facts: &mut Facts<'_>, reason: Option<&Reason>) {
+    match reason {
+        // There is a body, so that the client is told to sign its digest.
+        Some(Reason::ContentDigestMissing) => facts.body = Some(BodySeen::Unsigned),
+        Some(Reason::HeldBytesFull) => facts.retry_after = Some(RETRY_AFTER),
+        _ => {}
+    }
+}
+
 impl Evaluation<'_, '_> {
+    /// Charges the request with what is known of it. None where there is no room and that is only observed: such a request is
+    /// forwarded without being held.
+    pub(super) fn hold(&mut self, awaited: Awaited) -> Result<Option<AwaitedBody>, Stop> {
+        let Facts { policy, call, signature, .. } = &self.facts;
+        let headers = call.headers.bytes();
+        let announced = self.facts.head.length().unwrap_or_default();
+        let agent = signature.as_ref().and_then(|signature| policy.agents.get(signature.key.agent));
+        let agent = (&*policy.name, agent.map_or("", |agent| &*agent.name));
+        let bytes = headers.saturating_add(announced);
+        let reserve = |held: &HeldBytes| held.reserve(agent, call.source, policy.held_bodies.shares, bytes);
+        let Ok(reservation) = self.context.held.map(reserve).transpose() else {
+            let full = Reason::HeldBytesFull;
+            note_reason(self.facts, Some(&full));
+            self.judge(Check::Body, body_rule(Some(&full)), Err::<(), _>(full), |()| Vec::new())?;
+            return Ok(None);
+        };
+        Ok(Some(AwaitedBody::new(awaited, reservation, headers)))
+    }
+
     /// The body is to be checked after the head went on. Where the end of a call is not told, an empty body never comes, and one
     /// that is chunked may turn out to be empty: then nobody would ask whether that is what was signed.
-    pub(super) fn await_body(&mut self, hashing: Hashing) -> Result<(), Stop> {
+    pub(super) fn await_body(&mut self, awaited: Awaited) -> Result<(), Stop> {
         let Facts { policy, head, .. } = &self.facts;
         let announced = policy.features.tells_end || head.content_length.is_some() && !head.has_transfer_encoding;
         let result = if announced { Ok(()) } else { Err(Reason::BodyLengthMissing) };
         self.judge(Check::Body, Rule::Gate, result, |()| Vec::new())?;
-        self.awaited = announced.then(|| Awaited::Signed(Box::new(hashing)));
-        self.facts.body = announced.then_some(BodySeen::Awaited);
+        if announced {
+            let signed = matches!(awaited, Awaited::Signed(_));
+            self.awaited = self.hold(awaited)?;
+            self.facts.body = self.awaited.as_ref().filter(|_| signed).map(|_| BodySeen::Awaited);
+        }
         Ok(())
     }
 
@@ -196,12 +250,21 @@ impl Evaluation<'_, '_> {
         let untyped = endpoint.refuses_forms.is_some() && head.content_type.count == 0;
         let matters = policy.features.body == BodyCheck::Late && !policy.features.tells_end && call.end_of_stream;
         if matters && (signed || untyped) && self.awaited.is_none() {
-            self.awaited = Some(Awaited::Nothing);
+            let nothing = Awaited::Nothing(Reason::BodyLengthMissing);
+            self.awaited = Some(AwaitedBody::new(nothing, None, 0));
         }
     }
 
-    fn resume(&mut self, hashing: Result<Box<Hashing>, Reason>) -> Result<Grant, Stop> {
-        self.settle_body(hashing.map(|hashing| *hashing))?;
+    fn resume(&mut self, body: Result<Awaited, Reason>) -> Result<Grant, Stop> {
+        match body {
+            Ok(Awaited::Signed(hashing)) => self.settle_body(Ok(*hashing))?,
+            // Nothing came: it is a request without a body.
+            Ok(Awaited::Nothing(_)) => self.facts.call.end_of_stream = true,
+            Err(reason) => {
+                note_reason(self.facts, Some(&reason));
+                self.settle_body(Err(reason))?;
+            }
+        }
         // A signature that went stale meanwhile is forgotten by those who remember what was used.
         let stale = self.facts.signature.as_ref().is_some_and(|signature| self.facts.call.now >= signature.until);
         if stale {

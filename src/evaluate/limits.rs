@@ -64,12 +64,21 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     ///
     /// A call that was denied already, and is only observed, is not charged, as it would not be under enforcement.
     pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Option<Ledger<'a, 'c>>, Stop> {
+        let charges = self.facts.denials.is_empty();
+        self.judge_limits(endpoint, charges)
+    }
+
+    /// Every limit of the request has something left for it. None is charged.
+    pub(super) fn look_at_limits_of(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+        self.judge_limits(endpoint, false).map(drop)
+    }
+
+    fn judge_limits(&mut self, endpoint: &'a Endpoint, charges: bool) -> Result<Option<Ledger<'a, 'c>>, Stop> {
         // Only observed, a call may come this far without a caller: there is nobody to count it for.
         let counted = endpoint.access != Access::Known || self.facts.caller.is_some();
         if endpoint.limits.is_empty() || !counted {
             return Ok(None);
         }
-        let charges = self.facts.denials.is_empty();
         let result = self.ledger(endpoint).and_then(|mut ledger| {
             let result = ledger.exceeded().and_then(|()| if charges { ledger.charge() } else { Ok(()) });
             self.facts.retry_after = result.is_err().then(|| ledger.retry_after());

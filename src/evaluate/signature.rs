@@ -1,6 +1,7 @@
 //! Signed requests in the order of the checks: a signature that proves who calls, one that is asked for beside a token, and the
 //! body whose digest it signs.
 
+use super::awaited::Awaited;
 use super::limits::guarded;
 use super::{Evaluation, Stop};
 use crate::authorize::{Binding, Origin};
@@ -8,7 +9,7 @@ use crate::decision::{BodySeen, Caller, Facts, Rule};
 use crate::digest::{ContentDigest, Hashing};
 use crate::headers::{Headers, name_reads_as};
 use crate::policy::raw::SignatureAsked;
-use crate::policy::{Endpoint, ProfileName, SignatureRule};
+use crate::policy::{BodyCheck, Endpoint, ProfileName, SignatureRule};
 use crate::reason::Reason;
 use crate::signature::{Asked, Coverage, Lack, Message, SignatureAgent, VerifiedSignature, is_signed, joined};
 use crate::trace::Check;
@@ -109,16 +110,19 @@ impl<'a> Evaluation<'a, '_> {
         self.settle(verified)
     }
 
-    /// 6. What the body has to be, where its digest is signed: the call is held until it is there.
-    pub(super) fn body(&mut self, endpoint: &'a Endpoint) -> Result<Option<Hashing>, Stop> {
+    /// 6. What the body has to be: the one whose digest is signed, or none. The call is held until that is known.
+    pub(super) fn body(&mut self, endpoint: &'a Endpoint) -> Result<Option<Awaited>, Stop> {
         let Facts { policy, call, signature, head, .. } = &self.facts;
-        if endpoint.streams || head.upgrade.count > 0 || !signature.as_ref().is_some_and(|s| s.covers_digest) {
+        let Some(signature) = signature.as_ref().filter(|_| !endpoint.streams && head.upgrade.count == 0) else {
             return Ok(None);
+        };
+        if !signature.covers_digest {
+            let nothing = Awaited::Nothing(Reason::ContentDigestMissing);
+            return Ok((!call.end_of_stream && may_be_empty(self.facts)).then_some(nothing));
         }
         let most = policy.signatures.max_body;
         let field = joined(call.headers, "content-digest").unwrap_or_default();
-        let announced = head.content_length.and_then(|length| str::from_utf8(length).ok()?.parse::<u64>().ok());
-        let begun = match announced {
+        let begun = match head.length() {
             Some(length) if length > most => Err(Reason::BodyTooLarge),
             _ => ContentDigest::parse(&field).map(|digest| digest.begin(most)),
         };
@@ -129,8 +133,14 @@ impl<'a> Evaluation<'a, '_> {
                 self.settle_body(Ok(hashing))?;
                 Ok(None)
             }
-            begun => Ok(begun),
+            begun => Ok(begun.map(|hashing| Awaited::Signed(Box::new(hashing)))),
         }
+    }
+
+    /// Whether the first byte of a body will be rejected, since the request is signed without a digest: until then it has none.
+    pub(super) fn has_no_body_yet(&self, endpoint: &Endpoint) -> bool {
+        let asked = endpoint.signature.asked.is_some() && !endpoint.streams;
+        asked && may_be_empty(self.facts) && is_signed(self.facts.call.headers)
     }
 
     /// The body is the one that was signed.
@@ -231,7 +241,25 @@ pub(crate) fn wanted_coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> Co
 
 /// Whether a body is to come that is looked at.
 fn expects_body(facts: &Facts<'_>, endpoint: &Endpoint) -> bool {
-    !facts.call.end_of_stream && !endpoint.streams && facts.head.upgrade.count == 0
+    !facts.call.end_of_stream && !endpoint.streams && facts.head.upgrade.count == 0 && !may_be_empty(facts)
+}
+
+/// Whether the request may turn out to have no body, though its head does not end it: HTTP/2 clients send an empty `DATA` frame
+/// after a `POST` without a body, and chunks may be none. A request that brings a digest expects a body. Where the head cannot be
+/// held, one that announces chunks is not forwarded to find out; and where the end is not told, that nothing comes is not told
+/// either.
+fn may_be_empty(facts: &Facts<'_>) -> bool {
+    let Facts { policy, call, head, body, .. } = facts;
+    let is_digest = |(name, _): (&[u8], &[u8])| name_reads_as(name, "content-digest");
+    policy.features.tells_end
+        && match policy.features.body {
+            BodyCheck::Held => true,
+            BodyCheck::Late => !head.has_transfer_encoding,
+            BodyCheck::Unseen => false,
+        }
+        && *body != Some(BodySeen::Unsigned)
+        && head.length().is_none_or(|length| length == 0)
+        && !call.headers.as_long_as(b"content-digest").any(is_digest)
 }
 
 fn rule_of<'a>(verified: &Result<VerifiedSignature<'a>, Reason>) -> Rule<'a> {
@@ -243,7 +271,11 @@ fn rule_of<'a>(verified: &Result<VerifiedSignature<'a>, Reason>) -> Rule<'a> {
 }
 
 pub(super) fn body_rule<'a>(refused: Option<&Reason>) -> Rule<'a> {
-    if refused == Some(&Reason::BodyTooLarge) { Rule::Policy("max_body") } else { Rule::Gate }
+    match refused {
+        Some(Reason::BodyTooLarge) => Rule::Policy("max_body"),
+        Some(Reason::HeldBytesFull | Reason::BodyTimeout) => Rule::Policy("held_bodies"),
+        _ => Rule::Gate,
+    }
 }
 
 fn describe(signature: &VerifiedSignature<'_>) -> super::Said {

@@ -9,7 +9,9 @@ use crate::shared::PolicyState;
 use crate::signature::{Message, StructuredFields, base, read};
 use crate::state::MemoryStore;
 use crate::token::{SecretLookup, Secrets, TokenCache};
-use crate::{Call, Context, Decision, DecisionId, Grant, Headers, Policy, Reason, Step, Timestamp, Wait, evaluate};
+use crate::{
+    Call, Context, Decision, DecisionId, Grant, Headers, HeldBytes, Policy, Reason, Step, Timestamp, Wait, evaluate,
+};
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
@@ -70,7 +72,7 @@ impl Gate {
         let mut cache = TokenCache::default();
         let store = self.state.store(&self.store);
         let shared = Some(self.state.shared(&store, &now));
-        let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
         let decision = match evaluate(&self.policy, call, context.again()) {
             Step::Decided(decision) => decision,
             Step::Hold(mut hold) => {
@@ -109,7 +111,7 @@ impl Gate {
         let mut cache = TokenCache::default();
         let store = self.state.store(&self.store);
         let shared = Some(self.state.shared(&store, &now));
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
         let Step::Hold(mut hold) = evaluate(&self.policy, call, context) else { panic!("it is not held") };
         assert_eq!(hold.update(part.as_bytes()), Wait::Goes);
         let decision = hold.abandon(Some(Timestamp::from_secs(NOW + 1)));
@@ -371,4 +373,107 @@ fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
     assert_eq!(gate.decide(&get("f", &[]), Some("")), Ok(Grant::Endpoint));
     assert_eq!(gate.decide(&get("g", &[]), Some("added")), Err(Reason::BodyLengthMissing));
     assert_eq!(gate.decide(&get("h", &[("content-length", "5")]), Some("added")), Err(Reason::ContentDigestMissing));
+}
+
+/// Hands the hold of a request over, its headers and the body that the worker holds.
+fn held<T>(gate: &Gate, lines: &[(String, String)], worker: &HeldBytes, then: impl FnOnce(Step<'_>) -> T) -> T {
+    let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+    let now = Timestamp::from_secs(NOW);
+    let source = crate::Source::parse(b"192.0.2.1:1");
+    let call = Call { headers: &headers, end_of_stream: false, source, now, id: DecisionId(7) };
+    let mut cache = TokenCache::default();
+    let store = gate.state.store(&gate.store);
+    let shared = Some(gate.state.shared(&store, &now));
+    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: Some(worker), trace: None };
+    then(evaluate(&gate.policy, call, context))
+}
+
+/// The reason of a decision.
+fn denied(step: Step<'_>) -> Reason {
+    let Step::Decided(Decision::Deny(deny)) = step else { panic!("it is not denied: {step:?}") };
+    deny.reason()
+}
+
+#[test]
+fn nothing_is_held_of_a_request_that_was_captured_or_exceeds_a_limit() {
+    let gate = Gate::new(document());
+    let worker = HeldBytes::default();
+    let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
+    assert_eq!(gate.decide(&call("a"), Some(BODY)), Ok(Grant::Endpoint));
+    let writes = gate.store.len();
+    assert_eq!(held(&gate, &call("a"), &worker, denied), Reason::SignatureReplayed);
+    for nonce in 0..9 {
+        assert_eq!(gate.decide(&call(&nonce.to_string()), Some(BODY)), Ok(Grant::Endpoint));
+    }
+    assert_eq!(held(&gate, &call("late"), &worker, denied), Reason::RateLimited);
+    assert_eq!((worker.total(), gate.store.len()), (0, writes));
+}
+
+#[test]
+fn a_hold_gives_back_its_bytes_whichever_way_it_ends() {
+    let gate = Gate::new(document());
+    let worker = HeldBytes::default();
+    let hold = |nonce: &str, end: fn(crate::Hold<'_>)| {
+        let lines = signed("POST", "/pay", &[DIGEST, ("content-length", "1000")], &with_digest(nonce));
+        held(&gate, &lines, &worker, |step| {
+            let Step::Hold(hold) = step else { panic!("it is not held: {step:?}") };
+            assert!((1_000..3_000).contains(&worker.total()), "{}", worker.total());
+            end(hold);
+        });
+        assert_eq!(worker.total(), 0);
+    };
+    hold("dropped", |hold| drop(hold));
+    hold("abandoned", |hold| drop(hold.abandon(None)));
+    hold("timed out", |hold| {
+        let now = Some(Timestamp::from_secs(NOW + 9));
+        let Decision::Deny(deny) = hold.time_out(now) else { panic!("it goes on") };
+        assert_eq!((deny.reason(), deny.answer().status), (Reason::BodyTimeout, 408));
+        assert_eq!(deny.facts().call.now.as_secs(), NOW + 9);
+    });
+    hold("decided", |mut hold| {
+        assert_eq!(hold.update(b"another"), Wait::Goes);
+        let mut cache = TokenCache::default();
+        let verifier = &SoftwareVerifier;
+        let context = Context { verifier, cache: &mut cache, shared: None, held: None, trace: None };
+        assert!(matches!(hold.finish(Timestamp::from_secs(NOW), context), Decision::Deny(_)));
+    });
+}
+
+#[test]
+fn one_agent_cannot_hold_more_than_its_share() {
+    let mut document = document();
+    document["held_bodies"] = json!({ "agent_bytes": "65KiB" });
+    let gate = Gate::new(document);
+    let worker = HeldBytes::default();
+    let lines =
+        |nonce: &str| signed("POST", "/pay", &[DIGEST, ("x-padding", &"x".repeat(40_000))], &with_digest(nonce));
+    held(&gate, &lines("a"), &worker, |step| {
+        assert!(matches!(step, Step::Hold(_)));
+        held(&gate, &lines("b"), &worker, |step| {
+            let Step::Decided(Decision::Deny(deny)) = step else { panic!("{step:?}") };
+            let answer = deny.answer();
+            assert_eq!((deny.reason(), answer.status), (Reason::HeldBytesFull, 503));
+            assert!(answer.headers.contains(&("retry-after", "1".to_owned())), "{answer:?}");
+            assert!(answer.headers.iter().any(|(name, _)| *name == "ratelimit"), "{answer:?}");
+        });
+    });
+    assert_eq!(gate.decide(&lines("b"), Some(BODY)), Ok(Grant::Endpoint), "it used nothing up");
+}
+
+#[test]
+fn a_component_that_is_not_covered_is_missed_whether_a_body_comes_or_not() {
+    let mut document = document();
+    document["signatures"] = json!({ "cover": ["@method", "@authority", "@path", "@query", "x-tenant"] });
+    let gate = Gate::new(document);
+    let lines = signed("POST", "/pay", &[("x-tenant", "a")], &usual("a"));
+    assert_eq!(gate.decide(&lines, Some("")), Err(Reason::SignatureCoverage));
+}
+
+#[test]
+fn a_head_that_announces_chunks_is_not_forwarded_first_to_see_whether_there_are_any() {
+    let gate = late("istio");
+    let chunked = signed("POST", "/pay", &[("transfer-encoding", "chunked")], &usual("a"));
+    assert_eq!(gate.decide(&chunked, Some("")), Err(Reason::ContentDigestMissing));
+    assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("b")), Some("")), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("c")), Some("x")), Err(Reason::ContentDigestMissing));
 }

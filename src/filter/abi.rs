@@ -65,6 +65,7 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> i32;
+    pub(super) fn proxy_set_effective_context(context: u32) -> i32;
     pub(super) fn proxy_set_shared_data(
         key: *const u8,
         key_size: usize,
@@ -73,6 +74,7 @@ unsafe extern "C" {
         version: u32,
     ) -> i32;
     pub(super) fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> i32;
+    pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> i32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]

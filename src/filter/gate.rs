@@ -11,7 +11,8 @@ use crate::policy::{ClockCall, Features, Findings, RecordPlace, Store, would_sto
 use crate::state::StoreError;
 use crate::token::{SecretLookup, Secrets, TokenCache};
 use crate::{
-    Call, Context, Decision, DecisionId, Hold, OpenedState, Policy, PolicyState, Record, Step, Timestamp, evaluate,
+    Call, Context, Decision, DecisionId, HeldBytes, Hold, OpenedState, Policy, PolicyState, Record, Step, Timestamp,
+    evaluate,
 };
 
 /// A policy in force, with what a VM keeps for it between calls. The policy and the tokens that were verified under it come
@@ -23,8 +24,22 @@ pub(super) struct Gate {
     /// What the policy shares with the other workers; none where it counts no calls.
     shared: Option<PolicyState>,
     store: SharedData,
+    /// What this VM holds, under whichever policy.
+    held: HeldBytes,
     metrics: Metrics,
     ids: RefCell<DecisionIds>,
+}
+
+thread_local! {
+    /// A policy that is replaced and the one that replaces it hold requests at the same time.
+    static HELD: HeldBytes = HeldBytes::default();
+}
+
+impl Drop for Gate {
+    /// What it held last is told by no timer.
+    fn drop(&mut self) {
+        self.tell_held();
+    }
 }
 
 /// Why a configuration was not taken, and whether saying so would stop the worker.
@@ -87,6 +102,7 @@ impl Gate {
             shared,
             store,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
+            held: HELD.with(HeldBytes::clone),
             metrics,
             ids: RefCell::new(DecisionIds::default()),
         })
@@ -118,9 +134,20 @@ impl Gate {
         let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
         let store = self.shared.as_ref().map(|state| state.store(&self.store));
         let shared = self.shared.as_ref().zip(store.as_ref()).map(|(state, store)| state.shared(store, &HostClock));
-        let judged = judge(Context { verifier: &self.verifier, cache: &mut tokens, shared, trace: None });
+        let judged = judge(Context {
+            verifier: &self.verifier,
+            cache: &mut tokens,
+            shared,
+            held: Some(&self.held),
+            trace: None,
+        });
         self.metrics.tell_tokens(tokens.usage());
         Ok(judged)
+    }
+
+    /// Tells the gateway how many bytes of requests this VM holds.
+    pub(super) fn tell_held(&self) {
+        self.metrics.tell_held(self.held.total());
     }
 
     /// What the gateway offers.

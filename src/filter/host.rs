@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "host calls are foreign functions, and the host hands over memory by pointer")]
 
 use std::fmt;
+use std::time::Duration;
 
 use super::abi;
 use crate::metrics::Kind;
@@ -283,6 +284,21 @@ pub(super) fn send_local_response<'a>(
         )
     };
     HostError::of("proxy_send_local_response", result)
+}
+
+/// Lets the root context that is called have a tick every so often, and none any more after zero. Kong ends the worker's request
+/// where this is called by a stream, or twice.
+pub(super) fn set_tick_period(period: Duration) -> Result<(), HostError> {
+    let milliseconds = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    // SAFETY: no pointers.
+    let status = unsafe { abi::proxy_set_tick_period_milliseconds(milliseconds) };
+    HostError::of("proxy_set_tick_period_milliseconds", status)
+}
+
+/// Makes this context the one that the following calls are about, until the callback ends.
+pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
+    // SAFETY: no pointers.
+    HostError::of("proxy_set_effective_context", unsafe { abi::proxy_set_effective_context(context) })
 }
 
 /// A metric under this name; defining it again gives the same one.

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use super::answer;
 use super::gate::{Failure, Gate, Written};
 use super::host::{self, Map};
+use super::waiting::{Awaiting, HeldCall, Owned, WaitingCall, WaitingCalls};
 use crate::headers::name_begins_like;
 use crate::policy::{Features, HostName, RecordPlace};
 use crate::{
-    Allow, Answer, Call, Change, DPOP_NONCE, Decision, Headers, Hold, Late, RATE_LIMIT_HEADERS, Source, Standings,
-    Step, Wait,
+    Allow, Answer, Call, Change, DPOP_NONCE, Decision, Headers, RATE_LIMIT_HEADERS, Source, Standings, Step, Wait,
 };
 
 /// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
@@ -23,9 +24,13 @@ const REQUEST_TARGET: &[u8] = b"request\0path";
 
 /// One HTTP stream.
 pub(super) struct Http {
+    /// The number of this context.
+    id: u32,
     gate: Option<Rc<Gate>>,
     /// The call, while its body is awaited.
-    awaited: Option<HeldCall>,
+    awaited: Option<WaitingCall>,
+    /// Where calls are listed whose bodies are awaited.
+    waiting: Rc<WaitingCalls>,
     /// What the limits of the call had left for it, for the headers of the answer.
     standings: Standings,
     /// The nonce for the client's next proof, where it needs to be told.
@@ -35,48 +40,6 @@ pub(super) struct Http {
     /// The record, where it is to be completed when the call has ended.
     written: Option<Written>,
 }
-
-/// What a call that is held borrows.
-struct Owned {
-    gate: Rc<Gate>,
-    headers: Headers,
-}
-
-/// None once the body has come.
-type Waiting<'a> = Option<Awaiting<'a>>;
-
-/// A call whose body is awaited.
-enum Awaiting<'a> {
-    /// Nothing of it went on.
-    Held(Hold<'a>),
-    /// Its head went on.
-    Late(Late<'a>),
-}
-
-impl Awaiting<'_> {
-    fn seen(&self) -> u64 {
-        match self {
-            Self::Held(hold) => hold.seen(),
-            Self::Late(late) => late.seen(),
-        }
-    }
-
-    fn update(&mut self, part: &[u8]) -> Wait {
-        match self {
-            Self::Held(hold) => hold.update(part),
-            Self::Late(late) => late.update(part),
-        }
-    }
-}
-
-self_cell::self_cell!(
-    /// A call whose body is awaited, with what it is decided by.
-    struct HeldCall {
-        owner: Owned,
-        #[not_covariant]
-        dependent: Waiting,
-    }
-);
 
 /// How a call goes on.
 enum Turn {
@@ -89,8 +52,9 @@ enum Turn {
 }
 
 impl Http {
-    pub(super) fn new(gate: Option<Rc<Gate>>) -> Self {
-        Self { gate, awaited: None, standings: Standings::default(), dpop_nonce: None, replied: false, written: None }
+    pub(super) fn new(id: u32, gate: Option<Rc<Gate>>, waiting: Rc<WaitingCalls>) -> Self {
+        let standings = Standings::default();
+        Self { id, gate, awaited: None, waiting, standings, dpop_nonce: None, replied: false, written: None }
     }
 
     /// Judges the head of a call.
@@ -123,7 +87,7 @@ impl Http {
         match awaited {
             Ok(awaited) => {
                 let goes_on = awaited.with_dependent(|_, awaiting| matches!(awaiting, Some(Awaiting::Late(_))));
-                self.awaited = Some(awaited);
+                self.awaited = Some(WaitingCall::new(self.id, &self.waiting, awaited));
                 Ok(if goes_on { Turn::On } else { Turn::Held })
             }
             Err(settled) => settled,
@@ -133,7 +97,7 @@ impl Http {
     /// Takes what has come of the body of a call that awaits it: all of it up to `size`, or whatever there is. `ends` says that
     /// no more is to come. Until then nothing of the body goes on.
     fn take_body(&mut self, size: Option<usize>, ends: bool) -> Result<Turn, Failure> {
-        let Some(mut awaited) = self.awaited.take() else { return Ok(Turn::On) };
+        let Some(mut awaited) = self.awaited.as_ref().and_then(WaitingCall::take) else { return Ok(Turn::On) };
         let taken = awaited.with_dependent_mut(|_, awaiting| {
             let Some(awaiting) = awaiting else { return Ok(Wait::Ends) };
             let seen = usize::try_from(awaiting.seen()).unwrap_or(usize::MAX);
@@ -148,9 +112,12 @@ impl Http {
             }
         })?;
         if taken == Wait::Goes && !ends {
-            self.awaited = Some(awaited);
+            if let Some(waiting) = &self.awaited {
+                waiting.put_back(awaited);
+            }
             return Ok(Turn::Held);
         }
+        self.awaited = None;
         awaited.with_dependent_mut(|owner, awaiting| match awaiting.take().ok_or(Failure::Body)? {
             Awaiting::Held(hold) => {
                 let decision = owner.gate.finish(hold)?;
@@ -228,7 +195,7 @@ impl Http {
 
     /// Tells the client of its limits, beside what the upstream says of its own.
     fn tell_limits(&self) -> Result<(), Failure> {
-        if self.replied || self.standings.is_empty() {
+        if self.is_answered() || self.standings.is_empty() {
             return Ok(());
         }
         // Hardly any upstream has limits of its own, and reading all headers costs more than asking for two.
@@ -249,11 +216,16 @@ impl Http {
 
     /// Tells the client the nonce for its next proof, unless the upstream has proofs and nonces of its own.
     fn tell_nonce(&self) -> Result<(), Failure> {
-        let Some(nonce) = self.dpop_nonce.as_ref().filter(|_| !self.replied) else { return Ok(()) };
+        let Some(nonce) = self.dpop_nonce.as_ref().filter(|_| !self.is_answered()) else { return Ok(()) };
         if !host::has_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes())? {
             host::add_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes(), nonce.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Whether the gate answered the call: when it was called, or when the timer did.
+    fn is_answered(&self) -> bool {
+        self.replied || self.awaited.as_ref().is_some_and(WaitingCall::is_answered)
     }
 
     fn gate(&self) -> Result<&Gate, Failure> {
@@ -270,13 +242,7 @@ impl Http {
 
     fn reply(&mut self, answer: &Answer) -> Action {
         self.replied = true;
-        let headers = answer.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let body = answer.body.as_bytes();
-        if let Err(error) = host::send_local_response(answer.status, &answer.details, headers, body, answer.grpc_status)
-        {
-            // The call stays held until the gateway's own timeout ends it.
-            log::error!("a denied call is not answered: {error}");
-        }
+        answer::send(answer);
         Action::Pause
     }
 }
@@ -290,7 +256,7 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        if self.replied {
+        if self.is_answered() {
             return Action::Pause;
         }
         // A gateway that does not tell the end of a call hands over the whole body at once.
@@ -311,7 +277,7 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        if self.replied {
+        if self.is_answered() {
             return Action::Pause;
         }
         // The body of a call with trailers ends with these, and not with its last byte.
@@ -324,7 +290,9 @@ impl HttpContext for Http {
 
     fn on_log(&mut self) {
         // A body that never came to its end: what went on was decided, and what was held did not go on.
-        if let Some(mut awaited) = self.awaited.take() {
+        let waiting = self.awaited.take();
+        self.written = self.written.take().or_else(|| waiting.as_ref()?.take_record());
+        if let Some(mut awaited) = waiting.and_then(|waiting| waiting.take()) {
             awaited.with_dependent_mut(|owner, awaiting| {
                 let decision = match awaiting.take() {
                     Some(Awaiting::Held(hold)) => hold.abandon(owner.gate.now().ok()),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::host::{self, HostError};
 use crate::Use;
 use crate::metrics::{
-    DECISIONS, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE,
-    TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
+    DECISIONS, HELD_BYTES, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES,
+    REPLAY_OTHER_SIZE, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
 };
 use crate::policy::Features;
 use crate::token::CacheUsage;
@@ -37,6 +37,12 @@ struct Figures {
     other_size: u32,
     replay_entries: Option<u32>,
     replay_other_size: u32,
+    held_bytes: Option<u32>,
+}
+
+thread_local! {
+    /// What the gateway knows of the bytes that this VM holds, whichever of its policies told it.
+    static HELD_BYTES_TOLD: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Metrics {
@@ -105,6 +111,12 @@ impl Metrics {
         }
     }
 
+    /// Tells how many bytes of requests this VM holds.
+    pub(super) fn tell_held(&self, bytes: u64) {
+        let Some(metric) = self.figures.as_ref().and_then(|figures| figures.held_bytes) else { return };
+        change(metric, bytes.wrapping_sub(HELD_BYTES_TOLD.replace(bytes)).cast_signed());
+    }
+
     /// Tells how full the replay table is, and what says that the table of limits is too small, or that workers get in each
     /// other's way.
     pub(super) fn tell_limits(&self, used: Use) {
@@ -139,6 +151,7 @@ impl Figures {
             other_size: define(LIMITS_OTHER_SIZE)?,
             replay_entries: gauge(REPLAY_ENTRIES)?,
             replay_other_size: define(REPLAY_OTHER_SIZE)?,
+            held_bytes: gauge(HELD_BYTES)?,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! brings the callbacks; every call *to* the host goes through [`host`], whose errors are values.
 
 mod abi;
+mod answer;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod gate;
@@ -15,8 +16,9 @@ mod metrics;
 mod outcome;
 mod root;
 mod verify;
+mod waiting;
 
 proxy_wasm::main! {{
     logger::install();
-    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+    proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
 }}

@@ -8,6 +8,7 @@ use super::agents::Agents;
 use super::audit::Audit;
 use super::endpoints::{self, Endpoints};
 use super::error::{Findings, Place};
+use super::held_bodies::HeldBodies;
 use super::limits::Limits;
 use super::names::check_name;
 use super::position::place_at;
@@ -171,6 +172,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let tables_key = TablesKey::compile(document, secrets, &mut findings);
     let mut signatures = Signatures::compile(document, &mut findings);
     signatures.serve(document, &endpoints.list, &mut findings);
+    let held_bodies = HeldBodies::compile(document, signatures.max_body, &mut findings);
     let replay = Replay::compile(
         document,
         &endpoints.list,
@@ -209,6 +211,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         endpoints,
         limits,
         signatures,
+        held_bodies,
         replay,
         keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),

@@ -44,6 +44,9 @@ pub struct Features {
     pub grpc: bool,
     /// Whether the host verifies signatures by ECDSA and RSA keys, as Envoy does from 1.30 on. Kong ends the request that asks.
     pub verifies: bool,
+    /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong the call that sets a
+    /// timer traps outside a root context and when it is made twice, and the one that chooses a stream does nothing.
+    pub timers: bool,
 }
 
 /// What a gateway shows of bodies.
@@ -120,6 +123,7 @@ const ENVOY: Features = Features {
     gauges: true,
     grpc: true,
     verifies: true,
+    timers: true,
 };
 
 impl Gateway {
@@ -150,6 +154,7 @@ impl Gateway {
                 gauges: false,
                 grpc: false,
                 verifies: false,
+                timers: false,
             },
             Self::Portable => Features {
                 name: "portable",
@@ -166,6 +171,7 @@ impl Gateway {
                 gauges: false,
                 grpc: false,
                 verifies: false,
+                timers: false,
             },
         }
     }

@@ -12,6 +12,7 @@ mod endpoints;
 mod error;
 mod expiry;
 mod gateway;
+mod held_bodies;
 mod hosts;
 mod limits;
 mod names;
@@ -35,6 +36,7 @@ pub use scalar::Lifetime;
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;
 pub(crate) use endpoints::{Access, Endpoints};
+pub(crate) use held_bodies::HeldBodies;
 pub(crate) use limits::Limits;
 pub(crate) use names::{did_you_mean, is_token};
 pub(crate) use replay::Replay;
@@ -77,6 +79,7 @@ pub struct Policy {
     pub(crate) endpoints: Endpoints,
     pub(crate) limits: Limits,
     pub(crate) signatures: Signatures,
+    pub(crate) held_bodies: HeldBodies,
     /// None where nothing happens only once.
     pub(crate) replay: Option<Replay>,
     pub(crate) keeps_authorization: bool,
@@ -136,6 +139,12 @@ impl Policy {
         // A signature may stand in the place of a proof of possession, and covers the body as well.
         let shown = self.dpop.is_some() && !self.signing_keys.is_empty();
         (signed || shown).then_some(self.signatures.max_body)
+    }
+
+    /// Whether requests are held under this policy on a gateway that has timers to end such a hold.
+    #[must_use]
+    pub fn times_out_held_bodies(&self) -> bool {
+        self.features.timers && self.largest_held_body().is_some()
     }
 
     /// Whether the policy keeps anything in the store that all workers share.

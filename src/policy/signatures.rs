@@ -171,6 +171,7 @@ impl Signatures {
                 ("signatures", !shown && document.signatures != raw::Signatures::default()),
                 ("web_bot_auth", document.web_bot_auth.is_some()),
                 ("max_body", !shown && document.max_body.is_some()),
+                ("held_bodies", !shown && document.held_bodies != raw::HeldBodies::default()),
             ] {
                 if written {
                     findings.warn(Place::root().field(field), "no endpoint asks for a signature: this has no effect");

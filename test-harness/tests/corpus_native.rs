@@ -8,12 +8,14 @@ use callgate_cli::corpus::{Decision, Suite, run};
 use test_harness::corpus::{described, suites};
 
 /// Reasons that no request can reach, and why.
-const UNREACHABLE: [(Reason, &str); 6] = [
+const UNREACHABLE: [(Reason, &str); 8] = [
     (
         Reason::BodyLengthMissing,
         "Envoy tells the end of a call; tests of the engine, and of the module on Kong, show what does not",
     ),
     (Reason::BodyIncomplete, "a case ends with its body; a test of Envoy has a client that goes away"),
+    (Reason::BodyTimeout, "no time passes while a case runs; tests of the wasm host and of Envoy have slow clients"),
+    (Reason::HeldBytesFull, "one case holds one request; tests of the wasm host and of Envoy hold several"),
     (Reason::ReplayShareFull, "limits keep an agent within its share, up to chance; a test of Envoy fills one"),
     (Reason::ReplayTableYoung, "the table of a case has always been there; a test of Envoy restarts one"),
     (

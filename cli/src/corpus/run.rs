@@ -125,8 +125,13 @@ impl<'g> Gate<'g> {
         let state = self.state.as_ref();
         let store = state.map(|state| state.store(&self.store));
         let shared = |clock| state.zip(store.as_ref()).map(|(state, store)| state.shared(store, clock));
-        let mut context =
-            Context { verifier: &SoftwareVerifier, cache: &mut self.cache, shared: shared(&now), trace: None };
+        let mut context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut self.cache,
+            shared: shared(&now),
+            held: None,
+            trace: None,
+        };
         // What goes on before its body has come goes on as its head was decided.
         let mut gone = None;
         let decision = match evaluate(self.policy, shown, context.again()) {

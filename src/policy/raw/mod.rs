@@ -103,6 +103,9 @@ pub struct Document {
     /// gateway's own buffers have to hold as much.
     #[serde(default)]
     pub max_body: Option<Size>,
+    /// How long a request is held for its body, and how many bytes of such requests are held at a time.
+    #[serde(default)]
+    pub held_bodies: HeldBodies,
     /// `accept` where the gateway sends a request's head on before its body has come, so that the upstream may see the head of a
     /// call whose body turns out to be another one; of the body it sees nothing before the digest was checked. Such gateways need
     /// it (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not. Under `observe` the other body follows, and the header

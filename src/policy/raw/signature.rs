@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::policy::scalar::Lifetime;
+use crate::policy::scalar::{Lifetime, Size};
 
 /// How request signatures (RFC 9421) are judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -29,6 +29,31 @@ pub struct Signatures {
     /// Headers that are structured fields (RFC 9651) beside those of published standards, with their types, so that
     /// signatures may cover them with `sf` and `key`.
     pub structured_fields: BTreeMap<String, FieldType>,
+}
+
+/// Bounds on requests that are held until their signed bodies were checked. Each worker of the gateway counts for itself. A
+/// request is charged with the bytes of its headers and of its body: with the announced `Content-Length` from the beginning,
+/// or with what has arrived. Where there is no room, the answer is 503 `held_bytes_full` with `Retry-After`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct HeldBodies {
+    /// How long a request is held without a new byte of its body, from `1s` to `5m`; 10 s when absent. Then the answer is 408
+    /// `body_timeout`. Checked once a second. Gateways without timers (`kong`, `portable`) have a time limit of their own, such as
+    /// nginx's `client_body_timeout`.
+    pub hold_timeout: Option<Lifetime>,
+    /// How long a request is held in all, however its bytes arrive: from `hold_timeout` to `15m`; six times `hold_timeout` when
+    /// absent, which is 60 s where that is absent too.
+    pub total_timeout: Option<Lifetime>,
+    /// The most bytes that one worker holds, from `1MiB` to `1024MiB`; `64MiB` when absent, or room for four requests with a
+    /// body of `max_body` and 64 KiB of headers where that is more.
+    pub worker_bytes: Option<Size>,
+    /// The most bytes that one worker holds for one agent; an eighth of `worker_bytes` when absent. It has to hold one body of
+    /// `max_body` and 64 KiB of headers, and is never less when absent.
+    pub agent_bytes: Option<Size>,
+    /// The most bytes that one worker holds for one source, which is an IPv4 address or the /64 of an IPv6 address; half of
+    /// `worker_bytes` when absent, or twice `agent_bytes` where that is more.
+    pub source_bytes: Option<Size>,
 }
 
 /// Whether a signature must have a nonce.

@@ -38,7 +38,7 @@ impl Feature {
             ("limits" | "failed_credentials", _) | (_, "limits" | "cost") => Some(Self::Limits),
             ("dpop", _) | (_, "token") => Some(Self::Proofs),
             ("audit", "outcome") => Some(Self::Outcomes),
-            ("signatures" | "web_bot_auth" | "late_body_check" | "max_body", _)
+            ("signatures" | "web_bot_auth" | "late_body_check" | "max_body" | "held_bodies", _)
             | (_, "signature" | "authenticate" | "replay" | "signing_keys") => Some(Self::Signatures),
             ("endpoints", "body") if absent => Some(Self::Bodies),
             ("endpoints", "body") => Some(Self::Streams),

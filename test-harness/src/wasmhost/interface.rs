@@ -19,8 +19,10 @@ pub const CALLS: &[&str] = &[
     "proxy_remove_header_map_value",
     "proxy_replace_header_map_value",
     "proxy_send_local_response",
+    "proxy_set_effective_context",
     "proxy_set_property",
     "proxy_set_shared_data",
+    "proxy_set_tick_period_milliseconds",
 ];
 
 /// Host calls that the SDK's traits keep in the module, and that the filter never makes. Every host that runs modules of this
@@ -41,9 +43,7 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_register_shared_queue",
     "proxy_resolve_shared_queue",
     "proxy_set_buffer_bytes",
-    "proxy_set_effective_context",
     "proxy_set_header_map_pairs",
-    "proxy_set_tick_period_milliseconds",
 ];
 
 /// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the clock where a gateway has no other, and the rest for
@@ -66,5 +66,6 @@ pub const EXPORTS: &[&str] = &[
     "proxy_on_request_headers",
     "proxy_on_request_trailers",
     "proxy_on_response_headers",
+    "proxy_on_tick",
     "proxy_on_vm_start",
 ];

@@ -16,6 +16,7 @@ mod head;
 pub mod interface;
 mod module;
 pub mod offers;
+mod open;
 pub mod pairs;
 mod personality;
 mod proxy;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use foreign::{Answer, Foreign, verify_signature};
 pub use module::Module;
+pub use open::OpenStream;
 pub use pairs::Pairs;
 pub use personality::{Body, Manners, Personality, Refused, Store};
 pub use request::{Outcome, Request, Verdict};

@@ -51,6 +51,8 @@ pub struct Manners {
     pub(super) answer_ends: &'static [u8],
     /// Whether a gauge can be changed; a counter can.
     pub(super) gauges: bool,
+    /// Whether setting a timer a second time traps.
+    pub(super) timers_are_set_once: bool,
     /// What becomes of a worker whose module does not take its configuration.
     pub refused: Refused,
 }
@@ -153,6 +155,12 @@ impl Manners {
         }
     }
 
+    /// Whether a timer that fires in a root context can end a request of its worker.
+    #[must_use]
+    pub fn timers_end_requests(&self) -> bool {
+        self.idles("proxy_set_effective_context").is_none()
+    }
+
     /// Whether the callback of the headers can be believed when it is told that nothing follows them.
     #[must_use]
     pub fn tells_the_end(&self) -> bool {
@@ -178,6 +186,7 @@ const ENVOY: Manners = Manners {
     grpc_answers: true,
     answer_ends: b"",
     gauges: true,
+    timers_are_set_once: false,
     refused: Refused::KeepsTheLast,
 };
 
@@ -194,7 +203,8 @@ const HIGRESS: Manners =
 const KONG: Manners = Manners {
     name: "Kong",
     gateway: "kong",
-    idle: &[],
+    // A stream cannot be acted on from elsewhere.
+    idle: &[("proxy_set_effective_context", status::OK)],
     head: Head::Kong,
     body: Body::Whole,
     trailers: false,
@@ -204,6 +214,7 @@ const KONG: Manners = Manners {
     grpc_answers: false,
     answer_ends: b"\n",
     gauges: false,
+    timers_are_set_once: true,
     refused: Refused::EndsTheWorker,
 };
 
@@ -213,7 +224,9 @@ const APISIX: Manners = Manners {
     idle: &[
         ("proxy_get_current_time_nanoseconds", status::UNIMPLEMENTED),
         ("proxy_get_shared_data", status::UNIMPLEMENTED),
+        ("proxy_set_effective_context", status::OK),
         ("proxy_set_shared_data", status::UNIMPLEMENTED),
+        ("proxy_set_tick_period_milliseconds", status::UNIMPLEMENTED),
         // Metrics are taken without a word and without a number.
         ("proxy_define_metric", status::OK),
         ("proxy_increment_metric", status::OK),
@@ -227,5 +240,6 @@ const APISIX: Manners = Manners {
     grpc_answers: false,
     answer_ends: b"",
     gauges: false,
+    timers_are_set_once: false,
     refused: Refused::KeepsTheLast,
 };

@@ -123,6 +123,29 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             guest.hand_over(&value.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
         }
 
+        fn proxy_set_effective_context(guest, context: u32) {
+            let state = unrestricted(guest)?;
+            if state.chosen == Some(context) || state.open.contains_key(&context) {
+                state.choose(Some(context));
+            } else if state.root == Some(context) {
+                state.choose(None);
+            } else {
+                return Err(Stop::Status(status::BAD_ARGUMENT));
+            }
+            Ok(())
+        }
+
+        fn proxy_set_tick_period_milliseconds(guest, period: u32) {
+            let once = guest.manners().timers_are_set_once;
+            let state = unrestricted(guest)?;
+            let root = state.root.ok_or_else(|| Stop::misuse("a timer that is set outside a root context"))?;
+            if once && state.timers.contains_key(&root) {
+                return Err(Stop::misuse("a timer that is set twice"));
+            }
+            state.timers.insert(root, period);
+            Ok(())
+        }
+
         fn proxy_set_property(guest, path: u32, path_size: u32, value: u32, value_size: u32) {
             let path = guest.read(path, path_size)?;
             let value = guest.read(value, value_size)?;
@@ -157,10 +180,12 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             }
             let grpc_status = Some(grpc_status).filter(|status| manners.grpc_answers && (0..=16).contains(status));
             let reply = Reply { status, headers, body, details, grpc_status };
-            match stream(guest)?.reply.replace(reply) {
-                None => Ok(()),
-                Some(_) => Err(Stop::misuse("a second local reply")),
+            let stream = stream(guest)?;
+            if std::mem::replace(&mut stream.replied, true) {
+                return Err(Stop::misuse("a second local reply"));
             }
+            stream.reply = Some(reply);
+            Ok(())
         }
 
         fn proxy_call_foreign_function(

@@ -82,10 +82,14 @@ pub(super) struct Stream {
     pub(super) trailers: Option<Pairs>,
     pub(super) response_headers: Option<Pairs>,
     pub(super) body: Option<Vec<u8>>,
+    /// Whether the gateway wrote the body to a file, where the module cannot read it.
+    pub(super) body_on_disk: bool,
     pub(super) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the module wrote, by the names that the host gives it.
     pub(super) written: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) reply: Option<Reply>,
+    /// Whether there was one.
+    pub(super) replied: bool,
     /// What the client got of the upstream's answer.
     pub(super) answer: Option<Pairs>,
 }
@@ -114,7 +118,16 @@ pub(super) struct State {
     pub(super) initializing: bool,
     /// Present while a root context is configured.
     pub(super) configuration: Option<Vec<u8>>,
+    /// The stream that calls are about.
     pub(super) stream: Option<Stream>,
+    /// Its number, where other streams are open as well.
+    pub(super) chosen: Option<u32>,
+    /// The other open streams, by their numbers.
+    pub(super) open: BTreeMap<u32, Stream>,
+    /// The root context, while it is called.
+    pub(super) root: Option<u32>,
+    /// The timers of root contexts, in milliseconds.
+    pub(super) timers: BTreeMap<u32, u32>,
     pub(super) shared: SharedData,
     pub(super) environment: Vec<(String, String)>,
     /// Nanoseconds since 1970.
@@ -134,6 +147,15 @@ pub(super) struct State {
 impl State {
     pub(super) fn manners(&self) -> &'static Manners {
         self.personality.manners()
+    }
+
+    /// Makes an open stream the one that calls are about, or none.
+    pub(super) fn choose(&mut self, stream: Option<u32>) {
+        if let Some((number, other)) = self.chosen.take().zip(self.stream.take()) {
+            self.open.insert(number, other);
+        }
+        self.stream = stream.and_then(|number| self.open.remove(&number));
+        self.chosen = stream.filter(|_| self.stream.is_some());
     }
 
     /// Notes that a call was made; the status that it is to fail with, if it is to fail.

@@ -23,7 +23,7 @@ const RECORD: &[u8] = b"callgate";
 
 /// A running module. Root contexts and everything that the module remembers live as long as this does.
 pub struct Vm {
-    store: Store<State>,
+    pub(super) store: Store<State>,
     instance: Instance,
     next_context: u32,
     first_root: Root,
@@ -33,7 +33,7 @@ pub struct Vm {
 
 /// A root context: one configuration in a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Root(u32);
+pub struct Root(pub(super) u32);
 
 /// The module did not take its configuration.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub struct ConfigureFailed {
 }
 
 /// How far a request has come.
-#[derive(Default)]
-struct Going {
+#[derive(Debug, Default)]
+pub(super) struct Going {
     /// Whether what came so far is held.
     held: bool,
     /// The header lines that went on.
@@ -123,10 +123,12 @@ impl Vm {
     /// When the module traps or does not take the configuration.
     pub fn configure(&mut self, root: Root, config: &[u8], fault: Option<Fault>) -> Result<(), ConfigureFailed> {
         self.begin(fault);
-        self.store.data_mut().configuration = Some(config.to_vec());
+        let state = self.store.data_mut();
+        (state.configuration, state.root) = (Some(config.to_vec()), Some(root.0));
         let size = u32::try_from(config.len()).unwrap_or(u32::MAX);
         let taken = self.callback::<_, u32>("proxy_on_configure", (root.0, size));
-        self.store.data_mut().configuration = None;
+        let state = self.store.data_mut();
+        (state.configuration, state.root) = (None, None);
         match taken {
             Ok(0) if self.store.data().manners().refused == Refused::EndsTheWorker => {
                 self.trapped = true;
@@ -172,14 +174,24 @@ impl Vm {
 
     /// Lets a root context decide a request.
     pub fn request_on(&mut self, root: Root, request: &Request) -> Outcome {
-        self.begin(request.fault.clone());
-        let state = self.store.data_mut();
-        let manners = state.manners();
-        state.clock = request.now;
-        let (headers, properties) = (head::shown(manners, request), head::properties(manners, request));
-        state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
+        self.arrive(request);
         let mut gone = None;
         let verdict = self.decide(root, request, &mut gone).unwrap_or_else(Verdict::Trap);
+        self.outcome(verdict, gone)
+    }
+
+    /// A request that the host has read the head of.
+    pub(super) fn arrive(&mut self, request: &Request) {
+        self.begin(request.fault.clone());
+        let state = self.store.data_mut();
+        state.clock = request.now;
+        let manners = state.manners();
+        let (headers, properties) = (head::shown(manners, request), head::properties(manners, request));
+        state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
+    }
+
+    /// What could be seen of a request that has ended.
+    pub(super) fn outcome(&mut self, verdict: Verdict, gone: Option<Pairs>) -> Outcome {
         let fuel = FUEL - self.store.get_fuel().unwrap_or(0);
         let state = self.store.data_mut();
         let stream = state.stream.take().unwrap_or_default();
@@ -228,6 +240,18 @@ impl Vm {
         self.callback::<_, ()>("proxy_on_context_create", (stream, root.0))?;
         let mut going = Going::default();
         let verdict = self.decode(stream, request, &mut going)?;
+        self.end(stream, request, verdict, going, gone)
+    }
+
+    /// Ends a stream: its answer goes through the module, which then hears that it is over.
+    pub(super) fn end(
+        &mut self,
+        stream: u32,
+        request: &Request,
+        verdict: Verdict,
+        mut going: Going,
+        gone: &mut Option<Pairs>,
+    ) -> Result<Verdict, String> {
         *gone = going.headers.take().map(|lines| head::forwarded(self.store.data().manners(), request, lines));
         // Envoy sends a local reply through the filters as well.
         let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
@@ -257,11 +281,7 @@ impl Vm {
     /// Shows the request to the module, as far as the gateway does, until it answers or all of it may go on.
     fn decode(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Verdict, String> {
         let manners = self.store.data().manners();
-        let lines = |pairs: &Pairs| u32::try_from(pairs.len()).unwrap_or(u32::MAX);
-        let ends = request.end_told.unwrap_or(request.end_of_stream && manners.tells_the_end());
-        let headers = self.store.data().stream.as_ref().and_then(|stream| stream.headers.as_ref()).map_or(0, lines);
-        let action = self.callback("proxy_on_request_headers", (stream, headers, u32::from(ends)))?;
-        if let Some(reply) = self.go_on(action, going) {
+        if let Some(reply) = self.show_head(stream, request, going)? {
             return Ok(reply);
         }
         if going.held && manners.body != Body::WithTheHead {
@@ -272,7 +292,8 @@ impl Vm {
         }
         if let Some(trailers) = request.trailers.as_ref().filter(|_| manners.trailers) {
             self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
-            let action = self.callback("proxy_on_request_trailers", (stream, lines(trailers)))?;
+            let lines = u32::try_from(trailers.len()).unwrap_or(u32::MAX);
+            let action = self.callback("proxy_on_request_trailers", (stream, lines))?;
             let reply = self.go_on(action, going);
             if reply.is_some() || going.held {
                 self.with_stream(|stream| stream.trailers = None);
@@ -288,9 +309,45 @@ impl Vm {
         Ok(Verdict::Continue { headers: Pairs::new() })
     }
 
+    /// Shows the head to the module; the answer, where it gives one.
+    pub(super) fn show_head(
+        &mut self,
+        stream: u32,
+        request: &Request,
+        going: &mut Going,
+    ) -> Result<Option<Verdict>, String> {
+        let ends = request.end_told.unwrap_or(request.end_of_stream && self.store.data().manners().tells_the_end());
+        let headers = self.store.data().stream.as_ref().and_then(|stream| stream.headers.as_ref());
+        let headers = headers.map_or(0, |lines| u32::try_from(lines.len()).unwrap_or(u32::MAX));
+        let action = self.callback("proxy_on_request_headers", (stream, headers, u32::from(ends)))?;
+        Ok(self.go_on(action, going))
+    }
+
+    /// Shows a part of the body to the module, with what came before it and is held; the answer, where it gives one.
+    pub(super) fn show_part(
+        &mut self,
+        stream: u32,
+        part: &[u8],
+        ends: bool,
+        going: &mut Going,
+    ) -> Result<Option<Verdict>, String> {
+        let mut size = 0;
+        self.with_stream(|stream| {
+            let shown = stream.body.get_or_insert_default();
+            shown.extend_from_slice(part);
+            size = u32::try_from(shown.len()).unwrap_or(u32::MAX);
+            if stream.body_on_disk {
+                stream.body = None;
+            }
+        });
+        let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
+        Ok(self.go_on(action, going))
+    }
+
     /// Shows the body as the gateway does: what is held is buffered, and shown again with what comes after it.
     fn show_body(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Option<Verdict>, String> {
         let Some(body) = &request.body else { return Ok(None) };
+        self.with_stream(|stream| stream.body_on_disk = request.body_on_disk);
         let whole = [body.concat()];
         let parts = match self.store.data().manners().body {
             Body::Never => return Ok(None),
@@ -303,17 +360,7 @@ impl Vm {
             let last = number == parts.len();
             let ends = last && (request.trailers.is_none() || !self.store.data().manners().trailers);
             self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
-            let mut size = 0;
-            self.with_stream(|stream| {
-                let shown = stream.body.get_or_insert_default();
-                shown.extend_from_slice(part);
-                size = u32::try_from(shown.len()).unwrap_or(u32::MAX);
-                if request.body_on_disk {
-                    stream.body = None;
-                }
-            });
-            let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
-            let reply = self.go_on(action, going);
+            let reply = self.show_part(stream, part, ends, going)?;
             if reply.is_some() {
                 return Ok(reply);
             }
@@ -344,14 +391,14 @@ impl Vm {
         }
     }
 
-    fn context_id(&mut self) -> u32 {
+    pub(super) fn context_id(&mut self) -> u32 {
         let id = self.next_context;
         self.next_context += 1;
         id
     }
 
     /// Starts counting calls and instructions anew.
-    fn begin(&mut self, fault: Option<Fault>) {
+    pub(super) fn begin(&mut self, fault: Option<Fault>) {
         // Fails only where fuel is not counted.
         let _ = self.store.set_fuel(FUEL);
         let state = self.store.data_mut();
@@ -365,7 +412,7 @@ impl Vm {
         ConfigureFailed { logs: std::mem::take(&mut self.store.data_mut().logs), trap }
     }
 
-    fn callback<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> Result<R, String> {
+    pub(super) fn callback<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> Result<R, String> {
         if self.trapped {
             return Err("this VM trapped before".into());
         }

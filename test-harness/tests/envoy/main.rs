@@ -11,6 +11,7 @@ mod configuration;
 mod demo;
 mod fixture;
 mod grpc;
+mod held;
 mod hostile;
 mod http2;
 mod limits;

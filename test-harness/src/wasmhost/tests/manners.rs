@@ -125,6 +125,7 @@ fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
         assert!(body, "{personality:?}: {features:?}");
         assert_eq!(manners.store, store, "{personality:?}");
         assert_eq!(manners.foreign == Foreign::Verifies, features.verifies, "{personality:?}");
+        assert_eq!(manners.timers_end_requests(), features.timers, "{personality:?}");
         assert_eq!(manners.refused == Refused::KeepsTheLast, features.refuses_configuration, "{personality:?}");
     }
 }

@@ -3,6 +3,7 @@
 mod configure;
 mod faults;
 mod gateways;
+mod holds;
 mod hostile;
 mod interface;
 mod limits;

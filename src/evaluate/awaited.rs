@@ -1,0 +1,177 @@
+//! A body while it arrives: what it has to be, how many bytes the request is charged with, and for how long it has made no
+//! progress.
+
+use std::time::Duration;
+
+use super::hold::Wait;
+use crate::digest::Hashing;
+use crate::held::{Full, Reservation};
+use crate::policy::HeldBodies;
+use crate::reason::Reason;
+
+/// A body while it arrives.
+#[derive(Debug)]
+pub(super) struct AwaitedBody {
+    /// What it has to be, or why it is not that.
+    awaited: Result<Awaited, Reason>,
+    seen: u64,
+    pace: Pace,
+    /// What the request is charged with; none where its host bounds no bytes.
+    reservation: Option<Reservation>,
+    /// The bytes that it is charged with beside the body.
+    headers: u64,
+}
+
+/// What a body has to be.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// The one that was signed.
+    Signed(Box<Hashing>),
+    /// Empty, since no digest of one is signed: with the first byte the request is rejected for this reason.
+    Nothing(Reason),
+}
+
+/// For how long a body has made no progress, in the periods of a timer.
+#[derive(Debug, Default)]
+struct Pace {
+    /// None before the timer fired for the first time: that may have been at once.
+    idle: Option<Duration>,
+    total: Duration,
+    seen: u64,
+}
+
+impl AwaitedBody {
+    pub(super) fn new(awaited: Awaited, reservation: Option<Reservation>, headers: u64) -> Self {
+        Self { awaited: Ok(awaited), seen: 0, pace: Pace::default(), reservation, headers }
+    }
+
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Takes the next part of the body.
+    pub(super) fn update(&mut self, part: &[u8]) -> Wait {
+        let Ok(awaited) = &mut self.awaited else { return Wait::Ends };
+        self.seen = self.seen.saturating_add(part.len() as u64);
+        let taken = match awaited {
+            Awaited::Signed(hashing) => hashing.update(part),
+            Awaited::Nothing(_) if part.is_empty() => Ok(()),
+            Awaited::Nothing(reason) => Err(*reason),
+        };
+        let bytes = self.headers.saturating_add(self.seen);
+        let mut charged = || self.reservation.as_mut().map_or(Ok(()), |held| held.grow_to(bytes));
+        match taken.and_then(|()| charged().map_err(|Full| Reason::HeldBytesFull)) {
+            Ok(()) => Wait::Goes,
+            Err(reason) => {
+                self.awaited = Err(reason);
+                Wait::Ends
+            }
+        }
+    }
+
+    /// Lets a period of a timer pass; whether the body has taken too long by now.
+    pub(super) fn elapse(&mut self, period: Duration, bounds: &HeldBodies) -> bool {
+        let Pace { idle, total, seen } = &mut self.pace;
+        match idle {
+            Some(idle) => {
+                *total = total.saturating_add(period);
+                *idle = if *seen == self.seen { idle.saturating_add(period) } else { Duration::ZERO };
+            }
+            None => *idle = Some(Duration::ZERO),
+        }
+        *seen = self.seen;
+        idle.is_some_and(|idle| idle >= bounds.hold_timeout) || *total >= bounds.total_timeout
+    }
+
+    /// What came of it. From here on the request is charged with nothing.
+    pub(super) fn end(self) -> Result<Awaited, Reason> {
+        self.awaited
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::ContentDigest;
+    use crate::held::{HeldBytes, Shares};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BOUNDS: HeldBodies = HeldBodies {
+        hold_timeout: Duration::from_secs(3),
+        total_timeout: Duration::from_secs(9),
+        shares: Shares { worker: 100, agent: 50, source: 50 },
+    };
+
+    fn signed() -> Awaited {
+        let digest = ContentDigest::parse(b"sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:").unwrap();
+        Awaited::Signed(Box::new(digest.begin(1000)))
+    }
+
+    /// How many periods pass until the body takes too long, where `part` arrives before each of them.
+    fn periods(part: &[u8]) -> u32 {
+        let mut body = AwaitedBody::new(signed(), None, 0);
+        let mut passed = 0;
+        loop {
+            let _ = body.update(part);
+            passed += 1;
+            if body.elapse(SECOND, &BOUNDS) {
+                return passed;
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_without_a_new_byte_ends_after_the_timeout_and_never_before() {
+        // The first period may have been none.
+        assert_eq!(periods(b""), 4);
+    }
+
+    #[test]
+    fn a_body_that_arrives_byte_by_byte_ends_after_the_total() {
+        assert_eq!(periods(b"x"), 10);
+    }
+
+    #[test]
+    fn a_byte_in_time_starts_the_timeout_again() {
+        let mut body = AwaitedBody::new(signed(), None, 0);
+        for _ in 0..3 {
+            assert!(!body.elapse(SECOND, &BOUNDS));
+        }
+        let _ = body.update(b"x");
+        for _ in 0..3 {
+            assert!(!body.elapse(SECOND, &BOUNDS));
+        }
+        assert!(body.elapse(SECOND, &BOUNDS));
+    }
+
+    #[test]
+    fn bytes_that_nobody_announced_are_charged_as_they_arrive() {
+        let held = HeldBytes::default();
+        let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 10).unwrap();
+        let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
+        assert_eq!(body.update(&[b'x'; 40]), Wait::Goes);
+        assert_eq!(held.total(), 50);
+        assert_eq!(body.update(b"x"), Wait::Ends);
+        assert_eq!(body.update(b""), Wait::Ends, "nothing more is read");
+        assert_eq!(held.total(), 50);
+        assert_eq!(body.end().err(), Some(Reason::HeldBytesFull));
+        assert_eq!(held.total(), 0);
+    }
+
+    #[test]
+    fn announced_bytes_are_charged_once() {
+        let held = HeldBytes::default();
+        let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 50).unwrap();
+        let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
+        assert_eq!(body.update(&[b'x'; 40]), Wait::Goes);
+        assert_eq!(held.total(), 50);
+    }
+
+    #[test]
+    fn the_first_byte_of_a_body_that_nobody_signed_ends_the_wait() {
+        let mut body = AwaitedBody::new(Awaited::Nothing(Reason::ContentDigestMissing), None, 0);
+        assert_eq!(body.update(b""), Wait::Goes);
+        assert_eq!(body.update(b"x"), Wait::Ends);
+        assert_eq!(body.end().err(), Some(Reason::ContentDigestMissing));
+    }
+}

@@ -1,0 +1,207 @@
+//! For how long requests are held until their bodies were checked, and how many bytes of them.
+
+use std::time::Duration;
+
+use super::error::{Findings, Place};
+use super::raw;
+use super::scalar::Lifetime;
+use crate::held::Shares;
+
+const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
+const MOST_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often the usual timeout fits into the usual total.
+const USUAL_TIMES: u32 = 6;
+const MOST_TOTAL: Duration = Duration::from_secs(900);
+const MIB: u64 = 1024 * 1024;
+const USUAL_WORKER: u64 = 64 * MIB;
+const MOST_WORKER: u64 = 1024 * MIB;
+/// What the headers of a request may take beside its body: gateways accept 60 KiB of them unless they are told otherwise.
+const HEADERS: u64 = 64 * 1024;
+
+/// Bounds on requests that are held until their bodies were checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldBodies {
+    /// Without a new byte.
+    pub(crate) hold_timeout: Duration,
+    /// In all.
+    pub(crate) total_timeout: Duration,
+    pub(crate) shares: Shares,
+}
+
+impl HeldBodies {
+    pub(super) fn compile(document: &raw::Document, max_body: u64, findings: &mut Findings) -> Self {
+        let raw = &document.held_bodies;
+        let place = Place::root().field("held_bodies");
+        let hold_timeout = raw.hold_timeout.map_or(USUAL_TIMEOUT, Lifetime::duration);
+        if hold_timeout.is_zero() || hold_timeout > MOST_TIMEOUT {
+            findings.error(place.field("hold_timeout"), "invalid duration; expected `1s` to `5m`");
+        }
+        let usual_total = hold_timeout.saturating_mul(USUAL_TIMES).min(MOST_TOTAL);
+        let total_timeout = raw.total_timeout.map_or(usual_total, Lifetime::duration);
+        if total_timeout < hold_timeout || total_timeout > MOST_TOTAL {
+            let message = format!("invalid duration; expected `{}s` (`hold_timeout`) to `15m`", hold_timeout.as_secs());
+            findings.error(place.field("total_timeout"), message);
+        }
+        if !document.gateway.features().timers {
+            for (field, written) in
+                [("hold_timeout", raw.hold_timeout.is_some()), ("total_timeout", raw.total_timeout.is_some())]
+            {
+                if written {
+                    findings.warn(
+                        place.field(field),
+                        format!(
+                            "`{}` has no timers, so this has no effect; remove this, and bound the time for a body in the \
+                             gateway, such as by nginx's `client_body_timeout`",
+                            document.gateway.features().name
+                        ),
+                    );
+                }
+            }
+        }
+        Self { hold_timeout, total_timeout, shares: shares(raw, max_body, &place, findings) }
+    }
+}
+
+fn shares(raw: &raw::HeldBodies, max_body: u64, place: &Place, findings: &mut Findings) -> Shares {
+    let one = max_body.saturating_add(HEADERS);
+    let given = |size: Option<raw::Size>, usual: u64| size.map_or(usual, raw::Size::bytes);
+    let worker = given(raw.worker_bytes, USUAL_WORKER.max(one.saturating_mul(4)));
+    let agent = given(raw.agent_bytes, one.max(worker / 8));
+    let source = given(raw.source_bytes, (worker / 2).max(agent.saturating_mul(2)).min(worker));
+    if !(MIB..=MOST_WORKER).contains(&worker) {
+        findings.error(place.field("worker_bytes"), "invalid size; expected `1MiB` to `1024MiB`");
+    }
+    let kib = |bytes: u64| format!("{}KiB", bytes.div_ceil(1024));
+    for (field, bytes) in [("agent_bytes", agent), ("source_bytes", source), ("worker_bytes", worker)] {
+        if bytes < one {
+            findings.error(
+                place.field(field),
+                format!(
+                    "`{}` cannot hold a request with a body of `max_body` and 64 KiB of headers; expected at least `{}`, or a \
+                     smaller `max_body`",
+                    kib(bytes),
+                    kib(one)
+                ),
+            );
+        }
+    }
+    for (field, bytes, of, whole) in
+        [("agent_bytes", agent, "source_bytes", source), ("source_bytes", source, "worker_bytes", worker)]
+    {
+        if bytes > whole {
+            let message = format!("`{}` exceeds `{of}`, which is `{}`; expected at most that", kib(bytes), kib(whole));
+            findings.error(place.field(field), message);
+        }
+    }
+    // An agent that fills its share must leave some to others at its address, and in its worker.
+    if agent <= source && source <= worker && agent >= one && source.saturating_sub(agent) < one {
+        findings.warn(
+            place.field(if raw.source_bytes.is_some() { "source_bytes" } else { "agent_bytes" }),
+            format!(
+                "one slow agent can use up what its source address may have held, so that other agents at that address get 503; \
+                 expected at least `{}` more in `source_bytes` than in `agent_bytes`",
+                kib(one)
+            ),
+        );
+    }
+    Shares { worker, agent, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Policy;
+    use crate::token::{SecretLookup, Secrets};
+
+    struct Names;
+
+    impl Secrets for Names {
+        fn resolve(&self, name: &str) -> SecretLookup {
+            SecretLookup::Found(name.repeat(32).into_bytes())
+        }
+    }
+
+    fn compile(gateway: &str, max_body: Option<&str>, held: Value) -> Result<(HeldBodies, Vec<String>), Vec<String>> {
+        let mut document = json!({
+            "callgate": "v1", "name": "held", "mode": "enforce", "gateway": gateway,
+            "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
+            "agents": { "a": { "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] } },
+            "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
+            "held_bodies": held,
+            "endpoints": [{ "id": "e", "methods": ["POST"], "path": "/", "effect": "write", "scopes": "none",
+                            "authenticate": "signature", "limits": ["calls"] }],
+            "upstream": { "authorization": "remove" },
+            "audit": { "log": { "allow": false, "deny": false } }
+        });
+        if gateway == "kong" {
+            document["late_body_check"] = json!("accept");
+            document["tables"] = json!({ "key": { "env": "T" } });
+        }
+        if let Some(size) = max_body {
+            document["max_body"] = json!(size);
+        }
+        let text = |findings: Vec<super::super::Finding>| {
+            findings.iter().map(ToString::to_string).filter(|line| line.starts_with("held_bodies")).collect::<Vec<_>>()
+        };
+        match Policy::from_value(document, &Names) {
+            Ok(compiled) => Ok((compiled.policy.held_bodies, text(compiled.findings.warnings))),
+            Err(findings) => Err(text(findings.errors)),
+        }
+    }
+
+    #[test]
+    fn defaults_leave_room_for_other_agents_whatever_the_size_of_a_body() {
+        for (max_body, worker, agent, source) in [
+            (None, 64 * MIB, 8 * MIB, 32 * MIB),
+            (Some("1KiB"), 64 * MIB, 8 * MIB, 32 * MIB),
+            (Some("16MiB"), 64 * MIB + 4 * HEADERS, 16 * MIB + HEADERS, 32 * MIB + 2 * HEADERS),
+            (Some("64MiB"), 256 * MIB + 4 * HEADERS, 64 * MIB + HEADERS, 128 * MIB + 2 * HEADERS),
+        ] {
+            let (held, warnings) = compile("envoy", max_body, json!({})).unwrap();
+            assert_eq!(held.shares, Shares { worker, agent, source }, "{max_body:?}");
+            assert_eq!((held.hold_timeout.as_secs(), held.total_timeout.as_secs()), (10, 60));
+            assert_eq!(warnings, [""; 0], "{max_body:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_that_hold_no_body_or_contradict_each_other_do_not_compile() {
+        for (held, expected) in [
+            (json!({ "hold_timeout": "0s" }), "held_bodies.hold_timeout: invalid duration; expected `1s` to `5m`"),
+            (json!({ "hold_timeout": "6m" }), "held_bodies.hold_timeout: invalid duration"),
+            (
+                json!({ "hold_timeout": "20s", "total_timeout": "19s" }),
+                "held_bodies.total_timeout: invalid duration; expected `20s`",
+            ),
+            (json!({ "total_timeout": "16m" }), "held_bodies.total_timeout: invalid duration"),
+            (json!({ "worker_bytes": "512KiB" }), "held_bodies.worker_bytes: invalid size"),
+            (json!({ "worker_bytes": "2048MiB" }), "held_bodies.worker_bytes: invalid size"),
+            (json!({ "worker_bytes": "1MiB" }), "held_bodies.worker_bytes: `1024KiB` cannot hold a request"),
+            (json!({ "agent_bytes": "1MiB" }), "held_bodies.agent_bytes: `1024KiB` cannot hold a request"),
+            (json!({ "source_bytes": "1MiB" }), "held_bodies.source_bytes: `1024KiB` cannot hold a request"),
+            (json!({ "agent_bytes": "33MiB", "source_bytes": "32MiB" }), "held_bodies.agent_bytes: `33792KiB` exceeds"),
+            (json!({ "source_bytes": "65MiB" }), "held_bodies.source_bytes: `66560KiB` exceeds `worker_bytes`"),
+        ] {
+            let errors = compile("envoy", None, held.clone()).unwrap_err();
+            assert!(errors.iter().any(|error| error.starts_with(expected)), "{held}: {errors:#?}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_one_agent_can_use_up_for_others_is_a_warning() {
+        for held in [json!({ "agent_bytes": "64MiB" }), json!({ "agent_bytes": "8MiB", "source_bytes": "8MiB" })] {
+            let (_, warnings) = compile("envoy", None, held.clone()).unwrap();
+            assert!(warnings.iter().any(|line| line.contains("one slow agent can use up")), "{held}: {warnings:?}");
+        }
+        assert_eq!(compile("envoy", None, json!({ "agent_bytes": "30MiB" })).unwrap().1, [""; 0]);
+    }
+
+    #[test]
+    fn a_gateway_without_timers_ignores_timeouts_and_says_so() {
+        let (_, warnings) = compile("kong", None, json!({ "hold_timeout": "5s" })).unwrap();
+        assert!(warnings[0].starts_with("held_bodies.hold_timeout: `kong` has no timers"), "{warnings:?}");
+        assert_eq!(compile("envoy", None, json!({ "hold_timeout": "5s" })).unwrap().1, [""; 0]);
+    }
+}

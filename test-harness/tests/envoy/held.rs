@@ -1,0 +1,105 @@
+//! Requests that a real Envoy holds for their bodies: slow clients, the room that they leave, and ends without a body.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use test_harness::client::Connection;
+
+use crate::fixture::{Gate, mark, record, token};
+use crate::limits::counted;
+use crate::signed::{BODY, Call, gate, over_http_2, signed_policy};
+
+/// Sends the head of a request that announces so many bytes, and the first of them.
+fn begin(gate: &Gate, call: &Call, mark: &str, length: usize) -> Connection {
+    let request = call.request().header("X-Mark", mark).header("Content-Length", length.to_string());
+    let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    connection.send(&request.to_bytes()).unwrap();
+    connection.send(&BODY[..1]).unwrap();
+    connection
+}
+
+fn line(gate: &Gate, mark: &str) -> Value {
+    gate.envoy.await_access_log(|line| line["mark"] == mark).unwrap()
+}
+
+#[test]
+fn a_slow_client_gets_408_and_leaves_room_for_other_agents() {
+    let mut policy = signed_policy();
+    policy["held_bodies"] = json!({ "hold_timeout": "2s", "total_timeout": "4s", "agent_bytes": "128KiB" });
+    let gate = gate(&policy, 1);
+    let large = vec![b'x'; 64 * 1024];
+    let slow = Call::post(&large);
+    let start = Instant::now();
+    let first_mark = mark();
+    let mut first = begin(&gate, &slow, &first_mark, large.len());
+    thread::sleep(Duration::from_millis(200));
+
+    // Its agent has no room for another one, and every other agent has.
+    let second = gate.ask(Call::post(&large).request().body(&large));
+    second.assert_denied(503, "held_bytes_full");
+    assert_eq!(second.response.header("retry-after"), Some("1"));
+    let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(&large)));
+    let other = || Call::get("/items/1").agent("other").header("content-digest", &digest).request().body(&large);
+    gate.ask(other()).assert_allowed();
+
+    let response = first.read_head().unwrap();
+    assert_eq!(response.status, 408);
+    let waited = start.elapsed();
+    assert!((Duration::from_millis(1_900)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
+    let line = line(&gate, &first_mark);
+    assert_eq!(line["details"], "callgate_body_timeout", "{line}");
+    let record = record(&line);
+    assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("body_timeout")));
+    assert_eq!((&record["agent"], &record["rule"]), (&json!("robot"), &json!("held_bodies")));
+    assert_eq!(gate.upstream.saw("x-mark", &first_mark), None);
+    assert_eq!(counted(&gate, "decisions.deny.body_timeout"), 1);
+    // What it sends now is read by nobody.
+    let _ = first.send(BODY);
+
+    // Its signature was not used up, and its bytes are given back.
+    gate.ask(slow.request().body(&large)).assert_allowed();
+    gate.ask(slow.request().body(&large)).assert_denied(403, "signature_replayed");
+    assert_eq!(gate.envoy.stat("wasm.callgate.vm_reload").unwrap(), 0);
+}
+
+#[test]
+fn a_client_that_sends_byte_by_byte_gets_408_after_the_total() {
+    let mut policy = signed_policy();
+    policy["held_bodies"] = json!({ "hold_timeout": "2s", "total_timeout": "3s" });
+    let gate = gate(&policy, 1);
+    let large = vec![b'x'; 1024];
+    let call = Call::post(&large);
+    let mark = mark();
+    let start = Instant::now();
+    let mut connection = begin(&gate, &call, &mark, large.len());
+    while start.elapsed() < Duration::from_secs(8) && connection.send(b"x").is_ok() {
+        thread::sleep(Duration::from_millis(200));
+        if counted(&gate, "decisions.deny.body_timeout") > 0 {
+            break;
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(8));
+    assert_eq!(record(&line(&gate, &mark))["reason"], "body_timeout");
+    assert_eq!(gate.upstream.saw("x-mark", &mark), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_2_an_empty_end_is_no_body_and_the_first_byte_is_one_that_nobody_signed() {
+    let gate = gate(&signed_policy(), 1);
+    let authorization = format!("Bearer {}", token("items:write"));
+    let post = || Call::new("POST", "/items").header("authorization", &authorization);
+    for trailers in [false, true] {
+        over_http_2(&gate, &post(), &[], trailers).await.assert_allowed();
+        over_http_2(&gate, &post(), &[b""], trailers).await.assert_allowed();
+        over_http_2(&gate, &Call::get("/items/1"), &[], trailers).await.assert_allowed();
+        over_http_2(&gate, &post(), &[b"x"], trailers).await.assert_denied(403, "content_digest_missing");
+        over_http_2(&gate, &post(), &[b"", b"x"], trailers).await.assert_denied(403, "content_digest_missing");
+        over_http_2(&gate, &Call::get("/items/1"), &[BODY], trailers)
+            .await
+            .assert_denied(403, "content_digest_missing");
+    }
+}
