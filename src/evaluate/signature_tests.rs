@@ -269,7 +269,7 @@ fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
         let mut cache = TokenCache::default();
         let store = gate.state.store(&gate.store);
         let shared = Some(gate.state.shared(&store, &now));
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, trace: None };
+        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
         let Step::Decided(decision) = evaluate(&gate.policy, call, context) else { panic!("it is held") };
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap();
         let Decision::Deny(deny) = decision else { panic!("it is not denied") };
