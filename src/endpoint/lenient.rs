@@ -24,7 +24,7 @@ impl Node {
 
     /// The fixed texts to which a format suffix is added in a decoded segment: `settings` for `settings.json` and `Settings.a.b`.
     pub(super) fn fixed_before_suffix(&self, decoded: &[u8]) -> impl Iterator<Item = &Fixed> {
-        let longest = if self.longest == 0 || is_without::<b'.'>(decoded) { 0 } else { self.longest as usize };
+        let longest = if self.longest == 0 || !may_have_suffix(decoded) { 0 } else { self.longest as usize };
         let mut kept = 0;
         let mut judged = 0;
         // What is longer than every fixed text is none of them, so that the cost has a bound.
@@ -52,7 +52,7 @@ impl Node {
 
     /// The names as which a decoded segment is compared with fixed beginnings and ends.
     pub(super) fn names<'d>(&self, decoded: &'d [u8]) -> Names<'d> {
-        let compares_suffixes = self.rejects_suffixes && !self.affixed.is_empty() && !is_without::<b'.'>(decoded);
+        let compares_suffixes = self.rejects_suffixes && !self.affixed.is_empty() && may_have_suffix(decoded);
         let before_suffix = if compares_suffixes { without_suffixes(decoded) } else { Vec::new() };
         Names { whole: [decoded, without_end(decoded)], before_suffix }
     }
@@ -99,6 +99,11 @@ pub(super) fn without_end(decoded: &[u8]) -> &[u8] {
 /// What is left of a segment for servers that take path parameters (RFC 3986, section 3.3) out of it.
 pub(super) fn without_parameters(segment: &[u8]) -> &[u8] {
     segment.split(|byte| *byte == b';').next().unwrap_or_default()
+}
+
+/// Whether a decoded segment is one name with a dot. What several names read as is judged where the endpoint allows their slashes.
+fn may_have_suffix(decoded: &[u8]) -> bool {
+    !is_without::<b'.'>(decoded) && is_without::<b'/'>(decoded) && is_without::<b'\\'>(decoded)
 }
 
 /// A decoded name without its last suffix, its last two, and so on, and without all of them.

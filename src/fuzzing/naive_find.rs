@@ -191,7 +191,7 @@ impl Part {
         let name = lower(name);
         let mut readings = vec![name.clone(), on_windows(&name)];
         let end = if let Self::Variable { after, .. } = self { after.as_str() } else { "" };
-        if suffixes && !end.contains('.') {
+        if suffixes && !end.contains('.') && !name.iter().any(|byte| b"/\\".contains(byte)) {
             let dots = name.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
             for before in dots.filter_map(|at| name.get(..at)).filter(|before| !on_windows(before).is_empty()) {
                 readings.extend([before.to_vec(), on_windows(before)]);
