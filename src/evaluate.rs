@@ -11,6 +11,7 @@ use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form};
 use crate::held::HeldBytes;
 use crate::limit::Shared;
+use crate::policy::raw::Overrides;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
@@ -197,6 +198,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         if !policy.features.tells_end {
             self.facts.call.end_of_stream = !self.facts.head.announces_body();
         }
+        self.beyond_the_gateway()?;
         for reason in refusals {
             let rule = if reason == Reason::MethodOverride { Rule::Policy("overrides") } else { Rule::Gate };
             self.judge(Check::Reading, rule, Err::<(), _>(reason), |_| Vec::new())?;
@@ -204,6 +206,33 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         if self.context.trace.is_some() && self.facts.denials.is_empty() {
             let lines = headers.len();
             self.judge(Check::Reading, Rule::Gate, Ok(()), |()| vec![("lines", lines.to_string())])?;
+        }
+        Ok(())
+    }
+
+    /// What the gateway does not show, and lines that it cannot remove. What it might leave out or send on could pose as the
+    /// gate's, so that observation ends here as well.
+    fn beyond_the_gateway(&mut self) -> Result<(), Stop> {
+        let Facts { policy, head, call, .. } = &self.facts;
+        let features = &policy.features;
+        // The host lists its own `:authority` in addition to these.
+        let truncated = call.headers.is_truncated()
+            || features.listed_headers.is_some_and(|most| call.headers.len().saturating_add(1) >= most);
+        let twice = |names: &[&[u8]]| {
+            let again = |(at, name): (usize, &&[u8])| names.iter().take(at).any(|own| own.eq_ignore_ascii_case(name));
+            !features.removes_headers && names.iter().enumerate().any(again)
+        };
+        let posing = twice(&head.posing);
+        let overriding = policy.overrides == Overrides::Remove && twice(&head.overrides);
+        for (found, reason) in [(truncated, Reason::TooManyHeaders), (posing, Reason::UnremovableHeader)] {
+            if found {
+                self.deny(Check::Reading, Rule::Gate, reason, true, Vec::new())?;
+            }
+        }
+        if overriding {
+            self.judge(Check::Reading, Rule::Policy("overrides"), Err::<(), _>(Reason::UnremovableHeader), |()| {
+                Vec::new()
+            })?;
         }
         Ok(())
     }
@@ -432,13 +461,24 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         result: Result<T, Reason>,
         said: Said,
     ) -> Result<Option<T>, Stop> {
-        let denied = result.as_ref().err().copied();
-        if let Some(trace) = &mut self.context.trace {
-            trace.push(Traced { check, denied, rule: rule.to_string(), facts: said });
+        match result {
+            Ok(proof) => {
+                if let Some(trace) = &mut self.context.trace {
+                    trace.push(Traced { check, denied: None, rule: rule.to_string(), facts: said });
+                }
+                Ok(Some(proof))
+            }
+            Err(reason) => self.deny(check, rule, reason, !self.observing, said).map(|()| None),
         }
-        let Some(reason) = denied else { return Ok(result.ok()) };
-        self.facts.denials.push(Denial { reason, rule, enforced: !self.observing });
-        if self.observing || self.context.trace.is_some() { Ok(None) } else { Err(Stop) }
+    }
+
+    /// Notes a denial, which ends the evaluation where it is enforced.
+    fn deny(&mut self, check: Check, rule: Rule<'a>, reason: Reason, enforced: bool, facts: Said) -> Result<(), Stop> {
+        if let Some(trace) = &mut self.context.trace {
+            trace.push(Traced { check, denied: Some(reason), rule: rule.to_string(), facts });
+        }
+        self.facts.denials.push(Denial { reason, rule, enforced });
+        if !enforced || self.context.trace.is_some() { Ok(()) } else { Err(Stop) }
     }
 }
 

@@ -13,6 +13,9 @@ use crate::token::{SecretLookup, Secrets};
 use crate::upstream::Change;
 use crate::{Answer, Headers};
 
+#[path = "evaluate/gateway_tests.rs"]
+mod gateways;
+
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 
@@ -119,6 +122,10 @@ fn apply(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, 
     for change in changes {
         match change {
             Change::Remove(name) => lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name)),
+            Change::Clear(name) => {
+                let line = lines.iter_mut().find(|(line, _)| line.eq_ignore_ascii_case(name));
+                line.into_iter().for_each(|(_, value)| value.clear());
+            }
             Change::Set(name, value) => {
                 lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name.as_bytes()));
                 lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));

@@ -11,6 +11,8 @@ pub struct Headers {
     /// Nothing, or what proxy-wasm hosts hand over: the number of lines, the two lengths of each, then names and values, each ended
     /// by a zero byte; numbers are 32 bits, little-endian. That the lengths add up was checked when this was made.
     buffer: Vec<u8>,
+    /// Whether the host may have left lines out.
+    truncated: bool,
 }
 
 /// The host's serialisation of the header map does not add up.
@@ -21,7 +23,7 @@ impl Headers {
     /// Takes the serialisation that proxy-wasm hosts use.
     ///
     /// # Errors
-    /// [`MalformedPairs`] when a length points beyond the buffer.
+    /// [`MalformedPairs`] when a length points beyond the buffer, or bytes follow the last value.
     pub fn decode(buffer: Vec<u8>) -> Result<Self, MalformedPairs> {
         let fits = || -> Option<bool> {
             let (lengths, texts) = parts(&buffer)?;
@@ -29,9 +31,39 @@ impl Headers {
             for (name, value) in lengths.iter().map(both) {
                 end = end.checked_add(name)?.checked_add(value)?.checked_add(2)?;
             }
-            Some(end <= texts.len())
+            Some(end == texts.len())
         };
-        if buffer.is_empty() || fits() == Some(true) { Ok(Self { buffer }) } else { Err(MalformedPairs) }
+        if buffer.is_empty() || fits() == Some(true) {
+            Ok(Self { buffer, truncated: false })
+        } else {
+            Err(MalformedPairs)
+        }
+    }
+
+    /// The same from a host that lists no more than `most` lines, and gives a truncated list a size that does not fit: of a list
+    /// of that length, the lines that lie in the buffer are read, and they count as [truncated](Self::is_truncated).
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), of a shorter list.
+    pub fn decode_listed(buffer: Vec<u8>, most: usize) -> Result<Self, MalformedPairs> {
+        let count = buffer.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
+        if usize::try_from(count).is_ok_and(|count| count < most) {
+            return Self::decode(buffer);
+        }
+        let (lengths, mut texts) = parts(&buffer).ok_or(MalformedPairs)?;
+        let mut take = |length: usize| {
+            let (text, after) = texts.split_at_checked(length)?;
+            texts = after.strip_prefix(b"\0")?;
+            Some(text)
+        };
+        let lines = lengths.iter().map(both).map_while(|(name, value)| Some((take(name)?, take(value)?)));
+        Ok(Self { truncated: true, ..lines.take(most).collect() })
+    }
+
+    /// Whether the host may have left lines out.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
     }
 
     /// The lines of a host that names the server in `:authority` and decodes `:path`: the host that was asked for stands in `Host`
@@ -39,7 +71,8 @@ impl Headers {
     #[must_use]
     pub fn of_server(&self, target: &[u8]) -> Self {
         let lines = self.iter().filter(|(name, _)| *name != b":authority");
-        lines.map(|(name, value)| (name, if name == b":path" { target } else { value })).collect()
+        let lines = lines.map(|(name, value)| (name, if name == b":path" { target } else { value })).collect();
+        Self { truncated: self.truncated, ..lines }
     }
 
     /// The lines, names as the host wrote them.
@@ -117,7 +150,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
                 count = more;
             }
         }
-        Self { buffer: [&count.to_le_bytes()[..], lengths.as_flattened(), &texts].concat() }
+        Self { buffer: [&count.to_le_bytes()[..], lengths.as_flattened(), &texts].concat(), truncated: false }
     }
 }
 
@@ -207,7 +240,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-            if let Ok(headers) = Headers::decode(bytes.clone()) {
+            for headers in [Headers::decode(bytes.clone()), Headers::decode_listed(bytes.clone(), 2)].into_iter().flatten() {
                 let total: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
                 prop_assert!(total <= bytes.len());
             }
@@ -219,6 +252,32 @@ mod tests {
             bytes.truncate(bytes.len().saturating_sub(cut).max(1));
             prop_assert_eq!(Headers::decode(bytes).err(), Some(MalformedPairs));
         }
+    }
+
+    #[test]
+    fn rejects_bytes_behind_the_last_value() {
+        let mut bytes = encode(&[(b"a".to_vec(), b"b".to_vec())]);
+        bytes.push(0);
+        assert_eq!(Headers::decode(bytes.clone()).err(), Some(MalformedPairs));
+        assert_eq!(Headers::decode_listed(bytes, 2).err(), Some(MalformedPairs));
+    }
+
+    #[test]
+    fn reads_what_lies_in_a_truncated_list_whatever_its_size() {
+        let lines: Vec<_> = (0..3).map(|n| (vec![b'a' + n], b"v".to_vec())).collect();
+        let bytes = encode(&lines);
+        let shorter = |size: usize| Headers::decode_listed(bytes[..size].to_vec(), 3);
+        for (size, read) in [(bytes.len(), 3), (bytes.len() - 1, 2), (bytes.len() - 4, 2), (bytes.len() - 5, 1)] {
+            let headers = shorter(size).unwrap();
+            assert_eq!((headers.len(), headers.is_truncated()), (read, true), "{size}");
+        }
+        let longer = Headers::decode_listed([&bytes[..], &[0; 100]].concat(), 3).unwrap();
+        assert_eq!((longer.len(), longer.is_truncated()), (3, true));
+        assert!(longer.of_server(b"/").is_truncated());
+        assert!(!Headers::decode_listed(bytes.clone(), 4).unwrap().is_truncated());
+        // A count beyond the buffer.
+        assert!(shorter(20).is_err() && Headers::decode_listed(vec![0xff; 64], 3).is_err());
+        assert!(Headers::decode_listed(Vec::new(), 3).unwrap().is_empty());
     }
 
     #[test]

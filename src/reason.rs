@@ -17,6 +17,10 @@ pub enum Reason {
     DuplicateContentLength,
     /// A `Connection` header that names anything but `close`, `keep-alive`, `upgrade`, `te`, `http2-settings`.
     ConnectionNomination,
+    /// So many headers that the gateway may not have shown all of them to the filter.
+    TooManyHeaders,
+    /// More than one line of a header that has to be removed, on a gateway that can only replace the first.
+    UnremovableHeader,
     /// A header or query parameter that overrides the method or the path.
     MethodOverride,
     /// A query parameter `access_token`.
@@ -274,6 +278,8 @@ impl Reason {
         Self::DuplicateDpop,
         Self::DuplicateContentLength,
         Self::ConnectionNomination,
+        Self::TooManyHeaders,
+        Self::UnremovableHeader,
         Self::MethodOverride,
         Self::QueryCredential,
         Self::QueryRefused,
@@ -421,6 +427,8 @@ impl Reason {
             Self::DuplicateDpop => ("duplicate_dpop", 400, "the request carries more than one DPoP header", No),
             Self::DuplicateContentLength => ("duplicate_content_length", 400, "the request carries more than one Content-Length header", No),
             Self::ConnectionNomination => ("connection_nomination", 400, "the Connection header names headers that a later hop would drop", No),
+            Self::TooManyHeaders => ("too_many_headers", 431, "the request has more headers than this gateway accepts", No),
+            Self::UnremovableHeader => ("unremovable_header", 400, "a header that must be removed occurs more than once", No),
             Self::MethodOverride => ("method_override", 400, "the request overrides its method or path", No),
             Self::QueryCredential => ("query_credential", 400, "access tokens are not taken from the query", No),
             Self::QueryRefused => ("query_refused", 400, "the query carries a parameter that is not taken here", No),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 
-use crate::decision::{Allow, Caller, Grant};
+use crate::decision::{Allow, Caller, Facts, Grant};
 use crate::policy::{Agent, HostName};
 use crate::reason::Reason;
 use crate::request::percent::encode;
@@ -21,6 +21,8 @@ pub(crate) const MOST_VALUE: usize = 4096;
 pub enum Change<'a> {
     /// Every line of this name, spelled exactly so, goes.
     Remove(&'a [u8]),
+    /// The line of this name, of which there is one, gets an empty value, since the gateway cannot remove it.
+    Clear(&'a [u8]),
     /// The header is set to this value.
     Set(&'a str, Cow<'a, str>),
     /// The header, of which there is no line, gets this value. It spares the gateway looking for lines to replace.
@@ -52,28 +54,68 @@ impl Allow<'_> {
     fn change<'c, E>(&'c self, id: Cow<'c, str>, mut make: impl FnMut(Change<'c>) -> Result<(), E>) -> Result<(), E> {
         let facts = &self.facts;
         let head = &facts.head;
-        head.posing.iter().try_for_each(|name| make(Change::Remove(name)))?;
+        let features = &facts.policy.features;
+        let remove = if features.removes_headers { Change::Remove } else { Change::Clear };
+        if !head.posing.is_empty() {
+            self.unpose(&id, remove, &mut make)?;
+        }
         // Where requests are observed, the upstream works as it did before the gate, for allowed requests too: it may verify the token.
         if !facts.is_observed() {
-            head.overrides.iter().try_for_each(|name| make(Change::Remove(name)))?;
+            head.overrides.iter().try_for_each(|name| make(remove(name)))?;
             if facts.caller.is_some() && !facts.policy.keeps_authorization {
-                make(Change::Remove(b"authorization"))?;
+                // A request whose signature proves the caller may have none, and nothing is made where nothing is to be removed.
+                if features.removes_headers || head.authorization.count > 0 {
+                    make(remove(b"authorization"))?;
+                }
                 if head.dpop.count > 0 {
-                    make(Change::Remove(b"dpop"))?;
+                    make(remove(b"dpop"))?;
                 }
             }
-            if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten()) {
-                let name = match facts.policy.features.host {
+            if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten() && features.sets_host) {
+                let name = match features.host {
                     HostName::Authority if !head.host_in_line => ":authority",
                     HostName::Authority | HostName::Header => "host",
                 };
                 make(Change::Set(name, host.as_str().into()))?;
             }
         }
-        let names = &facts.policy.header_names;
-        // Where something posed as ours, what took its place must not stand beside it, whatever became of the removal.
+        // Where something posed as ours, our header replaces it, whatever became of the removal.
         let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
-        let mut set = |name, value| make(change(name, value));
+        self.own_headers(id, |name, value| make(change(name, value)))
+    }
+
+    /// Takes away what poses as ours. Where a line can only be replaced, one that ours replaces is left for that: a line that was
+    /// cleared is hidden from the replacement.
+    fn unpose<'c, E>(
+        &'c self,
+        id: &str,
+        remove: fn(&'c [u8]) -> Change<'c>,
+        make: &mut impl FnMut(Change<'c>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Facts { head, policy, .. } = &*self.facts;
+        let mut own = Vec::new();
+        if !policy.features.removes_headers {
+            let push = |name, _| -> Result<(), Infallible> {
+                own.push(name);
+                Ok(())
+            };
+            let Ok(()) = self.own_headers(Cow::Borrowed(id), push);
+        }
+        let is_replaced = |name: &[u8]| own.iter().any(|own: &&str| name.eq_ignore_ascii_case(own.as_bytes()));
+        head.posing.iter().filter(|name| !is_replaced(name)).try_for_each(|name| make(remove(name)))
+    }
+
+    /// The headers that the upstream gets from the gate.
+    fn own_headers<'c, 'v, E>(
+        &'c self,
+        id: Cow<'v, str>,
+        mut set: impl FnMut(&'c str, Cow<'v, str>) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        'c: 'v,
+    {
+        let facts = &self.facts;
+        let names = &facts.policy.header_names;
         // Observed, an identity that has no room is left out: the upstream gets what it would have got without the gate.
         if let Some(caller) = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong)) {
             let values = identity(caller);

@@ -1,13 +1,15 @@
 //! A policy in force, with what a VM keeps for it between calls.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::ffi::OsString;
 use std::fmt;
 
 use super::host::{self, HostClock, HostError, SharedData};
+use super::memory;
 use super::metrics::Metrics;
 use super::outcome;
 use super::verify::{Verifier, verifier};
-use crate::policy::{ClockCall, Features, Findings, RecordPlace, Store, would_stop_the_worker};
+use crate::policy::{ClockCall, Features, Findings, GATEWAY_VARIABLE, RecordPlace, Store, must_accept};
 use crate::state::StoreError;
 use crate::token::{SecretLookup, Secrets, TokenCache};
 use crate::{
@@ -15,14 +17,19 @@ use crate::{
     evaluate,
 };
 
+/// What to tell the operator when what the workers share cannot be used.
+const UNUSABLE: &str = "the map that the gateway's workers share cannot be used, holds something else under this policy's name, or has \
+                        not enough room; give the gate's plugins a `vm_id` of their own, or on Kong a zone of the size that \
+                        `callgate check` prints";
+
 /// A policy in force, with what a VM keeps for it between calls. The policy and the tokens that were verified under it come
 /// and go together.
 pub(super) struct Gate {
     policy: Policy,
     verifier: Verifier,
     tokens: RefCell<TokenCache>,
-    /// What the policy shares with the other workers; none where it counts no calls.
-    shared: Option<PolicyState>,
+    /// What the policy shares with the other workers, once it is open; none where it counts no calls.
+    shared: OnceCell<Option<PolicyState>>,
     store: SharedData,
     /// What this VM holds, under whichever policy.
     held: HeldBytes,
@@ -42,10 +49,10 @@ impl Drop for Gate {
     }
 }
 
-/// Why a configuration was not taken, and whether saying so would stop the worker.
+/// Why a configuration was rejected, and whether the gateway must not be told so.
 pub(super) struct Refused {
     why: Why,
-    stops: bool,
+    must_accept: bool,
 }
 
 enum Why {
@@ -55,6 +62,8 @@ enum Why {
     NotJson,
     /// The policy has mistakes.
     Policy(Findings),
+    /// The policy is written for this gateway, and the environment names another.
+    Gateway(&'static str, String),
     /// What the gateway's workers share cannot be used.
     Shared,
 }
@@ -63,6 +72,8 @@ enum Why {
 pub(super) enum Failure {
     /// No policy has been taken.
     NoPolicy,
+    /// What the gateway's workers share cannot be used.
+    Shared,
     /// A host call failed.
     Host(HostError),
     /// The host's serialisation of the headers does not add up.
@@ -79,11 +90,14 @@ pub(super) enum Failure {
 impl Gate {
     /// Reads and compiles the configuration, of which the host said how long it is.
     pub(super) fn configure(size: usize) -> Result<Self, Refused> {
-        let json = host::plugin_configuration(size).map_err(|error| Refused { why: Why::Host(error), stops: false })?;
-        Self::compile(&json).map_err(|why| Refused { why, stops: would_stop_the_worker(&json) })
+        let variable = std::env::var_os(GATEWAY_VARIABLE).map(OsString::into_encoded_bytes);
+        let variable = variable.as_deref();
+        let json = host::plugin_configuration(size)
+            .map_err(|error| Refused { why: Why::Host(error), must_accept: must_accept(b"", variable) })?;
+        Self::compile(&json, variable).map_err(|why| Refused { why, must_accept: must_accept(&json, variable) })
     }
 
-    fn compile(json: &[u8]) -> Result<Self, Why> {
+    fn compile(json: &[u8], variable: Option<&[u8]>) -> Result<Self, Why> {
         if json.trim_ascii_start().first() != Some(&b'{') {
             return Err(Why::NotJson);
         }
@@ -92,10 +106,17 @@ impl Gate {
             log::warn!("{warning}");
         }
         let policy = compiled.policy;
+        if let Some(other) = variable.filter(|name| *name != policy.features.name.as_bytes()) {
+            return Err(Why::Gateway(policy.features.name, String::from_utf8_lossy(other).into_owned()));
+        }
+        memory::expect_overrun(policy.features.overrun);
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
         let metrics = Metrics::define(&policy.features);
         let store = SharedData { zone: policy.features.store == Store::Zone };
-        let shared = open(&policy, &store, &metrics)?;
+        let shared = OnceCell::new();
+        if policy.features.opens_store_early {
+            let _ = shared.set(open(&policy, &store, &metrics)?);
+        }
         Ok(Self {
             verifier: verifier(&policy),
             policy,
@@ -132,8 +153,9 @@ impl Gate {
 
     fn judging<T>(&self, judge: impl FnOnce(Context<'_>) -> T) -> Result<T, Failure> {
         let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Failure::InUse)?;
-        let store = self.shared.as_ref().map(|state| state.store(&self.store));
-        let shared = self.shared.as_ref().zip(store.as_ref()).map(|(state, store)| state.shared(store, &HostClock));
+        let state = self.shared()?;
+        let store = state.map(|state| state.store(&self.store));
+        let shared = state.zip(store.as_ref()).map(|(state, store)| state.shared(store, &HostClock));
         let judged = judge(Context {
             verifier: &self.verifier,
             cache: &mut tokens,
@@ -148,6 +170,19 @@ impl Gate {
     /// Tells the gateway how many bytes of requests this VM holds.
     pub(super) fn tell_held(&self) {
         self.metrics.tell_held(self.held.total());
+    }
+
+    /// What the policy shares with the other workers. It is opened by the first request where it was not before; until that
+    /// succeeds every request is denied.
+    fn shared(&self) -> Result<Option<&PolicyState>, Failure> {
+        if let Some(state) = self.shared.get() {
+            return Ok(state.as_ref());
+        }
+        let opened = open(&self.policy, &self.store, &self.metrics).map_err(|why| match why {
+            Why::Host(error) => Failure::Host(error),
+            Why::NotJson | Why::Policy(_) | Why::Gateway(..) | Why::Shared => Failure::Shared,
+        })?;
+        Ok(self.shared.get_or_init(|| opened).as_ref())
     }
 
     /// What the gateway offers.
@@ -284,9 +319,9 @@ impl Secrets for Environment {
 }
 
 impl Refused {
-    /// Whether saying so would stop the worker, so that every call is denied in its place.
-    pub(super) fn stops_the_worker(&self) -> bool {
-        self.stops
+    /// Whether the gateway must not be told so, and every request is denied instead: it would leave the API open.
+    pub(super) fn must_accept(&self) -> bool {
+        self.must_accept
     }
 
     /// What to tell the operator, one line for each mistake.
@@ -298,12 +333,12 @@ impl Refused {
                  `google.protobuf.Struct` reaches a filter as protobuf bytes); `callgate render` prints it so"
                     .into(),
             ],
-            Why::Shared => vec![
-                "the map that the gateway's workers share cannot be used, holds something else under this policy's name, or has \
-                 not enough room: give the gate's plugins a `vm_id` of their own, or on Kong a zone of the size that `callgate \
-                 check` prints"
-                    .into(),
-            ],
+            Why::Gateway(policy, variable) => vec![format!(
+                "gateway: the policy is written for `{policy}`, and the environment variable `{GATEWAY_VARIABLE}` is `{}`; \
+                 expected the same gateway in both",
+                variable.escape_debug()
+            )],
+            Why::Shared => vec![UNUSABLE.into()],
             Why::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
         }
     }
@@ -319,6 +354,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPolicy => f.write_str("no policy is in force"),
+            Self::Shared => f.write_str(UNUSABLE),
             Self::Host(error) => error.fmt(f),
             Self::Headers => f.write_str("the gateway's list of headers does not add up"),
             Self::Target => f.write_str("`proxy_get_property` does not tell the path that the client asked for"),

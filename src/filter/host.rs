@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::abi;
+use super::{abi, memory};
 use crate::metrics::Kind;
 use crate::state::{SharedStore, StoreError, Versioned};
 use crate::words::are_free_of_controls;
@@ -343,14 +343,20 @@ pub(super) fn log(level: Level, message: &str) {
 /// Makes a call that hands over memory, and takes it.
 fn hand_over(call: &'static str, make: impl FnOnce(*mut *mut u8, *mut usize) -> i32) -> Result<Vec<u8>, HostError> {
     let mut data = std::ptr::null_mut();
-    let mut size = 0;
-    HostError::of(call, make(&raw mut data, &raw mut size))?;
+    let mut size: usize = 0;
+    let (status, room) = memory::with_room(|| make(&raw mut data, &raw mut size));
+    HostError::of(call, status)?;
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host allocated exactly `size` bytes through the module's exported allocator, which gives away a boxed
-    // slice, so that capacity equals length; it filled them, and keeps no pointer to them.
-    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+    // SAFETY: the host asked the module's exported allocator for exactly `size` bytes and got `room` more, which cannot overflow
+    // since that much was allocated. The `size` bytes are initialized: by the allocator where there is more room, and by the host,
+    // which keeps no pointer to them.
+    let mut bytes = unsafe { Vec::from_raw_parts(data, size, size.wrapping_add(room)) };
+    if room > 0 {
+        bytes.shrink_to_fit();
+    }
+    Ok(bytes)
 }
 
 /// The serialisation that hosts read: the number of pairs, the two lengths of each, then names and values, each ended by a

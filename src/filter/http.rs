@@ -60,8 +60,12 @@ impl Http {
     /// Judges the head of a call.
     fn decide(&mut self, end_of_stream: bool) -> Result<Turn, Failure> {
         let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
-        let mut headers =
-            Headers::decode(host::header_map_pairs(Map::RequestHeaders)?).map_err(|_| Failure::Headers)?;
+        let pairs = host::header_map_pairs(Map::RequestHeaders)?;
+        let headers = match gate.features().listed_headers {
+            Some(most) => Headers::decode_listed(pairs, most),
+            None => Headers::decode(pairs),
+        };
+        let mut headers = headers.map_err(|_| Failure::Headers)?;
         if gate.features().host == HostName::Header {
             headers = headers.of_server(&host::property(REQUEST_TARGET)?.ok_or(Failure::Target)?);
         }
@@ -333,6 +337,7 @@ fn joined(headers: &Headers, name: &str) -> Option<Vec<u8>> {
 fn apply(change: &Change<'_>) -> Result<(), host::HostError> {
     match change {
         Change::Remove(name) => host::remove_header(Map::RequestHeaders, name),
+        Change::Clear(name) => host::replace_header(Map::RequestHeaders, name, b""),
         Change::Set(name, value) => host::replace_header(Map::RequestHeaders, name.as_bytes(), value.as_bytes()),
         Change::Add(name, value) => host::add_header(Map::RequestHeaders, name.as_bytes(), value.as_bytes()),
     }

@@ -12,6 +12,7 @@ mod gate;
 mod host;
 mod http;
 mod logger;
+mod memory;
 mod metrics;
 mod outcome;
 mod root;

@@ -41,7 +41,8 @@ impl Context for Root {}
 
 impl RootContext for Root {
     /// Takes a policy, or keeps the one it has: Envoy rejects the update, or does not start, when this returns false. Kong would
-    /// lose the worker by that, so that there a policy with mistakes leaves the gate without one, and every call is denied.
+    /// then forward requests without the filter, so that there a policy with mistakes leaves the gate without one, and every
+    /// request is denied.
     fn on_configure(&mut self, size: usize) -> bool {
         match Gate::configure(size) {
             Ok(gate) => {
@@ -59,11 +60,11 @@ impl RootContext for Root {
                 for line in refused.lines() {
                     log::error!("{line}");
                 }
-                if refused.stops_the_worker() {
-                    log::error!("no policy is in force: every call is denied until another one is taken");
+                if refused.must_accept() {
+                    log::error!("no policy is in force: every request is denied until another one is accepted");
                     self.gate = None;
                 }
-                refused.stops_the_worker()
+                refused.must_accept()
             }
         }
     }

@@ -33,9 +33,22 @@ pub struct Features {
     pub numbers: Numbers,
     /// Whether the end of a request without a body is told with its head.
     pub tells_end: bool,
-    /// Whether a configuration that is refused leaves the one before it in force. Where it stops the worker, the gate takes it
-    /// and denies every call.
+    /// Whether a configuration that is rejected leaves the one before it in force. Where it does not, the filter accepts the
+    /// configuration and denies every request.
     pub refuses_configuration: bool,
+    /// Whether the shared store can be used before the first request. Kong's host stops a filter that asks for a zone which does
+    /// not exist, and a filter that stops while it is configured leaves the API open.
+    pub opens_store_early: bool,
+    /// Whether a request header that the filter removes is gone. Kong only hides it from later filters and forwards it, so that
+    /// there its value is replaced instead.
+    pub removes_headers: bool,
+    /// Whether the upstream gets the `Host` that the filter sets. Kong has chosen it before the filter runs.
+    pub sets_host: bool,
+    /// The host lists no more entries than this, pseudo-headers included, and forwards the lines that it does not list. A list of
+    /// this length may not be complete.
+    pub listed_headers: Option<usize>,
+    /// How many bytes the host may write beyond the buffer that it asks for.
+    pub overrun: usize,
     /// Which clock there is.
     pub clock: ClockCall,
     /// Whether gauges can be changed, and not counters alone.
@@ -119,6 +132,11 @@ const ENVOY: Features = Features {
     numbers: Numbers::Binary,
     tells_end: true,
     refuses_configuration: true,
+    opens_store_early: true,
+    removes_headers: true,
+    sets_host: true,
+    listed_headers: None,
+    overrun: 0,
     clock: ClockCall::Host,
     gauges: true,
     grpc: true,
@@ -150,6 +168,13 @@ impl Gateway {
                 numbers: Numbers::Decimal,
                 tells_end: false,
                 refuses_configuration: false,
+                opens_store_early: false,
+                removes_headers: false,
+                sets_host: false,
+                listed_headers: Some(100),
+                // The host computes the size of a truncated list from other entries than it writes. The difference is less than
+                // the request line and the headers, which `large_client_header_buffers` bounds.
+                overrun: 256 * 1024,
                 clock: ClockCall::Host,
                 gauges: false,
                 grpc: false,
@@ -166,7 +191,13 @@ impl Gateway {
                 record: RecordPlace::Nowhere,
                 numbers: Numbers::Decimal,
                 tells_end: false,
-                refuses_configuration: true,
+                // APISIX answers 503 on the route of a filter that rejects its configuration.
+                refuses_configuration: false,
+                opens_store_early: true,
+                removes_headers: true,
+                sets_host: true,
+                listed_headers: None,
+                overrun: 0,
                 clock: ClockCall::Wasi,
                 gauges: false,
                 grpc: false,
@@ -197,14 +228,21 @@ impl Numbers {
     }
 }
 
-/// Whether a configuration that is refused would stop its worker, as far as it says where it runs: one that cannot be read may
-/// say so all the same.
+/// The environment variable that names the gateway in which the filter runs, as `gateway` of a policy does. A configuration that
+/// cannot be read names none.
+pub const GATEWAY_VARIABLE: &str = "CALLGATE_GATEWAY";
+
+/// Whether the filter must accept a configuration although it is wrong, and then deny every request: where a filter that rejects
+/// its configuration leaves the API open. The variable [`GATEWAY_VARIABLE`] decides where it is set; a value that names no gateway
+/// counts as one that does not reject. Otherwise the configuration decides, as far as it can be read.
 #[must_use]
-pub fn would_stop_the_worker(configuration: &[u8]) -> bool {
-    let stops = |name: &str| {
-        let gateway = Gateway::deserialize(StrDeserializer::<de::value::Error>::new(name));
-        gateway.is_ok_and(|gateway| !gateway.features().refuses_configuration)
-    };
+pub fn must_accept(configuration: &[u8], variable: Option<&[u8]>) -> bool {
+    let known = |name: &str| Gateway::deserialize(StrDeserializer::<de::value::Error>::new(name)).ok();
+    if let Some(name) = variable {
+        let gateway = str::from_utf8(name).ok().and_then(known);
+        return gateway.is_none_or(|gateway| !gateway.features().refuses_configuration);
+    }
+    let stops = |name: &str| known(name).is_some_and(|gateway| !gateway.features().refuses_configuration);
     let bounds = json::Bounds { bytes: usize::MAX, depth: u8::MAX };
     if let Ok(document) = json::parse(configuration, bounds) {
         return document.get("gateway").and_then(Value::as_str).is_some_and(stops);

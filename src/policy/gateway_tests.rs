@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::tests::{compile, signed, with};
-use super::{Numbers, would_stop_the_worker};
+use super::{Numbers, must_accept};
 
 const ALL: [&str; 6] = ["envoy", "istio", "envoy-gateway", "higress", "kong", "portable"];
 
@@ -208,6 +208,11 @@ fn a_bad_policy_for_kong_is_known_as_one() {
         (b"\xff\x00", false),
         (b"", false),
     ] {
-        assert_eq!(would_stop_the_worker(configuration), stops, "{}", configuration.escape_ascii());
+        assert_eq!(must_accept(configuration, None), stops, "{}", configuration.escape_ascii());
+        // The variable decides alone.
+        for (variable, accepted) in [("kong", true), ("portable", true), ("Kong", true), ("", true), ("envoy", false)] {
+            assert_eq!(must_accept(configuration, Some(variable.as_bytes())), accepted, "{variable}");
+        }
+        assert!(must_accept(configuration, Some(b"\xff")));
     }
 }

@@ -29,7 +29,9 @@ pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoints::Endpoint;
 pub use error::{Finding, Findings, Place};
-pub use gateway::{BodyCheck, ClockCall, Features, HostName, Numbers, RecordPlace, Store, would_stop_the_worker};
+pub use gateway::{
+    BodyCheck, ClockCall, Features, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
+};
 pub use names::nearest;
 pub use scalar::Lifetime;
 
@@ -43,6 +45,8 @@ pub(crate) use replay::Replay;
 pub(crate) use signatures::{ProfileName, SignatureRule, Signatures};
 pub(crate) use signing_keys::{SigningKey, SigningKeys};
 pub(crate) use tables_key::TablesKey;
+
+use std::time::Duration;
 
 use crate::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::endpoint::Table;
@@ -152,7 +156,8 @@ impl Policy {
         self.counts() || self.replay.is_some()
     }
 
-    /// How many bytes the zone needs that holds what workers share, so that nothing is lost there; none where there is no zone.
+    /// How many bytes the zone needs that holds what workers share, so that nothing is lost there, in whole pages of 4 KiB: nginx
+    /// does not start with another size. None where there is no zone. Policies that share a zone need the sum.
     #[must_use]
     pub fn shared_bytes(&self) -> Option<u64> {
         if self.features.store != Store::Zone || !self.keeps_state() {
@@ -176,7 +181,14 @@ impl Policy {
         let replay = (replay + 1).saturating_mul(bytes_in_zone(usize::MAX));
         let values = own.saturating_add(slots).saturating_add(replay);
         // What the zone keeps of itself and of its pages.
-        Some(values.saturating_add(values / 8).saturating_add(256 * 1024))
+        let bytes = values.saturating_add(values / 8).saturating_add(256 * 1024);
+        Some(bytes.checked_next_multiple_of(4096).unwrap_or(u64::MAX))
+    }
+
+    /// How long a new replay table rejects messages that an earlier one may have seen; none where nothing is accepted only once.
+    #[must_use]
+    pub fn replay_ripens(&self) -> Option<Duration> {
+        self.replay.as_ref().map(|replay| replay.rules.ripens())
     }
 
     /// How many identities that the policy does not name have a place in the table of limits.

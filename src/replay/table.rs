@@ -24,6 +24,13 @@ pub(crate) struct Rules {
     pub(crate) clock_ahead: Duration,
 }
 
+impl Rules {
+    /// How long a new table rejects messages that an earlier one may have seen.
+    pub(crate) fn ripens(&self) -> Duration {
+        self.clock_ahead.saturating_add(MARGIN)
+    }
+}
+
 /// A policy's table.
 #[derive(Debug)]
 pub struct Table {
@@ -107,7 +114,7 @@ impl Table {
 
     /// The latest moment at which a message can say that it was made that was used up to now.
     fn horizon(&self, shared: Shared<'_>) -> Result<Timestamp, StoreError> {
-        Ok(shared.clock.now()?.plus(self.rules.clock_ahead).plus(MARGIN))
+        Ok(shared.clock.now()?.plus(self.rules.ripens()))
     }
 
     /// Keys belong to one making of the table: what an earlier one with the same number of slots held is not looked at.

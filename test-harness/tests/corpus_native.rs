@@ -22,6 +22,11 @@ const UNREACHABLE: [(Reason, &str); 8] = [
         Reason::ReplayContended,
         "one worker decides the cases; a test under the wasm host has others that are always faster",
     ),
+    (Reason::TooManyHeaders, "only Kong lists so few headers; tests of the engine, and of the module on Kong, show it"),
+    (
+        Reason::UnremovableHeader,
+        "only Kong cannot remove headers; tests of the engine, and of the module on Kong, show it",
+    ),
     (Reason::HostError, "the gateway did not give the filter what it needs; tests make the wasm host fail instead"),
 ];
 

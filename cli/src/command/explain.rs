@@ -187,6 +187,13 @@ fn people(
                     Change::Remove(name) => {
                         writeln!(out, "{INDENT}upstream loses {}", escape::text(&String::from_utf8_lossy(name)))?
                     }
+                    Change::Clear(name) => {
+                        writeln!(
+                            out,
+                            "{INDENT}upstream gets an empty {}",
+                            escape::text(&String::from_utf8_lossy(name))
+                        )?;
+                    }
                     Change::Set(name, value) | Change::Add(name, value) => {
                         writeln!(out, "{INDENT}upstream gets {}: {}", escape::text(name), escape::text(&value))?;
                     }

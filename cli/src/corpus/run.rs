@@ -38,13 +38,24 @@ pub fn run(suite: &Suite) -> Result<Vec<Outcome>, Diagnostics> {
 /// not there.
 #[must_use]
 pub fn one(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Option<Vec<String>> {
+    one_as(suite, policies, index, |call| call)
+}
+
+/// The same, of requests as a gateway's server hands them on.
+#[must_use]
+pub fn one_as(
+    suite: &Suite,
+    policies: &[callgate::Policy],
+    index: usize,
+    received: impl Fn(Call) -> Call,
+) -> Option<Vec<String>> {
     let case = suite.cases.get(index)?;
     let mut gate = Gate::new(policies.get(case.policy)?);
     let mut differences = Vec::new();
     // Earlier requests are decided by the same gate, so that what it remembers of them is there.
     for index in case.before.iter().chain([&index]) {
         let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
-        let call = case.call(suite.now);
+        let call = received(case.call(suite.now));
         let seen = gate.decide(&call, case.at.from(suite.now));
         differences.extend(self::differences(case, policy, &gate.policy.version, &call, &seen));
     }
@@ -181,9 +192,10 @@ fn answered(answer: Answer) -> End {
 fn changed(mut lines: Vec<(Vec<u8>, Vec<u8>)>, changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
     for change in changes {
         match change {
-            Change::Remove(name) => lines.retain(|(own, _)| own != name),
+            // What a gateway cannot remove arrives with an empty value, and counts as removed.
+            Change::Remove(name) | Change::Clear(name) => lines.retain(|(own, _)| own != name),
             Change::Set(name, value) => {
-                lines.retain(|(own, _)| own != name.as_bytes());
+                lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
                 lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
             }
             Change::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),

@@ -1,0 +1,152 @@
+//! What a gateway cannot do to a request is done in another way, or the request is denied.
+
+use super::*;
+
+/// The test policy for Kong, with some of its members replaced.
+fn on_kong(mode: &str, members: Value) -> Policy {
+    let mut document = document(mode);
+    document["gateway"] = json!("kong");
+    for (name, member) in members.as_object().unwrap() {
+        document[name] = member.clone();
+    }
+    Policy::from_value(document, &OneSecret).unwrap().policy
+}
+
+/// What Kong does with the changes: nothing can be removed, a replacement rewrites the first line of a name alone, and a line that
+/// was given an empty value is hidden from later replacements.
+fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut lines: Vec<_> = lines.iter().cloned().map(|line| (line, false)).collect();
+    let replace = |lines: &mut Vec<((Vec<u8>, Vec<u8>), bool)>, name: &[u8], value: &[u8]| {
+        let first = lines.iter_mut().find(|((own, _), hidden)| !hidden && own.eq_ignore_ascii_case(name));
+        match first {
+            Some(((_, own), hidden)) => (*own, *hidden) = (value.to_vec(), value.is_empty()),
+            None => lines.push(((name.to_vec(), value.to_vec()), false)),
+        }
+    };
+    for change in changes {
+        match change {
+            Change::Remove(name) => panic!("Kong removes nothing: {}", name.escape_ascii()),
+            Change::Clear(name) => replace(&mut lines, name, b""),
+            Change::Set(name, value) => replace(&mut lines, name.as_bytes(), value.as_bytes()),
+            Change::Add(name, value) => lines.push(((name.as_bytes().to_vec(), value.as_bytes().to_vec()), false)),
+        }
+    }
+    lines.into_iter().map(|(line, _)| line).collect()
+}
+
+/// What the upstream gets, or why the request is denied.
+fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Reason> {
+    let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+    let now = Timestamp::from_secs(NOW);
+    let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
+    let mut cache = TokenCache::default();
+    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, trace: None };
+    match evaluate(policy, call, context) {
+        Step::Decided(Decision::Allow(allow)) => Ok(forwarded(lines, &allow.changes())),
+        Step::Decided(Decision::Deny(deny)) => Err(deny.reason()),
+        Step::Hold(_) | Step::Late(_) => panic!("nothing here is signed"),
+    }
+}
+
+fn good(more: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut lines = request("GET", "/x", "api.example.com", Some(&format!("Bearer {}", token("agent"))));
+    lines.extend(more.iter().map(|(name, value)| line(name, value)));
+    lines
+}
+
+fn values<'l>(lines: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> Vec<&'l str> {
+    let own = lines.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+    own.map(|(_, value)| str::from_utf8(value).unwrap()).collect()
+}
+
+#[test]
+fn replaces_what_kong_cannot_remove() {
+    let policy = on_kong("enforce", json!({ "overrides": "remove" }));
+    let sent = good(&[
+        ("X-Callgate-Agent", "admin"),
+        ("X-Callgate-Subject", "root"),
+        ("x_callgate_scopes", "all"),
+        ("X-Callgate-Whatever", "1"),
+        ("X-HTTP-Method-Override", "DELETE"),
+    ]);
+    let got = decided(&policy, &sent).unwrap();
+    assert_eq!(values(&got, "authorization"), [""]);
+    // Ours replaces what poses as ours, and is there once.
+    assert_eq!(values(&got, "x-callgate-agent"), ["a"]);
+    assert_eq!(values(&got, "x-callgate-subject"), ["s"]);
+    assert_eq!(values(&got, "x_callgate_scopes"), [""]);
+    assert_eq!(values(&got, "x-callgate-scopes"), ["read"]);
+    assert_eq!(values(&got, "x-callgate-whatever"), [""]);
+    assert_eq!(values(&got, "x-http-method-override"), [""]);
+    assert_eq!(values(&decided(&policy, &good(&[])).unwrap(), "x-callgate-agent"), ["a"]);
+}
+
+#[test]
+fn adds_no_header_where_there_is_nothing_to_remove() {
+    let got = decided(&on_kong("enforce", json!({})), &request("GET", "/health", "api.example.com", None)).unwrap();
+    assert!(values(&got, "authorization").is_empty() && values(&got, "dpop").is_empty(), "{got:?}");
+}
+
+#[test]
+fn rejects_two_lines_of_a_header_that_kong_cannot_remove() {
+    for mode in ["enforce", "observe"] {
+        let policy = on_kong(mode, json!({ "overrides": "remove" }));
+        let posing = good(&[("X-Callgate-Agent", "admin"), ("x-callgate-agent", "admin")]);
+        assert_eq!(decided(&policy, &posing), Err(Reason::UnremovableHeader), "{mode}");
+        // Two spellings are two names, each of which is replaced.
+        assert!(decided(&policy, &good(&[("X-Callgate-Agent", "admin"), ("x_callgate_agent", "admin")])).is_ok());
+    }
+    let twice = good(&[("X-Original-URL", "/a"), ("x-original-url", "/b")]);
+    let removing = json!({ "overrides": "remove" });
+    assert_eq!(decided(&on_kong("enforce", removing.clone()), &twice), Err(Reason::UnremovableHeader));
+    // Nothing is removed from a request that is only observed.
+    assert!(decided(&on_kong("observe", removing), &twice).is_ok());
+    // And where headers can be removed, all lines go.
+    let mut envoy = document("enforce");
+    envoy["overrides"] = json!("remove");
+    let envoy = Policy::from_value(envoy, &OneSecret).unwrap().policy;
+    assert!(matches!(decide(&envoy, &twice, true, None), Decided::Allowed { .. }));
+}
+
+#[test]
+fn denies_a_request_whose_last_headers_kong_may_not_show() {
+    let many = |more: usize| {
+        let mut lines = good(&[]);
+        lines.extend((0..more).map(|n| line(&format!("x-{n}"), "v")));
+        lines
+    };
+    // With `:scheme`, the host's line and its own `:authority` the list has 100 entries.
+    let own = good(&[]).len() + 1;
+    for mode in ["enforce", "observe"] {
+        let policy = on_kong(mode, json!({}));
+        assert!(decided(&policy, &many(99 - own)).is_ok(), "{mode}");
+        assert_eq!(decided(&policy, &many(100 - own)), Err(Reason::TooManyHeaders), "{mode}");
+    }
+    assert!(matches!(decide(&policy("enforce"), &many(500), true, None), Decided::Allowed { .. }));
+}
+
+#[test]
+fn leaves_the_host_where_kong_has_chosen_it() {
+    let mut sent = good(&[]);
+    sent[2].1 = b"API.example.com:443".to_vec();
+    let got = decided(&on_kong("enforce", json!({})), &sent).unwrap();
+    assert_eq!((values(&got, ":authority"), values(&got, "host")), (vec!["API.example.com:443"], vec![]));
+}
+
+proptest! {
+    #[test]
+    fn nothing_poses_as_ours_where_headers_cannot_be_removed(lines in any_lines(), observes: bool) {
+        let policy = on_kong(if observes { "observe" } else { "enforce" }, json!({ "overrides": "remove" }));
+        if let Ok(got) = decided(&policy, &lines) {
+            let came: Vec<_> = lines.iter().filter(|(name, _)| poses(name)).collect();
+            for (name, value) in got.iter().filter(|(name, _)| poses(name)) {
+                let ours = name.starts_with(b"x-callgate-") && !came.iter().any(|(own, _)| own == name);
+                let set = [&b"a"[..], b"s"].contains(&value.as_slice());
+                prop_assert!(value.is_empty() || ours || set, "{} {}", name.escape_ascii(), value.escape_ascii());
+            }
+            if !observes && values(&got, "x-callgate-agent") == ["a"] {
+                prop_assert!(values(&got, "authorization").iter().all(|value| value.is_empty()));
+            }
+        }
+    }
+}
