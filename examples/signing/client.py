@@ -65,7 +65,7 @@ def main(name, path):
     with open(path, "rb") as file:
         body = file.read()
     arguments = {}
-    # Signed anew at most twice: who is not known yet is told less than who is.
+    # The first answer names what any endpoint needs, and the next, to a client that is authenticated, what this one requires as well.
     for _ in range(3):
         status, headers, answer = call(
             "PUT", f"/projects/gateway/artifacts/{name}", body, "application/octet-stream", arguments

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod clients;
 mod configuration;
 mod demo;
 mod fixture;
