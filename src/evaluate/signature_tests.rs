@@ -54,14 +54,25 @@ struct Gate {
 
 impl Gate {
     fn new(document: Value) -> Self {
+        Self::with_store(document, MemoryStore::default(), 0)
+    }
+
+    /// A gate that starts at this moment where others may have been before.
+    fn with_store(document: Value, store: MemoryStore, since: u64) -> Self {
         let policy = Policy::from_value(document, &OneSecret).unwrap_or_else(|findings| panic!("{findings:?}")).policy;
-        let store = MemoryStore::default();
-        let state = PolicyState::open(&policy, &store, &Timestamp::from_secs(0), [1; 16]).unwrap().unwrap().state;
+        let state = PolicyState::open(&policy, &store, &Timestamp::from_secs(since), [1; 16]).unwrap().unwrap().state;
         Self { policy, store, state }
     }
 
     fn decide(&self, lines: &[(String, String)], body: Option<&str>) -> Result<Grant, Reason> {
         self.judge(lines, body).0
+    }
+
+    /// Accepts a call once, and ends.
+    fn decide_and_take_store(self, lines: &[(String, String)]) -> MemoryStore {
+        assert_eq!(self.decide(lines, None), Ok(Grant::Endpoint));
+        assert_eq!(self.decide(lines, None), Err(Reason::SignatureReplayed));
+        self.store
     }
 
     /// How a call ends, and its record.
@@ -289,6 +300,25 @@ fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
         failed.details.clone_from(&unknown.details);
         assert_eq!(failed, unknown);
     }
+}
+
+#[test]
+fn a_signature_passes_once_more_under_a_name_that_was_used_before() {
+    let named = |name: &str| {
+        let mut document = document();
+        document["name"] = json!(name);
+        document
+    };
+    let call = signed("GET", "/x", &[], &usual("a"));
+    // A name that is new rejects what was signed before it.
+    let store = Gate::new(named("old")).decide_and_take_store(&call);
+    assert_eq!(Gate::with_store(named("new"), store, NOW).decide(&call, None), Err(Reason::ReplayTableYoung));
+    // One that was there before does not know what was accepted under the other.
+    let store = Gate::new(named("new")).store;
+    let store = Gate::with_store(named("old"), store, 0).decide_and_take_store(&call);
+    let renamed = Gate::with_store(named("new"), store, NOW);
+    assert_eq!(renamed.decide(&call, None), Ok(Grant::Endpoint));
+    assert_eq!(renamed.decide(&call, None), Err(Reason::SignatureReplayed));
 }
 
 #[test]

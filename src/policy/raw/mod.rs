@@ -35,7 +35,9 @@ use schemars::JsonSchema;
 pub struct Document {
     /// The version of this format.
     pub callgate: FormatVersion,
-    /// Separates what several policies in one gateway share and record: 1 to 64 letters, digits, `-`, `_` or `.`.
+    /// Separates what several policies in one gateway share and record: 1 to 64 letters, digits, `-`, `_` or `.`. Another name starts
+    /// new tables: limits have counted nothing yet, and a signature or proof that was accepted under the old name can be accepted
+    /// once more, until it is too old.
     pub name: String,
     /// Whether denials are carried out (`enforce`) or only recorded (`observe`).
     pub mode: Mode,

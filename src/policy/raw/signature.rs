@@ -88,7 +88,10 @@ pub enum FieldType {
 pub struct WebBotAuth {
     /// How long after `created` a signature is taken at most; 24 h when absent.
     pub max_age: Option<Lifetime>,
-    /// `legacy` also takes a `Signature-Agent` that is a bare string and covered as a whole, as agents of 2025 send it.
+    /// The forms of `Signature-Agent` that are accepted. Absent: as draft-ietf-webbotauth-httpsig-protocol-01 says, a member with the
+    /// name of the signature's label. `legacy` also accepts what agents send by earlier drafts: a bare string or a dictionary that is
+    /// covered as a whole, a member with another name, the parameter `type`, and no such header at all. One that is sent has to be
+    /// covered in any case.
     pub signature_agent: Option<SignatureAgentForm>,
 }
 
@@ -97,7 +100,7 @@ pub struct WebBotAuth {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureAgentForm {
-    /// A bare string.
+    /// Also the forms of earlier drafts.
     Legacy,
 }
 
