@@ -6,8 +6,9 @@ use super::{Evaluation, Said, Stop};
 use crate::credential::Credential;
 use crate::decision::{Caller, Facts, Rule};
 use crate::dpop::Held;
-use crate::policy::Access;
+use crate::policy::{Access, Policy};
 use crate::reason::Reason;
+use crate::time::Timestamp;
 use crate::token::{Refusal, VerifiedToken};
 use crate::trace::Check;
 use crate::upstream;
@@ -50,7 +51,7 @@ impl Evaluation<'_, '_> {
         };
         let said = self.context.trace.is_some().then(|| match (&verified, credential) {
             (Ok(token), _) => describe(token),
-            (Err(reason), Ok(credential)) => policy.issuers.diagnose(credential.token, *reason, now),
+            (Err(reason), Ok(credential)) => diagnose(policy, credential.token, *reason, now),
             (Err(Reason::TokenMalformed), Err(_)) => {
                 vec![("expected", "the scheme, one space and the token".to_owned())]
             }
@@ -103,4 +104,16 @@ fn describe(token: &VerifiedToken) -> Said {
         said.push(("subject", subject.to_owned()));
     }
     said
+}
+
+/// What exactly is wrong with a rejected token.
+#[cfg(not(target_arch = "wasm32"))]
+fn diagnose(policy: &Policy, token: &[u8], reason: Reason, now: Timestamp) -> Said {
+    policy.issuers.diagnose(token, reason, now)
+}
+
+/// No gateway asks for an explanation, and the filter is built without the code for it.
+#[cfg(target_arch = "wasm32")]
+fn diagnose(_: &Policy, _: &[u8], _: Reason, _: Timestamp) -> Said {
+    Said::new()
 }

@@ -1,19 +1,22 @@
 //! What exactly is wrong with a token that was rejected: which claim or header parameter, what it is and what is expected.
 //!
-//! For an explanation alone, which reads the token a second time. A gateway never comes here, so that a rejected token costs it
-//! nothing more, and its answer says no more than the reason.
+//! For an explanation alone, which reads the token a second time. The filter is built without it: a rejected token costs a gateway
+//! nothing more, and the answer says no more than the reason.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use super::claim::{self, ClaimName};
 use super::issuer::{Issuer, Issuers};
 use super::json;
 use super::jws::{BOUNDS, Jws, MAX_DEPTH, MAX_TOKEN_BYTES};
 use super::keys::Keys;
+use super::shape::{ABSENT, Expected, Shape, identifier, read_scopes};
 use super::verify::{REFUSED_HEADER, Times, URL_HEADER, numeric_date};
 use crate::Reason;
 use crate::crypto::Algorithm;
+use crate::policy::raw::ScopeForm;
 use crate::time::Timestamp;
 
 /// The most that an explanation repeats of one value, in characters.
@@ -23,10 +26,10 @@ const SHOWN: usize = 200;
 pub(crate) type Facts = Vec<(&'static str, String)>;
 
 /// A claim or header parameter that is not as it has to be.
-pub(super) struct Mismatch<'t> {
-    pub(super) name: String,
-    pub(super) is: Option<&'t Value>,
-    pub(super) expected: String,
+struct Mismatch<'t> {
+    name: String,
+    is: Option<&'t Value>,
+    expected: String,
 }
 
 impl Mismatch<'_> {
@@ -176,6 +179,48 @@ impl Issuer {
     }
 }
 
+impl Shape {
+    /// The media types that are accepted, as a policy writes them.
+    fn types(&self) -> impl Iterator<Item = &str> {
+        self.types.iter().map(|typ| typ.as_deref().unwrap_or(ABSENT))
+    }
+
+    /// The claim for which [`Self::read`] rejects a token.
+    fn mismatch<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
+        let wrong = |name: &str, is: Option<&'t Value>, expected: String| {
+            Some(Mismatch { name: name.to_owned(), is, expected })
+        };
+        for (name, expected) in &self.required {
+            let value = name.find(claims);
+            let says = value.filter(|value| claim::says_something(value));
+            if !says.is_some_and(|value| expected.is_met_by(value)) {
+                let expected = match expected {
+                    Expected::Anything => "any value that is not empty".to_owned(),
+                    Expected::Text => "a string that is not empty".to_owned(),
+                    Expected::OneOf(taken) => format!("one of {}", list(taken.iter().map(String::as_str))),
+                };
+                return wrong(name.as_str(), value, expected);
+            }
+        }
+        let text = "a string that is not empty";
+        let client = self.client.as_ref().map(|name| (name.as_str(), name.find(claims), true));
+        for (name, value, needed) in client.into_iter().chain([("sub", claims.get("sub"), self.subject)]) {
+            if identifier(value).map_or(true, |value| needed && value.is_none()) {
+                return wrong(name, value, text.to_owned());
+            }
+        }
+        let unreadable = |(name, form): &&(ClaimName, ScopeForm)| {
+            name.find(claims).is_some_and(|value| read_scopes(value, *form, &mut Vec::new()).is_err())
+        };
+        let (name, form) = self.scopes.iter().find(unreadable)?;
+        let expected = match form {
+            ScopeForm::String => "a string of scopes, separated by spaces",
+            ScopeForm::Array => "an array of strings that are not empty",
+        };
+        wrong(name.as_str(), name.find(claims), expected.to_owned())
+    }
+}
+
 impl Keys {
     /// What the key that a `kid` names verifies.
     fn algorithms_of(&self, kid: Option<&Value>) -> &[Algorithm] {
@@ -289,7 +334,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-pub(super) fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     if quoted.is_empty() { "nothing".to_owned() } else { quoted.join(", ") }
 }

@@ -5,6 +5,7 @@
 
 mod cache;
 mod claim;
+#[cfg(not(target_arch = "wasm32"))]
 mod diagnose;
 mod issuer;
 pub mod json;

@@ -5,13 +5,12 @@
 use serde_json::Value;
 
 use super::claim::{self, ClaimName};
-use super::diagnose::{Mismatch, list};
 use crate::Reason;
 use crate::policy::raw::{self, Profile, ScopeForm, ToldApartBy};
 use crate::policy::{Findings, Place};
 
 /// What `typ: [absent]` means.
-const ABSENT: &str = "absent";
+pub(super) const ABSENT: &str = "absent";
 
 /// Claims that every token has, and those that OpenID Connect Core 1.0 (sections 2, 3.1.3.6 and 5.1) puts into ID tokens:
 /// that one of them is there tells an access token from nothing.
@@ -43,17 +42,18 @@ const CLAIMS_OF_OTHER_TOKENS: [&str; 21] = [
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     /// The media types taken, in lower case; `None` takes a token without `typ`.
-    types: Vec<Option<String>>,
-    required: Vec<(ClaimName, Expected)>,
+    pub(super) types: Vec<Option<String>>,
+    pub(super) required: Vec<(ClaimName, Expected)>,
     /// The claim that names the client.
-    client: Option<ClaimName>,
+    pub(super) client: Option<ClaimName>,
     /// Whether there must be a `sub`, because identity rests on it.
-    subject: bool,
-    scopes: Vec<(ClaimName, ScopeForm)>,
+    pub(super) subject: bool,
+    pub(super) scopes: Vec<(ClaimName, ScopeForm)>,
 }
 
+/// What the value of a required claim must be.
 #[derive(Debug)]
-enum Expected {
+pub(super) enum Expected {
     Anything,
     Text,
     OneOf(Vec<String>),
@@ -69,7 +69,7 @@ pub(super) struct Bearer {
 }
 
 impl Expected {
-    fn is_met_by(&self, value: &Value) -> bool {
+    pub(super) fn is_met_by(&self, value: &Value) -> bool {
         match self {
             Self::Anything => true,
             Self::Text => value.is_string(),
@@ -114,46 +114,6 @@ impl Shape {
         scopes.sort_unstable();
         scopes.dedup();
         Ok(Bearer { client, subject, scopes })
-    }
-
-    /// The media types that are accepted, as a policy writes them.
-    pub(super) fn types(&self) -> impl Iterator<Item = &str> {
-        self.types.iter().map(|typ| typ.as_deref().unwrap_or(ABSENT))
-    }
-
-    /// The claim for which [`Self::read`] rejects a token.
-    pub(super) fn mismatch<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
-        let wrong = |name: &str, is: Option<&'t Value>, expected: String| {
-            Some(Mismatch { name: name.to_owned(), is, expected })
-        };
-        for (name, expected) in &self.required {
-            let value = name.find(claims);
-            let says = value.filter(|value| claim::says_something(value));
-            if !says.is_some_and(|value| expected.is_met_by(value)) {
-                let expected = match expected {
-                    Expected::Anything => "any value that is not empty".to_owned(),
-                    Expected::Text => "a string that is not empty".to_owned(),
-                    Expected::OneOf(taken) => format!("one of {}", list(taken.iter().map(String::as_str))),
-                };
-                return wrong(name.as_str(), value, expected);
-            }
-        }
-        let text = "a string that is not empty";
-        let client = self.client.as_ref().map(|name| (name.as_str(), name.find(claims), true));
-        for (name, value, needed) in client.into_iter().chain([("sub", claims.get("sub"), self.subject)]) {
-            if identifier(value).map_or(true, |value| needed && value.is_none()) {
-                return wrong(name, value, text.to_owned());
-            }
-        }
-        let unreadable = |(name, form): &&(ClaimName, ScopeForm)| {
-            name.find(claims).is_some_and(|value| read_scopes(value, *form, &mut Vec::new()).is_err())
-        };
-        let (name, form) = self.scopes.iter().find(unreadable)?;
-        let expected = match form {
-            ScopeForm::String => "a string of scopes, separated by spaces",
-            ScopeForm::Array => "an array of strings that are not empty",
-        };
-        wrong(name.as_str(), name.find(claims), expected.to_owned())
     }
 
     /// Reads the shape of an issuer's tokens. `None` when something is wrong with it, which then stands in the findings.
@@ -309,7 +269,7 @@ fn media_type(typ: &str) -> String {
 }
 
 /// A claim that identifies somebody: a string with something in it. An empty one is refused like one of another type.
-fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason> {
+pub(super) fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
@@ -317,7 +277,7 @@ fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason> {
     }
 }
 
-fn read_scopes(value: &Value, form: ScopeForm, scopes: &mut Vec<String>) -> Result<(), Reason> {
+pub(super) fn read_scopes(value: &Value, form: ScopeForm, scopes: &mut Vec<String>) -> Result<(), Reason> {
     match (form, value) {
         // An empty string is how some providers say "no scopes".
         (ScopeForm::String, Value::String(list)) => {
