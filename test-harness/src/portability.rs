@@ -27,7 +27,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
         &["path", "query", "host", "reading", "overrides", "preflight", "upgrade"],
         None,
     ),
-    ("Tokens, and who holds them", &["tokens", "credential", "callers"], None),
+    ("Tokens, and who holds them", &["tokens", "token-rules", "credential", "callers"], None),
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"], None),
     ("Answers, records, and the identity for the API", &["answers", "audit", "upstream"], None),
     ("`observe`: nothing refused, everything recorded", &["observe", "observe-endpoint"], None),
