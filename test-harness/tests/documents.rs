@@ -12,8 +12,8 @@ use callgate_cli::{command, document, policy};
 use clap::error::ErrorKind;
 use test_harness::paths;
 
-/// Subcommands of cargo itself that documents name, and `fuzz`, which they say how to install.
-const CARGO: [&str; 9] = ["build", "clippy", "fmt", "fuzz", "install", "run", "test", "tree", "update"];
+/// Subcommands of cargo itself that documents name, and `deny` and `fuzz`, which they say how to install.
+const CARGO: [&str; 10] = ["build", "clippy", "deny", "fmt", "fuzz", "install", "run", "test", "tree", "update"];
 
 /// A span that ends so is a file's name even where it has no slash.
 const EXTENSIONS: [&str; 3] = [".md", ".rs", ".toml"];
@@ -293,4 +293,35 @@ fn what_is_not_there_is_noticed() {
     let commands = document.commands();
     assert_eq!(commands.len(), 4);
     assert!(commands.iter().all(|words| fault(words).is_some()), "{commands:?}");
+}
+
+/// An advisory that `deny.toml` ignores, and the crate with which its reason begins.
+fn ignored_advisories(rules: &str) -> Vec<(String, String)> {
+    let ignored = rules.lines().filter_map(|line| {
+        let (id, rest) = line.split_once("id = \"")?.1.split_once('"')?;
+        let (name, _) = rest.split_once("reason = \"")?.1.split_once(": ")?;
+        Some((id.to_owned(), name.to_owned()))
+    });
+    ignored.collect()
+}
+
+#[test]
+fn each_ignored_advisory_is_explained_and_concerns_a_crate_that_is_used() {
+    let read = |name: &str| fs::read_to_string(paths::root().join(name)).unwrap();
+    let (rules, lock, security) = (read("deny.toml"), read("Cargo.lock"), read("SECURITY.md"));
+    let (_, section) = security.split_once("\n## Known advisories\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let ignored = ignored_advisories(&rules);
+    assert_eq!(
+        ignored.len(),
+        rules.matches("RUSTSEC-").count(),
+        "each has an id, and a reason that begins with its crate"
+    );
+    for (id, name) in &ignored {
+        assert!(section.contains(&format!("- **{id}** (`{name}`")), "SECURITY.md does not explain {id} ({name})");
+        assert!(lock.contains(&format!("name = \"{name}\"\n")), "{id}: nothing uses {name} any more");
+    }
+    let explained: BTreeSet<&str> = section.split("**").filter(|part| part.starts_with("RUSTSEC-")).collect();
+    let ignored: BTreeSet<&str> = ignored.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(explained, ignored);
 }
