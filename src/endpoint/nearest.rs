@@ -101,10 +101,10 @@ pub fn nearest(asked: &Asked<'_>, listed: &[Listed<'_>], suffixes: FormatSuffixe
 /// Whether a path has or nearly has some fixed text of a template, where the template has any.
 fn has_something_in_common(path: &CanonicalPath<'_>, template: &Template) -> bool {
     let fixed = template.segments().iter().zip(path.segments()).filter_map(|(part, segment)| match part {
-        Segment::Fixed(text) if !text.is_empty() => Some((segment, text)),
+        Segment::Fixed(text) if !text.is_empty() => Some((segment, &**text)),
         Segment::Fixed(_) | Segment::Variable { .. } | Segment::Rest => None,
     });
-    let near = |(segment, text): (&str, &Box<str>)| fixed_miss(segment, text).is_none_or(|(cost, _)| cost < LARGE);
+    let near = |(segment, text): (&str, &str)| fixed_miss(segment, text).is_none_or(|(cost, _)| cost < LARGE);
     let has_fixed = template.segments().iter().any(|part| matches!(part, Segment::Fixed(text) if !text.is_empty()));
     !has_fixed || fixed.into_iter().any(near)
 }
@@ -114,8 +114,8 @@ fn path_misses(path: &CanonicalPath<'_>, template: &Template) -> Vec<Miss> {
     let mut misses = Vec::new();
     let mut variables = template.variables().iter();
     let mut segments = path.segments().peekable();
-    let mut parts = template.segments().iter().zip(template.as_str().split('/').skip(1)).peekable();
-    while let Some((part, written)) = parts.next() {
+    let parts = template.segments().iter().zip(template.as_str().split('/').skip(1));
+    for (part, written) in parts {
         let variable = if matches!(part, Segment::Fixed(_)) { None } else { variables.next() };
         let Some(segment) = segments.next() else {
             let missing = if written.is_empty() {
