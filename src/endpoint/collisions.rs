@@ -11,23 +11,26 @@ use super::{Kind, Template};
 use crate::policy::raw::Escape;
 use crate::request::EscapeSet;
 
-/// How many places are visited at most for one template: over warnings, no worker of a gateway is kept busy.
+/// How many places one search visits at most.
 const MAX_PLACES: u32 = 20_000;
 
 impl Table {
     /// The endpoints as which requests can read that match a template whose endpoint allows these escapes: one for each other
-    /// template, in their order.
+    /// template, in their order. The budget is the number of places of the tree that this and later searches may visit; what a
+    /// search does not come to is not found, so that warnings keep no worker of a gateway busy.
     #[must_use]
-    pub fn reads_as(&self, endpoint: u32, template: &Template, escapes: EscapeSet) -> Vec<u32> {
+    pub fn reads_as(&self, endpoint: u32, template: &Template, escapes: EscapeSet, budget: &mut u32) -> Vec<u32> {
+        let places = MAX_PLACES.min(*budget);
         let mut search = Search {
             own: endpoint,
             splits: escapes.contains(Escape::Slash) || escapes.contains(Escape::Backslash),
             // A value that is cut short or decoded twice can read as another name in the same number of segments.
             changes: escapes.contains(Escape::Semicolon) || escapes.contains(Escape::Percent),
-            places: MAX_PLACES,
+            places,
             found: BTreeSet::new(),
         };
         search.visit(&self.root, template.segments(), Path { differs: false, own: true });
+        *budget -= places - search.places;
         search.found.into_iter().collect()
     }
 }

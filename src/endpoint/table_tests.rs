@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fuzzing;
+use crate::request::EscapeSet;
 
 /// Templates, and what is said about which of them.
 type Remarks<'a> = (&'a [&'a str], &'a [(u32, &'a str)]);
@@ -543,8 +544,11 @@ fn finds_the_templates_as_which_allowed_escapes_can_read() {
     for (texts, escapes, expected) in rows {
         let parsed = templates(texts);
         let table = Table::build((0..).zip(&parsed), FormatSuffixes::Reject).unwrap().table;
-        let found = table.reads_as(0, &parsed[0], escapes.iter().copied().collect());
-        assert_eq!(found, expected, "{texts:?} {escapes:?}");
+        let escapes: EscapeSet = escapes.iter().copied().collect();
+        let mut budget = 1_000;
+        assert_eq!(table.reads_as(0, &parsed[0], escapes, &mut budget), expected, "{texts:?} {escapes:?}");
+        assert!((1..1_000).contains(&budget));
+        assert!(table.reads_as(0, &parsed[0], escapes, &mut 0).is_empty(), "nothing is visited without a budget");
     }
 }
 

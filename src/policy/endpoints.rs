@@ -114,6 +114,7 @@ impl Endpoints {
     ) {
         let place = Place::root().field("endpoints");
         let mut by_members: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
+        let mut warned = BTreeSet::new();
         for host in hosts {
             let members: Vec<u32> = document
                 .endpoints
@@ -139,7 +140,7 @@ impl Endpoints {
             let table = match Table::build(entries.iter().copied(), document.format_suffixes) {
                 Ok(built) => {
                     built.warnings.into_iter().for_each(|remark| findings.warn(path_of(&remark), remark.message));
-                    self.warn_of_collisions(&built.table, &entries, findings);
+                    self.warn_of_collisions(&built.table, &entries, &mut warned, findings);
                     built.table
                 }
                 Err(remarks) => {
@@ -153,31 +154,40 @@ impl Endpoints {
         }
     }
 
-    /// Warns about each endpoint whose values an upstream can read as the paths of others.
-    fn warn_of_collisions(&self, table: &Table, entries: &[(u32, &Template)], findings: &mut Findings) {
+    /// Warns about each endpoint whose values an upstream can read as the paths of others, once for all sets of hosts.
+    fn warn_of_collisions(
+        &self,
+        table: &Table,
+        entries: &[(u32, &Template)],
+        warned: &mut BTreeSet<u32>,
+        findings: &mut Findings,
+    ) {
+        let mut budget = MAX_COMPARED;
         for (index, template) in entries {
             let Some(endpoint) = self.list.get(*index as usize).filter(|endpoint| !endpoint.escapes.is_empty()) else {
                 continue;
             };
-            let others = table.reads_as(*index, template, endpoint.escapes);
-            let named = entries.iter().filter(|(other, _)| others.contains(other));
-            let named: Vec<String> = named.map(|(_, other)| format!("`{other}`")).take(COLLISIONS_NAMED).collect();
+            let others = table.reads_as(*index, template, endpoint.escapes, &mut budget);
+            if others.is_empty() || !warned.insert(*index) {
+                continue;
+            }
+            let template_of = |other: &u32| {
+                let at = entries.binary_search_by_key(other, |(index, _)| *index).ok()?;
+                entries.get(at).map(|(_, template)| format!("`{template}`"))
+            };
+            let named: Vec<String> = others.iter().filter_map(template_of).take(COLLISIONS_NAMED).collect();
             let more = match others.len() - named.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let place = Place::root().field("endpoints").index(*index as usize).field("allow_escapes");
-            // Another set of hosts may have said it.
-            if !named.is_empty() && !findings.warnings.iter().any(|finding| finding.place == place) {
-                findings.warn(
-                    place,
-                    format!(
-                        "an upstream that decodes values of this path can read them as {}{more}; such requests are rejected with \
-                         `path_value_ambiguous`, so allow only escapes that clients need",
-                        named.join(", ")
-                    ),
-                );
-            }
+            findings.warn(
+                Place::root().field("endpoints").index(*index as usize).field("allow_escapes"),
+                format!(
+                    "an upstream that decodes values of this path can read them as {}{more}; such requests are rejected with \
+                     `path_value_ambiguous`, so allow only escapes that clients need",
+                    named.join(", ")
+                ),
+            );
         }
     }
 
@@ -204,6 +214,8 @@ impl Endpoints {
 
 /// How many paths a warning names.
 const COLLISIONS_NAMED: usize = 3;
+/// How many places are compared at most for warnings about one set of hosts.
+const MAX_COMPARED: u32 = 200_000;
 
 fn takes_text(template: &Template) -> bool {
     template.variables().iter().any(|variable| variable.kind.takes_escapes())
