@@ -78,10 +78,10 @@ fn a_base_with_other_line_breaks_or_another_key_is_told() {
     assert!(ran.out.contains("differ in line breaks alone"), "{}", ran.out);
 }
 
-#[test]
-fn a_policy_has_the_key_and_decides() {
-    let policy = file(
-        "verify-policy.yaml",
+/// A policy with one agent, which signs with the test's key.
+fn policy(name: &str) -> String {
+    file(
+        name,
         r#"
 callgate: v1
 name: verify
@@ -101,7 +101,12 @@ upstream: { authorization: remove }
 audit: { log: { allow: false, deny: true } }
 "#
         .replace("KEY", &public_key()),
-    );
+    )
+}
+
+#[test]
+fn a_policy_has_the_key_and_decides() {
+    let policy = policy("verify-policy.yaml");
     let fine = message("verify-policy.http", |message| message);
     let printed = callgate(&format!("verify --request @{fine} --policy {policy} --at 1000001")).fine();
     assert!(printed.ends_with("ALLOW allowed\n"), "{printed}");
@@ -202,4 +207,22 @@ fn names_the_headers_whose_lines_a_gateway_joined() {
     let wrong = file("verify-unspaced.http", wrong);
     let ran = callgate(&format!("verify --request @{wrong} --key {KEY}"));
     assert!(ran.out.contains("      it verifies with the lines of `accept` joined by `,`; RFC 9421"), "{}", ran.out);
+}
+
+#[test]
+fn decides_about_the_request_as_envoy_delivers_it() {
+    let policy = policy("verify-joined-policy.yaml");
+    let sign = "sign https://api.example.com/items -X POST --created 1000000";
+    let lines = "-H accept:text/html -H accept:text/plain";
+    for (name, signed, accept, decision) in [
+        ("lines", lines, "Accept: text/html\nAccept: text/plain\n", "DENY  signature_failed"),
+        ("line", "-H accept:text/html,text/plain", "Accept: text/html,text/plain\n", "ALLOW allowed"),
+    ] {
+        let headers = callgate(&format!("{sign} {signed} --key {KEY} --also accept")).fine();
+        let request = format!("POST /items HTTP/1.1\nHost: api.example.com\n{accept}{headers}\n");
+        let request = file(&format!("verify-joined-{name}.http"), request);
+        let ran = callgate(&format!("verify --request @{request} --policy {policy} --at 1000001"));
+        // The signature verifies for the request that is given, either way.
+        assert!(ran.out.starts_with("fine  ") && ran.out.contains(decision), "{name}: {}", ran.out);
+    }
 }
