@@ -32,8 +32,8 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     ("Answers, records, and the identity for the API", &["answers", "audit", "upstream"], None),
     ("`observe`: nothing refused, everything recorded", &["observe", "observe-endpoint"], None),
     ("Limits over all workers", &["limits"], Some(Feature::Limits)),
-    ("Proofs of possession (DPoP)", &["dpop"], Some(Feature::Proofs)),
-    ("Signed calls", &["signatures", "signature-alone", "signature-times", "web-bot-auth"], None),
+    ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
+    ("Signed calls", &["signatures", "signature-alone", "signature-answers", "signature-times", "web-bot-auth"], None),
     ("Signed calls pass once, whichever worker they meet", &["replay"], Some(Feature::Signatures)),
     ("Signed bodies", &["signature-bodies"], Some(Feature::Bodies)),
 ];
