@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The test policy for Kong, with some of its members replaced.
 fn on_kong(mode: &str, members: Value) -> Policy {
     let mut document = document(mode);
@@ -14,28 +16,33 @@ fn on_kong(mode: &str, members: Value) -> Policy {
 
 /// What Kong does with the changes: nothing can be removed, a replacement rewrites the first line of a name alone, and a line that
 /// was given an empty value is hidden from later replacements.
-fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut lines: Vec<_> = lines.iter().cloned().map(|line| (line, false)).collect();
-    let replace = |lines: &mut Vec<((Vec<u8>, Vec<u8>), bool)>, name: &[u8], value: &[u8]| {
-        let first = lines.iter_mut().find(|((own, _), hidden)| !hidden && own.eq_ignore_ascii_case(name));
-        match first {
-            Some(((_, own), hidden)) => (*own, *hidden) = (value.to_vec(), value.is_empty()),
-            None => lines.push(((name.to_vec(), value.to_vec()), false)),
-        }
+fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Lines {
+    let (mut lines, mut hidden) = (lines.to_vec(), Lines::new());
+    let replace = |lines: &mut Lines, name: &[u8], value: &[u8]| match lines
+        .iter_mut()
+        .find(|(own, _)| own.eq_ignore_ascii_case(name))
+    {
+        Some((_, own)) => *own = value.to_vec(),
+        None => lines.push((name.to_vec(), value.to_vec())),
     };
     for change in changes {
         match change {
             Change::Remove(name) => panic!("Kong removes nothing: {}", name.escape_ascii()),
-            Change::Clear(name) => replace(&mut lines, name, b""),
+            Change::Clear(name) => {
+                replace(&mut lines, name, b"");
+                let (cleared, others) = lines.into_iter().partition(|(own, value)| own == name && value.is_empty());
+                lines = others;
+                hidden.extend::<Lines>(cleared);
+            }
             Change::Set(name, value) => replace(&mut lines, name.as_bytes(), value.as_bytes()),
-            Change::Add(name, value) => lines.push(((name.as_bytes().to_vec(), value.as_bytes().to_vec()), false)),
+            Change::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
         }
     }
-    lines.into_iter().map(|(line, _)| line).collect()
+    [lines, hidden].concat()
 }
 
 /// What the upstream gets, or why the request is denied.
-fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Reason> {
+fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reason> {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
@@ -48,7 +55,7 @@ fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<(Vec<u8>
     }
 }
 
-fn good(more: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn good(more: &[(&str, &str)]) -> Lines {
     let mut lines = request("GET", "/x", "api.example.com", Some(&format!("Bearer {}", token("agent"))));
     lines.extend(more.iter().map(|(name, value)| line(name, value)));
     lines

@@ -14,7 +14,7 @@ use crate::build::{self, Flavor};
 use crate::corpus::wasm::{self, Came, Row};
 use crate::corpus::{Feature, suites};
 use crate::paths;
-use crate::wasmhost::{Body, Manners, Module, Personality, Refused};
+use crate::wasmhost::{Body, Manners, Module, Personality, Refused, Removal};
 
 /// Around the table.
 const MARKS: [&str; 2] =
@@ -41,14 +41,19 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
 /// The line of the examples, whose files are all called alike.
 const EXAMPLES: &str = "The policies in `examples/`";
 
-/// How each gateway was checked: the filter in it, and the configurations for it. `imitated` is the corpus under the wasm host.
+/// How each gateway was checked: the filter in it, and the configurations for it. `emulated` is the corpus under the wasm host. A definition is
+/// a CustomResourceDefinition of the project, applied with unknown fields rejected where it is at hand.
 pub const CHECKED: [(Personality, &str, &str); 6] = [
     (Personality::Envoy, "run in 1.36.4 and 1.40.0", "run"),
-    (Personality::Istio, "imitated, not run", "against published types; `TrafficExtension` in part"),
-    (Personality::EnvoyGateway, "imitated, not run", "not checked"),
-    (Personality::Higress, "imitated, not run", "in part, against Istio's types"),
-    (Personality::Kong, "imitated, not run", "the policy's schema alone"),
-    (Personality::Apisix, "imitated, not run", "there are none"),
+    (Personality::Istio, "emulated, not run", "against its definitions, without CEL, and published types"),
+    (Personality::EnvoyGateway, "emulated, not run", "against its definition, without CEL"),
+    (Personality::Higress, "emulated, not run", "against its definition"),
+    (
+        Personality::Kong,
+        "emulated; as of 2026-11-28 run in the engine of Kong 3.9.1 (nginx 1.25.3, ngx_wasm_module 9136e463, wasmtime 25)",
+        "the policy's schema; `kong.conf` and `kong.yml` by our reading alone",
+    ),
+    (Personality::Apisix, "emulated, not run", "there are none"),
 ];
 
 /// Runs the corpus under these gateways, and all of them where none is named.
@@ -139,8 +144,16 @@ fn lacks(rows: &[Row]) -> Vec<(Personality, String)> {
 type Cell = fn(&Manners) -> &'static str;
 
 /// What the corpus cannot show, as the wasm host's table has it.
-const OF_THE_HOST: [(&str, Cell); 5] = [
+const OF_THE_HOST: [(&str, Cell); 7] = [
     ("gRPC clients get a gRPC status", |manners| if manners.grpc_answers { "yes" } else { "an HTTP status" }),
+    ("Request headers that are removed", |manners| match manners.removal {
+        Removal::Removes => "are gone",
+        Removal::Hides => "arrive empty",
+    }),
+    ("So many request headers are accepted", |manners| {
+        // Three pseudo-headers beside the host, and the line of the host.
+        if manners.listed.is_some() { "95" } else { "as the gateway" }
+    }),
     ("Trailers that pose as the gate's are removed", |manners| if manners.trailers { "yes" } else { "none go on" }),
     ("Before its body was checked, of a call goes on", |manners| match manners.body {
         Body::WithTheHead | Body::Whole => "nothing",
@@ -149,8 +162,8 @@ const OF_THE_HOST: [(&str, Cell); 5] = [
     }),
     ("The record goes into", |manners| manners.record_goes_to()),
     ("A policy that does not compile", |manners| match manners.refused {
-        Refused::KeepsTheLast => "is refused",
-        Refused::EndsTheWorker => "denies every call",
+        Refused::KeepsTheLast => "is rejected",
+        Refused::LeavesTheApiOpen | Refused::AnswersWithErrors => "denies every request",
     }),
 ];
 

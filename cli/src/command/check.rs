@@ -142,7 +142,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "  endpoints  {}", count("endpoints"))?;
     writeln!(out, "  limits     {}", count("limits"))?;
     if let Some(zone) = loaded.zone() {
-        writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`")?;
+        writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`; several policies need the sum")?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod draft4;
 
 use std::fmt::Write as _;
 
+use callgate::policy::GATEWAY_VARIABLE;
 use serde_json::{Value, json};
 
 use crate::policy::{Loaded, schema};
@@ -55,7 +56,11 @@ fn empty_list(value: &Value) -> Option<String> {
 
 /// What a filter's `.meta.json` says: how its configuration has to look.
 pub(super) fn meta() -> Result<String, String> {
-    let meta = json!({ "config_schema": draft4::reduced(&schema()) });
+    let mut schema = draft4::reduced(&schema());
+    // A policy for another gateway relies on what Kong's engine does not do, such as removing a header.
+    let gateway = schema.pointer_mut("/properties/gateway").ok_or("the schema of a policy has no `gateway`")?;
+    *gateway = json!({ "type": "string", "enum": ["kong"] });
+    let meta = json!({ "config_schema": schema });
     let text = serde_json::to_string_pretty(&meta).map_err(|error| format!("it has no JSON form: {error}"))?;
     Ok(text + "\n")
 }
@@ -71,8 +76,16 @@ pub(super) fn settings(loaded: &Loaded) -> String {
     if let Some(zone) = loaded.zone() {
         let _ = writeln!(
             text,
-            "\n# What workers share, in a zone that nothing else writes into: room for the tables of this policy.\n\
+            "\n# What workers share, in a zone that nothing else writes into: room for the tables of this policy, in whole pages of 4 KiB.\n\
+             # Several policies share the zone: set it to the sum of what `callgate check` prints for each.\n\
              nginx_wasm_shm_kv_callgate = {zone}"
+        );
+        let _ = writeln!(
+            text,
+            "\n# After a reload the old workers keep the old zone until their connections end: the longest time that a limit is counted\n\
+             # twice, and no longer than a new zone rejects signatures that the old one may have seen.\n\
+             nginx_main_worker_shutdown_timeout = {}s",
+            overlap(loaded)
         );
     }
     let _ = writeln!(
@@ -81,18 +94,29 @@ pub(super) fn settings(loaded: &Loaded) -> String {
          nginx_http_client_body_buffer_size = {}",
         body(loaded)
     );
-    let names: Vec<_> = loaded.secrets.iter().map(String::as_str).collect();
-    if !names.is_empty() {
-        let _ = writeln!(
-            text,
-            "\n# The secrets of the policy. Without this nginx hides its environment from its workers; with it every filter can read them.\n\
-             nginx_main_env = {}",
-            names.join("; env ")
-        );
-    }
+    let gateway = format!("{GATEWAY_VARIABLE}=kong");
+    let names: Vec<_> = [gateway.as_str()].into_iter().chain(loaded.secrets.iter().map(String::as_str)).collect();
+    let _ = writeln!(
+        text,
+        "\n# The gateway, for a policy that cannot be read: with this the filter denies every request instead of rejecting the policy, after\n\
+         # which Kong would forward requests without the filter. Then the secrets of the policy. nginx hides its environment from its\n\
+         # workers, apart from these; every filter can read them.\n\
+         nginx_main_env = {}",
+        names.join("; env ")
+    );
+    text += "\n# Kong keeps wasmtime's cache in `.wasmtime_cache` of this folder. Keep the folder when Kong is replaced: without the cache each\n\
+             # worker compiles the filter when it starts.\n\
+             prefix = /usr/local/kong\n";
     text += "\n# Loopback only: whoever reaches this can replace the policy.\n\
              admin_listen = 127.0.0.1:8001\n";
     text
+}
+
+/// For how many seconds the workers of two generations may run at once.
+fn overlap(loaded: &Loaded) -> u64 {
+    /// Where nothing is accepted only once, a limit alone is counted twice meanwhile.
+    const OF_LIMITS: u64 = 60;
+    loaded.policy.replay_ripens().map_or(OF_LIMITS, |time| time.as_secs().min(OF_LIMITS))
 }
 
 /// The largest body that is checked, as nginx writes sizes.

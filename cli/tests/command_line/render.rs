@@ -181,7 +181,7 @@ fn a_gateway_says_what_it_lacks_and_where() {
     let (own, kong) = (version(""), version("--for kong"));
     assert!(own.contains("gateway    envoy") && kong.contains("gateway    kong"), "{own}{kong}");
     // What `kong.conf` is told as well, and no other gateway needs.
-    let zone = "zone       1413k for `nginx_wasm_shm_kv_callgate`";
+    let zone = "zone       1416k for `nginx_wasm_shm_kv_callgate`";
     assert!(kong.contains(zone) && !own.contains("zone"), "{own}{kong}");
     let digits = |text: &str| text.lines().find(|line| line.contains("version")).unwrap().to_owned();
     assert_ne!(digits(&own), digits(&kong));

@@ -5,10 +5,18 @@ use std::fmt;
 /// What a gateway may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
+    /// The rejection of targets that name a host, of which the gateway's server hands on the path.
+    AbsoluteTargets,
     /// Bodies that are checked.
     Bodies,
+    /// Signed bodies that come without their length.
+    Chunked,
+    /// Headers whose names the gateway's server drops.
+    DroppedNames,
     /// Answers to gRPC clients in their own way.
     Grpc,
+    /// The host in its canonical form for the upstream.
+    Hosts,
     /// That nothing at all of a call goes on before its body was checked.
     HeldHeads,
     /// Counting calls over all workers.
@@ -17,6 +25,8 @@ pub enum Feature {
     Proofs,
     /// Records that are completed when the call has ended.
     Outcomes,
+    /// Records of malformed requests, which the gateway's server answers itself.
+    OwnAnswers,
     /// Signatures that are good for one call.
     Signatures,
     /// Bodies that go on as they come.
@@ -50,11 +60,16 @@ impl Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AbsoluteTargets => "the rejection of targets that name a host",
             Self::Bodies => "signed bodies",
+            Self::Chunked => "signed bodies in chunks",
+            Self::DroppedNames => "headers whose names nginx drops",
             Self::Grpc => "gRPC statuses",
+            Self::Hosts => "the canonical host for the upstream",
             Self::HeldHeads => "heads that wait for their bodies",
             Self::Limits => "limits",
             Self::Proofs => "proofs of possession",
+            Self::OwnAnswers => "records of malformed requests, which nginx answers itself",
             Self::Outcomes => "outcomes in records",
             Self::Signatures => "signed calls",
             Self::Streams => "bodies that stream",

@@ -70,13 +70,30 @@ impl<'a> Guest<'a> {
         memory.write(&mut self.caller, at as usize, bytes).map_err(|_| Stop::Status(status::INVALID_MEMORY_ACCESS))
     }
 
+    /// How many bytes there are in a block of the module's allocator: wasi-libc keeps the size of a block, with its own overhead of
+    /// a word, in the word before it, and flags in the lowest bits.
+    fn room(&mut self, data: u32) -> Result<usize, Stop> {
+        let word: [u8; 4] =
+            self.read(data.wrapping_sub(4), 4)?.try_into().map_err(|_| Stop::Status(status::INVALID_MEMORY_ACCESS))?;
+        Ok(((u32::from_le_bytes(word) & !7) as usize).saturating_sub(4))
+    }
+
     /// Gives bytes to the module in memory that its allocator made, as `data_at` and `size_at` will say.
     pub(super) fn hand_over(&mut self, bytes: &[u8], data_at: u32, size_at: u32) -> Result<(), Stop> {
-        let size = u32::try_from(bytes.len()).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
+        self.hand_over_as(bytes, bytes.len(), data_at, size_at)
+    }
+
+    /// Gives bytes to the module in memory of another size. What does not fit into the block that the module made is written in a
+    /// gateway as well, and traps here.
+    pub(super) fn hand_over_as(&mut self, bytes: &[u8], size: usize, data_at: u32, size_at: u32) -> Result<(), Stop> {
+        let size = u32::try_from(size).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
         let mut data = 0;
         if size > 0 {
             let allocate = self.caller.data().allocate.clone().ok_or(Stop::Status(status::INTERNAL_FAILURE))?;
             data = allocate.call(&mut self.caller, size).map_err(Stop::Trap)?;
+            if bytes.len() > size as usize && bytes.len() > self.room(data)? {
+                return Err(Stop::misuse("the buffer that the module made is smaller than what the host writes"));
+            }
             self.write(data, bytes)?;
         }
         self.write(data_at, &data.to_le_bytes())?;

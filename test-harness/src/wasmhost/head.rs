@@ -12,6 +12,57 @@ const OWN_NAME: &[u8] = b"kong:8443";
 /// Properties by their paths, as the host looks them up.
 pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// What the gateway's server makes of a request before a filter sees it.
+///
+/// # Errors
+/// The status that the server answers with itself, without a word to a filter.
+pub fn received(manners: &Manners, lines: &Pairs, has_body: bool) -> Result<Pairs, u32> {
+    if manners.head != Head::Kong {
+        return Ok(lines.clone());
+    }
+    let one = |name: &str| pairs::values(lines, name);
+    let (methods, targets) = (one(":method"), one(":path"));
+    let hosts = one(":authority").len() + one("host").len();
+    let method = methods.first().copied().unwrap_or_default();
+    if method == b"CONNECT" {
+        return Err(405);
+    }
+    let target = origin_form(targets.first().copied().unwrap_or_default());
+    let has_method = !method.is_empty() && method.iter().all(|byte| byte.is_ascii_uppercase() || b"_-".contains(byte));
+    let has_path = target.starts_with(b"/") && target.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+    let unique = ["authorization", "content-length", "content-type"].iter().all(|name| one(name).len() < 2);
+    if !(has_method && has_path && unique && hosts == 1 && is_decoded_by_nginx(target)) {
+        return Err(400);
+    }
+    let mut received: Pairs = lines
+        .iter()
+        .filter(|(name, _)| name.starts_with(b":") || is_kept_by_nginx(name))
+        .map(|(name, value)| (name.clone(), if name == b":path" { target.to_vec() } else { value.clone() }))
+        .collect();
+    if has_body && one("content-length").is_empty() && one("transfer-encoding").is_empty() {
+        received.push((b"transfer-encoding".to_vec(), b"chunked".to_vec()));
+    }
+    Ok(received)
+}
+
+/// Whether nginx keeps a header of this name, as Kong configures it.
+fn is_kept_by_nginx(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+}
+
+/// The path and query of a target that may name scheme and host first (RFC 9112, section 3.2.2).
+fn origin_form(target: &[u8]) -> &[u8] {
+    let after = [&b"http://"[..], b"https://"].iter().find_map(|scheme| target.strip_prefix(*scheme));
+    let path = after.and_then(|after| Some((after, after.iter().position(|byte| *byte == b'/')?)));
+    path.map_or(target, |(after, at)| after.get(at..).unwrap_or_default())
+}
+
+/// Whether nginx can decode the path of a target.
+fn is_decoded_by_nginx(target: &[u8]) -> bool {
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    decoded(path).is_some_and(|path| resolved(&path).is_some())
+}
+
 /// The lines of a request, in the host's way.
 pub(super) fn shown(manners: &Manners, request: &Request) -> Pairs {
     match manners.head {
@@ -50,6 +101,11 @@ pub(super) fn forwarded(manners: &Manners, request: &Request, lines: Pairs) -> P
         match name.to_ascii_lowercase() {
             // The server's own name goes nowhere; a line that was written goes as it is, whatever it is called.
             name if is(&name, ":authority") && value == OWN_NAME => {}
+            // Kong has chosen the host before the filter runs, and nginx sends the body with its length.
+            name if is(&name, "host") && manners.head == Head::Kong => {
+                sent.extend(pseudo(request, ":authority").map(|host| (b":authority".to_vec(), host.to_vec())));
+            }
+            name if is(&name, "transfer-encoding") && manners.head == Head::Kong => {}
             name if is(&name, "host") => sent.push((b":authority".to_vec(), value)),
             // Only a path that was written is another one than the client's.
             name if is(&name, ":path") && shown => {

@@ -31,10 +31,11 @@ mod zones;
 mod tests;
 
 pub use foreign::{Answer, Foreign, verify_signature};
+pub use head::received;
 pub use module::Module;
 pub use open::OpenStream;
 pub use pairs::Pairs;
-pub use personality::{Body, Manners, Personality, Refused, Store};
+pub use personality::{Body, Manners, Personality, Refused, Removal, Store};
 pub use request::{Outcome, Request, Verdict};
 pub use shared::{SharedData, Snapshot, ZONE};
 pub use state::{Fault, Level, Log, Reply};

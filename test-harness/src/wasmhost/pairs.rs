@@ -38,6 +38,20 @@ pub(super) fn encode(pairs: &Pairs) -> Vec<u8> {
     bytes
 }
 
+/// What ngx_wasm_module writes for a module, and how many bytes it asks the module for: with more lines than `most` the size is
+/// that of other entries than those that are written. Pseudo-headers come first.
+pub(super) fn encode_listed(pairs: &Pairs, most: usize) -> (Vec<u8>, usize) {
+    let size_of = |(name, value): &(Vec<u8>, Vec<u8>)| 8 + name.len() + 1 + value.len() + 1;
+    let extras = pairs.iter().take_while(|(name, _)| name.starts_with(b":")).count();
+    let (extra, list) = pairs.split_at(extras);
+    let listed = list.iter().take(most);
+    // The last pseudo-header that is counted is the first beyond the bound.
+    let counted = extra.iter().take((most + 1).saturating_sub(listed.len()));
+    let size = 4 + listed.chain(counted).map(size_of).sum::<usize>();
+    let written: Pairs = pairs.iter().take(most).cloned().collect();
+    (encode(&written), if pairs.is_empty() { 0 } else { size })
+}
+
 /// What a module hands over. Anything that does not add up, or is over a limit, counts as no line at all, without an error:
 /// that is what Envoy makes of it.
 pub(super) fn decode(bytes: &[u8]) -> Pairs {
@@ -95,6 +109,27 @@ mod tests {
         for bytes in [longer, unterminated, good[..good.len() - 1].to_vec(), vec![0xff; 64]] {
             assert_eq!(decode(&bytes), Pairs::new(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_truncated_list_has_the_size_of_other_entries() {
+        let of = |lines: usize, value: &str| {
+            let mut pairs =
+                from_text(&[(":path", "/"), (":method", &"M".repeat(500)), (":scheme", "http"), (":authority", "k")]);
+            pairs.extend((0..lines).map(|n| (format!("x-{n:03}").into_bytes(), value.as_bytes().to_vec())));
+            let (bytes, size) = encode_listed(&pairs, 100);
+            (decode(&bytes).len(), bytes.len(), size)
+        };
+        let (lines, written, size) = of(96, "v");
+        assert_eq!((lines, written), (100, size), "the last list that is complete");
+        for lines in [97, 98, 99, 100, 120] {
+            let (shown, written, size) = of(lines, "");
+            assert_eq!(shown, 100);
+            // Of a hundred lines the size counts all, and of the pseudo-headers the first: the method is missing in it.
+            assert_eq!(written > size, lines >= 100, "{lines}: {written} {size}");
+        }
+        let (_, written, size) = of(97, &"v".repeat(5_000));
+        assert!(size > written);
     }
 
     #[test]

@@ -53,8 +53,22 @@ pub struct Manners {
     pub(super) gauges: bool,
     /// Whether setting a timer a second time traps.
     pub(super) timers_are_set_once: bool,
-    /// What becomes of a worker whose module does not take its configuration.
+    /// What happens when the module rejects its configuration.
     pub refused: Refused,
+    /// What removing a request header does.
+    pub removal: Removal,
+    /// How many entries a list of headers has at most, pseudo-headers included. A truncated list has a size that was computed from
+    /// other entries, and is written past the buffer of that size.
+    pub listed: Option<usize>,
+}
+
+/// What removing a request header does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// All lines of the name are gone.
+    Removes,
+    /// They are hidden from filters and forwarded. A replacement rewrites the first line of a name and hides the others.
+    Hides,
 }
 
 /// How the head of a request is shown.
@@ -62,8 +76,9 @@ pub struct Manners {
 pub(super) enum Head {
     /// As HTTP/2 has it: pseudo-header fields first, names in lower case.
     Http2,
-    /// Names as the client wrote them. `:authority` is the server's own name, `:path` decoded and normalised, and the end of the
-    /// stream is never told.
+    /// As nginx reads it, which drops names that are not made of letters, digits, `-` and `_`, and answers some malformed requests
+    /// itself. Names are as the client wrote them, `:authority` is the server's own name, `:path` is decoded and normalized, and the
+    /// end of the stream is never told. The upstream gets the host as the client wrote it.
     Kong,
     /// Names in lower case, no `:authority`, and the pseudo-header fields behind the others.
     Apisix,
@@ -111,13 +126,15 @@ pub enum Store {
     None,
 }
 
-/// What becomes of a worker whose module does not take its configuration.
+/// What happens when the module rejects its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It goes on with the configuration that it has, or does not start.
+    /// The worker keeps the configuration that it has, or does not start.
     KeepsTheLast,
-    /// It ends, and nobody answers at its port.
-    EndsTheWorker,
+    /// Requests are forwarded without the filter.
+    LeavesTheApiOpen,
+    /// Requests are answered with an error.
+    AnswersWithErrors,
 }
 
 impl Personality {
@@ -188,6 +205,8 @@ const ENVOY: Manners = Manners {
     gauges: true,
     timers_are_set_once: false,
     refused: Refused::KeepsTheLast,
+    removal: Removal::Removes,
+    listed: None,
 };
 
 /// `allow_on_headers_stop_iteration` is no field of the kind, so that no head waits for its body.
@@ -215,7 +234,9 @@ const KONG: Manners = Manners {
     answer_ends: b"\n",
     gauges: false,
     timers_are_set_once: true,
-    refused: Refused::EndsTheWorker,
+    refused: Refused::LeavesTheApiOpen,
+    removal: Removal::Hides,
+    listed: Some(100),
 };
 
 const APISIX: Manners = Manners {
@@ -241,5 +262,7 @@ const APISIX: Manners = Manners {
     answer_ends: b"",
     gauges: false,
     timers_are_set_once: false,
-    refused: Refused::KeepsTheLast,
+    refused: Refused::AnswersWithErrors,
+    removal: Removal::Removes,
+    listed: None,
 };

@@ -5,9 +5,9 @@ use wasmtime::{Caller, ExternType, Linker, Module};
 use super::foreign::{self, Answer, Foreign};
 use super::guest::{Guest, Stop};
 use super::interface::SDK_CALLS;
-use super::personality::{Body, Head, Properties};
+use super::personality::{Body, Head, Properties, Removal};
 use super::shared::Unusable;
-use super::state::{Level, Log, Reply, State, Stream, status};
+use super::state::{Level, Log, REQUEST_HEADERS, Reply, State, Stream, status};
 use super::{head, pairs};
 
 /// The ABI's number for the body of the request.
@@ -68,7 +68,13 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         fn proxy_get_header_map_pairs(guest, map: u32, data_at: u32, size_at: u32) {
             // A map that cannot be reached reads as an empty one.
             let lines = stream(guest)?.map(map).cloned().unwrap_or_default();
-            guest.hand_over(&pairs::encode(&lines), data_at, size_at)
+            match guest.manners().listed {
+                Some(most) => {
+                    let (bytes, size) = pairs::encode_listed(&lines, most);
+                    guest.hand_over_as(&bytes, size, data_at, size_at)
+                }
+                None => guest.hand_over(&pairs::encode(&lines), data_at, size_at),
+            }
         }
 
         fn proxy_get_header_map_value(guest, map: u32, name: u32, name_size: u32, data_at: u32, size_at: u32) {
@@ -82,6 +88,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let line = line(guest, name, name_size, value, value_size)?;
             if guest.manners().head == Head::Kong && READ_ONLY.contains(&line.0.as_slice()) {
                 return Ok(());
+            }
+            if map == REQUEST_HEADERS && guest.manners().removal == Removal::Hides {
+                return stream(guest)?.replace_first(line);
             }
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
             lines.retain(|(name, _)| !name.eq_ignore_ascii_case(&line.0));
@@ -111,6 +120,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_remove_header_map_value(guest, map: u32, name: u32, name_size: u32) {
             let removed = guest.read(name, name_size)?;
+            if map == REQUEST_HEADERS && guest.manners().removal == Removal::Hides {
+                return stream(guest)?.hide(&removed);
+            }
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
             lines.retain(|(name, _)| !name.eq_ignore_ascii_case(&removed));
             Ok(())

@@ -89,6 +89,8 @@ pub enum Verdict {
     },
     /// The module answered. When it answers the body or the trailers, what came before them has gone upstream.
     Reply(Reply),
+    /// The gateway's server answered with this status, and the module saw nothing of the request.
+    Server(u32),
     /// It is held, and nothing will ever let it go on.
     Hang,
     /// The module trapped, or had before.

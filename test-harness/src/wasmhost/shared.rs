@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::personality::Store;
-use super::zones::{Full, Zone};
+use super::zones::{Full, PAGE, Zone};
 
 /// The zone that the gate's keys begin with.
 pub const ZONE: &[u8] = b"callgate";
@@ -69,6 +69,27 @@ impl SharedData {
     #[must_use]
     pub fn zones(zones: &[(&[u8], usize)]) -> Self {
         Self::keeping(Kept::Zones(zones.iter().map(|(name, bytes)| (name.to_vec(), Zone::new(*bytes))).collect()))
+    }
+
+    /// Whether the gateway starts with these zones: their sizes are whole pages.
+    pub(super) fn is_aligned(&self) -> bool {
+        self.with(|kept| match kept {
+            Kept::Zones(zones) => zones.values().all(|zone| zone.bytes().is_multiple_of(PAGE)),
+            Kept::Map { .. } | Kept::Nothing => true,
+        })
+    }
+
+    /// What the workers of the next generation share after a reload: zones of the same sizes, which are empty. Those of the generation
+    /// before keep theirs until they end.
+    #[must_use]
+    pub fn reloaded(&self) -> Self {
+        self.with(|kept| match kept {
+            Kept::Zones(zones) => {
+                let zones: Vec<_> = zones.iter().map(|(name, zone)| (name.as_slice(), zone.bytes())).collect();
+                Self::zones(&zones)
+            }
+            Kept::Map { .. } | Kept::Nothing => self.clone(),
+        })
     }
 
     fn keeping(kept: Kept) -> Self {

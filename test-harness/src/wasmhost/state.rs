@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use wasmtime::{Memory, TypedFunc};
 
 use super::foreign::Answer;
+use super::guest::Stop;
 use super::pairs::Pairs;
 use super::personality::{Manners, Personality};
 use super::shared::SharedData;
@@ -74,11 +75,16 @@ pub struct Reply {
     pub grpc_status: Option<i32>,
 }
 
+/// The ABI's number for the headers of the request.
+pub(super) const REQUEST_HEADERS: u32 = 0;
+
 /// The stream that is being decided.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     /// Absent once the module let them go on: from then on they can be neither read nor written.
     pub(super) headers: Option<Pairs>,
+    /// Lines that the module can no longer see, and that are forwarded.
+    pub(super) hidden: Pairs,
     pub(super) trailers: Option<Pairs>,
     pub(super) response_headers: Option<Pairs>,
     pub(super) body: Option<Vec<u8>>,
@@ -98,11 +104,38 @@ impl Stream {
     /// The map that the ABI numbers so, where it can be reached now.
     pub(super) fn map(&mut self, number: u32) -> Option<&mut Pairs> {
         match number {
-            0 => self.headers.as_mut(),
+            REQUEST_HEADERS => self.headers.as_mut(),
             1 => self.trailers.as_mut(),
             2 => self.response_headers.as_mut(),
             _ => None,
         }
+    }
+}
+
+impl Stream {
+    /// Rewrites the first line of the name, or adds one. Others of the name are hidden.
+    pub(super) fn replace_first(&mut self, line: (Vec<u8>, Vec<u8>)) -> Result<(), Stop> {
+        let lines = self.headers.as_mut().ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+        let Some(first) = lines.iter().position(|(name, _)| name.eq_ignore_ascii_case(&line.0)) else {
+            lines.push(line);
+            return Ok(());
+        };
+        let after = lines.split_off(first).into_iter().skip(1);
+        let (others, rest): (Pairs, Pairs) = after.partition(|(name, _)| name.eq_ignore_ascii_case(&line.0));
+        lines.push(line);
+        lines.extend(rest);
+        self.hidden.extend(others);
+        Ok(())
+    }
+
+    /// Hides all lines of the name from the module.
+    pub(super) fn hide(&mut self, wanted: &[u8]) -> Result<(), Stop> {
+        let lines = self.headers.as_mut().ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+        let (removed, rest): (Pairs, Pairs) =
+            std::mem::take(lines).into_iter().partition(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        *lines = rest;
+        self.hidden.extend(removed);
+        Ok(())
     }
 }
 

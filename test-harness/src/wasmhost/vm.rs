@@ -73,6 +73,10 @@ impl Vm {
         environment: &[(String, String)],
         shared: &SharedData,
     ) -> Result<Self, ConfigureFailed> {
+        if !shared.is_aligned() {
+            let trap = Some("nginx does not start: the size of a zone must be a multiple of 4096".to_owned());
+            return Err(ConfigureFailed { logs: Vec::new(), trap });
+        }
         // Each worker draws other random numbers.
         let random = u64::try_from(shared.len()).unwrap_or_default();
         let state = State {
@@ -130,10 +134,13 @@ impl Vm {
         let state = self.store.data_mut();
         (state.configuration, state.root) = (None, None);
         match taken {
-            Ok(0) if self.store.data().manners().refused == Refused::EndsTheWorker => {
+            Ok(0) if self.store.data().manners().refused != Refused::KeepsTheLast => {
                 self.trapped = true;
-                Err(self
-                    .configure_failed(Some("the worker ends, since its module does not take its configuration".into())))
+                let what = match self.store.data().manners().refused {
+                    Refused::LeavesTheApiOpen => "the chain does not load, and requests are forwarded without it",
+                    Refused::AnswersWithErrors | Refused::KeepsTheLast => "the plugin does not load, and answers 503",
+                };
+                Err(self.configure_failed(Some(what.into())))
             }
             Ok(0) => Err(self.configure_failed(None)),
             Ok(_) => Ok(()),
@@ -174,9 +181,16 @@ impl Vm {
 
     /// Lets a root context decide a request.
     pub fn request_on(&mut self, root: Root, request: &Request) -> Outcome {
+        let has_body = request.body.as_ref().is_some_and(|parts| parts.iter().any(|part| !part.is_empty()));
+        let received = head::received(self.store.data().manners(), &request.headers, has_body);
+        let answered = received.as_ref().err().copied();
+        let request = &Request { headers: received.unwrap_or_default(), ..request.clone() };
         self.arrive(request);
         let mut gone = None;
-        let verdict = self.decide(root, request, &mut gone).unwrap_or_else(Verdict::Trap);
+        let verdict = match answered {
+            Some(status) => Verdict::Server(status),
+            None => self.decide(root, request, &mut gone).unwrap_or_else(Verdict::Trap),
+        };
         self.outcome(verdict, gone)
     }
 
@@ -252,7 +266,12 @@ impl Vm {
         mut going: Going,
         gone: &mut Option<Pairs>,
     ) -> Result<Verdict, String> {
-        *gone = going.headers.take().map(|lines| head::forwarded(self.store.data().manners(), request, lines));
+        let mut hidden = Pairs::new();
+        self.with_stream(|stream| hidden = std::mem::take(&mut stream.hidden));
+        *gone = going.headers.take().map(|mut lines| {
+            lines.extend(hidden);
+            head::forwarded(self.store.data().manners(), request, lines)
+        });
         // Envoy sends a local reply through the filters as well.
         let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
         if verdict != Verdict::Hang {

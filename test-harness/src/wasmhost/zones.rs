@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// What the node of a key takes beside key and value.
 const NODE: usize = 96;
 /// The pages of nginx's slab allocator.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// What a zone needs to know of each page.
 const PAGE_INFO: usize = 32;
 /// Pages that a zone takes for itself.
@@ -20,6 +20,7 @@ pub(super) struct Zone {
     uses: u64,
     /// How many nodes had to go.
     forgotten: usize,
+    bytes: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +49,11 @@ impl Zone {
     pub(super) fn new(bytes: usize) -> Self {
         let free_pages = (bytes / (PAGE + PAGE_INFO)).saturating_sub(OWN_PAGES);
         let slabs = Slabs { free_pages, free: BTreeMap::new() };
-        Self { nodes: BTreeMap::new(), slabs, uses: 0, forgotten: 0 }
+        Self { nodes: BTreeMap::new(), slabs, uses: 0, forgotten: 0, bytes }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -187,7 +192,7 @@ mod tests {
     #[test]
     fn a_full_zone_forgets_what_was_not_used_for_longest() {
         // Four pages, and sixteen pieces of 256 bytes in each of them.
-        let mut zone = Zone::new(6 * (PAGE + PAGE_INFO));
+        let mut zone = Zone::new(7 * PAGE);
         let key = |n: usize| format!("key {n}").into_bytes();
         for n in 0..64 {
             zone.set(&key(n), &[0; 100], 0).unwrap();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Checked, compiles, envoy, value};
+use super::{Checked, compiles, crds, envoy, value};
 
 /// That nothing is lost.
 fn round_trip<T: DeserializeOwned + Serialize>(resource: &Value) -> Checked {
@@ -38,13 +38,16 @@ fn lost(written: &Value, back: &Value) -> Option<String> {
 
 pub(super) fn wasm_plugin(file: &Path, text: &str) -> Checked {
     let resource = value(file, text)?;
+    crds::check(&resource)?;
     round_trip::<WasmPlugin>(&resource)?;
     compiles(&resource["spec"]["pluginConfig"])
 }
 
-/// As a `WasmPlugin`, whose fields it has, some of them one level deeper. No types were found for the kind itself.
+/// As a `WasmPlugin`, whose fields it has, some of them one level deeper. No types were found for the kind itself,
+/// whose definition is checked where it is at hand.
 pub(super) fn traffic_extension(file: &Path, text: &str) -> Checked {
     let mut resource = value(file, text)?;
+    crds::check(&resource)?;
     let spec = resource["spec"].as_object_mut().ok_or("there is no `spec`")?;
     let wasm = spec.remove("wasm").ok_or("there is no `wasm`")?;
     spec.extend(wasm.as_object().cloned().unwrap_or_default());
@@ -56,9 +59,11 @@ pub(super) fn traffic_extension(file: &Path, text: &str) -> Checked {
     compiles(&resource["spec"]["pluginConfig"])
 }
 
-/// As Istio's kind of that name, whose fields it has beside its own. No types were found for those.
+/// As Istio's kind of that name, whose fields it has beside its own. No types were found for those,
+/// which its own definition has.
 pub(super) fn higress_plugin(file: &Path, text: &str) -> Checked {
     let mut resource = value(file, text)?;
+    crds::check(&resource)?;
     let spec = resource["spec"].as_object_mut().ok_or("there is no `spec`")?;
     let policy = spec.remove("defaultConfig").ok_or("there is no `defaultConfig`")?;
     if spec.remove("defaultConfigDisable") != Some(json!(false)) {
@@ -74,6 +79,7 @@ pub(super) fn higress_plugin(file: &Path, text: &str) -> Checked {
 
 pub(super) fn envoy_filter(file: &Path, text: &str) -> Checked {
     let resource = value(file, text)?;
+    crds::check(&resource)?;
     round_trip::<EnvoyFilter>(&resource)?;
     let patches = resource["spec"]["configPatches"].as_array().ok_or("there are no patches")?;
     envoy::patches(patches)

@@ -91,8 +91,13 @@ pub(super) fn meta(_: &Path, text: &str) -> Checked {
     // A word that draft 4 does not know is one that says nothing.
     let policy =
         callgate_cli::document::read(paths::root().join("envoy/policy.yaml")).map_err(|wrong| wrong.to_string())?;
-    schema.validate(policy.value()).map_err(|error| error.to_string())?;
-    let mut wrong = policy.value().clone();
+    let mut policy = policy.value().clone();
+    if schema.is_valid(&policy) {
+        return Err("a policy for another gateway passes".to_owned());
+    }
+    policy["gateway"] = "kong".into();
+    schema.validate(&policy).map_err(|error| error.to_string())?;
+    let mut wrong = policy;
     wrong["issuers"]["corp"]["max_liftime"] = "15m".into();
     if schema.is_valid(&wrong) {
         return Err("an unknown field passes".to_owned());
@@ -108,12 +113,20 @@ pub(super) fn settings(_: &Path, text: &str) -> Checked {
         let size = |value: &str| {
             value.strip_suffix(['k', 'm']).is_some_and(|number| number.parse::<u64>().is_ok_and(|number| number > 0))
         };
+        // nginx does not start with a zone that ends within a page.
+        let pages =
+            |value: &str| value.strip_suffix('k').is_none_or(|number| number.parse().is_ok_and(|n: u64| n % 4 == 0));
         let fits = match name {
             "wasm" => ["on", "off"].contains(&value),
             "wasm_filters_path" => value.starts_with('/'),
             "wasm_filters" => value == "user",
-            "nginx_wasm_shm_kv_callgate" | "nginx_http_client_body_buffer_size" => size(value),
-            "nginx_main_env" => value == "CALLGATE_TABLES_KEY",
+            "nginx_wasm_shm_kv_callgate" => size(value) && pages(value),
+            "nginx_http_client_body_buffer_size" => size(value),
+            "nginx_main_worker_shutdown_timeout" => {
+                value.strip_suffix('s').is_some_and(|seconds| seconds.parse::<u16>().is_ok_and(|seconds| seconds > 0))
+            }
+            "prefix" => value == "/usr/local/kong",
+            "nginx_main_env" => value == "CALLGATE_GATEWAY=kong; env CALLGATE_TABLES_KEY",
             "admin_listen" => value.starts_with("127.0.0.1:"),
             _ => return Err(format!("there is no setting `{name}`")),
         };

@@ -1,10 +1,11 @@
 //! Every file that users copy is checked by something that would notice a typo in it, and here a typo is planted in each to see that.
 //!
 //! What checks a file is a source that is not ours where there is one: types that others generate from the definitions of Istio, a real
-//! Envoy, the meta-schema of draft 4. Where there is none (`NOT_CHECKED`), our own reading of a project's documents stands in its place,
+//! Envoy, the meta-schema of draft 4, and for Kubernetes resources the definitions of their projects, where these are at hand. Where there is none (`NOT_CHECKED`), our own reading of a project's documents stands in its place,
 //! which finds a slip of the hand and no misunderstanding; the documents say so.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod crds;
 mod envoy;
 mod istio;
 mod kong;
@@ -29,14 +30,8 @@ struct Copied {
     typos: Typos,
 }
 
-/// Kinds of which nobody publishes types, and files of Kong: their check is our own reading.
-const NOT_CHECKED: [&str; 5] = [
-    "envoy/envoy-gateway/extension-policy.yaml",
-    "envoy/higress/wasm-plugin.yaml",
-    "envoy/istio/traffic-extension.yaml",
-    "kong/kong.conf",
-    "kong/kong.yml",
-];
+/// Files of Kong: their check is our own reading.
+const NOT_CHECKED: [&str; 2] = ["kong/kong.conf", "kong/kong.yml"];
 
 const COPIED: &[Copied] = &[
     Copied {
@@ -176,6 +171,9 @@ const COPIED: &[Copied] = &[
         typos: &[
             ("wasm_filters_path", "wasm_filter_path"),
             ("nginx_wasm_shm_kv_", "nginx_wasm_shm_"),
+            ("1416k", "1413k"),
+            ("CALLGATE_GATEWAY=kong", "CALLGATE_GATEWAY=Kong"),
+            ("worker_shutdown_timeout", "workers_shutdown_timeout"),
             ("= on", "= yes"),
         ],
     },

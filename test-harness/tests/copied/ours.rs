@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use test_harness::observability;
 
-use super::{Checked, compiles, value};
+use super::{Checked, compiles, crds, value};
 
 pub(super) fn policy(file: &Path, text: &str) -> Checked {
     let read = document::parse(file.to_str().unwrap(), text.as_bytes()).map_err(|wrong| wrong.to_string())?;
@@ -166,7 +166,9 @@ struct Env {
 }
 
 pub(super) fn extension_policy(file: &Path, text: &str) -> Checked {
-    let read: ExtensionPolicy = serde_json::from_value(value(file, text)?).map_err(|error| error.to_string())?;
+    let resource = value(file, text)?;
+    crds::check(&resource)?;
+    let read: ExtensionPolicy = serde_json::from_value(resource).map_err(|error| error.to_string())?;
     if (read.api_version.as_str(), read.kind.as_str()) != ("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy") {
         return Err("this is no EnvoyExtensionPolicy".to_owned());
     }

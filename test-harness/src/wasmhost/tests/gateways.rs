@@ -75,10 +75,111 @@ fn what_other_filters_write_into_the_map_lets_no_call_through() {
     }
 }
 
+/// A filter that stops while it is configured leaves the API open, so that the zone is asked for by the first request.
 #[test]
-fn without_a_zone_the_module_does_not_start_on_kong_and_nothing_passes() {
-    let Err(failed) = worker(Kong, &limited(Kong), &SharedData::zones(&[])) else { panic!("it starts") };
-    assert!(failed.trap.unwrap().contains("no shared memory zone"));
+fn without_a_zone_the_module_starts_on_kong_and_nothing_passes() {
+    let mut vm = worker(Kong, &limited(Kong), &SharedData::zones(&[])).unwrap();
+    let Verdict::Trap(trap) = vm.request(&good()).verdict else { panic!("it does not trap") };
+    assert!(trap.contains("no shared memory zone"), "{trap}");
+}
+
+#[test]
+fn kong_does_not_start_with_a_zone_that_ends_within_a_page() {
+    let Err(failed) = worker(Kong, &limited(Kong), &SharedData::zones(&[(b"callgate", 1413 << 10)])) else {
+        panic!("it starts")
+    };
+    assert!(failed.trap.unwrap().contains("a multiple of 4096"));
+}
+
+/// Each generation of workers has its own zone: until the old workers have ended, a limit is counted once in each.
+#[test]
+fn after_a_reload_the_old_and_the_new_workers_count_apart() {
+    let shared = SharedData::of(Store::Zones);
+    let mut old = worker(Kong, &limited(Kong), &shared).unwrap();
+    assert!(passes(&mut old, &good()) && passes(&mut old, &good()) && !passes(&mut old, &good()));
+    let next = shared.reloaded();
+    let mut new = worker(Kong, &limited(Kong), &next).unwrap();
+    let mut other = worker(Kong, &limited(Kong), &next).unwrap();
+    assert!(passes(&mut new, &good()) && passes(&mut other, &good()) && !passes(&mut new, &good()));
+    assert!(!passes(&mut old, &good()));
+}
+
+/// More lines than Kong lists, the last of which would pose as ours, with a method that makes the list larger than its buffer.
+fn crowded(lines: usize, method: &str) -> Request {
+    let mut request = good();
+    request.headers[2].1 = method.as_bytes().to_vec();
+    let own = request.headers.iter().filter(|(name, _)| !name.starts_with(b":")).count() + 1;
+    request.headers.extend((own..lines).map(|n| (format!("x-{n}").into_bytes(), Vec::new())));
+    request.headers.last_mut().unwrap().0 = b"x-callgate-agent".to_vec();
+    request
+}
+
+#[test]
+fn a_request_with_more_headers_than_kong_lists_is_denied_and_harms_no_worker() {
+    for mode in ["enforce", "observe"] {
+        let mut vm = start_under(Kong, &policy_with(json!({ "mode": mode })));
+        for n in 0..120 {
+            let long = "M".repeat(1 + n * 60);
+            for method in ["GET", &long] {
+                let outcome = vm.request(&crowded(96 + n, method));
+                assert_eq!(answer(&outcome).status, 431, "{n} {outcome:?}");
+                assert_eq!(reason(&outcome), "too_many_headers");
+            }
+        }
+        if mode == "enforce" {
+            assert_alive_on_kong(&mut vm);
+        }
+        // The last list that is complete.
+        let poses = pairs::values(upstream(&vm.request(&crowded(95, "GET"))), "x-callgate-agent").concat();
+        assert_eq!(poses, b"builder");
+    }
+}
+
+#[track_caller]
+fn assert_alive_on_kong(vm: &mut Vm) {
+    let outcome = vm.request(&good());
+    assert_eq!(pairs::values(upstream(&outcome), "x-callgate-agent"), [b"builder"]);
+    assert_eq!(pairs::values(upstream(&outcome), "authorization"), [b""]);
+}
+
+/// That the check above finds something: with a policy for another gateway the buffers are as large as the host asks for.
+#[test]
+fn without_more_room_kong_writes_past_the_buffer() {
+    let portable = policy_with(json!({ "gateway": "portable" })).to_string();
+    let mut vm = Vm::start(&MODULE.under(Kong), portable.as_bytes(), &[]).unwrap();
+    let Verdict::Trap(trap) = vm.request(&crowded(120, &"M".repeat(4_000))).verdict else { panic!("nothing happens") };
+    assert!(trap.contains("smaller than what the host writes"), "{trap}");
+}
+
+#[test]
+fn nothing_that_poses_as_ours_reaches_the_upstream_of_kong() {
+    let mut vm = start_under(Kong, &policy_with(json!({ "overrides": "remove" })));
+    let with = |lines: &[(&str, &str)]| {
+        let mut request = good();
+        request.headers.extend(pairs::from_text(lines));
+        request
+    };
+    let outcome = vm.request(&with(&[
+        ("X-Callgate-Agent", "admin"),
+        ("x_callgate_agent", "admin"),
+        ("x-callgate.agent", "admin"),
+        ("X-Callgate-Subject", "root"),
+        ("x-callgate-other", "root"),
+        ("x-http-method-override", "DELETE"),
+    ]));
+    let sent = upstream(&outcome);
+    assert_eq!(pairs::values(sent, "x-callgate-agent"), [b"builder"]);
+    assert_eq!(pairs::values(sent, "x-callgate-subject"), [b"builder"]);
+    for name in ["x_callgate_agent", "x-callgate-other", "x-http-method-override", "authorization"] {
+        assert_eq!(pairs::values(sent, name), [b""], "{name}");
+    }
+    assert_eq!(pairs::values(sent, "x-callgate.agent").len(), 0, "nginx drops it");
+    for twice in
+        [[("X-Callgate-Agent", "a"), ("x-callgate-agent", "b")], [("x-original-url", "/a"), ("X-Original-Url", "/b")]]
+    {
+        let outcome = vm.request(&with(&twice));
+        assert_eq!((answer(&outcome).status, reason(&outcome)), (400, "unremovable_header"));
+    }
 }
 
 #[test]
@@ -89,18 +190,41 @@ fn in_a_zone_that_is_too_small_every_call_is_denied() {
     assert_eq!(answer(&vm.request(&good())).status, 500);
 }
 
-/// A configuration that Kong's host is told to refuse ends the worker: nobody would answer at its port.
+/// A filter that rejects its configuration leaves the API open on Kong. A configuration that cannot be read names no gateway, and
+/// the environment names it.
 #[test]
 fn a_policy_that_does_not_compile_denies_every_call_on_kong() {
-    for wrong in [
-        json!({ "gateway": "kong", "resource": "http://api.example.com" }),
-        json!({ "gateway": "kong", "endpoints": [] }),
-    ] {
-        let mut vm = Vm::start(&MODULE.under(Kong), policy_with(wrong).to_string().as_bytes(), &[]).unwrap();
+    let kong = policy_with(json!({ "gateway": "kong" })).to_string();
+    let wrong = policy_with(json!({ "gateway": "kong", "resource": "http://api.example.com" })).to_string();
+    let empty = policy_with(json!({ "gateway": "kong", "endpoints": [] })).to_string();
+    let denies = |config: &[u8], environment: &[(String, String)]| {
+        let mut vm = Vm::start(&MODULE.under(Kong), config, environment).unwrap();
         for request in [good(), request("GET", "/health", &[])] {
-            assert_eq!(answer(&vm.request(&request)).status, 500);
+            assert_eq!(answer(&vm.request(&request)).status, 500, "{}", config.escape_ascii());
         }
+    };
+    let variable = [("CALLGATE_GATEWAY".to_owned(), "kong".to_owned())];
+    for config in [wrong.as_bytes(), empty.as_bytes()] {
+        denies(config, &[]);
+        denies(config, &variable);
     }
+    let other = policy().to_string();
+    for config in [b"".as_slice(), b"null", b"callgate: v1", b"\xff", &kong.as_bytes()[..20], b"{}", other.as_bytes()] {
+        denies(config, &variable);
+    }
+    // A name that nobody knows is nobody's who rejects.
+    denies(kong.as_bytes(), &[("CALLGATE_GATEWAY".to_owned(), "Kong".to_owned())]);
+    let mut vm = Vm::start(&MODULE.under(Kong), kong.as_bytes(), &variable).unwrap();
+    assert_alive_on_kong(&mut vm);
+}
+
+#[test]
+fn a_policy_for_another_gateway_than_the_environment_names_is_rejected_in_envoy() {
+    let variable = |name: &str| [("CALLGATE_GATEWAY".to_owned(), name.to_owned())];
+    let kong = policy_with(json!({ "gateway": "kong" })).to_string();
+    let Err(failed) = Vm::start(&MODULE, kong.as_bytes(), &variable("envoy")) else { panic!("it starts") };
+    assert!(failed.logs.iter().any(|log| log.message.contains("`CALLGATE_GATEWAY` is `envoy`")), "{failed}");
+    assert!(Vm::start(&MODULE, policy().to_string().as_bytes(), &variable("envoy")).is_ok());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use callgate_cli::policy::NotNeeded;
 
 use super::Personality::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
 use super::*;
-use crate::wasmhost::{Body, Foreign, Refused, SharedData, Store};
+use crate::wasmhost::{Body, Foreign, Refused, Removal, SharedData, Store};
 
 static PROBE: LazyLock<Module> =
     LazyLock::new(|| Module::compile(&wat::parse_str(include_str!("probe.wat")).unwrap()).unwrap());
@@ -80,12 +80,12 @@ fn what_goes_on_before_a_body_that_is_held() {
 }
 
 #[test]
-fn a_configuration_that_is_not_taken_ends_kongs_worker_and_no_other() {
+fn a_rejected_configuration_keeps_the_last_one_in_envoy_and_its_relatives_alone() {
     for personality in Personality::ALL {
         let mut vm = probe(personality, "-");
         let root = vm.first_root();
         let failed = vm.configure(root, b"f", None).unwrap_err();
-        let ends = personality == Kong;
+        let ends = matches!(personality, Kong | Apisix);
         assert_eq!(failed.trap.is_some(), ends, "{personality:?}");
         let alive = matches!(vm.request(&request("GET", "/", &[])).verdict, Verdict::Continue { .. });
         assert_eq!(alive, !ends, "{personality:?}");
@@ -127,5 +127,10 @@ fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
         assert_eq!(manners.foreign == Foreign::Verifies, features.verifies, "{personality:?}");
         assert_eq!(manners.timers_end_requests(), features.timers, "{personality:?}");
         assert_eq!(manners.refused == Refused::KeepsTheLast, features.refuses_configuration, "{personality:?}");
+        assert_eq!(manners.removal == Removal::Removes, features.removes_headers, "{personality:?}");
+        assert_eq!(manners.listed, features.listed_headers, "{personality:?}");
+        assert_eq!(manners.listed.is_some(), features.overrun > 0, "{personality:?}");
+        // Only there a filter that stops while it is configured is worse than one that stops later.
+        assert_eq!(manners.refused == Refused::LeavesTheApiOpen, !features.opens_store_early, "{personality:?}");
     }
 }
