@@ -38,7 +38,7 @@ fn folder() -> PathBuf {
 }
 
 fn definitions(file: &str, text: &[u8]) -> Vec<Definition> {
-    let documents = document::parse_configuration(file, text).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let documents = document::parse_configuration(file, text).map_err(|wrong| wrong.to_string()).unwrap();
     let mut found = Vec::new();
     for definition in documents.iter().map(|document| &document.value()["spec"]).filter(|spec| !spec.is_null()) {
         for version in definition["versions"].as_array().unwrap() {
@@ -55,7 +55,7 @@ fn definitions(file: &str, text: &[u8]) -> Vec<Definition> {
                     .with_draft(jsonschema::Draft::Draft4)
                     .should_validate_formats(true)
                     .build(&schema)
-                    .unwrap_or_else(|wrong| panic!("{file}: {wrong}")),
+                    .unwrap(),
                 rules,
             });
         }

@@ -114,8 +114,11 @@ pub(super) fn settings(_: &Path, text: &str) -> Checked {
             value.strip_suffix(['k', 'm']).is_some_and(|number| number.parse::<u64>().is_ok_and(|number| number > 0))
         };
         // nginx does not start with a zone that ends within a page.
-        let pages =
-            |value: &str| value.strip_suffix('k').is_none_or(|number| number.parse().is_ok_and(|n: u64| n % 4 == 0));
+        let pages = |value: &str| {
+            value
+                .strip_suffix('k')
+                .is_none_or(|number| number.parse().is_ok_and(|number: u64| number.is_multiple_of(4)))
+        };
         let fits = match name {
             "wasm" => ["on", "off"].contains(&value),
             "wasm_filters_path" => value.starts_with('/'),
