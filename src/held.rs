@@ -173,6 +173,9 @@ mod tests {
         assert_eq!(held.reserve(("p", "b"), source(2), all, 2).err(), Some(Full));
     }
 
+    /// What is held, with its agent and its source.
+    type Held = (u8, Option<u8>, Reservation);
+
     #[derive(Debug, Clone)]
     enum Event {
         Reserve { agent: u8, source: Option<u8>, bytes: u64 },
@@ -197,7 +200,7 @@ mod tests {
         #[test]
         fn no_order_of_events_exceeds_a_share_or_loses_a_byte(events in proptest::collection::vec(event(), 0..200)) {
             let held = HeldBytes::default();
-            let mut holds: Vec<(u8, Option<u8>, Reservation)> = Vec::new();
+            let mut holds: Vec<Held> = Vec::new();
             for event in events {
                 match event {
                     Event::Reserve { agent, source: from, bytes } => {
@@ -216,7 +219,7 @@ mod tests {
                     Event::End { which } if !holds.is_empty() => drop(holds.swap_remove(which % holds.len())),
                     Event::Grow { .. } | Event::End { .. } => {}
                 }
-                let sum = |of: &dyn Fn(&(u8, Option<u8>, Reservation)) -> bool| {
+                let sum = |of: &dyn Fn(&Held) -> bool| {
                     holds.iter().filter(|hold| of(hold)).map(|hold| hold.2.bytes).sum::<u64>()
                 };
                 prop_assert_eq!(held.total(), sum(&|_| true));
