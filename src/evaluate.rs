@@ -258,7 +258,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.facts.path =
             self.judge(Check::Canonical, Rule::Gate, path, |path| vec![("path", path.as_str().to_owned())])?;
         let query = Query::parse(raw_query).and_then(|query| {
-            query.refuse_names(&policy.refuse_query)?;
+            query.reject_names(&policy.rejected_query)?;
             Ok(query)
         });
         let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("refuse_query") } else { Rule::Gate };

@@ -11,7 +11,7 @@ mod token;
 
 use crate::endpoint::{Asked, Listed, Table, Template};
 use crate::policy::raw::{Escape, FormatSuffixes};
-use crate::request::{CanonicalPath, Host, Method, Query, percent, split_target};
+use crate::request::{CanonicalPath, Host, Method, Query, RejectedNames, percent, split_target};
 use crate::{Headers, Reason};
 
 pub use dpop::dpop;
@@ -85,8 +85,15 @@ pub fn query(data: &[u8]) {
             Err(reason) => assert_eq!(reason, Reason::BindingAmbiguous),
         }
     }
+    let rejected = ["access_token", "_method", "x-http-method-override", "x-http-method", "x-method-override"];
+    for added in [&[][..], &["org", "__x-y", "from_", "?a", "_"]] {
+        let names = query.as_str().split(['&', ';']).map(|piece| piece.split('=').next().unwrap_or_default());
+        let expected = names.clone().find(|name| rejected.iter().chain(added).any(|own| naive::reads_as(name, own)));
+        let found = query.reject_names(&RejectedNames::new(added));
+        assert_eq!(found.is_err(), expected.is_some(), "{query:?}: {expected:?} against {found:?}");
+    }
     let refused = ["access_token", "_method", "x-http-method", "org"];
-    if query.refuse_names(&["org"]).is_ok() {
+    if query.reject_names(&RejectedNames::new(&["org"])).is_ok() {
         assert!(refused.iter().all(|name| naive::names_like(query.as_str(), name) == 0), "{query:?}");
     }
 }

@@ -208,6 +208,8 @@ pub enum Reason {
     // Scopes and bindings.
     /// A scope is missing; the challenge names all that it takes.
     InsufficientScope,
+    /// A query with more than 256 parameters where one of them is bound: some upstreams ignore those behind a limit.
+    TooManyParameters,
     /// A bound query parameter or header that occurs twice, has a raw `+` or invalid UTF-8, or that another name reads as.
     BindingAmbiguous,
     /// A bound part of the call is missing or does not equal the claim or attribute.
@@ -368,6 +370,7 @@ impl Reason {
         Self::EarlyData,
         Self::ProofRequired,
         Self::InsufficientScope,
+        Self::TooManyParameters,
         Self::BindingAmbiguous,
         Self::BindingMismatch,
         Self::RateLimited,
@@ -517,6 +520,7 @@ impl Reason {
             Self::EarlyData => ("early_data", 425, "this call is not taken in early data", No),
             Self::ProofRequired => ("proof_required", 403, "this call needs an access token that is bound to a key", No),
             Self::InsufficientScope => ("insufficient_scope", 403, "the access token lacks a scope that this call needs", InsufficientScope),
+            Self::TooManyParameters => ("too_many_parameters", 400, "the query has more than 256 parameters", No),
             Self::BindingAmbiguous => ("binding_ambiguous", 400, "a bound part of the call could be read in more than one way", No),
             Self::BindingMismatch => ("binding_mismatch", 403, "the call is outside what the caller is bound to", No),
             Self::RateLimited => ("rate_limited", 429, "the caller has used up a limit", No),

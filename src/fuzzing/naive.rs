@@ -58,6 +58,26 @@ pub(super) fn is_query(query: &[u8]) -> bool {
     characters && escapes
 }
 
+/// Whether some lenient parser reads a parameter's raw name as another: every way to cut it is compared.
+pub(super) fn reads_as(raw_name: &str, wanted: &str) -> bool {
+    let plain = |text: &[u8]| -> Vec<u8> {
+        let plain = |byte: &u8| if b"_. +[".contains(byte) { b'-' } else { byte.to_ascii_lowercase() };
+        text.iter().map(plain).collect()
+    };
+    let is_blank = |byte: &u8| b" \t\n\r\x0b\x0c+".contains(byte);
+    let decoded: Vec<u8> = decode(raw_name.as_bytes()).into_iter().take_while(|byte| *byte != 0).collect();
+    let core = decoded.iter().position(|byte| !is_blank(byte) && !b"?[]".contains(byte)).unwrap_or(decoded.len());
+    let is_read = |text: &[u8]| {
+        text.split_at_checked(wanted.len())
+            .is_some_and(|(own, rest)| plain(own) == plain(wanted.as_bytes()) && rest.iter().all(is_blank))
+    };
+    ["", "[]", "[]."].iter().any(|ends| {
+        let end = |byte: &u8| ends.as_bytes().contains(byte);
+        let length = decoded.iter().skip(core).position(end).map_or(decoded.len(), |length| core + length);
+        (0..=core).any(|start| decoded.get(start..length).is_some_and(is_read))
+    })
+}
+
 /// How many parameters have this name to one lenient parser or another.
 pub(super) fn names_like(query: &str, name: &str) -> usize {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '.', ' ', '+'], "-");

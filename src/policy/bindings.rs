@@ -51,7 +51,7 @@ fn bound(written: &str, prefix: &str, template: Option<&Template>) -> Result<Opt
         }
         Some(("query", name)) if is_plain_name(name) => Ok(Some(Bound::Query(name.into()))),
         Some(("query", name)) => Err(format!(
-            "`{}` is read in more than one way: bind a parameter of visible ASCII without `& ; = + % # [ ]`",
+            "`{}` is read in more than one way: bind a parameter of at most 128 bytes of visible ASCII without `& ; = + % # [ ]`",
             name.escape_debug()
         )),
         Some(("header", name)) => {

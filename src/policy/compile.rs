@@ -18,6 +18,8 @@ use super::signing_keys::SigningKeys;
 use super::tables_key::TablesKey;
 use super::version::version;
 use super::{Policy, advice, dpop, gateway, hosts, raw};
+use crate::request::RejectedNames;
+use crate::request::parameter::MOST_NAME;
 use crate::token::{Issuers, Secrets, json};
 use crate::upstream::HeaderNames;
 
@@ -157,7 +159,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         }
     }
     let dpop = dpop::compile(document, &mut findings);
-    let refuse_query = refused_parameters(&document.refuse_query, &mut findings);
+    check_refused_parameters(&document.refuse_query, &mut findings);
     let skew = skew(document, &mut findings);
     let hosts = hosts::compile(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
@@ -201,7 +203,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         dpop,
         passes_preflight: document.preflight == raw::Preflight::Pass,
         overrides: document.overrides,
-        refuse_query,
+        rejected_query: RejectedNames::new(&document.refuse_query),
         takes_unregistered: document.unregistered == raw::Unregistered::Allow,
         issuers,
         agents,
@@ -235,15 +237,16 @@ fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
     }
 }
 
-fn refused_parameters(names: &[String], findings: &mut Findings) -> Vec<Box<str>> {
+fn check_refused_parameters(names: &[String], findings: &mut Findings) {
     let place = Place::root().field("refuse_query");
     super::names::check_distinct("parameter", names, &place, findings);
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || *name != name.to_ascii_lowercase() {
             findings.error(place.index(index), "parameters are compared decoded and in lower case: write the name so");
+        } else if name.len() > MOST_NAME {
+            findings.error(place.index(index), format!("the name is too long; expected at most {MOST_NAME} bytes"));
         }
     }
-    names.iter().map(|name| name.as_str().into()).collect()
 }
 
 fn skew(document: &raw::Document, findings: &mut Findings) -> Duration {

@@ -51,7 +51,7 @@ use std::time::Duration;
 use crate::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::endpoint::Table;
 use crate::limit::{self, Shown, Standings};
-use crate::request::Host;
+use crate::request::{Host, RejectedNames};
 use crate::state::{Namespace, bytes_in_zone};
 use crate::token::Issuers;
 use crate::upstream::HeaderNames;
@@ -72,7 +72,7 @@ pub struct Policy {
     pub(crate) dpop: Option<crate::dpop::Rules>,
     pub(crate) passes_preflight: bool,
     pub(crate) overrides: raw::Overrides,
-    pub(crate) refuse_query: Vec<Box<str>>,
+    pub(crate) rejected_query: RejectedNames,
     pub(crate) takes_unregistered: bool,
     pub(crate) issuers: Issuers,
     pub(crate) agents: Agents,

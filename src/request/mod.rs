@@ -6,12 +6,14 @@
 
 mod host;
 mod method;
+pub(crate) mod parameter;
 mod path;
 pub(crate) mod percent;
 mod query;
 
 pub use host::Host;
 pub use method::Method;
+pub use parameter::RejectedNames;
 pub(crate) use path::is_dot_segment;
 pub use path::{CanonicalPath, EscapeSet, split_target};
-pub use query::{Query, is_plain_name};
+pub use query::{MOST_PARAMETERS, Query, is_plain_name};

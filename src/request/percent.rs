@@ -19,10 +19,8 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     let mut rest = text;
     std::iter::from_fn(move || {
         let (&first, after) = rest.split_first()?;
-        let (byte, after) = match octet(after) {
-            Some((value, after)) if first == b'%' => (value, after),
-            _ => (first, after),
-        };
+        let escaped = if first == b'%' { octet(after) } else { None };
+        let (byte, after) = escaped.unwrap_or((first, after));
         rest = after;
         Some(byte)
     })

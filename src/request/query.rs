@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::parameter::{MOST_NAME, RejectedNames, reads_as};
 use crate::Reason;
 use crate::request::percent;
+use crate::words::same;
 
-/// A parameter that no query may carry: what RFC 6750 (section 2.3) had allowed, RFC 9700 (section 4.3.2) forbids.
-const CREDENTIAL: &str = "access_token";
-
-/// Parameters that frameworks take for the method.
-const OVERRIDES: [&str; 4] = ["_method", "x-http-method-override", "x-http-method", "x-method-override"];
+/// How many parameters a query may have where one of them is bound. Some parsers drop those behind a limit (PHP and qs behind
+/// 1,000), so that others could push the bound one out of sight.
+pub const MOST_PARAMETERS: usize = 256;
 
 /// A query of printable ASCII without `#`, in which every `%` begins an escape.
 ///
@@ -53,39 +53,33 @@ impl<'a> Query<'a> {
         self.parameters().map(|(name, _)| String::from_utf8_lossy(&percent::decode(name.as_bytes())).into_owned())
     }
 
-    /// Refuses the names that no query may have, and those that the policy adds, in every reading of a common parser.
+    /// Rejects the names that no query may have, in every reading of a common parser. Each name is read once, however many are
+    /// rejected.
     ///
     /// # Errors
     /// [`Reason::QueryCredential`], [`Reason::MethodOverride`] or [`Reason::QueryRefused`].
-    pub fn refuse_names(&self, added: &[impl AsRef<str>]) -> Result<(), Reason> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        for name in self.0.split(['&', ';']).map(|piece| split_piece(piece).0) {
-            if reads_as(name, CREDENTIAL) {
-                return Err(Reason::QueryCredential);
-            }
-            if OVERRIDES.iter().any(|refused| reads_as(name, refused)) {
-                return Err(Reason::MethodOverride);
-            }
-            if added.iter().any(|refused| reads_as(name, refused.as_ref())) {
-                return Err(Reason::QueryRefused);
-            }
-        }
-        Ok(())
+    pub fn reject_names(&self, rejected: &RejectedNames) -> Result<(), Reason> {
+        let pieces = self.0.as_bytes().split(|byte| matches!(byte, b'&' | b';'));
+        let mut names = pieces.filter_map(|piece| piece.split(|byte| *byte == b'=').next());
+        names.find_map(|name| rejected.find(name)).map_or(Ok(()), Err)
     }
 
     /// The value of a parameter to which the caller is bound, decoded once; none when it is missing. The name has to be
-    /// [plain](is_plain_name).
+    /// [plain](is_plain_name), and is spelled in the query without escapes.
     ///
     /// # Errors
-    /// [`Reason::BindingAmbiguous`] when it occurs twice, has a raw `+` (a space to some, a plus sign to others) or `;`
-    /// (a separator to some), is not UTF-8, or when a common parser reads another name as this one.
+    /// [`Reason::TooManyParameters`] for a query with more than [`MOST_PARAMETERS`];
+    /// [`Reason::BindingAmbiguous`] when the parameter occurs twice, has a raw `+` (a space to some, a plus sign to others) or `;`
+    /// (a separator to some), is not UTF-8, or when a common parser reads another spelling as this name (nginx reads no escapes
+    /// in names, others do).
     pub fn bound(&self, name: &str) -> Result<Option<Cow<'a, str>>, Reason> {
+        if self.0.bytes().filter(|byte| matches!(byte, b'&' | b';')).count() >= MOST_PARAMETERS {
+            return Err(Reason::TooManyParameters);
+        }
         let mut found = None;
         for piece in pieces(self.0) {
             let (raw_name, value) = split_piece(piece);
-            if percent::decoded(raw_name.as_bytes()).eq(name.bytes()) {
+            if same(raw_name.as_bytes(), name.as_bytes()) {
                 if found.is_some() || piece.contains(['+', ';']) {
                     return Err(Reason::BindingAmbiguous);
                 }
@@ -98,11 +92,12 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Whether a name can be refused or bound: visible ASCII without the characters that separate parameters, escape
+/// Whether a name can be bound: at most 128 bytes of visible ASCII without the characters that separate parameters, escape
 /// others or nest them.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&;=+%#[]".contains(&byte))
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"&;=+%#[]".contains(&byte);
+    (1..=MOST_NAME).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn pieces(query: &str) -> impl Iterator<Item = &str> {
@@ -117,51 +112,6 @@ fn decode_utf8(value: &str) -> Result<Cow<'_, str>, Reason> {
     match percent::decode(value.as_bytes()) {
         Cow::Borrowed(_) => Ok(Cow::Borrowed(value)),
         Cow::Owned(decoded) => String::from_utf8(decoded).map(Cow::Owned).map_err(|_| Reason::BindingAmbiguous),
-    }
-}
-
-/// Whether some common parser takes a parameter's raw name for `wanted`:
-///
-/// - ASP.NET compares names without regard to case;
-/// - PHP drops leading spaces, and reads `.`, a space and an unmatched `[` as `_`;
-/// - PHP, Rack (Rails) and qs (Express) read `org[]`, `org[0]` and `org[x]` as a part of `org`, Rack and qs `[org]`
-///   as `org`, and Rack `org]` too;
-/// - qs reads `org.x` as a part of `org` where dots are allowed;
-/// - `URLSearchParams` drops a leading `?`, and some parsers drop white space at either end;
-/// - parsers in C end a name at a zero byte;
-/// - `_`, `.`, `-` and spaces, leading ones too, are one wherever parameters become variables of an environment or a
-///   template.
-///
-/// Names that were split at `;` as well cover the parsers that take it for a separator (Python before 3.9.2, Go before
-/// 1.17, Rack before 3, Perl's CGI).
-fn reads_as(raw_name: &str, wanted: &str) -> bool {
-    let mut name = percent::decoded(raw_name.as_bytes()).take_while(|byte| *byte != 0);
-    // What some drop at the beginning is an underscore to others, so that each part of it is dropped.
-    loop {
-        let outermost = |ends: &'static [u8]| name.clone().take_while(|byte| !ends.contains(byte));
-        if [&b""[..], b"[]", b"[]."].into_iter().any(|ends| is_folded(outermost(ends), wanted)) {
-            return true;
-        }
-        if !name.next().is_some_and(|byte| is_blank(byte) || b"?[]".contains(&byte)) {
-            return false;
-        }
-    }
-}
-
-/// Whether a name reads as `wanted`, whatever white space follows it.
-fn is_folded(mut name: impl Iterator<Item = u8>, wanted: &str) -> bool {
-    wanted.bytes().all(|byte| name.next().is_some_and(|own| folded(own) == folded(byte))) && name.all(is_blank)
-}
-
-/// White space to some parser; a raw `+` is a space to most.
-fn is_blank(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == b'+' || byte == 0x0b
-}
-
-fn folded(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' | b' ' | b'+' | b'[' => b'-',
-        other => other.to_ascii_lowercase(),
     }
 }
 

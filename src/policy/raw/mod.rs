@@ -68,8 +68,8 @@ pub struct Document {
     /// no format suffixes. `reject` when absent.
     #[serde(default)]
     pub format_suffixes: FormatSuffixes,
-    /// Query parameters that are refused beside `access_token` and the method overrides, compared decoded and
-    /// without regard to case.
+    /// Query parameters that are rejected in addition to `access_token` and the method overrides: names of at most 128 bytes, in
+    /// lower case, compared decoded and without regard to case.
     #[serde(default)]
     pub refuse_query: Vec<String>,
     /// Whether a valid token whose client is no agent of this policy may call at all. `refuse` when absent.
