@@ -194,7 +194,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let policy = self.facts.policy;
         let mut refusals = Vec::new();
         let headers = self.facts.call.headers;
-        self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, |reason| refusals.push(reason));
+        self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, &policy.override_headers, |reason| {
+            refusals.push(reason)
+        });
         if !policy.features.tells_end {
             self.facts.call.end_of_stream = !self.facts.head.announces_body();
         }

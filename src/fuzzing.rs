@@ -4,6 +4,7 @@
 //! engine with [`naive`] second implementations that are slow and look at everything at once. Nothing else uses them.
 
 mod dpop;
+mod header_names;
 mod naive;
 mod naive_find;
 mod signature;
@@ -15,6 +16,7 @@ use crate::request::{CanonicalPath, Host, Method, Query, RejectedNames, percent,
 use crate::{Headers, Reason};
 
 pub use dpop::dpop;
+pub use header_names::header_names;
 pub use signature::{content_digest, signature, signature_base, signature_input};
 pub use token::{json, jws, token};
 

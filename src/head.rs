@@ -3,14 +3,39 @@
 //! Reading refuses what two readers could understand differently, and nothing else. What the request means is for later
 //! checks.
 
-use crate::headers::{Headers, name_begins_like, name_reads_as};
+use crate::headers::{Headers, name_begins_like, name_is, name_reads_as};
 use crate::policy::raw::Overrides;
 use crate::reason::Reason;
 use crate::words::is_without;
 
-/// Headers by which a client overrides the method or the path of its own request.
-pub(crate) const OVERRIDE_HEADERS: [&str; 5] =
-    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+/// Headers by which a client overrides the method or the path of its own request in some framework or server. There are more:
+/// policies add those of their upstreams. In lower case with hyphens, to be compared by
+/// [`name_reads_as`](crate::headers::name_reads_as).
+pub const OVERRIDE_HEADERS: [&str; 8] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    // The path at which an application is mounted: gunicorn, uWSGI and Daphne remove it from the path.
+    "x-script-name",
+    "script-name",
+    "daphne-root-path",
+];
+
+/// Headers that frame or describe the body, or that the gate verifies. A header whose name reads as one of these and is spelled
+/// otherwise says one thing to some servers and nothing to the others. `Host`, `Connection`, `Authorization`, `DPoP`, `Expect`,
+/// `Upgrade` and `TE` have no such lookalikes: there is no separator in them.
+pub(crate) const WITHOUT_LOOKALIKES: [&str; 8] = [
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "content-encoding",
+    "content-digest",
+    "signature-input",
+    "signature-agent",
+    "early-data",
+];
 
 /// What `Connection` may name; anything else is a header that the next hop would drop (RFC 9110, section 7.6.1).
 const CONNECTION_OPTIONS: [&[u8]; 5] = [b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"];
@@ -64,10 +89,13 @@ impl<'a> Lines<'a> {
 impl<'a> Head<'a> {
     /// Reads the lines in one pass. Each ambiguity is handed to `refuse`, in the order of the lines; the head that comes back
     /// is complete all the same, for an evaluation that only observes.
+    ///
+    /// `added` are the override headers that the policy adds to the [known ones](OVERRIDE_HEADERS).
     pub(crate) fn read(
         headers: &'a Headers,
         prefix: &str,
         overrides: Overrides,
+        added: &[Box<str>],
         mut refuse: impl FnMut(Reason),
     ) -> Self {
         let mut head = Self::default();
@@ -86,22 +114,23 @@ impl<'a> Head<'a> {
                     b":authority" => authority.add(value),
                     _ => {}
                 },
-                Some(b'a') if name_reads_as(name, "authorization") => authorization.add(value),
-                Some(b'a') if name_reads_as(name, "access-control-request-method") => head.has_preflight_method = true,
-                Some(b'c') if name_reads_as(name, "content-length") => content_length.add(value),
-                Some(b'c') if name_reads_as(name, "content-type") => head.content_type.add(value),
-                Some(b'c') if name_reads_as(name, "connection") && !names_only_options(value) => {
+                Some(b'a') if name_is(name, "authorization") => authorization.add(value),
+                Some(b'a') if name_is(name, "access-control-request-method") => head.has_preflight_method = true,
+                Some(b'c') if name_is(name, "content-length") => content_length.add(value),
+                Some(b'c') if name_is(name, "content-type") => head.content_type.add(value),
+                Some(b'c') if name_is(name, "connection") && !names_only_options(value) => {
                     refuse(Reason::ConnectionNomination);
                 }
-                Some(b'd') if name_reads_as(name, "dpop") => head.dpop.add(value),
-                Some(b'e') if name_reads_as(name, "early-data") => head.early_data |= value.trim_ascii() == b"1",
-                Some(b'h') if name_reads_as(name, "host") => host.add(value),
-                Some(b'o') if name_reads_as(name, "origin") => head.has_origin = true,
-                Some(b't') if name_reads_as(name, "traceparent") => head.traceparent.add(value),
-                Some(b't') if name_reads_as(name, "transfer-encoding") => head.has_transfer_encoding = true,
-                Some(b'u') if name_reads_as(name, "upgrade") => head.upgrade.add(value),
-                Some(b'x') if name.eq_ignore_ascii_case(b"x-request-id") => head.request_id = Some(value),
-                Some(b'x') if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name, known)) => {
+                Some(b'd') if name_is(name, "dpop") => head.dpop.add(value),
+                Some(b'e') if name_is(name, "early-data") => head.early_data |= value.trim_ascii() == b"1",
+                Some(b'h') if name_is(name, "host") => host.add(value),
+                Some(b'o') if name_is(name, "origin") => head.has_origin = true,
+                Some(b't') if name_is(name, "traceparent") => head.traceparent.add(value),
+                Some(b't') if name_is(name, "transfer-encoding") => head.has_transfer_encoding = true,
+                Some(b'u') if name_is(name, "upgrade") => head.upgrade.add(value),
+                Some(b'x') if name_is(name, "x-request-id") => head.request_id = Some(value),
+                Some(b'c' | b'e' | b's' | b't') if is_lookalike(name) => refuse(Reason::HeaderLookalike),
+                first if overrides_request(first, name, added) => {
                     head.overrides.push(name);
                     if overrides == Overrides::Refuse {
                         refuse(Reason::MethodOverride);
@@ -143,6 +172,17 @@ impl Head<'_> {
     }
 }
 
+/// Whether a name reads as one of [`WITHOUT_LOOKALIKES`] and is spelled otherwise.
+fn is_lookalike(name: &[u8]) -> bool {
+    WITHOUT_LOOKALIKES.iter().any(|known| name_reads_as(name, known) && !name_is(name, known))
+}
+
+/// Whether a header overrides the method or the path. `first` is the first byte of its name, in lower case.
+fn overrides_request(first: Option<u8>, name: &[u8], added: &[Box<str>]) -> bool {
+    matches!(first, Some(b'd' | b's' | b'x')) && OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name, known))
+        || added.iter().any(|known| name_reads_as(name, known))
+}
+
 /// Whether a media type is one that HTML forms send, or one that some framework reads like them (Rack takes every
 /// `multipart/`), wherever it stands in the value.
 pub(crate) fn is_form(value: &[u8]) -> bool {
@@ -169,7 +209,7 @@ mod tests {
     fn refusals(lines: &[(&str, &str)]) -> Vec<Reason> {
         let headers: Headers = lines.iter().copied().collect();
         let mut found = Vec::new();
-        Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| found.push(reason));
+        Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| found.push(reason));
         found
     }
 
@@ -186,7 +226,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
         assert_eq!((head.method, head.target), (&b"GET"[..], &b"/a?b"[..]));
         assert_eq!(head.host, Some(&b"api.example.com"[..]));
         assert_eq!(head.authorization.only(), Some(&b"Bearer t"[..]));
@@ -218,7 +258,7 @@ mod tests {
             "x-forwarded-for",
         ];
         let headers: Headers = names.iter().map(|name| (name, "a, b")).collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
         let counts = [head.authorization, head.content_type, head.upgrade, head.traceparent].map(|lines| lines.count);
         assert_eq!((head.host, counts), (None, [0; 4]));
         let flags =
@@ -228,11 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_is_read_in_any_spelling() {
+    fn what_matters_is_read_in_any_case() {
         let headers: Headers = [
             ("Traceparent", "00-1"),
             ("Upgrade", "websocket"),
-            ("Content_Type", "text/plain"),
+            ("Content-TYPE", "text/plain"),
             ("Content-Length", "1"),
             ("Transfer-Encoding", "chunked"),
             ("ORIGIN", "https://a"),
@@ -240,7 +280,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
         let values = [head.traceparent, head.upgrade, head.content_type].map(|lines| lines.only());
         assert_eq!(values, [Some(&b"00-1"[..]), Some(b"websocket"), Some(b"text/plain")]);
         let flags =
@@ -249,12 +289,44 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_twice_is_refused_in_any_spelling() {
+    fn what_comes_twice_is_refused_in_any_case() {
         assert_eq!(refusals(&[(":authority", "a"), ("host", "a")]), [Reason::DuplicateHost]);
         assert_eq!(refusals(&[("host", "a"), ("Host", "b")]), [Reason::DuplicateHost]);
         assert_eq!(refusals(&[("authorization", "a"), ("Authorization", "a")]), [Reason::DuplicateAuthorization]);
         assert_eq!(refusals(&[("dpop", "a"), ("DPoP", "b")]), [Reason::DuplicateDpop]);
-        assert_eq!(refusals(&[("content-length", "1"), ("content_length", "1")]), [Reason::DuplicateContentLength]);
+        assert_eq!(refusals(&[("content-length", "1"), ("Content-Length", "1")]), [Reason::DuplicateContentLength]);
+    }
+
+    #[test]
+    fn rejects_a_header_that_poses_as_content_length() {
+        assert_eq!(refusals(&[("content_length", "1")]), [Reason::HeaderLookalike]);
+        // It frames nothing, so that there is one length alone.
+        assert_eq!(refusals(&[("content-length", "1"), ("content_length", "1")]), [Reason::HeaderLookalike]);
+    }
+
+    #[test]
+    fn rejects_every_lookalike_of_a_name_that_frames_describes_or_proves() {
+        for known in WITHOUT_LOOKALIKES {
+            assert_eq!(refusals(&[(known, "0"), ("te", "trailers"), ("expect", "100-continue")]), [], "{known}");
+            assert_eq!(refusals(&[(&known.to_uppercase(), "0")]), [], "{known}");
+            for separator in "!#$%&'*+.^_`|~ \0\u{7f}".chars() {
+                let name = known.replace('-', &separator.to_string());
+                assert_eq!(refusals(&[(&name, "0")]), [Reason::HeaderLookalike], "{name}");
+                assert_eq!(refusals(&[(&name.to_uppercase(), "0")]), [Reason::HeaderLookalike], "{name}");
+            }
+            assert_eq!(refusals(&[(&format!("{known}s"), "0"), (&format!("x-{known}"), "0")]), [], "{known}");
+        }
+        let headers: Headers = [(&b"content\xfflength"[..], "1")].into_iter().collect();
+        let mut found = Vec::new();
+        Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| found.push(reason));
+        assert_eq!(found, [Reason::HeaderLookalike]);
+    }
+
+    #[test]
+    fn a_lookalike_asks_for_no_preflight() {
+        let headers: Headers = [("access_control_request_method", "GET")].into_iter().collect();
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
+        assert!(!head.has_preflight_method);
     }
 
     #[test]
@@ -269,20 +341,48 @@ mod tests {
 
     #[test]
     fn overrides_are_refused_or_only_noted() {
-        for name in ["X-HTTP-Method-Override", "x_http_method", "x.method.override", "x-original-url", "X-Rewrite-URL"]
-        {
+        for name in [
+            "X-HTTP-Method-Override",
+            "x_http_method",
+            "x.method.override",
+            "x-original-url",
+            "X-Rewrite-URL",
+            "X~Original|URL",
+            "SCRIPT_NAME",
+            "Script-Name",
+            "script!name",
+            "X-Script_Name",
+            "Daphne-Root-Path",
+            "daphne_root-path",
+        ] {
             assert_eq!(refusals(&[(name, "DELETE")]), [Reason::MethodOverride], "{name}");
             let headers: Headers = [(name, "DELETE")].into_iter().collect();
-            let head = Head::read(&headers, "x-callgate-", Overrides::Remove, |reason| panic!("{reason:?}"));
+            let head = Head::read(&headers, "x-callgate-", Overrides::Remove, &[], |reason| panic!("{reason:?}"));
             assert_eq!(head.overrides, [name.as_bytes()]);
         }
-        assert_eq!(refusals(&[("x-http-methods", "DELETE")]), []);
+        for name in ["x-http-methods", "scriptname", "script-names", "root-path", "x-forwarded-prefix", "~script-name"]
+        {
+            assert_eq!(refusals(&[(name, "DELETE")]), [], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_policy_adds_override_headers() {
+        let added = ["x-forwarded-prefix".into(), "base".into(), "7-up".into()];
+        let headers: Headers =
+            [("X_Forwarded~Prefix", "/a"), ("BASE", "/a"), ("7+up", "/a"), ("x-http-method", "GET"), ("bases", "/a")]
+                .into_iter()
+                .collect();
+        let mut found = Vec::new();
+        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &added, |reason| found.push(reason));
+        assert_eq!(found, [Reason::MethodOverride; 4]);
+        assert_eq!(head.overrides, [&b"X_Forwarded~Prefix"[..], b"BASE", b"7+up", b"x-http-method"]);
     }
 
     #[test]
     fn two_authorizations_leave_none_to_verify() {
         let headers: Headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")].into_iter().collect();
-        assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Refuse, |_| {}).authorization.only(), None);
+        assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |_| {}).authorization.only(), None);
     }
 
     #[test]

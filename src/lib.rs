@@ -75,6 +75,7 @@ pub mod state;
 pub mod time;
 pub mod token;
 mod trace;
+mod trailers;
 mod upstream;
 mod words;
 
@@ -82,6 +83,7 @@ pub use answer::{Answer, DPOP_NONCE, grpc_status};
 pub use call::{Call, DecisionId, Source};
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 pub use evaluate::{Context, Hold, Late, Wait, evaluate};
+pub use head::OVERRIDE_HEADERS;
 pub use headers::Headers;
 pub use held::HeldBytes;
 pub use limit::{Clock, RATE_LIMIT_HEADERS, Shared, Standings, Use};

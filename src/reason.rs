@@ -15,6 +15,8 @@ pub enum Reason {
     DuplicateDpop,
     /// More than one `Content-Length`.
     DuplicateContentLength,
+    /// A header whose name some servers read as that of a header that frames, describes or authenticates the request.
+    HeaderLookalike,
     /// A `Connection` header that names anything but `close`, `keep-alive`, `upgrade`, `te`, `http2-settings`.
     ConnectionNomination,
     /// So many headers that the gateway may not have shown all of them to the filter.
@@ -279,6 +281,7 @@ impl Reason {
         Self::DuplicateAuthorization,
         Self::DuplicateDpop,
         Self::DuplicateContentLength,
+        Self::HeaderLookalike,
         Self::ConnectionNomination,
         Self::TooManyHeaders,
         Self::UnremovableHeader,
@@ -429,6 +432,7 @@ impl Reason {
             Self::DuplicateAuthorization => ("duplicate_authorization", 400, "the request carries more than one Authorization header", No),
             Self::DuplicateDpop => ("duplicate_dpop", 400, "the request carries more than one DPoP header", No),
             Self::DuplicateContentLength => ("duplicate_content_length", 400, "the request carries more than one Content-Length header", No),
+            Self::HeaderLookalike => ("header_lookalike", 400, "a header's name could be read as the name of another header, such as Content-Length", No),
             Self::ConnectionNomination => ("connection_nomination", 400, "the Connection header names headers that a later hop would drop", No),
             Self::TooManyHeaders => ("too_many_headers", 431, "the request has more headers than this gateway accepts", No),
             Self::UnremovableHeader => ("unremovable_header", 400, "a header that must be removed occurs more than once", No),

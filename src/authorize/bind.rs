@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::decision::Caller;
 use crate::endpoint::{Capture, Found};
-use crate::headers::{Headers, name_reads_as};
+use crate::headers::{Headers, name_is, name_reads_as};
 use crate::reason::Reason;
 use crate::request::Query;
 use crate::token::ClaimName;
@@ -57,17 +57,7 @@ impl Binding {
         match &self.part {
             Bound::Path(position) => Ok(found.value(*position).map(Capture::decoded)),
             Bound::Query(name) => query.bound(name),
-            Bound::Header(name) => {
-                let mut lines = headers.iter().filter(|(line, _)| name_reads_as(line, name));
-                match (lines.next(), lines.next()) {
-                    (None, _) => Ok(None),
-                    // A name that only some servers read as the bound one says one thing to them and nothing to the others.
-                    (Some((line, value)), None) if line.eq_ignore_ascii_case(name.as_bytes()) => {
-                        std::str::from_utf8(value).map(|text| Some(text.into())).map_err(|_| Reason::BindingAmbiguous)
-                    }
-                    _ => Err(Reason::BindingAmbiguous),
-                }
-            }
+            Bound::Header(name) => Ok(bound_header(headers, name)?.map(Cow::Borrowed)),
         }
     }
 
@@ -85,6 +75,22 @@ impl Binding {
             Side::Token(claim) => caller.token()?.claim(claim),
             Side::Agent(name) => caller.agent?.attributes.get(&**name),
         }
+    }
+}
+
+/// The value of a bound header; none where it is missing.
+///
+/// # Errors
+/// [`Reason::BindingAmbiguous`] where it occurs twice, is not UTF-8, or has a name that only some servers read as the bound one, so
+/// that it says one thing to them and nothing to the others.
+pub(crate) fn bound_header<'h>(headers: &'h Headers, name: &str) -> Result<Option<&'h str>, Reason> {
+    let mut lines = headers.iter().filter(|(line, _)| name_reads_as(line, name));
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some((line, value)), None) if name_is(line, name) => {
+            std::str::from_utf8(value).map(Some).map_err(|_| Reason::BindingAmbiguous)
+        }
+        _ => Err(Reason::BindingAmbiguous),
     }
 }
 

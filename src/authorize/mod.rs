@@ -6,5 +6,7 @@
 mod bind;
 mod scopes;
 
+#[cfg(not(target_arch = "wasm32"))] // The fuzz targets call it.
+pub(crate) use bind::bound_header;
 pub(crate) use bind::{Binding, Bound, Side, equals};
 pub(crate) use scopes::{Granted, Origin, ScopesWanted};

@@ -9,7 +9,6 @@ use super::answer;
 use super::gate::{Failure, Gate, Written};
 use super::host::{self, Map};
 use super::waiting::{Awaiting, HeldCall, Owned, WaitingCall, WaitingCalls};
-use crate::headers::name_begins_like;
 use crate::policy::{Features, HostName, RecordPlace};
 use crate::{
     Allow, Answer, Call, Change, DPOP_NONCE, Decision, Headers, RATE_LIMIT_HEADERS, Source, Standings, Step, Wait,
@@ -187,11 +186,11 @@ impl Http {
         }
     }
 
-    /// Removes the trailers that could pose as ours.
+    /// Removes the trailers that could pose as headers which the gate sets or has checked.
     fn clean_trailers(&self) -> Result<(), Failure> {
-        let prefix = &self.gate()?.policy().prefix;
+        let policy = self.gate()?.policy();
         let trailers = Headers::decode(host::header_map_pairs(Map::RequestTrailers)?).map_err(|_| Failure::Headers)?;
-        for (name, _) in trailers.iter().filter(|(name, _)| name_begins_like(name, prefix)) {
+        for (name, _) in trailers.iter().filter(|(name, _)| policy.removes_trailer(name)) {
             host::remove_header(Map::RequestTrailers, name)?;
         }
         Ok(())

@@ -78,6 +78,15 @@ pub(super) fn reads_as(raw_name: &str, wanted: &str) -> bool {
     })
 }
 
+/// A header's name as servers read it that turn everything but letters and digits into one character.
+pub(super) fn header_name(name: &[u8]) -> String {
+    let letter = |byte: &u8| match char::from(*byte) {
+        letter if letter.is_ascii_alphanumeric() => letter.to_ascii_lowercase(),
+        _ => '-',
+    };
+    name.iter().map(letter).collect()
+}
+
 /// How many parameters have this name to one lenient parser or another.
 pub(super) fn names_like(query: &str, name: &str) -> usize {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '.', ' ', '+'], "-");

@@ -65,7 +65,7 @@ const DICTIONARY: [&[u8]; 58] = [
 ];
 
 /// Pieces of a signature's fields.
-const SIGNED: [&[u8]; 24] = [
+const SIGNED: [&[u8]; 28] = [
     b"sig=(",
     b"\"@method\"",
     b"\"@query\"",
@@ -90,6 +90,10 @@ const SIGNED: [&[u8]; 24] = [
     b"\nX_A: b",
     b"\npriority: a=1, b",
     b"&a=%41+",
+    b"\nX~Org",
+    b"\nScript_Name",
+    b"\nX`Callgate'Agent",
+    b"\nContent|Length",
 ];
 
 /// SplitMix64: small, and the same everywhere.
@@ -140,6 +144,20 @@ fn headers() {
     drive(
         super::headers,
         &[b"", b"\x01\0\0\0\x01\0\0\0\x02\0\0\0a\0bc\0", b"\x02\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0x\0\0"],
+    );
+}
+
+#[test]
+fn header_names() {
+    drive(
+        super::header_names,
+        &[
+            b"",
+            b"x-org\nX-Org\nx~org",
+            b"X-Callgate-Agent\nx!callgate!agent\nx_callgate_",
+            b"SCRIPT_NAME\nscript-name\nX|HTTP|Method|Override\nx.forwarded.prefix",
+            b"content_length\nContent-Length\ncontent type\nsignature^input",
+        ],
     );
 }
 

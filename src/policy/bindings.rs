@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::error::{Findings, Place};
-use super::names::{did_you_mean, is_token};
-use super::raw;
+use super::names::{did_you_mean, is_plain_header};
+use super::{overrides, raw};
 use crate::authorize::{Binding, Bound, Side};
 use crate::endpoint::Template;
+use crate::headers::name_begins_like;
 use crate::request::is_plain_name;
 use crate::token::ClaimName;
 
@@ -15,8 +16,8 @@ const NEVER_BOUND: [&str; 8] =
     ["authorization", "connection", "content-length", "cookie", "host", "te", "transfer-encoding", "upgrade"];
 
 pub(super) fn compile(
+    document: &raw::Document,
     endpoint: &raw::Endpoint,
-    prefix: &str,
     template: Option<&Template>,
     attributes: &BTreeSet<&str>,
     place: &Place,
@@ -25,7 +26,7 @@ pub(super) fn compile(
     let mut bindings = Vec::with_capacity(endpoint.bind.len());
     for (left, right) in &endpoint.bind {
         let place = place.field("bind").field(left);
-        let part = bound(left, prefix, template).map_err(|message| findings.error(place.clone(), message));
+        let part = bound(left, document, template).map_err(|message| findings.error(place.clone(), message));
         let side = side(right, attributes).map_err(|message| findings.error(place.clone(), message));
         if let (Ok(Some(part)), Ok(side)) = (part, side) {
             bindings.push(Binding { part, side, written: (left.as_str().into(), right.as_str().into()) });
@@ -35,7 +36,7 @@ pub(super) fn compile(
 }
 
 /// The bound part; none where the template did not compile and so cannot be asked.
-fn bound(written: &str, prefix: &str, template: Option<&Template>) -> Result<Option<Bound>, String> {
+fn bound(written: &str, document: &raw::Document, template: Option<&Template>) -> Result<Option<Bound>, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {
         Some(("path", name)) => {
@@ -56,12 +57,17 @@ fn bound(written: &str, prefix: &str, template: Option<&Template>) -> Result<Opt
         )),
         Some(("header", name)) => {
             let lower = name.to_ascii_lowercase();
-            if !is_token(name.as_bytes()) || name.contains(['_', '.']) {
-                Err(format!("`{}` is no header that can be bound: write its name with hyphens", name.escape_debug()))
+            if !is_plain_header(&lower) {
+                Err(format!(
+                    "`{}` is no header that can be bound: write its name with letters, digits and hyphens",
+                    name.escape_debug()
+                ))
             } else if lower != name {
                 Err(format!("header names are compared in lower case: write `header.{lower}`"))
-            } else if NEVER_BOUND.contains(&name) || name.starts_with(prefix) {
+            } else if NEVER_BOUND.contains(&name) || name_begins_like(name.as_bytes(), &document.audit.headers.prefix) {
                 Err(format!("`{name}` belongs to the connection or to the gate: bind another header"))
+            } else if overrides::is_listed(name, document) {
+                Err(format!("`{name}` is an override header, which no request may carry: bind another header"))
             } else {
                 Ok(Some(Bound::Header(name.into())))
             }

@@ -17,10 +17,11 @@ use super::signatures::Signatures;
 use super::signing_keys::SigningKeys;
 use super::tables_key::TablesKey;
 use super::version::version;
-use super::{Policy, advice, dpop, gateway, hosts, raw};
+use super::{Policy, advice, dpop, gateway, hosts, overrides, raw};
 use crate::request::RejectedNames;
 use crate::request::parameter::MOST_NAME;
 use crate::token::{Issuers, Secrets, json};
+use crate::trailers::RemovedTrailers;
 use crate::upstream::HeaderNames;
 
 /// What a clock may differ unless the policy says otherwise.
@@ -160,6 +161,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     }
     let dpop = dpop::compile(document, &mut findings);
     check_refused_parameters(&document.refuse_query, &mut findings);
+    let override_headers = overrides::compile(document, &mut findings);
     let skew = skew(document, &mut findings);
     let hosts = hosts::compile(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
@@ -204,6 +206,8 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         passes_preflight: document.preflight == raw::Preflight::Pass,
         overrides: document.overrides,
         rejected_query: RejectedNames::new(&document.refuse_query),
+        trailers: RemovedTrailers::new(&override_headers, &endpoints.list, &signatures, !signing_keys.is_empty()),
+        override_headers,
         takes_unregistered: document.unregistered == raw::Unregistered::Allow,
         issuers,
         agents,

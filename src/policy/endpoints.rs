@@ -237,8 +237,7 @@ impl Compiling<'_> {
         self.check_methods(findings);
         hosts::check_of_endpoint(raw, document, place, findings);
         let access = self.access(findings);
-        let bindings =
-            bindings::compile(raw, &self.document.audit.headers.prefix, template, self.attributes, place, findings);
+        let bindings = bindings::compile(document, raw, template, self.attributes, place, findings);
         if access != Access::Known && !bindings.is_empty() {
             findings
                 .error(place.field("bind"), "nobody is known on a public endpoint: remove `bind` or `access: public`");

@@ -16,6 +16,7 @@ mod held_bodies;
 mod hosts;
 mod limits;
 mod names;
+mod overrides;
 mod position;
 pub mod raw;
 mod replay;
@@ -54,6 +55,7 @@ use crate::limit::{self, Shown, Standings};
 use crate::request::{Host, RejectedNames};
 use crate::state::{Namespace, bytes_in_zone};
 use crate::token::Issuers;
+use crate::trailers::RemovedTrailers;
 use crate::upstream::HeaderNames;
 
 /// A policy that compiled: whatever it refers to exists, and no two endpoints can match the same call.
@@ -72,7 +74,10 @@ pub struct Policy {
     pub(crate) dpop: Option<crate::dpop::Rules>,
     pub(crate) passes_preflight: bool,
     pub(crate) overrides: raw::Overrides,
+    /// What the policy adds to the override headers that are known.
+    pub(crate) override_headers: Vec<Box<str>>,
     pub(crate) rejected_query: RejectedNames,
+    pub(crate) trailers: RemovedTrailers,
     pub(crate) takes_unregistered: bool,
     pub(crate) issuers: Issuers,
     pub(crate) agents: Agents,
@@ -128,6 +133,13 @@ impl Policy {
             Some(external) => format!("{}://{}", external.scheme, external.authority),
             None => format!("https://{}", host.as_str()),
         }
+    }
+
+    /// Whether a trailer of this name must not reach the upstream, which may merge trailers into the headers: one that could pose as
+    /// a header of the gate, or as one that frames, routes or authenticates the request, overrides it, is bound or is signed.
+    #[must_use]
+    pub fn removes_trailer(&self, name: &[u8]) -> bool {
+        self.trailers.contains(name, &self.prefix)
     }
 
     /// Whether calls are counted or nonces given out, so that deciding them takes what the workers of a gateway share.
@@ -231,5 +243,7 @@ impl Policy {
     }
 }
 
+#[cfg(test)]
+mod overrides_tests;
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,13 @@ pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'
     }
 }
 
+/// Whether a header's name is written in the one form in which names are compared: lower-case letters, digits and hyphens, of
+/// which the first is no hyphen. Every other character reads as a hyphen.
+pub(super) fn is_plain_header(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
+}
+
 /// Whether a method or header name is a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))

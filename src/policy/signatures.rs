@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::endpoints::{Access, Endpoint};
 use super::error::{Findings, Place};
 use super::gateway::{BodyCheck, Store};
-use super::names::is_token;
+use super::names::{is_plain_header, is_token};
 use super::{raw, scalar::Lifetime};
 use crate::authorize::Origin;
 use crate::request::Host;
@@ -65,6 +65,11 @@ pub(crate) struct SignatureRule {
 }
 
 impl Signatures {
+    /// The headers that the policy wants to be covered where they are sent.
+    pub(crate) fn covered_headers(&self) -> impl Iterator<Item = &str> {
+        self.own.cover.iter().map(|name| &**name).filter(|name| !name.starts_with('@'))
+    }
+
     pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Self {
         let raw = &document.signatures;
         let place = Place::root().field("signatures");
@@ -310,13 +315,12 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
     super::names::check_distinct("component", raw, place, findings);
     for (index, name) in raw.iter().enumerate() {
         let derived = ["@method", "@target-uri", "@authority", "@scheme", "@request-target", "@path", "@query"];
-        let known = derived.contains(&name.as_str())
-            || (is_token(name.as_bytes()) && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
+        let known = derived.contains(&name.as_str()) || is_plain_header(name);
         if !known {
             findings.error(
                 place.index(index),
                 format!(
-                    "`{}` is no component that can be asked for: write {}, or a header in lower case",
+                    "`{}` is no component that can be asked for: write {}, or a header in lower case with hyphens",
                     name.escape_debug(),
                     derived.map(|name| format!("`{name}`")).join(", ")
                 ),

@@ -24,7 +24,17 @@ const MARKS: [&str; 2] =
 const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     (
         "Requests that can be read in two ways are refused",
-        &["path", "query", "host", "reading", "overrides", "bound-query", "preflight", "upgrade"],
+        &[
+            "path",
+            "query",
+            "host",
+            "reading",
+            "header-names",
+            "overrides",
+            "bound-query",
+            "preflight",
+            "upgrade",
+        ],
         None,
     ),
     ("Tokens, and who holds them", &["tokens", "token-rules", "credential", "callers"], None),

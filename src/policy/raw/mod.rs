@@ -59,8 +59,10 @@ pub struct Document {
     /// `pass` lets them through on every path alike. `refuse` when absent.
     #[serde(default)]
     pub preflight: Preflight,
-    /// What happens to headers that override the method or the path: `refuse` the request, or `remove` them, for a gate
-    /// behind a proxy that sets them. `refuse` when absent.
+    /// What happens to headers that override the method or the path: `refuse` rejects the request, `remove` removes them, for a
+    /// gate behind a proxy that sets them. `refuse` when absent. Known are `X-HTTP-Method-Override`, `X-HTTP-Method`,
+    /// `X-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, `X-Script-Name`, `Script-Name` and `Daphne-Root-Path`, in every
+    /// spelling that some server reads as one of them (`SCRIPT_NAME`). Upstreams may read others: see `override_headers`.
     #[serde(default)]
     pub overrides: Overrides,
     /// How upstreams read a suffix such as `.json` at the end of a path segment. `reject`: as a format, so that no variable matches
@@ -68,6 +70,11 @@ pub struct Document {
     /// no format suffixes. `reject` when absent.
     #[serde(default)]
     pub format_suffixes: FormatSuffixes,
+    /// Headers that the upstream takes a method or a path from, in addition to the known ones (see `overrides`), such as
+    /// `x-forwarded-prefix`: lower-case letters, digits and hyphens, at most 32 names. A header matches in any case and with any
+    /// other characters in the place of the hyphens. Headers that gateways set or the gate needs cannot be listed.
+    #[serde(default)]
+    pub override_headers: Vec<String>,
     /// Query parameters that are rejected in addition to `access_token` and the method overrides: names of at most 128 bytes, in
     /// lower case, compared decoded and without regard to case.
     #[serde(default)]

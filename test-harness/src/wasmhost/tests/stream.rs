@@ -75,6 +75,25 @@ fn trailers_that_pose_as_ours_do_not_go_on() {
 }
 
 #[test]
+fn trailers_that_pose_as_checked_headers_do_not_go_on() {
+    let mut vm = start(&policy_with(json!({ "override_headers": ["x-forwarded-prefix"] })));
+    let trailers = [
+        ("X!Callgate~Agent", "root"),
+        ("authorization", "Bearer other"),
+        ("content_length", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("SCRIPT_NAME", "/items"),
+        ("x~forwarded~prefix", "/items"),
+        ("grpc-status", "0"),
+        ("x-checksum", "a"),
+    ];
+    let request = Request { end_of_stream: false, trailers: Some(pairs::from_text(&trailers)), ..good() };
+    let outcome = vm.request(&request);
+    upstream(&outcome);
+    assert_eq!(outcome.trailers, Some(pairs::from_text(&[("grpc-status", "0"), ("x-checksum", "a")])));
+}
+
+#[test]
 fn a_body_and_trailers_pass_behind_an_allowed_call_alone() {
     let mut vm = start(&policy());
     let body = |request: Request| Request {

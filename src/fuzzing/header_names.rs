@@ -1,0 +1,61 @@
+//! What must hold for any header names, in headers and in trailers.
+
+use super::naive;
+use crate::authorize::bound_header;
+use crate::head::{Head, OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
+use crate::headers::{name_begins_like, name_reads_as, names_read_alike};
+use crate::policy::raw::Overrides;
+use crate::trailers::RemovedTrailers;
+use crate::{Headers, Reason};
+
+const PREFIX: &str = "x-callgate-";
+const BOUND: &str = "x-org";
+/// A header that the policy adds to those that override the method or the path.
+const ADDED: &str = "x-forwarded-prefix";
+
+/// Whatever names a request's lines have (one on each line of the input), those that some server reads as a header which the gate
+/// sets, rejects or checks are found, and no others.
+pub fn header_names(data: &[u8]) {
+    let names: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let folded: Vec<String> = names.iter().map(|name| naive::header_name(name)).collect();
+    let added = [Box::from(ADDED)];
+    let removed = RemovedTrailers::of(OVERRIDE_HEADERS.into_iter().chain([ADDED, BOUND, "content-length"]));
+    for (name, read) in names.iter().zip(&folded) {
+        let shown = name.escape_ascii();
+        for known in OVERRIDE_HEADERS.into_iter().chain(WITHOUT_LOOKALIKES).chain([BOUND, ADDED, "te", PREFIX]) {
+            assert_eq!(name_reads_as(name, known), read == known, "{shown} as {known}");
+            assert_eq!(names_read_alike(name, known.as_bytes()), read == known, "{shown} as {known}");
+        }
+        assert_eq!(name_begins_like(name, PREFIX), read.starts_with(PREFIX), "{shown}");
+        for (other, other_read) in names.iter().zip(&folded) {
+            assert_eq!(names_read_alike(name, other), read == other_read, "{shown} and {}", other.escape_ascii());
+        }
+        let goes = read.starts_with(PREFIX)
+            || [ADDED, BOUND, "content-length"].iter().chain(&OVERRIDE_HEADERS).any(|known| known == read);
+        assert_eq!(removed.contains(name, PREFIX), goes, "{shown} as a trailer");
+    }
+
+    let headers: Headers = names.iter().map(|name| (name, "v")).collect();
+    let mut reasons = Vec::new();
+    let head = Head::read(&headers, PREFIX, Overrides::Refuse, &added, |reason| reasons.push(reason));
+    let lines = || names.iter().copied().zip(&folded);
+    let posing = lines().filter(|(_, read)| read.starts_with(PREFIX)).map(|(name, _)| name);
+    assert!(head.posing.iter().copied().eq(posing), "{:?}", head.posing);
+    let overrides = |read: &&str| OVERRIDE_HEADERS.contains(read) || *read == ADDED;
+    let overriding = lines().filter(|(_, read)| overrides(&read.as_str())).map(|(name, _)| name);
+    assert!(head.overrides.iter().copied().eq(overriding), "{:?}", head.overrides);
+    let count = |wanted: Reason| reasons.iter().filter(|reason| **reason == wanted).count();
+    assert_eq!(count(Reason::MethodOverride), head.overrides.len());
+    let is_spelled = |name: &[u8], read: &str| name.to_ascii_lowercase() == read.as_bytes();
+    let poses =
+        |(name, read): &(&[u8], &String)| WITHOUT_LOOKALIKES.contains(&read.as_str()) && !is_spelled(name, read);
+    assert_eq!(count(Reason::HeaderLookalike), lines().filter(poses).count());
+
+    let bound: Vec<_> = lines().filter(|(_, read)| *read == BOUND).collect();
+    let expected = match bound.as_slice() {
+        [] => Ok(None),
+        [(name, read)] if is_spelled(name, read) => Ok(Some("v")),
+        _ => Err(Reason::BindingAmbiguous),
+    };
+    assert_eq!(bound_header(&headers, BOUND), expected);
+}

@@ -1,0 +1,78 @@
+//! Headers by which a request could override its own method or path, as far as the policy adds some.
+
+use super::error::{Findings, Place};
+use super::names::{check_distinct, is_plain_header};
+use super::raw;
+use crate::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
+use crate::headers::name_begins_like;
+
+/// The most headers that a policy adds: each is compared with every header of a request.
+const MOST_ADDED: usize = 32;
+const MOST_BYTES: usize = 128;
+
+/// Headers that every request has or that the gate needs, apart from [those without lookalikes](WITHOUT_LOOKALIKES).
+const NEEDED: [&str; 19] = [
+    "accept",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "authorization",
+    "connection",
+    "cookie",
+    "dpop",
+    "expect",
+    "host",
+    "origin",
+    "signature",
+    "te",
+    "traceparent",
+    "upgrade",
+    "user-agent",
+    // Gateways set these themselves.
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-request-id",
+    "via",
+];
+
+pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Vec<Box<str>> {
+    let place = Place::root().field("override_headers");
+    let names = &document.override_headers;
+    check_distinct("header", names, &place, findings);
+    if names.len() > MOST_ADDED {
+        findings.error(place.clone(), format!("at most {MOST_ADDED} headers can be added; write fewer"));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let place = place.index(index);
+        let shown = name.escape_debug();
+        if !is_plain_header(name) || name.len() > MOST_BYTES {
+            findings.error(
+                place,
+                format!(
+                    "invalid header name `{shown}`; expected at most {MOST_BYTES} lower-case letters, digits and hyphens, such as \
+                     `x-forwarded-prefix` (every other character of a header's name reads as a hyphen)"
+                ),
+            );
+        } else if NEEDED.contains(&name.as_str()) || WITHOUT_LOOKALIKES.contains(&name.as_str()) {
+            findings.error(
+                place,
+                format!("`{shown}` is set by gateways or needed by the gate; name a header that the upstream takes a method or path from"),
+            );
+        } else if ["x-envoy-", &document.audit.headers.prefix]
+            .iter()
+            .any(|prefix| name_begins_like(name.as_bytes(), prefix))
+        {
+            findings.error(
+                place,
+                format!("`{shown}` is a header of the gateway or of the gate; name a header that clients send"),
+            );
+        } else if OVERRIDE_HEADERS.contains(&name.as_str()) {
+            findings.warn(place, format!("`{shown}` is in the list anyway; remove it"));
+        }
+    }
+    names.iter().map(|name| name.as_str().into()).collect()
+}
+
+/// Whether a header, by its plain name, is one of those that override the method or the path under this policy.
+pub(super) fn is_listed(name: &str, document: &raw::Document) -> bool {
+    OVERRIDE_HEADERS.contains(&name) || document.override_headers.iter().any(|added| added == name)
+}
