@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::crypto::VerifySignature;
 use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 use crate::endpoint::{Found, Table};
-use crate::head::{Head, is_form};
+use crate::head::{Head, is_form, is_json};
 use crate::held::HeldBytes;
 use crate::limit::Shared;
 use crate::policy::raw::Overrides;
@@ -138,7 +138,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.escapes(found.as_ref())?;
         if let Some(endpoint) = endpoint {
             self.upgrade(endpoint)?;
-            self.forms(endpoint)?;
+            self.merged_bodies(endpoint)?;
             if access == Access::Known {
                 self.bound_token(endpoint)?;
                 self.signature(endpoint)?;
@@ -364,9 +364,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Ok(())
     }
 
-    /// Form bodies, in which frameworks read parameters and methods, are told by their media type. A body that names none is
-    /// a form to some of them.
-    fn forms(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
+    /// Bodies in which frameworks read parameters and methods are recognized by their media type. A body that names none is a form
+    /// to some of them.
+    fn merged_bodies(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
         if !endpoint.one_content_type {
             return Ok(());
         }
@@ -374,14 +374,19 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let types = head.content_type;
         let several = types.count > 1 || types.first.is_some_and(|value| !is_without::<b','>(value));
         let has_body = (!self.facts.call.end_of_stream || self.may_have_a_body_unseen()) && head.upgrade.count == 0;
-        let untyped = || has_body && !self.has_no_body_yet(endpoint);
-        let form = types.first.filter(|value| !value.trim_ascii().is_empty()).map_or_else(untyped, is_form);
-        let result = match endpoint.refuses_forms {
+        let named = types.first.filter(|value| !value.trim_ascii().is_empty());
+        let untyped = named.is_none() && has_body && !self.has_no_body_yet(endpoint);
+        // Many clients name JSON where they send no body, which does no harm where it is known that none follows.
+        let may_be_json = has_body || !self.facts.policy.features.tells_end;
+        let result = match endpoint.rejected_bodies {
             _ if several => Err(Reason::ContentTypeAmbiguous),
-            Some(_) if form => Err(Reason::FormBody),
+            Some(rejected) if rejected.forms && (untyped || named.is_some_and(is_form)) => Err(Reason::FormBody),
+            Some(rejected) if rejected.json && (untyped || may_be_json && named.is_some_and(is_json)) => {
+                Err(Reason::JsonBody)
+            }
             _ => Ok(()),
         };
-        let rule = Rule::asked_by(endpoint, endpoint.refuses_forms, "forms");
+        let rule = Rule::asked_by(endpoint, endpoint.rejected_bodies.map(|rejected| rejected.origin), "forms");
         self.judge(Check::Forms, rule, result, |()| Vec::new())?;
         Ok(())
     }

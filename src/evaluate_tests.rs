@@ -489,3 +489,32 @@ mod limits {
         assert!(!told("/x/globex", Some(&bearer)), "an endpoint without limits has none to tell of");
     }
 }
+
+#[test]
+fn json_without_a_body_is_rejected_only_where_a_body_could_follow_unseen() {
+    let decided = |gateway: &str, media_type: &str, end_of_stream| {
+        let mut document = document("enforce");
+        document["gateway"] = json!(gateway);
+        document["upstream"]["merges"] = json!(["form", "json"]);
+        document["endpoints"][1]["bind"] = json!({ "query.org": "token.org" });
+        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let credential = format!("Bearer {}", token("agent"));
+        let lines = request("GET", "/x?org=acme", "api.example.com", Some(&credential));
+        let lines = [lines, vec![line("content-type", media_type)]].concat();
+        match decide(&policy, &lines, end_of_stream, None) {
+            Decided::Denied { record, .. } => record["reason"].as_str().map(str::to_owned),
+            Decided::Allowed { .. } => None,
+        }
+    };
+    for (gateway, media_type, end_of_stream, expected) in [
+        ("envoy", "application/json", false, Some("json_body")),
+        ("envoy", "application/json", true, None),
+        ("kong", "application/json", true, Some("json_body")),
+        ("portable", "application/json", true, Some("json_body")),
+        ("envoy", "application/x-www-form-urlencoded", true, Some("form_body")),
+        ("kong", "text/plain", true, None),
+    ] {
+        let found = decided(gateway, media_type, end_of_stream);
+        assert_eq!(found.as_deref(), expected, "{media_type} on {gateway}, {end_of_stream}");
+    }
+}

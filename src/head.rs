@@ -195,6 +195,12 @@ pub(crate) fn is_form(value: &[u8]) -> bool {
         .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))
 }
 
+/// Whether a media type is JSON, or one that some framework reads like it (`*+json`, `text/x-json`, `application/jsonrequest`),
+/// wherever it is named in the value.
+pub(crate) fn is_json(value: &[u8]) -> bool {
+    value.windows(4).any(|part| part.eq_ignore_ascii_case(b"json"))
+}
+
 fn names_only_options(value: &[u8]) -> bool {
     value
         .split(|byte| *byte == b',')
@@ -398,6 +404,26 @@ mod tests {
         }
         for no in ["application/json", "text/plain", ""] {
             assert!(!is_form(no.as_bytes()), "{no}");
+        }
+    }
+
+    #[test]
+    fn json_is_told_wherever_it_is_named() {
+        for yes in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "text/json",
+            "application/vnd.api+json",
+            "application/merge-patch+JSON",
+            "text/x-json",
+            "application/jsonrequest",
+            "text/plain; x=application/json",
+            "text/plain, application/json",
+        ] {
+            assert!(is_json(yes.as_bytes()), "{yes}");
+        }
+        for no in ["application/x-www-form-urlencoded", "text/plain", "application/js", "jso n", ""] {
+            assert!(!is_json(no.as_bytes()), "{no}");
         }
     }
 }

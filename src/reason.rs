@@ -156,7 +156,9 @@ pub enum Reason {
     UpgradeWithBody,
     /// A form body where the endpoint refuses forms.
     FormBody,
-    /// More than one `Content-Type` on an endpoint that refuses forms.
+    /// A JSON body where the endpoint rejects it, because its upstream merges JSON with the query.
+    JsonBody,
+    /// More than one `Content-Type` on an endpoint that rejects forms or other bodies that upstreams merge with the query.
     ContentTypeAmbiguous,
     // The signature.
     /// No signature with the tag that is asked for, where the endpoint asks for one.
@@ -348,6 +350,7 @@ impl Reason {
         Self::UpgradeNotAllowed,
         Self::UpgradeWithBody,
         Self::FormBody,
+        Self::JsonBody,
         Self::ContentTypeAmbiguous,
         Self::SignatureMissing,
         Self::SignatureMalformed,
@@ -499,6 +502,7 @@ impl Reason {
             Self::UpgradeNotAllowed => ("upgrade_not_allowed", 403, "this endpoint does not upgrade the connection that way", No),
             Self::UpgradeWithBody => ("upgrade_with_body", 400, "an upgrade has no body", No),
             Self::FormBody => ("form_body", 415, "form bodies are not taken here", No),
+            Self::JsonBody => ("json_body", 415, "a JSON body is not accepted here", No),
             Self::ContentTypeAmbiguous => ("content_type_ambiguous", 400, "the request carries more than one Content-Type", No),
             Self::SignatureMissing => ("signature_missing", 403, "the call is not signed", Signature),
             Self::SignatureMalformed => ("signature_malformed", 400, "the signature fields are malformed", No),

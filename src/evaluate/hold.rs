@@ -247,7 +247,7 @@ impl Evaluation<'_, '_> {
     pub(super) fn await_none(&mut self, endpoint: &Endpoint) {
         let Facts { policy, call, head, signature, .. } = &self.facts;
         let signed = signature.is_some() && !endpoint.streams && head.upgrade.count == 0;
-        let untyped = endpoint.refuses_forms.is_some() && head.content_type.count == 0;
+        let untyped = endpoint.rejected_bodies.is_some() && head.content_type.count == 0;
         let matters = policy.features.body == BodyCheck::Late && !policy.features.tells_end && call.end_of_stream;
         if matters && (signed || untyped) && self.awaited.is_none() {
             let nothing = Awaited::Nothing(Reason::BodyLengthMissing);

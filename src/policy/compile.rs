@@ -162,6 +162,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
     let dpop = dpop::compile(document, &mut findings);
     check_refused_parameters(&document.refuse_query, &mut findings);
     let override_headers = overrides::compile(document, &mut findings);
+    check_merges(&document.upstream.merges, &mut findings);
     let skew = skew(document, &mut findings);
     let hosts = hosts::compile(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
@@ -249,6 +250,15 @@ fn check_refused_parameters(names: &[String], findings: &mut Findings) {
             findings.error(place.index(index), "parameters are compared decoded and in lower case: write the name so");
         } else if name.len() > MOST_NAME {
             findings.error(place.index(index), format!("the name is too long; expected at most {MOST_NAME} bytes"));
+        }
+    }
+}
+
+fn check_merges(kinds: &[raw::MergedBody], findings: &mut Findings) {
+    for (index, kind) in kinds.iter().enumerate() {
+        if kinds.iter().take(index).any(|earlier| earlier == kind) {
+            let place = Place::root().field("upstream").field("merges").index(index);
+            findings.error(place, "this kind is listed twice; remove one");
         }
     }
 }

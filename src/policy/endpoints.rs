@@ -29,8 +29,8 @@ pub struct Endpoint {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) escapes: EscapeSet,
     pub(crate) websocket: bool,
-    /// Where the policy refuses forms, if it does.
-    pub(crate) refuses_forms: Option<Origin>,
+    /// The bodies that are rejected because the upstream merges them with the query, if any are.
+    pub(crate) rejected_bodies: Option<RejectedBodies>,
     /// Whether the media type must be told once, since something depends on it.
     pub(crate) one_content_type: bool,
     pub(crate) streams: bool,
@@ -40,6 +40,15 @@ pub struct Endpoint {
     /// How many calls a call counts for.
     pub(crate) cost: u32,
     pub(crate) observe: bool,
+}
+
+/// Which bodies an endpoint rejects by their media type. A body without one is rejected as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RejectedBodies {
+    /// Where the policy asks for it.
+    pub(crate) origin: Origin,
+    pub(crate) forms: bool,
+    pub(crate) json: bool,
 }
 
 /// Who may call an endpoint.
@@ -243,7 +252,7 @@ impl Compiling<'_> {
                 .error(place.field("bind"), "nobody is known on a public endpoint: remove `bind` or `access: public`");
         }
         let binds_query = bindings.iter().any(|b| matches!(b.part, crate::authorize::Bound::Query(_)));
-        let refuses_forms = self.refuses_forms(binds_query, findings);
+        let rejected_bodies = self.rejected_bodies(binds_query, findings);
         Endpoint {
             id: raw.id.as_str().into(),
             position: u32::try_from(index).unwrap_or(u32::MAX),
@@ -252,8 +261,8 @@ impl Compiling<'_> {
             access,
             needs_bound_token: dpop::needs_bound_token(self.document, raw, place, findings),
             scopes: self.scopes(access, findings),
-            refuses_forms,
-            one_content_type: refuses_forms.is_some() || binds_query,
+            rejected_bodies,
+            one_content_type: rejected_bodies.is_some() || binds_query,
             bindings,
             escapes: self.escapes(template, findings),
             websocket: self.websocket(findings),
@@ -333,7 +342,12 @@ impl Compiling<'_> {
         wanted
     }
 
-    fn refuses_forms(&self, binds_query: bool, findings: &mut Findings) -> Option<Origin> {
+    /// `refuse` rejects forms under every policy; where nothing is written, the kinds that the upstream merges are rejected next to
+    /// a bound query.
+    fn rejected_bodies(&self, binds_query: bool, findings: &mut Findings) -> Option<RejectedBodies> {
+        let merges = |kind| self.document.upstream.merges.contains(&kind);
+        let (forms, json) = (merges(raw::MergedBody::Form), merges(raw::MergedBody::Json));
+        let refused = |origin| Some(RejectedBodies { origin, forms: true, json });
         let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.forms);
         match (self.raw.forms, of_effect) {
             (Some(raw::Forms::Allow), Some(raw::Forms::Refuse)) => {
@@ -343,10 +357,13 @@ impl Compiling<'_> {
                 );
                 None
             }
-            (Some(raw::Forms::Refuse), _) => Some(Origin::Endpoint),
-            (None, Some(raw::Forms::Refuse)) => Some(Origin::Effect(self.raw.effect)),
+            (Some(raw::Forms::Refuse), _) => refused(Origin::Endpoint),
+            (None, Some(raw::Forms::Refuse)) => refused(Origin::Effect(self.raw.effect)),
             (Some(raw::Forms::Allow), _) | (None, Some(raw::Forms::Allow)) => None,
-            (None, None) => binds_query.then_some(Origin::Endpoint),
+            (None, None) => {
+                let merged = RejectedBodies { origin: Origin::Endpoint, forms, json };
+                (binds_query && (forms || json)).then_some(merged)
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Override headers, bound headers and parameters: what compiles, and each mistake at its place.
+//! Override headers, bound headers and merged bodies: what compiles, and each mistake at its place.
 
 use serde_json::{Value, json};
 
@@ -99,4 +99,36 @@ fn parameters_that_are_looked_for_have_a_bounded_length() {
     let found = errors(&[("/refuse_query", json!([longer])), ("/endpoints/1/bind", json!({ bound: "token.a" }))]);
     assert!(found.iter().any(|error| error == "refuse_query[0]: the name is too long; expected at most 128 bytes"));
     assert!(found.iter().any(|error| error.contains("is read in more than one way")), "{found:?}");
+}
+
+#[test]
+fn an_endpoint_rejects_the_bodies_that_its_upstream_merges() {
+    let rejected = |merges: Option<Value>, forms: Option<&str>, endpoint: usize| {
+        let mut changes = Vec::new();
+        changes.extend(merges.map(|merges| ("/upstream/merges", merges)));
+        let place = format!("/endpoints/{endpoint}/forms");
+        changes.extend(forms.map(|forms| (place.as_str(), json!(forms))));
+        let rejected = policy(&changes).endpoints()[endpoint].rejected_bodies;
+        rejected.map(|rejected| (rejected.forms, rejected.json))
+    };
+    // The endpoint with a bound query, and one without.
+    let (binds, other) = (1, 2);
+    for (merges, by_default, refused) in [
+        (None, Some((true, false)), Some((true, false))),
+        (Some(json!(["form"])), Some((true, false)), Some((true, false))),
+        (Some(json!(["form", "json"])), Some((true, true)), Some((true, true))),
+        (Some(json!(["json"])), Some((false, true)), Some((true, true))),
+        (Some(json!([])), None, Some((true, false))),
+    ] {
+        assert_eq!(rejected(merges.clone(), None, binds), by_default, "{merges:?}");
+        assert_eq!(rejected(merges.clone(), None, other), None, "{merges:?}");
+        for endpoint in [binds, other] {
+            assert_eq!(rejected(merges.clone(), Some("refuse"), endpoint), refused, "{merges:?}");
+            assert_eq!(rejected(merges.clone(), Some("allow"), endpoint), None, "{merges:?}");
+        }
+    }
+    let twice = errors(&[("/upstream/merges", json!(["json", "json"]))]);
+    assert_eq!(twice, ["upstream.merges[1]: this kind is listed twice; remove one"]);
+    let unknown = errors(&[("/upstream/merges", json!(["xml"]))]);
+    assert!(unknown[0].starts_with("upstream.merges[0]: unknown variant `xml`"), "{unknown:?}");
 }

@@ -32,6 +32,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
             "header-names",
             "overrides",
             "bound-query",
+            "merged-bodies",
             "preflight",
             "upgrade",
         ],

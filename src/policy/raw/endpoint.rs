@@ -47,7 +47,8 @@ pub struct Requirement {
     /// signature alone (`authenticate`) has no token and passes: it has shown a key with the call itself.
     #[serde(default)]
     pub token: Option<TokenAsked>,
-    /// Whether form bodies, in which frameworks read method overrides and parameters, are taken.
+    /// Whether bodies are accepted in which frameworks read method overrides and parameters: forms, and every other kind that
+    /// `upstream.merges` lists.
     #[serde(default)]
     pub forms: Option<Forms>,
     /// Whether every call of this class must be signed by its caller (RFC 9421).
@@ -62,14 +63,14 @@ pub struct Requirement {
     pub limits: Vec<String>,
 }
 
-/// Whether form bodies are taken.
+/// Whether forms and the other bodies that the upstream merges with the query (`upstream.merges`) are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Forms {
-    /// They are taken, on endpoints with a bound query parameter too, for upstreams that do not merge them with the query.
+    /// They are accepted, on endpoints with a bound query parameter too, where the upstream does not merge them with the query.
     Allow,
-    /// They are refused.
+    /// They are rejected: forms in any case, other kinds where `upstream.merges` lists them, and bodies without a `Content-Type`.
     Refuse,
 }
 
@@ -128,7 +129,8 @@ pub struct Endpoint {
     /// of it is ever held back.
     #[serde(default)]
     pub body: Option<Body>,
-    /// Whether form bodies are taken. Absent: as the effect says, else they are refused where a query parameter is bound.
+    /// Whether forms, and every other kind of body that `upstream.merges` lists, are accepted. Absent: as the effect says, else the
+    /// kinds that `upstream.merges` lists are rejected where a query parameter is bound.
     #[serde(default)]
     pub forms: Option<Forms>,
     /// Limits that the call is held to, by their names.

@@ -270,6 +270,26 @@ pub struct Upstream {
     /// Whether the verified `Authorization` header is forwarded to the upstream (`keep`), and with it `DPoP`, or removed (`remove`). Where
     /// requests are observed it is always forwarded, so that the upstream works as before the gate.
     pub authorization: AuthorizationHeader,
+    /// Which request bodies the upstream merges with the query or reads method overrides from: `form`, and `json` for frameworks such
+    /// as Laravel and Rails. On endpoints with a bound query parameter these bodies are rejected unless the endpoint says
+    /// `forms: allow`, since the body could replace the parameter. `[form]` when absent; `[]` for an upstream that merges no bodies.
+    #[serde(default = "forms_alone")]
+    pub merges: Vec<MergedBody>,
+}
+
+fn forms_alone() -> Vec<MergedBody> {
+    vec![MergedBody::Form]
+}
+
+/// A kind of request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum MergedBody {
+    /// HTML forms: `application/x-www-form-urlencoded` and every `multipart/` type.
+    Form,
+    /// JSON: every media type with `json` in its name, such as `application/json`, `text/json` and `application/vnd.api+json`.
+    Json,
 }
 
 /// What happens to a verified `Authorization` header.
