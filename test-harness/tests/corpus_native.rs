@@ -8,7 +8,7 @@ use callgate_cli::corpus::{Decision, Suite, run};
 use test_harness::corpus::{described, suites};
 
 /// Reasons that no request can reach, and why.
-const UNREACHABLE: [(Reason, &str); 8] = [
+const UNREACHABLE: [(Reason, &str); 10] = [
     (
         Reason::BodyLengthMissing,
         "Envoy tells the end of a call; tests of the engine, and of the module on Kong, show what does not",
