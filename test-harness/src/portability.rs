@@ -26,6 +26,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
         "Requests that can be read in two ways are refused",
         &[
             "path",
+            "path-values",
             "query",
             "host",
             "reading",
@@ -46,7 +47,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
     ("Signed calls", &["signatures", "signature-alone", "signature-answers", "signature-times", "web-bot-auth"], None),
     ("Signed calls pass once, whichever worker they meet", &["replay"], Some(Feature::Signatures)),
-    ("Signed bodies", &["signature-bodies"], Some(Feature::Bodies)),
+    ("Signed bodies", &["signature-bodies", "held-bodies"], Some(Feature::Bodies)),
 ];
 
 /// The line of the examples, whose files are all called alike.

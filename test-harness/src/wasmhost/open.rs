@@ -48,7 +48,7 @@ impl Vm {
     pub fn tick(&mut self, root: Root) -> Result<bool, String> {
         self.begin(None);
         let state = self.store.data_mut();
-        if !state.timers.get(&root.0).is_some_and(|period| *period > 0) {
+        if state.timers.get(&root.0).is_none_or(|period| *period == 0) {
             return Ok(false);
         }
         state.choose(None);
