@@ -15,7 +15,7 @@ mod schema;
 mod text;
 
 pub use outcome::{Ended, Ending, Outcome};
-pub(crate) use text::header_is_secret;
+pub(crate) use text::{header_is_secret, is_shown_as_is};
 
 use crate::call::{DecisionId, Source};
 use crate::decision::{BodySeen, Decision, Facts, Grant, Rule};
@@ -164,6 +164,10 @@ impl Scopes<'_> {
 
 impl Serialize for Scopes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The scopes of a policy are visible ASCII.
+        if self.token.is_none_or(VerifiedToken::is_plain) {
+            return serializer.collect_seq(granted(self.token, self.agent));
+        }
         serializer.collect_seq(granted(self.token, self.agent).map(visible))
     }
 }
@@ -224,8 +228,8 @@ impl Decision<'_> {
             time_ms: Some(milliseconds(facts.call.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
-            client: token.and_then(|token| token.client()).map(visible),
-            subject: token.and_then(|token| token.subject()).map(|subject| shown_subject(subject, facts.policy)),
+            client: token.and_then(|token| Some(of_token(token, token.client()?))),
+            subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
             scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },
             token: token.map(|token| token.token_hash()),
             proof: facts.proof.map(|_| ProofKind::Dpop),
@@ -234,9 +238,9 @@ impl Decision<'_> {
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
             body_checked: matches!(facts.body, Some(BodySeen::Checked | BodySeen::CheckedLate)),
             body_late: matches!(facts.body, Some(BodySeen::Awaited | BodySeen::CheckedLate)),
-            method: facts.method.map(|method| shown(method.as_str().as_bytes())),
-            host: facts.host.as_ref().map(|host| shown_host(host.as_str(), facts.policy)),
-            path: facts.path.as_ref().map(|path| shown_path(path.as_str().as_bytes())),
+            method: facts.method.map(|method| shown_text(method.as_str(), redact::shown)),
+            host: facts.host.as_ref().map(|host| shown_host(host.as_str(), facts)),
+            path: facts.path.as_ref().map(|path| shown_text(path.as_str(), redact::path)),
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
             headers: included(facts),
@@ -338,6 +342,11 @@ fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
     shown_path(path)
 }
 
+/// Text that a client chose, without what `redact` replaces. Most of it is short, plain and taken over as it is.
+fn shown_text(text: &str, redact: impl Fn(&[u8]) -> Cow<'_, [u8]>) -> Cow<'_, str> {
+    if redact::is_short(text) && is_shown_as_is(text) { Cow::Borrowed(text) } else { escaped(redact(text.as_bytes())) }
+}
+
 /// Text that a client chose, without a credential.
 fn shown(text: &[u8]) -> Cow<'_, str> {
     escaped(redact::shown(text))
@@ -348,9 +357,10 @@ fn shown_path(path: &[u8]) -> Cow<'_, str> {
     escaped(redact::path(path))
 }
 
-/// A host that the policy names is no secret.
-fn shown_host<'h>(host: &'h str, policy: &Policy) -> Cow<'h, str> {
-    if policy.table(host).is_some() { Cow::Borrowed(host) } else { shown(host.as_bytes()) }
+/// A host that the policy names is no secret. One that leads to an endpoint is named, and is not looked up again.
+fn shown_host<'h>(host: &'h str, facts: &Facts<'_>) -> Cow<'h, str> {
+    let is_named = facts.endpoint.is_some() || facts.policy.table(host).is_some();
+    if is_named { Cow::Borrowed(host) } else { shown(host.as_bytes()) }
 }
 
 fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
@@ -360,9 +370,14 @@ fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
     }
 }
 
-fn shown_subject<'s>(subject: &'s str, policy: &Policy) -> Cow<'s, str> {
+/// A claim of a token, which was judged as a whole when it was verified.
+fn of_token<'t>(token: &VerifiedToken, claim: &'t str) -> Cow<'t, str> {
+    if token.is_plain() { Cow::Borrowed(claim) } else { visible(claim) }
+}
+
+fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -> Cow<'s, str> {
     match &policy.audit.subject_key {
-        None => visible(subject),
+        None => of_token(token, subject),
         Some(key) => Cow::Owned(key.hash(subject)),
     }
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::crypto::sha256;
 use crate::request::percent::decode;
+use crate::words::is_without;
 
 /// Longer text is replaced, whatever it looks like; in bytes.
 const MAX_SHOWN: usize = 256;
@@ -16,6 +17,11 @@ const MIN_SECRET: usize = 32;
 const MAX_WORD: usize = 24;
 /// The parts of an identifier that mix letters and digits (`v2`, `k8s`, `build42`) are no longer than this; in bytes.
 const MAX_MIXED_WORD: usize = 8;
+
+/// Whether text is too short to hold a credential.
+pub(super) fn is_short(text: &str) -> bool {
+    text.len() < MIN_SECRET
+}
 
 /// The text, or its length and hash where it is too long or looks like a credential.
 pub(super) fn shown(text: &[u8]) -> Cow<'_, [u8]> {
@@ -45,7 +51,8 @@ pub(super) fn without_jws(text: &[u8]) -> Cow<'_, [u8]> {
 /// Whether text holds what looks like a JSON Web Signature or Encryption in compact form (RFC 7515, section 7.1): `eyJ` is `{"` in
 /// base64url.
 fn holds_jws(text: &[u8]) -> bool {
-    if text.len() < MIN_SECRET {
+    // Most text has no dot, which one look over sixteen bytes at a time tells.
+    if text.len() < MIN_SECRET || is_without::<b'.'>(text) {
         return false;
     }
     // The shortest header names an algorithm: `{"alg":"x"}`.
@@ -56,9 +63,10 @@ fn holds_jws(text: &[u8]) -> bool {
 }
 
 fn is_shown(text: &[u8]) -> bool {
-    if text.len() < MIN_SECRET {
-        return true;
-    }
+    text.len() < MIN_SECRET || looks_harmless(text)
+}
+
+fn looks_harmless(text: &[u8]) -> bool {
     // Escapes hide nothing: the text is judged as it came, decoded, and decoded once more.
     let looks_secret = |text: &[u8]| holds_jws(text) || holds_secret_run(text);
     let once = || decode(text);

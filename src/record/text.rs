@@ -35,10 +35,15 @@ pub(super) fn bounded(bytes: &[u8]) -> Cow<'_, str> {
     bounded_to(bytes, MOST_TEXT)
 }
 
+/// Whether text is short and plain, so that nothing in it has to be escaped or cut.
+pub(crate) fn is_shown_as_is(text: &str) -> bool {
+    text.len() <= MOST_TEXT && words::are_plain(text.as_bytes())
+}
+
 /// Text from a token or a policy, bounded, in which characters that are not visible, or that change how the text around them is read,
 /// are escapes such as `\u{202e}`, and a backslash is two.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    if text.len() <= MOST_TEXT && words::are_plain(text.as_bytes()) {
+    if is_shown_as_is(text) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len().min(MOST_TEXT));

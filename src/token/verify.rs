@@ -47,6 +47,8 @@ pub struct VerifiedToken {
     bound_to: Option<Thumbprint>,
     sha256: [u8; 32],
     hash: String,
+    /// Whether records show client, subject and scopes as they are.
+    is_plain: bool,
 }
 
 impl VerifiedToken {
@@ -101,6 +103,11 @@ impl VerifiedToken {
             return scopes.iter().any(|held| same(held.as_bytes(), scope.as_bytes()));
         }
         scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
+    }
+
+    /// Whether records show client, subject and scopes as they are: judged once for a token, and not for each of its requests.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// All claims: a JSON object.
@@ -235,6 +242,8 @@ impl Issuers {
         }
         let bound_to = read_binding(&jws.claims)?;
         verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
+        let mut texts = bearer.scopes.iter().chain(&bearer.client).chain(&bearer.subject);
+        let is_plain = texts.all(|text| crate::record::is_shown_as_is(text));
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Rc::clone(&issuer.name),
@@ -247,6 +256,7 @@ impl Issuers {
             sha256: sha256(token),
             // The signature is left out: an ECDSA signature has a second valid form, under which a revoked token would have another hash.
             hash: hash_of_signed(jws.signed),
+            is_plain,
         })
     }
 
