@@ -1,5 +1,6 @@
 //! Routes: which of them reach an upstream without the gate, and what is done to calls after it.
 
+use callgate::OVERRIDE_HEADERS;
 use callgate::headers::{name_begins_like, name_reads_as};
 
 use super::Check;
@@ -7,18 +8,6 @@ use super::filters::Chain;
 use super::finding::Code;
 use super::ungated::{Targets, Ungated};
 use super::view::View;
-
-/// Headers from which servers take another method, path or mount point than the request has.
-const OVERRIDES: [&str; 8] = [
-    "daphne-root-path",
-    "script-name",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-script-name",
-];
 
 /// The gates of a chain, as far down the routes as was read.
 #[derive(Debug, Clone)]
@@ -355,7 +344,7 @@ impl<'a> Check<'a> {
         if prefixes.any(begins) || begins("x-callgate-") {
             let message = format!("`{name}` is the gate's, and upstreams believe what it says: remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
-        } else if OVERRIDES.iter().any(|known| name_reads_as(name.as_bytes(), known)) {
+        } else if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name.as_bytes(), known)) {
             let message =
                 format!("`{name}` makes another call of it for some servers, after the gate decided: remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
