@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -184,6 +184,11 @@ impl Sources {
 
     /// Makes sure that the standard library for the target is installed.
     fn add_target(&self) -> Result<()> {
+        // Two of rustup at once break what either installs, and a folder is there before all of it is.
+        let target = self.root.join("target");
+        fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+        let lock = File::create(target.join("rustup.lock")).context("cannot make a lock file")?;
+        lock.lock().context("cannot wait for another installation")?;
         if Path::new(&self.rustc(&["--print", "target-libdir", "--target", TARGET])?).is_dir() {
             return Ok(());
         }
