@@ -15,7 +15,9 @@ use crate::digest::ContentDigest;
 use crate::dpop::{Expected, Proof, Rules};
 use crate::limit::Gcra;
 use crate::policy::{Policy, ProfileName};
-use crate::signature::{Asked, Coverage, FieldKind, Message, Profile, StructuredFields, base, joined, read};
+use crate::signature::{
+    Asked, Coverage, FieldKind, Message, Profile, SignatureFields, StructuredFields, base, joined, read,
+};
 use crate::time::Timestamp;
 use crate::token::{SecretLookup, Secrets};
 use crate::{Headers, Reason};
@@ -315,7 +317,7 @@ fn signed(
         now,
     };
     let owned = Owned::new(request);
-    let verified = asked.verify(&owned.message(), verifier)?;
+    let verified = asked.verify(&owned.message(), &SignatureFields::of(&owned.headers).read(), verifier)?;
     Ok(json!({ "keyid": verified.key.keyid, "algorithm": verified.key.algorithm.http_name() }))
 }
 

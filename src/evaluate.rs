@@ -10,7 +10,7 @@ use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule, Step};
 use crate::endpoint::{Found, Table};
 use crate::head::{Head, is_form, is_json};
 use crate::held::HeldBytes;
-use crate::limit::Shared;
+use crate::limit::{Recent, Shared};
 use crate::policy::raw::Overrides;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::reason::Reason;
@@ -39,6 +39,8 @@ pub struct Context<'c> {
     pub verifier: &'c dyn VerifySignature,
     /// Tokens that were verified before, under this policy.
     pub cache: &'c mut TokenCache,
+    /// Who verified something lately, under this policy.
+    pub recent: &'c Recent,
     /// What the workers of the gateway share; needed where the policy [counts](Policy::counts) calls.
     pub shared: Option<Shared<'c>>,
     /// The bytes of requests that this worker holds; none where no host holds any.
@@ -51,8 +53,8 @@ impl Context<'_> {
     /// The same for another evaluation, while this one waits.
     #[must_use]
     pub fn again(&mut self) -> Context<'_> {
-        let Self { verifier, cache, shared, held, trace } = self;
-        Context { verifier: *verifier, cache, shared: *shared, held: *held, trace: trace.as_deref_mut() }
+        let Self { verifier, cache, recent, shared, held, trace } = self;
+        Context { verifier: *verifier, cache, recent, shared: *shared, held: *held, trace: trace.as_deref_mut() }
     }
 }
 

@@ -98,7 +98,14 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
     let now = Timestamp::from_secs(NOW);
     let call = Call { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
-    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, held: None, trace };
+    let context = Context {
+        verifier: &SoftwareVerifier,
+        cache: &mut cache,
+        recent: &Recent::default(),
+        shared: None,
+        held: None,
+        trace,
+    };
     let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
     let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
     match decision {
@@ -453,7 +460,14 @@ mod limits {
         let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
         let shared = Some(Shared { store, namespace: &namespace, replay: None, clock: &now });
         let mut cache = TokenCache::default();
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
+        let context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared,
+            held: None,
+            trace: None,
+        };
         let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
         (decision.facts().shared_use(), !decision.facts().limits().is_empty())
     }

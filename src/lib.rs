@@ -7,7 +7,7 @@
 //! ```
 //! use callgate::crypto::SoftwareVerifier;
 //! use callgate::token::{SecretLookup, Secrets, TokenCache};
-//! use callgate::{Call, Context, Decision, DecisionId, Headers, Policy, Reason, Step, Timestamp, evaluate};
+//! use callgate::{Call, Context, Decision, DecisionId, Headers, Policy, Reason, Recent, Step, Timestamp, evaluate};
 //!
 //! struct NoSecrets;
 //! impl Secrets for NoSecrets {
@@ -29,7 +29,8 @@
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
 //!     let now = Timestamp::from_secs(1_800_000_000);
 //!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
-//!     let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, held: None, trace: None };
+//!     let (verifier, recent) = (&SoftwareVerifier, &Recent::default());
+//!     let context = Context { verifier, cache: &mut cache, recent, shared: None, held: None, trace: None };
 //!     match evaluate(&policy, call, context) {
 //!         Step::Decided(Decision::Allow(_)) => None,
 //!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
@@ -86,7 +87,7 @@ pub use evaluate::{Context, Hold, Late, Wait, evaluate};
 pub use head::OVERRIDE_HEADERS;
 pub use headers::Headers;
 pub use held::HeldBytes;
-pub use limit::{Clock, RATE_LIMIT_HEADERS, Shared, Standings, Use};
+pub use limit::{Clock, RATE_LIMIT_HEADERS, Recent, Shared, Standings, Use};
 pub use policy::Policy;
 pub use reason::{Challenge, Reason, Row};
 pub use record::{Ended, Ending, Outcome, Record};

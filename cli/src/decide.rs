@@ -6,7 +6,7 @@ use callgate::crypto::SoftwareVerifier;
 use callgate::state::MemoryStore;
 use callgate::token::TokenCache;
 use callgate::{
-    Call, Context, Decision, DecisionId, Headers, Policy, PolicyState, Source, Step, Timestamp, Trace, evaluate,
+    Call, Context, Decision, DecisionId, Headers, Policy, PolicyState, Recent, Source, Step, Timestamp, Trace, evaluate,
 };
 
 /// What follows the headers of a call.
@@ -52,8 +52,14 @@ pub(crate) fn decide<T>(
     let state = opened.map(|opened| opened.state);
     let own = state.as_ref().map(|state| state.store(&store));
     let shared = state.as_ref().zip(own.as_ref()).map(|(state, store)| state.shared(store, &now));
-    let mut context =
-        Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: trace.as_deref_mut() };
+    let mut context = Context {
+        verifier: &SoftwareVerifier,
+        cache: &mut cache,
+        recent: &Recent::default(),
+        shared,
+        held: None,
+        trace: trace.as_deref_mut(),
+    };
     let decision = match evaluate(asked.policy, call, context.again()) {
         Step::Decided(decision) => decision,
         Step::Hold(mut hold) => {

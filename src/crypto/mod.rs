@@ -11,6 +11,7 @@ mod jwk;
 mod key;
 mod pem;
 mod roca;
+mod signer;
 mod software;
 mod tables;
 mod thumbprint;
@@ -22,6 +23,7 @@ pub use hosted::{HostVerifier, HostVerify};
 pub use jwk::{JwkError, PublicJwk};
 pub use key::{KeyError, KeyIdentity, VerifyingKey};
 pub use pem::PemError;
+pub use signer::Signer;
 pub use software::SoftwareVerifier;
 pub use tables::TableVerifier;
 pub use thumbprint::Thumbprint;
@@ -46,12 +48,27 @@ pub trait VerifySignature {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature>;
+
+    /// Whether a credential is worth more work, before anything is done for it that costs much: it says that it was made by these
+    /// signers, the most particular first. Whoever limits nobody admits everybody.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSignature`] when nothing is to be computed for it.
+    fn admit(&self, _signers: &[Signer<'_>]) -> Result<(), BadSignature> {
+        Ok(())
+    }
+
+    /// Is told of a credential by a key that nobody has: it failed as one with a bad signature does.
+    fn unknown_key(&self) {}
 }
 
 /// A signature that does not verify. It does not say why: nobody who sends one needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

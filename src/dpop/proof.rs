@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Rules;
 use super::nonce::{Nonces, Standing};
 use super::target::is_target;
-use crate::crypto::{Algorithm, PublicJwk, Thumbprint, VerifySignature, VerifyingKey, sha256};
+use crate::crypto::{Algorithm, BadSignature, PublicJwk, Signer, Thumbprint, VerifySignature, VerifyingKey, sha256};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::{Jws, numeric_date};
@@ -72,6 +72,7 @@ impl Proof {
         if line.len() > MAX_PROOF_BYTES {
             return Err(Reason::DpopMalformed);
         }
+        verifier.admit(&[Signer::Proof(expected.key)]).map_err(|BadSignature| Reason::CredentialsLimited)?;
         let jws = Jws::parse(line).map_err(|_| Reason::DpopMalformed)?;
         let algorithm = read_header(&jws.header, rules)?;
         let key = read_key(&jws.header, algorithm)?;

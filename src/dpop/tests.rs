@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Expected, Nonces, Proof, Rules};
+use crate::crypto::testing::Asking;
 use crate::crypto::{Algorithm, BadSignature, PublicJwk, SoftwareVerifier, Thumbprint, VerifySignature, VerifyingKey};
 use crate::reason::Reason;
 use crate::state::{MemoryStore, Namespace};
@@ -383,4 +384,25 @@ fn published_proofs() {
         taken += usize::from(with_token);
     }
     assert!(taken >= 1);
+}
+
+#[test]
+fn whose_proof_it_is_is_asked_before_it_is_read() {
+    let judge = |line: &[u8], admits| {
+        let asking = Asking::new(admits);
+        let token_hash = &hmac_sha256::Hash::hash(TOKEN);
+        let expected = Expected {
+            token_hash,
+            key: thumbprint(KEY),
+            method: "GET",
+            origin: "https://api.example.com",
+            path: "/r",
+            nonces: None,
+        };
+        let result = Proof::check(line, &rules(), expected, Timestamp::from_secs(NOW), &asking).map(drop);
+        (result, asking.asked.into_inner())
+    };
+    let asked = vec![thumbprint(KEY).to_string()];
+    assert_eq!(judge(b"x", true), (Err(Reason::DpopMalformed), asked.clone()));
+    assert_eq!(judge(b"x", false), (Err(Reason::CredentialsLimited), asked));
 }

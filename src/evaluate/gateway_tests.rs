@@ -47,7 +47,14 @@ fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reaso
     let now = Timestamp::from_secs(NOW);
     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
-    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared: None, held: None, trace: None };
+    let context = Context {
+        verifier: &SoftwareVerifier,
+        cache: &mut cache,
+        recent: &Recent::default(),
+        shared: None,
+        held: None,
+        trace: None,
+    };
     match evaluate(policy, call, context) {
         Step::Decided(Decision::Allow(allow)) => Ok(forwarded(lines, &allow.changes())),
         Step::Decided(Decision::Deny(deny)) => Err(deny.reason()),

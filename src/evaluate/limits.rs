@@ -1,12 +1,11 @@
 //! Limits in the order of the checks: that on failing credentials around their verification, those of the endpoint last.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use super::{Context, Evaluation, Stop};
 use crate::crypto::VerifySignature;
 use crate::decision::{Facts, Rule};
-use crate::limit::{Guard, Ledger, Outcome, Refused, Standings, Stopped, Use, Who};
+use crate::limit::{FailedCredentials, Guard, Ledger, Outcome, Refused, Standings, Stopped, Use, Who};
 use crate::policy::{Access, Endpoint};
 use crate::reason::Reason;
 use crate::token::{Refusal, TokenCache, VerifiedToken};
@@ -20,7 +19,7 @@ pub(super) struct Guarded<T> {
     wait: Option<u64>,
 }
 
-/// Verifies a credential. Where its signature has to be computed, the source must not have sent too many bad ones.
+/// Verifies a credential. Before much is done for it, the source must not have sent too many bad ones, or its signer be known.
 pub(super) fn guarded<T, E: From<Reason>>(
     facts: &Facts<'_>,
     context: &mut Context<'_>,
@@ -31,16 +30,27 @@ pub(super) fn guarded<T, E: From<Reason>>(
         return none(verify(context.verifier, context.cache));
     };
     let Some(shared) = context.shared else { return none(Err(Reason::HostError.into())) };
-    let (source, now) = (facts.call.source, facts.call.now);
-    let guard = Guard { verifier: context.verifier, failed, shared, source, now, outcome: Cell::default() };
-    let result = verify(&guard, context.cache);
-    let Outcome { stopped, used } = guard.outcome.get();
+    let Context { verifier, cache, recent, .. } = context;
+    let guard = Guard::new(*verifier, failed, shared, recent, facts.call.source, facts.call.now);
+    let result = verify(&guard, cache);
+    let Outcome { stopped, used } = guard.outcome();
     match stopped {
         None => Guarded { result, used, wait: None },
         Some(Stopped::Store) => Guarded { result: Err(Reason::HostError.into()), used, wait: None },
         Some(Stopped::Limited(seconds)) => {
             Guarded { result: Err(Reason::CredentialsLimited.into()), used, wait: Some(seconds) }
         }
+    }
+}
+
+/// Notes whom a token was made out to, which may have been verified long ago: else its successor would be the token of somebody
+/// who is not known at a source that fails too often.
+fn recognize(token: &VerifiedToken, failed: &FailedCredentials, facts: &Facts<'_>, context: &Context<'_>) {
+    let (source, now) = (facts.call.source, facts.call.now);
+    if let Some(shared) = context.shared
+        && token.is_to_be_noted(source, now)
+    {
+        Guard::new(context.verifier, failed, shared, context.recent, source, now).recognize(token.signer());
     }
 }
 
@@ -57,6 +67,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let Self { facts, context, .. } = self;
         let (issuers, now) = (&facts.policy.issuers, facts.call.now);
         let verified = guarded(facts, context, |verifier, cache| issuers.verify(token, now, verifier, cache));
+        if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.failed_credentials) {
+            recognize(token, failed, facts, context);
+        }
         self.settle(verified)
     }
 
@@ -119,7 +132,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     fn ledger(&self, endpoint: &'a Endpoint) -> Result<Ledger<'a, 'c>, Refused<'a>> {
         let Facts { policy, caller, call, .. } = &self.facts;
         let shared = self.context.shared.ok_or(Refused::Store)?;
-        let who = Who { caller: caller.as_ref(), source: call.source, endpoint: &endpoint.id };
+        let who = Who { caller: caller.as_ref(), source: call.source, endpoint: &endpoint.id, signer: None };
         let limits = endpoint.limits.iter().filter_map(|position| policy.limits.list.get(*position as usize));
         Ledger::open(shared, limits, who, endpoint.cost, call.now)
     }

@@ -117,7 +117,14 @@ impl Gate {
         let store = self.state.as_ref().map(|state| state.store(&self.store));
         let shared = self.state.as_ref().zip(store.as_ref()).map(|(state, store)| state.shared(store, &now));
         let mut cache = TokenCache::default();
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
+        let context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared,
+            held: None,
+            trace: None,
+        };
         match evaluate(&self.policy, call, context) {
             Step::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
             Step::Decided(Decision::Deny(deny)) => Err(deny.answer()),

@@ -11,7 +11,9 @@ use crate::headers::{Headers, name_reads_as};
 use crate::policy::raw::SignatureAsked;
 use crate::policy::{BodyCheck, Endpoint, ProfileName, SignatureRule};
 use crate::reason::Reason;
-use crate::signature::{Asked, Coverage, Lack, Message, SignatureAgent, VerifiedSignature, is_signed, joined};
+use crate::signature::{
+    Asked, Coverage, Lack, Message, SignatureAgent, SignatureFields, Signed, VerifiedSignature, is_signed, joined,
+};
 use crate::trace::Check;
 
 impl<'a> Evaluation<'a, '_> {
@@ -24,8 +26,10 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn authenticate_by_signature(&mut self) -> Result<(), Stop> {
         let policy = self.facts.policy;
         let mut verified = Err(Reason::SignatureMissing);
+        let fields = SignatureFields::of(self.facts.call.headers);
+        let signed = fields.read();
         for name in &policy.signatures.alone {
-            verified = self.verify_signature(*name);
+            verified = self.verify_one_of(&signed, *name);
             // A signature with another tag is judged by other rules.
             if !matches!(verified, Err(Reason::SignatureMissing)) {
                 self.facts.signed_for = Some(*name);
@@ -94,6 +98,15 @@ impl<'a> Evaluation<'a, '_> {
     }
 
     pub(super) fn verify_signature(&mut self, profile: ProfileName) -> Result<VerifiedSignature<'a>, Reason> {
+        let fields = SignatureFields::of(self.facts.call.headers);
+        self.verify_one_of(&fields.read(), profile)
+    }
+
+    fn verify_one_of(
+        &mut self,
+        signed: &Result<Vec<Signed<'_>>, Reason>,
+        profile: ProfileName,
+    ) -> Result<VerifiedSignature<'a>, Reason> {
         let Self { facts, context, .. } = self;
         let signatures = &facts.policy.signatures;
         let (coverage, further) = coverage(facts, profile);
@@ -106,7 +119,7 @@ impl<'a> Evaluation<'a, '_> {
             now: facts.call.now,
         };
         let Some(message) = message(facts) else { return Err(Reason::SignatureComponent) };
-        let verified = guarded(facts, context, |verifier, _| asked.verify(&message, verifier));
+        let verified = guarded(facts, context, |verifier, _| asked.verify(&message, signed, verifier));
         self.settle(verified)
     }
 

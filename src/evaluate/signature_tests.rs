@@ -10,7 +10,8 @@ use crate::signature::{Message, StructuredFields, base, read};
 use crate::state::MemoryStore;
 use crate::token::{SecretLookup, Secrets, TokenCache};
 use crate::{
-    Call, Context, Decision, DecisionId, Grant, Headers, HeldBytes, Policy, Reason, Step, Timestamp, Wait, evaluate,
+    Call, Context, Decision, DecisionId, Grant, Headers, HeldBytes, Policy, Reason, Recent, Step, Timestamp, Wait,
+    evaluate,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -83,7 +84,14 @@ impl Gate {
         let mut cache = TokenCache::default();
         let store = self.state.store(&self.store);
         let shared = Some(self.state.shared(&store, &now));
-        let mut context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
+        let mut context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared,
+            held: None,
+            trace: None,
+        };
         let decision = match evaluate(&self.policy, call, context.again()) {
             Step::Decided(decision) => decision,
             Step::Hold(mut hold) => {
@@ -122,7 +130,14 @@ impl Gate {
         let mut cache = TokenCache::default();
         let store = self.state.store(&self.store);
         let shared = Some(self.state.shared(&store, &now));
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
+        let context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared,
+            held: None,
+            trace: None,
+        };
         let Step::Hold(mut hold) = evaluate(&self.policy, call, context) else { panic!("it is not held") };
         assert_eq!(hold.update(part.as_bytes()), Wait::Goes);
         let decision = hold.abandon(Some(Timestamp::from_secs(NOW + 1)));
@@ -280,7 +295,14 @@ fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
         let mut cache = TokenCache::default();
         let store = gate.state.store(&gate.store);
         let shared = Some(gate.state.shared(&store, &now));
-        let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: None, trace: None };
+        let context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared,
+            held: None,
+            trace: None,
+        };
         let Step::Decided(decision) = evaluate(&gate.policy, call, context) else { panic!("it is held") };
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap();
         let Decision::Deny(deny) = decision else { panic!("it is not denied") };
@@ -414,7 +436,14 @@ fn held<T>(gate: &Gate, lines: &[(String, String)], worker: &HeldBytes, then: im
     let mut cache = TokenCache::default();
     let store = gate.state.store(&gate.store);
     let shared = Some(gate.state.shared(&store, &now));
-    let context = Context { verifier: &SoftwareVerifier, cache: &mut cache, shared, held: Some(worker), trace: None };
+    let context = Context {
+        verifier: &SoftwareVerifier,
+        cache: &mut cache,
+        recent: &Recent::default(),
+        shared,
+        held: Some(worker),
+        trace: None,
+    };
     then(evaluate(&gate.policy, call, context))
 }
 
@@ -464,7 +493,8 @@ fn a_hold_gives_back_its_bytes_whichever_way_it_ends() {
         assert_eq!(hold.update(b"another"), Wait::Goes);
         let mut cache = TokenCache::default();
         let verifier = &SoftwareVerifier;
-        let context = Context { verifier, cache: &mut cache, shared: None, held: None, trace: None };
+        let context =
+            Context { verifier, cache: &mut cache, recent: &Recent::default(), shared: None, held: None, trace: None };
         assert!(matches!(hold.finish(Timestamp::from_secs(NOW), context), Decision::Deny(_)));
     });
 }

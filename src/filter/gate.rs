@@ -13,8 +13,8 @@ use crate::policy::{ClockCall, Features, Findings, GATEWAY_VARIABLE, RecordPlace
 use crate::state::StoreError;
 use crate::token::{SecretLookup, Secrets, TokenCache};
 use crate::{
-    Call, Context, Decision, DecisionId, HeldBytes, Hold, OpenedState, Policy, PolicyState, Record, Step, Timestamp,
-    evaluate,
+    Call, Context, Decision, DecisionId, HeldBytes, Hold, OpenedState, Policy, PolicyState, Recent, Record, Step,
+    Timestamp, evaluate,
 };
 
 /// What to tell the operator when what the workers share cannot be used.
@@ -28,6 +28,7 @@ pub(super) struct Gate {
     policy: Policy,
     verifier: Verifier,
     tokens: RefCell<TokenCache>,
+    recent: Recent,
     /// What the policy shares with the other workers, once it is open; none where it counts no calls.
     shared: OnceCell<Option<PolicyState>>,
     store: SharedData,
@@ -123,6 +124,7 @@ impl Gate {
             shared,
             store,
             tokens: RefCell::new(TokenCache::new(TokenCache::DEFAULT_BYTES)),
+            recent: Recent::default(),
             held: HELD.with(HeldBytes::clone),
             metrics,
             ids: RefCell::new(DecisionIds::default()),
@@ -159,6 +161,7 @@ impl Gate {
         let judged = judge(Context {
             verifier: &self.verifier,
             cache: &mut tokens,
+            recent: &self.recent,
             shared,
             held: Some(&self.held),
             trace: None,

@@ -9,7 +9,7 @@ use sha2::Digest as _;
 
 use super::naive;
 use crate::digest::ContentDigest;
-use crate::headers::names_read_alike;
+use crate::headers::folded_name;
 use crate::signature::{Component, Malformed, Message, Name, Signed, StructuredFields, base, read};
 use crate::{Headers, Reason};
 
@@ -186,7 +186,7 @@ fn holds(message: &Message<'_>, component: &Component<'_>, value: &str) -> bool 
         return false;
     }
     let own = |line: &[u8]| line.eq_ignore_ascii_case(name.as_bytes());
-    let alike = message.headers.iter().filter(|(line, _)| names_read_alike(line, name.as_bytes()));
+    let alike = message.headers.iter().filter(|(line, _)| folded_name(line).eq(folded_name(name.as_bytes())));
     let lines: Vec<&[u8]> =
         message.headers.iter().filter(|(line, _)| own(line)).map(|(_, value)| trim(value)).collect();
     if alike.count() != lines.len() {

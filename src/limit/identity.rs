@@ -2,6 +2,7 @@
 
 use super::Limit;
 use crate::call::Source;
+use crate::crypto::Signer;
 use crate::decision::Caller;
 use crate::hash::{hash_of, spread};
 use crate::state::{Identity, Namespace, Place};
@@ -14,6 +15,8 @@ pub(crate) struct Per {
     pub(crate) issuer: bool,
     pub(crate) source: bool,
     pub(crate) endpoint: bool,
+    /// By whom a credential says that it was made: of the limit on failing credentials alone.
+    pub(crate) signer: bool,
 }
 
 /// What is known of a call when its limits are charged.
@@ -22,6 +25,7 @@ pub(crate) struct Who<'w> {
     pub(crate) caller: Option<&'w Caller<'w>>,
     pub(crate) source: Option<Source>,
     pub(crate) endpoint: &'w str,
+    pub(crate) signer: Option<Signer<'w>>,
 }
 
 impl Limit {
@@ -31,7 +35,7 @@ impl Limit {
     /// has a place of its own, with all its limits under one key; everything else shares a table of fixed size.
     /// `entry` is what [`Limit::entry`] says.
     pub(crate) fn place(&self, entry: Option<u64>, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
-        let Per { agent, issuer, source, endpoint } = self.per;
+        let Per { agent, issuer, source, endpoint, signer } = self.per;
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent().filter(|_| agent)))
             && !issuer
         {
@@ -61,6 +65,9 @@ impl Limit {
         }
         if endpoint && !(entry.is_some() && agent) {
             identity = identity.text("endpoint").text(who.endpoint);
+        }
+        if signer {
+            identity = self::signer(identity, who.signer?);
         }
         let named = self.per.is_named(who);
         Some(if named { namespace.own(identity, entry.unwrap_or_default()) } else { namespace.slot(identity) })
@@ -94,5 +101,17 @@ pub(super) fn source(identity: Identity, source: Option<Source>) -> Identity {
     match source {
         Some(source) => identity.bytes(&source.network()),
         None => identity.optional(None),
+    }
+}
+
+/// An identity with a signer in it.
+pub(super) fn signer(identity: Identity, signer: Signer<'_>) -> Identity {
+    match signer {
+        Signer::Token(signature) => identity.text("token").bytes(signature),
+        Signer::Client { issuer, client, subject } => {
+            identity.text("client").text(issuer).optional(client).optional(subject)
+        }
+        Signer::Key(keyid) => identity.text("key").text(keyid),
+        Signer::Proof(key) => identity.text("proof").bytes(&key.0),
     }
 }

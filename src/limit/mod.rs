@@ -8,13 +8,15 @@ mod fields;
 mod gcra;
 mod identity;
 mod ledger;
+mod recent;
 
-pub(crate) use failed::{FailedCredentials, Guard, Outcome, Stopped};
+pub(crate) use failed::{Allowed, FailedCredentials, Guard, Outcome, Stopped};
 pub use fields::RATE_LIMIT_HEADERS;
 pub(crate) use fields::{Shown, members, policy_member};
 pub(crate) use gcra::{Gcra, Standing};
 pub(crate) use identity::{Per, Who};
 pub(crate) use ledger::{Ledger, Refused};
+pub use recent::Recent;
 
 use crate::replay::Table;
 use crate::state::{Namespace, SharedStore, StoreError};

@@ -52,7 +52,7 @@ fn namespace(entries: u32) -> Namespace {
 
 fn source(number: u32) -> Who<'static> {
     let address = std::net::Ipv4Addr::from(number).to_string();
-    Who { caller: None, source: Source::parse(address.as_bytes()), endpoint: "e" }
+    Who { caller: None, source: Source::parse(address.as_bytes()), endpoint: "e", signer: None }
 }
 
 /// One call, from looking to charging; whether it passed.

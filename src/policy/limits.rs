@@ -9,7 +9,7 @@ use super::error::{Findings, Place};
 use super::names::{check_distinct, check_name, did_you_mean};
 use super::{raw, replay};
 use crate::hash::hash_of;
-use crate::limit::{FailedCredentials, Gcra, Limit, Per, policy_member};
+use crate::limit::{Allowed, FailedCredentials, Gcra, Limit, Per, policy_member};
 use crate::state::Namespace;
 
 /// More networks than this are a list for a firewall.
@@ -245,8 +245,13 @@ fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Opti
     const NAME: &str = "failed credentials";
     let raw = document.failed_credentials.as_ref()?;
     let place = Place::root().field("failed_credentials");
-    let per = Per { source: true, ..Per::default() };
-    let usual = limit(NAME, per, raw.rate, raw.burst, false, &place, findings);
+    let allowed = |rate, burst, place: &Place, findings: &mut Findings| {
+        let source = Per { source: true, ..Per::default() };
+        let signer = Per { signer: true, ..source };
+        let source = limit(NAME, source, rate, burst, false, place, findings)?;
+        Some(Allowed { signer: Limit { name: source.name.clone(), per: signer, told: None, ..source }, source })
+    };
+    let usual = allowed(raw.rate, raw.burst, &place, findings);
     let place = place.field("sources");
     if raw.sources.len() > MOST_SOURCES {
         findings.error(place.clone(), format!("more than {MOST_SOURCES} networks are for a firewall: write fewer"));
@@ -254,7 +259,7 @@ fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Opti
     let mut sources = Vec::with_capacity(raw.sources.len());
     for (text, own) in &raw.sources {
         let place = place.field(text);
-        let own = limit(NAME, per, own.rate, own.burst, false, &place, findings);
+        let own = allowed(own.rate, own.burst, &place, findings);
         match text.parse::<IpNet>() {
             Ok(network) if network.trunc() == network => sources.extend(own.map(|own| (network, own))),
             Ok(network) => {

@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::limit::Gcra;
 
-    const AGENT: Per = Per { agent: true, issuer: false, source: false, endpoint: false };
+    const AGENT: Per = Per { agent: true, issuer: false, source: false, endpoint: false, signer: false };
     const ENDPOINT: Per = Per { endpoint: true, ..AGENT };
     const SOURCE: Per = Per { source: true, ..AGENT };
     const ALL: Per = Per { agent: false, endpoint: true, ..AGENT };

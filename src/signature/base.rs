@@ -1,6 +1,5 @@
 //! The signature base: what a signature is computed over, byte for byte (RFC 9421, section 2.5).
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::component::{Component, Name};
-use super::fields::{has_look_alike, joined, lines};
+use super::fields::CoveredFields;
 use super::input::Input;
-use super::structured::{FieldKind, StructuredFields, dictionary, member, serialised};
+use super::structured::{FieldKind, StructuredFields, member, serialised};
 use crate::headers::Headers;
 use crate::request::{Query, percent, split_target};
 use crate::words::are_printable;
@@ -53,6 +52,8 @@ pub enum Problem {
     NotText,
     /// The field is not known to be structured as the component asks, or is malformed.
     NotStructured,
+    /// A covered parameter of a query that has more than 1,024.
+    TooMany,
     /// `cookie`: HTTP/2 clients and gateways split and join it in their own ways.
     Cookie,
 }
@@ -64,6 +65,7 @@ impl fmt::Display for Unsignable {
             Problem::Ambiguous => "it occurs more than once, or under a name that some servers read as its",
             Problem::NotText => "its value is not printable ASCII",
             Problem::NotStructured => "it is not known as a structured field, or malformed",
+            Problem::TooMany => "the query has more than 1,024 parameters",
             Problem::Cookie => "`cookie` cannot be signed, since gateways split and join it",
         };
         write!(f, "`{}`: {problem}", self.component)
@@ -87,10 +89,15 @@ pub(crate) fn base_bytes(message: &Message<'_>, input: &Input<'_>) -> Result<Vec
     // Most signatures cover a token.
     let mut base = Vec::with_capacity(1024);
     let parameters = OnceCell::new();
+    let fields = input.components.iter().filter_map(|component| match &component.name {
+        Name::Field(name) => Some(&**name),
+        _ => None,
+    });
+    let fields = CoveredFields::gather(message.headers, fields);
     for component in &input.components {
         push(&mut base, input.identifier(component));
         push(&mut base, ": ");
-        push_value(&mut base, message, component, &parameters)
+        push_value(&mut base, message, component, &parameters, &fields)
             .map_err(|problem| Unsignable { component: input.identifier(component).to_owned(), problem })?;
         base.push(b'\n');
     }
@@ -111,6 +118,7 @@ fn push_value<'m>(
     message: &Message<'m>,
     component: &Component<'_>,
     parameters: &Parameters<'m>,
+    fields: &CoveredFields<'m, '_>,
 ) -> Result<(), Problem> {
     let query = || split_target(message.target).1;
     match &component.name {
@@ -144,23 +152,30 @@ fn push_value<'m>(
                 }
             }
         }
-        Name::Field(name) => push_field(base, message, component, name),
+        Name::Field(name) => push_field(base, message, component, name, fields),
     }
 }
 
-fn push_field(base: &mut Vec<u8>, message: &Message<'_>, component: &Component<'_>, name: &str) -> Result<(), Problem> {
+fn push_field(
+    base: &mut Vec<u8>,
+    message: &Message<'_>,
+    component: &Component<'_>,
+    name: &str,
+    fields: &CoveredFields<'_, '_>,
+) -> Result<(), Problem> {
     if name == "cookie" {
         return Err(Problem::Cookie);
     }
-    if has_look_alike(message.headers, name) {
+    let field = fields.get(name).ok_or(Problem::Absent)?;
+    if field.is_ambiguous() {
         return Err(Problem::Ambiguous);
     }
     // The gateway turns `Host` into `:authority`; a client may have signed it under its own name.
-    let authority = (name == "host").then_some(message.authority.as_bytes());
+    let authority = [message.authority.as_bytes()];
+    let is_host = name == "host";
     if component.bs {
-        let lines = authority.into_iter().chain(lines(message.headers, name).filter(|_| authority.is_none()));
         let start = base.len();
-        for line in lines {
+        for line in if is_host { &authority[..] } else { field.lines() } {
             let separator = if base.len() == start { ":" } else { ", :" };
             push(base, separator);
             push(base, &STANDARD.encode(line));
@@ -168,19 +183,19 @@ fn push_field(base: &mut Vec<u8>, message: &Message<'_>, component: &Component<'
         }
         return if base.len() == start { Err(Problem::Absent) } else { Ok(()) };
     }
-    let value = authority.map(Cow::Borrowed).or_else(|| joined(message.headers, name)).ok_or(Problem::Absent)?;
+    let value = if is_host { Some(message.authority.as_bytes()) } else { field.value() }.ok_or(Problem::Absent)?;
     let kind = || message.structured.kind(name);
     let written = match (&component.key, component.sf) {
         (Some(key), _) if kind() == Some(FieldKind::Dictionary) => {
-            let dictionary = dictionary(&value).ok_or(Problem::NotStructured)?;
-            member(&dictionary, key).ok_or(Problem::Absent)?
+            let dictionary = field.dictionary().ok_or(Problem::NotStructured)?;
+            member(dictionary, key).ok_or(Problem::Absent)?
         }
         (Some(_), _) => return Err(Problem::NotStructured),
         (None, true) => {
             let kind = kind().ok_or(Problem::NotStructured)?;
-            serialised(kind, &value).ok_or(Problem::NotStructured)?
+            serialised(kind, value).ok_or(Problem::NotStructured)?
         }
-        (None, false) => return push_text(base, &value),
+        (None, false) => return push_text(base, value),
     };
     push(base, &written);
     Ok(())
@@ -196,6 +211,9 @@ fn push_text(base: &mut Vec<u8>, value: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The most query parameters among which covered ones are looked for: each is decoded and encoded anew.
+const MOST_PARAMETERS: usize = 1_024;
+
 /// What stands behind the name of a query parameter.
 enum Value<'q> {
     One(&'q str),
@@ -205,6 +223,9 @@ enum Value<'q> {
 /// The parameters of a query by their names, which are decoded as a form and encoded anew (RFC 9421, section 2.2.8).
 fn read_parameters(query: Option<&[u8]>) -> Result<BTreeMap<String, Value<'_>>, Problem> {
     let query = Query::parse(query).map_err(|_| Problem::NotText)?;
+    if query.parameters().nth(MOST_PARAMETERS).is_some() {
+        return Err(Problem::TooMany);
+    }
     let mut parameters = BTreeMap::new();
     for (name, value) in query.parameters() {
         let value = Value::One(value.unwrap_or_default());

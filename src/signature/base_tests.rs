@@ -155,6 +155,34 @@ fn names_that_some_servers_read_as_one_are_ambiguous() {
 }
 
 #[test]
+fn two_covered_names_that_some_servers_read_as_one_are_ambiguous() {
+    let line = (&b"1"[..], "(\"x-org\" \"x_org\")");
+    assert_eq!(base_of("GET", "/", &[("x-org", line.0)], line.1), Err(Problem::Ambiguous));
+    assert_eq!(base_of("GET", "/", &[("x-org", line.0), ("x_org", line.0)], line.1), Err(Problem::Ambiguous));
+}
+
+#[test]
+fn many_fields_are_each_told_by_their_own_name() {
+    let names: Vec<_> = (0..60).map(|number| format!("x-field-{number}")).collect();
+    let values: Vec<_> = (0..60).map(|number| format!("value {number}")).collect();
+    let lines: Vec<_> =
+        names.iter().rev().zip(values.iter().rev()).map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let covered: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let base = base_of("GET", "/", &lines, &format!("({})", covered.join(" "))).unwrap();
+    let expected: Vec<_> = covered.iter().zip(&values).map(|(name, value)| format!("{name}: {value}")).collect();
+    assert!(base.starts_with(&expected.join("\n")), "{base}");
+}
+
+#[test]
+fn parameters_are_looked_for_among_a_thousand() {
+    let many = |count: usize| format!("?a=1{}", "&b".repeat(count));
+    assert_eq!(query(&many(1_023), "a").unwrap(), "1");
+    assert_eq!(query(&many(1_024), "a"), Err(Problem::TooMany));
+    // The whole query is one value, however many parameters it has.
+    assert!(value(&format!("/path{}", many(1_024)), &[], "\"@query\"").is_ok());
+}
+
+#[test]
 fn the_host_is_the_authority_under_any_name() {
     for headers in [&[][..], &[("host", &b"other.example"[..])], &[(":authority", b"www.example.com")]] {
         assert_eq!(value("/", headers, "\"host\"").unwrap(), "www.example.com");

@@ -237,9 +237,12 @@ impl<'a> ParameterVisitor<'a> for CoveredItem<'a, '_> {
     fn finish(self) -> Result<(), Infallible> {
         let Some(component) = self.component else { return Ok(()) };
         self.reading.check(component.is_sound(), Malformed::Component);
+        self.reading.check(self.input.components.len() < MOST_COMPONENTS, Malformed::Size);
+        if self.reading.mistake.is_some() {
+            return Ok(());
+        }
         let is_new = self.input.components.iter().all(|other| !other.is_same(&component));
         self.reading.check(is_new, Malformed::DuplicateComponent);
-        self.reading.check(self.input.components.len() < MOST_COMPONENTS, Malformed::Size);
         if self.reading.mistake.is_none() {
             self.input.components.push(component);
         }

@@ -20,4 +20,4 @@ pub use coverage::{Coverage, SignatureAgent, accept_signature};
 pub use fields::joined;
 pub use input::{Input, Malformed, Signed, read};
 pub use structured::{FieldKind, StructuredFields};
-pub(crate) use verify::{Asked, Lack, Once, Profile, VerifiedSignature, WEB_BOT_AUTH, is_signed};
+pub(crate) use verify::{Asked, Lack, Once, Profile, SignatureFields, VerifiedSignature, WEB_BOT_AUTH, is_signed};

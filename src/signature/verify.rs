@@ -1,5 +1,6 @@
 //! Whether a request is signed as it was asked for, by a key of the policy.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use sfv::{Dictionary, Item, ListEntry, Parser, StringRef};
@@ -8,7 +9,7 @@ use super::base::{Message, base_bytes};
 use super::coverage::{Coverage, SignatureAgent, covered_agent};
 use super::fields::joined;
 use super::input::{Input, Signed, read};
-use crate::crypto::{BadSignature, VerifySignature, sha256};
+use crate::crypto::{BadSignature, Signer, VerifySignature, sha256};
 use crate::headers::Headers;
 use crate::policy::{ProfileName, SigningKey, SigningKeys};
 use crate::reason::Reason;
@@ -16,6 +17,9 @@ use crate::time::Timestamp;
 
 /// The tag of Web Bot Auth (draft-ietf-webbotauth-httpsig-protocol-01).
 pub(crate) const WEB_BOT_AUTH: &str = "web-bot-auth";
+
+/// The longest `Signature-Agent` that is read, in bytes: a few URIs.
+const MOST_AGENT_BYTES: usize = 4 * 1024;
 
 /// How signatures are judged, whatever the call.
 #[derive(Debug, Clone)]
@@ -90,6 +94,32 @@ pub(crate) fn is_signed(headers: &Headers) -> bool {
         .any(|name| headers.as_long_as(name).any(|(own, _)| own.eq_ignore_ascii_case(name)))
 }
 
+/// The two fields of a request that carry signatures, their lines joined: read once, whatever the number of profiles by which they
+/// are judged.
+pub(crate) struct SignatureFields<'h> {
+    input: Option<Cow<'h, [u8]>>,
+    signature: Option<Cow<'h, [u8]>>,
+}
+
+impl<'h> SignatureFields<'h> {
+    /// The fields of these lines.
+    pub(crate) fn of(headers: &'h Headers) -> Self {
+        Self { input: joined(headers, "signature-input"), signature: joined(headers, "signature") }
+    }
+
+    /// The signatures in them.
+    ///
+    /// # Errors
+    /// [`Reason::SignatureMissing`] where there are none, [`Reason::SignatureMalformed`] where they cannot be read.
+    pub(crate) fn read(&self) -> Result<Vec<Signed<'_>>, Reason> {
+        match (&self.input, &self.signature) {
+            (None, None) => Err(Reason::SignatureMissing),
+            (Some(input), Some(signature)) => read(input, signature).map_err(|_| Reason::SignatureMalformed),
+            _ => Err(Reason::SignatureMalformed),
+        }
+    }
+}
+
 /// Whether what the signature covers of `Signature-Agent` is an `https` URI.
 ///
 /// A member with parameters is ignored, as the draft says. Its earlier versions had one parameter, `type`.
@@ -107,6 +137,9 @@ fn names_agent(headers: &Headers, input: &Input<'_>, form: SignatureAgent) -> bo
     let (Some(component), Some(value)) = (covered_agent(input, form), joined(headers, "signature-agent")) else {
         return false;
     };
+    if value.len() > MOST_AGENT_BYTES {
+        return false;
+    }
     if component.key.is_none() && value.starts_with(b"\"") {
         return Parser::new(&value).parse::<Item>().is_ok_and(|item| is_uri(&item));
     }
@@ -118,24 +151,21 @@ fn names_agent(headers: &Headers, input: &Input<'_>, form: SignatureAgent) -> bo
 }
 
 impl<'a> Asked<'a, '_> {
-    /// Verifies the one signature of a request that could be the one asked for.
+    /// Verifies the one of a request's signatures that could be the one asked for.
     ///
     /// # Errors
     /// The reason why there is none. Nothing is computed before everything else is as it was asked for.
     pub(crate) fn verify(
         &self,
         message: &Message<'_>,
+        signed: &Result<Vec<Signed<'_>>, Reason>,
         verifier: &dyn VerifySignature,
     ) -> Result<VerifiedSignature<'a>, Reason> {
-        let (input, signature) =
-            match (joined(message.headers, "signature-input"), joined(message.headers, "signature")) {
-                (None, None) => return Err(Reason::SignatureMissing),
-                (Some(input), Some(signature)) => (input, signature),
-                _ => return Err(Reason::SignatureMalformed),
-            };
-        let signed = read(&input, &signature).map_err(|_| Reason::SignatureMalformed)?;
-        let (signed, key) = self.choose(&signed)?;
+        let signed = signed.as_ref().map_err(|reason| *reason)?;
+        let (signed, key) = self.choose(signed)?;
         let input = &signed.input;
+        let signer = key.map(|key| Signer::Key(&key.keyid));
+        verifier.admit(signer.as_slice()).map_err(|BadSignature| Reason::CredentialsLimited)?;
         // What does not depend on the key comes first, for a `keyid` that is unknown as well: else the answer to a thin signature
         // would tell which keys the policy has.
         let (created, until) = self.window(input)?;
@@ -155,7 +185,10 @@ impl<'a> Asked<'a, '_> {
         {
             return Err(Reason::SignatureCoverage);
         }
-        let key = key.ok_or(Reason::SignatureKey)?;
+        let Some(key) = key else {
+            verifier.unknown_key();
+            return Err(Reason::SignatureKey);
+        };
         if input.alg.as_deref().is_some_and(|alg| alg != key.algorithm.http_name().unwrap_or_default()) {
             return Err(Reason::SignatureAlgorithm);
         }

@@ -6,6 +6,7 @@ use ed25519_dalek::Signer as _;
 use serde_json::json;
 
 use super::*;
+use crate::crypto::testing::Asking;
 use crate::crypto::{Algorithm, SoftwareVerifier, VerifyingKey};
 use crate::policy::Policy;
 use crate::signature::base;
@@ -141,7 +142,7 @@ impl Test<'_> {
             now: self.now,
         };
         let structured = StructuredFields::default();
-        let verified = asked.verify(&message(headers, &structured), verifier)?;
+        let verified = asked.verify(&message(headers, &structured), &SignatureFields::of(headers).read(), verifier)?;
         assert!(verified.profile == asked.name && verified.created.as_secs() <= verified.until.as_secs());
         Ok((verified.key.keyid.to_string(), verified.once, verified.covers_digest, verified.lacks))
     }
@@ -562,4 +563,27 @@ fn a_client_is_told_what_to_sign() {
     assert_eq!(accept_signature("sig", &legacy, false, None), "sig=(\"signature-agent\");created;keyid;expires");
     assert_eq!(accept_signature("sig", &Coverage::default(), false, None), "sig=();created;keyid");
     assert_eq!(StructuredFields::default().kind("accept-signature"), Some(FieldKind::Dictionary));
+}
+
+#[test]
+fn whose_key_it_is_is_asked_before_anything_is_rebuilt() {
+    let judge = |input: &str, name: &str, admits| {
+        let asking = Asking::new(admits);
+        let reason = Test::default().judge_with(&signed(&[], &[("sig", input, name)]), &asking).map(drop);
+        (reason, asking.asked.into_inner(), asking.unknown.get())
+    };
+    let good = "(\"@method\");created=1800000000;keyid=\"a\"";
+    assert_eq!(judge(good, "A", true), (Ok(()), vec!["a".to_owned()], 0));
+    assert_eq!(judge(good, "A", false), (Err(Reason::CredentialsLimited), vec!["a".to_owned()], 0));
+    // It covers what the request does not have, which nobody finds out.
+    let lines = [
+        ("signature-input", "sig=(\"@method\" \"x-absent\");created=1800000000;keyid=\"a\""),
+        ("signature", "sig=:AA==:"),
+    ];
+    let absent = |admits| Test::default().judge_with(&lines.into_iter().collect(), &Asking::new(admits)).map(drop);
+    assert_eq!(absent(true), Err(Reason::SignatureComponent));
+    assert_eq!(absent(false), Err(Reason::CredentialsLimited));
+    let unknown = "(\"@method\");created=1800000000;keyid=\"nobody\"";
+    assert_eq!(judge(unknown, "A", false), (Err(Reason::CredentialsLimited), vec![String::new()], 0));
+    assert_eq!(judge(unknown, "A", true), (Err(Reason::SignatureKey), vec![String::new()], 1));
 }

@@ -140,7 +140,11 @@ impl Namespace {
     /// The place of any other identity: a slot of the table.
     pub(crate) fn slot(&self, identity: Identity) -> Place {
         // One half chooses the slot, the other tells the identities in it apart.
-        let Hash(choice, fingerprint) = identity.hash();
+        self.slot_of(self.numbers(identity))
+    }
+
+    /// The same of an identity whose [numbers](Self::numbers) are known.
+    pub(crate) fn slot_of(&self, [choice, fingerprint]: [u64; 2]) -> Place {
         self.place_of_slot(choice % u64::from(self.slots), fingerprint)
     }
 

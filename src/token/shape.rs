@@ -89,6 +89,12 @@ impl Shape {
         if self.types.contains(&typ) { Ok(()) } else { Err(Reason::TokenType) }
     }
 
+    /// The client and the subject as a token names them, whatever else is wrong with it.
+    pub(super) fn names<'c>(&self, claims: &'c Value) -> (Option<&'c str>, Option<&'c str>) {
+        let client = self.client.as_ref().and_then(|name| name.find(claims)).and_then(Value::as_str);
+        (client, claims.get("sub").and_then(Value::as_str))
+    }
+
     /// Judges the claims that the shape asks for and reads client, subject and scopes.
     pub(super) fn read(&self, claims: &Value) -> Result<Bearer, Reason> {
         for (name, expected) in &self.required {

@@ -2,6 +2,7 @@
 //!
 //! The checks run from cheap to dear, the signature last: nothing is computed for a token that would be refused anyway.
 
+use std::cell::Cell;
 use std::mem::size_of;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
 use super::shape::Bearer;
 use crate::Reason;
-use crate::crypto::{Algorithm, Thumbprint, VerifySignature, sha256};
+use crate::call::Source;
+use crate::crypto::{Algorithm, BadSignature, Signer, Thumbprint, VerifySignature, sha256};
 use crate::policy::raw::IgnorableHeader;
 use crate::request::percent;
 use crate::time::Timestamp;
@@ -29,6 +31,9 @@ pub(super) const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
 /// Header parameters that lead to a key, which an issuer may send where the policy says that they are ignored.
 pub(super) const URL_HEADER: [(&str, IgnorableHeader); 3] =
     [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)];
+
+/// Tokens of more bytes than this are long.
+const LARGE: usize = 4 * 1024;
 
 /// A token that was good when it was verified: signed by an issuer of the policy, of the right shape, for this audience.
 /// Whether its sender may use it is another question where it is [bound to a key](Self::bound_to).
@@ -49,6 +54,8 @@ pub struct VerifiedToken {
     hash: String,
     /// Whether records show client, subject and scopes as they are.
     is_plain: bool,
+    /// From where and when its signer was last noted as one whose credentials hold.
+    noted: Cell<Option<(Option<Source>, Timestamp)>>,
 }
 
 impl VerifiedToken {
@@ -146,6 +153,22 @@ impl VerifiedToken {
         &self.hash
     }
 
+    /// Whom it was made out to.
+    pub(crate) fn signer(&self) -> Signer<'_> {
+        Signer::Client { issuer: self.issuer_name(), client: self.client(), subject: self.subject() }
+    }
+
+    /// Whether its signer is to be noted as one whose credentials hold, which is so once in a while. It counts as noted from then on.
+    pub(crate) fn is_to_be_noted(&self, source: Option<Source>, now: Timestamp) -> bool {
+        const WHILE: Duration = Duration::from_mins(5);
+        let lately = |last: Timestamp| now >= last && now < last.plus(WHILE);
+        let noted = self.noted.get().is_some_and(|(from, last)| from == source && lately(last));
+        if !noted {
+            self.noted.set(Some((source, now)));
+        }
+        !noted
+    }
+
     /// What it takes in memory, estimated from above.
     pub(super) fn memory(&self) -> usize {
         let texts = self
@@ -212,6 +235,10 @@ impl Issuers {
         now: Timestamp,
         verifier: &dyn VerifySignature,
     ) -> Result<VerifiedToken, Refusal> {
+        // Whom a long token was made out to is not worth reading for everybody.
+        if token.len() > LARGE {
+            verifier.admit(&[Signer::of_token(token)]).map_err(|BadSignature| Reason::CredentialsLimited)?;
+        }
         let jws = Jws::parse(token)?;
         let algorithm = read_header(&jws.header)?;
         let (id, issuer) = self.issuer_of(&jws.claims)?;
@@ -232,7 +259,16 @@ impl Issuers {
         verifier: &dyn VerifySignature,
     ) -> Result<VerifiedToken, Reason> {
         issuer.check_header(&jws.header, algorithm)?;
-        let key = issuer.keys.choose(jws.header.get("kid"), algorithm)?;
+        let (client, subject) = issuer.shape.names(&jws.claims);
+        let made_out_to = Signer::Client { issuer: &issuer.name, client, subject };
+        let signers = [Signer::of_token(token), made_out_to];
+        verifier.admit(&signers).map_err(|BadSignature| Reason::CredentialsLimited)?;
+        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm);
+        let key = chosen.inspect_err(|reason| {
+            if *reason == Reason::TokenKey {
+                verifier.unknown_key();
+            }
+        })?;
         check_audience(&jws.claims, &issuer.audience)?;
         let bearer = issuer.shape.read(&jws.claims)?;
         let times = Times::read(&jws.claims)?;
@@ -257,6 +293,7 @@ impl Issuers {
             // The signature is left out: an ECDSA signature has a second valid form, under which a revoked token would have another hash.
             hash: hash_of_signed(jws.signed),
             is_plain,
+            noted: Cell::new(None),
         })
     }
 

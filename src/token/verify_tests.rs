@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::testing::{NOW, NotNow, RESOURCE, SECRET, Signs, at, b64, compile, compile_with, sign, sign_text, with};
 use super::{ClaimName, Issuers, MAX_TOKEN_BYTES, TokenCache};
 use crate::Reason;
+use crate::crypto::testing::Asking;
 use crate::crypto::{Algorithm, BadSignature, SoftwareVerifier, VerifySignature, VerifyingKey};
 
 const KEY: Signs = Signs::P256(1);
@@ -644,4 +645,48 @@ proptest! {
         prop_assert_eq!(verify(&changed).is_ok(), changed == token);
         prop_assert!(verify(&token[..cut % token.len()]).is_err());
     }
+}
+
+#[test]
+fn who_a_token_was_made_out_to_is_asked_about_before_a_key_is_chosen() {
+    let judge = |token: &[u8], admits| {
+        let asking = Asking::new(admits);
+        let result = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).map_err(|refusal| refusal.reason);
+        (result.map(drop), asking.asked.into_inner(), asking.unknown.get())
+    };
+    let good = "token of 87 bytes, corp Some(\"agent\") Some(\"user\")".to_owned();
+    let token = claiming(json!({ "client_id": "agent", "sub": "user" }));
+    assert_eq!(judge(&token, true), (Ok(()), vec![good.clone()], 0));
+    assert_eq!(judge(&token, false), (Err(Reason::CredentialsLimited), vec![good.clone()], 0));
+    let unknown = sign(KEY, &with(header(), json!({ "kid": "nobody" })), &with(claims(), json!({ "sub": "user" })));
+    let (result, _, charged) = judge(&unknown, true);
+    assert_eq!((result, charged), (Err(Reason::TokenKey), 1), "a key that nobody has is told");
+    assert_eq!(judge(&unknown, false).0, Err(Reason::CredentialsLimited));
+    // What is told from its form or header alone costs nothing.
+    let (result, asked, charged) = judge(&headed(json!({ "typ": "JWT" })), false);
+    assert_eq!((result, asked.len(), charged), (Err(Reason::TokenType), 0, 0));
+}
+
+#[test]
+fn a_long_token_is_not_read_for_everybody() {
+    let asked = |token: &[u8]| {
+        let asking = Asking::new(false);
+        let refusal = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).unwrap_err();
+        (refusal.reason, asking.asked.into_inner())
+    };
+    assert_eq!(asked(&[b'x'; 4_096]), (Reason::TokenMalformed, vec![]));
+    assert_eq!(asked(&[b'x'; 4_097]), (Reason::CredentialsLimited, vec!["token of 0 bytes".to_owned()]));
+    let long = claiming(json!({ "filler": "x".repeat(4_096) }));
+    assert_eq!(asked(&long), (Reason::CredentialsLimited, vec!["token of 87 bytes".to_owned()]));
+}
+
+#[test]
+fn who_has_a_token_is_noted_once_in_a_while_at_each_address() {
+    let token = issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
+    let source = |text: &str| crate::Source::parse(text.as_bytes());
+    let (here, there) = (source("192.0.2.1"), source("192.0.2.2"));
+    assert!(token.is_to_be_noted(here, at(0)) && !token.is_to_be_noted(here, at(299)));
+    assert!(token.is_to_be_noted(here, at(300)) && !token.is_to_be_noted(here, at(599)));
+    assert!(token.is_to_be_noted(there, at(300)) && token.is_to_be_noted(None, at(300)));
+    assert!(token.is_to_be_noted(None, at(299)), "the clock was ahead");
 }

@@ -7,7 +7,9 @@ use callgate::policy::{Findings, Place};
 use callgate::state::MemoryStore;
 use callgate::time::Timestamp;
 use callgate::token::{SecretLookup, Secrets, TokenCache};
-use callgate::{Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Source, Step, Wait, evaluate};
+use callgate::{
+    Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Recent, Source, Step, Wait, evaluate,
+};
 use serde_json::Value;
 
 use super::judge::{End, Seen, differences};
@@ -107,6 +109,7 @@ impl Secrets for Environment<'_> {
 struct Gate<'g> {
     policy: &'g callgate::Policy,
     cache: TokenCache,
+    recent: Recent,
     store: MemoryStore,
     state: Option<PolicyState>,
     decided: u128,
@@ -118,7 +121,7 @@ impl<'g> Gate<'g> {
         // Nothing stands in an empty store yet that could be in the way.
         let opened = PolicyState::open(policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
         let state = opened.map(|opened| opened.state);
-        Self { policy, cache: TokenCache::default(), store, state, decided: 0 }
+        Self { policy, cache: TokenCache::default(), recent: Recent::default(), store, state, decided: 0 }
     }
 
     fn decide(&mut self, call: &Call, now: Timestamp) -> Seen {
@@ -139,6 +142,7 @@ impl<'g> Gate<'g> {
         let mut context = Context {
             verifier: &SoftwareVerifier,
             cache: &mut self.cache,
+            recent: &self.recent,
             shared: shared(&now),
             held: None,
             trace: None,
