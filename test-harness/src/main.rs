@@ -55,6 +55,12 @@ enum Command {
         #[arg(long)]
         some: bool,
     },
+    /// Measures what the dearest requests of strangers cost, and fails where one costs more than twenty plain 401s.
+    Costs {
+        /// Sends few requests: the figures say nothing, and none is too high.
+        #[arg(long)]
+        quick: bool,
+    },
     /// What a container of the composition does.
     #[command(hide = true)]
     Container {
@@ -115,6 +121,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Compose { all: true, .. } => compose::run(Profile::value_variants()),
         Command::Compose { profile, .. } => compose::run(&profile),
         Command::Container { task } => container::run(&task),
+        Command::Costs { quick } => bench::costs::run(quick),
         Command::Images => compose::images(),
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),

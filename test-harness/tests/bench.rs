@@ -1,6 +1,6 @@
 //! The bench runs, and a decision does not become dearer unnoticed.
 
-use test_harness::bench::{self, Instructions, Size};
+use test_harness::bench::{self, Instructions, Size, costs};
 use test_harness::build::{self, Flavor};
 
 /// What a rise of the count may come to before somebody has to say that it is meant, in per cent.
@@ -30,6 +30,24 @@ fn the_bench_measures_every_row() {
     assert!(json["configure_ms_10000"].as_f64().unwrap() > 0.0);
     assert!(json["memory_bytes_10000"].as_u64() > json["memory_bytes_10"].as_u64());
     assert!(report.to_string().contains("warm_vs_native_cached"));
+}
+
+/// That each kind goes as far as it is meant to, and its cost is measured. What it may come to is for a machine that does nothing else:
+/// `cargo harness costs`.
+#[test]
+fn every_request_by_a_stranger_has_a_cost() {
+    let measured = costs::measure(true).unwrap();
+    assert!(measured.list.len() > 70 && measured.plain > 0.0, "{measured}");
+    let charged = measured.list.iter().filter(|cost| cost.charged).count();
+    assert!(charged > 20 && charged < measured.list.len() - 30, "{measured}");
+    for cost in &measured.list {
+        assert!(cost.bytes < 60 << 10, "{cost:?}");
+        assert!(cost.times.iter().all(|times| times.is_finite()), "{cost:?}");
+    }
+    // What is limited is answered so, and what is no credential is answered as before.
+    let limited = |cost: &&costs::Cost| cost.answers[1] == "credentials_limited";
+    assert!(measured.list.iter().filter(limited).count() >= charged);
+    assert!(measured.to_string().contains("over the limit"));
 }
 
 #[test]

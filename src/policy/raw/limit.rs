@@ -98,7 +98,8 @@ impl JsonSchema for PerAsked {
     }
 }
 
-/// How often credentials from one source address may fail.
+/// How often credentials from one source address may fail. Signers who verified something from there within ten minutes are served
+/// beyond it, each until as many of its own have failed.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::callee::Callee;
-use super::load::Clients;
+use super::load::{self, Clients};
 use super::report::Measured;
 use super::{Size, policies, rows, used_for};
 use crate::envoy::{Bootstrap, Envoy, Options};
@@ -41,7 +41,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     progress::times("limits, round", size.warm_up + size.rounds, |round| {
         for (envoy, clients, measured) in &mut gateways {
             for (clients, measured) in clients.iter_mut().zip(measured) {
-                let used = used_for(envoy, clients, &calls)?;
+                let used = used_for(envoy, clients, &calls, load::is_ok)?;
                 if round >= size.warm_up {
                     measured.add(used, calls.len());
                 }

@@ -33,8 +33,12 @@ impl Clients {
     /// Makes these calls, a burst on all connections after the other.
     ///
     /// # Errors
-    /// When one is answered with another status than 200, or not at all.
-    pub(super) fn call<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<()> {
+    /// When one is answered with a status that was not expected, or not at all.
+    pub(super) fn call<'r>(
+        &mut self,
+        requests: impl IntoIterator<Item = &'r [u8]>,
+        expected: impl Fn(u16) -> bool,
+    ) -> Result<()> {
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             let mut sent = 0;
@@ -44,11 +48,16 @@ impl Clients {
             }
             for connection in self.connections.iter_mut().take(sent) {
                 let status = answer(connection, &mut self.buffer)?;
-                ensure!(status == 200, "a call was answered with {status}");
+                ensure!(expected(status), "a call was answered with {status}");
             }
         }
         Ok(())
     }
+}
+
+/// What most calls are answered with.
+pub(super) fn is_ok(status: u16) -> bool {
+    status == 200
 }
 
 /// Reads one answer, whole, and returns its status.

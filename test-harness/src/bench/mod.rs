@@ -7,6 +7,7 @@
 mod callee;
 mod configure;
 mod contention;
+pub mod costs;
 mod cpu;
 mod instructions;
 mod load;
@@ -171,7 +172,7 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
             let (row, clients) = rows.get_mut(index).zip(clients.get_mut(index)).context("a row is missing")?;
             let calls = row.calls(size)?;
             let name = row.name;
-            let used = used_for(&envoy, clients, &calls).with_context(|| format!("row `{name}`"))?;
+            let used = used_for(&envoy, clients, &calls, load::is_ok).with_context(|| format!("row `{name}`"))?;
             if let Some(measured) = measured.get_mut(index).filter(|_| round >= size.warm_up) {
                 measured.add(used, calls.len());
             }
@@ -191,10 +192,15 @@ fn written(file: &Path, text: &str) -> Result<PathBuf> {
 }
 
 /// What Envoy, and the service that it asks, use for these calls.
-fn used_for(envoy: &Envoy, clients: &mut Clients, calls: &[Vec<u8>]) -> Result<Duration> {
+fn used_for(
+    envoy: &Envoy,
+    clients: &mut Clients,
+    calls: &[Vec<u8>],
+    expected: impl Fn(u16) -> bool,
+) -> Result<Duration> {
     let used = || anyhow::Ok(cpu::of_process(envoy.process())? + Callee::cpu()?);
     let before = used()?;
-    clients.call(calls.iter().map(Vec::as_slice))?;
+    clients.call(calls.iter().map(Vec::as_slice), expected)?;
     thread::sleep(SETTLE);
     Ok(used()?.saturating_sub(before))
 }

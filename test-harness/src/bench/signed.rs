@@ -14,7 +14,7 @@ use callgate_cli::sign::{self, Digest, Input, content_digest, text_parameter};
 use serde_json::{Value, json};
 
 use super::callee::Callee;
-use super::load::Clients;
+use super::load::{self, Clients};
 use super::native;
 use super::report::Measured;
 use super::{Size, policies, rows, used_for};
@@ -82,7 +82,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
             let call = |serial| call(row, token, row.signer.and_then(|signer| signers.get(signer)), serial);
             let calls = (0..count).map(|index| call(serial + index)).collect::<Result<Vec<_>>>()?;
             serial += count;
-            let used = used_for(&envoy, clients, &calls).with_context(|| format!("row `{}`", row.name))?;
+            let used = used_for(&envoy, clients, &calls, load::is_ok).with_context(|| format!("row `{}`", row.name))?;
             if round >= size.warm_up {
                 measured.add(used, calls.len());
             }

@@ -1,0 +1,128 @@
+//! The kinds of requests, and the policy that they are sent to: one that uses everything that a stranger can reach.
+
+use anyhow::{Context as _, Result, anyhow};
+use callgate_cli::mint::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+
+use super::super::policies;
+use super::{heads, signatures, tokens};
+use crate::client::Request;
+use crate::quickstart::{self, HOST, Issuer, set};
+
+pub(super) const VARIABLE: &str = "CALLGATE_COSTS_SECRET";
+pub(super) const SECRET: &str = "a secret of thirty-two bytes, or more";
+/// The path that most of them ask for.
+pub(super) const PATH: &str = "/repos/acme/gateway/pulls";
+
+/// One kind of request.
+pub(super) struct Kind {
+    pub(super) what: &'static str,
+    pub(super) request: Request,
+    /// The code of the answer.
+    pub(super) code: &'static str,
+    pub(super) charged: Charged,
+}
+
+/// Whether the limit on failing credentials is charged for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Charged {
+    Yes,
+    No,
+}
+
+/// A kind that is refused for nothing.
+pub(super) fn free(what: &'static str, code: &'static str, request: &Request) -> Kind {
+    Kind { what, request: request.clone(), code, charged: Charged::No }
+}
+
+/// A kind whose signature is computed, or whose key nobody has.
+pub(super) fn charged(what: &'static str, code: &'static str, request: &Request) -> Kind {
+    Kind { charged: Charged::Yes, ..free(what, code, request) }
+}
+
+/// A request of the path that most ask for, without a credential.
+pub(super) fn request() -> Request {
+    Request::get(PATH).host(HOST)
+}
+
+/// The keys that the policy knows, and the tokens that strangers could have.
+pub(super) struct Party {
+    pub(super) issuer: Issuer,
+    pub(super) keys: Vec<SigningKey>,
+    pub(super) policy: Value,
+    /// A token that nobody signed.
+    pub(super) forged: String,
+    /// A token of an agent, bound to a key that a thief does not have.
+    pub(super) stolen: String,
+    pub(super) client: SigningKey,
+}
+
+impl Party {
+    pub(super) fn new() -> Result<Self> {
+        let issuer = Issuer::new()?;
+        let generate = |algorithm: Algorithm, kid: &str| -> Result<SigningKey> {
+            Ok(SigningKey::generate(algorithm).map_err(|error| anyhow!("no key: {error}"))?.with_kid(kid))
+        };
+        let rsa = generate(Algorithm::Rs256, "corp-rs256")?;
+        let pss = rsa.clone().with_algorithm(Algorithm::Ps256).map_err(|error| anyhow!("no key: {error}"))?;
+        let keys = vec![
+            issuer.es256.clone(),
+            generate(Algorithm::Es384, "corp-es384")?,
+            issuer.ed25519.clone(),
+            rsa,
+            pss.with_kid("corp-ps256"),
+        ];
+        let client = generate(Algorithm::Es256, "client")?;
+        let bound = |_: &mut Value, claims: &mut Value| {
+            set(claims, "cnf", json!({ "jkt": client.thumbprint() }));
+        };
+        let stolen = issuer.with("coding-agent", "code:read", bound);
+        let forged = tokens::forged(&policies::token(&issuer, &issuer.es256, 0));
+        let policy = policy(&keys)?;
+        Ok(Self { issuer, keys, policy, forged, stolen, client })
+    }
+}
+
+/// The quickstart with every kind of key, proofs of possession, and agents that are known by their signatures alone.
+fn policy(keys: &[SigningKey]) -> Result<Value> {
+    let mut policy = quickstart::policy()?;
+    let public = |key: &SigningKey| {
+        let mut jwk = key.public_jwk();
+        set(&mut jwk, "alg", key.algorithm().jose_name());
+        jwk
+    };
+    let jwks: Vec<_> = keys.iter().skip(1).filter(|key| key.kid() != Some("corp-ed25519")).map(public).collect();
+    let known = policy.pointer_mut("/issuers/corp/keys/jwks/keys").and_then(Value::as_array_mut);
+    known.context("the issuer has no keys")?.extend(jwks);
+    let issuer = policy.pointer_mut("/issuers/corp").context("there is no issuer")?;
+    set(issuer, "algorithms", json!(["ES256", "ES384", "Ed25519", "RS256", "PS256"]));
+    set(&mut policy, "dpop", json!({ "required": false, "algorithms": ["ES256", "Ed25519", "RS256"] }));
+    set(&mut policy, "refuse_query", json!(["_method", "access_token", "api_key", "x-http-method-override", "token"]));
+    let limits = policy.get_mut("limits").context("there are no limits")?;
+    set(limits, "few", json!({ "per": "agent", "rate": "60/1h", "burst": 10 }));
+    set(policy.get_mut("requirements").context("nothing is required")?, "read", json!({ "limits": ["few"] }));
+    set(&mut policy, "tables", json!({ "replay": 1 << 20 }));
+    let signing = signatures::keys()?;
+    let agents = policy.get_mut("agents").context("there are no agents")?;
+    set(agents, "robot", json!({ "owner": "platform@example.com", "scopes": ["code:read"], "signing_keys": signing }));
+    let endpoints = policy.get_mut("endpoints").and_then(Value::as_array_mut).context("there are no endpoints")?;
+    endpoints.push(json!({
+        "id": "jobs", "methods": ["GET"], "path": "/jobs/{id:text}", "effect": "read", "scopes": "none",
+        "authenticate": "signature",
+    }));
+    endpoints.push(json!({
+        "id": "pages", "methods": ["GET"], "path": "/pages/{page...}", "effect": "read", "scopes": "none",
+        "authenticate": "web-bot-auth",
+    }));
+    Ok(policy)
+}
+
+/// Every kind, the measure first.
+pub(super) fn all(party: &Party) -> Result<Vec<Kind>> {
+    let plain = free("no credential: the measure", "credentials_missing", &request());
+    let mut kinds = vec![plain];
+    kinds.extend(tokens::kinds(party));
+    kinds.extend(heads::kinds());
+    kinds.extend(signatures::kinds(party)?);
+    Ok(kinds)
+}

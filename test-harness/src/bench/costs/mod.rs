@@ -1,0 +1,199 @@
+//! `cargo harness costs`: what the dearest requests of strangers cost, beside a request without a credential.
+//!
+//! One Envoy with one worker has a listener without a gate, one with a gate whose limit on failing credentials is never reached, and
+//! one where the source has failed too often. Each kind of request goes to all three, round after round; what a listener needs
+//! beyond the one without a gate is the gate's, and a plain 401 with everything that Envoy does for it is the measure.
+
+mod heads;
+mod kinds;
+mod signatures;
+mod tokens;
+
+use std::fmt;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use self::kinds::{Charged, Kind, Party};
+use super::callee::Callee;
+use super::load::Clients;
+use super::{SETTLE, policies, report, rows, used_for};
+use crate::build::{self, Flavor};
+use crate::client;
+use crate::envoy::{Bootstrap, Envoy, Options};
+use crate::progress;
+use crate::quickstart::set;
+
+/// The most that a request may cost, in plain 401s.
+pub const MOST: f64 = 20.0;
+
+const BARE: &str = "bare";
+const OPEN: &str = "open";
+const LIMITED: &str = "limited";
+
+/// Rounds that count, rounds before those, and requests of a kind in each. Fewer where it only matters that everything runs.
+const FULL: [usize; 3] = [9, 2, 32];
+const QUICK: [usize; 3] = [1, 0, 4];
+/// As many header lines as fit into what Envoy takes of a request: its own bound of 100 is one that people raise.
+const MOST_LINES: usize = 20_000;
+
+/// What every kind of request costs.
+#[derive(Debug)]
+pub struct Costs {
+    /// What a plain 401 costs, in microseconds of CPU time.
+    pub plain: f64,
+    /// Each kind, the plain 401 first.
+    pub list: Vec<Cost>,
+}
+
+/// What a kind of request costs.
+#[derive(Debug)]
+pub struct Cost {
+    /// What the request is.
+    pub what: &'static str,
+    /// Its bytes.
+    pub bytes: usize,
+    /// The code of the answer, and that once the source has failed too often.
+    pub answers: [String; 2],
+    /// What the gate adds, in plain 401s; and once the source has failed too often.
+    pub times: [f64; 2],
+    /// Whether it is a credential whose signature is computed, which the limit on failing credentials is charged for.
+    pub charged: bool,
+}
+
+impl Cost {
+    /// Whether it is within the bound. What is charged for is bounded by the limit, and by this once that is reached.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let [open, limited] = self.times;
+        (self.charged || open <= MOST) && limited <= MOST
+    }
+}
+
+/// Measures, prints the table, and fails where something costs more than it may.
+///
+/// # Errors
+/// When something is missing, an answer is another than was expected, or a request costs too much.
+pub fn run(quick: bool) -> Result<()> {
+    let costs = measure(quick)?;
+    println!("{costs}");
+    let dear: Vec<_> = costs.list.iter().filter(|cost| !cost.holds()).map(|cost| cost.what).collect();
+    ensure!(quick || dear.is_empty(), "these cost more than {MOST} plain 401s: {}", dear.join("; "));
+    Ok(())
+}
+
+/// Measures every kind.
+///
+/// # Errors
+/// When something is missing, or an answer is another than was expected.
+pub fn measure(quick: bool) -> Result<Costs> {
+    let [rounds, warm_up, count] = if quick { QUICK } else { FULL };
+    let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
+    progress::during("looking for Envoy, or installing it", crate::envoy::locate)?;
+    let party = progress::during("making keys", Party::new)?;
+    let kinds = kinds::all(&party)?;
+    let callee = Callee::start()?;
+    let envoy = progress::during("starting Envoy", || start(&filter, &callee, &party))?;
+    let (answers, wrong): (Vec<_>, Vec<_>) = kinds.iter().map(|kind| answers(&envoy, kind)).partition(Result::is_ok);
+    let wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).map(|wrong| wrong.to_string()).collect();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let mut used: Vec<[Vec<f64>; 3]> = kinds.iter().map(|_| Default::default()).collect();
+    progress::times("round", warm_up + rounds, |round| {
+        for (kind, used) in kinds.iter().zip(&mut used) {
+            for (listener, used) in [BARE, OPEN, LIMITED].into_iter().zip(used) {
+                // One request on each connection, since Envoy closes some of them with its answer.
+                let mut clients = Clients::connect(envoy.listener(listener)?, count)?;
+                thread::sleep(SETTLE);
+                let calls: Vec<_> = (0..count).map(|_| kind.request.to_bytes()).collect();
+                let measured = used_for(&envoy, &mut clients, &calls, |_| true).with_context(|| kind.what)?;
+                if round >= warm_up {
+                    used.push(measured.as_secs_f64() / count as f64);
+                }
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    let medians: Vec<_> = used.into_iter().map(|used| used.map(median)).collect();
+    let [_, plain, _] = *medians.first().context("nothing was measured")?;
+    let costs = kinds.iter().zip(answers.into_iter().flatten()).zip(medians);
+    let cost = |((kind, answers), [bare, open, limited]): ((&Kind, _), [f64; 3])| Cost {
+        what: kind.what,
+        bytes: kind.request.to_bytes().len(),
+        answers,
+        times: [open, limited].map(|used| (used - bare).max(0.0) / plain),
+        charged: kind.charged == Charged::Yes,
+    };
+    Ok(Costs { plain: plain * 1e6, list: costs.map(cost).collect() })
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+/// The codes of the answers to a kind of request, which show that it went as far as it was meant to.
+fn answers(envoy: &Envoy, kind: &Kind) -> Result<[String; 2]> {
+    let ask = |listener| -> Result<String> {
+        let answer = client::call(envoy.listener(listener)?, &kind.request)?;
+        answer.code().with_context(|| format!("{}: the gate did not answer, but {}", kind.what, answer.status))
+    };
+    let (open, limited) = (ask(OPEN)?, ask(LIMITED)?);
+    ensure!(open == kind.code, "{}: the answer is `{open}`, and was to be `{}`", kind.what, kind.code);
+    let charged = kind.charged == Charged::Yes;
+    ensure!(
+        !charged || limited == "credentials_limited",
+        "{}: answered with `{limited}` where it is limited",
+        kind.what
+    );
+    Ok([open, limited])
+}
+
+fn start(filter: &Path, callee: &Callee, party: &Party) -> Result<Envoy> {
+    let mut base = rows::base(filter, callee)?;
+    set(base.manager()?, "common_http_protocol_options", json!({ "max_headers_count": MOST_LINES }));
+    let policy = |rate: &str, burst: u32| {
+        let mut policy = party.policy.clone();
+        set(&mut policy, "failed_credentials", json!({ "rate": rate, "burst": burst }));
+        policy
+    };
+    let gate = |name: &str, policy: &Value| -> Result<Bootstrap> {
+        let mut gate = rows::gate(&base, name, policy)?;
+        let names = gate.gate()?.pointer_mut("/vm_config/environment_variables/host_env_keys");
+        *names.context("the gate has no environment")? = json!([kinds::VARIABLE]);
+        Ok(gate)
+    };
+    let listeners = vec![
+        (BARE, base.with_filters(Vec::new())?),
+        (OPEN, gate(OPEN, &policy("1000000/1s", 1_000_000))?),
+        (LIMITED, gate(LIMITED, &policy("1/24h", 1))?),
+    ];
+    let bootstrap = Bootstrap::joined(listeners)?;
+    let environment = vec![(kinds::VARIABLE.to_owned(), kinds::SECRET.to_owned())];
+    let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;
+    // One failure, after which the source has nothing left.
+    client::call(envoy.listener(LIMITED)?, &policies::call(&party.forged))?;
+    Ok(envoy)
+}
+
+impl fmt::Display for Costs {
+    /// The table, with what is dearest first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = report::table(["request", "bytes", "plain 401s", "over the limit", "answer", ""]);
+        let mut costs: Vec<_> = self.list.iter().collect();
+        costs.sort_by(|one, other| other.times[0].total_cmp(&one.times[0]));
+        for cost in costs {
+            let [open, limited] = cost.times.map(|times| format!("{times:.1}"));
+            let verdict = match (cost.holds(), cost.charged) {
+                (false, _) => "too dear",
+                (true, true) => "charged",
+                (true, false) => "",
+            };
+            let [answer, _] = &cost.answers;
+            table.add_row([cost.what, &cost.bytes.to_string(), &open, &limited, answer, verdict]);
+        }
+        writeln!(f, "A plain 401 takes {:.0} µs.", self.plain)?;
+        table.fmt(f)
+    }
+}

@@ -1,0 +1,146 @@
+//! Tokens, and proofs of possession.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::super::policies;
+use super::kinds::{Kind, Party, charged, free, request};
+use crate::client::Request;
+use crate::quickstart::set;
+
+/// The longest token that is read, in bytes.
+const LONGEST: usize = 16 * 1024;
+/// The longest proof that is read, in bytes.
+const LONGEST_PROOF: usize = 8 * 1024;
+
+/// The token with another signature, as well formed.
+pub(super) fn forged(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap_or_default();
+    let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+    // The middle of an ECDSA signature is the end of its first number, which may be anything.
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle.saturating_sub(1)) {
+        *byte ^= 1;
+    }
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+pub(super) fn kinds(party: &Party) -> Vec<Kind> {
+    let bearer = |token: &str| request().bearer(token);
+    let names = ["ES256", "ES384", "Ed25519", "RS256", "PS256"];
+    let whats = [
+        "a forged ES256 token",
+        "a forged ES384 token",
+        "a forged Ed25519 token",
+        "a forged RS256 token",
+        "a forged PS256 token",
+    ];
+    let mut kinds = Vec::new();
+    for ((what, _), key) in whats.into_iter().zip(names).zip(&party.keys) {
+        let token = forged(&policies::token(&party.issuer, key, 0));
+        kinds.push(charged(what, "token_signature", &bearer(&token)));
+    }
+    let with = |change: &dyn Fn(&mut Value, &mut Value)| {
+        forged(&party.issuer.with("coding-agent", "code:read", |header, claims| change(header, claims)))
+    };
+    let unknown = with(&|header, _| set(header, "kid", "nobody"));
+    kinds.push(charged("a token by a key that nobody has", "token_key", &bearer(&unknown)));
+    let long = |what, claim: &dyn Fn(usize) -> Value, in_header: bool| {
+        let token = filled(LONGEST, |size| {
+            with(&|header, claims| set(if in_header { header } else { claims }, "filler", claim(size)))
+        });
+        charged(what, "token_signature", &bearer(&token))
+    };
+    kinds.extend([
+        long("a forged token of 16 KiB: one long claim", &|size| json!("x".repeat(size)), false),
+        long("a forged token of 16 KiB: a list of numbers", &|size| json!(vec![1; size / 2]), false),
+        long("a forged token of 16 KiB: a list of fractions", &|size| json!(vec![0.123_456_789; size / 12]), false),
+        long("a forged token of 16 KiB: many members", &|size| members(size), false),
+        long("a forged token of 16 KiB: many members in its header", &|size| members(size), true),
+        long("a forged token of 16 KiB: escapes", &|size| json!("\u{1}".repeat(size / 6)), false),
+        long("a forged token of 16 KiB: lists in lists", &|size| json!(vec![json!([[[[[]]]]]); size / 11]), false),
+    ]);
+    let scopes = filled(LONGEST, |size| with(&|_, claims| set(claims, "scope", scopes(size))));
+    kinds.push(charged("a forged token of 16 KiB: many scopes", "token_signature", &bearer(&scopes)));
+    let audiences = filled(LONGEST, |size| {
+        with(&|_, claims| {
+            let others = (0..size / 8).map(|number| json!(format!("{number:05}")));
+            set(claims, "aud", others.chain([json!("https://api.example.com")]).collect::<Vec<_>>());
+        })
+    });
+    kinds.push(charged("a forged token of 16 KiB: many audiences", "token_signature", &bearer(&audiences)));
+    let doubled = filled(LONGEST, |size| {
+        let claims =
+            format!("{{{}\"a\":1}}", (0..size / 10).map(|number| format!("\"{number:05}\":1,")).collect::<String>());
+        let claims = claims.replacen("{\"00000\":1,", "{\"a\":1,", 1);
+        ["{\"alg\":\"ES256\"}", &claims, "sig"].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+    });
+    let expired = with(&|_, claims| {
+        set(claims, "iat", party.issuer.now - 800);
+        set(claims, "exp", party.issuer.now - 400);
+    });
+    kinds.extend([
+        free("a token of 16 KiB whose last member stands twice", "token_json", &bearer(&doubled)),
+        free("a credential of 55 KiB", "token_too_long", &bearer(&"x".repeat(55 << 10))),
+        free("a credential of 16 KiB that is no token", "token_malformed", &bearer(&"x".repeat(LONGEST))),
+        free("a token that has expired", "token_expired", &bearer(&expired)),
+    ]);
+    kinds.extend(proofs(party));
+    kinds
+}
+
+/// Proofs with a token that was stolen from an agent; without one nothing of a proof is read.
+fn proofs(party: &Party) -> Vec<Kind> {
+    let with = |proof: &str| -> Request {
+        request().header("Authorization", format!("DPoP {}", party.stolen)).header("DPoP", proof)
+    };
+    let proof = |filler: &dyn Fn(usize) -> Value, size: usize| {
+        let mut header = party.client.header();
+        set(&mut header, "typ", "dpop+jwt");
+        set(&mut header, "jwk", party.client.public_jwk());
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&party.stolen));
+        let claims = json!({
+            "jti": "1", "htm": "GET", "htu": format!("https://api.example.com{}", super::kinds::PATH), "ath": hash,
+            "iat": party.issuer.now, "filler": filler(size),
+        });
+        forged(&party.client.sign(&header, &claims))
+    };
+    let long = |filler: &dyn Fn(usize) -> Value| filled(LONGEST_PROOF, |size| proof(filler, size));
+    vec![
+        charged("a stolen token with a forged proof", "dpop_signature", &with(&proof(&|_| json!(1), 0))),
+        charged("a stolen token with a forged proof of 8 KiB: many members", "dpop_signature", &with(&long(&members))),
+        charged(
+            "a stolen token with a forged proof of 8 KiB: a list",
+            "dpop_signature",
+            &with(&long(&|size| json!(vec![1; size / 2]))),
+        ),
+        free("a stolen token with a proof of 55 KiB", "dpop_malformed", &with(&"x".repeat(54 << 10))),
+        free(
+            "a stolen token without a proof",
+            "dpop_missing",
+            &request().header("Authorization", format!("DPoP {}", party.stolen)),
+        ),
+    ]
+}
+
+fn members(size: usize) -> Value {
+    Value::Object((0..size / 10).map(|number| (format!("{number:05}"), json!(1))).collect())
+}
+
+fn scopes(size: usize) -> String {
+    (0..size / 5).map(|number| format!("{number:04}")).collect::<Vec<_>>().join(" ")
+}
+
+/// What is made with a number near the largest with which it is no longer than this.
+fn filled(longest: usize, make: impl Fn(usize) -> String) -> String {
+    let (mut size, mut step) = (0, longest);
+    while step > 16 {
+        if make(size + step).len() <= longest {
+            size += step;
+        }
+        step /= 2;
+    }
+    make(size)
+}
