@@ -19,4 +19,5 @@ pub mod progress;
 pub mod python;
 mod quickstart;
 pub mod upstream;
+pub mod upstreams;
 pub mod wasmhost;

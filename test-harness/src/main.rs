@@ -10,7 +10,7 @@ use test_harness::build::{self, Flavor};
 use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
 use test_harness::wasmhost::Personality;
-use test_harness::{bench, container, demo, package, portability, progress};
+use test_harness::{bench, container, demo, package, portability, progress, upstreams};
 
 /// Builds, runs and shows Callgate in a real gateway.
 #[derive(Parser)]
@@ -99,6 +99,14 @@ enum Command {
         #[arg(long)]
         serve: bool,
     },
+    /// Runs upstream servers, shows what each reads differently, and sends them what the gate forwards.
+    ///
+    /// Installs the servers that are missing with apt-get where it runs as root; each server that cannot run is reported in one line.
+    Upstreams {
+        /// Writes the tables into docs/upstreams.md.
+        #[arg(long)]
+        write: bool,
+    },
     /// The command line, for tests of scripts that call it.
     #[command(hide = true)]
     Callgate {
@@ -139,9 +147,28 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Package { verify } => package::run(verify),
         Command::Portability { write, only } => portability(write, only.as_deref()),
+        Command::Upstreams { write } => compare_upstreams(write),
         Command::Demo { serve } => demo::run(serve),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+fn compare_upstreams(write: bool) -> anyhow::Result<()> {
+    progress::during("installing missing servers", upstreams::install)?;
+    let report = progress::during("sending requests to each server", upstreams::measure)?;
+    for server in &report.ran {
+        println!("{}: {}", server.title, server.versions);
+        for upstreams::Row { request, reading, gate } in &server.rows {
+            println!("  {request}: {reading}; the gate {gate}");
+        }
+        for rejected in &server.rejected {
+            println!("  rejects {rejected}");
+        }
+        println!("  {} forwarded requests, {} read differently", server.replayed, server.misread.len());
+    }
+    report.skipped.iter().for_each(|skipped| println!("{skipped}"));
+    upstreams::judge(&report)?;
+    upstreams::compare(&report, write)
 }
 
 fn portability(write: bool, only: Option<&str>) -> anyhow::Result<()> {

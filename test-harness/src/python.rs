@@ -37,12 +37,20 @@ impl Package<'_> {
     /// # Errors
     /// When there is no Python 3 with venv and pip, the index does not answer, or the package has no such file.
     pub fn install(&self) -> Result<Installed> {
+        self.install_with(&[])
+    }
+
+    /// The same, with others in the same environment, each as `NAME==VERSION`.
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub fn install_with(&self, others: &[&str]) -> Result<Installed> {
         let home = paths::target().join(self.folder);
         fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
         // Test processes run side by side; one installs and the others wait for it.
         let lock = File::create(home.join("lock")).context("cannot create a lock file")?;
         lock.lock().with_context(|| format!("cannot lock the installation of {}", self.name))?;
-        let environment = home.join(self.version);
+        let environment = home.join([&[self.version], others].concat().join("-"));
         let python = environment.join("bin/python");
         if let Some(file) = self.installed(&environment) {
             return Ok(Installed { python, file });
@@ -53,7 +61,8 @@ impl Package<'_> {
             ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
                 .into_iter()
                 .map(OsString::from)
-                .chain([format!("{}=={}", self.name, self.version).into()]),
+                .chain([format!("{}=={}", self.name, self.version).into()])
+                .chain(others.iter().map(OsString::from)),
         )?;
         let file = self
             .installed(&environment)

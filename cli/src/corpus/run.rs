@@ -64,6 +64,18 @@ pub fn one_as(
     Some(differences)
 }
 
+/// A case's request and what the engine did with it, after those that come before it; none for a case that is not there.
+#[must_use]
+pub fn seen(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Option<(Call, Seen)> {
+    let case = suite.cases.get(index)?;
+    let mut gate = Gate::new(policies.get(case.policy)?);
+    let cases = case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index));
+    cases.map(|case| (case, case.call(suite.now))).fold(None, |_, (case, call)| {
+        let seen = gate.decide(&call, case.at.from(suite.now));
+        Some((call, seen))
+    })
+}
+
 /// The policies of a suite, ready to decide, in its order.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Ends the program when this process ends in whatever way: the pipe that it reads then closes. It needs neither a signal
 /// handler nor a call that only one system has, and outlives a `kill -9` of the harness. Its first argument is what has to
 /// be done afterwards, the others are the program with its arguments.
-const KEEPER: &str =
+pub(crate) const KEEPER: &str =
     r#"after=$1; shift; exec 3<&0; { cat <&3; kill "$$"; eval "$after"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null"#;
 
 /// What differs between starts, apart from the configuration.

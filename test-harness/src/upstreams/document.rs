@@ -1,0 +1,61 @@
+//! The generated parts of `docs/upstreams.md`: one for each server, so that a machine that lacks a server leaves its part alone.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Measured, Report};
+use crate::paths;
+
+const DOCUMENT: &str = "docs/upstreams.md";
+const END: &str = "<!-- upstreams: end -->\n";
+const MEASURED: &str = "Measured with ";
+
+/// The line in front of a server's part.
+fn mark(id: &str) -> String {
+    format!("<!-- upstreams: {id}: made by `cargo harness upstreams --write` -->\n")
+}
+
+/// A server's part.
+pub(super) fn part(measured: &Measured) -> String {
+    let mut text =
+        format!("{MEASURED}{}.\n\n| Request | Without the gate | The gate |\n|---|---|---|\n", measured.versions);
+    for row in &measured.rows {
+        // Writing to text does not fail.
+        let _ = writeln!(text, "| {} | {} | {} |", row.request.replace('|', "\\|"), row.reading, row.gate);
+    }
+    text
+}
+
+/// Whether the document says what was measured; with `write` it does afterwards. A part that was measured with other versions is not compared.
+///
+/// # Errors
+/// When the document cannot be read, lacks a part, or is stale and is not to be written.
+pub fn compare(report: &Report, write: bool) -> Result<()> {
+    let path = paths::root().join(DOCUMENT);
+    let mut text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let mut stale = Vec::new();
+    for measured in &report.ran {
+        let mark = mark(measured.id);
+        let marks = text.split_once(&mark).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
+        let (before, (standing, after)) =
+            marks.with_context(|| format!("{DOCUMENT} has no part for `{}`", measured.id))?;
+        let part = part(measured);
+        let versions = format!("{MEASURED}{}.\n", measured.versions);
+        if standing == part || !write && !standing.is_empty() && !standing.starts_with(&versions) {
+            continue;
+        }
+        stale.push(format!("{}:\n{part}", measured.id));
+        text = [before, &mark, &part, END, after].concat();
+    }
+    ensure!(
+        write || stale.is_empty(),
+        "{DOCUMENT} is stale: run `cargo harness upstreams --write`\n{}",
+        stale.join("\n")
+    );
+    if !stale.is_empty() {
+        fs::write(&path, text).with_context(|| format!("cannot write {DOCUMENT}"))?;
+    }
+    Ok(())
+}

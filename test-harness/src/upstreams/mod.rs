@@ -1,0 +1,169 @@
+//! What upstream servers make of requests that could be read in more than one way, and of what the gate forwards.
+//!
+//! Each server of [`servers`] runs an application with the routes of one policy and answers with its reading of the request. The reading is compared
+//! with that of a [strict](strict) reader. Requests that the servers misread go to them without the gate, for the table in `docs/upstreams.md`; what the
+//! gate forwards must be read as the gate read it.
+
+mod document;
+mod install;
+mod reading;
+mod requests;
+mod server;
+mod servers;
+mod strict;
+
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+pub use document::compare;
+pub use install::install;
+
+use crate::client;
+use reading::{NO_ROUTE, Reading};
+use requests::{Case, Requests, Sent};
+use server::Running;
+use servers::{Home, SERVERS, Server};
+
+/// What was measured on this machine.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The servers that ran.
+    pub ran: Vec<Measured>,
+    /// Those that could not run, each with the reason, in one line.
+    pub skipped: Vec<String>,
+}
+
+/// What one server made of the requests.
+#[derive(Debug)]
+pub struct Measured {
+    /// Names its part of the document.
+    pub id: &'static str,
+    /// What the document calls it.
+    pub title: &'static str,
+    /// The versions of what it consists of.
+    pub versions: String,
+    /// What it reads differently without the gate.
+    pub rows: Vec<Row>,
+    /// Allowed requests that it rejects itself.
+    pub rejected: Vec<String>,
+    /// Allowed requests that it reads otherwise than the gate.
+    pub misread: Vec<String>,
+    /// How many allowed requests it read.
+    pub replayed: usize,
+}
+
+/// A request that a server reads differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The request.
+    pub request: String,
+    /// What the server makes of it.
+    pub reading: String,
+    /// What the gate does with it.
+    pub gate: String,
+}
+
+/// Runs every server that this machine has, with every request.
+///
+/// # Errors
+/// When a case is broken or a server that is installed does not start.
+pub fn measure() -> Result<Report> {
+    let requests = Requests::load()?;
+    let home = Home::find();
+    let mut report = Report::default();
+    let results: Vec<Result<Result<Measured, String>>> = thread::scope(|scope| {
+        let (home, requests) = (&home, &requests);
+        let threads: Vec<_> = SERVERS.iter().map(|server| scope.spawn(move || run(server, home, requests))).collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?).collect()
+    });
+    for result in results {
+        match result? {
+            Ok(measured) => report.ran.push(measured),
+            Err(skipped) => report.skipped.push(skipped),
+        }
+    }
+    Ok(report)
+}
+
+/// One server; the inner error says in one line why it is not here.
+fn run(server: &Server, home: &Home, requests: &Requests) -> Result<Result<Measured, String>> {
+    let versions = match (server.versions)(home) {
+        Ok(versions) => versions,
+        Err(error) => return Ok(Err(format!("{}: not run: {error:#}", server.title))),
+    };
+    let running = Running::start(server, home)?;
+    let mut measured = Measured {
+        id: server.id,
+        title: server.title,
+        versions,
+        rows: Vec::new(),
+        rejected: Vec::new(),
+        misread: Vec::new(),
+        replayed: 0,
+    };
+    for case in &requests.own {
+        if let Some(raw) = &case.raw
+            && let Answer::Read(reading) = ask(server, &running, raw)?
+            && let Some(reading) = reading.differs_from(&raw.strict).filter(|reading| reading != NO_ROUTE)
+        {
+            measured.rows.push(Row { request: case.title.clone(), reading, gate: case.gate.clone() });
+        }
+        measured.replay(server, &running, case, Reading::differs_from)?;
+    }
+    for case in &requests.corpus {
+        measured.replay(server, &running, case, Reading::echo_differs_from)?;
+    }
+    Ok(Ok(measured))
+}
+
+impl Measured {
+    /// Sends what the gate forwards of a case, and compares.
+    fn replay(
+        &mut self,
+        server: &Server,
+        running: &Running,
+        case: &Case,
+        differs: impl Fn(&Reading, &Reading) -> Option<String>,
+    ) -> Result<()> {
+        let Some(forwarded) = &case.forwarded else { return Ok(()) };
+        self.replayed += 1;
+        match ask(server, running, forwarded)? {
+            Answer::Read(reading) => {
+                self.misread.extend(differs(&reading, &forwarded.strict).map(|how| format!("{}: {how}", case.title)));
+            }
+            Answer::Rejected(how) => self.rejected.push(format!("{}: {how}", case.title)),
+        }
+        Ok(())
+    }
+}
+
+/// What a server answers.
+enum Answer {
+    Read(Reading),
+    Rejected(String),
+}
+
+fn ask(server: &Server, running: &Running, sent: &Sent) -> Result<Answer> {
+    let Ok(response) = client::call(running.address, &sent.request) else {
+        return Ok(Answer::Rejected("closes the connection".to_owned()));
+    };
+    if response.status != 200 {
+        return Ok(Answer::Rejected(format!("answers {}", response.status)));
+    }
+    let reading = Reading::parse(&response.body);
+    let reading = reading.with_context(|| format!("{} answers `{}`", server.title, response.text()))?;
+    let reading = if server.hands_on_raw_parameters { reading.with_decoded_parameters() } else { reading };
+    Ok(Answer::Read(reading))
+}
+
+/// Fails where a server reads an allowed request otherwise than the gate.
+///
+/// # Errors
+/// Every such request.
+pub fn judge(report: &Report) -> Result<()> {
+    let all = report.ran.iter().flat_map(|server| server.misread.iter().map(|how| format!("{}: {how}", server.title)));
+    let all: Vec<_> = all.collect();
+    ensure!(all.is_empty(), "{} allowed requests are read differently:\n{}", all.len(), all.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The requests: what the engine decides about each, and their bytes as a client sends them and as the gate forwards them.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use callgate_cli::corpus::{self, Call, Decision, End, run};
+use serde_json::Value;
+
+use super::reading::Reading;
+use super::strict::{self, Lines, Routes};
+use crate::client::Request;
+use crate::corpus::{described, suites};
+use crate::paths;
+
+/// Methods that every framework routes.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// A request, as the gate forwards it or in front of the gate.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) request: Request,
+    /// How a strict reader reads it.
+    pub(super) strict: Reading,
+}
+
+/// A request and what the gate does with it.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// What the document calls it.
+    pub(super) title: String,
+    /// As the client sends it, where the servers are shown it without the gate.
+    pub(super) raw: Option<Sent>,
+    /// As the gate forwards it, where it does.
+    pub(super) forwarded: Option<Sent>,
+    /// What the document says of the gate's decision.
+    pub(super) gate: String,
+}
+
+/// All requests.
+#[derive(Debug)]
+pub(super) struct Requests {
+    /// Requests to the endpoints of the policy of this folder.
+    pub(super) own: Vec<Case>,
+    /// Allowed requests of the corpus, whose paths no server knows.
+    pub(super) corpus: Vec<Case>,
+}
+
+impl Requests {
+    /// Loads all cases and has the engine decide about them.
+    pub(super) fn load() -> Result<Self> {
+        let folder = paths::root().join("test-harness/upstreams");
+        let mut own = Vec::new();
+        for (file, shown_raw) in [("attacks.cases.yaml", true), ("allowed.cases.yaml", false)] {
+            let suite = corpus::load(folder.join(file)).map_err(|wrong| anyhow!("{wrong}"))?;
+            let policies = run::compile(&suite).map_err(|wrong| anyhow!("{wrong}"))?;
+            let routes = Routes::of(&suite.policies.first().context("a suite has no policy")?.document)?;
+            for (index, case) in suite.cases.iter().enumerate() {
+                let differences = run::one(&suite, &policies, index).unwrap_or_default();
+                ensure!(differences.is_empty(), "{}", described(&suite, case, &differences));
+                let (call, seen) = run::seen(&suite, &policies, index).context("a case is missing")?;
+                let sent = |lines: &Lines| Sent { request: request(lines, &call), strict: routes.read(lines) };
+                let raw = call.all_lines();
+                let (forwarded, gate) = match &seen.end {
+                    End::Answered { .. } => (None, format!("rejects it: `{}`", text(&seen.record, "reason"))),
+                    End::Forwarded { lines } => {
+                        let sent = sent(lines);
+                        let endpoint = text(&seen.record, "endpoint");
+                        ensure!(
+                            sent.strict.route.as_deref() == Some(endpoint),
+                            "{}: the gate matches `{endpoint}`, a strict reader {:?}",
+                            case.intent,
+                            sent.strict.route
+                        );
+                        let removed = raw.iter().any(|line| line.0 != b"authorization" && !lines.contains(line));
+                        (Some(sent), if removed { "removes the header" } else { "allows it" }.to_owned())
+                    }
+                };
+                let raw = shown_raw.then(|| sent(&raw));
+                own.push(Case { title: case.intent.clone(), raw, forwarded, gate });
+            }
+        }
+        Ok(Self { own, corpus: from_corpus()? })
+    }
+}
+
+fn text<'v>(record: &'v Value, member: &str) -> &'v str {
+    record.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What the gate forwards of the corpus, one request for each method and target.
+fn from_corpus() -> Result<Vec<Case>> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut known = std::collections::BTreeSet::new();
+    for suite in suites()? {
+        let policies = run::compile(&suite).map_err(|wrong| anyhow!("{wrong}"))?;
+        for (index, case) in suite.cases.iter().enumerate() {
+            let call = case.call(suite.now);
+            let method = text_of(&call.method);
+            let upgrades = call.lines.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"upgrade"));
+            let is_new = case.decision() == Decision::Allow
+                && METHODS.contains(&&*method)
+                && !upgrades
+                && known.insert((method, call.target.clone()));
+            if !is_new {
+                continue;
+            }
+            let (call, seen) = run::seen(&suite, &policies, index).context("a case is missing")?;
+            let End::Forwarded { lines } = &seen.end else { continue };
+            let sent = Sent { request: request(lines, &call), strict: strict::echo(lines) };
+            let title = format!("`{} {}`", text_of(&call.method), text_of(&call.target));
+            cases.push(Case { title, raw: None, forwarded: Some(sent), gate: String::new() });
+        }
+    }
+    Ok(cases)
+}
+
+/// The bytes of a request over HTTP/1.1, as Envoy writes them: a body is framed as its headers say, and in chunks where they do not.
+fn request(lines: &Lines, call: &Call) -> Request {
+    let of = |name: &str| {
+        lines.iter().find(|(own, _)| own == name.as_bytes()).map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let mut request = Request::new(of(":method"), of(":path")).host(of(":authority"));
+    let mut framed = false;
+    for (name, value) in lines.iter().filter(|(name, _)| !name.starts_with(b":")) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        request = if is("content-length") && !framed {
+            framed = true;
+            request.body(call.whole_body())
+        } else if is("transfer-encoding") && !framed {
+            framed = true;
+            chunked(request, call)
+        } else {
+            request.header(name, value)
+        };
+    }
+    match (framed, call.end_of_stream) {
+        (false, false) => chunked(request, call),
+        // Envoy writes `Content-Length: 0` for methods that usually have a body.
+        (false, true) if [&b"POST"[..], b"PUT", b"PATCH"].contains(&call.method.as_slice()) => request.body(b""),
+        _ => request,
+    }
+}
+
+fn chunked(request: Request, call: &Call) -> Request {
+    let parts: Vec<&[u8]> = call.body.iter().map(Vec::as_slice).filter(|part| !part.is_empty()).collect();
+    request.chunked(&parts)
+}
