@@ -85,7 +85,7 @@ pub(super) const SERVERS: [Server; 8] = [
         commands: |home, _, port| {
             let mut command = Command::new(home.python()?);
             command.args(["-m", "daphne", "-b", "127.0.0.1", "-p", &port.to_string(), "django_app:asgi"]);
-            command.env("PYTHONPATH", apps());
+            command.env("PYTHONPATH", apps()).env("PYTHONDONTWRITEBYTECODE", "1");
             Ok(vec![command])
         },
         hands_on_raw_parameters: false,
@@ -178,7 +178,7 @@ fn apps() -> PathBuf {
 fn gunicorn(home: &Home, port: u16, application: &str) -> Result<Vec<Command>> {
     let mut command = Command::new(home.python()?);
     command.args(["-m", "gunicorn", "--no-control-socket", "--bind", &format!("127.0.0.1:{port}"), application]);
-    command.env("PYTHONPATH", apps());
+    command.env("PYTHONPATH", apps()).env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(vec![command])
 }
 
