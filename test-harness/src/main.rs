@@ -161,8 +161,8 @@ fn compare_upstreams(write: bool) -> anyhow::Result<()> {
         for upstreams::Row { request, reading, gate } in &server.rows {
             println!("  {request}: {reading}; the gate {gate}");
         }
-        for rejected in &server.rejected {
-            println!("  rejects {rejected}");
+        for (request, how) in &server.rejected {
+            println!("  {request}, forwarded: {how}");
         }
         println!("  {} forwarded requests, {} read differently", server.replayed, server.misread.len());
     }

@@ -19,6 +19,7 @@ ROUTES = [
     ("blob.raw", "GET", r"/blob/(?P<key>.+)/raw"),
     ("blob.get", "GET", r"/blob/(?P<key>.+)"),
     ("docs.get", "GET", r"/docs/(?P<name>[^/]+)"),
+    ("files.list", "GET", r"/files"),
     ("files.locked", "GET", r"/files/locked"),
     ("files.get", "GET", r"/files/(?P<path>.+)"),
     ("search", "GET", r"/search"),

@@ -16,6 +16,7 @@ ROUTES = [
   ['blob.get', 'GET', ['blob', :key]],
   ['blob.raw', 'GET', ['blob', :key, 'raw']],
   ['docs.get', 'GET', ['docs', :name]],
+  ['files.list', 'GET', %w[files]],
   ['files.locked', 'GET', %w[files locked]],
   ['files.get', 'GET', ['files', :path, :rest]],
   ['search', 'GET', %w[search]]

@@ -52,6 +52,7 @@ urlpatterns = [
     path("blob/<path:key>/raw", view(GET="blob.raw")),
     path("blob/<path:key>", view(GET="blob.get")),
     path("docs/<str:name>", view(GET="docs.get")),
+    path("files", view(GET="files.list")),
     path("files/locked", view(GET="files.locked")),
     path("files/<path:path>", view(GET="files.get")),
     path("search", view(GET="search")),

@@ -35,6 +35,7 @@ app.get('/names/:name', answer('names.get'));
 app.get('/blob/:key', answer('blob.get'));
 app.get('/blob/:key/raw', answer('blob.raw'));
 app.get('/docs/:name', answer('docs.get'));
+app.get('/files', answer('files.list'));
 app.get('/files/locked', answer('files.locked'));
 app.get('/files/:path(.*)', answer('files.get'));
 app.get('/search', answer('search'));

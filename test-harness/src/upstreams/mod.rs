@@ -45,10 +45,10 @@ pub struct Measured {
     pub versions: String,
     /// What it reads differently without the gate.
     pub rows: Vec<Row>,
-    /// Allowed requests that it rejects itself.
-    pub rejected: Vec<String>,
-    /// Allowed requests that it reads otherwise than the gate.
-    pub misread: Vec<String>,
+    /// Allowed requests that it rejects itself, with how.
+    pub rejected: Vec<(String, String)>,
+    /// Allowed requests that it reads otherwise than the gate, with how.
+    pub misread: Vec<(String, String)>,
     /// How many allowed requests it read.
     pub replayed: usize,
 }
@@ -102,7 +102,7 @@ fn run(server: &Server, home: &Home, requests: &Requests) -> Result<Result<Measu
         misread: Vec::new(),
         replayed: 0,
     };
-    for case in &requests.own {
+    for case in requests.own(server.merges_json) {
         if let Some(raw) = &case.raw
             && let Answer::Read(reading) = ask(server, &running, raw)?
             && let Some(reading) = reading.differs_from(&raw.strict).filter(|reading| reading != NO_ROUTE)
@@ -130,13 +130,20 @@ impl Measured {
         self.replayed += 1;
         match ask(server, running, forwarded)? {
             Answer::Read(reading) => {
-                self.misread.extend(differs(&reading, &forwarded.strict).map(|how| format!("{}: {how}", case.title)));
+                let Some(how) = differs(&reading, &forwarded.strict) else { return Ok(()) };
+                // A server may know no route for an odd request, but must know one for the others.
+                let rejects = how == NO_ROUTE && case.raw.is_some();
+                let list = if rejects { &mut self.rejected } else { &mut self.misread };
+                list.push((case.title.clone(), how));
             }
-            Answer::Rejected(how) => self.rejected.push(format!("{}: {how}", case.title)),
+            Answer::Rejected(how) => self.rejected.push((case.title.clone(), how)),
         }
         Ok(())
     }
 }
+
+/// How often a request is sent until it is answered.
+const ATTEMPTS: usize = 5;
 
 /// What a server answers.
 enum Answer {
@@ -145,7 +152,9 @@ enum Answer {
 }
 
 fn ask(server: &Server, running: &Running, sent: &Sent) -> Result<Answer> {
-    let Ok(response) = client::call(running.address, &sent.request) else {
+    // A server that closes a connection with a body unread resets it, and its answer may be lost with that.
+    let mut answers = (0..ATTEMPTS).map(|_| client::call(running.address, &sent.request));
+    let Some(response) = answers.find_map(Result::ok) else {
         return Ok(Answer::Rejected("closes the connection".to_owned()));
     };
     if response.status != 200 {
@@ -157,13 +166,30 @@ fn ask(server: &Server, running: &Running, sent: &Sent) -> Result<Answer> {
     Ok(Answer::Read(reading))
 }
 
-/// Fails where a server reads an allowed request otherwise than the gate.
+/// Allowed requests that a server reads otherwise than the gate, by the server's id. Each is in its table, and in the text of the document.
+const KNOWN: [(&str, &str); 5] = [
+    ("php-laravel", "`/files/`"),
+    ("php-laravel", "`/files/a/`"),
+    ("puma-rails", "`/files/`"),
+    ("puma-rails", "`/files/a/`"),
+    ("express", "`/files/`"),
+];
+
+/// Fails where a server reads an allowed request otherwise than the gate and that is not known, or is known and no longer so.
 ///
 /// # Errors
 /// Every such request.
 pub fn judge(report: &Report) -> Result<()> {
-    let all = report.ran.iter().flat_map(|server| server.misread.iter().map(|how| format!("{}: {how}", server.title)));
-    let all: Vec<_> = all.collect();
-    ensure!(all.is_empty(), "{} allowed requests are read differently:\n{}", all.len(), all.join("\n"));
+    let mut wrong = Vec::new();
+    for server in &report.ran {
+        let known: Vec<_> = KNOWN.iter().filter(|(id, _)| *id == server.id).map(|(_, request)| *request).collect();
+        let new = server.misread.iter().filter(|(request, _)| !known.contains(&request.as_str()));
+        wrong.extend(new.map(|(request, how)| format!("{}: {request}: {how}", server.title)));
+        let gone = known.iter().filter(|known| !server.misread.iter().any(|(request, _)| request == *known));
+        wrong.extend(gone.map(|request| {
+            format!("{}: {request} is read as the gate reads it: remove it from `KNOWN`", server.title)
+        }));
+    }
+    ensure!(wrong.is_empty(), "allowed requests are read differently:\n{}", wrong.join("\n"));
     Ok(())
 }

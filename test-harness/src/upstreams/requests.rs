@@ -1,7 +1,7 @@
 //! The requests: what the engine decides about each, and their bytes as a client sends them and as the gate forwards them.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use callgate_cli::corpus::{self, Call, Decision, End, run};
+use callgate_cli::corpus::{self, Call, Decision, End, Seen, run};
 use serde_json::Value;
 
 use super::reading::Reading;
@@ -38,7 +38,9 @@ pub(super) struct Case {
 #[derive(Debug)]
 pub(super) struct Requests {
     /// Requests to the endpoints of the policy of this folder.
-    pub(super) own: Vec<Case>,
+    own: Vec<Case>,
+    /// The same, where the policy has `merges: [form, json]`.
+    own_with_merged_json: Vec<Case>,
     /// Allowed requests of the corpus, whose paths no server knows.
     pub(super) corpus: Vec<Case>,
 }
@@ -46,39 +48,49 @@ pub(super) struct Requests {
 impl Requests {
     /// Loads all cases and has the engine decide about them.
     pub(super) fn load() -> Result<Self> {
-        let folder = paths::root().join("test-harness/upstreams");
-        let mut own = Vec::new();
-        for (file, shown_raw) in [("attacks.cases.yaml", true), ("allowed.cases.yaml", false)] {
-            let suite = corpus::load(folder.join(file)).map_err(|wrong| anyhow!("{wrong}"))?;
-            let policies = run::compile(&suite).map_err(|wrong| anyhow!("{wrong}"))?;
-            let routes = Routes::of(&suite.policies.first().context("a suite has no policy")?.document)?;
-            for (index, case) in suite.cases.iter().enumerate() {
-                let differences = run::one(&suite, &policies, index).unwrap_or_default();
-                ensure!(differences.is_empty(), "{}", described(&suite, case, &differences));
-                let (call, seen) = run::seen(&suite, &policies, index).context("a case is missing")?;
-                let sent = |lines: &Lines| Sent { request: request(lines, &call), strict: routes.read(lines) };
-                let raw = call.all_lines();
-                let (forwarded, gate) = match &seen.end {
-                    End::Answered { .. } => (None, format!("rejects it: `{}`", text(&seen.record, "reason"))),
-                    End::Forwarded { lines } => {
-                        let sent = sent(lines);
-                        let endpoint = text(&seen.record, "endpoint");
-                        ensure!(
-                            sent.strict.route.as_deref() == Some(endpoint),
-                            "{}: the gate matches `{endpoint}`, a strict reader {:?}",
-                            case.intent,
-                            sent.strict.route
-                        );
-                        let removed = raw.iter().any(|line| line.0 != b"authorization" && !lines.contains(line));
-                        (Some(sent), if removed { "removes the header" } else { "allows it" }.to_owned())
-                    }
-                };
-                let raw = shown_raw.then(|| sent(&raw));
-                own.push(Case { title: case.intent.clone(), raw, forwarded, gate });
-            }
-        }
-        Ok(Self { own, corpus: from_corpus()? })
+        Ok(Self { own: own(0)?, own_with_merged_json: own(1)?, corpus: from_corpus()? })
     }
+
+    /// The requests to the endpoints of the policy that fits a server.
+    pub(super) fn own(&self, merges_json: bool) -> &[Case] {
+        if merges_json { &self.own_with_merged_json } else { &self.own }
+    }
+}
+
+/// The requests of this folder, decided by this policy of theirs: the first is the one that their expectations are about.
+fn own(policy: usize) -> Result<Vec<Case>> {
+    let folder = paths::root().join("test-harness/upstreams");
+    let mut cases = Vec::new();
+    for (file, shown_raw) in [("attacks.cases.yaml", true), ("allowed.cases.yaml", false)] {
+        let mut suite = corpus::load(folder.join(file)).map_err(|wrong| anyhow!("{wrong}"))?;
+        let policies = run::compile(&suite).map_err(|wrong| anyhow!("{wrong}"))?;
+        let routes = Routes::of(&suite.policies.first().context("a suite has no policy")?.document)?;
+        suite.cases.iter_mut().for_each(|case| case.policy = policy);
+        for (index, case) in suite.cases.iter().enumerate() {
+            let differences =
+                if policy == 0 { run::one(&suite, &policies, index).unwrap_or_default() } else { Vec::new() };
+            ensure!(differences.is_empty(), "{}", described(&suite, case, &differences));
+            let (call, seen) = run::seen(&suite, &policies, index).context("a case is missing")?;
+            let (forwarded, gate) = decided(case, &call, &seen, &routes)?;
+            let raw = call.all_lines();
+            let raw = shown_raw.then(|| Sent { request: request(&raw, &call), strict: routes.read(&raw) });
+            cases.push(Case { title: case.intent.clone(), raw, forwarded, gate });
+        }
+    }
+    Ok(cases)
+}
+
+/// What the gate forwards, and what the document says of its decision.
+fn decided(case: &corpus::Case, call: &Call, seen: &Seen, routes: &Routes) -> Result<(Option<Sent>, String)> {
+    let lines = match &seen.end {
+        End::Answered { .. } => return Ok((None, format!("rejects it: `{}`", text(&seen.record, "reason")))),
+        End::Forwarded { lines } => lines,
+    };
+    let sent = Sent { request: request(lines, call), strict: routes.read(lines) };
+    let (endpoint, strict) = (text(&seen.record, "endpoint"), sent.strict.route.as_deref().unwrap_or_default());
+    ensure!(strict == endpoint, "{}: the gate matches `{endpoint}`, a strict reader `{strict}`", case.intent);
+    let removed = call.lines.iter().any(|line| line.0 != b"authorization" && !lines.contains(line));
+    Ok((Some(sent), if removed { "removes the header" } else { "allows it" }.to_owned()))
 }
 
 fn text<'v>(record: &'v Value, member: &str) -> &'v str {

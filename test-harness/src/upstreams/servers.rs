@@ -13,10 +13,18 @@ use crate::python::{Installed, Package};
 /// The Python server that the environment is named after, and what is installed next to it.
 const GUNICORN: Package<'_> =
     Package { folder: "upstreams", name: "gunicorn", version: "27.0.1", file: "gunicorn/__init__.py" };
-const OTHERS: [&str; 5] = ["daphne==4.2.3", "django==5.2.19", "flask==3.1.3", "twisted==26.10.0", "werkzeug==3.1.9"];
+const OTHERS: [&str; 8] = [
+    "daphne==4.2.3",
+    "django==5.2.19",
+    "fastapi==0.165.0",
+    "flask==3.1.3",
+    "starlette==1.10.0",
+    "twisted==26.10.0",
+    "uvicorn==0.54.0",
+    "werkzeug==3.1.9",
+];
 
-/// Where Debian's packages put libraries.
-const SYMFONY: &str = "/usr/share/php/Symfony/Component";
+/// Where Debian's packages put modules.
 const NODE_MODULES: &str = "/usr/share/nodejs";
 
 /// What is found on this machine.
@@ -54,33 +62,42 @@ pub(super) struct Server {
     pub(super) commands: fn(&Home, &Path, u16) -> Result<Vec<Command>>,
     /// Whether it hands parameters to the application as they were sent, so that the application decodes them.
     pub(super) hands_on_raw_parameters: bool,
+    /// Whether the framework reads JSON bodies like forms, so that its policy has `merges: [form, json]`.
+    pub(super) merges_json: bool,
 }
+
+const USUAL: Server = Server {
+    id: "",
+    title: "",
+    packages: &[],
+    versions: |_| bail!("nothing is named"),
+    commands: |_, _, _| Ok(Vec::new()),
+    hands_on_raw_parameters: false,
+    merges_json: false,
+};
 
 /// The folder with the applications and configurations.
 const APPS: &str = "test-harness/upstreams";
 
 /// Every server, in the order of the document.
-pub(super) const SERVERS: [Server; 8] = [
+pub(super) const SERVERS: [Server; 11] = [
     Server {
         id: "gunicorn-flask",
         title: "gunicorn with Flask",
-        packages: &[],
         versions: |home| home.python().map(|_| format!("gunicorn {}, Flask 3.1.3, Werkzeug 3.1.9", GUNICORN.version)),
         commands: |home, _, port| gunicorn(home, port, "flask_app:app"),
-        hands_on_raw_parameters: false,
+        ..USUAL
     },
     Server {
         id: "gunicorn-django",
         title: "gunicorn with Django",
-        packages: &[],
         versions: |home| home.python().map(|_| format!("gunicorn {}, Django 5.2.19", GUNICORN.version)),
         commands: |home, _, port| gunicorn(home, port, "django_app:wsgi"),
-        hands_on_raw_parameters: false,
+        ..USUAL
     },
     Server {
         id: "daphne-django",
         title: "Daphne with Django",
-        packages: &[],
         versions: |home| home.python().map(|_| "Daphne 4.2.3, Twisted 26.10.0, Django 5.2.19".to_owned()),
         commands: |home, _, port| {
             let mut command = Command::new(home.python()?);
@@ -88,7 +105,19 @@ pub(super) const SERVERS: [Server; 8] = [
             command.env("PYTHONPATH", apps()).env("PYTHONDONTWRITEBYTECODE", "1");
             Ok(vec![command])
         },
-        hands_on_raw_parameters: false,
+        ..USUAL
+    },
+    Server {
+        id: "uvicorn-fastapi",
+        title: "uvicorn with FastAPI",
+        versions: |home| home.python().map(|_| "uvicorn 0.54.0, FastAPI 0.165.0, Starlette 1.10.0".to_owned()),
+        commands: |home, _, port| {
+            let mut command = Command::new(home.python()?);
+            command.args(["-m", "uvicorn", "--port", &port.to_string(), "fastapi_app:app"]);
+            command.env("PYTHONPATH", apps()).env("PYTHONDONTWRITEBYTECODE", "1");
+            Ok(vec![command])
+        },
+        ..USUAL
     },
     Server {
         id: "lighttpd-cgi",
@@ -101,55 +130,57 @@ pub(super) const SERVERS: [Server; 8] = [
             command.arg("-D").arg("-f").arg(configuration);
             Ok(vec![command])
         },
-        hands_on_raw_parameters: false,
+        ..USUAL
     },
     Server {
         id: "nginx",
         title: "nginx",
         packages: &["nginx-light"],
         versions: |_| version("nginx", program("nginx")?, &["-v"]),
-        commands: |_, folder, port| Ok(vec![nginx("nginx.conf", folder, port)?]),
+        commands: |_, folder, port| Ok(vec![nginx(folder, &configure("nginx.conf", folder, port, &[])?)?]),
         hands_on_raw_parameters: true,
+        ..USUAL
     },
     Server {
         id: "php-symfony",
         title: "PHP-FPM with Symfony",
         packages: &["nginx-light", "php-fpm", "php-symfony-http-foundation", "php-symfony-routing"],
-        versions: |_| {
-            if !Path::new(SYMFONY).join("Routing/autoload.php").is_file() {
-                bail!("php-symfony-routing is not installed");
-            }
-            let php = version("PHP", php_fpm()?, &["-v"])?;
-            let symfony = version("Symfony", "dpkg-query", &["-W", "-f", "${Version}", "php-symfony-routing"])?;
-            Ok(format!("{php}, {symfony}, {}", version("nginx", program("nginx")?, &["-v"])?))
-        },
-        commands: |_, folder, port| {
-            let configuration = configure("php-fpm.conf", folder, port, &[])?;
-            let mut php = Command::new(php_fpm()?);
-            // Root is refused without `-R`.
-            php.args(["--nodaemonize", "--allow-to-run-as-root", "--fpm-config"]).arg(configuration);
-            Ok(vec![php, nginx("php-nginx.conf", folder, port)?])
-        },
-        hands_on_raw_parameters: false,
+        versions: |_| php("Symfony", "php-symfony-routing"),
+        commands: |_, folder, port| php_commands("symfony.php", folder, port),
+        ..USUAL
+    },
+    Server {
+        id: "php-laravel",
+        title: "PHP-FPM with Laravel",
+        packages: &["nginx-light", "php-fpm", "php-laravel-framework"],
+        versions: |_| php("Laravel", "php-laravel-framework"),
+        commands: |_, folder, port| php_commands("laravel.php", folder, port),
+        merges_json: true,
+        ..USUAL
     },
     Server {
         id: "puma-rack",
         title: "Puma with Rack",
         packages: &["puma", "ruby-rack"],
         versions: |_| {
-            let rack = version(
-                "Rack",
-                program("ruby")?,
-                &["-e", "require 'rack'; puts Gem.loaded_specs['rack']&.version || Rack.release"],
-            )?;
+            let rack = version("Rack", program("ruby")?, &["-e", "require 'rack'; puts Rack.release"])?;
             Ok(format!("{}, {rack}", version("Puma", program("puma")?, &["--version"])?))
         },
-        commands: |_, _, port| {
-            let mut command = Command::new(program("puma")?);
-            command.args(["--quiet", "--bind", &format!("tcp://127.0.0.1:{port}")]).arg(apps().join("config.ru"));
-            Ok(vec![command])
+        commands: |_, _, port| puma("config.ru", port),
+        ..USUAL
+    },
+    Server {
+        id: "puma-rails",
+        title: "Puma with Rails",
+        packages: &["puma", "ruby-railties"],
+        versions: |_| {
+            let print = "require 'action_pack/version'; puts ActionPack.version";
+            let rails = version("Rails", program("ruby")?, &["-e", print]).context("ruby-railties is not installed")?;
+            Ok(format!("{}, {rails}", version("Puma", program("puma")?, &["--version"])?))
         },
-        hands_on_raw_parameters: false,
+        commands: |_, _, port| puma("rails.ru", port),
+        merges_json: true,
+        ..USUAL
     },
     Server {
         id: "express",
@@ -167,7 +198,7 @@ pub(super) const SERVERS: [Server; 8] = [
             command.arg(apps().join("express.js")).arg(port.to_string()).env("NODE_PATH", NODE_MODULES);
             Ok(vec![command])
         },
-        hands_on_raw_parameters: false,
+        ..USUAL
     },
 ];
 
@@ -182,11 +213,32 @@ fn gunicorn(home: &Home, port: u16, application: &str) -> Result<Vec<Command>> {
     Ok(vec![command])
 }
 
-fn nginx(template: &str, folder: &Path, port: u16) -> Result<Command> {
-    let configuration = configure(template, folder, port, &[])?;
+fn nginx(folder: &Path, configuration: &Path) -> Result<Command> {
     let mut command = Command::new(program("nginx")?);
     command.arg("-p").arg(folder).arg("-e").arg("stderr").arg("-c").arg(configuration);
     Ok(command)
+}
+
+fn puma(application: &str, port: u16) -> Result<Vec<Command>> {
+    let mut command = Command::new(program("puma")?);
+    command.args(["--quiet", "--bind", &format!("tcp://127.0.0.1:{port}")]).arg(apps().join(application));
+    Ok(vec![command])
+}
+
+/// The versions of PHP, of a framework from this package of Debian, and of nginx.
+fn php(framework: &str, package: &str) -> Result<String> {
+    let php = version("PHP", php_fpm()?, &["-v"])?;
+    let print = ["--show", "--showformat=${db:Status-Status} ${Version}", package];
+    let framework = version(framework, "dpkg-query", &print).with_context(|| format!("{package} is not installed"))?;
+    Ok(format!("{php}, {framework}, {}", version("nginx", program("nginx")?, &["-v"])?))
+}
+
+fn php_commands(script: &str, folder: &Path, port: u16) -> Result<Vec<Command>> {
+    let configuration = configure("php-fpm.conf", folder, port, &[])?;
+    let mut php = Command::new(php_fpm()?);
+    php.args(["--nodaemonize", "--allow-to-run-as-root", "--fpm-config"]).arg(configuration);
+    let configuration = configure("php-nginx.conf", folder, port, &[("{script}", script)])?;
+    Ok(vec![php, nginx(folder, &configuration)?])
 }
 
 /// Writes a configuration with its places filled in.

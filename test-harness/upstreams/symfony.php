@@ -30,6 +30,7 @@ $add('names.get', 'GET', '/names/{name}');
 $add('blob.raw', 'GET', '/blob/{key}/raw', ['key' => '.+']);
 $add('blob.get', 'GET', '/blob/{key}', ['key' => '.+']);
 $add('docs.get', 'GET', '/docs/{name}');
+$add('files.list', 'GET', '/files');
 $add('files.locked', 'GET', '/files/locked');
 $add('files.get', 'GET', '/files/{path}', ['path' => '.+']);
 $add('search', 'GET', '/search');
