@@ -147,7 +147,7 @@ const ATTEMPTS: usize = 5;
 
 /// What a server answers.
 enum Answer {
-    Read(Reading),
+    Read(Box<Reading>),
     Rejected(String),
 }
 
@@ -163,7 +163,7 @@ fn ask(server: &Server, running: &Running, sent: &Sent) -> Result<Answer> {
     let reading = Reading::parse(&response.body);
     let reading = reading.with_context(|| format!("{} answers `{}`", server.title, response.text()))?;
     let reading = if server.hands_on_raw_parameters { reading.with_decoded_parameters() } else { reading };
-    Ok(Answer::Read(reading))
+    Ok(Answer::Read(Box::new(reading)))
 }
 
 /// Allowed requests that servers read otherwise than the gate, with the servers' ids. Each is in their tables, and in the text of the document.
