@@ -3,8 +3,10 @@
 //!
 //! A server decodes once or twice, splits before or after each decoding, takes a backslash for a slash or not, and drops what
 //! follows a semicolon at any of these steps or never. Each combination is one reading. The policy's templates are walked with
-//! each as a router with backtracking would: the most specific template first, less specific ones where it does not match.
+//! each as a router with backtracking would: the most specific template first, less specific ones where it does not match, and
+//! `{x:text}` as a variable that takes one segment or several.
 
+use super::Kind;
 use super::shape::Shape;
 use super::table::Node;
 use crate::request::{CanonicalPath, percent};
@@ -13,7 +15,7 @@ use crate::request::{CanonicalPath, percent};
 const MAX_SEGMENTS: usize = 65;
 
 /// How many places of the tree a reading may visit; one that visits more counts as another endpoint's.
-const MAX_PLACES: u32 = 256;
+const MAX_PLACES: u32 = 1_024;
 
 /// Whether some reading of a path, which matched the template of these endpoints, is another template's.
 pub(super) fn reach_another(root: &Node, path: &CanonicalPath<'_>, matched: &[u32]) -> bool {
@@ -132,6 +134,13 @@ impl Walk {
         }
         if ends.nothing && !place.rest.is_empty() {
             ends.add(true, self.end(&place.rest));
+        }
+        // An upstream whose values have slashes in them declares a variable that takes several segments, in front of others too.
+        if let Some(plain) = place.plain.as_ref().filter(|plain| plain.kind == Kind::Text) {
+            for taken in 2..segments.len() {
+                let after = segments.get(taken..).unwrap_or_default();
+                ends.add(false, self.from(&plain.child, after));
+            }
         }
         ends
     }

@@ -5,7 +5,7 @@
 //! variable, then the rest of the path. Before that the segment is read as [lenient upstreams](super::lenient) would read it:
 //! where such a reading would be a more specific edge than the exact one, nothing takes the segment.
 //! So `/v1/Admin` and `/v1/admin.json` never match `/v1/{id}` where `/v1/admin` is listed, nor `x%3Arun` `{name:text}` where
-//! `{name}:run` is.
+//! `{name}:run` is, nor `/files/` `/files/{path...}` where `/files` is.
 //!
 //! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
 
@@ -201,7 +201,11 @@ impl Node {
             Some(plain) if plain.kind.takes(segment.as_bytes()) => {
                 Some(Step::Variable { child: &plain.child, value: segment })
             }
-            _ => (!self.rest.is_empty()).then_some(Step::Rest(&self.rest)),
+            // Many routers ignore a slash at the end: where the path without it is listed, the rest is not empty.
+            _ => {
+                let takes = !self.rest.is_empty() && (!segment.is_empty() || self.here.is_empty());
+                takes.then_some(Step::Rest(&self.rest))
+            }
         }
     }
 }

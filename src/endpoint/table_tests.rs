@@ -321,7 +321,7 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
         (0, "/blob/x"),
         (0, "/blob/x%2Fy"),
         (0, "/blob/x%2Frawer"),
-        (0, "/blob/x%2Fy%2Fraw"),
+        (0, "/blob/x%2Fy%2Frawer"),
         (0, "/blob/x%2Fby%2Fthem"),
         (0, "/blob/x%5Cy;raw"),
         (0, "/blob/raw"),
@@ -335,6 +335,9 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
     for (number, path) in [
         (0, "/blob/x%2Fraw"),
         (0, "/blob/x%2fraw"),
+        // Routers that take slashes in a value take several segments for it.
+        (0, "/blob/x%2Fy%2Fraw"),
+        (0, "/blob/x%2Fy%2Fz%2Fby%2F7"),
         (0, "/blob/x%5Craw"),
         (0, "/blob/x%5craw"),
         (0, "/blob/x%252Fraw"),
@@ -719,5 +722,22 @@ proptest! {
     #[test]
     fn any_choice_of_templates_and_paths(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
         fuzzing::lookup(&bytes);
+    }
+}
+
+#[test]
+fn the_rest_of_a_path_is_not_empty_where_the_path_without_it_is_listed() {
+    let built = build(&["/files", "/files/{p...}", "/files/a", "/open/{p...}", "/by/{x}", "/by/{x}/{p...}"]).unwrap();
+    let found = |path: &str| {
+        let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+        built.table.find(&path).map(|found| found.endpoints()[0])
+    };
+    for (path, number) in
+        [("/files", 0), ("/files/b", 1), ("/files/b/", 1), ("/open/", 3), ("/by/7", 4), ("/by/7/a", 5)]
+    {
+        assert_eq!(found(path), Some(number), "{path}");
+    }
+    for path in ["/files/", "/files/a/", "/by/7/", "/open"] {
+        assert_eq!(found(path), None, "{path}");
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn find(templates: &[&str], path: &str, suffixes: bool) -> Option<Fou
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let mut found = Found { endpoints: Vec::new(), values: Vec::new(), is_ambiguous: false };
     for (depth, segment) in segments.iter().enumerate() {
+        let ends_here = left.iter().any(|(_, parts)| parts.len() == depth);
         left.retain(|(_, parts)| parts.len() > depth);
         let mut here: Vec<Part> = left.iter().filter_map(|(_, parts)| Part::parse(parts.get(depth)?)).collect();
         let best = here.iter().filter(|part| part.value(segment).is_some()).max_by_key(|part| part.rank())?.clone();
@@ -34,6 +35,9 @@ pub(super) fn find(templates: &[&str], path: &str, suffixes: bool) -> Option<Fou
         }
         left.retain(|(_, parts)| parts.get(depth).and_then(|part| Part::parse(part)).as_ref() == Some(&best));
         here.retain(|part| *part != best);
+        if best == Part::Rest && segment.is_empty() && ends_here {
+            return None;
+        }
         if best == Part::Rest {
             let rest = segments.iter().skip(depth).copied().collect::<Vec<_>>();
             found.is_ambiguous = rest
@@ -112,6 +116,20 @@ fn may_run(left: &Left<'_>, path: &[Vec<u8>], depth: usize, matched: usize, suff
     }
     parts.sort_by_key(|(part, _)| std::cmp::Reverse(part.rank()));
     let (mut another, mut nothing) = (false, true);
+    for (_, through) in parts.iter().filter(|(part, _)| part.is_plain_text()) {
+        another |= (depth + 2..path.len()).any(|after| {
+            let segments = [path.get(..depth), Some(&[Vec::new()]), path.get(after..)];
+            may_run(
+                through,
+                &segments.into_iter().flatten().flatten().cloned().collect::<Vec<_>>(),
+                depth + 1,
+                matched,
+                suffixes,
+            )
+            .0
+        });
+    }
+    let spanning = std::mem::take(&mut another);
     for (part, through) in parts {
         let is_fixed = matches!(part, Part::Fixed(_));
         if !is_fixed && (!nothing || another) {
@@ -142,7 +160,7 @@ fn may_run(left: &Left<'_>, path: &[Vec<u8>], depth: usize, matched: usize, suff
             nothing &= none;
         }
     }
-    (another, nothing)
+    (another || spanning, nothing)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +180,11 @@ impl Part {
         }
         let kind = inner.split(':').nth(1).unwrap_or_default().to_owned();
         Some(Self::Variable { before: text.get(..open)?.to_owned(), kind, after: text.get(close + 1..)?.to_owned() })
+    }
+
+    /// Whether it takes any text, and nothing stands beside it.
+    fn is_plain_text(&self) -> bool {
+        matches!(self, Self::Variable { before, kind, after } if before.is_empty() && after.is_empty() && kind == "text")
     }
 
     /// How specific it is.

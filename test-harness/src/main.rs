@@ -154,7 +154,9 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn compare_upstreams(write: bool) -> anyhow::Result<()> {
-    progress::during("installing missing servers", upstreams::install)?;
+    if let Err(error) = progress::during("installing missing servers", upstreams::install) {
+        println!("no server was installed: {error:#}");
+    }
     let report = progress::during("sending requests to each server", upstreams::measure)?;
     for server in &report.ran {
         println!("{}: {}", server.title, server.versions);
