@@ -9,8 +9,13 @@ use super::{heads, signatures, tokens};
 use crate::client::Request;
 use crate::quickstart::{self, HOST, Issuer, set};
 
-pub(super) const VARIABLE: &str = "CALLGATE_COSTS_SECRET";
-pub(super) const SECRET: &str = "a secret of thirty-two bytes, or more";
+/// The secrets of the policy, by their variables: an agent's, and an issuer's.
+pub(super) const SECRETS: [(&str, &str); 2] = [
+    ("CALLGATE_COSTS_AGENT", "a secret of thirty-two bytes, or more"),
+    ("CALLGATE_COSTS_ISSUER", "another secret of thirty-two bytes or more"),
+];
+/// The issuer whose tokens are made with a secret.
+pub(super) const INTERNAL: &str = "https://internal.example.com";
 /// The path that most of them ask for.
 pub(super) const PATH: &str = "/repos/acme/gateway/pulls";
 
@@ -55,6 +60,7 @@ pub(super) struct Party {
     /// A token of an agent, bound to a key that a thief does not have.
     pub(super) stolen: String,
     pub(super) client: SigningKey,
+    pub(super) secret: SigningKey,
 }
 
 impl Party {
@@ -64,14 +70,13 @@ impl Party {
             Ok(SigningKey::generate(algorithm).map_err(|error| anyhow!("no key: {error}"))?.with_kid(kid))
         };
         let rsa = generate(Algorithm::Rs256, "corp-rs256")?;
-        let pss = rsa.clone().with_algorithm(Algorithm::Ps256).map_err(|error| anyhow!("no key: {error}"))?;
-        let keys = vec![
-            issuer.es256.clone(),
-            generate(Algorithm::Es384, "corp-es384")?,
-            issuer.ed25519.clone(),
-            rsa,
-            pss.with_kid("corp-ps256"),
-        ];
+        let mut keys =
+            vec![issuer.es256.clone(), generate(Algorithm::Es384, "corp-es384")?, issuer.ed25519.clone(), rsa.clone()];
+        // One key for each algorithm: whether keys are of one number makes no difference to what they cost.
+        for algorithm in [Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512] {
+            let key = rsa.clone().with_algorithm(algorithm).map_err(|error| anyhow!("no key: {error}"))?;
+            keys.push(key.with_kid(format!("corp-{}", algorithm.jose_name())));
+        }
         let client = generate(Algorithm::Es256, "client")?;
         let bound = |_: &mut Value, claims: &mut Value| {
             set(claims, "cnf", json!({ "jkt": client.thumbprint() }));
@@ -79,7 +84,9 @@ impl Party {
         let stolen = issuer.with("coding-agent", "code:read", bound);
         let forged = tokens::forged(&policies::token(&issuer, &issuer.es256, 0));
         let policy = policy(&keys)?;
-        Ok(Self { issuer, keys, policy, forged, stolen, client })
+        let secret =
+            SigningKey::from_secret(SECRETS[1].1.as_bytes(), None).map_err(|error| anyhow!("no secret: {error}"))?;
+        Ok(Self { issuer, keys, policy, forged, stolen, client, secret })
     }
 }
 
@@ -95,7 +102,13 @@ fn policy(keys: &[SigningKey]) -> Result<Value> {
     let known = policy.pointer_mut("/issuers/corp/keys/jwks/keys").and_then(Value::as_array_mut);
     known.context("the issuer has no keys")?.extend(jwks);
     let issuer = policy.pointer_mut("/issuers/corp").context("there is no issuer")?;
-    set(issuer, "algorithms", json!(["ES256", "ES384", "Ed25519", "RS256", "PS256"]));
+    set(issuer, "algorithms", keys.iter().map(|key| json!(key.algorithm().jose_name())).collect::<Vec<_>>());
+    let issuers = policy.get_mut("issuers").context("there are no issuers")?;
+    let internal = json!({
+        "issuer": INTERNAL, "profile": "at+jwt", "algorithms": ["HS256"], "max_lifetime": "15m",
+        "keys": { "secret": { "env": SECRETS[1].0 } },
+    });
+    set(issuers, "internal", internal);
     set(&mut policy, "dpop", json!({ "required": false, "algorithms": ["ES256", "Ed25519", "RS256"] }));
     set(&mut policy, "refuse_query", json!(["_method", "access_token", "api_key", "x-http-method-override", "token"]));
     let limits = policy.get_mut("limits").context("there are no limits")?;

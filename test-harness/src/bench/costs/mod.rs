@@ -161,7 +161,7 @@ fn start(filter: &Path, callee: &Callee, party: &Party) -> Result<Envoy> {
     let gate = |name: &str, policy: &Value| -> Result<Bootstrap> {
         let mut gate = rows::gate(&base, name, policy)?;
         let names = gate.gate()?.pointer_mut("/vm_config/environment_variables/host_env_keys");
-        *names.context("the gate has no environment")? = json!([kinds::VARIABLE]);
+        *names.context("the gate has no environment")? = json!(kinds::SECRETS.map(|(name, _)| name));
         Ok(gate)
     };
     let listeners = vec![
@@ -170,7 +170,7 @@ fn start(filter: &Path, callee: &Callee, party: &Party) -> Result<Envoy> {
         (LIMITED, gate(LIMITED, &policy("1/24h", 1))?),
     ];
     let bootstrap = Bootstrap::joined(listeners)?;
-    let environment = vec![(kinds::VARIABLE.to_owned(), kinds::SECRET.to_owned())];
+    let environment = kinds::SECRETS.map(|(name, secret)| (name.to_owned(), secret.to_owned())).to_vec();
     let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;
     // One failure, after which the source has nothing left.
     client::call(envoy.listener(LIMITED)?, &policies::call(&party.forged))?;

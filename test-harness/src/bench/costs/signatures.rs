@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use callgate_cli::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
-use super::kinds::{Kind, Party, VARIABLE, charged, free};
+use super::kinds::{Kind, Party, SECRETS, charged, free};
 use crate::client::Request;
 use crate::quickstart::{HOST, set};
 
@@ -24,7 +24,7 @@ pub(super) fn keys() -> Result<Value> {
         set(&mut jwk, "kid", kid);
         Ok(json!({ "jwk": jwk }))
     };
-    let hmac = json!({ "secret": { "env": VARIABLE }, "keyid": "hmac" });
+    let hmac = json!({ "secret": { "env": SECRETS[0].0 }, "keyid": "hmac" });
     Ok(json!([public(Algorithm::Ed25519, "ed")?, public(Algorithm::Es256, "es")?, hmac]))
 }
 

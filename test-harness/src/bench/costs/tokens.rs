@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use callgate_cli::mint::Algorithm;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::policies;
-use super::kinds::{Kind, Party, charged, free, request};
+use super::kinds::{INTERNAL, Kind, Party, charged, free, request};
 use crate::client::Request;
 use crate::quickstart::set;
 
@@ -27,21 +28,31 @@ pub(super) fn forged(token: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
+fn what(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Es256 => "a forged ES256 token",
+        Algorithm::Es384 => "a forged ES384 token",
+        Algorithm::Ed25519 => "a forged Ed25519 token",
+        Algorithm::Rs256 => "a forged RS256 token",
+        Algorithm::Rs384 => "a forged RS384 token",
+        Algorithm::Rs512 => "a forged RS512 token",
+        Algorithm::Ps256 => "a forged PS256 token",
+        Algorithm::Ps384 => "a forged PS384 token",
+        Algorithm::Ps512 => "a forged PS512 token",
+        Algorithm::Hs256 => "a forged HS256 token",
+    }
+}
+
 pub(super) fn kinds(party: &Party) -> Vec<Kind> {
     let bearer = |token: &str| request().bearer(token);
-    let names = ["ES256", "ES384", "Ed25519", "RS256", "PS256"];
-    let whats = [
-        "a forged ES256 token",
-        "a forged ES384 token",
-        "a forged Ed25519 token",
-        "a forged RS256 token",
-        "a forged PS256 token",
-    ];
     let mut kinds = Vec::new();
-    for ((what, _), key) in whats.into_iter().zip(names).zip(&party.keys) {
+    for key in &party.keys {
         let token = forged(&policies::token(&party.issuer, key, 0));
-        kinds.push(charged(what, "token_signature", &bearer(&token)));
+        kinds.push(charged(what(key.algorithm()), "token_signature", &bearer(&token)));
     }
+    let secret = party.secret.clone().with_kid("internal");
+    let internal = party.issuer.sign(&secret, "coding-agent", "code:read", |_, claims| set(claims, "iss", INTERNAL));
+    kinds.push(charged(what(Algorithm::Hs256), "token_signature", &bearer(&forged(&internal))));
     let with = |change: &dyn Fn(&mut Value, &mut Value)| {
         forged(&party.issuer.with("coding-agent", "code:read", |header, claims| change(header, claims)))
     };
