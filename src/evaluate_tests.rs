@@ -63,13 +63,17 @@ fn document(mode: &str) -> Value {
 }
 
 fn token(client: &str) -> String {
+    token_at(client, NOW)
+}
+
+fn token_at(client: &str, issued: u64) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!(
         "{}.{}",
         part(json!({ "alg": "HS256", "typ": "at+jwt" })),
         part(json!({
             "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": client,
-            "iat": NOW, "exp": NOW + 600, "jti": "j", "scope": "read", "org": "acme"
+            "iat": issued, "exp": issued + 900, "jti": "j", "scope": "read", "org": "acme"
         }))
     );
     let signature = hmac_sha256::HMAC::mac(&signed, SECRET);
@@ -501,6 +505,46 @@ mod limits {
         assert!(told("/x", Some(&bearer)) && told("/health", None));
         assert!(!told("/x", None) && !told("/x", Some("Bearer x")) && !told("/nowhere", Some(&bearer)));
         assert!(!told("/x/globex", Some(&bearer)), "an endpoint without limits has none to tell of");
+    }
+
+    /// Its token is remembered, so that nothing of it is verified until the next one comes.
+    #[test]
+    fn an_agent_with_a_remembered_token_is_known_when_it_comes_with_the_next() {
+        let mut document = document("enforce");
+        document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
+        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let store = FaultyStore::default();
+        let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
+        let recent = Recent::default();
+        let mut cache = TokenCache::default();
+        let mut decide = |seconds: u64, token: &str| {
+            let now = Timestamp::from_secs(NOW + seconds);
+            let bearer = format!("Bearer {token}");
+            let lines =
+                [(":method", "GET"), (":path", "/x"), (":authority", "api.example.com"), ("authorization", &*bearer)];
+            let headers: Headers = lines.into_iter().collect();
+            let source = crate::Source::parse(b"192.0.2.1:80");
+            let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+            let shared = Some(Shared { store: &store, namespace: &namespace, replay: None, clock: &now });
+            let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
+            let context = Context { verifier, cache, recent, shared, held: None, trace: None };
+            let Step::Decided(decision) = evaluate(&policy, call, context) else { panic!("nothing here is signed") };
+            match decision {
+                Decision::Allow(_) => None,
+                Decision::Deny(deny) => Some(deny.reason()),
+            }
+        };
+        let (first, next, forged) = (token("agent"), token_at("agent", NOW + 700), format!("{}AAAA", token("agent")));
+        assert_eq!(decide(0, &first), None);
+        assert_eq!(decide(550, &first), None);
+        assert_eq!(decide(560, &forged), Some(Reason::TokenSignature));
+        assert_eq!(decide(705, &token_at("stranger", NOW + 700)), Some(Reason::CredentialsLimited));
+        assert_eq!(decide(705, &next), None);
+        assert_eq!(
+            decide(1_400, &token_at("agent", NOW + 1_300)),
+            Some(Reason::CredentialsLimited),
+            "ten minutes later"
+        );
     }
 }
 
