@@ -204,18 +204,15 @@ impl<'g> Guard<'g> {
         Ok(())
     }
 
-    /// Tells the other workers that a signer is known, from when on half of the time is over. That another one came in between,
-    /// or that the table is full of what restricts more, costs no more than the mark.
+    /// Tells the other workers that a signer is known, and again when half of the time is over. Where another one came in between, or
+    /// the table is full of what restricts, they are not told: a mark pushes out no limit.
     fn tell(&self, numbers: [u64; 2]) -> Result<(), Refused<'g>> {
         let place = self.shared.namespace.slot_of(numbers);
         let mut slot = Slot::read(self.shared.store, &place)?;
         let (renewed, until) = (self.now.plus(RECENT / 2).as_nanos(), self.now.plus(RECENT).as_nanos());
-        if slot.value(&place).is_some_and(|until| until > renewed) {
-            return Ok(());
-        }
-        let stored = slot.put(&place, until, self.now.as_nanos());
-        if stored != Stored::Full && slot.write(self.shared.store, &place)? {
-            self.use_also(Use { evicted: u32::from(stored == Stored::Evicted), ..Use::default() });
+        let is_told = slot.value(&place).is_some_and(|until| until > renewed);
+        if !is_told && slot.put(&place, until, self.now.as_nanos()) == Stored::Kept {
+            slot.write(self.shared.store, &place)?;
         }
         Ok(())
     }

@@ -211,3 +211,20 @@ fn a_host_that_fails_stops_what_it_cannot_count() {
     let stopped = worker.guarded(0, "192.0.2.1", |guard| guard.unknown_key()).1.stopped;
     assert_eq!(stopped, Some(Stopped::Store));
 }
+
+#[test]
+fn who_is_known_pushes_no_limit_out_of_the_table() {
+    let store = FaultyStore::default();
+    let namespace = Namespace::open(&store, "small", Namespace::SLOT_ENTRIES, [7; 16]).unwrap().namespace;
+    let workers = [(); 2].map(|()| Worker { namespace: namespace.clone(), ..Worker::new(&store) });
+    let address = |number: u32| format!("192.0.2.{number}");
+    // One that fails and has its agent, and as many others as there is room for.
+    assert!(workers[0].takes_at(0, &address(1), true, &[AGENT]));
+    for number in 1..=Namespace::SLOT_ENTRIES {
+        (0..BURST).for_each(|_| assert!(workers[0].takes_at(0, &address(number), false, &[])));
+    }
+    assert!(workers[0].takes_at(0, &address(1), true, &[AGENT]));
+    let limited = |number| !workers[0].takes_at(0, &address(number), true, &[]);
+    assert!((1..=Namespace::SLOT_ENTRIES).all(limited));
+    assert!(!workers[1].takes_at(0, &address(1), true, &[AGENT]), "nobody could tell it");
+}
