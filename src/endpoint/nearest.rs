@@ -243,6 +243,9 @@ impl Node {
 
     /// As what a segment that nothing takes here is read.
     fn listed_as(&self, segment: &str) -> Option<String> {
+        if segment.is_empty() && !self.here.is_empty() && !self.rest.is_empty() {
+            return Some("the path without its last slash is listed next to it".to_owned());
+        }
         let decoded = percent::decode(segment.as_bytes());
         let name = without_parameters(&decoded);
         let shown = quoted(segment);

@@ -72,8 +72,11 @@ fn names_what_the_lookup_prefers() {
         "/m/{x:text}",
         "/f/{x:int}/a",
         "/f/{p...}",
+        "/r",
+        "/r/{p...}",
     ];
     for (path, template, miss) in [
+        ("/r/", "/r/{p...}", "the path without its last slash is listed next to it"),
         ("/users/Settings", "/users/{id}", "`Settings` equals the static `settings` next to it"),
         ("/users/settings.", "/users/{id}", "`settings.` equals the static `settings` next to it"),
         (
