@@ -59,6 +59,8 @@ use crate::trailers::RemovedTrailers;
 use crate::upstream::HeaderNames;
 
 /// A policy that compiled: whatever it refers to exists, and no two endpoints can match the same call.
+///
+/// Threads can share it: what a worker remembers under it is apart.
 #[derive(Debug)]
 pub struct Policy {
     /// The policy's name.
@@ -96,6 +98,11 @@ pub struct Policy {
     pub(crate) header_names: HeaderNames,
     pub(crate) audit: Audit,
 }
+
+const _: () = {
+    const fn is_shared_by_threads<T: Send + Sync>() {}
+    is_shared_by_threads::<Policy>();
+};
 
 impl Policy {
     /// The allowlist of a host; none where the policy does not answer for it.

@@ -1,7 +1,7 @@
 //! The issuers of a policy: their rules checked one by one and against each other, ready for lookups.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::{Keys, Secrets};
@@ -22,7 +22,7 @@ pub struct Issuers {
     /// In the order of their names, so that an [`IssuerId`] is the position in the policy's map.
     pub(super) issuers: Vec<Issuer>,
     /// From the exact `iss` to the issuer.
-    pub(super) by_iss: BTreeMap<Rc<str>, IssuerId>,
+    pub(super) by_iss: BTreeMap<Arc<str>, IssuerId>,
     /// How far the clocks of issuer and gate may differ.
     pub(super) skew: Duration,
 }
@@ -34,8 +34,8 @@ pub struct IssuerId(usize);
 /// One issuer, ready to judge its tokens.
 #[derive(Debug)]
 pub(super) struct Issuer {
-    pub(super) name: Rc<str>,
-    pub(super) iss: Rc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) iss: Arc<str>,
     pub(super) audience: String,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) keys: Keys,
@@ -74,7 +74,7 @@ impl Issuers {
             .collect();
         let mut by_iss = BTreeMap::new();
         for (index, issuer) in issuers.iter().enumerate() {
-            if let Some(IssuerId(first)) = by_iss.insert(Rc::clone(&issuer.iss), IssuerId(index)) {
+            if let Some(IssuerId(first)) = by_iss.insert(Arc::clone(&issuer.iss), IssuerId(index)) {
                 let first = place.field(issuers.get(first).map_or("", |issuer| &issuer.name));
                 findings.error(
                     place.field(&issuer.name).field("issuer"),

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::mem::size_of;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -42,8 +43,8 @@ const LARGE: usize = 4 * 1024;
 #[derive(Debug)]
 pub struct VerifiedToken {
     issuer_id: IssuerId,
-    issuer_name: Rc<str>,
-    iss: Rc<str>,
+    issuer_name: Arc<str>,
+    iss: Arc<str>,
     bearer: Bearer,
     /// Its scopes as the upstream is told of them in call after call.
     scope_line: String,
@@ -282,8 +283,8 @@ impl Issuers {
         let is_plain = texts.all(|text| crate::record::is_shown_as_is(text));
         Ok(VerifiedToken {
             issuer_id,
-            issuer_name: Rc::clone(&issuer.name),
-            iss: Rc::clone(&issuer.iss),
+            issuer_name: Arc::clone(&issuer.name),
+            iss: Arc::clone(&issuer.iss),
             scope_line: bearer.scopes.iter().map(|scope| percent::encode(scope)).collect::<Vec<_>>().join(" "),
             bearer,
             claims: jws.claims,
