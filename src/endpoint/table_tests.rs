@@ -316,8 +316,11 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
         "/all/{x:text}/k",
         "/all/{x:text}/{p...}",
         "/all/{x:text}/k/{p...}",
+        "/s/{x:text}",
+        "/s/{x:text}/v{n:int}",
     ];
     for (number, path) in [
+        (11, "/s/a%2Fvb.json"),
         (0, "/blob/x"),
         (0, "/blob/x%2Fy"),
         (0, "/blob/x%2Frawer"),
@@ -333,6 +336,7 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
         assert_eq!(judge(&texts, number, path), Ok(()), "{path}");
     }
     for (number, path) in [
+        (11, "/s/a%2Fv7.json"),
         (0, "/blob/x%2Fraw"),
         (0, "/blob/x%2fraw"),
         // Routers that take slashes in a value take several segments for it.
