@@ -158,11 +158,11 @@ fn another_worker_is_told_who_is_known_while_something_fails() {
     let writes = store.writes();
     assert!((0..10).all(|_| first.takes(true, &[AGENT])));
     assert_eq!(store.writes(), writes, "told once");
-    assert!(first.takes_at(301, "192.0.2.1", true, &[AGENT]));
+    assert!(first.takes_at(300, "192.0.2.1", true, &[AGENT]));
     assert_eq!(store.writes(), writes + 1, "and again when half of the time is over");
     let third = Worker::new(&store);
-    assert!(third.takes_at(900, "192.0.2.1", true, &[AGENT]));
-    assert!(!Worker::new(&store).takes_at(1_501, "192.0.2.1", true, &[AGENT]));
+    assert!(third.takes_at(899, "192.0.2.1", true, &[AGENT]));
+    assert!(!Worker::new(&store).takes_at(1_500, "192.0.2.1", true, &[AGENT]));
 }
 
 #[test]
