@@ -162,7 +162,7 @@ fn another_worker_is_told_who_is_known_while_something_fails() {
     assert_eq!(store.writes(), writes + 1, "and again when half of the time is over");
     let third = Worker::new(&store);
     assert!(third.takes_at(899, "192.0.2.1", true, &[AGENT]));
-    assert!(!Worker::new(&store).takes_at(1_500, "192.0.2.1", true, &[AGENT]));
+    assert!(!Worker::new(&store).takes_at(1_499, "192.0.2.1", true, &[AGENT]));
 }
 
 #[test]

@@ -86,6 +86,7 @@ mod tests {
         let known: Vec<_> = (0..=WAYS as u64).map(|number| recent.has(same_set(number), at(10))).collect();
         assert_eq!(known, [false, true, true, true, true]);
         (0..100_000).for_each(|number| recent.note(number, at(20)));
+        assert_eq!((0..100_000).filter(|number| recent.has(*number, at(20))).count(), SETS * WAYS);
         assert_eq!(recent.sets.borrow().len(), SETS);
         assert_eq!(size_of::<[Entry; WAYS]>() * SETS, 16 * 1024);
     }
