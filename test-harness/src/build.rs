@@ -49,6 +49,21 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
     Sources::here().filter(flavor)
 }
 
+/// Builds the policy service that the gate is compared with and returns its program. Both have the `release` profile: in the harness's
+/// own profile the service needs nearly twice the CPU time.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn policy_service() -> Result<PathBuf> {
+    let sources = Sources::here();
+    let folder = sources.root.join("target/policy-service");
+    let mut cargo = sources.cargo();
+    cargo.args(["build", "--release", "--locked", "--package", "policy-service", "--target-dir"]).arg(&folder);
+    let output = cargo.stdin(Stdio::null()).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "the policy service does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join("release/policy-service"))
+}
+
 /// The workspace, here or in another folder.
 #[derive(Debug)]
 pub struct Sources {

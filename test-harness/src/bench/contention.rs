@@ -41,7 +41,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     progress::times("limits, round", size.warm_up + size.rounds, |round| {
         for (envoy, clients, measured) in &mut gateways {
             for (clients, measured) in clients.iter_mut().zip(measured) {
-                let used = used_for(envoy, clients, &calls, load::is_ok)?;
+                let used = used_for(&[envoy.process()], clients, &calls, load::is_ok)?;
                 if round >= size.warm_up {
                     measured.add(used, calls.len());
                 }

@@ -13,11 +13,13 @@ mod instructions;
 mod load;
 mod native;
 mod policies;
+mod policy_service;
 mod report;
 mod rows;
 mod signed;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -28,11 +30,11 @@ use crate::build::{self, Flavor};
 use crate::client::{self, Request};
 use crate::envoy::{self, Envoy, Options};
 use crate::progress;
-use crate::quickstart::HOST;
+use crate::quickstart::{HOST, Issuer};
 use crate::wasmhost::{Module, Vm};
 use callee::Callee;
 use load::Clients;
-use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, Row, Rows, SAME_CALLS, SMALL};
+use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAME_CALLS, SMALL};
 
 pub use instructions::{Instructions, Part};
 pub use report::{Bound, MOST_WASM_MB, Measured, Report, Spread};
@@ -158,7 +160,8 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     let same_calls = written(&folder.path().join("same_calls.wasm"), SAME_CALLS_TEXT)?;
     let modules = Modules { filter, noop: &noop, same_calls: &same_calls };
     let callee = Callee::start()?;
-    let Rows { bootstrap, mut rows } =
+    progress::during("building the policy service", build::policy_service)?;
+    let Rows { bootstrap, mut rows, policy_service } =
         progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;
     let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
     check_that_they_decide(&envoy, &rows)?;
@@ -166,13 +169,14 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     let mut clients = rows.iter().map(connect).collect::<Result<Vec<_>>>()?;
     let mut measured: Vec<_> = rows.iter().map(|row| Measured::new(row.name, row.what)).collect();
     let count = rows.len();
+    let processes = [envoy.process(), policy_service.process()];
     progress::times("round", size.warm_up + size.rounds, |round| {
         // Each round begins with another row.
         for index in (0..count).map(|index| (index + round) % count) {
             let (row, clients) = rows.get_mut(index).zip(clients.get_mut(index)).context("a row is missing")?;
             let calls = row.calls(size)?;
             let name = row.name;
-            let used = used_for(&envoy, clients, &calls, load::is_ok).with_context(|| format!("row `{name}`"))?;
+            let used = used_for(&processes, clients, &calls, load::is_ok).with_context(|| format!("row `{name}`"))?;
             if let Some(measured) = measured.get_mut(index).filter(|_| round >= size.warm_up) {
                 measured.add(used, calls.len());
             }
@@ -191,14 +195,16 @@ fn written(file: &Path, text: &str) -> Result<PathBuf> {
     Ok(file.to_owned())
 }
 
-/// What Envoy, and the service that it asks, use for these calls.
+/// What these processes, and the service that allows everything, use for these calls.
 fn used_for(
-    envoy: &Envoy,
+    processes: &[u32],
     clients: &mut Clients,
     calls: &[Vec<u8>],
     expected: impl Fn(u16) -> bool,
 ) -> Result<Duration> {
-    let used = || anyhow::Ok(cpu::of_process(envoy.process())? + Callee::cpu()?);
+    let used = || -> Result<Duration> {
+        processes.iter().try_fold(Callee::cpu()?, |used, process| Ok(used + cpu::of_process(*process)?))
+    };
     let before = used()?;
     clients.call(calls.iter().map(Vec::as_slice), expected)?;
     thread::sleep(SETTLE);
@@ -213,6 +219,26 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
         let expected = if [BARE, NOOP, SAME_CALLS, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
         ensure!(status == expected, "row `{}`: a call without a token was answered with {status}", row.name);
     }
+    if rows.iter().any(|row| row.name == POLICY_SERVICE) {
+        check_that_the_policy_service_decides(envoy.listener(POLICY_SERVICE)?)?;
+    }
+    Ok(())
+}
+
+fn check_that_the_policy_service_decides(listener: SocketAddr) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let token = policies::token(&issuer, &issuer.es256, 0);
+    let forged = token.rsplit_once('.').map(|(signed, _)| format!("{signed}.{}", "A".repeat(86)));
+    let elsewhere =
+        Request::post("/repos/globex/gateway/pulls").host(HOST).bearer(&token).header("Content-Length", "0");
+    for (what, request, expected) in [
+        ("a request with a forged token", policies::call(&forged.context("the token has no signature")?), 401),
+        ("a request to another organization", elsewhere, 403),
+        ("a request that its policies allow", policies::call(&token), 200),
+    ] {
+        let status = client::call(listener, &request)?.status;
+        ensure!(status == expected, "row `{POLICY_SERVICE}`: {what} was answered with {status}");
+    }
     Ok(())
 }
 
@@ -224,6 +250,7 @@ fn check_that_they_were_asked(envoy: &Envoy, rows: &[Row], size: &Size) -> Resul
         ("native_cached", "http.api.rbac.allowed"),
         ("native_cached", "limit.http_local_rate_limit.ok"),
         (EXT_AUTHZ, "http.api.ext_authz.ok"),
+        (POLICY_SERVICE, "http.api.ext_authz.policy_service.ok"),
     ] {
         if !rows.iter().any(|measured| measured.name == row) {
             continue;

@@ -3,8 +3,12 @@
 //! The chain is made from the policy that Callgate is measured with, so that both state the same: its endpoints, its agents, and
 //! its limits for each of them. What native filters cannot say is written out where that is possible, and left out where it is not.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
+
+use super::rows::POLICY_SERVICE;
 
 /// The namespace and key under which `jwt_authn` leaves the claims.
 const CLAIMS: [&str; 2] = ["envoy.filters.http.jwt_authn", "corp"];
@@ -103,6 +107,38 @@ pub(super) fn ext_authz(cluster: &str) -> Value {
             "authorization_response": { "allowed_upstream_headers": { "patterns": [{ "prefix": "x-callgate-" }] } },
         } }),
     )
+}
+
+/// The same question over gRPC.
+pub(super) fn ext_authz_grpc() -> Value {
+    filter(
+        "ext_authz",
+        "ext_authz.v3.ExtAuthz",
+        json!({
+            "transport_api_version": "V3",
+            "stat_prefix": POLICY_SERVICE,
+            "grpc_service": { "envoy_grpc": { "cluster_name": POLICY_SERVICE }, "timeout": "5s" },
+        }),
+    )
+}
+
+/// The cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
+pub(super) fn policy_service(address: SocketAddr) -> Value {
+    let address = json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } });
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    json!({
+        "name": POLICY_SERVICE,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": POLICY_SERVICE,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
+        },
+        "typed_extension_protocol_options": { options: {
+            "@type": format!("type.googleapis.com/{options}"),
+            "explicit_http_config": { "http2_protocol_options": {} },
+        } },
+    })
 }
 
 pub(super) fn jwt_authn(jwks: &Value, cached: bool) -> Value {

@@ -12,7 +12,7 @@ use super::instructions::Instructions;
 
 /// What two rows cost in relation to each other, and the most that this may be: an uneven machine passes, a decision that has become half
 /// as expensive again does not.
-const RATIOS: [(&str, &str, &str, Option<f64>); 12] = [
+const RATIOS: [(&str, &str, &str, Option<f64>); 13] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(2.0)),
     ("same_calls_vs_native_cached", "same_calls", "native_cached", None),
     ("warm_vs_native", "warm", "native_es256", Some(0.4)),
@@ -20,6 +20,7 @@ const RATIOS: [(&str, &str, &str, Option<f64>); 12] = [
     ("cold_rs256_vs_native", "cold_rs256", "native_rs256", Some(1.9)),
     ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", Some(1.9)),
     ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.7)),
+    ("warm_vs_policy_service", "warm", "policy_service", Some(0.15)),
     ("same_calls_vs_ext_authz", "same_calls", "ext_authz", None),
     ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
     ("signed_ed25519_vs_native_eddsa", "signed_ed25519", "native_eddsa", Some(1.0)),

@@ -7,6 +7,7 @@ use callgate_cli::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use super::callee::Callee;
+use super::policy_service::PolicyService;
 use super::{Size, native, policies};
 use crate::client::Request;
 use crate::envoy::Bootstrap;
@@ -20,6 +21,8 @@ pub(super) const NOOP: &str = "noop";
 pub(super) const SAME_CALLS: &str = "same_calls";
 /// The row whose calls the service behind `ext_authz` answers.
 pub(super) const EXT_AUTHZ: &str = "ext_authz";
+/// The row whose calls a policy service decides.
+pub(super) const POLICY_SERVICE: &str = "policy_service";
 /// How many endpoints and agents the larger of the two generated policies has.
 pub(super) const LARGE: usize = 10_000;
 /// And the smaller.
@@ -74,6 +77,7 @@ pub(super) struct Modules<'m> {
 pub(super) struct Rows {
     pub(super) bootstrap: Bootstrap,
     pub(super) rows: Vec<Row>,
+    pub(super) policy_service: PolicyService,
 }
 
 impl Rows {
@@ -88,7 +92,10 @@ impl Rows {
         let eddsa = as_eddsa(&issuer.ed25519)?;
         let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
         let listeners = listeners(modules, callee, &policies::with_rs256(&rs256)?, &jwks)?;
-        Ok(Self { bootstrap: Bootstrap::joined(listeners)?, rows: rows(&issuer, &rs256, &eddsa, size, wanted) })
+        let policy_service = PolicyService::start(&issuer.es256.public_jwk())?;
+        let mut bootstrap = Bootstrap::joined(listeners)?;
+        bootstrap.add_cluster(native::policy_service(policy_service.address()))?;
+        Ok(Self { bootstrap, rows: rows(&issuer, &rs256, &eddsa, size, wanted), policy_service })
     }
 }
 
@@ -120,6 +127,12 @@ fn rows(
         row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
         row("warm", "Callgate, token seen before", "callgate", known(&issuer.es256)),
         row(EXT_AUTHZ, "an ext_authz hop, with the service", EXT_AUTHZ, known(&issuer.es256)),
+        row(
+            POLICY_SERVICE,
+            "a policy service behind ext_authz (Cedar, gRPC), with the service",
+            POLICY_SERVICE,
+            known(&issuer.es256),
+        ),
         row("native_es256", "native chain, ES256", "native", known(&issuer.es256)),
         row("cold_es256", "Callgate, ES256 never seen", "callgate", fresh(&issuer.es256)),
         row("native_rs256", "native chain, RS256", "native", known(rs256)),
@@ -158,6 +171,7 @@ fn listeners(
         ("native", chain(false)?),
         ("native_cached", chain(true)?),
         (EXT_AUTHZ, native(vec![native::ext_authz("api")])?),
+        (POLICY_SERVICE, native(vec![native::ext_authz_grpc()])?),
         ("callgate", gate("callgate", &quickstart)?),
         ("callgate_rs256", gate("callgate_rs256", with_rs256)?),
         ("scale_10", gate("scale_10", &policies::of_size(SMALL)?)?),

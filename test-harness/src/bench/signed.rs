@@ -82,7 +82,8 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
             let call = |serial| call(row, token, row.signer.and_then(|signer| signers.get(signer)), serial);
             let calls = (0..count).map(|index| call(serial + index)).collect::<Result<Vec<_>>>()?;
             serial += count;
-            let used = used_for(&envoy, clients, &calls, load::is_ok).with_context(|| format!("row `{}`", row.name))?;
+            let used = used_for(&[envoy.process()], clients, &calls, load::is_ok)
+                .with_context(|| format!("row `{}`", row.name))?;
             if round >= size.warm_up {
                 measured.add(used, calls.len());
             }

@@ -107,7 +107,8 @@ pub fn measure(quick: bool) -> Result<Costs> {
                 let mut clients = Clients::connect(envoy.listener(listener)?, count)?;
                 thread::sleep(SETTLE);
                 let calls: Vec<_> = (0..count).map(|_| kind.request.to_bytes()).collect();
-                let measured = used_for(&envoy, &mut clients, &calls, |_| true).with_context(|| kind.what)?;
+                let measured =
+                    used_for(&[envoy.process()], &mut clients, &calls, |_| true).with_context(|| kind.what)?;
                 if round >= warm_up {
                     used.push(measured.as_secs_f64() / count as f64);
                 }

@@ -1,0 +1,127 @@
+//! Runs the policy service that the gate is compared with. It is a separate program because the harness is built without optimization.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::policies;
+use crate::build;
+
+/// A running service. It ends when it is dropped.
+pub(super) struct PolicyService {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl PolicyService {
+    /// Builds and starts it, for tokens that are signed with this key.
+    pub(super) fn start(jwk: &Value) -> Result<Self> {
+        let process = Command::new(build::policy_service()?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let process = process.context("cannot start the policy service")?;
+        // From here on, an error stops it.
+        let mut service = Self { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        service.address = service.configure(jwk)?;
+        Ok(service)
+    }
+
+    fn configure(&mut self, jwk: &Value) -> Result<SocketAddr> {
+        let configuration = json!({ "jwk": jwk, "agents": policies::quickstart()?.get("agents") });
+        let mut stdin = self.process.stdin.take().context("the policy service has no standard input")?;
+        write!(stdin, "{configuration}").context("cannot configure the policy service")?;
+        drop(stdin);
+        let mut line = String::new();
+        let stdout = self.process.stdout.take().context("the policy service has no standard output")?;
+        BufReader::new(stdout).read_line(&mut line).context("the policy service did not start")?;
+        line.trim_end().parse().context("the policy service did not start")
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn process(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for PolicyService {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::native;
+    use super::*;
+    use crate::build::Flavor;
+    use crate::client::{self, Request};
+    use crate::envoy::{Bootstrap, Envoy, Options};
+    use crate::quickstart::{HOST, Issuer, set};
+    use crate::upstream::Upstream;
+
+    /// Otherwise the comparison would be with something that does less than it is said to.
+    #[test]
+    fn the_policy_service_allows_what_the_gate_allows() {
+        let issuer = Issuer::new().unwrap();
+        let service = PolicyService::start(&issuer.es256.public_jwk()).unwrap();
+        let upstream = Upstream::start().unwrap();
+        let filter = build::filter(Flavor::Release).unwrap();
+        let base = Bootstrap::new(&filter, &policies::quickstart().unwrap().to_string(), upstream.address()).unwrap();
+        let asked = base.with_filters(vec![native::ext_authz_grpc()]).unwrap();
+        let mut bootstrap = Bootstrap::joined(vec![("callgate", base), ("service", asked)]).unwrap();
+        bootstrap.add_cluster(native::policy_service(service.address())).unwrap();
+        let envoy = Envoy::start(&bootstrap, &Options::default()).unwrap();
+        let both = |request: &Request| {
+            ["callgate", "service"].map(|name| client::call(envoy.listener(name).unwrap(), request).unwrap())
+        };
+        let post = |target: &str, token: &str| {
+            let request = Request::post(target).host(HOST).bearer(token).header("X-Callgate-Agent", "review-agent");
+            request.header("Content-Length", "0")
+        };
+        let (pulls, scopes) = ("/repos/acme/gateway/pulls", "code:read code:write pulls:write");
+
+        let answers = both(&post(pulls, &issuer.token("coding-agent", scopes)));
+        assert_eq!(answers.map(|answer| answer.status), [200; 2]);
+        // The decision's id is another one, and the gate adds the policy's version to its name.
+        let is_compared = |name: &str| {
+            name == "authorization"
+                || name.starts_with("x-callgate-") && !["x-callgate-decision", "x-callgate-policy"].contains(&name)
+        };
+        let told = upstream.seen().into_iter().map(|seen| {
+            let mut compared: Vec<_> = seen.headers.into_iter().filter(|(name, _)| is_compared(name)).collect();
+            compared.sort();
+            compared
+        });
+        let [by_gate, by_service] = <[_; 2]>::try_from(told.collect::<Vec<_>>()).unwrap();
+        assert_eq!(by_gate, by_service);
+        assert_eq!(by_gate.len(), 6, "{by_gate:?}");
+
+        let changed = |change: &dyn Fn(&mut Value)| issuer.with("coding-agent", scopes, |_, claims| change(claims));
+        let token = issuer.token("coding-agent", scopes);
+        let forged = format!("{}.{}", token.rsplit_once('.').unwrap().0, "A".repeat(86));
+        for (what, status, target, token) in [
+            ("a forged token", 401, pulls, forged),
+            ("an expired token", 401, pulls, changed(&|claims| set(claims, "exp", issuer.now - 300))),
+            ("another audience", 401, pulls, changed(&|claims| set(claims, "aud", "https://other.example.com"))),
+            ("another issuer", 401, pulls, changed(&|claims| set(claims, "iss", "https://other.example.com"))),
+            ("a long lifetime", 401, pulls, changed(&|claims| set(claims, "exp", issuer.now + 3600))),
+            ("another organization", 403, "/repos/globex/gateway/pulls", token.clone()),
+            ("another repository", 403, "/repos/acme/other/pulls", token.clone()),
+            ("another endpoint", 403, "/repos/acme/gateway/issues", token.clone()),
+            ("a token of another organization", 403, pulls, changed(&|claims| set(claims, "org", "globex"))),
+            ("a missing scope", 403, pulls, issuer.token("coding-agent", "code:write")),
+            ("a suspended agent", 403, pulls, issuer.token("migration-agent", scopes)),
+            ("an unknown agent", 403, pulls, issuer.token("nobody", scopes)),
+        ] {
+            let [gate, service] = both(&post(target, &token)).map(|answer| answer.status);
+            assert_eq!(service, status, "{what}");
+            assert!(gate >= 400, "{what}: {gate}");
+        }
+        assert_eq!(upstream.count(), 2);
+    }
+}
