@@ -34,6 +34,7 @@ use crate::quickstart::{HOST, Issuer};
 use crate::wasmhost::{Module, Vm};
 use callee::Callee;
 use load::Clients;
+use policy_service::PolicyService;
 use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAME_CALLS, SMALL};
 
 pub use instructions::{Instructions, Part};
@@ -60,15 +61,27 @@ pub struct Size {
     pub connections: usize,
     /// Updates of the policy.
     pub updates: usize,
+    /// Whether the policy service is measured too, which takes minutes to build.
+    pub policy_service: bool,
 }
 
 impl Size {
     /// Enough for figures to be quoted.
-    pub const FULL: Self = Self { rounds: 50, warm_up: 5, calls: 500, fresh_calls: 50, connections: 16, updates: 5 };
+    pub const FULL: Self =
+        Self { rounds: 50, warm_up: 5, calls: 500, fresh_calls: 50, connections: 16, updates: 5, policy_service: true };
     /// Enough to see that everything runs.
-    pub const QUICK: Self = Self { rounds: 3, warm_up: 1, calls: 160, fresh_calls: 32, connections: 16, updates: 1 };
+    pub const QUICK: Self =
+        Self { rounds: 3, warm_up: 1, calls: 160, fresh_calls: 32, connections: 16, updates: 1, policy_service: false };
     /// Enough to tell one change of a row from another.
-    const SHORT: Self = Self { rounds: 200, warm_up: 40, calls: 160, fresh_calls: 16, connections: 16, updates: 0 };
+    const SHORT: Self = Self {
+        rounds: 200,
+        warm_up: 40,
+        calls: 160,
+        fresh_calls: 16,
+        connections: 16,
+        updates: 0,
+        policy_service: true,
+    };
 
     fn fresh_in_all(&self) -> usize {
         (self.rounds + self.warm_up) * self.fresh_calls
@@ -132,7 +145,7 @@ pub fn measure(size: &Size) -> Result<Report> {
         Ok((memory(&module, SMALL)?, memory(&module, LARGE)?))
     })?;
     let configure_ms = progress::during("measuring how long a policy takes", || configure::measure(&filter, size))?;
-    let mut rows = measure_rows(&filter, size, |_| true)?;
+    let mut rows = measure_rows(&filter, size, |name| name != POLICY_SERVICE || size.policy_service)?;
     rows.extend(contention::measure(&filter, size)?);
     rows.extend(signed::measure(&filter, size)?);
     Ok(Report {
@@ -160,7 +173,9 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     let same_calls = written(&folder.path().join("same_calls.wasm"), SAME_CALLS_TEXT)?;
     let modules = Modules { filter, noop: &noop, same_calls: &same_calls };
     let callee = Callee::start()?;
-    progress::during("building the policy service", build::policy_service)?;
+    if wanted(POLICY_SERVICE) {
+        progress::during("building the policy service", build::policy_service)?;
+    }
     let Rows { bootstrap, mut rows, policy_service } =
         progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;
     let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
@@ -169,7 +184,8 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     let mut clients = rows.iter().map(connect).collect::<Result<Vec<_>>>()?;
     let mut measured: Vec<_> = rows.iter().map(|row| Measured::new(row.name, row.what)).collect();
     let count = rows.len();
-    let processes = [envoy.process(), policy_service.process()];
+    let processes: Vec<_> =
+        std::iter::once(envoy.process()).chain(policy_service.as_ref().map(PolicyService::process)).collect();
     progress::times("round", size.warm_up + size.rounds, |round| {
         // Each round begins with another row.
         for index in (0..count).map(|index| (index + round) % count) {

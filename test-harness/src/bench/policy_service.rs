@@ -66,6 +66,7 @@ mod tests {
 
     /// Otherwise the comparison would be with something that does less than it is said to.
     #[test]
+    #[ignore = "builds the policy service, for minutes: `.ci/run` runs it"]
     fn the_policy_service_allows_what_the_gate_allows() {
         let issuer = Issuer::new().unwrap();
         let service = PolicyService::start(&issuer.es256.public_jwk()).unwrap();

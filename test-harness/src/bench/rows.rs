@@ -77,7 +77,8 @@ pub(super) struct Modules<'m> {
 pub(super) struct Rows {
     pub(super) bootstrap: Bootstrap,
     pub(super) rows: Vec<Row>,
-    pub(super) policy_service: PolicyService,
+    /// Where it is wanted.
+    pub(super) policy_service: Option<PolicyService>,
 }
 
 impl Rows {
@@ -91,10 +92,17 @@ impl Rows {
         let rs256 = SigningKey::generate(Algorithm::Rs256).context("no RSA key")?.with_kid("corp-rs256");
         let eddsa = as_eddsa(&issuer.ed25519)?;
         let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
-        let listeners = listeners(modules, callee, &policies::with_rs256(&rs256)?, &jwks)?;
-        let policy_service = PolicyService::start(&issuer.es256.public_jwk())?;
+        let mut listeners = listeners(modules, callee, &policies::with_rs256(&rs256)?, &jwks)?;
+        let start = || PolicyService::start(&issuer.es256.public_jwk());
+        let policy_service = wanted(POLICY_SERVICE).then(start).transpose()?;
+        if policy_service.is_some() {
+            let asks = base(modules.filter, callee)?.with_filters(vec![native::ext_authz_grpc()])?;
+            listeners.push((POLICY_SERVICE, asks));
+        }
         let mut bootstrap = Bootstrap::joined(listeners)?;
-        bootstrap.add_cluster(native::policy_service(policy_service.address()))?;
+        if let Some(service) = &policy_service {
+            bootstrap.add_cluster(native::policy_service(service.address()))?;
+        }
         Ok(Self { bootstrap, rows: rows(&issuer, &rs256, &eddsa, size, wanted), policy_service })
     }
 }
@@ -171,7 +179,6 @@ fn listeners(
         ("native", chain(false)?),
         ("native_cached", chain(true)?),
         (EXT_AUTHZ, native(vec![native::ext_authz("api")])?),
-        (POLICY_SERVICE, native(vec![native::ext_authz_grpc()])?),
         ("callgate", gate("callgate", &quickstart)?),
         ("callgate_rs256", gate("callgate_rs256", with_rs256)?),
         ("scale_10", gate("scale_10", &policies::of_size(SMALL)?)?),
