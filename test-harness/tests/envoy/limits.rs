@@ -44,9 +44,16 @@ fn token(client: &str) -> String {
     KEY.sign(&header(), &claims)
 }
 
+/// A token that nobody signed, in the name of nobody who is known.
 fn forged(number: usize) -> String {
+    forged_for("stranger", number)
+}
+
+fn forged_for(client: &str, number: usize) -> String {
     let mut claims = claims("");
     claims["jti"] = json!(number.to_string());
+    claims["client_id"] = json!(client);
+    claims["sub"] = json!(client);
     let token = KEY.sign(&header(), &claims);
     let (signed, _) = token.rsplit_once('.').unwrap();
     format!("{signed}.{}", "A".repeat(86))
@@ -309,6 +316,9 @@ fn bad_credentials_do_not_escape_their_limit_and_known_ones_are_served() {
     for answer in refused {
         assert!(answer.header("retry-after").is_some() && answer.header("ratelimit").is_none());
     }
+    // In the name of an agent who is known there, as many more as it may fail itself, over all workers.
+    let in_its_name: Vec<_> = (0..30).map(|number| gate.call(&item(&forged_for("robot", number))).status).collect();
+    assert_eq!(in_its_name, [[401; 5].as_slice(), &[429; 25]].concat());
     for _ in 0..40 {
         assert_eq!(gate.call(&good).status, 200);
     }
