@@ -59,7 +59,7 @@ pub trait VerifySignature {
         Ok(())
     }
 
-    /// Is told of a credential by a key that nobody has: it failed as one with a bad signature does.
+    /// Notes a credential by an unknown key: it counts as a failure, like a bad signature.
     fn unknown_key(&self) {}
 }
 

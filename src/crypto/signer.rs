@@ -7,7 +7,7 @@ use super::Thumbprint;
 pub enum Signer<'s> {
     /// Whoever was given this very token: its signature, which nobody else knows.
     Token(&'s [u8]),
-    /// Whom an issuer made out a token to. The issuer's key would not do: everybody with a token of it would share one standing.
+    /// The client and subject that an issuer issued a token to. The issuer's key would not do: everybody with a token of it would share one standing.
     Client {
         /// The issuer's name in the policy.
         issuer: &'s str,

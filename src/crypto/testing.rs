@@ -10,7 +10,7 @@ pub(crate) struct Asking {
     pub(crate) admits: bool,
     /// The signers of each question.
     pub(crate) asked: RefCell<Vec<String>>,
-    /// How often it was told of a key that nobody has.
+    /// How many unknown keys it noted.
     pub(crate) unknown: Cell<u32>,
 }
 

@@ -138,6 +138,9 @@ impl Walk {
         // An upstream whose values have slashes in them declares a variable that takes several segments, in front of others too.
         if let Some(plain) = place.plain.as_ref().filter(|plain| plain.kind == Kind::Text) {
             for taken in 2..segments.len() {
+                if ends.another {
+                    break;
+                }
                 let after = segments.get(taken..).unwrap_or_default();
                 ends.add(false, self.from(&plain.child, after));
             }

@@ -43,8 +43,8 @@ pub(super) fn guarded<T, E: From<Reason>>(
     }
 }
 
-/// Notes whom a token was made out to, which may have been verified long ago: else its successor would be the token of somebody
-/// who is not known at a source that fails too often.
+/// Notes the signer of a token that may have been verified long ago: otherwise its next token would be that of an unknown signer at a
+/// source that fails too often.
 fn recognize(token: &VerifiedToken, failed: &FailedCredentials, facts: &Facts<'_>, context: &Context<'_>) {
     let (source, now) = (facts.call.source, facts.call.now);
     if let Some(shared) = context.shared

@@ -182,7 +182,7 @@ impl Part {
         Some(Self::Variable { before: text.get(..open)?.to_owned(), kind, after: text.get(close + 1..)?.to_owned() })
     }
 
-    /// Whether it takes any text, and nothing stands beside it.
+    /// Whether it takes any text as a whole segment.
     fn is_plain_text(&self) -> bool {
         matches!(self, Self::Variable { before, kind, after } if before.is_empty() && after.is_empty() && kind == "text")
     }

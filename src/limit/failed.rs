@@ -85,7 +85,7 @@ pub(crate) enum Stopped {
 }
 
 impl From<Refused<'_>> for Stopped {
-    /// Of what is looked at here, only the store can fail: a limit that has nothing left is told apart before.
+    /// Of what is looked at here, only the store can fail: an exhausted limit is handled before.
     fn from(_: Refused<'_>) -> Self {
         Self::Store
     }

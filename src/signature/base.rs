@@ -211,7 +211,7 @@ fn push_text(base: &mut Vec<u8>, value: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The most query parameters among which covered ones are looked for: each is decoded and encoded anew.
+/// The most query parameters among which covered ones are looked for: each is decoded and encoded again.
 const MOST_PARAMETERS: usize = 1_024;
 
 /// What stands behind the name of a query parameter.

@@ -154,7 +154,7 @@ impl VerifiedToken {
         &self.hash
     }
 
-    /// Whom it was made out to.
+    /// The client and subject that it was issued to.
     pub(crate) fn signer(&self) -> Signer<'_> {
         Signer::Client { issuer: self.issuer_name(), client: self.client(), subject: self.subject() }
     }
@@ -236,7 +236,7 @@ impl Issuers {
         now: Timestamp,
         verifier: &dyn VerifySignature,
     ) -> Result<VerifiedToken, Refusal> {
-        // Whom a long token was made out to is not worth reading for everybody.
+        // A long token is not parsed for everybody.
         if token.len() > LARGE {
             verifier.admit(&[Signer::of_token(token)]).map_err(|BadSignature| Reason::CredentialsLimited)?;
         }
@@ -261,8 +261,8 @@ impl Issuers {
     ) -> Result<VerifiedToken, Reason> {
         issuer.check_header(&jws.header, algorithm)?;
         let (client, subject) = issuer.shape.names(&jws.claims);
-        let made_out_to = Signer::Client { issuer: &issuer.name, client, subject };
-        let signers = [Signer::of_token(token), made_out_to];
+        let issued_to = Signer::Client { issuer: &issuer.name, client, subject };
+        let signers = [Signer::of_token(token), issued_to];
         verifier.admit(&signers).map_err(|BadSignature| Reason::CredentialsLimited)?;
         let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm);
         let key = chosen.inspect_err(|reason| {

@@ -648,7 +648,7 @@ proptest! {
 }
 
 #[test]
-fn who_a_token_was_made_out_to_is_asked_about_before_a_key_is_chosen() {
+fn who_a_token_was_issued_to_is_asked_about_before_a_key_is_chosen() {
     let judge = |token: &[u8], admits| {
         let asking = Asking::new(admits);
         let result = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).map_err(|refusal| refusal.reason);

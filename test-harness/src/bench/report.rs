@@ -20,7 +20,7 @@ const RATIOS: [(&str, &str, &str, Option<f64>); 13] = [
     ("cold_rs256_vs_native", "cold_rs256", "native_rs256", Some(1.9)),
     ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", Some(1.9)),
     ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.7)),
-    ("warm_vs_policy_service", "warm", "policy_service", Some(0.5)),
+    ("warm_vs_policy_service", "warm", "policy_service", Some(0.15)),
     ("same_calls_vs_ext_authz", "same_calls", "ext_authz", None),
     ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
     ("signed_ed25519_vs_native_eddsa", "signed_ed25519", "native_eddsa", Some(1.0)),

@@ -1,4 +1,4 @@
-//! `cargo harness costs`: what the dearest requests of strangers cost, beside a request without a credential.
+//! `cargo harness costs`: what the dearest requests of strangers cost, compared with a request without a credential.
 //!
 //! One Envoy with one worker has a listener without a gate, one with a gate whose limit on failing credentials is never reached, and
 //! one where the source has failed too often. Each kind of request goes to all three, round after round; what a listener needs

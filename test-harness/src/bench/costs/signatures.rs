@@ -107,7 +107,7 @@ pub(super) fn kinds(party: &Party) -> Result<Vec<Kind>> {
     ));
     let digests = format!("sha-256=:{}:", "AAAA".repeat(4_000));
     kinds.push(charged(
-        "a signature over fields that are serialized anew",
+        "a signature over fields that are serialized again",
         failed,
         &signed(PATH, &covering("\"content-digest\";sf \"repr-digest\";sf \"priority\";sf", "ed"), &bytes(64))
             .header("Content-Digest", &digests)
