@@ -10,17 +10,19 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::crypto::{Algorithm, JwkError, PublicJwk, Thumbprint, VerifySignature, VerifyingKey};
-use crate::digest::ContentDigest;
-use crate::dpop::{Expected, Proof, Rules};
-use crate::limit::Gcra;
-use crate::policy::{Policy, ProfileName};
-use crate::signature::{
+use crate::identity::crypto::{Algorithm, JwkError, PublicJwk, Thumbprint, VerifySignature, VerifyingKey};
+use crate::identity::dpop::{Expected, Proof, Rules};
+use crate::identity::signature::ProfileName;
+use crate::identity::signature::{
     Asked, Coverage, FieldKind, Message, Profile, SignatureFields, StructuredFields, base, joined, read,
 };
-use crate::time::Timestamp;
-use crate::token::{SecretLookup, Secrets};
-use crate::{Headers, Reason};
+use crate::identity::token::{SecretLookup, Secrets};
+use crate::policy::Policy;
+use crate::quota::Gcra;
+use crate::reason::Reason;
+use crate::request::digest::ContentDigest;
+use crate::request::headers::Headers;
+use crate::text::time::Timestamp;
 
 /// A question to the engine. Bytes are in base64.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -194,7 +196,7 @@ fn answer(case: Case, verifier: &dyn VerifySignature) -> Result<Value, Wrong> {
         Case::Proof { proof, token, key, method, origin, path, now } => {
             let key = URL_SAFE_NO_PAD.decode(&key).ok().and_then(|key| key.try_into().ok());
             let expected = Expected {
-                token_hash: &crate::crypto::sha256(token.as_bytes()),
+                token_hash: &crate::identity::crypto::sha256(token.as_bytes()),
                 key: Thumbprint(key.ok_or_else(|| Wrong::Case("the key is no thumbprint".into()))?),
                 method: &method,
                 origin: &origin,

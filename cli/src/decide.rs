@@ -2,9 +2,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use callgate::crypto::SoftwareVerifier;
+use callgate::identity::crypto::SoftwareVerifier;
+use callgate::identity::token::TokenCache;
 use callgate::state::MemoryStore;
-use callgate::token::TokenCache;
 use callgate::{
     Call, Context, Decision, DecisionId, Headers, Policy, PolicyState, Recent, Source, Step, Timestamp, Trace, evaluate,
 };

@@ -10,7 +10,7 @@ mod jwk;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-pub use callgate::crypto::Algorithm;
+pub use callgate::identity::crypto::Algorithm;
 use p256::elliptic_curve::Generate as _;
 use rsa::RsaPrivateKey;
 use rsa::rand_core::OsRng;
@@ -278,7 +278,7 @@ mod tests {
         for name in ["Ed25519", "ES256", "ES384", "RS256"] {
             let key = key(name);
             let jwk = key.public_jwk();
-            let read = callgate::crypto::PublicJwk::read(jwk.as_object().unwrap()).unwrap();
+            let read = callgate::identity::crypto::PublicJwk::read(jwk.as_object().unwrap()).unwrap();
             assert_eq!(read.key.thumbprint().unwrap().to_string(), key.thumbprint(), "{name}");
         }
     }

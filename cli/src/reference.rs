@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use callgate::endpoint::Kind;
-use callgate::metrics::{self, Kind as MetricKind};
+use callgate::allowlist::Kind;
+use callgate::decision::metrics::{self, Kind as MetricKind};
 use callgate::{Challenge, Grant, Reason};
 use serde_json::Value;
 

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::hold::Wait;
-use crate::digest::Hashing;
-use crate::held::{Full, Reservation};
 use crate::policy::HeldBodies;
+use crate::quota::held::{Full, Reservation};
 use crate::reason::Reason;
+use crate::request::digest::Hashing;
 
 /// A body while it arrives.
 #[derive(Debug)]
@@ -92,8 +92,8 @@ impl AwaitedBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::ContentDigest;
-    use crate::held::{HeldBytes, Shares};
+    use crate::quota::held::{HeldBytes, Shares};
+    use crate::request::digest::ContentDigest;
 
     const SECOND: Duration = Duration::from_secs(1);
     const BOUNDS: HeldBodies = HeldBodies {

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 
 use super::{Evaluation, Said, Stop};
-use crate::credential::Credential;
+use crate::decision::trace::Check;
+use crate::decision::upstream;
 use crate::decision::{Caller, Facts, Rule};
-use crate::dpop::Held;
+use crate::identity::dpop::Held;
+use crate::identity::token::{Refusal, VerifiedToken};
 use crate::policy::{Access, Policy};
 use crate::reason::Reason;
-use crate::time::Timestamp;
-use crate::token::{Refusal, VerifiedToken};
-use crate::trace::Check;
-use crate::upstream;
+use crate::request::credential::Credential;
+use crate::text::time::Timestamp;
 
 impl Evaluation<'_, '_> {
     /// 4. Who calls. A caller without a valid credential gets the same answer on every path that is not public.

@@ -52,6 +52,7 @@ fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reaso
         cache: &mut cache,
         recent: &Recent::default(),
         shared: None,
+        replay: None,
         held: None,
         trace: None,
     };

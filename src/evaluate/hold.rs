@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use super::awaited::{Awaited, AwaitedBody};
 use super::signature::body_rule;
-use super::{Context, Evaluation, Stop, decided};
-use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rule, Step};
-use crate::held::HeldBytes;
+use super::{Context, Evaluation, Step, Stop, decided};
+use crate::decision::trace::{Check, Trace, Traced};
+use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rule};
 use crate::policy::{BodyCheck, Endpoint};
+use crate::quota::held::HeldBytes;
 use crate::reason::Reason;
-use crate::time::Timestamp;
-use crate::trace::{Check, Trace, Traced};
+use crate::text::time::Timestamp;
 
 /// Seconds after which a request may be sent again for which the bytes that are held left no room: others end at any time.
 const RETRY_AFTER: u64 = 1;

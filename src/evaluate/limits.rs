@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use super::{Context, Evaluation, Stop};
-use crate::crypto::VerifySignature;
-use crate::decision::{Facts, Rule};
-use crate::limit::{FailedCredentials, Guard, Ledger, Outcome, Refused, Standings, Stopped, Use, Who};
+use crate::decision::trace::Check;
+use crate::decision::{Caller, Facts, Rule};
+use crate::identity::crypto::VerifySignature;
+use crate::identity::token::{Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
+use crate::quota::{FailedCredentials, Guard, Ledger, Outcome, Refused, Standings, Stopped, Who};
 use crate::reason::Reason;
-use crate::token::{Refusal, TokenCache, VerifiedToken};
-use crate::trace::Check;
+use crate::state::Use;
 
 /// What came of a verification under the limit on failing credentials.
 pub(super) struct Guarded<T> {
@@ -132,7 +133,12 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     fn ledger(&self, endpoint: &'a Endpoint) -> Result<Ledger<'a, 'c>, Refused<'a>> {
         let Facts { policy, caller, call, .. } = &self.facts;
         let shared = self.context.shared.ok_or(Refused::Store)?;
-        let who = Who { caller: caller.as_ref(), source: call.source, endpoint: &endpoint.id, signer: None };
+        let who = Who {
+            caller: caller.as_ref().map(Caller::identified),
+            source: call.source,
+            endpoint: &endpoint.id,
+            signer: None,
+        };
         let limits = endpoint.limits.iter().filter_map(|position| policy.limits.list.get(*position as usize));
         Ledger::open(shared, limits, who, endpoint.cost, call.now)
     }

@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 
 use super::{Evaluation, Stop};
+use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
-use crate::limit::Ledger;
+use crate::identity::signature::Once;
 use crate::policy::Access;
+use crate::quota::Ledger;
 use crate::reason::Reason;
 use crate::replay::{Claim, Kind, Looked, Refused};
-use crate::signature::Once;
-use crate::trace::Check;
 
 impl<'a, 'c> Evaluation<'a, 'c> {
     /// 7. Nothing in the call was used before.
@@ -19,12 +19,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let shared = self.context.shared;
+        let (shared, table) = (self.context.shared, self.context.replay);
         let look = |claim: &Claim<'_>| {
-            let look = || {
-                let shared = shared.ok_or(Refused::Store)?;
-                shared.replay.ok_or(Refused::Store)?.look(shared, claim)
-            };
+            let look = || table.ok_or(Refused::Store)?.look(shared.ok_or(Refused::Store)?, claim);
             look().map_err(|refused| (refused, claim.kind))
         };
         let looked: Result<Vec<_>, _> = claims.iter().map(look).collect();

@@ -4,14 +4,16 @@ use std::rc::Rc;
 
 use super::limits::guarded;
 use super::{Evaluation, Stop};
-use crate::crypto::Thumbprint;
+use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
-use crate::dpop::{Expected, Held, Nonces, Proof, Scheme, binding};
-use crate::policy::{Endpoint, ProfileName};
+use crate::identity::crypto::Thumbprint;
+use crate::identity::dpop::{Expected, Held, Nonces, Proof, binding};
+use crate::identity::signature::ProfileName;
+use crate::identity::signature::is_signed;
+use crate::identity::token::VerifiedToken;
+use crate::policy::Endpoint;
 use crate::reason::Reason;
-use crate::signature::is_signed;
-use crate::token::VerifiedToken;
-use crate::trace::Check;
+use crate::request::credential::Scheme;
 
 impl<'a> Evaluation<'a, '_> {
     /// The sender of a verified token may use it: it is a bearer token and sent as one, or comes with a proof. None where that

@@ -7,14 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::DecisionId;
-use crate::crypto::{PublicJwk, SoftwareVerifier};
-use crate::shared::PolicyState;
-use crate::signature::{Message, StructuredFields, base, read};
+use crate::decision::answer::{Answer, DPOP_NONCE};
+use crate::evaluate::shared::PolicyState;
+use crate::identity::crypto::{PublicJwk, SoftwareVerifier};
+use crate::identity::signature::{Message, StructuredFields, base, read};
+use crate::identity::token::testing::{Environment, NOW, SECRET, Signs, b64, sign, with};
+use crate::request::call::DecisionId;
+use crate::request::headers::Headers;
 use crate::state::MemoryStore;
-use crate::time::Timestamp;
-use crate::token::testing::{Environment, NOW, SECRET, Signs, b64, sign, with};
-use crate::{Answer, DPOP_NONCE, Headers};
+use crate::text::time::Timestamp;
 
 const KEY: Signs = Signs::P256(7);
 const OTHER: Signs = Signs::P256(8);
@@ -122,6 +123,7 @@ impl Gate {
             cache: &mut cache,
             recent: &Recent::default(),
             shared,
+            replay: self.state.as_ref().and_then(PolicyState::replay),
             held: None,
             trace: None,
         };

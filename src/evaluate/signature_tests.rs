@@ -1,18 +1,23 @@
-//! Signed requests through the whole evaluation. What single signatures look like is the business of `crate::signature`.
+//! Signed requests through the whole evaluation. What single signatures look like is the business of `crate::identity::signature`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::crypto::SoftwareVerifier;
-use crate::shared::PolicyState;
-use crate::signature::{Message, StructuredFields, base, read};
+use crate::decision::{Decision, Grant};
+use crate::evaluate::shared::PolicyState;
+use crate::evaluate::{Context, Step, Wait, evaluate};
+use crate::identity::crypto::SoftwareVerifier;
+use crate::identity::signature::{Message, StructuredFields, base, read};
+use crate::identity::token::{SecretLookup, Secrets, TokenCache};
+use crate::policy::Policy;
+use crate::quota::Recent;
+use crate::quota::held::HeldBytes;
+use crate::reason::Reason;
+use crate::request::call::{Call, DecisionId};
+use crate::request::headers::Headers;
 use crate::state::MemoryStore;
-use crate::token::{SecretLookup, Secrets, TokenCache};
-use crate::{
-    Call, Context, Decision, DecisionId, Grant, Headers, HeldBytes, Policy, Reason, Recent, Step, Timestamp, Wait,
-    evaluate,
-};
+use crate::text::time::Timestamp;
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
@@ -89,6 +94,7 @@ impl Gate {
             cache: &mut cache,
             recent: &Recent::default(),
             shared,
+            replay: self.state.replay(),
             held: None,
             trace: None,
         };
@@ -135,6 +141,7 @@ impl Gate {
             cache: &mut cache,
             recent: &Recent::default(),
             shared,
+            replay: self.state.replay(),
             held: None,
             trace: None,
         };
@@ -300,6 +307,7 @@ fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
             cache: &mut cache,
             recent: &Recent::default(),
             shared,
+            replay: gate.state.replay(),
             held: None,
             trace: None,
         };
@@ -431,7 +439,7 @@ fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
 fn held<T>(gate: &Gate, lines: &[(String, String)], worker: &HeldBytes, then: impl FnOnce(Step<'_>) -> T) -> T {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
-    let source = crate::Source::parse(b"192.0.2.1:1");
+    let source = crate::request::call::Source::parse(b"192.0.2.1:1");
     let call = Call { headers: &headers, end_of_stream: false, source, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
     let store = gate.state.store(&gate.store);
@@ -441,6 +449,7 @@ fn held<T>(gate: &Gate, lines: &[(String, String)], worker: &HeldBytes, then: im
         cache: &mut cache,
         recent: &Recent::default(),
         shared,
+        replay: gate.state.replay(),
         held: Some(worker),
         trace: None,
     };
@@ -493,8 +502,15 @@ fn a_hold_gives_back_its_bytes_whichever_way_it_ends() {
         assert_eq!(hold.update(b"another"), Wait::Goes);
         let mut cache = TokenCache::default();
         let verifier = &SoftwareVerifier;
-        let context =
-            Context { verifier, cache: &mut cache, recent: &Recent::default(), shared: None, held: None, trace: None };
+        let context = Context {
+            verifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared: None,
+            replay: None,
+            held: None,
+            trace: None,
+        };
         assert!(matches!(hold.finish(Timestamp::from_secs(NOW), context), Decision::Deny(_)));
     });
 }

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::naive;
-use crate::crypto::{Algorithm, BadSignature, SoftwareVerifier, Thumbprint, VerifySignature, VerifyingKey};
-use crate::dpop::{Expected, Proof, Rules};
+use crate::identity::crypto::{Algorithm, BadSignature, SoftwareVerifier, Thumbprint, VerifySignature, VerifyingKey};
+use crate::identity::dpop::{Expected, Proof, Rules};
 use crate::reason::Reason;
-use crate::time::Timestamp;
+use crate::text::time::Timestamp;
 
 /// Nothing that an outsider makes up is taken; of what the key's holder signs (the first line as the header, the rest as the
 /// claims), nothing that breaks a rule is.
@@ -38,7 +38,7 @@ pub fn dpop(data: &[u8]) {
     assert_eq!((text(&claims, "htm").as_str(), text(&claims, "ath")), ("GET", URL_SAFE_NO_PAD.encode(TOKEN_HASH)));
     assert!(is_uri(&text(&claims, "htu")), "{claims}");
     let jti = text(&claims, "jti");
-    assert!((1..=256).contains(&jti.len()) && proof.jti == crate::crypto::sha256(jti.as_bytes()));
+    assert!((1..=256).contains(&jti.len()) && proof.jti == crate::identity::crypto::sha256(jti.as_bytes()));
     let iat = claims.get("iat").and_then(Value::as_f64);
     let now = NOW.as_secs() as f64;
     assert!(iat.is_some_and(|iat| now < iat + 60.0 && iat <= now + 5.0));

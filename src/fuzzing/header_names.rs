@@ -1,12 +1,13 @@
 //! What must hold for any header names, in headers and in trailers.
 
 use super::naive;
-use crate::authorize::bound_header;
-use crate::head::{Head, OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
-use crate::headers::{folded_name, name_begins_like, name_reads_as};
-use crate::policy::raw::Overrides;
-use crate::trailers::RemovedTrailers;
-use crate::{Headers, Reason};
+use crate::allowlist::bound_header;
+use crate::document::Overrides;
+use crate::policy::trailers::RemovedTrailers;
+use crate::reason::Reason;
+use crate::request::head::{Head, OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
+use crate::request::headers::Headers;
+use crate::request::headers::{folded_name, name_begins_like, name_reads_as};
 
 const PREFIX: &str = "x-callgate-";
 const BOUND: &str = "x-org";

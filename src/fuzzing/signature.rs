@@ -8,10 +8,11 @@ use sfv::{BareItem, Dictionary, FieldType as _, InnerList, Item, ListEntry, Pars
 use sha2::Digest as _;
 
 use super::naive;
-use crate::digest::ContentDigest;
-use crate::headers::folded_name;
-use crate::signature::{Component, Malformed, Message, Name, Signed, StructuredFields, base, read};
-use crate::{Headers, Reason};
+use crate::identity::signature::{Component, Malformed, Message, Name, Signed, StructuredFields, base, read};
+use crate::reason::Reason;
+use crate::request::digest::ContentDigest;
+use crate::request::headers::Headers;
+use crate::request::headers::folded_name;
 
 /// An input means what a parser makes of it that keeps the last of everything; it is taken only where the last is the only one.
 pub fn signature_input(data: &[u8]) {
@@ -84,7 +85,7 @@ pub fn content_digest(data: &[u8]) {
     let mut lines = data.splitn(2, |byte| *byte == b'\n');
     let (field, body) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     // The fuzzer cannot find a hash: it says where the right one is to stand.
-    let hash = STANDARD.encode(crate::crypto::sha256(body));
+    let hash = STANDARD.encode(crate::identity::crypto::sha256(body));
     let field = String::from_utf8_lossy(field).replace("HASH", &hash);
     let most = 64;
     let verdict = ContentDigest::parse(field.as_bytes()).and_then(|digest| {
@@ -105,7 +106,7 @@ pub fn content_digest(data: &[u8]) {
     match verdict {
         Ok(()) => {
             assert!(sha256.is_some() || sha512.is_some());
-            assert!(sha256.is_none_or(|digest| digest == crate::crypto::sha256(body)));
+            assert!(sha256.is_none_or(|digest| digest == crate::identity::crypto::sha256(body)));
             assert!(sha512.is_none_or(|digest| digest == <[u8; 64]>::from(sha2::Sha512::digest(body))));
         }
         Err(Reason::ContentDigestMissing) => assert!(sha256.is_none() && sha512.is_none()),

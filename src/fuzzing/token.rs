@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::Reason;
-use crate::crypto::SoftwareVerifier;
-use crate::policy::{Findings, raw};
-use crate::time::Timestamp;
-use crate::token::json::{self as strict, Bounds};
-use crate::token::{Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, Secrets, TokenCache};
+use crate::document::{self, Findings};
+use crate::identity::crypto::SoftwareVerifier;
+use crate::identity::token::json::{self as strict, Bounds};
+use crate::identity::token::{Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, Secrets, TokenCache};
+use crate::reason::Reason;
+use crate::text::time::Timestamp;
 
 const BOUNDS: Bounds = Bounds { bytes: 4096, depth: 8 };
 
@@ -58,7 +58,7 @@ pub fn token(data: &[u8]) {
     let mut lines = data.splitn(2, |byte| *byte == b'\n');
     let (header, claims) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(crate::crypto::hmac_sha256(SECRET, signed.as_bytes()));
+    let signature = URL_SAFE_NO_PAD.encode(crate::identity::crypto::hmac_sha256(SECRET, signed.as_bytes()));
     let token = format!("{signed}.{signature}").into_bytes();
 
     let verified = match issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason) {
@@ -111,7 +111,7 @@ fn issuers() -> Issuers {
         "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"],
         "keys": { "secret": { "env": "SECRET" } }, "max_lifetime": "1h"
     }"#;
-    let raw: BTreeMap<String, raw::Issuer> =
+    let raw: BTreeMap<String, document::Issuer> =
         serde_json::from_str(text).map(|issuer| ("idp".to_owned(), issuer)).into_iter().collect();
     let mut findings = Findings::default();
     let issuers = Issuers::compile(&raw, RESOURCE, SKEW, &Known, &mut findings);

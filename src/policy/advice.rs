@@ -1,22 +1,24 @@
 //! What is allowed, and may not be what the author of a policy meant: warnings that need more than one field.
 
-use super::error::{Finding, Findings, Place};
-use super::{Policy, SigningKeys, Store, raw};
-use crate::crypto::{Algorithm, host_hash};
-use crate::time::Timestamp;
+use super::{Policy, Store};
+use crate::document;
+use crate::document::{Finding, Findings, Place};
+use crate::identity::crypto::{Algorithm, host_hash};
+use crate::identity::signature::SigningKeys;
+use crate::text::time::Timestamp;
 
 /// How long before its end an agent's registration is reported.
 const EXPIRES_SOON_SECONDS: u64 = 30 * 86_400;
 
 /// Everything that deserves a second look whenever the policy is checked.
-pub(super) fn check(document: &raw::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
+pub(super) fn check(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
     issuers(document, findings);
     agents(document, findings);
     destructive_endpoints(document, findings);
     failing_credentials(document, signing_keys, findings);
 }
 
-fn issuers(document: &raw::Document, findings: &mut Findings) {
+fn issuers(document: &document::Document, findings: &mut Findings) {
     for (name, issuer) in &document.issuers {
         let place = Place::root().field("issuers").field(name);
         if issuer.issuer.starts_with("http://") {
@@ -25,9 +27,10 @@ fn issuers(document: &raw::Document, findings: &mut Findings) {
                 "clients get tokens from this issuer over plain `http`, where others can read them; write its `https` URL",
             );
         }
-        let by_audience = issuer.token.as_ref().is_some_and(|token| token.told_apart_by == raw::ToldApartBy::Audience);
+        let by_audience =
+            issuer.token.as_ref().is_some_and(|token| token.told_apart_by == document::ToldApartBy::Audience);
         let audience = issuer.audience.as_deref().filter(|_| by_audience);
-        let is_client = |agent: &raw::Agent| {
+        let is_client = |agent: &document::Agent| {
             let identity = agent.identity.as_ref().filter(|identity| identity.issuer == *name);
             audience.is_some() && identity.and_then(|identity| identity.client_id.as_deref()) == audience
         };
@@ -44,7 +47,7 @@ fn issuers(document: &raw::Document, findings: &mut Findings) {
     }
 }
 
-fn agents(document: &raw::Document, findings: &mut Findings) {
+fn agents(document: &document::Document, findings: &mut Findings) {
     for (name, agent) in &document.agents {
         let Some(identity) = &agent.identity else { continue };
         let place = Place::root().field("agents").field(name).field("identity");
@@ -68,16 +71,16 @@ fn agents(document: &raw::Document, findings: &mut Findings) {
     }
 }
 
-fn destructive_endpoints(document: &raw::Document, findings: &mut Findings) {
+fn destructive_endpoints(document: &document::Document, findings: &mut Findings) {
     let root = Place::root();
     let all = document.endpoints.iter().enumerate();
-    let destructive: Vec<_> = all.filter(|(_, endpoint)| endpoint.effect == raw::Effect::Destructive).collect();
+    let destructive: Vec<_> = all.filter(|(_, endpoint)| endpoint.effect == document::Effect::Destructive).collect();
     let removes = match document.upstream.authorization {
-        raw::AuthorizationHeader::Remove => ", and `Authorization` no longer reaches the upstream",
-        raw::AuthorizationHeader::Keep => "",
+        document::AuthorizationHeader::Remove => ", and `Authorization` no longer reaches the upstream",
+        document::AuthorizationHeader::Keep => "",
     };
     let change = format!("with `enforce` the requests that records show as observed are denied{removes}");
-    if document.mode == raw::Mode::Observe && !destructive.is_empty() {
+    if document.mode == document::Mode::Observe && !destructive.is_empty() {
         let ids: Vec<_> = destructive.iter().map(|(_, endpoint)| format!("`{}`", endpoint.id.escape_debug())).collect();
         findings.warn(
             root.field("mode"),
@@ -86,7 +89,7 @@ fn destructive_endpoints(document: &raw::Document, findings: &mut Findings) {
     }
     for (index, endpoint) in destructive {
         let place = root.field("endpoints").index(index);
-        if document.mode == raw::Mode::Enforce && endpoint.mode == Some(raw::Mode::Observe) {
+        if document.mode == document::Mode::Enforce && endpoint.mode == Some(document::Mode::Observe) {
             findings
                 .warn(place.field("mode"), format!("`observe` denies nothing on this destructive endpoint; {change}"));
         }
@@ -101,13 +104,13 @@ fn destructive_endpoints(document: &raw::Document, findings: &mut Findings) {
 }
 
 /// Signatures that the gateway does not verify cost the worker that computes them up to some milliseconds each.
-fn failing_credentials(document: &raw::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
+fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
     let features = document.gateway.features();
     if features.verifies || document.failed_credentials.is_some() {
         return;
     }
     let root = Place::root();
-    let expensive = |names: &[raw::AlgorithmName]| {
+    let expensive = |names: &[document::AlgorithmName]| {
         names.iter().map(|name| Algorithm::from(*name)).find(|algorithm| host_hash(*algorithm).is_some())
     };
     let of_issuers = document

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::tests::{compile, with};
-use crate::time::Timestamp;
+use crate::text::time::Timestamp;
 
 /// The warnings of the policy with these changes.
 fn warnings(changes: &[(&str, Value)]) -> Vec<String> {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::error::{Findings, Place};
 use super::expiry::parse_expiry;
-use super::names::{check_distinct, check_name, check_scope, did_you_mean};
-use super::raw;
-use crate::hash::PolicyMap;
+use crate::document;
+use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
+use crate::document::{Findings, Place};
+use crate::identity::token::{IssuerId, Issuers, VerifiedToken};
 use crate::reason::Reason;
-use crate::time::Timestamp;
-use crate::token::{IssuerId, Issuers, VerifiedToken};
+use crate::text::hash::PolicyMap;
+use crate::text::time::Timestamp;
 
 /// A registered caller.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct ByClient {
 }
 
 impl Agents {
-    pub(super) fn compile(document: &raw::Document, issuers: &Issuers, findings: &mut Findings) -> Self {
+    pub(super) fn compile(document: &document::Document, issuers: &Issuers, findings: &mut Findings) -> Self {
         let place = Place::root().field("agents");
         let mut agents = Self::default();
         for (name, agent) in &document.agents {
@@ -71,7 +71,7 @@ impl Agents {
         agents
     }
 
-    fn add(&mut self, name: &str, raw: &raw::Agent, place: &Place, findings: &mut Findings) -> Option<u32> {
+    fn add(&mut self, name: &str, raw: &document::Agent, place: &Place, findings: &mut Findings) -> Option<u32> {
         check_name("an agent", name, place, findings);
         if raw.owner.trim().is_empty() {
             findings.error(place.field("owner"), "an agent without an owner is nobody's: write who answers for it");
@@ -113,8 +113,8 @@ impl Agents {
     fn index(
         &mut self,
         position: u32,
-        identity: &raw::Identity,
-        document: &raw::Document,
+        identity: &document::Identity,
+        document: &document::Document,
         issuers: &Issuers,
         place: &Place,
         findings: &mut Findings,

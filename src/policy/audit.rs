@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use super::error::{Findings, Place};
-use super::names::{check_distinct, is_token};
-use super::raw;
-use crate::crypto::hmac_sha256;
-use crate::headers::name_begins_like;
-use crate::record::header_is_secret;
-use crate::token::{Secrets, look_up};
+use crate::document;
+use crate::document::names::check_distinct;
+use crate::document::{Findings, Place};
+use crate::identity::crypto::hmac_sha256;
+use crate::identity::token::{Secrets, look_up};
+use crate::request::headers::name_begins_like;
+use crate::request::shown::header_is_secret;
+use crate::text::ascii::is_token;
 
 /// More headers than these make a record a copy of the request.
 const MOST_INCLUDED: usize = 16;
@@ -35,16 +36,16 @@ impl SubjectKey {
 
     /// Reads the key, where the policy has `audit.subject: hash`. While a policy is only checked the variable may be missing: then subjects
     /// are hashed with an empty key, and nothing is recorded with it.
-    fn compile(raw: &raw::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Self> {
+    fn compile(raw: &document::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Self> {
         let place = Place::root().field("audit").field("subject_key");
         match (raw.subject, &raw.subject_key) {
-            (raw::AuditSubject::Plain, None) => None,
-            (raw::AuditSubject::Plain, Some(_)) => {
+            (document::AuditSubject::Plain, None) => None,
+            (document::AuditSubject::Plain, Some(_)) => {
                 findings
                     .error(place, "nothing is hashed with this key; write `subject: hash` next to it, or remove it");
                 None
             }
-            (raw::AuditSubject::Hash, None) => {
+            (document::AuditSubject::Hash, None) => {
                 findings.error(
                     place,
                     format!(
@@ -54,7 +55,7 @@ impl SubjectKey {
                 );
                 None
             }
-            (raw::AuditSubject::Hash, Some(secret)) => {
+            (document::AuditSubject::Hash, Some(secret)) => {
                 let bytes = look_up(secret, &place, secrets, findings).ok()?;
                 if bytes.as_ref().is_some_and(|bytes| bytes.len() < Self::MIN) {
                     findings.error(
@@ -80,14 +81,38 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
+/// The names of our headers, prefix included.
+#[derive(Debug)]
+pub(crate) struct HeaderNames {
+    /// Of agent, issuer, client, subject and scopes, in this order.
+    pub(crate) identity: [Box<str>; 5],
+    pub(crate) endpoint: Box<str>,
+    pub(crate) decision: Box<str>,
+    pub(crate) policy: Box<str>,
+    pub(crate) observed: Box<str>,
+}
+
+impl HeaderNames {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let name = |name: &str| format!("{prefix}{name}").into_boxed_str();
+        Self {
+            identity: ["agent", "issuer", "client", "subject", "scopes"].map(name),
+            endpoint: name("endpoint"),
+            decision: name("decision"),
+            policy: name("policy"),
+            observed: name("observed"),
+        }
+    }
+}
+
 impl Audit {
-    pub(super) fn compile(raw: &raw::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Self {
+    pub(super) fn compile(raw: &document::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Self {
         check_prefix(&raw.headers.prefix, findings);
         check_included(&raw.include, &raw.headers.prefix, findings);
         Self {
             logs_allow: raw.log.allow,
             logs_deny: raw.log.deny,
-            query_values: raw.query == raw::AuditQuery::Values,
+            query_values: raw.query == document::AuditQuery::Values,
             include: raw.include.iter().map(|name| name.as_str().into()).collect(),
             outcome: raw.outcome,
             subject_key: SubjectKey::compile(raw, secrets, findings),

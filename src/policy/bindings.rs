@@ -2,22 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{Findings, Place};
-use super::names::{did_you_mean, is_plain_header};
-use super::{overrides, raw};
-use crate::authorize::{Binding, Bound, Side};
-use crate::endpoint::Template;
-use crate::headers::name_begins_like;
+use super::overrides;
+use crate::allowlist::Template;
+use crate::allowlist::{Binding, Bound, Side};
+use crate::document;
+use crate::document::names::{did_you_mean, is_plain_header};
+use crate::document::{Findings, Place};
+use crate::identity::token::ClaimName;
+use crate::request::headers::name_begins_like;
 use crate::request::is_plain_name;
-use crate::token::ClaimName;
 
 /// Headers that say something else than the caller's intent, or that the gate itself reads.
 const NEVER_BOUND: [&str; 8] =
     ["authorization", "connection", "content-length", "cookie", "host", "te", "transfer-encoding", "upgrade"];
 
 pub(super) fn compile(
-    document: &raw::Document,
-    endpoint: &raw::Endpoint,
+    document: &document::Document,
+    endpoint: &document::Endpoint,
     template: Option<&Template>,
     attributes: &BTreeSet<&str>,
     place: &Place,
@@ -36,7 +37,7 @@ pub(super) fn compile(
 }
 
 /// The bound part; none where the template did not compile and so cannot be asked.
-fn bound(written: &str, document: &raw::Document, template: Option<&Template>) -> Result<Option<Bound>, String> {
+fn bound(written: &str, document: &document::Document, template: Option<&Template>) -> Result<Option<Bound>, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {
         Some(("path", name)) => {

@@ -6,23 +6,24 @@ use serde_json::Value;
 
 use super::agents::Agents;
 use super::audit::Audit;
+use super::audit::HeaderNames;
 use super::endpoints::{self, Endpoints};
-use super::error::{Findings, Place};
 use super::held_bodies::HeldBodies;
 use super::limits::Limits;
-use super::names::check_name;
-use super::position::place_at;
 use super::replay::Replay;
 use super::signatures::Signatures;
-use super::signing_keys::SigningKeys;
 use super::tables_key::TablesKey;
+use super::trailers::RemovedTrailers;
 use super::version::version;
-use super::{Policy, advice, dpop, gateway, hosts, overrides, raw};
+use super::{Policy, advice, dpop, gateway, hosts, overrides};
+use crate::document;
+use crate::document::names::check_name;
+use crate::document::position::place_at;
+use crate::document::{Findings, Place};
+use crate::identity::signature::SigningKeys;
+use crate::identity::token::{Issuers, Secrets, json};
 use crate::request::RejectedNames;
 use crate::request::parameter::MOST_NAME;
-use crate::token::{Issuers, Secrets, json};
-use crate::trailers::RemovedTrailers;
-use crate::upstream::HeaderNames;
 
 /// What a clock may differ unless the policy says otherwise.
 const USUAL_SKEW: Duration = Duration::from_secs(60);
@@ -79,7 +80,7 @@ impl Policy {
 }
 
 /// Reads the document from its canonical text, in which a mistake has a position.
-fn document(value: Value) -> Result<raw::Document, Findings> {
+fn document(value: Value) -> Result<document::Document, Findings> {
     // INVARIANT: what was read as JSON can be written as JSON.
     let text = serde_json::to_vec(&value).unwrap_or_default();
     // The memory of a VM never shrinks: of text, value and document no more than two are there at a time.
@@ -147,7 +148,7 @@ fn structural(error: &serde_json::Error) -> String {
     }
 }
 
-fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
+fn compile(document: &document::Document, version: String, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
     let mut findings = Findings::default();
     let root = Place::root();
     check_name("a policy", &document.name, &root.field("name"), &mut findings);
@@ -201,15 +202,15 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         label: format!("{}@{}", document.name, version.get(..12).unwrap_or(&version)).into(),
         version: version.into(),
         features: document.gateway.features(),
-        observe: document.mode == raw::Mode::Observe,
+        observe: document.mode == document::Mode::Observe,
         resource: document.resource.as_str().into(),
         dpop,
-        passes_preflight: document.preflight == raw::Preflight::Pass,
+        passes_preflight: document.preflight == document::Preflight::Pass,
         overrides: document.overrides,
         rejected_query: RejectedNames::new(&document.refuse_query),
         trailers: RemovedTrailers::new(&override_headers, &endpoints.list, &signatures, !signing_keys.is_empty()),
         override_headers,
-        takes_unregistered: document.unregistered == raw::Unregistered::Allow,
+        takes_unregistered: document.unregistered == document::Unregistered::Allow,
         issuers,
         agents,
         signing_keys,
@@ -220,7 +221,7 @@ fn compile(document: &raw::Document, version: String, secrets: &dyn Secrets) -> 
         signatures,
         held_bodies,
         replay,
-        keeps_authorization: document.upstream.authorization == raw::AuthorizationHeader::Keep,
+        keeps_authorization: document.upstream.authorization == document::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),
         header_names: HeaderNames::new(&document.audit.headers.prefix),
         audit,
@@ -244,7 +245,7 @@ fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
 
 fn check_refused_parameters(names: &[String], findings: &mut Findings) {
     let place = Place::root().field("refuse_query");
-    super::names::check_distinct("parameter", names, &place, findings);
+    crate::document::names::check_distinct("parameter", names, &place, findings);
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || *name != name.to_ascii_lowercase() {
             findings.error(place.index(index), "parameters are compared decoded and in lower case: write the name so");
@@ -254,7 +255,7 @@ fn check_refused_parameters(names: &[String], findings: &mut Findings) {
     }
 }
 
-fn check_merges(kinds: &[raw::MergedBody], findings: &mut Findings) {
+fn check_merges(kinds: &[document::MergedBody], findings: &mut Findings) {
     for (index, kind) in kinds.iter().enumerate() {
         if kinds.iter().take(index).any(|earlier| earlier == kind) {
             let place = Place::root().field("upstream").field("merges").index(index);
@@ -263,8 +264,8 @@ fn check_merges(kinds: &[raw::MergedBody], findings: &mut Findings) {
     }
 }
 
-fn skew(document: &raw::Document, findings: &mut Findings) -> Duration {
-    let Some(skew) = document.clock_skew.map(raw::Lifetime::duration) else { return USUAL_SKEW };
+fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
+    let Some(skew) = document.clock_skew.map(document::Lifetime::duration) else { return USUAL_SKEW };
     let place = Place::root().field("clock_skew");
     if skew > MOST_SKEW {
         findings.error(place, "clocks that differ by more than `15m` need mending, not tolerance: write less");
@@ -274,7 +275,7 @@ fn skew(document: &raw::Document, findings: &mut Findings) -> Duration {
     skew
 }
 
-fn check_callers(document: &raw::Document, endpoints: &Endpoints, findings: &mut Findings) {
+fn check_callers(document: &document::Document, endpoints: &Endpoints, findings: &mut Findings) {
     let closed = endpoints.list.iter().any(|endpoint| endpoint.access == endpoints::Access::Known);
     let signs = document.agents.values().any(|agent| agent.signing_keys.is_some());
     if closed && document.issuers.is_empty() && !signs {
@@ -283,7 +284,7 @@ fn check_callers(document: &raw::Document, endpoints: &Endpoints, findings: &mut
             "nobody can prove who they are without an issuer: write at least one, or `signing_keys` of agents",
         );
     }
-    if closed && document.agents.is_empty() && document.unregistered == raw::Unregistered::Refuse {
+    if closed && document.agents.is_empty() && document.unregistered == document::Unregistered::Refuse {
         findings.error(
             Place::root().field("agents"),
             "nobody may call without an agent: write at least one, or `unregistered: allow` for every caller of the issuers",

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::error::{Findings, Place};
-use super::raw;
-use crate::authorize::Origin;
-use crate::crypto::Algorithm;
-use crate::dpop::Rules;
+use crate::allowlist::Origin;
+use crate::document;
+use crate::document::{Findings, Place};
+use crate::identity::crypto::Algorithm;
+use crate::identity::dpop::Rules;
 
 /// How long a proof is taken unless the policy says otherwise.
 const USUAL_AGE: Duration = Duration::from_secs(60);
@@ -16,12 +16,12 @@ const MOST_AGE: Duration = Duration::from_secs(600);
 const USUAL_AHEAD: Duration = Duration::from_secs(5);
 const MOST_AHEAD: Duration = Duration::from_secs(60);
 
-pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Option<Rules> {
+pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Option<Rules> {
     check_asked(document, findings);
     let raw = document.dpop.as_ref()?;
     let place = Place::root().field("dpop");
     let algorithms = algorithms(&raw.algorithms, &place.field("algorithms"), findings);
-    let max_age = raw.max_age.map_or(USUAL_AGE, raw::Lifetime::duration);
+    let max_age = raw.max_age.map_or(USUAL_AGE, document::Lifetime::duration);
     if max_age.is_zero() {
         findings.error(place.field("max_age"), "no proof would be taken: write how old one may be, such as `60s`");
     } else if max_age > MOST_AGE {
@@ -30,7 +30,7 @@ pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Opti
             "a proof is remembered for this long and made for one call: write `10m` or less, better `60s`",
         );
     }
-    let clock_ahead = raw.clock_ahead.map_or(USUAL_AHEAD, raw::Lifetime::duration);
+    let clock_ahead = raw.clock_ahead.map_or(USUAL_AHEAD, document::Lifetime::duration);
     if clock_ahead > MOST_AHEAD {
         findings.error(
             place.field("clock_ahead"),
@@ -43,11 +43,11 @@ pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Opti
         algorithms,
         max_age,
         clock_ahead,
-        nonce: raw.nonce == raw::ProofNonce::Required,
+        nonce: raw.nonce == document::ProofNonce::Required,
     })
 }
 
-fn algorithms(raw: &[raw::AlgorithmName], place: &Place, findings: &mut Findings) -> Vec<Algorithm> {
+fn algorithms(raw: &[document::AlgorithmName], place: &Place, findings: &mut Findings) -> Vec<Algorithm> {
     if raw.is_empty() {
         findings.error(place.clone(), "no proof would be taken: list the algorithms with which clients sign theirs");
     }
@@ -78,16 +78,16 @@ fn told(algorithms: &[Algorithm]) -> String {
 
 /// Who asks that an endpoint's callers send a token that is bound to a key, if somebody does.
 pub(super) fn needs_bound_token(
-    document: &raw::Document,
-    endpoint: &raw::Endpoint,
+    document: &document::Document,
+    endpoint: &document::Endpoint,
     place: &Place,
     findings: &mut Findings,
 ) -> Option<Origin> {
     let of_effect = document.requirements.get(&endpoint.effect).and_then(|asked| asked.token);
     match (endpoint.token, of_effect, endpoint.access) {
         (None, None, _) => None,
-        (Some(raw::TokenAsked::Bound), _, None) => Some(Origin::Endpoint),
-        (None, Some(raw::TokenAsked::Bound), None) => Some(Origin::Effect(endpoint.effect)),
+        (Some(document::TokenAsked::Bound), _, None) => Some(Origin::Endpoint),
+        (None, Some(document::TokenAsked::Bound), None) => Some(Origin::Effect(endpoint.effect)),
         (Some(_), _, Some(_)) => {
             findings.error(
                 place.field("token"),
@@ -106,7 +106,7 @@ pub(super) fn needs_bound_token(
 }
 
 /// Whoever asks for tokens that are bound to a key needs `dpop`, which says how they are taken.
-fn check_asked(document: &raw::Document, findings: &mut Findings) {
+fn check_asked(document: &document::Document, findings: &mut Findings) {
     if document.dpop.is_some() {
         return;
     }

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::error::{Findings, Place};
-use super::names::{check_distinct, check_name, check_scope, is_token};
-use super::raw;
 use super::signatures::SignatureRule;
 use super::{bindings, dpop, hosts, limits};
-use crate::authorize::{Binding, Origin, ScopesWanted};
-use crate::endpoint::{Remark, Table, Template};
-use crate::hash::PolicyMap;
+use crate::allowlist::{Binding, Origin, ScopesWanted};
+use crate::allowlist::{Remark, Table, Template};
+use crate::document;
+use crate::document::names::{check_distinct, check_name, check_scope};
+use crate::document::{Findings, Place};
 use crate::request::EscapeSet;
+use crate::text::ascii::is_token;
+use crate::text::hash::PolicyMap;
 
 /// An entry of the allowlist.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Endpoints {
         self.tables.get(*self.by_host.get(host)?)
     }
 
-    pub(super) fn compile(document: &raw::Document, hosts: &[String], findings: &mut Findings) -> Self {
+    pub(super) fn compile(document: &document::Document, hosts: &[String], findings: &mut Findings) -> Self {
         let place = Place::root().field("endpoints");
         let mut compiled = Self::default();
         let mut templates = Vec::with_capacity(document.endpoints.len());
@@ -116,7 +117,7 @@ impl Endpoints {
 
     fn build_tables(
         &mut self,
-        document: &raw::Document,
+        document: &document::Document,
         hosts: &[String],
         templates: &[Option<Template>],
         findings: &mut Findings,
@@ -232,8 +233,8 @@ fn takes_text(template: &Template) -> bool {
 
 /// One endpoint while it is compiled.
 struct Compiling<'a> {
-    document: &'a raw::Document,
-    raw: &'a raw::Endpoint,
+    document: &'a document::Document,
+    raw: &'a document::Endpoint,
     place: &'a Place,
     /// Attributes that some agent has.
     attributes: &'a BTreeSet<&'a str>,
@@ -251,7 +252,7 @@ impl Compiling<'_> {
             findings
                 .error(place.field("bind"), "nobody is known on a public endpoint: remove `bind` or `access: public`");
         }
-        let binds_query = bindings.iter().any(|b| matches!(b.part, crate::authorize::Bound::Query(_)));
+        let binds_query = bindings.iter().any(|b| matches!(b.part, crate::allowlist::Bound::Query(_)));
         let rejected_bodies = self.rejected_bodies(binds_query, findings);
         Endpoint {
             id: raw.id.as_str().into(),
@@ -307,8 +308,8 @@ impl Compiling<'_> {
                 );
                 Access::Known
             }
-            (Some(raw::Access::Public), None | Some(raw::Credentials::Verify)) => Access::Public,
-            (Some(raw::Access::Public), Some(raw::Credentials::Ignore)) => Access::PublicUnverified,
+            (Some(document::Access::Public), None | Some(document::Credentials::Verify)) => Access::Public,
+            (Some(document::Access::Public), Some(document::Credentials::Ignore)) => Access::PublicUnverified,
         }
     }
 
@@ -346,20 +347,20 @@ impl Compiling<'_> {
     /// a bound query.
     fn rejected_bodies(&self, binds_query: bool, findings: &mut Findings) -> Option<RejectedBodies> {
         let merges = |kind| self.document.upstream.merges.contains(&kind);
-        let (forms, json) = (merges(raw::MergedBody::Form), merges(raw::MergedBody::Json));
+        let (forms, json) = (merges(document::MergedBody::Form), merges(document::MergedBody::Json));
         let refused = |origin| Some(RejectedBodies { origin, forms: true, json });
         let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.forms);
         match (self.raw.forms, of_effect) {
-            (Some(raw::Forms::Allow), Some(raw::Forms::Refuse)) => {
+            (Some(document::Forms::Allow), Some(document::Forms::Refuse)) => {
                 findings.error(
                     self.place.field("forms"),
                     "the requirements of this effect refuse forms, and both hold: remove one of the two",
                 );
                 None
             }
-            (Some(raw::Forms::Refuse), _) => refused(Origin::Endpoint),
-            (None, Some(raw::Forms::Refuse)) => refused(Origin::Effect(self.raw.effect)),
-            (Some(raw::Forms::Allow), _) | (None, Some(raw::Forms::Allow)) => None,
+            (Some(document::Forms::Refuse), _) => refused(Origin::Endpoint),
+            (None, Some(document::Forms::Refuse)) => refused(Origin::Effect(self.raw.effect)),
+            (Some(document::Forms::Allow), _) | (None, Some(document::Forms::Allow)) => None,
             (None, None) => {
                 let merged = RejectedBodies { origin: Origin::Endpoint, forms, json };
                 (binds_query && (forms || json)).then_some(merged)
@@ -386,7 +387,7 @@ impl Compiling<'_> {
     }
 
     fn websocket(&self, findings: &mut Findings) -> bool {
-        let Some(raw::Upgrade::Websocket) = self.raw.upgrade else { return false };
+        let Some(document::Upgrade::Websocket) = self.raw.upgrade else { return false };
         if !self.raw.methods.iter().any(|method| method == "GET") {
             findings.error(
                 self.place.field("upgrade"),
@@ -397,18 +398,18 @@ impl Compiling<'_> {
     }
 
     fn observe(&self, findings: &mut Findings) -> bool {
-        if self.raw.mode == Some(raw::Mode::Enforce) && self.document.mode == raw::Mode::Observe {
+        if self.raw.mode == Some(document::Mode::Enforce) && self.document.mode == document::Mode::Observe {
             findings.error(
                 self.place.field("mode"),
                 "the policy's own `mode: observe` refuses nothing: write `enforce` there and `observe` on the other endpoints",
             );
         }
-        self.raw.mode == Some(raw::Mode::Observe)
+        self.raw.mode == Some(document::Mode::Observe)
     }
 }
 
 /// Checks what a place asks for in scopes.
-pub(super) fn check_scopes(asked: &raw::ScopesAsked, place: &Place, findings: &mut Findings) {
+pub(super) fn check_scopes(asked: &document::ScopesAsked, place: &Place, findings: &mut Findings) {
     if !asked.none && asked.all.is_empty() && asked.any.is_empty() {
         findings.error(place.clone(), "an empty list asks for nothing without saying so: write `none`");
     }

@@ -1,6 +1,6 @@
 //! When something begins or ends: a day in UTC, or a moment of RFC 3339.
 
-use crate::time::Timestamp;
+use crate::text::time::Timestamp;
 
 /// The first moment at which it has ended. `2027-06-30` ends with that day in UTC; a moment of RFC 3339 ends then.
 pub(super) fn parse_expiry(text: &str) -> Option<Timestamp> {

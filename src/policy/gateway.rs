@@ -8,9 +8,9 @@ use serde::Deserialize as _;
 use serde::de::{self, value::StrDeserializer};
 use serde_json::Value;
 
-use super::error::{Findings, Place};
-use super::raw::{self, Gateway};
-use crate::token::json;
+use crate::document::{self, Gateway};
+use crate::document::{Findings, Place};
+use crate::identity::token::json;
 
 /// What the host of a gateway offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,7 +265,7 @@ impl Features {
 }
 
 /// Refuses what the policy asks for and its gateway does not have. What hangs on single endpoints is judged with them.
-pub(super) fn check(document: &raw::Document, findings: &mut Findings) {
+pub(super) fn check(document: &document::Document, findings: &mut Findings) {
     let features = document.gateway.features();
     let (name, root) = (features.name, Place::root());
     if features.store == Store::None {
@@ -309,7 +309,7 @@ pub(super) fn check(document: &raw::Document, findings: &mut Findings) {
     }
     for (index, endpoint) in document.endpoints.iter().enumerate() {
         let place = root.field("endpoints").index(index);
-        if features.store == Store::Zone && endpoint.body == Some(raw::Body::Stream) {
+        if features.store == Store::Zone && endpoint.body == Some(document::Body::Stream) {
             findings.error(
                 place.field("body"),
                 format!("`{name}` takes the whole body before the upstream gets a byte, so that nothing streams: remove this"),

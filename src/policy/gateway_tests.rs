@@ -72,8 +72,8 @@ fn what_workers_share_needs_a_map_and_sometimes_a_key() {
 
 #[test]
 fn a_key_of_the_tables_is_nobody_elses_and_long_enough() {
+    use crate::identity::token::{SecretLookup, Secrets};
     use crate::policy::Policy;
-    use crate::token::{SecretLookup, Secrets};
 
     struct Environment(&'static [u8]);
     impl Secrets for Environment {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::error::{Findings, Place};
-use super::raw;
-use super::scalar::Lifetime;
-use crate::held::Shares;
+use crate::document;
+use crate::document::scalar::Lifetime;
+use crate::document::{Findings, Place};
+use crate::quota::held::Shares;
 
 const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 const MOST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -29,7 +29,7 @@ pub(crate) struct HeldBodies {
 }
 
 impl HeldBodies {
-    pub(super) fn compile(document: &raw::Document, max_body: u64, findings: &mut Findings) -> Self {
+    pub(super) fn compile(document: &document::Document, max_body: u64, findings: &mut Findings) -> Self {
         let raw = &document.held_bodies;
         let place = Place::root().field("held_bodies");
         let hold_timeout = raw.hold_timeout.map_or(USUAL_TIMEOUT, Lifetime::duration);
@@ -62,9 +62,9 @@ impl HeldBodies {
     }
 }
 
-fn shares(raw: &raw::HeldBodies, max_body: u64, place: &Place, findings: &mut Findings) -> Shares {
+fn shares(raw: &document::HeldBodies, max_body: u64, place: &Place, findings: &mut Findings) -> Shares {
     let one = max_body.saturating_add(HEADERS);
-    let given = |size: Option<raw::Size>, usual: u64| size.map_or(usual, raw::Size::bytes);
+    let given = |size: Option<document::Size>, usual: u64| size.map_or(usual, document::Size::bytes);
     let worker = given(raw.worker_bytes, USUAL_WORKER.max(one.saturating_mul(4)));
     let agent = given(raw.agent_bytes, one.max(worker / 8));
     let source = given(raw.source_bytes, (worker / 2).max(agent.saturating_mul(2)).min(worker));
@@ -112,8 +112,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::Policy;
-    use crate::token::{SecretLookup, Secrets};
+    use crate::identity::token::{SecretLookup, Secrets};
+    use crate::policy::Policy;
 
     struct Names;
 
@@ -142,7 +142,7 @@ mod tests {
         if let Some(size) = max_body {
             document["max_body"] = json!(size);
         }
-        let text = |findings: Vec<super::super::Finding>| {
+        let text = |findings: Vec<crate::document::Finding>| {
             findings.iter().map(ToString::to_string).filter(|line| line.starts_with("held_bodies")).collect::<Vec<_>>()
         };
         match Policy::from_value(document, &Names) {

@@ -1,8 +1,8 @@
 //! The names that the gate answers for: those of the policy, and which of them an endpoint has.
 
-use super::error::{Findings, Place};
-use super::names::{check_distinct, did_you_mean};
-use super::raw;
+use crate::document;
+use crate::document::names::{check_distinct, did_you_mean};
+use crate::document::{Findings, Place};
 use crate::request::Host;
 
 /// Checks the policy's hosts and answers those that can be compared.
@@ -35,7 +35,12 @@ pub(super) fn compile(raw: &[String], findings: &mut Findings) -> Vec<String> {
 }
 
 /// Checks that the hosts of an endpoint are the policy's.
-pub(super) fn check_of_endpoint(raw: &raw::Endpoint, document: &raw::Document, place: &Place, findings: &mut Findings) {
+pub(super) fn check_of_endpoint(
+    raw: &document::Endpoint,
+    document: &document::Document,
+    place: &Place,
+    findings: &mut Findings,
+) {
     let Some(hosts) = &raw.hosts else { return };
     let place = place.field("hosts");
     if hosts.is_empty() {

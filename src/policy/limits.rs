@@ -5,18 +5,19 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::error::{Findings, Place};
-use super::names::{check_distinct, check_name, did_you_mean};
-use super::{raw, replay};
-use crate::hash::hash_of;
-use crate::limit::{Allowed, FailedCredentials, Gcra, Limit, Per, policy_member};
-use crate::state::Namespace;
+use super::replay;
+use crate::document;
+use crate::document::names::{check_distinct, check_name, did_you_mean};
+use crate::document::{Findings, Place};
+use crate::quota::{Allowed, FailedCredentials, Gcra, Limit, Per, policy_member};
+use crate::state::SlotKind;
+use crate::text::hash::hash_of;
 
 /// More networks than this are a list for a firewall.
 const MOST_SOURCES: usize = 1_024;
 /// As many limits of one identity are kept together, those per endpoint counted for each of theirs. It leaves room for the
 /// entries of another identity, whose key a host may take for the same.
-const MOST_TOGETHER: usize = Namespace::OWN_ENTRIES / 2;
+const MOST_TOGETHER: usize = SlotKind::Own.most_entries() / 2;
 /// The table's entries: at least a slot, at most what takes 16 MiB.
 const TABLE: RangeInclusive<u32> = 8..=1_048_576;
 
@@ -31,9 +32,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Self {
+    pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Self {
         let place = Place::root().field("limits");
-        let limit = |(name, raw): (&String, &raw::Limit)| {
+        let limit = |(name, raw): (&String, &document::Limit)| {
             let place = place.field(name);
             check_name("a limit", name, &place, findings);
             let per = per(&raw.per, &place.field("per"), findings);
@@ -70,8 +71,8 @@ fn check_table(name: &str, entries: u32, bounds: RangeInclusive<u32>, findings: 
 
 /// The limits of an endpoint by their positions, those of its effect first.
 pub(super) fn of_endpoint(
-    document: &raw::Document,
-    endpoint: &raw::Endpoint,
+    document: &document::Document,
+    endpoint: &document::Endpoint,
     place: &Place,
     findings: &mut Findings,
 ) -> Vec<u32> {
@@ -91,7 +92,7 @@ pub(super) fn of_endpoint(
     let public = endpoint.access.is_some();
     let counts_callers = |name: &String| {
         let per = document.limits.get(name).map_or(&[][..], |limit| &limit.per.0);
-        per.iter().any(|part| matches!(part, raw::Dimension::Agent | raw::Dimension::Issuer))
+        per.iter().any(|part| matches!(part, document::Dimension::Agent | document::Dimension::Issuer))
     };
     for (index, name) in endpoint.limits.iter().enumerate().filter(|(_, name)| public && counts_callers(name)) {
         findings.error(
@@ -108,8 +109,8 @@ pub(super) fn of_endpoint(
 }
 
 fn check_cost<'n>(
-    document: &raw::Document,
-    endpoint: &raw::Endpoint,
+    document: &document::Document,
+    endpoint: &document::Endpoint,
     limits: impl Iterator<Item = &'n String>,
     place: &Place,
     findings: &mut Findings,
@@ -137,8 +138,8 @@ fn check_cost<'n>(
 
 /// Gives an entry to every limit that is kept together with the others of the same identity. Where they are too many, those
 /// per endpoint go first.
-fn keep_together(list: &mut [Limit], document: &raw::Document) {
-    let charges = |endpoint: &raw::Endpoint, name: &str| {
+fn keep_together(list: &mut [Limit], document: &document::Document) {
+    let charges = |endpoint: &document::Endpoint, name: &str| {
         let of_effect = document.requirements.get(&endpoint.effect).map_or(&[][..], |asked| &asked.limits);
         of_effect.iter().chain(&endpoint.limits).any(|own| own == name)
     };
@@ -161,7 +162,7 @@ fn keep_together(list: &mut [Limit], document: &raw::Document) {
     }
 }
 
-fn check_names(names: &[String], document: &raw::Document, place: &Place, findings: &mut Findings) {
+fn check_names(names: &[String], document: &document::Document, place: &Place, findings: &mut Findings) {
     check_distinct("limit", names, place, findings);
     for (index, name) in names.iter().enumerate() {
         if !document.limits.contains_key(name) {
@@ -181,7 +182,7 @@ fn check_names(names: &[String], document: &raw::Document, place: &Place, findin
     }
 }
 
-fn check_used(document: &raw::Document, findings: &mut Findings) {
+fn check_used(document: &document::Document, findings: &mut Findings) {
     let asked = document.requirements.values().flat_map(|requirement| &requirement.limits);
     let mut names = BTreeSet::new();
     for name in asked.chain(document.endpoints.iter().flat_map(|endpoint| &endpoint.limits)) {
@@ -195,7 +196,7 @@ fn check_used(document: &raw::Document, findings: &mut Findings) {
     }
 }
 
-fn per(asked: &raw::PerAsked, place: &Place, findings: &mut Findings) -> Per {
+fn per(asked: &document::PerAsked, place: &Place, findings: &mut Findings) -> Per {
     let mut per = Per::default();
     if asked.0.is_empty() {
         findings
@@ -203,10 +204,10 @@ fn per(asked: &raw::PerAsked, place: &Place, findings: &mut Findings) -> Per {
     }
     for (index, dimension) in asked.0.iter().enumerate() {
         let part = match dimension {
-            raw::Dimension::Agent => &mut per.agent,
-            raw::Dimension::Issuer => &mut per.issuer,
-            raw::Dimension::Source => &mut per.source,
-            raw::Dimension::Endpoint => &mut per.endpoint,
+            document::Dimension::Agent => &mut per.agent,
+            document::Dimension::Issuer => &mut per.issuer,
+            document::Dimension::Source => &mut per.source,
+            document::Dimension::Endpoint => &mut per.endpoint,
         };
         if std::mem::replace(part, true) {
             findings.error(place.index(index), "this stands twice: remove one");
@@ -218,7 +219,7 @@ fn per(asked: &raw::PerAsked, place: &Place, findings: &mut Findings) -> Per {
 fn limit(
     name: &str,
     per: Per,
-    rate: raw::Rate,
+    rate: document::Rate,
     burst: u32,
     told: bool,
     place: &Place,
@@ -240,7 +241,7 @@ fn limit(
     Some(Limit { name: name.into(), per, gcra, name_hash: None, told: told.then(|| policy_member(name, gcra)) })
 }
 
-fn failed_credentials(document: &raw::Document, findings: &mut Findings) -> Option<FailedCredentials> {
+fn failed_credentials(document: &document::Document, findings: &mut Findings) -> Option<FailedCredentials> {
     // No limit of the policy can have this name.
     const NAME: &str = "failed credentials";
     let raw = document.failed_credentials.as_ref()?;

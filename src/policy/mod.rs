@@ -9,54 +9,47 @@ mod bindings;
 mod compile;
 mod dpop;
 mod endpoints;
-mod error;
 mod expiry;
 mod gateway;
 mod held_bodies;
 mod hosts;
 mod limits;
-mod names;
 mod overrides;
-mod position;
-pub mod raw;
 mod replay;
-mod scalar;
 mod signatures;
 mod signing_keys;
 mod tables_key;
+pub(crate) mod trailers;
 mod version;
 
 pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoints::Endpoint;
-pub use error::{Finding, Findings, Place};
 pub use gateway::{
     BodyCheck, ClockCall, Features, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
 };
-pub use names::nearest;
-pub use scalar::Lifetime;
 
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;
 pub(crate) use endpoints::{Access, Endpoints};
 pub(crate) use held_bodies::HeldBodies;
 pub(crate) use limits::Limits;
-pub(crate) use names::{did_you_mean, is_token};
 pub(crate) use replay::Replay;
-pub(crate) use signatures::{ProfileName, SignatureRule, Signatures};
-pub(crate) use signing_keys::{SigningKey, SigningKeys};
+pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
 
 use std::time::Duration;
 
-use crate::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
-use crate::endpoint::Table;
-use crate::limit::{self, Shown, Standings};
+use crate::allowlist::Table;
+use crate::document;
+use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
+use crate::identity::signature::SigningKeys;
+use crate::identity::token::Issuers;
+use crate::quota::{self, Shown, Standings};
 use crate::request::{Host, RejectedNames};
-use crate::state::{Namespace, bytes_in_zone};
-use crate::token::Issuers;
-use crate::trailers::RemovedTrailers;
-use crate::upstream::HeaderNames;
+use crate::state::{Namespace, SlotKind, bytes_in_zone};
+use audit::HeaderNames;
+use trailers::RemovedTrailers;
 
 /// A policy that compiled: whatever it refers to exists, and no two endpoints can match the same call.
 ///
@@ -73,9 +66,9 @@ pub struct Policy {
     pub features: Features,
     pub(crate) observe: bool,
     pub(crate) resource: Box<str>,
-    pub(crate) dpop: Option<crate::dpop::Rules>,
+    pub(crate) dpop: Option<crate::identity::dpop::Rules>,
     pub(crate) passes_preflight: bool,
-    pub(crate) overrides: raw::Overrides,
+    pub(crate) overrides: document::Overrides,
     /// What the policy adds to the override headers that are known.
     pub(crate) override_headers: Vec<Box<str>>,
     pub(crate) rejected_query: RejectedNames,
@@ -193,11 +186,11 @@ impl Policy {
                 let endpoints = if limit.per.endpoint { self.endpoints().iter().filter(charges).count() } else { 1 };
                 count(agents).saturating_mul(count(issuers)).saturating_mul(count(endpoints))
             });
-        let slots = u64::from(self.table_entries().div_ceil(Namespace::SLOT_ENTRIES).max(1));
+        let slots = u64::from(Namespace::slots_for(self.table_entries()));
         let replay = self.replay.as_ref().map_or(0, |replay| replay.slots(&self.agents));
-        let own = own.fold(0, u64::saturating_add).saturating_mul(bytes_in_zone(1 + Namespace::OWN_ENTRIES * 16));
-        let slots = (slots + 1).saturating_mul(bytes_in_zone(1 + Namespace::SLOT_ENTRIES as usize * 16));
-        let replay = (replay + 1).saturating_mul(bytes_in_zone(usize::MAX));
+        let own = own.fold(0, u64::saturating_add).saturating_mul(bytes_in_zone(SlotKind::Own));
+        let slots = (slots + 1).saturating_mul(bytes_in_zone(SlotKind::Shared));
+        let replay = (replay + 1).saturating_mul(bytes_in_zone(SlotKind::Replay));
         let values = own.saturating_add(slots).saturating_add(replay);
         // What the zone keeps of itself and of its pages.
         let bytes = values.saturating_add(values / 8).saturating_add(256 * 1024);
@@ -227,7 +220,7 @@ impl Policy {
             let limit = self.limits.list.get(*position as usize)?;
             Some(Shown { name: &limit.name, policy: limit.told.as_deref()?, standing: *standing })
         });
-        let fields = limit::RATE_LIMIT_HEADERS.into_iter().zip(limit::members(shown, theirs));
+        let fields = quota::RATE_LIMIT_HEADERS.into_iter().zip(quota::members(shown, theirs));
         fields.filter(|(_, value)| !value.is_empty())
     }
 

@@ -1,10 +1,10 @@
 //! Headers by which a request could override its own method or path, as far as the policy adds some.
 
-use super::error::{Findings, Place};
-use super::names::{check_distinct, is_plain_header};
-use super::raw;
-use crate::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
-use crate::headers::name_begins_like;
+use crate::document;
+use crate::document::names::{check_distinct, is_plain_header};
+use crate::document::{Findings, Place};
+use crate::request::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
+use crate::request::headers::name_begins_like;
 
 /// The most headers that a policy adds: each is compared with every header of a request.
 const MOST_ADDED: usize = 32;
@@ -34,7 +34,7 @@ const NEEDED: [&str; 19] = [
     "via",
 ];
 
-pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Vec<Box<str>> {
+pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Vec<Box<str>> {
     let place = Place::root().field("override_headers");
     let names = &document.override_headers;
     check_distinct("header", names, &place, findings);
@@ -73,6 +73,6 @@ pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Vec<
 }
 
 /// Whether a header, by its plain name, is one of those that override the method or the path under this policy.
-pub(super) fn is_listed(name: &str, document: &raw::Document) -> bool {
+pub(super) fn is_listed(name: &str, document: &document::Document) -> bool {
     OVERRIDE_HEADERS.contains(&name) || document.override_headers.iter().any(|added| added == name)
 }

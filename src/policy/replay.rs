@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use super::agents::Agents;
 use super::endpoints::{Access, Endpoint};
-use super::error::{Findings, Place};
-use super::raw;
-use super::signatures::{ProfileName, Signatures};
-use super::signing_keys::SigningKeys;
-use crate::dpop;
-use crate::limit::{Limit, Per};
+use super::signatures::Signatures;
+use crate::document;
+use crate::document::{Findings, Place};
+use crate::identity::dpop;
+use crate::identity::signature::{ProfileName, SigningKeys};
+use crate::quota::{Limit, Per};
 use crate::replay::{Rules, Share};
 
 /// The table's entries: at least a slot, at most what takes 16 MiB.
 pub(super) const TABLE: RangeInclusive<u32> = Share::SLOT..=1_048_576;
 
 /// What the table is like, when so many agents share it (all unregistered callers count as one).
-pub(super) fn rules(tables: &raw::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
+pub(super) fn rules(tables: &document::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
     Rules { share: Share::of(tables.replay, sharers), window, clock_ahead }
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(super) fn compile(
-        document: &raw::Document,
+        document: &document::Document,
         endpoints: &[Endpoint],
         signatures: &Signatures,
         keys: &SigningKeys,
@@ -60,7 +60,7 @@ impl Replay {
         let mut agents: Vec<u32> = keys.signers().iter().copied().chain(tokens).collect();
         agents.sort_unstable();
         agents.dedup();
-        let unregistered = proofs.is_some() && document.unregistered == raw::Unregistered::Allow;
+        let unregistered = proofs.is_some() && document.unregistered == document::Unregistered::Allow;
         let rules = rules(&document.tables, agents.len() + usize::from(unregistered), window, clock_ahead);
         let claiming = |claims: &dyn Fn(&Endpoint) -> u32| -> Vec<Claiming<'_>> {
             let claiming = endpoints.iter().map(|endpoint| Claiming {
@@ -93,7 +93,7 @@ impl Replay {
     }
 }
 
-fn positions_with_tokens(document: &raw::Document) -> impl Iterator<Item = u32> {
+fn positions_with_tokens(document: &document::Document) -> impl Iterator<Item = u32> {
     (0..).zip(document.agents.values()).filter(|(_, agent)| agent.identity.is_some()).map(|(position, _)| position)
 }
 
@@ -241,7 +241,7 @@ fn bounds(per: Per, sharer: Sharer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Gcra;
+    use crate::quota::Gcra;
 
     const AGENT: Per = Per { agent: true, issuer: false, source: false, endpoint: false, signer: false };
     const ENDPOINT: Per = Per { endpoint: true, ..AGENT };
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_table_is_shared_evenly() {
-        let tables = raw::Tables { replay: 640, ..raw::Tables::default() };
+        let tables = document::Tables { replay: 640, ..document::Tables::default() };
         let (window, clock_ahead) = (Duration::from_secs(60), Duration::from_secs(5));
         assert_eq!(rules(&tables, 5, window, clock_ahead), Rules { share: Share::of(128, 1), window, clock_ahead });
     }

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::endpoints::{Access, Endpoint};
-use super::error::{Findings, Place};
 use super::gateway::{BodyCheck, Store};
-use super::names::{is_plain_header, is_token};
-use super::{raw, scalar::Lifetime};
-use crate::authorize::Origin;
+use crate::allowlist::Origin;
+use crate::document::names::is_plain_header;
+use crate::document::{self, Lifetime};
+use crate::document::{Findings, Place};
+use crate::identity::signature::{
+    FieldKind, Profile, ProfileName, SignatureAgent, StructuredFields, WEB_BOT_AUTH, is_string,
+};
 use crate::request::Host;
-use crate::signature::{FieldKind, Profile, SignatureAgent, StructuredFields, WEB_BOT_AUTH, is_string};
+use crate::text::ascii::is_token;
 
 const USUAL_AGE: Duration = Duration::from_secs(60);
 const MOST_AGE: Duration = Duration::from_secs(3_600);
@@ -36,15 +39,6 @@ pub(crate) struct Signatures {
     pub(crate) signs_bodies: bool,
 }
 
-/// Which rules a signature is judged by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProfileName {
-    /// The policy's own.
-    Own,
-    /// Web Bot Auth's.
-    WebBotAuth,
-}
-
 /// Scheme and authority as clients see them.
 #[derive(Debug)]
 pub(crate) struct External {
@@ -56,7 +50,7 @@ pub(crate) struct External {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignatureRule {
     /// Whether a signature is required, and who says so; none where signatures are not looked at.
-    pub(crate) asked: Option<(raw::SignatureAsked, Origin)>,
+    pub(crate) asked: Option<(document::SignatureAsked, Origin)>,
     pub(crate) profile: ProfileName,
     /// Whether a signature alone proves who calls.
     pub(crate) alone: bool,
@@ -70,7 +64,7 @@ impl Signatures {
         self.own.cover.iter().map(|name| &**name).filter(|name| !name.starts_with('@'))
     }
 
-    pub(super) fn compile(document: &raw::Document, findings: &mut Findings) -> Self {
+    pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Self {
         let raw = &document.signatures;
         let place = Place::root().field("signatures");
         let bounded =
@@ -92,7 +86,7 @@ impl Signatures {
             tag: raw.tag.as_deref().map(Into::into),
             max_age: bounded(raw.max_age, "max_age", USUAL_AGE, MOST_AGE, findings),
             clock_ahead,
-            nonce: raw.nonce == raw::NonceAsked::Required,
+            nonce: raw.nonce == document::NonceAsked::Required,
             cover: coverage(raw.cover.as_deref(), &place.field("cover"), findings),
             web_bot_auth: None,
         };
@@ -152,7 +146,7 @@ impl Signatures {
     }
 
     /// Notes what the endpoints ask for, and checks that somebody can give it.
-    pub(super) fn serve(&mut self, document: &raw::Document, endpoints: &[Endpoint], findings: &mut Findings) {
+    pub(super) fn serve(&mut self, document: &document::Document, endpoints: &[Endpoint], findings: &mut Findings) {
         for name in [ProfileName::Own, ProfileName::WebBotAuth] {
             if endpoints.iter().any(|endpoint| endpoint.signature.alone && endpoint.signature.profile == name) {
                 self.alone.push(name);
@@ -173,10 +167,10 @@ impl Signatures {
         let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
         if asked.is_none() {
             for (field, written) in [
-                ("signatures", !shown && document.signatures != raw::Signatures::default()),
+                ("signatures", !shown && document.signatures != document::Signatures::default()),
                 ("web_bot_auth", document.web_bot_auth.is_some()),
                 ("max_body", !shown && document.max_body.is_some()),
-                ("held_bodies", !shown && document.held_bodies != raw::HeldBodies::default()),
+                ("held_bodies", !shown && document.held_bodies != document::HeldBodies::default()),
             ] {
                 if written {
                     findings.warn(Place::root().field(field), "no endpoint asks for a signature: this has no effect");
@@ -186,7 +180,7 @@ impl Signatures {
         check_bodies(document, endpoints, findings);
         for (endpoint, raw) in endpoints.iter().zip(&document.endpoints) {
             let bots = endpoint.signature.alone && endpoint.signature.profile == ProfileName::WebBotAuth;
-            if bots && raw.effect != raw::Effect::Read {
+            if bots && raw.effect != document::Effect::Read {
                 findings.warn(
                     Place::root().field("endpoints").index(endpoint.position as usize).field("authenticate"),
                     "Web Bot Auth signs neither method nor path nor body, so that a call that is captured before it arrives can be \
@@ -208,8 +202,8 @@ impl Signatures {
 
 impl SignatureRule {
     pub(super) fn compile(
-        document: &raw::Document,
-        raw: &raw::Endpoint,
+        document: &document::Document,
+        raw: &document::Endpoint,
         access: Access,
         place: &Place,
         findings: &mut Findings,
@@ -224,20 +218,20 @@ impl SignatureRule {
                 );
                 own
             }
-            (own, other) => own.or(other).unwrap_or(raw::Authenticate::Token),
+            (own, other) => own.or(other).unwrap_or(document::Authenticate::Token),
         };
-        let alone = authenticate != raw::Authenticate::Token;
+        let alone = authenticate != document::Authenticate::Token;
         let profile = match authenticate {
-            raw::Authenticate::WebBotAuth => ProfileName::WebBotAuth,
-            raw::Authenticate::Token | raw::Authenticate::Signature => ProfileName::Own,
+            document::Authenticate::WebBotAuth => ProfileName::WebBotAuth,
+            document::Authenticate::Token | document::Authenticate::Signature => ProfileName::Own,
         };
         let own = raw.signature.map(|asked| (asked, Origin::Endpoint));
         let other = of_effect.and_then(|asked| asked.signature).map(|asked| (asked, effect));
-        let required = |asked: &Option<(raw::SignatureAsked, Origin)>| {
-            asked.filter(|(asked, _)| *asked == raw::SignatureAsked::Required)
+        let required = |asked: &Option<(document::SignatureAsked, Origin)>| {
+            asked.filter(|(asked, _)| *asked == document::SignatureAsked::Required)
         };
         let asked = required(&own).or(required(&other)).or(own).or(other);
-        if alone && own.is_some_and(|(asked, _)| asked == raw::SignatureAsked::Optional) {
+        if alone && own.is_some_and(|(asked, _)| asked == document::SignatureAsked::Optional) {
             findings.error(
                 place.field("signature"),
                 "the signature proves who calls here, so that it cannot be optional: remove this",
@@ -249,9 +243,9 @@ impl SignatureRule {
                 "nobody signs calls to a public endpoint: remove this or `access: public`",
             );
         }
-        let asked = if alone { Some((raw::SignatureAsked::Required, Origin::Endpoint)) } else { asked };
+        let asked = if alone { Some((document::SignatureAsked::Required, Origin::Endpoint)) } else { asked };
         let asked = asked.filter(|_| access == Access::Known);
-        if !raw.replay && raw.effect != raw::Effect::Read {
+        if !raw.replay && raw.effect != document::Effect::Read {
             findings.error(
                 place.field("replay"),
                 "what is sent again here happens again: remove this, or write `effect: read` where nothing changes",
@@ -265,7 +259,7 @@ impl SignatureRule {
 }
 
 /// Whether the gateway shows the gate the bodies that are signed, and when.
-fn check_bodies(document: &raw::Document, endpoints: &[Endpoint], findings: &mut Findings) {
+fn check_bodies(document: &document::Document, endpoints: &[Endpoint], findings: &mut Findings) {
     let features = document.gateway.features();
     let late = document.late_body_check.is_some();
     let place = Place::root().field("late_body_check");
@@ -312,7 +306,7 @@ fn check_bodies(document: &raw::Document, endpoints: &[Endpoint], findings: &mut
 
 fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> Vec<Box<str>> {
     let Some(raw) = raw else { return USUAL_COVERAGE.map(Into::into).to_vec() };
-    super::names::check_distinct("component", raw, place, findings);
+    crate::document::names::check_distinct("component", raw, place, findings);
     for (index, name) in raw.iter().enumerate() {
         let derived = ["@method", "@target-uri", "@authority", "@scheme", "@request-target", "@path", "@query"];
         let known = derived.contains(&name.as_str()) || is_plain_header(name);
@@ -349,7 +343,7 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
     raw.iter().map(|name| name.as_str().into()).collect()
 }
 
-fn external(document: &raw::Document, findings: &mut Findings) -> Option<External> {
+fn external(document: &document::Document, findings: &mut Findings) -> Option<External> {
     let url = document.external_url.as_deref()?;
     let read = || {
         let (scheme, authority) = url.split_once("://")?;
@@ -370,8 +364,8 @@ fn external(document: &raw::Document, findings: &mut Findings) -> Option<Externa
     external
 }
 
-fn max_body(document: &raw::Document, findings: &mut Findings) -> u64 {
-    let Some(size) = document.max_body.map(raw::Size::bytes) else { return USUAL_BODY };
+fn max_body(document: &document::Document, findings: &mut Findings) -> u64 {
+    let Some(size) = document.max_body.map(document::Size::bytes) else { return USUAL_BODY };
     const MOST: u64 = 64 * 1024 * 1024;
     if size == 0 || size > MOST {
         findings.error(
@@ -382,12 +376,12 @@ fn max_body(document: &raw::Document, findings: &mut Findings) -> u64 {
     size
 }
 
-impl From<raw::FieldType> for FieldKind {
-    fn from(kind: raw::FieldType) -> Self {
+impl From<document::FieldType> for FieldKind {
+    fn from(kind: document::FieldType) -> Self {
         match kind {
-            raw::FieldType::Dictionary => Self::Dictionary,
-            raw::FieldType::List => Self::List,
-            raw::FieldType::Item => Self::Item,
+            document::FieldType::Dictionary => Self::Dictionary,
+            document::FieldType::List => Self::List,
+            document::FieldType::Item => Self::Item,
         }
     }
 }

@@ -2,78 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Findings, Place};
 use super::expiry::{parse_expiry, parse_start};
-use super::raw;
-use crate::crypto::{Algorithm, JwkError, KeyIdentity, PublicJwk, Thumbprint, VerifyingKey};
-use crate::hash::PolicyMap;
-use crate::time::Timestamp;
-use crate::token::{Issuers, Secret, Secrets};
+use crate::document;
+use crate::document::{Findings, Place};
+use crate::identity::crypto::{Algorithm, JwkError, KeyIdentity, PublicJwk, Thumbprint, VerifyingKey};
+use crate::identity::signature::{SigningKey, SigningKeys};
+use crate::identity::token::{Issuers, Secret, Secrets};
+use crate::text::time::Timestamp;
 
 /// The longest `keyid`; thumbprints have 43 bytes.
 const LONGEST_KEYID: usize = 256;
 
-/// A key with which an agent signs.
-#[derive(Debug)]
-pub(crate) struct SigningKey {
-    /// How signatures name it.
-    pub(crate) keyid: Box<str>,
-    /// Whose it is: the agent's position among the policy's agents.
-    pub(crate) agent: u32,
-    pub(crate) key: VerifyingKey,
-    /// The one algorithm that it verifies, whatever a signature says; it has a name in HTTP message signatures.
-    pub(crate) algorithm: Algorithm,
-    /// None for secrets.
-    pub(crate) thumbprint: Option<Thumbprint>,
-    not_before: Option<Timestamp>,
-    not_after: Option<Timestamp>,
-}
-
-impl SigningKey {
-    /// Whether the policy takes the key at this moment.
-    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
-        self.not_before.is_none_or(|start| start <= now) && self.not_after.is_none_or(|end| now < end)
-    }
-}
-
-/// The signing keys of all agents.
-#[derive(Debug, Default)]
-pub(crate) struct SigningKeys {
-    list: Vec<SigningKey>,
-    by_keyid: PolicyMap<Box<str>, u32>,
-    by_thumbprint: PolicyMap<Box<str>, u32>,
-    /// Agents with a signing key, by position, each once. Where secrets are not looked up, they have more than `list`.
-    signers: Vec<u32>,
-}
-
 impl SigningKeys {
-    /// The key that signatures call so.
-    pub(crate) fn find(&self, keyid: &str) -> Option<&SigningKey> {
-        self.list.get(*self.by_keyid.get(keyid)? as usize)
-    }
-
-    /// The key with this thumbprint, in base64url.
-    pub(crate) fn find_by_thumbprint(&self, thumbprint: &str) -> Option<&SigningKey> {
-        self.list.get(*self.by_thumbprint.get(thumbprint)? as usize)
-    }
-
-    /// Whether nobody signs.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// All keys, in the order of the agents' names.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &SigningKey> {
-        self.list.iter()
-    }
-
-    /// The agents that can sign, by position, in the order of their names.
-    pub(crate) fn signers(&self) -> &[u32] {
-        &self.signers
-    }
-
     pub(super) fn compile(
-        document: &raw::Document,
+        document: &document::Document,
         issuers: &Issuers,
         secrets: &dyn Secrets,
         findings: &mut Findings,
@@ -87,7 +29,7 @@ impl SigningKeys {
             if raw.is_empty() {
                 findings.error(place.clone(), "an empty list lets nobody sign: write a key, or remove the field");
             }
-            keys.signers.push(position);
+            keys.add_signer(position);
             for (index, raw) in raw.iter().enumerate() {
                 let place = place.index(index);
                 let Some(read) = read(raw, &place, secrets, findings) else { continue };
@@ -97,18 +39,12 @@ impl SigningKeys {
                 thumbprints.extend(thumbprint.map(|thumbprint| (thumbprint, place)));
                 // A secret that was not looked up verifies nothing, and its name belongs to nobody else all the same.
                 let Some(key) = read.key else { continue };
-                let Ok(at) = u32::try_from(keys.list.len()) else { continue };
-                keys.by_keyid.insert(read.keyid.clone(), at);
-                let thumbprint = key.thumbprint();
-                if let Some(thumbprint) = &thumbprint {
-                    keys.by_thumbprint.insert(thumbprint.to_string().into(), at);
-                }
-                keys.list.push(SigningKey {
+                keys.add(SigningKey {
                     keyid: read.keyid,
                     agent: position,
+                    thumbprint: key.thumbprint(),
                     key,
                     algorithm: read.algorithm,
-                    thumbprint,
                     not_before,
                     not_after,
                 });
@@ -134,7 +70,7 @@ enum Unique<'p> {
 
 impl<'p> Taken<'p> {
     /// Whoever has an issuer's key can make the tokens that the signature should add to.
-    fn of_issuers(document: &'p raw::Document, issuers: &Issuers) -> Self {
+    fn of_issuers(document: &'p document::Document, issuers: &Issuers) -> Self {
         let place = |name: &str| Place::root().field("issuers").field(name).field("keys");
         let mut keys = BTreeMap::new();
         for (name, key) in issuers.keys() {
@@ -148,7 +84,7 @@ impl<'p> Taken<'p> {
         Self { keys, keyids: BTreeMap::new() }
     }
 
-    fn claim(&mut self, raw: &'p raw::SigningKey, read: &Read, place: &Place, findings: &mut Findings) {
+    fn claim(&mut self, raw: &'p document::SigningKey, read: &Read, place: &Place, findings: &mut Findings) {
         let key = read.key.iter().map(|key| Unique::Key(key.identity()));
         let variable = raw.secret.iter().map(|secret| Unique::Variable(&secret.env));
         let others: Vec<Place> =
@@ -192,7 +128,7 @@ struct Read {
     algorithm: Algorithm,
 }
 
-fn read(raw: &raw::SigningKey, place: &Place, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Read> {
+fn read(raw: &document::SigningKey, place: &Place, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Read> {
     match (&raw.jwk, &raw.pem, &raw.secret) {
         (Some(jwk), None, None) => {
             let place_of_jwk = place.field("jwk");
@@ -246,7 +182,7 @@ fn read(raw: &raw::SigningKey, place: &Place, secrets: &dyn Secrets, findings: &
 
 /// The one algorithm of a public key: what is said of it, or else the only one that it can have.
 fn algorithm(
-    raw: &raw::SigningKey,
+    raw: &document::SigningKey,
     key: &VerifyingKey,
     of_jwk: Option<Algorithm>,
     place: &Place,
@@ -296,7 +232,7 @@ fn algorithm(
 
 /// The JWK's `kid` or its thumbprint, of which `keyid` may choose one.
 fn keyid_of_jwk(
-    raw: &raw::SigningKey,
+    raw: &document::SigningKey,
     jwk: &PublicJwk<'_>,
     place: &Place,
     findings: &mut Findings,
@@ -319,7 +255,7 @@ fn keyid_of_jwk(
     check_keyid(raw.keyid.as_deref().or(jwk.kid).unwrap_or(&thumbprint), &place, findings)
 }
 
-fn written_keyid(raw: &raw::SigningKey, place: &Place, findings: &mut Findings) -> Option<Box<str>> {
+fn written_keyid(raw: &document::SigningKey, place: &Place, findings: &mut Findings) -> Option<Box<str>> {
     let place = place.field("keyid");
     match &raw.keyid {
         Some(keyid) => check_keyid(keyid, &place, findings),
@@ -345,7 +281,11 @@ fn check_keyid(keyid: &str, place: &Place, findings: &mut Findings) -> Option<Bo
     Some(keyid.into())
 }
 
-fn validity(raw: &raw::SigningKey, place: &Place, findings: &mut Findings) -> (Option<Timestamp>, Option<Timestamp>) {
+fn validity(
+    raw: &document::SigningKey,
+    place: &Place,
+    findings: &mut Findings,
+) -> (Option<Timestamp>, Option<Timestamp>) {
     let mut read = |text: &Option<String>, field: &str, parse: fn(&str) -> Option<Timestamp>| {
         let text = text.as_deref()?;
         let moment = parse(text);
@@ -376,15 +316,15 @@ fn validity(raw: &raw::SigningKey, place: &Place, findings: &mut Findings) -> (O
     (start, end)
 }
 
-impl From<raw::HttpAlgorithm> for Algorithm {
-    fn from(name: raw::HttpAlgorithm) -> Self {
+impl From<document::HttpAlgorithm> for Algorithm {
+    fn from(name: document::HttpAlgorithm) -> Self {
         match name {
-            raw::HttpAlgorithm::EcdsaP256Sha256 => Self::Es256,
-            raw::HttpAlgorithm::EcdsaP384Sha384 => Self::Es384,
-            raw::HttpAlgorithm::Ed25519 => Self::Ed25519,
-            raw::HttpAlgorithm::HmacSha256 => Self::Hs256,
-            raw::HttpAlgorithm::RsaPssSha512 => Self::Ps512,
-            raw::HttpAlgorithm::RsaV15Sha256 => Self::Rs256,
+            document::HttpAlgorithm::EcdsaP256Sha256 => Self::Es256,
+            document::HttpAlgorithm::EcdsaP384Sha384 => Self::Es384,
+            document::HttpAlgorithm::Ed25519 => Self::Ed25519,
+            document::HttpAlgorithm::HmacSha256 => Self::Hs256,
+            document::HttpAlgorithm::RsaPssSha512 => Self::Ps512,
+            document::HttpAlgorithm::RsaV15Sha256 => Self::Rs256,
         }
     }
 }

@@ -4,10 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::crypto::Algorithm;
-use crate::policy::{Compiled, Findings, Policy};
-use crate::time::Timestamp;
-use crate::token::{SecretLookup, Secrets};
+use crate::document::Findings;
+use crate::identity::crypto::Algorithm;
+use crate::identity::token::{SecretLookup, Secrets};
+use crate::policy::{Compiled, Policy};
+use crate::text::time::Timestamp;
 
 /// Variables that begin alike hold the same secret.
 struct Environment;

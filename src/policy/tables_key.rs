@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::error::{Findings, Place};
-use super::raw;
-use crate::crypto::hmac_sha256;
+use crate::document;
+use crate::document::{Findings, Place};
+use crate::identity::crypto::hmac_sha256;
+use crate::identity::token::{Secrets, look_up};
 use crate::policy::gateway::Store;
-use crate::token::{Secrets, look_up};
 
 /// As many bytes as nobody tries out.
 const LEAST: usize = 32;
@@ -17,7 +17,11 @@ pub(crate) struct TablesKey([u8; 32]);
 
 impl TablesKey {
     /// Reads the key, where the policy names one. While a policy is only checked it may be missing, and then there is none.
-    pub(super) fn compile(document: &raw::Document, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Self> {
+    pub(super) fn compile(
+        document: &document::Document,
+        secrets: &dyn Secrets,
+        findings: &mut Findings,
+    ) -> Option<Self> {
         let raw = document.tables.key.as_ref()?;
         let place = Place::root().field("tables").field("key");
         if document.gateway.features().store == Store::None {
@@ -49,7 +53,7 @@ impl TablesKey {
     }
 
     /// Refuses a policy that keeps something in the shared store and has no key where its gateway needs one.
-    pub(super) fn require(document: &raw::Document, findings: &mut Findings) {
+    pub(super) fn require(document: &document::Document, findings: &mut Findings) {
         let features = document.gateway.features();
         if !features.needs_key() || document.tables.key.is_some() {
             return;

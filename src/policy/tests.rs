@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Findings, Policy};
-use crate::token::{SecretLookup, Secrets};
+use super::Policy;
+use crate::document::Findings;
+use crate::identity::token::{SecretLookup, Secrets};
 
 struct NoSecrets;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use crate::crypto::sha256;
+use crate::identity::crypto::sha256;
 
 /// A number of which canonical JSON has no exact form that every reader agrees on: a fraction, or beyond 2⁵³.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

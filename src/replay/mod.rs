@@ -28,7 +28,6 @@ mod slot;
 mod table;
 
 pub(crate) use share::Share;
-pub(crate) use slot::LAYOUT;
 #[cfg(test)]
 pub(crate) use table::Opened;
 pub use table::Table;
@@ -37,7 +36,7 @@ pub(crate) use table::{Looked, Rules};
 use std::borrow::Cow;
 
 use crate::state::StoreError;
-use crate::time::Timestamp;
+use crate::text::time::Timestamp;
 
 /// What a message uses up.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! How large an agent's part of the table is.
 
+use crate::state::SlotKind;
+
 /// An agent's part of the table: whole slots, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Share {
@@ -8,7 +10,7 @@ pub(crate) struct Share {
 
 impl Share {
     /// How many entries a slot holds.
-    pub(crate) const SLOT: u32 = 64;
+    pub(crate) const SLOT: u32 = SlotKind::Replay.most_entries() as u32;
 
     /// What each has of a table with so many entries that so many share.
     pub(crate) fn of(entries: u32, sharers: usize) -> Self {

@@ -2,23 +2,20 @@
 
 use std::time::Duration;
 
-use super::Share;
-use crate::state::{SharedStore, StoreError, StoreKey, Versioned};
-use crate::time::Timestamp;
+use crate::state::{ENTRY, SharedStore, SlotKind, StoreError, StoreKey, Versioned};
+use crate::text::time::Timestamp;
 
-/// The first byte of every value, unlike that of any other value in the store: a host may take two keys for one.
-pub(crate) const LAYOUT: u8 = 0x11;
-/// Layout and horizon.
-const HEAD: usize = 1 + 8;
-const ENTRY: usize = 16;
-const MOST_ENTRIES: usize = Share::SLOT as usize;
+/// The first byte of every value of the table.
+pub(super) const TAG: u8 = SlotKind::Replay.tag();
+const HEAD: usize = SlotKind::Replay.head();
+const MOST_ENTRIES: usize = SlotKind::Replay.most_entries();
 
 /// A slot as it was read.
 #[derive(Debug)]
 pub(super) struct Slot {
     /// Nothing that was made up to this moment is known.
     horizon: Timestamp,
-    /// Layout, horizon and entries.
+    /// Tag, horizon and entries.
     value: Vec<u8>,
     version: u32,
 }
@@ -39,7 +36,7 @@ impl Slot {
     /// Reads a slot; none where there is none.
     pub(super) fn read(store: &dyn SharedStore, key: &StoreKey) -> Result<Option<Self>, StoreError> {
         let Some(Versioned { value, version }) = store.get(key.as_bytes())? else { return Ok(None) };
-        let (horizon, entries) = value.strip_prefix(&[LAYOUT]).and_then(<[u8]>::split_first_chunk).ok_or(StoreError)?;
+        let (horizon, entries) = value.strip_prefix(&[TAG]).and_then(<[u8]>::split_first_chunk).ok_or(StoreError)?;
         if entries.len() % ENTRY != 0 || entries.len() > MOST_ENTRIES * ENTRY {
             return Err(StoreError);
         }
@@ -100,7 +97,7 @@ impl Slot {
 }
 
 fn head(horizon: Timestamp) -> [u8; HEAD] {
-    let mut head = [LAYOUT; HEAD];
+    let mut head = [TAG; HEAD];
     head.iter_mut().skip(1).zip(horizon.as_nanos().to_le_bytes()).for_each(|(to, from)| *to = from);
     head
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::slot::{Entry, LAYOUT, Slot};
+use super::slot::{Entry, Slot, TAG};
 use super::{Claim, Kind, Refused, Share};
-use crate::limit::{Shared, Use};
 use crate::state::{MOST_ATTEMPTS, Namespace, SharedStore, StoreError, StoreKey};
-use crate::time::Timestamp;
+use crate::state::{Shared, Use};
+use crate::text::time::Timestamp;
 
 /// What may happen between reading the clock and making a slot, or between reading one and changing it.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -121,7 +121,7 @@ impl Table {
     fn key(&self, namespace: &Namespace, agent: Option<&str>, slot: u32) -> StoreKey {
         let Header { since, share, .. } = self.header;
         let table = [since.as_nanos().to_le_bytes(), u64::from(share.slots()).to_le_bytes()];
-        let identity = namespace.identity("replay slot").bytes(&[LAYOUT]).bytes(table.as_flattened());
+        let identity = namespace.identity("replay slot").bytes(&[TAG]).bytes(table.as_flattened());
         namespace.key(identity.optional(agent).bytes(&slot.to_le_bytes()))
     }
 }
@@ -230,7 +230,7 @@ impl Header {
     }
 
     fn encode(&self) -> [u8; Self::LENGTH] {
-        let mut bytes = [LAYOUT; Self::LENGTH];
+        let mut bytes = [TAG; Self::LENGTH];
         let fields =
             [&self.secret.to_le_bytes()[..], &self.since.as_nanos().to_le_bytes(), &self.share.slots().to_le_bytes()];
         for (to, from) in bytes.iter_mut().skip(1).zip(fields.into_iter().flatten()) {
@@ -240,7 +240,7 @@ impl Header {
     }
 
     fn decode(value: &[u8]) -> Option<Self> {
-        let (secret, rest) = value.strip_prefix(&[LAYOUT])?.split_first_chunk()?;
+        let (secret, rest) = value.strip_prefix(&[TAG])?.split_first_chunk()?;
         let (since, rest) = rest.split_first_chunk()?;
         let share = Share::of_slots(u32::from_le_bytes(rest.try_into().ok()?))?;
         let since = Timestamp::from_nanos(u64::from_le_bytes(*since));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limit::{Clock, Shared, Use};
 use crate::state::simulation::{Faults, FaultyStore, Work, ZoneStore, interleave};
+use crate::state::{Clock, Shared, Use};
 use crate::state::{MemoryStore, Namespace, PolicyStore, Seal, SharedStore};
 
 const START: u64 = 1_800_000_000;
@@ -56,14 +56,14 @@ impl<S: SharedStore> Setting<S> {
     fn new(store: S, slots: u32) -> Self {
         let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
         let clock = TestClock::at(START - 100);
-        let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
+        let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
         let table = Table::open(shared, AGENTS, rules(slots)).unwrap().table;
         clock.set(START);
         Self { store, namespace, clock, table }
     }
 
     fn shared(&self) -> Shared<'_> {
-        Shared { store: &self.store, namespace: &self.namespace, clock: &self.clock, replay: None }
+        Shared { store: &self.store, namespace: &self.namespace, clock: &self.clock }
     }
 
     /// Uses a message that was made now.
@@ -141,7 +141,7 @@ proptest! {
         let workers = tokens.chunks(6).map(|tokens| {
             let Setting { namespace, clock, table, .. } = &set;
             let work = move |store: &dyn SharedStore| {
-                let shared = Shared { store, namespace, clock, replay: None };
+                let shared = Shared { store, namespace, clock };
                 let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
                 claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
             };
@@ -166,7 +166,7 @@ proptest! {
         let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
         let clock = TestClock::at(START - 100);
         let own = PolicyStore::new(&store, Some(&ZONE));
-        let shared = Shared { store: &own, namespace: &namespace, clock: &clock, replay: None };
+        let shared = Shared { store: &own, namespace: &namespace, clock: &clock };
         let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
         store.forgotten = forgotten;
         clock.set(START);
@@ -174,7 +174,7 @@ proptest! {
             let (namespace, clock, table) = (&namespace, &clock, &table);
             let work = move |store: &dyn SharedStore| {
                 let store = &PolicyStore::new(store, Some(&ZONE));
-                let shared = Shared { store, namespace, clock, replay: None };
+                let shared = Shared { store, namespace, clock };
                 let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
                 claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
             };
@@ -231,7 +231,7 @@ proptest! {
         let workers = tokens.chunks(8).map(|tokens| {
             let Setting { namespace, clock, table, .. } = &set;
             let work = move |store: &dyn SharedStore| {
-                let shared = Shared { store, namespace, clock, replay: None };
+                let shared = Shared { store, namespace, clock };
                 let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
                 claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
             };
@@ -330,7 +330,7 @@ fn after_a_restart_what_may_have_been_used_before_is_refused() {
     used(&before.table, before.shared(), &captured).unwrap();
     let Setting { clock, namespace, .. } = before;
     let store = MemoryStore::default();
-    let shared = Shared { store: &store, namespace: &namespace, clock: &clock, replay: None };
+    let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
     let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
     for (now, wait) in [(START, 7), (START + 1, 6), (START + AHEAD, 2)] {
         clock.set(now);
@@ -367,7 +367,7 @@ fn a_slot_that_a_zone_lost_is_made_again_when_nobody_can_put_back_what_was_there
     let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
     let clock = TestClock::at(START - 100);
     let own = PolicyStore::new(&store, Some(&ZONE));
-    let shared = Shared { store: &own, namespace: &namespace, clock: &clock, replay: None };
+    let shared = Shared { store: &own, namespace: &namespace, clock: &clock };
     let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
     clock.set(START);
     let header = own.get(namespace.header_key("replay").as_bytes()).unwrap().unwrap().value;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use crate::Reason;
-use crate::words::{self, every_pair, pairwise};
+use crate::reason::Reason;
+use crate::text::ascii::{self, every_pair, pairwise};
 
 /// A host with its port: in lower case, without `:80` and `:443`, an IPv6 address as RFC 5952 writes it.
 ///
@@ -68,7 +68,7 @@ fn canonical(text: &str) -> Option<Cow<'_, str>> {
 fn is_canonical_name(text: &[u8]) -> bool {
     let ([first, after @ ..], [before @ .., last]) = (text, text) else { return false };
     let no_empty_label = |byte, next| (byte != b'.') | (next != b'.');
-    words::are_lower_case_names(text)
+    ascii::are_lower_case_names(text)
         && *first != b'.'
         && *last != b'.'
         && every_pair(before, after, |byte, next| pairwise(byte, next, no_empty_label))

@@ -1,6 +1,6 @@
 //! The method of a call.
 
-use crate::Reason;
+use crate::reason::Reason;
 
 /// A method: a token (RFC 9110, section 9.1) other than `CONNECT`, compared exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

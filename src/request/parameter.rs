@@ -4,7 +4,7 @@
 //! how often a byte is looked at.
 
 use super::percent;
-use crate::Reason;
+use crate::reason::Reason;
 
 /// The longest name that is looked for, in bytes. A longer raw name reads as none of them.
 pub(crate) const MOST_NAME: usize = 128;

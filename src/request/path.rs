@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use crate::Reason;
-use crate::policy::raw::Escape;
+use crate::document::Escape;
+use crate::reason::Reason;
 use crate::request::percent;
-use crate::words::{self, every_pair, pairwise};
+use crate::text::ascii::{self, every_pair, pairwise};
 
 /// Splits a request target into its path and its query, which begins after the first `?`.
 #[must_use]
 pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    if words::is_without::<b'?'>(target) {
+    if ascii::is_without::<b'?'>(target) {
         return (target, None);
     }
     let mut parts = target.splitn(2, |byte| *byte == b'?');
@@ -109,7 +109,7 @@ fn is_plain(raw: &[u8]) -> bool {
     let (Some((_, after)), Some((_, before))) = (raw.split_first(), raw.split_last()) else { return false };
     let no_dots = |byte, next| (byte != b'/') | (next != b'/') & (next != b'.');
     raw.first() == Some(&b'/')
-        && words::are_unreserved_or_slashes(raw)
+        && ascii::are_unreserved_or_slashes(raw)
         && every_pair(before, after, |byte, next| pairwise(byte, next, no_dots))
 }
 

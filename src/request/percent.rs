@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::words::{are_visible_unescaped, is_without};
+use crate::text::ascii::{are_visible_unescaped, is_without};
 
 /// The byte that an escape encodes and what follows the escape, given the text after its `%`; none where that does not begin with
 /// two hexadecimal digits, whose case makes no difference (RFC 3986, section 6.2.2.1).

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::parameter::{MOST_NAME, RejectedNames, reads_as};
-use crate::Reason;
+use crate::reason::Reason;
 use crate::request::percent;
-use crate::words::same;
+use crate::text::ascii::same;
 
 /// How many parameters a query may have where one of them is bound. Some parsers drop those behind a limit (PHP and qs behind
 /// 1,000), so that others could push the bound one out of sight.

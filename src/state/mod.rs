@@ -5,6 +5,7 @@
 //! fixed number of [slots](Place). A [`Namespace`] separates the policies of one gateway and makes keys that no outsider can
 //! foresee. What the values mean is not known in here.
 
+mod layout;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory;
 mod namespace;
@@ -12,6 +13,7 @@ mod place;
 mod sealed;
 mod slot;
 
+pub(crate) use layout::{ENTRY, SlotKind};
 #[cfg(not(target_arch = "wasm32"))]
 pub use memory::MemoryStore;
 pub use namespace::{Namespace, Opened, Secret};
@@ -19,6 +21,8 @@ pub(crate) use place::{Identity, Place, StoreKey};
 pub use sealed::PolicyStore;
 pub(crate) use sealed::{Seal, bytes_in_zone};
 pub(crate) use slot::{Slot, Stored};
+
+use crate::text::time::Timestamp;
 
 /// How often a change is tried again when other workers come in between. Each failure means that one of them got through, so
 /// that a worker gives up only where sixty-four others were faster in a row.
@@ -62,6 +66,55 @@ pub trait SharedStore {
     /// through, if it comes late.
     fn repeats_versions(&self) -> bool {
         false
+    }
+}
+
+/// The clock of the host, for what must know the moment better than the call's own.
+pub trait Clock {
+    /// The moment.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the host cannot say.
+    fn now(&self) -> Result<Timestamp, StoreError>;
+}
+
+/// A moment is a clock that stands still.
+impl Clock for Timestamp {
+    fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(*self)
+    }
+}
+
+/// What the workers of a gateway share, as an evaluation uses it.
+#[derive(Clone, Copy)]
+pub struct Shared<'s> {
+    /// The map.
+    pub store: &'s dyn SharedStore,
+    /// The part of it that belongs to the policy.
+    pub namespace: &'s Namespace,
+    /// The clock.
+    pub clock: &'s dyn Clock,
+}
+
+/// How the shared store was used for one call, for the gateway's metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Entries of other identities that were given up for want of room.
+    pub evicted: u32,
+    /// Changes that had to be tried again because another worker came in between.
+    pub retried: u32,
+    /// By how many entries more the replay table holds.
+    pub replay_entries: i32,
+}
+
+impl Use {
+    /// Both uses together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            evicted: self.evicted.saturating_add(other.evicted),
+            retried: self.retried.saturating_add(other.retried),
+            replay_entries: self.replay_entries.saturating_add(other.replay_entries),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::place::{Hash, Identity, Place, StoreKey};
-use super::{SharedStore, StoreError};
+use super::{SharedStore, SlotKind, StoreError};
 
 /// The layout of keys and values. Another one is another place: two versions of the module that lay things out differently do
 /// not read each other.
@@ -45,12 +45,14 @@ pub struct Opened {
     pub other_size: Option<u32>,
 }
 
-impl Namespace {
-    /// How many entries a slot of the table holds.
-    pub const SLOT_ENTRIES: u32 = 8;
+/// How many entries a slot of the table holds.
+const SLOT_ENTRIES: u32 = SlotKind::Shared.most_entries() as u32;
 
-    /// How many entries the place of an identity has that the policy names.
-    pub(crate) const OWN_ENTRIES: usize = 32;
+impl Namespace {
+    /// How many slots a table with so many entries has.
+    pub(crate) fn slots_for(entries: u32) -> u32 {
+        entries.div_ceil(SLOT_ENTRIES).max(1)
+    }
 
     /// Opens the namespace of a policy name, or makes it with room for `entries` identities that the policy does not name.
     ///
@@ -63,7 +65,7 @@ impl Namespace {
         secret: impl Into<Secret>,
     ) -> Result<Opened, StoreError> {
         let secret = secret.into();
-        let slots = entries.div_ceil(Self::SLOT_ENTRIES).max(1);
+        let slots = Self::slots_for(entries);
         let (Secret::Fresh(bytes) | Secret::Known(bytes)) = secret;
         let fresh = Self { name: name.into(), secret: bytes, slots, known: Vec::new() };
         let key = format!("callgate/{LAYOUT}/{name}");
@@ -78,7 +80,7 @@ impl Namespace {
             }
             namespace
         };
-        let other_size = (namespace.slots != slots).then_some(namespace.slots.saturating_mul(Self::SLOT_ENTRIES));
+        let other_size = (namespace.slots != slots).then_some(namespace.slots.saturating_mul(SLOT_ENTRIES));
         Ok(Opened { namespace, other_size })
     }
 

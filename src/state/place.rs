@@ -4,8 +4,8 @@ use std::fmt;
 
 use siphasher::sip128::SipHasher24;
 
-use super::Namespace;
-use crate::words::{hexadecimal, same};
+use super::SlotKind;
+use crate::text::ascii::{hexadecimal, same};
 
 /// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed (SipHash-2-4
 /// with 128 bits) with a key that nobody outside knows: nobody can look for identities that fall together.
@@ -107,7 +107,7 @@ impl Place {
 
     /// How many entries there may be under its key.
     pub(super) fn most_entries(&self) -> usize {
-        if self.shared { Namespace::SLOT_ENTRIES as usize } else { Namespace::OWN_ENTRIES }
+        if self.shared { SlotKind::Shared.most_entries() } else { SlotKind::Own.most_entries() }
     }
 }
 

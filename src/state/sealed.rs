@@ -13,15 +13,10 @@
 
 use siphasher::sip128::SipHasher24;
 
-use super::{SharedStore, StoreError, Versioned};
+use super::{SharedStore, SlotKind, StoreError, Versioned};
 
 /// What is in front of a value: the mark of its key, its seal and its length.
 const HEAD: usize = 8 + 16 + 2;
-/// How long a value may become, by kind: a slot of the table, an identity's own place, and what is used once. The first that
-/// fits is taken.
-const ROOMS: [usize; 3] = [1 + 8 * 16, 1 + 32 * 16, 1 + 8 + 64 * 16];
-/// The first byte of a slot that is made empty and grows to the last of these.
-const GROWS: u8 = crate::replay::LAYOUT;
 /// How many places a key has.
 const PLACES: u8 = 4;
 /// How often a value is read that is being written meanwhile.
@@ -95,9 +90,7 @@ impl Seal {
         let seal = self.hash(&[b"seal", key, value]);
         let mut sealed = [&self.mark(key)[..], &seal, &length, value].concat();
         if self.zone {
-            let grows = value.first() == Some(&GROWS);
-            let room = ROOMS.into_iter().filter(|room| *room >= value.len()).find(|room| !grows || *room == ROOMS[2]);
-            sealed.resize(HEAD + room.ok_or(StoreError)?, 0);
+            sealed.resize(HEAD + room(value).ok_or(StoreError)?, 0);
         }
         Ok(sealed)
     }
@@ -184,16 +177,22 @@ impl SharedStore for PolicyStore<'_> {
     }
 }
 
-/// How many bytes a zone needs for one value of up to so many bytes: hosts round up to powers of two, and keep what is left
-/// where a value outgrew its room.
-pub(crate) fn bytes_in_zone(most: usize) -> u64 {
+/// The bytes that a zone keeps for a value, whatever becomes of it: of the first kind of slot that has so many. A slot of the replay table
+/// has all of its own from the beginning.
+fn room(value: &[u8]) -> Option<usize> {
+    let grows = value.first() == Some(&SlotKind::Replay.tag());
+    let fits = |kind: &SlotKind| kind.most_bytes() >= value.len() && (!grows || *kind == SlotKind::Replay);
+    SlotKind::ALL.into_iter().find(fits).map(SlotKind::most_bytes)
+}
+
+/// How many bytes a zone needs for a slot: hosts round up to powers of two, and keep what is left where a value outgrew its room.
+pub(crate) fn bytes_in_zone(kind: SlotKind) -> u64 {
     // What nginx and its module keep beside key and value.
     const NODE: usize = 112;
-    let rounded = |room: usize| (NODE + ZONE.len() + 4 + HEAD + room).next_power_of_two() as u64;
-    match most {
-        most if most <= ROOMS[0] => rounded(ROOMS[0]),
-        most if most <= ROOMS[1] => rounded(ROOMS[0]) + rounded(ROOMS[1]),
-        _ => rounded(ROOMS[2]),
+    let rounded = |kind: SlotKind| (NODE + ZONE.len() + 4 + HEAD + kind.most_bytes()).next_power_of_two() as u64;
+    match kind {
+        SlotKind::Shared | SlotKind::Replay => rounded(kind),
+        SlotKind::Own => rounded(SlotKind::Shared) + rounded(SlotKind::Own),
     }
 }
 

@@ -143,8 +143,9 @@ fn a_key_whose_places_are_all_taken_is_refused() {
 #[test]
 fn values_keep_their_room_as_they_grow() {
     let length = |value: &[u8]| ZONE.seal(b"a", value).unwrap().len() - HEAD;
+    let [shared, own, replay] = SlotKind::ALL.map(SlotKind::most_bytes);
     for (first, lengths, room) in
-        [(1, 1..=ROOMS[0], ROOMS[0]), (1, ROOMS[0] + 1..=ROOMS[1], ROOMS[1]), (GROWS, 1..=ROOMS[2], ROOMS[2])]
+        [(1, 1..=shared, shared), (1, shared + 1..=own, own), (SlotKind::Replay.tag(), 1..=replay, replay)]
     {
         for size in lengths {
             let mut value = vec![0; size];
@@ -153,8 +154,8 @@ fn values_keep_their_room_as_they_grow() {
             assert_eq!(ZONE.open(b"a", &ZONE.seal(b"a", &value).unwrap()).unwrap().0, value);
         }
     }
-    assert!(ZONE.seal(b"a", &vec![0; ROOMS[2] + 1]).is_err());
-    assert!(bytes_in_zone(ROOMS[0]) >= ROOMS[0] as u64 && bytes_in_zone(usize::MAX) >= ROOMS[2] as u64);
+    assert!(ZONE.seal(b"a", &vec![0; replay + 1]).is_err());
+    assert!(SlotKind::ALL.iter().all(|kind| bytes_in_zone(*kind) >= kind.most_bytes() as u64));
 }
 
 #[test]

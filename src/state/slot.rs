@@ -3,11 +3,10 @@
 //! Every value that is stored has this one form, also where an identity has a key of its own: a host that takes two keys for
 //! one then mixes entries, and each identity still finds its own.
 
-use super::{Namespace, Place, SharedStore, StoreError};
+use super::{ENTRY, Place, SharedStore, SlotKind, StoreError};
 
-/// The first byte of every value. Hosts may hand out empty values as none, so that no value may be empty.
-const LAYOUT: u8 = 1;
-const ENTRY: usize = 16;
+/// The first byte of every value, of either kind.
+const TAG: u8 = SlotKind::Own.tag();
 
 /// The entries under a key as they were read, and as they are to be written.
 #[derive(Debug)]
@@ -32,10 +31,10 @@ impl Slot {
     /// Reads what stands at a place.
     pub(crate) fn read(store: &dyn SharedStore, place: &Place) -> Result<Self, StoreError> {
         let Some(standing) = store.get(place.key.as_bytes())? else {
-            return Ok(Self { bytes: vec![LAYOUT], version: None });
+            return Ok(Self { bytes: vec![TAG], version: None });
         };
-        let entries = standing.value.strip_prefix(&[LAYOUT]).ok_or(StoreError)?;
-        if entries.len() % ENTRY != 0 || entries.len() > Namespace::OWN_ENTRIES * ENTRY {
+        let entries = standing.value.strip_prefix(&[TAG]).ok_or(StoreError)?;
+        if entries.len() % ENTRY != 0 || entries.len() > SlotKind::Own.most_entries() * ENTRY {
             return Err(StoreError);
         }
         Ok(Self { bytes: standing.value, version: Some(standing.version) })
@@ -43,7 +42,7 @@ impl Slot {
 
     /// Makes a slot without entries, where there is none: its room is taken before anybody needs it.
     pub(crate) fn make(store: &dyn SharedStore, place: &Place) -> Result<(), StoreError> {
-        store.create(place.key.as_bytes(), &[LAYOUT]).map(|_| ())
+        store.create(place.key.as_bytes(), &[TAG]).map(|_| ())
     }
 
     /// The value of an identity's entry.
@@ -149,13 +148,13 @@ mod tests {
         assert_eq!((slot.value(&place(101, true)), slot.value(&place(1, true))), (None, Some(60)));
         assert_eq!(slot.put(&place(2, true), 60, 10), Stored::Evicted);
         assert_eq!(slot.value(&place(102, true)), None, "the one that restricted least");
-        assert_eq!(slot.entries().count(), Namespace::SLOT_ENTRIES as usize);
+        assert_eq!(slot.entries().count(), SlotKind::Shared.most_entries());
     }
 
     #[test]
     fn an_identity_with_its_own_place_never_loses_it() {
         let live: Vec<u64> = [50, 10].into_iter().chain(40..70).collect();
-        assert_eq!(live.len(), Namespace::OWN_ENTRIES);
+        assert_eq!(live.len(), SlotKind::Own.most_entries());
         let (_, mut slot) = filled(&live, false);
         assert_eq!(slot.put(&place(1, false), 60, 9), Stored::Full);
         assert_eq!(slot.value(&place(101, false)), Some(10));

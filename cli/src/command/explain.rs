@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::token::json;
+use callgate::identity::token::json;
 use callgate::{Change, Check, Decision, Headers, Source, Trace, Traced};
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use callgate::crypto::{Algorithm, PublicJwk};
+use callgate::identity::crypto::{Algorithm, PublicJwk};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 

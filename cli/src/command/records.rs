@@ -276,7 +276,7 @@ fn token_hash(input: &Input) -> Result<String, Failure> {
         );
         return if is_hash { Ok(text) } else { Err(Failure::Trouble(message)) };
     }
-    let hash = callgate::token::token_hash(text.trim().as_bytes());
+    let hash = callgate::identity::token::token_hash(text.trim().as_bytes());
     hash.ok_or_else(|| Failure::Trouble(format!("--token: {input} holds no JSON Web Token in compact form")))
 }
 

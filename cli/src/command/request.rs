@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use callgate::crypto::Algorithm;
-use callgate::policy::raw;
+use callgate::document;
+use callgate::identity::crypto::Algorithm;
 use clap::ValueEnum;
 use serde_json::Value;
 

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use callgate::crypto::PublicJwk;
-use callgate::signature::StructuredFields;
+use callgate::identity::crypto::PublicJwk;
+use callgate::identity::signature::StructuredFields;
 use rsa::rand_core::{OsRng, RngCore as _};
 use serde_json::json;
 

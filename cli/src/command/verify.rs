@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use callgate::crypto::{Algorithm, SoftwareVerifier, VerifySignature as _, VerifyingKey};
-use callgate::digest::ContentDigest;
-use callgate::policy::raw;
-use callgate::signature::{FieldKind, Input, Signed, StructuredFields, base, joined, read};
+use callgate::document;
+use callgate::identity::crypto::{Algorithm, SoftwareVerifier, VerifySignature as _, VerifyingKey};
+use callgate::identity::signature::{FieldKind, Input, Signed, StructuredFields, base, joined, read};
+use callgate::request::digest::ContentDigest;
 use callgate::{Reason, Source};
 use serde::Serialize;
 

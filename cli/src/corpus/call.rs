@@ -1,6 +1,6 @@
 //! A request in the bytes that an engine is given.
 
-use callgate::time::Timestamp;
+use callgate::text::time::Timestamp;
 
 use super::moment::Offset;
 use super::request::{Body, Request};

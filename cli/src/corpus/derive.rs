@@ -1,8 +1,8 @@
 //! Cases from what their file says: requests put together, one case derived from another.
 
 use callgate::Reason;
-use callgate::policy::Place;
-use callgate::time::Timestamp;
+use callgate::document::Place;
+use callgate::text::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::fixtures::Fixtures;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use callgate::policy::Place;
+use callgate::document::Place;
 use serde_json::{Map, Value, json};
 
 use super::format;

@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use callgate::headers::{name_begins_like, name_reads_as};
+use callgate::request::headers::{name_begins_like, name_reads_as};
 use callgate::{Challenge, Reason};
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use callgate::policy::Place;
-use callgate::time::Timestamp;
+use callgate::document::Place;
+use callgate::text::time::Timestamp;
 use serde_json::Value;
 
 use super::derive::Deriver;

@@ -22,7 +22,7 @@ mod token;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use callgate::time::Timestamp;
+use callgate::text::time::Timestamp;
 use serde_json::Value;
 
 pub use call::Call;

@@ -1,6 +1,6 @@
 //! Times as cases write them: before or after a case's `now`, never on a calendar.
 
-use callgate::time::Timestamp;
+use callgate::text::time::Timestamp;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Number, Value};
 use std::time::Duration;

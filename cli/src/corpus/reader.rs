@@ -1,6 +1,6 @@
 //! Reading parts of a document, and collecting what is wrong with them.
 
-use callgate::policy::Place;
+use callgate::document::Place;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use callgate::policy::raw::FieldType;
+use callgate::document::FieldType;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use callgate::crypto::SoftwareVerifier;
+use callgate::identity::crypto::SoftwareVerifier;
+use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
 use callgate::policy::{Findings, Place};
 use callgate::state::MemoryStore;
-use callgate::time::Timestamp;
-use callgate::token::{SecretLookup, Secrets, TokenCache};
+use callgate::text::time::Timestamp;
 use callgate::{
     Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Recent, Source, Step, Wait, evaluate,
 };

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callgate::Headers;
-use callgate::crypto::{Algorithm, PublicJwk};
-use callgate::policy::raw::FieldType;
-use callgate::signature::{FieldKind, Message, StructuredFields};
-use callgate::time::Timestamp;
+use callgate::document::FieldType;
+use callgate::identity::crypto::{Algorithm, PublicJwk};
+use callgate::identity::signature::{FieldKind, Message, StructuredFields};
+use callgate::text::time::Timestamp;
 use serde_json::Value;
 
 use super::call::Call;

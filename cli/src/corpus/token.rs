@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::time::Timestamp;
+use callgate::text::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;

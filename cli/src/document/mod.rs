@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use callgate::policy::Place;
+use callgate::document::Place;
 use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Position, Severity};

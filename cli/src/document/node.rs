@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callgate::policy::Place;
+use callgate::document::Place;
 
 use crate::diagnostic::Position;
 

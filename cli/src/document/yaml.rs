@@ -4,7 +4,7 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use callgate::policy::Place;
+use callgate::document::Place;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! Routes: which of them reach an upstream without the gate, and what is done to calls after it.
 
 use callgate::OVERRIDE_HEADERS;
-use callgate::headers::{name_begins_like, name_reads_as};
+use callgate::request::headers::{name_begins_like, name_reads_as};
 
 use super::Check;
 use super::filters::Chain;

@@ -4,7 +4,7 @@
 //! What could open a way counts as said unless it is plainly denied ([`View::says`]), and what closes one only where it is
 //! plainly said ([`View::affirms`]), so that a form nobody foresaw is never taken for the harmless one.
 
-use callgate::policy::Place;
+use callgate::document::Place;
 use serde_json::Value;
 
 use crate::document::Document;

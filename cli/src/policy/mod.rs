@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use callgate::Timestamp;
+use callgate::identity::token::{SecretLookup, Secrets};
 use callgate::policy::{Findings, Place, Policy, raw};
-use callgate::token::{SecretLookup, Secrets};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{self, Document};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use callgate::signature::{Component, Input, Message, Name, base, read};
+use callgate::identity::signature::{Component, Input, Message, Name, base, read};
 use serde::Serialize;
 
 use super::{quoted, signature_field};
@@ -178,7 +178,7 @@ fn meaning(component: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use callgate::signature::StructuredFields;
+    use callgate::identity::signature::StructuredFields;
 
     use super::*;
     use crate::sign::Request;

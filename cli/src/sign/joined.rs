@@ -1,6 +1,6 @@
 //! What happens to several lines of one header on the way to the gate.
 
-use callgate::signature::{Component, Input};
+use callgate::identity::signature::{Component, Input};
 
 use super::Request;
 
@@ -121,7 +121,7 @@ pub fn joined_otherwise<'i>(request: &Request, input: &'i Input<'_>) -> Vec<&'i 
 
 #[cfg(test)]
 mod tests {
-    use callgate::signature::read;
+    use callgate::identity::signature::read;
 
     use super::*;
 

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use callgate::signature::{Malformed, Message, Unsignable, base, read};
+use callgate::identity::signature::{Malformed, Message, Unsignable, base, read};
 
 pub use coverage::{Covered, usual};
 pub use digest::{Digest, content_digest};

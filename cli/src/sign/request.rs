@@ -1,7 +1,7 @@
 //! A request as somebody has it who signs it or looks at its signature: a URL and headers, or the message itself.
 
 use callgate::Headers;
-use callgate::signature::{Message, StructuredFields};
+use callgate::identity::signature::{Message, StructuredFields};
 
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

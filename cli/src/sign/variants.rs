@@ -1,6 +1,6 @@
 //! Other requests that a client may have signed, where a signature does not verify for the one that is there.
 
-use callgate::signature::Input;
+use callgate::identity::signature::Input;
 
 use super::Request;
 use super::joined::covered_as_sent;

@@ -198,7 +198,7 @@ fn what_is_asked_for_is_found() {
 #[test]
 fn finds_the_uses_of_a_token() {
     let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
-    let hash = callgate::token::token_hash(token.as_bytes()).unwrap();
+    let hash = callgate::identity::token::token_hash(token.as_bytes()).unwrap();
     let log = file("token.records", record(1, json!({ "token": hash })).to_string());
     let kept = file("used.jwt", format!("{token}\n"));
     assert!(callgate(&format!("records {log} --token @{kept}")).fine().ends_with("1 record\n"));

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate::Headers;
-use callgate::signature::{Message, StructuredFields};
+use callgate::identity::signature::{Message, StructuredFields};
 use callgate_cli::mint::{Algorithm, SigningKey};
 use callgate_cli::sign::{self, Digest, Input, content_digest, text_parameter};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate::conformance::{Case, Verdict, judge};
-use callgate::crypto::SoftwareVerifier;
+use callgate::identity::crypto::SoftwareVerifier;
 use serde_json::json;
 
 use super::report::Outcome;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use callgate::signature::StructuredFields;
+use callgate::identity::signature::StructuredFields;
 use callgate_cli::mint::SigningKey;
 use callgate_cli::sign::{self, Input, text_parameter};
 use serde_json::{Value, json};

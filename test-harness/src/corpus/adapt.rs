@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use callgate::policy::Finding;
-use callgate::token::{SecretLookup, Secrets};
+use callgate::document::Finding;
+use callgate::identity::token::{SecretLookup, Secrets};
 use callgate_cli::corpus::{Policy, Suite};
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use callgate::time::Timestamp;
+use callgate::text::time::Timestamp;
 use callgate_cli::corpus::{Call, Case, End, Policy, Seen, Suite, differences};
 use serde_json::{Value, json};
 

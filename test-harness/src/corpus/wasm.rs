@@ -12,7 +12,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate::request::Host;
-use callgate::time::Timestamp;
+use callgate::text::time::Timestamp;
 use callgate_cli::corpus::{Call, Case, Decision, End, Seen, Suite, differences, run};
 use callgate_cli::diagnostic::Diagnostics;
 use serde_json::Value;

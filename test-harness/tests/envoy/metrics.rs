@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use callgate::metrics::{self, Kind};
+use callgate::decision::metrics::{self, Kind};
 use test_harness::client::Request;
 
 use crate::fixture::{Gate, HOST, KEY, claims, good, header, policy};

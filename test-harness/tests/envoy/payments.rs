@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use callgate::metrics;
+use callgate::decision::metrics;
 use callgate_cli::document;
 use callgate_cli::mint::SigningKey;
 use callgate_cli::records::{Line, Lines, Words, open};

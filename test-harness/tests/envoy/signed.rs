@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use callgate::Headers;
-use callgate::signature::{Message, StructuredFields, base, read};
+use callgate::identity::signature::{Message, StructuredFields, base, read};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use serde_json::{Value, json};

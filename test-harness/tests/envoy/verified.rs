@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::crypto::{Algorithm as Name, PublicJwk, SoftwareVerifier, VerifySignature as _, VerifyingKey};
+use callgate::identity::crypto::{Algorithm as Name, PublicJwk, SoftwareVerifier, VerifySignature as _, VerifyingKey};
 use callgate_cli::mint::{Algorithm, SigningKey};
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey};

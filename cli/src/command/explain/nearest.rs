@@ -1,7 +1,7 @@
 //! The endpoints that a request nearly matched, and what it missed in each.
 
-use callgate::endpoint::{Asked, Listed, Template, nearest};
-use callgate::policy::raw::FormatSuffixes;
+use callgate::allowlist::{Asked, Listed, Template, nearest};
+use callgate::document::FormatSuffixes;
 use callgate::request::{CanonicalPath, Host, split_target};
 use serde_json::Value;
 

@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::crypto::{Algorithm, PublicJwk, VerifyingKey};
-use callgate::policy::raw;
-use callgate::signature::Input;
+use callgate::document;
+use callgate::identity::crypto::{Algorithm, PublicJwk, VerifyingKey};
+use callgate::identity::signature::Input;
 
 use super::Arguments;
 use crate::command::Failure;
@@ -54,8 +54,8 @@ fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKe
         Given::Jwk(jwk) => {
             let object = jwk.as_object().ok_or("this is no JWK: give a JSON object")?;
             let read = PublicJwk::read(object).map_err(|error| match error {
-                callgate::crypto::JwkError::Wrong(member, why) => format!("{member}: {why}"),
-                callgate::crypto::JwkError::Unknown(why) => why.to_string(),
+                callgate::identity::crypto::JwkError::Wrong(member, why) => format!("{member}: {why}"),
+                callgate::identity::crypto::JwkError::Unknown(why) => why.to_string(),
             })?;
             (read.key, read.algorithm)
         }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate::Headers;
-use callgate::signature::{Message, StructuredFields, base, read};
+use callgate::identity::signature::{Message, StructuredFields, base, read};
 use sha2::{Digest as _, Sha256};
 
 use super::*;

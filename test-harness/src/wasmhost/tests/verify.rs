@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::crypto::{
+use callgate::identity::crypto::{
     Algorithm as Name, HostVerifier, HostVerify, SoftwareVerifier, VerifySignature as _, VerifyingKey,
 };
 

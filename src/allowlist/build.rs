@@ -1,0 +1,108 @@
+//! Building a [`Table`]: the templates become a tree, and what cannot stand side by side is found.
+
+use super::lenient::{lenient_hash, without_end};
+use super::shadow::Shadows;
+use super::shape::Shape;
+use super::table::{Affixed, Built, Fixed, Node, Plain, Remark, Table};
+use super::template::Segment;
+use super::{Kind, Template};
+use crate::document::FormatSuffixes;
+use crate::request::percent;
+
+/// How many variables with a fixed beginning or end there can be in one place, because a lookup tries each.
+const MAX_AFFIXED: usize = 64;
+
+/// Endpoints in the order of their templates, so that those that share a beginning are neighbours.
+type Sorted<'s, 'a> = &'s [(u32, &'a Template)];
+
+pub(super) fn build(mut endpoints: Vec<(u32, &Template)>, suffixes: FormatSuffixes) -> Result<Built, Vec<Remark>> {
+    endpoints.sort_unstable_by(|(a, one), (b, other)| one.segments().cmp(other.segments()).then(a.cmp(b)));
+    let mut errors = Vec::new();
+    let rejects_suffixes = suffixes == FormatSuffixes::Reject;
+    let table = Table { root: place(&endpoints, 0, rejects_suffixes, &mut errors) };
+    if errors.is_empty() {
+        let warnings = Shadows::new(&endpoints).find(&table);
+        Ok(Built { table, warnings })
+    } else {
+        errors.sort_unstable_by_key(|remark| remark.endpoint);
+        Err(errors)
+    }
+}
+
+/// The place that these endpoints share after `depth` segments.
+fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, errors: &mut Vec<Remark>) -> Node {
+    let mut node = Node { rejects_suffixes, ..Node::default() };
+    let mut variables: Vec<(Shape<'a>, Sorted<'_, 'a>)> = Vec::new();
+    for through in endpoints.chunk_by(|(_, one), (_, other)| one.segments().get(depth) == other.segments().get(depth)) {
+        let numbers = || through.iter().map(|(number, _)| *number).collect();
+        match through.first().and_then(|(_, template)| template.segments().get(depth)) {
+            None => node.here = numbers(),
+            Some(Segment::Rest) => node.rest = numbers(),
+            Some(Segment::Fixed(text)) => {
+                let decoded = percent::decode(text.as_bytes());
+                if rejects_suffixes {
+                    node.longest = node.longest.max(u32::try_from(without_end(&decoded).len()).unwrap_or(u32::MAX));
+                }
+                node.fixed.push(Fixed {
+                    hash: lenient_hash(&decoded),
+                    text: text.clone(),
+                    child: place(through, depth + 1, rejects_suffixes, errors),
+                });
+            }
+            Some(Segment::Variable { beginning, kind, end }) => {
+                variables.push((Shape { beginning, kind: *kind, end }, through));
+            }
+        }
+    }
+    node.fixed.sort_unstable_by_key(|fixed| fixed.hash);
+    check_variables(&variables, errors);
+    for (shape, through) in variables {
+        let child = place(through, depth + 1, rejects_suffixes, errors);
+        let Shape { beginning, kind, end } = shape;
+        if shape.is_plain() {
+            node.plain = Some(Box::new(Plain { kind, child }));
+        } else {
+            node.affixed.push(Affixed { beginning: beginning.into(), kind, end: end.into(), child });
+        }
+    }
+    node.affixed.sort_unstable_by_key(|affixed| std::cmp::Reverse(affixed.shape().fixed_length()));
+    if let (Some(plain), Some(&endpoint)) = (&node.plain, node.rest.first())
+        && plain.kind == Kind::Text
+    {
+        let message = "no path falls to `{name...}` where `{name:text}` stands beside it and takes every segment: \
+                       leave one of them out";
+        errors.push(Remark { endpoint, message: message.to_owned() });
+    }
+    node
+}
+
+fn check_variables(variables: &[(Shape, Sorted)], errors: &mut Vec<Remark>) {
+    if let Some((_, through)) = variables.iter().filter(|(shape, _)| !shape.is_plain()).nth(MAX_AFFIXED) {
+        let message = format!(
+            "in one place at most {MAX_AFFIXED} different fixed texts can stand beside a variable: take them with one \
+             `{{name:text}}`"
+        );
+        errors.extend(earliest(through).map(|(endpoint, _)| Remark { endpoint, message }));
+        return;
+    }
+    let mut others = variables.iter();
+    while let Some((shape, through)) = others.next() {
+        let ties = |other: &Shape| shape.fixed_length() == other.fixed_length() && shape.overlaps(other);
+        let is_same_text = |other: &Shape| (shape.beginning, shape.end) == (other.beginning, other.end);
+        for (other, through_other) in others.clone().filter(|(other, _)| is_same_text(other) || ties(other)) {
+            let (Some(one), Some(two)) = (earliest(through), earliest(through_other)) else { continue };
+            // The later one is told, because the earlier one stood well alone.
+            let ((_, earlier), (endpoint, _)) = if one.0 < two.0 { (one, two) } else { (two, one) };
+            let message = if is_same_text(other) {
+                format!("in one place all variables have one type, and `{earlier}` has another: give both the same")
+            } else {
+                format!("a segment could be taken by this path and by `{earlier}`: make the fixed text of one longer")
+            };
+            errors.push(Remark { endpoint, message });
+        }
+    }
+}
+
+fn earliest<'a>(through: Sorted<'_, 'a>) -> Option<(u32, &'a Template)> {
+    through.iter().copied().min_by_key(|(number, _)| *number)
+}

@@ -1,0 +1,118 @@
+//! Which endpoints an upstream can run in place of another whose values may contain encoded slashes, backslashes or semicolons.
+//!
+//! The lookup rejects each request that reads that way ([`readings`](super::readings)); this finds the templates, for warnings.
+
+use std::collections::BTreeSet;
+
+use super::shape::Shape;
+use super::table::{Node, Table};
+use super::template::Segment;
+use super::{Kind, Template};
+use crate::document::Escape;
+use crate::request::EscapeSet;
+
+/// How many places one search visits at most.
+const MAX_PLACES: u32 = 20_000;
+
+impl Table {
+    /// The endpoints as which requests can read that match a template whose endpoint allows these escapes: one for each other
+    /// template, in their order. The budget is the number of places of the tree that this and later searches may visit; what a
+    /// search does not come to is not found, so that warnings keep no worker of a gateway busy.
+    #[must_use]
+    pub fn reads_as(&self, endpoint: u32, template: &Template, escapes: EscapeSet, budget: &mut u32) -> Vec<u32> {
+        let places = MAX_PLACES.min(*budget);
+        let mut search = Search {
+            own: endpoint,
+            splits: escapes.contains(Escape::Slash) || escapes.contains(Escape::Backslash),
+            // A value that is cut short or decoded twice can read as another name in the same number of segments.
+            changes: escapes.contains(Escape::Semicolon) || escapes.contains(Escape::Percent),
+            places,
+            found: BTreeSet::new(),
+        };
+        search.visit(&self.root, template.segments(), Path { differs: false, own: true });
+        *budget -= places - search.places;
+        search.found.into_iter().collect()
+    }
+}
+
+struct Search {
+    own: u32,
+    splits: bool,
+    changes: bool,
+    places: u32,
+    found: BTreeSet<u32>,
+}
+
+/// What is known of the segments that led to a place.
+#[derive(Clone, Copy)]
+struct Path {
+    /// Whether an upstream reads them in another way than the gate.
+    differs: bool,
+    /// Whether the template's own segments lead there.
+    own: bool,
+}
+
+impl Search {
+    fn visit(&mut self, place: &Node, rest: &[Segment], path: Path) {
+        let Some(places) = self.places.checked_sub(1) else { return };
+        self.places = places;
+        let Some((segment, after)) = rest.split_first() else {
+            self.add(&place.here, path.differs);
+            return;
+        };
+        // A template that takes the rest of the path here is less specific than one that goes on to do so itself.
+        let is_preferred = path.own
+            && after.split_last().map_or(*segment == Segment::Rest, |(last, before)| {
+                *last == Segment::Rest && !std::iter::once(segment).chain(before).any(takes_any)
+            });
+        if !is_preferred {
+            self.add(&place.rest, path.differs || rest.iter().any(takes_any));
+        }
+        let any = takes_any(segment);
+        // What the template has here, as a shape where it is a variable in one segment.
+        let fixed_text = if let Segment::Fixed(text) = segment { Some(&**text) } else { None };
+        let variable = match segment {
+            Segment::Variable { beginning, kind, end } => Some(Shape { beginning, kind: *kind, end }),
+            Segment::Fixed(_) | Segment::Rest => None,
+        };
+        for fixed in &place.fixed {
+            let own = fixed_text == Some(&*fixed.text);
+            if own || any || variable.is_some_and(|variable| variable.value_in(&fixed.text).is_some()) {
+                self.go_on(&fixed.child, rest, Path { own: path.own && own, ..path });
+            }
+        }
+        let plain = place.plain.iter().map(|plain| (Shape::plain(plain.kind), &plain.child));
+        for (shape, child) in place.shapes().chain(plain) {
+            let takes_fixed = fixed_text.is_some_and(|text| shape.value_in(text).is_some());
+            if any || takes_fixed || variable.is_some_and(|variable| variable.overlaps(&shape)) {
+                self.go_on(child, rest, Path { own: path.own && variable == Some(shape), ..path });
+            }
+        }
+    }
+
+    /// Continues after one segment of a path, which may be all or the beginning of what a variable takes.
+    fn go_on(&mut self, child: &Node, rest: &[Segment], path: Path) {
+        let Some((segment, after)) = rest.split_first() else { return };
+        let any = takes_any(segment);
+        self.visit(child, after, Path { differs: path.differs || any && self.changes, ..path });
+        if any && (self.splits || *segment == Segment::Rest) {
+            self.visit(child, rest, Path { differs: path.differs || self.splits || self.changes, own: false });
+        }
+    }
+
+    fn add(&mut self, endpoints: &[u32], differs: bool) {
+        let Some(first) = endpoints.first() else { return };
+        if differs && !endpoints.contains(&self.own) {
+            self.found.insert(*first);
+        }
+    }
+}
+
+/// Whether the segment is a variable that takes escapes.
+fn takes_any(segment: &Segment) -> bool {
+    match segment {
+        Segment::Fixed(_) => false,
+        Segment::Variable { kind, .. } => kind.takes_escapes(),
+        Segment::Rest => Kind::Rest.takes_escapes(),
+    }
+}

@@ -1,0 +1,747 @@
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fuzzing;
+use crate::request::EscapeSet;
+
+/// Templates, and what is said about which of them.
+type Remarks<'a> = (&'a [&'a str], &'a [(u32, &'a str)]);
+
+fn templates(texts: &[&str]) -> Vec<Template> {
+    texts.iter().map(|text| Template::parse(text).unwrap()).collect()
+}
+
+fn build(texts: &[&str]) -> Result<Built, Vec<Remark>> {
+    Table::build((0..).zip(&templates(texts)), FormatSuffixes::Reject)
+}
+
+/// What a path falls to: the template of the first endpoint, and the values.
+fn find(texts: &[&str], path: &str) -> Option<(String, Vec<String>)> {
+    let built = build(texts).unwrap();
+    let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
+    let found = built.table.find(&path)?;
+    let template = texts[found.endpoints()[0] as usize].to_owned();
+    Some((template, found.values().map(|value| value.raw().to_owned()).collect()))
+}
+
+/// Asserts what each path falls to; an empty template stands for nothing.
+fn assert_finds(texts: &[&str], rows: &[(&str, &str, &[&str])]) {
+    for (path, template, values) in rows {
+        let expected =
+            (!template.is_empty()).then(|| (template.to_string(), values.iter().map(ToString::to_string).collect()));
+        assert_eq!(find(texts, path), expected, "{path}");
+    }
+}
+
+#[test]
+fn the_most_specific_segment_is_taken() {
+    assert_finds(
+        &[
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/users/me",
+            "/v1/users/{id}",
+            "/v1/users/v{n:int}",
+            "/v1/users/{id}:run",
+            "/v1/{rest...}",
+        ],
+        &[
+            ("/", "/", &[]),
+            ("/v1", "/v1", &[]),
+            ("/v1/", "/v1/", &[]),
+            ("/v1/users/me", "/v1/users/me", &[]),
+            ("/v1/users/7", "/v1/users/{id}", &["7"]),
+            ("/v1/users/v7", "/v1/users/v{n:int}", &["7"]),
+            ("/v1/users/vx", "/v1/users/{id}", &["vx"]),
+            ("/v1/users/v07", "/v1/users/{id}", &["v07"]),
+            ("/v1/users/x:run", "/v1/users/{id}:run", &["x"]),
+            ("/v1/other", "/v1/{rest...}", &["other"]),
+            ("/v1/other/a/b/", "/v1/{rest...}", &["other/a/b/"]),
+            ("/v2", "", &[]),
+            ("/v1/users", "", &[]),
+            ("/v1/users/", "", &[]),
+            ("/v1/users/me/", "", &[]),
+            ("/v1/users/:run", "", &[]),
+            ("/v1/users/a/b", "", &[]),
+        ],
+    );
+}
+
+#[test]
+fn the_longest_fixed_part_is_taken_first() {
+    assert_finds(
+        &["/a{x}", "/ab{x}", "/{x}.zip", "/a{x}.zip", "/{x}"],
+        &[
+            ("/ac", "/a{x}", &["c"]),
+            ("/abc", "/ab{x}", &["c"]),
+            ("/ab", "/a{x}", &["b"]),
+            ("/a", "/{x}", &["a"]),
+            ("/q.zip", "/{x}.zip", &["q"]),
+            ("/aq.zip", "/a{x}.zip", &["q"]),
+            ("/a.zip", "/{x}.zip", &["a"]),
+        ],
+    );
+}
+
+#[test]
+fn the_rest_takes_one_segment_or_more_and_the_last_may_be_empty() {
+    assert_finds(
+        &["/f/{p...}"],
+        &[
+            ("/f/a", "/f/{p...}", &["a"]),
+            ("/f/a%20b:/c@", "/f/{p...}", &["a%20b:/c@"]),
+            ("/f/a/", "/f/{p...}", &["a/"]),
+            ("/f/", "/f/{p...}", &[""]),
+            ("/f", "", &[]),
+        ],
+    );
+}
+
+#[test]
+fn there_is_no_going_back() {
+    assert_finds(
+        &["/users/me", "/users/{id}/posts", "/pulls/{n}/comments", "/pulls/comments/{id}", "/x/{a}", "/x/{p...}"],
+        &[
+            ("/users/7/posts", "/users/{id}/posts", &["7"]),
+            ("/users/me/posts", "", &[]),
+            ("/pulls/7/comments", "/pulls/{n}/comments", &["7"]),
+            ("/pulls/comments/comments", "/pulls/comments/{id}", &["comments"]),
+            ("/x/a/b", "", &[]),
+            ("/x/a:/b", "/x/{p...}", &["a:/b"]),
+        ],
+    );
+}
+
+#[test]
+fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
+    let texts = [
+        "/v1/admin",
+        "/v1/a:b",
+        "/v1/caf%C3%A9",
+        "/v1/{x:text}:run",
+        "/v1/Job-{n:int}",
+        "/v1/{x:text}",
+        "/w/admin",
+        "/w/{p...}",
+    ];
+    for path in [
+        "/v1/Admin",
+        "/v1/ADMIN",
+        "/v1/A:b",
+        "/v1/a%3Ab",
+        "/v1/A%3AB",
+        "/v1/Caf%C3%A9",
+        "/v1/x%3Arun",
+        "/v1/x:RUN",
+        "/v1/job-7",
+        "/v1/admin.",
+        "/v1/admin%20",
+        "/v1/Admin%20.%20",
+        "/v1/job-7.",
+        "/v1/x:run..",
+        "/w/Admin",
+        "/w/admin.",
+        "/w/ADMIN/x",
+    ] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+    for (path, template) in [
+        ("/v1/admin", "/v1/admin"),
+        ("/v1/a:b", "/v1/a:b"),
+        ("/v1/administrator", "/v1/{x:text}"),
+        ("/v1/admin%20x", "/v1/{x:text}"),
+        ("/v1/.admin", "/v1/{x:text}"),
+        ("/v1/adm", "/v1/{x:text}"),
+        ("/v1/job-x", "/v1/{x:text}"),
+        ("/v1/Job-7", "/v1/Job-{n:int}"),
+        ("/v1/x:run", "/v1/{x:text}:run"),
+        // Case folding is ASCII's alone: to no server is the Kelvin sign or a long s, or a letter with an accent, the plain one.
+        ("/v1/CAF%C3%89", "/v1/{x:text}"),
+        ("/v1/%EF%BD%81dmin", "/v1/{x:text}"),
+        ("/w/x/Admin", "/w/{p...}"),
+    ] {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn names_that_end_in_dots_are_told_apart_where_the_policy_has_them() {
+    assert_finds(
+        &["/a", "/a.", "/v{x}.", "/{x}"],
+        &[
+            ("/a", "/a", &[]),
+            ("/a.", "/a.", &[]),
+            ("/a..", "", &[]),
+            ("/b.", "/{x}", &["b."]),
+            ("/v1.", "/v{x}.", &["1"]),
+            ("/v1", "/{x}", &["v1"]),
+        ],
+    );
+}
+
+#[test]
+fn siblings_that_differ_in_case_are_told_apart() {
+    assert_finds(
+        &["/Admin", "/admin", "/a{x}", "/A{x}", "/aB{x}", "/{x}"],
+        &[
+            ("/Admin", "/Admin", &[]),
+            ("/admin", "/admin", &[]),
+            ("/ADMIN", "", &[]),
+            ("/ab", "/a{x}", &["b"]),
+            ("/Ac", "/A{x}", &["c"]),
+            ("/aBc", "/aB{x}", &["c"]),
+            ("/abc", "", &[]),
+            ("/ABc", "", &[]),
+        ],
+    );
+}
+
+#[test]
+fn endpoints_with_the_same_template_are_found_together() {
+    let texts = templates(&["/a/{y}", "/b", "/a/{x}", "/a/{x}/c"]);
+    let built =
+        Table::build([(30, &texts[0]), (20, &texts[1]), (10, &texts[2]), (5, &texts[3])], FormatSuffixes::Reject)
+            .unwrap();
+    let path = CanonicalPath::parse(b"/a/7").unwrap();
+    let found = built.table.find(&path).unwrap();
+    assert_eq!(found.endpoints(), [10, 30]);
+    assert_eq!(found.value(0).unwrap().raw(), "7");
+    assert!(found.value(1).is_none() && found.value(99).is_none());
+}
+
+#[test]
+fn values_are_decoded_once() {
+    let built = build(&["/{x:text}/v{y:text}"]).unwrap();
+    let path = CanonicalPath::parse(b"/caf%C3%A9%2541/v%E2%82%AC").unwrap();
+    let found = built.table.find(&path).unwrap();
+    assert_eq!(found.values().map(Capture::decoded).collect::<Vec<_>>(), ["caf\u{e9}%41", "\u{20ac}"]);
+}
+
+#[test]
+fn opened_values_are_judged_as_a_lenient_upstream_reads_them() {
+    let texts = ["/f/admin", "/f/{x:text}:run", "/f/{x:text}", "/r/admin", "/r/{p...}", "/v{x:text}"];
+    let judge = |path: &str| {
+        let built = build(&texts).unwrap();
+        let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
+        built.table.find(&path).unwrap().check_opened_values()
+    };
+    for path in [
+        "/f/plain",
+        "/f/a%20b",
+        "/f/a%2Fb",
+        "/f/a%5Cb",
+        "/f/a;v=1",
+        "/f/100%25",
+        "/f/a%2Fadmin",
+        "/f/a%252Fb",
+        "/f/a%2F...",
+        "/r/a%2Fb/c",
+        "/r/x/a%2Fadmin",
+        "/r/x/admin;v",
+        "/r/a/",
+        "/f/a%2Fb:run",
+        "/va%2Fb",
+        "/f/..a%2Fb",
+        "/f/x;/y".trim_end_matches("/y"),
+        "/f/%2525",
+    ] {
+        assert_eq!(judge(path), Ok(()), "{path}");
+    }
+    for path in [
+        "/f/..%2Fadmin",
+        "/f/a%2F..%2Fadmin",
+        "/f/%2Fadmin",
+        "/f/a%2F",
+        "/f/a%2F%2Fb",
+        "/f/.%2Fadmin",
+        "/f/..%5Cadmin",
+        "/f/..;",
+        "/f/..;x",
+        "/f/;",
+        "/f/;x",
+        "/f/a%2F;",
+        "/f/a%2F..;x",
+        "/f/%252e%252e",
+        "/f/%252E%252E%252Fadmin",
+        "/f/a%252F..%252Fb",
+        "/f/%255C",
+        "/f/admin%2Fx",
+        "/f/Admin%2Fx",
+        "/f/admin;x",
+        "/f/ADMIN;",
+        "/f/admin%5Cx",
+        "/f/%2561dmin",
+        "/f/adm%2569n%252Fx",
+        "/f/y%3Arun%2Fx",
+        "/f/y:RUN;x",
+        "/f/%2Fy:run",
+        "/f/y%2F:run",
+        "/r/admin%2Fx",
+        "/r/admin;x/y",
+        "/r/..;/admin",
+        "/r/x/..%2Fy",
+        "/r/x/%2F/y",
+        "/r/x/%252e%252e/y",
+        "/v%2F..%2Fadmin",
+        "/v..%2Fx",
+        "/v%2Fx",
+    ] {
+        assert_eq!(judge(path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+}
+
+/// What the endpoint with the template of this number says of a path that it allows everything in.
+fn judge(texts: &[&str], number: u32, path: &str) -> Result<(), Reason> {
+    let built = build(texts).unwrap();
+    let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
+    let found = built.table.find(&path).unwrap();
+    assert!(found.endpoints().contains(&number), "{path:?} is another endpoint's: {:?}", found.endpoints());
+    found.check_opened_values()
+}
+
+#[test]
+fn rejects_values_that_read_as_the_path_of_another_endpoint() {
+    let texts = [
+        "/blob/{x:text}",
+        "/blob/{x:text}/raw",
+        "/blob/{x:text}/by/{n:int}",
+        "/tree/{p...}",
+        "/tree/{x}/raw",
+        "/tree/{x}/{id:uuid}/y",
+        "/m/{x:text}:run",
+        "/m/{x:text}",
+        "/all/{x:text}/k",
+        "/all/{x:text}/{p...}",
+        "/all/{x:text}/k/{p...}",
+        "/s/{x:text}",
+        "/s/{x:text}/v{n:int}",
+    ];
+    for (number, path) in [
+        (11, "/s/a%2Fvb.json"),
+        (0, "/blob/x"),
+        (0, "/blob/x%2Fy"),
+        (0, "/blob/x%2Frawer"),
+        (0, "/blob/x%2Fy%2Frawer"),
+        (0, "/blob/x%2Fby%2Fthem"),
+        (0, "/blob/x%5Cy;raw"),
+        (0, "/blob/raw"),
+        (1, "/blob/x%2Fy/raw"),
+        (3, "/tree/x%2Fy/raw"),
+        (3, "/tree/x%2Fy%2F7"),
+        (9, "/all/x%2Fy/z"),
+    ] {
+        assert_eq!(judge(&texts, number, path), Ok(()), "{path}");
+    }
+    for (number, path) in [
+        (11, "/s/a%2Fv7.json"),
+        (0, "/blob/x%2Fraw"),
+        (0, "/blob/x%2fraw"),
+        // Routers that take slashes in a value take several segments for it.
+        (0, "/blob/x%2Fy%2Fraw"),
+        (0, "/blob/x%2Fy%2Fz%2Fby%2F7"),
+        (0, "/blob/x%5Craw"),
+        (0, "/blob/x%5craw"),
+        (0, "/blob/x%252Fraw"),
+        (0, "/blob/x%252fraw"),
+        (0, "/blob/x%2Fr%61w"),
+        (0, "/blob/x%2Fr%2561w"),
+        (0, "/blob/x%2FRAW"),
+        (0, "/blob/x%2Fraw."),
+        (0, "/blob/x%2Fraw%20"),
+        (0, "/blob/x%2Fraw.json"),
+        (0, "/blob/x%2Fraw;v=1"),
+        (0, "/blob/x;v=1%2Fraw"),
+        (0, "/blob/x%2Fraw%3Bv=1"),
+        (0, "/blob/x%2Fraw%253Bv=1"),
+        (0, "/blob/x;%2Fraw;"),
+        (0, "/blob/x%2Fby%2F7"),
+        (0, "/blob/x%2Fby%2F007"),
+        (0, "/blob/x%2Fby%2F%2B7"),
+        (0, "/blob/x%2Fby%5C7"),
+        (3, "/tree/a;v/raw"),
+        (3, "/tree/a%3Bv;w/raw"),
+        (3, "/tree/a%2Fraw"),
+        (3, "/tree/a%2F018f6b3e-7c1a-7cc2-98c8-0123456789ab/y"),
+        (6, "/m/x;:run"),
+        (6, "/m/x%3B;:run"),
+        // The value is another endpoint's as it is, without regard to case or leniently.
+        (10, "/all/x%2Fy/k/z"),
+        (9, "/all/x%2Fk/z"),
+        (9, "/all/x%2FK/z"),
+    ] {
+        assert_eq!(judge(&texts, number, path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+}
+
+/// A router that goes back finds what the gate's own lookup does not.
+#[test]
+fn readings_are_looked_up_with_backtracking() {
+    let texts = ["/b/{x:text}", "/b/{x:text}/a/c", "/b/{x:text}/{y}/raw", "/{p...}"];
+    assert_eq!(judge(&texts, 0, "/b/x"), Ok(()));
+    for path in ["/b/x%2Fa%2Fraw", "/b/x%2Fanything"] {
+        assert_eq!(judge(&texts, 0, path), Err(Reason::PathValueAmbiguous), "{path}");
+    }
+    // What is less specific is not preferred where the template matches either way.
+    assert_eq!(judge(&["/r/{p...}", "/{p...}"], 0, "/r/a%2Fb"), Ok(()));
+}
+
+#[test]
+fn a_long_path_with_allowed_escapes_costs_linear_time() {
+    let texts = ["/r/{p...}", "/r/{x}/{y}/{z:int}", "/r/{x}/{y:text}:run", "/r/{x}/b/c"];
+    for value in ["a%2Fb%5Cc%25%32F;d%3Be.f", "%25", "%2F.a", ";.", "a%2F"] {
+        let started = Instant::now();
+        let _ = judge(&texts, 0, &format!("/r/x;{}", value.repeat(1 << 13)));
+        assert!(started.elapsed().as_secs() < 10, "{value} took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn no_variable_matches_a_listed_name_with_a_suffix() {
+    let texts = [
+        "/u/settings",
+        "/u/v1.0",
+        "/u/both",
+        "/u/both.json",
+        "/u/.hidden",
+        "/u/caf%C3%A9",
+        "/u/{x:text}:run",
+        "/u/{x}.tar",
+        "/u/v{n:int}",
+        "/u/{x:text}",
+        "/r/settings",
+        "/r/{p...}",
+    ];
+    for path in [
+        "/u/settings.json",
+        "/u/Settings.JSON",
+        "/u/settings.json.gz",
+        "/u/settings.a.b.c.d.e.f.g.h.i.j.k",
+        "/u/settings..json",
+        "/u/settings.",
+        "/u/settings%2Ejson",
+        "/u/s%65ttings.json",
+        "/u/settings%20.json",
+        "/u/settings%3Ba.json",
+        "/u/settings.json%3Ba",
+        "/u/settings.%3Ba",
+        "/u/v1.0.json",
+        "/u/both.xml",
+        "/u/BOTH.json",
+        "/u/both.json.gz",
+        "/u/.hidden.json",
+        "/u/caf%c3%a9.json",
+        "/u/settings.tar",
+        "/u/x:run.json",
+        "/u/x:RUN.json.gz",
+        "/u/v7.json",
+        "/r/settings.json",
+        "/r/settings.json/x",
+    ] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+    for (path, template) in [
+        ("/u/settings", "/u/settings"),
+        ("/u/both.json", "/u/both.json"),
+        ("/u/mysettings.json", "/u/{x:text}"),
+        ("/u/settings-json", "/u/{x:text}"),
+        ("/u/sett.ings", "/u/{x:text}"),
+        ("/u/.json", "/u/{x:text}"),
+        ("/u/hidden.json", "/u/{x:text}"),
+        ("/u/v1.json.x".trim_end_matches(".json.x"), "/u/v{n:int}"),
+        ("/u/x.tar", "/u/{x}.tar"),
+        ("/u/x.tar.gz", "/u/{x:text}"),
+        ("/r/x/settings.json", "/r/{p...}"),
+    ] {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn suffixes_are_part_of_values_where_the_policy_ignores_them() {
+    let parsed = templates(&["/u/settings", "/u/{x:text}:run", "/u/{x:text}"]);
+    let table = Table::build((0..).zip(&parsed), FormatSuffixes::Ignore).unwrap().table;
+    let find =
+        |path: &str| table.find(&CanonicalPath::parse(path.as_bytes()).unwrap()).map(|found| found.endpoints()[0]);
+    assert_eq!(find("/u/settings.json"), Some(2));
+    assert_eq!(find("/u/x:run.json"), Some(2));
+    assert_eq!(find("/u/settings."), None, "a trailing dot is no suffix");
+    assert_eq!(find("/u/SETTINGS"), None);
+}
+
+#[test]
+fn a_long_name_of_suffixes_costs_linear_time() {
+    let verbs: Vec<String> = (0..64).map(|n| format!("/u/{{x}}:{n:03}")).collect();
+    let texts: Vec<&str> = verbs.iter().map(String::as_str).chain(["/u/settings", "/u/{x}"]).collect();
+    let built = build(&texts).unwrap();
+    for value in [".", "a.", ":007.", "settings."] {
+        let path = format!("/u/{}", value.repeat(1 << 16));
+        let started = Instant::now();
+        let _ = built.table.find(&CanonicalPath::parse(path.as_bytes()).unwrap());
+        assert!(started.elapsed().as_secs() < 5, "{value} took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn escapes_compare_without_regard_to_the_case_of_their_digits() {
+    let texts = ["/caf%c3%a9/{x}", "/a%3Ab", "/{x:text}"];
+    for (path, template) in
+        [("/caf%C3%A9/1", texts[0]), ("/caf%c3%A9/1", texts[0]), ("/a%3ab", texts[1]), ("/x%3ab", texts[2])]
+    {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+    for path in ["/a:b", "/A%3ab", "/caf%c3%a9", "/CAF%c3%a9"] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+    let twice = templates(&["/caf%c3%a9", "/caf%C3%A9"]);
+    let table = Table::build((0..).zip(&twice), FormatSuffixes::Reject).unwrap().table;
+    assert_eq!(table.find(&CanonicalPath::parse(b"/caf%C3%a9").unwrap()).unwrap().endpoints(), [0, 1]);
+}
+
+#[test]
+fn needless_escapes_and_brackets_match_text_values_alone() {
+    let texts = ["/u/admin", "/u/{x:text}", "/p/{x}", "/t/{x:text}:run", "/f/locked", "/f/{p...}", "/s/a"];
+    for (path, template) in [
+        ("/u/%7Eme", "/u/{x:text}"),
+        ("/u/a[0]", "/u/{x:text}"),
+        ("/u/%61dministrator", "/u/{x:text}"),
+        ("/u/%2e%2E%2e", "/u/{x:text}"),
+        ("/t/a|b:run", "/t/{x:text}:run"),
+        ("/f/%7Ea/b[1]/", "/f/{p...}"),
+    ] {
+        assert_eq!(find(&texts, path).map(|found| found.0), Some(template.to_owned()), "{path}");
+    }
+    for path in [
+        "/%75/x",
+        "/u/%61dmin",
+        "/u/ADM%49N",
+        "/u/admin%2e",
+        "/p/%7Eme",
+        "/p/a[0]",
+        "/t/x:r%75n",
+        "/f/l%6Fcked",
+        "/f/l%6fcked/x",
+        "/s/%61",
+    ] {
+        assert_eq!(find(&texts, path), None, "{path}");
+    }
+}
+
+#[test]
+fn finds_the_templates_as_which_allowed_escapes_can_read() {
+    use crate::document::Escape::{self, Percent, Semicolon, Slash};
+    let rows: [(&[&str], &[Escape], &[u32]); 14] = [
+        (&["/blob/{x:text}", "/blob/{x:text}/raw"], &[Slash], &[1]),
+        (&["/blob/{x:text}", "/blob/{x:text}/raw"], &[Semicolon], &[]),
+        (&["/blob/{x:text}", "/blob/{y:text}/raw", "/blob/a/b/c", "/blob/a", "/tree/{x}"], &[Slash], &[1, 2]),
+        (&["/blob/{x:text}", "/{p...}"], &[Slash], &[1]),
+        (&["/r/{p...}", "/{p...}"], &[Slash], &[]),
+        (&["/r/{p...}", "/r/{x}/raw"], &[Slash], &[1]),
+        (&["/r/{p...}", "/r/{x}/raw"], &[Semicolon], &[1]),
+        (&["/m/{x:text}:run", "/m/{x:text}"], &[Semicolon], &[1]),
+        (&["/m/{x:text}:run", "/m/{x:text}"], &[Slash], &[]),
+        (&["/raw/{x:text}", "/raw/secret"], &[Semicolon], &[1]),
+        (&["/raw/{x:text}", "/raw/secret"], &[Percent], &[1]),
+        (&["/raw/{x:text}", "/raw/secret"], &[Slash], &[]),
+        (&["/g/{x:text}/i", "/g/{x:text}/{y}/i", "/g/{x:text}"], &[Slash], &[1]),
+        (&["/g/{x:text}/b/{p...}", "/g/{x:text}/{y}/{q...}"], &[Slash], &[1]),
+    ];
+    for (texts, escapes, expected) in rows {
+        let parsed = templates(texts);
+        let table = Table::build((0..).zip(&parsed), FormatSuffixes::Reject).unwrap().table;
+        let escapes: EscapeSet = escapes.iter().copied().collect();
+        let mut budget = 1_000;
+        assert_eq!(table.reads_as(0, &parsed[0], escapes, &mut budget), expected, "{texts:?} {escapes:?}");
+        assert!((1..1_000).contains(&budget));
+        assert!(table.reads_as(0, &parsed[0], escapes, &mut 0).is_empty(), "nothing is visited without a budget");
+    }
+}
+
+#[test]
+fn what_cannot_stand_side_by_side_is_told() {
+    let rows: [Remarks; 8] = [
+        (
+            &["/u/{id:int}/a", "/u/{name}/b"],
+            &[(1, "in one place all variables have one type, and `/u/{id:int}/a` has another: give both the same")],
+        ),
+        (
+            &["/u/v{id}", "/u/v{id:int}"],
+            &[(1, "in one place all variables have one type, and `/u/v{id}` has another: give both the same")],
+        ),
+        (
+            &["/{x}b", "/a{x}"],
+            &[(1, "a segment could be taken by this path and by `/{x}b`: make the fixed text of one longer")],
+        ),
+        (
+            &["/ab{x}", "/a{x}b"],
+            &[(1, "a segment could be taken by this path and by `/ab{x}`: make the fixed text of one longer")],
+        ),
+        (
+            &["/f/{p...}", "/f/{x:text}", "/f/{x:text}/b"],
+            &[(
+                0,
+                "no path falls to `{name...}` where `{name:text}` stands beside it and takes every segment: leave one of \
+                 them out",
+            )],
+        ),
+        (
+            &["/{a:int}", "/{a}", "/{a:uuid}"],
+            &[
+                (1, "in one place all variables have one type, and `/{a:int}` has another: give both the same"),
+                (2, "in one place all variables have one type, and `/{a:int}` has another: give both the same"),
+                (2, "in one place all variables have one type, and `/{a}` has another: give both the same"),
+            ],
+        ),
+        (
+            &["/a{x}", "/b{x}", "/{x}c", "/{x}dc"],
+            &[
+                (2, "a segment could be taken by this path and by `/a{x}`: make the fixed text of one longer"),
+                (2, "a segment could be taken by this path and by `/b{x}`: make the fixed text of one longer"),
+            ],
+        ),
+        (&["/a{x}", "/A{x}", "/{x}", "/{p...}", "/a/{x:int}", "/b/{x:uuid}"], &[]),
+    ];
+    for (texts, expected) in rows {
+        let errors = build(texts).err().unwrap_or_default();
+        let seen: Vec<_> = errors.iter().map(|remark| (remark.endpoint, remark.message.as_str())).collect();
+        assert_eq!(seen, expected, "{texts:?}");
+    }
+}
+
+#[test]
+fn fixed_texts_beside_a_variable_are_bounded() {
+    let verbs = |count: usize| (0..count).map(|n| format!("/{{x}}:{n:03}")).collect::<Vec<_>>();
+    let built = |texts: &[String]| build(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(built(&verbs(64)).is_ok());
+    let with_plain = [verbs(64), vec!["/{x}".to_owned()]].concat();
+    assert!(built(&with_plain).is_ok());
+    assert_eq!(
+        built(&verbs(65)).unwrap_err()[0].message,
+        "in one place at most 64 different fixed texts can stand beside a variable: take them with one `{name:text}`"
+    );
+}
+
+#[test]
+fn siblings_with_fewer_continuations_are_warned_of() {
+    let rows: [Remarks; 20] = [
+        (&["/users/me/{x}", "/users/{id}/v{n:int}"], &[]),
+        (
+            &["/users/me/{x}", "/users/{id}/{v}:run"],
+            &[(1, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/users/me/{p...}", "/users/me", "/users/{id}", "/users/{id}/{n:int}", "/users/{id}/v{n:int}/x"], &[]),
+        (
+            &["/users/me/{p}", "/users/{id}/{n:int}", "/users/{id}/{n:int}/x"],
+            &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/users/me", "/users/{id}", "/users/{id}/posts"],
+            &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/users/me", "/users/me/posts", "/users/{id}", "/users/{id}/posts"], &[]),
+        (&["/users/me", "/users/me/{x}", "/users/{id}", "/users/{id}/posts"], &[]),
+        (&["/users/me/{p...}", "/users/me", "/users/{id}", "/users/{id}/posts/{n:int}"], &[]),
+        (&["/users/me", "/users/{id:int}/posts"], &[]),
+        (
+            &["/users/7", "/users/{id:int}/posts"],
+            &[(1, "calls that begin like `/users/7` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/users/me/a", "/users/{id}"],
+            &[(1, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/a/b1", "/a/b2", "/a/b3", "/a/b4", "/a/b5", "/a/{x}/c"],
+            &[(
+                5,
+                "calls that begin like `/a/b1`, `/a/b2`, `/a/b3` and 2 more never fall to this path: list it there as well \
+                 if they should",
+            )],
+        ),
+        (
+            &["/f/{x}", "/f/{p...}"],
+            &[(1, "calls that begin like `/f/{x}` never fall to this path: list it there as well if they should")],
+        ),
+        (
+            &["/f/v{n:int}", "/f/{x}/y"],
+            &[(1, "calls that begin like `/f/v{n:int}` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/f/v{n:int}", "/f/{x:int}/y"], &[]),
+        (
+            &["/m/{x}:run", "/m/{x:text}", "/m/{x:text}/y"],
+            &[(2, "calls that begin like `/m/{x}:run` never fall to this path: list it there as well if they should")],
+        ),
+        (&["/m/{x}:run", "/m/{x}", "/m/{x}/y"], &[]),
+        (
+            &["/m/{x:text}-run", "/m/{x:text}-re-run/y", "/m/{x:text}-run/y"],
+            &[(
+                0,
+                "calls that begin like `/m/{x:text}-re-run` never fall to this path: list it there as well if they should",
+            )],
+        ),
+        (&["/pulls/{n}/comments", "/pulls/comments/{id}"], &[]),
+        (
+            &["/r/health", "/r/{p...}"],
+            &[(1, "calls that begin like `/r/health` never fall to this path: list it there as well if they should")],
+        ),
+    ];
+    for (texts, expected) in rows {
+        let warnings = build(texts).unwrap().warnings;
+        let seen: Vec<_> = warnings.iter().map(|remark| (remark.endpoint, remark.message.as_str())).collect();
+        assert_eq!(seen, expected, "{texts:?}");
+    }
+}
+
+#[test]
+fn an_empty_table_finds_nothing() {
+    let built = Table::build([], FormatSuffixes::Reject).unwrap();
+    assert!(built.table.find(&CanonicalPath::parse(b"/").unwrap()).is_none());
+}
+
+#[test]
+fn ten_thousand_templates_are_built_and_found() {
+    let texts: Vec<String> = (0..10_000)
+        .map(|n| match n % 4 {
+            0 => format!("/service-{}/items", n / 8),
+            1 => format!("/service-{}/items/{{id}}", n / 8),
+            2 => format!("/flat-{n}"),
+            _ => format!("/v1/{{org}}/resource-{n}/{{id:int}}:run"),
+        })
+        .collect();
+    let parsed: Vec<Template> = texts.iter().map(|text| Template::parse(text).unwrap()).collect();
+    let started = Instant::now();
+    let built = Table::build((0..).zip(&parsed), FormatSuffixes::Reject).unwrap();
+    // Natively and optimised this takes some milliseconds; here it only has to be nowhere near quadratic.
+    assert!(started.elapsed().as_secs() < 5);
+    for (n, text) in (0..).zip(&texts) {
+        let path = text.replace("{id:int}", "7").replace("{id}", "x").replace("{org}", "acme");
+        let found = built.table.find(&CanonicalPath::parse(path.as_bytes()).unwrap()).unwrap();
+        assert!(found.endpoints().contains(&n), "{path}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_choice_of_templates_and_paths(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
+        fuzzing::lookup(&bytes);
+    }
+}
+
+#[test]
+fn the_rest_of_a_path_is_not_empty_where_the_path_without_it_is_listed() {
+    let built = build(&["/files", "/files/{p...}", "/files/a", "/open/{p...}", "/by/{x}", "/by/{x}/{p...}"]).unwrap();
+    let found = |path: &str| {
+        let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+        built.table.find(&path).map(|found| found.endpoints()[0])
+    };
+    for (path, number) in
+        [("/files", 0), ("/files/b", 1), ("/files/b/", 1), ("/open/", 3), ("/by/7", 4), ("/by/7/a", 5)]
+    {
+        assert_eq!(found(path), Some(number), "{path}");
+    }
+    for path in ["/files/", "/files/a/", "/by/7/", "/open"] {
+        assert_eq!(found(path), None, "{path}");
+    }
+}

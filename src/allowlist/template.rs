@@ -1,0 +1,217 @@
+//! Path templates, such as `/repos/{owner}/{repo}/pulls/{n:int}`.
+
+use std::fmt;
+
+use crate::allowlist::Kind;
+use crate::reason::Reason;
+use crate::request::{CanonicalPath, percent};
+
+/// More segments than any API has; it bounds the work of compiling a policy.
+const MAX_SEGMENTS: usize = 64;
+
+/// What a lookup has room for.
+pub(super) const MAX_VARIABLES: usize = 16;
+
+/// A path template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    text: Box<str>,
+    segments: Vec<Segment>,
+    variables: Vec<Variable>,
+}
+
+/// A variable of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name, by which bindings refer to it.
+    pub name: Box<str>,
+    /// Which values it takes.
+    pub kind: Kind,
+}
+
+/// One segment of a template, without the name of its variable: templates that differ only there are the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Segment {
+    /// Fixed text in canonical form.
+    Fixed(Box<str>),
+    /// A variable between a fixed beginning and end, of which one or both are empty.
+    Variable { beginning: Box<str>, kind: Kind, end: Box<str> },
+    /// The rest of the path.
+    Rest,
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(after_slash) = text.strip_prefix('/') else {
+            return Err(format!("a path begins with a slash: write `/{text}`"));
+        };
+        if text.contains('?') {
+            return Err("a path ends before the `?`: parameters of the query can be bound with `bind`".to_owned());
+        }
+        let mut segments = Vec::new();
+        let mut variables: Vec<Variable> = Vec::new();
+        let mut parts = after_slash.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let is_last = parts.peek().is_none();
+            if part.is_empty() && !is_last {
+                return Err("a path has no empty segment: write one `/` for `//`".to_owned());
+            }
+            let (segment, variable) = parse_segment(part)?;
+            if segment == Segment::Rest && !is_last {
+                return Err(format!("`{part}` takes the rest of the path, so that it has to stand last"));
+            }
+            if let Some(variable) = variable {
+                if variables.iter().any(|other| other.name == variable.name) {
+                    return Err(format!("two variables are named `{}`: give each a name of its own", variable.name));
+                }
+                variables.push(variable);
+            }
+            segments.push(segment);
+        }
+        if segments.len() > MAX_SEGMENTS || variables.len() > MAX_VARIABLES {
+            return Err(format!("a path has at most {MAX_SEGMENTS} segments and {MAX_VARIABLES} variables"));
+        }
+        Ok(Self { text: text.into(), segments, variables })
+    }
+
+    /// The template as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its variables from left to right, in the order in which a lookup captures their values.
+    #[must_use]
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// The place of a variable among [`variables`](Self::variables).
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.variables.iter().position(|variable| &*variable.name == name)
+    }
+
+    /// Whether it matches exactly what the other matches: at most the names of variables differ.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.segments == other.segments
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn parse_segment(part: &str) -> Result<(Segment, Option<Variable>), String> {
+    let Some((beginning, after_brace)) = part.split_once('{') else {
+        return Ok((Segment::Fixed(parse_fixed(part)?), None));
+    };
+    let Some((inner, end)) = after_brace.split_once('}') else {
+        return Err(format!("`{part}` has a `{{` without `}}`: write `{{name}}`"));
+    };
+    if inner.contains('{') || end.contains(['{', '}']) || beginning.contains('}') {
+        return Err(format!("`{part}` has more than one variable or a stray brace: a segment holds one `{{name}}`"));
+    }
+    let variable = parse_variable(inner)?;
+    if variable.kind == Kind::Rest {
+        return if beginning.is_empty() && end.is_empty() {
+            Ok((Segment::Rest, Some(variable)))
+        } else {
+            Err(format!("`{{{inner}}}` takes whole segments: write it without the text around it in `{part}`"))
+        };
+    }
+    let segment = Segment::Variable { beginning: parse_affix(beginning)?, kind: variable.kind, end: parse_affix(end)? };
+    Ok((segment, Some(variable)))
+}
+
+fn parse_variable(inner: &str) -> Result<Variable, String> {
+    let (name, kind) = match (inner.strip_suffix("..."), inner.split_once(':')) {
+        (Some(name), _) => (name, Kind::Rest),
+        (None, None) => (inner, Kind::Unreserved),
+        (None, Some((name, wanted))) => match Kind::NAMED.iter().find(|(named, _)| *named == wanted) {
+            Some((_, kind)) => (name, *kind),
+            None => {
+                let known = Kind::NAMED.map(|(named, _)| format!("`{{{name}:{named}}}`")).join(", ");
+                return Err(format!("there is no type `{wanted}`: write `{{{name}}}`, {known} or `{{{name}...}}`"));
+            }
+        },
+    };
+    let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    if !begins_well || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Err(format!(
+            "`{{{inner}}}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter"
+        ));
+    }
+    Ok(Variable { name: name.into(), kind })
+}
+
+/// A segment of fixed text, which has to stand here as it does in a canonical path.
+fn parse_fixed(part: &str) -> Result<Box<str>, String> {
+    if part.contains('}') {
+        return Err(format!("`{part}` has a `}}` without `{{`: write `{{name}}`"));
+    }
+    if let Some(name) = part.strip_prefix(':') {
+        return Err(format!("`{part}` would be fixed text: write `{{{name}}}` for a variable"));
+    }
+    match part {
+        "*" => return Err("`*` would be fixed text: write `{name}` for one segment".to_owned()),
+        "**" => return Err("`**` would be fixed text: write `{name...}` for the rest of the path".to_owned()),
+        _ => {}
+    }
+    let path = format!("/{part}");
+    let instead = match CanonicalPath::parse(path.as_bytes()) {
+        // One spelling, so that templates compare as paths do.
+        Ok(canonical) if canonical.restricted().is_empty() => return Ok(percent::with_upper_digits(part).into()),
+        Ok(_) => {
+            return Err(format!(
+                "`{part}` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{{name:text}}` \
+                 and `allow_escapes`"
+            ));
+        }
+        Err(Reason::PathDotSegment) => {
+            return Err(format!("no canonical path has the segment `{part}`: write the path that it leads to"));
+        }
+        Err(Reason::PathCharacter) => format!("write `{}`", escaped(part)),
+        Err(Reason::PathEscapeUnreserved) => "write the character itself".to_owned(),
+        Err(Reason::PathEscapeMalformed) => "write two hexadecimal digits after each `%`".to_owned(),
+        Err(_) => "leave it out".to_owned(),
+    };
+    Err(format!("`{part}` is not in the one form that calls are matched in: {instead}"))
+}
+
+/// The fixed text beside a variable: without escapes, so that it means the same before and after decoding.
+fn parse_affix(part: &str) -> Result<Box<str>, String> {
+    if part.contains('%') {
+        return Err(format!(
+            "`{part}` stands beside a variable, where fixed text has no escapes: take the whole segment with `{{name:text}}`"
+        ));
+    }
+    let fits = CanonicalPath::parse(format!("/x{part}").as_bytes()).is_ok_and(|path| path.restricted().is_empty());
+    if fits { Ok(part.into()) } else { Err(format!("`{part}` holds a character that no path has: leave it out")) }
+}
+
+/// A text with what a path cannot hold escaped.
+fn escaped(part: &str) -> String {
+    use fmt::Write as _;
+    part.bytes().fold(String::new(), |mut text, byte| {
+        let kept = byte == b'%' || CanonicalPath::parse(&[b'/', b'x', byte]).is_ok();
+        // Writing to a string does not fail.
+        let _ = if kept { write!(text, "{}", char::from(byte)) } else { write!(text, "%{byte:02X}") };
+        text
+    })
+}
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

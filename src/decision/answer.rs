@@ -1,0 +1,214 @@
+//! How a denial is answered: status, headers and body, for HTTP clients and for gRPC clients.
+//!
+//! One place for all of it. An answer names its reason by a stable code and nothing of what the request contained, so that
+//! nothing an outsider sends comes back through it.
+
+use serde::Serialize;
+
+use crate::decision::coverage::wanted_coverage;
+use crate::decision::{Deny, Facts};
+use crate::identity::signature::ProfileName;
+use crate::identity::signature::accept_signature;
+use crate::reason::{Challenge, Reason};
+use crate::request::credential::Scheme;
+
+/// An answer that the gate gives in the upstream's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Header lines.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
+    /// The status for gRPC clients; none for others.
+    pub grpc_status: Option<u32>,
+    /// What the gateway's access log prints as details of the response.
+    pub details: String,
+}
+
+/// A problem (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    instance: String,
+}
+
+impl Deny<'_> {
+    /// The answer to this denial.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        let row = self.denial.reason.row();
+        let disclosed = self.denial.reason.disclosed();
+        let details = format!("callgate_{}", row.code);
+        let mut headers = Vec::with_capacity(6);
+        if let Some(challenge) = challenge(row.challenge, &self.facts) {
+            headers.push(("www-authenticate", challenge));
+        }
+        headers.extend(wanted_signatures(row.challenge, &self.facts).map(|wanted| ("accept-signature", wanted)));
+        if let (Challenge::UseNonce, Some(nonce)) = (row.challenge, &self.facts.dpop_nonce) {
+            headers.push((DPOP_NONCE, nonce.clone()));
+        }
+        if let Some(seconds) = self.facts.retry_after {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        headers.extend(self.facts.policy.rate_limit_headers(&self.facts.limits, [None, None]));
+        // An answer belongs to this caller at this moment.
+        headers.push(("cache-control", "no-store".to_owned()));
+        if self.facts.policy.features.grpc && is_grpc(self.facts.head.content_type.first) {
+            // The gateway puts the body of a local reply into `grpc-message`.
+            let body = format!("{}: {}", disclosed.code, disclosed.title);
+            return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };
+        }
+        let problem = Problem {
+            r#type: format!("urn:callgate:problem:{}", disclosed.code),
+            title: disclosed.title,
+            status: row.status,
+            code: disclosed.code,
+            instance: format!("urn:callgate:decision:{}", self.facts.call.id),
+        };
+        headers.push(("content-type", "application/problem+json".to_owned()));
+        // INVARIANT: a problem holds only strings and a number, which JSON can always carry.
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        Answer { status: row.status, headers, body, grpc_status: None, details }
+    }
+}
+
+/// The header in which a client finds the nonce for its next proof (RFC 9449, section 8).
+pub const DPOP_NONCE: &str = "dpop-nonce";
+
+/// The challenge (RFC 6750, section 3; RFC 9449, section 7.1): every scheme that the policy accepts, with the error at the one it
+/// is about. Its values come from the policy alone and were checked when it was compiled, so nothing in here needs a quote
+/// escaped.
+///
+/// That scheme comes first, since some clients read only the first challenge. The order depends on the request alone.
+fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
+    let invalid_token = || ", error=\"invalid_token\"".to_owned();
+    let (about, error) = match challenge {
+        Challenge::No | Challenge::Signature => return None,
+        Challenge::Bare => (used_scheme(facts), String::new()),
+        Challenge::InvalidToken => (used_scheme(facts), invalid_token()),
+        Challenge::InvalidProof => (Scheme::Dpop, ", error=\"invalid_dpop_proof\"".to_owned()),
+        Challenge::UseNonce => (Scheme::Dpop, ", error=\"use_dpop_nonce\"".to_owned()),
+        Challenge::InsufficientScope => {
+            let scopes = facts.endpoint.map(|endpoint| endpoint.scopes.names().join(" ")).unwrap_or_default();
+            (used_scheme(facts), format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
+        }
+    };
+    let realm = &facts.policy.resource;
+    let bearer = |error: &str| format!("Bearer realm=\"{realm}\"{error}");
+    let Some(rules) = &facts.policy.dpop else { return Some(bearer(&error)) };
+    let dpop = |error: &str| format!("DPoP realm=\"{realm}\"{error}, algs=\"{}\"", rules.told);
+    Some(match about {
+        // What is wrong with a bearer token where none is accepted is told to clients that come back with another.
+        _ if rules.required => dpop(&error),
+        Scheme::Dpop => format!("{}, {}", dpop(&error), bearer("")),
+        Scheme::Bearer => format!("{}, {}", bearer(&error), dpop("")),
+    })
+}
+
+/// The scheme that the request used, or tried to: that of a credential which cannot be read, and `DPoP` for a proof without one.
+/// A request with neither is answered with `Bearer`, which clients without a key look for (MCP clients look there for more).
+fn used_scheme(facts: &Facts<'_>) -> Scheme {
+    let head = &facts.head;
+    let named = || head.authorization.first.and_then(Scheme::of_credentials);
+    let proof = || (head.dpop.count > 0).then_some(Scheme::Dpop);
+    facts.scheme.or_else(named).or_else(proof).unwrap_or(Scheme::Bearer)
+}
+
+/// What a signature has to be (RFC 9421, section 5.1): told with a denial that is about one, and next to the challenges of clients
+/// who are not authenticated where a signature alone would do.
+///
+/// A client that is authenticated is asked for the signature that the endpoint requires. Others are asked for one of each kind that
+/// the policy accepts alone, first for the kind of the signature that they sent.
+fn wanted_signatures(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
+    let signatures = &facts.policy.signatures;
+    let asks = |label: &str, name: ProfileName| {
+        let rules = signatures.profile(name);
+        accept_signature(label, &wanted_coverage(facts, name), rules.nonce, rules.tag.as_deref())
+    };
+    let required = facts.endpoint.filter(|_| challenge == Challenge::Signature && facts.caller.is_some());
+    match (challenge, required) {
+        (Challenge::No | Challenge::InsufficientScope, _) => None,
+        (_, Some(endpoint)) => Some(asks(FIRST_LABEL, endpoint.signature.profile)),
+        _ => {
+            let sent = facts.signed_for.into_iter();
+            let others = signatures.alone.iter().copied().filter(|name| Some(*name) != facts.signed_for);
+            // One label for each profile, in their order.
+            let members = [FIRST_LABEL, "sig2"].into_iter().zip(sent.chain(others));
+            let members: Vec<_> = members.map(|(label, name)| asks(label, name)).collect();
+            (!members.is_empty()).then(|| members.join(", "))
+        }
+    }
+}
+
+/// The label of the first signature that an answer asks for.
+const FIRST_LABEL: &str = "sig";
+
+/// Whether a media type is gRPC's: `application/grpc`, alone or before `+` or `;`.
+fn is_grpc(content_type: Option<&[u8]>) -> bool {
+    let Some((kind, rest)) = content_type.and_then(|value| value.split_at_checked(b"application/grpc".len())) else {
+        return false;
+    };
+    kind.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';'))
+}
+
+/// The gRPC status of an HTTP status: what gRPC's own mapping says, with the statuses that it folds into `UNKNOWN` told apart.
+#[must_use]
+pub fn grpc_status(status: u16) -> u32 {
+    const INVALID_ARGUMENT: u32 = 3;
+    const PERMISSION_DENIED: u32 = 7;
+    const RESOURCE_EXHAUSTED: u32 = 8;
+    const INTERNAL: u32 = 13;
+    const UNAVAILABLE: u32 = 14;
+    const UNAUTHENTICATED: u32 = 16;
+    match status {
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        429 => RESOURCE_EXHAUSTED,
+        400..=499 => INVALID_ARGUMENT,
+        503 => UNAVAILABLE,
+        _ => INTERNAL,
+    }
+}
+
+impl Answer {
+    /// The answer where the host did not give the gate what it needs to decide, so that there is no decision to answer.
+    #[must_use]
+    pub fn host_error() -> Self {
+        let row = Reason::HostError.row();
+        Self {
+            status: row.status,
+            headers: vec![("cache-control", "no-store".to_owned())],
+            body: format!("{}: {}", row.code, row.title),
+            grpc_status: Some(grpc_status(row.status)),
+            details: format!("callgate_{}", row.code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_by_its_media_type() {
+        for yes in ["application/grpc", "application/grpc+proto", "Application/GRPC;x=y"] {
+            assert!(is_grpc(Some(yes.as_bytes())), "{yes}");
+        }
+        for no in ["application/grpc-web", "application/grpcx", "application/json", ""] {
+            assert!(!is_grpc(Some(no.as_bytes())), "{no}");
+        }
+        assert!(!is_grpc(None));
+    }
+
+    #[test]
+    fn every_reason_has_a_grpc_status_that_is_an_error() {
+        for reason in Reason::ALL {
+            assert!((1..=16).contains(&grpc_status(reason.row().status)), "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The record of a decision: one JSON object, from which a call can be reconstructed.
+//!
+//! It never holds a token, key, signature, secret or cookie; a token appears as a short hash, so that its uses can be found.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+mod json;
+mod outcome;
+mod redact;
+#[cfg(not(target_arch = "wasm32"))]
+mod schema;
+
+pub use outcome::{Ended, Ending, Outcome};
+
+use crate::decision::upstream::granted;
+use crate::decision::{BodySeen, Decision, Facts, Grant, Rule};
+use crate::identity::token::VerifiedToken;
+use crate::policy::{Agent, Policy};
+use crate::reason::Reason;
+use crate::request::call::{DecisionId, Source};
+use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
+use crate::text::time::Timestamp;
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+
+/// More parameters of a query than these are left out.
+const MOST_PARAMETERS: usize = 32;
+/// The bytes of a query that a record takes over, all parameters together.
+const MOST_QUERY: usize = 4096;
+/// The longest header that a record takes over, in bytes.
+const MOST_HEADER: usize = 256;
+
+/// The record of a decision: one JSON object, the same for calls that were allowed and for those that were denied. Members
+/// without a value are absent.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Record<'r> {
+    /// What was decided.
+    decision: Verdict,
+    /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::reasons"))]
+    reason: &'static str,
+    /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
+    #[serde(skip_serializing_if = "is_empty")]
+    rule: Cow<'r, str>,
+    /// Under observation: every reason for which the call would have been denied, in the order of the checks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    would_deny: Vec<WouldDeny>,
+    /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
+    /// gateway gave no random numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
+    id: Option<DecisionId>,
+    /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_ms: Option<u64>,
+    /// The agent that the credential belongs to, whether or not it may call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'r str>,
+    /// The policy's name of the issuer whose token was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'r str>,
+    /// The client, from the token. Here and in `subject` and `scopes`, characters that are not visible, or that reorder the text around
+    /// them, are escapes such as `\u{202e}`, a backslash is two, and past 1,024 bytes the text ends with `…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Cow<'r, str>>,
+    /// The subject, from the token. Where the policy has `audit.subject: hash`: `hmac:` and the first 16 hexadecimal digits of
+    /// HMAC-SHA-256 over the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<Cow<'r, str>>,
+    /// The scopes of the token and of the agent's registration.
+    #[serde(skip_serializing_if = "Scopes::is_empty")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Vec<&'r str>"))]
+    scopes: Scopes<'r>,
+    /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find its uses. The signature is left out, since
+    /// an ECDSA signature has a second valid form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
+    token: Option<&'r str>,
+    /// What showed that the caller holds the key that its token is bound to; absent for a bearer token, and where it was not
+    /// shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofKind>,
+    /// The `keyid` of the request's signature, where one was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<&'r str>,
+    /// The id of the endpoint that the call matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'r str>,
+    /// `true` where the endpoint's body is passed on as it arrives.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    body_streams: bool,
+    /// `true` where the body is the one that was signed, and was checked before anything of it went on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    body_checked: bool,
+    /// `true` where the head of the call went on before its body was checked, as `late_body_check` accepts it. Without
+    /// `body_checked` the body did not come, or was another one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    body_late: bool,
+    /// The method. Here and in `host`, the paths and `query`, text that is longer than 256 bytes or looks like a credential (a JSON Web
+    /// Token, or 32 or more characters of base64 or hexadecimal digits that are neither a UUID nor words) is replaced by its length
+    /// and the first digits of its SHA-256: `[43 bytes, sha256 0123456789abcdef]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<Cow<'r, str>>,
+    /// The host in lower case, without the ports 80 and 443.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Cow<'r, str>>,
+    /// The canonical path; each segment is shown or replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Cow<'r, str>>,
+    /// The path as it came, escaped, where it has no canonical form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_path: Option<Cow<'r, str>>,
+    /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
+    /// a parameter whose name looks like a secret's is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    query: Vec<Cow<'r, str>>,
+    /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
+    /// bytes a value ends with `…`. A value that holds a JSON Web Token is replaced as in `path`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'r str, String>,
+    /// The address that the call came from, without its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>"))]
+    source: Option<Source>,
+    /// The gateway's own id of the request. Some gateways keep the one that a client sent, so that a JSON Web Token is replaced here too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<Cow<'r, str>>,
+    /// The trace id of a valid `traceparent` (W3C Trace Context).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
+    trace_id: Option<&'r str>,
+    /// The policy's name.
+    policy: &'r str,
+    /// SHA-256 over the policy's canonical JSON, as `callgate check` prints it.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{64}$")))]
+    policy_version: &'r str,
+    /// The version of the module.
+    module_version: &'static str,
+    /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+/// The scopes of a caller, which are not gathered before they are written.
+#[derive(Debug, Default)]
+struct Scopes<'r> {
+    token: Option<&'r VerifiedToken>,
+    agent: Option<&'r Agent>,
+}
+
+impl Scopes<'_> {
+    fn is_empty(&self) -> bool {
+        granted(self.token, self.agent).next().is_none()
+    }
+}
+
+impl Serialize for Scopes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The scopes of a policy are visible ASCII.
+        if self.token.is_none_or(VerifiedToken::is_plain) {
+            return serializer.collect_seq(granted(self.token, self.agent));
+        }
+        serializer.collect_seq(granted(self.token, self.agent).map(visible))
+    }
+}
+
+/// What showed that the caller holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum ProofKind {
+    /// A DPoP proof (RFC 9449), sent with this call and for it.
+    Dpop,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// The call goes on.
+    Allow,
+    /// The call does not go on: the gate answers in the upstream's place, where anybody is left to be answered.
+    #[default]
+    Deny,
+    /// The gate would have denied the call, and lets it go on as it came.
+    Observe,
+}
+
+/// A reason for which a call would have been denied.
+#[derive(Debug, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct WouldDeny {
+    /// The reason's code.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::denials"))]
+    reason: &'static str,
+    /// The place in the policy of the rule; absent where the rule is the gate's own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rule: String,
+}
+
+impl Decision<'_> {
+    /// The record of this decision.
+    #[must_use]
+    pub fn record(&self) -> Record<'_> {
+        let facts = self.facts();
+        let (decision, reason, rule) = self.verdict();
+        let token = facts.token.as_deref();
+        let observed = decision == Verdict::Observe;
+        let would_deny = facts.denials.iter().filter(|_| observed);
+        Record {
+            decision,
+            reason,
+            rule: rule.text(facts.endpoint),
+            would_deny: would_deny
+                .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
+                .collect(),
+            id: Some(facts.call.id),
+            time_ms: Some(milliseconds(facts.call.now)),
+            agent: facts.agent.map(|agent| &*agent.name),
+            issuer: token.map(|token| token.issuer_name()),
+            client: token.and_then(|token| Some(of_token(token, token.client()?))),
+            subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
+            scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },
+            token: token.map(|token| token.token_hash()),
+            proof: facts.proof.map(|_| ProofKind::Dpop),
+            signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
+            endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
+            body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
+            body_checked: matches!(facts.body, Some(BodySeen::Checked | BodySeen::CheckedLate)),
+            body_late: matches!(facts.body, Some(BodySeen::Awaited | BodySeen::CheckedLate)),
+            method: facts.method.map(|method| shown_text(method.as_str(), redact::shown)),
+            host: facts.host.as_ref().map(|host| shown_host(host.as_str(), facts)),
+            path: facts.path.as_ref().map(|path| shown_text(path.as_str(), redact::path)),
+            raw_path: facts.path.is_none().then(|| raw_path(facts)),
+            query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
+            headers: included(facts),
+            source: facts.call.source,
+            request_id: facts.head.request_id.map(|id| escaped(redact::without_jws(id))),
+            trace_id: facts.head.traceparent.only().and_then(trace_id),
+            policy: &facts.policy.name,
+            policy_version: &facts.policy.version,
+            module_version: env!("CARGO_PKG_VERSION"),
+            outcome: None,
+        }
+    }
+
+    fn verdict(&self) -> (Verdict, &'static str, Rule<'_>) {
+        match self {
+            Self::Deny(deny) => (Verdict::Deny, deny.denial.reason.code(), deny.denial.rule),
+            Self::Allow(allow) => {
+                let endpoint = allow.facts.endpoint;
+                let rule = endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, ""));
+                match (allow.grant, allow.facts.denials.first()) {
+                    (Grant::Observed, Some(first)) => (Verdict::Observe, first.reason.code(), first.rule),
+                    (grant, _) => (
+                        Verdict::Allow,
+                        grant.code(),
+                        if grant == Grant::Preflight { Rule::Policy("preflight") } else { rule },
+                    ),
+                }
+            }
+        }
+    }
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+impl Grant {
+    /// The grounds that a record gives as its reason; of a call that is only observed it gives the reason of the denial.
+    pub const RECORDED: [Self; 3] = [Self::Endpoint, Self::Public, Self::Preflight];
+
+    /// The ground's stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Endpoint => "allowed",
+            Self::Public => "public",
+            Self::Preflight => "preflight",
+            Self::Observed => "observed",
+        }
+    }
+}
+
+impl<'r> Record<'r> {
+    /// The record of a call that was denied because the host did not give what it takes to decide it.
+    #[must_use]
+    pub fn undecided(policy: &'r Policy, now: Option<Timestamp>, id: Option<DecisionId>) -> Self {
+        Self {
+            decision: Verdict::Deny,
+            reason: Reason::HostError.code(),
+            id,
+            time_ms: now.map(milliseconds),
+            policy: &policy.name,
+            policy_version: &policy.version,
+            module_version: env!("CARGO_PKG_VERSION"),
+            ..Self::default()
+        }
+    }
+
+    /// The outcome and the reason, by which decisions are counted.
+    #[must_use]
+    pub fn outcome(&self) -> (&'static str, &'static str) {
+        (self.decision.name(), self.reason)
+    }
+
+    /// The record as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // INVARIANT: a record holds only strings, numbers and lists of them, which JSON can always carry.
+        json::to_json(self).or_else(|| serde_json::to_vec(self).ok()).unwrap_or_default()
+    }
+}
+
+fn is_empty(text: &str) -> bool {
+    text.is_empty()
+}
+
+fn milliseconds(moment: Timestamp) -> u64 {
+    moment.as_nanos() / 1_000_000
+}
+
+fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
+    let (path, _) = crate::request::split_target(facts.head.target);
+    shown_path(path)
+}
+
+/// Text that a client chose, without what `redact` replaces. Most of it is short, plain and taken over as it is.
+fn shown_text(text: &str, redact: impl Fn(&[u8]) -> Cow<'_, [u8]>) -> Cow<'_, str> {
+    if redact::is_short(text) && is_shown_as_is(text) { Cow::Borrowed(text) } else { escaped(redact(text.as_bytes())) }
+}
+
+/// Text that a client chose, without a credential.
+fn shown(text: &[u8]) -> Cow<'_, str> {
+    escaped(redact::shown(text))
+}
+
+/// A path without the credentials in its segments.
+fn shown_path(path: &[u8]) -> Cow<'_, str> {
+    escaped(redact::path(path))
+}
+
+/// A host that the policy names is no secret. One that leads to an endpoint is named, and is not looked up again.
+fn shown_host<'h>(host: &'h str, facts: &Facts<'_>) -> Cow<'h, str> {
+    let is_named = facts.endpoint.is_some() || facts.policy.table(host).is_some();
+    if is_named { Cow::Borrowed(host) } else { shown(host.as_bytes()) }
+}
+
+fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => bounded(text),
+        Cow::Owned(text) => Cow::Owned(bounded(&text).into_owned()),
+    }
+}
+
+/// A claim of a token, which was judged as a whole when it was verified.
+fn of_token<'t>(token: &VerifiedToken, claim: &'t str) -> Cow<'t, str> {
+    if token.is_plain() { Cow::Borrowed(claim) } else { visible(claim) }
+}
+
+fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -> Cow<'s, str> {
+    match &policy.audit.subject_key {
+        None => of_token(token, subject),
+        Some(key) => Cow::Owned(key.hash(subject)),
+    }
+}
+
+/// The parameters of a query, as far as the policy asks for them.
+fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<Cow<'q, str>> {
+    let mut room = MOST_QUERY;
+    let mut list = Vec::new();
+    for (name, value) in query.parameters() {
+        let Some(left) = room.checked_sub(name.len()).filter(|_| list.len() < MOST_PARAMETERS) else {
+            list.push("…".into());
+            break;
+        };
+        room = left;
+        let value = value.filter(|value| policy.audit.query_values && !parameter_is_secret(name, value));
+        let name = shown(name.as_bytes());
+        list.push(match value {
+            Some(value) => {
+                let value = redact::shown(value.as_bytes());
+                let value = bounded_to(&value, room);
+                room = room.saturating_sub(value.len());
+                format!("{name}={value}").into()
+            }
+            None => name,
+        });
+    }
+    list
+}
+
+/// The headers that the policy asks for.
+fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
+    let mut headers = BTreeMap::new();
+    for name in &facts.policy.audit.include {
+        let lines = facts.call.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
+        if !values.is_empty() {
+            let value = values.join(&b", "[..]);
+            headers.insert(&**name, bounded_to(&redact::without_jws(&value), MOST_HEADER).into_owned());
+        }
+    }
+    headers
+}
+
+/// The trace id of a `traceparent` of any version (W3C Trace Context, section 3.2).
+fn trace_id(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut parts = text.splitn(5, '-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+    };
+    let known_end = version != "00" || parts.next().is_none();
+    let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let null = |part: &str| part.bytes().all(|b| b == b'0');
+    (whole && known_end && version != "ff" && !null(trace) && !null(parent)).then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_valid_traceparent_has_a_trace_id() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let good = format!("00-{id}-b7ad6b7169203331-01");
+        assert_eq!(trace_id(good.as_bytes()), Some(id));
+        assert_eq!(trace_id(format!("01-{id}-b7ad6b7169203331-01-more").as_bytes()), Some(id));
+        for wrong in [
+            format!("ff-{id}-b7ad6b7169203331-01"),
+            format!("00-{id}-b7ad6b7169203331-01-more"),
+            format!("00-{id}-0000000000000000-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{}-b7ad6b7169203331-01", id.to_uppercase()),
+            format!("00-{id}-b7ad6b7169203331"),
+            id.to_owned(),
+        ] {
+            assert_eq!(trace_id(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(trace_id(b"\xff"), None);
+    }
+}

@@ -1,0 +1,286 @@
+//! JSON as records need it.
+//!
+//! The record is the longest text that a decision writes, and most of it needs no escape. serde_json looks at each byte for
+//! itself, which takes as long in Wasm as all checks together; here sixteen are looked at at a time. What a record does not have
+//! is refused, so that the caller can fall back on serde_json.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::{Impossible, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
+
+use crate::text::ascii::{are_unescaped_in_json, with_decimal};
+
+/// A record of usual size has room without being moved.
+const USUAL: usize = 1024;
+
+/// A value as JSON, the same as serde_json writes it; none where it holds something that no record has.
+pub(super) fn to_json(value: &impl Serialize) -> Option<Vec<u8>> {
+    let mut writer = Writer { out: Vec::with_capacity(USUAL) };
+    value.serialize(&mut writer).ok()?;
+    Some(writer.out)
+}
+
+struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    fn text(&mut self, text: &str) -> Result<(), fmt::Error> {
+        if are_unescaped_in_json(text.as_bytes()) {
+            self.plain(text);
+            Ok(())
+        } else {
+            serde_json::to_writer(&mut self.out, text).map_err(|_| fmt::Error)
+        }
+    }
+
+    /// Text of which is known that it needs no escape.
+    #[inline(always)]
+    fn plain(&mut self, text: &str) {
+        self.out.reserve(text.len() + 2);
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
+    }
+}
+
+/// Members or items, of which the first has no comma before it.
+struct Several<'w> {
+    writer: &'w mut Writer,
+    is_first: bool,
+    end: u8,
+}
+
+impl<'w> Several<'w> {
+    fn begin(writer: &'w mut Writer, begin: u8, end: u8) -> Self {
+        writer.out.push(begin);
+        Self { writer, is_first: true, end }
+    }
+
+    fn next(&mut self) -> &mut Writer {
+        if !std::mem::take(&mut self.is_first) {
+            self.writer.out.push(b',');
+        }
+        self.writer
+    }
+
+    fn finish(self) {
+        self.writer.out.push(self.end);
+    }
+}
+
+impl SerializeStruct for Several<'_> {
+    type Ok = ();
+    type Error = fmt::Error;
+
+    // The names are known where this is compiled into, so that writing them is a few stores.
+    #[inline(always)]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), fmt::Error> {
+        let before: &[u8] = if std::mem::take(&mut self.is_first) { b"\"" } else { b",\"" };
+        self.writer.out.extend_from_slice(before);
+        self.writer.out.extend_from_slice(key.as_bytes());
+        self.writer.out.extend_from_slice(b"\":");
+        value.serialize(&mut *self.writer)
+    }
+
+    fn end(self) -> Result<(), fmt::Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+impl SerializeMap for Several<'_> {
+    type Ok = ();
+    type Error = fmt::Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), fmt::Error> {
+        key.serialize(self.next())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), fmt::Error> {
+        self.writer.out.push(b':');
+        value.serialize(&mut *self.writer)
+    }
+
+    fn end(self) -> Result<(), fmt::Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+impl SerializeSeq for Several<'_> {
+    type Ok = ();
+    type Error = fmt::Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), fmt::Error> {
+        value.serialize(self.next())
+    }
+
+    fn end(self) -> Result<(), fmt::Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+type Unknown = Impossible<(), fmt::Error>;
+
+macro_rules! refuse {
+    ($($name:ident($($argument:ty),*) -> $result:ty;)*) => {
+        $(fn $name(self, $(_: $argument),*) -> Result<$result, fmt::Error> {
+            Err(fmt::Error)
+        })*
+    };
+}
+
+impl<'w> Serializer for &'w mut Writer {
+    type Ok = ();
+    type Error = fmt::Error;
+    type SerializeSeq = Several<'w>;
+    type SerializeMap = Several<'w>;
+    type SerializeStruct = Several<'w>;
+    type SerializeTuple = Unknown;
+    type SerializeTupleStruct = Unknown;
+    type SerializeTupleVariant = Unknown;
+    type SerializeStructVariant = Unknown;
+
+    fn serialize_str(self, text: &str) -> Result<(), fmt::Error> {
+        self.text(text)
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), fmt::Error> {
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<(), fmt::Error> {
+        with_decimal(value, |digits| self.out.extend_from_slice(digits));
+        Ok(())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<(), fmt::Error> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<(), fmt::Error> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), fmt::Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), fmt::Error> {
+        self.plain(name);
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Several<'w>, fmt::Error> {
+        Ok(Several::begin(self, b'[', b']'))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Several<'w>, fmt::Error> {
+        Ok(Several::begin(self, b'{', b'}'))
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Several<'w>, fmt::Error> {
+        Ok(Several::begin(self, b'{', b'}'))
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), fmt::Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), fmt::Error> {
+        Err(fmt::Error)
+    }
+
+    refuse! {
+        serialize_i8(i8) -> ();
+        serialize_i16(i16) -> ();
+        serialize_i32(i32) -> ();
+        serialize_i64(i64) -> ();
+        serialize_u8(u8) -> ();
+        serialize_f32(f32) -> ();
+        serialize_f64(f64) -> ();
+        serialize_char(char) -> ();
+        serialize_bytes(&[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_tuple(usize) -> Unknown;
+        serialize_tuple_struct(&'static str, usize) -> Unknown;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Unknown;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Unknown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What records are made of.
+    #[derive(Debug, Serialize)]
+    struct Sample {
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
+        list: Vec<String>,
+        map: BTreeMap<String, String>,
+        inner: Inner,
+        is: bool,
+    }
+
+    #[derive(Debug, Serialize)]
+    struct Inner {
+        small: u16,
+        kind: Kind,
+    }
+
+    #[derive(Debug, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Allow,
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_serde_json_writes(
+            text: String,
+            number: Option<u64>,
+            list: Vec<String>,
+            map: BTreeMap<String, String>,
+            small: u16,
+            is: bool,
+        ) {
+            let sample = Sample { text, number, list, map, inner: Inner { small, kind: Kind::Allow }, is };
+            prop_assert_eq!(to_json(&sample).unwrap(), serde_json::to_vec(&sample).unwrap());
+        }
+    }
+
+    #[test]
+    fn escapes_are_written_wherever_they_stand() {
+        for text in ["\"", "a\\b", "0123456\"", "01234567\n", "\u{0}", "\u{7f}é\u{2028}😀", "plain text of some length"]
+        {
+            assert_eq!(to_json(&text).unwrap(), serde_json::to_vec(text).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_no_record_has_is_refused() {
+        assert_eq!(to_json(&1.5), None);
+        assert_eq!(to_json(&()), None);
+        assert_eq!(to_json(&None::<u64>), None);
+        assert_eq!(to_json(&vec![(1, 2)]), None);
+    }
+}

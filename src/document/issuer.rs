@@ -1,0 +1,252 @@
+//! Issuers, as a person writes them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::scalar::{Lifetime, SecretEncoding};
+use crate::document::did_you_mean;
+
+/// Who issues access tokens, and how they are told to be valid. A token is at most 16 KiB (16,384 bytes) long; a longer one is
+/// rejected.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The exact value of the `iss` claim.
+    pub issuer: String,
+    /// Which rules the tokens follow.
+    pub profile: Profile,
+    /// The signature algorithms that are taken.
+    pub algorithms: Vec<AlgorithmName>,
+    /// The keys that verify the tokens.
+    pub keys: Keys,
+    /// What `aud` must contain instead of the policy's `resource`, for providers that send another identifier.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// The longest lifetime (`exp` − `iat`) of a token, however fresh it is; asks for `iat`. Required.
+    pub max_lifetime: Lifetime,
+    /// Parameters of the token's header that this provider always sends; they are never used.
+    #[serde(default)]
+    pub ignore_header: Vec<IgnorableHeader>,
+    /// Other issuers of this policy that use the same keys, as tenants of one provider do. Both must say so.
+    #[serde(default)]
+    pub shares_keys_with: Vec<String>,
+    /// The shape of the tokens, for the profile `jwt` only.
+    #[serde(default)]
+    pub token: Option<TokenShape>,
+}
+
+/// Which rules tokens follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum Profile {
+    /// JWT access tokens as RFC 9068 defines them.
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// Any other JWT access token; `token` spells out its shape.
+    #[serde(rename = "jwt")]
+    Jwt,
+    /// SPIFFE JWT-SVIDs.
+    #[serde(rename = "jwt-svid")]
+    JwtSvid,
+}
+
+/// A signature algorithm by its JOSE name (RFC 7518, RFC 8037, RFC 9864).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum AlgorithmName {
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// EdDSA on Curve25519; tokens may call it `Ed25519` or `EdDSA`.
+    Ed25519,
+    /// HMAC with SHA-256; takes a `secret`, no key set.
+    HS256,
+}
+
+impl AlgorithmName {
+    /// Every algorithm that is accepted, with its name.
+    const ALL: [(Self, &str); 10] = [
+        (Self::ES256, "ES256"),
+        (Self::ES384, "ES384"),
+        (Self::RS256, "RS256"),
+        (Self::RS384, "RS384"),
+        (Self::RS512, "RS512"),
+        (Self::PS256, "PS256"),
+        (Self::PS384, "PS384"),
+        (Self::PS512, "PS512"),
+        (Self::Ed25519, "Ed25519"),
+        (Self::HS256, "HS256"),
+    ];
+
+    /// What to write for a registered algorithm that is not accepted; none for a name that is no such algorithm.
+    #[must_use]
+    pub fn instead_of(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "EdDSA" => "`EdDSA` is not accepted; write `Ed25519`, which accepts tokens that name `EdDSA` as well",
+            "Ed448" => "`Ed448` is not accepted; use `Ed25519`",
+            "ES512" => "`ES512` is not accepted; use `ES384` or `ES256`",
+            "ES256K" => "`ES256K` is not accepted; use `ES256`, a key on P-256",
+            "HS384" => {
+                "`HS384` is not accepted; use `HS256`, the only algorithm with a shared secret, or better a key pair"
+            }
+            "HS512" => {
+                "`HS512` is not accepted; use `HS256`, the only algorithm with a shared secret, or better a key pair"
+            }
+            "none" => {
+                "`none` is not accepted, since anybody could write such a token; list the algorithms that sign them"
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for AlgorithmName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(AlgorithmVisitor)
+    }
+}
+
+/// An error inside a visitor has the position of its value, and not that of the list around it.
+struct AlgorithmVisitor;
+
+impl Visitor<'_> for AlgorithmVisitor {
+    type Value = AlgorithmName;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of an algorithm")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<AlgorithmName, E> {
+        if let Some((algorithm, _)) = AlgorithmName::ALL.iter().find(|(_, known)| *known == name) {
+            return Ok(*algorithm);
+        }
+        Err(E::custom(AlgorithmName::instead_of(name).map_or_else(
+            || {
+                let known = AlgorithmName::ALL.map(|(_, known)| known);
+                let otherwise = format!("expected one of `{}`", known.join("`, `"));
+                format!("`{}` is not an algorithm; {}", name.escape_debug(), did_you_mean(name, known, &otherwise))
+            },
+            str::to_owned,
+        )))
+    }
+}
+
+/// Where the keys of an issuer come from: exactly one of the two.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// A JSON Web Key Set (RFC 7517) of public keys.
+    #[serde(default)]
+    pub jwks: Option<JwkSet>,
+    /// The secret of HS256, 32 bytes or more.
+    #[serde(default)]
+    pub secret: Option<Secret>,
+}
+
+/// A JSON Web Key Set. Members that RFC 7517 does not name are ignored, as it says.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct JwkSet {
+    /// The keys. Encryption keys and types that the gate does not know are skipped with a warning.
+    pub keys: Vec<serde_json::Map<String, Value>>,
+}
+
+/// A secret from the environment. A secret inside the document would stand in the gateway's configuration dump.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// The name of the environment variable.
+    pub env: String,
+    /// How the variable's text stands for the secret's bytes; absent: its bytes as they are.
+    #[serde(default)]
+    pub encoding: Option<SecretEncoding>,
+}
+
+/// A parameter of a token's header that may be present and is never used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum IgnorableHeader {
+    /// The URL of a key set.
+    Jku,
+    /// The URL of a certificate.
+    X5u,
+    /// A certificate chain.
+    X5c,
+}
+
+/// The shape of an access token of the profile `jwt`.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenShape {
+    /// The values of the header's `typ` that are taken, compared without regard to case; `absent` takes a token without one.
+    pub typ: Vec<String>,
+    /// What tells an access token from the same issuer's other tokens, ID tokens first.
+    pub told_apart_by: ToldApartBy,
+    /// Claims that must be there, by name or JSON pointer, each with the values that are taken; an empty list takes any value.
+    #[serde(default)]
+    pub claims: BTreeMap<String, Vec<String>>,
+    /// The claim that names the client, by name or JSON pointer; absent where agents are told by their subject.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// The claims that hold scopes. An empty list where scopes come from the agent's entry alone.
+    pub scopes: Vec<ScopeClaim>,
+}
+
+/// What tells an access token from the same issuer's other tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ToldApartBy {
+    /// An `audience` that no other token of this issuer carries.
+    Audience,
+    /// A required claim with a value that no other token carries, or that no other token has.
+    Claims,
+    /// A `typ` that only access tokens have.
+    Typ,
+}
+
+/// A claim that holds scopes.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ScopeClaim {
+    /// The claim, by name or JSON pointer.
+    pub claim: String,
+    /// How the claim holds its scopes.
+    pub form: ScopeForm,
+}
+
+/// How a claim holds scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ScopeForm {
+    /// An array of strings.
+    Array,
+    /// One string, scopes separated by a space.
+    String,
+}

@@ -1,0 +1,94 @@
+//! The small grammars of the policy document: names, scopes, hosts' friends. Each answers with what to write instead.
+
+use super::finding::{Findings, Place};
+
+/// Checks a name that stands in records and headers.
+pub(crate) fn check_name(kind: &str, name: &str, place: &Place, findings: &mut Findings) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        findings.error(
+            place.clone(),
+            format!("`{}` is no name for {kind}: write 1 to 64 letters, digits, `-`, `_` or `.`", name.escape_debug()),
+        );
+    }
+}
+
+/// Checks a scope: characters of RFC 6749, section 3.3, and no `*`, which reads like a pattern and matches nothing.
+pub(crate) fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
+    if scope.contains('*') {
+        findings.error(
+            place.clone(),
+            format!(
+                "`{}` reads like a pattern, and scopes are compared exactly: write each scope",
+                scope.escape_debug()
+            ),
+        );
+    } else if scope.is_empty() || !scope.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+        findings.error(
+            place.clone(),
+            format!("`{}` is no scope: write visible ASCII without quotes and backslashes", scope.escape_debug()),
+        );
+    }
+}
+
+/// Checks a list that must not repeat itself.
+pub(crate) fn check_distinct(kind: &str, items: &[String], place: &Place, findings: &mut Findings) {
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, item) in items.iter().enumerate() {
+        if !seen.insert(item) {
+            findings.error(place.index(index), format!("{kind} `{}` stands twice: remove one", item.escape_debug()));
+        }
+    }
+}
+
+/// The name that was probably meant: the one with the fewest differences, where those are few for its length.
+#[must_use]
+pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    /// Longer texts are no names; the comparison takes the product of both lengths.
+    const LONGEST: usize = 64;
+    if written.len() > LONGEST {
+        return None;
+    }
+    let written = written.to_lowercase();
+    let names = names.into_iter().filter(|name| name.len() <= LONGEST);
+    let distances = names.map(|name| (strsim::damerau_levenshtein(&written, &name.to_lowercase()), name));
+    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= 1 + name.len() / 4).then_some(name)
+}
+
+/// How a message about an undefined name ends: with the nearest one, or else with what to write.
+pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
+    match nearest(written, names) {
+        Some(name) => format!("did you mean `{}`?", name.escape_debug()),
+        None => otherwise.to_owned(),
+    }
+}
+
+/// Whether a header's name is written in the one form in which names are compared: lower-case letters, digits and hyphens, of
+/// which the first is no hyphen. Every other character reads as a hyphen.
+pub(crate) fn is_plain_header(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_a_name_with_few_differences_and_no_other() {
+        let names = ["keycloak", "entra", "a"];
+        for (written, name) in [
+            ("keycloack", Some("keycloak")),
+            ("KEYCLOAK", Some("keycloak")),
+            ("kyecloak", Some("keycloak")),
+            ("b", Some("a")),
+        ] {
+            assert_eq!(nearest(written, names), name, "{written}");
+        }
+        for written in ["okta-prod", "", &"k".repeat(65)] {
+            assert_eq!(nearest(written, ["keycloak", "entra"]), None, "{written}");
+        }
+        assert_eq!(did_you_mean("x", ["keycloak"], "write `keycloak`"), "write `keycloak`");
+    }
+}

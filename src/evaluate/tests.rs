@@ -1,0 +1,581 @@
+//! What holds for every call, whatever it looks like.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::decision::answer::Answer;
+use crate::decision::upstream::Change;
+use crate::identity::crypto::SoftwareVerifier;
+use crate::identity::token::{SecretLookup, Secrets};
+use crate::request::call::DecisionId;
+use crate::request::headers::Headers;
+use crate::text::time::Timestamp;
+
+#[path = "gateway_tests.rs"]
+mod gateways;
+
+const NOW: u64 = 1_800_000_000;
+const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
+
+struct OneSecret;
+
+impl Secrets for OneSecret {
+    fn resolve(&self, _: &str) -> SecretLookup {
+        SecretLookup::Found(SECRET.to_vec())
+    }
+}
+
+fn policy(mode: &str) -> Policy {
+    Policy::from_value(document(mode), &OneSecret).unwrap().policy
+}
+
+fn document(mode: &str) -> Value {
+    json!({
+        "callgate": "v1",
+        "name": "test",
+        "mode": mode,
+        "gateway": "envoy",
+        "resource": "https://api.example.com",
+        "hosts": ["api.example.com"],
+        "preflight": "pass",
+        "refuse_query": ["debug"],
+        "issuers": { "corp": {
+            "issuer": "https://idp.example.com",
+            "profile": "at+jwt",
+            "algorithms": ["HS256"],
+            "max_lifetime": "1h",
+            "keys": { "secret": { "env": "SECRET" } }
+        } },
+        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+        "endpoints": [
+            { "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public" },
+            { "id": "list", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": ["read"] },
+            { "id": "get", "methods": ["GET"], "path": "/x/{id}", "effect": "read", "scopes": ["read"],
+              "bind": { "path.id": "token.org" } },
+            { "id": "file", "methods": ["GET", "PUT"], "path": "/f/{name:text}", "effect": "write", "scopes": "none",
+              "allow_escapes": ["%2F"], "upgrade": "websocket", "forms": "refuse" }
+        ],
+        "upstream": { "authorization": "remove" },
+        "audit": { "log": { "allow": false, "deny": false } }
+    })
+}
+
+fn token(client: &str) -> String {
+    token_at(client, NOW)
+}
+
+fn token_at(client: &str, issued: u64) -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!(
+        "{}.{}",
+        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
+        part(json!({
+            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": client,
+            "iat": issued, "exp": issued + 900, "jti": "j", "scope": "read", "org": "acme"
+        }))
+    );
+    let signature = hmac_sha256::HMAC::mac(&signed, SECRET);
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A decision, free of what it borrowed.
+#[derive(Debug, Clone, PartialEq)]
+enum Decided {
+    Allowed {
+        grant: Grant,
+        endpoint: Option<String>,
+        agent: Option<String>,
+        headers: Vec<(Vec<u8>, Vec<u8>)>,
+        record: Value,
+    },
+    Denied {
+        answer: Answer,
+        reasons: Vec<Reason>,
+        record: Value,
+    },
+}
+
+fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, trace: Option<&mut Trace>) -> Decided {
+    let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+    let now = Timestamp::from_secs(NOW);
+    let call = Call { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
+    let mut cache = TokenCache::default();
+    let context = Context {
+        verifier: &SoftwareVerifier,
+        cache: &mut cache,
+        recent: &Recent::default(),
+        shared: None,
+        replay: None,
+        held: None,
+        trace,
+    };
+    let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+    let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
+    match decision {
+        Decision::Allow(allow) => Decided::Allowed {
+            grant: allow.grant(),
+            endpoint: allow.facts().endpoint().map(|endpoint| endpoint.id.to_string()),
+            agent: allow.facts().caller().and_then(crate::decision::Caller::agent).map(|agent| agent.name.to_string()),
+            headers: apply(lines, &allow.changes()),
+            record,
+        },
+        Decision::Deny(deny) => {
+            let reasons = deny.facts().denials().iter().map(|denial| denial.reason).collect();
+            Decided::Denied { answer: deny.answer(), reasons, record }
+        }
+    }
+}
+
+/// What a host does with the changes.
+fn apply(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut lines = lines.to_vec();
+    for change in changes {
+        match change {
+            Change::Remove(name) => lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name)),
+            Change::Clear(name) => {
+                let line = lines.iter_mut().find(|(line, _)| line.eq_ignore_ascii_case(name));
+                line.into_iter().for_each(|(_, value)| value.clear());
+            }
+            Change::Set(name, value) => {
+                lines.retain(|(line, _)| !line.eq_ignore_ascii_case(name.as_bytes()));
+                lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            }
+            Change::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
+        }
+    }
+    lines
+}
+
+fn line(name: &str, value: impl AsRef<[u8]>) -> (Vec<u8>, Vec<u8>) {
+    (name.as_bytes().to_vec(), value.as_ref().to_vec())
+}
+
+fn request(method: &str, path: &str, host: &str, credential: Option<&str>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut lines = vec![line(":method", method), line(":path", path), line(":authority", host)];
+    lines.extend(credential.map(|credential| line("authorization", credential)));
+    lines
+}
+
+/// Calls near the policy's endpoints and far from them, all in canonical form.
+fn any_place() -> impl Strategy<Value = (String, String, String)> {
+    let method = prop_oneof![Just("GET"), Just("PUT"), Just("POST"), Just("OPTIONS"), Just("get")];
+    let path = prop_oneof![
+        Just("/x".to_owned()),
+        Just("/x/acme".to_owned()),
+        Just("/f/a%2Fb".to_owned()),
+        Just("/x/a%2Fb".to_owned()),
+        Just("/x/%61cme".to_owned()),
+        Just("/f/%7ea".to_owned()),
+        Just("/f/a%2f%61dmin".to_owned()),
+        Just("/he%61lth".to_owned()),
+        Just("/x/a[0]".to_owned()),
+        "/[a-z0-9_~-]{0,6}(/[a-z0-9:@%2F\\[|-]{1,3}){0,3}".prop_filter("canonical", |path| {
+            CanonicalPath::parse_with_text(path.as_bytes()).is_ok() && path != "/health"
+        }),
+    ];
+    let host = prop_oneof![Just("api.example.com"), Just("API.example.com:443"), Just("other.example.com")];
+    (method, path, host).prop_map(|(method, path, host)| (method.to_owned(), path, host.to_owned()))
+}
+
+fn any_lines() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    const NAMES: &[&[u8]] = &[
+        b":method",
+        b":path",
+        b":authority",
+        b"host",
+        b"authorization",
+        b"Authorization",
+        b"connection",
+        b"upgrade",
+        b"content-type",
+        b"content-length",
+        b"origin",
+        b"access-control-request-method",
+        b"x-http-method",
+        b"x-callgate-agent",
+        b"X_CallGate.Subject",
+        b"traceparent",
+        b"x-request-id",
+        b"\xff\xfe",
+    ];
+    let name = proptest::sample::select(NAMES);
+    let value = prop_oneof![
+        any::<Vec<u8>>(),
+        Just(b"GET".to_vec()),
+        Just(b"/x/acme".to_vec()),
+        Just(b"/f/a%2Fb?q=1&q=2".to_vec()),
+        Just(b"api.example.com".to_vec()),
+        Just(b"websocket".to_vec()),
+        Just(format!("Bearer {}", token("agent")).into_bytes()),
+        Just(format!("Bearer {}", token("nobody")).into_bytes()),
+    ];
+    proptest::collection::vec((name.prop_map(<[u8]>::to_vec), value), 0..12)
+}
+
+fn poses(name: &[u8]) -> bool {
+    crate::request::headers::name_begins_like(name, "x-callgate-")
+}
+
+proptest! {
+    #[test]
+    fn without_a_valid_credential_every_place_answers_the_same(
+        (method, path, host) in any_place(),
+        credential in prop_oneof![Just(None), Just(Some("Bearer x.y.z")), Just(Some("Basic dTpw"))],
+    ) {
+        let policy = policy("enforce");
+        let Decided::Denied { answer, .. } = decide(&policy, &request(&method, &path, &host, credential), true, None) else {
+            return Err(TestCaseError::fail("allowed"));
+        };
+        let elsewhere = decide(&policy, &request("DELETE", "/nowhere", "api.example.com", credential), true, None);
+        let Decided::Denied { answer: expected, .. } = elsewhere else { panic!("allowed") };
+        prop_assert_eq!(answer.status, 401);
+        prop_assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn a_caller_that_is_not_registered_learns_nothing_either((method, path, host) in any_place()) {
+        let credential = format!("Bearer {}", token("nobody"));
+        let policy = policy("enforce");
+        let here = decide(&policy, &request(&method, &path, &host, Some(&credential)), true, None);
+        let elsewhere = decide(&policy, &request("DELETE", "/nowhere", "api.example.com", Some(&credential)), true, None);
+        match (here, elsewhere) {
+            (Decided::Denied { answer: here, .. }, Decided::Denied { answer: elsewhere, .. }) => {
+                prop_assert_eq!(here.status, 403);
+                prop_assert_eq!(here, elsewhere);
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whatever_comes_is_decided_and_nothing_poses_as_ours(lines in any_lines(), end_of_stream: bool) {
+        match decide(&policy("enforce"), &lines, end_of_stream, None) {
+            Decided::Denied { answer, record, .. } => {
+                prop_assert!(answer.status >= 400);
+                prop_assert_eq!(&record["decision"], "deny");
+                prop_assert_eq!(format!("callgate_{}", record["reason"].as_str().unwrap()), answer.details);
+            }
+            Decided::Allowed { grant, endpoint, headers, .. } => {
+                prop_assert!(grant != Grant::Observed);
+                prop_assert_eq!(endpoint.is_some(), grant != Grant::Preflight);
+                let ours: Vec<_> = headers.iter().filter(|(name, _)| poses(name)).collect();
+                prop_assert!(ours.iter().any(|(name, _)| name == b"x-callgate-decision"));
+                let mut names: Vec<_> = ours.iter().map(|(name, _)| name).collect();
+                names.dedup();
+                prop_assert_eq!(names.len(), ours.len());
+                prop_assert!(ours.iter().all(|(_, value)| value.iter().all(|b| b.is_ascii_graphic() || *b == b' ')));
+                let identified = ours.iter().any(|(name, _)| name == b"x-callgate-agent");
+                prop_assert!(identified || grant != Grant::Endpoint);
+            }
+        }
+    }
+
+    #[test]
+    fn an_explanation_decides_as_the_gate_does(lines in any_lines(), end_of_stream: bool, observe: bool) {
+        let policy = policy(if observe { "observe" } else { "enforce" });
+        let mut trace = Trace::new();
+        let explained = decide(&policy, &lines, end_of_stream, Some(&mut trace));
+        // A record of a denial says more where the evaluation went on, and decides the same.
+        match (explained, decide(&policy, &lines, end_of_stream, None)) {
+            (
+                Decided::Denied { answer: one, record: explained, .. },
+                Decided::Denied { answer: other, record, .. },
+            ) => {
+                prop_assert_eq!(one, other);
+                prop_assert_eq!(&explained["reason"], &record["reason"]);
+                prop_assert_eq!(&explained["rule"], &record["rule"]);
+            }
+            (explained, decided) => prop_assert_eq!(explained, decided),
+        }
+        prop_assert!(!trace.is_empty());
+    }
+
+    #[test]
+    fn observation_refuses_nothing(lines in any_lines(), end_of_stream: bool) {
+        let policy = policy("observe");
+        match decide(&policy, &lines, end_of_stream, None) {
+            Decided::Denied { answer, .. } => prop_assert!(false, "{answer:?}"),
+            Decided::Allowed { grant, headers, record, .. } => {
+                let kept: Vec<_> = headers.iter().filter(|(name, _)| !poses(name)).cloned().collect();
+                if grant == Grant::Observed {
+                    let came: Vec<_> = lines.iter().filter(|(name, _)| !poses(name)).cloned().collect();
+                    prop_assert_eq!(kept, came);
+                    prop_assert!(headers.contains(&line("x-callgate-observed", "1")));
+                    prop_assert_eq!(&record["decision"], "observe");
+                    prop_assert!(!record["would_deny"].as_array().unwrap().is_empty());
+                } else {
+                    prop_assert!(record.get("would_deny").is_none());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_policy_allows_what_it_says() {
+    let policy = policy("enforce");
+    let credential = format!("bearer {}", token("agent"));
+    for (method, path, id) in
+        [("GET", "/x", "list"), ("GET", "/x/acme", "get"), ("PUT", "/f/a%2Fb", "file"), ("GET", "/f/a?b=c", "file")]
+    {
+        match decide(&policy, &request(method, path, "api.example.com", Some(&credential)), true, None) {
+            Decided::Allowed { grant, endpoint, agent, headers, .. } => {
+                assert_eq!(grant, Grant::Endpoint);
+                assert_eq!((endpoint.as_deref(), agent.as_deref()), (Some(id), Some("a")));
+                assert!(!headers.iter().any(|(name, _)| name == b"authorization"));
+                assert!(headers.contains(&line("x-callgate-agent", "a")));
+            }
+            denied => panic!("{method} {path} {denied:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_answer_says_its_code_and_nothing_of_the_request() {
+    let denied = decide(&policy("enforce"), &request("GET", "/x/secret-path", "api.example.com", None), true, None);
+    let Decided::Denied { answer, reasons, .. } = denied else { panic!("allowed") };
+    assert_eq!(reasons, [Reason::CredentialsMissing]);
+    let problem: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(problem["code"], "credentials_missing");
+    assert_eq!(problem["status"], 401);
+    assert_eq!(problem["instance"], "urn:callgate:decision:00000000000000000000000000000007");
+    assert!(!answer.body.contains("secret-path"));
+    let challenge = answer.headers.iter().find(|(name, _)| *name == "www-authenticate").unwrap();
+    assert_eq!(challenge.1, "Bearer realm=\"https://api.example.com\"");
+}
+
+#[test]
+fn the_record_of_a_refused_caller_says_whose_token_it_was() {
+    let credential = format!("Bearer {}", token("nobody"));
+    let refused = decide(&policy("enforce"), &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
+    let Decided::Denied { record, .. } = refused else { panic!("allowed") };
+    assert_eq!(record["reason"], "agent_unknown");
+    assert_eq!(record["client"], "nobody");
+    assert_eq!(record["issuer"], "corp");
+    assert_eq!(record["token"].as_str().unwrap().len(), 16);
+    assert!(record.get("agent").is_none());
+}
+
+#[test]
+fn the_rule_is_the_one_that_asked() {
+    let rule =
+        |lines: &[(Vec<u8>, Vec<u8>)], end_of_stream| match decide(&policy("enforce"), lines, end_of_stream, None) {
+            Decided::Denied { record, .. } => {
+                [&record["reason"], &record["rule"]].map(|text| text.as_str().unwrap_or("itself")).join(" ")
+            }
+            allowed @ Decided::Allowed { .. } => panic!("{allowed:?}"),
+        };
+    let good = format!("Bearer {}", token("agent"));
+    let mut forged = good.clone();
+    forged.truncate(good.len() - 4);
+    forged.push_str("AAAA");
+    let get = |path, credential: &str| request("GET", path, "api.example.com", Some(credential));
+    assert_eq!(rule(&get("/x", &forged), true), "token_signature issuers.corp.keys");
+    assert_eq!(rule(&get("/x/other", &good), true), "binding_mismatch endpoints[2].bind[\"path.id\"]");
+    assert_eq!(rule(&get("/nowhere", &good), true), "endpoint_not_allowed endpoints");
+    let put = request("PUT", "/f/a", "api.example.com", Some(&good));
+    assert_eq!(rule(&put, false), "form_body endpoints[3].forms");
+    let with = |name, value| [get("/x", &good), vec![line(name, value)]].concat();
+    assert_eq!(rule(&with("x-http-method", "PUT"), true), "method_override overrides");
+    assert_eq!(rule(&with("host", "other.example.com"), true), "duplicate_host itself");
+    assert_eq!(rule(&get("/x?debug=1", &good), true), "query_refused refuse_query");
+    assert_eq!(rule(&get("/x?_method=PUT", &good), true), "method_override itself");
+    assert_eq!(rule(&get("/x?%", &good), true), "query_escape_malformed itself");
+}
+
+#[test]
+fn lines_that_were_refused_are_not_explained_as_fine() {
+    let reading = |lines: &[(Vec<u8>, Vec<u8>)]| {
+        let mut trace = Trace::new();
+        decide(&policy("enforce"), lines, true, Some(&mut trace));
+        let reading = trace.into_iter().filter(|traced| traced.check == Check::Reading);
+        reading.map(|traced| traced.denied).collect::<Vec<_>>()
+    };
+    let good = request("GET", "/x", "api.example.com", None);
+    assert_eq!(reading(&good), [None]);
+    assert_eq!(reading(&[good, vec![line("host", "a")]].concat()), [Some(Reason::DuplicateHost)]);
+}
+
+#[test]
+fn observed_an_identity_without_room_is_left_out() {
+    let long = "a".repeat(5_000);
+    let credential = format!("Bearer {}", token(&long));
+    let mut document = document("observe");
+    document["agents"]["a"]["identity"]["client_id"] = json!(long);
+    let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+    match decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None) {
+        Decided::Allowed { grant: Grant::Observed, headers, record, .. } => {
+            assert_eq!(record["would_deny"][0]["reason"], "identity_too_long");
+            assert!(!headers.iter().any(|(name, _)| name == b"x-callgate-client"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Encoded, each byte that is no visible ASCII takes three.
+#[test]
+fn an_identity_has_room_for_what_it_takes_encoded() {
+    for (client, fits) in
+        [("a".repeat(4_096), true), ("a".repeat(4_097), false), ("é".repeat(682), true), ("é".repeat(683), false)]
+    {
+        let credential = format!("Bearer {}", token(&client));
+        let mut document = document("enforce");
+        document["agents"]["a"]["identity"]["client_id"] = json!(client);
+        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let decided = decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
+        assert_eq!(matches!(decided, Decided::Allowed { .. }), fits, "{} {decided:?}", client.len());
+    }
+}
+
+mod limits {
+    use super::*;
+    use crate::state::Namespace;
+    use crate::state::simulation::{Faults, FaultyStore};
+    use crate::state::{Shared, Use};
+
+    fn limited() -> Policy {
+        let mut document = document("enforce");
+        document["limits"] = json!({
+            "calls": { "per": "agent", "rate": "1/1h", "burst": 9 },
+            "visits": { "per": "source", "rate": "1/1h", "burst": 9 }
+        });
+        document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 9 });
+        document["tables"] = json!({ "limits": 8 });
+        document["endpoints"][0]["limits"] = json!(["visits"]);
+        document["endpoints"][1]["limits"] = json!(["calls", "visits"]);
+        Policy::from_value(document, &OneSecret).unwrap().policy
+    }
+
+    /// Decides with this store; how it was used, and whether the answer tells of limits.
+    fn decide(
+        store: &FaultyStore,
+        policy: &Policy,
+        path: &str,
+        authorization: Option<&str>,
+        source: &str,
+    ) -> (Use, bool) {
+        let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
+        let now = Timestamp::from_secs(NOW);
+        let pseudo = [(":method", "GET"), (":path", path), (":authority", "api.example.com")];
+        let lines = pseudo.into_iter().chain(authorization.map(|value| ("authorization", value)));
+        let headers: Headers = lines.collect();
+        let source = crate::request::call::Source::parse(source.as_bytes());
+        let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+        let shared = Some(Shared { store, namespace: &namespace, clock: &now });
+        let mut cache = TokenCache::default();
+        let context = Context {
+            verifier: &SoftwareVerifier,
+            cache: &mut cache,
+            recent: &Recent::default(),
+            shared,
+            replay: None,
+            held: None,
+            trace: None,
+        };
+        let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+        (decision.facts().shared_use(), !decision.facts().limits().is_empty())
+    }
+
+    #[test]
+    fn what_got_in_the_way_is_told_for_all_limits_of_a_call_together() {
+        let policy = limited();
+        let store = FaultyStore::new(Faults { mismatch: 2, ..Faults::default() });
+        let bearer = format!("Bearer {}", token("agent"));
+        // Every second write is refused: one of the two limits is charged at its second attempt.
+        let (used, _) = decide(&store, &policy, "/x", Some(&bearer), "192.0.2.1");
+        assert_eq!(used, Use { retried: 1, ..Use::default() });
+        let forged = format!("{bearer}AAAA");
+        let (used, _) = decide(&store, &policy, "/x", Some(&forged), "192.0.2.1");
+        assert_eq!(used, Use { retried: 1, ..Use::default() }, "the limit before authentication counts as well");
+    }
+
+    #[test]
+    fn who_was_pushed_out_of_the_table_is_told() {
+        let (policy, store) = (limited(), FaultyStore::default());
+        let evicted: Vec<_> =
+            (0..9).map(|n| decide(&store, &policy, "/health", None, &format!("192.0.2.{n}")).0.evicted).collect();
+        assert_eq!(evicted, [0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn only_who_is_known_is_told_of_the_limits_of_a_call_that_is_refused() {
+        let (policy, store) = (limited(), FaultyStore::default());
+        let bearer = format!("Bearer {}", token("agent"));
+        let told = |path, authorization| decide(&store, &policy, path, authorization, "192.0.2.1").1;
+        assert!(told("/x", Some(&bearer)) && told("/health", None));
+        assert!(!told("/x", None) && !told("/x", Some("Bearer x")) && !told("/nowhere", Some(&bearer)));
+        assert!(!told("/x/globex", Some(&bearer)), "an endpoint without limits has none to tell of");
+    }
+
+    /// Its token is remembered, so that nothing of it is verified until the next one comes.
+    #[test]
+    fn an_agent_with_a_remembered_token_is_known_when_it_comes_with_the_next() {
+        let mut document = document("enforce");
+        document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
+        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let store = FaultyStore::default();
+        let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
+        let recent = Recent::default();
+        let mut cache = TokenCache::default();
+        let mut decide = |seconds: u64, token: &str| {
+            let now = Timestamp::from_secs(NOW + seconds);
+            let bearer = format!("Bearer {token}");
+            let lines =
+                [(":method", "GET"), (":path", "/x"), (":authority", "api.example.com"), ("authorization", &*bearer)];
+            let headers: Headers = lines.into_iter().collect();
+            let source = crate::request::call::Source::parse(b"192.0.2.1:80");
+            let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+            let shared = Some(Shared { store: &store, namespace: &namespace, clock: &now });
+            let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
+            let context = Context { verifier, cache, recent, shared, replay: None, held: None, trace: None };
+            let Step::Decided(decision) = evaluate(&policy, call, context) else { panic!("nothing here is signed") };
+            match decision {
+                Decision::Allow(_) => None,
+                Decision::Deny(deny) => Some(deny.reason()),
+            }
+        };
+        let (first, next, forged) = (token("agent"), token_at("agent", NOW + 700), format!("{}AAAA", token("agent")));
+        assert_eq!(decide(0, &first), None);
+        assert_eq!(decide(550, &first), None);
+        assert_eq!(decide(560, &forged), Some(Reason::TokenSignature));
+        assert_eq!(decide(705, &token_at("stranger", NOW + 700)), Some(Reason::CredentialsLimited));
+        assert_eq!(decide(705, &next), None);
+        assert_eq!(
+            decide(1_400, &token_at("agent", NOW + 1_300)),
+            Some(Reason::CredentialsLimited),
+            "ten minutes later"
+        );
+    }
+}
+
+#[test]
+fn json_without_a_body_is_rejected_only_where_a_body_could_follow_unseen() {
+    let decided = |gateway: &str, media_type: &str, end_of_stream| {
+        let mut document = document("enforce");
+        document["gateway"] = json!(gateway);
+        document["upstream"]["merges"] = json!(["form", "json"]);
+        document["endpoints"][1]["bind"] = json!({ "query.org": "token.org" });
+        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let credential = format!("Bearer {}", token("agent"));
+        let lines = request("GET", "/x?org=acme", "api.example.com", Some(&credential));
+        let lines = [lines, vec![line("content-type", media_type)]].concat();
+        match decide(&policy, &lines, end_of_stream, None) {
+            Decided::Denied { record, .. } => record["reason"].as_str().map(str::to_owned),
+            Decided::Allowed { .. } => None,
+        }
+    };
+    for (gateway, media_type, end_of_stream, expected) in [
+        ("envoy", "application/json", false, Some("json_body")),
+        ("envoy", "application/json", true, None),
+        ("kong", "application/json", true, Some("json_body")),
+        ("portable", "application/json", true, Some("json_body")),
+        ("envoy", "application/x-www-form-urlencoded", true, Some("form_body")),
+        ("kong", "text/plain", true, None),
+    ] {
+        let found = decided(gateway, media_type, end_of_stream);
+        assert_eq!(found.as_deref(), expected, "{media_type} on {gateway}, {end_of_stream}");
+    }
+}

@@ -1,0 +1,31 @@
+//! Lets a test host put published vectors to the engine inside the module. Not in the filter that ships.
+
+use super::host::{self, Level};
+use super::verify::Gateway;
+use crate::conformance::{Verdict, judge};
+use crate::identity::crypto::{HostVerifier, SoftwareVerifier};
+
+/// Answers the case that the host shows as the plugin's configuration; the verdict goes to the log. It is the same whoever verifies
+/// signatures, the module or its host.
+#[expect(unsafe_code, reason = "the host finds it by its name, which nothing else in the module has")]
+#[unsafe(no_mangle)]
+extern "C" fn callgate_conformance(size: usize) -> u32 {
+    let verdict = match host::plugin_configuration(size) {
+        Ok(case) => judge_twice(&case),
+        Err(error) => Verdict::Broken(format!("{error:?}")),
+    };
+    let Ok(text) = serde_json::to_string(&verdict) else { return 0 };
+    host::log(Level::Info, &text);
+    1
+}
+
+fn judge_twice(case: &[u8]) -> Verdict {
+    let own = judge(case, &SoftwareVerifier);
+    let host = HostVerifier::new(Some(Gateway::default()), SoftwareVerifier);
+    let theirs = judge(case, &host);
+    match host.asks() {
+        false => Verdict::Broken("the host verifies nothing".into()),
+        true if own != theirs => Verdict::Broken(format!("by itself {own:?}, with the host {theirs:?}")),
+        true => own,
+    }
+}

@@ -1,0 +1,195 @@
+//! A public key as PEM (RFC 7468, section 13): what `openssl pkey -pubout` writes.
+
+use std::fmt;
+
+use super::{KeyError, VerifyingKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// What stands before the key itself, where the type tells how long that is (RFC 8410, section 4; RFC 5480, section 2). An EC
+/// key is a named curve's point without compression; other forms are rare, and other than the JWK's two coordinates.
+const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+const P256: &[u8] =
+    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04";
+const P384: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04";
+/// The algorithm of RSA keys (RFC 3279, section 2.3.1): its identifier, and NULL.
+const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+const INTEGER: u8 = 0x02;
+
+/// Why a PEM is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PemError {
+    /// It holds a private key.
+    Private,
+    /// It holds a certificate.
+    Certificate,
+    /// Something else than one public key with its type.
+    NoPublicKey,
+    /// Between its first line and its last is no key of a type that is known.
+    Contents,
+    /// The key itself is not taken.
+    Key(KeyError),
+}
+
+impl fmt::Display for PemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Private => {
+                "this is a private key, which has no place here: write the public key (`openssl pkey -pubout`), and replace \
+                 the one that was exposed"
+            }
+            Self::Certificate => {
+                "this is a certificate, whose dates and issuer nobody would check: write the public key alone \
+                 (`openssl x509 -pubkey -noout`)"
+            }
+            Self::NoPublicKey => {
+                "write one public key from `-----BEGIN PUBLIC KEY-----` to `-----END PUBLIC KEY-----`, as `openssl pkey \
+                 -pubout` prints it"
+            }
+            Self::Contents => {
+                "what this holds is no public key of a known type (Ed25519, P-256, P-384 or RSA): copy the key again"
+            }
+            Self::Key(error) => return error.fmt(f),
+        })
+    }
+}
+
+impl VerifyingKey {
+    /// A public key from its PEM.
+    ///
+    /// # Errors
+    /// [`PemError`].
+    pub fn from_pem(pem: &str) -> Result<Self, PemError> {
+        if pem.contains("PRIVATE KEY-----") {
+            return Err(PemError::Private);
+        }
+        if pem.contains("CERTIFICATE-----") {
+            return Err(PemError::Certificate);
+        }
+        let body = pem.trim().strip_prefix("-----BEGIN PUBLIC KEY-----");
+        let body = body.and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----")).ok_or(PemError::NoPublicKey)?;
+        if body.contains('-') {
+            return Err(PemError::NoPublicKey);
+        }
+        let text: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let der = STANDARD.decode(text).map_err(|_| PemError::Contents)?;
+        let key = from_spki(&der).ok_or(PemError::Contents)?.map_err(PemError::Key)?;
+        // DER has one form for everything; whatever was read in another is not taken.
+        if key.spki_der() == Some(&*der) { Ok(key) } else { Err(PemError::Contents) }
+    }
+}
+
+/// `None` where this is no key of a known type.
+fn from_spki(der: &[u8]) -> Option<Result<VerifyingKey, KeyError>> {
+    if let Some(key) = der.strip_prefix(ED25519) {
+        return Some(VerifyingKey::ed25519(key.try_into().ok()?));
+    }
+    if let Some(point) = der.strip_prefix(P256) {
+        let (x, y) = point.split_first_chunk()?;
+        return Some(VerifyingKey::p256(x, y.try_into().ok()?));
+    }
+    if let Some(point) = der.strip_prefix(P384) {
+        let (x, y) = point.split_first_chunk()?;
+        return Some(VerifyingKey::p384(x, y.try_into().ok()?));
+    }
+    let (key, _) = value(der, SEQUENCE)?;
+    let (algorithm, key) = value(key, SEQUENCE)?;
+    let (key, _) = value(key, BIT_STRING)?;
+    let (numbers, _) = value(key.strip_prefix(&[0])?, SEQUENCE)?;
+    let (n, rest) = value(numbers, INTEGER)?;
+    let (e, _) = value(rest, INTEGER)?;
+    (algorithm == RSA).then(|| VerifyingKey::rsa(n, e))
+}
+
+/// The value of the first element, which must have this tag, and what follows it.
+fn value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    match der.strip_prefix(&[tag])? {
+        [length @ ..=0x7f, rest @ ..] => rest.split_at_checked((*length).into()),
+        [0x81, length, rest @ ..] => rest.split_at_checked((*length).into()),
+        [0x82, high, low, rest @ ..] => rest.split_at_checked(u16::from_be_bytes([*high, *low]).into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::{KeyError, PemError};
+    use crate::identity::crypto::VerifyingKey;
+    use crate::identity::crypto::tests::public_keys;
+
+    fn pem(der: &[u8]) -> String {
+        let text = STANDARD.encode(der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+    }
+
+    #[test]
+    fn each_type_of_key_is_read() {
+        let keys = public_keys();
+        assert_eq!(keys.len(), 4);
+        for key in keys {
+            let der = key.spki_der().unwrap();
+            let read = VerifyingKey::from_pem(&pem(der)).unwrap();
+            assert!(read.identity() == key.identity(), "{key:?}");
+            // Nothing may follow or be missing, and whatever is changed is no key or another one.
+            for wrong in [[der, &[0]].concat(), der[..der.len() - 1].to_vec()] {
+                assert_eq!(VerifyingKey::from_pem(&pem(&wrong)).unwrap_err(), PemError::Contents);
+            }
+            for at in 0..der.len() {
+                let mut changed = der.to_vec();
+                changed[at] ^= 1;
+                let read = VerifyingKey::from_pem(&pem(&changed));
+                assert!(read.is_err() || read.is_ok_and(|other| other.identity() != key.identity()), "{key:?} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn openssl_keys_are_read() {
+        // RFC 8410, section 10.1; the others are of `openssl pkey -pubout`.
+        let ed25519 = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        let rsa_2048 = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAyH8PljNLAyUgLHUEWqzS\n\
+                   +pG4JR/xjmn4QXXrC+ng+7S2GonMweD7pC27SuQLY6QFP9RGoxdJ6VNGRk0c4cvr\n\
+                   7qDwu0RsXtOXG5w4/HlhKebgSvqDKFP7Y6K/2yniOLLSDPe/rn9scB+WVjkX4xxB\n\
+                   1xSzyDbcKm/4150KceznGdpTK02OyXJT6Si980QVDg5aXihdw9pLxQ/YHZtDtgkD\n\
+                   shMHXy8EpH8koOg+Fix8kLXuwscTYLUhXrDRXfc5WqItdP2+Kua+XegILUJeMloY\n\
+                   0nL9oq/IutFvrvsOjl8leTVk/ghyErfFk6ggbYTXHAIpeQ54UERNoPLGGofHjNIh\n\
+                   9wIDAQAB";
+        let p_256 = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE72ipWBDae74HPl5bARXHgGDvPCQf\n\
+                   nXcg8uqzaMo7MT7IoPa96Yxvc5PMSkCOdlXMnF9bNfvo3Tbr3DYjpsP9pw==";
+        let p_384 = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE5w1IF7ntA439JIo1XbIWByNN3c3/wvi+\n\
+                   vkCFZbAGz97T/ywYyKvGBWLV95grWkIfBzWAKuSAD3VrKwSlmK9JPPVUrAz8raQq\n\
+                   wQH4XeRGgb1c7x4mkTx2vLz+oYmvnY9p";
+        for text in [ed25519, rsa_2048, p_256, p_384] {
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----");
+            VerifyingKey::from_pem(&pem).unwrap();
+            VerifyingKey::from_pem(&pem.replace('\n', "\r\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_no_public_key_is_told() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        for label in ["PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY"] {
+            assert_eq!(VerifyingKey::from_pem(&block(label)).unwrap_err(), PemError::Private, "{label}");
+        }
+        assert_eq!(VerifyingKey::from_pem(&block("CERTIFICATE")).unwrap_err(), PemError::Certificate);
+        let both = [block("PUBLIC KEY"), block("PRIVATE KEY")].concat();
+        assert_eq!(VerifyingKey::from_pem(&both).unwrap_err(), PemError::Private);
+        let two = [block("PUBLIC KEY"), block("PUBLIC KEY")].concat();
+        for text in ["", "x", "ssh-ed25519 AAAA", &two, &block("RSA PUBLIC KEY")] {
+            assert_eq!(VerifyingKey::from_pem(text).unwrap_err(), PemError::NoPublicKey, "{text}");
+        }
+        assert_eq!(VerifyingKey::from_pem(&block("PUBLIC KEY")).unwrap_err(), PemError::Contents);
+        // An Ed25519 key of small order.
+        let mut weak = STANDARD.decode("MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=").unwrap();
+        weak[12..].fill(0);
+        assert_eq!(VerifyingKey::from_pem(&pem(&weak)).unwrap_err(), PemError::Key(KeyError::Point));
+    }
+}

@@ -1,0 +1,344 @@
+//! What exactly is wrong with a token that was rejected: which claim or header parameter, what it is and what is expected.
+//!
+//! For an explanation alone, which reads the token a second time. The filter is built without it: a rejected token costs a gateway
+//! nothing more, and the answer says no more than the reason.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::claim::{self, ClaimName};
+use super::issuer::{Issuer, Issuers};
+use super::json;
+use super::jws::{BOUNDS, Jws, MAX_DEPTH, MAX_TOKEN_BYTES};
+use super::keys::Keys;
+use super::shape::{ABSENT, Expected, Shape, identifier, read_scopes};
+use super::verify::{REFUSED_HEADER, Times, URL_HEADER, numeric_date};
+use crate::document::ScopeForm;
+use crate::identity::crypto::Algorithm;
+use crate::reason::Reason;
+use crate::text::time::Timestamp;
+
+/// The most that an explanation repeats of one value, in characters.
+const SHOWN: usize = 200;
+
+/// Facts by name, in the order in which they are read.
+pub(crate) type Facts = Vec<(&'static str, String)>;
+
+/// A claim or header parameter that is not as it has to be.
+struct Mismatch<'t> {
+    name: String,
+    is: Option<&'t Value>,
+    expected: String,
+}
+
+impl Mismatch<'_> {
+    fn claim(self) -> Facts {
+        vec![("claim", self.name), ("is", shown(self.is)), ("expected", self.expected)]
+    }
+
+    fn parameter(self) -> Facts {
+        vec![("header parameter", self.name), ("is", shown(self.is)), ("expected", self.expected)]
+    }
+}
+
+impl Issuers {
+    /// What was wrong with a token that [`verify`](Self::verify) rejected for this reason at this moment. Empty where the reason
+    /// says it all.
+    pub(crate) fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp) -> Facts {
+        match reason {
+            Reason::TokenTooLong => {
+                vec![
+                    ("length", format!("{} bytes", token.len())),
+                    ("expected", format!("at most {MAX_TOKEN_BYTES} bytes")),
+                ]
+            }
+            Reason::TokenMalformed => malformed(token),
+            Reason::TokenEncrypted => {
+                vec![
+                    ("parts", "5, as an encrypted token (JWE) has".to_owned()),
+                    ("expected", "a signed token (JWS)".to_owned()),
+                ]
+            }
+            Reason::TokenJson => json_fault(token),
+            _ => Jws::parse(token).map(|jws| self.diagnose_members(&jws, reason, now)).unwrap_or_default(),
+        }
+    }
+
+    fn diagnose_members(&self, jws: &Jws<'_>, reason: Reason, now: Timestamp) -> Facts {
+        let Jws { header, claims, .. } = jws;
+        let issuer = claims.get("iss").and_then(Value::as_str).and_then(|iss| self.get(*self.by_iss.get(iss)?));
+        let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose);
+        let claim =
+            |name: &str, expected: String| Mismatch { name: name.to_owned(), is: claims.get(name), expected }.claim();
+        let parameter = |name: &str, expected: String| {
+            Mismatch { name: name.to_owned(), is: header.get(name), expected }.parameter()
+        };
+        match (reason, issuer) {
+            (Reason::TokenHeader, _) => {
+                let ignored = |name: &str| issuer.is_some_and(|issuer| issuer.ignores(name));
+                let mut names = REFUSED_HEADER.into_iter().chain(URL_HEADER.map(|(name, _)| name));
+                let name = names.find(|name| header.get(name).is_some() && !ignored(name));
+                name.map(|name| parameter(name, "absent".to_owned())).unwrap_or_default()
+            }
+            (Reason::TokenIssuer, _) => {
+                claim("iss", format!("exactly one of {}", list(self.by_iss.keys().map(AsRef::as_ref))))
+            }
+            (Reason::TokenAlgorithm, issuer) => {
+                let accepted: Vec<_> = match (issuer, algorithm) {
+                    (None, _) => Algorithm::ALL.into_iter().collect(),
+                    (Some(issuer), Some(algorithm)) if issuer.algorithms.contains(&algorithm) => {
+                        issuer.keys.algorithms_of(header.get("kid")).to_vec()
+                    }
+                    (Some(issuer), _) => issuer.algorithms.clone(),
+                };
+                parameter("alg", format!("one of {}", list(accepted.into_iter().map(Algorithm::jose_name))))
+            }
+            (Reason::TokenClaim, None) => claim("iss", "a string".to_owned()),
+            (Reason::TokenClaim, Some(issuer)) => issuer.wrong_claim(claims).map(Mismatch::claim).unwrap_or_default(),
+            (Reason::TokenType, Some(issuer)) => parameter("typ", format!("one of {}", list(issuer.shape.types()))),
+            (Reason::TokenKey, Some(issuer)) => parameter("kid", issuer.keys.expected_kid()),
+            (Reason::TokenAudience, Some(issuer)) => {
+                claim("aud", format!("`{}`, or an array with it", issuer.audience))
+            }
+            (Reason::TokenTime, _) => self.wrong_time(claims, now).map(Mismatch::claim).unwrap_or_default(),
+            (Reason::TokenExpired, _) => {
+                let skew = self.skew.as_secs();
+                claim(
+                    "exp",
+                    format!("later than {} (now, less the clock skew of {skew} s)", now.minus(self.skew).as_secs()),
+                )
+            }
+            (Reason::TokenNotYetValid, _) => {
+                let skew = self.skew.as_secs();
+                claim("nbf", format!("at most {} (now and the clock skew of {skew} s)", now.plus(self.skew).as_secs()))
+            }
+            (Reason::TokenLifetime, Some(issuer)) => {
+                let most = format!("at most {} s, the issuer's `max_lifetime`", issuer.max_lifetime.as_secs());
+                let lifetime = Times::read(claims).map(|times| format!("{} s", times.lifetime().as_secs_f64()));
+                vec![("`exp` - `iat`", lifetime.unwrap_or_default()), ("expected", most)]
+            }
+            (Reason::TokenBound, _) => {
+                claim("cnf", "the thumbprint of a DPoP key (`jkt`), and no other member".to_owned())
+            }
+            (Reason::TokenSignature, Some(_)) => {
+                vec![
+                    ("kid", shown(header.get("kid"))),
+                    (
+                        "expected",
+                        "a signature over header and claims by the key that the policy has for this `kid`".to_owned(),
+                    ),
+                ]
+            }
+            _ => Facts::new(),
+        }
+    }
+
+    /// In the order in which [`Times::read`] and [`Times::judge`] look.
+    fn wrong_time<'t>(&self, claims: &'t Value, now: Timestamp) -> Option<Mismatch<'t>> {
+        let wrong =
+            |name: &str, expected: String| Some(Mismatch { name: name.to_owned(), is: claims.get(name), expected });
+        let unreadable = ["iat", "nbf", "exp"]
+            .into_iter()
+            .find(|name| claims.get(name).is_some_and(|value| numeric_date(value).is_none()));
+        if let Some(name) = unreadable {
+            return wrong(name, "a number of seconds since 1970, not negative".to_owned());
+        }
+        let time = |name: &str| claims.get(name).and_then(numeric_date);
+        let (issued, not_before, expires) = (time("iat")?, time("nbf"), time("exp")?);
+        if expires <= issued {
+            return wrong("exp", format!("later than `iat`, which is {}", shown(claims.get("iat"))));
+        }
+        if not_before.is_some_and(|not_before| not_before >= expires) {
+            return wrong("nbf", format!("earlier than `exp`, which is {}", shown(claims.get("exp"))));
+        }
+        let latest = now.plus(self.skew);
+        wrong("iat", format!("at most {} (now and the clock skew of {} s)", latest.as_secs(), self.skew.as_secs()))
+    }
+}
+
+impl Issuer {
+    /// In the order in which a token is verified.
+    fn wrong_claim<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
+        let missing = |name: &str, expected: &str| {
+            Some(Mismatch { name: name.to_owned(), is: claims.get(name), expected: expected.to_owned() })
+        };
+        let is_audience = match claims.get("aud") {
+            Some(Value::String(_)) => true,
+            Some(Value::Array(items)) => items.iter().all(Value::is_string),
+            _ => false,
+        };
+        if !is_audience {
+            return missing("aud", "a string or an array of strings");
+        }
+        if let Some(mismatch) = self.shape.mismatch(claims) {
+            return Some(mismatch);
+        }
+        let absent = ["iat", "exp"].into_iter().find(|name| claims.get(name).is_none())?;
+        missing(absent, "a number of seconds since 1970")
+    }
+}
+
+impl Shape {
+    /// The media types that are accepted, as a policy writes them.
+    fn types(&self) -> impl Iterator<Item = &str> {
+        self.types.iter().map(|typ| typ.as_deref().unwrap_or(ABSENT))
+    }
+
+    /// The claim for which [`Self::read`] rejects a token.
+    fn mismatch<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
+        let wrong = |name: &str, is: Option<&'t Value>, expected: String| {
+            Some(Mismatch { name: name.to_owned(), is, expected })
+        };
+        for (name, expected) in &self.required {
+            let value = name.find(claims);
+            let says = value.filter(|value| claim::says_something(value));
+            if !says.is_some_and(|value| expected.is_met_by(value)) {
+                let expected = match expected {
+                    Expected::Anything => "any value that is not empty".to_owned(),
+                    Expected::Text => "a string that is not empty".to_owned(),
+                    Expected::OneOf(taken) => format!("one of {}", list(taken.iter().map(String::as_str))),
+                };
+                return wrong(name.as_str(), value, expected);
+            }
+        }
+        let text = "a string that is not empty";
+        let client = self.client.as_ref().map(|name| (name.as_str(), name.find(claims), true));
+        for (name, value, needed) in client.into_iter().chain([("sub", claims.get("sub"), self.subject)]) {
+            if identifier(value).map_or(true, |value| needed && value.is_none()) {
+                return wrong(name, value, text.to_owned());
+            }
+        }
+        let unreadable = |(name, form): &&(ClaimName, ScopeForm)| {
+            name.find(claims).is_some_and(|value| read_scopes(value, *form, &mut Vec::new()).is_err())
+        };
+        let (name, form) = self.scopes.iter().find(unreadable)?;
+        let expected = match form {
+            ScopeForm::String => "a string of scopes, separated by spaces",
+            ScopeForm::Array => "an array of strings that are not empty",
+        };
+        wrong(name.as_str(), name.find(claims), expected.to_owned())
+    }
+}
+
+impl Keys {
+    /// What the key that a `kid` names verifies.
+    fn algorithms_of(&self, kid: Option<&Value>) -> &[Algorithm] {
+        let (Self::Set(keys), Some(kid)) = (self, kid.and_then(Value::as_str)) else { return &[] };
+        keys.iter().find(|key| key.kid.as_deref() == Some(kid)).map_or(&[], |key| &key.algorithms)
+    }
+
+    fn expected_kid(&self) -> String {
+        match self {
+            Self::Set(keys) => format!("one of {}", list(keys.iter().filter_map(|key| key.kid.as_deref()))),
+            Self::Secret(_) => "the secret, which was not looked up: set its environment variable".to_owned(),
+        }
+    }
+}
+
+/// Why a token is no compact JWS.
+fn malformed(token: &[u8]) -> Facts {
+    let fault =
+        |text: String| vec![("fault", text), ("expected", "three parts in base64url, joined by `.`".to_owned())];
+    let foreign = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if let Some(at) = token.iter().position(foreign) {
+        let byte = token.get(at).copied().unwrap_or_default();
+        return fault(format!("`{}` at byte {at} is no character of base64url", byte.escape_ascii()));
+    }
+    let parts: Vec<_> = token.split(|byte| *byte == b'.').collect();
+    if parts.len() != 3 {
+        let unit = if parts.len() == 1 { "part" } else { "parts" };
+        return fault(format!("{} {unit}", parts.len()));
+    }
+    let names = ["header", "claims", "signature"];
+    let wrong = names.into_iter().zip(parts).find(|(_, part)| URL_SAFE_NO_PAD.decode(part).is_err());
+    wrong
+        .map(|(name, _)| fault(format!("the {name} is not base64url without padding or stray bits")))
+        .unwrap_or_default()
+}
+
+/// Why the header or the claims are not JSON that is accepted.
+fn json_fault(token: &[u8]) -> Facts {
+    let parts = token.split(|byte| *byte == b'.').zip(["header", "claims"]);
+    for (part, name) in parts {
+        let Ok(text) = URL_SAFE_NO_PAD.decode(part) else { return Facts::new() };
+        let fault = match json::parse(&text, BOUNDS) {
+            Ok(value) if value.is_object() => continue,
+            Ok(_) => "not a JSON object".to_owned(),
+            Err(fault) => fault.to_string(),
+        };
+        let mut facts = vec![("part", name.to_owned()), ("fault", fault)];
+        let levels = depth(&text);
+        if levels > usize::from(MAX_DEPTH) {
+            facts.push(("depth", format!("{levels} levels")));
+            facts.push(("expected", format!("at most {MAX_DEPTH} levels")));
+        }
+        if let Some(number) = number_out_of_range(&text) {
+            facts.push(("number", cut(&number)));
+            facts.push(("expected", "a number that a 64-bit floating-point number can hold".to_owned()));
+        }
+        return facts;
+    }
+    Facts::new()
+}
+
+/// The parts of a JSON text that are outside of its strings.
+fn outside_of_strings(text: &[u8]) -> Vec<u8> {
+    let (mut inside, mut escaped) = (false, false);
+    let mut outside = Vec::with_capacity(text.len());
+    for byte in text.iter().copied() {
+        match (inside, escaped, byte) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (_, _, b'"') => {
+                inside = !inside;
+                outside.push(b'"');
+            }
+            (true, ..) => {}
+            (false, ..) => outside.push(byte),
+        }
+    }
+    outside
+}
+
+/// How deep objects and arrays nest.
+fn depth(text: &[u8]) -> usize {
+    let mut open = 0_usize;
+    let depths = outside_of_strings(text).into_iter().map(|byte| {
+        match byte {
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open
+    });
+    depths.max().unwrap_or_default()
+}
+
+/// The first number whose value is infinite as a 64-bit floating-point number.
+fn number_out_of_range(text: &[u8]) -> Option<String> {
+    let outside = outside_of_strings(text);
+    let of_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    let numbers = outside.split(|byte| !of_number(byte)).filter_map(|run| str::from_utf8(run).ok());
+    numbers.filter(|run| run.parse().is_ok_and(f64::is_infinite)).map(str::to_owned).next()
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "absent".to_owned(), |value| cut(&value.to_string()))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}... ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
+    }
+}
+
+fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if quoted.is_empty() { "nothing".to_owned() } else { quoted.join(", ") }
+}
+
+#[cfg(test)]
+#[path = "diagnose_tests.rs"]
+mod tests;

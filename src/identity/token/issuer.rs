@@ -1,0 +1,297 @@
+//! The issuers of a policy: their rules checked one by one and against each other, ready for lookups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keys::{Keys, Secrets};
+use super::shape::Shape;
+use crate::document::{self, AlgorithmName, IgnorableHeader};
+use crate::document::{Findings, Place, did_you_mean};
+use crate::identity::crypto::{Algorithm, KeyIdentity, VerifyingKey};
+
+/// The longest `max_lifetime`. A year and a bit is what Kubernetes gives to tokens whose clients do not renew them.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
+
+/// Above this, `max_lifetime` deserves a second look.
+const LONG_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// The issuers of a policy.
+#[derive(Debug)]
+pub struct Issuers {
+    /// In the order of their names, so that an [`IssuerId`] is the position in the policy's map.
+    pub(super) issuers: Vec<Issuer>,
+    /// From the exact `iss` to the issuer.
+    pub(super) by_iss: BTreeMap<Arc<str>, IssuerId>,
+    /// How far the clocks of issuer and gate may differ.
+    pub(super) skew: Duration,
+}
+
+/// An issuer of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IssuerId(usize);
+
+/// One issuer, ready to judge its tokens.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    pub(super) name: Arc<str>,
+    pub(super) iss: Arc<str>,
+    pub(super) audience: String,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) keys: Keys,
+    pub(super) ignored_header: Vec<IgnorableHeader>,
+    pub(super) max_lifetime: Duration,
+    pub(super) shape: Shape,
+}
+
+impl Issuers {
+    /// How many issuers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.issuers.len()
+    }
+
+    /// Whether the policy takes no tokens at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    /// Compiles the policy's `issuers`.
+    ///
+    /// `resource` is the audience of issuers that name none, `skew` how far clocks may differ. What is wrong goes into
+    /// `findings`; where that leaves an error, what is returned has every issuer's [`IssuerId`] and refuses every token
+    /// of the issuers concerned.
+    pub fn compile(
+        raw: &BTreeMap<String, document::Issuer>,
+        resource: &str,
+        skew: Duration,
+        secrets: &dyn Secrets,
+        findings: &mut Findings,
+    ) -> Self {
+        let place = Place::root().field("issuers");
+        let issuers: Vec<_> = raw
+            .iter()
+            .map(|(name, issuer)| Issuer::compile(name, issuer, resource, &place.field(name), secrets, findings))
+            .collect();
+        let mut by_iss = BTreeMap::new();
+        for (index, issuer) in issuers.iter().enumerate() {
+            if let Some(IssuerId(first)) = by_iss.insert(Arc::clone(&issuer.iss), IssuerId(index)) {
+                let first = place.field(issuers.get(first).map_or("", |issuer| &issuer.name));
+                findings.error(
+                    place.field(&issuer.name).field("issuer"),
+                    format!("`{first}` has the same value: write one issuer with the keys of both"),
+                );
+            }
+        }
+        check_sharing_is_mutual(raw, &place, findings);
+        check_shared_keys(raw, &issuers, &place, findings);
+        Self { issuers, by_iss, skew }
+    }
+
+    /// The issuer that the policy gives this name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<IssuerId> {
+        self.issuers.binary_search_by(|issuer| (*issuer.name).cmp(name)).ok().map(IssuerId)
+    }
+
+    /// The policy's name of an issuer.
+    #[must_use]
+    pub fn name(&self, id: IssuerId) -> &str {
+        self.get(id).map_or("", |issuer| &issuer.name)
+    }
+
+    /// All keys, with the names of their issuers.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &VerifyingKey)> {
+        self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key)))
+    }
+
+    pub(super) fn get(&self, id: IssuerId) -> Option<&Issuer> {
+        self.issuers.get(id.0)
+    }
+}
+
+impl Issuer {
+    fn compile(
+        name: &str,
+        raw: &document::Issuer,
+        resource: &str,
+        place: &Place,
+        secrets: &dyn Secrets,
+        findings: &mut Findings,
+    ) -> Self {
+        check_name(name, place, findings);
+        check_iss(&raw.issuer, place, findings);
+        if raw.audience.as_deref().is_some_and(str::is_empty) {
+            findings.error(place.field("audience"), "write what the tokens' `aud` contains, or leave it to `resource`");
+        }
+        check_lifetime(raw.max_lifetime.duration(), place, findings);
+        let algorithms = compile_algorithms(&raw.algorithms, place, findings);
+        let keys = Keys::compile(raw, &algorithms, place, secrets, findings);
+        if let Some(Keys::Set(keys)) = &keys {
+            for (index, algorithm) in algorithms.iter().enumerate() {
+                if !keys.iter().any(|key| key.algorithms.contains(algorithm)) {
+                    findings.warn(
+                        place.field("algorithms").index(index),
+                        format!("no key verifies `{}`: remove it, or add the key", algorithm.jose_name()),
+                    );
+                }
+            }
+        }
+        let shape = Shape::compile(raw, place, findings);
+        Self {
+            name: name.into(),
+            iss: raw.issuer.as_str().into(),
+            audience: raw.audience.as_deref().unwrap_or(resource).to_owned(),
+            algorithms,
+            // Without an error neither is missing; with one, no key and no type make sure that nothing passes.
+            keys: keys.unwrap_or(Keys::Secret(None)),
+            ignored_header: raw.ignore_header.clone(),
+            max_lifetime: raw.max_lifetime.duration(),
+            shape: shape.unwrap_or_default(),
+        }
+    }
+}
+
+/// Names stand in records, headers and metrics, and next to each other in messages.
+fn check_name(name: &str, place: &Place, findings: &mut Findings) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        findings.error(place.clone(), "name the issuer with 1 to 64 characters of `a-z A-Z 0-9 - _ .`");
+    }
+}
+
+/// `iss` is compared, never fetched, so anything that providers really send is taken: an absolute URL without query or
+/// fragment (RFC 8414, section 2).
+fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
+    let rest = iss.strip_prefix("https://").or_else(|| iss.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let of_url = |b: u8| {
+        b.is_ascii_graphic()
+            && !matches!(b, b'?' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+    };
+    if host.is_empty() || !iss.bytes().all(of_url) {
+        findings.error(
+            place.field("issuer"),
+            "write the exact `iss` of its tokens, an absolute URL such as `https://idp.example.com/realm`, without \
+             placeholders, query or fragment",
+        );
+    }
+}
+
+fn check_lifetime(longest: Duration, place: &Place, findings: &mut Findings) {
+    let place = place.field("max_lifetime");
+    if longest.is_zero() {
+        findings.error(place, "no token would be taken: write the longest lifetime, such as `15m` or `1h`");
+    } else if longest > LONGEST_LIFETIME {
+        findings.error(place, "this bounds nothing: write at most `366d`, better an hour or less");
+    } else if longest > LONG_LIFETIME {
+        findings
+            .warn(place, "a token that leaks is good for as long as this: write an hour or less where the issuer can");
+    }
+}
+
+fn compile_algorithms(raw: &[AlgorithmName], place: &Place, findings: &mut Findings) -> Vec<Algorithm> {
+    let place = place.field("algorithms");
+    if raw.is_empty() {
+        findings.error(place.clone(), "no token would be taken: list the algorithms with which this issuer signs");
+    }
+    let mut algorithms = Vec::new();
+    for (index, name) in raw.iter().enumerate() {
+        let algorithm = Algorithm::from(*name);
+        if algorithms.contains(&algorithm) {
+            findings.error(place.index(index), format!("`{}` stands here twice: remove one", algorithm.jose_name()));
+        } else {
+            algorithms.push(algorithm);
+        }
+    }
+    if algorithms.contains(&Algorithm::Hs256) && algorithms.len() > 1 {
+        findings
+            .error(place, "`HS256` stands alone: a secret and public keys in one issuer can be taken for each other");
+    }
+    algorithms
+}
+
+impl From<AlgorithmName> for Algorithm {
+    fn from(name: AlgorithmName) -> Self {
+        match name {
+            AlgorithmName::ES256 => Self::Es256,
+            AlgorithmName::ES384 => Self::Es384,
+            AlgorithmName::RS256 => Self::Rs256,
+            AlgorithmName::RS384 => Self::Rs384,
+            AlgorithmName::RS512 => Self::Rs512,
+            AlgorithmName::PS256 => Self::Ps256,
+            AlgorithmName::PS384 => Self::Ps384,
+            AlgorithmName::PS512 => Self::Ps512,
+            AlgorithmName::Ed25519 => Self::Ed25519,
+            AlgorithmName::HS256 => Self::Hs256,
+        }
+    }
+}
+
+/// Tenants of one provider share its keys; both say so, so that neither is surprised.
+fn check_sharing_is_mutual(raw: &BTreeMap<String, document::Issuer>, issuers: &Place, findings: &mut Findings) {
+    for (name, issuer) in raw {
+        let place = issuers.field(name).field("shares_keys_with");
+        for (index, other) in issuer.shares_keys_with.iter().enumerate() {
+            let theirs = issuers.field(other);
+            let mistake = if other == name {
+                "an issuer does not share keys with itself: remove it".to_owned()
+            } else if issuer.shares_keys_with.iter().take(index).any(|earlier| earlier == other) {
+                format!("`{theirs}` stands here twice: remove one")
+            } else {
+                match raw.get(other) {
+                    None => format!(
+                        "there is no `{theirs}`; {}",
+                        did_you_mean(
+                            other,
+                            raw.keys().map(String::as_str).filter(|known| known != name),
+                            "write the name of another issuer of this policy"
+                        )
+                    ),
+                    Some(back) if !back.shares_keys_with.contains(name) => {
+                        format!("`{theirs}` does not say so: add `{}` to its `shares_keys_with`", name.escape_debug())
+                    }
+                    Some(_) => continue,
+                }
+            };
+            findings.error(place.index(index), mistake);
+        }
+    }
+}
+
+/// A key under two issuers lets one sign what the other seems to say.
+fn check_shared_keys(
+    raw: &BTreeMap<String, document::Issuer>,
+    compiled: &[Issuer],
+    issuers: &Place,
+    findings: &mut Findings,
+) {
+    /// By the variable as well, so that a check without secrets finds what the gateway would.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Shared<'p> {
+        Key(KeyIdentity),
+        Variable(&'p str),
+    }
+    let says = |one: &str, other: &str| raw.get(one).is_some_and(|one| one.shares_keys_with.iter().any(|n| n == other));
+    let mut owners: BTreeMap<Shared<'_>, Vec<&str>> = BTreeMap::new();
+    for (issuer, raw) in compiled.iter().zip(raw.values()) {
+        let keys = issuer.keys.iter().map(|key| Shared::Key(key.identity()));
+        let variable = raw.keys.secret.iter().map(|secret| Shared::Variable(&secret.env));
+        let mut surprised = BTreeSet::new();
+        for key in keys.chain(variable) {
+            let owners = owners.entry(key).or_default();
+            let others = owners.iter().filter(|other| **other != &*issuer.name);
+            surprised.extend(others.filter(|o| !(says(o, &issuer.name) && says(&issuer.name, o))).copied());
+            owners.push(&issuer.name);
+        }
+        for other in surprised {
+            findings.error(
+                issuers.field(&issuer.name).field("keys"),
+                format!(
+                    "a key here is one of `{}` as well, so that each could sign for the other: give them keys of their \
+                     own, or name each in the other's `shares_keys_with` where they are tenants of one provider",
+                    issuers.field(other)
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A JSON Web Key Set (RFC 7517) of public keys: those that are not ours are skipped, those that are wrong stop the policy.
+
+use serde_json::{Map, Value};
+
+use super::keys::Key;
+use crate::document;
+use crate::document::{Findings, Place};
+use crate::identity::crypto::{Algorithm, JwkError, PublicJwk};
+
+/// Reads the keys that verify with one of these algorithms. `None` when something is wrong.
+pub(super) fn compile(
+    raw: &document::JwkSet,
+    algorithms: &[Algorithm],
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<Vec<Key>> {
+    let place = place.field("keys");
+    let errors_before = findings.errors.len();
+    let mut keys: Vec<Key> = Vec::new();
+    for (index, jwk) in raw.keys.iter().enumerate() {
+        let place = place.index(index);
+        match read(jwk, algorithms, &place) {
+            Ok(key) => {
+                check_kid(&key, &keys, findings);
+                keys.push(key);
+            }
+            // Before names are compared: providers give an encryption key the `kid` of the signing key next to it.
+            Err(JwkError::Unknown(why)) => findings.warn(place, format!("this key is not used: {why}")),
+            Err(JwkError::Wrong(member, why)) => findings.error(place.field(member), why),
+        }
+    }
+    if findings.errors.len() > errors_before {
+        return None;
+    }
+    if keys.is_empty() {
+        findings.error(place, "no key here verifies with one of the issuer's `algorithms`: copy the issuer's key set");
+        return None;
+    }
+    Some(keys)
+}
+
+/// A name chooses one key. A key may have two names, as while it gets another one.
+fn check_kid(key: &Key, others: &[Key], findings: &mut Findings) {
+    let Some(other) = others.iter().find(|other| match &key.kid {
+        Some(kid) => other.kid.as_ref() == Some(kid),
+        None => other.kid.is_none() && other.key.is_same_as(&key.key),
+    }) else {
+        return;
+    };
+    let first = &other.place;
+    match &key.kid {
+        _ if other.key.is_same_as(&key.key) => {
+            findings.error(key.place.clone(), format!("`{first}` is the same key; remove one of them"));
+        }
+        _ => findings.error(
+            key.place.field("kid"),
+            format!("`{first}` has the same `kid`, so it identifies neither key; remove one of the keys"),
+        ),
+    }
+}
+
+fn read(jwk: &Map<String, Value>, algorithms: &[Algorithm], place: &Place) -> Result<Key, JwkError> {
+    let PublicJwk { key, kid, algorithm } = PublicJwk::read(jwk)?;
+    let meant = |asked: &Algorithm| algorithm.map_or_else(|| key.fits(*asked), |meant| meant == *asked);
+    let algorithms: Vec<_> = algorithms.iter().copied().filter(meant).collect();
+    if algorithms.is_empty() {
+        return Err(JwkError::Unknown("none of the issuer's `algorithms` fits it".to_owned()));
+    }
+    Ok(Key { kid: kid.map(str::to_owned), algorithms, key, place: place.clone() })
+}

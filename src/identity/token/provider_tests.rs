@@ -1,0 +1,206 @@
+//! Access tokens as real providers shape them, and the other tokens of the same providers.
+
+use serde_json::{Value, json};
+
+use super::testing::{NOW, RESOURCE, Signs, at, compile, sign, with};
+use super::{ClaimName, TokenCache};
+use crate::identity::crypto::SoftwareVerifier;
+use crate::reason::Reason;
+
+const KEY: Signs = Signs::Rsa;
+
+/// A provider: its issuer in a policy, an access token of its, and changes that make another of its tokens of it.
+struct Provider {
+    issuer: Value,
+    header: Value,
+    claims: Value,
+}
+
+impl Provider {
+    /// The key set as this kind of provider publishes it.
+    fn new(iss: &str, jwk: Value, issuer: Value, header: Value, claims: Value) -> Self {
+        let base = json!({
+            "issuer": iss, "profile": "jwt", "algorithms": ["RS256"], "max_lifetime": "1h",
+            "keys": { "jwks": { "keys": [with(with(KEY.jwk(), json!({ "kid": "k", "use": "sig" })), jwk)] } },
+        });
+        let times = json!({ "iss": iss, "iat": NOW - 10, "exp": NOW + 290 });
+        Self {
+            issuer: with(base, issuer),
+            header: with(json!({ "alg": "RS256", "kid": "k" }), header),
+            claims: with(times, claims),
+        }
+    }
+
+    fn verify(&self, header: Value, claims: Value) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
+        let token = sign(KEY, &with(self.header.clone(), header), &with(self.claims.clone(), claims));
+        let issuers = compile(&json!({ "provider": self.issuer }));
+        issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason)
+    }
+
+    #[track_caller]
+    fn takes(&self, client: Option<&str>, subject: &str, scopes: &[&str]) {
+        let token = self.verify(json!({}), json!({})).unwrap();
+        assert_eq!((token.client(), token.subject()), (client, Some(subject)));
+        assert_eq!(token.scopes(), scopes);
+    }
+
+    #[track_caller]
+    fn refuses(&self, header: Value, claims: Value, reason: Reason) {
+        assert_eq!(self.verify(header, claims).map(|_| ()), Err(reason));
+    }
+}
+
+#[test]
+fn keycloak() {
+    let provider = Provider::new(
+        "https://sso.example.com/realms/agents",
+        json!({ "alg": "RS256", "x5t": "AAAA" }),
+        json!({ "token": {
+            "typ": ["JWT"], "told_apart_by": "claims", "claims": { "typ": ["Bearer"] }, "client": "azp",
+            "scopes": [{ "claim": "scope", "form": "string" }, { "claim": "/resource_access/api/roles", "form": "array" }],
+        } }),
+        json!({ "typ": "JWT" }),
+        json!({
+            "typ": "Bearer", "azp": "coding-agent", "sub": "f1e2", "aud": ["account", RESOURCE], "scope": "email profile",
+            "jti": "trrtcc:1", "acr": "1", "resource_access": { "api": { "roles": ["write"] } }, "clientHost": "10.0.0.1",
+        }),
+    );
+    provider.takes(Some("coding-agent"), "f1e2", &["email", "profile", "write"]);
+    provider.refuses(json!({}), json!({ "typ": "ID" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "typ": "Refresh" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "typ": null }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "aud": "account" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "resource_access": { "api": { "roles": "write" } } }), Reason::TokenClaim);
+}
+
+#[test]
+fn entra_id() {
+    let provider = Provider::new(
+        "https://login.microsoftonline.com/8f2c1d34/v2.0",
+        json!({ "x5c": ["MIIC"], "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0" }),
+        json!({
+            "audience": "5d1e0c9a-7b42", "max_lifetime": "2h",
+            "token": {
+                "typ": ["JWT"], "told_apart_by": "claims", "claims": { "idtyp": ["app", "user"] }, "client": "azp",
+                "scopes": [{ "claim": "roles", "form": "array" }, { "claim": "scp", "form": "string" }],
+            },
+        }),
+        json!({ "typ": "JWT", "x5t": "k" }),
+        json!({
+            "aud": "5d1e0c9a-7b42", "azp": "c0ffee", "sub": "c0ffee", "idtyp": "app", "roles": ["Code.Write"], "ver": "2.0",
+            "nbf": NOW - 300, "iat": NOW - 300, "exp": NOW + 3600, "uti": "x",
+        }),
+    );
+    provider.takes(Some("c0ffee"), "c0ffee", &["Code.Write"]);
+    let user =
+        provider.verify(json!({}), json!({ "roles": null, "scp": "Code.Read Code.Write", "idtyp": "user" })).unwrap();
+    assert_eq!(user.scopes(), ["Code.Read", "Code.Write"]);
+    // An ID token of an application that is its own API has the same audience.
+    provider.refuses(json!({}), json!({ "idtyp": null, "nonce": "n" }), Reason::TokenClaim);
+    let other_tenant = "https://login.microsoftonline.com/00000000/v2.0";
+    provider.refuses(json!({}), json!({ "iss": other_tenant }), Reason::TokenIssuer);
+    // Tokens for Microsoft Graph are of no other's business, and say so in their header.
+    provider.refuses(json!({ "nonce": "n" }), json!({ "aud": "00000003-0000" }), Reason::TokenAudience);
+}
+
+#[test]
+fn okta() {
+    let provider = Provider::new(
+        "https://example.okta.com/oauth2/aus1",
+        json!({ "alg": "RS256" }),
+        json!({ "token": {
+            "typ": ["absent"], "told_apart_by": "claims", "claims": { "cid": [], "scp": [] }, "client": "cid",
+            "scopes": [{ "claim": "scp", "form": "array" }],
+        } }),
+        json!({}),
+        json!({ "ver": 1, "jti": "AT.1", "aud": RESOURCE, "cid": "0oa1", "sub": "0oa1", "scp": ["code.write", "code.read"] }),
+    );
+    provider.takes(Some("0oa1"), "0oa1", &["code.read", "code.write"]);
+    provider.refuses(json!({}), json!({ "cid": null, "scp": null, "aud": "0oa1" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "cid": null, "scp": null }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "scp": "code.write" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "scp": [] }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "scp": ["code.write", 1] }), Reason::TokenClaim);
+    provider.refuses(json!({ "typ": "JWT" }), json!({}), Reason::TokenType);
+}
+
+#[test]
+fn auth0() {
+    let provider = Provider::new(
+        "https://example.eu.auth0.com/",
+        json!({ "alg": "RS256", "x5c": ["MIIC"] }),
+        json!({
+            "audience": RESOURCE,
+            "token": {
+                "typ": ["JWT"], "told_apart_by": "audience", "client": "azp",
+                "scopes": [{ "claim": "permissions", "form": "array" }, { "claim": "scope", "form": "string" }],
+            },
+        }),
+        json!({ "typ": "JWT" }),
+        json!({
+            "aud": [RESOURCE, "https://example.eu.auth0.com/userinfo"], "azp": "abc", "sub": "abc@clients", "gty": "client-credentials",
+            "scope": "openid", "permissions": ["write:code"], "https://example.com/org": "acme",
+        }),
+    );
+    provider.takes(Some("abc"), "abc@clients", &["openid", "write:code"]);
+    let token = provider.verify(json!({}), json!({})).unwrap();
+    assert_eq!(token.claim(&ClaimName::parse("https://example.com/org").unwrap()), Some(&json!("acme")));
+    provider.refuses(json!({}), json!({ "aud": "abc" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "iss": "https://example.eu.auth0.com" }), Reason::TokenIssuer);
+}
+
+#[test]
+fn github_actions() {
+    let provider = Provider::new(
+        "https://token.actions.githubusercontent.com",
+        json!({ "alg": "RS256", "x5c": ["MIIC"] }),
+        json!({
+            "audience": RESOURCE,
+            "token": {
+                "typ": ["JWT"], "told_apart_by": "audience", "client": "job_workflow_ref", "scopes": [],
+                "claims": { "repository_owner_id": ["65"], "ref": ["refs/heads/main"] },
+            },
+        }),
+        json!({ "typ": "JWT", "x5t": "k" }),
+        json!({
+            "aud": RESOURCE, "sub": "repo:octo/app:ref:refs/heads/main", "ref": "refs/heads/main", "repository_owner_id": "65",
+            "repository": "octo/app", "job_workflow_ref": "octo/app/.github/workflows/agent.yml@refs/heads/main", "nbf": NOW - 10,
+        }),
+    );
+    let workflow = "octo/app/.github/workflows/agent.yml@refs/heads/main";
+    provider.takes(Some(workflow), "repo:octo/app:ref:refs/heads/main", &[]);
+    provider.refuses(json!({}), json!({ "aud": "https://github.com/octo" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "ref": "refs/pull/1/merge" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "repository_owner_id": "66" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "job_workflow_ref": null }), Reason::TokenClaim);
+}
+
+#[test]
+fn kubernetes_service_account() {
+    let provider = Provider::new(
+        "https://kubernetes.default.svc.cluster.local",
+        json!({ "alg": "RS256" }),
+        json!({
+            "audience": RESOURCE,
+            "token": {
+                "typ": ["absent"], "told_apart_by": "audience", "scopes": [],
+                "claims": { "/kubernetes.io/pod/name": [], "/kubernetes.io/namespace": ["agents"] },
+            },
+        }),
+        json!({}),
+        json!({
+            "aud": [RESOURCE], "sub": "system:serviceaccount:agents:coder", "nbf": NOW - 10,
+            "kubernetes.io": {
+                "namespace": "agents", "pod": { "name": "coder-0", "uid": "u" }, "serviceaccount": { "name": "coder" },
+            },
+        }),
+    );
+    provider.takes(None, "system:serviceaccount:agents:coder", &[]);
+    // The token for the cluster's own API, one made out by hand, and one without a service account.
+    provider.refuses(json!({}), json!({ "aud": ["https://kubernetes.default.svc"] }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "kubernetes.io": { "namespace": "agents" } }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "sub": null }), Reason::TokenClaim);
+    // Tokens of old secrets never expire.
+    provider.refuses(json!({}), json!({ "iss": "kubernetes/serviceaccount", "exp": null }), Reason::TokenIssuer);
+    provider.refuses(json!({}), json!({ "exp": null }), Reason::TokenClaim);
+}

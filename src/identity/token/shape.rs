@@ -1,0 +1,314 @@
+//! What a token must look like beside being well signed: `typ`, claims, and where client and scopes stand.
+//!
+//! Both profiles compile to the same [`Shape`], so that verifying knows no profiles.
+
+use serde_json::Value;
+
+use super::claim::{self, ClaimName};
+use crate::document::{self, Profile, ScopeForm, ToldApartBy};
+use crate::document::{Findings, Place};
+use crate::reason::Reason;
+
+/// What `typ: [absent]` means.
+pub(super) const ABSENT: &str = "absent";
+
+/// Claims that every token has, and those that OpenID Connect Core 1.0 (sections 2, 3.1.3.6 and 5.1) puts into ID tokens:
+/// that one of them is there tells an access token from nothing.
+const CLAIMS_OF_OTHER_TOKENS: [&str; 21] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "auth_time",
+    "nonce",
+    "acr",
+    "amr",
+    "azp",
+    "at_hash",
+    "c_hash",
+    "sid",
+    "name",
+    "email",
+    "email_verified",
+    "preferred_username",
+    "given_name",
+    "family_name",
+];
+
+/// What a token must look like.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    /// The media types taken, in lower case; `None` takes a token without `typ`.
+    pub(super) types: Vec<Option<String>>,
+    pub(super) required: Vec<(ClaimName, Expected)>,
+    /// The claim that names the client.
+    pub(super) client: Option<ClaimName>,
+    /// Whether there must be a `sub`, because identity rests on it.
+    pub(super) subject: bool,
+    pub(super) scopes: Vec<(ClaimName, ScopeForm)>,
+}
+
+/// What the value of a required claim must be.
+#[derive(Debug)]
+pub(super) enum Expected {
+    Anything,
+    Text,
+    OneOf(Vec<String>),
+}
+
+/// Who a token speaks for, and what it says that they may do.
+#[derive(Debug)]
+pub(super) struct Bearer {
+    pub(super) client: Option<String>,
+    pub(super) subject: Option<String>,
+    /// Sorted, without repetitions.
+    pub(super) scopes: Vec<String>,
+}
+
+impl Expected {
+    pub(super) fn is_met_by(&self, value: &Value) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Text => value.is_string(),
+            Self::OneOf(taken) => taken.iter().any(|written| claim::is(value, written)),
+        }
+    }
+}
+
+impl Shape {
+    /// Judges the header's `typ`.
+    pub(super) fn check_type(&self, header: &Value) -> Result<(), Reason> {
+        let typ = match header.get("typ") {
+            None => None,
+            Some(Value::String(typ)) => Some(media_type(typ)),
+            Some(_) => return Err(Reason::TokenType),
+        };
+        if self.types.contains(&typ) { Ok(()) } else { Err(Reason::TokenType) }
+    }
+
+    /// The client and the subject as a token names them, whatever else is wrong with it.
+    pub(super) fn names<'c>(&self, claims: &'c Value) -> (Option<&'c str>, Option<&'c str>) {
+        let client = self.client.as_ref().and_then(|name| name.find(claims)).and_then(Value::as_str);
+        (client, claims.get("sub").and_then(Value::as_str))
+    }
+
+    /// Judges the claims that the shape asks for and reads client, subject and scopes.
+    pub(super) fn read(&self, claims: &Value) -> Result<Bearer, Reason> {
+        for (name, expected) in &self.required {
+            let value = name.find(claims).filter(|value| claim::says_something(value)).ok_or(Reason::TokenClaim)?;
+            if !expected.is_met_by(value) {
+                return Err(Reason::TokenClaim);
+            }
+        }
+        let client = match &self.client {
+            None => None,
+            Some(name) => Some(identifier(name.find(claims))?.ok_or(Reason::TokenClaim)?),
+        };
+        let subject = identifier(claims.get("sub"))?;
+        if self.subject && subject.is_none() {
+            return Err(Reason::TokenClaim);
+        }
+        let mut scopes = Vec::new();
+        for (name, form) in &self.scopes {
+            if let Some(value) = name.find(claims) {
+                read_scopes(value, *form, &mut scopes)?;
+            }
+        }
+        scopes.sort_unstable();
+        scopes.dedup();
+        Ok(Bearer { client, subject, scopes })
+    }
+
+    /// Reads the shape of an issuer's tokens. `None` when something is wrong with it, which then stands in the findings.
+    pub(super) fn compile(raw: &document::Issuer, place: &Place, findings: &mut Findings) -> Option<Self> {
+        let token = place.field("token");
+        match (raw.profile, &raw.token) {
+            (Profile::AccessToken, None) => access_token(),
+            (Profile::AccessToken, Some(_)) => {
+                findings
+                    .error(token, "`at+jwt` says what its tokens look like: remove `token`, or write `profile: jwt`");
+                None
+            }
+            (Profile::Jwt, Some(shape)) => compile_jwt(shape, raw.audience.is_some(), &token, findings),
+            (Profile::Jwt, None) => {
+                findings.error(place.clone(), "the profile `jwt` needs `token`, which says what its tokens look like");
+                None
+            }
+            (Profile::JwtSvid, _) => {
+                findings.error(
+                    place.field("profile"),
+                    "`jwt-svid` is not supported yet: write `profile: jwt` and spell out `token`",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// JWT access tokens (RFC 9068, section 2.1 and 2.2). `iss`, `aud`, `exp` and `iat` are asked of every token.
+fn access_token() -> Option<Shape> {
+    let name = |text: &str| ClaimName::parse(text).ok();
+    Some(Shape {
+        types: vec![Some("at+jwt".to_owned())],
+        required: vec![(name("jti")?, Expected::Text)],
+        client: Some(name("client_id")?),
+        subject: true,
+        scopes: vec![(name("scope")?, ScopeForm::String)],
+    })
+}
+
+fn compile_jwt(
+    raw: &document::TokenShape,
+    own_audience: bool,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<Shape> {
+    let errors_before = findings.errors.len();
+    let shape = Shape {
+        types: compile_types(&raw.typ, &place.field("typ"), findings),
+        required: compile_claims(raw, &place.field("claims"), findings),
+        client: raw.client.as_ref().and_then(|name| compile_name(name, place.field("client"), findings)),
+        subject: raw.client.is_none(),
+        scopes: compile_scopes(&raw.scopes, &place.field("scopes"), findings),
+    };
+    check_told_apart(raw, own_audience, &shape, place, findings);
+    (findings.errors.len() == errors_before).then_some(shape)
+}
+
+fn compile_types(raw: &[String], place: &Place, findings: &mut Findings) -> Vec<Option<String>> {
+    if raw.is_empty() {
+        findings
+            .error(place.clone(), "no token would be taken: list the `typ` values, `absent` for a token without one");
+    }
+    let mut types = Vec::new();
+    for (index, typ) in raw.iter().enumerate() {
+        let media_type = (typ != ABSENT).then(|| media_type(typ));
+        if typ.is_empty() || !typ.bytes().all(|b| b.is_ascii_graphic()) {
+            findings.error(place.index(index), "this is no `typ`: write it as the tokens do, or `absent`");
+        } else if types.contains(&media_type) {
+            findings.error(place.index(index), "this `typ` stands here twice: remove one of them");
+        } else {
+            types.push(media_type);
+        }
+    }
+    types
+}
+
+fn compile_claims(raw: &document::TokenShape, place: &Place, findings: &mut Findings) -> Vec<(ClaimName, Expected)> {
+    let mut required = Vec::new();
+    for (name, taken) in &raw.claims {
+        let place = place.field(name);
+        if let Some(index) = taken.iter().position(String::is_empty) {
+            findings.error(place.index(index), "an empty value is never taken: remove it");
+        }
+        let expected = if taken.is_empty() { Expected::Anything } else { Expected::OneOf(taken.clone()) };
+        if let Some(name) = compile_name(name, place, findings) {
+            required.push((name, expected));
+        }
+    }
+    required
+}
+
+fn compile_scopes(raw: &[document::ScopeClaim], place: &Place, findings: &mut Findings) -> Vec<(ClaimName, ScopeForm)> {
+    let mut scopes: Vec<(ClaimName, ScopeForm)> = Vec::new();
+    for (index, scope) in raw.iter().enumerate() {
+        let place = place.index(index).field("claim");
+        let Some(name) = compile_name(&scope.claim, place.clone(), findings) else { continue };
+        if scopes.iter().any(|(taken, _)| *taken == name) {
+            findings.error(place, "this claim stands here twice: remove one of them, its scopes have one form");
+        } else {
+            scopes.push((name, scope.form));
+        }
+    }
+    scopes
+}
+
+fn compile_name(text: &str, place: Place, findings: &mut Findings) -> Option<ClaimName> {
+    ClaimName::parse(text).map_err(|error| findings.error(place, error.to_string())).ok()
+}
+
+/// An issuer signs ID tokens with the same keys; what the policy names must really keep them out.
+fn check_told_apart(
+    raw: &document::TokenShape,
+    own_audience: bool,
+    shape: &Shape,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    let place = place.field("told_apart_by");
+    match raw.told_apart_by {
+        ToldApartBy::Audience if !own_audience => findings.error(
+            place,
+            "name the `audience` of the issuer's access tokens, which no other of its tokens carries, or tell them apart \
+             by `claims` or `typ`",
+        ),
+        ToldApartBy::Claims => {
+            let tells = |(name, expected): &(ClaimName, Expected)| match expected {
+                // Every token of the issuer has these, with the same values.
+                Expected::OneOf(_) => !matches!(name.as_str(), "iss" | "sub" | "aud" | "/iss" | "/sub" | "/aud"),
+                Expected::Anything | Expected::Text => {
+                    let top = name.as_str().strip_prefix('/').unwrap_or(name.as_str());
+                    !CLAIMS_OF_OTHER_TOKENS.contains(&top)
+                }
+            };
+            if !shape.required.iter().any(tells) {
+                findings.error(
+                    place,
+                    "no claim in `claims` tells access tokens from ID tokens: require one that only access tokens have, or \
+                     name the value it has there",
+                );
+            }
+        }
+        ToldApartBy::Typ => {
+            if shape.types.iter().any(|typ| typ.as_deref().is_none_or(|typ| typ == "jwt")) {
+                findings.error(
+                    place,
+                    "`typ` takes tokens without one or with `JWT`, which ID tokens have too: list only what access tokens \
+                     have, or tell them apart by `claims` or `audience`",
+                );
+            }
+        }
+        ToldApartBy::Audience => {}
+    }
+}
+
+/// A `typ` in the form in which it is compared (RFC 7515, section 4.1.9): in lower case, without `application/` where
+/// nothing but that prefix makes it a media type.
+fn media_type(typ: &str) -> String {
+    let lower = typ.to_ascii_lowercase();
+    match lower.strip_prefix("application/") {
+        Some(rest) if !rest.contains('/') => rest.to_owned(),
+        _ => lower,
+    }
+}
+
+/// A claim that identifies somebody: a string with something in it. An empty one is refused like one of another type.
+pub(super) fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason> {
+    match value {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+        Some(_) => Err(Reason::TokenClaim),
+    }
+}
+
+pub(super) fn read_scopes(value: &Value, form: ScopeForm, scopes: &mut Vec<String>) -> Result<(), Reason> {
+    match (form, value) {
+        // An empty string is how some providers say "no scopes".
+        (ScopeForm::String, Value::String(list)) => {
+            scopes.extend(list.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
+        }
+        (ScopeForm::Array, Value::Array(items)) => {
+            for item in items {
+                match item {
+                    Value::String(scope) if !scope.is_empty() => scopes.push(scope.clone()),
+                    _ => return Err(Reason::TokenClaim),
+                }
+            }
+        }
+        _ => return Err(Reason::TokenClaim),
+    }
+    Ok(())
+}

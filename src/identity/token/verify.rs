@@ -1,0 +1,432 @@
+//! Whether a token is good now, and what it proves about its bearer.
+//!
+//! The checks run from cheap to dear, the signature last: nothing is computed for a token that would be refused anyway.
+
+use std::cell::Cell;
+use std::mem::size_of;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::cache::TokenCache;
+use super::claim::ClaimName;
+use super::issuer::{Issuer, IssuerId, Issuers};
+use super::jws::Jws;
+use super::shape::Bearer;
+use crate::document::IgnorableHeader;
+use crate::identity::crypto::{Algorithm, BadSignature, Signer, Thumbprint, VerifySignature, sha256};
+use crate::reason::Reason;
+use crate::request::call::Source;
+use crate::request::percent;
+use crate::text::ascii::same;
+use crate::text::time::Timestamp;
+
+/// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
+/// `zip` change what is signed or read, and a key that comes with the token proves nothing.
+pub(super) const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
+
+/// Header parameters that lead to a key, which an issuer may send where the policy says that they are ignored.
+pub(super) const URL_HEADER: [(&str, IgnorableHeader); 3] =
+    [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)];
+
+/// Tokens of more bytes than this are long.
+const LARGE: usize = 4 * 1024;
+
+/// A token that was good when it was verified: signed by an issuer of the policy, of the right shape, for this audience.
+/// Whether its sender may use it is another question where it is [bound to a key](Self::bound_to).
+///
+/// Only [`Issuers::verify`] makes one.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    issuer_id: IssuerId,
+    issuer_name: Arc<str>,
+    iss: Arc<str>,
+    bearer: Bearer,
+    /// Its scopes as the upstream is told of them in call after call.
+    scope_line: String,
+    claims: Value,
+    times: Times,
+    bound_to: Option<Thumbprint>,
+    sha256: [u8; 32],
+    hash: String,
+    /// Whether records show client, subject and scopes as they are.
+    is_plain: bool,
+    /// From where and when its signer was last noted as one whose credentials hold.
+    noted: Cell<Option<(Option<Source>, Timestamp)>>,
+}
+
+impl VerifiedToken {
+    /// The issuer in the policy.
+    #[must_use]
+    pub fn issuer_id(&self) -> IssuerId {
+        self.issuer_id
+    }
+
+    /// The policy's name for the issuer.
+    #[must_use]
+    pub fn issuer_name(&self) -> &str {
+        &self.issuer_name
+    }
+
+    /// The claim `iss`.
+    #[must_use]
+    pub fn iss(&self) -> &str {
+        &self.iss
+    }
+
+    /// The client, from the claim that the issuer's rules name for it.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        self.bearer.client.as_deref()
+    }
+
+    /// The claim `sub`. Two clients, or a client and a user, may have the same: it identifies nobody alone.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.bearer.subject.as_deref()
+    }
+
+    /// The token's scopes, sorted and without repetitions.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.bearer.scopes
+    }
+
+    /// Its scopes as the upstream gets them.
+    pub(crate) fn scope_line(&self) -> &str {
+        &self.scope_line
+    }
+
+    /// Whether the token has exactly this scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        // A few are looked through sooner than compared by their order, which goes byte by byte in Wasm.
+        const FEW: usize = 16;
+        let scopes = &self.bearer.scopes;
+        if scopes.len() <= FEW {
+            return scopes.iter().any(|held| same(held.as_bytes(), scope.as_bytes()));
+        }
+        scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
+    }
+
+    /// Whether records show client, subject and scopes as they are: judged once for a token, and not for each of its requests.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// All claims: a JSON object.
+    #[must_use]
+    pub fn claims(&self) -> &Value {
+        &self.claims
+    }
+
+    /// The value of a claim; none where it is `null`.
+    #[must_use]
+    pub fn claim(&self, name: &ClaimName) -> Option<&Value> {
+        name.find(&self.claims)
+    }
+
+    /// When the token expires, without allowance for clocks that differ.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.times.expires
+    }
+
+    /// The key that the sender of this token must hold (RFC 9449, section 6.1); none for a bearer token.
+    #[must_use]
+    pub fn bound_to(&self) -> Option<Thumbprint> {
+        self.bound_to
+    }
+
+    /// SHA-256 over all bytes of the token.
+    pub(crate) fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// The token's name in records: the first 16 hexadecimal digits of SHA-256 over its `header.payload`. Enough to find its uses; the
+    /// token cannot be derived from it.
+    #[must_use]
+    pub fn token_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The client and subject that it was issued to.
+    pub(crate) fn signer(&self) -> Signer<'_> {
+        Signer::Client { issuer: self.issuer_name(), client: self.client(), subject: self.subject() }
+    }
+
+    /// Whether its signer is to be noted as one whose credentials hold, which is so once in a while. It counts as noted from then on.
+    pub(crate) fn is_to_be_noted(&self, source: Option<Source>, now: Timestamp) -> bool {
+        const WHILE: Duration = Duration::from_mins(5);
+        let lately = |last: Timestamp| now >= last && now < last.plus(WHILE);
+        let noted = self.noted.get().is_some_and(|(from, last)| from == source && lately(last));
+        if !noted {
+            self.noted.set(Some((source, now)));
+        }
+        !noted
+    }
+
+    /// What it takes in memory, estimated from above.
+    pub(super) fn memory(&self) -> usize {
+        let texts = self
+            .bearer
+            .scopes
+            .iter()
+            .chain(&self.bearer.client)
+            .chain(&self.bearer.subject)
+            .chain([&self.hash, &self.scope_line]);
+        size_of::<Self>()
+            + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
+            + memory_of(&self.claims)
+    }
+}
+
+/// Why a token was refused, and by which issuer's rules; no issuer where it was refused before one was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// The issuer whose rules decided.
+    pub issuer: Option<IssuerId>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, issuer: None }
+    }
+}
+
+impl Issuers {
+    /// Verifies an access token: the credential after the scheme.
+    ///
+    /// A token that `cache` knows was verified before; of it only the time is judged again. The cache must have been
+    /// used with these issuers alone.
+    ///
+    /// # Errors
+    ///
+    /// The first reason to refuse the token: for its form, for what its header asks, for its issuer, type and key, for its
+    /// audience, claims and times, and last for its signature.
+    pub fn verify(
+        &self,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+        cache: &mut TokenCache,
+    ) -> Result<Rc<VerifiedToken>, Refusal> {
+        if let Some(known) = cache.get(token) {
+            let judged = known.times.judge(now, self.skew);
+            if judged == Err(Reason::TokenExpired) {
+                cache.remove(token);
+            }
+            let issuer = Some(known.issuer_id);
+            return judged.map(|()| known).map_err(|reason| Refusal { reason, issuer });
+        }
+        let verified = Rc::new(self.verify_unknown(token, now, verifier)?);
+        cache.insert(token, Rc::clone(&verified));
+        Ok(verified)
+    }
+
+    fn verify_unknown(
+        &self,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+    ) -> Result<VerifiedToken, Refusal> {
+        // A long token is not parsed for everybody.
+        if token.len() > LARGE {
+            verifier.admit(&[Signer::of_token(token)]).map_err(|BadSignature| Reason::CredentialsLimited)?;
+        }
+        let jws = Jws::parse(token)?;
+        let algorithm = read_header(&jws.header)?;
+        let (id, issuer) = self.issuer_of(&jws.claims)?;
+        self.verify_by(id, issuer, jws, algorithm, token, now, verifier)
+            .map_err(|reason| Refusal { reason, issuer: Some(id) })
+    }
+
+    /// Everything that the token's issuer decides.
+    #[expect(clippy::too_many_arguments, reason = "each is a proof from a step before")]
+    fn verify_by(
+        &self,
+        issuer_id: IssuerId,
+        issuer: &Issuer,
+        jws: Jws<'_>,
+        algorithm: Algorithm,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+    ) -> Result<VerifiedToken, Reason> {
+        issuer.check_header(&jws.header, algorithm)?;
+        let (client, subject) = issuer.shape.names(&jws.claims);
+        let issued_to = Signer::Client { issuer: &issuer.name, client, subject };
+        let signers = [Signer::of_token(token), issued_to];
+        verifier.admit(&signers).map_err(|BadSignature| Reason::CredentialsLimited)?;
+        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm);
+        let key = chosen.inspect_err(|reason| {
+            if *reason == Reason::TokenKey {
+                verifier.unknown_key();
+            }
+        })?;
+        check_audience(&jws.claims, &issuer.audience)?;
+        let bearer = issuer.shape.read(&jws.claims)?;
+        let times = Times::read(&jws.claims)?;
+        times.judge(now, self.skew)?;
+        if times.lifetime() > issuer.max_lifetime {
+            return Err(Reason::TokenLifetime);
+        }
+        let bound_to = read_binding(&jws.claims)?;
+        verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
+        let mut texts = bearer.scopes.iter().chain(&bearer.client).chain(&bearer.subject);
+        let is_plain = texts.all(|text| crate::request::shown::is_shown_as_is(text));
+        Ok(VerifiedToken {
+            issuer_id,
+            issuer_name: Arc::clone(&issuer.name),
+            iss: Arc::clone(&issuer.iss),
+            scope_line: bearer.scopes.iter().map(|scope| percent::encode(scope)).collect::<Vec<_>>().join(" "),
+            bearer,
+            claims: jws.claims,
+            times,
+            bound_to,
+            sha256: sha256(token),
+            // The signature is left out: an ECDSA signature has a second valid form, under which a revoked token would have another hash.
+            hash: hash_of_signed(jws.signed),
+            is_plain,
+            noted: Cell::new(None),
+        })
+    }
+
+    fn issuer_of(&self, claims: &Value) -> Result<(IssuerId, &Issuer), Reason> {
+        let iss = claims.get("iss").and_then(Value::as_str).ok_or(Reason::TokenClaim)?;
+        let id = *self.by_iss.get(iss).ok_or(Reason::TokenIssuer)?;
+        Ok((id, self.get(id).ok_or(Reason::TokenIssuer)?))
+    }
+}
+
+impl Issuer {
+    /// Whether a header parameter may be there, since it is not used.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        URL_HEADER.iter().any(|(own, parameter)| *own == name && self.ignored_header.contains(parameter))
+    }
+
+    /// Judges what the header says in the light of the issuer's rules.
+    fn check_header(&self, header: &Value, algorithm: Algorithm) -> Result<(), Reason> {
+        if URL_HEADER.iter().any(|(name, _)| header.get(name).is_some() && !self.ignores(name)) {
+            return Err(Reason::TokenHeader);
+        }
+        if !self.algorithms.contains(&algorithm) {
+            return Err(Reason::TokenAlgorithm);
+        }
+        self.shape.check_type(header)
+    }
+}
+
+/// Judges what holds for every issuer, and reads the algorithm.
+fn read_header(header: &Value) -> Result<Algorithm, Reason> {
+    if REFUSED_HEADER.iter().any(|name| header.get(name).is_some()) {
+        return Err(Reason::TokenHeader);
+    }
+    header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose).ok_or(Reason::TokenAlgorithm)
+}
+
+/// The key that a token is bound to. Whatever else `cnf` holds (RFC 7800), and `null` too: its issuer means that something must
+/// be shown, and nobody here can check it.
+fn read_binding(claims: &Value) -> Result<Option<Thumbprint>, Reason> {
+    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
+    let only = cnf.as_object().filter(|members| members.len() == 1).and_then(|members| members.get("jkt"));
+    let bytes = only.and_then(Value::as_str).and_then(|jkt| URL_SAFE_NO_PAD.decode(jkt).ok());
+    let thumbprint = bytes.and_then(|bytes| bytes.try_into().ok()).map(Thumbprint);
+    thumbprint.map(Some).ok_or(Reason::TokenBound)
+}
+
+/// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
+fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
+    let contains = match claims.get("aud") {
+        Some(Value::String(aud)) => aud == audience,
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => items.iter().any(|item| item == audience),
+        _ => return Err(Reason::TokenClaim),
+    };
+    if contains { Ok(()) } else { Err(Reason::TokenAudience) }
+}
+
+/// The times of a token that were read, and can be judged again whenever it is used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    issued: Timestamp,
+    not_before: Option<Timestamp>,
+    expires: Timestamp,
+}
+
+impl Times {
+    pub(super) fn read(claims: &Value) -> Result<Self, Reason> {
+        let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::TokenTime)).transpose();
+        // Without it nothing could be said about the token's lifetime, which every issuer bounds.
+        let issued = time("iat")?.ok_or(Reason::TokenClaim)?;
+        let not_before = time("nbf")?;
+        let expires = time("exp")?.ok_or(Reason::TokenClaim)?;
+        // No moment exists at which such a token was meant to be used. The allowance for clocks would make one.
+        if expires <= issued || not_before.is_some_and(|not_before| not_before >= expires) {
+            return Err(Reason::TokenTime);
+        }
+        Ok(Self { issued, not_before, expires })
+    }
+
+    fn judge(self, now: Timestamp, skew: Duration) -> Result<(), Reason> {
+        let latest = now.plus(skew);
+        if self.issued > latest {
+            return Err(Reason::TokenTime);
+        }
+        if now >= self.expires.plus(skew) {
+            return Err(Reason::TokenExpired);
+        }
+        if self.not_before.is_some_and(|not_before| not_before > latest) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        Ok(())
+    }
+
+    pub(super) fn lifetime(self) -> Duration {
+        Duration::from_nanos(self.expires.as_nanos().saturating_sub(self.issued.as_nanos()))
+    }
+}
+
+/// A `NumericDate` (RFC 7519, section 2): seconds, fractions allowed. Negative ones and those that a [`Timestamp`] cannot
+/// tell, beyond the year 2554, are no times of tokens.
+pub(crate) fn numeric_date(value: &Value) -> Option<Timestamp> {
+    const NANOS: u64 = 1_000_000_000;
+    if let Some(seconds) = value.as_u64() {
+        return seconds.checked_mul(NANOS).map(Timestamp::from_nanos);
+    }
+    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
+    // Apart, so that the fraction does not cost the whole seconds their exactness. Casts saturate.
+    let (whole, fraction) = (seconds.trunc() as u64, (seconds.fract() * 1e9) as u64);
+    whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
+}
+
+/// The hash by which records name a token, of the token in compact form; none for other text.
+#[must_use]
+pub fn token_hash(token: &[u8]) -> Option<String> {
+    Jws::parse(token).ok().map(|jws| hash_of_signed(jws.signed))
+}
+
+fn hash_of_signed(signed: &[u8]) -> String {
+    sha256(signed).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a value takes in memory beside itself, estimated from above.
+fn memory_of(value: &Value) -> usize {
+    // A tree's node has room for eleven members and, except at the root, at least five; the rest is its own overhead.
+    const NODE: usize = 12 * (size_of::<String>() + size_of::<Value>()) + 128;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(items) => items.capacity() * size_of::<Value>() + items.iter().map(memory_of).sum::<usize>(),
+        Value::Object(members) if members.is_empty() => 0,
+        Value::Object(members) => {
+            let own = members.iter().map(|(name, value)| name.capacity() + memory_of(value)).sum::<usize>();
+            (members.len() / 5 + 1) * NODE + own
+        }
+    }
+}

@@ -1,0 +1,692 @@
+#![expect(clippy::string_slice, reason = "the texts that tests cut are ASCII")]
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::testing::{NOW, NotNow, RESOURCE, SECRET, Signs, at, b64, compile, compile_with, sign, sign_text, with};
+use super::{ClaimName, Issuers, MAX_TOKEN_BYTES, TokenCache};
+use crate::identity::crypto::testing::Asking;
+use crate::identity::crypto::{Algorithm, BadSignature, SoftwareVerifier, VerifySignature, VerifyingKey};
+use crate::reason::Reason;
+
+const KEY: Signs = Signs::P256(1);
+
+/// Counts the signatures that were computed.
+#[derive(Default)]
+struct Counting(Cell<usize>);
+
+impl VerifySignature for Counting {
+    fn verify(
+        &self,
+        key: &VerifyingKey,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        self.0.set(self.0.get() + 1);
+        SoftwareVerifier.verify(key, algorithm, message, signature)
+    }
+}
+
+/// One issuer of RFC 9068 tokens with keys of every public type, and one of HS256 tokens.
+fn issuers() -> Issuers {
+    let key = |signs: Signs, kid: &str| with(signs.jwk(), json!({ "kid": kid }));
+    compile(&json!({
+        "corp": {
+            "issuer": "https://idp.example.com",
+            "profile": "at+jwt",
+            "algorithms": ["ES256", "ES384", "Ed25519", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+            "keys": { "jwks": { "keys": [
+                key(KEY, "p256"),
+                key(Signs::P256(2), "p256-2"),
+                key(Signs::P384(1), "p384"),
+                key(Signs::Ed25519(1), "ed25519"),
+                with(key(Signs::Rsa, "rsa"), json!({ "use": "sig" })),
+            ] } },
+            "max_lifetime": "1h",
+        },
+        "internal": {
+            "issuer": "https://internal.example.com",
+            "profile": "at+jwt",
+            "algorithms": ["HS256"],
+            "keys": { "secret": { "env": "SECRET" } },
+            "max_lifetime": "1h",
+        },
+    }))
+}
+
+fn header() -> Value {
+    json!({ "typ": "at+jwt", "alg": "ES256", "kid": "p256" })
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": "https://idp.example.com", "aud": RESOURCE, "sub": "agent-7", "client_id": "coding-agent", "jti": "1",
+        "iat": NOW - 60, "exp": NOW + 300, "scope": "code:read code:write",
+    })
+}
+
+fn verify(token: &[u8]) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
+    issuers().verify(token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason)
+}
+
+#[track_caller]
+fn refused(token: &[u8], reason: Reason) {
+    let verifier = Counting::default();
+    let mut cache = TokenCache::default();
+    let issuers = issuers();
+    let result = issuers.verify(token, at(0), &verifier, &mut cache).map_err(|refusal| refusal.reason);
+    assert!(!issuers.diagnose(token, reason, at(0)).is_empty(), "{reason:?}: {}", token.escape_ascii());
+    assert_eq!(result.map(|_| ()), Err(reason), "{}", token.escape_ascii());
+    assert!(cache.is_empty(), "a failure is not remembered");
+    assert_eq!(verifier.0.get(), usize::from(reason == Reason::TokenSignature), "the signature comes last");
+}
+
+/// A token with these changes in its claims, signed.
+fn claiming(changes: Value) -> Vec<u8> {
+    sign(KEY, &header(), &with(claims(), changes))
+}
+
+/// A token with these changes in its header, signed.
+fn headed(changes: Value) -> Vec<u8> {
+    sign(KEY, &with(header(), changes), &claims())
+}
+
+/// A token whose header or claims have text put in front of their members.
+fn claims_text(text: &str) -> Vec<u8> {
+    sign_text(KEY, &header().to_string(), &format!("{{{text},{}", &claims().to_string()[1..]))
+}
+
+fn header_text(text: &str) -> Vec<u8> {
+    sign_text(KEY, &format!("{{{text},{}", &header().to_string()[1..]), &claims().to_string())
+}
+
+#[test]
+fn what_a_good_token_proves() {
+    let token = claiming(json!({ "org": { "id": "acme" }, "scope": "b a b" }));
+    let verified = verify(&token).unwrap();
+    assert_eq!(verified.issuer_name(), "corp");
+    assert_eq!(Some(verified.issuer_id()), issuers().id("corp"));
+    assert_eq!(verified.iss(), "https://idp.example.com");
+    assert_eq!(verified.client(), Some("coding-agent"));
+    assert_eq!(verified.subject(), Some("agent-7"));
+    assert_eq!(verified.scopes(), ["a", "b"]);
+    assert!(
+        verified.has_scope("a") && !verified.has_scope("A") && !verified.has_scope("") && !verified.has_scope("a b")
+    );
+    assert_eq!(verified.claim(&ClaimName::parse("/org/id").unwrap()), Some(&json!("acme")));
+    assert_eq!(verified.claims()["jti"], "1");
+    assert_eq!(verified.expires(), at(300));
+    assert_eq!(verified.token_hash().len(), 16);
+    let signed = &token[..token.iter().rposition(|byte| *byte == b'.').unwrap()];
+    let full = hmac_sha256::Hash::hash(signed);
+    assert_eq!(verified.token_hash(), format!("{:016x}", u64::from_be_bytes(full[..8].try_into().unwrap())));
+}
+
+#[test]
+fn every_algorithm_verifies() {
+    for (algorithm, key, kid) in [
+        ("ES256", KEY, "p256"),
+        ("ES384", Signs::P384(1), "p384"),
+        ("Ed25519", Signs::Ed25519(1), "ed25519"),
+        ("EdDSA", Signs::Ed25519(1), "ed25519"),
+        ("RS256", Signs::Rsa, "rsa"),
+        ("RS384", Signs::Rsa, "rsa"),
+        ("RS512", Signs::Rsa, "rsa"),
+        ("PS256", Signs::Rsa, "rsa"),
+        ("PS384", Signs::Rsa, "rsa"),
+        ("PS512", Signs::Rsa, "rsa"),
+    ] {
+        let token = sign(key, &with(header(), json!({ "alg": algorithm, "kid": kid })), &claims());
+        verify(&token).unwrap_or_else(|reason| panic!("{algorithm}: {reason:?}"));
+    }
+    let internal = with(claims(), json!({ "iss": "https://internal.example.com" }));
+    let header = json!({ "typ": "at+jwt", "alg": "HS256" });
+    let token = sign(Signs::Secret(SECRET), &header, &internal);
+    assert_eq!(verify(&token).unwrap().issuer_name(), "internal");
+    // A secret has no name to choose by.
+    verify(&sign(Signs::Secret(SECRET), &with(header.clone(), json!({ "kid": "any" })), &internal)).unwrap();
+    refused(&sign(Signs::Secret(b"another secret of thirty-two byte"), &header, &internal), Reason::TokenSignature);
+    // Where a policy is only checked there is no secret, and nothing passes.
+    let (unset, _) = compile_with(
+        &json!({ "internal": {
+            "issuer": "https://internal.example.com", "profile": "at+jwt", "algorithms": ["HS256"],
+            "keys": { "secret": { "env": "SECRET" } }, "max_lifetime": "1h",
+        } }),
+        &NotNow,
+    );
+    let result =
+        unset.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason);
+    assert_eq!(result.unwrap_err(), Reason::TokenKey);
+}
+
+#[test]
+fn only_three_parts_of_strict_base64url() {
+    let token = String::from_utf8(claiming(json!({}))).unwrap();
+    let parts: Vec<&str> = token.split('.').collect();
+    let [header, claims, signature] = parts[..] else { panic!("three parts") };
+    for malformed in [
+        String::new(),
+        ".".to_owned(),
+        format!("{header}.{claims}"),
+        format!("{token}."),
+        format!(".{token}"),
+        format!("{header}.{claims}.{signature}.{signature}.{signature}.{signature}"),
+        format!("{token} "),
+        format!(" {token}"),
+        format!("{token}\n"),
+        format!("{token}="),
+        format!("{header}=.{claims}.{signature}"),
+        format!("{header}.{claims}.{signature}=="),
+        format!("{header}.{}\n{}.{signature}", &claims[..4], &claims[4..]),
+        format!("{header}.{claims}.+{}", &signature[1..]),
+        format!("{header}.{claims}.{}/{}", &signature[..8], &signature[9..]),
+        format!("{header}.{claims}.{}", &signature[..signature.len() - 1]),
+        format!("{header}.{claims}.{signature}\u{e9}"),
+        format!("Bearer {token}"),
+        format!("{token},{token}"),
+    ] {
+        refused(malformed.as_bytes(), Reason::TokenMalformed);
+    }
+    refused(&[&token.as_bytes()[..8], &[0xff, 0], &token.as_bytes()[10..]].concat(), Reason::TokenMalformed);
+    refused(format!("{token}.a.b").as_bytes(), Reason::TokenEncrypted);
+    refused(b"....", Reason::TokenEncrypted);
+    refused(b"..", Reason::TokenJson);
+    refused(format!("{header}.{claims}.").as_bytes(), Reason::TokenSignature);
+}
+
+#[test]
+fn bits_left_over_are_refused() {
+    // A P-256 signature of 64 bytes takes 86 characters, the last of which carries two bits.
+    let token = claiming(json!({}));
+    let (&last, rest) = token.split_last().unwrap();
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let value = ALPHABET.iter().position(|&b| b == last).unwrap();
+    assert_eq!(value & 0xf, 0);
+    for low in 1..16 {
+        refused(&[rest, &[ALPHABET[value | low]]].concat(), Reason::TokenMalformed);
+    }
+}
+
+#[test]
+fn size_and_depth_are_bounded() {
+    let padded = |pad: usize| claiming(json!({ "pad": "a".repeat(pad) }));
+    let overhead = padded(3000).len() - 4000;
+    // Four characters carry three bytes.
+    let fits = padded((MAX_TOKEN_BYTES - overhead) / 4 * 3);
+    assert!(fits.len() <= MAX_TOKEN_BYTES && fits.len() > MAX_TOKEN_BYTES - 8, "{}", fits.len());
+    verify(&fits).unwrap();
+    let long = padded((MAX_TOKEN_BYTES - overhead) / 4 * 3 + 9);
+    assert!(long.len() > MAX_TOKEN_BYTES && long.len() < MAX_TOKEN_BYTES + 16);
+    refused(&long, Reason::TokenTooLong);
+    refused(&vec![b'.'; 60 * 1024], Reason::TokenTooLong);
+
+    // The claims themselves are one level.
+    let nested = |depth: usize| claims_text(&format!("\"deep\":{}1{}", "[".repeat(depth), "]".repeat(depth)));
+    verify(&nested(31)).unwrap();
+    refused(&nested(32), Reason::TokenJson);
+    refused(&nested(5000), Reason::TokenJson);
+    refused(&claims_text(&format!("\"deep\":{}", "[".repeat(5000))), Reason::TokenJson);
+    refused(&header_text(&format!("\"deep\":{}1{}", "{\"a\":".repeat(200), "}".repeat(200))), Reason::TokenJson);
+}
+
+#[test]
+fn json_that_can_be_read_in_two_ways() {
+    for twice in [
+        r#""iss":"https://evil.example.com""#,
+        r#""\u0069ss":"https://idp.example.com""#,
+        r#""exp":9999999999"#,
+        r#""e\u0078p":1"#,
+        r#""aud":["https://api.example.com"]"#,
+        r#""scope":"admin""#,
+        r#""x":{"y":1,"y":1}"#,
+        r#""x":"\ud800""#,
+        r#""x":1e400"#,
+        r#""x":NaN"#,
+        r#""x":01"#,
+    ] {
+        refused(&claims_text(twice), Reason::TokenJson);
+    }
+    for twice in [r#""alg":"none""#, r#""al\u0067":"HS256""#, r#""kid":"p256""#, r#""typ":"at+jwt""#] {
+        refused(&header_text(twice), Reason::TokenJson);
+    }
+    for claims in ["", "null", "[]", "\"iss\"", "{}{}", "\u{feff}{}", "{\"iss\":\"a\"", "{'iss':'a'}"] {
+        refused(&sign_text(KEY, &header().to_string(), claims), Reason::TokenJson);
+        refused(&sign_text(KEY, claims, &self::claims().to_string()), Reason::TokenJson);
+    }
+}
+
+#[test]
+fn what_the_header_may_not_ask_for() {
+    let jwk = Signs::P256(9).jwk();
+    for (name, value) in [
+        ("crit", json!(["exp"])),
+        ("crit", json!([])),
+        ("b64", json!(false)),
+        ("b64", json!(true)),
+        ("zip", json!("DEF")),
+        ("jwk", jwk.clone()),
+        ("jku", json!("https://evil.example.com/jwks")),
+        ("x5u", json!("https://evil.example.com/cert")),
+        ("x5c", json!(["MIIB"])),
+    ] {
+        refused(&headed(json!({ name: value })), Reason::TokenHeader);
+        refused(&header_text(&format!("\"{name}\":null")), Reason::TokenHeader);
+    }
+    // A key that comes with the token verifies nothing, even if it is the right one.
+    let token = sign(Signs::P256(9), &with(header(), json!({ "jwk": jwk, "kid": null })), &claims());
+    refused(&token, Reason::TokenHeader);
+    verify(&headed(json!({ "x5t": "AAAA", "x5t#S256": "AAAA", "cty": "x", "anything": [1] }))).unwrap();
+
+    let ignoring = compile(&json!({ "corp": {
+        "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
+        "keys": { "jwks": { "keys": [with(KEY.jwk(), json!({ "kid": "p256" }))] } }, "ignore_header": ["jku", "x5c"],
+    } }));
+    let verify = |token: &[u8]| {
+        ignoring
+            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(verify(&headed(json!({ "jku": "https://evil.example.com", "x5c": ["MIIB"] }))), Ok(()));
+    assert_eq!(verify(&headed(json!({ "x5u": "https://evil.example.com" }))), Err(Reason::TokenHeader));
+    // What is ignored is not used either: the key stays the issuer's.
+    let forged = sign(Signs::P256(9), &with(header(), json!({ "jku": "https://evil.example.com" })), &claims());
+    assert_eq!(verify(&forged), Err(Reason::TokenSignature));
+}
+
+#[test]
+fn algorithms_that_are_not_taken() {
+    for none in
+        ["none", "None", "NONE", "nOnE", "none ", "", "HS256", "HS384", "HS512", "es256", "ES256K", "ES512", "Ed448"]
+    {
+        let token = String::from_utf8(headed(json!({ "alg": none }))).unwrap();
+        refused(token.as_bytes(), Reason::TokenAlgorithm);
+        let unsigned = &token[..=token.rfind('.').unwrap()];
+        refused(unsigned.as_bytes(), Reason::TokenAlgorithm);
+    }
+    refused(&headed(json!({ "alg": null })), Reason::TokenAlgorithm);
+    refused(&headed(json!({ "alg": ["ES256"] })), Reason::TokenAlgorithm);
+    refused(&headed(json!({ "alg": 256 })), Reason::TokenAlgorithm);
+    // An algorithm that another key of the issuer serves, not the one that is named.
+    for alg in ["ES384", "RS256", "PS256", "EdDSA"] {
+        refused(&headed(json!({ "alg": alg })), Reason::TokenAlgorithm);
+    }
+}
+
+#[test]
+fn a_public_key_is_no_secret() {
+    let public = issuers();
+    let jwk = Signs::Rsa.jwk();
+    let modulus = unb64(&jwk["n"]);
+    let spki = VerifyingKey::rsa(&modulus, &unb64(&jwk["e"])).unwrap().spki_der().unwrap().to_vec();
+    for guess in [spki, jwk.to_string().into_bytes(), modulus] {
+        let guess: &'static [u8] = guess.leak();
+        for alg in ["HS256", "RS256"] {
+            let token = sign(Signs::Secret(guess), &with(header(), json!({ "alg": alg, "kid": "rsa" })), &claims());
+            let result = public
+                .verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default())
+                .map_err(|refusal| refusal.reason);
+            let expected = if alg == "HS256" { Reason::TokenAlgorithm } else { Reason::TokenSignature };
+            assert_eq!(result.unwrap_err(), expected);
+        }
+    }
+}
+
+fn unb64(text: &Value) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn the_kid_chooses_and_nothing_else() {
+    for kid in ["", "P256", "p256 ", "p256\u{0}", "../p256", "/dev/null", "' OR '1'='1", "p256,p384", "0"] {
+        refused(&headed(json!({ "kid": kid })), Reason::TokenKey);
+    }
+    for kid in [json!(1), json!(["p256"]), json!({ "kid": "p256" }), json!(true)] {
+        refused(&headed(json!({ "kid": kid })), Reason::TokenKey);
+    }
+    // Another key's name leads to another key.
+    refused(&headed(json!({ "kid": "p256-2" })), Reason::TokenSignature);
+}
+
+#[test]
+fn without_a_kid_one_key_must_fit() {
+    let no_kid = |key: Signs, alg: &str| sign(key, &json!({ "typ": "at+jwt", "alg": alg }), &claims());
+    refused(&no_kid(KEY, "ES256"), Reason::TokenKey);
+    verify(&no_kid(Signs::P384(1), "ES384")).unwrap();
+    verify(&no_kid(Signs::Ed25519(1), "EdDSA")).unwrap();
+    verify(&no_kid(Signs::Rsa, "PS256")).unwrap();
+    refused(&sign_text(KEY, r#"{"typ":"at+jwt","alg":"ES256","kid":null}"#, &claims().to_string()), Reason::TokenKey);
+}
+
+#[test]
+fn one_key_under_two_names_is_one_key() {
+    let key = |kid: &str| with(KEY.jwk(), json!({ "kid": kid }));
+    let issuers = |keys: Value| {
+        compile(&json!({ "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
+            "keys": { "jwks": { "keys": keys } },
+        } }))
+    };
+    let verify = |issuers: &Issuers, kid: Value| {
+        let token = headed(json!({ "kid": kid }));
+        let result = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0));
+        result.map(|_| ()).map_err(|refusal| refusal.reason)
+    };
+    let twice = issuers(json!([key("a"), key("b")]));
+    for kid in [json!("a"), json!("b"), json!(null)] {
+        assert_eq!(verify(&twice, kid.clone()), Ok(()), "{kid}");
+    }
+    assert_eq!(verify(&twice, json!("c")), Err(Reason::TokenKey));
+    // Without a name another key next to them leaves the choice open.
+    let other = with(Signs::P256(2).jwk(), json!({ "kid": "c" }));
+    let three = issuers(json!([key("a"), key("b"), other]));
+    assert_eq!(verify(&three, json!(null)), Err(Reason::TokenKey));
+    assert_eq!(verify(&three, json!("c")), Err(Reason::TokenSignature));
+}
+
+#[test]
+fn an_encryption_key_with_the_kid_of_a_signing_key_changes_nothing() {
+    let encryption = with(Signs::Rsa.jwk(), json!({ "kid": "p256", "use": "enc", "alg": "RSA-OAEP" }));
+    let (issuers, findings) = compile_with(
+        &json!({ "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256", "RS256"], "max_lifetime": "1h",
+            "keys": { "jwks": { "keys": [
+                encryption, with(KEY.jwk(), json!({ "kid": "p256", "use": "sig" })), with(Signs::Rsa.jwk(), json!({ "kid": "rsa" })),
+            ] } },
+        } }),
+        &NotNow,
+    );
+    assert_eq!(findings.errors, []);
+    let verify = |token: &[u8]| {
+        issuers
+            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .map(|_| ())
+            .map_err(|fault| fault.reason)
+    };
+    assert_eq!(verify(&headed(json!({}))), Ok(()));
+    // The encryption key verifies nothing under the name that it shares.
+    let with_its_key = sign(Signs::Rsa, &with(header(), json!({ "alg": "RS256" })), &claims());
+    assert_eq!(verify(&with_its_key), Err(Reason::TokenAlgorithm));
+}
+
+#[test]
+fn signatures_of_others() {
+    refused(&sign(Signs::P256(3), &header(), &claims()), Reason::TokenSignature);
+    refused(&sign(Signs::P256(2), &header(), &claims()), Reason::TokenSignature);
+    verify(&sign(Signs::P256(2), &with(header(), json!({ "kid": "p256-2" })), &claims())).unwrap();
+    // Header and claims of two tokens do not mix, nor does another signature of the same key fit.
+    let split =
+        |token: Vec<u8>| -> Vec<String> { String::from_utf8(token).unwrap().split('.').map(str::to_owned).collect() };
+    let (a, b) = (split(claiming(json!({}))), split(claiming(json!({ "sub": "admin" }))));
+    refused(format!("{}.{}.{}", a[0], b[1], a[2]).as_bytes(), Reason::TokenSignature);
+    refused(format!("{}.{}.{}", a[0], a[1], b[2]).as_bytes(), Reason::TokenSignature);
+    refused(
+        format!("{}.{}.{}", b64(with(header(), json!({ "x": 1 })).to_string()), a[1], a[2]).as_bytes(),
+        Reason::TokenSignature,
+    );
+    // Forms of a signature that other verifiers take: DER, zeros, too long, too short.
+    let raw = unb64(&json!(a[2]));
+    let der = p256::ecdsa::Signature::from_slice(&raw).unwrap().to_der();
+    let zero = [0; 32];
+    for signature in [
+        der.as_bytes(),
+        &[&zero, &raw[32..]].concat(),
+        &[&raw[..32], &zero].concat(),
+        &[0; 64],
+        &[0xff; 64],
+        &[&raw[..], &[0]].concat(),
+        &[&[0], &raw[..]].concat(),
+        &raw[..63],
+        &[],
+    ] {
+        refused(format!("{}.{}.{}", a[0], a[1], b64(signature)).as_bytes(), Reason::TokenSignature);
+    }
+}
+
+#[test]
+fn issuer_and_type() {
+    for iss in ["https://idp.example.com/", "HTTPS://idp.example.com", "https://evil.example.com", "", "corp"] {
+        refused(&claiming(json!({ "iss": iss })), Reason::TokenIssuer);
+    }
+    for iss in [json!(null), json!(1), json!(["https://idp.example.com"])] {
+        refused(&claiming(json!({ "iss": iss })), Reason::TokenClaim);
+    }
+    for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
+        verify(&headed(json!({ "typ": typ }))).unwrap();
+    }
+    for typ in
+        [json!(null), json!("JWT"), json!("jwt"), json!("at+jwt "), json!(""), json!("x/at+jwt"), json!(["at+jwt"])]
+    {
+        refused(&headed(json!({ "typ": typ })), Reason::TokenType);
+    }
+    for typ in ["application/application/at+jwt", "dpop+jwt", "logout+jwt", "txntoken+jwt", "wit+jwt"] {
+        refused(&headed(json!({ "typ": typ })), Reason::TokenType);
+    }
+    refused(&sign_text(KEY, r#"{"typ":null,"alg":"ES256","kid":"p256"}"#, &claims().to_string()), Reason::TokenType);
+}
+
+#[test]
+fn claims_of_an_access_token() {
+    for name in ["iss", "aud", "exp", "iat", "sub", "client_id", "jti"] {
+        refused(&claiming(json!({ name: null })), Reason::TokenClaim);
+        let changed = with(claims(), json!({ name: null })).to_string();
+        let null = format!("{{\"{name}\":null,{}", &changed[1..]);
+        let reason = if matches!(name, "exp" | "iat") { Reason::TokenTime } else { Reason::TokenClaim };
+        refused(&sign_text(KEY, &header().to_string(), &null), reason);
+    }
+    for name in ["sub", "client_id", "jti"] {
+        for value in [json!(""), json!(1), json!(["a"]), json!({ "a": 1 }), json!(true)] {
+            refused(&claiming(json!({ name: value })), Reason::TokenClaim);
+        }
+    }
+    for scope in [json!(["a"]), json!(1), json!({}), json!(true)] {
+        refused(&claiming(json!({ "scope": scope })), Reason::TokenClaim);
+    }
+    assert!(verify(&claiming(json!({ "scope": null }))).unwrap().scopes().is_empty());
+    assert!(verify(&claiming(json!({ "scope": "" }))).unwrap().scopes().is_empty());
+    assert_eq!(verify(&claiming(json!({ "scope": " b  a " }))).unwrap().scopes(), ["a", "b"]);
+    // Only a space separates.
+    assert_eq!(verify(&claiming(json!({ "scope": "a\tb,c" }))).unwrap().scopes(), ["a\tb,c"]);
+}
+
+#[test]
+fn audiences() {
+    for aud in [json!([RESOURCE]), json!(["https://other.example.com", RESOURCE])] {
+        verify(&claiming(json!({ "aud": aud }))).unwrap();
+    }
+    for aud in [
+        json!(""),
+        json!([]),
+        json!("https://api.example.com/"),
+        json!("https://api.example.com/v1"),
+        json!("https://API.example.com"),
+        json!("https://api.example.com https://other.example.com"),
+        json!(["https://other.example.com"]),
+    ] {
+        refused(&claiming(json!({ "aud": aud })), Reason::TokenAudience);
+    }
+    for aud in
+        [json!(1), json!({ "aud": RESOURCE }), json!([RESOURCE, 1]), json!([[RESOURCE]]), json!([RESOURCE, null])]
+    {
+        refused(&claiming(json!({ "aud": aud })), Reason::TokenClaim);
+    }
+}
+
+#[test]
+fn boundaries_of_time_are_exact() {
+    let judge = |changes: Value| verify(&claiming(changes)).map(|_| ());
+    // The skew is 60 s.
+    for (name, changes, result) in [
+        ("expired for less than the skew", json!({ "exp": NOW - 59 }), Ok(())),
+        ("expired for the skew", json!({ "iat": NOW - 90, "exp": NOW - 60 }), Err(Reason::TokenExpired)),
+        ("and a fraction less", json!({ "exp": NOW as f64 - 59.5 }), Ok(())),
+        ("issued in the skew's future", json!({ "iat": NOW + 60 }), Ok(())),
+        ("issued beyond it", json!({ "iat": NOW + 61 }), Err(Reason::TokenTime)),
+        ("issued a fraction beyond it", json!({ "iat": NOW as f64 + 60.5 }), Err(Reason::TokenTime)),
+        ("valid from the skew's future", json!({ "nbf": NOW + 60 }), Ok(())),
+        ("valid from beyond it", json!({ "nbf": NOW + 61 }), Err(Reason::TokenNotYetValid)),
+        ("valid from a fraction beyond it", json!({ "nbf": NOW as f64 + 60.5 }), Err(Reason::TokenNotYetValid)),
+        ("the longest lifetime", json!({ "iat": NOW - 600, "exp": NOW + 3000 }), Ok(())),
+        ("a second longer", json!({ "iat": NOW - 600, "exp": NOW + 3001 }), Err(Reason::TokenLifetime)),
+        ("half a second longer", json!({ "iat": NOW - 600, "exp": NOW as f64 + 3000.5 }), Err(Reason::TokenLifetime)),
+    ] {
+        assert_eq!(judge(changes), result, "{name}");
+    }
+    for name in ["exp", "iat", "nbf"] {
+        for value in [
+            json!("1800000000"),
+            json!(-1),
+            json!(-0.5),
+            json!(1e30),
+            json!(u64::MAX),
+            json!(18_446_744_074_u64),
+            json!([NOW]),
+            json!({}),
+            json!(true),
+        ] {
+            assert_eq!(judge(json!({ name: value })), Err(Reason::TokenTime), "{name} {value}");
+        }
+    }
+    // A lifetime of nothing, which the skew would make 60 s long, and one that begins after its end.
+    for (changes, result) in [
+        (json!({ "iat": NOW, "exp": NOW }), Err(Reason::TokenTime)),
+        (json!({ "iat": NOW, "exp": NOW - 1 }), Err(Reason::TokenTime)),
+        (json!({ "iat": NOW as f64 + 0.5, "exp": NOW }), Err(Reason::TokenTime)),
+        (json!({ "iat": NOW, "exp": NOW as f64 + 0.5 }), Ok(())),
+        (json!({ "iat": NOW, "exp": NOW + 1 }), Ok(())),
+        (json!({ "nbf": NOW + 10, "exp": NOW + 10 }), Err(Reason::TokenTime)),
+        (json!({ "nbf": NOW + 11, "exp": NOW + 10 }), Err(Reason::TokenTime)),
+        (json!({ "nbf": NOW + 9, "exp": NOW + 10 }), Ok(())),
+        // Also where another check would find a reason.
+        (json!({ "iat": NOW - 90, "exp": NOW - 90 }), Err(Reason::TokenTime)),
+        (json!({ "nbf": NOW + 90, "exp": NOW + 90 }), Err(Reason::TokenTime)),
+    ] {
+        assert_eq!(judge(changes.clone()), result, "{changes}");
+    }
+    // The latest moment that can be told does not wrap.
+    assert_eq!(judge(json!({ "exp": 18_446_744_073_u64 })), Err(Reason::TokenLifetime));
+    assert_eq!(judge(json!({ "iat": 0, "exp": NOW + 1 })), Err(Reason::TokenLifetime));
+}
+
+#[test]
+fn bound_tokens_are_no_bearer_tokens() {
+    for cnf in [json!({ "jkt": "a" }), json!({ "x5t#S256": "a" }), json!({}), json!("a"), json!([])] {
+        refused(&claiming(json!({ "cnf": cnf })), Reason::TokenBound);
+    }
+    refused(&claims_text("\"cnf\":null"), Reason::TokenBound);
+}
+
+#[test]
+fn a_verified_token_is_remembered_and_its_time_judged_again() {
+    let issuers = issuers();
+    let mut cache = TokenCache::default();
+    let counting = Counting::default();
+    let token = claiming(json!({ "nbf": NOW - 10 }));
+    let mut verify = |token: &[u8], offset: i64| {
+        let result =
+            issuers.verify(token, at(offset), &counting, &mut cache).map(|_| ()).map_err(|refusal| refusal.reason);
+        (result, counting.0.get(), cache.len())
+    };
+    assert_eq!(verify(&token, 0), (Ok(()), 1, 1));
+    assert_eq!(verify(&token, 359), (Ok(()), 1, 1));
+    // A clock that steps back makes it too early, and does not make the gate forget it.
+    assert_eq!(verify(&token, -71), (Err(Reason::TokenNotYetValid), 1, 1));
+    assert_eq!(verify(&token, -121), (Err(Reason::TokenTime), 1, 1));
+    assert_eq!(verify(&token, 0), (Ok(()), 1, 1));
+    // A token that differs in one byte of its signature is another token.
+    let mut other = token.clone();
+    let at = other.len() - 40;
+    other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+    assert_eq!(verify(&other, 0), (Err(Reason::TokenSignature), 2, 1));
+    assert_eq!(verify(&other, 0), (Err(Reason::TokenSignature), 3, 1));
+    assert_eq!(verify(&token, 360), (Err(Reason::TokenExpired), 3, 0));
+    assert_eq!(verify(&token, 360), (Err(Reason::TokenExpired), 3, 0));
+    assert_eq!(verify(&token, 0), (Ok(()), 4, 1));
+}
+
+#[test]
+fn a_skew_of_zero_is_exact() {
+    let raw = json!({ "corp": {
+        "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
+        "keys": { "jwks": { "keys": [with(KEY.jwk(), json!({ "kid": "p256" }))] } },
+    } });
+    let mut findings = crate::document::Findings::default();
+    let issuers = Issuers::compile(
+        &serde_json::from_value(raw).unwrap(),
+        RESOURCE,
+        Duration::ZERO,
+        &super::testing::Environment,
+        &mut findings,
+    );
+    let judge = |changes: Value| {
+        issuers
+            .verify(&claiming(changes), at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(judge(json!({ "exp": NOW + 1, "iat": NOW, "nbf": NOW })), Ok(()));
+    assert_eq!(judge(json!({ "exp": NOW })), Err(Reason::TokenExpired));
+    assert_eq!(judge(json!({ "iat": NOW + 1 })), Err(Reason::TokenTime));
+    assert_eq!(judge(json!({ "nbf": NOW + 1 })), Err(Reason::TokenNotYetValid));
+}
+
+proptest! {
+    #[test]
+    fn no_other_bytes_are_a_good_token(at in 0_usize..600, byte in any::<u8>(), cut in 0_usize..600) {
+        let token = claiming(json!({}));
+        let at = at % token.len();
+        let mut changed = token.clone();
+        changed[at] = byte;
+        prop_assert_eq!(verify(&changed).is_ok(), changed == token);
+        prop_assert!(verify(&token[..cut % token.len()]).is_err());
+    }
+}
+
+#[test]
+fn who_a_token_was_issued_to_is_asked_about_before_a_key_is_chosen() {
+    let judge = |token: &[u8], admits| {
+        let asking = Asking::new(admits);
+        let result = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).map_err(|refusal| refusal.reason);
+        (result.map(drop), asking.asked.into_inner(), asking.unknown.get())
+    };
+    let good = "token of 87 bytes, corp Some(\"agent\") Some(\"user\")".to_owned();
+    let token = claiming(json!({ "client_id": "agent", "sub": "user" }));
+    assert_eq!(judge(&token, true), (Ok(()), vec![good.clone()], 0));
+    assert_eq!(judge(&token, false), (Err(Reason::CredentialsLimited), vec![good.clone()], 0));
+    let unknown = sign(KEY, &with(header(), json!({ "kid": "nobody" })), &with(claims(), json!({ "sub": "user" })));
+    let (result, _, charged) = judge(&unknown, true);
+    assert_eq!((result, charged), (Err(Reason::TokenKey), 1), "a key that nobody has is told");
+    assert_eq!(judge(&unknown, false).0, Err(Reason::CredentialsLimited));
+    // What is told from its form or header alone costs nothing.
+    let (result, asked, charged) = judge(&headed(json!({ "typ": "JWT" })), false);
+    assert_eq!((result, asked.len(), charged), (Err(Reason::TokenType), 0, 0));
+}
+
+#[test]
+fn a_long_token_is_not_read_for_everybody() {
+    let asked = |token: &[u8]| {
+        let asking = Asking::new(false);
+        let refusal = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).unwrap_err();
+        (refusal.reason, asking.asked.into_inner())
+    };
+    assert_eq!(asked(&[b'x'; 4_096]), (Reason::TokenMalformed, vec![]));
+    assert_eq!(asked(&[b'x'; 4_097]), (Reason::CredentialsLimited, vec!["token of 0 bytes".to_owned()]));
+    let long = claiming(json!({ "filler": "x".repeat(4_096) }));
+    assert_eq!(asked(&long), (Reason::CredentialsLimited, vec!["token of 87 bytes".to_owned()]));
+}
+
+#[test]
+fn who_has_a_token_is_noted_once_in_a_while_at_each_address() {
+    let token = issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
+    let source = |text: &str| crate::request::call::Source::parse(text.as_bytes());
+    let (here, there) = (source("192.0.2.1"), source("192.0.2.2"));
+    assert!(token.is_to_be_noted(here, at(0)) && !token.is_to_be_noted(here, at(299)));
+    assert!(token.is_to_be_noted(here, at(300)) && !token.is_to_be_noted(here, at(599)));
+    assert!(token.is_to_be_noted(there, at(300)) && token.is_to_be_noted(None, at(300)));
+    assert!(token.is_to_be_noted(None, at(299)), "the clock was ahead");
+}

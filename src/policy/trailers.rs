@@ -1,0 +1,57 @@
+//! Which trailers of a request do not reach the upstream.
+//!
+//! Nothing in trailers is verified: they arrive after the decision. An upstream that merges them into the headers (RFC 9110, section
+//! 6.5.1, forbids it for most) would read them as headers that the gate has checked.
+
+use crate::allowlist::Binding;
+use crate::policy::{Endpoint, Signatures};
+use crate::request::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
+use crate::request::headers::{folded_name, name_begins_like};
+
+/// Headers that frame, route or authenticate a request and have no [lookalikes](WITHOUT_LOOKALIKES).
+const FRAMING: [&str; 8] = ["authorization", "connection", "dpop", "expect", "host", "te", "trailer", "upgrade"];
+
+/// What of [`WITHOUT_LOOKALIKES`] may stand in trailers where nobody signs requests: a digest of what was sent (RFC 9530, section 2).
+const SIGNED: [&str; 4] = ["content-digest", "signature", "signature-agent", "signature-input"];
+
+/// The names of trailers that are removed.
+#[derive(Debug)]
+pub(crate) struct RemovedTrailers {
+    /// As names are compared, sorted, each once.
+    names: Vec<Box<[u8]>>,
+}
+
+impl RemovedTrailers {
+    /// The trailers that pose as headers which frame, route or authenticate the request, override its method or path, or are bound
+    /// or, where agents sign requests, signed at any endpoint of the policy.
+    pub(crate) fn new(
+        override_headers: &[Box<str>],
+        endpoints: &[Endpoint],
+        signatures: &Signatures,
+        agents_sign: bool,
+    ) -> Self {
+        let unsigned = WITHOUT_LOOKALIKES.into_iter().filter(|name| !SIGNED.contains(name));
+        let added = override_headers.iter().map(|name| &**name);
+        let bound = endpoints.iter().flat_map(|endpoint| &endpoint.bindings).filter_map(Binding::header);
+        let signed = SIGNED.into_iter().chain(signatures.covered_headers()).filter(|_| agents_sign);
+        let all = FRAMING.into_iter().chain(unsigned).chain(OVERRIDE_HEADERS).chain(added).chain(bound).chain(signed);
+        Self::of(all)
+    }
+
+    pub(crate) fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let mut names: Vec<Box<[u8]>> = names.map(|name| folded_name(name.as_bytes()).collect()).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self { names }
+    }
+
+    /// Whether a trailer of this name is removed: in any reading of its name, and with the prefix of the gate's own headers in any case.
+    pub(crate) fn contains(&self, name: &[u8], prefix: &str) -> bool {
+        name_begins_like(name, prefix)
+            || self.names.binary_search_by(|own| own.iter().copied().cmp(folded_name(name))).is_ok()
+    }
+}
+
+#[cfg(test)]
+#[path = "trailers_tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+use serde_json::{Value, json};
+
+use crate::identity::token::{SecretLookup, Secrets};
+use crate::policy::Policy;
+
+struct OneSecret;
+
+impl Secrets for OneSecret {
+    fn resolve(&self, _: &str) -> SecretLookup {
+        SecretLookup::Found(b"a secret of thirty-two bytes, or".to_vec())
+    }
+}
+
+fn policy(change: &Value) -> Policy {
+    let mut document = json!({
+        "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy",
+        "resource": "https://api.example.com", "hosts": ["api.example.com"],
+        "issuers": { "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"], "max_lifetime": "1h",
+            "keys": { "secret": { "env": "SECRET" } }
+        } },
+        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+        "endpoints": [
+            { "id": "get", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none",
+              "bind": { "header.x-org": "token.org" } },
+            { "id": "list", "methods": ["GET"], "path": "/y", "effect": "read", "scopes": "none",
+              "bind": { "header.x-team": "token.team", "query.a": "token.a" } }
+        ],
+        "override_headers": ["x-forwarded-prefix"],
+        "upstream": { "authorization": "remove" },
+        "audit": { "log": { "allow": false, "deny": false } }
+    });
+    let (document_object, changes) = (document.as_object_mut().unwrap(), change.as_object().unwrap());
+    document_object.extend(changes.clone());
+    Policy::from_value(document, &OneSecret).unwrap().policy
+}
+
+fn signing() -> Value {
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "0FEsY2sdtO5hWEtZkn6JwptT3Clzi9S1WPRvzZPX9io" });
+    json!({
+        "agents": { "a": {
+            "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" }, "signing_keys": [{ "jwk": key }]
+        } },
+        "signatures": { "cover": ["@method", "@authority", "@path", "@query", "x-trace"] },
+        "tables": { "replay": 4096 },
+        "requirements": { "read": { "signature": "required", "limits": ["calls"] } },
+        "limits": { "calls": { "per": "agent", "rate": "30/1m", "burst": 20 } },
+    })
+}
+
+#[test]
+fn removes_trailers_that_an_upstream_could_merge_into_checked_headers() {
+    let policy = policy(&json!({}));
+    for name in [
+        "x-callgate-agent",
+        "X!Callgate~Agent",
+        "x-callgate-",
+        "authorization",
+        "Authorization",
+        "dpop",
+        "host",
+        "connection",
+        "te",
+        "content-length",
+        "Content_Length",
+        "transfer.encoding",
+        "content-type",
+        "content-encoding",
+        "early-data",
+        "script-name",
+        "SCRIPT_NAME",
+        "x|http|method|override",
+        "daphne-root-path",
+        "x-forwarded-prefix",
+        "X~Forwarded~Prefix",
+        "x-org",
+        "X~Org",
+        "x_team",
+    ] {
+        assert!(policy.removes_trailer(name.as_bytes()), "{name}");
+    }
+    assert!(policy.removes_trailer(b"x\xfforg"));
+}
+
+#[test]
+fn forwards_trailers_that_say_nothing_the_gate_has_checked() {
+    let policy = policy(&json!({}));
+    for name in [
+        "",
+        "grpc-status",
+        "x-orgs",
+        "x-or",
+        "xorg",
+        "-x-org",
+        "x-callgate",
+        "server-timing",
+        "content-digest",
+        "signature",
+        "x-trace",
+    ] {
+        assert!(!policy.removes_trailer(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn where_agents_sign_requests_trailers_do_not_pose_as_signed_headers() {
+    let policy = policy(&signing());
+    for name in
+        ["content-digest", "Content_Digest", "signature", "signature-input", "signature~agent", "x-trace", "X_Trace"]
+    {
+        assert!(policy.removes_trailer(name.as_bytes()), "{name}");
+    }
+    assert!(!policy.removes_trailer(b"@method") && !policy.removes_trailer(b"grpc-status"));
+}

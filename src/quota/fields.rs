@@ -1,0 +1,109 @@
+//! What clients are told of their limits: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
+//!
+//! The first two are lists of structured fields (draft-ietf-httpapi-ratelimit-headers-10): an item for each limit, which is its
+//! name, with parameters.
+
+use sfv::{BareItem, Item, List, ListEntry, Parser};
+
+use super::{Gcra, Standing};
+use crate::text::ascii::push_decimal;
+
+/// The headers with what the limits are, and with what is left of them.
+pub const RATE_LIMIT_HEADERS: [&str; 2] = ["ratelimit-policy", "ratelimit"];
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A limit's member of `RateLimit-Policy`: `q`, the calls that pass at once, and `w`, the seconds in which they come back.
+pub(crate) fn policy_member(name: &str, gcra: Gcra) -> Box<str> {
+    format!("\"{name}\";q={};w={}", gcra.burst(), gcra.refill().div_ceil(SECOND).max(1)).into()
+}
+
+/// What is shown of one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown<'l> {
+    /// The limit's name: letters, digits, `-`, `_` and `.`, which need no escape in a string.
+    pub(crate) name: &'l str,
+    /// Its member of `RateLimit-Policy`.
+    pub(crate) policy: &'l str,
+    pub(crate) standing: Standing,
+}
+
+/// The members for each of [`RATE_LIMIT_HEADERS`], of those limits that the upstream says nothing of: `theirs` is what it sent
+/// under each name, all lines joined by commas.
+pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Option<&[u8]>; 2]) -> [String; 2] {
+    let [mut policies, mut members] = [(); 2].map(|()| String::with_capacity(96));
+    let [their_policies, their_members] = theirs.map(|theirs| theirs.and_then(names));
+    let taken = |theirs: &Option<Vec<String>>, name: &str| theirs.iter().flatten().any(|own| own == name);
+    for Shown { name, policy, standing } in shown {
+        let separate = |list: &mut String| {
+            if !list.is_empty() {
+                list.push_str(", ");
+            }
+        };
+        if !taken(&their_policies, name) {
+            separate(&mut policies);
+            policies.push_str(policy);
+        }
+        if !taken(&their_members, name) {
+            separate(&mut members);
+            let Standing { remaining, more_in } = standing;
+            members.push('"');
+            members.push_str(name);
+            members.push_str("\";r=");
+            push_decimal(&mut members, remaining);
+            members.push_str(";t=");
+            push_decimal(&mut members, more_in.div_ceil(SECOND));
+        }
+    }
+    [policies, members]
+}
+
+/// The names in a list; none where it is malformed, which a client ignores as a whole.
+fn names(list: &[u8]) -> Option<Vec<String>> {
+    let list: List = Parser::new(list).parse().ok()?;
+    let name = |entry: ListEntry| match entry {
+        ListEntry::Item(Item { bare_item: BareItem::String(name), .. }) => Some(String::from(name)),
+        ListEntry::Item(_) | ListEntry::InnerList(_) => None,
+    };
+    Some(list.into_iter().filter_map(name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(theirs: [Option<&[u8]>; 2]) -> [String; 2] {
+        let gcra = Gcra::new(60, 60 * SECOND, 10).unwrap();
+        let (minute, hour) = (policy_member("minute", gcra), policy_member("hour", gcra));
+        let shown = [("minute", &minute, 3, 1), ("hour", &hour, 0, 1_500_000_000)];
+        let shown = shown.map(|(name, policy, remaining, more_in)| Shown {
+            name,
+            policy,
+            standing: Standing { remaining, more_in },
+        });
+        members(shown.into_iter(), theirs)
+    }
+
+    #[test]
+    fn members_name_quota_window_rest_and_wait_in_seconds_rounded_up() {
+        assert_eq!(
+            told([None, None]),
+            ["\"minute\";q=10;w=10, \"hour\";q=10;w=10".to_owned(), "\"minute\";r=3;t=1, \"hour\";r=0;t=2".to_owned()]
+        );
+    }
+
+    #[test]
+    fn what_the_upstream_says_stays() {
+        let [policies, members] = told([Some(b"\"hour\";q=5;w=1"), Some(b"\"day\";r=1, (\"hour\" \"minute\"), hour")]);
+        assert_eq!(policies, "\"minute\";q=10;w=10");
+        assert_eq!(members, "\"minute\";r=3;t=1, \"hour\";r=0;t=2", "only a string names a limit");
+        let [_, members] = told([None, Some(b"\"minute\";r=1, \"hour\";r=2")]);
+        assert_eq!(members, "");
+    }
+
+    #[test]
+    fn a_malformed_list_of_the_upstream_takes_nothing_away() {
+        let [policies, _] = told([Some(b"\"minute\";;"), Some(b"\xff")]);
+        assert_eq!(policies, "\"minute\";q=10;w=10, \"hour\";q=10;w=10");
+    }
+}

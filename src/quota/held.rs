@@ -1,0 +1,240 @@
+//! How many bytes of requests a worker holds while their bodies arrive, and whose they are.
+//!
+//! A request whose body is signed is held until the body was checked, and a gateway buffers it meanwhile. Each agent and each
+//! source has a share of what one worker holds, so that slow clients of one agent cannot use up the room of the others. This
+//! module only counts: what a request is charged with, and for how long it may wait, is decided in `evaluate`.
+//!
+//! The table has an entry for an agent or a source only while a request of theirs is held, so its size is bounded by the number
+//! of held requests, and that by the bytes that each of them is charged.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::request::call::Source;
+
+/// The bytes of requests that one worker holds. Clones count in the same table.
+#[derive(Debug, Clone, Default)]
+pub struct HeldBytes(Rc<RefCell<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    total: u64,
+    owners: BTreeMap<Owner, u64>,
+}
+
+/// Whose bytes are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    /// An agent, by the names of its policy and its own: several policies can share a worker.
+    Agent(Box<str>, Box<str>),
+    /// An IPv4 address, or the /64 of an IPv6 address.
+    Source([u8; 16]),
+}
+
+/// The most bytes that may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// By one worker.
+    pub(crate) worker: u64,
+    /// For one agent in one worker.
+    pub(crate) agent: u64,
+    /// For one source in one worker.
+    pub(crate) source: u64,
+}
+
+/// A share, or the whole, has no room for the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// The bytes that one held request is charged with. Dropping it gives them back, however the hold ends.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    held: HeldBytes,
+    agent: Owner,
+    source: Option<Owner>,
+    shares: Shares,
+    bytes: u64,
+}
+
+impl HeldBytes {
+    /// How many bytes are held in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.try_borrow().map_or(0, |table| table.total)
+    }
+
+    /// Charges a request with `bytes`.
+    ///
+    /// # Errors
+    /// [`Full`] where the share of its agent or of its source, or the whole, has no room for them. Nothing is charged then.
+    pub(crate) fn reserve(
+        &self,
+        agent: (&str, &str),
+        source: Option<Source>,
+        shares: Shares,
+        bytes: u64,
+    ) -> Result<Reservation, Full> {
+        let agent = Owner::Agent(agent.0.into(), agent.1.into());
+        let source = source.map(|source| Owner::Source(source.network()));
+        let mut reservation = Reservation { held: self.clone(), agent, source, shares, bytes: 0 };
+        reservation.grow_to(bytes)?;
+        Ok(reservation)
+    }
+}
+
+impl Reservation {
+    /// Charges the request with so many bytes in all. It never shrinks while the request is held.
+    ///
+    /// # Errors
+    /// As [`HeldBytes::reserve`]; the request stays charged with what it was.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<(), Full> {
+        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return Ok(()) };
+        let mut table = self.held.0.try_borrow_mut().map_err(|_| Full)?;
+        let Shares { worker, agent, source } = self.shares;
+        let owners = [(Some(&self.agent), agent), (self.source.as_ref(), source)];
+        let fits = |held: u64, most: u64| held.checked_add(more).is_some_and(|held| held <= most);
+        let room = owners.iter().all(|(owner, most)| owner.is_none_or(|owner| fits(table.held_by(owner), *most)));
+        if !(room && fits(table.total, worker)) {
+            return Err(Full);
+        }
+        table.total = table.total.saturating_add(more);
+        for owner in owners.into_iter().filter_map(|(owner, _)| owner) {
+            let held = table.held_by(owner).saturating_add(more);
+            table.owners.insert(owner.clone(), held);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // INVARIANT: nothing is called while the table is borrowed, so that it never is here.
+        let Ok(mut table) = self.held.0.try_borrow_mut() else { return };
+        table.total = table.total.saturating_sub(self.bytes);
+        for owner in std::iter::once(&self.agent).chain(&self.source) {
+            match table.held_by(owner).saturating_sub(self.bytes) {
+                0 => drop(table.owners.remove(owner)),
+                left => drop(table.owners.insert(owner.clone(), left)),
+            }
+        }
+    }
+}
+
+impl Table {
+    fn held_by(&self, owner: &Owner) -> u64 {
+        self.owners.get(owner).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SHARES: Shares = Shares { worker: 100, agent: 30, source: 60 };
+
+    fn source(number: u8) -> Option<Source> {
+        Source::parse(format!("192.0.2.{number}:1").as_bytes())
+    }
+
+    #[test]
+    fn an_agent_that_fills_its_share_leaves_room_for_others_at_its_own_address() {
+        let held = HeldBytes::default();
+        let mut first = held.reserve(("p", "slow"), source(1), SHARES, 20).unwrap();
+        assert_eq!(first.grow_to(31), Err(Full));
+        assert_eq!(first.grow_to(30), Ok(()));
+        assert_eq!(held.reserve(("p", "slow"), source(2), SHARES, 1).err(), Some(Full), "from no other address either");
+        let other = held.reserve(("p", "other"), source(1), SHARES, 30).unwrap();
+        assert_eq!(held.reserve(("p", "third"), source(1), SHARES, 1).err(), Some(Full), "the address has its share");
+        let third = held.reserve(("p", "third"), source(2), SHARES, 30).unwrap();
+        assert_eq!(held.reserve(("p", "fourth"), source(2), SHARES, 11).err(), Some(Full), "and the worker");
+        assert_eq!(held.total(), 90);
+        drop((first, other));
+        assert_eq!(held.total(), 30);
+        drop(third);
+        assert_eq!((held.total(), held.0.borrow().owners.len()), (0, 0));
+    }
+
+    #[test]
+    fn agents_of_the_same_name_under_two_policies_have_a_share_each() {
+        let held = HeldBytes::default();
+        let _first = held.reserve(("one", "a"), None, SHARES, 30).unwrap();
+        let _second = held.reserve(("two", "a"), None, SHARES, 30).unwrap();
+    }
+
+    #[test]
+    fn amounts_that_would_overflow_are_rejected() {
+        let held = HeldBytes::default();
+        let all = Shares { worker: u64::MAX, agent: u64::MAX, source: u64::MAX };
+        let _one = held.reserve(("p", "a"), source(1), all, u64::MAX - 1).unwrap();
+        assert_eq!(held.reserve(("p", "b"), source(2), all, 2).err(), Some(Full));
+    }
+
+    /// What is held, with its agent and its source.
+    type Held = (u8, Option<u8>, Reservation);
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Reserve { agent: u8, source: Option<u8>, bytes: u64 },
+        Grow { which: usize, bytes: u64 },
+        End { which: usize },
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..4_u8, proptest::option::of(0..3_u8), 0..40_u64).prop_map(|(agent, source, bytes)| Event::Reserve {
+                agent,
+                source,
+                bytes
+            }),
+            (any::<usize>(), 0..40_u64).prop_map(|(which, bytes)| Event::Grow { which, bytes }),
+            any::<usize>().prop_map(|which| Event::End { which }),
+        ]
+    }
+
+    proptest! {
+        /// The table against a plain list of what is held.
+        #[test]
+        fn no_order_of_events_exceeds_a_share_or_loses_a_byte(events in proptest::collection::vec(event(), 0..200)) {
+            let held = HeldBytes::default();
+            let mut holds: Vec<Held> = Vec::new();
+            for event in events {
+                match event {
+                    Event::Reserve { agent, source: from, bytes } => {
+                        let name = agent.to_string();
+                        if let Ok(made) = held.reserve(("p", &name), from.and_then(source), SHARES, bytes) {
+                            holds.push((agent, from, made));
+                        }
+                    }
+                    Event::Grow { which, bytes } if !holds.is_empty() => {
+                        let at = which % holds.len();
+                        let before = holds[at].2.bytes;
+                        let grown = holds[at].2.grow_to(bytes);
+                        let expected = if grown.is_ok() { before.max(bytes) } else { before };
+                        prop_assert_eq!(holds[at].2.bytes, expected);
+                    }
+                    Event::End { which } if !holds.is_empty() => drop(holds.swap_remove(which % holds.len())),
+                    Event::Grow { .. } | Event::End { .. } => {}
+                }
+                let sum = |of: &dyn Fn(&Held) -> bool| {
+                    holds.iter().filter(|hold| of(hold)).map(|hold| hold.2.bytes).sum::<u64>()
+                };
+                prop_assert_eq!(held.total(), sum(&|_| true));
+                prop_assert!(held.total() <= SHARES.worker);
+                for agent in 0..4 {
+                    prop_assert!(sum(&|hold| hold.0 == agent) <= SHARES.agent);
+                }
+                for from in 0..3 {
+                    prop_assert!(sum(&|hold| hold.1 == Some(from)) <= SHARES.source);
+                }
+                prop_assert!(held.0.borrow().owners.len() <= 2 * holds.len());
+            }
+            drop(holds);
+            prop_assert_eq!(held.total(), 0);
+            prop_assert!(held.0.borrow().owners.is_empty());
+        }
+    }
+}

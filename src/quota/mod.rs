@@ -1,0 +1,50 @@
+//! Limits: how often an identity may call, exactly, over all workers of a gateway.
+//!
+//! What a limit is lives in here, with its arithmetic, and how the limits of one call are looked at, charged and told to the
+//! client. Where the state lies is the business of [`state`](crate::state); which limits a call has is the policy's.
+
+mod failed;
+mod fields;
+mod gcra;
+pub(crate) mod held;
+mod identity;
+mod ledger;
+mod recent;
+
+pub(crate) use failed::{Allowed, FailedCredentials, Guard, Outcome, Stopped};
+pub use fields::RATE_LIMIT_HEADERS;
+pub(crate) use fields::{Shown, members, policy_member};
+pub(crate) use gcra::{Gcra, Standing};
+pub(crate) use identity::{Identified, Per, Who};
+pub(crate) use ledger::{Ledger, Refused};
+pub use recent::Recent;
+
+/// A limit of the policy.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    /// Its name in the policy.
+    pub(crate) name: Box<str>,
+    /// Whose calls are counted together.
+    pub(crate) per: Per,
+    pub(crate) gcra: Gcra,
+    /// The hash of its name, which tells its entry among those of the same identity; none where they would be too many to be
+    /// read and written together, so that each has a key of its own.
+    pub(crate) name_hash: Option<u64>,
+    /// Its member of `RateLimit-Policy`; none where clients are not told.
+    pub(crate) told: Option<Box<str>>,
+}
+
+/// The limits of one call, by their positions in the policy, and what they had left for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standings(pub(crate) Vec<(u32, Standing)>);
+
+impl Standings {
+    /// Whether the call has no limits, or nothing is known of them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

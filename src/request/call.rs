@@ -1,0 +1,212 @@
+//! A call as the host shows it, before anything is known about it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use serde::{Serialize, Serializer};
+
+use crate::request::headers::Headers;
+use crate::text::ascii::{hexadecimal, with_dotted};
+use crate::text::time::Timestamp;
+
+/// What the host knows of a call when its headers have arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// All field lines, pseudo-headers included.
+    pub headers: &'a Headers,
+    /// Whether the stream ended with the headers, so that there is no body.
+    pub end_of_stream: bool,
+    /// Where the call comes from; none where the host cannot say.
+    pub source: Option<Source>,
+    /// The moment of the call.
+    pub now: Timestamp,
+    /// The name of the decision that is about to be made.
+    pub id: DecisionId,
+}
+
+/// The address that a call comes from, without its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source(IpAddr);
+
+impl Source {
+    /// Reads `192.0.2.1:1234`, `[2001:db8::1]:1234` or an address without a port. An IPv4 address in IPv6 clothes is the IPv4
+    /// address.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        // What most hosts give, first.
+        if let Some(octets) = dotted_with_port(text) {
+            return Some(Self(IpAddr::V4(octets.into())));
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self(address.to_canonical()));
+        }
+        let (address, port) = text.rsplit_once(':')?;
+        port.parse::<u16>().ok()?;
+        let address = match address.strip_prefix('[') {
+            Some(rest) => IpAddr::V6(rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+            None => IpAddr::V4(address.parse().ok()?),
+        };
+        Some(Self(address.to_canonical()))
+    }
+}
+
+/// The address in `192.0.2.1:1234`, in which no number has more digits than it needs. The standard library's reader takes a
+/// thousand instructions in Wasm.
+fn dotted_with_port(text: &[u8]) -> Option<[u8; 4]> {
+    let mut rest = text;
+    let mut number = |end: Option<u8>, most: u32| {
+        let mut value = 0;
+        let mut digits = 0;
+        while let Some((digit @ b'0'..=b'9', after)) = rest.split_first() {
+            value = value * 10 + u32::from(digit - b'0');
+            digits += 1;
+            rest = after;
+            // A zero may stand alone, and not before others.
+            if value > most || (digits > 1 && value < 10) {
+                return None;
+            }
+        }
+        let ended = match end {
+            Some(end) => rest.split_off_first() == Some(&end),
+            None => rest.is_empty(),
+        };
+        (digits > 0 && ended).then_some(value)
+    };
+    let octets =
+        [number(Some(b'.'), 255)?, number(Some(b'.'), 255)?, number(Some(b'.'), 255)?, number(Some(b':'), 255)?];
+    number(None, 65535)?;
+    Some(octets.map(|octet| octet as u8))
+}
+
+impl Source {
+    /// What counts as one caller's address: an IPv4 address, or the /64 of an IPv6 address, which one host can use all of.
+    #[must_use]
+    pub fn network(self) -> [u8; 16] {
+        let mapped = match self.0 {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)),
+        };
+        mapped.octets()
+    }
+
+    /// Hands over the address as text, without the formatting machinery where it is short.
+    fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
+        match self.0 {
+            IpAddr::V6(address) => take(&address.to_string()),
+            IpAddr::V4(address) => with_dotted(address.octets(), take),
+        }
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
+    }
+}
+
+/// Names one decision: in the record, in the answer's `instance` and in the header to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecisionId(pub u128);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Serialize for DecisionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
+    }
+}
+
+impl DecisionId {
+    /// Hands over its digits. Formatting would divide 128-bit numbers, which takes thousands of instructions in Wasm.
+    pub(crate) fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
+        let digits = hexadecimal((self.0 >> 64) as u64, self.0 as u64);
+        take(std::str::from_utf8(&digits).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_lose_their_port() {
+        for (text, address) in [
+            ("192.0.2.1:1234", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("0.10.255.0:0", "0.10.255.0"),
+            ("255.255.255.255:65535", "255.255.255.255"),
+            ("192.0.2.1:0080", "192.0.2.1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ] {
+            assert_eq!(Source::parse(text.as_bytes()).unwrap().to_string(), address, "{text}");
+        }
+        for text in [
+            "",
+            "192.0.2.01:1",
+            "192.0.2.256:1",
+            "192.0.2:1",
+            "192.0.2.1.1:1",
+            "192.0.2.1:1x",
+            "/run/envoy.sock",
+            "192.0.2.1:",
+            "192.0.2.1:99999",
+            "[2001:db8::1]",
+            "example.com:80",
+            "[1.2.3.4]:5",
+        ] {
+            assert_eq!(Source::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Source::parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn one_host_is_one_network_however_many_addresses_it_takes() {
+        let network = |text: &str| Source::parse(text.as_bytes()).unwrap().network();
+        assert_eq!(network("2001:db8::1"), network("[2001:db8::ffff:1:2:3]:80"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("192.0.2.1:80"), network("::ffff:192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[test]
+    fn usual_addresses_are_read_without_the_general_reader() {
+        for (text, octets) in [
+            ("192.0.2.1:1234", [192, 0, 2, 1]),
+            ("0.0.0.0:0", [0; 4]),
+            ("10.20.30.40:9", [10, 20, 30, 40]),
+            ("255.255.255.255:65535", [255; 4]),
+        ] {
+            assert_eq!(dotted_with_port(text.as_bytes()), Some(octets), "{text}");
+        }
+        for text in
+            ["192.0.2.1", "192.0.2.1:", ":1", "01.0.2.1:1", "00.0.2.1:1", "256.0.2.1:1", "1.2.3:4", "1.2.3.4:65536"]
+        {
+            assert_eq!(dotted_with_port(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_decision_has_a_name_of_32_digits() {
+        assert_eq!(DecisionId(0).to_string(), "0".repeat(32));
+        assert_eq!(DecisionId(0x0f1e << 112 | 0xab).to_string(), format!("0f1e{}ab", "0".repeat(26)));
+    }
+}

@@ -1,0 +1,119 @@
+//! Credentials as a request carries them, before anything is verified.
+
+use crate::reason::Reason;
+use crate::text::ascii::is_token;
+
+/// A token as it is sent, and under which scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Credential<'a> {
+    pub(crate) scheme: Scheme,
+    pub(crate) token: &'a [u8],
+}
+
+impl<'a> Credential<'a> {
+    /// Reads the value of `Authorization`: `Bearer` credentials (RFC 6750, section 2.1) and, where the policy takes it, those
+    /// of `DPoP` (RFC 9449, section 7.1). Schemes are compared without regard to case.
+    ///
+    /// What a lenient reader could take for such a token is held to the same rules: elsewhere than after the one space it is
+    /// malformed, and not some other scheme that a public endpoint would pass on.
+    pub(crate) fn read(value: &'a [u8], takes_dpop: bool) -> Result<Self, Reason> {
+        let taken = if takes_dpop { &[Scheme::Bearer, Scheme::Dpop][..] } else { &[Scheme::Bearer] };
+        let named = |part: &[u8]| taken.iter().any(|scheme| names(part, scheme.name().as_bytes()));
+        // The whole begins as its first part does; a token without a comma is not searched for one.
+        if !named(value.trim_ascii_start())
+            && !value.split(|byte| *byte == b',').any(|part| named(part.trim_ascii_start()))
+        {
+            return Err(Reason::CredentialsScheme);
+        }
+        let after = |scheme: &Scheme| match value.split_at_checked(scheme.name().len()) {
+            Some((own, [b' ', token @ ..])) if own.eq_ignore_ascii_case(scheme.name().as_bytes()) => {
+                Some(Self { scheme: *scheme, token: token.trim_ascii() })
+            }
+            _ => None,
+        };
+        taken.iter().find_map(after).ok_or(Reason::TokenMalformed)
+    }
+}
+
+/// The authorization scheme under which a token is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// RFC 6750: whoever has the token may use it.
+    Bearer,
+    /// RFC 9449, section 7.1: whoever has the token and the key.
+    Dpop,
+}
+
+impl Scheme {
+    /// The scheme's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+}
+
+impl Scheme {
+    /// The scheme with which credentials begin, whether or not they can be read.
+    pub(crate) fn of_credentials(value: &[u8]) -> Option<Self> {
+        [Self::Bearer, Self::Dpop].into_iter().find(|scheme| names(value.trim_ascii_start(), scheme.name().as_bytes()))
+    }
+}
+
+/// Whether credentials begin with this scheme, and not with a longer word.
+fn names(part: &[u8], scheme: &[u8]) -> bool {
+    let (own, rest) = part.split_at_checked(scheme.len()).unwrap_or_default();
+    own.eq_ignore_ascii_case(scheme) && rest.first().is_none_or(|next| !is_token(&[*next]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_credentials_are_told_from_other_schemes_as_a_lenient_reader_would() {
+        for (value, expected) in [
+            ("Bearer t", Ok(&b"t"[..])),
+            ("bearer  t ", Ok(b"t")),
+            ("BEARER ", Ok(b"")),
+            ("Bearer", Err(Reason::TokenMalformed)),
+            ("Bearer\tt", Err(Reason::TokenMalformed)),
+            ("Bearer=t", Err(Reason::TokenMalformed)),
+            ("Basic dTpw, Bearer t", Err(Reason::TokenMalformed)),
+            ("Basic dTpw,bearer\tt", Err(Reason::TokenMalformed)),
+            // As long as `Bearer`, and another scheme: what follows it is not its token.
+            ("Digest x, Bearer t", Err(Reason::TokenMalformed)),
+            ("Bearers t", Err(Reason::CredentialsScheme)),
+            ("Basic dTpw", Err(Reason::CredentialsScheme)),
+            ("Digest username=\"bearer\", realm=x", Err(Reason::CredentialsScheme)),
+            ("DPoP t", Err(Reason::CredentialsScheme)),
+            ("", Err(Reason::CredentialsScheme)),
+        ] {
+            let read = Credential::read(value.as_bytes(), false);
+            assert_eq!(read.map(|credential| credential.token), expected, "{value:?}");
+            assert!(read.is_ok_and(|credential| credential.scheme == Scheme::Bearer) || read.is_err());
+        }
+    }
+
+    #[test]
+    fn where_two_schemes_are_taken_neither_hides_behind_the_other() {
+        for (value, expected) in [
+            ("DPoP t", Ok((Scheme::Dpop, &b"t"[..]))),
+            ("dpop  t ", Ok((Scheme::Dpop, b"t"))),
+            ("Bearer t", Ok((Scheme::Bearer, b"t"))),
+            // Both are one token, which has a comma in it.
+            ("DPoP t, Bearer u", Ok((Scheme::Dpop, b"t, Bearer u"))),
+            ("Bearer t,DPoP u", Ok((Scheme::Bearer, b"t,DPoP u"))),
+            ("DPoP", Err(Reason::TokenMalformed)),
+            ("DPoP\tt", Err(Reason::TokenMalformed)),
+            ("DPoP=t", Err(Reason::TokenMalformed)),
+            ("Basic dTpw, DPoP t", Err(Reason::TokenMalformed)),
+            ("DPoPx t", Err(Reason::CredentialsScheme)),
+            ("Basic dTpw", Err(Reason::CredentialsScheme)),
+        ] {
+            let read = Credential::read(value.as_bytes(), true);
+            assert_eq!(read.map(|credential| (credential.scheme, credential.token)), expected, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Text in few instructions, and numbers in it.
+//!
+//! Sixteen bytes are looked at together, each of them whatever the others are: compilers make a few vector instructions of that,
+//! where a loop that ends early stays one over single bytes.
+
+/// As many bytes as a vector has.
+type Chunk = [u8; 16];
+
+/// Whether every byte is visible ASCII, from `!` to `~`, and none of them is `%`.
+pub(crate) fn are_visible_unescaped(text: &[u8]) -> bool {
+    every(text, |chunk| within::<b'!', b'~'>(chunk) & lacks::<b'%'>(chunk))
+}
+
+/// Whether every byte is printable ASCII, from the space to `~`.
+pub(crate) fn are_printable(text: &[u8]) -> bool {
+    every(text, within::<b' ', b'~'>)
+}
+
+/// Whether every byte is printable ASCII that Rust's escapes, and JSON's, leave as it is: neither a quote nor a backslash.
+pub(crate) fn are_plain(text: &[u8]) -> bool {
+    every(text, |chunk| {
+        within::<b' ', b'~'>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\''>(chunk) & lacks::<b'\\'>(chunk)
+    })
+}
+
+/// Whether JSON takes every byte of a string as it is: no control character, quote or backslash.
+pub(crate) fn are_unescaped_in_json(text: &[u8]) -> bool {
+    every(text, |chunk| within::<b' ', 0xff>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\\'>(chunk))
+}
+
+/// Whether no byte is a control character below the space.
+#[cfg(any(target_arch = "wasm32", test))]
+pub(crate) fn are_free_of_controls(text: &[u8]) -> bool {
+    every(text, within::<b' ', 0xff>)
+}
+
+/// Whether every byte is a letter, a digit or one of `-`, `.`, `_`, `~` and `/`: what paths mostly consist of.
+pub(crate) fn are_unreserved_or_slashes(text: &[u8]) -> bool {
+    every(text, |chunk| {
+        let other = |byte| is_between(byte, b'-', b'9') | (byte == b'_') | (byte == b'~');
+        all(chunk, |byte| is_between(byte | 0x20, b'a', b'z') | other(byte))
+    })
+}
+
+/// Whether every byte is a letter in lower case, a digit or one of `-`, `.` and `_`: what hosts mostly consist of.
+pub(crate) fn are_lower_case_names(text: &[u8]) -> bool {
+    every(text, |chunk| {
+        let known = |byte| is_between(byte, b'a', b'z') | is_between(byte, b'-', b'9') | (byte == b'_');
+        all(chunk, known) & lacks::<b'/'>(chunk)
+    })
+}
+
+/// Whether every byte is one that RFC 3986 (section 2.3) calls unreserved.
+pub(crate) fn are_unreserved(text: &[u8]) -> bool {
+    are_unreserved_or_slashes(text) && is_without::<b'/'>(text)
+}
+
+/// Bytes with all letters in lower case.
+pub(crate) fn in_lower_case<const N: usize>(mut chunk: [u8; N]) -> [u8; N] {
+    for byte in &mut chunk {
+        *byte |= u8::from(byte.is_ascii_uppercase()) << 5;
+    }
+    chunk
+}
+
+/// Whether a byte occurs nowhere in a text.
+pub(crate) fn is_without<const BYTE: u8>(text: &[u8]) -> bool {
+    every(text, lacks::<BYTE>)
+}
+
+/// Whether two texts are the same. Comparing slices goes byte by byte in Wasm.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && if one.len() < 16 { same_short(one, other) } else { same_long(one, other) }
+}
+
+/// The same of texts of one length that is less than sixteen.
+fn same_short(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(one: &[u8], other: &[u8]) -> Option<bool> {
+        Some(one.first_chunk::<N>()? == other.first_chunk()? && one.last_chunk::<N>()? == other.last_chunk()?)
+    }
+    let bytes = || one.iter().zip(other).all(|(one, other)| one == other);
+    ends::<8>(one, other).or_else(|| ends::<4>(one, other)).unwrap_or_else(bytes)
+}
+
+/// The same of texts of one length that is at least sixteen.
+#[inline(never)] // Short ones need no room on the stack.
+fn same_long(one: &[u8], other: &[u8]) -> bool {
+    let ((long, rest), (other_long, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
+    long.iter().zip(other_long).all(|(one, other)| pairwise(one, other, |one, other| one == other))
+        && every_pair(rest, other_rest, |one, other| pairwise(one, other, |one, other| one == other))
+}
+
+/// Whether two texts of one length are alike, sixteen bytes of one held against those of the other.
+pub(crate) fn every_pair(one: &[u8], other: &[u8], alike: impl Fn(&Chunk, &Chunk) -> bool) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    match (one.last_chunk(), other.last_chunk()) {
+        (Some(last), Some(other_last)) => {
+            let mut pairs = one.as_chunks().0.iter().zip(other.as_chunks().0);
+            pairs.all(|(one, other)| alike(one, other)) && alike(last, other_last)
+        }
+        _ => gathered(one).zip(gathered(other)).is_none_or(|(one, other)| alike(&one, &other)),
+    }
+}
+
+/// Whether a condition holds for every two bytes at the same place.
+pub(crate) fn pairwise<const N: usize>(one: &[u8; N], other: &[u8; N], alike: impl Fn(u8, u8) -> bool) -> bool {
+    one.iter().zip(other).fold(true, |all, (one, other)| all & alike(*one, *other))
+}
+
+/// Takes in a text sixteen bytes after sixteen bytes, the last of them whichever were taken in before. Two texts of one length are
+/// taken in alike only where they are the same.
+pub(crate) fn fold<T>(text: &[u8], begin: T, mut take: impl FnMut(T, &Chunk) -> T) -> T {
+    match text.last_chunk() {
+        Some(last) => {
+            let before = text.as_chunks().0.iter().fold(begin, &mut take);
+            take(before, last)
+        }
+        None => match gathered(text) {
+            Some(chunk) => take(begin, &chunk),
+            None => begin,
+        },
+    }
+}
+
+/// Whether every sixteen bytes of a text pass. The last are looked at together, whichever of them were looked at before.
+fn every(text: &[u8], pass: impl Fn(&Chunk) -> bool) -> bool {
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().all(&pass) && pass(last),
+        None => gathered(text).is_none_or(|chunk| pass(&chunk)),
+    }
+}
+
+/// The bytes of a text of at most sixteen, some of them more than once: where they lie depends on its length alone. None where
+/// there are none.
+#[inline(never)] // Where it is known what is done with them, compilers take the bytes apart one by one.
+fn gathered(text: &[u8]) -> Option<Chunk> {
+    let join = |low: u64, high: u64| (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return Some(join(u64::from_le_bytes(*first), u64::from_le_bytes(*last)));
+    }
+    let twice = |low: u32, high: u32| {
+        let half = u64::from(high) << 32 | u64::from(low);
+        Some(join(half, half))
+    };
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return twice(u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+    }
+    let (first, middle, last) = (*text.first()?, *text.get(text.len() / 2)?, *text.last()?);
+    let few = u32::from_le_bytes([first, middle, last, last]);
+    twice(few, few)
+}
+
+fn within<const FIRST: u8, const LAST: u8>(chunk: &Chunk) -> bool {
+    all(chunk, |byte| is_between(byte, FIRST, LAST))
+}
+
+fn lacks<const BYTE: u8>(chunk: &Chunk) -> bool {
+    all(chunk, |byte| byte != BYTE)
+}
+
+fn all(chunk: &Chunk, pass: impl Fn(u8) -> bool) -> bool {
+    chunk.iter().fold(true, |all, byte| all & pass(*byte))
+}
+
+/// Without the two comparisons of a range, which are two instructions more.
+fn is_between(byte: u8, first: u8, last: u8) -> bool {
+    byte.wrapping_sub(first) <= last.wrapping_sub(first)
+}
+
+/// Adds a number in decimal digits.
+pub(crate) fn push_decimal(text: &mut String, number: u64) {
+    fn push(text: &mut String, number: u32) {
+        if number >= 10 {
+            push(text, number / 10);
+        }
+        text.push(char::from(b'0' + (number % 10) as u8));
+    }
+    match u32::try_from(number) {
+        Ok(small) => push(text, small),
+        Err(_) => with_decimal(number, |digits| text.extend(digits.iter().map(|digit| char::from(*digit)))),
+    }
+}
+
+/// Hands over an IPv4 address.
+pub(crate) fn with_dotted<T>(octets: [u8; 4], take: impl FnOnce(&str) -> T) -> T {
+    let mut text = [0; "255.255.255.255".len()];
+    let mut places = text.iter_mut();
+    let mut length = 0;
+    let mut put = |byte| {
+        if let Some(place) = places.next() {
+            *place = byte;
+            length += 1;
+        }
+    };
+    for (position, octet) in octets.into_iter().enumerate() {
+        if position > 0 {
+            put(b'.');
+        }
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+        }
+        put(b'0' + octet % 10);
+    }
+    take(std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default())
+}
+
+/// Hands over the decimal digits of a number. Every decision writes some, and the formatting machinery takes a thousand instructions
+/// for one.
+pub(crate) fn with_decimal<T>(number: u64, take: impl FnOnce(&[u8]) -> T) -> T {
+    let mut digits = [b'0'; 20];
+    let mut places = digits.iter_mut().rev();
+    // Dividing 64 bits takes a multiplication of 128, which Wasm lacks: it is done once for nine digits.
+    let (mut left, mut written) = (number, 0);
+    while left > u64::from(u32::MAX) {
+        let mut nine = (left % 1_000_000_000) as u32;
+        left /= 1_000_000_000;
+        for place in places.by_ref().take(9) {
+            *place = b'0' + (nine % 10) as u8;
+            nine /= 10;
+        }
+        written += 9;
+    }
+    let mut small = left as u32;
+    for place in places {
+        *place = b'0' + (small % 10) as u8;
+        small /= 10;
+        written += 1;
+        if small == 0 {
+            break;
+        }
+    }
+    take(digits.get(digits.len() - written..).unwrap_or_default())
+}
+
+/// 128 bits as hexadecimal digits.
+pub(crate) fn hexadecimal(high: u64, low: u64) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (to, part) in digits.as_chunks_mut().0.iter_mut().zip([high >> 32, high, low >> 32, low]) {
+        *to = eight_digits(part as u32);
+    }
+    digits
+}
+
+/// Eight digits, worked out side by side: Wasm would do one after the other.
+fn eight_digits(number: u32) -> [u8; 8] {
+    let spread = u64::from(number.swap_bytes());
+    let spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
+    let spread = ((spread >> 4) | (spread << 8)) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in each byte that holds ten or more, which is a letter. No sum leaves its byte.
+    let letters = (spread.wrapping_add(0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    let letters = letters.wrapping_mul(u64::from(b'a' - b'0' - 10));
+    spread.wrapping_add(0x3030_3030_3030_3030).wrapping_add(letters).to_le_bytes()
+}
+
+/// Whether a method or header name is a token (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_everywhere() {
+        for number in [
+            0,
+            9,
+            10,
+            99,
+            100,
+            4_294_967_295,
+            4_294_967_296,
+            1_000_000_000,
+            5_000_000_000,
+            1_795_000_000_000,
+            1_234_567_890,
+            u64::MAX,
+        ]
+        .into_iter()
+        .chain(0..1_100)
+        .chain((0..20).flat_map(|places| [10_u64.pow(places) - 1, 10_u64.pow(places), 10_u64.pow(places) + 1]))
+        {
+            let mut text = String::new();
+            push_decimal(&mut text, number);
+            assert_eq!(text, number.to_string());
+            with_decimal(number, |digits| assert_eq!(digits, number.to_string().as_bytes()));
+        }
+    }
+
+    /// Lengths around those at which texts are taken apart differently.
+    const LENGTHS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 80];
+
+    #[test]
+    fn a_byte_is_judged_alike_wherever_it_stands() {
+        for (length, byte) in LENGTHS.into_iter().flat_map(|length| (0..=u8::MAX).map(move |byte| (length, byte))) {
+            for place in 0..length {
+                let mut text = vec![b'v'; length];
+                text[place] = byte;
+                let at = format!("{byte} at {place} of {length}");
+                let visible = byte.is_ascii_graphic() && byte != b'%';
+                assert_eq!(are_visible_unescaped(&text), visible, "{at}");
+                let as_it_is = byte >= 0x20 && !b"\"\\".contains(&byte);
+                assert_eq!(are_unescaped_in_json(&text), as_it_is, "{at}");
+                assert_eq!(are_free_of_controls(&text), byte >= 0x20, "{at}");
+                assert_eq!(are_printable(&text), byte == b' ' || byte.is_ascii_graphic(), "{at}");
+                let plain = matches!(byte, b' '..=b'~') && !b"\"'\\".contains(&byte);
+                assert_eq!(are_plain(&text), plain, "{at}");
+                let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+                assert_eq!(are_unreserved_or_slashes(&text), unreserved || byte == b'/', "{at}");
+                assert_eq!(are_unreserved(&text), unreserved, "{at}");
+                let name = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+                assert_eq!(are_lower_case_names(&text), name, "{at}");
+                assert_eq!(is_without::<b'%'>(&text), byte != b'%', "{at}");
+            }
+        }
+        assert!(are_visible_unescaped(b"") && are_free_of_controls("é\u{7f} ~~~~~~~~~".as_bytes()));
+    }
+
+    #[test]
+    fn only_the_same_text_is_the_same() {
+        assert!(same(b"", b"") && !same(b"", b"a"));
+        for length in LENGTHS {
+            let one: Vec<u8> = (0..length).map(|n| n.to_le_bytes()[0]).collect();
+            assert!(same(&one, &one.clone()) && !same(&one, &one[1..]) && !same(&one[1..], &one));
+            let taken = |text: &[u8]| fold(text, Vec::new(), |chunks, chunk| [chunks, chunk.to_vec()].concat());
+            assert_eq!(taken(&one), taken(&one.clone()));
+            for place in 0..length {
+                let mut other = one.clone();
+                other[place] ^= 0x80;
+                assert!(!same(&one, &other) && !same(&other, &one), "at {place} of {length}");
+                assert_ne!(taken(&one), taken(&other), "at {place} of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for octet in 0..=u8::MAX {
+            let octets = [octet, 0, 255 - octet, 7];
+            let expected = std::net::Ipv4Addr::from(octets).to_string();
+            with_dotted(octets, |text| assert_eq!(text, expected));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The rooms of the engine import downward alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms, from the adapters down to plain text.
+const ROOMS: [&str; 13] = [
+    "host",
+    "evaluate",
+    "decision",
+    "policy",
+    "quota",
+    "replay",
+    "allowlist",
+    "identity",
+    "request",
+    "state",
+    "document",
+    "reason",
+    "text",
+];
+
+/// Folders and files next to the rooms: what drives the engine in tests, from above.
+const ABOVE: [&str; 3] = ["conformance.rs", "fuzzing", "lib.rs"];
+
+/// What a line imports from the engine: the first segment of each path that begins with `crate::`.
+fn imports(line: &str) -> impl Iterator<Item = &str> {
+    let code = line.split("//").next().unwrap_or_default();
+    code.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+/// The lines of a file that are not tests of its own.
+fn engine_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut lines = (1..).zip(text.lines()).peekable();
+    std::iter::from_fn(move || {
+        let (number, line) = lines.next()?;
+        let tests = line == "#[cfg(test)]" && lines.peek().is_some_and(|(_, next)| next.starts_with("mod tests {"));
+        (!tests).then_some((number, line))
+    })
+}
+
+fn is_test_file(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name == "tests" || name.ends_with("_tests") || name == "testing" || name == "simulation"
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test_file(&path) {
+            found.push(path);
+        }
+    }
+}
+
+/// Every import of one room by another that is above it, or that is no room.
+fn upward(room: &str, path: &str, text: &str) -> Vec<String> {
+    let own = ROOMS.iter().position(|other| *other == room).unwrap();
+    let mut found = Vec::new();
+    for (number, line) in engine_lines(text) {
+        for import in imports(line) {
+            match ROOMS.iter().position(|other| *other == import) {
+                Some(other) if other >= own => {}
+                // The filter for tests answers published vectors.
+                None if room == "host" && import == "conformance" => {}
+                Some(_) => found.push(format!("{path}:{number}: `{room}` imports `{import}`, which is above it")),
+                None => {
+                    found.push(format!("{path}:{number}: `{import}` is no room; import from the room that it is in"))
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn rooms_import_downward() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&source).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !ABOVE.contains(&name.as_str()) && !ROOMS.contains(&name.as_str()) {
+            found.push(format!("src/{name}: expected one of the rooms, {}", ROOMS.join(", ")));
+        }
+    }
+    for room in ROOMS {
+        let mut paths = Vec::new();
+        files(&source.join(room), &mut paths);
+        assert!(!paths.is_empty(), "the room `{room}` is empty");
+        for path in paths {
+            let shown = path.strip_prefix(&source).unwrap().display().to_string();
+            found.extend(upward(room, &shown, &fs::read_to_string(&path).unwrap()));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn an_upward_import_is_found() {
+    let wrong = "use crate::text::time::Timestamp;\nuse crate::policy::Policy;\nlet x: crate::Headers;\n#[cfg(test)]\nmod tests {\nuse crate::host;";
+    assert_eq!(
+        upward("request", "request/x.rs", wrong),
+        [
+            "request/x.rs:2: `request` imports `policy`, which is above it",
+            "request/x.rs:3: `Headers` is no room; import from the room that it is in",
+        ]
+    );
+    assert!(upward("policy", "policy/x.rs", wrong).len() == 1);
+}
