@@ -57,6 +57,7 @@ pub(crate) fn decide<T>(
         cache: &mut cache,
         recent: &Recent::default(),
         shared,
+        replay: state.as_ref().and_then(PolicyState::replay),
         held: None,
         trace: trace.as_deref_mut(),
     };

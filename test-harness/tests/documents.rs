@@ -234,7 +234,7 @@ fn sources(folder: &Path) -> String {
 
 /// The names of these spans that no test in the sources has.
 fn missing_tests(named: &[String]) -> Vec<&String> {
-    let sources: String = ["src", "cli", "test-harness"].map(|folder| sources(Path::new(folder))).concat();
+    let sources: String = ["src", "tests", "cli", "test-harness"].map(|folder| sources(Path::new(folder))).concat();
     named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect()
 }
 

@@ -120,13 +120,13 @@ impl Encoding {
     }
 }
 
-impl From<Option<raw::SecretEncoding>> for Encoding {
-    fn from(encoding: Option<raw::SecretEncoding>) -> Self {
+impl From<Option<document::SecretEncoding>> for Encoding {
+    fn from(encoding: Option<document::SecretEncoding>) -> Self {
         match encoding {
             None => Self::Text,
-            Some(raw::SecretEncoding::Base64) => Self::Base64,
-            Some(raw::SecretEncoding::Base64url) => Self::Base64url,
-            Some(raw::SecretEncoding::Hex) => Self::Hex,
+            Some(document::SecretEncoding::Base64) => Self::Base64,
+            Some(document::SecretEncoding::Base64url) => Self::Base64url,
+            Some(document::SecretEncoding::Hex) => Self::Hex,
         }
     }
 }

@@ -123,12 +123,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     Ok(if fine { Exit::Fine } else { Exit::Failed })
 }
 
-fn document(loaded: &Loaded) -> Result<raw::Document, Failure> {
+fn document(loaded: &Loaded) -> Result<document::Document, Failure> {
     Ok(serde_json::from_value(loaded.document.value().clone())?)
 }
 
 /// Checks the signature and the body against the key.
-fn check(arguments: &Arguments, request: &Request, document: Option<&raw::Document>) -> Result<Found, Failure> {
+fn check(arguments: &Arguments, request: &Request, document: Option<&document::Document>) -> Result<Found, Failure> {
     let headers = request.lines();
     let (Some(inputs), Some(signatures)) = (joined(&headers, "signature-input"), joined(&headers, "signature")) else {
         return Err(Failure::Trouble(
@@ -234,7 +234,7 @@ fn chosen<'s, 'a>(arguments: &Arguments, signed: &'s [Signed<'a>]) -> Result<&'s
     }
 }
 
-fn structured(document: Option<&raw::Document>) -> StructuredFields {
+fn structured(document: Option<&document::Document>) -> StructuredFields {
     let fields = document.map(|document| &document.signatures.structured_fields).into_iter().flatten();
     StructuredFields::with(fields.map(|(name, kind)| (name.as_str().into(), FieldKind::from(*kind))))
 }
@@ -265,7 +265,7 @@ fn body_problem(request: &Request, input: &Input<'_>) -> Option<String> {
 fn decided(
     arguments: &Arguments,
     loaded: &Loaded,
-    document: Option<&raw::Document>,
+    document: Option<&document::Document>,
     request: &Request,
 ) -> Option<Decided> {
     let host = request
@@ -276,9 +276,12 @@ fn decided(
             .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
             .to_vec();
     let request = match document.map(|document| document.gateway) {
-        Some(raw::Gateway::Envoy | raw::Gateway::Istio | raw::Gateway::EnvoyGateway | raw::Gateway::Higress) => {
-            &request.behind_envoy()
-        }
+        Some(
+            document::Gateway::Envoy
+            | document::Gateway::Istio
+            | document::Gateway::EnvoyGateway
+            | document::Gateway::Higress,
+        ) => &request.behind_envoy(),
         _ => request,
     };
     // A gateway turns it into `:authority`.

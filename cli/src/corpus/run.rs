@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use callgate::document::{Findings, Place};
 use callgate::identity::crypto::SoftwareVerifier;
 use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
-use callgate::policy::{Findings, Place};
 use callgate::state::MemoryStore;
 use callgate::text::time::Timestamp;
 use callgate::{
@@ -156,6 +156,7 @@ impl<'g> Gate<'g> {
             cache: &mut self.cache,
             recent: &self.recent,
             shared: shared(&now),
+            replay: state.and_then(PolicyState::replay),
             held: None,
             trace: None,
         };

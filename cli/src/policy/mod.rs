@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use callgate::Timestamp;
+use callgate::document::{Findings, Place};
 use callgate::identity::token::{SecretLookup, Secrets};
-use callgate::policy::{Findings, Place, Policy, raw};
+use callgate::policy::Policy;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{self, Document};
@@ -85,7 +86,7 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
     // As the filter reads it, so that its bounds hold here as well.
     let compiled =
         Policy::from_json(policy_json.as_bytes(), secrets).map_err(|findings| refused(&document, &findings))?;
-    let raw: raw::Document = serde_json::from_str(&policy_json)
+    let raw: callgate::document::Document = serde_json::from_str(&policy_json)
         .map_err(|error| whole(format!("its canonical JSON cannot be read: {error}")))?;
     let issuers = raw.issuers.into_values().filter_map(|issuer| issuer.keys.secret);
     let agents = raw.agents.into_values().flat_map(|agent| agent.signing_keys.unwrap_or_default());

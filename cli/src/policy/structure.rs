@@ -3,7 +3,8 @@
 //! The schema generated from the raw types finds the mistakes, this room says what to write instead. It judges nothing
 //! by itself: a document that passes here is still read by the engine, which has the last word.
 
-use callgate::policy::{Place, nearest, raw};
+use callgate::document;
+use callgate::document::{Place, nearest};
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
 use jsonschema::{JsonType, ValidationError};
@@ -18,7 +19,7 @@ const SHOWN: usize = 60;
 /// The JSON Schema of the policy document.
 #[must_use]
 pub fn schema() -> Value {
-    schemars::schema_for!(raw::Document).to_value()
+    schemars::schema_for!(document::Document).to_value()
 }
 
 /// The versions of the policy format that are taken.
@@ -140,7 +141,7 @@ impl Words<'_> {
             .instance()
             .as_str()
             .filter(|_| self.rule(error).is_some_and(|rule| std::ptr::eq(rule, algorithms)))?;
-        raw::AlgorithmName::instead_of(name).map(str::to_owned)
+        document::AlgorithmName::instead_of(name).map(str::to_owned)
     }
 
     /// The part of the schema that an error comes from.

@@ -14,7 +14,8 @@ use test_harness::envoy::{Bootstrap, Options, oldest};
 use crate::fixture::{Gate, HOST, claims, policy};
 
 const CAPABILITY: &str = "proxy_call_foreign_function";
-const RSA: [&str; 2] = [include_str!("../../../src/token/testdata/rsa2048.pem"), include_str!("testdata/rsa4096.pem")];
+const RSA: [&str; 2] =
+    [include_str!("../../../src/identity/token/testdata/rsa2048.pem"), include_str!("testdata/rsa4096.pem")];
 
 /// The orders of the curves.
 const P256: [&str; 1] = ["ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"];

@@ -14,7 +14,7 @@ use crate::command::request::{Encoding, Given, signing};
 pub(super) fn key(
     arguments: &Arguments,
     input: &Input<'_>,
-    document: Option<&raw::Document>,
+    document: Option<&document::Document>,
 ) -> Result<(VerifyingKey, Algorithm), Failure> {
     if let Some(document) = document {
         let keyid = input
@@ -79,7 +79,7 @@ fn verifying_of_private(given: &Given, algorithm: Option<Algorithm>) -> Result<(
 }
 
 /// The names of a policy's key, and the key.
-fn of_policy(raw: &raw::SigningKey) -> Option<(Vec<String>, VerifyingKey, Algorithm)> {
+fn of_policy(raw: &document::SigningKey) -> Option<(Vec<String>, VerifyingKey, Algorithm)> {
     let algorithm = raw.algorithm.map(Algorithm::from);
     let mut names: Vec<String> = raw.keyid.iter().cloned().collect();
     let given = match (&raw.jwk, &raw.pem, &raw.secret) {
