@@ -7,7 +7,7 @@
 //! ```
 //! use callgate::identity::crypto::SoftwareVerifier;
 //! use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
-//! use callgate::{Call, Context, Decision, DecisionId, Headers, Policy, Reason, Recent, Step, Timestamp, evaluate};
+//! use callgate::{Request, Context, Decision, DecisionId, Headers, Policy, Reason, Recent, Step, Timestamp, evaluate};
 //!
 //! struct NoSecrets;
 //! impl Secrets for NoSecrets {
@@ -28,7 +28,7 @@
 //! let mut decide = |path: &str| {
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
 //!     let now = Timestamp::from_secs(1_800_000_000);
-//!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
+//!     let call = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
 //!     let (verifier, recent) = (&SoftwareVerifier, &Recent::default());
 //!     let context = Context { verifier, cache: &mut cache, recent, shared: None, held: None, trace: None };
 //!     match evaluate(&policy, call, context) {
@@ -54,6 +54,7 @@ pub mod allowlist;
 pub mod decision;
 pub mod document;
 mod evaluate;
+#[cfg(any(test, target_arch = "wasm32"))]
 mod host;
 pub mod identity;
 pub mod policy;
@@ -62,22 +63,23 @@ mod reason;
 mod replay;
 pub mod request;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod text;
 
 pub use decision::answer::{Answer, DPOP_NONCE, grpc_status};
-pub use decision::record::{Ended, Ending, Outcome, Record};
+pub use decision::record::{Completion, Ended, Ending, Record};
 pub use decision::trace::{Check, Trace, Traced};
 pub use decision::upstream::Change;
-pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Grant, Rule};
-pub use evaluate::shared::{OpenedState, PolicyState};
-pub use evaluate::{Context, Hold, Late, Step, Wait, evaluate};
+pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule};
+pub use evaluate::shared::OtherSizes;
+pub use evaluate::{Awaits, Engine, Need, Outcome, Pending, Services, Undecided};
 pub use policy::Policy;
 pub use quota::held::HeldBytes;
 pub use quota::{RATE_LIMIT_HEADERS, Recent, Standings};
 pub use reason::{Challenge, Reason, Row};
-pub use replay::Table as ReplayTable;
-pub use request::call::{Call, DecisionId, Source};
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;
-pub use state::{Clock, Shared, Use};
+pub use request::incoming::{DecisionId, Request, Source};
+pub use state::{Clock, Use};
 pub use text::time::Timestamp;

@@ -1,13 +1,13 @@
 //! One call, decided as if nothing had come before it: every limit at rest, and nothing used up.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use callgate::identity::crypto::SoftwareVerifier;
-use callgate::identity::token::TokenCache;
 use callgate::state::MemoryStore;
-use callgate::{
-    Call, Context, Decision, DecisionId, Headers, Policy, PolicyState, Recent, Source, Step, Timestamp, Trace, evaluate,
-};
+use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Request, Services, Source, Timestamp, Trace};
 
 /// What follows the headers of a call.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub(crate) enum Body<'a> {
 
 /// A call, and the policy that decides about it.
 pub(crate) struct Asked<'a> {
-    pub(crate) policy: &'a Policy,
+    pub(crate) policy: &'a Arc<Policy>,
     /// All lines, pseudo-headers first.
     pub(crate) headers: &'a Headers,
     pub(crate) body: Body<'a>,
@@ -38,40 +38,40 @@ pub(crate) fn decide<T>(
     then: impl FnOnce(&Decision<'_>, Option<&mut Trace>) -> T,
 ) -> Option<T> {
     let now = Timestamp::from_secs(asked.time);
-    let call = Call {
+    let request = Request {
         headers: asked.headers,
         end_of_stream: matches!(asked.body, Body::None | Body::Known([])),
         source: asked.source,
         now,
         id: DecisionId(u128::from(RandomState::new().build_hasher().finish())),
     };
-    let mut cache = TokenCache::new(0);
-    let store = MemoryStore::default();
-    // A table of what was used that has always been there.
-    let opened = PolicyState::open(asked.policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
-    let state = opened.map(|opened| opened.state);
-    let own = state.as_ref().map(|state| state.store(&store));
-    let shared = state.as_ref().zip(own.as_ref()).map(|(state, store)| state.shared(store, &now));
-    let mut context = Context {
-        verifier: &SoftwareVerifier,
-        cache: &mut cache,
-        recent: &Recent::default(),
-        shared,
-        replay: state.as_ref().and_then(PolicyState::replay),
+    let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
+    let services = Services {
+        verifier: Box::new(SoftwareVerifier),
+        store: Rc::new(MemoryStore::default()),
+        clock: Box::new(Rc::clone(&clock)),
+        secret: [0; 16],
         held: None,
-        trace: trace.as_deref_mut(),
+        token_cache: 0,
     };
-    let decision = match evaluate(asked.policy, call, context.again()) {
-        Step::Decided(decision) => decision,
-        Step::Hold(mut hold) => {
+    let engine = Engine::new(Arc::clone(asked.policy), services);
+    // A table of what was used that has always been there.
+    engine.open().ok()?;
+    clock.set(now);
+    let outcome = match trace.as_deref_mut() {
+        Some(trace) => engine.explain(request, trace),
+        None => engine.decide(request),
+    };
+    let decision = match outcome.ok()? {
+        Outcome::Decided(decision) => decision,
+        Outcome::Pending(mut pending) => {
             let Body::Known(body) = asked.body else { return None };
-            hold.update(body);
-            hold.finish(now, context)
-        }
-        Step::Late(mut late) => {
-            let Body::Known(body) = asked.body else { return None };
-            late.update(body);
-            late.finish(context.trace)
+            let _ = pending.receive(body);
+            let decision = match trace.as_deref_mut() {
+                Some(trace) => engine.resume_explained(pending, now, trace),
+                None => engine.resume(pending, now),
+            };
+            decision.ok()?
         }
     };
     Some(then(&decision, trace))

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use callgate::allowlist::Kind;
 use callgate::decision::metrics::{self, Kind as MetricKind};
-use callgate::{Challenge, Grant, Reason};
+use callgate::{Challenge, Ground, Reason};
 use serde_json::Value;
 
 use crate::diagnostic::Severity;
@@ -141,7 +141,7 @@ fn record_page(schema: &Value) -> String {
          with `…` where it grows too long.\n\nThe grounds on which a call goes on, in `reason`: ",
     );
     let grounds = ["every check passed", "the endpoint is public", "a CORS preflight, which the policy passes"];
-    let grounds = Grant::RECORDED.iter().zip(grounds).map(|(grant, about)| format!("`{}` ({about})", grant.code()));
+    let grounds = Ground::RECORDED.iter().zip(grounds).map(|(grant, about)| format!("`{}` ({about})", grant.code()));
     introduction.push_str(&grounds.collect::<Vec<_>>().join(", "));
     introduction.push_str(".\n\n");
     sections("The decision record", &introduction, "The record", schema)

@@ -68,7 +68,7 @@ impl Deny<'_> {
             title: disclosed.title,
             status: row.status,
             code: disclosed.code,
-            instance: format!("urn:callgate:decision:{}", self.facts.call.id),
+            instance: format!("urn:callgate:decision:{}", self.facts.request.id),
         };
         headers.push(("content-type", "application/problem+json".to_owned()));
         // INVARIANT: a problem holds only strings and a number, which JSON can always carry.

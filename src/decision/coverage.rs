@@ -13,13 +13,13 @@ fn is_sent(headers: &Headers, name: &str) -> bool {
     headers.as_long_as(name.as_bytes()).any(|(own, _)| name_reads_as(own, name))
 }
 
-/// What a signature of this call has to cover: whatever the endpoint, and what the endpoint asks for beside that.
+/// What a signature of this request has to cover: whatever the endpoint, and what the endpoint asks for beside that.
 pub(crate) fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage<'a>, Coverage<'a>) {
-    let Facts { policy, call, endpoint, query, .. } = facts;
+    let Facts { policy, request, endpoint, query, .. } = facts;
     let profile = policy.signatures.profile(profile);
     let (mut coverage, mut further) = (Coverage::default(), Coverage::default());
     let has_query = query.as_ref().is_some_and(|query| !query.as_str().is_empty());
-    let is_sent = |name: &str| is_sent(call.headers, name);
+    let is_sent = |name: &str| is_sent(request.headers, name);
     for name in &profile.cover {
         if (&**name != "@query" || has_query) && (name.starts_with('@') || is_sent(name)) {
             coverage.ask(name);
@@ -46,7 +46,7 @@ fn ask_body(coverage: &mut Coverage<'_>, facts: &Facts<'_>) {
     coverage.ask("content-digest");
     ["content-type", "content-encoding"]
         .into_iter()
-        .filter(|name| is_sent(facts.call.headers, name))
+        .filter(|name| is_sent(facts.request.headers, name))
         .for_each(|name| coverage.ask(name));
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn wanted_coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> Co
         coverage.ask_agent(agent);
     } else if facts.caller.is_some() {
         coverage.join(further);
-    } else if signatures.signs_bodies && !facts.call.end_of_stream && facts.head.upgrade.count == 0 {
+    } else if signatures.signs_bodies && !facts.request.end_of_stream && facts.head.upgrade.count == 0 {
         ask_body(&mut coverage, facts);
     }
     coverage
@@ -67,7 +67,7 @@ pub(crate) fn wanted_coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> Co
 
 /// Whether a body is to come that is looked at.
 fn expects_body(facts: &Facts<'_>, endpoint: &Endpoint) -> bool {
-    !facts.call.end_of_stream && !endpoint.streams && facts.head.upgrade.count == 0 && !may_be_empty(facts)
+    !facts.request.end_of_stream && !endpoint.streams && facts.head.upgrade.count == 0 && !may_be_empty(facts)
 }
 
 /// Whether the request may turn out to have no body, though its head does not end it: HTTP/2 clients send an empty `DATA` frame
@@ -75,7 +75,7 @@ fn expects_body(facts: &Facts<'_>, endpoint: &Endpoint) -> bool {
 /// held, one that announces chunks is not forwarded to find out; and where the end is not told, that nothing comes is not told
 /// either.
 pub(crate) fn may_be_empty(facts: &Facts<'_>) -> bool {
-    let Facts { policy, call, head, body, .. } = facts;
+    let Facts { policy, request, head, body, .. } = facts;
     let is_digest = |(name, _): (&[u8], &[u8])| name_reads_as(name, "content-digest");
     policy.features.tells_end
         && match policy.features.body {
@@ -85,5 +85,5 @@ pub(crate) fn may_be_empty(facts: &Facts<'_>) -> bool {
         }
         && *body != Some(BodySeen::Unsigned)
         && head.length().is_none_or(|length| length == 0)
-        && !call.headers.as_long_as(b"content-digest").any(is_digest)
+        && !request.headers.as_long_as(b"content-digest").any(is_digest)
 }

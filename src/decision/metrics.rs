@@ -29,8 +29,8 @@ pub const DECISIONS: Metric = Metric {
     name: "callgate.decisions",
     kind: Kind::Counter,
     labels: &["outcome", "reason"],
-    about: "Decisions, by `outcome` (`allow`, `deny`, or `observe` for a call that would have been denied) and `reason` (its \
-            code, or the ground on which a call goes on).",
+    about: "Decisions, by `outcome` (`allow`, `deny`, or `observe` for a request that would have been denied) and `reason` (its \
+            code, or the ground on which a request goes on).",
 };
 
 /// Tokens that were found among those verified before.

@@ -4,6 +4,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod coverage;
+pub(crate) mod evidence;
 pub mod metrics;
 pub(crate) mod record;
 pub(crate) mod trace;
@@ -23,14 +24,15 @@ use crate::policy::{Agent, Endpoint, Policy};
 use crate::quota::Identified;
 use crate::quota::Standings;
 use crate::reason::Reason;
-use crate::request::call::Call;
 use crate::request::credential::Scheme;
 use crate::request::head::Head;
+use crate::request::incoming::Request;
 use crate::request::{CanonicalPath, Host, Method, Query};
 use crate::state::Use;
+use evidence::{Authorized, PreflightAllowed, Public};
 use serde_json::Value;
 
-/// What happens to a call.
+/// What happens to a request.
 #[derive(Debug)]
 #[must_use]
 pub enum Decision<'a> {
@@ -41,7 +43,7 @@ pub enum Decision<'a> {
 }
 
 impl<'a> Decision<'a> {
-    /// What was learnt about the call.
+    /// What was learnt about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         match self {
@@ -51,7 +53,7 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// A call that goes on.
+/// A request that goes on.
 #[derive(Debug)]
 pub struct Allow<'a> {
     pub(crate) facts: Box<Facts<'a>>,
@@ -59,28 +61,46 @@ pub struct Allow<'a> {
 }
 
 impl<'a> Allow<'a> {
-    /// On what ground it goes on.
+    /// The ground on which it is allowed.
     #[must_use]
-    pub fn grant(&self) -> Grant {
-        self.grant
+    pub fn ground(&self) -> Ground {
+        match self.grant {
+            Grant::Endpoint(_) => Ground::Endpoint,
+            Grant::Public(_) => Ground::Public,
+            Grant::Preflight(_) => Ground::Preflight,
+            Grant::Observed => Ground::Observed,
+        }
     }
 
-    /// What was learnt about the call.
+    /// What was learnt about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         &self.facts
     }
 
-    /// Takes what the limits of the call had left for it, and leaves nothing of it in the facts.
+    /// Takes what the limits of the request had left for it, and leaves nothing of it in the facts.
     #[must_use]
     pub fn take_limits(&mut self) -> Standings {
         std::mem::take(&mut self.facts.limits)
     }
 }
 
-/// The ground on which a call goes on.
+/// What a request showed to be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
+pub(crate) enum Grant {
+    /// It passed every check of a listed endpoint.
+    Endpoint(Authorized),
+    /// It passed every check of a public endpoint.
+    Public(Public),
+    /// It is a CORS preflight request, which the policy passes.
+    Preflight(PreflightAllowed),
+    /// Nothing: it would have been denied, and is only observed.
+    Observed,
+}
+
+/// The ground on which a request is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
     /// Every check passed.
     Endpoint,
     /// The endpoint is public.
@@ -91,7 +111,7 @@ pub enum Grant {
     Observed,
 }
 
-/// A call that is answered by the gate.
+/// A request that is answered by the gate.
 #[derive(Debug)]
 pub struct Deny<'a> {
     pub(crate) facts: Box<Facts<'a>>,
@@ -105,7 +125,7 @@ impl<'a> Deny<'a> {
         self.denial.reason
     }
 
-    /// What was learnt about the call.
+    /// What was learnt about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         &self.facts
@@ -145,7 +165,7 @@ pub enum Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// The place of the rule as text; that of the endpoint that a call matched was put into words with the policy.
+    /// The place of the rule as text; that of the endpoint that a request matched was put into words with the policy.
     pub(crate) fn text(self, matched: Option<&'a Endpoint>) -> Cow<'a, str> {
         match (self, matched) {
             (Self::Endpoint(position, ""), Some(endpoint)) if endpoint.position == position => {
@@ -243,11 +263,11 @@ pub(crate) enum BodySeen {
     Unsigned,
 }
 
-/// Everything that was learnt about a call, each fact only once it was proven.
-#[derive(Debug)]
+/// Everything that was learned about a request, each fact only once it was proven.
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub(crate) policy: &'a Policy,
-    pub(crate) call: Call<'a>,
+    pub(crate) request: Request<'a>,
     pub(crate) head: Head<'a>,
     pub(crate) method: Option<Method<'a>>,
     pub(crate) host: Option<Host<'a>>,
@@ -256,13 +276,13 @@ pub struct Facts<'a> {
     pub(crate) endpoint: Option<&'a Endpoint>,
     /// The scheme under which a token was sent.
     pub(crate) scheme: Option<Scheme>,
-    /// The token that was verified, whether or not its bearer may call.
+    /// The token that was verified, whether or not its bearer may request.
     pub(crate) token: Option<Rc<VerifiedToken>>,
     /// The proof that the caller holds the key that its token is bound to. It may be used once.
     pub(crate) proof: Option<Proof>,
     /// The nonce for the client's next proof, where it needs to be told.
     pub(crate) dpop_nonce: Option<String>,
-    /// The agent that the token fits, whether or not it may call.
+    /// The agent that the token fits, whether or not it may request.
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
     /// The rules by which the signature of a request without a token was judged, where it has their tag.
@@ -271,9 +291,9 @@ pub struct Facts<'a> {
     pub(crate) signature: Option<VerifiedSignature<'a>>,
     /// What was seen of the body.
     pub(crate) body: Option<BodySeen>,
-    /// What the limits of the call had left for it.
+    /// What the limits of the request had left for it.
     pub(crate) limits: Standings,
-    /// Seconds after which the call may be sent again, where a limit stood in its way.
+    /// Seconds after which the request may be sent again, where a limit stood in its way.
     pub(crate) retry_after: Option<u64>,
     pub(crate) used: Use,
     pub(crate) denials: Vec<Denial<'a>>,
@@ -281,10 +301,10 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// What is known before anything was looked at.
-    pub(crate) fn new(policy: &'a Policy, call: Call<'a>) -> Self {
+    pub(crate) fn new(policy: &'a Policy, request: Request<'a>) -> Self {
         Self {
             policy,
-            call,
+            request,
             head: Head::default(),
             method: None,
             host: None,
@@ -313,7 +333,7 @@ impl<'a> Facts<'a> {
         self.policy
     }
 
-    /// The endpoint that the call matched.
+    /// The endpoint that the request matched.
     #[must_use]
     pub fn endpoint(&self) -> Option<&'a Endpoint> {
         self.endpoint
@@ -341,7 +361,7 @@ impl<'a> Facts<'a> {
         self.dpop_nonce.as_deref()
     }
 
-    /// What the limits of the call had left for it, for the answer's headers.
+    /// What the limits of the request had left for it, for the answer's headers.
     #[must_use]
     pub fn limits(&self) -> &Standings {
         &self.limits
@@ -349,7 +369,7 @@ impl<'a> Facts<'a> {
 
     /// How the store that all workers share was used.
     #[must_use]
-    pub fn shared_use(&self) -> Use {
+    pub fn store_stats(&self) -> Use {
         self.used
     }
 

@@ -13,14 +13,14 @@ mod redact;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
 
-pub use outcome::{Ended, Ending, Outcome};
+pub use outcome::{Completion, Ended, Ending};
 
 use crate::decision::upstream::granted;
-use crate::decision::{BodySeen, Decision, Facts, Grant, Rule};
+use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, Rule};
 use crate::identity::token::VerifiedToken;
 use crate::policy::{Agent, Policy};
 use crate::reason::Reason;
-use crate::request::call::{DecisionId, Source};
+use crate::request::incoming::{DecisionId, Source};
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
 use crate::text::time::Timestamp;
 
@@ -144,7 +144,7 @@ pub struct Record<'r> {
     module_version: &'static str,
     /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<Outcome>,
+    outcome: Option<Completion>,
 }
 
 /// The scopes of a caller, which are not gathered before they are written.
@@ -210,8 +210,32 @@ impl Decision<'_> {
     /// The record of this decision.
     #[must_use]
     pub fn record(&self) -> Record<'_> {
-        let facts = self.facts();
-        let (decision, reason, rule) = self.verdict();
+        match self {
+            Self::Allow(allow) => allow.record(),
+            Self::Deny(Deny { facts, denial }) => Record::of(facts, (Verdict::Deny, denial.reason.code(), denial.rule)),
+        }
+    }
+}
+
+impl Allow<'_> {
+    /// The record of this decision.
+    #[must_use]
+    pub fn record(&self) -> Record<'_> {
+        Record::of(&self.facts, self.verdict())
+    }
+
+    fn verdict(&self) -> (Verdict, &'static str, Rule<'_>) {
+        let rule = self.facts.endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, ""));
+        match (self.ground(), self.facts.denials.first()) {
+            (Ground::Observed, Some(first)) => (Verdict::Observe, first.reason.code(), first.rule),
+            (Ground::Preflight, _) => (Verdict::Allow, Ground::Preflight.code(), Rule::Policy("preflight")),
+            (ground, _) => (Verdict::Allow, ground.code(), rule),
+        }
+    }
+}
+
+impl<'r> Record<'r> {
+    fn of(facts: &'r Facts<'_>, (decision, reason, rule): (Verdict, &'static str, Rule<'r>)) -> Self {
         let token = facts.token.as_deref();
         let observed = decision == Verdict::Observe;
         let would_deny = facts.denials.iter().filter(|_| observed);
@@ -222,8 +246,8 @@ impl Decision<'_> {
             would_deny: would_deny
                 .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
                 .collect(),
-            id: Some(facts.call.id),
-            time_ms: Some(milliseconds(facts.call.now)),
+            id: Some(facts.request.id),
+            time_ms: Some(milliseconds(facts.request.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
             client: token.and_then(|token| Some(of_token(token, token.client()?))),
@@ -242,31 +266,13 @@ impl Decision<'_> {
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
             headers: included(facts),
-            source: facts.call.source,
+            source: facts.request.source,
             request_id: facts.head.request_id.map(|id| escaped(redact::without_jws(id))),
             trace_id: facts.head.traceparent.only().and_then(trace_id),
             policy: &facts.policy.name,
             policy_version: &facts.policy.version,
             module_version: env!("CARGO_PKG_VERSION"),
             outcome: None,
-        }
-    }
-
-    fn verdict(&self) -> (Verdict, &'static str, Rule<'_>) {
-        match self {
-            Self::Deny(deny) => (Verdict::Deny, deny.denial.reason.code(), deny.denial.rule),
-            Self::Allow(allow) => {
-                let endpoint = allow.facts.endpoint;
-                let rule = endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, ""));
-                match (allow.grant, allow.facts.denials.first()) {
-                    (Grant::Observed, Some(first)) => (Verdict::Observe, first.reason.code(), first.rule),
-                    (grant, _) => (
-                        Verdict::Allow,
-                        grant.code(),
-                        if grant == Grant::Preflight { Rule::Policy("preflight") } else { rule },
-                    ),
-                }
-            }
         }
     }
 }
@@ -281,7 +287,7 @@ impl Verdict {
     }
 }
 
-impl Grant {
+impl Ground {
     /// The grounds that a record gives as its reason; of a call that is only observed it gives the reason of the denial.
     pub const RECORDED: [Self; 3] = [Self::Endpoint, Self::Public, Self::Preflight];
 
@@ -409,7 +415,7 @@ fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<
 fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
     let mut headers = BTreeMap::new();
     for name in &facts.policy.audit.include {
-        let lines = facts.call.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        let lines = facts.request.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
         let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
         if !values.is_empty() {
             let value = values.join(&b", "[..]);

@@ -21,7 +21,7 @@ pub enum Check {
     Agent,
     /// Whether the caller's identity can be passed on.
     Identity,
-    /// Whether the call is on the allowlist.
+    /// Whether the request is on the allowlist.
     Allowlist,
     /// Escapes in the path that the endpoint must allow.
     Escapes,
@@ -37,9 +37,9 @@ pub enum Check {
     Binding,
     /// The body and its digest.
     Body,
-    /// Whether the call was used before.
+    /// Whether the request was used before.
     Replay,
-    /// The limits of the call.
+    /// The limits of the request.
     Limits,
 }
 
@@ -69,7 +69,7 @@ impl Check {
     }
 }
 
-/// One check of one call.
+/// One check of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traced {
     /// Which check.
@@ -82,5 +82,5 @@ pub struct Traced {
     pub facts: Vec<(&'static str, String)>,
 }
 
-/// All checks of one call.
+/// All checks of one request.
 pub type Trace = Vec<Traced>;

@@ -1,4 +1,4 @@
-//! What an allowed call looks like to the upstream: which headers go, which come.
+//! What an allowed request looks like to the upstream: which headers go, which come.
 //!
 //! Only an [`Allow`] can be turned into headers. They come off first and are set afterwards, so that nothing inbound can pose
 //! as ours.
@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 
-use crate::decision::{Allow, Caller, Facts, Grant};
+use crate::decision::{Allow, Caller, Facts, Ground};
 use crate::identity::token::VerifiedToken;
 use crate::policy::{Agent, HostName};
 use crate::reason::Reason;
@@ -29,6 +29,21 @@ pub enum Change<'a> {
     Add(&'a str, Cow<'a, str>),
 }
 
+impl Change<'_> {
+    /// Makes the change in a list of header lines, as a gateway makes it. A line that a gateway cannot remove has an empty value there, and
+    /// counts as removed here.
+    pub fn apply(&self, lines: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+        match self {
+            Self::Remove(name) | Self::Clear(name) => lines.retain(|(own, _)| own != name),
+            Self::Set(name, value) => {
+                lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
+                lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            }
+            Self::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
+        }
+    }
+}
+
 impl Allow<'_> {
     /// The changes, in the order in which they are to be made.
     #[must_use]
@@ -38,7 +53,7 @@ impl Allow<'_> {
             changes.push(change);
             Ok(())
         };
-        let Ok(()) = self.change(Cow::Owned(self.facts.call.id.to_string()), push);
+        let Ok(()) = self.change(Cow::Owned(self.facts.request.id.to_string()), push);
         changes
     }
 
@@ -47,7 +62,7 @@ impl Allow<'_> {
     /// # Errors
     /// What `make` says of the one that failed.
     pub fn each_change<E>(&self, make: impl FnMut(Change<'_>) -> Result<(), E>) -> Result<(), E> {
-        self.facts.call.id.with_text(|id| self.change(Cow::Borrowed(id), make))
+        self.facts.request.id.with_text(|id| self.change(Cow::Borrowed(id), make))
     }
 
     /// The same, with the decision's name as text.
@@ -130,7 +145,7 @@ impl Allow<'_> {
         }
         set(&names.decision, id)?;
         set(&names.policy, Cow::Borrowed(&facts.policy.label))?;
-        if self.grant == Grant::Observed {
+        if self.ground() == Ground::Observed {
             set(&names.observed, "1".into())?;
         }
         Ok(())

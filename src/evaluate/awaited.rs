@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::hold::Wait;
+use super::pending::Need;
 use crate::policy::HeldBodies;
 use crate::quota::held::{Full, Reservation};
 use crate::reason::Reason;
@@ -50,8 +50,8 @@ impl AwaitedBody {
     }
 
     /// Takes the next part of the body.
-    pub(super) fn update(&mut self, part: &[u8]) -> Wait {
-        let Ok(awaited) = &mut self.awaited else { return Wait::Ends };
+    pub(super) fn update(&mut self, part: &[u8]) -> Need {
+        let Ok(awaited) = &mut self.awaited else { return Need::Nothing };
         self.seen = self.seen.saturating_add(part.len() as u64);
         let taken = match awaited {
             Awaited::Signed(hashing) => hashing.update(part),
@@ -61,10 +61,10 @@ impl AwaitedBody {
         let bytes = self.headers.saturating_add(self.seen);
         let mut charged = || self.reservation.as_mut().map_or(Ok(()), |held| held.grow_to(bytes));
         match taken.and_then(|()| charged().map_err(|Full| Reason::HeldBytesFull)) {
-            Ok(()) => Wait::Goes,
+            Ok(()) => Need::More,
             Err(reason) => {
                 self.awaited = Err(reason);
-                Wait::Ends
+                Need::Nothing
             }
         }
     }
@@ -149,10 +149,10 @@ mod tests {
         let held = HeldBytes::default();
         let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 10).unwrap();
         let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
-        assert_eq!(body.update(&[b'x'; 40]), Wait::Goes);
+        assert_eq!(body.update(&[b'x'; 40]), Need::More);
         assert_eq!(held.total(), 50);
-        assert_eq!(body.update(b"x"), Wait::Ends);
-        assert_eq!(body.update(b""), Wait::Ends, "nothing more is read");
+        assert_eq!(body.update(b"x"), Need::Nothing);
+        assert_eq!(body.update(b""), Need::Nothing, "nothing more is read");
         assert_eq!(held.total(), 50);
         assert_eq!(body.end().err(), Some(Reason::HeldBytesFull));
         assert_eq!(held.total(), 0);
@@ -163,15 +163,15 @@ mod tests {
         let held = HeldBytes::default();
         let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 50).unwrap();
         let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
-        assert_eq!(body.update(&[b'x'; 40]), Wait::Goes);
+        assert_eq!(body.update(&[b'x'; 40]), Need::More);
         assert_eq!(held.total(), 50);
     }
 
     #[test]
     fn the_first_byte_of_a_body_that_nobody_signed_ends_the_wait() {
         let mut body = AwaitedBody::new(Awaited::Nothing(Reason::ContentDigestMissing), None, 0);
-        assert_eq!(body.update(b""), Wait::Goes);
-        assert_eq!(body.update(b"x"), Wait::Ends);
+        assert_eq!(body.update(b""), Need::More);
+        assert_eq!(body.update(b"x"), Need::Nothing);
         assert_eq!(body.end().err(), Some(Reason::ContentDigestMissing));
     }
 }

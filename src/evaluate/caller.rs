@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Evaluation, Said, Stop};
+use super::{CheckDetails, Denied, Evaluation};
+use crate::decision::evidence::IdentityFits;
 use crate::decision::trace::Check;
 use crate::decision::upstream;
 use crate::decision::{Caller, Facts, Rule};
@@ -15,7 +16,7 @@ use crate::text::time::Timestamp;
 
 impl Evaluation<'_, '_> {
     /// 4. Who calls. A caller without a valid credential gets the same answer on every path that is not public.
-    pub(super) fn authenticate(&mut self, access: Access) -> Result<(), Stop> {
+    pub(super) fn authenticate(&mut self, access: Access) -> Result<(), Denied> {
         if access == Access::PublicUnverified {
             return Ok(());
         }
@@ -38,7 +39,7 @@ impl Evaluation<'_, '_> {
         }
         let policy = self.facts.policy;
         self.facts.scheme = credential.ok().map(|credential| credential.scheme);
-        let now = self.facts.call.now;
+        let now = self.facts.request.now;
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);
@@ -49,15 +50,17 @@ impl Evaluation<'_, '_> {
             (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),
             (Ok(_), Some(id)) => Rule::Issuer(policy.issuers.name(id), ""),
         };
-        let said = self.context.trace.is_some().then(|| match (&verified, credential) {
+        let details = self.context.trace.is_some().then(|| match (&verified, credential) {
             (Ok(token), _) => describe(token),
             (Err(reason), Ok(credential)) => diagnose(policy, credential.token, *reason, now),
             (Err(Reason::TokenMalformed), Err(_)) => {
                 vec![("expected", "the scheme, one space and the token".to_owned())]
             }
-            (Err(_), Err(_)) => Said::new(),
+            (Err(_), Err(_)) => CheckDetails::new(),
         });
-        let Some(token) = self.judge_saying(Check::Credential, rule, verified, said.unwrap_or_default())? else {
+        let Some(token) =
+            self.record_check_with_details(Check::Credential, rule, verified, details.unwrap_or_default())?
+        else {
             return Ok(());
         };
         // Whose token it was is written down whether or not its sender may use it.
@@ -69,17 +72,17 @@ impl Evaluation<'_, '_> {
     }
 
     /// The caller is the registered agent that the credential fits.
-    fn registration(&mut self, held: &Held) -> Result<(), Stop> {
-        let Facts { policy, call, .. } = &self.facts;
+    fn registration(&mut self, held: &Held) -> Result<(), Denied> {
+        let Facts { policy, request, .. } = &self.facts;
         let token = held.token();
         let found = policy.agents.find(token);
         let (registered, rule) = match found {
-            Ok(agent) => (agent.registered(call.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
+            Ok(agent) => (agent.registered(request.now).map(|()| Some(agent)), Rule::Agent(&agent.name)),
             Err(Reason::AgentUnknown) if policy.takes_unregistered => (Ok(None), Rule::Policy("unregistered")),
             Err(reason) => (Err(reason), Rule::Policy("agents")),
         };
         self.facts.agent = found.ok();
-        let agent = self.judge(Check::Agent, rule, registered, |agent| {
+        let agent = self.record_check(Check::Agent, rule, registered, |agent| {
             vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
         })?;
         self.facts.caller = agent.map(|agent| Caller { token: Some(Rc::clone(token)), agent });
@@ -87,33 +90,33 @@ impl Evaluation<'_, '_> {
     }
 
     /// An identity that does not fit its headers is refused, never cut.
-    pub(super) fn identity(&mut self) -> Result<(), Stop> {
-        let Some(caller) = &self.facts.caller else { return Ok(()) };
-        let result = if upstream::identity_fits(caller) { Ok(()) } else { Err(Reason::IdentityTooLong) };
-        self.judge(Check::Identity, Rule::Gate, result, |()| Vec::new())?;
-        Ok(())
+    pub(super) fn identity(&mut self) -> Result<Option<IdentityFits>, Denied> {
+        let Some(caller) = &self.facts.caller else { return Ok(None) };
+        let fits = upstream::identity_fits(caller);
+        let result = if fits { Ok(IdentityFits::assertion()) } else { Err(Reason::IdentityTooLong) };
+        self.record_check(Check::Identity, Rule::Gate, result, |_| CheckDetails::new())
     }
 }
 
-fn describe(token: &VerifiedToken) -> Said {
-    let mut said = vec![("issuer", token.issuer_name().to_owned())];
+fn describe(token: &VerifiedToken) -> CheckDetails {
+    let mut details = vec![("issuer", token.issuer_name().to_owned())];
     if let Some(client) = token.client() {
-        said.push(("client", client.to_owned()));
+        details.push(("client", client.to_owned()));
     }
     if let Some(subject) = token.subject() {
-        said.push(("subject", subject.to_owned()));
+        details.push(("subject", subject.to_owned()));
     }
-    said
+    details
 }
 
 /// What exactly is wrong with a rejected token.
 #[cfg(not(target_arch = "wasm32"))]
-fn diagnose(policy: &Policy, token: &[u8], reason: Reason, now: Timestamp) -> Said {
+fn diagnose(policy: &Policy, token: &[u8], reason: Reason, now: Timestamp) -> CheckDetails {
     policy.issuers.diagnose(token, reason, now)
 }
 
 /// No gateway asks for an explanation, and the filter is built without the code for it.
 #[cfg(target_arch = "wasm32")]
-fn diagnose(_: &Policy, _: &[u8], _: Reason, _: Timestamp) -> Said {
-    Said::new()
+fn diagnose(_: &Policy, _: &[u8], _: Reason, _: Timestamp) -> CheckDetails {
+    CheckDetails::new()
 }

@@ -11,7 +11,7 @@ fn on_kong(mode: &str, members: Value) -> Policy {
     for (name, member) in members.as_object().unwrap() {
         document[name] = member.clone();
     }
-    Policy::from_value(document, &OneSecret).unwrap().policy
+    Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy
 }
 
 /// What Kong does with the changes: nothing can be removed, a replacement rewrites the first line of a name alone, and a line that
@@ -45,21 +45,14 @@ fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Lines {
 fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reason> {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
-    let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
+    let call = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
-    let context = Context {
-        verifier: &SoftwareVerifier,
-        cache: &mut cache,
-        recent: &Recent::default(),
-        shared: None,
-        replay: None,
-        held: None,
-        trace: None,
-    };
+    let recent = Recent::default();
+    let context = alone(&mut cache, &recent, None);
     match evaluate(policy, call, context) {
-        Step::Decided(Decision::Allow(allow)) => Ok(forwarded(lines, &allow.changes())),
-        Step::Decided(Decision::Deny(deny)) => Err(deny.reason()),
-        Step::Hold(_) | Step::Late(_) => panic!("nothing here is signed"),
+        Outcome::Decided(Decision::Allow(allow)) => Ok(forwarded(lines, &allow.changes())),
+        Outcome::Decided(Decision::Deny(deny)) => Err(deny.reason()),
+        Outcome::Pending(_) => panic!("nothing here is signed"),
     }
 }
 
@@ -119,7 +112,7 @@ fn rejects_two_lines_of_a_header_that_kong_cannot_remove() {
     // And where headers can be removed, all lines go.
     let mut envoy = document("enforce");
     envoy["overrides"] = json!("remove");
-    let envoy = Policy::from_value(envoy, &OneSecret).unwrap().policy;
+    let envoy = Policy::from_value(envoy, &OneSecret(SECRET)).unwrap().policy;
     assert!(matches!(decide(&envoy, &twice, true, None), Decided::Allowed { .. }));
 }
 

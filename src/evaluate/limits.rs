@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Context, Evaluation, Stop};
+use super::{CheckDetails, Context, Denied, Evaluation};
+use crate::decision::evidence::WithinLimits;
 use crate::decision::trace::Check;
 use crate::decision::{Caller, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
@@ -11,6 +12,9 @@ use crate::policy::{Access, Endpoint};
 use crate::quota::{FailedCredentials, Guard, Ledger, Outcome, Refused, Standings, Stopped, Who};
 use crate::reason::Reason;
 use crate::state::Use;
+
+/// Evidence that every limit had something left, and what was charged, which can be refunded; none of both where a limit was exceeded.
+pub(super) type Charged<'a, 'c> = (Option<WithinLimits>, Option<Ledger<'a, 'c>>);
 
 /// What came of a verification under the limit on failing credentials.
 pub(super) struct Guarded<T> {
@@ -32,7 +36,7 @@ pub(super) fn guarded<T, E: From<Reason>>(
     };
     let Some(shared) = context.shared else { return none(Err(Reason::HostError.into())) };
     let Context { verifier, cache, recent, .. } = context;
-    let guard = Guard::new(*verifier, failed, shared, recent, facts.call.source, facts.call.now);
+    let guard = Guard::new(*verifier, failed, shared, recent, facts.request.source, facts.request.now);
     let result = verify(&guard, cache);
     let Outcome { stopped, used } = guard.outcome();
     match stopped {
@@ -47,7 +51,7 @@ pub(super) fn guarded<T, E: From<Reason>>(
 /// Notes the signer of a token that may have been verified long ago: otherwise its next token would be that of an unknown signer at a
 /// source that fails too often.
 fn recognize(token: &VerifiedToken, failed: &FailedCredentials, facts: &Facts<'_>, context: &Context<'_>) {
-    let (source, now) = (facts.call.source, facts.call.now);
+    let (source, now) = (facts.request.source, facts.request.now);
     if let Some(shared) = context.shared
         && token.is_to_be_noted(source, now)
     {
@@ -66,7 +70,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Verifies a token.
     pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
         let Self { facts, context, .. } = self;
-        let (issuers, now) = (&facts.policy.issuers, facts.call.now);
+        let (issuers, now) = (&facts.policy.issuers, facts.request.now);
         let verified = guarded(facts, context, |verifier, cache| issuers.verify(token, now, verifier, cache));
         if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.failed_credentials) {
             recognize(token, failed, facts, context);
@@ -74,24 +78,26 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.settle(verified)
     }
 
-    /// 8. How often: every limit of the call has something left for it, and is charged. What was charged can be given back.
+    /// 8. How often: every limit of the request has something left for it, and is charged. What was charged can be given back.
     ///
-    /// A call that was denied already, and is only observed, is not charged, as it would not be under enforcement.
-    pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Option<Ledger<'a, 'c>>, Stop> {
+    /// A request that was denied already, and is only observed, is not charged, as it would not be under enforcement.
+    pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Charged<'a, 'c>, Denied> {
         let charges = self.facts.denials.is_empty();
-        self.judge_limits(endpoint, charges)
+        self.check_limits(endpoint, charges)
     }
 
     /// Every limit of the request has something left for it. None is charged.
-    pub(super) fn look_at_limits_of(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
-        self.judge_limits(endpoint, false).map(drop)
+    pub(super) fn check_limits_ahead(&mut self, endpoint: &'a Endpoint) -> Result<(), Denied> {
+        self.check_limits(endpoint, false).map(drop)
     }
 
-    fn judge_limits(&mut self, endpoint: &'a Endpoint, charges: bool) -> Result<Option<Ledger<'a, 'c>>, Stop> {
-        // Only observed, a call may come this far without a caller: there is nobody to count it for.
-        let counted = endpoint.access != Access::Known || self.facts.caller.is_some();
-        if endpoint.limits.is_empty() || !counted {
-            return Ok(None);
+    fn check_limits(&mut self, endpoint: &'a Endpoint, charges: bool) -> Result<Charged<'a, 'c>, Denied> {
+        if endpoint.limits.is_empty() {
+            return Ok((Some(WithinLimits::assertion()), None));
+        }
+        // Only observed, a request may come this far without a caller: there is nobody to count it for.
+        if endpoint.access == Access::Known && self.facts.caller.is_none() {
+            return Ok((None, None));
         }
         let result = self.ledger(endpoint).and_then(|mut ledger| {
             let result = ledger.exceeded().and_then(|()| if charges { ledger.charge() } else { Ok(()) });
@@ -105,8 +111,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             Err(Refused::Limit(name) | Refused::Contended(name)) => (Err(Reason::RateLimited), Rule::Limit(name)),
             Err(Refused::Store) => (Err(Reason::HostError), Rule::Gate),
         };
-        let said = self.context.trace.is_some().then(|| self.say_limits(endpoint));
-        self.judge_saying(Check::Limits, rule, result, said.unwrap_or_default())
+        let details = self.context.trace.is_some().then(|| self.describe_limits(endpoint));
+        let ledger = self.record_check_with_details(Check::Limits, rule, result, details.unwrap_or_default())?;
+        Ok((ledger.as_ref().map(|_| WithinLimits::assertion()), ledger))
     }
 
     /// Notes what the limits have left, for the headers of the answer.
@@ -116,7 +123,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.facts.limits = Standings(standings.collect());
     }
 
-    /// What the limits of a denied call have left: its answer says so as an allowed one's would. Only for callers who are known;
+    /// What the limits of a denied request have left: its answer says so as an allowed one's would. Only for callers who are known;
     /// to others the answer must not depend on the endpoint.
     pub(super) fn look_at_limits(&mut self) {
         let Facts { endpoint, caller, limits, .. } = &self.facts;
@@ -131,26 +138,26 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 
     fn ledger(&self, endpoint: &'a Endpoint) -> Result<Ledger<'a, 'c>, Refused<'a>> {
-        let Facts { policy, caller, call, .. } = &self.facts;
+        let Facts { policy, caller, request, .. } = &self.facts;
         let shared = self.context.shared.ok_or(Refused::Store)?;
         let who = Who {
             caller: caller.as_ref().map(Caller::identified),
-            source: call.source,
+            source: request.source,
             endpoint: &endpoint.id,
             signer: None,
         };
         let limits = endpoint.limits.iter().filter_map(|position| policy.limits.list.get(*position as usize));
-        Ledger::open(shared, limits, who, endpoint.cost, call.now)
+        Ledger::open(shared, limits, who, endpoint.cost, request.now)
     }
 
-    fn say_limits(&self, endpoint: &Endpoint) -> super::Said {
-        let mut said = vec![("cost", endpoint.cost.to_string())];
+    fn describe_limits(&self, endpoint: &Endpoint) -> CheckDetails {
+        let mut details = vec![("cost", endpoint.cost.to_string())];
         for (position, standing) in &self.facts.limits.0 {
             if let Some(limit) = self.facts.policy.limits.list.get(*position as usize) {
-                said.push(("limit", limit.name.to_string()));
-                said.push(("left", format!("{} of {}", standing.remaining, limit.gcra.burst())));
+                details.push(("limit", limit.name.to_string()));
+                details.push(("left", format!("{} of {}", standing.remaining, limit.gcra.burst())));
             }
         }
-        said
+        details
     }
 }

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::limits::guarded;
-use super::{Evaluation, Stop};
+use super::{CheckDetails, Denied, Evaluation};
+use crate::decision::evidence::TokenIsBound;
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
 use crate::identity::crypto::Thumbprint;
@@ -18,7 +19,7 @@ use crate::request::credential::Scheme;
 impl<'a> Evaluation<'a, '_> {
     /// The sender of a verified token may use it: it is a bearer token and sent as one, or comes with a proof. None where that
     /// was denied and the evaluation goes on.
-    pub(super) fn possession(&mut self, token: Rc<VerifiedToken>) -> Result<Option<Held>, Stop> {
+    pub(super) fn possession(&mut self, token: Rc<VerifiedToken>) -> Result<Option<Held>, Denied> {
         let policy = self.facts.policy;
         let scheme = self.facts.scheme.unwrap_or(Scheme::Bearer);
         let shown = match (scheme, token.bound_to()) {
@@ -47,15 +48,15 @@ impl<'a> Evaluation<'a, '_> {
             (_, Some(_)) => Rule::Policy("dpop"),
             (_, None) => Rule::Issuer(policy.issuers.name(issuer), ""),
         };
-        self.judge(Check::Possession, rule, held, |held| {
+        self.record_check(Check::Possession, rule, held, |held| {
             held.token().bound_to().map(|key| ("key", key.to_string())).into_iter().collect()
         })
     }
 
     /// The proof that came with the token, checked; none where none came.
     fn proof(&mut self, token: &VerifiedToken, key: Thumbprint) -> Result<Option<Proof>, Reason> {
-        let Facts { policy, head, call, method, host, path, .. } = &self.facts;
-        let (policy, now) = (*policy, call.now);
+        let Facts { policy, head, request, method, host, path, .. } = &self.facts;
+        let (policy, now) = (*policy, request.now);
         let (Some(rules), Some(line)) = (&policy.dpop, head.dpop.only()) else { return Ok(None) };
         let (Some(method), Some(host), Some(path)) = (*method, host.clone(), *path) else { return Ok(None) };
         let nonces = match self.context.shared {
@@ -83,7 +84,7 @@ impl<'a> Evaluation<'a, '_> {
     /// The key of the request's signature, which shows as much as a proof does; none where the request is not signed by a key of
     /// this policy, or not as it asks.
     fn shown_by_signature(&mut self) -> Result<Option<Thumbprint>, Reason> {
-        if self.facts.policy.signing_keys.is_empty() || !is_signed(self.facts.call.headers) {
+        if self.facts.policy.signing_keys.is_empty() || !is_signed(self.facts.request.headers) {
             return Ok(None);
         }
         match self.verify_signature(ProfileName::Own) {
@@ -104,13 +105,13 @@ impl<'a> Evaluation<'a, '_> {
     }
 
     /// 5. What the endpoint asks of the token: that it is bound to a key. Who calls has proven to hold it.
-    pub(super) fn bound_token(&mut self, endpoint: &'a Endpoint) -> Result<(), Stop> {
-        let (Some(caller), Some(origin)) = (&self.facts.caller, endpoint.needs_bound_token) else { return Ok(()) };
+    pub(super) fn bound_token(&mut self, endpoint: &'a Endpoint) -> Result<Option<TokenIsBound>, Denied> {
+        let Some(origin) = endpoint.needs_bound_token else { return Ok(Some(TokenIsBound::assertion())) };
+        let Some(caller) = &self.facts.caller else { return Ok(None) };
         // Who calls without a token has shown a key in another way.
         let bound = caller.token().is_none_or(|token| token.bound_to().is_some());
-        let result = if bound { Ok(()) } else { Err(Reason::ProofRequired) };
+        let result = if bound { Ok(TokenIsBound::assertion()) } else { Err(Reason::ProofRequired) };
         let rule = Rule::asked_by(endpoint, Some(origin), "token");
-        self.judge(Check::Possession, rule, result, |()| Vec::new())?;
-        Ok(())
+        self.record_check(Check::Possession, rule, result, |_| CheckDetails::new())
     }
 }

@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::decision::answer::{Answer, DPOP_NONCE};
-use crate::evaluate::shared::PolicyState;
-use crate::identity::crypto::{PublicJwk, SoftwareVerifier};
+use crate::identity::crypto::PublicJwk;
 use crate::identity::signature::{Message, StructuredFields, base, read};
 use crate::identity::token::testing::{Environment, NOW, SECRET, Signs, b64, sign, with};
-use crate::request::call::DecisionId;
 use crate::request::headers::Headers;
-use crate::state::MemoryStore;
+use crate::request::incoming::DecisionId;
+use crate::testing::{Worker, alone};
 use crate::text::time::Timestamp;
 
 const KEY: Signs = Signs::P256(7);
@@ -82,11 +81,7 @@ fn proof(jti: &str, path: &str, now: u64, nonce: Option<&str>) -> Vec<u8> {
 }
 
 /// A gate with what it remembers.
-struct Gate {
-    policy: Policy,
-    store: MemoryStore,
-    state: Option<PolicyState>,
-}
+struct Gate(Worker);
 
 /// What a client sends beside the method and its token.
 #[derive(Clone, Default)]
@@ -98,40 +93,39 @@ struct Sent<'s> {
     lines: Vec<(&'static str, String)>,
 }
 
+/// How a request ends, and the nonce that its client is told.
+type Ended = Result<Option<String>, Answer>;
+
+fn ended(outcome: Outcome<'_>) -> Ended {
+    match outcome {
+        Outcome::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
+        Outcome::Decided(Decision::Deny(deny)) => Err(deny.answer()),
+        Outcome::Pending(_) => panic!("there is no body"),
+    }
+}
+
+impl Sent<'_> {
+    /// How the request ends, and the nonce that its client is told.
+    fn decided(&self, decide: impl FnOnce(Request<'_>) -> Ended) -> Ended {
+        let authorization = [self.scheme.as_bytes(), b" ", &token(true)].concat();
+        let lines = [(":method", &b"GET"[..]), (":path", self.path.as_bytes()), (":authority", b"api.example.com")];
+        let lines = lines.into_iter().chain([("authorization", &authorization[..])]);
+        let lines = lines.chain(self.lines.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let headers: Headers = lines.chain(self.proof.map(|proof| ("dpop", proof))).collect();
+        let now = Timestamp::from_secs(self.now);
+        decide(Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) })
+    }
+}
+
 impl Gate {
     fn new(document: Value) -> Self {
-        let policy = policy(document);
-        let store = MemoryStore::default();
-        let opened = PolicyState::open(&policy, &store, &Timestamp::from_secs(0), [1; 16]).unwrap();
-        Self { policy, store, state: opened.map(|opened| opened.state) }
+        Self(Worker::new(policy(document)))
     }
 
-    /// How a call ends, and the nonce that its client is told.
+    /// How a request ends, and the nonce that its client is told.
     fn decide(&self, sent: &Sent<'_>) -> Result<Option<String>, Answer> {
-        let authorization = [sent.scheme.as_bytes(), b" ", &token(true)].concat();
-        let lines = [(":method", &b"GET"[..]), (":path", sent.path.as_bytes()), (":authority", b"api.example.com")];
-        let lines = lines.into_iter().chain([("authorization", &authorization[..])]);
-        let lines = lines.chain(sent.lines.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let headers: Headers = lines.chain(sent.proof.map(|proof| ("dpop", proof))).collect();
-        let now = Timestamp::from_secs(sent.now);
-        let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
-        let store = self.state.as_ref().map(|state| state.store(&self.store));
-        let shared = self.state.as_ref().zip(store.as_ref()).map(|(state, store)| state.shared(store, &now));
-        let mut cache = TokenCache::default();
-        let context = Context {
-            verifier: &SoftwareVerifier,
-            cache: &mut cache,
-            recent: &Recent::default(),
-            shared,
-            replay: self.state.as_ref().and_then(PolicyState::replay),
-            held: None,
-            trace: None,
-        };
-        match evaluate(&self.policy, call, context) {
-            Step::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
-            Step::Decided(Decision::Deny(deny)) => Err(deny.answer()),
-            Step::Hold(_) | Step::Late(_) => panic!("there is no body"),
-        }
+        self.0.set_clock(sent.now);
+        sent.decided(|request| ended(self.0.engine.decide(request).unwrap()))
     }
 
     /// How a call with a proof ends.
@@ -153,7 +147,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 #[test]
 fn a_client_is_given_a_nonce_and_the_next_before_it_ends() {
     let gate = Gate::new(document(json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" })));
-    assert!(gate.policy.counts());
+    assert!(gate.0.engine.policy().counts());
     let proofs = Cell::new(0);
     let decide = |now: u64, nonce: Option<&str>| {
         proofs.set(proofs.get() + 1);
@@ -179,9 +173,13 @@ fn a_client_is_given_a_nonce_and_the_next_before_it_ends() {
 #[test]
 fn without_what_workers_share_nothing_is_taken() {
     for dpop in [usual(), json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" })] {
-        let gate = Gate { state: None, ..Gate::new(document(dpop)) };
+        let policy = policy(document(dpop));
         let proof = proof("one", "/x", NOW, Some("AAAAAAAAAAAAAAAAAAAAAA"));
-        assert_eq!(gate.prove("/x", NOW, &proof).unwrap_err().details, "callgate_host_error");
+        let sent = Sent { path: "/x", now: NOW, scheme: "DPoP", proof: Some(&proof), ..Sent::default() };
+        let (mut cache, recent) = (TokenCache::default(), Recent::default());
+        let answer =
+            sent.decided(|request| ended(evaluate(&policy, request, alone(&mut cache, &recent, None)))).unwrap_err();
+        assert_eq!(answer.details, "callgate_host_error");
     }
 }
 

@@ -1,85 +1,71 @@
 //! What a policy keeps in the store that all workers share, opened once for each configuration.
 
+use std::rc::Rc;
+
 use crate::policy::{Policy, Store};
 use crate::replay::Table;
 use crate::state::{Clock, Namespace, PolicyStore, Seal, Secret, Shared, SharedStore, Slot, StoreError};
 
 /// What a policy keeps in the shared store.
-#[derive(Debug)]
-pub struct PolicyState {
+pub(crate) struct SharedState {
+    store: PolicyStore<Rc<dyn SharedStore>>,
     namespace: Namespace,
-    /// None where nothing may happen only once.
+    /// None where nothing is accepted once.
     replay: Option<Table>,
-    /// None where what is read back is believed.
-    seal: Option<Seal>,
 }
 
-/// The state of a policy, and whether its tables are as large as was asked.
-#[derive(Debug)]
-pub struct OpenedState {
-    /// The state.
-    pub state: PolicyState,
-    /// How many entries the table of limits has, where that is not what the policy asks for: a table keeps the size it was made
-    /// with until the gateway restarts.
-    pub limits_other_size: Option<u32>,
-    /// How many entries an agent's share of the replay table has, where that is not what the policy asks for.
-    pub replay_other_size: Option<u32>,
+/// Which tables have another size than the policy asks for: a table keeps the size it was made with until the gateway restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OtherSizes {
+    /// How many entries the table of limits has.
+    pub limits: Option<u32>,
+    /// How many entries an agent's share of the replay table has.
+    pub replay: Option<u32>,
 }
 
-impl PolicyState {
-    /// Opens the state of a policy, or makes it; none for a policy that counts nothing and lets nothing happen only once.
-    /// `secret` is fresh randomness, used only by the first worker that comes, and not where the policy names a key.
+impl SharedState {
+    /// Opens the state of a policy, or makes it; none for a policy that counts nothing and accepts nothing once. `secret` is fresh
+    /// randomness, used only by the first worker that comes, and not where the policy names a key.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot do it, something else stands in its place, or there is not enough room.
-    pub fn open(
+    /// [`StoreError`] when the host cannot do it, something else is in its place, or there is not enough room.
+    pub(crate) fn open(
         policy: &Policy,
-        store: &dyn SharedStore,
+        store: Rc<dyn SharedStore>,
         clock: &dyn Clock,
         secret: [u8; 16],
-    ) -> Result<Option<OpenedState>, StoreError> {
+    ) -> Result<Option<(Self, OtherSizes)>, StoreError> {
         if !policy.keeps_state() {
             return Ok(None);
         }
         let zone = policy.features.store == Store::Zone;
-        let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone });
-        let own = PolicyStore::new(store, seal.as_ref());
+        let store = PolicyStore::new(store, policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone }));
         let secret = policy.tables_key.as_ref().map_or(Secret::Fresh(secret), |key| Secret::Known(key.names()));
-        let opened = Namespace::open(&own, &policy.name, policy.table_entries(), secret)?;
-        let limits_other_size = opened.other_size;
+        let opened = Namespace::open(&store, &policy.name, policy.table_entries(), secret)?;
+        let mut sizes = OtherSizes { limits: opened.other_size, replay: None };
         let namespace = opened.namespace.with_known(policy.agents());
-        let mut state = Self { namespace, replay: None, seal: None };
-        let mut replay_other_size = None;
+        let mut state = Self { store, namespace, replay: None };
         if let Some(replay) = &policy.replay {
-            let shared = Shared { store: &own, namespace: &state.namespace, clock };
-            let opened = Table::open(shared, replay.sharers(&policy.agents), replay.rules)?;
-            (state.replay, replay_other_size) = (Some(opened.table), opened.other_size);
+            let opened = Table::open(state.shared(clock), replay.sharers(&policy.agents), replay.rules)?;
+            (state.replay, sizes.replay) = (Some(opened.table), opened.other_size);
         }
         if zone {
-            state.namespace.slots().try_for_each(|place| Slot::make(&own, &place))?;
-            // What is too small gave up what was written first.
-            if !Namespace::stands(&own, &policy.name)? {
+            state.namespace.slots().try_for_each(|place| Slot::make(&state.store, &place))?;
+            // What is too small evicted what was written first.
+            if !Namespace::stands(&state.store, &policy.name)? {
                 return Err(StoreError);
             }
         }
-        state.seal = seal;
-        Ok(Some(OpenedState { state, limits_other_size, replay_other_size }))
-    }
-
-    /// The store as the policy sees it.
-    #[must_use]
-    pub fn store<'s>(&'s self, store: &'s dyn SharedStore) -> PolicyStore<'s> {
-        PolicyStore::new(store, self.seal.as_ref())
+        Ok(Some((state, sizes)))
     }
 
     /// The state as an evaluation uses it.
-    pub fn shared<'s>(&'s self, store: &'s PolicyStore<'s>, clock: &'s dyn Clock) -> Shared<'s> {
-        Shared { store, namespace: &self.namespace, clock }
+    pub(crate) fn shared<'s>(&'s self, clock: &'s dyn Clock) -> Shared<'s> {
+        Shared { store: &self.store, namespace: &self.namespace, clock }
     }
 
     /// What is accepted once; none where the policy has no such thing.
-    #[must_use]
-    pub fn replay(&self) -> Option<&Table> {
+    pub(crate) fn replay(&self) -> Option<&Table> {
         self.replay.as_ref()
     }
 }
@@ -118,16 +104,17 @@ mod tests {
         Policy::from_value(document, &Names).unwrap_or_else(|findings| panic!("{findings:?}")).policy
     }
 
-    fn open(policy: &Policy, store: &dyn SharedStore) -> Result<PolicyState, StoreError> {
-        let opened = PolicyState::open(policy, store, &Timestamp::from_secs(1_000), [0; 16])?;
-        Ok(opened.unwrap().state)
+    fn open(policy: &Policy, store: &Rc<ZoneStore>) -> Result<SharedState, StoreError> {
+        let opened =
+            SharedState::open(policy, Rc::clone(store) as Rc<dyn SharedStore>, &Timestamp::from_secs(1_000), [0; 16])?;
+        Ok(opened.unwrap().0)
     }
 
     #[test]
     fn a_zone_of_the_size_that_is_told_holds_everything_from_the_beginning() {
         let policy = policy("K");
         let bytes = usize::try_from(policy.shared_bytes().unwrap()).unwrap();
-        let store = ZoneStore::with_room(bytes);
+        let store = Rc::new(ZoneStore::with_room(bytes));
         open(&policy, &store).unwrap();
         // The namespace and its slots, the table's header and its own.
         assert_eq!(store.len(), 1 + 64 / 8 + 1 + 640 / 64);
@@ -139,18 +126,18 @@ mod tests {
     #[test]
     fn a_zone_that_is_too_small_is_found_out_when_it_is_opened() {
         let policy = policy("K");
-        let store = ZoneStore::default();
+        let store = Rc::new(ZoneStore::default());
         open(&policy, &store).unwrap();
         let needed = store.bytes();
-        assert!(open(&policy, &ZoneStore::with_room(needed)).is_ok());
+        assert!(open(&policy, &Rc::new(ZoneStore::with_room(needed))).is_ok());
         for room in [needed - 1, needed / 2, 2_000] {
-            assert_eq!(open(&policy, &ZoneStore::with_room(room)).err(), Some(StoreError), "{room}");
+            assert_eq!(open(&policy, &Rc::new(ZoneStore::with_room(room))).err(), Some(StoreError), "{room}");
         }
     }
 
     #[test]
     fn another_key_is_another_beginning() {
-        let store = ZoneStore::default();
+        let store = Rc::new(ZoneStore::default());
         open(&policy("K"), &store).unwrap();
         let keys = store.len();
         open(&policy("L"), &store).unwrap();

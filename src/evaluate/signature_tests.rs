@@ -1,34 +1,24 @@
 //! Signed requests through the whole evaluation. What single signatures look like is the business of `crate::identity::signature`.
 
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::decision::{Decision, Grant};
-use crate::evaluate::shared::PolicyState;
-use crate::evaluate::{Context, Step, Wait, evaluate};
-use crate::identity::crypto::SoftwareVerifier;
+use crate::decision::{Decision, Ground};
+use crate::evaluate::{Awaits, Need, Outcome, Pending};
 use crate::identity::signature::{Message, StructuredFields, base, read};
-use crate::identity::token::{SecretLookup, Secrets, TokenCache};
 use crate::policy::Policy;
-use crate::quota::Recent;
-use crate::quota::held::HeldBytes;
 use crate::reason::Reason;
-use crate::request::call::{Call, DecisionId};
 use crate::request::headers::Headers;
+use crate::request::incoming::{DecisionId, Request, Source};
 use crate::state::MemoryStore;
+use crate::testing::{OneSecret, Worker};
 use crate::text::time::Timestamp;
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
-
-struct OneSecret;
-
-impl Secrets for OneSecret {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::Found(SECRET.to_vec())
-    }
-}
 
 fn document() -> Value {
     json!({
@@ -52,103 +42,83 @@ fn document() -> Value {
 }
 
 /// A gate with what it remembers.
-struct Gate {
-    policy: Policy,
-    store: MemoryStore,
-    state: PolicyState,
-}
+struct Gate(Worker);
 
 impl Gate {
     fn new(document: Value) -> Self {
-        Self::with_store(document, MemoryStore::default(), 0)
+        Self::with_store(document, Rc::default(), 0)
     }
 
     /// A gate that starts at this moment where others may have been before.
-    fn with_store(document: Value, store: MemoryStore, since: u64) -> Self {
-        let policy = Policy::from_value(document, &OneSecret).unwrap_or_else(|findings| panic!("{findings:?}")).policy;
-        let state = PolicyState::open(&policy, &store, &Timestamp::from_secs(since), [1; 16]).unwrap().unwrap().state;
-        Self { policy, store, state }
+    fn with_store(document: Value, store: Rc<MemoryStore>, since: u64) -> Self {
+        let compiled = Policy::from_value(document, &OneSecret(SECRET));
+        let policy = compiled.unwrap_or_else(|findings| panic!("{findings:?}")).policy;
+        Self(Worker::joining(policy, store, since))
     }
 
-    fn decide(&self, lines: &[(String, String)], body: Option<&str>) -> Result<Grant, Reason> {
-        self.judge(lines, body).0
+    fn decide(&self, lines: &[(String, String)], body: Option<&str>) -> Result<Ground, Reason> {
+        self.end_and_record(lines, body).0
     }
 
-    /// Accepts a call once, and ends.
-    fn decide_and_take_store(self, lines: &[(String, String)]) -> MemoryStore {
-        assert_eq!(self.decide(lines, None), Ok(Grant::Endpoint));
+    /// Accepts a request once, and ends.
+    fn decide_and_take_store(self, lines: &[(String, String)]) -> Rc<MemoryStore> {
+        assert_eq!(self.decide(lines, None), Ok(Ground::Endpoint));
         assert_eq!(self.decide(lines, None), Err(Reason::SignatureReplayed));
-        self.store
+        self.0.store
     }
 
-    /// How a call ends, and its record.
-    fn judge(&self, lines: &[(String, String)], body: Option<&str>) -> (Result<Grant, Reason>, Value) {
+    /// Hands over what its head decides about a request.
+    fn outcome<T>(&self, lines: &[(String, String)], end_of_stream: bool, then: impl FnOnce(Outcome<'_>) -> T) -> T {
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
-        let now = Timestamp::from_secs(NOW);
-        let call = Call { headers: &headers, end_of_stream: body.is_none(), source: None, now, id: DecisionId(7) };
-        let mut cache = TokenCache::default();
-        let store = self.state.store(&self.store);
-        let shared = Some(self.state.shared(&store, &now));
-        let mut context = Context {
-            verifier: &SoftwareVerifier,
-            cache: &mut cache,
-            recent: &Recent::default(),
-            shared,
-            replay: self.state.replay(),
-            held: None,
-            trace: None,
-        };
-        let decision = match evaluate(&self.policy, call, context.again()) {
-            Step::Decided(decision) => decision,
-            Step::Hold(mut hold) => {
-                for (before, part) in body.unwrap_or_default().as_bytes().chunks(7).enumerate() {
-                    assert_eq!(hold.seen(), 7 * before as u64);
-                    if hold.update(part) == Wait::Ends {
-                        break;
-                    }
-                }
-                hold.finish(now, context)
-            }
-            Step::Late(mut late) => {
-                assert!(matches!(late.decision(), Decision::Allow(_)));
-                for (before, part) in body.unwrap_or_default().as_bytes().chunks(7).enumerate() {
-                    assert_eq!(late.seen(), 7 * before as u64);
-                    if late.update(part) == Wait::Ends {
-                        break;
-                    }
-                }
-                late.finish(None)
-            }
-        };
-        let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
-        let end = match decision {
-            Decision::Allow(allow) => Ok(allow.grant()),
-            Decision::Deny(deny) => Err(deny.reason()),
-        };
-        (end, record)
+        self.0.set_clock(NOW);
+        let (now, source) = (Timestamp::from_secs(NOW), Source::parse(b"192.0.2.1:1"));
+        let request = Request { headers: &headers, end_of_stream, source, now, id: DecisionId(7) };
+        then(self.0.engine.decide(request).unwrap())
     }
 
-    /// The record of a call that ends a second after the first bytes of its body.
+    /// Decides a request whose body has arrived.
+    fn resume<'a>(&self, pending: Pending<'a>) -> Decision<'a> {
+        self.0.engine.resume(pending, Timestamp::from_secs(NOW)).unwrap()
+    }
+
+    /// How a request ends, and its record.
+    fn end_and_record(&self, lines: &[(String, String)], body: Option<&str>) -> (Result<Ground, Reason>, Value) {
+        self.outcome(lines, body.is_none(), |outcome| {
+            let decision = match outcome {
+                Outcome::Decided(decision) => decision,
+                Outcome::Pending(mut pending) => {
+                    for (before, part) in body.unwrap_or_default().as_bytes().chunks(7).enumerate() {
+                        assert_eq!(pending.awaits(), Awaits::Body { received: 7 * before as u64 });
+                        if pending.receive(part) == Need::Nothing {
+                            break;
+                        }
+                    }
+                    self.resume(pending)
+                }
+            };
+            let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
+            let end = match decision {
+                Decision::Allow(allow) => Ok(allow.ground()),
+                Decision::Deny(deny) => Err(deny.reason()),
+            };
+            (end, record)
+        })
+    }
+
+    /// The record of a request that ends a second after the first bytes of its body.
     fn abandon(&self, lines: &[(String, String)], part: &str) -> Value {
-        let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
-        let now = Timestamp::from_secs(NOW);
-        let call = Call { headers: &headers, end_of_stream: false, source: None, now, id: DecisionId(7) };
-        let mut cache = TokenCache::default();
-        let store = self.state.store(&self.store);
-        let shared = Some(self.state.shared(&store, &now));
-        let context = Context {
-            verifier: &SoftwareVerifier,
-            cache: &mut cache,
-            recent: &Recent::default(),
-            shared,
-            replay: self.state.replay(),
-            held: None,
-            trace: None,
-        };
-        let Step::Hold(mut hold) = evaluate(&self.policy, call, context) else { panic!("it is not held") };
-        assert_eq!(hold.update(part.as_bytes()), Wait::Goes);
-        let decision = hold.abandon(Some(Timestamp::from_secs(NOW + 1)));
-        serde_json::from_slice(&decision.record().to_json()).unwrap()
+        self.outcome(lines, false, |outcome| {
+            let Outcome::Pending(mut pending) = outcome else { panic!("it is not held") };
+            assert!(pending.forwards().is_none());
+            assert_eq!(pending.receive(part.as_bytes()), Need::More);
+            let decision = pending.abandon(Some(Timestamp::from_secs(NOW + 1)));
+            serde_json::from_slice(&decision.record().to_json()).unwrap()
+        })
+    }
+
+    /// How many bytes of requests its worker holds.
+    fn held(&self) -> u64 {
+        self.0.held.total()
     }
 }
 
@@ -190,9 +160,9 @@ fn with_digest(nonce: &str) -> String {
 fn a_signature_alone_proves_who_calls_once() {
     let gate = Gate::new(document());
     let first = signed("GET", "/x", &[], &usual("a"));
-    assert_eq!(gate.decide(&first, None), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&first, None), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&first, None), Err(Reason::SignatureReplayed));
-    assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual("b")), None), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual("b")), None), Ok(Ground::Endpoint));
     let unsigned: Vec<_> = first.iter().filter(|(name, _)| name.starts_with(':')).cloned().collect();
     assert_eq!(gate.decide(&unsigned, None), Err(Reason::SignatureMissing));
     let elsewhere = signed("GET", "/nowhere", &[], &usual("c"));
@@ -203,26 +173,26 @@ fn a_signature_alone_proves_who_calls_once() {
 fn a_repeated_call_costs_its_owner_nothing_and_a_denied_one_can_come_again() {
     let gate = Gate::new(document());
     let call = signed("GET", "/x", &[], &usual("a"));
-    assert_eq!(gate.decide(&call, None), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&call, None), Ok(Ground::Endpoint));
     for _ in 0..20 {
         assert_eq!(gate.decide(&call, None), Err(Reason::SignatureReplayed));
     }
     for nonce in 0..9 {
-        assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual(&nonce.to_string())), None), Ok(Grant::Endpoint));
+        assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual(&nonce.to_string())), None), Ok(Ground::Endpoint));
     }
     let late = signed("GET", "/x", &[], &usual("late"));
     assert_eq!(gate.decide(&late, None), Err(Reason::RateLimited));
     let mut other = document();
     other["limits"]["calls"]["burst"] = json!(20);
-    let wider = Gate { policy: Policy::from_value(other, &OneSecret).unwrap().policy, ..gate };
-    assert_eq!(wider.decide(&late, None), Ok(Grant::Endpoint));
+    let wider = Gate::with_store(other, gate.0.store, NOW);
+    assert_eq!(wider.decide(&late, None), Ok(Ground::Endpoint));
 }
 
 #[test]
 fn the_body_is_the_one_that_was_signed() {
     let gate = Gate::new(document());
     let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
-    assert_eq!(gate.decide(&call("a"), Some(BODY)), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&call("a"), Some(BODY)), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&call("b"), Some("{\"hello\": \"World\"}")), Err(Reason::ContentDigestMismatch));
     assert_eq!(gate.decide(&call("c"), Some("")), Err(Reason::ContentDigestMismatch));
     assert_eq!(gate.decide(&call("d"), None), Err(Reason::ContentDigestMismatch));
@@ -233,7 +203,7 @@ fn the_body_is_the_one_that_was_signed() {
         Err(Reason::ContentDigestMissing)
     );
     // What was denied for its body has used nothing up.
-    assert_eq!(gate.decide(&call("b"), Some(BODY)), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&call("b"), Some(BODY)), Ok(Ground::Endpoint));
 }
 
 #[test]
@@ -248,10 +218,10 @@ fn a_call_that_ends_while_it_is_held_is_written_down_and_costs_nothing() {
         assert_eq!((&record["body_checked"], &record["body_late"]), (&Value::Null, &Value::Null));
     }
     // Neither was the signature used up nor any of the ten calls that the limit lets pass.
-    assert_eq!(gate.decide(&call, Some(BODY)), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&call, Some(BODY)), Ok(Ground::Endpoint));
     for nonce in 0..9 {
         let call = signed("POST", "/pay", &[DIGEST], &with_digest(&nonce.to_string()));
-        assert_eq!(gate.decide(&call, Some(BODY)), Ok(Grant::Endpoint));
+        assert_eq!(gate.decide(&call, Some(BODY)), Ok(Ground::Endpoint));
     }
     assert_eq!(gate.decide(&call, Some(BODY)), Err(Reason::SignatureReplayed));
 }
@@ -296,25 +266,12 @@ fn whatever_is_changed_after_signing_is_found() {
 fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
     let gate = Gate::new(document());
     let answer_and_record = |lines: &[(String, String)]| {
-        let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
-        let now = Timestamp::from_secs(NOW);
-        let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(7) };
-        let mut cache = TokenCache::default();
-        let store = gate.state.store(&gate.store);
-        let shared = Some(gate.state.shared(&store, &now));
-        let context = Context {
-            verifier: &SoftwareVerifier,
-            cache: &mut cache,
-            recent: &Recent::default(),
-            shared,
-            replay: gate.state.replay(),
-            held: None,
-            trace: None,
-        };
-        let Step::Decided(decision) = evaluate(&gate.policy, call, context) else { panic!("it is held") };
-        let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap();
-        let Decision::Deny(deny) = decision else { panic!("it is not denied") };
-        (deny.answer(), record["reason"].clone())
+        gate.outcome(lines, true, |outcome| {
+            let Outcome::Decided(decision) = outcome else { panic!("it is held") };
+            let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap();
+            let Decision::Deny(deny) = decision else { panic!("it is not denied") };
+            (deny.answer(), record["reason"].clone())
+        })
     };
     let grpc = ("content-type", "application/grpc");
     for extra in [&[][..], &[grpc]] {
@@ -344,10 +301,10 @@ fn a_signature_passes_once_more_under_a_name_that_was_used_before() {
     let store = Gate::new(named("old")).decide_and_take_store(&call);
     assert_eq!(Gate::with_store(named("new"), store, NOW).decide(&call, None), Err(Reason::ReplayTableYoung));
     // One that was there before does not know what was accepted under the other.
-    let store = Gate::new(named("new")).store;
+    let store = Gate::new(named("new")).0.store;
     let store = Gate::with_store(named("old"), store, 0).decide_and_take_store(&call);
     let renamed = Gate::with_store(named("new"), store, NOW);
-    assert_eq!(renamed.decide(&call, None), Ok(Grant::Endpoint));
+    assert_eq!(renamed.decide(&call, None), Ok(Ground::Endpoint));
     assert_eq!(renamed.decide(&call, None), Err(Reason::SignatureReplayed));
 }
 
@@ -355,7 +312,7 @@ fn a_signature_passes_once_more_under_a_name_that_was_used_before() {
 fn early_data_is_taken_for_what_changes_nothing() {
     let gate = Gate::new(document());
     let early = ("early-data", "1");
-    assert_eq!(gate.decide(&signed("GET", "/x", &[early], &usual("a")), None), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&signed("GET", "/x", &[early], &usual("a")), None), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[early], &usual("b")), None), Err(Reason::EarlyData));
 }
 
@@ -372,19 +329,22 @@ fn late(gateway: &str) -> Gate {
 fn where_the_head_goes_on_first_it_is_decided_first_and_the_body_is_checked_before_it_follows() {
     let gate = late("istio");
     let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
-    let (end, record) = gate.judge(&call("a"), Some(BODY));
-    assert_eq!((end, &record["body_late"], &record["body_checked"]), (Ok(Grant::Endpoint), &json!(true), &json!(true)));
-    let (end, record) = gate.judge(&call("b"), Some("{\"hello\": \"World\"}"));
+    let (end, record) = gate.end_and_record(&call("a"), Some(BODY));
+    assert_eq!(
+        (end, &record["body_late"], &record["body_checked"]),
+        (Ok(Ground::Endpoint), &json!(true), &json!(true))
+    );
+    let (end, record) = gate.end_and_record(&call("b"), Some("{\"hello\": \"World\"}"));
     assert_eq!(end, Err(Reason::ContentDigestMismatch));
     assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
     assert_eq!(gate.decide(&call("e"), Some(&"x".repeat(1025))), Err(Reason::BodyTooLarge));
     // The head was decided, and the signature is used up.
     assert_eq!(gate.decide(&call("b"), Some(BODY)), Err(Reason::SignatureReplayed));
     // What the head says alone is decided before anything goes on.
-    let (end, record) = gate.judge(&call("d"), None);
+    let (end, record) = gate.end_and_record(&call("d"), None);
     assert_eq!((end, &record["body_late"]), (Err(Reason::ContentDigestMismatch), &Value::Null));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("f")), Some(BODY)), Err(Reason::ContentDigestMissing));
-    assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual("g")), None), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&signed("GET", "/x", &[], &usual("g")), None), Ok(Ground::Endpoint));
 }
 
 #[test]
@@ -400,8 +360,9 @@ fn observed_a_late_body_passes_and_the_record_says_what_it_was() {
         document["tables"] = json!({ "key": { "env": "TABLES" } });
         let gate = Gate::new(document);
         for (nonce, body, reason) in [("a", "another", digest), ("b", &"x".repeat(1025), large)] {
-            let (end, record) = gate.judge(&signed("POST", "/pay", &[DIGEST], &with_digest(nonce)), Some(body));
-            assert_eq!(end, Ok(Grant::Observed));
+            let (end, record) =
+                gate.end_and_record(&signed("POST", "/pay", &[DIGEST], &with_digest(nonce)), Some(body));
+            assert_eq!(end, Ok(Ground::Observed));
             assert_eq!((&record["decision"], &record["reason"]), (&json!("observe"), &json!(reason)));
             assert_eq!(record["would_deny"][0]["reason"], reason);
             assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
@@ -419,7 +380,7 @@ fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
         lines.push(("Host".to_owned(), "api.example.com".to_owned()));
         lines
     };
-    assert_eq!(gate.decide(&call("a", &[length]), Some(BODY)), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&call("a", &[length]), Some(BODY)), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&call("b", &[length]), Some("{\"hello\": \"World\"}")), Err(Reason::ContentDigestMismatch));
     // A body that never comes is not asked about, so that it may not be one.
     for extra in [&[("transfer-encoding", "chunked")][..], &[length, ("transfer-encoding", "chunked")]] {
@@ -430,88 +391,54 @@ fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
         assert_eq!(gate.decide(&call("e", extra), Some(BODY)), Err(Reason::ContentDigestMismatch), "{extra:?}");
     }
     let get = |nonce: &str, extra: &[(&str, &str)]| signed("GET", "/x", extra, &usual(nonce));
-    assert_eq!(gate.decide(&get("f", &[]), Some("")), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&get("f", &[]), Some("")), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&get("g", &[]), Some("added")), Err(Reason::BodyLengthMissing));
     assert_eq!(gate.decide(&get("h", &[("content-length", "5")]), Some("added")), Err(Reason::ContentDigestMissing));
 }
 
-/// Hands the hold of a request over, its headers and the body that the worker holds.
-fn held<T>(gate: &Gate, lines: &[(String, String)], worker: &HeldBytes, then: impl FnOnce(Step<'_>) -> T) -> T {
-    let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
-    let now = Timestamp::from_secs(NOW);
-    let source = crate::request::call::Source::parse(b"192.0.2.1:1");
-    let call = Call { headers: &headers, end_of_stream: false, source, now, id: DecisionId(7) };
-    let mut cache = TokenCache::default();
-    let store = gate.state.store(&gate.store);
-    let shared = Some(gate.state.shared(&store, &now));
-    let context = Context {
-        verifier: &SoftwareVerifier,
-        cache: &mut cache,
-        recent: &Recent::default(),
-        shared,
-        replay: gate.state.replay(),
-        held: Some(worker),
-        trace: None,
-    };
-    then(evaluate(&gate.policy, call, context))
-}
-
 /// The reason of a decision.
-fn denied(step: Step<'_>) -> Reason {
-    let Step::Decided(Decision::Deny(deny)) = step else { panic!("it is not denied: {step:?}") };
+fn denied(outcome: Outcome<'_>) -> Reason {
+    let Outcome::Decided(Decision::Deny(deny)) = outcome else { panic!("it is not denied: {outcome:?}") };
     deny.reason()
 }
 
 #[test]
 fn nothing_is_held_of_a_request_that_was_captured_or_exceeds_a_limit() {
     let gate = Gate::new(document());
-    let worker = HeldBytes::default();
-    let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
-    assert_eq!(gate.decide(&call("a"), Some(BODY)), Ok(Grant::Endpoint));
-    let writes = gate.store.len();
-    assert_eq!(held(&gate, &call("a"), &worker, denied), Reason::SignatureReplayed);
+    let pay = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
+    assert_eq!(gate.decide(&pay("a"), Some(BODY)), Ok(Ground::Endpoint));
+    let writes = gate.0.store.len();
+    assert_eq!(gate.outcome(&pay("a"), false, denied), Reason::SignatureReplayed);
     for nonce in 0..9 {
-        assert_eq!(gate.decide(&call(&nonce.to_string()), Some(BODY)), Ok(Grant::Endpoint));
+        assert_eq!(gate.decide(&pay(&nonce.to_string()), Some(BODY)), Ok(Ground::Endpoint));
     }
-    assert_eq!(held(&gate, &call("late"), &worker, denied), Reason::RateLimited);
-    assert_eq!((worker.total(), gate.store.len()), (0, writes));
+    assert_eq!(gate.outcome(&pay("late"), false, denied), Reason::RateLimited);
+    assert_eq!((gate.held(), gate.0.store.len()), (0, writes));
 }
 
 #[test]
 fn a_hold_gives_back_its_bytes_whichever_way_it_ends() {
     let gate = Gate::new(document());
-    let worker = HeldBytes::default();
-    let hold = |nonce: &str, end: fn(crate::Hold<'_>)| {
+    let hold = |nonce: &str, end: &dyn Fn(Pending<'_>)| {
         let lines = signed("POST", "/pay", &[DIGEST, ("content-length", "1000")], &with_digest(nonce));
-        held(&gate, &lines, &worker, |step| {
-            let Step::Hold(hold) = step else { panic!("it is not held: {step:?}") };
-            assert!((1_000..3_000).contains(&worker.total()), "{}", worker.total());
-            end(hold);
+        gate.outcome(&lines, false, |outcome| {
+            let Outcome::Pending(pending) = outcome else { panic!("it is not held: {outcome:?}") };
+            assert!((1_000..3_000).contains(&gate.held()), "{}", gate.held());
+            end(pending);
         });
-        assert_eq!(worker.total(), 0);
+        assert_eq!(gate.held(), 0);
     };
-    hold("dropped", |hold| drop(hold));
-    hold("abandoned", |hold| drop(hold.abandon(None)));
-    hold("timed out", |hold| {
+    hold("dropped", &|pending| drop(pending));
+    hold("abandoned", &|pending| drop(pending.abandon(None)));
+    hold("timed out", &|pending| {
         let now = Some(Timestamp::from_secs(NOW + 9));
-        let Decision::Deny(deny) = hold.time_out(now) else { panic!("it goes on") };
+        let Decision::Deny(deny) = pending.time_out(now) else { panic!("it is allowed") };
         assert_eq!((deny.reason(), deny.answer().status), (Reason::BodyTimeout, 408));
-        assert_eq!(deny.facts().call.now.as_secs(), NOW + 9);
+        assert_eq!(deny.facts().request.now.as_secs(), NOW + 9);
     });
-    hold("decided", |mut hold| {
-        assert_eq!(hold.update(b"another"), Wait::Goes);
-        let mut cache = TokenCache::default();
-        let verifier = &SoftwareVerifier;
-        let context = Context {
-            verifier,
-            cache: &mut cache,
-            recent: &Recent::default(),
-            shared: None,
-            replay: None,
-            held: None,
-            trace: None,
-        };
-        assert!(matches!(hold.finish(Timestamp::from_secs(NOW), context), Decision::Deny(_)));
+    hold("decided", &|mut pending| {
+        assert_eq!(pending.receive(b"another"), Need::More);
+        assert!(matches!(gate.resume(pending), Decision::Deny(_)));
     });
 }
 
@@ -520,20 +447,19 @@ fn one_agent_cannot_hold_more_than_its_share() {
     let mut document = document();
     document["held_bodies"] = json!({ "agent_bytes": "65KiB" });
     let gate = Gate::new(document);
-    let worker = HeldBytes::default();
     let lines =
         |nonce: &str| signed("POST", "/pay", &[DIGEST, ("x-padding", &"x".repeat(40_000))], &with_digest(nonce));
-    held(&gate, &lines("a"), &worker, |step| {
-        assert!(matches!(step, Step::Hold(_)));
-        held(&gate, &lines("b"), &worker, |step| {
-            let Step::Decided(Decision::Deny(deny)) = step else { panic!("{step:?}") };
+    gate.outcome(&lines("a"), false, |outcome| {
+        assert!(matches!(outcome, Outcome::Pending(_)));
+        gate.outcome(&lines("b"), false, |outcome| {
+            let Outcome::Decided(Decision::Deny(deny)) = outcome else { panic!("{outcome:?}") };
             let answer = deny.answer();
             assert_eq!((deny.reason(), answer.status), (Reason::HeldBytesFull, 503));
             assert!(answer.headers.contains(&("retry-after", "1".to_owned())), "{answer:?}");
             assert!(answer.headers.iter().any(|(name, _)| *name == "ratelimit"), "{answer:?}");
         });
     });
-    assert_eq!(gate.decide(&lines("b"), Some(BODY)), Ok(Grant::Endpoint), "it used nothing up");
+    assert_eq!(gate.decide(&lines("b"), Some(BODY)), Ok(Ground::Endpoint), "it used nothing up");
 }
 
 #[test]
@@ -550,6 +476,6 @@ fn a_head_that_announces_chunks_is_not_forwarded_first_to_see_whether_there_are_
     let gate = late("istio");
     let chunked = signed("POST", "/pay", &[("transfer-encoding", "chunked")], &usual("a"));
     assert_eq!(gate.decide(&chunked, Some("")), Err(Reason::ContentDigestMissing));
-    assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("b")), Some("")), Ok(Grant::Endpoint));
+    assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("b")), Some("")), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("c")), Some("x")), Err(Reason::ContentDigestMissing));
 }

@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::decision::Ground;
 use crate::decision::answer::Answer;
 use crate::decision::upstream::Change;
 use crate::identity::crypto::SoftwareVerifier;
-use crate::identity::token::{SecretLookup, Secrets};
-use crate::request::call::DecisionId;
+use crate::request::CanonicalPath;
 use crate::request::headers::Headers;
+use crate::request::incoming::DecisionId;
+use crate::testing::{OneSecret, alone};
 use crate::text::time::Timestamp;
 
 #[path = "gateway_tests.rs"]
@@ -20,16 +22,8 @@ mod gateways;
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 
-struct OneSecret;
-
-impl Secrets for OneSecret {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::Found(SECRET.to_vec())
-    }
-}
-
 fn policy(mode: &str) -> Policy {
-    Policy::from_value(document(mode), &OneSecret).unwrap().policy
+    Policy::from_value(document(mode), &OneSecret(SECRET)).unwrap().policy
 }
 
 fn document(mode: &str) -> Value {
@@ -85,7 +79,7 @@ fn token_at(client: &str, issued: u64) -> String {
 #[derive(Debug, Clone, PartialEq)]
 enum Decided {
     Allowed {
-        grant: Grant,
+        grant: Ground,
         endpoint: Option<String>,
         agent: Option<String>,
         headers: Vec<(Vec<u8>, Vec<u8>)>,
@@ -101,22 +95,15 @@ enum Decided {
 fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, trace: Option<&mut Trace>) -> Decided {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
-    let call = Call { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
+    let call = Request { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
-    let context = Context {
-        verifier: &SoftwareVerifier,
-        cache: &mut cache,
-        recent: &Recent::default(),
-        shared: None,
-        replay: None,
-        held: None,
-        trace,
-    };
-    let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+    let recent = Recent::default();
+    let context = alone(&mut cache, &recent, trace);
+    let Outcome::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
     let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
     match decision {
         Decision::Allow(allow) => Decided::Allowed {
-            grant: allow.grant(),
+            grant: allow.ground(),
             endpoint: allow.facts().endpoint().map(|endpoint| endpoint.id.to_string()),
             agent: allow.facts().caller().and_then(crate::decision::Caller::agent).map(|agent| agent.name.to_string()),
             headers: apply(lines, &allow.changes()),
@@ -259,8 +246,8 @@ proptest! {
                 prop_assert_eq!(format!("callgate_{}", record["reason"].as_str().unwrap()), answer.details);
             }
             Decided::Allowed { grant, endpoint, headers, .. } => {
-                prop_assert!(grant != Grant::Observed);
-                prop_assert_eq!(endpoint.is_some(), grant != Grant::Preflight);
+                prop_assert!(grant != Ground::Observed);
+                prop_assert_eq!(endpoint.is_some(), grant != Ground::Preflight);
                 let ours: Vec<_> = headers.iter().filter(|(name, _)| poses(name)).collect();
                 prop_assert!(ours.iter().any(|(name, _)| name == b"x-callgate-decision"));
                 let mut names: Vec<_> = ours.iter().map(|(name, _)| name).collect();
@@ -268,7 +255,7 @@ proptest! {
                 prop_assert_eq!(names.len(), ours.len());
                 prop_assert!(ours.iter().all(|(_, value)| value.iter().all(|b| b.is_ascii_graphic() || *b == b' ')));
                 let identified = ours.iter().any(|(name, _)| name == b"x-callgate-agent");
-                prop_assert!(identified || grant != Grant::Endpoint);
+                prop_assert!(identified || grant != Ground::Endpoint);
             }
         }
     }
@@ -300,7 +287,7 @@ proptest! {
             Decided::Denied { answer, .. } => prop_assert!(false, "{answer:?}"),
             Decided::Allowed { grant, headers, record, .. } => {
                 let kept: Vec<_> = headers.iter().filter(|(name, _)| !poses(name)).cloned().collect();
-                if grant == Grant::Observed {
+                if grant == Ground::Observed {
                     let came: Vec<_> = lines.iter().filter(|(name, _)| !poses(name)).cloned().collect();
                     prop_assert_eq!(kept, came);
                     prop_assert!(headers.contains(&line("x-callgate-observed", "1")));
@@ -323,7 +310,7 @@ fn the_policy_allows_what_it_says() {
     {
         match decide(&policy, &request(method, path, "api.example.com", Some(&credential)), true, None) {
             Decided::Allowed { grant, endpoint, agent, headers, .. } => {
-                assert_eq!(grant, Grant::Endpoint);
+                assert_eq!(grant, Ground::Endpoint);
                 assert_eq!((endpoint.as_deref(), agent.as_deref()), (Some(id), Some("a")));
                 assert!(!headers.iter().any(|(name, _)| name == b"authorization"));
                 assert!(headers.contains(&line("x-callgate-agent", "a")));
@@ -405,9 +392,9 @@ fn observed_an_identity_without_room_is_left_out() {
     let credential = format!("Bearer {}", token(&long));
     let mut document = document("observe");
     document["agents"]["a"]["identity"]["client_id"] = json!(long);
-    let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+    let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
     match decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None) {
-        Decided::Allowed { grant: Grant::Observed, headers, record, .. } => {
+        Decided::Allowed { grant: Ground::Observed, headers, record, .. } => {
             assert_eq!(record["would_deny"][0]["reason"], "identity_too_long");
             assert!(!headers.iter().any(|(name, _)| name == b"x-callgate-client"));
         }
@@ -424,7 +411,7 @@ fn an_identity_has_room_for_what_it_takes_encoded() {
         let credential = format!("Bearer {}", token(&client));
         let mut document = document("enforce");
         document["agents"]["a"]["identity"]["client_id"] = json!(client);
-        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
         let decided = decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
         assert_eq!(matches!(decided, Decided::Allowed { .. }), fits, "{} {decided:?}", client.len());
     }
@@ -446,7 +433,7 @@ mod limits {
         document["tables"] = json!({ "limits": 8 });
         document["endpoints"][0]["limits"] = json!(["visits"]);
         document["endpoints"][1]["limits"] = json!(["calls", "visits"]);
-        Policy::from_value(document, &OneSecret).unwrap().policy
+        Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy
     }
 
     /// Decides with this store; how it was used, and whether the answer tells of limits.
@@ -462,8 +449,8 @@ mod limits {
         let pseudo = [(":method", "GET"), (":path", path), (":authority", "api.example.com")];
         let lines = pseudo.into_iter().chain(authorization.map(|value| ("authorization", value)));
         let headers: Headers = lines.collect();
-        let source = crate::request::call::Source::parse(source.as_bytes());
-        let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+        let source = crate::request::incoming::Source::parse(source.as_bytes());
+        let call = Request { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
         let shared = Some(Shared { store, namespace: &namespace, clock: &now });
         let mut cache = TokenCache::default();
         let context = Context {
@@ -475,8 +462,8 @@ mod limits {
             held: None,
             trace: None,
         };
-        let Step::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
-        (decision.facts().shared_use(), !decision.facts().limits().is_empty())
+        let Outcome::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+        (decision.facts().store_stats(), !decision.facts().limits().is_empty())
     }
 
     #[test]
@@ -515,7 +502,7 @@ mod limits {
     fn an_agent_with_a_remembered_token_is_known_when_it_comes_with_the_next() {
         let mut document = document("enforce");
         document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
-        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
         let store = FaultyStore::default();
         let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
         let recent = Recent::default();
@@ -526,12 +513,12 @@ mod limits {
             let lines =
                 [(":method", "GET"), (":path", "/x"), (":authority", "api.example.com"), ("authorization", &*bearer)];
             let headers: Headers = lines.into_iter().collect();
-            let source = crate::request::call::Source::parse(b"192.0.2.1:80");
-            let call = Call { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+            let source = crate::request::incoming::Source::parse(b"192.0.2.1:80");
+            let call = Request { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
             let shared = Some(Shared { store: &store, namespace: &namespace, clock: &now });
             let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
             let context = Context { verifier, cache, recent, shared, replay: None, held: None, trace: None };
-            let Step::Decided(decision) = evaluate(&policy, call, context) else { panic!("nothing here is signed") };
+            let Outcome::Decided(decision) = evaluate(&policy, call, context) else { panic!("nothing here is signed") };
             match decision {
                 Decision::Allow(_) => None,
                 Decision::Deny(deny) => Some(deny.reason()),
@@ -558,7 +545,7 @@ fn json_without_a_body_is_rejected_only_where_a_body_could_follow_unseen() {
         document["gateway"] = json!(gateway);
         document["upstream"]["merges"] = json!(["form", "json"]);
         document["endpoints"][1]["bind"] = json!({ "query.org": "token.org" });
-        let policy = Policy::from_value(document, &OneSecret).unwrap().policy;
+        let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
         let credential = format!("Bearer {}", token("agent"));
         let lines = request("GET", "/x?org=acme", "api.example.com", Some(&credential));
         let lines = [lines, vec![line("content-type", media_type)]].concat();

@@ -29,6 +29,8 @@ pub struct Features {
     pub host: HostName,
     /// Where the record of a decision goes.
     pub record: RecordPlace,
+    /// Whether the host may know the variables of nginx and no other properties.
+    pub knows_nginx_variables: bool,
     /// How properties that are numbers come.
     pub numbers: Numbers,
     /// Whether the end of a request without a body is told with its head.
@@ -129,6 +131,7 @@ const ENVOY: Features = Features {
     unpredictable: true,
     host: HostName::Authority,
     record: RecordPlace::Property("callgate"),
+    knows_nginx_variables: false,
     numbers: Numbers::Binary,
     tells_end: true,
     refuses_configuration: true,
@@ -165,6 +168,7 @@ impl Gateway {
                 unpredictable: false,
                 host: HostName::Header,
                 record: RecordPlace::Property("kong.ctx.shared.callgate"),
+                knows_nginx_variables: false,
                 numbers: Numbers::Decimal,
                 tells_end: false,
                 refuses_configuration: false,
@@ -189,6 +193,7 @@ impl Gateway {
                 unpredictable: false,
                 host: HostName::Authority,
                 record: RecordPlace::Nowhere,
+                knows_nginx_variables: true,
                 numbers: Numbers::Decimal,
                 tells_end: false,
                 // APISIX answers 503 on the route of a filter that rejects its configuration.

@@ -15,7 +15,7 @@ use super::identity::{signer as with_signer, source as with_source};
 use super::recent::RECENT;
 use super::{Ledger, Limit, Recent, Refused, Who};
 use crate::identity::crypto::{Algorithm, BadSignature, Signer, VerifySignature, VerifyingKey};
-use crate::request::call::Source;
+use crate::request::incoming::Source;
 use crate::state::{Shared, Use};
 use crate::state::{Slot, Stored};
 use crate::text::time::Timestamp;

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::request::call::Source;
+use crate::request::incoming::Source;
 
 /// The bytes of requests that one worker holds. Clones count in the same table.
 #[derive(Debug, Clone, Default)]

@@ -3,7 +3,7 @@
 use super::Limit;
 use crate::identity::crypto::Signer;
 use crate::identity::token::VerifiedToken;
-use crate::request::call::Source;
+use crate::request::incoming::Source;
 use crate::state::{Identity, Namespace, Place};
 use crate::text::hash::{hash_of, spread};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::request::call::Source;
+use crate::request::incoming::Source;
 use crate::state::simulation::{Faults, FaultyStore, TestStore, Work, ZoneStore, interleave};
 use crate::state::{Clock, MemoryStore, Namespace, PolicyStore, Seal, Shared, SharedStore, StoreError};
 use crate::text::time::Timestamp;
@@ -91,7 +91,7 @@ fn charged_at_once(
     let workers = calls.chunks(6).map(|calls| {
         let (namespace, clock, limits) = (&namespace, &clock, &limits);
         let work = move |store: &dyn SharedStore| {
-            let store = &PolicyStore::new(store, seal);
+            let store = &PolicyStore::new(store, seal.cloned());
             let mut charged = Vec::new();
             for (pause, gives_back) in calls {
                 let now = clock.moment();

@@ -30,7 +30,7 @@ mod table;
 pub(crate) use share::Share;
 #[cfg(test)]
 pub(crate) use table::Opened;
-pub use table::Table;
+pub(crate) use table::Table;
 pub(crate) use table::{Looked, Rules};
 
 use std::borrow::Cow;

@@ -33,7 +33,7 @@ impl Rules {
 
 /// A policy's table.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     header: Header,
     header_key: String,
     rules: Rules,

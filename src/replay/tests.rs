@@ -165,7 +165,7 @@ proptest! {
         let mut store = ZoneStore::torn(torn);
         let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
         let clock = TestClock::at(START - 100);
-        let own = PolicyStore::new(&store, Some(&ZONE));
+        let own = PolicyStore::new(&store, Some(ZONE));
         let shared = Shared { store: &own, namespace: &namespace, clock: &clock };
         let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
         store.forgotten = forgotten;
@@ -173,7 +173,7 @@ proptest! {
         let workers = tokens.chunks(6).map(|tokens| {
             let (namespace, clock, table) = (&namespace, &clock, &table);
             let work = move |store: &dyn SharedStore| {
-                let store = &PolicyStore::new(store, Some(&ZONE));
+                let store = &PolicyStore::new(store, Some(ZONE));
                 let shared = Shared { store, namespace, clock };
                 let claims = tokens.iter().map(|token| (*token, message(Some("a"), *token, START)));
                 claims.filter(|(_, claim)| used(table, shared, claim).is_ok()).map(|(token, _)| token).collect()
@@ -366,7 +366,7 @@ fn a_slot_that_a_zone_lost_is_made_again_when_nobody_can_put_back_what_was_there
     let store = ZoneStore::default();
     let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
     let clock = TestClock::at(START - 100);
-    let own = PolicyStore::new(&store, Some(&ZONE));
+    let own = PolicyStore::new(&store, Some(ZONE));
     let shared = Shared { store: &own, namespace: &namespace, clock: &clock };
     let table = Table::open(shared, AGENTS, rules(1)).unwrap().table;
     clock.set(START);

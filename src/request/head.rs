@@ -41,7 +41,7 @@ pub(crate) const WITHOUT_LOOKALIKES: [&str; 8] = [
 const CONNECTION_OPTIONS: [&[u8]; 5] = [b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"];
 
 /// The lines of a request that the gate reads. Values are as they came.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Head<'a> {
     pub(crate) method: &'a [u8],
     /// Path and query.

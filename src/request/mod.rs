@@ -4,12 +4,12 @@
 //! proves what was checked. Nothing here knows a policy or repairs what came: what is not canonical is refused, because the
 //! form that was matched has to be the form that goes upstream.
 
-pub(crate) mod call;
 pub(crate) mod credential;
 pub mod digest;
 pub(crate) mod head;
 pub mod headers;
 mod host;
+pub(crate) mod incoming;
 mod method;
 pub(crate) mod parameter;
 mod path;

@@ -18,9 +18,11 @@ pub(crate) use layout::{ENTRY, SlotKind};
 pub use memory::MemoryStore;
 pub use namespace::{Namespace, Opened, Secret};
 pub(crate) use place::{Identity, Place, StoreKey};
-pub use sealed::PolicyStore;
-pub(crate) use sealed::{Seal, bytes_in_zone};
+pub(crate) use sealed::{PolicyStore, Seal, bytes_in_zone};
 pub(crate) use slot::{Slot, Stored};
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use crate::text::time::Timestamp;
 
@@ -69,6 +71,50 @@ pub trait SharedStore {
     }
 }
 
+impl<S: SharedStore + ?Sized> SharedStore for &S {
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        (**self).get(key)
+    }
+
+    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        (**self).create(key, value)
+    }
+
+    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+        (**self).compare_and_set(key, value, version)
+    }
+
+    fn forgets(&self) -> bool {
+        (**self).forgets()
+    }
+
+    fn repeats_versions(&self) -> bool {
+        (**self).repeats_versions()
+    }
+}
+
+impl<S: SharedStore + ?Sized> SharedStore for Rc<S> {
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        (**self).get(key)
+    }
+
+    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+        (**self).create(key, value)
+    }
+
+    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
+        (**self).compare_and_set(key, value, version)
+    }
+
+    fn forgets(&self) -> bool {
+        (**self).forgets()
+    }
+
+    fn repeats_versions(&self) -> bool {
+        (**self).repeats_versions()
+    }
+}
+
 /// The clock of the host, for what must know the moment better than the call's own.
 pub trait Clock {
     /// The moment.
@@ -76,6 +122,13 @@ pub trait Clock {
     /// # Errors
     /// [`StoreError`] when the host cannot say.
     fn now(&self) -> Result<Timestamp, StoreError>;
+}
+
+/// A clock that shows what it was set to.
+impl Clock for Rc<Cell<Timestamp>> {
+    fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.get())
+    }
 }
 
 /// A moment is a clock that stands still.

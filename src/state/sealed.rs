@@ -32,14 +32,14 @@ pub(crate) struct Seal {
 }
 
 /// The store as a policy sees it.
-#[derive(Clone, Copy)]
-pub struct PolicyStore<'s> {
-    store: &'s dyn SharedStore,
-    seal: Option<&'s Seal>,
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyStore<S> {
+    store: S,
+    seal: Option<Seal>,
 }
 
-impl<'s> PolicyStore<'s> {
-    pub(crate) fn new(store: &'s dyn SharedStore, seal: Option<&'s Seal>) -> Self {
+impl<S> PolicyStore<S> {
+    pub(crate) fn new(store: S, seal: Option<Seal>) -> Self {
         Self { store, seal }
     }
 }
@@ -108,7 +108,7 @@ impl Seal {
     }
 
     /// What stands in a place of a key.
-    fn find(&self, store: &dyn SharedStore, key: &[u8], place: u8) -> Result<Found, StoreError> {
+    fn find(&self, store: &impl SharedStore, key: &[u8], place: u8) -> Result<Found, StoreError> {
         let name = self.name(key, place);
         for _ in 0..READS {
             let Some(Versioned { value, version }) = store.get(&name)? else { return Ok(Found::Nothing) };
@@ -123,11 +123,11 @@ impl Seal {
     }
 }
 
-impl SharedStore for PolicyStore<'_> {
+impl<S: SharedStore> SharedStore for PolicyStore<S> {
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        let Some(seal) = self.seal else { return self.store.get(key) };
+        let Some(seal) = &self.seal else { return self.store.get(key) };
         for place in 0..seal.places() {
-            match seal.find(self.store, key, place)? {
+            match seal.find(&self.store, key, place)? {
                 Found::Own(standing, _) => return Ok(Some(standing)),
                 Found::Nothing => return Ok(None),
                 Found::Foreign => {}
@@ -137,13 +137,13 @@ impl SharedStore for PolicyStore<'_> {
     }
 
     fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
-        let Some(seal) = self.seal else { return self.store.create(key, value) };
+        let Some(seal) = &self.seal else { return self.store.create(key, value) };
         let sealed = seal.seal(key, value)?;
         for place in 0..seal.places() {
             if self.store.create(&seal.name(key, place), &sealed)? {
                 return Ok(true);
             }
-            match seal.find(self.store, key, place)? {
+            match seal.find(&self.store, key, place)? {
                 Found::Own(..) => return Ok(false),
                 // It was there a moment ago: whatever loses keys so fast keeps nothing.
                 Found::Nothing => return Err(StoreError),
@@ -154,10 +154,10 @@ impl SharedStore for PolicyStore<'_> {
     }
 
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
-        let Some(seal) = self.seal else { return self.store.compare_and_set(key, value, version) };
+        let Some(seal) = &self.seal else { return self.store.compare_and_set(key, value, version) };
         let sealed = seal.seal(key, value)?;
         for place in 0..seal.places() {
-            match seal.find(self.store, key, place)? {
+            match seal.find(&self.store, key, place)? {
                 Found::Own(standing, host) if standing.version == version => {
                     return self.store.compare_and_set(&seal.name(key, place), &sealed, host);
                 }
@@ -173,7 +173,7 @@ impl SharedStore for PolicyStore<'_> {
     }
 
     fn repeats_versions(&self) -> bool {
-        self.seal.is_some_and(|seal| seal.zone) || self.store.repeats_versions()
+        self.seal.as_ref().is_some_and(|seal| seal.zone) || self.store.repeats_versions()
     }
 }
 

@@ -9,14 +9,14 @@ use super::*;
 const SEAL: Seal = Seal { key: [7; 16], zone: false };
 const ZONE: Seal = Seal { key: [7; 16], zone: true };
 
-fn value(store: &PolicyStore<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+fn value(store: &impl SharedStore, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(store.get(key)?.map(|standing| standing.value))
 }
 
 #[test]
 fn only_what_was_written_with_the_key_under_the_key_is_believed() {
     let host = MemoryStore::default();
-    let store = PolicyStore::new(&host, Some(&SEAL));
+    let store = PolicyStore::new(&host, Some(SEAL));
     assert!(store.create(b"a", b"one").unwrap() && !store.create(b"a", b"two").unwrap());
     assert_eq!(value(&store, b"a"), Ok(Some(b"one".to_vec())));
     let sealed = host.get(&SEAL.name(b"a", 0)).unwrap().unwrap().value;
@@ -35,7 +35,7 @@ fn only_what_was_written_with_the_key_under_the_key_is_believed() {
     {
         let host = MemoryStore::default();
         host.create(&SEAL.name(b"a", 0), &forged).unwrap();
-        let store = PolicyStore::new(&host, Some(&SEAL));
+        let store = PolicyStore::new(&host, Some(SEAL));
         assert_eq!(value(&store, b"a"), Err(StoreError), "{number}");
         assert_eq!(store.create(b"a", b"mine"), Err(StoreError), "{number}");
         assert_eq!(store.compare_and_set(b"a", b"mine", 1), Err(StoreError), "{number}");
@@ -48,7 +48,7 @@ fn another_key_finds_nothing_and_is_not_in_the_way() {
         let host = MemoryStore::default();
         for key in 1..4 {
             let seal = Seal { key: [key; 16], zone };
-            let store = PolicyStore::new(&host, Some(&seal));
+            let store = PolicyStore::new(&host, Some(seal.clone()));
             assert_eq!(value(&store, b"a"), Ok(None));
             assert!(store.create(b"a", &[key]).unwrap());
             assert_eq!(value(&store, b"a"), Ok(Some(vec![key])));
@@ -68,7 +68,7 @@ fn without_a_key_the_store_is_the_hosts() {
 #[test]
 fn a_change_names_the_version_that_was_read() {
     for (seal, host) in [(&SEAL, &MemoryStore::default() as &dyn SharedStore), (&ZONE, &ZoneStore::default())] {
-        let store = PolicyStore::new(host, Some(seal));
+        let store = PolicyStore::new(host, Some(seal.clone()));
         store.create(b"a", b"one").unwrap();
         let first = store.get(b"a").unwrap().unwrap().version;
         assert!(store.compare_and_set(b"a", b"two", first).unwrap());
@@ -81,7 +81,7 @@ fn a_change_names_the_version_that_was_read() {
 #[test]
 fn a_version_that_a_zone_gives_again_is_another_one() {
     let host = ZoneStore::default();
-    let store = PolicyStore::new(&host, Some(&ZONE));
+    let store = PolicyStore::new(&host, Some(ZONE));
     store.create(b"a", b"one").unwrap();
     let first = store.get(b"a").unwrap().unwrap().version;
     host.clear();
@@ -106,7 +106,7 @@ fn colliding() -> (Vec<u8>, Vec<u8>) {
 fn keys_that_a_zone_takes_for_one_are_told_apart() {
     let (first, second) = colliding();
     let host = ZoneStore::default();
-    let store = PolicyStore::new(&host, Some(&ZONE));
+    let store = PolicyStore::new(&host, Some(ZONE));
     assert_eq!(value(&store, &second), Ok(None));
     assert!(store.create(&first, b"one").unwrap() && store.create(&second, b"two").unwrap());
     assert_eq!(value(&store, &first), Ok(Some(b"one".to_vec())));
@@ -135,7 +135,7 @@ fn a_key_whose_places_are_all_taken_is_refused() {
     for place in 0..PLACES {
         host.put(&ZONE.name(b"a", place), b"of another filter");
     }
-    let store = PolicyStore::new(&host, Some(&ZONE));
+    let store = PolicyStore::new(&host, Some(ZONE));
     assert_eq!(value(&store, b"a"), Err(StoreError));
     assert_eq!(store.create(b"a", b"one"), Err(StoreError));
 }
@@ -161,7 +161,7 @@ fn values_keep_their_room_as_they_grow() {
 #[test]
 fn half_of_a_value_is_read_again_and_never_taken_for_another_key() {
     let host = ZoneStore::torn(2);
-    let store = PolicyStore::new(&host, Some(&ZONE));
+    let store = PolicyStore::new(&host, Some(ZONE));
     store.create(b"a", &[1; 100]).unwrap();
     let mut last = vec![1; 100];
     for number in 2..50u8 {
@@ -172,7 +172,7 @@ fn half_of_a_value_is_read_again_and_never_taken_for_another_key() {
         assert!(store.compare_and_set(b"a", &last, standing.version).unwrap());
     }
     let always = ZoneStore::torn(1);
-    let store = PolicyStore::new(&always, Some(&ZONE));
+    let store = PolicyStore::new(&always, Some(ZONE));
     store.create(b"a", &[1; 100]).unwrap();
     let version = store.get(b"a").unwrap().unwrap().version;
     store.compare_and_set(b"a", &[1, 2].repeat(50), version).unwrap();

@@ -181,7 +181,7 @@ fn people(
     writeln!(out)?;
     match decision {
         Decision::Allow(allow) => {
-            writeln!(out, "ALLOW {}", allow.grant().code())?;
+            writeln!(out, "ALLOW {}", allow.ground().code())?;
             for change in allow.changes() {
                 match change {
                     Change::Remove(name) => {

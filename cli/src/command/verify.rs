@@ -296,7 +296,7 @@ fn decided(
     };
     decide(&asked, None, |decision, _| match decision {
         callgate::Decision::Allow(allow) => {
-            Decided { allowed: true, reason: allow.grant().code(), title: None, accept_signature: None }
+            Decided { allowed: true, reason: allow.ground().code(), title: None, accept_signature: None }
         }
         callgate::Decision::Deny(deny) => {
             let row = deny.reason().row();

@@ -57,7 +57,7 @@ impl Report {
         self.differing.is_empty()
     }
 
-    fn add(&mut self, suite: &Suite, outcomes: &[run::Outcome]) {
+    fn add(&mut self, suite: &Suite, outcomes: &[run::CaseResult]) {
         self.cases += outcomes.len();
         for outcome in outcomes.iter().filter(|outcome| !outcome.differences.is_empty()) {
             let Some(case) = suite.cases.get(outcome.case) else { continue };

@@ -1,14 +1,16 @@
 //! Runs cases against the engine as it is linked in here: no gateway, no wasm, no clock.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use callgate::document::{Findings, Place};
 use callgate::identity::crypto::SoftwareVerifier;
 use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
 use callgate::state::MemoryStore;
-use callgate::text::time::Timestamp;
 use callgate::{
-    Answer, Change, Context, Decision, DecisionId, Headers, PolicyState, Recent, Source, Step, Wait, evaluate,
+    Answer, Change, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source, Timestamp,
 };
 use serde_json::Value;
 
@@ -19,7 +21,7 @@ use crate::document;
 
 /// How a case ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct CaseResult {
     /// The case, by its position in the suite.
     pub case: usize,
     /// Every way in which it came out otherwise than it expects; none when it passed.
@@ -30,16 +32,16 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Everything that is wrong with the policy, where it does not compile.
-pub fn run(suite: &Suite) -> Result<Vec<Outcome>, Diagnostics> {
+pub fn run(suite: &Suite) -> Result<Vec<CaseResult>, Diagnostics> {
     let policies = compile(suite)?;
-    let outcome = |index| Some(Outcome { case: index, differences: one(suite, &policies, index)? });
+    let outcome = |index| Some(CaseResult { case: index, differences: one(suite, &policies, index)? });
     Ok((0..suite.cases.len()).filter_map(outcome).collect())
 }
 
 /// The differences of one case, and of those that come before it, decided by the suite's compiled policies; none for a case that is
 /// not there.
 #[must_use]
-pub fn one(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Option<Vec<String>> {
+pub fn one(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> Option<Vec<String>> {
     one_as(suite, policies, index, |call| call)
 }
 
@@ -47,7 +49,7 @@ pub fn one(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Option
 #[must_use]
 pub fn one_as(
     suite: &Suite,
-    policies: &[callgate::Policy],
+    policies: &[Arc<callgate::Policy>],
     index: usize,
     received: impl Fn(Call) -> Call,
 ) -> Option<Vec<String>> {
@@ -59,14 +61,14 @@ pub fn one_as(
         let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
         let call = received(case.call(suite.now));
         let seen = gate.decide(&call, case.at.from(suite.now));
-        differences.extend(self::differences(case, policy, &gate.policy.version, &call, &seen));
+        differences.extend(self::differences(case, policy, &gate.engine.policy().version, &call, &seen));
     }
     Some(differences)
 }
 
 /// A case's request and what the engine did with it, after those that come before it; none for a case that is not there.
 #[must_use]
-pub fn seen(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Option<(Call, Seen)> {
+pub fn seen(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> Option<(Call, Seen)> {
     let case = suite.cases.get(index)?;
     let mut gate = Gate::new(policies.get(case.policy)?);
     let cases = case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index));
@@ -80,10 +82,10 @@ pub fn seen(suite: &Suite, policies: &[callgate::Policy], index: usize) -> Optio
 ///
 /// # Errors
 /// Everything that is wrong with the first that does not compile.
-pub fn compile(suite: &Suite) -> Result<Vec<callgate::Policy>, Diagnostics> {
+pub fn compile(suite: &Suite) -> Result<Vec<Arc<callgate::Policy>>, Diagnostics> {
     let compiled = |policy: &Policy| {
         callgate::Policy::from_value(policy.document.clone(), &Environment(&suite.environment))
-            .map(|compiled| compiled.policy)
+            .map(|compiled| Arc::new(compiled.policy))
             .map_err(|findings| wrong(suite, policy, &findings))
     };
     suite.policies.iter().map(compiled).collect()
@@ -117,72 +119,65 @@ impl Secrets for Environment<'_> {
     }
 }
 
-/// A policy and what it remembers between calls.
-struct Gate<'g> {
-    policy: &'g callgate::Policy,
-    cache: TokenCache,
-    recent: Recent,
-    store: MemoryStore,
-    state: Option<PolicyState>,
+/// A policy and what it remembers between requests.
+struct Gate {
+    engine: Engine,
+    clock: Rc<Cell<Timestamp>>,
     decided: u128,
 }
 
-impl<'g> Gate<'g> {
-    fn new(policy: &'g callgate::Policy) -> Self {
-        let store = MemoryStore::default();
-        // Nothing stands in an empty store yet that could be in the way.
-        let opened = PolicyState::open(policy, &store, &Timestamp::from_secs(0), [0; 16]).ok().flatten();
-        let state = opened.map(|opened| opened.state);
-        Self { policy, cache: TokenCache::default(), recent: Recent::default(), store, state, decided: 0 }
+impl Gate {
+    fn new(policy: &Arc<callgate::Policy>) -> Self {
+        let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
+        let services = Services {
+            verifier: Box::new(SoftwareVerifier),
+            store: Rc::new(MemoryStore::default()),
+            clock: Box::new(Rc::clone(&clock)),
+            secret: [0; 16],
+            held: None,
+            token_cache: TokenCache::DEFAULT_BYTES,
+        };
+        let engine = Engine::new(Arc::clone(policy), services);
+        // An empty store has nothing that could be in the way; and what is opened now has always been there.
+        let _ = engine.open();
+        Self { engine, clock, decided: 0 }
     }
 
     fn decide(&mut self, call: &Call, now: Timestamp) -> Seen {
         let lines = call.all_lines();
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         self.decided += 1;
-        let shown = callgate::Call {
+        let request = Request {
             headers: &headers,
             end_of_stream: call.end_of_stream,
             source: call.source.as_deref().and_then(|source| Source::parse(source.as_bytes())),
             now,
             id: DecisionId(self.decided),
         };
-        let later = call.slow.from(now);
-        let state = self.state.as_ref();
-        let store = state.map(|state| state.store(&self.store));
-        let shared = |clock| state.zip(store.as_ref()).map(|(state, store)| state.shared(store, clock));
-        let mut context = Context {
-            verifier: &SoftwareVerifier,
-            cache: &mut self.cache,
-            recent: &self.recent,
-            shared: shared(&now),
-            replay: state.and_then(PolicyState::replay),
-            held: None,
-            trace: None,
+        self.clock.set(now);
+        // A head that is forwarded before its body has arrived is forwarded as it was decided.
+        let mut forwarded = None;
+        let decision = match self.engine.decide(request) {
+            Ok(Outcome::Decided(decision)) => Ok(decision),
+            Ok(Outcome::Pending(mut pending)) => {
+                forwarded = pending.forwards().map(|allow| changed(lines.clone(), &allow.changes()));
+                // As in a gateway, the rest is not read where it changes nothing.
+                let _ = call.body.iter().any(|part| pending.receive(part) == Need::Nothing);
+                let later = call.slow.from(now);
+                self.clock.set(later);
+                self.engine.resume(pending, later)
+            }
+            Err(undecided) => Err(undecided),
         };
-        // What goes on before its body has come goes on as its head was decided.
-        let mut gone = None;
-        let decision = match evaluate(self.policy, shown, context.again()) {
-            Step::Decided(decision) => decision,
-            Step::Hold(mut hold) => {
-                // As a gateway does, the rest is not read where it changes nothing.
-                let _ = call.body.iter().any(|part| hold.update(part) == Wait::Ends);
-                context.shared = shared(&later);
-                hold.finish(later, context)
-            }
-            Step::Late(mut late) => {
-                if let Decision::Allow(allow) = late.decision() {
-                    gone = Some(changed(lines.clone(), &allow.changes()));
-                }
-                let _ = call.body.iter().any(|part| late.update(part) == Wait::Ends);
-                late.finish(None)
-            }
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(_) => return Seen { record: Value::Null, end: answered(Answer::host_error()) },
         };
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap_or_default();
         let end = match &decision {
             Decision::Deny(deny) => answered(deny.answer()),
             Decision::Allow(allow) => {
-                End::Forwarded { lines: gone.unwrap_or_else(|| changed(lines.clone(), &allow.changes())) }
+                End::Forwarded { lines: forwarded.unwrap_or_else(|| changed(lines.clone(), &allow.changes())) }
             }
         };
         Seen { record, end }
@@ -208,15 +203,7 @@ fn answered(answer: Answer) -> End {
 /// The lines after the changes, made as a gateway makes them.
 fn changed(mut lines: Vec<(Vec<u8>, Vec<u8>)>, changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
     for change in changes {
-        match change {
-            // What a gateway cannot remove arrives with an empty value, and counts as removed.
-            Change::Remove(name) | Change::Clear(name) => lines.retain(|(own, _)| own != name),
-            Change::Set(name, value) => {
-                lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
-                lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-            }
-            Change::Add(name, value) => lines.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
-        }
+        change.apply(&mut lines);
     }
     lines
 }

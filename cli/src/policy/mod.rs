@@ -7,6 +7,8 @@ mod structure;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use std::sync::Arc;
+
 use callgate::Timestamp;
 use callgate::document::{Findings, Place};
 use callgate::identity::token::{SecretLookup, Secrets};
@@ -24,7 +26,7 @@ pub struct Loaded {
     /// The policy as canonical JSON (RFC 8785): what a gateway is given, and what the version is a hash of.
     pub policy_json: String,
     /// The policy, ready to decide.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// What is allowed and may not be meant, in the order of the file.
     pub warnings: Vec<Diagnostic>,
     /// The environment variables that it takes secrets from.
@@ -94,7 +96,7 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
     let secrets = secrets.map(|secret| secret.env).collect();
     let mut warnings = warnings(&document, &compiled.findings);
     warnings.sort_by_key(|warning| warning.position);
-    Ok(Loaded { document, policy_json, policy: compiled.policy, warnings, secrets })
+    Ok(Loaded { document, policy_json, policy: Arc::new(compiled.policy), warnings, secrets })
 }
 
 fn refused(document: &Document, findings: &Findings) -> Diagnostics {

@@ -1,4 +1,4 @@
-//! How a call went on after it was decided, added to its record when it has ended.
+//! How a request went on after it was decided, added to its record when it has ended.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::request::shown::bounded_to;
 /// The longest word that a gateway has for an ending, in bytes.
 const MOST_DETAILS: usize = 256;
 
-/// What the gateway says of a call that has ended; it may not say everything.
+/// What the gateway says of a request that has ended; it may not say everything.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Ending<'e> {
     /// The status of the answer; 0 for none.
@@ -27,11 +27,11 @@ pub struct Ending<'e> {
     pub details: Option<&'e [u8]>,
 }
 
-/// How a call went on.
+/// How a request went on.
 #[derive(Debug, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema), schemars(rename = "Outcome"))]
 #[serde(deny_unknown_fields)]
-pub struct Outcome {
+pub struct Completion {
     /// The status of the answer, where one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(not(target_arch = "wasm32"), schemars(range(min = 100, max = 999)))]
@@ -42,10 +42,10 @@ pub struct Outcome {
     /// Bytes that went to the client: header lines, body and trailers.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_sent: Option<u64>,
-    /// From the beginning of the request to the end of the call, in milliseconds.
+    /// From the beginning of the request to the end of the request, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
-    /// How the call ended; absent where the gateway does not say.
+    /// How the request ended; absent where the gateway does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
     /// The gateway's own word for it, escaped; `callgate_<reason>` where the gate answered.
@@ -53,7 +53,7 @@ pub struct Outcome {
     details: Option<String>,
 }
 
-/// How a call ended.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -89,7 +89,7 @@ impl Ended {
     }
 }
 
-impl Outcome {
+impl Completion {
     /// What a record says of an ending.
     #[must_use]
     pub fn new(ending: &Ending<'_>) -> Self {
@@ -103,7 +103,7 @@ impl Outcome {
         }
     }
 
-    /// Adds the outcome to a record's JSON, which is kept as text between the decision and the end of the call.
+    /// Adds the outcome to a record's JSON, which is kept as text between the decision and the end of the request.
     #[must_use]
     pub fn complete(&self, mut record: Vec<u8>) -> Vec<u8> {
         // INVARIANT: a record is an object with members, since it always names its decision; an outcome holds only strings
@@ -133,7 +133,7 @@ mod tests {
             flags: Some(0),
             details: Some(b"via_upstream\n"),
         };
-        let record = Outcome::new(&ending).complete(br#"{"decision":"allow"}"#.to_vec());
+        let record = Completion::new(&ending).complete(br#"{"decision":"allow"}"#.to_vec());
         let outcome = json!({
             "status": 200, "bytes_received": 10, "bytes_sent": 20, "duration_ms": 5, "ended": "complete",
             "details": "via_upstream\\n",
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_the_gateway_does_not_say_is_absent() {
-        let record = Outcome::new(&Ending { status: Some(0), ..Ending::default() }).complete(b"{\"a\":1}".to_vec());
+        let record = Completion::new(&Ending { status: Some(0), ..Ending::default() }).complete(b"{\"a\":1}".to_vec());
         assert_eq!(record, b"{\"a\":1,\"outcome\":{}}");
     }
 

@@ -1,6 +1,6 @@
 //! The JSON Schema of records, beyond what is derived from their types.
 
-use super::{Grant, Record};
+use super::{Ground, Record};
 use crate::reason::Reason;
 
 impl Record<'_> {
@@ -36,7 +36,7 @@ impl Record<'_> {
 /// Every reason and every ground.
 pub(super) fn reasons(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let codes: Vec<_> =
-        Grant::RECORDED.iter().map(|grant| grant.code()).chain(Reason::ALL.iter().map(|r| r.code())).collect();
+        Ground::RECORDED.iter().map(|grant| grant.code()).chain(Reason::ALL.iter().map(|r| r.code())).collect();
     schemars::json_schema!({ "type": "string", "enum": codes })
 }
 

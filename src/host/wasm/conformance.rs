@@ -1,8 +1,9 @@
 //! Lets a test host put published vectors to the engine inside the module. Not in the filter that ships.
 
-use super::host::{self, Level};
-use super::verify::Gateway;
+use super::host::{self, Level, ProxyWasm};
 use crate::conformance::{Verdict, judge};
+use crate::host::Host;
+use crate::host::verify::Gateway;
 use crate::identity::crypto::{HostVerifier, SoftwareVerifier};
 
 /// Answers the case that the host shows as the plugin's configuration; the verdict goes to the log. It is the same whoever verifies
@@ -10,7 +11,7 @@ use crate::identity::crypto::{HostVerifier, SoftwareVerifier};
 #[expect(unsafe_code, reason = "the host finds it by its name, which nothing else in the module has")]
 #[unsafe(no_mangle)]
 extern "C" fn callgate_conformance(size: usize) -> u32 {
-    let verdict = match host::plugin_configuration(size) {
+    let verdict = match ProxyWasm.configuration(size) {
         Ok(case) => judge_twice(&case),
         Err(error) => Verdict::Broken(format!("{error:?}")),
     };
@@ -21,7 +22,7 @@ extern "C" fn callgate_conformance(size: usize) -> u32 {
 
 fn judge_twice(case: &[u8]) -> Verdict {
     let own = judge(case, &SoftwareVerifier);
-    let host = HostVerifier::new(Some(Gateway::default()), SoftwareVerifier);
+    let host = HostVerifier::new(Some(Gateway::new(ProxyWasm)), SoftwareVerifier);
     let theirs = judge(case, &host);
     match host.asks() {
         false => Verdict::Broken("the host verifies nothing".into()),

@@ -20,7 +20,7 @@ use super::shape::Bearer;
 use crate::document::IgnorableHeader;
 use crate::identity::crypto::{Algorithm, BadSignature, Signer, Thumbprint, VerifySignature, sha256};
 use crate::reason::Reason;
-use crate::request::call::Source;
+use crate::request::incoming::Source;
 use crate::request::percent;
 use crate::text::ascii::same;
 use crate::text::time::Timestamp;

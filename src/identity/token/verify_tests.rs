@@ -683,7 +683,7 @@ fn a_long_token_is_not_read_for_everybody() {
 #[test]
 fn who_has_a_token_is_noted_once_in_a_while_at_each_address() {
     let token = issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
-    let source = |text: &str| crate::request::call::Source::parse(text.as_bytes());
+    let source = |text: &str| crate::request::incoming::Source::parse(text.as_bytes());
     let (here, there) = (source("192.0.2.1"), source("192.0.2.2"));
     assert!(token.is_to_be_noted(here, at(0)) && !token.is_to_be_noted(here, at(299)));
     assert!(token.is_to_be_noted(here, at(300)) && !token.is_to_be_noted(here, at(599)));

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -77,7 +78,7 @@ pub(super) fn versions(suite: &Suite) -> Result<Vec<String>> {
     Ok(compile(suite)?.iter().map(|policy| policy.version.to_string()).collect())
 }
 
-fn compile(suite: &Suite) -> Result<Vec<callgate::Policy>> {
+fn compile(suite: &Suite) -> Result<Vec<Arc<callgate::Policy>>> {
     run::compile(suite).map_err(|wrong: Diagnostics| anyhow!("{wrong}"))
 }
 
@@ -190,9 +191,9 @@ struct Gate {
 }
 
 impl Gate {
-    fn start(module: &Module, suite: &Suite, native: &[callgate::Policy], policy: usize) -> Result<Self> {
+    fn start(module: &Module, suite: &Suite, native: &[Arc<callgate::Policy>], policy: usize) -> Result<Self> {
         // A zone is as large as the policy says that it has to be.
-        let room = native.get(policy).and_then(callgate::Policy::shared_bytes);
+        let room = native.get(policy).and_then(|policy| policy.shared_bytes());
         let policy = suite.policies.get(policy).context("a case names a policy that is not there")?;
         let environment: Vec<_> = suite.environment.clone().into_iter().collect();
         let shared = match room.map(usize::try_from).transpose()? {
@@ -215,7 +216,7 @@ impl Gate {
         &mut self,
         module: &Module,
         suite: &Suite,
-        native: &[callgate::Policy],
+        native: &[Arc<callgate::Policy>],
         index: usize,
     ) -> Result<(Vec<String>, bool)> {
         let case = suite.cases.get(index).context("there is no such case")?;
@@ -337,11 +338,11 @@ mod tests {
     use crate::corpus::suites;
 
     /// A suite as it is on Kong with its policies, and the module there.
-    fn on_kong(file: &str) -> (Module, Suite, Vec<callgate::Policy>) {
+    fn on_kong(file: &str) -> (Module, Suite, Vec<Arc<callgate::Policy>>) {
         under(Personality::Kong, file)
     }
 
-    fn under(personality: Personality, file: &str) -> (Module, Suite, Vec<callgate::Policy>) {
+    fn under(personality: Personality, file: &str) -> (Module, Suite, Vec<Arc<callgate::Policy>>) {
         let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap().under(personality);
         let suite = suites().unwrap().into_iter().find(|suite| suite.file.ends_with(file)).unwrap();
         let adapted = adapt::suite(&suite, module.personality().manners()).unwrap().suite;

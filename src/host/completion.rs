@@ -1,25 +1,25 @@
 //! What the gateway says of a stream that has ended.
 
-use super::host;
-use crate::decision::record::{Ending, Outcome};
+use super::Host;
+use crate::decision::record::{Completion, Ending};
 use crate::policy::Numbers;
 
 /// How the stream went on. What the gateway does not tell is left out: the call is over, and nobody is left to be refused.
-pub(super) fn of_the_stream(numbers: Numbers) -> Outcome {
-    let count = |path| numbers.count(&property(path)?);
+pub(super) fn of_the_stream(host: &impl Host, numbers: Numbers) -> Completion {
+    let count = |path| numbers.count(&property(host, path)?);
     // A gateway that writes numbers as text knows neither flags nor details, and logs every question about them as a mistake.
     let more = numbers == Numbers::Binary;
-    let details = if more { property(b"response\0code_details") } else { None };
-    Outcome::new(&Ending {
+    let details = if more { property(host, b"response\0code_details") } else { None };
+    Completion::new(&Ending {
         status: count(b"response\0code"),
         received: count(b"request\0total_size"),
         sent: count(b"response\0total_size"),
-        duration: property(b"request\0duration").and_then(|duration| numbers.nanoseconds(&duration)),
+        duration: property(host, b"request\0duration").and_then(|duration| numbers.nanoseconds(&duration)),
         flags: if more { count(b"response\0flags") } else { None },
         details: details.as_deref(),
     })
 }
 
-fn property(path: &[u8]) -> Option<Vec<u8>> {
-    host::property(path).ok().flatten()
+fn property(host: &impl Host, path: &[u8]) -> Option<Vec<u8>> {
+    host.property(path).ok().flatten()
 }

@@ -11,7 +11,7 @@ use crate::text::time::Timestamp;
 
 /// What the host knows of a call when its headers have arrived.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct Request<'a> {
     /// All field lines, pseudo-headers included.
     pub headers: &'a Headers,
     /// Whether the stream ended with the headers, so that there is no body.

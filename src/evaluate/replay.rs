@@ -1,9 +1,10 @@
-//! What may happen only once, in the order of the checks: looked at before limits are charged, so that a call that was captured
-//! and is sent again costs its owner nothing, and claimed last, so that a call that was denied can be sent again.
+//! What may happen only once, in the order of the checks: looked at before limits are charged, so that a request that was captured
+//! and is sent again costs its owner nothing, and claimed last, so that a request that was denied can be sent again.
 
 use std::borrow::Cow;
 
-use super::{Evaluation, Stop};
+use super::{Denied, Evaluation};
+use crate::decision::evidence::NotReplayed;
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
 use crate::identity::signature::Once;
@@ -13,11 +14,11 @@ use crate::reason::Reason;
 use crate::replay::{Claim, Kind, Looked, Refused};
 
 impl<'a, 'c> Evaluation<'a, 'c> {
-    /// 7. Nothing in the call was used before.
-    pub(super) fn look_for_replays(&mut self) -> Result<Vec<Looked<'c>>, Stop> {
+    /// 7. Nothing in the request was used before.
+    pub(super) fn check_replay(&mut self) -> Result<Option<Vec<Looked<'c>>>, Denied> {
         let claims = claims(self.facts);
         if claims.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let (shared, table) = (self.context.shared, self.context.replay);
         let look = |claim: &Claim<'_>| {
@@ -25,14 +26,22 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             look().map_err(|refused| (refused, claim.kind))
         };
         let looked: Result<Vec<_>, _> = claims.iter().map(look).collect();
-        Ok(self.judge_once(looked)?.unwrap_or_default())
+        self.record_replay_check(looked)
     }
 
-    /// 9. The call uses up what it may use once. What its limits were charged is given back where another was faster.
-    pub(super) fn claim(&mut self, looked: Vec<Looked<'c>>, ledger: Option<Ledger<'a, 'c>>) -> Result<(), Stop> {
-        // A call that was denied and is only observed uses nothing up, as it would not under enforcement.
-        if looked.is_empty() || !self.facts.denials.is_empty() {
-            return Ok(());
+    /// 9. The request uses up what it may use once. What its limits were charged is given back where another was faster.
+    pub(super) fn reserve(
+        &mut self,
+        looked: Option<Vec<Looked<'c>>>,
+        ledger: Option<Ledger<'a, 'c>>,
+    ) -> Result<Option<NotReplayed>, Denied> {
+        let Some(looked) = looked else { return Ok(None) };
+        // A request that was denied and is only observed uses nothing up, as it would not under enforcement.
+        if !self.facts.denials.is_empty() {
+            return Ok(None);
+        }
+        if looked.is_empty() {
+            return Ok(Some(NotReplayed::assertion()));
         }
         let shared = self.context.shared;
         let claimed = looked.into_iter().try_for_each(|looked| {
@@ -47,11 +56,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             ledger.give_back();
             self.note(&ledger);
         }
-        self.judge_once(claimed)?;
-        Ok(())
+        self.record_replay_check(claimed.map(|()| NotReplayed::assertion()))
     }
 
-    fn judge_once<T>(&mut self, result: Result<T, (Refused, Kind)>) -> Result<Option<T>, Stop> {
+    fn record_replay_check<T>(&mut self, result: Result<T, (Refused, Kind)>) -> Result<Option<T>, Denied> {
         let (wait, result) = match result {
             Ok(done) => (None, Ok(done)),
             Err((refused, kind)) => (refused.wait(), Err(reason(refused, kind))),
@@ -63,11 +71,11 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             Err(Reason::DpopReplayed | Reason::DpopTime) => Rule::Policy("dpop"),
             _ => self.facts.endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, "replay")),
         };
-        self.judge(Check::Replay, rule, result, |_| Vec::new())
+        self.record_check(Check::Replay, rule, result, |_| Vec::new())
     }
 }
 
-/// What the call may use once. Public endpoints ask for neither signature nor proof, and one that came along proves nothing there;
+/// What the request may use once. Public endpoints ask for neither signature nor proof, and one that came along proves nothing there;
 /// and who is not known uses nothing up.
 fn claims<'f>(facts: &'f Facts<'_>) -> Vec<Claim<'f>> {
     let asking = facts.endpoint.filter(|endpoint| endpoint.access == Access::Known && facts.caller.is_some());

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use super::host::{self, HostError};
+use super::{Host, HostError};
 use crate::decision::metrics::{
     DECISIONS, HELD_BYTES, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES,
     REPLAY_OTHER_SIZE, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
@@ -18,7 +18,8 @@ use crate::state::Use;
 const HITS_AT_ONCE: u64 = 32;
 
 /// The metrics of a policy in one VM.
-pub(super) struct Metrics {
+pub(super) struct Metrics<H: Host> {
+    host: H,
     decisions: RefCell<BTreeMap<(&'static str, &'static str), u32>>,
     figures: Option<Figures>,
     /// What the gateway knows of the token cache.
@@ -45,17 +46,18 @@ thread_local! {
     static HELD_BYTES_TOLD: Cell<u64> = const { Cell::new(0) };
 }
 
-impl Metrics {
+impl<H: Host> Metrics<H> {
     /// Lets the gateway know of the metrics that it shows from the beginning.
-    pub(super) fn define(features: &Features) -> Self {
-        let figures =
-            Figures::define(features).inspect_err(|error| log::warn!("only decisions are counted: {error}")).ok();
-        Self { decisions: RefCell::default(), figures, told: Cell::default() }
+    pub(super) fn define(host: H, features: &Features) -> Self {
+        let figures = Figures::define(&host, features)
+            .inspect_err(|error| log::warn!("only decisions are counted: {error}"))
+            .ok();
+        Self { host, decisions: RefCell::default(), figures, told: Cell::default() }
     }
 
     /// Counts a decision.
     pub(super) fn count(&self, outcome: &'static str, reason: &'static str) {
-        if let Err(error) = self.decision(outcome, reason).and_then(|counter| host::change_metric(counter, 1)) {
+        if let Err(error) = self.decision(outcome, reason).and_then(|counter| self.host.change_metric(counter, 1)) {
             log::warn!("a decision is not counted: {error}");
         }
     }
@@ -65,7 +67,7 @@ impl Metrics {
         let known = self.decisions.borrow().get(&(outcome, reason)).copied();
         known.map_or_else(
             || {
-                let counter = host::define_metric(DECISIONS.kind, &DECISIONS.counted_by(&[outcome, reason]))?;
+                let counter = self.host.define_metric(DECISIONS.kind, &DECISIONS.counted_by(&[outcome, reason]))?;
                 self.decisions.borrow_mut().insert((outcome, reason), counter);
                 Ok(counter)
             },
@@ -82,6 +84,14 @@ impl Metrics {
         }
     }
 
+    fn change(&self, metric: u32, change: i64) {
+        if change != 0
+            && let Err(error) = self.host.change_metric(metric, change)
+        {
+            log::warn!("a figure is not told: {error}");
+        }
+    }
+
     fn tell(&self, usage: CacheUsage) {
         let Some(figures) = &self.figures else { return };
         let told = self.told.replace(usage);
@@ -93,44 +103,44 @@ impl Metrics {
         ] {
             // Gauges are changed and not set: every worker has a part in them.
             let Some(metric) = metric else { continue };
-            change(metric, after.wrapping_sub(before).cast_signed());
+            self.change(metric, after.wrapping_sub(before).cast_signed());
         }
     }
 
     /// Tells that the table has another size than the policy asks for.
     pub(super) fn tell_other_size(&self) {
         if let Some(figures) = &self.figures {
-            change(figures.other_size, 1);
+            self.change(figures.other_size, 1);
         }
     }
 
     /// Tells that the shares of the replay table have another size than the policy asks for.
     pub(super) fn tell_other_shares(&self) {
         if let Some(figures) = &self.figures {
-            change(figures.replay_other_size, 1);
+            self.change(figures.replay_other_size, 1);
         }
     }
 
     /// Tells how many bytes of requests this VM holds.
     pub(super) fn tell_held(&self, bytes: u64) {
         let Some(metric) = self.figures.as_ref().and_then(|figures| figures.held_bytes) else { return };
-        change(metric, bytes.wrapping_sub(HELD_BYTES_TOLD.replace(bytes)).cast_signed());
+        self.change(metric, bytes.wrapping_sub(HELD_BYTES_TOLD.replace(bytes)).cast_signed());
     }
 
     /// Tells how full the replay table is, and what says that the table of limits is too small, or that workers get in each
     /// other's way.
     pub(super) fn tell_limits(&self, used: Use) {
         if let Some(figures) = &self.figures {
-            change(figures.evicted, used.evicted.into());
-            change(figures.retried, used.retried.into());
+            self.change(figures.evicted, used.evicted.into());
+            self.change(figures.retried, used.retried.into());
             if let Some(entries) = figures.replay_entries {
-                change(entries, used.replay_entries.into());
+                self.change(entries, used.replay_entries.into());
             }
         }
     }
 }
 
-impl Drop for Metrics {
+impl<H: Host> Drop for Metrics<H> {
     /// What a policy remembered is forgotten with it.
     fn drop(&mut self) {
         self.tell(CacheUsage { entries: 0, bytes: 0, ..self.told.get() });
@@ -138,8 +148,8 @@ impl Drop for Metrics {
 }
 
 impl Figures {
-    fn define(features: &Features) -> Result<Self, HostError> {
-        let define = |metric: Metric| host::define_metric(metric.kind, metric.name);
+    fn define(host: &impl Host, features: &Features) -> Result<Self, HostError> {
+        let define = |metric: Metric| host.define_metric(metric.kind, metric.name);
         let gauge = |metric| if features.gauges { define(metric).map(Some) } else { Ok(None) };
         Ok(Self {
             hits: define(TOKEN_CACHE_HITS)?,
@@ -153,13 +163,5 @@ impl Figures {
             replay_other_size: define(REPLAY_OTHER_SIZE)?,
             held_bytes: gauge(HELD_BYTES)?,
         })
-    }
-}
-
-fn change(metric: u32, change: i64) {
-    if change != 0
-        && let Err(error) = host::change_metric(metric, change)
-    {
-        log::warn!("a figure is not told: {error}");
     }
 }

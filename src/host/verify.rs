@@ -2,23 +2,29 @@
 
 use std::cell::Cell;
 
-use super::host::{self, HostError};
+use super::{Host, HostError};
 use crate::identity::crypto::{HostVerifier, HostVerify, TableVerifier};
 use crate::policy::Policy;
 
 /// Verifies signatures for a policy, by the gateway where that can.
-pub(super) type Verifier = HostVerifier<Gateway, TableVerifier>;
+type Verifier<H> = HostVerifier<Gateway<H>, TableVerifier>;
 
 /// The gateway as whoever verifies signatures.
-#[derive(Default)]
-pub(super) struct Gateway {
+pub(super) struct Gateway<H> {
+    host: H,
     /// Why the last request was not answered.
     failed: Cell<Option<HostError>>,
 }
 
-impl HostVerify for Gateway {
+impl<H: Host> Gateway<H> {
+    pub(super) fn new(host: H) -> Self {
+        Self { host, failed: Cell::default() }
+    }
+}
+
+impl<H: Host> HostVerify for Gateway<H> {
     fn ask(&self, request: &[u8]) -> Option<Vec<u8>> {
-        let answer = host::verify_signature(request);
+        let answer = self.host.verify_signature(request);
         self.failed.set(answer.as_ref().err().copied());
         answer.ok()
     }
@@ -33,9 +39,9 @@ impl HostVerify for Gateway {
 }
 
 /// A verifier for a policy; the log says who verifies what costs the most.
-pub(super) fn verifier(policy: &Policy) -> Verifier {
+pub(super) fn verifier<H: Host>(host: &H, policy: &Policy) -> Verifier<H> {
     let asked = policy.features.verifies && policy.takes_what_hosts_verify();
-    let verifier = HostVerifier::new(asked.then(Gateway::default), policy.verifier());
+    let verifier = HostVerifier::new(asked.then(|| Gateway::new(host.clone())), policy.verifier());
     if verifier.asks() {
         log::info!("signatures by ECDSA keys, and by RSA keys without PSS, are verified by the gateway");
     } else if !policy.features.verifies && policy.takes_what_hosts_verify() {

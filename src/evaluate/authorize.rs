@@ -1,0 +1,93 @@
+//! What the caller may do: the allowlist, scopes, and the parts of the request that are bound to the caller.
+
+use super::{Denied, Evaluation};
+use crate::allowlist::{Found, equals};
+use crate::decision::evidence::{BindingsHold, CallerEvidence, IdentityFits, ScopesGranted};
+use crate::decision::trace::Check;
+use crate::decision::{Facts, Rule, upstream};
+use crate::policy::Endpoint;
+use crate::reason::Reason;
+use crate::request::CanonicalPath;
+
+impl<'a> Evaluation<'a, '_> {
+    /// Only a caller that is known is told that the request is not on the allowlist.
+    pub(super) fn allowlist(&mut self) -> Result<(), Denied> {
+        let Facts { policy, endpoint, path, .. } = &self.facts;
+        let opened_nowhere = path.as_ref().is_some_and(|path| !path.restricted().is_subset(policy.endpoints.escapes));
+        let text_only = path.as_ref().and_then(CanonicalPath::text_only);
+        let (result, rule) = match endpoint {
+            Some(endpoint) => (Ok(*endpoint), Rule::Endpoint(endpoint.position, "")),
+            None if opened_nowhere => (Err(Reason::PathEscapeNotAllowed), Rule::Policy("endpoints")),
+            None => (Err(text_only.unwrap_or(Reason::EndpointNotAllowed)), Rule::Policy("endpoints")),
+        };
+        self.record_check(Check::Allowlist, rule, result, |endpoint| vec![("endpoint", endpoint.id.to_string())])?;
+        Ok(())
+    }
+
+    /// 5. What the caller may do, from what it has shown.
+    pub(super) fn authorize(
+        &mut self,
+        endpoint: &'a Endpoint,
+        found: Option<&Found<'a, 'a>>,
+        identity: Option<IdentityFits>,
+    ) -> Result<CallerEvidence, Denied> {
+        Ok(CallerEvidence {
+            identity,
+            bound_token: self.bound_token(endpoint)?,
+            signature: self.signature(endpoint)?,
+            scopes: self.scopes(endpoint)?,
+            bindings: self.bindings(endpoint, found)?,
+        })
+    }
+
+    /// The caller has the scopes that the endpoint asks for.
+    fn scopes(&mut self, endpoint: &'a Endpoint) -> Result<Option<ScopesGranted>, Denied> {
+        let Some(caller) = &self.facts.caller else { return Ok(None) };
+        let missing = endpoint.scopes.missing(caller);
+        let result = if missing.is_none() { Ok(ScopesGranted::assertion()) } else { Err(Reason::InsufficientScope) };
+        let details = self.context.trace.is_some().then(|| {
+            let granted = upstream::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
+            vec![("takes", endpoint.scopes.names().join(" ")), ("has", granted)]
+        });
+        let rule = Rule::asked_by(endpoint, missing, "scopes");
+        self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())
+    }
+
+    /// The parts of the request that are bound to the caller equal what is known of it.
+    fn bindings(
+        &mut self,
+        endpoint: &'a Endpoint,
+        found: Option<&Found<'a, 'a>>,
+    ) -> Result<Option<BindingsHold>, Denied> {
+        let mut all_hold = true;
+        for binding in &endpoint.bindings {
+            let (Some(caller), Some(query), Some(found)) = (&self.facts.caller, &self.facts.query, found) else {
+                return Ok(None);
+            };
+            let value = binding.value(found, query, self.facts.request.headers);
+            let fact = caller.fact(&binding.side);
+            let details = self.context.trace.is_some().then(|| {
+                let value = match &value {
+                    Ok(Some(value)) => value.to_string(),
+                    Ok(None) => "absent".to_owned(),
+                    Err(_) => "ambiguous".to_owned(),
+                };
+                let fact = fact.map_or_else(|| "absent".to_owned(), ToString::to_string);
+                vec![
+                    ("part", binding.written.0.to_string()),
+                    ("is", value),
+                    ("must be", binding.written.1.to_string()),
+                    ("which is", fact),
+                ]
+            });
+            let result = value.and_then(|value| match (value, fact) {
+                (Some(value), Some(fact)) if equals(fact, &value) => Ok(()),
+                _ => Err(Reason::BindingMismatch),
+            });
+            let rule = Rule::Binding(endpoint.position, &binding.written.0);
+            let held = self.record_check_with_details(Check::Binding, rule, result, details.unwrap_or_default())?;
+            all_hold &= held.is_some();
+        }
+        Ok(all_hold.then(BindingsHold::assertion))
+    }
+}

@@ -1,0 +1,168 @@
+//! 6. The body: the one whose digest is signed, or none.
+
+use super::awaited::{Awaited, AwaitedBody};
+use super::{CheckDetails, Denied, Evaluation};
+use crate::decision::coverage::may_be_empty;
+use crate::decision::evidence::{BodySettled, CallerEvidence, FormEvidence};
+use crate::decision::trace::Check;
+use crate::decision::{BodySeen, Facts, Grant, Rule};
+use crate::identity::signature::{is_signed, joined};
+use crate::policy::{BodyCheck, Endpoint};
+use crate::quota::held::HeldBytes;
+use crate::reason::Reason;
+use crate::request::digest::{ContentDigest, Hashing};
+
+/// Seconds after which a request may be sent again for which the bytes that are held left no room: others end at any time.
+const RETRY_AFTER: u64 = 1;
+
+/// What is known of the body once the head was judged.
+pub(super) enum BodyProgress {
+    /// Nothing more is to come; no evidence where it is not what it has to be, which is only observed.
+    Settled(Option<BodySettled>),
+    /// It is still to come.
+    Awaited(Awaited),
+}
+
+impl<'a> Evaluation<'a, '_> {
+    /// What the body has to be: the one whose digest is signed, or none. The request is held until that is known.
+    pub(super) fn body(&mut self, endpoint: &'a Endpoint) -> Result<BodyProgress, Denied> {
+        let Facts { policy, request, signature, head, .. } = &self.facts;
+        let Some(signature) = signature.as_ref().filter(|_| !endpoint.streams && head.upgrade.count == 0) else {
+            return Ok(BodyProgress::Settled(Some(BodySettled::assertion())));
+        };
+        if !signature.covers_digest {
+            return Ok(if !request.end_of_stream && may_be_empty(self.facts) {
+                BodyProgress::Awaited(Awaited::Nothing(Reason::ContentDigestMissing))
+            } else {
+                BodyProgress::Settled(Some(BodySettled::assertion()))
+            });
+        }
+        let most = policy.signatures.max_body;
+        let field = joined(request.headers, "content-digest").unwrap_or_default();
+        let begun = match head.length() {
+            Some(length) if length > most => Err(Reason::BodyTooLarge),
+            _ => ContentDigest::parse(&field).map(|digest| digest.begin(most)),
+        };
+        let rule = body_rule(begun.as_ref().err());
+        let begun =
+            if begun.is_err() { self.record_check(Check::Body, rule, begun, |_| Vec::new())? } else { begun.ok() };
+        match begun {
+            Some(hashing) if self.facts.request.end_of_stream => {
+                self.settle_body(Ok(hashing)).map(BodyProgress::Settled)
+            }
+            Some(hashing) => Ok(BodyProgress::Awaited(Awaited::Signed(Box::new(hashing)))),
+            None => Ok(BodyProgress::Settled(None)),
+        }
+    }
+
+    /// Whether the first byte of a body will be rejected, since the request is signed without a digest: until then it has none.
+    pub(super) fn has_no_body_yet(&self, endpoint: &Endpoint) -> bool {
+        let asked = endpoint.signature.asked.is_some() && !endpoint.streams;
+        asked && may_be_empty(self.facts) && is_signed(self.facts.request.headers)
+    }
+
+    /// The body is the one that was signed.
+    pub(super) fn settle_body(&mut self, hashed: Result<Hashing, Reason>) -> Result<Option<BodySettled>, Denied> {
+        let result = hashed.and_then(|hashing| {
+            let seen = hashing.seen();
+            hashing.finish().map(|()| seen)
+        });
+        let rule = body_rule(result.as_ref().err());
+        let checked = self.record_check(Check::Body, rule, result, |seen| vec![("bytes", seen.to_string())])?;
+        self.facts.body = checked.map(|_| BodySeen::Checked);
+        Ok(checked.map(|_| BodySettled::assertion()))
+    }
+
+    /// Charges the request with what is known of it. None where there is no room and that is only observed: such a request is
+    /// forwarded without being held.
+    pub(super) fn hold(&mut self, awaited: Awaited) -> Result<Option<AwaitedBody>, Denied> {
+        let Facts { policy, request, signature, .. } = &self.facts;
+        let headers = request.headers.bytes();
+        let announced = self.facts.head.length().unwrap_or_default();
+        let agent = signature.as_ref().and_then(|signature| policy.agents.get(signature.key.agent));
+        let agent = (&*policy.name, agent.map_or("", |agent| &*agent.name));
+        let bytes = headers.saturating_add(announced);
+        let reserve = |held: &HeldBytes| held.reserve(agent, request.source, policy.held_bodies.shares, bytes);
+        let Ok(reservation) = self.context.held.map(reserve).transpose() else {
+            let full = Reason::HeldBytesFull;
+            note_reason(self.facts, Some(&full));
+            self.record_check(Check::Body, body_rule(Some(&full)), Err::<(), _>(full), |()| CheckDetails::new())?;
+            return Ok(None);
+        };
+        Ok(Some(AwaitedBody::new(awaited, reservation, headers)))
+    }
+
+    /// The body is to be checked after the head went on. Where the end of a request is not told, an empty body never comes, and one
+    /// that is chunked may turn out to be empty: then nobody would ask whether that is what was signed.
+    pub(super) fn await_body(&mut self, awaited: Awaited) -> Result<Option<BodySettled>, Denied> {
+        let Facts { policy, head, .. } = &self.facts;
+        let announced = policy.features.tells_end || head.content_length.is_some() && !head.has_transfer_encoding;
+        let result = if announced { Ok(()) } else { Err(Reason::BodyLengthMissing) };
+        if self.record_check(Check::Body, Rule::Gate, result, |()| CheckDetails::new())?.is_none() {
+            return Ok(None);
+        }
+        let signed = matches!(awaited, Awaited::Signed(_));
+        self.awaited = self.hold(awaited)?;
+        self.facts.body = self.awaited.as_ref().filter(|_| signed).map(|_| BodySeen::Awaited);
+        Ok(self.awaited.as_ref().map(|_| BodySettled::assertion()))
+    }
+
+    /// Where the end of a request is not told, one that announces no body was judged as one that has none, and has to stay so where
+    /// that matters: its signature covers no body, or no media type says that it is no form.
+    pub(super) fn await_none(&mut self, endpoint: &Endpoint) {
+        let Facts { policy, request, head, signature, .. } = &self.facts;
+        let signed = signature.is_some() && !endpoint.streams && head.upgrade.count == 0;
+        let untyped = endpoint.rejected_bodies.is_some() && head.content_type.count == 0;
+        let matters = policy.features.body == BodyCheck::Late && !policy.features.tells_end && request.end_of_stream;
+        if matters && (signed || untyped) && self.awaited.is_none() {
+            let nothing = Awaited::Nothing(Reason::BodyLengthMissing);
+            self.awaited = Some(AwaitedBody::new(nothing, None, 0));
+        }
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        body: Result<Awaited, Reason>,
+        form: FormEvidence,
+        caller: CallerEvidence,
+    ) -> Result<Option<Grant>, Denied> {
+        let settled = match body {
+            Ok(Awaited::Signed(hashing)) => self.settle_body(Ok(*hashing))?,
+            // Nothing came: it is a request without a body.
+            Ok(Awaited::Nothing(_)) => {
+                self.facts.request.end_of_stream = true;
+                Some(BodySettled::assertion())
+            }
+            Err(reason) => {
+                note_reason(self.facts, Some(&reason));
+                self.settle_body(Err(reason))?
+            }
+        };
+        // A signature that went stale meanwhile is forgotten by those who remember what was used.
+        let stale = self.facts.signature.as_ref().is_some_and(|signature| self.facts.request.now >= signature.until);
+        if stale {
+            let expired = Err::<(), _>(Reason::SignatureExpired);
+            self.record_check(Check::Signature, Rule::Policy("signatures"), expired, |()| CheckDetails::new())?;
+        }
+        let Some(endpoint) = self.facts.endpoint else { return Err(Denied) };
+        self.finish(endpoint, form, caller, settled)
+    }
+}
+
+/// What else follows from the reason for which a body is not what it has to be.
+pub(super) fn note_reason(facts: &mut Facts<'_>, reason: Option<&Reason>) {
+    match reason {
+        // There is a body, so that the client is told to sign its digest.
+        Some(Reason::ContentDigestMissing) => facts.body = Some(BodySeen::Unsigned),
+        Some(Reason::HeldBytesFull) => facts.retry_after = Some(RETRY_AFTER),
+        _ => {}
+    }
+}
+
+pub(super) fn body_rule<'a>(refused: Option<&Reason>) -> Rule<'a> {
+    match refused {
+        Some(Reason::BodyTooLarge) => Rule::Policy("max_body"),
+        Some(Reason::HeldBytesFull | Reason::BodyTimeout) => Rule::Policy("held_bodies"),
+        _ => Rule::Gate,
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading the request: every line once, and the one form in which it is matched and forwarded.
+
+use super::{CheckDetails, Denied, Evaluation};
+use crate::decision::evidence::PreflightAllowed;
+use crate::decision::trace::Check;
+use crate::decision::{Facts, Rule};
+use crate::document::Overrides;
+use crate::reason::Reason;
+use crate::request::head::Head;
+use crate::request::{CanonicalPath, Host, Method, Query, split_target};
+
+impl Evaluation<'_, '_> {
+    /// 1. Every line is read once, and what is ambiguous is refused.
+    pub(super) fn read(&mut self) -> Result<(), Denied> {
+        let policy = self.facts.policy;
+        let mut refusals = Vec::new();
+        let headers = self.facts.request.headers;
+        self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, &policy.override_headers, |reason| {
+            refusals.push(reason)
+        });
+        if !policy.features.tells_end {
+            self.facts.request.end_of_stream = !self.facts.head.announces_body();
+        }
+        self.beyond_the_gateway()?;
+        for reason in refusals {
+            let rule = if reason == Reason::MethodOverride { Rule::Policy("overrides") } else { Rule::Gate };
+            self.record_check(Check::Reading, rule, Err::<(), _>(reason), |_| CheckDetails::new())?;
+        }
+        if self.context.trace.is_some() && self.facts.denials.is_empty() {
+            let lines = headers.len();
+            self.record_check(Check::Reading, Rule::Gate, Ok(()), |()| vec![("lines", lines.to_string())])?;
+        }
+        Ok(())
+    }
+
+    /// What the gateway does not show, and lines that it cannot remove. What it might leave out or send on could pose as the
+    /// gate's, so that observation ends here as well.
+    fn beyond_the_gateway(&mut self) -> Result<(), Denied> {
+        let Facts { policy, head, request, .. } = &self.facts;
+        let features = &policy.features;
+        // The host lists its own `:authority` in addition to these.
+        let truncated = request.headers.is_truncated()
+            || features.listed_headers.is_some_and(|most| request.headers.len().saturating_add(1) >= most);
+        let twice = |names: &[&[u8]]| {
+            let again = |(at, name): (usize, &&[u8])| names.iter().take(at).any(|own| own.eq_ignore_ascii_case(name));
+            !features.removes_headers && names.iter().enumerate().any(again)
+        };
+        let posing = twice(&head.posing);
+        let overriding = policy.overrides == Overrides::Remove && twice(&head.overrides);
+        for (found, reason) in [(truncated, Reason::TooManyHeaders), (posing, Reason::UnremovableHeader)] {
+            if found {
+                self.deny(Check::Reading, Rule::Gate, reason, true, CheckDetails::new())?;
+            }
+        }
+        if overriding {
+            self.record_check(
+                Check::Reading,
+                Rule::Policy("overrides"),
+                Err::<(), _>(Reason::UnremovableHeader),
+                |()| CheckDetails::new(),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// 2. Method, host, path and query are in the one form that is matched and sent on, or refused.
+    pub(super) fn canonical(&mut self) -> Result<(), Denied> {
+        let head = &self.facts.head;
+        let (raw_method, raw_host) = (head.method, head.host);
+        let (raw_path, raw_query) = split_target(head.target);
+        self.facts.method = self.record_check(Check::Canonical, Rule::Gate, Method::parse(raw_method), |method| {
+            vec![("method", method.as_str().to_owned())]
+        })?;
+        let host = raw_host.ok_or(Reason::HostMissing).and_then(Host::parse);
+        self.facts.host =
+            self.record_check(Check::Canonical, Rule::Gate, host, |host| vec![("host", host.as_str().to_owned())])?;
+        let policy = self.facts.policy;
+        // What only text values may contain is rejected here where no path has such a value; else after authentication.
+        let path = if policy.endpoints.take_text {
+            CanonicalPath::parse_with_text(raw_path)
+        } else {
+            CanonicalPath::parse(raw_path)
+        };
+        self.facts.path =
+            self.record_check(Check::Canonical, Rule::Gate, path, |path| vec![("path", path.as_str().to_owned())])?;
+        let query = Query::parse(raw_query).and_then(|query| {
+            query.reject_names(&policy.rejected_query)?;
+            Ok(query)
+        });
+        let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("refuse_query") } else { Rule::Gate };
+        self.facts.query = self.record_check(Check::Canonical, rule, query, |_| CheckDetails::new())?;
+        self.early_data()
+    }
+
+    /// What came in TLS early data can be sent again by anybody: only what changes nothing is taken (RFC 8470, section 5.2).
+    fn early_data(&mut self) -> Result<(), Denied> {
+        if !self.facts.head.early_data {
+            return Ok(());
+        }
+        let is_safe = |method: Method<'_>| matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
+        let result = if self.facts.method.is_some_and(is_safe) { Ok(()) } else { Err(Reason::EarlyData) };
+        self.record_check(Check::Reading, Rule::Gate, result, |()| CheckDetails::new())?;
+        Ok(())
+    }
+
+    /// A CORS preflight carries no credential and asks for no resource, on whichever path.
+    pub(super) fn is_preflight(&self) -> bool {
+        let Facts { policy, head, request, method, host, .. } = &self.facts;
+        policy.passes_preflight
+            && method.is_some_and(|method| method.as_str() == "OPTIONS")
+            && head.has_origin
+            && head.has_preflight_method
+            && head.authorization.count == 0
+            && head.upgrade.count == 0
+            && request.end_of_stream
+            && host.as_ref().is_some_and(|host| policy.table(host.as_str()).is_some())
+    }
+
+    /// The escapes that a preflight may have are the policy's: the answer says nothing about its path.
+    pub(super) fn preflight(&mut self) -> Result<Option<PreflightAllowed>, Denied> {
+        let allowed = self.facts.policy.endpoints.escapes;
+        let fits = self.facts.path.as_ref().is_none_or(|path| path.restricted().is_subset(allowed));
+        let result = if fits { Ok(PreflightAllowed::assertion()) } else { Err(Reason::PathEscapeNotAllowed) };
+        self.record_check(Check::Escapes, Rule::Policy("preflight"), result, |_| CheckDetails::new())
+    }
+}

@@ -1,0 +1,211 @@
+//! A gateway in memory, for tests of what all adapters share: it does what it is asked, fails where it is told to, and keeps what it was
+//! asked for.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{AnswerHeaders, Host, HostError, Map};
+use crate::decision::metrics::Kind;
+use crate::policy::ClockCall;
+use crate::state::{MemoryStore, SharedStore};
+use crate::text::time::Timestamp;
+
+pub(super) type Lines = Vec<(String, String)>;
+
+/// An answer that the gate gave.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sent {
+    pub(super) status: u16,
+    pub(super) details: String,
+    pub(super) headers: Lines,
+}
+
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) maps: RefCell<BTreeMap<u8, Lines>>,
+    pub(super) body: RefCell<Vec<u8>>,
+    pub(super) configuration: RefCell<Vec<u8>>,
+    pub(super) variables: RefCell<BTreeMap<String, Vec<u8>>>,
+    pub(super) properties: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub(super) sent: RefCell<Vec<Sent>>,
+    pub(super) log: RefCell<Vec<Vec<u8>>>,
+    pub(super) metrics: RefCell<Vec<(String, i64)>>,
+    pub(super) contexts: RefCell<Vec<u32>>,
+    pub(super) periods: RefCell<Vec<Duration>>,
+    pub(super) seconds: Cell<u64>,
+    /// The host call that fails.
+    pub(super) fails: Cell<Option<&'static str>>,
+    store: Rc<MemoryStore>,
+}
+
+/// A gateway in memory.
+#[derive(Clone, Default)]
+pub(super) struct Fake(pub(super) Rc<Memory>);
+
+impl Fake {
+    fn call(&self, call: &'static str) -> Result<(), HostError> {
+        if self.0.fails.get() == Some(call) { Err(HostError { call, status: 10 }) } else { Ok(()) }
+    }
+
+    pub(super) fn set(&self, map: Map, lines: &[(&str, &str)]) {
+        let lines = lines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.0.maps.borrow_mut().insert(map as u8, lines);
+    }
+
+    pub(super) fn lines(&self, map: Map) -> Lines {
+        self.0.maps.borrow().get(&(map as u8)).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn value(&self, map: Map, name: &str) -> Option<String> {
+        self.lines(map).into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    fn change(&self, map: Map, change: impl FnOnce(&mut Lines)) {
+        change(self.0.maps.borrow_mut().entry(map as u8).or_default());
+    }
+
+    /// The record where the access log finds it.
+    pub(super) fn record(&self) -> Option<serde_json::Value> {
+        let json = self.0.properties.borrow().get(&b"callgate"[..]).cloned()?;
+        Some(serde_json::from_slice(&json).unwrap())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+impl Host for Fake {
+    fn header_pairs(&self, map: Map) -> Result<Vec<u8>, HostError> {
+        self.call("header_pairs")?;
+        let lines = self.lines(map);
+        let mut encoded = u32::try_from(lines.len()).unwrap().to_le_bytes().to_vec();
+        for part in lines.iter().flat_map(|(name, value)| [name, value]) {
+            encoded.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
+        }
+        for part in lines.iter().flat_map(|(name, value)| [name, value]) {
+            encoded.extend_from_slice(part.as_bytes());
+            encoded.push(0);
+        }
+        Ok(encoded)
+    }
+
+    fn has_header(&self, map: Map, name: &[u8]) -> Result<bool, HostError> {
+        self.call("has_header")?;
+        Ok(self.value(map, &text(name)).is_some())
+    }
+
+    fn replace_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
+        self.remove_header(map, name)?;
+        self.add_header(map, name, value)
+    }
+
+    fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
+        self.call("add_header")?;
+        self.change(map, |lines| lines.push((text(name), text(value))));
+        Ok(())
+    }
+
+    fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError> {
+        self.call("remove_header")?;
+        let name = text(name);
+        self.change(map, |lines| lines.retain(|(own, _)| !own.eq_ignore_ascii_case(&name)));
+        Ok(())
+    }
+
+    fn property(&self, path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+        self.call("property")?;
+        Ok(self.0.properties.borrow().get(path).cloned())
+    }
+
+    fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), HostError> {
+        self.call("set_property")?;
+        self.0.properties.borrow_mut().insert(path.to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        self.call("request_body")?;
+        let body = self.0.body.borrow();
+        Ok(body.iter().skip(start).take(most).copied().collect())
+    }
+
+    fn configuration(&self, _: usize) -> Result<Vec<u8>, HostError> {
+        self.call("configuration")?;
+        Ok(self.0.configuration.borrow().clone())
+    }
+
+    fn variable(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.variables.borrow().get(name).cloned()
+    }
+
+    fn send_response(
+        &self,
+        status: u16,
+        details: &str,
+        headers: &AnswerHeaders<'_>,
+        _: &[u8],
+        _: Option<u32>,
+    ) -> Result<(), HostError> {
+        self.call("send_response")?;
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.0.sent.borrow_mut().push(Sent { status, details: details.to_owned(), headers });
+        Ok(())
+    }
+
+    fn set_tick_period(&self, period: Duration) -> Result<(), HostError> {
+        self.call("set_tick_period")?;
+        self.0.periods.borrow_mut().push(period);
+        Ok(())
+    }
+
+    fn set_effective_context(&self, context: u32) -> Result<(), HostError> {
+        self.call("set_effective_context")?;
+        self.0.contexts.borrow_mut().push(context);
+        Ok(())
+    }
+
+    fn define_metric(&self, _: Kind, name: &str) -> Result<u32, HostError> {
+        self.call("define_metric")?;
+        let mut metrics = self.0.metrics.borrow_mut();
+        let known = metrics.iter().position(|(own, _)| own == name);
+        let at = known.unwrap_or_else(|| {
+            metrics.push((name.to_owned(), 0));
+            metrics.len() - 1
+        });
+        Ok(u32::try_from(at).unwrap())
+    }
+
+    fn change_metric(&self, metric: u32, change: i64) -> Result<(), HostError> {
+        self.call("change_metric")?;
+        self.0.metrics.borrow_mut()[metric as usize].1 += change;
+        Ok(())
+    }
+
+    fn log_record(&self, json: &[u8]) {
+        self.0.log.borrow_mut().push(json.to_vec());
+    }
+
+    fn now(&self, _: ClockCall) -> Result<Timestamp, HostError> {
+        self.call("now")?;
+        Ok(Timestamp::from_secs(self.0.seconds.get()))
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
+        self.call("random")?;
+        bytes.fill(7);
+        Ok(())
+    }
+
+    fn verify_signature(&self, _: &[u8]) -> Result<Vec<u8>, HostError> {
+        Err(HostError { call: "verify_signature", status: 12 })
+    }
+
+    fn store(&self, _: bool) -> Rc<dyn SharedStore> {
+        Rc::clone(&self.0.store) as Rc<dyn SharedStore>
+    }
+
+    fn expect_overrun(&self, _: usize) {}
+}

@@ -1,0 +1,336 @@
+//! A policy in force, with what a VM keeps for it between calls.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use super::metrics::Metrics;
+use super::verify::verifier;
+use super::{Host, HostClock, HostError, completion};
+use crate::decision::Decision;
+use crate::decision::record::Record;
+use crate::document::Findings;
+use crate::evaluate::shared::OtherSizes;
+use crate::evaluate::{Engine, Outcome, Pending, Services, Undecided};
+use crate::identity::token::{SecretLookup, Secrets, TokenCache};
+use crate::policy::{Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
+use crate::quota::held::HeldBytes;
+use crate::request::incoming::{DecisionId, Request};
+use crate::text::time::Timestamp;
+
+/// A policy in force, with what a VM keeps for it between requests. The policy and the tokens that were verified under it come and go
+/// together.
+pub(super) struct Gate<H: Host> {
+    pub(super) host: H,
+    pub(super) engine: Rc<Engine>,
+    metrics: Metrics<H>,
+    ids: RefCell<DecisionIds>,
+}
+
+thread_local! {
+    /// A policy that is replaced and the one that replaces it hold requests at the same time.
+    static HELD: HeldBytes = HeldBytes::default();
+}
+
+impl<H: Host> Drop for Gate<H> {
+    /// What it held last is told by no timer.
+    fn drop(&mut self) {
+        self.tell_held();
+    }
+}
+
+/// Why a configuration was rejected, and whether the gateway must not be told so.
+pub(super) struct Refused {
+    why: Why,
+    must_accept: bool,
+}
+
+enum Why {
+    /// The host did not hand it over.
+    Host(HostError),
+    /// It is not the JSON of a policy at all.
+    NotJson,
+    /// The policy has mistakes.
+    Policy(Findings),
+    /// The policy is written for this gateway, and the environment names another.
+    Gateway(&'static str, String),
+    /// What the gateway's workers share cannot be used.
+    Undecided(Undecided),
+}
+
+/// Something that a decision needs is missing.
+pub(super) enum Failure {
+    /// No policy has been accepted.
+    NoPolicy,
+    /// The engine could not decide.
+    Undecided(Undecided),
+    /// A host call failed.
+    Host(HostError),
+    /// The host's serialisation of the headers does not add up.
+    Headers,
+    /// The gateway does not tell what the client asked for.
+    Target,
+    /// The host does not hand over the body that it said it has.
+    Body,
+}
+
+impl<H: Host> Gate<H> {
+    /// Reads and compiles the configuration, of which the host said how long it is.
+    pub(super) fn configure(host: H, size: usize) -> Result<Self, Refused> {
+        let variable = host.variable(GATEWAY_VARIABLE);
+        let variable = variable.as_deref();
+        let json = host
+            .configuration(size)
+            .map_err(|error| Refused { why: Why::Host(error), must_accept: must_accept(b"", variable) })?;
+        Self::compile(host, &json, variable).map_err(|why| Refused { why, must_accept: must_accept(&json, variable) })
+    }
+
+    fn compile(host: H, json: &[u8], variable: Option<&[u8]>) -> Result<Self, Why> {
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Why::NotJson);
+        }
+        let compiled = Policy::from_json(json, &Environment(&host)).map_err(Why::Policy)?;
+        for warning in &compiled.findings.warnings {
+            log::warn!("{warning}");
+        }
+        let policy = compiled.policy;
+        if let Some(other) = variable.filter(|name| *name != policy.features.name.as_bytes()) {
+            return Err(Why::Gateway(policy.features.name, String::from_utf8_lossy(other).into_owned()));
+        }
+        host.expect_overrun(policy.features.overrun);
+        log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
+        let mut secret = [0; 16];
+        if policy.keeps_state() {
+            host.random(&mut secret).map_err(Why::Host)?;
+        }
+        let metrics = Metrics::define(host.clone(), &policy.features);
+        let services = Services {
+            verifier: Box::new(verifier(&host, &policy)),
+            store: host.store(policy.features.store == Store::Zone),
+            clock: Box::new(HostClock(host.clone())),
+            secret,
+            held: Some(HELD.with(HeldBytes::clone)),
+            token_cache: TokenCache::DEFAULT_BYTES,
+        };
+        let opens_early = policy.features.opens_store_early;
+        let gate = Self { host, engine: Rc::new(Engine::new(policy, services)), metrics, ids: RefCell::default() };
+        if opens_early {
+            gate.open().map_err(Why::Undecided)?;
+        }
+        Ok(gate)
+    }
+
+    /// The policy.
+    pub(super) fn policy(&self) -> &Policy {
+        self.engine.policy()
+    }
+
+    /// Decides a request, by the engine of this gate.
+    pub(super) fn decide<'a>(&self, engine: &'a Engine, request: Request<'a>) -> Result<Outcome<'a>, Failure> {
+        if !engine.is_open() {
+            self.open()?;
+        }
+        let outcome = engine.decide(request)?;
+        self.tell_tokens();
+        if let Outcome::Decided(decision) = &outcome {
+            self.metrics.tell_limits(decision.facts().store_stats());
+        }
+        Ok(outcome)
+    }
+
+    /// Decides a request whose body has arrived.
+    pub(super) fn resume<'a>(&self, pending: Pending<'a>) -> Result<Decision<'a>, Failure> {
+        let decides = pending.forwards().is_none();
+        let decision = self.engine.resume(pending, self.now()?)?;
+        if decides {
+            self.tell_tokens();
+            self.metrics.tell_limits(decision.facts().store_stats());
+        }
+        Ok(decision)
+    }
+
+    fn tell_tokens(&self) {
+        if let Some(usage) = self.engine.token_usage() {
+            self.metrics.tell_tokens(usage);
+        }
+    }
+
+    /// Tells the gateway how many bytes of requests this VM holds.
+    pub(super) fn tell_held(&self) {
+        self.metrics.tell_held(self.engine.held_bytes());
+    }
+
+    /// Opens what the policy shares with the other workers, where that was not done before: by the first request on some gateways. Until
+    /// that succeeds every request is denied. A table of another size than the policy asks for stays as it is.
+    fn open(&self) -> Result<(), Undecided> {
+        let OtherSizes { limits, replay } = self.engine.open()?;
+        if let Some(entries) = limits {
+            self.metrics.tell_other_size();
+            log::warn!(
+                "`tables.limits` stays at {entries} until the gateway restarts, since the table exists: the policy asks for {}",
+                self.policy().table_entries()
+            );
+        }
+        if let Some(entries) = replay {
+            self.metrics.tell_other_shares();
+            log::warn!(
+                "each agent's share of `tables.replay` stays at {entries} until the gateway restarts, since the table exists: \
+                 the policy asks for another"
+            );
+        }
+        Ok(())
+    }
+
+    /// What the gateway offers.
+    pub(super) fn features(&self) -> &Features {
+        &self.policy().features
+    }
+
+    /// The moment, by the clock that the gateway has.
+    pub(super) fn now(&self) -> Result<Timestamp, Failure> {
+        Ok(self.host.now(self.features().clock)?)
+    }
+
+    /// A name for the next decision.
+    pub(super) fn decision_id(&self) -> Result<DecisionId, Failure> {
+        let DecisionId(random) = self.ids.try_borrow_mut().map_err(|_| Undecided::InUse)?.next(&self.host)?;
+        if self.features().unpredictable {
+            return Ok(DecisionId(random));
+        }
+        // Two workers that began alike went on at other moments.
+        Ok(DecisionId(random ^ u128::from(self.now()?.as_nanos()) << 64))
+    }
+
+    /// Writes a decision down: where the access log finds it, and in the gateway's log where the policy asks for that. What
+    /// comes back is the record where it is to be completed when the call has ended.
+    pub(super) fn emit_record(&self, record: &Record<'_>) -> Result<Option<PendingRecord>, HostError> {
+        let json = record.to_json();
+        let (outcome, reason) = record.outcome();
+        let written = self.put(&json);
+        // A call that goes on only when it is written down does not, and is counted as what becomes of it.
+        if written.is_ok() || outcome == "deny" {
+            self.metrics.count(outcome, reason);
+            if self.policy().logs(outcome != "allow") {
+                self.host.log_record(&json);
+            }
+        }
+        let completes = self.policy().records_outcome() && self.policy().features.record != RecordPlace::Nowhere;
+        written.map(|()| completes.then_some(PendingRecord(json)))
+    }
+
+    /// Writes down what was decided about a call whose body is still to be checked. It is counted, and goes to the gateway's
+    /// log, when that is done.
+    pub(super) fn emit_provisional(&self, record: &Record<'_>) -> Result<(), HostError> {
+        self.put(&record.to_json())
+    }
+
+    /// Completes a record that was written down with how the call went on. The access log is written after this.
+    pub(super) fn complete(&self, PendingRecord(json): PendingRecord) {
+        let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers);
+        if let Err(error) = self.put(&outcome.complete(json)) {
+            log::warn!("a record stays without its outcome: {error}");
+        }
+    }
+
+    /// Puts a record where the access log finds it.
+    fn put(&self, json: &[u8]) -> Result<(), HostError> {
+        match self.policy().features.record {
+            RecordPlace::Property(path) => self.host.set_property(path.as_bytes(), json),
+            RecordPlace::Nowhere => Ok(()),
+        }
+    }
+
+    /// Writes down a call that could not be decided, with as much as the host still gives.
+    pub(super) fn record_undecided(&self) -> Option<PendingRecord> {
+        let now = self.now().ok();
+        let written = self.emit_record(&Record::undecided(self.policy(), now, self.decision_id().ok()));
+        written.unwrap_or_else(|error| {
+            log::error!("a denial is not written down: {error}");
+            None
+        })
+    }
+}
+
+/// A record that was written down and is to be completed.
+pub(super) struct PendingRecord(Vec<u8>);
+
+/// Random names for decisions, fetched from the host a batch at a time.
+#[derive(Default)]
+struct DecisionIds(Vec<DecisionId>);
+
+impl DecisionIds {
+    fn next(&mut self, host: &impl Host) -> Result<DecisionId, HostError> {
+        const BATCH: usize = 32;
+        if let Some(id) = self.0.pop() {
+            return Ok(id);
+        }
+        let mut bytes = [[0; 16]; BATCH];
+        host.random(bytes.as_flattened_mut())?;
+        let [first, rest @ ..] = bytes.map(|id| DecisionId(u128::from_le_bytes(id)));
+        self.0.extend(rest);
+        Ok(first)
+    }
+}
+
+/// The environment variables that the gateway passes to the VM.
+struct Environment<'h, H>(&'h H);
+
+impl<H: Host> Secrets for Environment<'_, H> {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        match self.0.variable(name) {
+            Some(value) if !value.is_empty() => SecretLookup::Found(value),
+            _ => SecretLookup::Missing,
+        }
+    }
+}
+
+impl Refused {
+    /// Whether the gateway must not be told so, and every request is denied instead: it would leave the API open.
+    pub(super) fn must_accept(&self) -> bool {
+        self.must_accept
+    }
+
+    /// What to tell the operator, one line for each mistake.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match &self.why {
+            Why::Host(error) => vec![format!("the configuration cannot be read: {error}")],
+            Why::NotJson => vec![
+                "the configuration is not a JSON object: deliver the policy's JSON as a `google.protobuf.StringValue` (a \
+                 `google.protobuf.Struct` reaches a filter as protobuf bytes); `callgate render` prints it so"
+                    .into(),
+            ],
+            Why::Gateway(policy, variable) => vec![format!(
+                "gateway: the policy is written for `{policy}`, and the environment variable `{GATEWAY_VARIABLE}` is `{}`; \
+                 expected the same gateway in both",
+                variable.escape_debug()
+            )],
+            Why::Undecided(why) => vec![why.to_string()],
+            Why::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl From<Undecided> for Failure {
+    fn from(why: Undecided) -> Self {
+        Self::Undecided(why)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPolicy => f.write_str("no policy is in force"),
+            Self::Undecided(why) => why.fmt(f),
+            Self::Host(error) => error.fmt(f),
+            Self::Headers => f.write_str("the gateway's list of headers does not add up"),
+            Self::Target => f.write_str("`proxy_get_property` does not tell the path that the client asked for"),
+            Self::Body => f.write_str("the gateway does not hand over the body that it said it has"),
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! One HTTP stream: the call is read, held where its body decides, and let go on or answered.
+
+use std::rc::Rc;
+
+use super::gate::{Failure, Gate, PendingRecord};
+use super::waiting::{Owned, Waiting, WaitingList, WaitingRequest};
+use super::{Host, HostError, Map};
+use crate::decision::answer::{Answer, DPOP_NONCE};
+use crate::decision::upstream::Change;
+use crate::decision::{Allow, Decision};
+use crate::evaluate::{Awaits, Need, Outcome, Pending};
+use crate::policy::{Features, HostName};
+use crate::quota::{RATE_LIMIT_HEADERS, Standings};
+use crate::request::headers::Headers;
+use crate::request::incoming::{Request, Source};
+
+/// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
+const SOURCE_ADDRESS: &[u8] = b"source\0address";
+/// The same on gateways that know the variables of nginx and nothing else.
+const REMOTE_ADDRESS: &[u8] = b"remote_addr";
+/// Path and query as the client sent them, on gateways whose `:path` is decoded.
+const REQUEST_TARGET: &[u8] = b"request\0path";
+
+/// One HTTP stream.
+pub(super) struct HttpStream<H: Host> {
+    host: H,
+    /// The number of this context.
+    id: u32,
+    gate: Option<Rc<Gate<H>>>,
+    /// The request, while it waits for its body.
+    waiting: Option<Waiting<H>>,
+    /// Where requests are listed that wait for their bodies.
+    list: Rc<WaitingList<H>>,
+    /// What the limits of the request had left for it, for the headers of the response.
+    limits: Standings,
+    /// The nonce for the client's next proof, where it needs to be told.
+    dpop_nonce: Option<String>,
+    /// Whether the gate answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded after one.
+    answered: bool,
+    /// The record, where it is to be completed when the stream has ended.
+    record: Option<PendingRecord>,
+}
+
+/// What the gateway does with a stream next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamAction {
+    /// Forwards what it has.
+    Continue,
+    /// Holds it.
+    Pause,
+}
+
+/// What becomes of a request after a phase.
+enum Next {
+    Forward,
+    Hold,
+    Answer(Answer),
+}
+
+impl<H: Host> HttpStream<H> {
+    pub(super) fn new(host: H, id: u32, gate: Option<Rc<Gate<H>>>, list: Rc<WaitingList<H>>) -> Self {
+        let limits = Standings::default();
+        Self { host, id, gate, waiting: None, list, limits, dpop_nonce: None, answered: false, record: None }
+    }
+
+    /// The head of the request arrived.
+    pub(super) fn on_request_headers(&mut self, end_of_stream: bool) -> StreamAction {
+        let next = self.decide(end_of_stream);
+        self.act(next)
+    }
+
+    /// So many bytes of the body arrived that are still held.
+    pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
+        if self.is_answered() {
+            return StreamAction::Pause;
+        }
+        // A gateway that does not tell the end of a request hands over the whole body at once.
+        let at_once = self.gate.as_ref().is_some_and(|gate| !gate.features().tells_end);
+        let next = self.receive_body(Some(size), end_of_stream || at_once);
+        self.act(next)
+    }
+
+    /// The trailers of the request arrived. The body of a request with trailers ends with these, and not with its last byte.
+    pub(super) fn on_request_trailers(&mut self) -> StreamAction {
+        if self.is_answered() {
+            return StreamAction::Pause;
+        }
+        let next = self.receive_body(None, true).and_then(|next| match next {
+            Next::Forward => self.clean_trailers().map(|()| Next::Forward),
+            other => Ok(other),
+        });
+        self.act(next)
+    }
+
+    /// The head of the response is about to be sent to the client.
+    pub(super) fn on_response_headers(&mut self) -> StreamAction {
+        // The request was decided and answered; its response merely says less.
+        if let Err(failure) = self.add_limits() {
+            log::warn!("a response does not report its limits: {failure}");
+        }
+        if let Err(failure) = self.add_nonce() {
+            log::warn!("a response does not carry the next nonce: {failure}");
+        }
+        StreamAction::Continue
+    }
+
+    /// The stream has ended.
+    pub(super) fn on_log(&mut self) {
+        // A body that never came to its end: what was forwarded was decided, and what was held was not forwarded.
+        let waiting = self.waiting.take();
+        self.record = self.record.take().or_else(|| waiting.as_ref()?.take_record());
+        let Some(gate) = &self.gate else { return };
+        if let Some(mut request) = waiting.and_then(|waiting| waiting.take()) {
+            request.with_dependent_mut(|_, pending| {
+                let Some(pending) = pending.take() else { return };
+                match gate.emit_record(&pending.abandon(gate.now().ok()).record()) {
+                    Ok(record) => self.record = record,
+                    Err(error) => log::error!("a request is not written down: {error}"),
+                }
+            });
+        }
+        if let Some(record) = self.record.take() {
+            gate.complete(record);
+        }
+    }
+
+    /// Evaluates the head of a request.
+    fn decide(&mut self, end_of_stream: bool) -> Result<Next, Failure> {
+        let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
+        let pairs = self.host.header_pairs(Map::RequestHeaders)?;
+        let headers = match gate.features().listed_headers {
+            Some(most) => Headers::decode_listed(pairs, most),
+            None => Headers::decode(pairs),
+        };
+        let mut headers = headers.map_err(|_| Failure::Headers)?;
+        if gate.features().host == HostName::Header {
+            headers = headers.of_server(&self.host.property(REQUEST_TARGET)?.ok_or(Failure::Target)?);
+        }
+        #[cfg(feature = "panic-on-purpose")]
+        panic_on_purpose(&headers);
+        let owned = Owned { engine: Rc::clone(&gate.engine), headers };
+        let waiting = WaitingRequest::try_new(owned, |Owned { engine, headers }| {
+            let request = Request {
+                headers,
+                end_of_stream,
+                source: self.source(gate.features()).map_err(|error| Err(error.into()))?,
+                now: gate.now().map_err(Err)?,
+                id: gate.decision_id().map_err(Err)?,
+            };
+            match gate.decide(engine, request).map_err(Err)? {
+                Outcome::Decided(decision) => Err(self.apply(&gate, decision)),
+                Outcome::Pending(pending) => {
+                    if let Some(allow) = pending.forwards() {
+                        self.forward_head(&gate, allow).map_err(Err)?;
+                    }
+                    Ok(Some(pending))
+                }
+            }
+        });
+        match waiting {
+            Ok(request) => {
+                let forwards = request
+                    .with_dependent(|_, pending| pending.as_ref().is_some_and(|pending| pending.forwards().is_some()));
+                self.waiting = Some(Waiting::new(self.id, &self.list, gate, request));
+                Ok(if forwards { Next::Forward } else { Next::Hold })
+            }
+            Err(settled) => settled,
+        }
+    }
+
+    /// Takes what has arrived of the body that a request waits for: all of it up to `size`, or whatever there is. `ends` says that no more
+    /// will arrive. Until then nothing of the body is forwarded.
+    fn receive_body(&mut self, size: Option<usize>, ends: bool) -> Result<Next, Failure> {
+        let Some(mut request) = self.waiting.as_ref().and_then(Waiting::take) else { return Ok(Next::Forward) };
+        let need = request.with_dependent_mut(|_, pending| match pending {
+            Some(pending) => self.read_body(pending, size),
+            None => Ok(Need::Nothing),
+        })?;
+        if need == Need::More && !ends {
+            if let Some(waiting) = &self.waiting {
+                waiting.put_back(request);
+            }
+            return Ok(Next::Hold);
+        }
+        self.waiting = None;
+        let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
+        request.with_dependent_mut(|_, pending| {
+            let pending = pending.take().ok_or(Failure::Body)?;
+            let forwarded = pending.forwards().is_some();
+            match gate.resume(pending)? {
+                // Its headers were changed before.
+                decision @ Decision::Allow(_) if forwarded => {
+                    self.record = gate.emit_record(&decision.record())?;
+                    Ok(Next::Forward)
+                }
+                decision => self.apply(&gate, decision),
+            }
+        })
+    }
+
+    fn read_body(&self, pending: &mut Pending<'_>, size: Option<usize>) -> Result<Need, Failure> {
+        let Awaits::Body { received } = pending.awaits();
+        let received = usize::try_from(received).unwrap_or(usize::MAX);
+        let more = size.map_or(usize::MAX, |size| size.saturating_sub(received));
+        if more == 0 {
+            return Ok(Need::More);
+        }
+        let part = self.host.request_body(received, more)?;
+        match size {
+            Some(_) if part.len() != more => Err(Failure::Body),
+            _ => Ok(pending.receive(&part)),
+        }
+    }
+
+    /// Forwards the head of a request whose body is still to be checked.
+    fn forward_head(&mut self, gate: &Gate<H>, allow: &Allow<'_>) -> Result<(), Failure> {
+        self.change(allow)?;
+        self.limits = allow.facts().limits().clone();
+        // A request that cannot be written down is not forwarded.
+        Ok(gate.emit_provisional(&allow.record())?)
+    }
+
+    /// Changes the headers as the upstream is to see them, and keeps the nonce that the client is told with the response.
+    fn change(&mut self, allow: &Allow<'_>) -> Result<(), Failure> {
+        allow.each_change(|change| self.change_header(&change))?;
+        self.dpop_nonce = allow.facts().dpop_nonce().map(str::to_owned);
+        Ok(())
+    }
+
+    /// Makes one change. Each is a host call of its own: a call that hands over all lines at once writes them all again, and Envoy
+    /// takes more than 1,024 of them for none at all, which would forward the request without a header. The route is looked up
+    /// once, after the last change.
+    fn change_header(&self, change: &Change<'_>) -> Result<(), HostError> {
+        let map = Map::RequestHeaders;
+        match change {
+            Change::Remove(name) => self.host.remove_header(map, name),
+            Change::Clear(name) => self.host.replace_header(map, name, b""),
+            Change::Set(name, value) => self.host.replace_header(map, name.as_bytes(), value.as_bytes()),
+            Change::Add(name, value) => self.host.add_header(map, name.as_bytes(), value.as_bytes()),
+        }
+    }
+
+    /// Carries a decision out.
+    fn apply(&mut self, gate: &Gate<H>, mut decision: Decision<'_>) -> Result<Next, Failure> {
+        if let Decision::Allow(allow) = &decision {
+            self.change(allow)?;
+        }
+        let record = gate.emit_record(&decision.record());
+        match &mut decision {
+            Decision::Allow(allow) => {
+                // A request that cannot be written down is not forwarded.
+                self.record = record?;
+                self.limits = allow.take_limits();
+                Ok(Next::Forward)
+            }
+            Decision::Deny(deny) => {
+                match record {
+                    Ok(record) => self.record = record,
+                    Err(error) => log::error!("a denial is not written down: {error}"),
+                }
+                Ok(Next::Answer(deny.answer()))
+            }
+        }
+    }
+
+    fn act(&mut self, next: Result<Next, Failure>) -> StreamAction {
+        match next {
+            Ok(Next::Forward) => StreamAction::Continue,
+            Ok(Next::Hold) => StreamAction::Pause,
+            Ok(Next::Answer(answer)) => self.answer(&answer),
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
+    /// Removes the trailers that could pose as headers which the gate sets or has checked.
+    fn clean_trailers(&self) -> Result<(), Failure> {
+        let policy = self.gate()?.policy();
+        let trailers = Headers::decode(self.host.header_pairs(Map::RequestTrailers)?).map_err(|_| Failure::Headers)?;
+        for (name, _) in trailers.iter().filter(|(name, _)| policy.removes_trailer(name)) {
+            self.host.remove_header(Map::RequestTrailers, name)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the client of its limits, beside what the upstream says of its own.
+    fn add_limits(&self) -> Result<(), Failure> {
+        if self.is_answered() || self.limits.is_empty() {
+            return Ok(());
+        }
+        // Hardly any upstream has limits of its own, and reading all headers costs more than asking for two.
+        let [policies, members] =
+            RATE_LIMIT_HEADERS.map(|name| self.host.has_header(Map::ResponseHeaders, name.as_bytes()));
+        let headers = if policies? || members? {
+            Headers::decode(self.host.header_pairs(Map::ResponseHeaders)?).map_err(|_| Failure::Headers)?
+        } else {
+            Headers::default()
+        };
+        let theirs = RATE_LIMIT_HEADERS.map(|name| joined(&headers, name));
+        let theirs = [theirs[0].as_deref(), theirs[1].as_deref()];
+        for (name, value) in self.gate()?.policy().rate_limit_headers(&self.limits, theirs) {
+            self.host.add_header(Map::ResponseHeaders, name.as_bytes(), value.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Tells the client the nonce for its next proof, unless the upstream has proofs and nonces of its own.
+    fn add_nonce(&self) -> Result<(), Failure> {
+        let Some(nonce) = self.dpop_nonce.as_ref().filter(|_| !self.is_answered()) else { return Ok(()) };
+        if !self.host.has_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes())? {
+            self.host.add_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes(), nonce.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the gate answered the call: when it was called, or when the timer did.
+    fn is_answered(&self) -> bool {
+        self.answered || self.waiting.as_ref().is_some_and(Waiting::is_answered)
+    }
+
+    fn gate(&self) -> Result<&Gate<H>, Failure> {
+        self.gate.as_deref().ok_or(Failure::NoPolicy)
+    }
+
+    fn fail(&mut self, failure: &Failure) -> StreamAction {
+        log::error!("a request is denied: {failure}");
+        if let Some(gate) = &self.gate {
+            self.record = gate.record_undecided();
+        }
+        self.answer(&Answer::host_error())
+    }
+
+    fn answer(&mut self, answer: &Answer) -> StreamAction {
+        self.answered = true;
+        send(&self.host, answer);
+        StreamAction::Pause
+    }
+
+    /// Where the request comes from, as far as the gateway says.
+    fn source(&self, features: &Features) -> Result<Option<Source>, HostError> {
+        let mut address = self.host.property(SOURCE_ADDRESS)?;
+        if address.is_none() && features.knows_nginx_variables {
+            address = self.host.property(REMOTE_ADDRESS)?;
+        }
+        Ok(address.and_then(|address| Source::parse(&address)))
+    }
+}
+
+/// Answers the stream that is called.
+pub(super) fn send(host: &impl Host, answer: &Answer) {
+    let headers: Vec<_> = answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let body = answer.body.as_bytes();
+    if let Err(error) = host.send_response(answer.status, &answer.details, &headers, body, answer.grpc_status) {
+        // The request stays held until the gateway's own timeout ends it.
+        log::error!("a denied request is not answered: {error}");
+    }
+}
+
+/// All lines of a header as one list; none where there is no line.
+fn joined(headers: &Headers, name: &str) -> Option<Vec<u8>> {
+    let lines: Vec<_> =
+        headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value).collect();
+    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
+}
+
+/// Stops the VM, so that a test can show what a defect would cost. Never shipped.
+#[cfg(feature = "panic-on-purpose")]
+#[expect(clippy::panic, reason = "this is its purpose")]
+fn panic_on_purpose(headers: &Headers) {
+    if headers.iter().any(|(name, _)| name == b"x-panic-on-purpose") {
+        panic!("on purpose");
+    }
+}

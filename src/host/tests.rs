@@ -1,0 +1,325 @@
+//! The phases of a request, whatever the gateway.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::Map;
+use super::fake::Fake;
+use super::root::Root;
+use super::stream::{HttpStream, StreamAction};
+use crate::identity::signature::{Message, StructuredFields, base, read};
+use crate::request::headers::Headers;
+
+const NOW: u64 = 1_800_000_000;
+const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
+const ROOT: u32 = 1;
+const STREAM: u32 = 2;
+const BODY: &str = "hello";
+const DIGEST: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+
+fn document() -> Value {
+    json!({
+        "callgate": "v1", "name": "phases", "mode": "enforce", "gateway": "envoy",
+        "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
+        "agents": { "payer": { "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] } },
+        "limits": {
+            "visits": { "per": "source", "rate": "60/1m", "burst": 2 },
+            "writes": { "per": "agent", "rate": "60/1m", "burst": 2 }
+        },
+        "held_bodies": { "hold_timeout": "3s", "total_timeout": "9s" },
+        "endpoints": [
+            { "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public", "limits": ["visits"] },
+            { "id": "pay", "methods": ["POST"], "path": "/pay", "effect": "write", "scopes": "none", "authenticate": "signature",
+              "limits": ["writes"] }
+        ],
+        "upstream": { "authorization": "remove" },
+        "audit": { "log": { "allow": false, "deny": true }, "outcome": true }
+    })
+}
+
+/// A worker of a gateway with one stream.
+struct Worker {
+    host: Fake,
+    root: Root<Fake>,
+}
+
+impl Worker {
+    fn new(document: &Value) -> Self {
+        let mut worker = Self::unconfigured();
+        let mistakes = crate::policy::Policy::from_value(document.clone(), &crate::testing::OneSecret(SECRET)).err();
+        // The gateway has been running for a while: nothing that is sent now can have been accepted before.
+        worker.host.0.seconds.set(NOW - 100);
+        assert!(worker.configure(&document.to_string()), "{mistakes:?}");
+        worker.stream(&[(":method", "GET"), (":path", "/nowhere"), (":authority", "x")]).on_request_headers(true);
+        worker.host.0.seconds.set(NOW);
+        worker.host.0.sent.take();
+        worker.host.0.log.take();
+        worker.host.0.properties.borrow_mut().remove(&b"callgate"[..]);
+        worker
+    }
+
+    fn unconfigured() -> Self {
+        let host = Fake::default();
+        host.0.seconds.set(NOW);
+        host.0.variables.borrow_mut().insert("S".into(), SECRET.to_vec());
+        host.0.variables.borrow_mut().insert("T".into(), [SECRET, b"!"].concat());
+        host.0.properties.borrow_mut().insert(b"source\0address".to_vec(), b"192.0.2.1:80".to_vec());
+        Self { root: Root::new(host.clone(), ROOT), host }
+    }
+
+    fn configure(&mut self, configuration: &str) -> bool {
+        self.host.0.configuration.replace(configuration.as_bytes().to_vec());
+        self.root.on_configure(configuration.len())
+    }
+
+    fn stream(&self, lines: &[(&str, &str)]) -> HttpStream<Fake> {
+        self.host.set(Map::RequestHeaders, lines);
+        self.root.stream(STREAM)
+    }
+
+    /// A request whose body is signed.
+    fn paying(&self, nonce: &str) -> HttpStream<Fake> {
+        let lines = signed(nonce);
+        let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.stream(&lines)
+    }
+
+    fn tick(&mut self, periods: u32) {
+        (0..periods).for_each(|_| self.root.on_tick());
+    }
+
+    /// Status and details of the answers.
+    fn answers(&self) -> Vec<(u16, String)> {
+        self.host.0.sent.borrow().iter().map(|sent| (sent.status, sent.details.clone())).collect()
+    }
+
+    fn metric(&self, name: &str) -> i64 {
+        self.host.0.metrics.borrow().iter().find(|(own, _)| own == name).map_or(0, |(_, value)| *value)
+    }
+}
+
+fn health() -> [(&'static str, &'static str); 3] {
+    [(":method", "GET"), (":path", "/health"), (":authority", "api.example.com")]
+}
+
+fn signed(nonce: &str) -> Vec<(String, String)> {
+    let mut lines: Vec<(String, String)> =
+        [(":method", "POST"), (":path", "/pay"), (":authority", "api.example.com"), ("content-digest", DIGEST)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+    let input = format!(
+        "sig=(\"@method\" \"@authority\" \"@path\" \"content-digest\");created={NOW};keyid=\"k\";alg=\"hmac-sha256\";nonce=\"{nonce:0>22}\""
+    );
+    let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
+    let structured = StructuredFields::default();
+    let message = Message {
+        method: b"POST",
+        scheme: "https",
+        authority: "api.example.com",
+        target: b"/pay",
+        headers: &headers,
+        structured: &structured,
+    };
+    let read = read(input.as_bytes(), b"sig=:AAAA:").unwrap();
+    let text = base(&message, &read[0].input).unwrap();
+    let signature = hmac_sha256::HMAC::mac(text.as_bytes(), SECRET);
+    lines.push(("signature-input".into(), input));
+    lines.push(("signature".into(), format!("sig=:{}:", STANDARD.encode(signature))));
+    lines
+}
+
+#[test]
+fn forwards_an_allowed_request_with_its_headers_and_completes_its_record() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.stream(&health());
+    assert_eq!(stream.on_request_headers(true), StreamAction::Continue);
+    assert_eq!(worker.host.value(Map::RequestHeaders, "x-callgate-endpoint").as_deref(), Some("health"));
+    assert_eq!(stream.on_response_headers(), StreamAction::Continue);
+    assert!(worker.host.value(Map::ResponseHeaders, "ratelimit").is_some());
+    assert_eq!(worker.host.record().unwrap().get("outcome"), None);
+    worker.host.0.properties.borrow_mut().insert(b"response\0code".to_vec(), 204_u64.to_le_bytes().to_vec());
+    stream.on_log();
+    let record = worker.host.record().unwrap();
+    assert_eq!((&record["decision"], &record["outcome"]["status"]), (&json!("allow"), &json!(204)));
+    assert_eq!(worker.metric("callgate.decisions.allow.public"), 1);
+}
+
+#[test]
+fn answers_a_denied_request_once_and_forwards_nothing_after() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.stream(&[(":method", "GET"), (":path", "/nowhere"), (":authority", "api.example.com")]);
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    assert_eq!(stream.on_request_body(5, true), StreamAction::Pause);
+    assert_eq!(stream.on_request_trailers(), StreamAction::Pause);
+    stream.on_response_headers();
+    stream.on_log();
+    assert_eq!(worker.answers(), [(403, "callgate_signature_missing".to_owned())]);
+    assert_eq!(worker.host.0.log.borrow().len(), 1, "the policy logs denials");
+    assert!(worker.host.lines(Map::ResponseHeaders).is_empty());
+}
+
+#[test]
+fn holds_a_request_until_its_body_was_checked() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    assert_eq!(worker.host.record(), None, "nothing is decided yet");
+    worker.host.0.body.replace(BODY[..2].into());
+    assert_eq!(stream.on_request_body(2, false), StreamAction::Pause);
+    worker.host.0.body.replace(BODY.into());
+    assert_eq!(stream.on_request_body(BODY.len(), true), StreamAction::Continue);
+    assert_eq!(worker.host.record().unwrap()["body_checked"], json!(true));
+    assert!(worker.answers().is_empty());
+}
+
+#[test]
+fn a_body_that_ends_with_trailers_is_checked_and_trailers_that_pose_as_ours_are_removed() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    worker.host.0.body.replace(BODY.into());
+    assert_eq!(stream.on_request_body(BODY.len(), false), StreamAction::Pause);
+    worker.host.set(Map::RequestTrailers, &[("x-callgate-agent", "admin"), ("checksum", "1")]);
+    assert_eq!(stream.on_request_trailers(), StreamAction::Continue);
+    assert_eq!(worker.host.lines(Map::RequestTrailers), [("checksum".to_owned(), "1".to_owned())]);
+}
+
+#[test]
+fn denies_a_request_with_another_body() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    worker.host.0.body.replace(b"HELLO".to_vec());
+    assert_eq!(stream.on_request_body(5, true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(403, "callgate_content_digest_mismatch".to_owned())]);
+}
+
+#[test]
+fn a_host_that_does_not_hand_over_the_body_forwards_nothing() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    worker.host.0.body.replace(BODY.into());
+    assert_eq!(stream.on_request_body(BODY.len() + 1, true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+}
+
+#[test]
+fn the_timer_answers_a_request_whose_body_does_not_arrive_and_nothing_is_forwarded_after() {
+    let mut worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    worker.tick(3);
+    assert!(worker.answers().is_empty());
+    worker.tick(2);
+    assert_eq!(worker.answers(), [(408, "callgate_body_timeout".to_owned())]);
+    assert_eq!(*worker.host.0.contexts.borrow(), [STREAM, ROOT]);
+    worker.host.0.body.replace(BODY.into());
+    assert_eq!(stream.on_request_body(BODY.len(), true), StreamAction::Pause);
+    stream.on_log();
+    assert_eq!(worker.answers().len(), 1);
+    assert_eq!(worker.host.record().unwrap()["reason"], json!("body_timeout"));
+}
+
+#[test]
+fn records_a_request_that_ends_while_it_is_held() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    stream.on_log();
+    let record = worker.host.record().unwrap();
+    assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("body_incomplete")));
+    // It used nothing up: the same request can be sent again.
+    let mut again = worker.paying("a");
+    assert_eq!(again.on_request_headers(false), StreamAction::Pause);
+    assert!(worker.answers().is_empty());
+}
+
+#[test]
+fn a_request_that_cannot_be_recorded_is_not_forwarded() {
+    let worker = Worker::new(&document());
+    worker.host.0.fails.set(Some("set_property"));
+    let mut stream = worker.stream(&health());
+    assert_eq!(stream.on_request_headers(true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+}
+
+#[test]
+fn each_host_call_that_fails_denies_the_request() {
+    for call in ["header_pairs", "property", "now", "add_header", "set_property"] {
+        let worker = Worker::new(&document());
+        worker.host.0.fails.set(Some(call));
+        let mut stream = worker.stream(&health());
+        assert_eq!(stream.on_request_headers(true), StreamAction::Pause, "{call}");
+        assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())], "{call}");
+    }
+    // What cannot be counted or reported denies nothing.
+    for call in ["change_metric", "define_metric", "has_header"] {
+        let worker = Worker::new(&document());
+        worker.host.0.fails.set(Some(call));
+        let mut stream = worker.stream(&health());
+        assert_eq!(stream.on_request_headers(true), StreamAction::Continue, "{call}");
+        stream.on_response_headers();
+        assert!(worker.answers().is_empty(), "{call}");
+    }
+}
+
+#[test]
+fn without_a_policy_every_request_is_denied() {
+    let worker = Worker::unconfigured();
+    let mut stream = worker.stream(&health());
+    assert_eq!(stream.on_request_headers(true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+    stream.on_log();
+}
+
+#[test]
+fn where_the_head_cannot_be_held_it_is_forwarded_and_no_byte_of_another_body_follows() {
+    let mut document = document();
+    document["gateway"] = json!("istio");
+    document["late_body_check"] = json!("accept");
+    document["tables"] = json!({ "key": { "env": "T" } });
+    let worker = Worker::new(&document);
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Continue);
+    assert_eq!(worker.host.value(Map::RequestHeaders, "x-callgate-agent").as_deref(), Some("payer"));
+    worker.host.0.body.replace(b"HELLO".to_vec());
+    assert_eq!(stream.on_request_body(5, true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(403, "callgate_content_digest_mismatch".to_owned())]);
+    let mut good = worker.paying("b");
+    assert_eq!(good.on_request_headers(false), StreamAction::Continue);
+    worker.host.0.body.replace(BODY.into());
+    assert_eq!(good.on_request_body(BODY.len(), true), StreamAction::Continue);
+    assert_eq!(worker.host.record().unwrap()["body_late"], json!(true));
+}
+
+#[test]
+fn a_configuration_with_mistakes_leaves_the_one_before_it_in_force() {
+    let mut worker = Worker::new(&document());
+    for wrong in [r#"{"callgate":"v1","name":"x"}"#, "\n\u{3}abc", ""] {
+        assert!(!worker.configure(wrong), "{wrong:?}");
+    }
+    worker.host.0.fails.set(Some("configuration"));
+    assert!(!worker.configure(&document().to_string()));
+    worker.host.0.fails.set(None);
+    assert_eq!(worker.stream(&health()).on_request_headers(true), StreamAction::Continue);
+}
+
+#[test]
+fn where_a_rejected_configuration_would_leave_the_api_open_it_is_accepted_and_every_request_denied() {
+    let mut worker = Worker::new(&document());
+    assert!(worker.configure(r#"{"callgate":"v1","name":"x","gateway":"kong"}"#));
+    assert_eq!(worker.stream(&health()).on_request_headers(true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+}
+
+#[test]
+fn the_timer_is_started_once_and_a_policy_that_needs_one_is_rejected_without() {
+    let mut worker = Worker::unconfigured();
+    worker.host.0.fails.set(Some("set_tick_period"));
+    assert!(!worker.configure(&document().to_string()));
+    worker.host.0.fails.set(None);
+    assert!(worker.configure(&document().to_string()) && worker.configure(&document().to_string()));
+    assert_eq!(worker.host.0.periods.borrow().len(), 1);
+}

@@ -1,0 +1,159 @@
+//! Requests that wait for their bodies, and the timer that ends those whose bodies do not arrive.
+//!
+//! A timer belongs to a root context, and what it acts on to a stream. So a waiting request is shared between its stream, which
+//! takes the body, and the list of its root context. Nothing is decided here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use super::gate::{Gate, PendingRecord};
+use super::stream::send;
+use super::{Host, HostError};
+use crate::decision::Decision;
+use crate::decision::answer::Answer;
+use crate::evaluate::{Engine, Need, Pending};
+use crate::request::headers::Headers;
+
+/// How often bodies are looked at that make no progress.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
+
+/// What a request that waits borrows.
+pub(super) struct Owned {
+    pub(super) engine: Rc<Engine>,
+    pub(super) headers: Headers,
+}
+
+/// None once the body has arrived.
+type Dependent<'a> = Option<Pending<'a>>;
+
+self_cell::self_cell!(
+    /// A request that waits, with what it is decided by.
+    pub(super) struct WaitingRequest {
+        owner: Owned,
+        #[not_covariant]
+        dependent: Dependent,
+    }
+);
+
+impl WaitingRequest {
+    /// Lets a period pass; whether the body takes too long by now.
+    fn elapse(&mut self) -> bool {
+        self.with_dependent_mut(|_, pending| {
+            pending.as_mut().is_some_and(|pending| pending.elapse(PERIOD) == Need::Nothing)
+        })
+    }
+
+    /// Denies the request, whose body takes too long: what the client is told, and the record. None where the body has come.
+    fn time_out<H: Host>(&mut self, gate: &Gate<H>) -> Option<(Answer, Option<PendingRecord>)> {
+        self.with_dependent_mut(|_, pending| {
+            let decision = pending.take()?.time_out(gate.now().ok());
+            let record = gate.emit_record(&decision.record());
+            let record = record.inspect_err(|error| log::error!("a denial is not written down: {error}"));
+            let answer = match decision {
+                Decision::Deny(deny) => deny.answer(),
+                // INVARIANT: a request that is only observed does not time out.
+                Decision::Allow(_) => Answer::host_error(),
+            };
+            Some((answer, record.ok().flatten()))
+        })
+    }
+}
+
+/// The requests of a root context that wait for their bodies, by the numbers of their streams.
+pub(super) struct WaitingList<H: Host>(RefCell<BTreeMap<u32, Weak<Shared<H>>>>);
+
+/// What a waiting request's stream and the timer share.
+struct Shared<H: Host> {
+    gate: Rc<Gate<H>>,
+    request: RefCell<Option<WaitingRequest>>,
+    /// Whether the timer answered it.
+    answered: Cell<bool>,
+    /// The record of that, where it is to be completed when the stream has ended.
+    record: Cell<Option<PendingRecord>>,
+}
+
+/// A request that waits for its body, as its stream has it. The timer knows it until this is dropped.
+pub(super) struct Waiting<H: Host> {
+    stream: u32,
+    list: Rc<WaitingList<H>>,
+    shared: Rc<Shared<H>>,
+}
+
+impl<H: Host> Default for WaitingList<H> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<H: Host> WaitingList<H> {
+    /// Lets a period pass, and answers those whose bodies take too long. `root` is the context whose timer fired.
+    pub(super) fn tick(&self, host: &H, root: u32) -> Result<(), HostError> {
+        let overdue: Vec<_> = self
+            .0
+            .borrow()
+            .iter()
+            .filter_map(|(stream, shared)| {
+                let shared = shared.upgrade()?;
+                let late = shared
+                    .request
+                    .try_borrow_mut()
+                    .is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse));
+                late.then_some((*stream, shared))
+            })
+            .collect();
+        if overdue.is_empty() {
+            return Ok(());
+        }
+        for (stream, shared) in overdue {
+            // Record and answer are those of the stream.
+            if let Err(error) = host.set_effective_context(stream) {
+                log::error!("a request whose body takes too long is not answered: {error}");
+                continue;
+            }
+            let Some(mut request) = shared.request.take() else { continue };
+            if let Some((answer, record)) = request.time_out(&shared.gate) {
+                shared.answered.set(true);
+                shared.record.set(record);
+                send(host, &answer);
+            }
+        }
+        host.set_effective_context(root)
+    }
+}
+
+impl<H: Host> Waiting<H> {
+    pub(super) fn new(stream: u32, list: &Rc<WaitingList<H>>, gate: Rc<Gate<H>>, request: WaitingRequest) -> Self {
+        let request = RefCell::new(Some(request));
+        let shared = Rc::new(Shared { gate, request, answered: Cell::default(), record: Cell::default() });
+        list.0.borrow_mut().insert(stream, Rc::downgrade(&shared));
+        Self { stream, list: Rc::clone(list), shared }
+    }
+
+    /// Takes the request out, unless the timer has ended its wait.
+    pub(super) fn take(&self) -> Option<WaitingRequest> {
+        self.shared.request.take()
+    }
+
+    /// Puts the request back, which waits for more of its body.
+    pub(super) fn put_back(&self, request: WaitingRequest) {
+        self.shared.request.replace(Some(request));
+    }
+
+    /// Whether the timer answered the request.
+    pub(super) fn is_answered(&self) -> bool {
+        self.shared.answered.get()
+    }
+
+    /// The record of that answer.
+    pub(super) fn take_record(&self) -> Option<PendingRecord> {
+        self.shared.record.take()
+    }
+}
+
+impl<H: Host> Drop for Waiting<H> {
+    fn drop(&mut self) {
+        self.list.0.borrow_mut().remove(&self.stream);
+    }
+}

@@ -1,0 +1,127 @@
+//! An allowed request has passed every check: leaving one out does not compile.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Each check of a listed endpoint, as `src/evaluate` calls it, and what is missing without it.
+const CHECKS: [(&str, &str, &str); 11] = [
+    ("mod.rs", "let identity = self.identity()?;", "identity"),
+    ("mod.rs", "let (limits, charged) = self.limits(endpoint)?;", "charged"),
+    ("mod.rs", "let last = self.last_checks(endpoint)?;", "last"),
+    ("mod.rs", "replay: self.reserve(tickets, charged)?,", "replay"),
+    ("form.rs", "escapes: self.escapes(endpoint, found)?,", "escapes"),
+    ("form.rs", "upgrade: self.upgrade(endpoint)?,", "upgrade"),
+    ("form.rs", "media_type: self.media_type(endpoint)?,", "media_type"),
+    ("authorize.rs", "bound_token: self.bound_token(endpoint)?,", "bound_token"),
+    ("authorize.rs", "signature: self.signature(endpoint)?,", "signature"),
+    ("authorize.rs", "scopes: self.scopes(endpoint)?,", "scopes"),
+    ("authorize.rs", "bindings: self.bindings(endpoint, found)?,", "bindings"),
+];
+
+/// The evidence of all checks.
+const EVIDENCE: [&str; 12] = [
+    "IdentityFits",
+    "PreflightAllowed",
+    "EscapesAllowed",
+    "UpgradeAllowed",
+    "MediaTypeAllowed",
+    "TokenIsBound",
+    "SignatureSuffices",
+    "ScopesGranted",
+    "BindingsHold",
+    "BodySettled",
+    "NotReplayed",
+    "WithinLimits",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder, and how often `text` occurs in each file below it.
+fn occurrences(folder: &Path, text: &str, found: &mut Vec<(PathBuf, usize)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            occurrences(&path, text, found);
+        } else {
+            let count = fs::read_to_string(&path).map_or(0, |source| source.matches(text).count());
+            found.extend((count > 0).then_some((path, count)));
+        }
+    }
+}
+
+#[test]
+fn each_check_asserts_its_own_evidence() {
+    for name in EVIDENCE {
+        let mut found = Vec::new();
+        occurrences(&root().join("src"), &format!("{name}::assertion"), &mut found);
+        let [(file, _)] = &found[..] else {
+            panic!("`{name}` is asserted in {found:?}; expected one file, that of its check")
+        };
+        assert!(file.starts_with(root().join("src/evaluate")), "{}", file.display());
+    }
+}
+
+#[test]
+fn each_check_is_called_as_stated() {
+    for (file, call, _) in CHECKS {
+        let source = fs::read_to_string(root().join("src/evaluate").join(file)).unwrap();
+        assert!(source.contains(call), "src/evaluate/{file} has no `{call}`; state here how the check is called");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &target) } else { drop(fs::copy(&path, &target).unwrap()) }
+    }
+}
+
+/// Whether the engine in a folder compiles, and what the compiler says.
+fn compiles(folder: &Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO"))
+        .args(["check", "--quiet", "--offline", "--lib", "--target-dir"])
+        .arg(root().join("target/evidence"))
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The checks are taken out of a copy of the engine. That takes a minute, so that continuous integration does it and `cargo test` does not.
+#[test]
+#[ignore = "compiles the engine three times; run by .ci/run"]
+fn an_evaluation_without_one_of_its_checks_does_not_compile() {
+    let folder = root().join("target/evidence/callgate");
+    let _ = fs::remove_dir_all(&folder);
+    copy(&root().join("src"), &folder.join("src"));
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = manifest.lines().filter(|line| {
+        !line.starts_with("members") && !line.starts_with("default-members") && !line.starts_with("callgate")
+    });
+    fs::write(folder.join("Cargo.toml"), members.collect::<Vec<_>>().join("\n")).unwrap();
+    let (intact, errors) = compiles(&folder);
+    assert!(intact, "{errors}");
+    // The compiler names every value that is not found before it looks for members that are missing.
+    let (values, members): (Vec<_>, Vec<_>) = CHECKS.into_iter().partition(|(_, call, _)| call.starts_with("let"));
+    for (kind, checks) in [("cannot find value", values), ("missing field", members)] {
+        copy(&root().join("src"), &folder.join("src"));
+        for (file, call, _) in &checks {
+            let path = folder.join("src/evaluate").join(file);
+            let source = fs::read_to_string(&path).unwrap();
+            fs::write(&path, source.replacen(call, "", 1)).unwrap();
+        }
+        let (_, errors) = compiles(&folder);
+        for (_, call, missing) in checks {
+            let named = |line: &str| line.contains(kind) && line.contains(&format!("`{missing}`"));
+            assert!(errors.lines().any(named), "without `{call}`: {errors}");
+        }
+    }
+}
