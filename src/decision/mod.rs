@@ -359,3 +359,7 @@ impl<'a> Facts<'a> {
         &self.denials
     }
 }
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod rule_tests;
