@@ -91,9 +91,11 @@ impl Affixed {
 }
 
 /// What is left of a name where file systems of Windows look it up.
-pub(super) fn without_end(decoded: &[u8]) -> &[u8] {
-    let kept = decoded.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
-    decoded.get(..kept).unwrap_or_default()
+pub(super) fn without_end(mut decoded: &[u8]) -> &[u8] {
+    while let [kept @ .., b'.' | b' '] = decoded {
+        decoded = kept;
+    }
+    decoded
 }
 
 /// What is left of a segment for servers that take path parameters (RFC 3986, section 3.3) out of it.

@@ -379,3 +379,7 @@ impl<'a> Facts<'a> {
         &self.denials
     }
 }
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod rule_tests;

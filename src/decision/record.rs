@@ -34,117 +34,132 @@ const MOST_QUERY: usize = 4096;
 /// The longest header that a record takes over, in bytes.
 const MOST_HEADER: usize = 256;
 
-/// The record of a decision: one JSON object, the same for calls that were allowed and for those that were denied. Members
-/// without a value are absent.
-#[derive(Debug, Default, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Record<'r> {
-    /// What was decided.
-    decision: Verdict,
-    /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::reasons"))]
-    reason: &'static str,
-    /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
-    #[serde(skip_serializing_if = "is_empty")]
-    rule: Cow<'r, str>,
-    /// Under observation: every reason for which the call would have been denied, in the order of the checks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    would_deny: Vec<WouldDeny>,
-    /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
-    /// gateway gave no random numbers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
-    id: Option<DecisionId>,
-    /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_ms: Option<u64>,
-    /// The agent that the credential belongs to, whether or not it may call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<&'r str>,
-    /// The policy's name of the issuer whose token was verified.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<&'r str>,
-    /// The client, from the token. Here and in `subject` and `scopes`, characters that are not visible, or that reorder the text around
-    /// them, are escapes such as `\u{202e}`, a backslash is two, and past 1,024 bytes the text ends with `…`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<Cow<'r, str>>,
-    /// The subject, from the token. Where the policy has `audit.subject: hash`: `hmac:` and the first 16 hexadecimal digits of
-    /// HMAC-SHA-256 over the subject.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<Cow<'r, str>>,
-    /// The scopes of the token and of the agent's registration.
-    #[serde(skip_serializing_if = "Scopes::is_empty")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Vec<&'r str>"))]
-    scopes: Scopes<'r>,
-    /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find its uses. The signature is left out, since
-    /// an ECDSA signature has a second valid form.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
-    token: Option<&'r str>,
-    /// What showed that the caller holds the key that its token is bound to; absent for a bearer token, and where it was not
-    /// shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proof: Option<ProofKind>,
-    /// The `keyid` of the request's signature, where one was verified.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed_by: Option<&'r str>,
-    /// The id of the endpoint that the call matched.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<&'r str>,
-    /// `true` where the endpoint's body is passed on as it arrives.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    body_streams: bool,
-    /// `true` where the body is the one that was signed, and was checked before anything of it went on.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    body_checked: bool,
-    /// `true` where the head of the call went on before its body was checked, as `late_body_check` accepts it. Without
-    /// `body_checked` the body did not come, or was another one.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    body_late: bool,
-    /// The method. Here and in `host`, the paths and `query`, text that is longer than 256 bytes or looks like a credential (a JSON Web
-    /// Token, or 32 or more characters of base64 or hexadecimal digits that are neither a UUID nor words) is replaced by its length
-    /// and the first digits of its SHA-256: `[43 bytes, sha256 0123456789abcdef]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<Cow<'r, str>>,
-    /// The host in lower case, without the ports 80 and 443.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Cow<'r, str>>,
-    /// The canonical path; each segment is shown or replaced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<Cow<'r, str>>,
-    /// The path as it came, escaped, where it has no canonical form.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    raw_path: Option<Cow<'r, str>>,
-    /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
-    /// a parameter whose name looks like a secret's is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    query: Vec<Cow<'r, str>>,
-    /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
-    /// bytes a value ends with `…`. A value that holds a JSON Web Token is replaced as in `path`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<&'r str, String>,
-    /// The address that the call came from, without its port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>"))]
-    source: Option<Source>,
-    /// The gateway's own id of the request. Some gateways keep the one that a client sent, so that a JSON Web Token is replaced here too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<Cow<'r, str>>,
-    /// The trace id of a valid `traceparent` (W3C Trace Context).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
-    trace_id: Option<&'r str>,
-    /// The policy's name.
-    policy: &'r str,
-    /// SHA-256 over the policy's canonical JSON, as `callgate check` prints it.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{64}$")))]
-    policy_version: &'r str,
-    /// The version of the module.
-    module_version: &'static str,
-    /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<Completion>,
+/// Declares the record, and lists the names of its members in the order in which they are written.
+macro_rules! record {
+    ($(#[$of_all:meta])+ pub struct Record<'r> { $($(#[$about:meta])+ $member:ident: $kind:ty,)+ }) => {
+        $(#[$of_all])+
+        pub struct Record<'r> { $($(#[$about])+ $member: $kind,)+ }
+
+        impl Record<'_> {
+            /// The names of all members, in the order in which they are written.
+            pub const MEMBERS: &'static [&'static str] = &[$(stringify!($member)),+];
+        }
+    };
+}
+
+record! {
+    /// The record of a decision: one JSON object, the same for calls that were allowed and for those that were denied. Members
+    /// without a value are absent.
+    #[derive(Debug, Default, Serialize)]
+    #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+    #[serde(deny_unknown_fields)]
+    pub struct Record<'r> {
+        /// What was decided.
+        decision: Verdict,
+        /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::reasons"))]
+        reason: &'static str,
+        /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
+        #[serde(skip_serializing_if = "is_empty")]
+        rule: Cow<'r, str>,
+        /// Under observation: every reason for which the call would have been denied, in the order of the checks.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        would_deny: Vec<WouldDeny>,
+        /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
+        /// gateway gave no random numbers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
+        id: Option<DecisionId>,
+        /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        time_ms: Option<u64>,
+        /// The agent that the credential belongs to, whether or not it may call.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agent: Option<&'r str>,
+        /// The policy's name of the issuer whose token was verified.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issuer: Option<&'r str>,
+        /// The client, from the token. Here and in `subject` and `scopes`, characters that are not visible, or that reorder the text around
+        /// them, are escapes such as `\u{202e}`, a backslash is two, and past 1,024 bytes the text ends with `…`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<Cow<'r, str>>,
+        /// The subject, from the token. Where the policy has `audit.subject: hash`: `hmac:` and the first 16 hexadecimal digits of
+        /// HMAC-SHA-256 over the subject.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<Cow<'r, str>>,
+        /// The scopes of the token and of the agent's registration.
+        #[serde(skip_serializing_if = "Scopes::is_empty")]
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Vec<&'r str>"))]
+        scopes: Scopes<'r>,
+        /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find its uses. The signature is left out, since
+        /// an ECDSA signature has a second valid form.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
+        token: Option<&'r str>,
+        /// What showed that the caller holds the key that its token is bound to; absent for a bearer token, and where it was not
+        /// shown.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proof: Option<ProofKind>,
+        /// The `keyid` of the request's signature, where one was verified.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signed_by: Option<&'r str>,
+        /// The id of the endpoint that the call matched.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        endpoint: Option<&'r str>,
+        /// `true` where the endpoint's body is passed on as it arrives.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        body_streams: bool,
+        /// `true` where the body is the one that was signed, and was checked before anything of it went on.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        body_checked: bool,
+        /// `true` where the head of the call went on before its body was checked, as `late_body_check` accepts it. Without
+        /// `body_checked` the body did not come, or was another one.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        body_late: bool,
+        /// The method. Here and in `host`, the paths and `query`, text that is longer than 256 bytes or looks like a credential (a JSON Web
+        /// Token, or 32 or more characters of base64 or hexadecimal digits that are neither a UUID nor words) is replaced by its length
+        /// and the first digits of its SHA-256: `[43 bytes, sha256 0123456789abcdef]`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        method: Option<Cow<'r, str>>,
+        /// The host in lower case, without the ports 80 and 443.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<Cow<'r, str>>,
+        /// The canonical path; each segment is shown or replaced.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path: Option<Cow<'r, str>>,
+        /// The path as it came, escaped, where it has no canonical form.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        raw_path: Option<Cow<'r, str>>,
+        /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
+        /// a parameter whose name looks like a secret's is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        query: Vec<Cow<'r, str>>,
+        /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
+        /// bytes a value ends with `…`. A value that holds a JSON Web Token is replaced as in `path`.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        headers: BTreeMap<&'r str, String>,
+        /// The address that the call came from, without its port.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>"))]
+        source: Option<Source>,
+        /// The gateway's own id of the request. Some gateways keep the one that a client sent, so that a JSON Web Token is replaced here too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<Cow<'r, str>>,
+        /// The trace id of a valid `traceparent` (W3C Trace Context).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
+        trace_id: Option<&'r str>,
+        /// The policy's name.
+        policy: &'r str,
+        /// SHA-256 over the policy's canonical JSON, as `callgate check` prints it.
+        #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{64}$")))]
+        policy_version: &'r str,
+        /// The version of the module.
+        module_version: &'static str,
+        /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<Completion>,
+    }
 }
 
 /// The scopes of a caller, which are not gathered before they are written.

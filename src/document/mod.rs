@@ -364,6 +364,9 @@ pub enum AuditSubject {
     Hash,
 }
 
+/// What the names of the gate's headers begin with, where a policy says nothing else in `audit.headers.prefix`.
+pub const HEADER_PREFIX: &str = "x-callgate-";
+
 /// The headers that tell the upstream who called.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
@@ -375,7 +378,7 @@ pub struct AuditHeaders {
 
 impl Default for AuditHeaders {
     fn default() -> Self {
-        Self { prefix: "x-callgate-".to_owned() }
+        Self { prefix: HEADER_PREFIX.to_owned() }
     }
 }
 

@@ -2,14 +2,13 @@
 
 use super::naive;
 use crate::allowlist::bound_header;
-use crate::document::Overrides;
+use crate::document::{HEADER_PREFIX as PREFIX, Overrides};
 use crate::policy::trailers::RemovedTrailers;
 use crate::reason::Reason;
 use crate::request::head::{Head, OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
 use crate::request::headers::Headers;
 use crate::request::headers::{folded_name, name_begins_like, name_reads_as};
 
-const PREFIX: &str = "x-callgate-";
 const BOUND: &str = "x-org";
 /// A header that the policy adds to those that override the method or the path.
 const ADDED: &str = "x-forwarded-prefix";

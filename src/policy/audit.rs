@@ -136,8 +136,9 @@ fn check_prefix(prefix: &str, findings: &mut Findings) {
         findings.error(
             Place::root().field("audit").field("headers").field("prefix"),
             format!(
-                "`{}` is no prefix of our own: write `x-`, a name of lower-case letters and digits, and `-`, such as `x-callgate-`",
-                prefix.escape_debug()
+                "`{}` is no prefix of our own: write `x-`, a name of lower-case letters and digits, and `-`, such as `{}`",
+                prefix.escape_debug(),
+                document::HEADER_PREFIX
             ),
         );
     }

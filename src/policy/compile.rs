@@ -81,8 +81,7 @@ impl Policy {
 
 /// Reads the document from its canonical text, in which a mistake has a position.
 fn document(value: Value) -> Result<document::Document, Findings> {
-    // INVARIANT: what was read as JSON can be written as JSON.
-    let text = serde_json::to_vec(&value).unwrap_or_default();
+    let text = serde_json::to_vec(&value).map_err(|error| only(Place::root(), error.to_string()))?;
     // The memory of a VM never shrinks: of text, value and document no more than two are there at a time.
     drop(value);
     serde_json::from_slice(&text).map_err(|error| {

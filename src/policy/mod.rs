@@ -43,7 +43,7 @@ use std::time::Duration;
 use crate::allowlist::Table;
 use crate::document;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
-use crate::identity::signature::SigningKeys;
+use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::Issuers;
 use crate::quota::{self, Shown, Standings};
 use crate::request::{Host, RejectedNames};
@@ -121,6 +121,12 @@ impl Policy {
         // Keys of proofs come with them.
         let proven = self.dpop.as_ref().is_some_and(|rules| rules.algorithms.iter().any(hosts));
         proven || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
+    }
+
+    /// The agents' key that signatures name so: by its `keyid` or, as Web Bot Auth does, by its thumbprint.
+    #[must_use]
+    pub fn signing_key(&self, keyid: &str) -> Option<&SigningKey> {
+        self.signing_keys.find(keyid).or_else(|| self.signing_keys.find_by_thumbprint(keyid))
     }
 
     fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {

@@ -83,7 +83,7 @@ impl Replay {
     /// How many slots all shares have together.
     pub(crate) fn slots(&self, agents: &Agents) -> u64 {
         let sharers = u64::try_from(self.sharers(agents).count()).unwrap_or(u64::MAX);
-        sharers.saturating_mul(self.rules.share.slots().into())
+        sharers.saturating_mul(self.rules.share.slots().get().into())
     }
 
     /// Who has a share of the table: agents, and all unregistered callers together.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::document;
 use crate::document::{Findings, Place};
-use crate::identity::crypto::hmac_sha256;
+use crate::identity::crypto::{first, hmac_sha256};
 use crate::identity::token::{Secrets, look_up};
 use crate::policy::gateway::Store;
 
@@ -82,8 +82,7 @@ impl TablesKey {
     }
 
     fn derive(&self, purpose: &str) -> [u8; 16] {
-        let bytes = hmac_sha256(&self.0, purpose.as_bytes());
-        *bytes.first_chunk().unwrap_or(&[0; 16])
+        first(hmac_sha256(&self.0, purpose.as_bytes()))
     }
 }
 

@@ -1,11 +1,13 @@
 //! How large an agent's part of the table is.
 
+use std::num::NonZeroU32;
+
 use crate::state::SlotKind;
 
 /// An agent's part of the table: whole slots, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Share {
-    slots: u32,
+    slots: NonZeroU32,
 }
 
 impl Share {
@@ -15,26 +17,26 @@ impl Share {
     /// What each has of a table with so many entries that so many share.
     pub(crate) fn of(entries: u32, sharers: usize) -> Self {
         let sharers = u32::try_from(sharers).unwrap_or(u32::MAX).max(1);
-        Self { slots: (entries / Self::SLOT / sharers).max(1) }
+        Self { slots: NonZeroU32::new(entries / Self::SLOT / sharers).unwrap_or(NonZeroU32::MIN) }
     }
 
     pub(super) fn of_slots(slots: u32) -> Option<Self> {
-        (slots > 0).then_some(Self { slots })
+        NonZeroU32::new(slots).map(|slots| Self { slots })
     }
 
-    pub(crate) fn slots(self) -> u32 {
+    pub(crate) fn slots(self) -> NonZeroU32 {
         self.slots
     }
 
     /// How many entries it holds.
     pub(crate) fn entries(self) -> u32 {
-        self.slots.saturating_mul(Self::SLOT)
+        self.slots.get().saturating_mul(Self::SLOT)
     }
 
     /// How many live entries it takes without refusing any: all where there is one slot, and half where entries may spread
     /// unevenly over several.
     pub(crate) fn bears(self) -> u64 {
-        u64::from(if self.slots == 1 { Self::SLOT } else { self.entries() / 2 })
+        u64::from(if self.slots == NonZeroU32::MIN { Self::SLOT } else { self.entries() / 2 })
     }
 }
 

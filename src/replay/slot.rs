@@ -91,7 +91,9 @@ impl Slot {
     }
 
     fn entries(&self) -> impl ExactSizeIterator<Item = Entry> {
-        let (entries, _) = self.value.get(HEAD..).unwrap_or_default().as_chunks::<ENTRY>();
+        // From the end, so that what is left over is the head, which is shorter than an entry.
+        const { assert!(HEAD < ENTRY) };
+        let (_, entries) = self.value.as_rchunks::<ENTRY>();
         entries.iter().map(decode)
     }
 }
@@ -103,11 +105,8 @@ fn head(horizon: Timestamp) -> [u8; HEAD] {
 }
 
 fn decode(entry: &[u8; ENTRY]) -> Entry {
-    match entry.as_chunks::<8>().0 {
-        [fingerprint, made] => Entry { fingerprint: u64::from_le_bytes(*fingerprint), made: moment(*made) },
-        // INVARIANT: sixteen bytes are two times eight.
-        _ => Entry { fingerprint: 0, made: Timestamp::from_nanos(0) },
-    }
+    let both = u128::from_le_bytes(*entry);
+    Entry { fingerprint: both as u64, made: Timestamp::from_nanos((both >> 64) as u64) }
 }
 
 fn moment(bytes: [u8; 8]) -> Timestamp {

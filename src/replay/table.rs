@@ -1,6 +1,7 @@
 //! The table: where a message's entry is, looked at before anything is charged, and claimed last.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Table {
         let table = Self { header, header_key, rules, lost: Mutex::default() };
         let horizon = table.horizon(shared)?;
         for agent in sharers {
-            for slot in 0..table.header.share.slots() {
+            for slot in 0..table.header.share.slots().get() {
                 Slot::make(shared.store, &table.key(shared.namespace, agent, slot), horizon)?;
             }
         }
@@ -76,8 +77,8 @@ impl Table {
         let identity = shared.namespace.identity("replay").optional(claim.agent).text(&claim.caller);
         // One number chooses the slot, the other tells the messages in it apart.
         let [choice, fingerprint] = shared.namespace.numbers(identity.text(claim.kind.name()).bytes(&claim.token));
-        let slots = u64::from(self.header.share.slots());
-        let slot = u32::try_from(choice.checked_rem(slots).unwrap_or_default()).unwrap_or_default();
+        // Less than the number of slots, which has 32 bits.
+        let slot = (choice % NonZeroU64::from(self.header.share.slots())) as u32;
         let key = self.key(shared.namespace, claim.agent, slot);
         let entry = Entry { fingerprint, made: claim.made };
         let slot = self.read(shared, &key)?;
@@ -120,7 +121,7 @@ impl Table {
     /// Keys belong to one making of the table: what an earlier one with the same number of slots held is not looked at.
     fn key(&self, namespace: &Namespace, agent: Option<&str>, slot: u32) -> StoreKey {
         let Header { since, share, .. } = self.header;
-        let table = [since.as_nanos().to_le_bytes(), u64::from(share.slots()).to_le_bytes()];
+        let table = [since.as_nanos().to_le_bytes(), u64::from(share.slots().get()).to_le_bytes()];
         let identity = namespace.identity("replay slot").bytes(&[TAG]).bytes(table.as_flattened());
         namespace.key(identity.optional(agent).bytes(&slot.to_le_bytes()))
     }
@@ -231,8 +232,11 @@ impl Header {
 
     fn encode(&self) -> [u8; Self::LENGTH] {
         let mut bytes = [TAG; Self::LENGTH];
-        let fields =
-            [&self.secret.to_le_bytes()[..], &self.since.as_nanos().to_le_bytes(), &self.share.slots().to_le_bytes()];
+        let fields = [
+            &self.secret.to_le_bytes()[..],
+            &self.since.as_nanos().to_le_bytes(),
+            &self.share.slots().get().to_le_bytes(),
+        ];
         for (to, from) in bytes.iter_mut().skip(1).zip(fields.into_iter().flatten()) {
             *to = *from;
         }

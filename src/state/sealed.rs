@@ -55,28 +55,28 @@ enum Found {
 }
 
 impl Seal {
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+    fn hash(&self, parts: &[&[u8]]) -> u128 {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
         for part in parts {
             bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend_from_slice(part);
         }
         let hash = SipHasher24::new_with_key(&self.key).hash(&bytes);
-        (u128::from(hash.h1) << 64 | u128::from(hash.h2)).to_le_bytes()
+        u128::from(hash.h1) << 64 | u128::from(hash.h2)
     }
 
     /// What tells whose value it is. It does not change with the value, so that no half of one lacks it.
     fn mark(&self, key: &[u8]) -> [u8; 8] {
-        *self.hash(&[b"mark", key]).first_chunk().unwrap_or(&[0; 8])
+        (self.hash(&[b"mark", key]) as u64).to_le_bytes()
     }
 
     /// The name of a place of a key. With another seal it is another one, so that nobody comes upon what an earlier key left.
     fn name(&self, key: &[u8], place: u8) -> Vec<u8> {
         let hash = self.hash(&[b"name", &[place], key]);
         if self.zone {
-            [ZONE, hash.first_chunk::<4>().unwrap_or(&[0; 4])].concat()
+            [ZONE, &(hash as u32).to_le_bytes()].concat()
         } else {
-            [key, b"-", &hash].concat()
+            [key, b"-", &hash.to_le_bytes()].concat()
         }
     }
 
@@ -87,7 +87,7 @@ impl Seal {
 
     fn seal(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let length = u16::try_from(value.len()).map_err(|_| StoreError)?.to_le_bytes();
-        let seal = self.hash(&[b"seal", key, value]);
+        let seal = self.hash(&[b"seal", key, value]).to_le_bytes();
         let mut sealed = [&self.mark(key)[..], &seal, &length, value].concat();
         if self.zone {
             sealed.resize(HEAD + room(value).ok_or(StoreError)?, 0);
@@ -100,11 +100,11 @@ impl Seal {
     /// The part makes versions differ that a host gives twice: to a value, and to what is written after that was lost.
     fn open(&self, key: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, u32)> {
         let (_, rest) = sealed.split_first_chunk::<8>()?;
-        let (seal, rest) = rest.split_first_chunk::<16>()?;
+        let (seal, rest) = rest.split_first_chunk()?;
+        let seal = u128::from_le_bytes(*seal);
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let value = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
-        let tag = u32::from_le_bytes(*seal.first_chunk()?);
-        (self.hash(&[b"seal", key, value]) == *seal).then(|| (value.to_vec(), tag))
+        (self.hash(&[b"seal", key, value]) == seal).then(|| (value.to_vec(), seal as u32))
     }
 
     /// What stands in a place of a key.

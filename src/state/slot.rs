@@ -87,16 +87,13 @@ impl Slot {
     }
 
     fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
-        let (entries, _) = self.bytes.get(1..).unwrap_or_default().as_chunks::<ENTRY>();
-        entries.iter().map(|entry| match entry.as_chunks::<8>().0 {
-            [fingerprint, value] => (u64::from_le_bytes(*fingerprint), u64::from_le_bytes(*value)),
-            // INVARIANT: sixteen bytes are two times eight.
-            _ => (0, 0),
-        })
+        // From the end, so that what is left over is the tag.
+        let (_, entries) = self.bytes.as_rchunks::<ENTRY>();
+        entries.iter().map(decode)
     }
 
     fn replace(&mut self, index: usize, entry: [u8; ENTRY]) {
-        let (entries, _) = self.bytes.get_mut(1..).unwrap_or_default().as_chunks_mut::<ENTRY>();
+        let (_, entries) = self.bytes.as_rchunks_mut::<ENTRY>();
         if let Some(standing) = entries.get_mut(index) {
             *standing = entry;
         }
@@ -104,11 +101,12 @@ impl Slot {
 }
 
 fn encode(fingerprint: u64, value: u64) -> [u8; ENTRY] {
-    let mut entry = [0; ENTRY];
-    for (to, from) in entry.as_chunks_mut::<8>().0.iter_mut().zip([fingerprint, value]) {
-        *to = from.to_le_bytes();
-    }
-    entry
+    (u128::from(value) << 64 | u128::from(fingerprint)).to_le_bytes()
+}
+
+fn decode(entry: &[u8; ENTRY]) -> (u64, u64) {
+    let both = u128::from_le_bytes(*entry);
+    (both as u64, (both >> 64) as u64)
 }
 
 #[cfg(test)]

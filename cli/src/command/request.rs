@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use callgate::document;
 use callgate::identity::crypto::Algorithm;
 use clap::ValueEnum;
 use serde_json::Value;
@@ -116,17 +115,6 @@ impl Encoding {
                 };
                 pairs.map(byte).collect()
             }
-        }
-    }
-}
-
-impl From<Option<document::SecretEncoding>> for Encoding {
-    fn from(encoding: Option<document::SecretEncoding>) -> Self {
-        match encoding {
-            None => Self::Text,
-            Some(document::SecretEncoding::Base64) => Self::Base64,
-            Some(document::SecretEncoding::Base64url) => Self::Base64url,
-            Some(document::SecretEncoding::Hex) => Self::Hex,
         }
     }
 }

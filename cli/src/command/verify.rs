@@ -7,7 +7,7 @@ use callgate::document;
 use callgate::identity::crypto::{Algorithm, SoftwareVerifier, VerifySignature as _, VerifyingKey};
 use callgate::identity::signature::{FieldKind, Input, Signed, StructuredFields, base, joined, read};
 use callgate::request::digest::ContentDigest;
-use callgate::{Reason, Source};
+use callgate::{Policy, Reason, Source};
 use serde::Serialize;
 
 use super::request::{KeyArguments, RequestArguments};
@@ -21,12 +21,12 @@ use crate::sign::{Difference, Line, Request, Variant, differences, joined_otherw
 
 mod keys;
 
-use keys::key;
+use keys::{Verifying, key};
 
 /// Check the signature of a request, and say where it fails
 ///
 /// Against a key, it says whether the signature verifies and the body is the one that was signed. Against a policy, it also says
-/// what the gate decides about the call, as if nothing had come before. Where a signature fails, it tries the other scheme and the
+/// whether the policy accepts the key at that moment, and what the gate decides about the call, as if nothing had come before. Where a signature fails, it tries the other scheme and the
 /// other ways to join several lines of a header, and says which verifies. It lists what the gate computes, line by line; with the
 /// base that the client signed, it lists the lines that differ.
 #[derive(Debug, clap::Args)]
@@ -111,7 +111,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     {
         request.seen_as(url).map_err(|why| Failure::Trouble(format!("external_url: {why}")))?;
     }
-    let mut found = check(arguments, &request, document.as_ref())?;
+    let policy = loaded.as_ref().map(|loaded| &*loaded.policy);
+    let mut found = check(arguments, &request, document.as_ref(), policy)?;
     if let Some(loaded) = &loaded {
         found.decision = decided(arguments, loaded, document.as_ref(), &request);
     }
@@ -128,7 +129,12 @@ fn document(loaded: &Loaded) -> Result<document::Document, Failure> {
 }
 
 /// Checks the signature and the body against the key.
-fn check(arguments: &Arguments, request: &Request, document: Option<&document::Document>) -> Result<Found, Failure> {
+fn check(
+    arguments: &Arguments,
+    request: &Request,
+    document: Option<&document::Document>,
+    policy: Option<&Policy>,
+) -> Result<Found, Failure> {
     let headers = request.lines();
     let (Some(inputs), Some(signatures)) = (joined(&headers, "signature-input"), joined(&headers, "signature")) else {
         return Err(Failure::Trouble(
@@ -157,7 +163,7 @@ fn check(arguments: &Arguments, request: &Request, document: Option<&document::D
             )
         })
         .collect();
-    let (key, algorithm) = key(arguments, input, document)?;
+    let Verifying { key, algorithm, outside_validity } = key(arguments, input, policy)?;
     found.algorithm = algorithm.http_name();
     let computed = base(&message, input);
     if let (Some(file), Ok(computed)) = (&arguments.base, &computed) {
@@ -175,6 +181,10 @@ fn check(arguments: &Arguments, request: &Request, document: Option<&document::D
         Err(unsignable) => Some(format!("there is nothing that could have been signed: {unsignable}")),
         Ok(_) if input.alg.as_deref().is_some_and(|alg| Some(alg) != algorithm.http_name()) => {
             Some(format!("`alg` is `{}`, which is not the key's algorithm", input.alg.as_deref().unwrap_or_default()))
+        }
+        Ok(_) if outside_validity.is_some() => {
+            found.suspicious = false;
+            outside_validity
         }
         Ok(computed) => match SoftwareVerifier.verify(&key, algorithm, computed.as_bytes(), &signed.signature) {
             Ok(()) => {

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use callgate::document::HEADER_PREFIX;
 use callgate::request::headers::{name_begins_like, name_reads_as};
 use callgate::{Challenge, Reason};
 use serde_json::{Value, json};
@@ -352,7 +353,7 @@ impl<'j> Judge<'j> {
     }
 
     fn prefix(&self) -> &'j str {
-        self.policy.document.pointer("/audit/headers/prefix").and_then(Value::as_str).unwrap_or("x-callgate-")
+        self.policy.document.pointer("/audit/headers/prefix").and_then(Value::as_str).unwrap_or(HEADER_PREFIX)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use callgate::document::HEADER_PREFIX;
 use serde_json::Value;
 
 use super::Check;
@@ -43,7 +44,7 @@ impl Facts {
             hosts: hosts.into_iter().flatten().filter_map(Value::as_str).map(str::to_ascii_lowercase).collect(),
             secrets: loaded.secrets.clone(),
             body: loaded.policy.largest_held_body(),
-            prefix: text("/audit/headers/prefix").unwrap_or("x-callgate-").to_ascii_lowercase(),
+            prefix: text("/audit/headers/prefix").unwrap_or(HEADER_PREFIX).to_ascii_lowercase(),
             rest,
         }
     }

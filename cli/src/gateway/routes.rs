@@ -1,6 +1,7 @@
 //! Routes: which of them reach an upstream without the gate, and what is done to calls after it.
 
 use callgate::OVERRIDE_HEADERS;
+use callgate::document::HEADER_PREFIX;
 use callgate::request::headers::{name_begins_like, name_reads_as};
 
 use super::Check;
@@ -341,7 +342,7 @@ impl<'a> Check<'a> {
         let mut prefixes = self.gates.iter().filter_map(|gate| gate.facts.as_ref()).map(|facts| facts.prefix.as_str());
         // Some servers read a name in which other characters are hyphens as the same.
         let begins = |prefix: &str| name_begins_like(name.as_bytes(), prefix);
-        if prefixes.any(begins) || begins("x-callgate-") {
+        if prefixes.any(begins) || begins(HEADER_PREFIX) {
             let message = format!("`{name}` is the gate's, and upstreams believe what it says: remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
         } else if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name.as_bytes(), known)) {

@@ -1,11 +1,11 @@
 //! A record as it is read back.
 //!
-//! Records of other versions of the module are read as well: members that nobody here knows are passed over, and of those
-//! that are known all but a few may be absent.
+//! Records of other versions of the module are read as well: all members but a few may be absent, and members that are not used here by
+//! name are kept, so that a new member of the record needs nothing here to be shown.
 
 use callgate::Reason;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A record as it is read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -38,6 +38,9 @@ pub struct Record {
     pub policy_version: String,
     pub module_version: String,
     pub outcome: Option<Outcome>,
+    /// The members that are not used by name.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// A reason for which a call would have been denied.
@@ -80,11 +83,18 @@ impl Record {
         if let Some(members) = value.as_object_mut() {
             members.retain(|_, member| {
                 let is_empty = [Value::Null, Value::String(String::new()), Value::Array(Vec::new())].contains(member)
-                    || member.as_object().is_some_and(serde_json::Map::is_empty);
+                    || member.as_object().is_some_and(Map::is_empty);
                 !is_empty
             });
         }
         Ok(value)
+    }
+
+    /// The members that are not used by name, in the order in which records have them; those of other versions come last.
+    pub fn more(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let known = callgate::Record::MEMBERS.iter().filter_map(|name| self.more.get_key_value(*name));
+        let others = self.more.iter().filter(|(name, _)| !callgate::Record::MEMBERS.contains(&name.as_str()));
+        known.chain(others).map(|(name, value)| (name.as_str(), value))
     }
 
     /// Whether the record has this id, or one that begins so. The answer's `instance` is taken as well.
@@ -144,4 +154,19 @@ impl Record {
 #[must_use]
 pub fn meaning(code: &str) -> Option<&'static str> {
     Reason::ALL.iter().find(|reason| reason.code() == code).map(|reason| reason.row().title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_that_is_used_by_name_is_one_of_the_record() {
+        let read = serde_json::to_value(Record::default()).unwrap();
+        let names: Vec<_> = read.as_object().unwrap().keys().collect();
+        assert!(names.contains(&&"decision".to_owned()), "{names:?}");
+        for name in names {
+            assert!(callgate::Record::MEMBERS.contains(&name.as_str()), "{name}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::record::{Outcome, Record, meaning};
 use super::summary::show;
 use crate::escape;
@@ -36,6 +38,10 @@ impl fmt::Display for Words<'_> {
         for (name, value) in &record.headers {
             self.row(f, "header", &format!("{name}: {value}"))?;
         }
+        let more: Vec<_> = record.more().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+        if !more.is_empty() {
+            self.row(f, "more", &more.join(", "))?;
+        }
         let ids = [("request", &record.request_id), ("trace", &record.trace_id)];
         let ids: Vec<_> = ids.iter().filter_map(|(name, id)| id.as_ref().map(|id| format!("{name} {id}"))).collect();
         if !ids.is_empty() {
@@ -62,6 +68,11 @@ impl Words<'_> {
         let place = (self.place)(rule).map(|place| format!("{place}: ")).unwrap_or_default();
         self.row(f, "", &format!("{place}{rule}"))
     }
+}
+
+/// Text as it is, and everything else as JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn because(code: &str) -> String {

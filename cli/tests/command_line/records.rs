@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
@@ -314,6 +315,73 @@ fn a_record_is_put_into_words() {
     let placed = callgate(&format!("explain {policy} --record @{path}")).fine();
     assert!(placed.contains(&format!("          {policy}:")) && placed.contains(": endpoints[4].scopes\n"), "{placed}");
     assert!(placed.contains(&format!("note      {policy} is another version than the one that decided: ")), "{placed}");
+}
+
+/// A value for a member, and the text that has to show it.
+fn sample(schema: &Value, part: &Value, name: &str, shown: &mut Vec<String>) -> Value {
+    let part = part["$ref"].as_str().map_or(part, |link| schema.pointer(link.strip_prefix('#').unwrap()).unwrap());
+    match (name, part["type"].as_str()) {
+        ("decision", _) => return json!("observe"),
+        ("time_ms", _) => {
+            shown.push("2026-11-21T12:00:00Z".to_owned());
+            return json!(NOON * 1000);
+        }
+        // The first is the reason of the record itself.
+        ("would_deny", _) => {
+            let first = sample(schema, &part["items"], "", &mut Vec::new());
+            return json!([first, sample(schema, &part["items"], "", shown)]);
+        }
+        (_, Some("object")) => {
+            let mut members = part["properties"].as_object().cloned().unwrap_or_default();
+            if let Some(any) = part.get("additionalProperties").filter(|any| any.is_object()) {
+                members.insert("x-name".to_owned(), any.clone());
+            }
+            return members.iter().map(|(name, part)| (name.clone(), sample(schema, part, name, shown))).collect();
+        }
+        (_, Some("array")) => return json!([sample(schema, &part["items"], name, shown)]),
+        (_, Some("boolean")) => {
+            shown.push(format!("{name} true"));
+            return json!(true);
+        }
+        _ => {}
+    }
+    let number = 7_000 + shown.len();
+    let value = if part["type"] == "integer" { json!(number) } else { json!(format!("{name}-{number}")) };
+    shown.push(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    value
+}
+
+#[test]
+fn shows_every_member_that_a_record_can_have() {
+    let schema = callgate_cli::records::schema();
+    let members = schema["properties"].as_object().unwrap().keys().map(String::as_str);
+    assert_eq!(members.collect::<BTreeSet<_>>(), callgate::Record::MEMBERS.iter().copied().collect());
+    // A record has the path in canonical form, or as it came.
+    for absent in ["raw_path", "path"] {
+        let mut parts = schema.clone();
+        parts["properties"].as_object_mut().unwrap().remove(absent);
+        let mut shown = Vec::new();
+        let log = file("whole.records", sample(&schema, &parts, "", &mut shown).to_string());
+        let out = callgate(&format!("records {log} --id id-")).fine();
+        for text in shown {
+            assert!(out.contains(&text), "{text}: {out}");
+        }
+    }
+}
+
+#[test]
+fn shows_members_of_later_versions_behind_those_of_the_record() {
+    let later = record(1, json!({ "signed_by": "k1", "body_checked": true, "proof": "dpop" }));
+    let mut later = later.as_object().unwrap().clone();
+    later.insert("a_later_member".to_owned(), json!(["x", 1]));
+    let log = file("later.records", Value::Object(later.clone()).to_string());
+    let out = callgate(&format!("records {log} --id 0")).fine();
+    assert!(
+        out.contains("\nmore      proof dpop, signed_by k1, body_checked true, a_later_member [\"x\",1]\n"),
+        "{out}"
+    );
+    let listed = callgate(&format!("records --list --format json {log}")).fine();
+    assert_eq!(serde_json::from_str::<Value>(&listed).unwrap(), Value::Object(later));
 }
 
 /// The walk through `examples/payments`, whose record is that of its policy as it stands.

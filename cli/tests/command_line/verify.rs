@@ -80,6 +80,11 @@ fn a_base_with_other_line_breaks_or_another_key_is_told() {
 
 /// A policy with one agent, which signs with the test's key.
 fn policy(name: &str) -> String {
+    policy_with(name, "")
+}
+
+/// A policy with one agent, which signs with the test's key, of which more is said.
+fn policy_with(name: &str, of_the_key: &str) -> String {
     file(
         name,
         r#"
@@ -100,7 +105,7 @@ endpoints:
 upstream: { authorization: remove }
 audit: { log: { allow: false, deny: true } }
 "#
-        .replace("KEY", &public_key()),
+        .replace("KEY", &(public_key() + of_the_key)),
     )
 }
 
@@ -123,6 +128,35 @@ fn a_policy_has_the_key_and_decides() {
         callgate(&format!("verify --request @{unknown} --policy {policy}")).failed(1),
         "callgate: no key of the policy is called `nobody`\n"
     );
+}
+
+#[test]
+fn a_key_outside_its_validity_is_reported_as_such() {
+    let validity = ", not_before: \"1970-01-12T13:46:40Z\", not_after: \"1970-01-12T13:46:42Z\"";
+    let policy = policy_with("verify-validity.yaml", validity);
+    let message = message("verify-validity.http", |message| message);
+    let ran = callgate(&format!("verify --request @{message} --policy {policy} --at 1000001"));
+    assert!(ran.fine().ends_with("ALLOW allowed\n"));
+    for (at, problem) in [
+        (
+            999_999,
+            "`not_before` of the key `corp-ed25519`: the key is not yet valid at 1970-01-12T13:46:39Z; expected a moment from \
+             1970-01-12T13:46:40Z",
+        ),
+        (
+            1_000_002,
+            "`not_after` of the key `corp-ed25519`: the key is no longer valid at 1970-01-12T13:46:42Z; expected a moment before \
+             1970-01-12T13:46:42Z",
+        ),
+    ] {
+        let ran = callgate(&format!("verify --request @{message} --policy {policy} --at {at} --format json"));
+        assert_eq!(ran.code, 2, "{}", ran.out);
+        let found = json(&ran.out);
+        assert_eq!((&found["verified"], found["problem"].as_str()), (&false.into(), Some(problem)));
+        assert_eq!(found["decision"]["allowed"], false);
+    }
+    let ran = callgate(&format!("verify --request @{message} --policy {policy} --at 1000002"));
+    assert!(ran.out.starts_with("WRONG ") && ran.out.contains("DENY  signature_key_time: "), "{}", ran.out);
 }
 
 fn public_key() -> String {

@@ -9,6 +9,14 @@ pub(crate) fn sha256(message: &[u8]) -> [u8; 32] {
     Sha256::digest(message).into()
 }
 
+/// The first bytes of a hash. That it has so many is checked when this is compiled.
+pub(crate) fn first<const N: usize, const ALL: usize>(hash: [u8; ALL]) -> [u8; N] {
+    const { assert!(N <= ALL) };
+    let mut first = [0; N];
+    first.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    first
+}
+
 /// HMAC with SHA-256 (RFC 2104), by a key of any length.
 pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     // Made as long as a block, as section 2 has it, a key is taken without an error for which there would be no answer.

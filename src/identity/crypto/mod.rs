@@ -17,7 +17,7 @@ mod tables;
 mod thumbprint;
 
 pub use algorithm::Algorithm;
-pub(crate) use hash::{hmac_sha256, sha256};
+pub(crate) use hash::{first, hmac_sha256, sha256};
 pub(crate) use hosted::hash as host_hash;
 pub use hosted::{HostVerifier, HostVerify};
 pub use jwk::{JwkError, PublicJwk};

@@ -197,15 +197,15 @@ impl Table {
 }
 
 fn digits(scalar: &Scalar) -> Digits {
-    let mut bytes = scalar.as_bytes().iter();
+    let mut digits = [[0; 2]; ROWS];
     let mut carry = 0;
-    let mut next = || {
-        let digit = i16::from(bytes.next().copied().unwrap_or_default()) + carry;
-        carry = i16::from(digit > 128);
-        digit - carry * 256
-    };
     // Scalars have 253 bits, so that the last byte takes a carry and leaves none.
-    std::array::from_fn(|_| [next(), next()])
+    for (to, byte) in digits.as_flattened_mut().iter_mut().zip(scalar.as_bytes()) {
+        let digit = i16::from(*byte) + carry;
+        carry = i16::from(digit > 128);
+        *to = digit - carry * 256;
+    }
+    digits
 }
 
 /// `s * P + k * Q` from the tables of P and Q.

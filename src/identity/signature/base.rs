@@ -78,7 +78,7 @@ impl fmt::Display for Unsignable {
 /// [`Unsignable`] for the first component that has no line.
 pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignable> {
     // INVARIANT: nothing but printable ASCII and line ends is written.
-    base_bytes(message, input).map(|bytes| String::from_utf8(bytes).unwrap_or_default())
+    base_bytes(message, input).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The same as the bytes that are signed.
@@ -143,7 +143,7 @@ fn push_value<'m>(
         Name::QueryParam => {
             let parameters =
                 parameters.get_or_init(|| read_parameters(query())).as_ref().map_err(|problem| *problem)?;
-            match parameters.get(component.parameter.as_deref().unwrap_or_default()) {
+            match component.parameter.as_deref().and_then(|name| parameters.get(name)) {
                 None => Err(Problem::Absent),
                 Some(Value::Several) => Err(Problem::Ambiguous),
                 Some(Value::One(value)) => {

@@ -6,7 +6,7 @@ use crate::text::time::Timestamp;
 
 /// A key with which an agent signs.
 #[derive(Debug)]
-pub(crate) struct SigningKey {
+pub struct SigningKey {
     /// How signatures name it.
     pub(crate) keyid: Box<str>,
     /// Whose it is: the agent's position among the policy's agents.
@@ -21,6 +21,24 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &VerifyingKey {
+        &self.key
+    }
+
+    /// The one algorithm that it verifies.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The moment from which the policy accepts the key, and the first one at which it no longer does.
+    #[must_use]
+    pub fn validity(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.not_before, self.not_after)
+    }
+
     /// Whether the policy takes the key at this moment.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|start| start <= now) && self.not_after.is_none_or(|end| now < end)

@@ -20,7 +20,8 @@ pub(crate) use coverage::is_string;
 pub use coverage::{Coverage, SignatureAgent, accept_signature};
 pub use fields::joined;
 pub use input::{Input, Malformed, Signed, read};
-pub(crate) use keys::{SigningKey, SigningKeys};
+pub use keys::SigningKey;
+pub(crate) use keys::SigningKeys;
 pub use structured::{FieldKind, StructuredFields};
 pub(crate) use verify::{
     Asked, Lack, Once, Profile, ProfileName, SignatureFields, VerifiedSignature, WEB_BOT_AUTH, is_signed,

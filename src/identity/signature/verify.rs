@@ -198,7 +198,7 @@ impl<'a> Asked<'a, '_> {
             verifier.unknown_key();
             return Err(Reason::SignatureKey);
         };
-        if input.alg.as_deref().is_some_and(|alg| alg != key.algorithm.http_name().unwrap_or_default()) {
+        if input.alg.as_deref().is_some_and(|alg| Some(alg) != key.algorithm.http_name()) {
             return Err(Reason::SignatureAlgorithm);
         }
         if !key.is_valid(self.now) {

@@ -169,7 +169,7 @@ impl Entry {
 /// has two with the same end loses no more than the place of one.
 fn hash(token: &[u8]) -> u64 {
     const END: usize = 32;
-    let end = token.get(token.len().saturating_sub(END)..).unwrap_or_default();
+    let end = token.last_chunk::<END>().map_or(token, <[u8; END]>::as_slice);
     let (words, rest) = end.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
     words.fold(token.len() as u64, |hash, word| spread(hash ^ word))

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use callgate::document::HEADER_PREFIX;
 use serde_json::{Map, Value, json};
 
 use super::rows::POLICY_SERVICE;
@@ -104,7 +105,7 @@ pub(super) fn ext_authz(cluster: &str) -> Value {
         "ext_authz.v3.ExtAuthz",
         json!({ "http_service": {
             "server_uri": { "uri": "http://allow-all", "cluster": cluster, "timeout": "5s" },
-            "authorization_response": { "allowed_upstream_headers": { "patterns": [{ "prefix": "x-callgate-" }] } },
+            "authorization_response": { "allowed_upstream_headers": { "patterns": [{ "prefix": HEADER_PREFIX }] } },
         } }),
     )
 }
@@ -274,7 +275,7 @@ fn header_mutation() -> Value {
         ("policy", "quickstart".to_owned()),
     ];
     let set = headers.map(|(name, value)| {
-        let header = json!({ "key": format!("x-callgate-{name}"), "value": value });
+        let header = json!({ "key": format!("{HEADER_PREFIX}{name}"), "value": value });
         json!({ "append": { "header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD" } })
     });
     filter("header_mutation", "header_mutation.v3.HeaderMutation", json!({ "mutations": { "request_mutations": set } }))

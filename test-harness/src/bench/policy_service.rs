@@ -56,6 +56,8 @@ impl Drop for PolicyService {
 
 #[cfg(test)]
 mod tests {
+    use callgate::document::HEADER_PREFIX;
+
     use super::super::native;
     use super::*;
     use crate::build::Flavor;
@@ -91,7 +93,7 @@ mod tests {
         // The decision's id is another one, and the gate adds the policy's version to its name.
         let is_compared = |name: &str| {
             name == "authorization"
-                || name.starts_with("x-callgate-") && !["x-callgate-decision", "x-callgate-policy"].contains(&name)
+                || name.starts_with(HEADER_PREFIX) && !["x-callgate-decision", "x-callgate-policy"].contains(&name)
         };
         let told = upstream.seen().into_iter().map(|seen| {
             let mut compared: Vec<_> = seen.headers.into_iter().filter(|(name, _)| is_compared(name)).collect();

@@ -2,37 +2,67 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::document;
+use callgate::Policy;
+use callgate::Timestamp;
 use callgate::identity::crypto::{Algorithm, PublicJwk, VerifyingKey};
-use callgate::identity::signature::Input;
+use callgate::identity::signature::{Input, SigningKey};
 
 use super::Arguments;
 use crate::command::Failure;
-use crate::command::request::{Encoding, Given, signing};
+use crate::command::request::{Given, signing};
+use crate::moment::{self, Moment};
+
+/// The key with which a signature is verified.
+pub(super) struct Verifying {
+    pub(super) key: VerifyingKey,
+    pub(super) algorithm: Algorithm,
+    /// Why the policy does not accept the key at the moment of the decision.
+    pub(super) outside_validity: Option<String>,
+}
+
+impl Verifying {
+    fn always((key, algorithm): (VerifyingKey, Algorithm)) -> Self {
+        Self { key, algorithm, outside_validity: None }
+    }
+}
 
 /// The key that is given, or that of the policy that the signature names.
-pub(super) fn key(
-    arguments: &Arguments,
-    input: &Input<'_>,
-    document: Option<&document::Document>,
-) -> Result<(VerifyingKey, Algorithm), Failure> {
-    if let Some(document) = document {
+pub(super) fn key(arguments: &Arguments, input: &Input<'_>, policy: Option<&Policy>) -> Result<Verifying, Failure> {
+    if let Some(policy) = policy {
         let keyid = input
             .keyid
             .as_deref()
             .ok_or_else(|| Failure::Trouble("the signature names no key: it needs `keyid`".to_owned()))?;
-        let keys = document.agents.values().flat_map(|agent| agent.signing_keys.iter().flatten());
-        let found = keys.filter_map(of_policy).find(|(name, ..)| name.iter().any(|name| name == keyid));
-        return found
-            .map(|(_, key, algorithm)| (key, algorithm))
-            .ok_or_else(|| Failure::Trouble(format!("no key of the policy is called `{}`", keyid.escape_debug())));
+        let found = policy
+            .signing_key(keyid)
+            .ok_or_else(|| Failure::Trouble(format!("no key of the policy is called `{}`", keyid.escape_debug())))?;
+        return Ok(Verifying {
+            key: found.key().clone(),
+            algorithm: found.algorithm(),
+            outside_validity: outside_validity(keyid, found, arguments.at.unwrap_or_default()),
+        });
     }
     let Some((given, source)) = arguments.key.given()? else {
         return Err(Failure::Trouble(
             "give a key with --key, a secret with --secret, or a policy with --policy".to_owned(),
         ));
     };
-    verifying(&given, arguments.key.algorithm).map_err(|why| Failure::Trouble(format!("{source}: {why}")))
+    verifying(&given, arguments.key.algorithm)
+        .map(Verifying::always)
+        .map_err(|why| Failure::Trouble(format!("{source}: {why}")))
+}
+
+fn outside_validity(keyid: &str, key: &SigningKey, at: Moment) -> Option<String> {
+    let at = Timestamp::from_secs(at.resolve());
+    let told = |member: &str, wrong: &str, bound: Timestamp, expected: &str| {
+        let [at, bound] = [at, bound].map(|moment| moment::show(moment.as_secs()));
+        format!("`{member}` of the key `{keyid}`: the key is {wrong} at {at}; expected a moment {expected} {bound}")
+    };
+    match key.validity() {
+        (Some(start), _) if at < start => Some(told("not_before", "not yet valid", start, "from")),
+        (_, Some(end)) if at >= end => Some(told("not_after", "no longer valid", end, "before")),
+        _ => None,
+    }
 }
 
 /// A key that verifies, of a public key or of the private one that it belongs to.
@@ -76,25 +106,4 @@ fn verifying_of_private(given: &Given, algorithm: Option<Algorithm>) -> Result<(
         return Ok((VerifyingKey::hmac(&secret).map_err(|error| error.to_string())?, Algorithm::Hs256));
     }
     verifying(&Given::Jwk(key.public_jwk()), Some(key.algorithm()))
-}
-
-/// The names of a policy's key, and the key.
-fn of_policy(raw: &document::SigningKey) -> Option<(Vec<String>, VerifyingKey, Algorithm)> {
-    let algorithm = raw.algorithm.map(Algorithm::from);
-    let mut names: Vec<String> = raw.keyid.iter().cloned().collect();
-    let given = match (&raw.jwk, &raw.pem, &raw.secret) {
-        (Some(jwk), ..) => {
-            names.extend(jwk.get("kid").and_then(serde_json::Value::as_str).map(str::to_owned));
-            Given::Jwk(jwk.clone().into())
-        }
-        (_, Some(pem), _) => Given::Pem(pem.clone()),
-        (.., Some(secret)) => {
-            let text = std::env::var(&secret.env).ok()?;
-            Given::Secret(Encoding::from(secret.encoding).decode(text)?)
-        }
-        (None, None, None) => return None,
-    };
-    let (key, algorithm) = verifying(&given, algorithm).ok()?;
-    names.extend(key.thumbprint().map(|thumbprint| thumbprint.to_string()));
-    Some((names, key, algorithm))
 }

@@ -1,5 +1,7 @@
 //! Targets, hosts and header lines.
 
+use callgate::document::HEADER_PREFIX;
+
 use super::kinds::{Kind, PATH, free, request};
 use crate::client::Request;
 use crate::quickstart::HOST;
@@ -74,7 +76,7 @@ pub(super) fn kinds() -> Vec<Kind> {
         free(
             "lines that pose as the gate's",
             "credentials_missing",
-            &lines(&|number| format!("x-callgate-{number:04}")),
+            &lines(&|number| format!("{HEADER_PREFIX}{number:04}")),
         ),
         free(
             "lines that are read as the gate's",
