@@ -37,7 +37,7 @@ fn record(number: u64, changes: Value) -> Value {
         members.insert(name.clone(), value.clone());
     }
     members.retain(|_, value| !value.is_null());
-    assert_eq!(callgate_cli::records::faults(&record), [""; 0]);
+    assert_eq!(callgate_kit::records::faults(&record), [""; 0]);
     record
 }
 
