@@ -41,10 +41,10 @@
 //! assert_eq!(decide("/admin"), Some(Reason::CredentialsMissing));
 //! ```
 
-#[cfg(any(feature = "conformance", not(target_arch = "wasm32")))]
+#[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod conformance;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(any(test, feature = "testing"), not(target_arch = "wasm32")))]
 #[doc(hidden)]
 pub mod fuzzing;
 
