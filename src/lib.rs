@@ -30,7 +30,7 @@
 //!     let now = Timestamp::from_secs(1_800_000_000);
 //!     let call = Call { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
 //!     let (verifier, recent) = (&SoftwareVerifier, &Recent::default());
-//!     let context = Context { verifier, cache: &mut cache, recent, shared: None, held: None, trace: None };
+//!     let context = Context { verifier, cache: &mut cache, recent, shared: None, replay: None, held: None, trace: None };
 //!     match evaluate(&policy, call, context) {
 //!         Step::Decided(Decision::Allow(_)) => None,
 //!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
