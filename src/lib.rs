@@ -30,7 +30,7 @@
 //!     let now = Timestamp::from_secs(1_800_000_000);
 //!     let call = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
 //!     let (verifier, recent) = (&SoftwareVerifier, &Recent::default());
-//!     let context = Context { verifier, cache: &mut cache, recent, shared: None, held: None, trace: None };
+//!     let context = Context { verifier, cache: &mut cache, recent, shared: None, replay: None, held: None, trace: None };
 //!     match evaluate(&policy, call, context) {
 //!         Step::Decided(Decision::Allow(_)) => None,
 //!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
@@ -41,10 +41,10 @@
 //! assert_eq!(decide("/admin"), Some(Reason::CredentialsMissing));
 //! ```
 
-#[cfg(any(feature = "conformance", not(target_arch = "wasm32")))]
+#[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod conformance;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(any(test, feature = "testing"), not(target_arch = "wasm32")))]
 #[doc(hidden)]
 pub mod fuzzing;
 

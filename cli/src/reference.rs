@@ -7,9 +7,9 @@ use callgate::decision::metrics::{self, Kind as MetricKind};
 use callgate::{Challenge, Ground, Reason};
 use serde_json::Value;
 
-use crate::diagnostic::Severity;
-use crate::gateway::Code;
-use crate::{policy, records};
+use callgate_gateway_check::Code;
+use callgate_kit::diagnostic::Severity;
+use callgate_kit::{policy, records};
 
 /// What regenerates the pages.
 pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";

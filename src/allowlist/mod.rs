@@ -17,7 +17,7 @@ mod shape;
 mod table;
 mod template;
 
-#[cfg(any(test, not(target_arch = "wasm32")))]
+#[cfg(all(any(test, feature = "testing"), not(target_arch = "wasm32")))]
 pub(crate) use binding::bound_header;
 pub(crate) use binding::{Binding, Bound, Side, equals};
 pub use kind::Kind;

@@ -380,6 +380,6 @@ impl<'a> Facts<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "schema"))]
 #[path = "rule_tests.rs"]
 mod rule_tests;

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 mod json;
 mod outcome;
 mod redact;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 mod schema;
 
 pub use outcome::{Completion, Ended, Ending};
@@ -24,7 +24,7 @@ use crate::request::incoming::{DecisionId, Source};
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
 use crate::text::time::Timestamp;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
 /// More parameters of a query than these are left out.
@@ -51,13 +51,13 @@ record! {
     /// The record of a decision: one JSON object, the same for calls that were allowed and for those that were denied. Members
     /// without a value are absent.
     #[derive(Debug, Default, Serialize)]
-    #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+    #[cfg_attr(feature = "schema", derive(JsonSchema))]
     #[serde(deny_unknown_fields)]
     pub struct Record<'r> {
         /// What was decided.
         decision: Verdict,
         /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::reasons"))]
+        #[cfg_attr(feature = "schema", schemars(schema_with = "schema::reasons"))]
         reason: &'static str,
         /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
         #[serde(skip_serializing_if = "is_empty")]
@@ -68,7 +68,7 @@ record! {
         /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
         /// gateway gave no random numbers.
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
+        #[cfg_attr(feature = "schema", schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
         id: Option<DecisionId>,
         /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,12 +89,12 @@ record! {
         subject: Option<Cow<'r, str>>,
         /// The scopes of the token and of the agent's registration.
         #[serde(skip_serializing_if = "Scopes::is_empty")]
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Vec<&'r str>"))]
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<&'r str>"))]
         scopes: Scopes<'r>,
         /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find its uses. The signature is left out, since
         /// an ECDSA signature has a second valid form.
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{16}$")))]
+        #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{16}$")))]
         token: Option<&'r str>,
         /// What showed that the caller holds the key that its token is bound to; absent for a bearer token, and where it was not
         /// shown.
@@ -140,19 +140,19 @@ record! {
         headers: BTreeMap<&'r str, String>,
         /// The address that the call came from, without its port.
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<String>"))]
+        #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
         source: Option<Source>,
         /// The gateway's own id of the request. Some gateways keep the one that a client sent, so that a JSON Web Token is replaced here too.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<Cow<'r, str>>,
         /// The trace id of a valid `traceparent` (W3C Trace Context).
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{32}$")))]
+        #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{32}$")))]
         trace_id: Option<&'r str>,
         /// The policy's name.
         policy: &'r str,
         /// SHA-256 over the policy's canonical JSON, as `callgate check` prints it.
-        #[cfg_attr(not(target_arch = "wasm32"), schemars(regex(pattern = "^[0-9a-f]{64}$")))]
+        #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{64}$")))]
         policy_version: &'r str,
         /// The version of the module.
         module_version: &'static str,
@@ -187,7 +187,7 @@ impl Serialize for Scopes<'_> {
 
 /// What showed that the caller holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum ProofKind {
     /// A DPoP proof (RFC 9449), sent with this call and for it.
@@ -196,7 +196,7 @@ enum ProofKind {
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
     /// The call goes on.
@@ -210,11 +210,11 @@ enum Verdict {
 
 /// A reason for which a call would have been denied.
 #[derive(Debug, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct WouldDeny {
     /// The reason's code.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "schema::denials"))]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::denials"))]
     reason: &'static str,
     /// The place in the policy of the rule; absent where the rule is the gate's own.
     #[serde(skip_serializing_if = "String::is_empty")]

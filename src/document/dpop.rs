@@ -1,6 +1,6 @@
 //! Proof of possession, as a person writes it.
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ use super::scalar::Lifetime;
 /// its place goes a signature of the request (RFC 9421) by the same key, where that is a signing key of the agent. Each passes
 /// once, so that something must limit the calls of every agent that has a token.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dpop {
     /// Whether every token must be bound to a key. With `false`, tokens that are not go on as bearer tokens; one that is
@@ -32,7 +32,7 @@ pub struct Dpop {
 
 /// Whether a proof must carry a nonce of the gate's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProofNonce {
     /// The gate gives out nonces, each for one to two minutes, and a proof without a current one is answered with it.
@@ -44,7 +44,7 @@ pub enum ProofNonce {
 
 /// What a call asks of the access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenAsked {
     /// It is bound to a key, which its sender has proven to hold.

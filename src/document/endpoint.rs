@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
 
 /// What a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// Changes nothing.
@@ -37,7 +37,7 @@ impl Effect {
 
 /// What a class of effect asks for.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
     /// Scopes that every call of this class needs, beside those of the endpoint.
@@ -65,7 +65,7 @@ pub struct Requirement {
 
 /// Whether forms and the other bodies that the upstream merges with the query (`upstream.merges`) are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Forms {
     /// They are accepted, on endpoints with a bound query parameter too, where the upstream does not merge them with the query.
@@ -76,7 +76,7 @@ pub enum Forms {
 
 /// An entry of the allowlist.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// A name for records, metrics and messages: 1 to 64 letters, digits, `-`, `_` or `.`.
@@ -146,7 +146,7 @@ pub struct Endpoint {
 
 /// Who may call an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Anyone, without a credential.
@@ -155,7 +155,7 @@ pub enum Access {
 
 /// What a public endpoint does with credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Credentials {
     /// Passes all and verifies none, for upstreams that check their own.
@@ -166,7 +166,7 @@ pub enum Credentials {
 
 /// A sequence that is rejected in a path unless an endpoint allows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum Escape {
     /// An encoded slash.
     #[serde(rename = "%2F")]
@@ -184,7 +184,7 @@ pub enum Escape {
 
 /// A protocol to upgrade to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Upgrade {
     /// WebSocket (RFC 6455).
@@ -193,7 +193,7 @@ pub enum Upgrade {
 
 /// How a request body is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
     /// It goes on as it arrives.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -15,7 +15,7 @@ use crate::document::did_you_mean;
 /// Who issues access tokens, and how they are told to be valid. A token is at most 16 KiB (16,384 bytes) long; a longer one is
 /// rejected.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// The exact value of the `iss` claim.
@@ -44,7 +44,7 @@ pub struct Issuer {
 
 /// Which rules tokens follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum Profile {
     /// JWT access tokens as RFC 9068 defines them.
     #[serde(rename = "at+jwt")]
@@ -59,7 +59,7 @@ pub enum Profile {
 
 /// A signature algorithm by its JOSE name (RFC 7518, RFC 8037, RFC 9864).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum AlgorithmName {
     /// ECDSA on P-256 with SHA-256.
     ES256,
@@ -153,7 +153,7 @@ impl Visitor<'_> for AlgorithmVisitor {
 
 /// Where the keys of an issuer come from: exactly one of the two.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// A JSON Web Key Set (RFC 7517) of public keys.
@@ -166,7 +166,7 @@ pub struct Keys {
 
 /// A JSON Web Key Set. Members that RFC 7517 does not name are ignored, as it says.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct JwkSet {
     /// The keys. Encryption keys and types that the gate does not know are skipped with a warning.
     pub keys: Vec<serde_json::Map<String, Value>>,
@@ -174,7 +174,7 @@ pub struct JwkSet {
 
 /// A secret from the environment. A secret inside the document would stand in the gateway's configuration dump.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Secret {
     /// The name of the environment variable.
@@ -186,7 +186,7 @@ pub struct Secret {
 
 /// A parameter of a token's header that may be present and is never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IgnorableHeader {
     /// The URL of a key set.
@@ -199,7 +199,7 @@ pub enum IgnorableHeader {
 
 /// The shape of an access token of the profile `jwt`.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenShape {
     /// The values of the header's `typ` that are taken, compared without regard to case; `absent` takes a token without one.
@@ -218,7 +218,7 @@ pub struct TokenShape {
 
 /// What tells an access token from the same issuer's other tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ToldApartBy {
     /// An `audience` that no other token of this issuer carries.
@@ -231,7 +231,7 @@ pub enum ToldApartBy {
 
 /// A claim that holds scopes.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScopeClaim {
     /// The claim, by name or JSON pointer.
@@ -242,7 +242,7 @@ pub struct ScopeClaim {
 
 /// How a claim holds scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ScopeForm {
     /// An array of strings.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -13,7 +13,7 @@ use super::scalar::Rate;
 
 /// How often a caller may call.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Whose calls are counted together: `agent`, `issuer`, `source` or `endpoint`, or a list of them for each combination.
@@ -33,7 +33,7 @@ pub(super) fn yes() -> bool {
 
 /// One thing that tells callers apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
     /// The agent; a caller that is not registered counts by its issuer, client and subject.
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for PerVisitor {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 impl JsonSchema for PerAsked {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "PerAsked".into()
@@ -101,7 +101,7 @@ impl JsonSchema for PerAsked {
 /// How often credentials from one source address may fail. Signers who verified something from there within ten minutes are served
 /// beyond it, each until as many of its own have failed.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FailedCredentials {
     /// How many credentials may fail in the long run, such as `10/1m`.
@@ -115,7 +115,7 @@ pub struct FailedCredentials {
 
 /// How often credentials from an address of a network may fail.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SourceRate {
     /// How many credentials may fail in the long run.
@@ -127,7 +127,7 @@ pub struct SourceRate {
 /// The sizes of tables. `limits` and `replay` are shared by all workers and keep the size they were made with until the gateway
 /// restarts; `ed25519` is of each worker.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tables {
     /// How many source addresses and unregistered callers have a place at a time, over all limits; 16,384 when absent. Each

@@ -32,12 +32,12 @@ pub use signing_key::*;
 
 pub use scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding, Size};
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
 /// A Callgate policy, format version 1.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// The version of this format.
@@ -98,7 +98,7 @@ pub struct Document {
     pub agents: BTreeMap<String, Agent>,
     /// What each class of effect asks for, written once.
     #[serde(default)]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("propertyNames" = { "$ref": "#/$defs/Effect" })))]
+    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = { "$ref": "#/$defs/Effect" })))]
     pub requirements: BTreeMap<Effect, Requirement>,
     /// The allowlist. What is not here is denied.
     pub endpoints: Vec<Endpoint>,
@@ -139,7 +139,7 @@ pub struct Document {
 
 /// The version of the policy format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum FormatVersion {
     /// Version 1.
     #[serde(rename = "v1")]
@@ -148,7 +148,7 @@ pub enum FormatVersion {
 
 /// Whether denials are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// A denial is answered and nothing reaches the upstream.
@@ -159,7 +159,7 @@ pub enum Mode {
 
 /// The gateway that runs the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Gateway {
     /// Envoy, 1.36 or newer.
@@ -178,7 +178,7 @@ pub enum Gateway {
 
 /// What happens to a CORS preflight request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Preflight {
     /// It goes on without authentication, on every path alike, without identity headers.
@@ -190,7 +190,7 @@ pub enum Preflight {
 
 /// What happens to headers that override the method or the path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Overrides {
     /// The request is refused.
@@ -202,7 +202,7 @@ pub enum Overrides {
 
 /// How a suffix of a path segment is read where the segment without it is listed in the same place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FormatSuffixes {
     /// As a format: no variable matches `settings.json` where the policy lists `settings`.
@@ -214,7 +214,7 @@ pub enum FormatSuffixes {
 
 /// Whether a valid token of an unregistered client may call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Unregistered {
     /// It is held to endpoints, scopes and bindings like an agent without attributes.
@@ -226,7 +226,7 @@ pub enum Unregistered {
 
 /// A registered caller.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
     /// Who answers for this agent.
@@ -256,7 +256,7 @@ pub struct Agent {
 
 /// How an agent is told by its token: the issuer, with the client or the subject or both.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The name of an issuer of this policy.
@@ -271,7 +271,7 @@ pub struct Identity {
 
 /// What the upstream is sent.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Whether the verified `Authorization` header is forwarded to the upstream (`keep`), and with it `DPoP`, or removed (`remove`). Where
@@ -290,7 +290,7 @@ fn forms_alone() -> Vec<MergedBody> {
 
 /// A kind of request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum MergedBody {
     /// HTML forms: `application/x-www-form-urlencoded` and every `multipart/` type.
@@ -301,7 +301,7 @@ pub enum MergedBody {
 
 /// What happens to a verified `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuthorizationHeader {
     /// It goes on.
@@ -312,7 +312,7 @@ pub enum AuthorizationHeader {
 
 /// What is written down.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
     /// The headers that tell the upstream who called.
@@ -342,7 +342,7 @@ pub struct Audit {
 
 /// What a record says of the query.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuditQuery {
     /// The names of its parameters.
@@ -354,7 +354,7 @@ pub enum AuditQuery {
 
 /// How records show a token's subject.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuditSubject {
     /// As it is.
@@ -369,7 +369,7 @@ pub const HEADER_PREFIX: &str = "x-callgate-";
 
 /// The headers that tell the upstream who called.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditHeaders {
     /// What their names begin with, in lower case and with a hyphen at the end; inbound headers that begin so are removed.
@@ -384,7 +384,7 @@ impl Default for AuditHeaders {
 
 /// Which records also go to the gateway's own log.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuditLog {
     /// Records of allowed calls.

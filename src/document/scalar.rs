@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Lifetime {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 impl schemars::JsonSchema for Lifetime {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Lifetime".into()
@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 impl schemars::JsonSchema for Rate {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Rate".into()
@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 impl schemars::JsonSchema for Size {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Size".into()
@@ -155,7 +155,7 @@ impl schemars::JsonSchema for Size {
 
 /// How an environment variable stands for bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SecretEncoding {
     /// Base64 with padding.
@@ -223,7 +223,7 @@ impl<'de> Visitor<'de> for ScopesVisitor {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 impl schemars::JsonSchema for ScopesAsked {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "ScopesAsked".into()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use super::scalar::{Lifetime, Size};
 
 /// How request signatures (RFC 9421) are judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Signatures {
     /// How long after `created` a signature is taken; 60 s when absent. A signature is remembered for as long.
@@ -35,7 +35,7 @@ pub struct Signatures {
 /// request is charged with the bytes of its headers and of its body: with the announced `Content-Length` from the beginning,
 /// or with what has arrived. Where there is no room, the answer is 503 `held_bytes_full` with `Retry-After`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HeldBodies {
     /// How long a request is held without a new byte of its body, from `1s` to `5m`; 10 s when absent. Then the answer is 408
@@ -58,7 +58,7 @@ pub struct HeldBodies {
 
 /// Whether a signature must have a nonce.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NonceAsked {
     /// A signature without one is known by what it signs.
@@ -70,7 +70,7 @@ pub enum NonceAsked {
 
 /// The type of a structured field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
     /// A dictionary.
@@ -83,7 +83,7 @@ pub enum FieldType {
 
 /// How signatures of Web Bot Auth (draft-ietf-webbotauth-httpsig-protocol) are judged, for the endpoints that take them.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct WebBotAuth {
     /// How long after `created` a signature is taken at most; 24 h when absent.
@@ -97,7 +97,7 @@ pub struct WebBotAuth {
 
 /// A form of `Signature-Agent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureAgentForm {
     /// Also the forms of earlier drafts.
@@ -106,7 +106,7 @@ pub enum SignatureAgentForm {
 
 /// Whether a call must be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureAsked {
     /// It must be signed by its caller.
@@ -117,7 +117,7 @@ pub enum SignatureAsked {
 
 /// What proves who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Authenticate {
     /// An access token.
@@ -130,7 +130,7 @@ pub enum Authenticate {
 
 /// What happens where the gateway cannot hold a request back until its body has been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LateBodyCheck {
     /// The upstream may see the head of a request whose body turns out to be another one.

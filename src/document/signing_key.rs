@@ -1,6 +1,6 @@
 //! Keys with which agents sign their requests, as a person writes them.
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::Secret;
 /// A key with which an agent signs its requests (RFC 9421): exactly one of `jwk`, `pem` and `secret`. A key belongs to one
 /// agent, and is no issuer's.
 #[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SigningKey {
     /// A public key as a JSON Web Key (RFC 7517). Members that RFC 7517 does not name are ignored, as it says.
@@ -39,7 +39,7 @@ pub struct SigningKey {
 
 /// A signature algorithm by its name in HTTP message signatures (RFC 9421, section 6.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum HttpAlgorithm {
     /// ECDSA on P-256 with SHA-256; `ES256` in a JWK.
     #[serde(rename = "ecdsa-p256-sha256")]

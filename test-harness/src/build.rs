@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use callgate_cli::module::{self, Facts};
-use callgate_cli::policy;
-use cargo_metadata::{Metadata, MetadataCommand};
+use callgate_kit::module::{self, Facts};
+use callgate_kit::policy;
+use cargo_metadata::{Message, Metadata, MetadataCommand};
 use tempfile::NamedTempFile;
 
 use crate::paths;
@@ -62,6 +62,41 @@ pub(crate) fn policy_service() -> Result<PathBuf> {
     let output = cargo.stdin(Stdio::null()).output().context("cannot run cargo")?;
     ensure!(output.status.success(), "the policy service does not build:\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(folder.join("release/policy-service"))
+}
+
+/// Builds the command line as `cargo test` does and returns its program.
+///
+/// The harness does not depend on it, so that a change of a verb links no test of the harness again.
+///
+/// # Errors
+/// When the build fails.
+pub fn command_line() -> Result<PathBuf> {
+    // A test next to it, since the packages below have other features where no test is built, and would be compiled again.
+    let output = Command::new(paths::cargo())
+        .args([
+            "build",
+            "--locked",
+            "--bin",
+            "callgate",
+            "--test",
+            "rooms",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .current_dir(paths::root())
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the command line does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    for message in Message::parse_stream(&*output.stdout) {
+        if let Message::CompilerArtifact(artifact) = message.context("cargo's report cannot be read")?
+            && artifact.target.name == "callgate"
+            && let Some(program) = artifact.executable
+        {
+            return Ok(program.into());
+        }
+    }
+    bail!("cargo built no program `callgate`")
 }
 
 /// The workspace, here or in another folder.
@@ -115,6 +150,8 @@ impl Sources {
             }
         };
         cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags(&metadata)?);
+        // The package's build script warns everybody else that this is not the filter that ships.
+        cargo.env("CALLGATE_HARNESS", "1");
         let output = cargo
             .stdin(Stdio::null())
             .stdout(Stdio::null())

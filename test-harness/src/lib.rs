@@ -1,4 +1,5 @@
 //! Runs the real thing: builds the filter, starts a real Envoy with it, calls through it, and shows what came of it.
+#![cfg(not(target_arch = "wasm32"))]
 
 pub mod bench;
 pub mod build;

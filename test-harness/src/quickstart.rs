@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use callgate_cli::mint::SigningKey;
+use callgate_kit::mint::SigningKey;
 use serde_json::{Value, json};
 
 use crate::paths;
@@ -17,7 +17,7 @@ pub(crate) const HOST: &str = "api.example.com";
 /// # Errors
 /// When it cannot be read.
 pub(crate) fn policy() -> Result<Value> {
-    let policy = callgate_cli::document::read(paths::root().join("examples/quickstart/policy.yaml"))
+    let policy = callgate_kit::document::read(paths::root().join("examples/quickstart/policy.yaml"))
         .context("the quickstart's policy cannot be read")?;
     Ok(policy.value().clone())
 }

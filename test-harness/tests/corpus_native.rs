@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use callgate::Reason;
-use callgate_cli::corpus::{Decision, Suite, run};
+use callgate_kit::corpus::{Decision, Suite, run};
 use test_harness::corpus::{described, suites};
 
 /// Reasons that no request can reach, and why.

@@ -5,11 +5,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::{Exit, Failure, Format, render};
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
-use crate::gateway::{self, Finding};
-use crate::moment::Moment;
-use crate::policy::Loaded;
-use crate::{escape, policy};
+use callgate_gateway_check as gateway;
+use callgate_gateway_check::Finding;
+use callgate_kit::diagnostic::{Diagnostic, Diagnostics, Severity};
+use callgate_kit::moment::Moment;
+use callgate_kit::policy::Loaded;
+use callgate_kit::{escape, policy};
 
 /// Check a policy and print its version; with --gateway, look for ways around the gate
 ///

@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::request::header;
 use super::{Exit, Failure, Format};
 use crate::decide::{Asked, Body, decide};
-use crate::diagnostic::Position;
-use crate::input::Input;
-use crate::moment::{self, Moment};
-use crate::policy::{Environment, Loaded};
-use crate::{escape, policy};
+use callgate_kit::diagnostic::Position;
+use callgate_kit::input::Input;
+use callgate_kit::moment::{self, Moment};
+use callgate_kit::policy::{Environment, Loaded};
+use callgate_kit::{escape, policy};
 
 mod nearest;
 mod record;

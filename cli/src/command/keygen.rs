@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Format};
-use crate::escape;
-use crate::mint::SigningKey;
+use callgate_kit::escape;
+use callgate_kit::mint::SigningKey;
 
 /// Make a key with which an agent signs its requests
 ///

@@ -23,8 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::diagnostic::Diagnostics;
-use crate::escape;
+use callgate_kit::diagnostic::Diagnostics;
+use callgate_kit::escape;
 
 /// Checks, tests and explains Callgate policies.
 #[derive(Debug, Parser)]

@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{Exit, Failure, Format};
-use crate::escape;
-use crate::input::{Input, unreadable};
-use crate::moment::Moment;
-use crate::records::{Group, Line, Lines, Record, Summary, Words, open, show};
+use callgate_kit::escape;
+use callgate_kit::input::{Input, unreadable};
+use callgate_kit::moment::Moment;
+use callgate_kit::records::{Group, Line, Lines, Record, Summary, Words, open, show};
 
 /// More records than these are not printed in full.
 const MOST_IN_FULL: u64 = 20;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::{Exit, Failure};
-use crate::policy;
 use crate::render::{self, Form, GATEWAYS, Setting};
+use callgate_kit::policy;
 
 /// Print a policy as the configuration of a gateway
 ///

@@ -7,9 +7,9 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::Failure;
-use crate::input::Input;
-use crate::mint::SigningKey;
-use crate::sign::Request;
+use callgate_kit::input::Input;
+use callgate_kit::mint::SigningKey;
+use callgate_kit::sign::Request;
 
 /// A request.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::ValueEnum;
 
 use super::{Exit, Failure};
-use crate::{escape, policy, records};
+use callgate_kit::{escape, policy, records};
 
 /// Print a JSON Schema: the policy document's, or the decision record's
 #[derive(Debug, clap::Args)]

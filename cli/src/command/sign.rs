@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::request::{KeyArguments, RequestArguments};
 use super::{Exit, Failure, Format};
-use crate::escape;
-use crate::input::Input;
-use crate::mint::SigningKey;
-use crate::moment::Moment;
-use crate::sign::{self, Covered, Digest, Request, content_digest, text_parameter};
+use callgate_kit::escape;
+use callgate_kit::input::Input;
+use callgate_kit::mint::SigningKey;
+use callgate_kit::moment::Moment;
+use callgate_kit::sign::{self, Covered, Digest, Request, content_digest, text_parameter};
 
 /// Sign a request (RFC 9421) and print the headers to send with it
 ///

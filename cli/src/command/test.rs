@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::{Exit, Failure, Format};
-use crate::{corpus, escape};
+use callgate_kit::{corpus, escape};
 
 /// Run decision cases against their policies
 ///

@@ -6,9 +6,9 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::{Exit, Failure};
-use crate::input::Input;
-use crate::mint::SigningKey;
-use crate::moment::{self, Moment};
+use callgate_kit::input::Input;
+use callgate_kit::mint::SigningKey;
+use callgate_kit::moment::{self, Moment};
 
 /// Mint a token for tests from a private JWK
 ///

@@ -13,11 +13,11 @@ use serde::Serialize;
 use super::request::{KeyArguments, RequestArguments};
 use super::{Exit, Failure, Format};
 use crate::decide::{Asked, Body, decide};
-use crate::escape;
-use crate::input;
-use crate::moment::{self, Moment};
-use crate::policy::{self, Environment, Loaded};
-use crate::sign::{Difference, Line, Request, Variant, differences, joined_otherwise, lines_of, variants};
+use callgate_kit::escape;
+use callgate_kit::input;
+use callgate_kit::moment::{self, Moment};
+use callgate_kit::policy::{self, Environment, Loaded};
+use callgate_kit::sign::{Difference, Line, Request, Variant, differences, joined_otherwise, lines_of, variants};
 
 mod keys;
 

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::{Exit, Failure, Format};
-use crate::input::{bounded, unreadable};
-use crate::module::{Fault, Module};
-use crate::{escape, policy};
+use callgate_kit::input::{bounded, unreadable};
+use callgate_kit::module::{Fault, Module};
+use callgate_kit::{escape, policy};
 
 /// Far more than any build of the filter takes.
 const MAX_BYTES: u64 = 64 << 20;

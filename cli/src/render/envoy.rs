@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Setting;
-use crate::capabilities::CAPABILITIES;
-use crate::policy::Loaded;
+use callgate_kit::capabilities::CAPABILITIES;
+use callgate_kit::policy::Loaded;
 
 pub(super) const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use callgate::policy::GATEWAY_VARIABLE;
 use serde_json::{Value, json};
 
-use crate::policy::{Loaded, schema};
+use callgate_kit::policy::{Loaded, schema};
 
 /// A service whose calls all meet the gate, whatever route they come in by.
 pub(super) fn declarative(loaded: &Loaded) -> Result<Value, String> {

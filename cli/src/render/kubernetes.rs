@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Setting, envoy, policy};
-use crate::policy::Loaded;
+use callgate_kit::policy::Loaded;
 
 /// A registry that nobody has, for everybody to write another one there.
 const IMAGE: &str = concat!("registry.example.com/callgate:", env!("CARGO_PKG_VERSION"));

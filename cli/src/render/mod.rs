@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::escape;
-use crate::policy::Loaded;
+use callgate_kit::escape;
+use callgate_kit::policy::Loaded;
 
 /// What may be written for a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

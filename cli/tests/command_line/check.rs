@@ -18,7 +18,7 @@ fn a_good_policy_is_summed_up() {
 fn the_version_is_the_same_however_the_policy_is_written() {
     let version = |path: &str| callgate(&format!("check {path}")).fine().lines().nth(2).unwrap().to_owned();
     let policy =
-        callgate_cli::policy::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml")).unwrap();
+        callgate_kit::policy::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml")).unwrap();
     assert_eq!(version(&file("same.json", policy.policy_json)), version("examples/quickstart/policy.yaml"));
 }
 
@@ -66,7 +66,7 @@ fn programs_get_an_array_on_standard_output_either_way() {
 
 #[test]
 fn a_gateway_is_checked_with_or_without_a_policy() {
-    let open = "cli/tests/gateway/fail_open.yaml";
+    let open = "gateway-check/tests/gateway/fail_open.yaml";
     let ran = callgate(&format!("check --gateway {open}"));
     assert_eq!((ran.code, &*ran.out), (2, "1 way around the gate\n"));
     assert!(ran.err.starts_with(&format!("{open}:")) && ran.err.ends_with(" [fail_open]\n"), "{}", ran.err);
@@ -81,7 +81,7 @@ fn a_gateway_is_checked_with_or_without_a_policy() {
     let found = json(&callgate("check --format json --gateway envoy/front.yaml envoy/envoy.yaml").fine());
     assert!(found[0]["accepted"].as_str().unwrap().contains("behind this Envoy"), "{found}");
 
-    let warned = callgate("check --gateway cli/tests/gateway/other_upstream.yaml");
+    let warned = callgate("check --gateway gateway-check/tests/gateway/other_upstream.yaml");
     assert_eq!((warned.code, &*warned.out), (0, "no way around the gate was seen, 1 warning\n"));
 
     let both = callgate("check examples/quickstart/policy.yaml --gateway envoy/envoy.yaml");

@@ -38,7 +38,7 @@ fn record(number: u64, changes: Value) -> Value {
         members.insert(name.clone(), value.clone());
     }
     members.retain(|_, value| !value.is_null());
-    assert_eq!(callgate_cli::records::faults(&record), [""; 0]);
+    assert_eq!(callgate_kit::records::faults(&record), [""; 0]);
     record
 }
 
@@ -353,7 +353,7 @@ fn sample(schema: &Value, part: &Value, name: &str, shown: &mut Vec<String>) -> 
 
 #[test]
 fn shows_every_member_that_a_record_can_have() {
-    let schema = callgate_cli::records::schema();
+    let schema = callgate_kit::records::schema();
     let members = schema["properties"].as_object().unwrap().keys().map(String::as_str);
     assert_eq!(members.collect::<BTreeSet<_>>(), callgate::Record::MEMBERS.iter().copied().collect());
     // A record has the path in canonical form, or as it came.

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use callgate_cli::capabilities::CAPABILITIES;
-use callgate_cli::document;
+use callgate_kit::capabilities::CAPABILITIES;
+use callgate_kit::document;
 use serde_json::Value;
 
 use crate::{callgate, file, json, line_of, quickstart};

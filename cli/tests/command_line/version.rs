@@ -1,4 +1,4 @@
-use callgate_cli::module::{Facts, Module, stamp};
+use callgate_kit::module::{Facts, Module, stamp};
 
 use crate::{callgate, file, json};
 

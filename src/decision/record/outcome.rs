@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
 use crate::request::shown::bounded_to;
@@ -29,12 +29,12 @@ pub struct Ending<'e> {
 
 /// How a request went on.
 #[derive(Debug, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema), schemars(rename = "Outcome"))]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "Outcome"))]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
     /// The status of the answer, where one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(range(min = 100, max = 999)))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 100, max = 999)))]
     status: Option<u64>,
     /// Bytes that came from the client: header lines as they went on, and the body.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub struct Completion {
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// The client got the whole answer, be it the upstream's or the gate's.

@@ -1,7 +1,7 @@
 //! What the gate is measured with: the quickstart's policy as it ships, and policies of any size made from it.
 
 use anyhow::{Context as _, Result};
-use callgate_cli::mint::SigningKey;
+use callgate_kit::mint::SigningKey;
 use serde_json::{Value, json};
 
 use crate::client::Request;

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, anyhow};
 use callgate::Headers;
 use callgate::identity::signature::{Message, StructuredFields};
-use callgate_cli::mint::{Algorithm, SigningKey};
-use callgate_cli::sign::{self, Digest, Input, content_digest, text_parameter};
+use callgate_kit::mint::{Algorithm, SigningKey};
+use callgate_kit::sign::{self, Digest, Input, content_digest, text_parameter};
 use serde_json::{Value, json};
 
 use super::callee::Callee;

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use callgate_cli::document;
-use callgate_cli::mint::SigningKey;
+use callgate_kit::document;
+use callgate_kit::mint::SigningKey;
 use serde_json::{Value, json};
 
 use super::{API, resolve};

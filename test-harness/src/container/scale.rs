@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use callgate::identity::signature::StructuredFields;
-use callgate_cli::mint::SigningKey;
-use callgate_cli::sign::{self, Input, text_parameter};
+use callgate_kit::mint::SigningKey;
+use callgate_kit::sign::{self, Input, text_parameter};
 use serde_json::{Value, json};
 
 use super::{API, resolve};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, bail, ensure};
 use callgate::document::Finding;
 use callgate::identity::token::{SecretLookup, Secrets};
-use callgate_cli::corpus::{Policy, Suite};
+use callgate_kit::corpus::{Policy, Suite};
 use serde_json::{Value, json};
 
 use super::feature::Feature;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use callgate::text::time::Timestamp;
-use callgate_cli::corpus::{Call, Case, End, Policy, Seen, Suite, differences};
+use callgate_kit::corpus::{Call, Case, End, Policy, Seen, Suite, differences};
 use serde_json::{Value, json};
 
 use super::described;

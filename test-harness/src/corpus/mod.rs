@@ -1,7 +1,7 @@
 //! The corpus of decision cases, and the engines beside the native one that run it: the filter under a wasm host, and the
 //! filter in a real Envoy.
 //!
-//! What a case means, and whether what an engine did is what it expects, is decided in `callgate_cli::corpus` for all of
+//! What a case means, and whether what an engine did is what it expects, is decided in `callgate_kit::corpus` for all of
 //! them alike; in here an engine is only given requests and watched.
 
 mod adapt;
@@ -11,7 +11,7 @@ pub mod wasm;
 mod wire;
 
 use anyhow::{Result, anyhow};
-use callgate_cli::corpus::{self, Case, Suite};
+use callgate_kit::corpus::{self, Case, Suite};
 
 pub use feature::Feature;
 

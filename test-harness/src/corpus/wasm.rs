@@ -14,8 +14,8 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use callgate::request::Host;
 use callgate::text::time::Timestamp;
-use callgate_cli::corpus::{Call, Case, Decision, End, Seen, Suite, differences, run};
-use callgate_cli::diagnostic::Diagnostics;
+use callgate_kit::corpus::{Call, Case, Decision, End, Seen, Suite, differences, run};
+use callgate_kit::diagnostic::Diagnostics;
 use serde_json::Value;
 
 use super::feature::Feature;
@@ -357,7 +357,7 @@ mod tests {
         for case in &suite.cases {
             let call = case.call(suite.now);
             let digest = call.lines.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"content-digest"));
-            if case.decision() != callgate_cli::corpus::Decision::Allow || call.whole_body().is_empty() || !digest {
+            if case.decision() != callgate_kit::corpus::Decision::Allow || call.whole_body().is_empty() || !digest {
                 continue;
             }
             let mut gate = Gate::start(&module, &suite, &native, case.policy).unwrap();

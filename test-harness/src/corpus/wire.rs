@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use callgate_cli::corpus::Call;
+use callgate_kit::corpus::Call;
 
 use crate::client::{self, Request, Response};
 use crate::http2;

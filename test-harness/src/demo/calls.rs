@@ -1,7 +1,7 @@
 //! The calls of the demo: what two honest agents do, and what goes wrong or is tried.
 
 use anyhow::{Context as _, Result};
-use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_kit::mint::{Algorithm, SigningKey};
 
 use crate::client::Request;
 use crate::quickstart::{HOST, Issuer, set};

@@ -11,8 +11,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use callgate_cli::module::{Fault, Module};
-use callgate_cli::reference;
+use callgate_kit::module::{Fault, Module};
+use callgate_kit::{policy, records};
 use cargo_metadata::Metadata;
 use sha2::{Digest as _, Sha256};
 
@@ -88,8 +88,8 @@ fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result
     write("callgate.wasm.sha256", format!("{}  callgate.wasm\n", about.sha256).as_bytes())?;
     write("callgate.cdx.json", &bom::write(tree, module, names)?)?;
     let image = oci::write(&folder.join("oci"), module, names)?;
-    for (name, text) in reference::pages()?.into_iter().filter(|(name, _)| name.ends_with(".schema.json")) {
-        write(name, text.as_bytes())?;
+    for (name, schema) in [("policy.schema.json", policy::schema()), ("record.schema.json", records::schema())] {
+        write(name, format!("{}\n", serde_json::to_string_pretty(&schema)?).as_bytes())?;
     }
     Ok(format!(
         "{}\n  version   {}\n  build id  {}\n  SHA-256   {}\n  bytes     {}\n  image     {image}",

@@ -1,7 +1,7 @@
 //! The requests: what the engine decides about each, and their bytes as a client sends them and as the gate forwards them.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use callgate_cli::corpus::{self, Call, Decision, End, Seen, run};
+use callgate_kit::corpus::{self, Call, Decision, End, Seen, run};
 use serde_json::Value;
 
 use super::reading::Reading;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::{env, fs};
 
-use callgate_cli::document;
+use callgate_kit::document;
 use serde_json::{Map, Value, json};
 use test_harness::paths;
 

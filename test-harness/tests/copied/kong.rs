@@ -90,7 +90,7 @@ pub(super) fn meta(_: &Path, text: &str) -> Checked {
     let schema = draft4(&fields["config_schema"])?;
     // A word that draft 4 does not know is one that says nothing.
     let policy =
-        callgate_cli::document::read(paths::root().join("envoy/policy.yaml")).map_err(|wrong| wrong.to_string())?;
+        callgate_kit::document::read(paths::root().join("envoy/policy.yaml")).map_err(|wrong| wrong.to_string())?;
     let mut policy = policy.value().clone();
     if schema.is_valid(&policy) {
         return Err("a policy for another gateway passes".to_owned());

@@ -266,14 +266,14 @@ fn what_is_not_checked_is_said() {
 
 /// A file's value. Comments are no part of it.
 fn value(file: &Path, text: &str) -> Result<Value, String> {
-    let read = callgate_cli::document::parse(file.to_str().unwrap(), text.as_bytes());
+    let read = callgate_kit::document::parse(file.to_str().unwrap(), text.as_bytes());
     read.map(|document| document.value().clone()).map_err(|wrong| wrong.to_string())
 }
 
 /// Whether a policy that stands in a file compiles.
 fn compiles(policy: &Value) -> Checked {
     let text = policy.to_string();
-    let read = callgate_cli::document::parse("policy", text.as_bytes()).map_err(|wrong| wrong.to_string())?;
-    let compiled = callgate_cli::policy::compile(read, &callgate_cli::policy::NotNeeded);
+    let read = callgate_kit::document::parse("policy", text.as_bytes()).map_err(|wrong| wrong.to_string())?;
+    let compiled = callgate_kit::policy::compile(read, &callgate_kit::policy::NotNeeded);
     compiled.map(drop).map_err(|wrong| wrong.to_string())
 }

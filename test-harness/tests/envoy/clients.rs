@@ -8,8 +8,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use callgate_cli::mint::{Algorithm, SigningKey};
-use callgate_cli::sign::JOINED_BY_ENVOY;
+use callgate_kit::mint::{Algorithm, SigningKey};
+use callgate_kit::sign::JOINED_BY_ENVOY;
 use serde_json::{Value, json};
 use test_harness::client::Request;
 use test_harness::paths;

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use callgate_cli::mint::{Algorithm, SigningKey};
-use callgate_cli::records;
+use callgate_kit::mint::{Algorithm, SigningKey};
+use callgate_kit::records;
 use serde_json::{Value, json};
 use test_harness::build::{self, Flavor};
 use test_harness::client::{self, Request, Response};

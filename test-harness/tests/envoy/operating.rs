@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_kit::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_harness::client::{self, Connection, Request};

@@ -1,7 +1,7 @@
 //! With `audit.outcome` the record says how a call went on, however it ended.
 
 use bytes::Bytes;
-use callgate_cli::records;
+use callgate_kit::records;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};

@@ -3,9 +3,9 @@
 use std::fs;
 
 use callgate::decision::metrics;
-use callgate_cli::document;
-use callgate_cli::mint::SigningKey;
-use callgate_cli::records::{Line, Lines, Words, open};
+use callgate_kit::document;
+use callgate_kit::mint::SigningKey;
+use callgate_kit::records::{Line, Lines, Words, open};
 use serde_json::json;
 use test_harness::client::Request;
 use test_harness::envoy::{Bootstrap, Options};

@@ -125,7 +125,7 @@ fn no_token_key_or_secret_is_written_anywhere() {
     let options = Options { environment: vec![("CALLGATE_TEST_SECRET".into(), secret.into())], ..Options::default() };
     let gate = Gate::start_with(&policy, pass_environment, &options);
 
-    let key = callgate_cli::mint::SigningKey::from_jwk(&json!({ "kty": "oct", "k": base64url(secret) })).unwrap();
+    let key = callgate_kit::mint::SigningKey::from_jwk(&json!({ "kty": "oct", "k": base64url(secret) })).unwrap();
     let mut shared = claims("items:read");
     shared["iss"] = json!("https://shared.example.com");
     let shared = key.sign(&json!({ "alg": "HS256", "typ": "at+jwt" }), &shared);

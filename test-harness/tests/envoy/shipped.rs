@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use callgate_cli::capabilities::CAPABILITIES;
-use callgate_cli::document;
-use callgate_cli::mint::SigningKey;
+use callgate_kit::capabilities::CAPABILITIES;
+use callgate_kit::document;
+use callgate_kit::mint::SigningKey;
 use serde_json::json;
 use tempfile::TempDir;
 use test_harness::client::{self, Request, Response};

@@ -1,17 +1,16 @@
 //! The example `examples/signing` in a real Envoy: its clients sign with a library that shares nothing with the gate, and with the
 //! command line.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use callgate_cli::document;
+use callgate_kit::document;
 use serde_json::json;
 use test_harness::envoy::{Bootstrap, Options};
-use test_harness::paths;
 use test_harness::python::Package;
+use test_harness::{build, paths};
 
 use crate::fixture::Gate;
 
@@ -55,12 +54,10 @@ fn run(gate: &Gate, mut client: impl FnMut(&str) -> Output) -> (String, bool) {
     }
 }
 
-/// A folder with a program `callgate`, in front of everything else on the path.
-fn path_with_callgate(folder: &Path) -> String {
-    let program = folder.join("callgate");
-    fs::write(&program, format!("#!/bin/sh\nexec '{}' callgate \"$@\"\n", env!("CARGO_BIN_EXE_test-harness"))).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
+/// The path on which programs are looked for, with the folder of `callgate` in front.
+fn path_with_callgate() -> String {
+    let program = build::command_line().unwrap();
+    format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap())
 }
 
 #[test]
@@ -90,7 +87,7 @@ fn a_python_client_signs_as_the_gate_asks() {
 fn a_shell_client_signs_with_the_command_line() {
     let gate = gate();
     let folder = tempfile::tempdir().unwrap();
-    let path = path_with_callgate(folder.path());
+    let path = path_with_callgate();
     let report = folder.path().join("report.txt");
     fs::write(&report, "all is well\n").unwrap();
     let client = |key: &'static str| {

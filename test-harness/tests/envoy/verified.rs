@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::identity::crypto::{Algorithm as Name, PublicJwk, SoftwareVerifier, VerifySignature as _, VerifyingKey};
-use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_kit::mint::{Algorithm, SigningKey};
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey};
 use serde_json::{Value, json};

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::super::{Exit, Failure, Format};
-use crate::diagnostic::Position;
-use crate::escape;
-use crate::input::Input;
-use crate::policy::{self, Loaded};
-use crate::records::{Words, find};
+use callgate_kit::diagnostic::Position;
+use callgate_kit::escape;
+use callgate_kit::input::Input;
+use callgate_kit::policy::{self, Loaded};
+use callgate_kit::records::{Words, find};
 
 /// Where Envoy's access log keeps the record.
 const MEMBER: &str = "callgate";

@@ -10,7 +10,7 @@ use callgate::identity::signature::{Input, SigningKey};
 use super::Arguments;
 use crate::command::Failure;
 use crate::command::request::{Given, signing};
-use crate::moment::{self, Moment};
+use callgate_kit::moment::{self, Moment};
 
 /// The key with which a signature is verified.
 pub(super) struct Verifying {

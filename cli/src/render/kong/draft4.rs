@@ -81,8 +81,8 @@ fn resolved<'a>(rule: &'a Value, root: &'a Value) -> &'a Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document;
-    use crate::policy::schema;
+    use callgate_kit::document;
+    use callgate_kit::policy::schema;
 
     fn policy(path: &str) -> Value {
         document::read(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap().value().clone()

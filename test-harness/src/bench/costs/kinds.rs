@@ -1,7 +1,7 @@
 //! The kinds of requests, and the policy that they are sent to: one that uses everything that a stranger can reach.
 
 use anyhow::{Context as _, Result, anyhow};
-use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_kit::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use super::super::policies;

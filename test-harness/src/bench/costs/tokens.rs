@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate_cli::mint::Algorithm;
+use callgate_kit::mint::Algorithm;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 

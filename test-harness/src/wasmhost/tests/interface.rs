@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use callgate_cli::capabilities::CAPABILITIES;
+use callgate_kit::capabilities::CAPABILITIES;
 
 use super::{FILE, MODULE, Personality};
 use crate::bench::MOST_WASM_MB;

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use callgate::policy::{BodyCheck, Store as EngineStore};
-use callgate_cli::policy::NotNeeded;
+use callgate_kit::policy::NotNeeded;
 
 use super::Personality::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
 use super::*;

@@ -15,7 +15,7 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use callgate_cli::mint::{Algorithm, SigningKey};
+use callgate_kit::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use super::{Level, Module, Outcome, Pairs, Personality, Reply, Request, Verdict, Vm, pairs};

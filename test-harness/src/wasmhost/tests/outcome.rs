@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callgate_cli::records;
+use callgate_kit::records;
 use serde_json::json;
 
 use super::super::Fault;

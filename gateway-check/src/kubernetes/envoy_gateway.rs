@@ -1,11 +1,11 @@
 //! Envoy Gateway: policies that bring the gate in, and those beside them that change what it sees or what is sent on.
 
 use super::{Check, GATEWAY_API};
-use crate::gateway::finding::Code;
-use crate::gateway::policy;
-use crate::gateway::ungated::{Targets, Ungated};
-use crate::gateway::view::View;
-use crate::gateway::world::Object;
+use crate::finding::Code;
+use crate::policy;
+use crate::ungated::{Targets, Ungated};
+use crate::view::View;
+use crate::world::Object;
 
 /// The group of its policies.
 const GROUP: &str = "gateway.envoyproxy.io";

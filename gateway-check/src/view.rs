@@ -7,7 +7,7 @@
 use callgate::document::Place;
 use serde_json::Value;
 
-use crate::document::Document;
+use callgate_kit::document::Document;
 
 /// A value somewhere in a document.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ fn camel(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document;
+    use callgate_kit::document;
 
     fn document(text: &str) -> Document {
         document::parse_configuration("x.yaml", text.as_bytes()).unwrap().remove(0)

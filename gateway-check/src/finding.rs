@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::diagnostic::{Diagnostic, Severity};
+use callgate_kit::diagnostic::{Diagnostic, Severity};
 
 /// Declares [`Code`] and, for each code, its text, how much it weighs, and what it is about.
 macro_rules! codes {

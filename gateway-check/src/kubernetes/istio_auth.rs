@@ -1,8 +1,8 @@
 //! Istio's own authentication and authorization, next to the gate: the filters that `RequestAuthentication` and `AuthorizationPolicy` become.
 
 use super::Check;
-use crate::gateway::finding::Code;
-use crate::gateway::plugin::{ISTIO, Plugin};
+use crate::finding::Code;
+use crate::plugin::{ISTIO, Plugin};
 
 /// The group of Istio's security resources.
 const SECURITY: &str = "security.istio.io";

@@ -92,7 +92,7 @@ impl Input {
 }
 
 /// Everything that a source holds, as long as that is no more than `most` bytes; a problem goes on after the source's name.
-pub(crate) fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
+pub fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > most {
@@ -102,7 +102,7 @@ pub(crate) fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Why something cannot be read, to go on after its name.
-pub(crate) fn unreadable(error: &io::Error) -> String {
+pub fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::IsADirectory => "is a directory: name a file".to_owned(),

@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use callgate_cli::diagnostic::Severity;
-use callgate_cli::gateway::{self, Code, Finding};
+use callgate_gateway_check::{Code, Finding, check};
+use callgate_kit::diagnostic::Severity;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway")
@@ -32,7 +32,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn found(files: &[PathBuf]) -> Vec<Finding> {
-    gateway::check(files, None).unwrap_or_else(|wrong| panic!("{files:?}: {wrong}"))
+    check(files, None).unwrap_or_else(|wrong| panic!("{files:?}: {wrong}"))
 }
 
 /// Line and code; 0 for a file as a whole.

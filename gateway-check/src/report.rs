@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::finding::{Code, Finding};
 use super::view::View;
-use crate::diagnostic::{Diagnostic, Position, Severity};
-use crate::document::Document;
+use callgate_kit::diagnostic::{Diagnostic, Position, Severity};
+use callgate_kit::document::Document;
 
 /// What was found so far.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here runs a gateway: what the files say is read the way the gateway reads it, and what is not understood is told as
 //! such, never taken for harmless.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod ahead;
 mod behind;
@@ -24,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 pub use finding::{Code, Finding};
 
-use crate::diagnostic::Diagnostics;
-use crate::document::{self, Document};
-use crate::policy::Loaded;
+use callgate_kit::diagnostic::Diagnostics;
+use callgate_kit::document::{self, Document};
+use callgate_kit::policy::Loaded;
 use report::{Comments, Report};
 use ungated::Ungated;
 use view::View;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::finding::Code;
 use super::report::Report;
 use super::view::View;
-use crate::document::Document;
+use callgate_kit::document::Document;
 
 /// Everything that was recognised, over all files.
 #[derive(Debug, Default)]

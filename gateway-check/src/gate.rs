@@ -4,7 +4,7 @@ use super::Check;
 use super::finding::Code;
 use super::policy::{self, Facts};
 use super::view::View;
-use crate::capabilities::{CAPABILITIES, DISPENSABLE};
+use callgate_kit::capabilities::{CAPABILITIES, DISPENSABLE};
 
 /// A gate that was found.
 #[derive(Debug, Clone)]

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::{Check, GATEWAY_API, is_read, selects};
-use crate::document;
-use crate::gateway::finding::Code;
-use crate::gateway::gate;
-use crate::gateway::plugin::{ISTIO, Plugin};
-use crate::gateway::ungated::{Targets, Ungated};
-use crate::gateway::view::View;
-use crate::gateway::world::Object;
+use crate::finding::Code;
+use crate::gate;
+use crate::plugin::{ISTIO, Plugin};
+use crate::ungated::{Targets, Ungated};
+use crate::view::View;
+use crate::world::Object;
+use callgate_kit::document;
 
 /// The group of Istio's routing.
 const NETWORKING: &str = "networking.istio.io";

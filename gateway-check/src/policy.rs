@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::Check;
 use super::finding::Code;
 use super::view::View;
-use crate::diagnostic::Severity;
-use crate::policy::{self, Loaded, NotNeeded};
-use crate::{document, escape};
+use callgate_kit::diagnostic::Severity;
+use callgate_kit::policy::{self, Loaded, NotNeeded};
+use callgate_kit::{document, escape};
 
 /// A policy that compiled, as far as a gateway has to do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,16 +1,17 @@
-//! Documents go stale without a sound. This hears it: each path, link and command that they name has to be there, and the
-//! policy that the README explains has to compile.
+//! Documents become wrong when the code changes. These tests notice it: each path, link, test and command of the harness that a
+//! document names has to exist. The commands of `callgate` are checked in `cli/tests/documents/`, which alone can run it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod reader;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use callgate_cli::policy::NotNeeded;
-use callgate_cli::{command, document, policy};
-use clap::error::ErrorKind;
 use test_harness::paths;
+
+use reader::{Document, document, entries, faults};
 
 /// Subcommands of cargo itself that documents name, and `deny` and `fuzz`, which they say how to install.
 const CARGO: [&str; 10] = ["build", "clippy", "deny", "fmt", "fuzz", "install", "run", "test", "tree", "update"];
@@ -18,61 +19,9 @@ const CARGO: [&str; 10] = ["build", "clippy", "deny", "fmt", "fuzz", "install", 
 /// A span that ends so is a file's name even where it has no slash.
 const EXTENSIONS: [&str; 3] = [".md", ".rs", ".toml"];
 
-struct Document {
-    /// Seen from the root.
-    path: PathBuf,
-    text: String,
-}
-
-struct Fence {
-    language: String,
-    text: String,
-}
-
 impl Document {
-    /// Everything that is written for readers.
-    fn all() -> Vec<Self> {
-        let mut paths = Vec::new();
-        for folder in ["", "docs", "fuzz", "test-harness"] {
-            paths.extend(files(folder).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")));
-        }
-        let mut folders = ["envoy", "examples", "kong"].map(PathBuf::from).to_vec();
-        while let Some(folder) = folders.pop() {
-            let entries = entries(&folder);
-            folders.extend(entries.iter().filter(|path| paths::root().join(path).is_dir()).cloned());
-            paths.extend(entries.into_iter().filter(|path| path.ends_with("README.md")));
-        }
-        paths.sort();
-        let read = |path: PathBuf| Self { text: fs::read_to_string(paths::root().join(&path)).unwrap(), path };
-        paths.into_iter().map(read).collect()
-    }
-
     fn folder(&self) -> &Path {
         self.path.parent().unwrap()
-    }
-
-    /// The text outside of fences, and the fences.
-    fn parts(&self) -> (String, Vec<Fence>) {
-        let (mut prose, mut fences) = (String::new(), Vec::new());
-        let mut lines = self.text.lines();
-        while let Some(line) = lines.next() {
-            match line.trim_start().strip_prefix("```") {
-                None => prose = prose + line + "\n",
-                Some(language) => {
-                    let inside = lines.by_ref().take_while(|line| line.trim_start() != "```");
-                    let text = inside.collect::<Vec<_>>().join("\n");
-                    fences.push(Fence { language: language.to_owned(), text });
-                }
-            }
-        }
-        (prose, fences)
-    }
-
-    /// What stands between backticks, on one line or over several.
-    fn spans(&self) -> Vec<String> {
-        let (prose, _) = self.parts();
-        let spans = prose.split("\n\n").flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2));
-        spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     }
 
     /// Where links lead.
@@ -80,15 +29,6 @@ impl Document {
         let (prose, _) = self.parts();
         let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         targets.map(|(target, _)| target.to_owned()).collect()
-    }
-
-    /// The commands in its fences and spans, each with its arguments.
-    fn commands(&self) -> Vec<Vec<String>> {
-        let (_, fences) = self.parts();
-        let shell = fences.into_iter().filter(|fence| fence.language == "sh").map(|fence| fence.text);
-        let lines = shell.map(|text| text.replace("\\\n", " ")).collect::<Vec<_>>().join("\n");
-        let lines = lines.lines().map(|line| line.split(" #").next().unwrap().to_owned());
-        lines.chain(self.spans()).map(|line| words(&line)).filter(|words| is_ours(words)).collect()
     }
 
     /// The anchors that its headings give (as GitHub makes them).
@@ -139,70 +79,31 @@ impl Document {
     }
 }
 
-fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(paths::root().join(&folder)) else { return Vec::new() };
-    entries.map(|entry| folder.as_ref().join(entry.unwrap().file_name())).collect()
-}
-
-fn files(folder: &str) -> Vec<PathBuf> {
-    entries(folder).into_iter().filter(|path| paths::root().join(path).is_file()).collect()
-}
-
-/// A command line cut into words, up to where its output goes.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quote = None;
-    for c in line.trim().trim_start_matches("$ ").chars() {
-        match (c, quote) {
-            ('\'' | '"', None) => quote = Some(c),
-            (c, Some(open)) if c == open => quote = None,
-            ('|' | '>' | ';' | '&', None) => break,
-            (' ', None) => words.push(String::new()),
-            (c, _) => words.last_mut().unwrap().push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-fn is_ours(words: &[String]) -> bool {
-    matches!(words.first().map(String::as_str), Some("cargo" | "callgate"))
-}
-
 /// What is wrong with a command line; none where it could be run.
 fn fault(words: &[String]) -> Option<String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["callgate"] | ["cargo"] => None,
-        ["callgate", rest @ ..] | ["cargo", "run", "-p", "callgate-cli", "--", rest @ ..] => fault_of_cli(rest),
+        ["callgate", ..] | ["cargo"] => None,
         ["cargo", "harness", rest @ ..] => fault_of_harness(rest),
         ["cargo", "demo", rest @ ..] => fault_of_harness(&[&["demo"], rest].concat()),
         ["cargo", toolchain, rest @ ..] if toolchain.starts_with('+') => {
             fault(&[&["cargo"], rest].concat().into_iter().map(str::to_owned).collect::<Vec<_>>())
         }
-        ["cargo", subcommand, ..] if CARGO.contains(subcommand) => None,
+        ["cargo", subcommand, ..] if CARGO.contains(subcommand) || is_alias(subcommand) => None,
         _ => Some("there is no such subcommand".to_owned()),
     }
+}
+
+/// Whether the workspace gives cargo this subcommand.
+fn is_alias(subcommand: &str) -> bool {
+    let configuration = fs::read_to_string(paths::root().join(".cargo/config.toml")).unwrap();
+    configuration.lines().any(|line| line.starts_with(&format!("{subcommand} = ")))
 }
 
 /// Asks for help behind the arguments, which are read before it is given.
 fn fault_of_harness(arguments: &[&str]) -> Option<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_test-harness")).args(arguments).arg("--help").output().unwrap();
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-fn fault_of_cli(arguments: &[&str]) -> Option<String> {
-    let arguments = [&["callgate"], arguments, &["--help"]].concat();
-    let error = command::definition().try_get_matches_from(arguments).unwrap_err();
-    (error.kind() != ErrorKind::DisplayHelp).then(|| error.to_string())
-}
-
-/// What is wrong with each document, where something is.
-fn faults<T: std::fmt::Debug>(of: impl Fn(&Document) -> Vec<T>) -> Vec<(PathBuf, Vec<T>)> {
-    let documents = Document::all();
-    assert!(documents.len() > 5, "the documents were not found");
-    let faults = documents.iter().map(|document| (document.path.clone(), of(document)));
-    faults.filter(|(_, faults)| !faults.is_empty()).collect()
 }
 
 #[test]
@@ -234,12 +135,10 @@ fn sources(folder: &Path) -> String {
 
 /// The names of these spans that no test in the sources has.
 fn missing_tests(named: &[String]) -> Vec<&String> {
-    let sources: String = ["src", "tests", "cli", "test-harness"].map(|folder| sources(Path::new(folder))).concat();
+    let sources: String = ["src", "tests", "kit", "gateway-check", "cli", "test-harness"]
+        .map(|folder| sources(Path::new(folder)))
+        .concat();
     named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect()
-}
-
-fn document(path: &str) -> Document {
-    Document::all().into_iter().find(|document| document.path == Path::new(path)).unwrap()
 }
 
 #[test]
@@ -272,26 +171,14 @@ fn every_procedure_is_shown_by_a_test_that_exists() {
 }
 
 #[test]
-fn the_policy_in_the_readme_compiles() {
-    let (_, fences) = document("README.md").parts();
-    let policies: Vec<_> = fences.iter().filter(|fence| fence.text.starts_with("callgate: v1")).collect();
-    assert_eq!(policies.len(), 1, "the README explains one policy");
-    for fence in policies {
-        let read = document::parse("README.md", fence.text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}"));
-        let loaded = policy::compile(read, &NotNeeded).unwrap_or_else(|wrong| panic!("{wrong}"));
-        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    }
-}
-
-#[test]
 fn what_is_not_there_is_noticed() {
-    let text = "# A b\n`src/no.rs` and `no.md`, [x](no.md), [y](#no) and [z](#a-b); `cargo demos`, `callgate check --no x`\n\n\
-                ```sh\ncallgate explain x --path /a \\\n  --nowhere # y\ncargo harness biuld\n```\n";
+    let text = "# A b\n`src/no.rs` and `no.md`, [x](no.md), [y](#no) and [z](#a-b); `cargo demos`\n\n\
+                ```sh\ncargo harness demo \\\n  --nowhere # y\ncargo harness biuld\n```\n";
     let document = Document { path: "README.md".into(), text: text.to_owned() };
     assert_eq!(document.missing_paths(), ["src/no.rs", "no.md"]);
     assert_eq!(document.broken_links(), ["no.md", "#no"]);
     let commands = document.commands();
-    assert_eq!(commands.len(), 4);
+    assert_eq!(commands.len(), 3);
     assert!(commands.iter().all(|words| fault(words).is_some()), "{commands:?}");
 }
 

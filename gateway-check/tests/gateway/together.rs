@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::slice::from_ref;
 
-use callgate_cli::document;
-use callgate_cli::gateway::{self, Code, Finding};
+use callgate_gateway_check::{Code, Finding, check};
+use callgate_kit::document;
 use serde_json::{Value, json};
 
 use crate::{folder, found, marked, written};
@@ -204,8 +204,8 @@ fn a_policy_of_the_same_name_must_be_the_one_that_is_named() {
     let json = text.lines().find_map(|line| line.trim().strip_prefix("value: '")?.strip_suffix('\'')).unwrap();
     let check = |json: &str| {
         let path = written("named.json", json);
-        let loaded = callgate_cli::policy::load(path).unwrap();
-        codes(&gateway::check(from_ref(&file), Some(&loaded)).unwrap())
+        let loaded = callgate_kit::policy::load(path).unwrap();
+        codes(&check(from_ref(&file), Some(&loaded)).unwrap())
     };
     assert_eq!(check(json), Vec::<&str>::new());
     assert_eq!(check(&json.replace("\"gateway\":\"envoy\"", "\"gateway\":\"envoy-gateway\"")), Vec::<&str>::new());
@@ -223,11 +223,11 @@ fn what_callgate_renders_is_read_by_itself() {
 
 #[test]
 fn files_that_cannot_be_read_are_told() {
-    let wrong = |text: &str| gateway::check(&[written("wrong.yaml", text)], None).unwrap_err().to_string();
+    let wrong = |text: &str| check(&[written("wrong.yaml", text)], None).unwrap_err().to_string();
     assert!(wrong("a: [").contains("wrong.yaml:1:"), "{}", wrong("a: ["));
     assert!(wrong("a: 1\na: 2\n").contains("stands at line 1"));
     assert!(wrong("").contains("the file is empty"));
-    assert!(gateway::check(&[PathBuf::from("missing.yaml")], None).unwrap_err().to_string().contains("does not exist"));
+    assert!(check(&[PathBuf::from("missing.yaml")], None).unwrap_err().to_string().contains("does not exist"));
     assert!(codes_of("strange.yaml", "what: is this\n").contains(&Code::NotUnderstood.name()));
 }
 

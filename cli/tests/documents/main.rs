@@ -1,0 +1,57 @@
+//! What documents say of `callgate`: each command has to be one that it understands, and the policy that the README explains has to
+//! compile.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+#[path = "../../../test-harness/tests/documents/reader.rs"]
+mod reader;
+
+use callgate_cli::command;
+use callgate_kit::policy::NotNeeded;
+use callgate_kit::{document, policy};
+use clap::error::ErrorKind;
+
+use reader::{Document, faults};
+
+/// What is wrong with a command line; none where it could be run, and where it is none of `callgate`.
+fn fault(words: &[String]) -> Option<String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["callgate"] => None,
+        ["callgate", rest @ ..] | ["cargo", "run", "-p", "callgate-cli", "--", rest @ ..] => {
+            let arguments = [&["callgate"], rest, &["--help"]].concat();
+            let error = command::definition().try_get_matches_from(arguments).unwrap_err();
+            (error.kind() != ErrorKind::DisplayHelp).then(|| error.to_string())
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn every_command_of_callgate_that_is_named_can_be_run() {
+    let faults = faults(|document| {
+        let commands = document.commands();
+        commands.iter().filter_map(|words| Some((words.join(" "), fault(words)?))).collect()
+    });
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_policy_in_the_readme_compiles() {
+    let (_, fences) = reader::document("README.md").parts();
+    let policies: Vec<_> = fences.iter().filter(|fence| fence.text.starts_with("callgate: v1")).collect();
+    assert_eq!(policies.len(), 1, "the README explains one policy");
+    for fence in policies {
+        let read = document::parse("README.md", fence.text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let loaded = policy::compile(read, &NotNeeded).unwrap_or_else(|wrong| panic!("{wrong}"));
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+}
+
+#[test]
+fn a_command_that_is_not_understood_is_noticed() {
+    let text = "`callgate check --no x`\n\n```sh\ncallgate explain x --path /a \\\n  --nowhere # y\n```\n";
+    let document = Document { path: "README.md".into(), text: text.to_owned() };
+    let commands = document.commands();
+    assert_eq!(commands.len(), 2);
+    assert!(commands.iter().all(|words| fault(words).is_some()), "{commands:?}");
+}
