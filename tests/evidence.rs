@@ -9,9 +9,9 @@ use std::process::Command;
 /// Each check of a listed endpoint, as `src/evaluate` calls it, and what is missing without it.
 const CHECKS: [(&str, &str, &str); 11] = [
     ("mod.rs", "let identity = self.identity()?;", "identity"),
-    ("mod.rs", "let (limits, charged) = self.limits(endpoint)?;", "charged"),
+    ("mod.rs", "let limits = self.limits(endpoint)?;", "limits"),
     ("mod.rs", "let last = self.last_checks(endpoint)?;", "last"),
-    ("mod.rs", "replay: self.reserve(tickets, charged)?,", "replay"),
+    ("mod.rs", "replay: self.reserve(tickets)?,", "replay"),
     ("form.rs", "escapes: self.escapes(endpoint, found)?,", "escapes"),
     ("form.rs", "upgrade: self.upgrade(endpoint)?,", "upgrade"),
     ("form.rs", "media_type: self.media_type(endpoint)?,", "media_type"),

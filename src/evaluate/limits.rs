@@ -13,9 +13,6 @@ use crate::quota::{FailedCredentials, Guard, Ledger, Outcome, Refused, Standings
 use crate::reason::Reason;
 use crate::state::Use;
 
-/// Evidence that every limit had something left, and what was charged, which can be refunded; none of both where a limit was exceeded.
-pub(super) type Charged<'a, 'c> = (Option<WithinLimits>, Option<Ledger<'a, 'c>>);
-
 /// What came of a verification under the limit on failing credentials.
 pub(super) struct Guarded<T> {
     result: T,
@@ -81,7 +78,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// 8. How often: every limit of the request has something left for it, and is charged. What was charged can be given back.
     ///
     /// A request that was denied already, and is only observed, is not charged, as it would not be under enforcement.
-    pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Charged<'a, 'c>, Denied> {
+    pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Option<WithinLimits>, Denied> {
         let charges = self.facts.denials.is_empty();
         self.check_limits(endpoint, charges)
     }
@@ -91,29 +88,33 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.check_limits(endpoint, false).map(drop)
     }
 
-    fn check_limits(&mut self, endpoint: &'a Endpoint, charges: bool) -> Result<Charged<'a, 'c>, Denied> {
+    fn check_limits(&mut self, endpoint: &'a Endpoint, charges: bool) -> Result<Option<WithinLimits>, Denied> {
         if endpoint.limits.is_empty() {
-            return Ok((Some(WithinLimits::assertion()), None));
+            return Ok(Some(WithinLimits::assertion()));
         }
         // Only observed, a request may come this far without a caller: there is nobody to count it for.
         if endpoint.access == Access::Known && self.facts.caller.is_none() {
-            return Ok((None, None));
+            return Ok(None);
         }
-        let result = self.ledger(endpoint).and_then(|mut ledger| {
-            let result = ledger.exceeded().and_then(|()| if charges { ledger.charge() } else { Ok(()) });
-            self.facts.retry_after = result.is_err().then(|| ledger.retry_after());
-            self.facts.used = self.facts.used.and(ledger.used());
-            self.note(&ledger);
-            result.map(|()| ledger)
-        });
+        let mut opened = self.ledger(endpoint);
+        let result = match &mut opened {
+            Ok(ledger) => {
+                let result = ledger.exceeded().and_then(|()| if charges { ledger.charge() } else { Ok(()) });
+                self.facts.retry_after = result.is_err().then(|| ledger.retry_after());
+                self.facts.used = self.facts.used.and(ledger.used());
+                self.note(ledger);
+                result
+            }
+            Err(refused) => Err(*refused),
+        };
         let (result, rule) = match result {
-            Ok(ledger) => (Ok(ledger), Rule::Endpoint(endpoint.position, "limits")),
+            Ok(()) => (Ok(WithinLimits::assertion()), Rule::Endpoint(endpoint.position, "limits")),
             Err(Refused::Limit(name) | Refused::Contended(name)) => (Err(Reason::RateLimited), Rule::Limit(name)),
             Err(Refused::Store) => (Err(Reason::HostError), Rule::Gate),
         };
         let details = self.context.trace.is_some().then(|| self.describe_limits(endpoint));
-        let ledger = self.record_check_with_details(Check::Limits, rule, result, details.unwrap_or_default())?;
-        Ok((ledger.as_ref().map(|_| WithinLimits::assertion()), ledger))
+        self.charged = opened.ok().filter(|_| charges);
+        self.record_check_with_details(Check::Limits, rule, result, details.unwrap_or_default())
     }
 
     /// Notes what the limits have left, for the headers of the answer.

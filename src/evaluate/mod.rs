@@ -10,8 +10,8 @@ use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::TokenCache;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
-use crate::quota::Recent;
 use crate::quota::held::HeldBytes;
+use crate::quota::{Ledger, Recent};
 use crate::reason::Reason;
 use crate::replay::Table;
 use crate::request::incoming::Request;
@@ -76,8 +76,8 @@ pub(crate) fn evaluate<'a>(policy: &'a Policy, request: Request<'a>, context: Co
         Err(denied) => Err(denied),
     };
     let awaited = awaited.filter(|_| ended.is_ok());
-    let denied_at = evaluation.conclude(&ended);
-    match (decided(denied_at.unwrap_or(facts), ended), awaited) {
+    evaluation.conclude(&ended);
+    match (decided(facts, ended), awaited) {
         (Decision::Allow(allow), Some(body)) => Outcome::Pending(Pending::forwarded(allow, observing, body)),
         (decision, _) => Outcome::Decided(decision),
     }
@@ -128,30 +128,26 @@ struct Evaluation<'a, 'c> {
     observing: bool,
     /// What the body has to be, where the head is forwarded before it has come.
     awaited: Option<AwaitedBody>,
+    /// What was charged, which is refunded where the request is denied after all.
+    charged: Option<Ledger<'a, 'c>>,
     /// The facts as they were when the request was denied, where an explanation evaluates the remaining checks as well.
     denied_at: Option<Box<Facts<'a>>>,
 }
 
 impl<'a, 'c> Evaluation<'a, 'c> {
     fn begin(facts: &'c mut Facts<'a>, context: Context<'c>, observing: bool) -> Self {
-        Self { facts, context, observing, awaited: None, denied_at: None }
+        Self { facts, context, observing, awaited: None, charged: None, denied_at: None }
     }
 
-    /// What is still to be learned about a request that is denied. Returns the facts that the decision is made from, where they are not
-    /// those of the last check.
-    fn conclude(mut self, ended: &Result<Option<Grant>, Denied>) -> Option<Box<Facts<'a>>> {
-        match self.denied_at.take() {
-            Some(mut facts) => {
-                let mut evaluation = Evaluation::begin(&mut facts, self.context, self.observing);
-                evaluation.look_at_limits();
-                Some(facts)
-            }
-            None => {
-                if ended.is_err() {
-                    self.look_at_limits();
-                }
-                None
-            }
+    /// What is still to be learned about a request that is denied. The decision is made from the facts at the denial.
+    fn conclude(&mut self, ended: &Result<Option<Grant>, Denied>) {
+        let denied_at = self.denied_at.take();
+        let denied = denied_at.is_some() || ended.is_err();
+        if let Some(facts) = denied_at {
+            *self.facts = *facts;
+        }
+        if denied {
+            self.look_at_limits();
         }
     }
 
@@ -223,8 +219,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Replays before limits, so that a captured request costs its owner nothing; what is accepted once is reserved last.
     fn last_checks(&mut self, endpoint: &'a Endpoint) -> Result<FinalEvidence, Denied> {
         let tickets = self.check_replay()?;
-        let (limits, charged) = self.limits(endpoint)?;
-        Ok(FinalEvidence { replay: self.reserve(tickets, charged)?, limits })
+        let limits = self.limits(endpoint)?;
+        Ok(FinalEvidence { replay: self.reserve(tickets)?, limits })
     }
 
     /// 3. The endpoint is found and held: what it asks for is used, and whether it exists is answered later.
@@ -287,10 +283,27 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             trace.push(Traced { check, denied: Some(reason), rule: rule.to_string(), facts });
         }
         self.facts.denials.push(Denial { reason, rule, enforced });
-        if enforced && self.context.trace.is_some() && self.denied_at.is_none() {
-            self.denied_at = Some(Box::new(self.facts.clone()));
+        if !enforced {
+            return Ok(());
         }
-        if !enforced || self.context.trace.is_some() { Ok(()) } else { Err(Denied) }
+        self.continue_explaining()
+    }
+
+    /// An explanation continues after the denial, and the decision is made from the facts of now.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn continue_explaining(&mut self) -> Result<(), Denied> {
+        if self.context.trace.is_none() {
+            return Err(Denied);
+        }
+        let facts = &self.facts;
+        self.denied_at.get_or_insert_with(|| Box::new(Facts::clone(facts)));
+        Ok(())
+    }
+
+    /// No gateway asks for an explanation, and the filter is built without the code for it.
+    #[cfg(target_arch = "wasm32")]
+    fn continue_explaining(&mut self) -> Result<(), Denied> {
+        Err(Denied)
     }
 }
 

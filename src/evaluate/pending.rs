@@ -147,8 +147,8 @@ impl<'a> Pending<'a> {
                 let mut evaluation = Evaluation::begin(&mut facts, context, observing);
                 evaluation.denied_at = denied_at;
                 let ended = evaluation.resume(body.end(), form, caller);
-                let denied_at = evaluation.conclude(&ended);
-                decided(denied_at.unwrap_or(facts), ended)
+                evaluation.conclude(&ended);
+                decided(facts, ended)
             }
         }
     }

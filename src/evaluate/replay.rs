@@ -9,7 +9,6 @@ use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
 use crate::identity::signature::Once;
 use crate::policy::Access;
-use crate::quota::Ledger;
 use crate::reason::Reason;
 use crate::replay::{Claim, Kind, Looked, Refused};
 
@@ -30,11 +29,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 
     /// 9. The request uses up what it may use once. What its limits were charged is given back where another was faster.
-    pub(super) fn reserve(
-        &mut self,
-        looked: Option<Vec<Looked<'c>>>,
-        ledger: Option<Ledger<'a, 'c>>,
-    ) -> Result<Option<NotReplayed>, Denied> {
+    pub(super) fn reserve(&mut self, looked: Option<Vec<Looked<'c>>>) -> Result<Option<NotReplayed>, Denied> {
         let Some(looked) = looked else { return Ok(None) };
         // A request that was denied and is only observed uses nothing up, as it would not under enforcement.
         if !self.facts.denials.is_empty() {
@@ -51,7 +46,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             Ok(())
         });
         if claimed.is_err()
-            && let Some(mut ledger) = ledger
+            && let Some(mut ledger) = self.charged.take()
         {
             ledger.give_back();
             self.note(&ledger);
