@@ -197,11 +197,14 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Before a body is held: what the last checks would deny is denied now, so that nobody holds bytes for a request that was
     /// captured or exceeds a limit. Nothing is charged or used up. Where denials are only recorded, the last checks record them.
     fn look_ahead(&mut self, endpoint: &'a Endpoint) -> Result<(), Denied> {
-        if self.observing || self.context.trace.is_some() {
+        if self.observing {
             return Ok(());
         }
-        self.check_replay()?;
-        self.check_limits_ahead(endpoint)
+        // An explanation shows these checks where they belong, at the end.
+        let trace = self.context.trace.take();
+        let ahead = self.check_replay().and_then(|_| self.check_limits_ahead(endpoint));
+        self.context.trace = trace;
+        ahead.or_else(|Denied| self.continue_explaining())
     }
 
     /// What comes last, once the body is known where it matters.

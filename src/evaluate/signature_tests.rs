@@ -4,8 +4,12 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::decision::answer::Answer;
+use crate::decision::trace::Trace;
+use crate::decision::upstream::Change;
 use crate::decision::{Decision, Ground};
 use crate::evaluate::{Awaits, Need, Outcome, Pending};
 use crate::identity::signature::{Message, StructuredFields, base, read};
@@ -478,4 +482,94 @@ fn a_head_that_announces_chunks_is_not_forwarded_first_to_see_whether_there_are_
     assert_eq!(gate.decide(&chunked, Some("")), Err(Reason::ContentDigestMissing));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("b")), Some("")), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("c")), Some("x")), Err(Reason::ContentDigestMissing));
+}
+
+/// What a client sends: its request, and the body that follows.
+#[derive(Debug, Clone)]
+struct Sent {
+    lines: Vec<(String, String)>,
+    body: Option<&'static str>,
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let place =
+        prop_oneof![Just(("GET", "/x")), Just(("POST", "/pay")), Just(("GET", "/nowhere")), Just(("GET", "/x//"))];
+    let body = prop_oneof![Just(None), Just(Some(BODY)), Just(Some("another")), Just(Some(""))];
+    let tampered =
+        prop_oneof![4 => Just(""), 1 => Just("signature"), 1 => Just("signature-input"), 1 => Just("content-digest")];
+    (place, body, 0..3_u8, any::<bool>(), tampered).prop_map(|((method, path), body, nonce, digest, tampered)| {
+        let nonce = nonce.to_string();
+        let mut lines = if digest {
+            signed(method, path, &[DIGEST], &with_digest(&nonce))
+        } else {
+            signed(method, path, &[], &usual(&nonce))
+        };
+        lines.retain(|(name, _)| name != tampered);
+        Sent { lines, body }
+    })
+}
+
+impl Gate {
+    /// What becomes of a request: what the upstream or the client gets, and the record.
+    fn end(&self, sent: &Sent, explained: bool) -> (Result<Vec<Change<'static>>, Answer>, Value) {
+        let headers: Headers = sent.lines.iter().map(|(name, value)| (name, value)).collect();
+        self.0.set_clock(NOW);
+        let now = Timestamp::from_secs(NOW);
+        let request =
+            Request { headers: &headers, end_of_stream: sent.body.is_none(), source: None, now, id: DecisionId(7) };
+        let (engine, mut trace) = (&self.0.engine, Trace::new());
+        let outcome = if explained { engine.explain(request, &mut trace) } else { engine.decide(request) };
+        let decision = match outcome.unwrap() {
+            Outcome::Decided(decision) => decision,
+            Outcome::Pending(mut pending) => {
+                let _ = pending.receive(sent.body.unwrap_or_default().as_bytes());
+                if explained {
+                    engine.resume_explained(pending, now, &mut trace).unwrap()
+                } else {
+                    engine.resume(pending, now).unwrap()
+                }
+            }
+        };
+        assert_eq!(trace.is_empty(), !explained);
+        let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
+        let end = match &decision {
+            Decision::Allow(allow) => Ok(allow.changes().into_iter().map(owned).collect()),
+            Decision::Deny(deny) => Err(deny.answer()),
+        };
+        (end, record)
+    }
+}
+
+fn owned(change: Change<'_>) -> Change<'static> {
+    match change {
+        Change::Remove(name) => Change::Remove(name.to_vec().leak()),
+        Change::Clear(name) => Change::Clear(name.to_vec().leak()),
+        Change::Set(name, value) => Change::Set(name.to_owned().leak(), value.into_owned().into()),
+        Change::Add(name, value) => Change::Add(name.to_owned().leak(), value.into_owned().into()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Signatures, replays, limits and bodies: a traced evaluation goes on after a denial, and changes nothing of the answer by that.
+    #[test]
+    fn an_explanation_and_a_decision_are_the_same(
+        before in proptest::collection::vec(sent(), 0..4),
+        last in sent(),
+        observe in any::<bool>(),
+        burst in 1..4_u32,
+    ) {
+        let mut document = document();
+        document["mode"] = json!(if observe { "observe" } else { "enforce" });
+        document["limits"]["calls"]["burst"] = json!(burst);
+        let [decided, explained] = [false, true].map(|explains| {
+            let gate = Gate::new(document.clone());
+            for sent in &before {
+                let _ = gate.end(sent, false);
+            }
+            gate.end(&last, explains)
+        });
+        prop_assert_eq!(decided, explained);
+    }
 }
