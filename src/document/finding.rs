@@ -68,6 +68,18 @@ pub struct Findings {
     pub warnings: Vec<Finding>,
 }
 
+impl fmt::Display for Findings {
+    /// The mistakes, one on each line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.errors.iter().enumerate() {
+            write!(f, "{}{error}", if number == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Findings {}
+
 impl Findings {
     /// Notes a mistake.
     pub fn error(&mut self, place: Place, message: impl Into<String>) {

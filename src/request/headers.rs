@@ -19,6 +19,14 @@ pub struct Headers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedPairs;
 
+impl std::fmt::Display for MalformedPairs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the list of headers does not add up")
+    }
+}
+
+impl std::error::Error for MalformedPairs {}
+
 impl Headers {
     /// Takes the serialisation that proxy-wasm hosts use.
     ///

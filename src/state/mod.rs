@@ -175,5 +175,13 @@ impl Use {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreError;
 
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the shared store cannot be used")
+    }
+}
+
+impl std::error::Error for StoreError {}
+
 #[cfg(test)]
 pub(crate) mod simulation;

@@ -31,6 +31,17 @@ pub enum JwkError {
     Wrong(&'static str, String),
 }
 
+impl std::fmt::Display for JwkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(why) => f.write_str(why),
+            Self::Wrong(member, why) => write!(f, "{member}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for JwkError {}
+
 impl<'j> PublicJwk<'j> {
     /// Reads a public key for verifying signatures.
     ///

@@ -70,6 +70,8 @@ impl fmt::Display for KeyError {
     }
 }
 
+impl std::error::Error for KeyError {}
+
 impl VerifyingKey {
     /// A key on P-256 from its affine coordinates, big-endian.
     ///

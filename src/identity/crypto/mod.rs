@@ -67,6 +67,14 @@ pub trait VerifySignature {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 
+impl std::fmt::Display for BadSignature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the signature does not verify")
+    }
+}
+
+impl std::error::Error for BadSignature {}
+
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

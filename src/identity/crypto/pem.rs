@@ -57,6 +57,8 @@ impl fmt::Display for PemError {
     }
 }
 
+impl std::error::Error for PemError {}
+
 impl VerifyingKey {
     /// A public key from its PEM.
     ///

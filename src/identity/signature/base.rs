@@ -72,6 +72,8 @@ impl fmt::Display for Unsignable {
     }
 }
 
+impl std::error::Error for Unsignable {}
+
 /// Rebuilds the signature base.
 ///
 /// # Errors

@@ -30,6 +30,8 @@ impl fmt::Display for ClaimNameError {
     }
 }
 
+impl std::error::Error for ClaimNameError {}
+
 impl ClaimName {
     /// Reads the name of a claim.
     ///

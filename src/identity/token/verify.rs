@@ -194,6 +194,14 @@ pub struct Refusal {
     pub issuer: Option<IssuerId>,
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.reason.code())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         Self { reason, issuer: None }

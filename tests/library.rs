@@ -1,0 +1,31 @@
+//! What a program that embeds the engine can rely on.
+
+use std::error::Error;
+
+use callgate::document::Findings;
+use callgate::identity::crypto::{BadSignature, JwkError, KeyError, PemError};
+use callgate::identity::signature::{Malformed, Unsignable};
+use callgate::identity::token::{ClaimNameError, Refusal};
+use callgate::request::headers::MalformedPairs;
+use callgate::state::StoreError;
+use callgate::{Policy, Undecided};
+
+fn is_error<E: Error + Send + Sync + 'static>() {}
+fn is_shared_by_threads<T: Send + Sync + 'static>() {}
+
+#[test]
+fn every_error_is_one_and_a_policy_is_shared_by_threads() {
+    is_error::<BadSignature>();
+    is_error::<ClaimNameError>();
+    is_error::<Findings>();
+    is_error::<JwkError>();
+    is_error::<KeyError>();
+    is_error::<Malformed>();
+    is_error::<MalformedPairs>();
+    is_error::<PemError>();
+    is_error::<Refusal>();
+    is_error::<StoreError>();
+    is_error::<Undecided>();
+    is_error::<Unsignable>();
+    is_shared_by_threads::<Policy>();
+}
