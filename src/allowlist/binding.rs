@@ -9,7 +9,7 @@ use crate::identity::token::ClaimName;
 use crate::reason::Reason;
 use crate::request::Query;
 use crate::request::headers::{Headers, name_is, name_reads_as};
-use crate::text::ascii::same;
+use crate::text::ascii::bytes_eq;
 
 /// A part of the call and what it must equal.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ pub(crate) fn equals(fact: &Value, value: &str) -> bool {
 
 fn equals_one(fact: &Value, value: &str) -> bool {
     match fact {
-        Value::String(text) => !text.is_empty() && same(text.as_bytes(), value.as_bytes()),
+        Value::String(text) => !text.is_empty() && bytes_eq(text.as_bytes(), value.as_bytes()),
         Value::Number(number) => match (number.as_u64(), number.as_i64()) {
             (Some(number), _) => is_decimal(value, number, false),
             (None, Some(number)) => is_decimal(value, number.unsigned_abs(), true),

@@ -17,7 +17,7 @@ use super::{Kind, Template, build, readings};
 use crate::document::FormatSuffixes;
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, is_dot_segment, percent};
-use crate::text::ascii::{is_without, same};
+use crate::text::ascii::{bytes_eq, is_without};
 
 /// The templates of one host, ready to be looked up in.
 #[derive(Debug, Default)]
@@ -220,7 +220,7 @@ fn before_escaped_parameters<'d>(segment: &str, decoded: &'d [u8]) -> Option<&'d
 impl Fixed {
     /// Whether a segment is this text, in which the digits of escapes are in upper case.
     fn is_same(&self, segment: &[u8]) -> bool {
-        same(self.text.as_bytes(), segment)
+        bytes_eq(self.text.as_bytes(), segment)
             || !is_without::<b'%'>(segment) && percent::is_same(self.text.as_bytes(), segment)
     }
 }

@@ -22,13 +22,13 @@ use crate::identity::signature::VerifiedSignature;
 use crate::identity::token::VerifiedToken;
 use crate::policy::{Agent, Endpoint, Policy};
 use crate::quota::Identified;
-use crate::quota::Standings;
+use crate::quota::LimitStatuses;
 use crate::reason::Reason;
 use crate::request::credential::Scheme;
 use crate::request::head::Head;
 use crate::request::incoming::Request;
 use crate::request::{CanonicalPath, Host, Method, Query};
-use crate::state::Use;
+use crate::state::StoreStats;
 use evidence::{Authorized, PreflightAllowed, Public};
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ impl<'a> Allow<'a> {
 
     /// Takes what the limits of the request had left for it, and leaves nothing of it in the facts.
     #[must_use]
-    pub fn take_limits(&mut self) -> Standings {
+    pub fn take_limits(&mut self) -> LimitStatuses {
         std::mem::take(&mut self.facts.limits)
     }
 }
@@ -292,10 +292,10 @@ pub struct Facts<'a> {
     /// What was seen of the body.
     pub(crate) body: Option<BodySeen>,
     /// What the limits of the request had left for it.
-    pub(crate) limits: Standings,
+    pub(crate) limits: LimitStatuses,
     /// Seconds after which the request may be sent again, where a limit stood in its way.
     pub(crate) retry_after: Option<u64>,
-    pub(crate) used: Use,
+    pub(crate) used: StoreStats,
     pub(crate) denials: Vec<Denial<'a>>,
 }
 
@@ -320,9 +320,9 @@ impl<'a> Facts<'a> {
             signed_for: None,
             signature: None,
             body: None,
-            limits: Standings::default(),
+            limits: LimitStatuses::default(),
             retry_after: None,
-            used: Use::default(),
+            used: StoreStats::default(),
             denials: Vec::new(),
         }
     }
@@ -363,13 +363,13 @@ impl<'a> Facts<'a> {
 
     /// What the limits of the request had left for it, for the answer's headers.
     #[must_use]
-    pub fn limits(&self) -> &Standings {
+    pub fn limits(&self) -> &LimitStatuses {
         &self.limits
     }
 
     /// How the store that all workers share was used.
     #[must_use]
-    pub fn store_stats(&self) -> Use {
+    pub fn store_stats(&self) -> StoreStats {
         self.used
     }
 

@@ -17,7 +17,7 @@ use super::scalar::Rate;
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Whose calls are counted together: `agent`, `issuer`, `source` or `endpoint`, or a list of them for each combination.
-    pub per: PerAsked,
+    pub per: LimitKeySpec,
     /// How many calls pass in the long run, such as `60/1m`.
     pub rate: Rate,
     /// How many calls pass at once from rest.
@@ -48,11 +48,11 @@ pub enum Dimension {
 
 /// What tells callers apart: one thing, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PerAsked(pub Vec<Dimension>);
+pub struct LimitKeySpec(pub Vec<Dimension>);
 
 const PER_FORM: &str = "`agent`, `issuer`, `source` or `endpoint`, or a list of them";
 
-impl<'de> Deserialize<'de> for PerAsked {
+impl<'de> Deserialize<'de> for LimitKeySpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PerVisitor)
     }
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for PerAsked {
 struct PerVisitor;
 
 impl<'de> Visitor<'de> for PerVisitor {
-    type Value = PerAsked;
+    type Value = LimitKeySpec;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(PER_FORM)
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for PerVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         match Dimension::deserialize(de::value::StrDeserializer::<E>::new(text)) {
-            Ok(dimension) => Ok(PerAsked(vec![dimension])),
+            Ok(dimension) => Ok(LimitKeySpec(vec![dimension])),
             Err(_) => Err(E::custom(format!("`{}` tells nobody apart: write {PER_FORM}", text.escape_debug()))),
         }
     }
@@ -79,12 +79,12 @@ impl<'de> Visitor<'de> for PerVisitor {
         while let Some(dimension) = seq.next_element()? {
             all.push(dimension);
         }
-        Ok(PerAsked(all))
+        Ok(LimitKeySpec(all))
     }
 }
 
 #[cfg(feature = "schema")]
-impl JsonSchema for PerAsked {
+impl JsonSchema for LimitKeySpec {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "PerAsked".into()
     }

@@ -9,14 +9,14 @@ use crate::decision::{Caller, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
-use crate::quota::{FailedCredentials, Guard, Ledger, Outcome, Refused, Standings, Stopped, Who};
+use crate::quota::{FailedCredentials, Guard, LimitBatch, LimitStatuses, LimitSubject, Outcome, Refused, Stopped};
 use crate::reason::Reason;
-use crate::state::Use;
+use crate::state::StoreStats;
 
 /// What came of a verification under the limit on failing credentials.
 pub(super) struct Guarded<T> {
     result: T,
-    used: Use,
+    used: StoreStats,
     /// Seconds after which the source may try again, where it failed too often.
     wait: Option<u64>,
 }
@@ -27,7 +27,7 @@ pub(super) fn guarded<T, E: From<Reason>>(
     context: &mut Context<'_>,
     verify: impl FnOnce(&dyn VerifySignature, &mut TokenCache) -> Result<T, E>,
 ) -> Guarded<Result<T, E>> {
-    let none = |result| Guarded { result, used: Use::default(), wait: None };
+    let none = |result| Guarded { result, used: StoreStats::default(), wait: None };
     let Some(failed) = &facts.policy.limits.failed_credentials else {
         return none(verify(context.verifier, context.cache));
     };
@@ -96,13 +96,13 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         if endpoint.access == Access::Known && self.facts.caller.is_none() {
             return Ok(None);
         }
-        let mut opened = self.ledger(endpoint);
+        let mut opened = self.batch(endpoint);
         let result = match &mut opened {
-            Ok(ledger) => {
-                let result = ledger.exceeded().and_then(|()| if charges { ledger.charge() } else { Ok(()) });
-                self.facts.retry_after = result.is_err().then(|| ledger.retry_after());
-                self.facts.used = self.facts.used.and(ledger.used());
-                self.note(ledger);
+            Ok(batch) => {
+                let result = batch.exceeded().and_then(|()| if charges { batch.charge() } else { Ok(()) });
+                self.facts.retry_after = result.is_err().then(|| batch.retry_after());
+                self.facts.used = self.facts.used.and(batch.used());
+                self.note(batch);
                 result
             }
             Err(refused) => Err(*refused),
@@ -118,10 +118,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 
     /// Notes what the limits have left, for the headers of the answer.
-    pub(super) fn note(&mut self, ledger: &Ledger<'a, 'c>) {
+    pub(super) fn note(&mut self, batch: &LimitBatch<'a, 'c>) {
         let Some(endpoint) = self.facts.endpoint else { return };
-        let standings = endpoint.limits.iter().copied().zip(ledger.standings().map(|(_, standing)| standing));
-        self.facts.limits = Standings(standings.collect());
+        let standings = endpoint.limits.iter().copied().zip(batch.statuses().map(|(_, standing)| standing));
+        self.facts.limits = LimitStatuses(standings.collect());
     }
 
     /// What the limits of a denied request have left: its answer says so as an allowed one's would. Only for callers who are known;
@@ -133,22 +133,22 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             return;
         }
         // Without it the answer merely says less.
-        if let Ok(ledger) = self.ledger(endpoint) {
-            self.note(&ledger);
+        if let Ok(batch) = self.batch(endpoint) {
+            self.note(&batch);
         }
     }
 
-    fn ledger(&self, endpoint: &'a Endpoint) -> Result<Ledger<'a, 'c>, Refused<'a>> {
+    fn batch(&self, endpoint: &'a Endpoint) -> Result<LimitBatch<'a, 'c>, Refused<'a>> {
         let Facts { policy, caller, request, .. } = &self.facts;
         let shared = self.context.shared.ok_or(Refused::Store)?;
-        let who = Who {
+        let who = LimitSubject {
             caller: caller.as_ref().map(Caller::identified),
             source: request.source,
             endpoint: &endpoint.id,
             signer: None,
         };
         let limits = endpoint.limits.iter().filter_map(|position| policy.limits.list.get(*position as usize));
-        Ledger::open(shared, limits, who, endpoint.cost, request.now)
+        LimitBatch::open(shared, limits, who, endpoint.cost, request.now)
     }
 
     fn describe_limits(&self, endpoint: &Endpoint) -> CheckDetails {

@@ -11,7 +11,7 @@ use crate::identity::crypto::VerifySignature;
 use crate::identity::token::TokenCache;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::quota::held::HeldBytes;
-use crate::quota::{Ledger, Recent};
+use crate::quota::{LimitBatch, Recent};
 use crate::reason::Reason;
 use crate::replay::Table;
 use crate::request::incoming::Request;
@@ -129,7 +129,7 @@ struct Evaluation<'a, 'c> {
     /// What the body has to be, where the head is forwarded before it has come.
     awaited: Option<AwaitedBody>,
     /// What was charged, which is refunded where the request is denied after all.
-    charged: Option<Ledger<'a, 'c>>,
+    charged: Option<LimitBatch<'a, 'c>>,
     /// The facts as they were when the request was denied, where an explanation evaluates the remaining checks as well.
     denied_at: Option<Box<Facts<'a>>>,
 }

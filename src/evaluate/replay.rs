@@ -7,49 +7,49 @@ use super::{Denied, Evaluation};
 use crate::decision::evidence::NotReplayed;
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
-use crate::identity::signature::Once;
+use crate::identity::signature::ReplayId;
 use crate::policy::Access;
 use crate::reason::Reason;
-use crate::replay::{Claim, Kind, Looked, Refused};
+use crate::replay::{Kind, Refused, ReplayReservation, ReplayTicket};
 
 impl<'a, 'c> Evaluation<'a, 'c> {
     /// 7. Nothing in the request was used before.
-    pub(super) fn check_replay(&mut self) -> Result<Option<Vec<Looked<'c>>>, Denied> {
+    pub(super) fn check_replay(&mut self) -> Result<Option<Vec<ReplayTicket<'c>>>, Denied> {
         let claims = claims(self.facts);
         if claims.is_empty() {
             return Ok(Some(Vec::new()));
         }
         let (shared, table) = (self.context.shared, self.context.replay);
-        let look = |claim: &Claim<'_>| {
+        let look = |claim: &ReplayReservation<'_>| {
             let look = || table.ok_or(Refused::Store)?.look(shared.ok_or(Refused::Store)?, claim);
             look().map_err(|refused| (refused, claim.kind))
         };
-        let looked: Result<Vec<_>, _> = claims.iter().map(look).collect();
-        self.record_replay_check(looked)
+        let tickets: Result<Vec<_>, _> = claims.iter().map(look).collect();
+        self.record_replay_check(tickets)
     }
 
     /// 9. The request uses up what it may use once. What its limits were charged is given back where another was faster.
-    pub(super) fn reserve(&mut self, looked: Option<Vec<Looked<'c>>>) -> Result<Option<NotReplayed>, Denied> {
-        let Some(looked) = looked else { return Ok(None) };
+    pub(super) fn reserve(&mut self, tickets: Option<Vec<ReplayTicket<'c>>>) -> Result<Option<NotReplayed>, Denied> {
+        let Some(tickets) = tickets else { return Ok(None) };
         // A request that was denied and is only observed uses nothing up, as it would not under enforcement.
         if !self.facts.denials.is_empty() {
             return Ok(None);
         }
-        if looked.is_empty() {
+        if tickets.is_empty() {
             return Ok(Some(NotReplayed::assertion()));
         }
         let shared = self.context.shared;
-        let claimed = looked.into_iter().try_for_each(|looked| {
-            let kind = looked.kind();
+        let claimed = tickets.into_iter().try_for_each(|ticket| {
+            let kind = ticket.kind();
             let shared = shared.ok_or((Refused::Store, kind))?;
-            self.facts.used = self.facts.used.and(looked.claim(shared).map_err(|refused| (refused, kind))?);
+            self.facts.used = self.facts.used.and(ticket.reserve(shared).map_err(|refused| (refused, kind))?);
             Ok(())
         });
         if claimed.is_err()
-            && let Some(mut ledger) = self.charged.take()
+            && let Some(mut batch) = self.charged.take()
         {
-            ledger.give_back();
-            self.note(&ledger);
+            batch.refund();
+            self.note(&batch);
         }
         self.record_replay_check(claimed.map(|()| NotReplayed::assertion()))
     }
@@ -72,22 +72,28 @@ impl<'a, 'c> Evaluation<'a, 'c> {
 
 /// What the request may use once. Public endpoints ask for neither signature nor proof, and one that came along proves nothing there;
 /// and who is not known uses nothing up.
-fn claims<'f>(facts: &'f Facts<'_>) -> Vec<Claim<'f>> {
+fn claims<'f>(facts: &'f Facts<'_>) -> Vec<ReplayReservation<'f>> {
     let asking = facts.endpoint.filter(|endpoint| endpoint.access == Access::Known && facts.caller.is_some());
     let Some(endpoint) = asking else { return Vec::new() };
     let signature = facts.signature.as_ref().filter(|_| endpoint.signature.once).map(|signature| {
         let (kind, token) = match &signature.once {
-            Once::Nonce(nonce) => (Kind::Nonce, nonce.as_bytes()),
-            Once::Base(hash) => (Kind::Base, &hash[..]),
+            ReplayId::Nonce(nonce) => (Kind::Nonce, nonce.as_bytes()),
+            ReplayId::Base(hash) => (Kind::Base, &hash[..]),
         };
         let agent = facts.policy.agents.get(signature.key.agent).map(|agent| &*agent.name);
-        Claim { agent, caller: Cow::Borrowed(""), kind, token: Cow::Borrowed(token), made: signature.created }
+        ReplayReservation {
+            agent,
+            caller: Cow::Borrowed(""),
+            kind,
+            token: Cow::Borrowed(token),
+            made: signature.created,
+        }
     });
     let proof = facts.proof.as_ref().map(|proof| {
         let agent = facts.agent.map(|agent| &*agent.name);
         // All unregistered callers share a part of the table, and choose their identifiers for themselves.
         let caller = if agent.is_some() { Cow::Borrowed("") } else { Cow::Owned(proof.key.to_string()) };
-        Claim { agent, caller, kind: Kind::Proof, token: Cow::Borrowed(&proof.jti[..]), made: proof.issued }
+        ReplayReservation { agent, caller, kind: Kind::Proof, token: Cow::Borrowed(&proof.jti[..]), made: proof.issued }
     });
     signature.into_iter().chain(proof).collect()
 }

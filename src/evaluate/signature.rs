@@ -10,7 +10,9 @@ use crate::decision::trace::Check;
 use crate::decision::{Caller, Facts, Rule};
 use crate::document::SignatureAsked;
 use crate::identity::signature::ProfileName;
-use crate::identity::signature::{Asked, Lack, Message, SignatureFields, Signed, VerifiedSignature, is_signed};
+use crate::identity::signature::{
+    Asked, Message, MissingCoverage, SignatureFields, Signed, VerifiedSignature, is_signed,
+};
 use crate::policy::{Endpoint, SignatureRule};
 use crate::reason::Reason;
 
@@ -89,8 +91,8 @@ impl<'a> Evaluation<'a, '_> {
         }
         match signature.lacks {
             None => Ok(signature),
-            Some(Lack::Digest) => Err(Reason::ContentDigestMissing),
-            Some(Lack::Component) => Err(Reason::SignatureCoverage),
+            Some(MissingCoverage::Digest) => Err(Reason::ContentDigestMissing),
+            Some(MissingCoverage::Component) => Err(Reason::SignatureCoverage),
         }
     }
 

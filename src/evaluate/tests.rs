@@ -421,7 +421,7 @@ mod limits {
     use super::*;
     use crate::state::Namespace;
     use crate::state::simulation::{Faults, FaultyStore};
-    use crate::state::{Shared, Use};
+    use crate::state::{Shared, StoreStats};
 
     fn limited() -> Policy {
         let mut document = document("enforce");
@@ -443,7 +443,7 @@ mod limits {
         path: &str,
         authorization: Option<&str>,
         source: &str,
-    ) -> (Use, bool) {
+    ) -> (StoreStats, bool) {
         let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
         let now = Timestamp::from_secs(NOW);
         let pseudo = [(":method", "GET"), (":path", path), (":authority", "api.example.com")];
@@ -473,10 +473,14 @@ mod limits {
         let bearer = format!("Bearer {}", token("agent"));
         // Every second write is refused: one of the two limits is charged at its second attempt.
         let (used, _) = decide(&store, &policy, "/x", Some(&bearer), "192.0.2.1");
-        assert_eq!(used, Use { retried: 1, ..Use::default() });
+        assert_eq!(used, StoreStats { retried: 1, ..StoreStats::default() });
         let forged = format!("{bearer}AAAA");
         let (used, _) = decide(&store, &policy, "/x", Some(&forged), "192.0.2.1");
-        assert_eq!(used, Use { retried: 1, ..Use::default() }, "the limit before authentication counts as well");
+        assert_eq!(
+            used,
+            StoreStats { retried: 1, ..StoreStats::default() },
+            "the limit before authentication counts as well"
+        );
     }
 
     #[test]

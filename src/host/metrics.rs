@@ -12,7 +12,7 @@ use crate::decision::metrics::{
 };
 use crate::identity::token::CacheUsage;
 use crate::policy::Features;
-use crate::state::Use;
+use crate::state::StoreStats;
 
 /// So many hits of the token cache are told at once: each host call would cost as much as the look-up.
 const HITS_AT_ONCE: u64 = 32;
@@ -129,7 +129,7 @@ impl<H: Host> Metrics<H> {
 
     /// Tells how full the replay table is, and what says that the table of limits is too small, or that workers get in each
     /// other's way.
-    pub(super) fn tell_limits(&self, used: Use) {
+    pub(super) fn tell_limits(&self, used: StoreStats) {
         if let Some(figures) = &self.figures {
             self.change(figures.evicted, used.evicted.into());
             self.change(figures.retried, used.retried.into());

@@ -10,7 +10,7 @@ use crate::decision::upstream::Change;
 use crate::decision::{Allow, Decision};
 use crate::evaluate::{Awaits, Need, Outcome, Pending};
 use crate::policy::{Features, HostName};
-use crate::quota::{RATE_LIMIT_HEADERS, Standings};
+use crate::quota::{LimitStatuses, RATE_LIMIT_HEADERS};
 use crate::request::headers::Headers;
 use crate::request::incoming::{Request, Source};
 
@@ -32,7 +32,7 @@ pub(super) struct HttpStream<H: Host> {
     /// Where requests are listed that wait for their bodies.
     list: Rc<WaitingList<H>>,
     /// What the limits of the request had left for it, for the headers of the response.
-    limits: Standings,
+    limits: LimitStatuses,
     /// The nonce for the client's next proof, where it needs to be told.
     dpop_nonce: Option<String>,
     /// Whether the gate answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded after one.
@@ -59,7 +59,7 @@ enum Next {
 
 impl<H: Host> HttpStream<H> {
     pub(super) fn new(host: H, id: u32, gate: Option<Rc<Gate<H>>>, list: Rc<WaitingList<H>>) -> Self {
-        let limits = Standings::default();
+        let limits = LimitStatuses::default();
         Self { host, id, gate, waiting: None, list, limits, dpop_nonce: None, answered: false, record: None }
     }
 

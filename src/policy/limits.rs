@@ -9,7 +9,7 @@ use super::replay;
 use crate::document;
 use crate::document::names::{check_distinct, check_name, did_you_mean};
 use crate::document::{Findings, Place};
-use crate::quota::{Allowed, FailedCredentials, Gcra, Limit, Per, policy_member};
+use crate::quota::{Allowed, FailedCredentials, Gcra, Limit, LimitKey, policy_member};
 use crate::state::SlotKind;
 use crate::text::hash::hash_of;
 
@@ -144,20 +144,20 @@ fn keep_together(list: &mut [Limit], document: &document::Document) {
         of_effect.iter().chain(&endpoint.limits).any(|own| own == name)
     };
     let entries = |limit: &Limit| match limit.per {
-        Per { agent: true, endpoint: true, .. } => {
+        LimitKey { agent: true, endpoint: true, .. } => {
             document.endpoints.iter().filter(|endpoint| charges(endpoint, &limit.name)).count()
         }
         _ => 1,
     };
-    let kinds: Vec<(Per, usize)> = list.iter().map(|limit| (limit.per, entries(limit))).collect();
-    let sum = |wanted: &dyn Fn(Per) -> bool| -> usize {
+    let kinds: Vec<(LimitKey, usize)> = list.iter().map(|limit| (limit.per, entries(limit))).collect();
+    let sum = |wanted: &dyn Fn(LimitKey) -> bool| -> usize {
         kinds.iter().filter(|(per, _)| wanted(*per)).map(|(_, entries)| entries).sum()
     };
     for limit in list {
         let own = limit.per;
         let fits = sum(&|per| per == own) <= MOST_TOGETHER && !(own.agent && own.endpoint);
         // An agent's limits per endpoint stand beside those over all endpoints.
-        let fits_all = sum(&|per| Per { endpoint: own.endpoint, ..per } == own) <= MOST_TOGETHER;
+        let fits_all = sum(&|per| LimitKey { endpoint: own.endpoint, ..per } == own) <= MOST_TOGETHER;
         limit.name_hash = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
     }
 }
@@ -196,8 +196,8 @@ fn check_used(document: &document::Document, findings: &mut Findings) {
     }
 }
 
-fn per(asked: &document::PerAsked, place: &Place, findings: &mut Findings) -> Per {
-    let mut per = Per::default();
+fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -> LimitKey {
+    let mut per = LimitKey::default();
     if asked.0.is_empty() {
         findings
             .error(place.clone(), "an empty list tells nobody apart: write `agent`, `issuer`, `source` or `endpoint`");
@@ -218,7 +218,7 @@ fn per(asked: &document::PerAsked, place: &Place, findings: &mut Findings) -> Pe
 
 fn limit(
     name: &str,
-    per: Per,
+    per: LimitKey,
     rate: document::Rate,
     burst: u32,
     told: bool,
@@ -247,8 +247,8 @@ fn failed_credentials(document: &document::Document, findings: &mut Findings) ->
     let raw = document.failed_credentials.as_ref()?;
     let place = Place::root().field("failed_credentials");
     let allowed = |rate, burst, place: &Place, findings: &mut Findings| {
-        let source = Per { source: true, ..Per::default() };
-        let signer = Per { signer: true, ..source };
+        let source = LimitKey { source: true, ..LimitKey::default() };
+        let signer = LimitKey { signer: true, ..source };
         let source = limit(NAME, source, rate, burst, false, place, findings)?;
         Some(Allowed { signer: Limit { name: source.name.clone(), per: signer, told: None, ..source }, source })
     };

@@ -45,7 +45,7 @@ use crate::document;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::Issuers;
-use crate::quota::{self, Shown, Standings};
+use crate::quota::{self, LimitStatuses, Shown};
 use crate::request::{Host, RejectedNames};
 use crate::state::{Namespace, SlotKind, bytes_in_zone};
 use audit::HeaderNames;
@@ -219,7 +219,7 @@ impl Policy {
     /// [`RATE_LIMIT_HEADERS`](crate::RATE_LIMIT_HEADERS) (all its lines joined by commas).
     pub fn rate_limit_headers(
         &self,
-        standings: &Standings,
+        standings: &LimitStatuses,
         theirs: [Option<&[u8]>; 2],
     ) -> impl Iterator<Item = (&'static str, String)> {
         let shown = standings.0.iter().filter_map(|(position, standing)| {

@@ -11,15 +11,15 @@ use crate::document;
 use crate::document::{Findings, Place};
 use crate::identity::dpop;
 use crate::identity::signature::{ProfileName, SigningKeys};
-use crate::quota::{Limit, Per};
-use crate::replay::{Rules, Share};
+use crate::quota::{Limit, LimitKey};
+use crate::replay::{AgentPartition, Rules};
 
 /// The table's entries: at least a slot, at most what takes 16 MiB.
-pub(super) const TABLE: RangeInclusive<u32> = Share::SLOT..=1_048_576;
+pub(super) const TABLE: RangeInclusive<u32> = AgentPartition::SLOT..=1_048_576;
 
 /// What the table is like, when so many agents share it (all unregistered callers count as one).
 pub(super) fn rules(tables: &document::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
-    Rules { share: Share::of(tables.replay, sharers), window, clock_ahead }
+    Rules { share: AgentPartition::of(tables.replay, sharers), window, clock_ahead }
 }
 
 /// What of a policy's calls happens only once.
@@ -72,10 +72,10 @@ impl Replay {
             claiming.filter(|claiming| claiming.claims > 0).collect()
         };
         let of_agents = claiming(&|endpoint| u32::from(signed(&endpoint)) + u32::from(proven(&endpoint)));
-        check_share(rules, Sharer::Agent, &of_agents, limits, findings);
+        check_share(rules, PartitionOwner::Agent, &of_agents, limits, findings);
         if unregistered {
             let of_others = claiming(&|endpoint| u32::from(proven(&endpoint)));
-            check_share(rules, Sharer::Unregistered, &of_others, limits, findings);
+            check_share(rules, PartitionOwner::Unregistered, &of_others, limits, findings);
         }
         Some(Self { rules, agents, unregistered })
     }
@@ -112,7 +112,7 @@ pub(super) struct Claiming<'e> {
 
 /// Whose calls fill a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharer {
+pub(super) enum PartitionOwner {
     /// One agent.
     Agent,
     /// All unregistered callers together.
@@ -122,7 +122,7 @@ pub(super) enum Sharer {
 /// Refuses a policy whose limits let more pass than a share takes, or that limits not at all what fills it.
 pub(super) fn check_share(
     rules: Rules,
-    sharer: Sharer,
+    sharer: PartitionOwner,
     endpoints: &[Claiming<'_>],
     limits: &[Limit],
     findings: &mut Findings,
@@ -130,8 +130,8 @@ pub(super) fn check_share(
     // An entry may be claimed before the moment at which its message says that it was made.
     let lifetime = rules.window.saturating_add(rules.clock_ahead);
     let whose = match sharer {
-        Sharer::Agent => "an agent",
-        Sharer::Unregistered => "all unregistered callers together",
+        PartitionOwner::Agent => "an agent",
+        PartitionOwner::Unregistered => "all unregistered callers together",
     };
     let limited = Limited::new(sharer, endpoints, limits, lifetime);
     let Some(needed) = limited.needed() else {
@@ -142,20 +142,20 @@ pub(super) fn check_share(
                     "each call here is remembered for {} s, and nothing limits how often {whose} may call: charge a limit \
                      that is not per `source`{}",
                     lifetime.as_secs(),
-                    if sharer == Sharer::Agent { "" } else { " or `agent`" }
+                    if sharer == PartitionOwner::Agent { "" } else { " or `agent`" }
                 ),
             );
         }
         return;
     };
-    if needed > rules.share.bears() {
+    if needed > rules.share.safe_capacity() {
         findings.error(
             Place::root().field("tables").field("replay"),
             format!(
                 "limits let {whose} make up to {needed} calls that are remembered for {} s each, and a share of the table \
                  takes {} without refusing any: write a larger table, lower rates, or a shorter `max_age`",
                 lifetime.as_secs(),
-                rules.share.bears()
+                rules.share.safe_capacity()
             ),
         );
     }
@@ -172,7 +172,7 @@ struct Limited<'l> {
 }
 
 impl<'l> Limited<'l> {
-    fn new(sharer: Sharer, endpoints: &'l [Claiming<'l>], limits: &[Limit], lifetime: Duration) -> Self {
+    fn new(sharer: PartitionOwner, endpoints: &'l [Claiming<'l>], limits: &[Limit], lifetime: Duration) -> Self {
         let mut limited = Self { endpoints, apart: vec![None; endpoints.len()], together: Vec::new() };
         let nanos = u64::try_from(lifetime.as_nanos()).unwrap_or(u64::MAX);
         for (position, limit) in (0u32..).zip(limits).filter(|(_, limit)| bounds(limit.per, sharer)) {
@@ -234,8 +234,8 @@ impl<'l> Limited<'l> {
 }
 
 /// Whether a limit bounds how often a sharer calls: from any number of addresses, and by any number of unregistered callers.
-fn bounds(per: Per, sharer: Sharer) -> bool {
-    !per.source && (sharer == Sharer::Agent || !(per.agent || per.issuer))
+fn bounds(per: LimitKey, sharer: PartitionOwner) -> bool {
+    !per.source && (sharer == PartitionOwner::Agent || !(per.agent || per.issuer))
 }
 
 #[cfg(test)]
@@ -243,13 +243,13 @@ mod tests {
     use super::*;
     use crate::quota::Gcra;
 
-    const AGENT: Per = Per { agent: true, issuer: false, source: false, endpoint: false, signer: false };
-    const ENDPOINT: Per = Per { endpoint: true, ..AGENT };
-    const SOURCE: Per = Per { source: true, ..AGENT };
-    const ALL: Per = Per { agent: false, endpoint: true, ..AGENT };
+    const AGENT: LimitKey = LimitKey { agent: true, issuer: false, source: false, endpoint: false, signer: false };
+    const ENDPOINT: LimitKey = LimitKey { endpoint: true, ..AGENT };
+    const SOURCE: LimitKey = LimitKey { source: true, ..AGENT };
+    const ALL: LimitKey = LimitKey { agent: false, endpoint: true, ..AGENT };
 
     /// So many calls a second, and a burst of ten.
-    fn limit(per: Per, calls: u32) -> Limit {
+    fn limit(per: LimitKey, calls: u32) -> Limit {
         Limit { name: "l".into(), per, gcra: Gcra::new(calls, 1_000_000_000, 10).unwrap(), name_hash: None, told: None }
     }
 
@@ -257,7 +257,7 @@ mod tests {
         Claiming { place: Place::root().field("endpoints").index(index), limits, cost: 1, claims: 1 }
     }
 
-    fn needed(sharer: Sharer, endpoints: &[Claiming<'_>], limits: &[Limit]) -> Option<u64> {
+    fn needed(sharer: PartitionOwner, endpoints: &[Claiming<'_>], limits: &[Limit]) -> Option<u64> {
         Limited::new(sharer, endpoints, limits, Duration::from_secs(60)).needed()
     }
 
@@ -274,13 +274,13 @@ mod tests {
             (&[], None, None),
         ] {
             assert_eq!(
-                (of(Sharer::Agent, limited), of(Sharer::Unregistered, limited)),
+                (of(PartitionOwner::Agent, limited), of(PartitionOwner::Unregistered, limited)),
                 (agent, unregistered),
                 "{limited:?}"
             );
         }
         let dear = Claiming { cost: 10, claims: 2, ..endpoint(0, &[0]) };
-        assert_eq!(needed(Sharer::Agent, &[dear], &limits), Some(62));
+        assert_eq!(needed(PartitionOwner::Agent, &[dear], &limits), Some(62));
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
             (&[], 0),
         ] {
             let endpoints: Vec<_> = of_endpoints.iter().enumerate().map(|(n, limits)| endpoint(n, limits)).collect();
-            assert_eq!(needed(Sharer::Agent, &endpoints, &limits), Some(expected), "{of_endpoints:?}");
+            assert_eq!(needed(PartitionOwner::Agent, &endpoints, &limits), Some(expected), "{of_endpoints:?}");
         }
     }
 
@@ -305,7 +305,10 @@ mod tests {
     fn a_table_is_shared_evenly() {
         let tables = document::Tables { replay: 640, ..document::Tables::default() };
         let (window, clock_ahead) = (Duration::from_secs(60), Duration::from_secs(5));
-        assert_eq!(rules(&tables, 5, window, clock_ahead), Rules { share: Share::of(128, 1), window, clock_ahead });
+        assert_eq!(
+            rules(&tables, 5, window, clock_ahead),
+            Rules { share: AgentPartition::of(128, 1), window, clock_ahead }
+        );
     }
 
     #[test]
@@ -313,10 +316,10 @@ mod tests {
         let limits = [limit(AGENT, 5), limit(SOURCE, 1)];
         let findings = |entries, of_endpoints: &[&[u32]]| {
             let (window, clock_ahead) = (Duration::from_secs(55), Duration::from_secs(5));
-            let rules = Rules { share: Share::of(entries, 1), window, clock_ahead };
+            let rules = Rules { share: AgentPartition::of(entries, 1), window, clock_ahead };
             let endpoints: Vec<_> = of_endpoints.iter().enumerate().map(|(n, limits)| endpoint(n, limits)).collect();
             let mut findings = Findings::default();
-            check_share(rules, Sharer::Agent, &endpoints, &limits, &mut findings);
+            check_share(rules, PartitionOwner::Agent, &endpoints, &limits, &mut findings);
             findings.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(findings(640, &[&[0]]), [""; 0]);

@@ -13,10 +13,10 @@ use ipnet::IpNet;
 
 use super::identity::{signer as with_signer, source as with_source};
 use super::recent::RECENT;
-use super::{Ledger, Limit, Recent, Refused, Who};
+use super::{Limit, LimitBatch, LimitSubject, Recent, Refused};
 use crate::identity::crypto::{Algorithm, BadSignature, Signer, VerifySignature, VerifyingKey};
 use crate::request::incoming::Source;
-use crate::state::{Shared, Use};
+use crate::state::{Shared, StoreStats};
 use crate::state::{Slot, Stored};
 use crate::text::time::Timestamp;
 
@@ -62,9 +62,9 @@ struct Admission<'g> {
     /// Whether anything was.
     asked: bool,
     /// The source's limit, where something of it failed lately.
-    source: Option<Ledger<'g, 'g>>,
+    source: Option<LimitBatch<'g, 'g>>,
     /// The allowance of the signer for whose sake a source is served that failed too often.
-    signer: Option<Ledger<'g, 'g>>,
+    signer: Option<LimitBatch<'g, 'g>>,
     /// The numbers of the signers at this source.
     signers: Vec<[u64; 2]>,
 }
@@ -73,7 +73,7 @@ struct Admission<'g> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) stopped: Option<Stopped>,
-    pub(crate) used: Use,
+    pub(crate) used: StoreStats,
 }
 
 /// Why nothing was computed for a credential.
@@ -157,7 +157,7 @@ impl<'g> Guard<'g> {
         let wait = source.retry_after();
         for (signer, numbers) in signers.iter().zip(&admission.signers) {
             if self.is_known(*numbers)? {
-                let allowance = self.ledger(&self.allowed.signer, Some(*signer))?;
+                let allowance = self.batch(&self.allowed.signer, Some(*signer))?;
                 if allowance.exceeded().is_ok() {
                     admission.signer = Some(allowance);
                     return Ok(());
@@ -169,22 +169,22 @@ impl<'g> Guard<'g> {
 
     /// The limit of the source; none where it is at rest, as hardly anything from a source ever fails: one look tells, and nothing
     /// has to be counted.
-    fn failures(&self) -> Result<Option<Ledger<'g, 'g>>, Refused<'g>> {
+    fn failures(&self) -> Result<Option<LimitBatch<'g, 'g>>, Refused<'g>> {
         let (limit, who) = (&self.allowed.source, self.who(None));
         let place = limit.place(limit.entry(who), who, self.shared.namespace).ok_or(Refused::Store)?;
-        let arrival = Slot::read(self.shared.store, &place)?.value(&place);
-        let is_at_rest = arrival.is_none_or(|arrival| arrival <= self.now.as_nanos());
-        if is_at_rest { Ok(None) } else { self.ledger(limit, None).map(Some) }
+        let tat = Slot::read(self.shared.store, &place)?.value(&place);
+        let is_at_rest = tat.is_none_or(|tat| tat <= self.now.as_nanos());
+        if is_at_rest { Ok(None) } else { self.batch(limit, None).map(Some) }
     }
 
     /// A credential failed.
     fn charge(&self) -> Result<(), Stopped> {
         let mut admission = self.admission.borrow_mut();
-        let source = admission.source.take().map_or_else(|| self.ledger(&self.allowed.source, None), Ok)?;
-        for mut ledger in std::iter::once(source).chain(admission.signer.take()) {
+        let source = admission.source.take().map_or_else(|| self.batch(&self.allowed.source, None), Ok)?;
+        for mut batch in std::iter::once(source).chain(admission.signer.take()) {
             // Others may have used up the rest meanwhile; this one is refused for what it is in any case.
-            let charged = ledger.charge();
-            self.use_also(ledger.used());
+            let charged = batch.charge();
+            self.use_also(batch.used());
             if charged == Err(Refused::Store) {
                 return Err(Stopped::Store);
             }
@@ -234,15 +234,15 @@ impl<'g> Guard<'g> {
         namespace.numbers(with_signer(with_source(namespace.identity("known signer"), self.source), signer))
     }
 
-    fn who<'w>(&self, signer: Option<Signer<'w>>) -> Who<'w> {
-        Who { caller: None, source: self.source, endpoint: "", signer }
+    fn who<'w>(&self, signer: Option<Signer<'w>>) -> LimitSubject<'w> {
+        LimitSubject { caller: None, source: self.source, endpoint: "", signer }
     }
 
-    fn ledger(&self, limit: &'g Limit, signer: Option<Signer<'_>>) -> Result<Ledger<'g, 'g>, Refused<'g>> {
-        Ledger::open(self.shared, std::iter::once(limit), self.who(signer), 1, self.now)
+    fn batch(&self, limit: &'g Limit, signer: Option<Signer<'_>>) -> Result<LimitBatch<'g, 'g>, Refused<'g>> {
+        LimitBatch::open(self.shared, std::iter::once(limit), self.who(signer), 1, self.now)
     }
 
-    fn use_also(&self, used: Use) {
+    fn use_also(&self, used: StoreStats) {
         let outcome = self.outcome.get();
         self.outcome.set(Outcome { used: outcome.used.and(used), ..outcome });
     }

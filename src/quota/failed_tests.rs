@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::identity::crypto::Thumbprint;
-use crate::quota::{Gcra, Per};
+use crate::quota::{Gcra, LimitKey};
 use crate::state::simulation::{Faults, FaultyStore};
 use crate::state::{Namespace, SharedStore, SlotKind};
 
@@ -36,11 +36,11 @@ struct Worker<'s> {
 
 impl<'s> Worker<'s> {
     fn new(store: &'s dyn SharedStore) -> Self {
-        let source = Per { source: true, ..Per::default() };
+        let source = LimitKey { source: true, ..LimitKey::default() };
         // One comes back each hour.
         let gcra = Gcra::new(1, 3_600 * 1_000_000_000, BURST).unwrap();
         let limit = |per| Limit { name: "failed".into(), per, gcra, name_hash: None, told: None };
-        let usual = Allowed { source: limit(source), signer: limit(Per { signer: true, ..source }) };
+        let usual = Allowed { source: limit(source), signer: limit(LimitKey { signer: true, ..source }) };
         Self {
             store,
             namespace: Namespace::open(store, "test", 64, [7; 16]).unwrap().namespace,

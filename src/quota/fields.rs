@@ -5,7 +5,7 @@
 
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
-use super::{Gcra, Standing};
+use super::{Gcra, LimitStatus};
 use crate::text::ascii::push_decimal;
 
 /// The headers with what the limits are, and with what is left of them.
@@ -25,7 +25,7 @@ pub(crate) struct Shown<'l> {
     pub(crate) name: &'l str,
     /// Its member of `RateLimit-Policy`.
     pub(crate) policy: &'l str,
-    pub(crate) standing: Standing,
+    pub(crate) standing: LimitStatus,
 }
 
 /// The members for each of [`RATE_LIMIT_HEADERS`], of those limits that the upstream says nothing of: `theirs` is what it sent
@@ -46,7 +46,7 @@ pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Optio
         }
         if !taken(&their_members, name) {
             separate(&mut members);
-            let Standing { remaining, more_in } = standing;
+            let LimitStatus { remaining, more_in } = standing;
             members.push('"');
             members.push_str(name);
             members.push_str("\";r=");
@@ -79,7 +79,7 @@ mod tests {
         let shown = shown.map(|(name, policy, remaining, more_in)| Shown {
             name,
             policy,
-            standing: Standing { remaining, more_in },
+            standing: LimitStatus { remaining, more_in },
         });
         members(shown.into_iter(), theirs)
     }

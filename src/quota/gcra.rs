@@ -20,7 +20,7 @@ pub(crate) struct Gcra {
 
 /// What a limiter says about calls of some cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LimitStatus {
     /// How many such calls would pass now.
     pub(crate) remaining: u64,
     /// Nanoseconds until one more would, or until the limiter is at rest; 0 at rest.
@@ -59,34 +59,34 @@ impl Gcra {
     }
 
     /// The arrival time after a call of this cost, where it passes.
-    pub(crate) fn take(self, arrival: u64, now: Timestamp, cost: u32) -> Option<u64> {
-        let after = self.pending(arrival, now).checked_add(self.charge(cost))?;
+    pub(crate) fn try_consume(self, tat: u64, now: Timestamp, cost: u32) -> Option<u64> {
+        let after = self.pending(tat, now).checked_add(self.charge(cost))?;
         (after <= self.refill()).then(|| now.as_nanos().saturating_add(after))
     }
 
     /// What the limiter says about calls of this cost.
-    pub(crate) fn standing(self, arrival: u64, now: Timestamp, cost: u32) -> Standing {
-        let pending = self.pending(arrival, now);
+    pub(crate) fn status(self, tat: u64, now: Timestamp, cost: u32) -> LimitStatus {
+        let pending = self.pending(tat, now);
         let charge = self.charge(cost).max(1);
         let remaining = (self.refill() - pending) / charge;
         // The next call passes once what is pending leaves room for one more than pass now.
         // What fits is not more than the refill.
         let room = self.refill().saturating_sub(remaining.wrapping_mul(charge).saturating_add(charge));
-        Standing { remaining, more_in: pending - room.min(pending) }
+        LimitStatus { remaining, more_in: pending - room.min(pending) }
     }
 
     /// What a call that was charged and did not go on may give back: what of its charge is still pending. `charged` is the
     /// arrival time that it wrote. Giving back more would refill the limiter for whoever came in between, after a pause that
     /// the charge had used up anyway.
-    pub(crate) fn refund(self, arrival: u64, charged: u64, now: Timestamp, cost: u32) -> u64 {
+    pub(crate) fn refund(self, tat: u64, charged: u64, now: Timestamp, cost: u32) -> u64 {
         let back = charged.saturating_sub(now.as_nanos()).min(self.charge(cost));
-        arrival.saturating_sub(back)
+        tat.saturating_sub(back)
     }
 
     /// Whether an arrival time lies further ahead than this limiter ever writes: the clock was ahead when it was written, or
     /// the policy had a larger burst.
-    pub(crate) fn is_ahead(self, arrival: u64, now: Timestamp) -> bool {
-        arrival > self.exhausted(now)
+    pub(crate) fn exceeds_max_tat(self, tat: u64, now: Timestamp) -> bool {
+        tat > self.exhausted(now)
     }
 
     /// The arrival time of a limiter that has nothing left.
@@ -101,8 +101,8 @@ impl Gcra {
     }
 
     /// Nanoseconds until rest, never more than from nothing.
-    fn pending(self, arrival: u64, now: Timestamp) -> u64 {
-        arrival.saturating_sub(now.as_nanos()).min(self.refill())
+    fn pending(self, tat: u64, now: Timestamp) -> u64 {
+        tat.saturating_sub(now.as_nanos()).min(self.refill())
     }
 }
 
@@ -119,45 +119,45 @@ mod tests {
     #[test]
     fn a_burst_passes_at_once_and_then_one_call_in_each_interval() {
         let gcra = Gcra::new(60, 60 * SECOND, 10).unwrap();
-        let mut arrival = 0;
+        let mut tat = 0;
         for left in (0..10).rev() {
-            arrival = gcra.take(arrival, at(0), 1).unwrap();
-            assert_eq!(gcra.standing(arrival, at(0), 1).remaining, left);
+            tat = gcra.try_consume(tat, at(0), 1).unwrap();
+            assert_eq!(gcra.status(tat, at(0), 1).remaining, left);
         }
-        assert_eq!(gcra.take(arrival, at(0), 1), None);
-        assert_eq!(gcra.take(arrival, at(SECOND - 1), 1), None);
-        arrival = gcra.take(arrival, at(SECOND), 1).unwrap();
-        assert_eq!(gcra.take(arrival, at(SECOND), 1), None);
-        assert_eq!(gcra.standing(arrival, at(SECOND), 1), Standing { remaining: 0, more_in: SECOND });
+        assert_eq!(gcra.try_consume(tat, at(0), 1), None);
+        assert_eq!(gcra.try_consume(tat, at(SECOND - 1), 1), None);
+        tat = gcra.try_consume(tat, at(SECOND), 1).unwrap();
+        assert_eq!(gcra.try_consume(tat, at(SECOND), 1), None);
+        assert_eq!(gcra.status(tat, at(SECOND), 1), LimitStatus { remaining: 0, more_in: SECOND });
     }
 
     #[test]
     fn a_call_that_costs_more_takes_more() {
         let gcra = Gcra::new(1, SECOND, 10).unwrap();
-        let arrival = gcra.take(0, at(0), 4).unwrap();
-        assert_eq!(gcra.standing(arrival, at(0), 4), Standing { remaining: 1, more_in: 2 * SECOND });
-        assert_eq!(gcra.standing(arrival, at(0), 1), Standing { remaining: 6, more_in: SECOND });
-        assert_eq!(gcra.take(arrival, at(0), 7), None);
-        assert_eq!(gcra.take(0, at(0), 11), None, "more than the burst never passes");
+        let tat = gcra.try_consume(0, at(0), 4).unwrap();
+        assert_eq!(gcra.status(tat, at(0), 4), LimitStatus { remaining: 1, more_in: 2 * SECOND });
+        assert_eq!(gcra.status(tat, at(0), 1), LimitStatus { remaining: 6, more_in: SECOND });
+        assert_eq!(gcra.try_consume(tat, at(0), 7), None);
+        assert_eq!(gcra.try_consume(0, at(0), 11), None, "more than the burst never passes");
     }
 
     #[test]
     fn at_rest_there_is_nothing_to_wait_for() {
         let gcra = Gcra::new(1, SECOND, 3).unwrap();
-        assert_eq!(gcra.standing(0, at(0), 1), Standing { remaining: 3, more_in: 0 });
-        assert_eq!(gcra.standing(0, at(0), 2), Standing { remaining: 1, more_in: 0 });
+        assert_eq!(gcra.status(0, at(0), 1), LimitStatus { remaining: 3, more_in: 0 });
+        assert_eq!(gcra.status(0, at(0), 2), LimitStatus { remaining: 1, more_in: 0 });
     }
 
     #[test]
     fn a_clock_that_steps_back_locks_nobody_out_for_longer_than_a_refill() {
         let gcra = Gcra::new(1, SECOND, 3).unwrap();
-        let far = gcra.take(0, at(1_000_000 * SECOND), 3).unwrap();
-        assert_eq!(gcra.take(far, at(0), 1), None);
-        assert_eq!(gcra.standing(far, at(0), 1), Standing { remaining: 0, more_in: SECOND });
-        assert!(gcra.is_ahead(far, at(0)));
+        let far = gcra.try_consume(0, at(1_000_000 * SECOND), 3).unwrap();
+        assert_eq!(gcra.try_consume(far, at(0), 1), None);
+        assert_eq!(gcra.status(far, at(0), 1), LimitStatus { remaining: 0, more_in: SECOND });
+        assert!(gcra.exceeds_max_tat(far, at(0)));
         let corrected = gcra.exhausted(at(0));
-        assert!(!gcra.is_ahead(corrected, at(0)));
-        assert!(gcra.take(corrected, at(SECOND), 1).is_some());
+        assert!(!gcra.exceeds_max_tat(corrected, at(0)));
+        assert!(gcra.try_consume(corrected, at(SECOND), 1).is_some());
     }
 
     #[test]
@@ -175,11 +175,11 @@ mod tests {
     #[test]
     fn what_is_given_back_is_what_is_still_pending() {
         let gcra = Gcra::new(1, SECOND, 1).unwrap();
-        let ours = gcra.take(0, at(0), 1).unwrap();
+        let ours = gcra.try_consume(0, at(0), 1).unwrap();
         assert_eq!(gcra.refund(ours, ours, at(0), 1), at(0).as_nanos());
         // Somebody else's call came after ours had decayed: it is not given back with ours.
-        let theirs = gcra.take(ours, at(2 * SECOND), 1).unwrap();
+        let theirs = gcra.try_consume(ours, at(2 * SECOND), 1).unwrap();
         let after = gcra.refund(theirs, ours, at(2 * SECOND), 1);
-        assert_eq!(gcra.take(after, at(2 * SECOND), 1), None);
+        assert_eq!(gcra.try_consume(after, at(2 * SECOND), 1), None);
     }
 }

@@ -4,12 +4,12 @@ use super::Limit;
 use crate::identity::crypto::Signer;
 use crate::identity::token::VerifiedToken;
 use crate::request::incoming::Source;
-use crate::state::{Identity, Namespace, Place};
+use crate::state::{BucketKey, Identity, Namespace};
 use crate::text::hash::{hash_of, spread};
 
 /// What tells the callers of a limit apart: each combination is counted for itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Per {
+pub(crate) struct LimitKey {
     pub(crate) agent: bool,
     pub(crate) issuer: bool,
     pub(crate) source: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Identified<'w> {
 
 /// What is known of a call when its limits are charged.
 #[derive(Clone, Copy)]
-pub(crate) struct Who<'w> {
+pub(crate) struct LimitSubject<'w> {
     pub(crate) caller: Option<Identified<'w>>,
     pub(crate) source: Option<Source>,
     pub(crate) endpoint: &'w str,
@@ -41,8 +41,8 @@ impl Limit {
     /// Keys are made of names alone, never of positions, so that a policy can be changed around them. What the policy names
     /// has a place of its own, with all its limits under one key; everything else shares a table of fixed size.
     /// `entry` is what [`Limit::entry`] says.
-    pub(crate) fn place(&self, entry: Option<u64>, who: Who<'_>, namespace: &Namespace) -> Option<Place> {
-        let Per { agent, issuer, source, endpoint, signer } = self.per;
+    pub(crate) fn place(&self, entry: Option<u64>, who: LimitSubject<'_>, namespace: &Namespace) -> Option<BucketKey> {
+        let LimitKey { agent, issuer, source, endpoint, signer } = self.per;
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent.filter(|_| agent)))
             && !issuer
         {
@@ -82,22 +82,22 @@ impl Limit {
     }
 
     /// What tells its entry from those of other limits under the same key; none where it has a key of its own.
-    pub(super) fn entry(&self, who: Who<'_>) -> Option<u64> {
+    pub(super) fn entry(&self, who: LimitSubject<'_>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
         // An agent's calls to all endpoints change one value, as they do where it has a limit over all of them.
         Some(if self.per.agent && self.per.endpoint { spread(name ^ hash_of(who.endpoint)) } else { name })
     }
 
     /// Whether two limits with an entry have it under the same key.
-    pub(super) fn is_beside(&self, other: &Self) -> bool {
-        let holder = |per: Per| Per { endpoint: per.endpoint && !per.agent, ..per };
+    pub(super) fn same_slot(&self, other: &Self) -> bool {
+        let holder = |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, ..per };
         holder(self.per) == holder(other.per)
     }
 }
 
-impl Per {
+impl LimitKey {
     /// Whether the policy names everything that calls are told apart by.
-    fn is_named(self, who: Who<'_>) -> bool {
+    fn is_named(self, who: LimitSubject<'_>) -> bool {
         let registered = || who.caller.is_some_and(|caller| caller.agent.is_some());
         !self.source && (!self.agent || registered())
     }

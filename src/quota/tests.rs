@@ -38,28 +38,28 @@ impl Clock for TestClock {
 fn limit(name: &str, burst: u32) -> Limit {
     let gcra = Gcra::new(1_000, SECOND, burst).unwrap();
     assert_eq!(gcra.refill(), INTERVAL * u64::from(burst));
-    let per = Per { source: true, ..Per::default() };
+    let per = LimitKey { source: true, ..LimitKey::default() };
     Limit { name: name.into(), per, gcra, name_hash: Some(crate::text::hash::hash_of(name)), told: None }
 }
 
 /// A limit of whom the policy names, who has a place of its own.
 fn own_limit(name: &str, burst: u32) -> Limit {
-    Limit { per: Per { endpoint: true, ..Per::default() }, ..limit(name, burst) }
+    Limit { per: LimitKey { endpoint: true, ..LimitKey::default() }, ..limit(name, burst) }
 }
 
 fn namespace(entries: u32) -> Namespace {
     Namespace::open(&MemoryStore::default(), "test", entries, [7; 16]).unwrap().namespace
 }
 
-fn source(number: u32) -> Who<'static> {
+fn source(number: u32) -> LimitSubject<'static> {
     let address = std::net::Ipv4Addr::from(number).to_string();
-    Who { caller: None, source: Source::parse(address.as_bytes()), endpoint: "e", signer: None }
+    LimitSubject { caller: None, source: Source::parse(address.as_bytes()), endpoint: "e", signer: None }
 }
 
 /// One call, from looking to charging; whether it passed.
-fn call(shared: Shared<'_>, limits: &[&Limit], who: Who<'_>, now: Timestamp) -> Result<(), ()> {
-    let mut ledger = Ledger::open(shared, limits.iter().copied(), who, 1, now).map_err(drop)?;
-    ledger.exceeded().and_then(|()| ledger.charge()).map_err(drop)
+fn call(shared: Shared<'_>, limits: &[&Limit], who: LimitSubject<'_>, now: Timestamp) -> Result<(), ()> {
+    let mut batch = LimitBatch::open(shared, limits.iter().copied(), who, 1, now).map_err(drop)?;
+    batch.exceeded().and_then(|()| batch.charge()).map_err(drop)
 }
 
 /// The most calls that any window of these moments holds beyond what a limit lets pass in it.
@@ -97,12 +97,12 @@ fn charged_at_once(
                 let now = clock.moment();
                 clock.0.fetch_add(*pause, Ordering::SeqCst);
                 let shared = Shared { store, namespace, clock };
-                let Ok(mut ledger) = Ledger::open(shared, limits.iter(), source(1), 1, now) else { continue };
-                if ledger.exceeded().and_then(|()| ledger.charge()).is_err() {
+                let Ok(mut batch) = LimitBatch::open(shared, limits.iter(), source(1), 1, now) else { continue };
+                if batch.exceeded().and_then(|()| batch.charge()).is_err() {
                     continue;
                 }
                 if *gives_back {
-                    ledger.give_back();
+                    batch.refund();
                 }
                 charged.push((!gives_back).then_some(now.as_nanos()));
             }
@@ -163,11 +163,11 @@ proptest! {
         for (caller, pause) in callers {
             clock.0.fetch_add(pause, Ordering::SeqCst);
             let now = clock.moment();
-            let mut ledger = Ledger::open(shared, [&limit].into_iter(), source(caller), 1, now).unwrap();
-            if ledger.exceeded().and_then(|()| ledger.charge()).is_ok() {
+            let mut batch = LimitBatch::open(shared, [&limit].into_iter(), source(caller), 1, now).unwrap();
+            if batch.exceeded().and_then(|()| batch.charge()).is_ok() {
                 passed.entry(caller).or_default().push(now.as_nanos());
             }
-            evicted += u64::from(ledger.used().evicted);
+            evicted += u64::from(batch.used().evicted);
         }
         let over: u64 = passed.values_mut().map(|moments| excess(moments, burst)).sum();
         prop_assert!(over <= evicted * u64::from(burst), "{over} too many, {evicted} given up");
@@ -195,7 +195,7 @@ fn calls_without_a_source_are_counted_together_and_apart_from_every_address() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 1));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
-    let nowhere = Who { source: None, ..source(0) };
+    let nowhere = LimitSubject { source: None, ..source(0) };
     call(shared, &[&limit], nowhere, clock.moment()).unwrap();
     call(shared, &[&limit], nowhere, clock.moment()).unwrap_err();
     for address in [0, 1, u32::MAX] {
@@ -213,8 +213,8 @@ fn when_one_limit_denies_the_others_are_not_charged() {
     for _ in 0..5 {
         call(shared, &[&wide, &narrow], source(1), clock.moment()).unwrap_err();
     }
-    let left = Ledger::open(shared, [&wide].into_iter(), source(1), 1, clock.moment()).unwrap();
-    assert_eq!(left.standings().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
+    let left = LimitBatch::open(shared, [&wide].into_iter(), source(1), 1, clock.moment()).unwrap();
+    assert_eq!(left.statuses().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -223,13 +223,13 @@ fn what_was_charged_is_given_back_when_a_later_limit_denies_after_all() {
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (limit("wide", 3), limit("narrow", 1));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
-    let mut first = Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
-    let mut second = Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
+    let mut first = LimitBatch::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
+    let mut second = LimitBatch::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
     assert_eq!((first.exceeded(), second.exceeded()), (Ok(()), Ok(())));
     assert_eq!(first.charge(), Ok(()));
     assert_eq!(second.charge(), Err(Refused::Limit("narrow")));
-    let left = Ledger::open(shared, [&wide].into_iter(), source(1), 1, clock.moment()).unwrap();
-    assert_eq!(left.standings().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
+    let left = LimitBatch::open(shared, [&wide].into_iter(), source(1), 1, clock.moment()).unwrap();
+    assert_eq!(left.statuses().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn limits_of_one_identity_are_read_once_and_written_once() {
     assert_eq!((store.reads(), store.writes()), (2, 2));
     call(shared, &limits, source(1), clock.moment()).unwrap_err();
     assert_eq!((store.reads(), store.writes()), (3, 2), "a call that is refused writes nothing");
-    let elsewhere = Who { endpoint: "f", ..source(1) };
+    let elsewhere = LimitSubject { endpoint: "f", ..source(1) };
     call(shared, &limits, elsewhere, clock.moment()).unwrap();
     assert_eq!(store.store.len(), 2, "another identity has a key of its own");
 }
@@ -270,16 +270,16 @@ fn limits_that_are_kept_together_are_charged_together() {
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (own_limit("wide", 3), own_limit("narrow", 1));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
-    let open = || Ledger::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
+    let open = || LimitBatch::open(shared, [&wide, &narrow].into_iter(), source(1), 1, clock.moment()).unwrap();
     let (mut first, mut second) = (open(), open());
     assert_eq!((first.exceeded(), second.exceeded()), (Ok(()), Ok(())));
     assert_eq!(first.charge(), Ok(()));
     let written = store.writes();
     assert_eq!(second.charge(), Err(Refused::Limit("narrow")));
     assert_eq!(store.writes(), written + 1, "the write that came too late, and none to give back");
-    let remaining = |ledger: Ledger<'_, '_>| ledger.standings().map(|(_, s)| s.remaining).collect::<Vec<_>>();
+    let remaining = |batch: LimitBatch<'_, '_>| batch.statuses().map(|(_, s)| s.remaining).collect::<Vec<_>>();
     assert_eq!(remaining(open()), [2, 0]);
-    first.give_back();
+    first.refund();
     assert_eq!(remaining(open()), [3, 1]);
 }
 
@@ -350,8 +350,8 @@ fn after_a_clock_stepped_back_nobody_waits_longer_than_a_refill() {
     clock.0.store(START + INTERVAL, Ordering::SeqCst);
     call(shared, &[&limit], source(1), clock.moment()).unwrap();
     clock.0.store(START + 4 * INTERVAL, Ordering::SeqCst);
-    let left = Ledger::open(shared, [&limit].into_iter(), source(1), 1, clock.moment()).unwrap();
-    assert_eq!(left.standings().next().unwrap().1, Standing { remaining: 3, more_in: 0 });
+    let left = LimitBatch::open(shared, [&limit].into_iter(), source(1), 1, clock.moment()).unwrap();
+    assert_eq!(left.statuses().next().unwrap().1, LimitStatus { remaining: 3, more_in: 0 });
 }
 
 #[test]
@@ -383,18 +383,18 @@ fn the_published_steps_come_out_the_same() {
     let gcra = Gcra::new(1, SECOND, burst).unwrap();
     let seconds = |value: &Value| (value.as_f64().unwrap() * 10.0).round() / 10.0;
     let nanos = |value: &Value| (seconds(value) * 10.0) as u64 * (SECOND / 10);
-    let (mut arrival, mut steps) = (0, 0);
+    let (mut tat, mut steps) = (0, 0);
     for row in document["rows"].as_array().unwrap() {
         let [at, volume, remaining, reset, retry, limited] = [0, 1, 2, 3, 4, 5].map(|column| &row[column]);
         let now = Timestamp::from_nanos(START + nanos(at));
         let cost = u32::try_from(volume.as_u64().unwrap()).unwrap();
-        let taken = gcra.take(arrival, now, cost);
+        let taken = gcra.try_consume(tat, now, cost);
         assert_eq!(taken.is_none(), limited == 1, "{row}");
-        arrival = taken.unwrap_or(arrival);
-        assert_eq!(gcra.standing(arrival, now, 1).remaining, remaining.as_u64().unwrap(), "{row}");
-        assert_eq!(arrival.saturating_sub(now.as_nanos()), nanos(reset), "{row}");
+        tat = taken.unwrap_or(tat);
+        assert_eq!(gcra.status(tat, now, 1).remaining, remaining.as_u64().unwrap(), "{row}");
+        assert_eq!(tat.saturating_sub(now.as_nanos()), nanos(reset), "{row}");
         if retry.as_f64().unwrap() > 0.0 {
-            assert_eq!(gcra.standing(arrival, now, cost).more_in, nanos(retry), "{row}");
+            assert_eq!(gcra.status(tat, now, cost).more_in, nanos(retry), "{row}");
         }
         steps += 1;
     }

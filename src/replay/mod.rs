@@ -1,6 +1,6 @@
 //! What may be used only once, over all workers of a gateway: nonces, signature bases, identifiers of proofs.
 //!
-//! A message is told by (agent, kind, token), and [claimed](Looked::claim) once. Every agent has a [`Share`] of the table, a
+//! A message is told by (agent, kind, token), and [claimed](ReplayTicket::reserve) once. Every agent has a [`AgentPartition`] of the table, a
 //! fixed number of slots, so that none can take another's room and no memory grows with what is sent. What holds, and why:
 //!
 //! - **Once over all workers.** A claim is one compare-and-set of the slot that its hash chooses, tried again after each loss with
@@ -23,15 +23,15 @@
 //! where `clock_ahead` was lowered with that restart. Where the clock steps back, messages of clients whose clocks step along are
 //! refused until the horizon is over.
 
-mod share;
+mod partition;
 mod slot;
 mod table;
 
-pub(crate) use share::Share;
+pub(crate) use partition::AgentPartition;
 #[cfg(test)]
 pub(crate) use table::Opened;
 pub(crate) use table::Table;
-pub(crate) use table::{Looked, Rules};
+pub(crate) use table::{ReplayTicket, Rules};
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ use crate::text::time::Timestamp;
 
 /// What a message uses up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct ReplayReservation<'a> {
     /// The registered agent, whose share it takes; all unregistered callers have one together.
     pub(crate) agent: Option<&'a str>,
     /// What tells the callers of a share apart, such as the thumbprint of a key: one may use the same token as another. Empty

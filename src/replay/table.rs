@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::slot::{Entry, Slot, TAG};
-use super::{Claim, Kind, Refused, Share};
+use super::{AgentPartition, Kind, Refused, ReplayReservation};
 use crate::state::{MOST_ATTEMPTS, Namespace, SharedStore, StoreError, StoreKey};
-use crate::state::{Shared, Use};
+use crate::state::{Shared, StoreStats};
 use crate::text::time::Timestamp;
 
 /// What may happen between reading the clock and making a slot, or between reading one and changing it.
@@ -18,7 +18,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// What each agent has of the table.
-    pub(crate) share: Share,
+    pub(crate) share: AgentPartition,
     /// How long after it was made a message is taken at most, over all kinds. An entry lives so long.
     pub(crate) window: Duration,
     /// How far in the future a message may have been made.
@@ -73,7 +73,7 @@ impl Table {
     }
 
     /// Looks whether a message can be used; it is not used up by that. Nothing is written, unless the host has lost the slot.
-    pub(crate) fn look(&self, shared: Shared<'_>, claim: &Claim<'_>) -> Result<Looked<'_>, Refused> {
+    pub(crate) fn look(&self, shared: Shared<'_>, claim: &ReplayReservation<'_>) -> Result<ReplayTicket<'_>, Refused> {
         let identity = shared.namespace.identity("replay").optional(claim.agent).text(&claim.caller);
         // One number chooses the slot, the other tells the messages in it apart.
         let [choice, fingerprint] = shared.namespace.numbers(identity.text(claim.kind.name()).bytes(&claim.token));
@@ -82,7 +82,7 @@ impl Table {
         let key = self.key(shared.namespace, claim.agent, slot);
         let entry = Entry { fingerprint, made: claim.made };
         let slot = self.read(shared, &key)?;
-        let looked = Looked { table: self, kind: claim.kind, key, entry, slot, now: shared.clock.now()? };
+        let looked = ReplayTicket { table: self, kind: claim.kind, key, entry, slot, now: shared.clock.now()? };
         looked.judge()?;
         Ok(looked)
     }
@@ -129,7 +129,7 @@ impl Table {
 
 /// A message that was not used when it was looked at.
 #[derive(Debug)]
-pub(crate) struct Looked<'t> {
+pub(crate) struct ReplayTicket<'t> {
     table: &'t Table,
     kind: Kind,
     key: StoreKey,
@@ -139,14 +139,14 @@ pub(crate) struct Looked<'t> {
     now: Timestamp,
 }
 
-impl Looked<'_> {
+impl ReplayTicket<'_> {
     /// What kind of token it is.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Uses the message up. Of any number of claims of one message one succeeds.
-    pub(crate) fn claim(mut self, shared: Shared<'_>) -> Result<Use, Refused> {
+    pub(crate) fn reserve(mut self, shared: Shared<'_>) -> Result<StoreStats, Refused> {
         for _ in 0..MOST_ATTEMPTS {
             // What was judged when it was looked at still holds where nobody has written since.
             let window = self.table.rules.window;
@@ -156,7 +156,7 @@ impl Looked<'_> {
                     // made from now on refuses whatever was made before.
                     self.table.header.stands(shared.store, self.table.header_key.as_bytes())?;
                 }
-                return Ok(Use { replay_entries: entries, ..Use::default() });
+                return Ok(StoreStats { replay_entries: entries, ..StoreStats::default() });
             }
             self.slot = self.table.read(shared, &self.key)?;
             self.now = shared.clock.now()?;
@@ -198,13 +198,13 @@ struct Header {
     secret: u64,
     /// When it was made.
     since: Timestamp,
-    share: Share,
+    share: AgentPartition,
 }
 
 impl Header {
     const LENGTH: usize = 1 + 8 + 8 + 4;
 
-    fn open(shared: Shared<'_>, key: &[u8], share: Share) -> Result<Self, StoreError> {
+    fn open(shared: Shared<'_>, key: &[u8], share: AgentPartition) -> Result<Self, StoreError> {
         let store = shared.store;
         let [secret, _] = shared.namespace.numbers(shared.namespace.identity("replay table"));
         for _ in 0..MOST_ATTEMPTS {
@@ -246,7 +246,7 @@ impl Header {
     fn decode(value: &[u8]) -> Option<Self> {
         let (secret, rest) = value.strip_prefix(&[TAG])?.split_first_chunk()?;
         let (since, rest) = rest.split_first_chunk()?;
-        let share = Share::of_slots(u32::from_le_bytes(rest.try_into().ok()?))?;
+        let share = AgentPartition::of_slots(u32::from_le_bytes(rest.try_into().ok()?))?;
         let since = Timestamp::from_nanos(u64::from_le_bytes(*since));
         Some(Self { secret: u64::from_le_bytes(*secret), since, share })
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::state::simulation::{Faults, FaultyStore, Work, ZoneStore, interleave};
-use crate::state::{Clock, Shared, Use};
+use crate::state::{Clock, Shared, StoreStats};
 use crate::state::{MemoryStore, Namespace, PolicyStore, Seal, SharedStore};
 
 const START: u64 = 1_800_000_000;
@@ -38,7 +38,7 @@ impl Clock for TestClock {
 
 fn rules(slots: u32) -> Rules {
     Rules {
-        share: Share::of_slots(slots).unwrap(),
+        share: AgentPartition::of_slots(slots).unwrap(),
         window: Duration::from_secs(WINDOW),
         clock_ahead: Duration::from_secs(AHEAD),
     }
@@ -67,7 +67,7 @@ impl<S: SharedStore> Setting<S> {
     }
 
     /// Uses a message that was made now.
-    fn use_up(&self, agent: Option<&str>, token: u64) -> Result<Use, Refused> {
+    fn use_up(&self, agent: Option<&str>, token: u64) -> Result<StoreStats, Refused> {
         let now = self.clock.0.load(Ordering::SeqCst);
         used(&self.table, self.shared(), &message(agent, token, now))
     }
@@ -80,8 +80,8 @@ fn misbehaving(faults: Faults) -> Setting<FaultyStore> {
     set
 }
 
-fn message(agent: Option<&str>, token: u64, made: u64) -> Claim<'_> {
-    Claim {
+fn message(agent: Option<&str>, token: u64, made: u64) -> ReplayReservation<'_> {
+    ReplayReservation {
         agent,
         caller: "".into(),
         kind: Kind::Nonce,
@@ -90,8 +90,8 @@ fn message(agent: Option<&str>, token: u64, made: u64) -> Claim<'_> {
     }
 }
 
-fn used(table: &Table, shared: Shared<'_>, claim: &Claim<'_>) -> Result<Use, Refused> {
-    table.look(shared, claim)?.claim(shared)
+fn used(table: &Table, shared: Shared<'_>, claim: &ReplayReservation<'_>) -> Result<StoreStats, Refused> {
+    table.look(shared, claim)?.reserve(shared)
 }
 
 #[test]
@@ -110,16 +110,16 @@ fn messages_differ_by_agent_caller_kind_and_token_and_not_by_when_they_were_made
     let set = Setting::new(MemoryStore::default(), 1);
     let first = message(Some("a"), 1, START);
     used(&set.table, set.shared(), &first).unwrap();
-    let same = Claim { made: Timestamp::from_secs(START - 1), ..first.clone() };
+    let same = ReplayReservation { made: Timestamp::from_secs(START - 1), ..first.clone() };
     assert_eq!(used(&set.table, set.shared(), &same).err(), Some(Refused::Replayed));
     for other in [
-        Claim { agent: Some("b"), ..first.clone() },
-        Claim { agent: None, ..first.clone() },
-        Claim { agent: None, caller: "key".into(), ..first.clone() },
-        Claim { caller: "key".into(), ..first.clone() },
-        Claim { kind: Kind::Base, ..first.clone() },
-        Claim { kind: Kind::Proof, ..first.clone() },
-        Claim { token: b"other"[..].into(), ..first.clone() },
+        ReplayReservation { agent: Some("b"), ..first.clone() },
+        ReplayReservation { agent: None, ..first.clone() },
+        ReplayReservation { agent: None, caller: "key".into(), ..first.clone() },
+        ReplayReservation { caller: "key".into(), ..first.clone() },
+        ReplayReservation { kind: Kind::Base, ..first.clone() },
+        ReplayReservation { kind: Kind::Proof, ..first.clone() },
+        ReplayReservation { token: b"other"[..].into(), ..first.clone() },
     ] {
         used(&set.table, set.shared(), &other).unwrap();
         assert_eq!(used(&set.table, set.shared(), &other).err(), Some(Refused::Replayed), "{other:?}");
@@ -251,7 +251,7 @@ fn what_a_message_held_for_its_body_was_before_does_not_count() {
     set.clock.set(START + WINDOW);
     // Another message drops the entry, and what was looked at before is too old by now.
     set.use_up(Some("a"), 2).unwrap();
-    assert_eq!(looked.claim(set.shared()).err(), Some(Refused::Late));
+    assert_eq!(looked.reserve(set.shared()).err(), Some(Refused::Late));
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn a_flood_of_one_agent_takes_as_much_as_the_policy_says_and_no_more() {
 fn a_share_that_is_half_full_refuses_nobody() {
     let slots = 512;
     let set = Setting::new(MemoryStore::default(), slots);
-    let half = rules(slots).share.bears();
+    let half = rules(slots).share.safe_capacity();
     for token in 0..half {
         set.use_up(Some("a"), token).unwrap();
     }
@@ -355,7 +355,7 @@ fn a_slot_that_the_host_lost_begins_like_a_table_after_a_restart() {
         }
     }
     let young = Some(Refused::Young { retry_after: AHEAD + 2 });
-    assert_eq!(looked.claim(set.shared()).err(), young);
+    assert_eq!(looked.reserve(set.shared()).err(), young);
     assert_eq!(set.use_up(Some("a"), 1).err(), young);
     set.clock.set(START + AHEAD + 2);
     set.use_up(Some("a"), 3).unwrap();

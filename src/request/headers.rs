@@ -3,7 +3,7 @@
 //! Nothing here knows what a header means. One buffer holds all lines as they came, so that having them costs one host call, and
 //! going through them costs no more than a list of them would.
 
-use crate::text::ascii::{every_pair, in_lower_case, same};
+use crate::text::ascii::{bytes_eq, every_pair, in_lower_case};
 
 /// Field lines in the order they came.
 #[derive(Debug, Clone, Default)]
@@ -175,7 +175,7 @@ pub fn name_reads_as(name: &[u8], canonical: &str) -> bool {
 
 fn reads_as(name: &[u8], canonical: &str) -> bool {
     // Nearly all names come as they are written here.
-    same(name, canonical.as_bytes())
+    bytes_eq(name, canonical.as_bytes())
         || every_pair(name, canonical.as_bytes(), |name, canonical| folded_all(*name) == *canonical)
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn name_is(name: &[u8], canonical: &str) -> bool {
 }
 
 fn is_spelled(name: &[u8], canonical: &[u8]) -> bool {
-    same(name, canonical) || every_pair(name, canonical, |name, canonical| in_lower_case(*name) == *canonical)
+    bytes_eq(name, canonical) || every_pair(name, canonical, |name, canonical| in_lower_case(*name) == *canonical)
 }
 
 /// The bytes of a name as [`name_reads_as`] compares them.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::parameter::{MOST_NAME, RejectedNames, reads_as};
 use crate::reason::Reason;
 use crate::request::percent;
-use crate::text::ascii::same;
+use crate::text::ascii::bytes_eq;
 
 /// How many parameters a query may have where one of them is bound. Some parsers drop those behind a limit (PHP and qs behind
 /// 1,000), so that others could push the bound one out of sight.
@@ -79,7 +79,7 @@ impl<'a> Query<'a> {
         let mut found = None;
         for piece in pieces(self.0) {
             let (raw_name, value) = split_piece(piece);
-            if same(raw_name.as_bytes(), name.as_bytes()) {
+            if bytes_eq(raw_name.as_bytes(), name.as_bytes()) {
                 if found.is_some() || piece.contains(['+', ';']) {
                     return Err(Reason::BindingAmbiguous);
                 }

@@ -37,7 +37,7 @@ pub(crate) fn bounded(bytes: &[u8]) -> Cow<'_, str> {
 
 /// Whether text is short and plain, so that nothing in it has to be escaped or cut.
 pub(crate) fn is_shown_as_is(text: &str) -> bool {
-    text.len() <= MOST_TEXT && ascii::are_plain(text.as_bytes())
+    text.len() <= MOST_TEXT && ascii::needs_no_escape(text.as_bytes())
 }
 
 /// Text from a token or a policy, bounded, in which characters that are not visible, or that change how the text around them is read,
@@ -90,7 +90,7 @@ pub(crate) fn bounded_to(bytes: &[u8], most: usize) -> Cow<'_, str> {
     let most = most.min(MOST_TEXT);
     // Nearly all text is plain and short: it is taken over as it is.
     if bytes.len() <= most
-        && ascii::are_plain(bytes)
+        && ascii::needs_no_escape(bytes)
         && let Ok(text) = std::str::from_utf8(bytes)
     {
         return Cow::Borrowed(text);

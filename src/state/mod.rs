@@ -5,19 +5,19 @@
 //! fixed number of [slots](Place). A [`Namespace`] separates the policies of one gateway and makes keys that no outsider can
 //! foresee. What the values mean is not known in here.
 
+mod key;
 mod layout;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory;
 mod namespace;
-mod place;
 mod sealed;
 mod slot;
 
+pub(crate) use key::{BucketKey, Identity, StoreKey};
 pub(crate) use layout::{ENTRY, SlotKind};
 #[cfg(not(target_arch = "wasm32"))]
 pub use memory::MemoryStore;
 pub use namespace::{Namespace, Opened, Secret};
-pub(crate) use place::{Identity, Place, StoreKey};
 pub(crate) use sealed::{PolicyStore, Seal, bytes_in_zone};
 pub(crate) use slot::{Slot, Stored};
 
@@ -151,7 +151,7 @@ pub struct Shared<'s> {
 
 /// How the shared store was used for one call, for the gateway's metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Use {
+pub struct StoreStats {
     /// Entries of other identities that were given up for want of room.
     pub evicted: u32,
     /// Changes that had to be tried again because another worker came in between.
@@ -160,7 +160,7 @@ pub struct Use {
     pub replay_entries: i32,
 }
 
-impl Use {
+impl StoreStats {
     /// Both uses together.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {

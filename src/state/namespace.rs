@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::place::{Hash, Identity, Place, StoreKey};
+use super::key::{BucketKey, Hash, Identity, StoreKey};
 use super::{SharedStore, SlotKind, StoreError};
 
 /// The layout of keys and values. Another one is another place: two versions of the module that lay things out differently do
@@ -18,7 +18,7 @@ pub struct Namespace {
     /// How many slots identities share that the policy does not name.
     slots: u32,
     /// Places that are asked for in call after call, by numbers that are the policy's: each is worked out once.
-    known: Vec<OnceLock<Place>>,
+    known: Vec<OnceLock<BucketKey>>,
 }
 
 /// What keys are hashed with.
@@ -120,9 +120,9 @@ impl Namespace {
 
     /// A place of an identity that the policy names: an entry under a key of its own. Its entries are told apart by `entry`,
     /// which is the policy's as well, so that it needs no secret.
-    pub(crate) fn own(&self, identity: Identity, entry: u64) -> Place {
+    pub(crate) fn own(&self, identity: Identity, entry: u64) -> BucketKey {
         let hash = identity.hash();
-        Place { key: StoreKey::of(hash), fingerprint: hash.1 ^ entry, shared: false }
+        BucketKey { key: StoreKey::of(hash), fingerprint: hash.1 ^ entry, shared: false }
     }
 
     /// Makes room for as many [known](Self::known) places.
@@ -131,7 +131,7 @@ impl Namespace {
     }
 
     /// The place of the entry 0 of an identity that the policy names, which has this number and no other has.
-    pub(crate) fn known(&self, number: u32, identity: impl FnOnce() -> Identity) -> Place {
+    pub(crate) fn known(&self, number: u32, identity: impl FnOnce() -> Identity) -> BucketKey {
         let place = || self.own(identity(), 0);
         match self.known.get(number as usize) {
             Some(known) => *known.get_or_init(place),
@@ -140,23 +140,23 @@ impl Namespace {
     }
 
     /// The place of any other identity: a slot of the table.
-    pub(crate) fn slot(&self, identity: Identity) -> Place {
+    pub(crate) fn slot(&self, identity: Identity) -> BucketKey {
         // One half chooses the slot, the other tells the identities in it apart.
         self.slot_of(self.numbers(identity))
     }
 
     /// The same of an identity whose [numbers](Self::numbers) are known.
-    pub(crate) fn slot_of(&self, [choice, fingerprint]: [u64; 2]) -> Place {
+    pub(crate) fn slot_of(&self, [choice, fingerprint]: [u64; 2]) -> BucketKey {
         self.place_of_slot(choice % u64::from(self.slots), fingerprint)
     }
 
-    fn place_of_slot(&self, slot: u64, fingerprint: u64) -> Place {
+    fn place_of_slot(&self, slot: u64, fingerprint: u64) -> BucketKey {
         let slot = self.identity("slot").bytes(&slot.to_le_bytes());
-        Place { key: StoreKey::of(slot.hash()), fingerprint, shared: true }
+        BucketKey { key: StoreKey::of(slot.hash()), fingerprint, shared: true }
     }
 
     /// The places of all slots of the table.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = Place> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = BucketKey> {
         (0..u64::from(self.slots)).map(|slot| self.place_of_slot(slot, 0))
     }
 
@@ -258,7 +258,7 @@ mod tests {
         assert_ne!(own(&a, "x"), own(&b, "x"));
         assert_ne!(own(&a, "x"), a.own(a.identity("other").text("x"), 0));
         let beside = a.own(a.identity("limit").text("x"), 1);
-        assert!(beside.is_beside(&own(&a, "x")) && beside != own(&a, "x"));
+        assert!(beside.same_slot(&own(&a, "x")) && beside != own(&a, "x"));
         let slot = |n: u32| a.slot(a.identity("limit").bytes(&n.to_le_bytes())).key;
         let keys: std::collections::BTreeSet<_> = (0..10_000).map(slot).collect();
         assert_eq!(keys.len(), 8, "a table has as many keys as slots, however many identities there are");

@@ -3,7 +3,7 @@
 //! Every value that is stored has this one form, also where an identity has a key of its own: a host that takes two keys for
 //! one then mixes entries, and each identity still finds its own.
 
-use super::{ENTRY, Place, SharedStore, SlotKind, StoreError};
+use super::{BucketKey, ENTRY, SharedStore, SlotKind, StoreError};
 
 /// The first byte of every value, of either kind.
 const TAG: u8 = SlotKind::Own.tag();
@@ -29,7 +29,7 @@ pub(crate) enum Stored {
 
 impl Slot {
     /// Reads what stands at a place.
-    pub(crate) fn read(store: &dyn SharedStore, place: &Place) -> Result<Self, StoreError> {
+    pub(crate) fn read(store: &dyn SharedStore, place: &BucketKey) -> Result<Self, StoreError> {
         let Some(standing) = store.get(place.key.as_bytes())? else {
             return Ok(Self { bytes: vec![TAG], version: None });
         };
@@ -41,18 +41,18 @@ impl Slot {
     }
 
     /// Makes a slot without entries, where there is none: its room is taken before anybody needs it.
-    pub(crate) fn make(store: &dyn SharedStore, place: &Place) -> Result<(), StoreError> {
+    pub(crate) fn make(store: &dyn SharedStore, place: &BucketKey) -> Result<(), StoreError> {
         store.create(place.key.as_bytes(), &[TAG]).map(|_| ())
     }
 
     /// The value of an identity's entry.
-    pub(crate) fn value(&self, place: &Place) -> Option<u64> {
+    pub(crate) fn value(&self, place: &BucketKey) -> Option<u64> {
         self.entries().find(|(fingerprint, _)| *fingerprint == place.fingerprint).map(|(_, value)| value)
     }
 
     /// Gives an identity this value. An entry with a value up to `decayed` says nothing any more and is replaced. Where all
     /// others are live, a shared place gives up the one with the smallest value, and a place of its own gives up none.
-    pub(crate) fn put(&mut self, place: &Place, value: u64, decayed: u64) -> Stored {
+    pub(crate) fn put(&mut self, place: &BucketKey, value: u64, decayed: u64) -> Stored {
         let entry = encode(place.fingerprint, value);
         let entries = || self.entries().enumerate();
         let own = entries().find(|(_, (fingerprint, _))| *fingerprint == place.fingerprint);
@@ -79,7 +79,7 @@ impl Slot {
     }
 
     /// Writes the entries back; false where another worker was faster, so that they must be read again.
-    pub(crate) fn write(&self, store: &dyn SharedStore, place: &Place) -> Result<bool, StoreError> {
+    pub(crate) fn write(&self, store: &dyn SharedStore, place: &BucketKey) -> Result<bool, StoreError> {
         match self.version {
             None => store.create(place.key.as_bytes(), &self.bytes),
             Some(version) => store.compare_and_set(place.key.as_bytes(), &self.bytes, version),
@@ -111,12 +111,12 @@ fn decode(entry: &[u8; ENTRY]) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::{Hash, StoreKey};
+    use super::super::key::{Hash, StoreKey};
     use super::super::{MemoryStore, Versioned};
     use super::*;
 
-    fn place(fingerprint: u64, shared: bool) -> Place {
-        Place { key: StoreKey::of(Hash(0, 1)), fingerprint, shared }
+    fn place(fingerprint: u64, shared: bool) -> BucketKey {
+        BucketKey { key: StoreKey::of(Hash(0, 1)), fingerprint, shared }
     }
 
     fn filled(values: &[u64], shared: bool) -> (MemoryStore, Slot) {
@@ -168,7 +168,7 @@ mod tests {
         second.put(&place(5, true), 3, 0);
         assert_eq!(first.write(&store, &place(4, true)), Ok(true));
         assert_eq!(second.write(&store, &place(5, true)), Ok(false));
-        let fresh = Place { key: StoreKey::of(Hash(0, 2)), ..place(6, true) };
+        let fresh = BucketKey { key: StoreKey::of(Hash(0, 2)), ..place(6, true) };
         let (mut first, mut second) = (Slot::read(&store, &fresh).unwrap(), Slot::read(&store, &fresh).unwrap());
         first.put(&fresh, 2, 0);
         second.put(&fresh, 3, 0);

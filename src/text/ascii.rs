@@ -17,7 +17,7 @@ pub(crate) fn are_printable(text: &[u8]) -> bool {
 }
 
 /// Whether every byte is printable ASCII that Rust's escapes, and JSON's, leave as it is: neither a quote nor a backslash.
-pub(crate) fn are_plain(text: &[u8]) -> bool {
+pub(crate) fn needs_no_escape(text: &[u8]) -> bool {
     every(text, |chunk| {
         within::<b' ', b'~'>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\''>(chunk) & lacks::<b'\\'>(chunk)
     })
@@ -69,7 +69,7 @@ pub(crate) fn is_without<const BYTE: u8>(text: &[u8]) -> bool {
 }
 
 /// Whether two texts are the same. Comparing slices goes byte by byte in Wasm.
-pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn bytes_eq(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && if one.len() < 16 { same_short(one, other) } else { same_long(one, other) }
 }
 
@@ -311,7 +311,7 @@ mod tests {
                 assert_eq!(are_free_of_controls(&text), byte >= 0x20, "{at}");
                 assert_eq!(are_printable(&text), byte == b' ' || byte.is_ascii_graphic(), "{at}");
                 let plain = matches!(byte, b' '..=b'~') && !b"\"'\\".contains(&byte);
-                assert_eq!(are_plain(&text), plain, "{at}");
+                assert_eq!(needs_no_escape(&text), plain, "{at}");
                 let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
                 assert_eq!(are_unreserved_or_slashes(&text), unreserved || byte == b'/', "{at}");
                 assert_eq!(are_unreserved(&text), unreserved, "{at}");
@@ -325,16 +325,16 @@ mod tests {
 
     #[test]
     fn only_the_same_text_is_the_same() {
-        assert!(same(b"", b"") && !same(b"", b"a"));
+        assert!(bytes_eq(b"", b"") && !bytes_eq(b"", b"a"));
         for length in LENGTHS {
             let one: Vec<u8> = (0..length).map(|n| n.to_le_bytes()[0]).collect();
-            assert!(same(&one, &one.clone()) && !same(&one, &one[1..]) && !same(&one[1..], &one));
+            assert!(bytes_eq(&one, &one.clone()) && !bytes_eq(&one, &one[1..]) && !bytes_eq(&one[1..], &one));
             let taken = |text: &[u8]| fold(text, Vec::new(), |chunks, chunk| [chunks, chunk.to_vec()].concat());
             assert_eq!(taken(&one), taken(&one.clone()));
             for place in 0..length {
                 let mut other = one.clone();
                 other[place] ^= 0x80;
-                assert!(!same(&one, &other) && !same(&other, &one), "at {place} of {length}");
+                assert!(!bytes_eq(&one, &other) && !bytes_eq(&other, &one), "at {place} of {length}");
                 assert_ne!(taken(&one), taken(&other), "at {place} of {length}");
             }
         }

@@ -19,7 +19,7 @@ pub(crate) struct Nonces<'n> {
 
 /// How a good nonce stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LimitStatus {
     /// It was made in this span.
     Fresh,
     /// It ends with this span: its sender is to be told the next.
@@ -39,12 +39,12 @@ impl<'n> Nonces<'n> {
     /// How a nonce stands that a client sent; none where it is not, or no longer, one of the gate's.
     ///
     /// It is compared without care for how long that takes: whoever could guess at it is told it for the asking.
-    pub(crate) fn judge(&self, sent: &str) -> Option<Standing> {
+    pub(crate) fn judge(&self, sent: &str) -> Option<LimitStatus> {
         if sent == self.current() {
-            return Some(Standing::Fresh);
+            return Some(LimitStatus::Fresh);
         }
         let before = self.span.checked_sub(1)?;
-        (sent == self.of(before)).then_some(Standing::Ending)
+        (sent == self.of(before)).then_some(LimitStatus::Ending)
     }
 
     fn of(&self, span: u64) -> String {

@@ -11,7 +11,7 @@ use sfv::{BareItemFromInput, ItemSerializer, KeyRef, Parser, RefBareItem, Versio
 
 use super::component::{Component, Name, text};
 use super::input::{Input, Malformed};
-use crate::text::ascii::are_plain;
+use crate::text::ascii::needs_no_escape;
 
 /// The most labels that are read.
 pub(super) const MOST_SIGNATURES: usize = 8;
@@ -301,7 +301,7 @@ impl<'a> ItemVisitor<'a> for SignatureBytes<'a, '_> {
 fn push_bare_item(list: &mut String, item: &BareItemFromInput<'_>) {
     // Most are strings in which nothing has to be escaped.
     if let BareItemFromInput::String(text) = item
-        && are_plain(text.as_str().as_bytes())
+        && needs_no_escape(text.as_str().as_bytes())
     {
         list.push('"');
         list.push_str(text.as_str());

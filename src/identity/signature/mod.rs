@@ -24,5 +24,5 @@ pub use keys::SigningKey;
 pub(crate) use keys::SigningKeys;
 pub use structured::{FieldKind, StructuredFields};
 pub(crate) use verify::{
-    Asked, Lack, Once, Profile, ProfileName, SignatureFields, VerifiedSignature, WEB_BOT_AUTH, is_signed,
+    Asked, MissingCoverage, Profile, ProfileName, ReplayId, SignatureFields, VerifiedSignature, WEB_BOT_AUTH, is_signed,
 };

@@ -67,7 +67,7 @@ pub(crate) struct VerifiedSignature<'a> {
     /// The key that made it.
     pub(crate) key: &'a SigningKey,
     /// What makes this signature one of a kind.
-    pub(crate) once: Once,
+    pub(crate) once: ReplayId,
     /// When it says that it was made.
     pub(crate) created: Timestamp,
     /// From when on it is not taken any more.
@@ -75,12 +75,12 @@ pub(crate) struct VerifiedSignature<'a> {
     /// Whether it covers `content-digest`.
     pub(crate) covers_digest: bool,
     /// What the endpoint asks for and it does not cover.
-    pub(crate) lacks: Option<Lack>,
+    pub(crate) lacks: Option<MissingCoverage>,
 }
 
 /// What a signature does not cover, though the endpoint asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum MissingCoverage {
     /// The digest of the body.
     Digest,
     /// Another component.
@@ -89,7 +89,7 @@ pub(crate) enum Lack {
 
 /// What a signature may be used once by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Once {
+pub(crate) enum ReplayId {
     /// The nonce that its signer chose.
     Nonce(Box<str>),
     /// The SHA-256 hash of its base. Its own bytes would not do: others can be made from them that verify too.
@@ -185,8 +185,8 @@ impl<'a> Asked<'a, '_> {
             return Err(Reason::SignatureCoverage);
         }
         let lacks = self.further.missing(input).map(|name| match name {
-            "content-digest" => Lack::Digest,
-            _ => Lack::Component,
+            "content-digest" => MissingCoverage::Digest,
+            _ => MissingCoverage::Component,
         });
         let base = base_bytes(message, input).map_err(|_| Reason::SignatureComponent)?;
         if let Some(form) = self.coverage.agent()
@@ -208,8 +208,8 @@ impl<'a> Asked<'a, '_> {
             .verify(&key.key, key.algorithm, &base, &signed.signature)
             .map_err(|BadSignature| Reason::SignatureFailed)?;
         let once = match &input.nonce {
-            Some(nonce) => Once::Nonce((**nonce).into()),
-            None => Once::Base(sha256(&base)),
+            Some(nonce) => ReplayId::Nonce((**nonce).into()),
+            None => ReplayId::Base(sha256(&base)),
         };
         let covers_digest = input.components.iter().any(|c| c.is_whole() && c.name.as_str() == "content-digest");
         Ok(VerifiedSignature { profile: self.name, key, once, created, until, covers_digest, lacks })

@@ -105,7 +105,7 @@ fn signed(others: &[(&str, &str)], signatures: &[Made<'_>]) -> Headers {
 }
 
 /// What came of a request: the key's name, how it is used once, and whether it covers the digest.
-type Verdict = Result<(String, Once, bool, Option<Lack>), Reason>;
+type Verdict = Result<(String, ReplayId, bool, Option<MissingCoverage>), Reason>;
 
 struct Test<'t> {
     profile: Profile,
@@ -378,8 +378,8 @@ fn a_nonce_where_one_is_asked_for() {
     assert_eq!(asks.key(&[("sig", input, "A")]), Err(Reason::SignatureParameters));
     let with = format!("{input};nonce=\"n-1\"");
     let headers = signed(&[], &[("sig", &with, "A")]);
-    assert_eq!(asks.judge(&headers).unwrap().1, Once::Nonce("n-1".into()));
-    assert_eq!(Test::default().judge(&headers).unwrap().1, Once::Nonce("n-1".into()));
+    assert_eq!(asks.judge(&headers).unwrap().1, ReplayId::Nonce("n-1".into()));
+    assert_eq!(Test::default().judge(&headers).unwrap().1, ReplayId::Nonce("n-1".into()));
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn without_a_nonce_it_is_known_by_what_it_signs() {
     assert_ne!(first, once("(\"@method\");created=1800000001;keyid=\"a\"", "sig", &[]));
     assert_ne!(first, once("(\"@method\" \"@path\");created=1800000000;keyid=\"a\"", "sig", &[]));
     let base = "\"@method\": GET\n\"@signature-params\": (\"@method\");created=1800000000;keyid=\"a\"";
-    assert_eq!(first, Once::Base(hmac_sha256::Hash::hash(base.as_bytes())));
+    assert_eq!(first, ReplayId::Base(hmac_sha256::Hash::hash(base.as_bytes())));
 }
 
 /// What is missing from a signature over these components.
@@ -460,14 +460,20 @@ fn what_the_endpoint_asks_for_is_told_apart_from_who_calls() {
     let lacks =
         |further| Test { further, ..Test::default() }.judge(&headers).map(|(.., digest, lacks)| (digest, lacks));
     assert_eq!(lacks(&["content-digest"]), Ok((true, None)));
-    assert_eq!(lacks(&["content-digest", "content-type"]), Ok((true, Some(Lack::Component))));
+    assert_eq!(lacks(&["content-digest", "content-type"]), Ok((true, Some(MissingCoverage::Component))));
     let bare = signed(&[], &[("sig", "(\"@method\");created=1800000000;keyid=\"a\"", "A")]);
     let test = Test { further: &["content-digest", "x"], ..Test::default() };
-    assert_eq!(test.judge(&bare).map(|(.., digest, lacks)| (digest, lacks)), Ok((false, Some(Lack::Digest))));
+    assert_eq!(
+        test.judge(&bare).map(|(.., digest, lacks)| (digest, lacks)),
+        Ok((false, Some(MissingCoverage::Digest)))
+    );
     // One member is not all of it.
     let member = "(\"@method\" \"content-digest\";key=\"sha-256\");created=1800000000;keyid=\"a\"";
     let headers = signed(&[("content-digest", "sha-256=:AAAA:")], &[("sig", member, "A")]);
-    assert_eq!(test.judge(&headers).map(|(.., digest, lacks)| (digest, lacks)), Ok((false, Some(Lack::Digest))));
+    assert_eq!(
+        test.judge(&headers).map(|(.., digest, lacks)| (digest, lacks)),
+        Ok((false, Some(MissingCoverage::Digest)))
+    );
 }
 
 #[test]

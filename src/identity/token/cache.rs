@@ -11,7 +11,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use super::VerifiedToken;
-use crate::text::ascii::same;
+use crate::text::ascii::bytes_eq;
 use crate::text::hash::spread;
 
 /// What an entry costs beside what it refers to: its place in the table and the allocator's share.
@@ -147,7 +147,7 @@ impl Default for TokenCache {
 
 impl Generation {
     fn get(&self, hash: u64, token: &[u8]) -> Option<&Entry> {
-        self.entries.get(&hash).filter(|entry| same(&entry.token, token))
+        self.entries.get(&hash).filter(|entry| bytes_eq(&entry.token, token))
     }
 
     fn remove(&mut self, hash: u64, token: &[u8]) -> Option<Entry> {

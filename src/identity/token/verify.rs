@@ -22,7 +22,7 @@ use crate::identity::crypto::{Algorithm, BadSignature, Signer, Thumbprint, Verif
 use crate::reason::Reason;
 use crate::request::incoming::Source;
 use crate::request::percent;
-use crate::text::ascii::same;
+use crate::text::ascii::bytes_eq;
 use crate::text::time::Timestamp;
 
 /// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
@@ -108,7 +108,7 @@ impl VerifiedToken {
         const FEW: usize = 16;
         let scopes = &self.bearer.scopes;
         if scopes.len() <= FEW {
-            return scopes.iter().any(|held| same(held.as_bytes(), scope.as_bytes()));
+            return scopes.iter().any(|held| bytes_eq(held.as_bytes(), scope.as_bytes()));
         }
         scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
     }

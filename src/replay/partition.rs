@@ -6,11 +6,11 @@ use crate::state::SlotKind;
 
 /// An agent's part of the table: whole slots, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct AgentPartition {
     slots: NonZeroU32,
 }
 
-impl Share {
+impl AgentPartition {
     /// How many entries a slot holds.
     pub(crate) const SLOT: u32 = SlotKind::Replay.most_entries() as u32;
 
@@ -35,7 +35,7 @@ impl Share {
 
     /// How many live entries it takes without refusing any: all where there is one slot, and half where entries may spread
     /// unevenly over several.
-    pub(crate) fn bears(self) -> u64 {
+    pub(crate) fn safe_capacity(self) -> u64 {
         u64::from(if self.slots == NonZeroU32::MIN { Self::SLOT } else { self.entries() / 2 })
     }
 }
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_share_is_whole_slots_and_at_least_one() {
-        for (entries, sharers, share, bears) in [
+        for (entries, sharers, share, safe_capacity) in [
             (131_072, 1, 131_072, 65_536),
             (131_072, 3, 43_648, 21_824),
             (131_072, 2048, 64, 64),
@@ -55,8 +55,8 @@ mod tests {
             (0, 1, 64, 64),
             (255, 1, 192, 96),
         ] {
-            let found = Share::of(entries, sharers);
-            assert_eq!((found.entries(), found.bears()), (share, bears), "{entries} {sharers}");
+            let found = AgentPartition::of(entries, sharers);
+            assert_eq!((found.entries(), found.safe_capacity()), (share, safe_capacity), "{entries} {sharers}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use siphasher::sip128::SipHasher24;
 
 use super::SlotKind;
-use crate::text::ascii::{hexadecimal, same};
+use crate::text::ascii::{bytes_eq, hexadecimal};
 
 /// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed (SipHash-2-4
 /// with 128 bits) with a key that nobody outside knows: nobody can look for identities that fall together.
@@ -87,22 +87,22 @@ impl fmt::Debug for StoreKey {
 
 /// Where the state of an identity is kept: under which key, and which of the entries there is its.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct BucketKey {
     pub(super) key: StoreKey,
     pub(super) fingerprint: u64,
     /// Whether others have their entries there too, and may lose them to each other.
     pub(super) shared: bool,
 }
 
-impl Place {
+impl BucketKey {
     /// The place of the identity's entry `other`, given that this is of its entry `own`: under the same key.
     pub(crate) fn beside(self, own: u64, other: u64) -> Self {
         Self { fingerprint: self.fingerprint ^ own ^ other, ..self }
     }
 
     /// Whether both are entries of one value, which are read and written together.
-    pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        same(&self.key.0, &other.key.0)
+    pub(crate) fn same_slot(&self, other: &Self) -> bool {
+        bytes_eq(&self.key.0, &other.key.0)
     }
 
     /// How many entries there may be under its key.
