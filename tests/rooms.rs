@@ -1,5 +1,4 @@
 //! The rooms of the engine import downward alone.
-#![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests end with the test that is wrong")]
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
