@@ -335,14 +335,14 @@ fn limited(calls: u32, span: u64, burst: u32, steps: &[(u64, u32)]) -> Result<Va
     let mut arrival = 0;
     let steps = steps.iter().map(|(at, cost)| {
         let now = Timestamp::from_nanos(nanos(BEGIN + at).ok_or_else(wrong)?);
-        let after = gcra.take(arrival, now, *cost);
+        let after = gcra.try_consume(arrival, now, *cost);
         arrival = after.unwrap_or(arrival);
         let waits = after.is_none() && *cost <= gcra.burst();
         Ok(json!({
             "limited": after.is_none(),
-            "remaining": gcra.standing(arrival, now, 1).remaining,
+            "remaining": gcra.status(arrival, now, 1).remaining,
             "rest_in": arrival.saturating_sub(now.as_nanos()) / MILLISECOND,
-            "passes_in": waits.then(|| gcra.standing(arrival, now, *cost).more_in / MILLISECOND),
+            "passes_in": waits.then(|| gcra.status(arrival, now, *cost).more_in / MILLISECOND),
         }))
     });
     steps.collect::<Result<Vec<_>, Wrong>>().map(Value::Array)

@@ -1,13 +1,16 @@
 //! The engine of Callgate: it takes a request and the time, and returns a decision.
 //!
 //! It has no clock, no network, no globals and writes no log. What it needs from its host comes in as a value or through a
-//! small trait, so that the same code decides in a gateway, in a test and on the command line. A decision is made in
-//! [`evaluate()`], whose body is the order of the checks.
+//! small trait, so that the same code decides in a gateway, in a test and on the command line. An [`Engine`] is a policy in force
+//! in one worker.
 //!
 //! ```
+//! use std::rc::Rc;
+//!
 //! use callgate::identity::crypto::SoftwareVerifier;
 //! use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
-//! use callgate::{Request, Context, Decision, DecisionId, Headers, Policy, Reason, Recent, Step, Timestamp, evaluate};
+//! use callgate::state::MemoryStore;
+//! use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, Services, Timestamp};
 //!
 //! struct NoSecrets;
 //! impl Secrets for NoSecrets {
@@ -24,17 +27,23 @@
 //!     "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": true } }
 //! }"#;
 //! let policy = Policy::from_json(policy, &NoSecrets).expect("the policy compiles").policy;
-//! let mut cache = TokenCache::default();
-//! let mut decide = |path: &str| {
+//! let now = Timestamp::from_secs(1_800_000_000);
+//! let services = Services {
+//!     verifier: Box::new(SoftwareVerifier),
+//!     store: Rc::new(MemoryStore::default()),
+//!     clock: Box::new(now),
+//!     secret: [0; 16],
+//!     held: None,
+//!     token_cache: TokenCache::DEFAULT_BYTES,
+//! };
+//! let engine = Engine::new(policy, services);
+//! let decide = |path: &str| {
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
-//!     let now = Timestamp::from_secs(1_800_000_000);
-//!     let call = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
-//!     let (verifier, recent) = (&SoftwareVerifier, &Recent::default());
-//!     let context = Context { verifier, cache: &mut cache, recent, shared: None, replay: None, held: None, trace: None };
-//!     match evaluate(&policy, call, context) {
-//!         Step::Decided(Decision::Allow(_)) => None,
-//!         Step::Decided(Decision::Deny(deny)) => Some(deny.reason()),
-//!         Step::Hold(_) | Step::Late(_) => unreachable!("this policy asks for no signatures"),
+//!     let request = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
+//!     match engine.decide(request).expect("nothing is shared that could fail") {
+//!         Outcome::Decided(Decision::Allow(_)) => None,
+//!         Outcome::Decided(Decision::Deny(deny)) => Some(deny.reason()),
+//!         Outcome::Pending(_) => unreachable!("this policy asks for no signatures"),
 //!     }
 //! };
 //! assert_eq!(decide("/health"), None);
