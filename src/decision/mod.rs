@@ -380,6 +380,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-#[cfg(all(test, feature = "schema"))]
+#[cfg(test)]
+#[cfg(feature = "schema")]
 #[path = "rule_tests.rs"]
 mod rule_tests;
