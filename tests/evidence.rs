@@ -96,7 +96,7 @@ fn compiles(folder: &Path) -> (bool, String) {
 
 /// The checks are taken out of a copy of the engine. That takes a minute, so that continuous integration does it and `cargo test` does not.
 #[test]
-#[ignore = "compiles the engine three times; run by .ci/run"]
+#[ignore = "compiles the engine four times; run by .ci/run"]
 fn an_evaluation_without_one_of_its_checks_does_not_compile() {
     let folder = root().join("target/evidence/callgate");
     let _ = fs::remove_dir_all(&folder);
@@ -111,9 +111,10 @@ fn an_evaluation_without_one_of_its_checks_does_not_compile() {
     fs::write(folder.join("Cargo.toml"), members.collect::<Vec<_>>().join("\n")).unwrap();
     let (intact, errors) = compiles(&folder);
     assert!(intact, "{errors}");
-    // The compiler names every value that is not found before it looks for members that are missing.
+    // The compiler names every value that is not found before it looks for members that are missing, and of those at most three.
     let (values, members): (Vec<_>, Vec<_>) = CHECKS.into_iter().partition(|(_, call, _)| call.starts_with("let"));
-    for (kind, checks) in [("cannot find value", values), ("missing field", members)] {
+    let half = |first: usize| members.iter().skip(first).step_by(2).copied().collect::<Vec<_>>();
+    for checks in [values, half(0), half(1)] {
         copy(&root().join("src"), &folder.join("src"));
         for (file, call, _) in &checks {
             let path = folder.join("src/evaluate").join(file);
@@ -122,7 +123,7 @@ fn an_evaluation_without_one_of_its_checks_does_not_compile() {
         }
         let (_, errors) = compiles(&folder);
         for (_, call, missing) in checks {
-            let named = |line: &str| line.contains(kind) && line.contains(&format!("`{missing}`"));
+            let named = |line: &str| line.starts_with("error[E") && line.contains(&format!("`{missing}`"));
             assert!(errors.lines().any(named), "without `{call}`: {errors}");
         }
     }
