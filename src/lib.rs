@@ -5,11 +5,7 @@
 //! in one worker.
 //!
 //! ```
-//! use std::rc::Rc;
-//!
-//! use callgate::identity::crypto::SoftwareVerifier;
-//! use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
-//! use callgate::state::MemoryStore;
+//! use callgate::identity::token::{SecretLookup, Secrets};
 //! use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, Services, Timestamp};
 //!
 //! struct NoSecrets;
@@ -28,15 +24,7 @@
 //! }"#;
 //! let policy = Policy::from_json(policy, &NoSecrets).expect("the policy compiles").policy;
 //! let now = Timestamp::from_secs(1_800_000_000);
-//! let services = Services {
-//!     verifier: Box::new(SoftwareVerifier),
-//!     store: Rc::new(MemoryStore::default()),
-//!     clock: Box::new(now),
-//!     secret: [0; 16],
-//!     held: None,
-//!     token_cache: TokenCache::DEFAULT_BYTES,
-//! };
-//! let engine = Engine::new(policy, services);
+//! let engine = Engine::new(policy, Services::in_memory(now, [0; 16]));
 //! let decide = |path: &str| {
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
 //!     let request = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
@@ -85,7 +73,7 @@ pub use evaluate::shared::OtherSizes;
 pub use evaluate::{Awaits, Engine, Need, Outcome, Pending, Services, Undecided};
 pub use policy::Policy;
 pub use quota::held::HeldBytes;
-pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS, Recent};
+pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS};
 pub use reason::{Challenge, Reason, Row};
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;

@@ -50,12 +50,9 @@ impl<S: SharedStore + 'static> Worker<S> {
     pub(crate) fn joining(policy: impl Into<Arc<Policy>>, store: Rc<S>, since: u64) -> Self {
         let (clock, held) = (Rc::new(Cell::new(Timestamp::from_secs(since))), HeldBytes::default());
         let services = Services {
-            verifier: Box::new(SoftwareVerifier),
             store: Rc::clone(&store) as Rc<dyn SharedStore>,
-            clock: Box::new(Rc::clone(&clock)),
-            secret: [1; 16],
             held: Some(held.clone()),
-            token_cache: TokenCache::DEFAULT_BYTES,
+            ..Services::in_memory(Rc::clone(&clock), [1; 16])
         };
         let engine = Engine::new(policy, services);
         engine.open().unwrap();

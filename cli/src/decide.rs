@@ -5,8 +5,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use callgate::identity::crypto::SoftwareVerifier;
-use callgate::state::MemoryStore;
 use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Request, Services, Source, Timestamp, Trace};
 
 /// What follows the headers of a call.
@@ -46,14 +44,8 @@ pub(crate) fn decide<T>(
         id: DecisionId(u128::from(RandomState::new().build_hasher().finish())),
     };
     let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
-    let services = Services {
-        verifier: Box::new(SoftwareVerifier),
-        store: Rc::new(MemoryStore::default()),
-        clock: Box::new(Rc::clone(&clock)),
-        secret: [0; 16],
-        held: None,
-        token_cache: 0,
-    };
+    // One request has nothing to remember a token for.
+    let services = Services { token_cache: 0, ..Services::in_memory(Rc::clone(&clock), [0; 16]) };
     let engine = Engine::new(Arc::clone(asked.policy), services);
     // A table of what was used that has always been there.
     engine.open().ok()?;

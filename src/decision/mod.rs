@@ -53,7 +53,7 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// A request that goes on.
+/// A request that is forwarded.
 #[derive(Debug)]
 pub struct Allow<'a> {
     pub(crate) facts: Box<Facts<'a>>,

@@ -9,12 +9,16 @@ use super::shared::{OtherSizes, SharedState};
 use super::{Context, Outcome, Pending, evaluate};
 use crate::decision::Decision;
 use crate::decision::trace::Trace;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::identity::crypto::SoftwareVerifier;
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{CacheUsage, TokenCache};
 use crate::policy::Policy;
 use crate::quota::Recent;
 use crate::quota::held::HeldBytes;
 use crate::request::incoming::Request;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::state::MemoryStore;
 use crate::state::{Clock, SharedStore, StoreError};
 use crate::text::time::Timestamp;
 
@@ -32,6 +36,23 @@ pub struct Services {
     pub held: Option<HeldBytes>,
     /// How many bytes the cache of verified tokens takes at most.
     pub token_cache: usize,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Services {
+    /// A worker without a gateway: signatures are verified in software, and its store is shared with nobody. `secret` has to be random where
+    /// strangers send requests.
+    #[must_use]
+    pub fn in_memory(clock: impl Clock + 'static, secret: [u8; 16]) -> Self {
+        Self {
+            verifier: Box::new(SoftwareVerifier),
+            store: Rc::new(MemoryStore::default()),
+            clock: Box::new(clock),
+            secret,
+            held: None,
+            token_cache: TokenCache::DEFAULT_BYTES,
+        }
+    }
 }
 
 /// A policy in force in one worker.

@@ -44,7 +44,7 @@ impl<'a> Evaluation<'a, '_> {
         self.record_check(Check::Escapes, rule, result, |_| CheckDetails::new())
     }
 
-    /// An upgrade is taken where the endpoint says so, and has no body.
+    /// An upgrade is accepted where the endpoint allows it and the request has no body.
     fn upgrade(&mut self, endpoint: &'a Endpoint) -> Result<Option<UpgradeAllowed>, Denied> {
         let head = &self.facts.head;
         if head.upgrade.count == 0 {

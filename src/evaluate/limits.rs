@@ -124,7 +124,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.facts.limits = LimitStatuses(standings.collect());
     }
 
-    /// What the limits of a denied request have left: its answer says so as an allowed one's would. Only for callers who are known;
+    /// What the limits of a denied request have left: its answer reports it, as that of an allowed one does. Only for callers who are known;
     /// to others the answer must not depend on the endpoint.
     pub(super) fn look_at_limits(&mut self) {
         let Facts { endpoint, caller, limits, .. } = &self.facts;

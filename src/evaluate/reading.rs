@@ -103,7 +103,7 @@ impl Evaluation<'_, '_> {
         Ok(())
     }
 
-    /// A CORS preflight carries no credential and asks for no resource, on whichever path.
+    /// A CORS preflight carries no credential and asks for no resource, on any path.
     pub(super) fn is_preflight(&self) -> bool {
         let Facts { policy, head, request, method, host, .. } = &self.facts;
         policy.passes_preflight

@@ -552,7 +552,7 @@ fn owned(change: Change<'_>) -> Change<'static> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Signatures, replays, limits and bodies: a traced evaluation goes on after a denial, and changes nothing of the answer by that.
+    /// Signatures, replays, limits and bodies: a traced evaluation continues after a denial, which changes nothing of the answer.
     #[test]
     fn an_explanation_and_a_decision_are_the_same(
         before in proptest::collection::vec(sent(), 0..4),

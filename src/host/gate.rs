@@ -100,7 +100,8 @@ impl<H: Host> Gate<H> {
         host.expect_overrun(policy.features.overrun);
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
         let mut secret = [0; 16];
-        if policy.keeps_state() {
+        // A policy with a key for its tables needs none, and Kong is asked for nothing while it configures the filter.
+        if policy.keeps_state() && policy.tables_key.is_none() {
             host.random(&mut secret).map_err(Why::Host)?;
         }
         let metrics = Metrics::define(host.clone(), &policy.features);
@@ -207,7 +208,7 @@ impl<H: Host> Gate<H> {
         let json = record.to_json();
         let (outcome, reason) = record.outcome();
         let written = self.put(&json);
-        // A call that goes on only when it is written down does not, and is counted as what becomes of it.
+        // A request that is forwarded only when it is recorded is not forwarded here, and is counted as what becomes of it.
         if written.is_ok() || outcome == "deny" {
             self.metrics.count(outcome, reason);
             if self.policy().logs(outcome != "allow") {

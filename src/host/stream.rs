@@ -227,7 +227,7 @@ impl<H: Host> HttpStream<H> {
         Ok(())
     }
 
-    /// Makes one change. Each is a host call of its own: a call that hands over all lines at once writes them all again, and Envoy
+    /// Makes one change. Each is a separate host call: a call that hands over all lines at once writes them all again, and Envoy
     /// takes more than 1,024 of them for none at all, which would forward the request without a header. The route is looked up
     /// once, after the last change.
     fn change_header(&self, change: &Change<'_>) -> Result<(), HostError> {
@@ -282,7 +282,7 @@ impl<H: Host> HttpStream<H> {
         Ok(())
     }
 
-    /// Tells the client of its limits, beside what the upstream says of its own.
+    /// Reports its limits to the client, next to those of the upstream.
     fn add_limits(&self) -> Result<(), Failure> {
         if self.is_answered() || self.limits.is_empty() {
             return Ok(());

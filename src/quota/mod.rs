@@ -17,7 +17,7 @@ pub use fields::RATE_LIMIT_HEADERS;
 pub(crate) use fields::{Shown, members, policy_member};
 pub(crate) use gcra::{Gcra, LimitStatus};
 pub(crate) use identity::{Identified, LimitKey, LimitSubject};
-pub use recent::Recent;
+pub(crate) use recent::Recent;
 
 /// A limit of the policy.
 #[derive(Debug)]

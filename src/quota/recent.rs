@@ -14,7 +14,7 @@ const WAYS: usize = 4;
 /// Signers at their sources, by the fingerprints of both, with the moments at which they last verified something: 16 KiB, once
 /// there is one. Where a set is full, the one that was seen longest ago is forgotten.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub(crate) struct Recent {
     sets: RefCell<Vec<[Entry; WAYS]>>,
 }
 

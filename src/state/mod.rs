@@ -71,50 +71,6 @@ pub trait SharedStore {
     }
 }
 
-impl<S: SharedStore + ?Sized> SharedStore for &S {
-    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        (**self).get(key)
-    }
-
-    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
-        (**self).create(key, value)
-    }
-
-    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
-        (**self).compare_and_set(key, value, version)
-    }
-
-    fn forgets(&self) -> bool {
-        (**self).forgets()
-    }
-
-    fn repeats_versions(&self) -> bool {
-        (**self).repeats_versions()
-    }
-}
-
-impl<S: SharedStore + ?Sized> SharedStore for Rc<S> {
-    fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        (**self).get(key)
-    }
-
-    fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
-        (**self).create(key, value)
-    }
-
-    fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
-        (**self).compare_and_set(key, value, version)
-    }
-
-    fn forgets(&self) -> bool {
-        (**self).forgets()
-    }
-
-    fn repeats_versions(&self) -> bool {
-        (**self).repeats_versions()
-    }
-}
-
 /// The clock of the host, for what must know the moment better than the call's own.
 pub trait Clock {
     /// The moment.

@@ -11,6 +11,8 @@
 //! beginning, so that none ever needs more room, and the host copies them out without a lock, so that half of a value that is
 //! just being written is read again.
 
+use std::ops::Deref;
+
 use siphasher::sip128::SipHasher24;
 
 use super::{SharedStore, SlotKind, StoreError, Versioned};
@@ -31,7 +33,7 @@ pub(crate) struct Seal {
     pub(crate) zone: bool,
 }
 
-/// The store as a policy sees it.
+/// The store as a policy sees it, which it reaches through a pointer of some kind.
 #[derive(Debug, Clone)]
 pub(crate) struct PolicyStore<S> {
     store: S,
@@ -108,7 +110,7 @@ impl Seal {
     }
 
     /// What stands in a place of a key.
-    fn find(&self, store: &impl SharedStore, key: &[u8], place: u8) -> Result<Found, StoreError> {
+    fn find(&self, store: &(impl SharedStore + ?Sized), key: &[u8], place: u8) -> Result<Found, StoreError> {
         let name = self.name(key, place);
         for _ in 0..READS {
             let Some(Versioned { value, version }) = store.get(&name)? else { return Ok(Found::Nothing) };
@@ -123,11 +125,11 @@ impl Seal {
     }
 }
 
-impl<S: SharedStore> SharedStore for PolicyStore<S> {
+impl<S: Deref<Target: SharedStore>> SharedStore for PolicyStore<S> {
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         let Some(seal) = &self.seal else { return self.store.get(key) };
         for place in 0..seal.places() {
-            match seal.find(&self.store, key, place)? {
+            match seal.find(&*self.store, key, place)? {
                 Found::Own(standing, _) => return Ok(Some(standing)),
                 Found::Nothing => return Ok(None),
                 Found::Foreign => {}
@@ -143,7 +145,7 @@ impl<S: SharedStore> SharedStore for PolicyStore<S> {
             if self.store.create(&seal.name(key, place), &sealed)? {
                 return Ok(true);
             }
-            match seal.find(&self.store, key, place)? {
+            match seal.find(&*self.store, key, place)? {
                 Found::Own(..) => return Ok(false),
                 // It was there a moment ago: whatever loses keys so fast keeps nothing.
                 Found::Nothing => return Err(StoreError),
@@ -157,7 +159,7 @@ impl<S: SharedStore> SharedStore for PolicyStore<S> {
         let Some(seal) = &self.seal else { return self.store.compare_and_set(key, value, version) };
         let sealed = seal.seal(key, value)?;
         for place in 0..seal.places() {
-            match seal.find(&self.store, key, place)? {
+            match seal.find(&*self.store, key, place)? {
                 Found::Own(standing, host) if standing.version == version => {
                     return self.store.compare_and_set(&seal.name(key, place), &sealed, host);
                 }

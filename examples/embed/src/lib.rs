@@ -4,43 +4,37 @@
 //! one `Arc<Policy>` and one store.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use bytes::Bytes;
-use callgate::identity::crypto::SoftwareVerifier;
-use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
-use callgate::state::{MemoryStore, StoreError};
+use callgate::identity::token::Secrets;
+use callgate::state::StoreError;
 use callgate::{
-    Answer, Clock, Decision, DecisionId, Engine, Headers, HeldBytes, Outcome, Policy, Request, Services, Source,
-    Timestamp,
+    Answer, Clock, Decision, DecisionId, Engine, Headers, HeldBytes, Need, Outcome, Pending, Policy, Request, Services,
+    Source, Timestamp,
 };
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
 
 /// The policy of the example.
 pub const POLICY: &[u8] = include_bytes!("../policy.json");
 
-/// More of a body than this is not read, in bytes.
-const MOST_BODY: usize = 1024 * 1024;
+/// A body that a decision needs has to arrive within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Secrets come from the environment, as in a gateway.
-struct Environment;
-
-impl Secrets for Environment {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        std::env::var(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.into_bytes()))
-    }
-}
+/// A header line: name and value.
+pub type Line = (Vec<u8>, Vec<u8>);
 
 /// The clock of the system.
 struct SystemClock;
@@ -60,91 +54,95 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate for a policy.
+    /// A gate for a policy, which names its secrets.
     ///
     /// # Errors
     /// Every mistake in the policy.
-    pub fn new(policy: &[u8]) -> Result<Self> {
-        let policy = Policy::from_json(policy, &Environment).map_err(|findings| anyhow!("{findings}"))?.policy;
+    pub fn new(policy: &[u8], secrets: &dyn Secrets) -> Result<Self> {
+        let policy = Policy::from_json(policy, secrets)?.policy;
         let ids = RandomState::new();
-        let random = |number: u64| u128::from(ids.hash_one(number)) << 64 | u128::from(ids.hash_one(!number));
-        let services = Services {
-            verifier: Box::new(SoftwareVerifier),
-            store: Rc::new(MemoryStore::default()),
-            clock: Box::new(SystemClock),
-            secret: random(0).to_le_bytes(),
-            held: Some(HeldBytes::default()),
-            token_cache: TokenCache::DEFAULT_BYTES,
-        };
-        Ok(Self { engine: Engine::new(policy, services), ids, decided: Cell::new(0) })
+        let secret = [ids.hash_one("names").to_le_bytes(), ids.hash_one("of the shared state").to_le_bytes()].concat();
+        let services = Services::in_memory(SystemClock, *secret.first_chunk().unwrap_or(&[0; 16]));
+        let services = Services { held: Some(HeldBytes::default()), ..services };
+        let engine = Engine::new(policy, services);
+        // Opened now: the replay table rejects what may have been sent before it was there.
+        engine.open()?;
+        Ok(Self { engine, ids, decided: Cell::new(0) })
     }
 
     /// Decides a request, and hands it to `handle` with its headers as the gate forwards them. A request that is denied, or cannot be
-    /// decided, is answered.
-    pub async fn handle<F>(
+    /// decided, is answered. Every decision is recorded on standard output.
+    pub async fn handle(
         &self,
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
-        handle: F,
-    ) -> Response<Full<Bytes>>
-    where
-        F: AsyncFnOnce(Vec<(Vec<u8>, Vec<u8>)>) -> Response<Full<Bytes>>,
-    {
+        handle: impl AsyncFnOnce(Vec<Line>) -> Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
         match self.decide(request, peer).await {
             Ok(lines) => handle(lines).await,
             Err(answer) => response(&answer),
         }
     }
 
-    async fn decide(
-        &self,
-        request: hyper::Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Answer> {
+    async fn decide(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Result<Vec<Line>, Answer> {
         let (head, body) = request.into_parts();
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let mut lines = vec![
-            (b":method".to_vec(), head.method.as_str().as_bytes().to_vec()),
-            (b":path".to_vec(), target.as_bytes().to_vec()),
-        ];
-        lines.extend(
-            head.headers.iter().map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec())),
-        );
+        // The target as the client sent it: one with an authority, which another server could read in the place of `Host`, is denied.
+        let mut lines = vec![line(":method", head.method.as_str()), line(":path", head.uri.to_string())];
+        lines.extend(head.headers.iter().map(|(name, value)| line(name.as_str(), value.as_bytes())));
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         let request = Request {
             headers: &headers,
             end_of_stream: body.is_end_stream(),
             source: Source::parse(peer.to_string().as_bytes()),
-            now: SystemClock.now().map_err(|_| Answer::host_error())?,
+            now: now()?,
             id: self.next_id(),
         };
         let decision = match self.engine.decide(request).map_err(|_| Answer::host_error())? {
             Outcome::Decided(decision) => decision,
-            Outcome::Pending(mut pending) => {
-                let body = Limited::new(body, MOST_BODY).collect().await.map_err(|_| Answer::host_error())?;
-                let _ = pending.receive(&body.to_bytes());
-                let now = SystemClock.now().map_err(|_| Answer::host_error())?;
-                self.engine.resume(pending, now).map_err(|_| Answer::host_error())?
-            }
+            Outcome::Pending(pending) => self.finish(pending, body).await?,
         };
+        println!("{}", String::from_utf8_lossy(&decision.record().to_json()));
         match decision {
             Decision::Allow(allow) => {
-                let changes = allow.changes();
                 let mut forwarded = lines.clone();
-                changes.iter().for_each(|change| change.apply(&mut forwarded));
+                allow.changes().iter().for_each(|change| change.apply(&mut forwarded));
                 Ok(forwarded)
             }
             Decision::Deny(deny) => Err(deny.answer()),
         }
     }
 
+    /// Decides a request by its body. The engine bounds how much of it is read.
+    async fn finish<'a>(&self, mut pending: Pending<'a>, mut body: Incoming) -> Result<Decision<'a>, Answer> {
+        let read = async {
+            while let Some(frame) = body.frame().await {
+                let Ok(frame) = frame else { return false };
+                if frame.data_ref().is_some_and(|part| pending.receive(part) == Need::Nothing) {
+                    break;
+                }
+            }
+            true
+        };
+        match timeout(BODY_TIMEOUT, read).await {
+            Ok(true) => self.engine.resume(pending, now()?).map_err(|_| Answer::host_error()),
+            Ok(false) => Ok(pending.abandon(now().ok())),
+            Err(_) => Ok(pending.time_out(now().ok())),
+        }
+    }
+
     fn next_id(&self) -> DecisionId {
         let number = self.decided.get() + 1;
         self.decided.set(number);
-        let mut hasher = self.ids.build_hasher();
-        hasher.write_u64(number);
-        DecisionId(u128::from(hasher.finish()) << 64 | u128::from(number))
+        DecisionId(u128::from(self.ids.hash_one(number)) << 64 | u128::from(number))
     }
+}
+
+fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
+    (name.as_bytes().to_vec(), value.as_ref().to_vec())
+}
+
+fn now() -> Result<Timestamp, Answer> {
+    SystemClock.now().map_err(|StoreError| Answer::host_error())
 }
 
 fn response(answer: &Answer) -> Response<Full<Bytes>> {
@@ -164,7 +162,7 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
 /// When the runtime or the listener cannot be used.
 pub fn serve(listener: std::net::TcpListener, gate: Gate) -> Result<()> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gate = Rc::new(gate);
     LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::from_std(listener)?;
@@ -175,15 +173,17 @@ pub fn serve(listener: std::net::TcpListener, gate: Gate) -> Result<()> {
                 let service =
                     service_fn(async |request| Ok::<_, hyper::Error>(gate.handle(request, peer, hello).await));
                 // A client that breaks its connection off is nobody's failure.
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     })
 }
 
 /// What the service does with a request: it shows what the gate found out.
-async fn hello(lines: Vec<(Vec<u8>, Vec<u8>)>) -> Response<Full<Bytes>> {
+async fn hello(lines: Vec<Line>) -> Response<Full<Bytes>> {
     let shown = lines.iter().filter(|(name, _)| name.starts_with(b"x-callgate-"));
     let text =
         shown.map(|(name, value)| format!("{}: {}\n", name.escape_ascii(), value.escape_ascii())).collect::<String>();

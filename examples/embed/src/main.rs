@@ -1,11 +1,22 @@
-//! Serves requests behind a gate of its own: `cargo run --package callgate-example-embed`.
+//! Serves requests behind its own gate: `cargo run --package callgate-example-embed`.
 
+use std::env;
 use std::net::TcpListener;
 
+use callgate::identity::token::{SecretLookup, Secrets};
 use callgate_example_embed::{Gate, POLICY, serve};
+
+/// Secrets come from the environment, as in a gateway.
+struct Environment;
+
+impl Secrets for Environment {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        env::var(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.into_bytes()))
+    }
+}
 
 fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("http://{}/health is public, everything else is denied", listener.local_addr()?);
-    serve(listener, Gate::new(POLICY)?)
+    println!("http://{} is served; /health is public for the host api.example.com", listener.local_addr()?);
+    serve(listener, Gate::new(POLICY, &Environment)?)
 }

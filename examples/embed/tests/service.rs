@@ -4,13 +4,28 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use callgate::identity::token::{SecretLookup, Secrets};
 use callgate_example_embed::{Gate, POLICY, serve};
+
+const KEY: &[u8] = b"a secret of thirty-two bytes, or";
+const BODY: &str = "{\"amount\": 5}";
+
+struct PayerKey;
+
+impl Secrets for PayerKey {
+    fn resolve(&self, _: &str) -> SecretLookup {
+        SecretLookup::Found(KEY.to_vec())
+    }
+}
 
 fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    thread::spawn(move || serve(listener, Gate::new(POLICY).unwrap()).unwrap());
+    thread::spawn(move || serve(listener, Gate::new(POLICY, &PayerKey).unwrap()).unwrap());
     address
 }
 
@@ -22,22 +37,60 @@ fn send(address: SocketAddr, request: &str) -> String {
     response
 }
 
+/// A payment, signed as RFC 9421 says.
+fn payment(nonce: &str, body: &str) -> String {
+    let digest = format!("sha-256=:{}:", STANDARD.encode(hmac_sha256::Hash::hash(BODY.as_bytes())));
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let input = format!(
+        "(\"@method\" \"@authority\" \"@path\" \"content-digest\");created={created};keyid=\"payer-1\";nonce=\"{nonce}\""
+    );
+    let base = format!(
+        "\"@method\": POST\n\"@authority\": api.example.com\n\"@path\": /payments\n\"content-digest\": {digest}\n\
+         \"@signature-params\": {input}"
+    );
+    let signature = STANDARD.encode(hmac_sha256::HMAC::mac(base.as_bytes(), KEY));
+    format!(
+        "POST /payments HTTP/1.1\r\nhost: api.example.com\r\nconnection: close\r\ncontent-digest: {digest}\r\n\
+         signature-input: sig={input}\r\nsignature: sig=:{signature}:\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 #[test]
 fn handles_what_the_gate_allows_and_answers_what_it_denies() {
     let address = start();
-    let get = |path: &str, more: &str| {
-        send(address, &format!("GET {path} HTTP/1.1\r\nhost: api.example.com\r\n{more}connection: close\r\n\r\n"))
+    let get = |target: &str, more: &str| {
+        send(address, &format!("GET {target} HTTP/1.1\r\nhost: api.example.com\r\n{more}connection: close\r\n\r\n"))
     };
     let allowed = get("/health", "x-callgate-agent: admin\r\n");
     assert!(allowed.starts_with("HTTP/1.1 200") && allowed.contains("x-callgate-endpoint: health"), "{allowed}");
     assert!(!allowed.contains("admin"), "nothing that poses as the gate's own header is forwarded: {allowed}");
     let denied = get("/admin", "");
-    assert!(denied.starts_with("HTTP/1.1 401") && denied.contains("credentials_missing"), "{denied}");
-    assert!(get("/health/../admin", "").starts_with("HTTP/1.1 400"));
+    assert!(denied.starts_with("HTTP/1.1 403") && denied.contains("signature_missing"), "{denied}");
+    for (target, code) in
+        [("/health/../admin", "path_dot_segment"), ("http://other.example/health", "path_not_origin_form")]
+    {
+        let denied = get(target, "");
+        assert!(denied.starts_with("HTTP/1.1 400") && denied.contains(code), "{target}: {denied}");
+    }
+}
+
+#[test]
+fn a_signed_body_is_checked_before_it_is_handled_and_its_request_is_accepted_once() {
+    let address = start();
+    // What was sent to the gate before it started could come again: it waits until that is too old.
+    thread::sleep(std::time::Duration::from_secs(8));
+    let denied = send(address, &payment("a", "{\"amount\": 9}"));
+    assert!(denied.starts_with("HTTP/1.1 403") && denied.contains("content_digest_mismatch"), "{denied}");
+    let signed = payment("b", BODY);
+    let allowed = send(address, &signed);
+    assert!(allowed.starts_with("HTTP/1.1 200") && allowed.contains("x-callgate-agent: payer"), "{allowed}");
+    let replayed = send(address, &signed);
+    assert!(replayed.starts_with("HTTP/1.1 403") && replayed.contains("signature_replayed"), "{replayed}");
 }
 
 #[test]
 fn a_policy_with_mistakes_is_rejected_with_each_of_them() {
-    let mistakes = Gate::new(b"{\"callgate\": \"v1\"}").err().unwrap().to_string();
+    let mistakes = Gate::new(b"{\"callgate\": \"v1\"}", &PayerKey).err().unwrap().to_string();
     assert!(mistakes.contains("missing field"), "{mistakes}");
 }

@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use callgate::document::{Findings, Place};
-use callgate::identity::crypto::SoftwareVerifier;
-use callgate::identity::token::{SecretLookup, Secrets, TokenCache};
-use callgate::state::MemoryStore;
+use callgate::identity::token::{SecretLookup, Secrets};
 use callgate::{
     Answer, Change, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source, Timestamp,
 };
@@ -129,15 +127,7 @@ struct Gate {
 impl Gate {
     fn new(policy: &Arc<callgate::Policy>) -> Self {
         let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
-        let services = Services {
-            verifier: Box::new(SoftwareVerifier),
-            store: Rc::new(MemoryStore::default()),
-            clock: Box::new(Rc::clone(&clock)),
-            secret: [0; 16],
-            held: None,
-            token_cache: TokenCache::DEFAULT_BYTES,
-        };
-        let engine = Engine::new(Arc::clone(policy), services);
+        let engine = Engine::new(Arc::clone(policy), Services::in_memory(Rc::clone(&clock), [0; 16]));
         // An empty store has nothing that could be in the way; and what is opened now has always been there.
         let _ = engine.open();
         Self { engine, clock, decided: 0 }
