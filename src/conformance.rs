@@ -16,7 +16,7 @@ use crate::identity::signature::ProfileName;
 use crate::identity::signature::{
     Asked, Coverage, FieldKind, Message, Profile, SignatureFields, StructuredFields, base, joined, read,
 };
-use crate::identity::token::{SecretLookup, Secrets};
+use crate::identity::token::SecretLookup;
 use crate::policy::Policy;
 use crate::quota::Gcra;
 use crate::reason::Reason;
@@ -176,7 +176,7 @@ fn answer(case: Case, verifier: &dyn VerifySignature) -> Result<Value, Wrong> {
         Case::Base { message, label } => base_of(&message, &label),
         Case::Signature { message, key, secret, tag, now } => {
             let secret = secret.as_deref().map(bytes).transpose()?;
-            signed(&message, &key, Environment(secret), tag, Timestamp::from_secs(now), verifier)
+            signed(&message, &key, secret, tag, Timestamp::from_secs(now), verifier)
         }
         Case::Digest { field, body } => {
             let body = bytes(&body)?;
@@ -273,19 +273,10 @@ fn base_of(request: &Request, label: &str) -> Result<Value, Wrong> {
     Ok(json!({ "base": base, "signature": STANDARD.encode(&signed.signature) }))
 }
 
-/// The one variable of a policy.
-struct Environment(Option<Vec<u8>>);
-
-impl Secrets for Environment {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        self.0.clone().map_or(SecretLookup::Missing, SecretLookup::Found)
-    }
-}
-
 fn signed(
     request: &Request,
     key: &Value,
-    secret: Environment,
+    secret: Option<Vec<u8>>,
     tag: Option<String>,
     now: Timestamp,
     verifier: &dyn VerifySignature,
@@ -299,7 +290,8 @@ fn signed(
         ],
         "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },
     });
-    let compiled = Policy::from_json(document.to_string().as_bytes(), &secret);
+    let environment = |_: &str| secret.clone().map_or(SecretLookup::Missing, SecretLookup::Found);
+    let compiled = Policy::from_value(document, &environment);
     let policy = compiled.map_err(|findings| refused(format!("policy: {findings:?}")))?.policy;
     let nothing = Coverage::default();
     let profile = Profile {

@@ -5,15 +5,7 @@
 //! in one worker.
 //!
 //! ```
-//! use callgate::identity::token::{SecretLookup, Secrets};
-//! use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, Services, Timestamp};
-//!
-//! struct NoSecrets;
-//! impl Secrets for NoSecrets {
-//!     fn resolve(&self, _: &str) -> SecretLookup {
-//!         SecretLookup::Missing
-//!     }
-//! }
+//! use callgate::{SecretLookup, Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, Services, Timestamp};
 //!
 //! let policy = br#"{
 //!     "callgate": "v1", "name": "docs", "mode": "enforce", "gateway": "envoy",
@@ -22,7 +14,7 @@
 //!     "endpoints": [{ "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public" }],
 //!     "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": true } }
 //! }"#;
-//! let policy = Policy::from_json(policy, &NoSecrets).expect("the policy compiles").policy;
+//! let policy = Policy::from_json(policy, &|_: &str| SecretLookup::Missing).expect("the policy compiles").policy;
 //! let now = Timestamp::from_secs(1_800_000_000);
 //! let engine = Engine::new(policy, Services::in_memory(now, [0; 16]));
 //! let decide = |path: &str| {
@@ -71,6 +63,7 @@ pub use decision::upstream::Change;
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule};
 pub use evaluate::shared::OtherSizes;
 pub use evaluate::{Awaits, Engine, Need, Outcome, Pending, Services, Undecided};
+pub use identity::token::{SecretLookup, Secrets};
 pub use policy::Policy;
 pub use quota::held::HeldBytes;
 pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS};

@@ -1,8 +1,10 @@
-//! What tests of several rooms need: a worker whose clock and store they control.
+//! What tests of several rooms need: policies, secrets, and a worker whose clock and store they control.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use crate::decision::trace::Trace;
 use crate::evaluate::{Context, Engine, Services};
@@ -14,13 +16,75 @@ use crate::quota::held::HeldBytes;
 use crate::state::{MemoryStore, SharedStore};
 use crate::text::time::Timestamp;
 
-/// Every secret has this value.
-pub(crate) struct OneSecret(pub(crate) &'static [u8]);
+/// A Friday in January 2027, in seconds.
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const RESOURCE: &str = "https://api.example.com";
+pub(crate) const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 
-impl Secrets for OneSecret {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::Found(self.0.to_vec())
+/// Every variable holds [`SECRET`].
+pub(crate) fn one_secret(_: &str) -> SecretLookup {
+    SecretLookup::Found(SECRET.to_vec())
+}
+
+/// Every variable holds its own name, often enough.
+pub(crate) fn own_name(name: &str) -> SecretLookup {
+    SecretLookup::Found(name.repeat(32).into_bytes())
+}
+
+/// The policy is only checked.
+pub(crate) fn not_needed(_: &str) -> SecretLookup {
+    SecretLookup::NotNeeded
+}
+
+/// The object with these members set; `null` removes one.
+pub(crate) fn with(mut object: Value, changes: Value) -> Value {
+    let Value::Object(changes) = changes else { panic!("changes are an object") };
+    for (name, value) in changes {
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(&name);
+        } else {
+            object[name] = value;
+        }
     }
+    object
+}
+
+/// A policy for Envoy without issuers, agents and endpoints, with these members set.
+pub(crate) fn document(members: Value) -> Value {
+    let empty = json!({
+        "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy", "resource": RESOURCE, "hosts": ["api.example.com"],
+        "issuers": {}, "agents": {}, "endpoints": [],
+        "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },
+    });
+    with(empty, members)
+}
+
+/// An issuer whose tokens are signed with the secret in the variable `SECRET`.
+pub(crate) fn issuer() -> Value {
+    json!({
+        "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"], "max_lifetime": "1h",
+        "keys": { "secret": { "env": "SECRET" } },
+    })
+}
+
+/// The agent to which `corp` issues tokens as this client.
+pub(crate) fn agent(client: &str) -> Value {
+    json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": client } })
+}
+
+/// The agent that signs with the secret in the variable `S`, as `k`.
+pub(crate) fn signer() -> Value {
+    json!({ "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] })
+}
+
+/// What a document compiles to where every variable holds [`SECRET`].
+pub(crate) fn policy(document: Value) -> Policy {
+    compile(document, &one_secret)
+}
+
+/// What a document compiles to with these secrets.
+pub(crate) fn compile(document: Value, secrets: &dyn Secrets) -> Policy {
+    Policy::from_value(document, secrets).unwrap_or_else(|findings| panic!("{findings:?}")).policy
 }
 
 /// A worker of a gateway.

@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each check of a listed endpoint, as `src/evaluate` calls it, and what is missing without it.
-const CHECKS: [(&str, &str, &str); 11] = [
+/// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and what is missing without it.
+const CHECKS: [(&str, &str, &str); 13] = [
+    ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
+    ("mod.rs", "let progress = self.body(endpoint)?;", "progress"),
     ("mod.rs", "let limits = self.limits(endpoint)?;", "limits"),
     ("mod.rs", "let last = self.last_checks(endpoint)?;", "last"),
     ("mod.rs", "replay: self.reserve(tickets)?,", "replay"),

@@ -9,7 +9,7 @@ use super::Check;
 use super::finding::Code;
 use super::view::View;
 use callgate_kit::diagnostic::Severity;
-use callgate_kit::policy::{self, Loaded, NotNeeded};
+use callgate_kit::policy::{self, Loaded, not_needed};
 use callgate_kit::{document, escape};
 
 /// A policy that compiled, as far as a gateway has to do with it.
@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
             return None;
         }
         let loaded = document::parse(view.document.file(), text.as_bytes())
-            .and_then(|document| policy::compile(document, &NotNeeded));
+            .and_then(|document| policy::compile(document, &not_needed));
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(wrong) => {

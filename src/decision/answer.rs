@@ -14,6 +14,7 @@ use crate::request::credential::Scheme;
 
 /// An answer that the gate gives in the upstream's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,

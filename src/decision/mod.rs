@@ -100,6 +100,7 @@ pub(crate) enum Grant {
 
 /// The ground on which a request is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ground {
     /// Every check passed.
     Endpoint,

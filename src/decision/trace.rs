@@ -6,6 +6,7 @@ use crate::reason::Reason;
 
 /// The checks, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Check {
     /// Lines that two readers could understand differently.
     Reading,
@@ -71,6 +72,7 @@ impl Check {
 
 /// One check of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Traced {
     /// Which check.
     pub check: Check,

@@ -11,7 +11,7 @@ fn on_kong(mode: &str, members: Value) -> Policy {
     for (name, member) in members.as_object().unwrap() {
         document[name] = member.clone();
     }
-    Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy
+    testing::policy(document)
 }
 
 /// What Kong does with the changes: nothing can be removed, a replacement rewrites the first line of a name alone, and a line that
@@ -112,7 +112,7 @@ fn rejects_two_lines_of_a_header_that_kong_cannot_remove() {
     // And where headers can be removed, all lines go.
     let mut envoy = document("enforce");
     envoy["overrides"] = json!("remove");
-    let envoy = Policy::from_value(envoy, &OneSecret(SECRET)).unwrap().policy;
+    let envoy = testing::policy(envoy);
     assert!(matches!(decide(&envoy, &twice, true, None), Decided::Allowed { .. }));
 }
 

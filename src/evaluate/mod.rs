@@ -172,7 +172,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             return Ok(Progress::Ended(Public::by(form, last).map(Grant::Public)));
         }
         let caller = self.authorize(endpoint, found.as_ref(), identity)?;
-        let body = match self.body(endpoint)? {
+        let progress = self.body(endpoint)?;
+        let body = match progress {
             BodyProgress::Settled(settled) => settled,
             BodyProgress::Awaited(awaited) => match self.facts.policy.features.body {
                 BodyCheck::Held => {

@@ -44,6 +44,7 @@ enum Head<'a> {
 
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Awaits {
     /// Its body, of which so many bytes were received.
     Body {

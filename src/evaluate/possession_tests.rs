@@ -10,25 +10,20 @@ use super::*;
 use crate::decision::answer::{Answer, DPOP_NONCE};
 use crate::identity::crypto::PublicJwk;
 use crate::identity::signature::{Message, StructuredFields, base, read};
-use crate::identity::token::testing::{Environment, NOW, SECRET, Signs, b64, sign, with};
+use crate::identity::token::testing::{Signs, b64, sign};
 use crate::request::headers::Headers;
 use crate::request::incoming::DecisionId;
-use crate::testing::{Worker, alone};
+use crate::testing::{self, NOW, SECRET, Worker, alone, policy, with};
 use crate::text::time::Timestamp;
 
 const KEY: Signs = Signs::P256(7);
 const OTHER: Signs = Signs::P256(8);
 
 fn document(dpop: Value) -> Value {
-    json!({
-        "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy",
-        "resource": "https://api.example.com", "hosts": ["api.example.com"],
-        "issuers": { "corp": {
-            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"], "max_lifetime": "1h",
-            "keys": { "secret": { "env": "SECRET" } },
-        } },
+    testing::document(json!({
+        "issuers": { "corp": testing::issuer() },
         "dpop": dpop,
-        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+        "agents": { "a": testing::agent("agent") },
         "limits": { "calls": { "per": "agent", "rate": "6/1m", "burst": 10 } },
         "requirements": { "read": { "limits": ["calls"] } },
         "endpoints": [
@@ -36,13 +31,7 @@ fn document(dpop: Value) -> Value {
             { "id": "bound", "methods": ["GET"], "path": "/b", "effect": "read", "scopes": "none", "token": "bound" },
             { "id": "status", "methods": ["GET"], "path": "/status", "effect": "read", "access": "public" },
         ],
-        "upstream": { "authorization": "remove" },
-        "audit": { "log": { "allow": false, "deny": false } },
-    })
-}
-
-fn policy(document: Value) -> Policy {
-    Policy::from_value(document, &Environment).unwrap_or_else(|findings| panic!("{findings:?}")).policy
+    }))
 }
 
 /// The usual policy, in which agents sign: `a` with the key that its token is bound to and with another, `b` with a third.

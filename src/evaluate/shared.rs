@@ -75,33 +75,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::identity::token::{SecretLookup, Secrets};
     use crate::state::simulation::ZoneStore;
+    use crate::testing;
     use crate::text::time::Timestamp;
 
-    /// Every secret is its own name, often enough.
-    struct Names;
-
-    impl Secrets for Names {
-        fn resolve(&self, name: &str) -> SecretLookup {
-            SecretLookup::Found(name.repeat(32).into_bytes())
-        }
-    }
-
     fn policy(key: &str) -> Policy {
-        let document = json!({
-            "callgate": "v1", "name": "zone", "mode": "enforce", "gateway": "kong",
-            "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
-            "agents": { "a": { "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] } },
+        let document = testing::document(json!({
+            "name": "zone", "gateway": "kong",
+            "agents": { "a": testing::signer() },
             "limits": { "calls": { "per": ["agent", "endpoint"], "rate": "60/1m", "burst": 10 } },
             "tables": { "limits": 64, "replay": 640, "key": { "env": key } },
             "late_body_check": "accept",
             "endpoints": [{ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none",
-                            "authenticate": "signature", "limits": ["calls"] }],
-            "upstream": { "authorization": "remove" },
-            "audit": { "log": { "allow": false, "deny": false } }
-        });
-        Policy::from_value(document, &Names).unwrap_or_else(|findings| panic!("{findings:?}")).policy
+                            "authenticate": "signature", "limits": ["calls"] }]
+        }));
+        testing::compile(document, &testing::own_name)
     }
 
     fn open(policy: &Policy, store: &Rc<ZoneStore>) -> Result<SharedState, StoreError> {

@@ -13,25 +13,17 @@ use crate::decision::upstream::Change;
 use crate::decision::{Decision, Ground};
 use crate::evaluate::{Awaits, Need, Outcome, Pending};
 use crate::identity::signature::{Message, StructuredFields, base, read};
-use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::request::headers::Headers;
 use crate::request::incoming::{DecisionId, Request, Source};
 use crate::state::MemoryStore;
-use crate::testing::{OneSecret, Worker};
+use crate::testing::{self, NOW, SECRET, Worker, with};
 use crate::text::time::Timestamp;
 
-const NOW: u64 = 1_800_000_000;
-const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
-
 fn document() -> Value {
-    json!({
-        "callgate": "v1", "name": "signed", "mode": "enforce", "gateway": "envoy",
-        "resource": "https://api.example.com", "hosts": ["api.example.com"],
-        "issuers": {},
-        "agents": {
-            "payer": { "owner": "o", "scopes": ["pay"], "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] }
-        },
+    testing::document(json!({
+        "name": "signed",
+        "agents": { "payer": with(testing::signer(), json!({ "scopes": ["pay"] })) },
         "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
         "max_body": "1KiB",
         "endpoints": [
@@ -39,10 +31,8 @@ fn document() -> Value {
               "authenticate": "signature", "limits": ["calls"] },
             { "id": "pay", "methods": ["POST"], "path": "/pay", "effect": "write", "scopes": ["pay"],
               "authenticate": "signature", "limits": ["calls"] }
-        ],
-        "upstream": { "authorization": "remove" },
-        "audit": { "log": { "allow": false, "deny": false } }
-    })
+        ]
+    }))
 }
 
 /// A gate with what it remembers.
@@ -55,9 +45,7 @@ impl Gate {
 
     /// A gate that starts at this moment where others may have been before.
     fn with_store(document: Value, store: Rc<MemoryStore>, since: u64) -> Self {
-        let compiled = Policy::from_value(document, &OneSecret(SECRET));
-        let policy = compiled.unwrap_or_else(|findings| panic!("{findings:?}")).policy;
-        Self(Worker::joining(policy, store, since))
+        Self(Worker::joining(testing::policy(document), store, since))
     }
 
     fn decide(&self, lines: &[(String, String)], body: Option<&str>) -> Result<Ground, Reason> {

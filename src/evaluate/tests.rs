@@ -13,37 +13,23 @@ use crate::identity::crypto::SoftwareVerifier;
 use crate::request::CanonicalPath;
 use crate::request::headers::Headers;
 use crate::request::incoming::DecisionId;
-use crate::testing::{OneSecret, alone};
+use crate::testing::{self, NOW, SECRET, alone};
 use crate::text::time::Timestamp;
 
 #[path = "gateway_tests.rs"]
 mod gateways;
 
-const NOW: u64 = 1_800_000_000;
-const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
-
 fn policy(mode: &str) -> Policy {
-    Policy::from_value(document(mode), &OneSecret(SECRET)).unwrap().policy
+    testing::policy(document(mode))
 }
 
 fn document(mode: &str) -> Value {
-    json!({
-        "callgate": "v1",
-        "name": "test",
+    testing::document(json!({
         "mode": mode,
-        "gateway": "envoy",
-        "resource": "https://api.example.com",
-        "hosts": ["api.example.com"],
         "preflight": "pass",
         "refuse_query": ["debug"],
-        "issuers": { "corp": {
-            "issuer": "https://idp.example.com",
-            "profile": "at+jwt",
-            "algorithms": ["HS256"],
-            "max_lifetime": "1h",
-            "keys": { "secret": { "env": "SECRET" } }
-        } },
-        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+        "issuers": { "corp": testing::issuer() },
+        "agents": { "a": testing::agent("agent") },
         "endpoints": [
             { "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public" },
             { "id": "list", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": ["read"] },
@@ -51,10 +37,8 @@ fn document(mode: &str) -> Value {
               "bind": { "path.id": "token.org" } },
             { "id": "file", "methods": ["GET", "PUT"], "path": "/f/{name:text}", "effect": "write", "scopes": "none",
               "allow_escapes": ["%2F"], "upgrade": "websocket", "forms": "refuse" }
-        ],
-        "upstream": { "authorization": "remove" },
-        "audit": { "log": { "allow": false, "deny": false } }
-    })
+        ]
+    }))
 }
 
 fn token(client: &str) -> String {
@@ -392,7 +376,7 @@ fn observed_an_identity_without_room_is_left_out() {
     let credential = format!("Bearer {}", token(&long));
     let mut document = document("observe");
     document["agents"]["a"]["identity"]["client_id"] = json!(long);
-    let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
+    let policy = testing::policy(document);
     match decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None) {
         Decided::Allowed { grant: Ground::Observed, headers, record, .. } => {
             assert_eq!(record["would_deny"][0]["reason"], "identity_too_long");
@@ -411,7 +395,7 @@ fn an_identity_has_room_for_what_it_takes_encoded() {
         let credential = format!("Bearer {}", token(&client));
         let mut document = document("enforce");
         document["agents"]["a"]["identity"]["client_id"] = json!(client);
-        let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
+        let policy = testing::policy(document);
         let decided = decide(&policy, &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
         assert_eq!(matches!(decided, Decided::Allowed { .. }), fits, "{} {decided:?}", client.len());
     }
@@ -433,7 +417,7 @@ mod limits {
         document["tables"] = json!({ "limits": 8 });
         document["endpoints"][0]["limits"] = json!(["visits"]);
         document["endpoints"][1]["limits"] = json!(["calls", "visits"]);
-        Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy
+        testing::policy(document)
     }
 
     /// Decides with this store; how it was used, and whether the answer tells of limits.
@@ -506,7 +490,7 @@ mod limits {
     fn an_agent_with_a_remembered_token_is_known_when_it_comes_with_the_next() {
         let mut document = document("enforce");
         document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
-        let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
+        let policy = testing::policy(document);
         let store = FaultyStore::default();
         let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;
         let recent = Recent::default();
@@ -549,7 +533,7 @@ fn json_without_a_body_is_rejected_only_where_a_body_could_follow_unseen() {
         document["gateway"] = json!(gateway);
         document["upstream"]["merges"] = json!(["form", "json"]);
         document["endpoints"][1]["bind"] = json!({ "query.org": "token.org" });
-        let policy = Policy::from_value(document, &OneSecret(SECRET)).unwrap().policy;
+        let policy = testing::policy(document);
         let credential = format!("Bearer {}", token("agent"));
         let lines = request("GET", "/x?org=acme", "api.example.com", Some(&credential));
         let lines = [lines, vec![line("content-type", media_type)]].concat();

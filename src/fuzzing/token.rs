@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::document::{self, Findings};
 use crate::identity::crypto::SoftwareVerifier;
 use crate::identity::token::json::{self as strict, Bounds};
-use crate::identity::token::{Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, Secrets, TokenCache};
+use crate::identity::token::{Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, TokenCache};
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
@@ -101,12 +101,7 @@ const SKEW: Duration = Duration::from_secs(60);
 
 /// One issuer whose tokens are cheap to make.
 fn issuers() -> Issuers {
-    struct Known;
-    impl Secrets for Known {
-        fn resolve(&self, _: &str) -> SecretLookup {
-            SecretLookup::Found(SECRET.to_vec())
-        }
-    }
+    let known = |_: &str| SecretLookup::Found(SECRET.to_vec());
     let text = r#"{
         "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"],
         "keys": { "secret": { "env": "SECRET" } }, "max_lifetime": "1h"
@@ -114,7 +109,7 @@ fn issuers() -> Issuers {
     let raw: BTreeMap<String, document::Issuer> =
         serde_json::from_str(text).map(|issuer| ("idp".to_owned(), issuer)).into_iter().collect();
     let mut findings = Findings::default();
-    let issuers = Issuers::compile(&raw, RESOURCE, SKEW, &Known, &mut findings);
+    let issuers = Issuers::compile(&raw, RESOURCE, SKEW, &known, &mut findings);
     assert!(issuers.id("idp").is_some() && findings == Findings::default());
     issuers
 }

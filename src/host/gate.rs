@@ -12,7 +12,7 @@ use crate::decision::record::Record;
 use crate::document::Findings;
 use crate::evaluate::shared::OtherSizes;
 use crate::evaluate::{Engine, Outcome, Pending, Services, Undecided};
-use crate::identity::token::{SecretLookup, Secrets, TokenCache};
+use crate::identity::token::{SecretLookup, TokenCache};
 use crate::policy::{Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
 use crate::quota::held::HeldBytes;
 use crate::request::incoming::{DecisionId, Request};
@@ -89,7 +89,11 @@ impl<H: Host> Gate<H> {
         if json.trim_ascii_start().first() != Some(&b'{') {
             return Err(Why::NotJson);
         }
-        let compiled = Policy::from_json(json, &Environment(&host)).map_err(Why::Policy)?;
+        let environment = |name: &str| match host.variable(name) {
+            Some(value) if !value.is_empty() => SecretLookup::Found(value),
+            _ => SecretLookup::Missing,
+        };
+        let compiled = Policy::from_json(json, &environment).map_err(Why::Policy)?;
         for warning in &compiled.findings.warnings {
             log::warn!("{warning}");
         }
@@ -270,18 +274,6 @@ impl DecisionIds {
         let [first, rest @ ..] = bytes.map(|id| DecisionId(u128::from_le_bytes(id)));
         self.0.extend(rest);
         Ok(first)
-    }
-}
-
-/// The environment variables that the gateway passes to the VM.
-struct Environment<'h, H>(&'h H);
-
-impl<H: Host> Secrets for Environment<'_, H> {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        match self.0.variable(name) {
-            Some(value) if !value.is_empty() => SecretLookup::Found(value),
-            _ => SecretLookup::Missing,
-        }
     }
 }
 

@@ -134,7 +134,7 @@ impl<H: Host> HttpStream<H> {
         };
         let mut headers = headers.map_err(|_| Failure::Headers)?;
         if gate.features().host == HostName::Header {
-            headers = headers.of_server(&self.host.property(REQUEST_TARGET)?.ok_or(Failure::Target)?);
+            headers = as_sent(&headers, &self.host.property(REQUEST_TARGET)?.ok_or(Failure::Target)?);
         }
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);
@@ -353,6 +353,16 @@ pub(super) fn send(host: &impl Host, answer: &Answer) {
         // The request stays held until the gateway's own timeout ends it.
         log::error!("a denied request is not answered: {error}");
     }
+}
+
+/// The headers as the client sent them, of a server that puts its own name into `:authority` and decodes `:path`: the client's host is in
+/// `Host` alone.
+fn as_sent(headers: &Headers, target: &[u8]) -> Headers {
+    headers.with_values(|name, value| match name {
+        b":authority" => None,
+        b":path" => Some(target),
+        _ => Some(value),
+    })
 }
 
 /// All lines of a header as one list; none where there is no line.

@@ -10,19 +10,17 @@ use super::root::Root;
 use super::stream::{HttpStream, StreamAction};
 use crate::identity::signature::{Message, StructuredFields, base, read};
 use crate::request::headers::Headers;
+use crate::testing::{self, NOW, SECRET};
 
-const NOW: u64 = 1_800_000_000;
-const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 const ROOT: u32 = 1;
 const STREAM: u32 = 2;
 const BODY: &str = "hello";
 const DIGEST: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
 
 fn document() -> Value {
-    json!({
-        "callgate": "v1", "name": "phases", "mode": "enforce", "gateway": "envoy",
-        "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
-        "agents": { "payer": { "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] } },
+    testing::document(json!({
+        "name": "phases",
+        "agents": { "payer": testing::signer() },
         "limits": {
             "visits": { "per": "source", "rate": "60/1m", "burst": 2 },
             "writes": { "per": "agent", "rate": "60/1m", "burst": 2 }
@@ -33,9 +31,8 @@ fn document() -> Value {
             { "id": "pay", "methods": ["POST"], "path": "/pay", "effect": "write", "scopes": "none", "authenticate": "signature",
               "limits": ["writes"] }
         ],
-        "upstream": { "authorization": "remove" },
         "audit": { "log": { "allow": false, "deny": true }, "outcome": true }
-    })
+    }))
 }
 
 /// A worker of a gateway with one stream.
@@ -47,7 +44,7 @@ struct Worker {
 impl Worker {
     fn new(document: &Value) -> Self {
         let mut worker = Self::unconfigured();
-        let mistakes = crate::policy::Policy::from_value(document.clone(), &crate::testing::OneSecret(SECRET)).err();
+        let mistakes = crate::policy::Policy::from_value(document.clone(), &testing::one_secret).err();
         // The gateway has been running for a while: nothing that is sent now can have been accepted before.
         worker.host.0.seconds.set(NOW - 100);
         assert!(worker.configure(&document.to_string()), "{mistakes:?}");

@@ -15,6 +15,7 @@ use crate::text::time::Timestamp;
 
 /// A registered caller.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Agent {
     /// The agent's name in the policy.
     pub name: Box<str>,

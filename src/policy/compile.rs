@@ -37,6 +37,7 @@ const MOST_KEY_TABLES: u32 = 256;
 
 /// A policy and what deserves a second look in it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Compiled {
     /// The policy, ready to decide.
     pub policy: Policy,

@@ -15,6 +15,7 @@ use crate::text::hash::PolicyMap;
 
 /// An entry of the allowlist.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Endpoint {
     /// The endpoint's name in the policy.
     pub id: Box<str>,

@@ -14,6 +14,7 @@ use crate::identity::token::json;
 
 /// What the host of a gateway offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Features {
     /// The gateway's name in the policy.
     pub name: &'static str,

@@ -72,16 +72,13 @@ fn what_workers_share_needs_a_map_and_sometimes_a_key() {
 
 #[test]
 fn a_key_of_the_tables_is_nobody_elses_and_long_enough() {
-    use crate::identity::token::{SecretLookup, Secrets};
+    use crate::identity::token::SecretLookup;
     use crate::policy::Policy;
 
-    struct Environment(&'static [u8]);
-    impl Secrets for Environment {
-        fn resolve(&self, _: &str) -> SecretLookup {
-            if self.0.is_empty() { SecretLookup::Missing } else { SecretLookup::Found(self.0.to_vec()) }
-        }
-    }
-    let told = |document: Value, value| match Policy::from_value(document, &Environment(value)) {
+    let environment = |value: &'static [u8]| {
+        move |_: &str| if value.is_empty() { SecretLookup::Missing } else { SecretLookup::Found(value.to_vec()) }
+    };
+    let told = |document: Value, value| match Policy::from_value(document, &environment(value)) {
         Ok(compiled) => {
             let key = compiled.policy.tables_key.unwrap();
             assert_ne!(key.names(), key.seals());

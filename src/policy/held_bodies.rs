@@ -112,29 +112,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::identity::token::{SecretLookup, Secrets};
     use crate::policy::Policy;
-
-    struct Names;
-
-    impl Secrets for Names {
-        fn resolve(&self, name: &str) -> SecretLookup {
-            SecretLookup::Found(name.repeat(32).into_bytes())
-        }
-    }
+    use crate::testing;
 
     fn compile(gateway: &str, max_body: Option<&str>, held: Value) -> Result<(HeldBodies, Vec<String>), Vec<String>> {
-        let mut document = json!({
-            "callgate": "v1", "name": "held", "mode": "enforce", "gateway": gateway,
-            "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
-            "agents": { "a": { "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] } },
+        let mut document = testing::document(json!({
+            "gateway": gateway,
+            "agents": { "a": testing::signer() },
             "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
             "held_bodies": held,
             "endpoints": [{ "id": "e", "methods": ["POST"], "path": "/", "effect": "write", "scopes": "none",
-                            "authenticate": "signature", "limits": ["calls"] }],
-            "upstream": { "authorization": "remove" },
-            "audit": { "log": { "allow": false, "deny": false } }
-        });
+                            "authenticate": "signature", "limits": ["calls"] }]
+        }));
         if gateway == "kong" {
             document["late_body_check"] = json!("accept");
             document["tables"] = json!({ "key": { "env": "T" } });
@@ -145,7 +134,7 @@ mod tests {
         let text = |findings: Vec<crate::document::Finding>| {
             findings.iter().map(ToString::to_string).filter(|line| line.starts_with("held_bodies")).collect::<Vec<_>>()
         };
-        match Policy::from_value(document, &Names) {
+        match Policy::from_value(document, &testing::own_name) {
             Ok(compiled) => Ok((compiled.policy.held_bodies, text(compiled.findings.warnings))),
             Err(findings) => Err(text(findings.errors)),
         }

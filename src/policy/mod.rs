@@ -55,6 +55,7 @@ use trailers::RemovedTrailers;
 ///
 /// Threads can share it: what a worker remembers under it is apart.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Policy {
     /// The policy's name.
     pub name: Box<str>,

@@ -6,28 +6,17 @@ use serde_json::{Value, json};
 
 use crate::document::Findings;
 use crate::identity::crypto::Algorithm;
-use crate::identity::token::{SecretLookup, Secrets};
+use crate::identity::token::SecretLookup;
 use crate::policy::{Compiled, Policy};
+use crate::testing::{self, not_needed};
 use crate::text::time::Timestamp;
 
 /// Variables that begin alike hold the same secret.
-struct Environment;
-
-impl Secrets for Environment {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        match name {
-            "MISSING" => SecretLookup::Missing,
-            "SHORT" => SecretLookup::Found(vec![b'x'; 31]),
-            _ => SecretLookup::Found(vec![name.as_bytes()[0]; 32]),
-        }
-    }
-}
-
-struct OnlyChecked;
-
-impl Secrets for OnlyChecked {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::NotNeeded
+fn environment(name: &str) -> SecretLookup {
+    match name {
+        "MISSING" => SecretLookup::Missing,
+        "SHORT" => SecretLookup::Found(vec![b'x'; 31]),
+        _ => SecretLookup::Found(vec![name.as_bytes()[0]; 32]),
     }
 }
 
@@ -59,13 +48,7 @@ fn rsa() -> Value {
 
 /// A policy whose agent `a` has these keys and no token, and whose agent `b` has a token and other keys.
 fn policy(a: &Value, b: &Value) -> Value {
-    let mut policy = json!({
-        "callgate": "v1",
-        "name": "payments",
-        "mode": "enforce",
-        "gateway": "envoy",
-        "resource": "https://api.example.com",
-        "hosts": ["api.example.com"],
+    let mut policy = testing::document(json!({
         "issuers": { "corp": {
             "issuer": "https://idp.example.com",
             "profile": "at+jwt",
@@ -86,9 +69,7 @@ fn policy(a: &Value, b: &Value) -> Value {
         "endpoints": [
             { "id": "get", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none" },
         ],
-        "upstream": { "authorization": "remove" },
-        "audit": { "log": { "allow": false, "deny": true } }
-    });
+    }));
     if b.is_null() {
         policy["agents"].as_object_mut().unwrap().remove("b");
     }
@@ -96,7 +77,7 @@ fn policy(a: &Value, b: &Value) -> Value {
 }
 
 fn compile(a: &Value, b: &Value) -> Result<Compiled, Findings> {
-    Policy::from_value(policy(a, b), &Environment)
+    Policy::from_value(policy(a, b), &environment)
 }
 
 fn good(a: &Value) -> Policy {
@@ -195,7 +176,7 @@ fn a_key_has_its_time() {
 #[test]
 fn secrets_that_are_only_checked_verify_nothing() {
     let keys = json!([{ "secret": { "env": "A" }, "keyid": "k" }]);
-    let policy = Policy::from_value(policy(&keys, &Value::Null), &OnlyChecked).unwrap().policy;
+    let policy = Policy::from_value(policy(&keys, &Value::Null), &not_needed).unwrap().policy;
     assert!(policy.signing_keys.find("k").is_none());
     assert_eq!(policy.signing_keys.signers(), [0]);
 }
@@ -300,7 +281,7 @@ fn a_key_and_its_name_belong_to_one_agent_and_to_no_issuer() {
 fn secrets_are_told_apart_by_their_variables_where_they_are_not_looked_up() {
     let keys = |env: &str, keyid: &str| json!([{ "secret": { "env": env }, "keyid": keyid }]);
     for (a, b) in [(keys("A", "k"), keys("A", "l")), (keys("ISSUER", "k"), keys("B", "l"))] {
-        let errors = Policy::from_value(policy(&a, &b), &OnlyChecked).unwrap_err().errors;
+        let errors = Policy::from_value(policy(&a, &b), &not_needed).unwrap_err().errors;
         assert_eq!(errors.len(), 1, "{errors:#?}");
         assert!(errors[0].message.contains("has the same key"));
     }
@@ -310,7 +291,7 @@ fn secrets_are_told_apart_by_their_variables_where_they_are_not_looked_up() {
 fn an_agent_has_an_identity_or_a_signing_key() {
     let mut neither = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     neither["agents"]["a"].as_object_mut().unwrap().remove("signing_keys");
-    let errors = Policy::from_value(neither, &Environment).unwrap_err().errors;
+    let errors = Policy::from_value(neither, &environment).unwrap_err().errors;
     assert!(errors[0].to_string().starts_with("agents.a.identity: nothing tells who this agent is"), "{errors:#?}");
 }
 
@@ -318,7 +299,7 @@ fn an_agent_has_an_identity_or_a_signing_key() {
 fn a_policy_may_do_without_issuers_where_agents_sign() {
     let mut signing = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     signing["issuers"] = json!({});
-    Policy::from_value(signing, &Environment).unwrap();
+    Policy::from_value(signing, &environment).unwrap();
 }
 
 #[test]
@@ -330,7 +311,7 @@ fn members_of_a_key_that_nobody_knows_may_be_null() {
     let mut named = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     named["agents"]["jwk"] =
         json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": "c" }, "expires": null });
-    let errors = Policy::from_value(named, &Environment).unwrap_err().errors;
+    let errors = Policy::from_value(named, &environment).unwrap_err().errors;
     assert_eq!(errors[0].place.as_str(), "agents.jwk.expires");
 }
 

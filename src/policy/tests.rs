@@ -4,15 +4,7 @@ use serde_json::{Value, json};
 
 use super::Policy;
 use crate::document::Findings;
-use crate::identity::token::{SecretLookup, Secrets};
-
-struct NoSecrets;
-
-impl Secrets for NoSecrets {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::NotNeeded
-    }
-}
+use crate::testing::not_needed;
 
 fn good() -> Value {
     json!({
@@ -52,7 +44,7 @@ fn good() -> Value {
 }
 
 pub(super) fn compile(policy: Value) -> Result<super::Compiled, Findings> {
-    Policy::from_value(policy, &NoSecrets)
+    Policy::from_value(policy, &not_needed)
 }
 
 /// Sets the member at a JSON pointer, or removes it where the value is null.
@@ -513,7 +505,7 @@ fn signatures_that_prove_little_are_a_warning() {
 
 #[test]
 fn bytes_that_are_not_json_say_so() {
-    let told = |bytes: &[u8]| Policy::from_json(bytes, &NoSecrets).unwrap_err().errors[0].to_string();
+    let told = |bytes: &[u8]| Policy::from_json(bytes, &not_needed).unwrap_err().errors[0].to_string();
     assert!(told(b"\x0a\x03foo").starts_with("the document: the policy is not JSON"));
     assert!(told(b"{\"a\":1,\"a\":2}").contains("not JSON"));
     assert!(told(b"").contains("not JSON"));

@@ -1,38 +1,21 @@
 use serde_json::{Value, json};
 
-use crate::identity::token::{SecretLookup, Secrets};
 use crate::policy::Policy;
-
-struct OneSecret;
-
-impl Secrets for OneSecret {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::Found(b"a secret of thirty-two bytes, or".to_vec())
-    }
-}
+use crate::testing::{self, with};
 
 fn policy(change: &Value) -> Policy {
-    let mut document = json!({
-        "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy",
-        "resource": "https://api.example.com", "hosts": ["api.example.com"],
-        "issuers": { "corp": {
-            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"], "max_lifetime": "1h",
-            "keys": { "secret": { "env": "SECRET" } }
-        } },
-        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "agent" } } },
+    let document = testing::document(json!({
+        "issuers": { "corp": testing::issuer() },
+        "agents": { "a": testing::agent("agent") },
         "endpoints": [
             { "id": "get", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none",
               "bind": { "header.x-org": "token.org" } },
             { "id": "list", "methods": ["GET"], "path": "/y", "effect": "read", "scopes": "none",
               "bind": { "header.x-team": "token.team", "query.a": "token.a" } }
         ],
-        "override_headers": ["x-forwarded-prefix"],
-        "upstream": { "authorization": "remove" },
-        "audit": { "log": { "allow": false, "deny": false } }
-    });
-    let (document_object, changes) = (document.as_object_mut().unwrap(), change.as_object().unwrap());
-    document_object.extend(changes.clone());
-    Policy::from_value(document, &OneSecret).unwrap().policy
+        "override_headers": ["x-forwarded-prefix"]
+    }));
+    testing::policy(with(document, change.clone()))
 }
 
 fn signing() -> Value {

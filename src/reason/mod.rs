@@ -5,6 +5,7 @@
 
 /// What a reason means to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// Stable name in records, metrics and test cases.
     pub code: &'static str,
@@ -18,6 +19,7 @@ pub struct Row {
 
 /// What an answer discloses of a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Disclosed {
     /// The code in the answer's `code` and `type`.
     pub code: &'static str,
@@ -52,6 +54,7 @@ macro_rules! reasons {
     )+) => {
         /// Why a call was denied.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum Reason {
             $($(#[$about])+ $name,)+
         }

@@ -74,12 +74,10 @@ impl Headers {
         self.truncated
     }
 
-    /// The lines of a host that names the server in `:authority` and decodes `:path`: the host that was asked for stands in `Host`
-    /// alone, and `target` is what the client sent.
+    /// The same lines with other values; those without a value are left out.
     #[must_use]
-    pub fn of_server(&self, target: &[u8]) -> Self {
-        let lines = self.iter().filter(|(name, _)| *name != b":authority");
-        let lines = lines.map(|(name, value)| (name, if name == b":path" { target } else { value })).collect();
+    pub fn with_values<'v>(&'v self, value: impl Fn(&'v [u8], &'v [u8]) -> Option<&'v [u8]>) -> Self {
+        let lines = self.iter().filter_map(|(name, old)| Some((name, value(name, old)?))).collect();
         Self { truncated: self.truncated, ..lines }
     }
 
@@ -289,7 +287,8 @@ mod tests {
         }
         let longer = Headers::decode_listed([&bytes[..], &[0; 100]].concat(), 3).unwrap();
         assert_eq!((longer.len(), longer.is_truncated()), (3, true));
-        assert!(longer.of_server(b"/").is_truncated());
+        let odd = longer.with_values(|name, value| (name != b"b").then_some(value));
+        assert_eq!((odd.len(), odd.is_truncated()), (2, true));
         assert!(!Headers::decode_listed(bytes.clone(), 4).unwrap().is_truncated());
         // A count beyond the buffer.
         assert!(shorter(20).is_err() && Headers::decode_listed(vec![0xff; 64], 3).is_err());

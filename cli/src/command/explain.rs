@@ -15,7 +15,7 @@ use crate::decide::{Asked, Body, decide};
 use callgate_kit::diagnostic::Position;
 use callgate_kit::input::Input;
 use callgate_kit::moment::{self, Moment};
-use callgate_kit::policy::{Environment, Loaded};
+use callgate_kit::policy::{Loaded, environment};
 use callgate_kit::{escape, policy};
 
 mod nearest;
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         // The arguments say that both are required then.
         (None, ..) => return Err(Failure::Trouble("give a policy and --path, or --record".to_owned())),
     };
-    let loaded = policy::load_with(policy, &Environment)?;
+    let loaded = policy::load_with(policy, &environment)?;
     let host = match (&arguments.host, loaded.document.value().pointer("/hosts/0").and_then(Value::as_str)) {
         (Some(host), _) => host.clone(),
         (None, Some(first)) => first.to_owned(),

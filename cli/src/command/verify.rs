@@ -16,7 +16,7 @@ use crate::decide::{Asked, Body, decide};
 use callgate_kit::escape;
 use callgate_kit::input;
 use callgate_kit::moment::{self, Moment};
-use callgate_kit::policy::{self, Environment, Loaded};
+use callgate_kit::policy::{self, Loaded, environment};
 use callgate_kit::sign::{Difference, Line, Request, Variant, differences, joined_otherwise, lines_of, variants};
 
 mod keys;
@@ -104,7 +104,7 @@ struct Decided {
 /// Checks the signature.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut request = arguments.request.read()?;
-    let loaded = arguments.policy.as_ref().map(|path| policy::load_with(path, &Environment)).transpose()?;
+    let loaded = arguments.policy.as_ref().map(|path| policy::load_with(path, &environment)).transpose()?;
     let document = loaded.as_ref().map(document).transpose()?;
     if let Some(url) = document.as_ref().and_then(|document| document.external_url.as_deref())
         && arguments.request.external_url.is_none()

@@ -6,7 +6,7 @@
 mod reader;
 
 use callgate_cli::command;
-use callgate_kit::policy::NotNeeded;
+use callgate_kit::policy::not_needed;
 use callgate_kit::{document, policy};
 use clap::error::ErrorKind;
 
@@ -42,7 +42,7 @@ fn the_policy_in_the_readme_compiles() {
     assert_eq!(policies.len(), 1, "the README explains one policy");
     for fence in policies {
         let read = document::parse("README.md", fence.text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}"));
-        let loaded = policy::compile(read, &NotNeeded).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let loaded = policy::compile(read, &not_needed).unwrap_or_else(|wrong| panic!("{wrong}"));
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use bytes::Bytes;
-use callgate::identity::token::Secrets;
+use callgate::Secrets;
 use callgate::state::StoreError;
 use callgate::{
     Answer, Clock, Decision, DecisionId, Engine, Headers, HeldBytes, Need, Outcome, Pending, Policy, Request, Services,

@@ -3,20 +3,16 @@
 use std::env;
 use std::net::TcpListener;
 
-use callgate::identity::token::{SecretLookup, Secrets};
+use callgate::SecretLookup;
 use callgate_example_embed::{Gate, POLICY, serve};
 
 /// Secrets come from the environment, as in a gateway.
-struct Environment;
-
-impl Secrets for Environment {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        env::var(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.into_bytes()))
-    }
+fn environment(name: &str) -> SecretLookup {
+    env::var(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.into_bytes()))
 }
 
 fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("http://{} is served; /health is public for the host api.example.com", listener.local_addr()?);
-    serve(listener, Gate::new(POLICY, &Environment)?)
+    serve(listener, Gate::new(POLICY, &environment)?)
 }

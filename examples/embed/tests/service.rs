@@ -8,24 +8,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use callgate::identity::token::{SecretLookup, Secrets};
+use callgate::SecretLookup;
 use callgate_example_embed::{Gate, POLICY, serve};
 
 const KEY: &[u8] = b"a secret of thirty-two bytes, or";
 const BODY: &str = "{\"amount\": 5}";
 
-struct PayerKey;
-
-impl Secrets for PayerKey {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::Found(KEY.to_vec())
-    }
+fn payer_key(_: &str) -> SecretLookup {
+    SecretLookup::Found(KEY.to_vec())
 }
 
 fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    thread::spawn(move || serve(listener, Gate::new(POLICY, &PayerKey).unwrap()).unwrap());
+    thread::spawn(move || serve(listener, Gate::new(POLICY, &payer_key).unwrap()).unwrap());
     address
 }
 
@@ -91,6 +87,6 @@ fn a_signed_body_is_checked_before_it_is_handled_and_its_request_is_accepted_onc
 
 #[test]
 fn a_policy_with_mistakes_is_rejected_with_each_of_them() {
-    let mistakes = Gate::new(b"{\"callgate\": \"v1\"}", &PayerKey).err().unwrap().to_string();
+    let mistakes = Gate::new(b"{\"callgate\": \"v1\"}", &payer_key).err().unwrap().to_string();
     assert!(mistakes.contains("missing field"), "{mistakes}");
 }

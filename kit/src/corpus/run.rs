@@ -1,12 +1,10 @@
 //! Runs cases against the engine as it is linked in here: no gateway, no wasm, no clock.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use callgate::document::{Findings, Place};
-use callgate::identity::token::{SecretLookup, Secrets};
 use callgate::{
     Answer, Change, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source, Timestamp,
 };
@@ -16,6 +14,7 @@ use super::judge::{End, Seen, differences};
 use super::{Call, Policy, Suite};
 use crate::diagnostic::Diagnostics;
 use crate::document;
+use crate::policy::variables;
 
 /// How a case ended.
 #[derive(Clone, Debug)]
@@ -82,7 +81,7 @@ pub fn seen(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> 
 /// Everything that is wrong with the first that does not compile.
 pub fn compile(suite: &Suite) -> Result<Vec<Arc<callgate::Policy>>, Diagnostics> {
     let compiled = |policy: &Policy| {
-        callgate::Policy::from_value(policy.document.clone(), &Environment(&suite.environment))
+        callgate::Policy::from_value(policy.document.clone(), &variables(&suite.environment))
             .map(|compiled| Arc::new(compiled.policy))
             .map_err(|findings| wrong(suite, policy, &findings))
     };
@@ -106,15 +105,6 @@ fn wrong(suite: &Suite, policy: &Policy, findings: &Findings) -> Diagnostics {
         (None, None) => document.error(&Place::root().field("policy"), format!("{finding}")),
     });
     Diagnostics::wrong(errors.collect())
-}
-
-/// The variables that a file of cases names, in the place of the process's own.
-struct Environment<'e>(&'e BTreeMap<String, String>);
-
-impl Secrets for Environment<'_> {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        self.0.get(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.as_bytes().to_vec()))
-    }
 }
 
 /// A policy and what it remembers between requests.

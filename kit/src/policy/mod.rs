@@ -4,15 +4,15 @@
 
 mod structure;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use std::sync::Arc;
 
 use callgate::Timestamp;
 use callgate::document::{Findings, Place};
-use callgate::identity::token::{SecretLookup, Secrets};
 use callgate::policy::Policy;
+use callgate::{SecretLookup, Secrets};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{self, Document};
@@ -54,7 +54,7 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with the file, with its places.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Diagnostics> {
-    load_with(path, &NotNeeded)
+    load_with(path, &not_needed)
 }
 
 /// Reads and compiles the policy at `path` as [`load`] does, for this gateway in the place of its own.
@@ -62,7 +62,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with the file, or stands in the way of that gateway, with its places.
 pub fn load_for(path: impl AsRef<Path>, gateway: &str) -> Result<Loaded, Diagnostics> {
-    compile(document::read(path)?.with("gateway", gateway.into()), &NotNeeded)
+    compile(document::read(path)?.with("gateway", gateway.into()), &not_needed)
 }
 
 /// Reads and compiles the policy at `path` with the secrets it names.
@@ -108,26 +108,23 @@ fn warnings(document: &Document, findings: &Findings) -> Vec<Diagnostic> {
     findings.warnings.iter().map(|finding| document.warning(&finding.place, &finding.message)).collect()
 }
 
-/// No secret is at hand, and none is needed to check a policy.
-#[derive(Debug, Clone, Copy)]
-pub struct NotNeeded;
-
-impl Secrets for NotNeeded {
-    fn resolve(&self, _name: &str) -> SecretLookup {
-        SecretLookup::NotNeeded
-    }
+/// No secret is available, and none is needed to check a policy.
+#[must_use]
+pub fn not_needed(_: &str) -> SecretLookup {
+    SecretLookup::NotNeeded
 }
 
-/// Secrets from this process's environment. One that is not set is not needed, as in [`NotNeeded`].
-#[derive(Debug, Clone, Copy)]
-pub struct Environment;
+/// Secrets from these variables, in the place of the process's own.
+pub fn variables(values: &BTreeMap<String, String>) -> impl Fn(&str) -> SecretLookup {
+    |name| values.get(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.as_bytes().to_vec()))
+}
 
-impl Secrets for Environment {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        match std::env::var_os(name) {
-            Some(value) if !value.is_empty() => SecretLookup::Found(value.into_encoded_bytes()),
-            _ => SecretLookup::NotNeeded,
-        }
+/// A secret from this process's environment. One that is not set is not needed, as in [`not_needed`].
+#[must_use]
+pub fn environment(name: &str) -> SecretLookup {
+    match std::env::var_os(name) {
+        Some(value) if !value.is_empty() => SecretLookup::Found(value.into_encoded_bytes()),
+        _ => SecretLookup::NotNeeded,
     }
 }
 

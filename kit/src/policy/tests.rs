@@ -29,7 +29,7 @@ audit: { log: { allow: false, deny: true } }
 "#;
 
 fn loaded(text: &str) -> Result<Loaded, Diagnostics> {
-    compile(document::parse("p", text.as_bytes()).unwrap(), &NotNeeded)
+    compile(document::parse("p", text.as_bytes()).unwrap(), &not_needed)
 }
 
 fn errors(text: &str) -> Vec<String> {
@@ -51,7 +51,7 @@ fn the_canonical_json_is_the_same_policy() {
     let second = loaded(&first.policy_json).unwrap();
     assert_eq!(second.policy_json, first.policy_json);
     assert_eq!(second.policy.version, first.policy.version);
-    let from_bytes = Policy::from_json(first.policy_json.as_bytes(), &NotNeeded).unwrap();
+    let from_bytes = Policy::from_json(first.policy_json.as_bytes(), &not_needed).unwrap();
     assert_eq!(from_bytes.policy.version, first.policy.version);
 }
 
@@ -95,7 +95,7 @@ fn every_mistake_in_structure_is_found_by_the_schema() {
     ] {
         let document = document::parse("p", POLICY.replace(from, to).as_bytes()).unwrap();
         assert_eq!(structure::check(&document).len(), 1, "{to}");
-        Policy::from_value(document.value().clone(), &NotNeeded).unwrap_err();
+        Policy::from_value(document.value().clone(), &not_needed).unwrap_err();
     }
 }
 
@@ -118,6 +118,6 @@ fn fields_without_a_value_are_told_with_their_places() {
 
 #[test]
 fn secrets_come_from_the_environment_where_they_are_set() {
-    assert!(Environment.resolve("CALLGATE_TEST_NOT_SET") == SecretLookup::NotNeeded);
-    assert!(Environment.resolve("PATH") == SecretLookup::Found(std::env::var("PATH").unwrap().into_bytes()));
+    assert!(environment("CALLGATE_TEST_NOT_SET") == SecretLookup::NotNeeded);
+    assert!(environment("PATH") == SecretLookup::Found(std::env::var("PATH").unwrap().into_bytes()));
 }

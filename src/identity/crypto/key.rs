@@ -39,6 +39,7 @@ pub struct KeyIdentity(Box<[u8]>);
 
 /// Why a key is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyError {
     /// Coordinates that are no point of the curve, or one of the few points with which anybody can forge.
     Point,

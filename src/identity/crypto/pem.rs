@@ -21,6 +21,7 @@ const INTEGER: u8 = 0x02;
 
 /// Why a PEM is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PemError {
     /// It holds a private key.
     Private,

@@ -43,6 +43,7 @@ pub struct Unsignable {
 
 /// What is wrong with a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Problem {
     /// The request does not have it.
     Absent,

@@ -43,6 +43,7 @@ pub struct Input<'a> {
 
 /// What is wrong with the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Malformed {
     /// No dictionary of this shape: inner lists of strings, and byte sequences.
     Syntax,

@@ -10,19 +10,11 @@ use crate::identity::crypto::testing::Asking;
 use crate::identity::crypto::{Algorithm, SoftwareVerifier, VerifyingKey};
 use crate::identity::signature::base;
 use crate::identity::signature::{FieldKind, StructuredFields, accept_signature};
-use crate::identity::token::{SecretLookup, Secrets};
 use crate::policy::Policy;
+use crate::testing;
 
 const NOW: u64 = 1_800_000_000;
 const SEED: [u8; 32] = [7; 32];
-
-struct Environment;
-
-impl Secrets for Environment {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        SecretLookup::Found(secret(name))
-    }
-}
 
 /// Every variable's secret is its name, repeated.
 fn secret(name: &str) -> Vec<u8> {
@@ -40,9 +32,7 @@ fn thumbprint() -> String {
 /// Agents `a` and `b` have secrets of these names; `a` has an Ed25519 key beside it, and `b` one that was and one that will be.
 fn policy() -> Policy {
     let public = URL_SAFE_NO_PAD.encode(ed25519().verifying_key().as_bytes());
-    let policy = json!({
-        "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy",
-        "resource": "https://api.example.com", "hosts": ["api.example.com"], "issuers": {},
+    let policy = testing::document(json!({
         "agents": {
             "a": { "owner": "a@example.com", "signing_keys": [
                 { "secret": { "env": "A" }, "keyid": "a" },
@@ -57,13 +47,8 @@ fn policy() -> Policy {
         "endpoints": [
             { "id": "x", "methods": ["GET"], "path": "/x", "effect": "read", "scopes": "none", "authenticate": "signature", "replay": false },
         ],
-        "upstream": { "authorization": "remove" },
-        "audit": { "log": { "allow": false, "deny": true } },
-    });
-    match Policy::from_json(policy.to_string().as_bytes(), &Environment) {
-        Ok(compiled) => compiled.policy,
-        Err(findings) => panic!("{findings:?}"),
-    }
+    }));
+    testing::compile(policy, &testing::own_name)
 }
 
 fn own() -> Profile {

@@ -12,6 +12,7 @@ pub struct ClaimName(String);
 
 /// Why a text names no claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClaimNameError {
     /// It is empty, or contains a control character.
     Text,

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::testing::{Environment, NotNow, ROCA_MODULUS, Signs, compile_with, with};
+use super::testing::{ROCA_MODULUS, Signs, compile_with, environment, not_needed, with};
 
 fn key(signs: Signs, kid: &str) -> Value {
     with(signs.jwk(), json!({ "kid": kid }))
@@ -35,7 +35,7 @@ fn secret(reference: Value) -> Value {
 
 /// Errors and warnings of a policy with these issuers, each as `place: message`.
 fn findings(issuers: Value) -> (Vec<String>, Vec<String>) {
-    let (_, findings) = compile_with(&issuers, &Environment);
+    let (_, findings) = compile_with(&issuers, &environment);
     let lines = |list: Vec<crate::document::Finding>| list.iter().map(ToString::to_string).collect();
     (lines(findings.errors), lines(findings.warnings))
 }
@@ -149,12 +149,12 @@ fn secrets_are_checked_after_decoding_and_never_shown() {
             continue;
         }
         one_error(issuers.clone(), &format!("issuers.corp.keys.secret.{place}"), message);
-        assert!(!format!("{:?}", compile_with(&issuers, &Environment)).contains("hunter2"));
+        assert!(!format!("{:?}", compile_with(&issuers, &environment)).contains("hunter2"));
     }
-    let (issuers, findings) = compile_with(&json!({ "corp": secret(json!({ "env": "ABSENT" })) }), &NotNow);
+    let (issuers, findings) = compile_with(&json!({ "corp": secret(json!({ "env": "ABSENT" })) }), &not_needed);
     assert_eq!(findings.errors, []);
     assert!(issuers.id("corp").is_some());
-    let (issuers, _) = compile_with(&json!({ "corp": secret(json!({ "env": "SECRET" })) }), &Environment);
+    let (issuers, _) = compile_with(&json!({ "corp": secret(json!({ "env": "SECRET" })) }), &environment);
     assert!(!format!("{issuers:?}").contains("thirty"));
     assert_eq!(format!("{:?}", super::SecretLookup::Found(b"hunter2".to_vec())), "Found(..)");
 }
@@ -346,6 +346,6 @@ fn keys_and_names_shared_between_issuers() {
             nothing_wrong(issuers);
         }
     }
-    let (_, findings) = compile_with(&json!({ "a": symmetric(1, "X"), "b": symmetric(2, "X") }), &NotNow);
+    let (_, findings) = compile_with(&json!({ "a": symmetric(1, "X"), "b": symmetric(2, "X") }), &not_needed);
     assert_eq!(findings.errors.len(), 1);
 }

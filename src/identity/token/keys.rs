@@ -18,6 +18,12 @@ pub trait Secrets {
     fn resolve(&self, name: &str) -> SecretLookup;
 }
 
+impl<F: Fn(&str) -> SecretLookup> Secrets for F {
+    fn resolve(&self, name: &str) -> SecretLookup {
+        self(name)
+    }
+}
+
 /// What became of looking for a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretLookup {

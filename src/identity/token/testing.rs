@@ -14,11 +14,9 @@ use superboring::sign::Signer;
 
 use super::{Issuers, SecretLookup, Secrets};
 use crate::document::Findings;
+pub(crate) use crate::testing::{NOW, RESOURCE, SECRET, not_needed, with};
 use crate::text::time::Timestamp;
 
-pub(crate) const NOW: u64 = 1_800_000_000;
-pub(crate) const RESOURCE: &str = "https://api.example.com";
-pub(crate) const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 /// A modulus of 2048 bits with the structure of CVE-2017-15361: each of its two primes is `k * M + (65537^a mod M)` for random `k`
 /// and `a`, where `M` is the product of the primes up to 701.
 pub(crate) const ROCA_MODULUS: &str = "0w-FJCbU6KWXI5JLVxk5e3ozlPLPDw_rKushQrXouExcrS3qUk95SMrdxpAM-piwOc0Wn46aq7TThj7RQxlUnXPranZq5ijcE3eZ\
@@ -100,19 +98,6 @@ impl Signs {
     }
 }
 
-/// The object with these members set; `null` removes one.
-pub(crate) fn with(mut object: Value, changes: Value) -> Value {
-    let Value::Object(changes) = changes else { panic!("changes are an object") };
-    for (name, value) in changes {
-        if value.is_null() {
-            object.as_object_mut().unwrap().remove(&name);
-        } else {
-            object[name] = value;
-        }
-    }
-    object
-}
-
 /// Signs header and claims as they are written.
 pub(crate) fn sign_text(key: Signs, header: &str, claims: &str) -> Vec<u8> {
     let signed = format!("{}.{}", b64(header), b64(claims));
@@ -126,29 +111,16 @@ pub(crate) fn sign(key: Signs, header: &Value, claims: &Value) -> Vec<u8> {
     sign_text(key, &header.to_string(), &claims.to_string())
 }
 
-/// Knows one variable, `SECRET`, and two that are wrong.
-pub(crate) struct Environment;
-
-impl Secrets for Environment {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        match name {
-            "SECRET" | "SAME_SECRET" => SecretLookup::Found(SECRET.to_vec()),
-            "OTHER_SECRET" => SecretLookup::Found(b"another secret of thirty-two byte".to_vec()),
-            "SHORT" => SecretLookup::Found(b"hunter2".to_vec()),
-            "HEX" => SecretLookup::Found("0aF1".repeat(16).into_bytes()),
-            "BASE64" => SecretLookup::Found(b"YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=".to_vec()),
-            "BASE64URL" => SecretLookup::Found(b"_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-8".to_vec()),
-            _ => SecretLookup::Missing,
-        }
-    }
-}
-
-/// Knows none and is asked for none, as when a policy is only checked.
-pub(crate) struct NotNow;
-
-impl Secrets for NotNow {
-    fn resolve(&self, _: &str) -> SecretLookup {
-        SecretLookup::NotNeeded
+/// Knows one variable, `SECRET`, and some that are wrong.
+pub(crate) fn environment(name: &str) -> SecretLookup {
+    match name {
+        "SECRET" | "SAME_SECRET" => SecretLookup::Found(SECRET.to_vec()),
+        "OTHER_SECRET" => SecretLookup::Found(b"another secret of thirty-two byte".to_vec()),
+        "SHORT" => SecretLookup::Found(b"hunter2".to_vec()),
+        "HEX" => SecretLookup::Found("0aF1".repeat(16).into_bytes()),
+        "BASE64" => SecretLookup::Found(b"YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=".to_vec()),
+        "BASE64URL" => SecretLookup::Found(b"_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-8".to_vec()),
+        _ => SecretLookup::Missing,
     }
 }
 
@@ -161,7 +133,7 @@ pub(crate) fn compile_with(issuers: &Value, secrets: &dyn Secrets) -> (Issuers, 
 
 /// Compiles issuers that have no mistake.
 pub(crate) fn compile(issuers: &Value) -> Issuers {
-    let (issuers, findings) = compile_with(issuers, &Environment);
+    let (issuers, findings) = compile_with(issuers, &environment);
     assert_eq!(findings.errors, []);
     issuers
 }

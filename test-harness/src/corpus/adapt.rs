@@ -3,16 +3,17 @@
 //!
 //! Nobody writes down which gateway lacks what: the compiler's own errors say it, so that this cannot go stale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use callgate::Secrets;
 use callgate::document::Finding;
-use callgate::identity::token::{SecretLookup, Secrets};
 use callgate_kit::corpus::{Policy, Suite};
+use callgate_kit::policy::variables;
 use serde_json::{Value, json};
 
 use super::feature::Feature;
-use crate::wasmhost::Manners;
+use crate::wasmhost::HostQuirks;
 
 /// The variable that holds the key of the tables, where a gateway needs one.
 const KEY: (&str, &str) = ("CORPUS_TABLES_KEY", "an open secret of thirty-two bytes or more");
@@ -39,25 +40,28 @@ pub(super) struct Lost {
 ///
 /// # Errors
 /// When a policy is refused there for something that this knows no name for.
-pub(super) fn suite(suite: &Suite, manners: &Manners) -> Result<Adapted> {
+pub(super) fn suite(suite: &Suite, quirks: &HostQuirks) -> Result<Adapted> {
     let mut adapted = suite.clone();
-    if manners.gateway == "envoy" {
+    if quirks.gateway == "envoy" {
         return Ok(Adapted { lost: vec![Lost::default(); suite.policies.len()], suite: adapted });
     }
     adapted.environment.insert(KEY.0.to_owned(), KEY.1.to_owned());
-    let environment = Environment(&adapted.environment);
+    let environment = adapted.environment.clone();
     let mut lost = Vec::new();
     for policy in &mut adapted.policies {
-        lost.push(one(policy, manners, &environment).with_context(|| format!("{} on {}", suite.file, manners.name))?);
+        lost.push(
+            one(policy, quirks, &variables(&environment))
+                .with_context(|| format!("{} on {}", suite.file, quirks.name))?,
+        );
     }
     Ok(Adapted { suite: adapted, lost })
 }
 
-fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) -> Result<Lost> {
+fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> Result<Lost> {
     let mut adapted = policy.document.clone();
     let document = &mut adapted;
-    put(document, "gateway", json!(manners.gateway));
-    if manners.records_in_the_log() {
+    put(document, "gateway", json!(quirks.gateway));
+    if quirks.records_in_the_log() {
         // All records of such a gateway stand in its log, so that whoever wants them asks for all.
         put(document, "audit.log.allow", json!(true));
         put(document, "audit.log.deny", json!(true));
@@ -101,15 +105,6 @@ fn one(policy: &mut Policy, manners: &Manners, environment: &Environment<'_>) ->
 
 fn unknown(finding: &Finding) -> String {
     format!("nobody knows what is lost with this: {finding}")
-}
-
-/// The variables of a suite in the place of the process's own.
-struct Environment<'e>(&'e BTreeMap<String, String>);
-
-impl Secrets for Environment<'_> {
-    fn resolve(&self, name: &str) -> SecretLookup {
-        self.0.get(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.as_bytes().to_vec()))
-    }
 }
 
 /// The steps of a place: `endpoints[3].scopes` are `endpoints`, `3` and `scopes`.

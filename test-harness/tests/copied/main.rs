@@ -208,6 +208,10 @@ fn files(folder: &str) -> Vec<String> {
 fn example(file: &str) -> Option<Copied> {
     let name = file.rsplit('/').next()?;
     let (check, typos): (Check, Typos) = match name {
+        "policy.json" => (
+            ours::policy,
+            &[("\"endpoints\":", "\"endpoint\":"), ("\"resource\":", "\"resouce\":"), ("\"enforce\"", "\"enfore\"")],
+        ),
         "policy.yaml" => {
             (ours::policy, &[("endpoints:", "endpoint:"), ("resource:", "resouce:"), ("mode: enforce", "mode: enfore")])
         }
@@ -274,6 +278,6 @@ fn value(file: &Path, text: &str) -> Result<Value, String> {
 fn compiles(policy: &Value) -> Checked {
     let text = policy.to_string();
     let read = callgate_kit::document::parse("policy", text.as_bytes()).map_err(|wrong| wrong.to_string())?;
-    let compiled = callgate_kit::policy::compile(read, &callgate_kit::policy::NotNeeded);
+    let compiled = callgate_kit::policy::compile(read, &callgate_kit::policy::not_needed);
     compiled.map(drop).map_err(|wrong| wrong.to_string())
 }

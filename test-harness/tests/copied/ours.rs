@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use callgate_kit::mint::SigningKey;
-use callgate_kit::policy::NotNeeded;
+use callgate_kit::policy::not_needed;
 use callgate_kit::{corpus, document, records};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use super::{Checked, compiles, crds, value};
 
 pub(super) fn policy(file: &Path, text: &str) -> Checked {
     let read = document::parse(file.to_str().unwrap(), text.as_bytes()).map_err(|wrong| wrong.to_string())?;
-    callgate_kit::policy::compile(read, &NotNeeded).map(drop).map_err(|wrong| wrong.to_string())
+    callgate_kit::policy::compile(read, &not_needed).map(drop).map_err(|wrong| wrong.to_string())
 }
 
 /// Cases name files beside them: they are read in a copy of their folder.
