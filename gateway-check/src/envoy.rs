@@ -1,10 +1,10 @@
 //! Envoy's own configuration: bootstraps, listeners, chains of filters, connection managers.
 
 use super::Check;
+use super::bypass::{BypassRoute, Targets, is_loopback};
 use super::filters::Chain;
 use super::finding::Code;
 use super::gate;
-use super::ungated::{Targets, Ungated, is_loopback};
 use super::view::View;
 
 /// What Envoy buffers for a connection unless a listener says otherwise.
@@ -122,7 +122,7 @@ impl<'a> Check<'a> {
         let mut targets = Targets::default();
         names.for_each(|name| targets.add(&Targets::cluster(name)));
         targets.unknown = targets.is_empty();
-        self.ungated.push(Ungated {
+        self.bypasses.push(BypassRoute {
             code: Code::TcpBesideGate,
             view: filter.clone(),
             targets,

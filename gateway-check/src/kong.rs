@@ -3,10 +3,10 @@
 //! Kong runs its plugins first, then the filters of the service, then those of the route.
 
 use super::Check;
+use super::bypass::{BypassRoute, Targets};
 use super::finding::Code;
 use super::gate::Gate;
 use super::policy;
-use super::ungated::{Targets, Ungated};
 use super::view::View;
 
 /// Plugins that call something by themselves, or give out what an upstream said, before any filter runs.
@@ -105,7 +105,7 @@ impl<'a> Check<'a> {
             protocols.iter().find(|protocol| protocol.value.as_str().is_some_and(|name| streams.contains(&name)))
         {
             let message = "bytes are passed on here without being read as HTTP: remove this route, or give it an upstream of its own".to_owned();
-            return self.ungated.push(Ungated {
+            return self.bypasses.push(BypassRoute {
                 code: Code::TcpBesideGate,
                 view: stream.clone(),
                 targets,
@@ -138,7 +138,7 @@ impl<'a> Check<'a> {
                 route.each("hosts").iter().filter_map(|host| host.value.as_str()).map(str::to_owned).collect();
             let hosts = if hosts.is_empty() { vec!["*".to_owned()] } else { hosts };
             let message = "calls of this route reach its service without the gate: write a filter chain with the gate for the service".to_owned();
-            return self.ungated.push(Ungated {
+            return self.bypasses.push(BypassRoute {
                 code: Code::RouteWithoutGate,
                 view: route.clone(),
                 targets,

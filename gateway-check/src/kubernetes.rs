@@ -174,10 +174,10 @@ impl<'a> Check<'a> {
 
     /// Bytes that are passed on.
     fn tcp_route(&mut self, view: &View<'a>, message: &str) {
-        self.ungated.push(super::ungated::Ungated {
+        self.bypasses.push(super::bypass::BypassRoute {
             code: Code::TcpBesideGate,
             view: view.clone(),
-            targets: super::ungated::Targets::unknown(),
+            targets: super::bypass::Targets::unknown(),
             hosts: Vec::new(),
             message: message.to_owned(),
         });

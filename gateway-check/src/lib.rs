@@ -6,6 +6,7 @@
 
 mod ahead;
 mod behind;
+mod bypass;
 mod envoy;
 mod filters;
 mod finding;
@@ -17,7 +18,6 @@ mod policy;
 mod report;
 mod routes;
 mod told;
-mod ungated;
 mod view;
 mod world;
 
@@ -25,11 +25,11 @@ use std::path::{Path, PathBuf};
 
 pub use finding::{Code, Finding};
 
+use bypass::BypassRoute;
 use callgate_kit::diagnostic::Diagnostics;
 use callgate_kit::document::{self, Document};
 use callgate_kit::policy::Loaded;
 use report::{Comments, Report};
-use ungated::Ungated;
 use view::View;
 use world::World;
 
@@ -40,7 +40,7 @@ struct Check<'a> {
     /// The policy that the gates should have, where the command names one.
     expected: Option<policy::Facts>,
     gates: Vec<gate::Gate<'a>>,
-    ungated: Vec<Ungated<'a>>,
+    bypasses: Vec<BypassRoute<'a>>,
     /// The upstreams that calls reach through a gate.
     gated: std::collections::BTreeSet<String>,
     /// Names of metadata by which clusters choose their hosts.
@@ -67,7 +67,7 @@ pub fn check(files: &[PathBuf], expected: Option<&Loaded>) -> Result<Vec<Finding
         report,
         expected: expected.map(policy::Facts::of),
         gates: Vec::new(),
-        ungated: Vec::new(),
+        bypasses: Vec::new(),
         gated: std::collections::BTreeSet::new(),
         chosen_by: std::collections::BTreeSet::new(),
         foreign: Vec::new(),

@@ -2,10 +2,10 @@
 //! the `wasm` of Envoy Gateway's `EnvoyExtensionPolicy`.
 
 use super::Check;
+use super::bypass::{BypassRoute, Targets};
 use super::finding::Code;
 use super::gate::Gate;
 use super::policy::{self, Facts};
-use super::ungated::{Targets, Ungated};
 use super::view::View;
 use super::world::Object;
 
@@ -140,7 +140,7 @@ impl<'a> Check<'a> {
         }
         for rule in wasm.each("match_rules") {
             if let Some(off) = rule.says("config_disable") {
-                self.ungated.push(Ungated {
+                self.bypasses.push(BypassRoute {
                     code: Code::RouteWithoutGate,
                     view: off,
                     targets: Targets::unknown(),

@@ -5,9 +5,9 @@ use callgate::document::HEADER_PREFIX;
 use callgate::request::headers::{name_begins_like, name_reads_as};
 
 use super::Check;
+use super::bypass::{BypassRoute, Targets};
 use super::filters::Chain;
 use super::finding::Code;
-use super::ungated::{Targets, Ungated};
 use super::view::View;
 
 /// The gates of a chain, as far down the routes as was read.
@@ -24,7 +24,7 @@ const BEFORE_THE_CALL: [&str; 3] = ["connect-failure", "refused-stream", "reset-
 impl<'a> Check<'a> {
     /// The routes that a chain's calls take. `first` is the chain that they take without an upgrade.
     pub(super) fn routes_of(&mut self, manager: &View<'a>, chain: &Chain<'a>, first: bool) {
-        let before = self.ungated.len();
+        let before = self.bypasses.len();
         let mut seen = false;
         let scoped = manager.get("scoped_routes");
         let listed =
@@ -68,7 +68,7 @@ impl<'a> Check<'a> {
 
     /// What was found about the routes of a chain without a gate is one way around it, not many.
     fn without_gate(&mut self, chain: &Chain<'a>, before: usize, unseen: bool) {
-        let ways = self.ungated.split_off(before);
+        let ways = self.bypasses.split_off(before);
         let (mut targets, mut hosts) = (Targets::default(), Vec::new());
         for way in &ways {
             targets.add(&way.targets);
@@ -86,7 +86,13 @@ impl<'a> Check<'a> {
         let message = "calls go through these filters to an upstream without the gate: put it in before the router, as \
                        `callgate render --for envoy` prints it";
         let view = chain.filters.clone();
-        self.ungated.push(Ungated { code: Code::ChainWithoutGate, view, targets, hosts, message: message.to_owned() });
+        self.bypasses.push(BypassRoute {
+            code: Code::ChainWithoutGate,
+            view,
+            targets,
+            hosts,
+            message: message.to_owned(),
+        });
     }
 
     fn route_configuration(&mut self, configuration: &View<'a>, chain: &Chain<'a>, first: bool) {
@@ -199,7 +205,7 @@ impl<'a> Check<'a> {
             let message = "calls of this route go on without the gate: remove `disabled`, or switch the gate on where it is disabled by \
                            default";
             let hosts = domains.to_vec();
-            self.ungated.push(Ungated {
+            self.bypasses.push(BypassRoute {
                 code: Code::RouteWithoutGate,
                 view,
                 targets,

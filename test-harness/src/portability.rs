@@ -1,4 +1,4 @@
-//! The table of what works in which gateway, as the README has it: made of what came of the corpus under each of them.
+//! The table of what works in which gateway, as the README has it: made from the results of the corpus under each of them.
 //!
 //! No cell is written by hand. What the corpus cannot show (how an answer reaches a gRPC client, say) is read off the table that the
 //! wasm host goes by, and how a gateway was checked stands in [`CHECKED`].
@@ -11,10 +11,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::build::{self, Flavor};
-use crate::corpus::wasm::{self, Came, Row};
+use crate::corpus::wasm::{self, CaseResult, Row};
 use crate::corpus::{Feature, suites};
 use crate::paths;
-use crate::wasmhost::{Body, Manners, Module, Personality, Refused, Removal};
+use crate::wasmhost::{Body, HostProfile, HostQuirks, Module, Refused, Removal};
 
 /// Around the table.
 const MARKS: [&str; 2] =
@@ -55,49 +55,49 @@ const EXAMPLES: &str = "The policies in `examples/`";
 
 /// How each gateway was checked: the filter in it, and the configurations for it. `emulated` is the corpus under the wasm host. A definition is
 /// a CustomResourceDefinition of the project, applied with unknown fields rejected where it is at hand.
-pub const CHECKED: [(Personality, &str, &str); 6] = [
-    (Personality::Envoy, "run in 1.36.4 and 1.40.0", "run"),
-    (Personality::Istio, "emulated, not run", "against its definitions, without CEL, and published types"),
-    (Personality::EnvoyGateway, "emulated, not run", "against its definition, without CEL"),
-    (Personality::Higress, "emulated, not run", "against its definition"),
+pub const CHECKED: [(HostProfile, &str, &str); 6] = [
+    (HostProfile::Envoy, "run in 1.36.4 and 1.40.0", "run"),
+    (HostProfile::Istio, "emulated, not run", "against its definitions, without CEL, and published types"),
+    (HostProfile::EnvoyGateway, "emulated, not run", "against its definition, without CEL"),
+    (HostProfile::Higress, "emulated, not run", "against its definition"),
     (
-        Personality::Kong,
+        HostProfile::Kong,
         "emulated; as of 2026-11-28 run in the engine of Kong 3.9.1 (nginx 1.25.3, ngx_wasm_module 9136e463, wasmtime 25)",
         "the policy's schema; `kong.conf` and `kong.yml` by our reading alone",
     ),
-    (Personality::Apisix, "emulated, not run", "there are none"),
+    (HostProfile::Apisix, "emulated, not run", "there are none"),
 ];
 
 /// Runs the corpus under these gateways, and all of them where none is named.
 ///
 /// # Errors
 /// When the filter does not build, or the corpus is broken.
-pub fn rows(personalities: &[Personality]) -> Result<Vec<Row>> {
+pub fn rows(profiles: &[HostProfile]) -> Result<Vec<Row>> {
     let module = Module::load(&build::filter(Flavor::Release)?)?;
-    wasm::run(&module, &suites()?, if personalities.is_empty() { &Personality::ALL } else { personalities })
+    wasm::run(&module, &suites()?, if profiles.is_empty() { &HostProfile::ALL } else { profiles })
 }
 
-/// The cases that came out otherwise than they may, by gateway.
+/// The cases that ended otherwise than they may, by gateway.
 #[must_use]
 pub fn wrong(rows: &[Row]) -> Vec<String> {
-    let of = |row: &Row| match &row.came {
-        Came::Differs(differences) => Some(format!("{}: {differences}", row.personality.manners().name)),
-        Came::Holds | Came::Late | Came::Without(_) => None,
+    let of = |row: &Row| match &row.result {
+        CaseResult::Differs(differences) => Some(format!("{}: {differences}", row.profile.quirks().name)),
+        CaseResult::Holds | CaseResult::Late | CaseResult::Without(_) => None,
     };
     rows.iter().filter_map(of).collect()
 }
 
 /// How many cases each gateway cannot have come out as they expect, by what it lacks.
 #[must_use]
-pub fn lacking(rows: &[Row]) -> BTreeMap<(Personality, BTreeSet<Feature>), usize> {
+pub fn lacking(rows: &[Row]) -> BTreeMap<(HostProfile, BTreeSet<Feature>), usize> {
     let mut counts = BTreeMap::new();
     for row in rows {
-        let lost = match &row.came {
-            Came::Without(lost) => lost.clone(),
-            Came::Late => BTreeSet::from([Feature::HeldHeads]),
-            Came::Holds | Came::Differs(_) => continue,
+        let lost = match &row.result {
+            CaseResult::Without(lost) => lost.clone(),
+            CaseResult::Late => BTreeSet::from([Feature::HeldHeads]),
+            CaseResult::Holds | CaseResult::Differs(_) => continue,
         };
-        *counts.entry((row.personality, lost)).or_default() += 1;
+        *counts.entry((row.profile, lost)).or_default() += 1;
     }
     counts
 }
@@ -108,21 +108,21 @@ pub fn lacking(rows: &[Row]) -> BTreeMap<(Personality, BTreeSet<Feature>), usize
 /// When a file of cases belongs to no line of the table.
 pub fn table(rows: &[Row]) -> Result<String> {
     let mut text = String::from("| |");
-    for personality in Personality::ALL {
-        write!(text, " {} |", personality.manners().name)?;
+    for profile in HostProfile::ALL {
+        write!(text, " {} |", profile.quirks().name)?;
     }
-    writeln!(text, "\n|---|{}", "---|".repeat(Personality::ALL.len()))?;
+    writeln!(text, "\n|---|{}", "---|".repeat(HostProfile::ALL.len()))?;
     for (does, counts) in counted(rows)? {
         write!(text, "| {does} |")?;
-        for personality in Personality::ALL {
-            write!(text, " {} |", counts.get(&personality).map_or_else(String::new, Count::cell))?;
+        for profile in HostProfile::ALL {
+            write!(text, " {} |", counts.get(&profile).map_or_else(String::new, Count::cell))?;
         }
         text.push('\n');
     }
     for (does, cell) in OF_THE_HOST {
         write!(text, "| {does} |")?;
-        for personality in Personality::ALL {
-            write!(text, " {} |", cell(personality.manners()))?;
+        for profile in HostProfile::ALL {
+            write!(text, " {} |", cell(profile.quirks()))?;
         }
         text.push('\n');
     }
@@ -131,55 +131,55 @@ pub fn table(rows: &[Row]) -> Result<String> {
     write!(text, "\n| Its configurations are checked |")?;
     CHECKED.iter().try_for_each(|(.., configurations)| write!(text, " {configurations} |"))?;
     text.push_str("\n\n");
-    for (personality, lacks) in lacks(rows) {
-        writeln!(text, "- {}: {lacks}", personality.manners().name)?;
+    for (profile, lacks) in lacks(rows) {
+        writeln!(text, "- {}: {lacks}", profile.quirks().name)?;
     }
     Ok(text)
 }
 
 /// What each gateway lacks, in words, where one lacks something.
-fn lacks(rows: &[Row]) -> Vec<(Personality, String)> {
-    let mut all: BTreeMap<Personality, BTreeMap<Feature, usize>> = BTreeMap::new();
-    for ((personality, lost), count) in lacking(rows) {
+fn lacks(rows: &[Row]) -> Vec<(HostProfile, String)> {
+    let mut all: BTreeMap<HostProfile, BTreeMap<Feature, usize>> = BTreeMap::new();
+    for ((profile, lost), count) in lacking(rows) {
         for feature in lost {
-            *all.entry(personality).or_default().entry(feature).or_default() += count;
+            *all.entry(profile).or_default().entry(feature).or_default() += count;
         }
     }
     let words = |lost: BTreeMap<Feature, usize>| {
         let each = lost.iter().map(|(feature, count)| format!("{feature} ({count} cases)"));
         format!("without {}.", each.collect::<Vec<_>>().join(", "))
     };
-    all.into_iter().map(|(personality, lost)| (personality, words(lost))).collect()
+    all.into_iter().map(|(profile, lost)| (profile, words(lost))).collect()
 }
 
 /// What stands in a gateway's column.
-type Cell = fn(&Manners) -> &'static str;
+type Cell = fn(&HostQuirks) -> &'static str;
 
 /// What the corpus cannot show, as the wasm host's table has it.
 const OF_THE_HOST: [(&str, Cell); 7] = [
-    ("gRPC clients get a gRPC status", |manners| if manners.grpc_answers { "yes" } else { "an HTTP status" }),
-    ("Request headers that are removed", |manners| match manners.removal {
+    ("gRPC clients get a gRPC status", |quirks| if quirks.grpc_answers { "yes" } else { "an HTTP status" }),
+    ("Request headers that are removed", |quirks| match quirks.removal {
         Removal::Removes => "are gone",
         Removal::Hides => "arrive empty",
     }),
-    ("So many request headers are accepted", |manners| {
+    ("So many request headers are accepted", |quirks| {
         // Three pseudo-headers beside the host, and the line of the host.
-        if manners.listed.is_some() { "95" } else { "as the gateway" }
+        if quirks.listed.is_some() { "95" } else { "as the gateway" }
     }),
-    ("Trailers that pose as the gate's are removed", |manners| if manners.trailers { "yes" } else { "none go on" }),
-    ("Before its body was checked, of a call goes on", |manners| match manners.body {
+    ("Trailers that pose as the gate's are removed", |quirks| if quirks.trailers { "yes" } else { "none go on" }),
+    ("Before its body was checked, of a call goes on", |quirks| match quirks.body {
         Body::WithTheHead | Body::Whole => "nothing",
         Body::AfterTheHead => "the head",
         Body::Never => "unchecked",
     }),
-    ("The record goes into", |manners| manners.record_goes_to()),
-    ("A policy that does not compile", |manners| match manners.refused {
+    ("The record goes into", |quirks| quirks.record_goes_to()),
+    ("A policy that does not compile", |quirks| match quirks.refused {
         Refused::KeepsTheLast => "is rejected",
         Refused::LeavesTheApiOpen | Refused::AnswersWithErrors => "denies every request",
     }),
 ];
 
-/// How many cases of a line came out how.
+/// How many cases of a row ended in each way.
 #[derive(Default)]
 struct Count {
     hold: usize,
@@ -203,22 +203,22 @@ impl Count {
 }
 
 /// The lines of the table with their counts, in its order.
-fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<Personality, Count>)>> {
+fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<HostProfile, Count>)>> {
     let mut lines: Vec<_> =
         DOES.iter().map(|(does, ..)| *does).chain([EXAMPLES]).map(|does| (does, BTreeMap::new())).collect();
     for row in rows {
         let does = line_of(&row.file)?;
         let counts = lines.iter_mut().find(|(own, _)| *own == does).map(|(_, counts)| counts);
-        let count: &mut Count = counts.context("there is no such line")?.entry(row.personality).or_default();
-        match &row.came {
-            Came::Holds => count.hold += 1,
-            Came::Late => count.late += 1,
-            Came::Without(lost) => {
+        let count: &mut Count = counts.context("there is no such line")?.entry(row.profile).or_default();
+        match &row.result {
+            CaseResult::Holds => count.hold += 1,
+            CaseResult::Late => count.late += 1,
+            CaseResult::Without(lost) => {
                 let about = DOES.iter().find(|(own, ..)| *own == does).and_then(|(.., about)| *about);
                 count.all_missing |= about.is_some_and(|about| lost.contains(&about));
                 count.without += 1;
             }
-            Came::Differs(_) => count.without += 1,
+            CaseResult::Differs(_) => count.without += 1,
         }
     }
     Ok(lines)
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_gateway_has_a_column_that_says_how_it_was_checked() {
-        assert_eq!(CHECKED.map(|(personality, ..)| personality), Personality::ALL);
+        assert_eq!(CHECKED.map(|(profile, ..)| profile), HostProfile::ALL);
     }
 
     #[test]

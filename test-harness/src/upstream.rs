@@ -4,7 +4,7 @@
 //! handshake gets an echo, gRPC gets its messages back, a request that accepts an event stream gets one, and everything else
 //! gets the request as JSON.
 
-mod witness;
+mod recording;
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,7 +33,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-pub(crate) use witness::Witness;
+pub(crate) use recording::RecordingUpstream;
 
 /// A request with this header, a number of seconds, gets an event stream that is silent for so long.
 pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
@@ -139,15 +139,15 @@ impl Upstream {
         Ok(Self { address, memory, runtime: Some(runtime) })
     }
 
-    /// Tells at another address what arrived here, for a [`Witness`] in another process.
+    /// Tells at another address what arrived here, for a [`RecordingUpstream`] in another process.
     ///
     /// # Errors
     /// When the port is taken.
     pub(crate) fn testify(&self, address: SocketAddr) -> Result<SocketAddr> {
         let runtime = self.runtime.as_ref().context("the upstream has ended")?;
         let listener = bound(runtime, address)?;
-        let address = listener.local_addr().context("the upstream's witness has no address")?;
-        runtime.spawn(witness::serve(listener, Arc::clone(&self.memory)));
+        let address = listener.local_addr().context("the recording upstream has no address")?;
+        runtime.spawn(recording::serve(listener, Arc::clone(&self.memory)));
         Ok(address)
     }
 
@@ -366,10 +366,10 @@ mod tests {
     #[test]
     fn a_witness_in_another_process_is_told_the_same() {
         let upstream = Upstream::start().unwrap();
-        let witness = Witness::at(upstream.testify(([127, 0, 0, 1], 0).into()).unwrap());
+        let recording = RecordingUpstream::at(upstream.testify(([127, 0, 0, 1], 0).into()).unwrap());
         client::call(upstream.address(), &Call::get("/a").host("api.example.com").header("x-mark", "7")).unwrap();
-        assert_eq!(witness.saw("x-mark", "7").unwrap(), upstream.saw("x-mark", "7"));
-        assert_eq!(witness.saw("x-mark", "7").unwrap().unwrap().path, "/a");
-        assert_eq!(witness.saw("x-mark", "8").unwrap(), None);
+        assert_eq!(recording.saw("x-mark", "7").unwrap(), upstream.saw("x-mark", "7"));
+        assert_eq!(recording.saw("x-mark", "7").unwrap().unwrap().path, "/a");
+        assert_eq!(recording.saw("x-mark", "8").unwrap(), None);
     }
 }

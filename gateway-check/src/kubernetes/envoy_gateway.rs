@@ -1,9 +1,9 @@
 //! Envoy Gateway: policies that bring the gate in, and those beside them that change what it sees or what is sent on.
 
 use super::{Check, GATEWAY_API};
+use crate::bypass::{BypassRoute, Targets};
 use crate::finding::Code;
 use crate::policy;
-use crate::ungated::{Targets, Ungated};
 use crate::view::View;
 use crate::world::Object;
 
@@ -52,7 +52,7 @@ impl<'a> Check<'a> {
 
     fn way(&mut self, code: Code, view: &View<'a>, message: &str) {
         let (targets, message) = (Targets::unknown(), message.to_owned());
-        self.ungated.push(Ungated { code, view: view.clone(), targets, hosts: Vec::new(), message });
+        self.bypasses.push(BypassRoute { code, view: view.clone(), targets, hosts: Vec::new(), message });
     }
 
     /// Whether a policy for extensions brings the gate in.

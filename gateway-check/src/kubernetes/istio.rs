@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{Check, GATEWAY_API, is_read, selects};
+use crate::bypass::{BypassRoute, Targets};
 use crate::finding::Code;
 use crate::gate;
 use crate::plugin::{ISTIO, Plugin};
-use crate::ungated::{Targets, Ungated};
 use crate::view::View;
 use crate::world::Object;
 use callgate_kit::document;
@@ -108,7 +108,7 @@ impl<'a> Check<'a> {
     }
 
     fn without_plugin(&mut self, view: &View<'a>, message: &str) {
-        self.ungated.push(Ungated {
+        self.bypasses.push(BypassRoute {
             code: Code::ChainWithoutGate,
             view: view.clone(),
             targets: Targets::unknown(),
@@ -331,7 +331,7 @@ impl<'a> Check<'a> {
         for (name, config) in value.get("typed_per_filter_config").map(|filters| filters.fields()).unwrap_or_default() {
             let (_, content) = config.open();
             if name.contains("callgate") && content.says("disabled").is_some() {
-                self.ungated.push(Ungated {
+                self.bypasses.push(BypassRoute {
                     code: Code::RouteWithoutGate,
                     view: config,
                     targets: Targets::unknown(),

@@ -78,7 +78,7 @@ pub(super) struct Token {
     /// The claims' bytes, whatever `claims` says.
     pub(super) raw_claims: Option<Bytes>,
     /// What happens to the token once it is signed.
-    pub(super) alter: Option<Alter>,
+    pub(super) alter: Option<TokenMutation>,
     /// How the parts are put together, `{header}.{claims}.{signature}` when absent.
     pub(super) form: Option<String>,
     /// The token's bytes as they stand, whatever else is said.
@@ -88,7 +88,7 @@ pub(super) struct Token {
 /// What happens to a token once it is signed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Alter {
+pub(super) enum TokenMutation {
     /// A merge patch to the claims that keeps the signature.
     Claims(Map<String, Value>),
     /// A merge patch to the header that keeps the signature.
@@ -164,7 +164,7 @@ pub(super) enum Change {
     SignWith(String),
     RawHeader(Bytes),
     RawClaims(Bytes),
-    Alter(Alter),
+    Alter(TokenMutation),
     Form(String),
     // The proof.
     /// One of the changes of a token, made to the proof.

@@ -108,6 +108,14 @@ impl Case {
         self.expect.decision
     }
 
+    /// Expects the status that `status_of` gives for the reason, where the case denies a request and states no status itself.
+    pub fn expect_status(&mut self, status_of: impl FnOnce(&str) -> Option<u16>) {
+        if self.expect.decision == Decision::Deny && !self.is_answered_as_grpc() {
+            let stated = self.expect.reason.as_deref().and_then(status_of);
+            self.expect.status = self.expect.status.or(stated);
+        }
+    }
+
     /// Whether it expects an answer for a gRPC client.
     #[must_use]
     pub fn is_answered_as_grpc(&self) -> bool {

@@ -8,7 +8,7 @@ use callgate::text::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;
-use super::format::Alter;
+use super::format::TokenMutation;
 use super::merge::merge;
 use super::moment::{fill, fill_text};
 use crate::mint::SigningKey;
@@ -26,7 +26,7 @@ pub(super) struct Recipe {
     pub(super) claims: Vec<Map<String, Value>>,
     pub(super) raw_header: Option<Bytes>,
     pub(super) raw_claims: Option<Bytes>,
-    pub(super) alter: Option<Alter>,
+    pub(super) alter: Option<TokenMutation>,
     pub(super) form: Option<String>,
     pub(super) text: Option<Bytes>,
 }
@@ -120,10 +120,16 @@ fn patched(object: Value, patches: &[Map<String, Value>]) -> Map<String, Value> 
     object
 }
 
-fn altered(alter: &Alter, parts: &mut [String; 3], mut header: Map<String, Value>, claims: Value, now: Timestamp) {
+fn altered(
+    alter: &TokenMutation,
+    parts: &mut [String; 3],
+    mut header: Map<String, Value>,
+    claims: Value,
+    now: Timestamp,
+) {
     let [header_part, claims_part, signature] = parts;
     match alter {
-        Alter::Claims(patch) => {
+        TokenMutation::Claims(patch) => {
             if let (Value::Object(mut claims), Value::Object(patch)) =
                 (claims, fill(&Value::Object(patch.clone()), now))
             {
@@ -131,11 +137,11 @@ fn altered(alter: &Alter, parts: &mut [String; 3], mut header: Map<String, Value
                 *claims_part = encode(Value::Object(claims).to_string().as_bytes());
             }
         }
-        Alter::Header(patch) => {
+        TokenMutation::Header(patch) => {
             merge(&mut header, patch);
             *header_part = encode(Value::Object(header).to_string().as_bytes());
         }
-        Alter::Signature => {
+        TokenMutation::Signature => {
             // In the middle: the first bits of an RSA signature must stay below the modulus.
             let mut bytes = URL_SAFE_NO_PAD.decode(&*signature).unwrap_or_default();
             let middle = bytes.len() / 2;
@@ -144,7 +150,7 @@ fn altered(alter: &Alter, parts: &mut [String; 3], mut header: Map<String, Value
             }
             *signature = encode(&bytes);
         }
-        Alter::TrailingBits => {
+        TokenMutation::TrailingBits => {
             // Base64url's alphabet has the next value for each character that an encoder ends with.
             if let Some(last) = signature.pop() {
                 signature.push(char::from_u32(u32::from(last) + 1).unwrap_or(last));
@@ -202,20 +208,20 @@ mod tests {
         let before = parts(&plain);
         let altered = |alter| parts(&Recipe { alter: Some(alter), ..plain.clone() });
 
-        let claims = altered(Alter::Claims(object(json!({ "scope": "admin", "nbf": "now" }))));
+        let claims = altered(TokenMutation::Claims(object(json!({ "scope": "admin", "nbf": "now" }))));
         assert_eq!(json_of(&claims[1]), json!({ "exp": 1_000_300, "scope": "admin", "nbf": 1_000_000 }));
         assert_eq!((&claims[0], &claims[2]), (&before[0], &before[2]));
 
-        let header = altered(Alter::Header(object(json!({ "alg": "none" }))));
+        let header = altered(TokenMutation::Header(object(json!({ "alg": "none" }))));
         assert_eq!(json_of(&header[0]), json!({ "alg": "none", "typ": "at+jwt" }));
         assert_eq!(header[1..], before[1..]);
 
-        let signature = altered(Alter::Signature);
+        let signature = altered(TokenMutation::Signature);
         assert_eq!(signature[..2], before[..2]);
         assert_eq!(URL_SAFE_NO_PAD.decode(&signature[2]).unwrap().len(), 64);
         assert_ne!(signature[2], before[2]);
 
-        let trailing = altered(Alter::TrailingBits);
+        let trailing = altered(TokenMutation::TrailingBits);
         assert_eq!(trailing[..2], before[..2]);
         assert!(URL_SAFE_NO_PAD.decode(&trailing[2]).is_err());
     }

@@ -188,18 +188,20 @@ impl<'input> Builder<'input> {
             }
             let key_at = position(&span);
             if self.dialect == Dialect::Gateways {
-                let aside = aside(&event);
-                if let Some(aside) = aside {
-                    if aside == Aside::Ignored {
+                let indirection = indirection(&event);
+                if let Some(indirection) = indirection {
+                    if indirection == YamlIndirection::Ignored {
                         self.left_out.get_or_insert(key_at);
                         self.key(event, key_at)?;
                     }
                     let (event, span) = self.next()?;
                     let tree = self.node(event, &span, depth + 1)?;
-                    match (aside, &tree.value) {
-                        (Aside::Ignored, _) => {}
-                        (Aside::Merged, Value::Object(_) | Value::Array(_)) => merged.push(tree),
-                        (Aside::Merged, _) => self.find(key_at, "`<<` merges mappings: write an alias of one here"),
+                    match (indirection, &tree.value) {
+                        (YamlIndirection::Ignored, _) => {}
+                        (YamlIndirection::Merged, Value::Object(_) | Value::Array(_)) => merged.push(tree),
+                        (YamlIndirection::Merged, _) => {
+                            self.find(key_at, "`<<` merges mappings: write an alias of one here")
+                        }
                     }
                     continue;
                 }
@@ -326,17 +328,17 @@ impl<'input> Builder<'input> {
 
 /// A field that does not stand for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Aside {
+enum YamlIndirection {
     /// Envoy leaves out a field whose key has this tag; only its anchors are of use.
     Ignored,
     /// The fields of other mappings, where this one has none of that name.
     Merged,
 }
 
-fn aside(key: &Event<'_>) -> Option<Aside> {
+fn indirection(key: &Event<'_>) -> Option<YamlIndirection> {
     match key {
-        Event::Scalar(_, _, _, Some(tag)) if ignores(tag) => Some(Aside::Ignored),
-        Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => Some(Aside::Merged),
+        Event::Scalar(_, _, _, Some(tag)) if ignores(tag) => Some(YamlIndirection::Ignored),
+        Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => Some(YamlIndirection::Merged),
         _ => None,
     }
 }

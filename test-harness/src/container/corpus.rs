@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{API, WITNESS, resolve};
 use crate::corpus::{self, Wire, envoy};
 use crate::envoy::lines_in;
-use crate::upstream::{Seen, Witness};
+use crate::upstream::{RecordingUpstream, Seen};
 
 /// Where the gateway's access log is, on a volume that both containers have.
 const ACCESS_LOG: &str = "/var/log/envoy/access.log";
@@ -19,7 +19,7 @@ const ACCESS_LOG: &str = "/var/log/envoy/access.log";
 /// The services `envoy` and `upstream`.
 struct There {
     listeners: BTreeMap<String, SocketAddr>,
-    witness: Witness,
+    recording: RecordingUpstream,
 }
 
 impl envoy::Site for There {
@@ -28,7 +28,7 @@ impl envoy::Site for There {
     }
 
     fn saw(&self, name: &str, value: &str) -> Result<Option<Seen>> {
-        self.witness.saw(name, value)
+        self.recording.saw(name, value)
     }
 
     fn access_log(&self) -> Vec<Value> {
@@ -43,7 +43,7 @@ pub(super) fn run() -> Result<()> {
     let gateway = resolve(("envoy", API))?;
     let at = |((name, _), port): ((String, String), u16)| (name, SocketAddr::new(gateway.ip(), port));
     let listeners = envoy::listeners(&suites).into_iter().zip(API..).map(at).collect();
-    let site = There { listeners, witness: Witness::at(resolve(WITNESS)?) };
+    let site = There { listeners, recording: RecordingUpstream::at(resolve(WITNESS)?) };
     let count = suites.iter().flat_map(|suite| &suite.cases).filter(|case| case.skip_envoy.is_none()).count();
     println!("{count} cases of {} files ...", suites.len());
     let envoy::Report { wrong, .. } = envoy::judge(&site, &suites, Wire::Http1)?;

@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::feature::Feature;
 use super::{adapt, described};
 use crate::wasmhost::{
-    self, Body, Level, Module, Outcome, Personality, Removal, Request, SharedData, Snapshot, Store, Verdict, Vm, ZONE,
+    self, Body, HostProfile, Level, Module, Outcome, Removal, Request, SharedData, Snapshot, Store, Verdict, Vm, ZONE,
     pairs,
 };
 
@@ -29,18 +29,18 @@ use crate::wasmhost::{
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The gateway.
-    pub personality: Personality,
+    pub profile: HostProfile,
     /// The file of the case.
     pub file: String,
     /// Its name.
     pub case: String,
-    /// What came of it.
-    pub came: Came,
+    /// How it ended.
+    pub result: CaseResult,
 }
 
-/// What came of a case.
+/// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Came {
+pub enum CaseResult {
     /// What it expects.
     Holds,
     /// What it expects, but the head of the call had gone on before it was denied.
@@ -55,12 +55,12 @@ pub enum Came {
 ///
 /// # Errors
 /// When a policy cannot be brought to a gateway, or a suite is broken.
-pub fn run(module: &Module, suites: &[Suite], personalities: &[Personality]) -> Result<Vec<Row>> {
-    let jobs: Vec<_> = personalities.iter().flat_map(|gateway| suites.iter().map(|suite| (*gateway, suite))).collect();
+pub fn run(module: &Module, suites: &[Suite], profiles: &[HostProfile]) -> Result<Vec<Row>> {
+    let jobs: Vec<_> = profiles.iter().flat_map(|gateway| suites.iter().map(|suite| (*gateway, suite))).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
-        while let Some((personality, suite)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let rows = of_suite(&module.under(*personality), suite);
+        while let Some((profile, suite)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let rows = of_suite(&module.under(*profile), suite);
             done.lock().unwrap_or_else(PoisonError::into_inner).push(rows);
         }
     };
@@ -69,7 +69,7 @@ pub fn run(module: &Module, suites: &[Suite], personalities: &[Personality]) -> 
     });
     let rows: Result<Vec<_>> = done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
     let mut rows = rows?.concat();
-    rows.sort_by(|one, other| (one.personality, &one.file).cmp(&(other.personality, &other.file)));
+    rows.sort_by(|one, other| (one.profile, &one.file).cmp(&(other.profile, &other.file)));
     Ok(rows)
 }
 
@@ -83,15 +83,15 @@ fn compile(suite: &Suite) -> Result<Vec<Arc<callgate::Policy>>> {
 }
 
 fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
-    let personality = module.personality();
-    let adapted = adapt::suite(suite, personality.manners())?;
+    let profile = module.profile();
+    let adapted = adapt::suite(suite, profile.quirks())?;
     let native = compile(&adapted.suite)?;
     let mut gates = BTreeMap::new();
     let row = |(index, case): (usize, &Case)| {
         let lost = adapted.lost.get(case.policy).context("a case names a policy that is not there")?;
         if lost.everything {
-            let came = Came::Without(lost.features.clone());
-            return Ok(Row { personality, file: suite.file.clone(), case: case.name.clone(), came });
+            let result = CaseResult::Without(lost.features.clone());
+            return Ok(Row { profile, file: suite.file.clone(), case: case.name.clone(), result });
         }
         let gate =
             gates.entry(case.policy).or_insert_with(|| Gate::start(module, &adapted.suite, &native, case.policy));
@@ -99,32 +99,32 @@ fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
             Ok(gate) => gate.case(module, &adapted.suite, &native, index)?,
             Err(wrong) => (vec![wrong.to_string()], false),
         };
-        let came = if found.is_empty() {
-            if late { Came::Late } else { Came::Holds }
+        let result = if found.is_empty() {
+            if late { CaseResult::Late } else { CaseResult::Holds }
         } else {
             let expected = || {
-                let received = |call| received(personality, call).0;
+                let received = |call| received(profile, call).0;
                 run::one_as(&adapted.suite, &native, index, received).unwrap_or_default()
             };
-            match excuse(personality, (case, suite.now), &lost.features, &found, expected) {
-                Some(without) => Came::Without(without),
-                None => Came::Differs(described(suite, case, &found)),
+            match excuse(profile, (case, suite.now), &lost.features, &found, expected) {
+                Some(without) => CaseResult::Without(without),
+                None => CaseResult::Differs(described(suite, case, &found)),
             }
         };
-        Ok(Row { personality, file: suite.file.clone(), case: case.name.clone(), came })
+        Ok(Row { profile, file: suite.file.clone(), case: case.name.clone(), result })
     };
     adapted.suite.cases.iter().enumerate().map(row).collect()
 }
 
-/// What a case lacks that came out otherwise than it expects, where that is how it has to come out.
+/// What a case lacks that ended otherwise than it expects, where it has to.
 fn excuse(
-    personality: Personality,
+    profile: HostProfile,
     (case, now): (&Case, Timestamp),
     lost: &BTreeSet<Feature>,
     found: &[String],
     natively: impl FnOnce() -> Vec<String>,
 ) -> Option<BTreeSet<Feature>> {
-    if case.is_answered_as_grpc() && !personality.manners().grpc_answers && found.iter().all(|one| of_an_answer(one)) {
+    if case.is_answered_as_grpc() && !profile.quirks().grpc_answers && found.iter().all(|one| of_an_answer(one)) {
         return Some(BTreeSet::from([Feature::Grpc]));
     }
     // A request that the server answers itself gets nowhere.
@@ -136,18 +136,18 @@ fn excuse(
         return None;
     }
     let mut lost = lost.clone();
-    if lost.is_empty() && personality.manners().body == Body::Never && says_nothing_of_a_body(&case.call(now)) {
+    if lost.is_empty() && profile.quirks().body == Body::Never && says_nothing_of_a_body(&case.call(now)) {
         lost.insert(Feature::Unannounced);
     }
-    lost.extend(received(personality, case.call(now)).1);
+    lost.extend(received(profile, case.call(now)).1);
     (!lost.is_empty()).then_some(lost)
 }
 
 /// A request as the gateway's server hands it on to the filter, and what was lost with what it changed.
-fn received(personality: Personality, call: Call) -> (Call, BTreeSet<Feature>) {
+fn received(profile: HostProfile, call: Call) -> (Call, BTreeSet<Feature>) {
     let sent = call.all_lines();
     let has_body = call.body.iter().any(|part| !part.is_empty());
-    let Ok(lines) = wasmhost::received(personality.manners(), &sent, has_body) else { return (call, BTreeSet::new()) };
+    let Ok(lines) = wasmhost::received(profile.quirks(), &sent, has_body) else { return (call, BTreeSet::new()) };
     let target = lines.iter().find(|(name, _)| name == b":path").map(|(_, target)| target.clone());
     let target = target.unwrap_or_default();
     let lines: Vec<_> = lines.into_iter().filter(|(name, _)| !name.starts_with(b":")).collect();
@@ -156,7 +156,7 @@ fn received(personality: Personality, call: Call) -> (Call, BTreeSet<Feature>) {
         (Feature::AbsoluteTargets, target != call.target),
         (Feature::DroppedNames, call.lines.iter().any(|line| !lines.contains(line))),
         (Feature::Chunked, lines.iter().any(|line| !call.lines.contains(line))),
-        (Feature::Hosts, personality.manners().removal == Removal::Hides && !call.host.as_ref().is_some_and(canonical)),
+        (Feature::Hosts, profile.quirks().removal == Removal::Hides && !call.host.as_ref().is_some_and(canonical)),
     ];
     let lost = changes.into_iter().filter(|(_, changed)| *changed).map(|(feature, _)| feature).collect();
     (Call { target, lines, ..call }, lost)
@@ -198,11 +198,11 @@ impl Gate {
         let environment: Vec<_> = suite.environment.clone().into_iter().collect();
         let shared = match room.map(usize::try_from).transpose()? {
             Some(bytes) => SharedData::zones(&[(ZONE, bytes)]),
-            None => SharedData::of(module.personality().manners().store),
+            None => SharedData::of(module.profile().quirks().store),
         };
         let mut vm = Vm::start_beside(module, policy.document.to_string().as_bytes(), &environment, &shared)
             .map_err(|failed| anyhow!("the module does not start: {failed}"))?;
-        if module.personality().manners().store == Store::Zones {
+        if module.profile().quirks().store == Store::Zones {
             // The first request makes the tables, which are to be older than what the cases send.
             let lines = [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "first.example")];
             vm.request(&Request { headers: pairs::from_text(&lines), now: 0, ..Request::default() });
@@ -231,20 +231,20 @@ impl Gate {
         for case in case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index)) {
             let call = case.call(suite.now);
             let mut request = request(&call, case, suite);
-            if !module.personality().manners().tells_the_end() {
+            if !module.profile().quirks().tells_the_end() {
                 // Whatever such a gateway says of the end, nothing may hang on it.
                 request.end_told = Some(index.is_multiple_of(2));
             }
             let outcome = self.vm.request(&request);
             let trapped = matches!(outcome.verdict, Verdict::Trap(_));
-            if outcome.gone.is_some() && module.personality().manners().body == Body::AfterTheHead {
+            if outcome.gone.is_some() && module.profile().quirks().body == Body::AfterTheHead {
                 late = true;
             } else if outcome.gone.is_some() {
                 found.push("the head of the call had gone on before it was denied".to_owned());
             }
             let complaints = outcome.logs.iter().filter(|log| log.level >= Level::Warn);
             found.extend(complaints.map(|log| format!("the module complains: {}", log.message)));
-            found.extend(match seen(outcome, module.personality()) {
+            found.extend(match seen(outcome, module.profile()) {
                 Ok(seen) => self::differences(case, policy, version, &call, &seen),
                 Err(instead) => vec![instead],
             });
@@ -283,7 +283,7 @@ fn source(call: &Call) -> String {
 /// How the difference of a case begins whose request the gateway's server answered itself.
 const ANSWERED: &str = "the gateway's server answers with the status ";
 
-fn seen(outcome: Outcome, personality: Personality) -> Result<Seen, String> {
+fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
     let record = outcome.record.or_else(|| logged(&outcome.logs));
     let record = match (record, &outcome.verdict) {
         (Some(record), _) => record,
@@ -292,7 +292,7 @@ fn seen(outcome: Outcome, personality: Personality) -> Result<Seen, String> {
     };
     let end = match outcome.verdict {
         Verdict::Continue { mut headers } => {
-            if personality.manners().removal == Removal::Hides {
+            if profile.quirks().removal == Removal::Hides {
                 // What cannot be removed arrives with an empty value, and counts as removed.
                 headers.retain(|(_, value)| !value.is_empty());
             }
@@ -339,13 +339,13 @@ mod tests {
 
     /// A suite as it is on Kong with its policies, and the module there.
     fn on_kong(file: &str) -> (Module, Suite, Vec<Arc<callgate::Policy>>) {
-        under(Personality::Kong, file)
+        under(HostProfile::Kong, file)
     }
 
-    fn under(personality: Personality, file: &str) -> (Module, Suite, Vec<Arc<callgate::Policy>>) {
-        let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap().under(personality);
+    fn under(profile: HostProfile, file: &str) -> (Module, Suite, Vec<Arc<callgate::Policy>>) {
+        let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap().under(profile);
         let suite = suites().unwrap().into_iter().find(|suite| suite.file.ends_with(file)).unwrap();
-        let adapted = adapt::suite(&suite, module.personality().manners()).unwrap().suite;
+        let adapted = adapt::suite(&suite, module.profile().quirks()).unwrap().suite;
         let native = compile(&adapted).unwrap();
         (module, adapted, native)
     }
@@ -396,30 +396,30 @@ mod tests {
             let answer = outcome.answer.clone().unwrap_or_default();
             answer.into_iter().find(|(name, _)| name == b"ratelimit").unwrap()
         };
-        for personality in [Personality::Envoy, Personality::Istio, Personality::Kong] {
-            let (module, suite, native) = under(personality, "replay.cases.yaml");
+        for profile in [HostProfile::Envoy, HostProfile::Istio, HostProfile::Kong] {
+            let (module, suite, native) = under(profile, "replay.cases.yaml");
             let case = suite.cases.iter().find(|case| case.name == "first").unwrap();
             let request = request(&case.call(suite.now), case, &suite);
             let mut gate = Gate::start(&module, &suite, &native, case.policy).unwrap();
             let passed = gate.vm.request(&request);
             let writes = passed.calls.iter().filter(|call| **call == "proxy_set_shared_data").count();
-            assert!(writes > 1, "{personality:?}: {writes}");
+            assert!(writes > 1, "{profile:?}: {writes}");
 
             // The claim is the last of them.
             gate.shared.restore(&gate.fresh);
             gate.shared.contend(writes - 1, 64);
             let outcome = gate.vm.request(&request);
-            let Verdict::Reply(reply) = &outcome.verdict else { panic!("{personality:?}: {outcome:?}") };
-            assert_eq!((reply.status, &*reply.details), (503, "callgate_replay_contended"), "{personality:?}");
-            assert!(reply.headers.contains(&(b"retry-after".to_vec(), b"1".to_vec())), "{personality:?}: {reply:?}");
+            let Verdict::Reply(reply) = &outcome.verdict else { panic!("{profile:?}: {outcome:?}") };
+            assert_eq!((reply.status, &*reply.details), (503, "callgate_replay_contended"), "{profile:?}");
+            assert!(reply.headers.contains(&(b"retry-after".to_vec(), b"1".to_vec())), "{profile:?}: {reply:?}");
             assert_eq!(outcome.record.as_ref().unwrap()["reason"], "replay_contended");
             // Neither the limit nor the signature.
             let again = gate.vm.request(&request);
-            assert_eq!(limits(&again), limits(&passed), "{personality:?}: {:?}", again.verdict);
+            assert_eq!(limits(&again), limits(&passed), "{profile:?}: {:?}", again.verdict);
 
             gate.shared.restore(&gate.fresh);
             gate.shared.contend(writes - 1, 63);
-            assert!(matches!(gate.vm.request(&request).verdict, Verdict::Continue { .. }), "{personality:?}");
+            assert!(matches!(gate.vm.request(&request).verdict, Verdict::Continue { .. }), "{profile:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use ring::signature::{
 
 /// What a call of a function comes to that is not part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub enum ForeignFunction {
     /// `verify_signature` is there, others are not found.
     Verifies,
     /// None is found.

@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Error};
 
-use super::personality::Manners;
+use super::profile::HostQuirks;
 use super::state::{State, status};
 
 /// Why a host call does not return `Ok`.
@@ -37,7 +37,7 @@ impl<'a> Guest<'a> {
         if let Some(status) = guest.state().enter(name, fuel_left) {
             return Ok(status);
         }
-        if let Some(status) = guest.manners().idles(name) {
+        if let Some(status) = guest.quirks().idles(name) {
             return Ok(status);
         }
         match body(&mut guest) {
@@ -51,8 +51,8 @@ impl<'a> Guest<'a> {
         self.caller.data_mut()
     }
 
-    pub(super) fn manners(&self) -> &'static Manners {
-        self.caller.data().manners()
+    pub(super) fn quirks(&self) -> &'static HostQuirks {
+        self.caller.data().quirks()
     }
 
     pub(super) fn read(&mut self, at: u32, size: u32) -> Result<Vec<u8>, Stop> {

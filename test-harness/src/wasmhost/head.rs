@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pairs::{self, Pairs};
-use super::personality::{Head, Manners, Properties};
+use super::profile::{Head, HostQuirks, Properties};
 use super::request::Request;
 
 /// What Kong calls itself: the first `server_name` of its configuration, and the port that the call came in at.
@@ -16,8 +16,8 @@ pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 ///
 /// # Errors
 /// The status that the server answers with itself, without a word to a filter.
-pub fn received(manners: &Manners, lines: &Pairs, has_body: bool) -> Result<Pairs, u32> {
-    if manners.head != Head::Kong {
+pub fn received(quirks: &HostQuirks, lines: &Pairs, has_body: bool) -> Result<Pairs, u32> {
+    if quirks.head != Head::Kong {
         return Ok(lines.clone());
     }
     let one = |name: &str| pairs::values(lines, name);
@@ -64,8 +64,8 @@ fn is_decoded_by_nginx(target: &[u8]) -> bool {
 }
 
 /// The lines of a request, in the host's way.
-pub(super) fn shown(manners: &Manners, request: &Request) -> Pairs {
-    match manners.head {
+pub(super) fn shown(quirks: &HostQuirks, request: &Request) -> Pairs {
+    match quirks.head {
         Head::Http2 => request.headers.clone(),
         Head::Kong => {
             let path = pseudo(request, ":path").map(seen_by_nginx);
@@ -90,8 +90,8 @@ pub(super) fn shown(manners: &Manners, request: &Request) -> Pairs {
 }
 
 /// What the upstream gets: pseudo-header fields first, names in lower case.
-pub(super) fn forwarded(manners: &Manners, request: &Request, lines: Pairs) -> Pairs {
-    if manners.head == Head::Http2 {
+pub(super) fn forwarded(quirks: &HostQuirks, request: &Request, lines: Pairs) -> Pairs {
+    if quirks.head == Head::Http2 {
         return lines;
     }
     let is = |name: &[u8], other: &str| name.eq_ignore_ascii_case(other.as_bytes());
@@ -102,10 +102,10 @@ pub(super) fn forwarded(manners: &Manners, request: &Request, lines: Pairs) -> P
             // The server's own name goes nowhere; a line that was written goes as it is, whatever it is called.
             name if is(&name, ":authority") && value == OWN_NAME => {}
             // Kong has chosen the host before the filter runs, and nginx sends the body with its length.
-            name if is(&name, "host") && manners.head == Head::Kong => {
+            name if is(&name, "host") && quirks.head == Head::Kong => {
                 sent.extend(pseudo(request, ":authority").map(|host| (b":authority".to_vec(), host.to_vec())));
             }
-            name if is(&name, "transfer-encoding") && manners.head == Head::Kong => {}
+            name if is(&name, "transfer-encoding") && quirks.head == Head::Kong => {}
             name if is(&name, "host") => sent.push((b":authority".to_vec(), value)),
             // Only a path that was written is another one than the client's.
             name if is(&name, ":path") && shown => {
@@ -119,7 +119,7 @@ pub(super) fn forwarded(manners: &Manners, request: &Request, lines: Pairs) -> P
 }
 
 /// The properties of a request's stream.
-pub(super) fn properties(manners: &Manners, request: &Request) -> Values {
+pub(super) fn properties(quirks: &HostQuirks, request: &Request) -> Values {
     let mut values = Values::new();
     let mut add = |name: &str, value: Option<&[u8]>| values.extend(value.map(|value| (name.into(), value.to_vec())));
     let source = request.source.as_deref();
@@ -132,7 +132,7 @@ pub(super) fn properties(manners: &Manners, request: &Request) -> Values {
     let target = decoded.as_deref().map(|path| path.split(|byte| *byte == b'?').next().unwrap_or_default());
     let query = path.and_then(|path| path.splitn(2, |byte| *byte == b'?').nth(1));
     let (method, scheme) = (pseudo(request, ":method"), pseudo(request, ":scheme"));
-    match manners.properties {
+    match quirks.properties {
         Properties::Binary => add("source\0address", source.map(str::as_bytes)),
         Properties::Text { .. } => {
             for (name, value) in [
@@ -163,13 +163,13 @@ pub(super) fn properties(manners: &Manners, request: &Request) -> Values {
             }
         }
     }
-    values.extend(request.properties.iter().map(|(path, value)| (name(manners, path), value.clone())));
+    values.extend(request.properties.iter().map(|(path, value)| (name(quirks, path), value.clone())));
     values
 }
 
 /// A property's path as the host looks it up.
-pub(super) fn name(manners: &Manners, path: &[u8]) -> Vec<u8> {
-    match manners.properties {
+pub(super) fn name(quirks: &HostQuirks, path: &[u8]) -> Vec<u8> {
+    match quirks.properties {
         Properties::Text { .. } => path.iter().map(|byte| if *byte == 0 { b'.' } else { *byte }).collect(),
         Properties::Binary | Properties::Variables { .. } => path.to_vec(),
     }
@@ -249,7 +249,7 @@ fn resolved(path: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasmhost::Personality;
+    use crate::wasmhost::HostProfile;
 
     #[test]
     fn nginx_shows_another_path_than_the_clients() {
@@ -279,7 +279,7 @@ mod tests {
             ("content-type", "text/plain"),
         ]);
         let request = Request { headers, ..Request::default() };
-        let kong = Personality::Kong.manners();
+        let kong = HostProfile::Kong.quirks();
         let lines = shown(kong, &request);
         assert_eq!(pairs::values(&lines, ":authority"), [OWN_NAME]);
         assert_eq!(pairs::values(&lines, ":path"), [b"/a/b"]);

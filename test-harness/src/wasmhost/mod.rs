@@ -5,7 +5,7 @@
 //! in a header), it traps. It does what no gateway does on demand: any host call can be made to fail, the clock and the
 //! random numbers are the test's, and what a request cost is counted in instructions.
 //!
-//! It is Envoy's host unless it is told to behave like another gateway's ([`Personality`]): the same module then meets other
+//! It is Envoy's host unless it is told to behave like another gateway's ([`HostProfile`]): the same module then meets other
 //! answers, other properties, other ways to share, and bodies that come earlier, later or not at all.
 //!
 //! It offers only what [`interface`] lists, and knows no policy and no decision: tests read the state afterwards.
@@ -18,7 +18,7 @@ mod module;
 pub mod offers;
 mod open;
 pub mod pairs;
-mod personality;
+mod profile;
 mod proxy;
 mod request;
 mod shared;
@@ -30,12 +30,12 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
-pub use foreign::{Answer, Foreign, verify_signature};
+pub use foreign::{Answer, ForeignFunction, verify_signature};
 pub use head::received;
 pub use module::Module;
 pub use open::OpenStream;
 pub use pairs::Pairs;
-pub use personality::{Body, Manners, Personality, Refused, Removal, Store};
+pub use profile::{Body, HostProfile, HostQuirks, Refused, Removal, Store};
 pub use request::{Outcome, Request, Verdict};
 pub use shared::{SharedData, Snapshot, ZONE};
 pub use state::{Fault, Level, Log, Reply};

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use wasmtime::{Config, Engine, ExternType, InstancePre, Linker};
 
 use super::foreign::Answer;
-use super::personality::Personality;
+use super::profile::HostProfile;
 use super::state::State;
 use super::{proxy, wasi};
 
@@ -14,7 +14,7 @@ use super::{proxy, wasi};
 #[derive(Clone)]
 pub struct Module {
     ready: InstancePre<State>,
-    personality: Personality,
+    profile: HostProfile,
     answer: Option<Answer>,
 }
 
@@ -45,13 +45,13 @@ impl Module {
             .instantiate_pre(&module)
             .map_err(anyhow::Error::from)
             .context("it imports what hosts do not offer")?;
-        Ok(Self { ready, personality: Personality::Envoy, answer: None })
+        Ok(Self { ready, profile: HostProfile::Envoy, answer: None })
     }
 
     /// The same module in another gateway.
     #[must_use]
-    pub fn under(&self, personality: Personality) -> Self {
-        Self { ready: self.ready.clone(), personality, answer: None }
+    pub fn under(&self, profile: HostProfile) -> Self {
+        Self { ready: self.ready.clone(), profile, answer: None }
     }
 
     /// The same module in a gateway that answers `verify_signature` so, whatever it is asked.
@@ -62,8 +62,8 @@ impl Module {
 
     /// The gateway that it is in.
     #[must_use]
-    pub fn personality(&self) -> Personality {
-        self.personality
+    pub fn profile(&self) -> HostProfile {
+        self.profile
     }
 
     pub(super) fn answer(&self) -> Option<Answer> {

@@ -2,7 +2,7 @@
 //!
 //! Calls are told apart by name and number of parameters, since Kong's host has `proxy_get_log_level` with one more than others.
 
-use super::personality::Personality;
+use super::profile::HostProfile;
 
 /// Calls with the number of their parameters.
 pub type Calls = &'static [(&'static str, usize)];
@@ -16,7 +16,7 @@ pub struct Offer {
     pub wasi: Calls,
 }
 
-impl Personality {
+impl HostProfile {
     /// What this gateway's host offers.
     #[must_use]
     pub fn offer(self) -> Offer {

@@ -2,10 +2,10 @@
 
 use wasmtime::{Caller, ExternType, Linker, Module};
 
-use super::foreign::{self, Answer, Foreign};
+use super::foreign::{self, Answer, ForeignFunction};
 use super::guest::{Guest, Stop};
 use super::interface::SDK_CALLS;
-use super::personality::{Body, Head, Properties, Removal};
+use super::profile::{Body, Head, Properties, Removal};
 use super::shared::Unusable;
 use super::state::{Level, Log, REQUEST_HEADERS, Reply, State, Stream, status};
 use super::{head, pairs};
@@ -57,7 +57,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             };
             let bytes = bytes.ok_or(Stop::Status(status::NOT_FOUND))?;
             // ngx_wasm_module gives the first bytes, whichever are asked for.
-            let start = if guest.manners().body == Body::Whole { 0 } else { start as usize };
+            let start = if guest.quirks().body == Body::Whole { 0 } else { start as usize };
             let end = start.saturating_add(max_size as usize).min(bytes.len());
             match bytes.get(start..end) {
                 Some(part) if !part.is_empty() => guest.hand_over(part, data_at, size_at),
@@ -68,7 +68,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         fn proxy_get_header_map_pairs(guest, map: u32, data_at: u32, size_at: u32) {
             // A map that cannot be reached reads as an empty one.
             let lines = stream(guest)?.map(map).cloned().unwrap_or_default();
-            match guest.manners().listed {
+            match guest.quirks().listed {
                 Some(most) => {
                     let (bytes, size) = pairs::encode_listed(&lines, most);
                     guest.hand_over_as(&bytes, size, data_at, size_at)
@@ -86,10 +86,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_replace_header_map_value(guest, map: u32, name: u32, name_size: u32, value: u32, value_size: u32) {
             let line = line(guest, name, name_size, value, value_size)?;
-            if guest.manners().head == Head::Kong && READ_ONLY.contains(&line.0.as_slice()) {
+            if guest.quirks().head == Head::Kong && READ_ONLY.contains(&line.0.as_slice()) {
                 return Ok(());
             }
-            if map == REQUEST_HEADERS && guest.manners().removal == Removal::Hides {
+            if map == REQUEST_HEADERS && guest.quirks().removal == Removal::Hides {
                 return stream(guest)?.replace_first(line);
             }
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
@@ -120,7 +120,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_remove_header_map_value(guest, map: u32, name: u32, name_size: u32) {
             let removed = guest.read(name, name_size)?;
-            if map == REQUEST_HEADERS && guest.manners().removal == Removal::Hides {
+            if map == REQUEST_HEADERS && guest.quirks().removal == Removal::Hides {
                 return stream(guest)?.hide(&removed);
             }
             let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
@@ -129,7 +129,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_get_property(guest, path: u32, path_size: u32, data_at: u32, size_at: u32) {
-            let path = head::name(guest.manners(), &guest.read(path, path_size)?);
+            let path = head::name(guest.quirks(), &guest.read(path, path_size)?);
             let stream = stream(guest)?;
             let value = stream.properties.get(&path).or_else(|| stream.written.get(&path)).cloned();
             guest.hand_over(&value.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
@@ -148,7 +148,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_set_tick_period_milliseconds(guest, period: u32) {
-            let once = guest.manners().timers_are_set_once;
+            let once = guest.quirks().timers_are_set_once;
             let state = unrestricted(guest)?;
             let root = state.root.ok_or_else(|| Stop::misuse("a timer that is set outside a root context"))?;
             if once && state.timers.contains_key(&root) {
@@ -161,8 +161,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         fn proxy_set_property(guest, path: u32, path_size: u32, value: u32, value_size: u32) {
             let path = guest.read(path, path_size)?;
             let value = guest.read(value, value_size)?;
-            let name = head::name(guest.manners(), &path);
-            let name = match guest.manners().properties {
+            let name = head::name(guest.quirks(), &path);
+            let name = match guest.quirks().properties {
                 Properties::Binary => [FILTER_STATE_PREFIX, &name].concat(),
                 Properties::Text { writable } if writable.iter().any(|start| name.starts_with(start.as_bytes())) => name,
                 Properties::Variables { writable } if writable.iter().any(|own| name == own.as_bytes()) => name,
@@ -184,13 +184,13 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             grpc_status: i32
         ) {
             let details = String::from_utf8_lossy(&guest.read(details, details_size)?).replace(char::is_whitespace, "_");
-            let manners = guest.manners();
-            let body = [&guest.read(body, body_size)?, manners.answer_ends].concat();
+            let quirks = guest.quirks();
+            let body = [&guest.read(body, body_size)?, quirks.answer_ends].concat();
             let headers = pairs::decode(&guest.read(headers, headers_size)?);
             if headers.iter().any(|(_, value)| has_line_break(value)) {
                 return Err(Stop::misuse("a line break in a header of the answer"));
             }
-            let grpc_status = Some(grpc_status).filter(|status| manners.grpc_answers && (0..=16).contains(status));
+            let grpc_status = Some(grpc_status).filter(|status| quirks.grpc_answers && (0..=16).contains(status));
             let reply = Reply { status, headers, body, details, grpc_status };
             let stream = stream(guest)?;
             if std::mem::replace(&mut stream.replied, true) {
@@ -210,10 +210,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             size_at: u32
         ) {
             let (name, arguments) = (guest.read(name, name_size)?, guest.read(arguments, arguments_size)?);
-            match guest.manners().foreign {
-                Foreign::Traps => return Err(Stop::misuse("a function that the host does not have")),
-                Foreign::Verifies if name == b"verify_signature" => {}
-                Foreign::Verifies | Foreign::Unknown => return Err(Stop::Status(status::NOT_FOUND)),
+            match guest.quirks().foreign {
+                ForeignFunction::Traps => return Err(Stop::misuse("a function that the host does not have")),
+                ForeignFunction::Verifies if name == b"verify_signature" => {}
+                ForeignFunction::Verifies | ForeignFunction::Unknown => return Err(Stop::Status(status::NOT_FOUND)),
             }
             match unrestricted(guest)?.answer {
                 Some(Answer::Status(status)) => Err(Stop::Status(status)),
@@ -239,7 +239,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_increment_metric(guest, id: u32, offset: i64) {
-            let gauges = guest.manners().gauges;
+            let gauges = guest.quirks().gauges;
             let state = unrestricted(guest)?;
             let name = state.metric_ids.get((id >> 2) as usize).ok_or(Stop::Status(status::NOT_FOUND))?;
             let missing = Stop::Status(status::NOT_FOUND);
@@ -302,7 +302,7 @@ fn line(
     value_size: u32,
 ) -> Result<(Vec<u8>, Vec<u8>), Stop> {
     let mut name = guest.read(name, name_size)?;
-    if guest.manners().head != Head::Kong {
+    if guest.quirks().head != Head::Kong {
         name.make_ascii_lowercase();
     }
     let value = guest.read(value, value_size)?;

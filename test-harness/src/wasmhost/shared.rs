@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::personality::Store;
+use super::profile::Store;
 use super::zones::{Full, PAGE, Zone};
 
 /// The zone that the gate's keys begin with.
@@ -16,7 +16,7 @@ const ZONE_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone)]
 pub struct SharedData {
     kept: Arc<Mutex<Kept>>,
-    rivals: Arc<Mutex<Rivals>>,
+    concurrent: Arc<Mutex<ConcurrentWriters>>,
 }
 
 /// What was shared at some moment.
@@ -32,7 +32,7 @@ enum Kept {
 
 /// Other workers, which change a key whenever somebody is about to.
 #[derive(Debug, Default)]
-struct Rivals {
+struct ConcurrentWriters {
     /// So many writes they leave alone before they begin.
     leave: usize,
     /// So many writes come too late then.
@@ -93,7 +93,7 @@ impl SharedData {
     }
 
     fn keeping(kept: Kept) -> Self {
-        Self { kept: Arc::new(Mutex::new(kept)), rivals: Arc::default() }
+        Self { kept: Arc::new(Mutex::new(kept)), concurrent: Arc::default() }
     }
 
     /// How many keys there are.
@@ -160,7 +160,7 @@ impl SharedData {
     /// Lets so many writes pass, and other workers be faster than so many that come after them.
     #[cfg(test)]
     pub(crate) fn contend(&self, leave: usize, beat: usize) {
-        *self.rivals.lock().unwrap_or_else(PoisonError::into_inner) = Rivals { leave, beat };
+        *self.concurrent.lock().unwrap_or_else(PoisonError::into_inner) = ConcurrentWriters { leave, beat };
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Unusable> {
@@ -173,7 +173,7 @@ impl SharedData {
 
     /// Whether the value was written.
     pub(super) fn set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Unusable> {
-        let beaten = self.rivals.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let beaten = self.concurrent.lock().unwrap_or_else(PoisonError::into_inner).next();
         if beaten && let Some((standing, version)) = self.get(key)? {
             self.write(key, &standing, version)?;
         }
@@ -204,7 +204,7 @@ impl SharedData {
     }
 }
 
-impl Rivals {
+impl ConcurrentWriters {
     /// Whether they are faster than the write that comes now.
     fn next(&mut self) -> bool {
         if let Some(leave) = self.leave.checked_sub(1) {

@@ -7,7 +7,7 @@ use wasmtime::{Memory, TypedFunc};
 use super::foreign::Answer;
 use super::guest::Stop;
 use super::pairs::Pairs;
-use super::personality::{Manners, Personality};
+use super::profile::{HostProfile, HostQuirks};
 use super::shared::SharedData;
 
 /// The statuses of ABI 0.2.1 that the host gives.
@@ -142,7 +142,7 @@ impl Stream {
 /// What host calls read and write.
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) personality: Personality,
+    pub(super) profile: HostProfile,
     /// What is said to be the answer of `verify_signature`, in the place of the true one.
     pub(super) answer: Option<Answer>,
     pub(super) memory: Option<Memory>,
@@ -178,8 +178,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn manners(&self) -> &'static Manners {
-        self.personality.manners()
+    pub(super) fn quirks(&self) -> &'static HostQuirks {
+        self.profile.quirks()
     }
 
     /// Makes an open stream the one that calls are about, or none.

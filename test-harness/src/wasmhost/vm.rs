@@ -9,7 +9,7 @@ use super::foreign::Answer;
 use super::head;
 use super::module::Module;
 use super::pairs::Pairs;
-use super::personality::{Body, Refused};
+use super::profile::{Body, Refused};
 use super::request::{Outcome, Request, Verdict};
 use super::shared::SharedData;
 use super::state::{Fault, Log, State, Stream};
@@ -59,7 +59,7 @@ impl Vm {
     /// # Errors
     /// When the module traps or does not take the configuration.
     pub fn start(module: &Module, config: &[u8], environment: &[(String, String)]) -> Result<Self, ConfigureFailed> {
-        let shared = SharedData::of(module.personality().manners().store);
+        let shared = SharedData::of(module.profile().quirks().store);
         Self::start_beside(module, config, environment, &shared)
     }
 
@@ -80,7 +80,7 @@ impl Vm {
         // Each worker draws other random numbers.
         let random = u64::try_from(shared.len()).unwrap_or_default();
         let state = State {
-            personality: module.personality(),
+            profile: module.profile(),
             answer: module.answer(),
             environment: environment.to_vec(),
             shared: shared.clone(),
@@ -134,9 +134,9 @@ impl Vm {
         let state = self.store.data_mut();
         (state.configuration, state.root) = (None, None);
         match taken {
-            Ok(0) if self.store.data().manners().refused != Refused::KeepsTheLast => {
+            Ok(0) if self.store.data().quirks().refused != Refused::KeepsTheLast => {
                 self.trapped = true;
-                let what = match self.store.data().manners().refused {
+                let what = match self.store.data().quirks().refused {
                     Refused::LeavesTheApiOpen => "the chain does not load, and requests are forwarded without it",
                     Refused::AnswersWithErrors | Refused::KeepsTheLast => "the plugin does not load, and answers 503",
                 };
@@ -182,7 +182,7 @@ impl Vm {
     /// Lets a root context decide a request.
     pub fn request_on(&mut self, root: Root, request: &Request) -> Outcome {
         let has_body = request.body.as_ref().is_some_and(|parts| parts.iter().any(|part| !part.is_empty()));
-        let received = head::received(self.store.data().manners(), &request.headers, has_body);
+        let received = head::received(self.store.data().quirks(), &request.headers, has_body);
         let answered = received.as_ref().err().copied();
         let request = &Request { headers: received.unwrap_or_default(), ..request.clone() };
         self.arrive(request);
@@ -199,8 +199,8 @@ impl Vm {
         self.begin(request.fault.clone());
         let state = self.store.data_mut();
         state.clock = request.now;
-        let manners = state.manners();
-        let (headers, properties) = (head::shown(manners, request), head::properties(manners, request));
+        let quirks = state.quirks();
+        let (headers, properties) = (head::shown(quirks, request), head::properties(quirks, request));
         state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
     }
 
@@ -270,7 +270,7 @@ impl Vm {
         self.with_stream(|stream| hidden = std::mem::take(&mut stream.hidden));
         *gone = going.headers.take().map(|mut lines| {
             lines.extend(hidden);
-            head::forwarded(self.store.data().manners(), request, lines)
+            head::forwarded(self.store.data().quirks(), request, lines)
         });
         // Envoy sends a local reply through the filters as well.
         let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
@@ -299,17 +299,17 @@ impl Vm {
 
     /// Shows the request to the module, as far as the gateway does, until it answers or all of it may go on.
     fn decode(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Verdict, String> {
-        let manners = self.store.data().manners();
+        let quirks = self.store.data().quirks();
         if let Some(reply) = self.show_head(stream, request, going)? {
             return Ok(reply);
         }
-        if going.held && manners.body != Body::WithTheHead {
+        if going.held && quirks.body != Body::WithTheHead {
             return Ok(Verdict::Hang);
         }
         if let Some(reply) = self.show_body(stream, request, going)? {
             return Ok(reply);
         }
-        if let Some(trailers) = request.trailers.as_ref().filter(|_| manners.trailers) {
+        if let Some(trailers) = request.trailers.as_ref().filter(|_| quirks.trailers) {
             self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
             let lines = u32::try_from(trailers.len()).unwrap_or(u32::MAX);
             let action = self.callback("proxy_on_request_trailers", (stream, lines))?;
@@ -335,7 +335,7 @@ impl Vm {
         request: &Request,
         going: &mut Going,
     ) -> Result<Option<Verdict>, String> {
-        let ends = request.end_told.unwrap_or(request.end_of_stream && self.store.data().manners().tells_the_end());
+        let ends = request.end_told.unwrap_or(request.end_of_stream && self.store.data().quirks().tells_the_end());
         let headers = self.store.data().stream.as_ref().and_then(|stream| stream.headers.as_ref());
         let headers = headers.map_or(0, |lines| u32::try_from(lines.len()).unwrap_or(u32::MAX));
         let action = self.callback("proxy_on_request_headers", (stream, headers, u32::from(ends)))?;
@@ -368,7 +368,7 @@ impl Vm {
         let Some(body) = &request.body else { return Ok(None) };
         self.with_stream(|stream| stream.body_on_disk = request.body_on_disk);
         let whole = [body.concat()];
-        let parts = match self.store.data().manners().body {
+        let parts = match self.store.data().quirks().body {
             Body::Never => return Ok(None),
             Body::Whole if whole[0].is_empty() => return Ok(None),
             Body::Whole => &whole[..],
@@ -377,7 +377,7 @@ impl Vm {
         };
         for (number, part) in (1..).zip(parts) {
             let last = number == parts.len();
-            let ends = last && (request.trailers.is_none() || !self.store.data().manners().trailers);
+            let ends = last && (request.trailers.is_none() || !self.store.data().quirks().trailers);
             self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
             let reply = self.show_part(stream, part, ends, going)?;
             if reply.is_some() {
@@ -389,7 +389,7 @@ impl Vm {
 
     /// What a callback's result means; a local reply stops the stream whatever the callback returned.
     fn go_on(&mut self, action: u32, going: &mut Going) -> Option<Verdict> {
-        let at_once = self.store.data().manners().body != Body::Whole;
+        let at_once = self.store.data().quirks().body != Body::Whole;
         let stream = self.store.data_mut().stream.as_mut()?;
         if let Some(reply) = stream.reply.take() {
             return Some(Verdict::Reply(reply));

@@ -19,24 +19,24 @@ fn each(calls: &[&'static str]) -> Vec<Fault> {
 }
 
 /// Gateways whose hosts are asked in different ways.
-const GATEWAYS: [Personality; 3] = [Personality::Envoy, Personality::Istio, Personality::Kong];
+const GATEWAYS: [HostProfile; 3] = [HostProfile::Envoy, HostProfile::Istio, HostProfile::Kong];
 
 /// Whether a decision does not depend on this call: counting, logging, signatures that the gateway verifies, and properties that the gateway does not know.
 /// Kong is asked for the target first, without which no call can be judged.
-fn may_fail(personality: Personality, fault: &Fault) -> bool {
+fn may_fail(profile: HostProfile, fault: &Fault) -> bool {
     match fault.call.as_str() {
         // What the gateway does not verify is computed.
         "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" | "proxy_call_foreign_function" => true,
-        "proxy_get_property" => matches!(fault.status, 1 | 3) && (personality != Personality::Kong || fault.nth > 1),
+        "proxy_get_property" => matches!(fault.status, 1 | 3) && (profile != HostProfile::Kong || fault.nth > 1),
         _ => false,
     }
 }
 
 /// Lets each host call of a request fail in turn, on each gateway, in a new VM and in one that has decided before.
-fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(Personality, &Fault, &Outcome)) {
-    for (personality, warm) in GATEWAYS.iter().flat_map(|personality| [(*personality, false), (*personality, true)]) {
+fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(HostProfile, &Fault, &Outcome)) {
+    for (profile, warm) in GATEWAYS.iter().flat_map(|profile| [(*profile, false), (*profile, true)]) {
         let fresh = || {
-            let mut vm = start_under(personality, policy);
+            let mut vm = start_under(profile, policy);
             if warm {
                 upstream(&vm.request(&good()));
             }
@@ -51,7 +51,7 @@ fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(Personality, &F
             }
             let outcome = vm.request(&Request { fault: Some(fault.clone()), ..request.clone() });
             assert!(!matches!(outcome.verdict, Verdict::Trap(_)), "{fault:?}: {:?}", outcome.verdict);
-            judge(personality, &fault, &outcome);
+            judge(profile, &fault, &outcome);
             assert_alive(&mut vm);
         }
     }
@@ -62,19 +62,19 @@ fn an_allowed_call_goes_on_complete_or_not_at_all() {
     let policy = policy();
     let mut request = good();
     request.headers.extend(pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all")]));
-    let expected = GATEWAYS.map(|personality| upstream(&start_under(personality, &policy).request(&request)).len());
+    let expected = GATEWAYS.map(|profile| upstream(&start_under(profile, &policy).request(&request)).len());
     // What Kong cannot remove arrives empty.
     assert_eq!(expected[2], expected[0] + 2);
-    walk(&policy, &request, |personality, fault, outcome| match &outcome.verdict {
+    walk(&policy, &request, |profile, fault, outcome| match &outcome.verdict {
         Verdict::Continue { headers } => {
-            assert!(may_fail(personality, fault), "{fault:?}");
-            let position = GATEWAYS.iter().position(|own| *own == personality).unwrap();
+            assert!(may_fail(profile, fault), "{fault:?}");
+            let position = GATEWAYS.iter().position(|own| *own == profile).unwrap();
             assert_eq!(headers.len(), expected[position], "{fault:?}");
             assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
             assert!(outcome.record.is_some(), "{fault:?}");
         }
         Verdict::Reply(reply) => {
-            assert!(!may_fail(personality, fault), "{fault:?}");
+            assert!(!may_fail(profile, fault), "{fault:?}");
             assert_eq!((reply.status, reply.details.as_str()), (500, "callgate_host_error"), "{fault:?}");
             let record = outcome.record.as_ref().unwrap();
             assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("host_error")), "{fault:?}");
@@ -97,9 +97,9 @@ fn a_denied_call_never_goes_on() {
 fn an_observed_call_goes_on_clean_or_not_at_all() {
     let token = format!("Bearer {}", mint(&claims()));
     let request = request("GET", "/watched", &[("authorization", &token), ("x-callgate-agent", "root")]);
-    walk(&policy(), &request, |personality, fault, outcome| {
+    walk(&policy(), &request, |profile, fault, outcome| {
         if let Verdict::Continue { headers } = &outcome.verdict {
-            assert!(may_fail(personality, fault), "{fault:?}");
+            assert!(may_fail(profile, fault), "{fault:?}");
             assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
         }
     });
@@ -109,11 +109,11 @@ fn an_observed_call_goes_on_clean_or_not_at_all() {
 fn trailers_go_on_clean_or_not_at_all() {
     let trailers = pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all"), ("a", "b")]);
     let request = Request { end_of_stream: false, trailers: Some(trailers), ..good() };
-    walk(&policy(), &request, |personality, fault, outcome| match &outcome.trailers {
+    walk(&policy(), &request, |profile, fault, outcome| match &outcome.trailers {
         Some(trailers) => assert_eq!(*trailers, pairs::from_text(&[("a", "b")]), "{fault:?}"),
         None => {
             let gone = matches!(outcome.verdict, Verdict::Continue { .. });
-            assert!(!gone || !personality.manners().trailers, "{fault:?}");
+            assert!(!gone || !profile.quirks().trailers, "{fault:?}");
         }
     });
 }

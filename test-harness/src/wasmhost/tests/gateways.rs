@@ -1,6 +1,6 @@
 //! What single gateways do to a worker and the corpus does not show.
 
-use super::Personality::{Apisix, Higress, Istio, Kong};
+use super::HostProfile::{Apisix, Higress, Istio, Kong};
 use super::*;
 use crate::wasmhost::{SharedData, Store};
 
@@ -8,9 +8,9 @@ use crate::wasmhost::{SharedData, Store};
 const KEY: (&str, &str) = ("CALLGATE_TEST_KEY", "thirty-two bytes that nobody keeps");
 
 /// Two calls, and no third for an hour.
-fn limited(personality: Personality) -> Value {
+fn limited(profile: HostProfile) -> Value {
     let mut policy = policy_with(json!({
-        "gateway": personality.manners().gateway,
+        "gateway": profile.quirks().gateway,
         "limits": { "calls": { "per": "agent", "rate": "1/1h", "burst": 2 } },
         "tables": { "limits": 64, "key": { "env": KEY.0 } },
     }));
@@ -18,13 +18,9 @@ fn limited(personality: Personality) -> Value {
     policy
 }
 
-fn worker(
-    personality: Personality,
-    policy: &Value,
-    shared: &SharedData,
-) -> Result<Vm, crate::wasmhost::ConfigureFailed> {
+fn worker(profile: HostProfile, policy: &Value, shared: &SharedData) -> Result<Vm, crate::wasmhost::ConfigureFailed> {
     let environment = [(KEY.0.to_owned(), KEY.1.to_owned())];
-    Vm::start_beside(&MODULE.under(personality), policy.to_string().as_bytes(), &environment, shared)
+    Vm::start_beside(&MODULE.under(profile), policy.to_string().as_bytes(), &environment, shared)
 }
 
 fn passes(vm: &mut Vm, request: &Request) -> bool {
@@ -33,22 +29,22 @@ fn passes(vm: &mut Vm, request: &Request) -> bool {
 
 #[test]
 fn workers_count_together_on_each_gateway_that_has_a_store() {
-    for personality in Personality::ALL.into_iter().filter(|personality| personality.manners().store != Store::None) {
-        let shared = SharedData::of(personality.manners().store);
-        let mut first = worker(personality, &limited(personality), &shared).unwrap();
-        let mut second = worker(personality, &limited(personality), &shared).unwrap();
-        assert!(passes(&mut first, &good()) && passes(&mut second, &good()), "{personality:?}");
-        assert!(!passes(&mut first, &good()) && !passes(&mut second, &good()), "{personality:?}");
+    for profile in HostProfile::ALL.into_iter().filter(|profile| profile.quirks().store != Store::None) {
+        let shared = SharedData::of(profile.quirks().store);
+        let mut first = worker(profile, &limited(profile), &shared).unwrap();
+        let mut second = worker(profile, &limited(profile), &shared).unwrap();
+        assert!(passes(&mut first, &good()) && passes(&mut second, &good()), "{profile:?}");
+        assert!(!passes(&mut first, &good()) && !passes(&mut second, &good()), "{profile:?}");
     }
 }
 
 /// The `vm_id` is blank there, so that every other filter with a blank one writes into the same map.
 #[test]
 fn what_other_filters_write_into_the_map_lets_no_call_through() {
-    for personality in [Istio, Higress] {
+    for profile in [Istio, Higress] {
         let shared = SharedData::of(Store::Map);
         shared.put(b"somebody", b"else");
-        let mut vm = worker(personality, &limited(personality), &shared).unwrap();
+        let mut vm = worker(profile, &limited(profile), &shared).unwrap();
         assert!(passes(&mut vm, &good()) && passes(&mut vm, &good()) && !passes(&mut vm, &good()));
         let spent = shared.snapshot();
         let keys: Vec<_> = shared.keys().into_iter().filter(|key| key != b"somebody").collect();
@@ -63,12 +59,7 @@ fn what_other_filters_write_into_the_map_lets_no_call_through() {
             for value in junk {
                 shared.restore(&spent);
                 shared.put(key, &value);
-                assert!(
-                    !passes(&mut vm, &good()),
-                    "{personality:?}: {} in {}",
-                    value.escape_ascii(),
-                    key.escape_ascii()
-                );
+                assert!(!passes(&mut vm, &good()), "{profile:?}: {} in {}", value.escape_ascii(), key.escape_ascii());
             }
         }
         assert_eq!(shared.get(b"somebody").unwrap().unwrap().0, b"else", "other filters' keys are theirs");
@@ -229,12 +220,12 @@ fn a_policy_for_another_gateway_than_the_environment_names_is_rejected_in_envoy(
 
 #[test]
 fn where_grpc_clients_cannot_be_told_so_they_are_told_what_all_are() {
-    for personality in [Kong, Apisix] {
-        let mut vm = start_under(personality, &policy());
+    for profile in [Kong, Apisix] {
+        let mut vm = start_under(profile, &policy());
         let outcome = vm.request(&request("POST", "/items/7", &[("content-type", "application/grpc")]));
         let reply = answer(&outcome);
-        assert_eq!((reply.status, reply.grpc_status), (401, None), "{personality:?}");
-        assert_eq!(pairs::values(&reply.headers, "content-type"), [b"application/problem+json"], "{personality:?}");
+        assert_eq!((reply.status, reply.grpc_status), (401, None), "{profile:?}");
+        assert_eq!(pairs::values(&reply.headers, "content-type"), [b"application/problem+json"], "{profile:?}");
     }
 }
 

@@ -228,7 +228,7 @@ fn a_policy_that_is_replaced_ends_what_it_holds_and_its_bytes_count_under_the_ne
 
 #[test]
 fn where_the_head_went_first_a_body_that_never_comes_ends_with_408_as_well() {
-    let module = MODULE.under(Personality::Istio);
+    let module = MODULE.under(HostProfile::Istio);
     let mut vm = Vm::start(&module, signed("istio", json!({})).to_string().as_bytes(), &environment()).unwrap();
     let mut stream = open(&mut vm, &pay("slow", "a"));
     assert_eq!(ticks_until_answered(&mut vm, &mut stream, b""), 4);
@@ -240,7 +240,7 @@ fn where_the_head_went_first_a_body_that_never_comes_ends_with_408_as_well() {
 
 #[test]
 fn a_gateway_without_timers_is_asked_for_none() {
-    let module = MODULE.under(Personality::Kong);
+    let module = MODULE.under(HostProfile::Kong);
     let shared = SharedData::zones(&[(crate::wasmhost::ZONE, 64 * 1024 * 1024)]);
     let policy = signed("kong", json!({ "held_bodies": {} })).to_string();
     let mut vm = Vm::start_beside(&module, policy.as_bytes(), &environment(), &shared).unwrap();

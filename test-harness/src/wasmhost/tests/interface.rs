@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use callgate_kit::capabilities::CAPABILITIES;
 
-use super::{FILE, MODULE, Personality};
+use super::{FILE, HostProfile, MODULE};
 use crate::bench::MOST_WASM_MB;
 use crate::wasmhost::interface::{CALLS, EXPORTS, SDK_CALLS, WASI_CALLS};
 
@@ -18,19 +18,19 @@ fn imports_are_exactly_those_that_gateways_know() {
 
 #[test]
 fn every_listed_host_offers_every_import() {
-    for personality in Personality::ALL {
-        let offer = personality.offer();
+    for profile in HostProfile::ALL {
+        let offer = profile.offer();
         let missing: Vec<_> = MODULE
             .imported_calls()
             .into_iter()
             .filter(|(import, parameters)| !offer.has(import, *parameters))
             .collect();
-        assert!(missing.is_empty(), "the module does not start on {}: {missing:?}", personality.manners().name);
+        assert!(missing.is_empty(), "the module does not start on {}: {missing:?}", profile.quirks().name);
     }
     // The reason why parameters are counted.
-    assert!(Personality::Envoy.offer().has("env.proxy_get_log_level", 1));
-    assert!(!Personality::Kong.offer().has("env.proxy_get_log_level", 1));
-    assert!(!Personality::Apisix.offer().has("env.proxy_get_log_level", 1));
+    assert!(HostProfile::Envoy.offer().has("env.proxy_get_log_level", 1));
+    assert!(!HostProfile::Kong.offer().has("env.proxy_get_log_level", 1));
+    assert!(!HostProfile::Apisix.offer().has("env.proxy_get_log_level", 1));
 }
 
 /// What the standard library keeps in the module for programs that write to a terminal and end by themselves, and the clock that

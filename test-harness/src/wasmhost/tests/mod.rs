@@ -7,8 +7,8 @@ mod holds;
 mod hostile;
 mod interface;
 mod limits;
-mod manners;
 mod outcome;
+mod quirks;
 mod stream;
 mod verify;
 
@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 use callgate_kit::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
-use super::{Level, Module, Outcome, Pairs, Personality, Reply, Request, Verdict, Vm, pairs};
+use super::{HostProfile, Level, Module, Outcome, Pairs, Reply, Request, Verdict, Vm, pairs};
 use crate::build::{self, Flavor};
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
@@ -70,10 +70,10 @@ fn start(policy: &Value) -> Vm {
 }
 
 /// The policy for another gateway, in a worker of it. All records go to the log as well, where some gateways alone have them.
-fn start_under(personality: Personality, policy: &Value) -> Vm {
+fn start_under(profile: HostProfile, policy: &Value) -> Vm {
     let mut policy = policy.clone();
-    policy["gateway"] = json!(personality.manners().gateway);
-    Vm::start(&MODULE.under(personality), policy.to_string().as_bytes(), &[]).unwrap()
+    policy["gateway"] = json!(profile.quirks().gateway);
+    Vm::start(&MODULE.under(profile), policy.to_string().as_bytes(), &[]).unwrap()
 }
 
 /// The claims of a token that the test policy takes.

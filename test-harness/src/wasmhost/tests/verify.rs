@@ -12,7 +12,7 @@ use callgate::identity::crypto::{
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::wasmhost::{Answer, Foreign, verify_signature};
+use crate::wasmhost::{Answer, ForeignFunction, verify_signature};
 
 const CALL: &str = "proxy_call_foreign_function";
 
@@ -48,18 +48,18 @@ fn lines(vm: &Vm, level: Level) -> Vec<&str> {
 
 #[test]
 fn the_gateway_verifies_where_it_can() {
-    for personality in Personality::ALL {
-        let mut vm = start_under(personality, &policy());
-        let verifies = personality.manners().foreign == Foreign::Verifies;
+    for profile in HostProfile::ALL {
+        let mut vm = start_under(profile, &policy());
+        let verifies = profile.quirks().foreign == ForeignFunction::Verifies;
         let said = lines(&vm, Level::Info).last().copied().unwrap().to_owned();
         let expected = if verifies {
             "signatures by ECDSA keys, and by RSA keys without PSS, are verified by the gateway".to_owned()
         } else {
-            format!("signatures are computed in the filter: `{}` verifies none", personality.manners().gateway)
+            format!("signatures are computed in the filter: `{}` verifies none", profile.quirks().gateway)
         };
-        assert_eq!(said, expected, "{personality:?}");
+        assert_eq!(said, expected, "{profile:?}");
         let times = usize::from(verifies);
-        assert_eq!(assert_tells(&mut vm, 1, [times; 2]), [""; 0], "{personality:?}");
+        assert_eq!(assert_tells(&mut vm, 1, [times; 2]), [""; 0], "{profile:?}");
         // A token that was verified is known.
         assert_eq!(asked(&vm.request(&tokens(1)[0])), 0);
     }

@@ -4,17 +4,17 @@
 use std::sync::LazyLock;
 
 use callgate::policy::{BodyCheck, Store as EngineStore};
-use callgate_kit::policy::NotNeeded;
+use callgate_kit::policy::not_needed;
 
-use super::Personality::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
+use super::HostProfile::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
 use super::*;
-use crate::wasmhost::{Body, Foreign, Refused, Removal, SharedData, Store};
+use crate::wasmhost::{Body, ForeignFunction, Refused, Removal, SharedData, Store};
 
 static PROBE: LazyLock<Module> =
     LazyLock::new(|| Module::compile(&wat::parse_str(include_str!("probe.wat")).unwrap()).unwrap());
 
-fn probe(personality: Personality, mode: &str) -> Vm {
-    Vm::start(&PROBE.under(personality), mode.as_bytes(), &[]).unwrap()
+fn probe(profile: HostProfile, mode: &str) -> Vm {
+    Vm::start(&PROBE.under(profile), mode.as_bytes(), &[]).unwrap()
 }
 
 fn with_a_body() -> Request {
@@ -28,8 +28,8 @@ fn with_a_body() -> Request {
 
 /// What the filter was shown, and what became of the call: `+` where it went on, `!` where it is held for ever, and before that
 /// `>` where its head had gone on.
-fn shown(personality: Personality, mode: &str, request: &Request) -> String {
-    let outcome = probe(personality, mode).request(request);
+fn shown(profile: HostProfile, mode: &str, request: &Request) -> String {
+    let outcome = probe(profile, mode).request(request);
     let parts: Vec<_> = outcome.logs.iter().map(|log| log.message.as_str()).collect();
     let gone = if outcome.gone.is_some() { ">" } else { "" };
     let end = match outcome.verdict {
@@ -42,7 +42,7 @@ fn shown(personality: Personality, mode: &str, request: &Request) -> String {
 
 #[test]
 fn a_request_comes_in_parts_of_its_gateway() {
-    for (personality, whole, empty) in [
+    for (profile, whole, empty) in [
         (Envoy, "open body body trailers+", "ended+"),
         (Istio, "open body body trailers+", "ended+"),
         (EnvoyGateway, "open body body trailers+", "ended+"),
@@ -50,14 +50,14 @@ fn a_request_comes_in_parts_of_its_gateway() {
         (Kong, "open body+", "open+"),
         (Apisix, "open+", "open+"),
     ] {
-        assert_eq!(shown(personality, "-", &with_a_body()), whole, "{personality:?}");
-        assert_eq!(shown(personality, "-", &request("GET", "/", &[])), empty, "{personality:?}");
+        assert_eq!(shown(profile, "-", &with_a_body()), whole, "{profile:?}");
+        assert_eq!(shown(profile, "-", &request("GET", "/", &[])), empty, "{profile:?}");
     }
 }
 
 #[test]
 fn a_head_that_is_held_waits_for_its_body_in_envoy_alone() {
-    for (personality, seen) in [
+    for (profile, seen) in [
         (Envoy, "open body body trailers+"),
         (Istio, "open!"),
         (EnvoyGateway, "open!"),
@@ -65,30 +65,30 @@ fn a_head_that_is_held_waits_for_its_body_in_envoy_alone() {
         (Kong, "open!"),
         (Apisix, "open!"),
     ] {
-        assert_eq!(shown(personality, "h", &with_a_body()), seen, "{personality:?}");
+        assert_eq!(shown(profile, "h", &with_a_body()), seen, "{profile:?}");
     }
 }
 
 #[test]
 fn what_goes_on_before_a_body_that_is_held() {
     let request = Request { trailers: None, ..with_a_body() };
-    for (personality, seen) in
+    for (profile, seen) in
         [(Envoy, "open body body>!"), (Istio, "open body body>!"), (Kong, "open body!"), (Apisix, "open+")]
     {
-        assert_eq!(shown(personality, "b", &request), seen, "{personality:?}");
+        assert_eq!(shown(profile, "b", &request), seen, "{profile:?}");
     }
 }
 
 #[test]
 fn a_rejected_configuration_keeps_the_last_one_in_envoy_and_its_relatives_alone() {
-    for personality in Personality::ALL {
-        let mut vm = probe(personality, "-");
+    for profile in HostProfile::ALL {
+        let mut vm = probe(profile, "-");
         let root = vm.first_root();
         let failed = vm.configure(root, b"f", None).unwrap_err();
-        let ends = matches!(personality, Kong | Apisix);
-        assert_eq!(failed.trap.is_some(), ends, "{personality:?}");
+        let ends = matches!(profile, Kong | Apisix);
+        assert_eq!(failed.trap.is_some(), ends, "{profile:?}");
         let alive = matches!(vm.request(&request("GET", "/", &[])).verdict, Verdict::Continue { .. });
-        assert_eq!(alive, !ends, "{personality:?}");
+        assert_eq!(alive, !ends, "{profile:?}");
     }
 }
 
@@ -107,30 +107,30 @@ fn a_key_without_a_zone_stops_the_module_on_kong() {
 /// What the engine goes by when it compiles a policy is what the host does.
 #[test]
 fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
-    for personality in Personality::ALL {
-        let manners = personality.manners();
+    for profile in HostProfile::ALL {
+        let quirks = profile.quirks();
         let mut policy = policy();
-        policy["gateway"] = json!(manners.gateway);
-        let features = callgate::Policy::from_value(policy, &NotNeeded).unwrap().policy.features;
+        policy["gateway"] = json!(quirks.gateway);
+        let features = callgate::Policy::from_value(policy, &not_needed).unwrap().policy.features;
         let body = match features.body {
-            BodyCheck::Held => manners.body == Body::WithTheHead,
-            BodyCheck::Late => matches!(manners.body, Body::AfterTheHead | Body::Whole),
-            BodyCheck::Unseen => manners.body == Body::Never,
+            BodyCheck::Held => quirks.body == Body::WithTheHead,
+            BodyCheck::Late => matches!(quirks.body, Body::AfterTheHead | Body::Whole),
+            BodyCheck::Unseen => quirks.body == Body::Never,
         };
         let store = match features.store {
             EngineStore::Unbounded => Store::Map,
             EngineStore::Zone => Store::Zones,
             EngineStore::None => Store::None,
         };
-        assert!(body, "{personality:?}: {features:?}");
-        assert_eq!(manners.store, store, "{personality:?}");
-        assert_eq!(manners.foreign == Foreign::Verifies, features.verifies, "{personality:?}");
-        assert_eq!(manners.timers_end_requests(), features.timers, "{personality:?}");
-        assert_eq!(manners.refused == Refused::KeepsTheLast, features.refuses_configuration, "{personality:?}");
-        assert_eq!(manners.removal == Removal::Removes, features.removes_headers, "{personality:?}");
-        assert_eq!(manners.listed, features.listed_headers, "{personality:?}");
-        assert_eq!(manners.listed.is_some(), features.overrun > 0, "{personality:?}");
+        assert!(body, "{profile:?}: {features:?}");
+        assert_eq!(quirks.store, store, "{profile:?}");
+        assert_eq!(quirks.foreign == ForeignFunction::Verifies, features.verifies, "{profile:?}");
+        assert_eq!(quirks.timers_end_requests(), features.timers, "{profile:?}");
+        assert_eq!(quirks.refused == Refused::KeepsTheLast, features.refuses_configuration, "{profile:?}");
+        assert_eq!(quirks.removal == Removal::Removes, features.removes_headers, "{profile:?}");
+        assert_eq!(quirks.listed, features.listed_headers, "{profile:?}");
+        assert_eq!(quirks.listed.is_some(), features.overrun > 0, "{profile:?}");
         // Only there a filter that stops while it is configured is worse than one that stops later.
-        assert_eq!(manners.refused == Refused::LeavesTheApiOpen, !features.opens_store_early, "{personality:?}");
+        assert_eq!(quirks.refused == Refused::LeavesTheApiOpen, !features.opens_store_early, "{profile:?}");
     }
 }

@@ -21,11 +21,11 @@ use crate::client;
 
 /// Asks the upstream of another process.
 #[derive(Debug)]
-pub(crate) struct Witness {
+pub(crate) struct RecordingUpstream {
     address: SocketAddr,
 }
 
-impl Witness {
+impl RecordingUpstream {
     /// The one at this address.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self { address }

@@ -3,12 +3,12 @@
 //! Each line of it was measured in the gateway or read in its source. Nothing else in here asks which gateway it is, only what
 //! that gateway does.
 
-use super::foreign::Foreign;
+use super::foreign::ForeignFunction;
 use super::state::status;
 
 /// A gateway that the host behaves like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Personality {
+pub enum HostProfile {
     /// Envoy 1.36 or newer, configured as the project ships it.
     #[default]
     Envoy,
@@ -26,7 +26,7 @@ pub enum Personality {
 
 /// What a host does in its own way.
 #[derive(Debug)]
-pub struct Manners {
+pub struct HostQuirks {
     /// What people call the gateway.
     pub name: &'static str,
     /// What a policy for it says as `gateway`.
@@ -44,7 +44,7 @@ pub struct Manners {
     /// What workers share.
     pub store: Store,
     /// What functions there are beside the ABI.
-    pub foreign: Foreign,
+    pub foreign: ForeignFunction,
     /// Whether an answer can be given to a gRPC client as such.
     pub grpc_answers: bool,
     /// What an answer ends with beside what the module wrote.
@@ -137,13 +137,13 @@ pub enum Refused {
     AnswersWithErrors,
 }
 
-impl Personality {
+impl HostProfile {
     /// Every one.
     pub const ALL: [Self; 6] = [Self::Envoy, Self::Istio, Self::EnvoyGateway, Self::Higress, Self::Kong, Self::Apisix];
 
     /// What this gateway's host does in its own way.
     #[must_use]
-    pub fn manners(self) -> &'static Manners {
+    pub fn quirks(self) -> &'static HostQuirks {
         match self {
             Self::Envoy => &ENVOY,
             Self::Istio => &ISTIO,
@@ -155,7 +155,7 @@ impl Personality {
     }
 }
 
-impl Manners {
+impl HostQuirks {
     /// Whether there is no other place for a record than the gateway's log.
     #[must_use]
     pub fn records_in_the_log(&self) -> bool {
@@ -190,7 +190,7 @@ impl Manners {
     }
 }
 
-const ENVOY: Manners = Manners {
+const ENVOY: HostQuirks = HostQuirks {
     name: "Envoy",
     gateway: "envoy",
     idle: &[],
@@ -199,7 +199,7 @@ const ENVOY: Manners = Manners {
     trailers: true,
     properties: Properties::Binary,
     store: Store::Map,
-    foreign: Foreign::Verifies,
+    foreign: ForeignFunction::Verifies,
     grpc_answers: true,
     answer_ends: b"",
     gauges: true,
@@ -210,16 +210,21 @@ const ENVOY: Manners = Manners {
 };
 
 /// `allow_on_headers_stop_iteration` is no field of the kind, so that no head waits for its body.
-const ISTIO: Manners = Manners { name: "Istio", gateway: "istio", body: Body::AfterTheHead, ..ENVOY };
+const ISTIO: HostQuirks = HostQuirks { name: "Istio", gateway: "istio", body: Body::AfterTheHead, ..ENVOY };
 
-const ENVOY_GATEWAY: Manners =
-    Manners { name: "Envoy Gateway", gateway: "envoy-gateway", body: Body::AfterTheHead, ..ENVOY };
+const ENVOY_GATEWAY: HostQuirks =
+    HostQuirks { name: "Envoy Gateway", gateway: "envoy-gateway", body: Body::AfterTheHead, ..ENVOY };
 
 /// The older of its two Envoys, which has no `verify_signature`.
-const HIGRESS: Manners =
-    Manners { name: "Higress", gateway: "higress", body: Body::AfterTheHead, foreign: Foreign::Unknown, ..ENVOY };
+const HIGRESS: HostQuirks = HostQuirks {
+    name: "Higress",
+    gateway: "higress",
+    body: Body::AfterTheHead,
+    foreign: ForeignFunction::Unknown,
+    ..ENVOY
+};
 
-const KONG: Manners = Manners {
+const KONG: HostQuirks = HostQuirks {
     name: "Kong",
     gateway: "kong",
     // A stream cannot be acted on from elsewhere.
@@ -229,7 +234,7 @@ const KONG: Manners = Manners {
     trailers: false,
     properties: Properties::Text { writable: &["kong.", "wasmx."] },
     store: Store::Zones,
-    foreign: Foreign::Traps,
+    foreign: ForeignFunction::Traps,
     grpc_answers: false,
     answer_ends: b"\n",
     gauges: false,
@@ -239,7 +244,7 @@ const KONG: Manners = Manners {
     listed: Some(100),
 };
 
-const APISIX: Manners = Manners {
+const APISIX: HostQuirks = HostQuirks {
     name: "APISIX",
     gateway: "portable",
     idle: &[
@@ -257,7 +262,7 @@ const APISIX: Manners = Manners {
     trailers: false,
     properties: Properties::Variables { writable: &[] },
     store: Store::None,
-    foreign: Foreign::Traps,
+    foreign: ForeignFunction::Traps,
     grpc_answers: false,
     answer_ends: b"",
     gauges: false,

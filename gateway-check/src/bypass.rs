@@ -36,7 +36,7 @@ impl Targets {
 
 /// Calls that reach an upstream without a gate.
 #[derive(Debug, Clone)]
-pub(super) struct Ungated<'a> {
+pub(super) struct BypassRoute<'a> {
     /// What it is if it is a way around.
     pub(super) code: Code,
     pub(super) view: View<'a>,
@@ -57,14 +57,14 @@ impl<'a> Check<'a> {
         let unread = self.gates.iter().any(|gate| gate.facts.is_none());
         let no_gate = self.gates.is_empty();
         if no_gate
-            && self.ungated.is_empty()
+            && self.bypasses.is_empty()
             && !self.report.has(Code::GateHidden)
             && let Some(file) = files.first()
         {
             let message = "no gate in these files: give all files of the gateway together, or put the gate in with `callgate render`";
             self.report.add_whole(Code::NoGate, &file.display().to_string(), message.to_owned());
         }
-        for way in std::mem::take(&mut self.ungated) {
+        for way in std::mem::take(&mut self.bypasses) {
             if way.targets.clusters.iter().any(|cluster| admin.contains(cluster)) {
                 let message = "this leads to the admin interface, which can end the process and change the runtime: remove it, or keep \
                                `/stats` alone behind a listener of its own on loopback";
