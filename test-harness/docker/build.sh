@@ -5,7 +5,7 @@ out=$1
 mkdir -p "$out"
 if [ -d /prebuilt ]; then
   if [ "$(sh test-harness/docker/sources.sh)" != "$(cat /prebuilt/sources)" ]; then
-    echo "the build image is a stand-in, made from other sources: run \`cargo harness images\` again, or remove it" >&2
+    echo "the build image is a stand-in, made from other sources: run \`.ci/images\` again, or remove it" >&2
     exit 1
   fi
   cp /prebuilt/harness /prebuilt/callgate.wasm "$out"

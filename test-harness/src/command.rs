@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum as _};
 use test_harness::build::{self, Flavor};
 use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
-use test_harness::wasmhost::Personality;
+use test_harness::envoy::{self, Binary};
+use test_harness::wasmhost::HostProfile;
 use test_harness::{bench, container, demo, package, portability, progress, upstreams};
 
 /// Builds, runs and shows Callgate in a real gateway.
@@ -33,7 +34,7 @@ enum Command {
     },
     /// Builds the filter and prints the file's path.
     Build,
-    /// Runs the composition of test-harness/docker-compose.yml, with stand-ins for images that are not there, and takes it down.
+    /// Runs the composition of test-harness/docker-compose.yml, pulls the images that are not there, and takes it down.
     Compose {
         /// Which part of it.
         #[arg(long, value_enum, default_value = "corpus")]
@@ -65,8 +66,8 @@ enum Command {
         #[command(subcommand)]
         task: container::Task,
     },
-    /// Makes stand-ins for the images of the composition that no registry gave this machine.
-    Images,
+    /// Finds the Envoy that the tests use, or installs it, and prints the program's path.
+    Envoy,
     /// Counts the instructions of a decision about a call whose token was seen before, by part.
     Instructions {
         /// Counts those of this module instead, to compare two builds.
@@ -118,7 +119,13 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::Compose { profile, .. } => compose::run(&profile),
         Command::Container { task } => container::run(&task),
         Command::Costs { quick } => bench::costs::run(quick),
-        Command::Images => compose::images(),
+        Command::Envoy => {
+            match progress::during("looking for Envoy, or installing it", envoy::locate)? {
+                Binary::Program(file) => println!("{}", file.display()),
+                Binary::Image(image) => bail!("the only Envoy on this machine is the image `{image}`"),
+            }
+            Ok(())
+        }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
         Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),
@@ -161,8 +168,8 @@ fn compare_upstreams(write: bool) -> anyhow::Result<()> {
 }
 
 fn portability(write: bool, only: Option<&str>) -> anyhow::Result<()> {
-    let named = |personality: &Personality| only.is_some_and(|name| personality.manners().gateway == name);
-    let chosen: Vec<_> = Personality::ALL.into_iter().filter(named).collect();
+    let named = |profile: &HostProfile| only.is_some_and(|name| profile.quirks().gateway == name);
+    let chosen: Vec<_> = HostProfile::ALL.into_iter().filter(named).collect();
     ensure!(only.is_none() || !chosen.is_empty(), "policies know no such gateway");
     let rows = progress::during("running the corpus under each gateway", || portability::rows(&chosen))?;
     let wrong = portability::wrong(&rows);

@@ -4,21 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-
-/// An image was made by `cargo harness images` where this label is `true`, and so is whatever was built from it.
-pub(super) const STAND_IN: &str = "callgate.stand-in";
-
-/// Whose image has a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Image {
-    /// There is none.
-    Missing,
-    /// One of ours.
-    StandIn,
-    /// Somebody else's, which nothing here may replace.
-    Theirs,
-}
+use anyhow::{Context as _, Result, anyhow};
 
 /// A Docker engine that answers.
 #[derive(Debug)]
@@ -53,12 +39,11 @@ impl Engine {
         self.compose.join(" ")
     }
 
-    /// Whose image this is.
-    pub(super) fn image(&self, name: &str) -> Result<Image> {
-        let format = format!("{{{{index .Config.Labels \"{STAND_IN}\"}}}}");
-        match run("docker", ["image", "inspect", "--format", &format, name]) {
-            Ok(label) => Ok(if label.trim() == "true" { Image::StandIn } else { Image::Theirs }),
-            Err(Failed::Said(said)) if said.to_ascii_lowercase().contains("no such image") => Ok(Image::Missing),
+    /// Whether this machine has an image.
+    pub(super) fn has_image(&self, name: &str) -> Result<bool> {
+        match run("docker", ["image", "inspect", name]) {
+            Ok(_) => Ok(true),
+            Err(Failed::Said(said)) if said.to_ascii_lowercase().contains("no such image") => Ok(false),
             Err(failed) => Err(failed.into_error("docker")),
         }
     }
@@ -88,10 +73,6 @@ impl Failed {
 }
 
 /// Runs a program to its end and returns what it printed.
-pub(super) fn program<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Result<String> {
-    run(name, arguments).map_err(|failed| failed.into_error(name))
-}
-
 fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Result<String, Failed> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(Failed::Start)?;
     if output.status.success() {
@@ -106,29 +87,6 @@ pub(super) fn last_line(output: &Output) -> String {
     let said = String::from_utf8_lossy(&said);
     let line = said.lines().rev().find(|line| !line.trim().is_empty());
     line.map_or_else(|| format!("it ended with {}", output.status), |line| line.trim().to_owned())
-}
-
-/// Runs one program into another.
-pub(super) fn pipe(mut from: Command, mut into: Command) -> Result<()> {
-    let name = |command: &Command| command.get_program().to_string_lossy().into_owned();
-    let (first, second) = (name(&from), name(&into));
-    let mut source = from
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot run `{first}`"))?;
-    let stream = source.stdout.take().context("a pipe has no end")?;
-    let output = into.stdin(stream).output().with_context(|| format!("cannot run `{second}`"));
-    let status = source.wait().with_context(|| format!("cannot wait for `{first}`"))?;
-    let output = output?;
-    if !output.status.success() {
-        bail!("`{second}` failed: {}", last_line(&output));
-    }
-    if !status.success() {
-        bail!("`{first}` failed ({status})");
-    }
-    Ok(())
 }
 
 /// Why there is no engine.
@@ -165,22 +123,9 @@ mod tests {
 
     #[test]
     fn what_a_program_says_last_is_kept() {
-        let error = program("sh", ["-c", "echo first; echo 'E: no network' >&2; exit 3"]).unwrap_err();
-        assert_eq!(error.to_string(), "`sh` failed: E: no network");
-        let error = program("sh", ["-c", "exit 3"]).unwrap_err();
-        assert!(error.to_string().contains("exit status: 3"), "{error}");
-        assert_eq!(program("sh", ["-c", "echo out"]).unwrap(), "out\n");
-    }
-
-    #[test]
-    fn a_pipe_fails_with_either_end() {
-        let sh = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        };
-        pipe(sh("echo a"), sh("grep -q a")).unwrap();
-        assert!(pipe(sh("echo a; exit 1"), sh("cat")).is_err());
-        assert!(pipe(sh("echo a"), sh("cat; exit 1")).is_err());
+        let error = |script: &str| run("sh", ["-c", script]).unwrap_err().into_error("sh").to_string();
+        assert_eq!(error("echo first; echo 'E: no network' >&2; exit 3"), "`sh` failed: E: no network");
+        assert!(error("exit 3").contains("exit status: 3"));
+        assert_eq!(run("sh", ["-c", "echo out"]).unwrap(), "out\n");
     }
 }

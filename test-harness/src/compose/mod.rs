@@ -15,8 +15,8 @@ use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
 use crate::paths;
-use docker::{Engine, STAND_IN, last_line};
-use images::{Base, Registry};
+use docker::{Engine, last_line};
+use images::Base;
 
 /// Takes the composition down once the process that holds the other end of its input is gone, a `kill -9` included. An interrupt
 /// from the terminal reaches it as well, and is not meant for it.
@@ -81,16 +81,6 @@ impl Profile {
     }
 }
 
-/// Makes stand-ins for the images that no registry gave this machine.
-///
-/// # Errors
-/// When there is no Docker engine, or a stand-in cannot be made; the message says what is missing.
-pub fn images() -> Result<()> {
-    let engine = Engine::find()?;
-    let wanted: Vec<_> = images::ALWAYS.into_iter().chain([&images::PROMETHEUS]).collect();
-    images::provide(&engine, Registry::Ignore, &wanted).map(drop)
-}
-
 /// Runs these parts, one after the other, and prints what came of each.
 ///
 /// # Errors
@@ -104,9 +94,8 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
     for (variable, port) in profiles.iter().flat_map(|profile| profile.ports()) {
         free(variable, *port)?;
     }
-    let of_profiles = profiles.iter().flat_map(|profile| profile.needs());
-    let wanted: Vec<_> = images::ALWAYS.into_iter().chain(of_profiles.copied()).collect();
-    let lacking = images::provide(&engine, Registry::Ask, &wanted)?;
+    let wanted: Vec<_> = profiles.iter().flat_map(|profile| profile.needs()).copied().collect();
+    let lacking = images::provide(&engine, &wanted)?;
     let mut told = Vec::new();
     for profile in profiles {
         let outcome = match profile.needs().iter().find(|base| lacking.contains(&base.name())) {
@@ -208,7 +197,6 @@ impl<'e> Composition<'e> {
             let _ = self.command().args(["logs", "--no-color", "--tail", "40"]).status();
         }
         running.end()?;
-        self.prune();
         Ok(if passed { Outcome::Passed(start.elapsed().as_secs()) } else { Outcome::Failed })
     }
 
@@ -235,13 +223,6 @@ impl<'e> Composition<'e> {
         let mut keeper = keeper.spawn().context("cannot run sh")?;
         let held = keeper.stdin.take();
         Ok(Running { keeper, held })
-    }
-
-    /// Removes what the latest builds replaced. Real images keep theirs: what was compiled in them is worth keeping.
-    fn prune(&self) {
-        let label = format!("label={STAND_IN}=true");
-        // A builder of another checkout may be at work on what is this young. Nothing fails where this does.
-        let _ = self.engine.docker(["image", "prune", "--force", "--filter", &label, "--filter", "until=1h"]);
     }
 }
 

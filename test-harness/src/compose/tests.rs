@@ -25,14 +25,14 @@ fn service(name: &str) -> Value {
 }
 
 #[test]
-fn the_composition_names_the_images_that_stand_ins_are_made_for() {
+fn the_composition_names_the_images_that_it_starts_from() {
     let (compose, dockerfile) = (text("docker-compose.yml"), text("docker/Dockerfile"));
     for base in BASES {
         let parameter = format!("${{{}:-{}}}", base.variable, base.public);
         assert_eq!(compose.matches(&parameter).count(), 1, "{parameter}");
     }
     let parameters = compose.matches("_IMAGE:-").count();
-    assert_eq!(parameters, BASES.len(), "an image is not known to `cargo harness images`");
+    assert_eq!(parameters, BASES.len(), "an image is not known to `cargo harness compose`");
     for line in dockerfile.lines().filter_map(|line| line.strip_prefix("ARG ")) {
         let (variable, public) = line.split_once('=').unwrap();
         assert!(BASES.iter().any(|base| (base.variable, base.public) == (variable, public)), "{line}");
