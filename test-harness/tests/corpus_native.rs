@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callgate::Reason;
 use callgate_kit::corpus::{Decision, Suite, run};
-use test_harness::corpus::{described, suites};
+use test_harness::corpus::{described, statuses, suites};
 
 /// Reasons that no request can reach, and why.
 const UNREACHABLE: [(Reason, &str); 10] = [
@@ -30,9 +30,6 @@ const UNREACHABLE: [(Reason, &str); 10] = [
     (Reason::HostError, "the gateway did not give the filter what it needs; tests make the wasm host fail instead"),
 ];
 
-/// How many cases cannot be run in a real Envoy; a change is meant to be noticed.
-const SKIPPED_IN_ENVOY: usize = 93;
-
 #[test]
 fn every_case_is_decided_as_it_expects() {
     let mut wrong = Vec::new();
@@ -55,6 +52,29 @@ fn every_reason_has_a_case() {
         let unreachable = UNREACHABLE.iter().any(|(known, _)| known == reason);
         assert_ne!(covered.contains(reason.code()), unreachable, "{}", reason.code());
     }
+}
+
+/// So that a status that changes in the engine's table fails every case that is denied for that reason.
+#[test]
+fn the_status_of_every_reason_is_stated() {
+    let stated: BTreeSet<String> = statuses().unwrap().into_keys().collect();
+    let reasons: BTreeSet<String> = Reason::ALL.iter().map(|reason| reason.code().to_owned()).collect();
+    assert_eq!(stated, reasons);
+}
+
+#[test]
+fn every_intent_is_a_sentence() {
+    let begins =
+        |text: &str| text.starts_with(|first: char| first.is_ascii_uppercase() || "`\"0123456789".contains(first));
+    let is_sentence = |text: &str| begins(text) && text.ends_with('.') && text.split(' ').count() > 3;
+    let fragments: Vec<String> = suites()
+        .unwrap()
+        .iter()
+        .flat_map(|suite| {
+            suite.cases.iter().filter(|case| !is_sentence(&case.intent)).map(|case| described(suite, case, &[]))
+        })
+        .collect();
+    assert!(fragments.is_empty(), "{} intents are no sentences:\n{}", fragments.len(), fragments.join("\n"));
 }
 
 #[test]
@@ -86,8 +106,7 @@ fn only_what_cannot_run_in_envoy_is_skipped_there() {
     let cases: Vec<_> = suites.iter().flat_map(|suite| &suite.cases).collect();
     let skipped = cases.iter().filter(|case| case.skip_envoy.is_some()).count();
     println!("{skipped} of {} cases are skipped in Envoy", cases.len());
-    assert_eq!(skipped, SKIPPED_IN_ENVOY);
-    assert!(skipped * 100 <= cases.len() * 15, "{skipped} of {}", cases.len());
+    assert!(skipped * 100 <= cases.len() * 10, "{skipped} of {}", cases.len());
     for suite in &suites {
         for case in &suite.cases {
             let moves =
