@@ -6,7 +6,6 @@
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 use super::{Gcra, LimitStatus};
-use crate::text::ascii::push_decimal;
 
 /// The headers with what the limits are, and with what is left of them.
 pub const RATE_LIMIT_HEADERS: [&str; 2] = ["ratelimit-policy", "ratelimit"];
@@ -50,9 +49,9 @@ pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Optio
             members.push('"');
             members.push_str(name);
             members.push_str("\";r=");
-            push_decimal(&mut members, remaining);
+            members.push_str(itoa::Buffer::new().format(remaining));
             members.push_str(";t=");
-            push_decimal(&mut members, more_in.div_ceil(SECOND));
+            members.push_str(itoa::Buffer::new().format(more_in.div_ceil(SECOND)));
         }
     }
     [policies, members]

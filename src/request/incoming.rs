@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::{Serialize, Serializer};
 
 use crate::request::headers::Headers;
-use crate::text::ascii::{hexadecimal, with_dotted};
+use crate::text::ascii::hexadecimal;
 use crate::text::time::Timestamp;
 
 /// What the host knows of a call when its headers have arrived.
@@ -33,10 +33,6 @@ impl Source {
     /// address.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        // What most hosts give, first.
-        if let Some(octets) = dotted_with_port(text) {
-            return Some(Self(IpAddr::V4(octets.into())));
-        }
         let text = std::str::from_utf8(text).ok()?;
         if let Ok(address) = text.parse::<IpAddr>() {
             return Some(Self(address.to_canonical()));
@@ -51,34 +47,6 @@ impl Source {
     }
 }
 
-/// The address in `192.0.2.1:1234`, in which no number has more digits than it needs. The standard library's reader takes a
-/// thousand instructions in Wasm.
-fn dotted_with_port(text: &[u8]) -> Option<[u8; 4]> {
-    let mut rest = text;
-    let mut number = |end: Option<u8>, most: u32| {
-        let mut value = 0;
-        let mut digits = 0;
-        while let Some((digit @ b'0'..=b'9', after)) = rest.split_first() {
-            value = value * 10 + u32::from(digit - b'0');
-            digits += 1;
-            rest = after;
-            // A zero may stand alone, and not before others.
-            if value > most || (digits > 1 && value < 10) {
-                return None;
-            }
-        }
-        let ended = match end {
-            Some(end) => rest.split_off_first() == Some(&end),
-            None => rest.is_empty(),
-        };
-        (digits > 0 && ended).then_some(value)
-    };
-    let octets =
-        [number(Some(b'.'), 255)?, number(Some(b'.'), 255)?, number(Some(b'.'), 255)?, number(Some(b':'), 255)?];
-    number(None, 65535)?;
-    Some(octets.map(|octet| octet as u8))
-}
-
 impl Source {
     /// What counts as one caller's address: an IPv4 address, or the /64 of an IPv6 address, which one host can use all of.
     #[must_use]
@@ -90,14 +58,6 @@ impl Source {
         mapped.octets()
     }
 
-    /// Hands over the address as text, without the formatting machinery where it is short.
-    fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
-        match self.0 {
-            IpAddr::V6(address) => take(&address.to_string()),
-            IpAddr::V4(address) => with_dotted(address.octets(), take),
-        }
-    }
-
     /// The address.
     #[must_use]
     pub fn address(self) -> IpAddr {
@@ -107,13 +67,13 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with_text(|text| f.write_str(text))
+        self.0.fmt(f)
     }
 }
 
 impl Serialize for Source {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.with_text(|text| serializer.serialize_str(text))
+        serializer.collect_str(&self.0)
     }
 }
 
@@ -185,23 +145,6 @@ mod tests {
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("192.0.2.1:80"), network("::ffff:192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
-    }
-
-    #[test]
-    fn usual_addresses_are_read_without_the_general_reader() {
-        for (text, octets) in [
-            ("192.0.2.1:1234", [192, 0, 2, 1]),
-            ("0.0.0.0:0", [0; 4]),
-            ("10.20.30.40:9", [10, 20, 30, 40]),
-            ("255.255.255.255:65535", [255; 4]),
-        ] {
-            assert_eq!(dotted_with_port(text.as_bytes()), Some(octets), "{text}");
-        }
-        for text in
-            ["192.0.2.1", "192.0.2.1:", ":1", "01.0.2.1:1", "00.0.2.1:1", "256.0.2.1:1", "1.2.3:4", "1.2.3.4:65536"]
-        {
-            assert_eq!(dotted_with_port(text.as_bytes()), None, "{text}");
-        }
     }
 
     #[test]

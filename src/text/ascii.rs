@@ -169,74 +169,6 @@ fn is_between(byte: u8, first: u8, last: u8) -> bool {
     byte.wrapping_sub(first) <= last.wrapping_sub(first)
 }
 
-/// Adds a number in decimal digits.
-pub(crate) fn push_decimal(text: &mut String, number: u64) {
-    fn push(text: &mut String, number: u32) {
-        if number >= 10 {
-            push(text, number / 10);
-        }
-        text.push(char::from(b'0' + (number % 10) as u8));
-    }
-    match u32::try_from(number) {
-        Ok(small) => push(text, small),
-        Err(_) => with_decimal(number, |digits| text.extend(digits.iter().map(|digit| char::from(*digit)))),
-    }
-}
-
-/// Hands over an IPv4 address.
-pub(crate) fn with_dotted<T>(octets: [u8; 4], take: impl FnOnce(&str) -> T) -> T {
-    let mut text = [0; "255.255.255.255".len()];
-    let mut places = text.iter_mut();
-    let mut length = 0;
-    let mut put = |byte| {
-        if let Some(place) = places.next() {
-            *place = byte;
-            length += 1;
-        }
-    };
-    for (position, octet) in octets.into_iter().enumerate() {
-        if position > 0 {
-            put(b'.');
-        }
-        if octet >= 100 {
-            put(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            put(b'0' + octet / 10 % 10);
-        }
-        put(b'0' + octet % 10);
-    }
-    take(std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default())
-}
-
-/// Hands over the decimal digits of a number. Every decision writes some, and the formatting machinery takes a thousand instructions
-/// for one.
-pub(crate) fn with_decimal<T>(number: u64, take: impl FnOnce(&[u8]) -> T) -> T {
-    let mut digits = [b'0'; 20];
-    let mut places = digits.iter_mut().rev();
-    // Dividing 64 bits takes a multiplication of 128, which Wasm lacks: it is done once for nine digits.
-    let (mut left, mut written) = (number, 0);
-    while left > u64::from(u32::MAX) {
-        let mut nine = (left % 1_000_000_000) as u32;
-        left /= 1_000_000_000;
-        for place in places.by_ref().take(9) {
-            *place = b'0' + (nine % 10) as u8;
-            nine /= 10;
-        }
-        written += 9;
-    }
-    let mut small = left as u32;
-    for place in places {
-        *place = b'0' + (small % 10) as u8;
-        small /= 10;
-        written += 1;
-        if small == 0 {
-            break;
-        }
-    }
-    take(digits.get(digits.len() - written..).unwrap_or_default())
-}
-
 /// 128 bits as hexadecimal digits.
 pub(crate) fn hexadecimal(high: u64, low: u64) -> [u8; 32] {
     let mut digits = [0; 32];
@@ -266,33 +198,6 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_as_everywhere() {
-        for number in [
-            0,
-            9,
-            10,
-            99,
-            100,
-            4_294_967_295,
-            4_294_967_296,
-            1_000_000_000,
-            5_000_000_000,
-            1_795_000_000_000,
-            1_234_567_890,
-            u64::MAX,
-        ]
-        .into_iter()
-        .chain(0..1_100)
-        .chain((0..20).flat_map(|places| [10_u64.pow(places) - 1, 10_u64.pow(places), 10_u64.pow(places) + 1]))
-        {
-            let mut text = String::new();
-            push_decimal(&mut text, number);
-            assert_eq!(text, number.to_string());
-            with_decimal(number, |digits| assert_eq!(digits, number.to_string().as_bytes()));
-        }
-    }
 
     /// Lengths around those at which texts are taken apart differently.
     const LENGTHS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 80];
@@ -337,15 +242,6 @@ mod tests {
                 assert!(!bytes_eq(&one, &other) && !bytes_eq(&other, &one), "at {place} of {length}");
                 assert_ne!(taken(&one), taken(&other), "at {place} of {length}");
             }
-        }
-    }
-
-    #[test]
-    fn addresses_are_written_as_everywhere() {
-        for octet in 0..=u8::MAX {
-            let octets = [octet, 0, 255 - octet, 7];
-            let expected = std::net::Ipv4Addr::from(octets).to_string();
-            with_dotted(octets, |text| assert_eq!(text, expected));
         }
     }
 }

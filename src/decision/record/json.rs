@@ -10,7 +10,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{Impossible, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
-use crate::text::ascii::{are_unescaped_in_json, with_decimal};
+use crate::text::ascii::are_unescaped_in_json;
 
 /// A record of usual size has room without being moved.
 const USUAL: usize = 1024;
@@ -155,7 +155,7 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), fmt::Error> {
-        with_decimal(value, |digits| self.out.extend_from_slice(digits));
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
