@@ -74,7 +74,8 @@ impl Envoy {
         command.args(["-c", KEEPER, "sh"]);
         match options.binary.clone().map_or_else(locate, Ok)? {
             Binary::Program(program) => {
-                command.arg(":").arg(program);
+                // A process that ends drops nothing that is static.
+                command.arg(format!("rm -rf '{}'", folder.path().display())).arg(program);
                 command.envs(options.environment.iter().map(|(name, value)| (name, value)));
             }
             Binary::Image(image) => docker(&mut command, &image, folder.path(), options),

@@ -8,7 +8,7 @@ use serde_json::json;
 use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::fixture::{Gate, HOST, good, module, policy, token};
+use crate::envoy::fixture::{Gate, HOST, good, module, policy, token};
 
 fn refusal(policy: &str, change: impl FnOnce(&mut Bootstrap)) -> String {
     match Gate::try_start(module(), policy, change, &Options::default()) {

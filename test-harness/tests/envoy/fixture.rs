@@ -1,8 +1,9 @@
 //! An API with a gate before it, and callers for it.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, mpsc};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use callgate_kit::mint::{Algorithm, SigningKey};
@@ -98,6 +99,22 @@ pub(crate) fn token(scopes: &str) -> String {
 /// A call that the policy allows.
 pub(crate) fn good() -> Request {
     Request::get("/items/1").host(HOST).bearer(&token("items:read"))
+}
+
+/// A gate with the test policy, for all tests that leave nothing behind in it: an Envoy takes seconds to compile the filter.
+pub(crate) fn shared() -> &'static Gate {
+    static SHARED: LazyLock<Gate> = LazyLock::new(|| {
+        let (sender, started) = mpsc::channel();
+        // Envoy ends with the thread that started it, and a test's thread ends with the test.
+        thread::spawn(move || {
+            sender.send(Gate::start(&policy())).unwrap();
+            loop {
+                thread::park();
+            }
+        });
+        started.recv().unwrap()
+    });
+    &SHARED
 }
 
 /// A gate before an API.

@@ -10,7 +10,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::fixture::{Gate, HOST, policy, token};
+use crate::envoy::fixture::{Gate, HOST, policy, token};
 
 /// A gRPC client whose messages are bytes, so that no schema has to be compiled.
 pub(crate) struct Client(Grpc<Channel>);

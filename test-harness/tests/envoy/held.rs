@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use test_harness::client::Connection;
 
-use crate::fixture::{Gate, mark, record, token};
-use crate::limits::counted;
-use crate::signed::{BODY, Call, gate, over_http_2, signed_policy};
+use crate::envoy::fixture::{Gate, mark, record, token};
+use crate::envoy::limits::counted;
+use crate::envoy::signed::{BODY, Call, gate, over_http_2, signed_policy};
 
 /// Sends the head of a request that announces so many bytes, and the first of them.
 fn begin(gate: &Gate, call: &Call, mark: &str, length: usize) -> Connection {

@@ -7,7 +7,7 @@ use serde_json::json;
 use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
 
 /// As many connections as make it certain enough that each of two workers has some: all on one has a chance of 1 in 2^31.
 const CONNECTIONS: usize = 32;

@@ -14,7 +14,7 @@ use test_harness::client::Response;
 use test_harness::envoy::{Bootstrap, Options};
 use test_harness::http2::call;
 
-use crate::fixture::{Asked, Gate, HOST, mark, policy, token};
+use crate::envoy::fixture::{Asked, Gate, HOST, mark, policy, shared, token};
 
 /// Sends a request on a connection of its own, as an ordinary client does that knows what the server speaks.
 pub(crate) async fn exchange<B>(gate: &Gate, request: hyper::Request<B>) -> Response
@@ -48,37 +48,37 @@ async fn ask(gate: &Gate, target: &str, lines: &[(&str, &str)]) -> Asked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_client_is_decided_as_over_http_1() {
-    let gate = Gate::start(&policy());
+    let gate = shared();
     let authorization = format!("Bearer {}", token("items:read"));
     let good = ("authorization", authorization.as_str());
 
-    let allowed = ask(&gate, "/items/1?x=1", &[good]).await;
+    let allowed = ask(gate, "/items/1?x=1", &[good]).await;
     let seen = allowed.assert_allowed();
     assert_eq!((seen.path.as_str(), seen.host.as_str()), ("/items/1?x=1", HOST));
     assert_eq!(seen.header("x-callgate-agent"), Some("robot"));
 
-    ask(&gate, "/items/1", &[]).await.assert_denied(401, "credentials_missing");
-    ask(&gate, "/items/1", &[("authorization", "Bearer a.b.c")]).await.assert_denied(401, "token_malformed");
-    ask(&gate, "/items/../items/1", &[good]).await.assert_denied(400, "path_dot_segment");
-    ask(&gate, "/items/1", &[good, ("x-http-method-override", "DELETE")]).await.assert_denied(400, "method_override");
+    ask(gate, "/items/1", &[]).await.assert_denied(401, "credentials_missing");
+    ask(gate, "/items/1", &[("authorization", "Bearer a.b.c")]).await.assert_denied(401, "token_malformed");
+    ask(gate, "/items/../items/1", &[good]).await.assert_denied(400, "path_dot_segment");
+    ask(gate, "/items/1", &[good, ("x-http-method-override", "DELETE")]).await.assert_denied(400, "method_override");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crumbs_of_a_cookie_are_one_and_two_credentials_are_none() {
-    let gate = Gate::start(&policy());
+    let gate = shared();
     let authorization = format!("Bearer {}", token("items:read"));
     let good = ("authorization", authorization.as_str());
 
-    let asked = ask(&gate, "/items/1", &[good, ("cookie", "a=1"), ("cookie", "b=2")]).await;
+    let asked = ask(gate, "/items/1", &[good, ("cookie", "a=1"), ("cookie", "b=2")]).await;
     assert_eq!(asked.assert_allowed().header("cookie"), Some("a=1; b=2"));
 
     // Envoy joins the lines into one, in which no token can be read.
-    ask(&gate, "/items/1", &[good, good]).await.assert_denied(401, "token_malformed");
+    ask(gate, "/items/1", &[good, good]).await.assert_denied(401, "token_malformed");
     let basic = ("authorization", "Basic YTpi");
-    ask(&gate, "/items/1", &[basic, good]).await.assert_denied(401, "token_malformed");
+    ask(gate, "/items/1", &[basic, good]).await.assert_denied(401, "token_malformed");
     // What has nothing to do with tokens may pass on a public path; a token that nobody verified may not pass beside it.
-    ask(&gate, "/status", &[basic]).await.assert_allowed();
-    ask(&gate, "/status", &[basic, ("authorization", "Bearer bad")]).await.assert_denied(401, "token_malformed");
+    ask(gate, "/status", &[basic]).await.assert_allowed();
+    ask(gate, "/status", &[basic, ("authorization", "Bearer bad")]).await.assert_denied(401, "token_malformed");
 }
 
 /// The lines of a header block, in order.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use test_harness::client::{Connection, Request, Response};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::configuration::await_stat;
-use crate::fixture::{Gate, HOST, KEY, claims, header, module, policy};
+use crate::envoy::configuration::await_stat;
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, header, module, policy};
 
 const WORKERS: Options = Options { concurrency: 4, environment: Vec::new(), binary: None };
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use callgate::decision::metrics::{self, Kind};
 use test_harness::client::Request;
 
-use crate::fixture::{Gate, HOST, KEY, claims, good, header, policy};
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy};
 
 /// Names with their kinds, and samples by name and labels.
 fn scrape(gate: &Gate) -> (BTreeSet<(String, String)>, BTreeMap<String, u64>) {

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use test_harness::client::{Connection, Request, Response};
 
-use crate::shipped::{Copied, decides};
+use crate::envoy::shipped::{Copied, decides};
 
 /// An authority that signs for servers and programs.
 struct Authority(Issuer<'static, KeyPair>, String);

@@ -16,9 +16,9 @@ use tempfile::TempDir;
 use test_harness::client::{self, Connection, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::configuration::await_stat;
-use crate::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
-use crate::limits::{another_build, counted};
+use crate::envoy::configuration::await_stat;
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
+use crate::envoy::limits::{another_build, counted};
 
 const UPDATED: &str = "listener_manager.lds.update_success";
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Options, record_in};
 
-use crate::fixture::{Asked, Gate, HOST, good, policy, record, token};
-use crate::grpc::Client;
+use crate::envoy::fixture::{Asked, Gate, HOST, good, policy, record, token};
+use crate::envoy::grpc::Client;
 
 /// A gate whose records are completed, and that logs them as well.
 fn gate() -> Gate {

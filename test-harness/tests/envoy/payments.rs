@@ -11,7 +11,7 @@ use test_harness::client::Request;
 use test_harness::envoy::{Bootstrap, Options};
 use test_harness::{observability, paths};
 
-use crate::fixture::{Gate, claims};
+use crate::envoy::fixture::{Gate, claims};
 
 const HOST: &str = "finance.example.com";
 

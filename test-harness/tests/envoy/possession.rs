@@ -14,9 +14,9 @@ use sha2::{Digest as _, Sha256};
 use test_harness::client::{Connection, Request, Response};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::fixture::{Gate, HOST, KEY, claims, header, policy};
-use crate::limits::counted;
-use crate::signed::now;
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, header, policy};
+use crate::envoy::limits::counted;
+use crate::envoy::signed::now;
 
 /// The key of the agent `robot`.
 static CLIENT: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap());

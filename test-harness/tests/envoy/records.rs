@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use test_harness::client::{self, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::fixture::{Gate, HOST, KEY, claims, good, header, log_as_well, policy, token};
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, log_as_well, policy, token};
 
 #[test]
 fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
@@ -47,7 +47,7 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     assert!(instance.ends_with(denied.record()["id"].as_str().unwrap()), "{instance}");
 
     let log = gate.envoy.log();
-    let in_log = |asked: &crate::fixture::Asked| log.contains(asked.record()["id"].as_str().unwrap());
+    let in_log = |asked: &crate::envoy::fixture::Asked| log.contains(asked.record()["id"].as_str().unwrap());
     assert!(in_log(&denied) && !in_log(&allowed), "{log}");
 
     let metrics = gate.envoy.admin("/stats/prometheus").unwrap();

@@ -14,8 +14,8 @@ use test_harness::envoy::{Bootstrap, Envoy, Options, record_in};
 use test_harness::paths;
 use test_harness::upstream::Upstream;
 
-use crate::fixture::{self, HOST, module, record};
-use crate::operating::{Load, until};
+use crate::envoy::fixture::{self, HOST, module, record};
+use crate::envoy::operating::{Load, until};
 
 /// What the shipped policy takes from the environment.
 const TABLES_KEY: &str = "a-key-of-the-tables-that-no-dump-may-ever-show";

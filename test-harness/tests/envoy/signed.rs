@@ -18,11 +18,11 @@ use sha2::{Digest as _, Sha256};
 use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::configuration::await_stat;
-use crate::fixture::{Asked, Gate, HOST, mark, policy, token};
-use crate::grpc::Client;
-use crate::http2;
-use crate::limits::counted;
+use crate::envoy::configuration::await_stat;
+use crate::envoy::fixture::{Asked, Gate, HOST, mark, policy, token};
+use crate::envoy::grpc::Client;
+use crate::envoy::http2;
+use crate::envoy::limits::counted;
 
 const VARIABLE: &str = "CALLGATE_TEST_SIGNING";
 const SECRET: &str = "a secret of thirty-two bytes, or";
@@ -266,7 +266,7 @@ fn a_held_call_whose_client_goes_away_leaves_a_record_and_uses_nothing_up() {
     let before = counted(&gate, "callgate.replay.entries");
     let calls: Vec<_> = (0..3).map(|_| Call::post(BODY)).collect();
     for call in &calls {
-        let record = crate::fixture::record(&leave_in_the_middle(&gate, call));
+        let record = crate::envoy::fixture::record(&leave_in_the_middle(&gate, call));
         assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("body_incomplete")));
         assert_eq!((&record["agent"], &record["signed_by"]), (&json!("robot"), &json!("robot")));
         assert_eq!((&record["endpoint"], &record["body_checked"]), (&json!("items.create"), &Value::Null));
@@ -287,7 +287,7 @@ fn an_observed_call_whose_client_goes_away_is_recorded_as_observed() {
     let mut policy = signed_policy();
     policy["mode"] = json!("observe");
     let gate = Gate::start_with(&policy, pass_secrets, &options(1));
-    let record = crate::fixture::record(&leave_in_the_middle(&gate, &Call::post(BODY)));
+    let record = crate::envoy::fixture::record(&leave_in_the_middle(&gate, &Call::post(BODY)));
     assert_eq!((&record["decision"], &record["reason"]), (&json!("observe"), &json!("body_incomplete")));
     assert_eq!(record["would_deny"], json!([{ "reason": "body_incomplete" }]));
 }
@@ -356,7 +356,7 @@ fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
     }
     drop(connection);
     let line = gate.envoy.await_access_log(|line| line["mark"] == "gone").unwrap();
-    let record = crate::fixture::record(&line);
+    let record = crate::envoy::fixture::record(&line);
     assert_eq!((&record["decision"], &record["body_late"]), (&json!("allow"), &json!(true)));
     assert_eq!(record["body_checked"], Value::Null);
     assert_eq!(gate.upstream.body_bytes(), after);

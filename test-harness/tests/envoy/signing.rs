@@ -12,7 +12,7 @@ use test_harness::envoy::{Bootstrap, Options};
 use test_harness::python::Package;
 use test_harness::{build, paths};
 
-use crate::fixture::Gate;
+use crate::envoy::fixture::Gate;
 
 const HOST: &str = "artifacts.example.com";
 /// The library that `client.py` names.
@@ -61,6 +61,7 @@ fn path_with_callgate() -> String {
 }
 
 #[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
 fn a_python_client_signs_as_the_gate_asks() {
     let gate = gate();
     let python = LIBRARY.install().unwrap().python;

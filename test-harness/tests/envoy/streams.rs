@@ -12,8 +12,8 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::fixture::{Gate, HOST, policy, token};
-use crate::grpc::Client;
+use crate::envoy::fixture::{Gate, HOST, policy, token};
+use crate::envoy::grpc::Client;
 
 /// Longer than the 15 s after which Envoy ends a route's requests by default.
 const SILENCE: Duration = Duration::from_secs(20);

@@ -3,7 +3,7 @@
 use test_harness::build::{self, Flavor};
 use test_harness::envoy::Options;
 
-use crate::fixture::{Gate, good, policy};
+use crate::envoy::fixture::{Gate, good, policy};
 
 #[test]
 fn a_trap_costs_one_request() {

@@ -1,0 +1,10 @@
+//! All tests that need more than one package, in one program: they are linked once, build the filter once and wait at the same time.
+
+mod bench;
+mod conformance;
+mod copied;
+mod corpus_envoy;
+mod corpus_native;
+mod corpus_wasm;
+mod documents;
+mod envoy;
