@@ -5,7 +5,7 @@
 //! in one worker.
 //!
 //! ```
-//! use callgate::{SecretLookup, Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, Services, Timestamp};
+//! use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, SecretLookup, Services, Timestamp};
 //!
 //! let policy = br#"{
 //!     "callgate": "v1", "name": "docs", "mode": "enforce", "gateway": "envoy",
