@@ -1,4 +1,4 @@
-//! What the caller may do: the allowlist, scopes, and the parts of the request that are bound to the caller.
+//! Checks what the caller may do: the allowlist, scopes, and the parts of the request that are bound to the caller.
 
 use super::{Denied, Evaluation};
 use crate::allowlist::{Found, equals};
@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::request::CanonicalPath;
 
 impl<'a> Evaluation<'a, '_> {
-    /// Only a caller that is known is told that the request is not on the allowlist.
+    /// Rejects a request that matches no endpoint. Only authenticated callers get this answer.
     pub(super) fn allowlist(&mut self) -> Result<(), Denied> {
         let Facts { policy, endpoint, path, .. } = &self.facts;
         let opened_nowhere = path.as_ref().is_some_and(|path| !path.restricted().is_subset(policy.endpoints.escapes));
@@ -24,7 +24,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(())
     }
 
-    /// 5. What the caller may do, from what it has shown.
+    /// 5. Checks what the authenticated caller may do.
     pub(super) fn authorize(
         &mut self,
         endpoint: &'a Endpoint,
@@ -40,7 +40,7 @@ impl<'a> Evaluation<'a, '_> {
         })
     }
 
-    /// The caller has the scopes that the endpoint asks for.
+    /// Checks that the caller has the scopes that the endpoint requires.
     fn scopes(&mut self, endpoint: &'a Endpoint) -> Result<Option<ScopesGranted>, Denied> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
         let missing = endpoint.scopes.missing(caller);
@@ -53,7 +53,7 @@ impl<'a> Evaluation<'a, '_> {
         self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())
     }
 
-    /// The parts of the request that are bound to the caller equal what is known of it.
+    /// Checks that the parts of the request that are bound to the caller match the caller's identity.
     fn bindings(
         &mut self,
         endpoint: &'a Endpoint,

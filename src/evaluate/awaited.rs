@@ -1,4 +1,4 @@
-//! A body while it arrives: what it has to be, how many bytes the request is charged with, and for how long it has made no
+//! A body while it arrives: what it must be, how many bytes are reserved for the request, and how long the body has made no
 //! progress.
 
 use std::time::Duration;
@@ -12,29 +12,29 @@ use crate::request::digest::Hashing;
 /// A body while it arrives.
 #[derive(Debug)]
 pub(super) struct AwaitedBody {
-    /// What it has to be, or why it is not that.
+    /// What the body must be, or the reason for rejecting it.
     awaited: Result<Awaited, Reason>,
     seen: u64,
     pace: Pace,
-    /// What the request is charged with; none where its host bounds no bytes.
+    /// The bytes reserved for the request. `None` if the host does not bound them.
     reservation: Option<Reservation>,
-    /// The bytes that it is charged with beside the body.
+    /// The bytes reserved for the headers.
     headers: u64,
 }
 
-/// What a body has to be.
+/// What a body must be.
 #[derive(Debug)]
 pub(super) enum Awaited {
-    /// The one that was signed.
+    /// The body whose digest is signed.
     Signed(Box<Hashing>),
-    /// Empty, since no digest of one is signed: with the first byte the request is rejected for this reason.
+    /// Empty, because no digest is signed. The first byte rejects the request with this reason.
     Nothing(Reason),
 }
 
-/// For how long a body has made no progress, in the periods of a timer.
+/// How long a body has made no progress, counted in periods of a timer.
 #[derive(Debug, Default)]
 struct Pace {
-    /// None before the timer fired for the first time: that may have been at once.
+    /// `None` before the timer fires for the first time, which may happen right after the start.
     idle: Option<Duration>,
     total: Duration,
     seen: u64,
@@ -49,7 +49,7 @@ impl AwaitedBody {
         self.seen
     }
 
-    /// Takes the next part of the body.
+    /// Processes the next chunk of the body.
     pub(super) fn update(&mut self, part: &[u8]) -> Need {
         let Ok(awaited) = &mut self.awaited else { return Need::Nothing };
         self.seen = self.seen.saturating_add(part.len() as u64);
@@ -69,7 +69,7 @@ impl AwaitedBody {
         }
     }
 
-    /// Lets a period of a timer pass; whether the body has taken too long by now.
+    /// Records that a timer period has passed. Returns whether the body has taken too long.
     pub(super) fn elapse(&mut self, period: Duration, bounds: &HeldBodies) -> bool {
         let Pace { idle, total, seen } = &mut self.pace;
         match idle {
@@ -83,7 +83,7 @@ impl AwaitedBody {
         idle.is_some_and(|idle| idle >= bounds.hold_timeout) || *total >= bounds.total_timeout
     }
 
-    /// What came of it. From here on the request is charged with nothing.
+    /// Returns the result, and releases the reserved bytes.
     pub(super) fn end(self) -> Result<Awaited, Reason> {
         self.awaited
     }
@@ -107,7 +107,7 @@ mod tests {
         Awaited::Signed(Box::new(digest.begin(1000)))
     }
 
-    /// How many periods pass until the body takes too long, where `part` arrives before each of them.
+    /// Returns the number of periods until the body takes too long, if `part` arrives before each of them.
     fn periods(part: &[u8]) -> u32 {
         let mut body = AwaitedBody::new(signed(), None, 0);
         let mut passed = 0;
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_body_without_a_new_byte_ends_after_the_timeout_and_never_before() {
-        // The first period may have been none.
+        // The first period may have been almost zero, so it does not count.
         assert_eq!(periods(b""), 4);
     }
 

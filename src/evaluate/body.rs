@@ -1,4 +1,4 @@
-//! 6. The body: the one whose digest is signed, or none.
+//! 6. Checks that the body is the one whose digest is signed, or that there is none.
 
 use super::awaited::{Awaited, AwaitedBody};
 use super::{CheckDetails, Denied, Evaluation};
@@ -12,19 +12,21 @@ use crate::quota::held::HeldBytes;
 use crate::reason::Reason;
 use crate::request::digest::{ContentDigest, Hashing};
 
-/// Seconds after which a request may be sent again for which the bytes that are held left no room: others end at any time.
+/// The `Retry-After` value, in seconds, of a request that is denied because too many bytes are held. Room may become free at
+/// any time.
 const RETRY_AFTER: u64 = 1;
 
-/// What is known of the body once the head was judged.
+/// What is known about the body after the headers were checked.
 pub(super) enum BodyProgress {
-    /// Nothing more is to come; no evidence where it is not what it has to be, which is only observed.
+    /// The body needs no further bytes. There is no evidence if it was rejected and the denial is only observed.
     Settled(Option<BodySettled>),
-    /// It is still to come.
+    /// The body has not arrived yet.
     Awaited(Awaited),
 }
 
 impl<'a> Evaluation<'a, '_> {
-    /// What the body has to be: the one whose digest is signed, or none. The request is held until that is known.
+    /// Checks the body against its signed digest, or that there is no body. Returns what to wait for if the body has not
+    /// arrived yet.
     pub(super) fn body(&mut self, endpoint: &'a Endpoint) -> Result<BodyProgress, Denied> {
         let Facts { policy, request, signature, head, .. } = &self.facts;
         let Some(signature) = signature.as_ref().filter(|_| !endpoint.streams && head.upgrade.count == 0) else {
@@ -55,13 +57,14 @@ impl<'a> Evaluation<'a, '_> {
         }
     }
 
-    /// Whether the first byte of a body will be rejected, since the request is signed without a digest: until then it has none.
+    /// Returns whether the first byte of a body will be rejected because the request is signed without a digest. Until then the
+    /// request counts as one without a body.
     pub(super) fn has_no_body_yet(&self, endpoint: &Endpoint) -> bool {
         let asked = endpoint.signature.asked.is_some() && !endpoint.streams;
         asked && may_be_empty(self.facts) && is_signed(self.facts.request.headers)
     }
 
-    /// The body is the one that was signed.
+    /// Checks that the body is the one that was signed.
     pub(super) fn settle_body(&mut self, hashed: Result<Hashing, Reason>) -> Result<Option<BodySettled>, Denied> {
         let result = hashed.and_then(|hashing| {
             let seen = hashing.seen();
@@ -73,8 +76,8 @@ impl<'a> Evaluation<'a, '_> {
         Ok(checked.map(|_| BodySettled::assertion()))
     }
 
-    /// Charges the request with what is known of it. None where there is no room and that is only observed: such a request is
-    /// forwarded without being held.
+    /// Reserves memory for the bytes of the request that are known so far. Returns `None` if there is no room and the denial is
+    /// only observed; such a request is forwarded without being held.
     pub(super) fn hold(&mut self, awaited: Awaited) -> Result<Option<AwaitedBody>, Denied> {
         let Facts { policy, request, signature, .. } = &self.facts;
         let headers = request.headers.bytes();
@@ -92,8 +95,9 @@ impl<'a> Evaluation<'a, '_> {
         Ok(Some(AwaitedBody::new(awaited, reservation, headers)))
     }
 
-    /// The body is to be checked after the head went on. Where the end of a request is not told, an empty body never comes, and one
-    /// that is chunked may turn out to be empty: then nobody would ask whether that is what was signed.
+    /// Prepares to check the body after the headers are forwarded. If the gateway does not report the end of a request, the
+    /// filter gets no callback for an empty body, and a chunked body may turn out to be empty. The digest would then never be
+    /// checked, so the body must have an announced length.
     pub(super) fn await_body(&mut self, awaited: Awaited) -> Result<Option<BodySettled>, Denied> {
         let Facts { policy, head, .. } = &self.facts;
         let announced = policy.features.tells_end || head.content_length.is_some() && !head.has_transfer_encoding;
@@ -107,8 +111,9 @@ impl<'a> Evaluation<'a, '_> {
         Ok(self.awaited.as_ref().map(|_| BodySettled::assertion()))
     }
 
-    /// Where the end of a request is not told, one that announces no body was judged as one that has none, and has to stay so where
-    /// that matters: its signature covers no body, or no media type says that it is no form.
+    /// Prepares to reject a body that was not announced. If the gateway does not report the end of a request, a request that
+    /// announces no body is evaluated as one without a body. It must stay one if its signature covers no body, or if no media
+    /// type shows that the body is not a form.
     pub(super) fn await_none(&mut self, endpoint: &Endpoint) {
         let Facts { policy, request, head, signature, .. } = &self.facts;
         let signed = signature.is_some() && !endpoint.streams && head.upgrade.count == 0;
@@ -128,7 +133,7 @@ impl<'a> Evaluation<'a, '_> {
     ) -> Result<Option<Grant>, Denied> {
         let settled = match body {
             Ok(Awaited::Signed(hashing)) => self.settle_body(Ok(*hashing))?,
-            // Nothing came: it is a request without a body.
+            // No byte arrived: the request has no body.
             Ok(Awaited::Nothing(_)) => {
                 self.facts.request.end_of_stream = true;
                 Some(BodySettled::assertion())
@@ -138,7 +143,7 @@ impl<'a> Evaluation<'a, '_> {
                 self.settle_body(Err(reason))?
             }
         };
-        // A signature that went stale meanwhile is forgotten by those who remember what was used.
+        // The replay table may already have evicted the nonce of a signature that expired while the request was held.
         let stale = self.facts.signature.as_ref().is_some_and(|signature| self.facts.request.now >= signature.until);
         if stale {
             let expired = Err::<(), _>(Reason::SignatureExpired);
@@ -149,10 +154,10 @@ impl<'a> Evaluation<'a, '_> {
     }
 }
 
-/// What else follows from the reason for which a body is not what it has to be.
+/// Updates the facts that depend on the reason for rejecting a body.
 pub(super) fn note_reason(facts: &mut Facts<'_>, reason: Option<&Reason>) {
     match reason {
-        // There is a body, so that the client is told to sign its digest.
+        // There is a body, and the answer asks the client to sign its digest.
         Some(Reason::ContentDigestMissing) => facts.body = Some(BodySeen::Unsigned),
         Some(Reason::HeldBytesFull) => facts.retry_after = Some(RETRY_AFTER),
         _ => {}

@@ -1,4 +1,4 @@
-//! Who calls, in the order of the checks: the credential, the registration, and whether the identity can be passed on.
+//! Authenticates the caller: the credential, the registration, and whether the identity can be forwarded.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use crate::request::credential::Credential;
 use crate::text::time::Timestamp;
 
 impl Evaluation<'_, '_> {
-    /// 4. Who calls. A caller without a valid credential gets the same answer on every path that is not public.
+    /// 4. Authenticates the caller. A caller without a valid credential gets the same answer on every path that is not public.
     pub(super) fn authenticate(&mut self, access: Access) -> Result<(), Denied> {
         if access == Access::PublicUnverified {
             return Ok(());
@@ -27,7 +27,7 @@ impl Evaluation<'_, '_> {
         let credential = match (lines.count, lines.first) {
             (0, _) | (_, None) => Err(self.no_credentials()),
             (1, Some(value)) => Credential::read(value, self.facts.policy.dpop.is_some()),
-            // Refused when it was read; which of several was meant is not guessed.
+            // Several credentials were denied when the headers were read. Callgate does not guess which one was meant.
             _ => return Ok(()),
         };
         let unverifiable = matches!(
@@ -63,7 +63,7 @@ impl Evaluation<'_, '_> {
         else {
             return Ok(());
         };
-        // Whose token it was is written down whether or not its sender may use it.
+        // The record names the token's owner even if the sender may not use the token.
         self.facts.token = Some(Rc::clone(&token));
         match self.possession(token)? {
             Some(held) => self.registration(&held),
@@ -71,7 +71,7 @@ impl Evaluation<'_, '_> {
         }
     }
 
-    /// The caller is the registered agent that the credential fits.
+    /// Finds the registered agent that the token belongs to.
     fn registration(&mut self, held: &Held) -> Result<(), Denied> {
         let Facts { policy, request, .. } = &self.facts;
         let token = held.token();
@@ -89,7 +89,7 @@ impl Evaluation<'_, '_> {
         Ok(())
     }
 
-    /// An identity that does not fit its headers is refused, never cut.
+    /// Rejects an identity that does not fit its headers, because it must not be truncated.
     pub(super) fn identity(&mut self) -> Result<Option<IdentityFits>, Denied> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
         let fits = upstream::identity_fits(caller);
@@ -109,13 +109,13 @@ fn describe(token: &VerifiedToken) -> CheckDetails {
     details
 }
 
-/// What exactly is wrong with a rejected token.
+/// Returns what exactly is wrong with a rejected token.
 #[cfg(not(target_arch = "wasm32"))]
 fn diagnose(policy: &Policy, token: &[u8], reason: Reason, now: Timestamp) -> CheckDetails {
     policy.issuers.diagnose(token, reason, now)
 }
 
-/// No gateway asks for an explanation, and the filter is built without the code for it.
+/// Returns nothing. Gateways never request an explanation, and the filter is built without the code for it.
 #[cfg(target_arch = "wasm32")]
 fn diagnose(_: &Policy, _: &[u8], _: Reason, _: Timestamp) -> CheckDetails {
     CheckDetails::new()

@@ -1,4 +1,4 @@
-//! A policy in force: everything that one worker needs to decide requests, and all that it remembers between them.
+//! The engine: a compiled policy together with everything that one worker needs to decide requests and remembers between them.
 
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
@@ -22,26 +22,26 @@ use crate::state::MemoryStore;
 use crate::state::{Clock, SharedStore, StoreError};
 use crate::text::time::Timestamp;
 
-/// What an engine uses of its host.
+/// The services of the host that an engine uses.
 pub struct Services {
     /// Verifies signatures.
     pub verifier: Box<dyn VerifySignature>,
     /// The map that all workers share.
     pub store: Rc<dyn SharedStore>,
-    /// The clock, for what must know the time better than the request's own.
+    /// The clock. Some operations need a newer time than the request's timestamp.
     pub clock: Box<dyn Clock>,
-    /// Fresh randomness, which the first worker that opens the shared state keys its names with.
+    /// Fresh random bytes. The first worker that opens the shared state derives the key of its names from them.
     pub secret: [u8; 16],
-    /// The bytes of requests that this worker holds, under any of its policies; none where the host bounds them in another way.
+    /// The bytes of requests that this worker holds, under all of its policies. `None` if the host bounds them in another way.
     pub held: Option<HeldBytes>,
-    /// How many bytes the cache of verified tokens takes at most.
+    /// The maximum size of the cache of verified tokens, in bytes.
     pub token_cache: usize,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Services {
-    /// A worker without a gateway: signatures are verified in software, and its store is shared with nobody. `secret` has to be random where
-    /// strangers send requests.
+    /// Returns services for a worker without a gateway. It verifies signatures in software, and its store is not shared.
+    /// `secret` must be random if untrusted clients send requests.
     #[must_use]
     pub fn in_memory(clock: impl Clock + 'static, secret: [u8; 16]) -> Self {
         Self {
@@ -55,27 +55,28 @@ impl Services {
     }
 }
 
-/// A policy in force in one worker.
+/// A compiled policy in one worker.
 ///
-/// It owns what the worker remembers under the policy: verified tokens, who verified something lately, and its view of what all workers
-/// share. The policy itself can be shared by the engines of all workers.
+/// The engine owns everything that the worker remembers under the policy: verified tokens, recently verified signers, and the
+/// worker's view of the shared state. The engines of all workers can share the policy itself.
 pub struct Engine {
     policy: Arc<Policy>,
     services: Services,
     tokens: RefCell<TokenCache>,
     recent: Recent,
-    /// What the policy shares with other workers, once it is open; none where it counts nothing and accepts nothing once.
+    /// The policy's shared state, once it is open. The inner value is `None` if the policy has neither limits nor replay
+    /// protection.
     state: OnceCell<Option<SharedState>>,
 }
 
-/// Why a request could not be decided. It must be denied.
+/// Why a request could not be decided. Such a request must be denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Undecided {
-    /// What the workers share cannot be used.
+    /// The shared state cannot be used.
     State,
-    /// The engine is in use by the request that is being decided, which is possible only after a trap on a host that continues with the
-    /// same VM.
+    /// The engine is already deciding a request. This is possible only after a trap, on a host that continues to use the same
+    /// VM.
     InUse,
 }
 
@@ -95,7 +96,7 @@ impl fmt::Display for Undecided {
 impl std::error::Error for Undecided {}
 
 impl Engine {
-    /// An engine that has remembered nothing yet.
+    /// Creates an engine that remembers nothing yet.
     #[must_use]
     pub fn new(policy: impl Into<Arc<Policy>>, services: Services) -> Self {
         Self {
@@ -107,17 +108,17 @@ impl Engine {
         }
     }
 
-    /// The policy.
+    /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Opens what the policy shares with other workers. The first decision does it where nobody did before. Returns the tables that have
-    /// another size than the policy asks for, to the call that opened them.
+    /// Opens the policy's shared state. The first decision opens it if nobody did so before. The call that opens it returns the
+    /// tables whose size differs from the policy; later calls return none.
     ///
     /// # Errors
-    /// [`Undecided::State`] when the store cannot be used. It can be tried again.
+    /// [`Undecided::State`] if the store cannot be used. The caller may try again.
     pub fn open(&self) -> Result<OtherSizes, Undecided> {
         if self.state.get().is_some() {
             return Ok(OtherSizes::default());
@@ -129,41 +130,41 @@ impl Engine {
         Ok(sizes.unwrap_or_default())
     }
 
-    /// Whether it is open.
+    /// Returns whether the shared state is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state.get().is_some()
     }
 
-    /// Decides a request by its head, or says what else it needs.
+    /// Decides a request by its headers, or returns it as pending if the decision depends on the body.
     ///
     /// # Errors
-    /// Why it could not be decided; it must be denied.
+    /// The reason why the request could not be decided. It must be denied.
     pub fn decide<'a>(&'a self, request: Request<'a>) -> Result<Outcome<'a>, Undecided> {
         self.evaluating(None, |context| evaluate(&self.policy, request, context))
     }
 
-    /// Decides a request as [`decide`](Self::decide) does, and traces each check. Checks after the denial are traced as well; the decision
-    /// is the same.
+    /// Decides a request as [`decide`](Self::decide) does, and traces each check. Checks after a denial are traced as well;
+    /// they do not change the decision.
     ///
     /// # Errors
-    /// Why it could not be decided.
+    /// The reason why the request could not be decided.
     pub fn explain<'a>(&'a self, request: Request<'a>, trace: &mut Trace) -> Result<Outcome<'a>, Undecided> {
         self.evaluating(Some(trace), |context| evaluate(&self.policy, request, context))
     }
 
-    /// Decides a request whose body has arrived. `now` is this moment.
+    /// Decides a request whose body has arrived. `now` is the current time.
     ///
     /// # Errors
-    /// Why it could not be decided; it must be denied.
+    /// The reason why the request could not be decided. It must be denied.
     pub fn resume<'a>(&self, pending: Pending<'a>, now: Timestamp) -> Result<Decision<'a>, Undecided> {
         self.evaluating(None, |context| pending.resume(now, context))
     }
 
-    /// Decides as [`resume`](Self::resume) does, and traces each check.
+    /// Decides a request as [`resume`](Self::resume) does, and traces each check.
     ///
     /// # Errors
-    /// Why it could not be decided.
+    /// The reason why the request could not be decided.
     pub fn resume_explained<'a>(
         &self,
         pending: Pending<'a>,
@@ -173,13 +174,13 @@ impl Engine {
         self.evaluating(Some(trace), |context| pending.resume(now, context))
     }
 
-    /// How the cache of verified tokens was used; none while a request is being decided.
+    /// Returns usage statistics of the token cache. `None` while a request is being decided.
     #[must_use]
     pub fn token_usage(&self) -> Option<CacheUsage> {
         self.tokens.try_borrow().ok().map(|tokens| tokens.usage())
     }
 
-    /// The bytes of requests that this worker holds.
+    /// Returns the number of bytes that this worker holds for requests.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.services.held.as_ref().map_or(0, HeldBytes::total)

@@ -1,4 +1,4 @@
-//! The form of a request that its endpoint allows: escapes in the path, an upgrade, and the media type of the body.
+//! Checks the form of a request against its endpoint: escapes in the path, an upgrade, and the media type of the body.
 
 use super::{CheckDetails, Denied, Evaluation};
 use crate::allowlist::Found;
@@ -11,7 +11,7 @@ use crate::request::head::{is_form, is_json};
 use crate::text::ascii::is_without;
 
 impl<'a> Evaluation<'a, '_> {
-    /// The request has a form that its endpoint allows.
+    /// Checks that the endpoint allows the form of the request.
     pub(super) fn form(
         &mut self,
         endpoint: &'a Endpoint,
@@ -24,7 +24,7 @@ impl<'a> Evaluation<'a, '_> {
         })
     }
 
-    /// Escapes that the endpoint must allow, and values that they could make ambiguous.
+    /// Checks that the endpoint allows the escapes in the path, and that they do not make a value ambiguous.
     fn escapes(
         &mut self,
         endpoint: &'a Endpoint,
@@ -44,7 +44,7 @@ impl<'a> Evaluation<'a, '_> {
         self.record_check(Check::Escapes, rule, result, |_| CheckDetails::new())
     }
 
-    /// An upgrade is accepted where the endpoint allows it and the request has no body.
+    /// Accepts an upgrade if the endpoint allows it and the request has no body.
     fn upgrade(&mut self, endpoint: &'a Endpoint) -> Result<Option<UpgradeAllowed>, Denied> {
         let head = &self.facts.head;
         if head.upgrade.count == 0 {
@@ -62,8 +62,8 @@ impl<'a> Evaluation<'a, '_> {
         self.record_check(Check::Upgrade, rule, result, |_| CheckDetails::new())
     }
 
-    /// Bodies in which frameworks read parameters and methods are recognized by their media type. A body that names none is a form
-    /// to some of them.
+    /// Rejects bodies in which frameworks read parameters or methods. The media type identifies them. Some frameworks treat a
+    /// body without a media type as a form.
     fn media_type(&mut self, endpoint: &'a Endpoint) -> Result<Option<MediaTypeAllowed>, Denied> {
         if !endpoint.one_content_type {
             return Ok(Some(MediaTypeAllowed::assertion()));
@@ -74,7 +74,7 @@ impl<'a> Evaluation<'a, '_> {
         let has_body = (!self.facts.request.end_of_stream || self.may_have_a_body_unseen()) && head.upgrade.count == 0;
         let named = types.first.filter(|value| !value.trim_ascii().is_empty());
         let untyped = named.is_none() && has_body && !self.has_no_body_yet(endpoint);
-        // Many clients name JSON where they send no body, which does no harm where it is known that none follows.
+        // Many clients send a JSON media type without a body. That is harmless if it is known that no body follows.
         let may_be_json = has_body || !self.facts.policy.features.tells_end;
         let result = match endpoint.rejected_bodies {
             _ if several => Err(Reason::ContentTypeAmbiguous),
@@ -88,8 +88,8 @@ impl<'a> Evaluation<'a, '_> {
         self.record_check(Check::Forms, rule, result, |_| CheckDetails::new())
     }
 
-    /// Over HTTP/2 a body may come that nobody announced. Where the gate will not see it either, methods that write are taken to
-    /// have one.
+    /// Returns whether a body may follow that neither the headers nor the gateway show. Over HTTP/2, a body may arrive without
+    /// an announcement. If the filter does not see bodies, requests with methods that write are treated as having one.
     fn may_have_a_body_unseen(&self) -> bool {
         let Facts { policy, head, method, .. } = &self.facts;
         policy.features.body == BodyCheck::Unseen

@@ -1,10 +1,10 @@
-//! What a gateway cannot do to a request is done in another way, or the request is denied.
+//! Tests for gateways that cannot make every change to a request: the filter makes an equivalent change or denies the request.
 
 use super::*;
 
 type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The test policy for Kong, with some of its members replaced.
+/// Returns the test policy for Kong, with some of its members replaced.
 fn on_kong(mode: &str, members: Value) -> Policy {
     let mut document = document(mode);
     document["gateway"] = json!("kong");
@@ -14,8 +14,8 @@ fn on_kong(mode: &str, members: Value) -> Policy {
     testing::policy(document)
 }
 
-/// What Kong does with the changes: nothing can be removed, a replacement rewrites the first line of a name alone, and a line that
-/// was given an empty value is hidden from later replacements.
+/// Applies the changes as Kong does: it cannot remove a line, a replacement rewrites only the first line of a name, and a line
+/// with an empty value is hidden from later replacements.
 fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Lines {
     let (mut lines, mut hidden) = (lines.to_vec(), Lines::new());
     let replace = |lines: &mut Lines, name: &[u8], value: &[u8]| match lines
@@ -41,7 +41,7 @@ fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Lines {
     [lines, hidden].concat()
 }
 
-/// What the upstream gets, or why the request is denied.
+/// Returns the headers that the upstream receives, or the reason why the request is denied.
 fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reason> {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
@@ -79,7 +79,7 @@ fn replaces_what_kong_cannot_remove() {
     ]);
     let got = decided(&policy, &sent).unwrap();
     assert_eq!(values(&got, "authorization"), [""]);
-    // Ours replaces what poses as ours, and is there once.
+    // Callgate's header replaces the one that imitates it, and occurs once.
     assert_eq!(values(&got, "x-callgate-agent"), ["a"]);
     assert_eq!(values(&got, "x-callgate-subject"), ["s"]);
     assert_eq!(values(&got, "x_callgate_scopes"), [""]);
@@ -101,15 +101,15 @@ fn rejects_two_lines_of_a_header_that_kong_cannot_remove() {
         let policy = on_kong(mode, json!({ "overrides": "remove" }));
         let posing = good(&[("X-Callgate-Agent", "admin"), ("x-callgate-agent", "admin")]);
         assert_eq!(decided(&policy, &posing), Err(Reason::UnremovableHeader), "{mode}");
-        // Two spellings are two names, each of which is replaced.
+        // Two spellings are two names, and each is replaced.
         assert!(decided(&policy, &good(&[("X-Callgate-Agent", "admin"), ("x_callgate_agent", "admin")])).is_ok());
     }
     let twice = good(&[("X-Original-URL", "/a"), ("x-original-url", "/b")]);
     let removing = json!({ "overrides": "remove" });
     assert_eq!(decided(&on_kong("enforce", removing.clone()), &twice), Err(Reason::UnremovableHeader));
-    // Nothing is removed from a request that is only observed.
+    // In observation, nothing is removed from a request.
     assert!(decided(&on_kong("observe", removing), &twice).is_ok());
-    // And where headers can be removed, all lines go.
+    // On gateways that can remove headers, all lines are removed.
     let mut envoy = document("enforce");
     envoy["overrides"] = json!("remove");
     let envoy = testing::policy(envoy);
@@ -123,7 +123,7 @@ fn denies_a_request_whose_last_headers_kong_may_not_show() {
         lines.extend((0..more).map(|n| line(&format!("x-{n}"), "v")));
         lines
     };
-    // With `:scheme`, the host's line and its own `:authority` the list has 100 entries.
+    // With `:scheme`, the host's line and its own `:authority`, the list has 100 entries.
     let own = good(&[]).len() + 1;
     for mode in ["enforce", "observe"] {
         let policy = on_kong(mode, json!({}));

@@ -1,4 +1,5 @@
-//! Limits in the order of the checks: that on failing credentials around their verification, those of the endpoint last.
+//! Checks the limits: the limit on failed credentials while a credential is verified, and the endpoint's limits among the last
+//! checks.
 
 use std::rc::Rc;
 
@@ -13,15 +14,16 @@ use crate::quota::{FailedCredentials, Guard, LimitBatch, LimitStatuses, LimitSub
 use crate::reason::Reason;
 use crate::state::StoreStats;
 
-/// What came of a verification under the limit on failing credentials.
+/// The result of a verification under the limit on failed credentials.
 pub(super) struct Guarded<T> {
     result: T,
     used: StoreStats,
-    /// Seconds after which the source may try again, where it failed too often.
+    /// Seconds after which the source may retry, if it failed too often.
     wait: Option<u64>,
 }
 
-/// Verifies a credential. Before much is done for it, the source must not have sent too many bad ones, or its signer be known.
+/// Verifies a credential under the limit on failed credentials. Expensive work is done only if the source is below the limit or
+/// the signer was verified recently.
 pub(super) fn guarded<T, E: From<Reason>>(
     facts: &Facts<'_>,
     context: &mut Context<'_>,
@@ -45,8 +47,8 @@ pub(super) fn guarded<T, E: From<Reason>>(
     }
 }
 
-/// Notes the signer of a token that may have been verified long ago: otherwise its next token would be that of an unknown signer at a
-/// source that fails too often.
+/// Records the signer of a token that was found in the cache. Without this, the signer's next token would count as one of an
+/// unknown signer, and be rejected from a source that exceeds the limit on failed credentials.
 fn recognize(token: &VerifiedToken, failed: &FailedCredentials, facts: &Facts<'_>, context: &Context<'_>) {
     let (source, now) = (facts.request.source, facts.request.now);
     if let Some(shared) = context.shared
@@ -57,14 +59,14 @@ fn recognize(token: &VerifiedToken, failed: &FailedCredentials, facts: &Facts<'_
 }
 
 impl<'a, 'c> Evaluation<'a, 'c> {
-    /// Takes the result of a guarded verification.
+    /// Records the statistics of a guarded verification, and returns its result.
     pub(super) fn settle<T>(&mut self, guarded: Guarded<T>) -> T {
         self.facts.used = self.facts.used.and(guarded.used);
         self.facts.retry_after = guarded.wait.or(self.facts.retry_after);
         guarded.result
     }
 
-    /// Verifies a token.
+    /// Verifies a token under the limit on failed credentials.
     pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
         let Self { facts, context, .. } = self;
         let (issuers, now) = (&facts.policy.issuers, facts.request.now);
@@ -75,15 +77,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.settle(verified)
     }
 
-    /// 8. How often: every limit of the request has something left for it, and is charged. What was charged can be given back.
+    /// 8. Checks that no limit of the request is exceeded, and charges all of them. The charges can be refunded.
     ///
-    /// A request that was denied already, and is only observed, is not charged, as it would not be under enforcement.
+    /// An observed request that an earlier check denied is not charged, because in enforcement it would not be charged either.
     pub(super) fn limits(&mut self, endpoint: &'a Endpoint) -> Result<Option<WithinLimits>, Denied> {
         let charges = self.facts.denials.is_empty();
         self.check_limits(endpoint, charges)
     }
 
-    /// Every limit of the request has something left for it. None is charged.
+    /// Checks that no limit of the request is exceeded, without charging any.
     pub(super) fn check_limits_ahead(&mut self, endpoint: &'a Endpoint) -> Result<(), Denied> {
         self.check_limits(endpoint, false).map(drop)
     }
@@ -92,7 +94,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         if endpoint.limits.is_empty() {
             return Ok(Some(WithinLimits::assertion()));
         }
-        // Only observed, a request may come this far without a caller: there is nobody to count it for.
+        // In observation, a request may get here without a caller. There is then no bucket to charge.
         if endpoint.access == Access::Known && self.facts.caller.is_none() {
             return Ok(None);
         }
@@ -117,22 +119,22 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.record_check_with_details(Check::Limits, rule, result, details.unwrap_or_default())
     }
 
-    /// Notes what the limits have left, for the headers of the answer.
+    /// Records the state of the limits for the headers of the answer.
     pub(super) fn note(&mut self, batch: &LimitBatch<'a, 'c>) {
         let Some(endpoint) = self.facts.endpoint else { return };
         let standings = endpoint.limits.iter().copied().zip(batch.statuses().map(|(_, standing)| standing));
         self.facts.limits = LimitStatuses(standings.collect());
     }
 
-    /// What the limits of a denied request have left: its answer reports it, as that of an allowed one does. Only for callers who are known;
-    /// to others the answer must not depend on the endpoint.
+    /// Records the state of the limits for the answer to a denied request, as for an allowed one. This applies only to
+    /// authenticated callers: the answer to others must not depend on the endpoint.
     pub(super) fn look_at_limits(&mut self) {
         let Facts { endpoint, caller, limits, .. } = &self.facts;
         let Some(endpoint) = endpoint.filter(|_| caller.is_some() && limits.0.is_empty()) else { return };
         if endpoint.limits.is_empty() {
             return;
         }
-        // Without it the answer merely says less.
+        // If the store fails, the answer lacks these headers, which is acceptable.
         if let Ok(batch) = self.batch(endpoint) {
             self.note(&batch);
         }

@@ -1,7 +1,8 @@
-//! The order of the checks, from top to bottom.
+//! Runs the checks of a request in their order.
 //!
-//! Each check returns its proof or the reason why there is none. Enforcement ends with the first denial; observation, and an
-//! explanation, go on with every check whose proofs are there. No check logs, waits or asks for the time.
+//! Each check returns evidence that it passed, or the reason for the denial. In enforcement, the evaluation ends with the first
+//! denial. In observation and in an explanation, it continues with every check whose inputs are available. No check logs, waits
+//! or reads the system clock.
 
 use crate::allowlist::{self, Found};
 use crate::decision::evidence::{Authorized, BodySettled, CallerEvidence, FinalEvidence, FormEvidence, Public};
@@ -36,35 +37,35 @@ use body::BodyProgress;
 pub use engine::{Engine, Services, Undecided};
 pub use pending::{Awaits, Need, Pending};
 
-/// What is decided about a request once its head was read.
+/// The result of evaluating the headers of a request.
 #[derive(Debug)]
 #[must_use]
 pub enum Outcome<'a> {
-    /// It is decided.
+    /// The request is decided.
     Decided(Decision<'a>),
-    /// Something else has to arrive before it is.
+    /// The decision depends on the body, which has not arrived yet.
     Pending(Pending<'a>),
 }
 
-/// What an evaluation asks of its host.
+/// The services and state that an evaluation uses.
 pub(crate) struct Context<'c> {
     /// Verifies signatures.
     pub(crate) verifier: &'c dyn VerifySignature,
-    /// Tokens that were verified before, under this policy.
+    /// Tokens that were verified earlier under this policy.
     pub(crate) cache: &'c mut TokenCache,
-    /// Who verified something lately, under this policy.
+    /// Signers whose credentials were verified recently under this policy.
     pub(crate) recent: &'c Recent,
-    /// What the workers of the gateway share; needed where the policy [counts](Policy::counts) calls.
+    /// The state that the gateway's workers share. Required if the policy [counts](Policy::counts) requests.
     pub(crate) shared: Option<Shared<'c>>,
-    /// What is accepted once; none where the policy has no such thing.
+    /// The replay table. `None` if the policy has no replay protection.
     pub(crate) replay: Option<&'c Table>,
-    /// The bytes of requests that this worker holds; none where no host holds any.
+    /// The bytes of requests that this worker holds. `None` if the host does not hold requests.
     pub(crate) held: Option<&'c HeldBytes>,
-    /// Where each check is put into words; none on the request path.
+    /// Receives the result of each check for an explanation. `None` on the request path.
     pub(crate) trace: Option<&'c mut Trace>,
 }
 
-/// Evaluates the head of a request, and decides where that is enough.
+/// Evaluates the headers of a request, and decides the request if they are sufficient.
 pub(crate) fn evaluate<'a>(policy: &'a Policy, request: Request<'a>, context: Context<'_>) -> Outcome<'a> {
     let mut facts = Box::new(Facts::new(policy, request));
     let mut evaluation = Evaluation::begin(&mut facts, context, policy.observe);
@@ -83,9 +84,10 @@ pub(crate) fn evaluate<'a>(policy: &'a Policy, request: Request<'a>, context: Co
     }
 }
 
-/// The decision, once nothing more is to be checked.
+/// Returns the decision after all checks have run.
 fn decided<'a>(facts: Box<Facts<'a>>, ended: Result<Option<Grant>, Denied>) -> Decision<'a> {
-    // INVARIANT: whatever stopped the evaluation left a denial that is enforced; a grant takes the evidence of every check.
+    // INVARIANT: every check that ends the evaluation has recorded an enforced denial, and a grant requires the evidence of
+    // every check.
     let enforced = facts.denials.iter().copied().find(|denial| denial.enforced);
     match (enforced, ended) {
         (Some(denial), _) => Decision::Deny(Deny { facts, denial }),
@@ -98,15 +100,15 @@ fn decided<'a>(facts: Box<Facts<'a>>, ended: Result<Option<Grant>, Denied>) -> D
     }
 }
 
-/// How far an evaluation came.
+/// How far an evaluation got.
 enum Progress<'a> {
-    /// To its end. No grant where a check denied the request, which is only observed.
+    /// All checks have run. `None` if a check denied the request and the denial is only observed.
     Ended(Option<Grant>),
-    /// To where it needs the body.
+    /// The remaining checks need the body.
     Held(Box<HeldEvaluation<'a>>),
 }
 
-/// An evaluation that needs the body, with what the head has shown.
+/// An evaluation that needs the body, with the results of the checks that need only the headers.
 #[derive(Debug)]
 struct HeldEvaluation<'a> {
     body: AwaitedBody,
@@ -115,22 +117,22 @@ struct HeldEvaluation<'a> {
     denied_at: Option<Box<Facts<'a>>>,
 }
 
-/// The evaluation ends here: a denial is enforced.
+/// An enforced denial ends the evaluation.
 struct Denied;
 
-/// What a check found, by name.
+/// What a check found, as pairs of a name and a value.
 type CheckDetails = Vec<(&'static str, String)>;
 
 struct Evaluation<'a, 'c> {
     facts: &'c mut Facts<'a>,
     context: Context<'c>,
-    /// Whether denials are only recorded from here on.
+    /// Whether denials from here on are only recorded.
     observing: bool,
-    /// What the body has to be, where the head is forwarded before it has come.
+    /// The body to expect, if the headers are forwarded before it arrives.
     awaited: Option<AwaitedBody>,
-    /// What was charged, which is refunded where the request is denied after all.
+    /// The limits that were charged. They are refunded if a later check denies the request.
     charged: Option<LimitBatch<'a, 'c>>,
-    /// The facts as they were when the request was denied, where an explanation evaluates the remaining checks as well.
+    /// The facts at the time of the denial. Set if an explanation evaluates the remaining checks after it.
     denied_at: Option<Box<Facts<'a>>>,
 }
 
@@ -139,7 +141,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Self { facts, context, observing, awaited: None, charged: None, denied_at: None }
     }
 
-    /// What is still to be learned about a request that is denied. The decision is made from the facts at the denial.
+    /// If the request is denied, restores the facts as they were at the denial, and adds the state of the limits to them. The
+    /// decision is based on these facts.
     fn conclude(&mut self, ended: &Result<Option<Grant>, Denied>) {
         let denied_at = self.denied_at.take();
         let denied = denied_at.is_some() || ended.is_err();
@@ -151,7 +154,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
     }
 
-    /// The order of the checks.
+    /// Runs the checks in order.
     fn run(&mut self) -> Result<Progress<'a>, Denied> {
         self.read()?;
         self.canonical()?;
@@ -187,7 +190,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                     }
                 }
                 BodyCheck::Late => self.await_body(awaited)?,
-                // INVARIANT: no such policy compiles.
+                // INVARIANT: a policy that requires a body check does not compile for a gateway that does not pass bodies to
+                // the filter.
                 BodyCheck::Unseen => return Err(Denied),
             },
         };
@@ -195,20 +199,21 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.finish(endpoint, form, caller, body).map(Progress::Ended)
     }
 
-    /// Before a body is held: what the last checks would deny is denied now, so that nobody holds bytes for a request that was
-    /// captured or exceeds a limit. Nothing is charged or used up. Where denials are only recorded, the last checks record them.
+    /// Runs the last checks before the body is held, without charging or reserving anything. A replayed request or one that
+    /// exceeds a limit is denied at once, and no bytes are held for it. In observation, only the last checks themselves record
+    /// denials.
     fn look_ahead(&mut self, endpoint: &'a Endpoint) -> Result<(), Denied> {
         if self.observing {
             return Ok(());
         }
-        // An explanation shows these checks where they belong, at the end.
+        // The trace shows these checks in their usual place, at the end.
         let trace = self.context.trace.take();
         let ahead = self.check_replay().and_then(|_| self.check_limits_ahead(endpoint));
         self.context.trace = trace;
         ahead.or_else(|Denied| self.continue_explaining())
     }
 
-    /// What comes last, once the body is known where it matters.
+    /// Runs the checks that follow the body.
     fn finish(
         &mut self,
         endpoint: &'a Endpoint,
@@ -220,14 +225,16 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Ok(Authorized::by(form, caller, body, last).map(Grant::Endpoint))
     }
 
-    /// Replays before limits, so that a captured request costs its owner nothing; what is accepted once is reserved last.
+    /// Checks for replays before the limits, because a captured request must not consume its owner's quota. Reserves the nonce
+    /// and the proof identifier last, because a denied request must not use them up.
     fn last_checks(&mut self, endpoint: &'a Endpoint) -> Result<FinalEvidence, Denied> {
         let tickets = self.check_replay()?;
         let limits = self.limits(endpoint)?;
         Ok(FinalEvidence { replay: self.reserve(tickets)?, limits })
     }
 
-    /// 3. The endpoint is found and held: what it asks for is used, and whether it exists is answered later.
+    /// 3. Finds the endpoint. Its settings apply to the checks that follow. Whether it exists is answered only after
+    /// authentication.
     fn look_up(&mut self) -> Option<Found<'a, 'a>> {
         let Facts { policy, method, host, path, .. } = &self.facts;
         let table: Option<&'a allowlist::Table> = host.as_ref().and_then(|host| policy.table(host.as_str()));
@@ -241,7 +248,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         found
     }
 
-    /// Takes the result of a check: its proof, or a denial, which ends the evaluation where it is enforced.
+    /// Records the result of a check. Returns its evidence, or `None` for a denial that is only observed. An enforced denial
+    /// ends the evaluation.
     fn record_check<T>(
         &mut self,
         check: Check,
@@ -274,7 +282,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
     }
 
-    /// Notes a denial, which ends the evaluation where it is enforced.
+    /// Records a denial. An enforced denial ends the evaluation.
     fn deny(
         &mut self,
         check: Check,
@@ -293,7 +301,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.continue_explaining()
     }
 
-    /// An explanation continues after the denial, and the decision is made from the facts of now.
+    /// Lets an explanation continue after a denial. The decision is based on the facts as they are now.
     #[cfg(not(target_arch = "wasm32"))]
     fn continue_explaining(&mut self) -> Result<(), Denied> {
         if self.context.trace.is_none() {
@@ -304,7 +312,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Ok(())
     }
 
-    /// No gateway asks for an explanation, and the filter is built without the code for it.
+    /// Ends the evaluation. Gateways never request an explanation, and the filter is built without the code for it.
     #[cfg(target_arch = "wasm32")]
     fn continue_explaining(&mut self) -> Result<(), Denied> {
         Err(Denied)

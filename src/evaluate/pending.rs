@@ -1,11 +1,13 @@
 //! A request that waits for its body.
 //!
-//! Where a gateway holds the head back, everything that the head decides was decided before, and the digest of the body, the limits and
-//! replay protection come after it: a request whose body never arrives costs its caller nothing. Limits and replays are checked before as
-//! well, so that nothing is held that would be denied anyway.
+//! If the gateway can hold the headers back, the checks that need only the headers run first. The digest of the body, the
+//! limits and replay protection are checked when the body has arrived, because a request whose body never arrives must not cost
+//! its caller anything. Limits and replays are also checked before the request is held, because bytes must not be held for a
+//! request that would be denied anyway.
 //!
-//! Where a gateway does not hold the head back, all of that is decided before it is forwarded, and the body alone is still to be
-//! checked: none of it is forwarded before, so that the upstream sees the head of a request without its end.
+//! If the gateway cannot hold the headers back, all of these checks run before the headers are forwarded, and only the body
+//! remains. The body is forwarded only after it was checked. If it is rejected, the upstream has received the headers of a
+//! request that never ends.
 
 use std::time::Duration;
 
@@ -18,27 +20,27 @@ use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rul
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
-/// A request that is decided once something else has arrived: [`awaits`](Self::awaits) says what, [`forwards`](Self::forwards) whether its
-/// head is forwarded meanwhile, and [`Engine::resume`](crate::Engine::resume) decides it.
+/// A request whose decision depends on its body. [`awaits`](Self::awaits) returns what is missing, [`forwards`](Self::forwards)
+/// whether the headers are forwarded in the meantime, and [`Engine::resume`](crate::Engine::resume) decides the request.
 #[derive(Debug)]
 pub struct Pending<'a>(Box<Waiting<'a>>);
 
-/// A request that waits. Few do, so that all others need not make room for it.
+/// The state of a waiting request. It is boxed because few requests wait, and the others should not reserve space for it.
 #[derive(Debug)]
 struct Waiting<'a> {
     head: Head<'a>,
     observing: bool,
     body: AwaitedBody,
-    /// Whether it was observed that the body takes too long.
+    /// Whether the body took too long and that was only observed.
     overdue: bool,
 }
 
-/// What becomes of the head meanwhile.
+/// What happens to the headers while the body arrives.
 #[derive(Debug)]
 enum Head<'a> {
-    /// It is held. What it has shown is kept for the decision.
+    /// They are held. The results of their checks are kept for the decision.
     Held { facts: Box<Facts<'a>>, form: FormEvidence, caller: CallerEvidence, denied_at: Option<Box<Facts<'a>>> },
-    /// It is forwarded.
+    /// They are forwarded.
     Forwarded(Allow<'a>),
 }
 
@@ -46,9 +48,9 @@ enum Head<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Awaits {
-    /// Its body, of which so many bytes were received.
+    /// The rest of its body.
     Body {
-        /// Bytes received.
+        /// Bytes received so far.
         received: u64,
     },
 }
@@ -57,9 +59,9 @@ pub enum Awaits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Need {
-    /// It does.
+    /// More of the body is needed.
     More,
-    /// What arrived decides it.
+    /// The bytes that arrived are enough to decide the request.
     Nothing,
 }
 
@@ -74,13 +76,13 @@ impl<'a> Pending<'a> {
         Self(Box::new(Waiting { head: Head::Forwarded(allow), observing, body, overdue: false }))
     }
 
-    /// What it waits for.
+    /// Returns what the request waits for.
     #[must_use]
     pub fn awaits(&self) -> Awaits {
         Awaits::Body { received: self.0.body.seen() }
     }
 
-    /// The decision about the head, where it is forwarded before the body was checked; none where it is held.
+    /// Returns the decision about the headers if they are forwarded before the body is checked. `None` if they are held.
     #[must_use]
     pub fn forwards(&self) -> Option<&Allow<'a>> {
         match &self.0.head {
@@ -89,7 +91,7 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// What was learned about the request.
+    /// Returns what is known about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         match &self.0.head {
@@ -98,13 +100,14 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// Takes the next part of the body.
+    /// Processes the next chunk of the body.
     pub fn receive(&mut self, part: &[u8]) -> Need {
         self.0.body.update(part)
     }
 
-    /// Lets a period of the host's timer pass. [`Need::Nothing`] says that the body takes too long, and that the request is to be
-    /// [timed out](Self::time_out). In observation it only loses its ground: it keeps waiting, and its record says why.
+    /// Records that a period of the host's timer has passed. [`Need::Nothing`] means that the body takes too long and that the
+    /// caller must [time out](Self::time_out) the request. In observation the request continues to wait, and its record
+    /// contains the denial.
     pub fn elapse(&mut self, period: Duration) -> Need {
         let bounds = &self.facts().policy.held_bodies;
         let overdue = self.0.body.elapse(period, bounds);
@@ -112,8 +115,8 @@ impl<'a> Pending<'a> {
         if overdue && !self.0.observing { Need::Nothing } else { Need::More }
     }
 
-    /// Denies a request whose body takes too long. Like one that its client abandoned, it uses nothing up. `now` is this moment, where
-    /// there still is a clock.
+    /// Denies a request whose body takes too long. Like an abandoned request, it consumes no quota and reserves nothing. `now`
+    /// is the current time, or `None` if no clock is available.
     pub fn time_out(self, now: Option<Timestamp>) -> Decision<'a> {
         let denial = overdue(!self.0.observing);
         match self.0.head {
@@ -122,8 +125,9 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// What is recorded of a request that ended before its body had arrived: a denial where its head was held, since nothing of it was
-    /// forwarded, and otherwise what was decided about the head. `now` is this moment, where there still is a clock.
+    /// Returns the decision to record for a request that ended before its body arrived. If the headers were held, that is a
+    /// denial, because nothing was forwarded. Otherwise it is the decision about the headers. `now` is the current time, or
+    /// `None` if no clock is available.
     pub fn abandon(self, now: Option<Timestamp>) -> Decision<'a> {
         let enforced = !self.0.observing;
         match self.0.head {
@@ -135,7 +139,8 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// Decides the request, now that its body has arrived. `now` is this moment: the body may have taken its time.
+    /// Decides the request after its body has arrived. `now` is the current time, which may be much later than the start of the
+    /// request.
     pub(super) fn resume(self, now: Timestamp, context: Context<'_>) -> Decision<'a> {
         let Waiting { head, observing, body, overdue } = *self.0;
         match head {
@@ -155,12 +160,12 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// The denial of a request whose body takes too long.
+/// Returns the denial of a request whose body takes too long.
 fn overdue<'a>(enforced: bool) -> Denial<'a> {
     Denial { reason: Reason::BodyTimeout, rule: body_rule(Some(&Reason::BodyTimeout)), enforced }
 }
 
-/// Notes that it was observed that the body takes too long.
+/// Records an observed denial for a body that takes too long.
 fn note_overdue(facts: &mut Facts<'_>) {
     facts.denials.push(overdue(false));
 }
@@ -170,7 +175,7 @@ fn at<'a>(mut facts: Box<Facts<'a>>, now: Option<Timestamp>) -> Box<Facts<'a>> {
     facts
 }
 
-/// What becomes of a request that its body denies.
+/// Adds the denial, and returns the decision that follows from it.
 fn denied<'a>(mut facts: Box<Facts<'a>>, denial: Denial<'a>) -> Decision<'a> {
     facts.denials.push(denial);
     if denial.enforced {
@@ -180,7 +185,7 @@ fn denied<'a>(mut facts: Box<Facts<'a>>, denial: Denial<'a>) -> Decision<'a> {
     }
 }
 
-/// Whether the body, which has arrived, is forwarded after the head.
+/// Checks the body after the headers were forwarded, and decides whether it is forwarded as well.
 fn check_body<'a>(
     allow: Allow<'a>,
     body: AwaitedBody,

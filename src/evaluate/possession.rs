@@ -1,4 +1,4 @@
-//! Whether the caller holds the key that its token is bound to, and where it has to.
+//! Checks whether the caller holds the key that its token is bound to, and whether the endpoint requires a bound token.
 
 use std::rc::Rc;
 
@@ -17,14 +17,14 @@ use crate::reason::Reason;
 use crate::request::credential::Scheme;
 
 impl<'a> Evaluation<'a, '_> {
-    /// The sender of a verified token may use it: it is a bearer token and sent as one, or comes with a proof. None where that
-    /// was denied and the evaluation goes on.
+    /// Checks that the sender of a verified token may use it: the token is a bearer token sent as one, or a proof of possession
+    /// comes with it. Returns `None` if that was denied and the evaluation continues.
     pub(super) fn possession(&mut self, token: Rc<VerifiedToken>) -> Result<Option<Held>, Denied> {
         let policy = self.facts.policy;
         let scheme = self.facts.scheme.unwrap_or(Scheme::Bearer);
         let shown = match (scheme, token.bound_to()) {
             (Scheme::Dpop, Some(key)) => match self.proof(&token, key) {
-                // What it would have to say is not known, which was denied before.
+                // The proof or the data that it must match was ambiguous, and that was denied earlier.
                 Ok(None) if self.is_ambiguous() => return Ok(None),
                 Ok(None) => self.shown_by_signature(),
                 Ok(Some(proof)) => {
@@ -38,7 +38,7 @@ impl<'a> Evaluation<'a, '_> {
         let issuer = token.issuer_id();
         let unbound_is_taken = policy.dpop.as_ref().is_none_or(|rules| !rules.required);
         let held = shown.and_then(|shown| binding(token, scheme, shown, unbound_is_taken));
-        // Nothing was asked of a bearer token.
+        // A bearer token requires no proof, so there is no check to record.
         if scheme == Scheme::Bearer && held.is_ok() {
             return Ok(held.ok());
         }
@@ -53,7 +53,7 @@ impl<'a> Evaluation<'a, '_> {
         })
     }
 
-    /// The proof that came with the token, checked; none where none came.
+    /// Verifies the proof that comes with the token. Returns `None` if there is none.
     fn proof(&mut self, token: &VerifiedToken, key: Thumbprint) -> Result<Option<Proof>, Reason> {
         let Facts { policy, head, request, method, host, path, .. } = &self.facts;
         let (policy, now) = (*policy, request.now);
@@ -81,8 +81,8 @@ impl<'a> Evaluation<'a, '_> {
         checked.map(Some)
     }
 
-    /// The key of the request's signature, which shows as much as a proof does; none where the request is not signed by a key of
-    /// this policy, or not as it asks.
+    /// Returns the key of the request's signature, which proves possession as a proof does. Returns `None` if the request is
+    /// not signed with a key of this policy, or not as the policy requires.
     fn shown_by_signature(&mut self) -> Result<Option<Thumbprint>, Reason> {
         if self.facts.policy.signing_keys.is_empty() || !is_signed(self.facts.request.headers) {
             return Ok(None);
@@ -98,17 +98,19 @@ impl<'a> Evaluation<'a, '_> {
         }
     }
 
-    /// Whether something was doubled or malformed that a proof is about. That is denied when it is read.
+    /// Returns whether the proof, or a part of the request that the proof covers, is duplicated or malformed. Such a request
+    /// was denied when it was read.
     fn is_ambiguous(&self) -> bool {
         let Facts { head, method, host, path, .. } = &self.facts;
         head.dpop.count > 1 || method.is_none() || host.is_none() || path.is_none()
     }
 
-    /// 5. What the endpoint asks of the token: that it is bound to a key. Who calls has proven to hold it.
+    /// 5. Checks that the token is bound to a key if the endpoint requires it. The caller has already proven possession of that
+    /// key.
     pub(super) fn bound_token(&mut self, endpoint: &'a Endpoint) -> Result<Option<TokenIsBound>, Denied> {
         let Some(origin) = endpoint.needs_bound_token else { return Ok(Some(TokenIsBound::assertion())) };
         let Some(caller) = &self.facts.caller else { return Ok(None) };
-        // Who calls without a token has shown a key in another way.
+        // A caller without a token has proven possession of a key in another way.
         let bound = caller.token().is_none_or(|token| token.bound_to().is_some());
         let result = if bound { Ok(TokenIsBound::assertion()) } else { Err(Reason::ProofRequired) };
         let rule = Rule::asked_by(endpoint, Some(origin), "token");

@@ -1,4 +1,4 @@
-//! Tokens that are bound to a key, on their way through all checks.
+//! Tests of tokens that are bound to a key, through all checks.
 
 use std::cell::Cell;
 
@@ -34,7 +34,7 @@ fn document(dpop: Value) -> Value {
     }))
 }
 
-/// The usual policy, in which agents sign: `a` with the key that its token is bound to and with another, `b` with a third.
+/// Returns the usual policy, with signing agents: `a` has the key that its token is bound to and another one, `b` has a third.
 fn signing_document() -> Value {
     let mut document = document(usual());
     let key = |key: Signs, keyid: &str| json!({ "jwk": with(key.jwk(), json!({ "kid": keyid })) });
@@ -69,10 +69,10 @@ fn proof(jti: &str, path: &str, now: u64, nonce: Option<&str>) -> Vec<u8> {
     sign(KEY, &json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": KEY.jwk() }), &claims)
 }
 
-/// A gate with what it remembers.
+/// A worker with its state.
 struct Gate(Worker);
 
-/// What a client sends beside the method and its token.
+/// What a client sends in addition to the method and its token.
 #[derive(Clone, Default)]
 struct Sent<'s> {
     path: &'s str,
@@ -82,7 +82,7 @@ struct Sent<'s> {
     lines: Vec<(&'static str, String)>,
 }
 
-/// How a request ends, and the nonce that its client is told.
+/// The result of a request: the nonce for the client's next proof, if it needs one, or the answer to a denied request.
 type Ended = Result<Option<String>, Answer>;
 
 fn ended(outcome: Outcome<'_>) -> Ended {
@@ -94,7 +94,7 @@ fn ended(outcome: Outcome<'_>) -> Ended {
 }
 
 impl Sent<'_> {
-    /// How the request ends, and the nonce that its client is told.
+    /// Returns the result of the request.
     fn decided(&self, decide: impl FnOnce(Request<'_>) -> Ended) -> Ended {
         let authorization = [self.scheme.as_bytes(), b" ", &token(true)].concat();
         let lines = [(":method", &b"GET"[..]), (":path", self.path.as_bytes()), (":authority", b"api.example.com")];
@@ -111,18 +111,18 @@ impl Gate {
         Self(Worker::new(policy(document)))
     }
 
-    /// How a request ends, and the nonce that its client is told.
+    /// Returns the result of a request.
     fn decide(&self, sent: &Sent<'_>) -> Result<Option<String>, Answer> {
         self.0.set_clock(sent.now);
         sent.decided(|request| ended(self.0.engine.decide(request).unwrap()))
     }
 
-    /// How a call with a proof ends.
+    /// Returns the result of a request with a proof.
     fn prove(&self, path: &str, now: u64, proof: &[u8]) -> Result<Option<String>, Answer> {
         self.decide(&Sent { path, now, scheme: "DPoP", proof: Some(proof), ..Sent::default() })
     }
 
-    /// The reason for which a call is denied.
+    /// Returns the reason why a request is denied.
     #[track_caller]
     fn refuse(&self, sent: &Sent<'_>) -> String {
         self.decide(sent).unwrap_err().details.to_owned()
@@ -222,7 +222,7 @@ fn a_proof_passes_once_for_as_long_as_it_is_taken() {
         assert_eq!(header(&again, "retry-after"), None);
     }
     assert_eq!(gate.prove("/x", NOW + 60, &used).unwrap_err().details, "callgate_dpop_time");
-    // Another proof with its identifier is the same to the gate: identifiers are unique to a client.
+    // Another proof with the same identifier counts as a replay, because identifiers must be unique per client.
     for (path, now) in [("/b", NOW), ("/x", NOW + 1)] {
         assert_eq!(
             gate.prove(path, NOW + 1, &proof("one", path, now, None)).unwrap_err().details,
@@ -251,7 +251,7 @@ fn a_captured_proof_costs_its_owner_nothing_and_a_denied_one_can_come_again() {
 
 const COVERED: &str = "\"@method\" \"@authority\" \"@path\" \"authorization\"";
 
-/// The lines of a signature of a call with the bound token, without a nonce.
+/// Returns the signature fields of a request with the bound token, without a nonce.
 fn signed(path: &str, key: Signs, keyid: &str, covered: &str) -> Vec<(&'static str, String)> {
     signed_at(NOW, path, key, keyid, covered)
 }
@@ -279,23 +279,23 @@ fn a_signature_shows_the_key_in_the_place_of_a_proof_once() {
     for path in ["/x", "/b"] {
         let good = signed(path, KEY, "own", COVERED);
         let sent = |scheme, lines| Sent { path, now: NOW, scheme, proof: None, lines };
-        // As a bearer token it is no more than that, and the signature is still good afterwards.
+        // The bound token is rejected as a bearer token. That does not use up the signature.
         assert_eq!(gate.refuse(&sent("Bearer", good.clone())), "callgate_token_bound");
         assert_eq!(gate.decide(&sent("DPoP", good.clone())), Ok(None));
         assert_eq!(gate.refuse(&sent("DPoP", good.clone())), "callgate_signature_replayed");
-        // Another good signature, of a key that the token is not bound to.
+        // A valid signature, but with a key that the token is not bound to.
         assert_eq!(gate.refuse(&sent("DPoP", signed(path, OTHER, "other", COVERED))), "callgate_dpop_binding");
         for lines in [
             vec![],
-            // In the name of the right key, of one that is not there, and of another agent's.
+            // With the right `keyid` but another key, with an unknown `keyid`, and with another agent's.
             signed(path, OTHER, "own", COVERED),
             signed(path, KEY, "nobody", COVERED),
             signed(path, KEY, "b", COVERED),
-            // Of another call, of another time, and of whichever token.
+            // For another request, for another time, and without covering the token.
             signed("/elsewhere", KEY, "own", COVERED),
             signed_at(NOW - 60, path, KEY, "own", COVERED),
             signed(path, KEY, "own", "\"@method\" \"@authority\" \"@path\""),
-            // One field of the two.
+            // Only one of the two fields.
             good[..1].to_vec(),
             good[1..].to_vec(),
         ] {

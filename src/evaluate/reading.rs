@@ -1,4 +1,5 @@
-//! Reading the request: every line once, and the one form in which it is matched and forwarded.
+//! Reads the request: each header line once, and the method, host, path and query in the canonical form that is matched and
+//! forwarded.
 
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::evidence::PreflightAllowed;
@@ -10,7 +11,7 @@ use crate::request::head::Head;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
 
 impl Evaluation<'_, '_> {
-    /// 1. Every line is read once, and what is ambiguous is refused.
+    /// 1. Reads each header line once, and rejects ambiguous ones.
     pub(super) fn read(&mut self) -> Result<(), Denied> {
         let policy = self.facts.policy;
         let mut refusals = Vec::new();
@@ -33,12 +34,12 @@ impl Evaluation<'_, '_> {
         Ok(())
     }
 
-    /// What the gateway does not show, and lines that it cannot remove. What it might leave out or send on could pose as the
-    /// gate's, so that observation ends here as well.
+    /// Denies requests whose headers the gateway does not show completely, or has no means to remove. This is enforced in
+    /// observation as well, because the upstream could mistake such headers for Callgate's own.
     fn beyond_the_gateway(&mut self) -> Result<(), Denied> {
         let Facts { policy, head, request, .. } = &self.facts;
         let features = &policy.features;
-        // The host lists its own `:authority` in addition to these.
+        // The host's list contains its own `:authority` in addition to these headers.
         let truncated = request.headers.is_truncated()
             || features.listed_headers.is_some_and(|most| request.headers.len().saturating_add(1) >= most);
         let twice = |names: &[&[u8]]| {
@@ -63,7 +64,7 @@ impl Evaluation<'_, '_> {
         Ok(())
     }
 
-    /// 2. Method, host, path and query are in the one form that is matched and sent on, or refused.
+    /// 2. Parses method, host, path and query into the canonical form that is matched and forwarded, or rejects them.
     pub(super) fn canonical(&mut self) -> Result<(), Denied> {
         let head = &self.facts.head;
         let (raw_method, raw_host) = (head.method, head.host);
@@ -75,7 +76,8 @@ impl Evaluation<'_, '_> {
         self.facts.host =
             self.record_check(Check::Canonical, Rule::Gate, host, |host| vec![("host", host.as_str().to_owned())])?;
         let policy = self.facts.policy;
-        // What only text values may contain is rejected here where no path has such a value; else after authentication.
+        // Characters that only text values may contain are rejected here if no path has such a value, and after authentication
+        // otherwise.
         let path = if policy.endpoints.take_text {
             CanonicalPath::parse_with_text(raw_path)
         } else {
@@ -92,7 +94,7 @@ impl Evaluation<'_, '_> {
         self.early_data()
     }
 
-    /// What came in TLS early data can be sent again by anybody: only what changes nothing is taken (RFC 8470, section 5.2).
+    /// Accepts only safe methods in TLS early data, because anyone can replay it (RFC 8470, section 5.2).
     fn early_data(&mut self) -> Result<(), Denied> {
         if !self.facts.head.early_data {
             return Ok(());
@@ -103,7 +105,8 @@ impl Evaluation<'_, '_> {
         Ok(())
     }
 
-    /// A CORS preflight carries no credential and asks for no resource, on any path.
+    /// Returns whether the request is a CORS preflight. A preflight carries no credentials and accesses no resource, on any
+    /// path.
     pub(super) fn is_preflight(&self) -> bool {
         let Facts { policy, head, request, method, host, .. } = &self.facts;
         policy.passes_preflight
@@ -116,7 +119,8 @@ impl Evaluation<'_, '_> {
             && host.as_ref().is_some_and(|host| policy.table(host.as_str()).is_some())
     }
 
-    /// The escapes that a preflight may have are the policy's: the answer says nothing about its path.
+    /// Accepts the escapes that any endpoint of the policy allows. The answer does not depend on the path, and reveals nothing
+    /// about it.
     pub(super) fn preflight(&mut self) -> Result<Option<PreflightAllowed>, Denied> {
         let allowed = self.facts.policy.endpoints.escapes;
         let fits = self.facts.path.as_ref().is_none_or(|path| path.restricted().is_subset(allowed));

@@ -1,5 +1,5 @@
-//! What may happen only once, in the order of the checks: looked at before limits are charged, so that a request that was captured
-//! and is sent again costs its owner nothing, and claimed last, so that a request that was denied can be sent again.
+//! Checks for replays. The lookup precedes the limits, because a captured request that is sent again must not consume its
+//! owner's quota. The reservation is the last check, because a denied request may be sent again.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::replay::{Kind, Refused, ReplayReservation, ReplayTicket};
 
 impl<'a, 'c> Evaluation<'a, 'c> {
-    /// 7. Nothing in the request was used before.
+    /// 7. Checks that no nonce or proof identifier of the request was used before.
     pub(super) fn check_replay(&mut self) -> Result<Option<Vec<ReplayTicket<'c>>>, Denied> {
         let claims = claims(self.facts);
         if claims.is_empty() {
@@ -28,10 +28,12 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.record_replay_check(tickets)
     }
 
-    /// 9. The request uses up what it may use once. What its limits were charged is given back where another was faster.
+    /// 9. Reserves the nonce and the proof identifier of the request. Refunds the limits if another request reserved them
+    /// first.
     pub(super) fn reserve(&mut self, tickets: Option<Vec<ReplayTicket<'c>>>) -> Result<Option<NotReplayed>, Denied> {
         let Some(tickets) = tickets else { return Ok(None) };
-        // A request that was denied and is only observed uses nothing up, as it would not under enforcement.
+        // An observed request that an earlier check denied reserves nothing, because in enforcement it would not reserve
+        // anything either.
         if !self.facts.denials.is_empty() {
             return Ok(None);
         }
@@ -70,8 +72,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 }
 
-/// What the request may use once. Public endpoints ask for neither signature nor proof, and one that came along proves nothing there;
-/// and who is not known uses nothing up.
+/// Returns what the request must reserve. Public endpoints require neither signature nor proof, and ignore those that are sent.
+/// A caller who is not authenticated reserves nothing.
 fn claims<'f>(facts: &'f Facts<'_>) -> Vec<ReplayReservation<'f>> {
     let asking = facts.endpoint.filter(|endpoint| endpoint.access == Access::Known && facts.caller.is_some());
     let Some(endpoint) = asking else { return Vec::new() };
@@ -91,7 +93,8 @@ fn claims<'f>(facts: &'f Facts<'_>) -> Vec<ReplayReservation<'f>> {
     });
     let proof = facts.proof.as_ref().map(|proof| {
         let agent = facts.agent.map(|agent| &*agent.name);
-        // All unregistered callers share a part of the table, and choose their identifiers for themselves.
+        // All unregistered callers share one partition of the table and choose their own identifiers, so the key distinguishes
+        // them.
         let caller = if agent.is_some() { Cow::Borrowed("") } else { Cow::Owned(proof.key.to_string()) };
         ReplayReservation { agent, caller, kind: Kind::Proof, token: Cow::Borrowed(&proof.jti[..]), made: proof.issued }
     });

@@ -1,4 +1,4 @@
-//! What a policy keeps in the store that all workers share, opened once for each configuration.
+//! The state that a policy keeps in the store that all workers share. It is opened once per configuration.
 
 use std::rc::Rc;
 
@@ -6,29 +6,29 @@ use crate::policy::{Policy, Store};
 use crate::replay::Table;
 use crate::state::{Clock, Namespace, PolicyStore, Seal, Secret, Shared, SharedStore, Slot, StoreError};
 
-/// What a policy keeps in the shared store.
+/// The state of a policy in the shared store.
 pub(crate) struct SharedState {
     store: PolicyStore<Rc<dyn SharedStore>>,
     namespace: Namespace,
-    /// None where nothing is accepted once.
+    /// `None` if the policy has no replay protection.
     replay: Option<Table>,
 }
 
-/// Which tables have another size than the policy asks for: a table keeps the size it was made with until the gateway restarts.
+/// The tables whose size differs from the policy. A table keeps the size it was created with until the gateway restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtherSizes {
-    /// How many entries the table of limits has.
+    /// The number of entries that the table of limits has.
     pub limits: Option<u32>,
-    /// How many entries an agent's share of the replay table has.
+    /// The number of entries that each agent's partition of the replay table has.
     pub replay: Option<u32>,
 }
 
 impl SharedState {
-    /// Opens the state of a policy, or makes it; none for a policy that counts nothing and accepts nothing once. `secret` is fresh
-    /// randomness, used only by the first worker that comes, and not where the policy names a key.
+    /// Opens or creates the state of a policy. Returns `None` for a policy without limits and replay protection. `secret` is
+    /// fresh random bytes; it is used only by the worker that creates the state, and only if the policy sets no key.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot do it, something else is in its place, or there is not enough room.
+    /// [`StoreError`] if the host cannot access the store, another value is stored under the name, or the store is too small.
     pub(crate) fn open(
         policy: &Policy,
         store: Rc<dyn SharedStore>,
@@ -51,7 +51,7 @@ impl SharedState {
         }
         if zone {
             state.namespace.slots().try_for_each(|place| Slot::make(&state.store, &place))?;
-            // What is too small evicted what was written first.
+            // A zone that is too small evicts the entries that were written first.
             if !Namespace::stands(&state.store, &policy.name)? {
                 return Err(StoreError);
             }
@@ -59,12 +59,12 @@ impl SharedState {
         Ok(Some((state, sizes)))
     }
 
-    /// The state as an evaluation uses it.
+    /// Returns the state in the form that an evaluation uses.
     pub(crate) fn shared<'s>(&'s self, clock: &'s dyn Clock) -> Shared<'s> {
         Shared { store: &self.store, namespace: &self.namespace, clock }
     }
 
-    /// What is accepted once; none where the policy has no such thing.
+    /// Returns the replay table. `None` if the policy has no replay protection.
     pub(crate) fn replay(&self) -> Option<&Table> {
         self.replay.as_ref()
     }
@@ -104,7 +104,7 @@ mod tests {
         let bytes = usize::try_from(policy.shared_bytes().unwrap()).unwrap();
         let store = Rc::new(ZoneStore::with_room(bytes));
         open(&policy, &store).unwrap();
-        // The namespace and its slots, the table's header and its own.
+        // The namespace and its slots, the table's header and the table's slots.
         assert_eq!(store.len(), 1 + 64 / 8 + 1 + 640 / 64);
         assert!(store.bytes() < bytes, "{} of {bytes}", store.bytes());
         open(&policy, &store).unwrap();

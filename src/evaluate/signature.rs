@@ -1,5 +1,5 @@
-//! Signed requests in the order of the checks: a signature that proves who calls, one that is asked for beside a token, and the
-//! body whose digest it signs.
+//! Checks signed requests: a signature that authenticates the caller, a signature that is required in addition to a token, and
+//! the digest of the body.
 
 use super::limits::guarded;
 use super::{CheckDetails, Denied, Evaluation};
@@ -17,12 +17,12 @@ use crate::policy::{Endpoint, SignatureRule};
 use crate::reason::Reason;
 
 impl<'a> Evaluation<'a, '_> {
-    /// Whether a request without a token may be known by its signature. Which endpoint it asks for does not matter.
+    /// Returns whether a request without a token may be authenticated by its signature. This does not depend on the endpoint.
     pub(super) fn may_be_known_by_signature(&self) -> bool {
         !self.facts.policy.signatures.alone.is_empty() && is_signed(self.facts.request.headers)
     }
 
-    /// 4. Who calls, where a signature alone says so.
+    /// 4. Authenticates the caller by a signature alone.
     pub(super) fn authenticate_by_signature(&mut self) -> Result<(), Denied> {
         let policy = self.facts.policy;
         let mut verified = Err(Reason::SignatureMissing);
@@ -30,7 +30,7 @@ impl<'a> Evaluation<'a, '_> {
         let signed = fields.read();
         for name in &policy.signatures.alone {
             verified = self.verify_one_of(&signed, *name);
-            // A signature with another tag is judged by other rules.
+            // The profile does not apply to a signature with another tag.
             if !matches!(verified, Err(Reason::SignatureMissing)) {
                 self.facts.signed_for = Some(*name);
                 break;
@@ -52,7 +52,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(())
     }
 
-    /// The request is signed as the endpoint asks, by whoever calls.
+    /// Checks that the request is signed as the endpoint requires, however the caller was authenticated.
     pub(super) fn signature(&mut self, endpoint: &'a Endpoint) -> Result<Option<SignatureSuffices>, Denied> {
         let SignatureRule { asked, profile, alone, .. } = endpoint.signature;
         let Some(caller) = &self.facts.caller else { return Ok(None) };
@@ -61,7 +61,7 @@ impl<'a> Evaluation<'a, '_> {
             let rule = Rule::Endpoint(endpoint.position, "authenticate");
             return self.record_check(Check::Credential, rule, Err(self.no_credentials()), |_| CheckDetails::new());
         }
-        // A signature that shows the key of a token has to be as good as one that was asked for.
+        // A signature that proves possession of a token's key must meet the same requirements as a required one.
         let shown = self.facts.signature.as_ref().map(|_| (SignatureAsked::Required, Origin::Endpoint));
         let Some((asked, origin)) = asked.or(shown) else { return Ok(Some(SignatureSuffices::assertion())) };
         if asked == SignatureAsked::Optional && !is_signed(self.facts.request.headers) {
@@ -82,7 +82,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(self.facts.signature.as_ref().map(|_| SignatureSuffices::assertion()))
     }
 
-    /// Whether it is the caller's signature, over all that the endpoint asks for.
+    /// Checks that the signature is the caller's and covers everything that the endpoint requires.
     fn suits(&self, signature: VerifiedSignature<'a>) -> Result<VerifiedSignature<'a>, Reason> {
         let Facts { policy, agent, .. } = &self.facts;
         let signer = policy.agents.get(signature.key.agent);
@@ -122,7 +122,7 @@ impl<'a> Evaluation<'a, '_> {
         self.settle(verified)
     }
 
-    /// The reason of a request that carries nothing by which anybody could be known.
+    /// Returns the reason for denying a request without any credentials.
     pub(super) fn no_credentials(&self) -> Reason {
         let policy = self.facts.policy;
         let takes_only_signatures = policy.issuers.is_empty() && !policy.signatures.alone.is_empty();
@@ -130,7 +130,8 @@ impl<'a> Evaluation<'a, '_> {
     }
 }
 
-/// The request as the gate stands for it; none where it names no host.
+/// Returns the message whose signature is verified, with the external scheme and authority if the policy sets them. Returns
+/// `None` if the request names no host.
 fn message<'f>(facts: &'f Facts<'_>) -> Option<Message<'f>> {
     let Facts { policy, request, head, host, .. } = facts;
     let signatures = &policy.signatures;

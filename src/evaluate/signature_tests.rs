@@ -1,4 +1,5 @@
-//! Signed requests through the whole evaluation. What single signatures look like is the business of `crate::identity::signature`.
+//! Tests of signed requests through the whole evaluation. The tests of `crate::identity::signature` cover the verification of
+//! single signatures.
 
 use std::rc::Rc;
 
@@ -35,7 +36,7 @@ fn document() -> Value {
     }))
 }
 
-/// A gate with what it remembers.
+/// A worker with its state.
 struct Gate(Worker);
 
 impl Gate {
@@ -43,7 +44,7 @@ impl Gate {
         Self::with_store(document, Rc::default(), 0)
     }
 
-    /// A gate that starts at this moment where others may have been before.
+    /// Returns a gate that starts at this time, with a store that other gates may have used before.
     fn with_store(document: Value, store: Rc<MemoryStore>, since: u64) -> Self {
         Self(Worker::joining(testing::policy(document), store, since))
     }
@@ -52,14 +53,14 @@ impl Gate {
         self.end_and_record(lines, body).0
     }
 
-    /// Accepts a request once, and ends.
+    /// Accepts a request, rejects its replay, and returns the store.
     fn decide_and_take_store(self, lines: &[(String, String)]) -> Rc<MemoryStore> {
         assert_eq!(self.decide(lines, None), Ok(Ground::Endpoint));
         assert_eq!(self.decide(lines, None), Err(Reason::SignatureReplayed));
         self.0.store
     }
 
-    /// Hands over what its head decides about a request.
+    /// Passes the outcome of the request's headers to `then`.
     fn outcome<T>(&self, lines: &[(String, String)], end_of_stream: bool, then: impl FnOnce(Outcome<'_>) -> T) -> T {
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         self.0.set_clock(NOW);
@@ -73,7 +74,7 @@ impl Gate {
         self.0.engine.resume(pending, Timestamp::from_secs(NOW)).unwrap()
     }
 
-    /// How a request ends, and its record.
+    /// Returns the decision about a request, and its record.
     fn end_and_record(&self, lines: &[(String, String)], body: Option<&str>) -> (Result<Ground, Reason>, Value) {
         self.outcome(lines, body.is_none(), |outcome| {
             let decision = match outcome {
@@ -97,7 +98,7 @@ impl Gate {
         })
     }
 
-    /// The record of a request that ends a second after the first bytes of its body.
+    /// Returns the record of a request that ends a second after the first bytes of its body.
     fn abandon(&self, lines: &[(String, String)], part: &str) -> Value {
         self.outcome(lines, false, |outcome| {
             let Outcome::Pending(mut pending) = outcome else { panic!("it is not held") };
@@ -108,13 +109,13 @@ impl Gate {
         })
     }
 
-    /// How many bytes of requests its worker holds.
+    /// Returns the number of bytes that the worker holds for requests.
     fn held(&self) -> u64 {
         self.0.held.total()
     }
 }
 
-/// A request with a signature over these components.
+/// Returns a request with a signature over these components.
 fn signed(method: &str, path: &str, extra: &[(&str, &str)], input: &str) -> Vec<(String, String)> {
     let pseudo = [(":method", method), (":path", path), (":authority", "api.example.com")];
     let mut lines: Vec<(String, String)> =
@@ -194,7 +195,7 @@ fn the_body_is_the_one_that_was_signed() {
         gate.decide(&signed("POST", "/pay", &[DIGEST], &usual("g")), Some(BODY)),
         Err(Reason::ContentDigestMissing)
     );
-    // What was denied for its body has used nothing up.
+    // A request that was denied for its body has not used up its nonce.
     assert_eq!(gate.decide(&call("b"), Some(BODY)), Ok(Ground::Endpoint));
 }
 
@@ -209,7 +210,7 @@ fn a_call_that_ends_while_it_is_held_is_written_down_and_costs_nothing() {
         assert_eq!((&record["endpoint"], &record["time_ms"]), (&json!("pay"), &json!((NOW + 1) * 1000)));
         assert_eq!((&record["body_checked"], &record["body_late"]), (&Value::Null, &Value::Null));
     }
-    // Neither was the signature used up nor any of the ten calls that the limit lets pass.
+    // The request used up neither its signature nor any of the ten requests that the limit allows.
     assert_eq!(gate.decide(&call, Some(BODY)), Ok(Ground::Endpoint));
     for nonce in 0..9 {
         let call = signed("POST", "/pay", &[DIGEST], &with_digest(&nonce.to_string()));
@@ -274,7 +275,7 @@ fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
         let (mut failed, failed_reason) = answer_and_record(&failed);
         let (unknown, unknown_reason) = answer_and_record(&unknown);
         assert_eq!((&failed_reason, &unknown_reason), (&json!("signature_failed"), &json!("signature_key")));
-        // The access log has the exact reason; everything that is sent is the same.
+        // The access log has the exact reason. Everything that the client receives is the same.
         assert_eq!(unknown.details, "callgate_signature_key");
         failed.details.clone_from(&unknown.details);
         assert_eq!(failed, unknown);
@@ -289,10 +290,10 @@ fn a_signature_passes_once_more_under_a_name_that_was_used_before() {
         document
     };
     let call = signed("GET", "/x", &[], &usual("a"));
-    // A name that is new rejects what was signed before it.
+    // A gate with a new name rejects everything that was signed before it started.
     let store = Gate::new(named("old")).decide_and_take_store(&call);
     assert_eq!(Gate::with_store(named("new"), store, NOW).decide(&call, None), Err(Reason::ReplayTableYoung));
-    // One that was there before does not know what was accepted under the other.
+    // A gate with a name that was in use before does not know what was accepted under the other name.
     let store = Gate::new(named("new")).0.store;
     let store = Gate::with_store(named("old"), store, 0).decide_and_take_store(&call);
     let renamed = Gate::with_store(named("new"), store, NOW);
@@ -308,7 +309,7 @@ fn early_data_is_taken_for_what_changes_nothing() {
     assert_eq!(gate.decide(&signed("POST", "/pay", &[early], &usual("b")), None), Err(Reason::EarlyData));
 }
 
-/// A gate in a gateway that sends the head of a request on before its body has come.
+/// Returns a gate in a gateway that forwards the headers of a request before its body arrives.
 fn late(gateway: &str) -> Gate {
     let mut document = document();
     document["gateway"] = json!(gateway);
@@ -330,9 +331,9 @@ fn where_the_head_goes_on_first_it_is_decided_first_and_the_body_is_checked_befo
     assert_eq!(end, Err(Reason::ContentDigestMismatch));
     assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
     assert_eq!(gate.decide(&call("e"), Some(&"x".repeat(1025))), Err(Reason::BodyTooLarge));
-    // The head was decided, and the signature is used up.
+    // The headers were accepted, so the signature is used up.
     assert_eq!(gate.decide(&call("b"), Some(BODY)), Err(Reason::SignatureReplayed));
-    // What the head says alone is decided before anything goes on.
+    // A denial that needs only the headers precedes forwarding.
     let (end, record) = gate.end_and_record(&call("d"), None);
     assert_eq!((end, &record["body_late"]), (Err(Reason::ContentDigestMismatch), &Value::Null));
     assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("f")), Some(BODY)), Err(Reason::ContentDigestMissing));
@@ -374,7 +375,7 @@ fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
     };
     assert_eq!(gate.decide(&call("a", &[length]), Some(BODY)), Ok(Ground::Endpoint));
     assert_eq!(gate.decide(&call("b", &[length]), Some("{\"hello\": \"World\"}")), Err(Reason::ContentDigestMismatch));
-    // A body that never comes is not asked about, so that it may not be one.
+    // The filter gets no callback for an empty body, so the body must not be empty.
     for extra in [&[("transfer-encoding", "chunked")][..], &[length, ("transfer-encoding", "chunked")]] {
         assert_eq!(gate.decide(&call("c", extra), Some(BODY)), Err(Reason::BodyLengthMissing), "{extra:?}");
         assert_eq!(gate.decide(&call("d", extra), Some("")), Err(Reason::BodyLengthMissing), "{extra:?}");
@@ -388,7 +389,7 @@ fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
     assert_eq!(gate.decide(&get("h", &[("content-length", "5")]), Some("added")), Err(Reason::ContentDigestMissing));
 }
 
-/// The reason of a decision.
+/// Returns the reason for the denial.
 fn denied(outcome: Outcome<'_>) -> Reason {
     let Outcome::Decided(Decision::Deny(deny)) = outcome else { panic!("it is not denied: {outcome:?}") };
     deny.reason()
@@ -472,7 +473,7 @@ fn a_head_that_announces_chunks_is_not_forwarded_first_to_see_whether_there_are_
     assert_eq!(gate.decide(&signed("POST", "/pay", &[], &usual("c")), Some("x")), Err(Reason::ContentDigestMissing));
 }
 
-/// What a client sends: its request, and the body that follows.
+/// A request as the client sends it, with its body.
 #[derive(Debug, Clone)]
 struct Sent {
     lines: Vec<(String, String)>,
@@ -498,7 +499,8 @@ fn sent() -> impl Strategy<Value = Sent> {
 }
 
 impl Gate {
-    /// What becomes of a request: what the upstream or the client gets, and the record.
+    /// Returns the result of a request, which is either its headers for the upstream or the answer to the client, and the
+    /// record.
     fn end(&self, sent: &Sent, explained: bool) -> (Result<Vec<Change<'static>>, Answer>, Value) {
         let headers: Headers = sent.lines.iter().map(|(name, value)| (name, value)).collect();
         self.0.set_clock(NOW);
@@ -540,7 +542,7 @@ fn owned(change: Change<'_>) -> Change<'static> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Signatures, replays, limits and bodies: a traced evaluation continues after a denial, which changes nothing of the answer.
+    /// Covers signatures, replays, limits and bodies: a traced evaluation continues after a denial, and the answer is the same.
     #[test]
     fn an_explanation_and_a_decision_are_the_same(
         before in proptest::collection::vec(sent(), 0..4),

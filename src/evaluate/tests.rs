@@ -1,4 +1,4 @@
-//! What holds for every call, whatever it looks like.
+//! Tests of what holds for every request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -59,7 +59,7 @@ fn token_at(client: &str, issued: u64) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A decision, free of what it borrowed.
+/// A decision that borrows nothing.
 #[derive(Debug, Clone, PartialEq)]
 enum Decided {
     Allowed {
@@ -100,7 +100,7 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
     }
 }
 
-/// What a host does with the changes.
+/// Applies the changes as a host does.
 fn apply(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut lines = lines.to_vec();
     for change in changes {
@@ -130,7 +130,7 @@ fn request(method: &str, path: &str, host: &str, credential: Option<&str>) -> Ve
     lines
 }
 
-/// Calls near the policy's endpoints and far from them, all in canonical form.
+/// Requests that match the policy's endpoints, almost match them or do not match at all, all in canonical form.
 fn any_place() -> impl Strategy<Value = (String, String, String)> {
     let method = prop_oneof![Just("GET"), Just("PUT"), Just("POST"), Just("OPTIONS"), Just("get")];
     let path = prop_oneof![
@@ -249,7 +249,7 @@ proptest! {
         let policy = policy(if observe { "observe" } else { "enforce" });
         let mut trace = Trace::new();
         let explained = decide(&policy, &lines, end_of_stream, Some(&mut trace));
-        // A record of a denial says more where the evaluation went on, and decides the same.
+        // The record of an explained denial contains more, because the evaluation continued. The decision is the same.
         match (explained, decide(&policy, &lines, end_of_stream, None)) {
             (
                 Decided::Denied { answer: one, record: explained, .. },
@@ -386,7 +386,7 @@ fn observed_an_identity_without_room_is_left_out() {
     }
 }
 
-/// Encoded, each byte that is no visible ASCII takes three.
+/// In encoded form, each byte that is not visible ASCII takes three bytes.
 #[test]
 fn an_identity_has_room_for_what_it_takes_encoded() {
     for (client, fits) in
@@ -420,7 +420,7 @@ mod limits {
         testing::policy(document)
     }
 
-    /// Decides with this store; how it was used, and whether the answer tells of limits.
+    /// Decides with this store. Returns how the store was used, and whether the answer reports limits.
     fn decide(
         store: &FaultyStore,
         policy: &Policy,
@@ -455,7 +455,7 @@ mod limits {
         let policy = limited();
         let store = FaultyStore::new(Faults { mismatch: 2, ..Faults::default() });
         let bearer = format!("Bearer {}", token("agent"));
-        // Every second write is refused: one of the two limits is charged at its second attempt.
+        // Every second write fails, so one of the two limits is charged at the second attempt.
         let (used, _) = decide(&store, &policy, "/x", Some(&bearer), "192.0.2.1");
         assert_eq!(used, StoreStats { retried: 1, ..StoreStats::default() });
         let forged = format!("{bearer}AAAA");
@@ -485,7 +485,7 @@ mod limits {
         assert!(!told("/x/globex", Some(&bearer)), "an endpoint without limits has none to tell of");
     }
 
-    /// Its token is remembered, so that nothing of it is verified until the next one comes.
+    /// The token is cached, so nothing of it is verified until the agent sends the next one.
     #[test]
     fn an_agent_with_a_remembered_token_is_known_when_it_comes_with_the_next() {
         let mut document = document("enforce");
