@@ -1,13 +1,14 @@
-//! What the gateway says of a stream that has ended.
+//! Reads the outcome of a stream that has ended.
 
 use super::Host;
 use crate::decision::record::{Completion, Ending};
 use crate::policy::Numbers;
 
-/// How the stream went on. What the gateway does not tell is left out: the call is over, and nobody is left to be refused.
+/// Returns the outcome of the stream. Values that the gateway does not provide are left out. The request is over, so missing
+/// values cannot lead to a denial.
 pub(super) fn of_the_stream(host: &impl Host, numbers: Numbers) -> Completion {
     let count = |path| numbers.count(&property(host, path)?);
-    // A gateway that writes numbers as text knows neither flags nor details, and logs every question about them as a mistake.
+    // A gateway that writes numbers as text has neither flags nor details, and logs an error for each query.
     let more = numbers == Numbers::Binary;
     let details = if more { property(host, b"response\0code_details") } else { None };
     Completion::new(&Ending {

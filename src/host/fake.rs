@@ -1,5 +1,4 @@
-//! A gateway in memory, for tests of what all adapters share: it does what it is asked, fails where it is told to, and keeps what it was
-//! asked for.
+//! A gateway in memory, for tests of the shared adapter code. It records the host calls, and fails those that a test selects.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,7 +13,7 @@ use crate::text::time::Timestamp;
 
 pub(super) type Lines = Vec<(String, String)>;
 
-/// An answer that the gate gave.
+/// An answer that the filter sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sent {
     pub(super) status: u16,
@@ -35,7 +34,7 @@ pub(super) struct Memory {
     pub(super) contexts: RefCell<Vec<u32>>,
     pub(super) periods: RefCell<Vec<Duration>>,
     pub(super) seconds: Cell<u64>,
-    /// The host call that fails.
+    /// The name of the host call that fails.
     pub(super) fails: Cell<Option<&'static str>>,
     store: Rc<MemoryStore>,
 }
@@ -66,7 +65,7 @@ impl Fake {
         change(self.0.maps.borrow_mut().entry(map as u8).or_default());
     }
 
-    /// The record where the access log finds it.
+    /// Returns the record that the access log would contain.
     pub(super) fn record(&self) -> Option<serde_json::Value> {
         let json = self.0.properties.borrow().get(&b"callgate"[..]).cloned()?;
         Some(serde_json::from_slice(&json).unwrap())

@@ -1,4 +1,4 @@
-//! A policy in force, with what a VM keeps for it between calls.
+//! A policy in force, with the state that a VM keeps for it between callbacks.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::quota::held::HeldBytes;
 use crate::request::incoming::{DecisionId, Request};
 use crate::text::time::Timestamp;
 
-/// A policy in force, with what a VM keeps for it between requests. The policy and the tokens that were verified under it come and go
-/// together.
+/// A policy in force, with the state that a VM keeps for it between requests. A new policy starts with an empty cache of
+/// verified tokens.
 pub(super) struct Gate<H: Host> {
     pub(super) host: H,
     pub(super) engine: Rc<Engine>,
@@ -28,33 +28,33 @@ pub(super) struct Gate<H: Host> {
 }
 
 thread_local! {
-    /// A policy that is replaced and the one that replaces it hold requests at the same time.
+    /// Shared by all policies of the VM, because a policy and its successor may hold requests at the same time.
     static HELD: HeldBytes = HeldBytes::default();
 }
 
 impl<H: Host> Drop for Gate<H> {
-    /// What it held last is told by no timer.
+    /// Reports the held bytes a last time, because no timer does so later.
     fn drop(&mut self) {
         self.tell_held();
     }
 }
 
-/// Why a configuration was rejected, and whether the gateway must not be told so.
+/// Why a configuration was rejected, and whether the gateway must be told that it was accepted.
 pub(super) struct Refused {
     why: Why,
     must_accept: bool,
 }
 
 enum Why {
-    /// The host did not hand it over.
+    /// The host did not return the configuration.
     Host(HostError),
-    /// It is not the JSON of a policy at all.
+    /// The configuration is not a JSON object.
     NotJson,
-    /// The policy has mistakes.
+    /// The policy has errors.
     Policy(Findings),
-    /// The policy is written for this gateway, and the environment names another.
+    /// The policy is for the first gateway, but the environment variable names the second.
     Gateway(&'static str, String),
-    /// What the gateway's workers share cannot be used.
+    /// The shared state cannot be used.
     Undecided(Undecided),
 }
 
@@ -66,16 +66,16 @@ pub(super) enum Failure {
     Undecided(Undecided),
     /// A host call failed.
     Host(HostError),
-    /// The host's serialisation of the headers does not add up.
+    /// The host's serialization of the headers is invalid.
     Headers,
-    /// The gateway does not tell what the client asked for.
+    /// The gateway does not provide the request target.
     Target,
-    /// The host does not hand over the body that it said it has.
+    /// The host does not return the body that it reported.
     Body,
 }
 
 impl<H: Host> Gate<H> {
-    /// Reads and compiles the configuration, of which the host said how long it is.
+    /// Reads and compiles the configuration. The host reports its `size` in bytes.
     pub(super) fn configure(host: H, size: usize) -> Result<Self, Refused> {
         let variable = host.variable(GATEWAY_VARIABLE);
         let variable = variable.as_deref();
@@ -104,7 +104,7 @@ impl<H: Host> Gate<H> {
         host.expect_overrun(policy.features.overrun);
         log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
         let mut secret = [0; 16];
-        // A policy with a key for its tables needs none, and Kong is asked for nothing while it configures the filter.
+        // A policy with a table key needs no random bytes, and Kong must not get host calls while it configures the filter.
         if policy.keeps_state() && policy.tables_key.is_none() {
             host.random(&mut secret).map_err(Why::Host)?;
         }
@@ -125,12 +125,12 @@ impl<H: Host> Gate<H> {
         Ok(gate)
     }
 
-    /// The policy.
+    /// Returns the policy.
     pub(super) fn policy(&self) -> &Policy {
         self.engine.policy()
     }
 
-    /// Decides a request, by the engine of this gate.
+    /// Decides a request with this gate's engine.
     pub(super) fn decide<'a>(&self, engine: &'a Engine, request: Request<'a>) -> Result<Outcome<'a>, Failure> {
         if !engine.is_open() {
             self.open()?;
@@ -160,13 +160,13 @@ impl<H: Host> Gate<H> {
         }
     }
 
-    /// Tells the gateway how many bytes of requests this VM holds.
+    /// Reports the number of bytes that this VM holds for requests.
     pub(super) fn tell_held(&self) {
         self.metrics.tell_held(self.engine.held_bytes());
     }
 
-    /// Opens what the policy shares with the other workers, where that was not done before: by the first request on some gateways. Until
-    /// that succeeds every request is denied. A table of another size than the policy asks for stays as it is.
+    /// Opens the shared state if it is not open yet. On some gateways the first request does that. Every request is denied
+    /// until it succeeds. A table whose size differs from the policy keeps its size.
     fn open(&self) -> Result<(), Undecided> {
         let OtherSizes { limits, replay } = self.engine.open()?;
         if let Some(entries) = limits {
@@ -186,33 +186,33 @@ impl<H: Host> Gate<H> {
         Ok(())
     }
 
-    /// What the gateway offers.
+    /// Returns the features of the gateway.
     pub(super) fn features(&self) -> &Features {
         &self.policy().features
     }
 
-    /// The moment, by the clock that the gateway has.
+    /// Returns the time from the clock that the gateway provides.
     pub(super) fn now(&self) -> Result<Timestamp, Failure> {
         Ok(self.host.now(self.features().clock)?)
     }
 
-    /// A name for the next decision.
+    /// Returns the id for the next decision.
     pub(super) fn decision_id(&self) -> Result<DecisionId, Failure> {
         let DecisionId(random) = self.ids.try_borrow_mut().map_err(|_| Undecided::InUse)?.next(&self.host)?;
         if self.features().unpredictable {
             return Ok(DecisionId(random));
         }
-        // Two workers that began alike went on at other moments.
+        // Two workers with the same random numbers still differ in the time of their decisions.
         Ok(DecisionId(random ^ u128::from(self.now()?.as_nanos()) << 64))
     }
 
-    /// Writes a decision down: where the access log finds it, and in the gateway's log where the policy asks for that. What
-    /// comes back is the record where it is to be completed when the call has ended.
+    /// Stores the record of a decision where the access log finds it, and writes it to the gateway's log if the policy requires
+    /// that. Returns the record if it must be completed when the request has ended.
     pub(super) fn emit_record(&self, record: &Record<'_>) -> Result<Option<PendingRecord>, HostError> {
         let json = record.to_json();
         let (outcome, reason) = record.outcome();
         let written = self.put(&json);
-        // A request that is forwarded only when it is recorded is not forwarded here, and is counted as what becomes of it.
+        // If the record cannot be stored, an allowed request is denied instead, and the denial is counted.
         if written.is_ok() || outcome == "deny" {
             self.metrics.count(outcome, reason);
             if self.policy().logs(outcome != "allow") {
@@ -223,13 +223,12 @@ impl<H: Host> Gate<H> {
         written.map(|()| completes.then_some(PendingRecord(json)))
     }
 
-    /// Writes down what was decided about a call whose body is still to be checked. It is counted, and goes to the gateway's
-    /// log, when that is done.
+    /// Stores the record of a request whose body is still to be checked. The decision is counted and logged after that check.
     pub(super) fn emit_provisional(&self, record: &Record<'_>) -> Result<(), HostError> {
         self.put(&record.to_json())
     }
 
-    /// Completes a record that was written down with how the call went on. The access log is written after this.
+    /// Adds the outcome of the request to its record. The gateway writes the access log after this.
     pub(super) fn complete(&self, PendingRecord(json): PendingRecord) {
         let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers);
         if let Err(error) = self.put(&outcome.complete(json)) {
@@ -237,7 +236,7 @@ impl<H: Host> Gate<H> {
         }
     }
 
-    /// Puts a record where the access log finds it.
+    /// Stores a record where the access log finds it.
     fn put(&self, json: &[u8]) -> Result<(), HostError> {
         match self.policy().features.record {
             RecordPlace::Property(path) => self.host.set_property(path.as_bytes(), json),
@@ -245,7 +244,7 @@ impl<H: Host> Gate<H> {
         }
     }
 
-    /// Writes down a call that could not be decided, with as much as the host still gives.
+    /// Records a request that could not be decided, with the data that the host still provides.
     pub(super) fn record_undecided(&self) -> Option<PendingRecord> {
         let now = self.now().ok();
         let written = self.emit_record(&Record::undecided(self.policy(), now, self.decision_id().ok()));
@@ -256,10 +255,10 @@ impl<H: Host> Gate<H> {
     }
 }
 
-/// A record that was written down and is to be completed.
+/// A stored record that must be completed.
 pub(super) struct PendingRecord(Vec<u8>);
 
-/// Random names for decisions, fetched from the host a batch at a time.
+/// Random ids for decisions, fetched from the host in batches.
 #[derive(Default)]
 struct DecisionIds(Vec<DecisionId>);
 
@@ -278,12 +277,13 @@ impl DecisionIds {
 }
 
 impl Refused {
-    /// Whether the gateway must not be told so, and every request is denied instead: it would leave the API open.
+    /// Returns whether the gateway must be told that the configuration was accepted. Every request is then denied. If the
+    /// gateway were told about the rejection, it would forward requests without the filter.
     pub(super) fn must_accept(&self) -> bool {
         self.must_accept
     }
 
-    /// What to tell the operator, one line for each mistake.
+    /// Returns the messages for the operator, one line per error.
     pub(super) fn lines(&self) -> Vec<String> {
         match &self.why {
             Why::Host(error) => vec![format!("the configuration cannot be read: {error}")],

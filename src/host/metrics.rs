@@ -1,6 +1,6 @@
-//! The metrics of a policy in one VM. Their names stand in [`crate::decision::metrics`].
+//! The metrics of a policy in one VM. [`crate::decision::metrics`] defines their names.
 //!
-//! A decision stands whether it is counted or not, so nothing here fails: what cannot be counted is logged.
+//! A decision does not depend on its metrics, so nothing in this module fails: if a metric cannot be updated, that is logged.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::identity::token::CacheUsage;
 use crate::policy::Features;
 use crate::state::StoreStats;
 
-/// So many hits of the token cache are told at once: each host call would cost as much as the look-up.
+/// The number of token cache hits that are reported at once. A host call for each hit would cost as much as the lookup.
 const HITS_AT_ONCE: u64 = 32;
 
 /// The metrics of a policy in one VM.
@@ -22,15 +22,15 @@ pub(super) struct Metrics<H: Host> {
     host: H,
     decisions: RefCell<BTreeMap<(&'static str, &'static str), u32>>,
     figures: Option<Figures>,
-    /// What the gateway knows of the token cache.
+    /// The token cache usage that was last reported to the gateway.
     told: Cell<CacheUsage>,
 }
 
-/// The gateway's numbers for the metrics without labels.
+/// The gateway's ids of the metrics without labels.
 struct Figures {
     hits: u32,
     misses: u32,
-    /// None for gauges, here and below, where the gateway changes none.
+    /// `None` for gauges, here and below, if the gateway does not support them.
     entries: Option<u32>,
     bytes: Option<u32>,
     evicted: u32,
@@ -42,12 +42,12 @@ struct Figures {
 }
 
 thread_local! {
-    /// What the gateway knows of the bytes that this VM holds, whichever of its policies told it.
+    /// The number of bytes held by this VM that was last reported to the gateway, under any of its policies.
     static HELD_BYTES_TOLD: Cell<u64> = const { Cell::new(0) };
 }
 
 impl<H: Host> Metrics<H> {
-    /// Lets the gateway know of the metrics that it shows from the beginning.
+    /// Defines the metrics that the gateway shows from the start.
     pub(super) fn define(host: H, features: &Features) -> Self {
         let figures = Figures::define(&host, features)
             .inspect_err(|error| log::warn!("only decisions are counted: {error}"))
@@ -62,7 +62,7 @@ impl<H: Host> Metrics<H> {
         }
     }
 
-    /// The counter of an outcome and a reason; the gateway hears of it when it is first needed.
+    /// Returns the counter of an outcome and a reason. The counter is defined when it is first needed.
     fn decision(&self, outcome: &'static str, reason: &'static str) -> Result<u32, HostError> {
         let known = self.decisions.borrow().get(&(outcome, reason)).copied();
         known.map_or_else(
@@ -75,7 +75,7 @@ impl<H: Host> Metrics<H> {
         )
     }
 
-    /// Tells how the token cache stands, where enough has changed.
+    /// Reports the token cache usage, if it has changed enough.
     pub(super) fn tell_tokens(&self, usage: CacheUsage) {
         let told = self.told.get();
         let only_hits = CacheUsage { hits: told.hits, ..usage } == told;
@@ -101,34 +101,34 @@ impl<H: Host> Metrics<H> {
             (figures.entries, told.entries, usage.entries),
             (figures.bytes, told.bytes, usage.bytes),
         ] {
-            // Gauges are changed and not set: every worker has a part in them.
+            // Gauges are changed rather than set, because they are sums over all workers.
             let Some(metric) = metric else { continue };
             self.change(metric, after.wrapping_sub(before).cast_signed());
         }
     }
 
-    /// Tells that the table has another size than the policy asks for.
+    /// Reports that the size of the table of limits differs from the policy.
     pub(super) fn tell_other_size(&self) {
         if let Some(figures) = &self.figures {
             self.change(figures.other_size, 1);
         }
     }
 
-    /// Tells that the shares of the replay table have another size than the policy asks for.
+    /// Reports that the size of the agents' partitions of the replay table differs from the policy.
     pub(super) fn tell_other_shares(&self) {
         if let Some(figures) = &self.figures {
             self.change(figures.replay_other_size, 1);
         }
     }
 
-    /// Tells how many bytes of requests this VM holds.
+    /// Reports the number of bytes that this VM holds for requests.
     pub(super) fn tell_held(&self, bytes: u64) {
         let Some(metric) = self.figures.as_ref().and_then(|figures| figures.held_bytes) else { return };
         self.change(metric, bytes.wrapping_sub(HELD_BYTES_TOLD.replace(bytes)).cast_signed());
     }
 
-    /// Tells how full the replay table is, and what says that the table of limits is too small, or that workers get in each
-    /// other's way.
+    /// Reports the number of entries in the replay table, and two counters: evictions show that the table of limits is too
+    /// small, retries that workers contend for it.
     pub(super) fn tell_limits(&self, used: StoreStats) {
         if let Some(figures) = &self.figures {
             self.change(figures.evicted, used.evicted.into());
@@ -141,7 +141,7 @@ impl<H: Host> Metrics<H> {
 }
 
 impl<H: Host> Drop for Metrics<H> {
-    /// What a policy remembered is forgotten with it.
+    /// Subtracts the token cache of this policy from the gauges.
     fn drop(&mut self) {
         self.tell(CacheUsage { entries: 0, bytes: 0, ..self.told.get() });
     }

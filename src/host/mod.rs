@@ -1,9 +1,9 @@
-//! Adapters: how the engine runs in a gateway.
+//! Adapters that run the engine in a gateway.
 //!
-//! What all gateways have in common is written once, over the [`Host`] trait: a policy in force ([`gate`]), the phases of a request
-//! ([`stream`]), the timer that ends requests whose bodies do not arrive ([`waiting`]), records and metrics. `wasm` implements the trait
-//! for proxy-wasm. Adapters fetch what the engine asks for and carry out what it decides. They decide nothing themselves, except that a
-//! request about which a host call failed is denied.
+//! The code that all gateways share is written against the [`Host`] trait: a policy in force ([`gate`]), the phases of a
+//! request ([`stream`]), the timer that ends requests whose bodies do not arrive ([`waiting`]), records and metrics. `wasm`
+//! implements the trait for proxy-wasm. Adapters fetch the engine's inputs and carry out its decisions. They make no decisions
+//! themselves, with one exception: they deny a request if a host call for it fails.
 
 use std::fmt;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ mod waiting;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
-/// A host call that did not do what it was asked.
+/// A host call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HostError {
     pub(crate) call: &'static str,
@@ -53,12 +53,12 @@ impl fmt::Display for HostError {
             _ => "a status that no list has",
         };
         write!(f, "the host call `{}` failed with status {}", self.call, self.status)?;
-        // WASI numbers its errors differently, and says no more than a number here.
+        // WASI numbers its errors differently, and returns only a number here.
         if self.call.starts_with("proxy_") { write!(f, " ({meaning})") } else { Ok(()) }
     }
 }
 
-/// The header maps of a stream that adapters touch.
+/// The header maps of a stream that adapters use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Map {
     RequestHeaders = 0,
@@ -69,41 +69,45 @@ pub(crate) enum Map {
 /// Header lines of an answer.
 pub(crate) type AnswerHeaders<'a> = [(&'static str, &'a str)];
 
-/// What a gateway does for the stream that it calls, or for its own context.
+/// The functions of a gateway for the current stream or context.
 ///
-/// Every call returns its error. Nothing in here knows what a header or property means.
+/// Every function returns its error. Implementations do not interpret headers or properties.
 pub(crate) trait Host: Clone + 'static {
-    /// All lines of a map in the serialization that [`Headers::decode`](crate::request::headers::Headers::decode) reads.
+    /// Returns all lines of a map, in the serialization that [`Headers::decode`](crate::request::headers::Headers::decode)
+    /// reads.
     fn header_pairs(&self, map: Map) -> Result<Vec<u8>, HostError>;
 
-    /// Whether a map has a line with this name.
+    /// Returns whether a map has a line with this name.
     fn has_header(&self, map: Map, name: &[u8]) -> Result<bool, HostError>;
 
-    /// Puts one line in the place of all with the same name. A value that would break the line is an error.
+    /// Replaces all lines with this name by one line. A line break or NUL in the value is an error.
     fn replace_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError>;
 
-    /// Adds a line next to those with the same name. A value that would break the line is an error.
+    /// Adds a line, and keeps those with the same name. A line break or NUL in the value is an error.
     fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError>;
 
     /// Removes all lines with this name.
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError>;
 
-    /// A property of the stream, or none when the gateway does not know it; segments of the path are joined by zero bytes.
+    /// Returns a property of the stream, or `None` if the gateway does not know it. Zero bytes separate the segments of the
+    /// path.
     fn property(&self, path: &[u8]) -> Result<Option<Vec<u8>>, HostError>;
 
     /// Sets a property of the stream.
     fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), HostError>;
 
-    /// What the host holds of the request's body from this byte on, at most so much; nothing where it holds no more.
+    /// Returns at most `most` bytes of the request's body from byte `start` on, as far as the host holds them. The result is
+    /// empty if it holds no more.
     fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
 
-    /// The plugin's configuration, of which the host said how long it is.
+    /// Returns the plugin's configuration. The host reports its `size` in bytes.
     fn configuration(&self, size: usize) -> Result<Vec<u8>, HostError>;
 
-    /// An environment variable that the gateway passes on.
+    /// Returns an environment variable that the gateway passes to the filter.
     fn variable(&self, name: &str) -> Option<Vec<u8>>;
 
-    /// Answers the client in the upstream's place. `details` is what access logs print; `grpc_status` is for gRPC clients.
+    /// Sends a response to the client without contacting the upstream. Access logs print `details`; `grpc_status` is for gRPC
+    /// clients.
     fn send_response(
         &self,
         status: u16,
@@ -113,45 +117,45 @@ pub(crate) trait Host: Clone + 'static {
         grpc_status: Option<u32>,
     ) -> Result<(), HostError>;
 
-    /// Lets the root context that is called have a tick every so often. Kong ends the worker's request where this is called by a stream,
-    /// or twice.
+    /// Sets the period of the current root context's timer. Kong terminates the worker's request if a stream calls this, or if
+    /// it is called twice.
     fn set_tick_period(&self, period: Duration) -> Result<(), HostError>;
 
-    /// Makes this context the one that the following calls are about, until the callback ends.
+    /// Makes this context the target of the following calls, until the callback returns.
     fn set_effective_context(&self, context: u32) -> Result<(), HostError>;
 
-    /// A metric under this name; defining it again returns the same one.
+    /// Defines a metric. Defining the same name again returns the same metric.
     fn define_metric(&self, kind: Kind, name: &str) -> Result<u32, HostError>;
 
-    /// Adds to a metric; a negative change is possible for gauges alone.
+    /// Adds to a metric. Only gauges accept a negative change.
     fn change_metric(&self, metric: u32, change: i64) -> Result<(), HostError>;
 
     /// Writes a record to the gateway's log.
     fn log_record(&self, json: &[u8]);
 
-    /// The time by the clock that the gateway has.
+    /// Returns the time from the clock that the gateway provides.
     fn now(&self, clock: ClockCall) -> Result<Timestamp, HostError>;
 
     /// Fills a buffer with random bytes.
     fn random(&self, bytes: &mut [u8]) -> Result<(), HostError>;
 
-    /// What the gateway's function `verify_signature` answers.
+    /// Returns the result of the gateway's foreign function `verify_signature`.
     fn verify_signature(&self, request: &[u8]) -> Result<Vec<u8>, HostError>;
 
-    /// The map that all workers share: a zone, which loses what is oldest where there is no room, or a map that loses nothing.
+    /// Returns the map that all workers share. A zone evicts its oldest entries when it is full; the other map never evicts.
     fn store(&self, zone: bool) -> Rc<dyn SharedStore>;
 
-    /// From now on the host may write so many bytes more than it asks for.
+    /// Announces that the host may write up to `bytes` bytes beyond the buffers that it requests.
     fn expect_overrun(&self, bytes: usize);
 }
 
-/// The clock of a host, for the state that workers share.
+/// The clock of a host, for the shared state.
 struct HostClock<H>(H);
 
 impl<H: Host> Clock for HostClock<H> {
     fn now(&self) -> Result<Timestamp, StoreError> {
         self.0.now(ClockCall::Host).map_err(|error| {
-            // The engine is told that it failed, the operator why.
+            // The engine learns only that the call failed. The log has the reason.
             log::error!("what the workers share cannot be used: {error}");
             StoreError
         })

@@ -1,4 +1,4 @@
-//! One configuration of the gate in one worker.
+//! One configuration of the filter in one worker.
 
 use std::rc::Rc;
 
@@ -7,13 +7,13 @@ use super::stream::HttpStream;
 use super::waiting::{PERIOD, WaitingList};
 use super::{Host, HostError};
 
-/// One configuration of the gate in one worker. Without a policy it denies every request.
+/// One configuration of the filter in one worker. Without a policy it denies every request.
 pub(super) struct Root<H: Host> {
     host: H,
-    /// The number of this context.
+    /// The id of this context.
     id: u32,
     gate: Option<Rc<Gate<H>>>,
-    /// The requests that wait for their bodies, under this policy or the one before it.
+    /// The requests that wait for their bodies, under this policy or its predecessor.
     waiting: Rc<WaitingList<H>>,
     /// Whether the gateway's timer runs.
     ticks: bool,
@@ -24,9 +24,9 @@ impl<H: Host> Root<H> {
         Self { host, id, gate: None, waiting: Rc::default(), ticks: false }
     }
 
-    /// Accepts a policy, or keeps the one it has: Envoy rejects the update, or does not start, when this returns false. Kong would
-    /// then forward requests without the filter, so that there a policy with mistakes leaves the gate without one, and every
-    /// request is denied.
+    /// Accepts a policy. If the policy has errors, Envoy gets `false`: it rejects an update and keeps the previous policy, or
+    /// does not start. Kong would then forward requests without the filter. On Kong, this returns `true`, drops the previous
+    /// policy and denies every request.
     pub(super) fn on_configure(&mut self, size: usize) -> bool {
         match Gate::configure(self.host.clone(), size) {
             Ok(gate) => {
@@ -53,7 +53,7 @@ impl<H: Host> Root<H> {
         }
     }
 
-    /// The gateway's timer fired.
+    /// Handles the gateway's timer.
     pub(super) fn on_tick(&mut self) {
         if let Err(error) = self.waiting.tick(&self.host, self.id) {
             log::error!("the timer cannot come back to its own context: {error}");
@@ -63,13 +63,13 @@ impl<H: Host> Root<H> {
         }
     }
 
-    /// A stream of the gateway.
+    /// Creates the state of a stream.
     pub(super) fn stream(&self, id: u32) -> HttpStream<H> {
         HttpStream::new(self.host.clone(), id, self.gate.clone(), Rc::clone(&self.waiting))
     }
 
-    /// Starts the timer that ends held requests, where the policy holds any and the gateway has one. It is never stopped: under
-    /// the policy before this one requests may still be held.
+    /// Starts the timer that ends held requests, if the policy holds any and the gateway has timers. The timer is never
+    /// stopped, because requests may still be held under the previous policy.
     fn start_timer(&mut self, gate: &Gate<H>) -> Result<(), HostError> {
         if gate.policy().times_out_held_bodies() && !self.ticks {
             self.host.set_tick_period(PERIOD)?;

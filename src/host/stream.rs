@@ -1,4 +1,4 @@
-//! One HTTP stream: the call is read, held where its body decides, and let go on or answered.
+//! One HTTP stream: reads the request, holds it if the decision needs the body, and forwards or answers it.
 
 use std::rc::Rc;
 
@@ -14,43 +14,44 @@ use crate::quota::{LimitStatuses, RATE_LIMIT_HEADERS};
 use crate::request::headers::Headers;
 use crate::request::incoming::{Request, Source};
 
-/// The address of the client, with its port; gateways join the segments of a property's path by zero bytes.
+/// The address of the client, with its port. Gateways separate the segments of a property's path by zero bytes.
 const SOURCE_ADDRESS: &[u8] = b"source\0address";
-/// The same on gateways that know the variables of nginx and nothing else.
+/// The same on gateways that know only nginx variables.
 const REMOTE_ADDRESS: &[u8] = b"remote_addr";
-/// Path and query as the client sent them, on gateways whose `:path` is decoded.
+/// Path and query as the client sent them, on gateways that decode `:path`.
 const REQUEST_TARGET: &[u8] = b"request\0path";
 
 /// One HTTP stream.
 pub(super) struct HttpStream<H: Host> {
     host: H,
-    /// The number of this context.
+    /// The id of this context.
     id: u32,
     gate: Option<Rc<Gate<H>>>,
     /// The request, while it waits for its body.
     waiting: Option<Waiting<H>>,
-    /// Where requests are listed that wait for their bodies.
+    /// The list of all requests that wait for their bodies.
     list: Rc<WaitingList<H>>,
-    /// What the limits of the request had left for it, for the headers of the response.
+    /// The state of the request's limits, for the headers of the response.
     limits: LimitStatuses,
-    /// The nonce for the client's next proof, where it needs to be told.
+    /// The nonce for the client's next proof, if the client needs one.
     dpop_nonce: Option<String>,
-    /// Whether the gate answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded after one.
+    /// Whether the filter answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded
+    /// after an answer.
     answered: bool,
-    /// The record, where it is to be completed when the stream has ended.
+    /// The record, if it must be completed when the stream has ended.
     record: Option<PendingRecord>,
 }
 
-/// What the gateway does with a stream next.
+/// What the gateway must do with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamAction {
-    /// Forwards what it has.
+    /// Forward the data.
     Continue,
-    /// Holds it.
+    /// Hold the data.
     Pause,
 }
 
-/// What becomes of a request after a phase.
+/// What happens to a request after a phase.
 enum Next {
     Forward,
     Hold,
@@ -63,24 +64,24 @@ impl<H: Host> HttpStream<H> {
         Self { host, id, gate, waiting: None, list, limits, dpop_nonce: None, answered: false, record: None }
     }
 
-    /// The head of the request arrived.
+    /// Handles the headers of the request.
     pub(super) fn on_request_headers(&mut self, end_of_stream: bool) -> StreamAction {
         let next = self.decide(end_of_stream);
         self.act(next)
     }
 
-    /// So many bytes of the body arrived that are still held.
+    /// Handles a part of the body. The gateway holds `size` bytes of it.
     pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
         if self.is_answered() {
             return StreamAction::Pause;
         }
-        // A gateway that does not tell the end of a request hands over the whole body at once.
+        // A gateway that does not report the end of a request delivers the whole body in one callback.
         let at_once = self.gate.as_ref().is_some_and(|gate| !gate.features().tells_end);
         let next = self.receive_body(Some(size), end_of_stream || at_once);
         self.act(next)
     }
 
-    /// The trailers of the request arrived. The body of a request with trailers ends with these, and not with its last byte.
+    /// Handles the trailers of the request. A body with trailers ends with these, not with its last byte.
     pub(super) fn on_request_trailers(&mut self) -> StreamAction {
         if self.is_answered() {
             return StreamAction::Pause;
@@ -92,9 +93,9 @@ impl<H: Host> HttpStream<H> {
         self.act(next)
     }
 
-    /// The head of the response is about to be sent to the client.
+    /// Handles the headers of the response, before they are sent to the client.
     pub(super) fn on_response_headers(&mut self) -> StreamAction {
-        // The request was decided and answered; its response merely says less.
+        // The request is already decided, so a missing header is only logged.
         if let Err(failure) = self.add_limits() {
             log::warn!("a response does not report its limits: {failure}");
         }
@@ -104,9 +105,10 @@ impl<H: Host> HttpStream<H> {
         StreamAction::Continue
     }
 
-    /// The stream has ended.
+    /// Handles the end of the stream.
     pub(super) fn on_log(&mut self) {
-        // A body that never came to its end: what was forwarded was decided, and what was held was not forwarded.
+        // The body never arrived completely. If the headers were forwarded, the record has their decision; if they were held,
+        // nothing was forwarded.
         let waiting = self.waiting.take();
         self.record = self.record.take().or_else(|| waiting.as_ref()?.take_record());
         let Some(gate) = &self.gate else { return };
@@ -124,7 +126,7 @@ impl<H: Host> HttpStream<H> {
         }
     }
 
-    /// Evaluates the head of a request.
+    /// Evaluates the headers of a request.
     fn decide(&mut self, end_of_stream: bool) -> Result<Next, Failure> {
         let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
         let pairs = self.host.header_pairs(Map::RequestHeaders)?;
@@ -168,8 +170,8 @@ impl<H: Host> HttpStream<H> {
         }
     }
 
-    /// Takes what has arrived of the body that a request waits for: all of it up to `size`, or whatever there is. `ends` says that no more
-    /// will arrive. Until then nothing of the body is forwarded.
+    /// Reads the part of the body that has arrived: all of it up to `size`, or as much as there is. `ends` means that no more
+    /// will arrive. Until then, nothing of the body is forwarded.
     fn receive_body(&mut self, size: Option<usize>, ends: bool) -> Result<Next, Failure> {
         let Some(mut request) = self.waiting.as_ref().and_then(Waiting::take) else { return Ok(Next::Forward) };
         let need = request.with_dependent_mut(|_, pending| match pending {
@@ -188,7 +190,7 @@ impl<H: Host> HttpStream<H> {
             let pending = pending.take().ok_or(Failure::Body)?;
             let forwarded = pending.forwards().is_some();
             match gate.resume(pending)? {
-                // Its headers were changed before.
+                // The headers were changed when they were forwarded.
                 decision @ Decision::Allow(_) if forwarded => {
                     self.record = gate.emit_record(&decision.record())?;
                     Ok(Next::Forward)
@@ -212,24 +214,24 @@ impl<H: Host> HttpStream<H> {
         }
     }
 
-    /// Forwards the head of a request whose body is still to be checked.
+    /// Forwards the headers of a request whose body is still to be checked.
     fn forward_head(&mut self, gate: &Gate<H>, allow: &Allow<'_>) -> Result<(), Failure> {
         self.change(allow)?;
         self.limits = allow.facts().limits().clone();
-        // A request that cannot be written down is not forwarded.
+        // A request without a record must not be forwarded.
         Ok(gate.emit_provisional(&allow.record())?)
     }
 
-    /// Changes the headers as the upstream is to see them, and keeps the nonce that the client is told with the response.
+    /// Changes the headers for the upstream, and keeps the nonce for the response to the client.
     fn change(&mut self, allow: &Allow<'_>) -> Result<(), Failure> {
         allow.each_change(|change| self.change_header(&change))?;
         self.dpop_nonce = allow.facts().dpop_nonce().map(str::to_owned);
         Ok(())
     }
 
-    /// Makes one change. Each is a separate host call: a call that hands over all lines at once writes them all again, and Envoy
-    /// takes more than 1,024 of them for none at all, which would forward the request without a header. The route is looked up
-    /// once, after the last change.
+    /// Makes one change. Each change is a separate host call. The alternative, one call with all lines, writes every line
+    /// again; and Envoy treats more than 1,024 lines as none and would forward the request without any header. Envoy looks up
+    /// the route once, after the last change.
     fn change_header(&self, change: &Change<'_>) -> Result<(), HostError> {
         let map = Map::RequestHeaders;
         match change {
@@ -240,7 +242,7 @@ impl<H: Host> HttpStream<H> {
         }
     }
 
-    /// Carries a decision out.
+    /// Carries out a decision.
     fn apply(&mut self, gate: &Gate<H>, mut decision: Decision<'_>) -> Result<Next, Failure> {
         if let Decision::Allow(allow) = &decision {
             self.change(allow)?;
@@ -248,7 +250,7 @@ impl<H: Host> HttpStream<H> {
         let record = gate.emit_record(&decision.record());
         match &mut decision {
             Decision::Allow(allow) => {
-                // A request that cannot be written down is not forwarded.
+                // A request without a record must not be forwarded.
                 self.record = record?;
                 self.limits = allow.take_limits();
                 Ok(Next::Forward)
@@ -272,7 +274,7 @@ impl<H: Host> HttpStream<H> {
         }
     }
 
-    /// Removes the trailers that could pose as headers which the gate sets or has checked.
+    /// Removes trailers that imitate headers which Callgate sets or checks.
     fn clean_trailers(&self) -> Result<(), Failure> {
         let policy = self.gate()?.policy();
         let trailers = Headers::decode(self.host.header_pairs(Map::RequestTrailers)?).map_err(|_| Failure::Headers)?;
@@ -282,12 +284,12 @@ impl<H: Host> HttpStream<H> {
         Ok(())
     }
 
-    /// Reports its limits to the client, next to those of the upstream.
+    /// Reports the limits to the client, in addition to the upstream's.
     fn add_limits(&self) -> Result<(), Failure> {
         if self.is_answered() || self.limits.is_empty() {
             return Ok(());
         }
-        // Hardly any upstream has limits of its own, and reading all headers costs more than asking for two.
+        // Few upstreams have limits of their own, and reading all headers costs more than two lookups.
         let [policies, members] =
             RATE_LIMIT_HEADERS.map(|name| self.host.has_header(Map::ResponseHeaders, name.as_bytes()));
         let headers = if policies? || members? {
@@ -303,7 +305,7 @@ impl<H: Host> HttpStream<H> {
         Ok(())
     }
 
-    /// Tells the client the nonce for its next proof, unless the upstream has proofs and nonces of its own.
+    /// Sends the client the nonce for its next proof, unless the upstream sets a nonce itself.
     fn add_nonce(&self) -> Result<(), Failure> {
         let Some(nonce) = self.dpop_nonce.as_ref().filter(|_| !self.is_answered()) else { return Ok(()) };
         if !self.host.has_header(Map::ResponseHeaders, DPOP_NONCE.as_bytes())? {
@@ -312,7 +314,7 @@ impl<H: Host> HttpStream<H> {
         Ok(())
     }
 
-    /// Whether the gate answered the call: when it was called, or when the timer did.
+    /// Returns whether the filter answered the request, in a callback of the stream or of the timer.
     fn is_answered(&self) -> bool {
         self.answered || self.waiting.as_ref().is_some_and(Waiting::is_answered)
     }
@@ -335,7 +337,7 @@ impl<H: Host> HttpStream<H> {
         StreamAction::Pause
     }
 
-    /// Where the request comes from, as far as the gateway says.
+    /// Returns the source of the request, as far as the gateway provides it.
     fn source(&self, features: &Features) -> Result<Option<Source>, HostError> {
         let mut address = self.host.property(SOURCE_ADDRESS)?;
         if address.is_none() && features.knows_nginx_variables {
@@ -345,18 +347,18 @@ impl<H: Host> HttpStream<H> {
     }
 }
 
-/// Answers the stream that is called.
+/// Answers the current stream.
 pub(super) fn send(host: &impl Host, answer: &Answer) {
     let headers: Vec<_> = answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let body = answer.body.as_bytes();
     if let Err(error) = host.send_response(answer.status, &answer.details, &headers, body, answer.grpc_status) {
-        // The request stays held until the gateway's own timeout ends it.
+        // The request remains held until the gateway's own timeout ends it.
         log::error!("a denied request is not answered: {error}");
     }
 }
 
-/// The headers as the client sent them, of a server that puts its own name into `:authority` and decodes `:path`: the client's host is in
-/// `Host` alone.
+/// Returns the headers as the client sent them, for a server that decodes `:path` and puts its own name into `:authority`. Only
+/// `Host` contains the client's host.
 fn as_sent(headers: &Headers, target: &[u8]) -> Headers {
     headers.with_values(|name, value| match name {
         b":authority" => None,
@@ -365,14 +367,14 @@ fn as_sent(headers: &Headers, target: &[u8]) -> Headers {
     })
 }
 
-/// All lines of a header as one list; none where there is no line.
+/// Joins all lines of a header into one list. Returns `None` if there is no line.
 fn joined(headers: &Headers, name: &str) -> Option<Vec<u8>> {
     let lines: Vec<_> =
         headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value).collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
-/// Stops the VM, so that a test can show what a defect would cost. Never shipped.
+/// Stops the VM, for a test of the consequences of a panic. Never part of a release.
 #[cfg(feature = "panic-on-purpose")]
 #[expect(clippy::panic, reason = "this is its purpose")]
 fn panic_on_purpose(headers: &Headers) {

@@ -1,4 +1,4 @@
-//! The phases of a request, whatever the gateway.
+//! Tests of the phases of a request, independent of the gateway.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,7 +35,7 @@ fn document() -> Value {
     }))
 }
 
-/// A worker of a gateway with one stream.
+/// A worker of a gateway, with one root context.
 struct Worker {
     host: Fake,
     root: Root<Fake>,
@@ -45,7 +45,7 @@ impl Worker {
     fn new(document: &Value) -> Self {
         let mut worker = Self::unconfigured();
         let mistakes = crate::policy::Policy::from_value(document.clone(), &testing::one_secret).err();
-        // The gateway has been running for a while: nothing that is sent now can have been accepted before.
+        // The gateway has been running for a while, so the replay table covers all requests that are sent now.
         worker.host.0.seconds.set(NOW - 100);
         assert!(worker.configure(&document.to_string()), "{mistakes:?}");
         worker.stream(&[(":method", "GET"), (":path", "/nowhere"), (":authority", "x")]).on_request_headers(true);
@@ -75,7 +75,7 @@ impl Worker {
         self.root.stream(STREAM)
     }
 
-    /// A request whose body is signed.
+    /// Returns the stream of a request whose body is signed.
     fn paying(&self, nonce: &str) -> HttpStream<Fake> {
         let lines = signed(nonce);
         let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -86,7 +86,7 @@ impl Worker {
         (0..periods).for_each(|_| self.root.on_tick());
     }
 
-    /// Status and details of the answers.
+    /// Returns the status and details of all answers.
     fn answers(&self) -> Vec<(u16, String)> {
         self.host.0.sent.borrow().iter().map(|sent| (sent.status, sent.details.clone())).collect()
     }
@@ -227,7 +227,7 @@ fn records_a_request_that_ends_while_it_is_held() {
     stream.on_log();
     let record = worker.host.record().unwrap();
     assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("body_incomplete")));
-    // It used nothing up: the same request can be sent again.
+    // The denied request used nothing up, so the same request is accepted again.
     let mut again = worker.paying("a");
     assert_eq!(again.on_request_headers(false), StreamAction::Pause);
     assert!(worker.answers().is_empty());
@@ -251,7 +251,7 @@ fn each_host_call_that_fails_denies_the_request() {
         assert_eq!(stream.on_request_headers(true), StreamAction::Pause, "{call}");
         assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())], "{call}");
     }
-    // What cannot be counted or reported denies nothing.
+    // A failure to count or report does not deny a request.
     for call in ["change_metric", "define_metric", "has_header"] {
         let worker = Worker::new(&document());
         worker.host.0.fails.set(Some(call));

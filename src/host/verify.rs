@@ -1,4 +1,4 @@
-//! The gateway as whoever verifies signatures.
+//! Verifies signatures with the gateway's own function.
 
 use std::cell::Cell;
 
@@ -6,13 +6,13 @@ use super::{Host, HostError};
 use crate::identity::crypto::{HostVerifier, HostVerify, TableVerifier};
 use crate::policy::Policy;
 
-/// Verifies signatures for a policy, by the gateway where that can.
+/// The verifier of a policy. It uses the gateway's function if that supports the algorithm.
 type Verifier<H> = HostVerifier<Gateway<H>, TableVerifier>;
 
-/// The gateway as whoever verifies signatures.
+/// The gateway as a signature verifier.
 pub(super) struct Gateway<H> {
     host: H,
-    /// Why the last request was not answered.
+    /// The error of the last request to the gateway.
     failed: Cell<Option<HostError>>,
 }
 
@@ -38,7 +38,7 @@ impl<H: Host> HostVerify for Gateway<H> {
     }
 }
 
-/// A verifier for a policy; the log says who verifies what costs the most.
+/// Creates the verifier of a policy. Logs who verifies the most expensive algorithms.
 pub(super) fn verifier<H: Host>(host: &H, policy: &Policy) -> Verifier<H> {
     let asked = policy.features.verifies && policy.takes_what_hosts_verify();
     let verifier = HostVerifier::new(asked.then(|| Gateway::new(host.clone())), policy.verifier());

@@ -1,7 +1,7 @@
 //! Requests that wait for their bodies, and the timer that ends those whose bodies do not arrive.
 //!
-//! A timer belongs to a root context, and what it acts on to a stream. So a waiting request is shared between its stream, which
-//! takes the body, and the list of its root context. Nothing is decided here.
+//! A timer belongs to a root context, but acts on streams. A waiting request is therefore shared between its stream, which
+//! receives the body, and the list of its root context. This module makes no decisions.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,20 +16,20 @@ use crate::decision::answer::Answer;
 use crate::evaluate::{Engine, Need, Pending};
 use crate::request::headers::Headers;
 
-/// How often bodies are looked at that make no progress.
+/// How often the timer checks the progress of bodies.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
-/// What a request that waits borrows.
+/// The data that a waiting request borrows.
 pub(super) struct Owned {
     pub(super) engine: Rc<Engine>,
     pub(super) headers: Headers,
 }
 
-/// None once the body has arrived.
+/// `None` after the body has arrived.
 type Dependent<'a> = Option<Pending<'a>>;
 
 self_cell::self_cell!(
-    /// A request that waits, with what it is decided by.
+    /// A waiting request, with the data for its decision.
     pub(super) struct WaitingRequest {
         owner: Owned,
         #[not_covariant]
@@ -38,14 +38,15 @@ self_cell::self_cell!(
 );
 
 impl WaitingRequest {
-    /// Lets a period pass; whether the body takes too long by now.
+    /// Records that a period has passed. Returns whether the body takes too long.
     fn elapse(&mut self) -> bool {
         self.with_dependent_mut(|_, pending| {
             pending.as_mut().is_some_and(|pending| pending.elapse(PERIOD) == Need::Nothing)
         })
     }
 
-    /// Denies the request, whose body takes too long: what the client is told, and the record. None where the body has come.
+    /// Denies the request because its body takes too long. Returns the answer to the client and the record, or `None` if the
+    /// body has arrived.
     fn time_out<H: Host>(&mut self, gate: &Gate<H>) -> Option<(Answer, Option<PendingRecord>)> {
         self.with_dependent_mut(|_, pending| {
             let decision = pending.take()?.time_out(gate.now().ok());
@@ -53,7 +54,7 @@ impl WaitingRequest {
             let record = record.inspect_err(|error| log::error!("a denial is not written down: {error}"));
             let answer = match decision {
                 Decision::Deny(deny) => deny.answer(),
-                // INVARIANT: a request that is only observed does not time out.
+                // INVARIANT: a request in observation does not time out.
                 Decision::Allow(_) => Answer::host_error(),
             };
             Some((answer, record.ok().flatten()))
@@ -61,20 +62,20 @@ impl WaitingRequest {
     }
 }
 
-/// The requests of a root context that wait for their bodies, by the numbers of their streams.
+/// The requests of a root context that wait for their bodies, by stream id.
 pub(super) struct WaitingList<H: Host>(RefCell<BTreeMap<u32, Weak<Shared<H>>>>);
 
-/// What a waiting request's stream and the timer share.
+/// The state of a waiting request that its stream shares with the timer.
 struct Shared<H: Host> {
     gate: Rc<Gate<H>>,
     request: RefCell<Option<WaitingRequest>>,
-    /// Whether the timer answered it.
+    /// Whether the timer answered the request.
     answered: Cell<bool>,
-    /// The record of that, where it is to be completed when the stream has ended.
+    /// The record of that answer, if it must be completed when the stream has ended.
     record: Cell<Option<PendingRecord>>,
 }
 
-/// A request that waits for its body, as its stream has it. The timer knows it until this is dropped.
+/// The stream's handle to a request that waits for its body. The timer checks the request until the handle is dropped.
 pub(super) struct Waiting<H: Host> {
     stream: u32,
     list: Rc<WaitingList<H>>,
@@ -88,7 +89,8 @@ impl<H: Host> Default for WaitingList<H> {
 }
 
 impl<H: Host> WaitingList<H> {
-    /// Lets a period pass, and answers those whose bodies take too long. `root` is the context whose timer fired.
+    /// Records that a period has passed, and answers the requests whose bodies take too long. `root` is the context of the
+    /// timer.
     pub(super) fn tick(&self, host: &H, root: u32) -> Result<(), HostError> {
         let overdue: Vec<_> = self
             .0
@@ -107,7 +109,7 @@ impl<H: Host> WaitingList<H> {
             return Ok(());
         }
         for (stream, shared) in overdue {
-            // Record and answer are those of the stream.
+            // The record and the answer belong to the stream.
             if let Err(error) = host.set_effective_context(stream) {
                 log::error!("a request whose body takes too long is not answered: {error}");
                 continue;
@@ -131,22 +133,22 @@ impl<H: Host> Waiting<H> {
         Self { stream, list: Rc::clone(list), shared }
     }
 
-    /// Takes the request out, unless the timer has ended its wait.
+    /// Takes the request out, unless the timer has already answered it.
     pub(super) fn take(&self) -> Option<WaitingRequest> {
         self.shared.request.take()
     }
 
-    /// Puts the request back, which waits for more of its body.
+    /// Puts the request back to wait for more of its body.
     pub(super) fn put_back(&self, request: WaitingRequest) {
         self.shared.request.replace(Some(request));
     }
 
-    /// Whether the timer answered the request.
+    /// Returns whether the timer answered the request.
     pub(super) fn is_answered(&self) -> bool {
         self.shared.answered.get()
     }
 
-    /// The record of that answer.
+    /// Returns the record of the timer's answer.
     pub(super) fn take_record(&self) -> Option<PendingRecord> {
         self.shared.record.take()
     }

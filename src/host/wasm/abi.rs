@@ -1,6 +1,7 @@
-//! The imports of the filter: signatures as ABI 0.2.1 has them. A status is a number because hosts return some that no list has.
+//! The imports of the filter, with the signatures of ABI 0.2.1. A status is a plain number, because hosts return some that no
+//! specification lists.
 //!
-//! Only [`host`](super::host) calls them.
+//! Only [`host`](super::host) calls these functions.
 #![expect(unsafe_code, reason = "host calls are foreign functions")]
 
 #[link(wasm_import_module = "env")]

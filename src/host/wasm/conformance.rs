@@ -1,4 +1,4 @@
-//! Lets a test host put published vectors to the engine inside the module. Not in the filter that ships.
+//! Lets a test host run published test vectors against the engine inside the module. Not part of the shipped filter.
 
 use super::host::{self, Level, ProxyWasm};
 use crate::conformance::{Verdict, judge};
@@ -6,8 +6,8 @@ use crate::host::Host;
 use crate::host::verify::Gateway;
 use crate::identity::crypto::{HostVerifier, SoftwareVerifier};
 
-/// Answers the case that the host shows as the plugin's configuration; the verdict goes to the log. It is the same whoever verifies
-/// signatures, the module or its host.
+/// Runs the case that the host passes as the plugin's configuration, and logs the verdict. The verdict is the same whether the
+/// module or the host verifies signatures.
 #[expect(unsafe_code, reason = "the host finds it by its name, which nothing else in the module has")]
 #[unsafe(no_mangle)]
 extern "C" fn callgate_conformance(size: usize) -> u32 {

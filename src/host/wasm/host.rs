@@ -1,8 +1,8 @@
-//! The host calls of proxy-wasm, each of which returns its error.
+//! The host calls of proxy-wasm. Each returns its error.
 //!
-//! The SDK's own calls panic on a status that they do not expect, on text that is not UTF-8, and hold statuses in an enum
-//! that lacks some of those that hosts return, which is undefined behaviour. So the [imports](super::abi) are declared with a
-//! plain number as their result. This is the one place that calls what is unsafe.
+//! The SDK's functions panic on an unexpected status and on text that is not UTF-8. They also store statuses in an enum that
+//! lacks some of the values that hosts return, which is undefined behavior. For these reasons, the [imports](super::abi) are
+//! declared with a plain number as their result. Only this module calls unsafe functions.
 #![expect(unsafe_code, reason = "host calls are foreign functions, and the host hands over memory by pointer")]
 
 use std::ffi::OsString;
@@ -27,7 +27,7 @@ fn check(call: &'static str, status: i32) -> Result<(), HostError> {
     if status == OK { Ok(()) } else { Err(HostError { call, status }) }
 }
 
-/// Severity of a line in the gateway's log.
+/// The severity of a line in the gateway's log.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Level {
     Trace = 0,
@@ -42,10 +42,10 @@ pub(super) enum Level {
 const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
-/// The clock of WASI that shows the time of day.
+/// WASI's clock for the time of day.
 const REALTIME: u32 = 0;
 
-/// The gateway, by the calls of proxy-wasm.
+/// The gateway, accessed through the calls of proxy-wasm.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProxyWasm;
 
@@ -100,7 +100,7 @@ impl Host for ProxyWasm {
         });
         match value {
             Ok(value) => Ok(Some(value)),
-            // Envoy answers so for a property that it knows and that has no value here.
+            // Envoy returns this status for a known property that has no value here.
             Err(HostError { status: NOT_FOUND | SERIALIZATION_FAILURE, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -225,7 +225,7 @@ impl Host for ProxyWasm {
     }
 }
 
-/// That a value does not break the line that it is written into.
+/// Rejects a value that would end its header line.
 fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
     if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         return Err(HostError { call, status: BAD_ARGUMENT });
@@ -233,17 +233,17 @@ fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The map that all workers of a gateway share. Its operations are atomic; its values outlive this VM.
+/// The map that all workers of a gateway share. Its operations are atomic, and its values outlive this VM.
 pub(super) struct SharedData {
-    /// Whether it is a zone of Kong's, which loses what is oldest where there is no room, or Envoy's map, which loses nothing.
+    /// Whether this is a Kong zone, which evicts its oldest entries when it is full, or Envoy's map, which never evicts.
     pub(super) zone: bool,
 }
 
 impl SharedData {
-    /// Written with this version a key that exists is left alone and an absent one is made, whatever other workers do
-    /// meanwhile. To ask first and write without a version lets two of them through.
+    /// A write with this version creates an absent key and leaves an existing one unchanged, even if other workers write at the
+    /// same time. Reading first and then writing without a version would let two workers succeed.
     const ABSENT: u32 = u32::MAX;
-    /// What Kong takes for "must not exist", where Envoy takes it for "whichever".
+    /// Kong's value for "must not exist". Envoy interprets it as "any version".
     const ABSENT_FROM_ZONE: u32 = 0;
 
     fn set(key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
@@ -277,7 +277,7 @@ impl SharedStore for SharedData {
     }
 
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError> {
-        // Hosts take 0 for "whichever version", and give it to no entry.
+        // Hosts interpret 0 as "any version", and never assign it to an entry.
         if version == 0 { Err(StoreError) } else { Self::set(key, value, version) }
     }
 
@@ -286,19 +286,19 @@ impl SharedStore for SharedData {
     }
 }
 
-/// The engine is told that it failed, the operator why.
+/// The engine learns only that the call failed. The log has the reason.
 fn failed(error: HostError) -> StoreError {
     log::error!("what the workers share cannot be used: {error}");
     StoreError
 }
 
-/// Writes a line to the gateway's log. Nobody is left to be told when that fails.
+/// Writes a line to the gateway's log. A failure is ignored, because there is no other place to report it.
 pub(super) fn log(level: Level, message: &str) {
     // SAFETY: the message outlives the call; the host copies it.
     let _ = unsafe { abi::proxy_log(level as u32, message.as_ptr(), message.len()) };
 }
 
-/// Makes a call that hands over memory, and takes it.
+/// Makes a call that returns allocated memory, and takes ownership of it.
 fn hand_over(call: &'static str, make: impl FnOnce(*mut *mut u8, *mut usize) -> i32) -> Result<Vec<u8>, HostError> {
     let mut data = std::ptr::null_mut();
     let mut size: usize = 0;
@@ -307,9 +307,9 @@ fn hand_over(call: &'static str, make: impl FnOnce(*mut *mut u8, *mut usize) -> 
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host asked the module's exported allocator for exactly `size` bytes and got `room` more, which cannot overflow
-    // since that much was allocated. The `size` bytes are initialized: by the allocator where there is more room, and by the host,
-    // which keeps no pointer to them.
+    // SAFETY: the host requested exactly `size` bytes from the module's exported allocator and got `room` more. The sum cannot
+    // overflow, because that much was allocated. The `size` bytes are initialized: by the allocator if there is more room, and
+    // by the host, which keeps no pointer to them.
     let mut bytes = unsafe { Vec::from_raw_parts(data, size, size.wrapping_add(room)) };
     if room > 0 {
         bytes.shrink_to_fit();
@@ -317,8 +317,8 @@ fn hand_over(call: &'static str, make: impl FnOnce(*mut *mut u8, *mut usize) -> 
     Ok(bytes)
 }
 
-/// The serialisation that hosts read: the number of pairs, the two lengths of each, then names and values, each ended by a
-/// zero byte; numbers are 32 bits, little-endian. Answers are small, so that no length is near 32 bits.
+/// Encodes header lines as hosts read them: the number of pairs, the two lengths of each pair, then names and values, each
+/// followed by a zero byte. Numbers are 32-bit little-endian. Answers are small, so no length comes near 32 bits.
 fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
     let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
     let mut encoded = word(pairs.clone().count()).to_vec();

@@ -1,4 +1,4 @@
-//! The callbacks of an HTTP stream in proxy-wasm, handed to the phases that all gateways share.
+//! The callbacks of an HTTP stream in proxy-wasm. They call the phases that all gateways share.
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;

@@ -1,17 +1,17 @@
-//! The gateway's log as the backend of the `log` crate, and what is left of a panic.
+//! The gateway's log as the backend of the `log` crate, and the log line of a panic.
 
 use super::host::{self, Level};
 
 struct GatewayLog;
 
-/// Sends `log`'s records, and the place of a panic, to the gateway's log. The gateway filters by its own level.
+/// Sends the records of `log`, and the location of a panic, to the gateway's log. The gateway applies its own log level.
 pub(super) fn install() {
-    // The SDK traces each callback; forming those lines would cost more than most decisions.
+    // The SDK traces each callback, and formatting those lines would cost more than most decisions.
     log::set_max_level(log::LevelFilter::Info);
-    // Fails only when a logger is there already, and then it is this one.
+    // Fails only if a logger is already set, which can only be this one.
     let _ = log::set_logger(&GatewayLog);
     std::panic::set_hook(Box::new(|panic| {
-        // The place and not the message: messages of the standard library quote the text that was cut.
+        // Logs the location but not the message, because messages of the standard library quote the text that was processed.
         let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
         host::log(Level::Critical, &format!("callgate stopped{place}; this is a defect, please report it"));
     }));

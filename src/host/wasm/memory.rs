@@ -1,31 +1,33 @@
-//! The module's allocator, which gives the host more room than it asks for where the host writes more than it asked for.
+//! The module's allocator. It gives the host larger buffers than requested if the host writes beyond them.
 //!
-//! Kong's host computes the size of a truncated list of headers from other entries than it writes, and writes past the buffer that it
-//! asked for. The exported allocator is the SDK's, so the room is made below it: while a host call runs, the module executes nothing
-//! but that allocator.
+//! Kong's host computes the size of a truncated header list from other entries than it writes, and writes past the end of the
+//! buffer that it requested. The SDK provides the exported allocator, so the extra room is added below it: while a host call
+//! runs, the module executes nothing but that allocator.
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The allocator of the system, apart from what the host asks for.
+/// The system's allocator, with extra room for the host's requests.
 struct Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// How many bytes more than asked for the host gets in each buffer; none until a policy of a gateway that needs it is in force.
+/// The number of extra bytes in each buffer that the host requests. Zero until a policy for a gateway that needs them is in
+/// force.
 static OVERRUN: AtomicUsize = AtomicUsize::new(0);
 
-/// The same while a host call runs, and none otherwise.
+/// The same number while a host call runs, and zero otherwise.
 static ROOM: AtomicUsize = AtomicUsize::new(0);
 
-/// Gives the host this much more room in each buffer from now on. What other policies in this VM asked for remains.
+/// Gives the host this much more room in each buffer from now on. A larger value for another policy in this VM remains in
+/// effect.
 pub(super) fn expect_overrun(bytes: usize) {
     OVERRUN.fetch_max(bytes, Ordering::Relaxed);
 }
 
-/// Makes a host call that may ask for buffers. Returns what it returns, and how much larger than asked for the buffers are.
+/// Makes a host call that may request buffers. Returns its result, and how many extra bytes the buffers have.
 pub(super) fn with_room<T>(call: impl FnOnce() -> T) -> (T, usize) {
     let room = OVERRUN.load(Ordering::Relaxed);
     ROOM.store(room, Ordering::Relaxed);
@@ -34,7 +36,7 @@ pub(super) fn with_room<T>(call: impl FnOnce() -> T) -> (T, usize) {
     (result, room)
 }
 
-/// Memory that the host asks for. What it asked for and does not write reads as zero, and never as what lay there before.
+/// Allocates memory for the host. Requested bytes that the host does not write read as zero, and never expose earlier contents.
 #[cold]
 fn allocate_for_the_host(layout: Layout, room: usize) -> *mut u8 {
     let size = layout.size().checked_add(room);
@@ -44,14 +46,14 @@ fn allocate_for_the_host(layout: Layout, room: usize) -> *mut u8 {
     // SAFETY: `room` is not zero, so neither is the size.
     let memory = unsafe { System.alloc(larger) };
     if !memory.is_null() {
-        // SAFETY: so many bytes and more were just allocated.
+        // SAFETY: at least this many bytes were just allocated.
         unsafe { memory.write_bytes(0, layout.size()) };
     }
     memory
 }
 
-// SAFETY: every call is handed to the system's allocator with the layout that it came with, except for memory that the host asks for:
-// that is larger, and its owner frees it with the larger layout.
+// SAFETY: every call is passed to the system's allocator with its own layout, except for memory that the host requests. That
+// memory is larger, and its owner frees it with the larger layout.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let room = ROOM.load(Ordering::Relaxed);

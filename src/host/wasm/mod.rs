@@ -1,6 +1,6 @@
-//! proxy-wasm: the one place that knows it, which builds for wasm32 only.
+//! The proxy-wasm adapter. It is the only module that uses proxy-wasm, and it builds for wasm32 only.
 //!
-//! The SDK brings the callbacks; every call *to* the host goes through [`host`], whose errors are values.
+//! The SDK provides the callbacks. Every call *to* the host goes through [`host`], which returns errors as values.
 
 mod abi;
 #[cfg(feature = "conformance")]
