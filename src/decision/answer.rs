@@ -1,7 +1,7 @@
-//! How a denial is answered: status, headers and body, for HTTP clients and for gRPC clients.
+//! The answer to a denial: status, headers and body, for HTTP and gRPC clients.
 //!
-//! One place for all of it. An answer names its reason by a stable code and nothing of what the request contained, so that
-//! nothing an outsider sends comes back through it.
+//! All answers are built here. An answer contains a stable reason code but no data from the request, so nothing that an
+//! attacker sends is reflected.
 
 use serde::Serialize;
 
@@ -12,23 +12,23 @@ use crate::identity::signature::accept_signature;
 use crate::reason::{Challenge, Reason};
 use crate::request::credential::Scheme;
 
-/// An answer that the gate gives in the upstream's place.
+/// An answer that Callgate sends instead of the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// Header lines.
+    /// The header lines.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
-    /// The status for gRPC clients; none for others.
+    /// The status for gRPC clients. `None` for others.
     pub grpc_status: Option<u32>,
-    /// What the gateway's access log prints as details of the response.
+    /// The response details in the gateway's access log.
     pub details: String,
 }
 
-/// A problem (RFC 9457).
+/// A problem document (RFC 9457).
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,
@@ -39,7 +39,7 @@ struct Problem<'a> {
 }
 
 impl Deny<'_> {
-    /// The answer to this denial.
+    /// Returns the answer to this denial.
     #[must_use]
     pub fn answer(&self) -> Answer {
         let row = self.denial.reason.row();
@@ -57,10 +57,10 @@ impl Deny<'_> {
             headers.push(("retry-after", seconds.to_string()));
         }
         headers.extend(self.facts.policy.rate_limit_headers(&self.facts.limits, [None, None]));
-        // An answer belongs to this caller at this moment.
+        // The answer applies only to this caller at this time.
         headers.push(("cache-control", "no-store".to_owned()));
         if self.facts.policy.features.grpc && is_grpc(self.facts.head.content_type.first) {
-            // The gateway puts the body of a local reply into `grpc-message`.
+            // The gateway copies the body of a local reply into `grpc-message`.
             let body = format!("{}: {}", disclosed.code, disclosed.title);
             return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };
         }
@@ -72,20 +72,21 @@ impl Deny<'_> {
             instance: format!("urn:callgate:decision:{}", self.facts.request.id),
         };
         headers.push(("content-type", "application/problem+json".to_owned()));
-        // INVARIANT: a problem holds only strings and a number, which JSON can always carry.
+        // INVARIANT: a problem document contains only strings and a number, which JSON can always represent.
         let body = serde_json::to_string(&problem).unwrap_or_default();
         Answer { status: row.status, headers, body, grpc_status: None, details }
     }
 }
 
-/// The header in which a client finds the nonce for its next proof (RFC 9449, section 8).
+/// The header with the nonce for the client's next proof (RFC 9449, section 8).
 pub const DPOP_NONCE: &str = "dpop-nonce";
 
-/// The challenge (RFC 6750, section 3; RFC 9449, section 7.1): every scheme that the policy accepts, with the error at the one it
-/// is about. Its values come from the policy alone and were checked when it was compiled, so nothing in here needs a quote
-/// escaped.
+/// Returns the challenge (RFC 6750, section 3; RFC 9449, section 7.1). It lists every scheme that the policy accepts, and
+/// reports the error with the scheme that it concerns. Its values come only from the policy and were checked when it was
+/// compiled, so they need no escaping in quotes.
 ///
-/// That scheme comes first, since some clients read only the first challenge. The order depends on the request alone.
+/// The scheme with the error comes first, because some clients read only the first challenge. The order depends only on the
+/// request.
 fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
     let invalid_token = || ", error=\"invalid_token\"".to_owned();
     let (about, error) = match challenge {
@@ -104,15 +105,16 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
     let Some(rules) = &facts.policy.dpop else { return Some(bearer(&error)) };
     let dpop = |error: &str| format!("DPoP realm=\"{realm}\"{error}, algs=\"{}\"", rules.told);
     Some(match about {
-        // What is wrong with a bearer token where none is accepted is told to clients that come back with another.
+        // If bearer tokens are not accepted, the error of a bearer token is reported with `DPoP`, the only scheme that the
+        // client can retry with.
         _ if rules.required => dpop(&error),
         Scheme::Dpop => format!("{}, {}", dpop(&error), bearer("")),
         Scheme::Bearer => format!("{}, {}", bearer(&error), dpop("")),
     })
 }
 
-/// The scheme that the request used, or tried to: that of a credential which cannot be read, and `DPoP` for a proof without one.
-/// A request with neither is answered with `Bearer`, which clients without a key look for (MCP clients look there for more).
+/// Returns the scheme that the request used or tried to use: that of an unreadable credential, or `DPoP` for a proof without a
+/// credential. Otherwise it is `Bearer`, because clients without a key look for it (MCP clients look there for further information).
 fn used_scheme(facts: &Facts<'_>) -> Scheme {
     let head = &facts.head;
     let named = || head.authorization.first.and_then(Scheme::of_credentials);
@@ -120,11 +122,11 @@ fn used_scheme(facts: &Facts<'_>) -> Scheme {
     facts.scheme.or_else(named).or_else(proof).unwrap_or(Scheme::Bearer)
 }
 
-/// What a signature has to be (RFC 9421, section 5.1): told with a denial that is about one, and next to the challenges of clients
-/// who are not authenticated where a signature alone would do.
+/// Returns the value of `Accept-Signature` (RFC 9421, section 5.1). It accompanies denials that concern a signature, and the
+/// challenges to unauthenticated clients if the policy accepts a signature alone.
 ///
-/// A client that is authenticated is asked for the signature that the endpoint requires. Others are asked for one of each kind that
-/// the policy accepts alone, first for the kind of the signature that they sent.
+/// An authenticated client is asked for the signature that the endpoint requires. Others are asked for one signature per
+/// profile that the policy accepts alone, beginning with the profile of the signature that they sent.
 fn wanted_signatures(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
     let signatures = &facts.policy.signatures;
     let asks = |label: &str, name: ProfileName| {
@@ -138,7 +140,7 @@ fn wanted_signatures(challenge: Challenge, facts: &Facts<'_>) -> Option<String> 
         _ => {
             let sent = facts.signed_for.into_iter();
             let others = signatures.alone.iter().copied().filter(|name| Some(*name) != facts.signed_for);
-            // One label for each profile, in their order.
+            // One label per profile, in order.
             let members = [FIRST_LABEL, "sig2"].into_iter().zip(sent.chain(others));
             let members: Vec<_> = members.map(|(label, name)| asks(label, name)).collect();
             (!members.is_empty()).then(|| members.join(", "))
@@ -146,10 +148,10 @@ fn wanted_signatures(challenge: Challenge, facts: &Facts<'_>) -> Option<String> 
     }
 }
 
-/// The label of the first signature that an answer asks for.
+/// The label of the first requested signature.
 const FIRST_LABEL: &str = "sig";
 
-/// Whether a media type is gRPC's: `application/grpc`, alone or before `+` or `;`.
+/// Returns whether the media type is that of gRPC: `application/grpc`, alone or followed by `+` or `;`.
 fn is_grpc(content_type: Option<&[u8]>) -> bool {
     let Some((kind, rest)) = content_type.and_then(|value| value.split_at_checked(b"application/grpc".len())) else {
         return false;
@@ -157,7 +159,8 @@ fn is_grpc(content_type: Option<&[u8]>) -> bool {
     kind.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// The gRPC status of an HTTP status: what gRPC's own mapping says, with the statuses that it folds into `UNKNOWN` told apart.
+/// Maps an HTTP status to a gRPC status. This is gRPC's own mapping, with specific codes for statuses that it maps to
+/// `UNKNOWN`.
 #[must_use]
 pub fn grpc_status(status: u16) -> u32 {
     const INVALID_ARGUMENT: u32 = 3;
@@ -177,7 +180,7 @@ pub fn grpc_status(status: u16) -> u32 {
 }
 
 impl Answer {
-    /// The answer where the host did not give the gate what it needs to decide, so that there is no decision to answer.
+    /// Returns the answer to a request that could not be decided because the host failed.
     #[must_use]
     pub fn host_error() -> Self {
         let row = Reason::HostError.row();

@@ -1,4 +1,4 @@
-//! What the signature of a request has to cover, as it is asked of the request and as the answer states it.
+//! What the signature of a request must cover. The evaluation enforces it, and answers state it.
 
 use crate::allowlist::Binding;
 use crate::decision::{BodySeen, Facts};
@@ -7,13 +7,14 @@ use crate::identity::signature::{Coverage, SignatureAgent};
 use crate::policy::{BodyCheck, Endpoint};
 use crate::request::headers::{Headers, name_reads_as};
 
-/// Whether a header is sent, also under a name that only some servers read as this one: what is added under it has to be signed,
-/// and cannot be.
+/// Returns whether a header is sent, including under names that only some servers read as this one. A header under such a name
+/// would also have to be covered, which is not possible.
 fn is_sent(headers: &Headers, name: &str) -> bool {
     headers.as_long_as(name.as_bytes()).any(|(own, _)| name_reads_as(own, name))
 }
 
-/// What a signature of this request has to cover: whatever the endpoint, and what the endpoint asks for beside that.
+/// Returns what a signature of this request must cover: first the components that every endpoint requires, then the additional
+/// ones of the matched endpoint.
 pub(crate) fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage<'a>, Coverage<'a>) {
     let Facts { policy, request, endpoint, query, .. } = facts;
     let profile = policy.signatures.profile(profile);
@@ -26,7 +27,7 @@ pub(crate) fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage
         }
     }
     if let Some(agent) = profile.web_bot_auth {
-        // Earlier drafts let agents leave out the header. One that is sent has to be covered in any case.
+        // Earlier drafts allow agents to omit the header. If it is sent, it must always be covered.
         if agent == SignatureAgent::Member || is_sent("signature-agent") {
             coverage.ask_agent(agent);
         }
@@ -41,7 +42,7 @@ pub(crate) fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage
     (coverage, further)
 }
 
-/// Asks for what signs a body: its digest, and the headers that say how to read it.
+/// Requires the components that protect a body: its digest, and the headers that determine how it is read.
 fn ask_body(coverage: &mut Coverage<'_>, facts: &Facts<'_>) {
     coverage.ask("content-digest");
     ["content-type", "content-encoding"]
@@ -50,8 +51,9 @@ fn ask_body(coverage: &mut Coverage<'_>, facts: &Facts<'_>) {
         .for_each(|name| coverage.ask(name));
 }
 
-/// What the answer asks a signature of this request to cover. A client that is authenticated is told what the endpoint requires.
-/// For others it depends on request and policy alone: with a body, what signs one, so that the next request can succeed.
+/// Returns the coverage that the answer asks for. An authenticated client learns what the endpoint requires. For other clients,
+/// the result depends only on the request and the policy. If the request has a body, it includes the components that protect a
+/// body, so the next request can succeed.
 pub(crate) fn wanted_coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> Coverage<'a> {
     let (mut coverage, further) = coverage(facts, profile);
     let signatures = &facts.policy.signatures;
@@ -65,15 +67,15 @@ pub(crate) fn wanted_coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> Co
     coverage
 }
 
-/// Whether a body is to come that is looked at.
+/// Returns whether a body follows that Callgate checks.
 fn expects_body(facts: &Facts<'_>, endpoint: &Endpoint) -> bool {
     !facts.request.end_of_stream && !endpoint.streams && facts.head.upgrade.count == 0 && !may_be_empty(facts)
 }
 
-/// Whether the request may turn out to have no body, though its head does not end it: HTTP/2 clients send an empty `DATA` frame
-/// after a `POST` without a body, and chunks may be none. A request that brings a digest expects a body. Where the head cannot be
-/// held, one that announces chunks is not forwarded to find out; and where the end is not told, that nothing comes is not told
-/// either.
+/// Returns whether the request may turn out to have no body, although its headers do not end it. HTTP/2 clients send an empty
+/// `DATA` frame after a `POST` without a body, and a chunked body may have no chunks. A request with a digest is expected to
+/// have a body. If the gateway cannot hold the headers, a request that announces chunks is not forwarded to find out. If it
+/// does not report the end of a request, it does not report a missing body either.
 pub(crate) fn may_be_empty(facts: &Facts<'_>) -> bool {
     let Facts { policy, request, head, body, .. } = facts;
     let is_digest = |(name, _): (&[u8], &[u8])| name_reads_as(name, "content-digest");

@@ -1,8 +1,8 @@
-//! What an allowed request has shown, check by check.
+//! Evidence that a request passed the checks.
 //!
-//! Each type says that one check passed. The check makes it where it passes, with `assertion()`, and nobody else does
-//! (`each_check_asserts_its_own_evidence`). A [`Grant`](super::Grant) for a listed endpoint takes all of them, so that an evaluation
-//! that leaves a check out does not compile. They take no room.
+//! Each type proves that one check passed. Only that check creates it, with `assertion()`
+//! (`each_check_asserts_its_own_evidence`). A [`Grant`](super::Grant) for a listed endpoint requires all of them, so an
+//! evaluation that omits a check does not compile. The types have no size.
 
 macro_rules! evidence {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
@@ -12,7 +12,7 @@ macro_rules! evidence {
         pub(crate) struct $name(());
 
         impl $name {
-            /// The check passed: called where it does, and nowhere else.
+            /// States that the check passed. Only the check itself may call this.
             pub(crate) fn assertion() -> Self {
                 Self(())
             }
@@ -21,33 +21,33 @@ macro_rules! evidence {
 }
 
 evidence! {
-    /// The identity has room in the headers that the upstream gets.
+    /// The identity fits in the headers for the upstream.
     IdentityFits
-    /// A CORS preflight request has no escapes but those that some endpoint allows.
+    /// The CORS preflight request contains only escapes that some endpoint allows.
     PreflightAllowed
-    /// The endpoint allows the escapes in the path, and no value is ambiguous by them.
+    /// The endpoint allows the escapes in the path, and they make no value ambiguous.
     EscapesAllowed
-    /// The request asks for no upgrade, or for one that the endpoint allows.
+    /// The request has no upgrade, or one that the endpoint allows.
     UpgradeAllowed
-    /// The body has no media type in which frameworks read parameters that nobody checked.
+    /// The body's media type is not one in which frameworks read unchecked parameters.
     MediaTypeAllowed
-    /// The token is bound to a key, where the endpoint asks for that.
+    /// The token is bound to a key, if the endpoint requires that.
     TokenIsBound
-    /// The request is signed as the endpoint asks, by its caller.
+    /// The caller signed the request as the endpoint requires.
     SignatureSuffices
-    /// The caller has the scopes that the endpoint asks for.
+    /// The caller has the scopes that the endpoint requires.
     ScopesGranted
-    /// Every bound part of the request equals what is known of the caller.
+    /// Every bound part of the request equals the caller's claim or attribute.
     BindingsHold
-    /// The body is the one that was signed, or nobody signed one, or none of it is forwarded before it was checked.
+    /// The body matches its signed digest, or needs no digest, or is not forwarded before it is checked.
     BodySettled
-    /// Nothing in the request was accepted before that is accepted once.
+    /// No nonce, signature or proof of the request was accepted before.
     NotReplayed
-    /// Every limit had something left, and was charged.
+    /// No limit was exceeded, and all were charged.
     WithinLimits
 }
 
-/// What a request has shown by its head and its form. None where a check denied it, which is only observed.
+/// Evidence from the form of the request. A field is `None` if the check denied the request and the denial is only observed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FormEvidence {
     pub(crate) escapes: Option<EscapesAllowed>,
@@ -55,7 +55,7 @@ pub(crate) struct FormEvidence {
     pub(crate) media_type: Option<MediaTypeAllowed>,
 }
 
-/// What a caller has shown to be allowed to send the request.
+/// Evidence that the caller may send the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerEvidence {
     pub(crate) identity: Option<IdentityFits>,
@@ -65,19 +65,19 @@ pub(crate) struct CallerEvidence {
     pub(crate) bindings: Option<BindingsHold>,
 }
 
-/// What the last checks have shown.
+/// Evidence from the last checks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FinalEvidence {
     pub(crate) replay: Option<NotReplayed>,
     pub(crate) limits: Option<WithinLimits>,
 }
 
-/// A request that passed every check of a listed endpoint.
+/// Proves that a request passed every check of a listed endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Authorized(());
 
 impl Authorized {
-    /// The evidence of all checks together; none where some is missing.
+    /// Combines the evidence of all checks. Returns `None` if any is missing.
     pub(crate) fn by(
         form: FormEvidence,
         caller: CallerEvidence,
@@ -100,12 +100,12 @@ impl Authorized {
     }
 }
 
-/// A request to a public endpoint that passed every check of one.
+/// Proves that a request to a public endpoint passed every check of such an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Public(());
 
 impl Public {
-    /// The evidence of all checks together; none where some is missing.
+    /// Combines the evidence of all checks. Returns `None` if any is missing.
     pub(crate) fn by(form: FormEvidence, last: FinalEvidence) -> Option<Self> {
         let FormEvidence { escapes: Some(_), upgrade: Some(_), media_type: Some(_) } = form else { return None };
         let FinalEvidence { replay: Some(_), limits: Some(_) } = last else { return None };

@@ -1,30 +1,30 @@
-//! The metrics: one list of names, which the filter counts under and the reference is generated from.
+//! The metrics. The filter counts under the names in this list, and the reference is generated from it.
 //!
-//! They tell outcomes and figures, and never an identity.
+//! Metrics contain outcomes and numbers, but never identities.
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name in the gateway, without what it is counted by; Prometheus has `_` in the place of `.`.
+    /// The name in the gateway, without the values of labels. Prometheus replaces `.` by `_`.
     pub name: &'static str,
-    /// Whether it can fall.
+    /// Whether the metric is a counter or a gauge.
     pub kind: Kind,
-    /// What it is counted by, in the order in which the values follow the name.
+    /// The labels, in the order in which their values follow the name.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// The description.
     pub about: &'static str,
 }
 
-/// Whether a metric can fall.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// The metric only increases.
     Counter,
-    /// It grows and falls.
+    /// The metric increases and decreases.
     Gauge,
 }
 
-/// Decisions.
+/// Counts decisions.
 pub const DECISIONS: Metric = Metric {
     name: "callgate.decisions",
     kind: Kind::Counter,
@@ -33,7 +33,7 @@ pub const DECISIONS: Metric = Metric {
             code, or the ground on which a request goes on).",
 };
 
-/// Tokens that were found among those verified before.
+/// Counts tokens that were found in the cache.
 pub const TOKEN_CACHE_HITS: Metric = Metric {
     name: "callgate.token_cache.hits",
     kind: Kind::Counter,
@@ -41,7 +41,7 @@ pub const TOKEN_CACHE_HITS: Metric = Metric {
     about: "Tokens that were found among those verified before. Told at the next miss, or after 32 hits of a worker.",
 };
 
-/// Tokens that were not found there.
+/// Counts tokens that were not found in the cache.
 pub const TOKEN_CACHE_MISSES: Metric = Metric {
     name: "callgate.token_cache.misses",
     kind: Kind::Counter,
@@ -49,7 +49,7 @@ pub const TOKEN_CACHE_MISSES: Metric = Metric {
     about: "Tokens that were not, so that each was parsed and, where it got so far, its signature computed.",
 };
 
-/// Tokens that are remembered.
+/// The number of tokens in the cache.
 pub const TOKEN_CACHE_ENTRIES: Metric = Metric {
     name: "callgate.token_cache.entries",
     kind: Kind::Gauge,
@@ -57,7 +57,7 @@ pub const TOKEN_CACHE_ENTRIES: Metric = Metric {
     about: "Verified tokens that are remembered, all workers together.",
 };
 
-/// What they take.
+/// The size of the cached tokens in bytes.
 pub const TOKEN_CACHE_BYTES: Metric = Metric {
     name: "callgate.token_cache.bytes",
     kind: Kind::Gauge,
@@ -65,7 +65,7 @@ pub const TOKEN_CACHE_BYTES: Metric = Metric {
     about: "What they take, in bytes, as the cache counts against its bound of 4 MiB a worker.",
 };
 
-/// Entries that a limiter gave up.
+/// Counts evicted buckets.
 pub const LIMITS_EVICTED: Metric = Metric {
     name: "callgate.limits.evicted",
     kind: Kind::Counter,
@@ -74,7 +74,7 @@ pub const LIMITS_EVICTED: Metric = Metric {
             table was full: raise `tables.limits`.",
 };
 
-/// Updates that a worker made anew.
+/// Counts updates that a worker had to retry.
 pub const LIMITS_RETRIED: Metric = Metric {
     name: "callgate.limits.retried",
     kind: Kind::Counter,
@@ -82,7 +82,7 @@ pub const LIMITS_RETRIED: Metric = Metric {
     about: "Updates of a limit that a worker made anew because another was faster.",
 };
 
-/// Tables of another size than the policy asks for.
+/// Counts tables of limits whose size differs from the policy.
 pub const LIMITS_OTHER_SIZE: Metric = Metric {
     name: "callgate.limits.other_size",
     kind: Kind::Counter,
@@ -91,7 +91,7 @@ pub const LIMITS_OTHER_SIZE: Metric = Metric {
             it keeps until the gateway restarts.",
 };
 
-/// How full the replay table is.
+/// The number of entries in the replay table.
 pub const REPLAY_ENTRIES: Metric = Metric {
     name: "callgate.replay.entries",
     kind: Kind::Gauge,
@@ -101,7 +101,7 @@ pub const REPLAY_ENTRIES: Metric = Metric {
             `replay_share_full`: raise `tables.replay`.",
 };
 
-/// Replay tables of another size than the policy asks for.
+/// Counts replay tables whose size differs from the policy.
 pub const REPLAY_OTHER_SIZE: Metric = Metric {
     name: "callgate.replay.other_size",
     kind: Kind::Counter,
@@ -110,7 +110,7 @@ pub const REPLAY_OTHER_SIZE: Metric = Metric {
             `tables.replay` and the number of agents, which they keep until the gateway restarts.",
 };
 
-/// Bytes of held requests.
+/// The bytes held for requests.
 pub const HELD_BYTES: Metric = Metric {
     name: "callgate.held_bytes",
     kind: Kind::Gauge,
@@ -119,7 +119,7 @@ pub const HELD_BYTES: Metric = Metric {
             Requests for which there was no room are counted among the decisions, as `held_bytes_full`.",
 };
 
-/// Every metric.
+/// All metrics.
 pub const ALL: [Metric; 11] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
@@ -135,13 +135,13 @@ pub const ALL: [Metric; 11] = [
 ];
 
 impl Metric {
-    /// The name as Prometheus has it, without what it is counted by.
+    /// Returns the name in Prometheus, without labels.
     #[must_use]
     pub fn prometheus(&self) -> String {
         self.name.replace('.', "_")
     }
 
-    /// The name with the values of its labels behind it, as the gateway is told it.
+    /// Returns the name followed by the values of its labels, as the gateway gets it.
     #[must_use]
     pub fn counted_by(&self, values: &[&str]) -> String {
         std::iter::once(self.name).chain(values.iter().copied()).collect::<Vec<_>>().join(".")

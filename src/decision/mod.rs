@@ -1,6 +1,6 @@
-//! What the engine answers: go on, or not, with everything that was learnt on the way.
+//! The decision about a request: allow or deny, with the facts that the evaluation established.
 //!
-//! Only [`evaluate`](crate::evaluate()) makes an [`Allow`], so whoever holds one knows that every check has run.
+//! Only [`evaluate`](crate::evaluate()) creates an [`Allow`], which therefore proves that every check has run.
 
 pub(crate) mod answer;
 pub(crate) mod coverage;
@@ -32,18 +32,18 @@ use crate::state::StoreStats;
 use evidence::{Authorized, PreflightAllowed, Public};
 use serde_json::Value;
 
-/// What happens to a request.
+/// The decision about a request.
 #[derive(Debug)]
 #[must_use]
 pub enum Decision<'a> {
-    /// It goes on, with changed headers.
+    /// The request is forwarded with changed headers.
     Allow(Allow<'a>),
-    /// It is answered by the gate and nothing reaches the upstream.
+    /// Callgate answers the request, and nothing reaches the upstream.
     Deny(Deny<'a>),
 }
 
 impl<'a> Decision<'a> {
-    /// What was learnt about the request.
+    /// Returns the facts about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         match self {
@@ -61,7 +61,7 @@ pub struct Allow<'a> {
 }
 
 impl<'a> Allow<'a> {
-    /// The ground on which it is allowed.
+    /// Returns the ground on which the request is allowed.
     #[must_use]
     pub fn ground(&self) -> Ground {
         match self.grant {
@@ -72,29 +72,29 @@ impl<'a> Allow<'a> {
         }
     }
 
-    /// What was learnt about the request.
+    /// Returns the facts about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         &self.facts
     }
 
-    /// Takes what the limits of the request had left for it, and leaves nothing of it in the facts.
+    /// Takes the state of the limits out of the facts.
     #[must_use]
     pub fn take_limits(&mut self) -> LimitStatuses {
         std::mem::take(&mut self.facts.limits)
     }
 }
 
-/// What a request showed to be allowed.
+/// The evidence for which a request is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grant {
-    /// It passed every check of a listed endpoint.
+    /// The request passed every check of a listed endpoint.
     Endpoint(Authorized),
-    /// It passed every check of a public endpoint.
+    /// The request passed every check of a public endpoint.
     Public(Public),
-    /// It is a CORS preflight request, which the policy passes.
+    /// The request is a CORS preflight request, which the policy allows.
     Preflight(PreflightAllowed),
-    /// Nothing: it would have been denied, and is only observed.
+    /// There is none: the request would have been denied, and is only observed.
     Observed,
 }
 
@@ -106,13 +106,13 @@ pub enum Ground {
     Endpoint,
     /// The endpoint is public.
     Public,
-    /// A CORS preflight request, which the policy passes.
+    /// The request is a CORS preflight request, which the policy allows.
     Preflight,
-    /// It would have been denied, and is only observed.
+    /// The request would have been denied, and is only observed.
     Observed,
 }
 
-/// A request that is answered by the gate.
+/// A request that Callgate answers itself.
 #[derive(Debug)]
 pub struct Deny<'a> {
     pub(crate) facts: Box<Facts<'a>>,
@@ -120,53 +120,54 @@ pub struct Deny<'a> {
 }
 
 impl<'a> Deny<'a> {
-    /// Why.
+    /// Returns the reason for the denial.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.denial.reason
     }
 
-    /// What was learnt about the request.
+    /// Returns the facts about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
         &self.facts
     }
 }
 
-/// A check that did not pass.
+/// A check that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Denial<'a> {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The rule that decided.
+    /// The rule that the check applied.
     pub rule: Rule<'a>,
-    /// Whether it was carried out, rather than only observed.
+    /// Whether the denial was enforced rather than only observed.
     pub enforced: bool,
 }
 
-/// A rule by its place in the policy document.
+/// A rule, identified by its location in the policy document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule<'a> {
-    /// The gate's own rule, which no policy states.
+    /// A built-in rule that is not part of any policy.
     Gate,
-    /// A top-level member of the document.
+    /// A top-level field of the document.
     Policy(&'static str),
-    /// A member of an endpoint.
+    /// A field of an endpoint.
     Endpoint(u32, &'static str),
-    /// A binding of an endpoint, by its left side.
+    /// A binding of an endpoint, identified by its left side.
     Binding(u32, &'a str),
-    /// A member of an issuer.
+    /// A field of an issuer.
     Issuer(&'a str, &'static str),
-    /// A member of the requirements of an effect.
+    /// A field of the requirements of an effect.
     Effect(Effect, &'static str),
-    /// An agent by name.
+    /// An agent, identified by its name.
     Agent(&'a str),
-    /// A limit by name.
+    /// A limit, identified by its name.
     Limit(&'a str),
 }
 
 impl<'a> Rule<'a> {
-    /// The place of the rule as text; that of the endpoint that a request matched was put into words with the policy.
+    /// Returns the location of the rule as text. The text of the matched endpoint's location was computed when the policy was
+    /// compiled.
     pub(crate) fn text(self, matched: Option<&'a Endpoint>) -> Cow<'a, str> {
         match (self, matched) {
             (Self::Endpoint(position, ""), Some(endpoint)) if endpoint.position == position => {
@@ -176,7 +177,7 @@ impl<'a> Rule<'a> {
         }
     }
 
-    /// The rule of the place that asked: an endpoint, or the requirements of its effect.
+    /// Returns the rule that imposes a requirement: a field of the endpoint, or of the requirements of its effect.
     pub(crate) fn asked_by(endpoint: &Endpoint, origin: Option<Origin>, field: &'static str) -> Self {
         match origin {
             Some(Origin::Effect(effect)) => Self::Effect(effect, field),
@@ -207,22 +208,22 @@ impl fmt::Display for Rule<'_> {
     }
 }
 
-/// Who calls: proven by a token, or by the signature of a registered agent.
+/// An authenticated caller. A token or the signature of a registered agent proves its identity.
 #[derive(Debug, Clone)]
 pub struct Caller<'a> {
-    /// None where a signature alone proved it, and then there is an agent.
+    /// `None` if a signature alone authenticated the caller. Such a caller always has an agent.
     pub(crate) token: Option<Rc<VerifiedToken>>,
     pub(crate) agent: Option<&'a Agent>,
 }
 
 impl<'a> Caller<'a> {
-    /// The token that proved it; none where a signature alone did.
+    /// Returns the token that authenticated the caller. `None` if a signature alone did.
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
         self.token.as_deref()
     }
 
-    /// The registered agent; none where the policy takes unregistered callers.
+    /// Returns the registered agent. `None` for an unregistered caller, if the policy accepts those.
     #[must_use]
     pub fn agent(&self) -> Option<&'a Agent> {
         self.agent
@@ -230,12 +231,12 @@ impl<'a> Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// How limits tell it from others.
+    /// Returns the identity by which limits distinguish callers.
     pub(crate) fn identified(&self) -> Identified<'_> {
         Identified { agent: self.agent.map(|agent| (&*agent.name, agent.position)), token: self.token() }
     }
 
-    /// What is known about it that a binding names; none where nothing is.
+    /// Returns the claim or attribute that a binding names. `None` if the caller has none.
     pub(crate) fn fact(&self, side: &Side) -> Option<&Value> {
         match side {
             Side::Token(claim) => self.token()?.claim(claim),
@@ -251,20 +252,20 @@ impl Granted for Caller<'_> {
     }
 }
 
-/// What was seen of a body.
+/// What is known about a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodySeen {
-    /// All of it, before anything went on: its digest was signed.
+    /// The complete body arrived before anything was forwarded, and matches its signed digest.
     Checked,
-    /// Not all of it yet, or another one than was signed; the head went on.
+    /// The headers were forwarded. The body has not arrived completely, or does not match its signed digest.
     Awaited,
-    /// All of it, before any of it went on, and after the head did.
+    /// The headers were forwarded first. The complete body then arrived, matched its signed digest and was forwarded.
     CheckedLate,
-    /// Bytes of one whose digest nobody signed.
+    /// Bytes of the body arrived, but no digest of it is signed.
     Unsigned,
 }
 
-/// Everything that was learned about a request, each fact only once it was proven.
+/// The facts about a request. Each fact is set only after it was verified.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub(crate) policy: &'a Policy,
@@ -275,33 +276,33 @@ pub struct Facts<'a> {
     pub(crate) path: Option<CanonicalPath<'a>>,
     pub(crate) query: Option<Query<'a>>,
     pub(crate) endpoint: Option<&'a Endpoint>,
-    /// The scheme under which a token was sent.
+    /// The authentication scheme of the token.
     pub(crate) scheme: Option<Scheme>,
-    /// The token that was verified, whether or not its bearer may request.
+    /// The verified token, even if its sender may not use it.
     pub(crate) token: Option<Rc<VerifiedToken>>,
-    /// The proof that the caller holds the key that its token is bound to. It may be used once.
+    /// The proof that the caller holds the key that its token is bound to. It is accepted once.
     pub(crate) proof: Option<Proof>,
-    /// The nonce for the client's next proof, where it needs to be told.
+    /// The nonce for the client's next proof, if the client needs one.
     pub(crate) dpop_nonce: Option<String>,
-    /// The agent that the token fits, whether or not it may request.
+    /// The agent that the credential belongs to, even if its request is denied.
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) caller: Option<Caller<'a>>,
-    /// The rules by which the signature of a request without a token was judged, where it has their tag.
+    /// The profile that applies to the signature of a request without a token, if the signature has the profile's tag.
     pub(crate) signed_for: Option<ProfileName>,
-    /// The signature of the request, where one was verified.
+    /// The signature of the request, if one was verified.
     pub(crate) signature: Option<VerifiedSignature<'a>>,
-    /// What was seen of the body.
+    /// What is known about the body.
     pub(crate) body: Option<BodySeen>,
-    /// What the limits of the request had left for it.
+    /// The state of the request's limits.
     pub(crate) limits: LimitStatuses,
-    /// Seconds after which the request may be sent again, where a limit stood in its way.
+    /// Seconds after which the client may retry, if a limit denied the request.
     pub(crate) retry_after: Option<u64>,
     pub(crate) used: StoreStats,
     pub(crate) denials: Vec<Denial<'a>>,
 }
 
 impl<'a> Facts<'a> {
-    /// What is known before anything was looked at.
+    /// Returns the facts that are known before the first check.
     pub(crate) fn new(policy: &'a Policy, request: Request<'a>) -> Self {
         Self {
             policy,
@@ -328,53 +329,54 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The policy that decided.
+    /// Returns the policy that decided.
     #[must_use]
     pub fn policy(&self) -> &'a Policy {
         self.policy
     }
 
-    /// The endpoint that the request matched.
+    /// Returns the endpoint that the request matched.
     #[must_use]
     pub fn endpoint(&self) -> Option<&'a Endpoint> {
         self.endpoint
     }
 
-    /// Whether denials of this request are only recorded, by the policy or by the endpoint that it matched.
+    /// Returns whether denials of this request are only recorded, because of the policy or of the matched endpoint.
     pub(crate) fn is_observed(&self) -> bool {
         self.policy.observe || self.endpoint.is_some_and(|endpoint| endpoint.observe)
     }
 
-    /// Whether a check did not pass for this reason.
+    /// Returns whether a check denied the request for this reason.
     pub(crate) fn denied(&self, reason: Reason) -> bool {
         self.denials.iter().any(|denial| denial.reason == reason)
     }
 
-    /// Who calls.
+    /// Returns the authenticated caller.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller<'a>> {
         self.caller.as_ref()
     }
 
-    /// The nonce for the client's next proof, for the answer's header [`DPOP_NONCE`](crate::decision::answer::DPOP_NONCE).
+    /// Returns the nonce for the client's next proof, for the response header
+    /// [`DPOP_NONCE`](crate::decision::answer::DPOP_NONCE).
     #[must_use]
     pub fn dpop_nonce(&self) -> Option<&str> {
         self.dpop_nonce.as_deref()
     }
 
-    /// What the limits of the request had left for it, for the answer's headers.
+    /// Returns the state of the request's limits, for the response headers.
     #[must_use]
     pub fn limits(&self) -> &LimitStatuses {
         &self.limits
     }
 
-    /// How the store that all workers share was used.
+    /// Returns statistics on the use of the shared store.
     #[must_use]
     pub fn store_stats(&self) -> StoreStats {
         self.used
     }
 
-    /// Every check that did not pass, in the order of the checks.
+    /// Returns every denial, in the order of the checks.
     #[must_use]
     pub fn denials(&self) -> &[Denial<'a>] {
         &self.denials

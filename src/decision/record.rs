@@ -1,6 +1,7 @@
-//! The record of a decision: one JSON object, from which a call can be reconstructed.
+//! The record of a decision: one JSON object that describes the request and the decision.
 //!
-//! It never holds a token, key, signature, secret or cookie; a token appears as a short hash, so that its uses can be found.
+//! A record never contains a token, key, signature, secret or cookie. A short hash represents a token, so its uses can be
+//! found.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,11 +28,11 @@ use crate::text::time::Timestamp;
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
-/// More parameters of a query than these are left out.
+/// The maximum number of query parameters in a record.
 const MOST_PARAMETERS: usize = 32;
-/// The bytes of a query that a record takes over, all parameters together.
+/// The maximum size of the query in a record, in bytes, for all parameters together.
 const MOST_QUERY: usize = 4096;
-/// The longest header that a record takes over, in bytes.
+/// The maximum length of a header value in a record, in bytes.
 const MOST_HEADER: usize = 256;
 
 /// Declares the record, and lists the names of its members in the order in which they are written.
@@ -48,121 +49,126 @@ macro_rules! record {
 }
 
 record! {
-    /// The record of a decision: one JSON object, the same for calls that were allowed and for those that were denied. Members
-    /// without a value are absent.
+    /// The record of a decision: one JSON object with the same members for allowed and denied requests. Members without a value
+    /// are absent.
     #[derive(Debug, Default, Serialize)]
     #[cfg_attr(feature = "schema", derive(JsonSchema))]
     #[serde(deny_unknown_fields)]
     pub struct Record<'r> {
-        /// What was decided.
+        /// The decision.
         decision: Verdict,
-        /// Why: the code of the reason that denied (see reasons.md), or the ground on which the call goes on.
+        /// The code of the reason for the denial (see reasons.md), or the ground on which the request is forwarded.
         #[cfg_attr(feature = "schema", schemars(schema_with = "schema::reasons"))]
         reason: &'static str,
-        /// The place in the policy of the rule that decided; absent where the rule is the gate's own.
+        /// The location in the policy of the rule that decided. It is absent for a built-in rule.
         #[serde(skip_serializing_if = "is_empty")]
         rule: Cow<'r, str>,
-        /// Under observation: every reason for which the call would have been denied, in the order of the checks.
+        /// In observation: every reason for which the request would have been denied, in the order of the checks.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         would_deny: Vec<WouldDeny>,
-        /// The decision's name, which also stands in the answer's `instance` and in the header to the upstream; absent where the
-        /// gateway gave no random numbers.
+        /// The id of the decision. It is also in the answer's `instance` and in a header for the upstream. It is absent if the
+        /// gateway provided no random numbers.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{32}$")))]
         id: Option<DecisionId>,
-        /// The moment of the decision, in milliseconds since 1970-01-01 UTC; absent where the gateway gave none.
+        /// The time of the decision, in milliseconds since 1970-01-01 UTC. It is absent if the gateway provided no time.
         #[serde(skip_serializing_if = "Option::is_none")]
         time_ms: Option<u64>,
-        /// The agent that the credential belongs to, whether or not it may call.
+        /// The agent that the credential belongs to, even if the request is denied.
         #[serde(skip_serializing_if = "Option::is_none")]
         agent: Option<&'r str>,
         /// The policy's name of the issuer whose token was verified.
         #[serde(skip_serializing_if = "Option::is_none")]
         issuer: Option<&'r str>,
-        /// The client, from the token. Here and in `subject` and `scopes`, characters that are not visible, or that reorder the text around
-        /// them, are escapes such as `\u{202e}`, a backslash is two, and past 1,024 bytes the text ends with `…`.
+        /// The client, from the token. In `client`, `subject` and `scopes`, characters that are invisible or reorder the text
+        /// around them are escaped, such as `\u{202e}`; a backslash is doubled; and text longer than 1,024 bytes is truncated
+        /// and ends with `…`.
         #[serde(skip_serializing_if = "Option::is_none")]
         client: Option<Cow<'r, str>>,
-        /// The subject, from the token. Where the policy has `audit.subject: hash`: `hmac:` and the first 16 hexadecimal digits of
-        /// HMAC-SHA-256 over the subject.
+        /// The subject, from the token. If the policy sets `audit.subject: hash`, it is `hmac:` and the first 16 hexadecimal
+        /// digits of HMAC-SHA-256 over the subject.
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<Cow<'r, str>>,
         /// The scopes of the token and of the agent's registration.
         #[serde(skip_serializing_if = "Scopes::is_empty")]
         #[cfg_attr(feature = "schema", schemars(with = "Vec<&'r str>"))]
         scopes: Scopes<'r>,
-        /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find its uses. The signature is left out, since
-        /// an ECDSA signature has a second valid form.
+        /// The first 16 hexadecimal digits of SHA-256 over the token's `header.payload`, to find other uses of the token. The
+        /// signature is left out, because an ECDSA signature has a second valid form.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{16}$")))]
         token: Option<&'r str>,
-        /// What showed that the caller holds the key that its token is bound to; absent for a bearer token, and where it was not
-        /// shown.
+        /// The proof that the caller holds the key that its token is bound to. It is absent for a bearer token, and if no proof
+        /// was accepted.
         #[serde(skip_serializing_if = "Option::is_none")]
         proof: Option<ProofKind>,
-        /// The `keyid` of the request's signature, where one was verified.
+        /// The `keyid` of the request's signature, if one was verified.
         #[serde(skip_serializing_if = "Option::is_none")]
         signed_by: Option<&'r str>,
-        /// The id of the endpoint that the call matched.
+        /// The id of the endpoint that the request matched.
         #[serde(skip_serializing_if = "Option::is_none")]
         endpoint: Option<&'r str>,
-        /// `true` where the endpoint's body is passed on as it arrives.
+        /// `true` if the endpoint's body is forwarded as it arrives.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         body_streams: bool,
-        /// `true` where the body is the one that was signed, and was checked before anything of it went on.
+        /// `true` if the body matches its signed digest and was checked before it was forwarded.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         body_checked: bool,
-        /// `true` where the head of the call went on before its body was checked, as `late_body_check` accepts it. Without
-        /// `body_checked` the body did not come, or was another one.
+        /// `true` if the headers of the request were forwarded before its body was checked, which `late_body_check` accepts.
+        /// Without `body_checked`, the body did not arrive or did not match.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         body_late: bool,
-        /// The method. Here and in `host`, the paths and `query`, text that is longer than 256 bytes or looks like a credential (a JSON Web
-        /// Token, or 32 or more characters of base64 or hexadecimal digits that are neither a UUID nor words) is replaced by its length
-        /// and the first digits of its SHA-256: `[43 bytes, sha256 0123456789abcdef]`.
+        /// The method. In `method`, `host`, the paths and `query`, text that is longer than 256 bytes or looks like a
+        /// credential is replaced by its length and the first digits of its SHA-256: `[43 bytes, sha256 0123456789abcdef]`.
+        /// Text looks like a credential if it is a JSON Web Token, or 32 or more characters of base64 or hexadecimal digits
+        /// that are neither a UUID nor words.
         #[serde(skip_serializing_if = "Option::is_none")]
         method: Option<Cow<'r, str>>,
         /// The host in lower case, without the ports 80 and 443.
         #[serde(skip_serializing_if = "Option::is_none")]
         host: Option<Cow<'r, str>>,
-        /// The canonical path; each segment is shown or replaced.
+        /// The canonical path. Each segment is shown or replaced.
         #[serde(skip_serializing_if = "Option::is_none")]
         path: Option<Cow<'r, str>>,
-        /// The path as it came, escaped, where it has no canonical form.
+        /// The path as the client sent it, escaped, if it has no canonical form.
         #[serde(skip_serializing_if = "Option::is_none")]
         raw_path: Option<Cow<'r, str>>,
-        /// The query's parameters as they came: names, or `name=value` where the policy says `audit.query: values`. The value of
-        /// a parameter whose name looks like a secret's is left out. Past 32 parameters or 4,096 bytes, the last item is `…`.
+        /// The query's parameters as the client sent them: names, or `name=value` if the policy sets `audit.query: values`. The
+        /// value of a parameter whose name looks like that of a secret is left out. If there are more than 32 parameters or
+        /// 4,096 bytes, the last item is `…`.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         query: Vec<Cow<'r, str>>,
-        /// The headers that the policy names in `audit.include`, by name; lines of one name are joined by `, `, and past 256
-        /// bytes a value ends with `…`. A value that holds a JSON Web Token is replaced as in `path`.
+        /// The headers that the policy lists in `audit.include`, by name. Lines with the same name are joined by `, `. A value
+        /// longer than 256 bytes is truncated and ends with `…`. A value that contains a JSON Web Token is replaced as in
+        /// `path`.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         headers: BTreeMap<&'r str, String>,
-        /// The address that the call came from, without its port.
+        /// The address that the request came from, without its port.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
         source: Option<Source>,
-        /// The gateway's own id of the request. Some gateways keep the one that a client sent, so that a JSON Web Token is replaced here too.
+        /// The gateway's own id of the request. Some gateways keep an id that the client sent, so a JSON Web Token is replaced
+        /// here too.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<Cow<'r, str>>,
         /// The trace id of a valid `traceparent` (W3C Trace Context).
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{32}$")))]
         trace_id: Option<&'r str>,
-        /// The policy's name.
+        /// The name of the policy.
         policy: &'r str,
         /// SHA-256 over the policy's canonical JSON, as `callgate check` prints it.
         #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{64}$")))]
         policy_version: &'r str,
         /// The version of the module.
         module_version: &'static str,
-        /// How the call went on, where the policy says `audit.outcome: true`; added when it has ended.
+        /// The outcome of the request, if the policy sets `audit.outcome: true`. It is added when the request has ended.
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<Completion>,
     }
 }
 
-/// The scopes of a caller, which are not gathered before they are written.
+/// The scopes of a caller. They are collected only when the record is written.
 #[derive(Debug, Default)]
 struct Scopes<'r> {
     token: Option<&'r VerifiedToken>,
@@ -177,7 +183,7 @@ impl Scopes<'_> {
 
 impl Serialize for Scopes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The scopes of a policy are visible ASCII.
+        // The scopes of a policy consist of visible ASCII characters.
         if self.token.is_none_or(VerifiedToken::is_plain) {
             return serializer.collect_seq(granted(self.token, self.agent));
         }
@@ -185,44 +191,44 @@ impl Serialize for Scopes<'_> {
     }
 }
 
-/// What showed that the caller holds a key.
+/// A proof that the caller holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum ProofKind {
-    /// A DPoP proof (RFC 9449), sent with this call and for it.
+    /// A DPoP proof (RFC 9449) for this request.
     Dpop,
 }
 
-/// What was decided.
+/// A decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
-    /// The call goes on.
+    /// The request is forwarded.
     Allow,
-    /// The call does not go on: the gate answers in the upstream's place, where anybody is left to be answered.
+    /// The request is not forwarded. Callgate answers it, unless the client has already disconnected.
     #[default]
     Deny,
-    /// The gate would have denied the call, and lets it go on as it came.
+    /// The request would have been denied. The denial is only recorded, and the request is forwarded.
     Observe,
 }
 
-/// A reason for which a call would have been denied.
+/// A reason for which a request would have been denied.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct WouldDeny {
-    /// The reason's code.
+    /// The code of the reason.
     #[cfg_attr(feature = "schema", schemars(schema_with = "schema::denials"))]
     reason: &'static str,
-    /// The place in the policy of the rule; absent where the rule is the gate's own.
+    /// The location of the rule in the policy. It is absent for a built-in rule.
     #[serde(skip_serializing_if = "String::is_empty")]
     rule: String,
 }
 
 impl Decision<'_> {
-    /// The record of this decision.
+    /// Returns the record of this decision.
     #[must_use]
     pub fn record(&self) -> Record<'_> {
         match self {
@@ -233,7 +239,7 @@ impl Decision<'_> {
 }
 
 impl Allow<'_> {
-    /// The record of this decision.
+    /// Returns the record of this decision.
     #[must_use]
     pub fn record(&self) -> Record<'_> {
         Record::of(&self.facts, self.verdict())
@@ -303,10 +309,11 @@ impl Verdict {
 }
 
 impl Ground {
-    /// The grounds that a record gives as its reason; of a call that is only observed it gives the reason of the denial.
+    /// The grounds that a record may contain as its reason. The record of an observed request contains the reason for the
+    /// denial.
     pub const RECORDED: [Self; 3] = [Self::Endpoint, Self::Public, Self::Preflight];
 
-    /// The ground's stable code.
+    /// Returns the stable code of the ground.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -319,7 +326,7 @@ impl Ground {
 }
 
 impl<'r> Record<'r> {
-    /// The record of a call that was denied because the host did not give what it takes to decide it.
+    /// Returns the record of a request that was denied because the host failed.
     #[must_use]
     pub fn undecided(policy: &'r Policy, now: Option<Timestamp>, id: Option<DecisionId>) -> Self {
         Self {
@@ -334,16 +341,16 @@ impl<'r> Record<'r> {
         }
     }
 
-    /// The outcome and the reason, by which decisions are counted.
+    /// Returns the outcome and the reason, which are the labels of the decision metric.
     #[must_use]
     pub fn outcome(&self) -> (&'static str, &'static str) {
         (self.decision.name(), self.reason)
     }
 
-    /// The record as JSON.
+    /// Returns the record as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        // INVARIANT: a record holds only strings, numbers and lists of them, which JSON can always carry.
+        // INVARIANT: a record contains only strings, numbers and lists of them, which JSON can always represent.
         json::to_json(self).or_else(|| serde_json::to_vec(self).ok()).unwrap_or_default()
     }
 }
@@ -361,22 +368,23 @@ fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
     shown_path(path)
 }
 
-/// Text that a client chose, without what `redact` replaces. Most of it is short, plain and taken over as it is.
+/// Returns text that a client chose, redacted by `redact`. Most texts are short and plain and are returned unchanged.
 fn shown_text(text: &str, redact: impl Fn(&[u8]) -> Cow<'_, [u8]>) -> Cow<'_, str> {
     if redact::is_short(text) && is_shown_as_is(text) { Cow::Borrowed(text) } else { escaped(redact(text.as_bytes())) }
 }
 
-/// Text that a client chose, without a credential.
+/// Returns text that a client chose, with credentials replaced.
 fn shown(text: &[u8]) -> Cow<'_, str> {
     escaped(redact::shown(text))
 }
 
-/// A path without the credentials in its segments.
+/// Returns a path, with credentials in its segments replaced.
 fn shown_path(path: &[u8]) -> Cow<'_, str> {
     escaped(redact::path(path))
 }
 
-/// A host that the policy names is no secret. One that leads to an endpoint is named, and is not looked up again.
+/// Returns the host, redacted unless the policy names it, because such a host is no secret. A host that matched an endpoint is
+/// named by the policy, so that lookup is skipped.
 fn shown_host<'h>(host: &'h str, facts: &Facts<'_>) -> Cow<'h, str> {
     let is_named = facts.endpoint.is_some() || facts.policy.table(host).is_some();
     if is_named { Cow::Borrowed(host) } else { shown(host.as_bytes()) }
@@ -389,7 +397,7 @@ fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
     }
 }
 
-/// A claim of a token, which was judged as a whole when it was verified.
+/// Returns a claim of a token. Whether the token contains only plain characters was determined when it was verified.
 fn of_token<'t>(token: &VerifiedToken, claim: &'t str) -> Cow<'t, str> {
     if token.is_plain() { Cow::Borrowed(claim) } else { visible(claim) }
 }
@@ -401,7 +409,7 @@ fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -
     }
 }
 
-/// The parameters of a query, as far as the policy asks for them.
+/// Returns the parameters of a query that the policy includes in records.
 fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<Cow<'q, str>> {
     let mut room = MOST_QUERY;
     let mut list = Vec::new();
@@ -426,7 +434,7 @@ fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<
     list
 }
 
-/// The headers that the policy asks for.
+/// Returns the headers that the policy includes in records.
 fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
     let mut headers = BTreeMap::new();
     for name in &facts.policy.audit.include {
@@ -440,7 +448,7 @@ fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
     headers
 }
 
-/// The trace id of a `traceparent` of any version (W3C Trace Context, section 3.2).
+/// Returns the trace id of a `traceparent` of any version (W3C Trace Context, section 3.2).
 fn trace_id(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.splitn(5, '-');

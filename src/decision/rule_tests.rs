@@ -1,4 +1,4 @@
-//! The places of rules are places of the policy document, so that a renamed field does not leave a record that names nothing.
+//! Checks that the locations of rules exist in the policy document. If a field is renamed, records must not name the old one.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// The text of every file of the engine that is not a test.
+/// Collects the text of every file of the engine that is not a test.
 fn sources(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -20,7 +20,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// What stands between the parentheses of every call that begins with `call`, such as `Rule::Policy(`.
+/// Returns the text between the parentheses of every call that begins with `call`, such as `Rule::Policy(`.
 fn arguments<'t>(text: &'t str, call: &str) -> Vec<&'t str> {
     let ends = |rest: &'t str| {
         let mut depth = 1;
@@ -33,13 +33,13 @@ fn arguments<'t>(text: &'t str, call: &str) -> Vec<&'t str> {
     text.split(call).skip(1).map(ends).collect()
 }
 
-/// The text in quotes that ends an argument list: the name of the member.
+/// Returns the quoted text that ends an argument list: the name of the field.
 fn member(arguments: &str) -> Option<&'static str> {
     let quoted = arguments.trim_end_matches([',', ' ', '\n']).strip_suffix('"')?;
     Some(quoted.rsplit('"').next()?.to_owned().leak())
 }
 
-/// Whether a place such as `endpoints[3].scopes` is one of documents with this schema.
+/// Returns whether a location such as `endpoints[3].scopes` exists in documents with this schema.
 fn is_place(schema: &Value, place: &str) -> bool {
     let resolved = |part: &Value| -> Value {
         let part = part["anyOf"].get(0).unwrap_or(part);
@@ -86,7 +86,7 @@ fn every_rule_that_the_engine_names_is_a_place_of_the_policy_document() {
     for rule in &rules {
         assert!(is_place(&schema, &rule.to_string()), "{rule}");
     }
-    // The search finds them: a rule of each kind that the engine is known to have.
+    // The search finds one known rule of each kind.
     for known in ["failed_credentials", "endpoints[3].upgrade", "requirements.write.token", "issuers.corp.keys"] {
         assert!(rules.iter().any(|rule| rule.to_string() == known), "{known}");
     }

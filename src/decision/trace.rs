@@ -1,6 +1,6 @@
-//! What an explanation is made of: each check, how it ended, and what decided it.
+//! The trace of an evaluation: each check, its result, and the values that led to it.
 //!
-//! A gateway never asks for a trace; the command line does. Facts are put into words only when somebody asked.
+//! Gateways never request a trace; only the command line does. Values are formatted only if a trace was requested.
 
 use crate::reason::Reason;
 
@@ -8,44 +8,44 @@ use crate::reason::Reason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Check {
-    /// Lines that two readers could understand differently.
+    /// Checks for header lines that two readers could interpret differently.
     Reading,
-    /// The canonical form of method, host, path and query.
+    /// Checks the canonical form of method, host, path and query.
     Canonical,
-    /// The look-up in the allowlist; its result is held until the caller is known.
+    /// Looks up the endpoint in the allowlist. The result is used only after the caller is authenticated.
     Lookup,
-    /// The credential.
+    /// Verifies the credential.
     Credential,
-    /// Whether the caller holds the key that its token is bound to.
+    /// Checks whether the caller holds the key that its token is bound to.
     Possession,
-    /// The registration of the caller.
+    /// Checks the registration of the caller.
     Agent,
-    /// Whether the caller's identity can be passed on.
+    /// Checks whether the caller's identity can be forwarded.
     Identity,
-    /// Whether the request is on the allowlist.
+    /// Checks whether the request matches an endpoint.
     Allowlist,
-    /// Escapes in the path that the endpoint must allow.
+    /// Checks the escapes in the path against those that the endpoint allows.
     Escapes,
-    /// The upgrade of the connection.
+    /// Checks whether the endpoint allows the upgrade of the connection.
     Upgrade,
-    /// Form bodies.
+    /// Checks the media type of the body, which frameworks could read as a form or as JSON.
     Forms,
-    /// The signature of the request.
+    /// Verifies the signature of the request.
     Signature,
-    /// Scopes.
+    /// Checks the scopes.
     Scopes,
-    /// A binding.
+    /// Checks a binding.
     Binding,
-    /// The body and its digest.
+    /// Checks the body against its digest.
     Body,
-    /// Whether the request was used before.
+    /// Checks for replays.
     Replay,
-    /// The limits of the request.
+    /// Checks the limits of the request.
     Limits,
 }
 
 impl Check {
-    /// The check's name for people and programs.
+    /// Returns the name of the check, as commands print it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -74,13 +74,13 @@ impl Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Traced {
-    /// Which check.
+    /// The check.
     pub check: Check,
-    /// The reason, where it did not pass.
+    /// The reason for the denial. `None` if the check passed.
     pub denied: Option<Reason>,
-    /// The place of the rule in the policy; empty where the rule is the gate's own.
+    /// The location of the rule in the policy. Empty for a built-in rule.
     pub rule: String,
-    /// What decided, by name.
+    /// The values that led to the result, by name.
     pub facts: Vec<(&'static str, String)>,
 }
 

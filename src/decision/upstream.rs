@@ -1,7 +1,7 @@
-//! What an allowed request looks like to the upstream: which headers go, which come.
+//! The headers of an allowed request for the upstream: which are removed and which are set.
 //!
-//! Only an [`Allow`] can be turned into headers. They come off first and are set afterwards, so that nothing inbound can pose
-//! as ours.
+//! Only an [`Allow`] provides these changes. Headers are removed first and set afterwards, so nothing in the request can
+//! imitate Callgate's headers.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -12,26 +12,26 @@ use crate::policy::{Agent, HostName};
 use crate::reason::Reason;
 use crate::request::percent::encode;
 
-/// The longest value of an identity header, in bytes. Servers commonly take 8 KiB for a whole line; an identity beyond half
-/// of that is refused rather than cut.
+/// The maximum length of an identity header's value, in bytes. Servers commonly accept 8 KiB for a whole line. An identity
+/// longer than half of that is rejected, because it must not be truncated.
 pub(crate) const MOST_VALUE: usize = 4096;
 
 /// A change to the request's headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change<'a> {
-    /// Every line of this name, spelled exactly so, goes.
+    /// Removes every line with exactly this name.
     Remove(&'a [u8]),
-    /// The line of this name, of which there is one, gets an empty value, since the gateway cannot remove it.
+    /// Empties the only line with this name, because the gateway cannot remove it.
     Clear(&'a [u8]),
-    /// The header is set to this value.
+    /// Sets the header to this value.
     Set(&'a str, Cow<'a, str>),
-    /// The header, of which there is no line, gets this value. It spares the gateway looking for lines to replace.
+    /// Adds a header that has no line yet. Unlike [`Set`](Self::Set), this does not make the gateway search for lines to
+    /// replace.
     Add(&'a str, Cow<'a, str>),
 }
 
 impl Change<'_> {
-    /// Makes the change in a list of header lines, as a gateway makes it. A line that a gateway cannot remove has an empty value there, and
-    /// counts as removed here.
+    /// Applies the change to a list of header lines, as a gateway does. A line that a gateway can only empty is removed here.
     pub fn apply(&self, lines: &mut Vec<(Vec<u8>, Vec<u8>)>) {
         match self {
             Self::Remove(name) | Self::Clear(name) => lines.retain(|(own, _)| own != name),
@@ -45,7 +45,7 @@ impl Change<'_> {
 }
 
 impl Allow<'_> {
-    /// The changes, in the order in which they are to be made.
+    /// Returns the changes, in the order in which they must be made.
     #[must_use]
     pub fn changes(&self) -> Vec<Change<'_>> {
         let mut changes = Vec::new();
@@ -57,15 +57,15 @@ impl Allow<'_> {
         changes
     }
 
-    /// Hands over each change, in the order in which they are to be made, up to the first that fails.
+    /// Passes each change to `make`, in the order in which they must be made, and stops at the first that fails.
     ///
     /// # Errors
-    /// What `make` says of the one that failed.
+    /// The error of the change that failed.
     pub fn each_change<E>(&self, make: impl FnMut(Change<'_>) -> Result<(), E>) -> Result<(), E> {
         self.facts.request.id.with_text(|id| self.change(Cow::Borrowed(id), make))
     }
 
-    /// The same, with the decision's name as text.
+    /// Does the same, with the decision id as text.
     fn change<'c, E>(&'c self, id: Cow<'c, str>, mut make: impl FnMut(Change<'c>) -> Result<(), E>) -> Result<(), E> {
         let facts = &self.facts;
         let head = &facts.head;
@@ -74,11 +74,13 @@ impl Allow<'_> {
         if !head.posing.is_empty() {
             self.unpose(&id, remove, &mut make)?;
         }
-        // Where requests are observed, the upstream works as it did before the gate, for allowed requests too: it may verify the token.
+        // In observation, the upstream works as it did without Callgate, for allowed requests too: it may verify the token
+        // itself.
         if !facts.is_observed() {
             head.overrides.iter().try_for_each(|name| make(remove(name)))?;
             if facts.caller.is_some() && !facts.policy.keeps_authorization {
-                // A request whose signature proves the caller may have none, and nothing is made where nothing is to be removed.
+                // A request that is authenticated by its signature may have none. Without one, there is nothing to remove or
+                // empty.
                 if features.removes_headers || head.authorization.count > 0 {
                     make(remove(b"authorization"))?;
                 }
@@ -94,13 +96,13 @@ impl Allow<'_> {
                 make(Change::Set(name, host.as_str().into()))?;
             }
         }
-        // Where something posed as ours, our header replaces it, whatever became of the removal.
+        // If a header of the request imitated Callgate's, the new header replaces it, even if the removal failed.
         let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
         self.own_headers(id, |name, value| make(change(name, value)))
     }
 
-    /// Takes away what poses as ours. Where a line can only be replaced, one that ours replaces is left for that: a line that was
-    /// cleared is hidden from the replacement.
+    /// Removes headers that imitate Callgate's. If the gateway can only replace lines, a line that Callgate's own header will
+    /// replace is left unchanged, because an emptied line is hidden from the replacement.
     fn unpose<'c, E>(
         &'c self,
         id: &str,
@@ -120,7 +122,7 @@ impl Allow<'_> {
         head.posing.iter().filter(|name| !is_replaced(name)).try_for_each(|name| make(remove(name)))
     }
 
-    /// The headers that the upstream gets from the gate.
+    /// Passes each header that Callgate adds for the upstream to `add`.
     fn own_headers<'c, 'v, E>(
         &'c self,
         id: Cow<'v, str>,
@@ -131,7 +133,7 @@ impl Allow<'_> {
     {
         let facts = &self.facts;
         let names = &facts.policy.header_names;
-        // Observed, an identity that has no room is left out: the upstream gets what it would have got without the gate.
+        // In observation, an identity that is too long is left out: the upstream gets what it would get without Callgate.
         if let Some(caller) = facts.caller.as_ref().filter(|_| !facts.denied(Reason::IdentityTooLong)) {
             let values = identity(caller);
             for (name, value) in names.identity.iter().zip(values) {
@@ -152,7 +154,7 @@ impl Allow<'_> {
     }
 }
 
-/// The values of a caller's identity headers: agent, issuer, client, subject and scopes.
+/// Returns the values of a caller's identity headers: agent, issuer, client, subject and scopes.
 fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     let token = caller.token();
     let mut scopes = Cow::Borrowed(token.map_or("", VerifiedToken::scope_line));
@@ -172,20 +174,20 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     ]
 }
 
-/// The scopes that a caller has, from its token and its registration, each once.
+/// Returns the scopes of a caller, from its token and its registration, without duplicates.
 pub(crate) fn granted<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
     token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside(token, agent))
 }
 
-/// The scopes of a registration that the token does not have.
+/// Returns the scopes of a registration that the token does not have.
 fn beside<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
     let own = agent.into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
     own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)))
 }
 
-/// Whether every identity header has room.
+/// Returns whether every identity header fits.
 pub(crate) fn identity_fits(caller: &Caller<'_>) -> bool {
-    // Encoded, nothing grows to more than three times its length: most identities need no closer look.
+    // Encoding makes a value at most three times as long, so most identities need no exact computation.
     let length = |text: Option<&str>| text.map_or(0, str::len);
     let token = caller.token();
     let names = length(caller.agent().map(|agent| &*agent.name)).max(length(token.map(VerifiedToken::issuer_name)));

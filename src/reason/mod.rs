@@ -1,23 +1,23 @@
-//! Why a call was denied: one table, from which the enum, the list of all reasons and the meaning of each come.
+//! The reasons for denying a request. One table defines the enum, the list of all reasons and the meaning of each.
 //!
-//! A reason's code is stable: it stands in records, metrics, answers and test cases. How a reason becomes an HTTP
-//! response is [`answer`](crate::decision::answer)'s business.
+//! The code of a reason is stable: records, metrics, answers and test cases contain it. [`answer`](crate::decision::answer)
+//! maps reasons to HTTP responses.
 
 /// What a reason means to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Row {
-    /// Stable name in records, metrics and test cases.
+    /// The stable code in records, metrics and test cases.
     pub code: &'static str,
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
     /// The title of the problem (RFC 9457, section 3.1.3), for people.
     pub title: &'static str,
-    /// Which challenge goes with the answer.
+    /// The challenge in the answer.
     pub challenge: Challenge,
 }
 
-/// What an answer discloses of a reason.
+/// What an answer discloses about a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disclosed {
@@ -30,9 +30,9 @@ pub struct Disclosed {
 /// What an answer asks the client for: a challenge in `WWW-Authenticate` (RFC 6750, section 3), or a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
-    /// None.
+    /// No challenge.
     No,
-    /// A challenge without an error, for a call without credentials.
+    /// A challenge without an error, for a request without credentials.
     Bare,
     /// `error="invalid_token"`.
     InvalidToken,
@@ -40,19 +40,19 @@ pub enum Challenge {
     InvalidProof,
     /// `error="use_dpop_nonce"` (RFC 9449, section 9), with the nonce in `DPoP-Nonce`.
     UseNonce,
-    /// `error="insufficient_scope"` with the scopes that the call takes.
+    /// `error="insufficient_scope"` with the scopes that the request requires.
     InsufficientScope,
-    /// `Accept-Signature` with what a signature has to cover (RFC 9421, section 5.1).
+    /// `Accept-Signature` with the components that a signature must cover (RFC 9421, section 5.1).
     Signature,
 }
 
-/// Makes the enum, the list and the rows of one table.
+/// Generates the enum, the list and the rows from one table.
 macro_rules! reasons {
     ($(
         $(#[$about:meta])+
         $name:ident = $status:literal, $code:literal, $challenge:ident, $title:literal $(, issuer.$field:ident)?;
     )+) => {
-        /// Why a call was denied.
+        /// The reason for denying a request.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Reason {
@@ -63,7 +63,7 @@ macro_rules! reasons {
             /// Every reason, in the order of the checks.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// The reason's row.
+            /// Returns the row of the reason.
             #[must_use]
             pub fn row(self) -> Row {
                 let (status, code, challenge, title) = match self {
@@ -72,7 +72,7 @@ macro_rules! reasons {
                 Row { code, status, title, challenge }
             }
 
-            /// Which member of an issuer decided, where an issuer's rules did; empty where no single one.
+            /// Returns the field of the issuer that led to the denial. Empty if no single field of an issuer did.
             pub(crate) fn issuer_field(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($(stringify!($field))?),)+
@@ -82,105 +82,105 @@ macro_rules! reasons {
     };
 }
 
-// Each reason once: status, code, challenge, title and, where an issuer's rules decide, the issuer's member that does. The order is that
-// of the checks, and of the reference.
+// Each reason once: status, code, challenge and title. If an issuer's rule denies the request, the issuer's field follows. The
+// order is that of the checks and of the reference.
 reasons! {
     // Reading the request.
-    /// More than one `Host` (or `:authority` and `Host`).
+    /// The request has more than one `Host`, or both `:authority` and `Host`.
     DuplicateHost = 400, "duplicate_host", No, "the request names its host more than once";
-    /// More than one `Authorization`.
+    /// The request has more than one `Authorization`.
     DuplicateAuthorization = 400, "duplicate_authorization", No,
         "the request carries more than one Authorization header";
-    /// More than one `DPoP`.
+    /// The request has more than one `DPoP`.
     DuplicateDpop = 400, "duplicate_dpop", No, "the request carries more than one DPoP header";
-    /// More than one `Content-Length`.
+    /// The request has more than one `Content-Length`.
     DuplicateContentLength = 400, "duplicate_content_length", No,
         "the request carries more than one Content-Length header";
-    /// A header whose name some servers read as that of a header that frames, describes or authenticates the request.
+    /// Some servers read the name of a header as that of another header, which frames, describes or authenticates the request.
     HeaderLookalike = 400, "header_lookalike", No,
         "a header's name could be read as the name of another header, such as Content-Length";
-    /// A `Connection` header that names anything but `close`, `keep-alive`, `upgrade`, `te`, `http2-settings`.
+    /// A `Connection` header names anything but `close`, `keep-alive`, `upgrade`, `te`, `http2-settings`.
     ConnectionNomination = 400, "connection_nomination", No,
         "the Connection header names headers that a later hop would drop";
-    /// So many headers that the gateway may not have shown all of them to the filter.
+    /// The request has so many headers that the gateway may not have shown all of them to the filter.
     TooManyHeaders = 431, "too_many_headers", No, "the request has more headers than this gateway accepts";
-    /// More than one line of a header that has to be removed, on a gateway that can only replace the first.
+    /// A header that must be removed has more than one line, and the gateway can only replace the first.
     UnremovableHeader = 400, "unremovable_header", No, "a header that must be removed occurs more than once";
-    /// A header or query parameter that overrides the method or the path.
+    /// A header or query parameter overrides the method or the path.
     MethodOverride = 400, "method_override", No, "the request overrides its method or path";
-    /// A query parameter `access_token`.
+    /// The query has a parameter `access_token`.
     QueryCredential = 400, "query_credential", No, "access tokens are not taken from the query";
-    /// A query parameter that the policy lists in `refuse_query`.
+    /// The query has a parameter that the policy lists in `refuse_query`.
     QueryRefused = 400, "query_refused", No, "the query carries a parameter that is not taken here";
 
     // Canonical form.
-    /// A method that is no token (RFC 9110, section 5.6.2).
+    /// The method is not a token (RFC 9110, section 5.6.2).
     MethodMalformed = 400, "method_malformed", No, "the method is not a token";
-    /// The method `CONNECT`.
+    /// The method is `CONNECT`.
     MethodConnect = 400, "method_connect", No, "CONNECT is not taken";
-    /// Neither `:authority` nor `Host`.
+    /// The request has neither `:authority` nor `Host`.
     HostMissing = 400, "host_missing", No, "the request names no host";
-    /// A host with a trailing dot, user information, a malformed port or characters that no host has.
+    /// The host has a trailing dot, user information, a malformed port or characters that hosts cannot have.
     HostMalformed = 400, "host_malformed", No, "the host is not in canonical form";
-    /// A request target that does not start with `/` (RFC 9112, section 3.2.1).
+    /// The request target does not start with `/` (RFC 9112, section 3.2.1).
     PathNotOriginForm = 400, "path_not_origin_form", No, "the path does not start with a slash";
-    /// A byte that RFC 3986 does not allow in a path: control bytes, spaces, `#`, `\\`, bytes beyond ASCII; and `[ ] ^ |` outside the
-    /// values of text variables.
+    /// The path contains a byte that RFC 3986 does not allow: control bytes, spaces, `#`, `\\`, bytes beyond ASCII; and `[ ] ^
+    /// |` outside the values of text variables.
     PathCharacter = 400, "path_character", No, "the path contains a character that paths do not have";
-    /// `//` in the path.
+    /// The path contains `//`.
     PathEmptySegment = 400, "path_empty_segment", No, "the path contains an empty segment";
-    /// A segment `.` or `..`, escaped or not, or one of dots and spaces.
+    /// A segment is `.` or `..`, escaped or not, or consists of dots and spaces.
     PathDotSegment = 400, "path_dot_segment", No, "the path contains a dot segment";
-    /// A `%` that two hexadecimal digits do not follow.
+    /// A `%` in the path is not followed by two hexadecimal digits.
     PathEscapeMalformed = 400, "path_escape_malformed", No, "the path contains a malformed escape";
-    /// A percent-encoded unreserved character (RFC 3986, section 2.3) outside the values of text variables.
+    /// The path contains a percent-encoded unreserved character (RFC 3986, section 2.3) outside the values of text variables.
     PathEscapeUnreserved = 400, "path_escape_unreserved", No, "the path escapes a character that needs no escape";
-    /// An escape that decodes to a control character.
+    /// An escape decodes to a control character.
     PathEscapeControl = 400, "path_escape_control", No, "the path escapes a control character";
-    /// Escapes that decode to invalid UTF-8.
+    /// Escapes decode to invalid UTF-8.
     PathEscapeNotUtf8 = 400, "path_escape_not_utf8", No, "the path's escapes are not UTF-8";
-    /// `%2F`, `%5C`, `%25` or `;` where the endpoint does not allow it.
+    /// The path contains `%2F`, `%5C`, `%25` or `;`, and the endpoint does not allow it.
     PathEscapeNotAllowed = 400, "path_escape_not_allowed", No, "the path contains an escape that is not taken here";
-    /// A value with an allowed escape that a lenient upstream would read as another path, or as the path of another endpoint.
+    /// A lenient upstream could read a value with an allowed escape as another path, or as the path of another endpoint.
     PathValueAmbiguous = 400, "path_value_ambiguous", No, "a path value could be read in more than one way";
-    /// A query byte that is not printable ASCII, or `#`.
+    /// The query contains a byte that is not printable ASCII, or `#`.
     QueryCharacter = 400, "query_character", No, "the query contains a character that queries do not have";
-    /// A `%` in the query that two hexadecimal digits do not follow.
+    /// A `%` in the query is not followed by two hexadecimal digits.
     QueryEscapeMalformed = 400, "query_escape_malformed", No, "the query contains a malformed escape";
 
     // The credential.
-    /// No `Authorization` header where the endpoint is not public.
+    /// The request has no `Authorization` header, and the endpoint is not public.
     CredentialsMissing = 401, "credentials_missing", Bare, "the call carries no access token";
-    /// An authorization scheme that the policy does not take.
+    /// The policy does not accept this authorization scheme.
     CredentialsScheme = 401, "credentials_scheme", Bare, "the authorization scheme is not taken";
-    /// A token longer than 16 KiB (16,384 bytes).
+    /// The token is longer than 16 KiB (16,384 bytes).
     TokenTooLong = 401, "token_too_long", InvalidToken, "the access token is longer than 16 KiB";
-    /// A token that is no compact JWS in strict base64url.
+    /// The token is not a compact JWS in strict base64url.
     TokenMalformed = 401, "token_malformed", InvalidToken, "the access token is malformed";
-    /// A token of five parts (JWE).
+    /// The token has five parts (JWE).
     TokenEncrypted = 401, "token_encrypted", InvalidToken, "the access token is encrypted";
-    /// A header or claims that are no JSON object, repeat a name, are not UTF-8, nest too deep or are too large.
+    /// The header or the claims are not a JSON object, repeat a name, are not UTF-8, are nested too deeply or are too large.
     TokenJson = 401, "token_json", InvalidToken, "the access token does not hold well-formed JSON";
-    /// `crit`, `b64`, `jwk`, `zip` in the header, or `jku`, `x5u`, `x5c` where the issuer does not ignore them.
+    /// The header contains `crit`, `b64`, `jwk` or `zip`; or `jku`, `x5u` or `x5c`, and the issuer does not ignore them.
     TokenHeader = 401, "token_header", InvalidToken,
         "the access token's header asks for something that is not taken", issuer.ignore_header;
-    /// `none`, an algorithm that the issuer does not list, or one that does not fit the key.
+    /// The algorithm is `none`, is not listed for the issuer, or does not fit the key.
     TokenAlgorithm = 401, "token_algorithm", InvalidToken,
         "the access token's algorithm is not taken", issuer.algorithms;
     /// No issuer of the policy has exactly this `iss`.
     TokenIssuer = 401, "token_issuer", InvalidToken, "the access token's issuer is not known";
-    /// A `typ` that the profile does not take.
+    /// The profile does not accept this `typ`.
     TokenType = 401, "token_type", InvalidToken, "the token is of another type", issuer.profile;
-    /// No key of the issuer has this `kid`, or there is no `kid` and not exactly one key fits.
+    /// No key of the issuer has this `kid`; or there is no `kid`, and not exactly one key fits.
     TokenKey = 401, "token_key", InvalidToken, "the key that signed the access token is not known", issuer.keys;
-    /// A claim that is required is absent, has the wrong type, or another value than those taken.
+    /// A required claim is absent, has the wrong type, or has a value that is not accepted.
     TokenClaim = 401, "token_claim", InvalidToken,
         "the access token lacks a claim or holds one that is not taken", issuer.profile;
     /// `aud` does not contain the issuer's audience.
     TokenAudience = 401, "token_audience", InvalidToken,
         "the access token is meant for another audience", issuer.audience;
-    /// A time that is no number, negative or absurd; an `iat` in the future; an `exp` that is not after `iat`, or an `nbf` that is
-    /// not before `exp`.
+    /// A time is negative, implausible or not a number; `iat` is in the future; `exp` is not after `iat`; or `nbf` is not
+    /// before `exp`.
     TokenTime = 401, "token_time", InvalidToken, "the access token has invalid time claims";
     /// `exp` has passed.
     TokenExpired = 401, "token_expired", InvalidToken, "the access token has expired";
@@ -188,95 +188,97 @@ reasons! {
     TokenNotYetValid = 401, "token_not_yet_valid", InvalidToken, "the access token is not valid yet";
     /// `exp` − `iat` is longer than the issuer's `max_lifetime`.
     TokenLifetime = 401, "token_lifetime", InvalidToken, "the access token lives too long", issuer.max_lifetime;
-    /// A token that is bound to a key (RFC 9449) and sent as a bearer token, or with a `cnf` that nobody here can check.
+    /// The token is bound to a key (RFC 9449) and was sent as a bearer token, or it has a `cnf` that Callgate cannot verify.
     TokenBound = 401, "token_bound", InvalidToken,
         "the access token is bound to a key and was sent without a proof that counts here";
     /// The signature does not verify with the issuer's key.
     TokenSignature = 401, "token_signature", InvalidToken, "the access token's signature does not verify", issuer.keys;
-    /// A token that is bound to no key, under the scheme `DPoP` or where the policy takes no other.
+    /// The token is bound to no key, and it was sent with the scheme `DPoP` or the policy requires bound tokens.
     TokenUnbound = 401, "token_unbound", InvalidToken, "the access token is not bound to a key";
 
     // The proof of possession.
-    /// A token that is bound to a key, without a proof.
+    /// The token is bound to a key, and there is no proof.
     DpopMissing = 401, "dpop_missing", InvalidProof, "the call carries no DPoP proof";
-    /// A proof that is no compact JWS of JSON objects in strict base64url, or too long.
+    /// The proof is not a compact JWS of JSON objects in strict base64url, or it is too long.
     DpopMalformed = 401, "dpop_malformed", InvalidProof, "the DPoP proof is malformed";
-    /// A `typ` other than `dpop+jwt`, or `crit`, `b64`, `zip`, `jku`, `x5u`, `x5c` in the proof's header.
+    /// The proof's header has a `typ` other than `dpop+jwt`, or contains `crit`, `b64`, `zip`, `jku`, `x5u` or `x5c`.
     DpopHeader = 401, "dpop_header", InvalidProof,
         "the DPoP proof's header is of another type or asks for something that is not taken";
-    /// `none`, an algorithm that the policy does not list, or one that does not fit the proof's key.
+    /// The algorithm is `none`, is not listed in the policy, or does not fit the proof's key.
     DpopAlgorithm = 401, "dpop_algorithm", InvalidProof, "the DPoP proof's algorithm is not taken";
-    /// A `jwk` that is absent, malformed, weak, not for signatures, or holds a private or secret key.
+    /// The `jwk` is absent, malformed, weak, not for signatures, or contains a private or secret key.
     DpopKey = 401, "dpop_key", InvalidProof, "the DPoP proof does not carry a public key that is taken";
-    /// The proof is made with another key than the token is bound to.
+    /// The proof was signed with another key than the token is bound to.
     DpopBinding = 401, "dpop_binding", InvalidProof, "the DPoP proof is made with another key than the access token's";
-    /// `jti`, `htm`, `htu`, `iat` or `ath` is absent or no such value.
+    /// `jti`, `htm`, `htu`, `iat` or `ath` is absent or invalid.
     DpopClaim = 401, "dpop_claim", InvalidProof, "the DPoP proof lacks a claim or holds one that is not taken";
-    /// `htm` is not the method.
+    /// `htm` is not the method of the request.
     DpopMethod = 401, "dpop_method", InvalidProof, "the DPoP proof is for another method";
-    /// `htu` is not the URI of the call.
+    /// `htu` is not the URI of the request.
     DpopTarget = 401, "dpop_target", InvalidProof, "the DPoP proof is for another URI";
     /// `ath` is not the hash of the token.
     DpopToken = 401, "dpop_token", InvalidProof, "the DPoP proof is for another access token";
-    /// The proof is too old or made in the future, or its `exp` or `nbf` does not allow it now.
+    /// The proof is too old or dated in the future, or its `exp` or `nbf` does not allow it now.
     DpopTime = 401, "dpop_time", InvalidProof, "the DPoP proof is too old, expired, or dated in the future";
-    /// The proof carries no nonce that the gate gave out lately.
+    /// The proof contains no nonce that Callgate issued recently.
     DpopNonce = 401, "dpop_nonce", UseNonce, "the DPoP proof does not carry a current nonce";
     /// The signature does not verify with the key that the token is bound to.
     DpopSignature = 401, "dpop_signature", InvalidProof, "the DPoP proof's signature does not verify";
     /// The proof was used before.
     DpopReplayed = 401, "dpop_replayed", InvalidProof, "the DPoP proof was used before: make one for each call";
-    /// Too many credentials from this source address failed: no more signatures are computed for it for a while.
+    /// Too many credentials from this source address failed. For a while, no more signatures are verified for it.
     CredentialsLimited = 429, "credentials_limited", No, "too many credentials from this address failed";
 
     // The caller.
-    /// The credential is good and belongs to no agent of the policy.
+    /// The credential is valid and belongs to no agent of the policy.
     AgentUnknown = 403, "agent_unknown", No, "the caller may not call";
-    /// The credential fits more than one agent.
+    /// The credential matches more than one agent.
     AgentAmbiguous = 403, "agent_ambiguous", No, "the caller may not call";
     /// The agent's registration is suspended.
     AgentSuspended = 403, "agent_suspended", No, "the caller may not call";
     /// The agent's registration has expired.
     AgentExpired = 403, "agent_expired", No, "the caller may not call";
-    /// An identity that does not fit a header; it is refused rather than cut.
+    /// The identity does not fit in a header, and must not be truncated.
     IdentityTooLong = 403, "identity_too_long", No, "the caller's identity is too long to be passed on";
 
     // The endpoint.
     /// No endpoint has this host, path and method.
     EndpointNotAllowed = 403, "endpoint_not_allowed", No, "this call is not on the allowlist";
-    /// An `Upgrade` that the endpoint does not list.
+    /// The endpoint does not list this `Upgrade`.
     UpgradeNotAllowed = 403, "upgrade_not_allowed", No, "this endpoint does not upgrade the connection that way";
-    /// An upgrade with `Content-Length` or `Transfer-Encoding`.
+    /// The request has an upgrade and `Content-Length` or `Transfer-Encoding`.
     UpgradeWithBody = 400, "upgrade_with_body", No, "an upgrade has no body";
-    /// A form body where the endpoint refuses forms.
+    /// The request has a form body, and the endpoint rejects forms.
     FormBody = 415, "form_body", No, "form bodies are not taken here";
-    /// A JSON body where the endpoint rejects it, because its upstream merges JSON with the query.
+    /// The request has a JSON body, and the endpoint rejects it because its upstream merges JSON with the query.
     JsonBody = 415, "json_body", No, "a JSON body is not accepted here";
-    /// More than one `Content-Type` on an endpoint that rejects forms or other bodies that upstreams merge with the query.
+    /// The request has more than one `Content-Type`, and the endpoint rejects forms or other bodies that upstreams merge with
+    /// the query.
     ContentTypeAmbiguous = 400, "content_type_ambiguous", No, "the request carries more than one Content-Type";
 
     // The signature.
-    /// No signature with the tag that is asked for, where the endpoint asks for one.
+    /// The endpoint requires a signature, and the request has none with the required tag.
     SignatureMissing = 403, "signature_missing", Signature, "the call is not signed";
-    /// `Signature-Input` or `Signature` is malformed, has a label or a component twice, or a label that the other lacks.
+    /// `Signature-Input` or `Signature` is malformed, contains a label or a component twice, or contains a label that the other
+    /// one lacks.
     SignatureMalformed = 400, "signature_malformed", No, "the signature fields are malformed";
-    /// More than one signature could be the one asked for.
+    /// More than one signature could be the required one.
     SignatureAmbiguous = 400, "signature_ambiguous", No, "more than one signature could be the one asked for";
     /// No key of the policy has this `keyid`.
     SignatureKey = 403, "signature_key", Signature, "the signature's key is not known";
-    /// The key is not valid yet, or not any more.
+    /// The key is not valid yet, or no longer valid.
     SignatureKeyTime = 403, "signature_key_time", Signature, "the signature's key is not valid now";
     /// `alg` is not the key's algorithm.
     SignatureAlgorithm = 403, "signature_algorithm", Signature, "the signature's algorithm is not its key's";
-    /// `created`, `keyid`, or the `nonce` or `expires` that is asked for is missing, or is no value that it can have.
+    /// `created`, `keyid`, or the required `nonce` or `expires` is missing or invalid.
     SignatureParameters = 403, "signature_parameters", Signature, "the signature lacks a parameter that is asked for";
     /// `created` is in the future.
     SignatureNotYetValid = 403, "signature_not_yet_valid", Signature, "the signature was made in the future";
     /// The signature is too old, or `expires` has passed.
     SignatureExpired = 403, "signature_expired", Signature, "the signature is too old";
-    /// A component that is asked for is not covered.
+    /// A required component is not covered.
     SignatureCoverage = 403, "signature_coverage", Signature, "the signature does not cover what is asked for";
-    /// A covered component that the request does not have, or has in a form that cannot be signed.
+    /// The signature covers a component that the request does not have, or has in a form that cannot be signed.
     SignatureComponent = 400, "signature_component", No,
         "the signature covers something that the request does not have";
     /// The signature does not verify with the key.
@@ -285,73 +287,75 @@ reasons! {
     SignatureSigner = 403, "signature_signer", No, "the signature is another caller's";
 
     // The body.
-    /// A body came, and no digest of it is signed.
+    /// The request has a body, and no digest of it is signed.
     ContentDigestMissing = 403, "content_digest_missing", Signature, "the body's digest is not signed";
     /// `Content-Digest` is malformed.
     ContentDigestMalformed = 400, "content_digest_malformed", No, "the body's digest is malformed";
-    /// The body is not the one that was signed.
+    /// The body does not match its signed digest.
     ContentDigestMismatch = 403, "content_digest_mismatch", No, "the body is not the one that was signed";
-    /// The body is larger than what is held until its digest has been checked.
+    /// The body is larger than the maximum that is held until its digest is checked.
     BodyTooLarge = 413, "body_too_large", No, "the body is too large to be checked";
-    /// A signed body, or one of which nothing was known, that the call's head does not announce with its length, on a gateway
-    /// that does not tell otherwise whether one comes.
+    /// The body is signed, or its type is unknown, and the headers do not announce its length; and the gateway does not report
+    /// in another way whether a body follows.
     BodyLengthMissing = 411, "body_length_missing", No, "the body needs a Content-Length here";
-    /// The call ended while it was held for its body, of which not all had come. Nobody is left to be answered.
+    /// The request was held for its body and ended before all of it arrived. No client is left to be answered.
     BodyIncomplete = 400, "body_incomplete", No, "the call ended before its body had come";
     /// The body made no progress for `hold_timeout`, or was not complete after `total_timeout`, while the request was held.
     BodyTimeout = 408, "body_timeout", No, "the body did not arrive in time";
-    /// The share of held bytes of the agent or of its source, or the worker as a whole, has no room for the request.
+    /// There is no room for the request among the held bytes of the agent, of its source, or of the worker as a whole.
     HeldBytesFull = 503, "held_bytes_full", No,
         "too many bytes are held for requests of this agent or address: send the request again later";
-    /// `Early-Data: 1` on a call that is not safe to repeat (RFC 8470).
+    /// The request has `Early-Data: 1` and is not safe to repeat (RFC 8470).
     EarlyData = 425, "early_data", No, "this call is not taken in early data";
-    /// A token that is bound to no key, where the endpoint asks for one that is.
+    /// The token is bound to no key, and the endpoint requires a bound token.
     ProofRequired = 403, "proof_required", No, "this call needs an access token that is bound to a key";
 
     // Scopes and bindings.
-    /// A scope is missing; the challenge names all that it takes.
+    /// A scope is missing. The challenge lists all required scopes.
     InsufficientScope = 403, "insufficient_scope", InsufficientScope,
         "the access token lacks a scope that this call needs";
-    /// A query with more than 256 parameters where one of them is bound: some upstreams ignore those behind a limit.
+    /// The query has more than 256 parameters, and one of them is bound. Some upstreams ignore parameters after a certain
+    /// number.
     TooManyParameters = 400, "too_many_parameters", No, "the query has more than 256 parameters";
-    /// A bound query parameter or header that occurs twice, has a raw `+` or invalid UTF-8, or that another name reads as.
+    /// A bound query parameter or header occurs twice, contains a raw `+` or invalid UTF-8, or another name can be read as its
+    /// name.
     BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the call could be read in more than one way";
-    /// A bound part of the call is missing or does not equal the claim or attribute.
+    /// A bound part of the request is missing, or does not equal the claim or attribute.
     BindingMismatch = 403, "binding_mismatch", No, "the call is outside what the caller is bound to";
 
     // Limits.
-    /// A limit has nothing left for this call, or could not be counted because too many calls came at once.
+    /// A limit is exhausted, or could not be charged because too many requests arrived at once.
     RateLimited = 429, "rate_limited", No, "the caller has used up a limit";
 
     // Replay.
-    /// The message was used before: a nonce, or a signature without one, is good for one call.
+    /// The message was used before. A nonce, or a signature without one, is accepted once.
     SignatureReplayed = 403, "signature_replayed", No,
         "the signature was used before: sign each call anew, with a nonce of its own";
-    /// So many messages of this agent could still come again that no more can be told apart from them.
+    /// The replay table has no room for this agent: it must remember too many earlier messages that are still valid.
     ReplayShareFull = 503, "replay_share_full", No,
         "the caller has too many calls on record to tell another from a repeated one";
-    /// The message was made before the gate can tell whether it was used, as just after a restart.
+    /// The message was signed before the time from which Callgate can detect replays, for example just after a restart.
     ReplayTableYoung = 503, "replay_table_young", No,
         "the call was signed before the gate could tell whether it is a repeated one: sign it anew";
-    /// Too many calls of this agent came at once to tell whether this one was used.
+    /// Too many requests of this agent arrived at once to check whether this one is a replay.
     ReplayContended = 503, "replay_contended", No, "too many calls came at once to tell this one from a repeated one";
 
-    // The gate itself.
-    /// The gateway did not give the filter what it needs to decide.
+    // Callgate itself.
+    /// The gateway did not provide what the filter needs for a decision.
     HostError = 500, "host_error", No, "the gate could not decide this call";
 }
 
 impl Reason {
-    /// The reason's stable code.
+    /// Returns the stable code of the reason.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.row().code
     }
 
-    /// What the answer discloses of the reason.
+    /// Returns what the answer discloses about the reason.
     ///
-    /// Reasons that would tell a stranger which agents or keys the policy has share one code and one title, and their rows share
-    /// status and challenge. The record, the metrics and the access log have the exact code.
+    /// Reasons that would reveal to an unauthenticated client which agents or keys the policy has share one code and one title,
+    /// and their rows share status and challenge. The record, the metrics and the access log contain the exact code.
     #[must_use]
     pub fn disclosed(self) -> Disclosed {
         match self {

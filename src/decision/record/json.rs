@@ -1,9 +1,9 @@
-//! JSON as records need it.
+//! A JSON serializer for records.
 //!
-//! The record is the longest text that a decision writes, and most of it needs no escape. serde_json looks at each byte for
-//! itself; here sixteen are looked at at a time. Of the 39,300 instructions of a warm decision in Wasm the record takes 8,900; with serde_json
-//! alone it takes 19,500, which is about 0.8 µs more. What a record does not have is refused, so that the caller can fall back on
-//! serde_json.
+//! The record is the longest text that a decision writes, and most of it needs no escaping. serde_json checks each byte
+//! separately; this module checks sixteen at a time. Of the 39,300 instructions of a warm decision in Wasm, the record takes
+//! 8,900. With serde_json alone it takes 19,500, which is about 0.8 µs more. Values that records do not contain are rejected,
+//! and the caller falls back to serde_json.
 
 use std::fmt;
 
@@ -12,10 +12,11 @@ use serde::ser::{Impossible, SerializeMap, SerializeSeq, SerializeStruct, Serial
 
 use crate::text::ascii::are_unescaped_in_json;
 
-/// A record of usual size has room without being moved.
+/// The initial capacity in bytes. A record of typical size fits without reallocation.
 const USUAL: usize = 1024;
 
-/// A value as JSON, the same as serde_json writes it; none where it holds something that no record has.
+/// Returns a value as JSON, identical to serde_json's output. Returns `None` if it contains a value that records do not
+/// contain.
 pub(super) fn to_json(value: &impl Serialize) -> Option<Vec<u8>> {
     let mut writer = Writer { out: Vec::with_capacity(USUAL) };
     value.serialize(&mut writer).ok()?;
@@ -36,7 +37,7 @@ impl Writer {
         }
     }
 
-    /// Text of which is known that it needs no escape.
+    /// Writes text that is known to need no escaping.
     #[inline(always)]
     fn plain(&mut self, text: &str) {
         self.out.reserve(text.len() + 2);
@@ -46,7 +47,7 @@ impl Writer {
     }
 }
 
-/// Members or items, of which the first has no comma before it.
+/// Writes members or items, separated by commas.
 struct Several<'w> {
     writer: &'w mut Writer,
     is_first: bool,
@@ -75,7 +76,7 @@ impl SerializeStruct for Several<'_> {
     type Ok = ();
     type Error = fmt::Error;
 
-    // The names are known where this is compiled into, so that writing them is a few stores.
+    // The names are constants at the call site, so after inlining each takes only a few stores.
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), fmt::Error> {
         let before: &[u8] = if std::mem::take(&mut self.is_first) { b"\"" } else { b",\"" };
@@ -230,7 +231,7 @@ mod tests {
 
     use super::*;
 
-    /// What records are made of.
+    /// A value with all types that records contain.
     #[derive(Debug, Serialize)]
     struct Sample {
         text: String,

@@ -1,4 +1,4 @@
-//! How a request went on after it was decided, added to its record when it has ended.
+//! The outcome of a request after its decision. It is added to the record when the request has ended.
 
 use serde::Serialize;
 
@@ -7,48 +7,48 @@ use schemars::JsonSchema;
 
 use crate::request::shown::bounded_to;
 
-/// The longest word that a gateway has for an ending, in bytes.
+/// The maximum length of a gateway's details of an ending, in bytes.
 const MOST_DETAILS: usize = 256;
 
-/// What the gateway says of a request that has ended; it may not say everything.
+/// What the gateway reports about a request that has ended. Some gateways do not report everything.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Ending<'e> {
-    /// The status of the answer; 0 for none.
+    /// The status of the answer. 0 if there was none.
     pub status: Option<u64>,
-    /// Bytes from the client.
+    /// Bytes received from the client.
     pub received: Option<u64>,
-    /// Bytes to the client.
+    /// Bytes sent to the client.
     pub sent: Option<u64>,
-    /// From the first byte of the request to the end of the stream, in nanoseconds.
+    /// The time from the first byte of the request to the end of the stream, in nanoseconds.
     pub duration: Option<u64>,
     /// Envoy's response flags, as a set of bits.
     pub flags: Option<u64>,
-    /// Envoy's details of the response code.
+    /// Envoy's response code details.
     pub details: Option<&'e [u8]>,
 }
 
-/// How a request went on.
+/// The outcome of a request.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "Outcome"))]
 #[serde(deny_unknown_fields)]
 pub struct Completion {
-    /// The status of the answer, where one was sent.
+    /// The status of the answer, if one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 100, max = 999)))]
     status: Option<u64>,
-    /// Bytes that came from the client: header lines as they went on, and the body.
+    /// Bytes received from the client: header lines as forwarded, and the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_received: Option<u64>,
-    /// Bytes that went to the client: header lines, body and trailers.
+    /// Bytes sent to the client: header lines, body and trailers.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_sent: Option<u64>,
-    /// From the beginning of the request to the end of the request, in milliseconds.
+    /// The time from the start of the request to its end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
-    /// How the request ended; absent where the gateway does not say.
+    /// How the request ended. It is absent if the gateway does not report this.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
-    /// The gateway's own word for it, escaped; `callgate_<reason>` where the gate answered.
+    /// The gateway's own details of the ending, escaped. They are `callgate_<reason>` if Callgate answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<String>,
 }
@@ -58,23 +58,23 @@ pub struct Completion {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// The client got the whole answer, be it the upstream's or the gate's.
+    /// The client received the complete answer, from the upstream or from Callgate.
     Complete,
-    /// The client went away, or broke the protocol, before the answer was whole.
+    /// The client disconnected or violated the protocol before the answer was complete.
     ClientGone,
-    /// A time limit of the gateway ended it: the upstream did not answer in time, or nothing moved for too long.
+    /// A timeout of the gateway ended the request: the upstream did not answer in time, or the stream was idle for too long.
     Timeout,
-    /// The upstream could not be reached, or broke off.
+    /// The upstream could not be reached, or closed the connection early.
     UpstreamFailed,
-    /// The gateway itself refused or ended it.
+    /// The gateway itself rejected or ended the request.
     Gateway,
 }
 
 impl Ended {
-    /// Envoy tells by bits how a response came about; they are numbered as in its `CoreResponseFlag`.
+    /// Classifies an ending by Envoy's response flags. The bits are numbered as in its `CoreResponseFlag`.
     fn of_flags(flags: u64) -> Self {
         let any = |bits: &[u32]| bits.iter().any(|bit| flags & (1 << bit) != 0);
-        // A delay that was injected (9) and an answer from a cache (20) end nothing.
+        // An injected delay (9) and an answer from a cache (20) end nothing.
         let telling = flags & !(1 << 9 | 1 << 20);
         match telling {
             0 => Self::Complete,
@@ -90,7 +90,7 @@ impl Ended {
 }
 
 impl Completion {
-    /// What a record says of an ending.
+    /// Builds the outcome from what the gateway reports.
     #[must_use]
     pub fn new(ending: &Ending<'_>) -> Self {
         Self {
@@ -103,11 +103,11 @@ impl Completion {
         }
     }
 
-    /// Adds the outcome to a record's JSON, which is kept as text between the decision and the end of the request.
+    /// Adds the outcome to a record's JSON. Between the decision and the end of the request, the record is kept as text.
     #[must_use]
     pub fn complete(&self, mut record: Vec<u8>) -> Vec<u8> {
-        // INVARIANT: a record is an object with members, since it always names its decision; an outcome holds only strings
-        // and numbers, which JSON can always carry.
+        // INVARIANT: a record is an object with members, because it always contains its decision. An outcome contains only
+        // strings and numbers, which JSON can always represent.
         if record.pop_if(|last| *last == b'}').is_some() {
             record.extend_from_slice(b",\"outcome\":");
             record.extend(serde_json::to_vec(self).unwrap_or_else(|_| b"{}".to_vec()));

@@ -1,6 +1,6 @@
-//! What a record shows of text that a client chose: a credential in a path, query, host or method is replaced by its length and hash.
+//! Redacts text that a client chose: a credential in a path, query, host or method is replaced by its length and hash.
 //!
-//! Clients put tokens where they do not belong, and logs are read by more people than the API. The hash is enough to find the same
+//! Clients put tokens in wrong places, and more people can read logs than can use the API. The hash is enough to find the same
 //! text again, in this log or in another one.
 
 use std::borrow::Cow;
@@ -9,27 +9,27 @@ use crate::identity::crypto::sha256;
 use crate::request::percent::decode;
 use crate::text::ascii::is_without;
 
-/// Longer text is replaced, whatever it looks like; in bytes.
+/// The maximum length of text that is shown, in bytes. Longer text is always replaced.
 const MAX_SHOWN: usize = 256;
-/// Shorter text is shown, whatever it looks like: a credential of fewer characters is not one; in bytes.
+/// The minimum length of a credential, in bytes. Shorter text is always shown.
 const MIN_SECRET: usize = 32;
-/// The parts of an identifier in words (`quarterly-report-2026`) are no longer than this; in bytes.
+/// The maximum length of a part of an identifier made of words (`quarterly-report-2026`), in bytes.
 const MAX_WORD: usize = 24;
-/// The parts of an identifier that mix letters and digits (`v2`, `k8s`, `build42`) are no longer than this; in bytes.
+/// The maximum length of a part that mixes letters and digits (`v2`, `k8s`, `build42`), in bytes.
 const MAX_MIXED_WORD: usize = 8;
 
-/// Whether text is too short to hold a credential.
+/// Returns whether text is too short to contain a credential.
 pub(super) fn is_short(text: &str) -> bool {
     text.len() < MIN_SECRET
 }
 
-/// The text, or its length and hash where it is too long or looks like a credential.
+/// Returns the text, or its length and hash if it is too long or looks like a credential.
 pub(super) fn shown(text: &[u8]) -> Cow<'_, [u8]> {
     if is_shown(text) { Cow::Borrowed(text) } else { Cow::Owned(replacement(text).into_bytes()) }
 }
 
-/// A path whose segments are shown as [`shown`] has it. Also a path that has no canonical form, in which `\` separates segments
-/// for some servers.
+/// Redacts each segment of a path as [`shown`] does. The path may have no canonical form; for some servers, `\` separates
+/// segments in it.
 pub(super) fn path(path: &[u8]) -> Cow<'_, [u8]> {
     if path.len() < MIN_SECRET || segments(path).all(|(segment, _)| is_shown(segment)) {
         return Cow::Borrowed(path);
@@ -42,20 +42,20 @@ pub(super) fn path(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// The text, or its length and hash where it holds a JSON Web Token. For identifiers of runs and requests, which are often 32
-/// hexadecimal digits, so that only what is surely a credential is replaced.
+/// Returns the text, or its length and hash if it contains a JSON Web Token. This is for identifiers of runs and requests. They
+/// are often 32 hexadecimal digits, so only definite credentials are replaced.
 pub(super) fn without_jws(text: &[u8]) -> Cow<'_, [u8]> {
     if holds_jws(text) { Cow::Owned(replacement(text).into_bytes()) } else { Cow::Borrowed(text) }
 }
 
-/// Whether text holds what looks like a JSON Web Signature or Encryption in compact form (RFC 7515, section 7.1): `eyJ` is `{"` in
-/// base64url.
+/// Returns whether text contains what looks like a JSON Web Signature or Encryption in compact form (RFC 7515, section 7.1).
+/// `eyJ` is `{"` in base64url.
 fn holds_jws(text: &[u8]) -> bool {
-    // Most text has no dot, which one look over sixteen bytes at a time tells.
+    // Most text has no dot, which one scan with sixteen bytes per step shows.
     if text.len() < MIN_SECRET || is_without::<b'.'>(text) {
         return false;
     }
-    // The shortest header names an algorithm: `{"alg":"x"}`.
+    // The length of the shortest header, which names only an algorithm: `{"alg":"x"}`.
     const MIN_HEADER: usize = 15;
     let parts = text.split_inclusive(|byte| !is_base64url(*byte));
     let headers = parts.filter_map(|part| part.strip_suffix(b"."));
@@ -67,7 +67,7 @@ fn is_shown(text: &[u8]) -> bool {
 }
 
 fn looks_harmless(text: &[u8]) -> bool {
-    // Escapes hide nothing: the text is judged as it came, decoded, and decoded once more.
+    // Escapes must not hide a credential: the text is checked as received, decoded once, and decoded twice.
     let looks_secret = |text: &[u8]| holds_jws(text) || holds_secret_run(text);
     let once = || decode(text);
     text.len() <= MAX_SHOWN
@@ -75,14 +75,15 @@ fn looks_harmless(text: &[u8]) -> bool {
         && (!text.contains(&b'%') || !looks_secret(&once()) && !looks_secret(&decode(&once())))
 }
 
-/// Whether text holds a run of at least [`MIN_SECRET`] characters of base64, base64url or hexadecimal digits that is neither a UUID
-/// nor made of words. Most random identifiers that are no credentials are UUIDs, and names that people give are words.
+/// Returns whether text contains a run of at least [`MIN_SECRET`] characters of base64, base64url or hexadecimal digits that is
+/// neither a UUID nor made of words. Most random identifiers that are not credentials are UUIDs, and most names that people
+/// choose are words.
 fn holds_secret_run(text: &[u8]) -> bool {
     let is_run = |byte: &u8| is_base64url(*byte) || matches!(byte, b'+' | b'/' | b'=');
     text.split(|byte| !is_run(byte)).any(|run| run.len() >= MIN_SECRET && !is_uuid(run) && !is_words(run))
 }
 
-/// Whether text has the form of a UUID (RFC 9562, section 4).
+/// Returns whether text has the form of a UUID (RFC 9562, section 4).
 fn is_uuid(text: &[u8]) -> bool {
     text.len() == 36
         && text.iter().enumerate().all(|(at, byte)| match at {
@@ -91,7 +92,8 @@ fn is_uuid(text: &[u8]) -> bool {
         })
 }
 
-/// Whether every part between separators is a word: letters in one case or capitalized, digits, or a few of both.
+/// Returns whether every part between separators is a word: letters in one case or capitalized, digits, or a short mix of
+/// letters and digits.
 fn is_words(text: &[u8]) -> bool {
     text.split(|byte| !byte.is_ascii_alphanumeric()).all(|part| {
         let after_first = part.get(1..).unwrap_or_default();
@@ -106,14 +108,14 @@ fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// Sixteen hexadecimal digits of SHA-256, as a token's hash has.
+/// Returns the length of the text and sixteen hexadecimal digits of its SHA-256, as many as in a token's hash.
 fn replacement(text: &[u8]) -> String {
     let hash = sha256(text);
     let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("[{} bytes, sha256 {digits}]", text.len())
 }
 
-/// The segments of a path, each with the separator that follows it.
+/// Returns the segments of a path, each with the separator that follows it.
 fn segments(path: &[u8]) -> impl Iterator<Item = (&[u8], Option<u8>)> {
     path.split_inclusive(|byte| matches!(byte, b'/' | b'\\')).map(|part| match part.split_last() {
         Some((separator @ (b'/' | b'\\'), segment)) => (segment, Some(*separator)),

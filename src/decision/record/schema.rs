@@ -1,13 +1,13 @@
-//! The JSON Schema of records, beyond what is derived from their types.
+//! The parts of the JSON Schema of records that are not derived from their types.
 
 use super::{Ground, Record};
 use crate::reason::Reason;
 
 impl Record<'_> {
-    /// The JSON Schema of a record.
+    /// Returns the JSON Schema of a record.
     #[must_use]
     pub fn schema() -> schemars::Schema {
-        /// A member without a value is absent, and never `null`.
+        /// Removes `null` from a type, because members without a value are absent.
         fn without_null(schema: &mut schemars::Schema) {
             if let Some(serde_json::Value::Array(kinds)) = schema.get_mut("type") {
                 kinds.retain(|kind| kind != "null");
@@ -33,14 +33,14 @@ impl Record<'_> {
     }
 }
 
-/// Every reason and every ground.
+/// Returns the schema of all reasons and grounds.
 pub(super) fn reasons(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let codes: Vec<_> =
         Ground::RECORDED.iter().map(|grant| grant.code()).chain(Reason::ALL.iter().map(|r| r.code())).collect();
     schemars::json_schema!({ "type": "string", "enum": codes })
 }
 
-/// Every reason.
+/// Returns the schema of all reasons.
 pub(super) fn denials(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     schemars::json_schema!({ "type": "string", "enum": codes })
