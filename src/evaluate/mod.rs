@@ -233,8 +233,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Ok(FinalEvidence { replay: self.reserve(tickets)?, limits })
     }
 
-    /// 3. Finds the endpoint. Its settings apply to the checks that follow. Whether it exists is answered only after
-    /// authentication.
+    /// 3. Finds the endpoint. Its settings apply to later checks. Whether it exists is answered only after authentication.
     fn look_up(&mut self) -> Option<Found<'a, 'a>> {
         let Facts { policy, method, host, path, .. } = &self.facts;
         let table: Option<&'a allowlist::Table> = host.as_ref().and_then(|host| policy.table(host.as_str()));

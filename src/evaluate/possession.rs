@@ -105,8 +105,7 @@ impl<'a> Evaluation<'a, '_> {
         head.dpop.count > 1 || method.is_none() || host.is_none() || path.is_none()
     }
 
-    /// 5. Checks that the token is bound to a key if the endpoint requires it. The caller has already proven possession of that
-    /// key.
+    /// 5. Checks that the token is bound to a key if the endpoint requires it. The caller has already proven possession of the key.
     pub(super) fn bound_token(&mut self, endpoint: &'a Endpoint) -> Result<Option<TokenIsBound>, Denied> {
         let Some(origin) = endpoint.needs_bound_token else { return Ok(Some(TokenIsBound::assertion())) };
         let Some(caller) = &self.facts.caller else { return Ok(None) };

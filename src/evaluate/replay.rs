@@ -28,8 +28,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.record_replay_check(tickets)
     }
 
-    /// 9. Reserves the nonce and the proof identifier of the request. Refunds the limits if another request reserved them
-    /// first.
+    /// 9. Reserves the nonce and the proof identifier. Refunds the limits if another request reserved them first.
     pub(super) fn reserve(&mut self, tickets: Option<Vec<ReplayTicket<'c>>>) -> Result<Option<NotReplayed>, Denied> {
         let Some(tickets) = tickets else { return Ok(None) };
         // An observed request that an earlier check denied reserves nothing, because in enforcement it would not reserve

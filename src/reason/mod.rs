@@ -124,8 +124,8 @@ reasons! {
     HostMalformed = 400, "host_malformed", No, "the host is not in canonical form";
     /// The request target does not start with `/` (RFC 9112, section 3.2.1).
     PathNotOriginForm = 400, "path_not_origin_form", No, "the path does not start with a slash";
-    /// The path contains a byte that RFC 3986 does not allow: control bytes, spaces, `#`, `\\`, bytes beyond ASCII; and `[ ] ^
-    /// |` outside the values of text variables.
+    /// The path contains a byte that RFC 3986 does not allow: control bytes, spaces, `#`, `\\`, bytes beyond ASCII; and
+    /// `[ ] ^ |` outside the values of text variables.
     PathCharacter = 400, "path_character", No, "the path contains a character that paths do not have";
     /// The path contains `//`.
     PathEmptySegment = 400, "path_empty_segment", No, "the path contains an empty segment";
