@@ -1,4 +1,4 @@
-//! Proof of possession, as a person writes it.
+//! The `dpop` section of the policy document.
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -7,46 +7,48 @@ use serde::Deserialize;
 use super::AlgorithmName;
 use super::scalar::Lifetime;
 
-/// How tokens that are bound to a key are taken (DPoP, RFC 9449): under the scheme `DPoP`, with a proof in the header `DPoP`. In
-/// its place goes a signature of the request (RFC 9421) by the same key, where that is a signing key of the agent. Each passes
-/// once, so that something must limit the calls of every agent that has a token.
+/// How key-bound access tokens (DPoP, RFC 9449) are accepted: with the scheme `DPoP` and a proof in the `DPoP` header. Instead of
+/// a proof, a client may sign the request (RFC 9421) with the same key if that key is a signing key of the agent. Each proof or
+/// signature is accepted once. Every agent that has a token must therefore have a limit on its requests.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dpop {
-    /// Whether every token must be bound to a key. With `false`, tokens that are not go on as bearer tokens; one that is
-    /// never passes unless its key is shown.
+    /// Whether every token must be bound to a key. With `false`, tokens that are not bound to a key are accepted as bearer
+    /// tokens. A key-bound token is always rejected without proof of possession of its key.
     pub required: bool,
-    /// The signature algorithms of proofs that are taken.
+    /// The accepted signature algorithms of proofs.
     pub algorithms: Vec<AlgorithmName>,
-    /// How long after it was made (`iat`) a proof is taken; `60s` when absent.
+    /// The maximum age of a proof, measured from its `iat`. Default: `60s`.
     #[serde(default)]
     pub max_age: Option<Lifetime>,
-    /// How far the clocks of clients may be ahead; `5s` when absent.
+    /// The maximum time that a client's clock may be ahead. Default: `5s`.
     #[serde(default)]
     pub clock_ahead: Option<Lifetime>,
-    /// Whether a proof must carry a nonce of the gate's, so that none can be made in advance. `optional` when absent.
+    /// Whether a proof must carry a nonce from Callgate, which prevents clients from creating proofs in advance. Default:
+    /// `optional`.
     #[serde(default)]
     pub nonce: ProofNonce,
 }
 
-/// Whether a proof must carry a nonce of the gate's.
+/// Whether a proof must carry a nonce from Callgate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProofNonce {
-    /// The gate gives out nonces, each for one to two minutes, and a proof without a current one is answered with it.
+    /// Callgate issues nonces, each valid for one to two minutes. It rejects a proof without a current nonce and sends the nonce
+    /// in the response.
     Required,
-    /// The gate gives out none and looks at none.
+    /// Callgate issues no nonces and ignores those in proofs.
     #[default]
     Optional,
 }
 
-/// What a call asks of the access token.
+/// The kind of access token that a request requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenAsked {
-    /// It is bound to a key, which its sender has proven to hold.
+    /// The token is bound to a key, and the client has proved possession of that key.
     Bound,
 }

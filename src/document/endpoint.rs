@@ -1,4 +1,4 @@
-//! Endpoints and what classes of effect ask for, as a person writes them.
+//! The `endpoints` and `requirements` sections of the policy document.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::limit::yes;
 use super::scalar::ScopesAsked;
 use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
 
-/// What a call does.
+/// The effect of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -24,7 +24,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// The effect as the document writes it.
+    /// Returns the effect's name in the document.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,30 +35,31 @@ impl Effect {
     }
 }
 
-/// What a class of effect asks for.
+/// The requirements for all endpoints with one effect.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
-    /// Scopes that every call of this class needs, beside those of the endpoint.
+    /// The scopes that every request with this effect needs, in addition to those of the endpoint.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
-    /// `bound` for calls that take no bearer token, only one that is bound to a key (see `dpop`). A caller that is known by its
-    /// signature alone (`authenticate`) has no token and passes: it has shown a key with the call itself.
+    /// `bound` if requests need a key-bound access token (see `dpop`) and bearer tokens are rejected. A caller that authenticates
+    /// with a signature alone (`authenticate`) has no token. Its request is accepted because the signature proves possession of a
+    /// key.
     #[serde(default)]
     pub token: Option<TokenAsked>,
-    /// Whether bodies are accepted in which frameworks read method overrides and parameters: forms, and every other kind that
+    /// Whether bodies are accepted from which frameworks read method overrides and parameters: forms, and every other kind that
     /// `upstream.merges` lists.
     #[serde(default)]
     pub forms: Option<Forms>,
-    /// Whether every call of this class must be signed by its caller (RFC 9421).
+    /// Whether the caller must sign every request with this effect (RFC 9421).
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
-    /// What proves who calls. `token` when absent.
+    /// The credential that authenticates the caller. Default: `token`.
     #[serde(default)]
     pub authenticate: Option<Authenticate>,
-    /// Limits that every call of this class is held to, beside those of the endpoint. On public endpoints those that count by
-    /// who calls have nobody to count.
+    /// The limits that apply to every request with this effect, in addition to those of the endpoint. Public endpoints have no
+    /// authenticated caller, so limits per agent or per issuer do not apply to them.
     #[serde(default)]
     pub limits: Vec<String>,
 }
@@ -68,9 +69,10 @@ pub struct Requirement {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Forms {
-    /// They are accepted, on endpoints with a bound query parameter too, where the upstream does not merge them with the query.
+    /// They are accepted. This includes endpoints with a bound query parameter, if the upstream does not merge these bodies with
+    /// the query.
     Allow,
-    /// They are rejected: forms in any case, other kinds where `upstream.merges` lists them, and bodies without a `Content-Type`.
+    /// They are rejected. This covers all forms, other kinds that `upstream.merges` lists, and bodies without a `Content-Type`.
     Refuse,
 }
 
@@ -79,67 +81,69 @@ pub enum Forms {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
-    /// A name for records, metrics and messages: 1 to 64 letters, digits, `-`, `_` or `.`.
+    /// The endpoint's name in records, metrics and messages: 1 to 64 letters, digits, `-`, `_` or `.`.
     pub id: String,
-    /// Narrows the policy's hosts for this endpoint.
+    /// The hosts of this endpoint, a subset of the policy's hosts. Default: all of them.
     #[serde(default)]
     pub hosts: Option<Vec<String>>,
-    /// The exact methods. `HEAD` is not `GET`.
+    /// The exact methods. `GET` does not include `HEAD`.
     pub methods: Vec<String>,
     /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`. The policy reference lists the types of variables under "Path
     /// values".
     pub path: String,
     /// What the call does.
     pub effect: Effect,
-    /// `public` for an endpoint that asks for no credential. Absent: the caller must be known.
+    /// `public` if the endpoint requires no credential. Default: the caller must authenticate.
     #[serde(default)]
     pub access: Option<Access>,
-    /// What a public endpoint does with a credential that the policy could verify. `verify` when absent.
+    /// How a public endpoint handles a credential that the policy could verify. Default: `verify`.
     #[serde(default)]
     pub credentials: Option<Credentials>,
-    /// `bound` for a call that takes no bearer token, only one that is bound to a key (see `dpop`). A caller that is known by its
-    /// signature alone (`authenticate`) has no token and passes: it has shown a key with the call itself.
+    /// `bound` if the request needs a key-bound access token (see `dpop`) and bearer tokens are rejected. A caller that
+    /// authenticates with a signature alone (`authenticate`) has no token. Its request is accepted because the signature proves
+    /// possession of a key.
     #[serde(default)]
     pub token: Option<TokenAsked>,
-    /// Scopes that the call needs: a list of which all are needed, `{ all: [...], any: [...] }`, or `none`.
+    /// The scopes that the request needs: a list of scopes that are all required, `{ all: [...], any: [...] }`, or `none`.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
-    /// Parts of the call that must equal a claim of the token or an attribute of the agent, such as `path.owner: token.org`.
+    /// The parts of the request that must equal a claim of the token or an attribute of the agent, such as `path.owner:
+    /// token.org`.
     #[serde(default)]
     pub bind: BTreeMap<String, String>,
-    /// Escapes that values of `{x:text}` and `{x...}` may contain here, in either case; everywhere else they are rejected. A value
-    /// that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
+    /// The escapes that values of `{x:text}` and `{x...}` may contain on this endpoint, in upper or lower case. All other escapes
+    /// are rejected. A value that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
     #[serde(default)]
     pub allow_escapes: Vec<Escape>,
     /// The protocol to which a request may upgrade its connection.
     #[serde(default)]
     pub upgrade: Option<Upgrade>,
-    /// Whether the call must be signed by its caller (RFC 9421), with its body. Absent: as the effect says, else signatures are
-    /// not looked at.
+    /// Whether the caller must sign the request (RFC 9421), including its body. Default: the requirement of the effect. Without
+    /// one, signatures are not checked.
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
-    /// What proves who calls. Absent: as the effect says, else `token`.
+    /// The credential that authenticates the caller. Default: the requirement of the effect, or else `token`.
     #[serde(default)]
     pub authenticate: Option<Authenticate>,
-    /// `false` lets a signed call pass as often as it comes, where the effect is `read`. Absent: it passes once, as a proof of
-    /// possession does in any case.
+    /// `false` if a signed request may be accepted more than once, which requires the effect `read`. Default: a signed request is
+    /// accepted once. A proof of possession is accepted once in any case.
     #[serde(default = "yes")]
     pub replay: bool,
-    /// `stream` for endpoints whose clients wait for answers before they end their body, as streaming gRPC does: nothing
-    /// of it is ever held back.
+    /// `stream` if clients wait for responses before they end their request body, as in streaming gRPC. The body is then never
+    /// held.
     #[serde(default)]
     pub body: Option<Body>,
-    /// Whether forms, and every other kind of body that `upstream.merges` lists, are accepted. Absent: as the effect says, else the
-    /// kinds that `upstream.merges` lists are rejected where a query parameter is bound.
+    /// Whether forms, and every other kind of body that `upstream.merges` lists, are accepted. Default: the requirement of the
+    /// effect. Without one, the kinds that `upstream.merges` lists are rejected if a query parameter is bound.
     #[serde(default)]
     pub forms: Option<Forms>,
-    /// Limits that the call is held to, by their names.
+    /// The names of the limits that apply to the request.
     #[serde(default)]
     pub limits: Vec<String>,
-    /// How many calls one call of this endpoint counts for; 1 when absent.
+    /// The number of requests that one request to this endpoint counts as. Default: 1.
     #[serde(default)]
     pub cost: Option<u32>,
-    /// `observe` records what would have been denied once this endpoint is found, and lets it through.
+    /// `observe` if requests that match this endpoint are forwarded and would-be denials are only recorded.
     #[serde(default)]
     pub mode: Option<Mode>,
 }
@@ -153,18 +157,18 @@ pub enum Access {
     Public,
 }
 
-/// What a public endpoint does with credentials.
+/// How a public endpoint handles credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Credentials {
-    /// Passes all and verifies none, for upstreams that check their own.
+    /// Credentials are forwarded without verification, for upstreams that verify them.
     Ignore,
-    /// Verifies those that the policy could accept, and refuses bad ones.
+    /// Credentials that the policy could accept are verified, and invalid ones are rejected.
     Verify,
 }
 
-/// A sequence that is rejected in a path unless an endpoint allows it.
+/// A sequence that is rejected in a path unless the endpoint allows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum Escape {
@@ -177,12 +181,12 @@ pub enum Escape {
     /// An encoded percent sign.
     #[serde(rename = "%25")]
     Percent,
-    /// A semicolon, which some servers read as the start of path parameters.
+    /// A semicolon, which some servers interpret as the start of path parameters.
     #[serde(rename = ";")]
     Semicolon,
 }
 
-/// A protocol to upgrade to.
+/// A protocol to which a connection can be upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -196,6 +200,6 @@ pub enum Upgrade {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
-    /// It goes on as it arrives.
+    /// The body is forwarded as it arrives.
     Stream,
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a policy: every mistake at once, each with its place in the document.
+//! Errors and warnings about a policy. All of them are reported at once, each with its place in the document.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use std::fmt;
 pub struct Place(String);
 
 impl Place {
-    /// The document itself.
+    /// Returns the place of the document itself.
     #[must_use]
     pub fn root() -> Self {
         Self::default()
     }
 
-    /// A member of the object at this place.
+    /// Returns the place of a member of the object at this place.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
-        // A name with other characters is quoted, so that a place can always be read back.
+        // A name with other characters is quoted, which keeps places unambiguous.
         let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         match (plain, self.0.is_empty()) {
             (true, true) => Self(name.to_owned()),
@@ -25,13 +25,13 @@ impl Place {
         }
     }
 
-    /// An item of the list at this place, counted from 0.
+    /// Returns the place of an item of the list at this place, counted from 0.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
 
-    /// The place as text; empty for the document itself.
+    /// Returns the place as text. The text is empty for the document itself.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,12 +44,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// One mistake, or one thing that deserves a second look.
+/// One error or warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Where it stands.
+    /// The value that the finding is about.
     pub place: Place,
-    /// What is wrong and what to write instead: one sentence, lower case, no final period.
+    /// The problem and its solution: one sentence, lower case, no final period.
     pub message: String,
 }
 
@@ -59,17 +59,17 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that compiling a policy found.
+/// All findings of a policy compilation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What keeps the policy from being used.
+    /// Findings that make the policy unusable.
     pub errors: Vec<Finding>,
-    /// What is allowed and may not be meant.
+    /// Findings about a valid policy that may not express the author's intent.
     pub warnings: Vec<Finding>,
 }
 
 impl fmt::Display for Findings {
-    /// The mistakes, one on each line.
+    /// Writes the errors, one per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, error) in self.errors.iter().enumerate() {
             write!(f, "{}{error}", if number == 0 { "" } else { "\n" })?;
@@ -81,12 +81,12 @@ impl fmt::Display for Findings {
 impl std::error::Error for Findings {}
 
 impl Findings {
-    /// Notes a mistake.
+    /// Adds an error.
     pub fn error(&mut self, place: Place, message: impl Into<String>) {
         self.errors.push(Finding { place, message: message.into() });
     }
 
-    /// Notes something that deserves a second look.
+    /// Adds a warning.
     pub fn warn(&mut self, place: Place, message: impl Into<String>) {
         self.warnings.push(Finding { place, message: message.into() });
     }

@@ -1,4 +1,4 @@
-//! Issuers, as a person writes them.
+//! The `issuers` section of the policy document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::scalar::{Lifetime, SecretEncoding};
 use crate::document::did_you_mean;
 
-/// Who issues access tokens, and how they are told to be valid. A token is at most 16 KiB (16,384 bytes) long; a longer one is
+/// An issuer of access tokens, and how its tokens are verified. A token is at most 16 KiB (16,384 bytes) long; longer tokens are
 /// rejected.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -20,36 +20,38 @@ use crate::document::did_you_mean;
 pub struct Issuer {
     /// The exact value of the `iss` claim.
     pub issuer: String,
-    /// Which rules the tokens follow.
+    /// The rules that the tokens follow.
     pub profile: Profile,
-    /// The signature algorithms that are taken.
+    /// The accepted signature algorithms.
     pub algorithms: Vec<AlgorithmName>,
     /// The keys that verify the tokens.
     pub keys: Keys,
-    /// What `aud` must contain instead of the policy's `resource`, for providers that send another identifier.
+    /// The value that `aud` must contain instead of the policy's `resource`, for providers that send another identifier.
     #[serde(default)]
     pub audience: Option<String>,
-    /// The longest lifetime (`exp` − `iat`) of a token, however fresh it is; asks for `iat`. Required.
+    /// The maximum lifetime (`exp` − `iat`) of a token. A token with a longer lifetime is rejected, even if it was just issued.
+    /// The token must have `iat`. Required.
     pub max_lifetime: Lifetime,
-    /// Parameters of the token's header that this provider always sends; they are never used.
+    /// The parameters that this provider always sends in the token's header and that Callgate ignores.
     #[serde(default)]
     pub ignore_header: Vec<IgnorableHeader>,
-    /// Other issuers of this policy that use the same keys, as tenants of one provider do. Both must say so.
+    /// The other issuers in this policy that use the same keys, as the tenants of one provider do. Both issuers must list each
+    /// other.
     #[serde(default)]
     pub shares_keys_with: Vec<String>,
-    /// The shape of the tokens, for the profile `jwt` only.
+    /// The shape of the tokens. Only the profile `jwt` has one.
     #[serde(default)]
     pub token: Option<TokenShape>,
 }
 
-/// Which rules tokens follow.
+/// The rules that tokens follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum Profile {
     /// JWT access tokens as RFC 9068 defines them.
     #[serde(rename = "at+jwt")]
     AccessToken,
-    /// Any other JWT access token; `token` spells out its shape.
+    /// Any other JWT access token; `token` describes its shape.
     #[serde(rename = "jwt")]
     Jwt,
     /// SPIFFE JWT-SVIDs.
@@ -77,14 +79,14 @@ pub enum AlgorithmName {
     PS384,
     /// RSASSA-PSS with SHA-512.
     PS512,
-    /// EdDSA on Curve25519; tokens may call it `Ed25519` or `EdDSA`.
+    /// EdDSA on Curve25519; tokens may name it `Ed25519` or `EdDSA`.
     Ed25519,
-    /// HMAC with SHA-256; takes a `secret`, no key set.
+    /// HMAC with SHA-256; requires a `secret` instead of a key set.
     HS256,
 }
 
 impl AlgorithmName {
-    /// Every algorithm that is accepted, with its name.
+    /// Every accepted algorithm, with its name.
     const ALL: [(Self, &str); 10] = [
         (Self::ES256, "ES256"),
         (Self::ES384, "ES384"),
@@ -98,7 +100,7 @@ impl AlgorithmName {
         (Self::HS256, "HS256"),
     ];
 
-    /// What to write for a registered algorithm that is not accepted; none for a name that is no such algorithm.
+    /// Returns advice for a registered algorithm that is not accepted, or `None` if the name is not such an algorithm.
     #[must_use]
     pub fn instead_of(name: &str) -> Option<&'static str> {
         Some(match name {
@@ -126,7 +128,8 @@ impl<'de> Deserialize<'de> for AlgorithmName {
     }
 }
 
-/// An error inside a visitor has the position of its value, and not that of the list around it.
+/// Reads an algorithm. A visitor is used because its errors have the position of the value instead of the position of the
+/// surrounding list.
 struct AlgorithmVisitor;
 
 impl Visitor<'_> for AlgorithmVisitor {
@@ -151,7 +154,7 @@ impl Visitor<'_> for AlgorithmVisitor {
     }
 }
 
-/// Where the keys of an issuer come from: exactly one of the two.
+/// The source of an issuer's keys: exactly one of `jwks` and `secret`.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -164,27 +167,27 @@ pub struct Keys {
     pub secret: Option<Secret>,
 }
 
-/// A JSON Web Key Set. Members that RFC 7517 does not name are ignored, as it says.
+/// A JSON Web Key Set. Members that RFC 7517 does not define are ignored, as it requires.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct JwkSet {
-    /// The keys. Encryption keys and types that the gate does not know are skipped with a warning.
+    /// The keys. Encryption keys and keys of unknown types are skipped with a warning.
     pub keys: Vec<serde_json::Map<String, Value>>,
 }
 
-/// A secret from the environment. A secret inside the document would stand in the gateway's configuration dump.
+/// A secret from the environment. A secret inside the document would appear in the gateway's configuration dump.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Secret {
     /// The name of the environment variable.
     pub env: String,
-    /// How the variable's text stands for the secret's bytes; absent: its bytes as they are.
+    /// The encoding of the secret in the variable. Default: the variable's bytes are the secret.
     #[serde(default)]
     pub encoding: Option<SecretEncoding>,
 }
 
-/// A parameter of a token's header that may be present and is never used.
+/// A parameter of a token's header that may be present and is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -202,28 +205,28 @@ pub enum IgnorableHeader {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenShape {
-    /// The values of the header's `typ` that are taken, compared without regard to case; `absent` takes a token without one.
+    /// The accepted values of the header's `typ`, compared case-insensitively. `absent` accepts a token without `typ`.
     pub typ: Vec<String>,
-    /// What tells an access token from the same issuer's other tokens, ID tokens first.
+    /// The property that distinguishes an access token from the same issuer's other tokens, especially ID tokens.
     pub told_apart_by: ToldApartBy,
-    /// Claims that must be there, by name or JSON pointer, each with the values that are taken; an empty list takes any value.
+    /// The claims that must be present, by name or JSON pointer, each with its accepted values. An empty list accepts any value.
     #[serde(default)]
     pub claims: BTreeMap<String, Vec<String>>,
-    /// The claim that names the client, by name or JSON pointer; absent where agents are told by their subject.
+    /// The claim that names the client, by name or JSON pointer. Absent if agents are identified by subject.
     #[serde(default)]
     pub client: Option<String>,
-    /// The claims that hold scopes. An empty list where scopes come from the agent's entry alone.
+    /// The claims that hold scopes. Empty if scopes come only from the agent's entry.
     pub scopes: Vec<ScopeClaim>,
 }
 
-/// What tells an access token from the same issuer's other tokens.
+/// The property that distinguishes an access token from the same issuer's other tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ToldApartBy {
     /// An `audience` that no other token of this issuer carries.
     Audience,
-    /// A required claim with a value that no other token carries, or that no other token has.
+    /// A required claim that no other token has, or a value of it that no other token carries.
     Claims,
     /// A `typ` that only access tokens have.
     Typ,
@@ -236,17 +239,17 @@ pub enum ToldApartBy {
 pub struct ScopeClaim {
     /// The claim, by name or JSON pointer.
     pub claim: String,
-    /// How the claim holds its scopes.
+    /// The form of the scopes in the claim.
     pub form: ScopeForm,
 }
 
-/// How a claim holds scopes.
+/// The form of the scopes in a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ScopeForm {
     /// An array of strings.
     Array,
-    /// One string, scopes separated by a space.
+    /// One string with scopes separated by spaces.
     String,
 }

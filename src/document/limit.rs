@@ -1,4 +1,4 @@
-//! Limits and the tables behind them, as a person writes them.
+//! The `limits`, `failed_credentials` and `tables` sections of the policy document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,18 +11,18 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use super::Secret;
 use super::scalar::Rate;
 
-/// How often a caller may call.
+/// The rate at which a caller may send requests.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// Whose calls are counted together: `agent`, `issuer`, `source` or `endpoint`, or a list of them for each combination.
+    /// The key by which requests are counted: `agent`, `issuer`, `source` or `endpoint`, or a list of them for each combination.
     pub per: LimitKeySpec,
-    /// How many calls pass in the long run, such as `60/1m`.
+    /// The long-term rate of allowed requests, such as `60/1m`.
     pub rate: Rate,
-    /// How many calls pass at once from rest.
+    /// The number of requests that are allowed at once after an idle period.
     pub burst: u32,
-    /// Whether clients are told of this limit in `RateLimit` and `RateLimit-Policy`; `true` when absent.
+    /// Whether clients see this limit in `RateLimit` and `RateLimit-Policy`. Default: `true`.
     #[serde(default = "yes")]
     pub headers: bool,
 }
@@ -31,22 +31,22 @@ pub(super) fn yes() -> bool {
     true
 }
 
-/// One thing that tells callers apart.
+/// One part of a limit's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
-    /// The agent; a caller that is not registered counts by its issuer, client and subject.
+    /// The agent. An unregistered caller is counted by its issuer, client and subject.
     Agent,
     /// The issuer of the credential.
     Issuer,
-    /// The source address; an IPv6 address counts as its /64.
+    /// The source address. An IPv6 address counts as its /64.
     Source,
     /// The endpoint.
     Endpoint,
 }
 
-/// What tells callers apart: one thing, or a list of them.
+/// The parts of a limit's key: one part, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitKeySpec(pub Vec<Dimension>);
 
@@ -98,51 +98,52 @@ impl JsonSchema for LimitKeySpec {
     }
 }
 
-/// How often credentials from one source address may fail. Signers who verified something from there within ten minutes are served
-/// beyond it, each until as many of its own have failed.
+/// The rate at which credentials from one source address may fail verification. Signers with a credential from that address that
+/// verified within the last ten minutes are served beyond this rate, until the same number of their own credentials has failed.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FailedCredentials {
-    /// How many credentials may fail in the long run, such as `10/1m`.
+    /// The long-term rate of failed credentials, such as `10/1m`.
     pub rate: Rate,
-    /// How many may fail at once from rest.
+    /// The number of credentials that may fail at once after an idle period.
     pub burst: u32,
-    /// Networks such as `203.0.113.7/32`, behind whose addresses many agents stand, with a rate of their own for each address.
+    /// The networks whose addresses many agents share, such as `203.0.113.7/32`. Each address in such a network has this rate
+    /// instead.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceRate>,
 }
 
-/// How often credentials from an address of a network may fail.
+/// The rate at which credentials from one address of a network may fail.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SourceRate {
-    /// How many credentials may fail in the long run.
+    /// The long-term rate of failed credentials.
     pub rate: Rate,
-    /// How many may fail at once from rest.
+    /// The number of credentials that may fail at once after an idle period.
     pub burst: u32,
 }
 
-/// The sizes of tables. `limits` and `replay` are shared by all workers and keep the size they were made with until the gateway
-/// restarts; `ed25519` is of each worker.
+/// The sizes of tables. All workers share `limits` and `replay`, which keep their initial size until the gateway restarts. Each
+/// worker has its own `ed25519` tables.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tables {
-    /// How many source addresses and unregistered callers have a place at a time, over all limits; 16,384 when absent. Each
-    /// takes 16 bytes.
+    /// The number of source addresses and unregistered callers that all limits together track at the same time. Default: 16,384.
+    /// Each entry uses 16 bytes.
     pub limits: u32,
-    /// How many messages that may be used only once are remembered, over all agents that send such: each has an equal part, in
-    /// whole slots of 64; 131,072 when absent. Each takes 16 bytes.
+    /// The number of single-use messages that are remembered. All agents that send such messages have equal partitions, in whole
+    /// slots of 64. Default: 131,072. Each entry uses 16 bytes.
     pub replay: u32,
-    /// How many Ed25519 keys of the policy have a table that takes the verification of a signature to less than half, those that
-    /// are used most; 16 when absent, 0 for none. Each takes 328 KB in each worker, made when the key was used a few times.
+    /// The number of Ed25519 keys of the policy that have a precomputed table, which cuts the time to verify a signature by more
+    /// than half. The most frequently used keys get one. Default: 16; 0 disables the tables. Each table uses 328 KB per worker
+    /// and is created after the key was used a few times.
     pub ed25519: u32,
-    /// A secret of 32 or more random bytes, the same for all workers: what they share is kept under names that nobody else can
-    /// foresee, and what is read back is only believed where it was written with this key. Needed where the gateway's own random
-    /// numbers can be foreseen or other filters write into the same map (`kong`, `istio`, `higress`). With another key the tables
-    /// begin anew.
+    /// A secret of 32 or more random bytes, the same for all workers. It makes the names of shared entries unpredictable, and
+    /// entries are accepted only if they were written with it. It is required if the gateway's random numbers are predictable or
+    /// other filters write into the same map (`kong`, `istio`, `higress`). After a change of the key, the tables start empty.
     pub key: Option<Secret>,
 }
 

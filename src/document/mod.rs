@@ -1,8 +1,8 @@
-//! The policy document exactly as a person writes it.
+//! The policy document, exactly as its author writes it.
 //!
-//! These types carry no meaning: they say which fields there are and which shapes their values take. Whatever
-//! needs more than one field to be judged belongs to [`compile`](super::compile). The JSON Schema is generated
-//! from here, so the doc comments below are the reference that users read.
+//! These types define the fields and the forms of their values, without their meaning. Checks that need more than one field
+//! belong to [`compile`](super::compile). The JSON Schema is generated from these types, and their doc comments become the policy
+//! reference.
 
 use std::collections::BTreeMap;
 
@@ -42,98 +42,100 @@ use schemars::JsonSchema;
 pub struct Document {
     /// The version of this format.
     pub callgate: FormatVersion,
-    /// Separates what several policies in one gateway share and record: 1 to 64 letters, digits, `-`, `_` or `.`. Another name starts
-    /// new tables: limits have counted nothing yet, and a signature or proof that was accepted under the old name can be accepted
-    /// once more, until it is too old.
+    /// The name that separates the shared state and the records of several policies in one gateway: 1 to 64 letters, digits, `-`,
+    /// `_` or `.`. A new name starts with empty tables: limits start from zero, and a signature or proof that was accepted under
+    /// the old name can be accepted once more until it expires.
     pub name: String,
     /// Whether denials are carried out (`enforce`) or only recorded (`observe`).
     pub mode: Mode,
-    /// The gateway that runs this policy; it decides which host features may be used.
+    /// The gateway that runs this policy. It determines which host features the policy can use.
     pub gateway: Gateway,
-    /// The identifier of the API behind the gate, an absolute `https` URL. Every token's audience must contain it,
-    /// unless its issuer names another.
+    /// The identifier of the API that Callgate protects, an absolute `https` URL. Every token's audience must contain it, unless
+    /// its issuer names another.
     pub resource: String,
-    /// The hosts that the gate answers for, with the port where it is neither 80 nor 443.
+    /// The hosts that Callgate serves, with the port if it is neither 80 nor 443.
     pub hosts: Vec<String>,
-    /// The scheme and host under which clients call the API, where they are not `https` and the host that the gateway sees:
-    /// what request signatures and proofs of possession are made out to.
+    /// The scheme and host that clients use, if they differ from `https` and the host that the gateway sees. Request signatures
+    /// and proofs of possession must be created for them.
     #[serde(default)]
     pub external_url: Option<String>,
-    /// How far the clocks of issuer and gate may differ; 60 s when absent.
+    /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.
     #[serde(default)]
     pub clock_skew: Option<Lifetime>,
-    /// What happens to CORS preflight requests, which carry no credentials: `refuse` treats them like any call,
-    /// `pass` lets them through on every path alike. `refuse` when absent.
+    /// How CORS preflight requests are handled, which carry no credentials: `refuse` handles them like any other request, `pass`
+    /// forwards them on every path. Default: `refuse`.
     #[serde(default)]
     pub preflight: Preflight,
-    /// What happens to headers that override the method or the path: `refuse` rejects the request, `remove` removes them, for a
-    /// gate behind a proxy that sets them. `refuse` when absent. Known are `X-HTTP-Method-Override`, `X-HTTP-Method`,
-    /// `X-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, `X-Script-Name`, `Script-Name` and `Daphne-Root-Path`, in every
-    /// spelling that some server reads as one of them (`SCRIPT_NAME`). Upstreams may read others: see `override_headers`.
+    /// How headers that override the method or the path are handled: `refuse` rejects the request, and `remove` removes the
+    /// headers, for gateways that receive requests from a proxy which sets them. Default: `refuse`. The known headers are
+    /// `X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, `X-Script-Name`,
+    /// `Script-Name` and `Daphne-Root-Path`, in every spelling that some server interprets as one of them (`SCRIPT_NAME`). For
+    /// other headers that an upstream reads, see `override_headers`.
     #[serde(default)]
     pub overrides: Overrides,
-    /// How upstreams read a suffix such as `.json` at the end of a path segment. `reject`: as a format, so that no variable matches
-    /// `settings.json` where the policy lists `settings` in the same place. `ignore`: as part of the value, for upstreams that have
-    /// no format suffixes. `reject` when absent.
+    /// How upstreams interpret a suffix such as `.json` at the end of a path segment. `reject` treats it as a format: no variable
+    /// matches `settings.json` if the policy lists `settings` at the same position. `ignore` treats it as part of the value, for
+    /// upstreams without format suffixes. Default: `reject`.
     #[serde(default)]
     pub format_suffixes: FormatSuffixes,
-    /// Headers that the upstream takes a method or a path from, in addition to the known ones (see `overrides`), such as
-    /// `x-forwarded-prefix`: lower-case letters, digits and hyphens, at most 32 names. A header matches in any case and with any
-    /// other characters in the place of the hyphens. Headers that gateways set or the gate needs cannot be listed.
+    /// The headers from which the upstream reads a method or a path, in addition to the known ones (see `overrides`), such as
+    /// `x-forwarded-prefix`. A name consists of lower-case letters, digits and hyphens. The list has at most 32 names. A header
+    /// matches case-insensitively and with any other characters in place of the hyphens. Headers that gateways set or that
+    /// Callgate needs cannot be listed.
     #[serde(default)]
     pub override_headers: Vec<String>,
-    /// Query parameters that are rejected in addition to `access_token` and the method overrides: names of at most 128 bytes, in
-    /// lower case, compared decoded and without regard to case.
+    /// The query parameters that are rejected in addition to `access_token` and the method overrides. Names have at most 128
+    /// bytes in lower case. They are compared decoded and case-insensitively.
     #[serde(default)]
     pub refuse_query: Vec<String>,
-    /// Whether a valid token whose client is no agent of this policy may call at all. `refuse` when absent.
+    /// Whether a request with a valid token is allowed if its client is not an agent of this policy. Default: `refuse`.
     #[serde(default)]
     pub unregistered: Unregistered,
-    /// Who issues the access tokens that are taken, by a name of your choice.
+    /// The issuers of accepted access tokens, by a name of your choice.
     pub issuers: BTreeMap<String, Issuer>,
-    /// How tokens that are bound to a key are taken. Absent: they are refused.
+    /// How key-bound tokens are accepted. Default: they are rejected.
     #[serde(default)]
     pub dpop: Option<Dpop>,
-    /// The inventory: who may call, who answers for it, until when.
+    /// The inventory of agents: who may send requests, who is responsible for each agent, and when the registration ends.
     pub agents: BTreeMap<String, Agent>,
-    /// What each class of effect asks for, written once.
+    /// The requirements of each effect, which apply to all its endpoints.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = { "$ref": "#/$defs/Effect" })))]
     pub requirements: BTreeMap<Effect, Requirement>,
-    /// The allowlist. What is not here is denied.
+    /// The allowlist. A request that matches no endpoint is denied.
     pub endpoints: Vec<Endpoint>,
-    /// How often callers may call, by a name of your choice; endpoints and requirements refer to it.
+    /// The rates at which callers may send requests, by a name of your choice. Endpoints and requirements refer to these names.
     #[serde(default)]
     pub limits: BTreeMap<String, Limit>,
-    /// How often credentials from one source address may fail before their signatures are no longer computed. Absent: as
-    /// often as they come.
+    /// The rate at which credentials from one source address may fail before their signatures are no longer verified. Default: no
+    /// limit.
     #[serde(default)]
     pub failed_credentials: Option<FailedCredentials>,
-    /// How request signatures are judged, for the endpoints that ask for them.
+    /// How request signatures are verified, for the endpoints that use them.
     #[serde(default)]
     pub signatures: Signatures,
-    /// How signatures of Web Bot Auth are judged, for the endpoints that take them.
+    /// How Web Bot Auth signatures are verified, for the endpoints that accept them.
     #[serde(default)]
     pub web_bot_auth: Option<WebBotAuth>,
-    /// The largest body that is held until its digest has been checked; `1MiB` when absent. A larger one is refused. The
-    /// gateway's own buffers have to hold as much.
+    /// The maximum size of a body that is held until its digest is verified. A larger body is rejected. The gateway's own buffers
+    /// must hold as much. Default: `1MiB`.
     #[serde(default)]
     pub max_body: Option<Size>,
-    /// How long a request is held for its body, and how many bytes of such requests are held at a time.
+    /// How long a request is held for its body, and how many bytes of such requests are held at the same time.
     #[serde(default)]
     pub held_bodies: HeldBodies,
-    /// `accept` where the gateway sends a request's head on before its body has come, so that the upstream may see the head of a
-    /// call whose body turns out to be another one; of the body it sees nothing before the digest was checked. Such gateways need
-    /// it (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not. Under `observe` the other body follows, and the header
-    /// that tells of an observed call comes too late: the record alone says what was wrong.
+    /// `accept` if the gateway forwards a request's headers before its body has arrived. The upstream may then see the headers of
+    /// a request whose body does not match its digest; it sees nothing of the body before the digest is verified. Some gateways
+    /// require this setting (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not. Under `observe`, a body that does
+    /// not match is forwarded, and the header that reports an observed denial is too late: only the record reports the mismatch.
     #[serde(default)]
     pub late_body_check: Option<LateBodyCheck>,
-    /// The sizes of the tables that all workers share.
+    /// The sizes of the tables that workers use.
     #[serde(default)]
     pub tables: Tables,
-    /// What the upstream is sent.
+    /// How requests are forwarded to the upstream.
     pub upstream: Upstream,
-    /// What is written down.
+    /// The contents of records and logs.
     pub audit: Audit,
 }
 
@@ -146,14 +148,14 @@ pub enum FormatVersion {
     V1,
 }
 
-/// Whether denials are carried out.
+/// Whether denials are carried out or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A denial is answered and nothing reaches the upstream.
+    /// A denied request is answered by Callgate and not forwarded.
     Enforce,
-    /// A denial is recorded and the call goes on.
+    /// A denial is recorded, and the request is forwarded.
     Observe,
 }
 
@@ -172,35 +174,35 @@ pub enum Gateway {
     Higress,
     /// Kong Gateway with WasmX, up to 3.9.
     Kong,
-    /// Only what every proxy-wasm host offers, APISIX among them: nothing that workers share, and no bodies.
+    /// Only the features of every proxy-wasm host, such as APISIX: no shared state and no access to bodies.
     Portable,
 }
 
-/// What happens to a CORS preflight request.
+/// How a CORS preflight request is handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Preflight {
-    /// It goes on without authentication, on every path alike, without identity headers.
+    /// It is forwarded without authentication, on every path, without identity headers.
     Pass,
-    /// It is a call like any other.
+    /// It is handled like any other request.
     #[default]
     Refuse,
 }
 
-/// What happens to headers that override the method or the path.
+/// How headers that override the method or the path are handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Overrides {
-    /// The request is refused.
+    /// The request is rejected.
     #[default]
     Refuse,
-    /// The headers are removed and the request is judged without them.
+    /// The headers are removed, and the request is evaluated without them.
     Remove,
 }
 
-/// How a suffix of a path segment is read where the segment without it is listed in the same place.
+/// How a suffix of a path segment is interpreted if the segment without it is listed at the same position.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -212,49 +214,49 @@ pub enum FormatSuffixes {
     Ignore,
 }
 
-/// Whether a valid token of an unregistered client may call.
+/// Whether a request with a valid token of an unregistered client is allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Unregistered {
-    /// It is held to endpoints, scopes and bindings like an agent without attributes.
+    /// Endpoints, scopes and bindings apply to it as to an agent without attributes.
     Allow,
-    /// It is refused.
+    /// It is denied.
     #[default]
     Refuse,
 }
 
-/// A registered caller.
+/// A registered agent.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
-    /// Who answers for this agent.
+    /// The person or team responsible for this agent.
     pub owner: String,
-    /// What the agent is for, in a few words.
+    /// The agent's purpose, in a few words.
     #[serde(default)]
     pub purpose: Option<String>,
-    /// How the agent is told by its token. Absent: it has none, and signs its requests.
+    /// The token values that identify the agent. Absent for an agent that has no token and signs its requests.
     #[serde(default)]
     pub identity: Option<Identity>,
-    /// The keys with which the agent signs its requests; several, so that one can take over from another.
+    /// The keys with which the agent signs its requests. Several keys allow rotation.
     #[serde(default)]
     pub signing_keys: Option<Vec<SigningKey>>,
-    /// The registration ends with this day in UTC (`2027-06-30`), or at this moment (`2027-06-30T12:00:00Z`).
+    /// The end of the registration: the end of a day in UTC (`2027-06-30`), or a moment (`2027-06-30T12:00:00Z`).
     #[serde(default)]
     pub expires: Option<String>,
-    /// Refuses the agent while `true`, without losing its entry.
+    /// Whether the agent's requests are denied. The entry is kept.
     #[serde(default)]
     pub suspended: bool,
-    /// Scopes that the agent has beside those in its token.
+    /// The scopes that the agent has in addition to those in its token.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// Facts about the agent that bindings can refer to as `agent.NAME`: strings, integers or lists of them.
+    /// The facts about the agent that bindings can refer to as `agent.NAME`: strings, integers or lists of them.
     #[serde(default)]
     pub attributes: BTreeMap<String, Value>,
 }
 
-/// How an agent is told by its token: the issuer, with the client or the subject or both.
+/// The token values that identify an agent: the issuer, with the client or the subject or both.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -269,17 +271,18 @@ pub struct Identity {
     pub subject: Option<String>,
 }
 
-/// What the upstream is sent.
+/// How requests are forwarded to the upstream.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Whether the verified `Authorization` header is forwarded to the upstream (`keep`), and with it `DPoP`, or removed (`remove`). Where
-    /// requests are observed it is always forwarded, so that the upstream works as before the gate.
+    /// Whether the verified `Authorization` header, together with `DPoP`, is forwarded to the upstream (`keep`) or removed
+    /// (`remove`). In observe mode it is always forwarded, which keeps the upstream working as without Callgate.
     pub authorization: AuthorizationHeader,
-    /// Which request bodies the upstream merges with the query or reads method overrides from: `form`, and `json` for frameworks such
-    /// as Laravel and Rails. On endpoints with a bound query parameter these bodies are rejected unless the endpoint says
-    /// `forms: allow`, since the body could replace the parameter. `[form]` when absent; `[]` for an upstream that merges no bodies.
+    /// The kinds of request bodies that the upstream merges with the query or reads method overrides from: `form`, and `json` for
+    /// frameworks such as Laravel and Rails. On endpoints with a bound query parameter these bodies are rejected unless the
+    /// endpoint has `forms: allow`, because the body could replace the parameter. Default: `[form]`. Use `[]` for an upstream
+    /// that merges no bodies.
     #[serde(default = "forms_alone")]
     pub merges: Vec<MergedBody>,
 }
@@ -299,48 +302,48 @@ pub enum MergedBody {
     Json,
 }
 
-/// What happens to a verified `Authorization` header.
+/// How a verified `Authorization` header is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuthorizationHeader {
-    /// It goes on.
+    /// It is forwarded.
     Keep,
     /// It is removed.
     Remove,
 }
 
-/// What is written down.
+/// The contents of records and logs.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
-    /// The headers that tell the upstream who called.
+    /// The headers that identify the caller to the upstream.
     #[serde(default)]
     pub headers: AuditHeaders,
-    /// Which records also go to the gateway's own log, beside the access log.
+    /// The records that also go to the gateway's own log, in addition to the access log.
     pub log: AuditLog,
-    /// What a record says of the query: the `names` of its parameters, or their `values` as well, apart from those whose names
-    /// speak of a secret. `names` when absent.
+    /// Whether a record shows only the `names` of query parameters or also their `values`. Values are omitted if the parameter's
+    /// name looks like a secret. Default: `names`.
     #[serde(default)]
     pub query: AuditQuery,
-    /// Request headers that the record repeats, such as `x-agent-run-id`: names in lower case, of headers that carry no
-    /// credential. Names that look like a secret's (`x-session-id`, `x-api-key`) are errors.
+    /// The request headers that the record repeats, such as `x-agent-run-id`. Names are in lower case. Headers that carry
+    /// credentials are not allowed: names that look like secrets (`x-session-id`, `x-api-key`) are errors.
     #[serde(default)]
     pub include: Vec<String>,
-    /// Whether records show a token's subject as it is (`plain`) or as a keyed hash (`hash`), where the subject identifies a person.
-    /// `plain` when absent. Headers to the upstream show it as it is.
+    /// Whether records show a token's subject unchanged (`plain`) or as a keyed hash (`hash`), for subjects that identify a
+    /// person. Headers to the upstream always show it unchanged. Default: `plain`.
     #[serde(default)]
     pub subject: AuditSubject,
-    /// With `subject: hash`: the variable that holds the key, at least 32 bytes. Gateways with the same key write the same hash.
+    /// The variable that holds the key for `subject: hash`, at least 32 bytes. Gateways with the same key produce the same hash.
     pub subject_key: Option<Secret>,
-    /// Whether the record is completed when the call has ended, with its `outcome`: status, bytes, duration, how it ended.
-    /// `false` when absent.
+    /// Whether the record is completed at the end of the request with its `outcome`: status, bytes, duration, and how it ended.
+    /// Default: `false`.
     #[serde(default)]
     pub outcome: bool,
 }
 
-/// What a record says of the query.
+/// The parts of the query that a record shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -357,22 +360,22 @@ pub enum AuditQuery {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuditSubject {
-    /// As it is.
+    /// Unchanged.
     #[default]
     Plain,
     /// `hmac:` and 16 hexadecimal digits.
     Hash,
 }
 
-/// What the names of the gate's headers begin with, where a policy says nothing else in `audit.headers.prefix`.
+/// The prefix of Callgate's headers if the policy does not set `audit.headers.prefix`.
 pub const HEADER_PREFIX: &str = "x-callgate-";
 
-/// The headers that tell the upstream who called.
+/// The headers that identify the caller to the upstream.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditHeaders {
-    /// What their names begin with, in lower case and with a hyphen at the end; inbound headers that begin so are removed.
+    /// The prefix of their names, in lower case and with a hyphen at the end. Inbound headers with this prefix are removed.
     pub prefix: String,
 }
 
@@ -382,13 +385,13 @@ impl Default for AuditHeaders {
     }
 }
 
-/// Which records also go to the gateway's own log.
+/// The records that also go to the gateway's own log.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuditLog {
-    /// Records of allowed calls.
+    /// Whether records of allowed requests are logged.
     pub allow: bool,
-    /// Records of denied calls, and of those that would have been denied under `observe`.
+    /// Whether records of denied requests are logged, including requests that `observe` would have denied.
     pub deny: bool,
 }

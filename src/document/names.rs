@@ -1,8 +1,8 @@
-//! The small grammars of the policy document: names, scopes, hosts' friends. Each answers with what to write instead.
+//! The grammars of names and scopes in the policy document. Each check reports what to write instead.
 
 use super::finding::{Findings, Place};
 
-/// Checks a name that stands in records and headers.
+/// Checks a name that appears in records and headers.
 pub(crate) fn check_name(kind: &str, name: &str, place: &Place, findings: &mut Findings) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
@@ -13,7 +13,7 @@ pub(crate) fn check_name(kind: &str, name: &str, place: &Place, findings: &mut F
     }
 }
 
-/// Checks a scope: characters of RFC 6749, section 3.3, and no `*`, which reads like a pattern and matches nothing.
+/// Checks a scope: characters of RFC 6749, section 3.3, and no `*`, which looks like a pattern but has no special meaning.
 pub(crate) fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
     if scope.contains('*') {
         findings.error(
@@ -31,7 +31,7 @@ pub(crate) fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
     }
 }
 
-/// Checks a list that must not repeat itself.
+/// Checks that a list has no duplicates.
 pub(crate) fn check_distinct(kind: &str, items: &[String], place: &Place, findings: &mut Findings) {
     let mut seen = std::collections::BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
@@ -41,10 +41,10 @@ pub(crate) fn check_distinct(kind: &str, items: &[String], place: &Place, findin
     }
 }
 
-/// The name that was probably meant: the one with the fewest differences, where those are few for its length.
+/// Returns the name with the fewest differences, if there are few for its length.
 #[must_use]
 pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    /// Longer texts are no names; the comparison takes the product of both lengths.
+    /// Longer texts are not names. The cost of the comparison is the product of both lengths.
     const LONGEST: usize = 64;
     if written.len() > LONGEST {
         return None;
@@ -56,7 +56,7 @@ pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> O
     (distance <= 1 + name.len() / 4).then_some(name)
 }
 
-/// How a message about an undefined name ends: with the nearest one, or else with what to write.
+/// Returns the end of a message about an undefined name: the nearest name, or else `otherwise`.
 pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
     match nearest(written, names) {
         Some(name) => format!("did you mean `{}`?", name.escape_debug()),
@@ -64,8 +64,8 @@ pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'
     }
 }
 
-/// Whether a header's name is written in the one form in which names are compared: lower-case letters, digits and hyphens, of
-/// which the first is no hyphen. Every other character reads as a hyphen.
+/// Reports whether a header's name has the form in which names are compared: lower-case letters, digits and hyphens, without a
+/// leading hyphen. Comparisons treat every other character as a hyphen.
 pub(crate) fn is_plain_header(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)

@@ -1,19 +1,18 @@
-//! From a position in JSON text to a place in the document.
+//! Translates a position in JSON text to a place in the document.
 //!
-//! A deserializer that keeps track of its path costs as much code again as the whole document does; an error has a position
-//! anyway.
+//! A deserializer that tracks its path needs as much code again as the whole document. Its errors have a position in any case.
 
 use super::finding::Place;
 
-/// A value that is open at a position.
+/// A container that is open at a position.
 enum Open<'j> {
-    /// An object, with the key, in quotes, that was read last.
+    /// An object, with the quoted key that was read last.
     Object(Option<&'j [u8]>),
     /// A list, with the position of its current item.
     List(usize),
 }
 
-/// The place of the value that is open, or has just ended, at this many bytes into a JSON text.
+/// Returns the place of the value that is open, or has just ended, after `bytes` bytes of a JSON text.
 pub(crate) fn place_at(json: &[u8], bytes: usize) -> Place {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut rest = json.get(..bytes).unwrap_or(json);
@@ -47,7 +46,7 @@ pub(crate) fn place_at(json: &[u8], bytes: usize) -> Place {
     })
 }
 
-/// How many bytes a string has from after its first quote on, the last quote included.
+/// Returns the length in bytes of a string after its opening quote, including the closing quote.
 fn string_length(text: &[u8]) -> usize {
     let mut bytes = text.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {
@@ -62,7 +61,7 @@ fn string_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// The text of a key that ends with its quote.
+/// Returns the text of a key that ends with its closing quote.
 fn decoded(key: &[u8]) -> String {
     let quoted = [b"\"", key].concat();
     serde_json::from_slice(&quoted).unwrap_or_else(|_| String::from_utf8_lossy(key).trim_end_matches('"').to_owned())

@@ -1,6 +1,6 @@
-//! Values of the policy document that take more than one written form, each read by hand.
+//! Values of the policy document that have more than one written form and are parsed by hand.
 //!
-//! An untagged enum would answer a mistake with "did not match any variant"; these say what to write instead.
+//! An untagged enum would report "did not match any variant". These parsers report what to write instead.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 pub struct Lifetime(Duration);
 
 impl Lifetime {
-    /// The span as a duration.
+    /// Returns the span as a duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
@@ -61,10 +61,10 @@ impl schemars::JsonSchema for Lifetime {
     }
 }
 
-/// Calls in a span of time, such as `60/1m` or `5/1s`.
+/// A number of requests in a span of time, such as `60/1m` or `5/1s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// The calls.
+    /// The number of requests.
     pub calls: u32,
     /// The span.
     pub span: Duration,
@@ -75,7 +75,7 @@ const RATE_FORM: &str = "a whole number of calls, `/` and a span of time, such a
 impl Rate {
     fn parse(text: &str) -> Option<Self> {
         let (calls, span) = text.split_once('/')?;
-        // A sign would be read as well.
+        // `parse` would also accept a sign.
         let digits = calls.bytes().all(|b| b.is_ascii_digit());
         let calls = calls.parse().ok().filter(|calls| digits && *calls > 0)?;
         let span = Lifetime::parse(span)?.duration();
@@ -153,7 +153,7 @@ impl schemars::JsonSchema for Size {
     }
 }
 
-/// How an environment variable stands for bytes.
+/// The encoding of bytes in an environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -166,14 +166,14 @@ pub enum SecretEncoding {
     Hex,
 }
 
-/// Scopes that a call needs: `none`, a list of which all are needed, or `{ all: [...], any: [...] }`.
+/// The scopes that a request needs: `none`, a list of scopes that are all required, or `{ all: [...], any: [...] }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScopesAsked {
-    /// All of these.
+    /// The scopes that are all required.
     pub all: Vec<String>,
-    /// At least one of these, where the list is not empty.
+    /// The scopes that include at least one required scope. No scope is required if the list is empty.
     pub any: Vec<String>,
-    /// Whether the document said `none`, rather than writing lists that happen to be empty.
+    /// Whether the document contains `none`, as opposed to lists that happen to be empty.
     pub none: bool,
 }
 

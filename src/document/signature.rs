@@ -1,4 +1,4 @@
-//! How signed requests are checked, as a person writes it.
+//! The `signatures`, `web_bot_auth` and `held_bodies` sections of the policy document.
 
 use std::collections::BTreeMap;
 
@@ -8,51 +8,54 @@ use serde::Deserialize;
 
 use super::scalar::{Lifetime, Size};
 
-/// How request signatures (RFC 9421) are judged.
+/// How request signatures (RFC 9421) are verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Signatures {
-    /// How long after `created` a signature is taken; 60 s when absent. A signature is remembered for as long.
+    /// The maximum age of a signature, measured from `created`. A signature is remembered for the same time. Default: 60 s.
     pub max_age: Option<Lifetime>,
-    /// How far a client's clock may be ahead; 5 s when absent.
+    /// The maximum time that a client's clock may be ahead. Default: 5 s.
     pub clock_ahead: Option<Lifetime>,
-    /// Whether a signature must have a `nonce`. `optional` when absent: then two equal calls within a second are one.
+    /// Whether a signature must have a `nonce`. Default: `optional`. Two equal requests within one second then count as the same
+    /// request.
     pub nonce: NonceAsked,
-    /// The `tag` that signatures must have. Those with another one are ignored. Absent: those with a `tag` are ignored.
+    /// The `tag` that signatures must have. Signatures with another tag are ignored. Default: signatures with a `tag` are
+    /// ignored.
     pub tag: Option<String>,
-    /// What every signature covers, in the place of `@method`, `@authority`, `@path` and `@query`: those names, `@target-uri`,
-    /// `@request-target`, `@scheme`, and headers in lower case. `@query` is asked for where there is one, and headers where they
-    /// are sent. What the call needs is asked for beside it: `authorization` and `dpop` where sent, bound headers, and with a body
-    /// `content-digest`, `content-type` and `content-encoding`.
+    /// The components that every signature must cover: `@method`, `@authority`, `@path`, `@query`, `@target-uri`,
+    /// `@request-target`, `@scheme`, and headers in lower case. `@query` is required if the request has a query, and headers are
+    /// required if they are sent. Other components are always required: `authorization` and `dpop` if sent, bound headers, and
+    /// for a request with a body `content-digest`, `content-type` and `content-encoding`. Default: `@method`, `@authority`,
+    /// `@path` and `@query`.
     pub cover: Option<Vec<String>>,
-    /// Headers that are structured fields (RFC 9651) beside those of published standards, with their types, so that
-    /// signatures may cover them with `sf` and `key`.
+    /// The headers that are structured fields (RFC 9651), with their types, in addition to those of published standards.
+    /// Signatures may cover them with `sf` and `key`.
     pub structured_fields: BTreeMap<String, FieldType>,
 }
 
-/// Bounds on requests that are held until their signed bodies were checked. Each worker of the gateway counts for itself. A
-/// request is charged with the bytes of its headers and of its body: with the announced `Content-Length` from the beginning,
-/// or with what has arrived. Where there is no room, the answer is 503 `held_bytes_full` with `Retry-After`.
+/// Bounds on requests that are held until their signed bodies are verified. Each worker of the gateway counts for itself. A
+/// request is charged with the bytes of its headers and of its body: with the announced `Content-Length` from the beginning, or
+/// with the bytes that have arrived. If there is no room, the response is 503 `held_bytes_full` with `Retry-After`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HeldBodies {
-    /// How long a request is held without a new byte of its body, from `1s` to `5m`; 10 s when absent. Then the answer is 408
-    /// `body_timeout`. Checked once a second. Gateways without timers (`kong`, `portable`) have a time limit of their own, such as
-    /// nginx's `client_body_timeout`.
+    /// The maximum time that a request is held without a new byte of its body, from `1s` to `5m`. The response after that time is
+    /// 408 `body_timeout`. The timeout is checked once a second. Gateways without timers (`kong`, `portable`) use their own time
+    /// limit, such as nginx's `client_body_timeout`. Default: 10 s.
     pub hold_timeout: Option<Lifetime>,
-    /// How long a request is held in all, however its bytes arrive: from `hold_timeout` to `15m`; six times `hold_timeout` when
-    /// absent, which is 60 s where that is absent too.
+    /// The maximum time that a request is held in total, even if its bytes keep arriving: from `hold_timeout` to `15m`. Default:
+    /// six times `hold_timeout`, which is 60 s if that is absent too.
     pub total_timeout: Option<Lifetime>,
-    /// The most bytes that one worker holds, from `1MiB` to `1024MiB`; `64MiB` when absent, or room for four requests with a
-    /// body of `max_body` and 64 KiB of headers where that is more.
+    /// The maximum number of bytes that one worker holds, from `1MiB` to `1024MiB`. Default: `64MiB`, or the size of four
+    /// requests with a body of `max_body` and 64 KiB of headers if that is more.
     pub worker_bytes: Option<Size>,
-    /// The most bytes that one worker holds for one agent; an eighth of `worker_bytes` when absent. It has to hold one body of
-    /// `max_body` and 64 KiB of headers, and is never less when absent.
+    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one body of `max_body` and 64 KiB
+    /// of headers. Default: an eighth of `worker_bytes`, or that minimum if it is more.
     pub agent_bytes: Option<Size>,
-    /// The most bytes that one worker holds for one source, which is an IPv4 address or the /64 of an IPv6 address; half of
-    /// `worker_bytes` when absent, or twice `agent_bytes` where that is more.
+    /// The maximum number of bytes that one worker holds for one source, which is an IPv4 address or the /64 of an IPv6 address.
+    /// Default: half of `worker_bytes`, or twice `agent_bytes` if that is more.
     pub source_bytes: Option<Size>,
 }
 
@@ -61,10 +64,10 @@ pub struct HeldBodies {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NonceAsked {
-    /// A signature without one is known by what it signs.
+    /// A signature without a nonce is identified by its signature base.
     #[default]
     Optional,
-    /// A signature without one is refused.
+    /// A signature without a nonce is rejected.
     Required,
 }
 
@@ -81,17 +84,17 @@ pub enum FieldType {
     Item,
 }
 
-/// How signatures of Web Bot Auth (draft-ietf-webbotauth-httpsig-protocol) are judged, for the endpoints that take them.
+/// How Web Bot Auth signatures (draft-ietf-webbotauth-httpsig-protocol) are verified, for the endpoints that accept them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct WebBotAuth {
-    /// How long after `created` a signature is taken at most; 24 h when absent.
+    /// The maximum age of a signature, measured from `created`. Default: 24 h.
     pub max_age: Option<Lifetime>,
-    /// The forms of `Signature-Agent` that are accepted. Absent: as draft-ietf-webbotauth-httpsig-protocol-01 says, a member with the
-    /// name of the signature's label. `legacy` also accepts what agents send by earlier drafts: a bare string or a dictionary that is
-    /// covered as a whole, a member with another name, the parameter `type`, and no such header at all. One that is sent has to be
-    /// covered in any case.
+    /// The accepted forms of `Signature-Agent`. Default: the form of draft-ietf-webbotauth-httpsig-protocol-01, a member with the
+    /// name of the signature's label. `legacy` also accepts the forms of earlier drafts: a bare string, a dictionary that is
+    /// covered as a whole, a member with another name, the parameter `type`, and no such header at all. A signature must always
+    /// cover the header if it is sent.
     pub signature_agent: Option<SignatureAgentForm>,
 }
 
@@ -100,39 +103,39 @@ pub struct WebBotAuth {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureAgentForm {
-    /// Also the forms of earlier drafts.
+    /// The forms of earlier drafts, in addition to the current form.
     Legacy,
 }
 
-/// Whether a call must be signed.
+/// Whether a request must be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureAsked {
-    /// It must be signed by its caller.
+    /// The caller must sign the request.
     Required,
-    /// A signature that is there must hold.
+    /// A signature may be absent. If there is one, it must be valid.
     Optional,
 }
 
-/// What proves who calls.
+/// The credential that authenticates the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Authenticate {
     /// An access token.
     Token,
-    /// A request signature, with which no token is needed. The agent has the scopes that the policy grants it.
+    /// A request signature without a token. The agent has the scopes that the policy grants it.
     Signature,
-    /// A signature of Web Bot Auth, with which no token is needed.
+    /// A Web Bot Auth signature without a token.
     WebBotAuth,
 }
 
-/// What happens where the gateway cannot hold a request back until its body has been checked.
+/// How requests are handled if the gateway cannot hold their headers until the body is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LateBodyCheck {
-    /// The upstream may see the head of a request whose body turns out to be another one.
+    /// The upstream may see the headers of a request whose body does not match its digest.
     Accept,
 }

@@ -1,4 +1,4 @@
-//! Keys with which agents sign their requests, as a person writes them.
+//! The `signing_keys` of agents in the policy document.
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -7,32 +7,33 @@ use serde_json::{Map, Value};
 
 use super::Secret;
 
-/// A key with which an agent signs its requests (RFC 9421): exactly one of `jwk`, `pem` and `secret`. A key belongs to one
-/// agent, and is no issuer's.
+/// A key with which an agent signs its requests (RFC 9421): exactly one of `jwk`, `pem` and `secret`. A key belongs to one agent
+/// and cannot be the key of an issuer.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SigningKey {
-    /// A public key as a JSON Web Key (RFC 7517). Members that RFC 7517 does not name are ignored, as it says.
+    /// A public key as a JSON Web Key (RFC 7517). Members that RFC 7517 does not define are ignored, as it requires.
     #[serde(default)]
     pub jwk: Option<Map<String, Value>>,
-    /// A public key in PEM, from `-----BEGIN PUBLIC KEY-----` on.
+    /// A public key in PEM, starting at `-----BEGIN PUBLIC KEY-----`.
     #[serde(default)]
     pub pem: Option<String>,
-    /// A secret of 32 bytes or more, for `hmac-sha256`.
+    /// A secret of at least 32 bytes, for `hmac-sha256`.
     #[serde(default)]
     pub secret: Option<Secret>,
-    /// How signatures name the key. Required beside `pem` and `secret`. A JWK is named by its `kid`, or by its thumbprint
-    /// (RFC 7638) where it has none; beside a JWK with a `kid`, write the thumbprint here where the agent sends that.
+    /// The name of the key in signatures. Required with `pem` and `secret`. The default for a JWK is its `kid`, or its thumbprint
+    /// (RFC 7638) if it has none. For a JWK with a `kid`, set this field to the thumbprint if the agent sends that.
     #[serde(default)]
     pub keyid: Option<String>,
-    /// What the key signs with. Required for RSA keys, unless the JWK has an `alg`; every other key has but one.
+    /// The signature algorithm of the key. Required for RSA keys, unless the JWK has an `alg`. Every other key has only one
+    /// algorithm.
     #[serde(default)]
     pub algorithm: Option<HttpAlgorithm>,
-    /// The key is taken from the start of this day in UTC on (`2027-01-01`), or from this moment on (`2027-01-01T12:00:00Z`).
+    /// The time from which the key is accepted: the start of a day in UTC (`2027-01-01`), or a moment (`2027-01-01T12:00:00Z`).
     #[serde(default)]
     pub not_before: Option<String>,
-    /// The key is taken until the end of this day in UTC (`2027-06-30`), or until this moment (`2027-06-30T12:00:00Z`).
+    /// The time until which the key is accepted: the end of a day in UTC (`2027-06-30`), or a moment (`2027-06-30T12:00:00Z`).
     #[serde(default)]
     pub not_after: Option<String>,
 }
@@ -50,7 +51,7 @@ pub enum HttpAlgorithm {
     /// EdDSA on Curve25519; `Ed25519` or `EdDSA` in a JWK.
     #[serde(rename = "ed25519")]
     Ed25519,
-    /// HMAC with SHA-256; takes a `secret`.
+    /// HMAC with SHA-256; requires a `secret`.
     #[serde(rename = "hmac-sha256")]
     HmacSha256,
     /// RSASSA-PSS with SHA-512; `PS512` in a JWK.
