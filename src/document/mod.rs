@@ -1,7 +1,7 @@
 //! The policy document, exactly as its author writes it.
 //!
 //! These types define the fields and the forms of their values, without their meaning. Checks that need more than one field
-//! belong to [`compile`](super::compile). The JSON Schema is generated from these types, and their doc comments become the policy
+//! belong to [`policy`](crate::policy). The JSON Schema is generated from these types, and their doc comments become the policy
 //! reference.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What is allowed, and may not be what the author of a policy meant: warnings that need more than one field.
+//! Warnings about a valid policy that may not express its author's intent, if they need more than one field.
 
 use super::{Policy, Store};
 use crate::document;
@@ -7,10 +7,10 @@ use crate::identity::crypto::{Algorithm, host_hash};
 use crate::identity::signature::SigningKeys;
 use crate::text::time::Timestamp;
 
-/// How long before its end an agent's registration is reported.
+/// An agent's registration is reported this long before it ends.
 const EXPIRES_SOON_SECONDS: u64 = 30 * 86_400;
 
-/// Everything that deserves a second look whenever the policy is checked.
+/// Adds all warnings that do not depend on the time of the check.
 pub(super) fn check(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
     issuers(document, findings);
     agents(document, findings);
@@ -103,7 +103,8 @@ fn destructive_endpoints(document: &document::Document, findings: &mut Findings)
     }
 }
 
-/// Signatures that the gateway does not verify cost the worker that computes them up to some milliseconds each.
+/// Warns if failed credentials are not limited on a gateway that does not verify signatures itself. Each signature then costs the
+/// worker up to some milliseconds.
 fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
     let features = document.gateway.features();
     if features.verifies || document.failed_credentials.is_some() {
@@ -144,7 +145,7 @@ fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys
 }
 
 impl Policy {
-    /// What deserves a second look at this moment: agents whose registration has ended or ends within 30 days.
+    /// Returns the warnings that depend on the time: agents whose registration has ended or ends within 30 days.
     #[must_use]
     pub fn warnings_at(&self, now: Timestamp) -> Vec<Finding> {
         let mut findings = Findings::default();

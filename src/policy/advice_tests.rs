@@ -3,12 +3,12 @@ use serde_json::{Value, json};
 use super::super::tests::{compile, with};
 use crate::text::time::Timestamp;
 
-/// The warnings of the policy with these changes.
+/// Returns the warnings of the policy with these changes.
 fn warnings(changes: &[(&str, Value)]) -> Vec<String> {
     compile(with(changes)).unwrap().findings.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// The changed policy has one warning, and its neighbor, which differs in one thing, has none.
+/// Asserts that the changed policy has one warning, and that its neighbor, which differs in one property, has no warning.
 #[track_caller]
 fn warns(changes: &[(&str, Value)], warning: &str, neighbor: &[(&str, Value)]) {
     let found = warnings(changes);
@@ -39,7 +39,7 @@ fn warns_about_an_agent_known_by_its_subject_alone() {
         "agents.a.identity.subject: every client of the issuer",
         &[("/agents/a/identity", both)],
     );
-    // Where tokens name no client there is nothing to add.
+    // If tokens name no client, there is no better identity to recommend.
     let token = json!({ "typ": ["JWT"], "told_apart_by": "claims", "claims": { "repository": [] }, "scopes": [] });
     let jwt =
         [("/issuers/corp/profile", json!("jwt")), ("/issuers/corp/token", token), ("/agents/a/identity", subject)];
@@ -104,7 +104,7 @@ fn warns_about_expensive_signatures_that_nothing_limits() {
     let limited = ("/failed_credentials", json!({ "rate": "10/1m", "burst": 10 }));
     let warning = "issuers.corp.algorithms: the filter itself computes `ES256` signatures on `higress`";
     warns(&also(&[]), warning, &also(&[limited]));
-    // Envoy verifies them.
+    // Envoy verifies these signatures itself.
     assert_eq!(warnings(&[]), [""; 0]);
     let ed25519 = [
         ("/issuers/corp/algorithms", json!(["Ed25519"])),

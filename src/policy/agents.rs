@@ -1,4 +1,4 @@
-//! The inventory of callers: compiled so that a credential finds its agent in two look-ups.
+//! The inventory of agents, compiled to find the agent of a credential with two lookups.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::reason::Reason;
 use crate::text::hash::PolicyMap;
 use crate::text::time::Timestamp;
 
-/// A registered caller.
+/// A registered agent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Agent {
     /// The agent's name in the policy.
     pub name: Box<str>,
-    /// Its position in the order of the names.
+    /// The agent's position in the order of names.
     pub(crate) position: u32,
-    /// Scopes that the agent has beside those in its token.
+    /// Scopes that the agent has in addition to those in its token.
     pub(crate) scopes: Vec<Box<str>>,
-    /// Facts for bindings.
+    /// Attributes that bindings can refer to.
     pub(crate) attributes: BTreeMap<String, Value>,
     expires: Option<Timestamp>,
     suspended: bool,
@@ -44,7 +44,7 @@ struct ByIdentity {
 
 #[derive(Debug, Default)]
 struct ByClient {
-    /// The agent with this client, whatever the subject.
+    /// The agent that has this client with any subject.
     any_subject: Option<u32>,
     by_subject: PolicyMap<Box<str>, u32>,
 }
@@ -177,7 +177,8 @@ impl Agents {
         }
     }
 
-    /// An agent told by client and subject can never be the only match where another is told by that client alone.
+    /// Rejects an agent that is identified by client and subject if another agent is identified by that client alone. The first
+    /// agent would never be the only match.
     fn check_reachable(&self, place: &Place, findings: &mut Findings) {
         for (client, index) in self.by_issuer.values().flat_map(|issuer| &issuer.by_client) {
             let Some(wider) = index.any_subject.and_then(|position| self.list.get(position as usize)) else { continue };
@@ -195,17 +196,17 @@ impl Agents {
         }
     }
 
-    /// The agents, in the order of their names.
+    /// Returns the agents in the order of their names.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Agent> {
         self.list.iter()
     }
 
-    /// The agent at a position in the order of the names.
+    /// Returns the agent at a position in the order of names.
     pub(crate) fn get(&self, position: u32) -> Option<&Agent> {
         self.list.get(position as usize)
     }
 
-    /// The agent whose credential this is.
+    /// Returns the agent that a token identifies.
     ///
     /// # Errors
     /// [`Reason::AgentUnknown`] and [`Reason::AgentAmbiguous`].
@@ -228,12 +229,12 @@ impl Agents {
 }
 
 impl Agent {
-    /// When the registration ends.
+    /// Returns the end of the registration.
     pub(super) fn expires(&self) -> Option<Timestamp> {
         self.expires
     }
 
-    /// Whether the registration holds at this moment.
+    /// Checks that the registration is valid at this moment.
     ///
     /// # Errors
     /// [`Reason::AgentSuspended`] and [`Reason::AgentExpired`].

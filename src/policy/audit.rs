@@ -1,4 +1,4 @@
-//! What is written down, and how the upstream is told who calls.
+//! The contents of records, and the headers that identify the caller to the upstream.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::request::headers::name_begins_like;
 use crate::request::shown::header_is_secret;
 use crate::text::ascii::is_token;
 
-/// More headers than these make a record a copy of the request.
+/// With more headers than this, a record becomes a copy of the request.
 const MOST_INCLUDED: usize = 16;
 
-/// What is written down.
+/// The contents of records and logs.
 #[derive(Debug)]
 pub(crate) struct Audit {
     pub(crate) logs_allow: bool,
@@ -23,19 +23,19 @@ pub(crate) struct Audit {
     /// Names of headers, in lower case.
     pub(crate) include: Vec<Box<str>>,
     pub(crate) outcome: bool,
-    /// What subjects are hashed with; none where records have them as they are.
+    /// The key that subjects are hashed with. `None` if records show subjects unchanged.
     pub(crate) subject_key: Option<SubjectKey>,
 }
 
-/// What the subjects in records are hashed with. It does not print.
+/// The key that the subjects in records are hashed with. Its `Debug` output does not contain the key.
 pub(crate) struct SubjectKey(Vec<u8>);
 
 impl SubjectKey {
-    /// A shorter key could be found by trying; in bytes.
+    /// The minimum length in bytes. A shorter key could be found by brute force.
     const MIN: usize = 32;
 
-    /// Reads the key, where the policy has `audit.subject: hash`. While a policy is only checked the variable may be missing: then subjects
-    /// are hashed with an empty key, and nothing is recorded with it.
+    /// Reads the key if the policy has `audit.subject: hash`. The variable may be missing if secrets are not looked up, as when a
+    /// policy is only checked. Subjects are then hashed with an empty key, and no such hash is recorded.
     fn compile(raw: &document::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Option<Self> {
         let place = Place::root().field("audit").field("subject_key");
         match (raw.subject, &raw.subject_key) {
@@ -68,7 +68,7 @@ impl SubjectKey {
         }
     }
 
-    /// A subject as records have it.
+    /// Returns a subject as records show it.
     pub(crate) fn hash(&self, subject: &str) -> String {
         let hash = hmac_sha256(&self.0, subject.as_bytes());
         hash.iter().take(8).fold("hmac:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
@@ -81,10 +81,10 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
-/// The names of our headers, prefix included.
+/// The names of Callgate's headers, including the prefix.
 #[derive(Debug)]
 pub(crate) struct HeaderNames {
-    /// Of agent, issuer, client, subject and scopes, in this order.
+    /// The headers of agent, issuer, client, subject and scopes, in this order.
     pub(crate) identity: [Box<str>; 5],
     pub(crate) endpoint: Box<str>,
     pub(crate) decision: Box<str>,
@@ -122,7 +122,7 @@ impl Audit {
 
 fn check_prefix(prefix: &str, findings: &mut Findings) {
     let plain = prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    // Lines that begin with the prefix never reach the upstream: a prefix must not take other headers with it.
+    // Headers with the prefix are removed from requests, so the prefix must not match well-known headers.
     let takes_others = ["x-request-id", "x-forwarded-", "x-envoy-", "x-b3-"]
         .iter()
         .any(|known| known.starts_with(prefix) || prefix.starts_with(known));

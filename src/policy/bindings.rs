@@ -1,4 +1,4 @@
-//! Bindings of the policy document: both sides are read once, and must exist.
+//! Compiles the bindings of the policy document. Both sides of a binding are parsed once and must exist.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::identity::token::ClaimName;
 use crate::request::headers::name_begins_like;
 use crate::request::is_plain_name;
 
-/// Headers that say something else than the caller's intent, or that the gate itself reads.
+/// Headers that do not express the caller's intent, or that Callgate itself reads.
 const NEVER_BOUND: [&str; 8] =
     ["authorization", "connection", "content-length", "cookie", "host", "te", "transfer-encoding", "upgrade"];
 
@@ -36,7 +36,7 @@ pub(super) fn compile(
     bindings
 }
 
-/// The bound part; none where the template did not compile and so cannot be asked.
+/// Parses the bound part. Returns `None` if the template did not compile and its variables are unknown.
 fn bound(written: &str, document: &document::Document, template: Option<&Template>) -> Result<Option<Bound>, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {

@@ -1,4 +1,4 @@
-//! From the raw document to a [`Policy`]: everything that needs more than one field to be judged.
+//! Compiles the document to a [`Policy`]. All checks that need more than one field start here.
 
 use std::time::Duration;
 
@@ -25,23 +25,23 @@ use crate::identity::token::{Issuers, Secrets, json};
 use crate::request::RejectedNames;
 use crate::request::parameter::MOST_NAME;
 
-/// What a clock may differ unless the policy says otherwise.
+/// The default clock skew.
 const USUAL_SKEW: Duration = Duration::from_secs(60);
-/// Beyond this an expired token is no longer an expired token.
+/// A larger skew would make an expired token valid for too long.
 const MOST_SKEW: Duration = Duration::from_secs(900);
-/// A policy document larger than this is a mistake: 10,000 endpoints and agents take a third of it.
+/// The maximum size of a policy document. 10,000 endpoints and agents need a third of it.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const MOST_DEPTH: u8 = 32;
-/// Tables for Ed25519 keys: a VM with so many takes 84 MB for them.
+/// The maximum number of tables for Ed25519 keys. A VM with this many uses 84 MB for them.
 const MOST_KEY_TABLES: u32 = 256;
 
-/// A policy and what deserves a second look in it.
+/// A compiled policy and its warnings.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Compiled {
-    /// The policy, ready to decide.
+    /// The policy, ready to evaluate requests.
     pub policy: Policy,
-    /// What is allowed and may not be meant.
+    /// Findings about a valid policy that may not express the author's intent.
     pub findings: Findings,
 }
 
@@ -49,14 +49,14 @@ impl Policy {
     /// Compiles a policy from its JSON.
     ///
     /// # Errors
-    /// What is wrong with it: the first mistake in its structure, or else every mistake in its meaning.
+    /// Returns the first error in the structure of the policy, or else all errors in its meaning.
     pub fn from_json(json: &[u8], secrets: &dyn Secrets) -> Result<Compiled, Findings> {
         let value = json::parse(json, json::Bounds { bytes: MOST_BYTES, depth: MOST_DEPTH })
             .map_err(|fault| only(Place::root(), format!("the policy is not JSON: {fault}")))?;
         Self::from_value(value, secrets)
     }
 
-    /// Compiles a policy from a JSON value in which no name stands twice.
+    /// Compiles a policy from a JSON value that has no duplicate names.
     ///
     /// # Errors
     /// As [`Policy::from_json`].
@@ -65,7 +65,7 @@ impl Policy {
             only(Place::root(), "the policy holds a number that JSON cannot carry: write it as text".to_owned())
         })?;
         let mut empty = Findings::default();
-        // Places are written down only where there is something to tell.
+        // Places are built only if there is an error to report, because they allocate.
         if holds_null(&value) {
             refuse_null(&value, &Place::root(), &mut empty);
         }
@@ -80,19 +80,19 @@ impl Policy {
     }
 }
 
-/// Reads the document from its canonical text, in which a mistake has a position.
+/// Parses the document from its canonical text, which gives each error a position.
 fn document(value: Value) -> Result<document::Document, Findings> {
     let text = serde_json::to_vec(&value).map_err(|error| only(Place::root(), error.to_string()))?;
-    // The memory of a VM never shrinks: of text, value and document no more than two are there at a time.
+    // The memory of a VM never shrinks. At most two of text, value and document exist at the same time.
     drop(value);
     serde_json::from_slice(&text).map_err(|error| {
         let message = structural(&error);
-        // The text is one line.
+        // The text has only one line, so the column is the offset.
         only(place_at(&text, error.column()), message)
     })
 }
 
-/// Higress puts the rules of a `WasmPlugin` into its configuration, which then stands for several.
+/// Detects `_rules_`. Higress puts the rules of a `WasmPlugin` into its configuration, which then contains several policies.
 fn rules_of_higress(value: &Value) -> Option<Findings> {
     value.get("_rules_").map(|_| {
         let message = "these are the `matchRules` of a Higress `WasmPlugin`, which put another configuration in the place of this \
@@ -110,8 +110,8 @@ fn holds_null(value: &Value) -> bool {
     }
 }
 
-/// A field without a value would be read as one that is absent, and what is absent often takes more: an endpoint whose
-/// `hosts:` lost its list would answer for all of them.
+/// Rejects fields without a value. They would be read as absent fields, which are often less strict: an endpoint whose `hosts:`
+/// lost its list would match all hosts.
 fn refuse_null(value: &Value, place: &Place, findings: &mut Findings) {
     match value {
         Value::Null => findings.error(place.clone(), "this field has no value: write one, or remove the field"),
@@ -119,8 +119,8 @@ fn refuse_null(value: &Value, place: &Place, findings: &mut Findings) {
             items.iter().enumerate().for_each(|(index, item)| refuse_null(item, &place.index(index), findings));
         }
         Value::Object(fields) => {
-            // Members of a key or a key set that nobody knows are ignored (RFC 7517, section 4), whatever they hold. An agent
-            // or an issuer may have the same name.
+            // Unknown members of a key or a key set are ignored (RFC 7517, section 4), including null values. The place is
+            // checked as well because an agent or an issuer may have the same name.
             let is_key = |name: &str| match name {
                 "jwks" => place.as_str().ends_with(".keys"),
                 "jwk" => place.as_str().ends_with(']'),
@@ -139,7 +139,7 @@ fn only(place: Place, message: String) -> Findings {
     findings
 }
 
-/// The library's sentence without its position, which the place says better.
+/// Returns the error message of the library without its position, because the place is more precise.
 fn structural(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {

@@ -1,4 +1,4 @@
-//! Proof of possession: what the policy asks of proofs, and of tokens on single endpoints.
+//! Compiles the rules for proofs of possession, and the endpoints' requirements on key-bound tokens.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::document::{Findings, Place};
 use crate::identity::crypto::Algorithm;
 use crate::identity::dpop::Rules;
 
-/// How long a proof is taken unless the policy says otherwise.
+/// The default maximum age of a proof.
 const USUAL_AGE: Duration = Duration::from_secs(60);
-/// Each proof is remembered for so long, so that it cannot be used again.
+/// The largest maximum age. Each proof is remembered for this time to prevent replays.
 const MOST_AGE: Duration = Duration::from_secs(600);
-/// How far a client's clock may be ahead unless the policy says otherwise.
+/// The default for how far a client's clock may be ahead.
 const USUAL_AHEAD: Duration = Duration::from_secs(5);
 const MOST_AHEAD: Duration = Duration::from_secs(60);
 
@@ -67,7 +67,8 @@ fn algorithms(raw: &[document::AlgorithmName], place: &Place, findings: &mut Fin
     algorithms
 }
 
-/// Names of algorithms as a challenge lists them; one that has two by both, since clients look for theirs.
+/// Returns the names of algorithms for a challenge. An algorithm with two names is listed with both, because clients look for the
+/// one that they know.
 fn told(algorithms: &[Algorithm]) -> String {
     let names = algorithms.iter().flat_map(|algorithm| {
         let second = (*algorithm == Algorithm::Ed25519).then_some("EdDSA");
@@ -76,7 +77,7 @@ fn told(algorithms: &[Algorithm]) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-/// Who asks that an endpoint's callers send a token that is bound to a key, if somebody does.
+/// Returns the field that requires a key-bound token for an endpoint, if there is one.
 pub(super) fn needs_bound_token(
     document: &document::Document,
     endpoint: &document::Endpoint,
@@ -105,7 +106,7 @@ pub(super) fn needs_bound_token(
     }
 }
 
-/// Whoever asks for tokens that are bound to a key needs `dpop`, which says how they are taken.
+/// Rejects a policy that requires key-bound tokens without `dpop`, which defines how they are accepted.
 fn check_asked(document: &document::Document, findings: &mut Findings) {
     if document.dpop.is_some() {
         return;

@@ -1,4 +1,4 @@
-//! The allowlist: each endpoint ready to be judged, and one lookup table for each set of hosts.
+//! Compiles the allowlist: the endpoints, and one lookup table for each set of hosts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,48 +19,48 @@ use crate::text::hash::PolicyMap;
 pub struct Endpoint {
     /// The endpoint's name in the policy.
     pub id: Box<str>,
-    /// Its position in the policy's list, counted from 0.
+    /// The endpoint's position in the policy's list, counted from 0.
     pub position: u32,
-    /// Where it stands in the policy, such as `endpoints[3]`.
+    /// The endpoint's place in the policy, such as `endpoints[3]`.
     pub(crate) place: Box<str>,
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) access: Access,
-    /// Where the policy asks for a token that is bound to a key, if it does.
+    /// The field that requires a key-bound token, if there is one.
     pub(crate) needs_bound_token: Option<Origin>,
     pub(crate) scopes: ScopesWanted,
     pub(crate) bindings: Vec<Binding>,
     pub(crate) escapes: EscapeSet,
     pub(crate) websocket: bool,
-    /// The bodies that are rejected because the upstream merges them with the query, if any are.
+    /// The bodies that are rejected because the upstream merges them with the query, if there are any.
     pub(crate) rejected_bodies: Option<RejectedBodies>,
-    /// Whether the media type must be told once, since something depends on it.
+    /// Whether a request must have exactly one `Content-Type`, because another rule depends on it.
     pub(crate) one_content_type: bool,
     pub(crate) streams: bool,
     pub(crate) signature: SignatureRule,
-    /// The limits of a call, by their positions in the policy.
+    /// The limits that apply to a request, by their positions in the policy.
     pub(crate) limits: Vec<u32>,
-    /// How many calls a call counts for.
+    /// The number of requests that one request counts as.
     pub(crate) cost: u32,
     pub(crate) observe: bool,
 }
 
-/// Which bodies an endpoint rejects by their media type. A body without one is rejected as well.
+/// The media types of bodies that an endpoint rejects. A body without a media type is rejected as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RejectedBodies {
-    /// Where the policy asks for it.
+    /// The field that requires the rejection.
     pub(crate) origin: Origin,
     pub(crate) forms: bool,
     pub(crate) json: bool,
 }
 
-/// Who may call an endpoint.
+/// The callers that an endpoint allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Callers that are known.
+    /// Authenticated callers.
     Known,
-    /// Anyone; a credential that the policy could verify must hold.
+    /// Anyone. A credential that the policy could verify must be valid.
     Public,
-    /// Anyone; credentials are the upstream's business.
+    /// Anyone. The upstream handles credentials.
     PublicUnverified,
 }
 
@@ -68,12 +68,12 @@ pub(crate) enum Access {
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
     pub(crate) list: Vec<Endpoint>,
-    /// Which table a host uses: hosts with the same endpoints share one.
+    /// The table of each host. Hosts with the same endpoints share one.
     by_host: PolicyMap<Box<str>, usize>,
     tables: Vec<Table>,
-    /// Every escape that some endpoint allows.
+    /// All escapes that any endpoint allows.
     pub(crate) escapes: EscapeSet,
-    /// Whether some path has a variable whose values may contain what only text values may.
+    /// Whether any path has a variable whose values may contain characters that are valid only in text values.
     pub(crate) take_text: bool,
 }
 
@@ -165,7 +165,7 @@ impl Endpoints {
         }
     }
 
-    /// Warns about each endpoint whose values an upstream can read as the paths of others, once for all sets of hosts.
+    /// Warns about each endpoint whose values an upstream can read as paths of other endpoints, once for all sets of hosts.
     fn warn_of_collisions(
         &self,
         table: &Table,
@@ -202,7 +202,7 @@ impl Endpoints {
         }
     }
 
-    /// Two endpoints with one template divide its methods between them.
+    /// Checks that two endpoints with the same template have no method in common.
     fn check_methods(&self, entries: &[(u32, &Template)], place: &Place, findings: &mut Findings) {
         let mut taken: BTreeMap<_, &Endpoint> = BTreeMap::new();
         for (index, template) in entries {
@@ -223,21 +223,21 @@ impl Endpoints {
     }
 }
 
-/// How many paths a warning names.
+/// The maximum number of paths that a warning names.
 const COLLISIONS_NAMED: usize = 3;
-/// How many places are compared at most for warnings about one set of hosts.
+/// The maximum number of comparisons for warnings about one set of hosts.
 const MAX_COMPARED: u32 = 200_000;
 
 fn takes_text(template: &Template) -> bool {
     template.variables().iter().any(|variable| variable.kind.takes_escapes())
 }
 
-/// One endpoint while it is compiled.
+/// The state while one endpoint is compiled.
 struct Compiling<'a> {
     document: &'a document::Document,
     raw: &'a document::Endpoint,
     place: &'a Place,
-    /// Attributes that some agent has.
+    /// Attributes that at least one agent has.
     attributes: &'a BTreeSet<&'a str>,
 }
 
@@ -285,7 +285,7 @@ impl Compiling<'_> {
         for (index, method) in self.raw.methods.iter().enumerate() {
             let place = place.index(index);
             let upper = method.to_ascii_uppercase();
-            // `*` is a token, and nobody who writes it means a method of that name.
+            // `*` is a valid token, but its author means any method.
             if !is_token(method.as_bytes()) || method.contains('*') {
                 findings.error(
                     place,
@@ -344,8 +344,8 @@ impl Compiling<'_> {
         wanted
     }
 
-    /// `refuse` rejects forms under every policy; where nothing is written, the kinds that the upstream merges are rejected next to
-    /// a bound query.
+    /// Returns the bodies that the endpoint rejects. `refuse` rejects forms in every policy. Without a setting, the kinds that
+    /// the upstream merges are rejected if a query parameter is bound.
     fn rejected_bodies(&self, binds_query: bool, findings: &mut Findings) -> Option<RejectedBodies> {
         let merges = |kind| self.document.upstream.merges.contains(&kind);
         let (forms, json) = (merges(document::MergedBody::Form), merges(document::MergedBody::Json));
@@ -409,7 +409,7 @@ impl Compiling<'_> {
     }
 }
 
-/// Checks what a place asks for in scopes.
+/// Checks the scopes that a field requires.
 pub(super) fn check_scopes(asked: &document::ScopesAsked, place: &Place, findings: &mut Findings) {
     if !asked.none && asked.all.is_empty() && asked.any.is_empty() {
         findings.error(place.clone(), "an empty list asks for nothing without saying so: write `none`");

@@ -8,7 +8,7 @@ fn warnings(changes: &[(&str, Value)]) -> Vec<String> {
     findings.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// Endpoints with these paths, of which the first allows escapes.
+/// Returns endpoints with these paths. The first endpoint allows escapes.
 fn endpoints(paths: &[&str], escapes: &[&str]) -> Value {
     let endpoint = |(index, path): (usize, &&str)| {
         let mut endpoint =

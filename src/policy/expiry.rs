@@ -1,8 +1,9 @@
-//! When something begins or ends: a day in UTC, or a moment of RFC 3339.
+//! Parses start and end times: a day in UTC, or a moment in RFC 3339.
 
 use crate::text::time::Timestamp;
 
-/// The first moment at which it has ended. `2027-06-30` ends with that day in UTC; a moment of RFC 3339 ends then.
+/// Returns the first moment after the validity. `2027-06-30` ends with that day in UTC; an RFC 3339 timestamp ends at that
+/// moment.
 pub(super) fn parse_expiry(text: &str) -> Option<Timestamp> {
     match text.split_once(['T', 't']) {
         None => seconds_of_day(text)?.checked_add(86_400).map(Timestamp::from_secs),
@@ -10,7 +11,7 @@ pub(super) fn parse_expiry(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// The first moment at which it has begun: the start of a day in UTC, or a moment of RFC 3339.
+/// Returns the first moment of the validity: the start of a day in UTC, or an RFC 3339 timestamp.
 pub(super) fn parse_start(text: &str) -> Option<Timestamp> {
     match text.split_once(['T', 't']) {
         None => seconds_of_day(text).map(Timestamp::from_secs),
@@ -33,7 +34,7 @@ fn moment(date: &str, time: &str) -> Option<Timestamp> {
         }
     };
     let clock = match clock.split_once('.') {
-        // Fractions of a second are dropped: what begins or ends within this second has begun or ended.
+        // Fractions of a second are dropped, so a start or end takes effect at the beginning of its second.
         Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit()) => whole,
         Some(_) => return None,
         None => clock,
@@ -48,7 +49,7 @@ fn moment(date: &str, time: &str) -> Option<Timestamp> {
     seconds_of_day(date)?.checked_add(of_day)?.checked_add_signed(offset.checked_neg()?).map(Timestamp::from_secs)
 }
 
-/// Seconds from the epoch to the start of a day `YYYY-MM-DD`, from 1970 on.
+/// Returns the seconds from the epoch to the start of a day `YYYY-MM-DD`, from 1970 on.
 fn seconds_of_day(date: &str) -> Option<u64> {
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -66,7 +67,7 @@ fn seconds_of_day(date: &str) -> Option<u64> {
     if year < 1_970 || month == 0 || day == 0 || day > length {
         return None;
     }
-    // Days from civil, with the year starting in March, so that the leap day comes last.
+    // Computes days from a civil date. Years start in March, which makes the leap day the last day of the year.
     let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
     days.checked_sub(719_468)?.checked_mul(86_400)

@@ -1,8 +1,8 @@
-//! What each gateway offers a filter.
+//! The features that each gateway offers to a filter.
 //!
-//! The policy says where it runs, and nothing is tried out to learn it: on Kong a host call that does not exist ends the request, and on
-//! another gateway its status may mean anything. So each difference between gateways is told here, once, and whatever asks for
-//! what its gateway lacks does not compile.
+//! The policy names its gateway, and the filter does not probe the host for features. On Kong, a host call that does not exist
+//! ends the request; on other gateways, its status can mean anything. Each difference between gateways is therefore defined here,
+//! once. A policy that needs a feature which its gateway lacks does not compile.
 
 use serde::Deserialize as _;
 use serde::de::{self, value::StrDeserializer};
@@ -12,118 +12,119 @@ use crate::document::{self, Gateway};
 use crate::document::{Findings, Place};
 use crate::identity::token::json;
 
-/// What the host of a gateway offers.
+/// The features of a gateway's host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Features {
     /// The gateway's name in the policy.
     pub name: &'static str,
-    /// What can be seen of bodies.
+    /// The access to request bodies.
     pub body: BodyCheck,
     /// The map that all workers share.
     pub store: Store,
-    /// Whether nobody else writes into that map: what is read back is the gate's own.
+    /// Whether only Callgate writes to that map, so its values can be trusted.
     pub store_is_ours: bool,
-    /// Whether the host's random numbers cannot be foreseen.
+    /// Whether the host's random numbers are unpredictable.
     pub unpredictable: bool,
-    /// Where the host that the client asked for stands.
+    /// The source of the host that the client requested.
     pub host: HostName,
-    /// Where the record of a decision goes.
+    /// The destination of a decision's record.
     pub record: RecordPlace,
-    /// Whether the host may know the variables of nginx and no other properties.
+    /// Whether the host may know only the variables of nginx and no other properties.
     pub knows_nginx_variables: bool,
-    /// How properties that are numbers come.
+    /// The encoding of numeric properties.
     pub numbers: Numbers,
-    /// Whether the end of a request without a body is told with its head.
+    /// Whether the host reports the end of a request without a body together with its headers.
     pub tells_end: bool,
-    /// Whether a configuration that is rejected leaves the one before it in force. Where it does not, the filter accepts the
+    /// Whether the previous configuration stays in force if a configuration is rejected. If not, the filter accepts an invalid
     /// configuration and denies every request.
     pub refuses_configuration: bool,
-    /// Whether the shared store can be used before the first request. Kong's host stops a filter that asks for a zone which does
-    /// not exist, and a filter that stops while it is configured leaves the API open.
+    /// Whether the shared store can be used before the first request. On Kong, access to a zone that does not exist stops the
+    /// filter, and a filter that stops during configuration leaves the API unprotected.
     pub opens_store_early: bool,
-    /// Whether a request header that the filter removes is gone. Kong only hides it from later filters and forwards it, so that
-    /// there its value is replaced instead.
+    /// Whether removing a request header removes it for the upstream. Kong only hides it from later filters and forwards it, so
+    /// the filter replaces its value instead.
     pub removes_headers: bool,
-    /// Whether the upstream gets the `Host` that the filter sets. Kong has chosen it before the filter runs.
+    /// Whether the upstream receives the `Host` that the filter sets. Kong chooses the host before the filter runs.
     pub sets_host: bool,
-    /// The host lists no more entries than this, pseudo-headers included, and forwards the lines that it does not list. A list of
-    /// this length may not be complete.
+    /// The maximum number of headers that the host lists, including pseudo-headers. It forwards the remaining headers without
+    /// listing them, so a list of this length may be incomplete.
     pub listed_headers: Option<usize>,
-    /// How many bytes the host may write beyond the buffer that it asks for.
+    /// The number of bytes that the host may write beyond the end of the buffer that it requests.
     pub overrun: usize,
-    /// Which clock there is.
+    /// The clock that the host provides.
     pub clock: ClockCall,
-    /// Whether gauges can be changed, and not counters alone.
+    /// Whether the host supports gauges in addition to counters.
     pub gauges: bool,
-    /// Whether clients of gRPC can be answered in their own way.
+    /// Whether the filter can send gRPC responses.
     pub grpc: bool,
-    /// Whether the host verifies signatures by ECDSA and RSA keys, as Envoy does from 1.30 on. Kong ends the request that asks.
+    /// Whether the host verifies ECDSA and RSA signatures, as Envoy does since 1.30. Kong ends a request during which the filter
+    /// calls that function.
     pub verifies: bool,
-    /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong the call that sets a
-    /// timer traps outside a root context and when it is made twice, and the one that chooses a stream does nothing.
+    /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong, the call that sets a
+    /// timer traps outside a root context and if it is made twice, and the call that selects a stream has no effect.
     pub timers: bool,
 }
 
-/// What a gateway shows of bodies.
+/// The access that a gateway gives to request bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyCheck {
-    /// The head of a request waits until the body was checked.
+    /// The headers of a request are held until the body is verified.
     Held,
-    /// The head goes on; of the body nothing does before it was checked.
+    /// The headers are forwarded at once. The body is held until it is verified.
     Late,
-    /// Nothing.
+    /// No access.
     Unseen,
 }
 
 /// The map that all workers share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
-    /// Envoy's: without a bound, and nothing is lost before the process ends.
+    /// Envoy's map: it has no size limit, and values are kept until the process ends.
     Unbounded,
-    /// Kong's: a zone of fixed size, in which keys are told apart by their CRC32 and the oldest go first.
+    /// Kong's map: a zone of fixed size that identifies keys by their CRC32 and evicts the oldest.
     Zone,
-    /// There is none.
+    /// The gateway has no shared map.
     None,
 }
 
-/// Where the host that the client asked for stands.
+/// The source of the host that the client requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostName {
-    /// In `:authority`, or `Host`; not in both.
+    /// `:authority` or `Host`, but not both.
     Authority,
-    /// In `Host`: `:authority` names the server, and `:path` is decoded, so that the path is asked for apart.
+    /// `Host`. On this gateway, `:authority` names the server and `:path` is decoded, so the path is read from another property.
     Header,
 }
 
-/// Where the record of a decision goes, beside the gateway's own log.
+/// The destination of a decision's record, in addition to the gateway's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordPlace {
-    /// Into this property of the stream.
+    /// This property of the stream.
     Property(&'static str),
-    /// Nowhere else.
+    /// No other destination.
     Nowhere,
 }
 
-/// How properties that are numbers come.
+/// The encoding of numeric properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
-    /// As 64 bits, little-endian; durations in nanoseconds.
+    /// 64 bits, little-endian; durations in nanoseconds.
     Binary,
-    /// As decimal digits; durations in seconds, with milliseconds behind a point.
+    /// Decimal digits; durations in seconds with a point and milliseconds.
     Decimal,
 }
 
-/// Which clock there is.
+/// The clock that a host provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockCall {
-    /// That of proxy-wasm.
+    /// The clock of proxy-wasm.
     Host,
-    /// That of WASI.
+    /// The clock of WASI.
     Wasi,
 }
 
-/// What all gateways that are made of Envoy have in common.
+/// The features of all gateways that are based on Envoy.
 const ENVOY: Features = Features {
     name: "envoy",
     body: BodyCheck::Held,
@@ -149,15 +150,15 @@ const ENVOY: Features = Features {
 };
 
 impl Gateway {
-    /// What the gateway offers.
+    /// Returns the features of the gateway.
     #[must_use]
     pub const fn features(self) -> Features {
         match self {
             Self::Envoy => ENVOY,
-            // The `vm_id` of its filters is blank, and their map is that of every other filter with a blank one.
+            // The `vm_id` of Istio's filters is empty, and all filters with an empty `vm_id` share one map.
             Self::Istio => Features { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
             Self::EnvoyGateway => Features { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
-            // One of the two Envoys that it is built of is older than `verify_signature`.
+            // One of the two Envoys in Higress is older than `verify_signature`.
             Self::Higress => {
                 Features { name: "higress", body: BodyCheck::Late, store_is_ours: false, verifies: false, ..ENVOY }
             }
@@ -177,8 +178,8 @@ impl Gateway {
                 removes_headers: false,
                 sets_host: false,
                 listed_headers: Some(100),
-                // The host computes the size of a truncated list from other entries than it writes. The difference is less than
-                // the request line and the headers, which `large_client_header_buffers` bounds.
+                // The host computes the size of a truncated list from other entries than those it writes. The difference is less
+                // than the request line and the headers, which `large_client_header_buffers` bounds.
                 overrun: 256 * 1024,
                 clock: ClockCall::Host,
                 gauges: false,
@@ -197,7 +198,7 @@ impl Gateway {
                 knows_nginx_variables: true,
                 numbers: Numbers::Decimal,
                 tells_end: false,
-                // APISIX answers 503 on the route of a filter that rejects its configuration.
+                // If a filter rejects its configuration, APISIX answers its route with 503.
                 refuses_configuration: false,
                 opens_store_early: true,
                 removes_headers: true,
@@ -215,7 +216,7 @@ impl Gateway {
 }
 
 impl Numbers {
-    /// A property that is a count.
+    /// Decodes a count.
     #[must_use]
     pub fn count(self, property: &[u8]) -> Option<u64> {
         match self {
@@ -224,7 +225,7 @@ impl Numbers {
         }
     }
 
-    /// A property that is a duration, in nanoseconds.
+    /// Decodes a duration. Returns nanoseconds.
     #[must_use]
     pub fn nanoseconds(self, property: &[u8]) -> Option<u64> {
         let Self::Decimal = self else { return self.count(property) };
@@ -234,13 +235,13 @@ impl Numbers {
     }
 }
 
-/// The environment variable that names the gateway in which the filter runs, as `gateway` of a policy does. A configuration that
-/// cannot be read names none.
+/// The environment variable with the name of the gateway that runs the filter, as in the policy's `gateway` field. It is needed
+/// because an unreadable configuration does not name its gateway.
 pub const GATEWAY_VARIABLE: &str = "CALLGATE_GATEWAY";
 
-/// Whether the filter must accept a configuration although it is wrong, and then deny every request: where a filter that rejects
-/// its configuration leaves the API open. The variable [`GATEWAY_VARIABLE`] decides where it is set; a value that names no gateway
-/// counts as one that does not reject. Otherwise the configuration decides, as far as it can be read.
+/// Reports whether the filter must accept an invalid configuration and then deny every request. This is the case if a filter that
+/// rejects its configuration leaves the API unprotected. If [`GATEWAY_VARIABLE`] is set, it decides; a value that names no
+/// gateway counts as a gateway that leaves the API unprotected. Otherwise the configuration decides, as far as it can be read.
 #[must_use]
 pub fn must_accept(configuration: &[u8], variable: Option<&[u8]>) -> bool {
     let known = |name: &str| Gateway::deserialize(StrDeserializer::<de::value::Error>::new(name)).ok();
@@ -253,7 +254,7 @@ pub fn must_accept(configuration: &[u8], variable: Option<&[u8]>) -> bool {
     if let Ok(document) = json::parse(configuration, bounds) {
         return document.get("gateway").and_then(Value::as_str).is_some_and(stops);
     }
-    // The name, a colon and the value, with white space in between.
+    // The pattern is the name, a colon and the value, with optional white space between them.
     let name = b"\"gateway\"";
     configuration.windows(name.len()).enumerate().filter(|(_, window)| window == name).any(|(at, _)| {
         let rest = configuration.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
@@ -264,13 +265,15 @@ pub fn must_accept(configuration: &[u8], variable: Option<&[u8]>) -> bool {
 }
 
 impl Features {
-    /// Whether what workers share needs a key that no host has: others write there, or could foresee a random one.
+    /// Reports whether the shared state needs a key from the policy, because other filters write to the map or could predict a
+    /// random key.
     pub(crate) fn needs_key(&self) -> bool {
         self.store != Store::None && !(self.store_is_ours && self.unpredictable)
     }
 }
 
-/// Refuses what the policy asks for and its gateway does not have. What hangs on single endpoints is judged with them.
+/// Rejects features that the policy needs and its gateway lacks. Features that depend on an endpoint are checked with that
+/// endpoint.
 pub(super) fn check(document: &document::Document, findings: &mut Findings) {
     let features = document.gateway.features();
     let (name, root) = (features.name, Place::root());

@@ -1,4 +1,4 @@
-//! What a gateway lacks does not compile where the policy asks for it, and everything else does.
+//! A policy that needs a feature which its gateway lacks does not compile. Every other policy does.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn warnings(policy: Value) -> Vec<String> {
     compile(policy).unwrap().findings.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// Which gateways refuse these changes, and with what they begin to say why.
+/// Returns the gateways that reject these changes, with the beginnings of their messages.
 fn refusals(document: impl Fn(&[(&str, Value)]) -> Value, changes: &Changes) -> Vec<(&'static str, Vec<String>)> {
     let told = |gateway| {
         let mut changes = changes.clone();
@@ -146,7 +146,7 @@ fn what_has_no_effect_somewhere_is_said() {
     let told = |gateway: &str, changes: &Changes| {
         let mut changes = changes.clone();
         changes.push(("/gateway", json!(gateway)));
-        // The policy's algorithm is expensive where the gateway does not verify signatures, which is another warning.
+        // Where the gateway does not verify signatures, the policy's algorithm causes another warning, which is filtered out.
         warnings(with(&changes)).into_iter().filter(|warning| !warning.starts_with("issuers.")).collect::<Vec<_>>()
     };
     let log = vec![("/audit", json!({ "log": { "allow": false, "deny": true }, "outcome": true }))];
@@ -206,7 +206,7 @@ fn a_bad_policy_for_kong_is_known_as_one() {
         (b"", false),
     ] {
         assert_eq!(must_accept(configuration, None), stops, "{}", configuration.escape_ascii());
-        // The variable decides alone.
+        // The variable overrides the configuration.
         for (variable, accepted) in [("kong", true), ("portable", true), ("Kong", true), ("", true), ("envoy", false)] {
             assert_eq!(must_accept(configuration, Some(variable.as_bytes())), accepted, "{variable}");
         }

@@ -1,4 +1,4 @@
-//! For how long requests are held until their bodies were checked, and how many bytes of them.
+//! Compiles the bounds on held requests: how long they are held, and how many bytes of them.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::quota::held::Shares;
 
 const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 const MOST_TIMEOUT: Duration = Duration::from_secs(300);
-/// How often the usual timeout fits into the usual total.
+/// The default total timeout, as a multiple of the default hold timeout.
 const USUAL_TIMES: u32 = 6;
 const MOST_TOTAL: Duration = Duration::from_secs(900);
 const MIB: u64 = 1024 * 1024;
 const USUAL_WORKER: u64 = 64 * MIB;
 const MOST_WORKER: u64 = 1024 * MIB;
-/// What the headers of a request may take beside its body: gateways accept 60 KiB of them unless they are told otherwise.
+/// The maximum size of a request's headers. By default, gateways accept 60 KiB.
 const HEADERS: u64 = 64 * 1024;
 
-/// Bounds on requests that are held until their bodies were checked.
+/// Bounds on requests that are held until their bodies are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeldBodies {
-    /// Without a new byte.
+    /// The maximum time without a new byte.
     pub(crate) hold_timeout: Duration,
-    /// In all.
+    /// The maximum time in total.
     pub(crate) total_timeout: Duration,
     pub(crate) shares: Shares,
 }
@@ -93,7 +93,7 @@ fn shares(raw: &document::HeldBodies, max_body: u64, place: &Place, findings: &m
             findings.error(place.field(field), message);
         }
     }
-    // An agent that fills its share must leave some to others at its address, and in its worker.
+    // An agent that uses its whole share must leave room for other agents at its address and in its worker.
     if agent <= source && source <= worker && agent >= one && source.saturating_sub(agent) < one {
         findings.warn(
             place.field(if raw.source_bytes.is_some() { "source_bytes" } else { "agent_bytes" }),

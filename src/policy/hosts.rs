@@ -1,11 +1,11 @@
-//! The names that the gate answers for: those of the policy, and which of them an endpoint has.
+//! Compiles the hosts of the policy and of each endpoint.
 
 use crate::document;
 use crate::document::names::{check_distinct, did_you_mean};
 use crate::document::{Findings, Place};
 use crate::request::Host;
 
-/// Checks the policy's hosts and answers those that can be compared.
+/// Checks the policy's hosts and returns those that can be compared.
 pub(super) fn compile(raw: &[String], findings: &mut Findings) -> Vec<String> {
     let place = Place::root().field("hosts");
     if raw.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn compile(raw: &[String], findings: &mut Findings) -> Vec<String> {
     hosts
 }
 
-/// Checks that the hosts of an endpoint are the policy's.
+/// Checks that the hosts of an endpoint belong to the policy.
 pub(super) fn check_of_endpoint(
     raw: &document::Endpoint,
     document: &document::Document,

@@ -1,4 +1,4 @@
-//! Limits: each ready to be charged, and those of an endpoint gathered from where they are asked for.
+//! Compiles limits, and collects the limits of an endpoint from all fields that name them.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -13,21 +13,21 @@ use crate::quota::{Allowed, FailedCredentials, Gcra, Limit, LimitKey, policy_mem
 use crate::state::SlotKind;
 use crate::text::hash::hash_of;
 
-/// More networks than this are a list for a firewall.
+/// A list with more networks than this belongs in a firewall.
 const MOST_SOURCES: usize = 1_024;
-/// As many limits of one identity are kept together, those per endpoint counted for each of theirs. It leaves room for the
-/// entries of another identity, whose key a host may take for the same.
+/// The maximum number of entries of one identity that are stored together, including one entry per endpoint for limits per
+/// endpoint. Half of the slot stays free for the entries of another identity whose key the host may confuse with this one.
 const MOST_TOGETHER: usize = SlotKind::Own.most_entries() / 2;
-/// The table's entries: at least a slot, at most what takes 16 MiB.
+/// The size of the table in entries: from one slot to 16 MiB.
 const TABLE: RangeInclusive<u32> = 8..=1_048_576;
 
 /// All limits of a policy.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
-    /// In the order of their names.
+    /// The limits, in the order of their names.
     pub(crate) list: Vec<Limit>,
     pub(crate) failed_credentials: Option<FailedCredentials>,
-    /// How many identities that the policy does not name have a place.
+    /// The number of entries for identities that the policy does not name.
     pub(crate) table: u32,
 }
 
@@ -53,13 +53,13 @@ impl Limits {
         Self { list, failed_credentials, table: document.tables.limits }
     }
 
-    /// Whether anything is counted.
+    /// Reports whether the policy has any limit.
     pub(crate) fn any(&self) -> bool {
         !self.list.is_empty() || self.failed_credentials.is_some()
     }
 }
 
-/// Holds the size of a table against what it can be.
+/// Checks the size of a table against its bounds.
 fn check_table(name: &str, entries: u32, bounds: RangeInclusive<u32>, findings: &mut Findings) {
     if !bounds.contains(&entries) {
         findings.error(
@@ -69,7 +69,7 @@ fn check_table(name: &str, entries: u32, bounds: RangeInclusive<u32>, findings: 
     }
 }
 
-/// The limits of an endpoint by their positions, those of its effect first.
+/// Returns the limits of an endpoint by their positions, those of its effect first.
 pub(super) fn of_endpoint(
     document: &document::Document,
     endpoint: &document::Endpoint,
@@ -100,7 +100,7 @@ pub(super) fn of_endpoint(
             format!("`{name}` counts by who calls, and nobody is known on a public endpoint: write a limit per `source` or `endpoint`"),
         );
     }
-    // What a class of effect asks of known callers is not asked where nobody is known.
+    // Limits that the effect applies to authenticated callers do not apply to public endpoints.
     let of_effect = of_effect.iter().filter(|name| !(public && counts_callers(name)));
     let asked: Vec<_> = of_effect.chain(&endpoint.limits).collect();
     check_cost(document, endpoint, asked.iter().copied(), place, findings);
@@ -136,8 +136,8 @@ fn check_cost<'n>(
     }
 }
 
-/// Gives an entry to every limit that is kept together with the others of the same identity. Where they are too many, those
-/// per endpoint go first.
+/// Assigns an entry to every limit that is stored with the others of the same identity. If there are too many, limits per
+/// endpoint are stored separately first.
 fn keep_together(list: &mut [Limit], document: &document::Document) {
     let charges = |endpoint: &document::Endpoint, name: &str| {
         let of_effect = document.requirements.get(&endpoint.effect).map_or(&[][..], |asked| &asked.limits);
@@ -156,7 +156,7 @@ fn keep_together(list: &mut [Limit], document: &document::Document) {
     for limit in list {
         let own = limit.per;
         let fits = sum(&|per| per == own) <= MOST_TOGETHER && !(own.agent && own.endpoint);
-        // An agent's limits per endpoint stand beside those over all endpoints.
+        // An agent's limits per endpoint are stored together with those over all endpoints.
         let fits_all = sum(&|per| LimitKey { endpoint: own.endpoint, ..per } == own) <= MOST_TOGETHER;
         limit.name_hash = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
     }
@@ -229,7 +229,7 @@ fn limit(
         findings.error(place.field("burst"), "a burst of 0 lets no call pass: write how many may pass at once");
         return None;
     }
-    // Spans are whole seconds of 64 bits; those beyond the bound are refused with the rest.
+    // Spans are whole seconds of 64 bits. A span that overflows is rejected by `Gcra::new`.
     let span = u64::try_from(rate.span.as_nanos()).unwrap_or(u64::MAX);
     let Some(gcra) = Gcra::new(rate.calls, span, burst) else {
         findings.error(
@@ -242,7 +242,7 @@ fn limit(
 }
 
 fn failed_credentials(document: &document::Document, findings: &mut Findings) -> Option<FailedCredentials> {
-    // No limit of the policy can have this name.
+    // No limit in the policy can have this name, because names contain no spaces.
     const NAME: &str = "failed credentials";
     let raw = document.failed_credentials.as_ref()?;
     let place = Place::root().field("failed_credentials");

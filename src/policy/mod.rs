@@ -1,6 +1,7 @@
-//! The policy: from the document that a person writes to lookups that are ready to run.
+//! Compiles the document that a person writes to a [`Policy`] that is ready to evaluate requests.
 //!
-//! [`raw`] is the document as written, [`Policy`] what the evaluation uses; nothing in here sees a request.
+//! The types in [`document`](crate::document) hold the policy as written, and the evaluation uses [`Policy`]. No code in this
+//! module accesses a request.
 
 mod advice;
 mod agents;
@@ -51,9 +52,9 @@ use crate::state::{Namespace, SlotKind, bytes_in_zone};
 use audit::HeaderNames;
 use trailers::RemovedTrailers;
 
-/// A policy that compiled: whatever it refers to exists, and no two endpoints can match the same call.
+/// A compiled policy. Everything that it refers to exists, and no two endpoints can match the same request.
 ///
-/// Threads can share it: what a worker remembers under it is apart.
+/// Threads can share a policy, because the state that a worker keeps for it is stored elsewhere.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Policy {
@@ -61,16 +62,16 @@ pub struct Policy {
     pub name: Box<str>,
     /// SHA-256 over the document's canonical JSON (RFC 8785), in hexadecimal digits.
     pub version: Box<str>,
-    /// Name and the version's first twelve digits, as the upstream is told.
+    /// The policy's name and the first twelve digits of its version, as sent to the upstream.
     pub(crate) label: Box<str>,
-    /// What its gateway offers.
+    /// The features of the policy's gateway.
     pub features: Features,
     pub(crate) observe: bool,
     pub(crate) resource: Box<str>,
     pub(crate) dpop: Option<crate::identity::dpop::Rules>,
     pub(crate) passes_preflight: bool,
     pub(crate) overrides: document::Overrides,
-    /// What the policy adds to the override headers that are known.
+    /// The override headers that the policy adds to the known ones.
     pub(crate) override_headers: Vec<Box<str>>,
     pub(crate) rejected_query: RejectedNames,
     pub(crate) trailers: RemovedTrailers,
@@ -79,13 +80,13 @@ pub struct Policy {
     pub(crate) agents: Agents,
     pub(crate) signing_keys: SigningKeys,
     key_tables: u32,
-    /// What keys and marks in the shared store are made with; none where the first worker makes one up.
+    /// The key for names and seals in the shared store. `None` if the first worker generates one.
     pub(crate) tables_key: Option<TablesKey>,
     pub(crate) endpoints: Endpoints,
     pub(crate) limits: Limits,
     pub(crate) signatures: Signatures,
     pub(crate) held_bodies: HeldBodies,
-    /// None where nothing happens only once.
+    /// `None` if no message is limited to a single use.
     pub(crate) replay: Option<Replay>,
     pub(crate) keeps_authorization: bool,
     pub(crate) prefix: Box<str>,
@@ -99,32 +100,32 @@ const _: () = {
 };
 
 impl Policy {
-    /// The allowlist of a host; none where the policy does not answer for it.
+    /// Returns the allowlist of a host, or `None` if the policy does not serve the host.
     pub(crate) fn table(&self, host: &str) -> Option<&Table> {
         self.endpoints.table(host)
     }
 
-    /// The endpoints, in the order of the document.
+    /// Returns the endpoints in the order of the document.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints.list
     }
 
-    /// A verifier that is quick with the keys of this policy.
+    /// Returns a verifier with precomputed tables for keys of this policy.
     #[must_use]
     pub fn verifier(&self) -> TableVerifier {
         TableVerifier::new(self.keys(), self.key_tables)
     }
 
-    /// Whether it takes signatures that some gateways verify themselves: by ECDSA and RSA keys.
+    /// Reports whether the policy accepts signatures that some gateways verify themselves, made with ECDSA and RSA keys.
     #[must_use]
     pub fn takes_what_hosts_verify(&self) -> bool {
         let hosts = |algorithm: &Algorithm| host_hash(*algorithm).is_some();
-        // Keys of proofs come with them.
+        // A proof contains its own key.
         let proven = self.dpop.as_ref().is_some_and(|rules| rules.algorithms.iter().any(hosts));
         proven || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
     }
 
-    /// The agents' key that signatures name so: by its `keyid` or, as Web Bot Auth does, by its thumbprint.
+    /// Returns the agents' key that a signature names by `keyid` or, in Web Bot Auth, by thumbprint.
     #[must_use]
     pub fn signing_key(&self, keyid: &str) -> Option<&SigningKey> {
         self.signing_keys.find(keyid).or_else(|| self.signing_keys.find_by_thumbprint(keyid))
@@ -134,7 +135,7 @@ impl Policy {
         self.issuers.keys().map(|(_, key)| key).chain(self.signing_keys.iter().map(|signing| &signing.key))
     }
 
-    /// Scheme and authority of a call as its client knows them.
+    /// Returns the scheme and authority of a request as its client sees them.
     pub(crate) fn origin(&self, host: &Host<'_>) -> String {
         match &self.signatures.external {
             Some(external) => format!("{}://{}", external.scheme, external.authority),
@@ -142,41 +143,43 @@ impl Policy {
         }
     }
 
-    /// Whether a trailer of this name must not reach the upstream, which may merge trailers into the headers: one that could pose as
-    /// a header of the gate, or as one that frames, routes or authenticates the request, overrides it, is bound or is signed.
+    /// Reports whether a trailer of this name must not reach the upstream, which may merge trailers into the headers. This
+    /// applies to names that look like a header of Callgate, or like a header that frames, routes or authenticates the request,
+    /// overrides it, is bound or is signed.
     #[must_use]
     pub fn removes_trailer(&self, name: &[u8]) -> bool {
         self.trailers.contains(name, &self.prefix)
     }
 
-    /// Whether calls are counted or nonces given out, so that deciding them takes what the workers of a gateway share.
+    /// Reports whether requests are counted or nonces issued. Their evaluation then needs the state that workers share.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.limits.any() || self.dpop.as_ref().is_some_and(|rules| rules.nonce)
     }
 
-    /// The largest body that a call is held for until it was checked; none where no call is held.
+    /// Returns the maximum size of a body that is held until it is verified, or `None` if no request is held.
     #[must_use]
     pub fn largest_held_body(&self) -> Option<u64> {
         let signed = self.endpoints.list.iter().any(|endpoint| endpoint.signature.asked.is_some() && !endpoint.streams);
-        // A signature may stand in the place of a proof of possession, and covers the body as well.
+        // A signature can replace a proof of possession, and it covers the body as well.
         let shown = self.dpop.is_some() && !self.signing_keys.is_empty();
         (signed || shown).then_some(self.signatures.max_body)
     }
 
-    /// Whether requests are held under this policy on a gateway that has timers to end such a hold.
+    /// Reports whether requests are held and the gateway has timers to end such a hold.
     #[must_use]
     pub fn times_out_held_bodies(&self) -> bool {
         self.features.timers && self.largest_held_body().is_some()
     }
 
-    /// Whether the policy keeps anything in the store that all workers share.
+    /// Reports whether the policy keeps anything in the store that all workers share.
     pub(crate) fn keeps_state(&self) -> bool {
         self.counts() || self.replay.is_some()
     }
 
-    /// How many bytes the zone needs that holds what workers share, so that nothing is lost there, in whole pages of 4 KiB: nginx
-    /// does not start with another size. None where there is no zone. Policies that share a zone need the sum.
+    /// Returns the size in bytes of the zone that holds the shared state without evictions, or `None` if the gateway has no zone.
+    /// The size is a multiple of 4 KiB, because nginx does not start with another size. Policies that share a zone need the sum
+    /// of their sizes.
     #[must_use]
     pub fn shared_bytes(&self) -> Option<u64> {
         if self.features.store != Store::Zone || !self.keeps_state() {
@@ -199,25 +202,26 @@ impl Policy {
         let slots = (slots + 1).saturating_mul(bytes_in_zone(SlotKind::Shared));
         let replay = (replay + 1).saturating_mul(bytes_in_zone(SlotKind::Replay));
         let values = own.saturating_add(slots).saturating_add(replay);
-        // What the zone keeps of itself and of its pages.
+        // The zone needs room for its own data and that of its pages.
         let bytes = values.saturating_add(values / 8).saturating_add(256 * 1024);
         Some(bytes.checked_next_multiple_of(4096).unwrap_or(u64::MAX))
     }
 
-    /// How long a new replay table rejects messages that an earlier one may have seen; none where nothing is accepted only once.
+    /// Returns how long a new replay table rejects messages that an earlier table may have seen, or `None` without a replay
+    /// table.
     #[must_use]
     pub fn replay_ripens(&self) -> Option<Duration> {
         self.replay.as_ref().map(|replay| replay.rules.ripens())
     }
 
-    /// How many identities that the policy does not name have a place in the table of limits.
+    /// Returns the size of the table for limits of identities that the policy does not name.
     #[must_use]
     pub fn table_entries(&self) -> u32 {
         self.limits.table
     }
 
-    /// The headers that tell a client of its limits, in addition to what the upstream sent under each of
-    /// [`RATE_LIMIT_HEADERS`](crate::RATE_LIMIT_HEADERS) (all its lines joined by commas).
+    /// Returns the headers that report limits to a client. `theirs` contains the upstream's values of each of
+    /// [`RATE_LIMIT_HEADERS`](crate::RATE_LIMIT_HEADERS) (all lines joined by commas), which the result extends.
     pub fn rate_limit_headers(
         &self,
         standings: &LimitStatuses,
@@ -231,19 +235,19 @@ impl Policy {
         fields.filter(|(_, value)| !value.is_empty())
     }
 
-    /// How many agents are registered.
+    /// Returns the number of registered agents.
     #[must_use]
     pub fn agents(&self) -> usize {
         self.agents.iter().len()
     }
 
-    /// Whether a record of this outcome also goes to the gateway's own log.
+    /// Reports whether a record with this outcome also goes to the gateway's own log.
     #[must_use]
     pub fn logs(&self, denied: bool) -> bool {
         if denied { self.audit.logs_deny } else { self.audit.logs_allow }
     }
 
-    /// Whether a record is completed with its outcome when the call has ended.
+    /// Reports whether a record is completed with its outcome at the end of the request.
     #[must_use]
     pub fn records_outcome(&self) -> bool {
         self.audit.outcome

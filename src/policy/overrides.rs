@@ -1,4 +1,4 @@
-//! Headers by which a request could override its own method or path, as far as the policy adds some.
+//! Checks the headers that the policy adds to those by which a request could override its method or path.
 
 use crate::document;
 use crate::document::names::{check_distinct, is_plain_header};
@@ -6,11 +6,11 @@ use crate::document::{Findings, Place};
 use crate::request::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
 use crate::request::headers::name_begins_like;
 
-/// The most headers that a policy adds: each is compared with every header of a request.
+/// The maximum number of headers that a policy adds. Each one is compared with every header of a request.
 const MOST_ADDED: usize = 32;
 const MOST_BYTES: usize = 128;
 
-/// Headers that every request has or that the gate needs, apart from [those without lookalikes](WITHOUT_LOOKALIKES).
+/// Headers that every request has or that Callgate needs, except [those without lookalikes](WITHOUT_LOOKALIKES).
 const NEEDED: [&str; 19] = [
     "accept",
     "access-control-request-headers",
@@ -72,7 +72,7 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
     names.iter().map(|name| name.as_str().into()).collect()
 }
 
-/// Whether a header, by its plain name, is one of those that override the method or the path under this policy.
+/// Reports whether a header, given by its plain name, overrides the method or the path under this policy.
 pub(super) fn is_listed(name: &str, document: &document::Document) -> bool {
     OVERRIDE_HEADERS.contains(&name) || document.override_headers.iter().any(|added| added == name)
 }

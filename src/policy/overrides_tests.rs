@@ -1,4 +1,4 @@
-//! Override headers, bound headers and merged bodies: what compiles, and each mistake at its place.
+//! Override headers, bound headers and merged bodies: valid policies, and each error at its place.
 
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ fn an_endpoint_rejects_the_bodies_that_its_upstream_merges() {
         let rejected = policy(&changes).endpoints()[endpoint].rejected_bodies;
         rejected.map(|rejected| (rejected.forms, rejected.json))
     };
-    // The endpoint with a bound query, and one without.
+    // The positions of an endpoint with a bound query and of one without.
     let (binds, other) = (1, 2);
     for (merges, by_default, refused) in [
         (None, Some((true, false)), Some((true, false))),

@@ -1,4 +1,4 @@
-//! The table of messages that are used once: whether each agent's share of it holds what limits let pass.
+//! Compiles the rules of the replay table. Checks that each agent's partition holds all messages that the limits allow.
 
 use std::cmp::Reverse;
 use std::ops::RangeInclusive;
@@ -14,21 +14,21 @@ use crate::identity::signature::{ProfileName, SigningKeys};
 use crate::quota::{Limit, LimitKey};
 use crate::replay::{AgentPartition, Rules};
 
-/// The table's entries: at least a slot, at most what takes 16 MiB.
+/// The size of the table in entries: from one slot to 16 MiB.
 pub(super) const TABLE: RangeInclusive<u32> = AgentPartition::SLOT..=1_048_576;
 
-/// What the table is like, when so many agents share it (all unregistered callers count as one).
+/// Returns the rules of the table if this many agents share it. All unregistered callers count as one.
 pub(super) fn rules(tables: &document::Tables, sharers: usize, window: Duration, clock_ahead: Duration) -> Rules {
     Rules { share: AgentPartition::of(tables.replay, sharers), window, clock_ahead }
 }
 
-/// What of a policy's calls happens only once.
+/// The parts of a policy that allow a message only once.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub(crate) rules: Rules,
-    /// The agents that have a share, by position.
+    /// The agents that have a partition, by position.
     agents: Vec<u32>,
-    /// Whether all unregistered callers together have one.
+    /// Whether all unregistered callers together have a partition.
     unregistered: bool,
 }
 
@@ -49,13 +49,13 @@ impl Replay {
         let times = profiles.map(|profile| (seconds(profile.max_age), seconds(profile.clock_ahead)));
         let proofs = dpop.filter(|_| endpoints.iter().any(|endpoint| proven(&endpoint)));
         let times = times.chain(proofs.map(|rules| (rules.max_age, rules.clock_ahead)));
-        // Whoever signs may show a token's key by that, wherever a proof would.
+        // An agent that signs requests may prove possession of a token's key with a signature instead of a proof.
         let own = proofs.filter(|_| !keys.signers().is_empty()).map(|_| signatures.profile(ProfileName::Own));
         let own = own.map(|profile| (seconds(profile.max_age), seconds(profile.clock_ahead)));
         let times: Vec<_> = times.chain(own).collect();
         let window = times.iter().map(|(window, _)| *window).max()?;
         let clock_ahead = times.iter().map(|(_, ahead)| *ahead).max()?;
-        // Whoever is told by a token may prove that it holds the token's key.
+        // An agent that is identified by a token may prove possession of the token's key.
         let tokens = proofs.map(|_| positions_with_tokens(document)).into_iter().flatten();
         let mut agents: Vec<u32> = keys.signers().iter().copied().chain(tokens).collect();
         agents.sort_unstable();
@@ -80,13 +80,13 @@ impl Replay {
         Some(Self { rules, agents, unregistered })
     }
 
-    /// How many slots all shares have together.
+    /// Returns the number of slots in all partitions.
     pub(crate) fn slots(&self, agents: &Agents) -> u64 {
         let sharers = u64::try_from(self.sharers(agents).count()).unwrap_or(u64::MAX);
         sharers.saturating_mul(self.rules.share.slots().get().into())
     }
 
-    /// Who has a share of the table: agents, and all unregistered callers together.
+    /// Returns the owners of partitions: agents by name, and `None` for all unregistered callers together.
     pub(crate) fn sharers<'p>(&'p self, agents: &'p Agents) -> impl Iterator<Item = Option<&'p str>> {
         let named = self.agents.iter().filter_map(|position| Some(Some(&*agents.get(*position)?.name)));
         named.chain(self.unregistered.then_some(None))
@@ -97,20 +97,20 @@ fn positions_with_tokens(document: &document::Document) -> impl Iterator<Item = 
     (0..).zip(document.agents.values()).filter(|(_, agent)| agent.identity.is_some()).map(|(position, _)| position)
 }
 
-/// An endpoint whose calls claim something.
+/// An endpoint whose requests use entries of the replay table.
 #[derive(Debug, Clone)]
 pub(super) struct Claiming<'e> {
-    /// Where it stands in the policy.
+    /// The endpoint's place in the policy.
     pub(super) place: Place,
-    /// Its limits, by their positions.
+    /// The endpoint's limits, by their positions.
     pub(super) limits: &'e [u32],
-    /// What a call of it costs.
+    /// The cost of a request.
     pub(super) cost: u32,
-    /// How many entries a call of it takes.
+    /// The number of entries that a request uses.
     pub(super) claims: u32,
 }
 
-/// Whose calls fill a share.
+/// The owner of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartitionOwner {
     /// One agent.
@@ -119,7 +119,7 @@ pub(super) enum PartitionOwner {
     Unregistered,
 }
 
-/// Refuses a policy whose limits let more pass than a share takes, or that limits not at all what fills it.
+/// Rejects a policy if the requests that its limits allow exceed a partition, or if no limit applies to them.
 pub(super) fn check_share(
     rules: Rules,
     sharer: PartitionOwner,
@@ -127,7 +127,7 @@ pub(super) fn check_share(
     limits: &[Limit],
     findings: &mut Findings,
 ) {
-    // An entry may be claimed before the moment at which its message says that it was made.
+    // An entry may be stored before the time in its message if the client's clock is ahead.
     let lifetime = rules.window.saturating_add(rules.clock_ahead);
     let whose = match sharer {
         PartitionOwner::Agent => "an agent",
@@ -161,13 +161,13 @@ pub(super) fn check_share(
     }
 }
 
-/// What limits say of one sharer's calls. Any set of limits that together see every endpoint bounds the entries by the sum of
-/// what each lets pass; so whatever set is found here, no more are live at once.
+/// The bounds that limits set on the entries of one partition owner. The number of live entries is at most the sum over any set
+/// of limits that together cover every endpoint. Any set that is found therefore gives a valid bound.
 struct Limited<'l> {
     endpoints: &'l [Claiming<'l>],
-    /// What each endpoint needs by the best limit that counts its calls apart; none without such a limit.
+    /// The entries that each endpoint needs under its strictest limit of its own. `None` if it has no such limit.
     apart: Vec<Option<u64>>,
-    /// What is needed by limits that count endpoints together, and the positions of those.
+    /// The entries needed under limits that several endpoints share, with the positions of those endpoints.
     together: Vec<(u64, Vec<usize>)>,
 }
 
@@ -177,7 +177,7 @@ impl<'l> Limited<'l> {
         let nanos = u64::try_from(lifetime.as_nanos()).unwrap_or(u64::MAX);
         for (position, limit) in (0u32..).zip(limits).filter(|(_, limit)| bounds(limit.per, sharer)) {
             let needed = |endpoint: &Claiming<'_>| {
-                // A call that costs more is rarer.
+                // A limit allows fewer requests if each has a higher cost.
                 let calls = limit.gcra.most_within(nanos) / u64::from(endpoint.cost.max(1));
                 calls.saturating_mul(endpoint.claims.into())
             };
@@ -196,7 +196,7 @@ impl<'l> Limited<'l> {
         limited
     }
 
-    /// How many entries may be live at once; none where nothing bounds that.
+    /// Returns the maximum number of live entries, or `None` if there is no bound.
     fn needed(&self) -> Option<u64> {
         let mut narrow: Vec<_> = self.together.iter().collect();
         let mut wide = narrow.clone();
@@ -205,13 +205,13 @@ impl<'l> Limited<'l> {
         [narrow, wide].into_iter().filter_map(|order| self.sum(&order)).min()
     }
 
-    /// The sum of what is needed by those limits in this order that save something, and by each endpoint's own for the rest.
+    /// Adds the needs of the shared limits in this order, if they reduce the sum, and the endpoints' own limits for the rest.
     fn sum(&self, order: &[&(u64, Vec<usize>)]) -> Option<u64> {
         let mut open: Vec<Option<Option<u64>>> = self.apart.iter().copied().map(Some).collect();
         let mut sum = 0u64;
         for (needed, endpoints) in order {
             let rest = endpoints.iter().filter_map(|index| open.get(*index).copied().flatten());
-            // Endpoints without a limit of their own need more than any.
+            // An endpoint without a limit of its own has an unlimited need.
             let instead = rest.fold(0u64, |sum, own| sum.saturating_add(own.unwrap_or(u64::MAX)));
             if *needed < instead {
                 sum = sum.saturating_add(*needed);
@@ -225,7 +225,7 @@ impl<'l> Limited<'l> {
         open.into_iter().flatten().try_fold(sum, |sum, own| Some(sum.saturating_add(own?)))
     }
 
-    /// The endpoints whose calls no limit bounds.
+    /// Returns the endpoints whose requests no limit bounds.
     fn unlimited(&self) -> impl Iterator<Item = &Claiming<'l>> {
         let bounded = |index: usize| self.together.iter().any(|(_, endpoints)| endpoints.contains(&index));
         let open = self.endpoints.iter().zip(&self.apart).enumerate();
@@ -233,7 +233,7 @@ impl<'l> Limited<'l> {
     }
 }
 
-/// Whether a limit bounds how often a sharer calls: from any number of addresses, and by any number of unregistered callers.
+/// Reports whether a limit bounds the owner's requests, even from any number of addresses or unregistered callers.
 fn bounds(per: LimitKey, sharer: PartitionOwner) -> bool {
     !per.source && (sharer == PartitionOwner::Agent || !(per.agent || per.issuer))
 }
@@ -248,7 +248,7 @@ mod tests {
     const SOURCE: LimitKey = LimitKey { source: true, ..AGENT };
     const ALL: LimitKey = LimitKey { agent: false, endpoint: true, ..AGENT };
 
-    /// So many calls a second, and a burst of ten.
+    /// Returns a limit of this many requests per second with a burst of ten.
     fn limit(per: LimitKey, calls: u32) -> Limit {
         Limit { name: "l".into(), per, gcra: Gcra::new(calls, 1_000_000_000, 10).unwrap(), name_hash: None, told: None }
     }
@@ -288,10 +288,10 @@ mod tests {
         let limits = [limit(AGENT, 5), limit(ENDPOINT, 2), limit(AGENT, 1), limit(AGENT, 1), limit(AGENT, 3)];
         for (of_endpoints, expected) in [
             (&[&[0][..], &[0], &[0]][..], 310),
-            // Ten times 130 are more than what all may do together, and twice 130 are less.
+            // Ten times 130 exceeds the shared limit of all endpoints, and twice 130 does not.
             (&[&[0, 1][..]; 10], 310),
             (&[&[0, 1][..]; 2], 260),
-            // One for each, rather than one for all; and the other way around.
+            // The best choice is one limit for each endpoint in the first row, and one limit for all in the second.
             (&[&[0, 2][..], &[0, 3]], 140),
             (&[&[0, 4][..], &[0, 4], &[0]], 310),
             (&[], 0),

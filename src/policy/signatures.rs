@@ -1,4 +1,4 @@
-//! How signed requests are judged: what every signature has to be, and what an endpoint asks for.
+//! Compiles the rules for signed requests: the requirements on every signature, and those of an endpoint.
 
 use std::time::Duration;
 
@@ -20,46 +20,46 @@ const USUAL_AHEAD: Duration = Duration::from_secs(5);
 const MOST_AHEAD: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 const USUAL_BODY: u64 = 1024 * 1024;
-/// What every signature covers unless the policy says otherwise.
+/// The default components that every signature covers.
 const USUAL_COVERAGE: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 
-/// How signed requests are judged.
+/// The rules for signed requests.
 #[derive(Debug)]
 pub(crate) struct Signatures {
     pub(crate) structured: StructuredFields,
-    /// The scheme and the authority that clients sign, where they are not `https` and the request's own.
+    /// The scheme and the authority that clients sign, if they differ from `https` and the request's own.
     pub(crate) external: Option<External>,
-    /// The largest body that is held, in bytes.
+    /// The maximum size of a body that is held, in bytes.
     pub(crate) max_body: u64,
     own: Profile,
     web_bot_auth: Profile,
-    /// The profiles of which some endpoint takes a signature alone.
+    /// The profiles of signatures that some endpoint accepts without a token.
     pub(crate) alone: Vec<ProfileName>,
-    /// Whether some endpoint that takes a signature alone requires that it covers a body.
+    /// Whether an endpoint that accepts a signature without a token requires that it covers the body.
     pub(crate) signs_bodies: bool,
 }
 
-/// Scheme and authority as clients see them.
+/// The scheme and authority that clients see.
 #[derive(Debug)]
 pub(crate) struct External {
     pub(crate) scheme: Box<str>,
     pub(crate) authority: Box<str>,
 }
 
-/// What an endpoint asks of signatures.
+/// An endpoint's requirements on signatures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignatureRule {
-    /// Whether a signature is required, and who says so; none where signatures are not looked at.
+    /// Whether a signature is required, and the field that requires it. `None` if signatures are ignored.
     pub(crate) asked: Option<(document::SignatureAsked, Origin)>,
     pub(crate) profile: ProfileName,
-    /// Whether a signature alone proves who calls.
+    /// Whether a signature alone authenticates the caller.
     pub(crate) alone: bool,
-    /// Whether a signature is taken once only.
+    /// Whether a signature is accepted only once.
     pub(crate) once: bool,
 }
 
 impl Signatures {
-    /// The headers that the policy wants to be covered where they are sent.
+    /// Returns the headers that a signature must cover if they are sent.
     pub(crate) fn covered_headers(&self) -> impl Iterator<Item = &str> {
         self.own.cover.iter().map(|name| &**name).filter(|name| !name.starts_with('@'))
     }
@@ -137,7 +137,7 @@ impl Signatures {
         }
     }
 
-    /// The rules that a profile's signatures are judged by.
+    /// Returns the rules for a profile's signatures.
     pub(crate) fn profile(&self, name: ProfileName) -> &Profile {
         match name {
             ProfileName::Own => &self.own,
@@ -145,7 +145,7 @@ impl Signatures {
         }
     }
 
-    /// Notes what the endpoints ask for, and checks that somebody can give it.
+    /// Records the endpoints' requirements, and checks that at least one agent can meet them.
     pub(super) fn serve(&mut self, document: &document::Document, endpoints: &[Endpoint], findings: &mut Findings) {
         for name in [ProfileName::Own, ProfileName::WebBotAuth] {
             if endpoints.iter().any(|endpoint| endpoint.signature.alone && endpoint.signature.profile == name) {
@@ -163,7 +163,7 @@ impl Signatures {
                 "this endpoint asks for signatures, and no agent has a key: write `signing_keys` at the agents that sign",
             );
         }
-        // A signature may stand in the place of a proof of possession as well.
+        // A signature can also replace a proof of possession.
         let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
         if asked.is_none() {
             for (field, written) in [
@@ -258,12 +258,12 @@ impl SignatureRule {
     }
 }
 
-/// Whether the gateway shows the gate the bodies that are signed, and when.
+/// Checks whether and when the gateway gives Callgate access to signed bodies.
 fn check_bodies(document: &document::Document, endpoints: &[Endpoint], findings: &mut Findings) {
     let features = document.gateway.features();
     let late = document.late_body_check.is_some();
     let place = Place::root().field("late_body_check");
-    // A signature in the place of a proof of possession may come with any call.
+    // Any request may have a signature instead of a proof of possession.
     let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
     let signed = |endpoint: &&Endpoint| {
         !endpoint.streams && (endpoint.signature.asked.is_some() || shown && endpoint.access == Access::Known)

@@ -1,4 +1,4 @@
-//! The keys with which agents sign their requests, found by the name that a signature gives.
+//! Compiles the keys with which agents sign their requests. A key is found by the name in the signature.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{Issuers, Secret, Secrets};
 use crate::text::time::Timestamp;
 
-/// The longest `keyid`; thumbprints have 43 bytes.
+/// The maximum length of a `keyid` in bytes; thumbprints have 43.
 const LONGEST_KEYID: usize = 256;
 
 impl SigningKeys {
@@ -37,7 +37,7 @@ impl SigningKeys {
                 let (not_before, not_after) = validity(raw, &place, findings);
                 let thumbprint = read.key.as_ref().and_then(VerifyingKey::thumbprint);
                 thumbprints.extend(thumbprint.map(|thumbprint| (thumbprint, place)));
-                // A secret that was not looked up verifies nothing, and its name belongs to nobody else all the same.
+                // A secret that was not looked up verifies nothing, but its name is reserved.
                 let Some(key) = read.key else { continue };
                 keys.add(SigningKey {
                     keyid: read.keyid,
@@ -55,13 +55,13 @@ impl SigningKeys {
     }
 }
 
-/// What must not be there twice, and where it is.
+/// Keys and names that must be unique, with their places.
 struct Taken<'p> {
     keys: BTreeMap<Unique<'p>, Place>,
     keyids: BTreeMap<Box<str>, Place>,
 }
 
-/// By the variable as well, so that a check without secrets finds what the gateway would.
+/// A key, or the variable of a secret. The variable lets a check without secrets find the same duplicates as the gateway.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Unique<'p> {
     Key(KeyIdentity),
@@ -69,7 +69,8 @@ enum Unique<'p> {
 }
 
 impl<'p> Taken<'p> {
-    /// Whoever has an issuer's key can make the tokens that the signature should add to.
+    /// Starts with the issuers' keys. An agent that has one could also create the tokens that its signatures are meant to
+    /// strengthen.
     fn of_issuers(document: &'p document::Document, issuers: &Issuers) -> Self {
         let place = |name: &str| Place::root().field("issuers").field(name).field("keys");
         let mut keys = BTreeMap::new();
@@ -106,7 +107,7 @@ impl<'p> Taken<'p> {
     }
 }
 
-/// A thumbprint is a key's name by itself; under it nobody expects another key.
+/// Checks that no `keyid` is the thumbprint of another key. A thumbprint always identifies its own key.
 fn check_thumbprints_name_their_own_key(
     thumbprints: &[(Thumbprint, Place)],
     keyids: &BTreeMap<Box<str>, Place>,
@@ -120,10 +121,10 @@ fn check_thumbprints_name_their_own_key(
     }
 }
 
-/// A key as far as it can be read by itself.
+/// A key, parsed without regard to other keys.
 struct Read {
     keyid: Box<str>,
-    /// None where secrets were not looked up.
+    /// `None` if secrets were not looked up.
     key: Option<VerifyingKey>,
     algorithm: Algorithm,
 }
@@ -180,7 +181,7 @@ fn read(raw: &document::SigningKey, place: &Place, secrets: &dyn Secrets, findin
     }
 }
 
-/// The one algorithm of a public key: what is said of it, or else the only one that it can have.
+/// Returns the algorithm of a public key: the declared one, or else the only one that it can have.
 fn algorithm(
     raw: &document::SigningKey,
     key: &VerifyingKey,
@@ -230,7 +231,7 @@ fn algorithm(
     algorithm
 }
 
-/// The JWK's `kid` or its thumbprint, of which `keyid` may choose one.
+/// Returns the JWK's `kid` or its thumbprint. `keyid` may select either.
 fn keyid_of_jwk(
     raw: &document::SigningKey,
     jwk: &PublicJwk<'_>,
@@ -266,7 +267,7 @@ fn written_keyid(raw: &document::SigningKey, place: &Place, findings: &mut Findi
     }
 }
 
-/// A `keyid` is a String of RFC 9651, section 3.3.3.
+/// Checks a `keyid`, which is a String of RFC 9651, section 3.3.3.
 fn check_keyid(keyid: &str, place: &Place, findings: &mut Findings) -> Option<Box<str>> {
     if keyid.is_empty() || keyid.len() > LONGEST_KEYID || !keyid.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
         findings.error(
@@ -299,7 +300,7 @@ fn validity(
     };
     let start = read(&raw.not_before, "not_before", parse_start);
     let end = read(&raw.not_after, "not_after", parse_expiry);
-    // Keys that were published for Web Bot Auth say so themselves.
+    // Keys that are published for Web Bot Auth contain their validity.
     let mut of_jwk = |member: &str| {
         let value = raw.jwk.as_ref()?.get(member)?;
         let seconds = value.as_u64();

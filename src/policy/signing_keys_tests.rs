@@ -1,4 +1,4 @@
-//! Signing keys of agents: what compiles, what is found, and each mistake at its place.
+//! Signing keys of agents: valid keys, lookups, and each error at its place.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::policy::{Compiled, Policy};
 use crate::testing::{self, not_needed};
 use crate::text::time::Timestamp;
 
-/// Variables that begin alike hold the same secret.
+/// Looks up a secret. Variables whose names have the same beginning hold the same secret.
 fn environment(name: &str) -> SecretLookup {
     match name {
         "MISSING" => SecretLookup::Missing,
@@ -22,7 +22,7 @@ fn environment(name: &str) -> SecretLookup {
 
 const PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
 
-/// RFC 8037, appendix A.2, and its thumbprint.
+/// The key of RFC 8037, appendix A.2, and its thumbprint.
 const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 const X_THUMBPRINT: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
 
@@ -46,7 +46,7 @@ fn rsa() -> Value {
     json!({ "kty": "RSA", "kid": "rsa", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode([0xff; 256]) })
 }
 
-/// A policy whose agent `a` has these keys and no token, and whose agent `b` has a token and other keys.
+/// Returns a policy whose agent `a` has these keys and no token, and whose agent `b` has a token and other keys.
 fn policy(a: &Value, b: &Value) -> Value {
     let mut policy = testing::document(json!({
         "issuers": { "corp": {
@@ -307,7 +307,7 @@ fn members_of_a_key_that_nobody_knows_may_be_null() {
     let mut jwk = ed25519(None);
     jwk["issued"] = Value::Null;
     good(&json!([{ "jwk": jwk }]));
-    // The name of an agent hides nothing.
+    // An agent with the name `jwk` does not hide a field without a value.
     let mut named = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     named["agents"]["jwk"] =
         json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": "c" }, "expires": null });

@@ -1,4 +1,4 @@
-//! The key of the tables that all workers share, from the environment.
+//! The key of the tables that all workers share. It is read from the environment.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use crate::identity::crypto::{first, hmac_sha256};
 use crate::identity::token::{Secrets, look_up};
 use crate::policy::gateway::Store;
 
-/// As many bytes as nobody tries out.
+/// The minimum length of the secret in bytes. A shorter secret could be found by brute force.
 const LEAST: usize = 32;
 
-/// What keys and marks in the shared store are made with. It does not print.
+/// The key for names and seals in the shared store. Its `Debug` output does not contain the key.
 #[derive(Clone)]
 pub(crate) struct TablesKey([u8; 32]);
 
 impl TablesKey {
-    /// Reads the key, where the policy names one. While a policy is only checked it may be missing, and then there is none.
+    /// Reads the key if the policy names one. Returns `None` if secrets are not looked up, as when a policy is only checked.
     pub(super) fn compile(
         document: &document::Document,
         secrets: &dyn Secrets,
@@ -47,12 +47,12 @@ impl TablesKey {
             );
             return None;
         }
-        // Of its own for each policy, and of no use where the same secret stands for something else.
+        // Derives a separate key for each policy. It is useless for any other purpose that the same secret serves.
         let text = [b"callgate tables\0", document.name.as_bytes()].concat();
         Some(Self(hmac_sha256(&bytes, &text)))
     }
 
-    /// Refuses a policy that keeps something in the shared store and has no key where its gateway needs one.
+    /// Rejects a policy that uses the shared store without a key if its gateway needs one.
     pub(super) fn require(document: &document::Document, findings: &mut Findings) {
         let features = document.gateway.features();
         if !features.needs_key() || document.tables.key.is_some() {
@@ -71,12 +71,12 @@ impl TablesKey {
         );
     }
 
-    /// What values in the shared store are sealed with.
+    /// Returns the key that seals values in the shared store.
     pub(crate) fn seals(&self) -> [u8; 16] {
         self.derive("seals")
     }
 
-    /// What names in the shared store are hashed with.
+    /// Returns the key that hashes names in the shared store.
     pub(crate) fn names(&self) -> [u8; 16] {
         self.derive("names")
     }

@@ -1,4 +1,4 @@
-//! What a policy's mistakes are told as: each row breaks a policy that compiles in one place.
+//! Messages about errors in a policy. Each row breaks a valid policy in one place.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn good() -> Value {
             "max_lifetime": "15m",
             "keys": { "jwks": { "keys": [{
                 "kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig",
-                // The generator of P-256 and 2 times it are points of the curve that anybody can check.
+                // The generator of P-256 and its double are points of the curve that anybody can verify.
                 "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
                 "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
             }] } }
@@ -47,7 +47,7 @@ pub(super) fn compile(policy: Value) -> Result<super::Compiled, Findings> {
     Policy::from_value(policy, &not_needed)
 }
 
-/// Sets the member at a JSON pointer, or removes it where the value is null.
+/// Sets the member at a JSON pointer, or removes it if the value is null.
 pub(super) fn with(changes: &[(&str, Value)]) -> Value {
     let mut policy = good();
     for (pointer, value) in changes {
@@ -63,14 +63,14 @@ pub(super) fn with(changes: &[(&str, Value)]) -> Value {
     policy
 }
 
-/// What a policy says of proofs, with these members changed.
+/// Returns the `dpop` section with these members changed.
 fn dpop(changes: Value) -> Value {
     let mut dpop = json!({ "required": false, "algorithms": ["ES256"] });
     dpop.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     dpop
 }
 
-/// Every error that the changed policy has.
+/// Returns all errors of the changed policy.
 fn errors(changes: &[(&str, Value)]) -> Vec<String> {
     match compile(with(changes)) {
         Ok(_) => Vec::new(),
@@ -388,7 +388,7 @@ fn what_may_not_be_meant_is_a_warning() {
     );
 }
 
-/// The good policy, whose agent signs, with changes.
+/// Returns the valid policy with a signing agent and these changes.
 pub(super) fn signed(changes: &[(&str, Value)]) -> Value {
     let mut policy = with(changes);
     let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
@@ -511,7 +511,7 @@ fn bytes_that_are_not_json_say_so() {
     assert!(told(b"").contains("not JSON"));
 }
 
-/// A policy with two limits, charged where the rows do not change it.
+/// Returns the errors of a policy with two limits, which apply unless the changes remove them.
 fn limited(changes: &[(&str, Value)]) -> Vec<String> {
     let limits = json!({
         "slow": { "per": "agent", "rate": "60/1m", "burst": 10 },

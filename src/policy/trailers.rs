@@ -1,7 +1,7 @@
-//! Which trailers of a request do not reach the upstream.
+//! Selects the request trailers that do not reach the upstream.
 //!
-//! Nothing in trailers is verified: they arrive after the decision. An upstream that merges them into the headers (RFC 9110, section
-//! 6.5.1, forbids it for most) would read them as headers that the gate has checked.
+//! Trailers are never verified, because they arrive after the decision. An upstream that merges them into the headers (RFC 9110,
+//! section 6.5.1, forbids it for most) would treat them as headers that Callgate has verified.
 
 use crate::allowlist::Binding;
 use crate::policy::{Endpoint, Signatures};
@@ -11,19 +11,20 @@ use crate::request::headers::{folded_name, name_begins_like};
 /// Headers that frame, route or authenticate a request and have no [lookalikes](WITHOUT_LOOKALIKES).
 const FRAMING: [&str; 8] = ["authorization", "connection", "dpop", "expect", "host", "te", "trailer", "upgrade"];
 
-/// What of [`WITHOUT_LOOKALIKES`] may stand in trailers where nobody signs requests: a digest of what was sent (RFC 9530, section 2).
+/// The names in [`WITHOUT_LOOKALIKES`] that are allowed in trailers if no agent signs requests: a digest of the sent content (RFC
+/// 9530, section 2).
 const SIGNED: [&str; 4] = ["content-digest", "signature", "signature-agent", "signature-input"];
 
 /// The names of trailers that are removed.
 #[derive(Debug)]
 pub(crate) struct RemovedTrailers {
-    /// As names are compared, sorted, each once.
+    /// Names in their comparable form, sorted and without duplicates.
     names: Vec<Box<[u8]>>,
 }
 
 impl RemovedTrailers {
-    /// The trailers that pose as headers which frame, route or authenticate the request, override its method or path, or are bound
-    /// or, where agents sign requests, signed at any endpoint of the policy.
+    /// Collects the trailers that look like headers which frame, route or authenticate the request or override its method or
+    /// path. It adds those that any endpoint of the policy binds and, if agents sign requests, those that a signature covers.
     pub(crate) fn new(
         override_headers: &[Box<str>],
         endpoints: &[Endpoint],
@@ -45,7 +46,8 @@ impl RemovedTrailers {
         Self { names }
     }
 
-    /// Whether a trailer of this name is removed: in any reading of its name, and with the prefix of the gate's own headers in any case.
+    /// Reports whether a trailer of this name is removed: in any spelling of a listed name, and always with the prefix of
+    /// Callgate's own headers.
     pub(crate) fn contains(&self, name: &[u8], prefix: &str) -> bool {
         name_begins_like(name, prefix)
             || self.names.binary_search_by(|own| own.iter().copied().cmp(folded_name(name))).is_ok()

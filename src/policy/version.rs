@@ -1,24 +1,25 @@
-//! The version of a policy: a hash of what it says, however it was delivered.
+//! The version of a policy: a hash of its content, independent of how it was delivered.
 
 use serde_json::{Map, Number, Value};
 
 use crate::identity::crypto::sha256;
 
-/// A number of which canonical JSON has no exact form that every reader agrees on: a fraction, or beyond 2⁵³.
+/// A number without an exact form in canonical JSON that all readers agree on: a fraction, or a number beyond 2⁵³.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InexactNumber;
 
-/// SHA-256 over the document's canonical JSON (RFC 8785), in lower-case hexadecimal digits.
+/// Returns SHA-256 over the document's canonical JSON (RFC 8785), in lower-case hexadecimal digits.
 ///
 /// # Errors
-/// [`InexactNumber`], which no member of a policy takes.
+/// Returns [`InexactNumber`], which no field of a policy accepts.
 pub(crate) fn version(document: &Value) -> Result<String, InexactNumber> {
     let mut canonical = Vec::with_capacity(4096);
     write(document, &mut canonical)?;
     Ok(hex(&sha256(&canonical)))
 }
 
-/// Writes what a policy can hold. Doing fractions as well would take a library that makes the module larger by a thirtieth.
+/// Writes the values that a policy can contain. Support for fractions would need a library that makes the module larger by a
+/// thirtieth.
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), InexactNumber> {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => write_json(value, out),
@@ -49,20 +50,21 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), InexactNumber> {
     Ok(())
 }
 
-/// By UTF-16 code units (RFC 8785, section 3.2.3), which is the order of the bytes unless characters beyond 16 bits are there.
+/// Sorts members by UTF-16 code units (RFC 8785, section 3.2.3). This is the order of the bytes unless characters beyond 16 bits
+/// occur.
 fn sorted(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut sorted: Vec<_> = members.iter().collect();
     sorted.sort_unstable_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
     sorted
 }
 
-/// Texts are written as RFC 8785, section 3.2.2.2, has them: shortest escapes, lower-case digits.
+/// Writes text as RFC 8785, section 3.2.2.2, requires: with the shortest escapes and lower-case digits.
 fn write_json(value: &impl serde::Serialize, out: &mut Vec<u8>) {
-    // INVARIANT: neither a text nor a number fails to be written, and a vector takes everything.
+    // INVARIANT: serializing text or a number does not fail, and writing into a vector does not fail.
     let _ = serde_json::to_writer(out, value);
 }
 
-/// A whole number that a double holds exactly.
+/// Returns the whole number that a double represents exactly.
 fn whole(number: &Number) -> Option<i64> {
     const MOST: i64 = 1 << 53;
     let whole = number.as_i64().or_else(|| {
