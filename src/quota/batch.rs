@@ -1,10 +1,10 @@
-//! The limits of one call: all are looked at before any is charged, and what was charged can be given back.
+//! The limits of one request. All are checked before any is charged, and a charge can be refunded.
 
 use super::{Limit, LimitStatus, LimitSubject};
 use crate::state::{BucketKey, MOST_ATTEMPTS, Shared, Slot, StoreError, StoreStats, Stored};
 use crate::text::time::Timestamp;
 
-/// The limits of one call, as they stand.
+/// The limits of one request, with their state.
 pub(crate) struct LimitBatch<'l, 's> {
     shared: Shared<'s>,
     now: Timestamp,
@@ -14,28 +14,28 @@ pub(crate) struct LimitBatch<'l, 's> {
     used: StoreStats,
 }
 
-/// One limit, at the place of the identity that calls.
+/// One limit, with the bucket of the caller's identity.
 struct LimitBucket<'l> {
     limit: &'l Limit,
     place: BucketKey,
-    /// What tells its entry from the others of the same identity.
+    /// Distinguishes its entry from the others of the same identity.
     entry: Option<u64>,
-    /// Which of the slots its entry stands in, by position.
+    /// The position of the slot that contains its entry.
     slot: usize,
-    /// The arrival time that stands there.
+    /// The stored arrival time.
     tat: u64,
     /// The arrival time that is about to be written.
     next: Option<u64>,
-    /// The arrival time that was written when this call was charged.
+    /// The arrival time that was written when this request was charged.
     charged: Option<u64>,
 }
 
-/// Why a call does not go on.
+/// The reason to deny a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused<'l> {
-    /// A limit has nothing left for it.
+    /// A limit is exhausted.
     Limit(&'l str),
-    /// Other workers were faster too often in a row: a limiter that cannot count denies.
+    /// Other workers were faster too often in a row. A limiter that cannot count denies the request.
     Contended(&'l str),
     /// The shared store cannot be used.
     Store,
@@ -48,7 +48,7 @@ impl From<StoreError> for Refused<'_> {
 }
 
 impl<'l, 's> LimitBatch<'l, 's> {
-    /// Looks at every limit of a call. Those whose entries stand under one key are read together.
+    /// Reads the state of every limit of a request. Limits whose entries are stored under the same key are read together.
     pub(crate) fn open(
         shared: Shared<'s>,
         limits: impl Iterator<Item = &'l Limit>,
@@ -61,7 +61,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         let mut batch = Self { shared, now, cost, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
         for limit in limits {
             let entry = limit.entry(who);
-            // Keys are worked out once for each identity.
+            // Each identity's key is computed once.
             let known = batch.buckets.iter().find_map(|bucket| {
                 let (own, other) = bucket.entry.zip(entry)?;
                 bucket.limit.same_slot(limit).then(|| (bucket.place.beside(own, other), bucket.slot))
@@ -80,7 +80,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         Ok(batch)
     }
 
-    /// Which of the slots a place is in; it is read where none of them is.
+    /// Returns the position of a bucket's slot, after reading the slot if it is not in the list yet.
     fn slot(&mut self, place: &BucketKey) -> Result<usize, StoreError> {
         if let Some(bucket) = self.buckets.iter().find(|bucket| bucket.place.same_slot(place)) {
             return Ok(bucket.slot);
@@ -89,7 +89,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         Ok(self.slots.len() - 1)
     }
 
-    /// The first limit that has nothing left for this call.
+    /// Checks that no limit is exhausted. Otherwise returns the first exhausted limit.
     pub(crate) fn exceeded(&self) -> Result<(), Refused<'l>> {
         let exceeded = self.buckets.iter().find(|bucket| {
             let (limit, tat) = (bucket.limit, bucket.tat);
@@ -98,8 +98,8 @@ impl<'l, 's> LimitBatch<'l, 's> {
         exceeded.map_or(Ok(()), |bucket| Err(Refused::Limit(&bucket.limit.name)))
     }
 
-    /// Charges every limit, or none: where one has nothing left after all, the others get back what was charged. Those under
-    /// one key are charged at once.
+    /// Charges all limits or none: if one turns out to be exhausted, the others are refunded. Limits under the same key are
+    /// charged together.
     pub(crate) fn charge(&mut self) -> Result<(), Refused<'l>> {
         let (now, cost) = (self.now, self.cost);
         let take = |bucket: &LimitBucket<'l>, tat| {
@@ -118,18 +118,18 @@ impl<'l, 's> LimitBatch<'l, 's> {
         Ok(())
     }
 
-    /// Gives back what was charged, for a call that does not go on after all. What cannot be given back stays charged.
+    /// Refunds the charges of a request that is denied after all. A charge that cannot be refunded remains.
     pub(crate) fn refund(&mut self) {
         let (clock, cost) = (self.shared.clock, self.cost);
         for slot in 0..self.slots.len() {
             if !self.buckets.iter().any(|bucket| bucket.slot == slot && bucket.charged.is_some()) {
                 continue;
             }
-            // INVARIANT: a limiter that keeps a charge lets fewer calls pass, never more.
+            // INVARIANT: a limiter that keeps a charge allows fewer requests, never more.
             let _ = self.read(slot).and_then(|()| {
                 self.change(slot, |bucket, tat| {
                     let Some(charged) = bucket.charged.filter(|_| tat > 0) else { return Ok(None) };
-                    // Asked after the entry was read: every charge in it was made before.
+                    // The clock is read after the entry, so every charge in the entry is older than this time.
                     Ok(Some(bucket.limit.gcra.refund(tat, charged, clock.now()?, cost)))
                 })
             });
@@ -137,7 +137,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         self.buckets.iter_mut().for_each(|bucket| bucket.charged = None);
     }
 
-    /// Every limit with what it has left for calls like this one.
+    /// Returns every limit with its remaining quota for requests like this one.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (&'l Limit, LimitStatus)> {
         self.buckets.iter().map(|bucket| {
             let standing = bucket.limit.gcra.status(bucket.tat, self.now, self.cost);
@@ -145,20 +145,20 @@ impl<'l, 's> LimitBatch<'l, 's> {
         })
     }
 
-    /// Seconds after which no limit stands in the way any more, as things are.
+    /// Returns the seconds after which no limit is exhausted, if no other request arrives.
     pub(crate) fn retry_after(&self) -> u64 {
         let wait =
             self.statuses().filter(|(_, standing)| standing.remaining == 0).map(|(_, standing)| standing.more_in);
         wait.max().unwrap_or_default().div_ceil(1_000_000_000).max(1)
     }
 
-    /// How the store was used.
+    /// Returns the usage statistics of the store.
     pub(crate) fn used(&self) -> StoreStats {
         self.used
     }
 
-    /// Brings arrival times that lie too far ahead back to "nothing left". The call's own moment may be older than what
-    /// another worker has written since, so the clock is asked again first.
+    /// Sets arrival times that are too far in the future to "nothing left". The request's time may be older than a value that
+    /// another worker has written since, so the clock is read again first.
     fn clamp_future_tat(&mut self) -> Result<(), Refused<'l>> {
         let clock = self.shared.clock;
         for slot in 0..self.slots.len() {
@@ -173,7 +173,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         Ok(())
     }
 
-    /// Reads a slot anew.
+    /// Reads a slot again.
     fn read(&mut self, slot: usize) -> Result<(), Refused<'l>> {
         let bucket = self.buckets.iter().find(|bucket| bucket.slot == slot).ok_or(Refused::Store)?;
         *self.slots.get_mut(slot).ok_or(Refused::Store)? = Slot::read(self.shared.store, &bucket.place)?;
@@ -181,7 +181,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         Ok(())
     }
 
-    /// Notes the arrival times that stand in a slot.
+    /// Copies the arrival times from a slot to its buckets.
     fn look(&mut self, slot: usize) {
         let Some(standing) = self.slots.get(slot) else { return };
         for bucket in self.buckets.iter_mut().filter(|bucket| bucket.slot == slot) {
@@ -189,8 +189,8 @@ impl<'l, 's> LimitBatch<'l, 's> {
         }
     }
 
-    /// Changes the arrival times in a slot until no other worker comes in between. `next` is asked for the new one of an
-    /// account, given the one that stands; none leaves it as it is. Either all are written or none.
+    /// Changes the arrival times in a slot and retries until no other worker interferes. `next` returns the new arrival time of a
+    /// bucket for the stored one, or `None` to keep it. Either all changes are written or none.
     fn change(
         &mut self,
         slot: usize,
@@ -214,7 +214,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
                 }
                 written_at = Some(bucket.place);
             }
-            // What one put there another may have lost.
+            // Writing one entry may have evicted another entry of this batch.
             self.look(slot);
             if full {
                 return Err(Refused::Store);
@@ -233,7 +233,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
 }
 
 impl Slot {
-    /// The arrival time of a limiter; one without an entry is at rest.
+    /// Returns the arrival time of a limiter; a limiter without an entry is idle.
     fn tat(&self, place: &BucketKey) -> u64 {
         self.value(place).unwrap_or_default()
     }

@@ -1,11 +1,12 @@
 //! The limit before authentication: how often credentials from one source address may fail.
 //!
-//! What a credential costs before it is known to be good is the dearest thing that an outsider can ask of the gate. The limit is
-//! looked at before that, and charged by each credential that fails: a source that guesses is cut off, and one whose credentials
-//! hold never notices.
+//! Verifying a credential is the most expensive operation that an unauthenticated client can cause. The limit is checked before
+//! that, and each failed credential is charged. A source that guesses credentials is blocked, and a source with valid credentials
+//! is not affected.
 //!
-//! Agents may share an address with whoever guesses. Those who verified something from it in the last minutes are served all the
-//! same, each up to an allowance of its own, which its failures use up. A token that a worker remembers is never asked about.
+//! Agents may share an address with a client that guesses. A signer that verified a credential from the address in the last
+//! minutes is still served, up to an allowance of its own, which its failures use up. A token that a worker has cached is never
+//! checked here.
 
 use std::cell::{Cell, RefCell};
 
@@ -20,15 +21,16 @@ use crate::state::{Shared, StoreStats};
 use crate::state::{Slot, Stored};
 use crate::text::time::Timestamp;
 
-/// How often credentials may fail.
+/// The rates at which credentials may fail.
 #[derive(Debug)]
 pub(crate) struct FailedCredentials {
     pub(crate) usual: Allowed,
-    /// Networks whose addresses have a rate of their own, the narrowest first.
+    /// Networks whose addresses have their own rate, the narrowest first.
     pub(crate) sources: Vec<(IpNet, Allowed)>,
 }
 
-/// How often credentials of one source may fail, and once it has failed too often, those of each signer there who is known.
+/// The rate at which credentials of one source may fail, and the rate of each known signer there after the source has exceeded
+/// its own.
 #[derive(Debug)]
 pub(crate) struct Allowed {
     pub(crate) source: Limit,
@@ -36,7 +38,7 @@ pub(crate) struct Allowed {
 }
 
 impl FailedCredentials {
-    /// What a source address is allowed.
+    /// Returns the rates of a source address.
     fn of(&self, source: Option<Source>) -> &Allowed {
         let own =
             source.and_then(|source| self.sources.iter().find(|(network, _)| network.contains(&source.address())));
@@ -44,7 +46,7 @@ impl FailedCredentials {
     }
 }
 
-/// A verifier that computes nothing for a source whose credentials failed too often, unless for a signer who is known there.
+/// A verifier that does not verify signatures from a source whose credentials failed too often, except those of a known signer.
 pub(crate) struct Guard<'g> {
     verifier: &'g dyn VerifySignature,
     allowed: &'g Allowed,
@@ -56,37 +58,37 @@ pub(crate) struct Guard<'g> {
     outcome: Cell<Outcome>,
 }
 
-/// What was looked at for the credential that is being verified.
+/// The state that was read for the credential that is being verified.
 #[derive(Default)]
 struct Admission<'g> {
-    /// Whether anything was.
+    /// Whether the limits were checked.
     asked: bool,
-    /// The source's limit, where something of it failed lately.
+    /// The source's limit, if a credential from it failed recently.
     source: Option<LimitBatch<'g, 'g>>,
-    /// The allowance of the signer for whose sake a source is served that failed too often.
+    /// The allowance of the known signer, if the source has exceeded its limit.
     signer: Option<LimitBatch<'g, 'g>>,
-    /// The numbers of the signers at this source.
+    /// The hashes of the signers at this source.
     signers: Vec<[u64; 2]>,
 }
 
-/// What became of the credential that a [`Guard`] was asked about.
+/// The result of a [`Guard`] for one credential.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) stopped: Option<Stopped>,
     pub(crate) used: StoreStats,
 }
 
-/// Why nothing was computed for a credential.
+/// The reason why a credential was not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// Too many from this source failed; for so many seconds.
+    /// Too many credentials from this source failed. The value is the wait in seconds.
     Limited(u64),
     /// The shared store cannot be used.
     Store,
 }
 
 impl From<Refused<'_>> for Stopped {
-    /// Of what is looked at here, only the store can fail: an exhausted limit is handled before.
+    /// Only the store can fail here, because an exhausted limit is handled earlier.
     fn from(_: Refused<'_>) -> Self {
         Self::Store
     }
@@ -100,7 +102,7 @@ impl VerifySignature for Guard<'_> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
-        // Whoever did not ask is asked about now, as somebody who is not known.
+        // A caller that did not call `admit` is checked now, as an unknown signer.
         if !self.admission.borrow().asked {
             self.admit(&[])?;
         }
@@ -117,7 +119,7 @@ impl VerifySignature for Guard<'_> {
     }
 
     fn unknown_key(&self) {
-        // What cannot be charged stops the verification, whatever comes of it.
+        // A failure to charge stops the verification, and there is no other result to return.
         let _ = self.or_stop(self.charge());
     }
 }
@@ -140,13 +142,13 @@ impl<'g> Guard<'g> {
         self.outcome.get()
     }
 
-    /// Notes that a signer's credential holds, which was verified before.
+    /// Records that a signer's credential is valid, if it was verified earlier.
     pub(crate) fn recognize(&self, signer: Signer<'_>) {
         let [_, fingerprint] = self.numbers(signer);
         self.recent.note(fingerprint, self.now);
     }
 
-    /// Looks at the limit of the source, and where that has nothing left, for a signer who is known and has.
+    /// Checks the limit of the source. If it is exhausted, checks the allowance of a known signer.
     fn look(&self, signers: &[Signer<'_>]) -> Result<(), Stopped> {
         let mut admission = self.admission.borrow_mut();
         if !admission.asked {
@@ -167,8 +169,8 @@ impl<'g> Guard<'g> {
         Err(Stopped::Limited(wait))
     }
 
-    /// The limit of the source; none where it is at rest, as hardly anything from a source ever fails: one look tells, and nothing
-    /// has to be counted.
+    /// Returns the limit of the source, or `None` if it is idle. Credentials rarely fail, so one read is enough in most cases and
+    /// nothing has to be counted.
     fn failures(&self) -> Result<Option<LimitBatch<'g, 'g>>, Refused<'g>> {
         let (limit, who) = (&self.allowed.source, self.who(None));
         let place = limit.place(limit.entry(who), who, self.shared.namespace).ok_or(Refused::Store)?;
@@ -177,12 +179,12 @@ impl<'g> Guard<'g> {
         if is_at_rest { Ok(None) } else { self.batch(limit, None).map(Some) }
     }
 
-    /// A credential failed.
+    /// Charges a failed credential.
     fn charge(&self) -> Result<(), Stopped> {
         let mut admission = self.admission.borrow_mut();
         let source = admission.source.take().map_or_else(|| self.batch(&self.allowed.source, None), Ok)?;
         for mut batch in std::iter::once(source).chain(admission.signer.take()) {
-            // Others may have used up the rest meanwhile; this one is refused for what it is in any case.
+            // Other workers may have exhausted the limit meanwhile. This credential is rejected in any case.
             let charged = batch.charge();
             self.use_also(batch.used());
             if charged == Err(Refused::Store) {
@@ -192,7 +194,8 @@ impl<'g> Guard<'g> {
         Ok(())
     }
 
-    /// A credential holds: its signers are known. Other workers have to know while something from here fails.
+    /// Records the signers of a valid credential as known. Other workers need this information while credentials from the source
+    /// fail.
     fn note(&self) -> Result<(), Stopped> {
         let admission = self.admission.borrow();
         for numbers in &admission.signers {
@@ -205,8 +208,8 @@ impl<'g> Guard<'g> {
         Ok(())
     }
 
-    /// Tells the other workers that a signer is known, and again when half of the time is over. Where another one came in between, or
-    /// the table is full of what restricts, they are not told: a mark pushes out no limit.
+    /// Shares with other workers that a signer is known, and renews the mark after half of its lifetime. The mark is skipped if
+    /// another worker interferes or if the slot is full of live limits, because a mark must not evict a limit.
     fn tell(&self, numbers: [u64; 2]) -> Result<(), Refused<'g>> {
         let place = self.shared.namespace.slot_of(numbers);
         let mut slot = Slot::read(self.shared.store, &place)?;
@@ -218,7 +221,7 @@ impl<'g> Guard<'g> {
         Ok(())
     }
 
-    /// Whether a signer verified something from this source lately, before this worker or another.
+    /// Reports whether a signer verified a credential from this source recently, in this worker or another.
     fn is_known(&self, numbers: [u64; 2]) -> Result<bool, Refused<'g>> {
         let [_, fingerprint] = numbers;
         if self.recent.has(fingerprint, self.now) {

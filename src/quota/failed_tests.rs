@@ -11,7 +11,7 @@ const BURST: u32 = 3;
 const SLOT_ENTRIES: u32 = SlotKind::Shared.most_entries() as u32;
 const AGENT: Signer<'_> = Signer::Client { issuer: "corp", client: Some("agent"), subject: None };
 
-/// Says of every signature what it is told to, and counts them.
+/// Returns a configured result for every signature, and counts the verifications.
 #[derive(Default)]
 struct Answers {
     good: Cell<bool>,
@@ -37,7 +37,7 @@ struct Worker<'s> {
 impl<'s> Worker<'s> {
     fn new(store: &'s dyn SharedStore) -> Self {
         let source = LimitKey { source: true, ..LimitKey::default() };
-        // One comes back each hour.
+        // One credential is refilled each hour.
         let gcra = Gcra::new(1, 3_600 * 1_000_000_000, BURST).unwrap();
         let limit = |per| Limit { name: "failed".into(), per, gcra, name_hash: None, told: None };
         let usual = Allowed { source: limit(source), signer: limit(LimitKey { signer: true, ..source }) };
@@ -58,7 +58,7 @@ impl<'s> Worker<'s> {
         (ask(&guard), guard.outcome())
     }
 
-    /// A credential that is this good, of these signers; whether its signature was computed.
+    /// Verifies a credential of these signers that is valid if `good`. Returns whether its signature was computed.
     fn takes_at(&self, second: u64, address: &str, good: bool, signers: &[Signer<'_>]) -> bool {
         self.answers.good.set(good);
         let key = VerifyingKey::hmac(&[1; 32]).unwrap();
@@ -77,7 +77,7 @@ impl<'s> Worker<'s> {
         self.takes_at(0, "192.0.2.1", good, signers)
     }
 
-    /// Fails until the source has nothing left.
+    /// Fails until the source's limit is exhausted.
     fn exhaust(&self) {
         assert_eq!((0..10).filter(|_| self.takes(false, &[])).count(), BURST as usize);
     }
@@ -126,7 +126,7 @@ fn failures_in_the_name_of_one_who_is_known_use_up_that_ones_allowance_alone() {
     assert!(!worker.takes(true, &[AGENT]));
     assert!(worker.takes(true, &[token, AGENT]), "the very token is told from those that name the same client");
     assert!(worker.takes(true, &[other]));
-    // A part of it comes back with the time, as the source's does.
+    // A part of the allowance is refilled over time, like that of the source.
     let later = Worker::new(&store);
     later.recent.note(later.guarded(3_600, "192.0.2.1", |guard| guard.numbers(AGENT)[1]).0, at(3_600));
     assert_eq!((0..9).filter(|_| later.takes_at(3_600, "192.0.2.1", false, &[AGENT])).count(), 2, "one of each");
@@ -194,7 +194,7 @@ fn who_does_not_ask_is_nobody_who_is_known() {
     let ask = |guard: &Guard<'_>| guard.verify(&key, Algorithm::Hs256, b"", b"");
     let (result, outcome) = worker.guarded(0, "192.0.2.1", ask);
     assert_eq!((result, outcome.stopped), (Err(BadSignature), Some(Stopped::Limited(3_600))));
-    // Neither is who goes on after having been told to stop.
+    // A caller that continues after it was stopped is not charged either.
     let (result, _) = worker.guarded(0, "192.0.2.1", |guard| {
         let _ = guard.admit(&[]);
         guard.verify(&key, Algorithm::Hs256, b"", b"")
@@ -219,7 +219,7 @@ fn who_is_known_pushes_no_limit_out_of_the_table() {
     let namespace = Namespace::open(&store, "small", SLOT_ENTRIES, [7; 16]).unwrap().namespace;
     let workers = [(); 2].map(|()| Worker { namespace: namespace.clone(), ..Worker::new(&store) });
     let address = |number: u32| format!("192.0.2.{number}");
-    // One that fails and has its agent, and as many others as there is room for.
+    // One address with failures and a known agent, and as many other addresses as the slot has entries.
     assert!(workers[0].takes_at(0, &address(1), true, &[AGENT]));
     for number in 1..=SLOT_ENTRIES {
         (0..BURST).for_each(|_| assert!(workers[0].takes_at(0, &address(number), false, &[])));

@@ -1,34 +1,34 @@
-//! What clients are told of their limits: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
+//! The headers that report limits to clients: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
 //!
-//! The first two are lists of structured fields (draft-ietf-httpapi-ratelimit-headers-10): an item for each limit, which is its
-//! name, with parameters.
+//! The first two are lists of structured fields (draft-ietf-httpapi-ratelimit-headers-10). Each limit has an item: its name, with
+//! parameters.
 
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 use super::{Gcra, LimitStatus};
 
-/// The headers with what the limits are, and with what is left of them.
+/// The headers with the definition of the limits and with the remaining quota.
 pub const RATE_LIMIT_HEADERS: [&str; 2] = ["ratelimit-policy", "ratelimit"];
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A limit's member of `RateLimit-Policy`: `q`, the calls that pass at once, and `w`, the seconds in which they come back.
+/// Returns a limit's member of `RateLimit-Policy`: `q` is the burst in requests, and `w` the seconds in which it refills.
 pub(crate) fn policy_member(name: &str, gcra: Gcra) -> Box<str> {
     format!("\"{name}\";q={};w={}", gcra.burst(), gcra.refill().div_ceil(SECOND).max(1)).into()
 }
 
-/// What is shown of one limit.
+/// The reported state of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shown<'l> {
-    /// The limit's name: letters, digits, `-`, `_` and `.`, which need no escape in a string.
+    /// The limit's name. It consists of letters, digits, `-`, `_` and `.`, which need no escape in a string.
     pub(crate) name: &'l str,
-    /// Its member of `RateLimit-Policy`.
+    /// The limit's member of `RateLimit-Policy`.
     pub(crate) policy: &'l str,
     pub(crate) standing: LimitStatus,
 }
 
-/// The members for each of [`RATE_LIMIT_HEADERS`], of those limits that the upstream says nothing of: `theirs` is what it sent
-/// under each name, all lines joined by commas.
+/// Returns the members for each of [`RATE_LIMIT_HEADERS`]. Limits that the upstream reports itself are omitted. `theirs` contains
+/// the upstream's value of each header, all lines joined by commas.
 pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Option<&[u8]>; 2]) -> [String; 2] {
     let [mut policies, mut members] = [(); 2].map(|()| String::with_capacity(96));
     let [their_policies, their_members] = theirs.map(|theirs| theirs.and_then(names));
@@ -57,7 +57,7 @@ pub(crate) fn members<'l>(shown: impl Iterator<Item = Shown<'l>>, theirs: [Optio
     [policies, members]
 }
 
-/// The names in a list; none where it is malformed, which a client ignores as a whole.
+/// Returns the names in a list, or `None` if it is malformed, because clients ignore a malformed list as a whole.
 fn names(list: &[u8]) -> Option<Vec<String>> {
     let list: List = Parser::new(list).parse().ok()?;
     let name = |entry: ListEntry| match entry {

@@ -1,35 +1,36 @@
-//! The generic cell rate algorithm: one 64-bit moment is all the state of a limiter.
+//! The generic cell rate algorithm. One 64-bit timestamp is the complete state of a limiter.
 //!
-//! The *arrival time* is the moment at which the limiter will be at rest again. A call moves it one interval into the future
-//! and passes while it stays within the burst. Integer nanoseconds throughout; the time is passed in.
+//! The *theoretical arrival time* (TAT), or *arrival time* for short, is the moment at which the limiter becomes idle again. A
+//! request moves it one interval into the future and is allowed if the result is within the burst. All times are integer
+//! nanoseconds, and the current time is an argument.
 
 use std::num::NonZeroU64;
 
 use crate::text::time::Timestamp;
 
-/// How many calls pass, in the long run and at once.
+/// The rate and the burst of a limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gcra {
-    /// Nanoseconds between calls at the rate, rounded up: never more calls than were allowed.
+    /// Nanoseconds between requests at the rate, rounded up to never allow more requests than configured.
     interval: NonZeroU64,
-    /// The calls that pass at once from rest.
+    /// The number of requests that are allowed at once after an idle period.
     burst: u32,
-    /// Nanoseconds in which the burst comes back from nothing: as many intervals.
+    /// Nanoseconds in which an exhausted burst refills: one interval for each request.
     refill: u64,
 }
 
-/// What a limiter says about calls of some cost.
+/// The state of a limiter for requests of a given cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitStatus {
-    /// How many such calls would pass now.
+    /// The number of such requests that are allowed now.
     pub(crate) remaining: u64,
-    /// Nanoseconds until one more would, or until the limiter is at rest; 0 at rest.
+    /// Nanoseconds until one more is allowed, or until the limiter is idle; 0 if it is idle.
     pub(crate) more_in: u64,
 }
 
 impl Gcra {
-    /// `calls` in each `span` nanoseconds; none where that is not at least a microsecond for each call, or where the burst
-    /// takes longer than [`Gcra::LONGEST_REFILL`] to come back.
+    /// Returns a limiter for `calls` in each `span` nanoseconds. Returns `None` if the interval is shorter than a microsecond per
+    /// request, or if the burst takes longer than [`Gcra::LONGEST_REFILL`] to refill.
     pub(crate) fn new(calls: u32, span: u64, burst: u32) -> Option<Self> {
         let interval = NonZeroU64::new(span.div_ceil(u64::from(calls).max(1)))?;
         let refill = interval.get().checked_mul(u64::from(burst))?;
@@ -40,67 +41,68 @@ impl Gcra {
         })
     }
 
-    /// A year and a day, in nanoseconds.
+    /// 366 days, in nanoseconds.
     pub(crate) const LONGEST_REFILL: u64 = 366 * 86_400 * 1_000_000_000;
 
-    /// The calls that pass at once from rest.
+    /// Returns the number of requests that are allowed at once after an idle period.
     pub(crate) fn burst(self) -> u32 {
         self.burst
     }
 
-    /// The most calls that pass within so many nanoseconds, wherever they begin.
+    /// Returns the maximum number of requests that are allowed within `nanos`, for any start of that window.
     pub(crate) fn most_within(self, nanos: u64) -> u64 {
         u64::from(self.burst).saturating_add(nanos.div_ceil(self.interval.get()))
     }
 
-    /// Nanoseconds in which the burst comes back from nothing.
+    /// Returns the nanoseconds in which an exhausted burst refills.
     pub(crate) fn refill(self) -> u64 {
         self.refill
     }
 
-    /// The arrival time after a call of this cost, where it passes.
+    /// Returns the arrival time after a request of this cost, if the request is allowed.
     pub(crate) fn try_consume(self, tat: u64, now: Timestamp, cost: u32) -> Option<u64> {
         let after = self.pending(tat, now).checked_add(self.charge(cost))?;
         (after <= self.refill()).then(|| now.as_nanos().saturating_add(after))
     }
 
-    /// What the limiter says about calls of this cost.
+    /// Returns the limiter's state for requests of this cost.
     pub(crate) fn status(self, tat: u64, now: Timestamp, cost: u32) -> LimitStatus {
         let pending = self.pending(tat, now);
         let charge = self.charge(cost).max(1);
         let remaining = (self.refill() - pending) / charge;
-        // The next call passes once what is pending leaves room for one more than pass now.
-        // What fits is not more than the refill.
+        // The next request is allowed when the pending part leaves room for one more than `remaining`. The product does not
+        // overflow, because it does not exceed the refill.
         let room = self.refill().saturating_sub(remaining.wrapping_mul(charge).saturating_add(charge));
         LimitStatus { remaining, more_in: pending - room.min(pending) }
     }
 
-    /// What a call that was charged and did not go on may give back: what of its charge is still pending. `charged` is the
-    /// arrival time that it wrote. Giving back more would refill the limiter for whoever came in between, after a pause that
-    /// the charge had used up anyway.
+    /// Returns the arrival time after a refund. Only the part of the charge that is still pending is refunded. `charged` is the
+    /// arrival time that the request wrote. A larger refund would also return the charges of later requests, because the rest of
+    /// this charge has already decayed.
     pub(crate) fn refund(self, tat: u64, charged: u64, now: Timestamp, cost: u32) -> u64 {
         let back = charged.saturating_sub(now.as_nanos()).min(self.charge(cost));
         tat.saturating_sub(back)
     }
 
-    /// Whether an arrival time lies further ahead than this limiter ever writes: the clock was ahead when it was written, or
-    /// the policy had a larger burst.
+    /// Reports whether an arrival time is further ahead than this limiter ever writes. The clock may have been ahead when it was
+    /// written, or the policy may have had a larger burst.
     pub(crate) fn exceeds_max_tat(self, tat: u64, now: Timestamp) -> bool {
         tat > self.exhausted(now)
     }
 
-    /// The arrival time of a limiter that has nothing left.
+    /// Returns the arrival time of an exhausted limiter.
     pub(crate) fn exhausted(self, now: Timestamp) -> u64 {
         now.as_nanos().saturating_add(self.refill())
     }
 
-    /// What a call of this cost moves the arrival time by; more than the burst never fits. Wasm has no product of 64 bits that
-    /// tells whether it overflowed, and takes a function for it: what costs no more than the burst is not more than its refill.
+    /// Returns the nanoseconds by which a request of this cost moves the arrival time. A cost above the burst never fits. Wasm
+    /// has no 64-bit multiplication with overflow detection and would need a function for it. A cost within the burst cannot
+    /// overflow, because the product is at most the refill.
     fn charge(self, cost: u32) -> u64 {
         if cost <= self.burst { self.interval.get().wrapping_mul(u64::from(cost)) } else { u64::MAX }
     }
 
-    /// Nanoseconds until rest, never more than from nothing.
+    /// Returns the nanoseconds until the limiter is idle, at most the refill.
     fn pending(self, tat: u64, now: Timestamp) -> u64 {
         tat.saturating_sub(now.as_nanos()).min(self.refill())
     }
@@ -177,7 +179,7 @@ mod tests {
         let gcra = Gcra::new(1, SECOND, 1).unwrap();
         let ours = gcra.try_consume(0, at(0), 1).unwrap();
         assert_eq!(gcra.refund(ours, ours, at(0), 1), at(0).as_nanos());
-        // Somebody else's call came after ours had decayed: it is not given back with ours.
+        // Another request arrived after this charge had decayed. The refund does not include its charge.
         let theirs = gcra.try_consume(ours, at(2 * SECOND), 1).unwrap();
         let after = gcra.refund(theirs, ours, at(2 * SECOND), 1);
         assert_eq!(gcra.try_consume(after, at(2 * SECOND), 1), None);

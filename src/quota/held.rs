@@ -1,11 +1,11 @@
-//! How many bytes of requests a worker holds while their bodies arrive, and whose they are.
+//! Counts the bytes of requests that a worker holds while their bodies arrive, by agent and by source.
 //!
-//! A request whose body is signed is held until the body was checked, and a gateway buffers it meanwhile. Each agent and each
-//! source has a share of what one worker holds, so that slow clients of one agent cannot use up the room of the others. This
-//! module only counts: what a request is charged with, and for how long it may wait, is decided in `evaluate`.
+//! A request with a signed body is held until the body is verified, and the gateway buffers it meanwhile. Each agent and each
+//! source has a share of the bytes that one worker holds, so slow clients of one agent cannot use up the room of others. This
+//! module only counts. `evaluate` decides how many bytes a request is charged with and how long it is held.
 //!
-//! The table has an entry for an agent or a source only while a request of theirs is held, so its size is bounded by the number
-//! of held requests, and that by the bytes that each of them is charged.
+//! The table has an entry for an agent or a source only while one of its requests is held. Its size is therefore bounded by the
+//! number of held requests, which is bounded by the bytes that each request is charged.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::request::incoming::Source;
 
-/// The bytes of requests that one worker holds. Clones count in the same table.
+/// The bytes of requests that one worker holds. Clones share the same table.
 #[derive(Debug, Clone, Default)]
 pub struct HeldBytes(Rc<RefCell<Table>>);
 
@@ -23,16 +23,16 @@ struct Table {
     owners: BTreeMap<Owner, u64>,
 }
 
-/// Whose bytes are counted together.
+/// The owner of a share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
-    /// An agent, by the names of its policy and its own: several policies can share a worker.
+    /// An agent, identified by the name of its policy and its own name, because several policies can share a worker.
     Agent(Box<str>, Box<str>),
     /// An IPv4 address, or the /64 of an IPv6 address.
     Source([u8; 16]),
 }
 
-/// The most bytes that may be held.
+/// The maximum number of bytes that may be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// By one worker.
@@ -43,11 +43,11 @@ pub(crate) struct Shares {
     pub(crate) source: u64,
 }
 
-/// A share, or the whole, has no room for the bytes.
+/// The error if a share or the whole worker has no room for the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// The bytes that one held request is charged with. Dropping it gives them back, however the hold ends.
+/// The bytes that one held request is charged with. They are released when the reservation is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     held: HeldBytes,
@@ -58,7 +58,7 @@ pub(crate) struct Reservation {
 }
 
 impl HeldBytes {
-    /// How many bytes are held in all.
+    /// Returns the number of bytes that are held in total.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.try_borrow().map_or(0, |table| table.total)
@@ -67,7 +67,8 @@ impl HeldBytes {
     /// Charges a request with `bytes`.
     ///
     /// # Errors
-    /// [`Full`] where the share of its agent or of its source, or the whole, has no room for them. Nothing is charged then.
+    /// Returns [`Full`] if the share of the request's agent or source, or the worker, has no room for them. Nothing is charged
+    /// then.
     pub(crate) fn reserve(
         &self,
         agent: (&str, &str),
@@ -84,10 +85,10 @@ impl HeldBytes {
 }
 
 impl Reservation {
-    /// Charges the request with so many bytes in all. It never shrinks while the request is held.
+    /// Increases the charge to this total number of bytes. The charge never shrinks while the request is held.
     ///
     /// # Errors
-    /// As [`HeldBytes::reserve`]; the request stays charged with what it was.
+    /// Same as [`HeldBytes::reserve`]. The previous charge is kept.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<(), Full> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return Ok(()) };
         let mut table = self.held.0.try_borrow_mut().map_err(|_| Full)?;
@@ -110,7 +111,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // INVARIANT: nothing is called while the table is borrowed, so that it never is here.
+        // INVARIANT: no other code runs while the table is borrowed, so it is never borrowed here.
         let Ok(mut table) = self.held.0.try_borrow_mut() else { return };
         table.total = table.total.saturating_sub(self.bytes);
         for owner in std::iter::once(&self.agent).chain(&self.source) {
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(held.reserve(("p", "b"), source(2), all, 2).err(), Some(Full));
     }
 
-    /// What is held, with its agent and its source.
+    /// A held request, with its agent and its source.
     type Held = (u8, Option<u8>, Reservation);
 
     #[derive(Debug, Clone)]
@@ -196,7 +197,7 @@ mod tests {
     }
 
     proptest! {
-        /// The table against a plain list of what is held.
+        /// Compares the table with a plain list of held requests.
         #[test]
         fn no_order_of_events_exceeds_a_share_or_loses_a_byte(events in proptest::collection::vec(event(), 0..200)) {
             let held = HeldBytes::default();

@@ -1,4 +1,4 @@
-//! Whose calls a limit counts together.
+//! The identities by which limits count requests.
 
 use super::Limit;
 use crate::identity::crypto::Signer;
@@ -7,26 +7,26 @@ use crate::request::incoming::Source;
 use crate::state::{BucketKey, Identity, Namespace};
 use crate::text::hash::{hash_of, spread};
 
-/// What tells the callers of a limit apart: each combination is counted for itself.
+/// The parts of a limit's key. Each combination of their values is counted separately.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LimitKey {
     pub(crate) agent: bool,
     pub(crate) issuer: bool,
     pub(crate) source: bool,
     pub(crate) endpoint: bool,
-    /// By whom a credential says that it was made: of the limit on failing credentials alone.
+    /// The signer that a credential names. Only the limit on failed credentials uses it.
     pub(crate) signer: bool,
 }
 
-/// A caller that is known, as limits tell it from others: by its registration, its token, or both.
+/// An authenticated caller, identified for limits by its registration, its token, or both.
 #[derive(Clone, Copy)]
 pub(crate) struct Identified<'w> {
-    /// The registered agent: its name, and its position among the policy's agents.
+    /// The registered agent: its name, and its position in the policy's list.
     pub(crate) agent: Option<(&'w str, u32)>,
     pub(crate) token: Option<&'w VerifiedToken>,
 }
 
-/// What is known of a call when its limits are charged.
+/// The known properties of a request when its limits are charged.
 #[derive(Clone, Copy)]
 pub(crate) struct LimitSubject<'w> {
     pub(crate) caller: Option<Identified<'w>>,
@@ -36,11 +36,11 @@ pub(crate) struct LimitSubject<'w> {
 }
 
 impl Limit {
-    /// Where its state is for this call; none where a part that it is told by is not known.
+    /// Returns the bucket of the limit's state for this request, or `None` if a part of its key is unknown. `entry` is the result
+    /// of [`Limit::entry`].
     ///
-    /// Keys are made of names alone, never of positions, so that a policy can be changed around them. What the policy names
-    /// has a place of its own, with all its limits under one key; everything else shares a table of fixed size.
-    /// `entry` is what [`Limit::entry`] says.
+    /// Keys consist of names and never of positions, so a changed policy keeps its state. An identity that the policy names has
+    /// its own key for all its limits. All other identities share a table of fixed size.
     pub(crate) fn place(&self, entry: Option<u64>, who: LimitSubject<'_>, namespace: &Namespace) -> Option<BucketKey> {
         let LimitKey { agent, issuer, source, endpoint, signer } = self.per;
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent.filter(|_| agent)))
@@ -81,14 +81,15 @@ impl Limit {
         Some(if named { namespace.own(identity, entry.unwrap_or_default()) } else { namespace.slot(identity) })
     }
 
-    /// What tells its entry from those of other limits under the same key; none where it has a key of its own.
+    /// Returns the value that distinguishes the limit's entry from those of other limits under the same key, or `None` if it has
+    /// its own key.
     pub(super) fn entry(&self, who: LimitSubject<'_>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
-        // An agent's calls to all endpoints change one value, as they do where it has a limit over all of them.
+        // An agent's limits for all endpoints are entries of one value, the same as that of its limits over all endpoints.
         Some(if self.per.agent && self.per.endpoint { spread(name ^ hash_of(who.endpoint)) } else { name })
     }
 
-    /// Whether two limits with an entry have it under the same key.
+    /// Reports whether two limits with an entry store it under the same key.
     pub(super) fn same_slot(&self, other: &Self) -> bool {
         let holder = |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, ..per };
         holder(self.per) == holder(other.per)
@@ -96,14 +97,14 @@ impl Limit {
 }
 
 impl LimitKey {
-    /// Whether the policy names everything that calls are told apart by.
+    /// Reports whether the policy names every part of the key.
     fn is_named(self, who: LimitSubject<'_>) -> bool {
         let registered = || who.caller.is_some_and(|caller| caller.agent.is_some());
         !self.source && (!self.agent || registered())
     }
 }
 
-/// An identity with a source address in it. All calls without one are told apart by nothing.
+/// Adds a source address to an identity. All requests without an address count as one source.
 pub(super) fn source(identity: Identity, source: Option<Source>) -> Identity {
     let identity = identity.text("source");
     match source {
@@ -112,7 +113,7 @@ pub(super) fn source(identity: Identity, source: Option<Source>) -> Identity {
     }
 }
 
-/// An identity with a signer in it.
+/// Adds a signer to an identity.
 pub(super) fn signer(identity: Identity, signer: Signer<'_>) -> Identity {
     match signer {
         Signer::Token(signature) => identity.text("token").bytes(signature),

@@ -1,7 +1,7 @@
-//! Limits: how often an identity may call, exactly, over all workers of a gateway.
+//! Limits: how often an identity may send requests. They are exact across all workers of a gateway.
 //!
-//! What a limit is lives in here, with its arithmetic, and how the limits of one call are looked at, charged and told to the
-//! client. Where the state lies is the business of [`state`](crate::state); which limits a call has is the policy's.
+//! This module defines limits and their arithmetic. It checks and charges the limits of a request and reports them to the client.
+//! [`state`](crate::state) stores their state, and the policy selects the limits of a request.
 
 mod batch;
 mod failed;
@@ -24,22 +24,22 @@ pub(crate) use recent::Recent;
 pub(crate) struct Limit {
     /// Its name in the policy.
     pub(crate) name: Box<str>,
-    /// Whose calls are counted together.
+    /// The key by which requests are counted.
     pub(crate) per: LimitKey,
     pub(crate) gcra: Gcra,
-    /// The hash of its name, which tells its entry among those of the same identity; none where they would be too many to be
-    /// read and written together, so that each has a key of its own.
+    /// The hash of its name, which identifies its entry among those of the same identity. `None` if the entries would be too many
+    /// to be read and written together, in which case each has its own key.
     pub(crate) name_hash: Option<u64>,
-    /// Its member of `RateLimit-Policy`; none where clients are not told.
+    /// Its member of `RateLimit-Policy`, or `None` if clients do not see this limit.
     pub(crate) told: Option<Box<str>>,
 }
 
-/// The limits of one call, by their positions in the policy, and what they had left for it.
+/// The limits of one request, by their positions in the policy, and their remaining quota for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitStatuses(pub(crate) Vec<(u32, LimitStatus)>);
 
 impl LimitStatuses {
-    /// Whether the call has no limits, or nothing is known of them.
+    /// Reports whether the request has no limits or their state is unknown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

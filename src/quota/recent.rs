@@ -1,18 +1,18 @@
-//! Who verified something from which source in the last minutes, as one worker remembers it.
+//! The signers that verified a credential from a source in the last minutes. Each worker remembers its own.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::text::time::Timestamp;
 
-/// For so long a signer counts as one whose credentials hold.
+/// A signer is known for this time after a successful verification.
 pub(super) const RECENT: Duration = Duration::from_mins(10);
 
 const SETS: usize = 256;
 const WAYS: usize = 4;
 
-/// Signers at their sources, by the fingerprints of both, with the moments at which they last verified something: 16 KiB, once
-/// there is one. Where a set is full, the one that was seen longest ago is forgotten.
+/// Signers at their sources, by the fingerprints of both, with the time of their last successful verification. The table uses 16
+/// KiB once it has an entry. A full set evicts the entry that was least recently seen.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     sets: RefCell<Vec<[Entry; WAYS]>>,
@@ -21,14 +21,14 @@ pub(crate) struct Recent {
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     fingerprint: u64,
-    /// Nanoseconds since 1970; 0 where the place is free.
+    /// Nanoseconds since 1970; 0 if the entry is free.
     seen: u64,
 }
 
 impl Recent {
-    /// Notes that a signer verified something.
+    /// Records that a signer verified a credential.
     pub(super) fn note(&self, fingerprint: u64, now: Timestamp) {
-        // INVARIANT: nothing here calls back, so that nobody else has the table.
+        // INVARIANT: no code in this module calls back, so the table is not borrowed here.
         let Ok(mut sets) = self.sets.try_borrow_mut() else { return };
         if sets.is_empty() {
             sets.resize(SETS, [Entry::default(); WAYS]);
@@ -41,8 +41,8 @@ impl Recent {
         }
     }
 
-    /// Whether a signer verified something lately. What is said to have been seen later than now tells nothing: the clock was
-    /// ahead then.
+    /// Reports whether a signer verified a credential recently. A time in the future is ignored, because the clock was ahead when
+    /// it was written.
     pub(super) fn has(&self, fingerprint: u64, now: Timestamp) -> bool {
         let Ok(sets) = self.sets.try_borrow() else { return false };
         let lately =

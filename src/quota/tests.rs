@@ -1,4 +1,4 @@
-//! Limits over many workers: whatever comes in between, no more calls pass than a limit says.
+//! Limits over many workers: in every interleaving, a limit allows no more requests than configured.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,7 @@ fn limit(name: &str, burst: u32) -> Limit {
     Limit { name: name.into(), per, gcra, name_hash: Some(crate::text::hash::hash_of(name)), told: None }
 }
 
-/// A limit of whom the policy names, who has a place of its own.
+/// Returns a limit for an identity that the policy names, which has its own key.
 fn own_limit(name: &str, burst: u32) -> Limit {
     Limit { per: LimitKey { endpoint: true, ..LimitKey::default() }, ..limit(name, burst) }
 }
@@ -56,13 +56,13 @@ fn source(number: u32) -> LimitSubject<'static> {
     LimitSubject { caller: None, source: Source::parse(address.as_bytes()), endpoint: "e", signer: None }
 }
 
-/// One call, from looking to charging; whether it passed.
+/// Checks and charges one request. Returns an error if it is denied.
 fn call(shared: Shared<'_>, limits: &[&Limit], who: LimitSubject<'_>, now: Timestamp) -> Result<(), ()> {
     let mut batch = LimitBatch::open(shared, limits.iter().copied(), who, 1, now).map_err(drop)?;
     batch.exceeded().and_then(|()| batch.charge()).map_err(drop)
 }
 
-/// The most calls that any window of these moments holds beyond what a limit lets pass in it.
+/// Returns the maximum number of requests in any window of these moments beyond those that the limit allows.
 fn excess(moments: &mut [u64], burst: u32) -> u64 {
     moments.sort_unstable();
     let mut worst = 0;
@@ -75,8 +75,8 @@ fn excess(moments: &mut [u64], burst: u32) -> u64 {
     worst
 }
 
-/// The calls that were charged of four workers that come in between each other, each with the store as its policy sees it: when they
-/// passed, or none for those that gave back what they were charged.
+/// Charges requests of four interleaved workers, each with the policy's view of the store. Returns the time of each allowed
+/// request, or `None` for each refunded one.
 fn charged_at_once(
     store: &dyn TestStore,
     seal: Option<&Seal>,
@@ -116,8 +116,8 @@ fn charged_at_once(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Every interleaving of reads and writes, with moments that are stale by the time they count, calls that give back what
-    /// they were charged, and writes that are refused for no reason; for limits that are kept together, and for those in slots.
+    /// Covers every interleaving of reads and writes, with outdated request times, refunds and spurious write failures, for
+    /// limits that share one value and for limits in slots.
     #[test]
     fn no_interleaving_lets_more_pass(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
@@ -132,7 +132,7 @@ proptest! {
         prop_assert_eq!(excess(&mut passed, bursts.0.min(bursts.1)), 0, "{:?}", passed);
     }
 
-    /// The same in Kong's zone, whose values are copied out while others write them.
+    /// The same in Kong's zone, whose values are copied while other workers write them.
     #[test]
     fn no_interleaving_lets_more_pass_in_a_zone(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
@@ -143,13 +143,13 @@ proptest! {
     ) {
         let store = ZoneStore::torn(torn);
         let charged = charged_at_once(&store, Some(&ZONE), &schedule, &calls, bursts, kinds);
-        // Those that give back can stand in the way of all others, but not of each other.
+        // Requests that are refunded can block all others, but not each other.
         prop_assert!(!charged.is_empty());
         let mut passed: Vec<_> = charged.into_iter().flatten().collect();
         prop_assert_eq!(excess(&mut passed, bursts.0.min(bursts.1)), 0, "{:?}", passed);
     }
 
-    /// The stated error of the table: an identity gets at most a burst more for each entry that was given up.
+    /// The documented error of the table: an identity gets at most one extra burst for each evicted entry.
     #[test]
     fn a_table_that_is_too_small_errs_by_a_burst_for_each_entry_it_gives_up(
         callers in proptest::collection::vec((0..24u32, 0..INTERVAL / 8), 400),
@@ -263,7 +263,7 @@ fn limits_that_are_too_many_for_one_value_have_a_key_each() {
     }
 }
 
-/// Of two calls that looked at the same moment one finds the second limit used up: nothing of it is written.
+/// Two requests check the limits at the same moment, and one finds the second limit exhausted. It charges neither limit.
 #[test]
 fn limits_that_are_kept_together_are_charged_together() {
     let store = FaultyStore::default();
@@ -368,8 +368,8 @@ fn a_moment_that_is_merely_stale_gives_nothing_away() {
     call(shared, &[&limit], source(1), clock.moment()).unwrap_err();
 }
 
-/// The steps of a published limiter's own test, where they lie beside the workspace. They are not part of this repository;
-/// without them this test says so and passes.
+/// The test vectors of a published limiter, if they are present next to the workspace. They are not part of this repository.
+/// Without them, the test prints a message and passes.
 #[test]
 fn the_published_steps_come_out_the_same() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/ratelimit/gcra_throttled.json");
@@ -378,7 +378,8 @@ fn the_published_steps_come_out_the_same() {
         return;
     };
     let document: Value = serde_json::from_slice(&text).unwrap();
-    // `limit` is what passes at once from rest; `burst` there does not count the first call.
+    // `limit` is the number of requests allowed at once after an idle period; `burst` in that file does not count the first
+    // request.
     let burst = u32::try_from(document["quota"]["limit"].as_u64().unwrap()).unwrap();
     let gcra = Gcra::new(1, SECOND, burst).unwrap();
     let seconds = |value: &Value| (value.as_f64().unwrap() * 10.0).round() / 10.0;
