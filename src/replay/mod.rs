@@ -1,27 +1,28 @@
-//! What may be used only once, over all workers of a gateway: nonces, signature bases, identifiers of proofs.
+//! Replay protection across all workers of a gateway. Nonces, signature bases and identifiers of proofs are accepted once.
 //!
-//! A message is told by (agent, kind, token), and [claimed](ReplayTicket::reserve) once. Every agent has a [`AgentPartition`] of the table, a
-//! fixed number of slots, so that none can take another's room and no memory grows with what is sent. What holds, and why:
+//! A message is identified by (agent, kind, token) and [reserved](ReplayTicket::reserve) once. Every agent has an
+//! [`AgentPartition`] of the table, a fixed number of slots. No agent can use another's room, and memory does not grow with the
+//! number of messages. The table has these properties:
 //!
-//! - **Once over all workers.** A claim is one compare-and-set of the slot that its hash chooses, tried again after each loss with
-//!   everything judged anew.
-//! - **Nothing is forgotten that could come again, whatever clocks do.** A slot drops an entry only once its message is refused
-//!   for its age, and remembers the latest moment at which a message was made that it has dropped: its *horizon*. A message made
-//!   at or before the horizon is refused. So a clock that steps back, workers whose clocks disagree and policies that disagree on
-//!   the age of messages reopen nothing: they refuse messages that are older than what was dropped, and nothing else.
-//! - **Nor with what a host loses.** A slot is made before it is used, with a horizon of the moment plus what clients' clocks may
-//!   be ahead. After a restart, or where the host evicts, that refuses whatever may have been used before, and a client that
-//!   signs anew passes as soon as the horizon is over. Slots belong to one making of the table, and no claim stands unless the
-//!   table of its making still does.
-//!   Where a host counts the versions of a key anew, a lost slot is made again only when it has been gone for a second:
-//!   whoever read what was there before can no longer put it back.
-//! - **A slot that is full of live entries refuses**, and its agent alone notices. Entries are spread over an agent's slots at
-//!   random, by a hash that nobody outside can foresee. While a share is at most half full, a claim finds its slot full with a
-//!   probability below 1 in 2,000,000 (sixty-four or more where thirty-two are expected).
+//! - **Once across all workers.** A reservation is one compare-and-set of the slot that its hash selects. After each lost race,
+//!   all checks are repeated.
+//! - **Clocks never cause a replay.** A slot drops an entry only after its message is too old to be accepted. It remembers the
+//!   latest creation time of the dropped messages, its *horizon*, and rejects messages that were created at or before it. A clock
+//!   that steps back, workers with different clocks, and policies with different maximum ages therefore never allow a replay.
+//!   They only reject messages that are older than the dropped ones.
+//! - **Evictions by the host never cause a replay.** A slot is created before it is used. Its horizon is the current time plus
+//!   the time that clients' clocks may be ahead. After a restart or an eviction, this rejects all messages that may have been
+//!   used before. A client that signs again is accepted after the horizon has passed. Slots belong to one creation of the table,
+//!   and a reservation is valid only if that table still exists.
+//!   If a host restarts the version numbers of a key, a lost slot is recreated only after it has been missing for a second. By
+//!   then, no worker that read the old value can still write it back.
+//! - **A slot full of live entries rejects messages**, which affects only its agent. Entries are distributed over an agent's
+//!   slots by a hash that outsiders cannot predict. While a partition is at most half full, a reservation finds its slot full
+//!   with a probability below 1 in 2,000,000 (64 or more entries where 32 are expected).
 //!
-//! What does not hold: messages used before a restart can come again where the clock was ahead then of what it shows now, or
-//! where `clock_ahead` was lowered with that restart. Where the clock steps back, messages of clients whose clocks step along are
-//! refused until the horizon is over.
+//! Two limitations remain. Messages used before a restart can be replayed if the clock was ahead before the restart, or if the
+//! restart lowered `clock_ahead`. If the clock steps back, messages of clients whose clocks step back too are rejected until the
+//! horizon has passed.
 
 mod partition;
 mod slot;
@@ -38,27 +39,27 @@ use std::borrow::Cow;
 use crate::state::StoreError;
 use crate::text::time::Timestamp;
 
-/// What a message uses up.
+/// A message to be reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReplayReservation<'a> {
-    /// The registered agent, whose share it takes; all unregistered callers have one together.
+    /// The registered agent, whose partition is used. All unregistered callers share one partition.
     pub(crate) agent: Option<&'a str>,
-    /// What tells the callers of a share apart, such as the thumbprint of a key: one may use the same token as another. Empty
-    /// for an agent.
+    /// Distinguishes the callers of a partition, for example by the thumbprint of a key, because two callers may use the same
+    /// token. Empty for an agent.
     pub(crate) caller: Cow<'a, str>,
     pub(crate) kind: Kind,
     pub(crate) token: Cow<'a, [u8]>,
-    /// When the message says that it was made. It was found to be no further ahead than [`Rules::clock_ahead`] and no older than
-    /// [`Rules::window`].
+    /// The creation time that the message states. It was checked to be at most [`Rules::clock_ahead`] in the future and at most
+    /// [`Rules::window`] old.
     pub(crate) made: Timestamp,
 }
 
-/// What kind of token.
+/// The kind of token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The nonce of a signature.
     Nonce,
-    /// The hash of a signature's base, where there is no nonce.
+    /// The hash of a signature's base, if it has no nonce.
     Base,
     /// The `jti` of a DPoP proof.
     Proof,
@@ -74,25 +75,25 @@ impl Kind {
     }
 }
 
-/// Why a message cannot be used. Waits are in seconds.
+/// The reason to reject a message. Waits are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// It was used before.
+    /// The message was used before.
     Replayed,
-    /// The agent's part of the table is full of messages that could come again.
+    /// The agent's partition is full of messages that could be replayed.
     ShareFull { retry_after: u64 },
-    /// It was made before the table can tell whether it was used.
+    /// The message is older than the table's records, so an earlier use may be unknown.
     Young { retry_after: u64 },
-    /// It is too old by now: so much time went by since its age was checked.
+    /// The message has become too old since its age was checked.
     Late,
     /// Other workers were faster too often in a row.
     Contended,
-    /// The shared store cannot be used, or is no longer the one in which the table was made.
+    /// The shared store failed, or is no longer the one that holds the table.
     Store,
 }
 
 impl Refused {
-    /// Seconds after which the message, or another one, may be sent again.
+    /// Returns the seconds after which the client can send the message, or a new one, again.
     pub(crate) fn wait(self) -> Option<u64> {
         match self {
             Self::ShareFull { retry_after } | Self::Young { retry_after } => Some(retry_after),

@@ -1,20 +1,20 @@
-//! How large an agent's part of the table is.
+//! The size of an agent's partition of the replay table.
 
 use std::num::NonZeroU32;
 
 use crate::state::SlotKind;
 
-/// An agent's part of the table: whole slots, at least one.
+/// An agent's partition of the table: whole slots, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AgentPartition {
     slots: NonZeroU32,
 }
 
 impl AgentPartition {
-    /// How many entries a slot holds.
+    /// The number of entries in a slot.
     pub(crate) const SLOT: u32 = SlotKind::Replay.most_entries() as u32;
 
-    /// What each has of a table with so many entries that so many share.
+    /// Returns each owner's partition of a table with this many entries and owners.
     pub(crate) fn of(entries: u32, sharers: usize) -> Self {
         let sharers = u32::try_from(sharers).unwrap_or(u32::MAX).max(1);
         Self { slots: NonZeroU32::new(entries / Self::SLOT / sharers).unwrap_or(NonZeroU32::MIN) }
@@ -28,13 +28,13 @@ impl AgentPartition {
         self.slots
     }
 
-    /// How many entries it holds.
+    /// Returns the number of entries in the partition.
     pub(crate) fn entries(self) -> u32 {
         self.slots.get().saturating_mul(Self::SLOT)
     }
 
-    /// How many live entries it takes without refusing any: all where there is one slot, and half where entries may spread
-    /// unevenly over several.
+    /// Returns the number of live entries that are accepted without rejections: all entries of a single slot, or half of the
+    /// entries of several slots, because entries are distributed unevenly.
     pub(crate) fn safe_capacity(self) -> u64 {
         u64::from(if self.slots == NonZeroU32::MIN { Self::SLOT } else { self.entries() / 2 })
     }

@@ -1,4 +1,4 @@
-//! What stands under one key of the table: a horizon, and the messages made after it that were used.
+//! The value of one key of the table: a horizon, and the used messages that were created after it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ pub(super) const TAG: u8 = SlotKind::Replay.tag();
 const HEAD: usize = SlotKind::Replay.head();
 const MOST_ENTRIES: usize = SlotKind::Replay.most_entries();
 
-/// A slot as it was read.
+/// A slot with the version that was read.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Nothing that was made up to this moment is known.
+    /// The slot has no information about messages that were created at or before this time.
     horizon: Timestamp,
     /// Tag, horizon and entries.
     value: Vec<u8>,
     version: u32,
 }
 
-/// A message that was used.
+/// A used message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) fingerprint: u64,
@@ -28,12 +28,12 @@ pub(super) struct Entry {
 }
 
 impl Slot {
-    /// Makes a slot where there is none. Nothing made up to `horizon` can be used in it.
+    /// Creates a slot if it does not exist. It accepts no message that was created at or before `horizon`.
     pub(super) fn make(store: &dyn SharedStore, key: &StoreKey, horizon: Timestamp) -> Result<(), StoreError> {
         store.create(key.as_bytes(), &head(horizon)).map(|_| ())
     }
 
-    /// Reads a slot; none where there is none.
+    /// Reads a slot. Returns `None` if it does not exist.
     pub(super) fn read(store: &dyn SharedStore, key: &StoreKey) -> Result<Option<Self>, StoreError> {
         let Some(Versioned { value, version }) = store.get(key.as_bytes())? else { return Ok(None) };
         let (horizon, entries) = value.strip_prefix(&[TAG]).and_then(<[u8]>::split_first_chunk).ok_or(StoreError)?;
@@ -51,7 +51,7 @@ impl Slot {
         self.entries().any(|entry| entry.fingerprint == fingerprint)
     }
 
-    /// The moment from which there is room, where there is none: all entries are live, and this one is the first that decays.
+    /// Returns the time at which a full slot has room again, when its oldest entry decays, or `None` if the slot has room.
     pub(super) fn full_until(&self, now: Timestamp, window: Duration) -> Option<Timestamp> {
         if self.entries().len() < MOST_ENTRIES {
             return None;
@@ -60,8 +60,8 @@ impl Slot {
         (first > now).then_some(first)
     }
 
-    /// Writes the slot with one entry more, and without those that have decayed. What comes back is by how many entries more
-    /// there are; none where another worker was faster.
+    /// Writes the slot with an added entry and without the decayed ones. Returns the change in the number of entries, or `None`
+    /// if another worker was faster.
     pub(super) fn add(
         &self,
         store: &dyn SharedStore,
@@ -70,10 +70,11 @@ impl Slot {
         now: Timestamp,
         window: Duration,
     ) -> Result<Option<i32>, StoreError> {
-        // What was made up to then has decayed; before there was time for that, nothing has.
+        // Entries that were created at or before this time have decayed. If the clock shows less than `window` since 1970, none
+        // have.
         let oldest = now.minus(window);
         let has_decayed = |entry: &Entry| entry.made <= oldest && oldest > Timestamp::from_nanos(0);
-        // INVARIANT: an entry goes only where the horizon covers it.
+        // INVARIANT: an entry is removed only if the horizon covers it.
         let decayed = self.entries().filter(has_decayed).map(|entry| entry.made);
         let (mut horizon, mut gone) = (self.horizon, 0);
         for made in decayed {
@@ -91,7 +92,7 @@ impl Slot {
     }
 
     fn entries(&self) -> impl ExactSizeIterator<Item = Entry> {
-        // From the end, so that what is left over is the head, which is shorter than an entry.
+        // Entries are split from the end. The remainder is the head, which is shorter than an entry.
         const { assert!(HEAD < ENTRY) };
         let (_, entries) = self.value.as_rchunks::<ENTRY>();
         entries.iter().map(decode)

@@ -1,4 +1,4 @@
-//! The table: where a message's entry is, looked at before anything is charged, and claimed last.
+//! The replay table. A message is looked up before any limit is charged and reserved as the last step.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -11,22 +11,22 @@ use crate::state::{MOST_ATTEMPTS, Namespace, SharedStore, StoreError, StoreKey};
 use crate::state::{Shared, StoreStats};
 use crate::text::time::Timestamp;
 
-/// What may happen between reading the clock and making a slot, or between reading one and changing it.
+/// The maximum time between reading the clock and creating a slot, or between reading a slot and changing it.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What a policy says of messages that are used once.
+/// The policy's rules for single-use messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// What each agent has of the table.
+    /// The partition of each agent.
     pub(crate) share: AgentPartition,
-    /// How long after it was made a message is taken at most, over all kinds. An entry lives so long.
+    /// The maximum age of a message, over all kinds. An entry is live for this time.
     pub(crate) window: Duration,
-    /// How far in the future a message may have been made.
+    /// The maximum time by which a message's creation time may be in the future.
     pub(crate) clock_ahead: Duration,
 }
 
 impl Rules {
-    /// How long a new table rejects messages that an earlier one may have seen.
+    /// Returns how long a new table rejects messages that an earlier one may have seen.
     pub(crate) fn ripens(&self) -> Duration {
         self.clock_ahead.saturating_add(MARGIN)
     }
@@ -38,22 +38,22 @@ pub(crate) struct Table {
     header: Header,
     header_key: String,
     rules: Rules,
-    /// Slots that the host has lost, and since when that is known.
+    /// Slots that the host has lost, with the time when this was noticed.
     lost: Mutex<BTreeMap<StoreKey, Timestamp>>,
 }
 
-/// A table, and whether its shares are as large as was asked.
+/// A table, and whether its partitions have the requested size.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// The table.
     pub(crate) table: Table,
-    /// How many entries a share has, where that is not what was asked for: a table keeps the size it was made with.
+    /// The number of entries in a partition, if it differs from the requested one. A table keeps its initial size.
     pub(crate) other_size: Option<u32>,
 }
 
 impl Table {
-    /// Opens the table of a policy, or makes it, with a share for each of `sharers`: the names of the agents that may claim, and
-    /// none for all unregistered callers together. Slots that are there keep what they hold.
+    /// Opens the table of a policy, or creates it, with a partition for each of `sharers`: the names of agents, and `None` for
+    /// all unregistered callers together. Existing slots keep their entries.
     pub(crate) fn open<'a>(
         shared: Shared<'_>,
         sharers: impl IntoIterator<Item = Option<&'a str>>,
@@ -72,12 +72,12 @@ impl Table {
         Ok(Opened { table, other_size })
     }
 
-    /// Looks whether a message can be used; it is not used up by that. Nothing is written, unless the host has lost the slot.
+    /// Checks whether a message was used, without using it up. Writes nothing, unless the host has lost the slot.
     pub(crate) fn look(&self, shared: Shared<'_>, claim: &ReplayReservation<'_>) -> Result<ReplayTicket<'_>, Refused> {
         let identity = shared.namespace.identity("replay").optional(claim.agent).text(&claim.caller);
-        // One number chooses the slot, the other tells the messages in it apart.
+        // One number selects the slot, and the other identifies the message in it.
         let [choice, fingerprint] = shared.namespace.numbers(identity.text(claim.kind.name()).bytes(&claim.token));
-        // Less than the number of slots, which has 32 bits.
+        // The remainder is less than the number of slots, which has 32 bits.
         let slot = (choice % NonZeroU64::from(self.header.share.slots())) as u32;
         let key = self.key(shared.namespace, claim.agent, slot);
         let entry = Entry { fingerprint, made: claim.made };
@@ -91,7 +91,7 @@ impl Table {
         if let Some(slot) = Slot::read(shared.store, key)? {
             return Ok(slot);
         }
-        // The host has lost it, and with it what was used. The clock is read after that.
+        // The host has lost the slot and its entries. The clock is read after this was noticed.
         if shared.store.repeats_versions() && !self.is_over(shared, key)? {
             let now = shared.clock.now()?;
             return Err(Refused::Young { retry_after: seconds(now, self.horizon(shared)?) + 1 });
@@ -100,7 +100,7 @@ impl Table {
         Slot::read(shared.store, key)?.ok_or(Refused::Store)
     }
 
-    /// Whether a slot has been lost for so long that no worker is still about to change what was there.
+    /// Reports whether a slot has been missing for long enough that no worker can still write back its old value.
     fn is_over(&self, shared: Shared<'_>, key: &StoreKey) -> Result<bool, StoreError> {
         let now = shared.clock.now()?;
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,12 +113,13 @@ impl Table {
         Ok(over)
     }
 
-    /// The latest moment at which a message can say that it was made that was used up to now.
+    /// Returns the latest creation time that a message used up to now can have.
     fn horizon(&self, shared: Shared<'_>) -> Result<Timestamp, StoreError> {
         Ok(shared.clock.now()?.plus(self.rules.ripens()))
     }
 
-    /// Keys belong to one making of the table: what an earlier one with the same number of slots held is not looked at.
+    /// Returns the key of a slot. Keys belong to one creation of the table, so entries of an earlier table with the same number
+    /// of slots are not read.
     fn key(&self, namespace: &Namespace, agent: Option<&str>, slot: u32) -> StoreKey {
         let Header { since, share, .. } = self.header;
         let table = [since.as_nanos().to_le_bytes(), u64::from(share.slots().get()).to_le_bytes()];
@@ -127,7 +128,7 @@ impl Table {
     }
 }
 
-/// A message that was not used when it was looked at.
+/// A message that was unused when it was looked up.
 #[derive(Debug)]
 pub(crate) struct ReplayTicket<'t> {
     table: &'t Table,
@@ -135,7 +136,7 @@ pub(crate) struct ReplayTicket<'t> {
     key: StoreKey,
     entry: Entry,
     slot: Slot,
-    /// When it was looked at.
+    /// The time of the lookup.
     now: Timestamp,
 }
 
@@ -145,15 +146,15 @@ impl ReplayTicket<'_> {
         self.kind
     }
 
-    /// Uses the message up. Of any number of claims of one message one succeeds.
+    /// Marks the message as used. If several workers reserve the same message, one succeeds.
     pub(crate) fn reserve(mut self, shared: Shared<'_>) -> Result<StoreStats, Refused> {
         for _ in 0..MOST_ATTEMPTS {
-            // What was judged when it was looked at still holds where nobody has written since.
+            // The checks of the lookup are still valid if no worker has written since.
             let window = self.table.rules.window;
             if let Some(entries) = self.slot.add(shared.store, &self.key, self.entry, self.now, window)? {
                 if shared.store.forgets() {
-                    // Asked last: a table that another was made in the place of before now counts no claims, and one that is
-                    // made from now on refuses whatever was made before.
+                    // The header is read last. If another worker recreated the table before this read, the reservation is
+                    // invalid. A table that is created later rejects all earlier messages.
                     self.table.header.stands(shared.store, self.table.header_key.as_bytes())?;
                 }
                 return Ok(StoreStats { replay_entries: entries, ..StoreStats::default() });
@@ -176,7 +177,7 @@ impl ReplayTicket<'_> {
             return Err(Refused::Late);
         }
         if entry.made <= slot.horizon() {
-            // Moments in messages are whole seconds: one more until a new one is beyond the horizon.
+            // Times in messages are whole seconds, so the first message beyond the horizon needs one second more.
             return Err(Refused::Young { retry_after: seconds(now, slot.horizon()) + 1 });
         }
         match slot.full_until(now, window) {
@@ -186,17 +187,17 @@ impl ReplayTicket<'_> {
     }
 }
 
-/// Whole seconds from a moment to a later one, rounded up.
+/// Returns the whole seconds from one time to a later one, rounded up.
 fn seconds(from: Timestamp, to: Timestamp) -> u64 {
     to.as_nanos().saturating_sub(from.as_nanos()).div_ceil(1_000_000_000)
 }
 
-/// What all workers have to agree on before they use the table.
+/// The values that all workers must agree on before they use the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
-    /// What the namespace's secret makes of a known text: with another secret, keys lead elsewhere.
+    /// A known text, hashed with the namespace's secret. With another secret, keys are different.
     secret: u64,
-    /// When it was made.
+    /// The creation time of the table.
     since: Timestamp,
     share: AgentPartition,
 }
@@ -213,7 +214,7 @@ impl Header {
                 None => store.create(key, &fresh.encode())?,
                 Some(standing) => match Self::decode(&standing.value).ok_or(StoreError)? {
                     header if header.secret == secret => return Ok(header),
-                    // The host has lost the namespace, and all slots of this table with its secret.
+                    // The host has lost the namespace, and with its secret all slots of this table.
                     _ => store.compare_and_set(key, &fresh.encode(), standing.version)?,
                 },
             };
@@ -224,7 +225,7 @@ impl Header {
         Err(StoreError)
     }
 
-    /// Whether the table is still the one that was opened.
+    /// Checks that the stored table is still the one that was opened.
     fn stands(&self, store: &dyn SharedStore, key: &[u8]) -> Result<(), StoreError> {
         let standing = store.get(key)?.ok_or(StoreError)?;
         if standing.value == self.encode() { Ok(()) } else { Err(StoreError) }

@@ -1,4 +1,4 @@
-//! The table over many workers: whatever comes in between, no message is used twice.
+//! The table with many workers: no message is accepted twice in any interleaving.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ const WINDOW: u64 = 60;
 const AHEAD: u64 = 5;
 const AGENTS: [Option<&str>; 3] = [Some("a"), Some("b"), None];
 
-/// A clock that is set by hand, in seconds.
+/// A clock that tests set, in seconds.
 struct TestClock(AtomicU64);
 
 impl TestClock {
@@ -44,7 +44,7 @@ fn rules(slots: u32) -> Rules {
     }
 }
 
-/// A table that is older than what is used in it.
+/// A table that is older than the messages used in it.
 struct Setting<S> {
     store: S,
     namespace: Namespace,
@@ -66,14 +66,14 @@ impl<S: SharedStore> Setting<S> {
         Shared { store: &self.store, namespace: &self.namespace, clock: &self.clock }
     }
 
-    /// Uses a message that was made now.
+    /// Uses a message that was created now.
     fn use_up(&self, agent: Option<&str>, token: u64) -> Result<StoreStats, Refused> {
         let now = self.clock.0.load(Ordering::SeqCst);
         used(&self.table, self.shared(), &message(agent, token, now))
     }
 }
 
-/// A table on a host that misbehaves once it is open.
+/// Returns a table on a host that misbehaves after the table is open.
 fn misbehaving(faults: Faults) -> Setting<FaultyStore> {
     let mut set = Setting::new(FaultyStore::default(), 1);
     set.store.faults = faults;
@@ -129,8 +129,8 @@ fn messages_differ_by_agent_caller_kind_and_token_and_not_by_when_they_were_made
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Workers that look at and claim a few messages, each several times, in every interleaving, on a host whose writes are
-    /// refused for no reason.
+    /// Workers look up and reserve a few messages, each several times, in every interleaving, on a host with spurious write
+    /// failures.
     #[test]
     fn no_interleaving_uses_a_message_twice(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
@@ -153,8 +153,8 @@ proptest! {
         prop_assert_eq!(won.into_iter().collect::<BTreeSet<_>>(), distinct);
     }
 
-    /// The same in Kong's zone, whose values are copied out while others write them; and where it loses them right after, with
-    /// versions that begin anew.
+    /// The same in Kong's zone, whose values are copied while other workers write them. The zone also loses values immediately
+    /// and then restarts their versions.
     #[test]
     fn no_interleaving_uses_a_message_twice_in_a_zone(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
@@ -186,8 +186,9 @@ proptest! {
         prop_assert!(forgotten > 0 || won.len() == distinct.len(), "{:?} of {:?}", won, tokens);
     }
 
-    /// Nothing is used twice, and the gauge is right, while the clock goes on and jumps either way, messages come late and come
-    /// again, and the policy's idea of their age changes. As the gate would, a worker takes a message only within its age.
+    /// No message is used twice, and the gauge is correct. Meanwhile the clock advances and jumps in both directions, messages
+    /// arrive late and repeatedly, and the maximum age in the policy changes. As in the filter, a worker accepts a message only
+    /// within its maximum age.
     #[test]
     fn no_clock_reopens_what_was_used(
         steps in proptest::collection::vec((0..20u64, 0..40u64, -60..=(AHEAD as i64), 0..30u8, any::<bool>()), 300),
@@ -197,14 +198,14 @@ proptest! {
         let longer = Table::open(set.shared(), AGENTS, longer).unwrap().table;
         let mut sent = BTreeMap::new();
         let mut accepted = BTreeSet::new();
-        // Whatever comes then, a message that is fresh at the beginning passes.
+        // A message that is new at the beginning is accepted, whatever happens later.
         let first = message(Some("a"), 99, set.clock.0.load(Ordering::SeqCst));
         let mut entries = used(&set.table, set.shared(), &first).unwrap().replay_entries;
         for (pause, token, offset, jump, is_longer) in steps {
             let now = set.clock.0.load(Ordering::SeqCst);
             let now = match jump { 0 => now - 300, 1 => now + 400, 2 => now - 45, _ => now + pause };
             set.clock.set(now);
-            // A message is made once and sent again as it is.
+            // A message is created once and sent again unchanged.
             let made = *sent.entry(token).or_insert(now.checked_add_signed(offset).unwrap());
             let (table, window) = if is_longer { (&longer, 3 * WINDOW) } else { (&set.table, WINDOW) };
             if made > now + AHEAD || made + window <= now {
@@ -220,7 +221,7 @@ proptest! {
         prop_assert_eq!(entries, i32::try_from(held).unwrap());
     }
 
-    /// A host that forgets keys right after they were written, under workers that come in between each other.
+    /// A host that evicts keys immediately after they were written, with interleaved workers.
     #[test]
     fn what_a_host_evicts_is_never_used_twice(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
@@ -249,7 +250,7 @@ fn what_a_message_held_for_its_body_was_before_does_not_count() {
     let looked = set.table.look(set.shared(), &claim).unwrap();
     used(&set.table, set.shared(), &claim).unwrap();
     set.clock.set(START + WINDOW);
-    // Another message drops the entry, and what was looked at before is too old by now.
+    // Another message drops the entry. The message that was looked up earlier is too old by now.
     set.use_up(Some("a"), 2).unwrap();
     assert_eq!(looked.reserve(set.shared()).err(), Some(Refused::Late));
 }
@@ -295,7 +296,7 @@ fn a_flood_of_one_agent_takes_as_much_as_the_policy_says_and_no_more() {
     }
 }
 
-/// The module's figure: what a share takes while it is at most half full.
+/// The figure in the module's documentation: the entries that a partition accepts while it is at most half full.
 #[test]
 fn a_share_that_is_half_full_refuses_nobody() {
     let slots = 512;
@@ -304,14 +305,14 @@ fn a_share_that_is_half_full_refuses_nobody() {
     for token in 0..half {
         set.use_up(Some("a"), token).unwrap();
     }
-    // At that load, one claim in two million would find its slot full; at twice the load, many do.
+    // At that load, one reservation in two million would find its slot full. At twice the load, many do.
     let refused = (half..2 * half).filter(|token| set.use_up(Some("a"), *token).is_err()).count();
     assert!((100..2_000).contains(&refused), "{refused} of {half}");
 }
 
 #[test]
 fn sixty_four_where_thirty_two_are_expected_are_as_rare_as_documented() {
-    // What comes independently falls into a slot as in a Poisson distribution at most; its tail, term by term.
+    // Sums the tail of a Poisson distribution, which bounds the distribution of independent entries over slots.
     let expected = 32.0_f64;
     let mut term = (-expected).exp();
     let mut tail = 0.0;
@@ -335,7 +336,7 @@ fn after_a_restart_what_may_have_been_used_before_is_refused() {
     for (now, wait) in [(START, 7), (START + 1, 6), (START + AHEAD, 2)] {
         clock.set(now);
         assert_eq!(used(&table, shared, &captured).err(), Some(Refused::Young { retry_after: wait }));
-        // Whoever waits as long and signs anew passes.
+        // A client that waits this long and signs again is accepted.
         clock.set(now + wait);
         table.look(shared, &message(Some("a"), 2, now + wait)).unwrap();
     }
@@ -397,7 +398,7 @@ fn a_policy_update_keeps_the_table_and_its_size() {
     }
     used(&table, set.shared(), &message(Some("a"), 50, START)).unwrap();
     assert_eq!(set.use_up(Some("a"), 50).err(), Some(Refused::Replayed), "old and new workers share it");
-    // What a new agent's slots held before nobody knows.
+    // The earlier contents of a new agent's slots are unknown.
     assert_eq!(
         used(&table, set.shared(), &message(Some("new"), 1, START)).err(),
         Some(Refused::Young { retry_after: AHEAD + 2 })
@@ -412,11 +413,11 @@ fn a_table_that_was_replaced_counts_no_more() {
     let claim = message(Some("a"), 1, START);
     set.store.forget(&header);
     assert_eq!(used(&set.table, set.shared(), &claim).err(), Some(Refused::Store));
-    // Made anew in the size it had: what stood under the old keys is not looked at.
+    // The table is recreated in its old size. Values under the old keys are not read.
     let table = Table::open(set.shared(), AGENTS, rules(1)).unwrap().table;
     assert_eq!(set.use_up(Some("a"), 2).err(), Some(Refused::Store));
     assert!(matches!(used(&table, set.shared(), &claim), Err(Refused::Young { .. })));
-    // The host lost the namespace: another secret leads to other keys.
+    // The host lost the namespace. Another secret results in other keys.
     let other = Namespace::open(&MemoryStore::default(), "test", 8, [8; 16]).unwrap().namespace;
     let shared = Shared { namespace: &other, ..set.shared() };
     set.clock.set(START + 20);
@@ -446,7 +447,7 @@ fn what_nobody_of_this_version_wrote_is_not_believed() {
 
 #[test]
 fn keys_that_a_host_takes_for_one_never_reopen_a_message() {
-    // All slots are one value, and the header another.
+    // All slots share one value, and the header has another.
     struct Aliasing(MemoryStore);
     fn alias(key: &[u8]) -> &[u8] {
         if key.starts_with(b"cg2-") { b"slot" } else { key }
