@@ -1,4 +1,4 @@
-//! Where the state of an identity is kept.
+//! The keys under which the state of identities is stored.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use siphasher::sip128::SipHasher24;
 use super::SlotKind;
 use crate::text::ascii::{bytes_eq, hexadecimal};
 
-/// Whose state it is: parts, each with its length, so that no two identities spell the same bytes. They are hashed (SipHash-2-4
-/// with 128 bits) with a key that nobody outside knows: nobody can look for identities that fall together.
+/// The identity that state belongs to. Each part is stored with its length, so no two identities have the same bytes. They are
+/// hashed (SipHash-2-4 with 128 bits) with a secret key, so outsiders cannot search for colliding identities.
 #[derive(Clone)]
 pub(crate) struct Identity {
     secret: [u8; 16],
-    /// Hashed at once: a hash that goes on after every few bytes takes several times as long.
+    /// The parts are hashed at once. Hashing after every few bytes takes several times as long.
     parts: Vec<u8>,
 }
 
 impl Identity {
-    /// An identity without parts.
+    /// Returns an identity without parts.
     pub(super) fn new(secret: &[u8; 16]) -> Self {
         Self { secret: *secret, parts: Vec::with_capacity(128) }
     }
 
-    /// With one part more.
+    /// Adds a text part.
     pub(crate) fn text(self, part: &str) -> Self {
         self.bytes(part.as_bytes())
     }
 
-    /// With one part more, which may be absent; that is not the same as empty.
+    /// Adds a part that may be absent. An absent part differs from an empty one.
     pub(crate) fn optional(self, part: Option<&str>) -> Self {
         match part {
             Some(part) => self.text(part),
@@ -35,9 +35,9 @@ impl Identity {
         }
     }
 
-    /// With one part more.
+    /// Adds a part of bytes.
     pub(crate) fn bytes(self, part: &[u8]) -> Self {
-        // Nothing that comes in a request is near four gigabytes.
+        // No part of a request is close to 4 GiB.
         let mut with = self.length(u32::try_from(part.len()).unwrap_or(u32::MAX - 1));
         with.parts.extend_from_slice(part);
         with
@@ -58,7 +58,7 @@ impl Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Hash(pub(super) u64, pub(super) u64);
 
-/// A key of the shared store: visible ASCII without a slash, which one host takes for a zone.
+/// A key of the shared store: visible ASCII without a slash, because one host interprets the text before a slash as a zone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StoreKey([u8; Self::LENGTH]);
 
@@ -85,27 +85,27 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// Where the state of an identity is kept: under which key, and which of the entries there is its.
+/// The location of an identity's state: its key, and the fingerprint of its entry under that key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BucketKey {
     pub(super) key: StoreKey,
     pub(super) fingerprint: u64,
-    /// Whether others have their entries there too, and may lose them to each other.
+    /// Whether entries of other identities are stored there too, in which case they can evict each other.
     pub(super) shared: bool,
 }
 
 impl BucketKey {
-    /// The place of the identity's entry `other`, given that this is of its entry `own`: under the same key.
+    /// Returns the location of the identity's entry `other` under the same key. `own` is the entry of this location.
     pub(crate) fn beside(self, own: u64, other: u64) -> Self {
         Self { fingerprint: self.fingerprint ^ own ^ other, ..self }
     }
 
-    /// Whether both are entries of one value, which are read and written together.
+    /// Reports whether both are entries of one value, which are read and written together.
     pub(crate) fn same_slot(&self, other: &Self) -> bool {
         bytes_eq(&self.key.0, &other.key.0)
     }
 
-    /// How many entries there may be under its key.
+    /// Returns the maximum number of entries under its key.
     pub(super) fn most_entries(&self) -> usize {
         if self.shared { SlotKind::Shared.most_entries() } else { SlotKind::Own.most_entries() }
     }

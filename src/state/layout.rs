@@ -1,27 +1,27 @@
-//! How the values in the shared store are laid out: what each begins with, and how long it may become.
+//! The layout of values in the shared store: their first byte and their maximum length.
 //!
-//! The one place for it: slots are written, sealed, and given room in Kong's zone by what is stated here.
+//! This module is the only definition of the layout. Slots are written, sealed and allocated in Kong's zone according to it.
 
-/// Bytes of an entry: 8 of its fingerprint and 8 of its value.
+/// The bytes of an entry: 8 for its fingerprint and 8 for its value.
 pub(crate) const ENTRY: usize = 16;
 
-/// What kind of slot a value is.
+/// The kind of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotKind {
-    /// A slot of the table that identities share which the policy does not name.
+    /// A slot of the table for identities that the policy does not name.
     Shared,
-    /// The place of an identity that the policy names.
+    /// The slot of an identity that the policy names.
     Own,
     /// A slot of the replay table.
     Replay,
 }
 
 impl SlotKind {
-    /// From the shortest to the longest.
+    /// All kinds, from the shortest to the longest.
     pub(crate) const ALL: [Self; 3] = [Self::Shared, Self::Own, Self::Replay];
 
-    /// The first byte of each value. Hosts may take two keys for one, and may hand out empty values as none, so that no value is empty
-    /// or begins like one of another form.
+    /// Returns the first byte of each value. Hosts may confuse two keys, and may return empty values as missing. Therefore no
+    /// value is empty or starts like one of another form.
     pub(crate) const fn tag(self) -> u8 {
         match self {
             Self::Shared | Self::Own => 1,
@@ -29,7 +29,7 @@ impl SlotKind {
         }
     }
 
-    /// Bytes in front of the entries: the tag, and the horizon of a slot of the replay table.
+    /// Returns the bytes before the entries: the tag, and the horizon in a slot of the replay table.
     pub(crate) const fn head(self) -> usize {
         match self {
             Self::Shared | Self::Own => 1,
@@ -37,7 +37,7 @@ impl SlotKind {
         }
     }
 
-    /// How many entries there may be.
+    /// Returns the maximum number of entries.
     pub(crate) const fn most_entries(self) -> usize {
         match self {
             Self::Shared => 8,
@@ -46,7 +46,7 @@ impl SlotKind {
         }
     }
 
-    /// The longest value, in bytes.
+    /// Returns the maximum length of a value, in bytes.
     pub(crate) const fn most_bytes(self) -> usize {
         self.head() + self.most_entries() * ENTRY
     }

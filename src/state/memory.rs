@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{SharedStore, StoreError, Versioned};
 
-/// A map in memory that behaves as Envoy's does: nothing is forgotten, and versions count up over all keys.
+/// A map in memory that behaves like Envoy's: it evicts nothing, and all keys share one version counter.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<Entries>);
 
@@ -17,39 +17,39 @@ struct Entries {
 
 impl Entries {
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        // Zero is no version: hosts take it for "whichever".
+        // Zero is not a version, because hosts interpret it as "any version".
         self.version = self.version.checked_add(1).unwrap_or(1);
         self.map.insert(key.to_vec(), Versioned { value: value.to_vec(), version: self.version });
     }
 }
 
 impl MemoryStore {
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries(|entries| entries.map.len())
     }
 
-    /// Whether there are none.
+    /// Reports whether the store has no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets a key, as a host does that runs out of room.
+    /// Evicts a key, as a host does when it runs out of room.
     #[cfg(test)]
     pub(crate) fn forget(&self, key: &[u8]) {
         self.entries(|entries| entries.map.remove(key));
     }
 
-    /// Every key with its value.
+    /// Returns every key with its value.
     #[cfg(test)]
     pub(crate) fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.entries(|entries| entries.map.iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect())
     }
 
     fn entries<T>(&self, with: impl FnOnce(&mut Entries) -> T) -> T {
-        // A panic of another thread leaves the map whole: each operation is a single one.
+        // A panic of another thread leaves the map consistent, because each operation is a single one.
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,9 +1,9 @@
-//! What all workers of a gateway share: bounded, exact, and changed by one worker at a time.
+//! The state that all workers of a gateway share. It is bounded and exact, and one worker changes it at a time.
 //!
-//! The host offers a process-wide map, [`SharedStore`], in which nothing is ever forgotten on one gateway and anything may be on
-//! another. So no key is made for whatever comes along: what the policy names has a key of its own, everything else shares a
-//! fixed number of [slots](Place). A [`Namespace`] separates the policies of one gateway and makes keys that no outsider can
-//! foresee. What the values mean is not known in here.
+//! The host offers a process-wide map, [`SharedStore`]. One gateway never evicts its entries, and another may evict any of them.
+//! No input from a request creates new keys: identities that the policy names have their own keys, and all others share a fixed
+//! number of slots. A [`Namespace`] separates the policies of one gateway and creates keys that outsiders cannot
+//! predict. This module does not know the meaning of the values.
 
 mod key;
 mod layout;
@@ -26,75 +26,76 @@ use std::rc::Rc;
 
 use crate::text::time::Timestamp;
 
-/// How often a change is tried again when other workers come in between. Each failure means that one of them got through, so
-/// that a worker gives up only where sixty-four others were faster in a row.
+/// The number of attempts to change a value while other workers interfere. Each failure means that another worker succeeded, so a
+/// worker gives up only if sixty-four others were faster in a row.
 pub(crate) const MOST_ATTEMPTS: usize = 64;
 
-/// A value with the version that a later change must name.
+/// A value with its version, which a later change must name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned {
     /// The bytes.
     pub value: Vec<u8>,
-    /// Changes with every write. Neither ordered nor unique for ever.
+    /// Changes with every write. Versions are neither ordered nor unique forever.
     pub version: u32,
 }
 
 /// A map that all workers share. Every operation is atomic.
 pub trait SharedStore {
-    /// The value under a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot say.
+    /// Returns [`StoreError`] if the host fails.
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError>;
 
-    /// Puts a value under a key that has none; false where it has one. Of any number of workers one succeeds.
+    /// Stores a value under a key that does not exist. Returns false if the key exists. If several workers create the same key,
+    /// one succeeds.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot do it.
+    /// Returns [`StoreError`] if the host fails.
     fn create(&self, key: &[u8], value: &[u8]) -> Result<bool, StoreError>;
 
-    /// Replaces the value of this version; false where it has been replaced meanwhile.
+    /// Replaces the value if it still has this version. Returns false if it has changed.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot do it.
+    /// Returns [`StoreError`] if the host fails.
     fn compare_and_set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, StoreError>;
 
-    /// Whether the host may lose a key while it runs, as one does that makes room.
+    /// Reports whether the host may lose a key while it runs, for example to make room.
     fn forgets(&self) -> bool {
         true
     }
 
-    /// Whether a key that was lost and made again has versions that it had before, so that a change of what was lost goes
-    /// through, if it comes late.
+    /// Reports whether a key that was lost and created again can have the same versions as before. A late change of the lost
+    /// value then succeeds.
     fn repeats_versions(&self) -> bool {
         false
     }
 }
 
-/// The clock of the host, for what must know the moment better than the call's own.
+/// The clock of the host, for code that needs a more recent time than that of the request.
 pub trait Clock {
-    /// The moment.
+    /// Returns the current time.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot say.
+    /// Returns [`StoreError`] if the host fails.
     fn now(&self) -> Result<Timestamp, StoreError>;
 }
 
-/// A clock that shows what it was set to.
+/// A clock that shows the time to which it is set.
 impl Clock for Rc<Cell<Timestamp>> {
     fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.get())
     }
 }
 
-/// A moment is a clock that stands still.
+/// A fixed time is a clock that does not advance.
 impl Clock for Timestamp {
     fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(*self)
     }
 }
 
-/// What the workers of a gateway share, as an evaluation uses it.
+/// The shared state of a gateway's workers, as an evaluation uses it.
 #[derive(Clone, Copy)]
 pub struct Shared<'s> {
     /// The map.
@@ -105,19 +106,19 @@ pub struct Shared<'s> {
     pub clock: &'s dyn Clock,
 }
 
-/// How the shared store was used for one call, for the gateway's metrics.
+/// Statistics of the shared store for one request, for the gateway's metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Entries of other identities that were given up for want of room.
+    /// The number of other identities' entries that were evicted to make room.
     pub evicted: u32,
-    /// Changes that had to be tried again because another worker came in between.
+    /// The number of changes that were retried because another worker interfered.
     pub retried: u32,
-    /// By how many entries more the replay table holds.
+    /// The change in the number of entries in the replay table.
     pub replay_entries: i32,
 }
 
 impl StoreStats {
-    /// Both uses together.
+    /// Returns the sum of both statistics.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             evicted: self.evicted.saturating_add(other.evicted),
@@ -127,7 +128,7 @@ impl StoreStats {
     }
 }
 
-/// The shared store did not do what it was asked, or holds what nobody of this version wrote there.
+/// The shared store failed, or contains a value that this version did not write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreError;
 

@@ -1,32 +1,31 @@
-//! What one policy shares, apart from every other policy in the same gateway.
+//! The shared state of one policy, separate from all other policies in the same gateway.
 
 use std::sync::OnceLock;
 
 use super::key::{BucketKey, Hash, Identity, StoreKey};
 use super::{SharedStore, SlotKind, StoreError};
 
-/// The layout of keys and values. Another one is another place: two versions of the module that lay things out differently do
-/// not read each other.
+/// The version of the layout of keys and values. Versions of the module with different layouts do not read each other's values.
 const LAYOUT: u8 = 2;
 
 /// The part of the shared store that belongs to one policy name.
 #[derive(Debug, Clone)]
 pub struct Namespace {
     name: Box<str>,
-    /// Keys are hashed with it, so that nobody outside can look for identities that fall together.
+    /// The secret that keys are hashed with. It prevents outsiders from searching for colliding identities.
     secret: [u8; 16],
-    /// How many slots identities share that the policy does not name.
+    /// The number of slots for identities that the policy does not name.
     slots: u32,
-    /// Places that are asked for in call after call, by numbers that are the policy's: each is worked out once.
+    /// The buckets of identities that are used by many requests, by a number from the policy. Each is computed once.
     known: Vec<OnceLock<BucketKey>>,
 }
 
-/// What keys are hashed with.
+/// The secret that keys are hashed with.
 #[derive(Clone, Copy)]
 pub enum Secret {
-    /// Fresh randomness, which the first worker that comes writes down for the others.
+    /// Random bytes. The first worker stores its own for the others.
     Fresh([u8; 16]),
-    /// What all workers know, and the map does not say.
+    /// A secret that all workers know and that is not stored in the map.
     Known([u8; 16]),
 }
 
@@ -36,28 +35,28 @@ impl From<[u8; 16]> for Secret {
     }
 }
 
-/// A namespace, and whether it is as large as was asked.
+/// A namespace, and whether it has the requested size.
 #[derive(Debug)]
 pub struct Opened {
     /// The namespace.
     pub namespace: Namespace,
-    /// How many entries its table has, where that is not what was asked for: a table keeps the size it was made with.
+    /// The number of entries in its table, if it differs from the requested one. A table keeps its initial size.
     pub other_size: Option<u32>,
 }
 
-/// How many entries a slot of the table holds.
+/// The number of entries in a slot of the table.
 const SLOT_ENTRIES: u32 = SlotKind::Shared.most_entries() as u32;
 
 impl Namespace {
-    /// How many slots a table with so many entries has.
+    /// Returns the number of slots of a table with this many entries.
     pub(crate) fn slots_for(entries: u32) -> u32 {
         entries.div_ceil(SLOT_ENTRIES).max(1)
     }
 
-    /// Opens the namespace of a policy name, or makes it with room for `entries` identities that the policy does not name.
+    /// Opens the namespace of a policy name, or creates it with room for `entries` identities that the policy does not name.
     ///
     /// # Errors
-    /// [`StoreError`] when the host cannot do it, or something else stands in its place.
+    /// Returns [`StoreError`] if the host fails, or if the key holds another value.
     pub fn open(
         store: &dyn SharedStore,
         name: &str,
@@ -84,12 +83,13 @@ impl Namespace {
         Ok(Opened { namespace, other_size })
     }
 
-    /// Whether the namespace of a policy name is still there.
+    /// Reports whether the namespace of a policy name still exists.
     pub(crate) fn stands(store: &dyn SharedStore, name: &str) -> Result<bool, StoreError> {
         Ok(store.get(format!("callgate/{LAYOUT}/{name}").as_bytes())?.is_some())
     }
 
-    /// Layout, secret, number of slots, and the name, since a host may take two keys for one (Kong compares their CRC32).
+    /// Encodes the layout, the secret, the number of slots, and the name. The name is included because a host may confuse two
+    /// keys (Kong compares their CRC32).
     fn encode(&self, secret: [u8; 16]) -> Vec<u8> {
         [&[LAYOUT][..], &secret, &self.slots.to_le_bytes(), self.name.as_bytes()].concat()
     }
@@ -107,30 +107,30 @@ impl Namespace {
         })
     }
 
-    /// The beginning of an identity of this kind.
+    /// Returns an identity of this kind, to which parts can be added.
     pub(crate) fn identity(&self, kind: &str) -> Identity {
         Identity::new(&self.secret).text(&self.name).text(kind)
     }
 
-    /// Bytes that belong to a number, which nobody outside can foresee and every worker can work out.
+    /// Returns bytes for a number. Outsiders cannot predict them, and every worker can compute them.
     pub(crate) fn mark(&self, kind: &str, number: u64) -> [u8; 16] {
         let Hash(first, second) = self.identity(kind).bytes(&number.to_le_bytes()).hash();
         (u128::from(first) << 64 | u128::from(second)).to_le_bytes()
     }
 
-    /// A place of an identity that the policy names: an entry under a key of its own. Its entries are told apart by `entry`,
-    /// which is the policy's as well, so that it needs no secret.
+    /// Returns the bucket of an identity that the policy names: an entry under the identity's own key. `entry` distinguishes its
+    /// entries. It comes from the policy, so it is not hashed with the secret.
     pub(crate) fn own(&self, identity: Identity, entry: u64) -> BucketKey {
         let hash = identity.hash();
         BucketKey { key: StoreKey::of(hash), fingerprint: hash.1 ^ entry, shared: false }
     }
 
-    /// Makes room for as many [known](Self::known) places.
+    /// Makes room for this many [known](Self::known) buckets.
     pub(crate) fn with_known(self, places: usize) -> Self {
         Self { known: vec![OnceLock::new(); places], ..self }
     }
 
-    /// The place of the entry 0 of an identity that the policy names, which has this number and no other has.
+    /// Returns the bucket with entry 0 of an identity that the policy names. The number must belong to this identity only.
     pub(crate) fn known(&self, number: u32, identity: impl FnOnce() -> Identity) -> BucketKey {
         let place = || self.own(identity(), 0);
         match self.known.get(number as usize) {
@@ -139,13 +139,13 @@ impl Namespace {
         }
     }
 
-    /// The place of any other identity: a slot of the table.
+    /// Returns the bucket of an identity that the policy does not name, in a slot of the table.
     pub(crate) fn slot(&self, identity: Identity) -> BucketKey {
-        // One half chooses the slot, the other tells the identities in it apart.
+        // One half selects the slot, and the other identifies the entry in it.
         self.slot_of(self.numbers(identity))
     }
 
-    /// The same of an identity whose [numbers](Self::numbers) are known.
+    /// Returns the same bucket for an identity whose [numbers](Self::numbers) are known.
     pub(crate) fn slot_of(&self, [choice, fingerprint]: [u64; 2]) -> BucketKey {
         self.place_of_slot(choice % u64::from(self.slots), fingerprint)
     }
@@ -155,23 +155,23 @@ impl Namespace {
         BucketKey { key: StoreKey::of(slot.hash()), fingerprint, shared: true }
     }
 
-    /// The places of all slots of the table.
+    /// Returns the buckets of all slots of the table.
     pub(crate) fn slots(&self) -> impl Iterator<Item = BucketKey> {
         (0..u64::from(self.slots)).map(|slot| self.place_of_slot(slot, 0))
     }
 
-    /// The key of a value with a form of its own.
+    /// Returns the key of a value with its own form.
     pub(crate) fn key(&self, identity: Identity) -> StoreKey {
         StoreKey::of(identity.hash())
     }
 
-    /// Two numbers, each of which tells identities apart, that say nothing of each other.
+    /// Returns two independent hashes of an identity.
     pub(crate) fn numbers(&self, identity: Identity) -> [u64; 2] {
         let Hash(first, second) = identity.hash();
         [first, second]
     }
 
-    /// The key of what workers have to know of a table before they can use it, the same whatever the secret is.
+    /// Returns the key of a table's header, which workers must read before they use the table. It does not depend on the secret.
     pub(crate) fn header_key(&self, table: &str) -> String {
         format!("callgate/{LAYOUT}/{}/{table}", self.name)
     }

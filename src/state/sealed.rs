@@ -1,15 +1,14 @@
-//! The store as a policy sees it: what others write there is not believed, and a host that takes two keys for one is noticed.
+//! The policy's view of the store. It ignores values that others wrote, and detects a host that confuses two keys.
 //!
-//! Where a policy has a key of its own for its tables, every value carries a mark of the key that it stands under and a seal
-//! (SipHash-2-4 with 128 bits, keyed) over both. What somebody else wrote, or wrote under another key, has no such seal. A
-//! value that was written before and put back has: whoever can write into the map can undo what was written since, and with a
-//! key nobody can do more.
+//! If a policy has a key for its tables, every value contains a mark of its store key and a seal over both (keyed SipHash-2-4
+//! with 128 bits). A value that somebody else wrote, or that was written under another store key, has no valid seal. A value
+//! that was written before and put back has one: anyone who can write to the map can undo later writes. A policy's key prevents
+//! everything beyond that.
 //!
-//! Kong's zone asks for more than that. Its keys are told apart by their CRC32, so each is a fixed beginning and four bytes of a
-//! hash: a CRC32 tells all differences within four bytes apart. Where two keys, of this policy or of another, have the same
-//! four bytes, the one that comes second goes on to the next four. Values have their full length from the
-//! beginning, so that none ever needs more room, and the host copies them out without a lock, so that half of a value that is
-//! just being written is read again.
+//! Kong's zone needs more. It identifies keys by their CRC32, so each name is a fixed prefix and four bytes of a hash: a CRC32
+//! distinguishes all differences within four bytes. If two keys, of this policy or of another, have the same four bytes, the
+//! second one uses its next four bytes. Values have their full length from the beginning, so they never need more room. The host
+//! copies values without a lock, so a value that is only half written is read again.
 
 use std::ops::Deref;
 
@@ -17,23 +16,23 @@ use siphasher::sip128::SipHasher24;
 
 use super::{SharedStore, SlotKind, StoreError, Versioned};
 
-/// What is in front of a value: the mark of its key, its seal and its length.
+/// The bytes before a value: the mark of its key, its seal and its length.
 const HEAD: usize = 8 + 16 + 2;
-/// How many places a key has.
+/// The number of alternative names of a key.
 const PLACES: u8 = 4;
-/// How often a value is read that is being written meanwhile.
+/// The maximum number of reads of a value that is being written meanwhile.
 const READS: usize = 64;
-/// What the names of all keys in Kong's zone begin with: the zone, as long as there is one of that name.
+/// The prefix of all keys in Kong's zone. It starts with the name of the zone, which is used if a zone of that name exists.
 const ZONE: &[u8] = b"callgate/cg2-";
 
-/// What values are sealed with, and whether they lie in a zone.
+/// The key that seals values, and whether the store is a zone.
 #[derive(Debug, Clone)]
 pub(crate) struct Seal {
     pub(crate) key: [u8; 16],
     pub(crate) zone: bool,
 }
 
-/// The store as a policy sees it, which it reaches through a pointer of some kind.
+/// The policy's view of the store, which it accesses through any kind of pointer.
 #[derive(Debug, Clone)]
 pub(crate) struct PolicyStore<S> {
     store: S,
@@ -46,13 +45,13 @@ impl<S> PolicyStore<S> {
     }
 }
 
-/// What stands in one of the places of a key.
+/// The value under one name of a key.
 enum Found {
-    /// Nothing.
+    /// No value.
     Nothing,
     /// The key's own value, and the host's version of it.
     Own(Versioned, u32),
-    /// Another key's, or what nobody of us wrote.
+    /// The value of another key, or one that Callgate did not write.
     Foreign,
 }
 
@@ -67,12 +66,13 @@ impl Seal {
         u128::from(hash.h1) << 64 | u128::from(hash.h2)
     }
 
-    /// What tells whose value it is. It does not change with the value, so that no half of one lacks it.
+    /// Returns the mark that identifies the owner of a value. It does not depend on the value, so a half-written value has it
+    /// too.
     fn mark(&self, key: &[u8]) -> [u8; 8] {
         (self.hash(&[b"mark", key]) as u64).to_le_bytes()
     }
 
-    /// The name of a place of a key. With another seal it is another one, so that nobody comes upon what an earlier key left.
+    /// Returns one of a key's names. It depends on the seal, so values of an earlier key are never found.
     fn name(&self, key: &[u8], place: u8) -> Vec<u8> {
         let hash = self.hash(&[b"name", &[place], key]);
         if self.zone {
@@ -82,7 +82,7 @@ impl Seal {
         }
     }
 
-    /// How many places there are for a key.
+    /// Returns the number of names of a key.
     fn places(&self) -> u8 {
         if self.zone { PLACES } else { 1 }
     }
@@ -97,9 +97,10 @@ impl Seal {
         Ok(sealed)
     }
 
-    /// The value, where it is this key's, and a part of its seal; none where that is broken.
+    /// Returns the value if it belongs to this key, with a part of its seal. Returns `None` if the seal is invalid.
     ///
-    /// The part makes versions differ that a host gives twice: to a value, and to what is written after that was lost.
+    /// The part of the seal distinguishes versions that the host assigns twice: to a value, and to a value that is written after
+    /// the first one was lost.
     fn open(&self, key: &[u8], sealed: &[u8]) -> Option<(Vec<u8>, u32)> {
         let (_, rest) = sealed.split_first_chunk::<8>()?;
         let (seal, rest) = rest.split_first_chunk()?;
@@ -109,7 +110,7 @@ impl Seal {
         (self.hash(&[b"seal", key, value]) == seal).then(|| (value.to_vec(), seal as u32))
     }
 
-    /// What stands in a place of a key.
+    /// Returns the value under one name of a key.
     fn find(&self, store: &(impl SharedStore + ?Sized), key: &[u8], place: u8) -> Result<Found, StoreError> {
         let name = self.name(key, place);
         for _ in 0..READS {
@@ -147,7 +148,7 @@ impl<S: Deref<Target: SharedStore>> SharedStore for PolicyStore<S> {
             }
             match seal.find(&*self.store, key, place)? {
                 Found::Own(..) => return Ok(false),
-                // It was there a moment ago: whatever loses keys so fast keeps nothing.
+                // It existed a moment ago. A store that loses keys this fast is unusable.
                 Found::Nothing => return Err(StoreError),
                 Found::Foreign => {}
             }
@@ -179,17 +180,18 @@ impl<S: Deref<Target: SharedStore>> SharedStore for PolicyStore<S> {
     }
 }
 
-/// The bytes that a zone keeps for a value, whatever becomes of it: of the first kind of slot that has so many. A slot of the replay table
-/// has all of its own from the beginning.
+/// Returns the bytes that a zone allocates for a value, which never change: those of the first kind of slot that is long enough.
+/// A slot of the replay table gets its full length from the beginning.
 fn room(value: &[u8]) -> Option<usize> {
     let grows = value.first() == Some(&SlotKind::Replay.tag());
     let fits = |kind: &SlotKind| kind.most_bytes() >= value.len() && (!grows || *kind == SlotKind::Replay);
     SlotKind::ALL.into_iter().find(fits).map(SlotKind::most_bytes)
 }
 
-/// How many bytes a zone needs for a slot: hosts round up to powers of two, and keep what is left where a value outgrew its room.
+/// Returns the bytes that a zone needs for a slot. Hosts round up to powers of two, and keep the old allocation when a value
+/// outgrows it.
 pub(crate) fn bytes_in_zone(kind: SlotKind) -> u64 {
-    // What nginx and its module keep beside key and value.
+    // The overhead of nginx and its module for each key and value.
     const NODE: usize = 112;
     let rounded = |kind: SlotKind| (NODE + ZONE.len() + 4 + HEAD + kind.most_bytes()).next_power_of_two() as u64;
     match kind {

@@ -1,4 +1,4 @@
-//! What is read back is what was written under that key with this policy's key, on every host.
+//! On every host, only values that were written under the same key with this policy's key are returned.
 
 use std::collections::HashMap;
 
@@ -90,7 +90,7 @@ fn a_version_that_a_zone_gives_again_is_another_one() {
     assert_eq!(value(&store, b"a"), Ok(Some(b"another".to_vec())));
 }
 
-/// Two keys with the same four bytes, of those that are tried.
+/// Returns two keys with the same four bytes, found by trying.
 fn colliding() -> (Vec<u8>, Vec<u8>) {
     let mut seen = HashMap::new();
     for number in 0..400_000u32 {

@@ -1,4 +1,4 @@
-//! For tests: workers that come in between each other at every operation, and a host that misbehaves.
+//! Test tools: workers that are interleaved at every operation, and a host that misbehaves.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,11 +7,11 @@ use std::thread;
 
 use super::{MemoryStore, SharedStore, StoreError, Versioned};
 
-/// What one of several workers does with the store.
+/// The work of one worker with the store.
 pub(crate) type Work<'w, T> = Box<dyn FnOnce(&dyn SharedStore) -> T + Send + 'w>;
 
-/// Runs workers at once. Each waits before every operation on the store until `schedule` says that it is its turn: the same
-/// schedule is the same run. Returns what they returned.
+/// Runs workers concurrently. Each waits before every operation on the store until `schedule` gives it a turn, so the same
+/// schedule results in the same run. Returns the workers' results.
 pub(crate) fn interleave<T: Send>(store: &dyn TestStore, workers: Vec<Work<'_, T>>, schedule: &[u8]) -> Vec<T> {
     let stage = Stage { turns: Mutex::new(vec![Turn::Running; workers.len()]), changed: Condvar::new() };
     thread::scope(|scope| {
@@ -55,7 +55,7 @@ impl Stage {
         self.changed.notify_all();
     }
 
-    /// Grants one operation after the other, until every worker is done.
+    /// Grants one operation after another until every worker is done.
     fn direct(&self, schedule: &[u8]) {
         let mut choices = schedule.iter().cycle();
         loop {
@@ -74,7 +74,7 @@ impl Stage {
     }
 }
 
-/// The store as one worker sees it.
+/// One worker's view of the store.
 struct Waiting<'s> {
     store: &'s dyn TestStore,
     stage: &'s Stage,
@@ -86,7 +86,7 @@ impl Waiting<'_> {
         self.stage.set(self.number, Turn::Waiting);
         let turns = self.stage.turns.lock().unwrap();
         let mut turns = self.stage.changed.wait_while(turns, |turns| turns[self.number] != Turn::Granted).unwrap();
-        // The operation is done before anybody else gets a turn.
+        // The operation finishes before another worker gets a turn.
         let result = operation(self.store);
         turns[self.number] = Turn::Running;
         drop(turns);
@@ -109,15 +109,15 @@ impl SharedStore for Waiting<'_> {
     }
 }
 
-/// Kong's zone, as its module keeps it: keys are told apart by their CRC32, version 0 means that there must be none, each key
-/// counts its own versions, the one that was not touched for longest goes where there is no room, and a value is copied out
-/// without a lock.
+/// Kong's zone, as its module implements it. Keys are identified by their CRC32, version 0 means that the key must not exist, and
+/// each key counts its own versions. The least recently used key is evicted if there is no room, and values are copied without a
+/// lock.
 pub(crate) struct ZoneStore {
-    /// How many bytes of values there is room for.
+    /// The room in bytes for values.
     pub(crate) room: usize,
-    /// Every so many writes, what was written is forgotten at once, with its key; 0 for never.
+    /// Every so many writes, the written key is evicted immediately; 0 for never.
     pub(crate) forgotten: u32,
-    /// Every so many reads, the half of the value is the one that was there before; 0 for never.
+    /// Every so many reads, half of the value is the previous one; 0 for never.
     pub(crate) torn: u32,
     zone: Mutex<Zone>,
 }
@@ -145,17 +145,17 @@ impl Default for ZoneStore {
 }
 
 impl ZoneStore {
-    /// A zone that hands out every so many values half written.
+    /// Returns a zone that returns every so many values half written.
     pub(crate) fn torn(torn: u32) -> Self {
         Self { torn, ..Self::default() }
     }
 
-    /// A zone with room for so many bytes of values.
+    /// Returns a zone with room for this many bytes of values.
     pub(crate) fn with_room(room: usize) -> Self {
         Self { room, ..Self::default() }
     }
 
-    /// The CRC32 of a key, without the name of the zone.
+    /// Returns the CRC32 of a key without the name of the zone.
     pub(crate) fn crc32(key: &[u8]) -> u32 {
         let key = key.strip_prefix(b"callgate/").unwrap_or(key);
         !key.iter().fold(u32::MAX, |crc, byte| {
@@ -163,22 +163,22 @@ impl ZoneStore {
         })
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub(crate) fn len(&self) -> usize {
         self.zone.lock().unwrap().nodes.len()
     }
 
-    /// How many bytes all values have.
+    /// Returns the total length of all values in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.zone.lock().unwrap().nodes.values().map(|node| node.value.len()).sum()
     }
 
-    /// Forgets every key.
+    /// Evicts every key.
     pub(crate) fn clear(&self) {
         self.zone.lock().unwrap().nodes.clear();
     }
 
-    /// Writes without asking, as another filter could.
+    /// Writes without a version check, as another filter could.
     pub(crate) fn put(&self, key: &[u8], value: &[u8]) {
         let mut zone = self.zone.lock().unwrap();
         let node = zone.nodes.entry(Self::crc32(key)).or_default();
@@ -186,7 +186,7 @@ impl ZoneStore {
         node.version += 1;
     }
 
-    /// `version` is the host's: 0 for none.
+    /// Writes a value if the key has this version of the host; 0 if the key must not exist.
     fn set(&self, key: &[u8], value: &[u8], version: u32) -> bool {
         let mut zone = self.zone.lock().unwrap();
         let key = Self::crc32(key);
@@ -236,20 +236,20 @@ impl SharedStore for ZoneStore {
     }
 }
 
-/// What a [`FaultyStore`] does wrong; every number counts operations of a kind, 0 for never.
+/// The faults of a [`FaultyStore`]. Each number counts operations of one kind; 0 for never.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
     /// Every so many reads fail.
     pub(crate) failing_get: u32,
     /// Every so many writes fail.
     pub(crate) failing_set: u32,
-    /// Every so many writes say that another worker was faster, though none was.
+    /// Every so many writes report that another worker was faster, although this is not true.
     pub(crate) mismatch: u32,
-    /// Every so many writes are acknowledged and lost, as when a host evicts what was just written.
+    /// Every so many writes are acknowledged and lost, as on a host that evicts a new value.
     pub(crate) lost: u32,
-    /// Every so many writes, what was written is forgotten at once, with its key.
+    /// Every so many writes, the written key is evicted immediately.
     pub(crate) forgotten: u32,
-    /// Keys are told apart by so many values only, as by a CRC32 that somebody worked out collisions for.
+    /// Keys are reduced to this many values, as by a CRC32 for which somebody computed collisions.
     pub(crate) aliases: u32,
 }
 
@@ -267,12 +267,12 @@ impl FaultyStore {
         Self { faults, ..Self::default() }
     }
 
-    /// How often it was read.
+    /// Returns the number of reads.
     pub(crate) fn reads(&self) -> u32 {
         self.gets.load(Ordering::Relaxed)
     }
 
-    /// How often it was written, or tried to be.
+    /// Returns the number of writes, including failed ones.
     pub(crate) fn writes(&self) -> u32 {
         self.sets.load(Ordering::Relaxed)
     }

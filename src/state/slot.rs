@@ -1,34 +1,34 @@
-//! What stands under one key: a few entries, each with the fingerprint of whose it is.
+//! The value of one key: a few entries, each with the fingerprint of its identity.
 //!
-//! Every value that is stored has this one form, also where an identity has a key of its own: a host that takes two keys for
-//! one then mixes entries, and each identity still finds its own.
+//! Every stored value has this form, even if an identity has its own key. If a host confuses two keys, their entries are mixed,
+//! and each identity still finds its own.
 
 use super::{BucketKey, ENTRY, SharedStore, SlotKind, StoreError};
 
-/// The first byte of every value, of either kind.
+/// The first byte of every value, of both kinds.
 const TAG: u8 = SlotKind::Own.tag();
 
-/// The entries under a key as they were read, and as they are to be written.
+/// The entries under a key as they were read, with pending changes.
 #[derive(Debug)]
 pub(crate) struct Slot {
     bytes: Vec<u8>,
-    /// None where there is nothing under the key yet.
+    /// `None` if the key does not exist yet.
     version: Option<u32>,
 }
 
-/// What became of an entry that was put into a slot.
+/// The result of storing an entry in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stored {
-    /// It has a place, and no live entry lost its own.
+    /// The entry is stored, and no live entry was evicted.
     Kept,
-    /// It has a place, and the live entry with the smallest value lost its own.
+    /// The entry is stored, and the live entry with the smallest value was evicted.
     Evicted,
-    /// There is no place for it.
+    /// There is no room for the entry.
     Full,
 }
 
 impl Slot {
-    /// Reads what stands at a place.
+    /// Reads the slot of a bucket.
     pub(crate) fn read(store: &dyn SharedStore, place: &BucketKey) -> Result<Self, StoreError> {
         let Some(standing) = store.get(place.key.as_bytes())? else {
             return Ok(Self { bytes: vec![TAG], version: None });
@@ -40,18 +40,18 @@ impl Slot {
         Ok(Self { bytes: standing.value, version: Some(standing.version) })
     }
 
-    /// Makes a slot without entries, where there is none: its room is taken before anybody needs it.
+    /// Creates an empty slot if it does not exist, which reserves its room.
     pub(crate) fn make(store: &dyn SharedStore, place: &BucketKey) -> Result<(), StoreError> {
         store.create(place.key.as_bytes(), &[TAG]).map(|_| ())
     }
 
-    /// The value of an identity's entry.
+    /// Returns the value of an identity's entry.
     pub(crate) fn value(&self, place: &BucketKey) -> Option<u64> {
         self.entries().find(|(fingerprint, _)| *fingerprint == place.fingerprint).map(|(_, value)| value)
     }
 
-    /// Gives an identity this value. An entry with a value up to `decayed` says nothing any more and is replaced. Where all
-    /// others are live, a shared place gives up the one with the smallest value, and a place of its own gives up none.
+    /// Stores the value of an identity. An entry with a value up to `decayed` has no effect any more and is replaced. If all
+    /// others are live, a full shared slot evicts the entry with the smallest value, and an identity's own slot evicts none.
     pub(crate) fn put(&mut self, place: &BucketKey, value: u64, decayed: u64) -> Stored {
         let entry = encode(place.fingerprint, value);
         let entries = || self.entries().enumerate();
@@ -78,7 +78,7 @@ impl Slot {
         }
     }
 
-    /// Writes the entries back; false where another worker was faster, so that they must be read again.
+    /// Writes the entries back. Returns false if another worker was faster and the slot must be read again.
     pub(crate) fn write(&self, store: &dyn SharedStore, place: &BucketKey) -> Result<bool, StoreError> {
         match self.version {
             None => store.create(place.key.as_bytes(), &self.bytes),
@@ -87,7 +87,7 @@ impl Slot {
     }
 
     fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
-        // From the end, so that what is left over is the tag.
+        // Entries are split from the end, and the remainder is the tag.
         let (_, entries) = self.bytes.as_rchunks::<ENTRY>();
         entries.iter().map(decode)
     }
