@@ -17,7 +17,7 @@ use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
 pub enum Effect {
     /// Changes nothing.
     Read,
-    /// Changes something that can be changed back.
+    /// Makes a change that can be undone.
     Write,
     /// Cannot be undone, or is dangerous in another way.
     Destructive,
@@ -148,7 +148,7 @@ pub struct Endpoint {
     pub mode: Option<Mode>,
 }
 
-/// Who may call an endpoint.
+/// The callers that may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]

@@ -207,7 +207,7 @@ pub enum Overrides {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FormatSuffixes {
-    /// As a format: no variable matches `settings.json` where the policy lists `settings`.
+    /// As a format: no variable matches `settings.json` if the policy lists `settings`.
     #[default]
     Reject,
     /// As part of a value, like any other text.

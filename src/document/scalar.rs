@@ -113,7 +113,7 @@ pub struct Size(u64);
 const SIZE_FORM: &str = "a whole number and a unit, such as `64KiB` or `1MiB`";
 
 impl Size {
-    /// The amount in bytes.
+    /// Returns the amount in bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
         self.0

@@ -23,11 +23,11 @@ pub struct Signatures {
     /// The `tag` that signatures must have. Signatures with another tag are ignored. Default: signatures with a `tag` are
     /// ignored.
     pub tag: Option<String>,
-    /// The components that every signature must cover: `@method`, `@authority`, `@path`, `@query`, `@target-uri`,
-    /// `@request-target`, `@scheme`, and headers in lower case. `@query` is required if the request has a query, and headers are
-    /// required if they are sent. Other components are always required: `authorization` and `dpop` if sent, bound headers, and
-    /// for a request with a body `content-digest`, `content-type` and `content-encoding`. Default: `@method`, `@authority`,
-    /// `@path` and `@query`.
+    /// The components that every signature must cover. The list can contain `@method`, `@authority`, `@path`, `@query`,
+    /// `@target-uri`, `@request-target`, `@scheme`, and headers in lower case. A listed `@query` must be covered if the request has
+    /// a query, and a listed header if it is sent. Other components must be covered even if they are not listed: `authorization`
+    /// and `dpop` if sent, bound headers, and for a request with a body `content-digest`, `content-type` and `content-encoding`.
+    /// Default: `@method`, `@authority`, `@path` and `@query`.
     pub cover: Option<Vec<String>>,
     /// The headers that are structured fields (RFC 9651), with their types, in addition to those of published standards.
     /// Signatures may cover them with `sf` and `key`.

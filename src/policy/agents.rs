@@ -209,7 +209,7 @@ impl Agents {
     /// Returns the agent that a token identifies.
     ///
     /// # Errors
-    /// [`Reason::AgentUnknown`] and [`Reason::AgentAmbiguous`].
+    /// Returns [`Reason::AgentUnknown`] or [`Reason::AgentAmbiguous`].
     pub(crate) fn find(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
         let index = self.by_issuer.get(&token.issuer_id()).ok_or(Reason::AgentUnknown)?;
         let by_client = token.client().and_then(|client| index.by_client.get(client));
@@ -237,7 +237,7 @@ impl Agent {
     /// Checks that the registration is valid at this moment.
     ///
     /// # Errors
-    /// [`Reason::AgentSuspended`] and [`Reason::AgentExpired`].
+    /// Returns [`Reason::AgentSuspended`] or [`Reason::AgentExpired`].
     pub(crate) fn registered(&self, now: Timestamp) -> Result<(), Reason> {
         if self.suspended {
             return Err(Reason::AgentSuspended);

@@ -59,7 +59,7 @@ impl Policy {
     /// Compiles a policy from a JSON value that has no duplicate names.
     ///
     /// # Errors
-    /// As [`Policy::from_json`].
+    /// Same as [`Policy::from_json`].
     pub fn from_value(value: Value, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
         let version = version(&value).map_err(|_| {
             only(Place::root(), "the policy holds a number that JSON cannot carry: write it as text".to_owned())

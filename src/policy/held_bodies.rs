@@ -15,7 +15,7 @@ const MOST_TOTAL: Duration = Duration::from_secs(900);
 const MIB: u64 = 1024 * 1024;
 const USUAL_WORKER: u64 = 64 * MIB;
 const MOST_WORKER: u64 = 1024 * MIB;
-/// The maximum size of a request's headers. By default, gateways accept 60 KiB.
+/// The room for a request's headers in addition to its body. Gateways accept headers of 60 KiB by default.
 const HEADERS: u64 = 64 * 1024;
 
 /// Bounds on requests that are held until their bodies are verified.

@@ -141,7 +141,7 @@ pub(crate) struct ReplayTicket<'t> {
 }
 
 impl ReplayTicket<'_> {
-    /// What kind of token it is.
+    /// Returns the kind of its token.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

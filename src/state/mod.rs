@@ -2,8 +2,8 @@
 //!
 //! The host offers a process-wide map, [`SharedStore`]. One gateway never evicts its entries, and another may evict any of them.
 //! No input from a request creates new keys: identities that the policy names have their own keys, and all others share a fixed
-//! number of slots. A [`Namespace`] separates the policies of one gateway and creates keys that outsiders cannot
-//! predict. This module does not know the meaning of the values.
+//! number of slots. A [`Namespace`] separates the policies of one gateway and creates keys that outsiders cannot predict. This
+//! module does not know the meaning of the values.
 
 mod key;
 mod layout;
