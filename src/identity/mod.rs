@@ -1,7 +1,7 @@
-//! Who sends a request, and what proves it: access tokens, proofs of possession and request signatures, and the cryptography under them.
+//! Verification of credentials: access tokens, proofs of possession and request signatures, and the cryptography they need.
 //!
-//! Every credential that is accepted becomes a value that only its verifier makes. Nothing in here knows an endpoint or a policy: what a
-//! credential allows is decided above.
+//! Each accepted credential is a value that only its verifier can create. This module does not know endpoints or policies: other modules
+//! decide what a credential allows.
 
 pub mod crypto;
 pub(crate) mod dpop;

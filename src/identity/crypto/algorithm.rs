@@ -1,6 +1,6 @@
 //! Signature algorithms and their names.
 
-/// A signature algorithm. `none` is not among them, so that it cannot be asked for.
+/// A signature algorithm. `none` is not a variant, so a policy or a token cannot select it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -40,10 +40,10 @@ impl Algorithm {
         Self::Rs512,
     ];
 
-    /// The algorithm that a JOSE header or a JWK calls by this name, compared exactly (RFC 7515, section 4.1.1).
+    /// Returns the algorithm with this name in a JOSE header or a JWK. Names are compared exactly (RFC 7515, section 4.1.1).
     ///
-    /// `EdDSA` is the deprecated name of what RFC 9864 calls `Ed25519`; with the only Edwards curve that is known here,
-    /// both mean the same.
+    /// `EdDSA` is the deprecated name of `Ed25519` (RFC 9864). The only Edwards curve supported here is edwards25519, so both names mean
+    /// the same.
     #[must_use]
     pub fn from_jose(name: &str) -> Option<Self> {
         Some(match name {
@@ -61,7 +61,7 @@ impl Algorithm {
         })
     }
 
-    /// The algorithm's name in JOSE (RFC 7518, section 3.1; RFC 9864, section 2.2).
+    /// Returns the algorithm's name in JOSE (RFC 7518, section 3.1; RFC 9864, section 2.2).
     #[must_use]
     pub fn jose_name(self) -> &'static str {
         match self {
@@ -78,8 +78,8 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm that an HTTP message signature calls by this name (RFC 9421, section 6.2.2), compared exactly. Names of
-    /// JOSE are none of these (section 3.3.7).
+    /// Returns the algorithm with this name in HTTP message signatures (RFC 9421, section 6.2.2). Names are compared exactly, and JOSE
+    /// names are not accepted (section 3.3.7).
     #[must_use]
     pub fn from_http(name: &str) -> Option<Self> {
         Some(match name {
@@ -93,8 +93,8 @@ impl Algorithm {
         })
     }
 
-    /// The algorithm's name in HTTP message signatures; none where they do not have it. The signature itself is the same
-    /// bytes there as in JOSE.
+    /// Returns the algorithm's name in HTTP message signatures, or `None` if RFC 9421 does not define the algorithm. The signature bytes
+    /// are the same as in JOSE.
     #[must_use]
     pub fn http_name(self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! Hashes of whole messages, by the one implementation that has Wasm's vector instructions.
+//! Hashes of whole messages. All callers use the one implementation that supports Wasm's vector instructions.
 
 use hmac::digest::Key;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -9,7 +9,7 @@ pub(crate) fn sha256(message: &[u8]) -> [u8; 32] {
     Sha256::digest(message).into()
 }
 
-/// The first bytes of a hash. That it has so many is checked when this is compiled.
+/// Returns the first `N` bytes of a hash. The compiler checks that the hash has at least `N` bytes.
 pub(crate) fn first<const N: usize, const ALL: usize>(hash: [u8; ALL]) -> [u8; N] {
     const { assert!(N <= ALL) };
     let mut first = [0; N];
@@ -17,9 +17,10 @@ pub(crate) fn first<const N: usize, const ALL: usize>(hash: [u8; ALL]) -> [u8; N
     first
 }
 
-/// HMAC with SHA-256 (RFC 2104), by a key of any length.
+/// Computes HMAC with SHA-256 (RFC 2104). The key can have any length.
 pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    // Made as long as a block, as section 2 has it, a key is taken without an error for which there would be no answer.
+    // The key is padded or hashed to one block here, as RFC 2104, section 2, requires. A key of exactly one block cannot cause an error,
+    // which this function could not report.
     let mut block = Key::<Hmac<Sha256>>::default();
     let hashed;
     let key = if key.len() > block.len() {

@@ -1,9 +1,9 @@
-//! Signatures that the host verifies: natively ECDSA and RSA cost a small part of what they do in a module.
+//! Signatures that the host verifies: ECDSA and RSA are much cheaper in native code than in a module.
 //!
-//! The host is asked as Envoy's foreign function `verify_signature` is: with a protobuf message that holds the name of a hash, a
-//! public key as `SubjectPublicKeyInfo`, a signature and the text. It knows ECDSA, with signatures in DER, and RSASSA-PKCS1-v1_5. What
-//! cannot be put to it, what it has no answer to, and everything once it does not tell good from bad any more, is verified by the
-//! verifier behind it, which comes to the same verdicts.
+//! The host is called through Envoy's foreign function `verify_signature`. Its argument is a protobuf message with the name of a hash, a
+//! public key as `SubjectPublicKeyInfo`, a signature and the text. It supports ECDSA, with signatures in DER, and RSASSA-PKCS1-v1_5. The
+//! fallback verifier, which reaches the same verdicts, handles everything that the host does not support, every request that the host
+//! does not answer, and all requests after the host has failed to distinguish a good signature from a bad one.
 
 use std::cell::Cell;
 
@@ -14,14 +14,14 @@ use super::{Algorithm, BadSignature, VerifySignature, VerifyingKey};
 
 /// A host that verifies signatures.
 pub trait HostVerify {
-    /// What the host answers to a request; none where it cannot be asked.
+    /// Returns the host's answer to a request, or `None` if the host cannot be asked.
     fn ask(&self, request: &[u8]) -> Option<Vec<u8>>;
 
-    /// Says, once, that the host is not asked any more: it could not be, or its answer was none.
+    /// Reports, once, that the host is no longer asked, because it could not be asked or gave an invalid answer.
     fn give_up(&self);
 }
 
-/// Lets a host verify what it can, and another verifier the rest.
+/// Uses the host where the host supports the algorithm, and a fallback verifier otherwise.
 pub struct HostVerifier<H, V> {
     host: Option<H>,
     behind: V,
@@ -29,7 +29,7 @@ pub struct HostVerifier<H, V> {
 }
 
 impl<H: HostVerify, V: VerifySignature> HostVerifier<H, V> {
-    /// A verifier that asks this host, if it tells a signature that is known to be good from one that is known to be bad.
+    /// Returns a verifier that asks this host, if the host accepts a signature known to be good and rejects one known to be bad.
     pub fn new(host: Option<H>, behind: V) -> Self {
         let verifier = Self { asks: Cell::new(host.is_some()), host, behind };
         if verifier.asks() && verifier.says_what_is_known().is_none() {
@@ -38,7 +38,7 @@ impl<H: HostVerify, V: VerifySignature> HostVerifier<H, V> {
         verifier
     }
 
-    /// Whether the host knows one good signature and one bad one, as RFC 6979, appendix A.2.5 has them.
+    /// Checks that the host accepts one good signature and rejects one bad one. The values are from RFC 6979, appendix A.2.5.
     fn says_what_is_known(&self) -> Option<()> {
         let key = VerifyingKey::p256(&KNOWN.x, &KNOWN.y).ok()?;
         [(&b"sample"[..], true), (b"test", false)].into_iter().try_for_each(|(message, good)| {
@@ -47,13 +47,14 @@ impl<H: HostVerify, V: VerifySignature> HostVerifier<H, V> {
         })
     }
 
-    /// Whether the host is asked.
+    /// Returns whether the host is still asked.
     pub fn asks(&self) -> bool {
         self.asks.get()
     }
 
-    /// What the host says to a request, as long as it is asked. Where it has no answer, it may have none to this request alone: keys
-    /// of proofs come from outside, and nobody outside decides that the host is asked no more.
+    /// Returns the host's verdict on a request, while the host is still asked. If the host does not answer, the known signatures decide
+    /// whether it is asked again: the missing answer may be specific to this request. Keys of DPoP proofs come from clients, and a client
+    /// must not be able to switch off verification by the host.
     fn ask(&self, request: &[u8]) -> Option<bool> {
         let verdict = self.answer(request);
         if verdict.is_none() && self.says_what_is_known().is_none() {
@@ -91,7 +92,8 @@ impl<H: HostVerify, V: VerifySignature> VerifySignature for HostVerifier<H, V> {
     }
 }
 
-/// What a host calls the hash of an algorithm that it can be asked about: PSS, Ed25519 and HMAC it does not have.
+/// Returns the host's name for the hash of an algorithm, or `None` if the host does not support the algorithm. It does not support PSS,
+/// Ed25519 and HMAC.
 pub(crate) fn hash(algorithm: Algorithm) -> Option<&'static str> {
     match algorithm {
         Algorithm::Es256 | Algorithm::Rs256 => Some("sha256"),
@@ -101,8 +103,8 @@ pub(crate) fn hash(algorithm: Algorithm) -> Option<&'static str> {
     }
 }
 
-/// The message `VerifySignatureArguments`; none where there is nothing that a host could be asked. That is so for every signature of
-/// another length than its key makes.
+/// Builds the message `VerifySignatureArguments`. Returns `None` if the host cannot be asked, which includes every signature whose length
+/// does not fit its key.
 fn request(key: &VerifyingKey, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<Vec<u8>> {
     let hash = hash(algorithm).filter(|_| key.fits(algorithm))?;
     let der;
@@ -119,7 +121,7 @@ fn request(key: &VerifyingKey, algorithm: Algorithm, message: &[u8], signature: 
         Material::Rsa(_) | Material::Ed25519(_) | Material::Hmac(_) => return None,
     };
     let fields = [hash.as_bytes(), key.spki_der()?, signature, message];
-    // A tag and a length before each.
+    // Each field needs a tag and a length.
     let mut request = Vec::with_capacity(fields.iter().map(|field| field.len() + 6).sum());
     for (number, field) in (1..).zip(fields) {
         request.push(number << 3 | LENGTH_DELIMITED);
@@ -129,10 +131,10 @@ fn request(key: &VerifyingKey, algorithm: Algorithm, message: &[u8], signature: 
     Some(request)
 }
 
-/// Protobuf's type of bytes and strings.
+/// The protobuf wire type of bytes and strings.
 const LENGTH_DELIMITED: u8 = 2;
 
-/// A number as protobuf writes it: seven bits a byte, the least first.
+/// Appends a protobuf varint: seven bits per byte, least significant first.
 fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
         bytes.push((length & 0x7f) as u8 | 0x80);
@@ -141,13 +143,13 @@ fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     bytes.push(length as u8);
 }
 
-/// `r || s` as an `Ecdsa-Sig-Value` (RFC 3279, section 2.2.3) in DER; none where that is no signature at all: of another length, or
-/// with a zero in it.
+/// Encodes `r || s` as an `Ecdsa-Sig-Value` (RFC 3279, section 2.2.3) in DER. Returns `None` if the input cannot be a signature: it has
+/// the wrong length, or `r` or `s` is zero.
 fn ecdsa_der<const SCALAR: usize>(signature: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = signature.split_at_checked(SCALAR).filter(|(_, s)| s.len() == SCALAR)?;
     let (r, s) = (minimal(r)?, minimal(s)?);
     let integer = |number: &[u8]| 2 + number.len() + usize::from(is_high(number));
-    // At most 102 bytes in all, so that each length is one byte.
+    // The content has at most 102 bytes, so each length fits in one byte.
     let mut der = vec![0x30, u8::try_from(integer(r) + integer(s)).ok()?];
     for number in [r, s] {
         der.extend([0x02, u8::try_from(integer(number) - 2).ok()?]);
@@ -159,19 +161,19 @@ fn ecdsa_der<const SCALAR: usize>(signature: &[u8]) -> Option<Vec<u8>> {
     Some(der)
 }
 
-/// A number without its leading zeros; none for zero.
+/// Removes leading zeros from a number. Returns `None` for zero.
 fn minimal(number: &[u8]) -> Option<&[u8]> {
     let first = number.iter().position(|byte| *byte != 0)?;
     number.get(first..)
 }
 
-/// Whether the number would read as a negative one.
+/// Returns whether DER would read the number as negative.
 fn is_high(number: &[u8]) -> bool {
     number.first().is_some_and(|first| first & 0x80 != 0)
 }
 
-/// What the message `VerifySignatureResult` says; none where it is none, or says two things at once. Its first field is the result,
-/// which is left out where it is false, and its second says why it is.
+/// Reads the message `VerifySignatureResult`. Returns `None` if the message is malformed or contradicts itself. Field 1 is the result,
+/// which protobuf omits if it is false. Field 2 is the error text.
 fn verdict(answer: &[u8]) -> Option<bool> {
     match answer {
         [0x08, 0x01] => Some(true),
@@ -186,7 +188,7 @@ fn verdict(answer: &[u8]) -> Option<bool> {
     }
 }
 
-/// A key and what it made of `sample`.
+/// A key and its signature of `sample`.
 struct Known {
     x: [u8; 32],
     y: [u8; 32],

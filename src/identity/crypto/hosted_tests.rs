@@ -8,9 +8,9 @@ use super::*;
 
 const GOOD: &[u8] = &[0x08, 0x01];
 
-/// A host that gives the known answers, and then those of a test.
+/// A host that first gives the answers expected at startup, and then those of a test.
 struct Script {
-    /// None for a call that fails.
+    /// `None` for a call that fails.
     answers: RefCell<Vec<Option<Vec<u8>>>>,
     asked: RefCell<Vec<Vec<u8>>>,
     given_up: Cell<usize>,
@@ -28,13 +28,13 @@ impl HostVerify for &Script {
 }
 
 impl Script {
-    /// A host that answers so, and has no more to say than that.
+    /// Creates a host that gives exactly these answers.
     fn new(answers: &[Option<&[u8]>]) -> Self {
         let answers = answers.iter().map(|answer| answer.map(<[u8]>::to_vec)).collect();
         Self { answers: RefCell::new(answers), asked: RefCell::default(), given_up: Cell::new(0) }
     }
 
-    /// One that passes what it is tried with first.
+    /// Creates a host that passes the startup checks first.
     fn proven(answers: &[Option<&[u8]>]) -> Self {
         Self::new(&[&[Some(GOOD), Some(&[])], answers].concat())
     }
@@ -44,7 +44,7 @@ impl Script {
     }
 }
 
-/// A verifier for which nothing is good, and which counts what it is asked.
+/// A verifier that rejects every signature and counts its calls.
 struct Refuses(Cell<usize>);
 
 impl VerifySignature for Refuses {
@@ -54,7 +54,7 @@ impl VerifySignature for Refuses {
     }
 }
 
-/// Each key with each signature that it makes.
+/// Returns each key with each of its signatures.
 fn all_signed() -> Vec<(VerifyingKey, Algorithm, Vec<u8>)> {
     let each = |(key, signatures): (VerifyingKey, super::super::tests::Signatures)| {
         signatures.into_iter().map(move |(algorithm, signature)| (key.clone(), algorithm, signature))
@@ -68,7 +68,7 @@ fn es256() -> (VerifyingKey, Vec<u8>) {
     (key, signature)
 }
 
-/// What is no answer, or one that says something else than the two that are expected.
+/// Malformed answers, and answers with a result other than the two expected ones.
 const NO_ANSWERS: [&[u8]; 17] = [
     &[0x08],
     &[0x08, 0x02],
@@ -128,7 +128,7 @@ fn a_host_without_an_answer_is_asked_no_more_and_nothing_passes_for_it() {
     let verify =
         |verifier: &HostVerifier<&Script, Refuses>| verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature);
     for answer in NO_ANSWERS.map(Some).into_iter().chain([None]) {
-        // Once more, for what is known.
+        // The answer is repeated, because the host is then asked about the known signatures.
         let host = Script::proven(&[Some(GOOD), answer, answer]);
         let verifier = host.verifier();
         assert_eq!(verify(&verifier), Ok(()));
@@ -141,7 +141,7 @@ fn a_host_without_an_answer_is_asked_no_more_and_nothing_passes_for_it() {
     }
 }
 
-/// Whoever sends a key that the host does not read would otherwise make every signature dear.
+/// Otherwise a client with a key that the host cannot read could make every signature expensive.
 #[test]
 fn a_host_without_an_answer_to_one_request_is_asked_about_the_next() {
     let (key, signature) = es256();
@@ -230,14 +230,14 @@ fn keys_and_signatures_of_other_kinds_are_not_put_to_a_host() {
     let signed = all_signed();
     for (key, algorithm, signature) in &signed {
         for asked in Algorithm::ALL {
-            // Signatures of one RSA key are of one length, whatever their padding.
+            // All signatures of one RSA key have the same length, with either padding.
             let put = request(key, asked, MESSAGE, signature).is_some();
             assert_eq!(put, key.fits(asked) && hash(asked).is_some(), "{key:?} {asked:?}");
         }
         if hash(*algorithm).is_none() {
             continue;
         }
-        // Another length is refused without being asked about.
+        // A signature of another length is rejected without asking the host.
         for other in [
             &signature[1..],
             &signature[..signature.len() - 1],
@@ -281,7 +281,7 @@ fn ed25519_behind_a_host_still_has_its_tables() {
 }
 
 proptest! {
-    /// Another implementation reads the same numbers, and it takes minimal DER alone.
+    /// Compares with another implementation that reads the same numbers and only accepts minimal DER.
     #[test]
     fn der_says_what_the_signature_said(mut signature in any::<[u8; 32]>().prop_flat_map(|r| any::<[u8; 32]>().prop_map(move |s| [r, s])), zeros in 0..32_usize) {
         signature[0][..zeros].fill(0);

@@ -1,5 +1,5 @@
-//! A public key as a JSON Web Key (RFC 7517), read strictly where a mistake would open the gate and leniently where
-//! providers differ.
+//! Public keys as JSON Web Keys (RFC 7517). The reader is strict where a mistake would weaken authentication, and lenient where providers
+//! differ.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,27 +7,27 @@ use serde_json::{Map, Value};
 
 use super::{Algorithm, KeyError, VerifyingKey};
 
-/// Members that only a private or secret key has (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1), with `priv` of the types for
-/// post-quantum algorithms.
+/// Members that only a private or secret key has (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1), and `priv`, which the key types for
+/// post-quantum algorithms use.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
-/// A public key with what its JWK says about it.
+/// A public key and the metadata in its JWK.
 #[derive(Debug)]
 pub struct PublicJwk<'j> {
     /// The key.
     pub key: VerifyingKey,
-    /// Its name.
+    /// Its key ID.
     pub kid: Option<&'j str>,
-    /// What it is for; it fits the key.
+    /// The algorithm that the JWK restricts the key to. It fits the key.
     pub algorithm: Option<Algorithm>,
 }
 
-/// Why a JWK is not used.
+/// The reason why a JWK is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JwkError {
-    /// It may be a good key for somebody else: its type, curve, algorithm or use is none of ours.
+    /// Its type, curve, algorithm or use is not supported. The key may be valid for another application.
     Unknown(String),
-    /// A member that must not be so.
+    /// A member has an invalid value.
     Wrong(&'static str, String),
 }
 
@@ -43,10 +43,10 @@ impl std::fmt::Display for JwkError {
 impl std::error::Error for JwkError {}
 
 impl<'j> PublicJwk<'j> {
-    /// Reads a public key for verifying signatures.
+    /// Reads a public key that verifies signatures.
     ///
     /// # Errors
-    /// [`JwkError`]; above all, whatever contains a private or secret key is wrong.
+    /// [`JwkError`]. A JWK with a private or secret key is always an error.
     pub fn read(jwk: &'j Map<String, Value>) -> Result<Self, JwkError> {
         if let Some(member) = PRIVATE_MEMBERS.into_iter().find(|member| jwk.contains_key(*member)) {
             let why = "this belongs to a private or secret key, which has no place here: write the public key, and replace \
@@ -94,7 +94,7 @@ impl<'j> PublicJwk<'j> {
     }
 }
 
-/// `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3).
+/// Checks that `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3) allow verifying signatures.
 fn meant_for_verifying(jwk: &Map<String, Value>) -> Result<(), JwkError> {
     match text(jwk, "use")? {
         None | Some("sig") => {}
@@ -128,7 +128,7 @@ fn bytes(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, JwkE
     URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong(member, "this is no base64url without padding: copy the key again"))
 }
 
-/// A coordinate of exactly the curve's length (RFC 7518, section 6.2.1.2).
+/// Reads a coordinate, which must have exactly the curve's length (RFC 7518, section 6.2.1.2).
 fn coordinate<const N: usize>(jwk: &Map<String, Value>, member: &'static str) -> Result<[u8; N], JwkError> {
     bytes(jwk, member)?.try_into().map_err(|_| {
         wrong(member, format!("this does not have the {N} bytes that the curve asks for: copy the key again"))

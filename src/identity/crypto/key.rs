@@ -1,4 +1,4 @@
-//! Keys that verify signatures. One can only be had by passing the checks here, and none of them prints a secret.
+//! Keys that verify signatures. Every constructor validates its input, and no key prints a secret.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use superboring::pkey::{PKey, Public};
 
 use super::{Algorithm, roca, sha256};
 
-/// The shortest HMAC secret: as long as the hash (RFC 7518, section 3.2).
+/// The minimum length of an HMAC secret: the length of the hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
 /// A key that verifies signatures.
 #[derive(Clone)]
 pub struct VerifyingKey {
     pub(super) material: Material,
-    /// The DER of a public key, made once; the hash of a secret.
+    /// The DER of a public key, encoded once, or the hash of a secret.
     public: Box<[u8]>,
 }
 
@@ -29,29 +29,29 @@ pub(super) enum Material {
     P384(ES384PublicKey),
     Rsa(PKey<Public>),
     Ed25519(ed25519_dalek::VerifyingKey),
-    /// Keyed beforehand, so that a signature costs two blocks less; the secret itself is not kept.
+    /// Initialized with the key in advance, which saves two blocks per signature. The secret itself is not kept.
     Hmac(Box<Hmac<Sha256>>),
 }
 
-/// What makes two keys the same, whatever they are called. It does not print.
+/// Identifies a key regardless of its name: equal keys have equal identities. It does not implement `Debug`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyIdentity(Box<[u8]>);
 
-/// Why a key is not taken.
+/// The reason why a key is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Coordinates that are no point of the curve, or one of the few points with which anybody can forge.
+    /// The coordinates are not a point on the curve, or are one of the few points that let anyone forge signatures.
     Point,
-    /// A modulus under 2048 bits.
+    /// The modulus has fewer than 2048 bits.
     RsaShort,
-    /// A modulus over 4096 bits: what it would cost each call outweighs what it gains.
+    /// The modulus has more than 4096 bits. The cost per request outweighs the benefit.
     RsaLong,
-    /// An exponent other than 65537, or an even modulus.
+    /// The exponent is not 65537, or the modulus is even.
     RsaValues,
-    /// A modulus with the fingerprint of CVE-2017-15361 (ROCA): it can be factored.
+    /// The modulus has the fingerprint of CVE-2017-15361 (ROCA), so it can be factored.
     RsaRoca,
-    /// A secret under 32 bytes.
+    /// The secret has fewer than 32 bytes.
     SecretShort,
 }
 
@@ -74,11 +74,11 @@ impl fmt::Display for KeyError {
 impl std::error::Error for KeyError {}
 
 impl VerifyingKey {
-    /// A key on P-256 from its affine coordinates, big-endian.
+    /// Creates a P-256 key from its affine coordinates, big-endian.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Point`] when they are no point of the curve.
+    /// [`KeyError::Point`] if they are not a point on the curve.
     pub fn p256(x: &[u8; 32], y: &[u8; 32]) -> Result<Self, KeyError> {
         let read = || {
             let key = ES256PublicKey::from_bytes(&uncompressed(x, y)).ok()?;
@@ -88,11 +88,11 @@ impl VerifyingKey {
         read().ok_or(KeyError::Point)
     }
 
-    /// A key on P-384 from its affine coordinates, big-endian.
+    /// Creates a P-384 key from its affine coordinates, big-endian.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Point`] when they are no point of the curve.
+    /// [`KeyError::Point`] if they are not a point on the curve.
     pub fn p384(x: &[u8; 48], y: &[u8; 48]) -> Result<Self, KeyError> {
         let read = || {
             let key = ES384PublicKey::from_bytes(&uncompressed(x, y)).ok()?;
@@ -102,7 +102,7 @@ impl VerifyingKey {
         read().ok_or(KeyError::Point)
     }
 
-    /// An RSA key from modulus and exponent, big-endian.
+    /// Creates an RSA key from its modulus and exponent, big-endian.
     ///
     /// # Errors
     ///
@@ -125,14 +125,14 @@ impl VerifyingKey {
         read().ok_or(KeyError::RsaValues)
     }
 
-    /// An Ed25519 key from its encoding (RFC 8032, section 5.1.2).
+    /// Creates an Ed25519 key from its encoding (RFC 8032, section 5.1.2).
     ///
     /// # Errors
     ///
-    /// [`KeyError::Point`] when it is no point, a point of small order, or not the canonical encoding of its point.
+    /// [`KeyError::Point`] if the input is not a point, is a point of small order, or is not the canonical encoding of its point.
     pub fn ed25519(x: &[u8; 32]) -> Result<Self, KeyError> {
         let key = ed25519_dalek::VerifyingKey::from_bytes(x).map_err(|_| KeyError::Point)?;
-        // `from_bytes` takes `y` modulo p, and keeps the bytes as they came.
+        // `from_bytes` reduces `y` modulo p and keeps the original bytes, so it accepts non-canonical encodings.
         if key.is_weak() || key.to_edwards().compress().as_bytes() != x {
             return Err(KeyError::Point);
         }
@@ -140,11 +140,11 @@ impl VerifyingKey {
         Ok(Self { material: Material::Ed25519(key), public })
     }
 
-    /// An HMAC secret.
+    /// Creates a key from an HMAC secret.
     ///
     /// # Errors
     ///
-    /// [`KeyError::SecretShort`] when it has less than 32 bytes.
+    /// [`KeyError::SecretShort`] if it has fewer than 32 bytes.
     pub fn hmac(secret: &[u8]) -> Result<Self, KeyError> {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(KeyError::SecretShort);
@@ -153,7 +153,7 @@ impl VerifyingKey {
         Ok(Self { material: Material::Hmac(Box::new(keyed)), public: Box::new(sha256(secret)) })
     }
 
-    /// Whether the algorithm is one for keys of this type.
+    /// Returns whether the algorithm works with keys of this type.
     #[must_use]
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         use Algorithm::{Ed25519, Es256, Es384, Hs256, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
@@ -166,8 +166,8 @@ impl VerifyingKey {
         }
     }
 
-    /// The key as DER-encoded `SubjectPublicKeyInfo` (RFC 5280, section 4.1), the form in which hosts take keys.
-    /// A secret has none.
+    /// Returns the key as DER-encoded `SubjectPublicKeyInfo` (RFC 5280, section 4.1), the form in which hosts accept keys, or `None` for
+    /// a secret.
     #[must_use]
     pub fn spki_der(&self) -> Option<&[u8]> {
         match self.material {
@@ -176,13 +176,13 @@ impl VerifyingKey {
         }
     }
 
-    /// Whether this is the same key, whatever the two are called.
+    /// Returns whether both are the same key, even if their names differ.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.public == other.public
     }
 
-    /// What this key has in common with the same key under another name.
+    /// Returns the identity of the key, which does not depend on its name.
     #[must_use]
     pub fn identity(&self) -> KeyIdentity {
         KeyIdentity(self.public.clone())
@@ -201,7 +201,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// A point as SEC 1, section 2.3.3 writes it without compression.
+/// Encodes a point uncompressed, as in SEC 1, section 2.3.3.
 fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
     [&[4], x, y].concat()
 }

@@ -1,8 +1,7 @@
-//! Public keys, signature algorithms, and the one question asked of them: does this signature verify?
+//! Public keys, signature algorithms and signature verification.
 //!
-//! The answer comes through [`VerifySignature`]. A host that verifies faster than a module takes over what it can, by
-//! [`HostVerifier`].
-//! What a signature is *for* (tokens, requests) and which key to ask stay outside.
+//! [`VerifySignature`] is the interface. [`HostVerifier`] delegates to a host that verifies faster than a module. The purpose of a
+//! signature (tokens, requests) and the choice of the key do not belong in this module.
 
 mod algorithm;
 mod hash;
@@ -28,10 +27,10 @@ pub use software::SoftwareVerifier;
 pub use tables::TableVerifier;
 pub use thumbprint::Thumbprint;
 
-/// Whoever can verify signatures.
+/// A verifier of signatures.
 ///
-/// Implementations must refuse whatever they cannot verify: an algorithm that does not fit the key, a host that does not
-/// answer, a signature in another encoding.
+/// Implementations must reject everything that they cannot verify: an algorithm that does not fit the key, a host that does not answer, a
+/// signature in another encoding.
 pub trait VerifySignature {
     /// Verifies `signature` over `message`.
     ///
@@ -40,7 +39,7 @@ pub trait VerifySignature {
     ///
     /// # Errors
     ///
-    /// [`BadSignature`] when it does not verify, for whatever reason.
+    /// [`BadSignature`] if it does not verify, for any reason.
     fn verify(
         &self,
         key: &VerifyingKey,
@@ -49,21 +48,21 @@ pub trait VerifySignature {
         signature: &[u8],
     ) -> Result<(), BadSignature>;
 
-    /// Whether a credential is worth more work, before anything is done for it that costs much: it says that it was made by these
-    /// signers, the most particular first. Whoever limits nobody admits everybody.
+    /// Decides whether a credential may cause expensive work, before that work starts. `signers` are the signers that the credential
+    /// claims, the most specific first. The default implementation limits nobody and admits every credential.
     ///
     /// # Errors
     ///
-    /// [`BadSignature`] when nothing is to be computed for it.
+    /// [`BadSignature`] if no signature must be verified for this credential.
     fn admit(&self, _signers: &[Signer<'_>]) -> Result<(), BadSignature> {
         Ok(())
     }
 
-    /// Notes a credential by an unknown key: it counts as a failure, like a bad signature.
+    /// Records a credential with an unknown key. It counts as a failure, like a bad signature.
     fn unknown_key(&self) {}
 }
 
-/// A signature that does not verify. It does not say why: nobody who sends one needs to know.
+/// A signature does not verify. The error has no detail, because the sender does not need one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 

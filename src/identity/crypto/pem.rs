@@ -1,4 +1,4 @@
-//! A public key as PEM (RFC 7468, section 13): what `openssl pkey -pubout` writes.
+//! Public keys as PEM (RFC 7468, section 13), as `openssl pkey -pubout` writes them.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use super::{KeyError, VerifyingKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What stands before the key itself, where the type tells how long that is (RFC 8410, section 4; RFC 5480, section 2). An EC
-/// key is a named curve's point without compression; other forms are rare, and other than the JWK's two coordinates.
+/// The bytes before the key itself, for types whose keys have a fixed length (RFC 8410, section 4; RFC 5480, section 2). An EC key is an
+/// uncompressed point on a named curve. Other forms are rare, and differ from the two coordinates of a JWK.
 const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 const P256: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04";
 const P384: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04";
-/// The algorithm of RSA keys (RFC 3279, section 2.3.1): its identifier, and NULL.
+/// The algorithm identifier of RSA keys (RFC 3279, section 2.3.1) and NULL.
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 
 const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
 
-/// Why a PEM is not taken.
+/// The reason why a PEM is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PemError {
-    /// It holds a private key.
+    /// It contains a private key.
     Private,
-    /// It holds a certificate.
+    /// It contains a certificate.
     Certificate,
-    /// Something else than one public key with its type.
+    /// It does not consist of exactly one public key whose label names a public key.
     NoPublicKey,
-    /// Between its first line and its last is no key of a type that is known.
+    /// The content is not a key of a supported type.
     Contents,
-    /// The key itself is not taken.
+    /// The key itself is rejected.
     Key(KeyError),
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for PemError {
 impl std::error::Error for PemError {}
 
 impl VerifyingKey {
-    /// A public key from its PEM.
+    /// Reads a public key from its PEM.
     ///
     /// # Errors
     /// [`PemError`].
@@ -80,12 +80,12 @@ impl VerifyingKey {
         let text: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let der = STANDARD.decode(text).map_err(|_| PemError::Contents)?;
         let key = from_spki(&der).ok_or(PemError::Contents)?.map_err(PemError::Key)?;
-        // DER has one form for everything; whatever was read in another is not taken.
+        // DER has exactly one encoding for each value, so a key that encodes differently was not valid DER.
         if key.spki_der() == Some(&*der) { Ok(key) } else { Err(PemError::Contents) }
     }
 }
 
-/// `None` where this is no key of a known type.
+/// Reads a `SubjectPublicKeyInfo`. Returns `None` if the input is not a key of a supported type.
 fn from_spki(der: &[u8]) -> Option<Result<VerifyingKey, KeyError>> {
     if let Some(key) = der.strip_prefix(ED25519) {
         return Some(VerifyingKey::ed25519(key.try_into().ok()?));
@@ -107,7 +107,7 @@ fn from_spki(der: &[u8]) -> Option<Result<VerifyingKey, KeyError>> {
     (algorithm == RSA).then(|| VerifyingKey::rsa(n, e))
 }
 
-/// The value of the first element, which must have this tag, and what follows it.
+/// Returns the value of the first element, which must have this tag, and the bytes after the element.
 fn value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     match der.strip_prefix(&[tag])? {
         [length @ ..=0x7f, rest @ ..] => rest.split_at_checked((*length).into()),
@@ -140,7 +140,7 @@ mod tests {
             let der = key.spki_der().unwrap();
             let read = VerifyingKey::from_pem(&pem(der)).unwrap();
             assert!(read.identity() == key.identity(), "{key:?}");
-            // Nothing may follow or be missing, and whatever is changed is no key or another one.
+            // Extra or missing bytes are rejected, and every changed byte results in an error or a different key.
             for wrong in [[der, &[0]].concat(), der[..der.len() - 1].to_vec()] {
                 assert_eq!(VerifyingKey::from_pem(&pem(&wrong)).unwrap_err(), PemError::Contents);
             }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn openssl_keys_are_read() {
-        // RFC 8410, section 10.1; the others are of `openssl pkey -pubout`.
+        // The first key is from RFC 8410, section 10.1. The others were written by `openssl pkey -pubout`.
         let ed25519 = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
         let rsa_2048 = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAyH8PljNLAyUgLHUEWqzS\n\
                    +pG4JR/xjmn4QXXrC+ng+7S2GonMweD7pC27SuQLY6QFP9RGoxdJ6VNGRk0c4cvr\n\
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(VerifyingKey::from_pem(text).unwrap_err(), PemError::NoPublicKey, "{text}");
         }
         assert_eq!(VerifyingKey::from_pem(&block("PUBLIC KEY")).unwrap_err(), PemError::Contents);
-        // An Ed25519 key of small order.
+        // This Ed25519 key has a small order.
         let mut weak = STANDARD.decode("MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=").unwrap();
         weak[12..].fill(0);
         assert_eq!(VerifyingKey::from_pem(&pem(&weak)).unwrap_err(), PemError::Key(KeyError::Point));

@@ -1,13 +1,16 @@
-//! The fingerprint of RSA keys that can be factored because of how their primes were made (ROCA, CVE-2017-15361).
+//! The fingerprint of RSA keys that can be factored because of the way their primes were generated (ROCA, CVE-2017-15361).
 //!
-//! A library that many smart cards and TPMs used made primes as `k · M + (65537^a mod M)`, where `M` is the product of the first
-//! primes: all up to 167 for every key length, and more for longer keys. The modulus of such a key is then a power of 65537 modulo
-//! `M`, which fewer than one in 2^150 other moduli are (Nemec, Sys, Svenda, Klinec, Matyas: "The Return of Coppersmith's Attack", CCS 2017, section 2.2).
+//! A library in many smart cards and TPMs generated primes as `k · M + (65537^a mod M)`, where `M` is the product of the first primes:
+//! all up to 167 for every key length, and more for longer keys. The modulus of such a key is a power of 65537 modulo `M`. Fewer than one
+//! in 2^150 other moduli have this property (Nemec, Sys, Svenda, Klinec, Matyas: "The Return of Coppersmith's Attack", CCS 2017, section
+//! 2.2).
 //!
-//! Here that is asked of each small prime by itself, and the exponents are then compared, which takes no long arithmetic. The primes
-//! for which 65537 has few powers come first: fifteen of sixteen other moduli end at the first, so that the check costs little.
+//! This check tests the modulus against each small prime separately and then compares the exponents, which needs no big-number
+//! arithmetic. The primes for which 65537 has few powers come first. The first prime rules out fifteen of sixteen other moduli, so the
+//! check is cheap.
 
-/// The primes up to 167, ordered by how few of their residues are powers of 65537. Modulo 2 everything odd is.
+/// The primes up to 167, ordered by how few of their residues are powers of 65537. 2 is missing because every odd number is a power of
+/// 65537 modulo 2.
 const PRIMES: [u16; 38] = [
     97, 37, 79, 11, 61, 73, 127, 151, 13, 17, 19, 53, 71, 103, 107, 109, 157, 3, 5, 7, 23, 29, 31, 41, 43, 47, 59, 67,
     83, 89, 101, 113, 131, 137, 139, 149, 163, 167,
@@ -15,13 +18,13 @@ const PRIMES: [u16; 38] = [
 
 const GENERATOR: u32 = 65537;
 
-/// Whether a modulus, big-endian, has the structure.
+/// Returns whether a modulus, big-endian, has the structure.
 pub(super) fn has_fingerprint(modulus: &[u8]) -> bool {
     let mut logarithms: Vec<Logarithm> = Vec::new();
     for prime in PRIMES.map(u32::from) {
         let residue = modulus.iter().fold(0, |rest, byte| (rest << 8 | u32::from(*byte)) % prime);
         let Some(logarithm) = Logarithm::of(residue, prime) else { return false };
-        // One exponent for all primes exists where each two agree (the Chinese remainder theorem).
+        // One exponent for all primes exists if and only if each two agree (the Chinese remainder theorem).
         if !logarithms.iter().all(|other| other.agrees_with(logarithm)) {
             return false;
         }
@@ -30,7 +33,7 @@ pub(super) fn has_fingerprint(modulus: &[u8]) -> bool {
     true
 }
 
-/// The exponents `value + n · order` for which 65537 to their power is a residue.
+/// The exponents `value + n · order`: 65537 raised to each of them is the residue.
 #[derive(Clone, Copy)]
 struct Logarithm {
     value: u32,
@@ -46,7 +49,7 @@ impl Logarithm {
             }
             power = power * (GENERATOR % prime) % prime;
             exponent += 1;
-            // 65537 is a prime and larger than these, so that its powers come back to 1.
+            // 65537 is a prime and larger than these primes, so its powers return to 1.
             if power == 1 {
                 return value.map(|value| Self { value, order: exponent });
             }
@@ -101,10 +104,10 @@ mod tests {
         }
     }
 
-    /// A residue that is a power of 65537 for each prime alone is not enough: the exponent must be one.
+    /// It is not enough that the residue is a power of 65537 for each prime separately: the exponent must be the same.
     #[test]
     fn accepts_powers_whose_exponents_differ() {
-        // 65537^1 modulo 97 and 65537^2 modulo 37: both have an order that is a multiple of 3.
+        // The values are 65537^1 modulo 97 and 65537^2 modulo 37. Both orders are multiples of 3.
         let (one, two) =
             (Logarithm::of(65537 % 97, 97).unwrap(), Logarithm::of(65537 % 37 * (65537 % 37) % 37, 37).unwrap());
         assert_eq!((one.value, two.value), (1, 2));
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn accepts_ordinary_keys() {
-        // RFC 7638, section 3.1, and numbers without any structure.
+        // The moduli are the one in RFC 7638, section 3.1, and numbers without any structure.
         let published = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCi\
                          FV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgn\
                          Yb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqb\

@@ -12,7 +12,7 @@ use superboring::sign::Verifier;
 use super::key::Material;
 use super::{Algorithm, BadSignature, VerifySignature, VerifyingKey};
 
-/// Verifies everything in software, the same on every host.
+/// Verifies all signatures in software, with the same result on every host.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SoftwareVerifier;
 
@@ -29,15 +29,15 @@ impl VerifySignature for SoftwareVerifier {
         let verifies = match (&key.material, algorithm) {
             (Material::P256(key), Es256) => {
                 let key: &p256::ecdsa::VerifyingKey = key.public_key().as_ref();
-                // High `s` is taken: JOSE does not forbid it, and nothing here is told apart by its signature's bytes.
+                // A high `s` is accepted: JOSE does not forbid it, and nothing here is identified by the bytes of its signature.
                 p256::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(message, &s).is_ok())
             }
             (Material::P384(key), Es384) => {
                 let key: &p384::ecdsa::VerifyingKey = key.public_key().as_ref();
                 p384::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(message, &s).is_ok())
             }
-            // Strict: a weak or differently encoded `R` could make one signature pass for several messages, or let
-            // another verifier disagree.
+            // Strict verification rejects a weak or differently encoded `R`. Otherwise one signature could verify for several messages,
+            // or other verifiers could disagree.
             (Material::Ed25519(key), Ed25519) => {
                 Ed25519Signature::from_slice(signature).is_ok_and(|s| key.verify_strict(message, &s).is_ok())
             }
@@ -57,7 +57,7 @@ impl VerifySignature for SoftwareVerifier {
     }
 }
 
-/// RSA in either padding; the salt of PSS is as long as the hash unless one sets it otherwise.
+/// Verifies RSA with either padding. The salt of PSS has the length of the hash by default.
 fn rsa(key: &PKey<Public>, padding: Padding, hash: MessageDigest, message: &[u8], signature: &[u8]) -> bool {
     let verify = || {
         let mut verifier = Verifier::new(hash, key)?;

@@ -1,6 +1,6 @@
-//! Ed25519 with tables for the keys that a policy names: a signature then costs additions alone.
+//! Ed25519 with precomputed tables for the keys that a policy names. With tables, verifying a signature needs only additions.
 //!
-//! Verdicts are those of [`SoftwareVerifier`], whatever is in the tables.
+//! The verdicts are always those of [`SoftwareVerifier`].
 
 use std::cell::RefCell;
 
@@ -13,42 +13,43 @@ use super::key::Material;
 use super::{Algorithm, BadSignature, SoftwareVerifier, VerifySignature, VerifyingKey};
 use crate::text::hash::PolicyMap;
 
-/// Good signatures of a key after which it may have a table. Building one costs as much as it saves in about as many.
+/// The number of good signatures after which a key may get a table. Building a table costs about as much as it saves over this many
+/// signatures.
 const USES_BEFORE_TABLE: u32 = 16;
-/// Good signatures between two tables: no request has as many, so none waits for two.
+/// The minimum number of good signatures between two tables. A single request has fewer signatures, so no request waits for two tables.
 const USES_BETWEEN_TABLES: u32 = 8;
-/// Good signatures after which all that was counted counts half, so that what is used now wins over what was used once.
+/// The number of good signatures after which all counts are halved, so keys in use now win over keys used in the past.
 const USES_BEFORE_FORGETTING: u32 = 1 << 16;
 
-/// Verifies in software, and Ed25519 signatures by the keys of a policy with tables.
+/// Verifies in software, and uses tables for Ed25519 signatures by keys of the policy.
 ///
-/// Keys that come with requests never have one: it is their senders who would choose what is built.
+/// Keys that come with requests never get a table. Otherwise senders would choose which tables are built.
 pub struct TableVerifier {
-    /// The first part of every verification, the same for all keys. None where nothing has a table.
+    /// The table of the base point, which every verification uses. `None` if no key can have a table.
     base: Option<Table>,
-    /// From the encoding of a key to its place in `Usage::keys`.
+    /// Maps the encoding of a key to its index in `Usage::keys`.
     known: PolicyMap<[u8; 32], usize>,
     usage: RefCell<Usage>,
 }
 
 struct Usage {
     keys: Vec<Known>,
-    /// How many more tables there may be.
+    /// The number of tables that may still be added.
     room: u32,
-    /// Good signatures since the last table was built, and since all counts were halved.
+    /// The number of good signatures since the last table was built, and since all counts were halved.
     since_table: u32,
     since_forgetting: u32,
 }
 
 #[derive(Default)]
 struct Known {
-    /// Good signatures, halved from time to time.
+    /// The number of good signatures, halved periodically.
     uses: u32,
     table: Option<Table>,
 }
 
 impl TableVerifier {
-    /// A verifier that keeps at most so many tables, for those of these keys that are used most.
+    /// Returns a verifier that keeps at most `tables` tables, for the most used of these keys.
     pub fn new<'k>(keys: impl Iterator<Item = &'k VerifyingKey>, tables: u32) -> Self {
         let mut known = PolicyMap::default();
         if tables > 0 {
@@ -65,7 +66,7 @@ impl TableVerifier {
         Self { base, known, usage: RefCell::new(usage) }
     }
 
-    /// How many keys have a table.
+    /// Returns the number of keys that have a table.
     #[must_use]
     pub fn tables(&self) -> usize {
         self.usage.try_borrow().map_or(0, |usage| usage.keys.iter().filter(|known| known.table.is_some()).count())
@@ -85,7 +86,7 @@ impl VerifySignature for TableVerifier {
         else {
             return in_software();
         };
-        // In use only where an earlier call was stopped in the middle, on a host that goes on with the same memory.
+        // The borrow fails only if an earlier call trapped halfway on a host that continues with the same memory.
         let (Some(place), Ok(mut usage)) = (self.known.get(ed25519.as_bytes()), self.usage.try_borrow_mut()) else {
             return in_software();
         };
@@ -93,14 +94,14 @@ impl VerifySignature for TableVerifier {
             Some(table) => verify(base, table, ed25519, message, signature),
             None => in_software(),
         }?;
-        // Bad signatures count for nothing, or whoever has no key could choose what is built.
+        // Bad signatures are not counted. Otherwise a sender without a key could choose which tables are built.
         usage.count(*place, ed25519);
         Ok(())
     }
 }
 
 impl Usage {
-    /// Counts a good signature of the key at this place, and builds its table when that pays.
+    /// Counts a good signature by the key at this index, and builds its table if the key is used often enough.
     fn count(&mut self, place: usize, key: &ed25519_dalek::VerifyingKey) {
         self.since_forgetting += 1;
         if self.since_forgetting >= USES_BEFORE_FORGETTING {
@@ -118,7 +119,7 @@ impl Usage {
             self.room -= 1;
         } else {
             let tables = self.keys.iter_mut().filter(|known| known.table.is_some());
-            // Twice as often, so that keys that are used alike do not take turns.
+            // The key must be used twice as often, or keys with similar use would replace each other in turn.
             match tables.min_by_key(|known| known.uses) {
                 Some(least) if least.uses < uses / 2 => least.table = None,
                 _ => return,
@@ -131,7 +132,7 @@ impl Usage {
     }
 }
 
-/// What `ed25519_dalek::VerifyingKey::verify_strict` finds, with the tables of B and of -A.
+/// Verifies like `ed25519_dalek::VerifyingKey::verify_strict`, with the tables of B and of -A.
 fn verify(
     base: &Table,
     minus_a: &Table,
@@ -140,31 +141,31 @@ fn verify(
     signature: &[u8],
 ) -> Result<(), BadSignature> {
     let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
-    // RFC 8032, section 5.1.7: `s` has to be reduced, or every signature would have a twin.
+    // RFC 8032, section 5.1.7: `s` must be reduced, or every signature would have a second valid form.
     let s = Scalar::from_canonical_bytes(*signature.s_bytes()).into_option().ok_or(BadSignature)?;
     let hash = Sha512::new().chain_update(signature.r_bytes()).chain_update(key.as_bytes()).chain_update(message);
     let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
     let r = sum(base, &digits(&s), minus_a, &digits(&k));
-    // Compared as it is encoded: an `R` in another encoding than its own differs, and one of small order is found in `r`.
-    // That A is none of small order was seen when the key was made.
+    // The comparison uses the encoding: a non-canonical encoding of `R` differs, and an `R` of small order is detected in `r`. The key
+    // constructor already rejected an A of small order.
     if r.compress().as_bytes() == signature.r_bytes() && !r.is_small_order() { Ok(()) } else { Err(BadSignature) }
 }
 
-/// Multiples of a point in a row: a digit is one of them, the negative of one, or zero.
+/// The number of multiples of a point in a row. A digit selects one of them, its negative, or zero.
 const MULTIPLES: usize = 128;
-/// Rows, each for two digits of a scalar.
+/// The number of rows. Each row serves two digits of a scalar.
 const ROWS: usize = 16;
 
-/// A scalar in base 256, the least digit first, each between -127 and 128: in pairs, as rows have them.
+/// A scalar in base 256, least significant digit first. Each digit is between -127 and 128. The digits are in pairs, one pair per row.
 type Digits = [[i16; 2]; ROWS];
 
-/// One of a pair.
+/// Selects one digit of a pair.
 type Place = fn(&[i16; 2]) -> i16;
 
 /// Multiples of a point P: row `i` holds `1 * 2^(16 i) * P` to `128 * 2^(16 i) * P`.
 ///
-/// It takes 328 KB in a VM whose field elements have 32-bit limbs. Which of the multiples is read tells what is computed. That is
-/// no secret: signature, message and key are known to whoever sends them.
+/// A table takes 328 KB in a VM whose field elements have 32-bit limbs. Memory access depends on the scalar, so an observer of memory
+/// access learns the input. This input is not secret: the sender knows the signature, the message and the key.
 struct Table(Vec<[EdwardsPoint; MULTIPLES]>);
 
 impl Table {
@@ -182,7 +183,7 @@ impl Table {
         Self(rows.take(ROWS).collect())
     }
 
-    /// Adds this table's part of `digits * P` to a sum: for the digits at even or at odd places.
+    /// Adds this table's part of `digits * P` to a sum, for the digits at either the even or the odd positions.
     fn add(&self, mut sum: EdwardsPoint, digits: &Digits, place: Place) -> EdwardsPoint {
         for (row, digit) in self.0.iter().zip(digits.iter().map(place)) {
             let multiple = usize::from(digit.unsigned_abs()).checked_sub(1).and_then(|at| row.get(at));
@@ -199,7 +200,7 @@ impl Table {
 fn digits(scalar: &Scalar) -> Digits {
     let mut digits = [[0; 2]; ROWS];
     let mut carry = 0;
-    // Scalars have 253 bits, so that the last byte takes a carry and leaves none.
+    // Scalars have 253 bits, so the last byte absorbs the carry.
     for (to, byte) in digits.as_flattened_mut().iter_mut().zip(scalar.as_bytes()) {
         let digit = i16::from(*byte) + carry;
         carry = i16::from(digit > 128);
@@ -208,10 +209,10 @@ fn digits(scalar: &Scalar) -> Digits {
     digits
 }
 
-/// `s * P + k * Q` from the tables of P and Q.
+/// Computes `s * P + k * Q` from the tables of P and Q.
 fn sum(p: &Table, s: &Digits, q: &Table, k: &Digits) -> EdwardsPoint {
     let (even, odd): (Place, Place) = (|[even, _]| *even, |[_, odd]| *odd);
-    // The digits at odd places first, which stand for 256 times as much as those of the same row at even places.
+    // The digits at odd positions come first: they weigh 256 times as much as those of the same row at even positions.
     let sum = q.add(p.add(EdwardsPoint::identity(), s, odd), k, odd);
     q.add(p.add(times_256(sum), s, even), k, even)
 }

@@ -1,4 +1,4 @@
-//! The tables give the verdicts of `verify_strict`, and are built for keys that are used.
+//! Tests that tables give the same verdicts as `verify_strict`, and are built for keys in use.
 
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::{EdwardsPoint, Scalar};
@@ -9,7 +9,7 @@ use super::{Table, TableVerifier, USES_BEFORE_FORGETTING, USES_BEFORE_TABLE, USE
 use crate::identity::crypto::key::Material;
 use crate::identity::crypto::{Algorithm, SoftwareVerifier, VerifySignature as _, VerifyingKey};
 
-/// Both ways to verify, which have to agree.
+/// Both ways to verify. They must agree.
 pub(in crate::identity::crypto) struct Both {
     key: VerifyingKey,
     tables: TableVerifier,
@@ -38,7 +38,7 @@ fn pair(seed: u8) -> (SigningKey, VerifyingKey) {
     (private, key)
 }
 
-/// What the signer of `R` and `message` under the key `a` has to multiply with.
+/// Returns the scalar with which the signer of `R` and `message` multiplies the key `a`.
 fn challenge(r: &[u8; 32], a: &[u8; 32], message: &[u8]) -> Scalar {
     let hash = Sha512::new().chain_update(r).chain_update(a).chain_update(message);
     Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
@@ -105,7 +105,7 @@ fn signatures_of_another_form_are_bad() {
     for wrong in [&[][..], &good[..63], &[&good[..], &[0]].concat(), &[0; 64], &[0xff; 64]] {
         assert!(!both.verdict(b"m", wrong));
     }
-    // s + L is as good in the equation.
+    // `s` + L also satisfies the equation.
     const L: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
@@ -121,7 +121,7 @@ fn signatures_of_another_form_are_bad() {
 
 #[test]
 fn an_r_of_small_order_is_bad_even_where_the_equation_holds() {
-    // With a key of mixed order, `s * B - k * A` runs through all points of small order while `s = k * a`.
+    // With a key of mixed order, `s * B - k * A` takes all points of small order while `s = k * a`.
     let private = pair(2).0.to_scalar();
     let mut seen = 0;
     for torsion in EIGHT_TORSION {
@@ -133,7 +133,7 @@ fn an_r_of_small_order_is_bad_even_where_the_equation_holds() {
                 let k = challenge(&encoded, &a, &[message]);
                 seen += u32::from(-(k * torsion) == r);
                 assert!(!both.verdict(&[message], &join(encoded, &(k * private))));
-                // The same point in an encoding that is not its own: `x = 0` with a sign.
+                // The same point in a non-canonical encoding: `x = 0` with a sign.
                 let mut twin = encoded;
                 twin[31] ^= 0x80;
                 let k = challenge(&twin, &a, &[message]);
@@ -148,7 +148,7 @@ fn an_r_of_small_order_is_bad_even_where_the_equation_holds() {
 fn an_r_that_is_not_encoded_as_it_should_be_is_bad() {
     let (_, key) = pair(3);
     let both = Both::new(&key);
-    // All encodings of `y` of p or more, with both signs.
+    // All encodings with `y` of p or more, with both signs.
     for low in 0xed..=0xff_u8 {
         for high in [0x7f, 0xff] {
             let mut r = [0xff; 32];
@@ -162,7 +162,7 @@ fn an_r_that_is_not_encoded_as_it_should_be_is_bad() {
 
 #[test]
 fn keys_and_rs_of_mixed_order_are_judged_alike() {
-    // `R = r * B - j * T` fits where `k` is `j` modulo 8: the equation is checked without the cofactor.
+    // `R = r * B - j * T` satisfies the equation if `k` is `j` modulo 8, because the equation is checked without the cofactor.
     let private = pair(4).0.to_scalar();
     let nonce = Scalar::from(123_456_789_u64);
     let torsion = EIGHT_TORSION[1];
@@ -181,7 +181,7 @@ fn keys_and_rs_of_mixed_order_are_judged_alike() {
     assert!(good > 20, "{good}");
 }
 
-/// Verifies so many good signatures.
+/// Verifies `times` good signatures.
 fn use_key(verifier: &TableVerifier, (private, key): &(SigningKey, VerifyingKey), times: u32) {
     let signature = private.sign(b"m").to_bytes();
     for _ in 0..times {
@@ -220,7 +220,7 @@ fn two_tables_are_never_built_in_one_request() {
     let (one, other) = (pair(1), pair(2));
     let verifier = TableVerifier::new([&one.1, &other.1].into_iter(), 2);
     use_key(&verifier, &one, USES_BEFORE_TABLE - 1);
-    // Both have been used enough with the next signature.
+    // Both keys qualify for a table with the next signature.
     use_key(&verifier, &other, 1);
     assert_eq!(verifier.tables(), 0);
     verifier.usage.borrow_mut().keys.iter_mut().for_each(|known| known.uses = USES_BEFORE_TABLE);
@@ -241,7 +241,7 @@ fn the_keys_that_are_used_most_have_the_tables() {
     use_key(&verifier, &other, 1);
     assert!(!has_table(&verifier, &one) && has_table(&verifier, &other));
     assert_eq!(verifier.tables(), 1);
-    // What was counted long ago counts less.
+    // Old counts are halved.
     verifier.usage.borrow_mut().since_forgetting = USES_BEFORE_FORGETTING - 1;
     use_key(&verifier, &one, 1);
     let uses: Vec<_> = verifier.usage.borrow().keys.iter().map(|known| known.uses).collect();

@@ -1,16 +1,16 @@
-//! A verifier for tests of what is asked before anything is computed.
+//! A verifier for tests of the admission check, which runs before signatures are verified.
 
 use std::cell::{Cell, RefCell};
 
 use super::{Algorithm, BadSignature, Signer, SoftwareVerifier, VerifySignature, VerifyingKey};
 
-/// Admits everybody or nobody, and remembers whom it was asked about.
+/// Admits all signers or none, and records the signers it was asked about.
 #[derive(Debug, Default)]
 pub(crate) struct Asking {
     pub(crate) admits: bool,
-    /// The signers of each question.
+    /// The signers of each call.
     pub(crate) asked: RefCell<Vec<String>>,
-    /// How many unknown keys it noted.
+    /// The number of unknown keys it recorded.
     pub(crate) unknown: Cell<u32>,
 }
 

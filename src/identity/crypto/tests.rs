@@ -53,7 +53,7 @@ fn ed25519_pair() -> (ed25519_dalek::SigningKey, VerifyingKey) {
 
 pub(super) type Signatures = Vec<(Algorithm, Vec<u8>)>;
 
-/// One key of each type with the signatures that it makes.
+/// Returns one key of each type with its signatures.
 pub(super) fn signed() -> Vec<(VerifyingKey, Signatures)> {
     let (p256, p256_key) = p256_pair();
     let p256: p256::ecdsa::Signature = p256.sign(MESSAGE);
@@ -82,7 +82,7 @@ pub(super) fn signed() -> Vec<(VerifyingKey, Signatures)> {
     ]
 }
 
-/// One public key of each type.
+/// Returns one public key of each type.
 pub(super) fn public_keys() -> Vec<VerifyingKey> {
     signed().into_iter().map(|(key, _)| key).filter(|key| key.spki_der().is_some()).collect()
 }
@@ -135,8 +135,7 @@ fn ecdsa_signatures_have_one_encoding() {
         let bytes: Vec<u8> = [r, s].concat();
         assert!(!verifies(&key, Algorithm::Es256, &bytes));
     }
-    // The twin with the other `s` is as good a signature (RFC 7518 asks for no low `s`), so that a signature's bytes
-    // identify nothing.
+    // The signature with the other `s` is also valid (RFC 7518 does not require low `s`), so the bytes of a signature identify nothing.
     let twin = p256::ecdsa::Signature::from_scalars(r, (-*signature.s()).to_bytes()).unwrap();
     assert_ne!(twin, signature);
     assert!(verifies(&key, Algorithm::Es256, &twin.to_bytes()));
@@ -157,8 +156,8 @@ fn pss_salts_are_as_long_as_the_hash() {
 
 #[test]
 fn weak_and_ambiguous_ed25519_keys_are_not_taken() {
-    // The eight points of small order, and encodings with `y` of p or more (Chalkias, Garillot, Nikolaenko: "Taming the
-    // many EdDSAs", table 1).
+    // The eight points of small order, and encodings with `y` of p or more (Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs",
+    // table 1).
     let point = |first: u8, middle: u8, last: u8| {
         let mut bytes = [middle; 32];
         (bytes[0], bytes[31]) = (first, last);
@@ -187,7 +186,7 @@ fn weak_and_ambiguous_ed25519_keys_are_not_taken() {
     for bytes in weak {
         assert_eq!(VerifyingKey::ed25519(&bytes).unwrap_err(), KeyError::Point, "{bytes:02x?}");
     }
-    // `y` = p + 3 stands for the point with `y` = 3, which is none of small order.
+    // `y` = p + 3 encodes the point with `y` = 3, which does not have a small order.
     VerifyingKey::ed25519(&point(3, 0, 0)).unwrap();
     assert_eq!(VerifyingKey::ed25519(&point(0xf0, 0xff, 0x7f)).unwrap_err(), KeyError::Point);
 }
@@ -196,7 +195,7 @@ fn weak_and_ambiguous_ed25519_keys_are_not_taken() {
 fn ed25519_is_verified_strictly() {
     let (private, key) = ed25519_pair();
     let good = private.sign(MESSAGE).to_bytes();
-    // s + L, which a verifier that reduces s would take.
+    // s + L, which a verifier that reduces s would accept.
     const L: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
@@ -237,7 +236,7 @@ fn points_off_the_curve_and_weak_numbers_are_not_taken() {
     ] {
         assert_eq!(VerifyingKey::rsa(&modulus(bits), &e).err(), result, "{bits}");
     }
-    // Zeros in front make nothing longer.
+    // Leading zeros do not make a modulus longer.
     let padded = [vec![0; 200], modulus(1024)].concat();
     assert_eq!(VerifyingKey::rsa(&padded, &e).unwrap_err(), KeyError::RsaShort);
     assert_eq!(VerifyingKey::rsa(&[], &[]).unwrap_err(), KeyError::RsaShort);

@@ -1,4 +1,4 @@
-//! The name that a public key has by itself.
+//! The thumbprint of a public key, a name that follows from the key alone.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use superboring::pkey::PKey;
 use super::key::Material;
 use super::{VerifyingKey, sha256};
 
-/// The SHA-256 thumbprint of a public key as a JWK (RFC 7638; RFC 8037, appendix A.3). It displays as base64url without
-/// padding, as `keyid` and `jkt` carry it.
+/// The SHA-256 thumbprint of a public key as a JWK (RFC 7638; RFC 8037, appendix A.3). It displays as base64url without padding, the form
+/// used in `keyid` and `jkt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Thumbprint(pub [u8; 32]);
 
@@ -22,11 +22,11 @@ impl fmt::Display for Thumbprint {
 }
 
 impl VerifyingKey {
-    /// The key's thumbprint; none for a secret, since it would let everybody guess at it.
+    /// Returns the key's thumbprint, or `None` for a secret: its thumbprint would let anyone test guesses.
     #[must_use]
     pub fn thumbprint(&self) -> Option<Thumbprint> {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        // The members that the key cannot do without, in the order of their names, without white space.
+        // The required members of the key, ordered by name, without white space.
         let jwk = match &self.material {
             Material::P256(key) => {
                 let key: &p256::ecdsa::VerifyingKey = key.public_key().as_ref();
@@ -88,7 +88,7 @@ mod tests {
         named["kid"] = json!("a");
         named["use"] = json!("sig");
         assert_eq!(thumbprint(&plain), thumbprint(&named));
-        // Zeros in front of a modulus are no part of the number (RFC 7638, section 3.1, takes RFC 7518's form).
+        // Leading zeros of a modulus are not part of the number (RFC 7638, section 3.1, uses the form of RFC 7518).
         let rsa = |n: Vec<u8>| VerifyingKey::rsa(&n, &[1, 0, 1]).unwrap().thumbprint().unwrap();
         assert_eq!(rsa(vec![0xff; 256]), rsa([vec![0; 3], vec![0xff; 256]].concat()));
     }

@@ -1,5 +1,5 @@
-//! Project Wycheproof's vectors, where they lie beside the workspace (`../shared/vectors`). They are not part of this
-//! repository; without them each test says so and passes.
+//! The test vectors of Project Wycheproof, if they are in `../shared/vectors`, next to the workspace. They are not part of this
+//! repository. Without them each test prints a message and passes.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::tables::tests::Both;
 use super::{Algorithm, KeyError, SoftwareVerifier, VerifySignature as _, VerifyingKey};
 
-/// What a file's tests came to.
+/// The results of a file's tests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     accepted: usize,
     refused: usize,
-    /// Tests whose key is not taken in the first place.
+    /// The number of tests whose key is rejected.
     key_refused: usize,
 }
 
@@ -31,7 +31,7 @@ fn read(file: &str) -> Option<Value> {
     Some(serde_json::from_slice(&text).unwrap())
 }
 
-/// Runs every test of a file; `key` makes the key from the group and the test.
+/// Runs every test of a file. `key` creates the key from the group and the test.
 fn run(
     file: &str,
     algorithm: Algorithm,
@@ -47,7 +47,7 @@ fn run(
             };
             let signature = hex(test.get("sig").unwrap_or(&test["tag"]));
             let verified = SoftwareVerifier.verify(&key, algorithm, &hex(&test["msg"]), &signature).is_ok();
-            // A truncated tag is right for those who agreed on it; nobody here did.
+            // A truncated tag is valid only for parties that agreed on it.
             let truncated = group["tagSize"].as_u64().is_some_and(|bits| bits < 256);
             assert_eq!(verified, test["result"] == "valid" && !truncated, "{file}: {test}");
             *if verified { &mut tally.accepted } else { &mut tally.refused } += 1;
@@ -118,7 +118,7 @@ fn rsa_pss() {
 #[test]
 fn rsa_pkcs1() {
     let tally = run("rsa_signature_2048_sha256_test.json", Algorithm::Rs256, rsa_key);
-    // Two tests have the exponent 3, which is not taken.
+    // Two tests have the exponent 3, which is rejected.
     expect(tally, 7, 250, 2);
 }
 

@@ -1,4 +1,4 @@
-//! How a token is sent, and whether its sender has shown what the token asks for.
+//! Checks that the sender of a token may use it, given its authorization scheme and the key that the sender has proved to hold.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use crate::identity::token::VerifiedToken;
 use crate::reason::Reason;
 use crate::request::credential::Scheme;
 
-/// A verified token whose sender may use it. Only [`binding`] makes one.
+/// A verified token that its sender may use. Only [`binding`] creates one.
 #[derive(Debug)]
 pub(crate) struct Held(Rc<VerifiedToken>);
 
@@ -18,8 +18,8 @@ impl Held {
     }
 }
 
-/// Whether the sender of a token may use it: one that is bound to a key needs that key shown, by a proof or by the request's
-/// signature, and its own scheme, so that it never passes where only bearer tokens are understood.
+/// Checks that the sender of a token may use it. For a token bound to a key, the sender must prove possession of the key, by a DPoP proof
+/// or by the request's signature. Such a token must use its own scheme, so a server that only understands bearer tokens never accepts it.
 pub(crate) fn binding(
     token: Rc<VerifiedToken>,
     scheme: Scheme,

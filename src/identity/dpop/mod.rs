@@ -1,7 +1,7 @@
-//! DPoP (RFC 9449): whether whoever sends a token also holds the key that it is bound to.
+//! DPoP (RFC 9449): checks that the sender of a token holds the key that the token is bound to.
 //!
-//! A [`Proof`] is one statement, signed by that key, about one call with one token. [`binding`] is the only source of a
-//! [`Held`] token, and nothing but a held token makes a caller. Whether a proof was seen before is not known in here.
+//! A [`Proof`] is a statement, signed by that key, about one request with one token. Only [`binding`] creates a [`Held`] token, and only
+//! a held token identifies an agent. Replay protection for proofs is not part of this module.
 
 mod binding;
 mod nonce;
@@ -16,19 +16,19 @@ use std::time::Duration;
 
 use crate::identity::crypto::Algorithm;
 
-/// What the policy asks of proofs.
+/// The policy's requirements for proofs.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// Whether a token that is bound to no key is refused.
+    /// Whether a token that is not bound to a key is rejected.
     pub(crate) required: bool,
     pub(crate) algorithms: Vec<Algorithm>,
-    /// Their names as a challenge lists them.
+    /// The names of the algorithms, as a challenge lists them.
     pub(crate) told: Box<str>,
-    /// How long after it was made a proof is taken.
+    /// How long after its creation a proof is accepted.
     pub(crate) max_age: Duration,
     /// How far the client's clock may be ahead.
     pub(crate) clock_ahead: Duration,
-    /// Whether a proof must carry a nonce of the gate's.
+    /// Whether a proof must carry a nonce issued by Callgate.
     pub(crate) nonce: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Nonces that any worker can check and none has to remember (RFC 9449, section 9): each is a keyed hash of a span of time.
+//! Nonces that any worker can verify without storing them (RFC 9449, section 9): each is a keyed hash of a time span.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,23 +6,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::state::Namespace;
 use crate::text::time::Timestamp;
 
-/// A new nonce begins with each such span, and is good until the end of the next. Whoever got hold of a key for a moment cannot
-/// make proofs for longer than that.
+/// The length of a time span. A new nonce starts with each span and is valid until the end of the next. Someone who had access to a key
+/// for a moment cannot create proofs for longer than that.
 const SPAN_SECONDS: u64 = 60;
 
-/// The nonces of one moment.
+/// The nonces that are valid at one point in time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nonces<'n> {
     namespace: &'n Namespace,
     span: u64,
 }
 
-/// How a good nonce stands.
+/// The status of a valid nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitStatus {
-    /// It was made in this span.
+    /// It belongs to the current span.
     Fresh,
-    /// It ends with this span: its sender is to be told the next.
+    /// It expires at the end of the current span, so its sender needs the next one.
     Ending,
 }
 
@@ -31,14 +31,14 @@ impl<'n> Nonces<'n> {
         Self { namespace, span: now.as_secs() / SPAN_SECONDS }
     }
 
-    /// The nonce that clients are told.
+    /// Returns the nonce to send to clients.
     pub(crate) fn current(&self) -> String {
         self.of(self.span)
     }
 
-    /// How a nonce stands that a client sent; none where it is not, or no longer, one of the gate's.
+    /// Returns the status of a nonce that a client sent, or `None` if Callgate did not issue it or it is expired.
     ///
-    /// It is compared without care for how long that takes: whoever could guess at it is told it for the asking.
+    /// The comparison is not constant-time: a client that would guess a nonce can simply ask for one.
     pub(crate) fn judge(&self, sent: &str) -> Option<LimitStatus> {
         if sent == self.current() {
             return Some(LimitStatus::Fresh);

@@ -1,5 +1,5 @@
-//! One proof, checked in full (RFC 9449, section 4.3), from cheap to dear: nothing is computed for one that would be refused
-//! anyway.
+//! Verification of one proof (RFC 9449, section 4.3). Cheap checks come first, so no signature is verified for a proof that another check
+//! rejects.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,55 +15,55 @@ use crate::identity::token::{Jws, numeric_date};
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
-/// The longest proof taken, in bytes. One with an RSA key of 4096 bits and a long URI has half of that.
+/// The maximum length of a proof, in bytes. A proof with an RSA key of 4096 bits and a long URI has half of that.
 const MAX_PROOF_BYTES: usize = 8 * 1024;
 
-/// The longest `jti` taken, in bytes.
+/// The maximum length of a `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 256;
 
-/// What a proof is, which no other JWT of the same key is.
+/// The `typ` of proofs. No other JWT signed by the same key has it.
 const TYPE: &str = "dpop+jwt";
 
-/// Header parameters that no proof needs: extensions that are not understood here, and other sources of keys than `jwk`.
+/// Header parameters that no proof needs: unsupported extensions, and sources of keys other than `jwk`.
 const REFUSED_HEADER: [&str; 6] = ["crit", "b64", "zip", "jku", "x5u", "x5c"];
 
-/// What a proof must say, besides when it was made.
+/// The expected content of a proof, apart from its times.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected<'e> {
-    /// SHA-256 of the token that it is sent with.
+    /// SHA-256 of the token in the same request.
     pub(crate) token_hash: &'e [u8; 32],
     /// The key that the token is bound to.
     pub(crate) key: Thumbprint,
-    /// The method of the call.
+    /// The method of the request.
     pub(crate) method: &'e str,
-    /// Scheme and authority under which clients know the API.
+    /// The scheme and authority of the API, as clients know them.
     pub(crate) origin: &'e str,
-    /// The canonical path of the call.
+    /// The canonical path of the request.
     pub(crate) path: &'e str,
-    /// The nonces of this moment, where proofs must carry one.
+    /// The nonces that are valid now, if proofs must carry one.
     pub(crate) nonces: Option<Nonces<'e>>,
 }
 
-/// A proof of possession that was checked. Only [`Proof::check`] makes one.
+/// A verified proof of possession. Only [`Proof::check`] creates one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proof {
-    /// The key that made it.
+    /// The key that signed it.
     pub(crate) key: Thumbprint,
-    /// SHA-256 of its `jti`, by which a second use is told.
+    /// SHA-256 of its `jti`, which identifies a replay.
     pub(crate) jti: [u8; 32],
-    /// When it was made, as its maker says.
+    /// Its creation time, as stated by the client.
     pub(crate) issued: Timestamp,
-    /// The moment from which on it is refused for its age.
+    /// The first time at which it is rejected as too old.
     pub(crate) until: Timestamp,
-    /// Whether its nonce is about to end, so that its maker needs the next.
+    /// Whether its nonce expires soon, so the client needs the next one.
     pub(crate) nonce_ends: bool,
 }
 
 impl Proof {
-    /// Checks the one line of the header `DPoP`.
+    /// Verifies the one line of the header `DPoP`.
     ///
     /// # Errors
-    /// The first reason to refuse it; last [`Reason::DpopSignature`].
+    /// The reason of the first check that fails. The signature check ([`Reason::DpopSignature`]) is the last one.
     pub(crate) fn check(
         line: &[u8],
         rules: &Rules,
@@ -78,7 +78,7 @@ impl Proof {
         let jws = Jws::parse(line).map_err(|_| Reason::DpopMalformed)?;
         let algorithm = read_header(&jws.header, rules)?;
         let key = read_key(&jws.header, algorithm)?;
-        // Before anything is computed: whose key it is decides whether it is worth that.
+        // This check comes before the signature check, because the key decides whether that work is worthwhile.
         let thumbprint = key.thumbprint().filter(|own| *own == expected.key).ok_or(Reason::DpopBinding)?;
         let claims = Claims::read(&jws.claims)?;
         claims.check_call(&expected)?;
@@ -98,7 +98,7 @@ impl Proof {
     }
 }
 
-/// Type, extensions and algorithm.
+/// Checks type and extensions, and returns the algorithm.
 fn read_header(header: &Value, rules: &Rules) -> Result<Algorithm, Reason> {
     let other_type = header.get("typ").and_then(Value::as_str) != Some(TYPE);
     if other_type || REFUSED_HEADER.iter().any(|name| header.get(name).is_some()) {
@@ -108,7 +108,7 @@ fn read_header(header: &Value, rules: &Rules) -> Result<Algorithm, Reason> {
     named.filter(|named| rules.algorithms.contains(named)).ok_or(Reason::DpopAlgorithm)
 }
 
-/// The key that comes with the proof, held to what keys of issuers are held to.
+/// Reads the key in the proof. It must meet the same requirements as an issuer's key.
 fn read_key(header: &Value, algorithm: Algorithm) -> Result<VerifyingKey, Reason> {
     let jwk = header.get("jwk").and_then(Value::as_object).ok_or(Reason::DpopKey)?;
     let jwk = PublicJwk::read(jwk).map_err(|_| Reason::DpopKey)?;
@@ -116,14 +116,14 @@ fn read_key(header: &Value, algorithm: Algorithm) -> Result<VerifyingKey, Reason
     if meant && jwk.key.fits(algorithm) { Ok(jwk.key) } else { Err(Reason::DpopAlgorithm) }
 }
 
-/// What a proof says.
+/// The claims of a proof.
 struct Claims<'c> {
     jti: &'c str,
     method: &'c str,
     target: &'c str,
     token_hash: &'c str,
     issued: Timestamp,
-    /// `exp` and `nbf`, which RFC 9449 does not define and some clients send all the same.
+    /// `exp` and `nbf`. RFC 9449 does not define them, but some clients send them.
     expires: Option<Timestamp>,
     not_before: Option<Timestamp>,
     nonce: Option<&'c str>,
@@ -132,7 +132,7 @@ struct Claims<'c> {
 impl<'c> Claims<'c> {
     fn read(claims: &'c Value) -> Result<Self, Reason> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(Reason::DpopClaim);
-        // A time that cannot be read must not be ignored: its maker limited the proof by it.
+        // An unreadable time must not be ignored, because the client limited the proof with it.
         let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::DpopTime)).transpose();
         let jti = text("jti")?;
         if jti.is_empty() || jti.len() > MAX_JTI_BYTES {
@@ -150,7 +150,7 @@ impl<'c> Claims<'c> {
         })
     }
 
-    /// It is about this call with this token.
+    /// Checks that the proof is for this request with this token.
     fn check_call(&self, expected: &Expected<'_>) -> Result<(), Reason> {
         if self.method != expected.method {
             return Err(Reason::DpopMethod);
@@ -164,14 +164,14 @@ impl<'c> Claims<'c> {
         Ok(())
     }
 
-    /// The proof is recent, and within the time that it states itself (RFC 7519, sections 4.1.4 and 4.1.5). Returns the moment at
+    /// Checks that the proof is recent, and within its own `exp` and `nbf` (RFC 7519, sections 4.1.4 and 4.1.5). Returns the time at
     /// which it expires.
     fn check_time(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
         let oldest = self.issued.plus(rules.max_age);
         let until = self.expires.map_or(oldest, |expires| expires.min(oldest));
         let latest = now.plus(rules.clock_ahead);
         let begins = self.not_before.map_or(self.issued, |not_before| not_before.max(self.issued));
-        // A proof that expires before it begins was never valid, whatever the clocks tolerate.
+        // A proof that expires before it becomes valid is never valid, regardless of the clock skew.
         if begins > latest || now >= until || begins >= until { Err(Reason::DpopTime) } else { Ok(until) }
     }
 }

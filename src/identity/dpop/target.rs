@@ -1,19 +1,19 @@
-//! Whether the URI in a proof is that of the call.
+//! Comparison of the URI in a proof with that of the request.
 
 use std::borrow::Cow;
 
-/// Whether a URI, without its query and fragment, names this path at this origin (RFC 9449, section 4.3), both after the
-/// normalisation of RFC 3986, sections 6.2.2 and 6.2.3.
+/// Returns whether a URI, without its query and fragment, names this path at this origin (RFC 9449, section 4.3). Both are compared after
+/// the normalization of RFC 3986, sections 6.2.2 and 6.2.3.
 ///
-/// `origin` is scheme, `://` and authority in normal form, `path` a [canonical path](crate::request::CanonicalPath), which has no
-/// dot segments, escaped or not, but may have escapes that the normal form has not.
+/// `origin` is scheme, `://` and authority in normal form. `path` is a [canonical path](crate::request::CanonicalPath): it has no dot
+/// segments, escaped or not, but may contain escapes that the normal form does not have.
 pub(crate) fn is_target(uri: &str, origin: &str, path: &str) -> bool {
     normal(uri).is_some_and(|(own_origin, own_path)| {
         own_origin == origin && unescaped(path).is_some_and(|path| own_path == path)
     })
 }
 
-/// Origin and path of an absolute URI in normal form; none where it is no URI with an authority.
+/// Returns origin and path of an absolute URI in normal form, or `None` if the text is not a URI with an authority.
 fn normal(uri: &str) -> Option<(String, Cow<'_, str>)> {
     let (scheme, rest) = uri.split_once("://")?;
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
@@ -26,13 +26,13 @@ fn normal(uri: &str) -> Option<(String, Cow<'_, str>)> {
         _ => return None,
     };
     let authority = unescaped(authority)?.to_ascii_lowercase();
-    // A port may be left empty (RFC 3986, section 6.2.3).
+    // A port may be empty (RFC 3986, section 6.2.3).
     let authority = authority.strip_suffix(default_port).or(authority.strip_suffix(':')).unwrap_or(&authority);
     Some((format!("{scheme}://{authority}"), without_dot_segments(unescaped(path)?)))
 }
 
-/// Escapes of unreserved characters read, the others in upper case. None where an escape is malformed, or a character stands
-/// there that no URI has.
+/// Decodes escapes of unreserved characters and converts the other escapes to upper case. Returns `None` if an escape is malformed, or if
+/// a character cannot occur in a URI.
 fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
@@ -44,7 +44,7 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     let mut out = pieces.next()?.to_owned();
     for piece in pieces {
         let (digits, rest) = piece.split_at_checked(2)?;
-        // A sign would be read as well.
+        // `from_str_radix` accepts a sign, so the digits are checked first.
         let byte =
             digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())??;
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -58,7 +58,7 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(out))
 }
 
-/// RFC 3986, section 5.2.4, for a path that is empty or begins with a slash.
+/// Removes dot segments (RFC 3986, section 5.2.4) from a path that is empty or begins with a slash.
 fn without_dot_segments(path: Cow<'_, str>) -> Cow<'_, str> {
     let is_dots = |segment: &str| matches!(segment, "." | "..");
     if path.is_empty() {
@@ -75,7 +75,7 @@ fn without_dot_segments(path: Cow<'_, str>) -> Cow<'_, str> {
             other => kept.push(other),
         }
     }
-    // What a dot segment at the end stands for is a folder.
+    // A final dot segment stands for a folder.
     if path.rsplit('/').next().is_some_and(is_dots) {
         kept.push("");
     }

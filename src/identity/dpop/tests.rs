@@ -1,4 +1,4 @@
-//! Proofs, most of them wrong in one thing.
+//! Tests of proofs. Most of the proofs have one mistake.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -52,7 +52,7 @@ fn check_with(proof: &[u8], key: Thumbprint, nonces: Option<Nonces<'_>>) -> Resu
     let token_hash = &hmac_sha256::Hash::hash(TOKEN);
     let (method, origin, path) = ("GET", "https://api.example.com", "/x/1");
     let expected = Expected { token_hash, key, method, origin, path, nonces };
-    // Nothing but the last check computes a signature.
+    // Only the last check verifies a signature.
     let counting = Counting::default();
     let checked = Proof::check(proof, &rules(), expected, at(0), &counting);
     let computes = checked.is_ok() || checked == Err(Reason::DpopSignature);
@@ -134,7 +134,7 @@ fn what_is_no_proof_is_told_by_its_form() {
         String::from_utf8(long).unwrap(),
         String::from_utf8(sign_text(KEY, &twice, &claims().to_string())).unwrap(),
         String::from_utf8(sign_text(KEY, &header().to_string(), &two_htu)).unwrap(),
-        // A proof in a proof.
+        // A proof inside a proof.
         String::from_utf8(sign_text(KEY, &header().to_string(), &good)).unwrap(),
         String::from_utf8(sign_text(KEY, &header().to_string(), "[]")).unwrap(),
     ] {
@@ -160,7 +160,7 @@ fn the_header_says_what_it_is_and_asks_for_nothing() {
     ] {
         assert_eq!(check(&headed(json!({ name: value }))), Err(Reason::DpopHeader), "{name}");
     }
-    // The name of a key chooses none.
+    // `kid` does not select a key.
     assert!(check(&headed(json!({ "kid": "other" }))).is_ok());
 }
 
@@ -226,7 +226,7 @@ fn the_key_is_public_and_sound() {
 fn the_key_is_the_one_that_the_token_is_bound_to() {
     let proof = sign(Signs::P256(2), &headed_with(Signs::P256(2)), &claims());
     assert_eq!(check(&proof), Err(Reason::DpopBinding));
-    // The right key in the header, and another that signs.
+    // The header has the right key, but another key signs.
     assert_eq!(check(&sign(Signs::P256(2), &header(), &claims())), Err(Reason::DpopSignature));
 }
 
@@ -301,7 +301,7 @@ fn honors_exp_and_nbf() {
         let expected = if valid { Ok(at(60)) } else { Err(Reason::DpopTime) };
         assert_eq!(check(&saying(json!({ "nbf": at_offset(nbf) }))).map(|proof| proof.until), expected, "{nbf}");
     }
-    // A proof that expires before it begins, within what the clocks tolerate.
+    // A proof that expires before it becomes valid, within the allowed clock skew.
     for times in [json!({ "iat": NOW + 5, "exp": NOW + 5 }), json!({ "nbf": NOW + 3, "exp": NOW + 2 })] {
         assert_eq!(check(&saying(times.clone())).unwrap_err(), Reason::DpopTime, "{times}");
     }
@@ -346,7 +346,7 @@ fn a_nonce_is_known_to_every_worker_and_ends() {
     for wrong in ["", "AAAAAAAAAAAAAAAAAAAAAA", &made.to_lowercase(), &format!("{made}=")] {
         assert_eq!(check(0, wrong), Err(Reason::DpopNonce), "{wrong}");
     }
-    // One that is to come is nobody's yet.
+    // A nonce of a future time span is not valid yet.
     assert_eq!(check(0, &Nonces::new(&mine, at(60)).current()), Err(Reason::DpopNonce));
     let other = Namespace::open(&MemoryStore::default(), "n", 8, [3; 16]).unwrap().namespace;
     assert_eq!(check(0, &Nonces::new(&other, at(0)).current()), Err(Reason::DpopNonce));
@@ -354,7 +354,7 @@ fn a_nonce_is_known_to_every_worker_and_ends() {
     assert_eq!(none, Err(Reason::DpopNonce));
 }
 
-/// The examples of RFC 9449, where they lie beside the workspace.
+/// Tests the examples of RFC 9449, if they are next to the workspace.
 #[test]
 fn published_proofs() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/dpop/rfc9449_examples.json");
@@ -377,7 +377,7 @@ fn published_proofs() {
         let expected = Expected { token_hash, key: Thumbprint(jkt), method, origin, path, nonces: None };
         let now = Timestamp::from_secs(case["claims"]["iat"].as_u64().unwrap());
         let checked = Proof::check(text("/proof").as_bytes(), &rules(), expected, now, &SoftwareVerifier);
-        // Those for the token endpoint come without an access token, and so without its hash.
+        // The proofs for the token endpoint come without an access token, and therefore without its hash.
         let with_token = case["access_token"].is_string();
         assert_eq!(
             checked.map(|proof| proof.key),

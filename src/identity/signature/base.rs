@@ -1,4 +1,4 @@
-//! The signature base: what a signature is computed over, byte for byte (RFC 9421, section 2.5).
+//! The signature base: the exact bytes that a signature covers (RFC 9421, section 2.5).
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -15,16 +15,16 @@ use crate::request::headers::Headers;
 use crate::request::{Query, percent, split_target};
 use crate::text::ascii::are_printable;
 
-/// A request as the gate stands for it. Nothing in it comes from a header by which a client could say otherwise.
+/// A request as Callgate sees it. No field comes from a header with which a client could state a different value.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'m> {
-    /// The method, as it came.
+    /// The method, as received.
     pub method: &'m [u8],
     /// The scheme, in lower case.
     pub scheme: &'m str,
     /// Host and port, in lower case, without the scheme's default port.
     pub authority: &'m str,
-    /// Path and query, as they came.
+    /// Path and query, as received.
     pub target: &'m [u8],
     /// All field lines.
     pub headers: &'m Headers,
@@ -32,7 +32,7 @@ pub struct Message<'m> {
     pub structured: &'m StructuredFields,
 }
 
-/// A covered component that this request does not have, or that no line can be written for.
+/// A covered component that this request does not have, or that cannot be written as a line of the signature base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsignable {
     /// Its identifier.
@@ -47,15 +47,15 @@ pub struct Unsignable {
 pub enum Problem {
     /// The request does not have it.
     Absent,
-    /// It occurs more than once, or another name reads as its.
+    /// It occurs more than once, or another field has a name that some servers read as the same name.
     Ambiguous,
-    /// It is no text in ASCII on one line.
+    /// It is not ASCII text on one line.
     NotText,
-    /// The field is not known to be structured as the component asks, or is malformed.
+    /// The field is malformed, or is not known to be structured as the component requires.
     NotStructured,
-    /// A covered parameter of a query that has more than 1,024.
+    /// A covered query parameter, in a query with more than 1,024 parameters.
     TooMany,
-    /// `cookie`: HTTP/2 clients and gateways split and join it in their own ways.
+    /// `cookie`: HTTP/2 clients and gateways split and join it in different ways.
     Cookie,
 }
 
@@ -78,18 +78,18 @@ impl std::error::Error for Unsignable {}
 /// Rebuilds the signature base.
 ///
 /// # Errors
-/// [`Unsignable`] for the first component that has no line.
+/// [`Unsignable`] for the first component that cannot be written as a line.
 pub fn base(message: &Message<'_>, input: &Input<'_>) -> Result<String, Unsignable> {
-    // INVARIANT: nothing but printable ASCII and line ends is written.
+    // INVARIANT: the base contains only printable ASCII, tabs and line ends.
     base_bytes(message, input).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The same as the bytes that are signed.
+/// Rebuilds the signature base as the bytes that are signed.
 ///
 /// # Errors
-/// [`Unsignable`] for the first component that has no line.
+/// [`Unsignable`] for the first component that cannot be written as a line.
 pub(crate) fn base_bytes(message: &Message<'_>, input: &Input<'_>) -> Result<Vec<u8>, Unsignable> {
-    // Most signatures cover a token.
+    // Most signatures cover a token, so the base is rarely short.
     let mut base = Vec::with_capacity(1024);
     let parameters = OnceCell::new();
     let fields = input.components.iter().filter_map(|component| match &component.name {
@@ -113,7 +113,7 @@ fn push(base: &mut Vec<u8>, text: &str) {
     base.extend_from_slice(text.as_bytes());
 }
 
-/// The parameters of the query, read once however many are covered.
+/// The parameters of the query, parsed at most once even if several are covered.
 type Parameters<'q> = OnceCell<Result<BTreeMap<String, Value<'q>>, Problem>>;
 
 fn push_value<'m>(
@@ -173,7 +173,7 @@ fn push_field(
     if field.is_ambiguous() {
         return Err(Problem::Ambiguous);
     }
-    // The gateway turns `Host` into `:authority`; a client may have signed it under its own name.
+    // The gateway converts `Host` to `:authority`, but a client may have signed it as `host`.
     let authority = [message.authority.as_bytes()];
     let is_host = name == "host";
     if component.bs {
@@ -204,7 +204,7 @@ fn push_field(
     Ok(())
 }
 
-/// A value that stands on its line as it is.
+/// Appends a value that needs no encoding.
 fn push_text(base: &mut Vec<u8>, value: &[u8]) -> Result<(), Problem> {
     let printable = are_printable(value) || value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     if !printable {
@@ -214,16 +214,16 @@ fn push_text(base: &mut Vec<u8>, value: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The most query parameters among which covered ones are looked for: each is decoded and encoded again.
+/// The maximum number of query parameters if a signature covers one: each is decoded and encoded again.
 const MOST_PARAMETERS: usize = 1_024;
 
-/// What stands behind the name of a query parameter.
+/// The value of a query parameter, or the fact that there are several.
 enum Value<'q> {
     One(&'q str),
     Several,
 }
 
-/// The parameters of a query by their names, which are decoded as a form and encoded anew (RFC 9421, section 2.2.8).
+/// Maps the names of query parameters to their values. Both are decoded as a form and encoded again (RFC 9421, section 2.2.8).
 fn read_parameters(query: Option<&[u8]>) -> Result<BTreeMap<String, Value<'_>>, Problem> {
     let query = Query::parse(query).map_err(|_| Problem::NotText)?;
     if query.parameters().nth(MOST_PARAMETERS).is_some() {
@@ -237,11 +237,11 @@ fn read_parameters(query: Option<&[u8]>) -> Result<BTreeMap<String, Value<'_>>, 
     Ok(parameters)
 }
 
-/// Decodes a part of a form, and percent-encodes all of it but what the form's own encoding leaves alone.
+/// Decodes a part of a form, and percent-encodes all characters except those that form encoding leaves unchanged.
 fn form_encoded(text: &str) -> Result<String, Problem> {
     let spaced = text.replace('+', " ");
     let decoded = percent::decode(spaced.as_bytes());
-    // What is not UTF-8 would be replaced, and two values would read alike.
+    // A lossy conversion would replace bytes that are not UTF-8, so two different values would look the same.
     let decoded = std::str::from_utf8(&decoded).map_err(|_| Problem::NotText)?;
     let mut encoded = String::with_capacity(decoded.len());
     for byte in decoded.bytes() {

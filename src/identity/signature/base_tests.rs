@@ -1,4 +1,4 @@
-//! The lines of the signature base, component by component. Examples with a section are those of RFC 9421.
+//! Tests of the lines of the signature base, for each component. Examples with a section are from RFC 9421.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::input::MOST_BYTES;
 use super::*;
 use crate::identity::signature::{Malformed, read};
 
-/// A request to `https://www.example.com` with `Example-Dict`, `x-list` and `x-item` known as structured.
+/// Builds the base of a request to `https://www.example.com`. `Example-Dict`, `x-list` and `x-item` are known as structured.
 fn base_of(method: &str, target: &str, headers: &[(&str, &[u8])], input: &str) -> Result<String, Problem> {
     let headers: Headers = headers.iter().copied().collect();
     let kinds = [("example-dict", FieldKind::Dictionary), ("x-list", FieldKind::List), ("x-item", FieldKind::Item)];
@@ -24,7 +24,7 @@ fn base_of(method: &str, target: &str, headers: &[(&str, &[u8])], input: &str) -
     base(&message, &signed[0].input).map_err(|unsignable| unsignable.problem)
 }
 
-/// The value on the line of one component.
+/// Returns the value on the line of one component.
 fn value(target: &str, headers: &[(&str, &[u8])], component: &str) -> Result<String, Problem> {
     let base = base_of("POST", target, headers, &format!("({component})"))?;
     let (line, last) = base.split_once('\n').unwrap();
@@ -128,7 +128,7 @@ fn a_missing_field_is_not_an_empty_one() {
     for component in ["\"x\"", "\"x\";bs", "\"example-dict\";sf", "\"example-dict\";key=\"a\""] {
         assert_eq!(value("/", &[("y", b"a")], component), Err(Problem::Absent), "{component}");
     }
-    // Pseudo-header fields are none.
+    // Pseudo-header fields cannot be covered.
     assert_eq!(value("/", &[(":path", b"/")], "\"path\""), Err(Problem::Absent));
 }
 
@@ -178,7 +178,7 @@ fn parameters_are_looked_for_among_a_thousand() {
     let many = |count: usize| format!("?a=1{}", "&b".repeat(count));
     assert_eq!(query(&many(1_023), "a").unwrap(), "1");
     assert_eq!(query(&many(1_024), "a"), Err(Problem::TooMany));
-    // The whole query is one value, however many parameters it has.
+    // The whole query is one value, regardless of the number of its parameters.
     assert!(value(&format!("/path{}", many(1_024)), &[], "\"@query\"").is_ok());
 }
 
@@ -314,7 +314,7 @@ fn query_parameters_that_two_readers_could_read_otherwise() {
         assert_eq!(query(text, "a"), Err(Problem::Ambiguous), "{text}");
     }
     assert_eq!(query("?a=1&a=2&b=3", "b").unwrap(), "3");
-    // Its name stands in the one encoding that it has.
+    // A covered name must be in its only valid encoding.
     for (text, name) in [
         ("", "a"),
         ("?", "a"),
@@ -326,7 +326,7 @@ fn query_parameters_that_two_readers_could_read_otherwise() {
     ] {
         assert_eq!(query(text, name), Err(Problem::Absent), "{text}");
     }
-    // What is no UTF-8 would be replaced by the same character as all the rest of it.
+    // A lossy conversion would replace all bytes that are not UTF-8 by the same character.
     for text in ["?a=%FF", "?a=%C0%AF", "?a=1&%FF=2", "?a=%ED%A0%80", "?a=%", "?a=%4", "?a=%zz", "?a=caf\u{e9}", "?a=#"]
     {
         assert_eq!(query(text, "a"), Err(Problem::NotText), "{text}");
@@ -351,7 +351,7 @@ fn the_component_that_cannot_be_signed_is_named() {
     assert_eq!(unsignable.to_string(), "`\"y\";bs`: the request does not have it");
 }
 
-/// A name of a component, with or without parameters, often of a field that is there.
+/// Generates a component name, with or without parameters, often of a field that the request has.
 fn component() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         Just("@method".to_owned()),

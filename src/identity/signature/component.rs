@@ -1,4 +1,4 @@
-//! Component identifiers: the name of a part of a message, with parameters (RFC 9421, sections 2.1 and 2.2).
+//! Component identifiers: the name of a message component with its parameters (RFC 9421, sections 2.1 and 2.2).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,12 +7,12 @@ use sfv::BareItemFromInput;
 
 use super::input::Malformed;
 
-/// A covered component, as a signature's input lists it.
+/// A covered component in a signature's input.
 #[derive(Debug, Clone)]
 pub struct Component<'a> {
-    /// What it names.
+    /// The component's name.
     pub name: Name<'a>,
-    /// `sf`: the field is serialised anew, strictly.
+    /// `sf`: the field is serialized again, strictly.
     pub sf: bool,
     /// `key`: one member of a dictionary.
     pub key: Option<Cow<'a, str>>,
@@ -20,11 +20,11 @@ pub struct Component<'a> {
     pub bs: bool,
     /// `name` of `@query-param`.
     pub parameter: Option<Cow<'a, str>>,
-    /// Where the identifier stands in the serialised input.
+    /// The position of the identifier in the serialized input.
     pub(super) identifier: Range<usize>,
 }
 
-/// What a component names.
+/// The name of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name<'a> {
     /// `@method`
@@ -43,12 +43,13 @@ pub enum Name<'a> {
     Query,
     /// `@query-param`
     QueryParam,
-    /// A header, in lower case.
+    /// A header, named in lower case.
     Field(Cow<'a, str>),
 }
 
 impl<'a> Name<'a> {
-    /// Reads a component name. None for derived components that no request has, and for names that no field has in lower case.
+    /// Parses a component name. Returns `None` for derived components that no request has, and for names that are not lower-case field
+    /// names.
     pub fn parse(name: Cow<'a, str>) -> Option<Self> {
         Some(match &*name {
             "@method" => Self::Method,
@@ -64,7 +65,7 @@ impl<'a> Name<'a> {
         })
     }
 
-    /// The name as a signature's input writes it.
+    /// Returns the name as a signature's input writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -81,7 +82,7 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Whether this is how a component names a field: a token (RFC 9110, section 5.6.2) in lower case.
+/// Returns whether a component can name a field like this: with a token (RFC 9110, section 5.6.2) in lower case.
 fn is_field_name(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -94,11 +95,11 @@ impl<'a> Component<'a> {
         Self { name, sf: false, key: None, bs: false, parameter: None, identifier: 0..0 }
     }
 
-    /// Takes a parameter of the identifier.
+    /// Sets a parameter of the identifier.
     ///
     /// # Errors
-    /// [`Malformed::DuplicateParameter`], and [`Malformed::Component`] for those that no component of a request has: `tr` and
-    /// `req`, which speak of trailers and of another message, and all that nobody defined.
+    /// [`Malformed::DuplicateParameter`], and [`Malformed::Component`] for parameters that no component of a request has: `tr` and `req`,
+    /// which refer to trailers and to another message, and all undefined ones.
     pub(super) fn take(&mut self, key: &str, value: &BareItemFromInput<'a>) -> Result<(), Malformed> {
         let field = matches!(self.name, Name::Field(_));
         let again = match (key, value) {
@@ -113,26 +114,26 @@ impl<'a> Component<'a> {
         if again { Err(Malformed::DuplicateParameter) } else { Ok(()) }
     }
 
-    /// Whether the parameters go together.
+    /// Returns whether the parameters may be combined.
     pub(super) fn is_sound(&self) -> bool {
         let wrapped = self.bs && (self.sf || self.key.is_some());
         !wrapped && (self.name != Name::QueryParam || self.parameter.is_some())
     }
 
-    /// Whether two identifiers name the same thing; the order of parameters does not matter.
+    /// Returns whether two identifiers name the same component; the order of parameters does not matter.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
             && (self.sf, self.bs, &self.key, &self.parameter) == (other.sf, other.bs, &other.key, &other.parameter)
     }
 
-    /// Whether the whole of what it names is covered, rather than a member of it.
+    /// Returns whether the whole component is covered, not just one member of it.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.key.is_none()
     }
 }
 
-/// The text of a string, borrowed where the input was.
+/// Returns the text of a string, borrowed if the input was.
 pub(super) fn text<'a>(value: &Cow<'a, sfv::StringRef>) -> Cow<'a, str> {
     match value {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_str()),

@@ -1,66 +1,67 @@
-//! What a signature has to cover, and how a client is told (RFC 9421, sections 5.1 and 7.2.1).
+//! The components that a signature must cover, and the header that lists them for a client (RFC 9421, sections 5.1 and 7.2.1).
 
 use sfv::{ItemSerializer, StringRef};
 
 use super::component::{Component, Name};
 use super::input::Input;
 
-/// The components that a signature of one call has to cover.
+/// The components that the signature of one request must cover.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage<'c> {
     names: Vec<&'c str>,
-    /// The member of `Signature-Agent` that has to be covered, by its key: Web Bot Auth binds a signature to its own.
+    /// How the signature must cover its member of `Signature-Agent`: Web Bot Auth binds a signature to the member with its own label as
+    /// the key.
     agent: Option<SignatureAgent>,
 }
 
-/// How `Signature-Agent` has to be covered.
+/// How `Signature-Agent` must be covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureAgent {
-    /// The member under the signature's own label.
+    /// The signature must cover the member under its own label.
     Member,
-    /// Also as earlier drafts and today's agents do it: a member of any name, or the whole field, which may be a bare string. An
-    /// agent may leave out the header.
+    /// Also accepts the forms of earlier drafts and current agents: a member with any name, or the whole field, which may be a bare
+    /// string. An agent may omit the header.
     Legacy,
 }
 
 impl<'c> Coverage<'c> {
-    /// Asks for one component more, by its name.
+    /// Requires one more component, by its name.
     pub fn ask(&mut self, name: &'c str) {
         if !self.names.contains(&name) {
             self.names.push(name);
         }
     }
 
-    /// Asks for all that another one asks for.
+    /// Requires everything that another coverage requires.
     pub fn join(&mut self, other: Self) {
         other.names.into_iter().for_each(|name| self.ask(name));
         self.agent = self.agent.or(other.agent);
     }
 
-    /// Asks for `Signature-Agent`.
+    /// Requires `Signature-Agent`.
     pub fn ask_agent(&mut self, agent: SignatureAgent) {
         self.agent = Some(agent);
     }
 
-    /// How `Signature-Agent` has to be covered; none where it need not be.
+    /// Returns how `Signature-Agent` must be covered, or `None` if it need not be.
     pub(super) fn agent(&self) -> Option<SignatureAgent> {
         self.agent
     }
 
-    /// The first component that is asked for and not covered.
+    /// Returns the first required component that is not covered.
     #[must_use]
     pub fn missing<'m>(&'m self, input: &Input<'_>) -> Option<&'m str> {
         let agent = self.agent.filter(|agent| covered_agent(input, *agent).is_none()).map(|_| "signature-agent");
         self.names.iter().copied().find(|name| !covers(input, name)).or(agent)
     }
 
-    /// What is asked for, in order.
+    /// Returns the required components, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().copied().chain(self.agent.map(|_| "signature-agent"))
     }
 }
 
-/// Whether an input covers a component, by itself or within another.
+/// Returns whether an input covers a component, directly or as part of another component.
 fn covers(input: &Input<'_>, name: &str) -> bool {
     let has = |wanted: &dyn Fn(&Name<'_>) -> bool| {
         input.components.iter().any(|component| component.is_whole() && wanted(&component.name))
@@ -80,7 +81,7 @@ fn covers(input: &Input<'_>, name: &str) -> bool {
     }
 }
 
-/// The component by which an input covers `Signature-Agent`; none where it does not, or not in this form.
+/// Returns the component with which an input covers `Signature-Agent` in this form, or `None` if there is none.
 pub(super) fn covered_agent<'i, 'c>(input: &'i Input<'c>, form: SignatureAgent) -> Option<&'i Component<'c>> {
     let is_own = |component: &&Component<'_>| component.key.as_ref() == Some(&input.label);
     let mut covered = input.components.iter().filter(|component| component.name.as_str() == "signature-agent");
@@ -90,7 +91,7 @@ pub(super) fn covered_agent<'i, 'c>(input: &'i Input<'c>, form: SignatureAgent) 
     }
 }
 
-/// A member of `Accept-Signature` that asks for this coverage, under a label that is a key of structured fields.
+/// Builds a member of `Accept-Signature` that requests this coverage. The label is a valid key of structured fields.
 #[must_use]
 pub fn accept_signature(label: &str, coverage: &Coverage<'_>, nonce: bool, tag: Option<&str>) -> String {
     let mut value = format!("{label}=(");
@@ -105,7 +106,7 @@ pub fn accept_signature(label: &str, coverage: &Coverage<'_>, nonce: bool, tag: 
         }
     }
     value.push_str(");created;keyid");
-    // Web Bot Auth's signatures say when they end.
+    // Signatures of Web Bot Auth must have an expiration time.
     if coverage.agent.is_some() {
         value.push_str(";expires");
     }
@@ -120,13 +121,13 @@ pub fn accept_signature(label: &str, coverage: &Coverage<'_>, nonce: bool, tag: 
 }
 
 fn push_string(value: &mut String, text: &str) {
-    // Names and tags come from the policy, which took only what a string can hold.
+    // Names and tags come from the policy, which only accepts valid string content.
     if let Ok(text) = StringRef::from_str(text) {
         let _ = ItemSerializer::with_buffer(value).bare_item(text).finish();
     }
 }
 
-/// Whether a text can be a `tag`, a `keyid` or a `nonce`: printable ASCII.
+/// Returns whether a text can be a `tag`, a `keyid` or a `nonce`: printable ASCII.
 pub(crate) fn is_string(text: &str) -> bool {
     StringRef::from_str(text).is_ok()
 }

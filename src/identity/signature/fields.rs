@@ -1,4 +1,4 @@
-//! Lines of one field as one value (RFC 9110, section 5.3).
+//! Combination of the lines of a field into one value (RFC 9110, section 5.3).
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -8,7 +8,7 @@ use sfv::Dictionary;
 use super::structured::dictionary;
 use crate::request::headers::{Headers, folded_name};
 
-/// All lines of a field, each without the white space around it, joined by a comma and a space; none where there is no line.
+/// Joins all lines of a field, each without surrounding white space, with a comma and a space. Returns `None` if there is no line.
 #[must_use]
 pub fn joined<'h>(headers: &'h Headers, name: &str) -> Option<Cow<'h, [u8]>> {
     let is_named = |(own, _): &(&[u8], &[u8])| is(own, name.as_bytes());
@@ -30,14 +30,14 @@ fn join<'h>(lines: impl Iterator<Item = &'h [u8]>) -> Option<Cow<'h, [u8]>> {
     value
 }
 
-/// The fields that a signature covers. All are found in one pass over the header, and each is joined and parsed once, however
-/// often it is covered.
+/// The fields that a signature covers. One pass over the headers finds all of them. Each is joined and parsed at most once, however often
+/// it is covered.
 pub(super) struct CoveredFields<'m, 'n> {
-    /// By the lengths of their names, and then by the names as lenient servers read them.
+    /// Sorted by the length of the name, then by the name as lenient servers read it.
     fields: Vec<CoveredField<'m, 'n>>,
 }
 
-/// One of them.
+/// One covered field.
 pub(super) struct CoveredField<'m, 'n> {
     name: &'n str,
     folded: Vec<u8>,
@@ -48,7 +48,7 @@ pub(super) struct CoveredField<'m, 'n> {
 }
 
 impl<'m, 'n> CoveredFields<'m, 'n> {
-    /// Finds the lines of these fields, named in lower case.
+    /// Collects the lines of these fields, named in lower case.
     pub(super) fn gather(headers: &'m Headers, names: impl Iterator<Item = &'n str>) -> Self {
         let mut fields: Vec<_> = names.map(CoveredField::new).collect();
         fields.sort_unstable_by(|one, other| one.order().cmp(&other.order()));
@@ -58,7 +58,7 @@ impl<'m, 'n> CoveredFields<'m, 'n> {
             same
         });
         let mut covered = Self { fields };
-        // Lengths tell most lines apart from all fields without a search.
+        // Comparing lengths rules out most lines without a search.
         let length = |name: &[u8]| 1_u64 << name.len().min(63);
         let lengths = covered.fields.iter().fold(0, |lengths, field| lengths | length(&field.folded));
         for (name, value) in headers.iter().filter(|(name, _)| lengths & length(name) != 0) {
@@ -73,7 +73,7 @@ impl<'m, 'n> CoveredFields<'m, 'n> {
         covered
     }
 
-    /// A field that is covered, by its name.
+    /// Returns a covered field by its name.
     pub(super) fn get(&self, name: &str) -> Option<&CoveredField<'m, 'n>> {
         self.fields.get(self.position(name.as_bytes())?)
     }
@@ -97,28 +97,28 @@ impl<'m, 'n> CoveredField<'m, 'n> {
         (self.folded.len(), &self.folded)
     }
 
-    /// Its lines, without the white space around them.
+    /// Returns its lines, without surrounding white space.
     pub(super) fn lines(&self) -> &[&'m [u8]] {
         &self.lines
     }
 
-    /// Whether there is a line, or a covered field, that only some servers read as this one.
+    /// Returns whether another line, or another covered field, has a name that only some servers read as this one.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous
     }
 
-    /// Its lines joined; none where there is no line.
+    /// Returns its lines joined, or `None` if there is no line.
     pub(super) fn value(&self) -> Option<&[u8]> {
         self.value.get_or_init(|| join(self.lines.iter().copied())).as_deref()
     }
 
-    /// Its value as a dictionary; none where it is none.
+    /// Returns its value as a dictionary, or `None` if it is not one.
     pub(super) fn dictionary(&self) -> Option<&Dictionary> {
         self.dictionary.get_or_init(|| self.value().and_then(dictionary)).as_ref()
     }
 }
 
-/// Whether a line has this name. Nearly all gateways write names in lower case.
+/// Returns whether a line has this name. Nearly all gateways write names in lower case, so the exact comparison comes first.
 fn is(own: &[u8], name: &[u8]) -> bool {
     own == name || own.eq_ignore_ascii_case(name)
 }

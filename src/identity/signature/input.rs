@@ -1,4 +1,4 @@
-//! `Signature-Input` and `Signature`: two dictionaries that belong together, label by label (RFC 9421, section 4).
+//! `Signature-Input` and `Signature`: two dictionaries whose members correspond by label (RFC 9421, section 4).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,24 +6,24 @@ use std::fmt;
 use super::component::Component;
 use super::members::{inputs, signatures};
 
-/// The longest field that is read, in bytes.
+/// The maximum length of a field, in bytes.
 pub(super) const MOST_BYTES: usize = 16 * 1024;
 
-/// A signature as a message carries it.
+/// A signature and its input, from the fields of one message.
 #[derive(Debug)]
 pub struct Signed<'a> {
-    /// What was signed.
+    /// The signature's input.
     pub input: Input<'a>,
     /// The signature's bytes.
     pub signature: Vec<u8>,
 }
 
-/// What a signature covers, and its parameters.
+/// The components that a signature covers, and its parameters.
 #[derive(Debug)]
 pub struct Input<'a> {
-    /// The label, which has no meaning beyond telling signatures apart.
+    /// The label, which only distinguishes signatures from each other.
     pub label: Cow<'a, str>,
-    /// The covered components, in their order.
+    /// The covered components, in order.
     pub components: Vec<Component<'a>>,
     /// `created`: seconds since 1970.
     pub created: Option<i64>,
@@ -37,29 +37,29 @@ pub struct Input<'a> {
     pub keyid: Option<Cow<'a, str>>,
     /// `tag`
     pub tag: Option<Cow<'a, str>>,
-    /// The value of `@signature-params`: components and parameters in their order, unknown ones included.
+    /// The value of `@signature-params`: components and parameters in order, including unknown ones.
     pub(super) serialised: String,
 }
 
-/// What is wrong with the fields.
+/// The reason why the fields are rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// No dictionary of this shape: inner lists of strings, and byte sequences.
+    /// Not a dictionary of the expected shape: inner lists of strings in one field, byte sequences in the other.
     Syntax,
-    /// More than a request needs: bytes, signatures, components or parameters.
+    /// More bytes, signatures, components or parameters than a request needs.
     Size,
-    /// A label twice in one of the two fields.
+    /// A label occurs twice in one of the two fields.
     DuplicateLabel,
-    /// A label in one of the two fields only.
+    /// A label occurs in only one of the two fields.
     LonelyLabel,
-    /// A component that is covered twice.
+    /// A component is covered twice.
     DuplicateComponent,
-    /// A parameter twice.
+    /// A parameter occurs twice.
     DuplicateParameter,
-    /// A component that no request has, or with parameters that it does not take.
+    /// A component that no request has, or that has unsupported parameters.
     Component,
-    /// A parameter of the signature with a value of another type.
+    /// A parameter of the signature has a value of the wrong type.
     Parameter,
 }
 
@@ -80,10 +80,10 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Reads both fields, each with its lines joined.
+/// Parses both fields, each with its lines joined.
 ///
 /// # Errors
-/// [`Malformed`], whichever signature it is that has the mistake.
+/// [`Malformed`] if any of the signatures has a mistake.
 pub fn read<'a>(input: &'a [u8], signature: &'a [u8]) -> Result<Vec<Signed<'a>>, Malformed> {
     if input.len() > MOST_BYTES || signature.len() > MOST_BYTES {
         return Err(Malformed::Size);
@@ -104,13 +104,13 @@ pub fn read<'a>(input: &'a [u8], signature: &'a [u8]) -> Result<Vec<Signed<'a>>,
 }
 
 impl<'a> Input<'a> {
-    /// The value of `@signature-params`.
+    /// Returns the value of `@signature-params`.
     #[must_use]
     pub fn parameters(&self) -> &str {
         &self.serialised
     }
 
-    /// The identifier of a component, as the signature base writes it.
+    /// Returns the identifier of a component, as the signature base writes it.
     pub(super) fn identifier(&self, component: &Component<'_>) -> &str {
         self.serialised.get(component.identifier.clone()).unwrap_or_default()
     }

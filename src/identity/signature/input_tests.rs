@@ -1,4 +1,4 @@
-//! Both fields as they are read: what is kept, what is refused, and that what was read is written as it stands.
+//! Tests of parsing both fields: accepted and rejected values, and the serialization of accepted ones.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::members::{MOST_COMPONENTS, MOST_PARAMETERS, MOST_SIGNATURES};
 use super::*;
 use crate::request::headers::Headers;
 
-/// The signatures of a message with one `Signature` for each of these labels.
+/// Parses a message with one `Signature` for each of these labels.
 fn read_labels<'a>(input: &'a str, signature: &'a str) -> Result<Vec<Signed<'a>>, Malformed> {
     read(input.as_bytes(), signature.as_bytes())
 }
@@ -15,7 +15,7 @@ fn wrong(input: &str) -> Malformed {
     read_labels(input, "sig=:AA==:").expect_err(input)
 }
 
-/// The `@signature-params` of one signature.
+/// Returns the `@signature-params` of one signature.
 fn params(input: &str) -> String {
     let input = format!("sig={input}");
     let signed = read_labels(&input, "sig=:AA==:").expect(&input);
@@ -150,7 +150,7 @@ fn parameters_have_the_type_that_they_have() {
     {
         assert_eq!(wrong(&format!("sig=();{parameter}")), Malformed::Parameter, "{parameter}");
     }
-    // Structured fields as RFC 9421 knows them have neither dates nor text beyond ASCII.
+    // Structured fields as defined for RFC 9421 have neither dates nor text beyond ASCII.
     for parameter in ["created=@1", "tag=%\"a\"", "x=@1"] {
         assert_eq!(wrong(&format!("sig=();{parameter}")), Malformed::Syntax, "{parameter}");
     }
@@ -165,7 +165,7 @@ fn what_is_unknown_is_kept_where_it_stands() {
     ] {
         assert_eq!(params(input), input);
     }
-    // Written anew, as section 2.5 says, in the order in which it came.
+    // Serialized again, as section 2.5 requires, in the original order.
     for (input, expected) in [
         ("(  \"b\"   \"a\" ) ; y=1;  x", "(\"b\" \"a\")"),
         ("(  \"b\"   \"a\" );   y=01;  x=?1;z=1.50", "(\"b\" \"a\");y=1;x;z=1.5"),
@@ -247,14 +247,14 @@ fn there_is_a_most_of_everything() {
     let long = format!("sig=();x=\"{}\"", "a".repeat(MOST_BYTES));
     assert_eq!(wrong(&long), Malformed::Size);
     assert_eq!(read_labels("sig=()", &long).unwrap_err(), Malformed::Size);
-    // A field that is full of small things costs no more than its length.
+    // A field full of small items costs no more than its length.
     for field in [inputs(1_600), parameters(2_600), components(2_000)] {
         assert!(field.len() > MOST_BYTES / 2 && field.len() <= MOST_BYTES, "{}", field.len());
         assert_eq!(wrong(&field), Malformed::Size);
     }
 }
 
-/// Text that is often close to an input.
+/// Generates text that is often close to a valid input.
 fn near() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("sig=".to_owned()),

@@ -1,7 +1,7 @@
-//! The members of `Signature-Input` and of `Signature`, as a parser of structured fields comes by them.
+//! The members of `Signature-Input` and of `Signature`, collected while a structured-field parser visits them.
 //!
-//! Such a parser keeps the last of several members with one name. Here each of them is an error, since two readers could take
-//! two different ones.
+//! A generic parser keeps the last of several members with the same name. This module treats a repeated name as an error, because another
+//! reader could use a different member.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -13,19 +13,19 @@ use super::component::{Component, Name, text};
 use super::input::{Input, Malformed};
 use crate::text::ascii::needs_no_escape;
 
-/// The most labels that are read.
+/// The maximum number of labels.
 pub(super) const MOST_SIGNATURES: usize = 8;
-/// The most components that a signature may cover: no message has as many that matter.
+/// The maximum number of components that a signature may cover. No message has this many relevant ones.
 pub(super) const MOST_COMPONENTS: usize = 64;
-/// The most parameters that a signature may have: six are known.
+/// The maximum number of parameters of a signature. Six are known.
 pub(super) const MOST_PARAMETERS: usize = 32;
 
-/// What each member of `Signature-Input` covers.
+/// Returns the input of each member of `Signature-Input`.
 pub(super) fn inputs(field: &[u8]) -> Result<Vec<Input<'_>>, Malformed> {
     parse(field, Reading::<Input<'_>>::default())
 }
 
-/// The labels of `Signature`, and the bytes of each.
+/// Returns the labels of `Signature`, and the bytes of each.
 pub(super) fn signatures(field: &[u8]) -> Result<Vec<(&str, Vec<u8>)>, Malformed> {
     parse(field, Reading::<(&str, Vec<u8>)>::default())
 }
@@ -34,7 +34,7 @@ fn parse<'a, R>(field: &'a [u8], reading: R) -> Result<Vec<R::Member>, Malformed
 where
     R: DictionaryVisitor<'a, Out = Result<Vec<R::Member>, Malformed>> + Members,
 {
-    // RFC 9421 is written on RFC 8941, in which a date is no value that `created` could have.
+    // RFC 9421 is based on RFC 8941, which has no dates, so `created` cannot be one.
     let parser = Parser::new(field).with_version(Version::Rfc8941);
     parser.parse_dictionary_with_visitor(reading).map_err(|_| Malformed::Syntax)?
 }
@@ -54,7 +54,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Takes a parameter; false where a known one has a value of another type. Unknown ones mean nothing here.
+    /// Sets a parameter. Returns false if a known one has a value of the wrong type. Unknown parameters are ignored.
     fn take(&mut self, key: &str, value: &BareItemFromInput<'a>) -> bool {
         use sfv::GenericBareItem::{Integer, String};
         match (key, value) {
@@ -71,8 +71,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// What is read of a field, member by member, and the first mistake in it. Reading goes on after a mistake: the field may be no
-/// dictionary at all, which is to be said first. Nothing is kept from then on, so that what is compared stays little.
+/// The members read from a field so far, and the first mistake. Parsing continues after a mistake, because a syntax error later in the
+/// field takes precedence. After a mistake no members are kept, so later members cost no comparisons.
 struct Reading<M> {
     members: Vec<M>,
     mistake: Option<Malformed>,
@@ -126,7 +126,7 @@ impl<'a> DictionaryVisitor<'a> for Reading<Input<'a>> {
     }
 }
 
-/// One member of `Signature-Input`, which joins the others once its parameters are read.
+/// One member of `Signature-Input`. It is added to the others when its parameters are complete.
 struct CoveredList<'a, 'r> {
     input: Input<'a>,
     reading: &'r mut Reading<Input<'a>>,
@@ -266,7 +266,7 @@ impl<'a> DictionaryVisitor<'a> for Reading<(&'a str, Vec<u8>)> {
     }
 }
 
-/// One member of `Signature`. Its parameters mean nothing.
+/// One member of `Signature`. Its parameters are ignored.
 struct SignatureBytes<'a, 'r> {
     label: &'a str,
     reading: &'r mut Reading<(&'a str, Vec<u8>)>,
@@ -299,7 +299,7 @@ impl<'a> ItemVisitor<'a> for SignatureBytes<'a, '_> {
 }
 
 fn push_bare_item(list: &mut String, item: &BareItemFromInput<'_>) {
-    // Most are strings in which nothing has to be escaped.
+    // Most items are strings that need no escaping.
     if let BareItemFromInput::String(text) = item
         && needs_no_escape(text.as_str().as_bytes())
     {

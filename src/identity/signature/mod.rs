@@ -1,8 +1,7 @@
-//! HTTP Message Signatures (RFC 9421) on requests: what is signed, by which key, and whether that is what was asked for.
+//! HTTP Message Signatures (RFC 9421) on requests: the signed components, the signing key, and the required coverage.
 //!
-//! The fields are read once, strictly, and the signature base is rebuilt byte for byte from the request as the gate stands for
-//! it. Whose keys there are and what an endpoint asks for is the policy's business; whether a signature was used before is the
-//! [replay table's](crate::state).
+//! The fields are parsed once, strictly. The signature base is rebuilt byte for byte from the request as Callgate sees it. The choice of
+//! keys and the required coverage belong to the policy, and replay protection to the [replay table](crate::state).
 
 mod base;
 mod component;

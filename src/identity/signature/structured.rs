@@ -1,4 +1,4 @@
-//! Which fields are structured, and their strict serialisation (RFC 9421, sections 2.1.1 and 2.1.2).
+//! The types of structured fields, and their strict serialization (RFC 9421, sections 2.1.1 and 2.1.2).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,13 +19,13 @@ pub enum FieldKind {
     Item,
 }
 
-/// The fields whose type is known: those of the standards, and those that a policy adds.
+/// The fields with a known type: those of published standards, and those that a policy adds.
 #[derive(Debug, Clone, Default)]
 pub struct StructuredFields {
     added: BTreeMap<Box<str>, FieldKind>,
 }
 
-/// Requests' structured fields of published standards: RFC 9110's are none of them.
+/// The structured request fields of published standards. The fields of RFC 9110 are not structured.
 const STANDARD: [(&str, FieldKind); 13] = [
     ("accept-signature", FieldKind::Dictionary),
     ("capsule-protocol", FieldKind::Item),
@@ -43,7 +43,7 @@ const STANDARD: [(&str, FieldKind); 13] = [
 ];
 
 impl StructuredFields {
-    /// The standards' fields with these beside them.
+    /// Returns the standard fields together with these.
     #[must_use]
     pub fn with(fields: impl IntoIterator<Item = (Box<str>, FieldKind)>) -> Self {
         let mut added = BTreeMap::new();
@@ -53,7 +53,7 @@ impl StructuredFields {
         Self { added }
     }
 
-    /// The type of a field.
+    /// Returns the type of a field.
     #[must_use]
     pub fn kind(&self, name: &str) -> Option<FieldKind> {
         let standard = STANDARD.iter().find(|(own, _)| *own == name).map(|(_, kind)| *kind);
@@ -61,7 +61,7 @@ impl StructuredFields {
     }
 }
 
-/// A field's value, serialised anew; none where it is malformed, too long, or empty, which is not to be serialised at all.
+/// Serializes a field's value again. Returns `None` if it is malformed, too long, or empty: an empty value must not be serialized.
 pub(super) fn serialised(kind: FieldKind, value: &[u8]) -> Option<String> {
     if value.len() > MOST_BYTES {
         return None;
@@ -73,7 +73,7 @@ pub(super) fn serialised(kind: FieldKind, value: &[u8]) -> Option<String> {
     }
 }
 
-/// A dictionary, unless a member stands in it twice: the last one holds, and not every reader knows.
+/// Parses a dictionary. Returns `None` if a key occurs twice: the last member is valid, but not all readers agree on that.
 pub(super) fn dictionary(value: &[u8]) -> Option<Dictionary> {
     if value.len() > MOST_BYTES {
         return None;
@@ -82,9 +82,9 @@ pub(super) fn dictionary(value: &[u8]) -> Option<Dictionary> {
     Parser::new(value).parse_dictionary_with_visitor(reading).ok()?
 }
 
-/// A member of a dictionary, serialised without its key.
+/// Serializes a member of a dictionary without its key.
 pub(super) fn member(dictionary: &Dictionary, key: &str) -> Option<String> {
-    // A list of the one entry is written as the entry alone.
+    // A list with this single entry serializes as the entry alone.
     let entry: ListEntry = dictionary.get(key)?.clone();
     vec![entry].serialize()
 }

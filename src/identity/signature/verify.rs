@@ -1,4 +1,4 @@
-//! Whether a request is signed as it was asked for, by a key of the policy.
+//! Verification that a request has the required signature, by a key of the policy.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,67 +18,67 @@ use crate::text::time::Timestamp;
 /// The tag of Web Bot Auth (draft-ietf-webbotauth-httpsig-protocol-01).
 pub(crate) const WEB_BOT_AUTH: &str = "web-bot-auth";
 
-/// The longest `Signature-Agent` that is read, in bytes: a few URIs.
+/// The maximum length of `Signature-Agent`, in bytes: enough for a few URIs.
 const MOST_AGENT_BYTES: usize = 4 * 1024;
 
-/// Which rules a signature is judged by.
+/// The set of rules that a signature must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProfileName {
-    /// The policy's own.
+    /// The policy's own rules.
     Own,
-    /// Web Bot Auth's.
+    /// The rules of Web Bot Auth.
     WebBotAuth,
 }
 
-/// How signatures are judged, whatever the call.
+/// The requirements that apply to signatures of all requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
-    /// Signatures with another tag are for somebody else.
+    /// The required tag. A signature with another tag is ignored, because it is for another recipient.
     pub(crate) tag: Option<Box<str>>,
-    /// Seconds after `created` in which a signature is taken.
+    /// How many seconds after `created` a signature is accepted.
     pub(crate) max_age: u64,
-    /// Seconds that a client's clock may be ahead.
+    /// How many seconds a client's clock may be ahead.
     pub(crate) clock_ahead: u64,
-    /// Whether a nonce is asked for.
+    /// Whether a nonce is required.
     pub(crate) nonce: bool,
-    /// The components that are asked for whatever the call; `@query` only where there is one.
+    /// The components that every request must cover. `@query` is only required if the request has a query.
     pub(crate) cover: Vec<Box<str>>,
-    /// What Web Bot Auth asks for beside that.
+    /// The additional requirement of Web Bot Auth.
     pub(crate) web_bot_auth: Option<SignatureAgent>,
 }
 
-/// What is asked of the signature of one call.
+/// The requirements for the signature of one request.
 pub(crate) struct Asked<'a, 'c> {
     pub(crate) name: ProfileName,
     pub(crate) profile: &'a Profile,
     pub(crate) keys: &'a SigningKeys,
-    /// What every call of the policy asks for: judged before anything is computed.
+    /// The coverage that the policy requires of every request. It is checked before the signature.
     pub(crate) coverage: &'c Coverage<'a>,
-    /// What the matched endpoint asks for beside that. Who calls is known without it.
+    /// The additional coverage that the matched endpoint requires. A signature without it still identifies the agent.
     pub(crate) further: &'c Coverage<'a>,
     pub(crate) now: Timestamp,
 }
 
-/// A signature that was verified: only [`Asked::verify`] makes one.
+/// A verified signature. Only [`Asked::verify`] creates one.
 #[derive(Debug, Clone)]
 pub(crate) struct VerifiedSignature<'a> {
-    /// The rules that it was judged by.
+    /// The rules that it satisfies.
     pub(crate) profile: ProfileName,
-    /// The key that made it.
+    /// The key that signed it.
     pub(crate) key: &'a SigningKey,
-    /// What makes this signature one of a kind.
+    /// The value that identifies a replay of this signature.
     pub(crate) once: ReplayId,
-    /// When it says that it was made.
+    /// Its creation time, as stated by the client.
     pub(crate) created: Timestamp,
-    /// From when on it is not taken any more.
+    /// The first time at which it is no longer accepted.
     pub(crate) until: Timestamp,
     /// Whether it covers `content-digest`.
     pub(crate) covers_digest: bool,
-    /// What the endpoint asks for and it does not cover.
+    /// A component that the endpoint requires and the signature does not cover.
     pub(crate) lacks: Option<MissingCoverage>,
 }
 
-/// What a signature does not cover, though the endpoint asks for it.
+/// A component that the endpoint requires and a signature does not cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingCoverage {
     /// The digest of the body.
@@ -87,39 +87,39 @@ pub(crate) enum MissingCoverage {
     Component,
 }
 
-/// What a signature may be used once by.
+/// The value by which a repeated signature is recognized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReplayId {
     /// The nonce that its signer chose.
     Nonce(Box<str>),
-    /// The SHA-256 hash of its base. Its own bytes would not do: others can be made from them that verify too.
+    /// The SHA-256 hash of the signature base. The bytes of the signature cannot be used, because other valid signatures can be derived
+    /// from them.
     Base([u8; 32]),
 }
 
-/// Whether a request carries anything that could be a signature.
+/// Returns whether a request contains a signature field.
 pub(crate) fn is_signed(headers: &Headers) -> bool {
     [&b"signature-input"[..], b"signature"]
         .iter()
         .any(|name| headers.as_long_as(name).any(|(own, _)| own.eq_ignore_ascii_case(name)))
 }
 
-/// The two fields of a request that carry signatures, their lines joined: read once, whatever the number of profiles by which they
-/// are judged.
+/// The two request fields that carry signatures, with their lines joined. They are read once, for any number of profiles.
 pub(crate) struct SignatureFields<'h> {
     input: Option<Cow<'h, [u8]>>,
     signature: Option<Cow<'h, [u8]>>,
 }
 
 impl<'h> SignatureFields<'h> {
-    /// The fields of these lines.
+    /// Collects the two fields from these headers.
     pub(crate) fn of(headers: &'h Headers) -> Self {
         Self { input: joined(headers, "signature-input"), signature: joined(headers, "signature") }
     }
 
-    /// The signatures in them.
+    /// Parses the signatures.
     ///
     /// # Errors
-    /// [`Reason::SignatureMissing`] where there are none, [`Reason::SignatureMalformed`] where they cannot be read.
+    /// [`Reason::SignatureMissing`] if there are none, [`Reason::SignatureMalformed`] if they cannot be parsed.
     pub(crate) fn read(&self) -> Result<Vec<Signed<'_>>, Reason> {
         match (&self.input, &self.signature) {
             (None, None) => Err(Reason::SignatureMissing),
@@ -129,9 +129,9 @@ impl<'h> SignatureFields<'h> {
     }
 }
 
-/// Whether what the signature covers of `Signature-Agent` is an `https` URI.
+/// Returns whether the covered part of `Signature-Agent` is an `https` URI.
 ///
-/// A member with parameters is ignored, as the draft says. Its earlier versions had one parameter, `type`.
+/// A member with parameters is ignored, as the draft requires. Its earlier versions had one parameter, `type`.
 fn names_agent(headers: &Headers, input: &Input<'_>, form: SignatureAgent) -> bool {
     let is_uri = |item: &Item| {
         let uri = item.bare_item.as_string().map(StringRef::as_str).unwrap_or_default();
@@ -160,10 +160,10 @@ fn names_agent(headers: &Headers, input: &Input<'_>, form: SignatureAgent) -> bo
 }
 
 impl<'a> Asked<'a, '_> {
-    /// Verifies the one of a request's signatures that could be the one asked for.
+    /// Verifies the one signature of a request that can satisfy the requirements.
     ///
     /// # Errors
-    /// The reason why there is none. Nothing is computed before everything else is as it was asked for.
+    /// The reason why there is no such signature. The cryptographic check runs only after all other checks have passed.
     pub(crate) fn verify(
         &self,
         message: &Message<'_>,
@@ -175,8 +175,8 @@ impl<'a> Asked<'a, '_> {
         let input = &signed.input;
         let signer = key.map(|key| Signer::Key(&key.keyid));
         verifier.admit(signer.as_slice()).map_err(|BadSignature| Reason::CredentialsLimited)?;
-        // What does not depend on the key comes first, for a `keyid` that is unknown as well: else the answer to a thin signature
-        // would tell which keys the policy has.
+        // Checks that do not depend on the key come first, and also apply if the `keyid` is unknown. Otherwise the answer to a signature
+        // with missing components would reveal which keys the policy has.
         let (created, until) = self.window(input)?;
         if self.profile.nonce && input.nonce.is_none() {
             return Err(Reason::SignatureParameters);
@@ -215,10 +215,11 @@ impl<'a> Asked<'a, '_> {
         Ok(VerifiedSignature { profile: self.name, key, once, created, until, covers_digest, lacks })
     }
 
-    /// The signature that could be the one asked for: with the tag that is asked for, by a key of this policy. Others are for
-    /// other readers. Of two nobody could say which was meant, and a request that is signed twice could be sent once with each.
+    /// Returns the signature that can satisfy the requirements: with the required tag, by a key of this policy. Other signatures are for
+    /// other recipients. Two candidates are ambiguous, and a request that is signed twice could be sent once with each signature, so both
+    /// are rejected.
     ///
-    /// Where the policy has none of the keys, the first signature that names one is returned without a key.
+    /// If the policy has none of the keys, the result is the first signature that names a key, without a key.
     fn choose<'s, 'i>(&self, signed: &'s [Signed<'i>]) -> Result<(&'s Signed<'i>, Option<&'a SigningKey>), Reason> {
         let tag = self.profile.tag.as_deref();
         let mut tagged = signed.iter().filter(|signed| signed.input.tag.as_deref() == tag).peekable();
@@ -231,7 +232,7 @@ impl<'a> Asked<'a, '_> {
             let key = self.key(keyid);
             chosen = match chosen {
                 Some((_, Some(_))) if key.is_some() => return Err(Reason::SignatureAmbiguous),
-                // One `keyid` twice is ambiguous even where it is unknown, so that the answer does not tell whether it is.
+                // A repeated `keyid` is ambiguous even if it is unknown, so the answer does not reveal whether the policy has the key.
                 Some((first, None)) if first.input.keyid == candidate.input.keyid => {
                     return Err(Reason::SignatureAmbiguous);
                 }
@@ -244,13 +245,13 @@ impl<'a> Asked<'a, '_> {
 
     fn key(&self, keyid: &str) -> Option<&'a SigningKey> {
         match self.profile.web_bot_auth {
-            // The draft knows keys by their thumbprints alone, and no shared secrets.
+            // The draft identifies keys only by their thumbprints, and has no shared secrets.
             Some(_) => self.keys.find_by_thumbprint(keyid),
             None => self.keys.find(keyid),
         }
     }
 
-    /// When the signature was made and until when it is taken.
+    /// Returns when the signature was created and until when it is accepted.
     fn window(&self, input: &Input<'_>) -> Result<(Timestamp, Timestamp), Reason> {
         let Profile { max_age, clock_ahead, web_bot_auth, .. } = self.profile;
         let seconds = |value: i64| u64::try_from(value).map_err(|_| Reason::SignatureParameters);
@@ -259,7 +260,7 @@ impl<'a> Asked<'a, '_> {
         if web_bot_auth.is_some() && expires.is_none() {
             return Err(Reason::SignatureParameters);
         }
-        // SF integers have 15 digits: nothing here overflows.
+        // Integers of structured fields have at most 15 digits and `Timestamp` saturates, so nothing here overflows.
         let oldest = created.saturating_add(*max_age);
         let until = Timestamp::from_secs(expires.map_or(oldest, |expires| expires.min(oldest)));
         let created = Timestamp::from_secs(created);

@@ -1,4 +1,4 @@
-//! Which of a request's signatures is judged, by what, and that nothing else passes.
+//! Tests of the choice of a request's signature and of its requirements, and tests that everything else is rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -16,7 +16,7 @@ use crate::testing;
 const NOW: u64 = 1_800_000_000;
 const SEED: [u8; 32] = [7; 32];
 
-/// Every variable's secret is its name, repeated.
+/// Returns the secret of a variable: the variable's name, repeated.
 fn secret(name: &str) -> Vec<u8> {
     name.repeat(32).into_bytes()
 }
@@ -29,7 +29,7 @@ fn thumbprint() -> String {
     VerifyingKey::ed25519(ed25519().verifying_key().as_bytes()).unwrap().thumbprint().unwrap().to_string()
 }
 
-/// Agents `a` and `b` have secrets of these names; `a` has an Ed25519 key beside it, and `b` one that was and one that will be.
+/// Agents `a` and `b` have secrets with these names. `a` also has an Ed25519 key, and `b` has one expired and one future key.
 fn policy() -> Policy {
     let public = URL_SAFE_NO_PAD.encode(ed25519().verifying_key().as_bytes());
     let policy = testing::document(json!({
@@ -63,10 +63,10 @@ fn message<'m>(headers: &'m Headers, structured: &'m StructuredFields) -> Messag
     Message { method: b"GET", scheme: "https", authority: "api.example.com", target: b"/x?y=1", headers, structured }
 }
 
-/// A label, what its signature covers and says, and the name of the secret; no name is the Ed25519 key.
+/// A label, the signature's components and parameters, and the name of the secret. An empty name means the Ed25519 key.
 type Made<'t> = (&'t str, &'t str, &'t str);
 
-/// A request with these signatures.
+/// Builds a request with these signatures.
 fn signed(others: &[(&str, &str)], signatures: &[Made<'_>]) -> Headers {
     let structured = StructuredFields::default();
     let mut lines: Vec<(String, String)> =
@@ -89,7 +89,7 @@ fn signed(others: &[(&str, &str)], signatures: &[Made<'_>]) -> Headers {
     lines.iter().map(|(name, value)| (name, value)).collect()
 }
 
-/// What came of a request: the key's name, how it is used once, and whether it covers the digest.
+/// The result for a request: the key's name, the value that identifies a replay, whether it covers the digest, and the missing coverage.
 type Verdict = Result<(String, ReplayId, bool, Option<MissingCoverage>), Reason>;
 
 struct Test<'t> {
@@ -141,7 +141,7 @@ fn key(input: &str, name: &str) -> Result<String, Reason> {
     Test::default().key(&[("sig", input, name)])
 }
 
-/// Whoever asks is told that the signature verifies; for those who must not even ask.
+/// A verifier that accepts every signature, for tests in which it must not be called.
 struct MustNotBeAsked;
 
 impl VerifySignature for MustNotBeAsked {
@@ -184,7 +184,7 @@ fn whatever_is_changed_does_not_verify() {
     assert_eq!(test.judge(&other_value).unwrap_err(), Reason::SignatureFailed);
     let second = good.iter().chain([(&b"x"[..], &b"1"[..])]).collect();
     assert_eq!(test.judge(&second).unwrap_err(), Reason::SignatureFailed);
-    // The label is not signed and means nothing.
+    // The label is not signed and has no meaning.
     assert!(test.judge(&changed("sig=", "other=")).is_ok());
 }
 
@@ -215,7 +215,7 @@ fn a_signature_needs_both_of_its_fields() {
 fn the_one_that_was_meant_is_chosen() {
     let good = ("sig", "(\"@method\");created=1800000000;keyid=\"a\"", "A");
     let test = Test::default();
-    // Somebody else's key, somebody else's purpose, and one that says neither.
+    // Signatures with an unknown key, with another tag, and with neither `keyid` nor tag.
     for other in [
         ("x", "(\"@method\");created=1800000000;keyid=\"unknown\"", "X"),
         ("x", "(\"@method\");created=1800000000;keyid=\"b\";tag=\"other\"", "B"),
@@ -225,7 +225,7 @@ fn the_one_that_was_meant_is_chosen() {
         assert_eq!(test.key(&[good, other]).as_deref(), Ok("a"), "{other:?}");
         assert_eq!(test.key(&[other, good]).as_deref(), Ok("a"), "{other:?}");
     }
-    // Two that fit, whether they verify or not.
+    // Two signatures match, whether or not they verify.
     for other in [
         ("x", "(\"@method\");created=1800000000;keyid=\"b\"", "B"),
         ("x", "(\"@method\");created=1800000000;keyid=\"a\"", "A"),
@@ -241,7 +241,7 @@ fn a_signature_of_nobody_known() {
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"A\"", "A"), Err(Reason::SignatureKey));
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"\"", "A"), Err(Reason::SignatureKey));
     assert_eq!(key("(\"@method\");created=1800000000", "A"), Err(Reason::SignatureParameters));
-    // Its thumbprint is another name, and the policy gave it one.
+    // The policy names the key by another `keyid` than its thumbprint.
     let input = format!("(\"@method\");created=1800000000;keyid=\"{}\"", thumbprint());
     assert_eq!(key(&input, ""), Err(Reason::SignatureKey));
 }
@@ -280,7 +280,7 @@ fn the_algorithm_is_the_keys() {
         let verdict = key(&format!("(\"@method\");created=1800000000;keyid=\"{keyid}\";alg=\"{alg}\""), name);
         assert_eq!(verdict.err(), reason, "{alg} {keyid}");
     }
-    // The public key is no secret, whatever a signature says.
+    // The public key cannot be used as a secret, even if a signature says so.
     let public = ed25519().verifying_key().to_bytes();
     let good = signed(&[], &[("sig", "(\"@method\");created=1800000000;keyid=\"ed\"", "")]);
     let forged: Headers = good
@@ -335,7 +335,7 @@ fn the_window_ends_to_the_nanosecond() {
     for (expires, now, reason) in [
         (30, at(29, 999_999_999), None),
         (30, at(30, 0), Some(Reason::SignatureExpired)),
-        // It shortens what the policy takes, and never lengthens it.
+        // `expires` can shorten the time that the policy allows, but not extend it.
         (3_600, at(60, 0), Some(Reason::SignatureExpired)),
         (0, at(0, 0), Some(Reason::SignatureExpired)),
         (-1, at(0, 0), Some(Reason::SignatureExpired)),
@@ -374,7 +374,7 @@ fn without_a_nonce_it_is_known_by_what_it_signs() {
     };
     let input = "(\"@method\");created=1800000000;keyid=\"a\"";
     let first = once(input, "sig", &[]);
-    // Neither the label nor what is not signed makes another one of it.
+    // The label and the unsigned parts do not change the identity of a signature.
     assert_eq!(first, once(input, "other", &[("x", "1")]));
     assert_ne!(first, once("(\"@method\");created=1800000001;keyid=\"a\"", "sig", &[]));
     assert_ne!(first, once("(\"@method\" \"@path\");created=1800000000;keyid=\"a\"", "sig", &[]));
@@ -382,7 +382,7 @@ fn without_a_nonce_it_is_known_by_what_it_signs() {
     assert_eq!(first, ReplayId::Base(hmac_sha256::Hash::hash(base.as_bytes())));
 }
 
-/// What is missing from a signature over these components.
+/// Returns what is missing from a signature over these components.
 fn missing(covered: &str, asked: &[&str]) -> Option<String> {
     let input = format!("sig=({covered})");
     let signed = read(input.as_bytes(), b"sig=:AA==:").unwrap();
@@ -452,7 +452,7 @@ fn what_the_endpoint_asks_for_is_told_apart_from_who_calls() {
         test.judge(&bare).map(|(.., digest, lacks)| (digest, lacks)),
         Ok((false, Some(MissingCoverage::Digest)))
     );
-    // One member is not all of it.
+    // One member of the field is not the whole field.
     let member = "(\"@method\" \"content-digest\";key=\"sha-256\");created=1800000000;keyid=\"a\"";
     let headers = signed(&[("content-digest", "sha-256=:AAAA:")], &[("sig", member, "A")]);
     assert_eq!(
@@ -481,7 +481,7 @@ fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
         judge(&member, dictionary, "\"@target-uri\" \"signature-agent\";key=\"sig1\"", &good, "").as_deref(),
         Ok("ed")
     );
-    // Another's member, or none.
+    // The covered member belongs to another signature, or there is none.
     for components in
         ["\"@authority\"", "\"@authority\" \"signature-agent\";key=\"other\"", "\"@authority\" \"signature-agent\""]
     {
@@ -496,7 +496,7 @@ fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
         judge(&member, dictionary, "\"signature-agent\";key=\"sig1\"", &good, ""),
         Err(Reason::SignatureCoverage)
     );
-    // Names that the policy gives mean nothing to it, and secrets have no thumbprint.
+    // Web Bot Auth does not use `keyid` values of the policy, and secrets have no thumbprint.
     for (keyid, name) in [("ed", ""), ("a", "A")] {
         let verdict = judge(&member, dictionary, own, &parameters(keyid, ";expires=1800003600"), name);
         assert_eq!(verdict, Err(Reason::SignatureKey), "{keyid}");
@@ -507,7 +507,7 @@ fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
     }
     let untagged = good.replace(";tag=\"web-bot-auth\"", "");
     assert_eq!(judge(&member, dictionary, own, &untagged, ""), Err(Reason::SignatureMissing));
-    // A member with parameters is to be ignored, and so is what is no https URI.
+    // A member with parameters is ignored, and so is a value that is not an `https` URI.
     for value in [
         "sig1=\"https://bot.example\";a",
         "sig1=\"http://bot.example\"",
@@ -525,7 +525,7 @@ fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
         let verdict = judge(&legacy, ("signature-agent", value), whole, &good, "");
         assert_eq!(verdict, Err(Reason::SignatureCoverage), "{value}");
     }
-    // An agent that is covered has to be there.
+    // A covered `Signature-Agent` must be present.
     let headers = signed(&[dictionary], &[("sig1", &format!("({own}){good}"), "")]);
     let stripped = headers.iter().filter(|(name, _)| *name != b"signature-agent").collect();
     assert_eq!(member.judge(&stripped).unwrap_err(), Reason::SignatureComponent);
@@ -566,7 +566,7 @@ fn whose_key_it_is_is_asked_before_anything_is_rebuilt() {
     let good = "(\"@method\");created=1800000000;keyid=\"a\"";
     assert_eq!(judge(good, "A", true), (Ok(()), vec!["a".to_owned()], 0));
     assert_eq!(judge(good, "A", false), (Err(Reason::CredentialsLimited), vec!["a".to_owned()], 0));
-    // It covers what the request does not have, which nobody finds out.
+    // The signature covers a field that the request does not have, but the request is rejected before that is detected.
     let lines = [
         ("signature-input", "sig=(\"@method\" \"x-absent\");created=1800000000;keyid=\"a\""),
         ("signature", "sig=:AA==:"),

@@ -1,10 +1,10 @@
-//! Tokens that were verified before, so that a signature is computed once for each token and not for each call.
+//! A cache of verified tokens, so each token's signature is verified once and not for each request.
 //!
-//! Two generations, each with half of the budget. A token enters the young one, and so does a token of the old one that
-//! is asked for again; when the young one is full it becomes the old one, and what was old is forgotten. What is in use
-//! stays, what is not leaves within two turns, and no list has to be kept in order. A caller with many tokens turns the
-//! generations faster at the price of one verified signature for each token it brings; a token that somebody else
-//! is using meanwhile is at worst verified once more.
+//! The cache has two generations, each with half of the budget. A new token enters the young generation, and a token of the old
+//! generation moves there when it is used. When the young generation is full it becomes the old one, and the previous old one is dropped.
+//! Tokens in use stay, unused ones leave within two rotations, and no list has to be kept in order. An agent with many tokens rotates the
+//! generations faster, but each of these tokens costs it one verified signature. The worst effect on another agent's token in use is one
+//! more verification.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,37 +14,37 @@ use super::VerifiedToken;
 use crate::text::ascii::bytes_eq;
 use crate::text::hash::spread;
 
-/// What an entry costs beside what it refers to: its place in the table and the allocator's share.
+/// The cost of an entry without the data it refers to: its slot in the table and the allocator's overhead.
 const ENTRY_BYTES: usize = 128;
 
-/// Verified tokens by all their bytes, within a bound of memory.
+/// Verified tokens, found by all their bytes, within a memory limit.
 ///
-/// It belongs to one [`Issuers`](super::Issuers): a cache that outlived the policy that verified its tokens would go on
-/// accepting what a new policy does not.
+/// A cache belongs to one [`Issuers`](super::Issuers). If it outlived the policy that verified its tokens, it would accept tokens that a
+/// new policy rejects.
 #[derive(Debug)]
 pub struct TokenCache {
     young: Generation,
     old: Generation,
-    /// What one generation may hold, in bytes.
+    /// The maximum size of one generation, in bytes.
     half: usize,
     hits: u64,
     misses: u64,
 }
 
-/// How a cache stands.
+/// The statistics of a cache.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct CacheUsage {
     /// How often a token was found.
     pub hits: u64,
-    /// How often one was not.
+    /// How often a token was not found.
     pub misses: u64,
-    /// How many tokens are remembered.
+    /// The number of cached tokens.
     pub entries: u64,
-    /// What they take, in bytes.
+    /// The size of all entries, in bytes.
     pub bytes: u64,
 }
 
-/// By the hash of the token. Of two tokens with the same one the later stays.
+/// Maps the hash of a token to its entry. If two tokens have the same hash, the later one replaces the earlier one.
 type Entries = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
 
 #[derive(Debug)]
@@ -60,28 +60,28 @@ struct Generation {
 }
 
 impl TokenCache {
-    /// A budget for some five hundred tokens of usual size in use at a time; in Wasm, whose pointers are shorter, more.
+    /// Enough for about five hundred tokens of usual size in use at a time, and for more in Wasm, where pointers are shorter.
     pub const DEFAULT_BYTES: usize = 4 * 1024 * 1024;
 
-    /// An empty cache that holds at most about this many bytes. With 0 it remembers nothing.
+    /// Creates an empty cache that holds at most about this many bytes. With 0 it stores nothing.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { young: Generation::default(), old: Generation::default(), half: bytes / 2, hits: 0, misses: 0 }
     }
 
-    /// How many tokens are remembered.
+    /// Returns the number of cached tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.young.entries.len() + self.old.entries.len()
     }
 
-    /// Whether no token is remembered.
+    /// Returns whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How the cache stands.
+    /// Returns the statistics of the cache.
     #[must_use]
     pub fn usage(&self) -> CacheUsage {
         CacheUsage {
@@ -92,7 +92,7 @@ impl TokenCache {
         }
     }
 
-    /// The verified token with exactly these bytes. Whether it is still good now is for the caller to ask.
+    /// Returns the verified token with exactly these bytes. The caller must check that it is still valid.
     pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<VerifiedToken>> {
         let found = self.find(token);
         let figure = if found.is_some() { &mut self.hits } else { &mut self.misses };
@@ -111,12 +111,12 @@ impl TokenCache {
         Some(found)
     }
 
-    /// Remembers a token that was just verified.
+    /// Stores a token that was just verified.
     pub(super) fn insert(&mut self, token: &[u8], verified: Rc<VerifiedToken>) {
         self.insert_entry(hash(token), Entry { token: token.into(), verified });
     }
 
-    /// Forgets a token that will not be good again.
+    /// Removes a token that cannot become valid again.
     pub(super) fn remove(&mut self, token: &[u8]) {
         let hash = hash(token);
         if self.young.remove(hash, token).is_none() {
@@ -164,9 +164,9 @@ impl Entry {
     }
 }
 
-/// A hash of the token's end, which is its signature: random enough to tell tokens apart, and nobody finds the end of
-/// somebody else's by trying. It has no secret seed, and needs none: only a token that an issuer signed gets in, and whoever
-/// has two with the same end loses no more than the place of one.
+/// Returns a hash of the token's end, which is part of its signature. The signature is random enough to distinguish tokens, and nobody
+/// can guess the end of another agent's token. The hash needs no secret seed: only tokens signed by an issuer are stored, and a client
+/// with two tokens that have the same end loses only one cache entry.
 fn hash(token: &[u8]) -> u64 {
     const END: usize = 32;
     let end = token.last_chunk::<END>().map_or(token, <[u8; END]>::as_slice);
@@ -175,7 +175,7 @@ fn hash(token: &[u8]) -> u64 {
     words.fold(token.len() as u64, |hash, word| spread(hash ^ word))
 }
 
-/// Takes what is a hash already.
+/// Uses a key that already is a hash.
 #[derive(Debug, Default)]
 struct Hashed(u64);
 
@@ -184,7 +184,7 @@ impl Hasher for Hashed {
         self.0 = hash;
     }
 
-    /// For other keys than there are.
+    /// Required by the trait; keys are `u64`, so this method is not used.
     fn write(&mut self, bytes: &[u8]) {
         self.0 = bytes.iter().fold(self.0, |hash, byte| spread(hash ^ u64::from(*byte)));
     }

@@ -1,16 +1,16 @@
-//! Claims as policies name them, and how their values compare with what a policy writes.
+//! Names of claims in a policy, and comparison of claim values with values in a policy.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// The name of a claim: its exact name, or a JSON pointer (RFC 6901) where the text starts with `/`.
+/// The name of a claim: its exact name, or a JSON pointer (RFC 6901) if the text starts with `/`.
 ///
-/// Names that are URLs, as some providers use them, do not start with `/` and so are names.
+/// Some providers use URLs as names. A URL does not start with `/`, so it is read as a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimName(String);
 
-/// Why a text names no claim.
+/// The reason why a text is not the name of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimNameError {
@@ -34,11 +34,11 @@ impl fmt::Display for ClaimNameError {
 impl std::error::Error for ClaimNameError {}
 
 impl ClaimName {
-    /// Reads the name of a claim.
+    /// Parses the name of a claim.
     ///
     /// # Errors
     ///
-    /// [`ClaimNameError`] when the text names none.
+    /// [`ClaimNameError`] if the text is not a name.
     pub fn parse(text: &str) -> Result<Self, ClaimNameError> {
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(ClaimNameError::Text);
@@ -49,13 +49,13 @@ impl ClaimName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name as it was written.
+    /// Returns the name as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The claim's value; `null` is no value.
+    /// Returns the claim's value, or `None` if it is absent or `null`.
     #[must_use]
     pub fn find<'c>(&self, claims: &'c Value) -> Option<&'c Value> {
         let found = if self.0.starts_with('/') { claims.pointer(&self.0) } else { claims.get(&self.0) };
@@ -63,7 +63,7 @@ impl ClaimName {
     }
 }
 
-/// Whether a value says anything at all: `""` and `[]` do not.
+/// Returns whether a value has content: `null`, `""` and `[]` do not.
 pub(super) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -73,8 +73,8 @@ pub(super) fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Whether a value, or an item of it, is what the policy wrote: a string exactly, an integer by its decimal form, a
-/// boolean by its name.
+/// Returns whether a value, or an item of it, equals the policy's value: a string exactly, an integer by its decimal form, a boolean by
+/// its name.
 pub(super) fn is(value: &Value, written: &str) -> bool {
     match value {
         Value::Array(items) => items.iter().any(|item| is_scalar(item, written)),
@@ -85,7 +85,7 @@ pub(super) fn is(value: &Value, written: &str) -> bool {
 fn is_scalar(value: &Value, written: &str) -> bool {
     match value {
         Value::String(text) => text == written,
-        // A fraction has more than one decimal form, so it equals none.
+        // A fraction has more than one decimal form, so it equals no text.
         Value::Number(number) => !number.is_f64() && number.to_string() == written,
         Value::Bool(truth) => written == if *truth { "true" } else { "false" },
         Value::Null | Value::Array(_) | Value::Object(_) => false,

@@ -1,4 +1,4 @@
-//! The claims of a token whose signature verifies.
+//! Tests of the claims of tokens with a valid signature.
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn claims_of_an_access_token() {
     assert!(verify(&claiming(json!({ "scope": null }))).unwrap().scopes().is_empty());
     assert!(verify(&claiming(json!({ "scope": "" }))).unwrap().scopes().is_empty());
     assert_eq!(verify(&claiming(json!({ "scope": " b  a " }))).unwrap().scopes(), ["a", "b"]);
-    // Only a space separates.
+    // Only a space separates scopes.
     assert_eq!(verify(&claiming(json!({ "scope": "a\tb,c" }))).unwrap().scopes(), ["a\tb,c"]);
 }
 
@@ -74,7 +74,7 @@ fn audiences() {
 #[test]
 fn boundaries_of_time_are_exact() {
     let judge = |changes: Value| verify(&claiming(changes)).map(|_| ());
-    // The skew is 60 s.
+    // The clock skew is 60 s.
     for (name, changes, result) in [
         ("expired for less than the skew", json!({ "exp": NOW - 59 }), Ok(())),
         ("expired for the skew", json!({ "iat": NOW - 90, "exp": NOW - 60 }), Err(Reason::TokenExpired)),
@@ -106,7 +106,7 @@ fn boundaries_of_time_are_exact() {
             assert_eq!(judge(json!({ name: value })), Err(Reason::TokenTime), "{name} {value}");
         }
     }
-    // A lifetime of nothing, which the skew would make 60 s long, and one that begins after its end.
+    // One lifetime is zero, which the skew would extend to 60 s, and one token expires before it is issued.
     for (changes, result) in [
         (json!({ "iat": NOW, "exp": NOW }), Err(Reason::TokenTime)),
         (json!({ "iat": NOW, "exp": NOW - 1 }), Err(Reason::TokenTime)),
@@ -116,13 +116,13 @@ fn boundaries_of_time_are_exact() {
         (json!({ "nbf": NOW + 10, "exp": NOW + 10 }), Err(Reason::TokenTime)),
         (json!({ "nbf": NOW + 11, "exp": NOW + 10 }), Err(Reason::TokenTime)),
         (json!({ "nbf": NOW + 9, "exp": NOW + 10 }), Ok(())),
-        // Also where another check would find a reason.
+        // This reason also wins if another check would fail.
         (json!({ "iat": NOW - 90, "exp": NOW - 90 }), Err(Reason::TokenTime)),
         (json!({ "nbf": NOW + 90, "exp": NOW + 90 }), Err(Reason::TokenTime)),
     ] {
         assert_eq!(judge(changes.clone()), result, "{changes}");
     }
-    // The latest moment that can be told does not wrap.
+    // The latest possible time does not wrap around.
     assert_eq!(judge(json!({ "exp": 18_446_744_073_u64 })), Err(Reason::TokenLifetime));
     assert_eq!(judge(json!({ "iat": 0, "exp": NOW + 1 })), Err(Reason::TokenLifetime));
 }

@@ -1,7 +1,7 @@
-//! What exactly is wrong with a token that was rejected: which claim or header parameter, what it is and what is expected.
+//! Details about a rejected token: the wrong claim or header parameter, its value and the expected value.
 //!
-//! For an explanation alone, which reads the token a second time. The filter is built without it: a rejected token costs a gateway
-//! nothing more, and the answer says no more than the reason.
+//! Only `callgate explain` uses them, and reads the token a second time for that. The filter is built without this module: a rejected
+//! token costs the gateway nothing more, and the response contains only the reason.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,13 +19,13 @@ use crate::identity::crypto::Algorithm;
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
-/// The most that an explanation repeats of one value, in characters.
+/// The maximum number of characters that an explanation shows of one value.
 const SHOWN: usize = 200;
 
-/// Facts by name, in the order in which they are read.
+/// Facts by name, in the order of the checks.
 pub(crate) type Facts = Vec<(&'static str, String)>;
 
-/// A claim or header parameter that is not as it has to be.
+/// A claim or header parameter with an unexpected value.
 struct Mismatch<'t> {
     name: String,
     is: Option<&'t Value>,
@@ -43,8 +43,8 @@ impl Mismatch<'_> {
 }
 
 impl Issuers {
-    /// What was wrong with a token that [`verify`](Self::verify) rejected for this reason at this moment. Empty where the reason
-    /// says it all.
+    /// Describes why [`verify`](Self::verify) rejected a token with this reason at this time. The result is empty if the reason is
+    /// sufficient.
     pub(crate) fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp) -> Facts {
         match reason {
             Reason::TokenTooLong => {
@@ -134,7 +134,7 @@ impl Issuers {
         }
     }
 
-    /// In the order in which [`Times::read`] and [`Times::judge`] look.
+    /// Checks in the same order as [`Times::read`] and [`Times::judge`].
     fn wrong_time<'t>(&self, claims: &'t Value, now: Timestamp) -> Option<Mismatch<'t>> {
         let wrong =
             |name: &str, expected: String| Some(Mismatch { name: name.to_owned(), is: claims.get(name), expected });
@@ -158,7 +158,7 @@ impl Issuers {
 }
 
 impl Issuer {
-    /// In the order in which a token is verified.
+    /// Checks in the same order as verification.
     fn wrong_claim<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
         let missing = |name: &str, expected: &str| {
             Some(Mismatch { name: name.to_owned(), is: claims.get(name), expected: expected.to_owned() })
@@ -180,12 +180,12 @@ impl Issuer {
 }
 
 impl Shape {
-    /// The media types that are accepted, as a policy writes them.
+    /// Returns the accepted media types, as a policy writes them.
     fn types(&self) -> impl Iterator<Item = &str> {
         self.types.iter().map(|typ| typ.as_deref().unwrap_or(ABSENT))
     }
 
-    /// The claim for which [`Self::read`] rejects a token.
+    /// Returns the claim for which [`Self::read`] rejects a token.
     fn mismatch<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
         let wrong = |name: &str, is: Option<&'t Value>, expected: String| {
             Some(Mismatch { name: name.to_owned(), is, expected })
@@ -222,7 +222,7 @@ impl Shape {
 }
 
 impl Keys {
-    /// What the key that a `kid` names verifies.
+    /// Returns the algorithms of the key with this `kid`.
     fn algorithms_of(&self, kid: Option<&Value>) -> &[Algorithm] {
         let (Self::Set(keys), Some(kid)) = (self, kid.and_then(Value::as_str)) else { return &[] };
         keys.iter().find(|key| key.kid.as_deref() == Some(kid)).map_or(&[], |key| &key.algorithms)
@@ -236,7 +236,7 @@ impl Keys {
     }
 }
 
-/// Why a token is no compact JWS.
+/// Describes why a token is not a compact JWS.
 fn malformed(token: &[u8]) -> Facts {
     let fault =
         |text: String| vec![("fault", text), ("expected", "three parts in base64url, joined by `.`".to_owned())];
@@ -257,7 +257,7 @@ fn malformed(token: &[u8]) -> Facts {
         .unwrap_or_default()
 }
 
-/// Why the header or the claims are not JSON that is accepted.
+/// Describes why the header or the claims are not acceptable JSON.
 fn json_fault(token: &[u8]) -> Facts {
     let parts = token.split(|byte| *byte == b'.').zip(["header", "claims"]);
     for (part, name) in parts {
@@ -282,7 +282,7 @@ fn json_fault(token: &[u8]) -> Facts {
     Facts::new()
 }
 
-/// The parts of a JSON text that are outside of its strings.
+/// Returns the bytes of a JSON text that are not inside strings.
 fn outside_of_strings(text: &[u8]) -> Vec<u8> {
     let (mut inside, mut escaped) = (false, false);
     let mut outside = Vec::with_capacity(text.len());
@@ -301,7 +301,7 @@ fn outside_of_strings(text: &[u8]) -> Vec<u8> {
     outside
 }
 
-/// How deep objects and arrays nest.
+/// Returns the nesting depth of objects and arrays.
 fn depth(text: &[u8]) -> usize {
     let mut open = 0_usize;
     let depths = outside_of_strings(text).into_iter().map(|byte| {
@@ -315,7 +315,7 @@ fn depth(text: &[u8]) -> usize {
     depths.max().unwrap_or_default()
 }
 
-/// The first number whose value is infinite as a 64-bit floating-point number.
+/// Returns the first number that is infinite as a 64-bit floating-point number.
 fn number_out_of_range(text: &[u8]) -> Option<String> {
     let outside = outside_of_strings(text);
     let of_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');

@@ -42,7 +42,7 @@ fn claims() -> Value {
     })
 }
 
-/// The reason for which a token is rejected, and its diagnosis as text.
+/// Returns the reason for which a token is rejected, and its diagnosis as text.
 fn diagnose(token: &[u8]) -> (Reason, String) {
     let issuers = issuers();
     let result = issuers.verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0));
@@ -178,7 +178,7 @@ fn shows_the_fault_of_a_json_text() {
         (format!("{}1{}", "[".repeat(40), "]".repeat(40)), vec!["depth: 40 levels", "expected: at most 32 levels"]),
         (r#"{"a":1e400,"b":"1e500"}"#.to_owned(), vec!["number: 1e400"]),
         ("[1]".to_owned(), vec!["fault: not a JSON object"]),
-        // Brackets in a string do not nest.
+        // Brackets in a string do not count as nesting.
         (format!(r#"{{"a":"{}\"[","b":}}"#, "[".repeat(40)), vec!["part: claims"]),
     ] {
         says(&claims_text(&text), Reason::TokenJson, &facts);

@@ -1,4 +1,4 @@
-//! The issuers of a policy: their rules checked one by one and against each other, ready for lookups.
+//! The issuers of a policy: validates their rules individually and together, and compiles them for lookups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use crate::document::{self, AlgorithmName, IgnorableHeader};
 use crate::document::{Findings, Place, did_you_mean};
 use crate::identity::crypto::{Algorithm, KeyIdentity, VerifyingKey};
 
-/// The longest `max_lifetime`. A year and a bit is what Kubernetes gives to tokens whose clients do not renew them.
+/// The maximum `max_lifetime`. Kubernetes issues tokens for slightly more than a year to clients that do not renew them.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 
-/// Above this, `max_lifetime` deserves a second look.
+/// A longer `max_lifetime` causes a warning.
 const LONG_LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// The issuers of a policy.
 #[derive(Debug)]
 pub struct Issuers {
-    /// In the order of their names, so that an [`IssuerId`] is the position in the policy's map.
+    /// Sorted by name, so an [`IssuerId`] is the position in the policy's map.
     pub(super) issuers: Vec<Issuer>,
-    /// From the exact `iss` to the issuer.
+    /// Maps the exact `iss` to the issuer.
     pub(super) by_iss: BTreeMap<Arc<str>, IssuerId>,
-    /// How far the clocks of issuer and gate may differ.
+    /// How far the clocks of the issuer and Callgate may differ.
     pub(super) skew: Duration,
 }
 
@@ -31,7 +31,7 @@ pub struct Issuers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IssuerId(usize);
 
-/// One issuer, ready to judge its tokens.
+/// One issuer, compiled for verifying its tokens.
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) name: Arc<str>,
@@ -45,21 +45,20 @@ pub(super) struct Issuer {
 }
 
 impl Issuers {
-    /// How many issuers there are.
+    /// Returns the number of issuers.
     pub(crate) fn len(&self) -> usize {
         self.issuers.len()
     }
 
-    /// Whether the policy takes no tokens at all.
+    /// Returns whether the policy accepts no tokens at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.issuers.is_empty()
     }
 
     /// Compiles the policy's `issuers`.
     ///
-    /// `resource` is the audience of issuers that name none, `skew` how far clocks may differ. What is wrong goes into
-    /// `findings`; where that leaves an error, what is returned has every issuer's [`IssuerId`] and refuses every token
-    /// of the issuers concerned.
+    /// `resource` is the audience of issuers that name none, `skew` how far clocks may differ. Problems are added to `findings`. If there
+    /// is an error, the result still has the [`IssuerId`] of every issuer, and rejects every token of the affected issuers.
     pub fn compile(
         raw: &BTreeMap<String, document::Issuer>,
         resource: &str,
@@ -87,19 +86,19 @@ impl Issuers {
         Self { issuers, by_iss, skew }
     }
 
-    /// The issuer that the policy gives this name.
+    /// Returns the issuer with this name in the policy.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<IssuerId> {
         self.issuers.binary_search_by(|issuer| (*issuer.name).cmp(name)).ok().map(IssuerId)
     }
 
-    /// The policy's name of an issuer.
+    /// Returns the policy's name of an issuer.
     #[must_use]
     pub fn name(&self, id: IssuerId) -> &str {
         self.get(id).map_or("", |issuer| &issuer.name)
     }
 
-    /// All keys, with the names of their issuers.
+    /// Returns all keys, with the names of their issuers.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &VerifyingKey)> {
         self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key)))
     }
@@ -142,7 +141,7 @@ impl Issuer {
             iss: raw.issuer.as_str().into(),
             audience: raw.audience.as_deref().unwrap_or(resource).to_owned(),
             algorithms,
-            // Without an error neither is missing; with one, no key and no type make sure that nothing passes.
+            // If there is no error, both are present. If there is one, an issuer without keys and types rejects every token.
             keys: keys.unwrap_or(Keys::Secret(None)),
             ignored_header: raw.ignore_header.clone(),
             max_lifetime: raw.max_lifetime.duration(),
@@ -151,7 +150,7 @@ impl Issuer {
     }
 }
 
-/// Names stand in records, headers and metrics, and next to each other in messages.
+/// Issuer names appear in records, headers and metrics, and next to each other in messages.
 fn check_name(name: &str, place: &Place, findings: &mut Findings) {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
@@ -159,8 +158,8 @@ fn check_name(name: &str, place: &Place, findings: &mut Findings) {
     }
 }
 
-/// `iss` is compared, never fetched, so anything that providers really send is taken: an absolute URL without query or
-/// fragment (RFC 8414, section 2).
+/// `iss` is only compared and never fetched, so any value that providers use is accepted: an absolute URL without query or fragment (RFC
+/// 8414, section 2).
 fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
     let rest = iss.strip_prefix("https://").or_else(|| iss.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -227,7 +226,7 @@ impl From<AlgorithmName> for Algorithm {
     }
 }
 
-/// Tenants of one provider share its keys; both say so, so that neither is surprised.
+/// Tenants of one provider share its keys. Both issuers must state it, so the sharing is known to both.
 fn check_sharing_is_mutual(raw: &BTreeMap<String, document::Issuer>, issuers: &Place, findings: &mut Findings) {
     for (name, issuer) in raw {
         let place = issuers.field(name).field("shares_keys_with");
@@ -258,14 +257,14 @@ fn check_sharing_is_mutual(raw: &BTreeMap<String, document::Issuer>, issuers: &P
     }
 }
 
-/// A key under two issuers lets one sign what the other seems to say.
+/// If two issuers have the same key, one can sign tokens in the name of the other.
 fn check_shared_keys(
     raw: &BTreeMap<String, document::Issuer>,
     compiled: &[Issuer],
     issuers: &Place,
     findings: &mut Findings,
 ) {
-    /// By the variable as well, so that a check without secrets finds what the gateway would.
+    /// Includes the variable's name, so a check without secrets finds the same problems as the gateway.
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
     enum Shared<'p> {
         Key(KeyIdentity),

@@ -6,7 +6,7 @@ fn key(signs: Signs, kid: &str) -> Value {
     with(signs.jwk(), json!({ "kid": kid }))
 }
 
-/// An issuer of the profile `at+jwt` without a mistake.
+/// Returns a valid issuer of the profile `at+jwt`.
 fn plain() -> Value {
     json!({
         "issuer": "https://idp.example.com",
@@ -17,7 +17,7 @@ fn plain() -> Value {
     })
 }
 
-/// An issuer of the profile `jwt` without a mistake.
+/// Returns a valid issuer of the profile `jwt`.
 fn spelled_out() -> Value {
     with(
         plain(),
@@ -33,7 +33,7 @@ fn secret(reference: Value) -> Value {
     with(plain(), json!({ "algorithms": ["HS256"], "keys": { "secret": reference } }))
 }
 
-/// Errors and warnings of a policy with these issuers, each as `place: message`.
+/// Returns the errors and warnings of a policy with these issuers, each as `place: message`.
 fn findings(issuers: Value) -> (Vec<String>, Vec<String>) {
     let (_, findings) = compile_with(&issuers, &environment);
     let lines = |list: Vec<crate::document::Finding>| list.iter().map(ToString::to_string).collect();
@@ -139,7 +139,8 @@ fn secrets_are_checked_after_decoding_and_never_shown() {
         (json!({ "env": "SECRET", "encoding": "base64" }), "encoding", "base64 with padding"),
         (json!({ "env": "BASE64", "encoding": "base64url" }), "encoding", "base64url without padding"),
         (json!({ "env": "BASE64URL", "encoding": "base64" }), "encoding", "base64 with padding"),
-        // 64 characters for 32 bytes: enough as they stand, and as hexadecimal digits; 44 for 32 in base64.
+        // The value has 64 characters and is long enough for 32 bytes: unchanged or as hexadecimal digits. Base64 needs 44 characters for
+        // 32 bytes.
         (json!({ "env": "HEX", "encoding": "base64url" }), "", ""),
     ];
     for (reference, place, message) in cases {
@@ -172,7 +173,7 @@ fn key_sets() {
         json!({ "use": "sig", "key_ops": ["verify"], "alg": "ES256", "x5c": ["x"] }),
     )));
     nothing_wrong(with_good(with(other.clone(), json!({ "kid": null }))));
-    // One key under two names.
+    // The same key under two names.
     nothing_wrong(with_good(key(Signs::P256(1), "b")));
     nothing_wrong(with_good(Signs::P256(1).jwk()));
     let unnamed = Signs::P256(1).jwk();
@@ -296,7 +297,7 @@ fn keys_and_names_shared_between_issuers() {
         "b": tenant("https://idp.example.com/b", json!(["a", "c"])),
         "c": tenant("https://idp.example.com/c", json!(["b", "a"])),
     }));
-    // What differs in a trailing slash is another issuer.
+    // An issuer that differs in a trailing slash is a different issuer.
     one_error(
         json!({ "a": tenant("https://idp.example.com", json!([])), "b": tenant("https://idp.example.com/", json!([])) }),
         "issuers.b.keys",
@@ -316,7 +317,7 @@ fn keys_and_names_shared_between_issuers() {
         "issuers.a.shares_keys_with[1]",
         "twice",
     );
-    // One key under two names in one issuer is not shared with another.
+    // A key with two names in one issuer is not shared with another issuer.
     let renamed = json!({ "keys": { "jwks": { "keys": [key(Signs::P256(1), "a"), key(Signs::P256(1), "b")] } } });
     nothing_wrong(json!({ "a": with(plain(), renamed) }));
     let (errors, _) = findings(json!({
@@ -327,7 +328,7 @@ fn keys_and_names_shared_between_issuers() {
         errors,
         ["issuers.keycloak.shares_keys_with[0]: there is no `issuers.keycloack2`; did you mean `keycloak2`?"]
     );
-    // The same `iss` twice is ambiguous whatever the keys are.
+    // The same `iss` twice is ambiguous, even with different keys.
     let other_key = json!({ "keys": { "jwks": { "keys": [key(Signs::P256(2), "a")] } } });
     one_error(
         json!({ "a": plain(), "b": with(plain(), other_key) }),

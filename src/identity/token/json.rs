@@ -1,25 +1,25 @@
-//! JSON without room for two readings: what one parser reads here, every other parser reads the same way.
+//! A JSON parser that only accepts documents that every other parser reads the same way.
 //!
-//! RFC 8259 leaves repeated names, depth and much else to implementations, and a gate that reads the first of two names
-//! in front of an upstream that reads the last decides about another document. Repeated names (compared after their
-//! escapes are read), a byte order mark, lone surrogates, numbers beyond what a double holds, anything after the
-//! document, and depth or size beyond a bound are refused.
+//! RFC 8259 leaves repeated names, depth and other details to implementations. If Callgate read the first of two equal names and the
+//! upstream the last, Callgate would decide about a different document. The parser therefore rejects repeated names (compared after
+//! decoding escapes), a byte order mark, lone surrogates, numbers that exceed the range of a double, data after the document, and
+//! documents that exceed the limits for depth and size.
 
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// How much JSON is taken.
+/// Limits for a JSON document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// The longest document, in bytes.
+    /// The maximum length of the document, in bytes.
     pub bytes: usize,
-    /// How deep objects and arrays may nest; a document that is no object or array has depth 0.
+    /// The maximum nesting depth of objects and arrays. A document that is neither has depth 0.
     pub depth: u8,
 }
 
-/// Why a document was refused. For people who write documents: it may quote names from it.
+/// The reason why a document is rejected. It is meant for the author of the document and may quote names from it.
 #[derive(Debug)]
 pub struct JsonError(Cause);
 
@@ -40,11 +40,11 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Reads one JSON document that fills `text`.
+/// Parses one JSON document that fills `text`.
 ///
 /// # Errors
 ///
-/// [`JsonError`], with line and column, for the first thing that is wrong.
+/// [`JsonError`], with line and column, for the first problem.
 pub fn parse(text: &[u8], bounds: Bounds) -> Result<Value, JsonError> {
     if text.len() > bounds.bytes {
         return Err(JsonError(Cause::Long { bytes: text.len(), bound: bounds.bytes }));
@@ -54,7 +54,7 @@ pub fn parse(text: &[u8], bounds: Bounds) -> Result<Value, JsonError> {
     value.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| JsonError(Cause::Malformed(error)))
 }
 
-/// Reads a value in which objects and arrays nest no deeper than this.
+/// Reads a value with a limited nesting depth.
 #[derive(Clone, Copy)]
 struct Strict {
     depth_left: u8,
@@ -166,7 +166,7 @@ mod tests {
         ] {
             assert!(refused(text.as_bytes()).contains("occurs twice"), "{text}");
         }
-        // Names are not folded, normalised or confused with those of another object.
+        // Names are not case-folded or normalized, and different objects may have the same names.
         for text in [r#"{"a":1,"A":2}"#, "{\"\u{e9}\":1,\"e\u{301}\":2}", r#"{"a":{"a":1},"b":{"a":1}}"#] {
             parse(text.as_bytes(), BOUNDS).unwrap();
         }
@@ -181,7 +181,7 @@ mod tests {
         let long = |n: usize| format!("\"{}\"", "a".repeat(n - 2)).into_bytes();
         parse(&long(64), BOUNDS).unwrap();
         assert!(refused(&long(65)).contains("65 bytes"));
-        // The parser's own bound on recursion stands behind ours.
+        // The parser's own recursion limit still applies if ours is too high.
         let bomb = "[".repeat(100_000);
         parse(bomb.as_bytes(), Bounds { bytes: usize::MAX, depth: u8::MAX }).unwrap_err();
     }

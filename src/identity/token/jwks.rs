@@ -1,4 +1,4 @@
-//! A JSON Web Key Set (RFC 7517) of public keys: those that are not ours are skipped, those that are wrong stop the policy.
+//! JSON Web Key Sets (RFC 7517) of public keys. Unsupported keys are skipped; invalid keys are errors of the policy.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::document;
 use crate::document::{Findings, Place};
 use crate::identity::crypto::{Algorithm, JwkError, PublicJwk};
 
-/// Reads the keys that verify with one of these algorithms. `None` when something is wrong.
+/// Reads the keys that verify one of these algorithms. Returns `None` if there is an error.
 pub(super) fn compile(
     raw: &document::JwkSet,
     algorithms: &[Algorithm],
@@ -24,7 +24,8 @@ pub(super) fn compile(
                 check_kid(&key, &keys, findings);
                 keys.push(key);
             }
-            // Before names are compared: providers give an encryption key the `kid` of the signing key next to it.
+            // This comes before the comparison of names, because some providers use the same `kid` for an encryption key and a signing
+            // key.
             Err(JwkError::Unknown(why)) => findings.warn(place, format!("this key is not used: {why}")),
             Err(JwkError::Wrong(member, why)) => findings.error(place.field(member), why),
         }
@@ -39,7 +40,7 @@ pub(super) fn compile(
     Some(keys)
 }
 
-/// A name chooses one key. A key may have two names, as while it gets another one.
+/// Checks that a name identifies one key. One key may have two names, for example while it is renamed.
 fn check_kid(key: &Key, others: &[Key], findings: &mut Findings) {
     let Some(other) = others.iter().find(|other| match &key.kid {
         Some(kid) => other.kid.as_ref() == Some(kid),

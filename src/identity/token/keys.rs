@@ -1,4 +1,4 @@
-//! The keys of one issuer, and which of them a token's header chooses.
+//! The keys of one issuer, and the choice of the key by a token's header.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use crate::document::{Findings, Place};
 use crate::identity::crypto::{Algorithm, VerifyingKey};
 use crate::reason::Reason;
 
-/// Where secrets come from: the environment of the gateway's process, or of the command line's.
+/// The source of secrets: the environment of the gateway's process, or that of the command line.
 pub trait Secrets {
-    /// Looks up what an environment variable holds.
+    /// Looks up the value of an environment variable.
     fn resolve(&self, name: &str) -> SecretLookup;
 }
 
@@ -24,14 +24,14 @@ impl<F: Fn(&str) -> SecretLookup> Secrets for F {
     }
 }
 
-/// What became of looking for a secret.
+/// The result of looking up a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretLookup {
-    /// The variable's bytes as they stand.
+    /// The variable's bytes, unchanged.
     Found(Vec<u8>),
-    /// There is no such variable, or it is empty.
+    /// The variable does not exist or is empty.
     Missing,
-    /// The policy is only being checked. What it compiles to refuses the tokens that this secret would verify.
+    /// The policy is only checked. The compiled policy rejects the tokens that this secret would verify.
     NotNeeded,
 }
 
@@ -50,32 +50,32 @@ impl fmt::Debug for SecretLookup {
 pub(super) enum Keys {
     /// Public keys.
     Set(Vec<Key>),
-    /// One shared secret; none where secrets were not looked up.
+    /// One shared secret, or `None` if secrets were not looked up.
     Secret(Option<Box<VerifyingKey>>),
 }
 
-/// A public key with what its JWK says about it.
+/// A public key and the metadata in its JWK.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) kid: Option<String>,
-    /// What it verifies: those of the issuer's algorithms that fit the key's type and its `alg`.
+    /// The issuer's algorithms that fit the key's type and its `alg`.
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) key: VerifyingKey,
     pub(super) place: Place,
 }
 
 impl Keys {
-    /// The key that verifies a token with this `kid` and algorithm.
+    /// Returns the key that verifies a token with this `kid` and algorithm.
     pub(super) fn choose(&self, kid: Option<&Value>, algorithm: Algorithm) -> Result<&VerifyingKey, Reason> {
         let keys = match self {
             Self::Set(keys) => keys,
-            // A secret has no name that could choose among several, and there are not several.
+            // An issuer has only one secret, so `kid` is not needed to choose it.
             Self::Secret(secret) => return secret.as_deref().ok_or(Reason::TokenKey),
         };
         let Some(kid) = kid else {
             let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm)).map(|key| &key.key);
             let only = fitting.next().ok_or(Reason::TokenKey)?;
-            // One key under two names is one key.
+            // The same key under two names counts as one key.
             return if fitting.all(|other| other.is_same_as(only)) { Ok(only) } else { Err(Reason::TokenKey) };
         };
         let kid = kid.as_str().ok_or(Reason::TokenKey)?;
@@ -83,7 +83,7 @@ impl Keys {
         if named.algorithms.contains(&algorithm) { Ok(&named.key) } else { Err(Reason::TokenAlgorithm) }
     }
 
-    /// All keys.
+    /// Returns all keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
         let (set, secret) = match self {
             Self::Set(keys) => (keys.as_slice(), None),
@@ -92,7 +92,7 @@ impl Keys {
         set.iter().map(|key| &key.key).chain(secret)
     }
 
-    /// Reads the keys of an issuer. `None` when something is wrong with them, which then stands in the findings.
+    /// Reads the keys of an issuer. Returns `None` if there is an error, which is added to the findings.
     pub(super) fn compile(
         raw: &document::Issuer,
         algorithms: &[Algorithm],
@@ -128,17 +128,17 @@ impl Keys {
     }
 }
 
-/// What a secret of the policy came to.
+/// The result of reading a secret of the policy.
 #[derive(Debug)]
 pub(crate) enum Secret {
-    /// The key that it is.
+    /// The key made from the secret.
     Key(Box<VerifyingKey>),
-    /// The policy is only being checked.
+    /// The policy is only checked.
     NotNeeded,
 }
 
 impl Secret {
-    /// Looks a secret up and decodes it. `None` when something is wrong, which then stands in the findings.
+    /// Looks up a secret and decodes it. Returns `None` if there is an error, which is added to the findings.
     pub(crate) fn read(
         raw: &document::Secret,
         place: &Place,
@@ -156,10 +156,10 @@ impl Secret {
     }
 }
 
-/// Something is wrong with a secret, and stands in the findings.
+/// A secret is invalid. The error is in the findings.
 pub(crate) struct BadSecret;
 
-/// Looks a secret up and decodes it; none while the policy is only being checked.
+/// Looks up a secret and decodes it. Returns `None` inside `Ok` if the policy is only checked.
 pub(crate) fn look_up(
     raw: &document::Secret,
     place: &Place,
@@ -180,7 +180,7 @@ pub(crate) fn look_up(
         }
         SecretLookup::NotNeeded => return Ok(None),
     };
-    // None of these messages may say anything about the value but how it should have been written.
+    // These messages must not reveal anything about the value except the format that was expected.
     let (bytes, form) = match raw.encoding {
         None => (Some(text), ""),
         Some(SecretEncoding::Base64) => (STANDARD.decode(&text).ok(), "base64 with padding"),

@@ -1,7 +1,7 @@
-//! Access tokens: which issuers there are, what their tokens look like, and whether one is good now.
+//! Access tokens: the issuers, the required shape of their tokens, and verification.
 //!
-//! [`Issuers::compile`] turns the policy's issuers into lookups, [`Issuers::verify`] is the only source of a
-//! [`VerifiedToken`]. Who the token's bearer is to the policy, and what it may do, is decided elsewhere.
+//! [`Issuers::compile`] compiles the policy's issuers, and [`Issuers::verify`] is the only source of a [`VerifiedToken`]. The mapping
+//! from a token to an agent, and the agent's permissions, do not belong in this module.
 
 mod cache;
 mod claim;

@@ -1,4 +1,4 @@
-//! Access tokens as real providers shape them, and the other tokens of the same providers.
+//! Tests with access tokens in the format of real providers, and with other tokens of the same providers.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::reason::Reason;
 
 const KEY: Signs = Signs::Rsa;
 
-/// A provider: its issuer in a policy, an access token of its, and changes that make another of its tokens of it.
+/// A provider: its issuer in a policy, one of its access tokens, and changes that turn it into another token of the provider.
 struct Provider {
     issuer: Value,
     header: Value,
@@ -17,7 +17,7 @@ struct Provider {
 }
 
 impl Provider {
-    /// The key set as this kind of provider publishes it.
+    /// Creates a provider with a key set as this kind of provider publishes it.
     fn new(iss: &str, jwk: Value, issuer: Value, header: Value, claims: Value) -> Self {
         let base = json!({
             "issuer": iss, "profile": "jwt", "algorithms": ["RS256"], "max_lifetime": "1h",
@@ -95,11 +95,11 @@ fn entra_id() {
     let user =
         provider.verify(json!({}), json!({ "roles": null, "scp": "Code.Read Code.Write", "idtyp": "user" })).unwrap();
     assert_eq!(user.scopes(), ["Code.Read", "Code.Write"]);
-    // An ID token of an application that is its own API has the same audience.
+    // If an application is its own API, its ID tokens have the same audience.
     provider.refuses(json!({}), json!({ "idtyp": null, "nonce": "n" }), Reason::TokenClaim);
     let other_tenant = "https://login.microsoftonline.com/00000000/v2.0";
     provider.refuses(json!({}), json!({ "iss": other_tenant }), Reason::TokenIssuer);
-    // Tokens for Microsoft Graph are of no other's business, and say so in their header.
+    // Tokens for Microsoft Graph are only meant for Microsoft Graph. Their header has a `nonce`.
     provider.refuses(json!({ "nonce": "n" }), json!({ "aud": "00000003-0000" }), Reason::TokenAudience);
 }
 
@@ -196,11 +196,11 @@ fn kubernetes_service_account() {
         }),
     );
     provider.takes(None, "system:serviceaccount:agents:coder", &[]);
-    // The token for the cluster's own API, one made out by hand, and one without a service account.
+    // The token for the cluster's own API, one created manually, and one without a service account.
     provider.refuses(json!({}), json!({ "aud": ["https://kubernetes.default.svc"] }), Reason::TokenAudience);
     provider.refuses(json!({}), json!({ "kubernetes.io": { "namespace": "agents" } }), Reason::TokenClaim);
     provider.refuses(json!({}), json!({ "sub": null }), Reason::TokenClaim);
-    // Tokens of old secrets never expire.
+    // Tokens from secrets of old Kubernetes versions never expire.
     provider.refuses(json!({}), json!({ "iss": "kubernetes/serviceaccount", "exp": null }), Reason::TokenIssuer);
     provider.refuses(json!({}), json!({ "exp": null }), Reason::TokenClaim);
 }

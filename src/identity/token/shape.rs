@@ -1,6 +1,6 @@
-//! What a token must look like beside being well signed: `typ`, claims, and where client and scopes stand.
+//! Requirements for a token apart from its signature: `typ`, claims, and the claims with client and scopes.
 //!
-//! Both profiles compile to the same [`Shape`], so that verifying knows no profiles.
+//! Both profiles compile to the same [`Shape`], so verification does not depend on the profile.
 
 use serde_json::Value;
 
@@ -9,11 +9,11 @@ use crate::document::{self, Profile, ScopeForm, ToldApartBy};
 use crate::document::{Findings, Place};
 use crate::reason::Reason;
 
-/// What `typ: [absent]` means.
+/// The value of `typ` in a policy that accepts tokens without `typ`.
 pub(super) const ABSENT: &str = "absent";
 
-/// Claims that every token has, and those that OpenID Connect Core 1.0 (sections 2, 3.1.3.6 and 5.1) puts into ID tokens:
-/// that one of them is there tells an access token from nothing.
+/// Claims that every token has, and those that OpenID Connect Core 1.0 (sections 2, 3.1.3.6 and 5.1) defines for ID tokens. Their
+/// presence does not distinguish an access token from other tokens.
 const CLAIMS_OF_OTHER_TOKENS: [&str; 21] = [
     "iss",
     "sub",
@@ -38,20 +38,20 @@ const CLAIMS_OF_OTHER_TOKENS: [&str; 21] = [
     "family_name",
 ];
 
-/// What a token must look like.
+/// The required shape of a token.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
-    /// The media types taken, in lower case; `None` takes a token without `typ`.
+    /// The accepted media types, in lower case. `None` accepts a token without `typ`.
     pub(super) types: Vec<Option<String>>,
     pub(super) required: Vec<(ClaimName, Expected)>,
-    /// The claim that names the client.
+    /// The claim with the client.
     pub(super) client: Option<ClaimName>,
-    /// Whether there must be a `sub`, because identity rests on it.
+    /// Whether `sub` is required because it identifies the agent.
     pub(super) subject: bool,
     pub(super) scopes: Vec<(ClaimName, ScopeForm)>,
 }
 
-/// What the value of a required claim must be.
+/// The required value of a claim.
 #[derive(Debug)]
 pub(super) enum Expected {
     Anything,
@@ -59,12 +59,12 @@ pub(super) enum Expected {
     OneOf(Vec<String>),
 }
 
-/// Who a token speaks for, and what it says that they may do.
+/// The client and subject of a token, and its scopes.
 #[derive(Debug)]
 pub(super) struct Bearer {
     pub(super) client: Option<String>,
     pub(super) subject: Option<String>,
-    /// Sorted, without repetitions.
+    /// Sorted, without duplicates.
     pub(super) scopes: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl Expected {
 }
 
 impl Shape {
-    /// Judges the header's `typ`.
+    /// Checks the header's `typ`.
     pub(super) fn check_type(&self, header: &Value) -> Result<(), Reason> {
         let typ = match header.get("typ") {
             None => None,
@@ -89,13 +89,13 @@ impl Shape {
         if self.types.contains(&typ) { Ok(()) } else { Err(Reason::TokenType) }
     }
 
-    /// The client and the subject as a token names them, whatever else is wrong with it.
+    /// Returns the client and the subject that a token names, even if the token is otherwise invalid.
     pub(super) fn names<'c>(&self, claims: &'c Value) -> (Option<&'c str>, Option<&'c str>) {
         let client = self.client.as_ref().and_then(|name| name.find(claims)).and_then(Value::as_str);
         (client, claims.get("sub").and_then(Value::as_str))
     }
 
-    /// Judges the claims that the shape asks for and reads client, subject and scopes.
+    /// Checks the required claims and reads client, subject and scopes.
     pub(super) fn read(&self, claims: &Value) -> Result<Bearer, Reason> {
         for (name, expected) in &self.required {
             let value = name.find(claims).filter(|value| claim::says_something(value)).ok_or(Reason::TokenClaim)?;
@@ -122,7 +122,7 @@ impl Shape {
         Ok(Bearer { client, subject, scopes })
     }
 
-    /// Reads the shape of an issuer's tokens. `None` when something is wrong with it, which then stands in the findings.
+    /// Compiles the shape of an issuer's tokens. Returns `None` if there is an error, which is added to the findings.
     pub(super) fn compile(raw: &document::Issuer, place: &Place, findings: &mut Findings) -> Option<Self> {
         let token = place.field("token");
         match (raw.profile, &raw.token) {
@@ -148,7 +148,8 @@ impl Shape {
     }
 }
 
-/// JWT access tokens (RFC 9068, section 2.1 and 2.2). `iss`, `aud`, `exp` and `iat` are asked of every token.
+/// Returns the shape of JWT access tokens (RFC 9068, sections 2.1 and 2.2). `iss`, `aud`, `exp` and `iat` are required in every token and
+/// not part of the shape.
 fn access_token() -> Option<Shape> {
     let name = |text: &str| ClaimName::parse(text).ok();
     Some(Shape {
@@ -230,7 +231,7 @@ fn compile_name(text: &str, place: Place, findings: &mut Findings) -> Option<Cla
     ClaimName::parse(text).map_err(|error| findings.error(place, error.to_string())).ok()
 }
 
-/// An issuer signs ID tokens with the same keys; what the policy names must really keep them out.
+/// Checks that the policy's requirements exclude ID tokens, which an issuer signs with the same keys.
 fn check_told_apart(
     raw: &document::TokenShape,
     own_audience: bool,
@@ -247,7 +248,7 @@ fn check_told_apart(
         ),
         ToldApartBy::Claims => {
             let tells = |(name, expected): &(ClaimName, Expected)| match expected {
-                // Every token of the issuer has these, with the same values.
+                // Every token of the issuer has these claims, with the same values.
                 Expected::OneOf(_) => !matches!(name.as_str(), "iss" | "sub" | "aud" | "/iss" | "/sub" | "/aud"),
                 Expected::Anything | Expected::Text => {
                     let top = name.as_str().strip_prefix('/').unwrap_or(name.as_str());
@@ -275,8 +276,8 @@ fn check_told_apart(
     }
 }
 
-/// A `typ` in the form in which it is compared (RFC 7515, section 4.1.9): in lower case, without `application/` where
-/// nothing but that prefix makes it a media type.
+/// Returns a `typ` in the form in which it is compared (RFC 7515, section 4.1.9): in lower case, and without `application/` if the rest
+/// contains no other slash.
 fn media_type(typ: &str) -> String {
     let lower = typ.to_ascii_lowercase();
     match lower.strip_prefix("application/") {
@@ -285,7 +286,7 @@ fn media_type(typ: &str) -> String {
     }
 }
 
-/// A claim that identifies somebody: a string with something in it. An empty one is refused like one of another type.
+/// Reads a claim that identifies a client or subject: a nonempty string. An empty string is rejected like a value of another type.
 pub(super) fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
@@ -296,7 +297,7 @@ pub(super) fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason
 
 pub(super) fn read_scopes(value: &Value, form: ScopeForm, scopes: &mut Vec<String>) -> Result<(), Reason> {
     match (form, value) {
-        // An empty string is how some providers say "no scopes".
+        // Some providers send an empty string if there are no scopes.
         (ScopeForm::String, Value::String(list)) => {
             scopes.extend(list.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
         }

@@ -17,15 +17,15 @@ use crate::document::Findings;
 pub(crate) use crate::testing::{NOW, RESOURCE, SECRET, not_needed, with};
 use crate::text::time::Timestamp;
 
-/// A modulus of 2048 bits with the structure of CVE-2017-15361: each of its two primes is `k * M + (65537^a mod M)` for random `k`
-/// and `a`, where `M` is the product of the primes up to 701.
+/// A 2048-bit modulus with the structure of CVE-2017-15361: each of its two primes is `k * M + (65537^a mod M)` for random `k` and `a`,
+/// where `M` is the product of the primes up to 701.
 pub(crate) const ROCA_MODULUS: &str = "0w-FJCbU6KWXI5JLVxk5e3ozlPLPDw_rKushQrXouExcrS3qUk95SMrdxpAM-piwOc0Wn46aq7TThj7RQxlUnXPranZq5ijcE3eZ\
     WKXmuxltEel0suFu6loBhTdf9DpqesEyI9Ee5nswvsLyKEyROpk65W7H7HdZKIWm3lILxS0VSy1tY0orTYgTBJP3mvmIA6pzSKeo\
     4wfMg7zG1B4rnlP2Snmi3MLzuPkoAqNrp7EJ3K0xdlbccyEVraitaF7GmrBFBHS9JwurUhdlXzZsZPW87DE5LiGJqVQyQRewh9WA\
     zYnavwDo8wCD6skyLPHd5cpSl4JzdRX_QZQNiPiU-Q";
 const RSA: &str = include_str!("testdata/rsa2048.pem");
 
-/// Keys that sign tokens. The number tells several of one type apart.
+/// Keys that sign tokens. The number distinguishes keys of the same type.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Signs {
     P256(u8),
@@ -44,7 +44,7 @@ fn rsa() -> Rsa<Private> {
 }
 
 impl Signs {
-    /// The public key as a JWK, without `kid`, `alg` and `use`.
+    /// Returns the public key as a JWK, without `kid`, `alg` and `use`.
     pub(crate) fn jwk(self) -> Value {
         match self {
             Self::P256(n) => {
@@ -64,7 +64,7 @@ impl Signs {
         }
     }
 
-    /// Signs with the algorithm of the header, or the key's usual one where the header names another.
+    /// Signs with the algorithm of the header, or with the key's usual algorithm if the header names one that does not fit.
     pub(crate) fn sign(self, algorithm: &str, message: &[u8]) -> Vec<u8> {
         match self {
             Self::P256(n) => {
@@ -98,7 +98,7 @@ impl Signs {
     }
 }
 
-/// Signs header and claims as they are written.
+/// Signs header and claims exactly as written.
 pub(crate) fn sign_text(key: Signs, header: &str, claims: &str) -> Vec<u8> {
     let signed = format!("{}.{}", b64(header), b64(claims));
     let algorithm = serde_json::from_str::<Value>(header).ok();
@@ -111,7 +111,7 @@ pub(crate) fn sign(key: Signs, header: &Value, claims: &Value) -> Vec<u8> {
     sign_text(key, &header.to_string(), &claims.to_string())
 }
 
-/// Knows one variable, `SECRET`, and some that are wrong.
+/// Returns the value of the variable `SECRET` and of some invalid variables.
 pub(crate) fn environment(name: &str) -> SecretLookup {
     match name {
         "SECRET" | "SAME_SECRET" => SecretLookup::Found(SECRET.to_vec()),
@@ -131,7 +131,7 @@ pub(crate) fn compile_with(issuers: &Value, secrets: &dyn Secrets) -> (Issuers, 
     (issuers, findings)
 }
 
-/// Compiles issuers that have no mistake.
+/// Compiles valid issuers.
 pub(crate) fn compile(issuers: &Value) -> Issuers {
     let (issuers, findings) = compile_with(issuers, &environment);
     assert_eq!(findings.errors, []);

@@ -1,6 +1,6 @@
-//! Whether a token is good now, and what it proves about its bearer.
+//! Verification of a token, and the facts that a valid token proves.
 //!
-//! The checks run from cheap to dear, the signature last: nothing is computed for a token that would be refused anyway.
+//! Cheap checks come first and the signature comes last, so no signature is verified for a token that another check rejects.
 
 use std::cell::Cell;
 use std::mem::size_of;
@@ -25,20 +25,21 @@ use crate::request::percent;
 use crate::text::ascii::bytes_eq;
 use crate::text::time::Timestamp;
 
-/// Header parameters that nobody may send: a critical extension is one that is not understood here, `b64` (RFC 7797) and
-/// `zip` change what is signed or read, and a key that comes with the token proves nothing.
+/// Header parameters that are never accepted: `crit` lists extensions, which are not supported; `b64` (RFC 7797) and `zip` change the
+/// signed or parsed content; and a key inside the token (`jwk`) proves nothing.
 pub(super) const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
 
-/// Header parameters that lead to a key, which an issuer may send where the policy says that they are ignored.
+/// Header parameters that lead to a key. An issuer may send them if the policy ignores them.
 pub(super) const URL_HEADER: [(&str, IgnorableHeader); 3] =
     [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)];
 
-/// Tokens of more bytes than this are long.
+/// A token with more bytes than this is considered large.
 const LARGE: usize = 4 * 1024;
 
-/// A token that was good when it was verified: signed by an issuer of the policy, of the right shape, for this audience.
-/// Whether its sender may use it is another question where it is [bound to a key](Self::bound_to).
+/// A token that was valid when it was verified: signed by an issuer of the policy, with the right shape, for this audience. If the token
+/// is [bound to a key](Self::bound_to), a separate check decides whether its sender may use it.
 ///
+/// Only [`Issuers::verify`] creates one.
 /// Only [`Issuers::verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedToken {
@@ -46,65 +47,65 @@ pub struct VerifiedToken {
     issuer_name: Arc<str>,
     iss: Arc<str>,
     bearer: Bearer,
-    /// Its scopes as the upstream is told of them in call after call.
+    /// Its scopes as the upstream receives them with each request.
     scope_line: String,
     claims: Value,
     times: Times,
     bound_to: Option<Thumbprint>,
     sha256: [u8; 32],
     hash: String,
-    /// Whether records show client, subject and scopes as they are.
+    /// Whether client, subject and scopes need no escaping in records.
     is_plain: bool,
-    /// From where and when its signer was last noted as one whose credentials hold.
+    /// When its signer was last noted as one with valid credentials, and from which source.
     noted: Cell<Option<(Option<Source>, Timestamp)>>,
 }
 
 impl VerifiedToken {
-    /// The issuer in the policy.
+    /// Returns the issuer in the policy.
     #[must_use]
     pub fn issuer_id(&self) -> IssuerId {
         self.issuer_id
     }
 
-    /// The policy's name for the issuer.
+    /// Returns the policy's name of the issuer.
     #[must_use]
     pub fn issuer_name(&self) -> &str {
         &self.issuer_name
     }
 
-    /// The claim `iss`.
+    /// Returns the claim `iss`.
     #[must_use]
     pub fn iss(&self) -> &str {
         &self.iss
     }
 
-    /// The client, from the claim that the issuer's rules name for it.
+    /// Returns the client, from the claim that the issuer's rules specify.
     #[must_use]
     pub fn client(&self) -> Option<&str> {
         self.bearer.client.as_deref()
     }
 
-    /// The claim `sub`. Two clients, or a client and a user, may have the same: it identifies nobody alone.
+    /// Returns the claim `sub`. Two clients, or a client and a user, may have the same value, so it does not identify anyone alone.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.bearer.subject.as_deref()
     }
 
-    /// The token's scopes, sorted and without repetitions.
+    /// Returns the token's scopes, sorted and without duplicates.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.bearer.scopes
     }
 
-    /// Its scopes as the upstream gets them.
+    /// Returns its scopes as the upstream receives them.
     pub(crate) fn scope_line(&self) -> &str {
         &self.scope_line
     }
 
-    /// Whether the token has exactly this scope.
+    /// Returns whether the token has exactly this scope.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        // A few are looked through sooner than compared by their order, which goes byte by byte in Wasm.
+        // A linear search is faster for few scopes: ordering compares byte by byte in Wasm.
         const FEW: usize = 16;
         let scopes = &self.bearer.scopes;
         if scopes.len() <= FEW {
@@ -113,53 +114,54 @@ impl VerifiedToken {
         scopes.binary_search_by(|held| held.as_str().cmp(scope)).is_ok()
     }
 
-    /// Whether records show client, subject and scopes as they are: judged once for a token, and not for each of its requests.
+    /// Returns whether client, subject and scopes need no escaping in records. This is computed once per token, not for each request.
     pub(crate) fn is_plain(&self) -> bool {
         self.is_plain
     }
 
-    /// All claims: a JSON object.
+    /// Returns all claims: a JSON object.
     #[must_use]
     pub fn claims(&self) -> &Value {
         &self.claims
     }
 
-    /// The value of a claim; none where it is `null`.
+    /// Returns the value of a claim, or `None` if it is absent or `null`.
     #[must_use]
     pub fn claim(&self, name: &ClaimName) -> Option<&Value> {
         name.find(&self.claims)
     }
 
-    /// When the token expires, without allowance for clocks that differ.
+    /// Returns when the token expires, without the allowed clock skew.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.times.expires
     }
 
-    /// The key that the sender of this token must hold (RFC 9449, section 6.1); none for a bearer token.
+    /// Returns the key that the sender of this token must hold (RFC 9449, section 6.1), or `None` for a bearer token.
     #[must_use]
     pub fn bound_to(&self) -> Option<Thumbprint> {
         self.bound_to
     }
 
-    /// SHA-256 over all bytes of the token.
+    /// Returns SHA-256 of all bytes of the token.
     pub(crate) fn sha256(&self) -> &[u8; 32] {
         &self.sha256
     }
 
-    /// The token's name in records: the first 16 hexadecimal digits of SHA-256 over its `header.payload`. Enough to find its uses; the
-    /// token cannot be derived from it.
+    /// Returns the token's name in records: the first 16 hexadecimal digits of SHA-256 of its `header.payload`. They are enough to find
+    /// its uses, and the token cannot be derived from them.
     #[must_use]
     pub fn token_hash(&self) -> &str {
         &self.hash
     }
 
-    /// The client and subject that it was issued to.
+    /// Returns the client and subject that it was issued to.
     pub(crate) fn signer(&self) -> Signer<'_> {
         Signer::Client { issuer: self.issuer_name(), client: self.client(), subject: self.subject() }
     }
 
-    /// Whether its signer is to be noted as one whose credentials hold, which is so once in a while. It counts as noted from then on.
+    /// Returns whether its signer must be noted again as one with valid credentials, which is the case for a new source and after five
+    /// minutes. If so, the signer counts as noted from this time.
     pub(crate) fn is_to_be_noted(&self, source: Option<Source>, now: Timestamp) -> bool {
         const WHILE: Duration = Duration::from_mins(5);
         let lately = |last: Timestamp| now >= last && now < last.plus(WHILE);
@@ -170,7 +172,7 @@ impl VerifiedToken {
         !noted
     }
 
-    /// What it takes in memory, estimated from above.
+    /// Returns an upper estimate of its memory use.
     pub(super) fn memory(&self) -> usize {
         let texts = self
             .bearer
@@ -185,7 +187,8 @@ impl VerifiedToken {
     }
 }
 
-/// Why a token was refused, and by which issuer's rules; no issuer where it was refused before one was found.
+/// The reason why a token was rejected, and the issuer whose rules decided. There is no issuer if the token was rejected before its
+/// issuer was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The reason.
@@ -211,12 +214,12 @@ impl From<Reason> for Refusal {
 impl Issuers {
     /// Verifies an access token: the credential after the scheme.
     ///
-    /// A token that `cache` knows was verified before; of it only the time is judged again. The cache must have been
-    /// used with these issuers alone.
+    /// For a token that is in `cache`, only the times are checked again. The cache must only have been used with these issuers.
     ///
     /// # Errors
     ///
-    /// The first reason to refuse the token: for its form, for what its header asks, for its issuer, type and key, for its
+    /// The first reason to reject the token. The checks are, in order: its form, header, issuer, type, key, audience, claims, times, and
+    /// last its signature.
     /// audience, claims and times, and last for its signature.
     pub fn verify(
         &self,
@@ -244,7 +247,7 @@ impl Issuers {
         now: Timestamp,
         verifier: &dyn VerifySignature,
     ) -> Result<VerifiedToken, Refusal> {
-        // A long token is not parsed for everybody.
+        // A large token is parsed only if its signer is within the limits.
         if token.len() > LARGE {
             verifier.admit(&[Signer::of_token(token)]).map_err(|BadSignature| Reason::CredentialsLimited)?;
         }
@@ -255,7 +258,7 @@ impl Issuers {
             .map_err(|reason| Refusal { reason, issuer: Some(id) })
     }
 
-    /// Everything that the token's issuer decides.
+    /// Runs all checks that depend on the token's issuer.
     #[expect(clippy::too_many_arguments, reason = "each is a proof from a step before")]
     fn verify_by(
         &self,
@@ -299,7 +302,7 @@ impl Issuers {
             times,
             bound_to,
             sha256: sha256(token),
-            // The signature is left out: an ECDSA signature has a second valid form, under which a revoked token would have another hash.
+            // The hash excludes the signature: an ECDSA signature has a second valid form, which would give a revoked token another hash.
             hash: hash_of_signed(jws.signed),
             is_plain,
             noted: Cell::new(None),
@@ -314,12 +317,12 @@ impl Issuers {
 }
 
 impl Issuer {
-    /// Whether a header parameter may be there, since it is not used.
+    /// Returns whether a header parameter may be present because it is ignored.
     pub(super) fn ignores(&self, name: &str) -> bool {
         URL_HEADER.iter().any(|(own, parameter)| *own == name && self.ignored_header.contains(parameter))
     }
 
-    /// Judges what the header says in the light of the issuer's rules.
+    /// Checks the header against the issuer's rules.
     fn check_header(&self, header: &Value, algorithm: Algorithm) -> Result<(), Reason> {
         if URL_HEADER.iter().any(|(name, _)| header.get(name).is_some() && !self.ignores(name)) {
             return Err(Reason::TokenHeader);
@@ -331,7 +334,7 @@ impl Issuer {
     }
 }
 
-/// Judges what holds for every issuer, and reads the algorithm.
+/// Checks the rules that apply to every issuer, and reads the algorithm.
 fn read_header(header: &Value) -> Result<Algorithm, Reason> {
     if REFUSED_HEADER.iter().any(|name| header.get(name).is_some()) {
         return Err(Reason::TokenHeader);
@@ -339,8 +342,8 @@ fn read_header(header: &Value) -> Result<Algorithm, Reason> {
     header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose).ok_or(Reason::TokenAlgorithm)
 }
 
-/// The key that a token is bound to. Whatever else `cnf` holds (RFC 7800), and `null` too: its issuer means that something must
-/// be shown, and nobody here can check it.
+/// Reads the key that a token is bound to. Any other content of `cnf` (RFC 7800), including `null`, is rejected: the issuer requires a
+/// proof that Callgate cannot verify.
 fn read_binding(claims: &Value) -> Result<Option<Thumbprint>, Reason> {
     let Some(cnf) = claims.get("cnf") else { return Ok(None) };
     let only = cnf.as_object().filter(|members| members.len() == 1).and_then(|members| members.get("jkt"));
@@ -349,7 +352,7 @@ fn read_binding(claims: &Value) -> Result<Option<Thumbprint>, Reason> {
     thumbprint.map(Some).ok_or(Reason::TokenBound)
 }
 
-/// `aud` is a string or an array of strings (RFC 7519, section 4.1.3).
+/// Checks `aud`, which is a string or an array of strings (RFC 7519, section 4.1.3).
 fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
     let contains = match claims.get("aud") {
         Some(Value::String(aud)) => aud == audience,
@@ -359,7 +362,7 @@ fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
     if contains { Ok(()) } else { Err(Reason::TokenAudience) }
 }
 
-/// The times of a token that were read, and can be judged again whenever it is used.
+/// The times of a token. They are read once and checked at each use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     issued: Timestamp,
@@ -370,11 +373,11 @@ pub(super) struct Times {
 impl Times {
     pub(super) fn read(claims: &Value) -> Result<Self, Reason> {
         let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::TokenTime)).transpose();
-        // Without it nothing could be said about the token's lifetime, which every issuer bounds.
+        // Without `iat` the token's lifetime, which every issuer limits, is unknown.
         let issued = time("iat")?.ok_or(Reason::TokenClaim)?;
         let not_before = time("nbf")?;
         let expires = time("exp")?.ok_or(Reason::TokenClaim)?;
-        // No moment exists at which such a token was meant to be used. The allowance for clocks would make one.
+        // The token is never valid, but clock skew would create a time at which it is accepted.
         if expires <= issued || not_before.is_some_and(|not_before| not_before >= expires) {
             return Err(Reason::TokenTime);
         }
@@ -400,20 +403,20 @@ impl Times {
     }
 }
 
-/// A `NumericDate` (RFC 7519, section 2): seconds, fractions allowed. Negative ones and those that a [`Timestamp`] cannot
-/// tell, beyond the year 2554, are no times of tokens.
+/// Reads a `NumericDate` (RFC 7519, section 2): seconds, possibly with a fraction. Negative values, and values after the year 2554, which
+/// [`Timestamp`] cannot represent, are rejected.
 pub(crate) fn numeric_date(value: &Value) -> Option<Timestamp> {
     const NANOS: u64 = 1_000_000_000;
     if let Some(seconds) = value.as_u64() {
         return seconds.checked_mul(NANOS).map(Timestamp::from_nanos);
     }
     let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
-    // Apart, so that the fraction does not cost the whole seconds their exactness. Casts saturate.
+    // The fraction is converted separately to keep the whole seconds exact. Casts saturate.
     let (whole, fraction) = (seconds.trunc() as u64, (seconds.fract() * 1e9) as u64);
     whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
 }
 
-/// The hash by which records name a token, of the token in compact form; none for other text.
+/// Returns the hash that identifies a token in compact form in records, or `None` for other text.
 #[must_use]
 pub fn token_hash(token: &[u8]) -> Option<String> {
     Jws::parse(token).ok().map(|jws| hash_of_signed(jws.signed))
@@ -423,9 +426,9 @@ fn hash_of_signed(signed: &[u8]) -> String {
     sha256(signed).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a value takes in memory beside itself, estimated from above.
+/// Returns an upper estimate of the memory that a value uses outside itself.
 fn memory_of(value: &Value) -> usize {
-    // A tree's node has room for eleven members and, except at the root, at least five; the rest is its own overhead.
+    // A tree node has room for eleven members and, except for the root, holds at least five. The rest is overhead of the node.
     const NODE: usize = 12 * (size_of::<String>() + size_of::<Value>()) + 128;
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,

@@ -14,7 +14,7 @@ use crate::reason::Reason;
 
 const KEY: Signs = Signs::P256(1);
 
-/// Counts the signatures that were computed.
+/// Counts the signatures that were verified.
 #[derive(Default)]
 struct Counting(Cell<usize>);
 
@@ -31,7 +31,7 @@ impl VerifySignature for Counting {
     }
 }
 
-/// One issuer of RFC 9068 tokens with keys of every public type, and one of HS256 tokens.
+/// Returns one issuer of RFC 9068 tokens with keys of every public type, and one of HS256 tokens.
 fn issuers() -> Issuers {
     let key = |signs: Signs, kid: &str| with(signs.jwk(), json!({ "kid": kid }));
     compile(&json!({
@@ -85,17 +85,17 @@ fn refused(token: &[u8], reason: Reason) {
     assert_eq!(verifier.0.get(), usize::from(reason == Reason::TokenSignature), "the signature comes last");
 }
 
-/// A token with these changes in its claims, signed.
+/// Returns a signed token with these changes in its claims.
 fn claiming(changes: Value) -> Vec<u8> {
     sign(KEY, &header(), &with(claims(), changes))
 }
 
-/// A token with these changes in its header, signed.
+/// Returns a signed token with these changes in its header.
 fn headed(changes: Value) -> Vec<u8> {
     sign(KEY, &with(header(), changes), &claims())
 }
 
-/// A token whose header or claims have text put in front of their members.
+/// Returns a token whose claims begin with this text.
 fn claims_text(text: &str) -> Vec<u8> {
     sign_text(KEY, &header().to_string(), &format!("{{{text},{}", &claims().to_string()[1..]))
 }
@@ -147,10 +147,10 @@ fn every_algorithm_verifies() {
     let header = json!({ "typ": "at+jwt", "alg": "HS256" });
     let token = sign(Signs::Secret(SECRET), &header, &internal);
     assert_eq!(verify(&token).unwrap().issuer_name(), "internal");
-    // A secret has no name to choose by.
+    // `kid` is not used to choose a secret.
     verify(&sign(Signs::Secret(SECRET), &with(header.clone(), json!({ "kid": "any" })), &internal)).unwrap();
     refused(&sign(Signs::Secret(b"another secret of thirty-two byte"), &header, &internal), Reason::TokenSignature);
-    // Where a policy is only checked there is no secret, and nothing passes.
+    // If a policy is only checked there is no secret, and every token is rejected.
     let (unset, _) = compile_with(
         &json!({ "internal": {
             "issuer": "https://internal.example.com", "profile": "at+jwt", "algorithms": ["HS256"],
@@ -200,7 +200,7 @@ fn only_three_parts_of_strict_base64url() {
 
 #[test]
 fn bits_left_over_are_refused() {
-    // A P-256 signature of 64 bytes takes 86 characters, the last of which carries two bits.
+    // A P-256 signature of 64 bytes takes 86 characters. The last character carries two bits.
     let token = claiming(json!({}));
     let (&last, rest) = token.split_last().unwrap();
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -215,7 +215,7 @@ fn bits_left_over_are_refused() {
 fn size_and_depth_are_bounded() {
     let padded = |pad: usize| claiming(json!({ "pad": "a".repeat(pad) }));
     let overhead = padded(3000).len() - 4000;
-    // Four characters carry three bytes.
+    // Four characters encode three bytes.
     let fits = padded((MAX_TOKEN_BYTES - overhead) / 4 * 3);
     assert!(fits.len() <= MAX_TOKEN_BYTES && fits.len() > MAX_TOKEN_BYTES - 8, "{}", fits.len());
     verify(&fits).unwrap();
@@ -224,7 +224,7 @@ fn size_and_depth_are_bounded() {
     refused(&long, Reason::TokenTooLong);
     refused(&vec![b'.'; 60 * 1024], Reason::TokenTooLong);
 
-    // The claims themselves are one level.
+    // The claims object itself is one level.
     let nested = |depth: usize| claims_text(&format!("\"deep\":{}1{}", "[".repeat(depth), "]".repeat(depth)));
     verify(&nested(31)).unwrap();
     refused(&nested(32), Reason::TokenJson);
@@ -276,7 +276,7 @@ fn what_the_header_may_not_ask_for() {
         refused(&headed(json!({ name: value })), Reason::TokenHeader);
         refused(&header_text(&format!("\"{name}\":null")), Reason::TokenHeader);
     }
-    // A key that comes with the token verifies nothing, even if it is the right one.
+    // A key inside the token does not verify it, even if it is the right key.
     let token = sign(Signs::P256(9), &with(header(), json!({ "jwk": jwk, "kid": null })), &claims());
     refused(&token, Reason::TokenHeader);
     verify(&headed(json!({ "x5t": "AAAA", "x5t#S256": "AAAA", "cty": "x", "anything": [1] }))).unwrap();
@@ -293,7 +293,7 @@ fn what_the_header_may_not_ask_for() {
     };
     assert_eq!(verify(&headed(json!({ "jku": "https://evil.example.com", "x5c": ["MIIB"] }))), Ok(()));
     assert_eq!(verify(&headed(json!({ "x5u": "https://evil.example.com" }))), Err(Reason::TokenHeader));
-    // What is ignored is not used either: the key stays the issuer's.
+    // An ignored header parameter is not used: the key is still the issuer's.
     let forged = sign(Signs::P256(9), &with(header(), json!({ "jku": "https://evil.example.com" })), &claims());
     assert_eq!(verify(&forged), Err(Reason::TokenSignature));
 }
@@ -311,7 +311,7 @@ fn algorithms_that_are_not_taken() {
     refused(&headed(json!({ "alg": null })), Reason::TokenAlgorithm);
     refused(&headed(json!({ "alg": ["ES256"] })), Reason::TokenAlgorithm);
     refused(&headed(json!({ "alg": 256 })), Reason::TokenAlgorithm);
-    // An algorithm that another key of the issuer serves, not the one that is named.
+    // The algorithm fits another key of the issuer, but not the named key.
     for alg in ["ES384", "RS256", "PS256", "EdDSA"] {
         refused(&headed(json!({ "alg": alg })), Reason::TokenAlgorithm);
     }
@@ -349,7 +349,7 @@ fn the_kid_chooses_and_nothing_else() {
     for kid in [json!(1), json!(["p256"]), json!({ "kid": "p256" }), json!(true)] {
         refused(&headed(json!({ "kid": kid })), Reason::TokenKey);
     }
-    // Another key's name leads to another key.
+    // The name of another key selects that key.
     refused(&headed(json!({ "kid": "p256-2" })), Reason::TokenSignature);
 }
 
@@ -382,7 +382,7 @@ fn one_key_under_two_names_is_one_key() {
         assert_eq!(verify(&twice, kid.clone()), Ok(()), "{kid}");
     }
     assert_eq!(verify(&twice, json!("c")), Err(Reason::TokenKey));
-    // Without a name another key next to them leaves the choice open.
+    // Without `kid`, a second, different key makes the choice ambiguous.
     let other = with(Signs::P256(2).jwk(), json!({ "kid": "c" }));
     let three = issuers(json!([key("a"), key("b"), other]));
     assert_eq!(verify(&three, json!(null)), Err(Reason::TokenKey));
@@ -409,7 +409,7 @@ fn an_encryption_key_with_the_kid_of_a_signing_key_changes_nothing() {
             .map_err(|fault| fault.reason)
     };
     assert_eq!(verify(&headed(json!({}))), Ok(()));
-    // The encryption key verifies nothing under the name that it shares.
+    // The encryption key verifies nothing, although it has the same `kid`.
     let with_its_key = sign(Signs::Rsa, &with(header(), json!({ "alg": "RS256" })), &claims());
     assert_eq!(verify(&with_its_key), Err(Reason::TokenAlgorithm));
 }
@@ -419,7 +419,7 @@ fn signatures_of_others() {
     refused(&sign(Signs::P256(3), &header(), &claims()), Reason::TokenSignature);
     refused(&sign(Signs::P256(2), &header(), &claims()), Reason::TokenSignature);
     verify(&sign(Signs::P256(2), &with(header(), json!({ "kid": "p256-2" })), &claims())).unwrap();
-    // Header and claims of two tokens do not mix, nor does another signature of the same key fit.
+    // Header and claims of two tokens cannot be combined, and another signature by the same key does not match.
     let split =
         |token: Vec<u8>| -> Vec<String> { String::from_utf8(token).unwrap().split('.').map(str::to_owned).collect() };
     let (a, b) = (split(claiming(json!({}))), split(claiming(json!({ "sub": "admin" }))));
@@ -429,7 +429,7 @@ fn signatures_of_others() {
         format!("{}.{}.{}", b64(with(header(), json!({ "x": 1 })).to_string()), a[1], a[2]).as_bytes(),
         Reason::TokenSignature,
     );
-    // Forms of a signature that other verifiers take: DER, zeros, too long, too short.
+    // Forms of a signature that other verifiers accept: DER, zeros, too long, too short.
     let raw = unb64(&json!(a[2]));
     let der = p256::ecdsa::Signature::from_slice(&raw).unwrap().to_der();
     let zero = [0; 32];
@@ -461,11 +461,11 @@ fn a_verified_token_is_remembered_and_its_time_judged_again() {
     };
     assert_eq!(verify(&token, 0), (Ok(()), 1, 1));
     assert_eq!(verify(&token, 359), (Ok(()), 1, 1));
-    // A clock that steps back makes it too early, and does not make the gate forget it.
+    // A clock that steps back makes the token not yet valid, but the token stays in the cache.
     assert_eq!(verify(&token, -71), (Err(Reason::TokenNotYetValid), 1, 1));
     assert_eq!(verify(&token, -121), (Err(Reason::TokenTime), 1, 1));
     assert_eq!(verify(&token, 0), (Ok(()), 1, 1));
-    // A token that differs in one byte of its signature is another token.
+    // A token that differs in one byte of its signature is a different token.
     let mut other = token.clone();
     let at = other.len() - 40;
     other[at] = if other[at] == b'A' { b'B' } else { b'A' };
@@ -503,7 +503,7 @@ fn who_a_token_was_issued_to_is_asked_about_before_a_key_is_chosen() {
     let (result, _, charged) = judge(&unknown, true);
     assert_eq!((result, charged), (Err(Reason::TokenKey), 1), "a key that nobody has is told");
     assert_eq!(judge(&unknown, false).0, Err(Reason::CredentialsLimited));
-    // What is told from its form or header alone costs nothing.
+    // Rejecting a token for its form or header costs nothing.
     let (result, asked, charged) = judge(&headed(json!({ "typ": "JWT" })), false);
     assert_eq!((result, asked.len(), charged), (Err(Reason::TokenType), 0, 0));
 }

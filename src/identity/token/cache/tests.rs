@@ -12,7 +12,7 @@ fn issuers() -> Issuers {
     } }))
 }
 
-/// A token that differs from those with another number, and claims what it is told to.
+/// Returns a token with these claims. A different number makes a different token.
 fn token(number: usize, changes: Value) -> Vec<u8> {
     let claims = json!({
         "iss": "https://internal.example.com", "aud": RESOURCE, "sub": "s", "client_id": "c", "jti": number.to_string(),
@@ -31,7 +31,7 @@ impl Gate {
         Self { issuers: issuers(), cache: TokenCache::new(bytes) }
     }
 
-    /// Verifies the token and says whether it was known.
+    /// Verifies the token and returns whether it was cached.
     fn known(&mut self, token: &[u8]) -> bool {
         let known = self.cache.knows(token);
         self.issuers.verify(token, at(0), &SoftwareVerifier, &mut self.cache).unwrap();
@@ -45,7 +45,7 @@ impl TokenCache {
         [&self.young, &self.old].into_iter().any(|generation| generation.get(hash(token), token).is_some())
     }
 
-    /// What the entries cost, counted afresh.
+    /// Recomputes the cost of all entries.
     fn bytes(&self) -> usize {
         for generation in [&self.young, &self.old] {
             assert_eq!(generation.bytes, generation.entries.values().map(Entry::cost).sum::<usize>());
@@ -61,7 +61,7 @@ fn memory_stays_within_the_bound() {
         assert!(!gate.known(&token(number, json!({}))));
     }
     assert!(gate.cache.len() > 10, "most of the budget is used: {}", gate.cache.len());
-    // Claims that blow up in memory count for what they take, not for what they were sent as.
+    // Claims that need more memory than their text count with their memory use.
     let mut gate = Gate::new(64 * 1024);
     for number in 0..20 {
         gate.known(&token(number, json!({ "x": vec![json!({ "a": {} }); 200] })));
@@ -78,7 +78,7 @@ fn what_is_in_use_outlives_a_caller_with_many_tokens() {
         gate.known(&token(number, json!({})));
         assert!(gate.known(&ours), "{number}");
     }
-    // What is not in use is gone.
+    // A token that is not in use is evicted.
     assert!(!gate.known(&token(1, json!({}))));
 }
 
@@ -105,7 +105,7 @@ fn a_token_is_known_by_all_its_bytes() {
         assert!(!gate.cache.knows(&other), "{place}");
     }
     assert!(!gate.cache.knows(&ours[1..]) && !gate.cache.knows(b""));
-    // One with the same end takes its place, and pays for itself alone.
+    // A token with the same end replaces it, and only its own cost is counted.
     let verified = gate.cache.get(&ours).unwrap();
     let other = [b"x".as_slice(), &ours[1..]].concat();
     gate.cache.insert(&other, verified);
