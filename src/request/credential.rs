@@ -1,9 +1,9 @@
-//! Credentials as a request carries them, before anything is verified.
+//! Credentials in a request, before verification.
 
 use crate::reason::Reason;
 use crate::text::ascii::is_token;
 
-/// A token as it is sent, and under which scheme.
+/// A token and its authorization scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Credential<'a> {
     pub(crate) scheme: Scheme,
@@ -11,15 +11,16 @@ pub(crate) struct Credential<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// Reads the value of `Authorization`: `Bearer` credentials (RFC 6750, section 2.1) and, where the policy takes it, those
-    /// of `DPoP` (RFC 9449, section 7.1). Schemes are compared without regard to case.
+    /// Parses the value of `Authorization`: `Bearer` credentials (RFC 6750, section 2.1) and, if the policy accepts them, `DPoP`
+    /// credentials (RFC 9449, section 7.1). Schemes are case-insensitive.
     ///
-    /// What a lenient reader could take for such a token is held to the same rules: elsewhere than after the one space it is
-    /// malformed, and not some other scheme that a public endpoint would pass on.
+    /// The same rules apply to everything that a lenient parser could read as such a token. If the scheme occurs in a later part of the
+    /// value, or without a space after it, the value is malformed. It does not count as another scheme, which a public endpoint would
+    /// forward.
     pub(crate) fn read(value: &'a [u8], takes_dpop: bool) -> Result<Self, Reason> {
         let taken = if takes_dpop { &[Scheme::Bearer, Scheme::Dpop][..] } else { &[Scheme::Bearer] };
         let named = |part: &[u8]| taken.iter().any(|scheme| names(part, scheme.name().as_bytes()));
-        // The whole begins as its first part does; a token without a comma is not searched for one.
+        // If the first part names a scheme, so does the whole value, so a token without a comma is not split.
         if !named(value.trim_ascii_start())
             && !value.split(|byte| *byte == b',').any(|part| named(part.trim_ascii_start()))
         {
@@ -35,17 +36,17 @@ impl<'a> Credential<'a> {
     }
 }
 
-/// The authorization scheme under which a token is sent.
+/// The authorization scheme of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
-    /// RFC 6750: whoever has the token may use it.
+    /// RFC 6750: anyone who has the token may use it.
     Bearer,
-    /// RFC 9449, section 7.1: whoever has the token and the key.
+    /// RFC 9449, section 7.1: the sender needs the token and the key.
     Dpop,
 }
 
 impl Scheme {
-    /// The scheme's name.
+    /// Returns the scheme's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
@@ -55,13 +56,13 @@ impl Scheme {
 }
 
 impl Scheme {
-    /// The scheme with which credentials begin, whether or not they can be read.
+    /// Returns the scheme at the start of credentials, even if the credentials are malformed.
     pub(crate) fn of_credentials(value: &[u8]) -> Option<Self> {
         [Self::Bearer, Self::Dpop].into_iter().find(|scheme| names(value.trim_ascii_start(), scheme.name().as_bytes()))
     }
 }
 
-/// Whether credentials begin with this scheme, and not with a longer word.
+/// Returns whether credentials begin with this scheme, and not with a longer word.
 fn names(part: &[u8], scheme: &[u8]) -> bool {
     let (own, rest) = part.split_at_checked(scheme.len()).unwrap_or_default();
     own.eq_ignore_ascii_case(scheme) && rest.first().is_none_or(|next| !is_token(&[*next]))
@@ -82,7 +83,7 @@ mod tests {
             ("Bearer=t", Err(Reason::TokenMalformed)),
             ("Basic dTpw, Bearer t", Err(Reason::TokenMalformed)),
             ("Basic dTpw,bearer\tt", Err(Reason::TokenMalformed)),
-            // As long as `Bearer`, and another scheme: what follows it is not its token.
+            // `Digest` is as long as `Bearer`, but its parameter is not a token.
             ("Digest x, Bearer t", Err(Reason::TokenMalformed)),
             ("Bearers t", Err(Reason::CredentialsScheme)),
             ("Basic dTpw", Err(Reason::CredentialsScheme)),
@@ -102,7 +103,7 @@ mod tests {
             ("DPoP t", Ok((Scheme::Dpop, &b"t"[..]))),
             ("dpop  t ", Ok((Scheme::Dpop, b"t"))),
             ("Bearer t", Ok((Scheme::Bearer, b"t"))),
-            // Both are one token, which has a comma in it.
+            // Each value is one token that contains a comma.
             ("DPoP t, Bearer u", Ok((Scheme::Dpop, b"t, Bearer u"))),
             ("Bearer t,DPoP u", Ok((Scheme::Bearer, b"t,DPoP u"))),
             ("DPoP", Err(Reason::TokenMalformed)),

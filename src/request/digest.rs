@@ -1,6 +1,6 @@
-//! `Content-Digest` (RFC 9530): what a body has to hash to, and hashing it as it comes.
+//! `Content-Digest` (RFC 9530): the expected digests of a body, and incremental hashing of the body.
 //!
-//! A digest proves something only where a signature covers it; that is for the caller to know.
+//! A digest proves something only if a signature covers it. The caller must check that.
 
 use std::convert::Infallible;
 
@@ -10,17 +10,17 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::reason::Reason;
 
-/// The most algorithms that are read: eight are registered.
+/// The maximum number of algorithms. Eight are registered.
 const MOST_ALGORITHMS: usize = 16;
 
-/// What a body has to hash to.
+/// The expected digests of a body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentDigest {
     sha256: Option<[u8; 32]>,
     sha512: Option<Box<[u8; 64]>>,
 }
 
-/// A body that is hashed as it comes.
+/// A body that is hashed incrementally.
 #[derive(Clone)]
 pub struct Hashing {
     digest: ContentDigest,
@@ -31,12 +31,12 @@ pub struct Hashing {
 }
 
 impl ContentDigest {
-    /// Reads the field, all lines joined.
+    /// Parses the field with all its lines joined.
     ///
     /// # Errors
-    /// [`Reason::ContentDigestMalformed`] where it is no dictionary, names an algorithm twice or too many, or has a digest of
-    /// another length; [`Reason::ContentDigestMissing`] where no algorithm is among `sha-256` and `sha-512`: the others that are
-    /// registered can be forged, and unknown ones say nothing (RFC 9530, section 5).
+    /// [`Reason::ContentDigestMalformed`] if the field is not a dictionary, names an algorithm twice, names too many algorithms, or has a
+    /// digest of the wrong length. [`Reason::ContentDigestMissing`] if the field has neither `sha-256` nor `sha-512`: the other
+    /// registered algorithms can be forged, and unknown algorithms prove nothing (RFC 9530, section 5).
     pub fn parse(field: &[u8]) -> Result<Self, Reason> {
         let reading = Reading { digest: Self::default(), names: Vec::new(), sound: true };
         let read = Parser::new(field).parse_dictionary_with_visitor(reading);
@@ -44,7 +44,7 @@ impl ContentDigest {
         if digest == Self::default() { Err(Reason::ContentDigestMissing) } else { Ok(digest) }
     }
 
-    /// Begins to hash a body of at most so many bytes.
+    /// Starts hashing a body of at most `most` bytes.
     #[must_use]
     pub fn begin(self, most: u64) -> Hashing {
         Hashing { digest: self, sha256: Sha256::new(), sha512: Sha512::new(), seen: 0, most }
@@ -52,10 +52,10 @@ impl ContentDigest {
 }
 
 impl Hashing {
-    /// Takes the next part of the body.
+    /// Adds the next chunk of the body.
     ///
     /// # Errors
-    /// [`Reason::BodyTooLarge`] when there is more than is taken.
+    /// [`Reason::BodyTooLarge`] if the body is longer than the limit.
     pub fn update(&mut self, part: &[u8]) -> Result<(), Reason> {
         self.seen = self.seen.saturating_add(part.len() as u64);
         if self.seen > self.most {
@@ -70,16 +70,16 @@ impl Hashing {
         Ok(())
     }
 
-    /// How many bytes were hashed.
+    /// Returns the number of hashed bytes.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// Whether the body that came is the one that was signed: every digest has to match.
+    /// Checks that the received body is the signed one: every digest must match.
     ///
     /// # Errors
-    /// [`Reason::ContentDigestMismatch`].
+    /// [`Reason::ContentDigestMismatch`] if one does not.
     pub fn finish(self) -> Result<(), Reason> {
         let Self { digest, sha256, sha512, .. } = self;
         let matches = digest.sha256.is_none_or(|wanted| <[u8; 32]>::from(sha256.finalize()) == wanted)
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Hashing {
     }
 }
 
-/// The field as it is read: a name that comes twice is a mistake, where a parser would keep the last.
+/// The state while the field is parsed. A repeated name is an error here, whereas a generic parser would keep the last value.
 struct Reading<'a> {
     digest: ContentDigest,
     names: Vec<&'a str>,

@@ -1,31 +1,30 @@
-//! The head of a request, read once: which lines matter to the gate, and which of them are ambiguous.
+//! The head of a request, read once: the relevant lines, and the ambiguous ones.
 //!
-//! Reading refuses what two readers could understand differently, and nothing else. What the request means is for later
-//! checks.
+//! Only requests that two readers could interpret differently are rejected here. Later checks interpret the request.
 
 use crate::document::Overrides;
 use crate::reason::Reason;
 use crate::request::headers::{Headers, name_begins_like, name_is, name_reads_as};
 use crate::text::ascii::is_without;
 
-/// Headers by which a client overrides the method or the path of its own request in some framework or server. There are more:
-/// policies add those of their upstreams. In lower case with hyphens, to be compared by
-/// [`name_reads_as`](crate::request::headers::name_reads_as).
+/// Headers with which a client overrides the method or the path of its own request in some framework or server. There are others;
+/// policies add those of their upstreams. The names are in lower case with hyphens, as
+/// [`name_reads_as`](crate::request::headers::name_reads_as) expects.
 pub const OVERRIDE_HEADERS: [&str; 8] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
     "x-original-url",
     "x-rewrite-url",
-    // The path at which an application is mounted: gunicorn, uWSGI and Daphne remove it from the path.
+    // The path at which an application is mounted. gunicorn, uWSGI and Daphne remove it from the path.
     "x-script-name",
     "script-name",
     "daphne-root-path",
 ];
 
-/// Headers that frame or describe the body, or that the gate verifies. A header whose name reads as one of these and is spelled
-/// otherwise says one thing to some servers and nothing to the others. `Host`, `Connection`, `Authorization`, `DPoP`, `Expect`,
-/// `Upgrade` and `TE` have no such lookalikes: there is no separator in them.
+/// Headers that frame or describe the body, or that Callgate verifies. If another name reads as one of these but is spelled differently,
+/// some servers interpret it and others ignore it. `Host`, `Connection`, `Authorization`, `DPoP`, `Expect`, `Upgrade` and `TE` have no
+/// such lookalikes, because they contain no separator.
 pub(crate) const WITHOUT_LOOKALIKES: [&str; 8] = [
     "content-length",
     "content-type",
@@ -37,17 +36,17 @@ pub(crate) const WITHOUT_LOOKALIKES: [&str; 8] = [
     "early-data",
 ];
 
-/// What `Connection` may name; anything else is a header that the next hop would drop (RFC 9110, section 7.6.1).
+/// The options that `Connection` may name. Anything else names a header that the next hop would drop (RFC 9110, section 7.6.1).
 const CONNECTION_OPTIONS: [&[u8]; 5] = [b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"];
 
-/// The lines of a request that the gate reads. Values are as they came.
+/// The lines of a request that Callgate reads. Values are unchanged.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Head<'a> {
     pub(crate) method: &'a [u8],
     /// Path and query.
     pub(crate) target: &'a [u8],
     pub(crate) host: Option<&'a [u8]>,
-    /// Whether that stands in `Host`, and nothing in `:authority`.
+    /// Whether the host is in `Host`, and there is no `:authority`.
     pub(crate) host_in_line: bool,
     pub(crate) authorization: Lines<'a>,
     pub(crate) dpop: Lines<'a>,
@@ -56,18 +55,18 @@ pub(crate) struct Head<'a> {
     pub(crate) content_length: Option<&'a [u8]>,
     pub(crate) has_transfer_encoding: bool,
     pub(crate) has_origin: bool,
-    /// Whether a hop took the request from TLS early data, which anybody can send again (RFC 8470).
+    /// Whether a hop received the request in TLS early data, which anyone can replay (RFC 8470).
     pub(crate) early_data: bool,
     pub(crate) has_preflight_method: bool,
     pub(crate) request_id: Option<&'a [u8]>,
     pub(crate) traceparent: Lines<'a>,
-    /// Names of inbound headers that could pose as ours, as they were spelled.
+    /// Names of inbound headers that look like Callgate's own headers, as received.
     pub(crate) posing: Vec<&'a [u8]>,
-    /// Names of inbound override headers, as they were spelled.
+    /// Names of inbound override headers, as received.
     pub(crate) overrides: Vec<&'a [u8]>,
 }
 
-/// Lines of one name: the first, and how many there are.
+/// The lines with one name: the first one, and their number.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Lines<'a> {
     pub(crate) first: Option<&'a [u8]>,
@@ -80,17 +79,17 @@ impl<'a> Lines<'a> {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The value, where there is exactly one line.
+    /// Returns the value if there is exactly one line.
     pub(crate) fn only(&self) -> Option<&'a [u8]> {
         self.first.filter(|_| self.count == 1)
     }
 }
 
 impl<'a> Head<'a> {
-    /// Reads the lines in one pass. Each ambiguity is handed to `refuse`, in the order of the lines; the head that comes back
-    /// is complete all the same, for an evaluation that only observes.
+    /// Reads the lines in one pass. Each ambiguity is reported to `refuse`, in the order of the lines. The result is complete even then,
+    /// for an evaluation in observe mode.
     ///
-    /// `added` are the override headers that the policy adds to the [known ones](OVERRIDE_HEADERS).
+    /// `added` lists the override headers that the policy adds to the [known ones](OVERRIDE_HEADERS).
     pub(crate) fn read(
         headers: &'a Headers,
         prefix: &str,
@@ -106,7 +105,7 @@ impl<'a> Head<'a> {
                 head.posing.push(name);
                 continue;
             }
-            // The first byte tells most lines apart from all that matter.
+            // The first byte rules out most lines.
             match name.first().map(u8::to_ascii_lowercase) {
                 Some(b':') => match name {
                     b":method" => head.method = value,
@@ -139,7 +138,7 @@ impl<'a> Head<'a> {
                 _ => {}
             }
         }
-        // Envoy turns `Host` into `:authority`; a request that shows both named its host twice.
+        // Envoy converts `Host` to `:authority`, so a request with both names its host twice.
         if authority.count.saturating_add(host.count) > 1 {
             refuse(Reason::DuplicateHost);
         }
@@ -161,32 +160,32 @@ impl<'a> Head<'a> {
 }
 
 impl Head<'_> {
-    /// The length of the body that `Content-Length` announces; none where it announces none that can be read.
+    /// Returns the length in `Content-Length`, or `None` if it is absent or unreadable.
     pub(crate) fn length(&self) -> Option<u64> {
         str::from_utf8(self.content_length?).ok()?.parse().ok()
     }
 
-    /// Whether a body is to come, as far as the head tells: over HTTP/1.1 it does, and over HTTP/2 a body may come unannounced.
+    /// Returns whether the head announces a body. Over HTTP/1.1 every body is announced; over HTTP/2 a body may follow without that.
     pub(crate) fn announces_body(&self) -> bool {
         self.has_transfer_encoding || self.content_length.is_some_and(|length| length.trim_ascii() != b"0")
     }
 }
 
-/// Whether a name reads as one of [`WITHOUT_LOOKALIKES`] and is spelled otherwise.
+/// Returns whether a name reads as one of [`WITHOUT_LOOKALIKES`] but is spelled differently.
 fn is_lookalike(name: &[u8]) -> bool {
     WITHOUT_LOOKALIKES.iter().any(|known| name_reads_as(name, known) && !name_is(name, known))
 }
 
-/// Whether a header overrides the method or the path. `first` is the first byte of its name, in lower case.
+/// Returns whether a header overrides the method or the path. `first` is the first byte of its name, in lower case.
 fn overrides_request(first: Option<u8>, name: &[u8], added: &[Box<str>]) -> bool {
     matches!(first, Some(b'd' | b's' | b'x')) && OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name, known))
         || added.iter().any(|known| name_reads_as(name, known))
 }
 
-/// Whether a media type is one that HTML forms send, or one that some framework reads like them (Rack takes every
-/// `multipart/`), wherever it stands in the value.
+/// Returns whether a value contains, at any position, a media type that HTML forms send, or one that some framework reads like them (Rack
+/// accepts every `multipart/`).
 pub(crate) fn is_form(value: &[u8]) -> bool {
-    // Both have an M, which most others do not.
+    // Both contain an M, which most other media types do not.
     if is_without::<b'm'>(value) && is_without::<b'M'>(value) {
         return false;
     }
@@ -195,8 +194,8 @@ pub(crate) fn is_form(value: &[u8]) -> bool {
         .any(|form| value.windows(form.len()).any(|part| part.eq_ignore_ascii_case(form.as_bytes())))
 }
 
-/// Whether a media type is JSON, or one that some framework reads like it (`*+json`, `text/x-json`, `application/jsonrequest`),
-/// wherever it is named in the value.
+/// Returns whether a value contains, at any position, JSON as media type, or a type that some framework reads like it (`*+json`,
+/// `text/x-json`, `application/jsonrequest`).
 pub(crate) fn is_json(value: &[u8]) -> bool {
     value.windows(4).any(|part| part.eq_ignore_ascii_case(b"json"))
 }
@@ -306,7 +305,7 @@ mod tests {
     #[test]
     fn rejects_a_header_that_poses_as_content_length() {
         assert_eq!(refusals(&[("content_length", "1")]), [Reason::HeaderLookalike]);
-        // It frames nothing, so that there is one length alone.
+        // The lookalike does not frame the body, so there is only one length.
         assert_eq!(refusals(&[("content-length", "1"), ("content_length", "1")]), [Reason::HeaderLookalike]);
     }
 

@@ -1,21 +1,22 @@
-//! The field lines of a request, as bytes, exactly as the host hands them over.
+//! The field lines of a request, as bytes, exactly as the host provides them.
 //!
-//! Nothing here knows what a header means. One buffer holds all lines as they came, so that having them costs one host call, and
-//! going through them costs no more than a list of them would.
+//! This module does not interpret headers. One buffer holds all lines in the host's format, so reading them takes one host call and no
+//! further allocation. Iterating over the buffer is as fast as over a list.
 
 use crate::text::ascii::{bytes_eq, every_pair, in_lower_case};
 
-/// Field lines in the order they came.
+/// Field lines in their original order.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
-    /// Nothing, or what proxy-wasm hosts hand over: the number of lines, the two lengths of each, then names and values, each ended
-    /// by a zero byte; numbers are 32 bits, little-endian. That the lengths add up was checked when this was made.
+    /// Empty, or the serialization that proxy-wasm hosts use: the number of lines, the two lengths of each, then names and values, each
+    /// followed by a zero byte. Numbers are 32 bits, little-endian. INVARIANT: the lengths add up to the size of the buffer; constructors
+    /// check it.
     buffer: Vec<u8>,
-    /// Whether the host may have left lines out.
+    /// Whether the host may have omitted lines.
     truncated: bool,
 }
 
-/// The host's serialisation of the header map does not add up.
+/// The lengths in the host's serialization of the header map do not add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedPairs;
 
@@ -28,10 +29,10 @@ impl std::fmt::Display for MalformedPairs {
 impl std::error::Error for MalformedPairs {}
 
 impl Headers {
-    /// Takes the serialisation that proxy-wasm hosts use.
+    /// Decodes the serialization that proxy-wasm hosts use.
     ///
     /// # Errors
-    /// [`MalformedPairs`] when a length points beyond the buffer, or bytes follow the last value.
+    /// [`MalformedPairs`] if a length points beyond the buffer, or bytes follow the last value.
     pub fn decode(buffer: Vec<u8>) -> Result<Self, MalformedPairs> {
         let fits = || -> Option<bool> {
             let (lengths, texts) = parts(&buffer)?;
@@ -48,11 +49,11 @@ impl Headers {
         }
     }
 
-    /// The same from a host that lists no more than `most` lines, and gives a truncated list a size that does not fit: of a list
-    /// of that length, the lines that lie in the buffer are read, and they count as [truncated](Self::is_truncated).
+    /// Decodes lines from a host that lists no more than `most` lines, and whose truncated lists have a wrong size. If the list has that
+    /// length, the lines inside the buffer are read and count as [truncated](Self::is_truncated).
     ///
     /// # Errors
-    /// As [`decode`](Self::decode), of a shorter list.
+    /// For a shorter list, as for [`decode`](Self::decode).
     pub fn decode_listed(buffer: Vec<u8>, most: usize) -> Result<Self, MalformedPairs> {
         let count = buffer.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
         if usize::try_from(count).is_ok_and(|count| count < most) {
@@ -68,24 +69,24 @@ impl Headers {
         Ok(Self { truncated: true, ..lines.take(most).collect() })
     }
 
-    /// Whether the host may have left lines out.
+    /// Returns whether the host may have omitted lines.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
 
-    /// The same lines with other values; those without a value are left out.
+    /// Returns the same lines with other values. Lines without a new value are omitted.
     #[must_use]
     pub fn with_values<'v>(&'v self, value: impl Fn(&'v [u8], &'v [u8]) -> Option<&'v [u8]>) -> Self {
         let lines = self.iter().filter_map(|(name, old)| Some((name, value(name, old)?))).collect();
         Self { truncated: self.truncated, ..lines }
     }
 
-    /// The lines, names as the host wrote them.
+    /// Iterates over the lines, with names as the host writes them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         let (lengths, mut texts) = parts(&self.buffer).unwrap_or_default();
         let mut take = move |length: usize| {
-            // INVARIANT: all lengths together were checked.
+            // INVARIANT: the sum of all lengths was checked.
             let (text, after) = texts.split_at_checked(length).unwrap_or_default();
             texts = after.get(1..).unwrap_or_default();
             text
@@ -93,13 +94,13 @@ impl Headers {
         lengths.iter().map(both).map(move |(name, value)| (take(name), take(value)))
     }
 
-    /// The lines whose names have as many bytes as this one. Looking at lengths first spares looking at most names at all.
+    /// Iterates over the lines whose names have the same length as this one. Comparing lengths first avoids reading most names.
     pub(crate) fn as_long_as(&self, name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let wanted = name.len();
         let (lengths, texts) = parts(&self.buffer).unwrap_or_default();
         let mut next: usize = 0;
         lengths.iter().map(both).filter_map(move |(name, value)| {
-            // INVARIANT: all lengths together were checked, so that nothing wraps.
+            // INVARIANT: the sum of all lengths was checked, so nothing wraps around.
             let (at, behind) = (next, next.wrapping_add(name).wrapping_add(1));
             next = behind.wrapping_add(value).wrapping_add(1);
             (name == wanted).then(|| {
@@ -110,25 +111,25 @@ impl Headers {
         })
     }
 
-    /// How many lines there are.
+    /// Returns the number of lines.
     #[must_use]
     pub fn len(&self) -> usize {
         parts(&self.buffer).unwrap_or_default().0.len()
     }
 
-    /// How many bytes they take.
+    /// Returns the size of the lines in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.buffer.len() as u64
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no lines.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The two lengths of each line, and what follows them; none where there are fewer than it says.
+/// Returns the two lengths of each line, and the bytes after them. Returns `None` if the buffer has fewer lengths than it states.
 fn parts(buffer: &[u8]) -> Option<(&[[u8; 8]], &[u8])> {
     let (count, after) = buffer.split_first_chunk()?;
     let size = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(8)?;
@@ -136,14 +137,14 @@ fn parts(buffer: &[u8]) -> Option<(&[[u8; 8]], &[u8])> {
     Some((lengths.as_chunks().0, texts))
 }
 
-/// The lengths of a name and of its value.
+/// Returns the lengths of a name and of its value.
 fn both(lengths: &[u8; 8]) -> (usize, usize) {
     let lengths = u64::from_le_bytes(*lengths);
     (lengths as u32 as usize, (lengths >> 32) as usize)
 }
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
-    /// Lines from names and values; a line of four gigabytes is left out.
+    /// Collects lines from names and values. A line of four gigabytes or more is omitted.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         let (mut lengths, mut texts) = (Vec::new(), Vec::new());
         let mut count: u32 = 0;
@@ -160,30 +161,30 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     }
 }
 
-/// Whether a header's name reads as this one: in any case, and with every byte other than a letter or digit read as `-`.
+/// Returns whether a header's name reads as this one: case-insensitive, and with every byte other than a letter or digit read as `-`.
 ///
-/// Gateways forward names with any of ``! # $ % & ' * + - . ^ _ ` | ~``. CGI and WSGI servers turn some of these characters into
-/// `_`, and lighttpd turns every one of them into it. `canonical` must be in lower case, with hyphens as its only separators.
+/// Gateways forward names with any of ``! # $ % & ' * + - . ^ _ ` | ~``. CGI and WSGI servers convert some of these characters to `_`,
+/// and lighttpd converts all of them. `canonical` must be in lower case, with hyphens as its only separators.
 #[inline]
 #[must_use]
 pub fn name_reads_as(name: &[u8], canonical: &str) -> bool {
-    // Their lengths tell most names apart without a call.
+    // Comparing lengths rules out most names without a call.
     name.len() == canonical.len() && reads_as(name, canonical)
 }
 
 fn reads_as(name: &[u8], canonical: &str) -> bool {
-    // Nearly all names come as they are written here.
+    // Nearly all names already have the canonical spelling.
     bytes_eq(name, canonical.as_bytes())
         || every_pair(name, canonical.as_bytes(), |name, canonical| folded_all(*name) == *canonical)
 }
 
-/// Whether a header's name begins with `prefix` in the reading of [`name_reads_as`].
+/// Returns whether a header's name begins with `prefix`, compared as in [`name_reads_as`].
 #[must_use]
 pub fn name_begins_like(name: &[u8], prefix: &str) -> bool {
     name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(byte, wanted)| folded(*byte) == wanted)
 }
 
-/// Whether a name is spelled as this one, apart from the case of its letters.
+/// Returns whether a name has this spelling, ignoring case.
 #[inline]
 pub(crate) fn name_is(name: &[u8], canonical: &str) -> bool {
     name.len() == canonical.len() && is_spelled(name, canonical.as_bytes())
@@ -193,7 +194,7 @@ fn is_spelled(name: &[u8], canonical: &[u8]) -> bool {
     bytes_eq(name, canonical) || every_pair(name, canonical, |name, canonical| in_lower_case(*name) == *canonical)
 }
 
-/// The bytes of a name as [`name_reads_as`] compares them.
+/// Returns the bytes of a name as [`name_reads_as`] compares them.
 pub(crate) fn folded_name(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter().map(|byte| folded(*byte))
 }
@@ -202,7 +203,7 @@ fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// The same of sixteen bytes at once. There is no branch: compilers make a few vector instructions of it.
+/// Folds sixteen bytes at once. The code has no branch, so compilers translate it to a few vector instructions.
 fn folded_all(name: [u8; 16]) -> [u8; 16] {
     let mut name = in_lower_case(name);
     for byte in &mut name {
@@ -290,7 +291,7 @@ mod tests {
         let odd = longer.with_values(|name, value| (name != b"b").then_some(value));
         assert_eq!((odd.len(), odd.is_truncated()), (2, true));
         assert!(!Headers::decode_listed(bytes.clone(), 4).unwrap().is_truncated());
-        // A count beyond the buffer.
+        // The count exceeds the buffer.
         assert!(shorter(20).is_err() && Headers::decode_listed(vec![0xff; 64], 3).is_err());
         assert!(Headers::decode_listed(Vec::new(), 3).unwrap().is_empty());
     }
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn every_byte_other_than_a_letter_or_digit_reads_as_a_hyphen() {
-        // Short names, names of sixteen bytes and longer ones take different ways.
+        // Short names, names of sixteen bytes and longer ones use different code paths.
         for canonical in ["x-o", "x-organization-4", "x-organization-number-42-of-all"] {
             for byte in 0..=u8::MAX {
                 let hyphens = canonical.bytes().map(|own| if own == b'-' { byte } else { own });

@@ -1,4 +1,4 @@
-//! The host of a call in canonical form.
+//! The host of a request in canonical form.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -6,19 +6,18 @@ use std::net::Ipv6Addr;
 use crate::reason::Reason;
 use crate::text::ascii::{self, every_pair, pairwise};
 
-/// A host with its port: in lower case, without `:80` and `:443`, an IPv6 address as RFC 5952 writes it.
+/// A host with its port: in lower case, without `:80` and `:443`, with an IPv6 address as in RFC 5952.
 ///
-/// Gateways route `api.example.com:443` elsewhere than `api.example.com`, so that the canonical form is what has to go
-/// upstream as well.
+/// Gateways route `api.example.com:443` differently than `api.example.com`, so the canonical form must also be forwarded upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host<'a>(Cow<'a, str>);
 
 impl<'a> Host<'a> {
-    /// Reads the value of `:authority` or `Host`.
+    /// Parses the value of `:authority` or `Host`.
     ///
     /// # Errors
-    /// [`Reason::HostMissing`] for an empty value; [`Reason::HostMalformed`] for a trailing dot, user information, an empty
-    /// or malformed port, an address in brackets that is not IPv6, and characters that no host name has.
+    /// [`Reason::HostMissing`] for an empty value; [`Reason::HostMalformed`] for a trailing dot, user information, an empty or malformed
+    /// port, an address in brackets that is not IPv6, and characters that a host name cannot contain.
     pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
         if raw.is_empty() {
             return Err(Reason::HostMissing);
@@ -26,13 +25,13 @@ impl<'a> Host<'a> {
         str::from_utf8(raw).ok().and_then(canonical).map(Self).ok_or(Reason::HostMalformed)
     }
 
-    /// The canonical form.
+    /// Returns the canonical form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the canonical form differs from what came, so that the header has to be rewritten.
+    /// Returns whether the canonical form differs from the received value, so the header must be rewritten.
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
         matches!(self.0, Cow::Owned(_))
@@ -60,11 +59,11 @@ fn canonical(text: &str) -> Option<Cow<'_, str>> {
         Some(_) => return None,
     };
     let canonical = if port.is_empty() { name } else { Cow::Owned(format!("{name}{port}")) };
-    // What came is borrowed where it was canonical already, whatever was built on the way.
+    // If the value was already canonical it is borrowed, even if it was rebuilt for the comparison.
     Some(if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical.into_owned()) })
 }
 
-/// Whether a host is a name in lower case and nothing else, as most are: no label of it is empty.
+/// Returns whether a host is only a name in lower case without empty labels, as most are.
 fn is_canonical_name(text: &[u8]) -> bool {
     let ([first, after @ ..], [before @ .., last]) = (text, text) else { return false };
     let no_empty_label = |byte, next| (byte != b'.') | (next != b'.');
@@ -74,7 +73,7 @@ fn is_canonical_name(text: &[u8]) -> bool {
         && every_pair(before, after, |byte, next| pairwise(byte, next, no_empty_label))
 }
 
-/// A registered name or IPv4 address: dot-separated labels, none of them empty, so that a trailing dot is refused too.
+/// Returns a registered name or IPv4 address in lower case. Its dot-separated labels must not be empty, so a trailing dot is rejected.
 fn lower_case_name(name: &str) -> Option<Cow<'_, str>> {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -89,7 +88,7 @@ fn lower_case_name(name: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A port from 1 to 65535 in its one spelling, without leading zeros.
+/// Returns whether this is a port from 1 to 65535, without leading zeros.
 fn is_port(port: &str) -> bool {
     !port.starts_with(['0', '+']) && port.parse::<u16>().is_ok()
 }

@@ -1,4 +1,4 @@
-//! A call as the host shows it, before anything is known about it.
+//! A request as the host provides it, before evaluation.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,27 +9,27 @@ use crate::request::headers::Headers;
 use crate::text::ascii::hexadecimal;
 use crate::text::time::Timestamp;
 
-/// What the host knows of a call when its headers have arrived.
+/// The data of a request that the host has when its headers arrive.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// All field lines, pseudo-headers included.
     pub headers: &'a Headers,
-    /// Whether the stream ended with the headers, so that there is no body.
+    /// Whether the stream ended with the headers, so there is no body.
     pub end_of_stream: bool,
-    /// Where the call comes from; none where the host cannot say.
+    /// The source of the request, or `None` if the host does not know it.
     pub source: Option<Source>,
-    /// The moment of the call.
+    /// The time of the request.
     pub now: Timestamp,
-    /// The name of the decision that is about to be made.
+    /// The identifier of the decision on this request.
     pub id: DecisionId,
 }
 
-/// The address that a call comes from, without its port.
+/// The address that a request comes from, without its port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source(IpAddr);
 
 impl Source {
-    /// Reads `192.0.2.1:1234`, `[2001:db8::1]:1234` or an address without a port. An IPv4 address in IPv6 clothes is the IPv4
+    /// Parses `192.0.2.1:1234`, `[2001:db8::1]:1234` or an address without a port. An IPv4-mapped IPv6 address is converted to the IPv4
     /// address.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -48,7 +48,8 @@ impl Source {
 }
 
 impl Source {
-    /// What counts as one caller's address: an IPv4 address, or the /64 of an IPv6 address, which one host can use all of.
+    /// Returns the network that counts as one source: an IPv4 address, or the /64 of an IPv6 address, because one host can use the whole
+    /// /64.
     #[must_use]
     pub fn network(self) -> [u8; 16] {
         let mapped = match self.0 {
@@ -58,7 +59,7 @@ impl Source {
         mapped.octets()
     }
 
-    /// The address.
+    /// Returns the address.
     #[must_use]
     pub fn address(self) -> IpAddr {
         self.0
@@ -77,7 +78,7 @@ impl Serialize for Source {
     }
 }
 
-/// Names one decision: in the record, in the answer's `instance` and in the header to the upstream.
+/// Identifies one decision: in the record, in `instance` of the response and in the header to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecisionId(pub u128);
 
@@ -94,7 +95,7 @@ impl Serialize for DecisionId {
 }
 
 impl DecisionId {
-    /// Hands over its digits. Formatting would divide 128-bit numbers, which takes thousands of instructions in Wasm.
+    /// Passes its digits to `take`. Generic formatting would divide 128-bit numbers, which takes thousands of instructions in Wasm.
     pub(crate) fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
         let digits = hexadecimal((self.0 >> 64) as u64, self.0 as u64);
         take(std::str::from_utf8(&digits).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! The method of a call.
+//! The method of a request.
 
 use crate::reason::Reason;
 
@@ -7,13 +7,13 @@ use crate::reason::Reason;
 pub struct Method<'a>(&'a str);
 
 impl<'a> Method<'a> {
-    /// Reads a method.
+    /// Parses a method.
     ///
     /// # Errors
-    /// [`Reason::MethodMalformed`] for what is no token, [`Reason::MethodConnect`] for `CONNECT`, which asks for a tunnel
-    /// that nothing behind the gate could be held to.
+    /// [`Reason::MethodMalformed`] if it is not a token, [`Reason::MethodConnect`] for `CONNECT`, which requests a tunnel: Callgate could
+    /// not enforce anything inside it.
     pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
-        // What nearly all calls have needs no second look.
+        // Nearly all requests use one of these methods.
         let usual = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
         if let Some(usual) = usual.into_iter().find(|usual| usual.as_bytes() == raw) {
             return Ok(Self(usual));
@@ -25,14 +25,14 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// The method as it came.
+    /// Returns the method as received.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         self.0
     }
 }
 
-/// A character of a token (RFC 9110, section 5.6.2).
+/// Returns whether this is a character of a token (RFC 9110, section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

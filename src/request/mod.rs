@@ -1,8 +1,8 @@
-//! What a call is: its path, query, host and method in the one form in which they are compared.
+//! The path, query, host and method of a request, in the one form in which they are compared.
 //!
-//! Everything here is a pure function of the bytes that came. Each type can only be made by its parser, so that holding one
-//! proves what was checked. Nothing here knows a policy or repairs what came: what is not canonical is refused, because the
-//! form that was matched has to be the form that goes upstream.
+//! Everything here is a pure function of the received bytes. Each type can only be created by its parser, so a value proves that its
+//! checks passed. This module does not know policies and does not repair input. Input that is not canonical is rejected, because the form
+//! that was matched must be the form that is forwarded upstream.
 
 pub(crate) mod credential;
 pub mod digest;

@@ -1,36 +1,36 @@
 //! The names of query parameters, as lenient parsers read them.
 //!
-//! Every raw name is read once, into a few [readings](each_reading) of bounded length. What they are compared with does not change
-//! how often a byte is looked at.
+//! Every raw name is decoded once, into a few [readings](each_reading) of limited length. The number of names to compare with does not
+//! change how often a byte is read.
 
 use super::percent;
 use crate::reason::Reason;
 
-/// The longest name that is looked for, in bytes. A longer raw name reads as none of them.
+/// The maximum length of a name to look for, in bytes. A longer raw name does not match any name.
 pub(crate) const MOST_NAME: usize = 128;
 
-/// How many of the characters that some parsers drop before a name are kept, for those that take them for a part of it.
+/// The maximum number of leading characters to keep. Some parsers drop these characters, others treat them as part of the name.
 const MOST_LEAD: usize = 8;
 
-/// A parameter that no query may carry: what RFC 6750 (section 2.3) had allowed, RFC 9700 (section 4.3.2) forbids.
+/// A parameter that no query may contain: RFC 6750 (section 2.3) allowed it, RFC 9700 (section 4.3.2) forbids it.
 const CREDENTIAL: &str = "access_token";
 
-/// Parameters that frameworks take for the method.
+/// Parameters that frameworks use as the method.
 const OVERRIDES: [&str; 4] = ["_method", "x-http-method-override", "x-http-method", "x-method-override"];
 
-/// The names that no query may have, ready to be looked up.
+/// The names that no query may contain, prepared for lookups.
 #[derive(Debug)]
 pub struct RejectedNames {
-    /// In the form in which readings are compared, sorted by it, each once.
+    /// In the form in which readings are compared, sorted and unique.
     names: Vec<(Box<[u8]>, Reason)>,
-    /// Which bytes a name can begin with, in that form.
+    /// The possible first bytes of a name in that form.
     first: [bool; 256],
     shortest: usize,
     ends: Ends,
 }
 
 impl RejectedNames {
-    /// The names that are rejected everywhere (`access_token` and method overrides), and those that a policy adds.
+    /// Returns the names that are always rejected (`access_token` and method overrides), and those that a policy adds.
     #[must_use]
     pub fn new(added: &[impl AsRef<str>]) -> Self {
         let folded = |name: &str| name.bytes().map(folded).collect::<Box<[u8]>>();
@@ -38,7 +38,7 @@ impl RejectedNames {
         let added = added.iter().map(|name| (folded(name.as_ref()), Reason::QueryRefused));
         let mut names: Vec<_> = [(folded(CREDENTIAL), Reason::QueryCredential)].into_iter().collect();
         names.extend(overrides.chain(added));
-        // The sort is stable: of two names that read alike the first stays.
+        // The sort is stable, so the first of two equal names stays.
         names.sort_by(|(one, _), (other, _)| one.cmp(other));
         names.dedup_by(|(one, _), (other, _)| one == other);
         let mut first = [false; 256];
@@ -53,7 +53,7 @@ impl RejectedNames {
         Self { names, first, shortest, ends }
     }
 
-    /// The reason to reject a parameter with this raw name, if there is one.
+    /// Returns the reason to reject a parameter with this raw name, if there is one.
     pub(super) fn find(&self, raw_name: &[u8]) -> Option<Reason> {
         let begins = |byte: u8| self.first.get(usize::from(byte)).is_some_and(|yes| *yes);
         if !may_read(raw_name, self.shortest, begins) {
@@ -69,7 +69,7 @@ impl RejectedNames {
     }
 }
 
-/// Whether some common parser takes a parameter's raw name for `wanted`, which is [plain](super::is_plain_name).
+/// Returns whether a common parser reads a parameter's raw name as `wanted`, which is [plain](super::is_plain_name).
 pub(super) fn reads_as(raw_name: &str, wanted: &str) -> bool {
     let folded_bytes = || wanted.bytes().map(folded);
     let is_wanted = |reading: &[u8]| reading.len() == wanted.len() && folded_bytes().eq(reading.iter().copied());
@@ -77,14 +77,14 @@ pub(super) fn reads_as(raw_name: &str, wanted: &str) -> bool {
         && each_reading(percent::decoded(raw_name.as_bytes()), Ends::of(folded_bytes()), is_wanted)
 }
 
-/// Whether a raw name may read as one that has at least this length and begins in this way. That tells nearly all names apart.
+/// Returns whether a raw name can read as a name with at least this length and such a beginning. This rules out nearly all names.
 fn may_read(raw_name: &[u8], shortest: usize, begins: impl FnOnce(u8) -> bool) -> bool {
-    // Decoding makes no name longer.
+    // Decoding never makes a name longer.
     let first = raw_name.first().filter(|_| raw_name.len() >= shortest);
     first.is_some_and(|first| begins(folded(*first)) || *first == b'%' || is_dropped(*first))
 }
 
-/// How many characters at either end of a name are such as parsers drop.
+/// The number of characters at either end of a name that some parsers drop.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ends {
     before: usize,
@@ -92,7 +92,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// Of a name in the form in which readings are compared.
+    /// Counts them in a name that has the form in which readings are compared.
     fn of(name: impl DoubleEndedIterator<Item = u8> + Clone) -> Self {
         let before = name.clone().take_while(|byte| *byte == b'-' || is_dropped(*byte)).count();
         let behind = name.rev().take_while(|byte| *byte == b'-' || is_blank(*byte)).count();
@@ -104,26 +104,24 @@ impl Ends {
     }
 }
 
-/// Hands over what common parsers make of a parameter's name, given its decoded bytes, until one of these readings is the wanted
-/// one; whether one was. They are in lower case, and what some parsers take for `_` is a hyphen:
-///
-/// - ASP.NET compares names without regard to case;
+/// Passes the readings of a parameter's name by common parsers to `is_wanted`, given its decoded bytes, until it accepts one. Returns
+/// whether it did. Readings are in lower case, and a hyphen represents every character that some parser reads as `_`:
+/// - ASP.NET compares names case-insensitively;
 /// - PHP drops leading spaces, and reads `.`, a space and an unmatched `[` as `_`;
-/// - PHP, Rack (Rails) and qs (Express) read `org[]`, `org[0]` and `org[x]` as a part of `org`, Rack and qs `[org]`
-///   as `org`, and Rack `org]` too;
-/// - qs reads `org.x` as a part of `org` where dots are allowed;
+/// - PHP, Rack (Rails) and qs (Express) read `org[]`, `org[0]` and `org[x]` as a part of `org`; Rack and qs read `[org]` as `org`, and
+///   Rack also `org]`;
+/// - qs reads `org.x` as a part of `org` if dots are allowed;
 /// - `URLSearchParams` drops a leading `?`, and some parsers drop white space at either end;
 /// - parsers in C end a name at a zero byte;
-/// - `_`, `.`, `-` and spaces, leading ones too, are one wherever parameters become variables of an environment or a
-///   template.
+/// - `_`, `.`, `-` and spaces, including leading ones, are equivalent if parameters become variables of an environment or a template.
 ///
-/// Names that were split at `;` as well cover the parsers that take it for a separator (Python before 3.9.2, Go before
-/// 1.17, Rack before 3, Perl's CGI).
+/// Some parsers accept `;` as a separator (Python before 3.9.2, Go before 1.17, Rack before 3, Perl's CGI). For these, names are also
+/// split at `;`.
 ///
-/// Each byte is taken once, and there are at most three readings for each way to cut the `ends`.
+/// Each byte is read once, and there are at most three readings for each way to cut the `ends`.
 fn each_reading(decoded: impl Iterator<Item = u8>, ends: Ends, mut is_wanted: impl FnMut(&[u8]) -> bool) -> bool {
     let mut bytes = decoded.take_while(|byte| *byte != 0);
-    // What some parsers drop before a name is an underscore to others: the last of it is kept.
+    // Some parsers drop these leading characters, and others read them as an underscore, so the last of them are kept.
     let mut lead: u64 = 0;
     let mut lead_length = 0;
     let mut next = bytes.next();
@@ -136,7 +134,7 @@ fn each_reading(decoded: impl Iterator<Item = u8>, ends: Ends, mut is_wanted: im
     if let Some(place) = text.first_chunk_mut() {
         *place = lead.to_be_bytes();
     }
-    // Where a reading ends without the blanks behind it, and with them: all of the name, up to a bracket, up to a bracket or dot.
+    // The end of a reading without and with trailing blanks: of the whole name, up to a bracket, and up to a bracket or dot.
     let (mut all, mut bracket, mut dot) = (None, None, None);
     let (mut trimmed, mut length) = (0, 0);
     loop {
@@ -157,7 +155,7 @@ fn each_reading(decoded: impl Iterator<Item = u8>, ends: Ends, mut is_wanted: im
             length += 1;
             trimmed = if is_blank(byte) { trimmed } else { length };
         } else if !is_blank(byte) {
-            // Longer than every name.
+            // The reading is longer than every name.
             break;
         }
         next = bytes.next();
@@ -174,12 +172,12 @@ fn each_reading(decoded: impl Iterator<Item = u8>, ends: Ends, mut is_wanted: im
     })
 }
 
-/// What some parser drops before a name.
+/// Returns whether a parser drops this character before a name.
 fn is_dropped(byte: u8) -> bool {
     is_blank(byte) || matches!(byte, b'?' | b'[' | b']')
 }
 
-/// White space to some parser; a raw `+` is a space to most.
+/// Returns whether a parser reads this byte as white space. Most parsers read a raw `+` as a space.
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == b'+' || byte == 0x0b
 }
@@ -197,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// How many bytes are taken of a name, and how many readings there are of it, where none is the wanted one.
+    /// Returns how many bytes of a name are read, and how many readings it has, if no reading is accepted.
     fn work(name: &[u8], ends: Ends) -> (usize, usize) {
         let (taken, readings) = (Cell::new(0), Cell::new(0));
         let bytes = name.iter().copied().inspect(|_| taken.set(taken.get() + 1));

@@ -1,4 +1,4 @@
-//! The path of a call in canonical form.
+//! The path of a request in canonical form.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::reason::Reason;
 use crate::request::percent;
 use crate::text::ascii::{self, every_pair, pairwise};
 
-/// Splits a request target into its path and its query, which begins after the first `?`.
+/// Splits a request target at the first `?` into its path and its query.
 #[must_use]
 pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     if ascii::is_without::<b'?'>(target) {
@@ -17,13 +17,14 @@ pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     (parts.next().unwrap_or_default(), parts.next())
 }
 
-/// A path that every reader splits and decodes in the same way: origin form, the characters of RFC 3986 (section 3.3), no
-/// empty segment but the last, no dot segment, escaped or not, and valid UTF-8 without control characters once it is decoded.
+/// A path that every parser splits and decodes in the same way. It is in origin form and uses only the characters of RFC 3986 (section
+/// 3.3). No segment except the last is empty, and there is no dot segment, escaped or not. It decodes to valid UTF-8 without control
+/// characters.
 ///
-/// It may still contain two kinds of sequences that are accepted in some places alone:
-/// - [`restricted`](Self::restricted) ones need an endpoint that allows them;
-/// - [`text_only`](Self::text_only) ones, which clients send and RFC 3986 does not need, are values of `{x:text}` and `{x...}`.
-///   No fixed text and no other variable can match them.
+/// It may still contain two kinds of sequences that are only accepted in some places:
+/// - [`restricted`](Self::restricted) ones require an endpoint that allows them;
+/// - [`text_only`](Self::text_only) ones, which clients send although RFC 3986 does not require them, are only accepted in values of
+///   `{x:text}` and `{x...}`. No fixed text and no other variable matches them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CanonicalPath<'a> {
     text: &'a str,
@@ -32,19 +33,19 @@ pub struct CanonicalPath<'a> {
 }
 
 impl<'a> CanonicalPath<'a> {
-    /// Reads a path without its query, and rejects what only text values may contain.
+    /// Parses a path without its query, and rejects sequences that only text values may contain.
     ///
     /// # Errors
-    /// The [`Reason`] of the first thing that is not canonical.
+    /// The [`Reason`] of the first part that is not canonical.
     pub fn parse(raw: &'a [u8]) -> Result<Self, Reason> {
         let path = Self::parse_with_text(raw)?;
         path.text_only.map_or(Ok(path), Err)
     }
 
-    /// Reads a path without its query, in which text values may contain escapes of unreserved characters (`%7E`) and `[ ] ^ |`.
+    /// Parses a path without its query, in which text values may contain escapes of unreserved characters (`%7E`) and `[ ] ^ |`.
     ///
     /// # Errors
-    /// The [`Reason`] of the first thing that is not canonical anywhere.
+    /// The [`Reason`] of the first part that is not canonical in any place.
     pub fn parse_with_text(raw: &'a [u8]) -> Result<Self, Reason> {
         if !is_plain(raw) {
             return Self::judge(raw);
@@ -53,7 +54,7 @@ impl<'a> CanonicalPath<'a> {
         Ok(Self { text, restricted: EscapeSet::default(), text_only: None })
     }
 
-    /// Looks at each character and each segment.
+    /// Checks each character and each segment.
     fn judge(raw: &'a [u8]) -> Result<Self, Reason> {
         let Some((b'/', after_slash)) = raw.split_first() else {
             return Err(Reason::PathNotOriginForm);
@@ -73,38 +74,39 @@ impl<'a> CanonicalPath<'a> {
         Ok(Self { text, restricted, text_only })
     }
 
-    /// The path as it came.
+    /// Returns the path as received.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         self.text
     }
 
-    /// Its segments, as they came. There is always one; only the last may be empty, after a trailing slash.
+    /// Returns its segments, as received. There is always one. Only the last may be empty, after a trailing slash.
     pub fn segments(&self) -> impl Iterator<Item = &'a str> {
         self.text.split('/').skip(1)
     }
 
-    /// The sequences in it that are rejected unless the endpoint allows them.
+    /// Returns the sequences in it that require an endpoint that allows them.
     #[must_use]
     pub fn restricted(&self) -> EscapeSet {
         self.restricted
     }
 
-    /// Why the path is rejected unless a text value contains the sequence: the reason for the first one, if it has any.
+    /// Returns the reason to reject the path unless the first such sequence is in a text value, or `None` if it has no such sequence.
     #[must_use]
     pub fn text_only(&self) -> Option<Reason> {
         self.text_only
     }
 }
 
-/// Whether a decoded segment leads elsewhere: `.`, `..`, and dots with spaces, which Windows drops at the end of a name.
+/// Returns whether a decoded segment changes the folder: `.`, `..`, and dots with spaces, because Windows drops spaces at the end of a
+/// name.
 pub(crate) fn is_dot_segment(decoded: &[u8]) -> bool {
     let has = |wanted| decoded.contains(&wanted);
     matches!(decoded, b"." | b"..") || has(b'.') && has(b' ') && decoded.iter().all(|byte| matches!(byte, b'.' | b' '))
 }
 
-/// Whether a path has neither escapes nor characters with a meaning, and in it no segment that is empty or begins with a dot: all
-/// such paths are canonical, and nearly all paths are such.
+/// Returns whether a path has no escapes, no special characters, and no segment that is empty or begins with a dot. All such paths are
+/// canonical, and nearly all paths are of this kind.
 fn is_plain(raw: &[u8]) -> bool {
     let (Some((_, after)), Some((_, before))) = (raw.split_first(), raw.split_last()) else { return false };
     let no_dots = |byte, next| (byte != b'/') | (next != b'/') & (next != b'.');
@@ -113,7 +115,7 @@ fn is_plain(raw: &[u8]) -> bool {
         && every_pair(before, after, |byte, next| pairwise(byte, next, no_dots))
 }
 
-/// Checks each character and each escape for itself.
+/// Checks each character and each escape separately.
 fn check_characters(raw: &[u8]) -> Result<(EscapeSet, Option<Reason>), Reason> {
     let mut restricted = EscapeSet::default();
     let mut text_only = None;
@@ -138,9 +140,9 @@ fn check_characters(raw: &[u8]) -> Result<(EscapeSet, Option<Reason>), Reason> {
                 }
             }
             b';' => restricted.insert(Escape::Semicolon),
-            // The rest of `pchar`.
+            // The other characters of `pchar`.
             b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {}
-            // No `pchar`, and sent as they are by several HTTP clients.
+            // These characters are not in `pchar`, but several HTTP clients send them unescaped.
             b'[' | b']' | b'^' | b'|' => {
                 text_only.get_or_insert(Reason::PathCharacter);
             }
@@ -150,7 +152,7 @@ fn check_characters(raw: &[u8]) -> Result<(EscapeSet, Option<Reason>), Reason> {
     Ok((restricted, text_only))
 }
 
-/// Checks what several escapes decode to together: UTF-8, in which the controls beyond ASCII take two bytes.
+/// Checks the sequence that several escapes decode to: UTF-8, in which control characters beyond ASCII have two bytes.
 fn check_decoded(raw: &[u8]) -> Result<(), Reason> {
     let Cow::Owned(decoded) = percent::decode(raw) else {
         return Ok(());
@@ -169,19 +171,19 @@ impl EscapeSet {
         self.0 |= Self::bit(escape);
     }
 
-    /// Whether an escape is in the set.
+    /// Returns whether the set contains an escape.
     #[must_use]
     pub fn contains(self, escape: Escape) -> bool {
         self.0 & Self::bit(escape) != 0
     }
 
-    /// Whether the set is empty.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether every escape of this set is in the other.
+    /// Returns whether every escape in this set is also in the other.
     #[must_use]
     pub fn is_subset(self, of: Self) -> bool {
         self.0 & !of.0 == 0

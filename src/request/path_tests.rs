@@ -104,7 +104,7 @@ fn each_fault_has_its_reason() {
         ("/%C2%80", PathEscapeControl),
         ("/%C2%85", PathEscapeControl),
         ("/%FF", PathEscapeNotUtf8),
-        // Overlong forms of `/`, `.` and NUL, surrogates, and what lies beyond Unicode.
+        // Overlong forms of `/`, `.` and NUL, surrogates, and code points beyond Unicode.
         ("/%C0%AF", PathEscapeNotUtf8),
         ("/%C0%AE%C0%AE/", PathEscapeNotUtf8),
         ("/%C0%80", PathEscapeNotUtf8),

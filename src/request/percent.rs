@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 
 use crate::text::ascii::{are_visible_unescaped, is_without};
 
-/// The byte that an escape encodes and what follows the escape, given the text after its `%`; none where that does not begin with
-/// two hexadecimal digits, whose case makes no difference (RFC 3986, section 6.2.2.1).
+/// Decodes an escape, given the text after its `%`. Returns the byte and the text after the escape, or `None` if the text does not begin
+/// with two hexadecimal digits, in either case (RFC 3986, section 6.2.2.1).
 pub(crate) fn octet(after_percent: &[u8]) -> Option<(u8, &[u8])> {
     let (&[high, low], after) = after_percent.split_first_chunk()?;
     let digit = |byte: u8| char::from(byte).to_digit(16);
     Some((u8::try_from(digit(high)? * 16 + digit(low)?).ok()?, after))
 }
 
-/// The bytes of a text with its escapes decoded once. A `%` that begins no escape stands for itself, as lenient servers
-/// read it; parsers that have refused such a text get the strict reading.
+/// Returns the bytes of a text with its escapes decoded once. A `%` that does not begin an escape is kept, as in lenient servers. For
+/// parsers that reject such a text beforehand, decoding is strict.
 pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -26,12 +26,12 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
     })
 }
 
-/// A text decoded once, as [`decoded`] reads it; borrowed where there is nothing to decode.
+/// Decodes a text once, like [`decoded`]. The result is borrowed if there is nothing to decode.
 pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if is_without::<b'%'>(text) { Cow::Borrowed(text) } else { Cow::Owned(decoded(text).collect()) }
 }
 
-/// Whether two texts differ at most in the case of the hexadecimal digits of their escapes.
+/// Returns whether two texts differ at most in the case of the hexadecimal digits of their escapes.
 pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let mut digits = 0_u8;
     one.len() == other.len()
@@ -42,7 +42,7 @@ pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
         })
 }
 
-/// A text with the hexadecimal digits of its escapes in upper case.
+/// Returns a text with the hexadecimal digits of its escapes in upper case.
 pub(crate) fn with_upper_digits(text: &str) -> String {
     let mut digits = 0_u8;
     let upper = |character: char| {
@@ -53,7 +53,7 @@ pub(crate) fn with_upper_digits(text: &str) -> String {
     text.chars().map(upper).collect()
 }
 
-/// UTF-8 in which every byte but visible ASCII, and `%` itself, is percent-encoded.
+/// Percent-encodes every UTF-8 byte that is not visible ASCII, and `%` itself.
 pub(crate) fn encode(text: &str) -> Cow<'_, str> {
     if are_visible_unescaped(text.as_bytes()) {
         return Cow::Borrowed(text);
@@ -63,14 +63,14 @@ pub(crate) fn encode(text: &str) -> Cow<'_, str> {
         if byte.is_ascii_graphic() && byte != b'%' {
             out.push(char::from(byte));
         } else {
-            // Writing into a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(out, "%{byte:02X}");
         }
     }
     Cow::Owned(out)
 }
 
-/// Whether RFC 3986 (section 2.3) calls a character unreserved: escaping it never changes what it means.
+/// Returns whether RFC 3986 (section 2.3) defines a character as unreserved: escaping it never changes its meaning.
 pub(crate) fn is_unreserved(byte: u8) -> bool {
     #[expect(clippy::indexing_slicing, reason = "it is evaluated when this is compiled")]
     const UNRESERVED: [bool; 256] = {

@@ -1,4 +1,4 @@
-//! The query of a call: its parameters, and how lenient servers would read their names.
+//! The query of a request: its parameters, and their names as lenient servers read them.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,18 @@ use crate::reason::Reason;
 use crate::request::percent;
 use crate::text::ascii::bytes_eq;
 
-/// How many parameters a query may have where one of them is bound. Some parsers drop those behind a limit (PHP and qs behind
-/// 1,000), so that others could push the bound one out of sight.
+/// The maximum number of parameters in a query if one of them is bound. Some parsers drop parameters after a limit (PHP and qs after
+/// 1,000), so a client could push the bound parameter beyond it.
 pub const MOST_PARAMETERS: usize = 256;
 
 /// A query of printable ASCII without `#`, in which every `%` begins an escape.
 ///
-/// Nothing is said about its meaning: there is no standard for it, so that names are judged by what the common parsers
-/// would make of them.
+/// This type does not interpret the query: there is no standard for it, so names are checked against the readings of common parsers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    /// Reads what follows the `?` of a request target, if there is one.
+    /// Parses the text after the `?` of a request target, if there is one.
     ///
     /// # Errors
     /// [`Reason::QueryCharacter`] or [`Reason::QueryEscapeMalformed`].
@@ -37,24 +36,24 @@ impl<'a> Query<'a> {
         str::from_utf8(raw).map(Self).map_err(|_| Reason::QueryCharacter)
     }
 
-    /// The query as it came.
+    /// Returns the query as received.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         self.0
     }
 
-    /// Its parameters as they came: names, and values where there is a `=`.
+    /// Iterates over its parameters as received: names, and values if there is a `=`.
     pub fn parameters(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
         pieces(self.0).map(split_piece)
     }
 
-    /// The names of its parameters, decoded once, with what is not UTF-8 replaced: for people to read.
+    /// Iterates over the names of its parameters for display: decoded once, with invalid UTF-8 replaced.
     pub fn names_decoded(&self) -> impl Iterator<Item = String> {
         self.parameters().map(|(name, _)| String::from_utf8_lossy(&percent::decode(name.as_bytes())).into_owned())
     }
 
-    /// Rejects the names that no query may have, in every reading of a common parser. Each name is read once, however many are
-    /// rejected.
+    /// Rejects the names that no query may contain, in every reading of a common parser. Each name is read once, regardless of the number
+    /// of rejected names.
     ///
     /// # Errors
     /// [`Reason::QueryCredential`], [`Reason::MethodOverride`] or [`Reason::QueryRefused`].
@@ -64,14 +63,13 @@ impl<'a> Query<'a> {
         names.find_map(|name| rejected.find(name)).map_or(Ok(()), Err)
     }
 
-    /// The value of a parameter to which the caller is bound, decoded once; none when it is missing. The name has to be
-    /// [plain](is_plain_name), and is spelled in the query without escapes.
+    /// Returns the value of a parameter that is bound to the agent, decoded once, or `None` if it is missing. The name must be
+    /// [plain](is_plain_name) and unescaped in the query.
     ///
     /// # Errors
-    /// [`Reason::TooManyParameters`] for a query with more than [`MOST_PARAMETERS`];
-    /// [`Reason::BindingAmbiguous`] when the parameter occurs twice, has a raw `+` (a space to some, a plus sign to others) or `;`
-    /// (a separator to some), is not UTF-8, or when a common parser reads another spelling as this name (nginx reads no escapes
-    /// in names, others do).
+    /// [`Reason::TooManyParameters`] for a query with more than [`MOST_PARAMETERS`]; [`Reason::BindingAmbiguous`] if the parameter occurs
+    /// twice, has a raw `+` (a space to some, a plus sign to others) or `;` (a separator to some), is not UTF-8, or if a common parser
+    /// reads another spelling as this name (nginx does not decode names, others do).
     pub fn bound(&self, name: &str) -> Result<Option<Cow<'a, str>>, Reason> {
         if self.0.bytes().filter(|byte| matches!(byte, b'&' | b';')).count() >= MOST_PARAMETERS {
             return Err(Reason::TooManyParameters);
@@ -92,8 +90,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Whether a name can be bound: at most 128 bytes of visible ASCII without the characters that separate parameters, escape
-/// others or nest them.
+/// Returns whether a name can be bound: at most 128 bytes of visible ASCII, without the characters that separate parameters, escape
+/// characters or nest parameters.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"&;=+%#[]".contains(&byte);

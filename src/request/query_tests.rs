@@ -169,7 +169,7 @@ fn a_bound_parameter_that_another_reader_sees_otherwise_is_refused() {
         "org=acme&org",
         "org&org=acme",
         "org=acme&%6Frg=evil",
-        // nginx sees no such parameter.
+        // nginx does not see this parameter.
         "%6Frg=acme",
         "or%67=acme",
         "org=a+b",
@@ -220,7 +220,7 @@ fn a_bound_parameter_has_at_most_255_others() {
             assert_eq!(query(&with(more, other)).bound("org"), Err(Reason::TooManyParameters), "{more} {other}");
         }
     }
-    // To some a semicolon separates parameters as well.
+    // Some parsers also separate parameters at a semicolon.
     assert_eq!(query(&format!("org=acme&a={}", ";".repeat(255))).bound("org"), Err(Reason::TooManyParameters));
     assert!(query(&format!("org=acme&a={}", ";".repeat(254))).bound("org").is_ok());
 }

@@ -1,13 +1,13 @@
-//! Text of a request as records take it over: escaped, bounded, and never a secret.
+//! Text of a request for records: escaped, limited in length, and never a secret.
 
 use std::borrow::Cow;
 
 use crate::text::ascii;
 
-/// The longest text from a request that a record takes over, in bytes.
+/// The maximum length of text from a request in a record, in bytes.
 const MOST_TEXT: usize = 1024;
 
-/// What the names of secrets contain, whatever separates their words.
+/// Words in the names of secrets, without separators.
 const SECRET: [&str; 13] = [
     "accesskey",
     "apikey",
@@ -24,24 +24,25 @@ const SECRET: [&str; 13] = [
     "token",
 ];
 
-/// What the names of headers that records never repeat contain as well: whoever writes a policy can name another header.
+/// Further words in the names of headers that records never show. A policy author can choose another name for a header that should
+/// appear.
 const SECRET_HEADERS: [&str; 5] = ["auth", "session", "key", "sid", "pwd"];
 
-/// Names of parameters by which single requests are signed and sessions carried, which say so by nothing else.
+/// Names of parameters that sign single requests or carry sessions, but contain none of the words above.
 const SECRET_PARAMETERS: [&str; 9] = ["auth", "code", "key", "pass", "pwd", "session", "sessionid", "sid", "sig"];
 
-/// Bytes as text: those that are not visible ASCII escaped, the rest cut with an ellipsis where it grows too long.
+/// Returns bytes as text: all bytes except visible ASCII are escaped, and long text is cut with an ellipsis.
 pub(crate) fn bounded(bytes: &[u8]) -> Cow<'_, str> {
     bounded_to(bytes, MOST_TEXT)
 }
 
-/// Whether text is short and plain, so that nothing in it has to be escaped or cut.
+/// Returns whether text is short and plain, so nothing in it is escaped or cut.
 pub(crate) fn is_shown_as_is(text: &str) -> bool {
     text.len() <= MOST_TEXT && ascii::needs_no_escape(text.as_bytes())
 }
 
-/// Text from a token or a policy, bounded, in which characters that are not visible, or that change how the text around them is read,
-/// are escapes such as `\u{202e}`, and a backslash is two.
+/// Returns text from a token or a policy with limited length. Characters that are not visible, or that change how the surrounding text is
+/// displayed, become escapes such as `\u{202e}`, and a backslash is doubled.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if is_shown_as_is(text) {
         return Cow::Borrowed(text);
@@ -61,8 +62,8 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character is a control, bidirectional, zero-width or line-separator character (Unicode categories Cc, Cf, Zl and Zp, as
-/// far as they change how text is shown, and tag characters).
+/// Returns whether a character is a control, bidirectional, zero-width or line-separator character (Unicode categories Cc, Cf, Zl and Zp,
+/// as far as they change how text is displayed, and tag characters).
 fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -85,10 +86,10 @@ fn is_invisible(character: char) -> bool {
         )
 }
 
-/// The same with a bound of its own.
+/// Works like [`bounded`] with a different limit.
 pub(crate) fn bounded_to(bytes: &[u8], most: usize) -> Cow<'_, str> {
     let most = most.min(MOST_TEXT);
-    // Nearly all text is plain and short: it is taken over as it is.
+    // Nearly all text is plain and short, and is used unchanged.
     if bytes.len() <= most
         && ascii::needs_no_escape(bytes)
         && let Ok(text) = std::str::from_utf8(bytes)
@@ -102,21 +103,21 @@ pub(crate) fn bounded_to(bytes: &[u8], most: usize) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether a header of this name may carry a credential.
+/// Returns whether a header with this name may carry a credential.
 pub(crate) fn header_is_secret(name: &str) -> bool {
     let name = squeezed(name.as_bytes());
     speaks_of_a_secret(&name) || SECRET_HEADERS.iter().any(|word| name.contains(word))
 }
 
-/// Whether a parameter may carry a credential: by its name, by a name behind a `;`, which separates parameters to some
-/// servers, or because its value looks like a token.
+/// Returns whether a parameter may carry a credential: because of its name, a name after a `;`, which separates parameters in some
+/// servers, or a value that looks like a token.
 pub(crate) fn parameter_is_secret(name: &str, value: &str) -> bool {
     let by_name = |name: &str| {
         let name = squeezed(&crate::request::percent::decode(name.as_bytes()));
         speaks_of_a_secret(&name) || SECRET_PARAMETERS.contains(&name.as_str())
     };
     let hidden = value.split(';').skip(1).any(|piece| by_name(piece.split('=').next().unwrap_or_default()));
-    // Every JWS in compact form begins so: it is `{"` in base64url.
+    // Every JWS in compact form begins with these characters: `{"` in base64url.
     by_name(name) || hidden || value.contains("eyJ")
 }
 
@@ -124,7 +125,7 @@ fn speaks_of_a_secret(squeezed: &str) -> bool {
     SECRET.iter().any(|word| squeezed.contains(word))
 }
 
-/// The letters and digits of a name, in lower case.
+/// Returns the letters and digits of a name, in lower case.
 fn squeezed(name: &[u8]) -> String {
     name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(|byte| char::from(byte.to_ascii_lowercase())).collect()
 }
