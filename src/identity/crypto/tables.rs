@@ -1,4 +1,5 @@
-//! Ed25519 with precomputed tables for the keys that a policy names. With tables, verifying a signature needs only additions.
+//! Ed25519 with precomputed tables for the keys that a policy names. With tables, verifying a signature needs only additions
+//! and eight doublings.
 //!
 //! The verdicts are always those of [`SoftwareVerifier`].
 

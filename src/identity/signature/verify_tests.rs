@@ -280,7 +280,7 @@ fn the_algorithm_is_the_keys() {
         let verdict = key(&format!("(\"@method\");created=1800000000;keyid=\"{keyid}\";alg=\"{alg}\""), name);
         assert_eq!(verdict.err(), reason, "{alg} {keyid}");
     }
-    // The public key cannot be used as a secret, even if a signature says so.
+    // The public key cannot be used as a secret, even if a signature claims HMAC.
     let public = ed25519().verifying_key().to_bytes();
     let good = signed(&[], &[("sig", "(\"@method\");created=1800000000;keyid=\"ed\"", "")]);
     let forged: Headers = good
