@@ -106,6 +106,7 @@ impl Ends {
 
 /// Passes the readings of a parameter's name by common parsers to `is_wanted`, given its decoded bytes, until it accepts one. Returns
 /// whether it did. Readings are in lower case, and a hyphen represents every character that some parser reads as `_`:
+///
 /// - ASP.NET compares names case-insensitively;
 /// - PHP drops leading spaces, and reads `.`, a space and an unmatched `[` as `_`;
 /// - PHP, Rack (Rails) and qs (Express) read `org[]`, `org[0]` and `org[x]` as a part of `org`; Rack and qs read `[org]` as `org`, and
