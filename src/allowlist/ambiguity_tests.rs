@@ -1,4 +1,4 @@
-//! Values with allowed escapes, which an upstream could read as another path.
+//! Tests of values with allowed escapes that an upstream could read as another path.
 
 use super::*;
 
@@ -75,7 +75,7 @@ fn opened_values_are_judged_as_a_lenient_upstream_reads_them() {
     }
 }
 
-/// What the endpoint with the template of this number says of a path that it allows everything in.
+/// Returns the result for a path if the endpoint with this template number allows all escapes.
 fn judge(texts: &[&str], number: u32, path: &str) -> Result<(), Reason> {
     let built = build(texts).unwrap();
     let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
@@ -121,7 +121,7 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
         (11, "/s/a%2Fv7.json"),
         (0, "/blob/x%2Fraw"),
         (0, "/blob/x%2fraw"),
-        // Routers that take slashes in a value take several segments for it.
+        // Routers whose variables can contain slashes accept several segments as one value.
         (0, "/blob/x%2Fy%2Fraw"),
         (0, "/blob/x%2Fy%2Fz%2Fby%2F7"),
         (0, "/blob/x%5Craw"),
@@ -149,7 +149,7 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
         (3, "/tree/a%2F018f6b3e-7c1a-7cc2-98c8-0123456789ab/y"),
         (6, "/m/x;:run"),
         (6, "/m/x%3B;:run"),
-        // The value is another endpoint's as it is, without regard to case or leniently.
+        // The value matches another endpoint exactly, case-insensitively or leniently.
         (10, "/all/x%2Fy/k/z"),
         (9, "/all/x%2Fk/z"),
         (9, "/all/x%2FK/z"),
@@ -158,7 +158,7 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
     }
 }
 
-/// A router that goes back finds what the gate's own lookup does not.
+/// A router with backtracking finds a template that Callgate's own lookup does not find.
 #[test]
 fn readings_are_looked_up_with_backtracking() {
     let texts = ["/b/{x:text}", "/b/{x:text}/a/c", "/b/{x:text}/{y}/raw", "/{p...}"];
@@ -166,7 +166,7 @@ fn readings_are_looked_up_with_backtracking() {
     for path in ["/b/x%2Fa%2Fraw", "/b/x%2Fanything"] {
         assert_eq!(judge(&texts, 0, path), Err(Reason::PathValueAmbiguous), "{path}");
     }
-    // What is less specific is not preferred where the template matches either way.
+    // A less specific template is not preferred if this one matches in both readings.
     assert_eq!(judge(&["/r/{p...}", "/{p...}"], 0, "/r/a%2Fb"), Ok(()));
 }
 

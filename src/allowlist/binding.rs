@@ -1,4 +1,4 @@
-//! Bindings: a part of the call that must equal what is known about the caller.
+//! Bindings: a part of the request that must equal a known value of the agent.
 
 use std::borrow::Cow;
 
@@ -11,18 +11,18 @@ use crate::request::Query;
 use crate::request::headers::{Headers, name_is, name_reads_as};
 use crate::text::ascii::bytes_eq;
 
-/// A part of the call and what it must equal.
+/// A part of the request and the value it must equal.
 #[derive(Debug, Clone)]
 pub(crate) struct Binding {
-    /// The part of the call.
+    /// The part of the request.
     pub(crate) part: Bound,
-    /// What it must equal.
+    /// The source of the required value.
     pub(crate) side: Side,
     /// Both sides as the policy writes them, for explanations.
     pub(crate) written: (Box<str>, Box<str>),
 }
 
-/// The bound part of a call.
+/// The bound part of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Bound {
     /// A variable of the path template, by its position.
@@ -33,7 +33,7 @@ pub(crate) enum Bound {
     Header(Box<str>),
 }
 
-/// What a bound part must equal.
+/// The source of the value that a bound part must equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Side {
     /// A claim of the token, by name or JSON pointer.
@@ -43,10 +43,10 @@ pub(crate) enum Side {
 }
 
 impl Binding {
-    /// The value of the bound part of a call; none where it is missing.
+    /// Returns the value of the bound part of a request, or `None` if it is missing.
     ///
     /// # Errors
-    /// [`Reason::BindingAmbiguous`] where two readers could see two values.
+    /// [`Reason::BindingAmbiguous`] if two readers could read different values.
     pub(crate) fn value<'v>(
         &self,
         found: &Found<'_, 'v>,
@@ -60,7 +60,7 @@ impl Binding {
         }
     }
 
-    /// The header that is bound, if it is one.
+    /// Returns the bound header, if a header is bound.
     pub(crate) fn header(&self) -> Option<&str> {
         match &self.part {
             Bound::Header(name) => Some(name),
@@ -69,11 +69,11 @@ impl Binding {
     }
 }
 
-/// The value of a bound header; none where it is missing.
+/// Returns the value of a bound header, or `None` if it is missing.
 ///
 /// # Errors
-/// [`Reason::BindingAmbiguous`] where it occurs twice, is not UTF-8, or has a name that only some servers read as the bound one, so
-/// that it says one thing to them and nothing to the others.
+/// [`Reason::BindingAmbiguous`] if it occurs twice, is not UTF-8, or has a name that only some servers read as the bound one. Such a
+/// header has a value for these servers only.
 pub(crate) fn bound_header<'h>(headers: &'h Headers, name: &str) -> Result<Option<&'h str>, Reason> {
     let mut lines = headers.iter().filter(|(line, _)| name_reads_as(line, name));
     match (lines.next(), lines.next()) {
@@ -85,8 +85,8 @@ pub(crate) fn bound_header<'h>(headers: &'h Headers, name: &str) -> Result<Optio
     }
 }
 
-/// Whether a value of the call is the fact, or one of its list. Text is compared exactly, whole numbers by their decimal form;
-/// what is missing, empty, null or of another type equals nothing.
+/// Returns whether a value of the request equals the fact, or one item if the fact is a list. Text is compared exactly, whole numbers by
+/// their decimal form. A fact that is missing, empty, null or of another type equals nothing.
 pub(crate) fn equals(fact: &Value, value: &str) -> bool {
     match fact {
         Value::Array(items) => items.iter().any(|item| equals_one(item, value)),
@@ -106,7 +106,7 @@ fn equals_one(fact: &Value, value: &str) -> bool {
     }
 }
 
-/// Whether the text is the number's one decimal form: no plus, no leading zeros.
+/// Returns whether the text is the number's only decimal form: no plus sign, no leading zeros.
 fn is_decimal(text: &str, magnitude: u64, negative: bool) -> bool {
     let digits = match (negative, text.strip_prefix('-')) {
         (true, Some(digits)) => digits,

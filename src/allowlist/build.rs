@@ -1,4 +1,4 @@
-//! Building a [`Table`]: the templates become a tree, and what cannot stand side by side is found.
+//! Construction of a [`Table`]: builds the tree of templates and finds conflicts between them.
 
 use super::lenient::{lenient_hash, without_end};
 use super::shadow::Shadows;
@@ -9,10 +9,10 @@ use super::{Kind, Template};
 use crate::document::FormatSuffixes;
 use crate::request::percent;
 
-/// How many variables with a fixed beginning or end there can be in one place, because a lookup tries each.
+/// The maximum number of variables with a fixed beginning or end at one node, because a lookup tries each of them.
 const MAX_AFFIXED: usize = 64;
 
-/// Endpoints in the order of their templates, so that those that share a beginning are neighbours.
+/// Endpoints sorted by template, so templates with a common beginning are adjacent.
 type Sorted<'s, 'a> = &'s [(u32, &'a Template)];
 
 pub(super) fn build(mut endpoints: Vec<(u32, &Template)>, suffixes: FormatSuffixes) -> Result<Built, Vec<Remark>> {
@@ -29,7 +29,7 @@ pub(super) fn build(mut endpoints: Vec<(u32, &Template)>, suffixes: FormatSuffix
     }
 }
 
-/// The place that these endpoints share after `depth` segments.
+/// Builds the node that these endpoints share after `depth` segments.
 fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, errors: &mut Vec<Remark>) -> Node {
     let mut node = Node { rejects_suffixes, ..Node::default() };
     let mut variables: Vec<(Shape<'a>, Sorted<'_, 'a>)> = Vec::new();
@@ -91,7 +91,7 @@ fn check_variables(variables: &[(Shape, Sorted)], errors: &mut Vec<Remark>) {
         let is_same_text = |other: &Shape| (shape.beginning, shape.end) == (other.beginning, other.end);
         for (other, through_other) in others.clone().filter(|(other, _)| is_same_text(other) || ties(other)) {
             let (Some(one), Some(two)) = (earliest(through), earliest(through_other)) else { continue };
-            // The later one is told, because the earlier one stood well alone.
+            // The later endpoint gets the error, because the earlier one was valid alone.
             let ((_, earlier), (endpoint, _)) = if one.0 < two.0 { (one, two) } else { (two, one) };
             let message = if is_same_text(other) {
                 format!("in one place all variables have one type, and `{earlier}` has another: give both the same")

@@ -1,6 +1,7 @@
-//! Which endpoints an upstream can run in place of another whose values may contain encoded slashes, backslashes or semicolons.
+//! Finds endpoints that an upstream can run instead of another one whose values may contain encoded slashes, backslashes or semicolons.
 //!
-//! The lookup rejects each request that reads that way ([`readings`](super::readings)); this finds the templates, for warnings.
+//! The lookup rejects each request with such a reading ([`readings`](super::readings)). This module finds the affected templates for
+//! warnings.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +12,20 @@ use super::{Kind, Template};
 use crate::document::Escape;
 use crate::request::EscapeSet;
 
-/// How many places one search visits at most.
+/// The maximum number of nodes that one search visits.
 const MAX_PLACES: u32 = 20_000;
 
 impl Table {
-    /// The endpoints as which requests can read that match a template whose endpoint allows these escapes: one for each other
-    /// template, in their order. The budget is the number of places of the tree that this and later searches may visit; what a
-    /// search does not come to is not found, so that warnings keep no worker of a gateway busy.
+    /// Returns the endpoints that an upstream can run for requests that match `template`, if the endpoint of this template allows these
+    /// escapes. The result has one endpoint for each other template, in order. The budget is the number of tree nodes that this and later
+    /// searches may visit. Endpoints beyond the budget are not found, so warnings never keep a gateway's worker busy.
     #[must_use]
     pub fn reads_as(&self, endpoint: u32, template: &Template, escapes: EscapeSet, budget: &mut u32) -> Vec<u32> {
         let places = MAX_PLACES.min(*budget);
         let mut search = Search {
             own: endpoint,
             splits: escapes.contains(Escape::Slash) || escapes.contains(Escape::Backslash),
-            // A value that is cut short or decoded twice can read as another name in the same number of segments.
+            // A value that is cut or decoded twice can read as another name with the same number of segments.
             changes: escapes.contains(Escape::Semicolon) || escapes.contains(Escape::Percent),
             places,
             found: BTreeSet::new(),
@@ -43,12 +44,12 @@ struct Search {
     found: BTreeSet<u32>,
 }
 
-/// What is known of the segments that led to a place.
+/// The state of the segments on the way to a node.
 #[derive(Clone, Copy)]
 struct Path {
-    /// Whether an upstream reads them in another way than the gate.
+    /// Whether an upstream reads them differently than Callgate.
     differs: bool,
-    /// Whether the template's own segments lead there.
+    /// Whether they are the template's own segments.
     own: bool,
 }
 
@@ -60,7 +61,7 @@ impl Search {
             self.add(&place.here, path.differs);
             return;
         };
-        // A template that takes the rest of the path here is less specific than one that goes on to do so itself.
+        // A template that takes the rest of the path at this node is less specific than one that takes it further down.
         let is_preferred = path.own
             && after.split_last().map_or(*segment == Segment::Rest, |(last, before)| {
                 *last == Segment::Rest && !std::iter::once(segment).chain(before).any(takes_any)
@@ -69,7 +70,7 @@ impl Search {
             self.add(&place.rest, path.differs || rest.iter().any(takes_any));
         }
         let any = takes_any(segment);
-        // What the template has here, as a shape where it is a variable in one segment.
+        // The template's segment at this node, as a shape if it is a variable in one segment.
         let fixed_text = if let Segment::Fixed(text) = segment { Some(&**text) } else { None };
         let variable = match segment {
             Segment::Variable { beginning, kind, end } => Some(Shape { beginning, kind: *kind, end }),
@@ -90,7 +91,7 @@ impl Search {
         }
     }
 
-    /// Continues after one segment of a path, which may be all or the beginning of what a variable takes.
+    /// Continues after one segment of a path. It is the whole value of a variable or the beginning of it.
     fn go_on(&mut self, child: &Node, rest: &[Segment], path: Path) {
         let Some((segment, after)) = rest.split_first() else { return };
         let any = takes_any(segment);
@@ -108,7 +109,7 @@ impl Search {
     }
 }
 
-/// Whether the segment is a variable that takes escapes.
+/// Returns whether the segment is a variable whose values may contain escapes.
 fn takes_any(segment: &Segment) -> bool {
     match segment {
         Segment::Fixed(_) => false,

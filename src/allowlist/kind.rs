@@ -5,29 +5,29 @@ use std::fmt;
 use crate::request::percent;
 use crate::text::ascii::are_unreserved;
 
-/// Which values a variable takes. None takes an empty one, apart from the end of a [`Rest`](Self::Rest).
+/// The values that a variable matches. Only the end of a [`Rest`](Self::Rest) can be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `{x:int}`: a decimal number that fits 64 bits, without sign and leading zeros.
     Int,
-    /// `{x...}`: the rest of the path, one segment or more.
+    /// `{x...}`: the rest of the path, one or more segments.
     Rest,
     /// `{x:slug}`: ASCII letters, digits, `-` and `_`.
     Slug,
-    /// `{x:text}`: any segment, its escapes decoded once.
+    /// `{x:text}`: any segment, with its escapes decoded once.
     Text,
-    /// `{x}`: the characters that RFC 3986 (section 2.3) calls unreserved.
+    /// `{x}`: the unreserved characters of RFC 3986 (section 2.3).
     Unreserved,
-    /// `{x:uuid}`: a UUID in its usual form (RFC 9562, section 4), in any case.
+    /// `{x:uuid}`: a UUID in its usual form (RFC 9562, section 4), in upper or lower case.
     Uuid,
 }
 
 impl Kind {
-    /// The types that are written after a colon.
+    /// The types that a template names after a colon.
     pub(super) const NAMED: [(&'static str, Self); 4] =
         [("int", Self::Int), ("slug", Self::Slug), ("text", Self::Text), ("uuid", Self::Uuid)];
 
-    /// How a variable of each type is written, and which values it matches, for the policy reference.
+    /// The notation of each type of variable and the values it matches, for the policy reference.
     pub const DESCRIBED: [(&'static str, Self, &'static str); 6] = [
         ("{x}", Self::Unreserved, "one segment of ASCII letters, digits, `-`, `.`, `_` and `~`"),
         ("{x:int}", Self::Int, "a decimal number from 0 to 18446744073709551615, without sign or leading zeros"),
@@ -46,13 +46,13 @@ impl Kind {
         ),
     ];
 
-    /// Whether values can hold escapes and `;`, so that allowing some has a meaning.
+    /// Returns whether values can contain escapes and `;`. Only then can an endpoint allow them.
     #[must_use]
     pub fn takes_escapes(self) -> bool {
         matches!(self, Self::Rest | Self::Text)
     }
 
-    /// Whether a variable of this type takes this text of one segment.
+    /// Returns whether a variable of this type matches this text of one segment.
     pub(crate) fn takes(self, value: &[u8]) -> bool {
         if value.is_empty() {
             return false;
@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// Whether an upstream's own variable in this place could take a decoded text: it may be wider than the policy's.
+    /// Returns whether the upstream's own variable could match a decoded text: it may accept more values than the policy's variable.
     pub(super) fn may_take(self, decoded: &[u8]) -> bool {
         let all = |fits: fn(&u8) -> bool| decoded.iter().all(fits);
         !decoded.is_empty()
@@ -77,7 +77,7 @@ impl Kind {
             }
     }
 
-    /// Whether values of this type can hold a character.
+    /// Returns whether values of this type can contain a character.
     pub(super) fn has_character(self, byte: u8) -> bool {
         match self {
             Self::Int => byte.is_ascii_digit(),
@@ -88,7 +88,7 @@ impl Kind {
         }
     }
 
-    /// Whether every value of the other type is one of this type.
+    /// Returns whether every value of the other type is also a value of this type.
     pub(super) fn includes(self, other: Self) -> bool {
         match self {
             Self::Rest | Self::Text => true,
@@ -110,7 +110,7 @@ fn is_uuid(value: &[u8]) -> bool {
 }
 
 impl fmt::Display for Kind {
-    /// What is written after the variable's name.
+    /// Writes the part of the notation after the variable's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rest => f.write_str("..."),

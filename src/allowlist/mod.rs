@@ -1,7 +1,7 @@
-//! The allowlist's paths: templates, and the lookup that finds the one template of a path.
+//! The paths of the allowlist: templates, and the lookup that finds the one template for a path.
 //!
-//! What an endpoint asks of a caller, and its methods, do not enter here: a lookup ends at the endpoints that share the most
-//! specific template, and the caller goes on from there.
+//! Methods and the requirements of an endpoint do not belong in this module. A lookup returns the endpoints that share the most specific
+//! template, and the caller checks the rest.
 
 mod binding;
 mod build;

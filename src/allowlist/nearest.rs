@@ -1,4 +1,4 @@
-//! The endpoints that a request nearly matched, and what it missed in each, for explanations. The request path never comes here.
+//! Finds the endpoints that a request nearly matched, with the differences, for explanations. The request path does not use this module.
 
 use super::lenient::without_parameters;
 use super::shadow::first_endpoint;
@@ -9,23 +9,23 @@ use super::{Kind, Template, Variable};
 use crate::document::FormatSuffixes;
 use crate::request::{CanonicalPath, EscapeSet, percent};
 
-/// How many endpoints are named.
+/// The maximum number of endpoints in the result.
 const MAX_NAMED: usize = 3;
-/// How much less near than the nearest an endpoint may be to be named.
+/// The maximum difference between the cost of an endpoint in the result and the lowest cost.
 const MAX_BEHIND: u32 = 2;
-/// How many misses are named for one endpoint, and how many texts in one of them.
+/// The maximum number of differences for one endpoint, and of texts in one difference.
 const MAX_MISSES: usize = 4;
-/// How many characters of a text from the request are quoted.
+/// The maximum number of characters to quote from a text in the request.
 const MAX_QUOTED: usize = 64;
 
-/// What missing something costs: the endpoint with the least cost is the nearest.
+/// The cost of a difference. The endpoint with the lowest cost is the nearest.
 const SMALL: u32 = 1;
 const LARGE: u32 = 3;
 
-/// An endpoint as the policy lists it.
+/// An endpoint of the policy.
 #[derive(Debug, Clone)]
 pub struct Listed<'a> {
-    /// The hosts for which it answers.
+    /// Its hosts.
     pub hosts: Vec<&'a str>,
     /// Its methods.
     pub methods: Vec<&'a str>,
@@ -33,7 +33,7 @@ pub struct Listed<'a> {
     pub template: &'a Template,
 }
 
-/// A request for which no endpoint was found.
+/// A request that matched no endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The method.
@@ -47,23 +47,23 @@ pub struct Asked<'a> {
 /// An endpoint that a request nearly matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Near {
-    /// Its position among those that were given.
+    /// Its index in the given list.
     pub endpoint: usize,
-    /// What the request missed, one sentence part each; none where the request matches. Texts from the request are quoted with
-    /// escapes, and cut where they are long.
+    /// The differences, each as part of a sentence; empty if the request matches. Texts from the request are escaped, quoted and
+    /// shortened.
     pub misses: Vec<String>,
 }
 
-/// What a request missed, and how much that is.
+/// The cost of a difference and its description.
 type Miss = (u32, String);
 
-/// The endpoints that a request is nearest to, at most three and the nearest first. There are none where it has nothing in common
-/// with any.
+/// Returns the endpoints nearest to a request, at most three, the nearest first. The result is empty if the request has nothing in common
+/// with any endpoint.
 #[must_use]
 pub fn nearest(asked: &Asked<'_>, listed: &[Listed<'_>], suffixes: FormatSuffixes) -> Vec<Near> {
     let answers = |endpoint: &Listed<'_>| endpoint.hosts.contains(&asked.host);
     let here = (0..).zip(listed).filter(|(_, endpoint)| answers(endpoint));
-    // What does not compile has been reported when the policy was read.
+    // Templates that do not compile were reported when the policy was read.
     let table = Table::build(here.map(|(number, endpoint)| (number, endpoint.template)), suffixes).ok();
     let mut near: Vec<(u32, usize, Vec<Miss>)> = Vec::new();
     for (number, endpoint) in listed.iter().enumerate() {
@@ -98,7 +98,7 @@ pub fn nearest(asked: &Asked<'_>, listed: &[Listed<'_>], suffixes: FormatSuffixe
         .collect()
 }
 
-/// Whether a path has or nearly has some fixed text of a template, where the template has any.
+/// Returns whether a path contains, exactly or nearly, some fixed text of a template, or the template has no fixed text.
 fn has_something_in_common(path: &CanonicalPath<'_>, template: &Template) -> bool {
     let fixed = template.segments().iter().zip(path.segments()).filter_map(|(part, segment)| match part {
         Segment::Fixed(text) if !text.is_empty() => Some((segment, &**text)),
@@ -109,7 +109,7 @@ fn has_something_in_common(path: &CanonicalPath<'_>, template: &Template) -> boo
     !has_fixed || fixed.into_iter().any(near)
 }
 
-/// What a path misses of one template, looked at alone.
+/// Returns the differences between a path and one template, without regard to other templates.
 fn path_misses(path: &CanonicalPath<'_>, template: &Template) -> Vec<Miss> {
     let mut misses = Vec::new();
     let mut variables = template.variables().iter();
@@ -185,7 +185,7 @@ fn value_miss(segment: &str, shape: &Shape<'_>, variable: &Variable) -> Option<M
         Kind::Int => format!("{shown} is not an int"),
         Kind::Slug => format!("{shown} is not a slug"),
         Kind::Uuid => format!("{shown} is not a uuid"),
-        // Text and the rest of a path take everything that is not empty.
+        // Text and the rest of a path match every nonempty value.
         Kind::Rest | Kind::Text | Kind::Unreserved => format!("{shown} needs `{{{name}:text}}`"),
     };
     let path = format!("/{value}");
@@ -194,11 +194,11 @@ fn value_miss(segment: &str, shape: &Shape<'_>, variable: &Variable) -> Option<M
     Some((SMALL, format!("{miss}{allowed}")))
 }
 
-/// Why a lookup prefers something else to a template that a path matches, as far as it matches.
+/// Describes why a lookup prefers another template to one that a path matches, up to the first difference.
 fn preferred_to(table: &Table, template: &Template, path: &CanonicalPath<'_>, listed: &[Listed<'_>]) -> Option<String> {
     let mut place = &table.root;
     for (part, segment) in template.segments().iter().zip(path.segments()) {
-        // That the template's own part does not match is another miss.
+        // If the template's own segment does not match, that is a separate difference.
         let own = place.child(part).filter(|_| part_matches(part, segment))?;
         let reached = match place.step(segment) {
             Some(Step::Fixed(child) | Step::Variable { child, .. }) => child,
@@ -219,14 +219,14 @@ fn preferred_to(table: &Table, template: &Template, path: &CanonicalPath<'_>, li
     None
 }
 
-/// Where a segment leads.
+/// The target of a segment.
 enum Edge<'t> {
     Child(&'t Node),
     Rest,
 }
 
 impl Node {
-    /// Where a template's own segment leads.
+    /// Returns the target of a template's own segment.
     fn child(&self, part: &Segment) -> Option<Edge<'_>> {
         match part {
             Segment::Fixed(text) => {
@@ -241,7 +241,7 @@ impl Node {
         }
     }
 
-    /// As what a segment that nothing takes here is read.
+    /// Describes the lenient reading because of which this node does not match a segment.
     fn listed_as(&self, segment: &str) -> Option<String> {
         if segment.is_empty() && !self.here.is_empty() && !self.rest.is_empty() {
             return Some("the path without its last slash is listed next to it".to_owned());
@@ -277,7 +277,7 @@ fn part_matches(part: &Segment, segment: &str) -> bool {
     }
 }
 
-/// Whether two texts differ in one or two characters in one place.
+/// Returns whether two texts differ in one or two adjacent characters.
 fn are_similar(one: &[u8], other: &[u8]) -> bool {
     let longest = one.len().max(other.len());
     let beginning = one.iter().zip(other).take_while(|(one, other)| one == other).count();
@@ -286,7 +286,7 @@ fn are_similar(one: &[u8], other: &[u8]) -> bool {
     longest - common <= 2 && common * 2 >= longest
 }
 
-/// A few texts, quoted.
+/// Quotes a few texts.
 fn list<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> String {
     let named: Vec<String> = texts.clone().take(MAX_MISSES).map(quoted).collect();
     match texts.count().saturating_sub(named.len()) {
@@ -295,7 +295,7 @@ fn list<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> String {
     }
 }
 
-/// A text that cannot harm where it is printed.
+/// Quotes a text and escapes it, so printing it is safe.
 fn quoted(text: &str) -> String {
     let mut characters = text.chars();
     let kept: String = characters.by_ref().take(MAX_QUOTED).flat_map(char::escape_default).collect();

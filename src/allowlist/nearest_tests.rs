@@ -5,7 +5,7 @@ use crate::fuzzing;
 
 const HOST: &str = "api.example.com";
 
-/// What is said of each endpoint that is near, by its template.
+/// Returns the differences for each near endpoint, by template.
 fn near(templates: &[&str], method: &str, host: &str, path: &str) -> Vec<(String, Vec<String>)> {
     let parsed: Vec<Template> = templates.iter().map(|text| Template::parse(text).unwrap()).collect();
     let listed: Vec<Listed> = parsed

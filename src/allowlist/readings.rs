@@ -1,10 +1,10 @@
-//! What a path with allowed escapes reads as to upstreams that decode it before they split it into segments, or drop path
-//! parameters: whether one of these readings is another endpoint's.
+//! Checks whether a path with allowed escapes reads as another endpoint's path to an upstream that decodes it before splitting it into
+//! segments, or that drops path parameters.
 //!
-//! A server decodes once or twice, splits before or after each decoding, takes a backslash for a slash or not, and drops what
-//! follows a semicolon at any of these steps or never. Each combination is one reading. The policy's templates are walked with
-//! each as a router with backtracking would: the most specific template first, less specific ones where it does not match, and
-//! `{x:text}` as a variable that takes one segment or several.
+//! A server decodes once or twice, splits before or after each decoding, may treat a backslash as a slash, and may drop the text after a
+//! semicolon at any of these steps. Each combination is one reading. For each reading the policy's templates are searched like in a
+//! router with backtracking: the most specific template first, then less specific ones if it does not match. `{x:text}` matches one or
+//! more segments.
 
 use super::Kind;
 use super::shape::Shape;
@@ -14,10 +14,11 @@ use crate::request::{CanonicalPath, percent};
 /// More segments than any template has.
 const MAX_SEGMENTS: usize = 65;
 
-/// How many places of the tree a reading may visit; one that visits more counts as another endpoint's.
+/// The maximum number of tree nodes that a reading may visit. A reading that visits more counts as another endpoint's.
 const MAX_PLACES: u32 = 1_024;
 
-/// Whether some reading of a path, which matched the template of these endpoints, is another template's.
+/// Returns whether some reading of a path belongs to another template than the one that matched, which is the template of these
+/// endpoints.
 pub(super) fn reach_another(root: &Node, path: &CanonicalPath<'_>, matched: &[u32]) -> bool {
     let Some(matched) = matched.first() else { return false };
     let as_matched = Reading { decodes: 1, splits: 0, cuts: None, at_backslashes: false }.segments_of(path.as_str());
@@ -31,20 +32,20 @@ pub(super) fn reach_another(root: &Node, path: &CanonicalPath<'_>, matched: &[u3
     })
 }
 
-/// How an upstream reads a path.
+/// The way in which an upstream reads a path.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    /// How often it decodes.
+    /// The number of times it decodes.
     decodes: u8,
-    /// After how many of these it still splits at slashes.
+    /// The number of these after which it still splits at slashes.
     splits: u8,
-    /// After how many of these it drops path parameters, if it does.
+    /// The number of these after which it drops path parameters, if it does.
     cuts: Option<u8>,
-    /// Whether it splits at backslashes too.
+    /// Whether it also splits at backslashes.
     at_backslashes: bool,
 }
 
-/// The readings that can differ for a path.
+/// Returns the readings that can differ for a path.
 fn readings(path: &str) -> impl Iterator<Item = Reading> {
     let levels = if path.contains("%25") { 2 } else { 1 };
     let decoded = (0..levels).fold(path.as_bytes().to_vec(), |text, _| percent::decoded(&text).collect());
@@ -61,7 +62,7 @@ fn readings(path: &str) -> impl Iterator<Item = Reading> {
                 at_backslashes: *at_backslashes,
             })
         });
-        // Decoded once after it was split is how the path was matched.
+        // The reading that splits first and then decodes once is the one that was matched.
         readings.filter(|reading| reading.decodes > 1 || reading.splits > 0 || reading.cuts.is_some())
     })
 }
@@ -94,19 +95,19 @@ impl Reading {
     }
 }
 
-/// What a router can come to from a place: it may compare exactly or leniently at each segment, and its variables may be wider
-/// than the policy's.
+/// The possible results of a router from a node. At each segment the router may compare exactly or leniently, and its variables may match
+/// more values than the policy's.
 struct Ends {
     /// Another template may match first.
     another: bool,
-    /// Nothing may match, so that the router goes back.
+    /// No template may match, so the router backtracks.
     nothing: bool,
 }
 
 struct Walk {
     /// The first endpoint of the template that matched.
     matched: u32,
-    /// How many places may still be visited.
+    /// The number of nodes that may still be visited.
     places: u32,
 }
 
@@ -135,7 +136,7 @@ impl Walk {
         if ends.nothing && !place.rest.is_empty() {
             ends.add(true, self.end(&place.rest));
         }
-        // An upstream whose values have slashes in them declares a variable that takes several segments, in front of others too.
+        // An upstream with slashes in values declares a variable for several segments, and may try it before others.
         if let Some(plain) = place.plain.as_ref().filter(|plain| plain.kind == Kind::Text) {
             for taken in 2..segments.len() {
                 if ends.another {
@@ -155,7 +156,7 @@ impl Walk {
 }
 
 impl Ends {
-    /// Adds what comes after an edge that a router takes for certain or maybe.
+    /// Adds the results of an edge that a router certainly or possibly takes.
     fn add(&mut self, certain: bool, through: Self) {
         self.another |= through.another;
         self.nothing &= !certain || through.nothing;

@@ -1,14 +1,14 @@
-//! Scopes: what a call takes, and whether the caller has it.
+//! The scopes that a request requires, and the check that the agent has them.
 
 use crate::document::{Effect, ScopesAsked};
 
-/// The scopes that a call takes: those of its effect and of its endpoint, both.
+/// The scopes that a request requires: those of its effect and those of its endpoint.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ScopesWanted {
     parts: Vec<(Origin, ScopesAsked)>,
 }
 
-/// Which place of the policy asks.
+/// The part of the policy with the requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The requirements of the endpoint's effect.
@@ -17,21 +17,21 @@ pub(crate) enum Origin {
     Endpoint,
 }
 
-/// The scopes that a caller has.
+/// The scopes that an agent has.
 pub(crate) trait Granted {
-    /// Whether this scope is among them; compared exactly.
+    /// Returns whether this scope is one of them. Scopes are compared exactly.
     fn has(&self, scope: &str) -> bool;
 }
 
 impl ScopesWanted {
-    /// Adds what one place of the policy asks.
+    /// Adds the requirements of one part of the policy.
     pub(crate) fn add(&mut self, origin: Origin, asked: &ScopesAsked) {
         if !asked.none {
             self.parts.push((origin, asked.clone()));
         }
     }
 
-    /// The first place that asks for something which the caller does not have.
+    /// Returns the first part of the policy whose requirement the agent does not meet.
     pub(crate) fn missing(&self, granted: &impl Granted) -> Option<Origin> {
         let has = |scope: &String| granted.has(scope);
         let lacking =
@@ -39,7 +39,7 @@ impl ScopesWanted {
         self.parts.iter().find(|(_, asked)| lacking(asked)).map(|(origin, _)| *origin)
     }
 
-    /// Every scope that the call may take, each once: what a challenge names (RFC 6750, section 3.1).
+    /// Returns every scope that the request may require, without duplicates, for a challenge (RFC 6750, section 3.1).
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         let all = self.parts.iter().flat_map(|(_, asked)| &asked.all);

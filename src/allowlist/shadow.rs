@@ -1,5 +1,5 @@
-//! Warnings about paths that a reader of the policy would expect to fall to a variable, and that are refused because a
-//! more specific segment took them and there is no going back.
+//! Warnings about paths that a reader of the policy would expect to match a variable. They are rejected because a more specific segment
+//! matches first and the lookup does not backtrack.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use super::shape::Shape;
 use super::table::{Node, Remark, Step, Table};
 use super::{Kind, Template};
 
-/// How many siblings a warning names.
+/// The maximum number of siblings in a warning.
 const NAMED: usize = 3;
 
-/// How many places are compared at most: thousands of siblings beside a variable with thousands of continuations would
-/// otherwise keep a gateway's worker busy for seconds, over warnings.
+/// The maximum number of nodes to compare. Thousands of siblings of a variable with thousands of continuations would keep a gateway's
+/// worker busy for seconds, only for warnings.
 const MAX_COMPARED: u32 = 200_000;
 
 pub(super) struct Shadows<'a> {
     templates: BTreeMap<u32, &'a Template>,
     warnings: Vec<Remark>,
-    /// How many places may still be compared.
+    /// The number of nodes that may still be compared.
     budget: u32,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Shadows<'a> {
         self.warnings
     }
 
-    /// Looks at a place whose next segment is the one of this number, counted from 1.
+    /// Checks a node. `number` is the position of its next segment, counted from 1.
     fn visit(&mut self, place: &Node, number: usize) {
         let fixed = place.fixed.iter().map(|fixed| (Sibling::Fixed(&fixed.text), &fixed.child));
         let mut specific: Vec<(Sibling, &Node)> = fixed.collect();
@@ -56,7 +56,7 @@ impl<'a> Shadows<'a> {
         }
     }
 
-    /// Warns of the siblings that take a variable's values and leave out a path that goes on from it.
+    /// Warns of the siblings that match a variable's values but lack a path that continues after the variable.
     fn compare(
         &mut self,
         siblings: &[(Sibling, &Node)],
@@ -86,7 +86,7 @@ impl<'a> Shadows<'a> {
         }
     }
 
-    /// How paths through a place begin, with this many segments.
+    /// Returns the beginning of the paths through a node, with this many segments.
     fn beginning(&self, place: &Node, segments: usize) -> Option<String> {
         let template = self.templates.get(&first_endpoint(place)?)?;
         let parts: Vec<_> = template.as_str().split('/').take(segments + 1).collect();
@@ -94,14 +94,14 @@ impl<'a> Shadows<'a> {
     }
 }
 
-/// What a segment of one place can be.
+/// A segment that a node can match.
 enum Sibling<'t> {
     Fixed(&'t str),
     Variable(Shape<'t>),
 }
 
 impl Sibling<'_> {
-    /// Whether some segment that this one takes could have been a less specific variable's.
+    /// Returns whether a segment that this one matches could also be a value of a less specific variable.
     fn takes_values_of(&self, variable: &Shape) -> bool {
         match self {
             Self::Fixed(text) => variable.value_in(text).is_some(),
@@ -110,8 +110,8 @@ impl Sibling<'_> {
     }
 }
 
-/// The first endpoint whose paths go on from `variable` in a way in which none goes on from `sibling`; none is found any more
-/// once the budget is used up.
+/// Returns the first endpoint whose path continues after `variable` in a way that no path continues after `sibling`. Returns `None` if
+/// the budget is used up.
 fn uncovered(variable: &Node, sibling: &Node, budget: &mut u32) -> Option<u32> {
     *budget = budget.checked_sub(1)?;
     if let (Some(endpoint), true) = (variable.here.first(), sibling.here.is_empty()) {
@@ -152,7 +152,7 @@ fn uncovered(variable: &Node, sibling: &Node, budget: &mut u32) -> Option<u32> {
     found.or_else(|| variable.rest.first().copied())
 }
 
-/// An endpoint whose template goes through a place.
+/// Returns an endpoint whose template goes through a node.
 pub(super) fn first_endpoint(place: &Node) -> Option<u32> {
     let children =
         place.fixed.iter().map(|fixed| &fixed.child).chain(place.affixed.iter().map(|affixed| &affixed.child));

@@ -1,4 +1,4 @@
-//! A variable with the fixed text beside it, which may be none.
+//! A variable with optional fixed text before and after it.
 
 use super::Kind;
 
@@ -10,7 +10,7 @@ pub(super) struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// A variable alone.
+    /// Returns the shape of a variable without fixed text.
     pub(super) fn plain(kind: Kind) -> Self {
         Self { beginning: "", kind, end: "" }
     }
@@ -19,28 +19,28 @@ impl<'a> Shape<'a> {
         self.fixed_length() == 0
     }
 
-    /// How specific it is.
+    /// Returns how specific the shape is.
     pub(super) fn fixed_length(&self) -> usize {
         self.beginning.len() + self.end.len()
     }
 
-    /// The variable's value in a segment that it takes.
+    /// Returns the variable's value if the shape matches a segment.
     pub(super) fn value_in<'p>(&self, segment: &'p str) -> Option<&'p str> {
         let value = segment.strip_prefix(self.beginning)?.strip_suffix(self.end)?;
         self.kind.takes(value.as_bytes()).then_some(value)
     }
 
-    /// Whether a reader without regard to case takes a decoded segment for this.
+    /// Returns whether the shape matches a decoded segment if the fixed text is compared case-insensitively.
     pub(super) fn resembles(&self, decoded: &[u8]) -> bool {
         self.middle_of(decoded).is_some_and(|value| self.kind.takes(value))
     }
 
-    /// The same of an upstream whose variable may be wider.
+    /// Works like [`resembles`](Self::resembles) for an upstream whose variable may match more values.
     pub(super) fn may_be(&self, decoded: &[u8]) -> bool {
         self.middle_of(decoded).is_some_and(|value| self.kind.may_take(value))
     }
 
-    /// What is between the fixed texts, which compare without regard to case.
+    /// Returns the text between the fixed texts, which are compared case-insensitively.
     fn middle_of<'d>(&self, decoded: &'d [u8]) -> Option<&'d [u8]> {
         let (beginning, after) = decoded.split_at_checked(self.beginning.len())?;
         let (value, end) = after.split_at_checked(after.len().checked_sub(self.end.len())?)?;
@@ -49,7 +49,7 @@ impl<'a> Shape<'a> {
         fits.then_some(value)
     }
 
-    /// Whether the fixed texts and characters of both leave room for a segment that both take.
+    /// Returns whether one segment can match both shapes, judged by their fixed texts and characters.
     pub(super) fn overlaps(&self, other: &Shape) -> bool {
         let fits = |one: &Shape, other: &Shape| {
             let beginning = one.beginning.bytes().skip(other.beginning.len());

@@ -1,13 +1,13 @@
-//! The lookup: which template, of all those of one host, a path falls to.
+//! The lookup of the template that matches a path, among all templates of one host.
 //!
-//! Templates form a tree of places, one edge for each segment. At each place a segment goes to the most specific edge that
-//! takes it and never back: static text, then a fixed beginning or end around a variable (longest first), then a plain
-//! variable, then the rest of the path. Before that the segment is read as [lenient upstreams](super::lenient) would read it:
-//! where such a reading would be a more specific edge than the exact one, nothing takes the segment.
-//! So `/v1/Admin` and `/v1/admin.json` never match `/v1/{id}` where `/v1/admin` is listed, nor `x%3Arun` `{name:text}` where
-//! `{name}:run` is, nor `/files/` `/files/{path...}` where `/files` is.
+//! Templates form a tree with one edge per segment. At each node a segment takes the most specific edge that matches it, without
+//! backtracking: static text, then a variable with a fixed beginning or end (longest first), then a plain variable, then the rest of the
+//! path. Before that the segment is read like in [lenient upstreams](super::lenient). If such a reading matches a more specific edge than
+//! the exact text, the segment matches nothing. For example, `/v1/Admin` and `/v1/admin.json` never match `/v1/{id}` if `/v1/admin` is
+//! listed, `x%3Arun` does not match `{name:text}` if `{name}:run` is listed, and `/files/` does not match `/files/{path...}` if `/files`
+//! is listed.
 //!
-//! A lookup costs the length of the path, and for each segment a binary search over the hashes of the fixed texts.
+//! The cost of a lookup is proportional to the length of the path, plus one binary search per segment over the hashes of the fixed texts.
 
 use std::borrow::Cow;
 
@@ -19,27 +19,27 @@ use crate::reason::Reason;
 use crate::request::{CanonicalPath, is_dot_segment, percent};
 use crate::text::ascii::{bytes_eq, is_without};
 
-/// The templates of one host, ready to be looked up in.
+/// The templates of one host, compiled for lookups.
 #[derive(Debug, Default)]
 pub struct Table {
     pub(super) root: Node,
 }
 
-/// A place in the tree: what the next segment can be.
+/// A node of the tree, with the edges for the next segment.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    /// In the order of their hashes.
+    /// Sorted by hash.
     pub(super) fixed: Vec<Fixed>,
-    /// The longest fixed part first.
+    /// Sorted by the length of the fixed text, the longest first.
     pub(super) affixed: Vec<Affixed>,
     pub(super) plain: Option<Box<Plain>>,
-    /// The endpoints that take the rest of the path from here.
+    /// The endpoints that match the rest of the path from here.
     pub(super) rest: Vec<u32>,
     /// The endpoints whose template ends here.
     pub(super) here: Vec<u32>,
-    /// Whether names in front of a format suffix are read as what the policy lists here.
+    /// Whether a name with a format suffix is read as the listed name without it.
     pub(super) rejects_suffixes: bool,
-    /// The length of the longest fixed text, decoded; 0 where suffixes are ignored.
+    /// The length of the longest fixed text, decoded, or 0 if suffixes are ignored.
     pub(super) longest: u32,
 }
 
@@ -48,12 +48,12 @@ pub(super) struct Node {
 pub(super) struct Fixed {
     /// The hash of its lenient reading.
     pub(super) hash: u32,
-    /// With the digits of its escapes in upper case.
+    /// The text, with the digits of its escapes in upper case.
     pub(super) text: Box<str>,
     pub(super) child: Node,
 }
 
-/// A variable with a fixed beginning or end, neither with escapes.
+/// A variable with a fixed beginning or end. Neither contains escapes.
 #[derive(Debug)]
 pub(super) struct Affixed {
     pub(super) beginning: Box<str>,
@@ -62,37 +62,37 @@ pub(super) struct Affixed {
     pub(super) child: Node,
 }
 
-/// A variable that takes a segment as a whole.
+/// A variable that matches a whole segment.
 #[derive(Debug)]
 pub(super) struct Plain {
     pub(super) kind: Kind,
     pub(super) child: Node,
 }
 
-/// A table, and what deserves a second look in it.
+/// A table and the warnings about it.
 #[derive(Debug)]
 pub struct Built {
     /// The table.
     pub table: Table,
-    /// What is allowed and may not be meant.
+    /// Warnings about allowed templates that may be a mistake.
     pub warnings: Vec<Remark>,
 }
 
-/// Something about an endpoint's template beside the others of its host.
+/// A remark about an endpoint's template in relation to the other templates of its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// The endpoint, by the number that [`Table::build`] was given.
+    /// The number that the endpoint had in [`Table::build`].
     pub endpoint: u32,
-    /// What is wrong and what to write instead, in one sentence.
+    /// The problem and the solution, in one sentence.
     pub message: String,
 }
 
-/// What a path fell to.
+/// The result of a lookup for a path.
 #[derive(Debug)]
 pub struct Found<'t, 'p> {
     endpoints: &'t [u32],
     captures: Captures<'t, 'p>,
-    /// Where the lookup began, and what it looked up, for other readings of the same path.
+    /// The node and the path of the lookup, for other readings of the same path.
     root: &'t Node,
     path: CanonicalPath<'p>,
 }
@@ -100,21 +100,21 @@ pub struct Found<'t, 'p> {
 /// The value of a variable.
 #[derive(Debug, Clone, Copy)]
 pub struct Capture<'t, 'p> {
-    /// All that was matched with the variable, fixed text beside it included.
+    /// The text that matched the variable together with its fixed text.
     segment: &'p str,
     value: &'p str,
-    /// Where the segment was matched, for what stands beside it.
+    /// The node at which the segment matched, for comparisons with its siblings.
     place: &'t Node,
 }
 
-/// Values in the order of a template's variables. As few as most have are held without an allocation.
+/// Values in the order of a template's variables. Most templates have few variables, which need no allocation.
 #[derive(Debug, Default)]
 struct Captures<'t, 'p> {
     few: [Option<Capture<'t, 'p>>; 4],
     more: Vec<Capture<'t, 'p>>,
 }
 
-/// Which edge a segment takes.
+/// The edge that a segment takes.
 pub(super) enum Step<'t, 'p> {
     Fixed(&'t Node),
     Variable { child: &'t Node, value: &'p str },
@@ -122,12 +122,12 @@ pub(super) enum Step<'t, 'p> {
 }
 
 impl Table {
-    /// Builds the table of one host from its endpoints, each with a number by which the caller knows it.
+    /// Builds the table of one host from its endpoints. The caller chooses a number for each.
     ///
-    /// That endpoints with the same template differ in their methods is the caller's to check.
+    /// The caller must check that endpoints with the same template have different methods.
     ///
     /// # Errors
-    /// Each template that cannot stand beside the others.
+    /// The templates that conflict with others.
     pub fn build<'a>(
         endpoints: impl IntoIterator<Item = (u32, &'a Template)>,
         suffixes: FormatSuffixes,
@@ -135,7 +135,7 @@ impl Table {
         build::build(endpoints.into_iter().collect(), suffixes)
     }
 
-    /// The most specific template that a path falls to, which decides alone.
+    /// Returns the most specific template that matches a path. No other template is considered.
     #[must_use]
     pub fn find<'t, 'p>(&'t self, path: &CanonicalPath<'p>) -> Option<Found<'t, 'p>> {
         let found = |endpoints, captures| Found { endpoints, captures, root: &self.root, path: *path };
@@ -167,7 +167,7 @@ impl Node {
     pub(super) fn step<'p>(&self, segment: &'p str) -> Option<Step<'_, 'p>> {
         let decoded = percent::decode(segment.as_bytes());
         let mut hashed_alike = self.fixed_hashed_like(&decoded);
-        // What is the same is read alike.
+        // An exact match needs no lenient comparison.
         if let Some(same) = hashed_alike.clone().find(|fixed| fixed.is_same(segment.as_bytes())) {
             return Some(Step::Fixed(&same.child));
         }
@@ -190,7 +190,7 @@ impl Node {
             let exact = self.shapes().find_map(|(shape, child)| Some((shape, child, shape.value_in(segment)?)));
             match (lenient, exact) {
                 (None, None) => {}
-                // What matches exactly matches leniently too, so that the lenient one is never the shorter.
+                // An exact match is also a lenient match, so the fixed text of the lenient one is never shorter.
                 (Some((lenient, _)), Some((exact, child, value))) if exact.fixed_length() == lenient.fixed_length() => {
                     return Some(Step::Variable { child, value });
                 }
@@ -201,7 +201,7 @@ impl Node {
             Some(plain) if plain.kind.takes(segment.as_bytes()) => {
                 Some(Step::Variable { child: &plain.child, value: segment })
             }
-            // Many routers ignore a slash at the end: where the path without it is listed, the rest is not empty.
+            // Many routers ignore a trailing slash. If the path without it is listed, the rest must not be empty.
             _ => {
                 let takes = !self.rest.is_empty() && (!segment.is_empty() || self.here.is_empty());
                 takes.then_some(Step::Rest(&self.rest))
@@ -210,15 +210,15 @@ impl Node {
     }
 }
 
-/// What is in front of an escaped semicolon: some servers decode before they drop path parameters. A semicolon that is not escaped
-/// needs an endpoint that allows it, and is judged there.
+/// Returns the part before an escaped semicolon: some servers decode before they drop path parameters. An unescaped semicolon requires an
+/// endpoint that allows it, and is checked there.
 fn before_escaped_parameters<'d>(segment: &str, decoded: &'d [u8]) -> Option<&'d [u8]> {
     let name = without_parameters(decoded);
     (name.len() < decoded.len() && !segment.contains(';')).then_some(name)
 }
 
 impl Fixed {
-    /// Whether a segment is this text, in which the digits of escapes are in upper case.
+    /// Returns whether a segment equals this text, ignoring the case of the digits of escapes.
     fn is_same(&self, segment: &[u8]) -> bool {
         bytes_eq(self.text.as_bytes(), segment)
             || !is_without::<b'%'>(segment) && percent::is_same(self.text.as_bytes(), segment)
@@ -226,30 +226,30 @@ impl Fixed {
 }
 
 impl<'t, 'p> Found<'t, 'p> {
-    /// The endpoints that share the template, in the order in which they were given; never none.
+    /// Returns the endpoints that share the template, in their given order. There is at least one.
     #[must_use]
     pub fn endpoints(&self) -> &'t [u32] {
         self.endpoints
     }
 
-    /// The value of the variable at a [position](Template::position) in the template.
+    /// Returns the value of the variable at a [position](Template::position) in the template.
     #[must_use]
     pub fn value(&self, position: usize) -> Option<&Capture<'t, 'p>> {
         self.values().nth(position)
     }
 
-    /// The values of the template's variables, from left to right.
+    /// Returns the values of the template's variables, from left to right.
     pub fn values(&self) -> impl Iterator<Item = &Capture<'t, 'p>> {
         self.captures.few.iter().flatten().chain(&self.captures.more)
     }
 
-    /// Judges the values with escapes that the endpoint allowed, as lenient upstreams read them.
+    /// Checks the values with escapes that the endpoint allows, as lenient upstreams read them.
     ///
-    /// Whether it allowed them is reported by [`CanonicalPath::restricted`]. Both are answered only after authentication.
+    /// [`CanonicalPath::restricted`] reports which escapes the endpoint must allow. Both checks run only after authentication.
     ///
     /// # Errors
-    /// [`Reason::PathValueAmbiguous`] when such an upstream would see another path (an empty or dot segment, or a segment that the
-    /// policy lists next to the variable), or would run another endpoint of the policy.
+    /// [`Reason::PathValueAmbiguous`] if such an upstream would read another path (an empty or dot segment, or a segment that the policy
+    /// lists next to the variable), or would run another endpoint of the policy.
     pub fn check_opened_values(&self) -> Result<(), Reason> {
         let is_ambiguous = !self.path.restricted().is_empty()
             && (self.values().any(Capture::is_ambiguous)
@@ -259,34 +259,34 @@ impl<'t, 'p> Found<'t, 'p> {
 }
 
 impl<'p> Capture<'_, 'p> {
-    /// The value as it came.
+    /// Returns the value as received.
     #[must_use]
     pub fn raw(&self) -> &'p str {
         self.value
     }
 
-    /// The value decoded once.
+    /// Returns the value decoded once.
     #[must_use]
     pub fn decoded(&self) -> Cow<'p, str> {
         match percent::decode(self.value.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(self.value),
-            // INVARIANT: a canonical path decodes to UTF-8, and fixed parts beside a value have no escapes. An empty
-            // value would equal nothing.
+            // INVARIANT: a canonical path decodes to UTF-8, and fixed text next to a value has no escapes. An empty value would equal
+            // nothing.
             Cow::Owned(decoded) => Cow::Owned(String::from_utf8(decoded).unwrap_or_default()),
         }
     }
 
     fn is_ambiguous(&self) -> bool {
-        // With the fixed text beside it, because that is what an upstream splits, and without, because that is what
-        // it is given for a value.
+        // The check runs with the adjacent fixed text, because an upstream splits the whole segment, and without it, because the upstream
+        // uses the value alone.
         [self.segment, self.value].into_iter().any(|text| {
             let mut segments = text.split('/').enumerate();
             segments.any(|(index, segment)| is_opened(segment) && self.is_read_otherwise(segment, index == 0))
         })
     }
 
-    /// Whether an upstream that decodes (twice, where a percent sign is escaped), splits at slashes of both kinds and
-    /// drops path parameters would see something else than one name after another, the first of them new at its place.
+    /// Returns whether an upstream that decodes (twice if a percent sign is escaped), splits at both kinds of slashes and drops path
+    /// parameters would not see a sequence of nonempty names, or would see a first name that the policy lists at this node.
     fn is_read_otherwise(&self, segment: &str, is_at_place: bool) -> bool {
         let mut decoded = percent::decode(segment.as_bytes());
         if segment.contains("%25") {
@@ -297,7 +297,7 @@ impl<'p> Capture<'_, 'p> {
         begins_like_a_sibling || parts.any(|part| part.is_empty() || is_dot_segment(part))
     }
 
-    /// Whether a lenient reader reads a decoded text as something that the policy lists next to the variable.
+    /// Returns whether a lenient reader reads a decoded text as something that the policy lists next to the variable.
     fn has_sibling(&self, decoded: &[u8]) -> bool {
         let is_other = |shape: &Shape| shape.value_in(self.segment) != Some(self.value);
         let names = self.place.names(decoded);
@@ -306,7 +306,7 @@ impl<'p> Capture<'_, 'p> {
     }
 }
 
-/// Whether a segment has one of the sequences that an endpoint has to allow.
+/// Returns whether a segment has one of the sequences that an endpoint must allow.
 fn is_opened(segment: &str) -> bool {
     let escapes = segment.split('%').skip(1).filter_map(|after| percent::octet(after.as_bytes()));
     segment.contains(';') || escapes.into_iter().any(|(value, _)| matches!(value, b'/' | b'\\' | b'%'))

@@ -6,7 +6,7 @@ use super::*;
 use crate::fuzzing;
 use crate::request::EscapeSet;
 
-/// Templates, and what is said about which of them.
+/// Templates, and the remarks about them by number.
 type Remarks<'a> = (&'a [&'a str], &'a [(u32, &'a str)]);
 
 fn templates(texts: &[&str]) -> Vec<Template> {
@@ -17,7 +17,7 @@ fn build(texts: &[&str]) -> Result<Built, Vec<Remark>> {
     Table::build((0..).zip(&templates(texts)), FormatSuffixes::Reject)
 }
 
-/// What a path falls to: the template of the first endpoint, and the values.
+/// Returns the match for a path: the template of the first endpoint, and the values.
 fn find(texts: &[&str], path: &str) -> Option<(String, Vec<String>)> {
     let built = build(texts).unwrap();
     let path = CanonicalPath::parse_with_text(path.as_bytes()).unwrap();
@@ -26,7 +26,7 @@ fn find(texts: &[&str], path: &str) -> Option<(String, Vec<String>)> {
     Some((template, found.values().map(|value| value.raw().to_owned()).collect()))
 }
 
-/// Asserts what each path falls to; an empty template stands for nothing.
+/// Asserts the match for each path. An empty template means no match.
 fn assert_finds(texts: &[&str], rows: &[(&str, &str, &[&str])]) {
     for (path, template, values) in rows {
         let expected =
@@ -158,7 +158,7 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
         ("/v1/job-x", "/v1/{x:text}"),
         ("/v1/Job-7", "/v1/Job-{n:int}"),
         ("/v1/x:run", "/v1/{x:text}:run"),
-        // Case folding is ASCII's alone: to no server is the Kelvin sign or a long s, or a letter with an accent, the plain one.
+        // Only ASCII case is folded: no server treats the Kelvin sign, a long s, or a letter with an accent as the plain letter.
         ("/v1/CAF%C3%89", "/v1/{x:text}"),
         ("/v1/%EF%BD%81dmin", "/v1/{x:text}"),
         ("/w/x/Admin", "/w/{p...}"),
@@ -505,7 +505,7 @@ fn ten_thousand_templates_are_built_and_found() {
     let parsed: Vec<Template> = texts.iter().map(|text| Template::parse(text).unwrap()).collect();
     let started = Instant::now();
     let built = Table::build((0..).zip(&parsed), FormatSuffixes::Reject).unwrap();
-    // Natively and optimised this takes some milliseconds; here it only has to be nowhere near quadratic.
+    // An optimized native build takes some milliseconds. This only checks that the time is far from quadratic.
     assert!(started.elapsed().as_secs() < 5);
     for (n, text) in (0..).zip(&texts) {
         let path = text.replace("{id:int}", "7").replace("{id}", "x").replace("{org}", "acme");

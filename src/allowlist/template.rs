@@ -6,10 +6,10 @@ use crate::allowlist::Kind;
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, percent};
 
-/// More segments than any API has; it bounds the work of compiling a policy.
+/// More segments than any API has. This limits the work of compiling a policy.
 const MAX_SEGMENTS: usize = 64;
 
-/// What a lookup has room for.
+/// The number of variables that a lookup can hold.
 pub(super) const MAX_VARIABLES: usize = 16;
 
 /// A path template.
@@ -23,28 +23,28 @@ pub struct Template {
 /// A variable of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name, by which bindings refer to it.
+    /// Its name, which bindings use.
     pub name: Box<str>,
-    /// Which values it takes.
+    /// The type of its values.
     pub kind: Kind,
 }
 
-/// One segment of a template, without the name of its variable: templates that differ only there are the same.
+/// One segment of a template, without the name of its variable. Templates that differ only in these names are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Segment {
     /// Fixed text in canonical form.
     Fixed(Box<str>),
-    /// A variable between a fixed beginning and end, of which one or both are empty.
+    /// A variable with a fixed beginning and end. One or both are empty.
     Variable { beginning: Box<str>, kind: Kind, end: Box<str> },
     /// The rest of the path.
     Rest,
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// One sentence that says what is wrong and what to write instead.
+    /// One sentence with the problem and the solution.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some(after_slash) = text.strip_prefix('/') else {
             return Err(format!("a path begins with a slash: write `/{text}`"));
@@ -78,25 +78,25 @@ impl Template {
         Ok(Self { text: text.into(), segments, variables })
     }
 
-    /// The template as it was written.
+    /// Returns the template as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Its variables from left to right, in the order in which a lookup captures their values.
+    /// Returns its variables from left to right, in the order in which a lookup captures their values.
     #[must_use]
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
-    /// The place of a variable among [`variables`](Self::variables).
+    /// Returns the index of a variable in [`variables`](Self::variables).
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
         self.variables.iter().position(|variable| &*variable.name == name)
     }
 
-    /// Whether it matches exactly what the other matches: at most the names of variables differ.
+    /// Returns whether both templates match the same paths: they differ at most in the names of variables.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.segments == other.segments
@@ -156,7 +156,7 @@ fn parse_variable(inner: &str) -> Result<Variable, String> {
     Ok(Variable { name: name.into(), kind })
 }
 
-/// A segment of fixed text, which has to stand here as it does in a canonical path.
+/// Parses a segment of fixed text, which must be in canonical form.
 fn parse_fixed(part: &str) -> Result<Box<str>, String> {
     if part.contains('}') {
         return Err(format!("`{part}` has a `}}` without `{{`: write `{{name}}`"));
@@ -171,7 +171,7 @@ fn parse_fixed(part: &str) -> Result<Box<str>, String> {
     }
     let path = format!("/{part}");
     let instead = match CanonicalPath::parse(path.as_bytes()) {
-        // One spelling, so that templates compare as paths do.
+        // Escapes have a single spelling, so templates compare like paths.
         Ok(canonical) if canonical.restricted().is_empty() => return Ok(percent::with_upper_digits(part).into()),
         Ok(_) => {
             return Err(format!(
@@ -190,7 +190,7 @@ fn parse_fixed(part: &str) -> Result<Box<str>, String> {
     Err(format!("`{part}` is not in the one form that calls are matched in: {instead}"))
 }
 
-/// The fixed text beside a variable: without escapes, so that it means the same before and after decoding.
+/// Parses the fixed text next to a variable. It has no escapes, so decoding does not change it.
 fn parse_affix(part: &str) -> Result<Box<str>, String> {
     if part.contains('%') {
         return Err(format!(
@@ -201,12 +201,12 @@ fn parse_affix(part: &str) -> Result<Box<str>, String> {
     if fits { Ok(part.into()) } else { Err(format!("`{part}` holds a character that no path has: leave it out")) }
 }
 
-/// A text with what a path cannot hold escaped.
+/// Escapes the characters that a path cannot contain.
 fn escaped(part: &str) -> String {
     use fmt::Write as _;
     part.bytes().fold(String::new(), |mut text, byte| {
         let kept = byte == b'%' || CanonicalPath::parse(&[b'/', b'x', byte]).is_ok();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = if kept { write!(text, "{}", char::from(byte)) } else { write!(text, "%{byte:02X}") };
         text
     })
