@@ -1,40 +1,40 @@
-//! Text in few instructions, and numbers in it.
+//! Text and number processing with few instructions, based on SIMD.
 //!
-//! Sixteen bytes are looked at together, each of them whatever the others are: compilers make a few vector instructions of that,
-//! where a loop that ends early stays one over single bytes.
+//! Sixteen bytes are processed together, each independently of the others. Compilers translate that to a few vector instructions, whereas
+//! a loop that can end early processes single bytes.
 
-/// As many bytes as a vector has.
+/// As many bytes as a vector holds.
 type Chunk = [u8; 16];
 
-/// Whether every byte is visible ASCII, from `!` to `~`, and none of them is `%`.
+/// Returns whether every byte is visible ASCII, from `!` to `~`, and not `%`.
 pub(crate) fn are_visible_unescaped(text: &[u8]) -> bool {
     every(text, |chunk| within::<b'!', b'~'>(chunk) & lacks::<b'%'>(chunk))
 }
 
-/// Whether every byte is printable ASCII, from the space to `~`.
+/// Returns whether every byte is printable ASCII, from the space to `~`.
 pub(crate) fn are_printable(text: &[u8]) -> bool {
     every(text, within::<b' ', b'~'>)
 }
 
-/// Whether every byte is printable ASCII that Rust's escapes, and JSON's, leave as it is: neither a quote nor a backslash.
+/// Returns whether every byte is printable ASCII that Rust's and JSON's escaping leave unchanged: no quote and no backslash.
 pub(crate) fn needs_no_escape(text: &[u8]) -> bool {
     every(text, |chunk| {
         within::<b' ', b'~'>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\''>(chunk) & lacks::<b'\\'>(chunk)
     })
 }
 
-/// Whether JSON takes every byte of a string as it is: no control character, quote or backslash.
+/// Returns whether a JSON string can contain every byte unescaped: no control character, quote or backslash.
 pub(crate) fn are_unescaped_in_json(text: &[u8]) -> bool {
     every(text, |chunk| within::<b' ', 0xff>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\\'>(chunk))
 }
 
-/// Whether no byte is a control character below the space.
+/// Returns whether no byte is a control character below the space.
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) fn are_free_of_controls(text: &[u8]) -> bool {
     every(text, within::<b' ', 0xff>)
 }
 
-/// Whether every byte is a letter, a digit or one of `-`, `.`, `_`, `~` and `/`: what paths mostly consist of.
+/// Returns whether every byte is a letter, a digit or one of `-`, `.`, `_`, `~` and `/`. Most paths contain only these.
 pub(crate) fn are_unreserved_or_slashes(text: &[u8]) -> bool {
     every(text, |chunk| {
         let other = |byte| is_between(byte, b'-', b'9') | (byte == b'_') | (byte == b'~');
@@ -42,7 +42,7 @@ pub(crate) fn are_unreserved_or_slashes(text: &[u8]) -> bool {
     })
 }
 
-/// Whether every byte is a letter in lower case, a digit or one of `-`, `.` and `_`: what hosts mostly consist of.
+/// Returns whether every byte is a lower-case letter, a digit or one of `-`, `.` and `_`. Most hosts contain only these.
 pub(crate) fn are_lower_case_names(text: &[u8]) -> bool {
     every(text, |chunk| {
         let known = |byte| is_between(byte, b'a', b'z') | is_between(byte, b'-', b'9') | (byte == b'_');
@@ -50,12 +50,12 @@ pub(crate) fn are_lower_case_names(text: &[u8]) -> bool {
     })
 }
 
-/// Whether every byte is one that RFC 3986 (section 2.3) calls unreserved.
+/// Returns whether every byte is unreserved in RFC 3986 (section 2.3).
 pub(crate) fn are_unreserved(text: &[u8]) -> bool {
     are_unreserved_or_slashes(text) && is_without::<b'/'>(text)
 }
 
-/// Bytes with all letters in lower case.
+/// Returns the bytes with all letters in lower case.
 pub(crate) fn in_lower_case<const N: usize>(mut chunk: [u8; N]) -> [u8; N] {
     for byte in &mut chunk {
         *byte |= u8::from(byte.is_ascii_uppercase()) << 5;
@@ -63,17 +63,17 @@ pub(crate) fn in_lower_case<const N: usize>(mut chunk: [u8; N]) -> [u8; N] {
     chunk
 }
 
-/// Whether a byte occurs nowhere in a text.
+/// Returns whether a text does not contain a byte.
 pub(crate) fn is_without<const BYTE: u8>(text: &[u8]) -> bool {
     every(text, lacks::<BYTE>)
 }
 
-/// Whether two texts are the same. Comparing slices goes byte by byte in Wasm.
+/// Returns whether two texts are equal. The comparison of slices works byte by byte in Wasm.
 pub(crate) fn bytes_eq(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && if one.len() < 16 { same_short(one, other) } else { same_long(one, other) }
 }
 
-/// The same of texts of one length that is less than sixteen.
+/// Compares texts of equal length below sixteen.
 fn same_short(one: &[u8], other: &[u8]) -> bool {
     fn ends<const N: usize>(one: &[u8], other: &[u8]) -> Option<bool> {
         Some(one.first_chunk::<N>()? == other.first_chunk()? && one.last_chunk::<N>()? == other.last_chunk()?)
@@ -82,15 +82,15 @@ fn same_short(one: &[u8], other: &[u8]) -> bool {
     ends::<8>(one, other).or_else(|| ends::<4>(one, other)).unwrap_or_else(bytes)
 }
 
-/// The same of texts of one length that is at least sixteen.
-#[inline(never)] // Short ones need no room on the stack.
+/// Compares texts of equal length from sixteen.
+#[inline(never)] // Keeps the stack frame out of the path for short texts.
 fn same_long(one: &[u8], other: &[u8]) -> bool {
     let ((long, rest), (other_long, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
     long.iter().zip(other_long).all(|(one, other)| pairwise(one, other, |one, other| one == other))
         && every_pair(rest, other_rest, |one, other| pairwise(one, other, |one, other| one == other))
 }
 
-/// Whether two texts of one length are alike, sixteen bytes of one held against those of the other.
+/// Returns whether two texts have equal length and `alike` holds for each sixteen bytes of one and those of the other.
 pub(crate) fn every_pair(one: &[u8], other: &[u8], alike: impl Fn(&Chunk, &Chunk) -> bool) -> bool {
     if one.len() != other.len() {
         return false;
@@ -104,13 +104,13 @@ pub(crate) fn every_pair(one: &[u8], other: &[u8], alike: impl Fn(&Chunk, &Chunk
     }
 }
 
-/// Whether a condition holds for every two bytes at the same place.
+/// Returns whether a condition holds for every two bytes at the same index.
 pub(crate) fn pairwise<const N: usize>(one: &[u8; N], other: &[u8; N], alike: impl Fn(u8, u8) -> bool) -> bool {
     one.iter().zip(other).fold(true, |all, (one, other)| all & alike(*one, *other))
 }
 
-/// Takes in a text sixteen bytes after sixteen bytes, the last of them whichever were taken in before. Two texts of one length are
-/// taken in alike only where they are the same.
+/// Folds a text in steps of sixteen bytes. The last step covers the last sixteen bytes, which may overlap with the step before. Texts of
+/// equal length result in the same steps only if they are equal.
 pub(crate) fn fold<T>(text: &[u8], begin: T, mut take: impl FnMut(T, &Chunk) -> T) -> T {
     match text.last_chunk() {
         Some(last) => {
@@ -124,7 +124,8 @@ pub(crate) fn fold<T>(text: &[u8], begin: T, mut take: impl FnMut(T, &Chunk) -> 
     }
 }
 
-/// Whether every sixteen bytes of a text pass. The last are looked at together, whichever of them were looked at before.
+/// Returns whether every sixteen bytes of a text pass. The last check covers the last sixteen bytes, which may overlap with the check
+/// before.
 fn every(text: &[u8], pass: impl Fn(&Chunk) -> bool) -> bool {
     match text.last_chunk() {
         Some(last) => text.as_chunks().0.iter().all(&pass) && pass(last),
@@ -132,9 +133,9 @@ fn every(text: &[u8], pass: impl Fn(&Chunk) -> bool) -> bool {
     }
 }
 
-/// The bytes of a text of at most sixteen, some of them more than once: where they lie depends on its length alone. None where
-/// there are none.
-#[inline(never)] // Where it is known what is done with them, compilers take the bytes apart one by one.
+/// Returns the bytes of a text of at most sixteen bytes, some of them repeated. Their positions depend only on the text's length. Returns
+/// `None` if the text is empty.
+#[inline(never)] // If compilers know the further use, they process the bytes one by one.
 fn gathered(text: &[u8]) -> Option<Chunk> {
     let join = |low: u64, high: u64| (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
@@ -164,12 +165,12 @@ fn all(chunk: &Chunk, pass: impl Fn(u8) -> bool) -> bool {
     chunk.iter().fold(true, |all, byte| all & pass(*byte))
 }
 
-/// Without the two comparisons of a range, which are two instructions more.
+/// Returns whether a byte is in a range. This needs two instructions fewer than two comparisons.
 fn is_between(byte: u8, first: u8, last: u8) -> bool {
     byte.wrapping_sub(first) <= last.wrapping_sub(first)
 }
 
-/// 128 bits as hexadecimal digits.
+/// Formats 128 bits as hexadecimal digits.
 pub(crate) fn hexadecimal(high: u64, low: u64) -> [u8; 32] {
     let mut digits = [0; 32];
     for (to, part) in digits.as_chunks_mut().0.iter_mut().zip([high >> 32, high, low >> 32, low]) {
@@ -178,19 +179,19 @@ pub(crate) fn hexadecimal(high: u64, low: u64) -> [u8; 32] {
     digits
 }
 
-/// Eight digits, worked out side by side: Wasm would do one after the other.
+/// Formats eight digits in parallel, because Wasm would otherwise process them one after the other.
 fn eight_digits(number: u32) -> [u8; 8] {
     let spread = u64::from(number.swap_bytes());
     let spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
     let spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
     let spread = ((spread >> 4) | (spread << 8)) & 0x0f0f_0f0f_0f0f_0f0f;
-    // One in each byte that holds ten or more, which is a letter. No sum leaves its byte.
+    // Each byte with a value of ten or more, which is a letter, gets a one. No sum overflows its byte.
     let letters = (spread.wrapping_add(0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
     let letters = letters.wrapping_mul(u64::from(b'a' - b'0' - 10));
     spread.wrapping_add(0x3030_3030_3030_3030).wrapping_add(letters).to_le_bytes()
 }
 
-/// Whether a method or header name is a token (RFC 9110, section 5.6.2).
+/// Returns whether a method or header name is a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
@@ -199,7 +200,7 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Lengths around those at which texts are taken apart differently.
+    /// Lengths around those at which the functions split texts differently.
     const LENGTHS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 80];
 
     #[test]

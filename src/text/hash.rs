@@ -1,14 +1,14 @@
-//! A quick hash for maps whose keys are the policy's own: nobody else can choose keys that collide.
+//! A fast hash for maps with keys from the policy. Clients cannot choose these keys, so they cannot cause collisions.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::text::ascii::fold;
 
-/// A map with keys from the policy. The standard hash withstands chosen keys and takes ten times as long in Wasm.
+/// A map with keys from the policy. The standard hash resists chosen keys, but takes ten times as long in Wasm.
 pub(crate) type PolicyMap<K, V> = HashMap<K, V, BuildHasherDefault<Spreading>>;
 
-/// Takes in what is hashed by whole words.
+/// A hasher that processes whole words.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spreading(u64);
 
@@ -40,8 +40,8 @@ impl Hasher for Spreading {
     }
 }
 
-/// FNV-1a (draft-eastlake-fnv), with a last step that spreads what was hashed over all bits. What is kept outside is found by it,
-/// so that it stays as it is.
+/// FNV-1a (draft-eastlake-fnv), with a final step that spreads the result over all bits. INVARIANT: the function must not change, because
+/// stored data outside the engine is found by it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fnv(u64);
 
@@ -67,14 +67,14 @@ impl Hasher for Fnv {
     }
 }
 
-/// The hash of a name in the policy, which tells entries in the shared store apart.
+/// Returns the hash of a name in the policy, which identifies entries in the shared store.
 pub(crate) fn hash_of(name: &str) -> u64 {
     let mut hasher = Fnv::default();
     hasher.write(name.as_bytes());
     hasher.finish()
 }
 
-/// Lets every bit of the input tell on every bit of the output: tables take some of the lowest and some of the highest.
+/// Spreads the influence of every input bit over all output bits, because tables use some of the lowest and some of the highest bits.
 pub(crate) fn spread(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits ^ (bits >> 32)
@@ -98,7 +98,7 @@ mod tests {
     fn spread_well(hashes: Vec<u64>) {
         let distinct = |of: &dyn Fn(&u64) -> u64| hashes.iter().map(of).collect::<HashSet<_>>().len();
         assert_eq!(distinct(&|hash| *hash), hashes.len());
-        // Of 16,384 places that 10,000 fall into at random, 7,484 are expected to be taken.
+        // If 10,000 values are distributed randomly over 16,384 slots, 7,484 slots are expected to be used.
         assert!(distinct(&|hash| hash & 0x3fff) > 7_000);
         assert_eq!(distinct(&|hash| hash >> 57), 128);
     }

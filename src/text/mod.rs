@@ -1,6 +1,6 @@
-//! Bytes and time: what the hot path reads, writes and looks up in few instructions.
+//! Processing of bytes and times with few instructions, for the hot path.
 //!
-//! Nothing in here knows what the bytes mean.
+//! This module does not interpret the bytes.
 
 pub(crate) mod ascii;
 pub(crate) mod hash;

@@ -1,43 +1,43 @@
-//! Moments as the engine sees them. There is no clock in here: a moment comes with the call.
+//! Points in time for the engine. This module has no clock: the time comes with the request.
 
 use std::time::Duration;
 
-/// A moment: nanoseconds since 1970-01-01 00:00 UTC.
+/// A point in time, in nanoseconds since 1970-01-01 00:00 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// A moment from nanoseconds since the epoch.
+    /// Creates a timestamp from nanoseconds since the epoch.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// A moment from whole seconds since the epoch; moments beyond the year 2554 are cut to it.
+    /// Creates a timestamp from whole seconds since the epoch. Times after the maximum, in the year 2554, become the maximum.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the epoch.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds since the epoch.
+    /// Returns the whole seconds since the epoch.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000_000
     }
 
-    /// The moment a while later, cut to the last one that can be told.
+    /// Returns the time after `span`, at most the maximum.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// The moment a while earlier, cut to the epoch.
+    /// Returns the time before `span`, at least the epoch.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
