@@ -1,4 +1,4 @@
-//! What must hold for any proof of possession, whoever made it.
+//! Properties that hold for any proof of possession, from any sender.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::identity::dpop::{Expected, Proof, Rules};
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
-/// Nothing that an outsider makes up is taken; of what the key's holder signs (the first line as the header, the rest as the
-/// claims), nothing that breaks a rule is.
+/// Checks that no proof from an outsider is accepted. The input is also signed with the key (the first line is the header, the rest the
+/// claims); such a proof is accepted only if it follows all rules.
 pub fn dpop(data: &[u8]) {
     assert!(check(data, &SoftwareVerifier).is_err());
 
@@ -47,7 +47,7 @@ pub fn dpop(data: &[u8]) {
 
 const X: &str = "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY";
 const Y: &str = "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU";
-/// The generator of P-256 is a key whose holder everybody is.
+/// The generator of P-256 is the public key of a private key that everyone knows.
 const KEY: Thumbprint = Thumbprint([
     0xc7, 0x1d, 0x01, 0x70, 0x0f, 0xb0, 0x32, 0x88, 0x70, 0xf1, 0xab, 0x58, 0x0c, 0x93, 0x9e, 0xea, 0x97, 0x86, 0x32,
     0x87, 0x64, 0x94, 0x6d, 0xb0, 0x44, 0x70, 0x65, 0x5c, 0x73, 0x2f, 0x97, 0x43,
@@ -55,7 +55,7 @@ const KEY: Thumbprint = Thumbprint([
 const TOKEN_HASH: [u8; 32] = [7; 32];
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// A verifier that takes every signature.
+/// A verifier that accepts every signature.
 struct Trusting;
 
 impl VerifySignature for Trusting {
@@ -88,7 +88,7 @@ fn object(text: &[u8]) -> Value {
     serde_json::from_slice(text).unwrap_or_default()
 }
 
-/// Whether a lenient reader takes a URI for that of the call: everything decoded, dot segments and all.
+/// Returns whether a lenient reader accepts a URI as that of the request: everything is decoded, including dot segments.
 fn is_uri(uri: &str) -> bool {
     let uri = uri.split(['?', '#']).next().unwrap_or_default();
     let Some(rest) = uri.get(8..).filter(|_| uri.to_ascii_lowercase().starts_with("https://")) else { return false };

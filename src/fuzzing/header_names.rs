@@ -1,4 +1,4 @@
-//! What must hold for any header names, in headers and in trailers.
+//! Properties that hold for any header names, in headers and in trailers.
 
 use super::naive;
 use crate::allowlist::bound_header;
@@ -13,8 +13,8 @@ const BOUND: &str = "x-org";
 /// A header that the policy adds to those that override the method or the path.
 const ADDED: &str = "x-forwarded-prefix";
 
-/// Whatever names a request's lines have (one on each line of the input), those that some server reads as a header which the gate
-/// sets, rejects or checks are found, and no others.
+/// Checks lines with any names (one on each line of the input). The engine finds exactly those names that some server reads as a header
+/// that Callgate sets, rejects or checks.
 pub fn header_names(data: &[u8]) {
     let names: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
     let folded: Vec<String> = names.iter().map(|name| naive::header_name(name)).collect();

@@ -1,7 +1,8 @@
-//! What must hold for any bytes whatsoever: one function for each parser that reads what an outsider sent.
+//! Properties that hold for any input: one function for each parser of untrusted data.
 //!
-//! A fuzzer calls them with the inputs it invents (`fuzz/`), the tests below with fixed ones on every run. They compare the
-//! engine with [`naive`] second implementations that are slow and look at everything at once. Nothing else uses them.
+//! A fuzzer calls the functions with generated inputs (`fuzz/`), and the tests in this module call them with fixed inputs on every run.
+//! The functions compare the engine with the slow second implementations in [`naive`], which always check the whole input. Nothing else
+//! uses this module.
 
 mod dpop;
 mod header_names;
@@ -21,7 +22,8 @@ pub use header_names::header_names;
 pub use signature::{content_digest, signature, signature_base, signature_input};
 pub use token::{json, jws, token};
 
-/// The host's serialisation of headers is read within its bounds or refused, and what was read comes back.
+/// Checks that the host's serialization of headers is rejected or read within its bounds, and that headers built from the decoded lines
+/// have the same lines.
 pub fn headers(data: &[u8]) {
     let Ok(headers) = Headers::decode(data.to_vec()) else { return };
     let read: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -30,7 +32,7 @@ pub fn headers(data: &[u8]) {
     assert!(again.iter().eq(headers.iter()));
 }
 
-/// A path is accepted exactly when it is canonical, and then has one reading however often it is decoded.
+/// Checks that a path is accepted exactly if it is canonical, and then has only one reading, however often it is decoded.
 pub fn path(data: &[u8]) {
     let (path, query) = split_target(data);
     let joined = match query {
@@ -65,8 +67,8 @@ pub fn path(data: &[u8]) {
     }
 }
 
-/// A query is accepted exactly when its characters allow it; a bound value is the only one that any parser could see, and
-/// refused names stay refused however they are spelt.
+/// Checks that a query is accepted exactly if its characters are valid, that a bound value is the only one that any parser could read,
+/// and that rejected names are rejected in every spelling.
 pub fn query(data: &[u8]) {
     let parsed = Query::parse(Some(data));
     assert_eq!(parsed.is_ok(), naive::is_query(data), "{:?}", String::from_utf8_lossy(data));
@@ -101,7 +103,7 @@ pub fn query(data: &[u8]) {
     }
 }
 
-/// A host's canonical form is canonical, and nothing but letters' case and a default port was changed.
+/// Checks that a host's canonical form is canonical, and that only case and a default port change.
 pub fn host(data: &[u8]) {
     let Ok(host) = Host::parse(data) else { return };
     assert_eq!(host.is_rewritten(), host.as_str().as_bytes() != data);
@@ -119,7 +121,7 @@ pub fn host(data: &[u8]) {
     }
 }
 
-/// A method is what came.
+/// Checks that a method is returned as received.
 pub fn method(data: &[u8]) {
     if let Ok(method) = Method::parse(data) {
         assert!(method.as_str().as_bytes() == data && !data.is_empty() && data != b"CONNECT");
@@ -127,7 +129,7 @@ pub fn method(data: &[u8]) {
     }
 }
 
-/// A template is read or refused; one without variables finds itself.
+/// Checks that a template is accepted or rejected, and that a template without variables matches its own text.
 pub fn template(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(template) = Template::parse(text) else { return };
@@ -144,7 +146,7 @@ pub fn template(data: &[u8]) {
     }
 }
 
-/// A few templates, as the bytes choose them.
+/// Returns a few templates that the bytes select.
 fn chosen_templates(choose: &mut impl FnMut(usize) -> usize) -> Vec<Template> {
     let templates = (0..1 + choose(6)).map(|_| {
         let parts = (0..1 + choose(3)).map(|place| {
@@ -165,7 +167,7 @@ fn chosen_suffixes(choose: &mut impl FnMut(usize) -> usize) -> FormatSuffixes {
     if choose(4) == 3 { FormatSuffixes::Ignore } else { FormatSuffixes::Reject }
 }
 
-/// The lookup finds what a walk over all templates finds. The bytes choose templates and paths.
+/// Checks that the lookup finds the same templates as a search of all templates. The bytes select templates and paths.
 pub fn lookup(data: &[u8]) {
     let mut bytes = data.iter().copied().map(usize::from);
     let mut choose = |bound: usize| bytes.next().unwrap_or_default() % bound;
@@ -206,8 +208,8 @@ pub fn lookup(data: &[u8]) {
     }
 }
 
-/// An explanation names few endpoints, says for each what a lookup missed, and quotes nothing that a terminal could obey. The bytes
-/// choose endpoints and requests; what is left of them is a path of its own.
+/// Checks that an explanation names few endpoints, describes for each the difference that the lookup found, and quotes no terminal
+/// control sequences. The bytes select endpoints and requests. The remaining bytes are one more path.
 pub fn nearest(data: &[u8]) {
     let mut bytes = data.iter().copied().map(usize::from);
     let mut choose = |bound: usize| bytes.next().unwrap_or_default() % bound;
@@ -242,7 +244,7 @@ pub fn nearest(data: &[u8]) {
     }
 }
 
-/// Segments of templates; `$` is a variable's name.
+/// Segments of templates. `$` is replaced by a variable's name.
 const TEMPLATE_PARTS: [&str; 24] = [
     "a",
     "A",
@@ -270,7 +272,7 @@ const TEMPLATE_PARTS: [&str; 24] = [
     "{$...}",
 ];
 
-/// Segments of paths, most of them close to one of the templates.
+/// Segments of paths. Most are similar to a segment of a template.
 const PATH_PARTS: [&str; 66] = [
     "a",
     "A",

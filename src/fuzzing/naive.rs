@@ -1,8 +1,9 @@
-//! Second implementations that share no code with the engine: they work on copies, from left to right, over everything.
+//! Second implementations that share no code with the engine. They work on copies, from left to right, and always process the whole
+//! input.
 
 pub(super) const UNRESERVED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 
-/// Decodes once; what is no escape stays.
+/// Decodes once. Invalid escapes stay unchanged.
 pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     let mut pieces = text.split(|byte| *byte == b'%');
     let mut decoded = pieces.next().unwrap_or_default().to_vec();
@@ -21,13 +22,13 @@ pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// The byte of the escape whose `%` stood before this text.
+/// Returns the byte of an escape, given the text after its `%`.
 fn escaped_byte(after_percent: &[u8]) -> Option<u8> {
     let digits = str::from_utf8(after_percent.get(..2)?).ok()?;
     if digits.starts_with('+') { None } else { u8::from_str_radix(digits, 16).ok() }
 }
 
-/// Whether a path is canonical, with what only text values may contain or without.
+/// Returns whether a path is canonical, with or without the sequences that only text values may contain.
 pub(super) fn is_canonical_path(path: &[u8], with_text: bool) -> bool {
     let Ok(text) = str::from_utf8(path) else { return false };
     let only_text = if with_text { "[]^|" } else { "" };
@@ -44,7 +45,7 @@ pub(super) fn is_canonical_path(path: &[u8], with_text: bool) -> bool {
     text.starts_with('/') && characters && segments && escapes && decoded
 }
 
-/// Whether a decoded segment is `.` or `..`, or nothing but dots and spaces.
+/// Returns whether a decoded segment is `.` or `..`, or consists only of dots and spaces.
 pub(super) fn leads_elsewhere(segment: &[u8]) -> bool {
     let mut letters = segment.to_vec();
     letters.sort_unstable();
@@ -58,7 +59,7 @@ pub(super) fn is_query(query: &[u8]) -> bool {
     characters && escapes
 }
 
-/// Whether some lenient parser reads a parameter's raw name as another: every way to cut it is compared.
+/// Returns whether some lenient parser reads a parameter's raw name as `wanted`. Every way to cut the name is compared.
 pub(super) fn reads_as(raw_name: &str, wanted: &str) -> bool {
     let plain = |text: &[u8]| -> Vec<u8> {
         let plain = |byte: &u8| if b"_. +[".contains(byte) { b'-' } else { byte.to_ascii_lowercase() };
@@ -78,7 +79,7 @@ pub(super) fn reads_as(raw_name: &str, wanted: &str) -> bool {
     })
 }
 
-/// A header's name as servers read it that turn everything but letters and digits into one character.
+/// Returns a header's name as read by servers that convert everything except letters and digits to one character.
 pub(super) fn header_name(name: &[u8]) -> String {
     let letter = |byte: &u8| match char::from(*byte) {
         letter if letter.is_ascii_alphanumeric() => letter.to_ascii_lowercase(),
@@ -87,7 +88,7 @@ pub(super) fn header_name(name: &[u8]) -> String {
     name.iter().map(letter).collect()
 }
 
-/// How many parameters have this name to one lenient parser or another.
+/// Returns how many parameters have this name for at least one lenient parser.
 pub(super) fn names_like(query: &str, name: &str) -> usize {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '.', ' ', '+'], "-");
     let names = query.split(['&', ';']).map(|piece| {

@@ -1,8 +1,8 @@
-//! A second lookup, which walks all templates at once and drops those that are not the most specific.
+//! A second lookup, which searches all templates at once and drops those that are not the most specific.
 
 use super::naive::{UNRESERVED, decode, leads_elsewhere};
 
-/// What a path matched.
+/// The match for a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) endpoints: Vec<usize>,
@@ -10,10 +10,10 @@ pub(super) struct Found {
     pub(super) is_ambiguous: bool,
 }
 
-/// What is left of the templates, by their numbers.
+/// The remaining segments of the templates, with their numbers.
 type Left<'t> = Vec<(usize, Vec<&'t str>)>;
 
-/// Finds the templates of a path, where names before a suffix are read as what the policy lists, or not.
+/// Finds the templates of a path. `suffixes` decides whether a name with a format suffix is read as the listed name without it.
 pub(super) fn find(templates: &[&str], path: &str, suffixes: bool) -> Option<Found> {
     let all: Left<'_> =
         templates.iter().enumerate().map(|(index, text)| (index, text.split('/').skip(1).collect())).collect();
@@ -63,13 +63,13 @@ pub(super) fn find(templates: &[&str], path: &str, suffixes: bool) -> Option<Fou
     Some(found)
 }
 
-/// Every way to decode a path, to split it again and to drop parameters, as it was matched among them or not.
+/// Returns every reading of a path that results from decoding it, splitting it again and dropping parameters.
 fn all_readings(segments: &[&str]) -> Vec<Vec<Vec<u8>>> {
     let path: Vec<Vec<u8>> = segments.iter().map(|segment| segment.as_bytes().to_vec()).collect();
     let cut = |path: &[Vec<u8>]| path.iter().map(|segment| before_semicolon(segment)).collect::<Vec<_>>();
     let mut readings = Vec::new();
     let decodings = if segments.iter().any(|segment| segment.contains("%25")) { 2 } else { 1 };
-    // Each bit decides one thing.
+    // Each bit selects one option.
     for choices in 0_u8..64 {
         let bit = |number: u8| choices & (1 << number) != 0;
         let (splits, decodes, cuts) = (choices & 3, 1 + u8::from(bit(2)), (choices >> 3) & 3);
@@ -94,13 +94,13 @@ fn all_readings(segments: &[&str]) -> Vec<Vec<Vec<u8>>> {
             readings.push(reading);
         }
     }
-    // As it was matched, the path has been judged.
+    // The reading that was matched has already been checked.
     let as_matched: Vec<Vec<u8>> = path.iter().map(|segment| decode(segment)).collect();
     readings.retain(|reading| *reading != as_matched);
     readings
 }
 
-/// Whether a router that knows the templates may run another one than the one that matched, and whether it may run none.
+/// Returns whether a router with these templates may run another one than the one that matched, and whether it may run none.
 fn may_run(left: &Left<'_>, path: &[Vec<u8>], depth: usize, matched: usize, suffixes: bool) -> (bool, bool) {
     let end = |ends: Vec<usize>| (ends.first().is_some_and(|_| !ends.contains(&matched)), ends.is_empty());
     let Some(name) = path.get(depth) else {
@@ -182,12 +182,12 @@ impl Part {
         Some(Self::Variable { before: text.get(..open)?.to_owned(), kind, after: text.get(close + 1..)?.to_owned() })
     }
 
-    /// Whether it takes any text as a whole segment.
+    /// Returns whether it matches any text as a whole segment.
     fn is_plain_text(&self) -> bool {
         matches!(self, Self::Variable { before, kind, after } if before.is_empty() && after.is_empty() && kind == "text")
     }
 
-    /// How specific it is.
+    /// Returns how specific it is.
     fn rank(&self) -> usize {
         match self {
             Self::Fixed(_) => usize::MAX,
@@ -209,7 +209,7 @@ impl Part {
         }
     }
 
-    /// Whether a lenient reader reads a decoded name as this part, which is more specific than a plain variable.
+    /// Returns whether a lenient reader reads a decoded name as this part, which is more specific than a plain variable.
     fn is_read_in(&self, name: &[u8], suffixes: bool) -> bool {
         let name = lower(name);
         let mut readings = vec![name.clone(), on_windows(&name)];
@@ -249,7 +249,7 @@ fn is_of_kind(value: &[u8], kind: &str) -> bool {
         }
 }
 
-/// Whether an upstream's variable, which may be wider, could take a value.
+/// Returns whether an upstream's variable, which may match more values, could match a value.
 fn could_be(value: &[u8], kind: &str) -> bool {
     let all = |allowed: &str| value.iter().all(|byte| allowed.as_bytes().contains(byte));
     !value.is_empty()
@@ -260,7 +260,7 @@ fn could_be(value: &[u8], kind: &str) -> bool {
         }
 }
 
-/// A text with the two characters after each `%` in upper case.
+/// Returns a text with the two characters after each `%` in upper case.
 fn upper_digits(text: &str) -> String {
     let mut pieces = text.split('%');
     let mut upper = pieces.next().unwrap_or_default().to_owned();
@@ -279,7 +279,7 @@ fn before_semicolon(name: &[u8]) -> Vec<u8> {
     name.iter().copied().take_while(|byte| *byte != b';').collect()
 }
 
-/// A name without the dots and spaces at its end.
+/// Returns a name without dots and spaces at its end.
 fn on_windows(name: &[u8]) -> Vec<u8> {
     let mut name = name.to_vec();
     while name.last().is_some_and(|last| b". ".contains(last)) {
@@ -293,7 +293,7 @@ fn is_opened(segment: &str) -> bool {
     ["%2F", "%5C", "%25", ";"].iter().any(|opened| upper.contains(opened))
 }
 
-/// Whether a lenient upstream reads a segment with `%2F`, `%5C`, `%25` or `;` as more or other than one new name.
+/// Returns whether a lenient upstream reads a segment with `%2F`, `%5C`, `%25` or `;` as anything other than new names.
 fn is_read_otherwise(segment: &str, beside: &[Part], suffixes: bool) -> bool {
     if !is_opened(segment) {
         return false;

@@ -1,4 +1,4 @@
-//! What must hold for any fields of a signature, any digest of a body, and any request that a base is made of.
+//! Properties that hold for any signature fields, any digest of a body, and any request for which a base is built.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,8 @@ use crate::request::digest::ContentDigest;
 use crate::request::headers::Headers;
 use crate::request::headers::folded_name;
 
-/// An input means what a parser makes of it that keeps the last of everything; it is taken only where the last is the only one.
+/// Compares with a parser that keeps the last of repeated members. An input is accepted only if the last member is the only one, and then
+/// has the same meaning.
 pub fn signature_input(data: &[u8]) {
     let dictionary = Parser::new(data).parse::<Dictionary>();
     let labels: Vec<_> = dictionary.iter().flat_map(|dictionary| dictionary.keys()).map(|key| key.as_str()).collect();
@@ -25,7 +26,7 @@ pub fn signature_input(data: &[u8]) {
             assert!(dictionary.is_ok(), "{:?}", String::from_utf8_lossy(data));
             return;
         }
-        // Of what is a dictionary, all inner lists of items, other things are wrong; dates and the like came with RFC 9651.
+        // A dictionary is a syntax error only if a member is not an inner list, or if it has dates or other types that RFC 9651 added.
         (Err(Malformed::Syntax), Ok(dictionary)) => {
             let is_list = |entry: &ListEntry| matches!(entry, ListEntry::InnerList(_));
             assert!(!dictionary.values().all(is_list) || data.contains(&b'@') || data.contains(&b'%'));
@@ -60,7 +61,7 @@ pub fn signature_input(data: &[u8]) {
     }
 }
 
-/// Signatures are those that such a parser finds, each under the label that stands once.
+/// Checks that the signatures are those that a generic parser finds, each with a label that occurs once.
 pub fn signature(data: &[u8]) {
     let dictionary = Parser::new(data).parse::<Dictionary>();
     let labels: Vec<_> = dictionary.iter().flat_map(|dictionary| dictionary.keys()).map(|key| key.as_str()).collect();
@@ -80,11 +81,12 @@ fn bytes_of(entry: &ListEntry) -> Option<&[u8]> {
     }
 }
 
-/// A digest (the first line) is taken for a body (the rest) exactly when every strong one in it is the body's, and there is one.
+/// Checks that a digest (the first line) is accepted for a body (the rest) exactly if it has a strong digest and all its strong digests
+/// match the body.
 pub fn content_digest(data: &[u8]) {
     let mut lines = data.splitn(2, |byte| *byte == b'\n');
     let (field, body) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    // The fuzzer cannot find a hash: it says where the right one is to stand.
+    // The fuzzer cannot find a hash, so `HASH` in the input stands for the right one.
     let hash = STANDARD.encode(crate::identity::crypto::sha256(body));
     let field = String::from_utf8_lossy(field).replace("HASH", &hash);
     let most = 64;
@@ -115,8 +117,8 @@ pub fn content_digest(data: &[u8]) {
     }
 }
 
-/// A base has one line for each component (the first line), of a target (the second), in fields (the others); no byte in it can
-/// end a line, and each value is what a second implementation makes of it.
+/// Checks a base: it has one line for each component (the first line of the input), for a target (the second), with fields (the others).
+/// No byte in it can end a line, and each value equals that of a second implementation.
 pub fn signature_base(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let (list, target) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -150,7 +152,7 @@ pub fn signature_base(data: &[u8]) {
     }
 }
 
-/// What stands on a line behind an identifier that begins with this name.
+/// Returns the value on a line whose identifier begins with this name.
 fn value_of<'l>(line: &'l str, component: &Component<'_>) -> Option<&'l str> {
     let rest = line.strip_prefix('"')?.strip_prefix(component.name.as_str())?.strip_prefix('"')?;
     let mut quoted = false;
@@ -161,7 +163,7 @@ fn value_of<'l>(line: &'l str, component: &Component<'_>) -> Option<&'l str> {
     rest.get(colon..)?.strip_prefix(": ")
 }
 
-/// Whether a value is the component's.
+/// Returns whether a value is that of the component.
 fn holds(message: &Message<'_>, component: &Component<'_>, value: &str) -> bool {
     let target = String::from_utf8_lossy(message.target);
     let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
@@ -204,7 +206,7 @@ fn holds(message: &Message<'_>, component: &Component<'_>, value: &str) -> bool 
     let joined = lines.join(&b", "[..]);
     match (&component.key, component.sf) {
         (None, false) => joined == value.as_bytes(),
-        // Serialised strictly, a value is its own serialisation.
+        // A strictly serialized value is its own serialization.
         (None, true) => {
             let dictionary = Parser::new(value.as_bytes()).parse::<Dictionary>();
             dictionary.is_ok_and(|dictionary| dictionary.serialize().as_deref() == Some(value))

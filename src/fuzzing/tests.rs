@@ -1,8 +1,8 @@
-//! Drives each target with its seeds, with mutations of them and with noise: the same inputs on every run.
+//! Runs each target with its seeds, with mutations of them and with random bytes: the same inputs on every run.
 
 const ROUNDS: u32 = 4_000;
 
-/// What mutations put in, because noise alone would seldom hit upon it.
+/// Texts that mutations insert, because random bytes rarely contain them.
 const DICTIONARY: [&[u8]; 58] = [
     b"%2e",
     b"%2E",
@@ -64,7 +64,7 @@ const DICTIONARY: [&[u8]; 58] = [
     b"/./",
 ];
 
-/// Pieces of a signature's fields.
+/// Parts of a signature's fields.
 const SIGNED: [&[u8]; 28] = [
     b"sig=(",
     b"\"@method\"",
@@ -96,7 +96,7 @@ const SIGNED: [&[u8]; 28] = [
     b"\nContent|Length",
 ];
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small and deterministic on every platform.
 struct Random(u64);
 
 impl Random {

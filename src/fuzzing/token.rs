@@ -1,4 +1,4 @@
-//! What must hold for any JSON, any token, and any claims that an issuer could sign.
+//! Properties that hold for any JSON, any token, and any claims that an issuer could sign.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::text::time::Timestamp;
 
 const BOUNDS: Bounds = Bounds { bytes: 4096, depth: 8 };
 
-/// JSON that is taken means what a lenient parser reads; JSON that only the strict one refuses repeats a name, nests too
-/// deep or is too long.
+/// Checks that accepted JSON has the same meaning as for a lenient parser. JSON that only the strict parser rejects repeats a name, nests
+/// too deep or is too long.
 pub fn json(data: &[u8]) {
     let lenient = serde_json::from_slice::<Value>(data);
     match (strict::parse(data, BOUNDS), lenient) {
@@ -35,7 +35,7 @@ pub fn json(data: &[u8]) {
     }
 }
 
-/// A compact JWS is spelt in one way: what was read, written again, gives the same bytes.
+/// Checks that a compact JWS has one spelling: encoding a parsed JWS again results in the same bytes.
 pub fn jws(data: &[u8]) {
     let Ok(jws) = Jws::parse(data) else { return };
     assert!(data.len() <= MAX_TOKEN_BYTES);
@@ -48,8 +48,8 @@ pub fn jws(data: &[u8]) {
     }
 }
 
-/// Nothing that an outsider makes up is verified; of what an issuer signs (the first line as the header, the rest as the
-/// claims), nothing that breaks a rule is.
+/// Checks that no token from an outsider is accepted. The input is also signed by an issuer (the first line is the header, the rest the
+/// claims); such a token is accepted only if it follows all rules.
 pub fn token(data: &[u8]) {
     let issuers = issuers();
     let mut cache = TokenCache::new(1 << 16);
@@ -74,7 +74,7 @@ pub fn token(data: &[u8]) {
     let aud = claims.get("aud");
     let single = aud == Some(&RESOURCE.into());
     assert!(single || aud.and_then(Value::as_array).is_some_and(|aud| aud.contains(&RESOURCE.into())));
-    // One that is bound is bound to a thumbprint and to nothing else.
+    // A bound token has only a thumbprint in `cnf`.
     let bound_to = verified.bound_to().map(|key| serde_json::json!({ "jkt": key.to_string() }));
     assert_eq!(claims.get("cnf"), bound_to.as_ref());
     assert_eq!(claims.get("client_id").and_then(Value::as_str), verified.client());
@@ -99,7 +99,7 @@ const SECRET: &[u8; 32] = b"known to everybody, for fuzzing.";
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const SKEW: Duration = Duration::from_secs(60);
 
-/// One issuer whose tokens are cheap to make.
+/// Returns one issuer whose tokens are cheap to create.
 fn issuers() -> Issuers {
     let known = |_: &str| SecretLookup::Found(SECRET.to_vec());
     let text = r#"{
@@ -130,7 +130,7 @@ fn members(value: &Value) -> usize {
     }
 }
 
-/// How many members well-formed JSON writes: colons outside strings.
+/// Returns the number of members in well-formed JSON: colons outside strings.
 fn members_written(text: &[u8]) -> usize {
     let (mut colons, mut inside, mut escaped) = (0, false, false);
     for byte in text {
