@@ -1,7 +1,7 @@
-//! Published test vectors, case by case: what the engine makes of each.
+//! Runs published test vectors, one case at a time, against the engine.
 //!
-//! A case comes as JSON and its verdict goes as JSON, so that the same bytes can be put to the engine natively and in a module.
-//! Nothing in here computes anything by itself. The gate does not use it, and the filter that ships does not have it.
+//! Cases and verdicts are JSON, so the same bytes can be sent to the native engine and to a module. This module contains no checks of its
+//! own. Callgate does not use it, and the released filter does not include it.
 
 use std::time::Duration;
 
@@ -24,49 +24,49 @@ use crate::request::digest::ContentDigest;
 use crate::request::headers::Headers;
 use crate::text::time::Timestamp;
 
-/// A question to the engine. Bytes are in base64.
+/// A test case for the engine. Bytes are in base64.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Case {
-    /// The signature base of a message's signature under a label.
+    /// Computes the signature base of a message's signature with this label.
     Base {
         /// The message.
         message: Request,
         /// The label.
         label: String,
     },
-    /// Whether a message is signed by a key, with nothing asked for but that.
+    /// Verifies that a key signed a message, without further requirements.
     Signature {
         /// The message.
         message: Request,
-        /// The key as a policy has it.
+        /// The key as in a policy.
         key: Value,
-        /// What the variable holds that the key names.
+        /// The value of the environment variable that the key names.
         secret: Option<String>,
-        /// The tag that is asked for.
+        /// The required tag.
         tag: Option<String>,
         /// Seconds since 1970.
         now: u64,
     },
-    /// Whether a body is the one that a `Content-Digest` names.
+    /// Checks that a body has the digest in `Content-Digest`.
     Digest {
         /// The field.
         field: String,
         /// The body.
         body: String,
     },
-    /// Whether a signature verifies.
+    /// Verifies a signature.
     Verify {
         /// The key.
         key: Key,
         /// The algorithm's name in JOSE.
         algorithm: String,
-        /// What was signed.
+        /// The signed message.
         message: String,
         /// The signature.
         signature: String,
     },
-    /// Whether a proof of possession goes with a token in a call.
+    /// Verifies a proof of possession for a token and a request.
     Proof {
         /// The header `DPoP`.
         proof: String,
@@ -74,29 +74,29 @@ pub enum Case {
         token: String,
         /// The thumbprint of the key that the token is bound to, in base64url.
         key: String,
-        /// The method of the call.
+        /// The method of the request.
         method: String,
-        /// Scheme and authority of the call.
+        /// Scheme and authority of the request.
         origin: String,
-        /// The path of the call.
+        /// The path of the request.
         path: String,
         /// Seconds since 1970.
         now: u64,
     },
-    /// What a limiter answers to calls, one after the other.
+    /// Computes the results of a limiter for a sequence of requests.
     Limit {
-        /// The calls that pass in the long run in each span.
+        /// The number of requests that are allowed per span in the long run.
         calls: u32,
         /// The span in milliseconds.
         span: u64,
-        /// The calls that pass at once from rest.
+        /// The number of requests that are allowed at once if the limiter is idle.
         burst: u32,
-        /// When each call comes, in milliseconds, and what it costs.
+        /// The time of each request, in milliseconds, and its cost.
         steps: Vec<(u64, u32)>,
     },
 }
 
-/// A request as the gate stands for it.
+/// A request as Callgate sees it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -110,11 +110,11 @@ pub struct Request {
     pub target: String,
     /// The field lines.
     pub headers: Vec<(String, String)>,
-    /// Fields that are known as dictionaries.
+    /// Fields with the known type dictionary.
     pub dictionaries: Vec<String>,
 }
 
-/// A key in one of the forms that are read.
+/// A key in one of the supported forms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Key {
@@ -126,19 +126,19 @@ pub enum Key {
     Secret(String),
 }
 
-/// What the engine answers.
+/// The result of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is taken, with what came of it.
+    /// The input is accepted, with the result.
     Accepted(Value),
-    /// It is not, and why.
+    /// The input is rejected, with the reason.
     Refused(String),
-    /// The question makes no sense: a mistake of whoever asks.
+    /// The case is invalid: a mistake of the caller.
     Broken(String),
 }
 
-/// Answers a case; signatures are verified by this verifier.
+/// Runs a case. Signatures are verified by this verifier.
 pub fn judge(case: &[u8], verifier: &dyn VerifySignature) -> Verdict {
     let verdict = match serde_json::from_slice(case) {
         Ok(case) => answer(case, verifier),
@@ -151,7 +151,7 @@ pub fn judge(case: &[u8], verifier: &dyn VerifySignature) -> Verdict {
     }
 }
 
-/// Why there is nothing to tell.
+/// The reason why a case has no result.
 enum Wrong {
     Refused(String),
     Case(String),
@@ -211,7 +211,7 @@ fn answer(case: Case, verifier: &dyn VerifySignature) -> Result<Value, Wrong> {
     }
 }
 
-/// What a policy asks of proofs that says nothing about them.
+/// Returns rules for proofs without restrictions.
 fn rules() -> Rules {
     Rules {
         required: true,
@@ -233,7 +233,7 @@ fn read_key(key: &Key) -> Result<VerifyingKey, Wrong> {
     }
 }
 
-/// A message with what it borrows.
+/// A message and the data that it borrows.
 struct Owned<'r> {
     request: &'r Request,
     headers: Headers,
@@ -315,11 +315,11 @@ fn signed(
     Ok(json!({ "keyid": verified.key.keyid, "algorithm": verified.key.algorithm.http_name() }))
 }
 
-/// Of each step whether it was limited, and what the limiter says afterwards: the calls that would pass, milliseconds until it
-/// is at rest, and until a call of the same cost would pass.
+/// Returns for each step whether it was limited, and the state of the limiter afterwards: the number of requests it would allow, the
+/// milliseconds until it is idle, and the milliseconds until it would allow a request of the same cost.
 fn limited(calls: u32, span: u64, burst: u32, steps: &[(u64, u32)]) -> Result<Value, Wrong> {
     const MILLISECOND: u64 = 1_000_000;
-    // Somewhere in time, since a limiter that was never used is as one that is at rest.
+    // An arbitrary time: an unused limiter behaves like an idle one.
     const BEGIN: u64 = 1_000_000_000;
     let wrong = || Wrong::Case("no such limiter".into());
     let nanos = |millis: u64| millis.checked_mul(MILLISECOND);

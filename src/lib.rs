@@ -1,8 +1,8 @@
 //! The engine of Callgate: it takes a request and the time, and returns a decision.
 //!
-//! It has no clock, no network, no globals and writes no log. What it needs from its host comes in as a value or through a
-//! small trait, so that the same code decides in a gateway, in a test and on the command line. An [`Engine`] is a policy in force
-//! in one worker.
+//! It has no clock, network access or globals, and writes no log. The host provides everything it needs as a value or through a small
+//! trait, so the same code makes decisions in a gateway, in a test and on the command line. An [`Engine`] is an active policy in one
+//! worker.
 //!
 //! ```
 //! use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Reason, Request, SecretLookup, Services, Timestamp};
@@ -37,8 +37,9 @@ pub mod conformance;
 #[doc(hidden)]
 pub mod fuzzing;
 
-// The rooms, from the adapters down to plain text. Each imports from those below it alone, which `rooms_import_downward` holds:
-// host, evaluate, decision, policy, quota, replay, allowlist, identity, request, state, document, reason, text.
+// The top-level modules, from the adapters down to plain text. Each imports only from modules below it, which the test
+// `rooms_import_downward` checks: host, evaluate, decision, policy, quota, replay, allowlist, identity, request, state, document, reason,
+// text.
 pub mod allowlist;
 pub mod decision;
 pub mod document;

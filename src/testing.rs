@@ -1,4 +1,4 @@
-//! What tests of several rooms need: policies, secrets, and a worker whose clock and store they control.
+//! Helpers for tests of several modules: policies, secrets, and a worker whose clock and store the tests control.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,22 +21,22 @@ pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const RESOURCE: &str = "https://api.example.com";
 pub(crate) const SECRET: &[u8] = b"a secret of thirty-two bytes, or";
 
-/// Every variable holds [`SECRET`].
+/// Returns [`SECRET`] for every variable.
 pub(crate) fn one_secret(_: &str) -> SecretLookup {
     SecretLookup::Found(SECRET.to_vec())
 }
 
-/// Every variable holds its own name, often enough.
+/// Returns the variable's own name, repeated, for every variable.
 pub(crate) fn own_name(name: &str) -> SecretLookup {
     SecretLookup::Found(name.repeat(32).into_bytes())
 }
 
-/// The policy is only checked.
+/// Returns the result for a policy that is only checked.
 pub(crate) fn not_needed(_: &str) -> SecretLookup {
     SecretLookup::NotNeeded
 }
 
-/// The object with these members set; `null` removes one.
+/// Returns the object with these members set. `null` removes one.
 pub(crate) fn with(mut object: Value, changes: Value) -> Value {
     let Value::Object(changes) = changes else { panic!("changes are an object") };
     for (name, value) in changes {
@@ -49,7 +49,7 @@ pub(crate) fn with(mut object: Value, changes: Value) -> Value {
     object
 }
 
-/// A policy for Envoy without issuers, agents and endpoints, with these members set.
+/// Returns a policy for Envoy without issuers, agents and endpoints, with these members set.
 pub(crate) fn document(members: Value) -> Value {
     let empty = json!({
         "callgate": "v1", "name": "test", "mode": "enforce", "gateway": "envoy", "resource": RESOURCE, "hosts": ["api.example.com"],
@@ -59,7 +59,7 @@ pub(crate) fn document(members: Value) -> Value {
     with(empty, members)
 }
 
-/// An issuer whose tokens are signed with the secret in the variable `SECRET`.
+/// Returns an issuer whose tokens are signed with the secret in the variable `SECRET`.
 pub(crate) fn issuer() -> Value {
     json!({
         "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["HS256"], "max_lifetime": "1h",
@@ -67,22 +67,22 @@ pub(crate) fn issuer() -> Value {
     })
 }
 
-/// The agent to which `corp` issues tokens as this client.
+/// Returns the agent to which `corp` issues tokens for this client.
 pub(crate) fn agent(client: &str) -> Value {
     json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": client } })
 }
 
-/// The agent that signs with the secret in the variable `S`, as `k`.
+/// Returns the agent that signs with the secret in the variable `S`, with the `keyid` `k`.
 pub(crate) fn signer() -> Value {
     json!({ "owner": "o", "signing_keys": [{ "secret": { "env": "S" }, "keyid": "k" }] })
 }
 
-/// What a document compiles to where every variable holds [`SECRET`].
+/// Compiles a document with [`SECRET`] in every variable.
 pub(crate) fn policy(document: Value) -> Policy {
     compile(document, &one_secret)
 }
 
-/// What a document compiles to with these secrets.
+/// Compiles a document with these secrets.
 pub(crate) fn compile(document: Value, secrets: &dyn Secrets) -> Policy {
     Policy::from_value(document, secrets).unwrap_or_else(|findings| panic!("{findings:?}")).policy
 }
@@ -103,14 +103,14 @@ impl<S> Worker<S> {
 }
 
 impl Worker {
-    /// A worker whose gateway has been running since the beginning of time.
+    /// Creates a worker whose gateway has been running since time 0.
     pub(crate) fn new(policy: Policy) -> Self {
         Self::joining(policy, Rc::default(), 0)
     }
 }
 
 impl<S: SharedStore + 'static> Worker<S> {
-    /// A worker that starts at this moment, in seconds, where others may have been before.
+    /// Creates a worker that starts at this time, in seconds. Other workers may have used the store before.
     pub(crate) fn joining(policy: impl Into<Arc<Policy>>, store: Rc<S>, since: u64) -> Self {
         let (clock, held) = (Rc::new(Cell::new(Timestamp::from_secs(since))), HeldBytes::default());
         let services = Services {
@@ -124,7 +124,7 @@ impl<S: SharedStore + 'static> Worker<S> {
     }
 }
 
-/// An evaluation that shares nothing.
+/// Creates an evaluation without shared state.
 pub(crate) fn alone<'c>(cache: &'c mut TokenCache, recent: &'c Recent, trace: Option<&'c mut Trace>) -> Context<'c> {
     Context { verifier: &SoftwareVerifier, cache, recent, shared: None, replay: None, held: None, trace }
 }

@@ -1,4 +1,4 @@
-//! An allowed request has passed every check: leaving one out does not compile.
+//! Tests that an allowed request has passed every check: the engine does not compile if one is removed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and what is missing without it.
+/// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
+/// missing without it.
 const CHECKS: [(&str, &str, &str); 13] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
@@ -43,7 +44,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder, and how often `text` occurs in each file below it.
+/// Counts the occurrences of `text` in each file of the folder and its subfolders.
 fn occurrences(folder: &Path, text: &str, found: &mut Vec<(PathBuf, usize)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -85,7 +86,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Whether the engine in a folder compiles, and what the compiler says.
+/// Returns whether the engine in a folder compiles, and the compiler's output.
 fn compiles(folder: &Path) -> (bool, String) {
     let output = Command::new(env!("CARGO"))
         .args(["check", "--quiet", "--offline", "--lib", "--target-dir"])
@@ -96,7 +97,7 @@ fn compiles(folder: &Path) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The checks are taken out of a copy of the engine. That takes a minute, so that continuous integration does it and `cargo test` does not.
+/// Removes the checks from a copy of the engine. That takes a minute, so only continuous integration runs this test.
 #[test]
 #[ignore = "compiles the engine four times; run by .ci/run"]
 fn an_evaluation_without_one_of_its_checks_does_not_compile() {
@@ -113,7 +114,7 @@ fn an_evaluation_without_one_of_its_checks_does_not_compile() {
     fs::write(folder.join("Cargo.toml"), members.collect::<Vec<_>>().join("\n")).unwrap();
     let (intact, errors) = compiles(&folder);
     assert!(intact, "{errors}");
-    // The compiler names every value that is not found before it looks for members that are missing, and of those at most three.
+    // The compiler reports every missing value before it checks for missing members, and reports at most three of those.
     let (values, members): (Vec<_>, Vec<_>) = CHECKS.into_iter().partition(|(_, call, _)| call.starts_with("let"));
     let half = |first: usize| members.iter().skip(first).step_by(2).copied().collect::<Vec<_>>();
     for checks in [values, half(0), half(1)] {

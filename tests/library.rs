@@ -1,4 +1,4 @@
-//! What a program that embeds the engine can rely on.
+//! Guarantees for programs that embed the engine.
 
 use std::error::Error;
 

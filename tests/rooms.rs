@@ -1,10 +1,10 @@
-//! The rooms of the engine import downward alone.
+//! Tests that each top-level module ("room") of the engine only imports from modules below it.
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms, from the adapters down to plain text.
+/// The modules, from the adapters down to plain text.
 const ROOMS: [&str; 13] = [
     "host",
     "evaluate",
@@ -21,10 +21,10 @@ const ROOMS: [&str; 13] = [
     "text",
 ];
 
-/// Folders and files next to the rooms: what drives the engine in tests, from above.
+/// Folders and files outside the order. They use the engine in tests and may import everything.
 const ABOVE: [&str; 4] = ["conformance.rs", "fuzzing", "lib.rs", "testing.rs"];
 
-/// What a line imports from the engine: the first segment of each path that begins with `crate::`.
+/// Returns the modules of the engine that a line imports: the first segment of each path that begins with `crate::`.
 fn imports(line: &str) -> impl Iterator<Item = &str> {
     let code = line.split("//").next().unwrap_or_default();
     code.split("crate::").skip(1).map(|rest| {
@@ -33,7 +33,7 @@ fn imports(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The lines of a file that are not tests of its own.
+/// Returns the lines of a file without its tests.
 fn engine_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut lines = (1..).zip(text.lines()).peekable();
     std::iter::from_fn(move || {
@@ -59,7 +59,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every import of one room by another that is above it, or that is no room.
+/// Returns every import of a module that is above this one or not in the list.
 fn upward(room: &str, path: &str, text: &str) -> Vec<String> {
     let own = ROOMS.iter().position(|other| *other == room).unwrap();
     let mut found = Vec::new();
@@ -67,7 +67,7 @@ fn upward(room: &str, path: &str, text: &str) -> Vec<String> {
         for import in imports(line) {
             match ROOMS.iter().position(|other| *other == import) {
                 Some(other) if other >= own => {}
-                // The filter for tests answers published vectors.
+                // The filter for tests runs published test vectors.
                 None if room == "host" && import == "conformance" => {}
                 Some(_) => found.push(format!("{path}:{number}: `{room}` imports `{import}`, which is above it")),
                 None => {
