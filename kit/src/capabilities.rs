@@ -1,11 +1,12 @@
-//! What the module may ask of a gateway, and which of its callbacks the gateway calls: the one list, from which the
-//! configurations are made or against which they are checked.
+//! The capabilities that the module needs from a gateway: the host calls that it makes and the callbacks that the gateway must
+//! call. Gateway configurations are generated from this list or checked against it.
 //!
-//! A gateway that is given it refuses every other host call, and does not go into the VM for callbacks that do nothing.
+//! A gateway that is configured with the list rejects every other host call, and does not enter the VM for callbacks that do
+//! nothing.
 
-/// The capabilities that the filter needs, by the names that Envoy has for them.
+/// The capabilities that the filter needs, by their names in Envoy.
 pub const CAPABILITIES: &[&str] = &[
-    // Callbacks. Without `proxy_on_delete` nothing that a stream takes would be given back.
+    // Callbacks. Without `proxy_on_delete`, the resources of a stream would never be released.
     "proxy_on_vm_start",
     "proxy_on_configure",
     "proxy_on_tick",
@@ -41,5 +42,6 @@ pub const CAPABILITIES: &[&str] = &[
     "random_get",
 ];
 
-/// What the filter goes on without: signatures that the gateway does not verify are computed in the module, which costs more.
+/// The capabilities that the filter can do without. Without this one, the module itself computes the signatures that the gateway
+/// would verify for it, which costs more.
 pub const DISPENSABLE: &[&str] = &["proxy_call_foreign_function"];

@@ -1,4 +1,4 @@
-//! What is wrong with a file, and where: one form for people and one for programs.
+//! Problems in a file and their positions, in one form for people and one for programs.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Serialize, Serializer};
 
 use crate::escape;
 
-/// How much a diagnostic weighs.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file cannot be used.
     Error,
-    /// The file can be used, and probably does not say what its author meant.
+    /// The file can be used, but its author probably meant something else.
     Warning,
 }
 
@@ -25,23 +25,23 @@ pub struct Position {
     pub column: usize,
 }
 
-/// One thing that is wrong with a file.
+/// One problem in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file as the user named it.
     pub file: String,
-    /// Where in the file, unless it is about the file as a whole.
+    /// The position in the file, unless the problem concerns the file as a whole.
     pub position: Option<Position>,
-    /// Which part of the document, such as `endpoints[3].scopes`; empty for the document as a whole.
+    /// The affected part of the document, such as `endpoints[3].scopes`; empty for the document as a whole.
     pub path: String,
-    /// What is wrong and what to write instead: one sentence, lower case, without a final period.
+    /// The problem and what to write instead: one sentence, lower case, without a final period.
     pub message: String,
-    /// How much it weighs.
+    /// The severity.
     pub severity: Severity,
 }
 
 impl fmt::Display for Diagnostic {
-    /// `policy.yaml:12:5: endpoints[3].scopes: message`, safe for a terminal.
+    /// Writes `policy.yaml:12:5: endpoints[3].scopes: message`, safe for a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", escape::text(&self.file))?;
         if let Some(Position { line, column }) = self.position {
@@ -80,17 +80,17 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// Why a file was not loaded. There is always at least one error in it.
+/// Why a file was not loaded. Contains at least one error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Diagnostics {
     /// The file could not be read.
     Unreadable(Box<Diagnostic>),
-    /// The file was read and is wrong: everything that is, in the order of the file.
+    /// The file was read but has errors. Lists all of its problems in the order of the file.
     Wrong(Vec<Diagnostic>),
 }
 
 impl Diagnostics {
-    /// A file that could not be read, and why.
+    /// Reports a file that could not be read, and why.
     pub(crate) fn unreadable(file: &str, message: String) -> Self {
         Self::Unreadable(Box::new(Diagnostic {
             file: file.to_owned(),
@@ -101,13 +101,13 @@ impl Diagnostics {
         }))
     }
 
-    /// Everything that is wrong, put in the order of the file.
+    /// Reports all problems of a file, sorted in the order of the file.
     pub(crate) fn wrong(mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(|diagnostic| diagnostic.position);
         Self::Wrong(list)
     }
 
-    /// The diagnostics one by one.
+    /// Returns the diagnostics as a slice.
     #[must_use]
     pub fn as_slice(&self) -> &[Diagnostic] {
         match self {
@@ -118,7 +118,7 @@ impl Diagnostics {
 }
 
 impl fmt::Display for Diagnostics {
-    /// One line for each.
+    /// Writes one line for each diagnostic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, diagnostic) in self.as_slice().iter().enumerate() {
             if index > 0 {

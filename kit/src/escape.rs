@@ -1,13 +1,13 @@
-//! Output of text that somebody else wrote.
+//! Escapes text from other authors before output.
 //!
-//! Paths, claims, header values and names in a policy may hold terminal escape sequences or characters that reorder
-//! what is read. Nothing of the kind leaves the program raw.
+//! Paths, claims, header values and names in a policy may contain terminal escape sequences or characters that reorder the
+//! displayed text. The program must not print any of them unescaped.
 
 use std::fmt::{self, Display, Write};
 
 use serde::Serialize;
 
-/// Shows `text` with every character that is not visible as an escape such as `\u{1b}`.
+/// Shows `text` with every invisible character as an escape such as `\u{1b}`.
 ///
 /// Quotes and backslashes stay as they are: the purpose is a safe terminal, not a string literal.
 pub fn text(text: &str) -> impl Display + '_ {
@@ -28,26 +28,26 @@ impl Display for Text<'_> {
     }
 }
 
-/// Indented JSON in which every character that is not visible is a `\u` escape, so that it can be shown as it is.
+/// Returns indented JSON that is safe to display: every invisible character is a `\u` escape.
 ///
 /// # Errors
-/// When `value` has no JSON form, such as a map whose keys are not text.
+/// Fails if `value` has no JSON form, such as a map whose keys are not text.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| visible_json(&json))
 }
 
-/// The same on one line.
+/// Returns the JSON of [`json`] on one line.
 ///
 /// # Errors
-/// As [`json`].
+/// Fails in the same cases as [`json`].
 pub fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(value).map(|json| visible_json(&json))
 }
 
-/// The same JSON with every character that is not visible as a `\u` escape.
+/// Replaces every invisible character in JSON text with a `\u` escape.
 #[must_use]
 pub fn visible_json(json: &str) -> String {
-    // Outside of strings JSON is visible ASCII and line breaks, and inside of strings line breaks are escaped already.
+    // Outside of strings, JSON is visible ASCII and line breaks; inside of strings, line breaks are already escaped.
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if c == '\n' || is_visible(c) {
@@ -62,7 +62,7 @@ pub fn visible_json(json: &str) -> String {
     out
 }
 
-/// Whether a character shows as itself, and as nothing else.
+/// Returns whether a character is displayed as itself and cannot be taken for anything else.
 #[must_use]
 pub fn is_visible(c: char) -> bool {
     matches!(c, '"' | '\'' | '\\') || c.escape_debug().eq([c])

@@ -1,17 +1,17 @@
-//! Values that need not stand in a process list: tokens, keys and what else arguments can take from elsewhere.
+//! Argument values that can come from outside the process list, such as tokens and keys.
 //!
-//! `@FILE` reads a file, `-` standard input, `env:NAME` an environment variable; anything else is the value itself.
-//! Messages name the source and never the value.
+//! `@FILE` reads a file, `-` standard input, `env:NAME` an environment variable; any other text is the value itself. Messages name
+//! the source and never the value.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-/// The most that is read from a file or from standard input, in bytes.
+/// The most bytes that are read from a file or from standard input.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Where an argument's value comes from.
+/// The source of an argument's value.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Input {
     /// An environment variable.
@@ -49,17 +49,17 @@ impl fmt::Display for Input {
 }
 
 impl fmt::Debug for Input {
-    /// Never the value.
+    /// Shows the source, never the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Input({self})")
     }
 }
 
 impl Input {
-    /// The value, without the line break at its end that editors and `echo` leave.
+    /// Returns the value without the final line break that editors and `echo` add.
     ///
     /// # Errors
-    /// A sentence that names the source.
+    /// Returns a sentence that names the source.
     pub fn read(&self) -> Result<String, String> {
         if let Self::Text(text) = self {
             return Ok(text.clone());
@@ -70,10 +70,10 @@ impl Input {
         if text.is_empty() { Err(format!("{self} is empty")) } else { Ok(text.to_owned()) }
     }
 
-    /// The value byte by byte.
+    /// Returns the value as unchanged bytes.
     ///
     /// # Errors
-    /// A sentence that names the source.
+    /// Returns a sentence that names the source.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
         let bytes = match self {
             Self::Text(text) => Ok(text.clone().into_bytes()),
@@ -91,7 +91,8 @@ impl Input {
     }
 }
 
-/// Everything that a source holds, as long as that is no more than `most` bytes; a problem goes on after the source's name.
+/// Reads everything from a source that holds at most `most` bytes. The error text continues a sentence that begins with the
+/// source's name.
 pub fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
@@ -101,7 +102,7 @@ pub fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Why something cannot be read, to go on after its name.
+/// Returns why something cannot be read. The text continues a sentence that begins with its name.
 pub fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),

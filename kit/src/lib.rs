@@ -1,7 +1,7 @@
-//! What the command line and the test harness share: decision cases, tokens and signatures to send, and the reading of policies,
-//! records and modules.
+//! The parts that the command line and the test harness share: decision cases, tokens and signatures to send, and readers for
+//! policies, records and modules.
 //!
-//! What decides about requests lives in the engine and never here, and what one verb of the command line alone needs lives in the
+//! Code that decides requests belongs in the engine and must not be added here. Code that a single command needs belongs in the
 //! command line.
 #![cfg(not(target_arch = "wasm32"))]
 

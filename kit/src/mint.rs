@@ -1,7 +1,7 @@
 //! Mints tokens for tests: `callgate token`, the corpus, the demo and the end-to-end tests sign with it.
 //!
-//! It signs what it is told to, malformed headers and claims included, because a gate is tested with what an attacker would
-//! send. It therefore shares no code with the engine but the names of algorithms: nothing that verifies may enter here.
+//! It signs anything that it is given, including malformed headers and claims, because tests send what an attacker would send. It
+//! therefore shares only the names of algorithms with the engine. Code that verifies must not be added here.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use rsa::sha2::{Sha256, Sha384, Sha512};
 use rsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Signer as _};
 use serde_json::{Value, json};
 
-/// The smallest RSA modulus that every algorithm here can sign with, in bits; RFC 7518, section 3.3 asks for it too.
+/// The smallest RSA modulus that every algorithm here can sign with, in bits. RFC 7518, section 3.3 requires it too.
 const RSA_BITS: usize = 2048;
 
 /// Why a JWK cannot sign.
@@ -37,7 +37,7 @@ impl std::error::Error for KeyError {}
 #[derive(Clone)]
 pub struct SigningKey {
     algorithm: Algorithm,
-    /// What headers call the algorithm; `EdDSA` is a second name of `Ed25519`.
+    /// The algorithm's name in headers; `EdDSA` is a second name of `Ed25519`.
     name: &'static str,
     kid: Option<String>,
     material: Material,
@@ -53,19 +53,19 @@ enum Material {
 }
 
 impl SigningKey {
-    /// Makes a fresh key without `kid`.
+    /// Generates a new key without `kid`.
     ///
-    /// An RSA key has 2048 bits and takes up to seconds to find in an unoptimised build.
+    /// An RSA key has 2048 bits; generating it takes up to several seconds in an unoptimized build.
     ///
     /// # Errors
-    /// When the system has no random numbers to give.
+    /// Fails if the system has no random numbers.
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let material = match algorithm {
             Algorithm::Ed25519 => Material::Ed25519(Box::new(ed25519_compact::KeyPair::generate())),
             Algorithm::Es256 => Material::P256(p256::ecdsa::SigningKey::generate()),
             Algorithm::Es384 => Material::P384(p384::ecdsa::SigningKey::generate()),
             Algorithm::Hs256 => {
-                // A P-256 scalar is 32 bytes that nobody can guess.
+                // A P-256 scalar consists of 32 unpredictable bytes.
                 Material::Secret(p256::ecdsa::SigningKey::generate().to_bytes().to_vec())
             }
             Algorithm::Ps256
@@ -81,22 +81,22 @@ impl SigningKey {
         Ok(Self { algorithm, name: algorithm.jose_name(), kid: None, material })
     }
 
-    /// The same key under a name, which goes into its JWK and its header.
+    /// Gives the key an id, which appears in its JWK and in its header.
     #[must_use]
     pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
         self.kid = Some(kid.into());
         self
     }
 
-    /// The algorithm that this key signs with.
+    /// Returns the algorithm that this key signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The same key with another of its algorithms.
+    /// Returns the same key with another algorithm of its type.
     ///
     /// # Errors
-    /// When the algorithm is of another type of key.
+    /// Fails if the algorithm needs another type of key.
     pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self, KeyError> {
         let same_type = |one: Algorithm, other: Algorithm| one == other || is_rsa(one) && is_rsa(other);
         if !same_type(self.algorithm, algorithm) {
@@ -111,31 +111,31 @@ impl SigningKey {
         Ok(self)
     }
 
-    /// The key's name.
+    /// Returns the key's id.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// `alg` and, when the key has a name, `kid`: where most headers start.
+    /// Returns a header with `alg` and, if the key has an id, `kid`. Most headers extend this one.
     pub fn header(&self) -> Value {
         let mut header = json!({ "alg": self.name });
         self.name_in(&mut header);
         header
     }
 
-    /// A compact JWS over exactly this header and these claims; see [`SigningKey::header`] for the usual header.
+    /// Signs exactly this header and these claims as a compact JWS. [`SigningKey::header`] returns the usual header.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         self.sign_raw(header.to_string().as_bytes(), claims.to_string().as_bytes())
     }
 
-    /// A compact JWS over any bytes, JSON or not.
+    /// Signs any bytes, JSON or not, as a compact JWS.
     pub fn sign_raw(&self, header: &[u8], payload: &[u8]) -> String {
         let input = format!("{}.{}", encode(header), encode(payload));
         let signature = self.signature(input.as_bytes());
         format!("{input}.{}", encode(signature))
     }
 
-    /// The signature over any bytes. HTTP message signatures and JOSE have the same.
+    /// Returns the signature over any bytes. HTTP message signatures and JOSE use the same form.
     pub fn signature(&self, input: &[u8]) -> Vec<u8> {
         match &self.material {
             Material::Ed25519(pair) => pair.sk.sign(input, None).to_vec(),
@@ -161,7 +161,7 @@ impl SigningKey {
             Algorithm::Ps512 => pss::SigningKey::<Sha512>::new(key).sign_with_rng(rng, input).to_vec(),
             Algorithm::Rs384 => pkcs1v15::SigningKey::<Sha384>::new(key).sign(input).to_vec(),
             Algorithm::Rs512 => pkcs1v15::SigningKey::<Sha512>::new(key).sign(input).to_vec(),
-            // No constructor pairs an RSA key with an algorithm of another family.
+            // Only RS256 remains: no constructor pairs an RSA key with an algorithm of another family.
             _ => pkcs1v15::SigningKey::<Sha256>::new(key).sign(input).to_vec(),
         }
     }
@@ -174,7 +174,7 @@ impl SigningKey {
 }
 
 impl fmt::Debug for SigningKey {
-    /// Names the key and shows nothing of it.
+    /// Shows the key's id and algorithm, and no part of the key itself.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey").field("algorithm", &self.name).field("kid", &self.kid).finish_non_exhaustive()
     }
@@ -204,7 +204,7 @@ mod tests {
     const NAMES: [&str; 11] =
         ["Ed25519", "EdDSA", "ES256", "ES384", "HS256", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
-    /// One key for all RSA algorithms: finding one is slow.
+    /// One key serves all RSA algorithms because generating one is slow.
     fn key(name: &str) -> SigningKey {
         let algorithm = Algorithm::from_jose(name).unwrap();
         let mut jwk = match algorithm {
@@ -220,7 +220,7 @@ mod tests {
         SigningKey::from_jwk(&jwk).unwrap()
     }
 
-    /// An independent library takes what is signed here, with the key read from the public JWK.
+    /// Verifies a token with an independent library and with the key from the public JWK.
     fn verify(algorithm: Algorithm, jwk: &str, token: &str) -> Result<String, jwt_simple::Error> {
         let claims = |result: Result<JWTClaims<NoCustomClaims>, _>| result.map(|claims| claims.subject.unwrap());
         match algorithm {

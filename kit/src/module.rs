@@ -1,9 +1,9 @@
-//! A filter module and what it says of itself.
+//! Reads a filter module and the facts that it contains about itself.
 //!
-//! Two custom sections stand at its end, after everything that runs. `callgate` holds [`Facts`] as JSON. `build_id`, the last, is
-//! a hash of all that stands before it, in the form of the [convention] that linkers and debuggers follow. So two modules with one
-//! build id are the same, and one that was changed since it was built can be told. Neither is a signature: whoever changes a module
-//! can write a new id. What a gateway is to trust is the file's SHA-256.
+//! A module ends with two custom sections, after all code. `callgate` holds [`Facts`] as JSON. `build_id`, the last one, is a hash
+//! of everything in front of it, in the form of the [convention] that linkers and debuggers follow. Two modules with the same build
+//! id are therefore identical, and a module that was changed after its build can be detected. Neither section is a signature:
+//! anyone who changes a module can also write a new id. A gateway should trust the SHA-256 of the file.
 //!
 //! [convention]: https://github.com/WebAssembly/tool-conventions/blob/main/BuildId.md
 
@@ -14,51 +14,51 @@ use serde::{Deserialize, Serialize};
 use wasm_encoder::{CustomSection, Section as _};
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
-/// What every module begins with.
+/// The first bytes of every module.
 const MAGIC: &[u8] = b"\0asm";
 const FACTS: &str = "callgate";
 const BUILD_ID: &str = "build_id";
-/// How much of the hash is the id, and how long the section with it is.
+/// The length of the id, which is the start of the hash, and the length of its section, in bytes.
 const ID_BYTES: u8 = 16;
 const ID_SECTION_BYTES: usize = 28;
-/// What hosts look for to learn how a module is called, before its version.
+/// The prefix of the export by which hosts find the version of the module's interface.
 const ABI: &str = "proxy_abi_version_";
 
-/// What is known about a module when it is built.
+/// The facts about a module that are known at build time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The version of Callgate.
     pub version: String,
-    /// The versions of the policy format that it takes.
+    /// The versions of the policy format that it accepts.
     pub policy_formats: Vec<String>,
-    /// The compiler, whose version has to be the same for the same bytes.
+    /// The compiler. The same bytes can only be built with the same version.
     pub rustc: String,
 }
 
 /// A module of Callgate.
 #[derive(Debug, Serialize)]
 pub struct Module {
-    /// What it says of itself.
+    /// The facts that the module contains about itself.
     #[serde(flatten)]
     pub facts: Facts,
-    /// The hash of everything before it, in hexadecimal.
+    /// The hash of everything in front of the section with the id, in hexadecimal.
     pub build_id: String,
-    /// The hash of the whole file, in hexadecimal: what gateways are told to expect.
+    /// The hash of the whole file, in hexadecimal. Gateways are configured to expect it.
     pub sha256: String,
-    /// The length of the file.
+    /// The length of the file in bytes.
     pub bytes: usize,
-    /// The versions of the proxy-wasm interface that it can be called by.
+    /// The versions of the proxy-wasm interface that a host can use to call the module.
     pub abi: Vec<String>,
-    /// What it asks of its host, by the name of the interface that it is asked through.
+    /// The functions that the module imports from its host, by the name of the interface.
     pub imports: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Why a file is no module of Callgate as it was built: a sentence that goes on after the file's name.
+/// Why a file is not an unchanged module of Callgate. The text continues a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not what was built.
+    /// The module was changed after it was built.
     Changed(String),
-    /// It is something else, or not whole.
+    /// The file is something else, or it is incomplete.
     Other(String),
 }
 
@@ -66,7 +66,7 @@ impl Module {
     /// Reads a module.
     ///
     /// # Errors
-    /// When it is none of Callgate's, or was changed after it was built.
+    /// Fails if the file is not a module of Callgate, or was changed after it was built.
     pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
         if !bytes.starts_with(MAGIC) {
             return Err(other("is no WebAssembly module: name a `callgate.wasm`"));
@@ -105,10 +105,10 @@ impl Module {
     }
 }
 
-/// Adds what it says of itself to a module that the compiler wrote.
+/// Appends the facts and the build id to a module that the compiler wrote.
 ///
 /// # Errors
-/// When the facts cannot be written as JSON.
+/// Fails if the facts cannot be written as JSON.
 pub fn stamp(mut module: Vec<u8>, facts: &Facts) -> serde_json::Result<Vec<u8>> {
     module.extend(section(FACTS, &serde_json::to_vec(facts)?));
     let id = build_id(&module);
@@ -116,7 +116,7 @@ pub fn stamp(mut module: Vec<u8>, facts: &Facts) -> serde_json::Result<Vec<u8>> 
     Ok(module)
 }
 
-/// The parts of a module that say something about it.
+/// The parts of a module that describe it.
 #[derive(Default)]
 struct Sections<'a> {
     is_component: bool,
@@ -154,7 +154,7 @@ fn build_id(content: &[u8]) -> Vec<u8> {
     id
 }
 
-/// With its length before it, as the convention wants it.
+/// Puts the length in front of the id, as the convention requires.
 fn prefixed(id: &[u8]) -> Vec<u8> {
     [&[ID_BYTES], id].concat()
 }

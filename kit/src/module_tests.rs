@@ -6,7 +6,7 @@ fn facts() -> Facts {
     Facts { version: "1.2.3".to_owned(), policy_formats: vec!["v1".to_owned()], rustc: "1.95.0 (59807616e)".to_owned() }
 }
 
-/// What a compiler could have written.
+/// Returns a module such as a compiler could have written.
 fn compiled() -> Vec<u8> {
     let (mut types, mut imports, mut exports) = (TypeSection::new(), ImportSection::new(), ExportSection::new());
     types.ty().function([], []);
@@ -43,7 +43,7 @@ fn a_module_says_what_it_is() {
     let imports = imports.map(|(interface, call)| (interface.to_owned(), [call.to_owned()].into()));
     assert_eq!(module.imports, imports.into());
     assert_eq!(module.sha256, hex(&Hash::hash(&bytes)));
-    // The sections are the only change, and the id is that of what stands before it.
+    // The sections are the only change, and the id is the hash of everything in front of it.
     assert!(bytes.starts_with(&compiled()));
     assert_eq!(module.build_id, hex(&Hash::hash(&bytes[..bytes.len() - ID_SECTION_BYTES])[..16]));
 }

@@ -1,4 +1,4 @@
-//! Times as arguments give them.
+//! Times in arguments.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// A moment that an argument names; now unless it says otherwise.
+/// A point in time that an argument names; the default is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// A fixed moment, in seconds since 1970-01-01 UTC.
+    /// A fixed time, in seconds since 1970-01-01 UTC.
     Fixed(u64),
-    /// So many seconds after now, or before.
+    /// A number of seconds after now, or before now if negative.
     FromNow(i64),
 }
 
@@ -24,8 +24,8 @@ impl Default for Moment {
 impl FromStr for Moment {
     type Err = String;
 
-    /// `2027-06-30T12:00:00Z`, the same without `Z` or a date alone in this machine's time zone, seconds since 1970, or relative to now,
-    /// such as `-5m` or `+1h`.
+    /// Reads `2027-06-30T12:00:00Z`, the same without `Z` or a date alone in this machine's time zone, seconds since 1970, or a
+    /// time relative to now, such as `-5m` or `+1h`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(offset) = offset(text) {
             return Ok(Self::FromNow(offset));
@@ -43,7 +43,7 @@ impl FromStr for Moment {
 }
 
 impl Moment {
-    /// The moment in seconds since 1970-01-01 UTC, by this machine's clock where it is relative.
+    /// Returns the time in seconds since 1970-01-01 UTC. A relative time uses this machine's clock.
     #[must_use]
     pub fn resolve(self) -> u64 {
         match self {
@@ -53,8 +53,8 @@ impl Moment {
     }
 }
 
-/// A time without an offset, or the first moment of a date, in a time zone. A time that a change of clocks skips or repeats is the
-/// later or the earlier one.
+/// Reads a time without an offset, or the first moment of a date, in a time zone. If a clock change skips the time, the later
+/// moment is used; if it repeats the time, the earlier one.
 fn local(text: &str, zone: &TimeZone) -> Option<jiff::Timestamp> {
     zone.to_timestamp(text.parse::<DateTime>().ok()?).ok()
 }
@@ -63,23 +63,23 @@ fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 
-/// A moment as RFC 3339 writes it; seconds where that goes beyond its calendar.
+/// Formats a time as RFC 3339, or as seconds if it is beyond that calendar.
 #[must_use]
 pub fn show(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     time.map_or_else(|| seconds.to_string(), |time| time.to_string())
 }
 
-/// The moment that `+5m` or `-1h` names, seen from `now`; none for other text.
+/// Returns the time that `+5m` or `-1h` names relative to `now`, or `None` for other text.
 #[must_use]
 pub fn relative(text: &str, now: u64) -> Option<u64> {
     offset(text).map(|offset| now.saturating_add_signed(offset))
 }
 
-/// A span of time such as `90s`, `15m`, `12h` or `30d`.
+/// Reads a duration such as `90s`, `15m`, `12h` or `30d`.
 ///
 /// # Errors
-/// Says what to write.
+/// States what to write.
 pub fn span(text: &str) -> Result<Duration, String> {
     parse_span(text)
         .map(Duration::from_secs)

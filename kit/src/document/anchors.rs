@@ -1,4 +1,5 @@
-//! What anchors stand for, and a bound for all that they copy: a few lines of aliases of aliases would fill any memory.
+//! The nodes of YAML anchors, and a limit for everything that aliases copy. Without the limit, a few lines of nested aliases would
+//! fill any memory.
 
 use std::collections::HashMap;
 
@@ -6,10 +7,10 @@ use serde_json::Value;
 
 use super::yaml::Tree;
 
-/// How much anchors and aliases may copy in all: one for each node and each byte of text in it.
+/// The limit for all copies of anchors and aliases in total. Each node counts as one, and so does each byte of its text.
 const MAX_COPIED: usize = 1 << 20;
 
-/// What the parser gives for a node without an anchor.
+/// The parser's anchor id of a node without an anchor.
 const NO_ANCHOR: usize = 0;
 
 /// The anchors of a document.
@@ -20,23 +21,23 @@ pub(super) struct Anchors {
     copied: usize,
 }
 
-/// More would be copied than may be.
+/// The copies exceed [`MAX_COPIED`].
 pub(super) struct TooMuch;
 
 impl Anchors {
-    /// Forgets the anchors, since another document begins. What was copied still counts.
+    /// Forgets all anchors because another document begins. Earlier copies still count.
     pub(super) fn forget(&mut self) {
         self.nodes.clear();
     }
 
-    /// Notes that a collection with an anchor begins.
+    /// Records that a collection with an anchor begins.
     pub(super) fn open(&mut self, anchor: usize) {
         if anchor != NO_ANCHOR {
             self.nodes.insert(anchor, None);
         }
     }
 
-    /// Keeps a copy of a node, where it has an anchor.
+    /// Stores a copy of a node if it has an anchor.
     pub(super) fn keep(&mut self, anchor: usize, tree: &Tree) -> Result<(), TooMuch> {
         if anchor != NO_ANCHOR {
             self.charge(tree)?;
@@ -45,7 +46,7 @@ impl Anchors {
         Ok(())
     }
 
-    /// Another copy of a node; none while it is still being read.
+    /// Returns another copy of a node, or `None` while the node is still being read.
     pub(super) fn copy(&mut self, anchor: usize) -> Result<Option<Tree>, TooMuch> {
         let Some(Some(tree)) = self.nodes.get(&anchor).cloned() else { return Ok(None) };
         self.charge(&tree)?;

@@ -1,7 +1,7 @@
-//! Files that people write: a policy, decision cases or a gateway's configuration, in YAML or JSON.
+//! Reads files that people write in YAML or JSON: a policy, decision cases or a gateway's configuration.
 //!
-//! Reading yields the value and the place of each of its parts; what the value means is not judged here. JSON is read
-//! as what it is, a part of YAML 1.2, so that both get the same places, the same bounds and no duplicate keys.
+//! Reading returns the value and the position of each of its parts. This module does not interpret the value. It reads JSON as the
+//! subset of YAML 1.2 that it is, so both formats get positions, the same limits and the check for duplicate keys.
 
 mod anchors;
 mod node;
@@ -19,10 +19,10 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 use crate::input;
 use node::Node;
 
-/// The largest file that is read: a policy of 10,000 endpoints and 10,000 agents has about 5 MiB.
+/// The size limit of a file in bytes. A policy of 10,000 endpoints and 10,000 agents has about 5 MiB.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// A file that was read: its value, and where each part of it stands.
+/// A file that was read: its value, and the position of each part.
 #[derive(Debug, Clone)]
 pub struct Document {
     file: String,
@@ -38,19 +38,19 @@ impl Document {
         &self.file
     }
 
-    /// The whole value. Never null, no duplicate names, no number that is not finite.
+    /// The whole value. It contains no null, no duplicate names and no number that is not finite.
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Where the first field stands that Envoy leaves out, and other readers may not.
+    /// Returns the position of the first field that Envoy ignores; other readers may not ignore it.
     #[must_use]
     pub fn left_out(&self) -> Option<Position> {
         self.left_out
     }
 
-    /// The same with another value for a field of the whole that is there; it keeps its place.
+    /// Replaces the value of an existing top-level field, which keeps its position.
     #[must_use]
     pub fn with(mut self, field: &str, value: Value) -> Self {
         if let Some(field) = self.value.get_mut(field) {
@@ -59,25 +59,25 @@ impl Document {
         self
     }
 
-    /// Where the part at `place` stands, or the innermost part around it that there is.
+    /// Returns the position of the part at `place`, or of the innermost existing part around it.
     #[must_use]
     pub fn position(&self, place: &Place) -> Position {
         self.position_of(place.as_str())
     }
 
-    /// [`Document::position`] for a place that is known as text.
+    /// Does the same as [`Document::position`] for a place given as text.
     #[must_use]
     pub fn position_of(&self, place: &str) -> Position {
         self.root.locate(place)
     }
 
-    /// An error about the part at `place`.
+    /// Returns an error about the part at `place`.
     #[must_use]
     pub fn error(&self, place: &Place, message: impl Into<String>) -> Diagnostic {
         self.diagnostic(Severity::Error, place, message.into())
     }
 
-    /// A warning about the part at `place`.
+    /// Returns a warning about the part at `place`.
     #[must_use]
     pub fn warning(&self, place: &Place, message: impl Into<String>) -> Diagnostic {
         self.diagnostic(Severity::Warning, place, message.into())
@@ -97,7 +97,7 @@ impl Document {
 /// Reads the file at `path`.
 ///
 /// # Errors
-/// Says why the file cannot be read, or everything that is wrong with its text.
+/// Reports why the file cannot be read, or all problems in its text.
 pub fn read(path: impl AsRef<Path>) -> Result<Document, Diagnostics> {
     let path = path.as_ref();
     let file = path.display().to_string();
@@ -105,10 +105,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Document, Diagnostics> {
     parse(&file, &bytes)
 }
 
-/// Reads a document from memory; `file` is the name that messages give it.
+/// Reads a document from memory. `file` is its name in messages.
 ///
 /// # Errors
-/// Everything that is wrong with the text.
+/// Reports all problems in the text.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Diagnostics> {
     let found = match std::str::from_utf8(bytes) {
         Ok(text) => match yaml::parse(text) {
@@ -137,11 +137,11 @@ fn wrong(file: &str, found: Vec<yaml::Finding>) -> Diagnostics {
     )
 }
 
-/// Reads every document of a gateway's configuration from memory, as gateways read them: several in a file, with the booleans
-/// of YAML 1.1 and `<<`, and without the fields that Envoy leaves out.
+/// Reads every document of a gateway's configuration from memory, as gateways read them: a file may hold several documents and use
+/// the booleans of YAML 1.1 and `<<`. Fields that Envoy ignores are left out.
 ///
 /// # Errors
-/// Everything that is wrong with the text.
+/// Reports all problems in the text.
 pub fn parse_configuration(file: &str, bytes: &[u8]) -> Result<Vec<Document>, Diagnostics> {
     let trees = match std::str::from_utf8(bytes) {
         Ok(text) => yaml::parse_all(text),
@@ -152,10 +152,10 @@ pub fn parse_configuration(file: &str, bytes: &[u8]) -> Result<Vec<Document>, Di
     trees.map(|trees| trees.into_iter().map(document).collect()).map_err(|found| wrong(file, found))
 }
 
-/// The bytes of a file, of which there are not too many; the error says why it cannot be read.
+/// Reads the bytes of a file whose size is within the limit.
 ///
 /// # Errors
-/// Says why the file cannot be read.
+/// Reports why the file cannot be read.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Diagnostics> {
     bytes(path).map_err(|message| Diagnostics::unreadable(&path.display().to_string(), message))
 }

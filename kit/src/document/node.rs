@@ -1,4 +1,4 @@
-//! Where the parts of a document stand.
+//! The positions of the parts of a document.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use callgate::document::Place;
 
 use crate::diagnostic::Position;
 
-/// A part of a document, in the shape of the value it belongs to.
+/// The position of a part of a document. Nodes form a tree of the same shape as the value.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     at: Position,
@@ -17,7 +17,7 @@ pub(super) struct Node {
 enum Children {
     None,
     Items(Vec<Node>),
-    /// By the segment that stands for the field in a [`Place`].
+    /// Keyed by the field's segment in a [`Place`].
     Fields(BTreeMap<String, Field>),
 }
 
@@ -37,12 +37,12 @@ impl Node {
         Self { at, children: Children::Items(items) }
     }
 
-    /// A mapping, its fields by their [`segment`].
+    /// Returns the node of a mapping whose fields are keyed by their [`segment`].
     pub(super) fn fields(at: Position, fields: BTreeMap<String, Field>) -> Self {
         Self { at, children: Children::Fields(fields) }
     }
 
-    /// The fields of a mapping; none of anything else.
+    /// Returns the fields of a mapping; empty for anything else.
     pub(super) fn into_fields(self) -> BTreeMap<String, Field> {
         match self.children {
             Children::Fields(fields) => fields,
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// Returns the items of a list; empty for anything else.
     pub(super) fn into_items(self) -> Vec<Self> {
         match self.children {
             Children::Items(items) => items,
@@ -58,8 +58,8 @@ impl Node {
         }
     }
 
-    /// Where the part at `place` stands, or the innermost part around it that there is: a field at its key, an item where
-    /// its value begins.
+    /// Returns the position of the part at `place`, or of the innermost existing part around it. The position of a field is its
+    /// key; the position of an item is the start of its value.
     pub(super) fn locate(&self, place: &str) -> Position {
         let (mut node, mut at) = (self, self.at);
         let mut rest = place;
@@ -81,7 +81,7 @@ impl Node {
     }
 }
 
-/// What stands for a field of this name in a [`Place`].
+/// Returns the segment of a field of this name in a [`Place`].
 pub(super) fn segment(name: &str) -> String {
     Place::root().field(name).as_str().to_owned()
 }
@@ -90,7 +90,7 @@ fn index(segment: &str) -> Option<usize> {
     segment.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// The first segment of a place as text, and what follows it.
+/// Splits a place given as text into its first segment and the rest.
 fn split(place: &str) -> Option<(&str, &str)> {
     let place = place.strip_prefix('.').unwrap_or(place);
     let end = match place.strip_prefix("[\"") {
@@ -103,7 +103,7 @@ fn split(place: &str) -> Option<(&str, &str)> {
     place.split_at_checked(end).filter(|(segment, _)| !segment.is_empty())
 }
 
-/// Where the closing quote is.
+/// Returns the index of the closing quote.
 fn end_of_quoted(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.find(|c| {

@@ -1,16 +1,16 @@
-//! What a plain YAML scalar stands for: the core schema of YAML 1.2, and refusal where YAML 1.1 reads it otherwise.
+//! Resolves plain YAML scalars by the core schema of YAML 1.2, and rejects those that YAML 1.1 interprets differently.
 //!
-//! A file may be read by several programs on its way, half of which follow YAML 1.1. What the two versions read
-//! alike is taken; timestamps are the one exception, since both readings are written the same way.
+//! Several programs may read the same file, and half of them follow YAML 1.1. A scalar is accepted if both versions interpret it
+//! the same way. Timestamps are the one exception, because both of their interpretations are written the same way.
 
 use std::fmt;
 
 use serde_json::{Number, Value};
 
-/// The value of a plain scalar.
+/// Returns the value of a plain scalar.
 ///
 /// # Errors
-/// A sentence that says what to write instead.
+/// Returns a sentence that states what to write instead.
 pub(super) fn resolve(text: &str) -> Result<Value, String> {
     let (old, new) = (yaml_1_1(text), core(text));
     if old != new {
@@ -29,8 +29,8 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
     }
 }
 
-/// The value of a plain scalar as gateways read it: their readers take the booleans of YAML 1.1. What the versions read
-/// otherwise in any other way stays text, so that nobody mistakes it for a number that somebody else does not see.
+/// Returns the value of a plain scalar as gateways read it: they accept the booleans of YAML 1.1. Any other scalar that the two
+/// versions interpret differently stays text, so nobody sees a number where another reader does not.
 pub(super) fn lenient(text: &str) -> Value {
     match (yaml_1_1(text), core(text)) {
         (Reading::Bool(value), _) => Value::Bool(value),
@@ -39,10 +39,10 @@ pub(super) fn lenient(text: &str) -> Value {
     }
 }
 
-/// Whether a plain scalar is text to every version, as a key must be.
+/// Checks that a plain scalar is text in every version of YAML, as a key must be.
 ///
 /// # Errors
-/// A sentence that says what to write instead.
+/// Returns a sentence that states what to write instead.
 pub(super) fn check_key(text: &str) -> Result<(), String> {
     if text == "<<" {
         return Err("`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out".to_owned());
@@ -59,7 +59,7 @@ fn ambiguous(text: &str, old: &Reading, new: &Reading) -> String {
     format!("`{text}` is {old} in YAML 1.1 and {new} in YAML 1.2: quote it")
 }
 
-/// What a version of YAML takes a plain scalar for.
+/// How one version of YAML interprets a plain scalar.
 #[derive(Debug, PartialEq)]
 enum Reading {
     Text,
@@ -83,11 +83,11 @@ impl Reading {
         value.and_then(Number::from_f64).map_or(Self::OutOfRange, Self::Number)
     }
 
-    /// How to write this value so that every version reads it alike.
+    /// Returns a spelling of this value that every version interprets the same way.
     fn literal(&self) -> Option<String> {
         match self {
             Self::Bool(value) => Some(format!("`{value}`")),
-            // The shortest form of a float with an exponent has no dot, which YAML 1.1 asks for.
+            // The shortest form of a float with an exponent has no dot, but YAML 1.1 requires one.
             Self::Number(number) => Some(number.to_string()).filter(|n| !n.contains('e')).map(|n| format!("`{n}`")),
             Self::Text | Self::Null | Self::OutOfRange => None,
         }
@@ -106,7 +106,7 @@ impl fmt::Display for Reading {
     }
 }
 
-/// YAML 1.2.2, section 10.3.2.
+/// Resolves a scalar by YAML 1.2.2, section 10.3.2.
 fn core(text: &str) -> Reading {
     if let Some(reading) = shared_word(text) {
         return reading;
@@ -131,7 +131,7 @@ fn float_of_core(negative: bool, number: &str) -> Option<Reading> {
     (shape && exponent_fits).then(|| parse_float(negative, number))
 }
 
-/// The types of the YAML 1.1 repository (yaml.org/type), without timestamps.
+/// Resolves a scalar by the types of the YAML 1.1 repository (yaml.org/type), except timestamps.
 fn yaml_1_1(text: &str) -> Reading {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Reading::Bool(true),
@@ -164,7 +164,7 @@ fn float_of_1_1(negative: bool, number: &str) -> Option<Reading> {
     (shape && exponent_fits).then(|| parse_float(negative, number))
 }
 
-/// `190:20:30` and `190:20:30.15`: numbers to the base 60.
+/// Reads numbers to the base 60, such as `190:20:30` and `190:20:30.15`.
 fn sexagesimal(negative: bool, number: &str) -> Option<Reading> {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -191,7 +191,7 @@ fn sexagesimal(negative: bool, number: &str) -> Option<Reading> {
     })
 }
 
-/// The words that both versions read alike.
+/// Resolves the words that both versions interpret the same way.
 fn shared_word(text: &str) -> Option<Reading> {
     Some(match text {
         "" | "~" | "null" | "Null" | "NULL" => Reading::Null,

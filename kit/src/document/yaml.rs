@@ -1,6 +1,7 @@
-//! From YAML events to a tree with places.
+//! Builds a tree with positions from YAML events.
 //!
-//! Knows nothing about policies. How deep a document may be is bounded here, and [what it may copy](super::anchors) beside it.
+//! This module knows nothing about policies. It limits the nesting depth of a document; [`anchors`](super::anchors) limits the
+//! copies.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 
@@ -13,12 +14,12 @@ use super::node::{self, Field, Node};
 use super::scalar;
 use crate::diagnostic::Position;
 
-/// How deep a document may be nested. A policy needs about ten; a JSON parser gives up at 128.
+/// The nesting limit of a document. A policy needs about ten levels; a JSON parser stops at 128.
 const MAX_DEPTH: usize = 64;
 
 const AFTER_THE_END: &str = "something follows the end of the document: remove it";
 
-/// Something that is wrong with the text of a document.
+/// A problem in the text of a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) position: Position,
@@ -26,14 +27,14 @@ pub(super) struct Finding {
     pub(super) message: String,
 }
 
-/// A value and, in the same shape, where its parts stand.
+/// A value and the positions of its parts, in the same shape.
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
     pub(super) value: Value,
     pub(super) node: Node,
 }
 
-/// Reads exactly one document; on failure everything that could be found wrong.
+/// Reads exactly one document. Returns all problems that it can find.
 pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
     let mut builder = Builder::new(text, Dialect::Ours);
     match builder.document() {
@@ -42,8 +43,8 @@ pub(super) fn parse(text: &str) -> Result<Tree, Vec<Finding>> {
     }
 }
 
-/// Reads every document of a gateway's configuration, those that are empty left out.
-/// Each comes with the place of the first field that was left out of it.
+/// Reads every document of a gateway's configuration and skips empty ones.
+/// Each document comes with the position of the first field that was left out of it.
 pub(super) fn parse_all(text: &str) -> Result<Vec<(Tree, Option<Position>)>, Vec<Finding>> {
     let mut builder = Builder::new(text, Dialect::Gateways);
     match builder.documents() {
@@ -52,16 +53,16 @@ pub(super) fn parse_all(text: &str) -> Result<Vec<(Tree, Option<Position>)>, Vec
     }
 }
 
-/// How much of YAML is taken.
+/// The part of YAML that is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {
-    /// What every version of YAML reads alike.
+    /// Only text that every version of YAML interprets the same way.
     Ours,
-    /// What the readers of gateways take: the booleans of YAML 1.1, `<<`, and the tag with which Envoy leaves a field out.
+    /// Also the extensions that gateways accept: the booleans of YAML 1.1, `<<`, and the tag that makes Envoy ignore a field.
     Gateways,
 }
 
-/// Reading cannot go on; what was wrong is among the findings.
+/// Reading cannot continue. The findings contain the cause.
 struct Stop;
 
 struct Builder<'input> {
@@ -255,7 +256,7 @@ impl<'input> Builder<'input> {
         })
     }
 
-    /// Whether the text of a scalar says what its type is.
+    /// Returns whether the text of a scalar determines its type.
     fn is_plain(&mut self, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> bool {
         match tag {
             None => style == ScalarStyle::Plain,
@@ -272,7 +273,7 @@ impl<'input> Builder<'input> {
         }
     }
 
-    /// Keeps a copy of a node that has an anchor.
+    /// Stores a copy of a node that has an anchor.
     fn anchored(&mut self, anchor: usize, at: Position, tree: Tree) -> Result<Tree, Stop> {
         self.anchors.keep(anchor, &tree).map_err(|too_much| self.copies_too_much(at, too_much))?;
         Ok(tree)
@@ -326,12 +327,12 @@ impl<'input> Builder<'input> {
     }
 }
 
-/// A field that does not stand for itself.
+/// A field that is not read as a field of its mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum YamlIndirection {
-    /// Envoy leaves out a field whose key has this tag; only its anchors are of use.
+    /// A field whose key has the tag that makes Envoy ignore it; only its anchors are used.
     Ignored,
-    /// The fields of other mappings, where this one has none of that name.
+    /// The fields of other mappings. A field of the mapping itself overrides a merged field of the same name.
     Merged,
 }
 
@@ -347,7 +348,7 @@ fn ignores(tag: &Tag) -> bool {
     tag.original() == "!ignore"
 }
 
-/// Takes over what is merged; of several mappings the first that has a field gives it.
+/// Adds the merged fields to a mapping. If several merged mappings have a field, the first one wins.
 fn merge(merged: Vec<Tree>, values: &mut serde_json::Map<String, Value>, fields: &mut BTreeMap<String, Field>) {
     for Tree { value, node } in merged {
         match value {

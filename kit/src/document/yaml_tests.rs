@@ -8,7 +8,7 @@ fn value(text: &str) -> Value {
     parse(text).unwrap_or_else(|findings| panic!("{findings:?}")).value
 }
 
-/// The findings as `line:column place: message`.
+/// Returns the findings as `line:column place: message`.
 fn findings(text: &str) -> Vec<String> {
     let findings = parse(text).map(|tree| tree.value).expect_err("read without findings");
     findings
@@ -193,7 +193,7 @@ fn no_text_panics() {
         "a", ":", " ", "\n", "-", "[", "]", "{", "}", "&x", "*x", "!", "|", ">", "\"", "'", "#", "?", "%", "\t", "é",
         "1", ",",
     ];
-    // A fixed linear congruence: enough to shuffle, and the same on every run.
+    // A linear congruential generator with a fixed seed is random enough to shuffle, and every run is the same.
     let mut state = 1_u64;
     for _ in 0..5_000 {
         let mut text = String::new();
@@ -207,7 +207,7 @@ fn no_text_panics() {
     }
 }
 
-/// The documents of a gateway's configuration.
+/// Returns the documents of a gateway's configuration.
 fn configuration(text: &str) -> Vec<Value> {
     parse_all(text).unwrap_or_else(|findings| panic!("{findings:?}")).into_iter().map(|(tree, _)| tree.value).collect()
 }
@@ -215,7 +215,7 @@ fn configuration(text: &str) -> Vec<Value> {
 #[test]
 fn configurations_have_several_documents_and_empty_ones_are_none() {
     assert_eq!(configuration("---\n---\na: 1\n---\n# nothing\n---\n- b\n"), [json!({ "a": 1 }), json!(["b"])]);
-    // An anchor is good for one document.
+    // An anchor is valid only within its document.
     assert!(parse_all("a: &x 1\n---\nb: *x\n").is_err());
     assert_eq!(parse_all("---\n").unwrap_err()[0].message, "the file is empty");
 }

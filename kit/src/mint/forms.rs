@@ -1,4 +1,4 @@
-//! Keys in other forms than JWKs: PEM (PKCS#8) as OpenSSL writes it, and bare secrets.
+//! Keys in forms other than JWKs: PEM (PKCS#8) as OpenSSL writes it, and bare secrets.
 
 use std::borrow::Cow;
 
@@ -8,15 +8,15 @@ use rsa::traits::PublicKeyParts as _;
 
 use super::{Algorithm, KeyError, Material, RSA_BITS, SigningKey};
 
-/// The shortest secret that HMAC with SHA-256 is given: what a policy takes as well.
+/// The shortest secret that is accepted for HMAC with SHA-256, in bytes. A policy has the same minimum.
 const SHORTEST_SECRET: usize = 32;
 
 impl SigningKey {
-    /// Reads a private key from PEM (PKCS#8). Its algorithm is the one that the key has; an RSA key has two, of which one is to
-    /// be named.
+    /// Reads a private key from PEM (PKCS#8). The key determines its algorithm, except that an RSA key has two and the caller must
+    /// name one.
     ///
     /// # Errors
-    /// When it is no such key, or the algorithm is not the key's.
+    /// Fails if the PEM is no such key, or if the key cannot use the algorithm.
     pub fn from_pem(pem: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         for (title, why) in [
             (
@@ -38,7 +38,7 @@ impl SigningKey {
                 return Err(KeyError(why.to_owned()));
             }
         }
-        // What makes other systems' line breaks is no mistake of the key.
+        // Line breaks of other systems are no error in the key.
         let pem: Cow<'_, str> = if pem.contains('\r') { pem.replace("\r\n", "\n").into() } else { pem.into() };
         let (material, fitting): (_, &[Algorithm]) = if let Ok(key) = ed25519_compact::KeyPair::from_pem(&pem) {
             (Material::Ed25519(Box::new(key)), &[Algorithm::Ed25519])
@@ -62,10 +62,10 @@ impl SigningKey {
         Ok(Self { algorithm, name: algorithm.jose_name(), kid: None, material })
     }
 
-    /// A secret, for HMAC with SHA-256.
+    /// Reads a secret for HMAC with SHA-256.
     ///
     /// # Errors
-    /// When it is too short, or another algorithm was asked for.
+    /// Fails if the secret is too short, or if the caller asked for another algorithm.
     pub fn from_secret(secret: &[u8], algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         let algorithm = fit(algorithm, &[Algorithm::Hs256])?;
         if secret.len() < SHORTEST_SECRET {
@@ -78,7 +78,7 @@ impl SigningKey {
     }
 }
 
-/// The algorithm that was asked for, where it is one of these; the only one where none was.
+/// Returns the requested algorithm if it is one of `fitting`. Without a request, returns the only one of `fitting`.
 fn fit(asked: Option<Algorithm>, fitting: &[Algorithm]) -> Result<Algorithm, KeyError> {
     let names = || {
         fitting.iter().filter_map(|own| own.http_name()).map(|own| format!("`{own}`")).collect::<Vec<_>>().join(" or ")

@@ -1,4 +1,4 @@
-//! Keys as JWKs (RFC 7517, RFC 7518 section 6, RFC 8037): private ones are read and written, public ones written.
+//! Reads private keys from JWKs, and writes private and public keys as JWKs (RFC 7517, RFC 7518 section 6, RFC 8037).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,10 +14,10 @@ const OLD_NAME: &str = "EdDSA";
 impl SigningKey {
     /// Reads a private JWK (RFC 7517, RFC 7518 section 6, RFC 8037).
     ///
-    /// Without `alg` an EC key signs by its curve, an OKP key as `Ed25519`, an RSA key as `RS256` and a secret as `HS256`.
+    /// Without `alg`, an EC key signs by its curve, an OKP key as `Ed25519`, an RSA key as `RS256` and a secret as `HS256`.
     ///
     /// # Errors
-    /// When a member is missing or malformed, or `alg` does not fit the key.
+    /// Fails if a member is missing or malformed, or if `alg` does not fit the key.
     pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
         let kty = text(jwk, "kty")?;
         let named = match jwk.get("alg") {
@@ -82,7 +82,7 @@ impl SigningKey {
         Ok(Self { algorithm, name, kid, material })
     }
 
-    /// The JWK for a policy's `jwks`. A secret has no public part: its JWK has `kty` and names alone.
+    /// Returns the JWK for a policy's `jwks`. A secret has no public part, so its JWK has only `kty`, `alg` and `kid`.
     pub fn public_jwk(&self) -> Value {
         let mut jwk = match &self.material {
             Material::Ed25519(pair) => {
@@ -102,7 +102,7 @@ impl SigningKey {
         jwk
     }
 
-    /// The JWK that [`SigningKey::from_jwk`] reads back.
+    /// Returns the JWK that [`SigningKey::from_jwk`] reads back.
     pub fn private_jwk(&self) -> Value {
         let mut jwk = self.public_jwk();
         match &self.material {
@@ -120,11 +120,13 @@ impl SigningKey {
         jwk
     }
 
-    /// The SHA-256 thumbprint of the public key (RFC 7638), to which a token is bound; of a secret that of what is public.
+    /// Returns the SHA-256 thumbprint of the public key (RFC 7638), to which a token is bound. For a secret, it covers only the
+    /// public members.
     pub fn thumbprint(&self) -> String {
         let mut jwk = self.public_jwk();
         if let Value::Object(jwk) = &mut jwk {
-            // What is left is what a key of its type cannot do without, and a map of this library is sorted by name.
+            // The remaining members are those that RFC 7638 requires, and this library keeps the members of an object sorted by
+            // name.
             jwk.retain(|name, _| name != "alg" && name != "kid");
         }
         encode(hmac_sha256::Hash::hash(jwk.to_string().as_bytes()))
@@ -141,7 +143,7 @@ fn rsa_key(jwk: &Value) -> Result<RsaPrivateKey, KeyError> {
         .map_err(|_| KeyError("`n`, `e`, `d`, `p` and `q` do not belong together".to_owned()))
 }
 
-/// The coordinates of an uncompressed SEC1 point, `04 || x || y`.
+/// Returns the JWK of an uncompressed SEC1 point, `04 || x || y`.
 fn ec_jwk(curve: &str, point: &[u8]) -> Value {
     let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len() / 2);
     json!({ "kty": "EC", "crv": curve, "x": encode(x), "y": encode(y) })

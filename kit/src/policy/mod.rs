@@ -1,6 +1,6 @@
-//! A policy file, from its text to a policy that the engine can decide by.
+//! Loads a policy file: from its text to a policy that the engine can use.
 //!
-//! Nothing about policies is judged here: the mistakes are the schema's and the engine's, this room finds their places.
+//! This module does not judge policies. The schema and the engine find the mistakes; this module adds their positions.
 
 mod structure;
 
@@ -23,24 +23,24 @@ pub use structure::{formats, schema};
 pub struct Loaded {
     /// The file.
     pub document: Document,
-    /// The policy as canonical JSON (RFC 8785): what a gateway is given, and what the version is a hash of.
+    /// The policy as canonical JSON (RFC 8785). Gateways receive this form, and the policy's version is its hash.
     pub policy_json: String,
-    /// The policy, ready to decide.
+    /// The compiled policy.
     pub policy: Arc<Policy>,
-    /// What is allowed and may not be meant, in the order of the file.
+    /// Findings that are valid but may not be intended, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// The environment variables that it takes secrets from.
+    /// The environment variables from which the policy takes its secrets.
     pub secrets: BTreeSet<String>,
 }
 
 impl Loaded {
-    /// How large Kong's zone has to be for what workers share, as nginx writes sizes; none in other gateways.
+    /// Returns the size that Kong's zone needs for the data that workers share, in nginx's notation; `None` for other gateways.
     #[must_use]
     pub fn zone(&self) -> Option<String> {
         self.policy.shared_bytes().map(|bytes| format!("{}k", bytes.div_ceil(1 << 10)))
     }
 
-    /// Adds what deserves a second look at this moment, in seconds since 1970, such as agents that expire soon.
+    /// Adds warnings that depend on the current time (`now`, in seconds since 1970), such as agents that expire soon.
     pub fn add_warnings_at(&mut self, now: u64) {
         let findings = self.policy.warnings_at(Timestamp::from_secs(now));
         self.warnings.extend(findings.iter().map(|finding| self.document.warning(&finding.place, &finding.message)));
@@ -48,27 +48,27 @@ impl Loaded {
     }
 }
 
-/// Reads and compiles the policy at `path` without its secrets: it decides about tokens that are signed with a secret as
-/// if their signature were wrong.
+/// Reads and compiles the policy at `path` without its secrets. The policy then treats the signature of every token that is signed
+/// with a secret as wrong.
 ///
 /// # Errors
-/// Everything that is wrong with the file, with its places.
+/// Reports all problems in the file with their positions.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded, Diagnostics> {
     load_with(path, &not_needed)
 }
 
-/// Reads and compiles the policy at `path` as [`load`] does, for this gateway in the place of its own.
+/// Reads and compiles the policy at `path` as [`load`] does, but for the given gateway instead of the one that the policy names.
 ///
 /// # Errors
-/// Everything that is wrong with the file, or stands in the way of that gateway, with its places.
+/// Reports all problems in the file and everything that this gateway does not support, with their positions.
 pub fn load_for(path: impl AsRef<Path>, gateway: &str) -> Result<Loaded, Diagnostics> {
     compile(document::read(path)?.with("gateway", gateway.into()), &not_needed)
 }
 
-/// Reads and compiles the policy at `path` with the secrets it names.
+/// Reads and compiles the policy at `path` with the secrets that it names.
 ///
 /// # Errors
-/// Everything that is wrong with the file or its secrets, with its places.
+/// Reports all problems in the file or its secrets, with their positions.
 pub fn load_with(path: impl AsRef<Path>, secrets: &dyn Secrets) -> Result<Loaded, Diagnostics> {
     compile(document::read(path)?, secrets)
 }
@@ -76,7 +76,7 @@ pub fn load_with(path: impl AsRef<Path>, secrets: &dyn Secrets) -> Result<Loaded
 /// Compiles a policy document.
 ///
 /// # Errors
-/// Everything that is wrong with it, with its places.
+/// Reports all problems in the document with their positions.
 pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diagnostics> {
     let faults = structure::check(&document);
     if !faults.is_empty() {
@@ -85,7 +85,7 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
     let whole = |message| Diagnostics::wrong(vec![document.error(&Place::root(), message)]);
     let policy_json = serde_json_canonicalizer::to_string(document.value())
         .map_err(|error| whole(format!("it has no canonical JSON: {error}")))?;
-    // As the filter reads it, so that its bounds hold here as well.
+    // Reads the JSON as the filter does, so the filter's limits apply here as well.
     let compiled =
         Policy::from_json(policy_json.as_bytes(), secrets).map_err(|findings| refused(&document, &findings))?;
     let raw: callgate::document::Document = serde_json::from_str(&policy_json)
@@ -108,18 +108,18 @@ fn warnings(document: &Document, findings: &Findings) -> Vec<Diagnostic> {
     findings.warnings.iter().map(|finding| document.warning(&finding.place, &finding.message)).collect()
 }
 
-/// No secret is available, and none is needed to check a policy.
+/// Provides no secrets. Checking a policy needs none.
 #[must_use]
 pub fn not_needed(_: &str) -> SecretLookup {
     SecretLookup::NotNeeded
 }
 
-/// Secrets from these variables, in the place of the process's own.
+/// Provides secrets from the given variables instead of the environment of the process.
 pub fn variables(values: &BTreeMap<String, String>) -> impl Fn(&str) -> SecretLookup {
     |name| values.get(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.as_bytes().to_vec()))
 }
 
-/// A secret from this process's environment. One that is not set is not needed, as in [`not_needed`].
+/// Provides a secret from the environment of this process. A variable that is not set counts as not needed, as in [`not_needed`].
 #[must_use]
 pub fn environment(name: &str) -> SecretLookup {
     match std::env::var_os(name) {

@@ -1,7 +1,7 @@
-//! Every mistake in the structure of a policy at once, in our own words.
+//! Reports all mistakes in the structure of a policy at once, with our own messages.
 //!
-//! The schema generated from the raw types finds the mistakes, this room says what to write instead. It judges nothing
-//! by itself: a document that passes here is still read by the engine, which has the last word.
+//! The schema that is generated from the raw types finds the mistakes; this module states what to write instead. It has no rules of
+//! its own, and the engine still checks every document that passes here.
 
 use callgate::document;
 use callgate::document::{Place, nearest};
@@ -13,16 +13,16 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 
-/// How much of a value a message repeats.
+/// The longest part of a value that a message repeats, in characters.
 const SHOWN: usize = 60;
 
-/// The JSON Schema of the policy document.
+/// Returns the JSON Schema of the policy document.
 #[must_use]
 pub fn schema() -> Value {
     schemars::schema_for!(document::Document).to_value()
 }
 
-/// The versions of the policy format that are taken.
+/// Returns the accepted versions of the policy format.
 #[must_use]
 pub fn formats() -> Vec<String> {
     let schema = schema();
@@ -30,10 +30,10 @@ pub fn formats() -> Vec<String> {
     versions.filter_map(|version| Some(version.get("const")?.as_str()?.to_owned())).collect()
 }
 
-/// What is wrong with the structure of a policy.
+/// Returns the problems in the structure of a policy.
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let schema = schema();
-    // A test compiles the schema; were it broken, the engine would still read the document.
+    // A test compiles the schema. If it were invalid, the engine would still check the document.
     let Ok(validator) = jsonschema::validator_for(&schema) else { return Vec::new() };
     let mut words = Words { schema: &schema, faults: Vec::new() };
     for error in validator.iter_errors(document.value()) {
@@ -63,7 +63,7 @@ impl Words<'_> {
                 return;
             }
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => return self.alternatives(error, context),
-            // The constant itself is missed as well, which says more.
+            // The constant does not match either, and its message is more specific.
             Kind::Type { .. } if self.rule(error).is_some_and(|rule| rule.get("const").is_some()) => return,
             Kind::Type { kind } => wrong_type(kind, error.instance()),
             Kind::Constant { expected_value } => not_among(error.instance(), [expected_value.as_ref()]),
@@ -75,7 +75,7 @@ impl Words<'_> {
             }
             Kind::Pattern { .. } => self.misshapen(error),
             Kind::Minimum { limit } => format!("{} is too small: write {limit} or more", error.instance()),
-            // The policy's schema has nothing else; the library's words do not repeat the value.
+            // The policy's schema uses no other keywords. The library's masked message does not repeat the value.
             _ => error.masked().to_string(),
         };
         self.faults.push((place, message));
@@ -107,7 +107,7 @@ impl Words<'_> {
         }
     }
 
-    /// A value that may take several forms fits none. The one that was probably meant says what is wrong.
+    /// Reports a value that fits none of its possible forms, with the problems of the form that was probably meant.
     fn alternatives(&mut self, error: &ValidationError<'_>, context: &[Vec<ValidationError<'_>>]) {
         let at = error.instance_path();
         let forms: Vec<_> = context.iter().filter(|form| !form.iter().all(wants_null)).collect();
@@ -134,7 +134,7 @@ impl Words<'_> {
         self.faults.push((place(at), message));
     }
 
-    /// What to write for an algorithm that others accept.
+    /// Returns what to write instead of an algorithm that other software accepts.
     fn instead(&self, error: &ValidationError<'_>) -> Option<String> {
         let algorithms = self.schema.pointer("/$defs/AlgorithmName")?;
         let name = error
@@ -144,13 +144,13 @@ impl Words<'_> {
         document::AlgorithmName::instead_of(name).map(str::to_owned)
     }
 
-    /// The part of the schema that an error comes from.
+    /// Returns the part of the schema that an error comes from.
     fn rule(&self, error: &ValidationError<'_>) -> Option<&Value> {
         let (rule, _keyword) = error.schema_path().as_str().rsplit_once('/')?;
         self.schema.pointer(rule)
     }
 
-    /// The first sentence that the schema has about a value, so that it can go on after a colon.
+    /// Returns the first sentence of a value's description in the schema, in a form that can follow a colon.
     fn about(&self, rule: &Value) -> Option<String> {
         let description = match rule.get("description") {
             Some(description) => description.as_str()?,
@@ -161,7 +161,7 @@ impl Words<'_> {
         let sentence = description.split(". ").next()?.trim_end_matches('.').replace('\n', " ");
         let mut rest = sentence.chars();
         let first = rest.next()?;
-        // An abbreviation keeps its capitals.
+        // Abbreviations stay in capitals.
         let lower = !rest.as_str().starts_with(|c: char| c.is_uppercase() || c == ' ') || sentence.starts_with("A ");
         Some(if lower { first.to_lowercase().chain(rest).collect() } else { sentence })
     }
@@ -178,7 +178,7 @@ fn wants_null(error: &ValidationError<'_>) -> bool {
     matches!(error.kind(), Kind::Type { kind: TypeKind::Single(JsonType::Null) })
 }
 
-/// The values that an error would have taken.
+/// Returns the values that would have been valid.
 fn allowed<'a>(error: &'a ValidationError<'_>) -> Vec<&'a Value> {
     match error.kind() {
         Kind::Constant { expected_value } => vec![expected_value.as_ref()],
@@ -236,7 +236,7 @@ fn described(value: &Value) -> &'static str {
     }
 }
 
-/// A value as a message repeats it: text in part, anything else by its kind.
+/// Formats a value for a message: the start of a text, or the type of any other value.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if text.chars().count() > SHOWN => {

@@ -2,7 +2,7 @@ use crate::document;
 
 use super::*;
 
-/// The smallest policy with the right structure.
+/// The smallest policy with a valid structure.
 const SOUND: &str = "\
 callgate: v1
 name: gate
@@ -29,7 +29,7 @@ fn faults(text: &str) -> Vec<String> {
     crate::diagnostic::Diagnostics::wrong(check(&document)).as_slice().iter().map(ToString::to_string).collect()
 }
 
-/// What is wrong once `from` reads `to`.
+/// Returns the problems after `from` is replaced with `to`.
 fn changed(from: &str, to: &str) -> Vec<String> {
     assert_eq!(SOUND.matches(from).count(), 1, "{from}");
     faults(&SOUND.replace(from, to))
@@ -95,7 +95,7 @@ fn each_mistake_is_told_with_what_to_write_instead() {
             "p:11:18: issuers.corp.algorithms[0]: `none` is not accepted, since anybody could write such a token; list the algorithms that sign them",
         ),
         (
-            // A mode has no such name.
+            // No mode has this name.
             "mode: enforce",
             "mode: none",
             "p:3:1: mode: `none` is not taken here: write `enforce` or `observe`",
@@ -190,7 +190,7 @@ fn the_schema_compiles_and_has_only_what_is_put_into_words() {
         "const",
         "default",
         "description",
-        // Says how many bits a number has, and is not judged.
+        // States the number of bits of an integer; the validator does not check it.
         "format",
         "items",
         "minimum",

@@ -83,7 +83,7 @@ fn structure_is_told_before_meaning() {
 
 #[test]
 fn every_mistake_in_structure_is_found_by_the_schema() {
-    // What the schema lets pass and the engine refuses would be told one at a time, and in other words.
+    // If the schema accepted what the engine rejects, the mistakes would be reported one at a time and with other messages.
     for (from, to) in [
         ("agents:", "requirements: { reed: {} }\nagents:"),
         ("hosts: [api.example.com]", "hosts: {}"),

@@ -1,7 +1,7 @@
-//! Lines of logs, and the records in them.
+//! Reads the lines of logs and the records in them.
 //!
-//! Logs grow without bound and are cut off in the middle: one line is held at a time, and what is no record is counted and
-//! passed over.
+//! Logs grow without limit and can be cut off in the middle. The reader therefore holds one line at a time, and counts and skips
+//! lines that contain no record.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::record::Record;
 
-/// A longer line is no line of ours.
+/// The longest line that can hold a record, in bytes.
 const MOST_LINE: usize = 1 << 20;
-/// How every file of gzip begins (RFC 1952).
+/// The first bytes of every gzip file (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// How a record begins.
+/// The first bytes of a record.
 const BEGINNING: &[u8] = b"{\"decision\":";
 
-/// A line, and what stands in it.
+/// A line and its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A record.
@@ -35,20 +35,20 @@ pub struct Lines<R> {
     buffer: Vec<u8>,
 }
 
-/// Opens a file, or standard input for `-`. What the bytes go through on their way is for the caller to add, such as a count.
+/// Opens a file, or standard input for `-`. The caller can wrap the reader, for example to count bytes.
 ///
 /// # Errors
-/// When the file cannot be opened.
+/// Fails if the file cannot be opened.
 pub fn open(name: &str) -> io::Result<Box<dyn Read>> {
     Ok(if name == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(name)?) })
 }
 
 impl Lines<Box<dyn BufRead>> {
-    /// The lines of what is read here, uncompressed first where it begins as gzip does. `member` names the member of a JSON
-    /// object in which a gateway's access log keeps the record.
+    /// Reads lines from a source and decompresses it if it begins like a gzip file. `member` names the member of a JSON object in
+    /// which a gateway's access log stores the record.
     ///
     /// # Errors
-    /// When nothing can be read.
+    /// Fails if nothing can be read.
     pub fn new(source: impl Read + 'static, member: &str) -> io::Result<Self> {
         let mut source = BufReader::with_capacity(64 << 10, source);
         let source: Box<dyn BufRead> = if source.fill_buf()?.starts_with(&GZIP) {
@@ -61,16 +61,16 @@ impl Lines<Box<dyn BufRead>> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The number of the line that was read last, from 1.
+    /// Returns the number of the line that was read last, counted from 1.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// The next line that is not empty; none at the end.
+    /// Returns the next line that is not empty, or `None` at the end.
     ///
     /// # Errors
-    /// When the rest cannot be read.
+    /// Fails if the rest cannot be read.
     pub fn read(&mut self) -> io::Result<Option<Line>> {
         loop {
             self.buffer.clear();
@@ -104,8 +104,8 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The record in a line: the line itself, a member of a JSON object as text, as an object or as a list of one, or what stands behind the
-/// words that a gateway begins the lines of its own log with.
+/// Finds the record in a line. The record can be the line itself, a member of a JSON object (as text, as an object or as a list of
+/// one), or the text after the prefix that a gateway writes on the lines of its own log.
 #[must_use]
 pub fn find(line: &[u8], member: &str) -> Option<Record> {
     if !line.starts_with(b"{") {

@@ -1,4 +1,4 @@
-//! Decision records as gateways wrote them down: what they look like, where they stand in logs, and what they say.
+//! Decision records as gateways logged them: their format, their location in logs, and their meaning.
 
 mod lines;
 mod record;

@@ -1,13 +1,13 @@
-//! A record as it is read back.
+//! A decision record that is read from a log.
 //!
-//! Records of other versions of the module are read as well: all members but a few may be absent, and members that are not used here by
-//! name are kept, so that a new member of the record needs nothing here to be shown.
+//! Records of other versions of the module can be read as well: all but a few members may be absent. Members that this code does
+//! not use by name are kept, so a new member of the record is shown without a change here.
 
 use callgate::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A record as it is read back.
+/// A record that was read from a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
@@ -43,7 +43,7 @@ pub struct Record {
     pub more: Map<String, Value>,
 }
 
-/// A reason for which a call would have been denied.
+/// A reason that would have denied the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
@@ -52,7 +52,7 @@ pub struct WouldDeny {
     pub rule: String,
 }
 
-/// How a call went on.
+/// How the request ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
@@ -66,7 +66,7 @@ pub struct Outcome {
 }
 
 impl Record {
-    /// Reads a record; none where the value is something else.
+    /// Reads a record; returns `None` if the value is something else.
     #[must_use]
     pub fn from_value(value: Value) -> Option<Self> {
         let record: Self = serde_json::from_value(value).ok()?;
@@ -74,10 +74,10 @@ impl Record {
         (decided && !record.reason.is_empty() && !record.policy_version.is_empty()).then_some(record)
     }
 
-    /// The record as JSON again, without the members that it does not have.
+    /// Returns the record as JSON again, without the members that it does not have.
     ///
     /// # Errors
-    /// None that is known: every member has a form in JSON.
+    /// No known case: every member has a form in JSON.
     pub fn to_value(&self) -> serde_json::Result<Value> {
         let mut value = serde_json::to_value(self)?;
         if let Some(members) = value.as_object_mut() {
@@ -90,28 +90,28 @@ impl Record {
         Ok(value)
     }
 
-    /// The members that are not used by name, in the order in which records have them; those of other versions come last.
+    /// Returns the members that are not used by name, in the order of the record's format; members of other versions come last.
     pub fn more(&self) -> impl Iterator<Item = (&str, &Value)> {
         let known = callgate::Record::MEMBERS.iter().filter_map(|name| self.more.get_key_value(*name));
         let others = self.more.iter().filter(|(name, _)| !callgate::Record::MEMBERS.contains(&name.as_str()));
         known.chain(others).map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Whether the record has this id, or one that begins so. The answer's `instance` is taken as well.
+    /// Returns whether the record's id is `wanted` or begins with it. The `instance` of a response is accepted as well.
     #[must_use]
     pub fn has_id(&self, wanted: &str) -> bool {
         let wanted = wanted.strip_prefix("urn:callgate:decision:").unwrap_or(wanted);
         self.id.as_ref().is_some_and(|id| id.starts_with(wanted))
     }
 
-    /// Whether the record has this token hash: the 16 digits of the member `token`, or more of the SHA-256 that they begin.
+    /// Returns whether the record has this token hash: the 16 digits of the member `token`, or a longer part of the same SHA-256.
     #[must_use]
     pub fn has_token(&self, wanted: &str) -> bool {
         let wanted = wanted.to_ascii_lowercase();
         self.token.as_ref().is_some_and(|token| wanted.starts_with(token.as_str()))
     }
 
-    /// Who sent the request, in the most telling way that is known; the subject where it is another one than the agent and the client.
+    /// Returns the most specific known identity of the sender. Includes the subject if it differs from the agent and the client.
     #[must_use]
     pub fn who(&self) -> String {
         let issuer = self.issuer.as_deref().unwrap_or("?");
@@ -127,7 +127,7 @@ impl Record {
         }
     }
 
-    /// What was requested: the endpoint and the host, or else method, host and path.
+    /// Returns what was requested: the endpoint and the host, or else method, host and path.
     #[must_use]
     pub fn what(&self) -> String {
         match (&self.endpoint, &self.host) {
@@ -137,7 +137,7 @@ impl Record {
         }
     }
 
-    /// Method, host and path, as far as they are known.
+    /// Returns method, host and path, as far as they are known.
     #[must_use]
     pub fn request_line(&self) -> String {
         let path = self.path.as_ref().or(self.raw_path.as_ref());
@@ -150,7 +150,7 @@ impl Record {
     }
 }
 
-/// What a reason means; none for a ground on which a call goes on, and for codes of other versions.
+/// Returns the meaning of a reason code. Returns `None` for codes that allow a request and for codes of other versions.
 #[must_use]
 pub fn meaning(code: &str) -> Option<&'static str> {
     Reason::ALL.iter().find(|reason| reason.code() == code).map(|reason| reason.row().title)

@@ -1,17 +1,17 @@
-//! What a record looks like, as the engine's types have it.
+//! The schema of a record, generated from the engine's types.
 
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use serde_json::Value;
 
-/// The JSON Schema of the decision record.
+/// Returns the JSON Schema of the decision record.
 #[must_use]
 pub fn schema() -> Value {
     callgate::Record::schema().to_value()
 }
 
-/// What is wrong with a record by its schema; none where it is as documented.
+/// Returns the violations of the schema in a record; empty if the record is as documented.
 #[must_use]
 pub fn faults(record: &Value) -> Vec<String> {
     static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&schema()).ok());

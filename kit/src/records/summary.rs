@@ -1,4 +1,4 @@
-//! Many records in few lines: who was allowed or denied what, why, how often and when.
+//! Summarizes many records in few lines: who was allowed or denied what, why, how often and when.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,38 @@ use serde::{Serialize, Serializer};
 use super::record::Record;
 use crate::moment;
 
-/// More groups are not told apart: callers choose paths, and memory is not theirs to spend.
+/// The most groups that are kept apart. Clients choose paths and must not be able to exhaust memory.
 const MOST_GROUPS: usize = 10_000;
-/// The longest text that tells a group from others, in characters.
+/// The longest text that identifies a group, in characters.
 const MOST_TEXT: usize = 200;
-/// What stands for what is not told apart.
+/// The text of a group that collects everything beyond the limits.
 const REST: &str = "(more)";
 
-/// What a group of records has in common.
+/// The properties that all records of a group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Key {
     /// `deny`, `observe` or `allow`.
     pub decision: String,
-    /// The reason's code, or the ground.
+    /// The code of the reason.
     pub reason: String,
-    /// Who called.
+    /// Who sent the requests.
     pub who: String,
-    /// What was called.
+    /// What was requested.
     pub what: String,
 }
 
 /// A group of records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// What they have in common.
+    /// The properties that the records have in common.
     #[serde(flatten)]
     pub key: Key,
-    /// How many there are.
+    /// The number of records.
     pub count: u64,
-    /// The moment of the first, in milliseconds since 1970-01-01 UTC.
+    /// The time of the first record, in milliseconds since 1970-01-01 UTC.
     #[serde(serialize_with = "rfc_3339", skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
-    /// The moment of the last.
+    /// The time of the last record, in milliseconds since 1970-01-01 UTC.
     #[serde(serialize_with = "rfc_3339", skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,
     /// The id of the last decision.
@@ -46,21 +46,21 @@ pub struct Group {
     pub last_id: Option<String>,
 }
 
-/// Groups of records, as they come in.
+/// Groups records as they are read.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     groups: BTreeMap<Key, Group>,
 }
 
 impl Summary {
-    /// Takes a record in.
+    /// Adds a record.
     pub fn add(&mut self, record: &Record) {
         let (decision, reason) = (bounded(&record.decision), bounded(&record.reason));
         let mut key = Key { decision, reason, who: bounded(&record.who()), what: bounded(&record.what()) };
         if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
             key.who = REST.to_owned();
             key.what = REST.to_owned();
-            // Reasons are few, unless somebody made the records up.
+            // The number of reasons is small, unless somebody forged the records.
             if self.groups.len() >= 2 * MOST_GROUPS && !self.groups.contains_key(&key) {
                 key.reason = REST.to_owned();
             }
@@ -77,7 +77,8 @@ impl Summary {
         }
     }
 
-    /// The groups: what was denied first, then what would have been, then what went on; the largest first among each.
+    /// Returns the groups: first denied requests, then those that would have been denied, then allowed ones; each sorted by size,
+    /// largest first.
     #[must_use]
     pub fn groups(self) -> Vec<Group> {
         let mut groups: Vec<Group> = self.groups.into_values().collect();
@@ -90,7 +91,7 @@ impl Summary {
     }
 }
 
-/// A moment in milliseconds as RFC 3339 writes it.
+/// Formats a time in milliseconds as RFC 3339.
 #[must_use]
 pub fn show(milliseconds: u64) -> String {
     moment::show(milliseconds / 1000)

@@ -1,4 +1,4 @@
-//! One record in words.
+//! Describes one record in words.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use super::record::{Outcome, Record, meaning};
 use super::summary::show;
 use crate::escape;
 
-/// A record in words, safe for a terminal. `place` says where a rule stands, where that is known.
+/// A description of a record, safe for a terminal. `place` returns the position of a rule if it is known.
 pub struct Words<'r> {
     /// The record.
     pub record: &'r Record,
-    /// Where the rule of this path stands, such as `policy.yaml:12:5`.
+    /// Returns the position of the rule at this path, such as `policy.yaml:12:5`.
     pub place: &'r dyn Fn(&str) -> Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Words<'_> {
     }
 }
 
-/// Text as it is, and everything else as JSON.
+/// Returns text as it is, and any other value as JSON.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! What a signature covers, as people name it and as the field writes it.
+//! The components that a signature covers, in the notation of users and in that of the header field.
 
 use callgate::Headers;
 
@@ -9,7 +9,7 @@ use super::quoted;
 pub struct Covered;
 
 impl Covered {
-    /// From `@method`, `@query-param;name="a"`, or the identifier itself, which begins with a quote.
+    /// Converts `@method` or `@query-param;name="a"`. An identifier that begins with a quote stays as it is.
     #[must_use]
     pub fn written(name: &str) -> String {
         if name.starts_with('"') {
@@ -22,8 +22,8 @@ impl Covered {
     }
 }
 
-/// What the gate asks for unless a policy says otherwise: method, authority, path, the query where there is one, the credentials
-/// that are sent, and with a body its digest and what says how to read it.
+/// Returns the components that the gate requires by default: method, authority, path, the query if there is one, the credentials
+/// that are sent, and for a body its digest and the headers that state how to read it.
 #[must_use]
 pub fn usual(target: &[u8], headers: &Headers, has_body: bool) -> Vec<String> {
     let is_sent = |name: &&str| headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));

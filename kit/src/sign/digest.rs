@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rsa::sha2::{Digest as _, Sha256, Sha512};
 
-/// An algorithm that proves something about a body.
+/// A digest algorithm that is secure enough to protect a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
     /// `sha-256`
@@ -14,7 +14,7 @@ pub enum Digest {
 }
 
 impl Digest {
-    /// The algorithm that the field calls by this name.
+    /// Returns the algorithm with this name in the header field.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -24,7 +24,7 @@ impl Digest {
         }
     }
 
-    /// Its name in the field.
+    /// Returns the algorithm's name in the header field.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Digest {
     }
 }
 
-/// The field's value for a body.
+/// Returns the value of the header field for a body.
 #[must_use]
 pub fn content_digest(body: &[u8], digests: &[Digest]) -> String {
     let member = |digest: &Digest| {

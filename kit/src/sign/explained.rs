@@ -1,4 +1,4 @@
-//! Signature bases line by line: what each line stands for, and where two of them differ.
+//! Explains signature bases line by line, and finds the lines in which two of them differ.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::Serialize;
 
 use super::{quoted, signature_field};
 
-/// The last line's component.
+/// The component of the last line.
 const PARAMETERS: &str = "\"@signature-params\"";
 
-/// A line of a signature base, or why there is none.
+/// A line of a signature base, or the reason why it cannot be computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// The component, as the base writes it.
     pub component: String,
-    /// What the gate computes; none where it cannot.
+    /// The value that the gate computes; `None` if it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Why it cannot.
+    /// Why the gate cannot compute the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What the line stands for.
+    /// The meaning of the line.
     pub meaning: &'static str,
 }
 
@@ -30,11 +30,11 @@ pub struct Line {
 pub struct Difference {
     /// The component, as the base writes it.
     pub component: String,
-    /// What the client signed; none where it signed no such line.
+    /// The value that the client signed; `None` if it signed no such line.
     pub client: Option<String>,
-    /// What the gate computes; none where it has no such line.
+    /// The value that the gate computes; `None` if it has no such line.
     pub gate: Option<String>,
-    /// What the line stands for.
+    /// The meaning of the line.
     pub meaning: &'static str,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Every line of the base that the gate computes, those that it cannot included.
+/// Returns every line of the base that the gate computes, including the lines that it cannot compute.
 #[must_use]
 pub fn lines_of(message: &Message<'_>, input: &Input<'_>) -> Vec<Line> {
     let mut lines: Vec<Line> = input.components.iter().map(|component| line_of(message, component)).collect();
@@ -72,7 +72,7 @@ pub fn lines_of(message: &Message<'_>, input: &Input<'_>) -> Vec<Line> {
     lines
 }
 
-/// The line of one component: that of a base of nothing else.
+/// Returns the line of one component, computed from a base that contains only that component.
 fn line_of(message: &Message<'_>, component: &Component<'_>) -> Line {
     let name = written(component);
     let (field, unsigned) = (format!("a=({name})"), signature_field("a", &[]));
@@ -93,7 +93,7 @@ fn line_of(message: &Message<'_>, component: &Component<'_>) -> Line {
     Line { component: name, value, problem, meaning }
 }
 
-/// A component's identifier.
+/// Returns a component's identifier.
 fn written(component: &Component<'_>) -> String {
     let mut name = quoted(component.name.as_str());
     for (flag, is_set) in [("sf", component.sf), ("bs", component.bs)] {
@@ -110,7 +110,7 @@ fn written(component: &Component<'_>) -> String {
     name
 }
 
-/// The lines in which what a client signed differs from what the gate computes, in the order of the client's.
+/// Returns the lines in which the client's signature base differs from the gate's, in the client's order.
 #[must_use]
 pub fn differences(client: &str, gate: &str) -> Vec<Difference> {
     let (theirs, ours) = (parts(client), parts(gate));
@@ -136,7 +136,7 @@ pub fn differences(client: &str, gate: &str) -> Vec<Difference> {
     changed.chain(unsigned).collect()
 }
 
-/// Components and values of a base. What has no component stands under its own text.
+/// Returns the components and values of a base. A line without a component is keyed by its own text.
 fn parts(base: &str) -> Vec<(String, String)> {
     base.lines()
         .map(|line| match line.split_once(": ") {
@@ -146,7 +146,7 @@ fn parts(base: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a component's line stands for, for whoever has another one.
+/// Returns the meaning of a component's line, as a hint for a client whose line differs.
 fn meaning(component: &str) -> &'static str {
     let name = component.split('"').nth(1).unwrap_or_default();
     match Name::parse(name.into()) {

@@ -1,12 +1,12 @@
-//! What happens to several lines of one header on the way to the gate.
+//! Models how proxies join several lines of one header before the gate sees them.
 
 use callgate::identity::signature::{Component, Input};
 
 use super::Request;
 
-/// The headers whose lines Envoy joins with `,` and no space before any filter sees them. RFC 9421, section 2.1, joins them with a
-/// comma and a space, so that what a client signed over several lines of them does not verify behind Envoy. Lines of other headers
-/// stay apart.
+/// The headers whose lines Envoy joins with `,` and no space before any filter sees them. RFC 9421, section 2.1 joins them with a
+/// comma and a space. A signature that covers several lines of such a header therefore does not verify after Envoy joined them.
+/// Envoy keeps the lines of other headers separate.
 pub const JOINED_BY_ENVOY: [&str; 23] = [
     "accept",
     "accept-encoding",
@@ -34,12 +34,12 @@ pub const JOINED_BY_ENVOY: [&str; 23] = [
 ];
 
 impl Request {
-    /// The values of a header, in the order of its lines.
+    /// Returns the values of a header in the order of its lines.
     fn values<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r [u8]> {
         self.headers.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
     }
 
-    /// The request with one line of a header in the place of all of its lines.
+    /// Returns the request with one line of a header instead of all its lines.
     pub(super) fn with_value(&self, name: &str, value: Vec<u8>) -> Self {
         let mut request = self.clone();
         let mut value = Some(value);
@@ -52,13 +52,13 @@ impl Request {
         request
     }
 
-    /// The lines of a header as one value without spaces between them; none where there are not several.
+    /// Returns the lines of a header as one value without spaces between them; `None` unless there are several.
     pub(super) fn joined_without_space(&self, name: &str) -> Option<Vec<u8>> {
         let values: Vec<_> = self.values(name).collect();
         (values.len() > 1).then(|| values.join(&b","[..]))
     }
 
-    /// The request as Envoy hands it to filters.
+    /// Returns the request as Envoy passes it to filters.
     #[must_use]
     pub fn behind_envoy(&self) -> Self {
         JOINED_BY_ENVOY.iter().fold(self.clone(), |request, name| match request.joined_without_space(name) {
@@ -67,10 +67,10 @@ impl Request {
         })
     }
 
-    /// The only line of a header as RFC 9421 would have joined the lines that it may have been, for each choice of the commas that
-    /// may have joined them.
+    /// Returns the forms that the only line of a header may have had before a proxy joined it, each joined by RFC 9421. Any comma
+    /// may have joined two lines, so there is one form for each choice of commas.
     pub(super) fn joined_with_space(&self, name: &str) -> Vec<Vec<u8>> {
-        /// More commas than these are read as a whole.
+        /// If a value has more commas than this, only the form in which every comma joined two lines is returned.
         const MOST_COMMAS: usize = 5;
         let mut values = self.values(name);
         let (Some(value), None) = (values.next(), values.next()) else { return Vec::new() };
@@ -100,7 +100,7 @@ impl Request {
     }
 }
 
-/// The headers of which the signature covers the lines as they are, by name.
+/// Returns the names of the headers whose lines the signature covers unchanged.
 pub(super) fn covered_as_sent<'i>(input: &'i Input<'_>) -> impl Iterator<Item = &'i str> {
     let as_sent = |component: &&Component<'_>| !component.sf && component.key.is_none();
     input
@@ -111,7 +111,7 @@ pub(super) fn covered_as_sent<'i>(input: &'i Input<'_>) -> impl Iterator<Item = 
         .filter(|name| !name.starts_with('@'))
 }
 
-/// Covered headers whose several lines Envoy joins in another way than the client signed them.
+/// Returns the covered headers with several lines that Envoy joins differently than the client signed them.
 #[must_use]
 pub fn joined_otherwise<'i>(request: &Request, input: &'i Input<'_>) -> Vec<&'i str> {
     covered_as_sent(input)

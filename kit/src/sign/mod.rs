@@ -1,7 +1,7 @@
 //! Signs requests (RFC 9421): `callgate sign`, the corpus and the tests of the gate sign with it.
 //!
-//! What is signed is written by the engine, so that a signer and the gate cannot come to differ about it without a test that
-//! notices: published examples bind the engine.
+//! The engine computes the signature base, so a signer and the gate always use the same one. An error in it would not show here;
+//! tests therefore compare the engine with published examples.
 
 mod coverage;
 mod digest;
@@ -25,23 +25,23 @@ pub use variants::{Variant, variants};
 
 use crate::mint::SigningKey;
 
-/// A signature to be made: the members of `Signature-Input` under its label.
+/// The parameters of a signature to create: the members of `Signature-Input` under its label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
     /// The label.
     pub label: String,
     /// The covered components, each as [`Covered`] writes it.
     pub components: Vec<String>,
-    /// The parameters in their order, each as it is written.
+    /// The parameters in order, each as the field writes it.
     pub parameters: Vec<String>,
 }
 
-/// Why nothing can be signed.
+/// Why a request cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unsigned {
-    /// The fields are none that a verifier would read.
+    /// A verifier could not parse the fields.
     Malformed(Malformed),
-    /// A component that the request does not have.
+    /// The request does not have a component.
     Component(Unsignable),
 }
 
@@ -57,7 +57,7 @@ impl std::fmt::Display for Unsigned {
 impl std::error::Error for Unsigned {}
 
 impl Input {
-    /// The value of `Signature-Input`, with one member.
+    /// Returns the value of `Signature-Input` with one member.
     #[must_use]
     pub fn field(&self) -> String {
         let mut field = format!("{}=({})", self.label, self.components.join(" "));
@@ -67,10 +67,10 @@ impl Input {
         field
     }
 
-    /// What is signed.
+    /// Returns the signature base.
     ///
     /// # Errors
-    /// Says what is wrong with the input, or which component the request does not have.
+    /// Reports what is wrong with the input, or which component the request does not have.
     pub fn base(&self, message: &Message<'_>) -> Result<String, Unsigned> {
         let (field, unsigned) = (self.field(), signature_field(&self.label, &[]));
         let signed = read(field.as_bytes(), unsigned.as_bytes()).map_err(Unsigned::Malformed)?;
@@ -78,20 +78,20 @@ impl Input {
         base(message, input).map_err(Unsigned::Component)
     }
 
-    /// The value of `Signature` for this input.
+    /// Returns the value of `Signature` for this input.
     #[must_use]
     pub fn signature(&self, key: &SigningKey, base: &str) -> String {
         signature_field(&self.label, &key.signature(base.as_bytes()))
     }
 }
 
-/// The value of `Signature`, with one member.
+/// Returns the value of `Signature` with one member.
 #[must_use]
 pub fn signature_field(label: &str, signature: &[u8]) -> String {
     format!("{label}=:{}:", STANDARD.encode(signature))
 }
 
-/// A parameter or an identifier's parameter with text (RFC 8941, section 3.3.3).
+/// Returns a parameter with a text value, of a signature or of an identifier (RFC 8941, section 3.3.3).
 #[must_use]
 pub fn text_parameter(name: &str, text: &str) -> String {
     format!("{name}={}", quoted(text))

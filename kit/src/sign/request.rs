@@ -1,4 +1,4 @@
-//! A request as somebody has it who signs it or looks at its signature: a URL and headers, or the message itself.
+//! A request in the form that a signer or a person who debugs a signature has: a URL and headers, or the message itself.
 
 use callgate::Headers;
 use callgate::identity::signature::{Message, StructuredFields};
@@ -16,15 +16,15 @@ pub struct Request {
     pub target: String,
     /// Header lines, names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body, where there is one.
+    /// The body, if there is one.
     pub body: Option<Vec<u8>>,
 }
 
 impl Request {
-    /// A request of this method for a URL.
+    /// Returns a request of this method for a URL.
     ///
     /// # Errors
-    /// Says what is wrong with the URL.
+    /// Reports what is wrong with the URL.
     pub fn new(method: &str, url: &str) -> Result<Self, String> {
         const FORM: &str = "write a whole URL, such as `https://api.example.com/items?page=2`";
         let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
@@ -45,10 +45,10 @@ impl Request {
         Ok(Self { method: method.to_owned(), scheme, authority, target, ..Self::default() })
     }
 
-    /// Reads an HTTP/1.1 message. `scheme` is what the message does not say.
+    /// Reads an HTTP/1.1 message. The message does not contain the scheme, so the caller passes `scheme`.
     ///
     /// # Errors
-    /// Says what is wrong with it, with the line.
+    /// Reports the problem and its line.
     pub fn parse(message: &[u8], scheme: &str) -> Result<Self, String> {
         let (head, body) = split(message);
         let head = std::str::from_utf8(head).map_err(|_| "the head of the message is no text".to_owned())?;
@@ -83,39 +83,39 @@ impl Request {
         Ok(request)
     }
 
-    /// Lets the request be one to another scheme and authority, as clients see it.
+    /// Sets the scheme and authority that clients see.
     ///
     /// # Errors
-    /// Says what is wrong with the URL.
+    /// Reports what is wrong with the URL.
     pub fn seen_as(&mut self, url: &str) -> Result<(), String> {
         let seen = Self::new("GET", url)?;
         (self.scheme, self.authority) = (seen.scheme, seen.authority);
         Ok(())
     }
 
-    /// The request as one under the other scheme.
+    /// Returns the request with the other scheme.
     pub(super) fn with_other_scheme(&self) -> Self {
         let scheme = if self.scheme == "https" { "http" } else { "https" };
-        // The header may have the port that is the default of this scheme and not of the other.
+        // The header may contain the default port of this scheme, which is not the default of the other.
         let host = self.header("host").and_then(|host| std::str::from_utf8(host).ok());
         let host = host.filter(|host| canonical(&self.scheme, host) == self.authority).unwrap_or(&self.authority);
         Self { scheme: scheme.to_owned(), authority: canonical(scheme, host), ..self.clone() }
     }
 
-    /// The value of a header that stands there once.
+    /// Returns the value of a header that occurs exactly once.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_slice());
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// The header lines as the engine reads them.
+    /// Returns the header lines as the engine reads them.
     #[must_use]
     pub fn lines(&self) -> Headers {
         self.headers.iter().map(|(name, value)| (name, value)).collect()
     }
 
-    /// The request as it is signed.
+    /// Returns the message to sign.
     #[must_use]
     pub fn message<'m>(&'m self, headers: &'m Headers, structured: &'m StructuredFields) -> Message<'m> {
         Message {
@@ -135,7 +135,7 @@ fn canonical(scheme: &str, authority: &str) -> String {
     authority.strip_suffix(port).unwrap_or(&authority).to_owned()
 }
 
-/// Head and body, at the first empty line.
+/// Splits a message into head and body at the first empty line.
 fn split(message: &[u8]) -> (&[u8], &[u8]) {
     let ends = [&b"\r\n\r\n"[..], b"\n\n"];
     let found =

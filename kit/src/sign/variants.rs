@@ -1,4 +1,4 @@
-//! Other requests that a client may have signed, where a signature does not verify for the one that is there.
+//! Other requests that a client may have signed, for the case that a signature does not verify for the actual request.
 
 use callgate::identity::signature::Input;
 
@@ -13,11 +13,11 @@ const MOST: usize = 128;
 pub struct Variant {
     /// The request.
     pub request: Request,
-    /// In what it differs from the one that is there, each as the end of a sentence.
+    /// The differences from the actual request, each as the end of a sentence.
     pub differs: Vec<String>,
 }
 
-/// The requests that differ from this one in the scheme, or in how the lines of covered headers are joined.
+/// Returns the requests that differ from this one in the scheme, or in how the lines of covered headers are joined.
 #[must_use]
 pub fn variants(request: &Request, input: &Input<'_>) -> Vec<Variant> {
     let mut variants = vec![Variant { request: request.clone(), differs: Vec::new() }];
