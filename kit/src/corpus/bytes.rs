@@ -1,4 +1,4 @@
-//! Text of a request that may be odd: as text where it can be written down, spelled out where it cannot.
+//! Unusual request bytes in a case file: written as text where possible, encoded otherwise.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-/// The longest text that `repeat` may make: more than any gateway takes in one line.
+/// The longest text that `repeat` can create, in bytes. No gateway accepts a line of this length.
 const MOST_REPEATED: usize = 1 << 20;
 
 const FORMS: &str = "text, `{ hex: ... }`, `{ base64: ... }` or `{ repeat: [TEXT, TIMES] }`";
@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for BytesVisitor {
     }
 }
 
-/// The text written so many times.
+/// Repeats the text `times` times.
 pub(super) fn repeated(text: &str, times: usize) -> Result<String, String> {
     if text.len().saturating_mul(times) > MOST_REPEATED {
         return Err(format!("`repeat` makes at most {MOST_REPEATED} bytes"));

@@ -1,4 +1,4 @@
-//! A request in the bytes that an engine is given.
+//! A request as the bytes that an engine receives.
 
 use callgate::text::time::Timestamp;
 
@@ -7,32 +7,32 @@ use super::request::{Body, Request};
 use super::signature::{self, Signing};
 use super::token::{About, Recipe};
 
-/// What follows the headers of a request of which nobody said what does.
+/// The body of a request whose case states only that there is one.
 const SOMETHING: &[u8] = b"body";
 
-/// A request in bytes. No two engines are given anything else.
+/// A request in bytes. Every engine receives the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The method.
     pub method: Vec<u8>,
     /// Path and query.
     pub target: Vec<u8>,
-    /// The host, unless the request names none.
+    /// The host, or `None` if the request names none.
     pub host: Option<Vec<u8>>,
-    /// Header lines in the order they are sent, without those above.
+    /// The other header lines, in the order in which they are sent.
     pub lines: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the request ends with its headers.
     pub end_of_stream: bool,
-    /// What follows its headers, in the parts in which it comes.
+    /// The body, in the chunks in which it arrives.
     pub body: Vec<Vec<u8>>,
-    /// How long it takes until the last part has come.
+    /// The time until the last chunk arrives.
     pub slow: Offset,
-    /// The address that it comes from, where the case names one.
+    /// The client's address, if the case names one.
     pub source: Option<String>,
 }
 
 impl Call {
-    /// All lines as a gateway hands them to the filter, pseudo-headers first.
+    /// Returns all lines as a gateway passes them to the filter, pseudo-headers first.
     #[must_use]
     pub fn all_lines(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let pseudo = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
@@ -43,7 +43,7 @@ impl Call {
         lines
     }
 
-    /// The request of a case. What a proof is told apart from others by is the case's name.
+    /// Builds the request of a case. The case's name serves as the `jti` of the proof.
     pub(super) fn new(
         request: &Request,
         token: Option<&Recipe>,
@@ -90,7 +90,7 @@ impl Call {
         call
     }
 
-    /// The body, all parts of it.
+    /// Returns the whole body, with all chunks joined.
     #[must_use]
     pub fn whole_body(&self) -> Vec<u8> {
         self.body.concat()
@@ -107,7 +107,7 @@ impl Call {
                 parts.iter().map(|part| part.0.clone()).collect()
             }
         };
-        // A body of no length ends with the headers that say so.
+        // A request with an empty body ends with its headers.
         self.end_of_stream = match body {
             Body::None => true,
             Body::Whole(bytes) => bytes.0.is_empty(),
@@ -115,7 +115,7 @@ impl Call {
         };
     }
 
-    /// Says how long a body in one piece is, where the case does not.
+    /// Adds the length of a body in one piece, unless the case states it.
     fn measure(&mut self, body: &Body) {
         let says = |name: &[u8]| {
             [&b"content-length"[..], b"transfer-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
@@ -127,7 +127,7 @@ impl Call {
         }
     }
 
-    /// What happens on the way.
+    /// Applies the changes that are made to the request after it was signed.
     fn tamper(&mut self, request: &Request, signing: &Signing, now: Timestamp) {
         let tamper = &request.tamper;
         let put = |slot: &mut Vec<u8>, other: &Option<super::bytes::Bytes>| {

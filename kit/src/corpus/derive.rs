@@ -1,4 +1,4 @@
-//! Cases from what their file says: requests put together, one case derived from another.
+//! Builds cases from their description in a file: merges requests with the defaults, and derives cases from other cases.
 
 use callgate::Reason;
 use callgate::document::Place;
@@ -15,20 +15,20 @@ use super::token::Recipe;
 use super::{Case, Policy};
 use crate::sign::Digest;
 
-/// Puts cases together one after the other, so that each can refer to those above it.
+/// Builds cases in order, so each one can refer to earlier cases.
 pub(super) struct Deriver<'l, 'd> {
     pub(super) reader: &'l mut Reader<'d>,
     pub(super) fixtures: &'l Fixtures,
     pub(super) policies: &'l [Policy],
-    /// The moment at which every case begins.
+    /// The time at which every case begins.
     pub(super) now: Timestamp,
-    /// What every request has unless its case says otherwise.
+    /// The properties of every request, unless its case overrides them.
     pub(super) defaults: &'l Map<String, Value>,
     pub(super) cases: Vec<Case>,
 }
 
 impl Deriver<'_, '_> {
-    /// Adds a case, or notes what is wrong with it.
+    /// Adds a case, or records what is wrong with it.
     pub(super) fn case(&mut self, place: &Place, value: &Value) {
         let Some(raw) = self.reader.read::<format::Case>(place, value) else { return };
         for (field, text) in [("name", &raw.name), ("intent", &raw.intent)] {
@@ -66,7 +66,8 @@ impl Deriver<'_, '_> {
         self.cases.push(case);
     }
 
-    /// What is replaced in a signature's description is there: a mistake would make an attack of nothing.
+    /// Checks that `Signature-Input` contains the text to replace. Otherwise a typing error would silently turn the attack into a
+    /// valid request.
     fn tampers(&mut self, place: &Place, case: &Case) {
         let Some((from, _)) = &case.signing.other_input else { return };
         let signing = Signing { other_input: None, ..case.signing.clone() };
@@ -77,7 +78,7 @@ impl Deriver<'_, '_> {
         }
     }
 
-    /// A case that says everything itself.
+    /// Builds a case that is not derived from another.
     fn own(&mut self, place: &Place, raw: &format::Case) -> Option<Case> {
         let mut request = self.defaults.clone();
         if let Some(own) = &raw.request {
@@ -101,7 +102,7 @@ impl Deriver<'_, '_> {
         })
     }
 
-    /// A case that differs from another in one thing.
+    /// Builds a case that differs from another in one thing.
     fn derived(&mut self, place: &Place, raw: &format::Case, from: &str, change: &Value) -> Option<Case> {
         if raw.request.is_some() || raw.policy.is_some() || raw.at.is_some() || !raw.before.is_empty() {
             self.reader.error(place, "a case with `from` differs only in its `change`: move what differs there");
@@ -180,7 +181,7 @@ impl Deriver<'_, '_> {
         Some(())
     }
 
-    /// How the request is signed, and what happens to it then.
+    /// Returns how the request is signed, and how the signed request is then changed.
     fn signing(&mut self, place: &Place, request: &Request) -> Option<Signing> {
         let tamper = &request.tamper;
         let other_token = self.token(&place.field("tamper").field("token"), tamper.token.as_deref())?;
@@ -232,7 +233,7 @@ impl Deriver<'_, '_> {
             Change::RawClaims(raw) => token.raw_claims = Some(raw),
             Change::Alter(alter) => token.alter = Some(alter),
             Change::Form(form) => token.form = Some(form),
-            // The other changes of a request were made before.
+            // The other changes of a request were handled earlier.
             _ => {
                 self.reader.error(place, "this is no change of a proof: write one that a token could have");
                 return None;
@@ -269,7 +270,7 @@ impl Deriver<'_, '_> {
         index
     }
 
-    /// The token of this name; `Some(None)` where no name is given.
+    /// Returns the token of this name; `Some(None)` if no name is given.
     #[expect(clippy::option_option, reason = "an error is not the same as a request without a token")]
     fn token(&mut self, place: &Place, name: Option<&str>) -> Option<Option<Recipe>> {
         let Some(name) = name else { return Some(None) };
@@ -280,7 +281,7 @@ impl Deriver<'_, '_> {
         token.cloned().map(Some)
     }
 
-    /// The proof of this name; `Some(None)` where no name is given.
+    /// Returns the proof of this name; `Some(None)` if no name is given.
     #[expect(clippy::option_option, reason = "an error is not the same as a request without a proof")]
     fn proof(&mut self, place: &Place, name: Option<&str>) -> Option<Option<Recipe>> {
         let Some(name) = name else { return Some(None) };

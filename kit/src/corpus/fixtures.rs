@@ -1,4 +1,4 @@
-//! Keys, tokens and proofs: looked up by name, tokens and proofs put together from those that they begin as.
+//! Keys, tokens and proofs by name. A token or proof can extend another one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::diagnostic::Diagnostics;
 use crate::document;
 use crate::mint::SigningKey;
 
-/// Keys, tokens and proofs by name, those of imported files included.
+/// Keys, tokens and proofs by name, including those of imported files.
 #[derive(Default)]
 pub(super) struct Fixtures {
     keys: HashMap<String, Arc<SigningKey>>,
@@ -23,7 +23,7 @@ pub(super) struct Fixtures {
 }
 
 impl Fixtures {
-    /// Takes over the keys, tokens and proofs of another file.
+    /// Imports the keys, tokens and proofs of another file.
     pub(super) fn import(&mut self, path: &Path) -> Result<(), Diagnostics> {
         let document = document::read(path)?;
         let mut reader = Reader::of(&document);
@@ -33,7 +33,7 @@ impl Fixtures {
         reader.finish()
     }
 
-    /// Adds keys, tokens and proofs of a file.
+    /// Adds the keys, tokens and proofs of a file.
     pub(super) fn add(
         &mut self,
         reader: &mut Reader<'_>,
@@ -71,7 +71,7 @@ impl Fixtures {
         let place = |name: &str| Place::root().field(&format!("{kind}s")).field(name);
         let mut waiting: BTreeMap<&String, format::Token> =
             given.iter().filter_map(|(name, token)| Some((name, reader.read(&place(name), token)?))).collect();
-        // A mapping has no order, so a token waits until the one that it begins as is there.
+        // A mapping has no order, so a token waits until the token that it extends is known.
         loop {
             let ready = |token: &format::Token| token.from.as_ref().is_none_or(|from| known.contains_key(from));
             let Some(name) = waiting.iter().find(|(_, token)| ready(token)).map(|(name, _)| *name) else { break };
@@ -91,17 +91,17 @@ impl Fixtures {
         }
     }
 
-    /// The token of this name.
+    /// Returns the token of this name.
     pub(super) fn token(&self, name: &str) -> Option<&Recipe> {
         self.tokens.get(name)
     }
 
-    /// The proof of this name.
+    /// Returns the proof of this name.
     pub(super) fn proof(&self, name: &str) -> Option<&Recipe> {
         self.proofs.get(name)
     }
 
-    /// What a token adds to the one that it begins as.
+    /// Applies a token's own description to the recipe that it extends.
     fn recipe(&self, reader: &mut Reader<'_>, place: &Place, token: format::Token, mut recipe: Recipe) -> Recipe {
         for (field, name, slot) in
             [("key", &token.key, &mut recipe.key), ("sign_with", &token.sign_with, &mut recipe.sign_with)]
@@ -126,7 +126,7 @@ impl Fixtures {
         recipe
     }
 
-    /// The key of this name.
+    /// Returns the key of this name.
     pub(super) fn key(&self, reader: &mut Reader<'_>, place: &Place, name: &str) -> Option<Arc<SigningKey>> {
         let key = self.keys.get(name);
         if key.is_none() {
@@ -136,7 +136,7 @@ impl Fixtures {
     }
 }
 
-/// A private JWK, or the file that it stands in.
+/// Reads a private JWK, or the file that contains it.
 fn read_key(folder: &Path, jwk: &Value) -> Result<SigningKey, String> {
     let read = match jwk {
         Value::String(file) => {
@@ -149,7 +149,7 @@ fn read_key(folder: &Path, jwk: &Value) -> Result<SigningKey, String> {
     read.map_err(|error| error.to_string())
 }
 
-/// The folder that a file stands in.
+/// Returns the folder that contains a file.
 pub(super) fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }

@@ -1,7 +1,7 @@
 //! A file of decision cases exactly as a person writes it; `docs/cases.md` explains it to users.
 //!
-//! These types carry no meaning: names are looked up and cases are derived from each other in [`load`](super::load). What a case
-//! may say of its request stands in [`request`](super::request).
+//! These types only describe the format: [`load`](super::load) looks up names and derives cases from each other.
+//! [`request`](super::request) contains the format of a case's request.
 
 use std::collections::BTreeMap;
 
@@ -12,33 +12,33 @@ use super::bytes::Bytes;
 use super::moment::Offset;
 use super::request::Body;
 
-/// A file: one policy, and what it decides.
+/// A file: one policy and the decisions that are expected of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    /// The policy's file, seen from this one, or the policy itself.
+    /// The policy itself, or the path of its file relative to this one.
     pub(super) policy: Value,
-    /// Policies that differ from it, by name, each as a JSON merge patch (RFC 7396).
+    /// Variants of the policy by name, each as a JSON merge patch (RFC 7396).
     #[serde(default)]
     pub(super) variants: BTreeMap<String, Value>,
-    /// Files whose keys and tokens are used here, seen from this one.
+    /// Files whose keys and tokens are used here, as paths relative to this one.
     #[serde(default)]
     pub(super) import: Vec<String>,
-    /// The moment at which every case begins, as RFC 3339 writes it.
+    /// The time at which every case begins, in RFC 3339 format.
     pub(super) now: String,
-    /// Environment variables that the policy takes secrets from.
+    /// Environment variables from which the policy takes secrets.
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
-    /// Private JWKs by name, each as it is or the file that it stands in, seen from this one.
+    /// Private JWKs by name. Each is the JWK itself or the path of its file, relative to this one.
     #[serde(default)]
     pub(super) keys: BTreeMap<String, Value>,
     /// Tokens by name; each is a [`Token`].
     #[serde(default)]
     pub(super) tokens: BTreeMap<String, Value>,
-    /// Proofs of possession by name; each is a [`Token`] as well, and good apart from what it says.
+    /// Proofs of possession by name; each is a [`Token`] as well. A proof is valid except for what its description changes.
     #[serde(default)]
     pub(super) proofs: BTreeMap<String, Value>,
-    /// What every request has unless its case says otherwise.
+    /// The properties of every request, unless its case overrides them.
     #[serde(default)]
     pub(super) request: Map<String, Value>,
     /// The cases; each is a [`Case`].
@@ -57,35 +57,35 @@ pub(super) struct Fixtures {
     pub(super) proofs: BTreeMap<String, Value>,
 }
 
-/// A token, described by what goes into it.
+/// A token, described by its parts.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Token {
-    /// The token that this one begins as.
+    /// The token that this one extends.
     pub(super) from: Option<String>,
-    /// The key that signs, and whose `alg` and `kid` stand in the header.
+    /// The key that signs. Its `alg` and `kid` are in the header.
     pub(super) key: Option<String>,
-    /// Another key that signs what `key` is named for.
+    /// Another key that signs, while the header still names `key`.
     pub(super) sign_with: Option<String>,
-    /// The key that it is bound to, in `cnf`.
+    /// The key to which the token is bound, in `cnf`.
     pub(super) bound_to: Option<String>,
     /// A merge patch to the header.
     pub(super) header: Map<String, Value>,
     /// A merge patch to the claims.
     pub(super) claims: Map<String, Value>,
-    /// The header's bytes, whatever `header` says.
+    /// The header's bytes, which override `header`.
     pub(super) raw_header: Option<Bytes>,
-    /// The claims' bytes, whatever `claims` says.
+    /// The claims' bytes, which override `claims`.
     pub(super) raw_claims: Option<Bytes>,
-    /// What happens to the token once it is signed.
+    /// A change to the signed token.
     pub(super) alter: Option<TokenMutation>,
-    /// How the parts are put together, `{header}.{claims}.{signature}` when absent.
+    /// How the parts are combined, `{header}.{claims}.{signature}` when absent.
     pub(super) form: Option<String>,
-    /// The token's bytes as they stand, whatever else is said.
+    /// The token's exact bytes, which override everything else.
     pub(super) text: Option<Bytes>,
 }
 
-/// What happens to a token once it is signed.
+/// A change to a signed token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum TokenMutation {
@@ -93,9 +93,9 @@ pub(super) enum TokenMutation {
     Claims(Map<String, Value>),
     /// A merge patch to the header that keeps the signature.
     Header(Map<String, Value>),
-    /// One bit of the signature.
+    /// Flips one bit of the signature.
     Signature,
-    /// The bits that the last character of the signature has to spare.
+    /// Sets unused bits in the last character of the signature.
     TrailingBits,
 }
 
@@ -103,31 +103,31 @@ pub(super) enum TokenMutation {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Case {
-    /// Tells the case apart from others of its file.
+    /// The name, unique in the file.
     pub(super) name: String,
-    /// What it shows, in one line.
+    /// What the case shows, in one line.
     pub(super) intent: String,
-    /// The case above from which this one differs in exactly one thing.
+    /// The earlier case from which this one differs in exactly one thing.
     #[serde(default)]
     pub(super) from: Option<String>,
-    /// That one thing; a [`Change`].
+    /// The one difference; a [`Change`].
     #[serde(default)]
     pub(super) change: Option<Value>,
-    /// The request, as a merge patch to the file's; a [`Request`] together with it.
+    /// The request, as a merge patch to the file's; together they are a [`Request`].
     #[serde(default)]
     pub(super) request: Option<Map<String, Value>>,
-    /// The variant of the policy that decides.
+    /// The policy variant that decides the request.
     #[serde(default)]
     pub(super) policy: Option<String>,
-    /// When the request comes, seen from `now`. Tokens are minted for `now` all the same.
+    /// The time of the request relative to `now`. Tokens are still minted for `now`.
     #[serde(default)]
     pub(super) at: Option<Offset>,
-    /// Cases above whose requests come first, in this order, each at its own time and decided as it expects.
+    /// Earlier cases whose requests come first, in this order. Each is sent at its own time and must be decided as it expects.
     #[serde(default)]
     pub(super) before: Vec<String>,
-    /// What is decided, and what is seen of it.
+    /// The expected decision and its visible effects.
     pub(super) expect: Expect,
-    /// Why it cannot be run in an engine.
+    /// Why the case cannot run in an engine.
     #[serde(default)]
     pub(super) skip: Skip,
 }
@@ -143,16 +143,16 @@ pub(super) enum Change {
     Token(Option<String>),
     Proof(Option<String>),
     Authorization(String),
-    /// A header line more.
+    /// Adds a header line.
     Header((Bytes, Bytes)),
-    /// Without the header lines of this name.
+    /// Removes the header lines of this name.
     Without(String),
     Body(Body),
-    /// A merge patch of one member of the signature's description, or `null` for none.
+    /// A merge patch of one member of the signature's description, or `null` for no signature.
     Sign(Option<Map<String, Value>>),
-    /// A second signature.
+    /// Adds a second signature.
     Cosign(Map<String, Value>),
-    /// One thing that happens to the request once it is signed.
+    /// Makes one change to the signed request.
     Tamper(Map<String, Value>),
     Source(Option<String>),
     // The token.
@@ -167,9 +167,9 @@ pub(super) enum Change {
     Alter(TokenMutation),
     Form(String),
     // The proof.
-    /// One of the changes of a token, made to the proof.
+    /// Makes one of the changes of a token to the proof.
     InProof(Box<Change>),
-    // What is around them.
+    // The surroundings of the request.
     Policy(String),
     At(Offset),
     Before(Vec<String>),
@@ -179,54 +179,54 @@ pub(super) enum Change {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
-    /// What is decided.
+    /// The expected decision.
     pub(super) decision: Decision,
-    /// The code of the reason that denied.
+    /// The code of the reason for the denial.
     #[serde(default)]
     pub(super) reason: Option<String>,
-    /// The status of the answer; the reason's own when absent.
+    /// The status of the response; the reason's own when absent.
     #[serde(default)]
     pub(super) status: Option<u16>,
-    /// Headers of the answer, exactly; `null` for one that it must not have.
+    /// Headers of the response with their exact values; `null` for a header that must be absent.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, Option<String>>,
-    /// What reaches the upstream.
+    /// The request that reaches the upstream.
     #[serde(default)]
     pub(super) upstream: Upstream,
-    /// The codes of all reasons that would have denied, in the order of the checks.
+    /// The codes of all reasons that would have denied the request, in the order of the checks.
     #[serde(default)]
     pub(super) would_deny: Vec<String>,
-    /// Members of the decision record, exactly.
+    /// Members of the decision record with their exact values.
     #[serde(default)]
     pub(super) record: BTreeMap<String, Value>,
 }
 
-/// What a policy decides about a call.
+/// A policy's decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// It goes on.
+    /// The request is forwarded.
     Allow,
-    /// It is answered by the gate.
+    /// The gate rejects the request and sends the response itself.
     Deny,
-    /// It goes on as it came, and would have been denied.
+    /// The request is forwarded unchanged, but would have been denied.
     Observe,
 }
 
-/// What reaches the upstream.
+/// The request that reaches the upstream.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Upstream {
-    /// Headers that are there once, with exactly this value.
+    /// Headers that occur once, with exactly this value.
     pub(super) has: BTreeMap<String, Bytes>,
-    /// Headers that are not there, in no spelling that a server could take for them.
+    /// Headers that are absent in every spelling that a server could read as the same name.
     pub(super) lacks: Vec<String>,
 }
 
-/// Why a case cannot be run in an engine.
+/// Why a case cannot run in an engine.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Skip {
-    /// Why not in a real Envoy.
+    /// Why the case cannot run in a real Envoy.
     pub(super) envoy: Option<String>,
 }

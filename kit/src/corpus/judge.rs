@@ -1,7 +1,7 @@
-//! What an engine did, compared with what a case expects: every difference in words.
+//! Compares what an engine did with what a case expects, and reports every difference in words.
 //!
-//! Beside what the case says this holds what is true of every decision: how a denial is answered, and that nothing but the
-//! gate's own headers reaches the upstream under its prefix.
+//! This module also checks the rules that every decision must follow: the format of a denial, and that only the gate's own headers
+//! reach the upstream under its prefix.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,27 +15,27 @@ use super::format::{Decision, Expect};
 use super::{Case, Policy};
 use crate::{escape, records};
 
-/// Headers that belong to a connection, so that a gateway may change them on a call that goes on as it came.
+/// Headers of the connection. A gateway may change them even on a request that it otherwise forwards unchanged.
 const OF_THE_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "te", "transfer-encoding", "content-length", "upgrade"];
 
-/// What the gate tells the upstream, without the prefix.
+/// The headers that the gate adds for the upstream, without the prefix.
 const OURS: [&str; 9] =
     ["agent", "issuer", "client", "subject", "scopes", "endpoint", "decision", "policy", "observed"];
 
-/// What an engine did with a request.
+/// The observed result of a request in an engine.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The decision record.
     pub record: Value,
-    /// What became of the request.
+    /// The outcome of the request.
     pub end: End,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
 pub enum End {
-    /// The gate answered it.
+    /// The gate sent the response itself.
     Answered {
         /// The status that the client sees.
         status: u16,
@@ -43,18 +43,18 @@ pub enum End {
         headers: Vec<(String, Vec<u8>)>,
         /// The body.
         body: Vec<u8>,
-        /// What the gateway's log says of the answer, where there is a gateway.
+        /// The details of the response in the gateway's log, if there is a gateway.
         details: Option<String>,
     },
-    /// It went on.
+    /// The gate forwarded the request.
     Forwarded {
-        /// Header lines as the upstream sees them, method, path and host as pseudo-headers.
+        /// Header lines as the upstream sees them, with method, path and host as pseudo-headers.
         lines: Vec<(Vec<u8>, Vec<u8>)>,
     },
 }
 
-/// Every difference between what was seen and what the case expects; none when it passed. `version` is the policy's, as the
-/// engine has it natively.
+/// Returns every difference between the observed result and the one that the case expects; empty if the case passed. `version` is
+/// the policy's version as the native engine computes it.
 #[must_use]
 pub fn differences(case: &Case, policy: &Policy, version: &str, call: &Call, seen: &Seen) -> Vec<String> {
     let mut judge = Judge { expect: &case.expect, policy, version, call, record: &seen.record, found: Vec::new() };
@@ -77,7 +77,7 @@ struct Judge<'j> {
 }
 
 impl<'j> Judge<'j> {
-    /// Whatever was decided, the record is as documented.
+    /// Checks the record against its schema, which applies to every decision.
     fn schema(&mut self) {
         let faults = records::faults(self.record);
         self.found.extend(faults.into_iter().map(|fault| format!("the record is not as its schema says: {fault}")));
@@ -127,7 +127,7 @@ impl<'j> Judge<'j> {
         };
         let row = reason.row();
         let grpc = headers.iter().any(|(name, _)| name == "grpc-status");
-        // A gRPC client is told by headers, under 200.
+        // A gRPC client receives the denial in headers, with the status 200.
         let wanted = self.expect.status.unwrap_or(if grpc { 200 } else { row.status });
         if status != wanted {
             self.found.push(format!("expected the status {wanted}, got {status}"));
@@ -157,7 +157,7 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Every denial is a problem (RFC 9457) with the same members.
+    /// Checks that a denial is a problem (RFC 9457) with the members that every denial has.
     fn problem(&mut self, reason: Reason, headers: &[(String, Vec<u8>)], body: &[u8]) {
         if !headers.iter().any(|(name, value)| name == "content-type" && value == b"application/problem+json") {
             self.found.push("the answer is no `application/problem+json`".to_owned());
@@ -176,7 +176,8 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Every scheme that the policy accepts, first the one that the request used or to which the error belongs, with the error.
+    /// Returns the challenge with every scheme that the policy accepts. The first scheme carries the error: the one that the
+    /// request used, or the one that the error belongs to.
     fn schemes(&self, error: &str, of_dpop: bool, goes_on: bool) -> String {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
         let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}");
@@ -186,7 +187,7 @@ impl<'j> Judge<'j> {
         let names: Vec<_> = names.map(|name| if name == "Ed25519" { "Ed25519 EdDSA" } else { name }).collect();
         let algs = format!(", algs=\"{}\"", names.join(" "));
         match of_dpop || self.used_dpop() {
-            // The scopes that follow are the case's to say.
+            // The case itself states the scopes that follow.
             is_dpop if goes_on => named(if only_dpop || is_dpop { "DPoP" } else { "Bearer" }, error),
             _ if only_dpop => named("DPoP", error) + &algs,
             true => format!("{}{algs}, {}", named("DPoP", error), named("Bearer", "")),
@@ -194,7 +195,8 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Whether the request used the scheme `DPoP`: by its credential, or by a proof next to no credential of either scheme.
+    /// Returns whether the request used the scheme `DPoP`: its credential has that scheme, or it has a proof and no credential of
+    /// either scheme.
     fn used_dpop(&self) -> bool {
         let line = |wanted: &[u8]| self.call.lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let credential = line(b"authorization").map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
@@ -206,8 +208,8 @@ impl<'j> Judge<'j> {
         begins(b"dpop") || !begins(b"bearer") && line(b"dpop").is_some()
     }
 
-    /// The challenge that goes with a reason (RFC 6750, section 3; RFC 9449, section 7.1). The scopes of one are the case's to
-    /// say.
+    /// Checks the challenge of a reason (RFC 6750, section 3; RFC 9449, section 7.1). The case itself states the scopes of a
+    /// challenge.
     fn challenge(&mut self, reason: Reason, headers: &[(String, Vec<u8>)]) {
         let (error, of_dpop) = match reason.row().challenge {
             Challenge::No | Challenge::Signature => (None, false),
@@ -238,7 +240,8 @@ impl<'j> Judge<'j> {
         self.wanted_signature(reason, headers);
     }
 
-    /// What a signature has to be is told with a refusal that is about one, and beside the challenges where one would do alone.
+    /// Checks `Accept-Signature`, which states the signature that the gate requires. It accompanies denials that concern a
+    /// signature, and challenges if a signature alone would be enough.
     fn wanted_signature(&mut self, reason: Reason, headers: &[(String, Vec<u8>)]) {
         let wanted = match reason.row().challenge {
             Challenge::Signature => true,
@@ -286,7 +289,8 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Whether the policy, or the endpoint that matched, only observes: then the upstream works as before the gate, for allowed requests too.
+    /// Returns whether the policy or the matching endpoint only observes. The upstream then receives even allowed requests as it
+    /// did without the gate.
     fn is_observed(&self) -> bool {
         let document = &self.policy.document;
         let endpoint = self.of_record("endpoint");
@@ -296,7 +300,7 @@ impl<'j> Judge<'j> {
         observes(document) || matched.any(observes)
     }
 
-    /// Under the prefix the upstream sees what the gate says, each once, and nothing else.
+    /// Checks that the upstream sees each of the gate's headers once, and nothing else under the prefix.
     fn our_headers(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
         let prefix = self.prefix();
         let ours: Vec<_> = lines.iter().filter(|(name, _)| name_begins_like(name, prefix)).collect();
@@ -326,7 +330,7 @@ impl<'j> Judge<'j> {
                 self.found.push(format!("expected `{name}: {wanted}` at the upstream, got {}", values(got.as_slice())));
             }
         }
-        // An identity that nobody proved is never told. That of a caller who was refused is recorded, and not told either.
+        // The upstream never learns an unverified identity. The identity of a denied client is recorded, but not forwarded either.
         for member in ["agent", "issuer", "client", "subject"] {
             let name = format!("{prefix}{member}");
             let told = ours.iter().any(|(own, _)| own == name.as_bytes());
@@ -337,7 +341,7 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// An observed request is forwarded with every line that it came with, except those that pose as the gate's.
+    /// Checks that an observed request is forwarded with all of its original lines, except those that imitate the gate's headers.
     fn as_it_came(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
         let prefix = self.prefix();
         for (name, value) in self.call.all_lines() {
@@ -364,7 +368,7 @@ fn list<T: AsRef<str>>(codes: &[T]) -> String {
     codes.iter().map(|code| format!("`{}`", code.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// Values of a header for people; bytes that are no text in base64.
+/// Formats the values of a header for people; a value that is not text is written in base64.
 fn values<V: AsRef<[u8]>>(values: &[V]) -> String {
     if values.is_empty() {
         return "none".to_owned();

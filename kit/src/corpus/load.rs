@@ -1,6 +1,6 @@
-//! From files of cases to cases that can be run.
+//! Loads files of cases.
 //!
-//! Everything that is wrong in a file is reported, each with its line and what to write instead.
+//! All problems in a file are reported, each with its line and what to write instead.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,10 @@ use super::{Policy, Suite, format};
 use crate::diagnostic::Diagnostics;
 use crate::document;
 
-/// Reads a file of cases and everything that it names.
+/// Reads a file of cases and all files that it names.
 ///
 /// # Errors
-/// Says why a file cannot be read, or everything that is wrong with it.
+/// Reports why a file cannot be read, or all problems in it.
 pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
     let path = path.as_ref();
     let document = document::read(path)?;
@@ -63,7 +63,7 @@ fn moment(text: &str) -> Option<Timestamp> {
     u64::try_from(moment.as_second()).ok().map(Timestamp::from_secs)
 }
 
-/// The policy and its variants.
+/// Returns the policy and its variants.
 fn policies(reader: &mut Reader<'_>, folder: &Path, file: &format::File) -> Result<Vec<Policy>, Diagnostics> {
     let place = Place::root().field("policy");
     let (base, origin) = match &file.policy {
@@ -97,11 +97,11 @@ fn policies(reader: &mut Reader<'_>, folder: &Path, file: &format::File) -> Resu
     Ok(policies)
 }
 
-/// The files of cases at a path: the file itself, or every `cases.yaml` and `*.cases.yaml` in the folder and below, in
-/// the order of their names.
+/// Returns the files of cases at a path: the file itself, or every `cases.yaml` and `*.cases.yaml` in the folder and its
+/// subfolders, in the order of their names.
 ///
 /// # Errors
-/// When the path cannot be read, or no cases are there.
+/// Fails if the path cannot be read, or if it contains no cases.
 pub fn find(path: &Path) -> Result<Vec<PathBuf>, Diagnostics> {
     let unreadable = |message: String| Diagnostics::unreadable(&path.display().to_string(), message);
     if !path.is_dir() {

@@ -5,7 +5,7 @@ use crate::corpus::{Case, Decision};
 
 const KEY: &str = r#"{ kty: EC, crv: P-256, kid: k1, alg: ES256, d: "m_ZVlMAsAImNspJPv-M7sM3IXEfrpbwQqRgHAVE91-I" }"#;
 
-/// A file of cases with these members beside what each needs.
+/// Loads a file of cases with these members in addition to those that every file needs.
 fn suite(rest: &str) -> Result<Suite, String> {
     let folder = std::env::temp_dir().join(format!("callgate-load-{:?}", std::thread::current().id()));
     fs::create_dir_all(&folder).unwrap();
@@ -66,7 +66,7 @@ fn a_derived_case_differs_in_one_thing() {
     assert_eq!(cases[1].from, Some(0));
     assert_eq!(cases[1].decision(), Decision::Deny);
     assert_eq!(bearer(&cases[3]).to_ascii_lowercase(), bearer(&cases[0]).to_ascii_lowercase());
-    // A token that was described elsewhere and the same one described as a change.
+    // Compares a token that another file describes with the same token described as a change.
     assert_eq!(bearer(&cases[2]), bearer(&cases[4]));
 }
 
@@ -91,7 +91,8 @@ fn a_request_is_signed_and_changed_afterwards() {
     assert_eq!(line(0, "signature-input"), covered(all));
     assert_eq!(line(1, "signature-input"), covered(&all.replace(" \"@query\"", "")));
     assert_eq!(line(0, "content-length").as_deref(), Some("2"));
-    // What happens on the way leaves the signature as it is. ECDSA signs the same twice (RFC 6979).
+    // Changes to the signed request leave the signature as it is. ECDSA signatures can be compared because they are deterministic
+    // (RFC 6979).
     assert_eq!((&calls[2].target[..], line(2, "signature")), (&b"/b"[..], line(0, "signature")));
     assert_eq!((calls[3].body.len(), line(3, "signature")), (2, line(0, "signature")));
     assert_eq!(line(3, "content-length"), None);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Changes `target` as `patch` says: `null` removes a member, objects are merged, everything else replaces.
+/// Applies `patch` to `target`: `null` removes a member, objects are merged, any other value replaces the old one.
 pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (name, change) in patch {
         match change {

@@ -1,7 +1,7 @@
-//! Decision cases: what a policy decides about requests, written down as data.
+//! Decision cases: what a policy decides about requests, written as data.
 //!
-//! The same files run here against the engine, under a wasm host and through a real gateway, so nothing in here decides
-//! anything: it reads files, mints what a case describes, and compares what an engine did with what the case expects.
+//! The same files run here against the engine, in a wasm host and in a real gateway. This module therefore makes no decisions: it
+//! reads files, mints the tokens and signatures that a case describes, and compares what an engine did with what the case expects.
 
 mod bytes;
 mod call;
@@ -36,16 +36,16 @@ use crate::diagnostic::Position;
 use signature::Signing;
 use token::Recipe;
 
-/// A file of cases, ready to be run.
+/// A file of cases, ready to run.
 #[derive(Clone, Debug)]
 pub struct Suite {
     /// The file as the user named it.
     pub file: String,
-    /// The policy, and after it those that differ from it.
+    /// The policy, followed by its variants.
     pub policies: Vec<Policy>,
-    /// Environment variables that the policies take secrets from.
+    /// Environment variables from which the policies take secrets.
     pub environment: BTreeMap<String, String>,
-    /// The moment at which every case begins, where the engine's clock can be set.
+    /// The time at which every case begins, if the engine's clock can be set.
     pub now: Timestamp,
     /// The cases, in the order of the file.
     pub cases: Vec<Case>,
@@ -54,32 +54,32 @@ pub struct Suite {
 /// A policy of a suite.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The variant's name; none for the file's own policy.
+    /// The variant's name; `None` for the file's own policy.
     pub name: Option<String>,
     /// The document.
     pub document: Value,
-    /// The file that it, or what it differs from, stands in; none where it stands in the file of cases.
+    /// The file of the policy, or of the policy that this one varies; `None` if the policy is part of the file of cases.
     pub origin: Option<PathBuf>,
 }
 
-/// A case.
+/// A decision case.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Tells it apart from the others of its suite.
+    /// The name, unique in the suite.
     pub name: String,
-    /// What it shows.
+    /// What the case shows.
     pub intent: String,
-    /// Where it stands.
+    /// The position in the file.
     pub position: Position,
-    /// The policy that decides, by its position in the suite.
+    /// The policy that decides the request, as an index into the suite's policies.
     pub policy: usize,
-    /// When the request comes, seen from `now`.
+    /// The time of the request relative to `now`.
     pub at: Offset,
-    /// Cases of the suite whose requests come first, by their positions.
+    /// Cases whose requests come first, as indexes into the suite's cases.
     pub before: Vec<usize>,
-    /// Why it cannot be run in a real Envoy.
+    /// Why the case cannot run in a real Envoy.
     pub skip_envoy: Option<String>,
-    /// The case from which it differs in one thing.
+    /// The case from which this one differs in one thing.
     pub from: Option<usize>,
     request: request::Request,
     token: Option<Recipe>,
@@ -89,26 +89,27 @@ pub struct Case {
 }
 
 impl Case {
-    /// The request, with token and proof minted and signatures made for this `now`. The same case gives the same proof.
+    /// Returns the request, with its token, proof and signatures made for this `now`. The proof of a case is always the same.
     #[must_use]
     pub fn call(&self, now: Timestamp) -> Call {
         let Self { request, token, proof, signing, name, .. } = self;
         Call::new(request, token.as_ref(), proof.as_ref(), signing, name, now)
     }
 
-    /// Whether it needs a clock that can be moved.
+    /// Returns whether the case needs a clock that can be moved.
     #[must_use]
     pub fn moves_the_clock(&self) -> bool {
         self.at.moves_the_clock() || self.request.body.is_slow()
     }
 
-    /// What the case expects to be decided.
+    /// Returns the decision that the case expects.
     #[must_use]
     pub fn decision(&self) -> Decision {
         self.expect.decision
     }
 
-    /// Expects the status that `status_of` gives for the reason, where the case denies a request and states no status itself.
+    /// Sets the expected status to the one that `status_of` returns for the reason, if the case denies a request and states no
+    /// status itself.
     pub fn expect_status(&mut self, status_of: impl FnOnce(&str) -> Option<u16>) {
         if self.expect.decision == Decision::Deny && !self.is_answered_as_grpc() {
             let stated = self.expect.reason.as_deref().and_then(status_of);
@@ -116,13 +117,13 @@ impl Case {
         }
     }
 
-    /// Whether it expects an answer for a gRPC client.
+    /// Returns whether the case expects a response for a gRPC client.
     #[must_use]
     pub fn is_answered_as_grpc(&self) -> bool {
         self.expect.headers.contains_key("grpc-status")
     }
 
-    /// The codes of the reasons that it expects to deny, or to have denied under observation.
+    /// Returns the codes of the reasons that the case expects to deny the request, or to be observed as reasons to deny it.
     pub fn reasons(&self) -> impl Iterator<Item = &str> {
         let denied = self.expect.reason.iter().filter(|_| self.expect.decision == Decision::Deny);
         denied.chain(&self.expect.would_deny).map(String::as_str)

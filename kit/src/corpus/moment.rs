@@ -1,4 +1,4 @@
-//! Times as cases write them: before or after a case's `now`, never on a calendar.
+//! Times in cases: always relative to a case's `now`, never calendar dates.
 
 use callgate::text::time::Timestamp;
 use serde::{Deserialize, Deserializer, de};
@@ -15,13 +15,13 @@ pub struct Offset {
 }
 
 impl Offset {
-    /// Whether a request at this offset needs a clock that can be moved.
+    /// Returns whether a request at this offset needs a clock that can be moved.
     #[must_use]
     pub fn moves_the_clock(self) -> bool {
         !self.span.is_zero()
     }
 
-    /// The moment that lies this far from `now`.
+    /// Returns the time at this distance from `now`.
     #[must_use]
     pub fn from(self, now: Timestamp) -> Timestamp {
         if self.before { now.minus(self.span) } else { now.plus(self.span) }
@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Offset {
     }
 }
 
-/// Puts numbers in the place of `now`, `now+5m` and the like, and text in the place of `{ repeat: [a, 5000] }`.
+/// Replaces `now`, `now+5m` and similar values with numbers, and `{ repeat: [a, 5000] }` with text.
 pub(super) fn fill(claims: &Value, now: Timestamp) -> Value {
     match claims {
         Value::String(text) => match numeric_date(text, now) {
@@ -76,7 +76,7 @@ pub(super) fn fill(claims: &Value, now: Timestamp) -> Value {
     }
 }
 
-/// Puts numbers in the place of `${now+5m}` and the like in raw text.
+/// Replaces `${now+5m}` and similar expressions in raw text with numbers.
 pub(super) fn fill_text(text: &[u8], now: Timestamp) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -100,7 +100,7 @@ pub(super) fn fill_text(text: &[u8], now: Timestamp) -> Vec<u8> {
     out
 }
 
-/// What `now` or `now+5m` is in seconds since the epoch (RFC 7519, section 2), with a fraction where there is one.
+/// Returns the value of `now` or `now+5m` in seconds since the epoch (RFC 7519, section 2), with a fraction if there is one.
 fn numeric_date(text: &str, now: Timestamp) -> Option<Number> {
     let moment = match text.strip_prefix("now")? {
         "" => now,

@@ -1,4 +1,4 @@
-//! Reading parts of a document, and collecting what is wrong with them.
+//! Reads parts of a document and collects the problems in them.
 
 use callgate::document::Place;
 use serde::de::DeserializeOwned;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::diagnostic::{Diagnostic, Diagnostics, Position};
 use crate::document::Document;
 
-/// Reads parts of a document and collects what is wrong with them.
+/// Reads parts of a document and collects the problems in them.
 pub(super) struct Reader<'d> {
     document: &'d Document,
     found: Vec<Diagnostic>,
@@ -18,7 +18,7 @@ impl<'d> Reader<'d> {
         Self { document, found: Vec::new() }
     }
 
-    /// The part as this type; what is wrong with it is noted.
+    /// Reads a part as this type and records its problems.
     pub(super) fn read<T: DeserializeOwned>(&mut self, place: &Place, value: &Value) -> Option<T> {
         match serde_path_to_error::deserialize(value) {
             Ok(read) => Some(read),
@@ -30,22 +30,22 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Notes what is wrong at a place.
+    /// Records an error at a place.
     pub(super) fn error(&mut self, place: &Place, message: impl Into<String>) {
         self.found.push(self.document.error(place, message));
     }
 
-    /// Everything that was noted.
+    /// Returns everything that was recorded.
     pub(super) fn wrong(self) -> Diagnostics {
         Diagnostics::wrong(self.found)
     }
 
-    /// Where a part stands.
+    /// Returns the position of a part.
     pub(super) fn position(&self, place: &Place) -> Position {
         self.document.position(place)
     }
 
-    /// Everything that was noted, where there is something.
+    /// Returns everything that was recorded as an error, or `Ok` if nothing was.
     pub(super) fn finish(self) -> Result<(), Diagnostics> {
         if self.found.is_empty() { Ok(()) } else { Err(self.wrong()) }
     }

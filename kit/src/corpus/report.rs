@@ -1,4 +1,4 @@
-//! What running cases showed, for people and for programs.
+//! The report on a run of cases, for people and for programs.
 
 use std::fmt;
 use std::path::Path;
@@ -9,16 +9,16 @@ use super::{Suite, find, load, run};
 use crate::diagnostic::{Diagnostics, Position};
 use crate::escape;
 
-/// The cases of one or more files, and those that came out otherwise.
+/// The number of cases in one or more files, and the cases that failed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// How many cases were run.
+    /// The number of cases that ran.
     pub cases: usize,
-    /// Those that differ, in the order of the files.
+    /// The failed cases, in the order of the files.
     pub differing: Vec<Differing>,
 }
 
-/// A case that came out otherwise than it expects.
+/// A case whose result differs from the expected one.
 #[derive(Clone, Debug, Serialize)]
 pub struct Differing {
     /// The file.
@@ -29,16 +29,16 @@ pub struct Differing {
     pub column: usize,
     /// The case's name.
     pub name: String,
-    /// What it shows.
+    /// What the case shows.
     pub intent: String,
-    /// How it differs, one sentence each.
+    /// The differences, one sentence each.
     pub differences: Vec<String>,
 }
 
-/// Runs the cases at each path: a file, or a folder with everything below it.
+/// Runs the cases at each path: a file, or a folder and its subfolders.
 ///
 /// # Errors
-/// The first path or file that cannot be used, and why.
+/// Reports the first path or file that cannot be used, and why.
 pub fn test<P: AsRef<Path>>(paths: &[P]) -> Result<Report, Diagnostics> {
     let mut report = Report { cases: 0, differing: Vec::new() };
     for path in paths {
@@ -51,7 +51,7 @@ pub fn test<P: AsRef<Path>>(paths: &[P]) -> Result<Report, Diagnostics> {
 }
 
 impl Report {
-    /// Whether every case came out as it expects.
+    /// Returns whether all cases passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.differing.is_empty()
@@ -75,7 +75,7 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// Each case that differs with its place, its intent and its differences, and how many there are; safe for a terminal.
+    /// Writes each failed case with its position, its intent and its differences, then the number of cases; safe for a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Differing { file, line, column, name, intent, differences } in &self.differing {
             writeln!(f, "{}:{line}:{column}: {}: {}", escape::text(file), escape::text(name), escape::text(intent))?;

@@ -1,6 +1,6 @@
-//! The request of a case exactly as a person writes it: how it is signed, and what happens to it on the way.
+//! The request of a case exactly as a person writes it, how it is signed, and how the signed request is then changed.
 //!
-//! As in [`format`](super::format), nothing here carries a meaning; a request becomes bytes in [`call`](super::call).
+//! As in [`format`](super::format), these types only describe the format. [`call`](super::call) converts a request to bytes.
 
 use std::collections::BTreeMap;
 
@@ -21,78 +21,78 @@ pub(super) struct Request {
     pub(super) method: Option<Bytes>,
     /// Path and query, as they are sent.
     pub(super) path: Bytes,
-    /// The host; a request without one names none.
+    /// The host; without it, the request names no host.
     #[serde(default)]
     pub(super) host: Option<Bytes>,
-    /// The token that goes into `Authorization`; a request without one carries no such line.
+    /// The token in `Authorization`; without it, the request has no such line.
     #[serde(default)]
     pub(super) token: Option<String>,
-    /// The proof of possession that goes into `DPoP`; a request without one carries no such line.
+    /// The proof of possession in `DPoP`; without it, the request has no such line.
     #[serde(default)]
     pub(super) proof: Option<String>,
-    /// What `Authorization` says; when absent `Bearer {token}`, or `DPoP {token}` beside a proof.
+    /// The value of `Authorization`; when absent `Bearer {token}`, or `DPoP {token}` if there is a proof.
     #[serde(default)]
     pub(super) authorization: Option<String>,
-    /// More header lines, in this order.
+    /// Additional header lines, in this order.
     #[serde(default)]
     pub(super) headers: Vec<(Bytes, Bytes)>,
-    /// What follows the headers.
+    /// The body.
     #[serde(default)]
     pub(super) body: Body,
-    /// How the request is signed; a [`Sign`]. A request without it is not.
+    /// How the request is signed; a [`Sign`]. Without it, the request is not signed.
     #[serde(default)]
     pub(super) sign: Option<Map<String, Value>>,
     /// A second signature of the same request; a [`Sign`].
     #[serde(default)]
     pub(super) cosign: Option<Map<String, Value>>,
-    /// What happens to the request once it is signed.
+    /// The changes to the signed request.
     #[serde(default)]
     pub(super) tamper: Tamper,
-    /// The address that the request comes from.
+    /// The client's address.
     #[serde(default)]
     pub(super) source: Option<String>,
 }
 
-/// What follows the headers.
+/// The body of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Body {
-    /// Nothing.
+    /// No body.
     #[default]
     None,
-    /// Something, and nobody said what.
+    /// A body whose content is not specified.
     Open,
-    /// A body in one piece, of which the headers say how long it is.
+    /// A body in one piece, whose length the headers state.
     Whole(Bytes),
-    /// A body in parts, of which the headers say nothing.
+    /// A body in chunks, whose length the headers do not state.
     Parts {
         parts: Vec<Bytes>,
-        /// How long it takes until the last has come.
+        /// The time until the last chunk arrives.
         slow: Offset,
     },
 }
 
-/// A signature of a request, described by what goes into it.
+/// A signature of a request, described by its parts.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sign {
-    /// The key that signs, and whose `kid` is the `keyid`.
+    /// The key that signs. Its `kid` is the `keyid`.
     pub(super) key: String,
-    /// Another key that signs what `key` is named for.
+    /// Another key that signs, while the parameters still name `key`.
     #[serde(default)]
     pub(super) sign_with: Option<String>,
     /// The label, `sig` when absent.
     #[serde(default)]
     pub(super) label: Option<String>,
-    /// What is covered, in the place of what the gate usually asks for.
+    /// The covered components, instead of those that the gate requires by default.
     #[serde(default)]
     pub(super) cover: Option<Vec<String>>,
-    /// What is covered beside that.
+    /// Components that are covered in addition.
     #[serde(default)]
     pub(super) also: Vec<String>,
-    /// What is not.
+    /// Components that are not covered.
     #[serde(default)]
     pub(super) except: Vec<String>,
-    /// `created`, `now` when absent; `none` leaves it out.
+    /// `created`, `now` when absent; `none` omits it.
     #[serde(default)]
     pub(super) created: Option<String>,
     #[serde(default)]
@@ -101,30 +101,30 @@ pub(super) struct Sign {
     pub(super) nonce: Option<Nonce>,
     #[serde(default)]
     pub(super) alg: Option<String>,
-    /// `keyid`, the key's `kid` when absent; `none` leaves it out, `thumbprint` is the key's.
+    /// `keyid`, the key's `kid` when absent; `none` omits it, `thumbprint` is the key's.
     #[serde(default)]
     pub(super) keyid: Option<String>,
     #[serde(default)]
     pub(super) tag: Option<String>,
-    /// The parameters as they stand, whatever is said above.
+    /// The exact parameters, which override the fields above.
     #[serde(default)]
     pub(super) parameters: Option<Vec<String>>,
-    /// The digests that `Content-Digest` has; `sha-256` alone where there is a body.
+    /// The digests in `Content-Digest`; when absent `sha-256` alone, if there is a body.
     #[serde(default)]
     pub(super) digest: Option<Vec<String>>,
-    /// The scheme that the client saw, `https` when absent.
+    /// The scheme from the client's view, `https` when absent.
     #[serde(default)]
     pub(super) scheme: Option<String>,
-    /// The authority that it saw, the request's host when absent.
+    /// The authority from the client's view, the request's host when absent.
     #[serde(default)]
     pub(super) authority: Option<String>,
-    /// Fields that the client takes for structured ones beside those of published standards.
+    /// Fields that the client treats as structured fields, in addition to those of published standards.
     #[serde(default)]
     pub(super) structured: BTreeMap<String, FieldType>,
-    /// How `Signature-Input` is written, `{input}` when absent; empty for no such line.
+    /// The format of `Signature-Input`, `{input}` when absent; if empty, there is no such line.
     #[serde(default)]
     pub(super) input: Option<String>,
-    /// How `Signature` is written, `{signature}` when absent; empty for no such line.
+    /// The format of `Signature`, `{signature}` when absent; if empty, there is no such line.
     #[serde(default)]
     pub(super) signature: Option<String>,
 }
@@ -132,7 +132,7 @@ pub(super) struct Sign {
 /// A nonce: text, or `{ repeat: [a, 5000] }`.
 pub(super) type Nonce = Bytes;
 
-/// What happens to a request once it is signed.
+/// The changes to a signed request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tamper {
@@ -141,35 +141,35 @@ pub(super) struct Tamper {
     pub(super) host: Option<Bytes>,
     pub(super) token: Option<String>,
     pub(super) body: Option<Body>,
-    /// A header line more.
+    /// Adds a header line.
     pub(super) header: Option<(Bytes, Bytes)>,
-    /// A header line in the place of those of its name.
+    /// Replaces all header lines of this name with one.
     pub(super) replace: Option<(Bytes, Bytes)>,
-    /// Without the header lines of this name.
+    /// Removes the header lines of this name.
     pub(super) without: Option<String>,
-    /// One text in `Signature-Input` in the place of another.
+    /// Replaces the first text in `Signature-Input` with the second.
     pub(super) input: Option<(String, String)>,
     pub(super) signature: Option<Forged>,
 }
 
-/// What happens to a signature.
+/// A change to a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Forged {
-    /// One bit is another.
+    /// Flips one bit.
     Bit,
-    /// One byte more.
+    /// Adds one byte.
     Longer,
-    /// Other bytes that verify as well: of an ECDSA signature `(r, s)`, `(r, -s)`.
+    /// Uses different bytes that also verify: `(r, -s)` for an ECDSA signature `(r, s)`.
     Twin,
-    /// No bytes.
+    /// Removes all bytes.
     Empty,
-    /// Nothing but zeros.
+    /// Sets all bytes to zero.
     Zeros,
 }
 
 impl Body {
-    /// Whether it takes its time.
+    /// Returns whether the last chunk arrives with a delay.
     pub(super) fn is_slow(&self) -> bool {
         matches!(self, Self::Parts { slow, .. } if slow.moves_the_clock())
     }

@@ -1,4 +1,4 @@
-//! Runs cases against the engine as it is linked in here: no gateway, no wasm, no clock.
+//! Runs cases against the linked engine: without a gateway, without wasm and without a real clock.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,33 +16,33 @@ use crate::diagnostic::Diagnostics;
 use crate::document;
 use crate::policy::variables;
 
-/// How a case ended.
+/// The result of a case.
 #[derive(Clone, Debug)]
 pub struct CaseResult {
-    /// The case, by its position in the suite.
+    /// The case, as an index into the suite's cases.
     pub case: usize,
-    /// Every way in which it came out otherwise than it expects; none when it passed.
+    /// All differences from the expected result; empty if the case passed.
     pub differences: Vec<String>,
 }
 
 /// Runs every case of a suite.
 ///
 /// # Errors
-/// Everything that is wrong with the policy, where it does not compile.
+/// Reports all problems of a policy that does not compile.
 pub fn run(suite: &Suite) -> Result<Vec<CaseResult>, Diagnostics> {
     let policies = compile(suite)?;
     let outcome = |index| Some(CaseResult { case: index, differences: one(suite, &policies, index)? });
     Ok((0..suite.cases.len()).filter_map(outcome).collect())
 }
 
-/// The differences of one case, and of those that come before it, decided by the suite's compiled policies; none for a case that is
-/// not there.
+/// Returns the differences of one case and of the cases that it requires first, decided by the suite's compiled policies; `None` if
+/// the case does not exist.
 #[must_use]
 pub fn one(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> Option<Vec<String>> {
     one_as(suite, policies, index, |call| call)
 }
 
-/// The same, of requests as a gateway's server hands them on.
+/// Does the same as [`one`], for requests in the form in which a gateway's server forwards them.
 #[must_use]
 pub fn one_as(
     suite: &Suite,
@@ -53,7 +53,7 @@ pub fn one_as(
     let case = suite.cases.get(index)?;
     let mut gate = Gate::new(policies.get(case.policy)?);
     let mut differences = Vec::new();
-    // Earlier requests are decided by the same gate, so that what it remembers of them is there.
+    // The same gate decides the earlier requests, so its state includes them.
     for index in case.before.iter().chain([&index]) {
         let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
         let call = received(case.call(suite.now));
@@ -63,7 +63,7 @@ pub fn one_as(
     Some(differences)
 }
 
-/// A case's request and what the engine did with it, after those that come before it; none for a case that is not there.
+/// Returns a case's request and the engine's result, after the cases that it requires first; `None` if the case does not exist.
 #[must_use]
 pub fn seen(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> Option<(Call, Seen)> {
     let case = suite.cases.get(index)?;
@@ -75,10 +75,10 @@ pub fn seen(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> 
     })
 }
 
-/// The policies of a suite, ready to decide, in its order.
+/// Returns the compiled policies of a suite, in its order.
 ///
 /// # Errors
-/// Everything that is wrong with the first that does not compile.
+/// Reports all problems of the first policy that does not compile.
 pub fn compile(suite: &Suite) -> Result<Vec<Arc<callgate::Policy>>, Diagnostics> {
     let compiled = |policy: &Policy| {
         callgate::Policy::from_value(policy.document.clone(), &variables(&suite.environment))
@@ -88,7 +88,8 @@ pub fn compile(suite: &Suite) -> Result<Vec<Arc<callgate::Policy>>, Diagnostics>
     suite.policies.iter().map(compiled).collect()
 }
 
-/// What is wrong with a policy: with its line where the document is a file's, at the variant where it is a patched one.
+/// Reports the problems of a policy. A policy from its own file gets the positions in that file; a variant gets the position of its
+/// patch.
 fn wrong(suite: &Suite, policy: &Policy, findings: &Findings) -> Diagnostics {
     let file = policy.origin.as_ref().filter(|_| policy.name.is_none());
     let read = match file {
@@ -107,7 +108,7 @@ fn wrong(suite: &Suite, policy: &Policy, findings: &Findings) -> Diagnostics {
     Diagnostics::wrong(errors.collect())
 }
 
-/// A policy and what it remembers between requests.
+/// A policy and its state between requests.
 struct Gate {
     engine: Engine,
     clock: Rc<Cell<Timestamp>>,
@@ -118,7 +119,7 @@ impl Gate {
     fn new(policy: &Arc<callgate::Policy>) -> Self {
         let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
         let engine = Engine::new(Arc::clone(policy), Services::in_memory(Rc::clone(&clock), [0; 16]));
-        // An empty store has nothing that could be in the way; and what is opened now has always been there.
+        // Opening an empty store cannot fail. The clock is at zero, so the replay table counts as having always existed.
         let _ = engine.open();
         Self { engine, clock, decided: 0 }
     }
@@ -135,13 +136,13 @@ impl Gate {
             id: DecisionId(self.decided),
         };
         self.clock.set(now);
-        // A head that is forwarded before its body has arrived is forwarded as it was decided.
+        // Headers that are forwarded before the body arrives are forwarded with the changes of that moment.
         let mut forwarded = None;
         let decision = match self.engine.decide(request) {
             Ok(Outcome::Decided(decision)) => Ok(decision),
             Ok(Outcome::Pending(mut pending)) => {
                 forwarded = pending.forwards().map(|allow| changed(lines.clone(), &allow.changes()));
-                // As in a gateway, the rest is not read where it changes nothing.
+                // As in a gateway, the remaining chunks are not read if they cannot change the decision.
                 let _ = call.body.iter().any(|part| pending.receive(part) == Need::Nothing);
                 let later = call.slow.from(now);
                 self.clock.set(later);
@@ -164,7 +165,7 @@ impl Gate {
     }
 }
 
-/// An answer as the client sees it.
+/// Returns a response as the client sees it.
 fn answered(answer: Answer) -> End {
     let mut headers: Vec<(String, Vec<u8>)> =
         answer.headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
@@ -172,7 +173,7 @@ fn answered(answer: Answer) -> End {
     match answer.grpc_status {
         None => End::Answered { status: answer.status, headers, body: answer.body.into_bytes(), details },
         Some(grpc_status) => {
-            // As a gateway tells a gRPC client.
+            // A gRPC client receives headers instead, as from a gateway.
             headers.push(("grpc-status".to_owned(), grpc_status.to_string().into_bytes()));
             headers.push(("grpc-message".to_owned(), answer.body.into_bytes()));
             End::Answered { status: 200, headers, body: Vec::new(), details }
@@ -180,7 +181,7 @@ fn answered(answer: Answer) -> End {
     }
 }
 
-/// The lines after the changes, made as a gateway makes them.
+/// Returns the lines after a gateway applied the changes.
 fn changed(mut lines: Vec<(Vec<u8>, Vec<u8>)>, changes: &[Change<'_>]) -> Vec<(Vec<u8>, Vec<u8>)> {
     for change in changes {
         change.apply(&mut lines);

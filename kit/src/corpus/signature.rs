@@ -1,4 +1,4 @@
-//! Signatures as cases describe them, and how requests are signed for a moment.
+//! Signatures as cases describe them, and how requests are signed at a given time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use super::token;
 use crate::mint::SigningKey;
 use crate::sign::{self, Covered, Digest, Input, content_digest, text_parameter};
 
-/// How a request is signed, and what happens to its signature.
+/// How a request is signed, and how its signature is then changed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Signing {
     pub(super) sign: Option<Recipe>,
     pub(super) cosign: Option<Recipe>,
-    /// The token that the request carries once it is signed.
+    /// The token that replaces the request's token after signing.
     pub(super) other_token: Option<token::Recipe>,
-    /// One text in `Signature-Input` in the place of another.
+    /// Replaces the first text in `Signature-Input` with the second.
     pub(super) other_input: Option<(String, String)>,
     pub(super) forged: Option<Forged>,
 }
 
-/// Everything that goes into a signature, ready to be made.
+/// All inputs of a signature.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     pub(super) written: Sign,
@@ -41,7 +41,7 @@ pub(super) struct Recipe {
 /// Signs a request.
 pub(super) fn sign(call: &mut Call, signing: &Signing, now: Timestamp) {
     let recipes = || signing.sign.iter().chain(&signing.cosign);
-    // Of a body that nobody described no digest can be known.
+    // The digest of an unspecified body is unknown.
     if let Some(recipe) = recipes().next().filter(|recipe| !call.body.is_empty() && !recipe.digests.is_empty()) {
         let value = content_digest(&call.whole_body(), &recipe.digests);
         call.lines.push((b"content-digest".to_vec(), value.into_bytes()));
@@ -60,7 +60,7 @@ pub(super) fn sign(call: &mut Call, signing: &Signing, now: Timestamp) {
 }
 
 impl Recipe {
-    /// The values of `Signature-Input` and `Signature`.
+    /// Returns the values of `Signature-Input` and `Signature`.
     fn lines(&self, call: &Call, forged: Option<Forged>, now: Timestamp) -> (String, String) {
         let written = &self.written;
         let headers: Headers = call.all_lines().into_iter().collect();
@@ -82,7 +82,8 @@ impl Recipe {
             components: self.components(call, &headers),
             parameters: self.parameters(now),
         };
-        // What a verifier could not read, or what has no base, is signed all the same: nothing is to rest on that.
+        // An input that a verifier cannot parse, or that has no base, is signed as well: a test must not pass only because it was
+        // unsigned.
         let base = input.base(&message).unwrap_or_else(|_| input.field());
         let key = self.sign_with.as_deref().unwrap_or(&self.key);
         let signature = forge(forged, key, base.as_bytes());
@@ -133,7 +134,7 @@ impl Recipe {
     }
 }
 
-/// The name that a key has by itself; none for a secret.
+/// Returns a key's thumbprint, or `None` for a secret.
 fn thumbprint(key: &SigningKey) -> Option<String> {
     let jwk = key.public_jwk();
     Some(PublicJwk::read(jwk.as_object()?).ok()?.key.thumbprint()?.to_string())
@@ -143,13 +144,13 @@ fn structured(written: &BTreeMap<String, FieldType>) -> StructuredFields {
     StructuredFields::with(written.iter().map(|(name, kind)| (name.as_str().into(), FieldKind::from(*kind))))
 }
 
-/// The signature, with what an attacker makes of it.
+/// Returns the signature with an attacker's change.
 fn forge(forged: Option<Forged>, key: &SigningKey, base: &[u8]) -> Vec<u8> {
     let mut signature = key.signature(base);
     match forged {
         None => {}
         Some(Forged::Bit) => {
-            // In the middle: the first bits of an RSA signature must stay below the modulus.
+            // Flips a bit in the middle, because the first bits of an RSA signature must stay below the modulus.
             let middle = signature.len() / 2;
             if let Some(byte) = signature.get_mut(middle) {
                 *byte ^= 1;
@@ -175,7 +176,7 @@ fn forge(forged: Option<Forged>, key: &SigningKey, base: &[u8]) -> Vec<u8> {
                     }
                 }
             }
-            // PSS salts each anew; the others have no second form.
+            // PSS uses a new salt for each signature; the other algorithms have no second form.
             _ => {}
         },
     }

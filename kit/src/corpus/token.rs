@@ -1,4 +1,4 @@
-//! Tokens as cases describe them, and how they are minted for a moment.
+//! Tokens as cases describe them, and how they are minted for a given time.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::mint::SigningKey;
 
 const FORM: &str = "{header}.{claims}.{signature}";
 
-/// Everything that goes into a token, ready to be minted.
+/// All inputs of a token.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recipe {
     pub(super) key: Option<Arc<SigningKey>>,
     pub(super) sign_with: Option<Arc<SigningKey>>,
-    /// Merge patches to the header that the key gives. They are kept apart, because one of them may remove what the key gives.
+    /// Merge patches to the key's header. They stay separate because one of them may remove a member that the key provides.
     pub(super) header: Vec<Map<String, Value>>,
-    /// Merge patches to the claims that a proof has of itself; a token has none.
+    /// Merge patches to the default claims. A proof has default claims; a token has none.
     pub(super) claims: Vec<Map<String, Value>>,
     pub(super) raw_header: Option<Bytes>,
     pub(super) raw_claims: Option<Bytes>,
@@ -31,31 +31,31 @@ pub(super) struct Recipe {
     pub(super) text: Option<Bytes>,
 }
 
-/// What a proof of possession is about (RFC 9449, section 4.2).
+/// The request that a proof of possession is for (RFC 9449, section 4.2).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About<'a> {
-    /// What makes it differ from others.
+    /// The unique id of the proof.
     pub(super) jti: &'a str,
     pub(super) method: &'a [u8],
     pub(super) host: &'a [u8],
     pub(super) target: &'a [u8],
-    /// The token that it is sent with.
+    /// The token that is sent with the proof.
     pub(super) token: Option<&'a [u8]>,
 }
 
 impl Recipe {
-    /// The token as it stands in a request.
+    /// Returns the token as it is sent in a request.
     pub(super) fn mint(&self, now: Timestamp) -> Vec<u8> {
         let header = self.key.as_ref().map(|key| key.header());
         self.mint_from(header.unwrap_or_default(), Value::default(), now)
     }
 
-    /// The proof as it stands in a request: a good one, apart from what the recipe says.
+    /// Returns the proof as it is sent in a request. It is valid unless the recipe changes it.
     pub(super) fn prove(&self, about: About<'_>, now: Timestamp) -> Vec<u8> {
         let mut header = self.key.as_ref().map(|key| key.header()).unwrap_or_default();
         let mut jwk = self.key.as_ref().map(|key| key.public_jwk()).unwrap_or_default();
         for object in [&mut header, &mut jwk] {
-            // A proof's key needs no name.
+            // The key of a proof needs no id.
             object.as_object_mut().and_then(|object| object.remove("kid"));
         }
         jwk.as_object_mut().and_then(|jwk| jwk.remove("alg"));
@@ -142,7 +142,7 @@ fn altered(
             *header_part = encode(Value::Object(header).to_string().as_bytes());
         }
         TokenMutation::Signature => {
-            // In the middle: the first bits of an RSA signature must stay below the modulus.
+            // Flips a bit in the middle, because the first bits of an RSA signature must stay below the modulus.
             let mut bytes = URL_SAFE_NO_PAD.decode(&*signature).unwrap_or_default();
             let middle = bytes.len() / 2;
             if let Some(byte) = bytes.get_mut(middle) {
@@ -151,7 +151,8 @@ fn altered(
             *signature = encode(&bytes);
         }
         TokenMutation::TrailingBits => {
-            // Base64url's alphabet has the next value for each character that an encoder ends with.
+            // The encoder leaves the lowest bits of the last character at zero, so the next character in base64url's alphabet sets
+            // unused bits.
             if let Some(last) = signature.pop() {
                 signature.push(char::from_u32(u32::from(last) + 1).unwrap_or(last));
             }
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn alterations_keep_the_signature_or_change_only_it() {
-        // ECDSA signs the same twice (RFC 6979), so tokens can be compared part by part.
+        // ECDSA signatures are deterministic (RFC 6979), so tokens can be compared part by part.
         let plain = recipe();
         let before = parts(&plain);
         let altered = |alter| parts(&Recipe { alter: Some(alter), ..plain.clone() });
