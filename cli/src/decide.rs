@@ -1,4 +1,4 @@
-//! One call, decided as if nothing had come before it: every limit at rest, and nothing used up.
+//! Decides one request as if it were the first: all limits are unused, and nothing counts as a replay.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Request, Services, Source, Timestamp, Trace};
 
-/// What follows the headers of a call.
+/// The body of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Body<'a> {
-    /// Nothing.
+    /// No body.
     None,
-    /// Something that nobody has.
+    /// A body whose content is not available.
     Unknown,
-    /// This.
+    /// A body with this content.
     Known(&'a [u8]),
 }
 
-/// A call, and the policy that decides about it.
+/// A request, and the policy that decides it.
 pub(crate) struct Asked<'a> {
     pub(crate) policy: &'a Arc<Policy>,
     /// All lines, pseudo-headers first.
@@ -29,7 +29,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) time: u64,
 }
 
-/// Decides about the call and hands the decision over; none where it rests on a body that nobody has.
+/// Decides the request and passes the decision to `then`. Returns `None` if the decision depends on a body that is not available.
 pub(crate) fn decide<T>(
     asked: &Asked<'_>,
     mut trace: Option<&mut Trace>,
@@ -44,10 +44,10 @@ pub(crate) fn decide<T>(
         id: DecisionId(u128::from(RandomState::new().build_hasher().finish())),
     };
     let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
-    // One request has nothing to remember a token for.
+    // Caching a token is useless for a single request.
     let services = Services { token_cache: 0, ..Services::in_memory(Rc::clone(&clock), [0; 16]) };
     let engine = Engine::new(Arc::clone(asked.policy), services);
-    // A table of what was used that has always been there.
+    // The replay table is opened while the clock is at zero, so it counts as having always existed.
     engine.open().ok()?;
     clock.set(now);
     let outcome = match trace.as_deref_mut() {

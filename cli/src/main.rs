@@ -1,4 +1,4 @@
-//! The `callgate` binary: arguments in, an exit code out.
+//! The `callgate` binary: passes arguments to the library and returns an exit code.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     callgate_cli::command::main(std::env::args_os()).into()
 }
 
-/// There is no command line for wasm32; the workspace builds the filter for it alone.
+/// The command line does not exist on wasm32; the workspace builds only the filter for that target.
 #[cfg(target_arch = "wasm32")]
 fn main() -> ExitCode {
     ExitCode::FAILURE

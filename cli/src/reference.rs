@@ -1,4 +1,4 @@
-//! The reference pages in `docs/`, generated from the code so that they cannot fall behind it.
+//! The reference pages in `docs/`, which are generated from the code to stay in sync with it.
 
 use std::fmt::Write;
 
@@ -11,13 +11,13 @@ use callgate_gateway_check::Code;
 use callgate_kit::diagnostic::Severity;
 use callgate_kit::{policy, records};
 
-/// What regenerates the pages.
+/// The command that regenerates the pages.
 pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";
 
-/// Every page: its file's name and its text.
+/// Returns the file name and the text of every page.
 ///
 /// # Errors
-/// When a schema has no JSON form.
+/// Fails if a schema has no JSON form.
 pub fn pages() -> serde_json::Result<[(&'static str, String); 7]> {
     let json = |schema: &Value| serde_json::to_string_pretty(schema).map(|json| json + "\n");
     let (policy, record) = (policy::schema(), records::schema());
@@ -100,7 +100,7 @@ fn policy_page(schema: &Value) -> String {
     page
 }
 
-/// What the variables of path templates match.
+/// Appends the section on the values that the variables of path templates match.
 fn path_values(page: &mut String) {
     page.push_str(
         "## Path values\n\n\
@@ -167,7 +167,7 @@ fn metrics() -> String {
     page
 }
 
-/// A page of what a schema says, part by part.
+/// Returns a page that describes the parts of a schema.
 fn sections(title: &str, introduction: &str, whole: &str, schema: &Value) -> String {
     let mut page = generated(title);
     page.push_str(introduction);
@@ -206,7 +206,7 @@ fn about(rule: &Value) -> String {
     rule.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
 }
 
-/// Which values a part takes, in a few words.
+/// Describes the values of a part in a few words.
 fn form(rule: &Value) -> String {
     if let Some(reference) = rule.get("$ref").and_then(Value::as_str) {
         let name = reference.rsplit('/').next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! `callgate check`: everything that is wrong with a policy, or what it is when nothing is; and the ways around the gate in a
-//! gateway's configuration.
+//! `callgate check`: reports all problems of a policy, or describes a valid one, and finds ways around the gate in a gateway's
+//! configuration.
 
 use std::io::Write;
 use std::path::PathBuf;

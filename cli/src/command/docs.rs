@@ -1,4 +1,4 @@
-//! `callgate docs`: the pages that are generated from the code, for those who work on Callgate itself.
+//! `callgate docs`: generates reference pages from the code, for developers of Callgate.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! `callgate explain`: every check of one call, in order, with what decided it and where the policy says so.
+//! `callgate explain`: prints every check of one request in order, with the values that decided it and the position of the rule in
+//! the policy.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -64,12 +65,12 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-/// Explains the call.
+/// Explains the request.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (policy, path) = match (&arguments.record, &arguments.policy, &arguments.path) {
         (Some(input), policy, _) => return record::run(input, policy.as_deref(), arguments.format, out),
         (None, Some(policy), Some(path)) => (policy, path.as_str()),
-        // The arguments say that both are required then.
+        // The argument definitions require both in this case.
         (None, ..) => return Err(Failure::Trouble("give a policy and --path, or --record".to_owned())),
     };
     let loaded = policy::load_with(policy, &environment)?;
@@ -126,10 +127,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     Ok(Exit::Fine)
 }
 
-/// Where what belongs to a check begins.
+/// The indentation of the lines that belong to a check.
 const INDENT: &str = "                      ";
 
-/// What is explained.
+/// The request to explain.
 struct Subject<'a> {
     method: &'a str,
     host: &'a str,
@@ -144,13 +145,13 @@ fn lines(arguments: &Arguments, path: &str, host: &str, token: Option<&str>) -> 
     lines.chain(token.map(|token| ("authorization", format!("Bearer {token}")))).collect()
 }
 
-/// What a token that was rejected says of itself, where it can be read.
+/// Returns the contents of a rejected token, if it can be decoded.
 fn unverified(token: &str) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     let names = [("header, not verified", "header, as sent"), ("claims, not verified", "claims, as sent")];
     for (part, (verbose, raw)) in token.split('.').zip(names) {
         let Ok(text) = URL_SAFE_NO_PAD.decode(part) else { continue };
-        // Another reader would show one of two claims with the same name, and not that there are two.
+        // Another parser would show only one of two claims with the same name.
         match json::parse(&text, json::Bounds { bytes: usize::MAX, depth: u8::MAX }) {
             Ok(value) => {
                 facts.push((verbose, value.to_string()));
@@ -263,7 +264,7 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: 
     })
 }
 
-/// An address.
+/// Parses an IP address.
 pub(super) fn source(text: &str) -> Result<Source, String> {
     Source::parse(text.as_bytes()).ok_or_else(|| "write an IP address".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `callgate keygen`: a key for signing requests, and what a policy says of it.
+//! `callgate keygen`: generates a key for signing requests, and prints its entry for a policy.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -52,7 +52,7 @@ enum Kind {
     Hmac,
 }
 
-/// Makes the key.
+/// Generates the key.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let key = generate(arguments)?;
     let keyid = key.kid().unwrap_or_default().to_owned();
@@ -123,7 +123,7 @@ fn thumbprint(key: &SigningKey) -> Option<String> {
     Some(PublicJwk::read(jwk.as_object()?).ok()?.key.thumbprint()?.to_string())
 }
 
-/// Writes a file that was not there, and that nobody else may read.
+/// Creates a file that did not exist and that only its owner can read.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

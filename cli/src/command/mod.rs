@@ -1,6 +1,6 @@
-//! The verbs of the command line.
+//! The commands of the command line.
 //!
-//! Each verb reads its arguments, asks the library or the engine, and prints; none of them judges anything itself.
+//! Each command reads its arguments, calls the library or the engine, and prints the result. Decisions must not be made here.
 
 mod check;
 mod docs;
@@ -63,10 +63,10 @@ enum Format {
     Json,
 }
 
-/// How the program ends.
+/// The exit status of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything is fine.
+    /// Success.
     Fine,
     /// The command was used wrongly, or something could not be read or written.
     Trouble,
@@ -87,14 +87,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb could not do its work.
+/// Why a command could not run.
 #[derive(Debug)]
 enum Failure {
-    /// The command was used wrongly, or something could not be read; says what to do instead.
+    /// The command was used wrongly, or something could not be read. The text states what to do instead.
     Trouble(String),
-    /// A file is wrong or cannot be read.
+    /// A file is invalid or cannot be read.
     File(Diagnostics),
-    /// The output went nowhere.
+    /// The output could not be written.
     Output(io::Error),
 }
 
@@ -135,13 +135,13 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-/// The verbs and their arguments, for whoever wants to know whether a command line would be understood.
+/// Returns the definition of the commands and their arguments. Tests use it to check whether a command line is valid.
 #[must_use]
 pub fn definition() -> clap::Command {
     Arguments::command()
 }
 
-/// Runs the command line on these arguments, the program's name first.
+/// Runs the command line with these arguments; the first one is the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let verb = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.verb,
@@ -156,7 +156,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(exit)
     });
     result.unwrap_or_else(|failure| {
-        // Whoever closed the pipe has seen enough.
+        // The reader of the pipe closed it and needs no more output.
         if !matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             eprintln!("{failure}");
         }

@@ -1,4 +1,4 @@
-//! `callgate records`: who was allowed or denied what, out of the records in gateways' logs.
+//! `callgate records`: reports who was allowed or denied what, from the records in gateways' logs.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use callgate_kit::input::{Input, unreadable};
 use callgate_kit::moment::Moment;
 use callgate_kit::records::{Group, Line, Lines, Record, Summary, Words, open, show};
 
-/// More records than these are not printed in full.
+/// The most records that are printed in full.
 const MOST_IN_FULL: u64 = 20;
 
 /// Sum up the decision records in logs: who was denied what and why, and who called what
@@ -70,19 +70,19 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-/// What was read.
+/// Counts of what was read.
 #[derive(Debug, Default, Serialize)]
 struct Read {
     lines: u64,
     records: u64,
     without_record: u64,
     matching: u64,
-    /// The first line without a record, and its file.
+    /// The position of the first line without a record, with its file.
     #[serde(skip)]
     first_without: Option<String>,
 }
 
-/// Sums the records up.
+/// Summarizes the records.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let filter = Filter::new(arguments)?;
     let bar = progress(&arguments.files);
@@ -167,10 +167,10 @@ struct Programs<'p> {
     groups: &'p [Group],
 }
 
-/// Which records are wanted.
+/// Selects records by the arguments.
 struct Filter<'f> {
     arguments: &'f Arguments,
-    /// The hash of the token that was searched for.
+    /// The hash of the requested token.
     token: Option<String>,
     /// In milliseconds since 1970-01-01 UTC.
     since: Option<u64>,
@@ -184,18 +184,18 @@ impl<'f> Filter<'f> {
         Ok(Self { arguments, token, since: milliseconds(arguments.since), until: milliseconds(arguments.until) })
     }
 
-    /// Whether something was searched for, so that finding nothing is an answer.
+    /// Returns whether a search condition is given, in which case an empty result is reported by the exit status.
     fn searches(&self) -> bool {
         let Arguments { agent, subject, token, reason, endpoint, decision, id, since, until, .. } = self.arguments;
         let texts = [agent, subject, reason, endpoint, decision, id];
         texts.iter().any(|text| text.is_some()) || token.is_some() || since.is_some() || until.is_some()
     }
 
-    /// A record that does not say what is asked about is not wanted.
+    /// Returns whether a record matches. A record without a requested member does not match.
     fn takes(&self, record: &Record) -> bool {
         let Arguments { agent, subject, reason, endpoint, decision, id, .. } = self.arguments;
         let is = |wanted: &Option<String>, own: Option<&String>| wanted.is_none() || wanted.as_ref() == own;
-        // Under observation a call would have been denied for more reasons than the first.
+        // In observe mode, the record lists all reasons that would have denied the request, not only the first.
         let would = record.would_deny.iter().any(|denial| Some(&denial.reason) == reason.as_ref());
         is(agent, record.agent.as_ref())
             && is(subject, record.subject.as_ref())
@@ -215,7 +215,7 @@ fn people(arguments: &Arguments, read: &Read, groups: &[Group], out: &mut dyn Wr
             writeln!(out, "… and {} more: write more of the id", read.matching - MOST_IN_FULL)?;
         }
     } else if !groups.is_empty() {
-        // With --list there are none.
+        // With `--list` there are no groups.
         let top = if arguments.top == 0 { groups.len() } else { arguments.top };
         for line in table(groups.get(..top.min(groups.len())).unwrap_or_default()).lines() {
             writeln!(out, "{}", line.trim_end())?;
@@ -265,7 +265,8 @@ fn table(groups: &[Group]) -> Table {
     table
 }
 
-/// The hash that records have of a token: given as such, or made of the token, which is better not in a process list.
+/// Returns the token's hash as it appears in records. The input is the hash, or the token itself, which should not be passed where
+/// the process list shows it.
 fn token_hash(input: &Input) -> Result<String, Failure> {
     const MIN_DIGITS: usize = 16;
     let text = input.read().map_err(Failure::Trouble)?;
@@ -284,7 +285,7 @@ fn shown(name: &str) -> &str {
     if name == "-" { "standard input" } else { name }
 }
 
-/// A bar over all files whose size is known, for people who wait; it appears after a while, so that a short run shows none.
+/// Returns a progress bar over all files whose size is known. It appears after a delay, so a short run shows none.
 fn progress(files: &[String]) -> ProgressBar {
     let sizes: Option<u64> = files.iter().map(|name| Some(std::fs::metadata(name).ok()?.len())).sum();
     let (bar, form) = match sizes {
@@ -299,5 +300,5 @@ fn progress(files: &[String]) -> ProgressBar {
     bar
 }
 
-/// Less than this is read before a bar could be looked at, in bytes.
+/// The bytes that are read before a user could notice a progress bar.
 const ENOUGH_TO_WAIT_FOR: u64 = 16 << 20;

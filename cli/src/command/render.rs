@@ -1,4 +1,4 @@
-//! `callgate render`: a policy as the configuration that a gateway takes.
+//! `callgate render`: prints a policy as the configuration of a gateway.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The request and the key that `callgate sign` and `callgate verify` are given.
+//! The request and key arguments of `callgate sign` and `callgate verify`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -38,7 +38,7 @@ pub(super) struct RequestArguments {
 }
 
 impl RequestArguments {
-    /// The request.
+    /// Reads the request.
     pub(super) fn read(&self) -> Result<Request, Failure> {
         let trouble = |what: &str, why: String| Failure::Trouble(format!("{what}: {why}"));
         let mut request = match (&self.request, &self.url) {
@@ -47,7 +47,7 @@ impl RequestArguments {
                 Request::parse(&message, "https").map_err(|why| trouble(&input.to_string(), why))?
             }
             (None, Some(url)) => Request::new(&self.method, url).map_err(|why| trouble(url, why))?,
-            // The arguments say that one of both is required.
+            // The argument definitions require one of the two.
             (None, None) => return Err(Failure::Trouble("give a URL, or --request".to_owned())),
         };
         for (name, value) in &self.headers {
@@ -98,7 +98,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The secret's bytes; none where the text is not in this encoding.
+    /// Returns the secret's bytes, or `None` if the text is not in this encoding.
     pub(super) fn decode(self, text: String) -> Option<Vec<u8>> {
         match self {
             Self::Text => Some(text.into_bytes()),
@@ -119,7 +119,7 @@ impl Encoding {
     }
 }
 
-/// What a key was given as.
+/// The form in which a key was given.
 pub(super) enum Given {
     /// A JWK.
     Jwk(Value),
@@ -130,7 +130,7 @@ pub(super) enum Given {
 }
 
 impl KeyArguments {
-    /// The key, and the source that it comes from; none where none was given.
+    /// Returns the key and its source, or `None` if no key was given.
     pub(super) fn given(&self) -> Result<Option<(Given, String)>, Failure> {
         if let Some(input) = &self.secret {
             let text = input.read().map_err(|why| Failure::Trouble(format!("--secret: {why}")))?;
@@ -153,7 +153,7 @@ impl KeyArguments {
         Ok(Some((given, input.to_string())))
     }
 
-    /// The key as one that signs.
+    /// Returns the key as a signing key.
     pub(super) fn signing(&self) -> Result<SigningKey, Failure> {
         let Some((given, source)) = self.given()? else {
             return Err(Failure::Trouble("give the key that signs with --key, or a secret with --secret".to_owned()));
@@ -162,7 +162,7 @@ impl KeyArguments {
     }
 }
 
-/// A key that signs.
+/// Creates a signing key from the given form.
 pub(super) fn signing(given: &Given, algorithm: Option<Algorithm>) -> Result<SigningKey, String> {
     let key = match given {
         Given::Pem(pem) => SigningKey::from_pem(pem, algorithm),

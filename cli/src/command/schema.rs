@@ -1,4 +1,4 @@
-//! `callgate schema`: the JSON Schemas of what is written by hand and of what is written down, for editors and pipelines.
+//! `callgate schema`: prints the JSON Schemas of the policy and of the decision record, for editors and pipelines.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! `callgate sign`: the headers that sign a request.
+//! `callgate sign`: prints the headers that sign a request.
 
 use std::io::Write;
 
@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
                 added.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
             writeln!(out, "{}", escape::json(&json!({ "headers": headers, "base": base }))?)?;
         }
-        // What is signed ends without a line break.
+        // The signature base ends without a line break.
         Format::Human if arguments.base => write!(out, "{base}")?,
         Format::Human if arguments.curl => writeln!(out, "{}", curl(&arguments.request, &request, &added)?)?,
         Format::Human => {
@@ -137,14 +137,14 @@ fn thumbprint(key: &SigningKey) -> Option<String> {
     Some(PublicJwk::read(jwk.as_object()?).ok()?.key.thumbprint()?.to_string())
 }
 
-/// 128 bits that nobody has chosen before.
+/// Returns 128 random bits.
 fn fresh_nonce() -> String {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A command for a shell. What was taken from the environment or a file is taken from there again, so that no token is shown.
+/// Returns a shell command. Values from the environment or a file are read from there again, so no token appears in the output.
 fn curl(given: &RequestArguments, request: &Request, added: &[(&str, String)]) -> Result<String, Failure> {
     let url = given
         .url
@@ -171,7 +171,8 @@ fn curl(given: &RequestArguments, request: &Request, added: &[(&str, String)]) -
     }
     words.extend(added.iter().map(|(name, value)| format!("-H {}", quoted(&format!("{name}: {value}")))));
     if request.body.is_some() {
-        // curl calls every body a form unless told otherwise, and the gate asks for what it is called to be signed.
+        // By default, curl sends every body with a content type of a form, and the gate requires a signed content type if one is
+        // sent.
         if request.header("content-type").is_none() {
             words.push("-H 'Content-Type:'".to_owned());
         }
@@ -190,7 +191,7 @@ fn curl(given: &RequestArguments, request: &Request, added: &[(&str, String)]) -
     Ok(words.join(" "))
 }
 
-/// A word for a shell.
+/// Quotes a word for a shell.
 fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@=,+%".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {

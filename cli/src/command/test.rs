@@ -1,4 +1,4 @@
-//! `callgate test`: whether a policy decides as its cases expect.
+//! `callgate test`: checks whether a policy decides as its cases expect.
 
 use std::io::Write;
 use std::path::PathBuf;

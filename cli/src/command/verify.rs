@@ -1,4 +1,4 @@
-//! `callgate verify`: whether a request's signature holds, and where it does not.
+//! `callgate verify`: checks whether a request's signature verifies, and finds the cause if it does not.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -56,20 +56,20 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-/// What was found.
+/// The result of the checks.
 #[derive(Debug, Default, Serialize)]
 struct Found {
     verified: bool,
-    /// Whether the lines are to be looked at one by one, since one of them must be another than was signed.
+    /// Whether the lines should be inspected one by one, because at least one differs from the signed base.
     #[serde(skip)]
     suspicious: bool,
-    /// Why not, in a sentence.
+    /// Why the signature does not verify, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
-    /// For which other request it would verify: in what that differs.
+    /// The request for which the signature would verify, as its differences from the given one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_verify: Vec<String>,
-    /// What can make it fail elsewhere.
+    /// Possible causes of failure in other places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     label: String,
@@ -81,22 +81,22 @@ struct Found {
     created: Option<String>,
     /// The signature base, as the gate computes it.
     lines: Vec<Line>,
-    /// Where it differs from the client's.
+    /// The lines that differ from the client's base.
     differences: Vec<Difference>,
-    /// What the gate decides.
+    /// The gate's decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decided>,
 }
 
-/// What the gate decides about the call.
+/// The gate's decision about the request.
 #[derive(Debug, Serialize)]
 struct Decided {
     allowed: bool,
-    /// The reason's code, or the ground on which the call goes on.
+    /// The code of the reason for which the request is denied or forwarded.
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'static str>,
-    /// What the answer asks to be signed.
+    /// The components that the response requires to be signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     accept_signature: Option<String>,
 }
@@ -210,7 +210,7 @@ fn check(
     Ok(found)
 }
 
-/// Finds another request for which the signature verifies, and notes in what it differs.
+/// Finds another request for which the signature verifies, and records how it differs.
 fn would_verify(
     request: &Request,
     signed: &Signed<'_>,
@@ -229,7 +229,7 @@ fn would_verify(
     !found.would_verify.is_empty()
 }
 
-/// The signature that is looked at.
+/// Returns the signature to check.
 fn chosen<'s, 'a>(arguments: &Arguments, signed: &'s [Signed<'a>]) -> Result<&'s Signed<'a>, Failure> {
     let labels = || signed.iter().map(|signed| format!("`{}`", signed.input.label)).collect::<Vec<_>>().join(", ");
     match (&arguments.label, signed) {
@@ -249,7 +249,7 @@ fn structured(document: Option<&document::Document>) -> StructuredFields {
     StructuredFields::with(fields.map(|(name, kind)| (name.as_str().into(), FieldKind::from(*kind))))
 }
 
-/// What is wrong with the body of a request whose signature verifies.
+/// Returns what is wrong with the body of a request whose signature verifies.
 fn body_problem(request: &Request, input: &Input<'_>) -> Option<String> {
     let covered =
         input.components.iter().any(|component| component.is_whole() && component.name.as_str() == "content-digest");
@@ -294,7 +294,7 @@ fn decided(
         ) => &request.behind_envoy(),
         _ => request,
     };
-    // A gateway turns it into `:authority`.
+    // A gateway converts `Host` to `:authority`.
     lines.extend(request.headers.iter().filter(|(name, _)| name != "host").cloned());
     let headers = lines.into_iter().collect();
     let asked = Asked {
@@ -322,7 +322,7 @@ fn decided(
     })
 }
 
-/// Where what belongs to a line begins.
+/// The indentation of the details of a line.
 const INDENT: &str = "        ";
 
 fn people(found: &Found, out: &mut dyn Write) -> io::Result<()> {

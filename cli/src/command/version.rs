@@ -1,4 +1,4 @@
-//! `callgate version`: which filter a file holds, and whether it is as it was built.
+//! `callgate version`: identifies the filter in a file, and checks that the file is unchanged since its build.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use callgate_kit::input::{bounded, unreadable};
 use callgate_kit::module::{Fault, Module};
 use callgate_kit::{escape, policy};
 
-/// Far more than any build of the filter takes.
+/// The largest file that is read, in bytes; far more than the size of any build of the filter.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Print which filter a file holds: its version, build id, policy formats and what it asks of a gateway
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-/// Prints what the module says of itself.
+/// Prints the facts that the module contains about itself.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Some(path) = &arguments.module else {
         return command(arguments.format, out);
@@ -68,7 +68,7 @@ fn human(module: &Module, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the command itself is.
+/// Prints the facts about the command itself.
 fn command(format: Format, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (version, formats) = (env!("CARGO_PKG_VERSION"), policy::formats());
     match format {

@@ -1,4 +1,4 @@
-//! The filter as Envoy takes it: in a listener, and as a resource that it discovers.
+//! The filter in Envoy's configuration: in a listener, and as a discovered resource.
 
 use serde_json::{Map, Value, json};
 
@@ -8,12 +8,12 @@ use callgate_kit::policy::Loaded;
 
 pub(super) const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// An entry of `http_filters`, in a list of its own.
+/// Returns an entry of `http_filters`, in a list.
 pub(super) fn filter(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
     Ok(json!([{ "name": "callgate", "typed_config": typed(&plugin(loaded, &local(setting))?) }]))
 }
 
-/// The file for a filter that Envoy discovers under the name `callgate`.
+/// Returns the file for a filter that Envoy discovers under the name `callgate`.
 pub(super) fn discovered(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
     Ok(json!({ "resources": [{
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
@@ -22,7 +22,7 @@ pub(super) fn discovered(loaded: &Loaded, setting: &Setting) -> Result<Value, St
     }] }))
 }
 
-/// A plugin as a filter.
+/// Returns a plugin as a filter.
 pub(super) fn typed(plugin: &Value) -> Value {
     json!({ "@type": WASM, "config": plugin })
 }
@@ -32,7 +32,8 @@ fn local(setting: &Setting) -> Value {
     json!({ "local": { "filename": module } })
 }
 
-/// The plugin with its policy, whose module comes from here. Everything in it has a line in the table of `envoy/README.md`.
+/// Returns the plugin with its policy; `code` states where its module comes from. The table in `envoy/README.md` describes each
+/// member.
 pub(super) fn plugin(loaded: &Loaded, code: &Value) -> Result<Value, String> {
     let capabilities: Map<_, _> = CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
     Ok(json!({

@@ -1,4 +1,5 @@
-//! What Kong takes: entities in YAML, settings for `kong.conf`, and the schema with which it checks a policy before the filter does.
+//! Kong's configuration: entities in YAML, settings for `kong.conf`, and the schema that Kong uses to check a policy before the
+//! filter does.
 
 mod draft4;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use callgate_kit::policy::{Loaded, schema};
 
-/// A service whose calls all meet the gate, whatever route they come in by.
+/// Returns a service with the filter, so requests on all of its routes pass through the gate.
 pub(super) fn declarative(loaded: &Loaded) -> Result<Value, String> {
     let policy = super::policy(loaded);
     if let Some(place) = empty_list(policy) {
@@ -27,14 +28,14 @@ pub(super) fn declarative(loaded: &Loaded) -> Result<Value, String> {
         "name": "api",
         "hosts": hosts,
         "paths": ["/"],
-        // What the gate judged is what the API gets.
+        // The API must receive the request that the gate checked.
         "strip_path": false,
         "preserve_host": true,
     });
     let service = json!({
         "name": "api",
         "url": "http://127.0.0.1:8080",
-        // A call that was let through may have been made use of: the gate would have to see it again.
+        // A forwarded request may already have had an effect, and Kong would send it again without another check by the gate.
         "retries": 0,
         "routes": [route],
         "filter_chains": [chain],
@@ -42,7 +43,7 @@ pub(super) fn declarative(loaded: &Loaded) -> Result<Value, String> {
     Ok(json!({ "_format_version": "3.0", "services": [service] }))
 }
 
-/// The first list without items, as a JSON pointer.
+/// Returns the first empty list, as a JSON pointer.
 fn empty_list(value: &Value) -> Option<String> {
     match value {
         Value::Array(items) if items.is_empty() => Some(String::new()),
@@ -54,10 +55,10 @@ fn empty_list(value: &Value) -> Option<String> {
     }
 }
 
-/// What a filter's `.meta.json` says: how its configuration has to look.
+/// Returns the contents of a filter's `.meta.json`, which is the schema of its configuration.
 pub(super) fn meta() -> Result<String, String> {
     let mut schema = draft4::reduced(&schema());
-    // A policy for another gateway relies on what Kong's engine does not do, such as removing a header.
+    // A policy for another gateway relies on features that Kong's engine does not have, such as removing a header.
     let gateway = schema.pointer_mut("/properties/gateway").ok_or("the schema of a policy has no `gateway`")?;
     *gateway = json!({ "type": "string", "enum": ["kong"] });
     let meta = json!({ "config_schema": schema });
@@ -65,7 +66,7 @@ pub(super) fn meta() -> Result<String, String> {
     Ok(text + "\n")
 }
 
-/// Lines for `kong.conf`.
+/// Returns lines for `kong.conf`.
 pub(super) fn settings(loaded: &Loaded) -> String {
     let mut text = String::from(
         "# What Callgate needs beside the settings of your Kong: 3.4 to 3.9, in which WasmX is built in. README.md says why.\n\
@@ -112,14 +113,14 @@ pub(super) fn settings(loaded: &Loaded) -> String {
     text
 }
 
-/// For how many seconds the workers of two generations may run at once.
+/// Returns for how many seconds the workers of two generations may run at the same time.
 fn overlap(loaded: &Loaded) -> u64 {
-    /// Where nothing is accepted only once, a limit alone is counted twice meanwhile.
+    /// The time in seconds for a policy without replay protection. During the overlap, only limits are counted twice.
     const OF_LIMITS: u64 = 60;
     loaded.policy.replay_ripens().map_or(OF_LIMITS, |time| time.as_secs().min(OF_LIMITS))
 }
 
-/// The largest body that is checked, as nginx writes sizes.
+/// Returns the size of the largest body that is checked, in nginx's notation.
 fn body(loaded: &Loaded) -> String {
     let written = loaded.document.value().get("max_body").and_then(Value::as_str).unwrap_or("1MiB");
     written.replace("KiB", "k").replace("MiB", "m")

@@ -1,14 +1,14 @@
-//! The filter as the gateways of Kubernetes take it: a resource with the policy in it.
+//! The filter in the configuration of Kubernetes gateways: a resource that contains the policy.
 
 use serde_json::{Map, Value, json};
 
 use super::{Setting, envoy, policy};
 use callgate_kit::policy::Loaded;
 
-/// A registry that nobody has, for everybody to write another one there.
+/// A placeholder registry that does not exist. Users replace it with their own.
 const IMAGE: &str = concat!("registry.example.com/callgate:", env!("CARGO_PKG_VERSION"));
 
-/// Istio's resource of that name.
+/// Returns Istio's `WasmPlugin`.
 pub(super) fn wasm_plugin(loaded: &Loaded, setting: &Setting) -> Value {
     let mut spec = placed(setting);
     spec.extend(module(setting));
@@ -16,7 +16,7 @@ pub(super) fn wasm_plugin(loaded: &Loaded, setting: &Setting) -> Value {
     resource("extensions.istio.io/v1alpha1", "WasmPlugin", namespace(setting, "istio-ingress"), spec)
 }
 
-/// The same as the resource that supersedes it.
+/// Returns the same as a `TrafficExtension`, which supersedes `WasmPlugin`.
 pub(super) fn traffic_extension(loaded: &Loaded, setting: &Setting) -> Value {
     let mut spec = placed(setting);
     let mut wasm = module(setting);
@@ -26,13 +26,13 @@ pub(super) fn traffic_extension(loaded: &Loaded, setting: &Setting) -> Value {
     resource("extensions.istio.io/v1alpha1", "TrafficExtension", namespace(setting, "istio-ingress"), spec)
 }
 
-/// What Istio is told where a plugin stands: for whom, and when.
+/// Returns the parts of an Istio resource that select the workloads, the traffic and the position in the filter chain.
 fn placed(setting: &Setting) -> Map<String, Value> {
     let mut spec = Map::new();
     spec.insert("selector".to_owned(), json!({ "matchLabels": labels(setting) }));
     spec.insert("phase".to_owned(), json!("AUTHN"));
     if setting.sidecar {
-        // A sidecar has listeners for what its program calls as well, and those are not the gate's.
+        // A sidecar also has listeners for outbound requests of its workload, which the gate does not handle.
         spec.insert("match".to_owned(), json!([{ "mode": "SERVER" }]));
     }
     spec
@@ -47,19 +47,21 @@ fn plugin(loaded: &Loaded) -> Map<String, Value> {
     plugin
 }
 
-/// The variables that the policy takes secrets from, as Istio and Higress name them to a VM; none where it takes none.
+/// Returns the environment variables of the policy's secrets in the form in which Istio and Higress pass them to a VM; `None` if
+/// there are none.
 fn environment(loaded: &Loaded) -> Option<(String, Value)> {
     let names: Vec<_> = loaded.secrets.iter().map(|name| json!({ "name": name, "valueFrom": "HOST" })).collect();
     (!names.is_empty()).then(|| ("vmConfig".to_owned(), json!({ "env": names })))
 }
 
-/// Patches of what Istio tells Envoy: the plugin with all that Envoy knows, the place in which it stands, and paths left as they come.
+/// Returns patches of the Envoy configuration that Istio generates: the plugin with every setting that Envoy has, its position in
+/// the filter chain, and unchanged paths.
 pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
     let context = if setting.sidecar { "SIDECAR_INBOUND" } else { "GATEWAY" };
-    // Istio's agent fetches the module, and hands Envoy a file; nobody asks the cluster.
+    // Istio's agent fetches the module and passes Envoy a file, so the cluster is never used.
     let code = json!({ "remote": {
         "http_uri": { "uri": oci(setting), "cluster": "_", "timeout": "30s" },
-        // What the agent takes for none.
+        // The agent treats this value as no digest.
         "sha256": setting.sha256.as_deref().unwrap_or("nil"),
     } });
     let manager = "envoy.filters.network.http_connection_manager";
@@ -85,7 +87,7 @@ pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, 
                 "value": {
                     "name": "callgate",
                     "config_discovery": {
-                        // Until the module has come, no call is taken.
+                        // No requests are accepted until the module has arrived.
                         "config_source": { "ads": {}, "initial_fetch_timeout": "0s" },
                         "type_urls": [envoy::WASM],
                     },
@@ -115,7 +117,7 @@ pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, 
     Ok(resource("networking.istio.io/v1alpha3", "EnvoyFilter", namespace(setting, "istio-ingress"), spec))
 }
 
-/// Envoy Gateway's resource, for the whole of a `Gateway`.
+/// Returns Envoy Gateway's resource for a whole `Gateway`.
 pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
     let image = setting.module.as_deref().unwrap_or(IMAGE);
     let mut code = Map::new();
@@ -129,7 +131,7 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
         "rootID": "callgate",
         "code": code,
         "config": policy(loaded),
-        // Its default, written out: `true` would let every call pass once the module has failed.
+        // This is the default, stated explicitly: with `true`, every request would pass after a failure of the module.
         "failOpen": false,
     });
     if let Some(wasm) = wasm.as_object_mut().filter(|_| !loaded.secrets.is_empty()) {
@@ -144,12 +146,12 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
     resource("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy", namespace(setting, "default"), spec)
 }
 
-/// Higress's resource of Istio's name.
+/// Returns Higress's resource with the same name as Istio's.
 pub(super) fn higress_plugin(loaded: &Loaded, setting: &Setting) -> Value {
     let mut spec = module(setting);
     spec.insert("phase".to_owned(), json!("AUTHN"));
     spec.insert("pluginName".to_owned(), json!("callgate"));
-    // Its console writes FAIL_OPEN.
+    // Higress's console writes FAIL_OPEN.
     spec.insert("failStrategy".to_owned(), json!("FAIL_CLOSE"));
     spec.insert("defaultConfig".to_owned(), json!(policy(loaded)));
     spec.insert("defaultConfigDisable".to_owned(), json!(false));

@@ -1,7 +1,7 @@
-//! A policy as the configuration that a gateway takes: what `callgate render` prints, and what the files in `envoy/` and `kong/`
-//! are compared with.
+//! Renders a policy as the configuration of a gateway. `callgate render` prints the result, and tests compare the files in `envoy/`
+//! and `kong/` with it.
 //!
-//! Each gateway has a file here that says what its configuration looks like, as data; how that reads in YAML is a library's business.
+//! Each gateway has a module that describes its configuration as data. A library converts the data to YAML.
 
 mod envoy;
 mod kong;
@@ -42,7 +42,7 @@ pub enum Form {
     KongMeta,
 }
 
-/// The gateways that something can be written for, by the name that they have in a policy, and in which forms; the first is the usual one.
+/// The supported gateways by their names in a policy, with the forms of each; the first form is the default.
 pub const GATEWAYS: [(&str, &[Form]); 5] = [
     ("envoy", &[Form::Filter, Form::Ecds]),
     ("istio", &[Form::WasmPlugin, Form::TrafficExtension, Form::EnvoyFilter]),
@@ -51,20 +51,20 @@ pub const GATEWAYS: [(&str, &[Form]); 5] = [
     ("kong", &[Form::KongYml, Form::KongConf, Form::KongMeta]),
 ];
 
-/// What the policy does not say.
+/// Settings that are not part of the policy.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// Where the gateway finds the module; a place that is usual for the gateway when absent.
+    /// Where the gateway finds the module; a typical place for the gateway when absent.
     pub module: Option<String>,
     /// The digest that the module must have, in hexadecimal.
     pub sha256: Option<String>,
-    /// Whether it is for sidecars in the place of a gateway.
+    /// Whether the configuration is for sidecars instead of a gateway.
     pub sidecar: bool,
-    /// The namespace of a Kubernetes resource; one that is usual for the gateway when absent.
+    /// The namespace of a Kubernetes resource; a typical one for the gateway when absent.
     pub namespace: Option<String>,
-    /// The labels of the workloads that it is for; those that are usual for the gateway when absent.
+    /// The labels of the target workloads; typical ones for the gateway when absent.
     pub labels: BTreeMap<String, String>,
-    /// The `Gateway` that it is for.
+    /// The target `Gateway`.
     pub target: String,
 }
 
@@ -82,7 +82,8 @@ impl Default for Setting {
 }
 
 impl Form {
-    /// What the policy has to say of its gateway. Through an `EnvoyFilter` Istio's Envoy is given all that Envoy knows.
+    /// Returns the value of `gateway` that the policy must have. An `EnvoyFilter` can use every setting of Istio's Envoy, so it
+    /// needs `envoy`.
     #[must_use]
     pub fn gateway(self) -> &'static str {
         match self {
@@ -95,10 +96,10 @@ impl Form {
     }
 }
 
-/// Writes the configuration.
+/// Renders the configuration.
 ///
 /// # Errors
-/// What stands in the way, in one sentence.
+/// Returns the obstacle in one sentence.
 pub fn render(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
     match form {
         Form::Filter => yaml(&envoy::filter(loaded, setting)?),
@@ -114,9 +115,10 @@ pub fn render(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, 
     }
 }
 
-/// In YAML that its versions 1.1 and 1.2 read alike: a member `y` of a key is quoted, or Kubernetes would take it for `true`.
+/// Writes YAML that versions 1.1 and 1.2 interpret the same way. For example, the member `y` of a key is quoted, because Kubernetes
+/// would read it as `true`.
 ///
-/// Text of several lines stands as such, other text on one line however long it is.
+/// Text with several lines is written as a block; other text stays on one line of any length.
 fn yaml(value: &Value) -> Result<String, String> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let text = serde_saphyr::to_string_with_options(value, options)
@@ -127,12 +129,12 @@ fn yaml(value: &Value) -> Result<String, String> {
     }
 }
 
-/// The policy as data, for gateways that make JSON of it themselves.
+/// Returns the policy as data, for gateways that convert it to JSON themselves.
 fn policy(loaded: &Loaded) -> &Value {
     loaded.document.value()
 }
 
-/// The policy as a string, for gateways that pass it on as one.
+/// Returns the policy as a string, for gateways that pass it on as a string.
 fn json(loaded: &Loaded) -> Result<String, String> {
     escape::json(policy(loaded)).map_err(|error| format!("it cannot be written as JSON: {error}"))
 }

@@ -158,7 +158,7 @@ fn nothing_from_a_file_reaches_the_terminal_raw() {
     }
 }
 
-/// The lines that `check` writes about a policy that compiles.
+/// Returns the lines that `check` prints for a policy that compiles.
 fn warnings(name: &str, policy: String) -> Vec<String> {
     let ran = callgate(&format!("check {}", file(name, policy)));
     assert_eq!(ran.code, 0, "{}", ran.err);

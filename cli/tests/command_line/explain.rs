@@ -110,7 +110,7 @@ fn nothing_from_a_request_reaches_the_terminal_raw() {
         .fine();
         assert!(!out.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{out:?}");
     }
-    // A token may say anything, and is shown even where it is refused.
+    // A token can contain anything, and even a rejected one is shown.
     let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJcdTAwMWJbMkpcdTIwMmUifQ.";
     let out = run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", token], "").fine();
     assert!(out.contains("claims, not verified: ") && !out.contains(['\u{1b}', '\u{202e}']), "{out:?}");
@@ -123,7 +123,7 @@ fn a_policy_that_is_wrong_is_told_as_check_does() {
     assert_eq!(explained, callgate(&format!("check {path}")).failed(2));
 }
 
-/// A token with this header and these claims, and a signature that nobody made.
+/// Returns a token with this header, these claims and an invalid signature.
 fn unsigned(header: &str, claims: &str) -> String {
     use base64::Engine as _;
     let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
@@ -156,7 +156,7 @@ fn a_rejected_token_is_explained_by_its_claim_or_header_parameter() {
             assert!(out.contains(&format!("\n                      {line}\n")), "{line}\n{out}");
         }
     }
-    // What was sent twice is shown twice.
+    // Claims that were sent twice are shown twice.
     assert!(explain(good, r#"{"sub":1,"sub":2}"#).contains(r#"claims, as sent: {"sub":1,"sub":2}"#));
 }
 

@@ -1,4 +1,4 @@
-//! The binary as its users meet it: exit codes, what is printed where, and bad input of every kind.
+//! Tests of the binary from the user's view: exit codes, output streams, and bad input of every kind.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests end with the test that is wrong")]
 
@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// How a run of the binary ended.
+/// The result of running the binary.
 struct Ran {
     code: i32,
     out: String,
@@ -26,14 +26,14 @@ struct Ran {
 }
 
 impl Ran {
-    /// The standard output of a run that must have been fine.
+    /// Returns the standard output of a run that must have succeeded.
     #[track_caller]
     fn fine(self) -> String {
         assert_eq!((self.code, &*self.err), (0, ""), "{}", self.out);
         self.out
     }
 
-    /// The standard error of a run that must have ended so.
+    /// Returns the standard error of a run that must have ended with this exit code.
     #[track_caller]
     fn failed(self, code: i32) -> String {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
@@ -56,14 +56,14 @@ fn run(arguments: &[&str], stdin: &str) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that does not read its input may have ended before all of it is written.
+    // A program that does not read its input may exit before all of it is written.
     let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// A file for one test.
+/// Creates a file for one test.
 fn file(name: &str, content: impl AsRef<[u8]>) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, content).unwrap();
@@ -74,7 +74,7 @@ fn quickstart() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml")).unwrap()
 }
 
-/// The line of the quickstart policy on which a text first stands.
+/// Returns the first line of the quickstart policy that contains a text.
 fn line_of(text: &str) -> usize {
     quickstart().lines().position(|line| line.contains(text)).unwrap() + 1
 }
@@ -83,7 +83,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// A token that the quickstart policy takes now.
+/// Returns a token that the quickstart policy accepts now.
 fn coding_token() -> String {
     let arguments = "token --key @examples/quickstart/keys/es256.jwk.json --issuer https://idp.example.com --subject coding-agent \
                      --client coding-agent --audience https://api.example.com --claim org=acme";

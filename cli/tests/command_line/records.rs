@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{callgate, file, run};
 
-/// Seconds since 1970 of 2026-11-21T12:00:00Z.
+/// The time 2026-11-21T12:00:00Z in seconds since 1970.
 const NOON: u64 = 1_795_262_400;
 
 fn record(number: u64, changes: Value) -> Value {
@@ -54,12 +54,12 @@ fn unknown(number: u64) -> Value {
     record(number, changes)
 }
 
-/// An access log of Envoy, its own log and a file of records, compressed, for one test.
+/// Creates an access log of Envoy, Envoy's own log and a compressed file of records, for one test.
 fn logs(test: &str) -> [String; 3] {
     let line = |record: Value| json!({ "status": 200, "callgate": record.to_string() }).to_string();
     let access =
         [line(record(0, json!({}))), line(denied(1)), r#"{"status":200,"callgate":null}"#.to_owned()].join("\n");
-    // As the module writes it, the decision first.
+    // The module writes the decision first.
     let mut logged = denied(2);
     logged.as_object_mut().unwrap().remove("decision");
     let logged = logged.to_string().replacen('{', "{\"decision\":\"deny\",", 1);
@@ -73,7 +73,7 @@ fn logs(test: &str) -> [String; 3] {
     ]
 }
 
-/// The groups of a table, words apart.
+/// Returns the groups of a table as lists of words.
 fn rows(out: &str) -> Vec<Vec<&str>> {
     let rows = out.lines().filter(|line| ["deny", "allow"].iter().any(|word| line.trim_start().starts_with(word)));
     rows.map(|line| line.split_whitespace().collect()).collect()
@@ -187,7 +187,7 @@ fn what_is_asked_for_is_found() {
     ] {
         assert_eq!(matching(filter), count, "{filter}");
     }
-    // The answer's `instance` leads to the decision in full.
+    // The response's `instance` finds the full decision.
     let out = callgate(&format!("records {access} {own} --id urn:callgate:decision:{:032x}", 2)).fine();
     assert!(out.starts_with("denied    insufficient_scope: "), "{out}");
     assert!(out.contains(&format!("decision {:032x}\n", 2)) && out.contains("1 of 3 records matched\n"), "{out}");
@@ -203,7 +203,7 @@ fn finds_the_uses_of_a_token() {
     let log = file("token.records", record(1, json!({ "token": hash })).to_string());
     let kept = file("used.jwt", format!("{token}\n"));
     assert!(callgate(&format!("records {log} --token @{kept}")).fine().ends_with("1 record\n"));
-    // Another form of its signature makes it no other token.
+    // A different encoding of the signature does not change the token's hash.
     let again = file("used-again.jwt", token.replace("c2ln", "c2lo"));
     assert!(callgate(&format!("records {log} --token @{again}")).fine().ends_with("1 record\n"));
     for wrong in ["a3dce84a", "not-a-hash-of-16", token] {
@@ -317,7 +317,7 @@ fn a_record_is_put_into_words() {
     assert!(placed.contains(&format!("note      {policy} is another version than the one that decided: ")), "{placed}");
 }
 
-/// A value for a member, and the text that has to show it.
+/// Returns a value for a member, and adds the text that must appear for it to `shown`.
 fn sample(schema: &Value, part: &Value, name: &str, shown: &mut Vec<String>) -> Value {
     let part = part["$ref"].as_str().map_or(part, |link| schema.pointer(link.strip_prefix('#').unwrap()).unwrap());
     match (name, part["type"].as_str()) {
@@ -326,7 +326,7 @@ fn sample(schema: &Value, part: &Value, name: &str, shown: &mut Vec<String>) -> 
             shown.push("2026-11-21T12:00:00Z".to_owned());
             return json!(NOON * 1000);
         }
-        // The first is the reason of the record itself.
+        // The first one is the reason of the record itself.
         ("would_deny", _) => {
             let first = sample(schema, &part["items"], "", &mut Vec::new());
             return json!([first, sample(schema, &part["items"], "", shown)]);
@@ -356,7 +356,7 @@ fn shows_every_member_that_a_record_can_have() {
     let schema = callgate_kit::records::schema();
     let members = schema["properties"].as_object().unwrap().keys().map(String::as_str);
     assert_eq!(members.collect::<BTreeSet<_>>(), callgate::Record::MEMBERS.iter().copied().collect());
-    // A record has the path in canonical form, or as it came.
+    // A record has the path either in canonical form or as it was received.
     for absent in ["raw_path", "path"] {
         let mut parts = schema.clone();
         parts["properties"].as_object_mut().unwrap().remove(absent);
@@ -384,7 +384,7 @@ fn shows_members_of_later_versions_behind_those_of_the_record() {
     assert_eq!(serde_json::from_str::<Value>(&listed).unwrap(), Value::Object(later));
 }
 
-/// The walk through `examples/payments`, whose record is that of its policy as it stands.
+/// Follows the README of `examples/payments`, whose record comes from the example's unmodified policy.
 #[test]
 fn the_record_of_the_payments_example_is_told_as_its_readme_shows() {
     let folder = "examples/payments";

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{callgate, file, json, line_of, quickstart};
 
-/// The filter's entry, read back from YAML.
+/// Returns the filter's entry, parsed from the YAML.
 fn rendered(path: &str) -> serde_json::Value {
     let text = callgate(&format!("render {path} --for envoy")).fine();
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
@@ -48,7 +48,7 @@ fn every_text_survives_the_quoting() {
     );
 }
 
-/// Those of issuers, of agents that sign, and of the tables.
+/// The secrets of issuers, of signing agents and of the tables.
 #[test]
 fn secrets_are_named_to_the_gateway() {
     let policy = r#"
@@ -82,7 +82,7 @@ audit: { log: { allow: false, deny: true } }
     assert_eq!(vm["code"]["local"]["filename"], "/etc/envoy/callgate.wasm");
 }
 
-/// The files that `callgate render` wrote, and how.
+/// The files that `callgate render` generated, with the arguments of each.
 const SHIPPED: [(&str, &str); 10] = [
     ("envoy/ecds-callgate.yaml", "--for envoy --as ecds"),
     ("envoy/istio/wasm-plugin.yaml", "--for istio --sha256 DIGEST"),
@@ -112,7 +112,7 @@ fn what_is_shipped_is_what_is_rendered() {
     }
 }
 
-/// The gate in a file of Envoy's, wherever it stands.
+/// Finds the gate anywhere in a file for Envoy.
 fn gate(value: &Value) -> Option<&Value> {
     match value {
         Value::Object(fields) if fields.contains_key("vm_config") => Some(value),
@@ -143,7 +143,7 @@ fn the_policy_becomes_one_of_the_gateway_that_is_named() {
         ("envoy", "/0/typed_config/config/configuration/value", "envoy"),
         ("istio", "/spec/pluginConfig", "istio"),
         ("istio --as traffic-extension", "/spec/wasm/pluginConfig", "istio"),
-        // Through this Istio's Envoy is given all that Envoy knows.
+        // An `EnvoyFilter` can use every setting of Istio's Envoy.
         (
             "istio --as envoy-filter",
             "/spec/configPatches/0/patch/value/typed_config/config/configuration/value",
@@ -158,7 +158,7 @@ fn the_policy_becomes_one_of_the_gateway_that_is_named() {
         let policy = read.value().pointer(place).unwrap();
         let policy = policy.as_str().map_or_else(|| policy.clone(), json);
         assert_eq!(policy["gateway"], gateway, "{arguments}");
-        // And otherwise it is the policy.
+        // Apart from the gateway, it is the policy.
         let written = document::parse("policy", shipped("envoy/policy.yaml").as_bytes()).unwrap();
         let mut written = written.value().clone();
         written["gateway"] = gateway.into();
@@ -176,11 +176,11 @@ fn a_gateway_says_what_it_lacks_and_where() {
     let line = line_of("  calls: { per: agent");
     assert!(err.contains(&format!("quickstart/policy.yaml:{line}:")), "{err}");
     assert!(err.contains("limits.calls: workers share nothing on `portable`"), "{err}");
-    // Another gateway, and with it another version.
+    // Another gateway results in another version.
     let version = |arguments: &str| callgate(&format!("check envoy/policy.yaml {arguments}")).fine();
     let (own, kong) = (version(""), version("--for kong"));
     assert!(own.contains("gateway    envoy") && kong.contains("gateway    kong"), "{own}{kong}");
-    // What `kong.conf` is told as well, and no other gateway needs.
+    // The size that `kong.conf` also contains; no other gateway needs it.
     let zone = "zone       1416k for `nginx_wasm_shm_kv_callgate`";
     assert!(kong.contains(zone) && !own.contains("zone"), "{own}{kong}");
     let digits = |text: &str| text.lines().find(|line| line.contains("version")).unwrap().to_owned();
@@ -234,6 +234,6 @@ fn what_cannot_be_written_is_said() {
         let err = callgate(&command).failed(1);
         assert!(err.contains(said), "{command}: {err}");
     }
-    // Where it is a string of JSON it can be written: as an escape that everybody sees.
+    // A JSON string can contain the character, as a visible escape.
     assert!(rendered(&policy("unseen-json.yaml", "opens and", "opens\u{202e} and")).to_string().contains("u202e"));
 }

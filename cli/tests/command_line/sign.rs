@@ -22,7 +22,7 @@ fn what_a_gate_usually_asks_for_is_covered() {
             "\"@method\": GET\n\"@authority\": api.example.com\n\"@path\": /items\n\"@query\": ?x=1\n\"@signature-params\": {parameters}"
         )
     );
-    // Ed25519 signs the same twice.
+    // Ed25519 signatures are deterministic.
     assert_eq!(signed("--created 1000000 --nonce n1").0, headers);
     assert_ne!(signed("--created 1000000").0, signed("--created 1000000").0, "nonces are fresh");
     assert!(!signed("--no-nonce").1.contains("nonce"));

@@ -6,7 +6,7 @@ use crate::{callgate, file, json, run};
 
 const KEY: &str = "@examples/quickstart/keys/es256.jwk.json";
 
-/// Header and claims.
+/// Returns header and claims.
 fn parts(token: &str) -> (Value, Value) {
     let part = |index| {
         json(std::str::from_utf8(&URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap())

@@ -3,7 +3,7 @@ use crate::{callgate, file, json};
 const KEY: &str = "@examples/quickstart/keys/ed25519.jwk.json";
 const SIGN: &str = "sign https://api.example.com/items -X POST -H content-type:application/json --body {\"a\":1}";
 
-/// A signed request as a message, in a file.
+/// Writes a signed request to a file as a message.
 fn message(name: &str, change: impl Fn(String) -> String) -> String {
     let headers = callgate(&format!("{SIGN} --created 1000000 --nonce n1 --key {KEY}")).fine();
     let head = format!("POST /items HTTP/1.1\nHost: api.example.com\nContent-Type: application/json\n{headers}");
@@ -78,12 +78,12 @@ fn a_base_with_other_line_breaks_or_another_key_is_told() {
     assert!(ran.out.contains("differ in line breaks alone"), "{}", ran.out);
 }
 
-/// A policy with one agent, which signs with the test's key.
+/// Returns a policy with one agent that signs with the test's key.
 fn policy(name: &str) -> String {
     policy_with(name, "")
 }
 
-/// A policy with one agent, which signs with the test's key, of which more is said.
+/// Returns a policy with one agent that signs with the test's key, with more fields for the key.
 fn policy_with(name: &str, of_the_key: &str) -> String {
     file(
         name,
@@ -204,7 +204,7 @@ fn names_the_scheme_for_which_a_signature_would_verify() {
     assert_eq!(ran.code, 2);
     assert!(ran.out.contains("      it verifies with the scheme `http` in the place of `https`\n"), "{}", ran.out);
     callgate(&format!("verify --request @{message} --key {KEY} --external-url http://api.example.com")).fine();
-    // Nothing verifies that was signed otherwise.
+    // No variant verifies for a request whose path was not signed.
     let other = file("verify-scheme-other.http", format!("{head}\n{{\"a\":1}}").replace("/items ", "/other "));
     let ran = json(&callgate(&format!("verify --request @{other} --key {KEY} --format json")).out);
     assert_eq!((&ran["verified"], &ran["would_verify"]), (&false.into(), &serde_json::Value::Null));
@@ -220,7 +220,7 @@ fn names_the_headers_whose_lines_a_gateway_joined() {
     let printed = json(&callgate(&format!("verify --request @{sent} --key {KEY} --format json")).fine());
     let warning = printed["warnings"][0].as_str().unwrap();
     assert!(warning.starts_with("Envoy joins the lines of `accept` by `,` without a space"), "{warning}");
-    // As it arrives behind Envoy.
+    // The request as it arrives after Envoy joined the lines.
     let seen = file("verify-joined.http", request("Accept: text/html,text/plain\n"));
     let ran = callgate(&format!("verify --request @{seen} --key {KEY}"));
     assert_eq!(ran.code, 2);
@@ -232,7 +232,7 @@ fn names_the_headers_whose_lines_a_gateway_joined() {
     let spaced = file("verify-spaced.http", request("Accept: text/html, text/plain\n"));
     let printed = json(&callgate(&format!("verify --request @{spaced} --key {KEY} --format json")).fine());
     assert_eq!(printed.get("warnings"), None);
-    // And a client that joins them as Envoy does.
+    // A client that joins the lines as Envoy does.
     let sign = sign.replace("-H accept:text/html -H accept:text/plain", "-H accept:text/html,text/plain");
     let headers =
         callgate(&format!("{sign} --created 1000000 --key {KEY} --cover @method --cover accept --cover x-a")).fine();
@@ -256,7 +256,7 @@ fn decides_about_the_request_as_envoy_delivers_it() {
         let request = format!("POST /items HTTP/1.1\nHost: api.example.com\n{accept}{headers}\n");
         let request = file(&format!("verify-joined-{name}.http"), request);
         let ran = callgate(&format!("verify --request @{request} --policy {policy} --at 1000001"));
-        // The signature verifies for the request that is given, either way.
+        // In both cases the signature verifies for the given request.
         assert!(ran.out.starts_with("fine  ") && ran.out.contains(decision), "{name}: {}", ran.out);
     }
 }

@@ -2,7 +2,7 @@ use callgate_kit::module::{Facts, Module, stamp};
 
 use crate::{callgate, file, json};
 
-/// The shortest module, with what it says of itself.
+/// Returns the shortest module that contains facts about itself.
 fn module() -> Vec<u8> {
     let facts = Facts { version: "1.2.3".into(), policy_formats: vec!["v1".into()], rustc: "1.95.0\u{1b}[31m".into() };
     stamp(b"\0asm\x01\0\0\0".to_vec(), &facts).unwrap()

@@ -1,4 +1,4 @@
-//! What documents say of `callgate`: each command has to be one that it understands, and the policy that the README explains has to
+//! Checks what documents state about `callgate`: the program must accept each command, and the policy that the README explains must
 //! compile.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 
 use reader::{Document, faults};
 
-/// What is wrong with a command line; none where it could be run, and where it is none of `callgate`.
+/// Returns what is wrong with a command line; `None` if it is valid, or if it does not run `callgate`.
 fn fault(words: &[String]) -> Option<String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {

@@ -1,14 +1,14 @@
-//! The endpoints that a request nearly matched, and what it missed in each.
+//! The endpoints that a request nearly matches, and the mismatch with each.
 
 use callgate::allowlist::{Asked, Listed, Template, nearest};
 use callgate::document::FormatSuffixes;
 use callgate::request::{CanonicalPath, Host, split_target};
 use serde_json::Value;
 
-/// What is said under this name for each endpoint.
+/// The name of these facts in the explanation.
 const NAME: &str = "nearest";
 
-/// An endpoint of the document.
+/// An endpoint of the policy document.
 struct Endpoint<'a> {
     id: &'a str,
     methods: Vec<&'a str>,
@@ -16,7 +16,8 @@ struct Endpoint<'a> {
     template: Template,
 }
 
-/// One fact for each of the nearest endpoints of a policy document, the nearest first. None where the request is not canonical.
+/// Returns one fact for each of the nearest endpoints of a policy document, the nearest first; empty if the request is not
+/// canonical.
 pub(super) fn facts(document: &Value, method: &str, host: &str, target: &str) -> Vec<(&'static str, String)> {
     let (path, _) = split_target(target.as_bytes());
     let (Ok(host), Ok(path)) = (Host::parse(host.as_bytes()), CanonicalPath::parse_with_text(path)) else {

@@ -1,4 +1,4 @@
-//! A record in words, with its rules found in a policy where there is one.
+//! Describes a record in words, and finds its rules in a policy if one is given.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ use callgate_kit::input::Input;
 use callgate_kit::policy::{self, Loaded};
 use callgate_kit::records::{Words, find};
 
-/// Where Envoy's access log keeps the record.
+/// The member of Envoy's access log that contains the record.
 const MEMBER: &str = "callgate";
 
 /// Explains the record.
@@ -22,7 +22,7 @@ pub(super) fn run(input: &Input, policy: Option<&Path>, format: Format, out: &mu
     }
     let text = input.read().map_err(Failure::Trouble)?;
     let record = find(text.trim().as_bytes(), MEMBER)
-        // A record may be spread over lines by whoever made it readable, and several lines are several records.
+        // A record that was formatted for reading spans several lines; otherwise several lines are several records.
         .filter(|_| !text.trim().contains('\n') || serde_json::from_str::<Value>(&text).is_ok())
         .ok_or_else(|| {
             Failure::Trouble(format!(

@@ -1,4 +1,4 @@
-//! The key with which a signature is verified: one that is given, or one of a policy.
+//! The key that verifies a signature: one from the arguments, or one of a policy.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,11 +12,11 @@ use crate::command::Failure;
 use crate::command::request::{Given, signing};
 use callgate_kit::moment::{self, Moment};
 
-/// The key with which a signature is verified.
+/// The key that verifies a signature.
 pub(super) struct Verifying {
     pub(super) key: VerifyingKey,
     pub(super) algorithm: Algorithm,
-    /// Why the policy does not accept the key at the moment of the decision.
+    /// Why the policy does not accept the key at the time of the decision.
     pub(super) outside_validity: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl Verifying {
     }
 }
 
-/// The key that is given, or that of the policy that the signature names.
+/// Returns the given key, or the policy's key that the signature names.
 pub(super) fn key(arguments: &Arguments, input: &Input<'_>, policy: Option<&Policy>) -> Result<Verifying, Failure> {
     if let Some(policy) = policy {
         let keyid = input
@@ -65,7 +65,7 @@ fn outside_validity(keyid: &str, key: &SigningKey, at: Moment) -> Option<String>
     }
 }
 
-/// A key that verifies, of a public key or of the private one that it belongs to.
+/// Creates a verifying key from a public key, or from the private key that belongs to it.
 fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKey, Algorithm), String> {
     const TWO: &str =
         "an RSA key can sign in more than one way: name one with --algorithm, `rsa-pss-sha512` or `rsa-v1_5-sha256`";

@@ -1,14 +1,14 @@
-//! A schema of today in the words of draft 4, the only ones that Kong knows.
+//! Converts a current JSON Schema to draft 4, the only draft that Kong supports.
 //!
-//! What draft 4 cannot say is left out: Kong then takes a policy that the filter refuses. Defaults are left out as well, since Kong
-//! would write them into the policy, which then had another version.
+//! Rules that draft 4 cannot express are omitted, so Kong accepts some policies that the filter rejects. Defaults are omitted as
+//! well: Kong would write them into the policy, and its version would change.
 
 use serde_json::{Map, Value, json};
 
-/// What is said about a value and does not narrow it.
+/// Keywords that describe a value without restricting it.
 const REMARKS: [&str; 5] = ["$schema", "default", "description", "format", "title"];
 
-/// The schema, with what it refers to.
+/// Returns the converted schema with its definitions.
 pub(super) fn reduced(schema: &Value) -> Value {
     let mut reduced = rule(schema, schema);
     let definitions: Map<_, _> = schema
@@ -27,7 +27,7 @@ pub(super) fn reduced(schema: &Value) -> Value {
 
 fn rule(rule: &Value, root: &Value) -> Value {
     let Some(fields) = rule.as_object() else { return rule.clone() };
-    // Draft 4 ignores what stands beside a reference.
+    // Draft 4 ignores other keywords next to a reference.
     if let Some(target) = fields.get("$ref").and_then(Value::as_str) {
         return json!({ "$ref": target.replace("#/$defs/", "#/definitions/") });
     }
@@ -50,7 +50,7 @@ fn rule(rule: &Value, root: &Value) -> Value {
         reduced.insert(keyword.clone(), value);
     }
     if let Some(words) = fields.get("propertyNames").and_then(|names| words(resolved(names, root))) {
-        // A mapping whose names are among these.
+        // A mapping with a fixed set of names.
         let of = reduced.remove("additionalProperties").unwrap_or_else(|| json!({}));
         let properties: Map<_, _> =
             words.iter().filter_map(Value::as_str).map(|word| (word.to_owned(), of.clone())).collect();
@@ -60,7 +60,7 @@ fn rule(rule: &Value, root: &Value) -> Value {
     Value::Object(reduced)
 }
 
-/// The words that a rule allows, where it allows nothing else.
+/// Returns the words that a rule allows, if it allows nothing else.
 fn words(rule: &Value) -> Option<Vec<Value>> {
     if let Some(word) = rule.get("const") {
         return Some(vec![word.clone()]);
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    /// What draft 4 does not have may not be in there: it would say nothing.
+    /// Keywords that draft 4 does not have must not remain: they would have no effect.
     #[test]
     fn nothing_of_a_later_draft_is_left() {
         let text = reduced(&schema()).to_string();
