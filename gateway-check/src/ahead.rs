@@ -1,16 +1,16 @@
-//! Filters that requests go through before the gate: what they do to the credential, and which requests they send for clients that nobody
-//! has verified yet.
+//! Checks the filters in front of the gate: what they do to the credential, and which requests they send for clients that are not
+//! yet verified.
 
 use super::Check;
 use super::finding::Code;
 use super::view::View;
 
-/// Headers that a client proves itself with, in lower case.
+/// Headers that carry a client's credentials, in lower case.
 pub(super) const CREDENTIALS: [&str; 6] =
     ["authorization", "dpop", "signature", "signature-input", "content-digest", "signature-agent"];
 
 impl<'a> Check<'a> {
-    /// A filter in front of the gate, by the part of its type that names it.
+    /// Checks a filter in front of the gate. `kind` is the part of its type that names it.
     pub(super) fn ahead(&mut self, filter: &View<'a>, kind: &str, content: &View<'a>) {
         match kind {
             "cache" | "cache_v2" => {
@@ -53,7 +53,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// `jwt_authn` takes the token that it verified out of the request, unless it is told to forward it.
+    /// `jwt_authn` removes the token that it verified from the request, unless it is configured to forward it.
     fn verified_ahead(&mut self, content: &View<'a>) {
         let providers = content.get("providers").map(|providers| providers.fields()).unwrap_or_default();
         for (name, provider) in providers {

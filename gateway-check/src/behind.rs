@@ -1,11 +1,11 @@
-//! Filters and clusters behind the gate that are harmless in general, and not with every configuration: they write headers that upstreams
-//! believe, or let the client choose where its request goes.
+//! Checks filters and clusters after the gate that are harmless in general but not in every configuration: they write headers that
+//! upstreams trust, or let the client choose where its request goes.
 
 use super::Check;
 use super::finding::Code;
 use super::view::View;
 
-/// Filter state from which Envoy takes the address of the upstream.
+/// Keys of the filter state from which Envoy reads the address of the upstream.
 const ADDRESSES: [&str; 6] = [
     "envoy.network.transport_socket.original_dst_address",
     "envoy.network.upstream_server_name",
@@ -16,7 +16,7 @@ const ADDRESSES: [&str; 6] = [
 ];
 
 impl<'a> Check<'a> {
-    /// What a filter behind the gate writes, as its configuration has it.
+    /// Checks the headers that a filter after the gate writes by its configuration.
     pub(super) fn writes(&mut self, filter: &View<'a>, kind: &str, content: &View<'a>) {
         match kind {
             "jwt_authn" => self.claims_as_headers(content),
@@ -68,7 +68,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A filter, before the gate or behind it, that puts what the client says into metadata by which a load balancer chooses.
+    /// Checks a filter, in front of the gate or after it, that copies client input into metadata from which a load balancer chooses
+    /// a host.
     pub(super) fn metadata(&mut self, kind: &str, content: &View<'a>) {
         if !matches!(kind, "header_to_metadata" | "json_to_metadata") {
             return;
@@ -87,7 +88,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Names of metadata by which clusters choose their hosts.
+    /// Reads the names of metadata by which clusters choose their hosts.
     pub(super) fn read_choices(&mut self) {
         for cluster in self.world.clusters.clone() {
             let hosts = cluster.find(&[".override_host.v3.OverrideHost"]);
@@ -98,7 +99,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A cluster that takes the address of its host from the request.
+    /// Checks a cluster that takes the address of its host from the request.
     pub(super) fn chosen_hosts(&mut self, cluster: &View<'a>) {
         if let Some(header) = cluster.path("original_dst_lb_config").and_then(|config| config.says("use_http_header")) {
             let message = "a header of the client names the address that the request goes to; remove `use_http_header`";
@@ -122,7 +123,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Other modules that share the map in which the gate counts.
+    /// Reports other modules that share the map in which the gate stores its counters.
     pub(super) fn foreign_modules(&mut self) {
         let ids: Vec<&str> = self.gates.iter().filter_map(|gate| gate.vm_id).filter(|id| !id.is_empty()).collect();
         for (id, view) in self.foreign.clone() {

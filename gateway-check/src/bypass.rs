@@ -1,4 +1,4 @@
-//! Calls that go past the gate: a way around it, or to something that was never behind it?
+//! Judges requests that reach an upstream without the gate: either they bypass it, or the upstream never belonged to a gate.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use super::Check;
 use super::finding::Code;
 use super::view::View;
 
-/// Where calls of a route go.
+/// The destinations of a route's requests.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Targets {
     pub(super) clusters: BTreeSet<String>,
-    /// Whether something that cannot be seen here chooses.
+    /// Whether a component outside of these files chooses the destination.
     pub(super) unknown: bool,
 }
 
@@ -34,26 +34,26 @@ impl Targets {
     }
 }
 
-/// Calls that reach an upstream without a gate.
+/// Requests that reach an upstream without a gate.
 #[derive(Debug, Clone)]
 pub(super) struct BypassRoute<'a> {
-    /// What it is if it is a way around.
+    /// The kind of finding if this is a bypass.
     pub(super) code: Code,
     pub(super) view: View<'a>,
     pub(super) targets: Targets,
-    /// The names that clients call it by, as virtual hosts write them; `*` for every name.
+    /// The names that clients use, as in the domains of virtual hosts; `*` for every name.
     pub(super) hosts: Vec<String>,
-    /// What is so, and what to do about it.
+    /// The problem and what to do about it.
     pub(super) message: String,
 }
 
 impl<'a> Check<'a> {
-    /// Tells ways around the gate from traffic that has nothing to do with it.
+    /// Distinguishes bypasses of the gate from unrelated traffic.
     pub(super) fn judge_ungated(&mut self, files: &[PathBuf]) {
         let names: BTreeSet<String> =
             self.gates.iter().filter_map(|gate| gate.facts.as_ref()).flat_map(|facts| facts.hosts.clone()).collect();
         let admin = self.admin_clusters();
-        // A policy that cannot be read may answer for any name.
+        // A policy that cannot be read may apply to any name.
         let unread = self.gates.iter().any(|gate| gate.facts.is_none());
         let no_gate = self.gates.is_empty();
         if no_gate
@@ -86,7 +86,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The clusters that lead to an admin interface of these files.
+    /// Returns the clusters that lead to an admin interface of these files.
     fn admin_clusters(&self) -> BTreeSet<String> {
         let addresses = self.world.bootstraps.iter().filter_map(|bootstrap| bootstrap.path("admin.address"));
         let ports: BTreeSet<u64> =
@@ -106,12 +106,12 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Whether an address is reached from this machine alone.
+/// Returns whether an address can be reached only from this machine.
 pub(super) fn is_loopback(address: &str) -> bool {
     address == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether a virtual host with this domain may get calls to this name.
+/// Returns whether a virtual host with this domain may receive requests for this name.
 pub(super) fn may_serve(domain: &str, name: &str) -> bool {
     let domain = domain.to_ascii_lowercase();
     let bare = |text: &str| match text.rsplit_once(':') {

@@ -1,4 +1,4 @@
-//! Envoy's own configuration: bootstraps, listeners, chains of filters, connection managers.
+//! Checks Envoy's own configuration: bootstraps, listeners, filter chains and connection managers.
 
 use super::Check;
 use super::bypass::{BypassRoute, Targets, is_loopback};
@@ -7,7 +7,7 @@ use super::finding::Code;
 use super::gate;
 use super::view::View;
 
-/// What Envoy buffers for a connection unless a listener says otherwise.
+/// The bytes that Envoy buffers for a connection by default.
 const USUAL_BUFFER: u64 = 1 << 20;
 
 impl<'a> Check<'a> {
@@ -31,7 +31,7 @@ impl<'a> Check<'a> {
         for bootstrap in self.world.bootstraps.clone() {
             self.tags(&bootstrap);
         }
-        // Gates that no chain of these files uses.
+        // Checks gates that no chain in these files uses.
         for extension in self.world.extensions.values().flatten().cloned().collect::<Vec<_>>() {
             let Some(config) = extension.get("typed_config") else { continue };
             let (type_name, content) = config.open();
@@ -114,7 +114,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A filter that takes bytes to an upstream without reading them as HTTP.
+    /// Checks a filter that forwards bytes to an upstream without parsing them as HTTP.
     fn passes_bytes(&mut self, filter: &View<'a>, content: &View<'a>) {
         let weighted = content.each("weighted_clusters.clusters");
         let names =
@@ -153,7 +153,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whom the source address is taken from.
+    /// Checks where the client's source address comes from.
     pub(super) fn trust(&mut self, manager: &View<'a>) {
         if let Some(extensions) = manager.get("original_ip_detection_extensions") {
             let message = "the source address comes from an extension, which must not believe what clients write: prefer \
@@ -176,7 +176,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Clients that Envoy takes for its own may ask for retries themselves, by `x-envoy-retry-on`.
+    /// Checks which clients Envoy treats as internal: they can request retries with `x-envoy-retry-on`.
     fn internal(&mut self, manager: &View<'a>) {
         let Some(config) = manager.get("internal_address_config") else { return };
         if config.says("unix_sockets").is_some() || !config.each("cidr_ranges").is_empty() {
@@ -186,7 +186,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What changes a call before the gate sees it.
+    /// Checks settings that change a request before the gate sees it.
     pub(super) fn normalization(&mut self, manager: &View<'a>) {
         const LATER: &str =
             "the gate refuses what has no canonical form, and here it would judge another path than the client sent";
@@ -226,7 +226,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Keys of the runtime that take effect where the connection manager does not say what it wants.
+    /// Checks runtime keys that take effect if the connection manager does not set the field.
     fn runtime(&mut self, manager: &View<'a>, why: &str) {
         let unset = |field: &str| manager.get(field).is_none();
         let keys = [
@@ -277,7 +277,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What a cluster does to calls after every filter of the listener.
+    /// Checks what a cluster does to requests after all filters of the listener.
     fn cluster(&mut self, cluster: &View<'a>) {
         if self.gated.is_empty() || !cluster.text("name").is_some_and(|name| self.gated.contains(name)) {
             return;
@@ -294,7 +294,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Whether a network filter takes what it gets to an upstream, whatever it is.
+/// Returns whether a network filter forwards all input to an upstream without interpreting it.
 fn passes_bytes(kind: &str, name: &str) -> bool {
     let kinds = [
         "TcpProxy",
@@ -311,7 +311,7 @@ fn passes_bytes(kind: &str, name: &str) -> bool {
     kinds.contains(&kind) || (kind.is_empty() && names.iter().any(|suffix| name.ends_with(suffix)))
 }
 
-/// Whether a network filter leaves it to others where bytes go, or answers them itself.
+/// Returns whether a network filter leaves the destination of bytes to other filters, or responds itself.
 fn stays(kind: &str, name: &str) -> bool {
     let kinds = [
         "RBAC",

@@ -1,48 +1,48 @@
-//! The filters of a connection manager, in their order: which of them is the gate, and what those behind it can do to a call
-//! that was decided.
+//! Checks the filters of a connection manager in order: which one is the gate, and how the filters after it can change a request
+//! that was already decided.
 
 use super::Check;
 use super::finding::Code;
 use super::gate::{self, Gate};
 use super::view::View;
 
-/// The filters that calls of one kind go through.
+/// The filter chain for one kind of request.
 #[derive(Debug)]
 pub(super) struct Chain<'a> {
-    /// Where its filters stand.
+    /// The list of its filters.
     pub(super) filters: View<'a>,
     pub(super) gates: Vec<Placed<'a>>,
-    /// The filters before the first gate: each with the part of its type that names it, and its configuration.
+    /// The filters before the first gate. Each has the part of its type that names it, and its configuration.
     ahead: Vec<(View<'a>, &'a str, View<'a>)>,
-    /// Whether a filter that may be the gate cannot be seen.
+    /// Whether the chain contains a filter that cannot be seen and may be the gate.
     pub(super) hidden: bool,
-    /// Whether a filter can change a call so that another route takes it than the one that says which gates are on.
+    /// Whether a filter can change a request so that its final route differs from the route that enabled the gates.
     pub(super) reroutes: bool,
 }
 
 /// A gate in a chain.
 #[derive(Debug)]
 pub(super) struct Placed<'a> {
-    /// What routes call it by.
+    /// The name by which routes refer to the gate.
     pub(super) name: &'a str,
-    /// Whether it acts where no route says otherwise.
+    /// Whether the gate is enabled unless a route disables it.
     pub(super) on: bool,
     pub(super) gate: Gate<'a>,
 }
 
-/// What a filter can do to a call that goes through it.
+/// How a filter can affect a request that passes through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// Method, path, host and body stay as they are.
+    /// Method, path, host and body stay unchanged.
     Harmless,
-    /// What it can change.
+    /// The parts of the request that it can change.
     Changes(&'static str),
-    /// Only what its configuration says.
+    /// It makes only the changes in its configuration.
     Mutates,
     Unknown,
 }
 
-/// What filters can do, by the part of their type that names them.
+/// Returns the effect of a filter. `kind` is the part of its type that names it.
 fn effect(kind: &str) -> Effect {
     match kind {
         "adaptive_concurrency"
@@ -107,7 +107,8 @@ fn effect(kind: &str) -> Effect {
     }
 }
 
-/// The part of a filter's type that names it, such as `lua`; for a filter without a configuration its own name says it.
+/// Returns the part of a filter's type that names it, such as `lua`. A filter without a configuration is identified by its own
+/// name.
 fn kind<'a>(filter: &View<'a>, type_name: &'a str) -> &'a str {
     let named = filter.text("name").unwrap_or_default();
     let from = if type_name.is_empty() { named } else { type_name };
@@ -130,14 +131,14 @@ impl<'a> Check<'a> {
         for filter in filters.items() {
             self.filter(&filter, &mut chain);
         }
-        // What is done before a gate matters only where there is one.
+        // Filters in front of a gate matter only if there is a gate.
         for (filter, kind, content) in std::mem::take(&mut chain.ahead).iter().filter(|_| !chain.gates.is_empty()) {
             self.ahead(filter, kind, content);
         }
         chain
     }
 
-    /// Keeps the `vm_id` of a Wasm filter that is not the gate.
+    /// Records the `vm_id` of a Wasm filter that is not the gate.
     fn foreign_module(&mut self, content: &View<'a>) {
         for wasm in content.find(&[".wasm.v3.Wasm"]) {
             if let Some(machine) = wasm.path("config.vm_config.vm_id") {
@@ -195,7 +196,7 @@ impl<'a> Check<'a> {
         self.behind(filter, type_name, &content);
     }
 
-    /// A filter that a call goes through after it was decided.
+    /// Checks a filter that processes a request after the decision.
     pub(super) fn behind(&mut self, filter: &View<'a>, type_name: &'a str, content: &View<'a>) {
         let (type_name, content) = if type_name.ends_with("ExtensionWithMatcher") {
             content.path("extension_config.typed_config").map_or((type_name, content.clone()), |inner| inner.open())
@@ -236,7 +237,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What a `header_mutation` filter, or a route's part of it, does to calls.
+    /// Checks how a `header_mutation` filter, or a route's settings for it, changes requests.
     pub(super) fn mutations(&mut self, content: &View<'a>) {
         if let Some(query) = content.path("mutations.query_parameter_mutations") {
             let message = "the query is changed after the gate decided: put this filter before the gate";
@@ -259,7 +260,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What a filter is configured with, as far as it can be seen: usually one, with ECDS a default beside it.
+    /// Returns the visible configurations of a filter: usually one, or with ECDS also a default.
     pub(super) fn configs(&self, filter: &View<'a>) -> Vec<View<'a>> {
         if let Some(config) = filter.get("typed_config") {
             return vec![config];

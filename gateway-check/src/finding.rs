@@ -1,4 +1,4 @@
-//! What can be found in a gateway's configuration: the one list of codes, and a finding at its place.
+//! The findings in a gateway's configuration: the list of all codes, and a finding with its position.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use callgate_kit::diagnostic::{Diagnostic, Severity};
 
-/// Declares [`Code`] and, for each code, its text, how much it weighs, and what it is about.
+/// Declares [`Code`] and the text, severity and description of each code.
 macro_rules! codes {
     ($($variant:ident $code:literal $severity:ident $about:literal)*) => {
         /// A kind of finding. Codes are stable: scripts and comments name them.
@@ -25,13 +25,13 @@ macro_rules! codes {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// How much a finding of this kind weighs.
+            /// The severity of a finding of this kind.
             #[must_use]
             pub fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity,)* }
             }
 
-            /// What is found, and why it matters.
+            /// The problem, and why it matters.
             #[must_use]
             pub fn about(self) -> &'static str {
                 match self { $(Self::$variant => $about,)* }
@@ -145,19 +145,19 @@ codes! {
         "A comment accepts a finding that is not there."
 }
 
-/// A finding at its place.
+/// A finding and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Its kind.
     pub code: Code,
-    /// Where, and what to write instead.
+    /// The position, and what to write instead.
     pub diagnostic: Diagnostic,
-    /// The reason that a comment gives for leaving it as it is.
+    /// The reason in a comment that accepts the finding.
     pub accepted: Option<String>,
 }
 
 impl Finding {
-    /// Whether this is a way around that nobody has accepted.
+    /// Returns whether this is a bypass of the gate that no comment accepts.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.accepted.is_none() && self.diagnostic.severity == Severity::Error
@@ -165,7 +165,7 @@ impl Finding {
 }
 
 impl fmt::Display for Finding {
-    /// `envoy.yaml:12:5: admin.address: message [admin_exposed]`, safe for a terminal.
+    /// Writes `envoy.yaml:12:5: admin.address: message [admin_exposed]`, safe for a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} [{}]", self.diagnostic, self.code.name())
     }

@@ -1,4 +1,4 @@
-//! The gate itself as Envoy configures it: the Wasm filter and its virtual machine.
+//! Checks the gate in Envoy's configuration: the Wasm filter and its virtual machine.
 
 use super::Check;
 use super::finding::Code;
@@ -6,7 +6,7 @@ use super::policy::{self, Facts};
 use super::view::View;
 use callgate_kit::capabilities::{CAPABILITIES, DISPENSABLE};
 
-/// A gate that was found.
+/// A gate in the configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Gate<'a> {
     pub(super) view: View<'a>,
@@ -17,7 +17,7 @@ pub(super) struct Gate<'a> {
 /// The values of `gateway` whose policies a plain Envoy can run.
 const ENVOY: &[&str] = &["envoy", "istio", "envoy-gateway", "higress", "portable"];
 
-/// Whether a Wasm filter is meant to be the gate: by its policy, and failing that by its names.
+/// Returns whether a Wasm filter is meant to be the gate, by its policy or otherwise by its names.
 pub(super) fn is_gate(name: Option<&str>, wasm: &View<'_>) -> bool {
     let Some(config) = wasm.get("config") else { return false };
     let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
@@ -115,7 +115,7 @@ impl<'a> Check<'a> {
         let written = written.map(|written| written.fields()).unwrap_or_default();
         let secrets = facts.map(|facts| facts.secrets.clone()).unwrap_or_default();
         for (name, place) in &written {
-            // Without a policy nobody can tell which variables are secrets.
+            // Without a policy, any variable may be a secret.
             if facts.is_none() || secrets.contains(*name) {
                 let message = "values that stand here are printed in `/config_dump`: name the variable in `host_env_keys` and set it \
                                where Envoy runs";
@@ -153,9 +153,9 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Gates that share a map and should not.
+    /// Reports gates that share a map although their policies differ.
     pub(super) fn compare_gates(&mut self) {
-        // Each bootstrap is a process of its own, and of several nobody can tell which one another file is for.
+        // Each bootstrap is a separate process. If there are several, it is unknown which one another file belongs to.
         let several = self.world.bootstraps.len() > 1;
         let apart = |one: &str, other: &str| several && one != other;
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! A declarative `kong.yml`: which routes reach a service without the gate, and what answers before it.
+//! Checks a declarative `kong.yml`: which routes reach a service without the gate, and which plugins respond before it.
 //!
 //! Kong runs its plugins first, then the filters of the service, then those of the route.
 
@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::policy;
 use super::view::View;
 
-/// Plugins that call something by themselves, or give out what an upstream said, before any filter runs.
+/// Plugins that send requests themselves, or return upstream content, before any filter runs.
 const ANSWERING: [&str; 16] = [
     "ai-proxy",
     "ai-proxy-advanced",
@@ -29,7 +29,7 @@ const ANSWERING: [&str; 16] = [
     "request-callout",
 ];
 
-/// A route with all that acts on its calls.
+/// A route with everything that affects its requests.
 struct Routed<'a> {
     route: View<'a>,
     service: View<'a>,
@@ -76,7 +76,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Every filter chain of the file, wherever it stands.
+    /// Returns every filter chain of the file, at any level.
     fn chains(&self, kong: &View<'a>, services: &[View<'a>], routes: &[Routed<'a>]) -> Vec<View<'a>> {
         let mut chains = kong.each("filter_chains");
         chains.extend(services.iter().flat_map(|service| service.each("filter_chains")));
@@ -161,7 +161,7 @@ impl<'a> Check<'a> {
         self.kong_rewrites(route, service);
     }
 
-    /// What the upstream gets in the place of the path that was decided.
+    /// Checks how the path at the upstream can differ from the path that the gate checked.
     fn kong_rewrites(&mut self, route: &View<'a>, service: &View<'a>) {
         let strips = route.get("strip_path").is_none() || route.says("strip_path").is_some();
         let prefix = |path: &View<'_>| path.value.as_str().is_none_or(|path| path != "/");
@@ -186,18 +186,18 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Whether this is the gate, as a filter or a plugin.
+/// Returns whether this filter or plugin is the gate.
 fn is_gate(filter: &View<'_>) -> bool {
     filter.text("name").is_some_and(|name| name.contains("callgate"))
         || filter.get("config").is_some_and(|config| policy::is_policy(config.value))
 }
 
-/// Whether an entity is plainly on, as it is unless it says otherwise.
+/// Returns whether an entity is enabled, which is the default, in an unambiguous form.
 fn enabled(entity: &View<'_>) -> bool {
     entity.get("enabled").is_none() || entity.affirms("enabled")
 }
 
-/// Whether an entity names another, by its name or its id.
+/// Returns whether an entity refers to another by its name or its id.
 fn refers(entity: &View<'_>, field: &str, owner: &View<'_>) -> bool {
     let Some(reference) = entity.get(field) else { return false };
     let named = reference.value.as_str().or_else(|| reference.text("name")).or_else(|| reference.text("id"));

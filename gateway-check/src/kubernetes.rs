@@ -1,4 +1,4 @@
-//! Kubernetes resources: which gateways the gate is in, and what routes do beside it.
+//! Checks Kubernetes resources: which gateways contain the gate, and what routes do apart from it.
 
 mod envoy_gateway;
 mod istio;
@@ -12,7 +12,7 @@ use super::world::Object;
 /// The group of the Gateway API.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
-/// Groups of resources that do nothing to calls after the gate, or are read here.
+/// Groups of resources that have no effect on requests after the gate, or that this module checks.
 const KNOWN: [&str; 24] = [
     "", // the core
     "apps",
@@ -70,7 +70,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A route of the Gateway API.
+    /// Checks a route of the Gateway API.
     fn gateway_api_route(&mut self, route: &Object<'a>) {
         for rule in route.view.each("spec.rules") {
             let backends = rule.each("backend_refs");
@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Bytes that are passed on.
+    /// Reports bytes that are forwarded without the gate.
     fn tcp_route(&mut self, view: &View<'a>, message: &str) {
         self.bypasses.push(super::bypass::BypassRoute {
             code: Code::TcpBesideGate,
@@ -188,7 +188,7 @@ fn is_read(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS")
 }
 
-/// Whether a proxy with these labels is selected. What selects nothing in particular selects everything.
+/// Returns whether a proxy with these labels is selected. An empty selector selects every proxy.
 fn selects(labels: Option<&View<'_>>, of: Option<&View<'_>>) -> bool {
     let Some(labels) = labels else { return true };
     let of = of.and_then(|of| of.value.as_object());

@@ -1,7 +1,7 @@
-//! The configuration of a gateway, and the ways around the gate that can be seen in it.
+//! Reads the configuration of a gateway and finds visible ways around the gate.
 //!
-//! Nothing here runs a gateway: what the files say is read the way the gateway reads it, and what is not understood is told as
-//! such, never taken for harmless.
+//! No gateway runs here: the files are interpreted as the gateway interprets them. Anything that is not understood is reported,
+//! never assumed to be harmless.
 #![cfg(not(target_arch = "wasm32"))]
 
 mod ahead;
@@ -33,15 +33,15 @@ use report::{Comments, Report};
 use view::View;
 use world::World;
 
-/// What is read in one go, and what came of it so far.
+/// The input of one check, and its results so far.
 struct Check<'a> {
     world: World<'a>,
     report: Report,
-    /// The policy that the gates should have, where the command names one.
+    /// The policy that the gates should have, if the command names one.
     expected: Option<policy::Facts>,
     gates: Vec<gate::Gate<'a>>,
     bypasses: Vec<BypassRoute<'a>>,
-    /// The upstreams that calls reach through a gate.
+    /// The upstreams that requests reach through a gate.
     gated: std::collections::BTreeSet<String>,
     /// Names of metadata by which clusters choose their hosts.
     chosen_by: std::collections::BTreeSet<String>,
@@ -49,10 +49,10 @@ struct Check<'a> {
     foreign: Vec<(&'a str, View<'a>)>,
 }
 
-/// Looks for ways around the gate in these files, which belong together.
+/// Finds ways around the gate in these files, which belong together.
 ///
 /// # Errors
-/// Where a file cannot be read, or is no YAML or JSON.
+/// Fails if a file cannot be read, or is not YAML or JSON.
 pub fn check(files: &[PathBuf], expected: Option<&Loaded>) -> Result<Vec<Finding>, Diagnostics> {
     let mut documents = Vec::new();
     let mut comments = Vec::new();

@@ -1,4 +1,4 @@
-//! The gate as a plugin of a Kubernetes gateway: `WasmPlugin` and `TrafficExtension` of Istio, Higress's `WasmPlugin`, and
+//! Checks the gate as a plugin of a Kubernetes gateway: `WasmPlugin` and `TrafficExtension` of Istio, Higress's `WasmPlugin`, and
 //! the `wasm` of Envoy Gateway's `EnvoyExtensionPolicy`.
 
 use super::Check;
@@ -9,7 +9,7 @@ use super::policy::{self, Facts};
 use super::view::View;
 use super::world::Object;
 
-/// The groups of the resources that plugins come in.
+/// The groups of the resources that contain plugins.
 pub(super) const ISTIO: &str = "extensions.istio.io";
 pub(super) const HIGRESS: &str = "extensions.higress.io";
 
@@ -18,7 +18,7 @@ pub(super) const HIGRESS: &str = "extensions.higress.io";
 pub(super) struct Plugin<'a> {
     pub(super) object: Object<'a>,
     pub(super) spec: View<'a>,
-    /// What is run: absent where it is no Wasm.
+    /// The Wasm settings; absent if the plugin is not Wasm.
     wasm: Option<View<'a>>,
     pub(super) is_gate: bool,
 }
@@ -40,7 +40,7 @@ impl<'a> Plugin<'a> {
         Some(Self { object: object.clone(), spec, wasm, is_gate })
     }
 
-    /// Where in the chain it stands: the earlier the smaller.
+    /// Returns the position in the chain; plugins with smaller values run earlier.
     fn order(&self) -> (u64, i64) {
         let phases = ["AUTHN", "AUTHZ", "STATS"];
         let phase = (1..).zip(phases).find(|(number, name)| self.spec.is("phase", name, *number));
@@ -48,12 +48,12 @@ impl<'a> Plugin<'a> {
         (phase.map_or(4, |(number, _)| number), -priority)
     }
 
-    /// Whether Istio's own authentication comes after it.
+    /// Returns whether Istio's own authentication runs after it.
     pub(super) fn is_before_authentication(&self) -> bool {
         self.spec.is("phase", "AUTHN", 1)
     }
 
-    /// Whether both can be in one proxy.
+    /// Returns whether both can be in the same proxy.
     fn meets(&self, other: &Self) -> bool {
         self.object.group == other.object.group
             && (self.object.namespace == other.object.namespace
@@ -64,7 +64,7 @@ impl<'a> Plugin<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// The plugins among the resources, and what is wrong with those that are the gate.
+    /// Returns the plugins among the resources, and reports the problems of those that are the gate.
     pub(super) fn plugins(&mut self) -> Vec<Plugin<'a>> {
         let kinds = [(ISTIO, "WasmPlugin"), (ISTIO, "TrafficExtension"), (HIGRESS, "WasmPlugin")];
         let objects = self.world.objects.iter().filter(|object| kinds.contains(&(object.group, object.kind)));
@@ -128,7 +128,7 @@ impl<'a> Check<'a> {
         self.gates.push(Gate { view: wasm.clone(), vm_id: None, facts });
     }
 
-    /// Higress: what is switched off, and where.
+    /// Checks Higress's rules: which of them disable the gate, and for which requests.
     fn rules(&mut self, wasm: &View<'a>, gateways: &[&str]) -> Vec<Facts> {
         let mut known = Vec::new();
         if let Some(off) = wasm.says("default_config_disable") {
@@ -182,7 +182,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A policy for plain Envoy in a gateway that cannot hold calls back.
+    /// Reports a policy for plain Envoy in a gateway that cannot hold requests.
     pub(super) fn holds(&mut self, wasm: &View<'a>, known: &[Facts]) {
         if known.iter().any(|facts| facts.body.is_some() && facts.gateway == "envoy") {
             let message = "this policy holds calls until their body was checked, which this gateway cannot: render it for this gateway, or \
@@ -214,7 +214,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// An entry of `wasm` in Envoy Gateway's policy for extensions.
+    /// Checks an entry of `wasm` in Envoy Gateway's extension policy.
     pub(super) fn extension(&mut self, wasm: &View<'a>) {
         if let Some(open) = wasm.says("fail_open") {
             self.add(

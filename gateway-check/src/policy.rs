@@ -1,4 +1,4 @@
-//! What a policy tells about the gateway that it needs.
+//! Reads the requirements that a policy has for its gateway.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use callgate_kit::diagnostic::Severity;
 use callgate_kit::policy::{self, Loaded, not_needed};
 use callgate_kit::{document, escape};
 
-/// A policy that compiled, as far as a gateway has to do with it.
+/// The properties of a compiled policy that concern the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) name: String,
@@ -20,11 +20,11 @@ pub(super) struct Facts {
     pub(super) gateway: String,
     pub(super) hosts: Vec<String>,
     pub(super) secrets: BTreeSet<String>,
-    /// The largest body that a call is held for; none where no call is.
+    /// The size limit of the bodies for which requests are held, in bytes; `None` if no request is held.
     pub(super) body: Option<u64>,
-    /// What the names of the gate's headers begin with, in lower case.
+    /// The prefix of the gate's headers, in lower case.
     pub(super) prefix: String,
-    /// The document without its `gateway`, which rendering for another one changes.
+    /// The document without its `gateway`, which changes when the policy is rendered for another one.
     rest: Value,
 }
 
@@ -49,13 +49,13 @@ impl Facts {
         }
     }
 
-    /// Whether both decide alike.
+    /// Returns whether both make the same decisions.
     pub(super) fn same(&self, other: &Self) -> bool {
         self.rest == other.rest
     }
 }
 
-/// Whether a value is meant to be one of our policies.
+/// Returns whether a value is meant to be a Callgate policy.
 pub(super) fn is_policy(value: &Value) -> bool {
     match value {
         Value::Object(fields) => fields.contains_key("callgate"),
@@ -65,8 +65,8 @@ pub(super) fn is_policy(value: &Value) -> bool {
 }
 
 impl<'a> Check<'a> {
-    /// Compiles the policy at this place, which is text or the policy itself, and says what does not fit the gateway.
-    /// `gateways` are the values of `gateway` that do.
+    /// Compiles the policy at this place, which is text or the policy itself, and reports what does not fit the gateway.
+    /// `gateways` are the values of `gateway` that fit.
     pub(super) fn policy(&mut self, view: &View<'a>, gateways: &[&str]) -> Option<Facts> {
         let text = match view.value {
             Value::String(text) => text.clone(),

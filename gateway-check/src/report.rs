@@ -1,6 +1,6 @@
-//! Collects what was found, and holds it against the comments that accept findings.
+//! Collects findings and applies the comments that accept them.
 //!
-//! `# callgate: accept CODE: REASON`, alone on a line, accepts what is found on the next line that is no comment.
+//! `# callgate: accept CODE: REASON`, alone on a line, accepts a finding on the next line that is not a comment.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::view::View;
 use callgate_kit::diagnostic::{Diagnostic, Position, Severity};
 use callgate_kit::document::Document;
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
@@ -30,12 +30,12 @@ impl Report {
         });
     }
 
-    /// A finding at a position for which there is no part of the document.
+    /// Adds a finding at a position that has no part of the document.
     pub(super) fn add_at(&mut self, code: Code, document: &Document, position: Position, message: String) {
         self.findings.push(finding(code, document.file(), Some(position), message));
     }
 
-    /// A finding about a file as a whole.
+    /// Adds a finding about a file as a whole.
     pub(super) fn add_whole(&mut self, code: Code, file: &str, message: String) {
         self.findings.push(finding(code, file, None, message));
     }
@@ -44,13 +44,13 @@ impl Report {
         self.findings.iter().any(|finding| finding.code == code)
     }
 
-    /// Everything that was found, in the order of the files and their lines.
+    /// Returns all findings, in the order of the files and their lines.
     pub(super) fn finish(mut self, files: &[(String, Comments)]) -> Vec<Finding> {
         let order = |finding: &Finding| {
             let file = files.iter().position(|(file, _)| *file == finding.diagnostic.file);
             (file, finding.diagnostic.position, finding.code)
         };
-        // What is found at several chains that share a part is found once.
+        // Chains that share a part report its findings several times; only one is kept.
         self.findings.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.diagnostic.path.cmp(&b.diagnostic.path)));
         self.findings.dedup_by(|a, b| order(a) == order(b) && a.diagnostic.message == b.diagnostic.message);
         for (file, comments) in files {
@@ -84,7 +84,7 @@ fn finding(code: Code, file: &str, position: Option<Position>, message: String) 
     Finding { code, diagnostic, accepted: None }
 }
 
-/// The comments of a file that accept findings, by their line.
+/// The comments of a file that accept findings, by line.
 #[derive(Debug)]
 pub(super) struct Comments(BTreeMap<usize, Accepted>);
 
@@ -92,7 +92,7 @@ pub(super) struct Comments(BTreeMap<usize, Accepted>);
 struct Accepted {
     code: String,
     reason: String,
-    /// The line that it is about.
+    /// The line whose finding the comment accepts.
     covers: usize,
 }
 
@@ -103,7 +103,7 @@ impl Comments {
             let said = line.strip_prefix('#')?.trim().strip_prefix("callgate: accept ")?;
             let (code, reason) = said.split_once(':').unwrap_or((said, ""));
             let comments = lines.iter().skip(index).take_while(|line| line.starts_with('#')).count();
-            // Without a reason it accepts nothing, and is told as such.
+            // A comment without a reason accepts nothing and is reported.
             let code = if reason.trim().is_empty() { "" } else { code.trim() };
             let accepted =
                 Accepted { code: code.to_owned(), reason: reason.trim().to_owned(), covers: index + comments + 1 };

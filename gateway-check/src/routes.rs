@@ -1,4 +1,4 @@
-//! Routes: which of them reach an upstream without the gate, and what is done to calls after it.
+//! Checks routes: which of them reach an upstream without the gate, and how requests are changed after it.
 
 use callgate::OVERRIDE_HEADERS;
 use callgate::document::HEADER_PREFIX;
@@ -10,19 +10,19 @@ use super::filters::Chain;
 use super::finding::Code;
 use super::view::View;
 
-/// The gates of a chain, as far down the routes as was read.
+/// Which gates of a chain are enabled at a level of the routes: the configuration, a virtual host or a route.
 #[derive(Debug, Clone)]
 struct Switched<'a> {
     on: Vec<bool>,
-    /// Where the last of them was switched off.
+    /// The last setting that disabled a gate.
     off: Option<View<'a>>,
 }
 
-/// Calls that change something are not sent twice by a retry that is for these alone: nothing of the call had gone.
+/// The retry conditions under which no part of the request has been sent, so a retry cannot repeat a change.
 const BEFORE_THE_CALL: [&str; 3] = ["connect-failure", "refused-stream", "reset-before-request"];
 
 impl<'a> Check<'a> {
-    /// The routes that a chain's calls take. `first` is the chain that they take without an upgrade.
+    /// Checks the routes of a chain's requests. `first` is true for the chain of requests without an upgrade.
     pub(super) fn routes_of(&mut self, manager: &View<'a>, chain: &Chain<'a>, first: bool) {
         let before = self.bypasses.len();
         let mut seen = false;
@@ -66,7 +66,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What was found about the routes of a chain without a gate is one way around it, not many.
+    /// Merges the findings about the routes of a chain without a gate: together they are a single bypass.
     fn without_gate(&mut self, chain: &Chain<'a>, before: usize, unseen: bool) {
         let ways = self.bypasses.split_off(before);
         let (mut targets, mut hosts) = (Targets::default(), Vec::new());
@@ -141,7 +141,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Hosts whose requests reach a gate that denies all of them, since its policy does not name them.
+    /// Reports hosts whose requests reach a gate that denies all of them because its policy does not name the host.
     fn unanswered(&mut self, host: &View<'a>, chain: &Chain<'a>) {
         let facts: Vec<_> = chain.gates.iter().filter_map(|placed| placed.gate.facts.as_ref()).collect();
         if facts.is_empty() {
@@ -160,7 +160,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether calls of this route go on through a gate.
+    /// Checks a route and returns whether its requests pass through a gate.
     fn route(
         &mut self,
         route: &View<'a>,
@@ -219,7 +219,7 @@ impl<'a> Check<'a> {
         gated
     }
 
-    /// What a part of the routes says about the gates of a chain.
+    /// Applies the settings of a part of the routes to the gates of a chain.
     fn switched(&mut self, part: &View<'a>, chain: &Chain<'a>, outer: &Switched<'a>) -> Switched<'a> {
         let mut switched = outer.clone();
         let Some(filters) = part.get("typed_per_filter_config") else { return switched };
@@ -241,7 +241,7 @@ impl<'a> Check<'a> {
         switched
     }
 
-    /// What a route does to calls that were decided.
+    /// Checks how a route changes requests that were already decided.
     pub(super) fn after_the_gate(&mut self, route: &View<'a>, host: &View<'a>) {
         self.headers_of(route);
         let Some(action) = route.get("route") else { return };
@@ -295,7 +295,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What sends calls again, or copies them. What an action does not say its host says.
+    /// Checks what sends requests again or copies them. The host's settings apply to an action that has none.
     pub(super) fn repeats(&mut self, action: &View<'a>, host: Option<&View<'a>>, reads: bool) {
         if reads {
             return;
@@ -328,7 +328,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Headers that are written or removed after the gate.
+    /// Checks headers that are added or removed after the gate.
     fn headers_of(&mut self, part: &View<'a>) {
         for option in part.each("request_headers_to_add") {
             if let Some(name) = option.text("header.key") {
@@ -342,11 +342,11 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A header that is changed behind the gate.
+    /// Checks a header that is changed after the gate.
     pub(super) fn header(&mut self, name: &str, view: &View<'a>) {
         let name = name.to_ascii_lowercase();
         let mut prefixes = self.gates.iter().filter_map(|gate| gate.facts.as_ref()).map(|facts| facts.prefix.as_str());
-        // Some servers read a name in which other characters are hyphens as the same.
+        // Some servers treat other characters in a header name as hyphens.
         let begins = |prefix: &str| name_begins_like(name.as_bytes(), prefix);
         if prefixes.any(begins) || begins(HEADER_PREFIX) {
             let message = format!("`{name}` is the gate's, and upstreams believe what it says: remove this");
@@ -359,7 +359,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Where the calls of a route go; nowhere where the gateway answers by itself.
+/// Returns the destinations of a route's requests; empty if the gateway responds itself.
 fn targets(route: &View<'_>) -> Targets {
     let Some(action) = route.get("route") else {
         let answers = ["direct_response", "redirect", "filter_action", "non_forwarding_action"];
@@ -372,7 +372,7 @@ fn targets(route: &View<'_>) -> Targets {
     action.text("cluster").map_or_else(Targets::unknown, Targets::cluster)
 }
 
-/// Whether a route takes reads alone.
+/// Returns whether a route matches only read requests.
 fn reads(matched: &View<'_>) -> bool {
     let read = |method: &str| matches!(method, "GET" | "HEAD" | "OPTIONS");
     matched.each("headers").iter().filter(|header| header.text("name") == Some(":method")).any(|header| {

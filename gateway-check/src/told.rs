@@ -1,17 +1,17 @@
-//! What a gateway tells of requests and answers: access logs, taps, statuses and metrics.
+//! Checks what a gateway discloses about requests and responses: access logs, taps, statuses and metrics.
 
 use super::Check;
 use super::finding::Code;
 use super::view::View;
 
-/// Headers whose values must not be in a log, in lower case.
+/// Headers whose values must not appear in a log, in lower case.
 const SECRET: [&str; 6] = ["authorization", "cookie", "dpop", "proxy-authorization", "signature", "x-api-key"];
 
-/// Where the gate leaves its record for access logs.
+/// The key under which the gate stores its record for access logs.
 const RECORD: &str = "wasm.callgate";
 
 impl<'a> Check<'a> {
-    /// The access logs of a connection manager with a gate, and of its listener.
+    /// Checks the access logs of a connection manager with a gate, and those of its listener.
     pub(super) fn logs(&mut self, manager: &View<'a>, listener: &View<'a>) {
         let own = manager.each("access_log");
         for log in own.iter().chain(&listener.each("access_log")) {
@@ -26,8 +26,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Credentials in the format of a log, however it is written: operators name headers in any case, with an alternative behind `?`, and
-    /// gRPC access logs have lists of names.
+    /// Finds credentials in any log format: operators write header names in any case and can add an alternative after `?`, and gRPC
+    /// access logs have lists of names.
     fn logged_credentials(&mut self, log: &View<'a>) {
         match log.value {
             serde_json::Value::String(text) => {
@@ -58,13 +58,14 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A tap records whole requests.
+    /// Reports a tap, which records whole requests.
     pub(super) fn tapped(&mut self, place: &View<'a>) {
         let message = "a tap records whole requests, credentials included; remove it when it is not needed any more";
         self.add(Code::CredentialLogged, place, message);
     }
 
-    /// Statuses of answers that are not the upstream's, and requests whose framing two servers may read differently.
+    /// Checks the statuses of responses that do not come from the upstream, and settings under which two servers can interpret the
+    /// framing of a request differently.
     pub(super) fn answers(&mut self, manager: &View<'a>) {
         for mapper in manager.each("local_reply_config.mappers") {
             self.status(&mapper);
@@ -78,7 +79,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A denial that looks like a success to clients.
+    /// Reports a denial that looks like a success to clients.
     pub(super) fn status(&mut self, part: &View<'a>) {
         if part.number("status_code").is_some_and(|status| (200..300).contains(&status))
             && let Some(status) = part.get("status_code")
@@ -88,7 +89,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Metrics of decisions carry outcome and reason in their name, unless tags take them out.
+    /// Checks that tags extract outcome and reason from the metrics of decisions; otherwise both stay part of the metric's name.
     pub(super) fn tags(&mut self, bootstrap: &View<'a>) {
         let is_read = bootstrap.get("stats_sinks").or_else(|| bootstrap.get("admin"));
         let tags = bootstrap.each("stats_config.stats_tags");
@@ -106,14 +107,14 @@ fn mentions(log: &View<'_>, text: &str) -> bool {
     log.value.to_string().contains(text)
 }
 
-/// The first header with a credential that the operators of a format write.
+/// Returns the first header with a credential that an operator in the format writes.
 fn logged_header(format: &str) -> Option<&'static str> {
     const OPERATORS: [&str; 4] = ["%req(", "%request_header(", "%cel(", "%dynamic_metadata("];
     let lower = format.to_ascii_lowercase();
-    // What an operator is about ends with its last parenthesis before the next `%`.
+    // The arguments of an operator end at its last parenthesis before the next `%`.
     let arguments =
         OPERATORS.iter().flat_map(|operator| lower.split(operator).skip(1)).filter_map(|rest| rest.split('%').next());
-    // Any byte that is neither a letter nor a digit ends a name, but a hyphen.
+    // A name consists of letters, digits and hyphens; any other byte ends it.
     let words = |text: &str| -> Vec<String> {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').map(str::to_owned).collect()
     };

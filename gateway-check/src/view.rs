@@ -1,8 +1,8 @@
-//! A part of a configuration with its place, read as protobuf's JSON form is read: names in either spelling, enums by name
-//! in either case or by number, null as absent.
+//! A part of a configuration and its place, read like protobuf's JSON form: names in either spelling, enums by name in either case
+//! or by number, null as absent.
 //!
-//! What could open a way counts as said unless it is plainly denied ([`View::says`]), and what closes one only where it is
-//! plainly said ([`View::affirms`]), so that a form nobody foresaw is never taken for the harmless one.
+//! A setting that could open a bypass counts as set unless it is clearly off ([`View::says`]). A setting that closes one counts
+//! only if it is clearly on ([`View::affirms`]). An unexpected form is therefore never taken for the harmless one.
 
 use callgate::document::Place;
 use serde_json::Value;
@@ -22,7 +22,7 @@ impl<'a> View<'a> {
         Self { document, value: document.value(), place: Place::root() }
     }
 
-    /// A field by its name in snake case; absent where it is null.
+    /// Returns a field by its name in snake case; a null field is absent.
     pub(super) fn get(&self, name: &str) -> Option<Self> {
         let fields = self.value.as_object()?;
         let spelled = if fields.contains_key(name) { name.to_owned() } else { camel(name) };
@@ -30,17 +30,17 @@ impl<'a> View<'a> {
         Some(Self { document: self.document, value, place: self.place.field(&spelled) })
     }
 
-    /// A field of a field, names separated by dots.
+    /// Returns a nested field; dots separate the names.
     pub(super) fn path(&self, path: &str) -> Option<Self> {
         path.split('.').try_fold(self.clone(), |view, name| view.get(name))
     }
 
-    /// The items of a repeated field. One that is not a list counts as its own only item.
+    /// Returns the items of a repeated field. A field that is not a list counts as its own only item.
     pub(super) fn each(&self, path: &str) -> Vec<Self> {
         self.path(path).map(|list| list.items()).unwrap_or_default()
     }
 
-    /// The items of a list; anything else counts as its own only item.
+    /// Returns the items of a list. Any other value counts as its own only item.
     pub(super) fn items(&self) -> Vec<Self> {
         match self.value {
             Value::Array(items) => (items.iter().enumerate())
@@ -51,7 +51,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The fields of a mapping.
+    /// Returns the fields of a mapping.
     pub(super) fn fields(&self) -> Vec<(&'a str, Self)> {
         let fields = self.value.as_object().into_iter().flatten();
         fields
@@ -61,12 +61,12 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// The text of a field.
+    /// Returns the text of a field.
     pub(super) fn text(&self, path: &str) -> Option<&'a str> {
         self.path(path)?.value.as_str()
     }
 
-    /// The number of a field; none where it is no whole number that is not negative.
+    /// Returns the number of a field, or `None` unless it is a non-negative integer.
     pub(super) fn number(&self, path: &str) -> Option<u64> {
         let field = self.path(path)?;
         match field.value {
@@ -75,7 +75,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The field, where it says anything but plainly no.
+    /// Returns the field unless it is clearly off.
     pub(super) fn says(&self, path: &str) -> Option<Self> {
         self.path(path).filter(|field| match field.value {
             Value::Bool(value) => *value,
@@ -84,7 +84,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Whether the field plainly says yes.
+    /// Returns whether the field is clearly on.
     pub(super) fn affirms(&self, path: &str) -> bool {
         self.path(path).is_some_and(|field| match field.value {
             Value::Bool(value) => *value,
@@ -93,13 +93,13 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Whether the field is this value of an enum.
+    /// Returns whether the field is this value of an enum.
     pub(super) fn is(&self, path: &str, name: &str, number: u64) -> bool {
         let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_uppercase();
         self.number(path) == Some(number) || self.text(path).is_some_and(|text| plain(text) == plain(name))
     }
 
-    /// What an `Any` holds: the full name of its type, and its content. A `TypedStruct` is opened.
+    /// Returns the full type name and the content of an `Any`. A `TypedStruct` is unwrapped.
     pub(super) fn open(&self) -> (&'a str, Self) {
         let full = |url: &'a str| url.rsplit('/').next().unwrap_or_default();
         let name = self.value.get("@type").and_then(Value::as_str).map(full).unwrap_or_default();
@@ -110,7 +110,7 @@ impl<'a> View<'a> {
         (name, self.clone())
     }
 
-    /// Every part that is an `Any` of a type that ends so, however deep; not within one another.
+    /// Returns every part that is an `Any` whose type ends with one of `ends`, at any depth, but not those inside of another match.
     pub(super) fn find(&self, ends: &[&str]) -> Vec<Self> {
         let (name, content) = self.open();
         if ends.iter().any(|end| name.ends_with(end)) {
@@ -123,7 +123,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The first part in which a name stands in both of its spellings, so that readers may take either.
+    /// Returns the first part that contains a name in both spellings; readers could use either one.
     pub(super) fn spelled_twice(&self) -> Option<Self> {
         match self.value {
             Value::Array(_) => self.items().iter().find_map(Self::spelled_twice),
@@ -140,7 +140,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// A name in snake case as protobuf's JSON form spells it.
+/// Returns a name in snake case as protobuf's JSON form spells it.
 fn camel(name: &str) -> String {
     let mut spelled = String::with_capacity(name.len());
     let mut upper = false;

@@ -1,4 +1,4 @@
-//! What the files hold: each document recognised, and what refers to one another by name put where it can be found.
+//! Identifies each document in the files, and indexes the parts that refer to each other by name.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,29 @@ use super::report::Report;
 use super::view::View;
 use callgate_kit::document::Document;
 
-/// Everything that was recognised, over all files.
+/// Everything that was identified in all files.
 #[derive(Debug, Default)]
 pub(super) struct World<'a> {
     pub(super) bootstraps: Vec<View<'a>>,
     pub(super) listeners: Vec<View<'a>>,
-    /// Filters without a listener around them, as `callgate render` prints them.
+    /// Filters that are not part of a listener, as `callgate render` prints them.
     pub(super) fragments: Vec<View<'a>>,
     pub(super) clusters: Vec<View<'a>>,
     /// Route configurations by name (RDS).
     pub(super) routes: Named<'a>,
-    /// What scoped routes come to (SRDS).
+    /// Scoped route configurations (SRDS).
     pub(super) scopes: Vec<View<'a>>,
-    /// Virtual hosts by name, the route configuration's before a slash (VHDS).
+    /// Virtual hosts by name, in the form `ROUTE_CONFIGURATION/NAME` (VHDS).
     pub(super) hosts: Named<'a>,
     /// Extensions by name (ECDS).
     pub(super) extensions: Named<'a>,
     pub(super) objects: Vec<Object<'a>>,
     pub(super) kongs: Vec<View<'a>>,
-    /// Whether listeners came in a discovery response.
+    /// Whether a discovery response contained listeners.
     pub(super) discovered_listeners: bool,
 }
 
-/// Parts by their names. What stands in several files under one name is all looked at.
+/// Parts by name. If several files contain the same name, all of its parts are checked.
 pub(super) type Named<'a> = BTreeMap<&'a str, Vec<View<'a>>>;
 
 /// A Kubernetes resource.
@@ -117,7 +117,7 @@ impl<'a> World<'a> {
             "VirtualHost" => insert(&mut self.hosts, content),
             "TypedExtensionConfig" => insert(&mut self.extensions, content),
             "Cluster" => self.clusters.push(content),
-            // A resource with a name around it, and the parts of a configuration dump.
+            // A resource in a named wrapper, and the parts of a configuration dump.
             "Resource" => view.each("resource").iter().for_each(|inner| self.envoy(inner, report)),
             "BootstrapConfigDump" => view.each("bootstrap").iter().for_each(|inner| self.bootstrap(inner)),
             "ListenersConfigDump"
@@ -125,7 +125,7 @@ impl<'a> World<'a> {
             | "ScopedRoutesConfigDump"
             | "EcdsConfigDump"
             | "ClustersConfigDump" => self.dump(view, report),
-            // What decides nothing about where calls go.
+            // Resources that do not affect where requests go.
             "ClusterLoadAssignment" | "Secret" | "Runtime" | "SecretsConfigDump" | "EndpointsConfigDump" => {}
             _ => report.add(
                 Code::NotUnderstood,
@@ -137,12 +137,12 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The resources of a discovery response.
+    /// Reads the resources of a discovery response.
     fn response(&mut self, view: &View<'a>, report: &mut Report) {
         view.each("resources").iter().for_each(|resource| self.envoy(resource, report));
     }
 
-    /// A part of `/config_dump`: what Envoy has, with when it came around it.
+    /// Reads a part of `/config_dump`, in which each resource is wrapped with the time of its last update.
     fn dump(&mut self, view: &View<'a>, report: &mut Report) {
         let known = ["Listener", "RouteConfiguration", "ScopedRouteConfiguration", "TypedExtensionConfig", "Cluster"];
         let ends: Vec<String> = known.iter().map(|name| format!(".{name}")).collect();
@@ -155,7 +155,7 @@ impl<'a> World<'a> {
     }
 
     fn dumped(&mut self, resource: &View<'a>, report: &mut Report) {
-        // Static listeners and clusters stand in a dump twice, the second time with their type.
+        // A dump contains static listeners and clusters twice, the second time with their type.
         let fields = |view: &View<'a>| {
             view.fields().into_iter().filter(|(name, _)| *name != "@type").map(|(name, field)| (name, field.value))
         };
@@ -175,7 +175,7 @@ impl<'a> World<'a> {
         insert(&mut self.routes, view.clone());
     }
 
-    /// The resources of this kind.
+    /// Returns the resources of this kind.
     pub(super) fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = &Object<'a>> {
         self.objects.iter().filter(move |object| object.group == group && object.kind == kind)
     }
@@ -185,7 +185,7 @@ fn insert<'a>(map: &mut Named<'a>, view: View<'a>) {
     map.entry(view.text("name").unwrap_or_default()).or_default().push(view);
 }
 
-/// Says so where a field was left out of a document that Envoy does not read.
+/// Reports a field that was left out of a document, if Envoy does not read the document.
 fn reads_every_field(view: &View<'_>, report: &mut Report) {
     if let Some(position) = view.document.left_out() {
         report.add_at(

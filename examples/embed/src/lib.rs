@@ -1,7 +1,7 @@
-//! Callgate inside a service: each request is decided by the engine before it is handled.
+//! Embeds Callgate in a service: the engine decides each request before the service handles it.
 //!
-//! An engine belongs to one worker, so the service runs on one thread. A service with more threads makes an engine for each, which share
-//! one `Arc<Policy>` and one store.
+//! An engine belongs to one worker, so the service runs on one thread. A service with several threads creates one engine per
+//! thread; the engines share one `Arc<Policy>` and one store.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
@@ -30,13 +30,13 @@ use tokio::time::timeout;
 /// The policy of the example.
 pub const POLICY: &[u8] = include_bytes!("../policy.json");
 
-/// A body that a decision needs has to arrive within this time.
+/// The time within which a body must arrive if the decision needs it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A header line: name and value.
 pub type Line = (Vec<u8>, Vec<u8>);
 
-/// The clock of the system.
+/// The system clock.
 struct SystemClock;
 
 impl Clock for SystemClock {
@@ -46,7 +46,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The gate in front of one worker's requests.
+/// The gate for the requests of one worker.
 pub struct Gate {
     engine: Engine,
     ids: RandomState,
@@ -54,10 +54,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate for a policy, which names its secrets.
+    /// Creates a gate from a policy. `secrets` provides the secrets that the policy names.
     ///
     /// # Errors
-    /// Every mistake in the policy.
+    /// Reports all mistakes in the policy.
     pub fn new(policy: &[u8], secrets: &dyn Secrets) -> Result<Self> {
         let policy = Policy::from_json(policy, secrets)?.policy;
         let ids = RandomState::new();
@@ -65,13 +65,13 @@ impl Gate {
         let services = Services::in_memory(SystemClock, *secret.first_chunk().unwrap_or(&[0; 16]));
         let services = Services { held: Some(HeldBytes::default()), ..services };
         let engine = Engine::new(policy, services);
-        // Opened now: the replay table rejects what may have been sent before it was there.
+        // Opens the replay table at startup: it rejects signatures that may have been used before it existed.
         engine.open()?;
         Ok(Self { engine, ids, decided: Cell::new(0) })
     }
 
-    /// Decides a request, and hands it to `handle` with its headers as the gate forwards them. A request that is denied, or cannot be
-    /// decided, is answered. Every decision is recorded on standard output.
+    /// Decides a request and passes it to `handle` with the headers that the gate forwards. Requests that are denied or cannot be
+    /// decided get a response from the gate. Every decision is written to standard output.
     pub async fn handle(
         &self,
         request: hyper::Request<Incoming>,
@@ -86,7 +86,8 @@ impl Gate {
 
     async fn decide(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Result<Vec<Line>, Answer> {
         let (head, body) = request.into_parts();
-        // The target as the client sent it: one with an authority, which another server could read in the place of `Host`, is denied.
+        // Uses the target exactly as the client sent it: the gate rejects a target with an authority, which another server could
+        // use instead of `Host`.
         let mut lines = vec![line(":method", head.method.as_str()), line(":path", head.uri.to_string())];
         lines.extend(head.headers.iter().map(|(name, value)| line(name.as_str(), value.as_bytes())));
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
@@ -112,7 +113,7 @@ impl Gate {
         }
     }
 
-    /// Decides a request by its body. The engine bounds how much of it is read.
+    /// Decides a request that depends on its body. The engine limits how much of the body is read.
     async fn finish<'a>(&self, mut pending: Pending<'a>, mut body: Incoming) -> Result<Decision<'a>, Answer> {
         let read = async {
             while let Some(frame) = body.frame().await {
@@ -156,10 +157,10 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
     response
 }
 
-/// Serves requests that the gate allows, until the program ends.
+/// Serves the requests that the gate allows until the program ends.
 ///
 /// # Errors
-/// When the runtime or the listener cannot be used.
+/// Fails if the runtime or the listener cannot be used.
 pub fn serve(listener: std::net::TcpListener, gate: Gate) -> Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -172,7 +173,7 @@ pub fn serve(listener: std::net::TcpListener, gate: Gate) -> Result<()> {
             spawn_local(async move {
                 let service =
                     service_fn(async |request| Ok::<_, hyper::Error>(gate.handle(request, peer, hello).await));
-                // A client that breaks its connection off is nobody's failure.
+                // A client that closes its connection early is not an error of the service.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .serve_connection(TokioIo::new(stream), service)
@@ -182,7 +183,7 @@ pub fn serve(listener: std::net::TcpListener, gate: Gate) -> Result<()> {
     })
 }
 
-/// What the service does with a request: it shows what the gate found out.
+/// Handles an allowed request: returns the headers that the gate added.
 async fn hello(lines: Vec<Line>) -> Response<Full<Bytes>> {
     let shown = lines.iter().filter(|(name, _)| name.starts_with(b"x-callgate-"));
     let text =

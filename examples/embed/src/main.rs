@@ -1,4 +1,4 @@
-//! Serves requests behind its own gate: `cargo run --package callgate-example-embed`.
+//! Runs the service with the embedded gate: `cargo run --package callgate-example-embed`.
 
 use std::env;
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use callgate::SecretLookup;
 use callgate_example_embed::{Gate, POLICY, serve};
 
-/// Secrets come from the environment, as in a gateway.
+/// Reads secrets from the environment, as in a gateway.
 fn environment(name: &str) -> SecretLookup {
     env::var(name).map_or(SecretLookup::Missing, |value| SecretLookup::Found(value.into_bytes()))
 }

@@ -1,4 +1,4 @@
-//! The service, over a real connection.
+//! Tests the service over a real connection.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::io::{Read as _, Write as _};
@@ -33,7 +33,7 @@ fn send(address: SocketAddr, request: &str) -> String {
     response
 }
 
-/// A payment, signed as RFC 9421 says.
+/// Returns a payment request, signed by RFC 9421.
 fn payment(nonce: &str, body: &str) -> String {
     let digest = format!("sha-256=:{}:", STANDARD.encode(hmac_sha256::Hash::hash(BODY.as_bytes())));
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -74,7 +74,8 @@ fn handles_what_the_gate_allows_and_answers_what_it_denies() {
 #[test]
 fn a_signed_body_is_checked_before_it_is_handled_and_its_request_is_accepted_once() {
     let address = start();
-    // What was sent to the gate before it started could come again: it waits until that is too old.
+    // A new gate does not know which requests an earlier instance accepted. It rejects every request that could be one of them, so the
+    // test waits until its own requests cannot be.
     thread::sleep(std::time::Duration::from_secs(8));
     let denied = send(address, &payment("a", "{\"amount\": 9}"));
     assert!(denied.starts_with("HTTP/1.1 403") && denied.contains("content_digest_mismatch"), "{denied}");

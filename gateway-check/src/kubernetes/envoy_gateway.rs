@@ -1,4 +1,4 @@
-//! Envoy Gateway: policies that bring the gate in, and those beside them that change what it sees or what is sent on.
+//! Checks Envoy Gateway: policies that install the gate, and other policies that change the requests that it sees or forwards.
 
 use super::{Check, GATEWAY_API};
 use crate::bypass::{BypassRoute, Targets};
@@ -21,7 +21,7 @@ impl<'a> Check<'a> {
         }
         if !gates.is_empty() {
             self.untargeted(&gates);
-            // A policy for a route stands in the place of its gateway's.
+            // A policy for a route replaces the policy of its gateway.
             for policy in policies.iter().filter(|policy| {
                 !gates.iter().any(|gate| {
                     gate.view.place == policy.view.place && std::ptr::eq(gate.view.document, policy.view.document)
@@ -55,7 +55,7 @@ impl<'a> Check<'a> {
         self.bypasses.push(BypassRoute { code, view: view.clone(), targets, hosts: Vec::new(), message });
     }
 
-    /// Whether a policy for extensions brings the gate in.
+    /// Checks an extension policy and returns whether it installs the gate.
     fn extension_policy(&mut self, policy: &Object<'a>) -> bool {
         let mut gated = false;
         for wasm in policy.view.each("spec.wasm") {
@@ -74,7 +74,7 @@ impl<'a> Check<'a> {
         gated
     }
 
-    /// Gateways and routes that no policy with the gate names.
+    /// Reports gateways and routes that no policy with the gate targets.
     fn untargeted(&mut self, gates: &[&Object<'a>]) {
         let named = |kind: &str, name: &str| {
             let names = |target: &View<'_>| target.text("kind") == Some(kind) && target.text("name") == Some(name);
@@ -105,7 +105,7 @@ impl<'a> Check<'a> {
                 );
             }
         }
-        // A gateway whose routes are all named needs no policy of its own.
+        // A gateway needs no policy of its own if all of its routes are targeted.
         for gateway in self
             .world
             .of_kind(GATEWAY_API, "Gateway")

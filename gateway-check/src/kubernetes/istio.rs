@@ -1,4 +1,4 @@
-//! Istio: gateways and which plugins are in them, virtual services, patches of Envoy's configuration, and the mesh's settings.
+//! Checks Istio: gateways and their plugins, virtual services, patches of Envoy's configuration, and the mesh's settings.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use callgate_kit::document;
 /// The group of Istio's routing.
 const NETWORKING: &str = "networking.istio.io";
 
-/// What a retry may be for without sending twice what may have changed something.
+/// The retry conditions under which no part of the request has reached the upstream, so a retry cannot repeat a change.
 const BEFORE_THE_CALL: [&str; 3] = ["connect-failure", "refused-stream", "reset-before-request"];
 
 impl<'a> Check<'a> {
@@ -92,7 +92,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Configuration of Envoy inside of a resource, which has no places.
+    /// Checks an Envoy configuration inside a resource, which has no positions.
     fn nested(&mut self, map: &Object<'a>) {
         for (_, text) in map.view.get("data").map(|data| data.fields()).unwrap_or_default() {
             if text.value.as_str().is_some_and(|text| {
@@ -117,7 +117,7 @@ impl<'a> Check<'a> {
         });
     }
 
-    /// A gateway of the Gateway API that Istio runs.
+    /// Checks a gateway of the Gateway API that Istio runs.
     fn targeted(&mut self, gateway: &Object<'a>, plugins: &[Plugin<'a>]) {
         let of = |plugin: &&Plugin<'a>| plugin.is_gate && plugin.object.group == ISTIO;
         let named = plugins.iter().filter(of).any(|plugin| {
@@ -237,7 +237,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A patch of Envoy's configuration; whether it brings the gate in.
+    /// Checks a patch of Envoy's configuration, and returns whether it installs the gate.
     fn envoy_filter(&mut self, filter: &Object<'a>) -> bool {
         let mut gated = false;
         let patches = filter.view.each("spec.config_patches");
@@ -285,7 +285,7 @@ impl<'a> Check<'a> {
         gated
     }
 
-    /// Whether a filter is the gate; `delivered` are the extensions that come with it over ECDS.
+    /// Returns whether a filter is the gate. `delivered` contains the extensions that come with it over ECDS.
     fn patched_filter(&mut self, filter: &View<'a>, delivered: &[View<'a>]) -> bool {
         if filter.get("typed_config").is_none() && filter.get("config_discovery").is_some() {
             let named = |extension: &&View<'a>| extension.text("name") == filter.text("name");
@@ -315,7 +315,7 @@ impl<'a> Check<'a> {
             self.add(Code::GateConditional, filter, message);
             return true;
         }
-        // Its place in the chain is known to the proxy alone.
+        // Only the proxy knows the filter's position in the chain.
         self.behind(filter, type_name, &content);
         false
     }
@@ -343,7 +343,7 @@ impl<'a> Check<'a> {
         self.after_the_gate(value, value);
     }
 
-    /// The mesh's settings. `at` is where they stand if they were text.
+    /// Checks the mesh's settings. If they were embedded as text, `at` is the position of that text.
     fn mesh(&mut self, mesh: &View<'_>, at: Option<&View<'a>>) {
         let mut found = Vec::new();
         let normalization = "path_normalization.normalization";

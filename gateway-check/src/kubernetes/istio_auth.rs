@@ -1,4 +1,5 @@
-//! Istio's own authentication and authorization, next to the gate: the filters that `RequestAuthentication` and `AuthorizationPolicy` become.
+//! Checks Istio's own authentication and authorization, which run next to the gate: Istio converts `RequestAuthentication` and
+//! `AuthorizationPolicy` to filters.
 
 use super::Check;
 use crate::finding::Code;

@@ -1,8 +1,10 @@
-//! What is found in the configuration of a gateway: a file for each finding, and none in what this repository ships.
+//! Tests the findings in gateway configurations: there is one file per finding, and the configurations in this repository have no
+//! findings.
 //!
-//! A line of the files in this folder that ends in `# finds CODE` must have that finding, and no other line may have any.
-//! `instead TEXT` says what the line is in the neighbour of that file, in which nothing must be found (`-`: it is not there).
-//! A comment `# finds CODE` alone on the first line is about the file as a whole.
+//! A line of the files in this folder that ends in `# finds CODE` must have that finding, and no other line may have a finding.
+//! Each file has a corrected version, its neighbour, that must have no findings. `instead TEXT` is the text of the line in the
+//! neighbour (`-`: the line is absent).
+//! A comment `# finds CODE` alone on the first line applies to the file as a whole.
 
 #![expect(
     clippy::unwrap_used,
@@ -35,12 +37,12 @@ fn found(files: &[PathBuf]) -> Vec<Finding> {
     check(files, None).unwrap_or_else(|wrong| panic!("{files:?}: {wrong}"))
 }
 
-/// Line and code; 0 for a file as a whole.
+/// Returns line and code of each finding; line 0 is the file as a whole.
 fn places(findings: &[Finding]) -> BTreeSet<(usize, &'static str)> {
     findings.iter().map(|finding| (finding.diagnostic.position.map_or(0, |at| at.line), finding.code.name())).collect()
 }
 
-/// What the lines of a file say is found, and the file in which nothing is.
+/// Returns the findings that the marks in a file expect, and the text of its neighbour.
 fn marked(text: &str) -> (BTreeSet<(usize, &'static str)>, String) {
     let (mut expected, mut neighbour) = (BTreeSet::new(), String::new());
     for (index, line) in text.lines().enumerate() {
@@ -71,7 +73,7 @@ fn marked(text: &str) -> (BTreeSet<(usize, &'static str)>, String) {
     (expected, neighbour)
 }
 
-/// A file for one test.
+/// Creates a file for one test.
 fn written(name: &str, text: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, text).unwrap();
@@ -96,7 +98,7 @@ fn each_file_has_what_its_lines_say_and_its_neighbour_has_nothing() {
         if expected.iter().all(|(line, _)| *line > 0) {
             let path = written(&format!("neighbour-{name}"), &neighbour);
             let findings = found(std::slice::from_ref(&path));
-            // A neighbour need not have a gate in it.
+            // A neighbour may have no gate.
             if findings.iter().any(|finding| finding.code != Code::NoGate) {
                 wrong.push_str(&format!("the neighbour {}:\n{}", path.display(), shown(&findings)));
             }
@@ -130,7 +132,7 @@ fn messages_are_one_sentence_and_name_their_place() {
     }
 }
 
-/// The configurations that this repository ships, folder by folder.
+/// Returns the configurations that this repository ships, grouped by folder.
 fn shipped() -> Vec<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders = vec![root.join("envoy"), root.join("kong"), root.join("examples")];
@@ -166,7 +168,7 @@ fn what_is_shipped_has_no_way_around_the_gate() {
     for group in groups {
         let open: Vec<Finding> = found(&group).into_iter().filter(|finding| finding.accepted.is_none()).collect();
         wrong.push_str(&shown(&open));
-        // What a file refers to may stand in another one.
+        // A file may refer to parts that are in another file.
         let elsewhere = [Code::Hidden, Code::GateHidden, Code::NoGate];
         for file in group {
             let alone = found(&[file]).into_iter();

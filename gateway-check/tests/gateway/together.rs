@@ -1,4 +1,4 @@
-//! What is said about files that belong together, and about the forms in which configurations come.
+//! Tests files that belong together, and the different forms of configurations.
 
 use std::path::PathBuf;
 use std::slice::from_ref;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::{folder, found, marked, written};
 
-/// The configuration of a file in this folder in which nothing is found.
+/// Returns the neighbour of a file in this folder, which has no findings.
 fn neighbour(case: &str) -> String {
     marked(&std::fs::read_to_string(folder().join(case)).unwrap()).1
 }
 
-/// The listener of a configuration.
+/// Returns the listener of a configuration.
 fn listener(text: &str) -> Value {
     let documents = document::parse_configuration("listener.yaml", text.as_bytes()).unwrap();
     let mut listener = documents[0].value().pointer("/static_resources/listeners/0").unwrap().clone();
@@ -30,14 +30,14 @@ fn codes_of(name: &str, text: &str) -> Vec<&'static str> {
     codes(&found(&[written(name, text)]))
 }
 
-/// A plain gate in front of one API, as YAML, with the first line that holds a text replaced.
+/// Returns a plain gate in front of one API, as YAML, with the first occurrence of `from` replaced by `to`.
 fn gated(from: &str, to: &str) -> String {
     let text = neighbour("path_rewritten.yaml");
     assert!(text.contains(from), "{text}");
     text.replacen(from, to, 1)
 }
 
-/// The routes of the plain gate, as they come over RDS, with something about the gate at the virtual host.
+/// Returns the routes of the plain gate as an RDS response, with settings for the gate at the virtual host.
 fn routes(filters: &str) -> String {
     format!(
         "resources:\n- '@type': type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n  name: api\n  virtual_hosts:\n  \
