@@ -177,7 +177,7 @@ impl<'j> Judge<'j> {
     }
 
     /// Returns the challenge with every scheme that the policy accepts. The first scheme carries the error: the one that the
-    /// request used, or the one that the error belongs to.
+    /// request used, or the one that the error belongs to. A challenge that is followed by scopes names only that scheme.
     fn schemes(&self, error: &str, of_dpop: bool, goes_on: bool) -> String {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
         let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}");
