@@ -1,9 +1,9 @@
-//! A policy service behind Envoy's `ext_authz`, as teams write one: gRPC, access tokens, and policies in Cedar. `cargo harness bench`
-//! compares the gate with it.
+//! A policy service for Envoy's `ext_authz`, written as teams usually write one: gRPC, access tokens, and policies in Cedar. `cargo harness
+//! bench` compares the gate with it.
 //!
-//! It decides the request that the bench sends, and answers with the headers that the gate sets. It has no limits and writes no
-//! record. Nothing may be added that makes it slower than it has to be: it parses policies once, verifies a token once, and runs on one
-//! thread for the one worker that asks it.
+//! It decides the request that the bench sends and returns the headers that the gate sets. It has no limits and writes no record. Do not
+//! add anything that makes it slower than necessary: it parses policies once, verifies a token once, and runs on one thread for the one
+//! worker that queries it.
 
 mod messages;
 mod policy;
@@ -35,15 +35,15 @@ use token::Verifier;
 
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
 const HOST: &str = "api.example.com";
-/// A flag for compression and the length of the message.
+/// The compression flag and the message length.
 const PREFIX: usize = 5;
 
-/// Status codes of gRPC.
+/// gRPC status codes.
 const OK: &str = "0";
 const INVALID_ARGUMENT: &str = "3";
 const UNIMPLEMENTED: &str = "12";
 
-/// What it reads from standard input.
+/// The configuration, read from standard input.
 #[derive(Deserialize)]
 struct Configuration {
     /// The key that tokens are signed with.
@@ -52,7 +52,7 @@ struct Configuration {
     agents: Value,
 }
 
-/// Prints the address that it listens on, and serves until it is stopped.
+/// Prints its listening address, and serves until it is stopped.
 fn main() -> Result<()> {
     let Configuration { jwk, agents } = serde_json::from_reader(stdin()).context("invalid configuration")?;
     let service = Arc::new(Service { verifier: Verifier::new(&jwk)?, policy: Policy::new(&agents)? });
@@ -100,7 +100,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>) -> Result<()> {
         tokio::spawn(async move {
             let answer = service_fn(move |request| answer(request, Arc::clone(&service)));
             let server = http2::Builder::new(TokioExecutor::new());
-            // When the connection breaks, the request behind it fails, and the bench with it.
+            // If the connection breaks, the request that waits for this check fails, and the bench fails with it.
             let _ = server.serve_connection(TokioIo::new(stream), answer).await;
         });
     }
@@ -118,7 +118,7 @@ async fn answer(
     Ok(grpc(OK, framed(&service.check(&http))))
 }
 
-/// The request that a gRPC message asks about.
+/// Returns the request that a gRPC message asks about.
 fn http_request(body: &[u8]) -> Option<HttpRequest> {
     let (prefix, message) = body.split_first_chunk::<PREFIX>()?;
     let [compressed, length @ ..] = *prefix;

@@ -33,10 +33,10 @@ pub(super) struct Request {
 pub(super) struct HttpRequest {
     #[prost(string, tag = "2")]
     pub(super) method: String,
-    /// Names are in lower case; Envoy joins headers of one name with commas.
+    /// Names are in lower case. Envoy joins headers of the same name with commas.
     #[prost(map = "string, string", tag = "3")]
     pub(super) headers: HashMap<String, String>,
-    /// With the query.
+    /// Includes the query.
     #[prost(string, tag = "4")]
     pub(super) path: String,
     #[prost(string, tag = "5")]
@@ -102,7 +102,7 @@ struct HeaderValue {
 }
 
 impl CheckResponse {
-    /// Forwards the request with these headers, and without its token.
+    /// Forwards the request with these headers and without its token.
     pub(super) fn allowed<const N: usize>(headers: [(&str, &str); N]) -> Self {
         let set = |(name, value): (&str, &str)| HeaderValueOption {
             header: Some(HeaderValue { key: name.to_owned(), value: value.to_owned() }),
@@ -115,7 +115,7 @@ impl CheckResponse {
         Self { status: Some(Status::default()), http_response: Some(HttpResponse::Ok(ok)) }
     }
 
-    /// Answers the request with this HTTP status.
+    /// Responds to the request with this HTTP status.
     pub(super) fn denied(status: u16) -> Self {
         let denied = DeniedHttpResponse { status: Some(HttpStatus { code: status.into() }) };
         Self { status: Some(Status { code: PERMISSION_DENIED }), http_response: Some(HttpResponse::Denied(denied)) }

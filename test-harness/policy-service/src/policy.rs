@@ -12,7 +12,7 @@ use crate::token::Claims;
 /// The endpoint in the quickstart's policy, and the action in Cedar.
 pub(super) const ENDPOINT: &str = "pulls.create";
 
-/// The policies and the agents, which are parsed once.
+/// The policies and the agents, parsed once.
 pub(super) struct Policy {
     authorizer: Authorizer,
     policies: PolicySet,
@@ -23,7 +23,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// The Cedar policies, with these `agents` of a Callgate policy.
+    /// Creates the Cedar policies with these `agents` of a Callgate policy.
     pub(super) fn new(agents: &Value) -> Result<Self> {
         let agents = agents.as_object().context("the agents are not an object")?;
         let entities = agents.iter().map(|(name, agent)| {
@@ -46,7 +46,7 @@ impl Policy {
         })
     }
 
-    /// Whether the owner of this token may send this request.
+    /// Returns whether the owner of this token may send this request.
     pub(super) fn allows(&self, claims: &Claims, method: &str, path: &str) -> bool {
         pull_requests_of(method, path)
             .and_then(|(owner, repository)| self.decide(claims, owner, repository))
@@ -74,7 +74,7 @@ impl Policy {
     }
 }
 
-/// The owner and the repository in `POST /repos/{owner}/{repo}/pulls`.
+/// Returns the owner and the repository in `POST /repos/{owner}/{repo}/pulls`.
 fn pull_requests_of<'p>(method: &str, path: &'p str) -> Option<(&'p str, &'p str)> {
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     let (owner, repository) = path.strip_prefix("/repos/")?.strip_suffix("/pulls")?.split_once('/')?;

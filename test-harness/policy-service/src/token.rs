@@ -1,4 +1,4 @@
-//! Verifies access tokens (RFC 9068), and remembers those that it verified.
+//! Verifies access tokens (RFC 9068) and caches the verified ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ struct Header<'t> {
     kid: &'t str,
 }
 
-/// The claims of a token that was verified.
+/// The claims of a verified token.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     iss: String,
@@ -42,11 +42,13 @@ pub(super) struct Claims {
 pub(super) struct Verifier {
     kid: String,
     key: UnparsedPublicKey<Vec<u8>>,
-    /// By the whole token, signature included.
+    /// The key is the whole token, including the signature.
     verified: Mutex<HashMap<String, Arc<Claims>>>,
 }
 
 impl Verifier {
+    /// Creates a verifier for tokens signed with this key.
+    ///
     /// # Errors
     /// When the JWK is not a P-256 key with a `kid`.
     pub(super) fn new(jwk: &Value) -> Result<Self> {
@@ -63,7 +65,7 @@ impl Verifier {
         })
     }
 
-    /// The claims of a valid token.
+    /// Returns the claims of a valid token.
     pub(super) fn verify(&self, token: &str) -> Option<Arc<Claims>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
         let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned();
