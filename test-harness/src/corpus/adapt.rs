@@ -1,7 +1,7 @@
-//! A policy of the corpus as somebody would write it for another gateway: what its compiler asks for there is put in, what it
-//! refuses there is left out, and what was lost with that is named.
+//! Adapts a policy of the corpus to another gateway, as an operator would: adds what the compiler requires there, removes what it rejects
+//! there, and lists the features that were lost.
 //!
-//! Nobody writes down which gateway lacks what: the compiler's own errors say it, so that this cannot go stale.
+//! No hand-written list states which features a gateway lacks. The compiler's own errors are the source, so this cannot become stale.
 
 use std::collections::BTreeSet;
 
@@ -15,31 +15,31 @@ use serde_json::{Value, json};
 use super::feature::Feature;
 use crate::wasmhost::HostQuirks;
 
-/// The variable that holds the key of the tables, where a gateway needs one.
+/// The variable that holds the key of the shared tables, for gateways that need one.
 const KEY: (&str, &str) = ("CORPUS_TABLES_KEY", "an open secret of thirty-two bytes or more");
 
-/// More rounds than any policy needs: what is left out makes references to it wrong, and those are left out in turn.
+/// More rounds than any policy needs. Removing an item invalidates references to it, and the next round removes those.
 const MOST_ROUNDS: usize = 200;
 
-/// The policies of a suite for another gateway, and what each has lost.
+/// The policies of a suite adapted to another gateway, and the features that each one lost.
 pub(super) struct Adapted {
     pub(super) suite: Suite,
     /// For each policy, in order.
     pub(super) lost: Vec<Lost>,
 }
 
-/// What a policy has lost on its way to a gateway.
+/// The features that a policy lost when it was adapted to a gateway.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lost {
     pub(super) features: BTreeSet<Feature>,
-    /// Nothing is left that could decide a call; the policy stands as it was.
+    /// Nothing that could decide a request is left. The policy is unchanged.
     pub(super) everything: bool,
 }
 
-/// A suite for another gateway.
+/// Adapts a suite to another gateway.
 ///
 /// # Errors
-/// When a policy is refused there for something that this knows no name for.
+/// When the gateway's compiler rejects a policy for something that [`Feature`] has no name for.
 pub(super) fn suite(suite: &Suite, quirks: &HostQuirks) -> Result<Adapted> {
     let mut adapted = suite.clone();
     if quirks.gateway == "envoy" {
@@ -62,7 +62,7 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
     let document = &mut adapted;
     put(document, "gateway", json!(quirks.gateway));
     if quirks.records_in_the_log() {
-        // All records of such a gateway stand in its log, so that whoever wants them asks for all.
+        // Such a gateway keeps records only in its log, so the policy logs all of them.
         put(document, "audit.log.allow", json!(true));
         put(document, "audit.log.deny", json!(true));
     }
@@ -92,7 +92,7 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                         Some("replay") if absent => put(document, place, json!(false)),
                         _ => {
                             ensure!(leave_out(document, place), "{}", unknown(finding));
-                            // Other places may have moved.
+                            // The removal may have moved other places.
                             break;
                         }
                     }
@@ -107,7 +107,7 @@ fn unknown(finding: &Finding) -> String {
     format!("nobody knows what is lost with this: {finding}")
 }
 
-/// The steps of a place: `endpoints[3].scopes` are `endpoints`, `3` and `scopes`.
+/// Splits a place into steps: `endpoints[3].scopes` becomes `endpoints`, `3` and `scopes`.
 fn steps(place: &str) -> Vec<String> {
     let mut steps = Vec::new();
     let mut rest = place;
@@ -139,7 +139,7 @@ fn get<'d>(document: &'d mut Value, place: &str) -> Option<&'d mut Value> {
     at(document, &steps(place))
 }
 
-/// Puts a value at a place, and makes the objects on the way.
+/// Puts a value at a place and creates the objects on the path to it.
 fn put(document: &mut Value, place: &str, value: Value) {
     let slot = steps(place).into_iter().try_fold(document, |value, step| {
         if let Value::Array(items) = value {
@@ -155,8 +155,8 @@ fn put(document: &mut Value, place: &str, value: Value) {
     }
 }
 
-/// Leaves out what stands at a place. An endpoint that is wrong without something, or with what was put in, cannot be on this
-/// gateway at all.
+/// Removes the value at a place. Removes the whole endpoint if it is invalid without a missing field or with an added one: the gateway
+/// cannot support such an endpoint.
 fn leave_out(document: &mut Value, place: &str) -> bool {
     let steps = steps(place);
     match steps.as_slice() {

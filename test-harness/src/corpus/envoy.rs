@@ -1,7 +1,8 @@
-//! The corpus in a real Envoy: requests as bytes on the wire, over HTTP/1.1 or HTTP/2, decisions read from what came of them.
+//! Runs the corpus in a real Envoy: sends requests as bytes on the wire, over HTTP/1.1 or HTTP/2, and derives decisions from the observed
+//! effects.
 //!
-//! One Envoy has a listener for each policy. What was decided is told by three witnesses: the upstream, the client's answer
-//! and the access log with the record in it. They are brought together by a trace id that each request is given.
+//! One Envoy has a listener for each policy. Three sources show the decision: the upstream, the client's response, and the access log that
+//! contains the record. Each request carries a trace id that correlates the three.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -21,22 +22,22 @@ use crate::client::Response;
 use crate::envoy::{Binary, Bootstrap, Envoy, Options, record_in};
 use crate::upstream::{self, Upstream};
 
-/// How long the access log may take to be written out.
+/// How long to wait until Envoy has written the access log.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a gate takes until it can tell fresh signatures from used ones: what clients' clocks may be ahead, and a second.
+/// How long a gate needs until it can distinguish fresh signatures from replayed ones: the allowed clock skew of clients plus one second.
 const RIPENING: Duration = Duration::from_secs(7);
 
-/// What came of the cases.
+/// The results of the cases.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Those that came out otherwise, described.
+    /// Descriptions of the cases that differ from what they expect.
     pub wrong: Vec<String>,
-    /// How many could not be said in this protocol, and why.
+    /// How many cases could not be expressed in this protocol, by reason.
     pub unsaid: BTreeMap<&'static str, usize>,
 }
 
-/// Runs every case that is not skipped, in this Envoy or else the one that is found, over this protocol.
+/// Runs every case that is not skipped over this protocol, in the given Envoy or else in the one that is found.
 ///
 /// # Errors
 /// When Envoy does not start or a connection breaks.
@@ -48,19 +49,19 @@ pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) 
     judge(&Here { envoy, upstream }, &suites, wire)
 }
 
-/// A gateway with the policies of the corpus, and the witnesses of what came of a call to it.
+/// A gateway with the policies of the corpus, and the sources that show the effects of a request to it.
 pub(crate) trait Site {
-    /// Where the policy with this listener is.
+    /// Returns the address of the listener with this policy.
     fn listener(&self, name: &str) -> Result<SocketAddr>;
 
-    /// What reached the upstream with this header line.
+    /// Returns the request with this header line that reached the upstream.
     fn saw(&self, name: &str, value: &str) -> Result<Option<upstream::Seen>>;
 
-    /// The lines of the access log so far.
+    /// Returns the lines of the access log so far.
     fn access_log(&self) -> Vec<Value>;
 }
 
-/// Envoy and upstream in this process's care.
+/// An Envoy and an upstream that this process started.
 struct Here {
     envoy: Envoy,
     upstream: Upstream,
@@ -80,7 +81,7 @@ impl Site for Here {
     }
 }
 
-/// Runs every case that is not skipped at a gateway that has just started, and describes those that came out otherwise.
+/// Runs every case that is not skipped at a gateway that has just started, and describes those that differ from what they expect.
 ///
 /// # Errors
 /// When a connection breaks.
@@ -133,7 +134,7 @@ pub(crate) fn judge(site: &impl Site, suites: &[Suite], wire: Wire) -> Result<Re
     Ok(report)
 }
 
-/// A request that was sent, and what its client and the upstream saw.
+/// A request that was sent, and what its client and the upstream observed.
 struct Sent<'s> {
     suite: &'s Suite,
     case: &'s Case,
@@ -176,10 +177,10 @@ struct Line {
     details: String,
 }
 
-/// What Envoy is started with: the configuration, with a listener for each policy, and the variables of the policies.
+/// Returns Envoy's bootstrap configuration, with a listener for each policy, and the variables of the policies.
 ///
 /// # Errors
-/// When files of cases disagree, or there are none.
+/// When files of cases conflict, or there are none.
 pub(crate) fn bootstrap(
     module: &Path,
     suites: &[Suite],
@@ -197,7 +198,7 @@ pub(crate) fn bootstrap(
     if let Some(vm) = bootstrap.gate()?.get_mut("vm_config").and_then(Value::as_object_mut) {
         vm.insert("environment_variables".to_owned(), json!({ "host_env_keys": names }));
     }
-    // Every host reaches the gate, and nothing before it answers a preflight.
+    // Requests for any host reach the gate, and nothing in front of it answers a preflight.
     let hosts = bootstrap.virtual_hosts()?;
     hosts.truncate(1);
     if let Some(host) = hosts.first_mut().and_then(Value::as_object_mut) {
@@ -207,7 +208,7 @@ pub(crate) fn bootstrap(
     Ok((bootstrap.with_listeners(&policies)?, environment.into_iter().collect()))
 }
 
-/// The policies (JSON), each with the name of its listener, in the order in which the listeners stand.
+/// Returns the policies (JSON), each with the name of its listener, in the order of the listeners.
 pub(crate) fn listeners(suites: &[Suite]) -> Vec<(String, String)> {
     let of = |(number, suite): (usize, &Suite)| {
         let policies = suite.policies.iter().enumerate();
@@ -216,13 +217,13 @@ pub(crate) fn listeners(suites: &[Suite]) -> Vec<(String, String)> {
     suites.iter().enumerate().flat_map(of).collect()
 }
 
-/// The suites as they run in one gateway.
+/// Returns the suites as they run in one gateway.
 pub(crate) fn told_apart(suites: &[Suite]) -> Vec<Suite> {
     suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect()
 }
 
-/// A suite in which every case that counts calls has a policy of its own, under a name of its own: what the workers of a gateway
-/// share outlives a case, and no case may take from another.
+/// Returns a suite in which each case that counts requests has a separate policy with a unique name. The state that the workers of a
+/// gateway share outlives a case, and cases must not affect each other's counts.
 fn apart(number: usize, suite: &Suite) -> Suite {
     let mut apart = suite.clone();
     for (index, case) in apart.cases.iter_mut().enumerate().filter(|(_, case)| case.skip_envoy.is_none()) {
@@ -238,7 +239,7 @@ fn apart(number: usize, suite: &Suite) -> Suite {
     apart
 }
 
-/// Whether a policy may remember what was used.
+/// Returns whether a policy may enable replay protection.
 fn remembers(policy: &Value) -> bool {
     let agents = policy.get("agents").and_then(Value::as_object).into_iter().flatten();
     policy.get("dpop").is_some() || agents.into_iter().any(|(_, agent)| agent.get("signing_keys").is_some())
@@ -253,7 +254,7 @@ fn now() -> Result<Timestamp> {
     Ok(Timestamp::from_secs(since.as_secs()))
 }
 
-/// The trace id of the request of this number. None is all zeros, which would be invalid.
+/// Returns the trace id for the request with this number. The prefix keeps it from being all zeros, which is invalid.
 fn trace(number: usize) -> String {
     format!("c0{number:030x}")
 }
@@ -271,7 +272,7 @@ fn lines(seen: &upstream::Seen) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-/// The bytes that `escape_ascii` escaped.
+/// Reverses `escape_ascii`.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -292,7 +293,7 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The records by trace id, once there is one for each request, or nothing came for a while.
+/// Returns the records by trace id, once there is one for each request or no new ones have arrived for a while.
 fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
     let deadline = Instant::now() + PATIENCE;
     let mut latest = (0, Instant::now());
@@ -305,7 +306,7 @@ fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
         if count != latest.0 {
             latest = (count, Instant::now());
         }
-        // A request that Envoy refused has no record: the others are not waited for long.
+        // A request that Envoy itself rejected has no record, so do not wait long for the rest.
         if count >= wanted || latest.1.elapsed() > Duration::from_secs(2) {
             return Ok(log);
         }

@@ -1,46 +1,46 @@
-//! What a gateway may lack, by the names that the portability table has for it.
+//! The features that a gateway may lack, with their names in the portability table.
 
 use std::fmt;
 
-/// What a gateway may lack.
+/// A feature that a gateway may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
-    /// The rejection of targets that name a host, of which the gateway's server hands on the path.
+    /// The rejection of targets that name a host. The gateway's server passes only their path to the filter.
     AbsoluteTargets,
     /// Bodies that are checked.
     Bodies,
-    /// Signed bodies that come without their length.
+    /// Signed bodies without a declared length.
     Chunked,
     /// Headers whose names the gateway's server drops.
     DroppedNames,
-    /// Answers to gRPC clients in their own way.
+    /// gRPC statuses in responses to gRPC clients.
     Grpc,
-    /// The host in its canonical form for the upstream.
+    /// The canonical host in the forwarded request.
     Hosts,
-    /// That nothing at all of a call goes on before its body was checked.
+    /// No part of a request is forwarded before its body is checked.
     HeldHeads,
-    /// Counting calls over all workers.
+    /// Limits that count requests over all workers.
     Limits,
-    /// Proofs of possession, each of which is good for one call.
+    /// Proofs of possession, each accepted once.
     Proofs,
-    /// Records that are completed when the call has ended.
+    /// Records that are completed when the request has ended.
     Outcomes,
     /// Records of malformed requests, which the gateway's server answers itself.
     OwnAnswers,
-    /// Signatures that are good for one call.
+    /// Signatures, each accepted once.
     Signatures,
-    /// Bodies that go on as they come.
+    /// Bodies that are forwarded as they arrive.
     Streams,
-    /// To know of a body, or that there is none, where the head says nothing of it.
+    /// Knowing whether a body follows when the headers do not declare one.
     Unannounced,
 }
 
 impl Feature {
-    /// Every one.
+    /// The features whose absence makes cases of the corpus fail or removes policy fields.
     pub const ALL: [Self; 7] =
         [Self::Grpc, Self::HeldHeads, Self::Limits, Self::Proofs, Self::Outcomes, Self::Signatures, Self::Streams];
 
-    /// What is lost with what stands at this place of a policy, or, where it is absent, with what has to be written there.
+    /// Returns the feature that is lost when the field at this place is removed or, if `absent`, when the field has to be added.
     pub(super) fn of(place: &str, absent: bool) -> Option<Self> {
         let first = place.split(['.', '[']).next()?;
         let last = place.rsplit('.').next()?.split('[').next()?;

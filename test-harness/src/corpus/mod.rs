@@ -1,8 +1,8 @@
-//! The corpus of decision cases, and the engines beside the native one that run it: the filter under a wasm host, and the
-//! filter in a real Envoy.
+//! The corpus of decision cases, and the engines that run it next to the native one: the filter under a wasm host, and the filter in a real
+//! Envoy.
 //!
-//! What a case means, and whether what an engine did is what it expects, is decided in `callgate_kit::corpus` for all of
-//! them alike; in here an engine is only given requests and watched.
+//! `callgate_kit::corpus` defines the meaning of a case and compares results with expectations, for all engines alike. This module only
+//! feeds requests to an engine and observes it.
 
 mod adapt;
 pub mod envoy;
@@ -21,16 +21,16 @@ pub use feature::Feature;
 use crate::paths;
 pub use wire::Wire;
 
-/// The folders that hold cases: the corpus itself, and the examples, which users copy.
+/// The folders with cases: the corpus itself, and the examples, which users copy.
 const FOLDERS: [&str; 2] = ["test-harness/corpus", "examples"];
 
-/// Where the corpus states the status of each reason.
+/// The file that states the status of each reason.
 const STATUSES: &str = "test-harness/corpus/statuses.yaml";
 
-/// Every file of cases. A denial that states no status expects the one that the corpus states for its reason.
+/// Reads every file of cases. A denial that states no status expects the one that the corpus states for its reason.
 ///
 /// # Errors
-/// Everything that is wrong with the first file that is.
+/// All problems of the first file that has any.
 pub fn suites() -> Result<Vec<Suite>> {
     let statuses = statuses()?;
     let mut suites = Vec::new();
@@ -46,7 +46,7 @@ pub fn suites() -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-/// The status of each reason, as the corpus states it.
+/// Returns the status of each reason, as stated in the corpus.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -59,7 +59,7 @@ pub fn statuses() -> Result<BTreeMap<String, u16>> {
         .collect())
 }
 
-/// A case that came out otherwise than it expects, in words.
+/// Describes a case whose result differs from the expected one.
 #[must_use]
 pub fn described(suite: &Suite, case: &Case, differences: &[String]) -> String {
     let place = format!("{}:{}: {}: {}", suite.file, case.position.line, case.name, case.intent);

@@ -1,8 +1,7 @@
-//! The corpus in the filter under a wasm host that behaves like each gateway in turn: the module that ships, on a clock that can be
-//! set.
+//! Runs the corpus in the filter under a wasm host that emulates each gateway in turn: the shipped module, on a clock that can be set.
 //!
-//! Cases that share a policy share a VM, as calls do: before each of them what workers share is as it was at the start, but tokens
-//! that were verified stay known.
+//! Cases that share a policy share a VM, as requests do. Before each case, the state that workers share is reset to its state at the start,
+//! but the VM keeps its cache of verified tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
@@ -25,36 +24,36 @@ use crate::wasmhost::{
     pairs,
 };
 
-/// A case under a gateway.
+/// The result of a case on an emulated gateway.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The gateway.
     pub profile: HostProfile,
     /// The file of the case.
     pub file: String,
-    /// Its name.
+    /// The case's name.
     pub case: String,
-    /// How it ended.
+    /// The result.
     pub result: CaseResult,
 }
 
-/// How a case ended.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaseResult {
-    /// What it expects.
+    /// The case passes.
     Holds,
-    /// What it expects, but the head of the call had gone on before it was denied.
+    /// The case passes, but the head of the request was forwarded before the request was denied.
     Late,
-    /// Something else, as it has to where these features are missing.
+    /// The case differs from its expectation, as it must where these features are missing.
     Without(BTreeSet<Feature>),
-    /// Something else: the case, and every difference.
+    /// The case fails. Contains the case and every difference.
     Differs(String),
 }
 
-/// Runs every case under each of these gateways, as many at once as there are processors.
+/// Runs every case under each of these gateways, with as many threads as there are processors.
 ///
 /// # Errors
-/// When a policy cannot be brought to a gateway, or a suite is broken.
+/// When a policy cannot be adapted to a gateway, or a suite is invalid.
 pub fn run(module: &Module, suites: &[Suite], profiles: &[HostProfile]) -> Result<Vec<Row>> {
     let jobs: Vec<_> = profiles.iter().flat_map(|gateway| suites.iter().map(|suite| (*gateway, suite))).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -73,7 +72,7 @@ pub fn run(module: &Module, suites: &[Suite], profiles: &[HostProfile]) -> Resul
     Ok(rows)
 }
 
-/// The versions of a suite's policies, as the native engine has them.
+/// Returns the versions of a suite's policies according to the native engine.
 pub(super) fn versions(suite: &Suite) -> Result<Vec<String>> {
     Ok(compile(suite)?.iter().map(|policy| policy.version.to_string()).collect())
 }
@@ -116,7 +115,7 @@ fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
     adapted.suite.cases.iter().enumerate().map(row).collect()
 }
 
-/// What a case lacks that ended otherwise than it expects, where it has to.
+/// Returns the missing features that explain why a case differs from its expectation, if they do.
 fn excuse(
     profile: HostProfile,
     (case, now): (&Case, Timestamp),
@@ -127,11 +126,11 @@ fn excuse(
     if case.is_answered_as_grpc() && !profile.quirks().grpc_answers && found.iter().all(|one| of_an_answer(one)) {
         return Some(BTreeSet::from([Feature::Grpc]));
     }
-    // A request that the server answers itself gets nowhere.
+    // A request that the server answers itself never reaches the upstream.
     if found.iter().all(|one| one.starts_with(ANSWERED)) && case.decision() != Decision::Allow {
         return Some(BTreeSet::from([Feature::OwnAnswers]));
     }
-    // The engine, given the same policy and what the server hands on, differs from the case in the same way.
+    // The engine must differ from the case in the same way when it gets the same policy and the request as the server passes it on.
     if !natively().iter().map(|one| nameless(one)).eq(found.iter().map(|one| nameless(one))) {
         return None;
     }
@@ -143,7 +142,7 @@ fn excuse(
     (!lost.is_empty()).then_some(lost)
 }
 
-/// A request as the gateway's server hands it on to the filter, and what was lost with what it changed.
+/// Returns a request as the gateway's server passes it to the filter, and the features that are lost by its changes.
 fn received(profile: HostProfile, call: Call) -> (Call, BTreeSet<Feature>) {
     let sent = call.all_lines();
     let has_body = call.body.iter().any(|part| !part.is_empty());
@@ -162,20 +161,20 @@ fn received(profile: HostProfile, call: Call) -> (Call, BTreeSet<Feature>) {
     (Call { target, lines, ..call }, lost)
 }
 
-/// Whether no header tells if a body comes.
+/// Returns whether no header states if a body follows.
 fn says_nothing_of_a_body(call: &Call) -> bool {
     let names = call.lines.iter().map(|(name, _)| name.to_ascii_lowercase());
     !names.into_iter().any(|name| matches!(name.as_slice(), b"content-length" | b"transfer-encoding"))
 }
 
-/// A difference without the name of the decision, which no two engines give alike.
+/// Returns a difference without the name of the decision, which every engine reports differently.
 fn nameless(difference: &str) -> String {
     let mut parts = difference.split("urn:callgate:decision:");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
 }
 
-/// Whether a difference is in what the client is told, and not in what was decided.
+/// Returns whether a difference is in the response to the client and not in the decision.
 fn of_an_answer(difference: &str) -> bool {
     ["expected the status", "expected `grpc-", "expected the problem", "the answer is no"]
         .iter()
@@ -186,13 +185,13 @@ fn of_an_answer(difference: &str) -> bool {
 struct Gate {
     vm: Vm,
     shared: SharedData,
-    /// What was shared when it had started.
+    /// The shared state right after the start.
     fresh: Snapshot,
 }
 
 impl Gate {
     fn start(module: &Module, suite: &Suite, native: &[Arc<callgate::Policy>], policy: usize) -> Result<Self> {
-        // A zone is as large as the policy says that it has to be.
+        // The zone has the size that the policy requires.
         let room = native.get(policy).and_then(|policy| policy.shared_bytes());
         let policy = suite.policies.get(policy).context("a case names a policy that is not there")?;
         let environment: Vec<_> = suite.environment.clone().into_iter().collect();
@@ -203,7 +202,7 @@ impl Gate {
         let mut vm = Vm::start_beside(module, policy.document.to_string().as_bytes(), &environment, &shared)
             .map_err(|failed| anyhow!("the module does not start: {failed}"))?;
         if module.profile().quirks().store == Store::Zones {
-            // The first request makes the tables, which are to be older than what the cases send.
+            // The first request creates the tables, which must be older than the timestamps that the cases send.
             let lines = [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "first.example")];
             vm.request(&Request { headers: pairs::from_text(&lines), now: 0, ..Request::default() });
         }
@@ -211,7 +210,7 @@ impl Gate {
         Ok(Self { vm, shared, fresh })
     }
 
-    /// Every difference of a case and of those before it, and whether a head went on that should not have.
+    /// Returns every difference of a case and of the cases that precede it, and whether a head was forwarded too early.
     fn case(
         &mut self,
         module: &Module,
@@ -222,7 +221,7 @@ impl Gate {
         let case = suite.cases.get(index).context("there is no such case")?;
         let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
         if policy.document.get("failed_credentials").is_some() {
-            // What such a limit counts are signatures, and a token that this worker knows needs none.
+            // Such a limit counts signature verifications, and a token in this worker's cache needs none.
             *self = Self::start(module, suite, native, case.policy)?;
         }
         self.shared.restore(&self.fresh);
@@ -232,7 +231,7 @@ impl Gate {
             let call = case.call(suite.now);
             let mut request = request(&call, case, suite);
             if !module.profile().quirks().tells_the_end() {
-                // Whatever such a gateway says of the end, nothing may hang on it.
+                // The decision must not depend on what such a gateway reports as the end of the stream.
                 request.end_told = Some(index.is_multiple_of(2));
             }
             let outcome = self.vm.request(&request);
@@ -272,7 +271,7 @@ fn request(call: &Call, case: &Case, suite: &Suite) -> Request {
     }
 }
 
-/// Address and port, as a gateway gives them.
+/// Returns address and port in the form that gateways use.
 fn source(call: &Call) -> String {
     match call.source.as_deref() {
         Some(source) if source.contains(':') => format!("[{source}]:40000"),
@@ -280,7 +279,7 @@ fn source(call: &Call) -> String {
     }
 }
 
-/// How the difference of a case begins whose request the gateway's server answered itself.
+/// The prefix of a difference for a request that the gateway's server answered itself.
 const ANSWERED: &str = "the gateway's server answers with the status ";
 
 fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
@@ -293,7 +292,7 @@ fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
     let end = match outcome.verdict {
         Verdict::Continue { mut headers } => {
             if profile.quirks().removal == Removal::Hides {
-                // What cannot be removed arrives with an empty value, and counts as removed.
+                // A header that cannot be removed arrives with an empty value and counts as removed.
                 headers.retain(|(_, value)| !value.is_empty());
             }
             End::Forwarded { lines: headers }
@@ -311,7 +310,7 @@ fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
                     End::Answered { status, headers, body: reply.body, details }
                 }
                 Some(status) => {
-                    // As a gateway tells a gRPC client.
+                    // Gateways report the status to a gRPC client in these headers.
                     headers.push(("grpc-status".to_owned(), status.to_string().into_bytes()));
                     headers.push(("grpc-message".to_owned(), reply.body));
                     End::Answered { status: 200, headers, body: Vec::new(), details }
@@ -325,7 +324,7 @@ fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
     Ok(Seen { record, end })
 }
 
-/// The record that went to the gateway's log.
+/// Returns the record that was written to the gateway's log.
 fn logged(logs: &[crate::wasmhost::Log]) -> Option<Value> {
     let mut records = logs.iter().rev().filter_map(|log| serde_json::from_str::<Value>(&log.message).ok());
     records.find(|record| record.get("decision").is_some())
@@ -337,7 +336,7 @@ mod tests {
     use crate::build::{self, Flavor};
     use crate::corpus::suites;
 
-    /// A suite as it is on Kong with its policies, and the module there.
+    /// Returns a suite with its policies adapted to Kong, and the module on an emulated Kong.
     fn on_kong(file: &str) -> (Module, Suite, Vec<Arc<callgate::Policy>>) {
         under(HostProfile::Kong, file)
     }
@@ -377,7 +376,7 @@ mod tests {
         let (mut chunked, policy) = of("body");
         chunked.headers.retain(|(name, _)| name != b"content-length");
         chunked.headers.push((b"transfer-encoding".to_vec(), b"chunked".to_vec()));
-        // A body in chunks, behind a request whose signature covers none.
+        // A chunked body in a request whose signature covers no body.
         let (added, _) = of("get-added-in-parts");
         let mut gate = Gate::start(&module, &suite, &native, policy).unwrap();
         for (request, status, code) in [(chunked, 411, "body_length_missing"), (added, 403, "content_digest_missing")] {
@@ -405,7 +404,7 @@ mod tests {
             let writes = passed.calls.iter().filter(|call| **call == "proxy_set_shared_data").count();
             assert!(writes > 1, "{profile:?}: {writes}");
 
-            // The claim is the last of them.
+            // The replay reservation is the last write.
             gate.shared.restore(&gate.fresh);
             gate.shared.contend(writes - 1, 64);
             let outcome = gate.vm.request(&request);
@@ -413,7 +412,7 @@ mod tests {
             assert_eq!((reply.status, &*reply.details), (503, "callgate_replay_contended"), "{profile:?}");
             assert!(reply.headers.contains(&(b"retry-after".to_vec(), b"1".to_vec())), "{profile:?}: {reply:?}");
             assert_eq!(outcome.record.as_ref().unwrap()["reason"], "replay_contended");
-            // Neither the limit nor the signature.
+            // Neither the limit nor the signature was consumed.
             let again = gate.vm.request(&request);
             assert_eq!(limits(&again), limits(&passed), "{profile:?}: {:?}", again.verdict);
 

@@ -1,4 +1,4 @@
-//! A call of the corpus on the wire: as bytes of HTTP/1.1, or as a header block and data of HTTP/2.
+//! A request of the corpus on the wire: as HTTP/1.1 bytes, or as an HTTP/2 header block and data.
 
 use std::net::SocketAddr;
 
@@ -8,17 +8,17 @@ use callgate_kit::corpus::Call;
 use crate::client::{self, Request, Response};
 use crate::http2;
 
-/// The protocol in which calls are sent.
+/// The protocol for sending requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// In clear, one connection for each call.
+    /// Cleartext HTTP/1.1, with one connection for each request.
     Http1,
-    /// The same without an upgrade: the client knows what the server speaks.
+    /// Cleartext HTTP/2, with one connection for each request and without an upgrade (prior knowledge).
     Http2,
 }
 
 impl Wire {
-    /// Why this call cannot be said in this protocol.
+    /// Returns why this request cannot be expressed in this protocol.
     #[must_use]
     pub fn lacks(self, call: &Call) -> Option<&'static str> {
         match self {
@@ -27,7 +27,7 @@ impl Wire {
         }
     }
 
-    /// Sends a call with this `traceparent` and waits for the answer; none where the gateway ends the stream without one.
+    /// Sends a request with this `traceparent` and waits for the response. Returns `None` if the gateway ends the stream without one.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -42,7 +42,7 @@ impl Wire {
     }
 }
 
-/// A call as bytes. A body is framed as its headers say, and in chunks where they say nothing.
+/// Returns a request as bytes. The body is framed as its headers state, or chunked if they state nothing.
 fn request(call: &Call, traceparent: &str) -> Request {
     let mut request = Request::new(&call.method, &call.target);
     if let Some(host) = &call.host {
@@ -72,7 +72,7 @@ fn request(call: &Call, traceparent: &str) -> Request {
     if call.end_of_stream || framed || upgrades { request } else { request.chunked(&parts) }
 }
 
-/// Why HTTP/2 (RFC 9113) has no such request, or Envoy refuses it before the gate.
+/// Returns why HTTP/2 (RFC 9113) cannot express this request, or why Envoy rejects it before it reaches the gate.
 fn unsaid(call: &Call) -> Option<&'static str> {
     let is = |name: &[u8], known: &[&str]| known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     let has = |known: &[&str]| call.lines.iter().any(|(name, _)| is(name, known));
@@ -85,7 +85,7 @@ fn unsaid(call: &Call) -> Option<&'static str> {
     None
 }
 
-/// The lines of a call, and its body in parts; its length is as its headers say.
+/// Returns the header lines of a request, and its body in parts. The headers state the body's length.
 fn block(call: &Call, traceparent: &str) -> (http2::Lines, Option<Vec<Vec<u8>>>) {
     let line = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
     let mut lines = vec![line(":method", &call.method), line(":scheme", b"http"), line(":path", &call.target)];
