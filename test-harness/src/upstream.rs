@@ -1,8 +1,7 @@
-//! The API behind the gate: it answers with what it received and remembers it.
+//! The API behind the gate. It responds with the request that it received, and remembers it.
 //!
-//! What it does is told by what the request is, never by its path, so that any policy can stand before it: a WebSocket
-//! handshake gets an echo, gRPC gets its messages back, a request that accepts an event stream gets one, and everything else
-//! gets the request as JSON.
+//! Its behavior depends on the kind of request, never on the path, so any policy can be used in front of it. A WebSocket handshake gets an
+//! echo, gRPC gets its messages back, a request that accepts an event stream gets one, and any other request gets itself as JSON.
 
 mod recording;
 
@@ -35,14 +34,14 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 pub(crate) use recording::RecordingUpstream;
 
-/// A request with this header, a number of seconds, gets an event stream that is silent for so long.
+/// The number of seconds for which the event stream that answers this request is silent.
 pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
 
-/// A request with this header is failed: with `silence` it gets no answer, with `reset` the connection ends in its place, and
-/// with `break` in the middle of it.
+/// Makes the upstream fail this request: with `silence` it sends no response, with `reset` it closes the connection instead, and with
+/// `break` it closes the connection in the middle of the response.
 pub const FAILURE: HeaderName = HeaderName::from_static("x-failure");
 
-/// Enough for the tests that look back, and bounded for the ones that flood.
+/// Enough for the tests that look back, and a bound for the tests that flood.
 const REMEMBERED: usize = 4096;
 /// The hostile requests have 1,000 headers, and headers of 60 KiB.
 const MOST_HEADERS: usize = 4096;
@@ -50,16 +49,16 @@ const MOST_HEADER_BYTES: usize = 1 << 20;
 
 type Body = BoxBody<Bytes, io::Error>;
 
-/// A request as it arrived here, apart from its body.
+/// A request as the upstream received it, without its body.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Seen {
     /// The method.
     pub method: String,
-    /// Path and query as they came.
+    /// Path and query as received.
     pub path: String,
     /// `Host` or `:authority`.
     pub host: String,
-    /// The header lines, names in lower case, the bytes of the values escaped as in a Rust byte string.
+    /// The header lines. Names are in lower case; values are escaped as in a Rust byte string.
     pub headers: Vec<(String, String)>,
 }
 
@@ -76,7 +75,7 @@ impl Seen {
         Self { method: request.method().to_string(), path: path.to_owned(), host: host.unwrap_or_default(), headers }
     }
 
-    /// The first value of a header, by its lower-case name.
+    /// Returns the first value of a header, by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
@@ -105,7 +104,7 @@ impl Memory {
     }
 }
 
-/// A running upstream, for HTTP/1.1 and HTTP/2 without TLS. It ends when it is dropped.
+/// A running upstream for HTTP/1.1 and HTTP/2 without TLS. It stops when it is dropped.
 pub struct Upstream {
     address: SocketAddr,
     memory: Arc<Mutex<Memory>>,
@@ -113,20 +112,20 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Starts it on a free loopback port.
+    /// Starts the upstream on a free loopback port.
     ///
     /// # Errors
-    /// When no port or thread can be had.
+    /// When no port or thread is available.
     pub fn start() -> Result<Self> {
         Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    /// Starts it at this address.
+    /// Starts the upstream at this address.
     ///
     /// # Errors
-    /// When the port is taken or no thread can be had.
+    /// When the port is in use or no thread is available.
     pub(crate) fn listen(address: SocketAddr) -> Result<Self> {
-        // A runtime of its own: a test's runtime may end, or block, while Envoy still calls.
+        // Uses a separate runtime, because a test's runtime may end or block while Envoy still sends requests.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -139,10 +138,10 @@ impl Upstream {
         Ok(Self { address, memory, runtime: Some(runtime) })
     }
 
-    /// Tells at another address what arrived here, for a [`RecordingUpstream`] in another process.
+    /// Reports at another address the requests that arrived here, for a [`RecordingUpstream`] in another process.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// When the port is in use.
     pub(crate) fn testify(&self, address: SocketAddr) -> Result<SocketAddr> {
         let runtime = self.runtime.as_ref().context("the upstream has ended")?;
         let listener = bound(runtime, address)?;
@@ -151,27 +150,27 @@ impl Upstream {
         Ok(address)
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many requests arrived.
+    /// Returns how many requests arrived.
     pub fn count(&self) -> u64 {
         lock(&self.memory).count
     }
 
-    /// How many bytes of bodies arrived, of all requests that are answered with what they were.
+    /// Returns how many bytes of request bodies arrived, over all requests that are answered with a description of themselves.
     pub fn body_bytes(&self) -> u64 {
         lock(&self.memory).body_bytes
     }
 
-    /// The latest requests, oldest first.
+    /// Returns the latest requests, oldest first.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.memory).recent.iter().cloned().collect()
     }
 
-    /// The request that carried this header line, if it came this far.
+    /// Returns the request with this header line, if it reached the upstream.
     pub fn saw(&self, name: &str, value: &str) -> Option<Seen> {
         lock(&self.memory).saw(name, value)
     }
@@ -180,7 +179,7 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waiting for the tasks would not be allowed inside another runtime, and nothing depends on them.
+            // Waiting for the tasks is not allowed inside another runtime, and nothing depends on them.
             runtime.shutdown_background();
         }
     }
@@ -190,7 +189,7 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Bound without waiting, which would not be allowed inside another runtime.
+/// Binds without blocking, because blocking is not allowed inside another runtime.
 fn bound(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     listener.set_nonblocking(true).context("cannot set an option of the socket")?;
@@ -201,7 +200,7 @@ fn bound(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener> {
 async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: a moment later there may be some.
+            // Most likely there are no file descriptors left; some may be free a moment later.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -211,7 +210,7 @@ async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
             server.http1().max_headers(MOST_HEADERS).max_buf_size(MOST_HEADER_BYTES);
             server.http2().max_header_list_size(MOST_HEADER_BYTES as u32);
             let service = service_fn(move |request| answer(request, Arc::clone(&memory)));
-            // A connection that breaks is the client's affair; what it asked for is in the memory.
+            // A broken connection is the client's concern; the request is already remembered.
             let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
         });
     }
@@ -247,9 +246,9 @@ async fn fail(how: &str) -> Result<Response<Body>> {
         "break" => {
             let (mut sender, body) = Channel::new(1);
             tokio::spawn(async move {
-                // A client that went away needs no failure.
+                // If the client went away, it needs no failure.
                 let _ = sender.send_data(Bytes::from_static(b"the beginning")).await;
-                // Long enough for the beginning to be on its way.
+                // Long enough for the beginning to be sent.
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 sender.abort(io::ErrorKind::ConnectionReset.into());
             });
@@ -270,25 +269,25 @@ async fn echo(request: Request<Incoming>, seen: &Seen, memory: &Mutex<Memory>) -
         }
     }
     let sha256: String = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    // Over HTTP/2 nobody takes the body away from an answer that has none.
+    // Over HTTP/2, hyper does not remove the body from a response that must not have one.
     let text = if seen.method == "HEAD" { String::new() } else { seen.to_json(length, &sha256).to_string() };
     let text = Bytes::from(text);
     Ok(typed(whole(text), "application/json"))
 }
 
-/// Headers at once, then silence, then one event and the end.
+/// Sends the headers at once, then nothing for a while, then one event and the end.
 fn events(headers: &HeaderMap) -> Response<Body> {
     let seconds = headers.get(SILENCE).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
     let (mut sender, body) = Channel::new(1);
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
-        // A client that went away needs no event.
+        // If the client went away, it needs no event.
         let _ = sender.send_data(Bytes::from_static(b"data: awake\n\n")).await;
     });
     typed(body.boxed(), "text/event-stream")
 }
 
-/// Sends the messages back as they come. Their frames need no decoding for that, so this is any unary or streaming method.
+/// Echoes the messages as they arrive. This needs no decoding of their frames, so it works for any unary or streaming method.
 fn grpc(request: Request<Incoming>) -> Response<Body> {
     let (mut sender, body) = Channel::new(16);
     let mut messages = request.into_body();
@@ -306,7 +305,7 @@ fn grpc(request: Request<Incoming>) -> Response<Body> {
     typed(body.boxed(), "application/grpc")
 }
 
-/// Sends each message back.
+/// Echoes each message.
 fn web_socket(mut request: Request<Incoming>, key: &HeaderValue) -> Response<Body> {
     let accept = derive_accept_key(key.as_bytes());
     tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! What the upstream saw, told to another process: `/saw/HEADER/VALUE` answers with the latest request that had this line, or
-//! with `null`.
+//! Lets another process ask which requests the upstream received: `/saw/HEADER/VALUE` returns the latest request with this header line, or
+//! `null`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,22 +19,22 @@ use tokio::net::TcpListener;
 use super::{Memory, Seen, lock};
 use crate::client;
 
-/// Asks the upstream of another process.
+/// A client for the upstream of another process.
 #[derive(Debug)]
 pub(crate) struct RecordingUpstream {
     address: SocketAddr,
 }
 
 impl RecordingUpstream {
-    /// The one at this address.
+    /// Creates a client for the upstream at this address.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self { address }
     }
 
-    /// The latest request that carried this header line. Neither part may need an escape in a path.
+    /// Returns the latest request with this header line. Neither part may need escaping in a path.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When there is no response.
     pub(crate) fn saw(&self, name: &str, value: &str) -> Result<Option<Seen>> {
         let answer = client::call(self.address, &client::Request::get(format!("/saw/{name}/{value}")).host("witness"))
             .context("the upstream does not say what it saw")?;
@@ -43,7 +43,7 @@ impl RecordingUpstream {
     }
 }
 
-/// Answers for ever.
+/// Serves forever.
 pub(super) async fn serve(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -56,7 +56,7 @@ pub(super) async fn serve(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
                 let answer = tell(&request, &memory);
                 async { Ok::<_, Infallible>(answer) }
             });
-            // Whoever does not wait for the answer needs none.
+            // A client that does not wait for the response does not need it.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }

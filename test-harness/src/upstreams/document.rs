@@ -1,4 +1,4 @@
-//! The generated parts of `docs/upstreams.md`: one for each server, so that a machine that lacks a server leaves its part alone.
+//! The generated parts of `docs/upstreams.md`. Each server has one, so a machine that lacks a server does not change its part.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,26 +12,26 @@ const DOCUMENT: &str = "docs/upstreams.md";
 const END: &str = "<!-- upstreams: end -->\n";
 const MEASURED: &str = "Measured with ";
 
-/// The line in front of a server's part.
+/// Returns the marker line that precedes a server's part.
 fn mark(id: &str) -> String {
     format!("<!-- upstreams: {id}: made by `cargo harness upstreams --write` -->\n")
 }
 
-/// A server's part.
+/// Renders a server's part.
 pub(super) fn part(measured: &Measured) -> String {
     let mut text =
         format!("{MEASURED}{}.\n\n| Request | Without the gate | The gate |\n|---|---|---|\n", measured.versions);
     for row in &measured.rows {
-        // Writing to text does not fail.
+        // Writing to a string does not fail.
         let _ = writeln!(text, "| {} | {} | {} |", row.request.replace('|', "\\|"), row.reading, row.gate);
     }
     text
 }
 
-/// Whether the document says what was measured; with `write` it does afterwards. A part that was measured with other versions is not compared.
+/// Checks that the document matches the measurements; with `write`, updates it first. Skips a part that was measured with other versions.
 ///
 /// # Errors
-/// When the document cannot be read, lacks a part, or is stale and is not to be written.
+/// When the document cannot be read, lacks a part, or is stale and `write` is not set.
 pub fn compare(report: &Report, write: bool) -> Result<()> {
     let path = paths::root().join(DOCUMENT);
     let mut text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::servers::{Home, SERVERS};
 
-/// Installs the Debian packages of servers that are missing, where this machine has apt and the user may install packages. Says nothing where
-/// it cannot: a server that is missing is reported as skipped.
+/// Installs the Debian packages of missing servers, if this machine has apt and the user may install packages. Otherwise it does nothing
+/// and prints nothing: missing servers are reported as skipped.
 ///
 /// # Errors
 /// When apt-get fails.
@@ -23,7 +23,7 @@ pub fn install() -> Result<()> {
     apt_get(&[&["install", "--yes", "--no-install-recommends"][..], &Vec::from_iter(packages)].concat())
 }
 
-/// Whether apt-get is there, and this user is root.
+/// Returns whether apt-get is available and this user is root.
 fn may_install() -> bool {
     let output = |program: &str, argument: &str| {
         Command::new(program).arg(argument).stdin(Stdio::null()).output().ok().filter(|output| output.status.success())

@@ -1,8 +1,8 @@
-//! What upstream servers make of requests that could be read in more than one way, and of what the gate forwards.
+//! Measures how upstream servers interpret ambiguous requests and the requests that the gate forwards.
 //!
-//! Each server of [`servers`] runs an application with the routes of one policy and answers with its reading of the request. The reading is compared
-//! with that of a [strict](strict) reader. Requests that the servers misread go to them without the gate, for the table in `docs/upstreams.md`; what the
-//! gate forwards must be read as the gate read it.
+//! Each server of [`servers`] runs an application with the routes of one policy and returns its reading of the request. The reading is
+//! compared with that of a [strict](strict) reader. Requests that the servers misread are sent to them without the gate, for the table in
+//! `docs/upstreams.md`. Servers must read a forwarded request as the gate read it.
 
 mod document;
 mod install;
@@ -25,29 +25,29 @@ use requests::{Case, Requests, Sent};
 use server::Running;
 use servers::{Home, SERVERS, Server};
 
-/// What was measured on this machine.
+/// The measurements on this machine.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The servers that ran.
     pub ran: Vec<Measured>,
-    /// Those that could not run, each with the reason, in one line.
+    /// The servers that could not run, each with a one-line reason.
     pub skipped: Vec<String>,
 }
 
-/// What one server made of the requests.
+/// How one server read the requests.
 #[derive(Debug)]
 pub struct Measured {
-    /// Names its part of the document.
+    /// The id of its part of the document.
     pub id: &'static str,
-    /// What the document calls it.
+    /// Its name in the document.
     pub title: &'static str,
-    /// The versions of what it consists of.
+    /// The versions of its components.
     pub versions: String,
-    /// What it reads differently without the gate.
+    /// The requests that it reads differently without the gate.
     pub rows: Vec<Row>,
-    /// Allowed requests that it rejects itself, with how.
+    /// Allowed requests that it rejects itself, each with how it rejects them.
     pub rejected: Vec<(String, String)>,
-    /// Allowed requests that it reads otherwise than the gate, with how.
+    /// Allowed requests that it reads differently than the gate, each with the difference.
     pub misread: Vec<(String, String)>,
     /// How many allowed requests it read.
     pub replayed: usize,
@@ -58,7 +58,7 @@ pub struct Measured {
 pub struct Row {
     /// The request.
     pub request: String,
-    /// What the server makes of it.
+    /// How the server reads it.
     pub reading: String,
     /// What the gate does with it.
     pub gate: String,
@@ -67,7 +67,7 @@ pub struct Row {
 /// Runs every server that this machine has, with every request.
 ///
 /// # Errors
-/// When a case is broken or a server that is installed does not start.
+/// When a case is invalid or an installed server does not start.
 pub fn measure() -> Result<Report> {
     let requests = Requests::load()?;
     let home = Home::find();
@@ -86,7 +86,7 @@ pub fn measure() -> Result<Report> {
     Ok(report)
 }
 
-/// One server; the inner error says in one line why it is not here.
+/// Runs one server. The inner error states in one line why the server is not available.
 fn run(server: &Server, home: &Home, requests: &Requests) -> Result<Result<Measured, String>> {
     let versions = match (server.versions)(home) {
         Ok(versions) => versions,
@@ -118,7 +118,7 @@ fn run(server: &Server, home: &Home, requests: &Requests) -> Result<Result<Measu
 }
 
 impl Measured {
-    /// Sends what the gate forwards of a case, and compares.
+    /// Sends the forwarded form of a case, and compares the reading.
     fn replay(
         &mut self,
         server: &Server,
@@ -131,7 +131,7 @@ impl Measured {
         match ask(server, running, forwarded)? {
             Answer::Read(reading) => {
                 let Some(how) = differs(&reading, &forwarded.strict) else { return Ok(()) };
-                // A server may know no route for an odd request, but must know one for the others.
+                // A server may have no route for an odd request, but must have one for the others.
                 let rejects = how == NO_ROUTE && case.raw.is_some();
                 let list = if rejects { &mut self.rejected } else { &mut self.misread };
                 list.push((case.title.clone(), how));
@@ -142,17 +142,17 @@ impl Measured {
     }
 }
 
-/// How often a request is sent until it is answered.
+/// How often a request is sent until it gets a response.
 const ATTEMPTS: usize = 5;
 
-/// What a server answers.
+/// A server's response.
 enum Answer {
     Read(Box<Reading>),
     Rejected(String),
 }
 
 fn ask(server: &Server, running: &Running, sent: &Sent) -> Result<Answer> {
-    // A server that closes a connection with a body unread resets it, and its answer may be lost with that.
+    // A server that closes a connection with an unread body resets it, and the response may be lost.
     let mut answers = (0..ATTEMPTS).map(|_| client::call(running.address, &sent.request));
     let Some(response) = answers.find_map(Result::ok) else {
         return Ok(Answer::Rejected("closes the connection".to_owned()));
@@ -166,20 +166,21 @@ fn ask(server: &Server, running: &Running, sent: &Sent) -> Result<Answer> {
     Ok(Answer::Read(Box::new(reading)))
 }
 
-/// The corpus and the requests next to it are more than these, or something was not sent.
+/// The lower bound for the corpus plus the requests of this folder. Fewer means that some were not sent.
 const LEAST_REPLAYED: usize = 200;
 
-/// Allowed requests in which servers read a value otherwise than the gate, with the servers' ids. Each is in their tables, and in the text of the
-/// document. None runs another endpoint.
+/// Allowed requests in which servers read a value differently than the gate, with the servers' ids. Each is in the servers' tables and in
+/// the text of the document. No difference leads to another endpoint.
 const KNOWN: [(&str, &[&str]); 1] = [
     // The slash at the end of a value of `{path...}`.
     ("`/files/a/`", &["php-laravel", "puma-rails"]),
 ];
 
-/// Fails where a server reads an allowed request otherwise than the gate and that is not known, or is known and no longer so.
+/// Fails if a server reads an allowed request differently than the gate and the difference is not known, or if a known difference no longer
+/// exists.
 ///
 /// # Errors
-/// Every such request.
+/// Lists every such request.
 pub fn judge(report: &Report) -> Result<()> {
     let mut wrong = Vec::new();
     for server in &report.ran {

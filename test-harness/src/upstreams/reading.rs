@@ -1,4 +1,5 @@
-//! What a reader makes of a request: a server, as its application answers, or the strict reader of [`strict`](super::strict).
+//! How a reader interprets a request. A reader is a server, through its application's response, or the strict reader of
+//! [`strict`](super::strict).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,21 +8,21 @@ use serde::Deserialize;
 
 use super::strict::{decoded, decoded_parameter};
 
-/// What is said of a server that runs nothing.
+/// The description of a server that runs no endpoint.
 pub(super) const NO_ROUTE: &str = "finds no route";
 
-/// What a reader makes of a request.
+/// How a reader interprets a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Reading {
     /// The endpoint that runs.
     pub(super) route: Option<String>,
     pub(super) method: String,
-    /// The path, decoded, with the place at which the application is mounted.
+    /// The decoded path, including the prefix at which the application is mounted.
     pub(super) path: String,
-    /// The query as it was sent.
+    /// The raw query.
     pub(super) query: String,
-    /// The variables of the path, decoded.
+    /// The decoded variables of the path.
     pub(super) values: BTreeMap<String, String>,
     pub(super) tenant: Option<Parameter>,
     pub(super) q: Option<Parameter>,
@@ -31,7 +32,7 @@ pub(super) struct Reading {
     pub(super) agent: Option<String>,
 }
 
-/// A parameter: text, or what a framework builds from several parameters.
+/// A parameter: text, or a structure that a framework builds from several parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Parameter {
@@ -40,7 +41,7 @@ pub(super) enum Parameter {
 }
 
 impl Reading {
-    /// Reads an application's answer: JSON, or lines of names and values from a server that has no JSON.
+    /// Parses an application's response: JSON, or lines of names and values from a server without JSON.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let parsed = serde_json::from_slice(body).ok().or_else(|| Self::from_lines(&String::from_utf8_lossy(body)));
         parsed.map(Self::normalized)
@@ -68,7 +69,7 @@ impl Reading {
         (!reading.method.is_empty()).then_some(reading)
     }
 
-    /// Removes what readers cannot tell apart: absent and empty, and the space after the comma between the lines of a header.
+    /// Removes differences that readers cannot see: absent versus empty, and the space after the comma between joined header lines.
     pub(super) fn normalized(mut self) -> Self {
         let empty = |parameter: &Parameter| *parameter == Parameter::Text(String::new());
         self.route = self.route.filter(|route| !route.is_empty());
@@ -80,7 +81,7 @@ impl Reading {
         self
     }
 
-    /// With parameters decoded by the application, where its server does not.
+    /// Decodes the parameters, as the application does if its server does not.
     pub(super) fn with_decoded_parameters(mut self) -> Self {
         for parameter in [&mut self.tenant, &mut self.q] {
             if let Some(Parameter::Text(text)) = parameter {
@@ -90,7 +91,7 @@ impl Reading {
         self
     }
 
-    /// How this differs from the strict reading, for requests to the endpoints of the policy; none where it does not.
+    /// Describes how this reading differs from the strict one, for requests to the endpoints of the policy. Returns `None` if it does not.
     pub(super) fn differs_from(&self, strict: &Self) -> Option<String> {
         if (&self.route, &self.method) != (&strict.route, &strict.method) {
             return Some(match &self.route {
@@ -115,7 +116,7 @@ impl Reading {
         for (name, own, strict) in parameters.into_iter().chain(headers) {
             if own != strict {
                 let separator = if text.is_empty() { "" } else { ", " };
-                // Writing to text does not fail.
+                // Writing to a string does not fail.
                 let _ = match own {
                     Some(own) => write!(text, "{separator}reads {name} as `{}`", shown(&own)),
                     None => write!(text, "{separator}finds no {name}"),
@@ -125,8 +126,8 @@ impl Reading {
         (!text.is_empty()).then_some(text)
     }
 
-    /// How this differs from the strict reading, for requests to paths that the application does not know. A server may decode needless escapes
-    /// of the query.
+    /// Describes how this reading differs from the strict one, for requests to paths that the application does not know. A server may
+    /// decode needless escapes in the query.
     pub(super) fn echo_differs_from(&self, strict: &Self) -> Option<String> {
         let parts = |reading: &Self| {
             let query = decoded(reading.query.as_bytes());
@@ -151,7 +152,7 @@ impl Parameter {
     }
 }
 
-/// Text inside backticks in a cell of a table.
+/// Formats text for backticks in a table cell.
 fn shown(text: &str) -> String {
     let escaped: String =
         text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();

@@ -1,4 +1,4 @@
-//! The requests: what the engine decides about each, and their bytes as a client sends them and as the gate forwards them.
+//! The test requests: the engine's decision about each, and the bytes that the client sends and that the gate forwards.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use callgate_kit::corpus::{self, Call, Decision, End, Seen, run};
@@ -13,51 +13,51 @@ use crate::paths;
 /// Methods that every framework routes.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A request, as the gate forwards it or in front of the gate.
+/// A request, as sent by the client or as forwarded by the gate.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) request: Request,
-    /// How a strict reader reads it.
+    /// The strict reader's reading.
     pub(super) strict: Reading,
 }
 
 /// A request and what the gate does with it.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// What the document calls it.
+    /// Its name in the document.
     pub(super) title: String,
-    /// As the client sends it, where the servers are shown it without the gate.
+    /// The request as the client sends it, if the servers also get it without the gate.
     pub(super) raw: Option<Sent>,
-    /// As the gate forwards it, where it does.
+    /// The request as the gate forwards it, if it does.
     pub(super) forwarded: Option<Sent>,
-    /// What the document says of the gate's decision.
+    /// The description of the gate's decision in the document.
     pub(super) gate: String,
 }
 
 /// All requests.
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// Requests to the endpoints of the policy of this folder.
+    /// Requests to the endpoints of this folder's policy.
     own: Vec<Case>,
-    /// The same, where the policy has `merges: [form, json]`.
+    /// The same requests, decided by a policy with `merges: [form, json]`.
     own_with_merged_json: Vec<Case>,
-    /// Allowed requests of the corpus, whose paths no server knows.
+    /// Allowed requests of the corpus. No server has routes for their paths.
     pub(super) corpus: Vec<Case>,
 }
 
 impl Requests {
-    /// Loads all cases and has the engine decide about them.
+    /// Loads all cases and lets the engine decide them.
     pub(super) fn load() -> Result<Self> {
         Ok(Self { own: own(0)?, own_with_merged_json: own(1)?, corpus: from_corpus()? })
     }
 
-    /// The requests to the endpoints of the policy that fits a server.
+    /// Returns the requests to the endpoints of the policy that fits a server.
     pub(super) fn own(&self, merges_json: bool) -> &[Case] {
         if merges_json { &self.own_with_merged_json } else { &self.own }
     }
 }
 
-/// The requests of this folder, decided by this policy of theirs: the first is the one that their expectations are about.
+/// Returns the requests of this folder, decided by the policy with this index. Their expectations are about the first policy.
 fn own(policy: usize) -> Result<Vec<Case>> {
     let folder = paths::root().join("test-harness/upstreams");
     let mut cases = Vec::new();
@@ -80,7 +80,7 @@ fn own(policy: usize) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// What the gate forwards, and what the document says of its decision.
+/// Returns the forwarded request, and the document's description of the decision.
 fn decided(case: &corpus::Case, call: &Call, seen: &Seen, routes: &Routes) -> Result<(Option<Sent>, String)> {
     let lines = match &seen.end {
         End::Answered { .. } => return Ok((None, format!("rejects it: `{}`", text(&seen.record, "reason")))),
@@ -101,7 +101,7 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What the gate forwards of the corpus, one request for each method and target.
+/// Returns the forwarded requests of the corpus, one for each method and target.
 fn from_corpus() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let mut known = std::collections::BTreeSet::new();
@@ -128,7 +128,8 @@ fn from_corpus() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The bytes of a request over HTTP/1.1, as Envoy writes them: a body is framed as its headers say, and in chunks where they do not.
+/// Returns the bytes of an HTTP/1.1 request as Envoy writes them. The body is framed as its headers state, or chunked if they state
+/// nothing.
 fn request(lines: &Lines, call: &Call) -> Request {
     let of = |name: &str| {
         lines.iter().find(|(own, _)| own == name.as_bytes()).map(|(_, value)| value.clone()).unwrap_or_default()
@@ -149,7 +150,7 @@ fn request(lines: &Lines, call: &Call) -> Request {
     }
     match (framed, call.end_of_stream) {
         (false, false) => chunked(request, call),
-        // Envoy writes `Content-Length: 0` for methods that usually have a body.
+        // Envoy adds `Content-Length: 0` to methods that usually have a body.
         (false, true) if [&b"POST"[..], b"PUT", b"PATCH"].contains(&call.method.as_slice()) => request.body(b""),
         _ => request,
     }

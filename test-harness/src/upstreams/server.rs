@@ -1,4 +1,4 @@
-//! A server that runs: its processes, its address, and its end.
+//! A running server: its processes, its address, and its termination.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -26,7 +26,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a server on a free port of loopback and waits until it accepts connections.
+    /// Starts a server on a free loopback port and waits until it accepts connections.
     pub(super) fn start(server: &Server, home: &Home) -> Result<Self> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -85,7 +85,7 @@ impl Running {
         Ok(())
     }
 
-    /// The end of what its processes wrote.
+    /// Returns the last part of its processes' output.
     fn log(&self) -> String {
         let files = (0..self.processes.len()).map(|index| self.folder.path().join(format!("{index}.out")));
         let texts = files.filter_map(|file| fs::read_to_string(file).ok());
@@ -100,7 +100,7 @@ impl Drop for Running {
             *keeper = None;
         }
         for (child, _) in &mut self.processes {
-            // The keeper ends it.
+            // Closing its standard input makes the keeper end it.
             let _ = child.wait();
         }
     }

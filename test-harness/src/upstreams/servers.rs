@@ -1,4 +1,4 @@
-//! The servers: what each needs, how it is started, and which versions it has.
+//! The servers: the requirements of each, how to start it, and its versions.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::paths;
 use crate::python::{Installed, Package};
 
-/// The Python server that the environment is named after, and what is installed next to it.
+/// The Python server that names the environment, and the packages that are installed next to it.
 const GUNICORN: Package<'_> =
     Package { folder: "upstreams", name: "gunicorn", version: "27.0.1", file: "gunicorn/__init__.py" };
 const OTHERS: [&str; 8] = [
@@ -24,18 +24,18 @@ const OTHERS: [&str; 8] = [
     "werkzeug==3.1.9",
 ];
 
-/// Where Debian's packages put modules.
+/// The folder in which Debian's packages install modules.
 const NODE_MODULES: &str = "/usr/share/nodejs";
 
-/// What is found on this machine.
+/// The installations found on this machine.
 #[derive(Debug)]
 pub(super) struct Home {
-    /// The Python with all Python servers, or why there is none.
+    /// The Python with all Python servers, or the reason why there is none.
     python: Result<Installed>,
 }
 
 impl Home {
-    /// Installs the Python servers where they are not there yet.
+    /// Installs the Python servers if they are missing.
     pub(super) fn find() -> Self {
         Self { python: GUNICORN.install_with(&OTHERS) }
     }
@@ -50,19 +50,19 @@ impl Home {
 
 /// A server with an application.
 pub(super) struct Server {
-    /// Names its part of the document.
+    /// The id of its part of the document.
     pub(super) id: &'static str,
-    /// What the document calls it.
+    /// Its name in the document.
     pub(super) title: &'static str,
-    /// The packages of Debian that it comes from.
+    /// Its Debian packages.
     pub(super) packages: &'static [&'static str],
-    /// Its versions, or why it cannot run here.
+    /// Returns its versions, or the reason why it cannot run here.
     pub(super) versions: fn(&Home) -> Result<String>,
-    /// The commands that serve on this port, with files of their own in this folder.
+    /// Returns the commands that serve on this port and keep their files in this folder.
     pub(super) commands: fn(&Home, &Path, u16) -> Result<Vec<Command>>,
-    /// Whether it hands parameters to the application as they were sent, so that the application decodes them.
+    /// Whether the server passes raw parameters to the application, which then decodes them.
     pub(super) hands_on_raw_parameters: bool,
-    /// Whether the framework reads JSON bodies like forms, so that its policy has `merges: [form, json]`.
+    /// Whether the framework reads JSON bodies like forms, so its policy has `merges: [form, json]`.
     pub(super) merges_json: bool,
 }
 
@@ -79,7 +79,7 @@ const USUAL: Server = Server {
 /// The folder with the applications and configurations.
 const APPS: &str = "test-harness/upstreams";
 
-/// Every server, in the order of the document.
+/// All servers, in the order of the document.
 pub(super) const SERVERS: [Server; 11] = [
     Server {
         id: "gunicorn-flask",
@@ -225,7 +225,7 @@ fn puma(application: &str, port: u16) -> Result<Vec<Command>> {
     Ok(vec![command])
 }
 
-/// The versions of PHP, of a framework from this package of Debian, and of nginx.
+/// Returns the versions of PHP, of a framework from this Debian package, and of nginx.
 fn php(framework: &str, package: &str) -> Result<String> {
     let php = version("PHP", php_fpm()?, &["-v"])?;
     let print = ["--show", "--showformat=${db:Status-Status} ${Version}", package];
@@ -241,7 +241,7 @@ fn php_commands(script: &str, folder: &Path, port: u16) -> Result<Vec<Command>> 
     Ok(vec![php, nginx(folder, &configuration)?])
 }
 
-/// Writes a configuration with its places filled in.
+/// Writes a configuration file from a template.
 fn configure(template: &str, folder: &Path, port: u16, places: &[(&str, &str)]) -> Result<PathBuf> {
     let mut text = fs::read_to_string(apps().join(template)).with_context(|| format!("cannot read {template}"))?;
     let folder_name = folder.to_str().context("a folder's path is not UTF-8")?;
@@ -257,7 +257,7 @@ fn configure(template: &str, folder: &Path, port: u16, places: &[(&str, &str)]) 
     Ok(file)
 }
 
-/// A program on the path, or where Debian has servers.
+/// Finds a program on the path or where Debian installs servers.
 fn program(name: &str) -> Result<PathBuf> {
     candidates()
         .map(|folder| folder.join(name))
@@ -265,14 +265,15 @@ fn program(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not installed"))
 }
 
-/// Python itself: what the path has may be a script that looks for it, which takes longer than the CGI program.
+/// Returns the path of the Python binary itself. The `python` on the path may be a script that looks for it, and that lookup takes longer
+/// than the CGI program.
 fn real_python() -> Result<String> {
     let print = ["-c", "import sys; print(sys.executable, end='')"];
     let output = Command::new(program("python3")?).args(print).stdin(Stdio::null()).output();
     String::from_utf8(output.context("cannot run python3")?.stdout).context("the path of python3 is not UTF-8")
 }
 
-/// PHP-FPM has its version in its name on Debian.
+/// Finds PHP-FPM, whose name contains its version on Debian.
 fn php_fpm() -> Result<PathBuf> {
     let is_fpm = |file: &PathBuf| {
         let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -287,16 +288,16 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect::<Vec<_>>().into_iter()
 }
 
-/// A program's name and version, as it prints it.
+/// Returns a program's name and version, as the program prints it.
 fn version(name: &str, program: impl AsRef<OsStr>, arguments: &[&str]) -> Result<String> {
     let output = Command::new(&program).args(arguments).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("cannot run {}", program.as_ref().display()))?;
-    // nginx prints it as an error.
+    // nginx prints the version to standard error.
     let text = [output.stdout, output.stderr].concat();
     numbered(name, &String::from_utf8_lossy(&text)).with_context(|| format!("{name} does not print its version"))
 }
 
-/// The first version in a text, without what only security updates change.
+/// Finds the first version in a text, and drops the part that only security updates change.
 fn numbered(name: &str, text: &str) -> Option<String> {
     let mut words = text.split(|c: char| !c.is_ascii_digit() && c != '.');
     let number = words.find(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()))?;

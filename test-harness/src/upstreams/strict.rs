@@ -1,6 +1,6 @@
-//! A reader without leniency: the path is split before it is decoded, fixed text compares byte by byte, names are names.
+//! A reader without leniency: it splits the path before decoding, compares fixed text byte by byte, and matches names exactly.
 //!
-//! It shares nothing with the engine, so that a mistake in one is not a mistake in both.
+//! It shares no code with the engine, so a bug in one is not repeated in the other.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::reading::{Parameter, Reading};
 
-/// Header lines with the method, the path and the host as pseudo-headers.
+/// Header lines, with the method, the path and the host as pseudo-headers.
 pub(super) type Lines = [(Vec<u8>, Vec<u8>)];
 
 /// A route of the policy.
@@ -32,7 +32,7 @@ enum Segment {
 pub(super) struct Routes(Vec<Route>);
 
 impl Routes {
-    /// Takes the routes from a policy's document.
+    /// Reads the routes from a policy document.
     pub(super) fn of(policy: &Value) -> Result<Self> {
         let endpoints = policy.get("endpoints").and_then(Value::as_array).context("the policy lists no endpoints")?;
         let route = |endpoint: &Value| {
@@ -44,7 +44,7 @@ impl Routes {
         };
         let mut routes: Vec<Route> =
             endpoints.iter().map(route).collect::<Option<_>>().context("an endpoint lacks a field")?;
-        // Fixed text comes before variables.
+        // Fixed text precedes variables.
         routes.sort_by(|one, other| one.segments.cmp(&other.segments));
         Ok(Self(routes))
     }
@@ -63,7 +63,7 @@ impl Routes {
     }
 }
 
-/// Reads a request to a path that nobody knows.
+/// Reads a request to an unknown path.
 pub(super) fn echo(lines: &Lines) -> Reading {
     let (method, path, query) = start(lines);
     Reading {
@@ -118,7 +118,7 @@ impl Segment {
     }
 }
 
-/// Method, path and query.
+/// Returns method, path and query.
 fn start(lines: &Lines) -> (String, Vec<u8>, Vec<u8>) {
     let of = |name: &str| lines.iter().find(|(own, _)| own == name.as_bytes()).map(|(_, value)| value.as_slice());
     let target = of(":path").unwrap_or_default();
@@ -127,14 +127,14 @@ fn start(lines: &Lines) -> (String, Vec<u8>, Vec<u8>) {
     (String::from_utf8_lossy(of(":method").unwrap_or_default()).into_owned(), path.to_vec(), query.to_vec())
 }
 
-/// The lines of a header, joined.
+/// Returns the joined lines of a header.
 fn header(lines: &Lines, name: &str) -> Option<String> {
     let own = lines.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
     let values: Vec<_> = own.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
-/// The first parameter of this name.
+/// Returns the first parameter with this name.
 fn parameter(query: &[u8], name: &str) -> Option<String> {
     query.split(|byte| *byte == b'&').find_map(|pair| {
         let mut parts = pair.splitn(2, |byte| *byte == b'=');
@@ -143,13 +143,13 @@ fn parameter(query: &[u8], name: &str) -> Option<String> {
     })
 }
 
-/// A name or value of a query, decoded.
+/// Decodes a name or value of a query.
 pub(super) fn decoded_parameter(bytes: &[u8]) -> String {
     let spaced: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     decoded(&spaced)
 }
 
-/// Percent-decoded once. What is no escape stays.
+/// Percent-decodes once. Invalid escapes stay unchanged.
 pub(super) fn decoded(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
