@@ -1,4 +1,4 @@
-//! What Envoy's host has beside the ABI: of its functions `verify_signature`, by another implementation than the filter's.
+//! Envoy's functions outside the ABI: `verify_signature`, with a different implementation than the filter's.
 
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
@@ -6,18 +6,18 @@ use ring::signature::{
     VerificationAlgorithm,
 };
 
-/// What a call of a function comes to that is not part of the ABI.
+/// The result of calling a function that is not part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForeignFunction {
-    /// `verify_signature` is there, others are not found.
+    /// `verify_signature` exists. Others are not found.
     Verifies,
-    /// None is found.
+    /// No function is found.
     Unknown,
-    /// It ends the request.
+    /// The call ends the request.
     Traps,
 }
 
-/// An answer to `verify_signature` that a test has the host give, whatever it is asked.
+/// A fixed result of `verify_signature` that a test sets, for any arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// This status.
@@ -26,14 +26,14 @@ pub enum Answer {
     Bytes(&'static [u8]),
 }
 
-/// The kinds of key that are told apart, with what a `SubjectPublicKeyInfo` of that kind begins with and how much more follows.
-/// RSA keys have lengths in between, which are passed over.
+/// The prefixes of a `SubjectPublicKeyInfo` for each supported kind of key. An RSA key has lengths between its prefix parts; these are
+/// skipped.
 const P256: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
 const P384: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
 const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 
-/// Answers a request as Envoy does; none for one that it cannot read.
+/// Answers a request as Envoy does. Returns `None` if the request cannot be parsed.
 #[must_use]
 pub fn verify_signature(arguments: &[u8]) -> Option<Vec<u8>> {
     let mut fields = [None; 4];
@@ -56,7 +56,7 @@ pub fn verify_signature(arguments: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// What a key verifies with a hash.
+/// Returns the algorithm that a key verifies with this hash, and the raw key.
 fn verifying<'k>(hash: &[u8], key: &'k [u8]) -> Option<(&'static dyn VerificationAlgorithm, &'k [u8])> {
     if let Some(point) = key.strip_prefix(P256) {
         let algorithm: &dyn VerificationAlgorithm = match hash {
@@ -74,7 +74,7 @@ fn verifying<'k>(hash: &[u8], key: &'k [u8]) -> Option<(&'static dyn Verificatio
         };
         return Some((algorithm, point));
     }
-    // Keys of 2048 bits and more have lengths of two bytes.
+    // Keys of 2048 bits and more have two-byte lengths.
     let (_, key) = key.strip_prefix(b"\x30\x82")?.split_at_checked(2)?;
     let (_, key) = key.strip_prefix(RSA)?.strip_prefix(b"\x03\x82")?.split_at_checked(2)?;
     let algorithm: &dyn VerificationAlgorithm = match hash {
@@ -86,7 +86,7 @@ fn verifying<'k>(hash: &[u8], key: &'k [u8]) -> Option<(&'static dyn Verificatio
     Some((algorithm, key.strip_prefix(b"\0")?))
 }
 
-/// A number as protobuf writes it, and what follows it.
+/// Parses a protobuf varint, and returns the bytes after it.
 fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let last = bytes.iter().position(|byte| byte & 0x80 == 0).filter(|last| *last < 5)?;
     let (number, rest) = bytes.split_at_checked(last + 1)?;

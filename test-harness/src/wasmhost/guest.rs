@@ -1,4 +1,4 @@
-//! A host call's view of the module: its memory, its allocator, and the way back.
+//! The module as seen by a host call: its memory, its allocator, and errors for it.
 
 use wasmtime::{Caller, Error};
 
@@ -9,7 +9,7 @@ use super::state::{State, status};
 pub(super) enum Stop {
     /// The module gets this status.
     Status(i32),
-    /// The module did what would be undefined behaviour in a gateway, or cannot go on.
+    /// The module did something that would be undefined behavior in a gateway, or it cannot continue.
     Trap(Error),
 }
 
@@ -25,14 +25,14 @@ pub(super) struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// Runs a host call, unless it is to fail on purpose.
+    /// Runs a host call, unless a test makes it fail.
     pub(super) fn call(
         caller: Caller<'a, State>,
         name: &'static str,
         body: impl FnOnce(&mut Self) -> Result<(), Stop>,
     ) -> wasmtime::Result<i32> {
         let mut guest = Self { caller };
-        // Fails only where fuel is not counted.
+        // This fails only if fuel is not counted.
         let fuel_left = guest.caller.get_fuel().unwrap_or_default();
         if let Some(status) = guest.state().enter(name, fuel_left) {
             return Ok(status);
@@ -70,21 +70,21 @@ impl<'a> Guest<'a> {
         memory.write(&mut self.caller, at as usize, bytes).map_err(|_| Stop::Status(status::INVALID_MEMORY_ACCESS))
     }
 
-    /// How many bytes there are in a block of the module's allocator: wasi-libc keeps the size of a block, with its own overhead of
-    /// a word, in the word before it, and flags in the lowest bits.
+    /// Returns the size of a block of the module's allocator. wasi-libc stores the size of a block, including one word of overhead, in the
+    /// word in front of it, and flags in the lowest bits.
     fn room(&mut self, data: u32) -> Result<usize, Stop> {
         let word: [u8; 4] =
             self.read(data.wrapping_sub(4), 4)?.try_into().map_err(|_| Stop::Status(status::INVALID_MEMORY_ACCESS))?;
         Ok(((u32::from_le_bytes(word) & !7) as usize).saturating_sub(4))
     }
 
-    /// Gives bytes to the module in memory that its allocator made, as `data_at` and `size_at` will say.
+    /// Copies bytes into memory from the module's allocator, and writes their address and size to `data_at` and `size_at`.
     pub(super) fn hand_over(&mut self, bytes: &[u8], data_at: u32, size_at: u32) -> Result<(), Stop> {
         self.hand_over_as(bytes, bytes.len(), data_at, size_at)
     }
 
-    /// Gives bytes to the module in memory of another size. What does not fit into the block that the module made is written in a
-    /// gateway as well, and traps here.
+    /// Copies bytes into an allocation of the given size. A gateway also writes bytes that exceed the module's block; this host traps
+    /// instead.
     pub(super) fn hand_over_as(&mut self, bytes: &[u8], size: usize, data_at: u32, size_at: u32) -> Result<(), Stop> {
         let size = u32::try_from(size).map_err(|_| Stop::Status(status::INTERNAL_FAILURE))?;
         let mut data = 0;

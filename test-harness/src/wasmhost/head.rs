@@ -1,4 +1,4 @@
-//! The head of a request as a host shows it to the module, and what the upstream gets of it.
+//! The head of a request as a host shows it to the module, and as the upstream receives it.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use super::pairs::{self, Pairs};
 use super::profile::{Head, HostQuirks, Properties};
 use super::request::Request;
 
-/// What Kong calls itself: the first `server_name` of its configuration, and the port that the call came in at.
+/// Kong's own name: the first `server_name` of its configuration, and the port at which the request arrived.
 const OWN_NAME: &[u8] = b"kong:8443";
 
-/// Properties by their paths, as the host looks them up.
+/// Properties by path, in the form that the host looks up.
 pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What the gateway's server makes of a request before a filter sees it.
+/// Returns the lines of a request as the gateway's server passes them to a filter.
 ///
 /// # Errors
-/// The status that the server answers with itself, without a word to a filter.
+/// The status with which the server responds itself, without running a filter.
 pub fn received(quirks: &HostQuirks, lines: &Pairs, has_body: bool) -> Result<Pairs, u32> {
     if quirks.head != Head::Kong {
         return Ok(lines.clone());
@@ -45,25 +45,25 @@ pub fn received(quirks: &HostQuirks, lines: &Pairs, has_body: bool) -> Result<Pa
     Ok(received)
 }
 
-/// Whether nginx keeps a header of this name, as Kong configures it.
+/// Returns whether nginx, as Kong configures it, keeps a header with this name.
 fn is_kept_by_nginx(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
 }
 
-/// The path and query of a target that may name scheme and host first (RFC 9112, section 3.2.2).
+/// Returns the path and query of a target, which may begin with scheme and host (RFC 9112, section 3.2.2).
 fn origin_form(target: &[u8]) -> &[u8] {
     let after = [&b"http://"[..], b"https://"].iter().find_map(|scheme| target.strip_prefix(*scheme));
     let path = after.and_then(|after| Some((after, after.iter().position(|byte| *byte == b'/')?)));
     path.map_or(target, |(after, at)| after.get(at..).unwrap_or_default())
 }
 
-/// Whether nginx can decode the path of a target.
+/// Returns whether nginx can decode the path of a target.
 fn is_decoded_by_nginx(target: &[u8]) -> bool {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     decoded(path).is_some_and(|path| resolved(&path).is_some())
 }
 
-/// The lines of a request, in the host's way.
+/// Returns the lines of a request in the form that the host shows.
 pub(super) fn shown(quirks: &HostQuirks, request: &Request) -> Pairs {
     match quirks.head {
         Head::Http2 => request.headers.clone(),
@@ -89,7 +89,7 @@ pub(super) fn shown(quirks: &HostQuirks, request: &Request) -> Pairs {
     }
 }
 
-/// What the upstream gets: pseudo-header fields first, names in lower case.
+/// Returns the lines that the upstream receives: pseudo-header fields first, names in lower case.
 pub(super) fn forwarded(quirks: &HostQuirks, request: &Request, lines: Pairs) -> Pairs {
     if quirks.head == Head::Http2 {
         return lines;
@@ -99,15 +99,15 @@ pub(super) fn forwarded(quirks: &HostQuirks, request: &Request, lines: Pairs) ->
     for (name, value) in lines {
         let shown = pseudo(request, ":path").is_some_and(|path| value == seen_by_nginx(path));
         match name.to_ascii_lowercase() {
-            // The server's own name goes nowhere; a line that was written goes as it is, whatever it is called.
+            // The server's own name is not forwarded. A value that the module wrote is forwarded unchanged, regardless of the line's name.
             name if is(&name, ":authority") && value == OWN_NAME => {}
-            // Kong has chosen the host before the filter runs, and nginx sends the body with its length.
+            // Kong chooses the host before the filter runs, and nginx sends the body with its length.
             name if is(&name, "host") && quirks.head == Head::Kong => {
                 sent.extend(pseudo(request, ":authority").map(|host| (b":authority".to_vec(), host.to_vec())));
             }
             name if is(&name, "transfer-encoding") && quirks.head == Head::Kong => {}
             name if is(&name, "host") => sent.push((b":authority".to_vec(), value)),
-            // Only a path that was written is another one than the client's.
+            // The path differs from the client's only if the module wrote it.
             name if is(&name, ":path") && shown => {
                 sent.extend(pseudo(request, ":path").map(|path| (name, path.to_vec())));
             }
@@ -118,12 +118,12 @@ pub(super) fn forwarded(quirks: &HostQuirks, request: &Request, lines: Pairs) ->
     sent
 }
 
-/// The properties of a request's stream.
+/// Returns the properties of a request's stream.
 pub(super) fn properties(quirks: &HostQuirks, request: &Request) -> Values {
     let mut values = Values::new();
     let mut add = |name: &str, value: Option<&[u8]>| values.extend(value.map(|value| (name.into(), value.to_vec())));
     let source = request.source.as_deref();
-    // Address and port; a socket's path has none.
+    // Address and port. The path of a socket has no port.
     let parts = source.map(|source| source.rsplit_once(':').unwrap_or((source, "0")));
     let address = parts.map(|(address, _)| address.trim_matches(['[', ']']).as_bytes());
     let port = parts.map(|(_, port)| port.as_bytes());
@@ -167,7 +167,7 @@ pub(super) fn properties(quirks: &HostQuirks, request: &Request) -> Values {
     values
 }
 
-/// A property's path as the host looks it up.
+/// Returns a property's path in the form that the host looks up.
 pub(super) fn name(quirks: &HostQuirks, path: &[u8]) -> Vec<u8> {
     match quirks.properties {
         Properties::Text { .. } => path.iter().map(|byte| if *byte == 0 { b'.' } else { *byte }).collect(),
@@ -179,14 +179,14 @@ fn pseudo<'r>(request: &'r Request, name: &str) -> Option<&'r [u8]> {
     pairs::values(&request.headers, name).first().copied()
 }
 
-/// The lines that are none of HTTP/2's own, with the host as the line that it is in HTTP/1.1.
+/// Returns the lines that are not pseudo-headers of HTTP/2, with the host as the `Host` line of HTTP/1.1.
 fn fields(request: &Request) -> impl Iterator<Item = (&[u8], &[u8])> {
     let host = pseudo(request, ":authority").map(|host| (b"host".as_slice(), host));
     let others = request.headers.iter().filter(|(name, _)| !name.starts_with(b":"));
     host.into_iter().chain(others.map(|(name, value)| (name.as_slice(), value.as_slice())))
 }
 
-/// A name as most clients of HTTP/1.1 write it: `Content-Type`.
+/// Returns a name as most HTTP/1.1 clients write it: `Content-Type`.
 fn capitalised(name: &[u8]) -> Vec<u8> {
     let mut first = true;
     let one = |byte: &u8| {
@@ -197,8 +197,8 @@ fn capitalised(name: &[u8]) -> Vec<u8> {
     name.iter().map(one).collect()
 }
 
-/// A target as nginx has it in `$uri`: escapes decoded, slashes merged, dot segments gone. One that nginx would refuse stays as
-/// it is.
+/// Returns a target as nginx has it in `$uri`: escapes decoded, slashes merged, dot segments removed. A target that nginx would reject
+/// stays unchanged.
 fn seen_by_nginx(target: &[u8]) -> Vec<u8> {
     let (path, query) = match target.iter().position(|byte| *byte == b'?') {
         Some(at) => target.split_at(at),

@@ -1,7 +1,7 @@
-//! The one list of what the module may import and must export.
+//! The single list of the module's allowed imports and required exports.
 //!
-//! An import that a gateway does not know stops the module from loading there, so every new one is a decision: Kong's host
-//! defines `proxy_get_log_level` with another signature, and only 18 functions of WASI.
+//! An import that a gateway does not know keeps the module from loading there, so each new import is a deliberate decision. Kong's host,
+//! for example, defines `proxy_get_log_level` with another signature, and only 18 functions of WASI.
 
 /// The host calls of ABI 0.2.1 that the filter makes.
 pub const CALLS: &[&str] = &[
@@ -25,8 +25,8 @@ pub const CALLS: &[&str] = &[
     "proxy_set_tick_period_milliseconds",
 ];
 
-/// Host calls that the SDK's traits keep in the module, and that the filter never makes. Every host that runs modules of this
-/// SDK knows them by name; on Kong some of them trap.
+/// Host calls that the SDK's traits keep in the module and that the filter never makes. Every host that runs modules of this SDK defines
+/// these names; on Kong some of them trap.
 pub const SDK_CALLS: &[&str] = &[
     "proxy_close_stream",
     "proxy_continue_stream",
@@ -46,12 +46,12 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_set_header_map_pairs",
 ];
 
-/// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the clock where a gateway has no other, and the rest for
-/// the standard library. Every gateway has these.
+/// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the clock for gateways without another one, and the rest for the
+/// standard library. Every gateway has these.
 pub const WASI_CALLS: &[&str] =
     &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
-/// What hosts look for in the module; it exports these and the SDK's other callbacks, all named `proxy_on_…`.
+/// The exports that hosts look up. The module exports these and the SDK's other callbacks, all named `proxy_on_…`.
 pub const EXPORTS: &[&str] = &[
     "_initialize",
     "memory",

@@ -1,14 +1,14 @@
-//! A proxy-wasm host on wasmtime, so that the filter can be run without a gateway.
+//! A proxy-wasm host on wasmtime that runs the filter without a gateway.
 //!
-//! It follows Envoy: header maps and their serialisation, properties, filter state, local replies that end the stream, the
-//! limits on what a module hands over. Where Envoy would go on with undefined behaviour (a second local reply, a line break
-//! in a header), it traps. It does what no gateway does on demand: any host call can be made to fail, the clock and the
-//! random numbers are the test's, and what a request cost is counted in instructions.
+//! It follows Envoy: header maps and their serialization, properties, filter state, local replies that end the stream, and the limits on
+//! data from a module. If Envoy would continue with undefined behavior (a second local reply, a line break in a header), it traps. It also
+//! does what no gateway does on demand: any host call can be made to fail, the test sets the clock and the random numbers, and the
+//! instructions of a request are counted.
 //!
-//! It is Envoy's host unless it is told to behave like another gateway's ([`HostProfile`]): the same module then meets other
-//! answers, other properties, other ways to share, and bodies that come earlier, later or not at all.
+//! It emulates Envoy's host unless another gateway's [`HostProfile`] is selected. The same module then gets that gateway's results,
+//! properties and shared state, and bodies that arrive earlier, later or not at all.
 //!
-//! It offers only what [`interface`] lists, and knows no policy and no decision: tests read the state afterwards.
+//! It offers only the functions that [`interface`] lists, and must not know policies or decisions: tests inspect the state afterwards.
 
 mod foreign;
 mod guest;

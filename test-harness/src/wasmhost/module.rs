@@ -1,4 +1,4 @@
-//! A compiled module, from which any number of VMs are started.
+//! A compiled module that any number of VMs can be started from.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::profile::HostProfile;
 use super::state::State;
 use super::{proxy, wasi};
 
-/// A compiled module in one gateway, from which any number of [`Vm`](super::Vm)s are started.
+/// A compiled module in one gateway. Any number of [`Vm`](super::Vm)s can be started from it.
 #[derive(Clone)]
 pub struct Module {
     ready: InstancePre<State>,
@@ -22,7 +22,7 @@ impl Module {
     /// Reads and compiles a module, for Envoy.
     ///
     /// # Errors
-    /// When the file cannot be read, is no WebAssembly, or imports what the host does not offer.
+    /// When the file cannot be read, is not WebAssembly, or imports something that the host does not offer.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
         Self::compile(&bytes).with_context(|| format!("`{}` cannot be used", path.display()))
@@ -31,7 +31,7 @@ impl Module {
     /// Compiles a module, for Envoy.
     ///
     /// # Errors
-    /// When it is no WebAssembly, or imports what the host does not offer.
+    /// When the bytes are not WebAssembly, or import something that the host does not offer.
     pub fn compile(bytes: &[u8]) -> anyhow::Result<Self> {
         let mut config = Config::new();
         config.consume_fuel(true);
@@ -48,19 +48,19 @@ impl Module {
         Ok(Self { ready, profile: HostProfile::Envoy, answer: None })
     }
 
-    /// The same module in another gateway.
+    /// Returns the same module in another gateway.
     #[must_use]
     pub fn under(&self, profile: HostProfile) -> Self {
         Self { ready: self.ready.clone(), profile, answer: None }
     }
 
-    /// The same module in a gateway that answers `verify_signature` so, whatever it is asked.
+    /// Returns the same module in a gateway whose `verify_signature` always returns this answer.
     #[must_use]
     pub fn answering(&self, answer: Answer) -> Self {
         Self { answer: Some(answer), ..self.clone() }
     }
 
-    /// The gateway that it is in.
+    /// Returns the module's gateway.
     #[must_use]
     pub fn profile(&self) -> HostProfile {
         self.profile
@@ -70,13 +70,13 @@ impl Module {
         self.answer
     }
 
-    /// The names of the imports, as `module.name`.
+    /// Returns the names of the imports, as `module.name`.
     #[must_use]
     pub fn imports(&self) -> Vec<String> {
         self.ready.module().imports().map(|import| format!("{}.{}", import.module(), import.name())).collect()
     }
 
-    /// The names of the imported functions, with the number of their parameters.
+    /// Returns the names of the imported functions, with the number of their parameters.
     #[must_use]
     pub fn imported_calls(&self) -> Vec<(String, usize)> {
         let calls = self.ready.module().imports().filter_map(|import| match import.ty() {
@@ -86,7 +86,7 @@ impl Module {
         calls.collect()
     }
 
-    /// The names of the exports.
+    /// Returns the names of the exports.
     #[must_use]
     pub fn exports(&self) -> Vec<String> {
         self.ready.module().exports().map(|export| export.name().to_owned()).collect()

@@ -1,23 +1,24 @@
-//! What the hosts of gateways offer a module: a module with any other import does not start there.
+//! The functions that the hosts of gateways offer. A module with any other import does not start in that gateway.
 //!
-//! Calls are told apart by name and number of parameters, since Kong's host has `proxy_get_log_level` with one more than others.
+//! Functions are identified by name and number of parameters, because `proxy_get_log_level` of Kong's host has one parameter more than
+//! others.
 
 use super::profile::HostProfile;
 
-/// Calls with the number of their parameters.
+/// Functions, with the number of their parameters.
 pub type Calls = &'static [(&'static str, usize)];
 
-/// What a gateway's host offers.
+/// The functions that a gateway's host offers.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
-    /// The calls of proxy-wasm, in the module `env`.
+    /// The functions of proxy-wasm, in the module `env`.
     pub proxy: Calls,
-    /// The calls of `wasi_snapshot_preview1`.
+    /// The functions of `wasi_snapshot_preview1`.
     pub wasi: Calls,
 }
 
 impl HostProfile {
-    /// What this gateway's host offers.
+    /// Returns the functions that this gateway's host offers.
     #[must_use]
     pub fn offer(self) -> Offer {
         match self {
@@ -31,7 +32,7 @@ impl HostProfile {
 }
 
 impl Offer {
-    /// Whether it has this import, written `module.name`.
+    /// Returns whether the host offers this import, written `module.name`.
     #[must_use]
     pub fn has(&self, import: &str, parameters: usize) -> bool {
         let of = |calls: Calls, name: &str| calls.contains(&(name, parameters));
@@ -43,7 +44,7 @@ impl Offer {
     }
 }
 
-/// proxy-wasm-cpp-host, which Envoy has.
+/// The functions of proxy-wasm-cpp-host, which Envoy uses.
 const CPP_HOST: Calls = &[
     ("proxy_add_header_map_value", 5),
     ("proxy_call_foreign_function", 6),
@@ -105,7 +106,7 @@ const CPP_HOST_WASI: Calls = &[
     ("random_get", 2),
 ];
 
-/// ngx_wasm_module, which Kong has. Half of them stop the module when they are called.
+/// The functions of ngx_wasm_module, which Kong uses. Half of them stop the module when they are called.
 const NGX_WASM_MODULE: Calls = &[
     ("proxy_add_header_map_value", 5),
     ("proxy_call_foreign_function", 6),
@@ -151,7 +152,7 @@ const NGX_WASM_MODULE: Calls = &[
 
 const NGX_WASM_MODULE_WASI: Calls = CPP_HOST_WASI;
 
-/// wasm-nginx-module, which APISIX has; WASI is wasmtime's, with all of its calls.
+/// The functions of wasm-nginx-module, which APISIX uses. WASI is wasmtime's, with all of its functions.
 const WASM_NGINX_MODULE: Calls = &[
     ("proxy_add_header_map_value", 5),
     ("proxy_call_foreign_function", 6),

@@ -1,20 +1,20 @@
-//! Streams that stay open while the host does something else: their bodies arrive one part at a time, and timers fire in between.
+//! Streams that stay open while the host does other work: their bodies arrive one part at a time, and timers fire in between.
 
 use super::request::{Outcome, Request, Verdict};
 use super::vm::{Going, Root, Vm};
 
-/// A request whose end has not come.
+/// A request that has not ended yet.
 #[derive(Debug)]
 pub struct OpenStream {
     number: u32,
     request: Request,
     going: Going,
-    /// What became of it, where that is known.
+    /// The result of the stream, if known.
     verdict: Option<Verdict>,
 }
 
 impl OpenStream {
-    /// What became of it; none while it is held, or its body goes on as it arrives.
+    /// Returns the result of the stream, or `None` while it is held or its body is forwarded as it arrives.
     #[must_use]
     pub fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()
@@ -22,7 +22,7 @@ impl OpenStream {
 }
 
 impl Vm {
-    /// Lets a root context decide the head of a request. Body and trailers of the request are left out.
+    /// Lets a root context decide the head of a request. Ignores body and trailers of the request.
     pub fn open(&mut self, root: Root, request: &Request) -> OpenStream {
         self.arrive(request);
         let number = self.context_id();
@@ -41,7 +41,7 @@ impl Vm {
         self.leave(stream, shown);
     }
 
-    /// Lets the timer of a root context fire, where it has one. What it answered is found by [`Vm::look`].
+    /// Fires the timer of a root context, if it has one. [`Vm::look`] then finds local replies that it sent.
     ///
     /// # Errors
     /// When the module traps.
@@ -60,13 +60,13 @@ impl Vm {
         ticked.map(|()| true)
     }
 
-    /// Looks whether a timer answered a stream.
+    /// Checks whether a timer sent a reply on a stream.
     pub fn look(&mut self, stream: &mut OpenStream) {
         self.store.data_mut().choose(Some(stream.number));
         self.leave(stream, Ok(None));
     }
 
-    /// Ends a stream: as it was answered, or because its client went away.
+    /// Ends a stream, either because it was answered or because its client went away.
     pub fn close(&mut self, mut stream: OpenStream) -> Outcome {
         self.begin(None);
         self.look(&mut stream);
@@ -79,12 +79,12 @@ impl Vm {
         outcome
     }
 
-    /// Puts a stream aside, with what the last callback came to.
+    /// Suspends a stream and stores the result of the last callback.
     fn leave(&mut self, stream: &mut OpenStream, shown: Result<Option<Verdict>, String>) {
         let state = self.store.data_mut();
         let reply = state.stream.as_mut().and_then(|stream| stream.reply.take()).map(Verdict::Reply);
         let shown = shown.unwrap_or_else(|trap| Some(Verdict::Trap(trap)));
-        // A gateway passes nothing on of a request that was answered.
+        // A gateway does not forward anything more of a request that was answered.
         stream.verdict = stream.verdict.take().or(shown).or(reply);
         state.chosen = Some(stream.number);
         state.choose(None);

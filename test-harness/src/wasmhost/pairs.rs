@@ -1,26 +1,26 @@
-//! The serialisation of header maps, with the limits and the strictness of Envoy's host.
+//! The serialization of header maps, with the limits and the strictness of Envoy's host.
 
-/// Field lines in order, names as they came.
+/// Field lines in order, with names as received.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Envoy reads no more than this many pairs from a module.
+/// The maximum number of pairs that Envoy reads from a module.
 const MAX_COUNT: usize = 1024;
-/// Envoy reads no more than this many bytes of pairs from a module.
+/// The maximum size of the pairs that Envoy reads from a module, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Lines from text, for tests and cases.
+/// Converts lines from text, for tests and cases.
 #[must_use]
 pub fn from_text(lines: &[(&str, &str)]) -> Pairs {
     lines.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
 }
 
-/// All values of the lines with this name, in order.
+/// Returns all values of the lines with this name, in order.
 #[must_use]
 pub fn values<'a>(pairs: &'a Pairs, name: &str) -> Vec<&'a [u8]> {
     pairs.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value.as_slice()).collect()
 }
 
-/// What a module is given. No line at all is no byte at all.
+/// Serializes lines for a module. No lines serialize to no bytes.
 pub(super) fn encode(pairs: &Pairs) -> Vec<u8> {
     if pairs.is_empty() {
         return Vec::new();
@@ -38,22 +38,21 @@ pub(super) fn encode(pairs: &Pairs) -> Vec<u8> {
     bytes
 }
 
-/// What ngx_wasm_module writes for a module, and how many bytes it asks the module for: with more lines than `most` the size is
-/// that of other entries than those that are written. Pseudo-headers come first.
+/// Returns the bytes that ngx_wasm_module writes for a module, and the size that it allocates. With more lines than `most`, it computes the
+/// size from other entries than those that it writes. Pseudo-headers come first.
 pub(super) fn encode_listed(pairs: &Pairs, most: usize) -> (Vec<u8>, usize) {
     let size_of = |(name, value): &(Vec<u8>, Vec<u8>)| 8 + name.len() + 1 + value.len() + 1;
     let extras = pairs.iter().take_while(|(name, _)| name.starts_with(b":")).count();
     let (extra, list) = pairs.split_at(extras);
     let listed = list.iter().take(most);
-    // The last pseudo-header that is counted is the first beyond the bound.
+    // The size counts one pseudo-header too many: the first one beyond the bound.
     let counted = extra.iter().take((most + 1).saturating_sub(listed.len()));
     let size = 4 + listed.chain(counted).map(size_of).sum::<usize>();
     let written: Pairs = pairs.iter().take(most).cloned().collect();
     (encode(&written), if pairs.is_empty() { 0 } else { size })
 }
 
-/// What a module hands over. Anything that does not add up, or is over a limit, counts as no line at all, without an error:
-/// that is what Envoy makes of it.
+/// Parses lines from a module. Like Envoy, it returns no lines, and no error, for malformed data or data over a limit.
 pub(super) fn decode(bytes: &[u8]) -> Pairs {
     strict(bytes).unwrap_or_default()
 }
@@ -125,7 +124,7 @@ mod tests {
         for lines in [97, 98, 99, 100, 120] {
             let (shown, written, size) = of(lines, "");
             assert_eq!(shown, 100);
-            // Of a hundred lines the size counts all, and of the pseudo-headers the first: the method is missing in it.
+            // With a hundred lines, the size counts all lines but only the first pseudo-header, without the long method.
             assert_eq!(written > size, lines >= 100, "{lines}: {written} {size}");
         }
         let (_, written, size) = of(97, &"v".repeat(5_000));

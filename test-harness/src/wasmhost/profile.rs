@@ -1,22 +1,22 @@
-//! In what the hosts of gateways differ: one table, which the host goes by.
+//! The single table of differences between the hosts of gateways.
 //!
-//! Each line of it was measured in the gateway or read in its source. Nothing else in here asks which gateway it is, only what
-//! that gateway does.
+//! Each entry was measured in the gateway or read in its source. No other module of this host may ask which gateway it emulates, only how
+//! that gateway behaves.
 
 use super::foreign::ForeignFunction;
 use super::state::status;
 
-/// A gateway that the host behaves like.
+/// A gateway that the host emulates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostProfile {
-    /// Envoy 1.36 or newer, configured as the project ships it.
+    /// Envoy 1.36 or newer, with the configuration that the project ships.
     #[default]
     Envoy,
     /// Istio's `WasmPlugin`.
     Istio,
     /// Envoy Gateway's `EnvoyExtensionPolicy`.
     EnvoyGateway,
-    /// Higress, whose Envoy is older.
+    /// Higress, which has an older Envoy.
     Higress,
     /// Kong up to 3.9, with ngx_wasm_module.
     Kong,
@@ -24,74 +24,74 @@ pub enum HostProfile {
     Apisix,
 }
 
-/// What a host does in its own way.
+/// The specific behavior of a host.
 #[derive(Debug)]
 pub struct HostQuirks {
-    /// What people call the gateway.
+    /// The gateway's display name.
     pub name: &'static str,
-    /// What a policy for it says as `gateway`.
+    /// The value of `gateway` in a policy for it.
     pub gateway: &'static str,
-    /// Calls that do nothing, and what they return.
+    /// Calls without an effect, and the status that they return.
     pub(super) idle: &'static [(&'static str, i32)],
-    /// How the head of a request is shown.
+    /// How the host shows the head of a request.
     pub(super) head: Head,
-    /// When a body is shown, and what went on before it.
+    /// When the host shows a body, and what it has forwarded by then.
     pub body: Body,
-    /// Whether trailers of a request are shown.
+    /// Whether the host shows the trailers of a request.
     pub trailers: bool,
     /// How properties are read and written.
     pub(super) properties: Properties,
-    /// What workers share.
+    /// The state that workers share.
     pub store: Store,
-    /// What functions there are beside the ABI.
+    /// The functions outside the ABI.
     pub foreign: ForeignFunction,
-    /// Whether an answer can be given to a gRPC client as such.
+    /// Whether a gRPC client can get a response in gRPC's form.
     pub grpc_answers: bool,
-    /// What an answer ends with beside what the module wrote.
+    /// The bytes that the host appends to the module's response body.
     pub(super) answer_ends: &'static [u8],
-    /// Whether a gauge can be changed; a counter can.
+    /// Whether gauges can be changed. Counters always can.
     pub(super) gauges: bool,
     /// Whether setting a timer a second time traps.
     pub(super) timers_are_set_once: bool,
     /// What happens when the module rejects its configuration.
     pub refused: Refused,
-    /// What removing a request header does.
+    /// The effect of removing a request header.
     pub removal: Removal,
-    /// How many entries a list of headers has at most, pseudo-headers included. A truncated list has a size that was computed from
-    /// other entries, and is written past the buffer of that size.
+    /// The maximum number of entries in a list of headers, including pseudo-headers. The size of a truncated list is computed from other
+    /// entries, and the host writes past a buffer of that size.
     pub listed: Option<usize>,
 }
 
-/// What removing a request header does.
+/// The effect of removing a request header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// All lines of the name are gone.
+    /// Removes all lines with the name.
     Removes,
-    /// They are hidden from filters and forwarded. A replacement rewrites the first line of a name and hides the others.
+    /// Hides the lines from filters but forwards them. A replacement rewrites the first line with the name and hides the others.
     Hides,
 }
 
-/// How the head of a request is shown.
+/// How the host shows the head of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// As HTTP/2 has it: pseudo-header fields first, names in lower case.
+    /// As in HTTP/2: pseudo-header fields first, names in lower case.
     Http2,
-    /// As nginx reads it, which drops names that are not made of letters, digits, `-` and `_`, and answers some malformed requests
-    /// itself. Names are as the client wrote them, `:authority` is the server's own name, `:path` is decoded and normalized, and the
-    /// end of the stream is never told. The upstream gets the host as the client wrote it.
+    /// As read by nginx, which drops names that contain other characters than letters, digits, `-` and `_`, and answers some malformed
+    /// requests itself. Names are as the client wrote them, `:authority` is the server's own name, `:path` is decoded and normalized, and
+    /// the end of the stream is never reported. The upstream gets the host as the client wrote it.
     Kong,
-    /// Names in lower case, no `:authority`, and the pseudo-header fields behind the others.
+    /// Names in lower case, no `:authority`, and the pseudo-header fields after the others.
     Apisix,
 }
 
-/// When a body is shown, and what went on before it.
+/// When the host shows a body, and what it has forwarded by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// In parts, each with all that came before it and was held. A head that is held waits for it.
+    /// In parts, each together with the held parts that arrived earlier. A held head waits for the body.
     WithTheHead,
-    /// In the same way, but the head has gone on; where it was held, no body is ever shown.
+    /// In parts, but the head is already forwarded. If the head is held, the body is never shown.
     AfterTheHead,
-    /// Once, when all of it has come, and only where there is one. Nothing went on before. A head that is held is held for ever.
+    /// Once, when all of it has arrived, and only if there is a body. Nothing is forwarded earlier. A held head is held forever.
     Whole,
     /// Never.
     Never,
@@ -100,27 +100,27 @@ pub enum Body {
 /// How properties are read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Properties {
-    /// Numbers have eight bytes; whatever is written goes into filter state.
+    /// Numbers have eight bytes. Any written property becomes filter state.
     Binary,
-    /// Everything is text. Written is what begins so, others are not known.
+    /// Everything is text. Only names with a certain prefix can be written; others are unknown.
     Text {
-        /// The names that a module may write begin with one of these; segments are joined by dots.
+        /// The prefixes of the names that a module may write. Segments are joined by dots.
         writable: &'static [&'static str],
     },
-    /// The variables of nginx by their names; written are those that the configuration declares.
+    /// nginx variables by name. Only those that the configuration declares can be written.
     Variables {
-        /// What the configuration declares.
+        /// The variables that the configuration declares.
         writable: &'static [&'static str],
     },
 }
 
-/// What workers share.
+/// The state that workers share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
-    /// A map without bound. A version of zero overwrites, and any version makes a key that is absent.
+    /// An unbounded map. Version zero overwrites, and any version creates a missing key.
     Map,
-    /// Zones of fixed size that forget silently, looked up by checksum alone. The version has to be the key's, and zero where it
-    /// is absent.
+    /// Zones of fixed size that evict silently and look up keys by checksum only. The version must equal the key's version, or zero if the
+    /// key is missing.
     Zones,
     /// Nothing.
     None,
@@ -129,19 +129,19 @@ pub enum Store {
 /// What happens when the module rejects its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The worker keeps the configuration that it has, or does not start.
+    /// The worker keeps its current configuration, or does not start.
     KeepsTheLast,
     /// Requests are forwarded without the filter.
     LeavesTheApiOpen,
-    /// Requests are answered with an error.
+    /// Requests get an error response.
     AnswersWithErrors,
 }
 
 impl HostProfile {
-    /// Every one.
+    /// All profiles.
     pub const ALL: [Self; 6] = [Self::Envoy, Self::Istio, Self::EnvoyGateway, Self::Higress, Self::Kong, Self::Apisix];
 
-    /// What this gateway's host does in its own way.
+    /// Returns the specific behavior of this gateway's host.
     #[must_use]
     pub fn quirks(self) -> &'static HostQuirks {
         match self {
@@ -156,13 +156,13 @@ impl HostProfile {
 }
 
 impl HostQuirks {
-    /// Whether there is no other place for a record than the gateway's log.
+    /// Returns whether the gateway's log is the only place for a record.
     #[must_use]
     pub fn records_in_the_log(&self) -> bool {
         matches!(self.properties, Properties::Variables { .. })
     }
 
-    /// Where the record of a decision ends up.
+    /// Returns where the gateway stores the record of a decision.
     #[must_use]
     pub fn record_goes_to(&self) -> &'static str {
         match self.properties {
@@ -172,19 +172,19 @@ impl HostQuirks {
         }
     }
 
-    /// Whether a timer that fires in a root context can end a request of its worker.
+    /// Returns whether a timer in a root context can end requests of its worker.
     #[must_use]
     pub fn timers_end_requests(&self) -> bool {
         self.idles("proxy_set_effective_context").is_none()
     }
 
-    /// Whether the callback of the headers can be believed when it is told that nothing follows them.
+    /// Returns whether the end-of-stream flag in the callback of the headers is reliable.
     #[must_use]
     pub fn tells_the_end(&self) -> bool {
         self.head == Head::Http2
     }
 
-    /// What a call returns that does nothing.
+    /// Returns the status of a call that has no effect.
     pub(super) fn idles(&self, call: &str) -> Option<i32> {
         self.idle.iter().find(|(name, _)| *name == call).map(|(_, status)| *status)
     }
@@ -209,13 +209,13 @@ const ENVOY: HostQuirks = HostQuirks {
     listed: None,
 };
 
-/// `allow_on_headers_stop_iteration` is no field of the kind, so that no head waits for its body.
+/// The resource has no field `allow_on_headers_stop_iteration`, so no head waits for its body.
 const ISTIO: HostQuirks = HostQuirks { name: "Istio", gateway: "istio", body: Body::AfterTheHead, ..ENVOY };
 
 const ENVOY_GATEWAY: HostQuirks =
     HostQuirks { name: "Envoy Gateway", gateway: "envoy-gateway", body: Body::AfterTheHead, ..ENVOY };
 
-/// The older of its two Envoys, which has no `verify_signature`.
+/// The older of its two Envoy versions, which has no `verify_signature`.
 const HIGRESS: HostQuirks = HostQuirks {
     name: "Higress",
     gateway: "higress",
@@ -227,7 +227,7 @@ const HIGRESS: HostQuirks = HostQuirks {
 const KONG: HostQuirks = HostQuirks {
     name: "Kong",
     gateway: "kong",
-    // A stream cannot be acted on from elsewhere.
+    // A stream cannot be selected from another context.
     idle: &[("proxy_set_effective_context", status::OK)],
     head: Head::Kong,
     body: Body::Whole,
@@ -253,7 +253,7 @@ const APISIX: HostQuirks = HostQuirks {
         ("proxy_set_effective_context", status::OK),
         ("proxy_set_shared_data", status::UNIMPLEMENTED),
         ("proxy_set_tick_period_milliseconds", status::UNIMPLEMENTED),
-        // Metrics are taken without a word and without a number.
+        // Metrics are accepted silently, but no metric id is returned.
         ("proxy_define_metric", status::OK),
         ("proxy_increment_metric", status::OK),
     ],

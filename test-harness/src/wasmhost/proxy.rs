@@ -1,4 +1,4 @@
-//! The host calls of ABI 0.2.1, as Envoy answers them, and as others do where they differ.
+//! The host calls of ABI 0.2.1, as Envoy implements them, with the differences of other hosts.
 
 use wasmtime::{Caller, ExternType, Linker, Module};
 
@@ -14,13 +14,13 @@ use super::{head, pairs};
 const REQUEST_BODY: u32 = 0;
 /// The ABI's number for the plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
-/// The ABI's number for a metric that only grows.
+/// The ABI's number for a counter.
 const COUNTER: u32 = 0;
-/// The ABI's number for a metric that grows and falls.
+/// The ABI's number for a gauge.
 const GAUGE: u32 = 1;
-/// What ngx_wasm_module leaves as it is, and says that it wrote.
+/// Lines that ngx_wasm_module does not change although it reports success.
 const READ_ONLY: [&[u8]; 2] = [b":authority", b":scheme"];
-/// What Envoy puts before the path of a property that a module sets.
+/// The prefix that Envoy adds to the path of a property that a module sets.
 const FILTER_STATE_PREFIX: &[u8] = b"wasm.";
 
 macro_rules! host_calls {
@@ -56,7 +56,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                 _ => None,
             };
             let bytes = bytes.ok_or(Stop::Status(status::NOT_FOUND))?;
-            // ngx_wasm_module gives the first bytes, whichever are asked for.
+            // ngx_wasm_module always returns bytes from the beginning, regardless of the requested range.
             let start = if guest.quirks().body == Body::Whole { 0 } else { start as usize };
             let end = start.saturating_add(max_size as usize).min(bytes.len());
             match bytes.get(start..end) {
@@ -66,7 +66,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_get_header_map_pairs(guest, map: u32, data_at: u32, size_at: u32) {
-            // A map that cannot be reached reads as an empty one.
+            // A map that is not accessible reads as an empty one.
             let lines = stream(guest)?.map(map).cloned().unwrap_or_default();
             match guest.quirks().listed {
                 Some(most) => {
@@ -260,7 +260,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Offers the calls that the SDK keeps in the module: making one is a misuse.
+/// Links the calls that the SDK keeps in the module. Making one is a misuse.
 pub(super) fn link_unmade(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
     let unmade = module.imports().filter(|import| import.module() == "env" && SDK_CALLS.contains(&import.name()));
     for import in unmade {
@@ -274,18 +274,18 @@ pub(super) fn link_unmade(linker: &mut Linker<State>, module: &Module) -> wasmti
     Ok(())
 }
 
-/// The state, unless the module is only being initialised: Envoy refuses these calls then.
+/// Returns the state, unless the module is still being initialized: Envoy rejects these calls then.
 fn unrestricted<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut State, Stop> {
     let state = guest.state();
     if state.initializing { Err(Stop::Status(status::INTERNAL_FAILURE)) } else { Ok(state) }
 }
 
-/// The stream that is being decided; calls that need one find nothing outside of it.
+/// Returns the current stream. Calls that need a stream fail outside of one.
 fn stream<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut Stream, Stop> {
     unrestricted(guest)?.stream.as_mut().ok_or(Stop::Status(status::NOT_FOUND))
 }
 
-/// What a store that cannot be used does to the module.
+/// Returns the effect of an unusable store on the module.
 fn unusable(why: Unusable) -> Stop {
     Stop::Trap(wasmtime::Error::msg(match why {
         Unusable::NoZone => "the key belongs to no shared memory zone",
@@ -293,7 +293,7 @@ fn unusable(why: Unusable) -> Stop {
     }))
 }
 
-/// A line that the module writes; Envoy keeps names in lower case.
+/// Returns a line that the module writes. Envoy keeps names in lower case.
 fn line(
     guest: &mut Guest<'_>,
     name: u32,

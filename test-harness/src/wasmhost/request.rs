@@ -1,4 +1,4 @@
-//! What goes into a VM, and what can be seen of what it did.
+//! The input of a VM, and the observable results.
 
 use std::collections::BTreeMap;
 
@@ -12,32 +12,32 @@ use super::state::{Fault, Log, Reply};
 pub struct Request {
     /// Field lines, pseudo-header fields first.
     pub headers: Pairs,
-    /// Whether nothing follows the headers.
+    /// Whether the stream ends with the headers.
     pub end_of_stream: bool,
-    /// What the callback of the headers is told of that, in the place of what the gateway tells.
+    /// Overrides the end-of-stream flag that the gateway passes to the callback of the headers.
     pub end_told: Option<bool>,
-    /// The body in the parts in which it comes, where one does; without any, the stream ends after the headers.
+    /// The body in the parts in which it arrives. Without any part, the stream ends after the headers.
     pub body: Option<Vec<Vec<u8>>>,
-    /// Whether the gateway wrote the body to a file, where the module cannot read it.
+    /// Whether the gateway buffered the body in a file, which the module cannot read.
     pub body_on_disk: bool,
-    /// Nanoseconds since 1970 when the last part of the body has come; `now` when absent.
+    /// When the last part of the body arrives, in nanoseconds since 1970. Defaults to `now`.
     pub body_at: Option<u64>,
-    /// The trailers, where there are some.
+    /// The trailers, if any.
     pub trailers: Option<Pairs>,
-    /// `source.address`: address and port, where the gateway knows them.
+    /// `source.address`: address and port, if the gateway knows them.
     pub source: Option<String>,
-    /// Other properties of the stream; segments of a path are joined by zero bytes.
+    /// Other properties of the stream. The segments of a path are joined by zero bytes.
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What the upstream answers, beside the status.
+    /// The header lines of the upstream's response, without the status.
     pub answer: Pairs,
-    /// Nanoseconds since 1970.
+    /// The current time, in nanoseconds since 1970.
     pub now: u64,
     /// A host call that fails during this request.
     pub fault: Option<Fault>,
 }
 
 impl Default for Request {
-    /// A request with no header, which ends with its headers, from a documentation address (RFC 5737) in November 2026.
+    /// Returns a request without headers, body or trailers, from a documentation address (RFC 5737) in November 2026.
     fn default() -> Self {
         Self {
             headers: Pairs::new(),
@@ -56,43 +56,43 @@ impl Default for Request {
     }
 }
 
-/// What became of a request, and what could be seen of it.
+/// The result of a request, and its observable effects.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// What became of it.
+    /// The result.
     pub verdict: Verdict,
-    /// The header lines that had gone upstream when the module answered or the request was held for ever.
+    /// The header lines that were already forwarded when the module answered or when the request was held forever.
     pub gone: Option<Pairs>,
-    /// The trailers that went upstream, if the request did and has some.
+    /// The forwarded trailers, if the request was forwarded and has any.
     pub trailers: Option<Pairs>,
-    /// The header lines of the upstream's answer as they went to the client, if the request went upstream.
+    /// The header lines of the upstream's response as the client received them, if the request was forwarded.
     pub answer: Option<Pairs>,
-    /// The record of the decision; text that is no JSON stays text.
+    /// The record of the decision. Text that is not JSON stays text.
     pub record: Option<Value>,
-    /// What was logged meanwhile.
+    /// The log lines of this request.
     pub logs: Vec<Log>,
-    /// The host calls that were made, in order.
+    /// The host calls, in order.
     pub calls: Vec<&'static str>,
     /// Instructions from the creation of the stream to its end, as wasmtime counts fuel.
     pub fuel: u64,
-    /// How many of them had been executed when each of the host calls was made.
+    /// The number of instructions executed by the time of each host call.
     pub fuel_at: Vec<u64>,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It went upstream.
+    /// It was forwarded.
     Continue {
-        /// The field lines that went.
+        /// The forwarded field lines.
         headers: Pairs,
     },
-    /// The module answered. When it answers the body or the trailers, what came before them has gone upstream.
+    /// The module answered. If it answered during the body or the trailers, the earlier parts may already be forwarded.
     Reply(Reply),
-    /// The gateway's server answered with this status, and the module saw nothing of the request.
+    /// The gateway's server responded with this status, and the module did not see the request.
     Server(u32),
-    /// It is held, and nothing will ever let it go on.
+    /// It is held forever.
     Hang,
-    /// The module trapped, or had before.
+    /// The module traps, or had trapped earlier.
     Trap(String),
 }

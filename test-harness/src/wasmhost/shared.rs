@@ -1,4 +1,4 @@
-//! What all VMs of a gateway share, as its host keeps it.
+//! The state that all VMs of a gateway share, as its host keeps it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::profile::Store;
 use super::zones::{Full, PAGE, Zone};
 
-/// The zone that the gate's keys begin with.
+/// The name of the zone for the gate's keys, which is their prefix.
 pub const ZONE: &[u8] = b"callgate";
 
-/// The size of that zone unless a test says otherwise.
+/// The default size of that zone.
 const ZONE_BYTES: usize = 32 << 20;
 
-/// What VMs share. VMs that are given clones of it are workers of one gateway.
+/// The shared state. VMs that hold clones of it are workers of one gateway.
 #[derive(Debug, Clone)]
 pub struct SharedData {
     kept: Arc<Mutex<Kept>>,
     concurrent: Arc<Mutex<ConcurrentWriters>>,
 }
 
-/// What was shared at some moment.
+/// A snapshot of the shared state.
 #[derive(Debug, Clone)]
 pub struct Snapshot(Kept);
 
@@ -30,21 +30,21 @@ enum Kept {
     Nothing,
 }
 
-/// Other workers, which change a key whenever somebody is about to.
+/// Simulates other workers that change a key just before this worker writes it.
 #[derive(Debug, Default)]
 struct ConcurrentWriters {
-    /// So many writes they leave alone before they begin.
+    /// The number of writes that succeed first.
     leave: usize,
-    /// So many writes come too late then.
+    /// The number of writes after those that lose to another worker.
     beat: usize,
 }
 
 /// Why a host stops the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unusable {
-    /// The key begins with no zone's name, and there is none for the others.
+    /// The key begins with no zone's name, and there is no zone `*`.
     NoZone,
-    /// Nothing can be forgotten for a new key.
+    /// Nothing can be evicted for a new key.
     Full,
 }
 
@@ -55,7 +55,7 @@ impl Default for SharedData {
 }
 
 impl SharedData {
-    /// What workers share on a host of this kind.
+    /// Creates the state that workers share on a host of this kind.
     #[must_use]
     pub fn of(store: Store) -> Self {
         match store {
@@ -65,13 +65,13 @@ impl SharedData {
         }
     }
 
-    /// Zones of these names and sizes; `*` takes whatever belongs to no other.
+    /// Creates zones with these names and sizes. `*` stores the keys that belong to no other zone.
     #[must_use]
     pub fn zones(zones: &[(&[u8], usize)]) -> Self {
         Self::keeping(Kept::Zones(zones.iter().map(|(name, bytes)| (name.to_vec(), Zone::new(*bytes))).collect()))
     }
 
-    /// Whether the gateway starts with these zones: their sizes are whole pages.
+    /// Returns whether the gateway starts with these zones: their sizes must be whole pages.
     pub(super) fn is_aligned(&self) -> bool {
         self.with(|kept| match kept {
             Kept::Zones(zones) => zones.values().all(|zone| zone.bytes().is_multiple_of(PAGE)),
@@ -79,8 +79,8 @@ impl SharedData {
         })
     }
 
-    /// What the workers of the next generation share after a reload: zones of the same sizes, which are empty. Those of the generation
-    /// before keep theirs until they end.
+    /// Returns the state of the next generation of workers after a reload: empty zones of the same sizes. The previous generation keeps its
+    /// zones until it ends.
     #[must_use]
     pub fn reloaded(&self) -> Self {
         self.with(|kept| match kept {
@@ -96,7 +96,7 @@ impl SharedData {
         Self { kept: Arc::new(Mutex::new(kept)), concurrent: Arc::default() }
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.with(|kept| match kept {
@@ -106,13 +106,13 @@ impl SharedData {
         })
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many keys had to go for others.
+    /// Returns how many keys were evicted.
     #[must_use]
     pub fn forgotten(&self) -> usize {
         self.with(|kept| match kept {
@@ -121,25 +121,25 @@ impl SharedData {
         })
     }
 
-    /// What is shared now, apart from whatever comes later.
+    /// Takes a snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.with(|kept| Snapshot(kept.clone()))
     }
 
-    /// Goes back to what was shared at another moment.
+    /// Restores a snapshot.
     pub fn restore(&self, snapshot: &Snapshot) {
         self.with(|kept| kept.clone_from(&snapshot.0));
     }
 
-    /// Puts a value there, as another plugin of the same gateway could.
+    /// Stores a value, as another plugin of the same gateway could.
     #[cfg(test)]
     pub(super) fn put(&self, key: &[u8], value: &[u8]) {
         let version = self.get(key).ok().flatten().map_or(0, |(_, version)| version);
         let _ = self.set(key, value, version);
     }
 
-    /// The keys of a map.
+    /// Returns the keys of a map.
     #[cfg(test)]
     pub(super) fn keys(&self) -> Vec<Vec<u8>> {
         self.with(|kept| match kept {
@@ -148,7 +148,7 @@ impl SharedData {
         })
     }
 
-    /// Forgets one key of the gate's zone, as a full one may: that of this number, while there are so many.
+    /// Evicts the key with this index from the gate's zone, as a full zone may do. Returns false if there are not that many.
     #[cfg(test)]
     pub(crate) fn forget(&self, number: usize) -> bool {
         self.with(|kept| match kept {
@@ -157,7 +157,7 @@ impl SharedData {
         })
     }
 
-    /// Lets so many writes pass, and other workers be faster than so many that come after them.
+    /// Lets `leave` writes succeed, and then lets another worker win against the next `beat` writes.
     #[cfg(test)]
     pub(crate) fn contend(&self, leave: usize, beat: usize) {
         *self.concurrent.lock().unwrap_or_else(PoisonError::into_inner) = ConcurrentWriters { leave, beat };
@@ -171,7 +171,7 @@ impl SharedData {
         })
     }
 
-    /// Whether the value was written.
+    /// Writes a value, and returns whether it was written.
     pub(super) fn set(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Unusable> {
         let beaten = self.concurrent.lock().unwrap_or_else(PoisonError::into_inner).next();
         if beaten && let Some((standing, version)) = self.get(key)? {
@@ -182,7 +182,7 @@ impl SharedData {
 
     fn write(&self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Unusable> {
         self.with(|kept| match kept {
-            // A version other than zero must be that of the entry, where there is one.
+            // If there is an entry, a version other than zero must match its version.
             Kept::Map { entries, version: latest } => {
                 if version != 0 && entries.get(key).is_some_and(|(_, standing)| *standing != version) {
                     return Ok(false);
@@ -205,7 +205,7 @@ impl SharedData {
 }
 
 impl ConcurrentWriters {
-    /// Whether they are faster than the write that comes now.
+    /// Returns whether another worker wins against the next write.
     fn next(&mut self) -> bool {
         if let Some(leave) = self.leave.checked_sub(1) {
             self.leave = leave;
@@ -217,7 +217,7 @@ impl ConcurrentWriters {
     }
 }
 
-/// The zone whose name the key begins with, or else the one for all others.
+/// Returns the zone whose name is the key's prefix, or else the zone for all others.
 fn zone<'z>(zones: &'z mut BTreeMap<Vec<u8>, Zone>, key: &[u8]) -> Option<&'z mut Zone> {
     let name =
         key.split(|byte| *byte == b'/').next().filter(|name| name.len() < key.len() && zones.contains_key(*name));

@@ -1,4 +1,4 @@
-//! What the host knows: the stream that is being decided, and what outlives it.
+//! The host's state: the current stream, and everything that outlives it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::pairs::Pairs;
 use super::profile::{HostProfile, HostQuirks};
 use super::shared::SharedData;
 
-/// The statuses of ABI 0.2.1 that the host gives.
+/// The statuses of ABI 0.2.1 that the host returns.
 pub(super) mod status {
     pub(crate) const OK: i32 = 0;
     pub(crate) const NOT_FOUND: i32 = 1;
@@ -21,23 +21,23 @@ pub(super) mod status {
     pub(crate) const UNIMPLEMENTED: i32 = 12;
 }
 
-/// A host call that fails on purpose.
+/// A host call that a test makes fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The call's name, as it is imported.
+    /// The call's name in the module's imports.
     pub call: String,
-    /// Which of the calls with this name fails, counted from 1 within one request or configuration.
+    /// Which call with this name fails, counted from 1 within one request or configuration.
     pub nth: usize,
-    /// What it returns: a status of the ABI, or an error number of WASI; any number, listed or not.
+    /// The result: a status of the ABI, or an error number of WASI. It may be a number that neither defines.
     pub status: i32,
 }
 
-/// A line that the module logged, or printed.
+/// A line that the module logged or printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// How severe the module said it is.
+    /// The severity that the module chose.
     pub level: Level,
-    /// The text; bytes that are not UTF-8 are replaced.
+    /// The text. Bytes that are not UTF-8 are replaced.
     pub message: String,
 }
 
@@ -60,7 +60,7 @@ impl Level {
     }
 }
 
-/// An answer that the module sent in the upstream's place.
+/// A response that the module sent instead of the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -69,39 +69,39 @@ pub struct Reply {
     pub headers: Pairs,
     /// The body.
     pub body: Vec<u8>,
-    /// What an access log prints as `%RESPONSE_CODE_DETAILS%`; white space reads as `_` there.
+    /// The value of `%RESPONSE_CODE_DETAILS%` in an access log, which replaces white space with `_`.
     pub details: String,
-    /// The gRPC status, where the module gave one.
+    /// The gRPC status, if the module set one.
     pub grpc_status: Option<i32>,
 }
 
 /// The ABI's number for the headers of the request.
 pub(super) const REQUEST_HEADERS: u32 = 0;
 
-/// The stream that is being decided.
+/// The current stream.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Absent once the module let them go on: from then on they can be neither read nor written.
+    /// Absent once the module let them continue. From then on they can be neither read nor written.
     pub(super) headers: Option<Pairs>,
-    /// Lines that the module can no longer see, and that are forwarded.
+    /// Lines that the module can no longer see but that are forwarded.
     pub(super) hidden: Pairs,
     pub(super) trailers: Option<Pairs>,
     pub(super) response_headers: Option<Pairs>,
     pub(super) body: Option<Vec<u8>>,
-    /// Whether the gateway wrote the body to a file, where the module cannot read it.
+    /// Whether the gateway buffered the body in a file, which the module cannot read.
     pub(super) body_on_disk: bool,
     pub(super) properties: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What the module wrote, by the names that the host gives it.
+    /// The properties that the module wrote, by the names that the host gives them.
     pub(super) written: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) reply: Option<Reply>,
-    /// Whether there was one.
+    /// Whether the module has sent a reply.
     pub(super) replied: bool,
-    /// What the client got of the upstream's answer.
+    /// The lines of the upstream's response that the client received.
     pub(super) answer: Option<Pairs>,
 }
 
 impl Stream {
-    /// The map that the ABI numbers so, where it can be reached now.
+    /// Returns the map with this number in the ABI, if it is accessible now.
     pub(super) fn map(&mut self, number: u32) -> Option<&mut Pairs> {
         match number {
             REQUEST_HEADERS => self.headers.as_mut(),
@@ -113,7 +113,7 @@ impl Stream {
 }
 
 impl Stream {
-    /// Rewrites the first line of the name, or adds one. Others of the name are hidden.
+    /// Rewrites the first line with the name, or adds one. Hides other lines with the name.
     pub(super) fn replace_first(&mut self, line: (Vec<u8>, Vec<u8>)) -> Result<(), Stop> {
         let lines = self.headers.as_mut().ok_or(Stop::Status(status::BAD_ARGUMENT))?;
         let Some(first) = lines.iter().position(|(name, _)| name.eq_ignore_ascii_case(&line.0)) else {
@@ -128,7 +128,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Hides all lines of the name from the module.
+    /// Hides all lines with the name from the module.
     pub(super) fn hide(&mut self, wanted: &[u8]) -> Result<(), Stop> {
         let lines = self.headers.as_mut().ok_or(Stop::Status(status::BAD_ARGUMENT))?;
         let (removed, rest): (Pairs, Pairs) =
@@ -139,40 +139,40 @@ impl Stream {
     }
 }
 
-/// What host calls read and write.
+/// The state that host calls read and write.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) profile: HostProfile,
-    /// What is said to be the answer of `verify_signature`, in the place of the true one.
+    /// Overrides the result of `verify_signature`.
     pub(super) answer: Option<Answer>,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
-    /// While `_initialize` runs: Envoy takes only logging and WASI then.
+    /// Set while `_initialize` runs: Envoy accepts only logging and WASI calls then.
     pub(super) initializing: bool,
-    /// Present while a root context is configured.
+    /// Present while a root context is being configured.
     pub(super) configuration: Option<Vec<u8>>,
-    /// The stream that calls are about.
+    /// The stream that calls act on.
     pub(super) stream: Option<Stream>,
-    /// Its number, where other streams are open as well.
+    /// The number of that stream, if other streams are open as well.
     pub(super) chosen: Option<u32>,
-    /// The other open streams, by their numbers.
+    /// The other open streams, by number.
     pub(super) open: BTreeMap<u32, Stream>,
-    /// The root context, while it is called.
+    /// The root context that is being called.
     pub(super) root: Option<u32>,
     /// The timers of root contexts, in milliseconds.
     pub(super) timers: BTreeMap<u32, u32>,
     pub(super) shared: SharedData,
     pub(super) environment: Vec<(String, String)>,
-    /// Nanoseconds since 1970.
+    /// The current time, in nanoseconds since 1970.
     pub(super) clock: u64,
     pub(super) random: u64,
     pub(super) logs: Vec<Log>,
     pub(super) counters: BTreeMap<String, u64>,
     pub(super) gauges: BTreeMap<String, i64>,
-    /// The metric behind each number that was given out; Envoy's numbers carry the kind in their low bits.
+    /// The metric for each id that was returned. Envoy's ids carry the kind in their low bits.
     pub(super) metric_ids: Vec<String>,
     pub(super) calls: Vec<&'static str>,
-    /// The fuel that was left when each call was made.
+    /// The remaining fuel at each call.
     pub(super) fuel_left: Vec<u64>,
     pub(super) fault: Option<Fault>,
 }
@@ -182,7 +182,7 @@ impl State {
         self.profile.quirks()
     }
 
-    /// Makes an open stream the one that calls are about, or none.
+    /// Selects the open stream that calls act on, or none.
     pub(super) fn choose(&mut self, stream: Option<u32>) {
         if let Some((number, other)) = self.chosen.take().zip(self.stream.take()) {
             self.open.insert(number, other);
@@ -191,7 +191,7 @@ impl State {
         self.chosen = stream.filter(|_| self.stream.is_some());
     }
 
-    /// Notes that a call was made; the status that it is to fail with, if it is to fail.
+    /// Records a call. Returns the status if the call has to fail.
     pub(super) fn enter(&mut self, call: &'static str, fuel_left: u64) -> Option<i32> {
         self.calls.push(call);
         self.fuel_left.push(fuel_left);
@@ -200,7 +200,7 @@ impl State {
         (nth == fault.nth).then_some(fault.status)
     }
 
-    /// Pseudo-random bytes (SplitMix64), the same in each run.
+    /// Returns pseudo-random bytes (SplitMix64), the same in each run.
     pub(super) fn random_byte(&mut self) -> u8 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

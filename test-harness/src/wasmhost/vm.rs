@@ -14,20 +14,20 @@ use super::request::{Outcome, Request, Verdict};
 use super::shared::SharedData;
 use super::state::{Fault, Log, State, Stream};
 
-/// The ABI's number for a callback that lets the stream go on.
+/// The ABI's number for a callback result that lets the stream continue.
 const CONTINUE: u32 = 0;
-/// More instructions than any request or configuration needs: an endless loop ends here, as a trap.
+/// More instructions than any request or configuration needs. An endless loop ends here with a trap.
 const FUEL: u64 = 50_000_000_000;
-/// What the name of the record ends with, wherever the gateway keeps it.
+/// The suffix of the record's name, wherever the gateway stores it.
 const RECORD: &[u8] = b"callgate";
 
-/// A running module. Root contexts and everything that the module remembers live as long as this does.
+/// A running module. Root contexts and the module's state live as long as this value.
 pub struct Vm {
     pub(super) store: Store<State>,
     instance: Instance,
     next_context: u32,
     first_root: Root,
-    /// Set by the first trap; a gateway would throw this VM away.
+    /// Set by the first trap. A gateway would discard this VM.
     trapped: bool,
 }
 
@@ -35,21 +35,21 @@ pub struct Vm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root(pub(super) u32);
 
-/// The module did not take its configuration.
+/// The module rejected its configuration.
 #[derive(Debug)]
 pub struct ConfigureFailed {
-    /// What it logged meanwhile.
+    /// The log lines of the attempt.
     pub logs: Vec<Log>,
-    /// The trap, where it was one.
+    /// The trap, if there was one.
     pub trap: Option<String>,
 }
 
-/// How far a request has come.
+/// The progress of a request.
 #[derive(Debug, Default)]
 pub(super) struct Going {
-    /// Whether what came so far is held.
+    /// Whether the parts so far are held.
     held: bool,
-    /// The header lines that went on.
+    /// The forwarded header lines.
     headers: Option<Pairs>,
 }
 
@@ -57,16 +57,16 @@ impl Vm {
     /// Starts a VM with one root context.
     ///
     /// # Errors
-    /// When the module traps or does not take the configuration.
+    /// When the module traps or rejects the configuration.
     pub fn start(module: &Module, config: &[u8], environment: &[(String, String)]) -> Result<Self, ConfigureFailed> {
         let shared = SharedData::of(module.profile().quirks().store);
         Self::start_beside(module, config, environment, &shared)
     }
 
-    /// Starts a VM beside others with the same shared data, as a gateway starts its workers'.
+    /// Starts a VM next to others with the same shared state, as a gateway starts its workers' VMs.
     ///
     /// # Errors
-    /// As [`Vm::start`].
+    /// See [`Vm::start`].
     pub fn start_beside(
         module: &Module,
         config: &[u8],
@@ -77,7 +77,7 @@ impl Vm {
             let trap = Some("nginx does not start: the size of a zone must be a multiple of 4096".to_owned());
             return Err(ConfigureFailed { logs: Vec::new(), trap });
         }
-        // Each worker draws other random numbers.
+        // Each worker gets other random numbers.
         let random = u64::try_from(shared.len()).unwrap_or_default();
         let state = State {
             profile: module.profile(),
@@ -121,10 +121,10 @@ impl Vm {
         created.map(|()| root).map_err(|trap| self.configure_failed(Some(trap)))
     }
 
-    /// Gives a root context a configuration, its first or, as on hosts that keep the context, another one.
+    /// Configures a root context for the first time, or again, as hosts that keep the context do.
     ///
     /// # Errors
-    /// When the module traps or does not take the configuration.
+    /// When the module traps or rejects the configuration.
     pub fn configure(&mut self, root: Root, config: &[u8], fault: Option<Fault>) -> Result<(), ConfigureFailed> {
         self.begin(fault);
         let state = self.store.data_mut();
@@ -148,10 +148,10 @@ impl Vm {
         }
     }
 
-    /// Puts a published test vector to a module that answers them, and returns what it logs.
+    /// Passes a published test vector to a module that answers them, and returns the result that it logs.
     ///
     /// # Errors
-    /// When the module traps or gives no answer.
+    /// When the module traps or logs no result.
     pub fn conformance(&mut self, case: &[u8]) -> Result<String, String> {
         self.begin(None);
         self.store.data_mut().configuration = Some(case.to_vec());
@@ -163,12 +163,12 @@ impl Vm {
         answered.and_then(|_| answer.ok_or_else(|| "it gives no answer".into()))
     }
 
-    /// Lets the host answer `verify_signature` so from now on, whatever it is asked.
+    /// Makes `verify_signature` always return this answer from now on.
     pub fn answer(&mut self, answer: Answer) {
         self.store.data_mut().answer = Some(answer);
     }
 
-    /// The root context that the VM was started with.
+    /// Returns the root context that the VM was started with.
     #[must_use]
     pub fn first_root(&self) -> Root {
         self.first_root
@@ -194,7 +194,7 @@ impl Vm {
         self.outcome(verdict, gone)
     }
 
-    /// A request that the host has read the head of.
+    /// Starts a stream for a request whose head the host has read.
     pub(super) fn arrive(&mut self, request: &Request) {
         self.begin(request.fault.clone());
         let state = self.store.data_mut();
@@ -204,7 +204,7 @@ impl Vm {
         state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
     }
 
-    /// What could be seen of a request that has ended.
+    /// Returns the observable results of a request that has ended.
     pub(super) fn outcome(&mut self, verdict: Verdict, gone: Option<Pairs>) -> Outcome {
         let fuel = FUEL - self.store.get_fuel().unwrap_or(0);
         let state = self.store.data_mut();
@@ -225,25 +225,25 @@ impl Vm {
         }
     }
 
-    /// What was logged since the last request or configuration began; requests give away what they logged.
+    /// Returns the log lines since the last request or configuration began. Outcomes of requests take theirs away.
     #[must_use]
     pub fn logs(&self) -> &[Log] {
         &self.store.data().logs
     }
 
-    /// The counters that the module defined.
+    /// Returns the counters that the module defined.
     #[must_use]
     pub fn counters(&self) -> &BTreeMap<String, u64> {
         &self.store.data().counters
     }
 
-    /// The gauges that the module defined.
+    /// Returns the gauges that the module defined.
     #[must_use]
     pub fn gauges(&self) -> &BTreeMap<String, i64> {
         &self.store.data().gauges
     }
 
-    /// The module's linear memory, in bytes. It never shrinks.
+    /// Returns the size of the module's linear memory, in bytes. It never shrinks.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
@@ -257,7 +257,7 @@ impl Vm {
         self.end(stream, request, verdict, going, gone)
     }
 
-    /// Ends a stream: its answer goes through the module, which then hears that it is over.
+    /// Ends a stream: its response passes through the module, which then learns that the stream is over.
     pub(super) fn end(
         &mut self,
         stream: u32,
@@ -297,7 +297,7 @@ impl Vm {
         })
     }
 
-    /// Shows the request to the module, as far as the gateway does, until it answers or all of it may go on.
+    /// Shows the request to the module, as far as the gateway does, until the module answers or everything may be forwarded.
     fn decode(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Verdict, String> {
         let quirks = self.store.data().quirks();
         if let Some(reply) = self.show_head(stream, request, going)? {
@@ -328,7 +328,7 @@ impl Vm {
         Ok(Verdict::Continue { headers: Pairs::new() })
     }
 
-    /// Shows the head to the module; the answer, where it gives one.
+    /// Shows the head to the module. Returns the result if the module answers.
     pub(super) fn show_head(
         &mut self,
         stream: u32,
@@ -342,7 +342,7 @@ impl Vm {
         Ok(self.go_on(action, going))
     }
 
-    /// Shows a part of the body to the module, with what came before it and is held; the answer, where it gives one.
+    /// Shows a part of the body to the module, together with the held parts that arrived earlier. Returns the result if the module answers.
     pub(super) fn show_part(
         &mut self,
         stream: u32,
@@ -363,7 +363,7 @@ impl Vm {
         Ok(self.go_on(action, going))
     }
 
-    /// Shows the body as the gateway does: what is held is buffered, and shown again with what comes after it.
+    /// Shows the body as the gateway does: held parts are buffered, and shown again with the parts that follow.
     fn show_body(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Option<Verdict>, String> {
         let Some(body) = &request.body else { return Ok(None) };
         self.with_stream(|stream| stream.body_on_disk = request.body_on_disk);
@@ -387,7 +387,7 @@ impl Vm {
         Ok(None)
     }
 
-    /// What a callback's result means; a local reply stops the stream whatever the callback returned.
+    /// Applies a callback's result. A local reply stops the stream regardless of the callback's result.
     fn go_on(&mut self, action: u32, going: &mut Going) -> Option<Verdict> {
         let at_once = self.store.data().quirks().body != Body::Whole;
         let stream = self.store.data_mut().stream.as_mut()?;
@@ -416,9 +416,9 @@ impl Vm {
         id
     }
 
-    /// Starts counting calls and instructions anew.
+    /// Resets the counts of calls and instructions.
     pub(super) fn begin(&mut self, fault: Option<Fault>) {
-        // Fails only where fuel is not counted.
+        // This fails only if fuel is not counted.
         let _ = self.store.set_fuel(FUEL);
         let state = self.store.data_mut();
         state.fault = fault;

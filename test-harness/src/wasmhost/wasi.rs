@@ -1,4 +1,4 @@
-//! The calls of WASI that the module makes; what it prints goes to the log, as in Envoy.
+//! The WASI calls that the module makes. Its printed output goes to the log, as in Envoy.
 
 use wasmtime::{Caller, Error, Linker};
 
@@ -70,7 +70,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The environment in the form of the call: name, equals sign, value, zero byte.
+/// Returns the environment in the call's format: name, equals sign, value, zero byte.
 fn variables(guest: &mut Guest<'_>) -> Vec<Vec<u8>> {
     guest.state().environment.iter().map(|(name, value)| format!("{name}={value}\0").into_bytes()).collect()
 }

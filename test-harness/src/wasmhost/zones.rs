@@ -1,24 +1,24 @@
-//! The zones that Kong's workers share, as ngx_wasm_module keeps them: small, forgetful, and looked up by checksum alone.
+//! The zones that Kong's workers share, as ngx_wasm_module keeps them: small, evicting, and looked up by checksum only.
 
 use std::collections::BTreeMap;
 
-/// What the node of a key takes beside key and value.
+/// The size of a key's node without key and value.
 const NODE: usize = 96;
-/// The pages of nginx's slab allocator.
+/// The page size of nginx's slab allocator.
 pub(super) const PAGE: usize = 4096;
-/// What a zone needs to know of each page.
+/// The bytes that a zone needs to describe each page.
 const PAGE_INFO: usize = 32;
-/// Pages that a zone takes for itself.
+/// The pages that a zone needs for itself.
 const OWN_PAGES: usize = 2;
 
-/// A zone: what begins with its name and a slash is kept in it.
+/// A zone. It stores the keys that begin with its name and a slash.
 #[derive(Debug, Clone)]
 pub(super) struct Zone {
     nodes: BTreeMap<u32, Node>,
     slabs: Slabs,
-    /// Grows with every use; the node with the smallest goes first.
+    /// Increases with every use. The node with the smallest value is evicted first.
     uses: u64,
-    /// How many nodes had to go.
+    /// How many nodes were evicted.
     forgotten: usize,
     bytes: usize,
 }
@@ -27,25 +27,25 @@ pub(super) struct Zone {
 struct Node {
     value: Vec<u8>,
     version: u32,
-    /// What it takes; a value that grows moves into a new node.
+    /// The allocated size. A value that grows moves into a new node.
     size: usize,
     used: u64,
 }
 
-/// The memory of a zone. What is smaller than half a page shares one with others of its size, what is larger has pages of its own.
+/// The memory of a zone. Allocations below half a page share a page with others of the same size; larger ones get whole pages.
 #[derive(Debug, Clone)]
 struct Slabs {
     free_pages: usize,
-    /// Free pieces of pages, by their size.
+    /// Free parts of pages, by size.
     free: BTreeMap<usize, usize>,
 }
 
-/// No node could be given up for a new one.
+/// No node could be evicted for a new one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
 impl Zone {
-    /// A zone of so many bytes.
+    /// Creates a zone with this many bytes.
     pub(super) fn new(bytes: usize) -> Self {
         let free_pages = (bytes / (PAGE + PAGE_INFO)).saturating_sub(OWN_PAGES);
         let slabs = Slabs { free_pages, free: BTreeMap::new() };
@@ -64,7 +64,7 @@ impl Zone {
         self.forgotten
     }
 
-    /// The value of whichever key has this key's checksum.
+    /// Returns the value of the key that has this key's checksum, even if it is another key.
     pub(super) fn get(&mut self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
         self.uses += 1;
         let node = self.nodes.get_mut(&checksum(key))?;
@@ -72,7 +72,7 @@ impl Zone {
         Some((node.value.clone(), node.version))
     }
 
-    /// Whether the value was written: the version has to be that of the key, zero where there is none.
+    /// Writes a value, and returns whether it was written. The version must equal the key's version, or zero if there is no such key.
     pub(super) fn set(&mut self, key: &[u8], value: &[u8], version: u32) -> Result<bool, Full> {
         self.uses += 1;
         let used = self.uses;
@@ -95,8 +95,7 @@ impl Zone {
         Ok(true)
     }
 
-    /// Forgets, without a word to anybody, what was not used for longest among the nodes of this size, or else of larger ones, or
-    /// else of smaller ones.
+    /// Silently evicts the least recently used node of this size, or else of a larger size, or else of a smaller size.
     fn forget_one(&mut self, size: usize, but: u32) -> Result<(), Full> {
         let others = self.nodes.iter().filter(|(hash, _)| **hash != but);
         let first = others.min_by_key(|(_, node)| (node.size < size, node.size.abs_diff(size), node.used));
@@ -114,7 +113,7 @@ impl Zone {
         node.is_some()
     }
 
-    /// Forgets the key of this number, as a full zone may at any time.
+    /// Evicts the key with this index, as a full zone may do at any time.
     #[cfg(test)]
     pub(super) fn forget(&mut self, number: usize) -> bool {
         self.nodes.keys().nth(number).copied().is_some_and(|hash| self.remove(hash))
@@ -152,12 +151,12 @@ impl Slabs {
     }
 }
 
-/// What the slab allocator takes for so many bytes.
+/// Returns how many bytes the slab allocator reserves for this size.
 fn slab(bytes: usize) -> usize {
     if bytes > PAGE / 2 { bytes.next_multiple_of(PAGE) } else { bytes.next_power_of_two() }
 }
 
-/// CRC-32 as nginx computes it.
+/// Computes CRC-32 as nginx does.
 fn checksum(key: &[u8]) -> u32 {
     crc32fast::hash(key)
 }
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_full_zone_forgets_what_was_not_used_for_longest() {
-        // Four pages, and sixteen pieces of 256 bytes in each of them.
+        // Four pages, with sixteen parts of 256 bytes each.
         let mut zone = Zone::new(7 * PAGE);
         let key = |n: usize| format!("key {n}").into_bytes();
         for n in 0..64 {

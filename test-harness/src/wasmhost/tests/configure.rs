@@ -1,11 +1,11 @@
-//! Configurations, most of them wrong: each is refused with a sentence, and none replaces a good one.
+//! Configurations, most of them invalid: each invalid one is rejected with a message and never replaces a valid one.
 
 use serde_json::json;
 
 use super::*;
 use crate::wasmhost::ConfigureFailed;
 
-/// What the module says about a configuration that it does not take.
+/// Returns the module's messages about a configuration that it rejects.
 #[track_caller]
 fn refused(config: &[u8], environment: &[(&str, &str)]) -> Vec<String> {
     let environment: Vec<_> =
@@ -23,7 +23,7 @@ fn refused(config: &[u8], environment: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn what_is_not_json_is_told_how_to_deliver_it() {
-    // A `google.protobuf.Struct` with one field, as Envoy serialises it.
+    // A `google.protobuf.Struct` with one field, as Envoy serializes it.
     let structure = b"\x0a\x12\x0a\x08callgate\x12\x06\x1a\x04v1\x00\x00";
     for config in
         [b"".as_slice(), structure, b"callgate: v1\nname: a\n", b"null", b"\"text\"", b"[]", b"\xff\xfe", b"  \n"]

@@ -1,14 +1,14 @@
-//! Every host call of a request fails once with every status: the VM lives on, and nothing is let through for it.
+//! Each host call of a request fails once with each status. The VM survives, and no failure lets a request through.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::wasmhost::Fault;
 
-/// What hosts return beside `Ok`, listed or not.
+/// Statuses that hosts may return instead of `Ok`, whether the ABI defines them or not.
 const STATUSES: [i32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 99, -1];
 
-/// Each call of a list once, as the failure of it.
+/// Returns a fault for each call of a list.
 fn each(calls: &[&'static str]) -> Vec<Fault> {
     let mut counts = BTreeMap::new();
     let failing = calls.iter().map(|call| {
@@ -18,21 +18,21 @@ fn each(calls: &[&'static str]) -> Vec<Fault> {
     failing.flat_map(|(call, nth)| STATUSES.map(|status| Fault { call: (*call).to_owned(), nth, status })).collect()
 }
 
-/// Gateways whose hosts are asked in different ways.
+/// Gateways whose hosts the filter calls in different ways.
 const GATEWAYS: [HostProfile; 3] = [HostProfile::Envoy, HostProfile::Istio, HostProfile::Kong];
 
-/// Whether a decision does not depend on this call: counting, logging, signatures that the gateway verifies, and properties that the gateway does not know.
-/// Kong is asked for the target first, without which no call can be judged.
+/// Returns whether a decision does not depend on this call: metrics, logging, signatures that the gateway verifies, and properties that the
+/// gateway does not know. On Kong the first property is the target, and no request can be decided without it.
 fn may_fail(profile: HostProfile, fault: &Fault) -> bool {
     match fault.call.as_str() {
-        // What the gateway does not verify is computed.
+        // The filter verifies signatures itself if the gateway does not.
         "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" | "proxy_call_foreign_function" => true,
         "proxy_get_property" => matches!(fault.status, 1 | 3) && (profile != HostProfile::Kong || fault.nth > 1),
         _ => false,
     }
 }
 
-/// Lets each host call of a request fail in turn, on each gateway, in a new VM and in one that has decided before.
+/// Makes each host call of a request fail in turn, on each gateway, in a new VM and in one that has already decided a request.
 fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(HostProfile, &Fault, &Outcome)) {
     for (profile, warm) in GATEWAYS.iter().flat_map(|profile| [(*profile, false), (*profile, true)]) {
         let fresh = || {
@@ -63,7 +63,7 @@ fn an_allowed_call_goes_on_complete_or_not_at_all() {
     let mut request = good();
     request.headers.extend(pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all")]));
     let expected = GATEWAYS.map(|profile| upstream(&start_under(profile, &policy).request(&request)).len());
-    // What Kong cannot remove arrives empty.
+    // Headers that Kong cannot remove arrive empty.
     assert_eq!(expected[2], expected[0] + 2);
     walk(&policy, &request, |profile, fault, outcome| match &outcome.verdict {
         Verdict::Continue { headers } => {

@@ -1,13 +1,13 @@
-//! What single gateways do to a worker and the corpus does not show.
+//! Effects of individual gateways on a worker that the corpus does not cover.
 
 use super::HostProfile::{Apisix, Higress, Istio, Kong};
 use super::*;
 use crate::wasmhost::{SharedData, Store};
 
-/// The variable with the key of the tables, and what a test has in it.
+/// The variable with the key of the shared tables, and its value in the tests.
 const KEY: (&str, &str) = ("CALLGATE_TEST_KEY", "thirty-two bytes that nobody keeps");
 
-/// Two calls, and no third for an hour.
+/// A limit of two requests, without a third one for an hour.
 fn limited(profile: HostProfile) -> Value {
     let mut policy = policy_with(json!({
         "gateway": profile.quirks().gateway,
@@ -38,7 +38,7 @@ fn workers_count_together_on_each_gateway_that_has_a_store() {
     }
 }
 
-/// The `vm_id` is blank there, so that every other filter with a blank one writes into the same map.
+/// The `vm_id` is blank there, so all other filters with a blank one write into the same map.
 #[test]
 fn what_other_filters_write_into_the_map_lets_no_call_through() {
     for profile in [Istio, Higress] {
@@ -66,7 +66,7 @@ fn what_other_filters_write_into_the_map_lets_no_call_through() {
     }
 }
 
-/// A filter that stops while it is configured leaves the API open, so that the zone is asked for by the first request.
+/// A filter that stops during configuration leaves the API open, so the filter accesses the zone only at the first request.
 #[test]
 fn without_a_zone_the_module_starts_on_kong_and_nothing_passes() {
     let mut vm = worker(Kong, &limited(Kong), &SharedData::zones(&[])).unwrap();
@@ -82,7 +82,7 @@ fn kong_does_not_start_with_a_zone_that_ends_within_a_page() {
     assert!(failed.trap.unwrap().contains("a multiple of 4096"));
 }
 
-/// Each generation of workers has its own zone: until the old workers have ended, a limit is counted once in each.
+/// Each generation of workers has its own zone: until the old workers have ended, each generation counts a limit separately.
 #[test]
 fn after_a_reload_the_old_and_the_new_workers_count_apart() {
     let shared = SharedData::of(Store::Zones);
@@ -95,7 +95,8 @@ fn after_a_reload_the_old_and_the_new_workers_count_apart() {
     assert!(!passes(&mut old, &good()));
 }
 
-/// More lines than Kong lists, the last of which would pose as ours, with a method that makes the list larger than its buffer.
+/// Returns a request with more lines than Kong lists. The last one imitates one of the gate's headers, and the method makes the list larger
+/// than its buffer.
 fn crowded(lines: usize, method: &str) -> Request {
     let mut request = good();
     request.headers[2].1 = method.as_bytes().to_vec();
@@ -120,7 +121,7 @@ fn a_request_with_more_headers_than_kong_lists_is_denied_and_harms_no_worker() {
         if mode == "enforce" {
             assert_alive_on_kong(&mut vm);
         }
-        // The last list that is complete.
+        // The largest number of lines that Kong lists completely.
         let poses = pairs::values(upstream(&vm.request(&crowded(95, "GET"))), "x-callgate-agent").concat();
         assert_eq!(poses, b"builder");
     }
@@ -133,7 +134,7 @@ fn assert_alive_on_kong(vm: &mut Vm) {
     assert_eq!(pairs::values(upstream(&outcome), "authorization"), [b""]);
 }
 
-/// That the check above finds something: with a policy for another gateway the buffers are as large as the host asks for.
+/// Shows that the check above is effective: with a policy for another gateway, the buffers are only as large as the host requests.
 #[test]
 fn without_more_room_kong_writes_past_the_buffer() {
     let portable = policy_with(json!({ "gateway": "portable" })).to_string();
@@ -181,8 +182,8 @@ fn in_a_zone_that_is_too_small_every_call_is_denied() {
     assert_eq!(answer(&vm.request(&good())).status, 500);
 }
 
-/// A filter that rejects its configuration leaves the API open on Kong. A configuration that cannot be read names no gateway, and
-/// the environment names it.
+/// A filter that rejects its configuration leaves the API open on Kong. A configuration that cannot be read names no gateway, so the
+/// environment names it.
 #[test]
 fn a_policy_that_does_not_compile_denies_every_call_on_kong() {
     let kong = policy_with(json!({ "gateway": "kong" })).to_string();
@@ -203,7 +204,7 @@ fn a_policy_that_does_not_compile_denies_every_call_on_kong() {
     for config in [b"".as_slice(), b"null", b"callgate: v1", b"\xff", &kong.as_bytes()[..20], b"{}", other.as_bytes()] {
         denies(config, &variable);
     }
-    // A name that nobody knows is nobody's who rejects.
+    // An unknown name is not the name of a gateway that handles rejection safely.
     denies(kong.as_bytes(), &[("CALLGATE_GATEWAY".to_owned(), "Kong".to_owned())]);
     let mut vm = Vm::start(&MODULE.under(Kong), kong.as_bytes(), &variable).unwrap();
     assert_alive_on_kong(&mut vm);
@@ -229,7 +230,7 @@ fn where_grpc_clients_cannot_be_told_so_they_are_told_what_all_are() {
     }
 }
 
-/// Over HTTP/2 a body may come without a length, and this gateway shows the gate none.
+/// Over HTTP/2 a body may arrive without a declared length, and this gateway shows no body to the gate.
 #[test]
 fn a_body_that_nobody_announced_is_no_form_on_a_gateway_that_shows_none() {
     let mut policy = policy();
@@ -249,7 +250,7 @@ fn a_body_that_nobody_announced_is_no_form_on_a_gateway_that_shows_none() {
     }
 }
 
-/// With all records in the gateway's log, the only place for them there.
+/// Returns the policy with all records in the gateway's log, which is the only place for them there.
 fn policy_for_the_log(mut policy: Value) -> Value {
     policy["audit"]["log"] = json!({ "allow": true, "deny": true });
     policy

@@ -1,4 +1,4 @@
-//! Requests that are held for their bodies: how long, how many bytes, and what ends them.
+//! Requests that are held for their bodies: for how long, for how many bytes, and the events that end them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use crate::wasmhost::{Fault, OpenStream, SharedData};
 const SECRET: &str = "a secret of thirty-two bytes, or";
 const BODY: &[u8] = b"{\"amount\": 12}";
 
-/// A policy under which two agents sign what they send.
+/// Returns a policy with two agents that sign their requests.
 fn signed(gateway: &str, members: Value) -> Value {
     let agent = |name: &str| json!({ "owner": "a@example.com", "signing_keys": [{ "secret": { "env": name }, "keyid": name }] });
     let mut policy = policy_with(json!({
@@ -44,7 +44,7 @@ fn start(policy: &Value) -> Vm {
     Vm::start(&MODULE, policy.to_string().as_bytes(), &environment()).unwrap()
 }
 
-/// The head of a signed request whose body has this digest.
+/// Returns the head of a signed request whose body has this digest.
 fn head(agent: &str, nonce: &str, digest: Option<&[u8]>, lines: &[(&str, &str)]) -> Request {
     let mut request = request("POST", "/pay", &[]);
     let mut components = "\"@method\" \"@authority\" \"@path\"".to_owned();
@@ -74,7 +74,7 @@ fn pay(agent: &str, nonce: &str) -> Request {
     head(agent, nonce, Some(BODY), &[])
 }
 
-/// The same request with its whole body at once.
+/// Returns the same request with its whole body at once.
 fn whole(request: &Request) -> Request {
     Request { body: Some(vec![BODY.to_vec()]), ..request.clone() }
 }
@@ -83,7 +83,7 @@ fn open(vm: &mut Vm, request: &Request) -> OpenStream {
     vm.open(vm.first_root(), request)
 }
 
-/// Lets the timer fire until the stream is answered; how often it did.
+/// Fires the timer until the stream is answered, and returns how often it fired.
 #[track_caller]
 fn ticks_until_answered(vm: &mut Vm, stream: &mut OpenStream, part: &[u8]) -> u32 {
     for ticks in 1..20 {
@@ -106,7 +106,7 @@ fn a_body_without_a_new_byte_ends_with_408_and_uses_nothing_up() {
         vm.send(&mut stream, &BODY[..5], false);
         assert_eq!(stream.verdict(), None);
         assert_eq!(ticks_until_answered(&mut vm, &mut stream, b""), 4);
-        // What its client sends now is answered no second time.
+        // Data that the client sends now gets no second response.
         vm.send(&mut stream, &BODY[5..], true);
         assert!(vm.tick(vm.first_root()).unwrap());
         let outcome = vm.close(stream);
@@ -168,7 +168,7 @@ fn an_observed_request_is_never_answered_and_its_record_says_that_it_was_late() 
 #[test]
 fn one_agent_that_fills_its_share_gets_503_and_the_others_are_served() {
     let mut vm = start(&signed("envoy", json!({})));
-    // 64 KiB are announced, and not one byte is sent.
+    // The requests announce 64 KiB and send no byte.
     let large = [("content-length", "65536")];
     let first = open(&mut vm, &head("slow", "a", Some(BODY), &large));
     assert_eq!(first.verdict(), None);
@@ -178,11 +178,11 @@ fn one_agent_that_fills_its_share_gets_503_and_the_others_are_served() {
     assert_eq!(pairs::values(&reply.headers, "retry-after"), [b"1"]);
     assert_eq!(outcome.record.as_ref().unwrap()["rule"], "held_bodies");
     upstream(&vm.request(&whole(&pay("other", "a"))));
-    // A client that goes away gives back what it took.
+    // A client that goes away releases its share.
     assert_eq!(reason(&vm.close(first)), "body_incomplete");
     let mut second = open(&mut vm, &head("slow", "b", Some(BODY), &large));
     assert_eq!(second.verdict(), None, "the request that was rejected used nothing up");
-    // As does a timer.
+    // So does a timeout.
     ticks_until_answered(&mut vm, &mut second, b"");
     let third = open(&mut vm, &head("slow", "b", Some(BODY), &large));
     assert_eq!(third.verdict(), None);
@@ -291,7 +291,7 @@ fn a_request_without_a_digest_is_forwarded_when_its_end_comes_without_a_byte() {
         assert!(String::from_utf8_lossy(wanted[0]).contains("content-digest"), "{wanted:?}");
         assert_eq!(outcome.gone, None);
 
-        // An end that never comes is a timeout.
+        // If the end never arrives, the request times out.
         let mut stream = open(&mut vm, &head("slow", "c", None, lines));
         ticks_until_answered(&mut vm, &mut stream, b"");
         assert_eq!(reason(&vm.close(stream)), "body_timeout");

@@ -1,8 +1,8 @@
-//! Requests that no codec of a gateway lets through, or that are made to bring a filter down.
+//! Requests that no gateway's codec lets through, or that try to crash the filter.
 
 use super::*;
 
-/// Whatever this is, it is refused, and the VM lives on.
+/// Asserts that a request is rejected and that the VM survives, and returns the reason.
 #[track_caller]
 fn refused(vm: &mut Vm, request: &Request) -> String {
     let outcome = vm.request(request);
@@ -11,7 +11,7 @@ fn refused(vm: &mut Vm, request: &Request) -> String {
     details.strip_prefix("callgate_").unwrap().to_owned()
 }
 
-/// Pseudo-random bytes (xorshift64*), the same in each run.
+/// Pseudo-random numbers (xorshift64*), the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -184,7 +184,7 @@ fn random_changes_to_a_good_token_and_a_good_path() {
             value[at] = byte;
             let outcome = vm.request(&request);
             match &outcome.verdict {
-                // Another item, or the scheme in another case.
+                // The change results in another item, or in another case of the scheme.
                 Verdict::Continue { .. } => assert!(!changed || line == 1 || at < "Bearer".len(), "{request:?}"),
                 Verdict::Reply(_) => {}
                 other => panic!("{request:?}: {other:?}"),

@@ -1,4 +1,4 @@
-//! What the module asks of a gateway, and what it weighs.
+//! The capabilities that the module needs from a gateway, and its size.
 
 use std::collections::BTreeSet;
 
@@ -27,22 +27,22 @@ fn every_listed_host_offers_every_import() {
             .collect();
         assert!(missing.is_empty(), "the module does not start on {}: {missing:?}", profile.quirks().name);
     }
-    // The reason why parameters are counted.
+    // This difference is why parameters are counted.
     assert!(HostProfile::Envoy.offer().has("env.proxy_get_log_level", 1));
     assert!(!HostProfile::Kong.offer().has("env.proxy_get_log_level", 1));
     assert!(!HostProfile::Apisix.offer().has("env.proxy_get_log_level", 1));
 }
 
-/// What the standard library keeps in the module for programs that write to a terminal and end by themselves, and the clock that
-/// is asked on gateways without one of proxy-wasm's.
+/// Calls that the standard library keeps in the module for programs that write to a terminal and exit, and the clock for gateways without
+/// one in proxy-wasm.
 const NOT_NEEDED: [&str; 3] = ["clock_time_get", "fd_write", "proc_exit"];
-/// The SDK's callback for a context that may not be done yet; the filter's always are.
+/// The SDK's callback for a context that may not be done yet. The filter's contexts always are.
 const DOES_NOTHING: &str = "proxy_on_done";
 
 #[test]
 fn capabilities_are_what_the_module_calls_and_does_something_in() {
     let calls = CALLS.iter().chain(WASI_CALLS).filter(|call| !NOT_NEEDED.contains(call));
-    // Allocating is no capability, and the other names are read when the module is loaded.
+    // Allocation is not a capability, and the other names are looked up when the module is loaded.
     let is_callback = |export: &&&str| export.starts_with("proxy_on_") && !export.ends_with("_allocate");
     let callbacks = EXPORTS.iter().filter(is_callback).filter(|export| **export != DOES_NOTHING);
     let needed: BTreeSet<_> = calls.chain(callbacks).copied().collect();
@@ -77,7 +77,7 @@ fn the_module_does_not_say_where_it_was_built() {
         let place = format!("{}/", place.display());
         assert!(!holds(&place), "{place}");
     }
-    // Nor which registry its packages came from, or how the compiler was installed.
+    // It also contains no trace of the packages' registry or of the compiler's installation.
     for place in ["registry", "rustlib"] {
         assert!(!holds(&format!("/{place}/")), "{place}");
     }

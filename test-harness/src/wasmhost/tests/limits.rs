@@ -1,4 +1,4 @@
-//! Limits in workers that share what they count, on a clock that can be set.
+//! Limits in workers that share their counts, on a clock that can be set.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn worker(shared: &SharedData) -> Vm {
     Vm::start_beside(&MODULE, limited().to_string().as_bytes(), &[], shared).unwrap()
 }
 
-/// A good call at this moment, seen from that for which its token is minted.
+/// Returns a valid request at this offset from the time for which its token is minted.
 fn call(at: i64) -> Request {
     let now = i64::try_from(NOW * SECOND).unwrap() + at;
     Request { now: u64::try_from(now).unwrap(), ..good() }

@@ -1,4 +1,4 @@
-//! The filter as it ships, in situations that no gateway can be brought into.
+//! The shipped filter in situations that cannot be produced in a gateway.
 
 mod configure;
 mod faults;
@@ -25,10 +25,10 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release)
 static MODULE: LazyLock<Module> = LazyLock::new(|| Module::load(&FILE).unwrap());
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k1"));
 
-/// Seconds since 1970, the moment at which requests of these tests arrive.
+/// The time at which the requests of these tests arrive, in seconds since 1970.
 const NOW: u64 = 1_795_000_000;
 
-/// A policy with one endpoint for registered agents, one that is observed and one that is public.
+/// Returns a policy with one endpoint for registered agents, one that is observed and one that is public.
 fn policy() -> Value {
     json!({
         "callgate": "v1",
@@ -56,7 +56,7 @@ fn policy() -> Value {
     })
 }
 
-/// The test policy with some of its top-level members replaced.
+/// Returns the test policy with some of its top-level members replaced.
 fn policy_with(members: Value) -> Value {
     let mut policy = policy();
     for (name, member) in members.as_object().unwrap() {
@@ -69,14 +69,15 @@ fn start(policy: &Value) -> Vm {
     Vm::start(&MODULE, policy.to_string().as_bytes(), &[]).unwrap()
 }
 
-/// The policy for another gateway, in a worker of it. All records go to the log as well, where some gateways alone have them.
+/// Starts a worker of another gateway with the policy for it. All records also go to the log, because some gateways have no other place for
+/// them.
 fn start_under(profile: HostProfile, policy: &Value) -> Vm {
     let mut policy = policy.clone();
     policy["gateway"] = json!(profile.quirks().gateway);
     Vm::start(&MODULE.under(profile), policy.to_string().as_bytes(), &[]).unwrap()
 }
 
-/// The claims of a token that the test policy takes.
+/// Returns the claims of a token that the test policy accepts.
 fn claims() -> Value {
     json!({
         "iss": "https://idp.example.com",
@@ -94,7 +95,7 @@ fn mint(claims: &Value) -> String {
     KEY.sign(&json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k1" }), claims)
 }
 
-/// A request with the pseudo-header fields of HTTP, and then these lines.
+/// Returns a request with the pseudo-header fields of HTTP, followed by these lines.
 fn request(method: &str, path: &str, lines: &[(&str, &str)]) -> Request {
     let mut headers = pairs::from_text(&[
         (":authority", "api.example.com"),
@@ -106,7 +107,7 @@ fn request(method: &str, path: &str, lines: &[(&str, &str)]) -> Request {
     Request { headers, now: NOW * 1_000_000_000, ..Request::default() }
 }
 
-/// A request that the test policy allows.
+/// Returns a request that the test policy allows.
 fn good() -> Request {
     request("GET", "/items/7", &[("authorization", &format!("Bearer {}", mint(&claims())))])
 }
@@ -115,7 +116,7 @@ fn bytes(lines: &[(&[u8], &[u8])]) -> Pairs {
     lines.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
 }
 
-/// What went upstream; a test whose call did not go on fails here.
+/// Returns the forwarded lines. Fails the test if the request was not forwarded.
 #[track_caller]
 fn upstream(outcome: &Outcome) -> &Pairs {
     match &outcome.verdict {
@@ -124,7 +125,7 @@ fn upstream(outcome: &Outcome) -> &Pairs {
     }
 }
 
-/// The answer; a test whose call was not answered fails here.
+/// Returns the module's response. Fails the test if there is none.
 #[track_caller]
 fn answer(outcome: &Outcome) -> &Reply {
     match &outcome.verdict {
@@ -133,13 +134,13 @@ fn answer(outcome: &Outcome) -> &Reply {
     }
 }
 
-/// The reason in the record of a decision.
+/// Returns the reason in the record of a decision.
 #[track_caller]
 fn reason(outcome: &Outcome) -> &str {
     outcome.record.as_ref().and_then(|record| record["reason"].as_str()).unwrap_or_else(|| panic!("{outcome:?}"))
 }
 
-/// Shows that the VM still decides as it should.
+/// Asserts that the VM still decides correctly.
 #[track_caller]
 fn assert_alive(vm: &mut Vm) {
     let outcome = vm.request(&good());

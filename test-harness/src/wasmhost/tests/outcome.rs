@@ -1,4 +1,4 @@
-//! The record when the call has ended, and the figures of the token cache.
+//! Records that are completed when the request has ended, and the metrics of the token cache.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn completing() -> Value {
     policy_with(json!({ "audit": { "log": { "allow": false, "deny": true }, "outcome": true } }))
 }
 
-/// What Envoy knows of a stream that has ended; numbers are eight bytes.
+/// Adds the properties that Envoy has for a stream that has ended. Numbers have eight bytes.
 fn ended(request: Request) -> Request {
     let mut properties = request.properties.clone();
     for (path, value) in [
@@ -41,7 +41,7 @@ fn the_outcome_is_written_where_the_policy_asks_for_it() {
         assert_eq!(record["outcome"], outcome);
         assert_eq!(records::faults(&record), [""; 0]);
         assert_eq!(ended.calls.iter().filter(|call| **call == "proxy_set_property").count(), 2);
-        // The line in the gateway's own log is the decision's.
+        // The line in the gateway's own log is written at the decision, so it has no outcome.
         assert!(ended.logs.iter().all(|log| !log.message.contains("outcome")), "{:?}", ended.logs);
     }
     let silent = start(&policy()).request(&ended(good()));

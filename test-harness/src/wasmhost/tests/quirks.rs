@@ -1,5 +1,5 @@
-//! That the host behaves like the gateway that it is told to be, shown by a filter of a few lines; and that the engine believes the
-//! same of each gateway.
+//! A filter of a few lines shows that the host emulates each gateway correctly. A second check shows that the engine makes the same
+//! assumptions about each gateway.
 
 use std::sync::LazyLock;
 
@@ -26,8 +26,8 @@ fn with_a_body() -> Request {
     }
 }
 
-/// What the filter was shown, and what became of the call: `+` where it went on, `!` where it is held for ever, and before that
-/// `>` where its head had gone on.
+/// Returns what the filter saw and the result: `+` if the request was forwarded, `!` if it is held forever, preceded by `>` if its head was
+/// already forwarded.
 fn shown(profile: HostProfile, mode: &str, request: &Request) -> String {
     let outcome = probe(profile, mode).request(request);
     let parts: Vec<_> = outcome.logs.iter().map(|log| log.message.as_str()).collect();
@@ -104,7 +104,7 @@ fn a_key_without_a_zone_stops_the_module_on_kong() {
     assert!(matches!(probe(Envoy, "m").request(&request("GET", "/", &[])).verdict, Verdict::Continue { .. }));
 }
 
-/// What the engine goes by when it compiles a policy is what the host does.
+/// The engine's assumptions when it compiles a policy match the host's behavior.
 #[test]
 fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
     for profile in HostProfile::ALL {
@@ -130,7 +130,7 @@ fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
         assert_eq!(quirks.removal == Removal::Removes, features.removes_headers, "{profile:?}");
         assert_eq!(quirks.listed, features.listed_headers, "{profile:?}");
         assert_eq!(quirks.listed.is_some(), features.overrun > 0, "{profile:?}");
-        // Only there a filter that stops while it is configured is worse than one that stops later.
+        // Only on such a gateway is a filter that stops during configuration worse than one that stops later.
         assert_eq!(quirks.refused == Refused::LeavesTheApiOpen, !features.opens_store_early, "{profile:?}");
     }
 }

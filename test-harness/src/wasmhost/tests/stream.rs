@@ -1,4 +1,4 @@
-//! One stream: what the filter does with a decision.
+//! One stream: how the filter applies a decision.
 
 use serde_json::json;
 
@@ -157,7 +157,7 @@ fn two_policies_in_one_vm_know_nothing_of_each_other() {
     }
 }
 
-/// Each host call costs up to a microsecond; a new one belongs into this list on purpose.
+/// Each host call costs up to a microsecond, so a new one must be added to this list deliberately.
 #[test]
 fn a_decision_makes_few_host_calls() {
     let mut vm = start(&policy());
@@ -175,7 +175,7 @@ fn a_decision_makes_few_host_calls() {
             "proxy_increment_metric",
         ]
     );
-    // Authorization goes; agent, issuer, client, subject, scopes, endpoint, decision and policy come.
+    // Authorization is removed. Agent, issuer, client, subject, scopes, endpoint, decision and policy are added.
     assert_eq!(written, 9);
 }
 
@@ -200,7 +200,7 @@ fn a_server_that_names_itself_is_asked_for_what_the_client_wrote() {
         let mut request = good();
         for (name, value) in &mut request.headers {
             match name.as_slice() {
-                // Decoded by the server.
+                // The server has decoded it.
                 b":path" => *value = b"/items/7".to_vec(),
                 b":authority" => *value = b"server:8000".to_vec(),
                 _ => {}

@@ -1,4 +1,4 @@
-//! Signatures that the gateway verifies: the same verdicts as without it, and what becomes of them where it has no answer.
+//! Signatures that the gateway verifies: the results are the same as without it, and the filter copes with a gateway that has no answer.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::wasmhost::{Answer, ForeignFunction, verify_signature};
 
 const CALL: &str = "proxy_call_foreign_function";
 
-/// Tokens that no VM has seen: one that is good, and one with a signature of something else.
+/// Returns tokens that no VM has seen: one with a valid signature, and one with the signature of another text.
 fn tokens(number: u32) -> [Request; 2] {
     let mut claims = claims();
     claims["jti"] = json!(number.to_string());
@@ -31,7 +31,7 @@ fn asked(outcome: &Outcome) -> usize {
     outcome.calls.iter().filter(|call| **call == CALL).count()
 }
 
-/// That a VM tells good tokens from bad ones that it has not seen, and how often it asked its host for each.
+/// Asserts that a VM distinguishes new valid tokens from new invalid ones, and how often it asked its host for each. Returns its warnings.
 #[track_caller]
 fn assert_tells(vm: &mut Vm, number: u32, times: [usize; 2]) -> Vec<String> {
     let [good, bad] = tokens(number).map(|request| vm.request(&request));
@@ -60,12 +60,12 @@ fn the_gateway_verifies_where_it_can() {
         assert_eq!(said, expected, "{profile:?}");
         let times = usize::from(verifies);
         assert_eq!(assert_tells(&mut vm, 1, [times; 2]), [""; 0], "{profile:?}");
-        // A token that was verified is known.
+        // The verified token is in the cache.
         assert_eq!(asked(&vm.request(&tokens(1)[0])), 0);
     }
 }
 
-/// Keys of proofs come from outside, with each proof.
+/// A proof brings its own key from outside.
 #[test]
 fn the_gateway_verifies_proofs_as_well() {
     let client = SigningKey::generate(Algorithm::Es256).unwrap();
@@ -87,7 +87,7 @@ fn the_gateway_verifies_proofs_as_well() {
         client.sign(&header, &json!({ "jti": jti, "htm": "GET", "htu": htu, "iat": NOW, "ath": ath }))
     };
     let (first, second) = (proof("1"), proof("2"));
-    // The signature of another proof.
+    // The signature belongs to another proof.
     let mixed = format!("{}.{}", second.rsplit_once('.').unwrap().0, first.rsplit_once('.').unwrap().1);
     let mut vm = start(&policy);
     let mut call = |proof: &str| {
@@ -97,7 +97,7 @@ fn the_gateway_verifies_proofs_as_well() {
     upstream(&passed);
     assert_eq!(answer(&refused).details, "callgate_dpop_signature");
     upstream(&next);
-    // With the first proof the token is verified as well.
+    // The first request verifies the token as well.
     assert_eq!([&passed, &refused, &next].map(asked), [2, 1, 1]);
 }
 
@@ -112,7 +112,7 @@ fn a_policy_without_such_keys_asks_nothing() {
         lines(&vm, level).iter().filter(|line| line.contains("signatures")).count()
     };
     assert_eq!((said(&policy, Level::Info), said(&policy, Level::Warn)), (0, 0));
-    // Keys of proofs come with them.
+    // The policy's proofs use the same algorithms.
     policy["limits"] = json!({ "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } });
     policy["requirements"]["read"]["limits"] = json!(["calls"]);
     policy["dpop"] = json!({ "required": true, "algorithms": ["Ed25519"] });
@@ -121,7 +121,7 @@ fn a_policy_without_such_keys_asks_nothing() {
     assert_eq!((said(&policy, Level::Info), said(&policy, Level::Warn)), (0, 1));
 }
 
-/// What no honest host says.
+/// Results that no honest host returns.
 const LIES: [Answer; 12] = [
     Answer::Status(1),
     Answer::Status(2),
@@ -139,7 +139,7 @@ const LIES: [Answer; 12] = [
 
 #[test]
 fn a_host_without_it_is_found_out_when_the_policy_comes_into_force() {
-    // All is good, or nothing.
+    // Hosts that accept every signature, or none.
     for lie in LIES.into_iter().chain([Answer::Bytes(&[0x08, 0x01]), Answer::Bytes(&[])]) {
         let mut vm = Vm::start(&MODULE.answering(lie), policy().to_string().as_bytes(), &[]).unwrap();
         let warned = lines(&vm, Level::Warn);
@@ -157,19 +157,19 @@ fn a_host_that_stops_answering_lets_nothing_through_and_is_asked_no_more() {
         let mut vm = start(&policy());
         assert_eq!(assert_tells(&mut vm, 0, [1; 2]), [""; 0]);
         vm.answer(lie);
-        // Once for the token, and once for a signature that is known.
+        // The filter asks once for the token, and once for a known test signature.
         let warned = assert_tells(&mut vm, number, [2, 0]);
         assert_eq!(warned.len(), 1, "{lie:?}: {warned:?}");
         let mut vm = start(&policy());
         vm.answer(lie);
-        // A bad signature first.
+        // Here the first signature is an invalid one.
         let bad = vm.request(&tokens(number)[1]);
         assert_eq!((answer(&bad).details.as_str(), asked(&bad)), ("callgate_token_signature", 2), "{lie:?}");
         assert_eq!(assert_tells(&mut vm, number, [0; 2]), [""; 0]);
     }
 }
 
-/// The host's function, without a module between.
+/// The host's function, without a module in between.
 #[derive(Default)]
 struct Natively {
     asked: Cell<usize>,
@@ -194,7 +194,7 @@ fn hex(text: &Value) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// Project Wycheproof's vectors, where they lie beside the workspace: both ways come to the same verdict on each.
+/// Project Wycheproof's vectors, if they are next to the workspace: both verifiers agree on each.
 #[test]
 fn published_signatures_are_good_or_bad_whoever_verifies() {
     let folder = crate::paths::root().join("../shared/vectors/wycheproof");
@@ -226,7 +226,7 @@ fn published_signatures_are_good_or_bad_whoever_verifies() {
                 }
                 _ => VerifyingKey::rsa(&of_key("modulus"), &of_key("publicExponent")),
             };
-            // Two tests have the exponent 3, which is not taken.
+            // Two tests have the exponent 3, which is not supported.
             let Ok(key) = key else { continue };
             for test in group["tests"].as_array().unwrap() {
                 let (message, signature) = (hex(&test["msg"]), hex(&test["sig"]));
@@ -235,7 +235,7 @@ fn published_signatures_are_good_or_bad_whoever_verifies() {
                 assert_eq!(verified.is_ok(), test["result"] == "valid", "{test}");
             }
         }
-        // Beside these the two that every host is tried with, of which one is good.
+        // The counts include two trial signatures for every host, one of them valid.
         counted.push((host.asked.get() - 2, host.good.get() - 1));
     }
     assert_eq!(counted, [(227, 173), (247, 193), (255, 7)]);
