@@ -1,4 +1,4 @@
-//! The Docker engine and its composition tool, both as programs: what they say when they fail, in one sentence.
+//! Runs the Docker engine and its composition tool as programs, and reports their failures in one sentence.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,14 +6,14 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
 
-/// A Docker engine that answers.
+/// A Docker engine that responds.
 #[derive(Debug)]
 pub(super) struct Engine {
     compose: &'static [&'static str],
 }
 
 impl Engine {
-    /// Finds the engine, and which of the two composition tools there is.
+    /// Finds the engine and which of the two composition tools is installed.
     pub(super) fn find() -> Result<Self> {
         run("docker", ["version", "--format", "{{.Server.Version}}"]).map_err(|failed| why(&failed))?;
         let known: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
@@ -26,7 +26,7 @@ impl Engine {
         Ok(Self { compose })
     }
 
-    /// The composition tool, ready for its arguments.
+    /// Returns the composition tool's command, without arguments.
     pub(super) fn compose(&self) -> Command {
         let mut words = self.compose.iter();
         let mut command = Command::new(words.next().unwrap_or(&"docker-compose"));
@@ -34,12 +34,12 @@ impl Engine {
         command
     }
 
-    /// What the composition tool is called.
+    /// Returns the name of the composition tool.
     pub(super) fn compose_name(&self) -> String {
         self.compose.join(" ")
     }
 
-    /// Whether this machine has an image.
+    /// Returns whether this machine has an image.
     pub(super) fn has_image(&self, name: &str) -> Result<bool> {
         match run("docker", ["image", "inspect", name]) {
             Ok(_) => Ok(true),
@@ -48,18 +48,18 @@ impl Engine {
         }
     }
 
-    /// Runs `docker` to its end and returns what it printed.
+    /// Runs `docker` to completion and returns its output.
     pub(super) fn docker<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
         run("docker", arguments).map_err(|failed| failed.into_error("docker"))
     }
 }
 
-/// Why a program did not do what it should.
+/// Why a program failed.
 #[derive(Debug)]
 enum Failed {
-    /// It did not even start.
+    /// It could not be started.
     Start(io::Error),
-    /// It ended with a failure, and said this last.
+    /// It exited with a failure. Contains its last line of output.
     Said(String),
 }
 
@@ -72,7 +72,7 @@ impl Failed {
     }
 }
 
-/// Runs a program to its end and returns what it printed.
+/// Runs a program to completion and returns its output.
 fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Result<String, Failed> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(Failed::Start)?;
     if output.status.success() {
@@ -81,7 +81,7 @@ fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -
     Err(Failed::Said(last_line(&output)))
 }
 
-/// What a program said last: the line that says what went wrong, as a rule.
+/// Returns the last line of a program's output, which usually states the failure.
 pub(super) fn last_line(output: &Output) -> String {
     let said = [output.stdout.as_slice(), &output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
@@ -89,7 +89,7 @@ pub(super) fn last_line(output: &Output) -> String {
     line.map_or_else(|| format!("it ended with {}", output.status), |line| line.trim().to_owned())
 }
 
-/// Why there is no engine.
+/// Explains why there is no engine.
 fn why(failed: &Failed) -> anyhow::Error {
     match failed {
         Failed::Start(error) if error.kind() == io::ErrorKind::NotFound => {

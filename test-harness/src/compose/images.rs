@@ -1,4 +1,4 @@
-//! The images that the composition starts from: those on this machine, or pulled. On a machine that reaches no registry, `.ci/images` makes
+//! The base images of the composition, either present on this machine or pulled. On a machine that reaches no registry, `.ci/images` builds
 //! stand-ins under the same names.
 
 use anyhow::{Result, ensure};
@@ -6,12 +6,12 @@ use anyhow::{Result, ensure};
 use super::docker::Engine;
 use crate::progress;
 
-/// An image that the composition starts from.
+/// A base image of the composition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Base {
-    /// The variable that names another one.
+    /// The environment variable that overrides it.
     pub(super) variable: &'static str,
-    /// The public one.
+    /// The public image.
     pub(super) public: &'static str,
 }
 
@@ -23,21 +23,21 @@ pub(super) const PROMETHEUS: Base = Base { variable: "PROMETHEUS_IMAGE", public:
 pub(super) const GRAFANA: Base = Base { variable: "GRAFANA_IMAGE", public: "grafana/grafana:12.2.0" };
 pub(super) const KONG: Base = Base { variable: "KONG_IMAGE", public: "kong:3.9" };
 
-/// What every service is built from.
+/// The images that every service is built from.
 const ALWAYS: [&Base; 3] = [&BASE, &BUILD, &ENVOY];
 
 impl Base {
-    /// The image's name on this machine.
+    /// Returns the image's name on this machine.
     pub(super) fn name(&self) -> String {
         std::env::var(self.variable).ok().filter(|name| !name.is_empty()).unwrap_or_else(|| self.public.to_owned())
     }
 }
 
-/// Pulls the images that are missing, and returns those of `wanted` that are missing still. One that cannot be pulled is the last that the
-/// registry is asked for.
+/// Pulls the missing images, and returns those of `wanted` that are still missing. After the first failed pull it does not contact the
+/// registry again.
 ///
 /// # Errors
-/// When one of those is missing from which every service is built.
+/// When an image is missing that every service is built from.
 pub(super) fn provide(engine: &Engine, wanted: &[&Base]) -> Result<Vec<String>> {
     let mut answers = true;
     let mut missing = |bases: &[&Base]| -> Result<Vec<String>> {

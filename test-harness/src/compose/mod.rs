@@ -1,5 +1,5 @@
-//! `cargo harness compose`: brings the composition of `test-harness/docker-compose.yml` up, lets its testers decide, and takes it
-//! down again, in whatever way this process ends.
+//! `cargo harness compose`: starts the composition of `test-harness/docker-compose.yml`, reports the results of its testers, and takes it
+//! down again, no matter how this process ends.
 
 mod docker;
 mod images;
@@ -18,8 +18,8 @@ use crate::paths;
 use docker::{Engine, last_line};
 use images::Base;
 
-/// Takes the composition down once the process that holds the other end of its input is gone, a `kill -9` included. An interrupt
-/// from the terminal reaches it as well, and is not meant for it.
+/// Takes the composition down once the process at the other end of its input is gone, even after a `kill -9`. It ignores interrupts from
+/// the terminal, which reach it as well but are not meant for it.
 const KEEPER: &str = r#"trap '' INT TERM HUP; cat >/dev/null; exec "$@" >/dev/null 2>&1"#;
 
 /// A part of the composition, with a tester of its own.
@@ -45,7 +45,7 @@ impl Profile {
         }
     }
 
-    /// The services that are started, each with what it depends on. The first one decides.
+    /// Returns the services to start; their dependencies start with them. The exit code of the first one is the result.
     fn services(self) -> &'static [&'static str] {
         match self {
             Self::Corpus => &["tester"],
@@ -55,7 +55,7 @@ impl Profile {
         }
     }
 
-    /// What it cannot run without, beside what every part is built from.
+    /// Returns the images that this part needs in addition to those that every part is built from.
     fn needs(self) -> &'static [&'static Base] {
         match self {
             Self::Corpus | Self::Scale => &[],
@@ -64,7 +64,7 @@ impl Profile {
         }
     }
 
-    /// What is a part of it for people alone.
+    /// Returns a note on the component of this part that only people use.
     fn leaves_out(self) -> Option<&'static str> {
         match self {
             Self::Observability => Some("Grafana: not run, since no tester asks it"),
@@ -72,7 +72,7 @@ impl Profile {
         }
     }
 
-    /// The ports of this machine that it takes: the variable, and the port where that is not set.
+    /// Returns the ports of this machine that this part uses: the variable, and the default port.
     fn ports(self) -> &'static [(&'static str, u16)] {
         match self {
             Self::Observability => &[("PROMETHEUS_PORT", 9090)],
@@ -81,15 +81,15 @@ impl Profile {
     }
 }
 
-/// Runs these parts, one after the other, and prints what came of each.
+/// Runs these parts one after the other and prints the result of each.
 ///
 /// # Errors
-/// When something is missing, or a tester does not end well.
+/// When something is missing, or a tester fails.
 pub fn run(profiles: &[Profile]) -> Result<()> {
     let engine = Engine::find()?;
     let composition = Composition::new(&engine)?;
     composition.check()?;
-    // What an earlier run left whose machine went down; it may hold ports.
+    // If the machine went down during an earlier run, its containers may still hold ports.
     composition.take_down()?;
     for (variable, port) in profiles.iter().flat_map(|profile| profile.ports()) {
         free(variable, *port)?;
@@ -140,7 +140,7 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// The composition of this checkout. Others on the machine have theirs, under other names.
+/// The composition of this checkout. Other checkouts on this machine use other project names.
 struct Composition<'e> {
     engine: &'e Engine,
     project: String,
@@ -158,7 +158,7 @@ impl<'e> Composition<'e> {
         Ok(Self { engine, project, _lock: lock })
     }
 
-    /// The composition tool with the file, for everything in it.
+    /// Returns a command of the composition tool for all profiles of the file.
     fn command(&self) -> Command {
         let mut command = self.engine.compose();
         command.arg("--file").arg(paths::root().join("test-harness/docker-compose.yml"));
@@ -167,12 +167,12 @@ impl<'e> Composition<'e> {
         }
         command.args(["--project-name", &self.project]).stdin(Stdio::null());
         command.env("COMPOSE_PROFILES", "scale,observability,kong");
-        // `docker-compose` gives up on an engine after a minute, which a busy machine may take to stop a container.
+        // `docker-compose` gives up on an engine after one minute. A busy machine may need longer to stop a container.
         command.env("COMPOSE_HTTP_TIMEOUT", "300");
         command
     }
 
-    /// Lets the tool read every part of the file, those that cannot run here included.
+    /// Lets the tool validate every part of the file, including those that cannot run here.
     fn check(&self) -> Result<()> {
         let output = self.command().args(["config", "--quiet"]).output();
         let output = output.with_context(|| format!("cannot run `{}`", self.engine.compose_name()))?;
@@ -193,7 +193,7 @@ impl<'e> Composition<'e> {
             .with_context(|| format!("cannot run `{}`", self.engine.compose_name()))?;
         let passed = status.success();
         if !passed {
-            // What the others said; the tester's own words stand above.
+            // Prints the logs of the other services. The tester's output is already printed above.
             let _ = self.command().args(["logs", "--no-color", "--tail", "40"]).status();
         }
         running.end()?;
@@ -212,13 +212,13 @@ impl<'e> Composition<'e> {
         Ok(())
     }
 
-    /// Sees to it that the composition is taken down when this process ends.
+    /// Ensures that the composition is taken down when this process ends.
     fn hold(&self) -> Result<Running> {
         let down = self.down();
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(down.get_program()).args(down.get_args());
         keeper.envs(down.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        // Nobody may have to wait for the end of its output.
+        // A reader of this process's output must not have to wait for the keeper to end.
         keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut keeper = keeper.spawn().context("cannot run sh")?;
         let held = keeper.stdin.take();
@@ -226,14 +226,14 @@ impl<'e> Composition<'e> {
     }
 }
 
-/// A composition that is up.
+/// A running composition.
 struct Running {
     keeper: Child,
     held: Option<ChildStdin>,
 }
 
 impl Running {
-    /// Takes it down and waits until it is.
+    /// Takes the composition down and waits until it is down.
     fn end(mut self) -> Result<()> {
         drop(self.held.take());
         let status = self.keeper.wait().context("cannot wait for the composition's end")?;
@@ -242,13 +242,13 @@ impl Running {
     }
 }
 
-/// A name that belongs to this checkout.
+/// Returns a project name that is unique to this checkout.
 fn project() -> String {
     let hash = Sha256::digest(paths::root().as_os_str().as_encoded_bytes());
     hash.iter().take(4).fold("callgate-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
-/// Whether a port of this machine can be had, which the engine would only notice when everything was built.
+/// Checks that a port of this machine is free. The engine would notice this only after everything is built.
 fn free(variable: &str, port: u16) -> Result<()> {
     let port = match std::env::var(variable) {
         Ok(port) if !port.is_empty() => {

@@ -1,4 +1,4 @@
-//! What of the composition can be held without an engine.
+//! Checks of the composition that need no engine.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn text(file: &str) -> String {
     fs::read_to_string(paths::root().join("test-harness").join(file)).unwrap()
 }
 
-/// The services, with what they take over from others.
+/// Returns the services, including the settings that they inherit from others.
 fn services() -> Vec<(String, Value)> {
     let file: Value = serde_saphyr::from_str(&text("docker-compose.yml")).unwrap();
     file["services"].as_object().unwrap().iter().map(|(name, service)| (name.clone(), service.clone())).collect()
@@ -78,7 +78,7 @@ fn containers_get_no_more_than_they_need() {
         }
         let network = service["network_mode"].as_str();
         assert!(network.is_none_or(|network| network.starts_with("service:")), "{name}");
-        // What Grafana writes to is not known for sure.
+        // It is not known for certain which paths Grafana writes to.
         if name != "grafana" {
             assert_eq!(service["read_only"], true, "{name}");
             let user = service["user"].as_str().unwrap();
