@@ -1,10 +1,10 @@
-//! Builds the filter, in the one place where it is built.
+//! Builds the filter. No other code may build it.
 //!
-//! The package is `rlib` and `cdylib` at once, and such a build silently goes without link-time optimisation; and a build of
-//! the whole workspace for wasm32 writes another file over the filter's. `cargo rustc --crate-type cdylib` into a folder of
-//! its own has neither fault, so every `callgate.wasm` that is tested or shipped comes from here.
+//! The package is both `rlib` and `cdylib`, and cargo silently builds that without link-time optimization. A build of the whole workspace
+//! for wasm32 also overwrites the filter's file. `cargo rustc --crate-type cdylib` into a separate folder has neither problem, so every
+//! `callgate.wasm` that is tested or shipped comes from here.
 //!
-//! The same sources and the same compiler give the same bytes, wherever they lie: `cargo harness package --verify` holds that.
+//! The same sources and the same compiler produce the same bytes in any folder. `cargo harness package --verify` checks this.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -22,35 +22,35 @@ use tempfile::NamedTempFile;
 
 use crate::paths;
 
-/// What the filter is compiled for.
+/// The compilation target of the filter.
 pub const TARGET: &str = "wasm32-wasip1";
-/// How much code a call may become before it stays a call. LLVM's own measure, 250, makes the file larger by a twenty-fifth and
-/// saves 2 of 1,000 instructions of a decision; 75 would take as much again and cost 34 of 1,000.
+/// The inlining threshold. Compared with LLVM's default of 250, it makes the file smaller by about a twenty-fifth and costs 2 of 1,000
+/// instructions of a decision. A threshold of 75 would save as much again and cost 34 of 1,000.
 const INLINING: &str = "-Cllvm-args=--inline-threshold=150";
-/// Calls are written in as few bytes as they need, which the linker pads to five otherwise: a twentieth of the file.
+/// Encodes indices with as few bytes as they need; otherwise the linker pads them to five. Saves a twentieth of the file.
 const COMPRESSED: &str = "-Clink-arg=--compress-relocations";
 
 /// Which filter to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
-    /// The one that ships.
+    /// The filter that ships.
     Release,
-    /// One for tests alone: it panics when a request asks for it, to see what a trap costs, and answers published test
-    /// vectors. Built in the `dev` profile, which keeps it apart from the shipped file and is quick.
+    /// A filter for tests only. It panics when a request asks for it, to show the effects of a trap, and it answers published test vectors.
+    /// It is built in the `dev` profile, which is fast and keeps it apart from the shipped file.
     Testing,
 }
 
-/// Builds the filter and returns its file. Costs a fraction of a second when nothing changed; several processes may ask at
-/// once, since cargo locks the folder.
+/// Builds the filter and returns its file. Takes a fraction of a second if nothing changed. Several processes may call this at once,
+/// because cargo locks the folder.
 ///
 /// # Errors
-/// When the target or a tool is missing, or the build fails; the message says what to install.
+/// When the target or a tool is missing, or the build fails. The message states what to install.
 pub fn filter(flavor: Flavor) -> Result<PathBuf> {
     Sources::here().filter(flavor)
 }
 
-/// Builds the policy service that the gate is compared with and returns its program. Both have the `release` profile: in the harness's
-/// own profile the service needs nearly twice the CPU time.
+/// Builds the policy service that the gate is compared with, and returns its program. Both use the `release` profile: in the harness's own
+/// profile the service needs nearly twice the CPU time.
 ///
 /// # Errors
 /// When the build fails.
@@ -64,14 +64,14 @@ pub(crate) fn policy_service() -> Result<PathBuf> {
     Ok(folder.join("release/policy-service"))
 }
 
-/// Builds the command line as `cargo test` does and returns its program.
+/// Builds the command line as `cargo test` does, and returns its program.
 ///
-/// The harness does not depend on it, so that a change of a verb links no test of the harness again.
+/// The harness does not depend on the command line, so a change to a verb does not relink the tests of the harness.
 ///
 /// # Errors
 /// When the build fails.
 pub fn command_line() -> Result<PathBuf> {
-    // A test next to it, since the packages below have other features where no test is built, and would be compiled again.
+    // Builds a test as well. Without a test, the dependencies get other features and would be compiled again.
     let output = Command::new(paths::cargo())
         .args([
             "build",
@@ -102,36 +102,36 @@ pub fn command_line() -> Result<PathBuf> {
 /// The workspace, here or in another folder.
 #[derive(Debug)]
 pub struct Sources {
-    /// Its root.
+    /// The workspace root.
     root: PathBuf,
-    /// Where cargo keeps what it downloads.
+    /// Cargo's home folder, if not the default.
     cargo_home: Option<PathBuf>,
 }
 
 impl Sources {
-    /// The workspace that this program was built from.
+    /// Returns the workspace that this program was built from.
     #[must_use]
     pub fn here() -> Self {
         let home = env::var_os("CARGO_HOME").map(PathBuf::from);
         Self { root: paths::root(), cargo_home: home.or_else(|| Some(env::home_dir()?.join(".cargo"))) }
     }
 
-    /// The same workspace in other folders.
+    /// Returns the same workspace in other folders.
     #[must_use]
     pub fn at(root: PathBuf, cargo_home: PathBuf) -> Self {
         Self { root, cargo_home: Some(cargo_home) }
     }
 
-    /// Where cargo keeps what it downloads.
+    /// Returns cargo's home folder, if it is not the default.
     #[must_use]
     pub fn cargo_home(&self) -> Option<&Path> {
         self.cargo_home.as_deref()
     }
 
-    /// Builds the filter from these sources and returns its file, under their root.
+    /// Builds the filter from these sources and returns its file, which is under their root.
     ///
     /// # Errors
-    /// As [`filter`].
+    /// See [`filter`].
     pub fn filter(&self, flavor: Flavor) -> Result<PathBuf> {
         self.add_target()?;
         let metadata = self.metadata()?;
@@ -150,7 +150,7 @@ impl Sources {
             }
         };
         cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags(&metadata)?);
-        // The package's build script warns everybody else that this is not the filter that ships.
+        // The package's build script warns every other caller that it does not build the filter that ships.
         cargo.env("CALLGATE_HARNESS", "1");
         let output = cargo
             .stdin(Stdio::null())
@@ -167,10 +167,10 @@ impl Sources {
         Ok(file)
     }
 
-    /// The packages of the workspace and all that they depend on.
+    /// Returns the packages of the workspace and all their dependencies.
     ///
     /// # Errors
-    /// When cargo cannot tell.
+    /// When cargo cannot list them.
     pub fn metadata(&self) -> Result<Metadata> {
         let mut cargo = MetadataCommand::new();
         cargo.cargo_path(paths::cargo()).current_dir(&self.root);
@@ -181,8 +181,8 @@ impl Sources {
         cargo.exec().context("cargo cannot tell what the filter is made of")
     }
 
-    /// Cargo in these folders, without the settings of who calls it: an optimisation level in the environment, or flags
-    /// meant for the host, such as a sanitizer's or a coverage tool's, would change or break the module.
+    /// Returns a cargo command for these folders without the caller's settings. An optimization level in the environment, or flags meant
+    /// for the host, such as those of a sanitizer or a coverage tool, would change or break the module.
     #[must_use]
     pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(paths::cargo());
@@ -199,17 +199,17 @@ impl Sources {
         cargo
     }
 
-    /// What the filter is built with.
+    /// Returns the compiler flags of the filter.
     ///
-    /// Messages of panics name source files. Where those lie on the builder's machine is nobody's business, and would make the
-    /// file differ from machine to machine. Vector instructions, which every gateway takes, copy and hash in fewer steps and make
-    /// the file smaller by a thirtieth.
+    /// Panic messages contain the names of source files. The builder's paths are private and would make the file differ between machines,
+    /// so the flags remap them. Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by
+    /// a thirtieth.
     fn flags(&self, metadata: &Metadata) -> Result<OsString> {
-        // Where packages lie depends on the registry as well, and on whether they were vendored. Of two prefixes that fit a path
-        // the later one is taken.
+        // The path of a package also depends on the registry and on vendoring. If two prefixes match a path, the compiler uses the later
+        // one.
         let packages = metadata.packages.iter().filter(|package| package.source.is_some());
         let packages: BTreeSet<_> = packages.filter_map(|package| package.manifest_path.parent()?.parent()).collect();
-        // With the component `rust-src` the compiler would name its own sources where they were installed.
+        // If the component `rust-src` is installed, the compiler would embed the path of its own sources.
         let library = PathBuf::from(self.rustc(&["--print", "sysroot"])?).join("lib/rustlib/src/rust");
         let compiler = self.rustc(&["-vV"])?;
         let commit = compiler.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
@@ -234,9 +234,9 @@ impl Sources {
         Ok(Facts { version, policy_formats: policy::formats(), rustc })
     }
 
-    /// Makes sure that the standard library for the target is installed.
+    /// Installs the standard library for the target, if it is missing.
     fn add_target(&self) -> Result<()> {
-        // Two of rustup at once break what either installs, and a folder is there before all of it is.
+        // Two concurrent rustup processes break each other's installation, and a folder exists before its content is complete.
         let target = self.root.join("target");
         fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
         let lock = File::create(target.join("rustup.lock")).context("cannot make a lock file")?;
@@ -256,7 +256,7 @@ impl Sources {
         Ok(())
     }
 
-    /// What the compiler says of itself.
+    /// Returns the compiler's output for these arguments.
     fn rustc(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
             .args(arguments)
@@ -268,7 +268,7 @@ impl Sources {
     }
 }
 
-/// Writes a file in one step, since others may be reading it, and only when it changed.
+/// Writes a file atomically, because other processes may be reading it, and only if its content changed.
 fn replace(file: &Path, content: &[u8]) -> Result<()> {
     if fs::read(file).is_ok_and(|old| old == content) {
         return Ok(());

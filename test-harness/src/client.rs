@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that sends any bytes: what a well-behaved client cannot say is what a gate must be asked.
+//! An HTTP/1.1 client that sends arbitrary bytes. Tests of the gate need requests that a well-behaved client cannot send.
 
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_HEADERS: usize = 256;
 const MOST_BYTES: usize = 64 << 20;
 
-/// A request, put together line by line and sent as it stands.
+/// A request that is built line by line and sent unchanged.
 #[derive(Clone, Debug)]
 pub struct Request {
     start: Vec<u8>,
@@ -22,18 +22,18 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with this method and target, without headers. Neither is checked.
+    /// Creates a request with this method and target, and without headers. Neither is validated.
     pub fn new(method: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         let start = [method.as_ref(), b" ", target.as_ref(), b" HTTP/1.1"].concat();
         Self { start, headers: Vec::new(), body: Vec::new() }
     }
 
-    /// `GET` this target.
+    /// Creates a `GET` request for this target.
     pub fn get(target: impl AsRef<[u8]>) -> Self {
         Self::new("GET", target)
     }
 
-    /// `POST` to this target.
+    /// Creates a `POST` request for this target.
     pub fn post(target: impl AsRef<[u8]>) -> Self {
         Self::new("POST", target)
     }
@@ -50,7 +50,7 @@ impl Request {
         self.header("Authorization", format!("Bearer {token}"))
     }
 
-    /// Adds a header line, whatever its bytes and however many there are of that name.
+    /// Adds a header line. The name and value may be any bytes, and the name may repeat.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.as_ref().to_vec(), value.as_ref().to_vec()));
@@ -65,7 +65,7 @@ impl Request {
         self.header("Content-Length", length)
     }
 
-    /// Adds a body in the chunked coding, one chunk for each item.
+    /// Adds a body in the chunked transfer coding, one chunk for each item.
     #[must_use]
     pub fn chunked(mut self, chunks: &[&[u8]]) -> Self {
         for chunk in chunks {
@@ -77,7 +77,7 @@ impl Request {
         self.header("Transfer-Encoding", "chunked")
     }
 
-    /// The bytes on the wire.
+    /// Returns the bytes on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = [self.start.as_slice(), b"\r\n"].concat();
         for (name, value) in &self.headers {
@@ -93,46 +93,46 @@ impl Request {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The header lines in order, names in lower case.
+    /// The header lines in order, with names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body, decoded where it came in chunks.
+    /// The body, decoded if it was chunked.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first value of a header, by its lower-case name.
+    /// Returns the first value of a header, by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         std::str::from_utf8(value).ok()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; `null` when it is none.
+    /// Returns the body as JSON, or `null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The code that a refusal by the gate tells the client.
+    /// Returns the code that the gate's denial reports to the client.
     pub fn code(&self) -> Option<String> {
         Some(self.json().get("code")?.as_str()?.to_owned())
     }
 }
 
-/// What a connection goes over.
+/// The transport of a connection.
 pub trait Transport: Read + Write + Debug + Send {}
 
 impl<T: Read + Write + Debug + Send> Transport for T {}
 
-/// One connection, kept open between requests.
+/// A connection that stays open between requests.
 #[derive(Debug)]
 pub struct Connection {
     stream: Box<dyn Transport>,
@@ -143,7 +143,7 @@ impl Connection {
     /// Opens a connection.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When nothing listens at the address.
     pub fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
@@ -151,24 +151,24 @@ impl Connection {
         Ok(Self::over(stream))
     }
 
-    /// A connection over something that is open.
+    /// Creates a connection over an open transport.
     pub fn over(stream: impl Transport + 'static) -> Self {
         Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When the connection breaks or the answer is no HTTP.
+    /// When the connection breaks or the response is not HTTP.
     pub fn call(&mut self, request: &Request) -> Result<Response> {
         self.send(&request.to_bytes())?;
         self.read(request)
     }
 
-    /// Reads the whole answer to a request that was sent.
+    /// Reads the whole response to a request that was sent.
     ///
     /// # Errors
-    /// When the connection breaks or the answer is no HTTP.
+    /// When the connection breaks or the response is not HTTP.
     pub fn read(&mut self, request: &Request) -> Result<Response> {
         let mut response = self.read_head()?;
         if !request.is_head() && response.status >= 200 && response.status != 204 && response.status != 304 {
@@ -177,7 +177,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -185,10 +185,10 @@ impl Connection {
         self.stream.write_all(bytes).context("cannot send")
     }
 
-    /// Reads status and headers and leaves the body on the connection.
+    /// Reads status and headers, and leaves the body on the connection.
     ///
     /// # Errors
-    /// When the connection breaks or the answer is no HTTP.
+    /// When the connection breaks or the response is not HTTP.
     pub fn read_head(&mut self) -> Result<Response> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
@@ -207,7 +207,7 @@ impl Connection {
         }
     }
 
-    /// Reads until this text came, and returns what came with it.
+    /// Reads until this text arrives, and returns everything up to its end.
     ///
     /// # Errors
     /// When the connection ends first.
@@ -254,7 +254,7 @@ impl Connection {
         Ok(self.buffer.drain(..length).collect())
     }
 
-    /// Reads more; false at the end of the connection.
+    /// Reads more bytes. Returns false at the end of the connection.
     fn fill(&mut self) -> Result<bool> {
         ensure!(self.buffer.len() < MOST_BYTES, "the answer does not end");
         let mut chunk = [0; 16 << 10];
@@ -274,10 +274,10 @@ impl Connection {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 ///
 /// # Errors
-/// As [`Connection::call`].
+/// See [`Connection::call`].
 pub fn call(address: SocketAddr, request: &Request) -> Result<Response> {
     Connection::open(address)?.call(request)
 }

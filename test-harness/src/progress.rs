@@ -1,11 +1,11 @@
-//! Says what takes a while.
+//! Shows the progress of long-running work.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Does something that takes a while and shows that it is being done: a spinner for people, a line for logs.
+/// Runs long work and shows that it is in progress: a spinner on a terminal, a line in logs.
 pub fn during<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         eprintln!("{what} ...");
@@ -21,10 +21,10 @@ pub fn during<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Does something several times and shows how often it was done: a bar for people, a line each for logs.
+/// Runs work several times and shows how often it has run: a bar on a terminal, a line for each run in logs.
 ///
 /// # Errors
-/// The first error of what is done.
+/// The first error of the work.
 pub fn times<E>(what: &'static str, times: usize, mut work: impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
     if !std::io::stderr().is_terminal() {
         return (0..times).try_for_each(|time| {
