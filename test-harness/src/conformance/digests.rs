@@ -16,7 +16,7 @@ use super::report::{Checked, Outcome};
 struct File {
     input: String,
     digests: BTreeMap<String, String>,
-    /// They match, and prove nothing.
+    /// The digests of weak algorithms, which match but must not be accepted as proof.
     published_but_must_not_be_accepted_as_security: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! The two places in which a case is judged.
+//! The two engines that evaluate each case.
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate::conformance::{Case, Verdict, judge};
@@ -8,14 +8,14 @@ use serde_json::json;
 use super::report::Outcome;
 use crate::wasmhost::{Module, Vm};
 
-/// The engine natively, and in a module, where signatures are verified by the module and by its host.
+/// The native engine, and the engine in a module, which verifies signatures both itself and through its host.
 pub(super) struct Engines {
     vm: Vm,
 }
 
 impl Engines {
     pub(super) fn start(module: &Module) -> Result<Self> {
-        // A module starts with a policy; no case has to do with this one.
+        // A module needs a policy to start. No case depends on this one.
         let policy = json!({
             "callgate": "v1", "name": "conformance", "mode": "enforce", "gateway": "envoy",
             "resource": "https://example.com", "hosts": ["example.com"], "issuers": {}, "agents": {},
@@ -26,10 +26,10 @@ impl Engines {
         Ok(Self { vm })
     }
 
-    /// What both make of a case.
+    /// Evaluates a case in all engines.
     ///
     /// # Errors
-    /// When they do not agree, or one of them cannot answer.
+    /// When they disagree, or one of them cannot answer.
     pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict> {
         let case = serde_json::to_vec(case)?;
         let native = judge(&case, &SoftwareVerifier);
@@ -42,7 +42,7 @@ impl Engines {
         }
     }
 
-    /// Judges a case and says what it came to.
+    /// Evaluates a case and compares the result with the expectation.
     pub(super) fn check(&mut self, case: &Case, expect: impl FnOnce(&Verdict) -> Option<Outcome>) -> Outcome {
         match self.judge(case) {
             Ok(verdict) => expect(&verdict).unwrap_or_else(|| Outcome::Failed(format!("came to {verdict:?}"))),

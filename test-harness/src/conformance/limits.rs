@@ -1,4 +1,4 @@
-//! The limiter: the table of a published implementation of the same algorithm.
+//! The rate limiter, checked with the table of a published implementation of the same algorithm.
 
 use anyhow::{Result, ensure};
 use callgate::conformance::{Case, Verdict};
@@ -12,7 +12,7 @@ use super::report::{Checked, Outcome};
 #[derive(Deserialize)]
 struct File {
     quota: Quota,
-    /// When, cost, calls left, seconds until rest, seconds until it would pass or -1, 1 when limited.
+    /// Time, cost, remaining requests, seconds until the bucket is full, seconds until the request would be allowed or -1, 1 if limited.
     rows: Vec<[f64; 6]>,
 }
 
@@ -47,12 +47,12 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
     Ok(rows.iter().enumerate().zip(&seen).map(check).collect())
 }
 
-/// Seconds with one decimal at most.
+/// Converts seconds with at most one decimal to milliseconds.
 fn millis(seconds: f64) -> u64 {
     u64::from(whole(seconds * 1_000.0))
 }
 
-/// A small number that is written without decimals.
+/// Converts a small whole number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "out of range it is cut, and then fails")]
 fn whole(number: f64) -> u32 {
     number.round() as u32

@@ -1,18 +1,18 @@
-//! Messages as text: what a gateway does to them before a filter sees them is done here.
+//! Messages as text. This module applies the transformations that a gateway applies before a filter sees a message.
 
 use callgate::conformance::Request;
 
-/// A message as vectors have it.
+/// A message in the form that vectors use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Message {
-    /// The first line, where there is one.
+    /// The first line, if there is one.
     pub(super) start_line: Option<String>,
-    /// The field lines without the white space around them and without line folding.
+    /// The field lines, without surrounding white space and line folding.
     pub(super) headers: Vec<(String, String)>,
 }
 
 impl Message {
-    /// Reads a message with `\n` for its line ends; what follows an empty line is left.
+    /// Parses a message with `\n` as line ends. Does not interpret the text after an empty line.
     pub(super) fn parse(text: &str) -> Self {
         let mut message = Self::default();
         for (number, line) in text.split('\n').take_while(|line| !line.is_empty()).enumerate() {
@@ -35,7 +35,7 @@ impl Message {
         self.start_line.as_ref().is_some_and(|line| line.starts_with("HTTP/"))
     }
 
-    /// The request that a gateway would make of it; of fields alone, a plain one.
+    /// Returns the request that a gateway would make of this message. For a message with fields only, returns a plain request.
     pub(super) fn request(&self, scheme: &str) -> Request {
         let mut words = self.start_line.iter().filter(|_| !self.is_response()).flat_map(|line| line.split(' '));
         let method = words.next().unwrap_or("GET").to_owned();

@@ -1,6 +1,6 @@
-//! Published test vectors: every case natively and in the module under the wasm host, and what came of it.
+//! Published test vectors: runs each case natively and in the module under the wasm host, and reports the results.
 //!
-//! What a vector means is read in here; what it comes to is computed by the engine alone ([`callgate::conformance`]).
+//! This module interprets vectors. Only the engine computes results ([`callgate::conformance`]).
 
 mod digests;
 mod engines;
@@ -24,12 +24,12 @@ use crate::wasmhost::Module;
 use engines::Engines;
 pub use report::{Checked, FileReport, Outcome, Report};
 
-/// How many cases a file has to have.
+/// How many cases a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Least {
-    /// Those of the published files, which all have to be there.
+    /// As many as the published files, all of which must exist.
     Published,
-    /// One in each file that is there.
+    /// At least one in each file that exists.
     One,
 }
 
@@ -37,7 +37,7 @@ pub enum Least {
 struct File {
     path: &'static str,
     run: fn(&str, &mut Engines) -> Result<Vec<Checked>>,
-    /// The cases of the published file that are executed.
+    /// The number of executed cases in the published file.
     least: usize,
 }
 
@@ -58,7 +58,7 @@ const FILES: [File; 11] = [
 /// Runs the vectors of a folder.
 ///
 /// # Errors
-/// When there is no such folder, nothing in it is known, or the module does not build; what vectors come to is in the report.
+/// When the folder does not exist, contains no known file, or the module does not build. Failures of vectors are in the report.
 pub fn run(folder: &Path, least: Least) -> Result<Report> {
     ensure!(folder.is_dir(), "there is no folder `{}`: name the one that holds the test vectors", folder.display());
     let there = FILES.iter().filter(|file| least == Least::Published || folder.join(file.path).is_file());

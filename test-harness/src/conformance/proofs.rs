@@ -65,7 +65,7 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
     Ok(checked)
 }
 
-/// The proof's signature, under the key that it brings.
+/// Returns the case that verifies the proof's signature with the key in the proof.
 fn signature(proof: &Proof) -> Result<Case> {
     let (signed, signature) = proof.proof.rsplit_once('.').context("it is no JWS")?;
     let jwk = proof.header.get("jwk").and_then(Value::as_object).context("it has no key")?;
@@ -78,7 +78,7 @@ fn signature(proof: &Proof) -> Result<Case> {
     })
 }
 
-/// The proof in the call that it is about.
+/// Returns the case that checks the proof in the request that it is for.
 fn call(proof: &Proof) -> Result<Case> {
     let Claims { htm, htu, iat } = &proof.claims;
     let start = htu.find("://").context("`htu` is no URI")? + 3;

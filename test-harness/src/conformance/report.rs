@@ -1,4 +1,4 @@
-//! What came of the vectors, for people and as JSON.
+//! The results of the vectors, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,44 +8,44 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-/// All files.
+/// The results of all files.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// One after the other.
+    /// The files, in order.
     pub files: Vec<FileReport>,
 }
 
-/// What came of one file.
+/// The result of one file.
 #[derive(Clone, Debug, Serialize)]
 pub struct FileReport {
-    /// Where it lies in the folder.
+    /// The path in the folder.
     pub file: &'static str,
-    /// Why the whole file does not pass, whatever its cases came to.
+    /// Why the whole file fails, regardless of its cases.
     pub problem: Option<String>,
     /// Its cases.
     pub cases: Vec<Checked>,
 }
 
-/// One case, natively and in the module alike.
+/// One case, with the same result natively and in the module.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
     /// Its name in the file.
     pub id: String,
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// What the vector says.
+    /// As the vector states.
     Passed,
-    /// A refusal of what the vector takes, which is what is expected here, and why.
+    /// An expected rejection of something that the vector accepts, with the reason.
     Refused(&'static str),
-    /// Not executed, and why.
+    /// Not executed, with the reason.
     Skipped(&'static str),
-    /// Something else.
+    /// Any other result.
     Failed(String),
 }
 
@@ -75,7 +75,7 @@ impl FileReport {
 }
 
 impl Report {
-    /// Whether every file passes.
+    /// Returns whether every file passes.
     #[must_use]
     pub fn passes(&self) -> bool {
         let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));

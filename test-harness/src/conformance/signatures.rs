@@ -12,7 +12,7 @@ use super::message::Message;
 use super::parse;
 use super::report::{Checked, Outcome};
 
-/// A moment that suits all of the RFC's signatures.
+/// A time at which all of the RFC's signatures are valid, in seconds since 1970.
 const NOW: u64 = 1_618_884_485;
 const RESPONSE: &str = "responses and trailers are not signed to the gate, which verifies requests";
 const PRIVATE: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
@@ -64,7 +64,7 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
     Ok(checked)
 }
 
-/// Base, signature and digest of one message.
+/// Checks the base, signature and digest of one message.
 fn check(vector: &Vector, key: &Map<String, Value>, engines: &mut Engines, checked: &mut Vec<Checked>) {
     let Vector { id, message, label, alg, signature_base, signature, expected, .. } = vector;
     let printed = Message { start_line: Some(message.start_line.clone()), headers: message.headers.clone() };
@@ -93,7 +93,7 @@ fn check(vector: &Vector, key: &Map<String, Value>, engines: &mut Engines, check
     checked.push(Checked::new(format!("{id} signature"), verified));
     let field = message.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-digest"));
     if let Some((_, field)) = field {
-        // Two bodies are printed with a line break that was not sent.
+        // The RFC prints two bodies with a line break that was not sent.
         let body = message.body.strip_prefix('\n').unwrap_or(&message.body);
         let case = Case::Digest { field: field.clone(), body: STANDARD.encode(body) };
         let matches =
@@ -102,7 +102,7 @@ fn check(vector: &Vector, key: &Map<String, Value>, engines: &mut Engines, check
     }
 }
 
-/// The key as a policy would have it: nothing private, and the algorithm beside it.
+/// Returns the case with the key as in a policy: without private members, and with a separate algorithm.
 fn signature_case(message: Request, key: &Map<String, Value>, alg: &str, base: &str) -> Case {
     let tag = base.split_once(";tag=\"").and_then(|(_, rest)| Some(rest.split_once('"')?.0.to_owned()));
     let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -116,12 +116,12 @@ fn signature_case(message: Request, key: &Map<String, Value>, alg: &str, base: &
     Case::Signature { message, key: json!({ "jwk": public, "algorithm": alg }), secret: None, tag, now: NOW }
 }
 
-/// One line of the signature base.
+/// Checks one line of the signature base.
 fn check_line(example: &Example, line: &str, engines: &mut Engines) -> Checked {
     let message = Message::parse(&example.message);
     let component = component(line);
     let is_of_a_response = component == "\"@status\"" || component.ends_with(";tr");
-    // The text of the messages does not say it.
+    // The text of the messages does not state the scheme.
     let mut request = message.request(if example.id == "2.2.4-scheme" { "http" } else { "https" });
     request.headers.push(("signature-input".into(), format!("sig=({component})")));
     request.headers.push(("signature".into(), "sig=:AA==:".into()));
@@ -136,7 +136,7 @@ fn check_line(example: &Example, line: &str, engines: &mut Engines) -> Checked {
     Checked::new(format!("{} {component}", example.id), outcome)
 }
 
-/// The identifier before the line's value.
+/// Returns the identifier that precedes the line's value.
 fn component(line: &str) -> &str {
     let mut quoted = false;
     let end = line.find(|character: char| {

@@ -1,4 +1,4 @@
-//! Signatures between workloads, as far as they are plain RFC 9421 (draft-ietf-wimse-http-signature).
+//! Signatures between workloads, to the extent that they are plain RFC 9421 (draft-ietf-wimse-http-signature).
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -43,7 +43,7 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
         Verdict::Refused(_) | Verdict::Broken(_) => None,
     });
     let mut checked = vec![Checked::new("httpsig_request base", base)];
-    // It names no key: the token that goes along does. So this is about the signature alone.
+    // The signature names no key, because the accompanying token does. So this case checks the signature only.
     let mut key = signed.caller_jwk;
     key.remove("d");
     let algorithm = key.get("alg").and_then(Value::as_str).context("the key has no algorithm")?.to_owned();

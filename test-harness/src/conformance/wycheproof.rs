@@ -1,4 +1,4 @@
-//! Project Wycheproof's signatures, under every form of key that a group has.
+//! Project Wycheproof's signatures, with every encoding of the key that a group has.
 
 use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
@@ -108,7 +108,7 @@ fn check(group: &Group, test: &Test, key: Key, algorithm: &str, engines: &mut En
     Ok(engines.check(&case, |verdict| match (verdict, test.result.as_str()) {
         (Verdict::Refused(why), _) if why.starts_with("key: ") => unfit.map(Outcome::Refused),
         (Verdict::Refused(_), "valid") => truncated.then_some(Outcome::Refused(TRUNCATED)),
-        // What is merely acceptable is not accepted.
+        // Signatures that are only acceptable must be rejected.
         (Verdict::Refused(_), "invalid" | "acceptable") => Some(Outcome::Passed),
         (Verdict::Accepted(_), "valid") => (unfit.is_none() && !truncated).then_some(Outcome::Passed),
         _ => None,
