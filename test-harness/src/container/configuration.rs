@@ -1,4 +1,4 @@
-//! What the gateways in containers are started with: the files that users copy, at the places of the composition.
+//! The configuration of the gateways in containers: the files that users copy, adapted to the composition.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,14 +12,14 @@ use crate::corpus;
 use crate::envoy::{Bootstrap, child};
 use crate::paths;
 
-/// Where the images have the filter.
+/// The path of the filter in the images.
 const MODULE: &str = "/etc/envoy/callgate.wasm";
-/// The admin interface, for the health check inside the container.
+/// The port of the admin interface, for the health check inside the container.
 const ADMIN: u16 = 9901;
-/// What Prometheus may read of it.
+/// The port that exposes the metrics to Prometheus.
 const METRICS: u16 = 9902;
 
-/// Writes all of it.
+/// Writes all configurations.
 pub(super) fn write(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let suites = corpus::envoy::told_apart(&corpus::suites()?);
@@ -32,11 +32,11 @@ pub(super) fn write(folder: &Path) -> Result<()> {
     save(&folder.join("environment.sh"), &environment.iter().map(export).collect::<String>())
 }
 
-/// A gateway behind the front.
+/// Returns the configuration of a gateway behind the front.
 fn gate(policy: &Value) -> Result<Bootstrap> {
     let mut gate = Bootstrap::new(Path::new(MODULE), &policy.to_string(), nowhere())?;
     *child(gate.manager()?, "/xff_num_trusted_hops")? = json!(1);
-    // Tells the gates apart for whoever counts what each of them lets pass.
+    // Identifies the gate, so the tester can count the allowed requests of each.
     let name = json!([{ "header": { "key": scale::GATE, "value": "%HOSTNAME%" } }]);
     if let Some(host) = gate.virtual_hosts()?.first_mut().and_then(Value::as_object_mut) {
         host.insert("response_headers_to_add".to_owned(), name);
@@ -44,8 +44,8 @@ fn gate(policy: &Value) -> Result<Bootstrap> {
     placed(gate)
 }
 
-/// A gateway whose listeners come from a file that it watches, as the alerts on updates expect, and whose counters are served to
-/// others.
+/// Returns the configuration of a gateway that watches a file for its listeners, as the alerts on updates expect, and that exposes its
+/// metrics.
 fn payments() -> Result<Bootstrap> {
     let mut gateway = Bootstrap::new(Path::new(MODULE), &observability::policy()?.to_string(), nowhere())?;
     if let Some(host) = gateway.virtual_hosts()?.first_mut().and_then(Value::as_object_mut) {
@@ -63,7 +63,7 @@ fn payments() -> Result<Bootstrap> {
                 "route_config": { "virtual_hosts": [{
                     "name": "metrics",
                     "domains": ["*"],
-                    // Nothing else of the admin interface: it can end the process.
+                    // Exposes nothing else of the admin interface, which can end the process.
                     "routes": [{ "match": { "path": "/stats/prometheus" }, "route": { "cluster": "admin" } }],
                 }] },
                 "http_filters": [{
@@ -84,7 +84,7 @@ fn payments() -> Result<Bootstrap> {
     Ok(gateway.dynamic())
 }
 
-/// `envoy/front.yaml` before two gates, and a second listener that spreads calls without a look at them.
+/// Returns `envoy/front.yaml` with two gates, and a second listener that distributes requests without hashing.
 fn front() -> Result<Value> {
     let file = paths::root().join("envoy/front.yaml");
     let yaml = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -115,8 +115,8 @@ fn front() -> Result<Value> {
     Ok(front)
 }
 
-/// The same with the addresses of the composition: listeners on every address from the first port on, the admin interface on
-/// loopback, and the upstream by its name.
+/// Returns the configuration with the addresses of the composition: listeners on all addresses, with ports counted up from the first one,
+/// the admin interface on loopback, and the upstream by name.
 fn placed(mut bootstrap: Bootstrap) -> Result<Bootstrap> {
     *bootstrap.at("/admin/address")? = socket("127.0.0.1", ADMIN);
     *bootstrap.at("/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")? =
@@ -136,7 +136,7 @@ fn socket(address: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": address, "port_value": port } })
 }
 
-/// For what [`placed`] replaces.
+/// A placeholder that [`placed`] replaces.
 fn nowhere() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }

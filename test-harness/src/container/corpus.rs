@@ -1,4 +1,4 @@
-//! The end-to-end corpus against a gateway in another container.
+//! Runs the end-to-end corpus against a gateway in another container.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::corpus::{self, Wire, envoy};
 use crate::envoy::lines_in;
 use crate::upstream::{RecordingUpstream, Seen};
 
-/// Where the gateway's access log is, on a volume that both containers have.
+/// The gateway's access log, on a volume that both containers mount.
 const ACCESS_LOG: &str = "/var/log/envoy/access.log";
 
 /// The services `envoy` and `upstream`.

@@ -1,7 +1,6 @@
-//! `harness container …`: what runs inside the containers of `test-harness/docker-compose.yml`, and what the gateways there are
-//! started with.
+//! `harness container …`: the tasks of the containers in `test-harness/docker-compose.yml`, and the configuration of the gateways there.
 //!
-//! Each container finds the others by the names of their services, at the ports that stand here.
+//! Containers find each other by the names of their services, at the ports that this module defines.
 
 mod configuration;
 mod corpus;
@@ -17,11 +16,11 @@ use anyhow::{Context as _, Result};
 use crate::interrupt;
 use crate::upstream::Upstream;
 
-/// Where a gateway serves its API, and the front its hashed one.
+/// The port of a gateway's API, and of the front's hashing listener.
 const API: u16 = 10000;
-/// Where the upstream listens.
+/// The address of the upstream.
 const UPSTREAM: (&str, u16) = ("upstream", 8080);
-/// Where it tells what it saw.
+/// The address at which the upstream reports the requests that it received.
 const WITNESS: (&str, u16) = ("upstream", 8081);
 
 /// What a container does.
@@ -47,10 +46,10 @@ pub enum Task {
     },
 }
 
-/// Does it.
+/// Runs a task.
 ///
 /// # Errors
-/// What went wrong, or came out otherwise than it must.
+/// When something fails, or a result is not the expected one.
 pub fn run(task: &Task) -> Result<()> {
     match task {
         Task::Configure { folder } => configuration::write(folder),
@@ -69,7 +68,7 @@ fn upstream() -> Result<()> {
     interrupt::wait()
 }
 
-/// Where a service is.
+/// Resolves the address of a service.
 fn resolve(service: (&str, u16)) -> Result<SocketAddr> {
     let (name, port) = service;
     let mut addresses = service.to_socket_addrs().with_context(|| format!("there is no service `{name}`"))?;

@@ -1,5 +1,5 @@
-//! The gateway of `examples/payments` with Prometheus beside it: calls are made, and then Prometheus is asked everything that the
-//! dashboard and the alerts ask.
+//! The gateway of `examples/payments` with Prometheus: sends requests, and then sends Prometheus every query of the dashboard and the
+//! alerts.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -23,10 +23,10 @@ use crate::quickstart::set;
 pub(super) const HOST: &str = "finance.example.com";
 
 const PROMETHEUS: (&str, u16) = ("prometheus", 9090);
-/// Prometheus asks the gateway each second here.
+/// Long enough here, because Prometheus scrapes the gateway every second.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The example's policy, whose agents stay registered.
+/// Returns the example's policy, with agents whose registration does not expire.
 pub(super) fn policy() -> Result<Value> {
     let policy = document::read(paths::root().join("examples/payments/policy.yaml"));
     let mut policy = policy.context("the policy of examples/payments cannot be read")?.value().clone();
@@ -60,7 +60,7 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Calls of every kind that the example has, so that there is something to see.
+/// Sends every kind of request in the example, to produce data for the queries.
 fn calls(gateway: SocketAddr) -> Result<()> {
     let paying = token("procurement-agent", "invoices:read payments:start")?;
     let reading = token("reconciliation-agent", "payments:read")?;
@@ -69,7 +69,7 @@ fn calls(gateway: SocketAddr) -> Result<()> {
         let payment = format!("/tenants/acme/invoices/{invoice}/payments");
         for (call, expected) in [
             (request("GET", &format!("/tenants/acme/invoices/{invoice}"), &paying), &[200][..]),
-            // Five pass in a row, and then the limit says no.
+            // Five requests are allowed in a row, and then the limit denies them.
             (request("POST", &payment, &paying).body(""), &[200, 429]),
             (request("POST", &payment, &reading).body(""), &[403]),
             (request("GET", "/tenants/globex/invoices/1", &paying), &[403]),
@@ -113,7 +113,7 @@ impl Prometheus {
         Ok(data.get("result").and_then(Value::as_array).cloned().unwrap_or_default())
     }
 
-    /// Waits until the calls that were made are counted there.
+    /// Waits until Prometheus has counted the requests that were sent.
     fn await_scrape(&self) -> Result<()> {
         let start = Instant::now();
         while self.query(r#"callgate_decisions{outcome="deny",reason="rate_limited"} > 0"#)?.is_empty() {
@@ -133,7 +133,7 @@ impl Prometheus {
         Ok(names.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
     }
 
-    /// How many alert rules were evaluated, all of them without an error.
+    /// Returns the number of evaluated alert rules. Fails if an evaluation failed.
     fn alerts(&self) -> Result<usize> {
         let start = Instant::now();
         loop {
@@ -156,13 +156,13 @@ impl Prometheus {
     }
 }
 
-/// As a part of a query, every byte that could mean something else written as an escape.
+/// Percent-encodes a query component, including all bytes that could have a special meaning.
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         if byte.is_ascii_alphanumeric() {
             escaped.push(char::from(byte));
         } else {
-            // Writing into a string does not fail.
+            // Writing to a string does not fail.
             let _ = write!(escaped, "%{byte:02X}");
         }
         escaped

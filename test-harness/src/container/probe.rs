@@ -1,4 +1,4 @@
-//! Whether the gate stands in a gateway at all, whichever it is: calls for the policy that the shipped configurations have.
+//! Checks that the gate is active in a gateway of any kind. The requests fit the policy of the shipped configurations.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! Two gateways behind a third: what holds for each of them alone, and what holds over both once the third sends each credential
-//! to the same one.
+//! Two gateways behind a third: the guarantees of each gateway alone, and of both together once the third hashes each credential to the
+//! same one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,21 +21,21 @@ use crate::quickstart::{self, HOST, Issuer, set};
 
 /// The services.
 pub(super) const GATES: [&str; 2] = ["gate-a", "gate-b"];
-/// Where the front spreads calls over both in turn; at [`API`] it hashes.
+/// The port at which the front distributes requests round-robin. At [`API`] it hashes.
 pub(super) const SPREAD: u16 = 10001;
-/// The header of an answer that names the gate.
+/// The response header that names the gate.
 pub(super) const GATE: &str = "x-gate";
 
 const AGENT: &str = "coding-agent";
 const SCOPES: &str = "code:read code:write code:destroy pulls:write";
-/// How many calls the limit of the policy lets pass.
+/// How many requests the limit of the policy allows.
 const BURST: usize = 5;
-/// Calls that are made where the limit is shown: more than twice as many as it lets pass, and even.
+/// How many requests are sent to show the limit: an even number that is more than twice the limit.
 const CALLS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The quickstart's policy, in which whatever changes something is signed, and limited so tightly that nothing comes back while
-/// it is being counted.
+/// Returns the quickstart's policy with signatures on all requests that change something, and with a limit that refills too slowly to
+/// matter while the tester counts.
 pub(super) fn policy() -> Result<Value> {
     let mut policy = quickstart::policy()?;
     let at = |pointer: &str| format!("the quickstart's policy has nothing at {pointer}");
@@ -91,7 +91,7 @@ fn shown(gates: &[SocketAddr], hashed: SocketAddr, spread: SocketAddr) -> Result
     ensure!(passed == [home.as_str()], "with hashing a call that is sent again and again passed at {passed:?}");
     println!("with hashing: a signed call passes once");
 
-    // What hashing does not give, so that nobody takes it for more.
+    // The limits of hashing: another token of the same agent may reach the other gate.
     let other = caller.elsewhere(hashed, home)?;
     let passed = caller.limited(hashed, "/repos/acme/gateway/pulls/7/reviews", &other)?;
     ensure!(
@@ -108,12 +108,12 @@ struct Caller {
 }
 
 impl Caller {
-    /// A token of its own for each number.
+    /// Returns a token that is unique to this number.
     fn token(&self, number: usize) -> String {
         self.issuer.with(AGENT, SCOPES, |_, claims| set(claims, "jti", format!("token-{number}")))
     }
 
-    /// A call that is signed over its token, once.
+    /// Signs a request that includes its token. Each call uses a new nonce.
     fn signed(&self, method: &str, path: &str, token: &str) -> Result<Request> {
         static NONCE: AtomicU64 = AtomicU64::new(0);
         let wrong = |why: String| anyhow!("this cannot be signed: {why}");
@@ -137,7 +137,7 @@ impl Caller {
         Ok(request.header("Signature", input.signature(&self.key, &base)))
     }
 
-    /// Makes calls until long after the limit, and counts those that passed at each gate.
+    /// Sends requests until long after the limit is reached, and counts those that each gate allowed.
     fn limited(&self, gateway: SocketAddr, path: &str, token: &str) -> Result<BTreeMap<String, usize>> {
         let mut passed = BTreeMap::new();
         for _ in 0..CALLS {
@@ -151,7 +151,7 @@ impl Caller {
         Ok(passed)
     }
 
-    /// Sends one call six times and returns the gates at which it passed.
+    /// Sends the same request six times, and returns the gates that allowed it.
     fn replayed(&self, gateway: SocketAddr, token: &str) -> Result<Vec<String>> {
         let call = self.signed("DELETE", "/repos/acme/gateway/labels/bug", token)?;
         let mut passed = Vec::new();
@@ -166,7 +166,7 @@ impl Caller {
         Ok(passed)
     }
 
-    /// A token that the front sends to another gate than this one.
+    /// Returns a token that the front hashes to another gate than this one.
     fn elsewhere(&self, hashed: SocketAddr, home: &str) -> Result<String> {
         for number in 1..100 {
             let token = self.token(number);
@@ -181,7 +181,7 @@ impl Caller {
     }
 }
 
-/// Waits until the front knows that both gates are well.
+/// Waits until the front considers both gates healthy.
 fn await_both(spread: SocketAddr, caller: &Caller) -> Result<()> {
     let (start, mut met) = (Instant::now(), BTreeSet::new());
     while met.len() < 2 {
@@ -195,7 +195,7 @@ fn await_both(spread: SocketAddr, caller: &Caller) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a gate has been there for so long that it can tell fresh signatures from used ones.
+/// Waits until a gate has run long enough to distinguish fresh signatures from replayed ones.
 fn ripen(gate: SocketAddr, caller: &Caller) -> Result<()> {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! The calls of the demo: what two honest agents do, and what goes wrong or is tried.
+//! The requests of the demo: regular ones from two honest agents, mistakes, and attacks.
 
 use anyhow::{Context as _, Result};
 use callgate_kit::mint::{Algorithm, SigningKey};
@@ -6,24 +6,24 @@ use callgate_kit::mint::{Algorithm, SigningKey};
 use crate::client::Request;
 use crate::quickstart::{HOST, Issuer, set};
 
-/// One call and what must come of it.
+/// A request and its expected result.
 pub(super) struct Call {
-    /// What it shows, for the table.
+    /// The description for the table.
     pub(super) title: &'static str,
-    /// What is sent.
+    /// The request to send.
     pub(super) request: Request,
-    /// How many such calls are made before the one that is shown.
+    /// How many such requests precede the one in the table.
     pub(super) earlier: usize,
-    /// The status that must come back.
+    /// The expected status.
     pub(super) status: u16,
-    /// The reason that the record must have.
+    /// The expected reason in the record.
     pub(super) reason: &'static str,
 }
 
-/// All calls, in the order of the table.
+/// Returns all requests, in the order of the table.
 ///
 /// # Errors
-/// When no key can be made for the token that an impostor signs.
+/// When the key for an impostor's token cannot be generated.
 pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
     let coder = issuer.token("coding-agent", "code:read code:write pulls:write");
     let reviewer = issuer.token("review-agent", "code:read code:write reviews:write");

@@ -1,4 +1,4 @@
-//! `cargo demo`: a real Envoy with the quickstart's policy, real calls through it, and a table of what was decided and why.
+//! `cargo demo`: a real Envoy with the quickstart's policy, real requests through it, and a table of the decisions and reasons.
 
 mod calls;
 
@@ -19,30 +19,30 @@ use crate::quickstart::{self, HOST, Issuer};
 use crate::upstream::Upstream;
 use calls::Call;
 
-/// Marks a call, so that the upstream can be asked for it.
+/// Marks a request, to find it at the upstream.
 const MARK: &str = "x-demo-call";
 
-/// The quickstart behind a real Envoy.
+/// The quickstart's policy in a real Envoy.
 pub struct Demo {
     envoy: Envoy,
     upstream: Upstream,
     issuer: Issuer,
 }
 
-/// What came of one call.
+/// The result of one request.
 pub struct Outcome {
-    /// The call.
+    /// The description of the request.
     pub title: &'static str,
-    /// The status and reason that had to come.
+    /// The expected status and reason.
     pub expected: (u16, String),
-    /// The status that came and the reason in the record.
+    /// The actual status, and the reason in the record.
     pub got: (u16, String),
-    /// What reached the upstream: method, path and for whom.
+    /// The request that reached the upstream: method, path and agent.
     pub upstream: Option<String>,
 }
 
 impl Outcome {
-    /// Whether the answer, the record and what the upstream saw are as they had to be.
+    /// Returns whether the response, the record and the upstream's view are as expected.
     pub fn is_expected(&self) -> bool {
         self.got == self.expected && self.upstream.is_some() == (self.expected.0 == 200)
     }
@@ -52,7 +52,7 @@ impl Demo {
     /// Builds the filter, finds Envoy and starts everything.
     ///
     /// # Errors
-    /// When something is missing; the message says what to install.
+    /// When something is missing. The message states what to install.
     pub fn start() -> Result<Self> {
         let module = progress::during("building the filter", || build::filter(Flavor::Release))?;
         progress::during("looking for Envoy, or installing it", envoy::locate)?;
@@ -63,10 +63,10 @@ impl Demo {
         Ok(Self { envoy, upstream, issuer: Issuer::new()? })
     }
 
-    /// Makes all calls, one after the other.
+    /// Sends all requests, one after the other.
     ///
     /// # Errors
-    /// When a call cannot be made at all.
+    /// When a request cannot be sent.
     pub fn call_all(&self) -> Result<Vec<Outcome>> {
         let mut made = 0;
         let mut outcomes = Vec::new();
@@ -80,10 +80,10 @@ impl Demo {
         Ok(outcomes)
     }
 
-    /// What Envoy's admin interface answers to this path.
+    /// Returns the response of Envoy's admin interface for this path.
     ///
     /// # Errors
-    /// When it answers otherwise than with 200.
+    /// When the status is not 200.
     pub fn admin(&self, path: &str) -> Result<String> {
         self.envoy.admin(path)
     }
@@ -107,7 +107,7 @@ impl Demo {
         })
     }
 
-    /// The record of the call with this index: calls are made one after the other, and the access log keeps their order.
+    /// Returns the record of the request with this index. Requests are sent one after the other, and the access log keeps their order.
     fn record(&self, index: usize) -> Result<Value> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -119,7 +119,7 @@ impl Demo {
         }
     }
 
-    /// Lines for a shell, with fresh tokens.
+    /// Returns shell commands with fresh tokens.
     fn invitation(&self) -> Result<String> {
         let address = self.envoy.api()?;
         let coder = self.issuer.token("coding-agent", "code:read code:write pulls:write");
@@ -135,10 +135,10 @@ impl Demo {
     }
 }
 
-/// Runs the demo; with `serve` it goes on until it is interrupted.
+/// Runs the demo. With `serve` it runs until it is interrupted.
 ///
 /// # Errors
-/// When something is missing, or a call ended otherwise than expected.
+/// When something is missing, or a result differs from the expected one.
 pub fn run(serve: bool) -> Result<()> {
     let demo = Demo::start()?;
     let outcomes = demo.call_all()?;
