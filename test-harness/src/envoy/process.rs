@@ -1,4 +1,4 @@
-//! One running Envoy, from start to end.
+//! A running Envoy process.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,25 +15,25 @@ use tempfile::TempDir;
 use super::{Binary, Bootstrap, locate};
 use crate::client::{Connection, Request};
 
-/// Compiling the module takes well under a second; a machine that runs every test at once needs longer.
+/// Compiling the module takes well under a second, but longer on a machine that runs all tests at once.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Ends the program when this process ends in whatever way: the pipe that it reads then closes. It needs neither a signal
-/// handler nor a call that only one system has, and outlives a `kill -9` of the harness. Its first argument is what has to
-/// be done afterwards, the others are the program with its arguments.
+/// Ends the program when this process ends for any reason, because the pipe that it reads then closes. It needs no signal handler and no
+/// system-specific call, and works after a `kill -9` of the harness. The first argument is a command to run afterwards; the others are the
+/// program with its arguments.
 pub(crate) const KEEPER: &str =
     r#"after=$1; shift; exec 3<&0; { cat <&3; kill "$$"; eval "$after"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null"#;
 
-/// What differs between starts, apart from the configuration.
+/// The settings of a start, apart from the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Worker threads.
     pub concurrency: u32,
-    /// Environment variables, for policies that take secrets from there.
+    /// Environment variables, for policies that read secrets from there.
     pub environment: Vec<(String, String)>,
-    /// The Envoy to run, where it is not the one that [`locate`] finds.
+    /// The Envoy to run, if not the one that [`locate`] finds.
     pub binary: Option<Binary>,
 }
 
@@ -43,7 +43,7 @@ impl Default for Options {
     }
 }
 
-/// A running Envoy. Dropping it ends the process; a test that fails shows the end of its log.
+/// A running Envoy. Dropping it ends the process, and prints the end of its log if a test fails.
 #[derive(Debug)]
 pub struct Envoy {
     child: Child,
@@ -54,10 +54,10 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts Envoy on free ports and waits until every worker takes requests.
+    /// Starts Envoy on free ports and waits until every worker accepts requests.
     ///
     /// # Errors
-    /// When there is no Envoy, or it does not become ready; the message carries the end of its log.
+    /// When there is no Envoy, or it does not become ready. The message contains the end of its log.
     pub fn start(bootstrap: &Bootstrap, options: &Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("callgate-envoy-").tempdir().context("cannot create a folder")?;
         let configuration = folder.path().join("envoy.json");
@@ -65,16 +65,16 @@ impl Envoy {
         Self::start_file(&configuration, folder, options)
     }
 
-    /// Starts Envoy with a configuration file as it stands; `folder` is the working folder and holds the logs.
+    /// Starts Envoy with an unchanged configuration file. `folder` is the working folder and holds the logs.
     ///
     /// # Errors
-    /// As [`Envoy::start`].
+    /// See [`Envoy::start`].
     pub fn start_file(configuration: &Path, folder: TempDir, options: &Options) -> Result<Self> {
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "sh"]);
         match options.binary.clone().map_or_else(locate, Ok)? {
             Binary::Program(program) => {
-                // A process that ends drops nothing that is static.
+                // Rust does not drop statics when a process ends, so the keeper removes the folder.
                 command.arg(format!("rm -rf '{}'", folder.path().display())).arg(program);
                 command.envs(options.environment.iter().map(|(name, value)| (name, value)));
             }
@@ -86,7 +86,7 @@ impl Envoy {
             .arg("--admin-address-path")
             .arg(folder.path().join("admin"))
             .args(["--concurrency", &options.concurrency.to_string()])
-            // Buffers of the access log are written every 10 s by default.
+            // By default, Envoy flushes the access log every 10 s.
             .args(["--use-dynamic-base-id", "--file-flush-interval-msec", "20", "--log-level", "info"])
             .current_dir(folder.path())
             .stdin(Stdio::piped())
@@ -103,11 +103,11 @@ impl Envoy {
         }
     }
 
-    /// Has Envoy judge a configuration file as it stands, the filter and its policy included, without serving anything. `folder` holds
-    /// what belongs beside it.
+    /// Lets Envoy validate an unchanged configuration file, including the filter and its policy, without serving. `folder` holds the files
+    /// that it refers to.
     ///
     /// # Errors
-    /// What Envoy says is wrong with it, or why there is no Envoy.
+    /// Envoy's error message, or why there is no Envoy.
     pub fn validate(configuration: &Path, folder: &Path, options: &Options) -> Result<()> {
         let mut command = match options.binary.clone().map_or_else(locate, Ok)? {
             Binary::Program(program) => {
@@ -151,13 +151,13 @@ impl Envoy {
         Ok(())
     }
 
-    /// Envoy writes the address once it listens; half a line does not parse.
+    /// Returns the address that Envoy writes once it listens. An incomplete line does not parse.
     fn admin_address(&self) -> Option<SocketAddr> {
         fs::read_to_string(self.folder.path().join("admin")).ok()?.trim().parse().ok()
     }
 
-    /// Gives a running Envoy other listeners; it takes or refuses them in its own time, as its counters
-    /// `listener_manager.lds.update_success` and `listener_manager.lds.update_rejected` tell.
+    /// Gives a running Envoy other listeners. It accepts or rejects them asynchronously, and reports that in its counters
+    /// `listener_manager.lds.update_success` and `listener_manager.lds.update_rejected`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -165,7 +165,7 @@ impl Envoy {
         bootstrap.write_listeners(self.folder.path())
     }
 
-    /// Where the listener `api` of the shipped configuration is served.
+    /// Returns the address of the listener `api` of the shipped configuration.
     ///
     /// # Errors
     /// When the configuration has no such listener.
@@ -173,7 +173,7 @@ impl Envoy {
         self.listener("api")
     }
 
-    /// Where the listener of this name is served.
+    /// Returns the address of the listener with this name.
     ///
     /// # Errors
     /// When the configuration has no such listener.
@@ -181,33 +181,33 @@ impl Envoy {
         self.listeners.get(name).copied().with_context(|| format!("Envoy has no listener `{name}`"))
     }
 
-    /// Where the admin interface is served.
+    /// Returns the address of the admin interface.
     pub fn admin_at(&self) -> SocketAddr {
         self.admin
     }
 
-    /// What the admin interface answers with 200 to a GET.
+    /// Returns the admin interface's response to a GET.
     ///
     /// # Errors
-    /// When it answers otherwise or not at all.
+    /// When the status is not 200 or there is no response.
     pub fn admin(&self, path: &str) -> Result<String> {
         let answer = Connection::open(self.admin)?.call(&Request::get(path).host("admin"))?;
         ensure!(answer.status == 200, "{path} on the admin interface answered {}", answer.status);
         Ok(answer.text())
     }
 
-    /// The same as JSON.
+    /// Returns the admin interface's response as JSON.
     ///
     /// # Errors
-    /// As [`Envoy::admin`], and when it is no JSON.
+    /// See [`Envoy::admin`]; also when the response is not JSON.
     pub fn admin_json(&self, path: &str) -> Result<Value> {
         serde_json::from_str(&self.admin(path)?).with_context(|| format!("{path} on the admin interface is not JSON"))
     }
 
-    /// One counter or gauge; 0 when Envoy does not have it yet.
+    /// Returns a counter or gauge, or 0 if Envoy does not have it yet.
     ///
     /// # Errors
-    /// As [`Envoy::admin_json`].
+    /// See [`Envoy::admin_json`].
     pub fn stat(&self, name: &str) -> Result<u64> {
         let stats = self.admin_json("/stats?format=json")?;
         let value = stats
@@ -219,31 +219,31 @@ impl Envoy {
         Ok(value.unwrap_or(0))
     }
 
-    /// The id of the process, by which the system tells what it used. Where Envoy runs in a container it is the id of what
+    /// Returns the id of the process, for measurements of its resources. If Envoy runs in a container, it is the id of the program that
     /// started the container.
     pub fn process(&self) -> u32 {
         self.child.id()
     }
 
-    /// The working folder, gone with the process.
+    /// Returns the working folder, which is removed with the process.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Everything in Envoy's own log so far.
+    /// Returns Envoy's own log so far.
     pub fn log(&self) -> String {
         read_lossy(&self.folder.path().join("envoy.log"))
     }
 
-    /// The lines of the access log so far, as [`lines_in`] reads them.
+    /// Returns the lines of the access log so far, parsed by [`lines_in`].
     pub fn access_log(&self) -> Vec<Value> {
         lines_in(&read_lossy(&self.folder.path().join("access.log")))
     }
 
-    /// The first line of the access log that is the wanted one; it is written a moment after the answer.
+    /// Returns the first matching line of the access log. Envoy writes it shortly after the response.
     ///
     /// # Errors
-    /// When none comes within a few seconds.
+    /// When no such line is written within a few seconds.
     pub fn await_access_log(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -255,12 +255,12 @@ impl Envoy {
         }
     }
 
-    /// Whether the process still runs.
+    /// Returns whether the process is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// The last lines of the log.
+    /// Returns the last lines of the log.
     pub fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
@@ -273,32 +273,32 @@ impl Drop for Envoy {
         if thread::panicking() {
             eprintln!("the end of Envoy's log:\n{}", self.log_tail());
         }
-        // Closing the pipe lets the keeper end Envoy, so that this way out is the same as all others.
+        // Closing the pipe makes the keeper end Envoy, as in every other case.
         drop(self.keeper.take());
         let deadline = Instant::now() + STOP_DEADLINE;
         while self.is_running() && Instant::now() < deadline {
             thread::sleep(POLL);
         }
         if self.is_running() {
-            // Nothing is left to do when even that fails.
+            // If even that fails, there is nothing left to do.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-/// The program and its arguments, behind what has to be done once it has ended.
+/// Adds the cleanup command, and then the program and its arguments.
 fn docker(command: &mut Command, image: &str, folder: &Path, options: &Options) {
     let name = container(folder);
-    // The client passes the signal on, and it is lost where the container is only being made, or runs so shortly that Envoy
-    // has no handler yet: the first process of a container is ended by no signal that it does not handle.
+    // The Docker client forwards the signal. The signal is lost if the container is still being created, or if Envoy has no handler yet:
+    // the first process of a container ignores signals that it does not handle.
     command
         .arg(format!("for _ in 1 2 3 4 5; do kill -0 $$ || break; sleep 1; done; sleep 1; docker rm --force '{name}'"));
     command.arg("docker");
     run_arguments(command, image, folder, options);
 }
 
-/// The folder has the same path inside and gives the container its name, and the host's network makes the same ports
+/// The folder has the same path inside the container and determines the container's name. The host's network makes the same ports
 /// reachable.
 fn run_arguments(command: &mut Command, image: &str, folder: &Path, options: &Options) {
     let mount = |path: &Path| format!("{0}:{0}", path.display());
@@ -317,7 +317,7 @@ fn run_arguments(command: &mut Command, image: &str, folder: &Path, options: &Op
     command.args(["--volume", &mount(folder), "--volume", &mount(&crate::paths::root())]);
     command.arg("--workdir").arg(folder);
     for (name, value) in &options.environment {
-        // By name alone: a value would stand in the process list.
+        // Passes only the name, because a value would be visible in the process list.
         command.env(name, value).args(["--env", name]);
     }
     command.arg(image);
@@ -337,22 +337,22 @@ fn listeners(answer: &Value) -> Result<BTreeMap<String, SocketAddr>> {
             let ip = address.get("address").and_then(Value::as_str).context("a listener has no address")?;
             let port = address.get("port_value").and_then(Value::as_u64).context("a listener has no port")?;
             let ip: IpAddr = ip.parse()?;
-            // Where every address is listened on, loopback is one of them.
+            // A listener on all addresses also listens on loopback.
             let ip = if ip.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { ip };
             Ok((name.to_owned(), SocketAddr::new(ip, u16::try_from(port)?)))
         })
         .collect()
 }
 
-/// The lines of an access log, one JSON object each. A line that is none, which the format must not allow, is the only member of
-/// an object, `unreadable`; one that was not written to its end is left out.
+/// Parses the lines of an access log, one JSON object each. A line that is not JSON, which the log format must prevent, becomes an object
+/// with the single member `unreadable`. An incomplete last line is omitted.
 #[must_use]
 pub fn lines_in(log: &str) -> Vec<Value> {
     let whole = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     whole.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!({ "unreadable": line }))).collect()
 }
 
-/// The decision record in a line of the access log: one in a list, or a string.
+/// Returns the decision record in a line of the access log, where it is a string or an element of a list.
 #[must_use]
 pub fn record_in(line: &Value) -> Option<Value> {
     match line.get("callgate")? {
