@@ -1,8 +1,9 @@
-//! The software bill of materials: what is compiled into the filter, as CycloneDX.
+//! The software bill of materials, as CycloneDX: the packages that are compiled into the filter.
 //!
-//! It lists what cargo resolves for the filter alone, with the features that it is built with. `cargo metadata` would not do: it
-//! joins the features of the whole workspace, and so names packages that are in no filter. Left out are procedural macros and
-//! build scripts, which run in the compiler, and the standard library, which comes with the compiler that the module names.
+//! It lists the packages that cargo resolves for the filter alone, with the features of its build. `cargo metadata` is not suitable: it
+//! unifies the features of the whole workspace, and so lists packages that the filter does not contain. Procedural macros and build scripts
+//! are omitted because they run in the compiler. The standard library is omitted because it belongs to the compiler, which the module
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,13 +33,13 @@ pub(super) struct Package {
 }
 
 impl Package {
-    /// What a package is called in the document, and everywhere else.
+    /// Returns the package URL.
     fn purl(&self) -> Result<String> {
         Ok(Purl::new("cargo", &self.name, &self.version)?.to_string())
     }
 }
 
-/// Packages, each with those that it uses; the filter is the first.
+/// Packages with their dependencies. The filter is the first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tree {
     root: Package,
@@ -46,10 +47,10 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// What cargo resolves for the filter.
+    /// Reads the packages that cargo resolves for the filter.
     ///
     /// # Errors
-    /// When cargo cannot tell.
+    /// When cargo cannot list them.
     pub(super) fn of(sources: &Sources) -> Result<Self> {
         let mut cargo = sources.cargo();
         cargo.args(["tree", "--package", "callgate", "--edges", "normal,no-proc-macro", "--target", TARGET]);
@@ -59,7 +60,7 @@ impl Tree {
         Self::read(&String::from_utf8(output.stdout)?)
     }
 
-    /// Reads lines of depth, name and version, license and repository. A package that comes again comes without what it uses.
+    /// Parses lines of depth, name and version, license and repository. A repeated package is listed without its dependencies.
     fn read(lines: &str) -> Result<Self> {
         let mut path: Vec<Package> = Vec::new();
         let mut root = None;
@@ -87,7 +88,7 @@ impl Tree {
         Ok(Self { root: root.context("cargo tree wrote nothing")?, uses })
     }
 
-    /// Every package but the filter.
+    /// Returns all packages except the filter.
     fn others(&self) -> impl Iterator<Item = &Package> {
         self.uses.keys().filter(|package| **package != self.root)
     }
@@ -96,11 +97,11 @@ impl Tree {
 /// Writes the document.
 ///
 /// # Errors
-/// When a package says something of itself that the format does not take.
+/// When the format does not allow a package's metadata.
 pub(super) fn write(tree: &Tree, module: &[u8], names: &Names) -> Result<Vec<u8>> {
     let digest = sha256(module);
     let mut filter = component(&tree.root, Classification::Application)?;
-    // It is in no registry of packages.
+    // The filter is in no package registry.
     filter.purl = None;
     filter.description = Some(NormalizedString::new(&names.description));
     let hash = Hash { alg: HashAlgorithm::SHA_256, content: HashValue(digest.clone()) };
@@ -142,7 +143,7 @@ fn dependency(user: &Package, used: &BTreeSet<Package>) -> Result<Dependency> {
     Ok(Dependency { dependency_ref: user.purl()?, dependencies: dependencies? })
 }
 
-/// A number that only this filter has: a UUID (RFC 9562, version 8) of its hash.
+/// Returns a serial number that is unique to this filter: a UUID (RFC 9562, version 8) from its hash.
 fn serial_number(digest: &str) -> Result<UrnUuid> {
     let part = |from, to| digest.get(from..to).context("a hash has 64 digits");
     let (a, b, c, d, e) = (part(0, 8)?, part(8, 12)?, part(13, 16)?, part(17, 20)?, part(20, 32)?);

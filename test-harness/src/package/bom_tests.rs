@@ -28,7 +28,7 @@ fn document(tree: &Tree, module: &[u8]) -> Value {
     serde_json::from_slice(&write(tree, module, &names()).unwrap()).unwrap()
 }
 
-/// The format's own schema, with the documents that it refers to.
+/// Validates a document with the format's own schema and the documents that it refers to.
 fn faults(document: &Value) -> Vec<String> {
     let read = |name: &str| -> Value {
         let file = paths::root().join("test-harness/tests/cyclonedx").join(name);
@@ -85,7 +85,7 @@ fn the_filters_document_is_cyclonedx() {
     let tree = Tree::of(&Sources::here()).unwrap();
     let mut document = document(&tree, b"module");
     assert_eq!(faults(&document), [""; 0]);
-    // The schema sees mistakes.
+    // The schema detects mistakes.
     document["components"][0]["type"] = "libary".into();
     assert_eq!(faults(&document).len(), 1);
 }

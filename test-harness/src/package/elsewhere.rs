@@ -1,7 +1,7 @@
-//! The filter built in another place, to see that the place leaves no trace in it.
+//! Builds the filter in another place, to check that its path leaves no trace in the filter.
 //!
-//! The sources are copied to another folder with a longer name, cargo's home is another one, and nothing that was compiled before
-//! is taken over. The compiler is the same: another one may write other bytes, and the module says which one it was.
+//! The sources are copied to another folder with a longer name, cargo's home is another folder, and no earlier build output is reused. The
+//! compiler is the same: another compiler may produce other bytes, and the module names its compiler.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::build::{Flavor, Sources};
 use crate::paths;
 
-/// What no build reads.
+/// Folders that no build reads.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
 /// Builds the filter from a copy of the sources and returns its bytes.
@@ -22,7 +22,7 @@ pub(super) fn filter(sources: &Sources) -> Result<Vec<u8>> {
     let (root, home) = (place.path().join("another/place/for/the/sources"), place.path().join("another-home"));
     copy(&paths::root(), &root)?;
     fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
-    // What was downloaded need not be downloaded again; it is found by another name.
+    // Avoids a second download. The links give the cache another path.
     if let Some(known) = sources.cargo_home() {
         for name in ["config.toml", "git", "registry"] {
             let (from, to) = (known.join(name), home.join(name));

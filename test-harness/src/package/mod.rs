@@ -1,7 +1,7 @@
-//! What a release consists of: `cargo harness package`.
+//! `cargo harness package`: the contents of a release.
 //!
-//! The filter is the file that the tests run, byte by byte. Everything beside it is derived from it and from the lock file, without
-//! times, so that whoever has the sources and the compiler can make the same folder and compare.
+//! The filter is the file that the tests run, byte by byte. All other files are derived from it and from the lock file, without timestamps.
+//! Anyone with the sources and the compiler can reproduce the folder and compare.
 
 mod bom;
 mod elsewhere;
@@ -19,10 +19,10 @@ use sha2::{Digest as _, Sha256};
 use crate::build::{Flavor, Sources};
 use crate::{paths, progress};
 
-/// Writes `target/dist`, and with `verify` builds the filter a second time to compare.
+/// Writes `target/dist`. With `verify`, builds the filter a second time and compares.
 ///
 /// # Errors
-/// When something does not build or cannot be written, and when the second build differs.
+/// When something does not build or cannot be written, or when the second build differs.
 pub fn run(verify: bool) -> Result<()> {
     let sources = Sources::here();
     let filter = progress::during("building the filter", || sources.filter(Flavor::Release))?;
@@ -44,7 +44,7 @@ pub fn run(verify: bool) -> Result<()> {
     Ok(())
 }
 
-/// What the release is called, from the package's manifest.
+/// The names of the release, from the package's manifest.
 #[derive(Clone, Debug)]
 struct Names {
     name: String,
@@ -71,7 +71,7 @@ impl Names {
     }
 }
 
-/// Writes the folder anew and says what is in it.
+/// Rewrites the folder and describes its contents.
 fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result<String> {
     let about = Module::read(module).map_err(|fault| match fault {
         Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the filter that was built {problem}"),

@@ -1,8 +1,8 @@
-//! The filter as an image that Istio and Envoy Gateway pull.
+//! The filter as an image that Istio and Envoy Gateway can pull.
 //!
-//! Both take the "compat" variant of the [Wasm image specification]: an OCI image whose one layer holds a file `plugin.wasm`. It is
-//! written as an image layout, a folder that tools copy to a registry as it is. The same filter gives the same image: no times, no
-//! names of users, and every document in canonical form (RFC 8785).
+//! Both accept the "compat" variant of the [Wasm image specification]: an OCI image whose only layer contains a file `plugin.wasm`. It is
+//! written as an image layout, a folder that tools can copy to a registry unchanged. The same filter produces the same image: no
+//! timestamps, no user names, and every document in canonical form (RFC 8785).
 //!
 //! [Wasm image specification]: https://github.com/solo-io/wasm/blob/master/spec/spec-compat.md
 
@@ -24,7 +24,7 @@ use super::{Names, sha256};
 
 /// The file that gateways look for.
 pub(super) const PLUGIN: &str = "plugin.wasm";
-/// Which kind of Wasm image this is.
+/// The variant of the Wasm image.
 const VARIANT: (&str, &str) = ("module.wasm.image/variant", "compat");
 
 /// Writes the image layout into a new folder, and returns the image's digest.
@@ -81,7 +81,7 @@ impl Layout<'_> {
     }
 }
 
-/// A layer with one file in it, of nobody and of no time.
+/// Creates a layer with one file, without owner and timestamp.
 fn archive(module: &[u8]) -> Result<Vec<u8>> {
     let mut header = tar::Header::new_ustar();
     header.set_size(module.len() as u64);
@@ -100,7 +100,7 @@ fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// The types keep annotations in no order, this does.
+/// Serializes canonically, because the types do not order annotations.
 fn canonical(document: &impl Serialize) -> Result<Vec<u8>> {
     Ok(serde_json_canonicalizer::to_vec(document)?)
 }

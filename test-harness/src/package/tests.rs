@@ -37,7 +37,7 @@ impl Packed {
         fs::read(self.dist().join(name)).unwrap()
     }
 
-    /// A blob of the image, whose name must be its hash.
+    /// Returns a blob of the image. Its name must be its hash.
     fn blob(&self, digest: &str) -> Vec<u8> {
         let digest = digest.strip_prefix("sha256:").unwrap();
         let blob = self.read(Path::new("oci/blobs/sha256").join(digest));
@@ -46,7 +46,7 @@ impl Packed {
     }
 }
 
-/// Every file of a folder, with what is in it.
+/// Returns every file of a folder with its contents.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -104,7 +104,7 @@ fn packing_twice_gives_the_same_bytes() {
     let again = PACKED.folder.path().join("again");
     pack(&again, &PACKED.module, &PACKED.names, &PACKED.tree).unwrap();
     assert!(files(&PACKED.dist()) == files(&again));
-    // What was there before does not stay.
+    // Earlier contents of the folder are removed.
     fs::write(again.join("left-over"), "").unwrap();
     pack(&again, &PACKED.module, &PACKED.names, &PACKED.tree).unwrap();
     assert!(files(&PACKED.dist()) == files(&again));
@@ -128,8 +128,8 @@ fn a_filter_that_does_not_say_what_it_is_makes_no_release() {
     assert!(!folder.exists());
 }
 
-/// As the fetchers of Istio and Envoy Gateway read an image: the last layer, which must be of this type, and in it the first file
-/// of that name.
+/// Returns the module as the fetchers of Istio and Envoy Gateway find it: the last layer, which must have this type, and the first file
+/// with that name in it.
 fn fetched(manifest: &ImageManifest) -> Vec<u8> {
     let layer = manifest.layers().last().unwrap();
     assert_eq!(layer.media_type().to_string(), "application/vnd.oci.image.layer.v1.tar+gzip");
@@ -181,7 +181,7 @@ fn every_size_and_hash_in_the_image_is_right() {
     assert_eq!(*config.rootfs().diff_ids(), [format!("sha256:{}", sha256(&tar))]);
 }
 
-/// A tool that is not ours, where there is one.
+/// Checks the image with a third-party tool, if it is installed.
 #[test]
 fn skopeo_reads_the_image() {
     let copy = PACKED.folder.path().join("copied");
