@@ -1,4 +1,4 @@
-//! An HTTP/2 client that sends any header block: what an ordinary client cannot say is what a gate must be asked.
+//! An HTTP/2 client that sends arbitrary header blocks. Tests of the gate need requests that an ordinary client cannot send.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use httlib_hpack::{Decoder, Encoder};
 
 use crate::client::Response;
 
-/// Header lines in their order, pseudo-headers first where the request is none of the odd ones.
+/// Header lines in order, with pseudo-headers first unless the test is about their order.
 pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,16 +24,16 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// What may be sent before the server says that it takes more (RFC 9113, section 6.9.2).
+/// How many bytes may be sent before the server extends the window (RFC 9113, section 6.9.2).
 pub const FIRST_WINDOW: usize = 65_535;
-/// The largest frame that every server takes.
+/// The largest frame that every server accepts.
 const FRAME: usize = 16_384;
 
-/// Sends one request on a connection of its own: these lines as they stand, and then a body in these parts, if there is one. None
-/// where stream or connection end without an answer.
+/// Sends one request on a new connection: these lines unchanged, and then a body in these parts, if there is one. Returns `None` if the
+/// stream or the connection ends without a response.
 ///
 /// # Errors
-/// When nobody listens there or nothing comes back for long.
+/// When nothing listens at the address or no data arrives for a long time.
 pub fn call(address: SocketAddr, lines: &[(Vec<u8>, Vec<u8>)], body: Option<&[Vec<u8>]>) -> Result<Option<Response>> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
@@ -48,7 +48,7 @@ pub fn call(address: SocketAddr, lines: &[(Vec<u8>, Vec<u8>)], body: Option<&[Ve
         }
         frame(&mut bytes, DATA, END_STREAM, 1, &[])?;
     }
-    // A server may have answered, and ended the connection, before it has read everything.
+    // A server may respond and close the connection before it has read everything.
     let sent = stream.write_all(&bytes);
     let answer = answer(&mut stream)?;
     if answer.is_none() && sent.is_err() {
@@ -57,7 +57,7 @@ pub fn call(address: SocketAddr, lines: &[(Vec<u8>, Vec<u8>)], body: Option<&[Ve
     Ok(answer)
 }
 
-/// In HPACK (RFC 7541), every line a literal as it stands.
+/// Encodes the lines in HPACK (RFC 7541), each as an unchanged literal.
 fn encoded(lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut encoded = Vec::new();
     for (name, value) in lines {
@@ -67,7 +67,7 @@ fn encoded(lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>> {
     Ok(encoded)
 }
 
-/// A header block in as many frames as it needs.
+/// Writes a header block in as many frames as it needs.
 fn head(bytes: &mut Vec<u8>, block: &[u8], ends: bool) -> Result<()> {
     let mut parts = block.chunks(FRAME).peekable();
     let mut kind = HEADERS;
@@ -113,7 +113,7 @@ fn answer(stream: &mut TcpStream) -> Result<Option<Response>> {
                 }
                 let status = response.header(":status").context("the answer has no status")?;
                 response.status = status.parse().context("the status is no number")?;
-                // An answer before the answer.
+                // This is an interim response.
                 if response.status < 200 {
                     response.headers.clear();
                     continue;

@@ -1,13 +1,13 @@
-//! Waits for the end that somebody else decides on.
+//! Waits for a termination signal.
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits for the signal that ends a program, so that what it started is taken down in order. The first process of a container
-/// would not even notice it otherwise.
+/// Waits for the signal that ends a program, to allow an orderly cleanup. The first process of a container would otherwise ignore the
+/// signal.
 ///
 /// # Errors
-/// When signals cannot be waited for.
+/// When signals cannot be received.
 pub(crate) fn wait() -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;

@@ -1,4 +1,4 @@
-//! Runs the real thing: builds the filter, starts a real Envoy with it, calls through it, and shows what came of it.
+//! Tests the real product: builds the filter, starts a real Envoy with it, sends requests through it, and reports the results.
 #![cfg(not(target_arch = "wasm32"))]
 
 pub mod bench;

@@ -1,4 +1,4 @@
-//! The program behind `cargo harness`.
+//! The program that `cargo harness` runs.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod command;
@@ -8,6 +8,6 @@ fn main() -> anyhow::Result<()> {
     command::main()
 }
 
-/// There is no harness for wasm32; the workspace builds the filter for it alone.
+/// There is no harness for wasm32. The workspace builds only the filter for it.
 #[cfg(target_arch = "wasm32")]
 fn main() {}

@@ -1,4 +1,4 @@
-//! What dashboards and alert rules ask of Prometheus, held against what a gateway exposes.
+//! Checks the Prometheus queries of dashboards and alert rules against the metrics that a gateway exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,19 +9,19 @@ use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 
-/// An expression, with what it is for.
+/// A query and its purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The panel's title, or the alert's name.
+    /// The panel's title or the alert's name.
     pub of: String,
-    /// The expression in PromQL, without variables of Grafana.
+    /// The PromQL expression, without Grafana variables.
     pub expression: String,
 }
 
-/// The alert rules of a rule file.
+/// Returns the queries of a file of alert rules.
 ///
 /// # Errors
-/// When it has another shape.
+/// When it has another structure.
 pub fn of_rules(rules: &Value) -> Result<Vec<Question>> {
     let groups = rules.get("groups").and_then(Value::as_array).context("the rule file has no groups")?;
     let mut questions = Vec::new();
@@ -34,10 +34,10 @@ pub fn of_rules(rules: &Value) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-/// The panels of a dashboard.
+/// Returns the queries of a dashboard's panels.
 ///
 /// # Errors
-/// When it has another shape.
+/// When it has another structure.
 pub fn of_dashboard(dashboard: &Value) -> Result<Vec<Question>> {
     let panels = dashboard.get("panels").and_then(Value::as_array).context("the dashboard has no panels")?;
     let mut questions = Vec::new();
@@ -47,7 +47,7 @@ pub fn of_dashboard(dashboard: &Value) -> Result<Vec<Question>> {
         for target in targets {
             let expression =
                 target.get("expr").and_then(Value::as_str).with_context(|| format!("{of} has no `expr`"))?;
-            // The only variable of Grafana that the dashboard uses.
+            // The dashboard uses only this Grafana variable.
             let expression = expression.replace("$__rate_interval", "1m");
             questions.push(Question { of: of.to_owned(), expression });
         }
@@ -55,7 +55,7 @@ pub fn of_dashboard(dashboard: &Value) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-/// The metrics in a gateway's answer to Prometheus, each with the names of its labels.
+/// Returns the metrics in a gateway's response to Prometheus, each with the names of its labels.
 #[must_use]
 pub fn exposed(scraped: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -68,10 +68,10 @@ pub fn exposed(scraped: &str) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 impl Question {
-    /// The metrics that it asks for.
+    /// Returns the names of the metrics in the expression.
     ///
     /// # Errors
-    /// When it is no PromQL.
+    /// When it is not PromQL.
     pub fn names(&self) -> Result<Vec<String>> {
         Ok(self.parts()?.selectors.into_iter().map(|selector| selector.name.unwrap_or_default()).collect())
     }
@@ -79,15 +79,15 @@ impl Question {
     fn parts(&self) -> Result<Parts> {
         let expression = parser::parse(&self.expression).map_err(|error| anyhow!("{}: {error}", self.of))?;
         let mut parts = Parts::default();
-        // The visitor never ends early.
+        // The visitor never stops early.
         let _ = walk_expr(&mut parts, &expression);
         Ok(parts)
     }
 
-    /// What in it no gateway with these metrics could answer; nothing where all is well.
+    /// Returns the parts of the expression that no gateway with these metrics could answer. The list is empty if there are none.
     ///
     /// # Errors
-    /// When it is no PromQL.
+    /// When it is not PromQL.
     pub fn faults(&self, exposed: &BTreeMap<String, BTreeSet<String>>) -> Result<Vec<String>> {
         let Parts { selectors, groups } = self.parts()?;
         let mut faults = Vec::new();
@@ -118,7 +118,7 @@ fn fault(metric: &str, matcher: &Matcher, labels: &BTreeSet<String>) -> Option<S
     }
     let values = match op {
         MatchOp::Equal | MatchOp::NotEqual => vec![value.as_str()],
-        // No other pattern is needed for a choice.
+        // The queries use no regular expressions other than alternatives.
         MatchOp::Re(_) | MatchOp::NotRe(_) => value.split('|').collect(),
     };
     let known = |value: &str| match name.as_str() {
@@ -130,7 +130,7 @@ fn fault(metric: &str, matcher: &Matcher, labels: &BTreeSet<String>) -> Option<S
     (!unknown.is_empty()).then(|| format!("asks for a `{name}` that is never there: `{}`", unknown.join("`, `")))
 }
 
-/// What an expression asks for, and by which labels it sums.
+/// The metrics in an expression, and the labels by which it sums.
 #[derive(Default)]
 struct Parts {
     selectors: Vec<VectorSelector>,

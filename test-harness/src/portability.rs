@@ -1,7 +1,7 @@
-//! The table of what works in which gateway, as the README has it: made from the results of the corpus under each of them.
+//! The README's table of features by gateway, generated from the results of the corpus on each emulated gateway.
 //!
-//! No cell is written by hand. What the corpus cannot show (how an answer reaches a gRPC client, say) is read off the table that the
-//! wasm host goes by, and how a gateway was checked stands in [`CHECKED`].
+//! No cell is written by hand. Properties that the corpus cannot show, such as the form of a response to a gRPC client, come from the wasm
+//! host's table. [`CHECKED`] states how each gateway was checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use crate::corpus::{Feature, suites};
 use crate::paths;
 use crate::wasmhost::{Body, HostProfile, HostQuirks, Module, Refused, Removal};
 
-/// Around the table.
+/// The markers around the table.
 const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
-/// What the gate does, the files of cases that show it, and what it is nothing without. Each file belongs to one line.
+/// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
 const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     (
         "Requests that can be read in two ways are refused",
@@ -50,11 +50,12 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     ("Signed bodies", &["signature-bodies", "held-bodies"], Some(Feature::Bodies)),
 ];
 
-/// The line of the examples, whose files are all called alike.
+/// The table line of the examples, whose files all have the same name.
 const EXAMPLES: &str = "The policies in `examples/`";
 
-/// How each gateway was checked: the filter in it, and the configurations for it. `emulated` is the corpus under the wasm host. A definition is
-/// a CustomResourceDefinition of the project, applied with unknown fields rejected where it is at hand.
+/// How each gateway was checked: the filter in it, and the configurations for it. `emulated` is the corpus under the wasm host. A
+/// definition is a CustomResourceDefinition of the gateway's project; resources are validated against it, if it is available, with unknown
+/// fields rejected.
 pub const CHECKED: [(HostProfile, &str, &str); 6] = [
     (HostProfile::Envoy, "run in 1.36.4 and 1.40.0", "run"),
     (HostProfile::Istio, "emulated, not run", "against its definitions, without CEL, and published types"),
@@ -68,16 +69,16 @@ pub const CHECKED: [(HostProfile, &str, &str); 6] = [
     (HostProfile::Apisix, "emulated, not run", "there are none"),
 ];
 
-/// Runs the corpus under these gateways, and all of them where none is named.
+/// Runs the corpus on these gateways, or on all of them if the list is empty.
 ///
 /// # Errors
-/// When the filter does not build, or the corpus is broken.
+/// When the filter does not build, or the corpus is invalid.
 pub fn rows(profiles: &[HostProfile]) -> Result<Vec<Row>> {
     let module = Module::load(&build::filter(Flavor::Release)?)?;
     wasm::run(&module, &suites()?, if profiles.is_empty() { &HostProfile::ALL } else { profiles })
 }
 
-/// The cases that ended otherwise than they may, by gateway.
+/// Describes the cases that fail, by gateway.
 #[must_use]
 pub fn wrong(rows: &[Row]) -> Vec<String> {
     let of = |row: &Row| match &row.result {
@@ -87,7 +88,7 @@ pub fn wrong(rows: &[Row]) -> Vec<String> {
     rows.iter().filter_map(of).collect()
 }
 
-/// How many cases each gateway cannot have come out as they expect, by what it lacks.
+/// Counts the cases that cannot pass on each gateway, by the missing features.
 #[must_use]
 pub fn lacking(rows: &[Row]) -> BTreeMap<(HostProfile, BTreeSet<Feature>), usize> {
     let mut counts = BTreeMap::new();
@@ -102,7 +103,7 @@ pub fn lacking(rows: &[Row]) -> BTreeMap<(HostProfile, BTreeSet<Feature>), usize
     counts
 }
 
-/// The table and what it cannot say in a cell.
+/// Renders the table, and the notes that do not fit into a cell.
 ///
 /// # Errors
 /// When a file of cases belongs to no line of the table.
@@ -137,7 +138,7 @@ pub fn table(rows: &[Row]) -> Result<String> {
     Ok(text)
 }
 
-/// What each gateway lacks, in words, where one lacks something.
+/// Describes the missing features of each gateway that lacks any.
 fn lacks(rows: &[Row]) -> Vec<(HostProfile, String)> {
     let mut all: BTreeMap<HostProfile, BTreeMap<Feature, usize>> = BTreeMap::new();
     for ((profile, lost), count) in lacking(rows) {
@@ -152,10 +153,10 @@ fn lacks(rows: &[Row]) -> Vec<(HostProfile, String)> {
     all.into_iter().map(|(profile, lost)| (profile, words(lost))).collect()
 }
 
-/// What stands in a gateway's column.
+/// Computes the cell in a gateway's column.
 type Cell = fn(&HostQuirks) -> &'static str;
 
-/// What the corpus cannot show, as the wasm host's table has it.
+/// The lines that the corpus cannot show, from the wasm host's table.
 const OF_THE_HOST: [(&str, Cell); 7] = [
     ("gRPC clients get a gRPC status", |quirks| if quirks.grpc_answers { "yes" } else { "an HTTP status" }),
     ("Request headers that are removed", |quirks| match quirks.removal {
@@ -163,7 +164,7 @@ const OF_THE_HOST: [(&str, Cell); 7] = [
         Removal::Hides => "arrive empty",
     }),
     ("So many request headers are accepted", |quirks| {
-        // Three pseudo-headers beside the host, and the line of the host.
+        // The list also contains three pseudo-headers apart from the host, and the line of the host.
         if quirks.listed.is_some() { "95" } else { "as the gateway" }
     }),
     ("Trailers that pose as the gate's are removed", |quirks| if quirks.trailers { "yes" } else { "none go on" }),
@@ -179,13 +180,13 @@ const OF_THE_HOST: [(&str, Cell); 7] = [
     }),
 ];
 
-/// How many cases of a row ended in each way.
+/// The number of cases with each result in one cell.
 #[derive(Default)]
 struct Count {
     hold: usize,
     late: usize,
     without: usize,
-    /// Whether what is missing is what the line is about.
+    /// Whether the missing feature is the subject of the line.
     all_missing: bool,
 }
 
@@ -202,7 +203,7 @@ impl Count {
     }
 }
 
-/// The lines of the table with their counts, in its order.
+/// Returns the lines of the table with their counts, in order.
 fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<HostProfile, Count>)>> {
     let mut lines: Vec<_> =
         DOES.iter().map(|(does, ..)| *does).chain([EXAMPLES]).map(|does| (does, BTreeMap::new())).collect();
@@ -224,7 +225,7 @@ fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<HostProfile, Coun
     Ok(lines)
 }
 
-/// The line that a file of cases belongs to.
+/// Returns the line that a file of cases belongs to.
 fn line_of(file: &str) -> Result<&'static str> {
     if Path::new(file).strip_prefix(paths::root()).is_ok_and(|inside| inside.starts_with("examples")) {
         return Ok(EXAMPLES);
@@ -236,10 +237,10 @@ fn line_of(file: &str) -> Result<&'static str> {
         .with_context(|| format!("{file} belongs to no line of the portability table: give it one"))
 }
 
-/// Whether the README says what the rows show; with `write` it does afterwards.
+/// Checks that the README matches the rows; with `write`, updates it first.
 ///
 /// # Errors
-/// When the README cannot be read, has no marks, or is stale and is not to be written.
+/// When the README cannot be read, has no markers, or is stale and `write` is not set.
 pub fn compare(rows: &[Row], write: bool) -> Result<()> {
     let path = paths::root().join("README.md");
     let readme = fs::read_to_string(&path).context("cannot read README.md")?;

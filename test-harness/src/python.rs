@@ -1,4 +1,4 @@
-//! Packages for Python, each in a virtual environment of its own under `target/`.
+//! Installs Python packages, each in a separate virtual environment under `target/`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,42 +12,42 @@ use crate::paths;
 /// A package of the Python Package Index.
 #[derive(Clone, Copy, Debug)]
 pub struct Package<'p> {
-    /// The folder under `target/` that its environments stand in.
+    /// The folder under `target/` for its environments.
     pub folder: &'p str,
     /// Its name.
     pub name: &'p str,
     /// Its version.
     pub version: &'p str,
-    /// A file that it has, seen from `site-packages`.
+    /// A file of the package, relative to `site-packages`.
     pub file: &'p str,
 }
 
-/// A package that is there.
+/// An installed package.
 #[derive(Clone, Debug)]
 pub struct Installed {
     /// A Python that can import it.
     pub python: PathBuf,
-    /// The file that it has.
+    /// The path of the package's file.
     pub file: PathBuf,
 }
 
 impl Package<'_> {
-    /// Installs the package where it is not there yet.
+    /// Installs the package if it is missing.
     ///
     /// # Errors
-    /// When there is no Python 3 with venv and pip, the index does not answer, or the package has no such file.
+    /// When there is no Python 3 with venv and pip, the index does not respond, or the package has no such file.
     pub fn install(&self) -> Result<Installed> {
         self.install_with(&[])
     }
 
-    /// The same, with others in the same environment, each as `NAME==VERSION`.
+    /// Installs the package together with others in the same environment, each as `NAME==VERSION`.
     ///
     /// # Errors
-    /// As [`install`](Self::install).
+    /// See [`install`](Self::install).
     pub fn install_with(&self, others: &[&str]) -> Result<Installed> {
         let home = paths::target().join(self.folder);
         fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-        // Test processes run side by side; one installs and the others wait for it.
+        // Test processes run in parallel: one installs, and the others wait for it.
         let lock = File::create(home.join("lock")).context("cannot create a lock file")?;
         lock.lock().with_context(|| format!("cannot lock the installation of {}", self.name))?;
         let environment = home.join([&[self.version], others].concat().join("-"));
@@ -79,10 +79,10 @@ impl Package<'_> {
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program to completion.
 ///
 /// # Errors
-/// What it said last, where it fails.
+/// The last line of its output, if it fails.
 pub(crate) fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     let program = program.as_ref();
     let output = Command::new(program)

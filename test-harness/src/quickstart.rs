@@ -1,4 +1,4 @@
-//! The policy of `examples/quickstart`, and its issuer: the private keys lie beside the policy for everybody to see.
+//! The policy of `examples/quickstart`, and its issuer. The private keys are next to the policy and are public.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use crate::paths;
 /// The API's name in the policy.
 pub(crate) const HOST: &str = "api.example.com";
 
-/// The policy as the filter is given it.
+/// Returns the policy in the form that the filter gets.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -28,12 +28,12 @@ pub(crate) struct Issuer {
     pub(crate) es256: SigningKey,
     /// The other key.
     pub(crate) ed25519: SigningKey,
-    /// The moment at which its tokens are issued, in seconds since 1970.
+    /// The time at which its tokens are issued, in seconds since 1970.
     pub(crate) now: u64,
 }
 
 impl Issuer {
-    /// The issuer, whose tokens are good from now on for ten minutes.
+    /// Creates the issuer. Its tokens are valid from now on for ten minutes.
     ///
     /// # Errors
     /// When a key cannot be read.
@@ -41,7 +41,7 @@ impl Issuer {
         Self::at(now()?)
     }
 
-    /// The issuer at another moment, in seconds since 1970.
+    /// Creates the issuer at another time, in seconds since 1970.
     ///
     /// # Errors
     /// When a key cannot be read.
@@ -49,17 +49,17 @@ impl Issuer {
         Ok(Self { es256: key("es256")?, ed25519: key("ed25519")?, now })
     }
 
-    /// An access token (RFC 9068) for an agent of the organisation `acme`.
+    /// Mints an access token (RFC 9068) for an agent of the organization `acme`.
     pub(crate) fn token(&self, agent: &str, scopes: &str) -> String {
         self.with(agent, scopes, |_, _| ())
     }
 
-    /// The same with changes to its header and claims.
+    /// Mints a token with changes to its header and claims.
     pub(crate) fn with(&self, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
         self.sign(&self.es256, agent, scopes, change)
     }
 
-    /// The same, signed with another key.
+    /// Mints a token with changes, signed with another key.
     pub(crate) fn sign(
         &self,
         key: &SigningKey,
@@ -85,10 +85,10 @@ impl Issuer {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the current time in seconds since 1970.
 ///
 /// # Errors
-/// When the clock is set before that.
+/// When the clock is set to an earlier time.
 pub(crate) fn now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs())
 }
