@@ -1,7 +1,7 @@
-//! The service behind `ext_authz`: it allows everything, and does as little as a server can. Its answer tells what the gate tells
-//! the upstream, since nobody else could.
+//! The service for `ext_authz`. It allows everything and does as little as a server can. Its response sets the headers that the gate sets
+//! for the upstream, since no other filter could.
 //!
-//! Its threads have a name of their own, by which their CPU time is found: it belongs to what the hop costs.
+//! Its threads have a distinct name, by which their CPU time is found: that time is part of the cost of the extra hop.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -34,7 +34,7 @@ impl Callee {
         let address = listener.local_addr().context("cannot listen")?;
         let accept = move || {
             for stream in listener.incoming().filter_map(Result::ok) {
-                // Without a thread the connection closes, and the call behind it fails.
+                // Without a thread, the connection closes and the request that waits for it fails.
                 let _ = thread::Builder::new().name(NAME.into()).spawn(move || serve(stream));
             }
         };
@@ -46,13 +46,13 @@ impl Callee {
         self.address
     }
 
-    /// What it has used so far.
+    /// Returns the CPU time that the service has used so far.
     pub(super) fn cpu() -> Result<Duration> {
         cpu::of_threads(std::process::id(), |thread| thread == NAME)
     }
 }
 
-/// Answers each head; Envoy sends no body along.
+/// Answers each head. Envoy sends no body with it.
 fn serve(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let mut buffer = [0; 16 << 10];

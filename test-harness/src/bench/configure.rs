@@ -1,4 +1,4 @@
-//! How long a worker is busy with a policy: each compiles it on its own thread, and serves nobody meanwhile.
+//! How long a policy update occupies a worker: each worker compiles the policy on its own thread and serves no requests in the meantime.
 
 use std::path::Path;
 use std::thread;
@@ -16,8 +16,8 @@ use crate::quickstart::Issuer;
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The milliseconds of CPU time that the worker of a running Envoy uses for each of some updates to a policy with 10,000
-/// endpoints and agents, from the update to the first call that it decides.
+/// Measures some updates of a running Envoy to a policy with 10,000 endpoints and agents. Returns the worker's CPU time for each, in
+/// milliseconds, from the update to the first request that the new policy decides.
 pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<f64>> {
     let callee = Callee::start()?;
     let base = rows::base(filter, &callee)?.dynamic();
@@ -27,7 +27,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<f64>> {
     let policy = policies::of_size(LARGE)?;
     (0..size.updates)
         .map(|update| {
-            // An agent of which only this policy knows, so that the policy is in force when its call is let through.
+            // Only this policy registers the agent, so the policy is in force once the agent's request is allowed.
             let agent = format!("update-{update}");
             let policy = policies::with_client(&policy, &agent)?.to_string();
             let call = policies::call_of_client(&issuer, &agent);

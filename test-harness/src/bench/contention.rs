@@ -1,5 +1,5 @@
-//! What limits cost when workers count the same caller at the same time: each count is a compare-and-set on memory that all
-//! of them share, and the slower one has to try again.
+//! The cost of limits when workers count requests of the same agent at the same time. Each count is a compare-and-set on shared memory, and
+//! the slower worker has to retry.
 
 use std::path::Path;
 
@@ -19,8 +19,8 @@ const WORKERS: [(u32, &str, &str); 2] = [
 ];
 const CONNECTIONS: usize = 64;
 
-/// Measures the quickstart with its limits over the quickstart without them, on one worker and on four. All calls are one
-/// agent's, so that they meet in the same counts.
+/// Measures the quickstart with limits relative to the quickstart without them, on one worker and on four. All requests are from one agent,
+/// so they use the same counts.
 pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     let callee = Callee::start()?;
     let issuer = Issuer::new()?;

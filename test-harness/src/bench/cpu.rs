@@ -1,4 +1,4 @@
-//! CPU time of threads, as the kernel's scheduler counts it: to the nanosecond, where `/proc/PID/stat` counts ticks of 10 ms.
+//! CPU time of threads from the kernel's scheduler, with a resolution of nanoseconds. `/proc/PID/stat` counts ticks of 10 ms.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// What all threads of a process have used so far.
+/// Returns the CPU time of all threads of a process so far.
 pub(super) fn of_process(process: u32) -> Result<Duration> {
     of_threads(process, |_| true)
 }
 
-/// What those threads of a process have used so far whose name is wanted.
+/// Returns the CPU time so far of the threads of a process whose names match.
 pub(super) fn of_threads(process: u32, wanted: impl Fn(&str) -> bool) -> Result<Duration> {
     let folder = format!("/proc/{process}/task");
     let mut used = 0;
     for thread in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
         let thread = thread.with_context(|| format!("cannot read {folder}"))?.path();
-        // A thread that ends meanwhile is gone from the sum; those that matter here live as long as their process.
+        // The sum omits a thread that ends in the meantime. The threads that matter here live as long as their process.
         let Some(name) = read(&thread.join("comm"))? else { continue };
         if wanted(name.trim_end())
             && let Some(times) = read(&thread.join("schedstat"))?
@@ -33,7 +33,7 @@ pub(super) fn of_threads(process: u32, wanted: impl Fn(&str) -> bool) -> Result<
 fn read(file: &Path) -> Result<Option<String>> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
-        // A thread that ended between two reads; the file of one that has just ended can be opened and not read.
+        // The thread ended between two reads. The file of a thread that has just ended can be opened but not read.
         Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(NO_SUCH_PROCESS) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
@@ -64,7 +64,7 @@ mod tests {
                         thread::sleep(Duration::from_millis(10))
                     }
                 }
-                // The counter of a thread that runs is brought up to date when it is taken off its core.
+                // The kernel updates the counter of a running thread when the thread leaves its core.
                 thread::sleep(Duration::from_millis(1));
                 of_threads(std::process::id(), |thread| thread == name).unwrap().saturating_sub(before)
             };

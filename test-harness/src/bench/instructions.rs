@@ -1,8 +1,7 @@
-//! How many instructions a decision takes, by part: a figure that no other load on the machine changes.
+//! The number of instructions of a decision, by part. Other load on the machine does not affect it.
 //!
-//! The module runs under the wasm host, which counts instructions as wasmtime counts fuel, and notes the count at each host
-//! call. What the host does in a call is not in it. Where a part has no host calls of its own, it is told from the difference
-//! between two policies.
+//! The module runs under the wasm host, which counts instructions as wasmtime's fuel and records the count at each host call. The host's
+//! own work in a call is not included. A part without host calls is computed from the difference between two policies.
 
 use std::fmt;
 use std::fs;
@@ -18,18 +17,18 @@ use crate::paths;
 use crate::quickstart::{HOST, Issuer, set};
 use crate::wasmhost::{Module, Outcome, Request, Verdict, Vm};
 
-/// The moment of the measured decision, in seconds since 1970: always the same, for the same tokens.
+/// The time of the measured decision, in seconds since 1970. It is constant, and so are the tokens.
 const NOW: u64 = 1_795_000_000;
-/// How many decisions come before the one that is measured.
+/// How many decisions precede the measured one.
 const WARM_UP: usize = 3;
 
-/// The instructions of a decision about a call whose token was seen before.
+/// The instructions of a decision about a request with a cached token.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instructions {
-    /// All of them.
+    /// The total.
     pub warm_decision: u64,
-    /// The same, by part.
+    /// The total, by part.
     pub parts: Vec<Part>,
 }
 
@@ -44,10 +43,10 @@ pub struct Part {
 }
 
 impl Instructions {
-    /// Counts those of the quickstart's policy.
+    /// Counts the instructions for the quickstart's policy.
     ///
     /// # Errors
-    /// When the filter does not fit its host, or decides otherwise than expected.
+    /// When the filter does not fit its host, or its decision is not the expected one.
     pub fn count(filter: &Path) -> Result<Self> {
         let module = Module::load(filter)?;
         let issuer = Issuer::at(NOW)?;
@@ -88,7 +87,7 @@ impl Instructions {
         Ok(Self { warm_decision: whole.fuel, parts })
     }
 
-    /// The count that later ones are held against.
+    /// Reads the reference count that later counts are compared with.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -98,7 +97,7 @@ impl Instructions {
         serde_json::from_slice(&text).with_context(|| format!("{} is no count of instructions", file.display()))
     }
 
-    /// Makes this the count that later ones are held against.
+    /// Stores this count as the reference for later ones.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -113,7 +112,7 @@ impl Instructions {
     }
 }
 
-/// Lets a VM decide the call a few times, and looks at the last decision.
+/// Lets a VM decide the request a few times, and returns the last outcome.
 fn decide(module: &Module, policy: &Value, token: &str) -> Result<Outcome> {
     let mut vm = Vm::start(module, policy.to_string().as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))?;
     let request = Request { headers: lines(token), now: NOW * 1_000_000_000, ..Request::default() };
@@ -127,7 +126,7 @@ fn decide(module: &Module, policy: &Value, token: &str) -> Result<Outcome> {
     }
 }
 
-/// The lines that Envoy shows to a filter for the call that is measured.
+/// Returns the lines that Envoy shows to a filter for the measured request.
 fn lines(token: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     [
         (":authority", HOST),
@@ -148,24 +147,24 @@ fn lines(token: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     .into()
 }
 
-/// Where a decision begins and ends among the host calls of a stream.
+/// The instructions between certain host calls of a stream.
 struct Marks {
     all: u64,
     /// Before the first host call and after the last.
     around: u64,
-    /// From the first host call to the clock, the last thing that is read for each call.
+    /// From the first host call to the clock, which is the last input of each request.
     read: u64,
-    /// From there to the first change of a header.
+    /// From the clock to the first change of a header.
     decide: u64,
-    /// From there to the last change.
+    /// From the first change to the last change.
     headers: u64,
-    /// From there to the last host call: the record is written and the decision counted.
+    /// From the last change to the last host call: writes the record and counts the decision.
     record: u64,
 }
 
 impl Marks {
     fn of(outcome: &Outcome) -> Result<Self> {
-        // Changes of the answer's headers come after the record.
+        // Changes of the response's headers come after the record.
         let written = outcome.calls.iter().position(|call| *call == "proxy_set_property");
         let is_change = |call: &&str| {
             let changes = ["proxy_add_", "proxy_remove_", "proxy_replace_"];
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
     use crate::build::{self, Flavor};
 
-    /// Otherwise what it costs would say nothing of what the filter has to cost.
+    /// Otherwise its cost would not be a lower bound for the cost of the filter.
     #[test]
     fn the_filter_to_compare_with_makes_the_calls_of_a_decision() {
         let filter = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
@@ -228,7 +227,7 @@ mod tests {
         assert_eq!(same_lines, decided_lines);
         let [decided_answer, same_answer] = [&decided, &same].map(|outcome| lengths(outcome.answer.as_ref().unwrap()));
         assert_eq!(same_answer, decided_answer);
-        // This host knows no source address, as Envoy does.
+        // Unlike Envoy, this host provides no source address.
         let [decided_record, same_record] = [&decided, &same].map(|outcome| {
             let mut record = outcome.record.clone().unwrap();
             record.as_object_mut().unwrap().remove("source");

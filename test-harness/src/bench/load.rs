@@ -1,7 +1,7 @@
-//! Load: connections that are kept open, and calls on all of them at once.
+//! The load generator: connections that stay open, and requests on all of them at once.
 //!
-//! A burst goes out on every connection before the first answer is read, so that the gateway is busy from the first call to
-//! the last whatever a call costs, and is woken about once for each burst in every row. What this side costs is not counted.
+//! A burst is sent on every connection before the first response is read. The gateway is therefore busy from the first request to the last,
+//! independent of their cost, and wakes up about once per burst in every row. The load generator's own cost is not counted.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,10 +30,10 @@ impl Clients {
         Ok(Self { connections: (0..connections).map(open).collect::<Result<_>>()?, buffer: vec![0; MOST_BYTES] })
     }
 
-    /// Makes these calls, a burst on all connections after the other.
+    /// Sends these requests, in one burst on all connections after the other.
     ///
     /// # Errors
-    /// When one is answered with a status that was not expected, or not at all.
+    /// When a response has an unexpected status or is missing.
     pub(super) fn call<'r>(
         &mut self,
         requests: impl IntoIterator<Item = &'r [u8]>,
@@ -55,12 +55,12 @@ impl Clients {
     }
 }
 
-/// What most calls are answered with.
+/// Returns whether the status is that of a successful response.
 pub(super) fn is_ok(status: u16) -> bool {
     status == 200
 }
 
-/// Reads one answer, whole, and returns its status.
+/// Reads one complete response and returns its status.
 fn answer(connection: &mut TcpStream, buffer: &mut [u8]) -> Result<u16> {
     let mut filled = 0;
     loop {

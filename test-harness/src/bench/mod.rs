@@ -1,8 +1,8 @@
-//! `cargo harness bench`: what the gate costs, in CPU time of a real Envoy.
+//! `cargo harness bench`: the cost of the gate in CPU time of a real Envoy.
 //!
-//! One Envoy with one worker has a listener for each row: the shipped one, with other filters in the gate's place. Rounds go
-//! through all rows in turn, so that whatever else the machine does meets them alike, and what a row costs beyond the plain
-//! listener is told apart within a round.
+//! One Envoy with one worker has a listener for each row: the shipped one, with other filters instead of the gate. Each round runs all rows
+//! in turn, so other load on the machine affects all rows alike. The added cost of a row is computed against the plain listener within the
+//! same round.
 
 mod callee;
 mod configure;
@@ -40,39 +40,39 @@ use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAM
 pub use instructions::{Instructions, Part};
 pub use report::{Bound, MOST_WASM_MB, Measured, Report, Spread};
 
-/// A filter that makes the host calls of a decision, and decides nothing.
+/// A filter that makes the host calls of a decision without deciding anything.
 const SAME_CALLS_TEXT: &str = include_str!("same_calls.wat");
 
-/// What an Envoy does after the last answer of a row (logs, clean-up) belongs to the row.
+/// Envoy's work after the last response of a row (logs, clean-up) belongs to the row.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// How much is measured.
+/// The size of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Rounds that count.
+    /// The number of measured rounds.
     pub rounds: usize,
-    /// Rounds before those, in which code and caches become warm.
+    /// The number of warm-up rounds, which warm code and caches.
     pub warm_up: usize,
-    /// Calls of a row in a round.
+    /// The number of requests of a row in each round.
     pub calls: usize,
-    /// Calls of a row in a round whose tokens are all new.
+    /// The number of requests in each round of a row in which every token is new.
     pub fresh_calls: usize,
-    /// Connections to a listener.
+    /// The number of connections to a listener.
     pub connections: usize,
-    /// Updates of the policy.
+    /// The number of policy updates.
     pub updates: usize,
-    /// Whether the policy service is measured too, which takes minutes to build.
+    /// Whether to measure the policy service too, which takes minutes to build.
     pub policy_service: bool,
 }
 
 impl Size {
-    /// Enough for figures to be quoted.
+    /// Enough for figures that can be published.
     pub const FULL: Self =
         Self { rounds: 50, warm_up: 5, calls: 500, fresh_calls: 50, connections: 16, updates: 5, policy_service: true };
-    /// Enough to see that everything runs.
+    /// Enough to check that everything runs.
     pub const QUICK: Self =
         Self { rounds: 3, warm_up: 1, calls: 160, fresh_calls: 32, connections: 16, updates: 1, policy_service: false };
-    /// Enough to tell one change of a row from another.
+    /// Enough to compare variants of a row.
     const SHORT: Self = Self {
         rounds: 200,
         warm_up: 40,
@@ -91,7 +91,7 @@ impl Size {
 /// Measures, prints the tables and writes the figures to a file.
 ///
 /// # Errors
-/// When something is missing, or a call was answered otherwise than expected.
+/// When something is missing, or a response is not the expected one.
 pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
     let report = measure(&if quick { Size::QUICK } else { Size::FULL })?;
     println!("{report}");
@@ -102,10 +102,10 @@ pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// Measures some rows, and prints them.
+/// Measures some rows and prints them.
 ///
 /// # Errors
-/// As [`run`], and when there is no row of such a name.
+/// See [`run`]; also when there is no row with such a name.
 pub fn some_rows(names: &[String]) -> Result<()> {
     let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
     let wanted = |name: &str| names.iter().any(|wanted| wanted == name);
@@ -118,7 +118,7 @@ pub fn some_rows(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Counts instructions of the filter, or of another module, prints them by part, and makes them the count that is held.
+/// Counts the instructions of the filter or of another module and prints them by part. With `write`, stores them as the reference count.
 ///
 /// # Errors
 /// When the filter does not build, decide or fit its host.
@@ -135,7 +135,7 @@ pub fn instructions(module: Option<&Path>, write: bool) -> Result<()> {
 /// Measures everything.
 ///
 /// # Errors
-/// As [`run`].
+/// See [`run`].
 pub fn measure(size: &Size) -> Result<Report> {
     let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
     progress::during("looking for Envoy, or installing it", envoy::locate)?;
@@ -160,7 +160,7 @@ pub fn measure(size: &Size) -> Result<Report> {
     })
 }
 
-/// The linear memory of a VM with a policy of this size in force.
+/// Returns the linear memory of a VM that has a policy of this size in force.
 fn memory(module: &Module, size: usize) -> Result<usize> {
     let policy = policies::of_size(size)?.to_string();
     let vm = Vm::start(module, policy.as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))?;
@@ -204,14 +204,14 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     Ok(measured.into_iter().map(|row| row.over(&bare)).collect())
 }
 
-/// Writes a filter that is compared with.
+/// Writes a filter for comparison.
 fn written(file: &Path, text: &str) -> Result<PathBuf> {
     let module = wat::parse_str(text).context("a filter to compare with is no WebAssembly")?;
     fs::write(file, module).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file.to_owned())
 }
 
-/// What these processes, and the service that allows everything, use for these calls.
+/// Returns the CPU time that these processes, and the service that allows everything, use for these requests.
 fn used_for(
     processes: &[u32],
     clients: &mut Clients,
@@ -227,7 +227,7 @@ fn used_for(
     Ok(used()?.saturating_sub(before))
 }
 
-/// A row whose filters do not run would be a cheap one.
+/// A row whose filters do not run would look cheap.
 fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
     let call = Request::post("/repos/acme/gateway/pulls").host(HOST).header("Content-Length", "0");
     for row in rows {
@@ -258,7 +258,7 @@ fn check_that_the_policy_service_decides(listener: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// What the answers do not tell.
+/// Checks the services' counters, because the responses alone do not show that the services were asked.
 fn check_that_they_were_asked(envoy: &Envoy, rows: &[Row], size: &Size) -> Result<()> {
     let calls = ((size.warm_up + size.rounds) * size.calls) as u64;
     for (row, counter) in [

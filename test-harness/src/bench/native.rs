@@ -1,7 +1,7 @@
-//! What Callgate is compared with: Envoy's own filters, configured to do as much of the same job as they can.
+//! The comparison for Callgate: Envoy's own filters, configured to do as much of the same job as they can.
 //!
-//! The chain is made from the policy that Callgate is measured with, so that both state the same: its endpoints, its agents, and
-//! its limits for each of them. What native filters cannot say is written out where that is possible, and left out where it is not.
+//! The chain is generated from the policy that Callgate is measured with, so both enforce the same endpoints, agents and limits per agent.
+//! Rules that native filters cannot express directly are expanded if possible, and otherwise omitted.
 
 use std::net::SocketAddr;
 
@@ -11,29 +11,29 @@ use serde_json::{Map, Value, json};
 
 use super::rows::POLICY_SERVICE;
 
-/// The namespace and key under which `jwt_authn` leaves the claims.
+/// The namespace and key under which `jwt_authn` stores the claims.
 const CLAIMS: [&str; 2] = ["envoy.filters.http.jwt_authn", "corp"];
-/// Those under which `rbac` leaves the name of the policy that fitted.
+/// The namespace and key under which `rbac` stores the name of the matching policy.
 const FITTED: [&str; 2] = ["envoy.filters.http.rbac", "enforced_effective_policy_id"];
-/// The organisation of all agents. A path cannot be compared with a claim.
+/// The organization of all agents. Native filters cannot compare a path with a claim.
 const ORGANISATION: &str = "acme";
 
-/// The chain of native filters: token, who may do what, how often, identity headers.
+/// Returns the chain of native filters: token, authorization, limits, identity headers.
 pub(super) fn chain(policy: &Value, jwks: &Value, cached: bool) -> Result<Vec<Value>> {
     let rules = rules(policy)?;
     Ok(vec![jwt_authn(jwks, cached), rbac(&rules), local_ratelimit(policy, &rules)?, header_mutation()])
 }
 
-/// What one agent may do at one endpoint.
+/// The permission of one agent for one endpoint.
 struct Rule<'p> {
     agent: &'p str,
     endpoint: &'p str,
     effect: &'p str,
     methods: Vec<&'p str>,
-    /// Regular expressions: of the path, and of path and query where the query is bound.
+    /// A regular expression for the path, or for path and query if the query is bound.
     path: String,
     target: Option<String>,
-    /// One scope of each list.
+    /// The request needs one scope of each list.
     scopes: Vec<Vec<&'p str>>,
 }
 
@@ -43,7 +43,7 @@ impl Rule<'_> {
     }
 }
 
-/// The endpoints that are not public, each for each agent: which values a path may have depends on who calls.
+/// Returns a rule for each agent at each endpoint that is not public, because the allowed values in a path depend on the agent.
 fn rules(policy: &Value) -> Result<Vec<Rule<'_>>> {
     let agents = policy.get("agents").and_then(Value::as_object).context("the policy has no agents")?;
     let endpoints = policy.get("endpoints").and_then(Value::as_array).context("the policy has no endpoints")?;
@@ -78,7 +78,7 @@ fn texts(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// The paths of a template, of which one agent may see these repositories.
+/// Returns an expression for the paths of a template, limited to the repositories that one agent may access.
 fn expression(template: &str, repositories: &[&str]) -> String {
     let mut written = String::new();
     let mut rest = template;
@@ -98,7 +98,7 @@ fn expression(template: &str, repositories: &[&str]) -> String {
     written + rest
 }
 
-/// A question to a service of one's own for every call, whose answer says what the upstream is told.
+/// Returns the filter that sends a check to an HTTP service for every request. The response sets the headers for the upstream.
 pub(super) fn ext_authz(cluster: &str) -> Value {
     filter(
         "ext_authz",
@@ -110,7 +110,7 @@ pub(super) fn ext_authz(cluster: &str) -> Value {
     )
 }
 
-/// The same question over gRPC.
+/// Returns the filter that sends the check over gRPC.
 pub(super) fn ext_authz_grpc() -> Value {
     filter(
         "ext_authz",
@@ -123,7 +123,7 @@ pub(super) fn ext_authz_grpc() -> Value {
     )
 }
 
-/// The cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
+/// Returns the cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
 pub(super) fn policy_service(address: SocketAddr) -> Value {
     let address = json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } });
     let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -162,12 +162,12 @@ pub(super) fn jwt_authn(jwks: &Value, cached: bool) -> Value {
     )
 }
 
-/// Holds a request until its body is there.
+/// Returns the filter that holds a request until its body is complete.
 pub(super) fn buffer() -> Value {
     filter("buffer", "buffer.v3.Buffer", json!({ "max_request_bytes": 1 << 20 }))
 }
 
-/// Who may do what: method and path, and what the token says.
+/// Returns the authorization filter, which checks method, path and claims.
 fn rbac(rules: &[Rule<'_>]) -> Value {
     let regex = |regex: &str| json!({ "safe_regex": { "regex": regex } });
     let claim = |name: &str, value: Value| {
@@ -202,8 +202,8 @@ fn rbac(rules: &[Rule<'_>]) -> Value {
     filter("rbac", "rbac.v3.RBAC", json!({ "rules": { "action": "ALLOW", "policies": policies } }))
 }
 
-/// How often: each agent, and each of its endpoints that changes something, by the limits that the policy has for them; with the
-/// headers that tell what is left.
+/// Returns the limits for each agent, and for each of its endpoints that changes something, from the policy's limits. The response headers
+/// report the remaining quota.
 fn local_ratelimit(policy: &Value, rules: &[Rule<'_>]) -> Result<Value> {
     let always =
         |key: &str| json!({ "runtime_key": key, "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
@@ -229,7 +229,7 @@ fn local_ratelimit(policy: &Value, rules: &[Rule<'_>]) -> Result<Value> {
         "local_ratelimit.v3.LocalRateLimit",
         json!({
             "stat_prefix": "limit",
-            // Asked for, and not used.
+            // The filter requires this bucket but does not use it.
             "token_bucket": calls,
             "always_consume_default_token_bucket": false,
             "descriptors": descriptors,
@@ -244,7 +244,7 @@ fn local_ratelimit(policy: &Value, rules: &[Rule<'_>]) -> Result<Value> {
     ))
 }
 
-/// A limit of the policy as a token bucket.
+/// Returns a limit of the policy as a token bucket.
 fn bucket(policy: &Value, limit: &str) -> Result<Value> {
     let read = || {
         let limit = policy.pointer(&format!("/limits/{limit}"))?;
@@ -260,7 +260,7 @@ fn bucket(policy: &Value, limit: &str) -> Result<Value> {
     read().with_context(|| format!("the limit `{limit}` has a form that is not known here"))
 }
 
-/// The same headers as Callgate sets.
+/// Returns the filter that sets the same headers as Callgate.
 fn header_mutation() -> Value {
     let [namespace, key] = CLAIMS;
     let claim = |name: &str| format!("%DYNAMIC_METADATA({namespace}:{key}:{name})%");
@@ -298,7 +298,7 @@ mod tests {
     use crate::envoy::{Bootstrap, Envoy, Options};
     use crate::quickstart::{self, HOST, Issuer};
 
-    /// Otherwise the comparison would be with something that does less than it is said to.
+    /// Otherwise the comparison would be with filters that do less than claimed.
     #[test]
     fn the_native_chain_lets_through_what_the_gate_lets_through() {
         let policy = quickstart::policy().unwrap();

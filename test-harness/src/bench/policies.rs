@@ -1,4 +1,4 @@
-//! What the gate is measured with: the quickstart's policy as it ships, and policies of any size made from it.
+//! The policies for measuring the gate: the quickstart's policy as it ships, and generated policies of any size.
 
 use anyhow::{Context as _, Result};
 use callgate_kit::mint::SigningKey;
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use crate::client::Request;
 use crate::quickstart::{self, HOST, Issuer, set};
 
-/// The endpoint that is called: it asks for scopes of its own and of its effect, binds the path to the token and to the agent,
-/// and refuses forms.
+/// The endpoint that is called. It requires its own scopes and those of its effect, binds the path to the token and to the agent, and
+/// rejects forms.
 pub(super) const ENDPOINT: &str = "pulls.create";
 const AGENT: &str = "coding-agent";
 const SCOPES: &str = "code:read code:write pulls:write";
 
-/// The quickstart's policy, in which no limit is ever reached: who waits is not measured.
+/// Returns the quickstart's policy with limits that are never reached, because rejected requests are not measured.
 pub(super) fn quickstart() -> Result<Value> {
     let mut policy = quickstart::policy()?;
     for limit in
@@ -25,7 +25,7 @@ pub(super) fn quickstart() -> Result<Value> {
     Ok(policy)
 }
 
-/// The same without its limits.
+/// Returns the policy without its limits.
 pub(super) fn without_limits() -> Result<Value> {
     let mut policy = quickstart()?;
     remove(&mut policy, "limits");
@@ -36,7 +36,7 @@ pub(super) fn without_limits() -> Result<Value> {
     Ok(policy)
 }
 
-/// The same with a key for RS256, which the quickstart does not take.
+/// Returns the policy with a key for RS256, which the quickstart does not accept.
 pub(super) fn with_rs256(key: &SigningKey) -> Result<Value> {
     let mut policy = quickstart()?;
     let keys = policy.pointer_mut("/issuers/corp/keys/jwks/keys").and_then(Value::as_array_mut);
@@ -46,7 +46,8 @@ pub(super) fn with_rs256(key: &SigningKey) -> Result<Value> {
     Ok(policy)
 }
 
-/// The quickstart with so many endpoints and agents in the place of its own. Each endpoint asks what `pulls.create` asks.
+/// Returns the quickstart with this many generated endpoints and agents instead of its own. Each endpoint has the requirements of
+/// `pulls.create`.
 pub(super) fn of_size(size: usize) -> Result<Value> {
     let mut policy = quickstart()?;
     let endpoint = endpoint(&mut policy, ENDPOINT)?.clone();
@@ -69,7 +70,7 @@ pub(super) fn of_size(size: usize) -> Result<Value> {
     Ok(policy)
 }
 
-/// A policy [`of_size`] in which the first agent is another client.
+/// Returns a policy from [`of_size`] in which the first agent has another client id.
 pub(super) fn with_client(policy: &Value, client_id: &str) -> Result<Value> {
     let mut policy = policy.clone();
     let identity = policy.pointer_mut(&format!("/agents/{}/identity", client(0)));
@@ -77,31 +78,31 @@ pub(super) fn with_client(policy: &Value, client_id: &str) -> Result<Value> {
     Ok(policy)
 }
 
-/// The call of that client to the first endpoint.
+/// Returns that client's request to the first endpoint.
 pub(super) fn call_of_client(issuer: &Issuer, client_id: &str) -> Request {
     request(&prefix(0), &issuer.token(client_id, SCOPES))
 }
 
-/// An endpoint of a policy.
+/// Returns an endpoint of a policy.
 pub(super) fn endpoint<'p>(policy: &'p mut Value, id: &str) -> Result<&'p mut Value> {
     let endpoints = policy.get_mut("endpoints").and_then(Value::as_array_mut).context("the policy has no endpoints")?;
     let found = endpoints.iter_mut().find(|endpoint| endpoint.get("id").is_some_and(|own| own == id));
     found.with_context(|| format!("the policy has no endpoint `{id}`"))
 }
 
-/// The call that is measured: the coding agent opens a pull request. It has no body, since the answer comes from the listener
-/// and a gateway closes a connection on which it answered before the body was there.
+/// Returns the measured request: the coding agent opens a pull request. It has no body, because the listener itself responds, and a gateway
+/// closes a connection if it responds before the body is complete.
 pub(super) fn call(token: &str) -> Request {
     request("/repos", token)
 }
 
-/// The calls of some of the agents of a policy [`of_size`], spread over all of it, each to an endpoint of its own.
+/// Returns requests of some agents of a policy from [`of_size`], spread over the whole policy, each to a different endpoint.
 pub(super) fn calls_of_size(issuer: &Issuer, size: usize, calls: usize) -> Vec<Request> {
     let spread = (0..calls).map(|call| call * size / calls);
     spread.map(|index| request(&prefix(index), &issuer.token(&client(index), SCOPES))).collect()
 }
 
-/// A token for the call that is measured. `serial` makes it another one.
+/// Returns a token for the measured request. Each `serial` produces a different token.
 pub(super) fn token(issuer: &Issuer, key: &SigningKey, serial: usize) -> String {
     issuer.sign(key, AGENT, SCOPES, |_, claims| set(claims, "jti", format!("{serial:08}")))
 }
@@ -123,7 +124,7 @@ fn request(prefix: &str, token: &str) -> Request {
         .header("Content-Length", "0")
 }
 
-/// A hundred services, each with its part of the endpoints.
+/// Distributes the endpoints over a hundred services.
 fn prefix(index: usize) -> String {
     format!("/services/service-{}/resource-{index}", index % 100)
 }

@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use super::policies;
 use crate::build;
 
-/// A running service. It ends when it is dropped.
+/// A running service. It stops when it is dropped.
 pub(super) struct PolicyService {
     process: Child,
     address: SocketAddr,
 }
 
 impl PolicyService {
-    /// Builds and starts it, for tokens that are signed with this key.
+    /// Builds and starts the service for tokens that are signed with this key.
     pub(super) fn start(jwk: &Value) -> Result<Self> {
         let process = Command::new(build::policy_service()?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let process = process.context("cannot start the policy service")?;
-        // From here on, an error stops it.
+        // From here on, an error drops the service and stops it.
         let mut service = Self { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         service.address = service.configure(jwk)?;
         Ok(service)
@@ -66,7 +66,7 @@ mod tests {
     use crate::quickstart::{HOST, Issuer, set};
     use crate::upstream::Upstream;
 
-    /// Otherwise the comparison would be with something that does less than it is said to.
+    /// Otherwise the comparison would be with a service that does less than claimed.
     #[test]
     #[ignore = "builds the policy service, for minutes: `.ci/run` runs it"]
     fn the_policy_service_allows_what_the_gate_allows() {
@@ -90,7 +90,7 @@ mod tests {
 
         let answers = both(&post(pulls, &issuer.token("coding-agent", scopes)));
         assert_eq!(answers.map(|answer| answer.status), [200; 2]);
-        // The decision's id is another one, and the gate adds the policy's version to its name.
+        // The decision ids differ, and the gate adds the policy's version to its name.
         let is_compared = |name: &str| {
             name == "authorization"
                 || name.starts_with(HEADER_PREFIX) && !["x-callgate-decision", "x-callgate-policy"].contains(&name)

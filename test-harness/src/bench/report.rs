@@ -1,4 +1,4 @@
-//! The figures, for people and as JSON.
+//! The figures, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::instructions::Instructions;
 
-/// What two rows cost in relation to each other, and the most that this may be: an uneven machine passes, a decision that has become half
-/// as expensive again does not.
+/// The cost ratios of pairs of rows, with their upper bounds. The bounds tolerate noise of the machine, but not a decision that becomes 50%
+/// more expensive.
 const RATIOS: [(&str, &str, &str, Option<f64>); 13] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(2.0)),
     ("same_calls_vs_native_cached", "same_calls", "native_cached", None),
@@ -29,7 +29,7 @@ const RATIOS: [(&str, &str, &str, Option<f64>); 13] = [
 ];
 const MOST_CONFIGURE_MS: f64 = 500.0;
 const MOST_MEMORY_MIB: f64 = 64.0;
-/// In every VM of every worker, so that it is also a matter of memory.
+/// Bounded because every VM of every worker loads the module, which also costs memory.
 pub const MOST_WASM_MB: f64 = 1.9;
 
 /// All figures of a run.
@@ -38,7 +38,7 @@ pub struct Report {
     pub(super) envoy: String,
     pub(super) connections: usize,
     pub(super) rows: Vec<Measured>,
-    /// What the worker used for each update to a policy with 10,000 endpoints and agents.
+    /// The worker's CPU time for each update to a policy with 10,000 endpoints and agents, in milliseconds.
     pub(super) configure_ms: Vec<f64>,
     pub(super) wasm_bytes: u64,
     pub(super) memory_small: usize,
@@ -46,7 +46,7 @@ pub struct Report {
     pub(super) instructions: Instructions,
 }
 
-/// What was measured of one row: microseconds of CPU time for a call, a figure for each round.
+/// The measurements of one row: CPU time per request in microseconds, one figure for each round.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// The row's name.
@@ -54,7 +54,7 @@ pub struct Measured {
     what: &'static str,
     requests: usize,
     rounds: Vec<f64>,
-    /// Beyond the plain listener, or the policy without limits, in the same round.
+    /// The cost in addition to the base row in the same round. The base is the plain listener, or the policy without limits.
     added: Vec<f64>,
 }
 
@@ -68,26 +68,26 @@ impl Measured {
         self.rounds.push(used.as_secs_f64() * 1e6 / calls as f64);
     }
 
-    /// Tells what the row costs beyond another, round by round.
+    /// Computes the cost in addition to another row, round by round.
     pub(super) fn over(mut self, base: &Self) -> Self {
         self.added = self.rounds.iter().zip(&base.rounds).map(|(row, base)| row - base).collect();
         self
     }
 
-    /// What the row costs beyond the plain listener.
+    /// Returns the cost in addition to the base row.
     pub fn added(&self) -> Spread {
         Spread::of(&self.added)
     }
 }
 
-/// A median, and the quartiles around it.
+/// A median and its quartiles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half of the figures are below.
+    /// Half of the figures are below this one.
     pub median: f64,
-    /// A quarter of the figures is below.
+    /// A quarter of the figures are below this one.
     pub low: f64,
-    /// A quarter of the figures is above.
+    /// A quarter of the figures are above this one.
     pub high: f64,
 }
 
@@ -105,31 +105,31 @@ impl Spread {
     }
 }
 
-/// A figure, and what is required of it.
+/// A figure and its requirement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bound {
     /// The figure's name.
     pub name: &'static str,
     /// The figure.
     pub value: f64,
-    /// What it may be at most.
+    /// The upper bound, if there is one.
     pub most: Option<f64>,
 }
 
 impl Bound {
-    /// Whether it is what is required.
+    /// Returns whether the figure meets its requirement.
     pub fn holds(&self) -> bool {
         self.most.is_none_or(|most| self.value <= most)
     }
 }
 
 impl Report {
-    /// The rows, in the order of the table.
+    /// Returns the rows, in the order of the table.
     pub fn rows(&self) -> &[Measured] {
         &self.rows
     }
 
-    /// Every figure of which something is required, and the ratios of which nothing is.
+    /// Returns every figure with a requirement, and the ratios without one.
     pub fn bounds(&self) -> Vec<Bound> {
         let ratios = RATIOS
             .iter()
@@ -144,9 +144,9 @@ impl Report {
         bounds
     }
 
-    /// What a row adds over what another adds. Medians are divided, and not rounds: in a single round what is added can be next
-    /// to nothing.
-    /// None where one of the two was not measured.
+    /// Returns the ratio of two rows' added costs. It divides medians and not single rounds, because the added cost in a single round can
+    /// be close to zero.
+    /// Returns `None` if one of the two was not measured.
     fn ratio(&self, row: &str, over: &str) -> Option<f64> {
         let added = |name: &str| self.rows.iter().find(|row| row.name == name).map(|row| row.added().median);
         Some(added(row)? / added(over)?)
@@ -206,7 +206,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The rows as a table.
+/// Formats the rows as a table.
 pub(super) fn of_rows(rows: &[Measured]) -> Table {
     let mut of_rows = table(["", "µs added", "quartiles", "µs in all", "requests"]);
     for row in rows {
@@ -222,7 +222,7 @@ pub(super) fn of_rows(rows: &[Measured]) -> Table {
     of_rows
 }
 
-/// A table whose first column is text and whose others are figures.
+/// Creates a table whose first column is text and whose other columns are figures.
 pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);

@@ -1,4 +1,4 @@
-//! What is measured: one Envoy with a listener for each row, alike in everything but its filters.
+//! The measured rows: one Envoy with a listener for each row. The listeners differ only in their filters.
 
 use std::path::Path;
 
@@ -13,19 +13,19 @@ use crate::client::Request;
 use crate::envoy::Bootstrap;
 use crate::quickstart::{Issuer, set};
 
-/// The plain listener, from which all others are told apart.
+/// The plain listener, the base of all others.
 pub(super) const BARE: &str = "bare";
 /// A Wasm filter that does nothing.
 pub(super) const NOOP: &str = "noop";
-/// A Wasm filter that makes the host calls of a decision: below it no gate that makes them can come.
+/// A Wasm filter that makes the host calls of a decision: the lower bound for any gate that makes them.
 pub(super) const SAME_CALLS: &str = "same_calls";
-/// The row whose calls the service behind `ext_authz` answers.
+/// The row in which the service for `ext_authz` answers the checks.
 pub(super) const EXT_AUTHZ: &str = "ext_authz";
-/// The row whose calls a policy service decides.
+/// The row in which a policy service decides.
 pub(super) const POLICY_SERVICE: &str = "policy_service";
-/// How many endpoints and agents the larger of the two generated policies has.
+/// The number of endpoints and agents in the larger of the two generated policies.
 pub(super) const LARGE: usize = 10_000;
-/// And the smaller.
+/// The number of endpoints and agents in the smaller one.
 pub(super) const SMALL: usize = 10;
 
 /// One row of the table.
@@ -37,24 +37,24 @@ pub(super) struct Row {
 }
 
 enum Calls {
-    /// The same few again and again.
+    /// A few requests, repeated.
     Known(Vec<Vec<u8>>),
-    /// Each once.
+    /// Requests that are each sent once.
     Fresh(std::vec::IntoIter<Vec<u8>>),
 }
 
-/// How the calls of a row are made; signing takes a while.
+/// How the requests of a row are created. They are created in advance, because signing takes time.
 enum Made<'k> {
-    /// One token of this key.
+    /// One token, signed with this key.
     Known(&'k SigningKey),
-    /// Many tokens of this key.
+    /// Many tokens, signed with this key.
     Fresh(&'k SigningKey),
-    /// Some agents of a generated policy.
+    /// Tokens of some agents of a generated policy.
     OfSize(usize),
 }
 
 impl Row {
-    /// The calls of one round.
+    /// Returns the requests of one round.
     pub(super) fn calls(&mut self, size: &Size) -> Result<Vec<Vec<u8>>> {
         match &mut self.calls {
             Calls::Known(calls) => Ok(calls.iter().cycle().take(size.calls).cloned().collect()),
@@ -66,7 +66,7 @@ impl Row {
     }
 }
 
-/// The files of the filter and of those that it is compared with.
+/// The files of the filter and of the filters to compare it with.
 pub(super) struct Modules<'m> {
     pub(super) filter: &'m Path,
     pub(super) noop: &'m Path,
@@ -77,7 +77,7 @@ pub(super) struct Modules<'m> {
 pub(super) struct Rows {
     pub(super) bootstrap: Bootstrap,
     pub(super) rows: Vec<Row>,
-    /// Where it is wanted.
+    /// The policy service, if it is measured.
     pub(super) policy_service: Option<PolicyService>,
 }
 
@@ -186,21 +186,21 @@ fn listeners(
     ])
 }
 
-/// The same key under the older name of its algorithm, the only one that Envoy knows (RFC 8037; the other is RFC 9864's).
+/// Returns the same key under the older name of its algorithm, the only one that Envoy knows (RFC 8037; RFC 9864 defines the other).
 pub(super) fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
     let mut jwk = key.private_jwk();
     set(&mut jwk, "alg", "EdDSA");
     SigningKey::from_jwk(&jwk).context("the Ed25519 key has no older name")
 }
 
-/// The shipped listener with this policy, and a VM of its own.
+/// Returns the shipped listener with this policy and a separate VM.
 pub(super) fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstrap> {
     let mut bootstrap = base.with_policy(&policy.to_string())?;
     *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
     Ok(bootstrap)
 }
 
-/// The shipped listener, which answers by itself, and writes its access log where it costs least.
+/// Returns the shipped listener, changed to respond itself and to write its access log where that costs least.
 pub(super) fn base(filter: &Path, callee: &Callee) -> Result<Bootstrap> {
     let mut base = Bootstrap::new(filter, "", callee.address())?;
     let log = base.manager()?.pointer_mut("/access_log/0").context("there is no access log")?;

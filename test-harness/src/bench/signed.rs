@@ -1,7 +1,7 @@
-//! What a signature costs: a signed call beside the same call with its token alone.
+//! The cost of a signature: a signed request compared with the same request with only its token.
 //!
-//! A signature cannot be remembered as a token can, so its algorithm sets the cost; so do reading its fields, rebuilding what
-//! was signed, and the replay table. Signatures are made just before each round, outside of what is counted.
+//! Unlike a verified token, a signature cannot be cached, so each request pays for its algorithm, and also for parsing the fields,
+//! rebuilding the signature base, and the replay table. Signatures are created just before each round, outside of the measurement.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,14 +27,14 @@ const VARIABLE: &str = "CALLGATE_BENCH_SIGNING";
 const SECRET: &str = "a secret of thirty-two bytes, or more";
 const BODY: usize = 4096;
 
-/// A row: its listener, with a body or without, and whose signature it has.
+/// A row: its listener, whether it has a body, and the key of its signature.
 struct Row {
     name: &'static str,
     what: &'static str,
     listener: &'static str,
     body: bool,
     signer: Option<usize>,
-    /// The row beyond which it is told.
+    /// The base row for the added cost.
     over: &'static str,
 }
 
@@ -62,7 +62,7 @@ const fn row(
     Row { name, what, listener, body, signer, over }
 }
 
-/// Measures signed calls over the same calls without a signature, and `jwt_authn` with Ed25519 to compare them with.
+/// Measures signed requests relative to the same requests without a signature, and `jwt_authn` with Ed25519 for comparison.
 pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     let callee = Callee::start()?;
     let issuer = Issuer::new()?;
@@ -99,7 +99,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     .collect()
 }
 
-/// A key of each kind, by the names that signatures give them.
+/// Returns a key of each kind, by the names that signatures use.
 fn signers() -> Result<Vec<(&'static str, SigningKey)>> {
     let hmac = SigningKey::from_secret(SECRET.as_bytes(), None).map_err(|error| anyhow!("no secret: {error}"))?;
     let generate = |algorithm| SigningKey::generate(algorithm).map_err(|error| anyhow!("no key: {error}"));
@@ -116,7 +116,7 @@ fn start(filter: &Path, callee: &Callee, issuer: &Issuer, signers: &[(&str, Sign
         *names.context("the gate has no environment")? = json!([VARIABLE]);
         Ok(gate)
     };
-    // A listener that answers by itself would answer before an unsigned body was there.
+    // Without a buffer, the listener would respond before an unsigned body is complete.
     let mut buffered = gate("signed_4k")?;
     let filters = buffered.manager()?.get_mut("http_filters").and_then(Value::as_array_mut);
     filters.context("there are no filters")?.insert(0, native::buffer());
@@ -128,16 +128,16 @@ fn start(filter: &Path, callee: &Callee, issuer: &Issuer, signers: &[(&str, Sign
     ])?;
     let environment = vec![(VARIABLE.to_owned(), SECRET.to_owned())];
     let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;
-    // Until the replay table can tell fresh signatures from used ones.
+    // Until the replay table can distinguish fresh signatures from replayed ones.
     progress::during("waiting until signatures are taken", || std::thread::sleep(std::time::Duration::from_secs(8)));
     Ok(envoy)
 }
 
-/// The quickstart's policy, whose agent may sign its calls.
+/// Returns the quickstart's policy with an agent that may sign its requests.
 fn policy(signers: &[(&str, SigningKey)]) -> Result<Value> {
     let mut policy = policies::quickstart()?;
     for limit in policy.get_mut("limits").and_then(Value::as_object_mut).context("there are no limits")?.values_mut() {
-        // As many calls as the replay table remembers.
+        // As many requests as the replay table can store.
         set(limit, "rate", "1000/1s");
         set(limit, "burst", 200_000);
     }
@@ -157,7 +157,7 @@ fn policy(signers: &[(&str, SigningKey)]) -> Result<Value> {
     Ok(policy)
 }
 
-/// The call that is measured everywhere, signed or not, with a body or without.
+/// Returns the request that is measured everywhere, signed or not, with or without a body.
 fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, serial: usize) -> Result<Vec<u8>> {
     const PATH: &str = "/repos/acme/gateway/pulls";
     let body = vec![b'x'; if row.body { BODY } else { 0 }];
@@ -168,7 +168,7 @@ fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, ser
         ("content-type", "application/json".to_owned()),
     ];
     if let Some((name, key)) = signer {
-        // What the policy asks for, and no more.
+        // Covers exactly what the policy requires.
         let mut covered = vec!["@method", "@authority", "@path", "authorization"];
         if row.body {
             lines.push(("content-digest", content_digest(&body, &[Digest::Sha256])));

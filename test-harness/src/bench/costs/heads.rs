@@ -6,7 +6,7 @@ use super::kinds::{Kind, PATH, free, request};
 use crate::client::Request;
 use crate::quickstart::HOST;
 
-/// Near the most that Envoy takes of a request's head.
+/// Close to Envoy's limit for a request's head, in bytes.
 const MOST: usize = 55 << 10;
 
 pub(super) fn kinds() -> Vec<Kind> {
@@ -56,7 +56,7 @@ pub(super) fn kinds() -> Vec<Kind> {
         ),
     ];
     let lines = |name: &dyn Fn(usize) -> String| {
-        // With the two lengths and two line ends of each.
+        // Six bytes for the two length prefixes and the two terminators of each line.
         let count = MOST / (name(0).len() + 6);
         (0..count).fold(request(), |request, number| request.header(name(number), "1"))
     };

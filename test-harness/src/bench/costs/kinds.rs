@@ -1,4 +1,4 @@
-//! The kinds of requests, and the policy that they are sent to: one that uses everything that a stranger can reach.
+//! The kinds of requests, and the policy that they are sent to, which enables everything that a stranger can reach.
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate_kit::mint::{Algorithm, SigningKey};
@@ -9,43 +9,43 @@ use super::{heads, signatures, tokens};
 use crate::client::Request;
 use crate::quickstart::{self, HOST, Issuer, set};
 
-/// The secrets of the policy, by their variables: an agent's, and an issuer's.
+/// The policy's secrets, by their variables: one of an agent, and one of an issuer.
 pub(super) const SECRETS: [(&str, &str); 2] = [
     ("CALLGATE_COSTS_AGENT", "a secret of thirty-two bytes, or more"),
     ("CALLGATE_COSTS_ISSUER", "another secret of thirty-two bytes or more"),
 ];
-/// The issuer whose tokens are made with a secret.
+/// The issuer whose tokens are signed with a secret.
 pub(super) const INTERNAL: &str = "https://internal.example.com";
-/// The path that most of them ask for.
+/// The path of most requests.
 pub(super) const PATH: &str = "/repos/acme/gateway/pulls";
 
-/// One kind of request.
+/// A kind of request.
 pub(super) struct Kind {
     pub(super) what: &'static str,
     pub(super) request: Request,
-    /// The code of the answer.
+    /// The code of the expected response.
     pub(super) code: &'static str,
     pub(super) charged: Charged,
 }
 
-/// Whether the limit on failing credentials is charged for it.
+/// Whether the request counts toward the limit on failed credentials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charged {
     Yes,
     No,
 }
 
-/// A kind that is refused for nothing.
+/// Creates a kind that is rejected without counting toward the limit.
 pub(super) fn free(what: &'static str, code: &'static str, request: &Request) -> Kind {
     Kind { what, request: request.clone(), code, charged: Charged::No }
 }
 
-/// A kind whose signature is computed, or whose key nobody has.
+/// Creates a kind whose signature is verified, or whose key is unknown. It counts toward the limit.
 pub(super) fn charged(what: &'static str, code: &'static str, request: &Request) -> Kind {
     Kind { charged: Charged::Yes, ..free(what, code, request) }
 }
 
-/// A request of the path that most ask for, without a credential.
+/// Returns a request for the most common path, without a credential.
 pub(super) fn request() -> Request {
     Request::get(PATH).host(HOST)
 }
@@ -55,7 +55,7 @@ pub(super) struct Party {
     pub(super) issuer: Issuer,
     pub(super) keys: Vec<SigningKey>,
     pub(super) policy: Value,
-    /// A token that nobody signed.
+    /// A token with an invalid signature.
     pub(super) forged: String,
     /// A token of an agent, bound to a key that a thief does not have.
     pub(super) stolen: String,
@@ -72,7 +72,7 @@ impl Party {
         let rsa = generate(Algorithm::Rs256, "corp-rs256")?;
         let mut keys =
             vec![issuer.es256.clone(), generate(Algorithm::Es384, "corp-es384")?, issuer.ed25519.clone(), rsa.clone()];
-        // One key for each algorithm: whether keys are of one number makes no difference to what they cost.
+        // One RSA key serves for all of these algorithms, because that does not affect the cost.
         for algorithm in [Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512] {
             let key = rsa.clone().with_algorithm(algorithm).map_err(|error| anyhow!("no key: {error}"))?;
             keys.push(key.with_kid(format!("corp-{}", algorithm.jose_name())));
@@ -90,7 +90,7 @@ impl Party {
     }
 }
 
-/// The quickstart with every kind of key, proofs of possession, and agents that are known by their signatures alone.
+/// Returns the quickstart's policy with every kind of key, proofs of possession, and agents that are identified by signatures alone.
 fn policy(keys: &[SigningKey]) -> Result<Value> {
     let mut policy = quickstart::policy()?;
     let public = |key: &SigningKey| {
@@ -130,7 +130,7 @@ fn policy(keys: &[SigningKey]) -> Result<Value> {
     Ok(policy)
 }
 
-/// Every kind, the measure first.
+/// Returns every kind, with the reference request first.
 pub(super) fn all(party: &Party) -> Result<Vec<Kind>> {
     let plain = free("no credential: the measure", "credentials_missing", &request());
     let mut kinds = vec![plain];

@@ -1,8 +1,8 @@
-//! `cargo harness costs`: what the dearest requests of strangers cost, compared with a request without a credential.
+//! `cargo harness costs`: the costs of the most expensive requests that strangers can send, relative to a request without a credential.
 //!
-//! One Envoy with one worker has a listener without a gate, one with a gate whose limit on failing credentials is never reached, and
-//! one where the source has failed too often. Each kind of request goes to all three, round after round; what a listener needs
-//! beyond the one without a gate is the gate's, and a plain 401 with everything that Envoy does for it is the measure.
+//! One Envoy with one worker has three listeners: one without a gate, one with a gate whose limit on failed credentials is never reached,
+//! and one where the source has exceeded that limit. Each kind of request is sent to all three, in many rounds. The gate's cost is the cost
+//! of a listener minus that of the listener without a gate. The unit is a plain 401, including Envoy's own work for it.
 
 mod heads;
 mod kinds;
@@ -26,45 +26,47 @@ use crate::envoy::{Bootstrap, Envoy, Options};
 use crate::progress;
 use crate::quickstart::set;
 
-/// The most that a request may cost, in plain 401s.
+/// The maximum cost of a request, in plain 401s.
 pub const MOST: f64 = 20.0;
 
 const BARE: &str = "bare";
 const OPEN: &str = "open";
 const LIMITED: &str = "limited";
 
-/// Rounds that count, rounds before those, and requests of a kind in each. Fewer where it only matters that everything runs.
+/// The number of measured rounds, of warm-up rounds, and of requests of a kind in each round. A quick run, which only checks that
+/// everything works, uses fewer.
 const FULL: [usize; 3] = [9, 2, 32];
 const QUICK: [usize; 3] = [1, 0, 4];
-/// As many header lines as fit into what Envoy takes of a request: its own bound of 100 is one that people raise.
+/// Allows as many header lines as fit into the head of a request. Envoy's default limit of 100 is one that operators raise.
 const MOST_LINES: usize = 20_000;
 
-/// What every kind of request costs.
+/// The costs of all kinds of requests.
 #[derive(Debug)]
 pub struct Costs {
-    /// What a plain 401 costs, in microseconds of CPU time.
+    /// The cost of a plain 401, in microseconds of CPU time.
     pub plain: f64,
-    /// Each kind, the plain 401 first.
+    /// The kinds, with the plain 401 first.
     pub list: Vec<Cost>,
 }
 
-/// What a kind of request costs.
+/// The cost of a kind of request.
 #[derive(Debug)]
 pub struct Cost {
-    /// What the request is.
+    /// The kind of request.
     pub what: &'static str,
-    /// Its bytes.
+    /// The size of the request.
     pub bytes: usize,
-    /// The code of the answer, and that once the source has failed too often.
+    /// The code of the response: below the limit on failed credentials, and over it.
     pub answers: [String; 2],
-    /// What the gate adds, in plain 401s; and once the source has failed too often.
+    /// The cost that the gate adds, in plain 401s: below the limit on failed credentials, and over it.
     pub times: [f64; 2],
-    /// Whether it is a credential whose signature is computed, which the limit on failing credentials is charged for.
+    /// Whether the gate verifies the credential's signature, so the request counts toward the limit on failed credentials.
     pub charged: bool,
 }
 
 impl Cost {
-    /// Whether it is within the bound. What is charged for is bounded by the limit, and by this once that is reached.
+    /// Returns whether the cost is within the bound. Requests that count toward the limit are bounded by the limit; for them, only the cost
+    /// over the limit is checked.
     #[must_use]
     pub fn holds(&self) -> bool {
         let [open, limited] = self.times;
@@ -72,10 +74,10 @@ impl Cost {
     }
 }
 
-/// Measures, prints the table, and fails where something costs more than it may.
+/// Measures, prints the table, and fails if a cost is too high.
 ///
 /// # Errors
-/// When something is missing, an answer is another than was expected, or a request costs too much.
+/// When something is missing, a response is not the expected one, or a request costs too much.
 pub fn run(quick: bool) -> Result<()> {
     let costs = measure(quick)?;
     println!("{costs}");
@@ -87,7 +89,7 @@ pub fn run(quick: bool) -> Result<()> {
 /// Measures every kind.
 ///
 /// # Errors
-/// When something is missing, or an answer is another than was expected.
+/// When something is missing, or a response is not the expected one.
 pub fn measure(quick: bool) -> Result<Costs> {
     let [rounds, warm_up, count] = if quick { QUICK } else { FULL };
     let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
@@ -103,7 +105,7 @@ pub fn measure(quick: bool) -> Result<Costs> {
     progress::times("round", warm_up + rounds, |round| {
         for (kind, used) in kinds.iter().zip(&mut used) {
             for (listener, used) in [BARE, OPEN, LIMITED].into_iter().zip(used) {
-                // One request on each connection, since Envoy closes some of them with its answer.
+                // Each connection carries one request, because Envoy closes some connections after the response.
                 let mut clients = Clients::connect(envoy.listener(listener)?, count)?;
                 thread::sleep(SETTLE);
                 let calls: Vec<_> = (0..count).map(|_| kind.request.to_bytes()).collect();
@@ -134,7 +136,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
-/// The codes of the answers to a kind of request, which show that it went as far as it was meant to.
+/// Returns the codes of the responses to a kind of request. They show that processing went as far as intended.
 fn answers(envoy: &Envoy, kind: &Kind) -> Result<[String; 2]> {
     let ask = |listener| -> Result<String> {
         let answer = client::call(envoy.listener(listener)?, &kind.request)?;
@@ -173,13 +175,13 @@ fn start(filter: &Path, callee: &Callee, party: &Party) -> Result<Envoy> {
     let bootstrap = Bootstrap::joined(listeners)?;
     let environment = kinds::SECRETS.map(|(name, secret)| (name.to_owned(), secret.to_owned())).to_vec();
     let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;
-    // One failure, after which the source has nothing left.
+    // One failure exhausts the source's limit.
     client::call(envoy.listener(LIMITED)?, &policies::call(&party.forged))?;
     Ok(envoy)
 }
 
 impl fmt::Display for Costs {
-    /// The table, with what is dearest first.
+    /// Formats the table, with the most expensive requests first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = report::table(["request", "bytes", "plain 401s", "over the limit", "answer", ""]);
         let mut costs: Vec<_> = self.list.iter().collect();

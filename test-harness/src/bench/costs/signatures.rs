@@ -1,4 +1,4 @@
-//! Requests that carry fields of signatures. Strangers know the names of keys.
+//! Requests with signature fields. Strangers know the names of keys.
 
 use std::fmt::Write as _;
 
@@ -12,11 +12,11 @@ use super::kinds::{Kind, Party, SECRETS, charged, free};
 use crate::client::Request;
 use crate::quickstart::{HOST, set};
 
-/// The longest field that is read, in bytes.
+/// The length of the longest field that the gate reads, in bytes.
 const LONGEST: usize = 16 * 1024;
 const PATH: &str = "/jobs/7";
 
-/// The keys of the agent that is known by its signatures, as a policy writes them.
+/// Returns the keys of the agent that is identified by signatures, in the policy's format.
 pub(super) fn keys() -> Result<Value> {
     let public = |algorithm, kid| -> Result<Value> {
         let key = SigningKey::generate(algorithm).map_err(|error| anyhow!("no key: {error}"))?;
@@ -28,7 +28,7 @@ pub(super) fn keys() -> Result<Value> {
     Ok(json!([public(Algorithm::Ed25519, "ed")?, public(Algorithm::Es256, "es")?, hmac]))
 }
 
-/// A request for a path with these fields.
+/// Returns a request for a path with these fields.
 fn signed(path: &str, input: &str, signature: &str) -> Request {
     Request::get(path).host(HOST).header("Signature-Input", input).header("Signature", signature)
 }
@@ -49,7 +49,7 @@ pub(super) fn kinds(party: &Party) -> Result<Vec<Kind>> {
         charged("a signature by a key that nobody has", failed, &signed(PATH, &usual("nobody"), &bytes(64))),
     ];
 
-    // Fields that are long, or have as much in them as is read.
+    // Fields that are long, or contain as many items as the gate reads.
     let labels = |components: usize| {
         let members = (0..8).map(|label| {
             format!("s{label}=({}){}", many(&|number| format!("\"x{number}\""), components), by("nobody"))
@@ -97,7 +97,7 @@ pub(super) fn kinds(party: &Party) -> Result<Vec<Kind>> {
         ),
     ]);
 
-    // Coverage of what is long.
+    // Coverage of long fields.
     let dictionary = (0..1_500).map(|number| format!("a{number}=1")).collect::<Vec<_>>().join(",");
     let members = many(&|number| format!("\"priority\";key=\"a{number}\""), 61);
     kinds.push(charged(

@@ -11,16 +11,16 @@ use super::kinds::{INTERNAL, Kind, Party, charged, free, request};
 use crate::client::Request;
 use crate::quickstart::set;
 
-/// The longest token that is read, in bytes.
+/// The length of the longest token that the gate reads, in bytes.
 const LONGEST: usize = 16 * 1024;
-/// The longest proof that is read, in bytes.
+/// The length of the longest proof that the gate reads, in bytes.
 const LONGEST_PROOF: usize = 8 * 1024;
 
-/// The token with another signature, as well formed.
+/// Returns the token with another well-formed signature.
 pub(super) fn forged(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap_or_default();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
-    // The middle of an ECDSA signature is the end of its first number, which may be anything.
+    // The byte in the middle of an ECDSA signature is the end of its first number, which may have any value.
     let middle = bytes.len() / 2;
     if let Some(byte) = bytes.get_mut(middle.saturating_sub(1)) {
         *byte ^= 1;
@@ -102,7 +102,7 @@ pub(super) fn kinds(party: &Party) -> Vec<Kind> {
     kinds
 }
 
-/// Proofs with a token that was stolen from an agent; without one nothing of a proof is read.
+/// Returns proofs with a token that was stolen from an agent. Without such a token, the gate does not read the proof.
 fn proofs(party: &Party) -> Vec<Kind> {
     let with = |proof: &str| -> Request {
         request().header("Authorization", format!("DPoP {}", party.stolen)).header("DPoP", proof)
@@ -144,7 +144,7 @@ fn scopes(size: usize) -> String {
     (0..size / 5).map(|number| format!("{number:04}")).collect::<Vec<_>>().join(" ")
 }
 
-/// What is made with a number near the largest with which it is no longer than this.
+/// Returns the output of `make` for the approximately largest number whose output is not longer than this.
 fn filled(longest: usize, make: impl Fn(usize) -> String) -> String {
     let (mut size, mut step) = (0, longest);
     while step > 16 {
