@@ -1,12 +1,12 @@
-//! The bench runs, and a decision does not become dearer unnoticed.
+//! The bench runs, and the cost of a decision does not rise unnoticed.
 
 use test_harness::bench::{self, Instructions, Size, costs};
 use test_harness::build::{self, Flavor};
 
-/// What a rise of the count may come to before somebody has to say that it is meant, in per cent.
+/// The largest increase of the count that needs no explicit update of the reference, in percent.
 const MOST_RISE: u64 = 5;
 
-/// Few calls on a machine that runs every other test meanwhile: only that there is a figure for everything.
+/// Sends few requests on a machine that also runs all other tests, so it only checks that every figure exists.
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
 fn the_bench_measures_every_row() {
@@ -22,7 +22,7 @@ fn the_bench_measures_every_row() {
     for bound in report.bounds() {
         assert!(bound.value.is_finite(), "{bound:?}");
     }
-    // Verifying a signature is so much dearer than not doing it that no noise hides it.
+    // Verifying a signature is so much more expensive than a cache hit that noise cannot hide it.
     let added = |name| report.rows().iter().find(|row| row.name == name).unwrap().added().median;
     assert!(added("cold_es256") > added("warm"), "{report}");
     for name in ["warm_vs_native_cached", "warm_vs_native", "warm_vs_ext_authz", "scale_10000_vs_10"] {
@@ -33,8 +33,8 @@ fn the_bench_measures_every_row() {
     assert!(report.to_string().contains("warm_vs_native_cached"));
 }
 
-/// That each kind goes as far as it is meant to, and its cost is measured. What it may come to is for a machine that does nothing else:
-/// `cargo harness costs`.
+/// Checks that each kind is processed as far as intended and that its cost is measured. The bounds are checked only on an otherwise idle
+/// machine: `cargo harness costs`.
 #[test]
 fn every_request_by_a_stranger_has_a_cost() {
     let measured = costs::measure(true).unwrap();
@@ -45,7 +45,7 @@ fn every_request_by_a_stranger_has_a_cost() {
         assert!(cost.bytes < 60 << 10, "{cost:?}");
         assert!(cost.times.iter().all(|times| times.is_finite()), "{cost:?}");
     }
-    // What is limited is answered so, and what is no credential is answered as before.
+    // Limited requests get the code of the limit. Requests without a credential get the same response as before.
     let limited = |cost: &&costs::Cost| cost.answers[1] == "credentials_limited";
     assert!(measured.list.iter().filter(limited).count() >= charged);
     assert!(measured.to_string().contains("over the limit"));

@@ -1,4 +1,4 @@
-//! The runner of published test vectors, on vectors of our own: what passes, and that nothing else does.
+//! The runner of published test vectors, with vectors made for this test: valid ones pass, and all others fail.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 const SECRET: [u8; 32] = *b"a secret of thirty-two bytes, or";
 
-/// One signature that holds, and one example of a line.
+/// A valid signature, and an example of a line of the signature base.
 fn signatures() -> Value {
     let base =
         "\"@method\": PUT\n\"x\": a b\n\"@signature-params\": (\"@method\" \"x\");created=1618884475;keyid=\"own\"";
@@ -46,7 +46,7 @@ fn digests() -> Value {
     })
 }
 
-/// Two calls at once; the second asks for more than is left.
+/// Two requests at the same time. The second one costs more than the remaining quota.
 fn limits() -> Value {
     json!({ "quota": { "rate_per_s": 1, "limit": 2 }, "rows": [[0, 1, 1, 1, -1, 0], [0, 2, 1, 1, 1, 1]] })
 }
@@ -105,7 +105,7 @@ fn whatever_does_not_hold_fails_and_is_named() {
     write(folder.path(), "rfc9421/rfc9530_digests.json", &weak.to_string());
     write(folder.path(), "ratelimit/gcra_throttled.json", &slow.to_string());
     write(folder.path(), "wycheproof/hmac_sha256_test.json", &tags("invalid").to_string());
-    // Files without a case, and without the shape that they should have.
+    // Files without a case, and files that do not have the expected structure.
     let empty = json!({ "proofs": [], "bound_access_tokens_unsigned_example": ["e30.e30."] });
     write(folder.path(), "dpop/rfc9449_examples.json", &empty.to_string());
     write(folder.path(), "wimse/wimse_vectors.json", "{}");
@@ -136,7 +136,7 @@ fn a_folder_without_vectors_is_no_success() {
     let missing = folder.path().join("nowhere");
     let missing = run(&[missing.to_str().unwrap()]);
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("there is no folder"));
-    // Of the published files none may be missing, or be smaller than it was.
+    // All published files are required, with at least as many cases as before.
     write(folder.path(), "rfc9421/rfc9530_digests.json", &digests().to_string());
     let output = run(&[folder.path().to_str().unwrap()]);
     let said = String::from_utf8(output.stdout).unwrap();

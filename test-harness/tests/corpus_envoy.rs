@@ -1,5 +1,5 @@
-//! The corpus in a real Envoy, the pinned one over HTTP/1.1. Over HTTP/2 and in the oldest supported one, continuous integration runs it:
-//! each run takes a minute.
+//! Runs the corpus in a real Envoy: the pinned one over HTTP/1.1. Continuous integration also runs it over HTTP/2 and in the oldest
+//! supported Envoy, because each run takes a minute.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeSet;
@@ -9,10 +9,10 @@ use test_harness::build::{self, Flavor};
 use test_harness::corpus::{Wire, envoy, suites};
 use test_harness::envoy::{Binary, oldest};
 
-/// Why HTTP/2 cannot say some cases.
+/// Why HTTP/2 cannot express some cases.
 const UNSAID: [&str; 2] = ["a line that is about the connection", "a user in the authority, which Envoy refuses"];
 
-/// Each run starts an Envoy with some hundred policies, which takes a processor for half a minute.
+/// Each run starts an Envoy with several hundred policies, which occupies a processor for half a minute.
 static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());
 
 #[track_caller]

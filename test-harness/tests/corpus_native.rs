@@ -1,4 +1,4 @@
-//! The corpus in the native engine, and what must hold of the corpus itself.
+//! Runs the corpus in the native engine, and checks invariants of the corpus itself.
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use callgate::Reason;
 use callgate_kit::corpus::{Decision, Suite, run};
 use test_harness::corpus::{described, statuses, suites};
 
-/// Reasons that no request can reach, and why.
+/// Reasons that no request can trigger, and why.
 const UNREACHABLE: [(Reason, &str); 10] = [
     (
         Reason::BodyLengthMissing,
@@ -54,7 +54,7 @@ fn every_reason_has_a_case() {
     }
 }
 
-/// So that a status that changes in the engine's table fails every case that is denied for that reason.
+/// If the engine's table changes a status, every case that is denied for that reason fails.
 #[test]
 fn the_status_of_every_reason_is_stated() {
     let stated: BTreeSet<String> = statuses().unwrap().into_keys().collect();
@@ -83,7 +83,7 @@ fn every_allowed_case_has_a_neighbour_that_is_denied() {
     assert!(lonely.is_empty(), "nothing shows what these rest on:\n{}", lonely.join("\n"));
 }
 
-/// Allowed cases from which no denied one differs in one thing.
+/// Returns the allowed cases without a denied case that differs from them in one thing.
 fn lonely(suite: &Suite) -> Vec<String> {
     let mut neighbours: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, case) in suite.cases.iter().enumerate() {

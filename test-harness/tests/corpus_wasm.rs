@@ -1,4 +1,4 @@
-//! The corpus in the filter under a wasm host, as each gateway would have it, and the table that is made of it.
+//! Runs the corpus in the filter under a wasm host that emulates each gateway, and checks the table that is generated from the results.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! All tests that need more than one package, in one program: they are linked once, build the filter once and wait at the same time.
+//! All tests that need more than one package, in one program: they are linked once, build the filter once, and can wait in parallel.
 
 mod bench;
 mod conformance;

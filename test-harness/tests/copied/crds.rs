@@ -1,7 +1,7 @@
-//! Kubernetes resources against the definitions that their projects publish, where these are at hand: `../shared/crds` next to the
-//! checkout. A field that a definition does not have is an error, as `kubectl --validate=strict` has it.
+//! Validates Kubernetes resources against the definitions that their projects publish, if these are available in `../shared/crds` next to
+//! the checkout. A field that a definition does not have is an error, as with `kubectl --validate=strict`.
 //!
-//! What is not evaluated: rules in CEL (`x-kubernetes-validations`), and that keys of lists are distinct (`x-kubernetes-list-type: map`).
+//! CEL rules (`x-kubernetes-validations`) and the uniqueness of list keys (`x-kubernetes-list-type: map`) are not checked.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -13,16 +13,16 @@ use test_harness::paths;
 
 use super::Checked;
 
-/// A kind in one version, as `apiVersion` and `kind` name it, with its schema.
+/// The schema of a kind in one version, with its `apiVersion` and `kind`.
 struct Definition {
     api_version: String,
     kind: String,
     schema: jsonschema::Validator,
-    /// How many rules in CEL it has, which are not evaluated.
+    /// The number of its CEL rules, which are not evaluated.
     rules: usize,
 }
 
-/// The definitions; none where the folder is not there.
+/// The definitions. Empty if the folder does not exist.
 static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     let folder = folder();
     let Ok(files) = fs::read_dir(&folder) else {
@@ -44,7 +44,7 @@ fn definitions(file: &str, text: &[u8]) -> Vec<Definition> {
         for version in definition["versions"].as_array().unwrap() {
             let mut rules = 0;
             let mut schema = strict(&version["schema"]["openAPIV3Schema"], &mut rules);
-            // What every resource has, and no definition of a kind repeats.
+            // Every resource has these members, and the definition of a kind does not repeat them.
             for name in ["apiVersion", "kind", "metadata"] {
                 schema["properties"].as_object_mut().unwrap().entry(name).or_insert(json!({}));
             }
@@ -63,7 +63,7 @@ fn definitions(file: &str, text: &[u8]) -> Vec<Definition> {
     found
 }
 
-/// A schema of Kubernetes as one of JSON Schema that takes no field without a definition.
+/// Converts a Kubernetes schema to a JSON Schema that rejects undefined fields.
 fn strict(schema: &Value, rules: &mut usize) -> Value {
     let Some(fields) = schema.as_object() else { return schema.clone() };
     let mut strict_one = Map::new();
@@ -78,7 +78,7 @@ fn strict(schema: &Value, rules: &mut usize) -> Value {
             ("properties", Value::Object(properties)) => {
                 properties.iter().map(|(name, property)| (name.clone(), strict(property, rules))).collect()
             }
-            // What is inside of these narrows a value whose fields are defined outside.
+            // The contents of these keywords narrow a value whose fields are defined outside.
             ("anyOf" | "oneOf" | "allOf" | "not", value) => value.clone(),
             ("items" | "additionalProperties", value) => strict(value, rules),
             (_, value) => value.clone(),
@@ -101,7 +101,7 @@ fn strict(schema: &Value, rules: &mut usize) -> Value {
     Value::Object(strict_one)
 }
 
-/// That a resource is one that the definition of its kind takes.
+/// Checks a resource against the definition of its kind.
 pub(super) fn check(resource: &Value) -> Checked {
     if DEFINITIONS.is_empty() {
         return Ok(());

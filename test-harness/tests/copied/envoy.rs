@@ -1,4 +1,4 @@
-//! What a real Envoy says about a file, started with nothing but its judgement: the filter and its policy are loaded as well.
+//! Lets a real Envoy validate a file, without serving. It loads the filter and its policy as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{Checked, value};
 
 static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
 
-/// A folder with what files name beside themselves, and their texts with that in it.
+/// A folder with the files that the checked files refer to.
 struct Beside(TempDir);
 
 impl Beside {
@@ -50,13 +50,13 @@ impl Beside {
     }
 }
 
-/// A file that Envoy is started with.
+/// Checks a file that Envoy starts with.
 pub(super) fn bootstrap(_: &Path, text: &str) -> Checked {
     let beside = Beside::new();
     beside.judged(&beside.placed(text))
 }
 
-/// A file of listeners, in the place from which they are discovered.
+/// Checks a file of listeners at the path from which Envoy discovers them.
 pub(super) fn listeners(file: &Path, text: &str) -> Checked {
     let beside = Beside::new();
     let mut bootstrap = shipped("envoy/lds.yaml");
@@ -72,7 +72,7 @@ pub(super) fn listeners(file: &Path, text: &str) -> Checked {
     beside.judged(&bootstrap.to_string())
 }
 
-/// A file with the filter, in the place from which it is discovered.
+/// Checks a file with the filter at the path from which Envoy discovers it.
 pub(super) fn discovered(file: &Path, text: &str) -> Checked {
     let beside = Beside::new();
     let resource = value(file, &beside.placed(text))?["resources"][0].clone();
@@ -84,7 +84,7 @@ pub(super) fn discovered(file: &Path, text: &str) -> Checked {
     with_filter(&beside, Value::Object(fields), &json!({}))
 }
 
-/// The shipped configuration with this filter in the place of the gate, and with these fields of the connection manager.
+/// Checks the shipped configuration with this filter instead of the gate, and with these fields of the connection manager.
 fn with_filter(beside: &Beside, filter: Value, manager: &Value) -> Checked {
     let mut bootstrap = shipped("envoy/envoy.yaml");
     bootstrap["node"] = json!({ "id": "test", "cluster": "test" });
@@ -95,13 +95,13 @@ fn with_filter(beside: &Beside, filter: Value, manager: &Value) -> Checked {
     beside.judged(&bootstrap.to_string())
 }
 
-/// What the patches of an `EnvoyFilter` come to: the filter, with a module from a file as Istio's agent would write it there; the place
-/// in which it is discovered; and the fields of the connection manager.
+/// Checks the result of an `EnvoyFilter`'s patches: the filter, with a module from a file as Istio's agent would configure it; the
+/// discovery of the filter; and the fields of the connection manager.
 pub(super) fn patches(patches: &[Value]) -> Checked {
     let [extension, place, manager] = patches else { return Err("there are not three patches".to_owned()) };
     let value = |patch: &Value| patch["patch"]["value"].clone();
     let beside = Beside::new();
-    // As it stands, the module in a registry included. No Envoy can fetch it, and one that could reads the rest first.
+    // First unchanged, with the module in a registry. No Envoy can fetch it here, but Envoy reports unknown fields first.
     let remote = with_filter(&beside, value(extension), &value(manager)["typed_config"]);
     if let Some(unknown) =
         remote.err().filter(|wrong| wrong.contains("unknown fields") || wrong.contains("no such field"))

@@ -1,5 +1,5 @@
-//! Resources of Istio through the types that the project kube-custom-resources-rs generates from Istio's definitions: what a type does not
-//! have is lost on the way through it.
+//! Checks Istio resources with the types that the project kube-custom-resources-rs generates from Istio's definitions. A field that a type
+//! does not have is lost in a round trip through it.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Checked, compiles, crds, envoy, value};
 
-/// That nothing is lost.
+/// Checks that a round trip loses nothing.
 fn round_trip<T: DeserializeOwned + Serialize>(resource: &Value) -> Checked {
     let typed: T = serde_json::from_value(resource.clone()).map_err(|error| error.to_string())?;
     let back = serde_json::to_value(&typed).map_err(|error| error.to_string())?;
@@ -21,7 +21,7 @@ fn round_trip<T: DeserializeOwned + Serialize>(resource: &Value) -> Checked {
     }
 }
 
-/// The first place in which two values differ.
+/// Returns the first place in which two values differ.
 fn lost(written: &Value, back: &Value) -> Option<String> {
     match (written, back) {
         (Value::Object(written), Value::Object(back)) => written
@@ -43,8 +43,8 @@ pub(super) fn wasm_plugin(file: &Path, text: &str) -> Checked {
     compiles(&resource["spec"]["pluginConfig"])
 }
 
-/// As a `WasmPlugin`, whose fields it has, some of them one level deeper. No types were found for the kind itself,
-/// whose definition is checked where it is at hand.
+/// Checks the resource as a `WasmPlugin`, which has the same fields, some of them one level higher. No types were found for the kind
+/// itself; `crds` checks its definition, if it is available.
 pub(super) fn traffic_extension(file: &Path, text: &str) -> Checked {
     let mut resource = value(file, text)?;
     crds::check(&resource)?;
@@ -59,8 +59,8 @@ pub(super) fn traffic_extension(file: &Path, text: &str) -> Checked {
     compiles(&resource["spec"]["pluginConfig"])
 }
 
-/// As Istio's kind of that name, whose fields it has beside its own. No types were found for those,
-/// which its own definition has.
+/// Checks the resource as Istio's kind of the same name, which has its fields except Higress's own. No types were found for those; they are
+/// in Higress's own definition.
 pub(super) fn higress_plugin(file: &Path, text: &str) -> Checked {
     let mut resource = value(file, text)?;
     crds::check(&resource)?;

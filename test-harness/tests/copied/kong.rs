@@ -1,5 +1,5 @@
-//! Kong's files. What Kong itself takes stands here as we read it in its reference and its sources; the schema of a policy is checked by
-//! the meta-schema that Kong checks it with.
+//! Checks Kong's files. The accepted entities and settings are transcribed from Kong's reference and sources. The schema of a policy is
+//! checked with the meta-schema that Kong uses.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use test_harness::paths;
 
 use super::{Checked, compiles, value};
 
-/// Entities as DB-less Kong reads them: those fields that are used here.
+/// Entities in the format of DB-less Kong, limited to the fields that the project uses.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Declarative {
@@ -88,7 +88,7 @@ pub(super) fn meta(_: &Path, text: &str) -> Checked {
         return Err("Kong takes `config_schema` and `metrics`".to_owned());
     }
     let schema = draft4(&fields["config_schema"])?;
-    // A word that draft 4 does not know is one that says nothing.
+    // A validator of draft 4 ignores an unknown keyword, so check that the schema has an effect.
     let policy =
         callgate_kit::document::read(paths::root().join("envoy/policy.yaml")).map_err(|wrong| wrong.to_string())?;
     let mut policy = policy.value().clone();
@@ -105,7 +105,7 @@ pub(super) fn meta(_: &Path, text: &str) -> Checked {
     Ok(())
 }
 
-/// The settings of `kong.conf` that are used here, each with what its value has to look like.
+/// Checks the settings of `kong.conf` that the project uses, each with the required form of its value.
 pub(super) fn settings(_: &Path, text: &str) -> Checked {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in lines {
@@ -113,7 +113,7 @@ pub(super) fn settings(_: &Path, text: &str) -> Checked {
         let size = |value: &str| {
             value.strip_suffix(['k', 'm']).is_some_and(|number| number.parse::<u64>().is_ok_and(|number| number > 0))
         };
-        // nginx does not start with a zone that ends within a page.
+        // nginx does not start with a zone size that is not a multiple of the page size.
         let pages = |value: &str| {
             value
                 .strip_suffix('k')

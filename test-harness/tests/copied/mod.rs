@@ -1,8 +1,8 @@
-//! Every file that users copy is checked by something that would notice a typo in it, and here a typo is planted in each to see that.
+//! A check that would detect a typo exists for every file that users copy. These tests plant typos in each file to prove it.
 //!
-//! What checks a file is a source that is not ours where there is one: types that others generate from the definitions of Istio, a real
-//! Envoy, the meta-schema of draft 4, and for Kubernetes resources the definitions of their projects, where these are at hand. Where there is none (`NOT_CHECKED`), our own reading of a project's documents stands in its place,
-//! which finds a slip of the hand and no misunderstanding; the documents say so.
+//! The checks use third-party sources if there are any: types that others generate from Istio's definitions, a real Envoy, the meta-schema
+//! of draft 4, and, if available, the definitions of Kubernetes resources from their projects. Otherwise (`NOT_CHECKED`) the check is the
+//! project's own transcription of the gateway's documentation. That detects typos but not misunderstandings, and the documents state it.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod crds;
@@ -17,20 +17,20 @@ use std::path::Path;
 use serde_json::Value;
 use test_harness::paths;
 
-/// What a checker says about a text in the place of the file.
+/// The result of checking a text as the content of the file.
 type Checked = Result<(), String>;
 
 type Check = fn(&Path, &str) -> Checked;
 type Typos = &'static [(&'static str, &'static str)];
 
-/// A file, what checks it, and typos that it has to find: each text stands there, and becomes the other in its first place.
+/// A file, its check, and typos that the check has to detect: the first occurrence of the first text is replaced by the second.
 struct Copied {
     file: &'static str,
     check: Check,
     typos: Typos,
 }
 
-/// Files of Kong: their check is our own reading.
+/// Kong's files, which only the project's own transcription checks.
 const NOT_CHECKED: [&str; 2] = ["kong/kong.conf", "kong/kong.yml"];
 
 const COPIED: &[Copied] = &[
@@ -188,7 +188,7 @@ const COPIED: &[Copied] = &[
     },
 ];
 
-/// Every file of configuration below a folder, seen from the root.
+/// Returns all configuration files below a folder, relative to the root.
 fn files(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(paths::root().join(folder)).unwrap() {
@@ -204,7 +204,7 @@ fn files(folder: &str) -> Vec<String> {
     found
 }
 
-/// The examples are of few kinds, and what is in them is found by kind.
+/// Returns the check for a file of the examples, which are of few kinds.
 fn example(file: &str) -> Option<Copied> {
     let name = file.rsplit('/').next()?;
     let (check, typos): (Check, Typos) = match name {
@@ -255,7 +255,7 @@ fn a_typo_is_found_in_every_file_that_users_copy() {
     assert!(gone.is_empty(), "{gone:?}");
 }
 
-/// The documents beside these files say that nobody else has checked them.
+/// The documents next to these files state that they are not checked independently.
 #[test]
 fn what_is_not_checked_is_said() {
     for file in NOT_CHECKED {
@@ -268,13 +268,13 @@ fn what_is_not_checked_is_said() {
     }
 }
 
-/// A file's value. Comments are no part of it.
+/// Parses a file. Comments are not part of the value.
 fn value(file: &Path, text: &str) -> Result<Value, String> {
     let read = callgate_kit::document::parse(file.to_str().unwrap(), text.as_bytes());
     read.map(|document| document.value().clone()).map_err(|wrong| wrong.to_string())
 }
 
-/// Whether a policy that stands in a file compiles.
+/// Checks that a policy inside a file compiles.
 fn compiles(policy: &Value) -> Checked {
     let text = policy.to_string();
     let read = callgate_kit::document::parse("policy", text.as_bytes()).map_err(|wrong| wrong.to_string())?;

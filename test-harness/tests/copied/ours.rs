@@ -1,5 +1,5 @@
-//! Files of our own formats, which our own readers check; rules of Prometheus, whose expressions its parser reads; and a kind of which nobody
-//! publishes types, by our reading of its reference.
+//! Checks files in the project's own formats with its own readers, Prometheus rules with the parser of their expressions, and a kind
+//! without published types with a transcription of its reference.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) fn policy(file: &Path, text: &str) -> Checked {
     callgate_kit::policy::compile(read, &not_needed).map(drop).map_err(|wrong| wrong.to_string())
 }
 
-/// Cases name files beside them: they are read in a copy of their folder.
+/// Cases refer to files next to them, so they are loaded in a copy of their folder.
 pub(super) fn cases(file: &Path, text: &str) -> Checked {
     let copy = tempfile::tempdir().unwrap();
     copied(file.parent().unwrap(), copy.path());
@@ -86,13 +86,13 @@ pub(super) fn alerts(file: &Path, text: &str) -> Checked {
         .try_for_each(|rule| promql_parser::parser::parse(&rule.expr).map(drop))
 }
 
-/// That the gateway exposes what it asks for is seen where one runs.
+/// Checks only the syntax. Another test runs a gateway and checks that it exposes the metrics.
 pub(super) fn dashboard(file: &Path, text: &str) -> Checked {
     let panels = observability::of_dashboard(&value(file, text)?).map_err(|error| error.to_string())?;
     panels.iter().try_for_each(|panel| panel.names().map(drop)).map_err(|error| error.to_string())
 }
 
-/// An `EnvoyExtensionPolicy`: those fields that are used here, as its reference has them.
+/// An `EnvoyExtensionPolicy` as its reference defines it, limited to the fields that the project uses.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]

@@ -1,5 +1,5 @@
-//! Documents become wrong when the code changes. These tests notice it: each path, link, test and command of the harness that a
-//! document names has to exist. The commands of `callgate` are checked in `cli/tests/documents/`, which alone can run it.
+//! Detects documents that became wrong when the code changed: each path, link, test and harness command that a document names must exist.
+//! `cli/tests/documents/` checks the commands of `callgate`, because only that package can run it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod reader;
@@ -13,10 +13,10 @@ use test_harness::paths;
 
 use reader::{Document, document, entries, faults};
 
-/// Subcommands of cargo itself that documents name, and `deny` and `fuzz`, which they say how to install.
+/// Cargo's own subcommands that documents use, and `deny` and `fuzz`, whose installation the documents explain.
 const CARGO: [&str; 10] = ["build", "clippy", "deny", "fmt", "fuzz", "install", "run", "test", "tree", "update"];
 
-/// A span that ends so is a file's name even where it has no slash.
+/// A span with one of these endings is a file name even if it has no slash.
 const EXTENSIONS: [&str; 3] = [".md", ".rs", ".toml"];
 
 impl Document {
@@ -24,14 +24,14 @@ impl Document {
         self.path.parent().unwrap()
     }
 
-    /// Where links lead.
+    /// Returns the targets of the links.
     fn links(&self) -> Vec<String> {
         let (prose, _) = self.parts();
         let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         targets.map(|(target, _)| target.to_owned()).collect()
     }
 
-    /// The anchors that its headings give (as GitHub makes them).
+    /// Returns the anchors of the headings, as GitHub generates them.
     fn anchors(&self) -> BTreeSet<String> {
         let (prose, _) = self.parts();
         let headings =
@@ -79,7 +79,7 @@ impl Document {
     }
 }
 
-/// What is wrong with a command line; none where it could be run.
+/// Returns the problem with a command line, or `None` if it could be run.
 fn fault(words: &[String]) -> Option<String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -94,13 +94,13 @@ fn fault(words: &[String]) -> Option<String> {
     }
 }
 
-/// Whether the workspace gives cargo this subcommand.
+/// Returns whether the workspace defines this cargo alias.
 fn is_alias(subcommand: &str) -> bool {
     let configuration = fs::read_to_string(paths::root().join(".cargo/config.toml")).unwrap();
     configuration.lines().any(|line| line.starts_with(&format!("{subcommand} = ")))
 }
 
-/// Asks for help behind the arguments, which are read before it is given.
+/// Appends `--help` to the arguments, because they are parsed before the help is printed.
 fn fault_of_harness(arguments: &[&str]) -> Option<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_test-harness")).args(arguments).arg("--help").output().unwrap();
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
@@ -121,7 +121,7 @@ fn every_command_that_is_named_can_be_run() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
-/// The source text of a folder and those below.
+/// Returns the source text of a folder and its subfolders.
 fn sources(folder: &Path) -> String {
     entries(folder).iter().fold(String::new(), |text, path| {
         let whole = paths::root().join(path);
@@ -133,7 +133,7 @@ fn sources(folder: &Path) -> String {
     })
 }
 
-/// The names of these spans that no test in the sources has.
+/// Returns those of these spans that are not the name of a test in the sources.
 fn missing_tests(named: &[String]) -> Vec<&String> {
     let sources: String = ["src", "tests", "kit", "gateway-check", "cli", "test-harness"]
         .map(|folder| sources(Path::new(folder)))
@@ -152,7 +152,7 @@ fn every_test_that_holds_an_invariant_exists() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// A procedure that nobody has tried is a hope.
+/// A documented procedure is reliable only if a test performs it.
 #[test]
 fn every_procedure_is_shown_by_a_test_that_exists() {
     let operating = document("docs/operating.md");
@@ -182,7 +182,7 @@ fn what_is_not_there_is_noticed() {
     assert!(commands.iter().all(|words| fault(words).is_some()), "{commands:?}");
 }
 
-/// An advisory that `deny.toml` ignores, and the crate with which its reason begins.
+/// Returns the advisories that `deny.toml` ignores, each with the crate that begins its reason.
 fn ignored_advisories(rules: &str) -> Vec<(String, String)> {
     let ignored = rules.lines().filter_map(|line| {
         let (id, rest) = line.split_once("id = \"")?.1.split_once('"')?;

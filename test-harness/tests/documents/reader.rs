@@ -1,10 +1,10 @@
-//! The documents of the project as their tests read them, here and in `cli/tests/documents/`.
+//! Parses the project's documents for their tests, here and in `cli/tests/documents/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(crate) struct Document {
-    /// Seen from the root.
+    /// The path relative to the root.
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
@@ -15,7 +15,7 @@ pub(crate) struct Fence {
 }
 
 impl Document {
-    /// Everything that is written for readers.
+    /// Returns all documents.
     pub(crate) fn all() -> Vec<Self> {
         let mut paths = Vec::new();
         for folder in ["", "docs", "fuzz", "test-harness"] {
@@ -32,7 +32,7 @@ impl Document {
         paths.into_iter().map(read).collect()
     }
 
-    /// The text outside of fences, and the fences.
+    /// Returns the text outside of fences, and the fences.
     pub(crate) fn parts(&self) -> (String, Vec<Fence>) {
         let (mut prose, mut fences) = (String::new(), Vec::new());
         let mut lines = self.text.lines();
@@ -49,14 +49,14 @@ impl Document {
         (prose, fences)
     }
 
-    /// What stands between backticks, on one line or over several.
+    /// Returns the code spans, including those over several lines.
     pub(crate) fn spans(&self) -> Vec<String> {
         let (prose, _) = self.parts();
         let spans = prose.split("\n\n").flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2));
         spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     }
 
-    /// The commands in its fences and spans, each with its arguments.
+    /// Returns the commands in its fences and spans, each with its arguments.
     pub(crate) fn commands(&self) -> Vec<Vec<String>> {
         let (_, fences) = self.parts();
         let shell = fences.into_iter().filter(|fence| fence.language == "sh").map(|fence| fence.text);
@@ -66,7 +66,7 @@ impl Document {
     }
 }
 
-/// The workspace's root: every package with such tests lies in a folder of it.
+/// Returns the workspace's root. Every package with such tests is in a folder directly below it.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -80,7 +80,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     entries(folder).into_iter().filter(|path| root().join(path).is_file()).collect()
 }
 
-/// A command line cut into words, up to where its output goes.
+/// Splits a command line into words, up to a redirection of its output.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -101,7 +101,7 @@ fn is_ours(words: &[String]) -> bool {
     matches!(words.first().map(String::as_str), Some("cargo" | "callgate"))
 }
 
-/// What is wrong with each document, where something is.
+/// Returns the documents with problems, and their problems.
 pub(crate) fn faults<T: std::fmt::Debug>(of: impl Fn(&Document) -> Vec<T>) -> Vec<(PathBuf, Vec<T>)> {
     let documents = Document::all();
     assert!(documents.len() > 5, "the documents were not found");

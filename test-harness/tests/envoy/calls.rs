@@ -1,4 +1,4 @@
-//! What the gate makes of calls on which gateways and clients disagree.
+//! The gate's decisions about requests that gateways and clients interpret differently.
 
 use serde_json::json;
 use test_harness::client::Request;
@@ -15,7 +15,7 @@ fn hosts_are_judged_in_one_form_and_go_on_in_it() {
     }
     call("api.example.com.").assert_denied(400, "host_malformed");
     call("api.example.com:8443").assert_denied(403, "endpoint_not_allowed");
-    // Another virtual host's name in a spelling that Envoy does not route there meets the gate.
+    // Envoy does not route this spelling of another virtual host's name to that host, so the request reaches the gate.
     call("www.example.com:443").assert_denied(403, "endpoint_not_allowed");
     call("other.example.com").assert_denied(403, "endpoint_not_allowed");
 }
@@ -85,7 +85,7 @@ fn an_upgrade_needs_an_endpoint_that_takes_it() {
     let plain = |path: &str| upgrade(path).header("Connection", "upgrade");
     gate.ask(plain("/items/1")).assert_denied(403, "upgrade_not_allowed");
     gate.ask(plain("/stream/socket").body("x")).assert_denied(400, "upgrade_with_body");
-    // Envoy passes on what `Connection` nominates here, and the next hop would drop the headers that the gate sets.
+    // Envoy forwards the headers that `Connection` nominates here, and the next hop would remove the headers that the gate sets.
     gate.ask(upgrade("/stream/socket").header("Connection", "upgrade, x-callgate-agent"))
         .assert_denied(400, "connection_nomination");
     let unknown =

@@ -1,5 +1,5 @@
-//! Client libraries that share nothing with the gate: each signs with its defaults, and passes within one more round trip by what the
-//! answer asks for.
+//! Client libraries that share no code with the gate. Each signs with its defaults, and its request is allowed after at most one more round
+//! trip with the information in the response.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -31,19 +31,19 @@ const BOUND_REQUESTS: Package<'_> = Package {
     file: "requests_oauth2client/__init__.py",
 };
 
-/// A Python with this package. Where none can be installed, a line states it, and there is nothing to test.
+/// Returns a Python with this package. If it cannot be installed, prints a line and tests nothing.
 fn python(package: Package<'_>) -> Option<PathBuf> {
     match package.install() {
         Ok(installed) => Some(installed.python),
         Err(error) => {
-            // Not through the macros, whose output tests show only when they fail.
+            // Bypasses the print macros, because the test runner shows their output only for failed tests.
             let _ = writeln!(io::stderr(), "not tested: {} cannot be installed: {error:#}", package.name);
             None
         }
     }
 }
 
-/// One run of a client: the status of each exchange, and the code of its denial.
+/// Runs a client once, and returns the status of each exchange with the code of its denial.
 fn exchanges(
     gate: &Gate,
     python: &PathBuf,
@@ -60,7 +60,7 @@ fn exchanges(
         let output = command.output().unwrap();
         let (printed, complaint) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
-        // A table that has just been made cannot tell yet whether a message was used before.
+        // A new replay table cannot determine yet whether a message was used before.
         if !printed.contains("replay_table_young") || start.elapsed() > Duration::from_secs(20) {
             assert!(output.status.success(), "{printed}{complaint}");
             return printed.lines().map(|line| line.trim().to_owned()).collect();
@@ -69,7 +69,8 @@ fn exchanges(
     }
 }
 
-/// Agents with a key of each kind that libraries sign with, and endpoints that take their signatures alone.
+/// Returns a policy with agents that have a key of each kind that libraries sign with, and with endpoints that accept only their
+/// signatures.
 fn signed_policy(signatures: &Value) -> (Value, BTreeMap<&'static str, SigningKey>) {
     let mut policy = policy();
     policy["issuers"] = json!({});
@@ -99,7 +100,7 @@ fn signed_policy(signatures: &Value) -> (Value, BTreeMap<&'static str, SigningKe
     (policy, keys)
 }
 
-/// Every kind of key and request, with a policy that asks for little and with one that asks for much.
+/// Tests every kind of key and request, with a policy that requires little and with one that requires much.
 fn signs_as_asked(package: Package<'_>, script: &str) {
     let Some(python) = python(package) else { return };
     for (signatures, first_of_get, first_of_post) in [
@@ -148,12 +149,12 @@ fn requests_oauth2client_passes_its_nonce_round_trip() {
             claims["cnf"] = json!({ "jkt": key.thumbprint() });
             let mut private = key.private_jwk();
             if algorithm == Algorithm::Ed25519 {
-                // The library knows the algorithm by its older name (RFC 8037).
+                // The library uses the algorithm's older name (RFC 8037).
                 private["alg"] = json!("EdDSA");
             }
             let variables = [("KEY", private.to_string()), ("TOKEN", KEY.sign(&header(), &claims))];
             let exchanges = exchanges(&gate, &python, "bound_requests.py", &["/items/1?page=2"], &variables);
-            // The second request has the nonce already.
+            // The second request already includes the nonce.
             assert_eq!(exchanges, ["401 dpop_nonce", "200", "200"], "{required} {algorithm:?}");
             assert_eq!(gate.upstream.seen().last().unwrap().header("x-callgate-agent"), Some("robot"));
         }
@@ -163,7 +164,7 @@ fn requests_oauth2client_passes_its_nonce_round_trip() {
 #[test]
 fn envoy_joins_the_lines_of_the_headers_that_verify_warns_about_and_of_no_others() {
     let gate = shared();
-    // The last ones stay apart.
+    // The lines of the last four headers are not joined.
     for name in JOINED_BY_ENVOY.into_iter().chain(["accept-language", "content-digest", "signature", "x-a"]) {
         let asked = gate.ask(Request::get("/status").host(HOST).header(name, "a").header(name, "b"));
         let seen = asked.seen.unwrap_or_else(|| panic!("{name}: {:?}", asked.response));

@@ -64,7 +64,7 @@ fn a_bad_update_is_rejected_and_the_old_policy_goes_on_deciding() {
     gate.ask(good()).assert_allowed();
     gate.ask(Request::get("/items/1").host(HOST)).assert_denied(401, "credentials_missing");
 
-    // Neither does a refused update stand in the way of the next good one.
+    // A rejected update also does not block the next valid one.
     let mut other = policy();
     other["endpoints"][0]["scopes"] = json!(["items:other"]);
     gate.envoy.update(&gate.bootstrap.with_policy(&other.to_string()).unwrap()).unwrap();
@@ -89,7 +89,7 @@ fn a_valid_update_under_load_loses_no_request() {
                         let response = connection.call(&request).unwrap();
                         assert_eq!(response.status, 200, "{}", response.text());
                         answered += 1;
-                        // A listener that is replaced asks its clients to move on.
+                        // A listener that is being replaced asks its clients to reconnect.
                         if response.header("connection") == Some("close") {
                             connection = Connection::open(address).unwrap();
                         }
@@ -111,7 +111,7 @@ fn a_valid_update_under_load_loses_no_request() {
     assert!(answered > 100, "only {answered} requests: no load to speak of");
     assert_eq!(gate.upstream.count(), answered);
     assert_eq!(gate.envoy.stat("listener_manager.lds.update_rejected").unwrap(), 0);
-    // The last of them is in force.
+    // The last update is in force.
     let mut last = policy();
     last["endpoints"][0]["scopes"] = json!(["items:other"]);
     gate.envoy.update(&gate.bootstrap.with_policy(&last.to_string()).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What `cargo demo` shows is true, and its Envoy shows no secret.
+//! The output of `cargo demo` is correct, and its Envoy exposes no secret.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn every_call_of_the_demo_ends_as_its_table_says() {
             outcome.upstream
         );
     }
-    // After calls with tokens: neither these nor private keys stand anywhere in what Envoy tells of itself.
+    // After requests with tokens, neither the tokens nor private keys appear in Envoy's admin output.
     let dump = ["/config_dump?include_eds", "/server_info", "/stats", "/clusters"]
         .map(|page| demo.admin(page).unwrap())
         .concat();

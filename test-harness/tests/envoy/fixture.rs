@@ -1,4 +1,4 @@
-//! An API with a gate before it, and callers for it.
+//! An API with a gate in front of it, and clients for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +22,12 @@ pub(crate) static KEY: LazyLock<SigningKey> =
 
 static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
 
-/// The module that ships.
+/// Returns the module that ships.
 pub(crate) fn module() -> &'static Path {
     &MODULE
 }
 
-/// A policy with an endpoint for each kind of call that the tests make.
+/// Returns a policy with an endpoint for each kind of request that the tests send.
 pub(crate) fn policy() -> Value {
     let endpoint = |id, method, path, scopes: Value| {
         let effect = if method == "GET" { "read" } else { "write" };
@@ -69,7 +69,7 @@ pub(crate) fn policy() -> Value {
     })
 }
 
-/// The claims of a good token of the agent `robot`.
+/// Returns the claims of a valid token of the agent `robot`.
 pub(crate) fn claims(scopes: &str) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     json!({
@@ -84,24 +84,24 @@ pub(crate) fn claims(scopes: &str) -> Value {
     })
 }
 
-/// The header of a good token.
+/// Returns the header of a valid token.
 pub(crate) fn header() -> Value {
     let mut header = KEY.header();
     header["typ"] = json!("at+jwt");
     header
 }
 
-/// A good token of the agent `robot`.
+/// Returns a valid token of the agent `robot`.
 pub(crate) fn token(scopes: &str) -> String {
     KEY.sign(&header(), &claims(scopes))
 }
 
-/// A call that the policy allows.
+/// Returns a request that the policy allows.
 pub(crate) fn good() -> Request {
     Request::get("/items/1").host(HOST).bearer(&token("items:read"))
 }
 
-/// A gate with the test policy, for all tests that leave nothing behind in it: an Envoy takes seconds to compile the filter.
+/// Returns a shared gate with the test policy, for all tests that leave no state in it. An Envoy needs seconds to compile the filter.
 pub(crate) fn shared() -> &'static Gate {
     static SHARED: LazyLock<Gate> = LazyLock::new(|| {
         let (sender, started) = mpsc::channel();
@@ -117,31 +117,32 @@ pub(crate) fn shared() -> &'static Gate {
     &SHARED
 }
 
-/// A gate before an API.
+/// A gate in front of an API.
 pub(crate) struct Gate {
     pub(crate) envoy: Envoy,
     pub(crate) upstream: Upstream,
     pub(crate) bootstrap: Bootstrap,
 }
 
-/// What came of one call.
+/// The observed effects of one request.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) response: Response,
     /// The line of the access log.
     pub(crate) line: Value,
-    /// What reached the API.
+    /// The request that reached the API.
     pub(crate) seen: Option<Seen>,
 }
 
 impl Asked {
-    /// The decision record, which is as documented.
+    /// Returns the decision record. Checks that it has the documented form.
     #[track_caller]
     pub(crate) fn record(&self) -> Value {
         record(&self.line)
     }
 
-    /// That the gate refused with this status and reason, said so everywhere, and let nothing through.
+    /// Asserts that the gate denied the request with this status and reason, that all outputs agree, and that the request was not
+    /// forwarded.
     #[track_caller]
     pub(crate) fn assert_denied(&self, status: u16, reason: &str) {
         assert_eq!(self.record()["reason"], reason, "{self:?}");
@@ -151,7 +152,7 @@ impl Asked {
         assert_eq!(self.seen, None);
     }
 
-    /// That the call reached the API and came back.
+    /// Asserts that the request reached the API and that the response came back.
     #[track_caller]
     pub(crate) fn assert_allowed(&self) -> &Seen {
         assert_eq!(self.response.status, 200, "{self:?}");
@@ -160,7 +161,7 @@ impl Asked {
     }
 }
 
-/// The decision record in a line of the access log, which is as documented.
+/// Returns the decision record in a line of the access log. Checks that it has the documented form.
 #[track_caller]
 pub(crate) fn record(line: &Value) -> Value {
     let record = record_in(line).unwrap_or_else(|| panic!("no record in {line}"));
@@ -169,17 +170,17 @@ pub(crate) fn record(line: &Value) -> Value {
 }
 
 impl Gate {
-    /// The shipped configuration with this policy.
+    /// Starts the shipped configuration with this policy.
     pub(crate) fn start(policy: &Value) -> Self {
         Self::start_with(policy, |_| (), &Options::default())
     }
 
-    /// The same with changes.
+    /// Starts the shipped configuration with this policy and with changes.
     pub(crate) fn start_with(policy: &Value, change: impl FnOnce(&mut Bootstrap), options: &Options) -> Self {
         Self::try_start(module(), &policy.to_string(), change, options).unwrap()
     }
 
-    /// The same with any module and any text as the policy, which may not start.
+    /// Starts it with any module and any text as the policy. It may fail to start.
     pub(crate) fn try_start(
         module: &Path,
         policy: &str,
@@ -188,26 +189,26 @@ impl Gate {
     ) -> anyhow::Result<Self> {
         let upstream = Upstream::start()?;
         let mut bootstrap = Bootstrap::new(module, policy, upstream.address())?;
-        // Tells the lines of the access log apart.
+        // Identifies the lines of the access log.
         log_as_well(&mut bootstrap, r#""mark":"%REQ(X-MARK)%""#);
         change(&mut bootstrap);
         let envoy = Envoy::start(&bootstrap, options)?;
         Ok(Self { envoy, upstream, bootstrap })
     }
 
-    /// Makes a call on a connection of its own.
+    /// Sends a request on a new connection.
     pub(crate) fn call(&self, request: &Request) -> Response {
         client::call(self.envoy.api().unwrap(), request).unwrap()
     }
 
-    /// Makes a call and looks at what came of it everywhere.
+    /// Sends a request and collects all of its effects.
     pub(crate) fn ask(&self, request: Request) -> Asked {
         let mark = mark();
         let response = self.call(&request.header("X-Mark", &mark));
         self.asked(&mark, response)
     }
 
-    /// What came of the call with this mark, which got this answer.
+    /// Collects the effects of the request with this mark and this response.
     pub(crate) fn asked(&self, mark: &str, response: Response) -> Asked {
         let line = self.envoy.await_access_log(|line| line["mark"] == mark);
         let line = line.unwrap_or_else(|error| panic!("{error}: {} {}", response.status, response.text()));
@@ -222,7 +223,7 @@ pub(crate) fn log_as_well(bootstrap: &mut Bootstrap, member: &str) {
     *format = json!(format.as_str().unwrap().replacen('{', &format!("{{{member},"), 1));
 }
 
-/// A value for `X-Mark` that no other call has.
+/// Returns a unique value for `X-Mark`.
 pub(crate) fn mark() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()

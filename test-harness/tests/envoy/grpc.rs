@@ -1,4 +1,4 @@
-//! What a real gRPC client makes of the gate's answers.
+//! A real gRPC client interprets the gate's responses.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::envoy::fixture::{Gate, HOST, policy, token};
 
-/// A gRPC client whose messages are bytes, so that no schema has to be compiled.
+/// A gRPC client whose messages are bytes, so it needs no compiled schema.
 pub(crate) struct Client(Grpc<Channel>);
 
 impl Client {
@@ -46,7 +46,7 @@ impl Client {
 }
 
 impl Client {
-    /// The same with these headers.
+    /// Starts a streaming call with these headers.
     pub(crate) async fn streaming_with(
         &mut self,
         path: &'static str,

@@ -1,4 +1,5 @@
-//! Requests that a real Envoy holds for their bodies: slow clients, the room that they leave, and ends without a body.
+//! Requests that a real Envoy holds for their bodies: slow clients, the quota that they leave to others, and streams that end without a
+//! body.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::envoy::fixture::{Gate, mark, record, token};
 use crate::envoy::limits::counted;
 use crate::envoy::signed::{BODY, Call, gate, over_http_2, signed_policy};
 
-/// Sends the head of a request that announces so many bytes, and the first of them.
+/// Sends the head of a request that announces this many bytes, and the first of them.
 fn begin(gate: &Gate, call: &Call, mark: &str, length: usize) -> Connection {
     let request = call.request().header("X-Mark", mark).header("Content-Length", length.to_string());
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
@@ -38,7 +39,7 @@ fn a_slow_client_gets_408_and_leaves_room_for_other_agents() {
     let mut first = begin(&gate, &slow, &first_mark, large.len());
     thread::sleep(Duration::from_millis(200));
 
-    // Its agent has no room for another one, and every other agent has.
+    // The same agent has no quota left for another request, but every other agent has.
     let second = gate.ask(Call::post(&large).request().body(&large));
     second.assert_denied(503, "held_bytes_full");
     assert_eq!(second.response.header("retry-after"), Some("1"));
@@ -57,10 +58,10 @@ fn a_slow_client_gets_408_and_leaves_room_for_other_agents() {
     assert_eq!((&record["agent"], &record["rule"]), (&json!("robot"), &json!("held_bodies")));
     assert_eq!(gate.upstream.saw("x-mark", &first_mark), None);
     assert_eq!(counted(&gate, "decisions.deny.body_timeout"), 1);
-    // What it sends now is read by nobody.
+    // The gate ignores any further data from this client.
     let _ = first.send(BODY);
 
-    // Its signature was not used up, and its bytes are given back.
+    // Its signature was not consumed, and its share of held bytes was released.
     gate.ask(slow.request().body(&large)).assert_allowed();
     gate.ask(slow.request().body(&large)).assert_denied(403, "signature_replayed");
     assert_eq!(gate.envoy.stat("wasm.callgate.vm_reload").unwrap(), 0);

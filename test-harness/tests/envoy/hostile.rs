@@ -1,7 +1,7 @@
 //! No input stops the module.
 //!
-//! Envoy's own limits are raised, or it would answer 431 and the filter would never run; the record of each call proves that
-//! it did. What the codec refuses first is tried on the module alone, elsewhere.
+//! Envoy's own limits are raised. Otherwise it would respond with 431 and the filter would never run; the record of each request proves
+//! that it did. Input that the codec rejects first is tested on the module alone, elsewhere.
 
 use serde_json::json;
 use test_harness::client::{Connection, Request};
@@ -9,7 +9,8 @@ use test_harness::envoy::{Bootstrap, Options};
 
 use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
 
-/// As many connections as make it certain enough that each of two workers has some: all on one has a chance of 1 in 2^31.
+/// Enough connections to make it almost certain that each of two workers has some: the probability that one worker gets all of them is 1 in
+/// 2^31.
 const CONNECTIONS: usize = 32;
 
 fn raised(bootstrap: &mut Bootstrap) {
@@ -30,7 +31,7 @@ fn many(count: usize, line: impl Fn(usize) -> (String, String)) -> Request {
     (0..count).map(line).fold(good(), |request, (name, value)| request.header(name, value))
 }
 
-/// Header lines with odd bytes, and very many of them.
+/// Header lines with unusual bytes, and very many lines.
 fn odd_headers() -> Vec<(&'static str, Request)> {
     let obs_text: Vec<u8> = (0x80..=0xff).collect();
     let authorization = |value: &[u8]| Request::get("/items/1").host(HOST).header("Authorization", value);
@@ -56,7 +57,7 @@ fn odd_headers() -> Vec<(&'static str, Request)> {
     ]
 }
 
-/// Tokens that are large, or hold what no issuer would write.
+/// Tokens that are large, or contain values that no issuer would write.
 fn odd_tokens() -> Vec<(&'static str, Request)> {
     let signed = |payload: &[u8]| bearing(&KEY.sign_raw(header().to_string().as_bytes(), payload));
     let headed = |header: &[u8]| bearing(&KEY.sign_raw(header, claims("items:read").to_string().as_bytes()));
@@ -97,7 +98,7 @@ fn odd_tokens() -> Vec<(&'static str, Request)> {
     ]
 }
 
-/// Targets and hosts that no client would make up.
+/// Targets and hosts that no regular client would send.
 fn odd_calls() -> Vec<(&'static str, Request)> {
     let host = |host: &str| Request::get("/items/1").host(host).bearer(&token("items:read"));
     vec![

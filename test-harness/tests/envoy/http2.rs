@@ -1,6 +1,6 @@
-//! What the gate makes of HTTP/2: of the calls of an ordinary client, and of header blocks that no such client would send.
+//! The gate's decisions about HTTP/2: about requests of an ordinary client, and about header blocks that no such client would send.
 //!
-//! What Envoy refuses before the gate is pinned as well: where it stops doing so, the gate has to.
+//! The tests also fix which header blocks Envoy rejects before they reach the gate. If Envoy stops rejecting one, the gate must do so.
 
 use std::thread;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use test_harness::http2::call;
 
 use crate::envoy::fixture::{Asked, Gate, HOST, mark, policy, shared, token};
 
-/// Sends a request on a connection of its own, as an ordinary client does that knows what the server speaks.
+/// Sends a request on a new connection with prior knowledge of HTTP/2, as an ordinary client does.
 pub(crate) async fn exchange<B>(gate: &Gate, request: hyper::Request<B>) -> Response
 where
     B: hyper::body::Body + Send + Unpin + 'static,
@@ -37,7 +37,7 @@ where
     response
 }
 
-/// Sends a call as an ordinary client does that knows what the server speaks.
+/// Sends a request with prior knowledge of HTTP/2, as an ordinary client does.
 async fn ask(gate: &Gate, target: &str, lines: &[(&str, &str)]) -> Asked {
     let mark = mark();
     let request = hyper::Request::get(format!("http://{HOST}{target}")).header("x-mark", &mark);
@@ -72,11 +72,11 @@ async fn crumbs_of_a_cookie_are_one_and_two_credentials_are_none() {
     let asked = ask(gate, "/items/1", &[good, ("cookie", "a=1"), ("cookie", "b=2")]).await;
     assert_eq!(asked.assert_allowed().header("cookie"), Some("a=1; b=2"));
 
-    // Envoy joins the lines into one, in which no token can be read.
+    // Envoy joins the lines into one, which contains no valid token.
     ask(gate, "/items/1", &[good, good]).await.assert_denied(401, "token_malformed");
     let basic = ("authorization", "Basic YTpi");
     ask(gate, "/items/1", &[basic, good]).await.assert_denied(401, "token_malformed");
-    // What has nothing to do with tokens may pass on a public path; a token that nobody verified may not pass beside it.
+    // Credentials that are not tokens are allowed on a public path. An unverified token next to them is not.
     ask(gate, "/status", &[basic]).await.assert_allowed();
     ask(gate, "/status", &[basic, ("authorization", "Bearer bad")]).await.assert_denied(401, "token_malformed");
 }
@@ -86,7 +86,7 @@ async fn crumbs_of_a_cookie_are_one_and_two_credentials_are_none() {
 struct Block(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Block {
-    /// A call that the policy allows.
+    /// Returns a request that the policy allows.
     fn good() -> Self {
         let block = Self(Vec::new()).with(":method", "GET").with(":scheme", "http").with(":path", "/items/1");
         block.with(":authority", HOST).with("authorization", format!("Bearer {}", token("items:read")))
@@ -102,21 +102,21 @@ impl Block {
         self
     }
 
-    /// The same with another value for a line that is there.
+    /// Replaces the value of an existing line.
     fn but(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let line = self.0.iter_mut().find(|(own, _)| own == name.as_bytes()).unwrap();
         line.1 = value.as_ref().to_vec();
         self
     }
 
-    /// The same with a line before all others.
+    /// Inserts a line in front of all others.
     fn led_by(mut self, name: &str, value: &str) -> Self {
         self.0.insert(0, (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         self
     }
 }
 
-/// A line of the access log by its number, for calls that left no mark in it; it is written a moment after the answer.
+/// Returns a line of the access log by its number, for requests without a mark. Envoy writes it shortly after the response.
 fn nth_line(gate: &Gate, number: usize) -> Option<Value> {
     (0..500).find_map(|_| {
         let line = gate.envoy.access_log().get(number).cloned();
@@ -127,21 +127,21 @@ fn nth_line(gate: &Gate, number: usize) -> Option<Value> {
     })
 }
 
-/// What has to come of a header block.
+/// The expected effect of a header block.
 enum Expected {
-    /// The API gets it for the host that the gate judged.
+    /// The API receives the request, with the host that the gate checked.
     Allowed,
-    /// The gate refuses with this status and reason.
+    /// The gate denies the request with this status and reason.
     Denied(u16, &'static str),
-    /// Envoy answers itself, with this status and this detail in its access log.
+    /// Envoy responds itself, with this status and with this detail in its access log.
     Answered(u16, &'static str),
-    /// Envoy ends the connection, with this detail in its access log.
+    /// Envoy closes the connection, with this detail in its access log.
     Ended(&'static str),
 }
 
-/// A line that its HTTP/2 codec does not take.
+/// A line that Envoy's HTTP/2 codec rejects.
 const LINE: Expected = Expected::Ended("http2.invalid.header.field");
-/// Lines that are no request to its HTTP/2 codec.
+/// Lines that are not a request for Envoy's HTTP/2 codec.
 const REQUEST: Expected = Expected::Ended("http2.violation.of.messaging.rule");
 
 #[test]
@@ -151,7 +151,7 @@ fn header_blocks_that_only_http_2_can_carry() {
     let spaced = format!(" Bearer {}", token("items:read"));
     let cases = [
         ("nothing odd", good(), Allowed),
-        // Who is called.
+        // Hosts.
         ("another host beside the authority", good().with("host", "www.example.com"), Allowed),
         ("a host in place of the authority", good().without(":authority").with("host", HOST), Allowed),
         (
@@ -164,7 +164,7 @@ fn header_blocks_that_only_http_2_can_carry() {
         ("an authority with a user", good().but(":authority", "robot@api.example.com"), LINE),
         ("an authority with a path", good().but(":authority", "api.example.com/x"), LINE),
         ("two authorities", good().led_by(":authority", "www.example.com"), LINE),
-        // What is called.
+        // Paths.
         ("the path of the server as a whole", good().but(":path", "*"), REQUEST),
         (
             "with the method that it is for",
@@ -178,7 +178,7 @@ fn header_blocks_that_only_http_2_can_carry() {
         ("a path with a fragment", good().but(":path", "/items/1#x"), Answered(400, "path_normalization_failed")),
         ("a path that is not ASCII", good().but(":path", b"/items/\xff"), Denied(400, "path_character")),
         ("two paths", good().led_by(":path", "/status"), LINE),
-        // How.
+        // Methods.
         ("no method", good().without(":method"), REQUEST),
         ("a method with a space", good().but(":method", "GET /status"), LINE),
         ("a method in lower case", good().but(":method", "get"), Denied(403, "endpoint_not_allowed")),
@@ -186,7 +186,7 @@ fn header_blocks_that_only_http_2_can_carry() {
         ("a tunnel for a protocol", good().but(":method", "CONNECT").led_by(":protocol", "websocket"), LINE),
         ("no scheme", good().without(":scheme"), REQUEST),
         ("a scheme that the connection is not", good().but(":scheme", "https"), Allowed),
-        // Lines that HTTP/1.1 has and HTTP/2 has not, and lines that neither has.
+        // Lines that exist in HTTP/1.1 but not in HTTP/2, and lines that exist in neither.
         ("a pseudo-header of its own", good().led_by(":agent", "root"), LINE),
         ("a pseudo-header after the others", good().without(":path").with(":path", "/items/1"), LINE),
         ("a name in upper case", good().with("X-Callgate-Agent", "root"), LINE),
@@ -204,7 +204,7 @@ fn header_blocks_that_only_http_2_can_carry() {
         ("two lengths", good().with("content-length", "0").with("content-length", "1"), LINE),
     ];
 
-    // By default a connection that is ended stays half open for a second.
+    // By default, Envoy keeps a connection half open for a second when it closes it.
     let soon = |bootstrap: &mut Bootstrap| bootstrap.manager().unwrap()["delayed_close_timeout"] = json!("0.05s");
     let gate = Gate::start_with(&policy(), soon, &Options::default());
     let address = gate.envoy.api().unwrap();

@@ -16,7 +16,7 @@ use crate::envoy::fixture::{Gate, HOST, KEY, claims, header, module, policy};
 
 const WORKERS: Options = Options { concurrency: 4, environment: Vec::new(), binary: None };
 
-/// The test policy with one endpoint for known callers, one that is public, and whatever else is given.
+/// Returns the test policy with one endpoint for known agents, one that is public, and the given members.
 fn limited(members: Value) -> Value {
     let mut policy = policy();
     policy["endpoints"] = json!([
@@ -44,7 +44,7 @@ fn token(client: &str) -> String {
     KEY.sign(&header(), &claims)
 }
 
-/// A token that nobody signed, in the name of nobody who is known.
+/// Returns a token with an invalid signature and an unknown client.
 fn forged(number: usize) -> String {
     forged_for("stranger", number)
 }
@@ -63,7 +63,7 @@ fn item(token: &str) -> Request {
     Request::get("/items/1").host(HOST).bearer(token)
 }
 
-/// How often Envoy's workers accepted a connection, worker by worker.
+/// Returns how many connections each of Envoy's workers accepted.
 fn connections(gate: &Gate) -> Vec<u64> {
     let stats = gate.envoy.admin("/stats?filter=worker_.*downstream_cx_total").unwrap();
     stats.lines().map(|line| line.rsplit(": ").next().unwrap().parse().unwrap()).collect()
@@ -88,7 +88,7 @@ fn four_workers_let_exactly_as_many_pass_as_the_limit_says() {
     let start = Instant::now();
     let (took, served) = thread::scope(|scope| {
         let beside = scope.spawn(|| {
-            // The other agent calls far below its limit all the while.
+            // Meanwhile, the other agent sends requests far below its limit.
             let mut connection = Connection::open(address).unwrap();
             let mut served = 0;
             while !done.load(Ordering::Relaxed) {
@@ -134,7 +134,7 @@ fn of_sixteen_simultaneous_calls_of_a_fresh_identity_one_passes() {
     const AT_ONCE: usize = 16;
     let mut policy = limited(json!({ "limits": { "calls": { "per": "agent", "rate": "1/1h", "burst": 1 },
         "visits": { "per": "source", "rate": "1/1h", "burst": 1 } } }));
-    // Half of them have an entry in the policy, the others share the table.
+    // Half of the identities have an entry in the policy; the others share the table.
     policy["unregistered"] = json!("allow");
     let names: Vec<_> = (0..IDENTITIES).map(|number| format!("fresh-{number}")).collect();
     for name in names.iter().step_by(2) {
@@ -164,7 +164,7 @@ fn of_sixteen_simultaneous_calls_of_a_fresh_identity_one_passes() {
     assert_eq!(counted(&gate, "limits.evicted"), 0);
 }
 
-/// The module with other bytes and the same meaning: a custom section more.
+/// Writes a module with other bytes but the same behavior, by adding a custom section.
 pub(crate) fn another_build(folder: &Path) -> PathBuf {
     let mut bytes = fs::read(module()).unwrap();
     bytes.extend([0, 5, 4]);
@@ -213,7 +213,7 @@ fn what_is_used_up_stays_used_up_after_updates_of_policy_and_module() {
         let next = both(&next.with_policy(&named("first", "newer")).unwrap(), "newer");
         gate.envoy.update(&next).unwrap();
         await_stat(&gate, "listener_manager.lds.update_success", 3);
-        // Until the old listeners have drained both modules decide.
+        // Until the old listeners have drained, both modules decide requests.
         for _ in 0..20 {
             assert_eq!(call("api", &robot), 429);
             thread::sleep(Duration::from_millis(20));
@@ -226,7 +226,7 @@ fn what_is_used_up_stays_used_up_after_updates_of_policy_and_module() {
     assert_eq!([(); 3].map(|()| call("second", &robot)), [200, 200, 429], "another policy counts for itself");
 }
 
-/// What a process holds in memory, in KiB.
+/// Returns the resident memory of a process, in KiB.
 fn memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -239,7 +239,7 @@ fn a_flood_of_made_up_sources_and_callers_takes_nothing_from_an_agent_and_no_mem
     let policy = limited(json!({ "unregistered": "allow", "tables": { "limits": 4_096 } }));
     let behind_a_proxy = |bootstrap: &mut Bootstrap| {
         bootstrap.manager().unwrap()["xff_num_trusted_hops"] = json!(1);
-        // The upstream has no part in this.
+        // Excludes the upstream from the measurement.
         for host in bootstrap.virtual_hosts().unwrap() {
             host["routes"] = json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]);
         }
@@ -297,7 +297,7 @@ fn codes(responses: &[Response]) -> Vec<(u16, String)> {
 #[test]
 fn bad_credentials_do_not_escape_their_limit_and_known_ones_are_served() {
     let gate = failing(0);
-    // Long enough that every worker has seen the agent's token.
+    // Enough requests for every worker to verify the agent's token.
     let good = item(&token("robot"));
     for _ in 0..200 {
         assert_eq!(gate.call(&good).status, 200);
@@ -316,13 +316,13 @@ fn bad_credentials_do_not_escape_their_limit_and_known_ones_are_served() {
     for answer in refused {
         assert!(answer.header("retry-after").is_some() && answer.header("ratelimit").is_none());
     }
-    // In the name of an agent who is known there, as many more as it may fail itself, over all workers.
+    // Tokens in the name of a known agent have a separate limit, with the same number of failures over all workers.
     let in_its_name: Vec<_> = (0..30).map(|number| gate.call(&item(&forged_for("robot", number))).status).collect();
     assert_eq!(in_its_name, [[401; 5].as_slice(), &[429; 25]].concat());
     for _ in 0..40 {
         assert_eq!(gate.call(&good).status, 200);
     }
-    // The same on every path that is not public.
+    // The same applies to every path that is not public.
     let elsewhere = gate.call(&Request::get("/nowhere").host(HOST).bearer(&forged(99)));
     assert_eq!(codes(&[elsewhere]), [(429, "credentials_limited".to_owned())]);
 }
@@ -334,7 +334,7 @@ fn two_clients_behind_one_trusted_proxy_are_counted_apart() {
     let first: Vec<_> = (0..7).map(|number| from("198.51.100.1", number)).collect();
     assert_eq!(first, [401, 401, 401, 401, 401, 429, 429]);
     assert_eq!(from("198.51.100.2", 8), 401);
-    // Whatever the client itself wrote before the proxy's entry.
+    // The client's own entry in front of the proxy's entry has no effect.
     assert_eq!(from("203.0.113.5, 198.51.100.1", 9), 429);
 }
 

@@ -1,4 +1,4 @@
-//! The metrics as Prometheus reads them.
+//! The metrics in the format that Prometheus reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use test_harness::client::Request;
 
 use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy};
 
-/// Names with their kinds, and samples by name and labels.
+/// Returns the metrics' names with their types, and the samples by name and labels.
 fn scrape(gate: &Gate) -> (BTreeSet<(String, String)>, BTreeMap<String, u64>) {
     let text = gate.envoy.admin("/stats/prometheus").unwrap();
     let (mut kinds, mut samples) = (BTreeSet::new(), BTreeMap::new());

@@ -1,4 +1,4 @@
-//! The gate in a real Envoy. Each test starts one of its own on free ports, so that they run side by side.
+//! The gate in a real Envoy. Each test starts its own on free ports, so tests can run in parallel.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,

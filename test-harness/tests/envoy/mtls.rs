@@ -1,4 +1,4 @@
-//! `envoy/mtls.yaml`: who gets as far as the gate, and what the API is told of the certificate.
+//! `envoy/mtls.yaml`: which clients reach the gate, and what the API learns about the certificate.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use test_harness::client::{Connection, Request, Response};
 
 use crate::envoy::shipped::{Copied, decides};
 
-/// An authority that signs for servers and programs.
+/// An authority that issues certificates for servers and programs.
 struct Authority(Issuer<'static, KeyPair>, String);
 
 /// A certificate with its key.
@@ -38,7 +38,7 @@ impl Authority {
     }
 }
 
-/// What is signed by somebody of its own name looks as if it had signed itself.
+/// Each certificate needs its own name: one with the issuer's name would look self-signed.
 fn named(name: &str) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
@@ -46,7 +46,7 @@ fn named(name: &str) -> CertificateParams {
     parameters
 }
 
-/// Makes a call over TLS 1.3, where a client whose certificate is refused learns it from the first read.
+/// Sends a request over TLS 1.3. A client whose certificate is rejected learns this from its first read.
 fn call(
     address: SocketAddr,
     servers: &CertificateDer<'static>,
@@ -109,7 +109,7 @@ fn callers_show_a_certificate_and_cannot_write_another_one_into_a_header() {
     let line = envoy.await_access_log(|line| line["status"] == 200).unwrap();
     assert_eq!(line["client_certificate"], "spiffe://example.com/reporter");
 
-    // Nobody else gets as far as HTTP.
+    // No other client reaches the HTTP layer.
     let strangers = [
         ("no certificate", None),
         ("one of another authority", Some(Authority::new().program("spiffe://example.com/reporter"))),

@@ -1,4 +1,4 @@
-//! What `docs/operating.md` says about a running gate, done to a real Envoy.
+//! Performs the procedures of `docs/operating.md` on a real Envoy.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -22,18 +22,18 @@ use crate::envoy::limits::{another_build, counted};
 
 const UPDATED: &str = "listener_manager.lds.update_success";
 
-/// A gate whose listeners stand in a file that Envoy watches.
+/// Starts a gate whose listeners are in a file that Envoy watches.
 fn dynamic(policy: &Value, options: &Options) -> Gate {
     Gate::start_with(policy, |bootstrap| *bootstrap = bootstrap.clone().dynamic(), options)
 }
 
-/// Gives a gate this policy and waits until it is in force, as the update of this number (the start is the first).
+/// Updates a gate's policy and waits until it is in force. `number` counts the updates, with the start as the first one.
 fn update(gate: &Gate, policy: &Value, number: u64) {
     gate.envoy.update(&gate.bootstrap.with_policy(&policy.to_string()).unwrap()).unwrap();
     await_stat(gate, UPDATED, number);
 }
 
-/// The test policy, in which the agent may read two items an hour.
+/// Returns the test policy with a limit of two reads an hour for the agent.
 fn limited() -> Value {
     let mut policy = policy();
     policy["limits"] = json!({ "reads": { "per": "agent", "rate": "1/1h", "burst": 2 } });
@@ -41,12 +41,12 @@ fn limited() -> Value {
     policy
 }
 
-/// What became of a call on a connection of its own.
+/// Sends a request on a new connection and returns its status.
 fn status(gate: &Gate, request: &Request) -> u16 {
     gate.call(request).status
 }
 
-/// Clients that make one call after the other, of which each has to pass.
+/// Clients that send one request after the other. Each request must be allowed.
 pub(crate) struct Load {
     request: RwLock<Request>,
     answered: [AtomicU64; 2],
@@ -54,7 +54,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Does something while clients make this call, and says how often they did.
+    /// Runs `during` while clients send this request, and returns how many they sent.
     pub(crate) fn of(address: SocketAddr, request: Request, during: impl FnOnce(&Self)) -> u64 {
         let load = Self { request: RwLock::new(request), answered: Default::default(), done: AtomicBool::new(false) };
         thread::scope(|scope| {
@@ -77,28 +77,28 @@ impl Load {
             let response = connection.call(&request).unwrap();
             assert_eq!(response.status, 200, "{}", response.text());
             answered.fetch_add(1, Ordering::Relaxed);
-            // A listener that is replaced asks its clients to move on.
+            // A listener that is being replaced asks its clients to reconnect.
             if response.header("connection") == Some("close") {
                 connection = Connection::open(address).unwrap();
             }
         }
     }
 
-    /// Waits until each client has begun and ended some calls more.
+    /// Waits until each client has started and completed several more requests.
     pub(crate) fn goes_on(&self) {
         let count = || self.answered.each_ref().map(|answered| answered.load(Ordering::Relaxed));
         let before = count();
         until("clients call", || before.iter().zip(count()).all(|(before, now)| now >= before + 5));
     }
 
-    /// Lets the clients make another call from now on; none makes the one before any more.
+    /// Makes the clients send another request from now on. On return, no client sends the previous one anymore.
     fn switch(&self, request: &Request) {
         request.clone_into(&mut self.request.write().unwrap());
         self.goes_on();
     }
 }
 
-/// Ends the load also when what is done meanwhile fails.
+/// Stops the load even if `during` fails.
 struct Stop<'d>(&'d AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -107,7 +107,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -134,7 +134,7 @@ fn endpoints_go_from_observe_to_enforce_one_at_a_time() {
     assert_eq!(outcome(&gate, nowhere()), is("observe", "endpoint_not_allowed"));
     assert_eq!(outcome(&gate, read()), is("observe", "insufficient_scope"));
 
-    // The policy enforces, and each endpoint observes for itself: what has no endpoint is refused from here on.
+    // The policy enforces, and each endpoint observes individually: requests without an endpoint are rejected from here on.
     let mut each = policy();
     for endpoint in each["endpoints"].as_array_mut().unwrap() {
         endpoint["mode"] = json!("observe");
@@ -143,7 +143,7 @@ fn endpoints_go_from_observe_to_enforce_one_at_a_time() {
     assert_eq!(outcome(&gate, nowhere()), is("deny", "endpoint_not_allowed"));
     assert_eq!(outcome(&gate, read()), is("observe", "insufficient_scope"));
     assert_eq!(outcome(&gate, create()), is("observe", "insufficient_scope"));
-    // An endpoint that observes lets everybody pass, whoever it is.
+    // An endpoint that observes allows any request.
     assert_eq!(outcome(&gate, Request::get("/items/1").host(HOST)), is("observe", "credentials_missing"));
 
     each["endpoints"][0].as_object_mut().unwrap().remove("mode");
@@ -167,7 +167,7 @@ fn an_update_forgets_verified_tokens_and_keeps_what_was_counted() {
     assert_eq!(status(&gate, &read), 429);
     assert_eq!(counted(&gate, "token_cache.misses"), 2, "and once more under the new policy");
 
-    // Neither does another rate give anything back. A limit of another name has counted nothing yet.
+    // A changed rate does not refund anything either. A limit with another name starts with an empty count.
     policy["limits"]["reads"]["rate"] = json!("1/1m");
     update(&gate, &policy, 3);
     assert_eq!(status(&gate, &read), 429);
@@ -177,12 +177,12 @@ fn an_update_forgets_verified_tokens_and_keeps_what_was_counted() {
     assert_eq!([(); 3].map(|()| status(&gate, &read)), [200, 200, 429]);
 }
 
-/// A gate whose filter Envoy has from a file that it watches (ECDS).
+/// A gate whose filter Envoy reads from a file that it watches (ECDS).
 struct OverEcds {
     gate: Gate,
     folder: TempDir,
     plugin: Value,
-    /// How many configurations were taken.
+    /// How many configurations were accepted.
     taken: u64,
 }
 
@@ -206,7 +206,7 @@ impl OverEcds {
         Self { gate, folder, plugin, taken: 1 }
     }
 
-    /// Offers another configuration of the plugin, and waits until it was taken or refused.
+    /// Offers another plugin configuration, and waits until Envoy accepts or rejects it.
     fn offer(&mut self, policy: &Value, change: impl FnOnce(&mut Value), counter: &str, at_least: u64) {
         let mut plugin = self.plugin.clone();
         plugin["configuration"]["value"] = json!(policy.to_string());
@@ -221,7 +221,7 @@ impl OverEcds {
     }
 }
 
-/// Puts a plugin's configuration where Envoy watches for the filter `callgate`.
+/// Writes a plugin configuration to the file that Envoy watches for the filter `callgate`.
 fn discover(folder: &Path, plugin: &Value) {
     let resource = json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
@@ -246,10 +246,10 @@ fn a_policy_that_comes_over_ecds_is_replaced_on_open_connections() {
         policy
     };
     ecds.replace(&with("/endpoints/0/scopes", json!(["items:other"])), |_| ());
-    // The worker has it a moment after the main thread.
+    // The worker gets it shortly after the main thread.
     until("it is in force", || status(&ecds.gate, &good()) == 403);
     assert_eq!(ask(), 403);
-    // A policy that does not compile is not taken.
+    // A policy that does not compile is rejected.
     ecds.offer(&with("/mode", json!("open")), |_| (), "callgate.update_rejected", 1);
     assert_eq!(ask(), 403);
     ecds.replace(&limited(), |_| ());
@@ -283,7 +283,7 @@ fn an_upgrade_and_the_way_back_keep_what_was_counted() {
         change(&mut next.gate().unwrap()["vm_config"]);
         next
     };
-    // What no limit holds.
+    // A request that no limit restricts.
     let public = Request::get("/status").host(HOST);
     Load::of(gate.envoy.api().unwrap(), public, |load| {
         let next = another_build(folder.path());
@@ -299,7 +299,7 @@ fn an_upgrade_and_the_way_back_keep_what_was_counted() {
         load.goes_on();
         assert_eq!(status(&gate, &read), 429);
     });
-    // The name of the VM is that of the shared state: under another one nothing was counted yet.
+    // The name of the VM identifies the shared state, so another name starts with empty counts.
     gate.envoy.update(&with(&|vm| vm["vm_id"] = json!("another"))).unwrap();
     await_stat(&gate, UPDATED, 4);
     assert_eq!([(); 3].map(|()| status(&gate, &read)), [200, 200, 429]);
@@ -330,7 +330,7 @@ fn an_issuer_changes_its_key_without_losing_a_call() {
         assert_eq!(status(&old), 200);
         load.switch(&new);
         ecds.replace(&with_keys(&[&next]), |_| ());
-        // It was verified and remembered under the policy before, which says nothing any more.
+        // The token was verified and cached under the previous policy. That cache entry no longer applies.
         until("the old key is forgotten", || status(&old) == 401);
     });
     ecds.gate.ask(old).assert_denied(401, "token_key");
@@ -346,7 +346,7 @@ fn issuer_of(index: usize) -> String {
     format!("https://idp.example.com/{index}")
 }
 
-/// A policy that takes tokens of these secrets, each from an issuer of its own.
+/// Returns a policy that accepts tokens signed with these secrets, each from a different issuer.
 fn with_secrets(indices: &[usize]) -> Value {
     let mut policy = policy();
     policy["limits"] = json!({ "tries": { "per": "endpoint", "rate": "1/1h", "burst": 2 } });
@@ -376,13 +376,13 @@ fn with_secret(index: usize) -> String {
     SigningKey::from_jwk(&jwk).unwrap().sign(&json!({ "alg": "HS256", "typ": "at+jwt" }), &claims)
 }
 
-/// A gate whose process has these secrets in its environment, and whose VM gets the first of them.
+/// Starts a gate whose process has these secrets in its environment, and whose VM gets the first of them.
 fn gate_with_secrets(in_environment: &[(&str, &str)]) -> OverEcds {
     let environment = in_environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     OverEcds::start(&with_secrets(&[0]), pass_on(&[0]), &Options { environment, ..Options::default() })
 }
 
-/// Lets the VM have these secrets. Before Envoy 1.39 it is made anew only where its own configuration is another.
+/// Passes these secrets to the VM. Before Envoy 1.39, the VM is recreated only if its own configuration changes.
 fn pass_on(indices: &[usize]) -> impl FnOnce(&mut Value) {
     let names: Vec<_> = indices.iter().map(|index| SECRETS[*index].0).collect();
     move |plugin| {
@@ -428,7 +428,7 @@ fn an_update_that_asks_for_a_secret_which_is_not_there_is_rejected() {
     assert!(log.contains("issuers.corp-1.keys.secret"), "{}", ecds.gate.envoy.log_tail());
     assert!(!log.contains(SECRETS[0].1));
     ecds.gate.ask(read_with(0)).assert_allowed();
-    // A process with both in its environment, beside the first, takes the same configuration.
+    // Another process that has both secrets in its environment accepts the same configuration.
     let mut other = gate_with_secrets(&SECRETS);
     other.replace(&with_secrets(&[0, 1]), pass_on(&[0, 1]));
     until("the new secret is known", || status(&other.gate, &read_with(1)) == 200);
@@ -441,7 +441,7 @@ fn a_restart_forgets_what_was_counted() {
     policy["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
     let read = good();
     let mut forged = claims("items:read");
-    // Of nobody who is known at this address.
+    // The token names an unknown client.
     forged["client_id"] = json!("nobody");
     let forged = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k1").sign(&header(), &forged);
     let forged = Request::get("/items/1").host(HOST).bearer(&forged);
@@ -462,7 +462,7 @@ fn a_table_gives_up_as_little_as_is_documented() {
     policy["endpoints"][5]["limits"] = json!(["visits"]);
     let behind_a_proxy = |bootstrap: &mut Bootstrap| {
         bootstrap.manager().unwrap()["xff_num_trusted_hops"] = json!(1);
-        // The upstream has no part in this.
+        // Excludes the upstream.
         let answer = json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]);
         bootstrap.virtual_hosts().unwrap()[0]["routes"] = answer;
     };
@@ -476,7 +476,7 @@ fn a_table_gives_up_as_little_as_is_documented() {
         }
         counted(&gate, "limits.evicted")
     };
-    // `docs/operating.md` says one in 5,000, one in 120 and one in 7; the bounds leave chance a part in a million.
+    // `docs/operating.md` states one in 5,000, one in 120 and one in 7. The bounds fail by chance once in a million runs.
     let (quarter, half, full) = (visit(0, ENTRIES / 4), visit(ENTRIES / 4, ENTRIES / 2), visit(ENTRIES / 2, ENTRIES));
     println!("given up: {quarter} with a quarter of {ENTRIES} in use, {half} with half, {full} with as many as it has");
     assert!(quarter <= 5 && half <= 60 && (450..=700).contains(&full), "{quarter}, {half}, {full}");

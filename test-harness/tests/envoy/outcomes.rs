@@ -1,4 +1,4 @@
-//! With `audit.outcome` the record says how a call went on, however it ended.
+//! With `audit.outcome`, the record reports how a request ended, in every case.
 
 use bytes::Bytes;
 use callgate_kit::records;
@@ -10,7 +10,7 @@ use test_harness::envoy::{Options, record_in};
 use crate::envoy::fixture::{Asked, Gate, HOST, good, policy, record, token};
 use crate::envoy::grpc::Client;
 
-/// A gate whose records are completed, and that logs them as well.
+/// Starts a gate whose records are completed at the end of the request, and that also logs them.
 fn gate() -> Gate {
     let mut policy = policy();
     policy["audit"]["outcome"] = json!(true);
@@ -21,7 +21,7 @@ fn gate() -> Gate {
             route["route"]["timeout"] = json!("1s");
             route["route"]["idle_timeout"] = json!("3600s");
         }
-        // Streams have no limit, so that their clients are the ones to end them.
+        // The streams have no timeout, so their clients end them.
         for unlimited in [0, 1] {
             bootstrap.virtual_hosts().unwrap()[0]["routes"][unlimited]["route"]["timeout"] = json!("0s");
         }
@@ -63,7 +63,7 @@ fn every_ending_is_recorded_in_the_one_line_of_the_call() {
     assert_eq!(reset.response.status, 503);
     assert_outcome(&reset.record(), 503, "upstream_failed", "upstream_reset_before_response_started");
 
-    // What was written at the decision stays as it was, and is written once.
+    // The log line is written once, at the decision, and does not change.
     let log = gate.envoy.log();
     for Asked { line, .. } in [&asked, &denied, &silent, &reset] {
         let mut record = record(line);
@@ -79,7 +79,7 @@ fn every_ending_is_recorded_in_the_one_line_of_the_call() {
     }
     assert_eq!(gate.envoy.stat("wasm.callgate.vm_reload").unwrap(), 0);
 
-    // Both logs are read by the command line as they stand.
+    // The command line can read both logs unchanged.
     for (file, completed) in [("access.log", true), ("envoy.log", false)] {
         let file = records::open(gate.envoy.folder().join(file).to_str().unwrap()).unwrap();
         let mut lines = records::Lines::new(file, "callgate").unwrap();
@@ -126,7 +126,7 @@ fn a_stream_whose_client_goes_away_says_so() {
         let mut answers = client.streaming("/echo.Echo/Chat", Some(&token("chat")), messages).await.unwrap();
         assert_eq!(answers.message().await.unwrap().unwrap(), "hello");
     });
-    // Everything that would have ended the stream in an orderly way ends with its runtime.
+    // Dropping the client's runtime prevents an orderly end of the stream.
     drop(client);
     let line = gate.envoy.await_access_log(|line| record_in(line).is_some()).unwrap();
     assert_outcome(&record(&line), 200, "client_gone", "downstream_remote_disconnect");

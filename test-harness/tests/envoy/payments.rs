@@ -1,4 +1,4 @@
-//! The example `examples/payments` in a real Envoy: from an incident to its record, and alerts on metrics that are there.
+//! The example `examples/payments` in a real Envoy: finding the record of an incident, and alerts on metrics that exist.
 
 use std::fs;
 
@@ -15,11 +15,11 @@ use crate::envoy::fixture::{Gate, claims};
 
 const HOST: &str = "finance.example.com";
 
-/// A gate with the example's policy, which Envoy has from a file that it watches, as the alerts on updates expect.
+/// Starts a gate with the example's policy in a file that Envoy watches, as the alerts on updates expect.
 fn gate() -> Gate {
     let file = document::read(paths::root().join("examples/payments/policy.yaml")).unwrap();
     let mut policy = file.value().clone();
-    // The tests go on when the registrations of the example have ended.
+    // The tests must still work after the registrations of the example have expired.
     for agent in ["procurement-agent", "reconciliation-agent"] {
         policy["agents"][agent]["expires"] = json!("9999-12-31");
     }
@@ -53,7 +53,7 @@ fn pay(invoice: &str, token: &str) -> Request {
         .body("{}")
 }
 
-/// The records of a decision in the access log, in words.
+/// Returns the records of a decision in the access log, as text.
 fn found(gate: &Gate, id: &str) -> Vec<String> {
     let log = open(gate.envoy.folder().join("access.log").to_str().unwrap()).unwrap();
     let mut lines = Lines::new(log, "callgate").unwrap();
@@ -80,7 +80,7 @@ fn who_started_a_payment_is_told_by_the_decision_that_the_api_noted() {
     let denied = gate.ask(pay("4714", &token("reconciliation-agent", "payments:read")));
     denied.assert_denied(403, "insufficient_scope");
 
-    // What the API has beside the payment.
+    // The API stored this id next to the payment.
     let seen = gate.upstream.seen();
     let noted = seen.iter().find(|seen| seen.path.contains("/4711/")).unwrap();
     let [words] = &found(&gate, noted.header("x-callgate-decision").unwrap())[..] else { panic!("one record") };
@@ -91,11 +91,11 @@ fn who_started_a_payment_is_told_by_the_decision_that_the_api_noted() {
     }
     assert!(!words.contains(&paying), "{words}");
 
-    // A payment that was allowed and failed says so.
+    // The record of a payment that was allowed but failed states the failure.
     let words = found(&gate, failed.record()["id"].as_str().unwrap()).concat();
     assert!(words.contains("allowed ") && words.contains("status 503, the upstream failed"), "{words}");
 
-    // Who was denied has the id in the answer, and the record says why.
+    // The response contains the id of the denial, and the record contains the reason.
     let instance = denied.response.json()["instance"].as_str().unwrap().to_owned();
     let words = found(&gate, &instance).concat();
     assert!(words.starts_with("denied "), "{words}");
@@ -117,7 +117,7 @@ fn every_panel_and_alert_asks_for_metrics_that_a_running_gateway_has() {
     }
 }
 
-/// Every metric of the gate is watched by a panel or an alert, apart from those that say how it was set up.
+/// A panel or an alert uses every metric of the gate, except those that describe its setup.
 #[test]
 fn no_metric_is_forgotten() {
     let text = ["alerts.yaml", "dashboard.json"]

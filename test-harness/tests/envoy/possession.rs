@@ -1,4 +1,4 @@
-//! Tokens that are bound to a key in a real Envoy: each proof passes once over all workers, and all know the gate's nonces.
+//! Tokens that are bound to a key, in a real Envoy: each proof is accepted once over all workers, and all workers accept the gate's nonces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::envoy::signed::now;
 /// The key of the agent `robot`.
 static CLIENT: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap());
 
-/// The test policy for bound tokens alone.
+/// Returns the test policy, which accepts only bound tokens.
 fn bound_policy(nonce: &str) -> Value {
     let mut policy = policy();
     policy["dpop"] = json!({ "required": true, "algorithms": ["ES256"], "nonce": nonce });
@@ -34,14 +34,14 @@ fn workers() -> Options {
     Options { concurrency: 4, ..Options::default() }
 }
 
-/// A token that is bound to the client's key.
+/// Returns a token that is bound to the client's key.
 fn bound_token() -> String {
     let mut claims = claims("items:read");
     claims["cnf"] = json!({ "jkt": CLIENT.thumbprint() });
     KEY.sign(&header(), &claims)
 }
 
-/// A call with a proof of its own.
+/// Returns a request with a new proof.
 fn call(token: &str, nonce: Option<&str>) -> Request {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut jwk = CLIENT.public_jwk();
@@ -61,7 +61,7 @@ fn call(token: &str, nonce: Option<&str>) -> Request {
     request.header("DPoP", CLIENT.sign(&header, &claims))
 }
 
-/// Waits until fresh proofs pass, and returns what the gate says then.
+/// Waits until fresh proofs are accepted, and returns the response to the first one.
 fn ripen(gate: &Gate, token: &str, nonce: Option<&str>) -> Response {
     let start = Instant::now();
     loop {
@@ -96,7 +96,8 @@ fn of_two_hundred_equal_proofs_at_once_one_passes() {
                 for _ in 0..PROOFS {
                     barrier.wait();
                     let request = shared.read().unwrap().clone();
-                    // One after the other: Envoy closes connections on which it has to answer several at once itself.
+                    // The requests are not pipelined, because Envoy closes connections on which it has to send several local replies at
+                    // once.
                     for _ in 0..EACH {
                         let response = connection.call(&request).unwrap();
                         *outcomes.lock().unwrap().entry((response.status, response.code())).or_default() += 1;
@@ -109,7 +110,7 @@ fn of_two_hundred_equal_proofs_at_once_one_passes() {
             *shared.write().unwrap() = call(&token, None);
             barrier.wait();
             barrier.wait();
-            // So many calls were allowed as there were proofs, each time.
+            // After each round, the number of allowed requests equals the number of proofs.
             passed.push(outcomes.lock().unwrap().get(&(200, None)).copied().unwrap_or_default() == proof);
         }
     });
@@ -130,13 +131,13 @@ fn a_nonce_of_one_worker_is_taken_by_all() {
     let challenge = asked.response.header("www-authenticate").unwrap();
     assert!(challenge.starts_with("DPoP ") && challenge.contains("error=\"use_dpop_nonce\""), "{challenge}");
     let nonce = told(&asked.response).unwrap();
-    // What is told with the answer replaces it, should it be about to end.
+    // If the nonce is about to expire, the response contains its replacement.
     let nonce = told(&ripen(&gate, &token, Some(&nonce))).unwrap_or(nonce);
 
     let made_up = "A".repeat(nonce.len());
     let mut nonces = BTreeSet::new();
     for _ in 0..32 {
-        // Each on a connection of its own, so that every worker has some.
+        // Each request uses a new connection, so every worker gets some.
         let request = call(&token, Some(&nonce));
         assert_eq!(gate.call(&request).status, 200);
         assert_eq!(gate.call(&request).code().as_deref(), Some("dpop_replayed"));
@@ -146,12 +147,12 @@ fn a_nonce_of_one_worker_is_taken_by_all() {
             nonces.insert(told(&refused).unwrap());
         }
     }
-    // All workers give out the same at a time; a minute may have ended meanwhile.
+    // All workers issue the same nonce at a given time, but a minute boundary may have passed.
     assert!(nonces.len() <= 2, "{nonces:?}");
     for nonce in &nonces {
         assert_eq!(gate.call(&call(&token, Some(nonce))).status, 200);
     }
-    // Who does not hold the key is told none.
+    // A client that does not hold the key gets no nonce.
     let bearer = gate.call(&Request::get("/items/1").host(HOST).bearer(&token));
     assert_eq!((bearer.code().as_deref(), told(&bearer)), (Some("token_bound"), None));
 }

@@ -1,4 +1,4 @@
-//! What is written down, where, and what never is.
+//! What the gate records and where, and which data never appears in any output.
 
 use serde_json::{Value, json};
 use test_harness::client::{self, Request};
@@ -33,7 +33,7 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     let traced = |request: Request| request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
     let denied = gate.ask(traced(Request::get("/items/1").host(HOST)));
     let traced = gate.ask(traced(good()));
-    // Three names join what the gateway, the caller and the upstream saw of a call with its record.
+    // Three ids connect the record of a request with the data of the gateway, the client and the upstream.
     for asked in [&traced, &denied] {
         let record = asked.record();
         assert!(record["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{record}");
@@ -58,7 +58,7 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
     }
 }
 
-/// The format of the access log is text, which escapes nothing.
+/// The access log has a text format, which escapes nothing.
 #[test]
 fn nothing_that_a_client_sends_breaks_a_line_of_the_access_log() {
     let gate = Gate::start(&policy());
@@ -74,7 +74,7 @@ fn nothing_that_a_client_sends_breaks_a_line_of_the_access_log() {
             Request::get("/items/1").host(text),
             Request::new(text, "/items/1").host(HOST),
         ] {
-            // Envoy ends the connection where it takes the request for none.
+            // Envoy closes the connection if it does not accept the request.
             let _ = client::call(address, &request);
             sent += 1;
         }
@@ -165,7 +165,7 @@ fn no_token_key_or_secret_is_written_anywhere() {
     for what in signatures.chain(payloads).chain([secret, &base64url(secret), &private]) {
         assert!(!everything.contains(what), "{what} was written somewhere");
     }
-    // The cookie is the upstream's to see, and nobody else's; this call went nowhere.
+    // Only the upstream may see the cookie, and this request was not forwarded.
     assert!(!everything.contains("delicious-cookie"));
 }
 
@@ -186,7 +186,7 @@ fn under_observation_the_upstream_gets_what_it_would_have_got_without_the_gate()
     for (reason, request) in [
         ("method_override", get("/items/1", "items:read").header("X-HTTP-Method-Override", "DELETE")),
         ("query_credential", get("/items/1?access_token=x", "items:read")),
-        // Envoy makes one line of two before the gate sees them.
+        // Envoy joins the two lines before the gate sees them.
         ("token_malformed", get("/items/1", "items:read").bearer("a.b.c")),
         ("path_dot_segment", get("/items/../x", "items:read")),
         ("path_escape_unreserved", get("/items/%41", "items:read")),
@@ -205,7 +205,7 @@ fn under_observation_the_upstream_gets_what_it_would_have_got_without_the_gate()
         let mut headers = with.headers.clone();
         headers.retain(|(name, _)| !name.starts_with("x-callgate-"));
         let own = |(name, value): &(String, String)| match name.as_str() {
-            // Envoy's own, different for each request.
+            // Envoy sets this header, differently for each request.
             "x-request-id" | "x-mark" => (name.clone(), String::new()),
             _ => (name.clone(), value.clone()),
         };

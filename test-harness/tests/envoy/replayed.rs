@@ -1,4 +1,4 @@
-//! Signed requests that are sent again: at once, after a restart, after an update.
+//! Signed requests that are replayed: immediately, after a restart, and after an update.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn of_two_thousand_equal_calls_at_once_one_passes_two_hundred_times() {
     assert_one_of_two_thousand_passes(200);
 }
 
-/// Sends each of so many requests two thousand times at once.
+/// Sends each of `requests` requests two thousand times at once.
 fn assert_one_of_two_thousand_passes(requests: usize) {
     const CONNECTIONS: usize = 80;
     const EACH: usize = 25;
@@ -38,7 +38,7 @@ fn assert_one_of_two_thousand_passes(requests: usize) {
                     let mut troubles = Vec::new();
                     for passed in &passed {
                         barrier.wait();
-                        // Whoever is in trouble still comes to the barrier, where all others wait.
+                        // A thread that fails still reaches the barrier, where all others wait.
                         let request = call.read().unwrap().clone();
                         for _ in 0..EACH {
                             match connection.call(&request).map(|response| (response.status, response.code())) {
@@ -54,7 +54,7 @@ fn assert_one_of_two_thousand_passes(requests: usize) {
             })
             .collect();
         for _ in 0..requests {
-            // Signed at the last moment: a whole run takes longer than a signature lives.
+            // Signed at the last moment, because the whole test takes longer than a signature's lifetime.
             *call.write().unwrap() = Call::get("/items/1").request();
             barrier.wait();
             barrier.wait();
@@ -70,7 +70,7 @@ fn assert_one_of_two_thousand_passes(requests: usize) {
 
 #[test]
 fn one_agent_fills_its_share_and_another_is_served() {
-    // A policy whose limits outgrow the table does not compile; the table that stands may be smaller than the policy asks for.
+    // A policy whose limits exceed the replay table does not compile. But the existing table may be smaller than the policy requires.
     let mut policy = signed_policy();
     policy["tables"] = json!({ "replay": 128 });
     policy["limits"]["calls"] = json!({ "per": "agent", "rate": "1/1h", "burst": 60 });
@@ -106,7 +106,7 @@ fn what_was_captured_before_a_restart_or_an_update_is_refused_after_it() {
     let policy = signed_policy();
     let first = gate(&policy, 2);
     let captured = Call::get("/items/1").request();
-    // A client whose clock runs ahead as far as is taken.
+    // A request of a client whose clock is ahead by the maximum that the gate accepts.
     let ahead = Call::get("/items/1").created(now() + 5).request();
     for call in [&captured, &ahead] {
         assert_eq!(first.call(call).status, 200);
@@ -129,7 +129,7 @@ fn what_was_captured_before_a_restart_or_an_update_is_refused_after_it() {
 #[test]
 fn an_agent_changes_its_key_without_losing_a_call() {
     let mut policy = signed_policy();
-    // Until now the other key was nobody's.
+    // Until now, no agent had the other key.
     policy["agents"].as_object_mut().unwrap().remove("other");
     let gate = Gate::start_with(&policy, dynamic_with_secrets, &options(2));
     ripen(&gate);

@@ -1,4 +1,4 @@
-//! The configuration to copy, started as it stands.
+//! Starts the shipped configuration files unchanged, as users copy them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use test_harness::upstream::Upstream;
 use crate::envoy::fixture::{self, HOST, module, record};
 use crate::envoy::operating::{Load, until};
 
-/// What the shipped policy takes from the environment.
+/// The key that the shipped policy reads from the environment.
 const TABLES_KEY: &str = "a-key-of-the-tables-that-no-dump-may-ever-show";
 
 #[test]
@@ -28,7 +28,7 @@ fn the_file_to_copy_allows_what_the_filter_needs_and_no_more() {
     assert_eq!(allowed, CAPABILITIES.iter().copied().collect());
 }
 
-/// The issuer's key in the policies, which stands with its private half in RFC 7515, appendix A.3.
+/// The policies contain the issuer's key. Its private half is in RFC 7515, appendix A.3.
 fn token(agent: &str, scope: &str) -> String {
     let key = json!({
         "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "replace-me",
@@ -50,7 +50,8 @@ fn with_key(concurrency: u32) -> Options {
     Options { concurrency, environment, ..Options::default() }
 }
 
-/// Files of `envoy/` in a folder of their own, with what is the machine's own changed: ports, so that two runs do not meet, and places.
+/// Copies of files of `envoy/` in a separate folder, with changes only to machine-specific values: ports, so parallel runs do not conflict,
+/// and paths.
 pub(crate) struct Copied {
     pub(crate) folder: TempDir,
     pub(crate) upstream: Upstream,
@@ -61,7 +62,7 @@ impl Copied {
         Self { folder: tempfile::tempdir().unwrap(), upstream: Upstream::start().unwrap() }
     }
 
-    /// Copies a file, in which each of these texts stands, and stands once.
+    /// Copies a file with these replacements. Each text must occur in it exactly once.
     pub(crate) fn file(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
         let mut text = fs::read_to_string(paths::root().join("envoy").join(name)).unwrap();
         let upstream = format!("port_value: {}", self.upstream.address().port());
@@ -82,13 +83,14 @@ impl Copied {
         file
     }
 
-    /// Starts Envoy with one of the files; the key of the tables is in its environment.
+    /// Starts Envoy with one of the files, and with the key of the shared tables in its environment.
     pub(crate) fn start(self, file: &Path, concurrency: u32) -> (Envoy, Upstream) {
         (Envoy::start_file(file, self.folder, &with_key(concurrency)).unwrap(), self.upstream)
     }
 }
 
-/// A call with a good token reaches the API as the agent's, one without is refused, and the access log has a record of both.
+/// Checks that a request with a valid token reaches the API as the agent's request, that one without a token is denied, and that the access
+/// log has a record of both.
 pub(crate) fn decides(envoy: &Envoy, upstream: &Upstream, call: impl Fn(&Request) -> Response) {
     let allowed = call(&report().bearer(&token("reporter", "reports:read")).header("X-Mark", "allowed"));
     assert_eq!(allowed.status, 200, "{}", allowed.text());
@@ -142,7 +144,7 @@ fn the_listener_in_a_file_starts_decides_and_is_replaced() {
     assert_eq!(client::call(address, &asked).unwrap().code().as_deref(), Some("insufficient_scope"));
 }
 
-/// The shipped gate that Envoy discovers, started, and the file that it is in.
+/// Starts the shipped configuration in which Envoy discovers the gate. Also returns the gate's file.
 fn over_ecds(concurrency: u32) -> (Envoy, Upstream, PathBuf) {
     let copied = Copied::new();
     let folder = copied.folder.path().to_str().unwrap().to_owned();
@@ -153,7 +155,7 @@ fn over_ecds(concurrency: u32) -> (Envoy, Upstream, PathBuf) {
             ("path: /etc/envoy }", &format!("path: {folder} }}")),
         ],
     );
-    // More calls than one agent makes.
+    // Raises the limit, because the test sends more requests than one agent usually does.
     let gate = copied.file("ecds-callgate.yaml", &[("600/1m", "600000/1m"), ("\"burst\": 100", "\"burst\": 100000")]);
     let (envoy, upstream) = copied.start(&file, concurrency);
     (envoy, upstream, gate)
@@ -176,11 +178,11 @@ fn a_policy_that_changes_over_ecds_under_load_loses_no_call() {
         }
     });
     assert_eq!(upstream.count() - before, answered);
-    // A discovered filter is replaced under the connections that there are.
+    // Envoy replaces a discovered filter without draining existing connections.
     assert_eq!(envoy.stat("listener_manager.listener_modified").unwrap(), 0);
     assert_eq!(envoy.stat("listener_manager.total_listeners_draining").unwrap(), 0);
 
-    // The last of them is in force, and one that does not compile is not taken.
+    // The last configuration is in force, and one that does not compile is rejected.
     replace(&gate, "reports:read", "reports:write");
     await_count(&envoy, TAKEN, 7);
     until("the policy is in force", || client::call(address, &request).unwrap().status == 403);
@@ -189,7 +191,7 @@ fn a_policy_that_changes_over_ecds_under_load_loses_no_call() {
     assert_eq!(client::call(address, &request).unwrap().status, 403);
 }
 
-/// The patches of the `EnvoyFilter` as Istio would have made them, with the module from a file, as its agent has Envoy take it.
+/// The patches of the `EnvoyFilter` as Istio would apply them, with the module from a file, as Istio's agent configures it.
 #[test]
 fn what_istio_tells_envoy_starts_and_decides() {
     let read = document::read(paths::root().join("envoy/istio/envoy-filter.yaml")).unwrap();
@@ -205,7 +207,7 @@ fn what_istio_tells_envoy_starts_and_decides() {
     decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
 }
 
-/// What the admin interface shows of its configuration and its process.
+/// Returns Envoy's configuration and process information from the admin interface.
 fn dump(envoy: &Envoy) -> String {
     let pages =
         ["/config_dump?include_eds", "/server_info", "/listeners?format=json", "/clusters", "/stats", "/runtime"];
@@ -222,7 +224,7 @@ fn secrets_come_from_the_environment_and_no_dump_shows_them() {
     assert!(!shown.contains(TABLES_KEY));
     assert!(!envoy.log().contains(TABLES_KEY));
 
-    // Had it been written into the configuration, it would be there.
+    // A key in the configuration itself would be visible, so the check is effective.
     let copied = Copied::new();
     let inline = format!("key_values: {{ CALLGATE_TABLES_KEY: {TABLES_KEY} }}");
     let file = copied.file("envoy.yaml", &[("host_env_keys: []", &inline)]);
@@ -230,7 +232,7 @@ fn secrets_come_from_the_environment_and_no_dump_shows_them() {
     assert!(dump(&envoy).contains(TABLES_KEY));
 }
 
-/// Writes a file anew with another text in it, and moves it into its place, which is what Envoy watches for.
+/// Writes a file again with another text in it, and moves it into place, which is the event that Envoy watches for.
 fn replace(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
     assert!(text.contains(from), "there is no `{from}` in {}", file.display());
@@ -262,7 +264,7 @@ fn each_credential_meets_the_same_gate() {
     fs::write(&file, text).unwrap();
     let envoy = Envoy::start_file(&file, folder, &Options::default()).unwrap();
     let address = envoy.listener("front").unwrap();
-    // Until the gates have shown that they are well.
+    // Until the health checks of the gates succeed.
     let start = std::time::Instant::now();
     while client::call(address, &Request::get("/healthz").host("api.example.com")).unwrap().status != 200 {
         assert!(start.elapsed() < std::time::Duration::from_secs(20));

@@ -1,4 +1,4 @@
-//! Signed requests in a real Envoy: bodies that are held until they are known, and signatures that pass once over all workers.
+//! Signed requests in a real Envoy: bodies that are held until they are verified, and signatures that are accepted once over all workers.
 
 use std::collections::BTreeMap;
 use std::sync::Barrier;
@@ -28,7 +28,7 @@ const VARIABLE: &str = "CALLGATE_TEST_SIGNING";
 const SECRET: &str = "a secret of thirty-two bytes, or";
 pub(crate) const BODY: &[u8] = b"{\"amount\": 12}";
 
-/// The test policy, in which calls are signed.
+/// Returns the test policy with signed requests.
 pub(crate) fn signed_policy() -> Value {
     let mut policy = policy();
     for agent in ["robot", "other"] {
@@ -71,14 +71,14 @@ fn options(concurrency: u32) -> Options {
     Options { concurrency, environment: ["robot", "other", "tables"].map(secret).to_vec(), ..Options::default() }
 }
 
-/// A gate that has been there for long enough to know what was used.
+/// Starts a gate and waits until it can detect replays.
 pub(crate) fn gate(policy: &Value, concurrency: u32) -> Gate {
     let gate = Gate::start_with(policy, pass_secrets, &options(concurrency));
     ripen(&gate);
     gate
 }
 
-/// Waits until fresh signatures pass.
+/// Waits until fresh signatures are accepted.
 fn ripen(gate: &Gate) {
     let start = Instant::now();
     loop {
@@ -102,7 +102,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A call that is to be signed.
+/// A request to be signed.
 pub(crate) struct Call {
     method: &'static str,
     path: String,
@@ -130,7 +130,7 @@ impl Call {
         Self::new("GET", path)
     }
 
-    /// A call with a token, whose body is signed.
+    /// Creates a request with a token and a signed body.
     pub(crate) fn post(body: &[u8]) -> Self {
         let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)));
         Self::new("POST", "/items")
@@ -159,7 +159,7 @@ impl Call {
         self
     }
 
-    /// The headers, those of the signature included.
+    /// Returns the headers, including those of the signature.
     fn lines(&self) -> Vec<(String, String)> {
         let Self { components, created, nonce, agent, .. } = self;
         let input = format!("sig=({components});created={created};keyid=\"{agent}\";nonce=\"{nonce}\"");
@@ -205,10 +205,10 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     gate.ask(Call::post(BODY).request()).assert_denied(403, "content_digest_mismatch");
     gate.ask(Call::post(BODY).request().chunked(&[])).assert_denied(403, "content_digest_mismatch");
 
-    // A body that was added to a call that has none.
+    // A body was added to a request that has none.
     gate.ask(Call::get("/items/1").request().body(BODY)).assert_denied(403, "content_digest_missing");
     gate.ask(Call::get("/items/1").request().chunked(&[BODY])).assert_denied(403, "content_digest_missing");
-    // Where nothing comes, none was added.
+    // An empty chunked body adds nothing.
     gate.ask(Call::get("/items/1").request().chunked(&[])).assert_allowed();
 
     let large = vec![b'x'; 65 * 1024];
@@ -218,7 +218,7 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     let fits = vec![b'x'; 64 * 1024];
     gate.ask(Call::post(&fits).request().body(&fits)).assert_allowed();
 
-    // The first bytes come long before the last.
+    // The first bytes arrive long before the last ones.
     let call = Call::post(BODY).request().header("X-Mark", "slow").body(BODY);
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     let bytes = call.to_bytes();
@@ -230,7 +230,7 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     assert_eq!(connection.read(&call).unwrap().status, 200);
     assert!(gate.upstream.saw("x-mark", "slow").is_some());
 
-    // A client that waits to be asked for its body is asked before anything is known.
+    // A client that waits for `100 Continue` gets it before anything is decided.
     let call = Call::post(BODY).request().header("X-Mark", "waits").header("Expect", "100-continue");
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     connection.send(&call.header("Content-Length", BODY.len().to_string()).to_bytes()).unwrap();
@@ -241,13 +241,13 @@ fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
     assert!(gate.upstream.saw("x-mark", "waits").is_some());
 }
 
-/// Sends the beginning of a call and goes away; the line of the access log.
+/// Sends the beginning of a request, closes the connection, and returns the line of the access log.
 fn leave_in_the_middle(gate: &Gate, call: &Call) -> Value {
     let mark = mark();
     let bytes = call.request().header("X-Mark", &mark).body(BODY).to_bytes();
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     connection.send(&bytes[..bytes.len() - 3]).unwrap();
-    // Long enough for Envoy to begin with it: a call that Envoy has not read is none.
+    // Long enough for Envoy to start processing the request. It ignores a request that it has not read.
     thread::sleep(Duration::from_millis(300));
     drop(connection);
     let line = gate.envoy.await_access_log(|line| line["mark"] == mark).unwrap();
@@ -292,7 +292,7 @@ fn an_observed_call_whose_client_goes_away_is_recorded_as_observed() {
     assert_eq!(record["would_deny"], json!([{ "reason": "body_incomplete" }]));
 }
 
-/// The gateway as Istio configures it: nothing can be held back, and the map is everybody's.
+/// Configures the gateway as Istio does: no head can be held, and all filters share the map.
 fn as_in_istio(bootstrap: &mut Bootstrap) {
     pass_secrets(bootstrap);
     let config = bootstrap.gate().unwrap();
@@ -300,7 +300,7 @@ fn as_in_istio(bootstrap: &mut Bootstrap) {
     config["vm_config"]["vm_id"] = json!("");
 }
 
-/// The test policy for a gateway like that.
+/// Returns the test policy for such a gateway.
 fn policy_in_istio() -> Value {
     let mut policy = signed_policy();
     policy["gateway"] = json!("istio");
@@ -337,14 +337,14 @@ fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
         assert_eq!((&record["decision"], &record["reason"]), (&json!("deny"), &json!("content_digest_mismatch")));
         assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
     }
-    // What the head says alone is decided before it goes on.
+    // A denial that depends only on the head is decided before the head is forwarded.
     gate.ask(Call::post(BODY).request()).assert_denied(403, "content_digest_mismatch");
     gate.ask(Call::get("/items/1").request().body(BODY)).assert_denied(403, "content_digest_missing");
     let large = vec![b'x'; 65 * 1024];
     gate.ask(Call::post(&large).request().body(&large)).assert_denied(413, "body_too_large");
     assert_eq!(gate.upstream.body_bytes(), after, "not a byte of a body that was not checked");
 
-    // A client that goes away in between leaves a record of what was decided, and nobody takes the body for checked.
+    // If the client goes away in between, there is a record of the decision, and it does not claim that the body was checked.
     let call = Call::post(BODY).request().header("X-Mark", "gone").body(BODY);
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     let bytes = call.to_bytes();
@@ -378,17 +378,17 @@ fn observed_another_body_follows_the_head_that_went_first_and_the_record_alone_s
     assert_eq!((&record["body_late"], &record["body_checked"]), (&json!(true), &Value::Null));
     assert_eq!(observed.response.status, 200);
     assert_eq!(gate.upstream.body_bytes() - before, other.len() as u64);
-    // Its head was that of a request that passes, which keeps its credential where requests are observed.
+    // The forwarded head is that of an allowed request, which keeps its credential under observation.
     let seen = observed.seen.unwrap();
     assert_eq!(seen.header("x-callgate-observed"), None);
     assert!(seen.header("authorization").is_some());
-    // What the head shows is said there.
+    // If the head alone shows the problem, the upstream's header reports it.
     let told = gate.ask(Call::post(BODY).request());
     assert_eq!(told.record()["decision"], "observe");
     assert_eq!(told.seen.unwrap().header("x-callgate-observed"), Some("1"));
 }
 
-/// Sends a call over HTTP/2 whose body comes in these frames, after which trailers may come.
+/// Sends a request over HTTP/2 with its body in these frames, optionally followed by trailers.
 pub(crate) async fn over_http_2(gate: &Gate, call: &Call, frames: &'static [&'static [u8]], trailers: bool) -> Asked {
     let mark = mark();
     let request = hyper::Request::builder().method(call.method).uri(format!("http://{HOST}{}", call.path));
@@ -414,7 +414,7 @@ async fn over_http_2_nothing_goes_on_before_the_body_either() {
         let call = Call::post(BODY);
         over_http_2(&gate, &call, &[], trailers).await.assert_denied(403, "content_digest_mismatch");
         over_http_2(&gate, &Call::post(b""), &[], trailers).await.assert_allowed();
-        // Data without a length behind a call that has none.
+        // Data without a declared length in a request that has no body.
         let call = Call::get("/items/1");
         over_http_2(&gate, &call, &[BODY], trailers).await.assert_denied(403, "content_digest_missing");
     }
@@ -429,7 +429,7 @@ async fn a_signed_stream_is_not_held() {
     }));
     let gate = gate(&policy, 1);
     let mut client = Client::connect(gate.envoy.api().unwrap()).await;
-    // The answer to the first message is waited for before the second is sent.
+    // Waits for the answer to the first message before it sends the second.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let receiver = futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|message| (message, receiver))

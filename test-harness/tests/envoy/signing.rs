@@ -1,5 +1,5 @@
-//! The example `examples/signing` in a real Envoy: its clients sign with a library that shares nothing with the gate, and with the
-//! command line.
+//! The example `examples/signing` in a real Envoy: its clients sign with a library that shares no code with the gate, and with the command
+//! line.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -15,7 +15,7 @@ use test_harness::{build, paths};
 use crate::envoy::fixture::Gate;
 
 const HOST: &str = "artifacts.example.com";
-/// The library that `client.py` names.
+/// The library that `client.py` uses.
 pub(crate) const LIBRARY: Package<'_> = Package {
     folder: "http-message-signatures",
     name: "http-message-signatures",
@@ -27,10 +27,10 @@ fn example(file: &str) -> PathBuf {
     paths::root().join("examples/signing").join(file)
 }
 
-/// A gate with the example's policy, once it can tell fresh signatures from used ones.
+/// Starts a gate with the example's policy.
 fn gate() -> Gate {
     let mut policy = document::read(example("policy.yaml")).unwrap().value().clone();
-    // The tests go on when the registrations of the example have ended.
+    // The tests must still work after the registrations of the example have expired.
     for agent in ["build-agent", "report-agent"] {
         policy["agents"][agent]["expires"] = json!("9999-12-31");
     }
@@ -40,7 +40,7 @@ fn gate() -> Gate {
     Gate::start_with(&policy, routed, &Options::default())
 }
 
-/// Runs a client until the gate has been there for long enough.
+/// Runs a client until the gate has run long enough to detect replays.
 fn run(gate: &Gate, mut client: impl FnMut(&str) -> Output) -> (String, bool) {
     let address = format!("http://{}", gate.envoy.api().unwrap());
     let start = Instant::now();
@@ -54,7 +54,7 @@ fn run(gate: &Gate, mut client: impl FnMut(&str) -> Output) -> (String, bool) {
     }
 }
 
-/// The path on which programs are looked for, with the folder of `callgate` in front.
+/// Returns the `PATH` with the folder of `callgate` in front.
 fn path_with_callgate() -> String {
     let program = build::command_line().unwrap();
     format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap())
@@ -76,7 +76,7 @@ fn a_python_client_signs_as_the_gate_asks() {
             Command::new(&python).args(arguments).envs(environment).output().unwrap()
         }
     };
-    // What the library signs by itself lacks the nonce and the tag that the policy asks for, and the type of the body.
+    // The library's default signature lacks the nonce and the tag that the policy requires, and the content type.
     let (said, success) = run(&gate, client("keys/build-agent.jwk.json"));
     assert!(success, "{said}");
     assert_eq!(said, "403 signature_missing\n200 published\n");
@@ -103,7 +103,7 @@ fn a_shell_client_signs_with_the_command_line() {
     assert!(success, "{said}");
     let seen = gate.upstream.seen();
     assert_eq!(seen.last().unwrap().header("x-callgate-agent"), Some("report-agent"));
-    // Another agent's key is told apart, whatever is uploaded.
+    // The key identifies another agent, regardless of the uploaded data.
     let (said, _) = run(&gate, client("keys/build-agent.jwk.json"));
     assert_eq!(gate.upstream.seen().last().unwrap().header("x-callgate-agent"), Some("build-agent"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Streams on which nothing moves for a while go on afterwards.
+//! Streams that are silent for a while continue afterwards.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::envoy::grpc::Client;
 /// Longer than the 15 s after which Envoy ends a route's requests by default.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// The shipped configuration keeps callbacks from the module; what a stream takes is given back all the same.
+/// The shipped configuration restricts the module's callbacks. The module still frees the memory of each stream.
 #[test]
 fn streams_that_have_ended_leave_nothing_in_the_vm() {
     let grows = |change: &dyn Fn(&mut Bootstrap)| {
@@ -32,7 +32,7 @@ fn streams_that_have_ended_leave_nothing_in_the_vm() {
         };
         send(1_000);
         let before = linear_memory(gate.envoy.process());
-        // A stream that stays takes a hundred bytes, so that these take some pages of 64 KiB.
+        // A leaked stream would take a hundred bytes, so these requests would need several pages of 64 KiB.
         send(3_000);
         linear_memory(gate.envoy.process()) != before
     };
@@ -44,7 +44,7 @@ fn streams_that_have_ended_leave_nothing_in_the_vm() {
     assert!(grows(&without_delete), "this would not have been seen");
 }
 
-/// What can be written of V8's memories for Wasm: each lies in gigabytes of addresses that cannot be touched.
+/// Returns the writable parts of V8's Wasm memories. Each is followed by gigabytes of inaccessible addresses.
 fn linear_memory(process: u32) -> Vec<u64> {
     const GUARD: u64 = 1 << 31;
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();

@@ -1,4 +1,4 @@
-//! What a defect would cost: the one request that meets it.
+//! The effect of a defect is limited to the request that triggers it.
 
 use test_harness::build::{self, Flavor};
 use test_harness::envoy::Options;
@@ -11,13 +11,13 @@ fn a_trap_costs_one_request() {
     let gate = Gate::try_start(&module, &policy().to_string(), |_| (), &Options::default()).unwrap();
     gate.ask(good()).assert_allowed();
     for _ in 0..3 {
-        // Longer than the back-off, which keeps a module that traps at every start from being started all the time: a VM that
-        // is younger than that when it stops fails its worker's requests until the back-off is over.
+        // Longer than the back-off, which keeps Envoy from restarting all the time a module that traps at every start. If a VM traps sooner
+        // after its start, its worker's requests fail until the back-off is over.
         std::thread::sleep(std::time::Duration::from_millis(300));
         let arrived = gate.upstream.count();
         assert_eq!(gate.call(&good().header("X-Panic-On-Purpose", "1")).status, 503);
         assert_eq!(gate.upstream.count(), arrived, "what trapped reached the API");
-        // The VM is made anew for the next request, which is decided as ever, and so is one that has to be refused.
+        // Envoy recreates the VM for the next request. Allowed and denied requests are decided as before.
         gate.ask(good()).assert_allowed();
         gate.ask(good().header("X-HTTP-Method-Override", "DELETE")).assert_denied(400, "method_override");
     }

@@ -1,4 +1,5 @@
-//! Signatures that Envoy verifies for the gate: its verdicts are those of the gate's own arithmetic, and without its help too.
+//! Signatures that Envoy verifies for the gate: Envoy's results are those of the gate's own implementation, and the results without Envoy's
+//! help are the same.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -35,7 +36,7 @@ impl Signer {
         Self { public: PublicJwk::read(jwk.as_object().unwrap()).unwrap().key, key }
     }
 
-    /// What is signed, with a signature that suits the test.
+    /// Returns a text to sign, with a signature that suits the test.
     fn text(&self, algorithm: Algorithm, number: usize) -> (String, Vec<u8>) {
         let mut claims = claims("items:read");
         claims["jti"] = json!(format!("t{number}"));
@@ -46,13 +47,13 @@ impl Signer {
         (text, signature)
     }
 
-    /// The first text from this one on whose signature is like that.
+    /// Returns the first text from this number on whose signature matches.
     fn text_with(&self, algorithm: Algorithm, first: usize, like: impl Fn(&[u8]) -> bool) -> (String, Vec<u8>) {
         (first..).map(|number| self.text(algorithm, number)).find(|(_, signature)| like(signature)).unwrap()
     }
 }
 
-/// A token with what the gate's own arithmetic says of its signature.
+/// A token, with the result of the gate's own verification.
 struct Case {
     what: String,
     token: String,
@@ -69,7 +70,7 @@ fn hex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// `a - b` of numbers of one length, big-endian.
+/// Computes `a - b` of big-endian numbers of the same length.
 fn minus(a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut borrow = 0;
     let digits = a.iter().zip(b).rev().map(|(a, b)| {
@@ -119,7 +120,7 @@ fn ecdsa(signer: &Signer, algorithm: Algorithm, order: &str) -> Vec<Case> {
         of("in DER", [&[0x30, 2 * size as u8 + 4, 2, size as u8], r, &[2, size as u8], s].concat()),
         of("another text's", signer.text(algorithm, 2).1),
     ];
-    // No two of these are of one text: Envoy is not asked about a token that was seen before.
+    // All of these use different texts, because the gate does not ask Envoy about a token that it has seen before.
     for (what, at, first) in [("`r` begins with a zero", 0, 100_000), ("`s` begins with a zero", size, 200_000)] {
         let (text, good) = signer.text_with(algorithm, first, |signature| signature[at] == 0);
         cases.push(case(signer, algorithm, what, &text, &good));
@@ -160,7 +161,7 @@ fn rsa(signer: &Signer, algorithm: Algorithm, private: &RsaPrivateKey) -> Vec<Ca
         of("with PSS", signed_by(Algorithm::Ps256)),
     ];
     if algorithm == Algorithm::Rs256 {
-        // The identifier of SHA-256 with its NULL, without it, and the bare hash.
+        // The identifier of SHA-256 with its NULL, without the NULL, and the bare hash.
         let with: &[u8] = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
         let without: &[u8] = b"\x30\x2f\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x04\x20";
         let digest = Sha256::digest(text.as_bytes());
@@ -179,7 +180,7 @@ fn rsa(signer: &Signer, algorithm: Algorithm, private: &RsaPrivateKey) -> Vec<Ca
     cases
 }
 
-/// The test policy with keys of each kind, and tokens for it.
+/// Returns the test policy with keys of each kind, and tokens for it.
 fn cases() -> (Value, Vec<Case>) {
     let p256 = Signer::new(SigningKey::generate(Algorithm::Es256).unwrap(), "p256");
     let p384 = Signer::new(SigningKey::generate(Algorithm::Es384).unwrap(), "p384");
@@ -192,7 +193,7 @@ fn cases() -> (Value, Vec<Case>) {
         for algorithm in [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512] {
             cases.extend(rsa(&signer, algorithm, &private));
         }
-        // What Envoy cannot be asked.
+        // Envoy does not support this algorithm.
         let (text, good) = signer.text(Algorithm::Ps256, 1);
         cases.push(case(&signer, Algorithm::Ps256, "good", &text, &good));
         cases.push(case(&signer, Algorithm::Ps256, "a bit", &text, &flipped(&good, 5)));
@@ -220,14 +221,14 @@ fn assert_verdicts(gate: &Gate, cases: &[Case]) {
         if *good {
             assert_eq!(came.0, 200, "{what}: {code:?}");
         } else {
-            // A token that ends with a point is none.
+            // A token that ends with a period is malformed.
             let malformed = token.ends_with('.') && code == Some("token_malformed");
             assert!(came.0 == 401 && (malformed || code == Some("token_signature")), "{what}: {came:?}");
         }
     }
 }
 
-/// How often the log has this in it.
+/// Returns how often the log contains this text.
 fn logged(gate: &Gate, text: &str) -> usize {
     gate.envoy.log().matches(text).count()
 }
@@ -236,17 +237,17 @@ fn logged(gate: &Gate, text: &str) -> usize {
 fn what_envoy_verifies_is_what_the_gate_would() {
     let (policy, cases) = cases();
     let good = cases.iter().filter(|case| case.good).count();
-    // Of each curve the signature, its twin and four more; of each RSA key one for each hash, two more, and one with PSS.
+    // For each curve: the signature, its twin and four more. For each RSA key: one for each hash, two more, and one with PSS.
     assert_eq!((good, cases.len()), (24, 164));
     let gate = Gate::start(&policy);
     assert!(logged(&gate, "are verified by the gateway") > 0, "{}", gate.envoy.log_tail());
-    // Envoy's own account of what it was asked, which it gives when it is told to.
+    // Envoy logs each call of a host function once its log level is raised.
     let louder =
         client::call(gate.envoy.admin_at(), &Request::post("/logging?wasm=trace").host("admin").body(b"")).unwrap();
     assert_eq!(louder.status, 200);
     assert_verdicts(&gate, &cases);
-    // Of each curve 15, of each RSA key 12 for each hash and three more: of the others nothing is asked, since they have another
-    // length or a zero, or are by PSS, or were seen before.
+    // For each curve 15; for each RSA key 12 for each hash, and three more. The gate does not ask about the others, because they have
+    // another length or a zero, use PSS, or were seen before.
     assert_eq!(logged(&gate, "[vm->host] env.proxy_call_foreign_function("), 2 * 15 + 2 * (3 * 12 + 3));
     assert_eq!(logged(&gate, "computed in the filter"), 0);
 }
@@ -260,7 +261,7 @@ fn without_the_capability_the_verdicts_are_the_same() {
     assert!(before > 0 && logged(&gate, "are verified by the gateway") == 0, "{}", gate.envoy.log_tail());
     let refused = logged(&gate, "restricted capability");
     assert_verdicts(&gate, &cases);
-    // Said once in each VM, and asked no more.
+    // Each VM logs this once and does not ask again.
     assert_eq!((logged(&gate, warned), logged(&gate, "restricted capability")), (before, refused));
 }
 
