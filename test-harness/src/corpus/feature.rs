@@ -36,7 +36,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// The features whose absence makes cases of the corpus fail or removes policy fields.
+    /// A subset of the features.
     pub const ALL: [Self; 7] =
         [Self::Grpc, Self::HeldHeads, Self::Limits, Self::Proofs, Self::Outcomes, Self::Signatures, Self::Streams];
 
