@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts the harness and the filter into a folder: those that the image carries, where it is a stand-in, or else freshly built ones.
+# Copies the harness and the filter into a folder: the ones in the build image if it is a stand-in, or else freshly built ones.
 set -eu
 out=$1
 mkdir -p "$out"

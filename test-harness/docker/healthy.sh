@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Succeeds where a port of this container answers a GET of a path with 200. No image here has another HTTP client.
+# Succeeds if a port of this container responds to a GET of a path with 200. The images have no other HTTP client.
 set -euo pipefail
 exec 3<>"/dev/tcp/127.0.0.1/$1"
 printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&3

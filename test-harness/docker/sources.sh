@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints a hash of everything that the harness and the filter are built from.
+# Prints a hash of all sources of the harness and the filter.
 set -eu
 cd "$(dirname "$0")/../.."
 find Cargo.toml Cargo.lock .cargo src kit test-harness/Cargo.toml test-harness/src test-harness/instructions.json -type f |
