@@ -25,7 +25,7 @@ use crate::upstream::{self, Upstream};
 /// How long to wait until Envoy has written the access log.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a gate needs until it can distinguish fresh signatures from replayed ones: the allowed clock skew of clients plus one second.
+/// How long a gate needs to distinguish fresh signatures from replayed ones: more than `clock_ahead` (5 s by default) plus one second.
 const RIPENING: Duration = Duration::from_secs(7);
 
 /// The results of the cases.
