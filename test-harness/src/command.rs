@@ -85,7 +85,7 @@ enum Command {
     },
     /// Runs the corpus in the filter as each gateway would have it, and prints what works where.
     Portability {
-        /// Writes the table into the README, where it differs from the one that stands there.
+        /// Writes the table into docs/portability.md if it differs.
         #[arg(long)]
         write: bool,
         /// Runs it for one gateway alone, by the name that policies have for it, and prints what differs.

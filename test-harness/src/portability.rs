@@ -1,4 +1,4 @@
-//! The README's table of features by gateway, generated from the results of the corpus on each emulated gateway.
+//! The table of features by gateway in `docs/portability.md`, generated from the results of the corpus on each emulated gateway.
 //!
 //! No cell is written by hand. Properties that the corpus cannot show, such as the form of a response to a gRPC client, come from the wasm
 //! host's table. [`CHECKED`] states how each gateway was checked.
@@ -237,21 +237,26 @@ fn line_of(file: &str) -> Result<&'static str> {
         .with_context(|| format!("{file} belongs to no line of the portability table: give it one"))
 }
 
-/// Checks that the README matches the rows; with `write`, updates it first.
+/// Where the table is.
+const DOCUMENT: &str = "docs/portability.md";
+
+/// Checks that the document matches the rows; with `write`, updates it first.
 ///
 /// # Errors
-/// When the README cannot be read, has no markers, or is stale and `write` is not set.
+/// When the document cannot be read, has no markers, or is stale and `write` is not set.
 pub fn compare(rows: &[Row], write: bool) -> Result<()> {
-    let path = paths::root().join("README.md");
-    let readme = fs::read_to_string(&path).context("cannot read README.md")?;
+    let path = paths::root().join(DOCUMENT);
+    let document = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
     let table = table(rows)?;
-    let marks = readme.split_once(MARKS[0]).and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?)));
-    let (before, (standing, after)) = marks.context("README.md has no place for the portability table")?;
+    let marks = document.split_once(MARKS[0]).and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?)));
+    let (before, (standing, after)) =
+        marks.with_context(|| format!("{DOCUMENT} has no place for the portability table"))?;
     if standing == table {
         return Ok(());
     }
-    ensure!(write, "the portability table of README.md is stale: run `cargo harness portability --write`\n{table}");
-    fs::write(&path, [before, MARKS[0], &table, MARKS[1], after].concat()).context("cannot write README.md")
+    ensure!(write, "the table of {DOCUMENT} is stale: run `cargo harness portability --write`\n{table}");
+    fs::write(&path, [before, MARKS[0], &table, MARKS[1], after].concat())
+        .with_context(|| format!("cannot write {DOCUMENT}"))
 }
 
 #[cfg(test)]

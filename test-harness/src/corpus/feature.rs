@@ -36,10 +36,6 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// A subset of the features.
-    pub const ALL: [Self; 7] =
-        [Self::Grpc, Self::HeldHeads, Self::Limits, Self::Proofs, Self::Outcomes, Self::Signatures, Self::Streams];
-
     /// Returns the feature that is lost when the field at this place is removed or, if `absent`, when the field has to be added.
     pub(super) fn of(place: &str, absent: bool) -> Option<Self> {
         let first = place.split(['.', '[']).next()?;
