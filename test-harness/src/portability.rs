@@ -23,7 +23,7 @@ const MARKS: [&str; 2] =
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
 const DOES: [(&str, &[&str], Option<Feature>); 10] = [
     (
-        "Requests that can be read in two ways are refused",
+        "Ambiguous requests are rejected",
         &[
             "path",
             "path-values",
@@ -39,19 +39,23 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
         ],
         None,
     ),
-    ("Tokens, and who holds them", &["tokens", "token-rules", "credential", "callers"], None),
+    ("Access tokens and agents", &["tokens", "token-rules", "credential", "callers"], None),
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"], None),
-    ("Answers, records, and the identity for the API", &["answers", "audit", "upstream"], None),
-    ("`observe`: nothing refused, everything recorded", &["observe", "observe-endpoint"], None),
+    ("Answers, records and identity headers", &["answers", "audit", "upstream"], None),
+    ("Observe mode", &["observe", "observe-endpoint"], None),
     ("Limits over all workers", &["limits"], Some(Feature::Limits)),
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
-    ("Signed calls", &["signatures", "signature-alone", "signature-answers", "signature-times", "web-bot-auth"], None),
-    ("Signed calls pass once, whichever worker they meet", &["replay"], Some(Feature::Signatures)),
+    (
+        "Request signatures",
+        &["signatures", "signature-alone", "signature-answers", "signature-times", "web-bot-auth"],
+        None,
+    ),
+    ("Replay protection over all workers", &["replay"], Some(Feature::Signatures)),
     ("Signed bodies", &["signature-bodies", "held-bodies"], Some(Feature::Bodies)),
 ];
 
 /// The table line of the examples, whose files all have the same name.
-const EXAMPLES: &str = "The policies in `examples/`";
+const EXAMPLES: &str = "Policies in `examples/`";
 
 /// How each gateway was checked: the filter in it, and the configurations for it. `emulated` is the corpus under the wasm host. A
 /// definition is a CustomResourceDefinition of the gateway's project; resources are validated against it, if it is available, with unknown
@@ -158,22 +162,22 @@ type Cell = fn(&HostQuirks) -> &'static str;
 
 /// The lines that the corpus cannot show, from the wasm host's table.
 const OF_THE_HOST: [(&str, Cell); 7] = [
-    ("gRPC clients get a gRPC status", |quirks| if quirks.grpc_answers { "yes" } else { "an HTTP status" }),
-    ("Request headers that are removed", |quirks| match quirks.removal {
-        Removal::Removes => "are gone",
+    ("gRPC clients receive a gRPC status", |quirks| if quirks.grpc_answers { "yes" } else { "an HTTP status" }),
+    ("Removed request headers", |quirks| match quirks.removal {
+        Removal::Removes => "do not arrive",
         Removal::Hides => "arrive empty",
     }),
-    ("So many request headers are accepted", |quirks| {
+    ("Request headers accepted", |quirks| {
         // The list also contains three pseudo-headers apart from the host, and the line of the host.
-        if quirks.listed.is_some() { "95" } else { "as the gateway" }
+        if quirks.listed.is_some() { "95" } else { "as many as the gateway does" }
     }),
-    ("Trailers that pose as the gate's are removed", |quirks| if quirks.trailers { "yes" } else { "none go on" }),
-    ("Before its body was checked, of a call goes on", |quirks| match quirks.body {
+    ("Forged trailers are removed", |quirks| if quirks.trailers { "yes" } else { "no trailers are forwarded" }),
+    ("Forwarded before the body is checked", |quirks| match quirks.body {
         Body::WithTheHead | Body::Whole => "nothing",
-        Body::AfterTheHead => "the head",
-        Body::Never => "unchecked",
+        Body::AfterTheHead => "the headers",
+        Body::Never => "everything; bodies are not checked",
     }),
-    ("The record goes into", |quirks| quirks.record_goes_to()),
+    ("The record is written to", |quirks| quirks.record_goes_to()),
     ("A policy that does not compile", |quirks| match quirks.refused {
         Refused::KeepsTheLast => "is rejected",
         Refused::LeavesTheApiOpen | Refused::AnswersWithErrors => "denies every request",

@@ -62,14 +62,14 @@ impl fmt::Display for Feature {
             Self::DroppedNames => "headers whose names nginx drops",
             Self::Grpc => "gRPC statuses",
             Self::Hosts => "the canonical host for the upstream",
-            Self::HeldHeads => "heads that wait for their bodies",
+            Self::HeldHeads => "headers that wait for the body",
             Self::Limits => "limits",
             Self::Proofs => "proofs of possession",
-            Self::OwnAnswers => "records of malformed requests, which nginx answers itself",
+            Self::OwnAnswers => "records of malformed requests, which nginx answers",
             Self::Outcomes => "outcomes in records",
-            Self::Signatures => "signed calls",
-            Self::Streams => "bodies that stream",
-            Self::Unannounced => "bodies that no header announces",
+            Self::Signatures => "request signatures",
+            Self::Streams => "streamed bodies",
+            Self::Unannounced => "bodies without an announced length",
         })
     }
 }
