@@ -14,7 +14,7 @@ fn is_error<E: Error + Send + Sync + 'static>() {}
 fn is_shared_by_threads<T: Send + Sync + 'static>() {}
 
 #[test]
-fn every_error_is_one_and_a_policy_is_shared_by_threads() {
+fn errors_implement_error_and_a_policy_is_send_and_sync() {
     is_error::<BadSignature>();
     is_error::<ClaimNameError>();
     is_error::<Findings>();

@@ -102,7 +102,7 @@ fn rooms_import_downward() {
 }
 
 #[test]
-fn an_upward_import_is_found() {
+fn reports_an_upward_import() {
     let wrong = "use crate::text::time::Timestamp;\nuse crate::policy::Policy;\nlet x: crate::Headers;\n#[cfg(test)]\nmod tests {\nuse crate::host;";
     assert_eq!(
         upward("request", "request/x.rs", wrong),

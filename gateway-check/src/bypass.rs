@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_virtual_host_may_serve_a_name_in_every_form() {
+    fn matches_hosts_against_every_form_of_domain() {
         for domain in [
             "*",
             "api.example.com",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_this_machine() {
+    fn recognizes_loopback_addresses() {
         for (address, local) in [
             ("127.0.0.1", true),
             ("127.8.8.8", true),

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comment_accepts_what_follows_it() {
+    fn accept_comment_covers_the_next_code_line() {
         let comments =
             Comments::of("a:\n  # callgate: accept hidden: it is static\n  # more\n  b: 1\n# callgate: accept x\n");
         let told: Vec<(usize, &str, &str, usize)> =

@@ -127,7 +127,7 @@ mod tests {
     use super::logged_header;
 
     #[test]
-    fn finds_credentials_in_operators_of_any_form() {
+    fn finds_credentials_in_every_access_log_operator() {
         for (format, expected) in [
             ("%REQ(AUTHORIZATION)%", Some("authorization")),
             ("a %REQ(X-Request-Id)% b %REQ(X-None?Authorization):20%", Some("authorization")),

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_in_either_spelling_and_null_is_absent() {
+    fn reads_camel_and_snake_case_names_and_ignores_null() {
         let document = document("useRemoteAddress: true\nmerge_slashes: ~\na_b: { cD: [1] }\n");
         let root = View::root(&document);
         assert!(root.affirms("use_remote_address"));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn enums_are_read_by_name_in_either_case_and_by_number() {
+    fn reads_enums_by_name_in_any_case_or_by_number() {
         for written in ["FAIL_OPEN", "fail_open", "fail-open", "FailOpen", "3", "'3'"] {
             let document = document(&format!("failure_policy: {written}\n"));
             assert!(View::root(&document).is("failure_policy", "FAIL_OPEN", 3), "{written}");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_a_way_is_said_unless_it_is_denied() {
+    fn treats_a_field_as_set_unless_it_is_false_or_null() {
         for (written, says, affirms) in [
             ("true", true, true),
             ("yes", true, true),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_structs_are_opened() {
+    fn unwraps_typed_structs() {
         let document = document(
             "'@type': type.googleapis.com/udpa.type.v1.TypedStruct\ntype_url: type.googleapis.com/a.b.C\nvalue: { x: 1 }\n",
         );
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_both_spellings_is_found() {
+    fn detects_a_field_given_in_both_spellings() {
         let document = document("a: [{ is_x: 1, isX: 2 }]\n");
         assert_eq!(View::root(&document).spelled_twice().unwrap().place.as_str(), "a[0].is_x");
     }

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_file_place_path_and_message() {
+    fn displays_file_position_path_and_message() {
         assert_eq!(diagnostic().to_string(), "policy.yaml:12:5: endpoints[3].scopes: the list is empty");
         let whole = Diagnostic { position: None, path: String::new(), ..diagnostic() };
         assert_eq!(whole.to_string(), "policy.yaml: the list is empty");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_raw_reaches_the_terminal() {
+    fn escapes_control_characters_when_displayed() {
         let hostile = Diagnostic {
             file: "a\u{1b}b".into(),
             path: "agents.\u{202e}x".into(),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_flat_members() {
+    fn serializes_to_flat_json_members() {
         assert_eq!(
             serde_json::to_value(diagnostic()).unwrap(),
             serde_json::json!({
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_is_sorted_by_position() {
+    fn sorts_errors_by_position() {
         let later = Diagnostic { position: Some(Position { line: 20, column: 1 }), ..diagnostic() };
         let whole = Diagnostic { position: None, ..diagnostic() };
         let sorted = Diagnostics::wrong(vec![later.clone(), diagnostic(), whole.clone()]);

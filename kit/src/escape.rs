@@ -73,14 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_keeps_what_is_visible() {
+    fn text_keeps_visible_characters() {
         for kept in ["plain", "grüße, 世界", "a\"b'c\\d", "{owner}/{repo...}"] {
             assert_eq!(text(kept).to_string(), kept);
         }
     }
 
     #[test]
-    fn text_escapes_what_a_terminal_would_obey() {
+    fn text_escapes_terminal_control_characters() {
         for (raw, shown) in [
             ("\u{1b}[2J", "\\u{1b}[2J"),
             ("a\nb\r\tc\0", "a\\nb\\r\\tc\\0"),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn json_escapes_and_stays_the_same_value() {
+    fn json_escaping_preserves_the_value() {
         let value = serde_json::json!({ "a\u{9b}": ["\u{1b}[2J", "\u{202e}", "\u{e0001}", "ü\"\\\n"] });
         let shown = json(&value).unwrap();
         assert!(!shown.contains(['\u{9b}', '\u{1b}', '\u{202e}', '\u{e0001}']), "{shown}");

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_characters_say_where_a_value_comes_from() {
+    fn prefix_selects_the_input_source() {
         for (argument, source) in [
             ("@key.json", Input::File("key.json".into())),
             ("-", Input::Stdin),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_that_cannot_be_read_are_named() {
+    fn names_the_source_that_cannot_be_read() {
         for (argument, message) in [
             ("@missing.json", "missing.json does not exist"),
             ("@src", "src is a directory: name a file"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_printed() {
+    fn display_and_debug_hide_the_value() {
         assert_eq!(format!("{0} {0:?}", input("hunter2")), "the argument Input(the argument)");
     }
 }

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn every_algorithm_verifies_elsewhere() {
+    fn another_library_verifies_every_algorithm() {
         for name in NAMES {
             let key = key(name);
             let algorithm = key.algorithm();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn header_and_payload_stand_as_given() {
+    fn sign_raw_keeps_header_and_payload_bytes() {
         let token = key("ES256").sign_raw(b"{\"alg\":\"none\",\"alg\":1}", &[0xff, 0x00]);
         let parts: Vec<_> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
         assert_eq!(parts[0], b"{\"alg\":\"none\",\"alg\":1}");
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn thumbprints_are_those_of_the_engine() {
+    fn thumbprints_match_the_engine() {
         for name in ["Ed25519", "ES256", "ES384", "RS256"] {
             let key = key(name);
             let jwk = key.public_jwk();

@@ -34,7 +34,7 @@ fn message(fault: Fault) -> String {
 }
 
 #[test]
-fn a_module_says_what_it_is() {
+fn reads_the_facts_of_a_stamped_module() {
     let bytes = built();
     let module = Module::read(&bytes).unwrap();
     assert_eq!(module.facts, facts());
@@ -49,7 +49,7 @@ fn a_module_says_what_it_is() {
 }
 
 #[test]
-fn the_sections_are_those_that_other_tools_read() {
+fn stamp_adds_sections_that_other_tools_read() {
     let bytes = built();
     let sections = Parser::new(0).parse_all(&bytes).filter_map(|payload| match payload.unwrap() {
         Payload::CustomSection(section) => Some((section.name().to_owned(), section.data().to_owned())),
@@ -64,7 +64,7 @@ fn the_sections_are_those_that_other_tools_read() {
 }
 
 #[test]
-fn every_changed_byte_is_noticed() {
+fn rejects_a_module_with_any_changed_byte() {
     let bytes = built();
     for place in 0..bytes.len() {
         let mut changed = bytes.clone();
@@ -74,7 +74,7 @@ fn every_changed_byte_is_noticed() {
 }
 
 #[test]
-fn every_cut_is_noticed() {
+fn rejects_a_module_truncated_at_any_byte() {
     let bytes = built();
     for end in 0..bytes.len() {
         assert!(Module::read(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
@@ -82,7 +82,7 @@ fn every_cut_is_noticed() {
 }
 
 #[test]
-fn what_was_added_or_taken_away_is_a_change() {
+fn rejects_a_module_with_added_or_removed_sections() {
     let bytes = built();
     let with_more = [bytes.clone(), section("name", b"\0")].concat();
     let without_id = bytes[..bytes.len() - ID_SECTION_BYTES].to_vec();
@@ -93,7 +93,7 @@ fn what_was_added_or_taken_away_is_a_change() {
 }
 
 #[test]
-fn what_is_no_module_of_ours_is_said_in_a_sentence() {
+fn explains_why_a_file_is_not_a_callgate_module() {
     let component = b"\0asm\x0d\0\x01\0".to_vec();
     let unknown = [compiled(), section(FACTS, b"7")].concat();
     let cut = built()[..20].to_vec();
@@ -113,7 +113,7 @@ fn what_is_no_module_of_ours_is_said_in_a_sentence() {
 }
 
 #[test]
-fn a_later_version_may_say_more() {
+fn accepts_unknown_facts_of_later_versions() {
     let mut later = compiled();
     later.extend(section(FACTS, br#"{"version":"9.0.0","policy_formats":["v1","v2"],"rustc":"2.0.0","signed":true}"#));
     let id = prefixed(&build_id(&later));

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_fixed_or_seen_from_now() {
+    fn parses_absolute_and_relative_times() {
         for (text, moment) in [
             ("1782820800", Moment::Fixed(1_782_820_800)),
             ("2026-06-30T12:00:00Z", Moment::Fixed(1_782_820_800)),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_and_times_without_an_offset_are_local() {
+    fn reads_times_without_an_offset_as_local() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         for (text, moment) in [
             ("2026-06-30", "2026-06-29T22:00:00Z"),
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_shown_as_rfc_3339() {
+    fn shows_timestamps_in_rfc_3339() {
         assert_eq!(show(1_782_820_800), "2026-06-30T12:00:00Z");
         assert_eq!(show(u64::MAX), u64::MAX.to_string());
         assert_eq!(Moment::FromNow(i64::MIN).resolve(), 0);
     }
 
     #[test]
-    fn relative_times_are_seen_from_the_moment_given() {
+    fn resolves_relative_times_from_the_given_time() {
         assert_eq!(relative("-1m", 100), Some(40));
         assert_eq!(relative("+1m", 100), Some(160));
         assert_eq!(relative("-1h", 100), Some(0));

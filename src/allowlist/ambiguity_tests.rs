@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn opened_values_are_judged_as_a_lenient_upstream_reads_them() {
+fn rejects_escaped_values_that_lenient_upstreams_misread() {
     let texts = ["/f/admin", "/f/{x:text}:run", "/f/{x:text}", "/r/admin", "/r/{p...}", "/v{x:text}"];
     let judge = |path: &str| {
         let built = build(&texts).unwrap();
@@ -160,7 +160,7 @@ fn rejects_values_that_read_as_the_path_of_another_endpoint() {
 
 /// A router with backtracking finds a template that Callgate's own lookup does not find.
 #[test]
-fn readings_are_looked_up_with_backtracking() {
+fn looks_up_readings_with_backtracking() {
     let texts = ["/b/{x:text}", "/b/{x:text}/a/c", "/b/{x:text}/{y}/raw", "/{p...}"];
     assert_eq!(judge(&texts, 0, "/b/x"), Ok(()));
     for path in ["/b/x%2Fa%2Fraw", "/b/x%2Fanything"] {
@@ -171,7 +171,7 @@ fn readings_are_looked_up_with_backtracking() {
 }
 
 #[test]
-fn a_long_path_with_allowed_escapes_costs_linear_time() {
+fn checks_long_paths_with_escapes_in_linear_time() {
     let texts = ["/r/{p...}", "/r/{x}/{y}/{z:int}", "/r/{x}/{y:text}:run", "/r/{x}/b/c"];
     for value in ["a%2Fb%5Cc%25%32F;d%3Be.f", "%25", "%2F.a", ";.", "a%2F"] {
         let started = Instant::now();
@@ -181,7 +181,7 @@ fn a_long_path_with_allowed_escapes_costs_linear_time() {
 }
 
 #[test]
-fn finds_the_templates_as_which_allowed_escapes_can_read() {
+fn finds_templates_reachable_through_allowed_escapes() {
     use crate::document::Escape::{self, Percent, Semicolon, Slash};
     let rows: [(&[&str], &[Escape], &[u32]); 14] = [
         (&["/blob/{x:text}", "/blob/{x:text}/raw"], &[Slash], &[1]),

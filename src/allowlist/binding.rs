@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_means_the_same_text() {
+    fn matches_equal_text_and_integers() {
         for (fact, value) in [
             (json!("acme"), "acme"),
             (json!(["x", "acme"]), "acme"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_does() {
+    fn rejects_values_that_only_look_equal() {
         for (fact, value) in [
             (json!("acme"), "Acme"),
             (json!("acme"), "acme "),

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_takes_its_values() {
+    fn each_type_matches_only_valid_values() {
         let uuid = "018f6b3e-7c1a-7cc2-98c8-0123456789ab";
         let rows: [(Kind, &[&str], &[&str]); 5] = [
             (Kind::Unreserved, &["a", "A-._~9", "...", uuid], &["", "a:b", "a%20b", "a@b", "a,b", "a+b", "a;b"]),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_is_described_as_it_is_written() {
+    fn type_descriptions_match_their_syntax() {
         for (written, kind, _) in Kind::DESCRIBED {
             assert_eq!(written, format!("{{x{kind}}}"));
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_includes_another_takes_its_values() {
+    fn includes_a_type_if_it_matches_all_its_values() {
         let kinds = [Kind::Int, Kind::Rest, Kind::Slug, Kind::Text, Kind::Unreserved, Kind::Uuid];
         let values = ["1", "a", "a.b", "a%20b", "a:b", "018f6b3e-7c1a-7cc2-98c8-0123456789ab"];
         for wide in kinds {

@@ -20,7 +20,7 @@ fn near(templates: &[&str], method: &str, host: &str, path: &str) -> Vec<(String
 }
 
 #[test]
-fn names_the_segment_and_what_it_misses() {
+fn names_the_segment_that_does_not_match() {
     for (template, path, miss) in [
         ("/items/{id:uuid}", "/items/42", "`42` is not a uuid"),
         ("/pulls/{n:int}", "/pulls/007", "`007` is not an int"),
@@ -49,7 +49,7 @@ fn names_the_segment_and_what_it_misses() {
 }
 
 #[test]
-fn names_host_and_method() {
+fn names_a_host_and_method_that_do_not_match() {
     assert_eq!(
         near(&["/users/{id}"], "POST", "other.example.com", "/users/7"),
         [(
@@ -63,7 +63,7 @@ fn names_host_and_method() {
 }
 
 #[test]
-fn names_what_the_lookup_prefers() {
+fn names_the_endpoint_that_takes_precedence() {
     let texts = [
         "/users/settings",
         "/users/{id}",
@@ -98,7 +98,7 @@ fn names_what_the_lookup_prefers() {
 }
 
 #[test]
-fn the_nearest_comes_first_and_few_are_named() {
+fn lists_few_endpoints_with_the_nearest_first() {
     let texts =
         ["/a/b/c/{x}", "/users/{id:uuid}", "/users/{id:uuid}/keys", "/users/me", "/users/{id:uuid}/keys/{k}", "/x"];
     let names = |path: &str| near(&texts, "GET", HOST, path).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
@@ -110,7 +110,7 @@ fn the_nearest_comes_first_and_few_are_named() {
 }
 
 #[test]
-fn texts_from_a_request_are_cut_and_escaped() {
+fn truncates_and_escapes_request_text() {
     let long = format!("/items/{}@", "x".repeat(10_000));
     let said = near(&["/items/{sku}"], "GET", HOST, &long).remove(0).1.remove(0);
     assert_eq!(said, format!("`{}…` needs `{{sku:text}}`", "x".repeat(64)));
@@ -120,7 +120,7 @@ fn texts_from_a_request_are_cut_and_escaped() {
 
 proptest! {
     #[test]
-    fn any_choice_of_endpoints_and_requests(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
+    fn explains_any_request_with_few_exact_differences(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
         fuzzing::nearest(&bytes);
     }
 }

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_all_and_one_of_each_any() {
+    fn requires_all_scopes_and_one_of_each_any_list() {
         let wanted = wanted(&[(&["a"], &["x", "y"]), (&["b"], &["z"])]);
         assert_eq!(wanted.missing(&&["a", "b", "y", "z"][..]), None);
         let effect = Some(Origin::Effect(Effect::Write));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_wanted_is_satisfied_and_scopes_are_compared_exactly() {
+    fn accepts_if_none_are_required_and_compares_exactly() {
         assert_eq!(wanted(&[]).missing(&&[][..]), None);
         for close in ["pulls:Write", "pulls:write ", "pulls", "pulls:*", "pulls:write2"] {
             assert!(wanted(&[(&["pulls:write"], &[])]).missing(&&[close][..]).is_some(), "{close}");

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_overlap_where_a_segment_fits_both() {
+    fn shapes_overlap_if_one_segment_matches_both() {
         let any = Kind::Unreserved;
         for (one, other, expected) in [
             (shape("a", any, ""), shape("", any, "z"), true),

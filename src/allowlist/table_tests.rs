@@ -36,7 +36,7 @@ fn assert_finds(texts: &[&str], rows: &[(&str, &str, &[&str])]) {
 }
 
 #[test]
-fn the_most_specific_segment_is_taken() {
+fn matches_the_most_specific_segment() {
     assert_finds(
         &[
             "/",
@@ -71,7 +71,7 @@ fn the_most_specific_segment_is_taken() {
 }
 
 #[test]
-fn the_longest_fixed_part_is_taken_first() {
+fn prefers_the_longest_fixed_part() {
     assert_finds(
         &["/a{x}", "/ab{x}", "/{x}.zip", "/a{x}.zip", "/{x}"],
         &[
@@ -87,7 +87,7 @@ fn the_longest_fixed_part_is_taken_first() {
 }
 
 #[test]
-fn the_rest_takes_one_segment_or_more_and_the_last_may_be_empty() {
+fn rest_variable_matches_one_or_more_segments() {
     assert_finds(
         &["/f/{p...}"],
         &[
@@ -101,7 +101,7 @@ fn the_rest_takes_one_segment_or_more_and_the_last_may_be_empty() {
 }
 
 #[test]
-fn there_is_no_going_back() {
+fn lookup_does_not_backtrack() {
     assert_finds(
         &["/users/me", "/users/{id}/posts", "/pulls/{n}/comments", "/pulls/comments/{id}", "/x/{a}", "/x/{p...}"],
         &[
@@ -116,7 +116,7 @@ fn there_is_no_going_back() {
 }
 
 #[test]
-fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
+fn variables_do_not_match_lookalikes_of_siblings() {
     let texts = [
         "/v1/admin",
         "/v1/a:b",
@@ -168,7 +168,7 @@ fn no_variable_takes_what_a_lenient_reader_takes_for_a_sibling() {
 }
 
 #[test]
-fn names_that_end_in_dots_are_told_apart_where_the_policy_has_them() {
+fn distinguishes_listed_names_that_end_in_dots() {
     assert_finds(
         &["/a", "/a.", "/v{x}.", "/{x}"],
         &[
@@ -183,7 +183,7 @@ fn names_that_end_in_dots_are_told_apart_where_the_policy_has_them() {
 }
 
 #[test]
-fn siblings_that_differ_in_case_are_told_apart() {
+fn distinguishes_siblings_that_differ_in_case() {
     assert_finds(
         &["/Admin", "/admin", "/a{x}", "/A{x}", "/aB{x}", "/{x}"],
         &[
@@ -200,7 +200,7 @@ fn siblings_that_differ_in_case_are_told_apart() {
 }
 
 #[test]
-fn endpoints_with_the_same_template_are_found_together() {
+fn finds_all_endpoints_with_the_same_template() {
     let texts = templates(&["/a/{y}", "/b", "/a/{x}", "/a/{x}/c"]);
     let built =
         Table::build([(30, &texts[0]), (20, &texts[1]), (10, &texts[2]), (5, &texts[3])], FormatSuffixes::Reject)
@@ -213,7 +213,7 @@ fn endpoints_with_the_same_template_are_found_together() {
 }
 
 #[test]
-fn values_are_decoded_once() {
+fn decodes_values_once() {
     let built = build(&["/{x:text}/v{y:text}"]).unwrap();
     let path = CanonicalPath::parse(b"/caf%C3%A9%2541/v%E2%82%AC").unwrap();
     let found = built.table.find(&path).unwrap();
@@ -282,7 +282,7 @@ fn no_variable_matches_a_listed_name_with_a_suffix() {
 }
 
 #[test]
-fn suffixes_are_part_of_values_where_the_policy_ignores_them() {
+fn values_include_suffixes_if_the_policy_ignores_them() {
     let parsed = templates(&["/u/settings", "/u/{x:text}:run", "/u/{x:text}"]);
     let table = Table::build((0..).zip(&parsed), FormatSuffixes::Ignore).unwrap().table;
     let find =
@@ -294,7 +294,7 @@ fn suffixes_are_part_of_values_where_the_policy_ignores_them() {
 }
 
 #[test]
-fn a_long_name_of_suffixes_costs_linear_time() {
+fn matches_long_suffix_chains_in_linear_time() {
     let verbs: Vec<String> = (0..64).map(|n| format!("/u/{{x}}:{n:03}")).collect();
     let texts: Vec<&str> = verbs.iter().map(String::as_str).chain(["/u/settings", "/u/{x}"]).collect();
     let built = build(&texts).unwrap();
@@ -307,7 +307,7 @@ fn a_long_name_of_suffixes_costs_linear_time() {
 }
 
 #[test]
-fn escapes_compare_without_regard_to_the_case_of_their_digits() {
+fn compares_escape_digits_case_insensitively() {
     let texts = ["/caf%c3%a9/{x}", "/a%3Ab", "/{x:text}"];
     for (path, template) in
         [("/caf%C3%A9/1", texts[0]), ("/caf%c3%A9/1", texts[0]), ("/a%3ab", texts[1]), ("/x%3ab", texts[2])]
@@ -323,7 +323,7 @@ fn escapes_compare_without_regard_to_the_case_of_their_digits() {
 }
 
 #[test]
-fn needless_escapes_and_brackets_match_text_values_alone() {
+fn only_text_variables_match_needless_escapes_and_brackets() {
     let texts = ["/u/admin", "/u/{x:text}", "/p/{x}", "/t/{x:text}:run", "/f/locked", "/f/{p...}", "/s/a"];
     for (path, template) in [
         ("/u/%7Eme", "/u/{x:text}"),
@@ -352,7 +352,7 @@ fn needless_escapes_and_brackets_match_text_values_alone() {
 }
 
 #[test]
-fn what_cannot_stand_side_by_side_is_told() {
+fn reports_conflicting_templates() {
     let rows: [Remarks; 8] = [
         (
             &["/u/{id:int}/a", "/u/{name}/b"],
@@ -403,7 +403,7 @@ fn what_cannot_stand_side_by_side_is_told() {
 }
 
 #[test]
-fn fixed_texts_beside_a_variable_are_bounded() {
+fn limits_the_fixed_texts_next_to_a_variable() {
     let verbs = |count: usize| (0..count).map(|n| format!("/{{x}}:{n:03}")).collect::<Vec<_>>();
     let built = |texts: &[String]| build(&texts.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(built(&verbs(64)).is_ok());
@@ -416,7 +416,7 @@ fn fixed_texts_beside_a_variable_are_bounded() {
 }
 
 #[test]
-fn siblings_with_fewer_continuations_are_warned_of() {
+fn warns_about_shadowed_templates() {
     let rows: [Remarks; 20] = [
         (&["/users/me/{x}", "/users/{id}/v{n:int}"], &[]),
         (
@@ -493,7 +493,7 @@ fn an_empty_table_finds_nothing() {
 }
 
 #[test]
-fn ten_thousand_templates_are_built_and_found() {
+fn builds_and_finds_ten_thousand_templates() {
     let texts: Vec<String> = (0..10_000)
         .map(|n| match n % 4 {
             0 => format!("/service-{}/items", n / 8),
@@ -516,13 +516,13 @@ fn ten_thousand_templates_are_built_and_found() {
 
 proptest! {
     #[test]
-    fn any_choice_of_templates_and_paths(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
+    fn finds_the_same_templates_as_a_full_search(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
         fuzzing::lookup(&bytes);
     }
 }
 
 #[test]
-fn the_rest_of_a_path_is_not_empty_where_the_path_without_it_is_listed() {
+fn rejects_an_empty_rest_if_the_parent_path_is_listed() {
     let built = build(&["/files", "/files/{p...}", "/files/a", "/open/{p...}", "/by/{x}", "/by/{x}/{p...}"]).unwrap();
     let found = |path: &str| {
         let path = CanonicalPath::parse(path.as_bytes()).unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn templates_are_read_into_segments_and_variables() {
+fn parses_templates_into_segments_and_variables() {
     let template = Template::parse("/repos/{owner}/{repo:slug}/v{n:int}/{m-1}:run/caf%C3%A9/{path...}").unwrap();
     let variables: Vec<_> = template.variables().iter().map(|variable| (&*variable.name, variable.kind)).collect();
     assert_eq!(
@@ -39,7 +39,7 @@ fn a_trailing_slash_is_a_segment() {
 }
 
 #[test]
-fn templates_that_differ_in_names_alone_are_the_same() {
+fn templates_that_differ_only_in_names_are_equal() {
     let same = |one: &str, other: &str| Template::parse(one).unwrap().is_same_as(&Template::parse(other).unwrap());
     assert!(same("/a/{x}/{y:int}", "/a/{owner}/{n:int}"));
     assert!(same("/a/{x...}", "/a/{y...}"));
@@ -50,7 +50,7 @@ fn templates_that_differ_in_names_alone_are_the_same() {
 }
 
 #[test]
-fn messages_say_what_to_write_instead() {
+fn messages_suggest_a_correction() {
     for (text, message) in [
         ("users", "a path begins with a slash: write `/users`"),
         ("", "a path begins with a slash: write `/`"),
@@ -120,7 +120,7 @@ fn messages_say_what_to_write_instead() {
 }
 
 #[test]
-fn escapes_in_fixed_text_have_digits_of_either_case() {
+fn accepts_escape_digits_of_either_case_in_fixed_text() {
     let template = Template::parse("/caf%c3%a9/{x}").unwrap();
     assert_eq!(template.as_str(), "/caf%c3%a9/{x}");
     assert!(template.is_same_as(&Template::parse("/caf%C3%A9/{y}").unwrap()));
@@ -130,7 +130,7 @@ fn escapes_in_fixed_text_have_digits_of_either_case() {
 }
 
 #[test]
-fn what_a_message_suggests_is_taken() {
+fn accepts_the_suggested_correction() {
     for text in ["/a b", "/caf\u{e9}", "/a|b", "/\"x\""] {
         let message = Template::parse(text).unwrap_err();
         let suggested = message.rsplit('`').nth(1).unwrap();
@@ -139,7 +139,7 @@ fn what_a_message_suggests_is_taken() {
 }
 
 #[test]
-fn segments_and_variables_are_bounded() {
+fn limits_segments_and_variables() {
     let of = |count: usize, part: fn(usize) -> String| Template::parse(&(0..count).map(part).collect::<String>());
     assert!(of(MAX_SEGMENTS, |_| "/a".to_owned()).is_ok());
     assert!(of(MAX_SEGMENTS + 1, |_| "/a".to_owned()).is_err());

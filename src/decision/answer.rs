@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_told_by_its_media_type() {
+    fn recognizes_grpc_by_its_media_type() {
         for yes in ["application/grpc", "application/grpc+proto", "Application/GRPC;x=y"] {
             assert!(is_grpc(Some(yes.as_bytes())), "{yes}");
         }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_a_grpc_status_that_is_an_error() {
+    fn every_reason_maps_to_a_grpc_error_status() {
         for reason in Reason::ALL {
             assert!((1..=16).contains(&grpc_status(reason.row().status)), "{reason:?}");
         }

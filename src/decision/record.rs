@@ -467,7 +467,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_valid_traceparent_has_a_trace_id() {
+    fn reads_a_trace_id_only_from_a_valid_traceparent() {
         let id = "0af7651916cd43dd8448eb211c80319c";
         let good = format!("00-{id}-b7ad6b7169203331-01");
         assert_eq!(trace_id(good.as_bytes()), Some(id));

@@ -61,7 +61,7 @@ fn is_place(schema: &Value, place: &str) -> bool {
 }
 
 #[test]
-fn every_rule_that_the_engine_names_is_a_place_of_the_policy_document() {
+fn every_rule_names_a_location_in_the_policy_schema() {
     let schema = schemars::schema_for!(crate::document::Document).to_value();
     assert!(is_place(&schema, "tables.replay") && is_place(&schema, "endpoints[3].scopes"));
     for wrong in ["tabels", "tables.reply", "endpoints[3].scope", "issuers.corp.key", "requirements.write.tokens"] {

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_read_like_the_document() {
+    fn formats_locations_like_the_document() {
         let root = Place::root();
         assert_eq!(root.field("endpoints").index(3).field("scopes").as_str(), "endpoints[3].scopes");
         assert_eq!(root.field("issuers").field("a b").field("keys").as_str(), "issuers[\"a b\"].keys");

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suggests_a_name_with_few_differences_and_no_other() {
+    fn suggests_only_similar_names() {
         let names = ["keycloak", "entra", "a"];
         for (written, name) in [
             ("keycloack", Some("keycloak")),

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_leads_to_the_value_that_is_there() {
+    fn finds_the_location_at_a_byte_position() {
         let json = br#"{"a":[1,{"b\"c":"x,]}","d":{}},[]],"e":2}"#;
         for (after, expected) in [
             ("", ""),

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes() {
+    fn parses_lifetimes() {
         assert_eq!(lifetime("90s"), Some(90));
         assert_eq!(lifetime("15m"), Some(900));
         assert_eq!(lifetime("2h"), Some(7_200));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn rates() {
+    fn parses_rates() {
         let rate = |text: &str| Rate::parse(text).map(|rate| (rate.calls, rate.span.as_secs()));
         assert_eq!(rate("60/1m"), Some((60, 60)));
         assert_eq!(rate("5/1s"), Some((5, 1)));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_take_three_forms_and_name_them_otherwise() {
+    fn parses_scopes_in_three_forms() {
         let read = |text: &str| serde_json::from_str::<ScopesAsked>(text);
         assert!(read("\"none\"").unwrap().none);
         assert_eq!(read("[\"a\",\"b\"]").unwrap().all, ["a", "b"]);

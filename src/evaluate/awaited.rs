@@ -121,18 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_a_new_byte_ends_after_the_timeout_and_never_before() {
+    fn a_stalled_body_times_out_after_hold_timeout() {
         // The first period may have been almost zero, so it does not count.
         assert_eq!(periods(b""), 4);
     }
 
     #[test]
-    fn a_body_that_arrives_byte_by_byte_ends_after_the_total() {
+    fn a_slow_body_times_out_after_total_timeout() {
         assert_eq!(periods(b"x"), 10);
     }
 
     #[test]
-    fn a_byte_in_time_starts_the_timeout_again() {
+    fn a_new_byte_restarts_the_hold_timeout() {
         let mut body = AwaitedBody::new(signed(), None, 0);
         for _ in 0..3 {
             assert!(!body.elapse(SECOND, &BOUNDS));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_nobody_announced_are_charged_as_they_arrive() {
+    fn unannounced_bytes_are_charged_as_they_arrive() {
         let held = HeldBytes::default();
         let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 10).unwrap();
         let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_byte_of_a_body_that_nobody_signed_ends_the_wait() {
+    fn the_first_byte_of_an_unsigned_body_ends_the_wait() {
         let mut body = AwaitedBody::new(Awaited::Nothing(Reason::ContentDigestMissing), None, 0);
         assert_eq!(body.update(b""), Need::More);
         assert_eq!(body.update(b"x"), Need::Nothing);

@@ -68,7 +68,7 @@ fn values<'l>(lines: &'l [(Vec<u8>, Vec<u8>)], name: &str) -> Vec<&'l str> {
 }
 
 #[test]
-fn replaces_what_kong_cannot_remove() {
+fn replaces_headers_that_kong_cannot_remove() {
     let policy = on_kong("enforce", json!({ "overrides": "remove" }));
     let sent = good(&[
         ("X-Callgate-Agent", "admin"),
@@ -96,7 +96,7 @@ fn adds_no_header_where_there_is_nothing_to_remove() {
 }
 
 #[test]
-fn rejects_two_lines_of_a_header_that_kong_cannot_remove() {
+fn rejects_duplicates_of_a_header_that_kong_cannot_remove() {
     for mode in ["enforce", "observe"] {
         let policy = on_kong(mode, json!({ "overrides": "remove" }));
         let posing = good(&[("X-Callgate-Agent", "admin"), ("x-callgate-agent", "admin")]);
@@ -117,7 +117,7 @@ fn rejects_two_lines_of_a_header_that_kong_cannot_remove() {
 }
 
 #[test]
-fn denies_a_request_whose_last_headers_kong_may_not_show() {
+fn denies_a_request_at_the_header_limit_of_kong() {
     let many = |more: usize| {
         let mut lines = good(&[]);
         lines.extend((0..more).map(|n| line(&format!("x-{n}"), "v")));
@@ -134,7 +134,7 @@ fn denies_a_request_whose_last_headers_kong_may_not_show() {
 }
 
 #[test]
-fn leaves_the_host_where_kong_has_chosen_it() {
+fn does_not_rewrite_the_host_on_kong() {
     let mut sent = good(&[]);
     sent[2].1 = b"API.example.com:443".to_vec();
     let got = decided(&on_kong("enforce", json!({})), &sent).unwrap();
@@ -143,7 +143,7 @@ fn leaves_the_host_where_kong_has_chosen_it() {
 
 proptest! {
     #[test]
-    fn nothing_poses_as_ours_where_headers_cannot_be_removed(lines in any_lines(), observes: bool) {
+    fn clients_cannot_forge_callgate_headers_on_kong(lines in any_lines(), observes: bool) {
         let policy = on_kong(if observes { "observe" } else { "enforce" }, json!({ "overrides": "remove" }));
         if let Ok(got) = decided(&policy, &lines) {
             let came: Vec<_> = lines.iter().filter(|(name, _)| poses(name)).collect();

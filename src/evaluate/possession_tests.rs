@@ -134,7 +134,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn a_client_is_given_a_nonce_and_the_next_before_it_ends() {
+fn issues_a_dpop_nonce_and_a_new_one_before_it_expires() {
     let gate = Gate::new(document(json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" })));
     assert!(gate.0.engine.policy().counts());
     let proofs = Cell::new(0);
@@ -160,7 +160,7 @@ fn a_client_is_given_a_nonce_and_the_next_before_it_ends() {
 }
 
 #[test]
-fn without_what_workers_share_nothing_is_taken() {
+fn rejects_proofs_without_shared_state() {
     for dpop in [usual(), json!({ "required": true, "algorithms": ["ES256"], "nonce": "required" })] {
         let policy = policy(document(dpop));
         let proof = proof("one", "/x", NOW, Some("AAAAAAAAAAAAAAAAAAAAAA"));
@@ -173,7 +173,7 @@ fn without_what_workers_share_nothing_is_taken() {
 }
 
 #[test]
-fn who_does_not_hold_the_key_is_answered_the_same_on_every_path() {
+fn answers_are_equal_on_every_path_without_the_key() {
     let gate = Gate::new(signing_document());
     let elsewhere = proof("one", "/elsewhere", NOW, None);
     let stale = proof("two", "/x", NOW - 60, None);
@@ -198,7 +198,7 @@ fn who_does_not_hold_the_key_is_answered_the_same_on_every_path() {
 }
 
 #[test]
-fn nothing_but_the_key_opens_a_bound_token() {
+fn a_bound_token_requires_a_proof_of_its_key() {
     assert!(token(false) != token(true));
     let gate = Gate::new(document(usual()));
     for path in ["/x", "/b"] {
@@ -211,7 +211,7 @@ fn nothing_but_the_key_opens_a_bound_token() {
 }
 
 #[test]
-fn a_proof_passes_once_for_as_long_as_it_is_taken() {
+fn accepts_a_proof_once_within_its_max_age() {
     let gate = Gate::new(document(usual()));
     let used = proof("one", "/x", NOW, None);
     assert_eq!(gate.prove("/x", NOW, &used), Ok(None));
@@ -232,7 +232,7 @@ fn a_proof_passes_once_for_as_long_as_it_is_taken() {
 }
 
 #[test]
-fn a_captured_proof_costs_its_owner_nothing_and_a_denied_one_can_come_again() {
+fn replays_are_not_charged_and_rate_limited_proofs_can_retry() {
     let gate = Gate::new(document(usual()));
     let proof = |jti: &str, now: u64| proof(jti, "/x", now, None);
     let used = proof("used", NOW);
@@ -274,7 +274,7 @@ fn signed_at(now: u64, path: &str, key: Signs, keyid: &str, covered: &str) -> Ve
 }
 
 #[test]
-fn a_signature_shows_the_key_in_the_place_of_a_proof_once() {
+fn accepts_a_signature_once_instead_of_a_proof() {
     let gate = Gate::new(signing_document());
     for path in ["/x", "/b"] {
         let good = signed(path, KEY, "own", COVERED);
@@ -305,7 +305,7 @@ fn a_signature_shows_the_key_in_the_place_of_a_proof_once() {
 }
 
 #[test]
-fn a_proof_that_came_along_is_judged_and_no_signature_makes_up_for_it() {
+fn a_signature_does_not_replace_an_invalid_proof() {
     let gate = Gate::new(signing_document());
     let lines = signed("/x", KEY, "own", COVERED);
     let stale = proof("one", "/x", NOW - 60, None);
@@ -314,7 +314,7 @@ fn a_proof_that_came_along_is_judged_and_no_signature_makes_up_for_it() {
 }
 
 #[test]
-fn the_key_of_a_token_shown_by_the_signature_of_another_agent_is_not_its_own() {
+fn rejects_a_bound_token_signed_by_another_agent() {
     let mut document = signing_document();
     document["agents"]["b"]["signing_keys"][0] = document["agents"]["a"]["signing_keys"][0].take();
     document["agents"]["a"].as_object_mut().unwrap().remove("signing_keys");
@@ -327,7 +327,7 @@ fn the_key_of_a_token_shown_by_the_signature_of_another_agent_is_not_its_own() {
 }
 
 #[test]
-fn signatures_in_the_place_of_proofs_are_remembered_for_as_long_as_they_are_taken() {
+fn remembers_signatures_used_as_proofs_for_their_max_age() {
     let mut document = signing_document();
     document["signatures"] = json!({ "max_age": "90s" });
     let gate = Gate::new(document);
@@ -339,7 +339,7 @@ fn signatures_in_the_place_of_proofs_are_remembered_for_as_long_as_they_are_take
 }
 
 #[test]
-fn nothing_is_used_up_on_public_endpoints() {
+fn public_endpoints_do_not_use_up_proofs_or_signatures() {
     let gate = Gate::new(signing_document());
     let proof = proof("one", "/status", NOW, None);
     let lines = signed("/status", KEY, "own", COVERED);

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_of_the_size_that_is_told_holds_everything_from_the_beginning() {
+    fn a_zone_of_the_reported_size_holds_all_entries() {
         let policy = policy("K");
         let bytes = usize::try_from(policy.shared_bytes().unwrap()).unwrap();
         let store = Rc::new(ZoneStore::with_room(bytes));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_is_too_small_is_found_out_when_it_is_opened() {
+    fn opening_fails_if_the_zone_is_too_small() {
         let policy = policy("K");
         let store = Rc::new(ZoneStore::default());
         open(&policy, &store).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_is_another_beginning() {
+    fn a_different_key_starts_with_empty_tables() {
         let store = Rc::new(ZoneStore::default());
         open(&policy("K"), &store).unwrap();
         let keys = store.len();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_zone_has_a_size() {
+    fn only_gateways_with_a_zone_report_its_size() {
         let mut policy = policy("K");
         policy.features = crate::document::Gateway::Envoy.features();
         assert_eq!(policy.shared_bytes(), None);

@@ -150,7 +150,7 @@ fn with_digest(nonce: &str) -> String {
 }
 
 #[test]
-fn a_signature_alone_proves_who_calls_once() {
+fn accepts_a_signature_once_as_the_only_credential() {
     let gate = Gate::new(document());
     let first = signed("GET", "/x", &[], &usual("a"));
     assert_eq!(gate.decide(&first, None), Ok(Ground::Endpoint));
@@ -163,7 +163,7 @@ fn a_signature_alone_proves_who_calls_once() {
 }
 
 #[test]
-fn a_repeated_call_costs_its_owner_nothing_and_a_denied_one_can_come_again() {
+fn replays_are_not_charged_and_rate_limited_requests_can_retry() {
     let gate = Gate::new(document());
     let call = signed("GET", "/x", &[], &usual("a"));
     assert_eq!(gate.decide(&call, None), Ok(Ground::Endpoint));
@@ -182,7 +182,7 @@ fn a_repeated_call_costs_its_owner_nothing_and_a_denied_one_can_come_again() {
 }
 
 #[test]
-fn the_body_is_the_one_that_was_signed() {
+fn rejects_a_body_that_does_not_match_the_signed_digest() {
     let gate = Gate::new(document());
     let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
     assert_eq!(gate.decide(&call("a"), Some(BODY)), Ok(Ground::Endpoint));
@@ -200,7 +200,7 @@ fn the_body_is_the_one_that_was_signed() {
 }
 
 #[test]
-fn a_call_that_ends_while_it_is_held_is_written_down_and_costs_nothing() {
+fn records_but_does_not_charge_an_aborted_held_request() {
     let gate = Gate::new(document());
     let call = signed("POST", "/pay", &[DIGEST], &with_digest("a"));
     for _ in 0..20 {
@@ -220,7 +220,7 @@ fn a_call_that_ends_while_it_is_held_is_written_down_and_costs_nothing() {
 }
 
 #[test]
-fn observed_a_call_that_ends_while_it_is_held_keeps_what_was_found_before() {
+fn observe_mode_keeps_earlier_denials_of_an_aborted_request() {
     let mut document = document();
     document["mode"] = json!("observe");
     document["endpoints"][1]["scopes"] = json!(["other"]);
@@ -232,7 +232,7 @@ fn observed_a_call_that_ends_while_it_is_held_keeps_what_was_found_before() {
 }
 
 #[test]
-fn whatever_is_changed_after_signing_is_found() {
+fn rejects_a_request_changed_after_signing() {
     let gate = Gate::new(document());
     for (name, value, reason) in [
         (":method", "HEAD", Reason::SignatureFailed),
@@ -256,7 +256,7 @@ fn whatever_is_changed_after_signing_is_found() {
 }
 
 #[test]
-fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
+fn unknown_keys_and_invalid_signatures_get_the_same_answer() {
     let gate = Gate::new(document());
     let answer_and_record = |lines: &[(String, String)]| {
         gate.outcome(lines, true, |outcome| {
@@ -283,7 +283,7 @@ fn an_unknown_key_is_answered_like_a_signature_that_does_not_verify() {
 }
 
 #[test]
-fn a_signature_passes_once_more_under_a_name_that_was_used_before() {
+fn a_rename_to_a_used_policy_name_accepts_a_signature_again() {
     let named = |name: &str| {
         let mut document = document();
         document["name"] = json!(name);
@@ -302,7 +302,7 @@ fn a_signature_passes_once_more_under_a_name_that_was_used_before() {
 }
 
 #[test]
-fn early_data_is_taken_for_what_changes_nothing() {
+fn accepts_early_data_only_on_read_endpoints() {
     let gate = Gate::new(document());
     let early = ("early-data", "1");
     assert_eq!(gate.decide(&signed("GET", "/x", &[early], &usual("a")), None), Ok(Ground::Endpoint));
@@ -319,7 +319,7 @@ fn late(gateway: &str) -> Gate {
 }
 
 #[test]
-fn where_the_head_goes_on_first_it_is_decided_first_and_the_body_is_checked_before_it_follows() {
+fn forwards_headers_first_and_holds_the_body_until_checked() {
     let gate = late("istio");
     let call = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
     let (end, record) = gate.end_and_record(&call("a"), Some(BODY));
@@ -341,7 +341,7 @@ fn where_the_head_goes_on_first_it_is_decided_first_and_the_body_is_checked_befo
 }
 
 #[test]
-fn observed_a_late_body_passes_and_the_record_says_what_it_was() {
+fn observe_mode_forwards_and_records_an_invalid_late_body() {
     let mut whole = document();
     whole["mode"] = json!("observe");
     let mut endpoint = document();
@@ -364,7 +364,7 @@ fn observed_a_late_body_passes_and_the_record_says_what_it_was() {
 }
 
 #[test]
-fn where_nobody_tells_the_end_a_call_has_the_body_that_it_announces() {
+fn relies_on_content_length_without_end_of_stream() {
     let gate = late("kong");
     let length = ("content-length", "18");
     let call = |nonce: &str, extra: &[(&str, &str)]| {
@@ -396,7 +396,7 @@ fn denied(outcome: Outcome<'_>) -> Reason {
 }
 
 #[test]
-fn nothing_is_held_of_a_request_that_was_captured_or_exceeds_a_limit() {
+fn does_not_hold_replayed_or_rate_limited_requests() {
     let gate = Gate::new(document());
     let pay = |nonce: &str| signed("POST", "/pay", &[DIGEST], &with_digest(nonce));
     assert_eq!(gate.decide(&pay("a"), Some(BODY)), Ok(Ground::Endpoint));
@@ -410,7 +410,7 @@ fn nothing_is_held_of_a_request_that_was_captured_or_exceeds_a_limit() {
 }
 
 #[test]
-fn a_hold_gives_back_its_bytes_whichever_way_it_ends() {
+fn releases_held_bytes_however_a_held_request_ends() {
     let gate = Gate::new(document());
     let hold = |nonce: &str, end: &dyn Fn(Pending<'_>)| {
         let lines = signed("POST", "/pay", &[DIGEST, ("content-length", "1000")], &with_digest(nonce));
@@ -436,7 +436,7 @@ fn a_hold_gives_back_its_bytes_whichever_way_it_ends() {
 }
 
 #[test]
-fn one_agent_cannot_hold_more_than_its_share() {
+fn limits_the_bytes_held_for_one_agent() {
     let mut document = document();
     document["held_bodies"] = json!({ "agent_bytes": "65KiB" });
     let gate = Gate::new(document);
@@ -456,7 +456,7 @@ fn one_agent_cannot_hold_more_than_its_share() {
 }
 
 #[test]
-fn a_component_that_is_not_covered_is_missed_whether_a_body_comes_or_not() {
+fn rejects_missing_coverage_even_if_the_body_is_empty() {
     let mut document = document();
     document["signatures"] = json!({ "cover": ["@method", "@authority", "@path", "@query", "x-tenant"] });
     let gate = Gate::new(document);
@@ -465,7 +465,7 @@ fn a_component_that_is_not_covered_is_missed_whether_a_body_comes_or_not() {
 }
 
 #[test]
-fn a_head_that_announces_chunks_is_not_forwarded_first_to_see_whether_there_are_any() {
+fn rejects_an_unsigned_chunked_body_before_forwarding() {
     let gate = late("istio");
     let chunked = signed("POST", "/pay", &[("transfer-encoding", "chunked")], &usual("a"));
     assert_eq!(gate.decide(&chunked, Some("")), Err(Reason::ContentDigestMissing));
@@ -544,7 +544,7 @@ proptest! {
 
     /// Covers signatures, replays, limits and bodies: a traced evaluation continues after a denial, and the answer is the same.
     #[test]
-    fn an_explanation_and_a_decision_are_the_same(
+    fn explaining_does_not_change_the_decision(
         before in proptest::collection::vec(sent(), 0..4),
         last in sent(),
         observe in any::<bool>(),

@@ -192,7 +192,7 @@ fn poses(name: &[u8]) -> bool {
 
 proptest! {
     #[test]
-    fn without_a_valid_credential_every_place_answers_the_same(
+    fn unauthenticated_clients_get_the_same_answer_on_every_path(
         (method, path, host) in any_place(),
         credential in prop_oneof![Just(None), Just(Some("Bearer x.y.z")), Just(Some("Basic dTpw"))],
     ) {
@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn a_caller_that_is_not_registered_learns_nothing_either((method, path, host) in any_place()) {
+    fn unregistered_clients_get_the_same_answer_on_every_path((method, path, host) in any_place()) {
         let credential = format!("Bearer {}", token("nobody"));
         let policy = policy("enforce");
         let here = decide(&policy, &request(&method, &path, &host, Some(&credential)), true, None);
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_is_decided_and_nothing_poses_as_ours(lines in any_lines(), end_of_stream: bool) {
+    fn decides_any_request_and_drops_forged_callgate_headers(lines in any_lines(), end_of_stream: bool) {
         match decide(&policy("enforce"), &lines, end_of_stream, None) {
             Decided::Denied { answer, record, .. } => {
                 prop_assert!(answer.status >= 400);
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn an_explanation_decides_as_the_gate_does(lines in any_lines(), end_of_stream: bool, observe: bool) {
+    fn explaining_does_not_change_the_decision(lines in any_lines(), end_of_stream: bool, observe: bool) {
         let policy = policy(if observe { "observe" } else { "enforce" });
         let mut trace = Trace::new();
         let explained = decide(&policy, &lines, end_of_stream, Some(&mut trace));
@@ -265,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn observation_refuses_nothing(lines in any_lines(), end_of_stream: bool) {
+    fn observe_mode_denies_nothing(lines in any_lines(), end_of_stream: bool) {
         let policy = policy("observe");
         match decide(&policy, &lines, end_of_stream, None) {
             Decided::Denied { answer, .. } => prop_assert!(false, "{answer:?}"),
@@ -286,7 +286,7 @@ proptest! {
 }
 
 #[test]
-fn the_policy_allows_what_it_says() {
+fn allows_requests_that_match_an_endpoint() {
     let policy = policy("enforce");
     let credential = format!("bearer {}", token("agent"));
     for (method, path, id) in
@@ -305,7 +305,7 @@ fn the_policy_allows_what_it_says() {
 }
 
 #[test]
-fn the_answer_says_its_code_and_nothing_of_the_request() {
+fn a_denial_has_its_code_and_no_details_of_the_request() {
     let denied = decide(&policy("enforce"), &request("GET", "/x/secret-path", "api.example.com", None), true, None);
     let Decided::Denied { answer, reasons, .. } = denied else { panic!("allowed") };
     assert_eq!(reasons, [Reason::CredentialsMissing]);
@@ -319,7 +319,7 @@ fn the_answer_says_its_code_and_nothing_of_the_request() {
 }
 
 #[test]
-fn the_record_of_a_refused_caller_says_whose_token_it_was() {
+fn the_record_of_an_unknown_agent_names_its_client() {
     let credential = format!("Bearer {}", token("nobody"));
     let refused = decide(&policy("enforce"), &request("GET", "/x", "api.example.com", Some(&credential)), true, None);
     let Decided::Denied { record, .. } = refused else { panic!("allowed") };
@@ -331,7 +331,7 @@ fn the_record_of_a_refused_caller_says_whose_token_it_was() {
 }
 
 #[test]
-fn the_rule_is_the_one_that_asked() {
+fn the_record_names_the_rule_that_denied() {
     let rule =
         |lines: &[(Vec<u8>, Vec<u8>)], end_of_stream| match decide(&policy("enforce"), lines, end_of_stream, None) {
             Decided::Denied { record, .. } => {
@@ -358,7 +358,7 @@ fn the_rule_is_the_one_that_asked() {
 }
 
 #[test]
-fn lines_that_were_refused_are_not_explained_as_fine() {
+fn an_explanation_reports_rejected_headers() {
     let reading = |lines: &[(Vec<u8>, Vec<u8>)]| {
         let mut trace = Trace::new();
         decide(&policy("enforce"), lines, true, Some(&mut trace));
@@ -371,7 +371,7 @@ fn lines_that_were_refused_are_not_explained_as_fine() {
 }
 
 #[test]
-fn observed_an_identity_without_room_is_left_out() {
+fn observe_mode_omits_an_identity_that_is_too_long() {
     let long = "a".repeat(5_000);
     let credential = format!("Bearer {}", token(&long));
     let mut document = document("observe");
@@ -388,7 +388,7 @@ fn observed_an_identity_without_room_is_left_out() {
 
 /// In encoded form, each byte that is not visible ASCII takes three bytes.
 #[test]
-fn an_identity_has_room_for_what_it_takes_encoded() {
+fn limits_the_encoded_length_of_an_identity() {
     for (client, fits) in
         [("a".repeat(4_096), true), ("a".repeat(4_097), false), ("é".repeat(682), true), ("é".repeat(683), false)]
     {
@@ -451,7 +451,7 @@ mod limits {
     }
 
     #[test]
-    fn what_got_in_the_way_is_told_for_all_limits_of_a_call_together() {
+    fn sums_store_retries_over_all_limits_of_a_request() {
         let policy = limited();
         let store = FaultyStore::new(Faults { mismatch: 2, ..Faults::default() });
         let bearer = format!("Bearer {}", token("agent"));
@@ -468,7 +468,7 @@ mod limits {
     }
 
     #[test]
-    fn who_was_pushed_out_of_the_table_is_told() {
+    fn reports_evictions_from_the_limit_table() {
         let (policy, store) = (limited(), FaultyStore::default());
         let evicted: Vec<_> =
             (0..9).map(|n| decide(&store, &policy, "/health", None, &format!("192.0.2.{n}")).0.evicted).collect();
@@ -476,7 +476,7 @@ mod limits {
     }
 
     #[test]
-    fn only_who_is_known_is_told_of_the_limits_of_a_call_that_is_refused() {
+    fn does_not_report_limits_on_unauthenticated_denials() {
         let (policy, store) = (limited(), FaultyStore::default());
         let bearer = format!("Bearer {}", token("agent"));
         let told = |path, authorization| decide(&store, &policy, path, authorization, "192.0.2.1").1;
@@ -487,7 +487,7 @@ mod limits {
 
     /// The token is cached, so nothing of it is verified until the agent sends the next one.
     #[test]
-    fn an_agent_with_a_remembered_token_is_known_when_it_comes_with_the_next() {
+    fn a_cached_token_keeps_its_agent_known_for_the_next_token() {
         let mut document = document("enforce");
         document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
         let policy = testing::policy(document);
@@ -527,7 +527,7 @@ mod limits {
 }
 
 #[test]
-fn json_without_a_body_is_rejected_only_where_a_body_could_follow_unseen() {
+fn rejects_json_without_a_body_only_if_one_could_follow() {
     let decided = |gateway: &str, media_type: &str, end_of_stream| {
         let mut document = document("enforce");
         document["gateway"] = json!(gateway);

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_good_proof_gets_to_the_end() {
+    fn a_valid_proof_reaches_the_signature_check() {
         let header =
             format!(r#"{{"typ":"dpop+jwt","alg":"ES256","jwk":{{"kty":"EC","crv":"P-256","x":"{X}","y":"{Y}"}}}}"#);
         let ath = URL_SAFE_NO_PAD.encode(TOKEN_HASH);

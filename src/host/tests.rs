@@ -157,7 +157,7 @@ fn answers_a_denied_request_once_and_forwards_nothing_after() {
 }
 
 #[test]
-fn holds_a_request_until_its_body_was_checked() {
+fn holds_a_request_until_its_body_is_checked() {
     let worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
@@ -171,7 +171,7 @@ fn holds_a_request_until_its_body_was_checked() {
 }
 
 #[test]
-fn a_body_that_ends_with_trailers_is_checked_and_trailers_that_pose_as_ours_are_removed() {
+fn checks_a_body_with_trailers_and_removes_forged_trailers() {
     let worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
@@ -183,7 +183,7 @@ fn a_body_that_ends_with_trailers_is_checked_and_trailers_that_pose_as_ours_are_
 }
 
 #[test]
-fn denies_a_request_with_another_body() {
+fn denies_a_request_whose_body_does_not_match() {
     let worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
@@ -193,7 +193,7 @@ fn denies_a_request_with_another_body() {
 }
 
 #[test]
-fn a_host_that_does_not_hand_over_the_body_forwards_nothing() {
+fn denies_a_request_if_the_host_withholds_the_body() {
     let worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
@@ -203,7 +203,7 @@ fn a_host_that_does_not_hand_over_the_body_forwards_nothing() {
 }
 
 #[test]
-fn the_timer_answers_a_request_whose_body_does_not_arrive_and_nothing_is_forwarded_after() {
+fn times_out_a_stalled_body_and_forwards_nothing_afterwards() {
     let mut worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
@@ -220,7 +220,7 @@ fn the_timer_answers_a_request_whose_body_does_not_arrive_and_nothing_is_forward
 }
 
 #[test]
-fn records_a_request_that_ends_while_it_is_held() {
+fn records_a_held_request_that_the_client_aborts() {
     let worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
@@ -234,7 +234,7 @@ fn records_a_request_that_ends_while_it_is_held() {
 }
 
 #[test]
-fn a_request_that_cannot_be_recorded_is_not_forwarded() {
+fn denies_a_request_that_cannot_be_recorded() {
     let worker = Worker::new(&document());
     worker.host.0.fails.set(Some("set_property"));
     let mut stream = worker.stream(&health());
@@ -243,7 +243,7 @@ fn a_request_that_cannot_be_recorded_is_not_forwarded() {
 }
 
 #[test]
-fn each_host_call_that_fails_denies_the_request() {
+fn a_failed_host_call_denies_the_request() {
     for call in ["header_pairs", "property", "now", "add_header", "set_property"] {
         let worker = Worker::new(&document());
         worker.host.0.fails.set(Some(call));
@@ -263,7 +263,7 @@ fn each_host_call_that_fails_denies_the_request() {
 }
 
 #[test]
-fn without_a_policy_every_request_is_denied() {
+fn denies_every_request_without_a_policy() {
     let worker = Worker::unconfigured();
     let mut stream = worker.stream(&health());
     assert_eq!(stream.on_request_headers(true), StreamAction::Pause);
@@ -272,7 +272,7 @@ fn without_a_policy_every_request_is_denied() {
 }
 
 #[test]
-fn where_the_head_cannot_be_held_it_is_forwarded_and_no_byte_of_another_body_follows() {
+fn forwards_headers_first_but_no_byte_of_a_mismatched_body() {
     let mut document = document();
     document["gateway"] = json!("istio");
     document["late_body_check"] = json!("accept");
@@ -292,7 +292,7 @@ fn where_the_head_cannot_be_held_it_is_forwarded_and_no_byte_of_another_body_fol
 }
 
 #[test]
-fn a_configuration_with_mistakes_leaves_the_one_before_it_in_force() {
+fn an_invalid_configuration_keeps_the_previous_policy() {
     let mut worker = Worker::new(&document());
     for wrong in [r#"{"callgate":"v1","name":"x"}"#, "\n\u{3}abc", ""] {
         assert!(!worker.configure(wrong), "{wrong:?}");
@@ -304,7 +304,7 @@ fn a_configuration_with_mistakes_leaves_the_one_before_it_in_force() {
 }
 
 #[test]
-fn where_a_rejected_configuration_would_leave_the_api_open_it_is_accepted_and_every_request_denied() {
+fn an_invalid_policy_for_kong_denies_every_request() {
     let mut worker = Worker::new(&document());
     assert!(worker.configure(r#"{"callgate":"v1","name":"x","gateway":"kong"}"#));
     assert_eq!(worker.stream(&health()).on_request_headers(true), StreamAction::Pause);
@@ -312,7 +312,7 @@ fn where_a_rejected_configuration_would_leave_the_api_open_it_is_accepted_and_ev
 }
 
 #[test]
-fn the_timer_is_started_once_and_a_policy_that_needs_one_is_rejected_without() {
+fn starts_one_timer_and_rejects_a_policy_if_that_fails() {
     let mut worker = Worker::unconfigured();
     worker.host.0.fails.set(Some("set_tick_period"));
     assert!(!worker.configure(&document().to_string()));

@@ -31,7 +31,7 @@ fn warns_about_a_pattern_in_an_identity() {
 }
 
 #[test]
-fn warns_about_an_agent_known_by_its_subject_alone() {
+fn warns_about_an_agent_identified_only_by_its_subject() {
     let subject = json!({ "issuer": "corp", "subject": "robot" });
     let both = json!({ "issuer": "corp", "subject": "robot", "client_id": "a" });
     warns(
@@ -56,7 +56,7 @@ fn warns_about_an_issuer_over_plain_http() {
 }
 
 #[test]
-fn warns_about_an_audience_that_is_a_client() {
+fn warns_about_an_audience_that_is_a_client_id() {
     let issuer = |audience: &str, by: &str| {
         let claims = json!({ "cid": [] });
         let token = json!({ "typ": ["JWT"], "told_apart_by": by, "claims": claims, "client": "cid", "scopes": [] });
@@ -98,7 +98,7 @@ fn warns_about_destructive_endpoints_that_are_observed_or_public() {
 }
 
 #[test]
-fn warns_about_expensive_signatures_that_nothing_limits() {
+fn warns_about_expensive_signatures_without_a_limit() {
     let higress = || vec![("/gateway", json!("higress")), ("/tables", json!({ "key": { "env": "KEY" } }))];
     let also = |more: &[(&'static str, Value)]| [higress(), more.to_vec()].concat();
     let limited = ("/failed_credentials", json!({ "rate": "10/1m", "burst": 10 }));

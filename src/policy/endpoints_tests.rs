@@ -22,7 +22,7 @@ fn endpoints(paths: &[&str], escapes: &[&str]) -> Value {
 }
 
 #[test]
-fn warns_about_endpoints_whose_values_read_as_the_paths_of_others() {
+fn warns_about_values_that_decode_to_another_endpoints_path() {
     let of = |paths: &[&str], escapes: &[&str]| warnings(&[("/endpoints", endpoints(paths, escapes))]);
     assert_eq!(
         of(&["/blob/{x:text}", "/blob/{x:text}/raw"], &["%2F"]),
@@ -39,21 +39,21 @@ fn warns_about_endpoints_whose_values_read_as_the_paths_of_others() {
 }
 
 #[test]
-fn warns_once_however_many_hosts_have_the_endpoints() {
+fn warns_once_for_endpoints_on_several_hosts() {
     let mut list = endpoints(&["/blob/{x:text}", "/blob/{x:text}/raw", "/only"], &["%2F"]);
     list[2]["hosts"] = json!(["api.example.com"]);
     assert_eq!(warnings(&[("/endpoints", list)]).len(), 1);
 }
 
 #[test]
-fn a_policy_says_whether_suffixes_are_formats() {
+fn format_suffixes_accepts_only_reject_and_ignore() {
     for (written, fits) in [("reject", true), ("ignore", true), ("on", false), ("closed", false)] {
         assert_eq!(compile(with(&[("/format_suffixes", json!(written))])).is_ok(), fits, "{written}");
     }
 }
 
 #[test]
-fn only_a_policy_with_text_values_accepts_what_only_they_may_contain() {
+fn only_text_variables_allow_text_characters_in_paths() {
     let take_text = |path: &str| {
         let compiled = compile(with(&[("/endpoints", endpoints(&["/x", path], &[]))])).unwrap();
         compiled.policy.endpoints.take_text

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_ends_with_its_day() {
+    fn an_expiry_date_includes_its_whole_day() {
         let end = |text| parse_expiry(text).map(Timestamp::as_secs);
         assert_eq!(end("1970-01-01"), Some(86_400));
         assert_eq!(end("2027-06-30"), Some(1_814_400_000));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_begins_with_its_day() {
+    fn a_start_date_begins_at_midnight() {
         let start = |text| parse_start(text).map(Timestamp::as_secs);
         assert_eq!(start("1970-01-01"), Some(0));
         assert_eq!(start("2027-06-30"), Some(1_814_313_600));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_none() {
+    fn rejects_invalid_dates() {
         for text in [
             "",
             "2027",

@@ -50,12 +50,12 @@ fn assert_refused(refused: &[(&str, Vec<String>)], expected: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_policy_of_tokens_alone_runs_everywhere() {
+fn a_policy_with_tokens_only_compiles_for_every_gateway() {
     assert_refused(&refusals(with, &vec![]), &[]);
 }
 
 #[test]
-fn what_workers_share_needs_a_map_and_sometimes_a_key() {
+fn limits_require_shared_state_and_on_some_gateways_a_key() {
     let needs = [
         ("istio", "tables.key: other filters may write"),
         ("higress", "tables.key: other filters may write"),
@@ -71,7 +71,7 @@ fn what_workers_share_needs_a_map_and_sometimes_a_key() {
 }
 
 #[test]
-fn a_key_of_the_tables_is_nobody_elses_and_long_enough() {
+fn tables_key_must_be_long_enough_and_used_nowhere_else() {
     use crate::identity::token::SecretLookup;
     use crate::policy::Policy;
 
@@ -102,7 +102,7 @@ fn a_key_of_the_tables_is_nobody_elses_and_long_enough() {
 }
 
 #[test]
-fn proofs_and_signatures_that_pass_once_need_it_as_well() {
+fn replay_protection_requires_shared_state() {
     let mut proven: Changes = limits().into_iter().chain(key()).collect();
     proven.push(("/dpop", json!({ "required": true, "algorithms": ["ES256"] })));
     proven.push(("/endpoints/2/limits", json!(["calls"])));
@@ -128,7 +128,7 @@ fn proofs_and_signatures_that_pass_once_need_it_as_well() {
 }
 
 #[test]
-fn bodies_that_are_signed_have_to_be_seen() {
+fn signed_bodies_require_a_gateway_that_shows_bodies() {
     let mut changes: Changes = limits().into_iter().chain(key()).collect();
     changes.push(("/endpoints/1/signature", json!("required")));
     let late = "late_body_check: this gateway sends the head of a request on before its body";
@@ -142,7 +142,7 @@ fn bodies_that_are_signed_have_to_be_seen() {
 }
 
 #[test]
-fn what_has_no_effect_somewhere_is_said() {
+fn warns_about_settings_without_effect_on_the_gateway() {
     let told = |gateway: &str, changes: &Changes| {
         let mut changes = changes.clone();
         changes.push(("/gateway", json!(gateway)));
@@ -162,7 +162,7 @@ fn what_has_no_effect_somewhere_is_said() {
 }
 
 #[test]
-fn numbers_come_as_bytes_or_as_digits() {
+fn reads_numbers_in_binary_or_decimal_form() {
     for (property, count) in [
         (&b"200"[..], Some(200)),
         (b"0", Some(0)),
@@ -191,7 +191,7 @@ fn numbers_come_as_bytes_or_as_digits() {
 }
 
 #[test]
-fn a_bad_policy_for_kong_is_known_as_one() {
+fn recognizes_a_kong_policy_even_if_it_is_invalid() {
     for (configuration, stops) in [
         (&br#"{"gateway":"kong"}"#[..], true),
         (br#"{"gateway" : "kong", "callgate": "v1", "x": 1}"#, true),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_leave_room_for_other_agents_whatever_the_size_of_a_body() {
+    fn defaults_leave_room_for_other_agents_at_any_max_body() {
         for (max_body, worker, agent, source) in [
             (None, 64 * MIB, 8 * MIB, 32 * MIB),
             (Some("1KiB"), 64 * MIB, 8 * MIB, 32 * MIB),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_that_hold_no_body_or_contradict_each_other_do_not_compile() {
+    fn rejects_bounds_that_are_too_small_or_contradictory() {
         for (held, expected) in [
             (json!({ "hold_timeout": "0s" }), "held_bodies.hold_timeout: invalid duration; expected `1s` to `5m`"),
             (json!({ "hold_timeout": "6m" }), "held_bodies.hold_timeout: invalid duration"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_one_agent_can_use_up_for_others_is_a_warning() {
+    fn warns_about_bytes_that_one_agent_can_exhaust_for_others() {
         for held in [json!({ "agent_bytes": "64MiB" }), json!({ "agent_bytes": "8MiB", "source_bytes": "8MiB" })] {
             let (_, warnings) = compile("envoy", None, held.clone()).unwrap();
             assert!(warnings.iter().any(|line| line.contains("one slow agent can use up")), "{held}: {warnings:?}");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_without_timers_ignores_timeouts_and_says_so() {
+    fn warns_about_timeouts_on_a_gateway_without_timers() {
         let (_, warnings) = compile("kong", None, json!({ "hold_timeout": "5s" })).unwrap();
         assert!(warnings[0].starts_with("held_bodies.hold_timeout: `kong` has no timers"), "{warnings:?}");
         assert_eq!(compile("envoy", None, json!({ "hold_timeout": "5s" })).unwrap().1, [""; 0]);

@@ -15,7 +15,7 @@ fn policy(changes: &[(&str, Value)]) -> Policy {
 }
 
 #[test]
-fn override_headers_are_plain_names_that_nobody_needs() {
+fn rejects_invalid_or_reserved_override_headers() {
     let added = policy(&[("/override_headers", json!(["x-forwarded-prefix", "path-info", "7-up"]))]);
     assert_eq!(added.override_headers.len(), 3);
     for (name, expected) in [
@@ -49,14 +49,14 @@ fn override_headers_are_plain_names_that_nobody_needs() {
 }
 
 #[test]
-fn an_override_header_that_is_known_anyway_is_a_warning() {
+fn warns_about_an_override_header_that_is_built_in() {
     let findings = compile(with(&[("/override_headers", json!(["script-name"]))])).unwrap().findings;
     let warnings: Vec<String> = findings.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings, ["override_headers[0]: `script-name` is in the list anyway; remove it"]);
 }
 
 #[test]
-fn a_header_that_reads_as_another_cannot_be_bound_or_covered() {
+fn rejects_ambiguous_headers_in_bindings_and_coverage() {
     let bound = |name: &str| {
         let left = format!("header.{name}");
         errors(&[
@@ -90,7 +90,7 @@ fn a_header_that_reads_as_another_cannot_be_bound_or_covered() {
 }
 
 #[test]
-fn parameters_that_are_looked_for_have_a_bounded_length() {
+fn limits_the_length_of_query_parameter_names() {
     let long = "n".repeat(128);
     let bound = format!("query.{long}");
     policy(&[("/refuse_query", json!([long])), ("/endpoints/1/bind", json!({ bound: "token.a" }))]);
@@ -102,7 +102,7 @@ fn parameters_that_are_looked_for_have_a_bounded_length() {
 }
 
 #[test]
-fn an_endpoint_rejects_the_bodies_that_its_upstream_merges() {
+fn endpoints_reject_bodies_that_their_upstream_merges() {
     let rejected = |merges: Option<Value>, forms: Option<&str>, endpoint: usize| {
         let mut changes = Vec::new();
         changes.extend(merges.map(|merges| ("/upstream/merges", merges)));

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_lets_pass_its_rate_in_the_window_and_its_burst() {
+    fn a_limit_allows_its_burst_plus_its_rate_in_the_window() {
         let limits = [limit(AGENT, 5), limit(SOURCE, 1), limit(ENDPOINT, 2), limit(ALL, 3)];
         let of = |sharer, limited: &[u32]| needed(sharer, &[endpoint(0, limited)], &limits);
         for (limited, agent, unregistered) in [
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_several_endpoints_share_count_once() {
+    fn counts_a_limit_shared_by_several_endpoints_once() {
         let limits = [limit(AGENT, 5), limit(ENDPOINT, 2), limit(AGENT, 1), limit(AGENT, 1), limit(AGENT, 3)];
         for (of_endpoints, expected) in [
             (&[&[0][..], &[0], &[0]][..], 310),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_shared_evenly() {
+    fn divides_the_replay_table_evenly() {
         let tables = document::Tables { replay: 640, ..document::Tables::default() };
         let (window, clock_ahead) = (Duration::from_secs(60), Duration::from_secs(5));
         assert_eq!(
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_outgrows_a_share_is_refused_with_what_it_needs() {
+    fn rejects_limits_that_exceed_an_agents_partition() {
         let limits = [limit(AGENT, 5), limit(SOURCE, 1)];
         let findings = |entries, of_endpoints: &[&[u32]]| {
             let (window, clock_ahead) = (Duration::from_secs(55), Duration::from_secs(5));

@@ -92,7 +92,7 @@ fn errors(a: &Value, b: &Value) -> Vec<String> {
 }
 
 #[test]
-fn each_form_is_found_by_its_keyid() {
+fn finds_a_key_in_any_format_by_its_keyid() {
     let a = json!([
         { "jwk": ed25519(None) },
         { "pem": PEM, "keyid": "the pem" },
@@ -121,7 +121,7 @@ fn each_form_is_found_by_its_keyid() {
 }
 
 #[test]
-fn a_jwk_is_named_by_its_kid_or_by_its_thumbprint() {
+fn the_keyid_of_a_jwk_is_its_kid_or_thumbprint() {
     for (key, keyid) in [
         (json!({ "jwk": ed25519(Some("k")) }), "k"),
         (json!({ "jwk": ed25519(Some("k")), "keyid": "k" }), "k"),
@@ -136,7 +136,7 @@ fn a_jwk_is_named_by_its_kid_or_by_its_thumbprint() {
 }
 
 #[test]
-fn the_algorithm_comes_from_the_key() {
+fn derives_the_algorithm_from_the_key() {
     let mut rows = vec![
         (json!({ "jwk": ed25519(None), "algorithm": "ed25519" }), Algorithm::Ed25519),
         (json!({ "jwk": rsa(), "algorithm": "rsa-v1_5-sha256" }), Algorithm::Rs256),
@@ -156,7 +156,7 @@ fn the_algorithm_comes_from_the_key() {
 }
 
 #[test]
-fn a_key_has_its_time() {
+fn a_key_is_valid_from_not_before_until_not_after() {
     let at = |text: &str| super::parse_start(text).unwrap();
     let policy =
         good(&json!([{ "jwk": ed25519(Some("k")), "not_before": "2026-01-01", "not_after": "2026-06-30T12:00:00Z" }]));
@@ -174,7 +174,7 @@ fn a_key_has_its_time() {
 }
 
 #[test]
-fn secrets_that_are_only_checked_verify_nothing() {
+fn secrets_that_are_not_loaded_verify_nothing() {
     let keys = json!([{ "secret": { "env": "A" }, "keyid": "k" }]);
     let policy = Policy::from_value(policy(&keys, &Value::Null), &not_needed).unwrap().policy;
     assert!(policy.signing_keys.find("k").is_none());
@@ -182,7 +182,7 @@ fn secrets_that_are_only_checked_verify_nothing() {
 }
 
 #[test]
-fn each_mistake_is_told_with_its_place() {
+fn reports_each_error_at_its_location() {
     let change = |mut jwk: Value, member: &str, value: Value| {
         jwk[member] = value;
         json!([{ "jwk": jwk }])
@@ -250,7 +250,7 @@ fn each_mistake_is_told_with_its_place() {
 }
 
 #[test]
-fn a_key_and_its_name_belong_to_one_agent_and_to_no_issuer() {
+fn rejects_a_key_or_keyid_that_is_used_twice() {
     let pem = |keyid: &str| json!([{ "pem": PEM, "keyid": keyid }]);
     let secret = |env: &str| json!([{ "secret": { "env": env }, "keyid": "s" }]);
     let rows = [
@@ -278,7 +278,7 @@ fn a_key_and_its_name_belong_to_one_agent_and_to_no_issuer() {
 }
 
 #[test]
-fn secrets_are_told_apart_by_their_variables_where_they_are_not_looked_up() {
+fn compares_secrets_by_variable_if_they_are_not_loaded() {
     let keys = |env: &str, keyid: &str| json!([{ "secret": { "env": env }, "keyid": keyid }]);
     for (a, b) in [(keys("A", "k"), keys("A", "l")), (keys("ISSUER", "k"), keys("B", "l"))] {
         let errors = Policy::from_value(policy(&a, &b), &not_needed).unwrap_err().errors;
@@ -288,7 +288,7 @@ fn secrets_are_told_apart_by_their_variables_where_they_are_not_looked_up() {
 }
 
 #[test]
-fn an_agent_has_an_identity_or_a_signing_key() {
+fn an_agent_requires_an_identity_or_a_signing_key() {
     let mut neither = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     neither["agents"]["a"].as_object_mut().unwrap().remove("signing_keys");
     let errors = Policy::from_value(neither, &environment).unwrap_err().errors;
@@ -296,14 +296,14 @@ fn an_agent_has_an_identity_or_a_signing_key() {
 }
 
 #[test]
-fn a_policy_may_do_without_issuers_where_agents_sign() {
+fn issuers_are_optional_if_agents_sign() {
     let mut signing = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     signing["issuers"] = json!({});
     Policy::from_value(signing, &environment).unwrap();
 }
 
 #[test]
-fn members_of_a_key_that_nobody_knows_may_be_null() {
+fn unknown_members_of_a_jwk_can_be_null() {
     let mut jwk = ed25519(None);
     jwk["issued"] = Value::Null;
     good(&json!([{ "jwk": jwk }]));
@@ -316,7 +316,7 @@ fn members_of_a_key_that_nobody_knows_may_be_null() {
 }
 
 #[test]
-fn nothing_about_a_secret_is_printed() {
+fn debug_output_does_not_contain_secrets() {
     let policy = good(&json!([{ "secret": { "env": "A" }, "keyid": "k" }]));
     assert!(!format!("{:?}", policy.signing_keys).contains("AAAA"));
 }

@@ -79,7 +79,7 @@ fn errors(changes: &[(&str, Value)]) -> Vec<String> {
 }
 
 #[test]
-fn the_good_policy_compiles_without_remarks() {
+fn a_valid_policy_compiles_without_findings() {
     let compiled = compile(good()).unwrap();
     assert_eq!(compiled.findings, Findings::default());
     assert_eq!(compiled.policy.endpoints().len(), 3);
@@ -88,7 +88,7 @@ fn the_good_policy_compiles_without_remarks() {
 }
 
 #[test]
-fn each_mistake_is_told_with_its_place() {
+fn reports_each_error_at_its_location() {
     let rows: &[(&[(&str, Value)], &str)] = &[
         (&[("/name", json!("a b"))], "name: `a b` is no name for a policy"),
         (&[("/name", json!(""))], "name: `` is no name"),
@@ -331,7 +331,7 @@ fn each_mistake_is_told_with_its_place() {
 }
 
 #[test]
-fn a_field_without_a_value_is_not_read_as_one_that_is_absent() {
+fn rejects_null_fields() {
     let mut policy = good();
     policy["endpoints"][0]["hosts"] = Value::Null;
     policy["clock_skew"] = Value::Null;
@@ -341,7 +341,7 @@ fn a_field_without_a_value_is_not_read_as_one_that_is_absent() {
 }
 
 #[test]
-fn members_of_a_key_set_that_nobody_knows_may_be_null() {
+fn unknown_members_of_a_key_set_can_be_null() {
     let mut policy = good();
     let keys = policy["issuers"].as_object_mut().unwrap().values_mut().next().unwrap();
     keys["keys"]["jwks"]["issued"] = Value::Null;
@@ -349,7 +349,7 @@ fn members_of_a_key_set_that_nobody_knows_may_be_null() {
 }
 
 #[test]
-fn all_mistakes_of_meaning_come_at_once() {
+fn reports_all_semantic_errors_at_once() {
     let errors = errors(&[
         ("/name", json!("")),
         ("/hosts/0", json!("API")),
@@ -360,7 +360,7 @@ fn all_mistakes_of_meaning_come_at_once() {
 }
 
 #[test]
-fn messages_are_one_sentence_in_lower_case_without_type_names() {
+fn messages_have_no_final_period_and_no_type_names() {
     for errors in
         [errors(&[("/name", json!(""))]), errors(&[("/hosts/0", json!("API"))]), errors(&[("/clock_skew", json!("x"))])]
     {
@@ -372,7 +372,7 @@ fn messages_are_one_sentence_in_lower_case_without_type_names() {
 }
 
 #[test]
-fn what_may_not_be_meant_is_a_warning() {
+fn warns_about_settings_that_may_be_unintended() {
     let warnings = |changes: &[(&str, Value)]| {
         let findings = compile(with(changes)).unwrap().findings;
         findings.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -397,7 +397,7 @@ pub(super) fn signed(changes: &[(&str, Value)]) -> Value {
 }
 
 #[test]
-fn mistakes_about_signed_calls_are_told_with_their_places() {
+fn reports_each_error_about_signatures_at_its_location() {
     let limit = ("/limits", json!({ "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } }));
     let limited = ("/endpoints/1/limits", json!(["calls"]));
     let required = ("/endpoints/1/signature", json!("required"));
@@ -462,7 +462,7 @@ fn mistakes_about_signed_calls_are_told_with_their_places() {
 }
 
 #[test]
-fn signatures_that_prove_little_are_a_warning() {
+fn warns_about_weak_signature_settings() {
     let limit = ("/limits", json!({ "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } }));
     let warnings = |changes: &[(&str, Value)]| {
         let changes: Vec<_> = [limit.clone()].iter().chain(changes).cloned().collect();
@@ -504,7 +504,7 @@ fn signatures_that_prove_little_are_a_warning() {
 }
 
 #[test]
-fn bytes_that_are_not_json_say_so() {
+fn rejects_a_policy_that_is_not_json() {
     let told = |bytes: &[u8]| Policy::from_json(bytes, &not_needed).unwrap_err().errors[0].to_string();
     assert!(told(b"\x0a\x03foo").starts_with("the document: the policy is not JSON"));
     assert!(told(b"{\"a\":1,\"a\":2}").contains("not JSON"));
@@ -524,7 +524,7 @@ fn limited(changes: &[(&str, Value)]) -> Vec<String> {
 }
 
 #[test]
-fn limits() {
+fn rejects_invalid_limits() {
     assert_eq!(limited(&[]), Vec::<String>::new());
     for (pointer, value, place, says) in [
         ("/limits/slow/rate", json!("2000000/1s"), "limits.slow.rate", "at most a million calls a second"),
@@ -573,7 +573,7 @@ fn limits() {
 }
 
 #[test]
-fn limits_that_cannot_be_read_are_told_what_to_write() {
+fn errors_about_malformed_limits_name_the_expected_value() {
     for (pointer, value, says) in [
         ("/limits/slow/rate", json!("60 per minute"), "write a whole number of calls, `/` and a span of time"),
         (
@@ -592,7 +592,7 @@ fn limits_that_cannot_be_read_are_told_what_to_write() {
 }
 
 #[test]
-fn a_limit_that_nothing_is_charged_to_deserves_a_second_look() {
+fn warns_about_an_unused_limit() {
     let compiled =
         compile(with(&[("/limits", json!({ "idle": { "per": "agent", "rate": "1/1s", "burst": 1 } }))])).unwrap();
     let warnings: Vec<_> = compiled.findings.warnings.iter().map(ToString::to_string).collect();

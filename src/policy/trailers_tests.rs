@@ -66,7 +66,7 @@ fn removes_trailers_that_an_upstream_could_merge_into_checked_headers() {
 }
 
 #[test]
-fn forwards_trailers_that_say_nothing_the_gate_has_checked() {
+fn forwards_trailers_that_match_no_checked_header() {
     let policy = policy(&json!({}));
     for name in [
         "",
@@ -86,7 +86,7 @@ fn forwards_trailers_that_say_nothing_the_gate_has_checked() {
 }
 
 #[test]
-fn where_agents_sign_requests_trailers_do_not_pose_as_signed_headers() {
+fn removes_trailers_named_like_signed_headers() {
     let policy = policy(&signing());
     for name in
         ["content-digest", "Content_Digest", "signature", "signature-input", "signature~agent", "x-trace", "X_Trace"]

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_and_spelling_do_not_change_the_version() {
+    fn member_order_and_spelling_do_not_change_the_version() {
         let one: Value = serde_json::from_str(r#"{"b": 1.0, "a": "\u00e9"}"#).unwrap();
         let other: Value = serde_json::from_str("{\"a\":\"é\",\"b\":1}").unwrap();
         assert_eq!(version(&one).unwrap(), version(&other).unwrap());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn fractions_and_numbers_that_a_double_rounds_have_no_version() {
+    fn rejects_fractions_and_integers_that_a_double_rounds() {
         for inexact in [json!(0.5), json!(1e300), json!(u64::MAX), json!((1_i64 << 53) + 1), json!(-(1_i64 << 53) - 1)]
         {
             assert_eq!(version(&json!({ "a": [inexact] })), Err(InexactNumber), "{inexact}");
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_is_that_of_the_standard(document in document()) {
+        fn the_canonical_form_matches_rfc_8785(document in document()) {
             let mut written = Vec::new();
             write(&document, &mut written).unwrap();
             prop_assert_eq!(written, serde_json_canonicalizer::to_vec(&document).unwrap());

@@ -84,7 +84,7 @@ impl<'s> Worker<'s> {
 }
 
 #[test]
-fn a_source_over_its_limit_is_served_for_who_is_known_there() {
+fn known_signers_are_verified_at_a_source_over_its_limit() {
     let store = FaultyStore::default();
     let worker = Worker::new(&store);
     assert!(worker.takes(true, &[AGENT]));
@@ -105,7 +105,7 @@ fn a_source_over_its_limit_is_served_for_who_is_known_there() {
 }
 
 #[test]
-fn a_signer_that_is_known_at_one_address_is_not_at_another() {
+fn a_signer_is_known_only_at_its_own_address() {
     let store = FaultyStore::default();
     let worker = Worker::new(&store);
     assert!(worker.takes_at(0, "192.0.2.2", true, &[AGENT]));
@@ -115,7 +115,7 @@ fn a_signer_that_is_known_at_one_address_is_not_at_another() {
 }
 
 #[test]
-fn failures_in_the_name_of_one_who_is_known_use_up_that_ones_allowance_alone() {
+fn failures_of_a_known_signer_exhaust_only_its_own_limit() {
     let store = FaultyStore::default();
     let worker = Worker::new(&store);
     let token = Signer::Token(b"a signature that only its owner knows");
@@ -137,7 +137,7 @@ fn at(second: u64) -> Timestamp {
 }
 
 #[test]
-fn the_allowance_is_one_for_all_workers() {
+fn workers_share_the_limit_of_a_known_signer() {
     let store = FaultyStore::default();
     let workers = [Worker::new(&store), Worker::new(&store)];
     assert!(workers.iter().all(|worker| worker.takes(true, &[AGENT])));
@@ -147,7 +147,7 @@ fn the_allowance_is_one_for_all_workers() {
 }
 
 #[test]
-fn another_worker_is_told_who_is_known_while_something_fails() {
+fn workers_share_known_signers_after_failures() {
     let store = FaultyStore::default();
     let (first, second) = (Worker::new(&store), Worker::new(&store));
     let writes = store.writes();
@@ -167,7 +167,7 @@ fn another_worker_is_told_who_is_known_while_something_fails() {
 }
 
 #[test]
-fn a_key_that_nobody_has_is_a_failure() {
+fn counts_an_unknown_key_as_a_failure() {
     let store = FaultyStore::default();
     let worker = Worker::new(&store);
     let unknown = || {
@@ -184,7 +184,7 @@ fn a_key_that_nobody_has_is_a_failure() {
 }
 
 #[test]
-fn who_does_not_ask_is_nobody_who_is_known() {
+fn verification_without_admission_is_limited() {
     let store = FaultyStore::default();
     let worker = Worker::new(&store);
     assert!(worker.takes(true, &[AGENT]));
@@ -203,7 +203,7 @@ fn who_does_not_ask_is_nobody_who_is_known() {
 }
 
 #[test]
-fn a_host_that_fails_stops_what_it_cannot_count() {
+fn stops_verification_if_the_store_fails() {
     let failing = FaultyStore::new(Faults { failing_get: 1, failing_set: 1, ..Faults::default() });
     let store = FaultyStore::default();
     let worker = Worker { store: &failing, ..Worker::new(&store) };
@@ -214,7 +214,7 @@ fn a_host_that_fails_stops_what_it_cannot_count() {
 }
 
 #[test]
-fn who_is_known_pushes_no_limit_out_of_the_table() {
+fn known_signers_do_not_evict_limits() {
     let store = FaultyStore::default();
     let namespace = Namespace::open(&store, "small", SLOT_ENTRIES, [7; 16]).unwrap().namespace;
     let workers = [(); 2].map(|()| Worker { namespace: namespace.clone(), ..Worker::new(&store) });

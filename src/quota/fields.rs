@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn members_name_quota_window_rest_and_wait_in_seconds_rounded_up() {
+    fn formats_quota_window_remaining_and_wait_in_seconds() {
         assert_eq!(
             told([None, None]),
             ["\"minute\";q=10;w=10, \"hour\";q=10;w=10".to_owned(), "\"minute\";r=3;t=1, \"hour\";r=0;t=2".to_owned()]
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_upstream_says_stays() {
+    fn does_not_repeat_limits_that_the_upstream_reports() {
         let [policies, members] = told([Some(b"\"hour\";q=5;w=1"), Some(b"\"day\";r=1, (\"hour\" \"minute\"), hour")]);
         assert_eq!(policies, "\"minute\";q=10;w=10");
         assert_eq!(members, "\"minute\";r=3;t=1, \"hour\";r=0;t=2", "only a string names a limit");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_list_of_the_upstream_takes_nothing_away() {
+    fn ignores_a_malformed_list_of_the_upstream() {
         let [policies, _] = told([Some(b"\"minute\";;"), Some(b"\xff")]);
         assert_eq!(policies, "\"minute\";q=10;w=10, \"hour\";q=10;w=10");
     }

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_at_once_and_then_one_call_in_each_interval() {
+    fn allows_a_burst_and_then_one_request_per_interval() {
         let gcra = Gcra::new(60, 60 * SECOND, 10).unwrap();
         let mut tat = 0;
         for left in (0..10).rev() {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_costs_more_takes_more() {
+    fn consumes_the_cost_of_a_request() {
         let gcra = Gcra::new(1, SECOND, 10).unwrap();
         let tat = gcra.try_consume(0, at(0), 4).unwrap();
         assert_eq!(gcra.status(tat, at(0), 4), LimitStatus { remaining: 1, more_in: 2 * SECOND });
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn at_rest_there_is_nothing_to_wait_for() {
+    fn an_unused_limit_has_its_burst_and_no_wait() {
         let gcra = Gcra::new(1, SECOND, 3).unwrap();
         assert_eq!(gcra.status(0, at(0), 1), LimitStatus { remaining: 3, more_in: 0 });
         assert_eq!(gcra.status(0, at(0), 2), LimitStatus { remaining: 1, more_in: 0 });
     }
 
     #[test]
-    fn a_clock_that_steps_back_locks_nobody_out_for_longer_than_a_refill() {
+    fn a_clock_step_back_blocks_no_longer_than_a_refill() {
         let gcra = Gcra::new(1, SECOND, 3).unwrap();
         let far = gcra.try_consume(0, at(1_000_000 * SECOND), 3).unwrap();
         assert_eq!(gcra.try_consume(far, at(0), 1), None);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_rounded_against_the_caller() {
+    fn rounds_rates_down_and_rejects_invalid_ones() {
         let gcra = Gcra::new(3, SECOND, 1).unwrap();
         assert_eq!(gcra.refill(), 333_333_334);
         assert_eq!(Gcra::new(1_010_000, SECOND, 1), None);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_what_is_still_pending() {
+    fn refunds_only_the_part_that_has_not_decayed() {
         let gcra = Gcra::new(1, SECOND, 1).unwrap();
         let ours = gcra.try_consume(0, at(0), 1).unwrap();
         assert_eq!(gcra.refund(ours, ours, at(0), 1), at(0).as_nanos());

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_fills_its_share_leaves_room_for_others_at_its_own_address() {
+    fn a_full_agent_share_leaves_room_for_others_at_its_address() {
         let held = HeldBytes::default();
         let mut first = held.reserve(("p", "slow"), source(1), SHARES, 20).unwrap();
         assert_eq!(first.grow_to(31), Err(Full));
@@ -160,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn agents_of_the_same_name_under_two_policies_have_a_share_each() {
+    fn agents_of_different_policies_have_separate_shares() {
         let held = HeldBytes::default();
         let _first = held.reserve(("one", "a"), None, SHARES, 30).unwrap();
         let _second = held.reserve(("two", "a"), None, SHARES, 30).unwrap();
     }
 
     #[test]
-    fn amounts_that_would_overflow_are_rejected() {
+    fn rejects_amounts_that_would_overflow() {
         let held = HeldBytes::default();
         let all = Shares { worker: u64::MAX, agent: u64::MAX, source: u64::MAX };
         let _one = held.reserve(("p", "a"), source(1), all, u64::MAX - 1).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     proptest! {
         /// Compares the table with a plain list of held requests.
         #[test]
-        fn no_order_of_events_exceeds_a_share_or_loses_a_byte(events in proptest::collection::vec(event(), 0..200)) {
+        fn never_exceeds_a_share_or_leaks_bytes(events in proptest::collection::vec(event(), 0..200)) {
             let held = HeldBytes::default();
             let mut holds: Vec<Held> = Vec::new();
             for event in events {

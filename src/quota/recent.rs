@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signer_is_known_for_ten_minutes() {
+    fn remembers_a_signer_for_ten_minutes() {
         let recent = Recent::default();
         assert!(!recent.has(7, at(0)));
         recent.note(7, at(0));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_keeps_its_size_and_forgets_who_was_seen_longest_ago() {
+    fn evicts_the_least_recently_seen_signer_at_a_fixed_size() {
         let recent = Recent::default();
         let same_set = |number: u64| number * SETS as u64;
         for number in 0..=WAYS as u64 {

@@ -119,7 +119,7 @@ proptest! {
     /// Covers every interleaving of reads and writes, with outdated request times, refunds and spurious write failures, for
     /// limits that share one value and for limits in slots.
     #[test]
-    fn no_interleaving_lets_more_pass(
+    fn concurrent_workers_never_exceed_a_limit(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
         calls in proptest::collection::vec((0..2 * INTERVAL, any::<bool>()), 24),
         bursts in (1..4u32, 1..4u32),
@@ -134,7 +134,7 @@ proptest! {
 
     /// The same in Kong's zone, whose values are copied while other workers write them.
     #[test]
-    fn no_interleaving_lets_more_pass_in_a_zone(
+    fn concurrent_workers_never_exceed_a_limit_in_a_zone(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
         calls in proptest::collection::vec((0..2 * INTERVAL, any::<bool>()), 24),
         bursts in (1..4u32, 1..4u32),
@@ -151,7 +151,7 @@ proptest! {
 
     /// The documented error of the table: an identity gets at most one extra burst for each evicted entry.
     #[test]
-    fn a_table_that_is_too_small_errs_by_a_burst_for_each_entry_it_gives_up(
+    fn an_eviction_allows_at_most_one_extra_burst(
         callers in proptest::collection::vec((0..24u32, 0..INTERVAL / 8), 400),
         burst in 1..5u32,
     ) {
@@ -176,7 +176,7 @@ proptest! {
 }
 
 #[test]
-fn fresh_identities_with_a_burst_of_one_pass_once_each() {
+fn concurrent_workers_allow_one_request_per_new_identity() {
     for round in 0..50u8 {
         let store = MemoryStore::default();
         let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 1));
@@ -191,7 +191,7 @@ fn fresh_identities_with_a_burst_of_one_pass_once_each() {
 }
 
 #[test]
-fn calls_without_a_source_are_counted_together_and_apart_from_every_address() {
+fn requests_without_a_source_share_a_separate_bucket() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 1));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
@@ -204,7 +204,7 @@ fn calls_without_a_source_are_counted_together_and_apart_from_every_address() {
 }
 
 #[test]
-fn when_one_limit_denies_the_others_are_not_charged() {
+fn does_not_charge_other_limits_if_one_denies() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (limit("wide", 3), limit("narrow", 1));
@@ -218,7 +218,7 @@ fn when_one_limit_denies_the_others_are_not_charged() {
 }
 
 #[test]
-fn what_was_charged_is_given_back_when_a_later_limit_denies_after_all() {
+fn refunds_charged_limits_if_a_later_one_denies() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (limit("wide", 3), limit("narrow", 1));
@@ -233,7 +233,7 @@ fn what_was_charged_is_given_back_when_a_later_limit_denies_after_all() {
 }
 
 #[test]
-fn limits_of_one_identity_are_read_once_and_written_once() {
+fn limits_of_one_identity_share_one_read_and_one_write() {
     let store = FaultyStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let limits = ["a", "b", "c"].map(|name| own_limit(name, 2));
@@ -251,7 +251,7 @@ fn limits_of_one_identity_are_read_once_and_written_once() {
 }
 
 #[test]
-fn limits_that_are_too_many_for_one_value_have_a_key_each() {
+fn limits_that_do_not_fit_one_value_have_separate_keys() {
     let store = MemoryStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let limits = ["a", "b"].map(|name| Limit { name_hash: None, ..own_limit(name, 1) });
@@ -265,7 +265,7 @@ fn limits_that_are_too_many_for_one_value_have_a_key_each() {
 
 /// Two requests check the limits at the same moment, and one finds the second limit exhausted. It charges neither limit.
 #[test]
-fn limits_that_are_kept_together_are_charged_together() {
+fn limits_in_one_value_are_charged_and_refunded_together() {
     let store = FaultyStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(0));
     let (wide, narrow) = (own_limit("wide", 3), own_limit("narrow", 1));
@@ -284,7 +284,7 @@ fn limits_that_are_kept_together_are_charged_together() {
 }
 
 #[test]
-fn a_clock_that_stepped_back_is_corrected_for_all_limits_at_once() {
+fn corrects_all_limits_at_once_after_a_clock_step_back() {
     let store = FaultyStore::default();
     let (namespace, clock) = (namespace(64), TestClock::at(3600 * SECOND));
     let limits = ["a", "b"].map(|name| own_limit(name, 3));
@@ -299,7 +299,7 @@ fn a_clock_that_stepped_back_is_corrected_for_all_limits_at_once() {
 }
 
 #[test]
-fn keys_that_a_host_takes_for_one_never_start_a_limiter_afresh() {
+fn colliding_keys_do_not_reset_a_limit() {
     let store = FaultyStore::new(Faults { aliases: 2, ..Faults::default() });
     let (namespace, clock, limit) = (namespace(1024), TestClock::at(0), limit("l", 2));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
@@ -315,7 +315,7 @@ fn keys_that_a_host_takes_for_one_never_start_a_limiter_afresh() {
 }
 
 #[test]
-fn a_host_that_fails_lets_nothing_pass() {
+fn denies_requests_if_the_store_fails() {
     let (namespace, clock, limit) = (namespace(64), TestClock::at(0), limit("l", 2));
     for faults in [
         Faults { failing_get: 1, ..Faults::default() },
@@ -329,7 +329,7 @@ fn a_host_that_fails_lets_nothing_pass() {
 }
 
 #[test]
-fn what_a_host_loses_costs_no_more_than_it_held() {
+fn each_lost_write_allows_at_most_one_extra_request() {
     let store = FaultyStore::new(Faults { lost: 4, ..Faults::default() });
     let (namespace, clock, limit) = (namespace(64), TestClock::at(0), limit("l", 30));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
@@ -338,7 +338,7 @@ fn what_a_host_loses_costs_no_more_than_it_held() {
 }
 
 #[test]
-fn after_a_clock_stepped_back_nobody_waits_longer_than_a_refill() {
+fn waits_at_most_one_refill_after_a_clock_step_back() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(64), TestClock::at(3600 * SECOND), limit("l", 3));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
@@ -355,7 +355,7 @@ fn after_a_clock_stepped_back_nobody_waits_longer_than_a_refill() {
 }
 
 #[test]
-fn a_moment_that_is_merely_stale_gives_nothing_away() {
+fn a_stale_request_time_allows_no_extra_requests() {
     let store = MemoryStore::default();
     let (namespace, clock, limit) = (namespace(64), TestClock::at(0), limit("l", 2));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
@@ -371,7 +371,7 @@ fn a_moment_that_is_merely_stale_gives_nothing_away() {
 /// The test vectors of a published limiter, if they are present next to the workspace. They are not part of this repository.
 /// Without them, the test prints a message and passes.
 #[test]
-fn the_published_steps_come_out_the_same() {
+fn matches_published_gcra_test_vectors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/ratelimit/gcra_throttled.json");
     let Ok(text) = std::fs::read(&path) else {
         eprintln!("not run: {} is not here", path.display());

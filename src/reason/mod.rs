@@ -379,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_distinct_snake_case_and_titles_fit_a_sentence() {
+    fn codes_are_unique_snake_case_and_titles_have_no_period() {
         let codes: BTreeSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_with_one_disclosed_code_have_equal_answers() {
+    fn reasons_with_the_same_disclosed_code_have_equal_answers() {
         for reason in Reason::ALL {
             let disclosed = reason.disclosed();
             for other in Reason::ALL.iter().filter(|other| other.disclosed().code == disclosed.code) {
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn unauthorized_answers_carry_a_challenge() {
+    fn only_unauthorized_answers_have_a_challenge() {
         for reason in Reason::ALL {
             let row = reason.row();
             assert_eq!(

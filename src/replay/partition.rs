@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_whole_slots_and_at_least_one() {
+    fn a_partition_has_whole_slots_and_at_least_one() {
         for (entries, sharers, share, safe_capacity) in [
             (131_072, 1, 131_072, 65_536),
             (131_072, 3, 43_648, 21_824),

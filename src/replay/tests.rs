@@ -95,7 +95,7 @@ fn used(table: &Table, shared: Shared<'_>, claim: &ReplayReservation<'_>) -> Res
 }
 
 #[test]
-fn a_message_is_used_once_and_only_looking_uses_nothing() {
+fn accepts_a_message_once_and_a_check_does_not_use_it() {
     let set = Setting::new(MemoryStore::default(), 2);
     let claim = message(Some("a"), 1, START);
     let before = set.store.dump().into_iter().collect::<BTreeMap<_, _>>();
@@ -106,7 +106,7 @@ fn a_message_is_used_once_and_only_looking_uses_nothing() {
 }
 
 #[test]
-fn messages_differ_by_agent_caller_kind_and_token_and_not_by_when_they_were_made() {
+fn identifies_messages_by_agent_caller_kind_and_token() {
     let set = Setting::new(MemoryStore::default(), 1);
     let first = message(Some("a"), 1, START);
     used(&set.table, set.shared(), &first).unwrap();
@@ -132,7 +132,7 @@ proptest! {
     /// Workers look up and reserve a few messages, each several times, in every interleaving, on a host with spurious write
     /// failures.
     #[test]
-    fn no_interleaving_uses_a_message_twice(
+    fn concurrent_workers_accept_a_message_once(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
         tokens in proptest::collection::vec(0..6u64, 24),
         mismatch in prop_oneof![Just(0), 2..6u32],
@@ -156,7 +156,7 @@ proptest! {
     /// The same in Kong's zone, whose values are copied while other workers write them. The zone also loses values immediately
     /// and then restarts their versions.
     #[test]
-    fn no_interleaving_uses_a_message_twice_in_a_zone(
+    fn concurrent_workers_accept_a_message_at_most_once_in_a_zone(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
         tokens in proptest::collection::vec(0..6u64, 24),
         torn in prop_oneof![Just(0), 2..6u32],
@@ -190,7 +190,7 @@ proptest! {
     /// arrive late and repeatedly, and the maximum age in the policy changes. As in the filter, a worker accepts a message only
     /// within its maximum age.
     #[test]
-    fn no_clock_reopens_what_was_used(
+    fn clock_jumps_never_allow_a_replay(
         steps in proptest::collection::vec((0..20u64, 0..40u64, -60..=(AHEAD as i64), 0..30u8, any::<bool>()), 300),
     ) {
         let set = Setting::new(MemoryStore::default(), 1);
@@ -223,7 +223,7 @@ proptest! {
 
     /// A host that evicts keys immediately after they were written, with interleaved workers.
     #[test]
-    fn what_a_host_evicts_is_never_used_twice(
+    fn evicted_keys_never_allow_a_replay(
         schedule in proptest::collection::vec(any::<u8>(), 1..200),
         tokens in proptest::collection::vec(0..6u64, 32),
         forgotten in 1..6u32,
@@ -244,7 +244,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_message_held_for_its_body_was_before_does_not_count() {
+fn checks_the_age_of_a_held_message_again() {
     let set = Setting::new(MemoryStore::default(), 1);
     let claim = message(Some("a"), 1, START);
     let looked = set.table.look(set.shared(), &claim).unwrap();
@@ -256,7 +256,7 @@ fn what_a_message_held_for_its_body_was_before_does_not_count() {
 }
 
 #[test]
-fn a_full_share_refuses_until_the_first_of_its_entries_decays_and_no_other_share_notices() {
+fn a_full_partition_rejects_until_an_entry_expires() {
     let set = Setting::new(MemoryStore::default(), 1);
     for token in 0..64 {
         set.clock.set(START + token / 8);
@@ -273,7 +273,7 @@ fn a_full_share_refuses_until_the_first_of_its_entries_decays_and_no_other_share
 }
 
 #[test]
-fn a_flood_of_one_agent_takes_as_much_as_the_policy_says_and_no_more() {
+fn a_flood_of_one_agent_fills_only_its_own_partition() {
     let set = Setting::new(MemoryStore::default(), 4);
     let size =
         |set: &Setting<MemoryStore>| set.store.dump().iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
@@ -298,7 +298,7 @@ fn a_flood_of_one_agent_takes_as_much_as_the_policy_says_and_no_more() {
 
 /// The figure in the module's documentation: the entries that a partition accepts while it is at most half full.
 #[test]
-fn a_share_that_is_half_full_refuses_nobody() {
+fn a_half_full_partition_rejects_nothing() {
     let slots = 512;
     let set = Setting::new(MemoryStore::default(), slots);
     let half = rules(slots).share.safe_capacity();
@@ -311,7 +311,7 @@ fn a_share_that_is_half_full_refuses_nobody() {
 }
 
 #[test]
-fn sixty_four_where_thirty_two_are_expected_are_as_rare_as_documented() {
+fn a_full_slot_at_half_load_is_as_rare_as_documented() {
     // Sums the tail of a Poisson distribution, which bounds the distribution of independent entries over slots.
     let expected = 32.0_f64;
     let mut term = (-expected).exp();
@@ -324,7 +324,7 @@ fn sixty_four_where_thirty_two_are_expected_are_as_rare_as_documented() {
 }
 
 #[test]
-fn after_a_restart_what_may_have_been_used_before_is_refused() {
+fn rejects_messages_from_before_a_restart() {
     let before = Setting::new(MemoryStore::default(), 1);
     // The clocks of clients may be ahead.
     let captured = message(Some("a"), 1, START + AHEAD);
@@ -345,7 +345,7 @@ fn after_a_restart_what_may_have_been_used_before_is_refused() {
 }
 
 #[test]
-fn a_slot_that_the_host_lost_begins_like_a_table_after_a_restart() {
+fn a_lost_slot_rejects_messages_like_a_restarted_table() {
     let set = Setting::new(MemoryStore::default(), 1);
     set.use_up(Some("a"), 1).unwrap();
     let looked = set.table.look(set.shared(), &message(Some("a"), 2, START)).unwrap();
@@ -363,7 +363,7 @@ fn a_slot_that_the_host_lost_begins_like_a_table_after_a_restart() {
 }
 
 #[test]
-fn a_slot_that_a_zone_lost_is_made_again_when_nobody_can_put_back_what_was_there() {
+fn recreates_a_lost_slot_in_a_zone_after_a_delay() {
     let store = ZoneStore::default();
     let namespace = Namespace::open(&MemoryStore::default(), "test", 8, [7; 16]).unwrap().namespace;
     let clock = TestClock::at(START - 100);
@@ -407,7 +407,7 @@ fn a_policy_update_keeps_the_table_and_its_size() {
 }
 
 #[test]
-fn a_table_that_was_replaced_counts_no_more() {
+fn a_replaced_table_accepts_nothing() {
     let set = Setting::new(MemoryStore::default(), 1);
     let header = set.namespace.header_key("replay").into_bytes();
     let claim = message(Some("a"), 1, START);
@@ -430,7 +430,7 @@ fn a_table_that_was_replaced_counts_no_more() {
 }
 
 #[test]
-fn what_nobody_of_this_version_wrote_is_not_believed() {
+fn rejects_values_in_an_unknown_format() {
     let mut head = vec![0x11];
     head.extend_from_slice(&[0; 8]);
     let entries = |count: usize| [&head[..], &vec![9; count * 16]].concat();
@@ -446,7 +446,7 @@ fn what_nobody_of_this_version_wrote_is_not_believed() {
 }
 
 #[test]
-fn keys_that_a_host_takes_for_one_never_reopen_a_message() {
+fn colliding_keys_never_allow_a_replay() {
     // All slots share one value, and the header has another.
     struct Aliasing(MemoryStore);
     fn alias(key: &[u8]) -> &[u8] {
@@ -477,7 +477,7 @@ fn keys_that_a_host_takes_for_one_never_reopen_a_message() {
 }
 
 #[test]
-fn a_host_that_fails_lets_nothing_pass() {
+fn rejects_messages_if_the_store_fails() {
     for (faults, refused) in [
         (Faults { failing_get: 1, ..Faults::default() }, Refused::Store),
         (Faults { failing_set: 1, ..Faults::default() }, Refused::Store),
@@ -489,7 +489,7 @@ fn a_host_that_fails_lets_nothing_pass() {
 }
 
 #[test]
-fn a_write_that_a_host_acknowledges_and_loses_reopens_that_message_and_no_other() {
+fn a_lost_write_allows_a_replay_of_that_message_only() {
     let set = misbehaving(Faults { lost: 8, ..Faults::default() });
     let passed: Vec<u64> =
         (0..40).flat_map(|token| [token, token]).filter(|token| set.use_up(Some("a"), *token).is_ok()).collect();

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bearer_credentials_are_told_from_other_schemes_as_a_lenient_reader_would() {
+    fn detects_bearer_credentials_as_lenient_servers_do() {
         for (value, expected) in [
             ("Bearer t", Ok(&b"t"[..])),
             ("bearer  t ", Ok(b"t")),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn where_two_schemes_are_taken_neither_hides_behind_the_other() {
+    fn neither_bearer_nor_dpop_hides_the_other_scheme() {
         for (value, expected) in [
             ("DPoP t", Ok((Scheme::Dpop, &b"t"[..]))),
             ("dpop  t ", Ok((Scheme::Dpop, b"t"))),

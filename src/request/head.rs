@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_of_each_is_read() {
+    fn reads_each_known_header() {
         let headers: Headers = [
             (":method", "GET"),
             (":path", "/a?b"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_only_begin_alike_mean_nothing() {
+    fn ignores_names_that_only_begin_like_known_ones() {
         let names = [
             "accept",
             "accept",
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_is_read_in_any_case() {
+    fn reads_known_headers_in_any_case() {
         let headers: Headers = [
             ("Traceparent", "00-1"),
             ("Upgrade", "websocket"),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_twice_is_refused_in_any_case() {
+    fn rejects_duplicate_headers_in_any_case() {
         assert_eq!(refusals(&[(":authority", "a"), ("host", "a")]), [Reason::DuplicateHost]);
         assert_eq!(refusals(&[("host", "a"), ("Host", "b")]), [Reason::DuplicateHost]);
         assert_eq!(refusals(&[("authorization", "a"), ("Authorization", "a")]), [Reason::DuplicateAuthorization]);
@@ -303,14 +303,14 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_header_that_poses_as_content_length() {
+    fn rejects_a_lookalike_of_content_length() {
         assert_eq!(refusals(&[("content_length", "1")]), [Reason::HeaderLookalike]);
         // The lookalike does not frame the body, so there is only one length.
         assert_eq!(refusals(&[("content-length", "1"), ("content_length", "1")]), [Reason::HeaderLookalike]);
     }
 
     #[test]
-    fn rejects_every_lookalike_of_a_name_that_frames_describes_or_proves() {
+    fn rejects_every_lookalike_of_a_protected_header() {
         for known in WITHOUT_LOOKALIKES {
             assert_eq!(refusals(&[(known, "0"), ("te", "trailers"), ("expect", "100-continue")]), [], "{known}");
             assert_eq!(refusals(&[(&known.to_uppercase(), "0")]), [], "{known}");
@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lookalike_asks_for_no_preflight() {
+    fn ignores_a_lookalike_of_the_preflight_header() {
         let headers: Headers = [("access_control_request_method", "GET")].into_iter().collect();
         let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
         assert!(!head.has_preflight_method);
     }
 
     #[test]
-    fn connection_names_only_what_concerns_the_connection() {
+    fn rejects_connection_options_that_name_other_headers() {
         for value in ["close", "Keep-Alive", "Upgrade, HTTP2-Settings", "te", "", "close,,"] {
             assert_eq!(refusals(&[("connection", value)]), [], "{value}");
         }
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn overrides_are_refused_or_only_noted() {
+    fn rejects_or_lists_override_headers() {
         for name in [
             "X-HTTP-Method-Override",
             "x_http_method",
@@ -385,13 +385,13 @@ mod tests {
     }
 
     #[test]
-    fn two_authorizations_leave_none_to_verify() {
+    fn returns_no_credential_for_two_authorization_headers() {
         let headers: Headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")].into_iter().collect();
         assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |_| {}).authorization.only(), None);
     }
 
     #[test]
-    fn forms_are_told_wherever_they_are_named() {
+    fn detects_form_types_anywhere_in_content_type() {
         for yes in [
             "application/x-www-form-urlencoded",
             "Multipart/Form-Data; boundary=x",
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_wherever_it_is_named() {
+    fn detects_json_anywhere_in_content_type() {
         for yes in [
             "application/json",
             "Application/JSON; charset=utf-8",

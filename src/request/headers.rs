@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_found_by_the_length_of_their_names() {
+    fn finds_lines_by_the_length_of_their_names() {
         let headers: Headers = [("ab", "1"), ("abc", "22"), ("", "3"), ("xyz", "")].into_iter().collect();
         let found = |name: &str| -> Vec<_> {
             let lines = headers.as_long_as(name.as_bytes());
@@ -247,14 +247,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded(pairs: Vec<(Vec<u8>, Vec<u8>)>) {
+        fn decoding_reverses_encoding(pairs: Vec<(Vec<u8>, Vec<u8>)>) {
             let headers = Headers::decode(encode(&pairs)).unwrap();
             let read: Vec<_> = headers.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
             prop_assert_eq!(read, pairs);
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn decodes_or_rejects_any_bytes(bytes: Vec<u8>) {
             for headers in [Headers::decode(bytes.clone()), Headers::decode_listed(bytes.clone(), 2)].into_iter().flatten() {
                 let total: usize = headers.iter().map(|(n, v)| n.len() + v.len()).sum();
                 prop_assert!(total <= bytes.len());
@@ -262,7 +262,7 @@ mod tests {
         }
 
         #[test]
-        fn a_shortened_buffer_is_refused(pairs in proptest::collection::vec(any::<(Vec<u8>, Vec<u8>)>(), 1..4), cut in 1usize..16) {
+        fn rejects_a_shortened_buffer(pairs in proptest::collection::vec(any::<(Vec<u8>, Vec<u8>)>(), 1..4), cut in 1usize..16) {
             let mut bytes = encode(&pairs);
             bytes.truncate(bytes.len().saturating_sub(cut).max(1));
             prop_assert_eq!(Headers::decode(bytes).err(), Some(MalformedPairs));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_bytes_behind_the_last_value() {
+    fn rejects_bytes_after_the_last_value() {
         let mut bytes = encode(&[(b"a".to_vec(), b"b".to_vec())]);
         bytes.push(0);
         assert_eq!(Headers::decode(bytes.clone()).err(), Some(MalformedPairs));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_lies_in_a_truncated_list_whatever_its_size() {
+    fn reads_the_complete_lines_of_a_truncated_list() {
         let lines: Vec<_> = (0..3).map(|n| (vec![b'a' + n], b"v".to_vec())).collect();
         let bytes = encode(&lines);
         let shorter = |size: usize| Headers::decode_listed(bytes[..size].to_vec(), 3);
@@ -297,12 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_asks_for_more_than_there_is_allocates_nothing() {
+    fn rejects_an_oversized_count_without_allocating() {
         assert_eq!(Headers::decode(vec![0xff; 16]).err(), Some(MalformedPairs));
     }
 
     #[test]
-    fn names_are_compared_as_lenient_servers_read_them() {
+    fn compares_names_as_lenient_servers_do() {
         for name in
             ["x-callgate-agent", "X-Callgate-Agent", "x_callgate.agent", "X!Callgate~Agent", "x callgate\u{0}agent"]
         {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_other_than_a_letter_or_digit_reads_as_a_hyphen() {
+    fn reads_every_non_alphanumeric_byte_as_a_hyphen() {
         // Short names, names of sixteen bytes and longer ones use different code paths.
         for canonical in ["x-o", "x-organization-4", "x-organization-number-42-of-all"] {
             for byte in 0..=u8::MAX {
@@ -336,12 +336,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_two_names_are_compared_as_the_reference_does(name: Vec<u8>, other: Vec<u8>) {
+        fn compares_any_two_names_like_the_reference(name: Vec<u8>, other: Vec<u8>) {
             crate::fuzzing::header_names(&[&name[..], b"\n", &other].concat());
         }
 
         #[test]
-        fn names_that_nearly_read_alike_are_compared_as_the_reference_does(
+        fn compares_similar_names_like_the_reference(
             name in "[xX][-_.!#$%&'*+^`|~ ][oO0][rR]?[gG]?([-_~][a-z]{0,12}){0,3}",
             other in "[xX][-_.!#$%&'*+^`|~ ][oO0][rR]?[gG]?([-_~][a-z]{0,12}){0,3}",
         ) {

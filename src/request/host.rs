@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_folded() {
+    fn normalizes_hosts() {
         for (raw, expected) in [
             ("api.example.com", "api.example.com"),
             ("API.Example.COM", "api.example.com"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_hosts_are_refused() {
+    fn rejects_malformed_hosts() {
         for raw in [
             "api.example.com.",
             "api.example.com.:443",

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_lose_their_port() {
+    fn parses_source_addresses_without_the_port() {
         for (text, address) in [
             ("192.0.2.1:1234", "192.0.2.1"),
             ("192.0.2.1", "192.0.2.1"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_is_one_network_however_many_addresses_it_takes() {
+    fn groups_ipv6_sources_by_their_64_bit_prefix() {
         let network = |text: &str| Source::parse(text.as_bytes()).unwrap().network();
         assert_eq!(network("2001:db8::1"), network("[2001:db8::ffff:1:2:3]:80"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_has_a_name_of_32_digits() {
+    fn decision_ids_have_32_hexadecimal_digits() {
         assert_eq!(DecisionId(0).to_string(), "0".repeat(32));
         assert_eq!(DecisionId(0x0f1e << 112 | 0xab).to_string(), format!("0f1e{}ab", "0".repeat(26)));
     }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_are_exact_tokens() {
+    fn accepts_only_valid_method_tokens() {
         for good in ["GET", "get", "PROPFIND", "M-SEARCH", "X!#$%&'*+-.^_`|~", "connect", "CONNECTED"] {
             assert_eq!(Method::parse(good.as_bytes()).map(|method| method.as_str()), Ok(good));
         }

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn each_byte_of_a_name_is_read_once_however_many_names_are_rejected() {
+    fn reads_each_byte_once_for_any_number_of_rejected_names() {
         let many: Vec<String> = (0..500).map(|number| format!("__parameter{number}_")).collect();
         for ends in [RejectedNames::new(&[""; 0]).ends, RejectedNames::new(&many).ends] {
             let most = 3 * (1 + ends.before) * (1 + ends.behind);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_reads_as_two_is_rejected_for_the_first() {
+    fn built_in_rejected_names_take_precedence() {
         let rejected = RejectedNames::new(&["access-token", "_METHOD", "x"]);
         assert_eq!(rejected.find(b"access.token"), Some(Reason::QueryCredential));
         assert_eq!(rejected.find(b"-method"), Some(Reason::MethodOverride));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_at_either_end_of_a_name_count() {
+    fn separators_at_the_ends_of_a_name_are_significant() {
         for (name, others) in [
             ("from_", ["from", "from__", "_from_"]),
             ("__proto__", ["_proto__", "__proto_", "proto"]),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_any_length_are_compared() {
+    fn compares_names_of_any_length() {
         let longest = "n".repeat(MOST_NAME);
         let rejected = RejectedNames::new(&[&longest]);
         assert_eq!(rejected.find(longest.as_bytes()), Some(Reason::QueryRefused));

@@ -10,7 +10,7 @@ fn parse(path: &str) -> Result<CanonicalPath<'_>, Reason> {
 }
 
 #[test]
-fn accepts_canonical_paths_as_they_came() {
+fn accepts_canonical_paths_unchanged() {
     for path in [
         "/",
         "/v1",
@@ -43,7 +43,7 @@ fn accepts_canonical_paths_as_they_came() {
 }
 
 #[test]
-fn each_fault_has_its_reason() {
+fn reports_the_reason_for_each_invalid_path() {
     use Reason::*;
     for (path, reason) in [
         ("", PathNotOriginForm),
@@ -122,7 +122,7 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
-fn notes_restricted_sequences_in_either_case() {
+fn detects_restricted_escapes_in_either_case() {
     use Escape::*;
     for (path, expected) in [
         ("/a%2Fb", vec![Slash]),
@@ -144,7 +144,7 @@ fn notes_restricted_sequences_in_either_case() {
 }
 
 #[test]
-fn only_text_values_may_contain_needless_escapes_and_raw_brackets() {
+fn allows_needless_escapes_and_brackets_only_in_text_values() {
     use Reason::*;
     for (path, reason) in [
         ("/%7Euser", PathEscapeUnreserved),
@@ -169,7 +169,7 @@ fn only_text_values_may_contain_needless_escapes_and_raw_brackets() {
 }
 
 #[test]
-fn a_set_of_escapes_is_within_another_or_not() {
+fn checks_whether_an_escape_set_is_a_subset() {
     let set = |escapes: &[Escape]| escapes.iter().copied().collect::<EscapeSet>();
     let both = set(&[Escape::Slash, Escape::Percent]);
     assert!(set(&[]).is_subset(set(&[])) && set(&[Escape::Slash]).is_subset(both) && both.is_subset(both));
@@ -186,7 +186,7 @@ fn the_query_begins_at_the_first_question_mark() {
 }
 
 #[test]
-fn a_long_path_costs_linear_time() {
+fn parses_a_long_path_in_linear_time() {
     let path = "/%C3%A9a".repeat(1 << 17);
     let started = Instant::now();
     assert!(parse(&path).is_ok());
@@ -195,25 +195,25 @@ fn a_long_path_costs_linear_time() {
 
 proptest! {
     #[test]
-    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn accepts_only_canonical_paths_among_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         fuzzing::path(&bytes);
     }
 
     #[test]
-    fn texts_like_paths(text in "(/|%[0-9A-Fa-f]{2}|%25|%2F|%C3%A9|\\.|\\.\\.|;|[a-zA-Z0-9:@!]|\\\\|#| ){0,24}") {
+    fn accepts_only_canonical_paths_among_path_like_texts(text in "(/|%[0-9A-Fa-f]{2}|%25|%2F|%C3%A9|\\.|\\.\\.|;|[a-zA-Z0-9:@!]|\\\\|#| ){0,24}") {
         fuzzing::path(text.as_bytes());
         fuzzing::path(format!("/{text}").as_bytes());
     }
 
     #[test]
-    fn a_path_of_the_usual_form_is_told_as_any_other(text in "(/|\\.|\\.\\.|-|_|~|;|[a-zA-Z0-9]{1,12}){0,12}") {
+    fn the_fast_check_agrees_with_the_full_parser(text in "(/|\\.|\\.\\.|-|_|~|;|[a-zA-Z0-9]{1,12}){0,12}") {
         for path in [text.clone(), format!("/{text}")] {
             prop_assert_eq!(parse(&path), CanonicalPath::judge(path.as_bytes()), "{}", path);
         }
     }
 
     #[test]
-    fn segments_of_needed_escapes_are_accepted(segments in proptest::collection::vec("([a-zA-Z0-9:@~-]|%20|%C3%A9|%3F|%E2%82%AC){1,6}", 1..5)) {
+    fn accepts_segments_with_required_escapes(segments in proptest::collection::vec("([a-zA-Z0-9:@~-]|%20|%C3%A9|%3F|%E2%82%AC){1,6}", 1..5)) {
         let path = format!("/{}", segments.join("/"));
         prop_assert!(parse(&path).is_ok());
         fuzzing::path(path.as_bytes());

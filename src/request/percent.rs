@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_decoded_once() {
+    fn decodes_escapes_once() {
         for (text, expected) in [
             ("", ""),
             ("plain", "plain"),
@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_visible_and_can_be_read_back() {
+    fn encodes_spaces_controls_and_non_ascii_characters() {
         assert_eq!(encode("coding-agent"), "coding-agent");
         assert_eq!(encode("a b%\r\né\u{7f}"), "a%20b%25%0D%0A%C3%A9%7F");
         assert_eq!(encode(""), "");
     }
 
     #[test]
-    fn an_escape_has_two_digits_of_either_case() {
+    fn reads_escapes_with_two_digits_of_either_case() {
         let read = |text: &[u8]| octet(text).map(|(value, after)| (value, after.len()));
         assert_eq!(read(b"2F/"), Some((0x2F, 1)));
         assert_eq!(read(b"2f"), Some((0x2F, 0)));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_digits_of_escapes_compare_without_regard_to_case() {
+    fn only_escape_digits_compare_case_insensitively() {
         for (one, other, same) in [
             ("", "", true),
             ("caf%c3%a9", "caf%C3%A9", true),

@@ -8,7 +8,7 @@ fn query(text: &str) -> Query<'_> {
 }
 
 #[test]
-fn ordinary_queries_are_taken() {
+fn accepts_ordinary_queries() {
     for text in [
         "",
         "a=1&b=2",
@@ -26,7 +26,7 @@ fn ordinary_queries_are_taken() {
 }
 
 #[test]
-fn each_fault_has_its_reason() {
+fn reports_the_reason_for_each_invalid_query() {
     for (text, reason) in [
         ("a=1#b", Reason::QueryCharacter),
         ("a b", Reason::QueryCharacter),
@@ -45,7 +45,7 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
-fn parameters_are_told_as_they_came_and_names_decoded() {
+fn returns_raw_parameters_and_decoded_names() {
     let parsed = query("a=1&&b&c==&%64=%65&%FF=");
     let parameters: Vec<_> = parsed.parameters().collect();
     assert_eq!(parameters, [("a", Some("1")), ("b", None), ("c", Some("=")), ("%64", Some("%65")), ("%FF", Some(""))]);
@@ -53,7 +53,7 @@ fn parameters_are_told_as_they_came_and_names_decoded() {
 }
 
 #[test]
-fn names_are_refused_in_every_reading() {
+fn rejects_parameter_names_in_every_reading() {
     let spellings = [
         "access_token=x",
         "access_token",
@@ -117,7 +117,7 @@ fn names_are_refused_in_every_reading() {
 }
 
 #[test]
-fn names_that_only_resemble_are_taken() {
+fn accepts_names_that_only_resemble_rejected_ones() {
     for text in [
         "",
         "token=x",
@@ -138,7 +138,7 @@ fn names_that_only_resemble_are_taken() {
 }
 
 #[test]
-fn a_bound_parameter_occurs_once() {
+fn decodes_the_value_of_a_bound_parameter() {
     for (text, expected) in [
         ("org=acme", Some("acme")),
         ("a=1&org=acme&b=2", Some("acme")),
@@ -163,7 +163,7 @@ fn a_bound_parameter_occurs_once() {
 }
 
 #[test]
-fn a_bound_parameter_that_another_reader_sees_otherwise_is_refused() {
+fn rejects_ambiguous_bound_parameters() {
     for text in [
         "org=acme&org=evil",
         "org=acme&org",
@@ -211,7 +211,7 @@ fn a_bound_parameter_that_another_reader_sees_otherwise_is_refused() {
 }
 
 #[test]
-fn a_bound_parameter_has_at_most_255_others() {
+fn allows_at_most_255_parameters_next_to_a_bound_one() {
     let with = |others: usize, other: &str| format!("{}org=acme", other.repeat(others));
     for other in ["a&", "a=1&", "&", "a&&"] {
         let allowed = (MOST_PARAMETERS - 1) / other.matches('&').count();
@@ -226,7 +226,7 @@ fn a_bound_parameter_has_at_most_255_others() {
 }
 
 #[test]
-fn plain_names_can_be_bound() {
+fn binds_only_plain_names() {
     for name in ["org", "tenant-id", "$filter", "a.b", "_x", "a:b", "~"] {
         assert!(is_plain_name(name), "{name}");
     }
@@ -237,17 +237,17 @@ fn plain_names_can_be_bound() {
 
 proptest! {
     #[test]
-    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn agrees_with_the_reference_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         fuzzing::query(&bytes);
     }
 
     #[test]
-    fn texts_like_queries(text in "(org|ORG|access_token|_?method|__x-y|from_|x-y|x_y|&|=|;|\\?|\\+|\\.|\\[|\\]|%20|%00|%FF|%6F|[a-z]){0,16}") {
+    fn agrees_with_the_reference_on_query_like_texts(text in "(org|ORG|access_token|_?method|__x-y|from_|x-y|x_y|&|=|;|\\?|\\+|\\.|\\[|\\]|%20|%00|%FF|%6F|[a-z]){0,16}") {
         fuzzing::query(text.as_bytes());
     }
 
     #[test]
-    fn a_value_comes_back(value: String, others in proptest::collection::vec("[a-n]{1,4}=[a-z]{0,3}", 0..4)) {
+    fn returns_any_escaped_value_unchanged(value: String, others in proptest::collection::vec("[a-n]{1,4}=[a-z]{0,3}", 0..4)) {
         let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let mut pieces = others.clone();
         pieces.insert(others.len() / 2, format!("org={escaped}"));

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_escaped_and_bounded() {
+    fn escapes_and_truncates_text() {
         assert_eq!(bounded(b"/a\r\n\xff"), "/a\\r\\n\\xff");
         let long = bounded(&[b'a'; 5000]);
         assert!(long.starts_with("aaaa") && long.ends_with('…') && long.chars().count() == MOST_TEXT + 1);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_character_that_hides_or_reorders_text() {
+    fn escapes_characters_that_hide_or_reorder_text() {
         assert_eq!(visible("svc-Zoë-漢字"), "svc-Zoë-漢字");
         assert_eq!(
             visible("a\u{202e}b\u{200b}c\u{2028}\r\n\u{7f}\u{85}\u{feff}"),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_may_carry_a_credential_are_known_by_their_names() {
+    fn detects_headers_that_may_carry_a_credential() {
         for secret in [
             "authorization",
             "proxy-authorization",
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_may_carry_a_credential_are_known() {
+    fn detects_parameters_that_may_carry_a_credential() {
         for (name, value) in [
             ("token", "x"),
             ("X-Amz-Signature", "x"),

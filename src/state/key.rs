@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_identities_spell_the_same_bytes() {
+    fn different_identities_have_different_hashes() {
         let new = || Identity::new(&[9; 16]);
         let all = [
             new().text("a"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_text_that_no_host_reads_as_anything_else() {
+    fn a_key_is_a_prefix_and_lowercase_hex_digits() {
         let key = |first, second| StoreKey::of(Hash(first, second));
         assert_eq!(
             key(0x0123_4567_89ab_cdef, 0x0011_2233_4455_6677).as_bytes(),

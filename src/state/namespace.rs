@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_worker_makes_it_and_all_others_use_it() {
+    fn the_first_worker_creates_the_namespace_for_all() {
         let store = MemoryStore::default();
         let first = open(&store, "a", 64, 1);
         let second = open(&store, "a", 64, 2);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_all_know_is_not_in_the_map() {
+    fn does_not_store_a_known_secret() {
         let store = MemoryStore::default();
         let first = Namespace::open(&store, "a", 64, Secret::Known([9; 16])).unwrap().namespace;
         let second = Namespace::open(&store, "a", 64, Secret::Known([9; 16])).unwrap().namespace;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_keeps_the_size_it_was_made_with_and_says_so() {
+    fn a_table_keeps_its_original_size_and_reports_it() {
         let store = MemoryStore::default();
         open(&store, "a", 64, 1);
         let larger = open(&store, "a", 128, 2);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_of_this_version_wrote_is_not_believed() {
+    fn rejects_values_in_an_unknown_format() {
         for (number, value) in [
             &b"\x02"[..],
             b"\x01aaaaaaaaaaaaaaaa\x01\0\0\0a",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_place_is_the_one_that_is_worked_out_anew() {
+    fn a_cached_bucket_key_equals_a_computed_one() {
         let store = MemoryStore::default();
         let plain = open(&store, "a", 64, 1).namespace;
         let with = plain.clone().with_known(2);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn places_depend_on_the_secret_the_name_and_the_identity_and_on_nothing_else() {
+    fn bucket_keys_depend_on_the_namespace_and_the_identity() {
         let store = MemoryStore::default();
         let a = open(&store, "a", 64, 1).namespace;
         let b = open(&store, "b", 64, 1).namespace;

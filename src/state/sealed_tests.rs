@@ -14,7 +14,7 @@ fn value(store: &impl SharedStore, key: &[u8]) -> Result<Option<Vec<u8>>, StoreE
 }
 
 #[test]
-fn only_what_was_written_with_the_key_under_the_key_is_believed() {
+fn accepts_only_values_sealed_for_this_key() {
     let host = MemoryStore::default();
     let store = PolicyStore::new(&host, Some(SEAL));
     assert!(store.create(b"a", b"one").unwrap() && !store.create(b"a", b"two").unwrap());
@@ -43,7 +43,7 @@ fn only_what_was_written_with_the_key_under_the_key_is_believed() {
 }
 
 #[test]
-fn another_key_finds_nothing_and_is_not_in_the_way() {
+fn stores_with_different_keys_are_independent() {
     for zone in [false, true] {
         let host = MemoryStore::default();
         for key in 1..4 {
@@ -58,7 +58,7 @@ fn another_key_finds_nothing_and_is_not_in_the_way() {
 }
 
 #[test]
-fn without_a_key_the_store_is_the_hosts() {
+fn stores_plain_values_without_a_key() {
     let host = MemoryStore::default();
     let store = PolicyStore::new(&host, None);
     assert!(store.create(b"a", b"one").unwrap());
@@ -66,7 +66,7 @@ fn without_a_key_the_store_is_the_hosts() {
 }
 
 #[test]
-fn a_change_names_the_version_that_was_read() {
+fn compare_and_set_fails_for_an_outdated_version() {
     for (seal, host) in [(&SEAL, &MemoryStore::default() as &dyn SharedStore), (&ZONE, &ZoneStore::default())] {
         let store = PolicyStore::new(host, Some(seal.clone()));
         store.create(b"a", b"one").unwrap();
@@ -79,7 +79,7 @@ fn a_change_names_the_version_that_was_read() {
 }
 
 #[test]
-fn a_version_that_a_zone_gives_again_is_another_one() {
+fn rejects_a_version_that_a_zone_reuses() {
     let host = ZoneStore::default();
     let store = PolicyStore::new(&host, Some(ZONE));
     store.create(b"a", b"one").unwrap();
@@ -103,7 +103,7 @@ fn colliding() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn keys_that_a_zone_takes_for_one_are_told_apart() {
+fn keeps_colliding_keys_in_a_zone_apart() {
     let (first, second) = colliding();
     let host = ZoneStore::default();
     let store = PolicyStore::new(&host, Some(ZONE));
@@ -119,7 +119,7 @@ fn keys_that_a_zone_takes_for_one_are_told_apart() {
 }
 
 #[test]
-fn names_differ_in_their_crc32_wherever_they_differ() {
+fn different_names_have_different_crc32_values() {
     assert_eq!(ZoneStore::crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");
     let names: Vec<_> = (0..20_000u32).map(|number| ZONE.name(&number.to_le_bytes(), 0)).collect();
     let mut by_crc = HashMap::new();
@@ -130,7 +130,7 @@ fn names_differ_in_their_crc32_wherever_they_differ() {
 }
 
 #[test]
-fn a_key_whose_places_are_all_taken_is_refused() {
+fn fails_if_all_names_of_a_key_are_occupied() {
     let host = ZoneStore::default();
     for place in 0..PLACES {
         host.put(&ZONE.name(b"a", place), b"of another filter");
@@ -141,7 +141,7 @@ fn a_key_whose_places_are_all_taken_is_refused() {
 }
 
 #[test]
-fn values_keep_their_room_as_they_grow() {
+fn pads_values_to_the_size_of_their_slot_kind() {
     let length = |value: &[u8]| ZONE.seal(b"a", value).unwrap().len() - HEAD;
     let [shared, own, replay] = SlotKind::ALL.map(SlotKind::most_bytes);
     for (first, lengths, room) in
@@ -159,7 +159,7 @@ fn values_keep_their_room_as_they_grow() {
 }
 
 #[test]
-fn half_of_a_value_is_read_again_and_never_taken_for_another_key() {
+fn retries_a_torn_read_and_fails_if_it_stays_torn() {
     let host = ZoneStore::torn(2);
     let store = PolicyStore::new(&host, Some(ZONE));
     store.create(b"a", &[1; 100]).unwrap();

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_identity_finds_its_own_entry() {
+    fn finds_the_entry_of_each_identity() {
         let (_, slot) = filled(&[7, 8, 9], true);
         assert_eq!(
             [99, 100, 101, 102, 103].map(|own| slot.value(&place(own, true))),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decayed_entry_is_replaced_before_a_live_one() {
+    fn replaces_a_decayed_entry_before_a_live_one() {
         let (_, mut slot) = filled(&[50, 10, 40, 41, 42, 43, 44, 45], true);
         assert_eq!(slot.put(&place(1, true), 60, 10), Stored::Kept);
         assert_eq!((slot.value(&place(101, true)), slot.value(&place(1, true))), (None, Some(60)));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_with_its_own_place_never_loses_it() {
+    fn never_evicts_an_entry_from_an_own_slot() {
         let live: Vec<u64> = [50, 10].into_iter().chain(40..70).collect();
         assert_eq!(live.len(), SlotKind::Own.most_entries());
         let (_, mut slot) = filled(&live, false);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_workers_one_writes() {
+    fn only_one_of_two_concurrent_writes_succeeds() {
         let (store, mut first) = filled(&[1], true);
         let mut second = Slot::read(&store, &place(5, true)).unwrap();
         first.put(&place(4, true), 2, 0);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_of_this_version_wrote_is_an_error() {
+    fn rejects_values_in_an_unknown_format() {
         struct Holds(Vec<u8>);
         impl SharedStore for Holds {
             fn get(&self, _: &[u8]) -> Result<Option<Versioned>, StoreError> {

@@ -204,7 +204,7 @@ mod tests {
     const LENGTHS: [usize; 17] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 80];
 
     #[test]
-    fn a_byte_is_judged_alike_wherever_it_stands() {
+    fn classifies_a_byte_the_same_at_every_position() {
         for (length, byte) in LENGTHS.into_iter().flat_map(|length| (0..=u8::MAX).map(move |byte| (length, byte))) {
             for place in 0..length {
                 let mut text = vec![b'v'; length];
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_text_is_the_same() {
+    fn only_identical_bytes_compare_as_equal() {
         assert!(bytes_eq(b"", b"") && !bytes_eq(b"", b"a"));
         for length in LENGTHS {
             let one: Vec<u8> = (0..length).map(|n| n.to_le_bytes()[0]).collect();

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_count_up_fall_into_many_places() {
+    fn spreads_sequential_names_over_many_slots() {
         spread_well((0..10_000).map(|n| hash_of(&format!("agent-{n}"))).collect());
         let hash = |name: String| BuildHasherDefault::<Spreading>::default().hash_one(name);
         spread_well((0..10_000).map(|n| hash(format!("agent-{n}"))).collect());

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_cut_rather_than_wrapped() {
+    fn timestamps_saturate_instead_of_wrapping() {
         assert_eq!(Timestamp::from_secs(u64::MAX).as_nanos(), u64::MAX);
         assert_eq!(Timestamp::from_secs(5).minus(Duration::from_secs(6)).as_nanos(), 0);
         assert_eq!(Timestamp::from_nanos(u64::MAX).plus(Duration::MAX).as_nanos(), u64::MAX);

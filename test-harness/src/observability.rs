@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gateway_does_not_have_is_found() {
+    fn finds_metrics_and_labels_that_do_not_exist() {
         assert_eq!(faults(r#"sum(rate(callgate_decisions{outcome="deny"}[5m]))"#), [""; 0]);
         assert_eq!(faults(r#"callgate_decisions{reason=~"host_error|rate_limited"}"#), [""; 0]);
         let faulty = [
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panel_or_a_rule_without_an_expression_is_an_error() {
+    fn rejects_a_panel_or_rule_without_an_expression() {
         assert!(of_dashboard(&json!({ "panels": [{ "title": "A", "targets": [{ "exp": "1" }] }] })).is_err());
         assert!(of_dashboard(&json!({ "panels": [{ "title": "A" }] })).is_err());
         assert!(of_rules(&json!({ "groups": [{ "rules": [{ "alert": "A", "expression": "1" }] }] })).is_err());

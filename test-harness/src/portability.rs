@@ -268,12 +268,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_gateway_has_a_column_that_says_how_it_was_checked() {
+    fn every_gateway_states_how_it_was_checked() {
         assert_eq!(CHECKED.map(|(profile, ..)| profile), HostProfile::ALL);
     }
 
     #[test]
-    fn every_file_of_cases_belongs_to_one_line() {
+    fn every_case_file_belongs_to_one_row() {
         for suite in suites().unwrap() {
             line_of(&suite.file).unwrap();
         }

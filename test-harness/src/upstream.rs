@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_witness_in_another_process_is_told_the_same() {
+    fn recording_upstream_reports_the_same_over_the_network() {
         let upstream = Upstream::start().unwrap();
         let recording = RecordingUpstream::at(upstream.testify(([127, 0, 0, 1], 0).into()).unwrap());
         client::call(upstream.address(), &Call::get("/a").host("api.example.com").header("x-mark", "7")).unwrap();

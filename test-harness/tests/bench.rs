@@ -9,7 +9,7 @@ const MOST_RISE: u64 = 5;
 /// Sends few requests on a machine that also runs all other tests, so it only checks that every figure exists.
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn the_bench_measures_every_row() {
+fn bench_measures_every_row() {
     let report = bench::measure(&Size::QUICK).unwrap();
     let json = serde_json::to_value(&report).unwrap();
     assert!(report.rows().len() > 10);
@@ -36,7 +36,7 @@ fn the_bench_measures_every_row() {
 /// Checks that each kind is processed as far as intended and that its cost is measured. The bounds are checked only on an otherwise idle
 /// machine: `cargo harness costs`.
 #[test]
-fn every_request_by_a_stranger_has_a_cost() {
+fn measures_the_cost_of_every_unauthenticated_request() {
     let measured = costs::measure(true).unwrap();
     assert!(measured.list.len() > 70 && measured.plain > 0.0, "{measured}");
     let charged = measured.list.iter().filter(|cost| cost.charged).count();
@@ -52,7 +52,7 @@ fn every_request_by_a_stranger_has_a_cost() {
 }
 
 #[test]
-fn a_decision_takes_no_more_instructions_than_it_did() {
+fn decision_instruction_count_does_not_regress() {
     let kept = Instructions::kept().unwrap();
     let now = Instructions::count(&build::filter(Flavor::Release).unwrap()).unwrap();
     assert!(

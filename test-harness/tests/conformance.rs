@@ -75,7 +75,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn vectors_that_hold_pass_natively_and_in_the_module() {
+fn valid_vectors_pass_natively_and_in_the_module() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "rfc9421/rfc9421_vectors.json", &signatures().to_string());
     write(folder.path(), "rfc9421/rfc9530_digests.json", &digests().to_string());
@@ -92,7 +92,7 @@ fn vectors_that_hold_pass_natively_and_in_the_module() {
 }
 
 #[test]
-fn whatever_does_not_hold_fails_and_is_named() {
+fn names_every_vector_that_fails() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let mut forged = signatures();
@@ -129,7 +129,7 @@ fn whatever_does_not_hold_fails_and_is_named() {
 }
 
 #[test]
-fn a_folder_without_vectors_is_no_success() {
+fn fails_without_the_expected_vectors() {
     let folder = tempfile::tempdir().unwrap();
     let empty = run(&[folder.path().to_str().unwrap(), "--some"]);
     assert!(!empty.status.success() && String::from_utf8_lossy(&empty.stderr).contains("holds no test vectors"));

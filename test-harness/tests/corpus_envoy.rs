@@ -25,27 +25,27 @@ fn every_case_comes_out(binary: Option<Binary>, wire: Wire) -> BTreeSet<&'static
 }
 
 #[test]
-fn every_case_is_decided_as_it_expects() {
+fn every_case_passes_in_envoy() {
     let unsaid = every_case_comes_out(None, Wire::Http1);
     assert!(unsaid.is_empty(), "{unsaid:?}");
 }
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn every_case_is_decided_as_it_expects_in_the_oldest_envoy() {
+fn every_case_passes_in_the_oldest_envoy() {
     every_case_comes_out(Some(oldest().unwrap()), Wire::Http1);
 }
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn every_case_that_http_2_can_say_is_decided_as_over_http_1() {
+fn every_http_2_case_passes_in_envoy() {
     let unsaid = every_case_comes_out(None, Wire::Http2);
     assert_eq!(unsaid, BTreeSet::from(UNSAID));
 }
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn every_case_that_http_2_can_say_is_decided_as_over_http_1_in_the_oldest_envoy() {
+fn every_http_2_case_passes_in_the_oldest_envoy() {
     let unsaid = every_case_comes_out(Some(oldest().unwrap()), Wire::Http2);
     assert_eq!(unsaid, BTreeSet::from(UNSAID));
 }

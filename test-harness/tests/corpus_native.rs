@@ -31,7 +31,7 @@ const UNREACHABLE: [(Reason, &str); 10] = [
 ];
 
 #[test]
-fn every_case_is_decided_as_it_expects() {
+fn every_case_passes_natively() {
     let mut wrong = Vec::new();
     for suite in &suites().unwrap() {
         for outcome in run::run(suite).unwrap_or_else(|error| panic!("{error}")) {
@@ -56,7 +56,7 @@ fn every_reason_has_a_case() {
 
 /// If the engine's table changes a status, every case that is denied for that reason fails.
 #[test]
-fn the_status_of_every_reason_is_stated() {
+fn every_reason_has_an_expected_status() {
     let stated: BTreeSet<String> = statuses().unwrap().into_keys().collect();
     let reasons: BTreeSet<String> = Reason::ALL.iter().map(|reason| reason.code().to_owned()).collect();
     assert_eq!(stated, reasons);
@@ -78,7 +78,7 @@ fn every_intent_is_a_sentence() {
 }
 
 #[test]
-fn every_allowed_case_has_a_neighbour_that_is_denied() {
+fn every_allowed_case_has_a_denied_neighbor() {
     let lonely: Vec<String> = suites().unwrap().iter().flat_map(lonely).collect();
     assert!(lonely.is_empty(), "nothing shows what these rest on:\n{}", lonely.join("\n"));
 }
@@ -101,7 +101,7 @@ fn lonely(suite: &Suite) -> Vec<String> {
 }
 
 #[test]
-fn only_what_cannot_run_in_envoy_is_skipped_there() {
+fn skips_only_cases_that_cannot_run_in_envoy() {
     let suites = suites().unwrap();
     let cases: Vec<_> = suites.iter().flat_map(|suite| &suite.cases).collect();
     let skipped = cases.iter().filter(|case| case.skip_envoy.is_some()).count();

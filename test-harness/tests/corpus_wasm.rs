@@ -9,12 +9,12 @@ use test_harness::portability;
 static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| portability::rows(&[]).unwrap());
 
 #[test]
-fn every_case_is_decided_as_it_expects_under_each_gateway() {
+fn every_case_passes_on_each_emulated_gateway() {
     let wrong = portability::wrong(&ROWS);
     assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
-fn the_portability_table_is_what_the_corpus_shows() {
+fn portability_table_matches_the_corpus_results() {
     portability::compare(&ROWS, false).unwrap();
 }

@@ -1,7 +1,7 @@
 use crate::{callgate, file, json, line_of, quickstart};
 
 #[test]
-fn a_good_policy_is_summed_up() {
+fn summarizes_a_valid_policy() {
     let out = callgate("check examples/quickstart/policy.yaml").fine();
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[0], "examples/quickstart/policy.yaml: fine");
@@ -15,7 +15,7 @@ fn a_good_policy_is_summed_up() {
 }
 
 #[test]
-fn the_version_is_the_same_however_the_policy_is_written() {
+fn policy_version_does_not_depend_on_formatting() {
     let version = |path: &str| callgate(&format!("check {path}")).fine().lines().nth(2).unwrap().to_owned();
     let policy =
         callgate_kit::policy::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml")).unwrap();
@@ -23,7 +23,7 @@ fn the_version_is_the_same_however_the_policy_is_written() {
 }
 
 #[test]
-fn every_mistake_is_told_with_its_place() {
+fn reports_every_mistake_with_its_position() {
     let path = file(
         "mistakes.yaml",
         quickstart()
@@ -44,7 +44,7 @@ fn every_mistake_is_told_with_its_place() {
 }
 
 #[test]
-fn programs_get_an_array_on_standard_output_either_way() {
+fn json_output_is_an_array_with_and_without_errors() {
     let path = file(
         "mistake.yaml",
         quickstart().replace("issuer: corp, client_id: review-agent", "issuer: crop, client_id: review-agent"),
@@ -65,7 +65,7 @@ fn programs_get_an_array_on_standard_output_either_way() {
 }
 
 #[test]
-fn a_gateway_is_checked_with_or_without_a_policy() {
+fn checks_a_gateway_with_or_without_a_policy() {
     let open = "gateway-check/tests/gateway/fail_open.yaml";
     let ran = callgate(&format!("check --gateway {open}"));
     assert_eq!((ran.code, &*ran.out), (2, "1 way around the gate\n"));
@@ -92,7 +92,7 @@ fn a_gateway_is_checked_with_or_without_a_policy() {
 }
 
 #[test]
-fn what_is_rendered_is_a_gateway_without_findings() {
+fn finds_nothing_in_a_rendered_gateway() {
     let rendered = callgate("render examples/quickstart/policy.yaml --for envoy").fine();
     let path = file("rendered.yaml", rendered);
     let ran = callgate(&format!("check examples/quickstart/policy.yaml --gateway {path}")).fine();
@@ -100,7 +100,7 @@ fn what_is_rendered_is_a_gateway_without_findings() {
 }
 
 #[test]
-fn warnings_do_not_fail_and_stand_apart() {
+fn warnings_are_printed_and_do_not_fail_the_check() {
     let ran = callgate("check examples/providers/keycloak/policy.yaml");
     assert_eq!(ran.code, 0);
     assert!(ran.out.starts_with("examples/providers/keycloak/policy.yaml: fine, 1 warning\n"), "{}", ran.out);
@@ -117,7 +117,7 @@ fn warnings_do_not_fail_and_stand_apart() {
 }
 
 #[test]
-fn files_that_are_no_policy_are_told_by_place() {
+fn rejects_files_that_are_not_policies_with_a_position() {
     for (name, content, told) in [
         ("empty.yaml", &b""[..], ":1:1: the document is empty"),
         ("comment.yaml", b"# nothing\n", ":1:1: the document is empty"),
@@ -137,7 +137,7 @@ fn files_that_are_no_policy_are_told_by_place() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_trouble() {
+fn exits_with_1_for_unreadable_files() {
     for (path, told) in [
         ("missing.yaml", "missing.yaml: does not exist\n"),
         ("examples", "examples: is a directory: name a file\n"),
@@ -148,7 +148,7 @@ fn files_that_cannot_be_read_are_trouble() {
 }
 
 #[test]
-fn nothing_from_a_file_reaches_the_terminal_raw() {
+fn escapes_control_characters_from_policy_files() {
     let path = file("hostile.yaml", "\"\\e[2Jx\": 1\n\"\\u202Ey\": \"\\e]0;z\\a\"\n");
     let ran = callgate(&format!("check {path}"));
     assert!(ran.err.contains("\\u{1b}[2Jx") && ran.err.contains("\\u{202e}y"), "{}", ran.err);
@@ -181,7 +181,7 @@ fn warns_about_an_agent_that_has_expired() {
 }
 
 #[test]
-fn warns_about_an_identity_that_reads_like_a_pattern() {
+fn warns_about_an_identity_that_looks_like_a_pattern() {
     let found = warnings("pattern.yaml", quickstart().replace("client_id: review-agent", "client_id: review-*"));
     let [warning] = &found[..] else { panic!("{found:#?}") };
     assert!(

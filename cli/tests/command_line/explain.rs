@@ -3,7 +3,7 @@ use crate::{callgate, coding_token, file, json, line_of, run};
 const POLICY: &str = "examples/quickstart/policy.yaml";
 
 #[test]
-fn an_allowed_call_shows_every_check_and_what_goes_upstream() {
+fn shows_every_check_and_header_change_of_an_allowed_request() {
     let token = coding_token();
     let path = file("explain.token", format!("{token}\n"));
     let out = callgate(&format!("explain {POLICY} --path /repos/acme/gateway/pulls --token @{path}")).fine();
@@ -27,7 +27,7 @@ fn an_allowed_call_shows_every_check_and_what_goes_upstream() {
 }
 
 #[test]
-fn a_denied_call_goes_on_to_show_the_other_checks() {
+fn shows_the_remaining_checks_of_a_denied_request() {
     let arguments = ["explain", POLICY, "--method", "POST", "--path", "/repos/globex/other/pulls", "--token", "-"];
     let out = run(&arguments, &coding_token()).fine();
     assert_eq!(out.matches("DENY  binding         binding_mismatch: ").count(), 2, "{out}");
@@ -35,7 +35,7 @@ fn a_denied_call_goes_on_to_show_the_other_checks() {
 }
 
 #[test]
-fn the_moment_of_the_call_decides() {
+fn evaluates_the_request_at_the_given_time() {
     let token = coding_token();
     let explain =
         |at| run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", "-", "--at", at], &token).fine();
@@ -51,7 +51,7 @@ fn the_moment_of_the_call_decides() {
 }
 
 #[test]
-fn programs_read_the_same() {
+fn json_output_has_the_decision_and_checks() {
     let out = run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--format", "json"], "").fine();
     let explained = json(&out);
     assert_eq!(explained["status"], 401);
@@ -66,7 +66,7 @@ fn programs_read_the_same() {
 }
 
 #[test]
-fn headers_host_source_and_body_are_those_of_the_call() {
+fn uses_the_given_headers_host_and_source() {
     let explain = |more: &[&str]| {
         let arguments = [&["explain", POLICY, "--path", "/health", "--format", "json"], more].concat();
         json(&run(&arguments, "").fine())["record"].clone()
@@ -79,7 +79,7 @@ fn headers_host_source_and_body_are_those_of_the_call() {
 }
 
 #[test]
-fn tokens_that_cannot_be_read_are_trouble_and_not_repeated() {
+fn exits_with_1_for_an_unreadable_token() {
     let empty = file("empty.token", "\n");
     for (token, told) in [
         ("@missing.token", "callgate: --token: missing.token does not exist\n".to_owned()),
@@ -100,7 +100,7 @@ fn tokens_that_cannot_be_read_are_trouble_and_not_repeated() {
 }
 
 #[test]
-fn nothing_from_a_request_reaches_the_terminal_raw() {
+fn escapes_control_characters_from_requests() {
     for format in ["human", "json"] {
         let hostile = "/a\u{1b}[2J\u{202e}\u{9b}";
         let out = run(
@@ -117,7 +117,7 @@ fn nothing_from_a_request_reaches_the_terminal_raw() {
 }
 
 #[test]
-fn a_policy_that_is_wrong_is_told_as_check_does() {
+fn reports_an_invalid_policy_as_check_does() {
     let path = file("explain-wrong.yaml", "callgate: v1\n");
     let explained = callgate(&format!("explain {path} --path /")).failed(2);
     assert_eq!(explained, callgate(&format!("check {path}")).failed(2));
@@ -131,7 +131,7 @@ fn unsigned(header: &str, claims: &str) -> String {
 }
 
 #[test]
-fn a_rejected_token_is_explained_by_its_claim_or_header_parameter() {
+fn names_the_claim_or_header_parameter_of_a_rejected_token() {
     let explain = |header: &str, claims: &str| {
         let token = unsigned(header, claims);
         let out = run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", "-"], &token).fine();
@@ -161,7 +161,7 @@ fn a_rejected_token_is_explained_by_its_claim_or_header_parameter() {
 }
 
 #[test]
-fn a_request_without_an_endpoint_is_told_the_nearest() {
+fn suggests_the_nearest_endpoint() {
     let explain = |arguments: &[&str]| {
         let fixed = ["explain", POLICY, "--token", "-"];
         run(&[&fixed, arguments].concat(), &coding_token()).fine()

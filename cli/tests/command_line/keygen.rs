@@ -10,7 +10,7 @@ fn fresh(name: &str) -> String {
 }
 
 #[test]
-fn every_type_of_key_signs_and_verifies() {
+fn generates_every_key_type_for_signing_and_verifying() {
     for (kind, algorithm) in [
         ("ed25519", "ed25519"),
         ("p256", "ecdsa-p256-sha256"),
@@ -31,7 +31,7 @@ fn every_type_of_key_signs_and_verifies() {
 
 #[cfg(unix)]
 #[test]
-fn a_private_key_is_its_owners_alone_and_is_not_overwritten() {
+fn writes_private_keys_with_mode_600_and_never_overwrites() {
     use std::os::unix::fs::PermissionsExt as _;
     let path = fresh("keygen-mode.jwk.json");
     let printed = callgate(&format!("keygen ed25519 {path} --keyid agent-1")).fine();
@@ -49,7 +49,7 @@ fn a_private_key_is_its_owners_alone_and_is_not_overwritten() {
 }
 
 #[test]
-fn only_rsa_has_a_choice() {
+fn rejects_an_algorithm_for_non_rsa_keys() {
     let path = fresh("keygen-choice.jwk.json");
     let message = callgate(&format!("keygen ed25519 {path} --algorithm rsa-pss-sha512")).failed(1);
     assert_eq!(message, "callgate: --algorithm: only an RSA key has a choice: remove this\n");

@@ -80,7 +80,7 @@ fn rows(out: &str) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn logs_of_every_kind_are_summed_up() {
+fn summarizes_logs_of_every_format() {
     let [access, own, old] = logs("summed");
     let out = callgate(&format!("records {access} {own} {old}")).fine();
     let (first, second) = (format!("{:032x}", 2), format!("{:032x}", 3));
@@ -131,7 +131,7 @@ fn logs_of_every_kind_are_summed_up() {
 }
 
 #[test]
-fn programs_get_the_same_groups() {
+fn json_output_has_the_same_groups() {
     let [access, own, old] = logs("programs");
     let out = callgate(&format!("records --format json {access} {own} {old}")).fine();
     let report: Value = serde_json::from_str(&out).unwrap();
@@ -147,14 +147,14 @@ fn programs_get_the_same_groups() {
 }
 
 #[test]
-fn standard_input_is_read_too_compressed_or_not() {
+fn reads_records_from_standard_input() {
     let out = run(&["records", "-"], &format!("{}\nnothing\n", denied(1))).fine();
     assert!(out.ends_with("1 record\n1 line holds no record (first standard input:2)\n"), "{out}");
     assert_eq!(run(&["records", "-"], "").fine(), "0 records\n");
 }
 
 #[test]
-fn what_is_asked_for_is_found() {
+fn filters_select_matching_records() {
     let [access, own, old] = logs("found");
     let matching = |filter: &str| {
         let done = callgate(&format!("records --format json {filter} {access} {own} {old}"));
@@ -197,7 +197,7 @@ fn what_is_asked_for_is_found() {
 }
 
 #[test]
-fn finds_the_uses_of_a_token() {
+fn finds_records_by_token() {
     let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
     let hash = callgate::identity::token::token_hash(token.as_bytes()).unwrap();
     let log = file("token.records", record(1, json!({ "token": hash })).to_string());
@@ -216,7 +216,7 @@ fn finds_the_uses_of_a_token() {
 }
 
 #[test]
-fn lists_records_one_to_a_line() {
+fn lists_one_record_per_line() {
     let [access, own, old] = logs("listed");
     let out = callgate(&format!("records --list --decision deny {access} {own} {old}")).fine();
     let lines: Vec<_> = out.lines().collect();
@@ -234,20 +234,20 @@ fn lists_records_one_to_a_line() {
 }
 
 #[test]
-fn shows_the_subject_where_it_is_another_than_the_agent() {
+fn shows_the_subject_when_it_differs_from_the_agent() {
     let log = file("subject.records", record(1, json!({ "subject": "alice@example.com" })).to_string());
     assert!(callgate(&format!("records {log}")).fine().contains("coding-agent (subject alice@example.com)"));
 }
 
 #[test]
-fn another_member_may_hold_the_record() {
+fn reads_records_from_the_given_log_member() {
     let path = file("records.member.log", json!({ "gate": denied(1) }).to_string());
     assert!(callgate(&format!("records --member gate {path}")).fine().ends_with("1 record\n"));
     assert!(callgate(&format!("records {path}")).fine().starts_with("0 records\n1 line holds no record"));
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_summed_up() {
+fn reports_unreadable_files_and_summarizes_the_others() {
     let [access, _, old] = logs("cut");
     let whole = std::fs::read(&old).unwrap();
     let cut = file("records.cut.gz", &whole[..whole.len() - 12]);
@@ -266,7 +266,7 @@ fn what_cannot_be_read_is_named_and_the_rest_summed_up() {
 }
 
 #[test]
-fn nothing_in_a_record_reaches_the_terminal_raw() {
+fn escapes_control_characters_from_records() {
     let evil = "\u{1b}[2J\u{202e}";
     let changes = json!({
         "endpoint": null, "agent": evil, "method": "GET", "path": format!("/{evil}"), "rule": evil, "policy": evil,
@@ -287,7 +287,7 @@ fn nothing_in_a_record_reaches_the_terminal_raw() {
 }
 
 #[test]
-fn a_record_is_put_into_words() {
+fn explains_a_record_in_plain_text() {
     let mut denied = denied(1);
     denied["outcome"] =
         json!({ "status": 403, "bytes_received": 300, "bytes_sent": 500, "duration_ms": 2, "ended": "complete" });
@@ -352,7 +352,7 @@ fn sample(schema: &Value, part: &Value, name: &str, shown: &mut Vec<String>) -> 
 }
 
 #[test]
-fn shows_every_member_that_a_record_can_have() {
+fn shows_every_record_member_of_the_schema() {
     let schema = callgate_kit::records::schema();
     let members = schema["properties"].as_object().unwrap().keys().map(String::as_str);
     assert_eq!(members.collect::<BTreeSet<_>>(), callgate::Record::MEMBERS.iter().copied().collect());
@@ -370,7 +370,7 @@ fn shows_every_member_that_a_record_can_have() {
 }
 
 #[test]
-fn shows_members_of_later_versions_behind_those_of_the_record() {
+fn shows_unknown_members_after_the_known_ones() {
     let later = record(1, json!({ "signed_by": "k1", "body_checked": true, "proof": "dpop" }));
     let mut later = later.as_object().unwrap().clone();
     later.insert("a_later_member".to_owned(), json!(["x", 1]));
@@ -386,7 +386,7 @@ fn shows_members_of_later_versions_behind_those_of_the_record() {
 
 /// Follows the README of `examples/payments`, whose record comes from the example's unmodified policy.
 #[test]
-fn the_record_of_the_payments_example_is_told_as_its_readme_shows() {
+fn payments_example_readme_matches_the_output() {
     let folder = "examples/payments";
     let found = callgate(&format!("records {folder}/record.json --id 0af7651916cd43dd8448eb211c80319c")).fine();
     let words = found.strip_suffix("\n1 record\n").unwrap();
@@ -399,7 +399,7 @@ fn the_record_of_the_payments_example_is_told_as_its_readme_shows() {
 }
 
 #[test]
-fn every_reason_of_an_observed_call_is_told() {
+fn shows_every_would_deny_reason_of_an_observed_request() {
     let would =
         json!([{ "reason": "insufficient_scope", "rule": "endpoints[4].scopes" }, { "reason": "binding_mismatch" }]);
     let observed = record(1, json!({ "decision": "observe", "reason": "insufficient_scope", "would_deny": would }));
@@ -411,7 +411,7 @@ fn every_reason_of_an_observed_call_is_told() {
 }
 
 #[test]
-fn what_is_no_record_is_refused_with_what_to_give_instead() {
+fn rejects_arguments_that_are_not_records() {
     let two = file("two.records", format!("{}\n{}\n", denied(1), denied(2)));
     for (arguments, told) in [
         (vec!["explain", "--record", "{}"], "callgate: the argument holds no decision record: give one record"),

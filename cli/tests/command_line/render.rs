@@ -15,7 +15,7 @@ fn rendered(path: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_policy_arrives_as_a_string_of_json() {
+fn renders_the_policy_as_a_json_string_for_envoy() {
     let filter = rendered("examples/quickstart/policy.yaml");
     assert_eq!(filter["name"], "callgate");
     let config = &filter["typed_config"]["config"];
@@ -32,7 +32,7 @@ fn the_policy_arrives_as_a_string_of_json() {
 }
 
 #[test]
-fn every_text_survives_the_quoting() {
+fn quoting_preserves_every_character() {
     let hostile = r#"it's \"quoted\" # not a comment: \u0085\u2028\u007f\ufeff %{x} \\ \t \u{1F600}"#
         .replace("\\u{1F600}", "\u{1F600}");
     let text = quickstart().replace("purpose: opens and updates pull requests", &format!("purpose: \"{hostile}\""));
@@ -50,7 +50,7 @@ fn every_text_survives_the_quoting() {
 
 /// The secrets of issuers, of signing agents and of the tables.
 #[test]
-fn secrets_are_named_to_the_gateway() {
+fn passes_secret_environment_variables_to_the_gateway() {
     let policy = r#"
 callgate: v1
 name: gate
@@ -101,7 +101,7 @@ fn shipped(path: &str) -> String {
 }
 
 #[test]
-fn what_is_shipped_is_what_is_rendered() {
+fn shipped_files_match_the_rendered_output() {
     for (path, arguments) in SHIPPED {
         let arguments = arguments.replace("DIGEST", &"0".repeat(64));
         let command = format!("render envoy/policy.yaml {arguments}");
@@ -123,7 +123,7 @@ fn gate(value: &Value) -> Option<&Value> {
 }
 
 #[test]
-fn the_gate_in_envoys_files_is_what_is_rendered() {
+fn filter_in_the_envoy_files_matches_the_rendered_output() {
     for path in ["envoy/envoy.yaml", "envoy/lds-listeners.yaml", "envoy/mtls.yaml"] {
         let read = document::parse(path, shipped(path).as_bytes()).unwrap();
         let mut written = gate(read.value()).unwrap().clone();
@@ -138,7 +138,7 @@ fn the_gate_in_envoys_files_is_what_is_rendered() {
 }
 
 #[test]
-fn the_policy_becomes_one_of_the_gateway_that_is_named() {
+fn sets_the_policy_gateway_to_the_named_one() {
     for (arguments, place, gateway) in [
         ("envoy", "/0/typed_config/config/configuration/value", "envoy"),
         ("istio", "/spec/pluginConfig", "istio"),
@@ -167,7 +167,7 @@ fn the_policy_becomes_one_of_the_gateway_that_is_named() {
 }
 
 #[test]
-fn a_gateway_says_what_it_lacks_and_where() {
+fn reports_features_the_gateway_lacks_with_their_positions() {
     for verb in ["check", "render"] {
         let err = callgate(&format!("{verb} examples/signing/policy.yaml --for istio")).failed(2);
         assert!(err.contains("late_body_check") && err.contains("tables.key"), "{verb}: {err}");
@@ -189,7 +189,7 @@ fn a_gateway_says_what_it_lacks_and_where() {
 }
 
 #[test]
-fn options_go_where_they_belong() {
+fn options_set_their_fields_in_the_resource() {
     let digest = "a".repeat(64);
     let text = callgate(&format!(
         "render envoy/policy.yaml --for istio --sidecar --namespace shop --label app=orders --label tier=api \
@@ -210,7 +210,7 @@ fn options_go_where_they_belong() {
 }
 
 #[test]
-fn what_cannot_be_written_is_said() {
+fn reports_what_cannot_be_rendered() {
     let quickstart = quickstart();
     let policy = |name: &str, from: &str, to: &str| {
         assert!(quickstart.contains(from), "{from}");

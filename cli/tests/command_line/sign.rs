@@ -12,7 +12,7 @@ fn signed(arguments: &str) -> (Value, String) {
 }
 
 #[test]
-fn what_a_gate_usually_asks_for_is_covered() {
+fn covers_the_usually_required_components_by_default() {
     let (headers, base) = signed("--created 1000000 --nonce n1");
     let parameters = r#"("@method" "@authority" "@path" "@query");created=1000000;nonce="n1";keyid="corp-ed25519""#;
     assert_eq!(headers["Signature-Input"], format!("sig={parameters}"));
@@ -29,7 +29,7 @@ fn what_a_gate_usually_asks_for_is_covered() {
 }
 
 #[test]
-fn a_body_is_signed_with_its_digest() {
+fn signs_a_body_by_its_content_digest() {
     let body = file("sign-body.json", r#"{"hello": "world"}"#);
     let (headers, base) = signed(&format!("-X POST -H content-type:text/plain --body @{body} --token t.t.t"));
     assert_eq!(headers["Content-Digest"], "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:");
@@ -43,7 +43,7 @@ fn a_body_is_signed_with_its_digest() {
 }
 
 #[test]
-fn what_is_covered_and_said_is_the_callers() {
+fn options_choose_components_and_parameters() {
     let (headers, base) = signed(
         "--cover @method --cover @query-param;name=\"x\" --also x-a -H x-a:1 --label mine --tag app --keyid k --created 10 --expires 20 --no-nonce",
     );
@@ -55,7 +55,7 @@ fn what_is_covered_and_said_is_the_callers() {
 }
 
 #[test]
-fn a_command_for_curl_shows_no_token() {
+fn curl_output_does_not_contain_the_token() {
     let body = file("sign-curl.json", "{}");
     let printed = callgate(&format!("sign {URL} -X POST --key {KEY} --token env:PATH --body @{body} --curl"));
     let printed = printed.fine();
@@ -65,7 +65,7 @@ fn a_command_for_curl_shows_no_token() {
 }
 
 #[test]
-fn every_type_of_key_signs() {
+fn signs_with_a_secret_or_a_pem_key() {
     let secret = "a secret of thirty-two bytes, or more";
     let printed = run(&["sign", URL, "--secret", secret, "--keyid", "k", "--format", "json"], "").fine();
     assert!(json(&printed)["headers"]["Signature"].as_str().unwrap().starts_with("sig=:"), "{printed}");
@@ -75,7 +75,7 @@ fn every_type_of_key_signs() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_told() {
+fn reports_why_a_request_cannot_be_signed() {
     for (arguments, message) in [
         (format!("sign {URL}"), "callgate: give the key that signs with --key, or a secret with --secret\n"),
         (

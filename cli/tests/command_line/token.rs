@@ -16,7 +16,7 @@ fn parts(token: &str) -> (Value, Value) {
 }
 
 #[test]
-fn a_token_lives_from_now_for_five_minutes() {
+fn default_token_expires_after_five_minutes() {
     let (header, claims) = parts(callgate(&format!("token --key {KEY}")).fine().trim());
     assert_eq!(
         (&header["alg"], &header["typ"], &header["kid"]),
@@ -30,7 +30,7 @@ fn a_token_lives_from_now_for_five_minutes() {
 }
 
 #[test]
-fn flags_beat_claims_and_times_are_relative() {
+fn flags_override_claims_and_times_may_be_relative() {
     let claims = file("claims.json", r#"{"sub": "from-file", "exp": "+1h", "scope": "a", "roles": ["x"]}"#);
     let (header, claims) = parts(
         callgate(&format!(
@@ -63,7 +63,7 @@ fn flags_beat_claims_and_times_are_relative() {
 }
 
 #[test]
-fn keys_come_from_standard_input_too() {
+fn reads_the_key_from_standard_input() {
     let key =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/keys/ed25519.jwk.json"))
             .unwrap();
@@ -72,7 +72,7 @@ fn keys_come_from_standard_input_too() {
 }
 
 #[test]
-fn what_is_no_key_is_trouble_and_not_repeated() {
+fn rejects_invalid_keys_without_printing_them() {
     let public = file(
         "public.jwk.json",
         r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#,

@@ -3,7 +3,7 @@ use std::path::Path;
 use crate::{callgate, file, json};
 
 #[test]
-fn help_and_version_are_fine() {
+fn help_and_version_exit_with_0() {
     for arguments in [
         "--help",
         "help check",
@@ -20,7 +20,7 @@ fn help_and_version_are_fine() {
 }
 
 #[test]
-fn wrong_usage_is_trouble_and_says_so() {
+fn wrong_usage_exits_with_1_and_prints_usage() {
     for arguments in [
         "",
         "chek",
@@ -46,7 +46,7 @@ fn wrong_usage_is_trouble_and_says_so() {
 }
 
 #[test]
-fn the_schemas_are_the_pages_in_docs() {
+fn printed_schemas_match_the_ones_in_docs() {
     let page = |name: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
         json(&std::fs::read_to_string(path).unwrap())
@@ -57,13 +57,13 @@ fn the_schemas_are_the_pages_in_docs() {
 }
 
 #[test]
-fn the_generated_pages_are_those_of_the_code() {
+fn generated_pages_are_up_to_date() {
     let stale = callgate("docs");
     assert_eq!((stale.code, &*stale.out, &*stale.err), (0, "", ""));
 }
 
 #[test]
-fn stale_pages_are_named_with_what_regenerates_them() {
+fn names_stale_pages_and_the_command_to_regenerate_them() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs");
     std::fs::create_dir_all(&folder).unwrap();
     let folder = folder.to_str().unwrap();
@@ -80,7 +80,7 @@ fn stale_pages_are_named_with_what_regenerates_them() {
 }
 
 #[test]
-fn cases_are_run_and_counted() {
+fn test_runs_and_counts_cases() {
     let out = callgate("test examples/quickstart").fine();
     assert!(out.ends_with(" cases, all as expected\n"), "{out}");
     let report = json(&callgate("test --format json examples/quickstart").fine());
@@ -89,7 +89,7 @@ fn cases_are_run_and_counted() {
 }
 
 #[test]
-fn every_example_is_a_good_policy_and_decides_as_its_cases_say() {
+fn every_example_policy_is_valid_and_passes_its_cases() {
     let mut policies = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")];
     while let Some(folder) = folders.pop() {
@@ -111,7 +111,7 @@ fn every_example_is_a_good_policy_and_decides_as_its_cases_say() {
 }
 
 #[test]
-fn a_case_that_differs_is_told_and_fails() {
+fn test_reports_a_failing_case_and_exits_with_2() {
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/policy.yaml");
     let cases = format!(
         "policy: {policy}\nnow: \"2026-11-21T12:00:00Z\"\nrequest: {{ host: api.example.com }}\ncases:\n  - name: open\n    intent: everybody\n    \
@@ -133,7 +133,7 @@ fn a_case_that_differs_is_told_and_fails() {
 }
 
 #[test]
-fn cases_that_cannot_be_used_are_told_apart() {
+fn test_exit_code_separates_missing_from_invalid_cases() {
     assert_eq!(callgate("test missing.yaml").code, 1);
     assert_eq!(callgate(&format!("test {}", file("wrong.cases.yaml", "casez: []\n"))).code, 2);
 }

@@ -11,7 +11,7 @@ fn message(name: &str, change: impl Fn(String) -> String) -> String {
 }
 
 #[test]
-fn a_signature_that_holds_is_fine() {
+fn accepts_a_valid_signature() {
     let message = message("verify-fine.http", |message| message);
     let printed = callgate(&format!("verify --request @{message} --key {KEY}")).fine();
     assert!(
@@ -25,7 +25,7 @@ fn a_signature_that_holds_is_fine() {
 }
 
 #[test]
-fn what_was_changed_is_found() {
+fn detects_a_changed_request() {
     for (name, from, to, problem) in [
         ("path", "POST /items ", "POST /other ", "the signature does not verify: with this key"),
         ("body", "{\"a\":1}", "{\"a\":2}", "the body is not the one that was signed"),
@@ -45,7 +45,7 @@ fn what_was_changed_is_found() {
 }
 
 #[test]
-fn two_bases_are_compared_line_by_line() {
+fn compares_signature_bases_by_component() {
     let base = callgate(&format!("{SIGN} --created 1000000 --nonce n1 --key {KEY} --base")).fine();
     let base = file("verify-base.txt", base);
     let message = message("verify-differs.http", |message| message.replace("POST /items ", "POST /v1/items "));
@@ -63,7 +63,7 @@ fn two_bases_are_compared_line_by_line() {
 }
 
 #[test]
-fn a_base_with_other_line_breaks_or_another_key_is_told() {
+fn reports_a_base_that_differs_in_line_breaks_or_key() {
     let base = callgate(&format!("{SIGN} --created 1000000 --nonce n1 --key {KEY} --base")).fine();
     let message = message("verify-bit.http", |message| message);
     let other = file(
@@ -110,7 +110,7 @@ audit: { log: { allow: false, deny: true } }
 }
 
 #[test]
-fn a_policy_has_the_key_and_decides() {
+fn takes_the_key_and_the_decision_from_a_policy() {
     let policy = policy("verify-policy.yaml");
     let fine = message("verify-policy.http", |message| message);
     let printed = callgate(&format!("verify --request @{fine} --policy {policy} --at 1000001")).fine();
@@ -131,7 +131,7 @@ fn a_policy_has_the_key_and_decides() {
 }
 
 #[test]
-fn a_key_outside_its_validity_is_reported_as_such() {
+fn reports_a_key_outside_its_validity_period() {
     let validity = ", not_before: \"1970-01-12T13:46:40Z\", not_after: \"1970-01-12T13:46:42Z\"";
     let policy = policy_with("verify-validity.yaml", validity);
     let message = message("verify-validity.http", |message| message);
@@ -169,7 +169,7 @@ fn public_key() -> String {
 }
 
 #[test]
-fn what_is_no_signed_request_is_told() {
+fn rejects_unsigned_or_malformed_requests() {
     let unsigned = file("verify-unsigned.http", "GET /items HTTP/1.1\nHost: api.example.com\n\n");
     let broken =
         file("verify-broken.http", "GET /items HTTP/1.1\nHost: api.example.com\nSignature-Input: ((\nSignature: a\n\n");
@@ -192,7 +192,7 @@ fn what_is_no_signed_request_is_told() {
 }
 
 #[test]
-fn names_the_scheme_for_which_a_signature_would_verify() {
+fn names_the_scheme_with_which_the_signature_verifies() {
     let sign = SIGN.replace("https://", "http://");
     let headers = callgate(&format!(
         "{sign} --created 1000000 --nonce n1 --key {KEY} --cover @target-uri --cover @method --cover content-digest"
@@ -211,7 +211,7 @@ fn names_the_scheme_for_which_a_signature_would_verify() {
 }
 
 #[test]
-fn names_the_headers_whose_lines_a_gateway_joined() {
+fn names_headers_whose_lines_envoy_joins() {
     let sign = "sign https://api.example.com/items -H accept:text/html -H accept:text/plain -H x-a:1";
     let headers =
         callgate(&format!("{sign} --created 1000000 --key {KEY} --cover @method --cover accept --cover x-a")).fine();
@@ -244,7 +244,7 @@ fn names_the_headers_whose_lines_a_gateway_joined() {
 }
 
 #[test]
-fn decides_about_the_request_as_envoy_delivers_it() {
+fn evaluates_the_policy_on_the_request_as_envoy_delivers_it() {
     let policy = policy("verify-joined-policy.yaml");
     let sign = "sign https://api.example.com/items -X POST --created 1000000";
     let lines = "-H accept:text/html -H accept:text/plain";

@@ -9,7 +9,7 @@ fn module() -> Vec<u8> {
 }
 
 #[test]
-fn a_module_is_described() {
+fn describes_a_module() {
     let built = module();
     let path = file("described.wasm", &built);
     let about = Module::read(&built).unwrap();
@@ -27,7 +27,7 @@ fn a_module_is_described() {
 }
 
 #[test]
-fn without_a_file_the_command_describes_itself() {
+fn describes_the_command_when_no_file_is_given() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(callgate("version").fine(), format!("callgate {version}\n  policy format  v1\n"));
     let out = json(&callgate("version --format json").fine());
@@ -35,7 +35,7 @@ fn without_a_file_the_command_describes_itself() {
 }
 
 #[test]
-fn a_changed_module_fails_and_says_so() {
+fn rejects_a_modified_module() {
     let mut changed = module();
     let place = changed.windows(5).position(|window| window == b"1.2.3").unwrap();
     changed[place] = b'2';
@@ -48,7 +48,7 @@ fn a_changed_module_fails_and_says_so() {
 }
 
 #[test]
-fn what_is_no_filter_is_trouble() {
+fn exits_with_1_for_files_that_are_not_callgate_modules() {
     let cut = module();
     let cut = file("cut.wasm", &cut[..40]);
     let plain = file("plain.wasm", b"\0asm\x01\0\0\0");

@@ -53,7 +53,7 @@ fn payment(nonce: &str, body: &str) -> String {
 }
 
 #[test]
-fn handles_what_the_gate_allows_and_answers_what_it_denies() {
+fn handles_allowed_requests_and_answers_denied_ones() {
     let address = start();
     let get = |target: &str, more: &str| {
         send(address, &format!("GET {target} HTTP/1.1\r\nhost: api.example.com\r\n{more}connection: close\r\n\r\n"))
@@ -72,7 +72,7 @@ fn handles_what_the_gate_allows_and_answers_what_it_denies() {
 }
 
 #[test]
-fn a_signed_body_is_checked_before_it_is_handled_and_its_request_is_accepted_once() {
+fn checks_a_signed_body_first_and_rejects_its_replay() {
     let address = start();
     // A new gate does not know which requests an earlier instance accepted. It rejects every request that could be one of them, so the
     // test waits until its own requests cannot be.
@@ -87,7 +87,7 @@ fn a_signed_body_is_checked_before_it_is_handled_and_its_request_is_accepted_onc
 }
 
 #[test]
-fn a_policy_with_mistakes_is_rejected_with_each_of_them() {
+fn rejects_an_invalid_policy_with_its_mistakes() {
     let mistakes = Gate::new(b"{\"callgate\": \"v1\"}", &payer_key).err().unwrap().to_string();
     assert!(mistakes.contains("missing field"), "{mistakes}");
 }

@@ -85,7 +85,7 @@ fn shown(findings: &[Finding]) -> String {
 }
 
 #[test]
-fn each_file_has_what_its_lines_say_and_its_neighbour_has_nothing() {
+fn each_case_has_its_findings_and_its_fixed_neighbor_none() {
     let mut wrong = String::new();
     for file in cases() {
         let name = file.file_name().unwrap().to_str().unwrap();
@@ -108,7 +108,7 @@ fn each_file_has_what_its_lines_say_and_its_neighbour_has_nothing() {
 }
 
 #[test]
-fn each_code_has_a_file_that_shows_it() {
+fn every_finding_code_has_a_case_file() {
     let shown: BTreeSet<&str> =
         cases().iter().flat_map(|file| marked(&fs::read_to_string(file).unwrap()).0).map(|(_, code)| code).collect();
     let missing: Vec<&str> = Code::ALL.iter().map(|code| code.name()).filter(|code| !shown.contains(code)).collect();
@@ -116,7 +116,7 @@ fn each_code_has_a_file_that_shows_it() {
 }
 
 #[test]
-fn messages_are_one_sentence_and_name_their_place() {
+fn messages_are_one_sentence_and_name_their_file() {
     for file in cases() {
         for finding in found(std::slice::from_ref(&file)) {
             let message = &finding.diagnostic.message;
@@ -161,7 +161,7 @@ fn shipped() -> Vec<Vec<PathBuf>> {
 }
 
 #[test]
-fn what_is_shipped_has_no_way_around_the_gate() {
+fn shipped_configurations_cannot_be_bypassed() {
     let groups = shipped();
     assert!(groups.iter().flatten().any(|file| file.ends_with("envoy/envoy.yaml")), "{groups:?}");
     let mut wrong = String::new();
@@ -181,7 +181,7 @@ fn what_is_shipped_has_no_way_around_the_gate() {
 }
 
 #[test]
-fn a_way_around_fails_and_a_warning_does_not() {
+fn errors_fail_the_check_and_warnings_do_not() {
     for code in Code::ALL {
         let file = cases().into_iter().find(|file| {
             let (expected, _) = marked(&fs::read_to_string(file).unwrap());

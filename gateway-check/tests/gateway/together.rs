@@ -48,7 +48,7 @@ fn routes(filters: &str) -> String {
 const OFF: &str = "{ callgate: { '@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true } }";
 
 #[test]
-fn routes_of_another_file_are_found_by_their_name() {
+fn finds_routes_from_another_file_by_name() {
     let listener = folder().join("hidden.yaml");
     let fine = written("rds-fine.yaml", &routes("{}"));
     assert_eq!(codes(&found(&[listener.clone(), fine])), Vec::<&str>::new());
@@ -59,7 +59,7 @@ fn routes_of_another_file_are_found_by_their_name() {
 }
 
 #[test]
-fn a_gate_that_comes_over_ecds_is_found_by_its_name() {
+fn finds_a_filter_delivered_over_ecds_by_name() {
     let hidden = folder().join("gate_hidden.yaml");
     let gate = listener(&neighbour("path_rewritten.yaml"));
     let config =
@@ -82,7 +82,7 @@ fn a_gate_that_comes_over_ecds_is_found_by_its_name() {
 }
 
 #[test]
-fn a_default_until_the_gate_has_come_is_no_gate() {
+fn ecds_default_config_does_not_count_as_the_gate() {
     let text = gated(
         "          - name: envoy.filters.http.router\n",
         "          - name: later\n            config_discovery:\n              config_source: { ads: {} }\n              default_config: { \"@type\": \
@@ -92,7 +92,7 @@ fn a_default_until_the_gate_has_come_is_no_gate() {
 }
 
 #[test]
-fn scoped_routes_and_virtual_hosts_from_elsewhere_are_hidden_or_found() {
+fn reports_scoped_routes_and_vhds_as_hidden_unless_given() {
     let rds = std::fs::read_to_string(folder().join("hidden.yaml")).unwrap();
     let (before, rest) = rds.split_once("          rds:").unwrap();
     let (_, after) = rest.split_once("          http_filters:").unwrap();
@@ -114,7 +114,7 @@ fn scoped_routes_and_virtual_hosts_from_elsewhere_are_hidden_or_found() {
 }
 
 #[test]
-fn listeners_come_in_discovery_responses_and_in_dumps() {
+fn reads_listeners_from_discovery_responses_and_dumps() {
     let bootstrap = "dynamic_resources: { lds_config: { path_config_source: { path: lds.yaml } } }\n";
     let bootstrap = written("lds-bootstrap.yaml", bootstrap);
     assert_eq!(codes(&found(from_ref(&bootstrap))), ["no_gate", "hidden"]);
@@ -139,7 +139,7 @@ fn listeners_come_in_discovery_responses_and_in_dumps() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_answers_for_every_name() {
+fn treats_an_invalid_policy_as_covering_every_host() {
     let website = neighbour("other_upstream.yaml")
         .replace("other: {}", &format!("{} }}", OFF.trim_matches(['{', '}', ' '])))
         .replace("api.example.com:443", "www.example.com");
@@ -149,7 +149,7 @@ fn a_policy_that_cannot_be_read_answers_for_every_name() {
 }
 
 #[test]
-fn answers_of_the_gateway_itself_need_no_gate() {
+fn redirects_and_direct_responses_need_no_gate() {
     for answer in ["redirect: { https_redirect: true }", "direct_response: { status: 404 }"] {
         let text = std::fs::read_to_string(folder().join("chain_without_gate.yaml")).unwrap();
         let text = text.replacen(
@@ -162,7 +162,7 @@ fn answers_of_the_gateway_itself_need_no_gate() {
 }
 
 #[test]
-fn only_envoy_leaves_fields_out() {
+fn allows_the_ignore_tag_only_in_envoy_files() {
     let ignored = gated("static_resources:", "!ignore shared: { mode: &m enforce }\nstatic_resources:");
     assert_eq!(codes_of("ignored.yaml", &ignored), Vec::<&str>::new());
     let kong = neighbour("kong_tcp_beside_gate.yaml");
@@ -172,7 +172,7 @@ fn only_envoy_leaves_fields_out() {
 }
 
 #[test]
-fn aliases_and_merges_are_followed() {
+fn follows_yaml_aliases_and_merge_keys() {
     let text = gated(
         "                  cluster: api\n",
         "                  <<: &action { cluster: api, prefix_rewrite: /internal }\n",
@@ -183,7 +183,7 @@ fn aliases_and_merges_are_followed() {
 }
 
 #[test]
-fn what_a_comment_accepts_is_told_apart() {
+fn marks_findings_that_a_comment_accepts() {
     let text = gated(
         "                  timeout: 30s",
         "                  # callgate: accept path_rewritten: the API lives there\n                  prefix_rewrite: /internal",
@@ -198,7 +198,7 @@ fn what_a_comment_accepts_is_told_apart() {
 }
 
 #[test]
-fn a_policy_of_the_same_name_must_be_the_one_that_is_named() {
+fn reports_a_policy_that_differs_from_the_given_one() {
     let file = written("gate.yaml", &gated("timeout: 30s", "timeout: 31s"));
     let text = std::fs::read_to_string(&file).unwrap();
     let json = text.lines().find_map(|line| line.trim().strip_prefix("value: '")?.strip_suffix('\'')).unwrap();
@@ -214,7 +214,7 @@ fn a_policy_of_the_same_name_must_be_the_one_that_is_named() {
 }
 
 #[test]
-fn what_callgate_renders_is_read_by_itself() {
+fn reads_a_rendered_filter_list_on_its_own() {
     let list = neighbour("path_rewritten.yaml");
     let list = list.split("          http_filters:\n").nth(1).unwrap();
     assert_eq!(codes_of("fragment.yaml", list), Vec::<&str>::new());
@@ -222,7 +222,7 @@ fn what_callgate_renders_is_read_by_itself() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_told() {
+fn reports_unreadable_files() {
     let wrong = |text: &str| check(&[written("wrong.yaml", text)], None).unwrap_err().to_string();
     assert!(wrong("a: [").contains("wrong.yaml:1:"), "{}", wrong("a: ["));
     assert!(wrong("a: 1\na: 2\n").contains("stands at line 1"));
@@ -232,7 +232,7 @@ fn files_that_cannot_be_read_are_told() {
 }
 
 #[test]
-fn several_processes_share_nothing() {
+fn reports_shared_state_only_within_one_process() {
     let plain = neighbour("path_rewritten.yaml");
     let other = plain.replace("\"/v1\"", "\"/v2\"");
     let files = [written("process.yaml", &plain), written("process-other.yaml", &other)];

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_is_read() {
+    fn reads_every_form_of_bytes() {
         for (value, bytes) in [
             (json!("/a?b"), &b"/a?b"[..]),
             (json!({ "hex": "ff00" }), &[0xff, 0x00]),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_form_is_told_which_there_are() {
+    fn lists_the_accepted_forms_when_rejecting_a_value() {
         for value in [
             json!(1),
             json!({}),

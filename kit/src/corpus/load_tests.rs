@@ -36,7 +36,7 @@ fn bearer(case: &Case) -> String {
 }
 
 #[test]
-fn a_case_has_what_its_file_says_unless_it_says_otherwise() {
+fn a_case_inherits_the_file_defaults_and_can_override_them() {
     let cases = cases(
         "- { name: a, intent: i, expect: { decision: allow } }\n\
          - { name: b, intent: i, request: { host: null, token: null, path: /b, body: open }, expect: { decision: allow } }\n",
@@ -52,7 +52,7 @@ fn a_case_has_what_its_file_says_unless_it_says_otherwise() {
 }
 
 #[test]
-fn a_derived_case_differs_in_one_thing() {
+fn a_derived_case_changes_exactly_one_thing() {
     let cases = cases(
         "- { name: a, intent: i, expect: { decision: allow } }\n\
          - { name: b, intent: i, from: a, change: { method: DELETE }, expect: { decision: deny, reason: endpoint_not_allowed } }\n\
@@ -71,7 +71,7 @@ fn a_derived_case_differs_in_one_thing() {
 }
 
 #[test]
-fn a_request_is_signed_and_changed_afterwards() {
+fn tampering_changes_the_request_after_signing() {
     let cases = cases(
         "- { name: a, intent: i, request: { path: '/a?x=1', body: { text: '{}' }, sign: { key: k, nonce: n1, digest: [sha-256] } }, expect: { decision: allow } }\n\
          - { name: b, intent: i, from: a, change: { sign: { except: ['@query'] } }, expect: { decision: allow } }\n\
@@ -102,7 +102,7 @@ fn a_request_is_signed_and_changed_afterwards() {
 }
 
 #[test]
-fn variants_are_patches_of_the_policy() {
+fn variants_patch_the_policy() {
     let suite = suite(
         "variants: { other: { list: [3], upstream: { authorization: remove } } }\n\
          cases:\n- { name: a, intent: i, policy: other, request: { token: null }, expect: { decision: allow } }\n",
@@ -116,7 +116,7 @@ fn variants_are_patches_of_the_policy() {
 }
 
 #[test]
-fn everything_wrong_is_told_with_its_line() {
+fn reports_each_mistake_with_its_line() {
     let case = |text: &str| cases(&format!("- {{ name: a, intent: i, expect: {{ decision: allow }} }}\n- {text}\n"));
     for (text, message) in [
         ("{ name: b, expect: { decision: allow } }", "missing field `intent`"),
@@ -174,7 +174,7 @@ fn everything_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn every_mistake_of_a_file_is_told_at_once() {
+fn reports_all_mistakes_of_a_file_together() {
     let wrong = cases(
         "- { name: a, expect: { decision: allow } }\n\
          - { name: b, intent: i, expect: { decision: deny } }\n\
@@ -185,7 +185,7 @@ fn every_mistake_of_a_file_is_told_at_once() {
 }
 
 #[test]
-fn tokens_that_begin_as_each_other_are_refused() {
+fn rejects_tokens_derived_from_each_other() {
     let wrong = suite("tokens: { a: { from: b }, b: { from: a } }\ncases: []\n").unwrap_err();
     assert!(wrong.contains("there is no token `b` that does not begin as this one"), "{wrong}");
     assert!(wrong.contains("there is no case"), "{wrong}");

@@ -33,7 +33,7 @@ mod tests {
 
     /// The rows of RFC 7396, appendix A, in which both sides are objects.
     #[test]
-    fn the_standards_own_examples() {
+    fn matches_the_rfc_7396_examples() {
         for (target, patch, result) in [
             (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
             (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),

@@ -129,7 +129,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
     #[test]
-    fn times_become_numbers_and_everything_else_stays() {
+    fn fill_replaces_times_and_keeps_other_values() {
         let claims = json!({
             "exp": "now+5m", "nbf": "now", "iat": "now-500ms", "sub": "nowhere", "at": ["now+1d"],
             "long": { "repeat": ["ab", 2] }, "not": { "repeat": 1 },
@@ -144,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn raw_text_is_filled_where_it_names_a_time() {
+    fn fill_text_replaces_only_time_placeholders() {
         let text = fill_text(b"{\"exp\":${now+5m},\"x\":\"${y}\",\"nbf\":${now}}${", NOW);
         assert_eq!(text, b"{\"exp\":1000300,\"x\":\"${y}\",\"nbf\":1000000}${");
     }
 
     #[test]
-    fn offsets_have_a_sign_and_a_unit() {
+    fn offsets_require_a_sign_and_a_unit() {
         assert_eq!(Offset::parse("+61s").unwrap().from(NOW), Timestamp::from_secs(1_000_061));
         assert_eq!(Offset::parse("-1h").unwrap().from(NOW), Timestamp::from_secs(996_400));
         for wrong in ["", "+", "5m", "+5", "+m", "+5w", "+1.5m", "+5 m", "+-5m", "+99999999999999999999s"] {

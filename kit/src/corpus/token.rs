@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn patches_apply_to_what_the_key_gives() {
+    fn patches_apply_to_the_defaults_of_the_key() {
         let parts = parts(&recipe());
         assert_eq!(json_of(&parts[0]), json!({ "alg": "ES256", "typ": "at+jwt" }));
         assert_eq!(json_of(&parts[1]), json!({ "exp": 1_000_300 }));
     }
 
     #[test]
-    fn alterations_keep_the_signature_or_change_only_it() {
+    fn mutations_change_either_the_content_or_the_signature() {
         // ECDSA signatures are deterministic (RFC 6979), so tokens can be compared part by part.
         let plain = recipe();
         let before = parts(&plain);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_go_where_the_form_says() {
+    fn form_places_the_token_parts() {
         let form = |form: &str| Recipe { form: Some(form.to_owned()), ..recipe() };
         assert_eq!(parts(&form("{header}.{claims}")).len(), 2);
         assert_eq!(parts(&form("{header}.{claims}."))[2], "");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_good_apart_from_what_is_said() {
+    fn a_proof_is_valid_except_for_its_patches() {
         let about =
             About { jti: "case", method: b"GET", host: b"api.example.com", target: b"/a?b", token: Some(b"a.b.c") };
         let proof = |recipe: Recipe| String::from_utf8(recipe.prove(about, NOW)).unwrap();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_there_is_no_signature() {
+    fn a_token_without_a_key_has_an_empty_signature() {
         let unsigned = Recipe { key: None, header: vec![object(json!({ "alg": "none" }))], ..recipe() };
         assert_eq!(parts(&unsigned)[2], "");
     }

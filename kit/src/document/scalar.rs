@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_both_versions_read_alike_is_taken() {
+    fn accepts_scalars_that_yaml_1_1_and_1_2_read_alike() {
         for (text, value) in [
             ("", json!(null)),
             ("~", json!(null)),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_yaml_1_1_reads_otherwise_is_refused_with_what_to_write() {
+    fn rejects_scalars_that_yaml_1_1_reads_differently() {
         for (text, message) in [
             ("yes", "`yes` is true in YAML 1.1 and text in YAML 1.2: quote it, or write `true`"),
             ("Off", "`Off` is false in YAML 1.1 and text in YAML 1.2: quote it, or write `false`"),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_text_to_every_version() {
+    fn requires_keys_that_are_text_in_both_yaml_versions() {
         for key in ["name", "a.b", "2027-06-30", "203.0.113.7/32", "x-org", "nope", "+"] {
             assert_eq!(check_key(key), Ok(()), "{key}");
         }
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_json_cannot_hold_are_refused() {
+    fn rejects_numbers_that_json_cannot_represent() {
         for text in
             [".nan", ".NaN", ".inf", "-.inf", "+.INF", "18446744073709551616", "-9223372036854775809", "1.0e+999"]
         {

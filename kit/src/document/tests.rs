@@ -26,7 +26,7 @@ fn place(steps: &[&str]) -> Place {
 }
 
 #[test]
-fn a_field_stands_at_its_key_and_an_item_where_it_begins() {
+fn locates_fields_at_their_key_and_items_at_their_start() {
     let document = document(POLICY);
     for (steps, line, column) in [
         (&[][..], 1, 1),
@@ -48,7 +48,7 @@ fn a_field_stands_at_its_key_and_an_item_where_it_begins() {
 }
 
 #[test]
-fn what_is_missing_is_placed_at_what_surrounds_it() {
+fn locates_a_missing_field_at_its_nearest_parent() {
     let document = document(POLICY);
     for (steps, line, column) in [
         (&["upstream", "authorization"][..], 1, 1),
@@ -64,7 +64,7 @@ fn what_is_missing_is_placed_at_what_surrounds_it() {
 }
 
 #[test]
-fn diagnostics_carry_file_and_position() {
+fn diagnostics_include_file_and_position() {
     let document = document(POLICY);
     assert_eq!(
         document.error(&place(&["endpoints", "0", "scopes"]), "wrong").to_string(),
@@ -74,14 +74,14 @@ fn diagnostics_carry_file_and_position() {
 }
 
 #[test]
-fn aliased_parts_are_placed_where_they_are_written() {
+fn locates_aliased_values_at_their_anchor() {
     let document = document("a: &x\n  b: 1\nc: *x\n");
     assert_eq!(document.position(&place(&["c", "b"])), Position { line: 2, column: 3 });
     assert_eq!(document.position(&place(&["c"])), Position { line: 3, column: 1 });
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused_with_its_place() {
+fn rejects_non_utf8_text_with_its_position() {
     for (bytes, line, column) in [(&b"\xff\xfen\0a\0"[..], 1, 1), (b"name: gate\nowner: \xc3\xbc\xc3(", 2, 9)] {
         let refused = parse("policy.yaml", bytes).unwrap_err();
         assert_eq!(refused.to_string(), format!("policy.yaml:{line}:{column}: not UTF-8 text: save the file as UTF-8"));
@@ -89,7 +89,7 @@ fn text_that_is_not_utf8_is_refused_with_its_place() {
 }
 
 #[test]
-fn files_that_cannot_be_read_say_why() {
+fn reports_why_a_file_cannot_be_read() {
     let folder = env!("CARGO_MANIFEST_DIR");
     for (path, message) in
         [(format!("{folder}/missing.yaml"), "does not exist"), (format!("{folder}/src"), "is a directory: name a file")]

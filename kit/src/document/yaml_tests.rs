@@ -18,7 +18,7 @@ fn findings(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn yaml_and_json_give_the_same_value() {
+fn yaml_and_json_parse_to_the_same_value() {
     let expected =
         json!({ "name": "gate", "hosts": ["a", "b"], "deep": { "n": 1, "t": true, "z": null }, "text": "yes" });
     let yaml = "# comment\nname: gate\nhosts:\n- a\n- b\ndeep: {'n': 1, t: true, z: }\ntext: \"yes\"\n";
@@ -30,14 +30,14 @@ fn yaml_and_json_give_the_same_value() {
 }
 
 #[test]
-fn strings_of_json_keep_their_escapes() {
+fn decodes_json_string_escapes() {
     let expected = json!({ "a": "\"\\/\u{8}\u{c}\n\r\t\u{1f600} é \u{1b}" });
     assert_eq!(value(&expected.to_string()), expected);
     assert_eq!(value(r#"{"a": "\"\\\/\b\f\n\r\t\ud83d\ude00 \u00e9 \u001b"}"#), expected);
 }
 
 #[test]
-fn every_style_of_text() {
+fn reads_every_style_of_scalar_text() {
     assert_eq!(
         value("a: |\n  yes\n  no\nb: >-\n  yes\n  no\nc: 'yes'\nd: !!str yes\ne: plain\n  goes on\n"),
         json!({ "a": "yes\nno\n", "b": "yes no", "c": "yes", "d": "yes", "e": "plain goes on" })
@@ -45,17 +45,17 @@ fn every_style_of_text() {
 }
 
 #[test]
-fn a_byte_order_mark_and_a_document_start_are_taken() {
+fn accepts_a_byte_order_mark_and_a_document_start() {
     assert_eq!(value("\u{feff}---\na: b\n...\n"), json!({ "a": "b" }));
 }
 
 #[test]
-fn core_tags_of_collections_are_taken() {
+fn accepts_core_collection_tags() {
     assert_eq!(value("!!map {a: !!seq [b]}"), json!({ "a": ["b"] }));
 }
 
 #[test]
-fn anchors_stand_for_their_values() {
+fn aliases_resolve_to_anchor_values() {
     assert_eq!(
         value("a: &x [1, {b: c}]\nd: *x\ne: &y f\ng: *y"),
         json!({ "a": [1, { "b": "c" }], "d": [1, { "b": "c" }], "e": "f", "g": "f" })
@@ -63,7 +63,7 @@ fn anchors_stand_for_their_values() {
 }
 
 #[test]
-fn traps_are_found_in_values_and_keys_all_at_once() {
+fn reports_all_ambiguous_keys_and_values_together() {
     assert_eq!(
         findings("suspended: no\nagents:\n  on: {expires: 12:30:45}\nlist: [a, 0777]"),
         [
@@ -76,7 +76,7 @@ fn traps_are_found_in_values_and_keys_all_at_once() {
 }
 
 #[test]
-fn keys_are_text_and_stand_once() {
+fn rejects_duplicate_and_non_text_keys() {
     assert_eq!(
         findings("a: 1\nb:\n  c: 2\n  \"c\": 3\na: 4\na: 5"),
         [
@@ -107,7 +107,7 @@ fn keys_are_text_and_stand_once() {
 }
 
 #[test]
-fn one_document_without_directives_and_foreign_tags() {
+fn rejects_second_documents_directives_and_unknown_tags() {
     assert_eq!(findings("a: b\n---\nc: d\n"), ["2:1 : a second document begins here: keep one for each file"]);
     assert_eq!(
         findings("%YAML 1.1\n---\na: b\n"),
@@ -126,14 +126,14 @@ fn one_document_without_directives_and_foreign_tags() {
 }
 
 #[test]
-fn an_empty_document_is_refused() {
+fn rejects_an_empty_document() {
     for empty in ["", "\n\n", "# only a comment\n", "---\n", "null", "~"] {
         assert_eq!(findings(empty), ["1:1 : the document is empty"], "{empty:?}");
     }
 }
 
 #[test]
-fn what_is_no_yaml_is_refused_with_its_place() {
+fn rejects_invalid_yaml_with_its_position() {
     for (text, start) in [
         ("a: [1, 2\n", "1:4 a: not readable as YAML or JSON: "),
         ("a: \"b\n", "2:1 a: not readable as YAML or JSON: "),
@@ -149,7 +149,7 @@ fn what_is_no_yaml_is_refused_with_its_place() {
 }
 
 #[test]
-fn depth_is_bounded() {
+fn limits_nesting_depth() {
     let flow = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     value(&flow(MAX_DEPTH - 1));
     assert_eq!(findings(&flow(MAX_DEPTH)), [format!("1:65 {}: nested more than 64 levels deep", "[0]".repeat(64))]);
@@ -160,7 +160,7 @@ fn depth_is_bounded() {
 }
 
 #[test]
-fn aliases_do_not_get_around_the_depth() {
+fn aliases_count_toward_the_nesting_depth() {
     let mut text = String::from("a0: &a0 x\n");
     for level in 1..=70 {
         writeln!(text, "a{level}: &a{level} [*a{}]", level - 1).unwrap();
@@ -169,7 +169,7 @@ fn aliases_do_not_get_around_the_depth() {
 }
 
 #[test]
-fn what_aliases_copy_is_bounded() {
+fn limits_how_much_aliases_copy() {
     let mut laughs = String::from("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
     for level in 1..20 {
         let below = vec![format!("*a{}", level - 1); 9].join(", ");
@@ -188,7 +188,7 @@ fn what_aliases_copy_is_bounded() {
 }
 
 #[test]
-fn no_text_panics() {
+fn never_panics_on_random_text() {
     let alphabet = [
         "a", ":", " ", "\n", "-", "[", "]", "{", "}", "&x", "*x", "!", "|", ">", "\"", "'", "#", "?", "%", "\t", "é",
         "1", ",",
@@ -213,7 +213,7 @@ fn configuration(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn configurations_have_several_documents_and_empty_ones_are_none() {
+fn configuration_reads_several_documents_and_skips_empty_ones() {
     assert_eq!(configuration("---\n---\na: 1\n---\n# nothing\n---\n- b\n"), [json!({ "a": 1 }), json!(["b"])]);
     // An anchor is valid only within its document.
     assert!(parse_all("a: &x 1\n---\nb: *x\n").is_err());
@@ -221,7 +221,7 @@ fn configurations_have_several_documents_and_empty_ones_are_none() {
 }
 
 #[test]
-fn configurations_have_the_booleans_of_yaml_1_1_and_no_numbers_that_are_read_two_ways() {
+fn configuration_reads_yaml_1_1_booleans_but_not_its_numbers() {
     assert_eq!(
         configuration("[yes, Off, n, 'yes', 0777, 1e3, 12:30:45, 10, 1.5, ~]"),
         [json!([true, false, false, "yes", "0777", "1e3", "12:30:45", 10, 1.5, null])]
@@ -230,7 +230,7 @@ fn configurations_have_the_booleans_of_yaml_1_1_and_no_numbers_that_are_read_two
 }
 
 #[test]
-fn configurations_merge_mappings() {
+fn configuration_supports_merge_keys() {
     assert_eq!(
         configuration("base: &b { x: 1, y: 2 }\nown: { <<: *b, y: 3 }\nlist: { y: 4, <<: [*b, { x: 5, z: 6 }] }\n"),
         [json!({ "base": { "x": 1, "y": 2 }, "own": { "x": 1, "y": 3 }, "list": { "x": 1, "y": 4, "z": 6 } })]
@@ -242,7 +242,7 @@ fn configurations_merge_mappings() {
 }
 
 #[test]
-fn configurations_leave_out_what_envoy_leaves_out_and_say_where() {
+fn configuration_drops_ignored_fields_and_reports_where() {
     let text = "a: 1\n!ignore shared: { x: &x 2 }\nb: { !ignore c: 3, d: *x }\n";
     let (tree, left_out) = parse_all(text).unwrap().remove(0);
     assert_eq!(tree.value, json!({ "a": 1, "b": { "d": 2 } }));
@@ -252,7 +252,7 @@ fn configurations_leave_out_what_envoy_leaves_out_and_say_where() {
 }
 
 #[test]
-fn configurations_are_bounded_as_policies_are() {
+fn configuration_has_the_same_size_limits_as_a_policy() {
     assert!(parse_all(&"[".repeat(100_000)).is_err());
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {

@@ -102,7 +102,7 @@ mod tests {
     const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 
     #[test]
-    fn a_key_that_openssl_wrote_is_read() {
+    fn reads_a_pem_key_written_by_openssl() {
         // RFC 8410, section 10.3.
         let key = SigningKey::from_pem(ED25519, None).unwrap();
         assert_eq!(key.public_jwk()["x"], "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_sign_is_told() {
+    fn explains_why_a_key_cannot_sign() {
         for (pem, why) in [
             ("-----BEGIN EC PRIVATE KEY-----\n", "SEC 1's form: write it anew with `openssl pkcs8"),
             ("-----BEGIN RSA PRIVATE KEY-----\n", "PKCS#1's form"),

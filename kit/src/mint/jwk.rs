@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_sign_is_named() {
+    fn explains_why_a_jwk_cannot_sign() {
         for (jwk, message) in [
             (json!({}), "a private JWK needs `kty` as a string"),
             (json!({ "kty": "DH" }), "`kty` is `DH`; write `EC`, `OKP`, `RSA` or `oct`"),

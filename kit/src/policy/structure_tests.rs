@@ -36,12 +36,12 @@ fn changed(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_sound_policy_has_no_faults() {
+fn accepts_a_valid_policy() {
     assert_eq!(faults(SOUND), [""; 0]);
 }
 
 #[test]
-fn each_mistake_is_told_with_what_to_write_instead() {
+fn each_mistake_is_reported_with_a_fix() {
     for (from, to, told) in [
         ("callgate: v1", "callgate: v2", "p:1:1: callgate: `v2` is not taken here: did you mean `v1`?"),
         ("callgate: v1", "callgate: 1", "p:1:1: callgate: a number is not taken here: write `v1`"),
@@ -135,7 +135,7 @@ fn each_mistake_is_told_with_what_to_write_instead() {
 }
 
 #[test]
-fn all_are_told_at_once_in_the_order_of_the_file() {
+fn reports_all_mistakes_in_file_order() {
     let text =
         SOUND.replace("mode: enforce", "mode: on!").replace("effect: read", "effect: reed").replace("audit:", "odit:");
     let told = faults(&text);
@@ -148,25 +148,25 @@ fn all_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
-fn a_document_that_is_no_mapping_is_told_so() {
+fn rejects_a_document_that_is_not_a_mapping() {
     assert_eq!(faults("[a]"), ["p:1:1: this must be a mapping, not a list"]);
     assert_eq!(faults("text"), ["p:1:1: this must be a mapping, not text"]);
 }
 
 #[test]
-fn a_secret_in_the_document_is_not_repeated() {
+fn does_not_print_an_inline_secret() {
     let told = changed("keys: { jwks: { keys: [] } }", "keys: { secret: hunter2 }");
     assert_eq!(told, ["p:13:13: issuers.corp.keys.secret: this must be a mapping, not text"]);
 }
 
 #[test]
-fn long_values_are_cut() {
+fn truncates_long_values_in_messages() {
     let told = changed("mode: enforce", &format!("mode: {}", "x".repeat(100_000)));
     assert!(told[0].len() < 200, "{}", told[0]);
 }
 
 #[test]
-fn the_schema_compiles_and_has_only_what_is_put_into_words() {
+fn schema_uses_only_keywords_that_have_messages() {
     fn keywords(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
         for (keyword, value) in schema.as_object().into_iter().flatten() {
             found.insert(keyword.clone());

@@ -37,7 +37,7 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_policy_is_loaded_without_its_secrets_and_names_them() {
+fn loads_a_policy_without_its_secrets_and_lists_their_names() {
     let loaded = loaded(POLICY).unwrap();
     assert_eq!(&*loaded.policy.name, "gate");
     assert_eq!(loaded.secrets.into_iter().collect::<Vec<_>>(), ["CALLGATE_TEST_NOT_SET"]);
@@ -45,7 +45,7 @@ fn a_policy_is_loaded_without_its_secrets_and_names_them() {
 }
 
 #[test]
-fn the_canonical_json_is_the_same_policy() {
+fn canonical_json_compiles_to_the_same_policy() {
     let first = loaded(POLICY).unwrap();
     assert!(first.policy_json.starts_with(r#"{"agents":{"worker":{"identity":{"client_id":"worker","issuer":"corp"}"#));
     let second = loaded(&first.policy_json).unwrap();
@@ -56,7 +56,7 @@ fn the_canonical_json_is_the_same_policy() {
 }
 
 #[test]
-fn what_the_engine_finds_has_its_place_all_at_once() {
+fn reports_all_engine_errors_with_their_positions() {
     let text = POLICY
         .replace("name: gate", "name: no gate")
         .replace("issuer: corp", "issuer: crop")
@@ -70,7 +70,7 @@ fn what_the_engine_finds_has_its_place_all_at_once() {
 }
 
 #[test]
-fn structure_is_told_before_meaning() {
+fn reports_structure_errors_before_semantic_errors() {
     let text = POLICY.replace("name: gate", "name: no gate").replace("effect: read", "effekt: read");
     assert_eq!(
         errors(&text),
@@ -82,7 +82,7 @@ fn structure_is_told_before_meaning() {
 }
 
 #[test]
-fn every_mistake_in_structure_is_found_by_the_schema() {
+fn schema_finds_every_structure_error_the_engine_rejects() {
     // If the schema accepted what the engine rejects, the mistakes would be reported one at a time and with other messages.
     for (from, to) in [
         ("agents:", "requirements: { reed: {} }\nagents:"),
@@ -100,14 +100,14 @@ fn every_mistake_in_structure_is_found_by_the_schema() {
 }
 
 #[test]
-fn what_the_filter_would_not_read_is_refused() {
+fn rejects_a_policy_that_the_filter_could_not_parse() {
     let deep = format!("attributes: {{ a: {}1{} }}", "[".repeat(40), "]".repeat(40));
     let errors = errors(&POLICY.replace("owner: platform", &format!("{deep}\n    owner: platform")));
     assert!(errors.len() == 1 && errors[0].starts_with("p:1:1: the policy is not JSON"), "{errors:?}");
 }
 
 #[test]
-fn fields_without_a_value_are_told_with_their_places() {
+fn reports_fields_without_a_value_with_their_positions() {
     let text = POLICY.replace("effect: read", "effect: read\n    hosts:").replace("audit:", "clock_skew: ~\naudit:");
     let message = "this field has no value: write one, or remove the field";
     assert_eq!(
@@ -117,7 +117,7 @@ fn fields_without_a_value_are_told_with_their_places() {
 }
 
 #[test]
-fn secrets_come_from_the_environment_where_they_are_set() {
+fn reads_secrets_from_the_environment_if_set() {
     assert!(environment("CALLGATE_TEST_NOT_SET") == SecretLookup::NotNeeded);
     assert!(environment("PATH") == SecretLookup::Found(std::env::var("PATH").unwrap().into_bytes()));
 }

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_found_wherever_gateways_write_them() {
+    fn finds_records_in_every_log_format() {
         let quoted = serde_json::to_string(RECORD).unwrap();
         for line in [
             RECORD.to_owned(),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_told_apart() {
+    fn ignores_lines_without_a_record() {
         for line in [
             "",
             "{",
@@ -181,20 +181,20 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_numbered_and_empty_ones_passed_over() {
+    fn numbers_lines_and_skips_empty_ones() {
         assert_eq!(kinds(format!("{RECORD}\n\n \r\nnothing\n{RECORD}")), [(1, true), (4, false), (5, true)]);
         assert_eq!(kinds(""), []);
     }
 
     #[test]
-    fn a_line_without_end_is_passed_over_in_bounded_memory() {
+    fn skips_an_overlong_line_in_bounded_memory() {
         let long = [b"x".repeat(3 * MOST_LINE + 5), b"\n".to_vec(), RECORD.as_bytes().to_vec()].concat();
         assert_eq!(kinds(long), [(1, false), (2, true)]);
         assert_eq!(kinds(b"x".repeat(MOST_LINE)), [(1, false)]);
     }
 
     #[test]
-    fn gzip_is_known_by_its_beginning_in_as_many_parts_as_there_are() {
+    fn detects_gzip_and_reads_all_of_its_members() {
         let part = |text: &str| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             encoder.write_all(text.as_bytes()).unwrap();

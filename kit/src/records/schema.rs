@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_takes_a_record_and_nothing_else() {
+    fn schema_accepts_only_valid_records() {
         assert_eq!(faults(&record()), [""; 0]);
         for (member, value) in [
             ("decision", json!("perhaps")),

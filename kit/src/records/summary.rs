@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn records_alike_are_one_group_with_its_first_and_last_moment() {
+    fn groups_equal_records_with_their_first_and_last_time() {
         let mut summary = Summary::default();
         for (decision, agent, time) in
             [("allow", "a", Some(9000)), ("deny", "b", Some(2000)), ("deny", "b", Some(1000)), ("deny", "b", None)]
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_bounded_whoever_writes_the_records() {
+    fn limits_the_number_of_groups() {
         let mut summary = Summary::default();
         for number in 0..MOST_GROUPS + 100 {
             summary.add(&record("deny", "a", &format!("/{number}"), None));

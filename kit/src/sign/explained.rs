@@ -184,7 +184,7 @@ mod tests {
     use crate::sign::Request;
 
     #[test]
-    fn every_line_is_that_of_the_base_or_says_why_there_is_none() {
+    fn lists_each_base_line_or_why_it_is_missing() {
         let mut request = Request::new("GET", "https://a.example/x?q=a+b&n=1&n=2").unwrap();
         request.headers = vec![("priority".to_owned(), b"u=1, i".to_vec()), ("cookie".to_owned(), b"a=1".to_vec())];
         let (headers, structured) = (request.lines(), StructuredFields::default());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn bases_differ_by_component() {
+    fn reports_base_differences_by_component() {
         let client = "\"@method\": GET\n\"@path\": /a\n\"x\": \n\"@signature-params\": ()";
         let gate = "\"@path\": /b\n\"@method\": GET\n\"y\": 1\n\"@signature-params\": ()";
         let shown: Vec<_> = differences(client, gate).iter().map(ToString::to_string).collect();

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn tries_every_comma_that_may_have_joined_two_lines() {
+    fn tries_every_comma_that_could_join_two_lines() {
         let tried = |value: &str| -> Vec<String> {
             let joined = request(&[("accept", value)]).joined_with_space("accept");
             joined.into_iter().map(|value| String::from_utf8(value).unwrap()).collect()
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn warns_about_covered_lines_alone() {
+    fn warns_only_about_covered_headers() {
         let sent = request(&[("accept", "a"), ("accept", "b"), ("x", "1"), ("x", "2"), ("via", "a"), ("via", "b")]);
         let otherwise = |covered: &str| {
             let field = format!("s=({covered});created=1");

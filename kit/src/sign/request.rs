@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_what_is_signed() {
+    fn parses_urls_into_the_signed_components() {
         for (url, scheme, authority, target) in [
             ("https://api.example.com", "https", "api.example.com", "/"),
             ("HTTPS://API.example.com:443/a%2Fb?x=1", "https", "api.example.com", "/a%2Fb?x=1"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_whatever_ends_its_lines() {
+    fn parses_a_message_with_crlf_or_lf_line_ends() {
         for end in ["\r\n", "\n"] {
             let message =
                 ["POST /items?x=1 HTTP/1.1", "Host: API.example.com:443", "X-A:  b ", "", "{\"a\":\n\n1}"].join(end);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_told_with_its_line() {
+    fn rejects_a_malformed_message_with_its_line() {
         for (message, why) in [
             ("", "there is no message"),
             ("GET /items", "line 1 is no request"),

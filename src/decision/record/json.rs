@@ -257,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_serde_json_writes(
+        fn writes_the_same_json_as_serde_json(
             text: String,
             number: Option<u64>,
             list: Vec<String>,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_written_wherever_they_stand() {
+    fn escapes_characters_at_any_position() {
         for text in ["\"", "a\\b", "0123456\"", "01234567\n", "\u{0}", "\u{7f}é\u{2028}😀", "plain text of some length"]
         {
             assert_eq!(to_json(&text).unwrap(), serde_json::to_vec(text).unwrap());
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_record_has_is_refused() {
+    fn rejects_types_that_records_do_not_contain() {
         assert_eq!(to_json(&1.5), None);
         assert_eq!(to_json(&()), None);
         assert_eq!(to_json(&None::<u64>), None);

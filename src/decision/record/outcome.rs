@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_is_the_last_member_of_the_record() {
+    fn appends_the_outcome_as_the_last_member() {
         let ending = Ending {
             status: Some(200),
             received: Some(10),
@@ -143,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gateway_does_not_say_is_absent() {
+    fn omits_members_that_the_gateway_does_not_report() {
         let record = Completion::new(&Ending { status: Some(0), ..Ending::default() }).complete(b"{\"a\":1}".to_vec());
         assert_eq!(record, b"{\"a\":1,\"outcome\":{}}");
     }
 
     #[test]
-    fn flags_say_how_it_ended() {
+    fn maps_response_flags_to_how_the_request_ended() {
         for (bits, ended) in [
             (&[][..], Ended::Complete),
             (&[9, 20], Ended::Complete),

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_what_looks_like_a_credential() {
+    fn redacts_text_that_looks_like_a_credential() {
         for secret in [
             JWS,
             "bearer%20eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.",
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_names_and_identifiers() {
+    fn does_not_redact_names_and_identifiers() {
         for plain in [
             "",
             "pulls",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_keeps_its_other_segments() {
+    fn redacts_only_the_credential_segment_of_a_path() {
         let of = |text: String| String::from_utf8(path(text.as_bytes()).into_owned()).unwrap();
         let replaced = format!("[{} bytes, sha256 ", JWS.len());
         assert!(of(format!("/files/{JWS}/raw")).starts_with(&format!("/files/{replaced}")));
@@ -189,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_compact_serialization_is_a_jws() {
+    fn recognizes_a_jws_only_in_compact_serialization() {
         assert!(holds_jws(JWS.as_bytes()) && holds_jws(format!("run {JWS}").as_bytes()));
         assert!(!holds_jws(b"eyJhbGciOiJFUzI1NiJ9-eyJzdWIiOiJhIn0"));
         assert!(!holds_jws(b"a trace of keyJobs.and more of the same"));
     }
 
     #[test]
-    fn identifiers_are_replaced_only_where_they_hold_a_token() {
+    fn redacts_an_identifier_only_if_it_contains_a_jws() {
         assert!(without_jws(format!("run {JWS}").as_bytes()).starts_with(b"[67 bytes"));
         let id = b"9f86d081884c7d659a2feaa0c55ad015";
         assert_eq!(&*without_jws(id), id);
@@ -204,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_random_credential_is_shown(bytes in proptest::collection::vec(any::<u8>(), 32..64), before in "[a-z]{0,8}") {
+        fn redacts_random_credentials(bytes in proptest::collection::vec(any::<u8>(), 32..64), before in "[a-z]{0,8}") {
             use base64::Engine;
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let texts = [hex, base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes), base64::engine::general_purpose::STANDARD.encode(&bytes)];
@@ -215,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn a_path_is_never_cut_at_another_place(text in "[a-z0-9/\\\\%]{0,300}") {
+        fn redaction_keeps_the_separators_of_a_path(text in "[a-z0-9/\\\\%]{0,300}") {
             let shown = path(text.as_bytes()).into_owned();
             let count = |text: &[u8]| text.iter().filter(|byte| matches!(byte, b'/' | b'\\')).count();
             prop_assert_eq!(count(&shown), count(text.as_bytes()));

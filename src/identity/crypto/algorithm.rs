@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_exact() {
+    fn matches_jose_names_exactly() {
         for name in ["ES256", "ES384", "Ed25519", "HS256", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"] {
             assert_eq!(Algorithm::from_jose(name).unwrap().jose_name(), name);
         }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_http_are_exact_and_others_than_in_jose() {
+    fn http_names_are_exact_and_differ_from_jose_names() {
         let names =
             ["ecdsa-p256-sha256", "ecdsa-p384-sha384", "ed25519", "hmac-sha256", "rsa-pss-sha512", "rsa-v1_5-sha256"];
         for name in names {

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_every_length_are_taken_as_elsewhere() {
+    fn matches_another_implementation_at_every_key_length() {
         let bytes: Vec<u8> = (0..=255).collect();
         for length in 0..=bytes.len() {
             let key = &bytes[..length];

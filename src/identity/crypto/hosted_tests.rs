@@ -90,7 +90,7 @@ const NO_ANSWERS: [&[u8]; 17] = [
 ];
 
 #[test]
-fn what_a_host_says_is_read_strictly() {
+fn parses_host_answers_strictly() {
     assert_eq!(verdict(GOOD), Some(true));
     let long = [&[0x12, 0xac, 0x02][..], &[b'x'; 300]].concat();
     for bad in
@@ -104,7 +104,7 @@ fn what_a_host_says_is_read_strictly() {
 }
 
 #[test]
-fn a_host_that_has_it_decides_what_it_can() {
+fn the_host_verifies_the_algorithms_it_supports() {
     for (key, algorithm, signature) in all_signed() {
         let asked = hash(algorithm).is_some();
         for (answer, verdict) in
@@ -123,7 +123,7 @@ fn a_host_that_has_it_decides_what_it_can() {
 }
 
 #[test]
-fn a_host_without_an_answer_is_asked_no_more_and_nothing_passes_for_it() {
+fn disables_a_host_that_also_fails_on_known_signatures() {
     let (key, signature) = es256();
     let verify =
         |verifier: &HostVerifier<&Script, Refuses>| verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature);
@@ -143,7 +143,7 @@ fn a_host_without_an_answer_is_asked_no_more_and_nothing_passes_for_it() {
 
 /// Otherwise a client with a key that the host cannot read could make every signature expensive.
 #[test]
-fn a_host_without_an_answer_to_one_request_is_asked_about_the_next() {
+fn keeps_using_a_host_that_fails_on_one_request() {
     let (key, signature) = es256();
     for answer in NO_ANSWERS.map(Some).into_iter().chain([None]) {
         let host = Script::proven(&[answer, Some(GOOD), Some(&[]), Some(GOOD)]);
@@ -156,7 +156,7 @@ fn a_host_without_an_answer_to_one_request_is_asked_about_the_next() {
 }
 
 #[test]
-fn a_host_that_cannot_tell_good_from_bad_is_not_asked() {
+fn does_not_use_a_host_that_fails_the_startup_checks() {
     for known in [
         &[Some(GOOD), Some(GOOD)][..],
         &[Some(&[]), Some(&[])],
@@ -180,7 +180,7 @@ fn a_host_that_cannot_tell_good_from_bad_is_not_asked() {
 }
 
 #[test]
-fn what_hosts_are_tried_with_is_known() {
+fn startup_checks_use_a_valid_and_an_invalid_signature() {
     let key = VerifyingKey::p256(&KNOWN.x, &KNOWN.y).unwrap();
     let verify = |message: &[u8]| SoftwareVerifier.verify(&key, Algorithm::Es256, message, &KNOWN.signature);
     assert_eq!((verify(b"sample"), verify(b"test")), (Ok(()), Err(BadSignature)));
@@ -191,7 +191,7 @@ fn what_hosts_are_tried_with_is_known() {
 }
 
 #[test]
-fn a_request_is_laid_out_as_envoy_reads_it() {
+fn encodes_requests_as_envoy_expects() {
     let (key, signature) = es256();
     let request = request(&key, Algorithm::Es256, &[b'm'; 300], &signature).unwrap();
     let spki = key.spki_der().unwrap();
@@ -210,7 +210,7 @@ fn a_request_is_laid_out_as_envoy_reads_it() {
 }
 
 #[test]
-fn lengths_are_written_in_their_one_shortest_form() {
+fn encodes_lengths_as_minimal_varints() {
     for (length, written) in [
         (0, &[0][..]),
         (127, &[0x7f]),
@@ -226,7 +226,7 @@ fn lengths_are_written_in_their_one_shortest_form() {
 }
 
 #[test]
-fn keys_and_signatures_of_other_kinds_are_not_put_to_a_host() {
+fn does_not_send_unsupported_keys_or_signatures_to_a_host() {
     let signed = all_signed();
     for (key, algorithm, signature) in &signed {
         for asked in Algorithm::ALL {
@@ -251,7 +251,7 @@ fn keys_and_signatures_of_other_kinds_are_not_put_to_a_host() {
 }
 
 #[test]
-fn a_signature_with_a_zero_in_it_is_none() {
+fn rejects_a_zero_r_or_s_when_encoding_der() {
     let (one, zero) = ([1; 32], [0; 32]);
     for signature in [[zero, one], [one, zero], [zero, zero]] {
         assert_eq!(ecdsa_der::<32>(signature.as_flattened()), None);
@@ -269,7 +269,7 @@ fn a_signature_with_a_zero_in_it_is_none() {
 }
 
 #[test]
-fn ed25519_behind_a_host_still_has_its_tables() {
+fn ed25519_uses_tables_when_a_host_is_present() {
     let (key, algorithm, signature) =
         all_signed().into_iter().find(|(_, algorithm, _)| *algorithm == Algorithm::Ed25519).unwrap();
     let host = Script::proven(&[]);
@@ -283,7 +283,7 @@ fn ed25519_behind_a_host_still_has_its_tables() {
 proptest! {
     /// Compares with another implementation that reads the same numbers and only accepts minimal DER.
     #[test]
-    fn der_says_what_the_signature_said(mut signature in any::<[u8; 32]>().prop_flat_map(|r| any::<[u8; 32]>().prop_map(move |s| [r, s])), zeros in 0..32_usize) {
+    fn der_encoding_preserves_r_and_s(mut signature in any::<[u8; 32]>().prop_flat_map(|r| any::<[u8; 32]>().prop_map(move |s| [r, s])), zeros in 0..32_usize) {
         signature[0][..zeros].fill(0);
         signature[1][..31 - zeros].fill(0);
         let jose = signature.as_flattened();

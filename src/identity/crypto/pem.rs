@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_of_key_is_read() {
+    fn reads_every_key_type() {
         let keys = public_keys();
         assert_eq!(keys.len(), 4);
         for key in keys {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn openssl_keys_are_read() {
+    fn reads_openssl_public_keys() {
         // The first key is from RFC 8410, section 10.1. The others were written by `openssl pkey -pubout`.
         let ed25519 = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
         let rsa_2048 = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAyH8PljNLAyUgLHUEWqzS\n\
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_public_key_is_told() {
+    fn reports_why_a_pem_is_not_a_public_key() {
         let block = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
         for label in ["PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY"] {
             assert_eq!(VerifyingKey::from_pem(&block(label)).unwrap_err(), PemError::Private, "{label}");

@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_key_whose_primes_have_the_structure() {
+    fn rejects_a_key_with_the_roca_structure() {
         assert!(has_fingerprint(&roca()));
         assert_eq!(VerifyingKey::rsa(&roca(), &E).unwrap_err(), KeyError::RsaRoca);
     }
 
     #[test]
-    fn zeros_in_front_hide_nothing() {
+    fn detects_the_structure_despite_leading_zeros() {
         let padded = [vec![0; 3], roca()].concat();
         assert_eq!(VerifyingKey::rsa(&padded, &E).unwrap_err(), KeyError::RsaRoca);
     }

@@ -50,7 +50,7 @@ fn join(r: [u8; 32], s: &Scalar) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn whatever_is_changed_both_say_the_same(
+    fn tables_agree_with_strict_verification_after_any_change(
         seed: u8,
         message: Vec<u8>,
         at in 0_usize..64,
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn tables_multiply(s: [u8; 32], k: [u8; 32], q: [u8; 32]) {
+    fn tables_compute_double_scalar_multiplication(s: [u8; 32], k: [u8; 32], q: [u8; 32]) {
         let [s, k, q] = [s, k, q].map(Scalar::from_bytes_mod_order);
         let q = EdwardsPoint::mul_base(&q) + EIGHT_TORSION[1];
         let tables = sum(&Table::new(&ED25519_BASEPOINT_POINT), &digits(&s), &Table::new(&q), &digits(&k));
@@ -82,7 +82,7 @@ proptest! {
 }
 
 #[test]
-fn digits_hold_every_scalar() {
+fn digits_represent_every_scalar() {
     let most = -Scalar::ONE;
     let edges = [Scalar::ZERO, Scalar::ONE, most, Scalar::from(127_u8), Scalar::from(128_u8), Scalar::from(129_u8)];
     let runs = (0..252).map(|bits| (0..bits).fold(Scalar::ZERO, |sum, _| sum + sum + Scalar::ONE));
@@ -98,7 +98,7 @@ fn digits_hold_every_scalar() {
 }
 
 #[test]
-fn signatures_of_another_form_are_bad() {
+fn rejects_malformed_and_malleated_signatures() {
     let (private, key) = pair(1);
     let both = Both::new(&key);
     let good = private.sign(b"m").to_bytes();
@@ -120,7 +120,7 @@ fn signatures_of_another_form_are_bad() {
 }
 
 #[test]
-fn an_r_of_small_order_is_bad_even_where_the_equation_holds() {
+fn rejects_a_small_order_r_even_if_the_equation_holds() {
     // With a key of mixed order, `s * B - k * A` takes all points of small order while `s = k * a`.
     let private = pair(2).0.to_scalar();
     let mut seen = 0;
@@ -145,7 +145,7 @@ fn an_r_of_small_order_is_bad_even_where_the_equation_holds() {
 }
 
 #[test]
-fn an_r_that_is_not_encoded_as_it_should_be_is_bad() {
+fn rejects_non_canonical_encodings_of_r() {
     let (_, key) = pair(3);
     let both = Both::new(&key);
     // All encodings with `y` of p or more, with both signs.
@@ -161,7 +161,7 @@ fn an_r_that_is_not_encoded_as_it_should_be_is_bad() {
 }
 
 #[test]
-fn keys_and_rs_of_mixed_order_are_judged_alike() {
+fn tables_agree_on_keys_and_rs_of_mixed_order() {
     // `R = r * B - j * T` satisfies the equation if `k` is `j` modulo 8, because the equation is checked without the cofactor.
     let private = pair(4).0.to_scalar();
     let nonce = Scalar::from(123_456_789_u64);
@@ -196,7 +196,7 @@ fn has_table(verifier: &TableVerifier, (_, key): &(SigningKey, VerifyingKey)) ->
 }
 
 #[test]
-fn a_key_has_a_table_once_it_is_used() {
+fn builds_a_table_after_enough_valid_signatures() {
     let (one, other, stranger) = (pair(1), pair(2), pair(3));
     let secret = VerifyingKey::hmac(&[1; 32]).unwrap();
     let verifier = TableVerifier::new([&one.1, &secret, &other.1, &one.1].into_iter(), 2);
@@ -216,7 +216,7 @@ fn a_key_has_a_table_once_it_is_used() {
 }
 
 #[test]
-fn two_tables_are_never_built_in_one_request() {
+fn never_builds_two_tables_in_one_request() {
     let (one, other) = (pair(1), pair(2));
     let verifier = TableVerifier::new([&one.1, &other.1].into_iter(), 2);
     use_key(&verifier, &one, USES_BEFORE_TABLE - 1);
@@ -232,7 +232,7 @@ fn two_tables_are_never_built_in_one_request() {
 }
 
 #[test]
-fn the_keys_that_are_used_most_have_the_tables() {
+fn keeps_tables_for_the_most_used_keys() {
     let (one, other) = (pair(1), pair(2));
     let verifier = TableVerifier::new([&one.1, &other.1].into_iter(), 1);
     use_key(&verifier, &one, 20);
@@ -249,7 +249,7 @@ fn the_keys_that_are_used_most_have_the_tables() {
 }
 
 #[test]
-fn without_room_or_keys_nothing_is_built() {
+fn builds_no_tables_without_capacity_or_keys() {
     let one = pair(1);
     for verifier in [TableVerifier::new(std::iter::once(&one.1), 0), TableVerifier::new(std::iter::empty(), 9)] {
         use_key(&verifier, &one, 100);
@@ -258,7 +258,7 @@ fn without_room_or_keys_nothing_is_built() {
 }
 
 #[test]
-fn what_is_in_use_is_verified_without_tables() {
+fn verifies_without_tables_while_they_are_borrowed() {
     let one = pair(1);
     let verifier = TableVerifier::new(std::iter::once(&one.1), 1);
     use_key(&verifier, &one, 100);

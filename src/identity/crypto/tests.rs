@@ -88,7 +88,7 @@ pub(super) fn public_keys() -> Vec<VerifyingKey> {
 }
 
 #[test]
-fn each_signature_verifies_under_its_own_key_and_algorithm_alone() {
+fn signatures_verify_only_with_their_key_and_algorithm() {
     let signed = signed();
     for (signer, signatures) in &signed {
         for (algorithm, signature) in signatures {
@@ -104,7 +104,7 @@ fn each_signature_verifies_under_its_own_key_and_algorithm_alone() {
 }
 
 #[test]
-fn a_signature_that_differs_in_anything_is_bad() {
+fn rejects_any_altered_signature() {
     for (key, signatures) in signed() {
         for (algorithm, signature) in signatures {
             let mut changed = vec![Vec::new(), [&signature[..], &[0]].concat(), [&[0], &signature[..]].concat()];
@@ -126,7 +126,7 @@ fn a_signature_that_differs_in_anything_is_bad() {
 }
 
 #[test]
-fn ecdsa_signatures_have_one_encoding() {
+fn rejects_der_and_zero_values_in_ecdsa_signatures() {
     let (private, key) = p256_pair();
     let signature: p256::ecdsa::Signature = private.sign(MESSAGE);
     assert!(!verifies(&key, Algorithm::Es256, signature.to_der().as_bytes()));
@@ -142,7 +142,7 @@ fn ecdsa_signatures_have_one_encoding() {
 }
 
 #[test]
-fn pss_salts_are_as_long_as_the_hash() {
+fn requires_pss_salts_as_long_as_the_hash() {
     let (private, key) = rsa_pair();
     for (algorithm, hash, length) in
         [(Algorithm::Ps256, MessageDigest::sha256(), 32), (Algorithm::Ps512, MessageDigest::sha512(), 64)]
@@ -155,7 +155,7 @@ fn pss_salts_are_as_long_as_the_hash() {
 }
 
 #[test]
-fn weak_and_ambiguous_ed25519_keys_are_not_taken() {
+fn rejects_weak_and_non_canonical_ed25519_keys() {
     // The eight points of small order, and encodings with `y` of p or more (Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs",
     // table 1).
     let point = |first: u8, middle: u8, last: u8| {
@@ -192,7 +192,7 @@ fn weak_and_ambiguous_ed25519_keys_are_not_taken() {
 }
 
 #[test]
-fn ed25519_is_verified_strictly() {
+fn verifies_ed25519_strictly() {
     let (private, key) = ed25519_pair();
     let good = private.sign(MESSAGE).to_bytes();
     // s + L, which a verifier that reduces s would accept.
@@ -215,7 +215,7 @@ fn ed25519_is_verified_strictly() {
 }
 
 #[test]
-fn points_off_the_curve_and_weak_numbers_are_not_taken() {
+fn rejects_invalid_points_and_weak_rsa_and_hmac_keys() {
     assert_eq!(VerifyingKey::p256(&[1; 32], &[1; 32]).unwrap_err(), KeyError::Point);
     assert_eq!(VerifyingKey::p256(&[0; 32], &[0; 32]).unwrap_err(), KeyError::Point);
     assert_eq!(VerifyingKey::p256(&[0xff; 32], &[0xff; 32]).unwrap_err(), KeyError::Point);
@@ -251,7 +251,7 @@ fn points_off_the_curve_and_weak_numbers_are_not_taken() {
 }
 
 #[test]
-fn keys_know_each_other_and_print_nothing() {
+fn keys_have_distinct_identities_and_hide_their_bytes() {
     let keys: Vec<_> = signed().into_iter().map(|(key, _)| key).collect();
     for (i, a) in keys.iter().enumerate() {
         for (j, b) in keys.iter().enumerate() {
@@ -268,7 +268,7 @@ fn keys_know_each_other_and_print_nothing() {
 }
 
 #[test]
-fn spki_is_what_other_libraries_read() {
+fn other_libraries_read_the_spki() {
     use ed25519_dalek::pkcs8::DecodePublicKey as _;
     let (private, key) = p256_pair();
     let read = p256::ecdsa::VerifyingKey::from_public_key_der(key.spki_der().unwrap()).unwrap();

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn published_thumbprints() {
+    fn computes_the_published_thumbprints() {
         // RFC 7638, section 3.1.
         let rsa = json!({
             "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_the_key_counts() {
+    fn the_thumbprint_depends_only_on_the_key() {
         let plain = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
         let mut named = plain.clone();
         named["kid"] = json!("a");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn every_public_key_has_one_and_no_secret() {
+    fn public_keys_have_thumbprints_and_secrets_do_not() {
         let p384 = json!({
             "kty": "EC", "crv": "P-384",
             "x": "qofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3",

@@ -89,7 +89,7 @@ mod tests {
     const ORIGIN: &str = "https://api.example.com";
 
     #[test]
-    fn equivalent_spellings_are_the_same_uri() {
+    fn matches_equivalent_spellings_of_the_target_uri() {
         for (uri, path) in [
             ("https://api.example.com/a/b", "/a/b"),
             ("HTTPS://API.Example.com/a/b", "/a/b"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_others() {
+    fn rejects_other_target_uris() {
         for uri in [
             "",
             "/a/b",

@@ -89,7 +89,7 @@ fn headed(changes: Value) -> Vec<u8> {
 }
 
 #[test]
-fn a_good_proof_says_when_it_may_not_be_seen_again() {
+fn returns_the_replay_window_of_a_valid_proof() {
     let proof = check(&sign(KEY, &header(), &claims())).unwrap();
     assert_eq!(proof.key, thumbprint(KEY));
     assert_eq!(proof.jti, hmac_sha256::Hash::hash(b"one"));
@@ -97,7 +97,7 @@ fn a_good_proof_says_when_it_may_not_be_seen_again() {
 }
 
 #[test]
-fn every_type_of_key_makes_proofs() {
+fn accepts_proofs_from_every_key_type() {
     for (key, algorithm) in [
         (Signs::P256(2), "ES256"),
         (Signs::P384(1), "ES384"),
@@ -112,7 +112,7 @@ fn every_type_of_key_makes_proofs() {
 }
 
 #[test]
-fn what_is_no_proof_is_told_by_its_form() {
+fn rejects_malformed_proofs() {
     let good = String::from_utf8(sign(KEY, &header(), &claims())).unwrap();
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let long = sign(KEY, &with(header(), json!({ "x": "a".repeat(8 * 1024) })), &claims());
@@ -144,7 +144,7 @@ fn what_is_no_proof_is_told_by_its_form() {
 }
 
 #[test]
-fn the_header_says_what_it_is_and_asks_for_nothing() {
+fn rejects_a_wrong_typ_and_unsupported_header_parameters() {
     for typ in [json!(null), json!("JWT"), json!("at+jwt"), json!("DPOP+JWT"), json!("application/dpop+jwt"), json!(1)]
     {
         assert_eq!(check(&headed(json!({ "typ": typ }))), Err(Reason::DpopHeader), "{typ}");
@@ -165,7 +165,7 @@ fn the_header_says_what_it_is_and_asks_for_nothing() {
 }
 
 #[test]
-fn the_algorithm_is_listed_and_that_of_the_key() {
+fn requires_an_allowed_algorithm_that_fits_the_key() {
     for alg in [json!(null), json!("none"), json!("NONE"), json!("HS256"), json!("PS256"), json!("es256"), json!(1)] {
         assert_eq!(check(&headed(json!({ "alg": alg }))), Err(Reason::DpopAlgorithm), "{alg}");
     }
@@ -180,7 +180,7 @@ fn the_algorithm_is_listed_and_that_of_the_key() {
 }
 
 #[test]
-fn a_secret_is_no_key_of_a_proof() {
+fn rejects_a_symmetric_key_in_a_proof() {
     let secret = b"a secret of thirty-two bytes, or";
     let jwk = json!({ "kty": "oct", "k": b64(secret) });
     let proof =
@@ -191,7 +191,7 @@ fn a_secret_is_no_key_of_a_proof() {
 }
 
 #[test]
-fn the_key_is_public_and_sound() {
+fn rejects_private_and_invalid_keys() {
     for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"] {
         let jwk = with(KEY.jwk(), json!({ private: "AA" }));
         assert_eq!(check(&headed(json!({ "jwk": jwk }))), Err(Reason::DpopKey), "{private}");
@@ -223,7 +223,7 @@ fn the_key_is_public_and_sound() {
 }
 
 #[test]
-fn the_key_is_the_one_that_the_token_is_bound_to() {
+fn requires_the_key_that_the_token_is_bound_to() {
     let proof = sign(Signs::P256(2), &headed_with(Signs::P256(2)), &claims());
     assert_eq!(check(&proof), Err(Reason::DpopBinding));
     // The header has the right key, but another key signs.
@@ -235,7 +235,7 @@ fn headed_with(key: Signs) -> Value {
 }
 
 #[test]
-fn every_claim_is_there_and_what_it_should_be() {
+fn rejects_missing_and_invalid_claims() {
     for name in ["jti", "htm", "htu", "iat", "ath"] {
         for value in [json!(null), json!([]), json!({}), json!(true), json!(["GET"])] {
             assert_eq!(check(&saying(json!({ name: value }))), Err(Reason::DpopClaim), "{name} {value}");
@@ -259,7 +259,7 @@ fn every_claim_is_there_and_what_it_should_be() {
 }
 
 #[test]
-fn it_is_about_this_call_with_this_token() {
+fn requires_the_method_target_and_token_of_the_request() {
     for method in ["POST", "get", "GET ", "HEAD"] {
         assert_eq!(check(&saying(json!({ "htm": method }))), Err(Reason::DpopMethod), "{method}");
     }
@@ -275,7 +275,7 @@ fn it_is_about_this_call_with_this_token() {
 }
 
 #[test]
-fn it_was_made_just_now() {
+fn rejects_proofs_that_are_too_old_or_in_the_future() {
     for (offset, taken) in [(0, true), (5, true), (6, false), (3600, false), (-59, true), (-60, false), (-3600, false)]
     {
         let iat = NOW.checked_add_signed(offset).unwrap();
@@ -315,7 +315,7 @@ fn honors_exp_and_nbf() {
 }
 
 #[test]
-fn a_changed_proof_does_not_verify() {
+fn rejects_a_proof_with_an_altered_signature() {
     let good = String::from_utf8(sign(KEY, &header(), &claims())).unwrap();
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -326,7 +326,7 @@ fn a_changed_proof_does_not_verify() {
 }
 
 #[test]
-fn a_nonce_is_known_to_every_worker_and_ends() {
+fn every_worker_accepts_a_nonce_until_it_expires() {
     let store = MemoryStore::default();
     let namespace = |secret: u8| Namespace::open(&store, "n", 8, [secret; 16]).unwrap().namespace;
     let (mine, theirs) = (namespace(1), namespace(2));
@@ -356,7 +356,7 @@ fn a_nonce_is_known_to_every_worker_and_ends() {
 
 /// Tests the examples of RFC 9449, if they are next to the workspace.
 #[test]
-fn published_proofs() {
+fn verifies_the_examples_of_rfc_9449() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/dpop/rfc9449_examples.json");
     let Ok(text) = std::fs::read(&path) else {
         eprintln!("not run: {} is not here", path.display());
@@ -389,7 +389,7 @@ fn published_proofs() {
 }
 
 #[test]
-fn whose_proof_it_is_is_asked_before_it_is_read() {
+fn checks_the_auth_failure_limit_before_parsing_a_proof() {
     let judge = |line: &[u8], admits| {
         let asking = Asking::new(admits);
         let token_hash = &hmac_sha256::Hash::hash(TOKEN);

@@ -43,7 +43,7 @@ fn query(query: &str, name: &str) -> Result<String, Problem> {
 }
 
 #[test]
-fn a_whole_base() {
+fn builds_the_example_base_of_rfc_9421() {
     // Section 2.5, with the request of appendix B.2.
     let headers: &[(&str, &[u8])] = &[
         ("Host", b"example.com"),
@@ -70,7 +70,7 @@ fn a_whole_base() {
 }
 
 #[test]
-fn derived_components() {
+fn builds_derived_components() {
     // Sections 2.2.1 to 2.2.7.
     for (component, target, expected) in [
         ("\"@method\"", "/path?param=value", "POST"),
@@ -99,7 +99,7 @@ fn derived_components() {
 }
 
 #[test]
-fn fields_are_joined_and_trimmed() {
+fn joins_and_trims_field_lines() {
     // Section 2.1.
     assert_eq!(field(&["Tue, 20 Apr 2021 02:07:56 GMT"], "\"date\"").unwrap(), "Tue, 20 Apr 2021 02:07:56 GMT");
     assert_eq!(
@@ -124,7 +124,7 @@ fn fields_are_joined_and_trimmed() {
 }
 
 #[test]
-fn a_missing_field_is_not_an_empty_one() {
+fn reports_a_missing_field_as_absent() {
     for component in ["\"x\"", "\"x\";bs", "\"example-dict\";sf", "\"example-dict\";key=\"a\""] {
         assert_eq!(value("/", &[("y", b"a")], component), Err(Problem::Absent), "{component}");
     }
@@ -133,7 +133,7 @@ fn a_missing_field_is_not_an_empty_one() {
 }
 
 #[test]
-fn text_that_is_none_is_signed_as_bytes_alone() {
+fn signs_values_that_are_not_text_only_with_bs() {
     for bad in [&b"caf\xc3\xa9"[..], b"\xff", b"a\0b", b"a\nb", b"a\r\n\"@method\": GET", b"\x7f", b"\x1b[0m"] {
         assert_eq!(value("/", &[("x", bad)], "\"x\""), Err(Problem::NotText), "{bad:?}");
         let wrapped = format!(":{}:", STANDARD.encode(bad));
@@ -142,7 +142,7 @@ fn text_that_is_none_is_signed_as_bytes_alone() {
 }
 
 #[test]
-fn names_that_some_servers_read_as_one_are_ambiguous() {
+fn rejects_a_covered_field_that_has_a_lookalike() {
     for (covered, other) in [("x-org", "x_org"), ("x-org", "X.Org"), ("x_org", "x-org"), ("x.org", "X_ORG")] {
         let component = format!("\"{covered}\"");
         assert_eq!(value("/", &[(covered, b"1")], &component).unwrap(), "1");
@@ -155,14 +155,14 @@ fn names_that_some_servers_read_as_one_are_ambiguous() {
 }
 
 #[test]
-fn two_covered_names_that_some_servers_read_as_one_are_ambiguous() {
+fn rejects_two_covered_fields_that_look_alike() {
     let line = (&b"1"[..], "(\"x-org\" \"x_org\")");
     assert_eq!(base_of("GET", "/", &[("x-org", line.0)], line.1), Err(Problem::Ambiguous));
     assert_eq!(base_of("GET", "/", &[("x-org", line.0), ("x_org", line.0)], line.1), Err(Problem::Ambiguous));
 }
 
 #[test]
-fn many_fields_are_each_told_by_their_own_name() {
+fn matches_many_fields_by_their_own_names() {
     let names: Vec<_> = (0..60).map(|number| format!("x-field-{number}")).collect();
     let values: Vec<_> = (0..60).map(|number| format!("value {number}")).collect();
     let lines: Vec<_> =
@@ -174,7 +174,7 @@ fn many_fields_are_each_told_by_their_own_name() {
 }
 
 #[test]
-fn parameters_are_looked_for_among_a_thousand() {
+fn limits_the_number_of_query_parameters() {
     let many = |count: usize| format!("?a=1{}", "&b".repeat(count));
     assert_eq!(query(&many(1_023), "a").unwrap(), "1");
     assert_eq!(query(&many(1_024), "a"), Err(Problem::TooMany));
@@ -183,7 +183,7 @@ fn parameters_are_looked_for_among_a_thousand() {
 }
 
 #[test]
-fn the_host_is_the_authority_under_any_name() {
+fn signs_the_authority_as_the_host_field() {
     for headers in [&[][..], &[("host", &b"other.example"[..])], &[(":authority", b"www.example.com")]] {
         assert_eq!(value("/", headers, "\"host\"").unwrap(), "www.example.com");
         assert_eq!(value("/", headers, "\"host\";bs").unwrap(), ":d3d3LmV4YW1wbGUuY29t:");
@@ -201,7 +201,7 @@ fn cookies_cannot_be_signed() {
 }
 
 #[test]
-fn structured_fields_are_serialised_anew() {
+fn serializes_structured_fields_strictly() {
     // Section 2.1.1.
     assert_eq!(
         field(&["a=1,    b=2;x=1;y=2,   c=(a   b   c)"], "\"example-dict\";sf").unwrap(),
@@ -238,7 +238,7 @@ fn structured_fields_are_serialised_anew() {
 }
 
 #[test]
-fn one_member_of_a_dictionary() {
+fn signs_one_member_of_a_dictionary() {
     // Section 2.1.2.
     let line = &["  a=1, b=2;x=1;y=2, c=(a   b    c), d"];
     for (key, expected) in [("a", "1"), ("d", "?1"), ("b", "2;x=1;y=2"), ("c", "(a b c)")] {
@@ -253,7 +253,7 @@ fn one_member_of_a_dictionary() {
 }
 
 #[test]
-fn a_member_that_stands_twice_is_signed_under_no_reading() {
+fn rejects_a_duplicate_dictionary_member() {
     for lines in [&["a=1, a=2"][..], &["a=1", "b=2", "a=1"]] {
         for component in ["\"example-dict\";sf", "\"example-dict\";key=\"a\"", "\"example-dict\";key=\"b\""] {
             assert_eq!(field(lines, component), Err(Problem::NotStructured), "{lines:?} {component}");
@@ -262,7 +262,7 @@ fn a_member_that_stands_twice_is_signed_under_no_reading() {
 }
 
 #[test]
-fn lines_are_wrapped_one_by_one() {
+fn wraps_each_field_line_separately() {
     // Section 2.1.3.
     let several = &["value, with, lots", "of, commas"];
     assert_eq!(field(several, "\"example-header\";bs").unwrap(), ":dmFsdWUsIHdpdGgsIGxvdHM=:, :b2YsIGNvbW1hcw==:");
@@ -276,7 +276,7 @@ fn lines_are_wrapped_one_by_one() {
 }
 
 #[test]
-fn query_parameters_are_encoded_anew() {
+fn normalizes_the_encoding_of_query_parameters() {
     // Section 2.2.8.
     let plain = "?param=value&foo=bar&baz=batman&qux=";
     for (name, expected) in [("baz", "batman"), ("qux", ""), ("param", "value")] {
@@ -309,7 +309,7 @@ fn query_parameters_are_encoded_anew() {
 }
 
 #[test]
-fn query_parameters_that_two_readers_could_read_otherwise() {
+fn rejects_ambiguous_query_parameters() {
     for text in ["?a=1&a=1", "?a=1&a=2", "?a&b&%61", "?a=1&a"] {
         assert_eq!(query(text, "a"), Err(Problem::Ambiguous), "{text}");
     }
@@ -334,7 +334,7 @@ fn query_parameters_that_two_readers_could_read_otherwise() {
 }
 
 #[test]
-fn the_component_that_cannot_be_signed_is_named() {
+fn names_the_component_that_cannot_be_signed() {
     let headers: Headers = [("x", "1")].into_iter().collect();
     let structured = StructuredFields::default();
     let message = Message {
@@ -369,7 +369,7 @@ fn component() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn each_component_has_one_line_whatever_the_request(
+    fn writes_one_line_per_component_for_any_request(
         target: Vec<u8>,
         method: Vec<u8>,
         values in proptest::collection::vec(("x-[ab]|X_A|date", any::<Vec<u8>>()), 0..6),

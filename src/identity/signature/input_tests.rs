@@ -23,7 +23,7 @@ fn params(input: &str) -> String {
 }
 
 #[test]
-fn what_a_signature_covers_and_says() {
+fn reads_components_and_parameters() {
     // RFC 9421, section 4.1.
     let input = "sig1=(\"@method\" \"@target-uri\" \"@authority\" \"content-digest\" \"cache-control\")\
                  ;created=1618884475;keyid=\"test-key-rsa-pss\";alg=\"rsa-pss-sha512\";nonce=\"n\";tag=\"t\";expires=1618884535";
@@ -40,7 +40,7 @@ fn what_a_signature_covers_and_says() {
 }
 
 #[test]
-fn several_signatures_belong_together_by_their_labels() {
+fn matches_signatures_to_inputs_by_label() {
     let signed = read_labels("b=();created=2, a=();created=1", "a=:AQ==:,b=:Ag==:;x=1").unwrap();
     let read: Vec<_> = signed.iter().map(|s| (&*s.input.label, s.input.created, s.signature[0])).collect();
     assert_eq!(read, [("b", Some(2), 2), ("a", Some(1), 1)]);
@@ -57,7 +57,7 @@ fn several_signatures_belong_together_by_their_labels() {
 }
 
 #[test]
-fn a_label_stands_once_over_all_lines() {
+fn rejects_a_duplicate_label_across_lines() {
     assert_eq!(read_labels("a=(), a=()", "a=:AA==:").unwrap_err(), Malformed::DuplicateLabel);
     assert_eq!(read_labels("a=()", "a=:AA==:, a=:AA==:").unwrap_err(), Malformed::DuplicateLabel);
     assert_eq!(read_labels("a=(), a=()", "a=:AA==:, a=:AQ==:").unwrap_err(), Malformed::DuplicateLabel);
@@ -69,7 +69,7 @@ fn a_label_stands_once_over_all_lines() {
 }
 
 #[test]
-fn a_component_is_covered_once_in_whatever_order_its_parameters_are() {
+fn rejects_a_duplicate_component_in_any_parameter_order() {
     for list in [
         "\"@method\" \"@method\"",
         "\"date\" \"@method\" \"date\"",
@@ -84,7 +84,7 @@ fn a_component_is_covered_once_in_whatever_order_its_parameters_are() {
 }
 
 #[test]
-fn a_parameter_stands_once() {
+fn rejects_a_duplicate_parameter() {
     for input in [
         "sig=();created=1;created=1",
         "sig=();keyid=\"a\";created=1;keyid=\"b\"",
@@ -98,7 +98,7 @@ fn a_parameter_stands_once() {
 }
 
 #[test]
-fn components_that_no_request_has() {
+fn rejects_invalid_components() {
     for component in [
         "\"@status\"",
         "\"@signature-params\"",
@@ -142,7 +142,7 @@ fn components_that_no_request_has() {
 }
 
 #[test]
-fn parameters_have_the_type_that_they_have() {
+fn rejects_parameters_of_the_wrong_type() {
     for parameter in
         ["created=\"1\"", "created=1.0", "created=a", "created", "expires=?1", "expires=:AA==:", "nonce=1", "nonce=a"]
             .into_iter()
@@ -157,7 +157,7 @@ fn parameters_have_the_type_that_they_have() {
 }
 
 #[test]
-fn what_is_unknown_is_kept_where_it_stands() {
+fn keeps_unknown_parameters_in_their_order() {
     for input in [
         "(\"@method\" \"@request-target\");created=1;expires=2;nonce=\"n\";tag=\"t\";wimse-aud=\"https://a/b\";wimse-sign-response",
         "();x=1;created=2;y=:AAAA:;keyid=\"k\";z=tok/en:*",
@@ -180,7 +180,7 @@ fn what_is_unknown_is_kept_where_it_stands() {
 }
 
 #[test]
-fn fields_of_another_shape() {
+fn rejects_fields_with_invalid_syntax() {
     for input in [
         "sig",
         "sig=1",
@@ -226,7 +226,7 @@ fn fields_of_another_shape() {
 }
 
 #[test]
-fn there_is_a_most_of_everything() {
+fn limits_the_number_and_size_of_all_parts() {
     let many = |count: usize, item: &dyn Fn(usize) -> String, between: &str| {
         (0..count).map(item).collect::<Vec<_>>().join(between)
     };
@@ -277,12 +277,12 @@ fn near() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(input: Vec<u8>, signature: Vec<u8>) {
+    fn reads_or_rejects_any_bytes(input: Vec<u8>, signature: Vec<u8>) {
         let _ = read(&input, &signature);
     }
 
     #[test]
-    fn what_was_written_reads_as_the_same(input in near()) {
+    fn serialized_parameters_parse_to_the_same_input(input in near()) {
         let labels: Vec<_> = ["sig", "b"].into_iter().filter(|label| input.contains(&format!("{label}=("))).collect();
         let signature = labels.iter().map(|label| format!("{label}=:AA==:")).collect::<Vec<_>>().join(", ");
         if let Ok(signed) = read_labels(&input, &signature) {

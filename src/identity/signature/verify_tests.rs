@@ -151,14 +151,14 @@ impl VerifySignature for MustNotBeAsked {
 }
 
 #[test]
-fn good_signatures_of_both_kinds() {
+fn accepts_valid_hmac_and_ed25519_signatures() {
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"a\"", "A").unwrap(), "a");
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"ed\"", "").unwrap(), "ed");
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"ed\";alg=\"ed25519\";unknown", "").unwrap(), "ed");
 }
 
 #[test]
-fn whatever_is_changed_does_not_verify() {
+fn rejects_any_change_to_a_signed_request() {
     let input = "(\"@method\" \"x\" \"@query-param\";name=\"y\");created=1800000000;keyid=\"a\"";
     let good = signed(&[("x", "1")], &[("sig", input, "A")]);
     let test = Test::default();
@@ -189,7 +189,7 @@ fn whatever_is_changed_does_not_verify() {
 }
 
 #[test]
-fn a_signature_needs_both_of_its_fields() {
+fn requires_both_signature_fields() {
     let test = Test::default();
     let lines = |lines: &[(&str, &str)]| lines.iter().copied().collect::<Headers>();
     assert_eq!(test.judge(&lines(&[])).unwrap_err(), Reason::SignatureMissing);
@@ -212,7 +212,7 @@ fn a_signature_needs_both_of_its_fields() {
 }
 
 #[test]
-fn the_one_that_was_meant_is_chosen() {
+fn selects_the_only_signature_that_matches() {
     let good = ("sig", "(\"@method\");created=1800000000;keyid=\"a\"", "A");
     let test = Test::default();
     // Signatures with an unknown key, with another tag, and with neither `keyid` nor tag.
@@ -236,7 +236,7 @@ fn the_one_that_was_meant_is_chosen() {
 }
 
 #[test]
-fn a_signature_of_nobody_known() {
+fn rejects_an_unknown_or_missing_keyid() {
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"unknown\"", "A"), Err(Reason::SignatureKey));
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"A\"", "A"), Err(Reason::SignatureKey));
     assert_eq!(key("(\"@method\");created=1800000000;keyid=\"\"", "A"), Err(Reason::SignatureKey));
@@ -247,7 +247,7 @@ fn a_signature_of_nobody_known() {
 }
 
 #[test]
-fn the_tag_that_is_asked_for() {
+fn requires_the_tag_of_the_profile() {
     let tagged = Test { profile: Profile { tag: Some("mine".into()), ..own() }, ..Test::default() };
     let with = |tag: &str| format!("(\"@method\");created=1800000000;keyid=\"a\"{tag}");
     for (tag, of_tagged, of_untagged) in [
@@ -265,7 +265,7 @@ fn the_tag_that_is_asked_for() {
 }
 
 #[test]
-fn the_algorithm_is_the_keys() {
+fn requires_the_algorithm_of_the_key() {
     for (alg, keyid, name, reason) in [
         ("hmac-sha256", "a", "A", None),
         ("ed25519", "ed", "", None),
@@ -297,7 +297,7 @@ fn the_algorithm_is_the_keys() {
 }
 
 #[test]
-fn a_key_has_its_time() {
+fn rejects_a_key_outside_its_validity_period() {
     let verdict = |name: &str, now: u64| {
         let input = format!("(\"@method\");created={now};keyid=\"{}\"", name.to_lowercase());
         Test { now: Timestamp::from_secs(now), ..Test::default() }.key(&[("sig", &input, name)]).err()
@@ -309,7 +309,7 @@ fn a_key_has_its_time() {
 }
 
 #[test]
-fn the_window_ends_to_the_nanosecond() {
+fn enforces_the_validity_window_to_the_nanosecond() {
     let created = i64::try_from(NOW).unwrap();
     let verdict = |parameters: &str, now: Timestamp| {
         let input = format!("(\"@method\");{parameters};keyid=\"a\"");
@@ -357,7 +357,7 @@ fn the_window_ends_to_the_nanosecond() {
 }
 
 #[test]
-fn a_nonce_where_one_is_asked_for() {
+fn requires_a_nonce_if_the_profile_does() {
     let asks = Test { profile: Profile { nonce: true, ..own() }, ..Test::default() };
     let input = "(\"@method\");created=1800000000;keyid=\"a\"";
     assert_eq!(asks.key(&[("sig", input, "A")]), Err(Reason::SignatureParameters));
@@ -368,7 +368,7 @@ fn a_nonce_where_one_is_asked_for() {
 }
 
 #[test]
-fn without_a_nonce_it_is_known_by_what_it_signs() {
+fn identifies_a_signature_without_a_nonce_by_its_base() {
     let once = |input: &str, label: &str, others: &[(&str, &str)]| {
         Test::default().judge(&signed(others, &[(label, input, "A")])).unwrap().1
     };
@@ -392,7 +392,7 @@ fn missing(covered: &str, asked: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn one_component_stands_for_others() {
+fn one_component_can_cover_others() {
     let all = &["@scheme", "@authority", "@path", "@query", "@request-target", "@target-uri"];
     assert_eq!(missing("\"@target-uri\"", all), None);
     assert_eq!(missing("\"@scheme\" \"@authority\" \"@path\" \"@query\"", all), None);
@@ -420,7 +420,7 @@ fn one_component_stands_for_others() {
 }
 
 #[test]
-fn what_is_asked_for_is_covered_before_anything_is_computed() {
+fn checks_coverage_before_verifying_the_signature() {
     let input = "(\"@method\" \"x\");created=1800000000;keyid=\"a\"";
     let headers = signed(&[("x", "1")], &[("sig", input, "A")]);
     let asks = |cover| Test { cover, ..Test::default() };
@@ -439,7 +439,7 @@ fn what_is_asked_for_is_covered_before_anything_is_computed() {
 }
 
 #[test]
-fn what_the_endpoint_asks_for_is_told_apart_from_who_calls() {
+fn reports_coverage_that_the_endpoint_misses_separately() {
     let input = "(\"@method\" \"content-digest\");created=1800000000;keyid=\"a\"";
     let headers = signed(&[("content-digest", "sha-256=:AAAA:")], &[("sig", input, "A")]);
     let lacks =
@@ -462,7 +462,7 @@ fn what_the_endpoint_asks_for_is_told_apart_from_who_calls() {
 }
 
 #[test]
-fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
+fn web_bot_auth_requires_thumbprint_and_signature_agent() {
     let member = Test { profile: web_bot_auth(SignatureAgent::Member), cover: &["@authority"], ..Test::default() };
     let legacy = Test { profile: web_bot_auth(SignatureAgent::Legacy), cover: &["@authority"], ..Test::default() };
     let parameters =
@@ -532,7 +532,7 @@ fn web_bot_auth_names_keys_by_thumbprint_and_agents_by_label() {
 }
 
 #[test]
-fn a_client_is_told_what_to_sign() {
+fn accept_signature_lists_the_required_components() {
     let mut coverage = Coverage::default();
     ["@method", "@authority", "content-digest", "@method"].into_iter().for_each(|name| coverage.ask(name));
     assert_eq!(
@@ -557,7 +557,7 @@ fn a_client_is_told_what_to_sign() {
 }
 
 #[test]
-fn whose_key_it_is_is_asked_before_anything_is_rebuilt() {
+fn checks_the_auth_failure_limit_before_building_the_base() {
     let judge = |input: &str, name: &str, admits| {
         let asking = Asking::new(admits);
         let reason = Test::default().judge_with(&signed(&[], &[("sig", input, name)]), &asking).map(drop);

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_pointers() {
+    fn finds_claims_by_name_or_json_pointer() {
         let claims = json!({
             "azp": "a", "none": null, "https://api.example/roles": ["r"], "a/b": 1, "m~n": 2,
             "kubernetes.io": { "serviceaccount": { "name": "default" } }, "list": ["x", "y"],
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn values_compare_without_coercion() {
+    fn compares_values_without_coercion() {
         assert!(is(&json!("a"), "a"));
         assert!(is(&json!(["b", "a"]), "a"));
         assert!(is(&json!(17), "17"));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn issuer_and_type() {
+fn rejects_a_wrong_issuer_or_typ() {
     for iss in ["https://idp.example.com/", "HTTPS://idp.example.com", "https://evil.example.com", "", "corp"] {
         refused(&claiming(json!({ "iss": iss })), Reason::TokenIssuer);
     }
@@ -25,7 +25,7 @@ fn issuer_and_type() {
 }
 
 #[test]
-fn claims_of_an_access_token() {
+fn requires_the_claims_of_an_access_token() {
     for name in ["iss", "aud", "exp", "iat", "sub", "client_id", "jti"] {
         refused(&claiming(json!({ name: null })), Reason::TokenClaim);
         let changed = with(claims(), json!({ name: null })).to_string();
@@ -49,7 +49,7 @@ fn claims_of_an_access_token() {
 }
 
 #[test]
-fn audiences() {
+fn requires_the_exact_audience() {
     for aud in [json!([RESOURCE]), json!(["https://other.example.com", RESOURCE])] {
         verify(&claiming(json!({ "aud": aud }))).unwrap();
     }
@@ -72,7 +72,7 @@ fn audiences() {
 }
 
 #[test]
-fn boundaries_of_time_are_exact() {
+fn enforces_exact_time_limits() {
     let judge = |changes: Value| verify(&claiming(changes)).map(|_| ());
     // The clock skew is 60 s.
     for (name, changes, result) in [
@@ -128,7 +128,7 @@ fn boundaries_of_time_are_exact() {
 }
 
 #[test]
-fn bound_tokens_are_no_bearer_tokens() {
+fn rejects_bound_tokens_as_bearer_tokens() {
     for cnf in [json!({ "jkt": "a" }), json!({ "x5t#S256": "a" }), json!({}), json!("a"), json!([])] {
         refused(&claiming(json!({ "cnf": cnf })), Reason::TokenBound);
     }
@@ -136,7 +136,7 @@ fn bound_tokens_are_no_bearer_tokens() {
 }
 
 #[test]
-fn a_skew_of_zero_is_exact() {
+fn allows_no_tolerance_with_a_clock_skew_of_zero() {
     let raw = json!({ "corp": {
         "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
         "keys": { "jwks": { "keys": [with(KEY.jwk(), json!({ "kid": "p256" }))] } },

@@ -69,12 +69,12 @@ fn headed(changes: Value) -> Vec<u8> {
 }
 
 #[test]
-fn the_token_without_changes_is_good() {
+fn accepts_the_unchanged_token() {
     issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
 }
 
 #[test]
-fn names_the_claim_at_fault() {
+fn names_the_invalid_claim() {
     for (changes, facts) in [
         (json!({ "iss": null }), ["claim: iss", "is: absent", "expected: a string"]),
         (json!({ "iss": 7 }), ["claim: iss", "is: 7", "expected: a string"]),
@@ -113,7 +113,7 @@ fn names_the_claim_at_fault() {
 }
 
 #[test]
-fn names_the_time_at_fault() {
+fn names_the_invalid_time_claim() {
     for (changes, facts) in [
         (
             json!({ "nbf": "soon" }),
@@ -148,7 +148,7 @@ fn names_the_time_at_fault() {
 }
 
 #[test]
-fn names_the_header_parameter_at_fault() {
+fn names_the_invalid_header_parameter() {
     for (name, value) in [("crit", json!(["exp"])), ("jku", json!("https://evil.example.com"))] {
         let is = format!("is: {value}");
         let token = headed(json!({ name: value, "x5c": ["MIIB"] }));
@@ -171,7 +171,7 @@ fn names_the_header_parameter_at_fault() {
 }
 
 #[test]
-fn shows_the_fault_of_a_json_text() {
+fn shows_the_error_in_invalid_json() {
     let claims_text = |text: &str| sign_text(KEY, &header().to_string(), text);
     for (text, facts) in [
         (r#"{"iss":1,"\u0069ss":2}"#.to_owned(), vec!["fault: the name `iss` occurs twice at line 1 column 19"]),
@@ -191,7 +191,7 @@ fn shows_the_fault_of_a_json_text() {
 }
 
 #[test]
-fn shows_what_keeps_a_text_from_being_a_token() {
+fn shows_why_a_token_is_malformed() {
     let token = String::from_utf8(claiming(json!({}))).unwrap();
     let (signed, signature) = token.rsplit_once('.').unwrap();
     for (text, fault) in [
@@ -211,13 +211,13 @@ fn shows_what_keeps_a_text_from_being_a_token() {
 }
 
 #[test]
-fn the_bound_on_tokens_is_the_one_that_the_reason_names() {
+fn the_reason_states_the_maximum_token_size() {
     assert_eq!(MAX_TOKEN_BYTES, 16 * 1024);
     assert!(Reason::TokenTooLong.row().title.ends_with("16 KiB"));
 }
 
 #[test]
-fn long_values_are_cut_between_characters() {
+fn truncates_long_values_at_character_boundaries() {
     let (_, text) = diagnose(&claiming(json!({ "aud": "\u{e9}".repeat(5_000) })));
     assert!(text.contains("... (10002 bytes)") && text.len() < 1_000, "{text}");
 }

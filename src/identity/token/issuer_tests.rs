@@ -63,7 +63,7 @@ fn nothing_wrong(issuers: Value) {
 }
 
 #[test]
-fn issuers_without_a_mistake() {
+fn accepts_valid_issuers() {
     nothing_wrong(json!({}));
     nothing_wrong(json!({ "corp": plain() }));
     nothing_wrong(json!({ "corp": spelled_out() }));
@@ -74,7 +74,7 @@ fn issuers_without_a_mistake() {
 }
 
 #[test]
-fn mistakes_in_one_issuer() {
+fn reports_each_error_in_an_issuer() {
     let cases = [
         (json!({ "issuer": "" }), "issuer", "absolute URL"),
         (json!({ "issuer": "idp.example.com" }), "issuer", "absolute URL"),
@@ -120,7 +120,7 @@ fn mistakes_in_one_issuer() {
 }
 
 #[test]
-fn all_mistakes_are_reported_at_once() {
+fn reports_all_errors_at_once() {
     let broken = json!({
         "a": with(plain(), json!({ "issuer": "x", "max_lifetime": "0s", "keys": {} })),
         "b": with(plain(), json!({ "profile": "jwt-svid", "audience": "" })),
@@ -129,7 +129,7 @@ fn all_mistakes_are_reported_at_once() {
 }
 
 #[test]
-fn secrets_are_checked_after_decoding_and_never_shown() {
+fn checks_decoded_secrets_and_never_shows_them() {
     let cases = [
         (json!({ "env": "" }), "env", "the name of the environment variable"),
         (json!({ "env": "A=B" }), "env", "the name of the environment variable"),
@@ -161,7 +161,7 @@ fn secrets_are_checked_after_decoding_and_never_shown() {
 }
 
 #[test]
-fn key_sets() {
+fn checks_every_key_in_a_key_set() {
     let set = |keys: Value| json!({ "corp": with(plain(), json!({ "keys": { "jwks": { "keys": keys } } })) });
     let good = key(Signs::P256(1), "a");
     let with_good = |jwk: Value| set(json!([good, jwk]));
@@ -238,7 +238,7 @@ fn key_sets() {
 }
 
 #[test]
-fn shapes() {
+fn checks_the_token_format_of_an_issuer() {
     let shape = |changes: Value| {
         let token = with(spelled_out()["token"].clone(), changes);
         json!({ "corp": with(spelled_out(), json!({ "token": token })) })
@@ -290,7 +290,7 @@ fn shapes() {
 }
 
 #[test]
-fn keys_and_names_shared_between_issuers() {
+fn rejects_undeclared_shared_keys_and_duplicate_issuers() {
     let tenant = |issuer: &str, shares: Value| with(plain(), json!({ "issuer": issuer, "shares_keys_with": shares }));
     nothing_wrong(json!({
         "a": tenant("https://idp.example.com/a", json!(["b", "c"])),

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_should() {
+    fn reads_valid_json() {
         let read = |text: &str| parse(text.as_bytes(), BOUNDS).unwrap();
         let text = r#" {"a":[1,-1,1.5,"x\u00e9",true,null],"b":{}} "#;
         assert_eq!(read(text), serde_json::from_str::<Value>(text).unwrap());
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_occur_twice_however_they_are_spelt() {
+    fn rejects_duplicate_names_in_any_spelling() {
         for text in [
             r#"{"a":1,"a":1}"#,
             r#"{"iss":1,"\u0069ss":1}"#,
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_exact() {
+    fn enforces_exact_size_and_depth_limits() {
         parse(b"[[]]", BOUNDS).unwrap();
         parse(br#"{"a":[1]}"#, BOUNDS).unwrap();
         assert!(refused(b"[[[]]]").contains("too deep"));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_parsers_disagree_about() {
+    fn rejects_json_that_parsers_read_differently() {
         let cases: &[&[u8]] = &[
             b"",
             b" ",
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_do_not_carry_control_characters() {
+    fn messages_contain_no_control_characters() {
         assert!(!refused(b"{\"\\u001b[31m\":1,\"\\u001b[31m\":1}").contains('\u{1b}'));
     }
 }

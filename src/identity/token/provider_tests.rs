@@ -51,7 +51,7 @@ impl Provider {
 }
 
 #[test]
-fn keycloak() {
+fn accepts_only_access_tokens_from_keycloak() {
     let provider = Provider::new(
         "https://sso.example.com/realms/agents",
         json!({ "alg": "RS256", "x5t": "AAAA" }),
@@ -74,7 +74,7 @@ fn keycloak() {
 }
 
 #[test]
-fn entra_id() {
+fn accepts_only_access_tokens_from_entra_id() {
     let provider = Provider::new(
         "https://login.microsoftonline.com/8f2c1d34/v2.0",
         json!({ "x5c": ["MIIC"], "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0" }),
@@ -104,7 +104,7 @@ fn entra_id() {
 }
 
 #[test]
-fn okta() {
+fn accepts_only_access_tokens_from_okta() {
     let provider = Provider::new(
         "https://example.okta.com/oauth2/aus1",
         json!({ "alg": "RS256" }),
@@ -125,7 +125,7 @@ fn okta() {
 }
 
 #[test]
-fn auth0() {
+fn accepts_only_access_tokens_from_auth0() {
     let provider = Provider::new(
         "https://example.eu.auth0.com/",
         json!({ "alg": "RS256", "x5c": ["MIIC"] }),
@@ -150,7 +150,7 @@ fn auth0() {
 }
 
 #[test]
-fn github_actions() {
+fn accepts_only_expected_tokens_from_github_actions() {
     let provider = Provider::new(
         "https://token.actions.githubusercontent.com",
         json!({ "alg": "RS256", "x5c": ["MIIC"] }),
@@ -176,7 +176,7 @@ fn github_actions() {
 }
 
 #[test]
-fn kubernetes_service_account() {
+fn accepts_only_expected_kubernetes_service_account_tokens() {
     let provider = Provider::new(
         "https://kubernetes.default.svc.cluster.local",
         json!({ "alg": "RS256" }),

@@ -105,7 +105,7 @@ fn header_text(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_good_token_proves() {
+fn returns_the_claims_of_a_valid_token() {
     let token = claiming(json!({ "org": { "id": "acme" }, "scope": "b a b" }));
     let verified = verify(&token).unwrap();
     assert_eq!(verified.issuer_name(), "corp");
@@ -127,7 +127,7 @@ fn what_a_good_token_proves() {
 }
 
 #[test]
-fn every_algorithm_verifies() {
+fn verifies_every_algorithm() {
     for (algorithm, key, kid) in [
         ("ES256", KEY, "p256"),
         ("ES384", Signs::P384(1), "p384"),
@@ -164,7 +164,7 @@ fn every_algorithm_verifies() {
 }
 
 #[test]
-fn only_three_parts_of_strict_base64url() {
+fn requires_three_parts_of_strict_base64url() {
     let token = String::from_utf8(claiming(json!({}))).unwrap();
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, signature] = parts[..] else { panic!("three parts") };
@@ -199,7 +199,7 @@ fn only_three_parts_of_strict_base64url() {
 }
 
 #[test]
-fn bits_left_over_are_refused() {
+fn rejects_stray_bits_in_base64url() {
     // A P-256 signature of 64 bytes takes 86 characters. The last character carries two bits.
     let token = claiming(json!({}));
     let (&last, rest) = token.split_last().unwrap();
@@ -212,7 +212,7 @@ fn bits_left_over_are_refused() {
 }
 
 #[test]
-fn size_and_depth_are_bounded() {
+fn limits_token_size_and_json_depth() {
     let padded = |pad: usize| claiming(json!({ "pad": "a".repeat(pad) }));
     let overhead = padded(3000).len() - 4000;
     // Four characters encode three bytes.
@@ -234,7 +234,7 @@ fn size_and_depth_are_bounded() {
 }
 
 #[test]
-fn json_that_can_be_read_in_two_ways() {
+fn rejects_ambiguous_json() {
     for twice in [
         r#""iss":"https://evil.example.com""#,
         r#""\u0069ss":"https://idp.example.com""#,
@@ -260,7 +260,7 @@ fn json_that_can_be_read_in_two_ways() {
 }
 
 #[test]
-fn what_the_header_may_not_ask_for() {
+fn rejects_unsupported_header_parameters() {
     let jwk = Signs::P256(9).jwk();
     for (name, value) in [
         ("crit", json!(["exp"])),
@@ -299,7 +299,7 @@ fn what_the_header_may_not_ask_for() {
 }
 
 #[test]
-fn algorithms_that_are_not_taken() {
+fn rejects_algorithms_that_are_not_allowed() {
     for none in
         ["none", "None", "NONE", "nOnE", "none ", "", "HS256", "HS384", "HS512", "es256", "ES256K", "ES512", "Ed448"]
     {
@@ -318,7 +318,7 @@ fn algorithms_that_are_not_taken() {
 }
 
 #[test]
-fn a_public_key_is_no_secret() {
+fn rejects_a_public_key_used_as_an_hmac_secret() {
     let public = issuers();
     let jwk = Signs::Rsa.jwk();
     let modulus = unb64(&jwk["n"]);
@@ -342,7 +342,7 @@ fn unb64(text: &Value) -> Vec<u8> {
 }
 
 #[test]
-fn the_kid_chooses_and_nothing_else() {
+fn selects_the_key_by_its_exact_kid() {
     for kid in ["", "P256", "p256 ", "p256\u{0}", "../p256", "/dev/null", "' OR '1'='1", "p256,p384", "0"] {
         refused(&headed(json!({ "kid": kid })), Reason::TokenKey);
     }
@@ -354,7 +354,7 @@ fn the_kid_chooses_and_nothing_else() {
 }
 
 #[test]
-fn without_a_kid_one_key_must_fit() {
+fn requires_a_single_fitting_key_without_a_kid() {
     let no_kid = |key: Signs, alg: &str| sign(key, &json!({ "typ": "at+jwt", "alg": alg }), &claims());
     refused(&no_kid(KEY, "ES256"), Reason::TokenKey);
     verify(&no_kid(Signs::P384(1), "ES384")).unwrap();
@@ -364,7 +364,7 @@ fn without_a_kid_one_key_must_fit() {
 }
 
 #[test]
-fn one_key_under_two_names_is_one_key() {
+fn treats_one_key_with_two_kids_as_one_key() {
     let key = |kid: &str| with(KEY.jwk(), json!({ "kid": kid }));
     let issuers = |keys: Value| {
         compile(&json!({ "corp": {
@@ -390,7 +390,7 @@ fn one_key_under_two_names_is_one_key() {
 }
 
 #[test]
-fn an_encryption_key_with_the_kid_of_a_signing_key_changes_nothing() {
+fn ignores_an_encryption_key_with_the_same_kid() {
     let encryption = with(Signs::Rsa.jwk(), json!({ "kid": "p256", "use": "enc", "alg": "RSA-OAEP" }));
     let (issuers, findings) = compile_with(
         &json!({ "corp": {
@@ -415,7 +415,7 @@ fn an_encryption_key_with_the_kid_of_a_signing_key_changes_nothing() {
 }
 
 #[test]
-fn signatures_of_others() {
+fn rejects_signatures_from_other_keys_or_tokens() {
     refused(&sign(Signs::P256(3), &header(), &claims()), Reason::TokenSignature);
     refused(&sign(Signs::P256(2), &header(), &claims()), Reason::TokenSignature);
     verify(&sign(Signs::P256(2), &with(header(), json!({ "kid": "p256-2" })), &claims())).unwrap();
@@ -449,7 +449,7 @@ fn signatures_of_others() {
 }
 
 #[test]
-fn a_verified_token_is_remembered_and_its_time_judged_again() {
+fn caches_a_verified_token_and_rechecks_its_time() {
     let issuers = issuers();
     let mut cache = TokenCache::default();
     let counting = Counting::default();
@@ -478,7 +478,7 @@ fn a_verified_token_is_remembered_and_its_time_judged_again() {
 
 proptest! {
     #[test]
-    fn no_other_bytes_are_a_good_token(at in 0_usize..600, byte in any::<u8>(), cut in 0_usize..600) {
+    fn rejects_any_altered_or_truncated_token(at in 0_usize..600, byte in any::<u8>(), cut in 0_usize..600) {
         let token = claiming(json!({}));
         let at = at % token.len();
         let mut changed = token.clone();
@@ -489,7 +489,7 @@ proptest! {
 }
 
 #[test]
-fn who_a_token_was_issued_to_is_asked_about_before_a_key_is_chosen() {
+fn checks_the_auth_failure_limit_before_selecting_a_key() {
     let judge = |token: &[u8], admits| {
         let asking = Asking::new(admits);
         let result = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).map_err(|refusal| refusal.reason);
@@ -509,7 +509,7 @@ fn who_a_token_was_issued_to_is_asked_about_before_a_key_is_chosen() {
 }
 
 #[test]
-fn a_long_token_is_not_read_for_everybody() {
+fn checks_the_auth_failure_limit_before_reading_long_tokens() {
     let asked = |token: &[u8]| {
         let asking = Asking::new(false);
         let refusal = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).unwrap_err();
@@ -522,7 +522,7 @@ fn a_long_token_is_not_read_for_everybody() {
 }
 
 #[test]
-fn who_has_a_token_is_noted_once_in_a_while_at_each_address() {
+fn notes_the_signer_once_per_five_minutes_and_source() {
     let token = issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
     let source = |text: &str| crate::request::incoming::Source::parse(text.as_bytes());
     let (here, there) = (source("192.0.2.1"), source("192.0.2.2"));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_counted_where_it_was_done() {
+    fn counts_cpu_time_per_thread() {
         let spent = |name: &'static str, work: bool| {
             let thread = thread::Builder::new().name(name.to_owned());
             let run = move || {

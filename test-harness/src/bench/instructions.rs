@@ -209,7 +209,7 @@ mod tests {
 
     /// Otherwise its cost would not be a lower bound for the cost of the filter.
     #[test]
-    fn the_filter_to_compare_with_makes_the_calls_of_a_decision() {
+    fn baseline_filter_makes_the_same_host_calls_as_a_decision() {
         let filter = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
         let same_calls = Module::compile(&wat::parse_str(super::super::SAME_CALLS_TEXT).unwrap()).unwrap();
         let issuer = Issuer::at(NOW).unwrap();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_by_an_ed25519_key_in_use_costs_less_than_half_of_the_first() {
+    fn ed25519_tables_more_than_halve_the_cost_of_a_decision() {
         let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
         let issuer = Issuer::at(NOW).unwrap();
         let policy = policies::quickstart().unwrap();

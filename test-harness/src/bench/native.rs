@@ -300,7 +300,7 @@ mod tests {
 
     /// Otherwise the comparison would be with filters that do less than claimed.
     #[test]
-    fn the_native_chain_lets_through_what_the_gate_lets_through() {
+    fn native_chain_allows_the_same_requests_as_the_gate() {
         let policy = quickstart::policy().unwrap();
         let issuer = Issuer::new().unwrap();
         let callee = Callee::start().unwrap();

@@ -69,7 +69,7 @@ mod tests {
     /// Otherwise the comparison would be with a service that does less than claimed.
     #[test]
     #[ignore = "builds the policy service, for minutes: `.ci/run` runs it"]
-    fn the_policy_service_allows_what_the_gate_allows() {
+    fn policy_service_allows_the_same_requests_as_the_gate() {
         let issuer = Issuer::new().unwrap();
         let service = PolicyService::start(&issuer.es256.public_jwk()).unwrap();
         let upstream = Upstream::start().unwrap();

@@ -238,14 +238,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_spread_is_between_the_figures() {
+    fn spread_is_the_interquartile_range() {
         let spread = Spread::of(&[5.0, 1.0, 2.0, 4.0]);
         assert_eq!(spread, Spread { median: 3.0, low: 1.75, high: 4.25 });
         assert_eq!(Spread::of(&[7.0]), Spread { median: 7.0, low: 7.0, high: 7.0 });
     }
 
     #[test]
-    fn what_is_added_is_told_apart_in_each_round() {
+    fn added_cost_is_computed_per_round() {
         let mut bare = Measured::new("bare", "");
         let mut row = Measured::new("row", "");
         for (plain, whole) in [(10, 30), (20, 44)] {

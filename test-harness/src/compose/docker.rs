@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_keeps_the_engine_away_is_told_in_a_sentence() {
+    fn explains_why_the_docker_engine_is_unavailable() {
         let missing = Failed::Start(io::ErrorKind::NotFound.into());
         let denied = Failed::Said("permission denied while trying to connect to the Docker daemon socket".to_owned());
         let stopped = Failed::Said("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.".to_owned());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_says_last_is_kept() {
+    fn error_contains_the_last_line_of_stderr() {
         let error = |script: &str| run("sh", ["-c", script]).unwrap_err().into_error("sh").to_string();
         assert_eq!(error("echo first; echo 'E: no network' >&2; exit 3"), "`sh` failed: E: no network");
         assert!(error("exit 3").contains("exit status: 3"));

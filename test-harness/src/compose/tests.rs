@@ -25,7 +25,7 @@ fn service(name: &str) -> Value {
 }
 
 #[test]
-fn the_composition_names_the_images_that_it_starts_from() {
+fn compose_files_take_every_base_image_as_a_parameter() {
     let (compose, dockerfile) = (text("docker-compose.yml"), text("docker/Dockerfile"));
     for base in BASES {
         let parameter = format!("${{{}:-{}}}", base.variable, base.public);
@@ -43,14 +43,14 @@ fn the_composition_names_the_images_that_it_starts_from() {
 }
 
 #[test]
-fn the_gateway_is_of_the_pinned_release() {
+fn envoy_image_matches_the_pinned_release() {
     let version = envoy::pinned_version().unwrap();
     let minor = version.rsplit_once('.').unwrap().0;
     assert_eq!(images::ENVOY.public, format!("envoyproxy/envoy:v{minor}-latest"));
 }
 
 #[test]
-fn every_part_has_a_tester_that_needs_what_it_says() {
+fn every_profile_has_a_tester_that_waits_for_healthy_services() {
     for profile in Profile::value_variants() {
         let tester = service(profile.services()[0]);
         let profiles: Vec<_> = tester["profiles"].as_array().into_iter().flatten().collect();
@@ -69,7 +69,7 @@ fn every_part_has_a_tester_that_needs_what_it_says() {
 }
 
 #[test]
-fn containers_get_no_more_than_they_need() {
+fn containers_run_with_least_privilege() {
     for (name, service) in services() {
         assert_eq!(service["cap_drop"], serde_json::json!(["ALL"]), "{name}");
         assert_eq!(service["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{name}");
@@ -88,7 +88,7 @@ fn containers_get_no_more_than_they_need() {
 }
 
 #[test]
-fn what_is_mounted_is_there_and_cannot_be_written() {
+fn mounted_files_exist_and_are_read_only() {
     let volumes =
         services().into_iter().flat_map(|(_, service)| service["volumes"].as_array().cloned().unwrap_or_default());
     let mounts: Vec<String> =
@@ -102,7 +102,7 @@ fn what_is_mounted_is_there_and_cannot_be_written() {
 }
 
 #[test]
-fn nobody_waits_for_a_while_rather_than_for_something() {
+fn services_wait_for_health_checks_instead_of_sleeping() {
     for file in ["docker-compose.yml", "docker/Dockerfile", "docker/gateway.sh", "docker/healthy.sh"] {
         assert!(!text(file).contains("sleep"), "{file}");
     }
@@ -116,14 +116,14 @@ fn nobody_waits_for_a_while_rather_than_for_something() {
 }
 
 #[test]
-fn two_checkouts_have_two_compositions() {
+fn project_name_is_stable_for_a_checkout() {
     let name = project();
     assert!(name.starts_with("callgate-") && name.len() == "callgate-".len() + 8, "{name}");
     assert_eq!(name, project());
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_before_anything_starts() {
+fn reports_a_port_in_use_before_starting() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let error = free("CALLGATE_TEST_UNSET_PORT", port).unwrap_err().to_string();

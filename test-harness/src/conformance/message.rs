@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_unfolded_and_trimmed() {
+    fn unfolds_and_trims_header_fields() {
         let message = Message::parse("POST /a?b HTTP/1.1\nHost: WWW.example.com\nX:  a \n\t b\nY:\n\nbody: no");
         let request = message.request("https");
         assert_eq!((&*request.method, &*request.target, &*request.authority), ("POST", "/a?b", "www.example.com"));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_without_a_host_or_a_first_line() {
+    fn parses_messages_without_a_host_or_a_request_line() {
         let absolute = Message::parse("GET https://www.example.com/a HTTP/1.1").request("https");
         assert_eq!((&*absolute.authority, &*absolute.target), ("www.example.com", "https://www.example.com/a"));
         let fields = Message::parse("X: a").request("https");

@@ -149,7 +149,7 @@ fn component(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_line_begins_with_its_component() {
+    fn extracts_the_component_of_a_base_line() {
         assert_eq!(super::component("\"a\";key=\":b\": :c:"), "\"a\";key=\":b\"");
         assert_eq!(super::component("\"x-empty\": "), "\"x-empty\"");
     }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_the_machine_that_writes_them_is_left_in_the_files() {
+    fn written_files_contain_no_details_of_the_machine() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path()).unwrap();
         for name in ["corpus.json", "gate.json", "payments.json", "listeners.json", "front.json"] {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_keeps_its_listener_as_it_is_shipped() {
+    fn front_configuration_keeps_the_shipped_listener() {
         let front = front().unwrap();
         let at = |pointer: &str| front.pointer(pointer).unwrap().clone();
         assert_eq!(at("/static_resources/listeners/0/name"), "front");

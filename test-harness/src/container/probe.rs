@@ -48,7 +48,7 @@ mod tests {
     use crate::upstream::Upstream;
 
     #[test]
-    fn a_gateway_passes_and_one_without_the_gate_does_not() {
+    fn probe_passes_only_for_a_gateway_with_the_gate() {
         let upstream = Upstream::start().unwrap();
         let module = build::filter(Flavor::Release).unwrap();
         let bootstrap = Bootstrap::new(&module, &Bootstrap::shipped_policy().unwrap(), upstream.address()).unwrap();

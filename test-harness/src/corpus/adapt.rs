@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_back() {
+    fn parses_document_paths_into_steps() {
         assert_eq!(
             steps("endpoints[3].bind[\"path.owner\"].any[0]"),
             ["endpoints", "3", "bind", "path.owner", "any", "0"]
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_gone_and_what_is_put_in_is_there() {
+    fn leave_out_removes_a_value_and_put_inserts_one() {
         let mut document = json!({ "a": [{ "b": 1 }, { "c": 2 }] });
         let mut left_out = |place: &str| leave_out(&mut document, place);
         assert!(left_out("a[0].b") && !left_out("a[0].b") && left_out("a[0]"));

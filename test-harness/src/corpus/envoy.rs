@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_survive_the_upstreams_escapes() {
+    fn unescaping_restores_every_byte() {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(unescaped(&all.escape_ascii().to_string()), all);
     }

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_kong_wrote_to_a_file_lets_no_signed_call_through() {
+    fn rejects_signed_requests_whose_body_kong_buffers_to_disk() {
         let (module, suite, native) = on_kong("signature-bodies.cases.yaml");
         let mut tried = 0;
         for case in &suite.cases {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_body_whose_length_is_not_announced_is_refused_where_no_end_is_told() {
+    fn rejects_signed_bodies_of_unknown_length_on_kong() {
         let (module, suite, native) = on_kong("signature-bodies.cases.yaml");
         let case = |name: &str| suite.cases.iter().find(|case| case.name == name).unwrap();
         let of = |name: &str| (request(&case(name).call(suite.now), case(name), &suite), case(name).policy);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_call_that_sixty_four_others_come_before_is_refused_and_uses_nothing_up() {
+    fn contended_signed_request_gets_503_and_consumes_nothing() {
         let limits = |outcome: &Outcome| {
             let answer = outcome.answer.clone().unwrap_or_default();
             answer.into_iter().find(|(name, _)| name == b"ratelimit").unwrap()
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_kong_forgets_a_signed_call_passes_once() {
+    fn rejects_replays_after_any_kong_eviction() {
         let (module, suite, native) = on_kong("replay.cases.yaml");
         let again = suite.cases.iter().find(|case| case.name == "again").unwrap();
         let first = &suite.cases[again.before[0]];

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_image_follows_the_pinned_minor_version() {
+    fn image_tag_follows_the_pinned_minor_version() {
         assert_eq!(image_of("1.40.0"), "envoyproxy/envoy:v1.40-latest");
     }
 }

@@ -45,7 +45,7 @@ fn faults(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn every_package_is_there_with_what_it_uses() {
+fn lists_every_package_with_its_dependencies() {
     let document = document(&Tree::read(LINES).unwrap(), b"module");
     let refs = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|item| item["bom-ref"].as_str().unwrap().to_owned()).collect()
@@ -61,7 +61,7 @@ fn every_package_is_there_with_what_it_uses() {
 }
 
 #[test]
-fn the_serial_number_is_the_filters() {
+fn serial_number_depends_on_the_module() {
     let tree = Tree::read(LINES).unwrap();
     let number = |module: &[u8]| document(&tree, module)["serialNumber"].clone();
     assert_eq!(number(b"one"), number(b"one"));
@@ -69,7 +69,7 @@ fn the_serial_number_is_the_filters() {
 }
 
 #[test]
-fn lines_in_another_form_are_refused() {
+fn rejects_cargo_tree_output_in_another_format() {
     for lines in
         ["", "0 callgate v0.1.0", "0\tcallgate\tMIT\t", "0\tcallgate 0.1.0\tMIT\t", "x\tcallgate v0.1.0\tMIT\t"]
     {
@@ -81,7 +81,7 @@ fn lines_in_another_form_are_refused() {
 }
 
 #[test]
-fn the_filters_document_is_cyclonedx() {
+fn bom_is_valid_cyclonedx() {
     let tree = Tree::of(&Sources::here()).unwrap();
     let mut document = document(&tree, b"module");
     assert_eq!(faults(&document), [""; 0]);
@@ -91,7 +91,7 @@ fn the_filters_document_is_cyclonedx() {
 }
 
 #[test]
-fn what_only_the_compiler_runs_or_others_use_is_not_in_the_filter() {
+fn excludes_build_time_and_unrelated_packages() {
     let tree = Tree::of(&Sources::here()).unwrap();
     let has = |name: &str| tree.uses.keys().any(|package| package.name == name);
     for name in ["callgate", "proxy-wasm", "serde", "p256"] {

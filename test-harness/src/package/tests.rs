@@ -63,7 +63,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_release_has_everything_and_nothing_else() {
+fn release_contains_exactly_the_expected_files() {
     let names: Vec<_> = files(&PACKED.dist()).into_keys().filter(|name| !name.starts_with("oci/blobs")).collect();
     let expected = [
         "callgate.cdx.json",
@@ -81,7 +81,7 @@ fn a_release_has_everything_and_nothing_else() {
 }
 
 #[test]
-fn the_hash_is_one_that_sha256sum_checks() {
+fn sha256sum_verifies_the_hash_file() {
     let mut sha256sum = Command::new("sha256sum");
     sha256sum.args(["--check", "--strict", "callgate.wasm.sha256"]).current_dir(PACKED.dist());
     let checked = sha256sum.output().unwrap();
@@ -89,7 +89,7 @@ fn the_hash_is_one_that_sha256sum_checks() {
 }
 
 #[test]
-fn the_filter_says_what_it_is() {
+fn packaged_filter_states_its_version_and_compiler() {
     let about = Module::read(&PACKED.read("callgate.wasm")).unwrap();
     assert_eq!(about.facts.version, PACKED.names.version);
     assert_eq!(about.facts.policy_formats, ["v1"]);
@@ -100,7 +100,7 @@ fn the_filter_says_what_it_is() {
 }
 
 #[test]
-fn packing_twice_gives_the_same_bytes() {
+fn packing_is_reproducible() {
     let again = PACKED.folder.path().join("again");
     pack(&again, &PACKED.module, &PACKED.names, &PACKED.tree).unwrap();
     assert!(files(&PACKED.dist()) == files(&again));
@@ -111,7 +111,7 @@ fn packing_twice_gives_the_same_bytes() {
 }
 
 #[test]
-fn no_place_and_no_time_is_in_a_release() {
+fn release_contains_no_paths_or_timestamps() {
     let here = paths::root();
     for (name, content) in files(&PACKED.dist()) {
         let holds = |text: &str| content.windows(text.len()).any(|window| window == text.as_bytes());
@@ -121,7 +121,7 @@ fn no_place_and_no_time_is_in_a_release() {
 }
 
 #[test]
-fn a_filter_that_does_not_say_what_it_is_makes_no_release() {
+fn does_not_package_an_unstamped_filter() {
     let folder = PACKED.folder.path().join("none");
     let failed = pack(&folder, b"\0asm\x01\0\0\0", &PACKED.names, &PACKED.tree).unwrap_err();
     assert!(failed.to_string().starts_with("the filter that was built does not say"), "{failed}");
@@ -147,7 +147,7 @@ fn fetched(manifest: &ImageManifest) -> Vec<u8> {
 }
 
 #[test]
-fn the_image_is_one_that_gateways_pull() {
+fn image_has_the_layout_that_gateways_pull() {
     OciLayout::from_reader(PACKED.read("oci/oci-layout").as_slice()).unwrap();
     let index = ImageIndex::from_reader(PACKED.read("oci/index.json").as_slice()).unwrap();
     let [entry] = index.manifests().as_slice() else { panic!("{index:?}") };
@@ -160,7 +160,7 @@ fn the_image_is_one_that_gateways_pull() {
 }
 
 #[test]
-fn every_size_and_hash_in_the_image_is_right() {
+fn image_sizes_and_hashes_are_correct() {
     let index = ImageIndex::from_reader(PACKED.read("oci/index.json").as_slice()).unwrap();
     let manifest = PACKED.blob(index.manifests()[0].digest().as_ref());
     let manifest = ImageManifest::from_reader(manifest.as_slice()).unwrap();

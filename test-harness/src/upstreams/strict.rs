@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_first_parameter_of_exactly_the_name() {
+    fn uses_the_first_parameter_with_exactly_that_name() {
         let text = |text: &str| Some(Parameter::Text(text.to_owned()));
         let reading = read("GET", "/blob/x?Tenant=a&tenant[]=b&tenant=c+%64&tenant=e&q=");
         assert_eq!((reading.tenant, reading.q, reading.org.as_deref()), (text("c d"), None, Some("acme")));

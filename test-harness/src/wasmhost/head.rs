@@ -252,7 +252,7 @@ mod tests {
     use crate::wasmhost::HostProfile;
 
     #[test]
-    fn nginx_shows_another_path_than_the_clients() {
+    fn nginx_normalizes_the_path_that_it_shows() {
         for (sent, seen) in [
             ("/a/b?c=%41", "/a/b?c=%41"),
             ("/a%2Fb", "/a/b"),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn kong_shows_its_own_name_and_the_clients_letters() {
+    fn kong_shows_its_own_host_and_keeps_header_case() {
         let headers = pairs::from_text(&[
             (":authority", "api.example.com"),
             (":path", "/a%2Fb"),

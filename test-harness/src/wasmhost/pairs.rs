@@ -91,13 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn decodes_encoded_pairs() {
         let pairs = from_text(&[(":method", "GET"), ("", ""), ("x", "a\u{e9}")]);
         assert_eq!(decode(&encode(&pairs)), pairs);
     }
 
     #[test]
-    fn what_does_not_add_up_is_no_line() {
+    fn malformed_pairs_decode_to_nothing() {
         let good = encode(&from_text(&[("a", "b")]));
         let mut longer = good.clone();
         longer.push(0);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_list_has_the_size_of_other_entries() {
+    fn truncated_header_list_reports_a_wrong_size() {
         let of = |lines: usize, value: &str| {
             let mut pairs =
                 from_text(&[(":path", "/"), (":method", &"M".repeat(500)), (":scheme", "http"), (":authority", "k")]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn more_lines_than_the_limit_are_no_line() {
+    fn pairs_over_the_limit_decode_to_nothing() {
         let lines = |n: usize| encode(&vec![(b"a".to_vec(), b"b".to_vec()); n]);
         assert_eq!(decode(&lines(MAX_COUNT)).len(), MAX_COUNT);
         assert_eq!(decode(&lines(MAX_COUNT + 1)), Pairs::new());

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_with_version_zero_and_changed_with_its_own() {
+    fn set_requires_the_current_version_of_a_key() {
         let mut zone = Zone::new(1 << 16);
         assert_eq!(zone.set(b"a", b"1", 0), Ok(true));
         assert_eq!(zone.set(b"a", b"2", 0), Ok(false), "it exists");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_one_checksum_are_one_key() {
+    fn keys_with_equal_checksums_collide() {
         let mut zone = Zone::new(1 << 16);
         let (one, other) = (b"plumless", b"buckeroo");
         assert_eq!(checksum(one), checksum(other));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_zone_forgets_what_was_not_used_for_longest() {
+    fn a_full_zone_evicts_the_least_recently_used_key() {
         // Four pages, with sixteen parts of 256 bytes each.
         let mut zone = Zone::new(7 * PAGE);
         let key = |n: usize| format!("key {n}").into_bytes();

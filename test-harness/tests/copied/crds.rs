@@ -114,7 +114,7 @@ pub(super) fn check(resource: &Value) -> Checked {
 }
 
 #[test]
-fn every_definition_is_read_and_rejects_what_it_does_not_have() {
+fn every_crd_rejects_an_unknown_field() {
     if DEFINITIONS.is_empty() {
         return;
     }

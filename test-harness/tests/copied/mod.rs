@@ -230,7 +230,7 @@ fn example(file: &str) -> Option<Copied> {
 }
 
 #[test]
-fn a_typo_is_found_in_every_file_that_users_copy() {
+fn validators_detect_typos_in_every_file_that_users_copy() {
     let all = ["envoy", "kong", "examples"].map(files).concat();
     let mut unfound = Vec::new();
     for file in &all {
@@ -257,7 +257,7 @@ fn a_typo_is_found_in_every_file_that_users_copy() {
 
 /// The documents next to these files state that they are not checked independently.
 #[test]
-fn what_is_not_checked_is_said() {
+fn readmes_state_which_files_are_not_checked() {
     for file in NOT_CHECKED {
         let (folder, name) = file.rsplit_once('/').unwrap();
         let readme = fs::read_to_string(paths::root().join(folder).join("README.md")).unwrap();

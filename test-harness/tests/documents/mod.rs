@@ -11,7 +11,7 @@ use std::process::Command;
 
 use test_harness::paths;
 
-use reader::{Document, document, entries, faults};
+use reader::{Document, entries, faults};
 
 /// Cargo's own subcommands that documents use, and `deny` and `fuzz`, whose installation the documents explain.
 const CARGO: [&str; 10] = ["build", "clippy", "deny", "fmt", "fuzz", "install", "run", "test", "tree", "update"];
@@ -106,6 +106,10 @@ fn fault_of_harness(arguments: &[&str]) -> Option<String> {
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+fn document(path: &str) -> Document {
+    Document::all().into_iter().find(|document| document.path == Path::new(path)).unwrap()
+}
+
 /// Constructions that readers stumbled over, and that must not come back.
 const AVOIDED: [&str; 8] =
     [" anew", " beside ", "comes out", "goes on", "is taken", "made out to", "says so", "whichever"];
@@ -138,13 +142,13 @@ fn documents_avoid_constructions_that_readers_stumble_over() {
 }
 
 #[test]
-fn every_path_that_is_named_exists() {
+fn documented_paths_and_links_exist() {
     let faults = faults(|document| [document.missing_paths(), document.broken_links()].concat());
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
-fn every_command_that_is_named_can_be_run() {
+fn documented_commands_parse_successfully() {
     let faults = faults(|document| {
         let commands = document.commands();
         commands.iter().filter_map(|words| Some((words.join(" "), fault(words)?))).collect()
@@ -173,7 +177,7 @@ fn missing_tests(named: &[String]) -> Vec<&String> {
 }
 
 #[test]
-fn every_test_that_holds_an_invariant_exists() {
+fn tests_named_in_the_architecture_exist() {
     let is_test = |span: &String| {
         span.matches('_').count() > 1 && span.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
@@ -185,7 +189,7 @@ fn every_test_that_holds_an_invariant_exists() {
 
 /// A documented procedure is reliable only if a test performs it.
 #[test]
-fn every_procedure_is_shown_by_a_test_that_exists() {
+fn every_operating_procedure_names_an_existing_test() {
     let operating = document("docs/operating.md");
     let (prose, _) = operating.parts();
     let mut sections = prose.split("\n## ");
@@ -202,7 +206,7 @@ fn every_procedure_is_shown_by_a_test_that_exists() {
 }
 
 #[test]
-fn what_is_not_there_is_noticed() {
+fn detects_missing_paths_links_and_commands() {
     let text = "# A b\n`src/no.rs` and `no.md`, [x](no.md), [y](#no) and [z](#a-b); `cargo demos`\n\n\
                 ```sh\ncargo harness demo \\\n  --nowhere # y\ncargo harness biuld\n```\n";
     let document = Document { path: "README.md".into(), text: text.to_owned() };
@@ -224,7 +228,7 @@ fn ignored_advisories(rules: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn each_ignored_advisory_is_explained_and_concerns_a_crate_that_is_used() {
+fn every_ignored_advisory_is_explained_and_still_relevant() {
     let read = |name: &str| fs::read_to_string(paths::root().join(name)).unwrap();
     let (rules, lock, security) = (read("deny.toml"), read("Cargo.lock"), read("SECURITY.md"));
     let (_, section) = security.split_once("\n## Known advisories\n").unwrap();

@@ -108,7 +108,3 @@ pub(crate) fn faults<T: std::fmt::Debug>(of: impl Fn(&Document) -> Vec<T>) -> Ve
     let faults = documents.iter().map(|document| (document.path.clone(), of(document)));
     faults.filter(|(_, faults)| !faults.is_empty()).collect()
 }
-
-pub(crate) fn document(path: &str) -> Document {
-    Document::all().into_iter().find(|document| document.path == Path::new(path)).unwrap()
-}

@@ -6,7 +6,7 @@ use test_harness::client::Request;
 use crate::envoy::fixture::{Gate, HOST, good, policy, shared, token};
 
 #[test]
-fn hosts_are_judged_in_one_form_and_go_on_in_it() {
+fn matches_and_forwards_hosts_in_canonical_form() {
     let gate = shared();
     let call = |host: &str| gate.ask(Request::get("/items/1").host(host).bearer(&token("items:read")));
     for host in [HOST, "API.Example.Com", "api.example.com:443", "api.example.com:80"] {
@@ -21,14 +21,14 @@ fn hosts_are_judged_in_one_form_and_go_on_in_it() {
 }
 
 #[test]
-fn two_hosts_are_refused() {
+fn rejects_two_host_headers() {
     let gate = shared();
     let asked = gate.ask(good().header("Host", "www.example.com"));
     asked.assert_denied(400, "host_malformed");
 }
 
 #[test]
-fn another_virtual_host_is_not_gated_and_health_checks_are_answered_before_the_gate() {
+fn other_virtual_hosts_and_health_checks_skip_the_gate() {
     let gate = shared();
     let website = gate.ask(Request::get("/anything").host("www.example.com"));
     assert_eq!((website.response.status, website.response.text().as_str()), (200, "the website\n"));
@@ -40,7 +40,7 @@ fn another_virtual_host_is_not_gated_and_health_checks_are_answered_before_the_g
 }
 
 #[test]
-fn a_preflight_is_answered_for_known_origins_and_otherwise_a_call_like_any_other() {
+fn envoy_answers_preflights_of_known_origins_only() {
     let gate = shared();
     let preflight = |origin: &str| {
         Request::new("OPTIONS", "/items/1")
@@ -56,7 +56,7 @@ fn a_preflight_is_answered_for_known_origins_and_otherwise_a_call_like_any_other
 }
 
 #[test]
-fn a_preflight_passes_without_an_identity_where_the_policy_says_so() {
+fn forwards_preflights_without_identity_if_the_policy_allows() {
     let mut policy = policy();
     policy["preflight"] = json!("pass");
     let gate = Gate::start(&policy);
@@ -72,7 +72,7 @@ fn a_preflight_passes_without_an_identity_where_the_policy_says_so() {
 }
 
 #[test]
-fn an_upgrade_needs_an_endpoint_that_takes_it() {
+fn allows_upgrades_only_on_endpoints_that_accept_them() {
     let gate = shared();
     let upgrade = |path: &str| {
         Request::get(path)
@@ -94,7 +94,7 @@ fn an_upgrade_needs_an_endpoint_that_takes_it() {
 }
 
 #[test]
-fn the_source_is_the_connection_and_not_what_the_client_writes() {
+fn records_the_connection_address_not_x_forwarded_for() {
     let gate = shared();
     let asked = gate.ask(good().header("X-Forwarded-For", "9.9.9.9"));
     asked.assert_allowed();
@@ -102,7 +102,7 @@ fn the_source_is_the_connection_and_not_what_the_client_writes() {
 }
 
 #[test]
-fn nothing_inbound_poses_as_the_gates_own() {
+fn strips_inbound_headers_named_like_the_gates_own() {
     let gate = shared();
     let request = good()
         .header("X-Callgate-Agent", "admin")
@@ -124,7 +124,7 @@ fn nothing_inbound_poses_as_the_gates_own() {
 }
 
 #[test]
-fn paths_reach_the_upstream_as_they_were_judged() {
+fn forwards_the_path_exactly_as_evaluated() {
     let gate = shared();
     let call = |path: &str| gate.ask(Request::get(path).host(HOST).bearer(&token("items:read")));
     assert_eq!(call("/items/a-b_c.d~e?x=%2f//&y=[]").assert_allowed().path, "/items/a-b_c.d~e?x=%2f//&y=[]");

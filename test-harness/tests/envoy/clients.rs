@@ -123,19 +123,19 @@ fn signs_as_asked(package: Package<'_>, script: &str) {
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn http_message_signatures_passes_with_its_defaults_and_what_the_answer_asks_for() {
+fn http_message_signatures_satisfies_accept_signature() {
     signs_as_asked(LIBRARY, "plain.py");
 }
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn requests_http_signature_passes_with_its_defaults_and_what_the_answer_asks_for() {
+fn requests_http_signature_satisfies_accept_signature() {
     signs_as_asked(SIGNED_REQUESTS, "signed_requests.py");
 }
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn requests_oauth2client_passes_its_nonce_round_trip() {
+fn requests_oauth2client_completes_the_nonce_round_trip() {
     let Some(python) = python(BOUND_REQUESTS) else { return };
     for required in [false, true] {
         let mut policy = policy();
@@ -162,7 +162,7 @@ fn requests_oauth2client_passes_its_nonce_round_trip() {
 }
 
 #[test]
-fn envoy_joins_the_lines_of_the_headers_that_verify_warns_about_and_of_no_others() {
+fn envoy_joins_exactly_the_headers_that_verify_warns_about() {
     let gate = shared();
     // The lines of the last four headers are not joined.
     for name in JOINED_BY_ENVOY.into_iter().chain(["accept-language", "content-digest", "signature", "x-a"]) {

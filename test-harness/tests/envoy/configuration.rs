@@ -26,7 +26,7 @@ pub(crate) fn await_stat(gate: &Gate, name: &str, at_least: u64) {
 }
 
 #[test]
-fn envoy_does_not_start_with_a_bad_policy_and_says_where_it_is_bad() {
+fn envoy_does_not_start_with_an_invalid_policy() {
     let mut policy = policy();
     policy["endpoints"][0]["scopes"] = json!(["items:*"]);
     policy["endpoints"][3]["path"] = json!("no-slash");
@@ -37,14 +37,14 @@ fn envoy_does_not_start_with_a_bad_policy_and_says_where_it_is_bad() {
 }
 
 #[test]
-fn a_policy_that_is_no_json_is_refused_with_a_sentence() {
+fn explains_why_a_policy_that_is_not_json_is_rejected() {
     let message = refusal("callgate: v1", |_| ());
     assert!(message.contains("the configuration is not a JSON object"), "{message}");
     assert!(message.contains("StringValue"), "{message}");
 }
 
 #[test]
-fn a_policy_that_arrives_as_a_struct_is_refused_with_a_sentence() {
+fn explains_why_a_policy_in_a_struct_is_rejected() {
     let message = refusal("", |bootstrap| {
         bootstrap.gate().unwrap()["configuration"] =
             json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": policy() });
@@ -53,7 +53,7 @@ fn a_policy_that_arrives_as_a_struct_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn a_bad_update_is_rejected_and_the_old_policy_goes_on_deciding() {
+fn keeps_the_old_policy_when_an_update_is_invalid() {
     let gate = Gate::start_with(&policy(), |bootstrap| *bootstrap = bootstrap.clone().dynamic(), &Options::default());
     gate.ask(good()).assert_allowed();
 

@@ -7,7 +7,7 @@ use test_harness::demo::Demo;
 use test_harness::paths;
 
 #[test]
-fn every_call_of_the_demo_ends_as_its_table_says() {
+fn every_demo_request_has_the_documented_result() {
     let demo = Demo::start().unwrap();
     for outcome in demo.call_all().unwrap() {
         assert!(

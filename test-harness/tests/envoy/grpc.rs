@@ -108,7 +108,7 @@ impl Decoder for Messages {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_client_gets_its_answers_and_understands_refusals() {
+async fn grpc_clients_get_responses_and_readable_denials() {
     let gate = Gate::start(&policy());
     let mut client = Client::connect(gate.envoy.api().unwrap()).await;
     let chat = token("chat");

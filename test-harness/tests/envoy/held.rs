@@ -68,7 +68,7 @@ fn a_slow_client_gets_408_and_leaves_room_for_other_agents() {
 }
 
 #[test]
-fn a_client_that_sends_byte_by_byte_gets_408_after_the_total() {
+fn a_trickling_client_gets_408_after_the_total_timeout() {
     let mut policy = signed_policy();
     policy["held_bodies"] = json!({ "hold_timeout": "2s", "total_timeout": "3s" });
     let gate = gate(&policy, 1);
@@ -89,7 +89,7 @@ fn a_client_that_sends_byte_by_byte_gets_408_after_the_total() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http_2_an_empty_end_is_no_body_and_the_first_byte_is_one_that_nobody_signed() {
+async fn over_http_2_rejects_any_unsigned_body_byte() {
     let gate = gate(&signed_policy(), 1);
     let authorization = format!("Bearer {}", token("items:write"));
     let post = || Call::new("POST", "/items").header("authorization", &authorization);

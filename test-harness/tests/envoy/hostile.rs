@@ -119,7 +119,7 @@ fn odd_calls() -> Vec<(&'static str, Request)> {
 }
 
 #[test]
-fn no_input_stops_the_module() {
+fn hostile_requests_never_stop_the_module() {
     let options = Options { concurrency: 2, ..Options::default() };
     let gate = Gate::start_with(&policy(), raised, &options);
     let address = gate.envoy.api().unwrap();

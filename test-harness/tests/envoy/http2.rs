@@ -47,7 +47,7 @@ async fn ask(gate: &Gate, target: &str, lines: &[(&str, &str)]) -> Asked {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordinary_client_is_decided_as_over_http_1() {
+async fn decides_http_2_requests_as_over_http_1() {
     let gate = shared();
     let authorization = format!("Bearer {}", token("items:read"));
     let good = ("authorization", authorization.as_str());
@@ -64,7 +64,7 @@ async fn an_ordinary_client_is_decided_as_over_http_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn crumbs_of_a_cookie_are_one_and_two_credentials_are_none() {
+async fn joins_cookie_crumbs_and_rejects_two_credentials() {
     let gate = shared();
     let authorization = format!("Bearer {}", token("items:read"));
     let good = ("authorization", authorization.as_str());
@@ -145,7 +145,7 @@ const LINE: Expected = Expected::Ended("http2.invalid.header.field");
 const REQUEST: Expected = Expected::Ended("http2.violation.of.messaging.rule");
 
 #[test]
-fn header_blocks_that_only_http_2_can_carry() {
+fn handles_header_blocks_that_only_http_2_can_carry() {
     use Expected::{Allowed, Answered, Denied};
     let good = Block::good;
     let spaced = format!(" Bearer {}", token("items:read"));

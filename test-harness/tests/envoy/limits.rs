@@ -76,7 +76,7 @@ pub(crate) fn counted(gate: &Gate, wanted: &str) -> u64 {
 }
 
 #[test]
-fn four_workers_let_exactly_as_many_pass_as_the_limit_says() {
+fn four_workers_enforce_one_shared_limit_exactly() {
     const CALLS: u64 = 20_000;
     const CONNECTIONS: usize = 32;
     let limits = json!({ "calls": { "per": "agent", "rate": "400/1s", "burst": 200 },
@@ -129,7 +129,7 @@ fn four_workers_let_exactly_as_many_pass_as_the_limit_says() {
 }
 
 #[test]
-fn of_sixteen_simultaneous_calls_of_a_fresh_identity_one_passes() {
+fn allows_one_of_sixteen_concurrent_requests_of_a_new_identity() {
     const IDENTITIES: usize = 1_000;
     const AT_ONCE: usize = 16;
     let mut policy = limited(json!({ "limits": { "calls": { "per": "agent", "rate": "1/1h", "burst": 1 },
@@ -175,7 +175,7 @@ pub(crate) fn another_build(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_is_used_up_stays_used_up_after_updates_of_policy_and_module() {
+fn limits_survive_policy_and_module_updates() {
     let named = |name: &str, purpose: &str| {
         let mut policy = limited(json!({ "name": name }));
         policy["agents"]["robot"]["purpose"] = json!(purpose);
@@ -234,7 +234,7 @@ fn memory(process: u32) -> u64 {
 }
 
 #[test]
-fn a_flood_of_made_up_sources_and_callers_takes_nothing_from_an_agent_and_no_memory() {
+fn a_flood_of_sources_keeps_agent_limits_and_bounds_memory() {
     const SOURCES: u32 = 100_000;
     let policy = limited(json!({ "unregistered": "allow", "tables": { "limits": 4_096 } }));
     let behind_a_proxy = |bootstrap: &mut Bootstrap| {
@@ -295,7 +295,7 @@ fn codes(responses: &[Response]) -> Vec<(u16, String)> {
 }
 
 #[test]
-fn bad_credentials_do_not_escape_their_limit_and_known_ones_are_served() {
+fn limits_bad_credentials_and_still_serves_known_tokens() {
     let gate = failing(0);
     // Enough requests for every worker to verify the agent's token.
     let good = item(&token("robot"));
@@ -328,7 +328,7 @@ fn bad_credentials_do_not_escape_their_limit_and_known_ones_are_served() {
 }
 
 #[test]
-fn two_clients_behind_one_trusted_proxy_are_counted_apart() {
+fn counts_clients_behind_a_trusted_proxy_separately() {
     let gate = failing(1);
     let from = |client: &str, number: usize| gate.call(&item(&forged(number)).header("X-Forwarded-For", client)).status;
     let first: Vec<_> = (0..7).map(|number| from("198.51.100.1", number)).collect();
@@ -339,7 +339,7 @@ fn two_clients_behind_one_trusted_proxy_are_counted_apart() {
 }
 
 #[test]
-fn allowed_answers_tell_what_is_left() {
+fn responses_report_the_remaining_quota() {
     let gate = Gate::start_with(&limited(json!({})), |_| (), &Options::default());
     let request = item(&token("robot"));
     let told = |response: &Response| {

@@ -24,7 +24,7 @@ fn scrape(gate: &Gate) -> (BTreeSet<(String, String)>, BTreeMap<String, u64>) {
 }
 
 #[test]
-fn prometheus_finds_exactly_the_documented_names_with_their_labels() {
+fn prometheus_exposes_exactly_the_documented_metrics() {
     let gate = Gate::start(&policy());
     gate.ask(good()).assert_allowed();
     gate.ask(Request::get("/items/1").host(HOST)).assert_denied(401, "credentials_missing");
@@ -50,7 +50,7 @@ fn prometheus_finds_exactly_the_documented_names_with_their_labels() {
 }
 
 #[test]
-fn the_token_cache_is_told() {
+fn token_cache_metrics_report_hits_and_misses() {
     let gate = Gate::start(&policy());
     let call = |token: &str| gate.ask(Request::get("/items/1").host(HOST).bearer(token));
     let tokens = ["t1", "t2"].map(|id| {

@@ -70,7 +70,7 @@ fn call(
 }
 
 #[test]
-fn callers_show_a_certificate_and_cannot_write_another_one_into_a_header() {
+fn mtls_requires_a_certificate_and_overwrites_a_forged_xfcc() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let copied = Copied::new();
     let folder = copied.folder.path().to_str().unwrap().to_owned();

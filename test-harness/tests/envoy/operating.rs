@@ -118,7 +118,7 @@ pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[test]
-fn endpoints_go_from_observe_to_enforce_one_at_a_time() {
+fn endpoints_switch_from_observe_to_enforce_one_at_a_time() {
     let read = || Request::get("/items/1").host(HOST).bearer(&token("none"));
     let create = || Request::post("/items").host(HOST).bearer(&token("none")).header("Content-Type", "text/plain");
     let nowhere = || Request::get("/nowhere").host(HOST).bearer(&token("none"));
@@ -155,7 +155,7 @@ fn endpoints_go_from_observe_to_enforce_one_at_a_time() {
 }
 
 #[test]
-fn an_update_forgets_verified_tokens_and_keeps_what_was_counted() {
+fn an_update_clears_the_token_cache_and_keeps_limits() {
     let mut policy = limited();
     let gate = dynamic(&policy, &Options::default());
     let read = good();
@@ -234,7 +234,7 @@ fn discover(folder: &Path, plugin: &Value) {
 }
 
 #[test]
-fn a_policy_that_comes_over_ecds_is_replaced_on_open_connections() {
+fn an_ecds_update_applies_to_open_connections() {
     let mut ecds = OverEcds::start(&limited(), |_| (), &Options::default());
     let mut connection = Connection::open(ecds.gate.envoy.api().unwrap()).unwrap();
     let mut ask = || connection.call(&good()).unwrap().status;
@@ -258,7 +258,7 @@ fn a_policy_that_comes_over_ecds_is_replaced_on_open_connections() {
 }
 
 #[test]
-fn an_open_connection_keeps_the_policy_of_its_listener_until_that_has_drained() {
+fn open_connections_keep_their_policy_until_the_listener_drains() {
     let mut policy = policy();
     let gate = dynamic(&policy, &Options::default());
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
@@ -272,7 +272,7 @@ fn an_open_connection_keeps_the_policy_of_its_listener_until_that_has_drained() 
 }
 
 #[test]
-fn an_upgrade_and_the_way_back_keep_what_was_counted() {
+fn limits_survive_a_module_upgrade_and_rollback() {
     let gate = dynamic(&limited(), &Options { concurrency: 2, ..Options::default() });
     let folder = tempfile::tempdir().unwrap();
     let read = good();
@@ -306,7 +306,7 @@ fn an_upgrade_and_the_way_back_keep_what_was_counted() {
 }
 
 #[test]
-fn an_issuer_changes_its_key_without_losing_a_call() {
+fn issuer_key_rotation_loses_no_request() {
     let next = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k2");
     let with_keys = |keys: &[&SigningKey]| {
         let mut policy = policy();
@@ -398,7 +398,7 @@ fn read_with(index: usize) -> Request {
 }
 
 #[test]
-fn a_secret_is_changed_without_losing_a_call_or_a_count() {
+fn secret_rotation_loses_no_request_and_keeps_limits() {
     let mut ecds = gate_with_secrets(&SECRETS);
     let (old, new) = (read_with(0), read_with(1));
     let address = ecds.gate.envoy.api().unwrap();
@@ -420,7 +420,7 @@ fn a_secret_is_changed_without_losing_a_call_or_a_count() {
 }
 
 #[test]
-fn an_update_that_asks_for_a_secret_which_is_not_there_is_rejected() {
+fn rejects_an_update_that_needs_a_missing_secret() {
     let mut ecds = gate_with_secrets(&SECRETS[..1]);
     ecds.gate.ask(read_with(0)).assert_allowed();
     ecds.offer(&with_secrets(&[0, 1]), pass_on(&[0, 1]), "callgate.update_rejected", 1);
@@ -436,7 +436,7 @@ fn an_update_that_asks_for_a_secret_which_is_not_there_is_rejected() {
 }
 
 #[test]
-fn a_restart_forgets_what_was_counted() {
+fn a_restart_resets_limits() {
     let mut policy = limited();
     policy["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
     let read = good();
@@ -454,7 +454,7 @@ fn a_restart_forgets_what_was_counted() {
 }
 
 #[test]
-fn a_table_gives_up_as_little_as_is_documented() {
+fn a_table_evicts_no_more_than_documented() {
     const ENTRIES: u32 = 4_096;
     let mut policy = policy();
     policy["tables"] = json!({ "limits": ENTRIES });

@@ -42,7 +42,7 @@ fn assert_outcome(record: &Value, status: u16, ended: &str, details: &str) {
 }
 
 #[test]
-fn every_ending_is_recorded_in_the_one_line_of_the_call() {
+fn records_every_outcome_in_one_access_log_line() {
     let gate = gate();
     let failing = |how: &str| good().header("X-Failure", how);
 
@@ -95,7 +95,7 @@ fn every_ending_is_recorded_in_the_one_line_of_the_call() {
 }
 
 #[test]
-fn a_call_that_breaks_off_in_the_middle_says_on_which_side() {
+fn records_which_side_broke_off_a_response() {
     let gate = gate();
     let begin = |request: Request, mark: &str| {
         let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
@@ -116,7 +116,7 @@ fn a_call_that_breaks_off_in_the_middle_says_on_which_side() {
 }
 
 #[test]
-fn a_stream_whose_client_goes_away_says_so() {
+fn records_a_stream_abandoned_by_its_client() {
     let gate = gate();
     let address = gate.envoy.api().unwrap();
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -133,7 +133,7 @@ fn a_stream_whose_client_goes_away_says_so() {
 }
 
 #[test]
-fn a_client_that_leaves_before_the_answer_got_no_status() {
+fn records_no_status_if_the_client_leaves_before_the_response() {
     let gate = gate();
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     let request = Request::get("/stream/events").host(HOST).bearer(&token("none")).header("X-Failure", "silence");

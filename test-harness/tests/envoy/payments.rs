@@ -69,7 +69,7 @@ fn found(gate: &Gate, id: &str) -> Vec<String> {
 }
 
 #[test]
-fn who_started_a_payment_is_told_by_the_decision_that_the_api_noted() {
+fn finds_who_started_a_payment_by_its_decision_id() {
     let gate = gate();
     let paying = token("procurement-agent", "invoices:read payments:start");
     for invoice in ["4710", "4711", "4712"] {
@@ -103,7 +103,7 @@ fn who_started_a_payment_is_told_by_the_decision_that_the_api_noted() {
 }
 
 #[test]
-fn every_panel_and_alert_asks_for_metrics_that_a_running_gateway_has() {
+fn panels_and_alerts_use_only_exposed_metrics() {
     let gate = gate();
     gate.ask(pay("4711", &token("procurement-agent", "payments:start"))).assert_allowed();
     let exposed = observability::exposed(&gate.envoy.admin("/stats/prometheus").unwrap());
@@ -119,7 +119,7 @@ fn every_panel_and_alert_asks_for_metrics_that_a_running_gateway_has() {
 
 /// A panel or an alert uses every metric of the gate, except those that describe its setup.
 #[test]
-fn no_metric_is_forgotten() {
+fn panels_and_alerts_cover_every_operational_metric() {
     let text = ["alerts.yaml", "dashboard.json"]
         .map(|file| fs::read_to_string(paths::root().join("examples/payments").join(file)).unwrap())
         .concat();

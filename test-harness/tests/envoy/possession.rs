@@ -76,7 +76,7 @@ fn ripen(gate: &Gate, token: &str, nonce: Option<&str>) -> Response {
 }
 
 #[test]
-fn of_two_hundred_equal_proofs_at_once_one_passes() {
+fn accepts_one_of_two_hundred_concurrent_equal_proofs() {
     const PROOFS: usize = 100;
     const CONNECTIONS: usize = 16;
     const EACH: usize = 13;
@@ -122,7 +122,7 @@ fn of_two_hundred_equal_proofs_at_once_one_passes() {
 }
 
 #[test]
-fn a_nonce_of_one_worker_is_taken_by_all() {
+fn every_worker_accepts_a_nonce_from_any_worker() {
     let gate = Gate::start_with(&bound_policy("required"), |_| (), &workers());
     let token = bound_token();
     let told = |response: &Response| response.header("dpop-nonce").map(str::to_owned);

@@ -7,7 +7,7 @@ use test_harness::envoy::{Bootstrap, Options};
 use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, log_as_well, policy, token};
 
 #[test]
-fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
+fn records_counts_and_logs_decisions_as_the_policy_requires() {
     let mut policy = policy();
     policy["audit"]["log"]["deny"] = json!(true);
     let with_request_id = |bootstrap: &mut Bootstrap| log_as_well(bootstrap, r#""request_id":"%REQ(X-REQUEST-ID)%""#);
@@ -60,7 +60,7 @@ fn a_decision_is_recorded_counted_and_logged_where_the_policy_says_so() {
 
 /// The access log has a text format, which escapes nothing.
 #[test]
-fn nothing_that_a_client_sends_breaks_a_line_of_the_access_log() {
+fn client_input_cannot_break_an_access_log_line() {
     let gate = Gate::start(&policy());
     let address = gate.envoy.api().unwrap();
     let hostile = [r#"""#, r"\", r#"","callgate":[{}],"x":""#, "%REQ(:PATH)%"];
@@ -91,7 +91,7 @@ fn nothing_that_a_client_sends_breaks_a_line_of_the_access_log() {
 }
 
 #[test]
-fn headers_and_values_that_the_policy_asks_for_are_recorded() {
+fn records_the_headers_and_query_values_the_policy_selects() {
     let mut policy = policy();
     policy["audit"]["include"] = json!(["x-agent-run-id"]);
     policy["audit"]["query"] = json!("values");
@@ -105,7 +105,7 @@ fn headers_and_values_that_the_policy_asks_for_are_recorded() {
 }
 
 #[test]
-fn no_token_key_or_secret_is_written_anywhere() {
+fn never_writes_a_token_key_or_secret() {
     let secret = "correct-horse-battery-staple-and-more-of-it";
     let mut policy = policy();
     policy["issuers"]["shared"] = json!({
@@ -170,7 +170,7 @@ fn no_token_key_or_secret_is_written_anywhere() {
 }
 
 #[test]
-fn under_observation_the_upstream_gets_what_it_would_have_got_without_the_gate() {
+fn observe_mode_forwards_requests_as_without_the_gate() {
     let mut observed = policy();
     observed["mode"] = json!("observe");
     let gate = Gate::start(&observed);

@@ -3,13 +3,13 @@
 use super::*;
 
 #[test]
-fn of_two_thousand_equal_calls_at_once_one_passes() {
+fn accepts_one_of_two_thousand_concurrent_equal_requests() {
     assert_one_of_two_thousand_passes(20);
 }
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn of_two_thousand_equal_calls_at_once_one_passes_two_hundred_times() {
+fn accepts_one_of_two_thousand_equal_requests_in_200_rounds() {
     assert_one_of_two_thousand_passes(200);
 }
 
@@ -69,7 +69,7 @@ fn assert_one_of_two_thousand_passes(requests: usize) {
 }
 
 #[test]
-fn one_agent_fills_its_share_and_another_is_served() {
+fn an_agent_that_fills_its_replay_share_does_not_block_others() {
     // A policy whose limits exceed the replay table does not compile. But the existing table may be smaller than the policy requires.
     let mut policy = signed_policy();
     policy["tables"] = json!({ "replay": 128 });
@@ -102,7 +102,7 @@ fn one_agent_fills_its_share_and_another_is_served() {
 }
 
 #[test]
-fn what_was_captured_before_a_restart_or_an_update_is_refused_after_it() {
+fn rejects_requests_captured_before_a_restart() {
     let policy = signed_policy();
     let first = gate(&policy, 2);
     let captured = Call::get("/items/1").request();
@@ -127,7 +127,7 @@ fn what_was_captured_before_a_restart_or_an_update_is_refused_after_it() {
 }
 
 #[test]
-fn an_agent_changes_its_key_without_losing_a_call() {
+fn agent_key_rotation_accepts_old_and_new_keys() {
     let mut policy = signed_policy();
     // Until now, no agent had the other key.
     policy["agents"].as_object_mut().unwrap().remove("other");
@@ -145,7 +145,7 @@ fn an_agent_changes_its_key_without_losing_a_call() {
 }
 
 #[test]
-fn an_update_keeps_what_was_used_and_a_denied_call_can_come_again() {
+fn an_update_keeps_replay_state_and_a_denied_request_may_retry() {
     let mut policy = signed_policy();
     policy["agents"]["robot"]["scopes"] = json!(["items:write"]);
     let gate = Gate::start_with(&policy, dynamic_with_secrets, &options(2));

@@ -21,7 +21,7 @@ use crate::envoy::operating::{Load, until};
 const TABLES_KEY: &str = "a-key-of-the-tables-that-no-dump-may-ever-show";
 
 #[test]
-fn the_file_to_copy_allows_what_the_filter_needs_and_no_more() {
+fn envoy_yaml_allows_exactly_the_needed_capabilities() {
     let mut shipped = Bootstrap::new(module(), "{}", ([127, 0, 0, 1], 1).into()).unwrap();
     let allowed = shipped.gate().unwrap()["capability_restriction_config"]["allowed_capabilities"].clone();
     let allowed: BTreeSet<_> = allowed.as_object().unwrap().keys().map(String::as_str).collect();
@@ -107,7 +107,7 @@ pub(crate) fn decides(envoy: &Envoy, upstream: &Upstream, call: impl Fn(&Request
 }
 
 #[test]
-fn the_file_to_copy_starts_and_decides() {
+fn envoy_yaml_starts_and_enforces_the_policy() {
     let copied = Copied::new();
     let file = copied.file("envoy.yaml", &[]);
     let (envoy, upstream) = copied.start(&file, 1);
@@ -120,7 +120,7 @@ fn the_file_to_copy_starts_and_decides() {
 }
 
 #[test]
-fn the_listener_in_a_file_starts_decides_and_is_replaced() {
+fn lds_listener_starts_enforces_and_can_be_replaced() {
     let copied = Copied::new();
     let folder = copied.folder.path().to_str().unwrap().to_owned();
     let file = copied.file(
@@ -164,7 +164,7 @@ fn over_ecds(concurrency: u32) -> (Envoy, Upstream, PathBuf) {
 const TAKEN: &str = "extension_config_discovery.http_filter.callgate.update_success";
 
 #[test]
-fn a_policy_that_changes_over_ecds_under_load_loses_no_call() {
+fn an_ecds_policy_update_under_load_loses_no_request() {
     let (envoy, upstream, gate) = over_ecds(2);
     let address = envoy.api().unwrap();
     decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
@@ -193,7 +193,7 @@ fn a_policy_that_changes_over_ecds_under_load_loses_no_call() {
 
 /// The patches of the `EnvoyFilter` as Istio would apply them, with the module from a file, as Istio's agent configures it.
 #[test]
-fn what_istio_tells_envoy_starts_and_decides() {
+fn istio_envoy_filter_starts_and_enforces_the_policy() {
     let read = document::read(paths::root().join("envoy/istio/envoy-filter.yaml")).unwrap();
     let value = |patch: usize| read.value()["spec"]["configPatches"][patch]["patch"]["value"].clone();
     let mut filter = value(0);
@@ -215,7 +215,7 @@ fn dump(envoy: &Envoy) -> String {
 }
 
 #[test]
-fn secrets_come_from_the_environment_and_no_dump_shows_them() {
+fn config_dump_does_not_show_secrets_from_the_environment() {
     let (envoy, upstream, _) = over_ecds(1);
     let address = envoy.api().unwrap();
     decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
@@ -247,7 +247,7 @@ fn await_count(envoy: &Envoy, name: &str, at_least: u64) {
 }
 
 #[test]
-fn each_credential_meets_the_same_gate() {
+fn front_proxy_routes_each_credential_to_one_gate() {
     let gates = [Upstream::start().unwrap(), Upstream::start().unwrap()];
     let mut text = fs::read_to_string(paths::root().join("envoy/front.yaml")).unwrap();
     for (shipped, changed) in [

@@ -187,7 +187,7 @@ impl Call {
 }
 
 #[test]
-fn nothing_of_a_call_goes_on_before_its_body_was_checked() {
+fn forwards_nothing_before_the_body_is_checked() {
     let gate = gate(&signed_policy(), 1);
     let allowed = gate.ask(Call::post(BODY).request().body(BODY));
     allowed.assert_allowed();
@@ -256,7 +256,7 @@ fn leave_in_the_middle(gate: &Gate, call: &Call) -> Value {
 }
 
 #[test]
-fn a_held_call_whose_client_goes_away_leaves_a_record_and_uses_nothing_up() {
+fn an_abandoned_held_request_is_recorded_and_consumes_nothing() {
     let mut policy = signed_policy();
     policy["limits"]["writes"] = json!({ "per": "agent", "rate": "1/1h", "burst": 2 });
     policy["requirements"]["write"]["limits"] = json!(["writes"]);
@@ -283,7 +283,7 @@ fn a_held_call_whose_client_goes_away_leaves_a_record_and_uses_nothing_up() {
 }
 
 #[test]
-fn an_observed_call_whose_client_goes_away_is_recorded_as_observed() {
+fn records_an_abandoned_observed_request_as_observed() {
     let mut policy = signed_policy();
     policy["mode"] = json!("observe");
     let gate = Gate::start_with(&policy, pass_secrets, &options(1));
@@ -310,7 +310,7 @@ fn policy_in_istio() -> Value {
 }
 
 #[test]
-fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
+fn forwards_no_byte_of_a_wrong_body_after_its_headers() {
     let gate = Gate::start_with(&policy_in_istio(), as_in_istio, &options(2));
     ripen(&gate);
     let before = gate.upstream.body_bytes();
@@ -363,7 +363,7 @@ fn where_the_head_goes_on_first_no_byte_of_another_body_follows_it() {
 }
 
 #[test]
-fn observed_another_body_follows_the_head_that_went_first_and_the_record_alone_says_so() {
+fn observe_mode_forwards_a_wrong_body_and_records_the_mismatch() {
     let mut policy = policy_in_istio();
     let endpoints = policy["endpoints"].as_array_mut().unwrap();
     let create = endpoints.iter_mut().find(|endpoint| endpoint["id"] == "items.create").unwrap();
@@ -403,7 +403,7 @@ pub(crate) async fn over_http_2(gate: &Gate, call: &Call, frames: &'static [&'st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http_2_nothing_goes_on_before_the_body_either() {
+async fn over_http_2_forwards_nothing_before_the_body_is_checked() {
     let gate = gate(&signed_policy(), 1);
     for trailers in [false, true] {
         let call = Call::post(BODY);
@@ -421,7 +421,7 @@ async fn over_http_2_nothing_goes_on_before_the_body_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_stream_is_not_held() {
+async fn does_not_hold_a_signed_stream() {
     let mut policy = signed_policy();
     policy["endpoints"].as_array_mut().unwrap().push(json!({
         "id": "chat", "methods": ["POST"], "path": "/echo.Echo/{method}", "effect": "write", "scopes": ["items:write"],
@@ -445,7 +445,7 @@ async fn a_signed_stream_is_not_held() {
 }
 
 #[test]
-fn a_signed_handshake_has_no_body_and_opens_at_once() {
+fn a_signed_websocket_handshake_opens_without_waiting() {
     let gate = gate(&signed_policy(), 1);
     let upgrade = |call: Call| {
         let lines = [

@@ -62,7 +62,7 @@ fn path_with_callgate() -> String {
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn a_python_client_signs_as_the_gate_asks() {
+fn a_python_client_signs_as_accept_signature_requires() {
     let gate = gate();
     let python = LIBRARY.install().unwrap().python;
     let folder = tempfile::tempdir().unwrap();

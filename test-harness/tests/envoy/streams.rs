@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 
 /// The shipped configuration restricts the module's callbacks. The module still frees the memory of each stream.
 #[test]
-fn streams_that_have_ended_leave_nothing_in_the_vm() {
+fn ended_streams_leave_no_memory_in_the_vm() {
     let grows = |change: &dyn Fn(&mut Bootstrap)| {
         let gate = Gate::start_with(&policy(), change, &Options::default());
         let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();

@@ -6,7 +6,7 @@ use test_harness::envoy::Options;
 use crate::envoy::fixture::{Gate, good, policy};
 
 #[test]
-fn a_trap_costs_one_request() {
+fn a_trap_fails_only_one_request() {
     let module = build::filter(Flavor::Testing).unwrap();
     let gate = Gate::try_start(&module, &policy().to_string(), |_| (), &Options::default()).unwrap();
     gate.ask(good()).assert_allowed();
@@ -26,7 +26,7 @@ fn a_trap_costs_one_request() {
 }
 
 #[test]
-fn the_module_that_ships_does_not_panic_on_purpose() {
+fn shipped_module_ignores_the_panic_header() {
     let gate = Gate::start(&policy());
     gate.ask(good().header("X-Panic-On-Purpose", "1")).assert_allowed();
 }

@@ -234,7 +234,7 @@ fn logged(gate: &Gate, text: &str) -> usize {
 }
 
 #[test]
-fn what_envoy_verifies_is_what_the_gate_would() {
+fn envoy_and_the_filter_verify_signatures_alike() {
     let (policy, cases) = cases();
     let good = cases.iter().filter(|case| case.good).count();
     // For each curve: the signature, its twin and four more. For each RSA key: one for each hash, two more, and one with PSS.
@@ -253,7 +253,7 @@ fn what_envoy_verifies_is_what_the_gate_would() {
 }
 
 #[test]
-fn without_the_capability_the_verdicts_are_the_same() {
+fn verdicts_do_not_depend_on_the_foreign_function_capability() {
     let (policy, cases) = cases();
     let gate = Gate::start_with(&policy, without_the_capability, &Options::default());
     let warned = "computed in the filter, which takes longer: the host call `proxy_call_foreign_function` failed";
@@ -267,7 +267,7 @@ fn without_the_capability_the_verdicts_are_the_same() {
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
-fn the_oldest_envoy_verifies_alike() {
+fn oldest_envoy_verifies_signatures_alike() {
     let (policy, cases) = cases();
     let options = Options { binary: Some(oldest().unwrap()), ..Options::default() };
     let gate = Gate::start_with(&policy, |_| (), &options);

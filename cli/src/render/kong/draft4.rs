@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_draft_4_and_says_what_the_schema_says() {
+    fn draft_4_schema_agrees_with_the_full_schema() {
         let schema = schema();
         let reduced = reduced(&schema);
         jsonschema::draft4::meta::validate(&reduced).unwrap();
@@ -118,7 +118,7 @@ mod tests {
 
     /// Keywords that draft 4 does not have must not remain: they would have no effect.
     #[test]
-    fn nothing_of_a_later_draft_is_left() {
+    fn contains_no_keyword_of_a_later_draft() {
         let text = reduced(&schema()).to_string();
         for word in ["$defs", "const", "default", "propertyNames"] {
             assert!(!text.contains(&format!("\"{word}\":")), "{word}");

@@ -55,7 +55,7 @@ impl TokenCache {
 }
 
 #[test]
-fn memory_stays_within_the_bound() {
+fn memory_use_stays_within_the_limit() {
     let mut gate = Gate::new(64 * 1024);
     for number in 0..500 {
         assert!(!gate.known(&token(number, json!({}))));
@@ -70,7 +70,7 @@ fn memory_stays_within_the_bound() {
 }
 
 #[test]
-fn what_is_in_use_outlives_a_caller_with_many_tokens() {
+fn keeps_tokens_in_use_when_a_client_sends_many() {
     let mut gate = Gate::new(64 * 1024);
     let ours = token(0, json!({}));
     gate.known(&ours);
@@ -83,7 +83,7 @@ fn what_is_in_use_outlives_a_caller_with_many_tokens() {
 }
 
 #[test]
-fn a_token_that_leaves_the_cache_is_verified_again() {
+fn verifies_an_evicted_token_again() {
     let mut gate = Gate::new(16 * 1024);
     let ours = token(0, json!({}));
     assert!(!gate.known(&ours));
@@ -95,7 +95,7 @@ fn a_token_that_leaves_the_cache_is_verified_again() {
 }
 
 #[test]
-fn a_token_is_known_by_all_its_bytes() {
+fn identifies_a_token_by_all_its_bytes() {
     let mut gate = Gate::new(64 * 1024);
     let ours = token(0, json!({}));
     gate.known(&ours);
@@ -114,7 +114,7 @@ fn a_token_is_known_by_all_its_bytes() {
 }
 
 #[test]
-fn without_a_budget_nothing_is_remembered() {
+fn caches_nothing_without_a_budget() {
     let mut gate = Gate::new(0);
     let ours = token(0, json!({}));
     assert!(!gate.known(&ours));
@@ -123,7 +123,7 @@ fn without_a_budget_nothing_is_remembered() {
 }
 
 #[test]
-fn the_usual_budget_holds_hundreds_of_usual_tokens() {
+fn the_default_budget_holds_hundreds_of_typical_tokens() {
     let mut gate = Gate::new(TokenCache::DEFAULT_BYTES);
     let usual = json!({ "scope": "code:read code:write", "org": "acme", "roles": ["a", "b"], "pad": "x".repeat(300) });
     let tokens: Vec<_> = (0..400).map(|number| token(number, usual.clone())).collect();
@@ -136,7 +136,7 @@ fn the_usual_budget_holds_hundreds_of_usual_tokens() {
 }
 
 #[test]
-fn the_cache_says_how_it_stands() {
+fn reports_its_usage() {
     let mut gate = Gate::new(64 * 1024);
     assert_eq!(gate.cache.usage(), CacheUsage::default());
     let first = token(1, json!({}));

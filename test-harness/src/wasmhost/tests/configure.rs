@@ -22,7 +22,7 @@ fn refused(config: &[u8], environment: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_not_json_is_told_how_to_deliver_it() {
+fn explains_how_to_deliver_a_policy_that_is_not_json() {
     // A `google.protobuf.Struct` with one field, as Envoy serializes it.
     let structure = b"\x0a\x12\x0a\x08callgate\x12\x06\x1a\x04v1\x00\x00";
     for config in
@@ -34,7 +34,7 @@ fn what_is_not_json_is_told_how_to_deliver_it() {
 }
 
 #[test]
-fn what_is_no_policy_is_refused_with_a_place() {
+fn rejects_json_that_is_not_a_policy() {
     let whole = policy().to_string();
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
     let huge = format!("{{\"callgate\":{}}}", "9".repeat(100_000));
@@ -56,7 +56,7 @@ fn what_is_no_policy_is_refused_with_a_place() {
 }
 
 #[test]
-fn every_mistake_in_the_meaning_has_a_line_with_its_place() {
+fn logs_every_semantic_error_with_its_position() {
     let mut wrong = policy();
     wrong["hosts"] = json!([]);
     wrong["endpoints"][0]["scopes"] = json!(["*"]);
@@ -68,7 +68,7 @@ fn every_mistake_in_the_meaning_has_a_line_with_its_place() {
 }
 
 #[test]
-fn a_secret_comes_from_the_environment_and_is_never_said() {
+fn reads_secrets_from_the_environment_and_never_logs_them() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     let mut policy = policy();
     policy["issuers"]["corp"]["algorithms"] = json!(["HS256"]);
@@ -88,7 +88,7 @@ fn a_secret_comes_from_the_environment_and_is_never_said() {
 }
 
 #[test]
-fn a_bad_configuration_never_replaces_a_good_one() {
+fn an_invalid_configuration_never_replaces_a_valid_one() {
     let mut vm = start(&policy());
     let root = vm.first_root();
     for bad in [b"".as_slice(), b"{}", b"\x0a\x00"] {
@@ -100,7 +100,7 @@ fn a_bad_configuration_never_replaces_a_good_one() {
 }
 
 #[test]
-fn without_a_policy_every_call_is_denied() {
+fn denies_every_request_without_a_policy() {
     let mut vm = start(&policy());
     let empty = vm.create_root().unwrap();
     assert!(vm.configure(empty, b"{}", None).is_err());
@@ -111,7 +111,7 @@ fn without_a_policy_every_call_is_denied() {
 }
 
 #[test]
-fn where_a_refused_policy_would_stop_the_worker_it_denies_every_call_instead() {
+fn an_invalid_policy_for_kong_denies_every_request() {
     let wrong = policy_with(json!({ "gateway": "kong", "hosts": [] })).to_string();
     for config in [wrong.as_bytes(), &wrong.as_bytes()[..wrong.len() - 1]] {
         let mut vm = Vm::start(&MODULE, config, &[]).unwrap();

@@ -58,7 +58,7 @@ fn walk(policy: &Value, request: &Request, mut judge: impl FnMut(HostProfile, &F
 }
 
 #[test]
-fn an_allowed_call_goes_on_complete_or_not_at_all() {
+fn forwards_an_allowed_request_completely_or_not_at_all() {
     let policy = policy();
     let mut request = good();
     request.headers.extend(pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all")]));
@@ -85,7 +85,7 @@ fn an_allowed_call_goes_on_complete_or_not_at_all() {
 }
 
 #[test]
-fn a_denied_call_never_goes_on() {
+fn never_forwards_a_denied_request_after_a_host_fault() {
     walk(&policy(), &request("GET", "/items/7", &[]), |_, fault, outcome| match &outcome.verdict {
         Verdict::Reply(reply) => assert!(reply.status >= 400, "{fault:?}"),
         Verdict::Hang => assert_eq!(fault.call, "proxy_send_local_response"),
@@ -94,7 +94,7 @@ fn a_denied_call_never_goes_on() {
 }
 
 #[test]
-fn an_observed_call_goes_on_clean_or_not_at_all() {
+fn forwards_an_observed_request_sanitized_or_not_at_all() {
     let token = format!("Bearer {}", mint(&claims()));
     let request = request("GET", "/watched", &[("authorization", &token), ("x-callgate-agent", "root")]);
     walk(&policy(), &request, |profile, fault, outcome| {
@@ -106,7 +106,7 @@ fn an_observed_call_goes_on_clean_or_not_at_all() {
 }
 
 #[test]
-fn trailers_go_on_clean_or_not_at_all() {
+fn forwards_trailers_sanitized_or_not_at_all() {
     let trailers = pairs::from_text(&[("x-callgate-agent", "root"), ("x_callgate_scopes", "all"), ("a", "b")]);
     let request = Request { end_of_stream: false, trailers: Some(trailers), ..good() };
     walk(&policy(), &request, |profile, fault, outcome| match &outcome.trailers {
@@ -119,7 +119,7 @@ fn trailers_go_on_clean_or_not_at_all() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_not_taken() {
+fn rejects_a_configuration_that_the_host_fails_to_deliver() {
     let policy = policy().to_string();
     let mut vm = start(&super::policy());
     let root = vm.first_root();

@@ -28,7 +28,7 @@ fn passes(vm: &mut Vm, request: &Request) -> bool {
 }
 
 #[test]
-fn workers_count_together_on_each_gateway_that_has_a_store() {
+fn workers_share_limits_on_each_gateway_with_a_store() {
     for profile in HostProfile::ALL.into_iter().filter(|profile| profile.quirks().store != Store::None) {
         let shared = SharedData::of(profile.quirks().store);
         let mut first = worker(profile, &limited(profile), &shared).unwrap();
@@ -40,7 +40,7 @@ fn workers_count_together_on_each_gateway_that_has_a_store() {
 
 /// The `vm_id` is blank there, so all other filters with a blank one write into the same map.
 #[test]
-fn what_other_filters_write_into_the_map_lets_no_call_through() {
+fn corrupt_shared_data_never_allows_a_request() {
     for profile in [Istio, Higress] {
         let shared = SharedData::of(Store::Map);
         shared.put(b"somebody", b"else");
@@ -68,14 +68,14 @@ fn what_other_filters_write_into_the_map_lets_no_call_through() {
 
 /// A filter that stops during configuration leaves the API open, so the filter accesses the zone only at the first request.
 #[test]
-fn without_a_zone_the_module_starts_on_kong_and_nothing_passes() {
+fn traps_on_the_first_request_on_kong_without_a_zone() {
     let mut vm = worker(Kong, &limited(Kong), &SharedData::zones(&[])).unwrap();
     let Verdict::Trap(trap) = vm.request(&good()).verdict else { panic!("it does not trap") };
     assert!(trap.contains("no shared memory zone"), "{trap}");
 }
 
 #[test]
-fn kong_does_not_start_with_a_zone_that_ends_within_a_page() {
+fn kong_rejects_a_zone_size_that_is_not_a_page_multiple() {
     let Err(failed) = worker(Kong, &limited(Kong), &SharedData::zones(&[(b"callgate", 1413 << 10)])) else {
         panic!("it starts")
     };
@@ -84,7 +84,7 @@ fn kong_does_not_start_with_a_zone_that_ends_within_a_page() {
 
 /// Each generation of workers has its own zone: until the old workers have ended, each generation counts a limit separately.
 #[test]
-fn after_a_reload_the_old_and_the_new_workers_count_apart() {
+fn workers_before_and_after_a_reload_count_separately() {
     let shared = SharedData::of(Store::Zones);
     let mut old = worker(Kong, &limited(Kong), &shared).unwrap();
     assert!(passes(&mut old, &good()) && passes(&mut old, &good()) && !passes(&mut old, &good()));
@@ -107,7 +107,7 @@ fn crowded(lines: usize, method: &str) -> Request {
 }
 
 #[test]
-fn a_request_with_more_headers_than_kong_lists_is_denied_and_harms_no_worker() {
+fn denies_a_request_with_more_headers_than_kong_lists() {
     for mode in ["enforce", "observe"] {
         let mut vm = start_under(Kong, &policy_with(json!({ "mode": mode })));
         for n in 0..120 {
@@ -136,7 +136,7 @@ fn assert_alive_on_kong(vm: &mut Vm) {
 
 /// Shows that the check above is effective: with a policy for another gateway, the buffers are only as large as the host requests.
 #[test]
-fn without_more_room_kong_writes_past_the_buffer() {
+fn kong_overruns_the_buffer_without_extra_room() {
     let portable = policy_with(json!({ "gateway": "portable" })).to_string();
     let mut vm = Vm::start(&MODULE.under(Kong), portable.as_bytes(), &[]).unwrap();
     let Verdict::Trap(trap) = vm.request(&crowded(120, &"M".repeat(4_000))).verdict else { panic!("nothing happens") };
@@ -144,7 +144,7 @@ fn without_more_room_kong_writes_past_the_buffer() {
 }
 
 #[test]
-fn nothing_that_poses_as_ours_reaches_the_upstream_of_kong() {
+fn blanks_or_rejects_spoofed_identity_headers_on_kong() {
     let mut vm = start_under(Kong, &policy_with(json!({ "overrides": "remove" })));
     let with = |lines: &[(&str, &str)]| {
         let mut request = good();
@@ -175,7 +175,7 @@ fn nothing_that_poses_as_ours_reaches_the_upstream_of_kong() {
 }
 
 #[test]
-fn in_a_zone_that_is_too_small_every_call_is_denied() {
+fn denies_every_request_when_the_zone_is_too_small() {
     let mut policy = limited(Kong);
     policy["tables"]["limits"] = json!(16_384);
     let mut vm = worker(Kong, &policy, &SharedData::zones(&[(b"callgate", 16 * 1024)])).unwrap();
@@ -185,7 +185,7 @@ fn in_a_zone_that_is_too_small_every_call_is_denied() {
 /// A filter that rejects its configuration leaves the API open on Kong. A configuration that cannot be read names no gateway, so the
 /// environment names it.
 #[test]
-fn a_policy_that_does_not_compile_denies_every_call_on_kong() {
+fn an_invalid_policy_denies_every_request_on_kong() {
     let kong = policy_with(json!({ "gateway": "kong" })).to_string();
     let wrong = policy_with(json!({ "gateway": "kong", "resource": "http://api.example.com" })).to_string();
     let empty = policy_with(json!({ "gateway": "kong", "endpoints": [] })).to_string();
@@ -211,7 +211,7 @@ fn a_policy_that_does_not_compile_denies_every_call_on_kong() {
 }
 
 #[test]
-fn a_policy_for_another_gateway_than_the_environment_names_is_rejected_in_envoy() {
+fn envoy_rejects_a_policy_for_another_gateway() {
     let variable = |name: &str| [("CALLGATE_GATEWAY".to_owned(), name.to_owned())];
     let kong = policy_with(json!({ "gateway": "kong" })).to_string();
     let Err(failed) = Vm::start(&MODULE, kong.as_bytes(), &variable("envoy")) else { panic!("it starts") };
@@ -220,7 +220,7 @@ fn a_policy_for_another_gateway_than_the_environment_names_is_rejected_in_envoy(
 }
 
 #[test]
-fn where_grpc_clients_cannot_be_told_so_they_are_told_what_all_are() {
+fn grpc_clients_get_problem_json_on_kong_and_apisix() {
     for profile in [Kong, Apisix] {
         let mut vm = start_under(profile, &policy());
         let outcome = vm.request(&request("POST", "/items/7", &[("content-type", "application/grpc")]));
@@ -232,7 +232,7 @@ fn where_grpc_clients_cannot_be_told_so_they_are_told_what_all_are() {
 
 /// Over HTTP/2 a body may arrive without a declared length, and this gateway shows no body to the gate.
 #[test]
-fn a_body_that_nobody_announced_is_no_form_on_a_gateway_that_shows_none() {
+fn rejects_a_body_of_unknown_length_as_a_form_on_apisix() {
     let mut policy = policy();
     policy["endpoints"][0]["effect"] = json!("write");
     policy["requirements"] = json!({ "write": {} });

@@ -98,7 +98,7 @@ fn ticks_until_answered(vm: &mut Vm, stream: &mut OpenStream, part: &[u8]) -> u3
 }
 
 #[test]
-fn a_body_without_a_new_byte_ends_with_408_and_uses_nothing_up() {
+fn a_stalled_body_gets_408_and_consumes_nothing() {
     let mut vm = start(&signed("envoy", json!({})));
     let request = pay("slow", "a");
     for _ in 0..3 {
@@ -125,7 +125,7 @@ fn a_body_without_a_new_byte_ends_with_408_and_uses_nothing_up() {
 }
 
 #[test]
-fn a_body_that_arrives_byte_by_byte_ends_after_the_total() {
+fn a_trickling_body_ends_at_the_total_timeout() {
     let mut vm = start(&signed("envoy", json!({})));
     let mut stream = open(&mut vm, &pay("slow", "a"));
     assert_eq!(ticks_until_answered(&mut vm, &mut stream, b" "), 9);
@@ -133,7 +133,7 @@ fn a_body_that_arrives_byte_by_byte_ends_after_the_total() {
 }
 
 #[test]
-fn a_slow_body_that_arrives_in_time_is_forwarded() {
+fn forwards_a_slow_body_that_arrives_in_time() {
     let mut vm = start(&signed("envoy", json!({})));
     let mut stream = open(&mut vm, &pay("slow", "a"));
     for part in BODY[..12].chunks(6) {
@@ -151,7 +151,7 @@ fn a_slow_body_that_arrives_in_time_is_forwarded() {
 }
 
 #[test]
-fn an_observed_request_is_never_answered_and_its_record_says_that_it_was_late() {
+fn records_a_body_timeout_when_observing_without_answering() {
     let mut vm = start(&signed("envoy", json!({ "mode": "observe" })));
     let mut stream = open(&mut vm, &pay("slow", "a"));
     for _ in 0..20 {
@@ -166,7 +166,7 @@ fn an_observed_request_is_never_answered_and_its_record_says_that_it_was_late() 
 }
 
 #[test]
-fn one_agent_that_fills_its_share_gets_503_and_the_others_are_served() {
+fn an_agent_over_its_held_bytes_gets_503_and_others_continue() {
     let mut vm = start(&signed("envoy", json!({})));
     // The requests announce 64 KiB and send no byte.
     let large = [("content-length", "65536")];
@@ -189,7 +189,7 @@ fn one_agent_that_fills_its_share_gets_503_and_the_others_are_served() {
 }
 
 #[test]
-fn bytes_that_nobody_announced_are_counted_as_they_arrive() {
+fn counts_body_bytes_without_content_length_as_they_arrive() {
     let policy = signed("envoy", json!({ "max_body": "64KiB" }));
     let mut vm = start(&policy);
     let first = open(&mut vm, &head("slow", "a", Some(BODY), &[("content-length", "65536")]));
@@ -203,7 +203,7 @@ fn bytes_that_nobody_announced_are_counted_as_they_arrive() {
 }
 
 #[test]
-fn an_observed_request_for_which_there_is_no_room_is_forwarded_without_being_held() {
+fn forwards_an_observed_request_unheld_when_held_bytes_are_full() {
     let mut vm = start(&signed("envoy", json!({ "mode": "observe" })));
     let large = [("content-length", "65536")];
     let first = open(&mut vm, &head("slow", "a", Some(BODY), &large));
@@ -214,7 +214,7 @@ fn an_observed_request_for_which_there_is_no_room_is_forwarded_without_being_hel
 }
 
 #[test]
-fn a_policy_that_is_replaced_ends_what_it_holds_and_its_bytes_count_under_the_next() {
+fn held_bytes_and_timeouts_survive_a_policy_update() {
     let policy = signed("envoy", json!({}));
     let mut vm = start(&policy);
     let large = [("content-length", "65536")];
@@ -227,7 +227,7 @@ fn a_policy_that_is_replaced_ends_what_it_holds_and_its_bytes_count_under_the_ne
 }
 
 #[test]
-fn where_the_head_went_first_a_body_that_never_comes_ends_with_408_as_well() {
+fn a_missing_body_gets_408_after_its_headers_were_forwarded() {
     let module = MODULE.under(HostProfile::Istio);
     let mut vm = Vm::start(&module, signed("istio", json!({})).to_string().as_bytes(), &environment()).unwrap();
     let mut stream = open(&mut vm, &pay("slow", "a"));
@@ -239,7 +239,7 @@ fn where_the_head_went_first_a_body_that_never_comes_ends_with_408_as_well() {
 }
 
 #[test]
-fn a_gateway_without_timers_is_asked_for_none() {
+fn sets_no_timer_on_a_gateway_without_timers() {
     let module = MODULE.under(HostProfile::Kong);
     let shared = SharedData::zones(&[(crate::wasmhost::ZONE, 64 * 1024 * 1024)]);
     let policy = signed("kong", json!({ "held_bodies": {} })).to_string();
@@ -248,13 +248,13 @@ fn a_gateway_without_timers_is_asked_for_none() {
 }
 
 #[test]
-fn a_policy_that_holds_nothing_sets_no_timer() {
+fn sets_no_timer_for_a_policy_that_holds_no_bodies() {
     let mut vm = super::start(&super::policy());
     assert_eq!(vm.tick(vm.first_root()), Ok(false));
 }
 
 #[test]
-fn a_policy_whose_holds_no_timer_would_end_is_rejected() {
+fn rejects_a_policy_that_holds_bodies_if_the_timer_fails() {
     let held = signed("envoy", json!({}));
     let nothing_held = policy_with(json!({ "name": "other" })).to_string();
     let mut vm = Vm::start(&MODULE, nothing_held.as_bytes(), &environment()).unwrap();
@@ -270,7 +270,7 @@ fn a_policy_whose_holds_no_timer_would_end_is_rejected() {
 }
 
 #[test]
-fn a_request_without_a_digest_is_forwarded_when_its_end_comes_without_a_byte() {
+fn forwards_a_request_without_digest_only_if_its_body_is_empty() {
     for lines in [&[][..], &[("content-length", "0")]] {
         let mut vm = start(&signed("envoy", json!({})));
         let mut stream = open(&mut vm, &head("slow", "a", None, lines));
@@ -299,7 +299,7 @@ fn a_request_without_a_digest_is_forwarded_when_its_end_comes_without_a_byte() {
 }
 
 #[test]
-fn an_end_that_comes_with_trailers_is_an_end_without_a_byte() {
+fn trailers_end_an_empty_body() {
     let mut vm = start(&signed("envoy", json!({})));
     let trailers = Some(pairs::from_text(&[("x-checksum", "1")]));
     let outcome = vm.request(&Request { trailers, ..head("slow", "a", None, &[]) });

@@ -32,7 +32,7 @@ impl Random {
 }
 
 #[test]
-fn targets_that_codecs_refuse() {
+fn rejects_targets_that_http_codecs_reject() {
     let mut vm = start(&policy());
     for (path, reason) in [
         ("", "path_not_origin_form"),
@@ -53,7 +53,7 @@ fn targets_that_codecs_refuse() {
 }
 
 #[test]
-fn lines_that_are_missing_or_not_text() {
+fn rejects_missing_or_non_text_headers() {
     let mut vm = start(&policy());
     refused(&mut vm, &Request { headers: Pairs::new(), ..good() });
     for missing in 0..3 {
@@ -72,7 +72,7 @@ fn lines_that_are_missing_or_not_text() {
 }
 
 #[test]
-fn lines_that_mean_nothing_to_the_gate_pass_whatever_their_bytes() {
+fn forwards_irrelevant_headers_with_any_bytes() {
     let mut vm = start(&policy());
     let lines = bytes(&[
         (b"\xff\xfe", b"a"),
@@ -91,7 +91,7 @@ fn lines_that_mean_nothing_to_the_gate_pass_whatever_their_bytes() {
 }
 
 #[test]
-fn two_thousand_lines_keep_every_one_that_is_not_ours() {
+fn strips_only_callgate_headers_among_two_thousand() {
     let mut vm = start(&policy());
     let mut request = good();
     for n in 0..1000 {
@@ -107,7 +107,7 @@ fn two_thousand_lines_keep_every_one_that_is_not_ours() {
 }
 
 #[test]
-fn tokens_of_absurd_size_and_shape() {
+fn rejects_tokens_of_absurd_size_and_shape() {
     let mut vm = start(&policy());
     let nested = |depth: usize| format!("{{\"iss\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     let sign = |claims: &str| KEY.sign_raw(br#"{"typ":"at+jwt","alg":"ES256","kid":"k1"}"#, claims.as_bytes());
@@ -135,7 +135,7 @@ fn tokens_of_absurd_size_and_shape() {
 }
 
 #[test]
-fn random_bytes_in_each_line_that_the_gate_reads() {
+fn survives_random_bytes_in_each_header_it_reads() {
     let mut vm = start(&policy());
     let mut random = Random(0x5eed);
     for name in [
@@ -171,7 +171,7 @@ fn random_bytes_in_each_line_that_the_gate_reads() {
 }
 
 #[test]
-fn random_changes_to_a_good_token_and_a_good_path() {
+fn survives_random_changes_to_a_valid_token_and_path() {
     let mut vm = start(&policy());
     let mut random = Random(0xfeed);
     for line in [1, 4] {
@@ -195,7 +195,7 @@ fn random_changes_to_a_good_token_and_a_good_path() {
 }
 
 #[test]
-fn random_property_values_and_moments() {
+fn survives_random_property_values_and_times() {
     let mut vm = start(&policy());
     let mut random = Random(0xdeed);
     for _ in 0..200 {

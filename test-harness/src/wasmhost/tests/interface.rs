@@ -9,7 +9,7 @@ use crate::bench::MOST_WASM_MB;
 use crate::wasmhost::interface::{CALLS, EXPORTS, SDK_CALLS, WASI_CALLS};
 
 #[test]
-fn imports_are_exactly_those_that_gateways_know() {
+fn imports_are_exactly_the_listed_host_calls() {
     let known = |module: &'static str, calls: &'static [&str]| calls.iter().map(move |call| format!("{module}.{call}"));
     let listed: BTreeSet<_> =
         known("env", CALLS).chain(known("env", SDK_CALLS)).chain(known("wasi_snapshot_preview1", WASI_CALLS)).collect();
@@ -17,7 +17,7 @@ fn imports_are_exactly_those_that_gateways_know() {
 }
 
 #[test]
-fn every_listed_host_offers_every_import() {
+fn every_gateway_offers_every_import() {
     for profile in HostProfile::ALL {
         let offer = profile.offer();
         let missing: Vec<_> = MODULE
@@ -40,7 +40,7 @@ const NOT_NEEDED: [&str; 3] = ["clock_time_get", "fd_write", "proc_exit"];
 const DOES_NOTHING: &str = "proxy_on_done";
 
 #[test]
-fn capabilities_are_what_the_module_calls_and_does_something_in() {
+fn capabilities_are_exactly_the_needed_calls_and_callbacks() {
     let calls = CALLS.iter().chain(WASI_CALLS).filter(|call| !NOT_NEEDED.contains(call));
     // Allocation is not a capability, and the other names are looked up when the module is loaded.
     let is_callback = |export: &&&str| export.starts_with("proxy_on_") && !export.ends_with("_allocate");
@@ -51,7 +51,7 @@ fn capabilities_are_what_the_module_calls_and_does_something_in() {
 }
 
 #[test]
-fn exports_are_callbacks_and_what_hosts_look_for() {
+fn exports_are_callbacks_and_functions_that_hosts_require() {
     let exports = MODULE.exports();
     for expected in EXPORTS {
         assert!(exports.iter().any(|export| export == expected), "`{expected}` is not exported");
@@ -62,13 +62,13 @@ fn exports_are_callbacks_and_what_hosts_look_for() {
 }
 
 #[test]
-fn the_module_stays_small() {
+fn module_size_stays_within_the_limit() {
     let bytes = std::fs::metadata(&*FILE).unwrap().len();
     assert!(bytes as f64 <= MOST_WASM_MB * 1e6, "{bytes} bytes: every worker compiles and keeps them");
 }
 
 #[test]
-fn the_module_does_not_say_where_it_was_built() {
+fn module_contains_no_build_paths() {
     let module = std::fs::read(&*FILE).unwrap();
     let holds = |text: &str| module.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("/cargo/"), "no message names a source file: nothing is shown below");

@@ -31,7 +31,7 @@ fn passes(vm: &mut Vm, request: &Request) -> bool {
 }
 
 #[test]
-fn workers_count_together() {
+fn workers_share_one_limit() {
     let shared = SharedData::default();
     let (mut first, mut second) = (worker(&shared), worker(&shared));
     assert!(passes(&mut first, &call(0)) && passes(&mut second, &call(0)));
@@ -41,7 +41,7 @@ fn workers_count_together() {
 }
 
 #[test]
-fn a_worker_that_starts_anew_goes_on_counting() {
+fn limits_survive_a_worker_restart() {
     let shared = SharedData::default();
     let mut first = worker(&shared);
     assert!(passes(&mut first, &call(0)) && passes(&mut first, &call(0)));
@@ -50,7 +50,7 @@ fn a_worker_that_starts_anew_goes_on_counting() {
 }
 
 #[test]
-fn a_clock_that_steps_back_locks_nobody_out_for_longer_than_a_refill() {
+fn a_clock_step_back_blocks_for_at_most_one_refill() {
     let shared = SharedData::default();
     let (mut first, mut second) = (worker(&shared), worker(&shared));
     assert!(passes(&mut first, &call(0)) && passes(&mut first, &call(0)));
@@ -62,7 +62,7 @@ fn a_clock_that_steps_back_locks_nobody_out_for_longer_than_a_refill() {
 }
 
 #[test]
-fn an_answer_tells_of_our_limits_beside_the_upstreams() {
+fn adds_ratelimit_headers_next_to_the_upstream_ones() {
     let mut vm = worker(&SharedData::default());
     let line = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
     let told = |vm: &mut Vm, answer: Pairs| {
@@ -88,7 +88,7 @@ fn an_answer_tells_of_our_limits_beside_the_upstreams() {
 }
 
 #[test]
-fn a_store_that_fails_denies_and_traps_nothing() {
+fn a_failing_store_denies_without_a_trap() {
     for call_name in ["proxy_get_shared_data", "proxy_set_shared_data", "proxy_get_current_time_nanoseconds"] {
         for status in [2, 6, 10, 12, 99, -1] {
             let mut vm = worker(&SharedData::default());
@@ -103,7 +103,7 @@ fn a_store_that_fails_denies_and_traps_nothing() {
 }
 
 #[test]
-fn a_table_keeps_its_size_and_a_metric_says_so() {
+fn a_table_keeps_its_size_and_a_metric_reports_the_mismatch() {
     let shared = SharedData::default();
     assert_eq!(worker(&shared).counters()["callgate.limits.other_size"], 0);
     let mut larger = limited();
@@ -113,7 +113,7 @@ fn a_table_keeps_its_size_and_a_metric_says_so() {
 }
 
 #[test]
-fn what_another_plugin_left_under_our_name_keeps_the_policy_from_starting() {
+fn rejects_a_policy_when_another_plugin_wrote_its_keys() {
     let shared = SharedData::default();
     shared.put(b"callgate/2/test", b"somebody else's");
     let failed = Vm::start_beside(&MODULE, limited().to_string().as_bytes(), &[], &shared).err().unwrap();

@@ -29,7 +29,7 @@ fn ended(request: Request) -> Request {
 }
 
 #[test]
-fn the_outcome_is_written_where_the_policy_asks_for_it() {
+fn records_the_outcome_if_the_policy_requests_it() {
     let mut vm = start(&completing());
     let outcome = json!({
         "status": 200, "bytes_received": 300, "bytes_sent": 400, "duration_ms": 5, "ended": "client_gone",
@@ -50,7 +50,7 @@ fn the_outcome_is_written_where_the_policy_asks_for_it() {
 }
 
 #[test]
-fn a_gateway_that_tells_nothing_of_the_ending_harms_nothing() {
+fn tolerates_a_gateway_that_reports_no_outcome() {
     let mut vm = start(&completing());
     let record = vm.request(&good()).record.unwrap();
     assert_eq!(record["outcome"], json!({}));
@@ -72,7 +72,7 @@ fn a_gateway_that_tells_nothing_of_the_ending_harms_nothing() {
 }
 
 #[test]
-fn a_call_that_could_not_be_decided_has_an_outcome_too() {
+fn records_the_outcome_of_a_request_with_a_host_error() {
     let mut vm = start(&completing());
     let fault = Fault { call: "proxy_get_header_map_pairs".into(), nth: 1, status: 10 };
     let outcome = vm.request(&Request { fault: Some(fault), ..ended(good()) });
@@ -82,7 +82,7 @@ fn a_call_that_could_not_be_decided_has_an_outcome_too() {
 }
 
 #[test]
-fn the_token_cache_is_told_and_forgotten_with_its_policy() {
+fn token_cache_has_metrics_and_a_policy_update_clears_it() {
     let mut vm = start(&policy());
     let root = vm.first_root();
     let figures = |vm: &Vm| {
@@ -106,7 +106,7 @@ fn the_token_cache_is_told_and_forgotten_with_its_policy() {
 }
 
 #[test]
-fn a_gateway_without_gauges_gets_its_decisions_all_the_same() {
+fn decides_without_metrics_on_a_gateway_that_rejects_them() {
     let mut vm = start(&policy());
     let root = vm.first_root();
     for nth in 1..5 {

@@ -41,7 +41,7 @@ fn shown(profile: HostProfile, mode: &str, request: &Request) -> String {
 }
 
 #[test]
-fn a_request_comes_in_parts_of_its_gateway() {
+fn each_gateway_delivers_a_request_in_its_own_parts() {
     for (profile, whole, empty) in [
         (Envoy, "open body body trailers+", "ended+"),
         (Istio, "open body body trailers+", "ended+"),
@@ -56,7 +56,7 @@ fn a_request_comes_in_parts_of_its_gateway() {
 }
 
 #[test]
-fn a_head_that_is_held_waits_for_its_body_in_envoy_alone() {
+fn only_envoy_delivers_the_body_while_headers_are_held() {
     for (profile, seen) in [
         (Envoy, "open body body trailers+"),
         (Istio, "open!"),
@@ -70,7 +70,7 @@ fn a_head_that_is_held_waits_for_its_body_in_envoy_alone() {
 }
 
 #[test]
-fn what_goes_on_before_a_body_that_is_held() {
+fn envoy_forwards_headers_before_a_held_body_and_kong_does_not() {
     let request = Request { trailers: None, ..with_a_body() };
     for (profile, seen) in
         [(Envoy, "open body body>!"), (Istio, "open body body>!"), (Kong, "open body!"), (Apisix, "open+")]
@@ -80,7 +80,7 @@ fn what_goes_on_before_a_body_that_is_held() {
 }
 
 #[test]
-fn a_rejected_configuration_keeps_the_last_one_in_envoy_and_its_relatives_alone() {
+fn only_envoy_based_gateways_keep_the_last_configuration() {
     for profile in HostProfile::ALL {
         let mut vm = probe(profile, "-");
         let root = vm.first_root();
@@ -93,7 +93,7 @@ fn a_rejected_configuration_keeps_the_last_one_in_envoy_and_its_relatives_alone(
 }
 
 #[test]
-fn a_key_without_a_zone_stops_the_module_on_kong() {
+fn a_key_without_a_zone_traps_on_kong() {
     let trapped = |shared: &SharedData| {
         let mut vm = Vm::start_beside(&PROBE.under(Kong), b"m", &[], shared).unwrap();
         matches!(vm.request(&request("GET", "/", &[])).verdict, Verdict::Trap(_))
@@ -106,7 +106,7 @@ fn a_key_without_a_zone_stops_the_module_on_kong() {
 
 /// The engine's assumptions when it compiles a policy match the host's behavior.
 #[test]
-fn the_engine_and_the_host_believe_the_same_of_each_gateway() {
+fn engine_features_match_the_host_quirks_of_each_gateway() {
     for profile in HostProfile::ALL {
         let quirks = profile.quirks();
         let mut policy = policy();

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn an_allowed_call_goes_on_with_its_identity_and_a_record() {
+fn forwards_an_allowed_request_with_its_identity_and_a_record() {
     let mut vm = start(&policy());
     let mut request = good();
     request.headers.extend(pairs::from_text(&[
@@ -29,7 +29,7 @@ fn an_allowed_call_goes_on_with_its_identity_and_a_record() {
 }
 
 #[test]
-fn a_denied_call_is_answered_once_with_a_record_and_a_line_in_the_log() {
+fn answers_a_denied_request_once_and_logs_its_record() {
     let mut vm = start(&policy());
     let outcome = vm.request(&request("GET", "/items/7", &[]));
     let reply = answer(&outcome);
@@ -47,7 +47,7 @@ fn a_denied_call_is_answered_once_with_a_record_and_a_line_in_the_log() {
 }
 
 #[test]
-fn the_log_gets_what_the_policy_asks_for() {
+fn logs_only_the_decisions_that_the_policy_selects() {
     for (allow, deny) in [(false, false), (true, false), (false, true), (true, true)] {
         let audit = json!({ "headers": { "prefix": "x-callgate-" }, "log": { "allow": allow, "deny": deny } });
         let mut vm = start(&policy_with(json!({ "audit": audit })));
@@ -57,14 +57,14 @@ fn the_log_gets_what_the_policy_asks_for() {
 }
 
 #[test]
-fn a_grpc_call_is_answered_with_a_grpc_status() {
+fn answers_a_grpc_request_with_a_grpc_status() {
     let mut vm = start(&policy());
     let outcome = vm.request(&request("POST", "/items/7", &[("content-type", "application/grpc")]));
     assert_eq!(answer(&outcome).grpc_status, Some(16));
 }
 
 #[test]
-fn trailers_that_pose_as_ours_do_not_go_on() {
+fn strips_spoofed_identity_trailers() {
     let mut vm = start(&policy());
     let trailers =
         [("x-callgate-agent", "root"), ("X_CALLGATE_SCOPES", "a"), ("x-callgate-agent", "root"), ("grpc-status", "0")];
@@ -75,7 +75,7 @@ fn trailers_that_pose_as_ours_do_not_go_on() {
 }
 
 #[test]
-fn trailers_that_pose_as_checked_headers_do_not_go_on() {
+fn strips_trailers_named_like_checked_headers() {
     let mut vm = start(&policy_with(json!({ "override_headers": ["x-forwarded-prefix"] })));
     let trailers = [
         ("X!Callgate~Agent", "root"),
@@ -94,7 +94,7 @@ fn trailers_that_pose_as_checked_headers_do_not_go_on() {
 }
 
 #[test]
-fn a_body_and_trailers_pass_behind_an_allowed_call_alone() {
+fn forwards_body_and_trailers_only_after_an_allowed_request() {
     let mut vm = start(&policy());
     let body = |request: Request| Request {
         end_of_stream: false,
@@ -109,7 +109,7 @@ fn a_body_and_trailers_pass_behind_an_allowed_call_alone() {
 }
 
 #[test]
-fn an_observed_denial_goes_on_as_it_came() {
+fn forwards_an_observed_denial_with_its_credential() {
     let mut vm = start(&policy());
     let token = format!("Bearer {}", mint(&claims()));
     let request = request("GET", "/watched", &[("authorization", &token), ("x-callgate-agent", "root")]);
@@ -123,7 +123,7 @@ fn an_observed_denial_goes_on_as_it_came() {
 }
 
 #[test]
-fn a_source_that_the_gateway_does_not_know_is_no_error() {
+fn allows_a_request_with_an_unknown_source() {
     let mut vm = start(&policy());
     for source in [None, Some("/run/client.sock".into())] {
         let outcome = vm.request(&Request { source, ..good() });
@@ -133,7 +133,7 @@ fn a_source_that_the_gateway_does_not_know_is_no_error() {
 }
 
 #[test]
-fn decisions_have_names_of_their_own() {
+fn decision_ids_are_unique() {
     let mut vm = start(&policy());
     let names: std::collections::BTreeSet<_> =
         (0..100).map(|_| vm.request(&good()).record.unwrap()["id"].as_str().unwrap().to_owned()).collect();
@@ -141,7 +141,7 @@ fn decisions_have_names_of_their_own() {
 }
 
 #[test]
-fn two_policies_in_one_vm_know_nothing_of_each_other() {
+fn policies_in_one_vm_do_not_share_verified_tokens() {
     let mut vm = start(&policy());
     let first = vm.first_root();
     let second = vm.create_root().unwrap();
@@ -180,7 +180,7 @@ fn a_decision_makes_few_host_calls() {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_number_of_callers() {
+fn memory_does_not_grow_with_the_number_of_clients() {
     let mut vm = start(&policy());
     let flood = |vm: &mut Vm, from: usize, to: usize| {
         for n in from..to {
@@ -194,7 +194,7 @@ fn memory_does_not_grow_with_the_number_of_callers() {
 }
 
 #[test]
-fn a_server_that_names_itself_is_asked_for_what_the_client_wrote() {
+fn uses_the_original_path_and_host_on_kong() {
     let mut vm = start(&policy_with(json!({ "gateway": "kong" })));
     let asked = |target: &str, host: &str| {
         let mut request = good();
@@ -224,7 +224,7 @@ fn a_server_that_names_itself_is_asked_for_what_the_client_wrote() {
 }
 
 #[test]
-fn a_gateway_without_a_place_for_records_is_served_by_its_log_and_the_clock_of_wasi() {
+fn portable_gateway_logs_records_and_uses_the_wasi_clock() {
     let audit = json!({ "headers": { "prefix": "x-callgate-" }, "log": { "allow": true, "deny": true } });
     let mut vm = start(&policy_with(json!({ "gateway": "portable", "audit": audit })));
     let outcome = vm.request(&good());

@@ -47,7 +47,7 @@ fn lines(vm: &Vm, level: Level) -> Vec<&str> {
 }
 
 #[test]
-fn the_gateway_verifies_where_it_can() {
+fn gateway_verifies_signatures_where_supported() {
     for profile in HostProfile::ALL {
         let mut vm = start_under(profile, &policy());
         let verifies = profile.quirks().foreign == ForeignFunction::Verifies;
@@ -67,7 +67,7 @@ fn the_gateway_verifies_where_it_can() {
 
 /// A proof brings its own key from outside.
 #[test]
-fn the_gateway_verifies_proofs_as_well() {
+fn gateway_verifies_dpop_proofs() {
     let client = SigningKey::generate(Algorithm::Es256).unwrap();
     let mut policy = policy_with(json!({
         "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
@@ -102,7 +102,7 @@ fn the_gateway_verifies_proofs_as_well() {
 }
 
 #[test]
-fn a_policy_without_such_keys_asks_nothing() {
+fn a_policy_with_only_ed25519_keys_never_asks_the_host() {
     let key = SigningKey::generate(Algorithm::Ed25519).unwrap().with_kid("k1");
     let mut policy = policy();
     policy["issuers"]["corp"]["algorithms"] = json!(["Ed25519"]);
@@ -138,7 +138,7 @@ const LIES: [Answer; 12] = [
 ];
 
 #[test]
-fn a_host_without_it_is_found_out_when_the_policy_comes_into_force() {
+fn detects_an_unreliable_host_verifier_at_configuration() {
     // Hosts that accept every signature, or none.
     for lie in LIES.into_iter().chain([Answer::Bytes(&[0x08, 0x01]), Answer::Bytes(&[])]) {
         let mut vm = Vm::start(&MODULE.answering(lie), policy().to_string().as_bytes(), &[]).unwrap();
@@ -152,7 +152,7 @@ fn a_host_without_it_is_found_out_when_the_policy_comes_into_force() {
 }
 
 #[test]
-fn a_host_that_stops_answering_lets_nothing_through_and_is_asked_no_more() {
+fn stops_asking_a_host_verifier_that_fails() {
     for (number, lie) in (1..).zip(LIES) {
         let mut vm = start(&policy());
         assert_eq!(assert_tells(&mut vm, 0, [1; 2]), [""; 0]);
@@ -196,7 +196,7 @@ fn hex(text: &Value) -> Vec<u8> {
 
 /// Project Wycheproof's vectors, if they are next to the workspace: both verifiers agree on each.
 #[test]
-fn published_signatures_are_good_or_bad_whoever_verifies() {
+fn host_and_software_agree_on_wycheproof_vectors() {
     let folder = crate::paths::root().join("../shared/vectors/wycheproof");
     let mut counted = Vec::new();
     for (file, algorithm) in [
