@@ -109,15 +109,15 @@ reasons! {
     /// A header or query parameter overrides the method or the path.
     MethodOverride = 400, "method_override", No, "the request overrides its method or path";
     /// The query has a parameter `access_token`.
-    QueryCredential = 400, "query_credential", No, "access tokens are not taken from the query";
+    QueryCredential = 400, "query_credential", No, "the query contains an access token; send it in the Authorization header";
     /// The query has a parameter that the policy lists in `refuse_query`.
-    QueryRefused = 400, "query_refused", No, "the query carries a parameter that is not taken here";
+    QueryRefused = 400, "query_refused", No, "the query contains a parameter that the policy rejects";
 
     // Canonical form.
     /// The method is not a token (RFC 9110, section 5.6.2).
     MethodMalformed = 400, "method_malformed", No, "the method is not a token";
     /// The method is `CONNECT`.
-    MethodConnect = 400, "method_connect", No, "CONNECT is not taken";
+    MethodConnect = 400, "method_connect", No, "the method CONNECT is not allowed";
     /// The request has neither `:authority` nor `Host`.
     HostMissing = 400, "host_missing", No, "the request names no host";
     /// The host has a trailing dot, user information, a malformed port or characters that hosts cannot have.
@@ -126,7 +126,7 @@ reasons! {
     PathNotOriginForm = 400, "path_not_origin_form", No, "the path does not start with a slash";
     /// The path contains a byte that RFC 3986 does not allow: control bytes, spaces, `#`, `\\`, bytes beyond ASCII; and
     /// `[ ] ^ |` outside the values of text variables.
-    PathCharacter = 400, "path_character", No, "the path contains a character that paths do not have";
+    PathCharacter = 400, "path_character", No, "the path contains an invalid character";
     /// The path contains `//`.
     PathEmptySegment = 400, "path_empty_segment", No, "the path contains an empty segment";
     /// A segment is `.` or `..`, escaped or not, or consists of dots and spaces.
@@ -140,19 +140,19 @@ reasons! {
     /// Escapes decode to invalid UTF-8.
     PathEscapeNotUtf8 = 400, "path_escape_not_utf8", No, "the path's escapes are not UTF-8";
     /// The path contains `%2F`, `%5C`, `%25` or `;`, and the endpoint does not allow it.
-    PathEscapeNotAllowed = 400, "path_escape_not_allowed", No, "the path contains an escape that is not taken here";
+    PathEscapeNotAllowed = 400, "path_escape_not_allowed", No, "the path contains an escape that no endpoint allows here";
     /// A lenient upstream could read a value with an allowed escape as another path, or as the path of another endpoint.
-    PathValueAmbiguous = 400, "path_value_ambiguous", No, "a path value could be read in more than one way";
+    PathValueAmbiguous = 400, "path_value_ambiguous", No, "a path value is ambiguous";
     /// The query contains a byte that is not printable ASCII, or `#`.
-    QueryCharacter = 400, "query_character", No, "the query contains a character that queries do not have";
+    QueryCharacter = 400, "query_character", No, "the query contains an invalid character";
     /// A `%` in the query is not followed by two hexadecimal digits.
     QueryEscapeMalformed = 400, "query_escape_malformed", No, "the query contains a malformed escape";
 
     // The credential.
     /// The request has no `Authorization` header, and the endpoint is not public.
-    CredentialsMissing = 401, "credentials_missing", Bare, "the call carries no access token";
+    CredentialsMissing = 401, "credentials_missing", Bare, "the request has no access token";
     /// The policy does not accept this authorization scheme.
-    CredentialsScheme = 401, "credentials_scheme", Bare, "the authorization scheme is not taken";
+    CredentialsScheme = 401, "credentials_scheme", Bare, "the authorization scheme is not accepted";
     /// The token is longer than 16 KiB (16,384 bytes).
     TokenTooLong = 401, "token_too_long", InvalidToken, "the access token is longer than 16 KiB";
     /// The token is not a compact JWS in strict base64url.
@@ -160,25 +160,25 @@ reasons! {
     /// The token has five parts (JWE).
     TokenEncrypted = 401, "token_encrypted", InvalidToken, "the access token is encrypted";
     /// The header or the claims are not a JSON object, repeat a name, are not UTF-8, are nested too deeply or are too large.
-    TokenJson = 401, "token_json", InvalidToken, "the access token does not hold well-formed JSON";
+    TokenJson = 401, "token_json", InvalidToken, "the access token does not contain valid JSON";
     /// The header contains `crit`, `b64`, `jwk` or `zip`; or `jku`, `x5u` or `x5c`, and the issuer does not ignore them.
     TokenHeader = 401, "token_header", InvalidToken,
-        "the access token's header asks for something that is not taken", issuer.ignore_header;
+        "the access token's header has a member that is not accepted", issuer.ignore_header;
     /// The algorithm is `none`, is not listed for the issuer, or does not fit the key.
     TokenAlgorithm = 401, "token_algorithm", InvalidToken,
-        "the access token's algorithm is not taken", issuer.algorithms;
+        "the access token's algorithm is not accepted", issuer.algorithms;
     /// No issuer of the policy has exactly this `iss`.
-    TokenIssuer = 401, "token_issuer", InvalidToken, "the access token's issuer is not known";
+    TokenIssuer = 401, "token_issuer", InvalidToken, "the access token's issuer is unknown";
     /// The profile does not accept this `typ`.
-    TokenType = 401, "token_type", InvalidToken, "the token is of another type", issuer.profile;
+    TokenType = 401, "token_type", InvalidToken, "the token has the wrong type", issuer.profile;
     /// No key of the issuer has this `kid`; or there is no `kid`, and not exactly one key fits.
-    TokenKey = 401, "token_key", InvalidToken, "the key that signed the access token is not known", issuer.keys;
+    TokenKey = 401, "token_key", InvalidToken, "the access token was signed with an unknown key", issuer.keys;
     /// A required claim is absent, has the wrong type, or has a value that is not accepted.
     TokenClaim = 401, "token_claim", InvalidToken,
-        "the access token lacks a claim or holds one that is not taken", issuer.profile;
+        "the access token has a missing or invalid claim", issuer.profile;
     /// `aud` does not contain the issuer's audience.
     TokenAudience = 401, "token_audience", InvalidToken,
-        "the access token is meant for another audience", issuer.audience;
+        "the access token has the wrong audience", issuer.audience;
     /// A time is negative, implausible or not a number; `iat` is in the future; `exp` is not after `iat`; or `nbf` is not
     /// before `exp`.
     TokenTime = 401, "token_time", InvalidToken, "the access token has invalid time claims";
@@ -187,10 +187,10 @@ reasons! {
     /// `nbf` is in the future.
     TokenNotYetValid = 401, "token_not_yet_valid", InvalidToken, "the access token is not valid yet";
     /// `exp` − `iat` is longer than the issuer's `max_lifetime`.
-    TokenLifetime = 401, "token_lifetime", InvalidToken, "the access token lives too long", issuer.max_lifetime;
+    TokenLifetime = 401, "token_lifetime", InvalidToken, "the access token's lifetime exceeds `max_lifetime`", issuer.max_lifetime;
     /// The token is bound to a key (RFC 9449) and was sent as a bearer token, or it has a `cnf` that Callgate cannot verify.
     TokenBound = 401, "token_bound", InvalidToken,
-        "the access token is bound to a key and was sent without a proof that counts here";
+        "the access token is bound to a key, and the request has no accepted proof of it";
     /// The signature does not verify with the issuer's key.
     TokenSignature = 401, "token_signature", InvalidToken, "the access token's signature does not verify", issuer.keys;
     /// The token is bound to no key, and it was sent with the scheme `DPoP` or the policy requires bound tokens.
@@ -198,20 +198,20 @@ reasons! {
 
     // The proof of possession.
     /// The token is bound to a key, and there is no proof.
-    DpopMissing = 401, "dpop_missing", InvalidProof, "the call carries no DPoP proof";
+    DpopMissing = 401, "dpop_missing", InvalidProof, "the request has no DPoP proof";
     /// The proof is not a compact JWS of JSON objects in strict base64url, or it is too long.
     DpopMalformed = 401, "dpop_malformed", InvalidProof, "the DPoP proof is malformed";
     /// The proof's header has a `typ` other than `dpop+jwt`, or contains `crit`, `b64`, `zip`, `jku`, `x5u` or `x5c`.
     DpopHeader = 401, "dpop_header", InvalidProof,
-        "the DPoP proof's header is of another type or asks for something that is not taken";
+        "the DPoP proof's header has the wrong type or a member that is not accepted";
     /// The algorithm is `none`, is not listed in the policy, or does not fit the proof's key.
-    DpopAlgorithm = 401, "dpop_algorithm", InvalidProof, "the DPoP proof's algorithm is not taken";
+    DpopAlgorithm = 401, "dpop_algorithm", InvalidProof, "the DPoP proof's algorithm is not accepted";
     /// The `jwk` is absent, malformed, weak, not for signatures, or contains a private or secret key.
-    DpopKey = 401, "dpop_key", InvalidProof, "the DPoP proof does not carry a public key that is taken";
+    DpopKey = 401, "dpop_key", InvalidProof, "the DPoP proof has no accepted public key";
     /// The proof was signed with another key than the token is bound to.
-    DpopBinding = 401, "dpop_binding", InvalidProof, "the DPoP proof is made with another key than the access token's";
+    DpopBinding = 401, "dpop_binding", InvalidProof, "the DPoP proof was made with a different key than the access token is bound to";
     /// `jti`, `htm`, `htu`, `iat` or `ath` is absent or invalid.
-    DpopClaim = 401, "dpop_claim", InvalidProof, "the DPoP proof lacks a claim or holds one that is not taken";
+    DpopClaim = 401, "dpop_claim", InvalidProof, "the DPoP proof has a missing or invalid claim";
     /// `htm` is not the method of the request.
     DpopMethod = 401, "dpop_method", InvalidProof, "the DPoP proof is for another method";
     /// `htu` is not the URI of the request.
@@ -221,128 +221,128 @@ reasons! {
     /// The proof is too old or dated in the future, or its `exp` or `nbf` does not allow it now.
     DpopTime = 401, "dpop_time", InvalidProof, "the DPoP proof is too old, expired, or dated in the future";
     /// The proof contains no nonce that Callgate issued recently.
-    DpopNonce = 401, "dpop_nonce", UseNonce, "the DPoP proof does not carry a current nonce";
+    DpopNonce = 401, "dpop_nonce", UseNonce, "the DPoP proof has no current nonce";
     /// The signature does not verify with the key that the token is bound to.
     DpopSignature = 401, "dpop_signature", InvalidProof, "the DPoP proof's signature does not verify";
     /// The proof was used before.
-    DpopReplayed = 401, "dpop_replayed", InvalidProof, "the DPoP proof was used before: make one for each call";
+    DpopReplayed = 401, "dpop_replayed", InvalidProof, "the DPoP proof was used before; create one for each request";
     /// Too many credentials from this source address failed. For a while, no more signatures are verified for it.
-    CredentialsLimited = 429, "credentials_limited", No, "too many credentials from this address failed";
+    CredentialsLimited = 429, "credentials_limited", No, "too many invalid credentials from this address";
 
     // The caller.
     /// The credential is valid and belongs to no agent of the policy.
-    AgentUnknown = 403, "agent_unknown", No, "the caller may not call";
+    AgentUnknown = 403, "agent_unknown", No, "this agent is not allowed to use this API";
     /// The credential matches more than one agent.
-    AgentAmbiguous = 403, "agent_ambiguous", No, "the caller may not call";
+    AgentAmbiguous = 403, "agent_ambiguous", No, "this agent is not allowed to use this API";
     /// The agent's registration is suspended.
-    AgentSuspended = 403, "agent_suspended", No, "the caller may not call";
+    AgentSuspended = 403, "agent_suspended", No, "this agent is not allowed to use this API";
     /// The agent's registration has expired.
-    AgentExpired = 403, "agent_expired", No, "the caller may not call";
+    AgentExpired = 403, "agent_expired", No, "this agent is not allowed to use this API";
     /// The identity does not fit in a header, and must not be truncated.
-    IdentityTooLong = 403, "identity_too_long", No, "the caller's identity is too long to be passed on";
+    IdentityTooLong = 403, "identity_too_long", No, "the caller's identity is too long to be forwarded";
 
     // The endpoint.
     /// No endpoint has this host, path and method.
-    EndpointNotAllowed = 403, "endpoint_not_allowed", No, "this call is not on the allowlist";
+    EndpointNotAllowed = 403, "endpoint_not_allowed", No, "no endpoint in the policy matches this method and path";
     /// The endpoint does not list this `Upgrade`.
-    UpgradeNotAllowed = 403, "upgrade_not_allowed", No, "this endpoint does not upgrade the connection that way";
+    UpgradeNotAllowed = 403, "upgrade_not_allowed", No, "this endpoint does not allow this connection upgrade";
     /// The request has an upgrade and `Content-Length` or `Transfer-Encoding`.
-    UpgradeWithBody = 400, "upgrade_with_body", No, "an upgrade has no body";
+    UpgradeWithBody = 400, "upgrade_with_body", No, "an upgrade request must not have a body";
     /// The request has a form body, and the endpoint rejects forms.
-    FormBody = 415, "form_body", No, "form bodies are not taken here";
+    FormBody = 415, "form_body", No, "this endpoint does not accept form bodies";
     /// The request has a JSON body, and the endpoint rejects it because its upstream merges JSON with the query.
-    JsonBody = 415, "json_body", No, "a JSON body is not accepted here";
+    JsonBody = 415, "json_body", No, "this endpoint does not accept JSON bodies";
     /// The request has more than one `Content-Type`, and the endpoint rejects forms or other bodies that upstreams merge with
     /// the query.
     ContentTypeAmbiguous = 400, "content_type_ambiguous", No, "the request carries more than one Content-Type";
 
     // The signature.
     /// The endpoint requires a signature, and the request has none with the required tag.
-    SignatureMissing = 403, "signature_missing", Signature, "the call is not signed";
+    SignatureMissing = 403, "signature_missing", Signature, "the request is not signed";
     /// `Signature-Input` or `Signature` is malformed, contains a label or a component twice, or contains a label that the other
     /// one lacks.
     SignatureMalformed = 400, "signature_malformed", No, "the signature fields are malformed";
     /// More than one signature could be the required one.
-    SignatureAmbiguous = 400, "signature_ambiguous", No, "more than one signature could be the one asked for";
+    SignatureAmbiguous = 400, "signature_ambiguous", No, "more than one signature matches the required profile";
     /// No key of the policy has this `keyid`.
-    SignatureKey = 403, "signature_key", Signature, "the signature's key is not known";
+    SignatureKey = 403, "signature_key", Signature, "the signature's key is unknown";
     /// The key is not valid yet, or no longer valid.
-    SignatureKeyTime = 403, "signature_key_time", Signature, "the signature's key is not valid now";
+    SignatureKeyTime = 403, "signature_key_time", Signature, "the signature's key is not valid at this time";
     /// `alg` is not the key's algorithm.
-    SignatureAlgorithm = 403, "signature_algorithm", Signature, "the signature's algorithm is not its key's";
+    SignatureAlgorithm = 403, "signature_algorithm", Signature, "the signature's algorithm does not match its key";
     /// `created`, `keyid`, or the required `nonce` or `expires` is missing or invalid.
-    SignatureParameters = 403, "signature_parameters", Signature, "the signature lacks a parameter that is asked for";
+    SignatureParameters = 403, "signature_parameters", Signature, "the signature lacks a required parameter";
     /// `created` is in the future.
-    SignatureNotYetValid = 403, "signature_not_yet_valid", Signature, "the signature was made in the future";
+    SignatureNotYetValid = 403, "signature_not_yet_valid", Signature, "the signature is dated in the future";
     /// The signature is too old, or `expires` has passed.
     SignatureExpired = 403, "signature_expired", Signature, "the signature is too old";
     /// A required component is not covered.
-    SignatureCoverage = 403, "signature_coverage", Signature, "the signature does not cover what is asked for";
+    SignatureCoverage = 403, "signature_coverage", Signature, "the signature does not cover all required components";
     /// The signature covers a component that the request does not have, or has in a form that cannot be signed.
     SignatureComponent = 400, "signature_component", No,
-        "the signature covers something that the request does not have";
+        "the signature covers a component that the request does not have";
     /// The signature does not verify with the key.
     SignatureFailed = 403, "signature_failed", Signature, "the signature does not verify";
     /// The signer is another agent than the token's.
-    SignatureSigner = 403, "signature_signer", No, "the signature is another caller's";
+    SignatureSigner = 403, "signature_signer", No, "the signature belongs to another caller";
 
     // The body.
     /// The request has a body, and no digest of it is signed.
-    ContentDigestMissing = 403, "content_digest_missing", Signature, "the body's digest is not signed";
+    ContentDigestMissing = 403, "content_digest_missing", Signature, "the body's digest is not covered by the signature";
     /// `Content-Digest` is malformed.
     ContentDigestMalformed = 400, "content_digest_malformed", No, "the body's digest is malformed";
     /// The body does not match its signed digest.
-    ContentDigestMismatch = 403, "content_digest_mismatch", No, "the body is not the one that was signed";
+    ContentDigestMismatch = 403, "content_digest_mismatch", No, "the body does not match its signed digest";
     /// The body is larger than the maximum that is held until its digest is checked.
     BodyTooLarge = 413, "body_too_large", No, "the body is too large to be checked";
     /// The body is signed, or its type is unknown, and the headers do not announce its length; and the gateway does not report
     /// in another way whether a body follows.
-    BodyLengthMissing = 411, "body_length_missing", No, "the body needs a Content-Length here";
+    BodyLengthMissing = 411, "body_length_missing", No, "the request needs a Content-Length";
     /// The request was held for its body and ended before all of it arrived. No client is left to be answered.
-    BodyIncomplete = 400, "body_incomplete", No, "the call ended before its body had come";
+    BodyIncomplete = 400, "body_incomplete", No, "the request ended before its body was complete";
     /// The body made no progress for `hold_timeout`, or was not complete after `total_timeout`, while the request was held.
     BodyTimeout = 408, "body_timeout", No, "the body did not arrive in time";
     /// There is no room for the request among the held bytes of the agent, of its source, or of the worker as a whole.
     HeldBytesFull = 503, "held_bytes_full", No,
-        "too many bytes are held for requests of this agent or address: send the request again later";
+        "too many bytes are held for this agent or address; retry later";
     /// The request has `Early-Data: 1` and is not safe to repeat (RFC 8470).
-    EarlyData = 425, "early_data", No, "this call is not taken in early data";
+    EarlyData = 425, "early_data", No, "this request is not accepted in early data";
     /// The token is bound to no key, and the endpoint requires a bound token.
-    ProofRequired = 403, "proof_required", No, "this call needs an access token that is bound to a key";
+    ProofRequired = 403, "proof_required", No, "this request needs an access token that is bound to a key";
 
     // Scopes and bindings.
     /// A scope is missing. The challenge lists all required scopes.
     InsufficientScope = 403, "insufficient_scope", InsufficientScope,
-        "the access token lacks a scope that this call needs";
+        "the access token lacks a required scope";
     /// The query has more than 256 parameters, and one of them is bound. Some upstreams ignore parameters after a certain
     /// number.
     TooManyParameters = 400, "too_many_parameters", No, "the query has more than 256 parameters";
     /// A bound query parameter or header occurs twice, contains a raw `+` or invalid UTF-8, or another name can be read as its
     /// name.
-    BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the call could be read in more than one way";
+    BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the request is ambiguous";
     /// A bound part of the request is missing, or does not equal the claim or attribute.
-    BindingMismatch = 403, "binding_mismatch", No, "the call is outside what the caller is bound to";
+    BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request does not match the caller";
 
     // Limits.
     /// A limit is exhausted, or could not be charged because too many requests arrived at once.
-    RateLimited = 429, "rate_limited", No, "the caller has used up a limit";
+    RateLimited = 429, "rate_limited", No, "the caller has exhausted a limit";
 
     // Replay.
     /// The message was used before. A nonce, or a signature without one, is accepted once.
     SignatureReplayed = 403, "signature_replayed", No,
-        "the signature was used before: sign each call anew, with a nonce of its own";
+        "the signature was used before; sign each request again, with a new nonce";
     /// The replay table has no room for this agent: it must remember too many earlier messages that are still valid.
     ReplayShareFull = 503, "replay_share_full", No,
-        "the caller has too many calls on record to tell another from a repeated one";
+        "the caller has too many recent requests for replays to be detected";
     /// The message was signed before the time from which Callgate can detect replays, for example just after a restart.
     ReplayTableYoung = 503, "replay_table_young", No,
-        "the call was signed before the gate could tell whether it is a repeated one: sign it anew";
+        "the request was signed before replays could be detected; sign it again";
     /// Too many requests of this agent arrived at once to check whether this one is a replay.
-    ReplayContended = 503, "replay_contended", No, "too many calls came at once to tell this one from a repeated one";
+    ReplayContended = 503, "replay_contended", No, "too many simultaneous requests for replays to be detected; retry";
 
     // Callgate itself.
     /// The gateway did not provide what the filter needs for a decision.
-    HostError = 500, "host_error", No, "the gate could not decide this call";
+    HostError = 500, "host_error", No, "the gate could not decide this request";
 }
 
 impl Reason {

@@ -295,7 +295,7 @@ fn explains_a_record_in_plain_text() {
     let path = file("record.json", serde_json::to_string_pretty(&denied).unwrap());
     let version = "0".repeat(64);
     let words = format!(
-        "denied    insufficient_scope: the access token lacks a scope that this call needs\n\
+        "denied    insufficient_scope: the access token lacks a required scope\n\
          \u{20}         endpoints[4].scopes\n\
          when      2026-11-21T12:01:00Z, decision {:032x}\n\
          who       agent coding-agent, client coding-agent, subject coding-agent, issuer corp, token a3dce84a08201e95, from \

@@ -28,7 +28,7 @@ fn accepts_a_valid_signature() {
 fn detects_a_changed_request() {
     for (name, from, to, problem) in [
         ("path", "POST /items ", "POST /other ", "the signature does not verify: with this key"),
-        ("body", "{\"a\":1}", "{\"a\":2}", "the body is not the one that was signed"),
+        ("body", "{\"a\":1}", "{\"a\":2}", "the body does not match its signed digest"),
         ("parameter", "created=1000000", "created=1000001", "the signature does not verify: with this key"),
         (
             "header",

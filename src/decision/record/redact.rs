@@ -209,8 +209,10 @@ mod tests {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let texts = [hex, base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes), base64::engine::general_purpose::STANDARD.encode(&bytes)];
             for text in texts {
+                // Some random bytes have a text whose parts all look like words.
+                let looks_like_words = is_words(text.as_bytes());
                 let text = format!("{before}:{text}");
-                prop_assert!(is_replaced(&text), "{}", text);
+                prop_assert!(looks_like_words || is_replaced(&text), "{}", text);
             }
         }
 

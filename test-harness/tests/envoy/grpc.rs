@@ -117,18 +117,18 @@ async fn grpc_clients_get_responses_and_readable_denials() {
     assert_eq!(seen[0].header("x-callgate-endpoint"), Some("chat"));
 
     for (path, token, code, message) in [
-        ("/echo.Echo/Say", None, Code::Unauthenticated, "credentials_missing: the call carries no access token"),
+        ("/echo.Echo/Say", None, Code::Unauthenticated, "credentials_missing: the request has no access token"),
         (
             "/echo.Echo/Say",
             Some(token("items:read")),
             Code::PermissionDenied,
-            "insufficient_scope: the access token lacks a scope that this call needs",
+            "insufficient_scope: the access token lacks a required scope",
         ),
         (
             "/echo.Other/Say",
             Some(chat),
             Code::PermissionDenied,
-            "endpoint_not_allowed: this call is not on the allowlist",
+            "endpoint_not_allowed: no endpoint in the policy matches this method and path",
         ),
     ] {
         let status = client.unary(path, token.as_deref(), "hello").await.unwrap_err();
