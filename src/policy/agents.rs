@@ -75,7 +75,7 @@ impl Agents {
     fn add(&mut self, name: &str, raw: &document::Agent, place: &Place, findings: &mut Findings) -> Option<u32> {
         check_name("an agent", name, place, findings);
         if raw.owner.trim().is_empty() {
-            findings.error(place.field("owner"), "an agent without an owner is nobody's: write who answers for it");
+            findings.error(place.field("owner"), "`owner` is required; name a person or team to contact");
         }
         let scopes_place = place.field("scopes");
         check_distinct("scope", &raw.scopes, &scopes_place, findings);

@@ -268,7 +268,7 @@ fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
     let Some(skew) = document.clock_skew.map(document::Lifetime::duration) else { return USUAL_SKEW };
     let place = Place::root().field("clock_skew");
     if skew > MOST_SKEW {
-        findings.error(place, "clocks that differ by more than `15m` need mending, not tolerance: write less");
+        findings.error(place, "must not exceed `15m`");
     } else if skew > USUAL_SKEW {
         findings.warn(place, "every token lives that much longer than its issuer meant; `60s` is usual");
     }

@@ -34,9 +34,9 @@ fn reports_every_mistake_with_its_position() {
     assert_eq!(
         err.lines().collect::<Vec<_>>(),
         [
-            format!("{path}:5:1: mode: `enforced` is not taken here: did you mean `enforce`?"),
+            format!("{path}:5:1: mode: invalid value `enforced`; did you mean `enforce`?"),
             format!(
-                "{path}:{}:13: upstream.authorization: `drop` is not taken here: write `keep` or `remove`",
+                "{path}:{}:13: upstream.authorization: invalid value `drop`; expected `keep` or `remove`",
                 line_of("authorization: remove")
             ),
         ]
@@ -123,8 +123,8 @@ fn rejects_files_that_are_not_policies_with_a_position() {
         ("comment.yaml", b"# nothing\n", ":1:1: the document is empty"),
         ("binary.yaml", b"\x7fELF\x02\x01\x01\0\0\0\xff", ":1:11: not UTF-8 text: save the file as UTF-8"),
         ("latin1.yaml", b"name: gate\nowner: J\xfcrgen\n", ":2:9: not UTF-8 text: save the file as UTF-8"),
-        ("text.yaml", b"just text\n", ":1:1: this must be a mapping, not text"),
-        ("list.json", b"[]", ":1:1: this must be a mapping, not a list"),
+        ("text.yaml", b"just text\n", ":1:1: expected a mapping, not text"),
+        ("list.json", b"[]", ":1:1: expected a mapping, not a list"),
         ("deep.json", "[".repeat(100_000).as_bytes(), ": nested more than 64 levels deep"),
         ("two.yaml", b"a: b\n---\nc: d\n", ":2:1: a second document begins here: keep one for each file"),
         ("open.json", b"{\"a\": ", ": not readable as YAML or JSON: "),

@@ -36,7 +36,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
 
     let policies = policies(&mut reader, folder, &file)?;
     let now = moment(&file.now).unwrap_or_else(|| {
-        reader.error(&root.field("now"), "this is no moment: write one as `2026-06-01T12:00:00Z`");
+        reader.error(&root.field("now"), "invalid timestamp; expected RFC 3339, such as `2026-06-01T12:00:00Z`");
         Timestamp::from_secs(0)
     });
     let mut deriver = Deriver {

@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
 /// The longest part of a value that a message repeats, in characters.
 const SHOWN: usize = 60;
 
@@ -65,7 +68,12 @@ impl Words<'_> {
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => return self.alternatives(error, context),
             // The constant does not match either, and its message is more specific.
             Kind::Type { .. } if self.rule(error).is_some_and(|rule| rule.get("const").is_some()) => return,
-            Kind::Type { kind } => wrong_type(kind, error.instance()),
+            Kind::Type { kind } => {
+                let pattern = self.rule(error).and_then(|rule| rule.get("pattern")?.as_str());
+                pattern
+                    .and_then(|pattern| without_unit(pattern, error.instance()))
+                    .unwrap_or_else(|| wrong_type(kind, error.instance()))
+            }
             Kind::Constant { expected_value } => not_among(error.instance(), [expected_value.as_ref()]),
             Kind::Enum { options } => not_among(error.instance(), options.as_array().into_iter().flatten()),
             Kind::PropertyNames { error } => {
@@ -74,7 +82,7 @@ impl Words<'_> {
                 return;
             }
             Kind::Pattern { .. } => self.misshapen(error),
-            Kind::Minimum { limit } => format!("{} is too small: write {limit} or more", error.instance()),
+            Kind::Minimum { limit } => format!("invalid value `{}`; expected {limit} or more", error.instance()),
             // The policy's schema uses no other keywords. The library's masked message does not repeat the value.
             _ => error.masked().to_string(),
         };
@@ -85,8 +93,8 @@ impl Words<'_> {
         let known = self.rule(error).and_then(|rule| rule.get("properties")).and_then(Value::as_object);
         let names: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
         match nearest(name, names.iter().copied()) {
-            Some(near) => format!("there is no such field: did you mean `{near}`?"),
-            None => format!("there is no such field, only {}", list("and", &names)),
+            Some(near) => format!("unknown field; did you mean `{near}`?"),
+            None => format!("unknown field; expected {}", list("or", &names)),
         }
     }
 
@@ -100,11 +108,7 @@ impl Words<'_> {
     }
 
     fn misshapen(&self, error: &ValidationError<'_>) -> String {
-        let shown = shown(error.instance());
-        match self.rule(error).and_then(|rule| self.about(rule)) {
-            Some(about) => format!("{shown} does not fit: write {about}"),
-            None => format!("{shown} does not fit"),
-        }
+        invalid(error.instance(), self.rule(error).and_then(|rule| self.about(rule)).as_deref())
     }
 
     /// Reports a value that fits none of its possible forms, with the problems of the form that was probably meant.
@@ -128,8 +132,7 @@ impl Words<'_> {
             _ if words.len() >= forms.len() => {
                 self.instead(error).unwrap_or_else(|| not_among(error.instance(), words))
             }
-            Some(about) => format!("{} does not fit: write {about}", shown(error.instance())),
-            None => format!("{} does not fit", shown(error.instance())),
+            about => invalid(error.instance(), about.as_deref()),
         };
         self.faults.push((place(at), message));
     }
@@ -193,9 +196,33 @@ fn allowed<'a>(error: &'a ValidationError<'_>) -> Vec<&'a Value> {
 fn not_among<'a>(value: &Value, words: impl IntoIterator<Item = &'a Value>) -> String {
     let words: Vec<&str> = words.into_iter().filter_map(Value::as_str).collect();
     match value.as_str().and_then(|value| nearest(value, words.iter().copied())) {
-        Some(near) => format!("{} is not taken here: did you mean `{near}`?", shown(value)),
-        None => format!("{} is not taken here: write {}", shown(value), list("or", &words)),
+        Some(near) => format!("invalid value {}; did you mean `{near}`?", shown(value)),
+        None => invalid(value, Some(&list("or", &words))),
     }
+}
+
+/// Returns the message for a value in the place of an expected one.
+fn invalid(value: &Value, expected: Option<&str>) -> String {
+    match (value, expected) {
+        (Value::String(_), Some(expected)) => format!("invalid value {}; expected {expected}", shown(value)),
+        (_, Some(expected)) => format!("expected {expected}, not {}", shown(value)),
+        (_, None) => format!("invalid value {}", shown(value)),
+    }
+}
+
+/// Returns what to write instead of a whole number if a number with a unit is expected, by the field's pattern. A size was probably meant
+/// in bytes.
+fn without_unit(pattern: &str, value: &Value) -> Option<String> {
+    let number = value.as_u64()?;
+    let (what, example) = match pattern {
+        "^[0-9]+[smhd]$" => ("duration", format!("{number}s")),
+        "^[0-9]+(KiB|MiB)$" => (
+            "size",
+            if number % MIB == 0 { format!("{}MiB", number / MIB) } else { format!("{}KiB", number.div_ceil(KIB)) },
+        ),
+        _ => return None,
+    };
+    Some(format!("invalid {what} `{number}`; add a unit, such as `{example}`"))
 }
 
 fn wrong_type(kind: &TypeKind, value: &Value) -> String {
@@ -206,11 +233,11 @@ fn wrong_type(kind: &TypeKind, value: &Value) -> String {
     let names: Vec<&str> = wanted.iter().map(|one| name(*one)).collect();
     let wants_text = wanted == [JsonType::String];
     let help = match value {
-        Value::Bool(_) | Value::Number(_) if wants_text => ": quote it",
-        Value::String(_) | Value::Number(_) if wanted == [JsonType::Array] => ": write it as `[...]`",
+        Value::Bool(_) | Value::Number(_) if wants_text => "; quote it",
+        Value::String(_) | Value::Number(_) if wanted == [JsonType::Array] => "; write it as `[...]`",
         _ => "",
     };
-    format!("this must be {}, not {}{help}", names.join(" or "), described(value))
+    format!("expected {}, not {}{help}", names.join(" or "), described(value))
 }
 
 fn name(kind: JsonType) -> &'static str {

@@ -43,11 +43,11 @@ fn accepts_a_valid_policy() {
 #[test]
 fn each_mistake_is_reported_with_a_fix() {
     for (from, to, told) in [
-        ("callgate: v1", "callgate: v2", "p:1:1: callgate: `v2` is not taken here: did you mean `v1`?"),
-        ("callgate: v1", "callgate: 1", "p:1:1: callgate: a number is not taken here: write `v1`"),
-        ("mode: enforce", "mode: enforced", "p:3:1: mode: `enforced` is not taken here: did you mean `enforce`?"),
-        ("mode: enforce", "mode: block", "p:3:1: mode: `block` is not taken here: write `enforce` or `observe`"),
-        ("mode: enforce", "mode:", "p:3:1: mode: an empty value is not taken here: write `enforce` or `observe`"),
+        ("callgate: v1", "callgate: v2", "p:1:1: callgate: invalid value `v2`; did you mean `v1`?"),
+        ("callgate: v1", "callgate: 1", "p:1:1: callgate: expected `v1`, not a number"),
+        ("mode: enforce", "mode: enforced", "p:3:1: mode: invalid value `enforced`; did you mean `enforce`?"),
+        ("mode: enforce", "mode: block", "p:3:1: mode: invalid value `block`; expected `enforce` or `observe`"),
+        ("mode: enforce", "mode:", "p:3:1: mode: expected `enforce` or `observe`, not an empty value"),
         (
             "mode: enforce\n",
             "",
@@ -56,28 +56,29 @@ fn each_mistake_is_reported_with_a_fix() {
         (
             "max_lifetime: 15m",
             "max_lifetime: 15 minutes",
-            "p:12:5: issuers.corp.max_lifetime: `15 minutes` does not fit: write a span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
+            "p:12:5: issuers.corp.max_lifetime: invalid value `15 minutes`; expected a span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
         ),
         (
             "max_lifetime: 15m",
             "max_lifetime: 900",
-            "p:12:5: issuers.corp.max_lifetime: this must be text, not a number: quote it",
+            "p:12:5: issuers.corp.max_lifetime: invalid duration `900`; add a unit, such as `900s`",
+        ),
+        (
+            "mode: enforce",
+            "mode: enforce\nmax_body: 1048576",
+            "p:4:1: max_body: invalid size `1048576`; add a unit, such as `1MiB`",
         ),
         (
             "hosts: [api.example.com]",
             "hosts: api.example.com",
-            "p:6:1: hosts: this must be a list, not text: write it as `[...]`",
+            "p:6:1: hosts: expected a list, not text; write it as `[...]`",
         ),
-        (
-            "mode: enforce",
-            "mode: enforce\npreflite: pass",
-            "p:4:1: preflite: there is no such field: did you mean `preflight`?",
-        ),
-        ("hosts: [api.example.com]", "hosts: [1.5]", "p:6:9: hosts[0]: this must be text, not a number: quote it"),
+        ("mode: enforce", "mode: enforce\npreflite: pass", "p:4:1: preflite: unknown field; did you mean `preflight`?"),
+        ("hosts: [api.example.com]", "hosts: [1.5]", "p:6:9: hosts[0]: expected text, not a number; quote it"),
         (
             "algorithms: [ES256]",
             "algorithms: [es256]",
-            "p:11:18: issuers.corp.algorithms[0]: `es256` is not taken here: did you mean `ES256`?",
+            "p:11:18: issuers.corp.algorithms[0]: invalid value `es256`; did you mean `ES256`?",
         ),
         (
             "algorithms: [ES256]",
@@ -98,36 +99,36 @@ fn each_mistake_is_reported_with_a_fix() {
             // No mode has this name.
             "mode: enforce",
             "mode: none",
-            "p:3:1: mode: `none` is not taken here: write `enforce` or `observe`",
+            "p:3:1: mode: invalid value `none`; expected `enforce` or `observe`",
         ),
-        ("{ keys: [] }", "[]", "p:13:13: issuers.corp.keys.jwks: this must be a mapping, not a list"),
+        ("{ keys: [] }", "[]", "p:13:13: issuers.corp.keys.jwks: expected a mapping, not a list"),
         (
             "agents: {}",
             "agents: {}\nrequirements: { reed: {} }",
-            "p:15:17: requirements.reed: `reed` is not taken here: did you mean `read`?",
+            "p:15:17: requirements.reed: invalid value `reed`; did you mean `read`?",
         ),
-        ("agents: {}", "agents: []", "p:14:1: agents: this must be a mapping, not a list"),
+        ("agents: {}", "agents: []", "p:14:1: agents: expected a mapping, not a list"),
         (
             "scopes: none",
             "scopes: admin",
-            "p:16:54: endpoints[0].scopes: `admin` does not fit: write `none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`",
+            "p:16:54: endpoints[0].scopes: invalid value `admin`; expected `none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`",
         ),
-        ("scopes: none", "scopes: [1]", "p:16:63: endpoints[0].scopes[0]: this must be text, not a number: quote it"),
+        ("scopes: none", "scopes: [1]", "p:16:63: endpoints[0].scopes[0]: expected text, not a number; quote it"),
         (
             "scopes: none",
             "scopes: { some: [x] }",
-            "p:16:64: endpoints[0].scopes.some: there is no such field, only `all` and `any`",
+            "p:16:64: endpoints[0].scopes.some: unknown field; expected `all` or `any`",
         ),
         (
             "scopes: none",
             "scopes: { all: x }",
-            "p:16:64: endpoints[0].scopes.all: this must be a list, not text: write it as `[...]`",
+            "p:16:64: endpoints[0].scopes.all: expected a list, not text; write it as `[...]`",
         ),
-        ("allow: false", "allow: 0", "p:18:17: audit.log.allow: this must be `true` or `false`, not a number"),
+        ("allow: false", "allow: 0", "p:18:17: audit.log.allow: expected `true` or `false`, not a number"),
         (
             "authorization: keep",
             "authorization: drop",
-            "p:17:13: upstream.authorization: `drop` is not taken here: write `keep` or `remove`",
+            "p:17:13: upstream.authorization: invalid value `drop`; expected `keep` or `remove`",
         ),
     ] {
         assert_eq!(changed(from, to), [told]);
@@ -149,14 +150,14 @@ fn reports_all_mistakes_in_file_order() {
 
 #[test]
 fn rejects_a_document_that_is_not_a_mapping() {
-    assert_eq!(faults("[a]"), ["p:1:1: this must be a mapping, not a list"]);
-    assert_eq!(faults("text"), ["p:1:1: this must be a mapping, not text"]);
+    assert_eq!(faults("[a]"), ["p:1:1: expected a mapping, not a list"]);
+    assert_eq!(faults("text"), ["p:1:1: expected a mapping, not text"]);
 }
 
 #[test]
 fn does_not_print_an_inline_secret() {
     let told = changed("keys: { jwks: { keys: [] } }", "keys: { secret: hunter2 }");
-    assert_eq!(told, ["p:13:13: issuers.corp.keys.secret: this must be a mapping, not text"]);
+    assert_eq!(told, ["p:13:13: issuers.corp.keys.secret: expected a mapping, not text"]);
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn reports_structure_errors_before_semantic_errors() {
         errors(&text),
         [
             "p:19:5: endpoints[0].effect: this field is missing: what the call does",
-            "p:22:5: endpoints[0].effekt: there is no such field: did you mean `effect`?",
+            "p:22:5: endpoints[0].effekt: unknown field; did you mean `effect`?",
         ]
     );
 }
