@@ -1,6 +1,6 @@
 //! The decision about a request: allow or deny, with the facts that the evaluation established.
 //!
-//! Only [`evaluate`](crate::evaluate()) creates an [`Allow`], which therefore proves that every check has run.
+//! Only `crate::evaluate` creates an [`Allow`], which therefore proves that every check has run.
 
 pub(crate) mod answer;
 pub(crate) mod coverage;

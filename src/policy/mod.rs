@@ -1,6 +1,6 @@
 //! Compiles the document that a person writes to a [`Policy`] that is ready to evaluate requests.
 //!
-//! The types in [`document`](crate::document) hold the policy as written, and the evaluation uses [`Policy`]. No code in this
+//! The types in [`document`] hold the policy as written, and the evaluation uses [`Policy`]. No code in this
 //! module accesses a request.
 
 mod advice;
