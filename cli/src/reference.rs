@@ -1,4 +1,4 @@
-//! The reference pages in `docs/`, which are generated from the code to stay in sync with it.
+//! The reference pages in `docs/reference/`, which are generated from the code to stay in sync with it.
 
 use std::fmt::Write;
 
@@ -48,7 +48,7 @@ fn gateway_findings() -> String {
          A finding that is meant is accepted by a comment before the line that it names, with the reason:\n\n\
          ```yaml\n# callgate: accept chain_without_gate: the gates stand behind this Envoy\n```\n\n\
          What is not there to be found: traffic that does not come through these files at all (another path to the upstream, a pod that is \
-         reached past its sidecar), what is sent on a stream after it was let through, and everything else in [SECURITY.md](../SECURITY.md#what-the-gate-cannot-see).\n\n\
+         reached past its sidecar), what is sent on a stream after it was let through, and everything else in [SECURITY.md](../../SECURITY.md#what-the-gate-cannot-see).\n\n\
          | Code | Weight | What it means |\n|---|---|---|\n",
     );
     for code in Code::ALL {

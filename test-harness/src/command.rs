@@ -85,7 +85,7 @@ enum Command {
     },
     /// Runs the corpus in the filter as each gateway would have it, and prints what works where.
     Portability {
-        /// Writes the table into docs/portability.md if it differs.
+        /// Writes the table into docs/reference/portability.md if it differs.
         #[arg(long)]
         write: bool,
         /// Runs it for one gateway alone, by the name that policies have for it, and prints what differs.
@@ -102,7 +102,7 @@ enum Command {
     ///
     /// Installs the servers that are missing with apt-get where it runs as root; each server that cannot run is reported in one line.
     Upstreams {
-        /// Writes the tables into docs/upstreams.md.
+        /// Writes the tables into docs/reference/upstreams.md.
         #[arg(long)]
         write: bool,
     },

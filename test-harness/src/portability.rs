@@ -1,4 +1,4 @@
-//! The table of features by gateway in `docs/portability.md`, generated from the results of the corpus on each emulated gateway.
+//! The table of features by gateway in `docs/reference/portability.md`, generated from the results of the corpus on each emulated gateway.
 //!
 //! No cell is written by hand. Properties that the corpus cannot show, such as the form of a response to a gRPC client, come from the wasm
 //! host's table. [`CHECKED`] states how each gateway was checked.
@@ -242,7 +242,7 @@ fn line_of(file: &str) -> Result<&'static str> {
 }
 
 /// Where the table is.
-const DOCUMENT: &str = "docs/portability.md";
+const DOCUMENT: &str = "docs/reference/portability.md";
 
 /// Checks that the document matches the rows; with `write`, updates it first.
 ///

@@ -18,7 +18,7 @@ use callgate_kit::{escape, policy};
 ///
 /// With --gateway the configuration of a gateway is read as well: Envoy bootstraps, listeners, discovery responses and
 /// /config_dump, Kubernetes resources of Istio, Envoy Gateway and Higress, or a kong.yml. Give all files that belong together.
-/// docs/gateway-findings.md lists what is found, and how a comment accepts what is meant.
+/// docs/reference/gateway-findings.md lists what is found, and how a comment accepts what is meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON

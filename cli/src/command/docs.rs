@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     write: bool,
     /// The folder of the pages
-    #[arg(long, value_name = "FOLDER", default_value = "docs")]
+    #[arg(long, value_name = "FOLDER", default_value = "docs/reference")]
     folder: PathBuf,
 }
 

@@ -8,7 +8,7 @@ use callgate_kit::{corpus, escape};
 
 /// Run decision cases against their policies
 ///
-/// Says of each case that comes out otherwise how it differs. docs/cases.md has the format.
+/// Says of each case that comes out otherwise how it differs. docs/reference/cases.md has the format.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Files of cases, or folders: every `cases.yaml` and `*.cases.yaml` below

@@ -48,7 +48,7 @@ fn wrong_usage_exits_with_1_and_prints_usage() {
 #[test]
 fn printed_schemas_match_the_ones_in_docs() {
     let page = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(name);
         json(&std::fs::read_to_string(path).unwrap())
     };
     assert_eq!(json(&callgate("schema").fine()), page("policy.schema.json"));

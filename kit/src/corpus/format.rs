@@ -1,4 +1,4 @@
-//! A file of decision cases exactly as a person writes it; `docs/cases.md` explains it to users.
+//! A file of decision cases exactly as a person writes it; `docs/reference/cases.md` explains it to users.
 //!
 //! These types only describe the format: [`load`](super::load) looks up names and derives cases from each other.
 //! [`request`](super::request) contains the format of a case's request.

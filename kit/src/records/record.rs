@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// A record that was read from a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
+#[expect(missing_docs, reason = "`docs/reference/record.md` says what the members are")]
 pub struct Record {
     pub decision: String,
     pub reason: String,
@@ -46,7 +46,7 @@ pub struct Record {
 /// A reason that would have denied the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
+#[expect(missing_docs, reason = "`docs/reference/record.md` says what the members are")]
 pub struct WouldDeny {
     pub reason: String,
     pub rule: String,
@@ -55,7 +55,7 @@ pub struct WouldDeny {
 /// How the request ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "`docs/record.md` says what the members are")]
+#[expect(missing_docs, reason = "`docs/reference/record.md` says what the members are")]
 pub struct Outcome {
     pub status: Option<u64>,
     pub bytes_received: Option<u64>,

@@ -76,7 +76,7 @@ fn release_contains_exactly_the_expected_files() {
     ];
     assert_eq!(names, expected.map(PathBuf::from));
     for name in ["policy.schema.json", "record.schema.json"] {
-        assert!(PACKED.read(name) == fs::read(paths::root().join("docs").join(name)).unwrap(), "{name}");
+        assert!(PACKED.read(name) == fs::read(paths::root().join("docs/reference").join(name)).unwrap(), "{name}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The generated parts of `docs/upstreams.md`. Each server has one, so a machine that lacks a server does not change its part.
+//! The generated parts of `docs/reference/upstreams.md`. Each server has one, so a machine that lacks a server does not change its part.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Measured, Report};
 use crate::paths;
 
-const DOCUMENT: &str = "docs/upstreams.md";
+const DOCUMENT: &str = "docs/reference/upstreams.md";
 const END: &str = "<!-- upstreams: end -->\n";
 const MEASURED: &str = "Measured with ";
 

@@ -2,7 +2,7 @@
 //!
 //! Each server of [`servers`] runs an application with the routes of one policy and returns its reading of the request. The reading is
 //! compared with that of a [strict](strict) reader. Requests that the servers misread are sent to them without the gate, for the table in
-//! `docs/upstreams.md`. Servers must read a forwarded request as the gate read it.
+//! `docs/reference/upstreams.md`. Servers must read a forwarded request as the gate read it.
 
 mod document;
 mod install;

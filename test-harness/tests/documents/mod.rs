@@ -116,12 +116,12 @@ const AVOIDED: [&str; 8] =
 
 /// The reference pages are generated from the code, whose own words they are.
 const GENERATED: [&str; 6] = [
-    "docs/gateway-findings.md",
-    "docs/metrics.md",
-    "docs/policy.md",
-    "docs/reasons.md",
-    "docs/record.md",
-    "docs/upstreams.md",
+    "docs/reference/gateway-findings.md",
+    "docs/reference/metrics.md",
+    "docs/reference/policy.md",
+    "docs/reference/reasons.md",
+    "docs/reference/record.md",
+    "docs/reference/upstreams.md",
 ];
 
 #[test]
@@ -190,7 +190,7 @@ fn tests_named_in_the_architecture_exist() {
 /// A documented procedure is reliable only if a test performs it.
 #[test]
 fn every_operating_procedure_names_an_existing_test() {
-    let operating = document("docs/operating.md");
+    let operating = document("docs/guides/operate.md");
     let (prose, _) = operating.parts();
     let mut sections = prose.split("\n## ");
     assert!(sections.next().unwrap().starts_with("# "));

@@ -18,7 +18,7 @@ impl Document {
     /// Returns all documents.
     pub(crate) fn all() -> Vec<Self> {
         let mut paths = Vec::new();
-        for folder in ["", "docs", "docs/guides", "fuzz", "test-harness"] {
+        for folder in ["", "docs", "docs/guides", "docs/reference", "fuzz", "test-harness"] {
             paths.extend(files(folder).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md")));
         }
         let mut folders = ["envoy", "examples", "kong"].map(PathBuf::from).to_vec();

@@ -1,4 +1,4 @@
-//! Performs the procedures of `docs/operating.md` on a real Envoy.
+//! Performs the procedures of `docs/guides/operate.md` on a real Envoy.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -476,7 +476,7 @@ fn a_table_evicts_no_more_than_documented() {
         }
         counted(&gate, "limits.evicted")
     };
-    // `docs/operating.md` states one in 5,000, one in 120 and one in 7. The bounds fail by chance once in a million runs.
+    // `docs/guides/operate.md` states one in 5,000, one in 120 and one in 7. The bounds fail by chance once in a million runs.
     let (quarter, half, full) = (visit(0, ENTRIES / 4), visit(ENTRIES / 4, ENTRIES / 2), visit(ENTRIES / 2, ENTRIES));
     println!("given up: {quarter} with a quarter of {ENTRIES} in use, {half} with half, {full} with as many as it has");
     assert!(quarter <= 5 && half <= 60 && (450..=700).contains(&full), "{quarter}, {half}, {full}");
