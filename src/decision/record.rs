@@ -114,7 +114,7 @@ record! {
         /// `true` if the body matches its signed digest and was checked before it was forwarded.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         body_checked: bool,
-        /// `true` if the headers of the request were forwarded before its body was checked, which `late_body_check` accepts.
+        /// `true` if the headers of the request were forwarded before its body was checked, which `body_check` accepts.
         /// Without `body_checked`, the body did not arrive or did not match.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         body_late: bool,

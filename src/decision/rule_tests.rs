@@ -87,7 +87,7 @@ fn every_rule_names_a_location_in_the_policy_schema() {
         assert!(is_place(&schema, &rule.to_string()), "{rule}");
     }
     // The search finds one known rule of each kind.
-    for known in ["failed_credentials", "endpoints[3].upgrade", "requirements.write.token", "issuers.corp.keys"] {
+    for known in ["auth_failure_limit", "endpoints[3].upgrade", "requirements.write.token", "issuers.corp.keys"] {
         assert!(rules.iter().any(|rule| rule.to_string() == known), "{known}");
     }
 }

@@ -51,7 +51,7 @@ pub struct Requirement {
     /// Whether bodies are accepted from which frameworks read method overrides and parameters: forms, and every other kind that
     /// `upstream.merges` lists.
     #[serde(default)]
-    pub forms: Option<Forms>,
+    pub form_bodies: Option<FormBodies>,
     /// Whether the caller must sign every request with this effect (RFC 9421).
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
@@ -68,12 +68,12 @@ pub struct Requirement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Forms {
+pub enum FormBodies {
     /// They are accepted. This includes endpoints with a bound query parameter, if the upstream does not merge these bodies with
     /// the query.
     Allow,
     /// They are rejected. This covers all forms, other kinds that `upstream.merges` lists, and bodies without a `Content-Type`.
-    Refuse,
+    Reject,
 }
 
 /// An entry of the allowlist.
@@ -136,7 +136,7 @@ pub struct Endpoint {
     /// Whether forms, and every other kind of body that `upstream.merges` lists, are accepted. Default: the requirement of the
     /// effect. Without one, the kinds that `upstream.merges` lists are rejected if a query parameter is bound.
     #[serde(default)]
-    pub forms: Option<Forms>,
+    pub form_bodies: Option<FormBodies>,
     /// The names of the limits that apply to the request.
     #[serde(default)]
     pub limits: Vec<String>,

@@ -208,7 +208,7 @@ pub struct TokenShape {
     /// The accepted values of the header's `typ`, compared case-insensitively. `absent` accepts a token without `typ`.
     pub typ: Vec<String>,
     /// The property that distinguishes an access token from the same issuer's other tokens, especially ID tokens.
-    pub told_apart_by: ToldApartBy,
+    pub distinguished_by: DistinguishedBy,
     /// The claims that must be present, by name or JSON pointer, each with its accepted values. An empty list accepts any value.
     #[serde(default)]
     pub claims: BTreeMap<String, Vec<String>>,
@@ -223,7 +223,7 @@ pub struct TokenShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum ToldApartBy {
+pub enum DistinguishedBy {
     /// An `audience` that no other token of this issuer carries.
     Audience,
     /// A required claim that no other token has, or a value of it that no other token carries.

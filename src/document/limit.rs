@@ -1,4 +1,4 @@
-//! The `limits`, `failed_credentials` and `tables` sections of the policy document.
+//! The `limits`, `auth_failure_limit` and `tables` sections of the policy document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,7 +103,7 @@ impl JsonSchema for LimitKeySpec {
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct FailedCredentials {
+pub struct AuthFailureLimit {
     /// The long-term rate of failed credentials, such as `10/1m`.
     pub rate: Rate,
     /// The number of credentials that may fail at once after an idle period.

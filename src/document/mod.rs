@@ -26,7 +26,7 @@ pub use finding::{Finding, Findings, Place};
 pub use issuer::*;
 pub use limit::*;
 pub(crate) use names::did_you_mean;
-pub use names::nearest;
+pub use names::{nearest, renamed};
 pub use signature::*;
 pub use signing_key::*;
 
@@ -62,12 +62,12 @@ pub struct Document {
     /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.
     #[serde(default)]
     pub clock_skew: Option<Lifetime>,
-    /// How CORS preflight requests are handled, which carry no credentials: `refuse` handles them like any other request, `pass`
-    /// forwards them on every path. Default: `refuse`.
+    /// How CORS preflight requests are handled, which carry no credentials: `reject` handles them like any other request, `pass`
+    /// forwards them on every path. Default: `reject`.
     #[serde(default)]
     pub preflight: Preflight,
-    /// How headers that override the method or the path are handled: `refuse` rejects the request, and `remove` removes the
-    /// headers, for gateways that receive requests from a proxy which sets them. Default: `refuse`. The known headers are
+    /// How headers that override the method or the path are handled: `reject` rejects the request, and `remove` removes the
+    /// headers, for gateways that receive requests from a proxy which sets them. Default: `reject`. The known headers are
     /// `X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, `X-Script-Name`,
     /// `Script-Name` and `Daphne-Root-Path`, in every spelling that some server interprets as one of them (`SCRIPT_NAME`). For
     /// other headers that an upstream reads, see `override_headers`.
@@ -87,8 +87,8 @@ pub struct Document {
     /// The query parameters that are rejected in addition to `access_token` and the method overrides. Names have at most 128
     /// bytes in lower case. They are compared decoded and case-insensitively.
     #[serde(default)]
-    pub refuse_query: Vec<String>,
-    /// Whether a request with a valid token is allowed if its client is not an agent of this policy. Default: `refuse`.
+    pub reject_query: Vec<String>,
+    /// Whether a request with a valid token is allowed if its client is not an agent of this policy. Default: `reject`.
     #[serde(default)]
     pub unregistered: Unregistered,
     /// The issuers of accepted access tokens, by a name of your choice.
@@ -110,7 +110,7 @@ pub struct Document {
     /// The rate at which credentials from one source address may fail before their signatures are no longer verified. Default: no
     /// limit.
     #[serde(default)]
-    pub failed_credentials: Option<FailedCredentials>,
+    pub auth_failure_limit: Option<AuthFailureLimit>,
     /// How request signatures are verified, for the endpoints that use them.
     #[serde(default)]
     pub signatures: Signatures,
@@ -124,12 +124,12 @@ pub struct Document {
     /// How long a request is held for its body, and how many bytes of such requests are held at the same time.
     #[serde(default)]
     pub held_bodies: HeldBodies,
-    /// `accept` if the gateway forwards a request's headers before its body has arrived. The upstream may then see the headers of
+    /// `after_headers` if the gateway forwards a request's headers before its body has arrived. The upstream may then see the headers of
     /// a request whose body does not match its digest; it sees nothing of the body before the digest is verified. Some gateways
     /// require this setting (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not. Under `observe`, a body that does
     /// not match is forwarded, and the header that reports an observed denial is too late: only the record reports the mismatch.
     #[serde(default)]
-    pub late_body_check: Option<LateBodyCheck>,
+    pub body_check: Option<BodyCheck>,
     /// The sizes of the tables that workers use.
     #[serde(default)]
     pub tables: Tables,
@@ -187,7 +187,7 @@ pub enum Preflight {
     Pass,
     /// It is handled like any other request.
     #[default]
-    Refuse,
+    Reject,
 }
 
 /// How headers that override the method or the path are handled.
@@ -197,7 +197,7 @@ pub enum Preflight {
 pub enum Overrides {
     /// The request is rejected.
     #[default]
-    Refuse,
+    Reject,
     /// The headers are removed, and the request is evaluated without them.
     Remove,
 }
@@ -223,7 +223,7 @@ pub enum Unregistered {
     Allow,
     /// It is denied.
     #[default]
-    Refuse,
+    Reject,
 }
 
 /// A registered agent.
@@ -281,7 +281,7 @@ pub struct Upstream {
     pub authorization: AuthorizationHeader,
     /// The kinds of request bodies that the upstream merges with the query or reads method overrides from: `form`, and `json` for
     /// frameworks such as Laravel and Rails. On endpoints with a bound query parameter these bodies are rejected unless the
-    /// endpoint has `forms: allow`, because the body could replace the parameter. Default: `[form]`. Use `[]` for an upstream
+    /// endpoint has `form_bodies: allow`, because the body could replace the parameter. Default: `[form]`. Use `[]` for an upstream
     /// that merges no bodies.
     #[serde(default = "forms_alone")]
     pub merges: Vec<MergedBody>,

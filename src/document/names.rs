@@ -41,6 +41,21 @@ pub(crate) fn check_distinct(kind: &str, items: &[String], place: &Place, findin
     }
 }
 
+/// The fields that earlier versions of the format had, with what to write instead.
+const RENAMED: [(&str, &str); 5] = [
+    ("failed_credentials", "auth_failure_limit"),
+    ("forms", "form_bodies"),
+    ("late_body_check", "body_check: after_headers"),
+    ("refuse_query", "reject_query"),
+    ("told_apart_by", "distinguished_by"),
+];
+
+/// Returns what to write instead of a field of an earlier version of the format.
+#[must_use]
+pub fn renamed(field: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(old, _)| *old == field).map(|(_, new)| *new)
+}
+
 /// Returns the name with the fewest differences, if there are few for its length.
 #[must_use]
 pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {

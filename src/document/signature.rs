@@ -134,8 +134,8 @@ pub enum Authenticate {
 /// How requests are handled if the gateway cannot hold their headers until the body is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum LateBodyCheck {
+#[serde(rename_all = "snake_case")]
+pub enum BodyCheck {
     /// The upstream may see the headers of a request whose body does not match its digest.
-    Accept,
+    AfterHeaders,
 }

@@ -44,7 +44,7 @@ impl Evaluation<'_, '_> {
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);
         let rule = match (&verified, issuer) {
-            (Err(Reason::CredentialsLimited), _) => Rule::Policy("failed_credentials"),
+            (Err(Reason::CredentialsLimited), _) => Rule::Policy("auth_failure_limit"),
             (Err(Reason::HostError), _) => Rule::Gate,
             (_, None) => Rule::Policy("issuers"),
             (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),

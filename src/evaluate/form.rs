@@ -84,7 +84,7 @@ impl<'a> Evaluation<'a, '_> {
             }
             _ => Ok(MediaTypeAllowed::assertion()),
         };
-        let rule = Rule::asked_by(endpoint, endpoint.rejected_bodies.map(|rejected| rejected.origin), "forms");
+        let rule = Rule::asked_by(endpoint, endpoint.rejected_bodies.map(|rejected| rejected.origin), "form_bodies");
         self.record_check(Check::Forms, rule, result, |_| CheckDetails::new())
     }
 

@@ -10,7 +10,7 @@ use crate::decision::{Caller, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
-use crate::quota::{FailedCredentials, Guard, LimitBatch, LimitStatuses, LimitSubject, Outcome, Refused, Stopped};
+use crate::quota::{AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, Outcome, Refused, Stopped};
 use crate::reason::Reason;
 use crate::state::StoreStats;
 
@@ -30,7 +30,7 @@ pub(super) fn guarded<T, E: From<Reason>>(
     verify: impl FnOnce(&dyn VerifySignature, &mut TokenCache) -> Result<T, E>,
 ) -> Guarded<Result<T, E>> {
     let none = |result| Guarded { result, used: StoreStats::default(), wait: None };
-    let Some(failed) = &facts.policy.limits.failed_credentials else {
+    let Some(failed) = &facts.policy.limits.auth_failure_limit else {
         return none(verify(context.verifier, context.cache));
     };
     let Some(shared) = context.shared else { return none(Err(Reason::HostError.into())) };
@@ -49,7 +49,7 @@ pub(super) fn guarded<T, E: From<Reason>>(
 
 /// Records the signer of a token that was found in the cache. Without this, the signer's next token would count as one of an
 /// unknown signer, and be rejected from a source that exceeds the limit on failed credentials.
-fn recognize(token: &VerifiedToken, failed: &FailedCredentials, facts: &Facts<'_>, context: &Context<'_>) {
+fn recognize(token: &VerifiedToken, failed: &AuthFailureLimit, facts: &Facts<'_>, context: &Context<'_>) {
     let (source, now) = (facts.request.source, facts.request.now);
     if let Some(shared) = context.shared
         && token.is_to_be_noted(source, now)
@@ -71,7 +71,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let Self { facts, context, .. } = self;
         let (issuers, now) = (&facts.policy.issuers, facts.request.now);
         let verified = guarded(facts, context, |verifier, cache| issuers.verify(token, now, verifier, cache));
-        if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.failed_credentials) {
+        if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.auth_failure_limit) {
             recognize(token, failed, facts, context);
         }
         self.settle(verified)

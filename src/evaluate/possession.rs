@@ -43,7 +43,7 @@ impl<'a> Evaluation<'a, '_> {
             return Ok(held.ok());
         }
         let rule = match (&held, &policy.dpop) {
-            (Err(Reason::CredentialsLimited), _) => Rule::Policy("failed_credentials"),
+            (Err(Reason::CredentialsLimited), _) => Rule::Policy("auth_failure_limit"),
             (Err(Reason::HostError), _) => Rule::Gate,
             (_, Some(_)) => Rule::Policy("dpop"),
             (_, None) => Rule::Issuer(policy.issuers.name(issuer), ""),

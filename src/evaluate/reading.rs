@@ -89,7 +89,7 @@ impl Evaluation<'_, '_> {
             query.reject_names(&policy.rejected_query)?;
             Ok(query)
         });
-        let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("refuse_query") } else { Rule::Gate };
+        let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("reject_query") } else { Rule::Gate };
         self.facts.query = self.record_check(Check::Canonical, rule, query, |_| CheckDetails::new())?;
         self.early_data()
     }

@@ -85,7 +85,7 @@ mod tests {
             "agents": { "a": testing::signer() },
             "limits": { "calls": { "per": ["agent", "endpoint"], "rate": "60/1m", "burst": 10 } },
             "tables": { "limits": 64, "replay": 640, "key": { "env": key } },
-            "late_body_check": "accept",
+            "body_check": "after_headers",
             "endpoints": [{ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none",
                             "authenticate": "signature", "limits": ["calls"] }]
         }));

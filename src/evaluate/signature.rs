@@ -151,7 +151,7 @@ fn message<'f>(facts: &'f Facts<'_>) -> Option<Message<'f>> {
 
 fn rule_of<'a>(verified: &Result<VerifiedSignature<'a>, Reason>) -> Rule<'a> {
     match verified {
-        Err(Reason::CredentialsLimited) => Rule::Policy("failed_credentials"),
+        Err(Reason::CredentialsLimited) => Rule::Policy("auth_failure_limit"),
         Err(Reason::HostError) => Rule::Gate,
         _ => Rule::Policy("signatures"),
     }

@@ -313,7 +313,7 @@ fn accepts_early_data_only_on_read_endpoints() {
 fn late(gateway: &str) -> Gate {
     let mut document = document();
     document["gateway"] = json!(gateway);
-    document["late_body_check"] = json!("accept");
+    document["body_check"] = json!("after_headers");
     document["tables"] = json!({ "key": { "env": "TABLES" } });
     Gate::new(document)
 }
@@ -349,7 +349,7 @@ fn observe_mode_forwards_and_records_an_invalid_late_body() {
     let (digest, large) = (Reason::ContentDigestMismatch.code(), Reason::BodyTooLarge.code());
     for mut document in [whole, endpoint] {
         document["gateway"] = json!("higress");
-        document["late_body_check"] = json!("accept");
+        document["body_check"] = json!("after_headers");
         document["tables"] = json!({ "key": { "env": "TABLES" } });
         let gate = Gate::new(document);
         for (nonce, body, reason) in [("a", "another", digest), ("b", &"x".repeat(1025), large)] {

@@ -27,7 +27,7 @@ fn document(mode: &str) -> Value {
     testing::document(json!({
         "mode": mode,
         "preflight": "pass",
-        "refuse_query": ["debug"],
+        "reject_query": ["debug"],
         "issuers": { "corp": testing::issuer() },
         "agents": { "a": testing::agent("agent") },
         "endpoints": [
@@ -36,7 +36,7 @@ fn document(mode: &str) -> Value {
             { "id": "get", "methods": ["GET"], "path": "/x/{id}", "effect": "read", "scopes": ["read"],
               "bind": { "path.id": "token.org" } },
             { "id": "file", "methods": ["GET", "PUT"], "path": "/f/{name:text}", "effect": "write", "scopes": "none",
-              "allow_escapes": ["%2F"], "upgrade": "websocket", "forms": "refuse" }
+              "allow_escapes": ["%2F"], "upgrade": "websocket", "form_bodies": "reject" }
         ]
     }))
 }
@@ -348,11 +348,11 @@ fn the_record_names_the_rule_that_denied() {
     assert_eq!(rule(&get("/x/other", &good), true), "binding_mismatch endpoints[2].bind[\"path.id\"]");
     assert_eq!(rule(&get("/nowhere", &good), true), "endpoint_not_allowed endpoints");
     let put = request("PUT", "/f/a", "api.example.com", Some(&good));
-    assert_eq!(rule(&put, false), "form_body endpoints[3].forms");
+    assert_eq!(rule(&put, false), "form_body endpoints[3].form_bodies");
     let with = |name, value| [get("/x", &good), vec![line(name, value)]].concat();
     assert_eq!(rule(&with("x-http-method", "PUT"), true), "method_override overrides");
     assert_eq!(rule(&with("host", "other.example.com"), true), "duplicate_host itself");
-    assert_eq!(rule(&get("/x?debug=1", &good), true), "query_refused refuse_query");
+    assert_eq!(rule(&get("/x?debug=1", &good), true), "query_refused reject_query");
     assert_eq!(rule(&get("/x?_method=PUT", &good), true), "method_override itself");
     assert_eq!(rule(&get("/x?%", &good), true), "query_escape_malformed itself");
 }
@@ -413,7 +413,7 @@ mod limits {
             "calls": { "per": "agent", "rate": "1/1h", "burst": 9 },
             "visits": { "per": "source", "rate": "1/1h", "burst": 9 }
         });
-        document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 9 });
+        document["auth_failure_limit"] = json!({ "rate": "1/1h", "burst": 9 });
         document["tables"] = json!({ "limits": 8 });
         document["endpoints"][0]["limits"] = json!(["visits"]);
         document["endpoints"][1]["limits"] = json!(["calls", "visits"]);
@@ -489,7 +489,7 @@ mod limits {
     #[test]
     fn a_cached_token_keeps_its_agent_known_for_the_next_token() {
         let mut document = document("enforce");
-        document["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
+        document["auth_failure_limit"] = json!({ "rate": "1/1h", "burst": 1 });
         let policy = testing::policy(document);
         let store = FaultyStore::default();
         let namespace = Namespace::open(&store.store, &policy.name, policy.table_entries(), [1; 16]).unwrap().namespace;

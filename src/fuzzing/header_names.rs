@@ -42,7 +42,7 @@ pub fn header_names(data: &[u8]) {
 
     let headers: Headers = names.iter().map(|name| (name, "v")).collect();
     let mut reasons = Vec::new();
-    let head = Head::read(&headers, PREFIX, Overrides::Refuse, &added, |reason| reasons.push(reason));
+    let head = Head::read(&headers, PREFIX, Overrides::Reject, &added, |reason| reasons.push(reason));
     let lines = || names.iter().copied().zip(&folded);
     let posing = lines().filter(|(_, read)| read.starts_with(PREFIX)).map(|(name, _)| name);
     assert!(head.posing.iter().copied().eq(posing), "{:?}", head.posing);

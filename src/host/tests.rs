@@ -275,7 +275,7 @@ fn denies_every_request_without_a_policy() {
 fn forwards_headers_first_but_no_byte_of_a_mismatched_body() {
     let mut document = document();
     document["gateway"] = json!("istio");
-    document["late_body_check"] = json!("accept");
+    document["body_check"] = json!("after_headers");
     document["tables"] = json!({ "key": { "env": "T" } });
     let worker = Worker::new(&document);
     let mut stream = worker.paying("a");

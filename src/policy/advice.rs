@@ -28,7 +28,7 @@ fn issuers(document: &document::Document, findings: &mut Findings) {
             );
         }
         let by_audience =
-            issuer.token.as_ref().is_some_and(|token| token.told_apart_by == document::ToldApartBy::Audience);
+            issuer.token.as_ref().is_some_and(|token| token.distinguished_by == document::DistinguishedBy::Audience);
         let audience = issuer.audience.as_deref().filter(|_| by_audience);
         let is_client = |agent: &document::Agent| {
             let identity = agent.identity.as_ref().filter(|identity| identity.issuer == *name);
@@ -107,7 +107,7 @@ fn destructive_endpoints(document: &document::Document, findings: &mut Findings)
 /// worker up to some milliseconds.
 fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
     let features = document.gateway.features();
-    if features.verifies || document.failed_credentials.is_some() {
+    if features.verifies || document.auth_failure_limit.is_some() {
         return;
     }
     let root = Place::root();
@@ -128,7 +128,7 @@ fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys
     let instead = if features.store == Store::None {
         "use `Ed25519` keys"
     } else {
-        "write `failed_credentials`, or use `Ed25519` keys"
+        "write `auth_failure_limit`, or use `Ed25519` keys"
     };
     for (place, algorithm) in of_issuers.chain(of_proofs).chain(of_agents) {
         let Some(algorithm) = algorithm else { continue };

@@ -40,7 +40,7 @@ fn warns_about_an_agent_identified_only_by_its_subject() {
         &[("/agents/a/identity", both)],
     );
     // If tokens name no client, there is no better identity to recommend.
-    let token = json!({ "typ": ["JWT"], "told_apart_by": "claims", "claims": { "repository": [] }, "scopes": [] });
+    let token = json!({ "typ": ["JWT"], "distinguished_by": "claims", "claims": { "repository": [] }, "scopes": [] });
     let jwt =
         [("/issuers/corp/profile", json!("jwt")), ("/issuers/corp/token", token), ("/agents/a/identity", subject)];
     assert_eq!(warnings(&jwt), [""; 0]);
@@ -59,7 +59,7 @@ fn warns_about_an_issuer_over_plain_http() {
 fn warns_about_an_audience_that_is_a_client_id() {
     let issuer = |audience: &str, by: &str| {
         let claims = json!({ "cid": [] });
-        let token = json!({ "typ": ["JWT"], "told_apart_by": by, "claims": claims, "client": "cid", "scopes": [] });
+        let token = json!({ "typ": ["JWT"], "distinguished_by": by, "claims": claims, "client": "cid", "scopes": [] });
         [
             ("/issuers/corp/profile", json!("jwt")),
             ("/issuers/corp/audience", json!(audience)),
@@ -101,7 +101,7 @@ fn warns_about_destructive_endpoints_that_are_observed_or_public() {
 fn warns_about_expensive_signatures_without_a_limit() {
     let higress = || vec![("/gateway", json!("higress")), ("/tables", json!({ "key": { "env": "KEY" } }))];
     let also = |more: &[(&'static str, Value)]| [higress(), more.to_vec()].concat();
-    let limited = ("/failed_credentials", json!({ "rate": "10/1m", "burst": 10 }));
+    let limited = ("/auth_failure_limit", json!({ "rate": "10/1m", "burst": 10 }));
     let warning = "issuers.corp.algorithms: the filter itself computes `ES256` signatures on `higress`";
     warns(&also(&[]), warning, &also(&[limited]));
     // Envoy verifies these signatures itself.

@@ -142,6 +142,10 @@ fn only(place: Place, message: String) -> Findings {
 /// Returns the error message of the library without its position, because the place is more precise.
 fn structural(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    if let Some(new) = unknown.and_then(document::renamed) {
+        return format!("this field was renamed; write `{new}`");
+    }
     match text.rfind(" at line ") {
         Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
         None => text,
@@ -161,7 +165,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         }
     }
     let dpop = dpop::compile(document, &mut findings);
-    check_refused_parameters(&document.refuse_query, &mut findings);
+    check_refused_parameters(&document.reject_query, &mut findings);
     let override_headers = overrides::compile(document, &mut findings);
     check_merges(&document.upstream.merges, &mut findings);
     let skew = skew(document, &mut findings);
@@ -207,7 +211,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         dpop,
         passes_preflight: document.preflight == document::Preflight::Pass,
         overrides: document.overrides,
-        rejected_query: RejectedNames::new(&document.refuse_query),
+        rejected_query: RejectedNames::new(&document.reject_query),
         trailers: RemovedTrailers::new(&override_headers, &endpoints.list, &signatures, !signing_keys.is_empty()),
         override_headers,
         takes_unregistered: document.unregistered == document::Unregistered::Allow,
@@ -244,7 +248,7 @@ fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
 }
 
 fn check_refused_parameters(names: &[String], findings: &mut Findings) {
-    let place = Place::root().field("refuse_query");
+    let place = Place::root().field("reject_query");
     crate::document::names::check_distinct("parameter", names, &place, findings);
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || *name != name.to_ascii_lowercase() {
@@ -284,7 +288,7 @@ fn check_callers(document: &document::Document, endpoints: &Endpoints, findings:
             "nobody can prove who they are without an issuer: write at least one, or `signing_keys` of agents",
         );
     }
-    if closed && document.agents.is_empty() && document.unregistered == document::Unregistered::Refuse {
+    if closed && document.agents.is_empty() && document.unregistered == document::Unregistered::Reject {
         findings.error(
             Place::root().field("agents"),
             "nobody may call without an agent: write at least one, or `unregistered: allow` for every caller of the issuers",

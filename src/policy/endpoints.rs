@@ -344,24 +344,24 @@ impl Compiling<'_> {
         wanted
     }
 
-    /// Returns the bodies that the endpoint rejects. `refuse` rejects forms in every policy. Without a setting, the kinds that
+    /// Returns the bodies that the endpoint rejects. `reject` rejects forms in every policy. Without a setting, the kinds that
     /// the upstream merges are rejected if a query parameter is bound.
     fn rejected_bodies(&self, binds_query: bool, findings: &mut Findings) -> Option<RejectedBodies> {
         let merges = |kind| self.document.upstream.merges.contains(&kind);
         let (forms, json) = (merges(document::MergedBody::Form), merges(document::MergedBody::Json));
         let refused = |origin| Some(RejectedBodies { origin, forms: true, json });
-        let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.forms);
-        match (self.raw.forms, of_effect) {
-            (Some(document::Forms::Allow), Some(document::Forms::Refuse)) => {
+        let of_effect = self.document.requirements.get(&self.raw.effect).and_then(|asked| asked.form_bodies);
+        match (self.raw.form_bodies, of_effect) {
+            (Some(document::FormBodies::Allow), Some(document::FormBodies::Reject)) => {
                 findings.error(
-                    self.place.field("forms"),
-                    "the requirements of this effect refuse forms, and both hold: remove one of the two",
+                    self.place.field("form_bodies"),
+                    "the requirements of this effect reject form bodies, and both hold: remove one of the two",
                 );
                 None
             }
-            (Some(document::Forms::Refuse), _) => refused(Origin::Endpoint),
-            (None, Some(document::Forms::Refuse)) => refused(Origin::Effect(self.raw.effect)),
-            (Some(document::Forms::Allow), _) | (None, Some(document::Forms::Allow)) => None,
+            (Some(document::FormBodies::Reject), _) => refused(Origin::Endpoint),
+            (None, Some(document::FormBodies::Reject)) => refused(Origin::Effect(self.raw.effect)),
+            (Some(document::FormBodies::Allow), _) | (None, Some(document::FormBodies::Allow)) => None,
             (None, None) => {
                 let merged = RejectedBodies { origin: Origin::Endpoint, forms, json };
                 (binds_query && (forms || json)).then_some(merged)

@@ -288,7 +288,7 @@ pub(super) fn check(document: &document::Document, findings: &mut Findings) {
             );
         }
         for (field, written, why) in [
-            ("failed_credentials", document.failed_credentials.is_some(), "failures cannot be counted"),
+            ("auth_failure_limit", document.auth_failure_limit.is_some(), "failures cannot be counted"),
             ("dpop", document.dpop.is_some(), "no proof could be refused that was used before"),
         ] {
             if written {

@@ -63,8 +63,8 @@ fn limits_require_shared_state_and_on_some_gateways_a_key() {
     ];
     let portable = |start| [needs[0], needs[1], needs[2], ("portable", start)];
     assert_refused(&refusals(with, &limits()), &portable("limits.calls: workers share nothing on `portable`"));
-    let failed = vec![("/failed_credentials", json!({ "rate": "10/1m", "burst": 5 }))];
-    assert_refused(&refusals(with, &failed), &portable("failed_credentials: workers share nothing"));
+    let failed = vec![("/auth_failure_limit", json!({ "rate": "10/1m", "burst": 5 }))];
+    assert_refused(&refusals(with, &failed), &portable("auth_failure_limit: workers share nothing"));
     let with_key: Changes = limits().into_iter().chain(key()).collect();
     assert_refused(&refusals(with, &with_key), &[("portable", "limits.calls: workers share nothing")]);
     assert_refused(&refusals(with, &key()), &[]);
@@ -131,13 +131,13 @@ fn replay_protection_requires_shared_state() {
 fn signed_bodies_require_a_gateway_that_shows_bodies() {
     let mut changes: Changes = limits().into_iter().chain(key()).collect();
     changes.push(("/endpoints/1/signature", json!("required")));
-    let late = "late_body_check: this gateway sends the head of a request on before its body";
+    let late = "body_check: this gateway sends the head of a request on before its body";
     let unseen = ("portable", "endpoints[1].body: this gateway shows the gate no bodies");
     assert_refused(
         &refusals(signed, &changes),
         &[("istio", late), ("envoy-gateway", late), ("higress", late), ("kong", late), unseen],
     );
-    changes.push(("/late_body_check", json!("accept")));
+    changes.push(("/body_check", json!("after_headers")));
     assert_refused(&refusals(signed, &changes), &[unseen]);
 }
 
@@ -155,9 +155,9 @@ fn warns_about_settings_without_effect_on_the_gateway() {
     assert!(found[0].starts_with("audit.log.allow: `portable` has no place for records"), "{found:#?}");
     assert!(found[1].starts_with("audit.outcome: `portable` tells the gate nothing"), "{found:#?}");
     assert_eq!(told("kong", &log), Vec::<String>::new());
-    let late = vec![("/late_body_check", json!("accept"))];
-    assert!(told("envoy", &late)[0].starts_with("late_body_check: this gateway holds requests back"));
-    assert!(told("portable", &late).iter().any(|warning| warning.starts_with("late_body_check: this gateway shows")));
+    let late = vec![("/body_check", json!("after_headers"))];
+    assert!(told("envoy", &late)[0].starts_with("body_check: this gateway holds requests back"));
+    assert!(told("portable", &late).iter().any(|warning| warning.starts_with("body_check: this gateway shows")));
     assert!(told("portable", &key()).iter().any(|warning| warning.starts_with("tables.key: workers share nothing")));
 }
 

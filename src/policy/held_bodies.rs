@@ -125,7 +125,7 @@ mod tests {
                             "authenticate": "signature", "limits": ["calls"] }]
         }));
         if gateway == "kong" {
-            document["late_body_check"] = json!("accept");
+            document["body_check"] = json!("after_headers");
             document["tables"] = json!({ "key": { "env": "T" } });
         }
         if let Some(size) = max_body {

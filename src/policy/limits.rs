@@ -9,7 +9,7 @@ use super::replay;
 use crate::document;
 use crate::document::names::{check_distinct, check_name, did_you_mean};
 use crate::document::{Findings, Place};
-use crate::quota::{Allowed, FailedCredentials, Gcra, Limit, LimitKey, policy_member};
+use crate::quota::{Allowed, AuthFailureLimit, Gcra, Limit, LimitKey, policy_member};
 use crate::state::SlotKind;
 use crate::text::hash::hash_of;
 
@@ -26,7 +26,7 @@ const TABLE: RangeInclusive<u32> = 8..=1_048_576;
 pub(crate) struct Limits {
     /// The limits, in the order of their names.
     pub(crate) list: Vec<Limit>,
-    pub(crate) failed_credentials: Option<FailedCredentials>,
+    pub(crate) auth_failure_limit: Option<AuthFailureLimit>,
     /// The number of entries for identities that the policy does not name.
     pub(crate) table: u32,
 }
@@ -47,15 +47,15 @@ impl Limits {
             let place = Place::root().field("requirements").field(effect.name()).field("limits");
             check_names(&requirement.limits, document, &place, findings);
         }
-        let failed_credentials = failed_credentials(document, findings);
+        let auth_failure_limit = auth_failure_limit(document, findings);
         check_table("limits", document.tables.limits, TABLE, findings);
         check_table("replay", document.tables.replay, replay::TABLE, findings);
-        Self { list, failed_credentials, table: document.tables.limits }
+        Self { list, auth_failure_limit, table: document.tables.limits }
     }
 
     /// Reports whether the policy has any limit.
     pub(crate) fn any(&self) -> bool {
-        !self.list.is_empty() || self.failed_credentials.is_some()
+        !self.list.is_empty() || self.auth_failure_limit.is_some()
     }
 }
 
@@ -241,11 +241,11 @@ fn limit(
     Some(Limit { name: name.into(), per, gcra, name_hash: None, told: told.then(|| policy_member(name, gcra)) })
 }
 
-fn failed_credentials(document: &document::Document, findings: &mut Findings) -> Option<FailedCredentials> {
+fn auth_failure_limit(document: &document::Document, findings: &mut Findings) -> Option<AuthFailureLimit> {
     // No limit in the policy can have this name, because names contain no spaces.
     const NAME: &str = "failed credentials";
-    let raw = document.failed_credentials.as_ref()?;
-    let place = Place::root().field("failed_credentials");
+    let raw = document.auth_failure_limit.as_ref()?;
+    let place = Place::root().field("auth_failure_limit");
     let allowed = |rate, burst, place: &Place, findings: &mut Findings| {
         let source = LimitKey { source: true, ..LimitKey::default() };
         let signer = LimitKey { signer: true, ..source };
@@ -276,5 +276,5 @@ fn failed_credentials(document: &document::Document, findings: &mut Findings) ->
         }
     }
     sources.sort_unstable_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
-    Some(FailedCredentials { usual: usual?, sources })
+    Some(AuthFailureLimit { usual: usual?, sources })
 }

@@ -93,11 +93,11 @@ fn rejects_ambiguous_headers_in_bindings_and_coverage() {
 fn limits_the_length_of_query_parameter_names() {
     let long = "n".repeat(128);
     let bound = format!("query.{long}");
-    policy(&[("/refuse_query", json!([long])), ("/endpoints/1/bind", json!({ bound: "token.a" }))]);
+    policy(&[("/reject_query", json!([long])), ("/endpoints/1/bind", json!({ bound: "token.a" }))]);
     let longer = "n".repeat(129);
     let bound = format!("query.{longer}");
-    let found = errors(&[("/refuse_query", json!([longer])), ("/endpoints/1/bind", json!({ bound: "token.a" }))]);
-    assert!(found.iter().any(|error| error == "refuse_query[0]: the name is too long; expected at most 128 bytes"));
+    let found = errors(&[("/reject_query", json!([longer])), ("/endpoints/1/bind", json!({ bound: "token.a" }))]);
+    assert!(found.iter().any(|error| error == "reject_query[0]: the name is too long; expected at most 128 bytes"));
     assert!(found.iter().any(|error| error.contains("is read in more than one way")), "{found:?}");
 }
 
@@ -106,7 +106,7 @@ fn endpoints_reject_bodies_that_their_upstream_merges() {
     let rejected = |merges: Option<Value>, forms: Option<&str>, endpoint: usize| {
         let mut changes = Vec::new();
         changes.extend(merges.map(|merges| ("/upstream/merges", merges)));
-        let place = format!("/endpoints/{endpoint}/forms");
+        let place = format!("/endpoints/{endpoint}/form_bodies");
         changes.extend(forms.map(|forms| (place.as_str(), json!(forms))));
         let rejected = policy(&changes).endpoints()[endpoint].rejected_bodies;
         rejected.map(|rejected| (rejected.forms, rejected.json))
@@ -123,7 +123,7 @@ fn endpoints_reject_bodies_that_their_upstream_merges() {
         assert_eq!(rejected(merges.clone(), None, binds), by_default, "{merges:?}");
         assert_eq!(rejected(merges.clone(), None, other), None, "{merges:?}");
         for endpoint in [binds, other] {
-            assert_eq!(rejected(merges.clone(), Some("refuse"), endpoint), refused, "{merges:?}");
+            assert_eq!(rejected(merges.clone(), Some("reject"), endpoint), refused, "{merges:?}");
             assert_eq!(rejected(merges.clone(), Some("allow"), endpoint), None, "{merges:?}");
         }
     }

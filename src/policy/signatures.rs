@@ -261,8 +261,8 @@ impl SignatureRule {
 /// Checks whether and when the gateway gives Callgate access to signed bodies.
 fn check_bodies(document: &document::Document, endpoints: &[Endpoint], findings: &mut Findings) {
     let features = document.gateway.features();
-    let late = document.late_body_check.is_some();
-    let place = Place::root().field("late_body_check");
+    let late = document.body_check.is_some();
+    let place = Place::root().field("body_check");
     // Any request may have a signature instead of a proof of possession.
     let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
     let signed = |endpoint: &&Endpoint| {

@@ -108,7 +108,7 @@ fn reports_each_error_at_its_location() {
         (&[("/hosts/0", json!("api.example.com."))], "hosts[0]: `api.example.com.` is no host"),
         (&[("/hosts/1", json!("api.example.com"))], "hosts[1]: host `api.example.com` stands twice"),
         (&[("/clock_skew", json!("16m"))], "clock_skew: must not exceed `15m`"),
-        (&[("/refuse_query", json!(["Token"]))], "refuse_query[0]: parameters are compared"),
+        (&[("/reject_query", json!(["Token"]))], "reject_query[0]: parameters are compared"),
         (&[("/audit/headers", json!({ "prefix": "x-" }))], "audit.headers.prefix: `x-` is no prefix"),
         (&[("/audit/headers", json!({ "prefix": "X-Gate-" }))], "audit.headers.prefix: `X-Gate-` is no prefix"),
         (
@@ -272,8 +272,8 @@ fn reports_each_error_at_its_location() {
             "endpoints[0].mode: the policy's own `mode: observe` refuses nothing",
         ),
         (
-            &[("/requirements/write/forms", json!("refuse")), ("/endpoints/2/forms", json!("allow"))],
-            "endpoints[2].forms: the requirements of this effect refuse forms",
+            &[("/requirements/write/form_bodies", json!("reject")), ("/endpoints/2/form_bodies", json!("allow"))],
+            "endpoints[2].form_bodies: the requirements of this effect reject form bodies",
         ),
         (
             &[("/endpoints/1/bind", json!({ "path.x": "token.a" }))],
@@ -318,6 +318,10 @@ fn reports_each_error_at_its_location() {
         (&[("/issuers", json!({})), ("/agents", json!({}))], "issuers: nobody can prove who they are"),
         (&[("/extra", json!(1))], "extra: unknown field `extra`"),
         (&[("/endpoints/1/scope", json!("none"))], "endpoints[1].scope: unknown field `scope`"),
+        (
+            &[("/failed_credentials", json!({ "rate": "1/1s", "burst": 5 }))],
+            "failed_credentials: this field was renamed; write `auth_failure_limit`",
+        ),
         (&[("/mode", json!("enforced"))], "mode: unknown variant `enforced`"),
         (&[("/upstream/authorization", Value::Null)], "upstream: missing field `authorization`"),
     ];
@@ -484,7 +488,7 @@ fn warns_about_weak_signature_settings() {
             vec![("/signatures", json!({ "max_age": "30s" })), limited.clone()],
             "signatures: no endpoint asks for a signature",
         ),
-        (vec![("/late_body_check", json!("accept")), limited], "late_body_check: this gateway holds requests back"),
+        (vec![("/body_check", json!("after_headers")), limited], "body_check: this gateway holds requests back"),
         (
             vec![
                 ("/endpoints/2/authenticate", json!("web-bot-auth")),
@@ -550,17 +554,17 @@ fn rejects_invalid_limits() {
         ("/tables", json!({ "limits": 1_048_577 }), "tables.limits", "between 8 and 1048576"),
         ("/tables", json!({ "replay": 63 }), "tables.replay", "between 64 and 1048576"),
         ("/tables", json!({ "replay": 1_048_577 }), "tables.replay", "between 64 and 1048576"),
-        ("/failed_credentials", json!({ "rate": "1/1s", "burst": 0 }), "failed_credentials.burst", "lets no call pass"),
+        ("/auth_failure_limit", json!({ "rate": "1/1s", "burst": 0 }), "auth_failure_limit.burst", "lets no call pass"),
         (
-            "/failed_credentials",
+            "/auth_failure_limit",
             json!({ "rate": "1/1s", "burst": 1, "sources": { "203.0.113.7": { "rate": "1/1s", "burst": 1 } } }),
-            "failed_credentials.sources[\"203.0.113.7\"]",
+            "auth_failure_limit.sources[\"203.0.113.7\"]",
             "is no network",
         ),
         (
-            "/failed_credentials",
+            "/auth_failure_limit",
             json!({ "rate": "1/1s", "burst": 1, "sources": { "203.0.113.7/24": { "rate": "1/1s", "burst": 1 } } }),
-            "failed_credentials.sources[\"203.0.113.7/24\"]",
+            "auth_failure_limit.sources[\"203.0.113.7/24\"]",
             "write `203.0.113.0/24`",
         ),
     ] {
@@ -584,7 +588,7 @@ fn errors_about_malformed_limits_name_the_expected_value() {
         ("/limits/slow/per", json!(["everybody"]), "unknown variant `everybody`"),
         ("/limits/slow/burst", json!(-1), "invalid value"),
         ("/limits/slow/window", json!("1m"), "unknown field `window`"),
-        ("/failed_credentials", json!({ "rate": "1/1s" }), "missing field `burst`"),
+        ("/auth_failure_limit", json!({ "rate": "1/1s" }), "missing field `burst`"),
     ] {
         let errors = limited(&[(pointer, value)]);
         assert!(errors.len() == 1 && errors[0].contains(says), "{pointer} {errors:?}");

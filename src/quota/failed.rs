@@ -23,7 +23,7 @@ use crate::text::time::Timestamp;
 
 /// The rates at which credentials may fail.
 #[derive(Debug)]
-pub(crate) struct FailedCredentials {
+pub(crate) struct AuthFailureLimit {
     pub(crate) usual: Allowed,
     /// Networks whose addresses have their own rate, the narrowest first.
     pub(crate) sources: Vec<(IpNet, Allowed)>,
@@ -37,7 +37,7 @@ pub(crate) struct Allowed {
     pub(crate) signer: Limit,
 }
 
-impl FailedCredentials {
+impl AuthFailureLimit {
     /// Returns the rates of a source address.
     fn of(&self, source: Option<Source>) -> &Allowed {
         let own =
@@ -127,7 +127,7 @@ impl VerifySignature for Guard<'_> {
 impl<'g> Guard<'g> {
     pub(crate) fn new(
         verifier: &'g dyn VerifySignature,
-        failed: &'g FailedCredentials,
+        failed: &'g AuthFailureLimit,
         shared: Shared<'g>,
         recent: &'g Recent,
         source: Option<Source>,

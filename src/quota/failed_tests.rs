@@ -29,7 +29,7 @@ impl VerifySignature for Answers {
 struct Worker<'s> {
     store: &'s dyn SharedStore,
     namespace: Namespace,
-    failed: FailedCredentials,
+    failed: AuthFailureLimit,
     recent: Recent,
     answers: Answers,
 }
@@ -44,7 +44,7 @@ impl<'s> Worker<'s> {
         Self {
             store,
             namespace: Namespace::open(store, "test", 64, [7; 16]).unwrap().namespace,
-            failed: FailedCredentials { usual, sources: Vec::new() },
+            failed: AuthFailureLimit { usual, sources: Vec::new() },
             recent: Recent::default(),
             answers: Answers::default(),
         }

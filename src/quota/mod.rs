@@ -12,7 +12,7 @@ mod identity;
 mod recent;
 
 pub(crate) use batch::{LimitBatch, Refused};
-pub(crate) use failed::{Allowed, FailedCredentials, Guard, Outcome, Stopped};
+pub(crate) use failed::{Allowed, AuthFailureLimit, Guard, Outcome, Stopped};
 pub use fields::RATE_LIMIT_HEADERS;
 pub(crate) use fields::{Shown, members, policy_member};
 pub(crate) use gcra::{Gcra, LimitStatus};

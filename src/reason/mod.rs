@@ -110,7 +110,7 @@ reasons! {
     MethodOverride = 400, "method_override", No, "the request overrides its method or path";
     /// The query has a parameter `access_token`.
     QueryCredential = 400, "query_credential", No, "the query contains an access token; send it in the Authorization header";
-    /// The query has a parameter that the policy lists in `refuse_query`.
+    /// The query has a parameter that the policy lists in `reject_query`.
     QueryRefused = 400, "query_refused", No, "the query contains a parameter that the policy rejects";
 
     // Canonical form.

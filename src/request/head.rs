@@ -131,7 +131,7 @@ impl<'a> Head<'a> {
                 Some(b'c' | b'e' | b's' | b't') if is_lookalike(name) => refuse(Reason::HeaderLookalike),
                 first if overrides_request(first, name, added) => {
                     head.overrides.push(name);
-                    if overrides == Overrides::Refuse {
+                    if overrides == Overrides::Reject {
                         refuse(Reason::MethodOverride);
                     }
                 }
@@ -214,7 +214,7 @@ mod tests {
     fn refusals(lines: &[(&str, &str)]) -> Vec<Reason> {
         let headers: Headers = lines.iter().copied().collect();
         let mut found = Vec::new();
-        Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| found.push(reason));
+        Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |reason| found.push(reason));
         found
     }
 
@@ -231,7 +231,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |reason| panic!("{reason:?}"));
         assert_eq!((head.method, head.target), (&b"GET"[..], &b"/a?b"[..]));
         assert_eq!(head.host, Some(&b"api.example.com"[..]));
         assert_eq!(head.authorization.only(), Some(&b"Bearer t"[..]));
@@ -263,7 +263,7 @@ mod tests {
             "x-forwarded-for",
         ];
         let headers: Headers = names.iter().map(|name| (name, "a, b")).collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |reason| panic!("{reason:?}"));
         let counts = [head.authorization, head.content_type, head.upgrade, head.traceparent].map(|lines| lines.count);
         assert_eq!((head.host, counts), (None, [0; 4]));
         let flags =
@@ -285,7 +285,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |reason| panic!("{reason:?}"));
         let values = [head.traceparent, head.upgrade, head.content_type].map(|lines| lines.only());
         assert_eq!(values, [Some(&b"00-1"[..]), Some(b"websocket"), Some(b"text/plain")]);
         let flags =
@@ -323,14 +323,14 @@ mod tests {
         }
         let headers: Headers = [(&b"content\xfflength"[..], "1")].into_iter().collect();
         let mut found = Vec::new();
-        Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| found.push(reason));
+        Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |reason| found.push(reason));
         assert_eq!(found, [Reason::HeaderLookalike]);
     }
 
     #[test]
     fn ignores_a_lookalike_of_the_preflight_header() {
         let headers: Headers = [("access_control_request_method", "GET")].into_iter().collect();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |reason| panic!("{reason:?}"));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |reason| panic!("{reason:?}"));
         assert!(!head.has_preflight_method);
     }
 
@@ -379,7 +379,7 @@ mod tests {
                 .into_iter()
                 .collect();
         let mut found = Vec::new();
-        let head = Head::read(&headers, "x-callgate-", Overrides::Refuse, &added, |reason| found.push(reason));
+        let head = Head::read(&headers, "x-callgate-", Overrides::Reject, &added, |reason| found.push(reason));
         assert_eq!(found, [Reason::MethodOverride; 4]);
         assert_eq!(head.overrides, [&b"X_Forwarded~Prefix"[..], b"BASE", b"7+up", b"x-http-method"]);
     }
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn returns_no_credential_for_two_authorization_headers() {
         let headers: Headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")].into_iter().collect();
-        assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Refuse, &[], |_| {}).authorization.only(), None);
+        assert_eq!(Head::read(&headers, "x-callgate-", Overrides::Reject, &[], |_| {}).authorization.only(), None);
     }
 
     #[test]

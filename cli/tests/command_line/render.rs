@@ -170,7 +170,7 @@ fn sets_the_policy_gateway_to_the_named_one() {
 fn reports_features_the_gateway_lacks_with_their_positions() {
     for verb in ["check", "render"] {
         let err = callgate(&format!("{verb} examples/signing/policy.yaml --for istio")).failed(2);
-        assert!(err.contains("late_body_check") && err.contains("tables.key"), "{verb}: {err}");
+        assert!(err.contains("body_check") && err.contains("tables.key"), "{verb}: {err}");
     }
     let err = callgate("check examples/quickstart/policy.yaml --for portable").failed(2);
     let line = line_of("  calls: { per: agent");
@@ -217,9 +217,9 @@ fn reports_what_cannot_be_rendered() {
         let text = quickstart.replacen(from, to, 1) + "tables: { key: { env: CALLGATE_TABLES_KEY } }\n";
         file(name, text)
     };
-    let empty = policy("empty-list.yaml", "hosts: [api.example.com]", "hosts: [api.example.com]\nrefuse_query: []");
+    let empty = policy("empty-list.yaml", "hosts: [api.example.com]", "hosts: [api.example.com]\nreject_query: []");
     for (command, said) in [
-        (format!("render {empty} --for kong"), "`/refuse_query` is one: leave it out"),
+        (format!("render {empty} --for kong"), "`/reject_query` is one: leave it out"),
         (
             format!("render {} --for istio", policy("unseen.yaml", "opens and", "opens\u{202e} and")),
             "the policy holds `\\u{202e}`, which nobody would see there: remove it",

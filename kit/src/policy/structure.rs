@@ -4,7 +4,7 @@
 //! its own, and the engine still checks every document that passes here.
 
 use callgate::document;
-use callgate::document::{Place, nearest};
+use callgate::document::{Place, nearest, renamed};
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
 use jsonschema::{JsonType, ValidationError};
@@ -92,6 +92,9 @@ impl Words<'_> {
     fn unknown(&self, name: &str, error: &ValidationError<'_>) -> String {
         let known = self.rule(error).and_then(|rule| rule.get("properties")).and_then(Value::as_object);
         let names: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        if let Some(new) = renamed(name) {
+            return format!("this field was renamed; write `{new}`");
+        }
         match nearest(name, names.iter().copied()) {
             Some(near) => format!("unknown field; did you mean `{near}`?"),
             None => format!("unknown field; expected {}", list("or", &names)),

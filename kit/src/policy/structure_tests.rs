@@ -74,6 +74,16 @@ fn each_mistake_is_reported_with_a_fix() {
             "p:6:1: hosts: expected a list, not text; write it as `[...]`",
         ),
         ("mode: enforce", "mode: enforce\npreflite: pass", "p:4:1: preflite: unknown field; did you mean `preflight`?"),
+        (
+            "mode: enforce",
+            "mode: enforce\nlate_body_check: accept",
+            "p:4:1: late_body_check: this field was renamed; write `body_check: after_headers`",
+        ),
+        (
+            "mode: enforce",
+            "mode: enforce\npreflight: refuse",
+            "p:4:1: preflight: invalid value `refuse`; expected `pass` or `reject`",
+        ),
         ("hosts: [api.example.com]", "hosts: [1.5]", "p:6:9: hosts[0]: expected text, not a number; quote it"),
         (
             "algorithms: [ES256]",

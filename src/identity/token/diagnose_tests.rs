@@ -20,7 +20,7 @@ fn issuers() -> Issuers {
             "max_lifetime": "1h",
             "ignore_header": ["x5c"],
             "token": {
-                "typ": ["JWT", "absent"], "told_apart_by": "audience", "client": "azp", "claims": { "/realm/name": ["staff"], "sid": [] },
+                "typ": ["JWT", "absent"], "distinguished_by": "audience", "client": "azp", "claims": { "/realm/name": ["staff"], "sid": [] },
                 "scopes": [{ "claim": "scp", "form": "array" }],
             },
         },

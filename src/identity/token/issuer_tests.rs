@@ -24,7 +24,7 @@ fn spelled_out() -> Value {
         json!({
             "profile": "jwt",
             "audience": "api",
-            "token": { "typ": ["JWT"], "told_apart_by": "audience", "client": "azp", "scopes": [] },
+            "token": { "typ": ["JWT"], "distinguished_by": "audience", "client": "azp", "scopes": [] },
         }),
     )
 }
@@ -245,10 +245,10 @@ fn checks_the_token_format_of_an_issuer() {
     };
     for changes in [
         json!({ "typ": ["absent", "JWT", "application/x"] }),
-        json!({ "told_apart_by": "typ", "typ": ["at+jwt"] }),
-        json!({ "told_apart_by": "claims", "claims": { "typ": ["Bearer"] } }),
-        json!({ "told_apart_by": "claims", "claims": { "cid": [] } }),
-        json!({ "told_apart_by": "claims", "claims": { "azp": ["agent"] } }),
+        json!({ "distinguished_by": "typ", "typ": ["at+jwt"] }),
+        json!({ "distinguished_by": "claims", "claims": { "typ": ["Bearer"] } }),
+        json!({ "distinguished_by": "claims", "claims": { "cid": [] } }),
+        json!({ "distinguished_by": "claims", "claims": { "azp": ["agent"] } }),
         json!({ "client": "/ext/client", "scopes": [{ "claim": "scp", "form": "array" }] }),
         json!({ "client": null }),
     ] {
@@ -260,13 +260,13 @@ fn checks_the_token_format_of_an_issuer() {
         (json!({ "typ": ["JWT", "jwt"] }), "typ[1]", "twice"),
         (json!({ "typ": ["JWT", "application/jwt"] }), "typ[1]", "twice"),
         (json!({ "typ": ["absent", "absent"] }), "typ[1]", "twice"),
-        (json!({ "told_apart_by": "typ" }), "told_apart_by", "ID tokens have too"),
-        (json!({ "told_apart_by": "typ", "typ": ["absent", "at+jwt"] }), "told_apart_by", "ID tokens have too"),
-        (json!({ "told_apart_by": "typ", "typ": ["application/JWT"] }), "told_apart_by", "ID tokens have too"),
-        (json!({ "told_apart_by": "claims" }), "told_apart_by", "no claim in `claims`"),
+        (json!({ "distinguished_by": "typ" }), "distinguished_by", "ID tokens have too"),
+        (json!({ "distinguished_by": "typ", "typ": ["absent", "at+jwt"] }), "distinguished_by", "ID tokens have too"),
+        (json!({ "distinguished_by": "typ", "typ": ["application/JWT"] }), "distinguished_by", "ID tokens have too"),
+        (json!({ "distinguished_by": "claims" }), "distinguished_by", "no claim in `claims`"),
         (
-            json!({ "told_apart_by": "claims", "claims": { "sub": [], "/azp": [] } }),
-            "told_apart_by",
+            json!({ "distinguished_by": "claims", "claims": { "sub": [], "/azp": [] } }),
+            "distinguished_by",
             "no claim in `claims`",
         ),
         (json!({ "claims": { "cid": ["a", ""] } }), "claims.cid[1]", "never taken"),
@@ -284,7 +284,7 @@ fn checks_the_token_format_of_an_issuer() {
     }
     one_error(
         json!({ "corp": with(spelled_out(), json!({ "audience": null })) }),
-        "issuers.corp.token.told_apart_by",
+        "issuers.corp.token.distinguished_by",
         "name the `audience`",
     );
 }

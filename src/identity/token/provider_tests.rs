@@ -56,7 +56,7 @@ fn accepts_only_access_tokens_from_keycloak() {
         "https://sso.example.com/realms/agents",
         json!({ "alg": "RS256", "x5t": "AAAA" }),
         json!({ "token": {
-            "typ": ["JWT"], "told_apart_by": "claims", "claims": { "typ": ["Bearer"] }, "client": "azp",
+            "typ": ["JWT"], "distinguished_by": "claims", "claims": { "typ": ["Bearer"] }, "client": "azp",
             "scopes": [{ "claim": "scope", "form": "string" }, { "claim": "/resource_access/api/roles", "form": "array" }],
         } }),
         json!({ "typ": "JWT" }),
@@ -81,7 +81,7 @@ fn accepts_only_access_tokens_from_entra_id() {
         json!({
             "audience": "5d1e0c9a-7b42", "max_lifetime": "2h",
             "token": {
-                "typ": ["JWT"], "told_apart_by": "claims", "claims": { "idtyp": ["app", "user"] }, "client": "azp",
+                "typ": ["JWT"], "distinguished_by": "claims", "claims": { "idtyp": ["app", "user"] }, "client": "azp",
                 "scopes": [{ "claim": "roles", "form": "array" }, { "claim": "scp", "form": "string" }],
             },
         }),
@@ -109,7 +109,7 @@ fn accepts_only_access_tokens_from_okta() {
         "https://example.okta.com/oauth2/aus1",
         json!({ "alg": "RS256" }),
         json!({ "token": {
-            "typ": ["absent"], "told_apart_by": "claims", "claims": { "cid": [], "scp": [] }, "client": "cid",
+            "typ": ["absent"], "distinguished_by": "claims", "claims": { "cid": [], "scp": [] }, "client": "cid",
             "scopes": [{ "claim": "scp", "form": "array" }],
         } }),
         json!({}),
@@ -132,7 +132,7 @@ fn accepts_only_access_tokens_from_auth0() {
         json!({
             "audience": RESOURCE,
             "token": {
-                "typ": ["JWT"], "told_apart_by": "audience", "client": "azp",
+                "typ": ["JWT"], "distinguished_by": "audience", "client": "azp",
                 "scopes": [{ "claim": "permissions", "form": "array" }, { "claim": "scope", "form": "string" }],
             },
         }),
@@ -157,7 +157,7 @@ fn accepts_only_expected_tokens_from_github_actions() {
         json!({
             "audience": RESOURCE,
             "token": {
-                "typ": ["JWT"], "told_apart_by": "audience", "client": "job_workflow_ref", "scopes": [],
+                "typ": ["JWT"], "distinguished_by": "audience", "client": "job_workflow_ref", "scopes": [],
                 "claims": { "repository_owner_id": ["65"], "ref": ["refs/heads/main"] },
             },
         }),
@@ -183,7 +183,7 @@ fn accepts_only_expected_kubernetes_service_account_tokens() {
         json!({
             "audience": RESOURCE,
             "token": {
-                "typ": ["absent"], "told_apart_by": "audience", "scopes": [],
+                "typ": ["absent"], "distinguished_by": "audience", "scopes": [],
                 "claims": { "/kubernetes.io/pod/name": [], "/kubernetes.io/namespace": ["agents"] },
             },
         }),

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::claim::{self, ClaimName};
-use crate::document::{self, Profile, ScopeForm, ToldApartBy};
+use crate::document::{self, Profile, ScopeForm, DistinguishedBy};
 use crate::document::{Findings, Place};
 use crate::reason::Reason;
 
@@ -239,14 +239,14 @@ fn check_told_apart(
     place: &Place,
     findings: &mut Findings,
 ) {
-    let place = place.field("told_apart_by");
-    match raw.told_apart_by {
-        ToldApartBy::Audience if !own_audience => findings.error(
+    let place = place.field("distinguished_by");
+    match raw.distinguished_by {
+        DistinguishedBy::Audience if !own_audience => findings.error(
             place,
             "name the `audience` of the issuer's access tokens, which no other of its tokens carries, or tell them apart \
              by `claims` or `typ`",
         ),
-        ToldApartBy::Claims => {
+        DistinguishedBy::Claims => {
             let tells = |(name, expected): &(ClaimName, Expected)| match expected {
                 // Every token of the issuer has these claims, with the same values.
                 Expected::OneOf(_) => !matches!(name.as_str(), "iss" | "sub" | "aud" | "/iss" | "/sub" | "/aud"),
@@ -263,7 +263,7 @@ fn check_told_apart(
                 );
             }
         }
-        ToldApartBy::Typ => {
+        DistinguishedBy::Typ => {
             if shape.types.iter().any(|typ| typ.as_deref().is_none_or(|typ| typ == "jwt")) {
                 findings.error(
                     place,
@@ -272,7 +272,7 @@ fn check_told_apart(
                 );
             }
         }
-        ToldApartBy::Audience => {}
+        DistinguishedBy::Audience => {}
     }
 }
 

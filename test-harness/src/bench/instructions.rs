@@ -56,7 +56,7 @@ impl Instructions {
         let whole = policies::quickstart()?;
         let without_limits = policies::without_limits()?;
         let mut known = without_limits.clone();
-        set(&mut known, "requirements", json!({ "write": { "scopes": "none", "forms": "allow" } }));
+        set(&mut known, "requirements", json!({ "write": { "scopes": "none", "form_bodies": "allow" } }));
         let endpoint = policies::endpoint(&mut known, ENDPOINT)?;
         set(endpoint, "bind", json!({}));
         set(endpoint, "scopes", "none");

@@ -77,7 +77,7 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
             let absent = get(document, place).is_none();
             match place {
                 "tables.key" => put(document, place, json!({ "env": KEY.0 })),
-                "late_body_check" if absent => {
+                "body_check" if absent => {
                     lost.features.insert(Feature::HeldHeads);
                     put(document, place, json!("accept"));
                 }

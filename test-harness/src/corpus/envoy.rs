@@ -228,7 +228,7 @@ fn apart(number: usize, suite: &Suite) -> Suite {
     let mut apart = suite.clone();
     for (index, case) in apart.cases.iter_mut().enumerate().filter(|(_, case)| case.skip_envoy.is_none()) {
         let Some(mut policy) = suite.policies.get(case.policy).cloned() else { continue };
-        let counts = ["limits", "failed_credentials"].iter().any(|member| policy.document.get(member).is_some())
+        let counts = ["limits", "auth_failure_limit"].iter().any(|member| policy.document.get(member).is_some())
             || remembers(&policy.document);
         if let Some(name) = policy.document.get_mut("name").filter(|_| counts) {
             *name = json!(format!("{}-{number}-{index}", name.as_str().unwrap_or_default()));

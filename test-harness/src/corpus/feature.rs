@@ -41,10 +41,10 @@ impl Feature {
         let first = place.split(['.', '[']).next()?;
         let last = place.rsplit('.').next()?.split('[').next()?;
         match (first, last) {
-            ("limits" | "failed_credentials", _) | (_, "limits" | "cost") => Some(Self::Limits),
+            ("limits" | "auth_failure_limit", _) | (_, "limits" | "cost") => Some(Self::Limits),
             ("dpop", _) | (_, "token") => Some(Self::Proofs),
             ("audit", "outcome") => Some(Self::Outcomes),
-            ("signatures" | "web_bot_auth" | "late_body_check" | "max_body" | "held_bodies", _)
+            ("signatures" | "web_bot_auth" | "body_check" | "max_body" | "held_bodies", _)
             | (_, "signature" | "authenticate" | "replay" | "signing_keys") => Some(Self::Signatures),
             ("endpoints", "body") if absent => Some(Self::Bodies),
             ("endpoints", "body") => Some(Self::Streams),

@@ -220,7 +220,7 @@ impl Gate {
     ) -> Result<(Vec<String>, bool)> {
         let case = suite.cases.get(index).context("there is no such case")?;
         let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
-        if policy.document.get("failed_credentials").is_some() {
+        if policy.document.get("auth_failure_limit").is_some() {
             // Such a limit counts signature verifications, and a token in this worker's cache needs none.
             *self = Self::start(module, suite, native, case.policy)?;
         }

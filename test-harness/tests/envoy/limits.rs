@@ -282,7 +282,7 @@ fn a_flood_of_sources_keeps_agent_limits_and_bounds_memory() {
 
 fn failing(trusted_hops: u32) -> Gate {
     let policy = limited(json!({
-        "failed_credentials": { "rate": "1/1h", "burst": 5 },
+        "auth_failure_limit": { "rate": "1/1h", "burst": 5 },
         "limits": { "calls": { "per": "agent", "rate": "1000/1s", "burst": 1000 },
             "visits": { "per": "source", "rate": "1000/1s", "burst": 1000 } },
     }));

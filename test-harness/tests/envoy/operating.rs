@@ -438,7 +438,7 @@ fn rejects_an_update_that_needs_a_missing_secret() {
 #[test]
 fn a_restart_resets_limits() {
     let mut policy = limited();
-    policy["failed_credentials"] = json!({ "rate": "1/1h", "burst": 1 });
+    policy["auth_failure_limit"] = json!({ "rate": "1/1h", "burst": 1 });
     let read = good();
     let mut forged = claims("items:read");
     // The token names an unknown client.

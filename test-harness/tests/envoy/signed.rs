@@ -304,7 +304,7 @@ fn as_in_istio(bootstrap: &mut Bootstrap) {
 fn policy_in_istio() -> Value {
     let mut policy = signed_policy();
     policy["gateway"] = json!("istio");
-    policy["late_body_check"] = json!("accept");
+    policy["body_check"] = json!("after_headers");
     policy["tables"] = json!({ "key": { "env": format!("{VARIABLE}_tables") } });
     policy
 }

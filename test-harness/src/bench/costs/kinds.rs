@@ -110,7 +110,7 @@ fn policy(keys: &[SigningKey]) -> Result<Value> {
     });
     set(issuers, "internal", internal);
     set(&mut policy, "dpop", json!({ "required": false, "algorithms": ["ES256", "Ed25519", "RS256"] }));
-    set(&mut policy, "refuse_query", json!(["_method", "access_token", "api_key", "x-http-method-override", "token"]));
+    set(&mut policy, "reject_query", json!(["_method", "access_token", "api_key", "x-http-method-override", "token"]));
     let limits = policy.get_mut("limits").context("there are no limits")?;
     set(limits, "few", json!({ "per": "agent", "rate": "60/1h", "burst": 10 }));
     set(policy.get_mut("requirements").context("nothing is required")?, "read", json!({ "limits": ["few"] }));

@@ -158,7 +158,7 @@ fn start(filter: &Path, callee: &Callee, party: &Party) -> Result<Envoy> {
     set(base.manager()?, "common_http_protocol_options", json!({ "max_headers_count": MOST_LINES }));
     let policy = |rate: &str, burst: u32| {
         let mut policy = party.policy.clone();
-        set(&mut policy, "failed_credentials", json!({ "rate": rate, "burst": burst }));
+        set(&mut policy, "auth_failure_limit", json!({ "rate": rate, "burst": burst }));
         policy
     };
     let gate = |name: &str, policy: &Value| -> Result<Bootstrap> {

@@ -236,7 +236,7 @@ fn rejects_a_body_of_unknown_length_as_a_form_on_apisix() {
     let mut policy = policy();
     policy["endpoints"][0]["effect"] = json!("write");
     policy["requirements"] = json!({ "write": {} });
-    policy["endpoints"][0]["forms"] = json!("refuse");
+    policy["endpoints"][0]["form_bodies"] = json!("reject");
     let mut vm = start_under(Apisix, &policy_for_the_log(policy));
     let authorization = good().headers.into_iter().next_back().unwrap();
     let call = |lines: &[(&str, &str)]| {

@@ -27,7 +27,7 @@ fn signed(gateway: &str, members: Value) -> Value {
         "held_bodies": { "hold_timeout": "3s", "total_timeout": "8s", "agent_bytes": "128KiB" },
     }));
     if gateway != "envoy" {
-        policy["late_body_check"] = json!("accept");
+        policy["body_check"] = json!("after_headers");
         policy["tables"] = json!({ "key": { "env": "tables" } });
     }
     for (name, member) in members.as_object().unwrap() {

@@ -10,7 +10,7 @@ const SECOND: u64 = 1_000_000_000;
 fn limited() -> Value {
     let mut policy = policy_with(json!({
         "limits": { "calls": { "per": "agent", "rate": "1/1s", "burst": 2 } },
-        "failed_credentials": { "rate": "1/1s", "burst": 1 },
+        "auth_failure_limit": { "rate": "1/1s", "burst": 1 },
     }));
     policy["endpoints"][0]["limits"] = json!(["calls"]);
     policy
