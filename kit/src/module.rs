@@ -7,22 +7,20 @@
 //!
 //! [convention]: https://github.com/WebAssembly/tool-conventions/blob/main/BuildId.md
 
-use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "full")]
+mod read;
 
 use hmac_sha256::Hash;
 use serde::{Deserialize, Serialize};
 use wasm_encoder::{CustomSection, Section as _};
-use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
-/// The first bytes of every module.
-const MAGIC: &[u8] = b"\0asm";
+#[cfg(feature = "full")]
+pub use read::{Fault, Module};
+
 const FACTS: &str = "callgate";
 const BUILD_ID: &str = "build_id";
-/// The length of the id, which is the start of the hash, and the length of its section, in bytes.
+/// The length of the id, which is the start of the hash, in bytes.
 const ID_BYTES: u8 = 16;
-const ID_SECTION_BYTES: usize = 28;
-/// The prefix of the export by which hosts find the version of the module's interface.
-const ABI: &str = "proxy_abi_version_";
 
 /// The facts about a module that are known at build time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,76 +33,6 @@ pub struct Facts {
     pub rustc: String,
 }
 
-/// A module of Callgate.
-#[derive(Debug, Serialize)]
-pub struct Module {
-    /// The facts that the module contains about itself.
-    #[serde(flatten)]
-    pub facts: Facts,
-    /// The hash of everything in front of the section with the id, in hexadecimal.
-    pub build_id: String,
-    /// The hash of the whole file, in hexadecimal. Gateways are configured to expect it.
-    pub sha256: String,
-    /// The length of the file in bytes.
-    pub bytes: usize,
-    /// The versions of the proxy-wasm interface that a host can use to call the module.
-    pub abi: Vec<String>,
-    /// The functions that the module imports from its host, by the name of the interface.
-    pub imports: BTreeMap<String, BTreeSet<String>>,
-}
-
-/// Why a file is not an unchanged module of Callgate. The text continues a sentence that begins with the file's name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The module was changed after it was built.
-    Changed(String),
-    /// The file is something else, or it is incomplete.
-    Other(String),
-}
-
-impl Module {
-    /// Reads a module.
-    ///
-    /// # Errors
-    /// Fails if the file is not a module of Callgate, or was changed after it was built.
-    pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
-        if !bytes.starts_with(MAGIC) {
-            return Err(other("is no WebAssembly module: name a `callgate.wasm`"));
-        }
-        let mut sections = Sections::default();
-        for payload in Parser::new(0).parse_all(bytes) {
-            payload.and_then(|payload| sections.take(payload)).map_err(|error| damaged(&error))?;
-        }
-        if sections.is_component {
-            return Err(other("is a WebAssembly component, and filters are modules: name a `callgate.wasm`"));
-        }
-        let facts = match sections.facts.as_slice() {
-            [facts] => serde_json::from_slice(facts)
-                .map_err(|error| other(&format!("does not say in a known form which Callgate it is: {error}")))?,
-            [] => {
-                return Err(other("does not say which Callgate it is: build one that does with `cargo harness build`"));
-            }
-            _ => return Err(Fault::Changed("says more than once which Callgate it is".to_owned())),
-        };
-        // INVARIANT: a module with facts is longer than the section with its id.
-        let (content, id_section) = bytes.split_at_checked(bytes.len() - ID_SECTION_BYTES).unwrap_or_default();
-        let build_id = build_id(content);
-        if id_section != section(BUILD_ID, &prefixed(&build_id)) {
-            return Err(Fault::Changed(
-                "was changed after it was built: its build id is not that of its content".to_owned(),
-            ));
-        }
-        Ok(Self {
-            facts,
-            build_id: hex(&build_id),
-            sha256: hex(&Hash::hash(bytes)),
-            bytes: bytes.len(),
-            abi: sections.abi,
-            imports: sections.imports,
-        })
-    }
-}
-
 /// Appends the facts and the build id to a module that the compiler wrote.
 ///
 /// # Errors
@@ -114,38 +42,6 @@ pub fn stamp(mut module: Vec<u8>, facts: &Facts) -> serde_json::Result<Vec<u8>> 
     let id = build_id(&module);
     module.extend(section(BUILD_ID, &prefixed(&id)));
     Ok(module)
-}
-
-/// The parts of a module that describe it.
-#[derive(Default)]
-struct Sections<'a> {
-    is_component: bool,
-    facts: Vec<&'a [u8]>,
-    abi: Vec<String>,
-    imports: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl<'a> Sections<'a> {
-    fn take(&mut self, payload: Payload<'a>) -> wasmparser::Result<()> {
-        match payload {
-            Payload::Version { encoding, .. } => self.is_component |= encoding == Encoding::Component,
-            Payload::ImportSection(imports) => {
-                for import in imports.into_imports() {
-                    let import = import?;
-                    self.imports.entry(import.module.to_owned()).or_default().insert(import.name.to_owned());
-                }
-            }
-            Payload::ExportSection(exports) => {
-                for export in exports {
-                    let version = export?.name.strip_prefix(ABI);
-                    self.abi.extend(version.map(|version| version.replace('_', ".")));
-                }
-            }
-            Payload::CustomSection(section) if section.name() == FACTS => self.facts.push(section.data()),
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
 fn build_id(content: &[u8]) -> Vec<u8> {
@@ -165,18 +61,6 @@ fn section(name: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn other(message: &str) -> Fault {
-    Fault::Other(message.to_owned())
-}
-
-fn damaged(error: &BinaryReaderError) -> Fault {
-    Fault::Other(format!("is damaged or cut short: at byte {}, {}", error.offset(), error.message()))
-}
-
-#[cfg(test)]
-#[path = "module_tests.rs"]
+#[cfg(all(test, feature = "full"))]
+#[path = "module/tests.rs"]
 mod tests;

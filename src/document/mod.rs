@@ -148,6 +148,11 @@ pub enum FormatVersion {
     V1,
 }
 
+impl FormatVersion {
+    /// The accepted versions as a policy writes them.
+    pub const NAMES: [&str; 1] = ["v1"];
+}
+
 /// Whether denials are carried out or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]

@@ -7,9 +7,10 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 use test_harness::build::{self, Flavor};
 use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
+use test_harness::demo::{self, Demo};
 use test_harness::envoy::{self, Binary};
 use test_harness::wasmhost::HostProfile;
-use test_harness::{bench, container, demo, package, portability, progress, upstreams};
+use test_harness::{bench, container, package, paths, portability, progress, upstreams};
 
 /// Builds, runs and shows Callgate in a real gateway.
 #[derive(Parser)]
@@ -92,11 +93,11 @@ enum Command {
         #[arg(long, value_name = "GATEWAY", conflicts_with = "write")]
         only: Option<String>,
     },
-    /// Sends calls through a real Envoy with the quickstart's policy and shows what was decided and why.
-    Demo {
-        /// Leaves everything running and prints calls to try.
+    /// Draws the output of `cargo demo`, from a run of it, and compares it with docs/demo.svg.
+    Picture {
+        /// Writes the picture to docs/demo.svg.
         #[arg(long)]
-        serve: bool,
+        write: bool,
     },
     /// Runs upstream servers, shows what each reads differently, and sends them what the gate forwards.
     ///
@@ -143,8 +144,19 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::Package { verify } => package::run(verify),
         Command::Portability { write, only } => portability(write, only.as_deref()),
         Command::Upstreams { write } => compare_upstreams(write),
-        Command::Demo { serve } => demo::run(serve),
+        Command::Picture { write } => picture(write),
     }
+}
+
+fn picture(write: bool) -> anyhow::Result<()> {
+    let drawn = demo::picture(&demo::summary(&Demo::start()?.call_all()?));
+    let file = paths::root().join(demo::PICTURE);
+    if write {
+        return std::fs::write(&file, drawn).with_context(|| format!("cannot write `{}`", file.display()));
+    }
+    let is_current = std::fs::read_to_string(&file).is_ok_and(|shipped| shipped == drawn);
+    ensure!(is_current, "{} is not what the demo prints; run `cargo harness picture --write`", demo::PICTURE);
+    Ok(())
 }
 
 fn compare_upstreams(write: bool) -> anyhow::Result<()> {

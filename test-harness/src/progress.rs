@@ -5,21 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Runs long work and shows that it is in progress: a spinner on a terminal, a line in logs.
-pub fn during<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
-    if !std::io::stderr().is_terminal() {
-        eprintln!("{what} ...");
-        return work();
-    }
-    let bar = ProgressBar::new_spinner().with_message(what);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let result = work();
-    bar.finish_and_clear();
-    result
-}
+pub use callgate_testbed::progress::during;
 
 /// Runs work several times and shows how often it has run: a bar on a terminal, a line for each run in logs.
 ///

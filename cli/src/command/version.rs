@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
+use callgate::document::FormatVersion;
 use super::{Exit, Failure, Format};
 use callgate_kit::input::{bounded, unreadable};
 use callgate_kit::module::{Fault, Module};
-use callgate_kit::{escape, policy};
+use callgate_kit::escape;
 
 /// The largest file that is read, in bytes; far more than the size of any build of the filter.
 const MAX_BYTES: u64 = 64 << 20;
@@ -70,7 +71,7 @@ fn human(module: &Module, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// Prints the facts about the command itself.
 fn command(format: Format, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let (version, formats) = (env!("CARGO_PKG_VERSION"), policy::formats());
+    let (version, formats) = (env!("CARGO_PKG_VERSION"), FormatVersion::NAMES);
     match format {
         Format::Json => {
             let about = serde_json::json!({ "version": version, "policy_formats": formats });

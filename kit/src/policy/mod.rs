@@ -16,7 +16,7 @@ use callgate::{SecretLookup, Secrets};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{self, Document};
-pub use structure::{formats, schema};
+pub use structure::schema;
 
 /// A policy file that compiled.
 #[derive(Debug)]

@@ -25,14 +25,6 @@ pub fn schema() -> Value {
     schemars::schema_for!(document::Document).to_value()
 }
 
-/// Returns the accepted versions of the policy format.
-#[must_use]
-pub fn formats() -> Vec<String> {
-    let schema = schema();
-    let versions = schema.pointer("/$defs/FormatVersion/oneOf").and_then(Value::as_array).into_iter().flatten();
-    versions.filter_map(|version| Some(version.get("const")?.as_str()?.to_owned())).collect()
-}
-
 /// Returns the problems in the structure of a policy.
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let schema = schema();

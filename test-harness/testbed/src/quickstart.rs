@@ -10,26 +10,26 @@ use serde_json::{Value, json};
 use crate::paths;
 
 /// The API's name in the policy.
-pub(crate) const HOST: &str = "api.example.com";
+pub const HOST: &str = "api.example.com";
 
 /// Returns the policy in the form that the filter gets.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn policy() -> Result<Value> {
+pub fn policy() -> Result<Value> {
     let policy = callgate_kit::document::read(paths::root().join("examples/quickstart/policy.yaml"))
         .context("the quickstart's policy cannot be read")?;
     Ok(policy.value().clone())
 }
 
 /// Mints tokens as the policy's issuer does.
-pub(crate) struct Issuer {
+pub struct Issuer {
     /// The key with which most tokens are signed.
-    pub(crate) es256: SigningKey,
+    pub es256: SigningKey,
     /// The other key.
-    pub(crate) ed25519: SigningKey,
+    pub ed25519: SigningKey,
     /// The time at which its tokens are issued, in seconds since 1970.
-    pub(crate) now: u64,
+    pub now: u64,
 }
 
 impl Issuer {
@@ -37,7 +37,7 @@ impl Issuer {
     ///
     /// # Errors
     /// When a key cannot be read.
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         Self::at(now()?)
     }
 
@@ -45,22 +45,22 @@ impl Issuer {
     ///
     /// # Errors
     /// When a key cannot be read.
-    pub(crate) fn at(now: u64) -> Result<Self> {
+    pub fn at(now: u64) -> Result<Self> {
         Ok(Self { es256: key("es256")?, ed25519: key("ed25519")?, now })
     }
 
     /// Mints an access token (RFC 9068) for an agent of the organization `acme`.
-    pub(crate) fn token(&self, agent: &str, scopes: &str) -> String {
+    pub fn token(&self, agent: &str, scopes: &str) -> String {
         self.with(agent, scopes, |_, _| ())
     }
 
     /// Mints a token with changes to its header and claims.
-    pub(crate) fn with(&self, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+    pub fn with(&self, agent: &str, scopes: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
         self.sign(&self.es256, agent, scopes, change)
     }
 
     /// Mints a token with changes, signed with another key.
-    pub(crate) fn sign(
+    pub fn sign(
         &self,
         key: &SigningKey,
         agent: &str,
@@ -89,12 +89,12 @@ impl Issuer {
 ///
 /// # Errors
 /// When the clock is set to an earlier time.
-pub(crate) fn now() -> Result<u64> {
+pub fn now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs())
 }
 
 /// Sets a member of an object.
-pub(crate) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+pub fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
     if let Some(object) = object.as_object_mut() {
         object.insert(name.to_owned(), value.into());
     }

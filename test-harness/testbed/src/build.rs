@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use callgate::document::FormatVersion;
 use callgate_kit::module::{self, Facts};
-use callgate_kit::policy;
 use cargo_metadata::{Message, Metadata, MetadataCommand};
 use tempfile::NamedTempFile;
 
@@ -54,7 +54,7 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When the build fails.
-pub(crate) fn policy_service() -> Result<PathBuf> {
+pub fn policy_service() -> Result<PathBuf> {
     let sources = Sources::here();
     let folder = sources.root.join("target/policy-service");
     let mut cargo = sources.cargo();
@@ -106,6 +106,8 @@ pub struct Sources {
     root: PathBuf,
     /// Cargo's home folder, if not the default.
     cargo_home: Option<PathBuf>,
+    /// Whether cargo's messages appear on the standard error while it builds.
+    shows_progress: bool,
 }
 
 impl Sources {
@@ -113,13 +115,20 @@ impl Sources {
     #[must_use]
     pub fn here() -> Self {
         let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        Self { root: paths::root(), cargo_home: home.or_else(|| Some(env::home_dir()?.join(".cargo"))) }
+        Self { root: paths::root(), cargo_home: home.or_else(|| Some(env::home_dir()?.join(".cargo"))), shows_progress: false }
     }
 
     /// Returns the same workspace in other folders.
     #[must_use]
     pub fn at(root: PathBuf, cargo_home: PathBuf) -> Self {
-        Self { root, cargo_home: Some(cargo_home) }
+        Self { root, cargo_home: Some(cargo_home), shows_progress: false }
+    }
+
+    /// Lets cargo's messages appear while it builds.
+    #[must_use]
+    pub fn showing_progress(mut self) -> Self {
+        self.shows_progress = true;
+        self
     }
 
     /// Returns cargo's home folder, if it is not the default.
@@ -155,7 +164,7 @@ impl Sources {
         let output = cargo
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(if self.shows_progress { Stdio::inherit() } else { Stdio::piped() })
             .output()
             .context("cannot run cargo; install Rust from https://rustup.rs")?;
         ensure!(output.status.success(), "the filter does not build:\n{}", String::from_utf8_lossy(&output.stderr));
@@ -231,7 +240,7 @@ impl Sources {
         let version = package.context("there is no package `callgate` in the workspace")?.version.to_string();
         let rustc = self.rustc(&["--version"])?;
         let rustc = rustc.strip_prefix("rustc ").unwrap_or(&rustc).to_owned();
-        Ok(Facts { version, policy_formats: policy::formats(), rustc })
+        Ok(Facts { version, policy_formats: FormatVersion::NAMES.map(str::to_owned).to_vec(), rustc })
     }
 
     /// Installs the standard library for the target, if it is missing.

@@ -5,7 +5,7 @@ mod locate;
 mod process;
 
 pub use bootstrap::Bootstrap;
-pub(crate) use bootstrap::child;
+pub use bootstrap::child;
 pub use locate::{Binary, OLDEST, locate, oldest, pinned_version};
-pub(crate) use process::KEEPER;
+pub use process::KEEPER;
 pub use process::{Envoy, Options, lines_in, record_in};

@@ -21,13 +21,13 @@ use crate::client;
 
 /// A client for the upstream of another process.
 #[derive(Debug)]
-pub(crate) struct RecordingUpstream {
+pub struct RecordingUpstream {
     address: SocketAddr,
 }
 
 impl RecordingUpstream {
     /// Creates a client for the upstream at this address.
-    pub(crate) fn at(address: SocketAddr) -> Self {
+    pub fn at(address: SocketAddr) -> Self {
         Self { address }
     }
 
@@ -35,7 +35,7 @@ impl RecordingUpstream {
     ///
     /// # Errors
     /// When there is no response.
-    pub(crate) fn saw(&self, name: &str, value: &str) -> Result<Option<Seen>> {
+    pub fn saw(&self, name: &str, value: &str) -> Result<Option<Seen>> {
         let answer = client::call(self.address, &client::Request::get(format!("/saw/{name}/{value}")).host("witness"))
             .context("the upstream does not say what it saw")?;
         ensure!(answer.status == 200, "the upstream answered {} in the place of what it saw", answer.status);

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Ends the program when this process ends for any reason, because the pipe that it reads then closes. It needs no signal handler and no
 /// system-specific call, and works after a `kill -9` of the harness. The first argument is a command to run afterwards; the others are the
 /// program with its arguments.
-pub(crate) const KEEPER: &str =
+pub const KEEPER: &str =
     r#"after=$1; shift; exec 3<&0; { cat <&3; kill "$$"; eval "$after"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null"#;
 
 /// The settings of a start, apart from the configuration.

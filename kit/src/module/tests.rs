@@ -1,5 +1,6 @@
 use wasm_encoder::{EntityType, ExportKind, ExportSection, FunctionSection, ImportSection, TypeSection};
 
+use super::read::{ID_SECTION_BYTES, hex};
 use super::*;
 
 fn facts() -> Facts {

@@ -32,7 +32,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-pub(crate) use recording::RecordingUpstream;
+pub use recording::RecordingUpstream;
 
 /// The number of seconds for which the event stream that answers this request is silent.
 pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
@@ -124,7 +124,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the port is in use or no thread is available.
-    pub(crate) fn listen(address: SocketAddr) -> Result<Self> {
+    pub fn listen(address: SocketAddr) -> Result<Self> {
         // Uses a separate runtime, because a test's runtime may end or block while Envoy still sends requests.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -142,7 +142,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the port is in use.
-    pub(crate) fn testify(&self, address: SocketAddr) -> Result<SocketAddr> {
+    pub fn testify(&self, address: SocketAddr) -> Result<SocketAddr> {
         let runtime = self.runtime.as_ref().context("the upstream has ended")?;
         let listener = bound(runtime, address)?;
         let address = listener.local_addr().context("the recording upstream has no address")?;

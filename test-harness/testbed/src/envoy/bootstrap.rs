@@ -43,17 +43,15 @@ impl Bootstrap {
 
     fn shipped() -> Result<Self> {
         let file = paths::root().join("envoy/envoy.yaml");
-        let yaml = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let json = serde_saphyr::from_str(&yaml).with_context(|| format!("{} is not YAML", file.display()))?;
-        Ok(Self { json, dynamic: false })
+        let shipped = callgate_kit::document::read(file).context("the shipped configuration cannot be read")?;
+        Ok(Self { json: shipped.value().clone(), dynamic: false })
     }
 
     /// Returns the policy (JSON) in the shipped configuration.
     ///
     /// # Errors
     /// When the shipped file has none.
-    #[cfg(test)]
-    pub(crate) fn shipped_policy() -> Result<String> {
+    pub fn shipped_policy() -> Result<String> {
         let policy = child(Self::shipped()?.gate()?, "/configuration/value")?.as_str().map(ToOwned::to_owned);
         policy.context("the policy is no text")
     }
@@ -150,7 +148,7 @@ impl Bootstrap {
     ///
     /// # Errors
     /// When the configuration has no list of listeners.
-    pub(crate) fn add_listener(&mut self, listener: Value) -> Result<()> {
+    pub fn add_listener(&mut self, listener: Value) -> Result<()> {
         self.at(LISTENERS)?.as_array_mut().context("listeners is no list")?.push(listener);
         Ok(())
     }
@@ -159,7 +157,7 @@ impl Bootstrap {
     ///
     /// # Errors
     /// When the configuration has no list of clusters.
-    pub(crate) fn add_cluster(&mut self, cluster: Value) -> Result<()> {
+    pub fn add_cluster(&mut self, cluster: Value) -> Result<()> {
         self.at("/static_resources/clusters")?.as_array_mut().context("clusters is no list")?.push(cluster);
         Ok(())
     }
@@ -168,7 +166,7 @@ impl Bootstrap {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+    pub fn write(&self, file: &Path) -> Result<()> {
         let folder = file.parent().context("a configuration stands in a folder")?;
         fs::write(file, self.to_json(folder)?).with_context(|| format!("cannot write {}", file.display()))
     }
@@ -177,7 +175,7 @@ impl Bootstrap {
     ///
     /// # Errors
     /// When it does not exist.
-    pub(crate) fn at(&mut self, pointer: &str) -> Result<&mut Value> {
+    pub fn at(&mut self, pointer: &str) -> Result<&mut Value> {
         child(&mut self.json, pointer)
     }
 
@@ -220,7 +218,7 @@ fn is_gate(filter: &Value) -> bool {
 ///
 /// # Errors
 /// When it does not exist.
-pub(crate) fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+pub fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
     value.pointer_mut(pointer).with_context(|| format!("the configuration has nothing at {pointer}"))
 }
 

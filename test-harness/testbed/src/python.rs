@@ -83,7 +83,7 @@ impl Package<'_> {
 ///
 /// # Errors
 /// The last line of its output, if it fails.
-pub(crate) fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+pub fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     let program = program.as_ref();
     let output = Command::new(program)
         .args(arguments)

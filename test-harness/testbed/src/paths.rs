@@ -1,15 +1,15 @@
 //! Paths in the workspace.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Returns the workspace's root. `CALLGATE_ROOT` overrides it, for a harness that does not run where it was built.
 pub fn root() -> PathBuf {
     if let Some(root) = std::env::var_os("CALLGATE_ROOT") {
         return root.into();
     }
-    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    package.parent().map_or(package.clone(), PathBuf::from)
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
 }
 
 /// Returns the folder for everything that can be built or fetched again.

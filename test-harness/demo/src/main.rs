@@ -1,0 +1,59 @@
+//! `cargo demo`: announces what will happen and how long it takes, builds the demo while cargo shows its progress, and runs it.
+//!
+//! The demo is `callgate-demo` in `test-harness/testbed`. Nothing else belongs here, and no dependency: compiling one would delay the first
+//! line.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// When the first line was printed, in milliseconds since 1970. The demo counts its time from there.
+const STARTED: &str = "CALLGATE_DEMO_STARTED";
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let asks_for_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    if !asks_for_help {
+        announce(root.join("target/filter/callgate.wasm").exists());
+    }
+    let demo = |verb, rest: &[OsString]| {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(root).arg(verb).args(rest);
+        cargo.args(["--locked", "--package", "callgate-testbed", "--bin", "callgate-demo"]);
+        cargo
+    };
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let built = run(&mut demo("build", &[]));
+    if built != ExitCode::SUCCESS {
+        return built;
+    }
+    run(demo("run", &["--quiet".into()]).env(STARTED, started.to_string()).arg("--").args(arguments))
+}
+
+fn announce(built_before: bool) {
+    println!(
+        "Callgate demo: starts a real Envoy with the gate, sends requests of two agents, and shows each decision."
+    );
+    if built_before {
+        println!("This takes about 20 seconds if nothing changed since the last run.\n");
+    } else {
+        println!(
+            "The first run builds the filter and fetches Envoy: about 4 minutes on two cores. Later runs take 20 seconds.\n"
+        );
+    }
+}
+
+/// Runs a command with the terminal of this one, and returns its exit code.
+fn run(command: &mut Command) -> ExitCode {
+    match command.status() {
+        // A process that a signal ended has no code.
+        Ok(status) => u8::try_from(status.code().unwrap_or(1)).unwrap_or(1).into(),
+        Err(error) => {
+            eprintln!("error: cannot run cargo: {error}; install Rust from https://rustup.rs");
+            ExitCode::FAILURE
+        }
+    }
+}
