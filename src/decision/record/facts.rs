@@ -1,0 +1,214 @@
+//! Builds the record of a decision from its facts: selects them, redacts text that a client chose, and bounds its size.
+//!
+//! The declaration of a member belongs in `record`, and the rules for what looks like a credential belong in `redact`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::{ProofKind, Record, Scopes, Verdict, WouldDeny, milliseconds, redact};
+use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, Rule};
+use crate::identity::token::VerifiedToken;
+use crate::policy::Policy;
+use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
+
+/// The maximum number of query parameters in a record.
+const MOST_PARAMETERS: usize = 32;
+/// The maximum size of the query in a record, in bytes, for all parameters together.
+const MOST_QUERY: usize = 4096;
+/// The maximum length of a header value in a record, in bytes.
+const MOST_HEADER: usize = 256;
+
+impl Decision<'_> {
+    /// Returns the record of this decision.
+    #[must_use]
+    pub fn record(&self) -> Record<'_> {
+        match self {
+            Self::Allow(allow) => allow.record(),
+            Self::Deny(Deny { facts, denial }) => Record::of(facts, (Verdict::Deny, denial.reason.code(), denial.rule)),
+        }
+    }
+}
+
+impl Allow<'_> {
+    /// Returns the record of this decision.
+    #[must_use]
+    pub fn record(&self) -> Record<'_> {
+        Record::of(&self.facts, self.verdict())
+    }
+
+    fn verdict(&self) -> (Verdict, &'static str, Rule<'_>) {
+        let rule = self.facts.endpoint.map_or(Rule::Gate, |endpoint| Rule::Endpoint(endpoint.position, ""));
+        match (self.ground(), self.facts.denials.first()) {
+            (Ground::Observed, Some(first)) => (Verdict::Observe, first.reason.code(), first.rule),
+            (Ground::Preflight, _) => (Verdict::Allow, Ground::Preflight.code(), Rule::Policy("preflight")),
+            (ground, _) => (Verdict::Allow, ground.code(), rule),
+        }
+    }
+}
+
+impl<'r> Record<'r> {
+    fn of(facts: &'r Facts<'_>, (decision, reason, rule): (Verdict, &'static str, Rule<'r>)) -> Self {
+        let token = facts.token.as_deref();
+        let observed = decision == Verdict::Observe;
+        let would_deny = facts.denials.iter().filter(|_| observed);
+        Record {
+            decision,
+            reason,
+            rule: rule.text(facts.endpoint),
+            would_deny: would_deny
+                .map(|denial| WouldDeny { reason: denial.reason.code(), rule: denial.rule.to_string() })
+                .collect(),
+            id: Some(facts.request.id),
+            time_ms: Some(milliseconds(facts.request.now)),
+            agent: facts.agent.map(|agent| &*agent.name),
+            issuer: token.map(|token| token.issuer_name()),
+            client: token.and_then(|token| Some(of_token(token, token.client()?))),
+            subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
+            scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },
+            token: token.map(|token| token.token_hash()),
+            proof: facts.proof.map(|_| ProofKind::Dpop),
+            signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
+            endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
+            body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
+            body_checked: matches!(facts.body, Some(BodySeen::Checked | BodySeen::CheckedLate)),
+            body_late: matches!(facts.body, Some(BodySeen::Awaited | BodySeen::CheckedLate)),
+            method: facts.method.map(|method| shown_text(method.as_str(), redact::shown)),
+            host: facts.host.as_ref().map(|host| shown_host(host.as_str(), facts)),
+            path: facts.path.as_ref().map(|path| shown_text(path.as_str(), redact::path)),
+            raw_path: facts.path.is_none().then(|| raw_path(facts)),
+            query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
+            headers: included(facts),
+            source: facts.request.source,
+            request_id: facts.head.request_id.map(|id| escaped(redact::without_jws(id))),
+            trace_id: facts.head.traceparent.only().and_then(trace_id),
+            policy: &facts.policy.name,
+            policy_version: &facts.policy.version,
+            module_version: env!("CARGO_PKG_VERSION"),
+            outcome: None,
+        }
+    }
+}
+
+fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
+    let (path, _) = crate::request::split_target(facts.head.target);
+    shown_path(path)
+}
+
+/// Returns text that a client chose, redacted by `redact`. Most texts are short and plain and are returned unchanged.
+fn shown_text(text: &str, redact: impl Fn(&[u8]) -> Cow<'_, [u8]>) -> Cow<'_, str> {
+    if redact::is_short(text) && is_shown_as_is(text) { Cow::Borrowed(text) } else { escaped(redact(text.as_bytes())) }
+}
+
+/// Returns text that a client chose, with credentials replaced.
+fn shown(text: &[u8]) -> Cow<'_, str> {
+    escaped(redact::shown(text))
+}
+
+/// Returns a path, with credentials in its segments replaced.
+fn shown_path(path: &[u8]) -> Cow<'_, str> {
+    escaped(redact::path(path))
+}
+
+/// Returns the host, redacted unless the policy names it, because such a host is no secret. A host that matched an endpoint is
+/// named by the policy, so that lookup is skipped.
+fn shown_host<'h>(host: &'h str, facts: &Facts<'_>) -> Cow<'h, str> {
+    let is_named = facts.endpoint.is_some() || facts.policy.table(host).is_some();
+    if is_named { Cow::Borrowed(host) } else { shown(host.as_bytes()) }
+}
+
+fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => bounded(text),
+        Cow::Owned(text) => Cow::Owned(bounded(&text).into_owned()),
+    }
+}
+
+/// Returns a claim of a token. Whether the token contains only plain characters was determined when it was verified.
+fn of_token<'t>(token: &VerifiedToken, claim: &'t str) -> Cow<'t, str> {
+    if token.is_plain() { Cow::Borrowed(claim) } else { visible(claim) }
+}
+
+fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -> Cow<'s, str> {
+    match &policy.audit.subject_key {
+        None => of_token(token, subject),
+        Some(key) => Cow::Owned(key.hash(subject)),
+    }
+}
+
+/// Returns the parameters of a query that the policy includes in records.
+fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<Cow<'q, str>> {
+    let mut room = MOST_QUERY;
+    let mut list = Vec::new();
+    for (name, value) in query.parameters() {
+        let Some(left) = room.checked_sub(name.len()).filter(|_| list.len() < MOST_PARAMETERS) else {
+            list.push("…".into());
+            break;
+        };
+        room = left;
+        let value = value.filter(|value| policy.audit.query_values && !parameter_is_secret(name, value));
+        let name = shown(name.as_bytes());
+        list.push(match value {
+            Some(value) => {
+                let value = redact::shown(value.as_bytes());
+                let value = bounded_to(&value, room);
+                room = room.saturating_sub(value.len());
+                format!("{name}={value}").into()
+            }
+            None => name,
+        });
+    }
+    list
+}
+
+/// Returns the headers that the policy includes in records.
+fn included<'r>(facts: &Facts<'r>) -> BTreeMap<&'r str, String> {
+    let mut headers = BTreeMap::new();
+    for name in &facts.policy.audit.include {
+        let lines = facts.request.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        let values: Vec<&[u8]> = lines.map(|(_, value)| value).collect();
+        if !values.is_empty() {
+            let value = values.join(&b", "[..]);
+            headers.insert(&**name, bounded_to(&redact::without_jws(&value), MOST_HEADER).into_owned());
+        }
+    }
+    headers
+}
+
+/// Returns the trace id of a `traceparent` of any version (W3C Trace Context, section 3.2).
+fn trace_id(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut parts = text.splitn(5, '-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+    };
+    let known_end = version != "00" || parts.next().is_none();
+    let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let null = |part: &str| part.bytes().all(|b| b == b'0');
+    (whole && known_end && version != "ff" && !null(trace) && !null(parent)).then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_trace_id_only_from_a_valid_traceparent() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let good = format!("00-{id}-b7ad6b7169203331-01");
+        assert_eq!(trace_id(good.as_bytes()), Some(id));
+        assert_eq!(trace_id(format!("01-{id}-b7ad6b7169203331-01-more").as_bytes()), Some(id));
+        for wrong in [
+            format!("ff-{id}-b7ad6b7169203331-01"),
+            format!("00-{id}-b7ad6b7169203331-01-more"),
+            format!("00-{id}-0000000000000000-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{}-b7ad6b7169203331-01", id.to_uppercase()),
+            format!("00-{id}-b7ad6b7169203331"),
+            id.to_owned(),
+        ] {
+            assert_eq!(trace_id(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(trace_id(b"\xff"), None);
+    }
+}
