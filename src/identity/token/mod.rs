@@ -13,6 +13,7 @@ mod jwks;
 mod jws;
 mod keys;
 mod shape;
+mod times;
 mod verify;
 
 pub use cache::{CacheUsage, TokenCache};
@@ -22,7 +23,7 @@ pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub(crate) use keys::{Secret, look_up};
 pub use keys::{SecretLookup, Secrets};
-pub(crate) use verify::numeric_date;
+pub(crate) use times::numeric_date;
 pub use verify::{Refusal, VerifiedToken, token_hash};
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::claim::ClaimName;
 use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
 use super::shape::Bearer;
+use super::times::Times;
 use crate::document::IgnorableHeader;
 use crate::identity::crypto::{Algorithm, BadSignature, Signer, Thumbprint, VerifySignature, sha256};
 use crate::reason::Reason;
@@ -360,60 +361,6 @@ fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
         _ => return Err(Reason::TokenClaim),
     };
     if contains { Ok(()) } else { Err(Reason::TokenAudience) }
-}
-
-/// The times of a token. They are read once and checked at each use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    issued: Timestamp,
-    not_before: Option<Timestamp>,
-    expires: Timestamp,
-}
-
-impl Times {
-    pub(super) fn read(claims: &Value) -> Result<Self, Reason> {
-        let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::TokenTime)).transpose();
-        // Without `iat` the token's lifetime, which every issuer limits, is unknown.
-        let issued = time("iat")?.ok_or(Reason::TokenClaim)?;
-        let not_before = time("nbf")?;
-        let expires = time("exp")?.ok_or(Reason::TokenClaim)?;
-        // The token is never valid, but clock skew would create a time at which it is accepted.
-        if expires <= issued || not_before.is_some_and(|not_before| not_before >= expires) {
-            return Err(Reason::TokenTime);
-        }
-        Ok(Self { issued, not_before, expires })
-    }
-
-    fn judge(self, now: Timestamp, skew: Duration) -> Result<(), Reason> {
-        let latest = now.plus(skew);
-        if self.issued > latest {
-            return Err(Reason::TokenTime);
-        }
-        if now >= self.expires.plus(skew) {
-            return Err(Reason::TokenExpired);
-        }
-        if self.not_before.is_some_and(|not_before| not_before > latest) {
-            return Err(Reason::TokenNotYetValid);
-        }
-        Ok(())
-    }
-
-    pub(super) fn lifetime(self) -> Duration {
-        Duration::from_nanos(self.expires.as_nanos().saturating_sub(self.issued.as_nanos()))
-    }
-}
-
-/// Reads a `NumericDate` (RFC 7519, section 2): seconds, possibly with a fraction. Negative values, and values after the year 2554, which
-/// [`Timestamp`] cannot represent, are rejected.
-pub(crate) fn numeric_date(value: &Value) -> Option<Timestamp> {
-    const NANOS: u64 = 1_000_000_000;
-    if let Some(seconds) = value.as_u64() {
-        return seconds.checked_mul(NANOS).map(Timestamp::from_nanos);
-    }
-    let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
-    // The fraction is converted separately to keep the whole seconds exact. Casts saturate.
-    let (whole, fraction) = (seconds.trunc() as u64, (seconds.fract() * 1e9) as u64);
-    whole.checked_mul(NANOS)?.checked_add(fraction).map(Timestamp::from_nanos)
 }
 
 /// Returns the hash that identifies a token in compact form in records, or `None` for other text.
