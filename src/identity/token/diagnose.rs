@@ -8,13 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::claim::{self, ClaimName};
+use super::header::{REFUSED_HEADER, URL_HEADER};
 use super::issuer::{Issuer, Issuers};
 use super::json;
 use super::jws::{BOUNDS, Jws, MAX_DEPTH, MAX_TOKEN_BYTES};
 use super::keys::Keys;
 use super::shape::{ABSENT, Expected, Shape, identifier, read_scopes};
 use super::times::{Times, numeric_date};
-use super::verify::{REFUSED_HEADER, URL_HEADER};
 use crate::document::ScopeForm;
 use crate::identity::crypto::Algorithm;
 use crate::reason::Reason;

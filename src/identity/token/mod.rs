@@ -7,6 +7,7 @@ mod cache;
 mod claim;
 #[cfg(not(target_arch = "wasm32"))]
 mod diagnose;
+mod header;
 mod issuer;
 pub mod json;
 mod jwks;

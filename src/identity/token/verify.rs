@@ -14,25 +14,17 @@ use serde_json::Value;
 
 use super::cache::TokenCache;
 use super::claim::ClaimName;
+use super::header::read_header;
 use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
 use super::shape::Bearer;
 use super::times::Times;
-use crate::document::IgnorableHeader;
 use crate::identity::crypto::{Algorithm, BadSignature, Signer, Thumbprint, VerifySignature, sha256};
 use crate::reason::Reason;
 use crate::request::incoming::Source;
 use crate::request::percent;
 use crate::text::ascii::bytes_eq;
 use crate::text::time::Timestamp;
-
-/// Header parameters that are never accepted: `crit` lists extensions, which are not supported; `b64` (RFC 7797) and `zip` change the
-/// signed or parsed content; and a key inside the token (`jwk`) proves nothing.
-pub(super) const REFUSED_HEADER: [&str; 4] = ["crit", "b64", "zip", "jwk"];
-
-/// Header parameters that lead to a key. An issuer may send them if the policy ignores them.
-pub(super) const URL_HEADER: [(&str, IgnorableHeader); 3] =
-    [("jku", IgnorableHeader::Jku), ("x5u", IgnorableHeader::X5u), ("x5c", IgnorableHeader::X5c)];
 
 /// A token with more bytes than this is considered large.
 const LARGE: usize = 4 * 1024;
@@ -315,32 +307,6 @@ impl Issuers {
         let id = *self.by_iss.get(iss).ok_or(Reason::TokenIssuer)?;
         Ok((id, self.get(id).ok_or(Reason::TokenIssuer)?))
     }
-}
-
-impl Issuer {
-    /// Returns whether a header parameter may be present because it is ignored.
-    pub(super) fn ignores(&self, name: &str) -> bool {
-        URL_HEADER.iter().any(|(own, parameter)| *own == name && self.ignored_header.contains(parameter))
-    }
-
-    /// Checks the header against the issuer's rules.
-    fn check_header(&self, header: &Value, algorithm: Algorithm) -> Result<(), Reason> {
-        if URL_HEADER.iter().any(|(name, _)| header.get(name).is_some() && !self.ignores(name)) {
-            return Err(Reason::TokenHeader);
-        }
-        if !self.algorithms.contains(&algorithm) {
-            return Err(Reason::TokenAlgorithm);
-        }
-        self.shape.check_type(header)
-    }
-}
-
-/// Checks the rules that apply to every issuer, and reads the algorithm.
-fn read_header(header: &Value) -> Result<Algorithm, Reason> {
-    if REFUSED_HEADER.iter().any(|name| header.get(name).is_some()) {
-        return Err(Reason::TokenHeader);
-    }
-    header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose).ok_or(Reason::TokenAlgorithm)
 }
 
 /// Reads the key that a token is bound to. Any other content of `cnf` (RFC 7800), including `null`, is rejected: the issuer requires a
