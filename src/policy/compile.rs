@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::agents::Agents;
 use super::audit::Audit;
 use super::audit::HeaderNames;
-use super::endpoints::{self, Endpoints};
+use super::endpoint::{self, Access};
+use super::endpoints::Endpoints;
 use super::held_bodies::HeldBodies;
 use super::limits::Limits;
 use super::replay::Replay;
@@ -161,7 +162,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     for (effect, requirement) in &document.requirements {
         if let Some(asked) = &requirement.scopes {
             let place = root.field("requirements").field(effect.name()).field("scopes");
-            endpoints::check_scopes(asked, &place, &mut findings);
+            endpoint::check_scopes(asked, &place, &mut findings);
         }
     }
     let dpop = dpop::compile(document, &mut findings);
@@ -280,7 +281,7 @@ fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
 }
 
 fn check_callers(document: &document::Document, endpoints: &Endpoints, findings: &mut Findings) {
-    let closed = endpoints.list.iter().any(|endpoint| endpoint.access == endpoints::Access::Known);
+    let closed = endpoints.list.iter().any(|endpoint| endpoint.access == Access::Known);
     let signs = document.agents.values().any(|agent| agent.signing_keys.is_some());
     if closed && document.issuers.is_empty() && !signs {
         findings.error(

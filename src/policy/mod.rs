@@ -9,6 +9,7 @@ mod audit;
 mod bindings;
 mod compile;
 mod dpop;
+mod endpoint;
 mod endpoints;
 mod expiry;
 mod gateway;
@@ -25,14 +26,15 @@ mod version;
 
 pub use agents::Agent;
 pub use compile::Compiled;
-pub use endpoints::Endpoint;
+pub use endpoint::Endpoint;
 pub use gateway::{
     BodyCheck, ClockCall, Features, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
 };
 
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;
-pub(crate) use endpoints::{Access, Endpoints};
+pub(crate) use endpoint::Access;
+pub(crate) use endpoints::Endpoints;
 pub(crate) use held_bodies::HeldBodies;
 pub(crate) use limits::Limits;
 pub(crate) use replay::Replay;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::agents::Agents;
-use super::endpoints::{Access, Endpoint};
+use super::endpoint::{Access, Endpoint};
 use super::signatures::Signatures;
 use crate::document;
 use crate::document::{Findings, Place};

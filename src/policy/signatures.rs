@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::endpoints::{Access, Endpoint};
+use super::endpoint::{Access, Endpoint};
 use super::gateway::{BodyCheck, Store};
 use crate::allowlist::Origin;
 use crate::document::names::is_plain_header;
