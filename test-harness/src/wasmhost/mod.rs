@@ -23,6 +23,7 @@ mod proxy;
 mod request;
 mod shared;
 mod state;
+mod stream;
 mod vm;
 mod wasi;
 mod zones;

@@ -1,7 +1,8 @@
 //! Streams that stay open while the host does other work: their bodies arrive one part at a time, and timers fire in between.
 
 use super::request::{Outcome, Request, Verdict};
-use super::vm::{Going, Root, Vm};
+use super::stream::Going;
+use super::vm::{Root, Vm};
 
 /// A request that has not ended yet.
 #[derive(Debug)]

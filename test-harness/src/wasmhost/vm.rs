@@ -1,4 +1,6 @@
-//! One VM: its root contexts, and the streams that it decides.
+//! One VM: its start, its root contexts and their configurations, and what tests read from it.
+//!
+//! The callbacks of a stream, and how a gateway shows a request to the module, belong in `stream`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,20 +8,13 @@ use std::fmt;
 use wasmtime::{Instance, Store, WasmParams, WasmResults};
 
 use super::foreign::Answer;
-use super::head;
 use super::module::Module;
-use super::pairs::Pairs;
-use super::profile::{Body, Refused};
-use super::request::{Outcome, Request, Verdict};
+use super::profile::Refused;
 use super::shared::SharedData;
-use super::state::{Fault, Log, State, Stream};
+use super::state::{Fault, Log, State};
 
-/// The ABI's number for a callback result that lets the stream continue.
-const CONTINUE: u32 = 0;
 /// More instructions than any request or configuration needs. An endless loop ends here with a trap.
-const FUEL: u64 = 50_000_000_000;
-/// The suffix of the record's name, wherever the gateway stores it.
-const RECORD: &[u8] = b"callgate";
+pub(super) const FUEL: u64 = 50_000_000_000;
 
 /// A running module. Root contexts and the module's state live as long as this value.
 pub struct Vm {
@@ -42,15 +37,6 @@ pub struct ConfigureFailed {
     pub logs: Vec<Log>,
     /// The trap, if there was one.
     pub trap: Option<String>,
-}
-
-/// The progress of a request.
-#[derive(Debug, Default)]
-pub(super) struct Going {
-    /// Whether the parts so far are held.
-    held: bool,
-    /// The forwarded header lines.
-    headers: Option<Pairs>,
 }
 
 impl Vm {
@@ -174,57 +160,6 @@ impl Vm {
         self.first_root
     }
 
-    /// Lets the first root context decide a request.
-    pub fn request(&mut self, request: &Request) -> Outcome {
-        self.request_on(self.first_root, request)
-    }
-
-    /// Lets a root context decide a request.
-    pub fn request_on(&mut self, root: Root, request: &Request) -> Outcome {
-        let has_body = request.body.as_ref().is_some_and(|parts| parts.iter().any(|part| !part.is_empty()));
-        let received = head::received(self.store.data().quirks(), &request.headers, has_body);
-        let answered = received.as_ref().err().copied();
-        let request = &Request { headers: received.unwrap_or_default(), ..request.clone() };
-        self.arrive(request);
-        let mut gone = None;
-        let verdict = match answered {
-            Some(status) => Verdict::Server(status),
-            None => self.decide(root, request, &mut gone).unwrap_or_else(Verdict::Trap),
-        };
-        self.outcome(verdict, gone)
-    }
-
-    /// Starts a stream for a request whose head the host has read.
-    pub(super) fn arrive(&mut self, request: &Request) {
-        self.begin(request.fault.clone());
-        let state = self.store.data_mut();
-        state.clock = request.now;
-        let quirks = state.quirks();
-        let (headers, properties) = (head::shown(quirks, request), head::properties(quirks, request));
-        state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
-    }
-
-    /// Returns the observable results of a request that has ended.
-    pub(super) fn outcome(&mut self, verdict: Verdict, gone: Option<Pairs>) -> Outcome {
-        let fuel = FUEL - self.store.get_fuel().unwrap_or(0);
-        let state = self.store.data_mut();
-        let stream = state.stream.take().unwrap_or_default();
-        let record = stream.written.iter().find(|(name, _)| name.ends_with(RECORD)).map(|(_, record)| {
-            serde_json::from_slice(record).unwrap_or_else(|_| String::from_utf8_lossy(record).into_owned().into())
-        });
-        Outcome {
-            verdict,
-            gone,
-            trailers: stream.trailers,
-            answer: stream.answer,
-            record,
-            logs: std::mem::take(&mut state.logs),
-            calls: std::mem::take(&mut state.calls),
-            fuel,
-            fuel_at: std::mem::take(&mut state.fuel_left).into_iter().map(|left| FUEL - left).collect(),
-        }
-    }
-
     /// Returns the log lines since the last request or configuration began. Outcomes of requests take theirs away.
     #[must_use]
     pub fn logs(&self) -> &[Log] {
@@ -247,167 +182,6 @@ impl Vm {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
-    }
-
-    fn decide(&mut self, root: Root, request: &Request, gone: &mut Option<Pairs>) -> Result<Verdict, String> {
-        let stream = self.context_id();
-        self.callback::<_, ()>("proxy_on_context_create", (stream, root.0))?;
-        let mut going = Going::default();
-        let verdict = self.decode(stream, request, &mut going)?;
-        self.end(stream, request, verdict, going, gone)
-    }
-
-    /// Ends a stream: its response passes through the module, which then learns that the stream is over.
-    pub(super) fn end(
-        &mut self,
-        stream: u32,
-        request: &Request,
-        verdict: Verdict,
-        mut going: Going,
-        gone: &mut Option<Pairs>,
-    ) -> Result<Verdict, String> {
-        let mut hidden = Pairs::new();
-        self.with_stream(|stream| hidden = std::mem::take(&mut stream.hidden));
-        *gone = going.headers.take().map(|mut lines| {
-            lines.extend(hidden);
-            head::forwarded(self.store.data().quirks(), request, lines)
-        });
-        // Envoy sends a local reply through the filters as well.
-        let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
-        if verdict != Verdict::Hang {
-            let mut headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
-            let forwarded = matches!(verdict, Verdict::Continue { .. });
-            if forwarded {
-                headers.extend(request.answer.iter().cloned());
-            }
-            let lines = u32::try_from(headers.len()).unwrap_or(u32::MAX);
-            self.with_stream(|stream| stream.response_headers = Some(headers));
-            self.callback::<_, u32>("proxy_on_response_headers", (stream, lines, 1_u32))?;
-            self.with_stream(|stream| {
-                let headers = stream.response_headers.take();
-                stream.answer = headers.filter(|_| forwarded);
-            });
-        }
-        self.callback::<_, u32>("proxy_on_done", stream)?;
-        self.callback::<_, ()>("proxy_on_log", stream)?;
-        self.callback::<_, ()>("proxy_on_delete", stream)?;
-        Ok(match verdict {
-            Verdict::Continue { .. } => Verdict::Continue { headers: gone.take().unwrap_or_default() },
-            other => other,
-        })
-    }
-
-    /// Shows the request to the module, as far as the gateway does, until the module answers or everything may be forwarded.
-    fn decode(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Verdict, String> {
-        let quirks = self.store.data().quirks();
-        if let Some(reply) = self.show_head(stream, request, going)? {
-            return Ok(reply);
-        }
-        if going.held && quirks.body != Body::WithTheHead {
-            return Ok(Verdict::Hang);
-        }
-        if let Some(reply) = self.show_body(stream, request, going)? {
-            return Ok(reply);
-        }
-        if let Some(trailers) = request.trailers.as_ref().filter(|_| quirks.trailers) {
-            self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
-            let lines = u32::try_from(trailers.len()).unwrap_or(u32::MAX);
-            let action = self.callback("proxy_on_request_trailers", (stream, lines))?;
-            let reply = self.go_on(action, going);
-            if reply.is_some() || going.held {
-                self.with_stream(|stream| stream.trailers = None);
-            }
-            if let Some(reply) = reply {
-                return Ok(reply);
-            }
-        }
-        if going.held {
-            return Ok(Verdict::Hang);
-        }
-        self.with_stream(|stream| going.headers = going.headers.take().or_else(|| stream.headers.take()));
-        Ok(Verdict::Continue { headers: Pairs::new() })
-    }
-
-    /// Shows the head to the module. Returns the result if the module answers.
-    pub(super) fn show_head(
-        &mut self,
-        stream: u32,
-        request: &Request,
-        going: &mut Going,
-    ) -> Result<Option<Verdict>, String> {
-        let ends = request.end_told.unwrap_or(request.end_of_stream && self.store.data().quirks().tells_the_end());
-        let headers = self.store.data().stream.as_ref().and_then(|stream| stream.headers.as_ref());
-        let headers = headers.map_or(0, |lines| u32::try_from(lines.len()).unwrap_or(u32::MAX));
-        let action = self.callback("proxy_on_request_headers", (stream, headers, u32::from(ends)))?;
-        Ok(self.go_on(action, going))
-    }
-
-    /// Shows a part of the body to the module, together with the held parts that arrived earlier. Returns the result if the module answers.
-    pub(super) fn show_part(
-        &mut self,
-        stream: u32,
-        part: &[u8],
-        ends: bool,
-        going: &mut Going,
-    ) -> Result<Option<Verdict>, String> {
-        let mut size = 0;
-        self.with_stream(|stream| {
-            let shown = stream.body.get_or_insert_default();
-            shown.extend_from_slice(part);
-            size = u32::try_from(shown.len()).unwrap_or(u32::MAX);
-            if stream.body_on_disk {
-                stream.body = None;
-            }
-        });
-        let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
-        Ok(self.go_on(action, going))
-    }
-
-    /// Shows the body as the gateway does: held parts are buffered, and shown again with the parts that follow.
-    fn show_body(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Option<Verdict>, String> {
-        let Some(body) = &request.body else { return Ok(None) };
-        self.with_stream(|stream| stream.body_on_disk = request.body_on_disk);
-        let whole = [body.concat()];
-        let parts = match self.store.data().quirks().body {
-            Body::Never => return Ok(None),
-            Body::Whole if whole[0].is_empty() => return Ok(None),
-            Body::Whole => &whole[..],
-            Body::WithTheHead | Body::AfterTheHead if body.is_empty() => &[Vec::new()],
-            Body::WithTheHead | Body::AfterTheHead => body,
-        };
-        for (number, part) in (1..).zip(parts) {
-            let last = number == parts.len();
-            let ends = last && (request.trailers.is_none() || !self.store.data().quirks().trailers);
-            self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
-            let reply = self.show_part(stream, part, ends, going)?;
-            if reply.is_some() {
-                return Ok(reply);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Applies a callback's result. A local reply stops the stream regardless of the callback's result.
-    fn go_on(&mut self, action: u32, going: &mut Going) -> Option<Verdict> {
-        let at_once = self.store.data().quirks().body != Body::Whole;
-        let stream = self.store.data_mut().stream.as_mut()?;
-        if let Some(reply) = stream.reply.take() {
-            return Some(Verdict::Reply(reply));
-        }
-        going.held = action != CONTINUE;
-        if !going.held {
-            if at_once {
-                going.headers = going.headers.take().or_else(|| stream.headers.take());
-            }
-            stream.body = None;
-        }
-        None
-    }
-
-    fn with_stream(&mut self, change: impl FnOnce(&mut Stream)) {
-        if let Some(stream) = &mut self.store.data_mut().stream {
-            change(stream);
-        }
     }
 
     pub(super) fn context_id(&mut self) -> u32 {
