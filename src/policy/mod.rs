@@ -259,4 +259,6 @@ impl Policy {
 #[cfg(test)]
 mod overrides_tests;
 #[cfg(test)]
+mod signatures_tests;
+#[cfg(test)]
 mod tests;
