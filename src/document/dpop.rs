@@ -46,7 +46,7 @@ pub enum ProofNonce {
 
 /// The kind of access token that a request requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "TokenRequirement"))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenAsked {
     /// The token is bound to a key, and the client has proved possession of that key.

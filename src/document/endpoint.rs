@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+#[cfg(feature = "schema")]
+use super::form;
 use super::limit::yes;
 use super::scalar::ScopesAsked;
 use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
@@ -61,6 +63,7 @@ pub struct Requirement {
     /// The limits that apply to every request with this effect, in addition to those of the endpoint. Public endpoints have no
     /// authenticated caller, so limits per agent or per issuer do not apply to them.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Name>"))]
     pub limits: Vec<String>,
 }
 
@@ -82,14 +85,18 @@ pub enum FormBodies {
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// The endpoint's name in records, metrics and messages: 1 to 64 letters, digits, `-`, `_` or `.`.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub id: String,
     /// The hosts of this endpoint, a subset of the policy's hosts. Default: all of them.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Host>>"))]
     pub hosts: Option<Vec<String>>,
     /// The exact methods. `GET` does not include `HEAD`.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Method>"))]
     pub methods: Vec<String>,
     /// The path template, such as `/repos/{owner}/{repo}/pulls/{n:int}`. The policy reference lists the types of variables under "Path
     /// values".
+    #[cfg_attr(feature = "schema", schemars(with = "form::PathTemplate"))]
     pub path: String,
     /// What the call does.
     pub effect: Effect,
@@ -110,6 +117,7 @@ pub struct Endpoint {
     /// The parts of the request that must equal a claim of the token or an attribute of the agent, such as `path.owner:
     /// token.org`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::BindingKey, form::BindingValue>"))]
     pub bind: BTreeMap<String, String>,
     /// The escapes that values of `{x:text}` and `{x...}` may contain on this endpoint, in upper or lower case. All other escapes
     /// are rejected. A value that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
@@ -139,6 +147,7 @@ pub struct Endpoint {
     pub form_bodies: Option<FormBodies>,
     /// The names of the limits that apply to the request.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Name>"))]
     pub limits: Vec<String>,
     /// The number of requests that one request to this endpoint counts as. Default: 1.
     #[serde(default)]

@@ -9,6 +9,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+#[cfg(feature = "schema")]
+use super::form;
 use super::scalar::{Lifetime, SecretEncoding};
 use crate::document::did_you_mean;
 
@@ -19,6 +21,7 @@ use crate::document::did_you_mean;
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// The exact value of the `iss` claim.
+    #[cfg_attr(feature = "schema", schemars(with = "form::IssuerUrl"))]
     pub issuer: String,
     /// The rules that the tokens follow.
     pub profile: Profile,
@@ -38,6 +41,7 @@ pub struct Issuer {
     /// The other issuers in this policy that use the same keys, as the tenants of one provider do. Both issuers must list each
     /// other.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Name>"))]
     pub shares_keys_with: Vec<String>,
     /// The shape of the tokens. Only the profile `jwt` has one.
     #[serde(default)]
@@ -181,6 +185,7 @@ pub struct JwkSet {
 #[serde(deny_unknown_fields)]
 pub struct Secret {
     /// The name of the environment variable.
+    #[cfg_attr(feature = "schema", schemars(with = "form::VariableName"))]
     pub env: String,
     /// The encoding of the secret in the variable. Default: the variable's bytes are the secret.
     #[serde(default)]
@@ -211,9 +216,11 @@ pub struct TokenShape {
     pub distinguished_by: DistinguishedBy,
     /// The claims that must be present, by name or JSON pointer, each with its accepted values. An empty list accepts any value.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::ClaimName, Vec<String>>"))]
     pub claims: BTreeMap<String, Vec<String>>,
     /// The claim that names the client, by name or JSON pointer. Absent if agents are identified by subject.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::ClaimName>"))]
     pub client: Option<String>,
     /// The claims that hold scopes. Empty if scopes come only from the agent's entry.
     pub scopes: Vec<ScopeClaim>,
@@ -238,6 +245,7 @@ pub enum DistinguishedBy {
 #[serde(deny_unknown_fields)]
 pub struct ScopeClaim {
     /// The claim, by name or JSON pointer.
+    #[cfg_attr(feature = "schema", schemars(with = "form::ClaimName"))]
     pub claim: String,
     /// The form of the scopes in the claim.
     pub form: ScopeForm,

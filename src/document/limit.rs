@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::Secret;
+#[cfg(feature = "schema")]
+use super::form;
 use super::scalar::Rate;
 
 /// The rate at which a caller may send requests.
@@ -86,7 +88,7 @@ impl<'de> Visitor<'de> for PerVisitor {
 #[cfg(feature = "schema")]
 impl JsonSchema for LimitKeySpec {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PerAsked".into()
+        "LimitKey".into()
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -111,6 +113,7 @@ pub struct AuthFailureLimit {
     /// The networks whose addresses many agents share, such as `203.0.113.7/32`. Each address in such a network has this rate
     /// instead.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Network, SourceRate>"))]
     pub sources: BTreeMap<String, SourceRate>,
 }
 

@@ -12,11 +12,15 @@ use serde_json::Value;
 mod dpop;
 mod endpoint;
 mod finding;
+#[cfg(feature = "schema")]
+mod form;
 mod issuer;
 mod limit;
 pub(crate) mod names;
 pub(crate) mod position;
 pub(crate) mod scalar;
+#[cfg(feature = "schema")]
+pub(crate) mod schema;
 mod signature;
 mod signing_key;
 
@@ -45,6 +49,7 @@ pub struct Document {
     /// The name that separates the shared state and the records of several policies in one gateway: 1 to 64 letters, digits, `-`,
     /// `_` or `.`. A new name starts with empty tables: limits start from zero, and a signature or proof that was accepted under
     /// the old name can be accepted once more until it expires.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub name: String,
     /// Whether denials are carried out (`enforce`) or only recorded (`observe`).
     pub mode: Mode,
@@ -52,12 +57,15 @@ pub struct Document {
     pub gateway: Gateway,
     /// The identifier of the API that Callgate protects, an absolute `https` URL. Every token's audience must contain it, unless
     /// its issuer names another.
+    #[cfg_attr(feature = "schema", schemars(with = "form::ApiUrl"))]
     pub resource: String,
     /// The hosts that Callgate serves, with the port if it is neither 80 nor 443.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Host>"))]
     pub hosts: Vec<String>,
     /// The scheme and host that clients use, if they differ from `https` and the host that the gateway sees. Request signatures
     /// and proofs of possession must be created for them.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Origin>"))]
     pub external_url: Option<String>,
     /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.
     #[serde(default)]
@@ -83,29 +91,34 @@ pub struct Document {
     /// matches case-insensitively and with any other characters in place of the hyphens. Headers that gateways set or that
     /// Callgate needs cannot be listed.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::PlainHeaderName>"))]
     pub override_headers: Vec<String>,
     /// The query parameters that are rejected in addition to `access_token` and the method overrides. Names have at most 128
     /// bytes in lower case. They are compared decoded and case-insensitively.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::ParameterName>"))]
     pub reject_query: Vec<String>,
     /// Whether a request with a valid token is allowed if its client is not an agent of this policy. Default: `reject`.
     #[serde(default)]
     pub unregistered: Unregistered,
     /// The issuers of accepted access tokens, by a name of your choice.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Issuer>"))]
     pub issuers: BTreeMap<String, Issuer>,
     /// How key-bound tokens are accepted. Default: they are rejected.
     #[serde(default)]
     pub dpop: Option<Dpop>,
     /// The inventory of agents: who may send requests, who is responsible for each agent, and when the registration ends.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Agent>"))]
     pub agents: BTreeMap<String, Agent>,
     /// The requirements of each effect, which apply to all its endpoints.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(extend("propertyNames" = { "$ref": "#/$defs/Effect" })))]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<Effect, Requirement>"))]
     pub requirements: BTreeMap<Effect, Requirement>,
     /// The allowlist. A request that matches no endpoint is denied.
     pub endpoints: Vec<Endpoint>,
     /// The rates at which callers may send requests, by a name of your choice. Endpoints and requirements refer to these names.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Limit>"))]
     pub limits: BTreeMap<String, Limit>,
     /// The rate at which credentials from one source address may fail before their signatures are no longer verified. Default: no
     /// limit.
@@ -249,15 +262,18 @@ pub struct Agent {
     pub signing_keys: Option<Vec<SigningKey>>,
     /// The end of the registration: the end of a day in UTC (`2027-06-30`), or a moment (`2027-06-30T12:00:00Z`).
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
     pub expires: Option<String>,
     /// Whether the agent's requests are denied. The entry is kept.
     #[serde(default)]
     pub suspended: bool,
     /// The scopes that the agent has in addition to those in its token.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Scope>"))]
     pub scopes: Vec<String>,
     /// The facts about the agent that bindings can refer to as `agent.NAME`: strings, integers or lists of them.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Value>"))]
     pub attributes: BTreeMap<String, Value>,
 }
 
@@ -267,6 +283,7 @@ pub struct Agent {
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The name of an issuer of this policy.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub issuer: String,
     /// The exact client identifier.
     #[serde(default)]
@@ -335,6 +352,7 @@ pub struct Audit {
     /// The request headers that the record repeats, such as `x-agent-run-id`. Names are in lower case. Headers that carry
     /// credentials are not allowed: names that look like secrets (`x-session-id`, `x-api-key`) are errors.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::HeaderName>"))]
     pub include: Vec<String>,
     /// Whether records show a token's subject unchanged (`plain`) or as a keyed hash (`hash`), for subjects that identify a
     /// person. Headers to the upstream always show it unchanged. Default: `plain`.
@@ -381,6 +399,7 @@ pub const HEADER_PREFIX: &str = "x-callgate-";
 #[serde(deny_unknown_fields, default)]
 pub struct AuditHeaders {
     /// The prefix of their names, in lower case and with a hyphen at the end. Inbound headers with this prefix are removed.
+    #[cfg_attr(feature = "schema", schemars(with = "form::HeaderPrefix"))]
     pub prefix: String,
 }
 

@@ -49,14 +49,16 @@ impl<'de> Deserialize<'de> for Lifetime {
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for Lifetime {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Lifetime".into()
+        "Duration".into()
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`.",
+            "description": "A span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`. The units are seconds, minutes, \
+                            hours and days.",
             "type": "string",
-            "pattern": "^[0-9]+[smhd]$"
+            "pattern": "^[0-9]+[smhd]$",
+            "examples": ["90s", "15m", "12h", "30d"]
         })
     }
 }
@@ -101,7 +103,8 @@ impl schemars::JsonSchema for Rate {
         schemars::json_schema!({
             "description": format!("Calls in a span of time: {RATE_FORM}."),
             "type": "string",
-            "pattern": "^[0-9]+/[0-9]+[smhd]$"
+            "pattern": "^[0-9]+/[0-9]+[smhd]$",
+            "examples": ["60/1m", "5/1s", "1/2s"]
         })
     }
 }
@@ -148,7 +151,8 @@ impl schemars::JsonSchema for Size {
         schemars::json_schema!({
             "description": format!("An amount of bytes: {SIZE_FORM}."),
             "type": "string",
-            "pattern": "^[0-9]+(KiB|MiB)$"
+            "pattern": "^[0-9]+(KiB|MiB)$",
+            "examples": ["64KiB", "1MiB"]
         })
     }
 }
@@ -226,11 +230,12 @@ impl<'de> Visitor<'de> for ScopesVisitor {
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for ScopesAsked {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ScopesAsked".into()
+        "Scopes".into()
     }
 
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let list = schemars::json_schema!({ "type": "array", "items": { "type": "string" } });
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let scope = generator.subschema_for::<super::form::Scope>();
+        let list = schemars::json_schema!({ "type": "array", "items": scope });
         schemars::json_schema!({
             "description": "`none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`.",
             "anyOf": [

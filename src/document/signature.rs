@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+#[cfg(feature = "schema")]
+use super::form;
 use super::scalar::{Lifetime, Size};
 
 /// How request signatures (RFC 9421) are verified.
@@ -22,15 +24,18 @@ pub struct Signatures {
     pub nonce: NonceAsked,
     /// The `tag` that signatures must have. Signatures with another tag are ignored. Default: signatures with a `tag` are
     /// ignored.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
     pub tag: Option<String>,
     /// The components that every signature must cover. The list can contain `@method`, `@authority`, `@path`, `@query`,
     /// `@target-uri`, `@request-target`, `@scheme`, and headers in lower case. A listed `@query` must be covered if the request has
     /// a query, and a listed header if it is sent. Other components must be covered even if they are not listed: `authorization`
     /// and `dpop` if sent, bound headers, and for a request with a body `content-digest`, `content-type` and `content-encoding`.
     /// Default: `@method`, `@authority`, `@path` and `@query`.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Component>>"))]
     pub cover: Option<Vec<String>>,
     /// The headers that are structured fields (RFC 9651), with their types, in addition to those of published standards.
     /// Signatures may cover them with `sf` and `key`.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::HeaderName, FieldType>"))]
     pub structured_fields: BTreeMap<String, FieldType>,
 }
 
@@ -61,7 +66,7 @@ pub struct HeldBodies {
 
 /// Whether a signature must have a nonce.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "SignatureNonce"))]
 #[serde(rename_all = "lowercase")]
 pub enum NonceAsked {
     /// A signature without a nonce is identified by its signature base.
@@ -109,7 +114,7 @@ pub enum SignatureAgentForm {
 
 /// Whether a request must be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "SignatureRequirement"))]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureAsked {
     /// The caller must sign the request.

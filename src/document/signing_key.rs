@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Secret;
+#[cfg(feature = "schema")]
+use super::form;
 
 /// A key with which an agent signs its requests (RFC 9421): exactly one of `jwk`, `pem` and `secret`. A key belongs to one agent
 /// and cannot be the key of an issuer.
@@ -25,6 +27,7 @@ pub struct SigningKey {
     /// The name of the key in signatures. Required with `pem` and `secret`. The default for a JWK is its `kid`, or its thumbprint
     /// (RFC 7638) if it has none. For a JWK with a `kid`, set this field to the thumbprint if the agent sends that.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
     pub keyid: Option<String>,
     /// The signature algorithm of the key. Required for RSA keys, unless the JWK has an `alg`. Every other key has only one
     /// algorithm.
@@ -32,9 +35,11 @@ pub struct SigningKey {
     pub algorithm: Option<HttpAlgorithm>,
     /// The time from which the key is accepted: the start of a day in UTC (`2027-01-01`), or a moment (`2027-01-01T12:00:00Z`).
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
     pub not_before: Option<String>,
     /// The time until which the key is accepted: the end of a day in UTC (`2027-06-30`), or a moment (`2027-06-30T12:00:00Z`).
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
     pub not_after: Option<String>,
 }
 

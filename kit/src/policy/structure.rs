@@ -19,15 +19,35 @@ const MIB: u64 = 1 << 20;
 /// The longest part of a value that a message repeats, in characters.
 const SHOWN: usize = 60;
 
+/// The definitions whose patterns are checked here, because the engine parses these values while it reads the document and has no better
+/// message. It checks all other text itself, and its messages state what is wrong with a value: their patterns are for editors.
+const CHECKED: [&str; 3] = ["Duration", "Rate", "Size"];
+
 /// Returns the JSON Schema of the policy document.
 #[must_use]
 pub fn schema() -> Value {
-    schemars::schema_for!(document::Document).to_value()
+    document::Document::schema().to_value()
+}
+
+/// Returns the part of the schema that is checked here: without the patterns that only editors use.
+fn structure() -> Value {
+    let mut schema = schema();
+    // Locations in errors are then relative to the document's root.
+    if let Some(root) = schema.as_object_mut() {
+        root.remove("$id");
+    }
+    let definitions = schema.get_mut("$defs").and_then(Value::as_object_mut).into_iter().flatten();
+    for (_, form) in definitions.filter(|(name, _)| !CHECKED.contains(&name.as_str())) {
+        if let Some(form) = form.as_object_mut() {
+            form.remove("pattern");
+        }
+    }
+    schema
 }
 
 /// Returns the problems in the structure of a policy.
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
-    let schema = schema();
+    let schema = structure();
     // A test compiles the schema. If it were invalid, the engine would still check the document.
     let Ok(validator) = jsonschema::validator_for(&schema) else { return Vec::new() };
     let mut words = Words { schema: &schema, faults: Vec::new() };

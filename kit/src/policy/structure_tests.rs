@@ -176,6 +176,34 @@ fn truncates_long_values_in_messages() {
     assert!(told[0].len() < 200, "{}", told[0]);
 }
 
+/// The engine's messages about these values are better than "invalid value".
+#[test]
+fn leaves_the_forms_of_text_to_the_engine() {
+    for (from, to) in [
+        ("name: gate", "name: a b"),
+        ("[api.example.com]", "['*.example.com']"),
+        ("[GET]", "[get]"),
+        ("path: /a", "path: a"),
+        ("scopes: none", "scopes: ['pulls:*']"),
+        ("agents: {}", "agents: { a b: { owner: x, expires: tomorrow, scopes: ['*'] } }"),
+    ] {
+        assert_eq!(changed(from, to), [""; 0], "{to}");
+        let text = SOUND.replace(from, to);
+        let document = document::parse("p", text.as_bytes()).unwrap();
+        assert!(!jsonschema::validator_for(&schema()).unwrap().is_valid(document.value()), "{to}");
+    }
+}
+
+/// A pattern outside of the definitions would be checked here and hide the engine's message.
+#[test]
+fn checks_only_patterns_with_a_message() {
+    let structure = structure();
+    let definitions = structure["$defs"].as_object().unwrap();
+    let with_pattern: Vec<_> = definitions.iter().filter(|(_, form)| form.get("pattern").is_some()).collect();
+    assert_eq!(with_pattern.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), CHECKED);
+    assert_eq!(structure.to_string().matches("\"pattern\":").count(), CHECKED.len());
+}
+
 #[test]
 fn schema_uses_only_keywords_that_have_messages() {
     fn keywords(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
@@ -190,10 +218,12 @@ fn schema_uses_only_keywords_that_have_messages() {
         }
     }
     jsonschema::validator_for(&schema()).unwrap();
+    jsonschema::validator_for(&structure()).unwrap();
     let mut found = std::collections::BTreeSet::new();
     keywords(&schema(), &mut found);
     for known in [
         "$defs",
+        "$id",
         "$ref",
         "$schema",
         "additionalProperties",
@@ -201,6 +231,8 @@ fn schema_uses_only_keywords_that_have_messages() {
         "const",
         "default",
         "description",
+        // For readers and editors; the validator ignores them.
+        "examples",
         // States the number of bits of an integer; the validator does not check it.
         "format",
         "items",

@@ -29,7 +29,9 @@ impl Record<'_> {
         let settings = schemars::generate::SchemaSettings::draft2020_12()
             .for_serialize()
             .with_transform(schemars::transform::RecursiveTransform(without_null));
-        settings.into_generator().into_root_schema_for::<Record<'_>>()
+        let mut schema = settings.into_generator().into_root_schema_for::<Record<'_>>();
+        crate::document::schema::publish(&mut schema, "Callgate decision record", "record.schema.json");
+        schema
     }
 }
 

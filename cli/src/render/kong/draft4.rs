@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 /// Keywords that describe a value without restricting it.
-const REMARKS: [&str; 5] = ["$schema", "default", "description", "format", "title"];
+const REMARKS: [&str; 7] = ["$id", "$schema", "default", "description", "examples", "format", "title"];
 
 /// Returns the converted schema with its definitions.
 pub(super) fn reduced(schema: &Value) -> Value {
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn contains_no_keyword_of_a_later_draft() {
         let text = reduced(&schema()).to_string();
-        for word in ["$defs", "const", "default", "propertyNames"] {
+        for word in ["$defs", "$id", "const", "default", "examples", "propertyNames"] {
             assert!(!text.contains(&format!("\"{word}\":")), "{word}");
         }
         assert!(!text.contains("2020-12"));
