@@ -1,8 +1,9 @@
 //! The reference pages in `docs/reference/`, which are generated from the code to stay in sync with it.
 
+mod policy_page;
+
 use std::fmt::Write;
 
-use callgate::allowlist::Kind;
 use callgate::decision::metrics::{self, Kind as MetricKind};
 use callgate::{Challenge, Ground, Reason};
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub fn pages() -> serde_json::Result<[(&'static str, String); 7]> {
     Ok([
         ("gateway-findings.md", gateway_findings()),
         ("metrics.md", metrics()),
-        ("policy.md", policy_page(&policy)),
+        ("policy.md", policy_page::page(&policy)),
         ("policy.schema.json", json(&policy)?),
         ("reasons.md", reasons()),
         ("record.md", record_page(&record)),
@@ -92,44 +93,6 @@ fn reasons() -> String {
     page
 }
 
-fn policy_page(schema: &Value) -> String {
-    let introduction = "In YAML 1.2 or JSON; [policy.schema.json](policy.schema.json) is the same for editors. Fields that are not \
-                        listed here are errors. `callgate check` tells all mistakes at once, with their places.\n\n";
-    let mut page = sections("The policy document", introduction, "The document", schema);
-    path_values(&mut page);
-    page
-}
-
-/// Appends the section on the values that the variables of path templates match.
-fn path_values(page: &mut String) {
-    page.push_str(
-        "## Path values\n\n\
-         A path template matches segment by segment. Fixed text compares exactly and with regard to case; only the hexadecimal digits of \
-         escapes may have either case. A path is forwarded as the client sent it.\n\n\
-         | Variable | What it matches |\n|---|---|\n",
-    );
-    for (written, _, matches) in Kind::DESCRIBED {
-        // Writing to a string does not fail.
-        let _ = writeln!(page, "| `{written}` | {} |", matches.replace('|', "\\|"));
-    }
-    page.push_str(
-        "\nNo variable except `{x...}` matches an empty segment. A segment may have fixed text around one variable, such as \
-         `{model}:generate`.\n\n\
-         - Needless escapes (`%7E` for `~`) and raw `[ ] ^ |` are accepted in values of `{x:text}` and `{x...}` only. Anywhere else the request \
-         is rejected with `path_escape_unreserved` or `path_character`, after authentication if the policy has such a variable.\n\
-         - `%2F`, `%5C`, `%25` and `;` are accepted in values of `{x:text}` and `{x...}` where the endpoint has `allow_escapes`. The value is \
-         then judged in every way in which a server could read it: decoded once or twice, split at the slashes that appear, cut at \
-         semicolons. A request is rejected with `path_value_ambiguous` if a reading contains an empty or dot segment, or is the path of another \
-         endpoint of the policy, whatever its methods. `callgate check` names the endpoints that this concerns.\n\
-         - `.` and `..` are rejected everywhere, escaped or not (`path_dot_segment`), and so are names of dots and spaces.\n\
-         - Escapes decode to UTF-8 without control characters. Bindings compare the decoded value.\n\
-         - No variable matches a value that a server could read as fixed text that the policy lists in the same place: in another case, \
-         escaped, with dots or spaces at its end, in front of an escaped semicolon, or in front of a format suffix (`settings.json` where \
-         `/users/settings` is listed; see `format_suffixes`). No endpoint matches such a request.\n\n\
-         `callgate explain` names the endpoints that a request nearly matched, and what it missed in each.\n",
-    );
-}
-
 fn record_page(schema: &Value) -> String {
     let mut introduction = String::from(
         "One JSON object for each decision, in the filter state `wasm.callgate` and from there in the gateway's access log; what \
@@ -171,25 +134,38 @@ fn metrics() -> String {
 fn sections(title: &str, introduction: &str, whole: &str, schema: &Value) -> String {
     let mut page = generated(title);
     page.push_str(introduction);
-    section(&mut page, whole, schema);
+    section(&mut page, 2, whole, schema);
     for (name, part) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
-        section(&mut page, name, part);
+        section(&mut page, 2, name, part);
     }
     page.truncate(page.trim_end().len());
     page.push('\n');
     page
 }
 
-fn section(page: &mut String, name: &str, part: &Value) {
+/// Appends a section about one part of a schema.
+fn section(page: &mut String, level: usize, name: &str, part: &Value) {
     // Writing to a string does not fail.
-    let _ = writeln!(page, "## {name}\n\n{}\n", about(part));
+    let _ = writeln!(page, "{} {name}\n\n{}\n", "#".repeat(level), about(part));
+    details(page, part, &[]);
+}
+
+/// Appends the values, examples and fields of a part. Fields that `order` names come in that order, before the others.
+fn details(page: &mut String, part: &Value, order: &[&str]) {
     if let Some(values) = part.get("oneOf").and_then(Value::as_array) {
         for value in values {
+            // Writing to a string does not fail.
             let _ = writeln!(page, "- {}: {}", form(value), about(value));
         }
         page.push('\n');
     }
+    if let Some(examples) = part.get("examples").and_then(Value::as_array) {
+        let examples: Vec<String> = examples.iter().filter_map(|text| Some(format!("`{}`", text.as_str()?))).collect();
+        let _ = writeln!(page, "Examples: {}.\n", examples.join(", "));
+    }
     let Some(fields) = part.get("properties").and_then(Value::as_object) else { return };
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(field, _)| order.iter().position(|name| name == field).unwrap_or(order.len()));
     let required: Vec<&str> =
         part.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     page.push_str("| Field | Form | |\n|---|---|---|\n");
@@ -230,7 +206,8 @@ fn form(rule: &Value) -> String {
         .filter_map(|kind| match kind {
             "array" => Some(nested("items").map_or("list".to_owned(), |item| format!("list of {item}"))),
             "object" => {
-                Some(nested("additionalProperties").map_or("mapping".to_owned(), |value| format!("names to {value}")))
+                let names = nested("propertyNames").unwrap_or_else(|| "names".to_owned());
+                Some(nested("additionalProperties").map_or("mapping".to_owned(), |value| format!("{names} to {value}")))
             }
             "boolean" => Some("`true` or `false`".to_owned()),
             "string" => Some("text".to_owned()),
