@@ -7,6 +7,7 @@ mod explain;
 mod keygen;
 mod records;
 mod render;
+mod schema;
 mod sign;
 mod token;
 mod verbs;
