@@ -12,7 +12,8 @@ use callgate_kit::policy;
 /// Print a policy as the configuration of a gateway
 ///
 /// The policy's `gateway` becomes the one that is named here, so that its version is another one where it was written for another
-/// gateway. Where that gateway lacks what the policy asks for, says what and where.
+/// gateway. Where that gateway lacks what the policy asks for, says what and where. Comments at the end list what the gateway also needs:
+/// the access log, labels of metrics, and other hosts.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
@@ -41,6 +42,10 @@ pub(super) struct Arguments {
     /// The `Gateway` that it is for (envoy-gateway)
     #[arg(long, value_name = "NAME", default_value = "eg")]
     target: String,
+    /// Print everything that the gateway needs, not only the filter: a complete configuration for envoy, further resources for
+    /// envoy-gateway
+    #[arg(long)]
+    full: bool,
 }
 
 pub(super) fn gateways() -> Vec<&'static str> {
@@ -58,6 +63,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         namespace: arguments.namespace.clone(),
         labels: arguments.labels.iter().cloned().collect(),
         target: arguments.target.clone(),
+        full: arguments.full,
     };
     out.write_all(render::render(&loaded, form, &setting).map_err(Failure::Trouble)?.as_bytes())?;
     for warning in &loaded.warnings {

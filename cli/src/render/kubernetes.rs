@@ -138,12 +138,32 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
         wasm.insert("env".to_owned(), json!({ "hostKeys": loaded.secrets }));
     }
     let mut spec = Map::new();
-    spec.insert(
-        "targetRefs".to_owned(),
-        json!([{ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": setting.target }]),
-    );
+    spec.insert("targetRefs".to_owned(), targets(setting));
     spec.insert("wasm".to_owned(), json!([wasm]));
     resource("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy", namespace(setting, "default"), spec)
+}
+
+/// Returns Envoy Gateway's resource for a `Gateway` that writes the record into the access log. `members` is a line of the log.
+pub(super) fn envoy_proxy(setting: &Setting, members: &Value) -> Value {
+    let log = json!({ "settings": [{
+        "format": { "type": "JSON", "json": members },
+        "sinks": [{ "type": "File", "file": { "path": "/dev/stdout" } }],
+    }] });
+    let mut spec = Map::new();
+    spec.insert("telemetry".to_owned(), json!({ "accessLog": log }));
+    resource("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", namespace(setting, "default"), spec)
+}
+
+/// Returns Envoy Gateway's resource for a `Gateway` that does not change paths.
+pub(super) fn client_traffic_policy(setting: &Setting) -> Value {
+    let mut spec = Map::new();
+    spec.insert("targetRefs".to_owned(), targets(setting));
+    spec.insert("path".to_owned(), json!({ "disableMergeSlashes": true, "escapedSlashesAction": "KeepUnchanged" }));
+    resource("gateway.envoyproxy.io/v1alpha1", "ClientTrafficPolicy", namespace(setting, "default"), spec)
+}
+
+fn targets(setting: &Setting) -> Value {
+    json!([{ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": setting.target }])
 }
 
 /// Returns Higress's resource with the same name as Istio's.

@@ -1,11 +1,15 @@
 //! Renders a policy as the configuration of a gateway. `callgate render` prints the result, and tests compare the files in `envoy/`
 //! and `kong/` with it.
 //!
-//! Each gateway has a module that describes its configuration as data. A library converts the data to YAML.
+//! Each gateway has a module that describes its configuration as data. A library converts the data to YAML. Only a complete bootstrap of
+//! Envoy starts from text, `envoy/envoy.yaml`, because users need its comments.
 
+mod bootstrap;
 mod envoy;
 mod kong;
 mod kubernetes;
+mod needs;
+mod shipped;
 
 use std::collections::BTreeMap;
 
@@ -66,6 +70,8 @@ pub struct Setting {
     pub labels: BTreeMap<String, String>,
     /// The target `Gateway`.
     pub target: String,
+    /// Whether everything that the gateway also needs is part of the configuration instead of comments.
+    pub full: bool,
 }
 
 impl Default for Setting {
@@ -77,6 +83,7 @@ impl Default for Setting {
             namespace: None,
             labels: BTreeMap::new(),
             target: "eg".to_owned(),
+            full: false,
         }
     }
 }
@@ -96,11 +103,19 @@ impl Form {
     }
 }
 
-/// Renders the configuration.
+/// Renders the configuration, followed by comments about what the gateway also needs. With [`Setting::full`], that is part of the
+/// configuration.
 ///
 /// # Errors
 /// Returns the obstacle in one sentence.
 pub fn render(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
+    if setting.full {
+        return full(loaded, form, setting);
+    }
+    Ok(configuration(loaded, form, setting)? + &needs::comments(loaded, form, setting)?)
+}
+
+fn configuration(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
     match form {
         Form::Filter => yaml(&envoy::filter(loaded, setting)?),
         Form::Ecds => yaml(&envoy::discovered(loaded, setting)?),
@@ -112,6 +127,23 @@ pub fn render(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, 
         Form::KongYml => yaml(&kong::declarative(loaded)?),
         Form::KongConf => Ok(kong::settings(loaded)),
         Form::KongMeta => kong::meta(),
+    }
+}
+
+fn full(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
+    match form {
+        Form::Filter => bootstrap::bootstrap(loaded, setting),
+        Form::ExtensionPolicy => {
+            let policy = configuration(loaded, form, setting)?;
+            let proxy = yaml(&kubernetes::envoy_proxy(setting, &shipped::members()?))?;
+            let paths = yaml(&kubernetes::client_traffic_policy(setting))?;
+            Ok([policy, proxy, paths].join("---\n"))
+        }
+        _ => Err(
+            "`--full` is for `--for envoy --as filter` and `--for envoy-gateway`; without it, comments list what the \
+                  gateway also needs"
+                .to_owned(),
+        ),
     }
 }
 

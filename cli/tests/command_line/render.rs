@@ -100,13 +100,36 @@ fn shipped(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
 
+/// Returns the configuration in an output, without the comments after it.
+fn configuration(printed: &str) -> &str {
+    printed.find("\n\n##").map_or(printed, |end| printed.split_at(end + 1).0)
+}
+
+/// Returns the comments after a configuration, with `# ` removed from each line.
+fn uncommented(printed: &str) -> String {
+    let comments = printed.strip_prefix(configuration(printed)).unwrap();
+    let lines = comments.lines().filter(|line| !line.is_empty());
+    lines.map(|line| line.strip_prefix("# ").or_else(|| line.strip_prefix('#')).unwrap().to_owned() + "\n").collect()
+}
+
+fn parsed(text: &str) -> Value {
+    document::parse("text", text.as_bytes()).unwrap().value().clone()
+}
+
+/// Returns all documents of a text.
+fn all_parsed(text: &str) -> Vec<Value> {
+    let documents = document::parse_configuration("text", text.as_bytes()).unwrap();
+    documents.iter().map(|document| document.value().clone()).collect()
+}
+
 #[test]
 fn shipped_files_match_the_rendered_output() {
     for (path, arguments) in SHIPPED {
         let arguments = arguments.replace("DIGEST", &"0".repeat(64));
         let command = format!("render envoy/policy.yaml {arguments}");
         let text = shipped(path);
-        let remarks = text.strip_suffix(&callgate(&command).fine());
+        let printed = callgate(&command).fine();
+        let remarks = text.strip_suffix(configuration(&printed));
         let remarks = remarks.unwrap_or_else(|| panic!("{path} is not what `callgate {command}` prints"));
         assert!(remarks.lines().all(|line| line.starts_with('#')), "{path}: {remarks}");
     }
@@ -236,4 +259,155 @@ fn reports_what_cannot_be_rendered() {
     }
     // A JSON string can contain the character, as a visible escape.
     assert!(rendered(&policy("unseen-json.yaml", "opens and", "opens\u{202e} and")).to_string().contains("u202e"));
+}
+
+const LISTENER: &str = "/static_resources/listeners/0";
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+const HOSTS: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts";
+
+#[track_caller]
+fn at<'v>(value: &'v Value, place: &str) -> &'v Value {
+    value.pointer(place).unwrap()
+}
+
+/// Returns the policy of the gate as JSON instead of text, whose layout differs.
+fn with_policy_as_json(mut bootstrap: Value) -> Value {
+    let filters = bootstrap.pointer_mut(&format!("{MANAGER}/http_filters")).unwrap().as_array_mut().unwrap();
+    let gate = filters.iter_mut().find(|filter| filter["name"] == "callgate").unwrap();
+    let value = &mut gate["typed_config"]["config"]["configuration"]["value"];
+    *value = json(value.as_str().unwrap());
+    bootstrap
+}
+
+#[test]
+fn full_output_for_the_shipped_policy_is_the_shipped_envoy_yaml() {
+    let written = parsed(&shipped("envoy/envoy.yaml"));
+    let policy = gate(&written).unwrap()["configuration"]["value"].as_str().unwrap();
+    let policy = file("full-shipped.yaml", policy);
+    let printed = callgate(&format!("render {policy} --for envoy --full")).fine();
+    assert_eq!(with_policy_as_json(parsed(&printed)), with_policy_as_json(written));
+    // The comments are printed too, except the ones at the top and in the filter.
+    for line in
+        ["# Labels for the filter's counters: ", "# Each line is a JSON object.", "# Event streams and WebSockets."]
+    {
+        assert!(shipped("envoy/envoy.yaml").contains(line) && printed.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn full_output_for_envoy_has_no_findings() {
+    let shipped = parsed(&shipped("envoy/envoy.yaml"));
+    for policy in ["envoy", "examples/quickstart", "examples/payments", "examples/signing"] {
+        let policy = format!("{policy}/policy.yaml");
+        let ran = callgate(&format!("render {policy} --for envoy --full"));
+        assert_eq!(ran.code, 0, "{policy}: {}", ran.err);
+        let printed = ran.out;
+        let path = file(&format!("full-{}", policy.replace('/', "-")), &printed);
+        let checked = callgate(&format!("check --gateway {path}")).fine();
+        assert_eq!(checked, "no way around the gate was seen\n", "{policy}");
+        let bootstrap = parsed(&printed);
+        for place in ["/stats_config", &format!("{MANAGER}/access_log"), &format!("{HOSTS}/1/typed_per_filter_config")]
+        {
+            assert_eq!(at(&bootstrap, place), at(&shipped, place), "{policy}: {place}");
+        }
+        let written = document::read(format!("{}/../{policy}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert_eq!(at(&bootstrap, &format!("{HOSTS}/0/domains")), &written.value()["hosts"], "{policy}");
+    }
+}
+
+#[test]
+fn full_output_for_envoy_follows_the_policy() {
+    let policy =
+        shipped("envoy/policy.yaml").replace("hosts: [api.example.com]", "hosts: [www.example.com, 'b.example:8443']");
+    let policy = file("full-hosts.yaml", policy);
+    let printed = callgate(&format!("render {policy} --for envoy --full --module /opt/gate.wasm")).fine();
+    let bootstrap = parsed(&printed);
+    assert_eq!(gate(&bootstrap).unwrap()["vm_config"]["code"]["local"]["filename"], "/opt/gate.wasm");
+    // A second virtual host of the same domain would keep Envoy from starting.
+    let hosts = at(&bootstrap, HOSTS).as_array().unwrap();
+    assert_eq!(hosts.len(), 1);
+    assert_eq!(hosts[0]["domains"], serde_json::json!(["www.example.com", "b.example:8443"]));
+    assert_eq!(at(&bootstrap, LISTENER).get("per_connection_buffer_limit_bytes"), None);
+
+    let signing = shipped("examples/signing/policy.yaml");
+    assert!(signing.contains("\nmax_body: 1MiB"));
+    let policy = file("full-body.yaml", signing.replace("\nmax_body: 1MiB", "\nmax_body: 4MiB"));
+    let printed = callgate(&format!("render {policy} --for envoy --full")).fine();
+    assert_eq!(at(&parsed(&printed), LISTENER)["per_connection_buffer_limit_bytes"], 4 << 20);
+    let path = file("full-body-gateway.yaml", &printed);
+    assert_eq!(callgate(&format!("check --gateway {path}")).fine(), "no way around the gate was seen\n");
+}
+
+#[test]
+fn comments_for_envoy_are_the_lines_of_the_shipped_file() {
+    let shipped = parsed(&shipped("envoy/envoy.yaml"));
+    for form in ["filter", "ecds"] {
+        let parts =
+            parsed(&uncommented(&callgate(&format!("render envoy/policy.yaml --for envoy --as {form}")).fine()));
+        assert_eq!(parts.as_object().unwrap().len(), 3, "{parts}");
+        assert_eq!(parts["stats_config"], shipped["stats_config"]);
+        assert_eq!(&parts["access_log"], at(&shipped, &format!("{MANAGER}/access_log")));
+        let disabled = at(&shipped, &format!("{HOSTS}/1/typed_per_filter_config"));
+        assert_eq!(&parts["typed_per_filter_config"], disabled);
+        assert_eq!(disabled["callgate"]["disabled"], true);
+    }
+}
+
+#[test]
+fn comments_for_other_gateways_contain_what_they_need() {
+    let printed = |arguments: &str| callgate(&format!("render envoy/policy.yaml --for {arguments}")).fine();
+    let record = "%FILTER_STATE(wasm.callgate:PLAIN)%";
+    for form in ["wasm-plugin", "traffic-extension", "envoy-filter"] {
+        let parts = parsed(&uncommented(&printed(&format!("istio --as {form}"))));
+        let mesh = &parts["meshConfig"];
+        assert_eq!(json(mesh["accessLogFormat"].as_str().unwrap())["callgate"], record, "{form}");
+        assert_eq!(mesh["accessLogEncoding"], "JSON", "{form}");
+        // An `EnvoyFilter` sets this itself.
+        let paths = mesh.pointer("/pathNormalization/normalization");
+        assert_eq!(paths.and_then(Value::as_str), (form != "envoy-filter").then_some("NONE"), "{form}");
+        assert_eq!(parts["stats_config"], parsed(&shipped("envoy/envoy.yaml"))["stats_config"], "{form}");
+    }
+    let parts = parsed(&uncommented(&printed("higress")));
+    assert_eq!(json(parts["accessLogFormat"].as_str().unwrap())["callgate"], record);
+    let settings = uncommented(&printed("kong"));
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&settings), lines(&shipped("kong/kong.conf")));
+    // These forms have no comments after them.
+    json(&printed("kong --as meta.json"));
+    assert!(!printed("kong --as kong.conf").contains("##"));
+}
+
+#[test]
+fn full_output_for_envoy_gateway_has_the_commented_resources() {
+    let render = "render envoy/policy.yaml --for envoy-gateway --target front --namespace shop";
+    let full = callgate(&format!("{render} --full")).fine();
+    let resources = all_parsed(&full);
+    let kinds: Vec<_> = resources.iter().map(|resource| resource["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["EnvoyExtensionPolicy", "EnvoyProxy", "ClientTrafficPolicy"]);
+    assert!(resources.iter().all(|resource| resource["metadata"]["namespace"] == "shop"));
+    let format = at(&resources[1], "/spec/telemetry/accessLog/settings/0/format");
+    assert_eq!(
+        (&format["type"], &format["json"]["callgate"]),
+        (&"JSON".into(), &"%FILTER_STATE(wasm.callgate:PLAIN)%".into())
+    );
+    assert_eq!(at(&resources[2], "/spec/targetRefs/0/name"), "front");
+    assert_eq!(at(&resources[2], "/spec/path/escapedSlashesAction"), "KeepUnchanged");
+
+    let commented = callgate(render).fine();
+    assert_eq!(all_parsed(&(configuration(&commented).to_owned() + &uncommented(&commented))), resources);
+    let path = file("full-envoy-gateway.yaml", &full);
+    assert_eq!(callgate(&format!("check --gateway {path}")).fine(), "no way around the gate was seen\n");
+}
+
+#[test]
+fn rejects_full_for_forms_without_more_to_print() {
+    for arguments in ["envoy --as ecds", "istio", "higress", "kong", "kong --as meta.json"] {
+        let err = callgate(&format!("render envoy/policy.yaml --for {arguments} --full")).failed(1);
+        assert!(
+            err.contains("`--full` is for `--for envoy --as filter` and `--for envoy-gateway`"),
+            "{arguments}: {err}"
+        );
+    }
 }

@@ -1,0 +1,51 @@
+//! A complete bootstrap of Envoy: `envoy/envoy.yaml` with the filter, the hosts and the buffer that the policy needs.
+
+use serde_json::Value;
+
+use super::shipped::{self, Cut};
+use super::{Setting, envoy};
+use callgate_kit::policy::Loaded;
+
+/// The comment at the top. The shipped file has its own.
+const TOP: &str = "\
+# Envoy 1.36 or newer with Callgate in front of one API, as `callgate render POLICY --for envoy --full` prints it.
+#
+#   envoy --config-path envoy.yaml
+#
+# Change these: the addresses, the path of callgate.wasm, and the examples: the origin that may send preflight requests, the routes of
+# streams, and the virtual host without the filter.
+
+";
+
+/// The bytes that a listener of Envoy buffers if its configuration does not state a number.
+const USUAL_BUFFER: u64 = 1 << 20;
+
+/// Lines of the shipped file that depend on the policy.
+const ADDRESS: &str = "address: { socket_address: { address: 0.0.0.0, port_value: 10000 } }";
+const DOMAINS: &str = r#"domains: ["api.example.com"]"#;
+const FILTER: &str = "- name: callgate";
+const OTHER_HOST: &str = "- name: website";
+const OTHER_DOMAIN: &str = "www.example.com";
+
+/// Returns the bootstrap.
+pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, String> {
+    let filter = super::yaml(&envoy::filter(loaded, setting)?)?;
+    let text = Cut::new(shipped::configuration()?, FILTER)?.replaced(&filter);
+    let hosts = loaded.document.value().get("hosts").cloned().unwrap_or_default();
+    let text = Cut::new(&text, DOMAINS)?.replaced(&format!("domains: {hosts}"));
+    let text = match loaded.policy.largest_held_body() {
+        Some(bytes) if bytes > USUAL_BUFFER => Cut::new(&text, ADDRESS)?.replaced(&format!(
+            "{ADDRESS}\n# Envoy buffers a body until the filter has checked it: `max_body` in the policy.\n\
+             per_connection_buffer_limit_bytes: {bytes}"
+        )),
+        _ => text,
+    };
+    // Envoy does not start if two virtual hosts have the same domain.
+    let is_own = |host: &Value| host.as_str() == Some(OTHER_DOMAIN);
+    let text = if hosts.as_array().is_some_and(|hosts| hosts.iter().any(is_own)) {
+        Cut::new(&text, OTHER_HOST)?.replaced("")
+    } else {
+        text
+    };
+    Ok(format!("{TOP}{text}"))
+}

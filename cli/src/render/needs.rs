@@ -1,0 +1,170 @@
+//! What a gateway needs besides the filter, as comments after its configuration: the record in the access log, labels of metrics, and
+//! other hosts.
+//!
+//! Envoy's lines are those of [`shipped`](super::shipped), and Kong's are those of its form `kong.conf`. Text in this module describes
+//! where they belong.
+
+use serde_json::{Value, json};
+
+use super::{Form, Setting, kong, kubernetes, shipped, yaml};
+use callgate_kit::policy::Loaded;
+
+/// Comments. Explanations start with `##` and configuration with `# `. After a user removes `# ` from each line, the configuration is
+/// effective and the explanations are still comments.
+#[derive(Debug, Default)]
+struct Comments(String);
+
+impl Comments {
+    fn new(explanation: &str) -> Self {
+        let mut comments = Self::default();
+        comments.explain(explanation);
+        comments
+    }
+
+    fn explain(&mut self, explanation: &str) {
+        for line in explanation.lines() {
+            self.0 += "##";
+            if !line.is_empty() {
+                self.0 += " ";
+                self.0 += line;
+            }
+            self.0 += "\n";
+        }
+    }
+
+    /// Adds configuration under an explanation.
+    fn add(&mut self, explanation: &str, configuration: &str) {
+        self.0 += "##\n";
+        self.explain(explanation);
+        for line in configuration.lines() {
+            self.0 += match line {
+                "" => "#",
+                // A comment in the configuration becomes an explanation.
+                _ if line.starts_with('#') => "#",
+                _ => "# ",
+            };
+            self.0 += line;
+            self.0 += "\n";
+        }
+    }
+}
+
+/// Returns the comments for a form, after an empty line; nothing for a form that contains everything.
+pub(super) fn comments(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
+    let comments = match form {
+        Form::Filter | Form::Ecds => envoy()?,
+        Form::WasmPlugin | Form::TrafficExtension | Form::EnvoyFilter => istio(form)?,
+        Form::ExtensionPolicy => envoy_gateway(setting)?,
+        Form::HigressPlugin => higress()?,
+        Form::KongYml => kong_conf(loaded),
+        Form::KongConf | Form::KongMeta => return Ok(String::new()),
+    };
+    Ok(format!("\n{}", comments.0))
+}
+
+fn envoy() -> Result<Comments, String> {
+    let mut comments = Comments::new(
+        "What Envoy also needs. `callgate render POLICY --for envoy --full` prints a complete configuration with it. Otherwise remove `# `\n\
+         at the start of these lines, and move each part to the place that its comment names.",
+    );
+    comments.add(
+        "At the top of the bootstrap: labels for the filter's counters, `callgate_decisions{outcome=\"deny\",reason=\"token_expired\"}`.\n\
+         Without this, outcome and reason are parts of the name.",
+        &shipped::stats_config()?,
+    );
+    comments.add(
+        "In the `HttpConnectionManager`, next to `http_filters`: the decision record in the access log.",
+        &shipped::access_log()?,
+    );
+    comments.add(
+        "In each virtual host that does not use Callgate. List its domains one by one: `*` would also match every spelling of the API's\n\
+         name that Envoy reads as another host.",
+        &shipped::disabled()?,
+    );
+    Ok(comments)
+}
+
+fn istio(form: Form) -> Result<Comments, String> {
+    let mut comments = Comments::new(
+        "What Istio also needs. It is not part of a resource, so remove `# ` at the start of these lines and move each part to the place\n\
+         that its comment names.",
+    );
+    let mut mesh = mesh()?;
+    // The patches of an `EnvoyFilter` include this.
+    if let Some(mesh) = mesh.as_object_mut().filter(|_| form != Form::EnvoyFilter) {
+        mesh.insert("pathNormalization".to_owned(), json!({ "normalization": "NONE" }));
+    }
+    comments.add(
+        "In the configuration of the mesh: the decision record in the access log, and paths as clients sent them.",
+        &yaml(&json!({ "meshConfig": mesh }))?,
+    );
+    comments.add(
+        "In the bootstrap of the proxy: labels for the filter's counters. Without this, outcome and reason are parts of the name, such as\n\
+         `callgate_decisions_deny_token_expired`. Istio 1.21 and newer ignore an `EnvoyFilter` for `BOOTSTRAP`, so this requires a custom\n\
+         bootstrap.",
+        &shipped::stats_config()?,
+    );
+    comments.explain(
+        "\nCallgate cannot be disabled for a single host of a proxy. Use other labels for each workload, or write one policy for all hosts.",
+    );
+    Ok(comments)
+}
+
+/// Returns the fields of the mesh configuration for the access log. The text format would write `-` for a request without a record, so
+/// the encoding is JSON, in which the record is a string.
+fn mesh() -> Result<Value, String> {
+    Ok(json!({
+        "accessLogFile": "/dev/stdout",
+        "accessLogEncoding": "JSON",
+        "accessLogFormat": shipped::members()?.to_string(),
+    }))
+}
+
+fn envoy_gateway(setting: &Setting) -> Result<Comments, String> {
+    let mut comments = Comments::new(
+        "What Envoy Gateway also needs: further resources, which `callgate render POLICY --for envoy-gateway --full` prints. Or remove\n\
+         `# ` at the start of these lines.",
+    );
+    for (explanation, resource) in [
+        (
+            "The decision record in the access log. `infrastructure.parametersRef` of the `Gateway` must name this resource.",
+            kubernetes::envoy_proxy(setting, &shipped::members()?),
+        ),
+        ("Paths as clients sent them.", kubernetes::client_traffic_policy(setting)),
+    ] {
+        comments.add(explanation, &format!("---\n{}", yaml(&resource)?));
+    }
+    comments.explain(
+        "\nLabels for the filter's counters: `stats_config`, as `callgate render POLICY --for envoy` prints it, in `bootstrap` of the\n\
+         `EnvoyProxy`. Without it, outcome and reason are parts of the name, such as `callgate_decisions_deny_token_expired`.\n\
+         \n\
+         For hosts without Callgate, use another `Gateway`, or one policy for each `HTTPRoute` that uses Callgate.",
+    );
+    Ok(comments)
+}
+
+fn higress() -> Result<Comments, String> {
+    let mut comments = Comments::new(
+        "What Higress also needs. It is not part of this resource, so remove `# ` at the start of these lines and move them to the place\n\
+         that the comment names.",
+    );
+    comments
+        .add("In `mesh` of the `ConfigMap` `higress-config`: the decision record in the access log.", &yaml(&mesh()?)?);
+    comments.explain(
+        "\nLabels for the filter's counters: `stats_config`, as `callgate render POLICY --for envoy` prints it, in the bootstrap of the\n\
+         proxy. Without it, outcome and reason are parts of the name, such as `callgate_decisions_deny_token_expired`.\n\
+         \n\
+         Do not use `matchRules` for other hosts: write one policy for all hosts and endpoints.",
+    );
+    Ok(comments)
+}
+
+fn kong_conf(loaded: &Loaded) -> Comments {
+    let mut comments = Comments::new(
+        "What Kong also needs: a schema next to callgate.wasm, which `callgate render POLICY --for kong --as meta.json` prints, and these\n\
+         lines in kong.conf, which `--as kong.conf` prints. The decision record is in `kong.ctx.shared.callgate`: a logging plugin can write\n\
+         it. Other services do not use Callgate unless they have a filter chain with it.",
+    );
+    comments.add("For kong.conf:", &kong::settings(loaded));
+    comments
+}
