@@ -97,7 +97,7 @@ pub fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > most {
-        return Err(format!("holds more than {} MiB", most >> 20));
+        return Err(format!("exceeds {} MiB", most >> 20));
     }
     Ok(bytes)
 }
@@ -106,8 +106,8 @@ pub fn bounded(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
 pub fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
-        io::ErrorKind::IsADirectory => "is a directory: name a file".to_owned(),
-        io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory; name a file".to_owned(),
+        io::ErrorKind::PermissionDenied => "cannot be read: permission denied".to_owned(),
         _ => format!("cannot be read: {error}"),
     }
 }
@@ -138,10 +138,10 @@ mod tests {
     fn names_the_source_that_cannot_be_read() {
         for (argument, message) in [
             ("@missing.json", "missing.json does not exist"),
-            ("@src", "src is a directory: name a file"),
+            ("@src", "src is a directory; name a file"),
             ("env:CALLGATE_TEST_NOT_SET", "the environment variable CALLGATE_TEST_NOT_SET is not set"),
             ("@/dev/null", "/dev/null is empty"),
-            ("@/dev/zero", "/dev/zero holds more than 1 MiB"),
+            ("@/dev/zero", "/dev/zero exceeds 1 MiB"),
         ] {
             assert_eq!(input(argument).read().unwrap_err(), message);
         }

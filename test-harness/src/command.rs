@@ -12,7 +12,7 @@ use test_harness::envoy::{self, Binary};
 use test_harness::wasmhost::HostProfile;
 use test_harness::{bench, container, package, paths, portability, progress, upstreams};
 
-/// Builds, runs and shows Callgate in a real gateway.
+/// Builds, runs and demonstrates Callgate in real gateways.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -21,75 +21,75 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures what the gate costs, beside Envoy's own filters, in one run of a real Envoy.
+    /// Measures the cost of the gate and of Envoy's own filters, in one run of a real Envoy.
     Bench {
-        /// Writes the figures to this file, as JSON.
+        /// Writes the results to this file, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
-        /// Makes few calls: the figures are rough.
+        /// Sends few requests; the results are rough.
         #[arg(long)]
         quick: bool,
-        /// Measures only these rows, by their names in the JSON, in many short rounds.
+        /// Measures only these rows, named as in the JSON, in many short rounds.
         #[arg(long, value_delimiter = ',', conflicts_with_all = ["json", "quick"])]
         rows: Vec<String>,
     },
     /// Builds the filter and prints the file's path.
     Build,
-    /// Runs the composition of test-harness/docker-compose.yml, pulls the images that are not there, and takes it down.
+    /// Starts the composition in test-harness/docker-compose.yml, pulls missing images, and stops it again.
     Compose {
-        /// Which part of it.
+        /// The profile to run.
         #[arg(long, value_enum, default_value = "corpus")]
         profile: Vec<Profile>,
-        /// Every part. Those whose images cannot be had are checked, and said not to have run.
+        /// Runs every profile. If a profile's images cannot be pulled, checks only its configuration and reports it as not run.
         #[arg(long, conflicts_with = "profile")]
         all: bool,
     },
-    /// Runs published test vectors natively and in the module, and says what came of each file.
+    /// Runs published test vectors natively and in the module, and prints the result of each file.
     Conformance {
-        /// The folder with the vectors.
+        /// The folder that contains the vectors.
         folder: PathBuf,
-        /// Writes what came of every case to this file, as JSON.
+        /// Writes the result of every case to this file, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
-        /// Takes a folder with some of the files, and files with fewer cases than the published ones.
+        /// Accepts a folder with only some of the files, and files with fewer cases than the published ones.
         #[arg(long)]
         some: bool,
     },
-    /// Measures what the dearest requests of strangers cost, and fails where one costs more than twenty plain 401s.
+    /// Measures the most expensive requests without valid credentials, and fails if one costs more than twenty plain 401s.
     Costs {
-        /// Sends few requests: the figures say nothing, and none is too high.
+        /// Sends few requests; the results are meaningless, and the limit is not checked.
         #[arg(long)]
         quick: bool,
     },
-    /// What a container of the composition does.
+    /// Runs the task of one container of the composition.
     #[command(hide = true)]
     Container {
         #[command(subcommand)]
         task: container::Task,
     },
-    /// Finds the Envoy that the tests use, or installs it, and prints the program's path.
+    /// Finds or installs the Envoy that the tests use, and prints the program's path.
     Envoy,
-    /// Counts the instructions of a decision about a call whose token was seen before, by part.
+    /// Counts the instructions of a decision about a request whose token is cached, by part.
     Instructions {
-        /// Counts those of this module instead, to compare two builds.
+        /// Counts the instructions of this module instead, to compare two builds.
         #[arg(conflicts_with = "write")]
         module: Option<PathBuf>,
-        /// Makes the count the one that a test holds later ones against.
+        /// Writes the count as the baseline that a test compares later counts with.
         #[arg(long)]
         write: bool,
     },
-    /// Writes what a release consists of to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials.
+    /// Writes the files of a release to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials.
     Package {
-        /// Builds the filter a second time, in another folder, and fails when the bytes differ. Takes a few minutes.
+        /// Builds the filter a second time, in another folder, and fails if the bytes differ. Takes a few minutes.
         #[arg(long)]
         verify: bool,
     },
-    /// Runs the corpus in the filter as each gateway would have it, and prints what works where.
+    /// Runs the corpus on an emulated host of each gateway, and prints which features work in which gateway.
     Portability {
-        /// Writes the table into docs/reference/portability.md if it differs.
+        /// Updates the table in docs/reference/portability.md.
         #[arg(long)]
         write: bool,
-        /// Runs it for one gateway alone, by the name that policies have for it, and prints what differs.
+        /// Runs the corpus for only one gateway, named as in policies, and prints the differences.
         #[arg(long, value_name = "GATEWAY", conflicts_with = "write")]
         only: Option<String>,
     },
@@ -99,11 +99,11 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
-    /// Runs upstream servers, shows what each reads differently, and sends them what the gate forwards.
+    /// Runs upstream servers, prints how each interprets requests differently, and sends them the requests that the gate forwards.
     ///
-    /// Installs the servers that are missing with apt-get where it runs as root; each server that cannot run is reported in one line.
+    /// If run as root, installs missing servers with apt-get. Reports each server that cannot run in one line.
     Upstreams {
-        /// Writes the tables into docs/reference/upstreams.md.
+        /// Updates the tables in docs/reference/upstreams.md.
         #[arg(long)]
         write: bool,
     },
@@ -138,7 +138,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
                 std::fs::write(&file, serde_json::to_string_pretty(&report)?)
                     .with_context(|| format!("cannot write `{}`", file.display()))?;
             }
-            ensure!(report.passes(), "not every test vector passes");
+            ensure!(report.passes(), "some test vectors fail");
             Ok(())
         }
         Command::Package { verify } => package::run(verify),
@@ -172,7 +172,7 @@ fn compare_upstreams(write: bool) -> anyhow::Result<()> {
         for (request, how) in &server.rejected {
             println!("  {request}, forwarded: {how}");
         }
-        println!("  {} forwarded requests, {} read differently", server.replayed, server.misread.len());
+        println!("  {} forwarded requests, {} interpreted differently", server.replayed, server.misread.len());
     }
     report.skipped.iter().for_each(|skipped| println!("{skipped}"));
     upstreams::judge(&report)?;
@@ -182,7 +182,7 @@ fn compare_upstreams(write: bool) -> anyhow::Result<()> {
 fn portability(write: bool, only: Option<&str>) -> anyhow::Result<()> {
     let named = |profile: &HostProfile| only.is_some_and(|name| profile.quirks().gateway == name);
     let chosen: Vec<_> = HostProfile::ALL.into_iter().filter(named).collect();
-    ensure!(only.is_none() || !chosen.is_empty(), "policies know no such gateway");
+    ensure!(only.is_none() || !chosen.is_empty(), "unknown gateway; expected a name that a policy's `gateway` accepts");
     let rows = progress::during("running the corpus under each gateway", || portability::rows(&chosen))?;
     let wrong = portability::wrong(&rows);
     if only.is_some() {

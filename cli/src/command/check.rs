@@ -12,26 +12,28 @@ use callgate_kit::moment::Moment;
 use callgate_kit::policy::Loaded;
 use callgate_kit::{escape, policy};
 
-/// Check a policy and print its version; with --gateway, look for ways around the gate
+/// Check a policy and print its version; with --gateway, find ways around the gate
 ///
-/// Prints every error and warning with its place. Secrets that the policy takes from the environment are not needed.
+/// Prints every error and warning with its position. Secrets that the policy reads from environment variables are not needed.
 ///
-/// With --gateway the configuration of a gateway is read as well: Envoy bootstraps, listeners, discovery responses and
+/// With --gateway, the command also reads the configuration of a gateway: Envoy bootstraps, listeners, discovery responses and
 /// /config_dump, Kubernetes resources of Istio, Envoy Gateway and Higress, or a kong.yml. Give all files that belong together.
-/// docs/reference/gateway-findings.md lists what is found, and how a comment accepts what is meant.
+/// docs/reference/gateway-findings.md lists the findings, and describes how a comment accepts an intended one.
+///
+/// Exits with 2 if the policy is invalid or a finding is an error.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
     #[arg(required_unless_present = "files")]
     policy: Option<PathBuf>,
-    /// Whether it can run in this gateway, in the place of its own
+    /// Check the policy for this gateway instead of the one it names
     #[arg(long = "for", value_name = "GATEWAY", requires = "policy")]
     #[arg(value_parser = render::gateways().into_iter().chain(["portable"]).collect::<Vec<_>>())]
     gateway: Option<String>,
-    /// The files of a gateway's configuration
+    /// The gateway's configuration files
     #[arg(long = "gateway", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// `json` prints an array of {file, line, column, path, message, severity}, with a `code` for what --gateway finds
+    /// `json` prints an array of {file, line, column, path, message, severity}; findings of --gateway also have a `code`
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -112,7 +114,7 @@ fn findings(found: &[Finding], out: &mut dyn Write) -> Result<(), Failure> {
         .filter(|(.., count)| *count > 0)
         .map(|(one, many, count)| format!("{count} {}", if *count == 1 { one } else { many }))
         .collect();
-    let none = if ways == 0 { "no way around the gate was seen" } else { "" };
+    let none = if ways == 0 { "no way around the gate found" } else { "" };
     let parts: Vec<&str> =
         std::iter::once(none).chain(counted.iter().map(String::as_str)).filter(|part| !part.is_empty()).collect();
     writeln!(out, "{}", parts.join(", "))?;
@@ -133,7 +135,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
         1 => ", 1 warning".to_owned(),
         more => format!(", {more} warnings"),
     };
-    writeln!(out, "{}: fine{warnings}", escape::text(loaded.document.file()))?;
+    writeln!(out, "{}: valid{warnings}", escape::text(loaded.document.file()))?;
     writeln!(out, "  name       {}", escape::text(&loaded.policy.name))?;
     writeln!(out, "  version    {}", loaded.policy.version)?;
     writeln!(out, "  mode       {}", text("mode"))?;
@@ -143,7 +145,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "  endpoints  {}", count("endpoints"))?;
     writeln!(out, "  limits     {}", count("limits"))?;
     if let Some(zone) = loaded.zone() {
-        writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`; several policies need the sum")?;
+        writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`; for several policies, add their sizes")?;
     }
     Ok(())
 }

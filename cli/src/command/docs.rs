@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// Write the pages instead of comparing them
     #[arg(long)]
     write: bool,
-    /// The folder of the pages
+    /// The folder that contains the pages
     #[arg(long, value_name = "FOLDER", default_value = "docs/reference")]
     folder: PathBuf,
 }
@@ -25,9 +25,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let path = arguments.folder.join(name);
         if arguments.write {
             fs::write(&path, text)
-                .map_err(|error| Failure::Trouble(format!("{} cannot be written: {error}", path.display())))?;
+                .map_err(|error| Failure::Trouble(format!("{}: cannot be written: {error}", path.display())))?;
         } else if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-            writeln!(out, "{}: differs from the code: run `{}`", path.display(), reference::COMMAND)?;
+            writeln!(out, "{}: differs from the code; run `{}`", path.display(), reference::COMMAND)?;
             stale = true;
         }
     }

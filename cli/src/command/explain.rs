@@ -22,45 +22,45 @@ use callgate_kit::{escape, policy};
 mod nearest;
 mod record;
 
-/// Explain what a policy decides about a call, or what a record says
+/// Explain what a policy decides about a request, or describe a decision record
 ///
-/// Runs every check, also after one that denies, with the values that decided and the place in the policy. Secrets that the
-/// policy takes from the environment are used where they are set. With --record nothing is decided: the record is put into
-/// words, and with the policy as well its rules are found there.
+/// Runs every check, including those after a check that denies, and prints the values that decided each and the position of the
+/// rule in the policy. Secrets from environment variables are used if they are set. With --record, nothing is decided: the record
+/// is described in words. If the policy is given too, the description shows where its rules are.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
     #[arg(required_unless_present = "record")]
     policy: Option<PathBuf>,
-    /// Put a decision record into words: @FILE, - for standard input, env:NAME, or its text; a line of a log will do
+    /// Describe a decision record in words: @FILE, - for standard input, env:NAME, or its text; or a log line that contains one
     #[arg(long, value_name = "RECORD", allow_hyphen_values = true,
           conflicts_with_all = ["method", "path", "host", "headers", "token", "body", "source", "at"])]
     record: Option<Input>,
     /// The method
     #[arg(long, default_value = "GET")]
     method: String,
-    /// The path, with its query
+    /// The path, including the query
     #[arg(long, required_unless_present = "record")]
     path: Option<String>,
-    /// The host [default: the first of the policy]
+    /// The host [default: the first host of the policy]
     #[arg(long)]
     host: Option<String>,
-    /// A header line, as often as needed
+    /// A header line; can be given several times
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
     /// The access token: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, allow_hyphen_values = true)]
     token: Option<Input>,
-    /// The request has a body: some, or with =, @FILE, - for standard input, env:NAME, or its text
+    /// The request has a body; its content can be given as @FILE, - for standard input, env:NAME, or its text
     #[arg(long, value_name = "BODY", require_equals = true)]
     body: Option<Option<Input>>,
-    /// The address that the call comes from
+    /// The client's IP address
     #[arg(long, value_name = "ADDRESS", value_parser = source)]
     source: Option<Source>,
-    /// The moment of the call: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
+    /// The time of the request: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
-    /// How to print the explanation
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -71,13 +71,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         (Some(input), policy, _) => return record::run(input, policy.as_deref(), arguments.format, out),
         (None, Some(policy), Some(path)) => (policy, path.as_str()),
         // The argument definitions require both in this case.
-        (None, ..) => return Err(Failure::Trouble("give a policy and --path, or --record".to_owned())),
+        (None, ..) => {
+            return Err(Failure::Trouble(
+                "arguments: nothing to explain; give a policy and --path, or --record".to_owned(),
+            ));
+        }
     };
     let loaded = policy::load_with(policy, &environment)?;
     let host = match (&arguments.host, loaded.document.value().pointer("/hosts/0").and_then(Value::as_str)) {
         (Some(host), _) => host.clone(),
         (None, Some(first)) => first.to_owned(),
-        (None, None) => return Err(Failure::Trouble("the policy names no host: give one with --host".to_owned())),
+        (None, None) => {
+            return Err(Failure::Trouble("--host: the policy lists no hosts; give the host of the request".to_owned()));
+        }
     };
     let time = arguments.at.unwrap_or_default().resolve();
     let token = arguments.token.as_ref().map(Input::read).transpose();
@@ -121,7 +127,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     });
     printed.unwrap_or_else(|| {
         Err(Failure::Trouble(
-            "the call is held until its body has come, which is signed: give it with --body=@FILE".to_owned(),
+            "--body: the decision depends on the content of the body; give it with --body=@FILE".to_owned(),
         ))
     })?;
     Ok(Exit::Fine)
@@ -173,7 +179,7 @@ fn people(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let Subject { method, host, path, time } = subject;
-    writeln!(out, "call    {} https://{}{} at {time}", escape::text(method), escape::text(host), escape::text(path))?;
+    writeln!(out, "request {} https://{}{} at {time}", escape::text(method), escape::text(host), escape::text(path))?;
     writeln!(out, "policy  {}, version {}", escape::text(&loaded.policy.name), loaded.policy.version)?;
     writeln!(out)?;
     for traced in trace {
@@ -185,18 +191,25 @@ fn people(
             writeln!(out, "ALLOW {}", allow.ground().code())?;
             for change in allow.changes() {
                 match change {
-                    Change::Remove(name) => {
-                        writeln!(out, "{INDENT}upstream loses {}", escape::text(&String::from_utf8_lossy(name)))?
-                    }
+                    Change::Remove(name) => writeln!(
+                        out,
+                        "{INDENT}removed for the upstream: {}",
+                        escape::text(&String::from_utf8_lossy(name))
+                    )?,
                     Change::Clear(name) => {
                         writeln!(
                             out,
-                            "{INDENT}upstream gets an empty {}",
+                            "{INDENT}emptied for the upstream: {}",
                             escape::text(&String::from_utf8_lossy(name))
                         )?;
                     }
                     Change::Set(name, value) | Change::Add(name, value) => {
-                        writeln!(out, "{INDENT}upstream gets {}: {}", escape::text(name), escape::text(&value))?;
+                        writeln!(
+                            out,
+                            "{INDENT}added for the upstream: {}: {}",
+                            escape::text(name),
+                            escape::text(&value)
+                        )?;
                     }
                 }
             }
@@ -205,7 +218,7 @@ fn people(
             let answer = deny.answer();
             writeln!(out, "DENY  {} {}", answer.status, deny.reason().code())?;
             for (name, value) in &answer.headers {
-                writeln!(out, "{INDENT}answer has {name}: {}", escape::text(value))?;
+                writeln!(out, "{INDENT}response header {name}: {}", escape::text(value))?;
             }
         }
     }
@@ -266,5 +279,6 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: 
 
 /// Parses an IP address.
 pub(super) fn source(text: &str) -> Result<Source, String> {
-    Source::parse(text.as_bytes()).ok_or_else(|| "write an IP address".to_owned())
+    Source::parse(text.as_bytes())
+        .ok_or_else(|| "invalid IP address; expected IPv4 or IPv6, such as `192.0.2.1`".to_owned())
 }

@@ -12,10 +12,10 @@ use super::{Exit, Failure, Format};
 use callgate_kit::escape;
 use callgate_kit::mint::SigningKey;
 
-/// Make a key with which an agent signs its requests
+/// Generate a key for signing an agent's requests
 ///
-/// The private key goes into a file that only you may read, and which must not be there yet. Printed is what a policy is told:
-/// the public key, or the environment variable that the gateway takes a secret from.
+/// Writes the private key to a new file that only you can read. Prints the entry for the policy: the public key, or, for a shared
+/// secret, the environment variable that the gateway reads it from.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The type of the key
@@ -23,13 +23,13 @@ pub(super) struct Arguments {
     kind: Kind,
     /// The file for the private key, a JWK
     file: PathBuf,
-    /// How signatures name the key [default: its thumbprint; for hmac, the name of the file]
+    /// The `keyid` of the key [default: its thumbprint; for hmac, the name of the file without its suffix]
     #[arg(long, value_name = "NAME")]
     keyid: Option<String>,
-    /// What an RSA key signs with
+    /// The signature algorithm of an RSA key
     #[arg(long, value_name = "ALGORITHM", value_parser = ["rsa-pss-sha512", "rsa-v1_5-sha256"])]
     algorithm: Option<String>,
-    /// The environment variable that the gateway takes an hmac key from
+    /// The environment variable that the gateway reads an hmac key from
     #[arg(long, value_name = "NAME", default_value = "AGENT_SIGNING_SECRET")]
     env: String,
     /// `json` prints {file, keyid, algorithm, public_jwk, signing_key}
@@ -40,15 +40,15 @@ pub(super) struct Arguments {
 /// The type of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// Ed25519: short and fast; take this one where nothing speaks for another
+    /// Ed25519: short and fast; use it unless you need another type
     Ed25519,
     /// ECDSA on P-256
     P256,
     /// ECDSA on P-384
     P384,
-    /// RSA of 2048 bits
+    /// RSA with 2048 bits
     Rsa,
-    /// A secret for HMAC with SHA-256, which the gateway has too
+    /// A secret for HMAC with SHA-256, shared with the gateway
     Hmac,
 }
 
@@ -78,15 +78,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             writeln!(out, "{}", escape::json(&made)?)?;
         }
         Format::Human => {
-            writeln!(out, "wrote {}, which only you may read: it goes where the agent runs", escape::text(&file))?;
+            writeln!(out, "wrote {}, which only you can read; install it where the agent runs", escape::text(&file))?;
             writeln!(out)?;
-            writeln!(out, "# what the policy is told, beneath the agent's name")?;
+            writeln!(out, "# for the policy, in the agent's entry")?;
             writeln!(out, "signing_keys:")?;
             writeln!(out, "  - {}", escape::visible_json(&signing_key.to_string()))?;
             if arguments.kind == Kind::Hmac {
                 let name = escape::text(&arguments.env).to_string();
                 writeln!(out)?;
-                writeln!(out, "# {name}, for the gateway, is the member `k` of the file")?;
+                writeln!(out, "# for the gateway: set {name} to the member `k` of the file")?;
             }
         }
     }
@@ -97,7 +97,7 @@ fn generate(arguments: &Arguments) -> Result<SigningKey, Failure> {
     let algorithm = match (arguments.kind, arguments.algorithm.as_deref()) {
         (Kind::Rsa, named) => named.and_then(Algorithm::from_http).unwrap_or(Algorithm::Ps512),
         (_, Some(_)) => {
-            let message = "--algorithm: only an RSA key has a choice: remove this".to_owned();
+            let message = "--algorithm: only RSA keys have several algorithms; omit it".to_owned();
             return Err(Failure::Trouble(message));
         }
         (Kind::Ed25519, None) => Algorithm::Ed25519,
@@ -107,7 +107,7 @@ fn generate(arguments: &Arguments) -> Result<SigningKey, Failure> {
     };
     let keyid = arguments.keyid.as_deref();
     if keyid.is_some_and(|keyid| keyid.is_empty() || !keyid.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
-        return Err(Failure::Trouble("--keyid: write printable ASCII characters".to_owned()));
+        return Err(Failure::Trouble("--keyid: invalid characters; expected printable ASCII".to_owned()));
     }
     let key = SigningKey::generate(algorithm).map_err(|error| Failure::Trouble(error.to_string()))?;
     let own = || match arguments.kind {
@@ -136,9 +136,11 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 
 fn why_unwritten(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => "is there already, and keys are not overwritten: name another file".to_owned(),
-        io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "may not be written".to_owned(),
+        io::ErrorKind::AlreadyExists => {
+            "already exists; name another file, because existing keys are not overwritten".to_owned()
+        }
+        io::ErrorKind::NotFound => "the folder does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => format!("cannot be written: {error}"),
     }
 }

@@ -26,12 +26,12 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use callgate_kit::diagnostic::Diagnostics;
 use callgate_kit::escape;
 
-/// Checks, tests and explains Callgate policies.
+/// Check, test and explain Callgate policies
 #[derive(Debug, Parser)]
 #[command(name = "callgate", version, about, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 fine, 1 wrong usage or a file that cannot be read, 2 the policy or a test failed."
-)]
+#[command(after_help = "Exit codes:\n  0  success\n  1  wrong usage, or a file could not be read or written\n  \
+                  2  a check failed: an invalid policy, a way around the gate, a failed test, an invalid signature or a \
+                  changed module\n  3  no record matches the search (`callgate records`)")]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -57,9 +57,9 @@ enum Verb {
 /// How a report is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Text for people
     Human,
-    /// For programs.
+    /// JSON for programs
     Json,
 }
 
@@ -70,7 +70,7 @@ pub enum Exit {
     Fine,
     /// The command was used wrongly, or something could not be read or written.
     Trouble,
-    /// The policy or a test failed.
+    /// A check failed: of a policy, a gateway's configuration, a test, a signature or a module.
     Failed,
     /// A search found nothing.
     NothingFound,
@@ -112,7 +112,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Trouble(message) => write!(f, "callgate: {}", escape::text(message)),
             Self::File(diagnostics) => diagnostics.fmt(f),
-            Self::Output(error) => write!(f, "callgate: the output cannot be written: {error}"),
+            Self::Output(error) => write!(f, "callgate: cannot write the output: {error}"),
         }
     }
 }

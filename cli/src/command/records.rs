@@ -17,55 +17,55 @@ use callgate_kit::records::{Group, Line, Lines, Record, Summary, Words, open, sh
 /// The most records that are printed in full.
 const MOST_IN_FULL: u64 = 20;
 
-/// Sum up the decision records in logs: who was denied what and why, and who called what
+/// Summarize the decision records in logs: which requests were allowed or denied, for whom and why
 ///
-/// Reads records one to a line, access logs of Envoy with the record in a member, and Envoy's own log; as they are, or
-/// compressed with gzip. Lines without a record are counted and passed over. A decision that is in an access log and in
-/// Envoy's own log counts twice when both are read. Exits with 3 when no record matches what is searched for.
+/// Reads files with one record per line, Envoy access logs with the record in a member, and Envoy's application log; plain or
+/// compressed with gzip. Lines without a record are counted and skipped. A decision that is in both an access log and
+/// Envoy's application log is counted twice if both are read. Exits with 3 if no record matches the search.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The logs; - for standard input
+    /// The log files; - for standard input
     #[arg(required = true)]
     files: Vec<String>,
     /// Only requests of this agent
     #[arg(long)]
     agent: Option<String>,
-    /// Only requests with a token for this subject, as records show it
+    /// Only requests whose token has this subject, in the form that records show
     #[arg(long)]
     subject: Option<String>,
-    /// Only requests with this token: its hash as records have it, or the token itself as `@FILE`, `-` or `env:NAME`
+    /// Only requests with this token: its hash from a record, or the token itself as `@FILE`, `-` or `env:NAME`
     #[arg(long, value_name = "HASH|@FILE")]
     token: Option<Input>,
-    /// Only decisions with this reason, or this ground
+    /// Only decisions with this reason code, or this ground of an allowed request
     #[arg(long)]
     reason: Option<String>,
-    /// Only calls of this endpoint
+    /// Only requests to this endpoint
     #[arg(long)]
     endpoint: Option<String>,
-    /// Only what was decided so
+    /// Only requests with this decision
     #[arg(long, value_parser = ["allow", "deny", "observe"])]
     decision: Option<String>,
-    /// The decision with this id, in full: its name, the beginning of it, or the `instance` of the gate's answer
+    /// Print the decision with this id in full: the id, its beginning, or the `instance` member of the gate's response
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Option<String>,
-    /// One line for each record that matches, in the order of the logs, in the place of groups
+    /// Print one line per matching record, in the order of the logs, instead of groups
     #[arg(long, conflicts_with = "id")]
     list: bool,
-    /// Only decisions from this moment on: `2027-06-30T12:00:00Z`, `2027-06-30` or `2027-06-30T12:00` in local time, seconds since 1970,
-    /// or relative to now, such as `-1h`
+    /// Only decisions at or after this time: `2027-06-30T12:00:00Z`, `2027-06-30` or `2027-06-30T12:00` in local time, seconds since
+    /// 1970, or relative to now, such as `-1h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<Moment>,
-    /// Only decisions before this moment
+    /// Only decisions before this time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<Moment>,
-    /// The member of the access log's lines that holds the record
+    /// The member of the access log's lines that contains the record
     #[arg(long, value_name = "NAME", default_value = "callgate")]
     member: String,
-    /// How many groups to print for people; 0 for all
+    /// The number of groups to print as text; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     top: usize,
-    /// `json` prints {lines, records, without_record, matching, groups: [{decision, reason, who, what, count, first, last, last_id}]}; with
-    /// --list one record to a line
+    /// `json` prints {lines, records, without_record, matching, groups: [{decision, reason, who, what, count, first, last,
+    /// last_id}]}; with --list, one record per line
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let mut lines = match open(name).and_then(|file| Lines::new(bar.wrap_read(file), &arguments.member)) {
             Ok(lines) => lines,
             Err(error) => {
-                broken.push(format!("{} {}", shown(name), unreadable(&error)));
+                broken.push(format!("{}: {}", shown(name), unreadable(&error)));
                 continue;
             }
         };
@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
                 }
                 Err(error) => {
                     let after = lines.number();
-                    broken.push(format!("{}:{after}: what follows this line cannot be read: {error}", shown(name)));
+                    broken.push(format!("{}:{after}: cannot read the file after this line: {error}", shown(name)));
                     break;
                 }
             }
@@ -151,7 +151,7 @@ fn list(record: &Record, format: Format, out: &mut dyn Write) -> io::Result<()> 
     match format {
         Format::Json => writeln!(out, "{}", escape::json_line(&record.to_value()?)?),
         Format::Human => {
-            let time = record.time_ms.map_or_else(|| "at an unknown moment".to_owned(), show);
+            let time = record.time_ms.map_or_else(|| "at an unknown time".to_owned(), show);
             let Record { decision, reason, id, .. } = record;
             let id = id.as_deref().unwrap_or("-");
             let line = format!("{time}  {decision} {reason}  {}  {}  {id}", record.who(), record.request_line());
@@ -212,7 +212,7 @@ impl<'f> Filter<'f> {
 fn people(arguments: &Arguments, read: &Read, groups: &[Group], out: &mut dyn Write) -> io::Result<()> {
     if arguments.id.is_some() {
         if read.matching > MOST_IN_FULL {
-            writeln!(out, "… and {} more: write more of the id", read.matching - MOST_IN_FULL)?;
+            writeln!(out, "… and {} more; give more characters of the id", read.matching - MOST_IN_FULL)?;
         }
     } else if !groups.is_empty() {
         // With `--list` there are no groups.
@@ -221,20 +221,20 @@ fn people(arguments: &Arguments, read: &Read, groups: &[Group], out: &mut dyn Wr
             writeln!(out, "{}", line.trim_end())?;
         }
         if groups.len() > top {
-            writeln!(out, "… and {} more groups: --top 0 prints all", groups.len() - top)?;
+            writeln!(out, "… and {} more groups; --top 0 prints all", groups.len() - top)?;
         }
     }
     let records = if read.records == 1 { "1 record".to_owned() } else { format!("{} records", read.records) };
     match read.matching {
         all if all == read.records => writeln!(out, "{records}")?,
-        0 => writeln!(out, "no record matched, of {records}")?,
+        0 => writeln!(out, "none of {records} matched")?,
         some => writeln!(out, "{some} of {records} matched")?,
     }
     if let Some(first) = &read.first_without {
         let lines = if read.without_record == 1 {
-            "1 line holds".to_owned()
+            "1 line contains".to_owned()
         } else {
-            format!("{} lines hold", read.without_record)
+            format!("{} lines contain", read.without_record)
         };
         writeln!(out, "{lines} no record (first {})", escape::text(first))?;
     }
@@ -273,12 +273,12 @@ fn token_hash(input: &Input) -> Result<String, Failure> {
     if matches!(input, Input::Text(_)) {
         let is_hash = text.len() >= MIN_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let message = format!(
-            "--token: expected {MIN_DIGITS} hexadecimal digits as records have them, or the token as `@FILE` or `-`"
+            "--token: invalid hash; expected at least {MIN_DIGITS} hexadecimal digits from a record, or the token as `@FILE` or `-`"
         );
         return if is_hash { Ok(text) } else { Err(Failure::Trouble(message)) };
     }
     let hash = callgate::identity::token::token_hash(text.trim().as_bytes());
-    hash.ok_or_else(|| Failure::Trouble(format!("--token: {input} holds no JSON Web Token in compact form")))
+    hash.ok_or_else(|| Failure::Trouble(format!("--token: {input} contains no JSON Web Token in compact form")))
 }
 
 fn shown(name: &str) -> &str {

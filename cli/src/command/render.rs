@@ -9,11 +9,11 @@ use super::{Exit, Failure};
 use crate::render::{self, Form, GATEWAYS, Setting};
 use callgate_kit::policy;
 
-/// Print a policy as the configuration of a gateway
+/// Print a gateway's configuration with the policy in it
 ///
-/// The policy's `gateway` becomes the one that is named here, so that its version is another one where it was written for another
-/// gateway. Where that gateway lacks what the policy asks for, says what and where. Comments at the end list what the gateway also needs:
-/// the access log, labels of metrics, and other hosts.
+/// Replaces the policy's `gateway` with the one given here. If the two differ, the policy's version differs too. Reports every
+/// feature of the policy that the gateway does not support, with its position.
+/// Comments at the end list what the gateway also needs: the access log, labels of metrics, and other hosts.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
@@ -21,25 +21,25 @@ pub(super) struct Arguments {
     /// The gateway
     #[arg(long = "for", value_name = "GATEWAY", value_parser = gateways())]
     gateway: String,
-    /// In which form, where the gateway has several; the first of them when absent
+    /// The form of the configuration, for gateways that have several [default: the gateway's first form]
     #[arg(long = "as", value_name = "FORM", value_enum)]
     form: Option<Form>,
-    /// Where the gateway finds the module: a file, or an image
+    /// The location of the module for the gateway: a file or an image
     #[arg(long, value_name = "PLACE")]
     module: Option<String>,
-    /// The digest that the module must have, in hexadecimal
+    /// The SHA-256 digest that the module must have, in hexadecimal
     #[arg(long, value_name = "DIGEST", value_parser = sha256)]
     sha256: Option<String>,
-    /// For sidecars, in the place of a gateway (istio)
+    /// Render for sidecars instead of a gateway (istio)
     #[arg(long)]
     sidecar: bool,
     /// The resource's namespace
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// A label of the workloads that it is for (istio); can be given several times
+    /// A label of the workloads that the filter applies to (istio); can be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The `Gateway` that it is for (envoy-gateway)
+    /// The `Gateway` that the filter applies to (envoy-gateway)
     #[arg(long, value_name = "NAME", default_value = "eg")]
     target: String,
     /// Print everything that the gateway needs, not only the filter: a complete configuration for envoy, further resources for
@@ -80,13 +80,13 @@ fn form(arguments: &Arguments) -> Result<Form, Failure> {
         _ => {
             let names: Vec<_> = forms.iter().filter_map(ValueEnum::to_possible_value).collect();
             let names: Vec<_> = names.iter().map(|name| format!("`{}`", name.get_name())).collect();
-            Err(Failure::Trouble(format!("`--for {gateway}` is written as {}, and as nothing else", names.join(", "))))
+            Err(Failure::Trouble(format!("--as: `{gateway}` does not have this form; expected {}", names.join(", "))))
         }
     }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as `key=value`")?;
+    let (key, value) = text.split_once('=').ok_or("invalid label; expected `key=value`")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -95,6 +95,6 @@ fn sha256(text: &str) -> Result<String, String> {
     if fits {
         Ok(text.to_owned())
     } else {
-        Err("write the 64 hexadecimal digits of a SHA-256, in lower case".to_owned())
+        Err("invalid SHA-256 digest; expected 64 hexadecimal digits in lower case".to_owned())
     }
 }

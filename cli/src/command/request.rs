@@ -14,25 +14,25 @@ use callgate_kit::sign::Request;
 /// A request.
 #[derive(Debug, clap::Args)]
 pub(super) struct RequestArguments {
-    /// The URL as clients call it
+    /// The URL that clients use
     #[arg(required_unless_present = "request")]
     pub(super) url: Option<String>,
     /// The method
     #[arg(long, short = 'X', default_value = "GET")]
     pub(super) method: String,
-    /// A header line, as often as needed
+    /// A header line; can be given several times
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     pub(super) headers: Vec<(String, String)>,
     /// The access token: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, allow_hyphen_values = true)]
     pub(super) token: Option<Input>,
-    /// The body: @FILE, - for standard input, env:NAME, or its text; taken byte by byte
+    /// The body, used unchanged: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, allow_hyphen_values = true)]
     pub(super) body: Option<Input>,
     /// The whole request as an HTTP/1.1 message: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, value_name = "MESSAGE", conflicts_with_all = ["url", "method", "headers", "token", "body"])]
     pub(super) request: Option<Input>,
-    /// Scheme and host as clients call them, where they are not the request's: `external_url` of the policy
+    /// The scheme and host that clients use, if they differ from the request's: `external_url` of the policy
     #[arg(long, value_name = "URL")]
     pub(super) external_url: Option<String>,
 }
@@ -48,7 +48,7 @@ impl RequestArguments {
             }
             (None, Some(url)) => Request::new(&self.method, url).map_err(|why| trouble(url, why))?,
             // The argument definitions require one of the two.
-            (None, None) => return Err(Failure::Trouble("give a URL, or --request".to_owned())),
+            (None, None) => return Err(Failure::Trouble("arguments: no request; give a URL or --request".to_owned())),
         };
         for (name, value) in &self.headers {
             request.headers.push((name.clone(), value.clone().into_bytes()));
@@ -73,21 +73,21 @@ pub(super) struct KeyArguments {
     /// The key, a JWK or PEM: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) key: Option<Input>,
-    /// A secret for hmac-sha256 in the place of a key: @FILE, - for standard input, env:NAME, or its text
+    /// A secret for hmac-sha256 instead of a key: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "key")]
     pub(super) secret: Option<Input>,
-    /// How the secret's text stands for its bytes
+    /// The encoding of the secret
     #[arg(long, value_enum, default_value_t = Encoding::Text, requires = "secret")]
     pub(super) secret_encoding: Encoding,
-    /// What an RSA key signs with; every other key has but one
+    /// The signature algorithm of an RSA key; every other key has but one
     #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
     pub(super) algorithm: Option<Algorithm>,
 }
 
-/// How a secret's text stands for its bytes.
+/// The encoding of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Encoding {
-    /// As it is
+    /// No encoding
     Text,
     /// Base64
     Base64,
@@ -135,7 +135,7 @@ impl KeyArguments {
         if let Some(input) = &self.secret {
             let text = input.read().map_err(|why| Failure::Trouble(format!("--secret: {why}")))?;
             let secret = self.secret_encoding.decode(text).ok_or_else(|| {
-                Failure::Trouble(format!("--secret: {input} is not in the encoding that --secret-encoding says"))
+                Failure::Trouble(format!("--secret: {input} is not in the encoding given by --secret-encoding"))
             })?;
             return Ok(Some((Given::Secret(secret), input.to_string())));
         }
@@ -146,7 +146,7 @@ impl KeyArguments {
         } else {
             Given::Jwk(serde_json::from_str(&text).map_err(|_| {
                 Failure::Trouble(format!(
-                    "--key: {input} is neither a JWK nor PEM: give one of them, or a secret with --secret"
+                    "--key: {input} is neither a JWK nor PEM; give one of these, or a secret with --secret"
                 ))
             })?)
         };
@@ -156,7 +156,9 @@ impl KeyArguments {
     /// Returns the key as a signing key.
     pub(super) fn signing(&self) -> Result<SigningKey, Failure> {
         let Some((given, source)) = self.given()? else {
-            return Err(Failure::Trouble("give the key that signs with --key, or a secret with --secret".to_owned()));
+            return Err(Failure::Trouble(
+                "arguments: no signing key; give one with --key, or a secret with --secret".to_owned(),
+            ));
         };
         signing(&given, self.algorithm).map_err(|why| Failure::Trouble(format!("{source}: {why}")))
     }
@@ -169,11 +171,9 @@ pub(super) fn signing(given: &Given, algorithm: Option<Algorithm>) -> Result<Sig
         Given::Secret(secret) => SigningKey::from_secret(secret, algorithm),
         Given::Jwk(jwk) => match (SigningKey::from_jwk(jwk), algorithm) {
             (Ok(_), None) if is_rsa(jwk) && jwk.get("alg").is_none() => {
-                return Err(
-                    "an RSA key can sign in more than one way: name one with --algorithm, `rsa-pss-sha512` or \
+                return Err("an RSA key has several algorithms; choose one with --algorithm: `rsa-pss-sha512` or \
                             `rsa-v1_5-sha256`"
-                        .to_owned(),
-                );
+                    .to_owned());
             }
             (Ok(key), Some(algorithm)) => key.with_algorithm(algorithm),
             (key, _) => key,
@@ -183,7 +183,7 @@ pub(super) fn signing(given: &Given, algorithm: Option<Algorithm>) -> Result<Sig
     match key.algorithm().http_name() {
         Some(_) => Ok(key),
         None => Err(format!(
-            "requests are not signed with {}: name another with --algorithm, `rsa-pss-sha512` or `rsa-v1_5-sha256`",
+            "`{}` cannot sign requests; choose another algorithm with --algorithm: `rsa-pss-sha512` or `rsa-v1_5-sha256`",
             key.algorithm().jose_name()
         )),
     }
@@ -194,12 +194,13 @@ fn is_rsa(jwk: &Value) -> bool {
 }
 
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("write `name: value`")?;
+    let (name, value) =
+        text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("invalid header; expected `name: value`")?;
     Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {
     const NAMES: &str =
         "`ed25519`, `ecdsa-p256-sha256`, `ecdsa-p384-sha384`, `rsa-pss-sha512`, `rsa-v1_5-sha256` or `hmac-sha256`";
-    Algorithm::from_http(name).ok_or_else(|| format!("write {NAMES}"))
+    Algorithm::from_http(name).ok_or_else(|| format!("unknown algorithm; expected {NAMES}"))
 }

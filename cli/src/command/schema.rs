@@ -7,10 +7,10 @@ use clap::ValueEnum;
 use super::{Exit, Failure};
 use callgate_kit::{escape, policy, records};
 
-/// Print a JSON Schema: the policy document's, or the decision record's
+/// Print the JSON Schema of the policy document or of the decision record
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Of what
+    /// The schema to print
     #[arg(value_enum, default_value_t = Subject::Policy)]
     subject: Subject,
 }
@@ -18,9 +18,9 @@ pub(super) struct Arguments {
 /// What a schema describes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Subject {
-    /// The policy document.
+    /// The policy document
     Policy,
-    /// The decision record.
+    /// The decision record
     Record,
 }
 

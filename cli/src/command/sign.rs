@@ -17,8 +17,9 @@ use callgate_kit::sign::{self, Covered, Digest, Request, content_digest, text_pa
 
 /// Sign a request (RFC 9421) and print the headers to send with it
 ///
-/// Covers what a gate usually asks for: method, authority, path, the query where there is one, the token, and with a body its
-/// digest and what says how to read it. A refused call names in `Accept-Signature` what it asks for instead.
+/// By default, covers what a gate usually requires: method, authority, path, the query if there is one, the token, and for a
+/// body its digest, content type and content encoding. If the gate rejects the signature, the `Accept-Signature` header of its
+/// response lists the components that it requires.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -28,37 +29,37 @@ pub(super) struct Arguments {
     /// `keyid` [default: the JWK's `kid`, or else the key's thumbprint]
     #[arg(long, value_name = "NAME")]
     keyid: Option<String>,
-    /// What is covered, in the place of the usual: `@method`, `@query-param;name="a"`, or a header
+    /// A component to cover instead of the default ones: `@method`, `@query-param;name="a"`, or a header; can be given several times
     #[arg(long, value_name = "COMPONENT")]
     cover: Vec<String>,
-    /// What is covered beside that
+    /// A component to cover in addition; can be given several times
     #[arg(long, value_name = "COMPONENT")]
     also: Vec<String>,
-    /// The label, which has no meaning
+    /// The label of the signature
     #[arg(long, default_value = "sig")]
     label: String,
     /// `tag`: the application that the signature is for
     #[arg(long)]
     tag: Option<String>,
-    /// `nonce` [default: a fresh one]
+    /// `nonce` [default: a random one]
     #[arg(long, value_name = "TEXT")]
     nonce: Option<String>,
-    /// No `nonce`: two equal calls within a second are one then
+    /// Send no `nonce`; two equal requests within one second then have the same signature
     #[arg(long, conflicts_with = "nonce")]
     no_nonce: bool,
     /// `created`: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     created: Option<Moment>,
-    /// `expires`, likewise
+    /// `expires`, in the same form
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     expires: Option<Moment>,
-    /// The digests of the body
+    /// The digest algorithm for the body; can be given several times
     #[arg(long, value_name = "ALGORITHM", value_parser = ["sha-256", "sha-512"], default_value = "sha-256")]
     digest: Vec<String>,
     /// Print a curl command that sends the request
     #[arg(long, conflicts_with_all = ["base", "format"])]
     curl: bool,
-    /// Print what is signed, the signature base
+    /// Print the signature base, which is the text that is signed
     #[arg(long, conflicts_with = "format")]
     base: bool,
     /// `json` prints {headers: {name: value}, base}
@@ -83,7 +84,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let (headers, structured) = (request.lines(), StructuredFields::default());
     let base = input
         .base(&request.message(&headers, &structured))
-        .map_err(|error| Failure::Trouble(format!("this cannot be signed: {error}")))?;
+        .map_err(|error| Failure::Trouble(format!("cannot sign this request: {error}")))?;
     added.push(("Signature-Input", input.field()));
     added.push(("Signature", input.signature(&key, &base)));
     match arguments.format {
@@ -113,7 +114,7 @@ fn input(arguments: &Arguments, request: &Request, key: &SigningKey) -> Result<s
     components.extend(arguments.also.iter().map(|name| Covered::written(name)));
     let own = || key.kid().map(str::to_owned).or_else(|| thumbprint(key));
     let keyid = arguments.keyid.clone().or_else(own).ok_or_else(|| {
-        Failure::Trouble("nothing names this key: give its name in the policy with --keyid".to_owned())
+        Failure::Trouble("--keyid: the key has no name; give the name that the policy uses for it".to_owned())
     })?;
     let nonce = match (&arguments.nonce, arguments.no_nonce) {
         (Some(nonce), _) => Some(nonce.clone()),
@@ -123,7 +124,7 @@ fn input(arguments: &Arguments, request: &Request, key: &SigningKey) -> Result<s
     let texts = [("nonce", nonce), ("keyid", Some(keyid)), ("tag", arguments.tag.clone())];
     for (name, text) in &texts {
         if text.as_ref().is_some_and(|text| !text.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
-            return Err(Failure::Trouble(format!("--{name}: write printable ASCII characters")));
+            return Err(Failure::Trouble(format!("--{name}: invalid characters; expected printable ASCII")));
         }
     }
     let mut parameters = vec![format!("created={}", arguments.created.unwrap_or_default().resolve())];
@@ -164,7 +165,9 @@ fn curl(given: &RequestArguments, request: &Request, added: &[(&str, String)]) -
         let implied = matches!(name.as_str(), "content-length" | "host") || has_token && name == "authorization";
         if !implied && !is_added(name) {
             let value = std::str::from_utf8(value).map_err(|_| {
-                Failure::Trouble(format!("the header `{name}` is no text, which a command cannot hold"))
+                Failure::Trouble(format!(
+                    "--curl: the value of the header `{name}` is not UTF-8; a shell command cannot contain it"
+                ))
             })?;
             words.push(format!("-H {}", quoted(&format!("{name}: {value}"))));
         }
@@ -181,7 +184,7 @@ fn curl(given: &RequestArguments, request: &Request, added: &[(&str, String)]) -
             Some(Input::Environment(name)) => format!("\"${{{name}}}\""),
             Some(Input::Text(text)) if !text.starts_with('@') => quoted(text),
             _ => {
-                let why = "a command needs the body in a file: give it with --body @FILE";
+                let why = "--curl: the command needs the body in a file; give it with --body @FILE";
                 return Err(Failure::Trouble(why.to_owned()));
             }
         };

@@ -8,10 +8,11 @@ use callgate_kit::{corpus, escape};
 
 /// Run decision cases against their policies
 ///
-/// Says of each case that comes out otherwise how it differs. docs/reference/cases.md has the format.
+/// Prints each case that fails, with the differences from the expected decision. docs/reference/cases.md describes the format. Exits with 2
+/// if a case fails.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Files of cases, or folders: every `cases.yaml` and `*.cases.yaml` below
+    /// Files with cases, or folders that are searched for `cases.yaml` and `*.cases.yaml`
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// `json` prints {cases, differing: [{file, line, column, name, intent, differences}]}

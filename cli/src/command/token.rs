@@ -10,10 +10,10 @@ use callgate_kit::input::Input;
 use callgate_kit::mint::SigningKey;
 use callgate_kit::moment::{self, Moment};
 
-/// Mint a token for tests from a private JWK
+/// Create an access token for tests, signed with a private JWK
 ///
-/// The token is valid from now and for five minutes unless flags or claims say otherwise. `exp`, `nbf` and `iat` may be
-/// given relative to that moment, such as --claim exp=-1h.
+/// By default, the token is valid from now for five minutes. `exp`, `nbf` and `iat` can be given relative to the time of issue,
+/// such as --claim exp=-1h.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The private JWK: @FILE, - for standard input, env:NAME, or its text
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// `sub`
     #[arg(long)]
     subject: Option<String>,
-    /// `aud`; more than one makes an array
+    /// `aud`; can be given several times, which results in an array
     #[arg(long)]
     audience: Vec<String>,
     /// `client_id`
@@ -37,19 +37,19 @@ pub(super) struct Arguments {
     /// All claims as a JSON object: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     claims: Option<Input>,
-    /// One claim; VALUE is JSON, or else text
+    /// A claim; VALUE is JSON, or text if it is not valid JSON; can be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     claim: Vec<String>,
-    /// One parameter of the header; VALUE is JSON, or else text
+    /// A parameter of the header; VALUE is JSON, or text if it is not valid JSON; can be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     header: Vec<String>,
     /// The header's `typ`
     #[arg(long, default_value = "at+jwt")]
     typ: String,
-    /// From `iat` to `exp`
+    /// The time from `iat` to `exp`
     #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = moment::span)]
     lifetime: std::time::Duration,
-    /// The moment of issue: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
+    /// The time of issue: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
 }
@@ -58,9 +58,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let key = arguments.key.read().map_err(Failure::Trouble)?;
     let key: Value = serde_json::from_str(&key)
-        .map_err(|_| Failure::Trouble(format!("{} is no JSON: give a private JWK", arguments.key)))?;
+        .map_err(|_| Failure::Trouble(format!("--key: {} is not JSON; give a private JWK", arguments.key)))?;
     let key = SigningKey::from_jwk(&key)
-        .map_err(|error| Failure::Trouble(format!("{} is no private JWK: {error}", arguments.key)))?;
+        .map_err(|error| Failure::Trouble(format!("--key: {} is not a private JWK: {error}", arguments.key)))?;
     let mut header = object(key.header());
     header.insert("typ".to_owned(), json!(arguments.typ));
     insert_all(&mut header, &arguments.header, "--header")?;
@@ -78,7 +78,7 @@ fn claims(arguments: &Arguments) -> Result<Map<String, Value>, Failure> {
     if let Some(input) = &arguments.claims {
         let text = input.read().map_err(Failure::Trouble)?;
         let given: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|_| Failure::Trouble(format!("--claims: {input} is no JSON object")))?;
+            .map_err(|_| Failure::Trouble(format!("--claims: {input} is not a JSON object")))?;
         claims.extend(given);
     }
     let flags = [
@@ -111,7 +111,7 @@ fn audience(given: &[String]) -> Option<Value> {
 fn insert_all(object: &mut Map<String, Value>, given: &[String], flag: &str) -> Result<(), Failure> {
     for text in given {
         let Some((name, value)) = text.split_once('=') else {
-            return Err(Failure::Trouble(format!("{flag}: write NAME=VALUE")));
+            return Err(Failure::Trouble(format!("{flag}: invalid value; expected NAME=VALUE")));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
         object.insert(name.to_owned(), value);

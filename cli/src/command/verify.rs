@@ -23,31 +23,32 @@ mod keys;
 
 use keys::{Verifying, key};
 
-/// Check the signature of a request, and say where it fails
+/// Verify the signature of a request, and find the cause of a failure
 ///
-/// Against a key, it says whether the signature verifies and the body is the one that was signed. Against a policy, it also says
-/// whether the policy accepts the key at that moment, and what the gate decides about the call, as if nothing had come before. Where a signature fails, it tries the other scheme and the
-/// other ways to join several lines of a header, and says which verifies. It lists what the gate computes, line by line; with the
-/// base that the client signed, it lists the lines that differ.
+/// With a key, reports whether the signature verifies and whether the body is the signed one. With a policy, also reports whether
+/// the policy accepts the key at that time, and what the gate decides about the request if it is the first one. If the signature
+/// does not verify, tries the other scheme and the other ways to join several lines of a header, and reports which one verifies.
+/// Prints the signature base that the gate computes, line by line; with the base that the client signed, the lines that differ.
+/// Exits with 2 if the signature does not verify or the policy denies the request.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     request: RequestArguments,
     #[command(flatten)]
     key: KeyArguments,
-    /// The policy whose key the signature names, and which decides about the call
+    /// The policy that contains the signature's key and decides about the request
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "secret", "algorithm"])]
     policy: Option<PathBuf>,
-    /// The label of the signature, where there are several
+    /// The label of the signature, if there are several
     #[arg(long)]
     label: Option<String>,
-    /// What the client signed: its signature base
+    /// The signature base that the client signed
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
-    /// The moment at which the policy decides: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
+    /// The time of the decision: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "policy")]
     at: Option<Moment>,
-    /// The address that the call comes from
+    /// The client's IP address
     #[arg(long, value_name = "ADDRESS", value_parser = super::explain::source, requires = "policy")]
     source: Option<Source>,
     /// `json` prints {verified, problem, would_verify, warnings, label, keyid, algorithm, created, lines: [{component, value, problem,
@@ -138,11 +139,12 @@ fn check(
     let headers = request.lines();
     let (Some(inputs), Some(signatures)) = (joined(&headers, "signature-input"), joined(&headers, "signature")) else {
         return Err(Failure::Trouble(
-            "the request is not signed: it needs both `Signature-Input` and `Signature`".to_owned(),
+            "the request is not signed; expected both `Signature-Input` and `Signature`".to_owned(),
         ));
     };
-    let signed = read(&inputs, &signatures)
-        .map_err(|why| Failure::Trouble(format!("the signature cannot be read, and the gate answers 400: {why}")))?;
+    let signed = read(&inputs, &signatures).map_err(|why| {
+        Failure::Trouble(format!("the signature is malformed, and the gate responds with 400: {why}"))
+    })?;
     let signed = chosen(arguments, &signed)?;
     let input = &signed.input;
     let mut found = Found {
@@ -158,8 +160,8 @@ fn check(
         .into_iter()
         .map(|name| {
             format!(
-                "Envoy joins the lines of `{name}` by `,` without a space before the gate sees them, and RFC 9421 signs them joined \
-                 by `, `: behind Envoy the signature does not verify; send one line, or do not cover it"
+                "`{name}` has several lines: Envoy joins them with `,` before the gate reads them, but RFC 9421 joins them with \
+                 `, `, so the signature does not verify behind Envoy; send one line, or do not cover this header"
             )
         })
         .collect();
@@ -171,14 +173,13 @@ fn check(
             .map_err(|error| Failure::Trouble(format!("{}: {}", file.display(), input::unreadable(&error))))?;
         found.differences = differences(&theirs, computed);
         if found.differences.is_empty() && theirs != *computed {
-            found.problem = Some(
-                "the bases differ in line breaks alone: a line ends with LF, and the last with nothing".to_owned(),
-            );
+            found.problem =
+                Some("the bases differ only in line breaks; expected LF after each line except the last".to_owned());
         }
     }
     found.suspicious = true;
     let problem = match computed {
-        Err(unsignable) => Some(format!("there is nothing that could have been signed: {unsignable}")),
+        Err(unsignable) => Some(format!("the signature base cannot be computed: {unsignable}")),
         Ok(_) if input.alg.as_deref().is_some_and(|alg| Some(alg) != algorithm.http_name()) => {
             Some(format!("`alg` is `{}`, which is not the key's algorithm", input.alg.as_deref().unwrap_or_default()))
         }
@@ -192,16 +193,16 @@ fn check(
                 body_problem(request, input)
             }
             Err(_) if would_verify(request, signed, &structured, &key, algorithm, &mut found) => {
-                Some("the signature does not verify for this request; it does for another one".to_owned())
+                Some("the signature does not verify for this request, but for a similar one".to_owned())
             }
             Err(_) if arguments.base.is_some() && found.differences.is_empty() => found.problem.take().or_else(|| {
                 Some(
-                    "client and gate have the same signature base: the client signed with another key, or otherwise"
-                        .to_owned(),
+                    "the signature bases are equal; the client signed with another key or another algorithm".to_owned(),
                 )
             }),
             Err(_) => Some(
-                "the signature does not verify: with this key, something else was signed than what is below".to_owned(),
+                "the signature does not verify; the client signed another base than the one below, or with another key"
+                    .to_owned(),
             ),
         },
     };
@@ -233,13 +234,12 @@ fn would_verify(
 fn chosen<'s, 'a>(arguments: &Arguments, signed: &'s [Signed<'a>]) -> Result<&'s Signed<'a>, Failure> {
     let labels = || signed.iter().map(|signed| format!("`{}`", signed.input.label)).collect::<Vec<_>>().join(", ");
     match (&arguments.label, signed) {
-        (Some(label), _) => signed
-            .iter()
-            .find(|signed| signed.input.label == *label)
-            .ok_or_else(|| Failure::Trouble(format!("--label: there is no such signature: write one of {}", labels()))),
+        (Some(label), _) => signed.iter().find(|signed| signed.input.label == *label).ok_or_else(|| {
+            Failure::Trouble(format!("--label: the request has no such signature; expected one of {}", labels()))
+        }),
         (None, [only]) => Ok(only),
         (None, _) => {
-            Err(Failure::Trouble(format!("there are several signatures: name one with --label, of {}", labels())))
+            Err(Failure::Trouble(format!("--label: the request has several signatures; expected one of {}", labels())))
         }
     }
 }
@@ -254,10 +254,7 @@ fn body_problem(request: &Request, input: &Input<'_>) -> Option<String> {
     let covered =
         input.components.iter().any(|component| component.is_whole() && component.name.as_str() == "content-digest");
     if !covered {
-        return request
-            .body
-            .as_ref()
-            .map(|_| "there is a body, and `content-digest` is not covered: anybody can change it".to_owned());
+        return request.body.as_ref().map(|_| "the body is not signed; cover `content-digest`".to_owned());
     }
     let headers = request.lines();
     let field = joined(&headers, "content-digest")?;
@@ -328,14 +325,14 @@ const INDENT: &str = "        ";
 fn people(found: &Found, out: &mut dyn Write) -> io::Result<()> {
     let by = found.keyid.as_deref().map_or_else(String::new, |keyid| format!(" by `{}`", escape::text(keyid)));
     let algorithm = found.algorithm.unwrap_or_default();
-    let made = found.created.as_deref().map_or_else(String::new, |created| format!(", made {created}"));
-    let verdict = if found.verified { "fine" } else { "WRONG" };
-    writeln!(out, "{verdict:<6}signature `{}`{by} ({algorithm}){made}", escape::text(&found.label))?;
+    let made = found.created.as_deref().map_or_else(String::new, |created| format!(", created {created}"));
+    let verdict = if found.verified { "valid" } else { "INVALID" };
+    writeln!(out, "{verdict:<9}signature `{}`{by} ({algorithm}){made}", escape::text(&found.label))?;
     if let Some(problem) = &found.problem {
         writeln!(out, "      {}", escape::text(problem))?;
     }
     for difference in &found.would_verify {
-        writeln!(out, "      it verifies {}", escape::text(difference))?;
+        writeln!(out, "      it would verify {}", escape::text(difference))?;
     }
     for warning in &found.warnings {
         writeln!(out, "      warning: {}", escape::text(warning))?;
@@ -358,7 +355,7 @@ fn people(found: &Found, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{INDENT}the client signed   {}", side(&difference.client))?;
         writeln!(out, "{INDENT}the gate computes   {}", side(&difference.gate))?;
         if !difference.meaning.is_empty() {
-            writeln!(out, "{INDENT}it is {}", difference.meaning)?;
+            writeln!(out, "{INDENT}expected: {}", difference.meaning)?;
         }
     }
     match &found.decision {
@@ -367,7 +364,7 @@ fn people(found: &Found, out: &mut dyn Write) -> io::Result<()> {
         Some(Decided { reason, title, accept_signature, .. }) => {
             writeln!(out, "DENY  {reason}: {}", title.unwrap_or_default())?;
             match accept_signature {
-                Some(wanted) => writeln!(out, "      it asks for {}", escape::text(wanted)),
+                Some(wanted) => writeln!(out, "      required signature: {}", escape::text(wanted)),
                 None => Ok(()),
             }
         }

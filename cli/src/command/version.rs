@@ -13,15 +13,15 @@ use callgate_kit::escape;
 /// The largest file that is read, in bytes; far more than the size of any build of the filter.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Print which filter a file holds: its version, build id, policy formats and what it asks of a gateway
+/// Print the version, build id, policy formats and required host functions of a filter
 ///
-/// Ends with 2 when the file was changed after it was built. That is no proof of where it comes from: compare its SHA-256
-/// with one from a source that you trust. Without a file, prints what this command is.
+/// Exits with 2 if the file was changed after it was built. An unchanged file does not prove its origin: compare its SHA-256
+/// with one from a source that you trust. Without a file, prints the version of this command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A `callgate.wasm`
+    /// The filter, such as `callgate.wasm`
     module: Option<PathBuf>,
-    /// `json` prints {version, policy_formats, rustc, build_id, sha256, bytes, abi, imports}, without a file the first two
+    /// `json` prints {version, policy_formats, rustc, build_id, sha256, bytes, abi, imports}; without a file, the first two
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -35,14 +35,14 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let file = File::open(path).map_err(|error| unreadable(&error));
     let bytes = file
         .and_then(|file| bounded(file, MAX_BYTES))
-        .map_err(|problem| Failure::Trouble(format!("{name} {problem}")))?;
+        .map_err(|problem| Failure::Trouble(format!("{name}: {problem}")))?;
     let module = match Module::read(&bytes) {
         Ok(module) => module,
         Err(Fault::Changed(problem)) => {
-            eprintln!("callgate: {} {}", escape::text(&name.to_string()), escape::text(&problem));
+            eprintln!("callgate: {}: {}", escape::text(&name.to_string()), escape::text(&problem));
             return Ok(Exit::Failed);
         }
-        Err(Fault::Other(problem)) => return Err(Failure::Trouble(format!("{name} {problem}"))),
+        Err(Fault::Other(problem)) => return Err(Failure::Trouble(format!("{name}: {problem}"))),
     };
     match arguments.format {
         Format::Json => writeln!(out, "{}", escape::json(&module)?)?,
@@ -61,7 +61,7 @@ fn human(module: &Module, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "  SHA-256        {}", module.sha256)?;
     writeln!(out, "  bytes          {}", module.bytes)?;
     for (interface, calls) in &module.imports {
-        writeln!(out, "  asks of {}", escape::text(interface))?;
+        writeln!(out, "  requires from {}", escape::text(interface))?;
         for call in calls {
             writeln!(out, "    {}", escape::text(call))?;
         }

@@ -60,7 +60,7 @@ pub const GATEWAYS: [(&str, &[Form]); 5] = [
 pub struct Setting {
     /// Where the gateway finds the module; a typical place for the gateway when absent.
     pub module: Option<String>,
-    /// The digest that the module must have, in hexadecimal.
+    /// The SHA-256 digest that the module must have, in hexadecimal.
     pub sha256: Option<String>,
     /// Whether the configuration is for sidecars instead of a gateway.
     pub sidecar: bool,

@@ -4,7 +4,7 @@ use crate::{callgate, file, json, line_of, quickstart};
 fn summarizes_a_valid_policy() {
     let out = callgate("check examples/quickstart/policy.yaml").fine();
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines[0], "examples/quickstart/policy.yaml: fine");
+    assert_eq!(lines[0], "examples/quickstart/policy.yaml: valid");
     assert_eq!(lines[1], "  name       quickstart");
     let version = lines[2].strip_prefix("  version    ").unwrap();
     assert!(version.len() == 64 && version.bytes().all(|b| b.is_ascii_hexdigit()), "{version}");
@@ -77,15 +77,15 @@ fn checks_a_gateway_with_or_without_a_policy() {
     assert!(found[0]["line"].is_u64() && found[0].get("accepted").is_none(), "{found}");
 
     let accepted = callgate("check --gateway envoy/front.yaml envoy/envoy.yaml").fine();
-    assert_eq!(accepted, "no way around the gate was seen, 1 accepted\n");
+    assert_eq!(accepted, "no way around the gate found, 1 accepted\n");
     let found = json(&callgate("check --format json --gateway envoy/front.yaml envoy/envoy.yaml").fine());
     assert!(found[0]["accepted"].as_str().unwrap().contains("behind this Envoy"), "{found}");
 
     let warned = callgate("check --gateway gateway-check/tests/gateway/other_upstream.yaml");
-    assert_eq!((warned.code, &*warned.out), (0, "no way around the gate was seen, 1 warning\n"));
+    assert_eq!((warned.code, &*warned.out), (0, "no way around the gate found, 1 warning\n"));
 
     let both = callgate("check examples/quickstart/policy.yaml --gateway envoy/envoy.yaml");
-    assert!(both.out.starts_with("examples/quickstart/policy.yaml: fine\n"), "{}", both.out);
+    assert!(both.out.starts_with("examples/quickstart/policy.yaml: valid\n"), "{}", both.out);
     assert!(both.code == 2 && both.err.contains("[policy_of_another]"), "{}", both.err);
     assert_eq!(callgate("check --gateway missing.yaml").failed(1), "missing.yaml: does not exist\n");
     assert!(callgate("check").failed(1).contains("<POLICY>"));
@@ -96,14 +96,14 @@ fn finds_nothing_in_a_rendered_gateway() {
     let rendered = callgate("render examples/quickstart/policy.yaml --for envoy").fine();
     let path = file("rendered.yaml", rendered);
     let ran = callgate(&format!("check examples/quickstart/policy.yaml --gateway {path}")).fine();
-    assert!(ran.ends_with("no way around the gate was seen\n"), "{ran}");
+    assert!(ran.ends_with("no way around the gate found\n"), "{ran}");
 }
 
 #[test]
 fn warnings_are_printed_and_do_not_fail_the_check() {
     let ran = callgate("check examples/providers/keycloak/policy.yaml");
     assert_eq!(ran.code, 0);
-    assert!(ran.out.starts_with("examples/providers/keycloak/policy.yaml: fine, 1 warning\n"), "{}", ran.out);
+    assert!(ran.out.starts_with("examples/providers/keycloak/policy.yaml: valid, 1 warning\n"), "{}", ran.out);
     assert!(
         ran.err.starts_with("examples/providers/keycloak/policy.yaml:")
             && ran.err.contains(": warning: issuers.keycloak.keys.jwks.keys[1]: "),
@@ -140,7 +140,7 @@ fn rejects_files_that_are_not_policies_with_a_position() {
 fn exits_with_1_for_unreadable_files() {
     for (path, told) in [
         ("missing.yaml", "missing.yaml: does not exist\n"),
-        ("examples", "examples: is a directory: name a file\n"),
+        ("examples", "examples: is a directory; name a file\n"),
         ("/dev/zero", "/dev/zero: is larger than 32 MiB\n"),
     ] {
         assert_eq!(callgate(&format!("check {path}")).failed(1), told);

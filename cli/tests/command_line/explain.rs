@@ -9,7 +9,7 @@ fn shows_every_check_and_header_change_of_an_allowed_request() {
     let out = callgate(&format!("explain {POLICY} --path /repos/acme/gateway/pulls --token @{path}")).fine();
     let (agent, owner) = (line_of("  coding-agent:"), line_of("path.owner: token.org"));
     for line in [
-        "call    GET https://api.example.com/repos/acme/gateway/pulls at ",
+        "request GET https://api.example.com/repos/acme/gateway/pulls at ",
         "pass  credential      issuer: corp, client: coding-agent, subject: coding-agent\n",
         &format!(
             "pass  agent           agent: coding-agent\n                      {POLICY}:{agent}:3: agents.coding-agent\n"
@@ -18,8 +18,8 @@ fn shows_every_check_and_header_change_of_an_allowed_request() {
         &format!("                      {POLICY}:{owner}:18: endpoints[3].bind[\"path.owner\"]\n"),
         "pass  limits          cost: 1, limit: calls, left: 99 of 100\n",
         "\nALLOW allowed\n",
-        "upstream loses authorization\n",
-        "upstream gets x-callgate-agent: coding-agent\n",
+        "removed for the upstream: authorization\n",
+        "added for the upstream: x-callgate-agent: coding-agent\n",
     ] {
         assert!(out.contains(line), "{line}\n{out}");
     }
@@ -83,7 +83,7 @@ fn exits_with_1_for_an_unreadable_token() {
     let empty = file("empty.token", "\n");
     for (token, told) in [
         ("@missing.token", "callgate: --token: missing.token does not exist\n".to_owned()),
-        ("@examples", "callgate: --token: examples is a directory: name a file\n".to_owned()),
+        ("@examples", "callgate: --token: examples is a directory; name a file\n".to_owned()),
         (&format!("@{empty}"), format!("callgate: --token: {empty} is empty\n")),
         (
             "env:CALLGATE_TEST_NOT_SET",

@@ -43,7 +43,7 @@ fn writes_private_keys_with_mode_600_and_never_overwrites() {
     let message = callgate(&format!("keygen ed25519 {path}")).failed(1);
     assert_eq!(
         message,
-        format!("callgate: {path}: is there already, and keys are not overwritten: name another file\n")
+        format!("callgate: {path}: already exists; name another file, because existing keys are not overwritten\n")
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 }
@@ -52,8 +52,8 @@ fn writes_private_keys_with_mode_600_and_never_overwrites() {
 fn rejects_an_algorithm_for_non_rsa_keys() {
     let path = fresh("keygen-choice.jwk.json");
     let message = callgate(&format!("keygen ed25519 {path} --algorithm rsa-pss-sha512")).failed(1);
-    assert_eq!(message, "callgate: --algorithm: only an RSA key has a choice: remove this\n");
+    assert_eq!(message, "callgate: --algorithm: only RSA keys have several algorithms; omit it\n");
     assert!(!PathBuf::from(path).exists());
     let message = callgate("keygen p256 /nonexistent/key.json").failed(1);
-    assert_eq!(message, "callgate: /nonexistent/key.json: its folder does not exist\n");
+    assert_eq!(message, "callgate: /nonexistent/key.json: the folder does not exist\n");
 }

@@ -125,9 +125,9 @@ fn summarizes_logs_of_every_format() {
         ],
         "{out}"
     );
-    assert!(out.ends_with(&format!("5 records\n2 lines hold no record (first {access}:3)\n")), "{out}");
+    assert!(out.ends_with(&format!("5 records\n2 lines contain no record (first {access}:3)\n")), "{out}");
     let out = callgate(&format!("records --top 1 {access} {own} {old}")).fine();
-    assert!(rows(&out).len() == 1 && out.contains("… and 2 more groups: --top 0 prints all\n"), "{out}");
+    assert!(rows(&out).len() == 1 && out.contains("… and 2 more groups; --top 0 prints all\n"), "{out}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn json_output_has_the_same_groups() {
 #[test]
 fn reads_records_from_standard_input() {
     let out = run(&["records", "-"], &format!("{}\nnothing\n", denied(1))).fine();
-    assert!(out.ends_with("1 record\n1 line holds no record (first standard input:2)\n"), "{out}");
+    assert!(out.ends_with("1 record\n1 line contains no record (first standard input:2)\n"), "{out}");
     assert_eq!(run(&["records", "-"], "").fine(), "0 records\n");
 }
 
@@ -192,7 +192,7 @@ fn filters_select_matching_records() {
     assert!(out.starts_with("denied    insufficient_scope: "), "{out}");
     assert!(out.contains(&format!("decision {:032x}\n", 2)) && out.contains("1 of 3 records matched\n"), "{out}");
     let none = callgate(&format!("records {access} --id 1"));
-    assert!(none.code == 3 && none.out.starts_with("no record matched, of 2 records\n"), "{}", none.out);
+    assert!(none.code == 3 && none.out.starts_with("none of 2 records matched\n"), "{}", none.out);
     assert!(callgate(&format!("records {access} --id=")).failed(1).contains("a value is required"));
 }
 
@@ -212,7 +212,7 @@ fn finds_records_by_token() {
             "{wrong}"
         );
     }
-    assert!(callgate(&format!("records {log} --token @{log}")).failed(1).contains("holds no JSON Web Token"));
+    assert!(callgate(&format!("records {log} --token @{log}")).failed(1).contains("contains no JSON Web Token"));
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn shows_the_subject_when_it_differs_from_the_agent() {
 fn reads_records_from_the_given_log_member() {
     let path = file("records.member.log", json!({ "gate": denied(1) }).to_string());
     assert!(callgate(&format!("records --member gate {path}")).fine().ends_with("1 record\n"));
-    assert!(callgate(&format!("records {path}")).fine().starts_with("0 records\n1 line holds no record"));
+    assert!(callgate(&format!("records {path}")).fine().starts_with("0 records\n1 line contains no record"));
 }
 
 #[test]
@@ -252,13 +252,13 @@ fn reports_unreadable_files_and_summarizes_the_others() {
     let whole = std::fs::read(&old).unwrap();
     let cut = file("records.cut.gz", &whole[..whole.len() - 12]);
     let missing = callgate(&format!("records missing.log {access}"));
-    assert_eq!((missing.code, &*missing.err), (1, "callgate: missing.log does not exist\n"));
+    assert_eq!((missing.code, &*missing.err), (1, "callgate: missing.log: does not exist\n"));
     assert!(missing.out.contains("2 records\n"), "{}", missing.out);
     let broken = callgate(&format!("records {cut} {access}"));
     assert_eq!(broken.code, 1);
     assert!(
         broken.err.starts_with(&format!("callgate: {cut}:"))
-            && broken.err.contains(": what follows this line cannot be read: "),
+            && broken.err.contains(": cannot read the file after this line: "),
         "{}",
         broken.err
     );
@@ -314,7 +314,10 @@ fn explains_a_record_in_plain_text() {
     let policy = "examples/quickstart/policy.yaml";
     let placed = callgate(&format!("explain {policy} --record @{path}")).fine();
     assert!(placed.contains(&format!("          {policy}:")) && placed.contains(": endpoints[4].scopes\n"), "{placed}");
-    assert!(placed.contains(&format!("note      {policy} is another version than the one that decided: ")), "{placed}");
+    assert!(
+        placed.contains(&format!("note      {policy} has another version than the policy that decided: ")),
+        "{placed}"
+    );
 }
 
 /// Returns a value for a member, and adds the text that must appear for it to `shown`.
@@ -414,10 +417,13 @@ fn shows_every_would_deny_reason_of_an_observed_request() {
 fn rejects_arguments_that_are_not_records() {
     let two = file("two.records", format!("{}\n{}\n", denied(1), denied(2)));
     for (arguments, told) in [
-        (vec!["explain", "--record", "{}"], "callgate: the argument holds no decision record: give one record"),
-        (vec!["explain", "--record", &format!("@{two}")], "two.records holds no decision record: give one record"),
+        (vec!["explain", "--record", "{}"], "callgate: the argument: contains no decision record; expected one record"),
+        (
+            vec!["explain", "--record", &format!("@{two}")],
+            "two.records: contains no decision record; expected one record",
+        ),
         (vec!["explain", "--record", "@missing"], "callgate: missing does not exist"),
-        (vec!["explain", "--record", "{}", "--format", "json"], "callgate: a record is JSON already"),
+        (vec!["explain", "--record", "{}", "--format", "json"], "callgate: --format: a record is already JSON"),
     ] {
         let err = run(&arguments, "").failed(1);
         assert!(err.contains(told), "{err}");

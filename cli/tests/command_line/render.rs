@@ -249,10 +249,13 @@ fn reports_what_cannot_be_rendered() {
         ),
         (
             "render envoy/policy.yaml --for kong --as ecds".to_owned(),
-            "`--for kong` is written as `kong.yml`, `kong.conf`, `meta.json`, and as nothing else",
+            "--as: `kong` does not have this form; expected `kong.yml`, `kong.conf`, `meta.json`",
         ),
-        ("render envoy/policy.yaml --for istio --sha256 12".to_owned(), "write the 64 hexadecimal digits of a SHA-256"),
-        ("render envoy/policy.yaml --for istio --label app".to_owned(), "write it as `key=value`"),
+        (
+            "render envoy/policy.yaml --for istio --sha256 12".to_owned(),
+            "invalid SHA-256 digest; expected 64 hexadecimal digits",
+        ),
+        ("render envoy/policy.yaml --for istio --label app".to_owned(), "invalid label; expected `key=value`"),
     ] {
         let err = callgate(&command).failed(1);
         assert!(err.contains(said), "{command}: {err}");

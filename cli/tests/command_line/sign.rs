@@ -77,18 +77,21 @@ fn signs_with_a_secret_or_a_pem_key() {
 #[test]
 fn reports_why_a_request_cannot_be_signed() {
     for (arguments, message) in [
-        (format!("sign {URL}"), "callgate: give the key that signs with --key, or a secret with --secret\n"),
+        (
+            format!("sign {URL}"),
+            "callgate: arguments: no signing key; give one with --key, or a secret with --secret\n",
+        ),
         (
             format!("sign /items --key {KEY}"),
             "callgate: /items: write a whole URL, such as `https://api.example.com/items?page=2`\n",
         ),
         (
             format!("sign {URL} --key {KEY} --also x-absent"),
-            "callgate: this cannot be signed: `\"x-absent\"`: the request does not have it\n",
+            "callgate: cannot sign this request: `\"x-absent\"`: the request does not have it\n",
         ),
         (
             format!("sign {URL} --key {KEY} --also @method"),
-            "callgate: this cannot be signed: a component is covered twice\n",
+            "callgate: cannot sign this request: a component is covered twice\n",
         ),
         (
             format!("sign {URL} --key {KEY} --algorithm hmac-sha256"),
@@ -97,7 +100,7 @@ fn reports_why_a_request_cannot_be_signed() {
         (format!("sign {URL} --key @missing"), "callgate: --key: missing does not exist\n"),
         (
             format!("sign {URL} --key nonsense"),
-            "callgate: --key: the argument is neither a JWK nor PEM: give one of them, or a secret with --secret\n",
+            "callgate: --key: the argument is neither a JWK nor PEM; give one of these, or a secret with --secret\n",
         ),
         (
             format!("sign {URL} --secret short --keyid k"),

@@ -42,8 +42,8 @@ fn rejects_a_modified_module() {
     let path = file("changed.wasm", changed);
     for format in ["human", "json"] {
         let err = callgate(&format!("version {path} --format {format}")).failed(2);
-        let expected = "was changed after it was built: its build id is not that of its content";
-        assert_eq!(err, format!("callgate: {path} {expected}\n"));
+        let expected = "changed after it was built; its build id does not match its content";
+        assert_eq!(err, format!("callgate: {path}: {expected}\n"));
     }
 }
 
@@ -54,13 +54,13 @@ fn exits_with_1_for_files_that_are_not_callgate_modules() {
     let plain = file("plain.wasm", b"\0asm\x01\0\0\0");
     for (path, problem) in [
         ("missing.wasm", "does not exist"),
-        ("src", "is a directory: name a file"),
-        ("Cargo.toml", "is no WebAssembly module: name a `callgate.wasm`"),
-        ("/dev/zero", "holds more than 64 MiB"),
-        (&cut, "is damaged or cut short: at byte "),
-        (&plain, "does not say which Callgate it is: build one that does with `cargo harness build`"),
+        ("src", "is a directory; name a file"),
+        ("Cargo.toml", "not a WebAssembly module; expected a `callgate.wasm`"),
+        ("/dev/zero", "exceeds 64 MiB"),
+        (&cut, "damaged or truncated at byte "),
+        (&plain, "no version information; build the filter with `cargo harness build`"),
     ] {
         let err = callgate(&format!("version {path}")).failed(1);
-        assert!(err.starts_with(&format!("callgate: {path} {problem}")), "{err}");
+        assert!(err.starts_with(&format!("callgate: {path}: {problem}")), "{err}");
     }
 }

@@ -92,7 +92,7 @@ fn rejects_non_utf8_text_with_its_position() {
 fn reports_why_a_file_cannot_be_read() {
     let folder = env!("CARGO_MANIFEST_DIR");
     for (path, message) in
-        [(format!("{folder}/missing.yaml"), "does not exist"), (format!("{folder}/src"), "is a directory: name a file")]
+        [(format!("{folder}/missing.yaml"), "does not exist"), (format!("{folder}/src"), "is a directory; name a file")]
     {
         let refused = read(&path).unwrap_err();
         assert!(matches!(refused, Diagnostics::Unreadable(_)));

@@ -49,29 +49,29 @@ impl Module {
     /// Fails if the file is not a module of Callgate, or was changed after it was built.
     pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
         if !bytes.starts_with(MAGIC) {
-            return Err(other("is no WebAssembly module: name a `callgate.wasm`"));
+            return Err(other("not a WebAssembly module; expected a `callgate.wasm`"));
         }
         let mut sections = Sections::default();
         for payload in Parser::new(0).parse_all(bytes) {
             payload.and_then(|payload| sections.take(payload)).map_err(|error| damaged(&error))?;
         }
         if sections.is_component {
-            return Err(other("is a WebAssembly component, and filters are modules: name a `callgate.wasm`"));
+            return Err(other("a WebAssembly component, not a module; expected a `callgate.wasm`"));
         }
         let facts = match sections.facts.as_slice() {
             [facts] => serde_json::from_slice(facts)
-                .map_err(|error| other(&format!("does not say in a known form which Callgate it is: {error}")))?,
+                .map_err(|error| other(&format!("cannot read the version information: {error}")))?,
             [] => {
-                return Err(other("does not say which Callgate it is: build one that does with `cargo harness build`"));
+                return Err(other("no version information; build the filter with `cargo harness build`"));
             }
-            _ => return Err(Fault::Changed("says more than once which Callgate it is".to_owned())),
+            _ => return Err(Fault::Changed("contains version information more than once".to_owned())),
         };
         // INVARIANT: a module with facts is longer than the section with its id.
         let (content, id_section) = bytes.split_at_checked(bytes.len() - ID_SECTION_BYTES).unwrap_or_default();
         let build_id = build_id(content);
         if id_section != section(BUILD_ID, &prefixed(&build_id)) {
             return Err(Fault::Changed(
-                "was changed after it was built: its build id is not that of its content".to_owned(),
+                "changed after it was built; its build id does not match its content".to_owned(),
             ));
         }
         Ok(Self {
@@ -126,5 +126,5 @@ fn other(message: &str) -> Fault {
 }
 
 fn damaged(error: &BinaryReaderError) -> Fault {
-    Fault::Other(format!("is damaged or cut short: at byte {}, {}", error.offset(), error.message()))
+    Fault::Other(format!("damaged or truncated at byte {}: {}", error.offset(), error.message()))
 }

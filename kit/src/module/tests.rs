@@ -99,12 +99,12 @@ fn explains_why_a_file_is_not_a_callgate_module() {
     let unknown = [compiled(), section(FACTS, b"7")].concat();
     let cut = built()[..20].to_vec();
     for (bytes, sentence) in [
-        (b"#!/bin/sh".to_vec(), "is no WebAssembly module: "),
-        (Vec::new(), "is no WebAssembly module: "),
-        (component, "is a WebAssembly component"),
-        (compiled(), "does not say which Callgate it is: "),
-        (unknown, "does not say in a known form which Callgate it is: "),
-        (cut, "is damaged or cut short: at byte "),
+        (b"#!/bin/sh".to_vec(), "not a WebAssembly module; "),
+        (Vec::new(), "not a WebAssembly module; "),
+        (component, "a WebAssembly component"),
+        (compiled(), "no version information; "),
+        (unknown, "cannot read the version information: "),
+        (cut, "damaged or truncated at byte "),
     ] {
         let fault = refused(&bytes);
         assert!(matches!(fault, Fault::Other(_)), "{fault:?}");

@@ -31,7 +31,7 @@ impl fmt::Display for Words<'_> {
             self.rule(f, &denial.rule)?;
         }
         let id = record.id.as_deref().unwrap_or("without a name");
-        let time = record.time_ms.map_or("at an unknown moment".to_owned(), show);
+        let time = record.time_ms.map_or("at an unknown time".to_owned(), show);
         self.row(f, "when", &format!("{time}, decision {id}"))?;
         self.row(f, "who", &who(record))?;
         self.row(f, "what", &what(record))?;

@@ -46,7 +46,7 @@ impl fmt::Display for Difference {
                 write!(f, "{component}: the client signed `{client}`, the gate computes `{gate}`")
             }
             (Some(client), None) => {
-                write!(f, "{component}: the client signed `{client}`, and the request does not say that it covers it")
+                write!(f, "{component}: the client signed `{client}`, but `Signature-Input` does not list it")
             }
             (None, gate) => {
                 write!(
@@ -79,7 +79,7 @@ fn line_of(message: &Message<'_>, component: &Component<'_>) -> Line {
     let signed = read(field.as_bytes(), unsigned.as_bytes());
     let computed = match signed.as_ref().map(|signed| signed.first()) {
         Ok(Some(one)) => base(message, &one.input).map_err(|unsignable| unsignable.to_string()),
-        _ => Err("it is no component that can be signed".to_owned()),
+        _ => Err("not a component that can be signed".to_owned()),
     };
     let value = computed.map(|base| {
         let line = base.lines().next().unwrap_or_default();
@@ -151,27 +151,29 @@ fn meaning(component: &str) -> &'static str {
     let name = component.split('"').nth(1).unwrap_or_default();
     match Name::parse(name.into()) {
         _ if component == PARAMETERS => {
-            "components and parameters in their order, as `Signature-Input` has them behind the label and `=`"
+            "components and parameters in the order of `Signature-Input`, without the label and `=`"
         }
-        Some(Name::Method) => "the method as it was sent",
+        Some(Name::Method) => "the method as sent",
         Some(Name::TargetUri) => {
-            "the whole URL as clients call it; `external_url` of the policy says its scheme and host"
+            "the whole URL that clients use; `external_url` of the policy sets its scheme and host"
         }
         Some(Name::Authority) => {
-            "the host that clients call, in lower case, without the default port of the scheme; `external_url` of the policy says \
-             another than the request's"
+            "the host that clients use, in lower case, without the default port of the scheme; `external_url` of the policy \
+             replaces the request's host"
         }
-        Some(Name::Scheme) => "`https`, or what `external_url` of the policy says",
-        Some(Name::RequestTarget) => "path and query as they were sent",
-        Some(Name::Path) => "the path as it was sent, not decoded",
-        Some(Name::Query) => "the query as it was sent, with `?`, which stands alone where there is none",
-        Some(Name::QueryParam) => "one parameter, decoded and encoded anew: a space is `%20`",
-        Some(Name::Field(field)) if field == "content-digest" => "the field as it was sent, all digests of it",
-        Some(Name::Field(field)) if field == "authorization" => "scheme and credential as they were sent",
+        Some(Name::Scheme) => "`https`, or the scheme of the policy's `external_url`",
+        Some(Name::RequestTarget) => "path and query as sent",
+        Some(Name::Path) => "the path as sent, not decoded",
+        Some(Name::Query) => "the query as sent, with `?`; only `?` if there is no query",
+        Some(Name::QueryParam) => "one parameter, decoded and encoded again; a space is `%20`",
+        Some(Name::Field(field)) if field == "content-digest" => "the field as sent, with all its digests",
+        Some(Name::Field(field)) if field == "authorization" => "scheme and credential as sent",
         Some(Name::Field(_)) if component.contains(";bs") => "each line of the field as bytes in base64",
-        Some(Name::Field(_)) if component.contains(";key=") => "one member of the field, written anew",
-        Some(Name::Field(_)) if component.contains(";sf") => "the field, written anew",
-        Some(Name::Field(_)) => "the field as it was sent: white space around it gone, several lines joined by `, `",
+        Some(Name::Field(_)) if component.contains(";key=") => "one member of the field, serialized again",
+        Some(Name::Field(_)) if component.contains(";sf") => "the field, serialized again",
+        Some(Name::Field(_)) => {
+            "the field as sent, without surrounding white space; several lines are joined with `, `"
+        }
         None => "",
     }
 }
@@ -222,7 +224,7 @@ mod tests {
             shown,
             [
                 "\"@path\": the client signed `/a`, the gate computes `/b`",
-                "\"x\": the client signed ``, and the request does not say that it covers it",
+                "\"x\": the client signed ``, but `Signature-Input` does not list it",
                 "\"y\": the client did not sign it, the gate computes `1`",
             ]
         );

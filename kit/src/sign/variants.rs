@@ -22,21 +22,21 @@ pub struct Variant {
 pub fn variants(request: &Request, input: &Input<'_>) -> Vec<Variant> {
     let mut variants = vec![Variant { request: request.clone(), differs: Vec::new() }];
     let other = request.with_other_scheme();
-    let text = format!("with the scheme `{}` in the place of `{}`", other.scheme, request.scheme);
+    let text = format!("with the scheme `{}` instead of `{}`", other.scheme, request.scheme);
     variants.push(Variant { request: other, differs: vec![text] });
     for name in covered_as_sent(input) {
         let spaced = request.joined_with_space(name).into_iter().map(|value| {
             (
                 value,
                 format!(
-                    "with the lines of `{name}` joined by `, `, as RFC 9421 joins them; a gateway joined them by `,`"
+                    "with the lines of `{name}` joined with `, `, as RFC 9421 requires; a gateway joined them with `,`"
                 ),
             )
         });
         let unspaced = request
             .joined_without_space(name)
             .into_iter()
-            .map(|value| (value, format!("with the lines of `{name}` joined by `,`; RFC 9421 joins them by `, `")));
+            .map(|value| (value, format!("with the lines of `{name}` joined with `,`; RFC 9421 joins them with `, `")));
         let mut more = Vec::new();
         for (value, text) in spaced.chain(unspaced) {
             more.extend(variants.iter().map(|variant| {

@@ -18,7 +18,7 @@ const MEMBER: &str = "callgate";
 /// Explains the record.
 pub(super) fn run(input: &Input, policy: Option<&Path>, format: Format, out: &mut dyn Write) -> Result<Exit, Failure> {
     if format == Format::Json {
-        return Err(Failure::Trouble("a record is JSON already: give --record without `--format json`".to_owned()));
+        return Err(Failure::Trouble("--format: a record is already JSON; omit `--format json`".to_owned()));
     }
     let text = input.read().map_err(Failure::Trouble)?;
     let record = find(text.trim().as_bytes(), MEMBER)
@@ -26,7 +26,8 @@ pub(super) fn run(input: &Input, policy: Option<&Path>, format: Format, out: &mu
         .filter(|_| !text.trim().contains('\n') || serde_json::from_str::<Value>(&text).is_ok())
         .ok_or_else(|| {
             Failure::Trouble(format!(
-                "{input} holds no decision record: give one record, or one line of a log that holds one; `callgate records` reads whole logs"
+                "{input}: contains no decision record; expected one record, or one log line that contains one (`callgate records` \
+                 reads whole logs)"
             ))
         })?;
     let loaded = policy.map(policy::load).transpose()?;
@@ -34,7 +35,7 @@ pub(super) fn run(input: &Input, policy: Option<&Path>, format: Format, out: &mu
     write!(out, "{}", Words { record: &record, place: &place })?;
     if let Some(loaded) = loaded.filter(|loaded| *loaded.policy.version != *record.policy_version) {
         let (file, version) = (escape::text(loaded.document.file()).to_string(), &loaded.policy.version);
-        writeln!(out, "{:<8}  {file} is another version than the one that decided: {version}", "note")?;
+        writeln!(out, "{:<8}  {file} has another version than the policy that decided: {version}", "note")?;
     }
     Ok(Exit::Fine)
 }

@@ -29,13 +29,12 @@ impl Verifying {
 /// Returns the given key, or the policy's key that the signature names.
 pub(super) fn key(arguments: &Arguments, input: &Input<'_>, policy: Option<&Policy>) -> Result<Verifying, Failure> {
     if let Some(policy) = policy {
-        let keyid = input
-            .keyid
-            .as_deref()
-            .ok_or_else(|| Failure::Trouble("the signature names no key: it needs `keyid`".to_owned()))?;
+        let keyid = input.keyid.as_deref().ok_or_else(|| {
+            Failure::Trouble("the signature has no `keyid`; it must name a key of the policy".to_owned())
+        })?;
         let found = policy
             .signing_key(keyid)
-            .ok_or_else(|| Failure::Trouble(format!("no key of the policy is called `{}`", keyid.escape_debug())))?;
+            .ok_or_else(|| Failure::Trouble(format!("the policy has no key `{}`", keyid.escape_debug())))?;
         return Ok(Verifying {
             key: found.key().clone(),
             algorithm: found.algorithm(),
@@ -56,7 +55,7 @@ fn outside_validity(keyid: &str, key: &SigningKey, at: Moment) -> Option<String>
     let at = Timestamp::from_secs(at.resolve());
     let told = |member: &str, wrong: &str, bound: Timestamp, expected: &str| {
         let [at, bound] = [at, bound].map(|moment| moment::show(moment.as_secs()));
-        format!("`{member}` of the key `{keyid}`: the key is {wrong} at {at}; expected a moment {expected} {bound}")
+        format!("`{member}` of the key `{keyid}`: the key is {wrong} at {at}; expected a time {expected} {bound}")
     };
     match key.validity() {
         (Some(start), _) if at < start => Some(told("not_before", "not yet valid", start, "from")),
@@ -68,7 +67,7 @@ fn outside_validity(keyid: &str, key: &SigningKey, at: Moment) -> Option<String>
 /// Creates a verifying key from a public key, or from the private key that belongs to it.
 fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKey, Algorithm), String> {
     const TWO: &str =
-        "an RSA key can sign in more than one way: name one with --algorithm, `rsa-pss-sha512` or `rsa-v1_5-sha256`";
+        "an RSA key has several algorithms; choose one with --algorithm: `rsa-pss-sha512` or `rsa-v1_5-sha256`";
     let only = |key: &VerifyingKey| {
         [Algorithm::Ed25519, Algorithm::Es256, Algorithm::Es384].into_iter().find(|algorithm| key.fits(*algorithm))
     };
@@ -82,7 +81,7 @@ fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKe
             return verifying_of_private(given, algorithm);
         }
         Given::Jwk(jwk) => {
-            let object = jwk.as_object().ok_or("this is no JWK: give a JSON object")?;
+            let object = jwk.as_object().ok_or("not a JWK; expected a JSON object")?;
             let read = PublicJwk::read(object).map_err(|error| match error {
                 callgate::identity::crypto::JwkError::Wrong(member, why) => format!("{member}: {why}"),
                 callgate::identity::crypto::JwkError::Unknown(why) => why.to_string(),
@@ -94,7 +93,7 @@ fn verifying(given: &Given, algorithm: Option<Algorithm>) -> Result<(VerifyingKe
     if key.fits(algorithm) {
         Ok((key, algorithm))
     } else {
-        Err(format!("`{}` does not fit this key", algorithm.http_name().unwrap_or_default()))
+        Err(format!("--algorithm: this key cannot be used with `{}`", algorithm.http_name().unwrap_or_default()))
     }
 }
 
