@@ -34,23 +34,26 @@ pub fn pages() -> serde_json::Result<[(&'static str, String); 7]> {
 }
 
 fn generated(title: &str) -> String {
-    format!("# {title}\n\n<!-- Generated from the code. `{COMMAND}` writes it anew. -->\n\n")
+    format!("# {title}\n\n<!-- Generated from the code. `{COMMAND}` regenerates it. -->\n\n")
 }
 
 fn gateway_findings() -> String {
-    let mut page = generated("What is found in a gateway's configuration");
+    let mut page = generated("Findings in a gateway's configuration");
     page.push_str(
-        "`callgate check --gateway FILE...` reads the configuration of a gateway the way the gateway reads it and tells the ways around the gate \
-         that it can see, each with file, line and what to write instead. It exits with 2 where one is an error. Give it all files that belong \
-         together: what one of them refers to is looked up in the others, and what is in none of them is told as `hidden`.\n\n\
-         It reads Envoy's bootstraps, listeners, discovery responses (LDS, RDS, ECDS and the like) and what its admin interface prints under \
-         `/config_dump`; the resources of Istio, Envoy Gateway, Higress and the Gateway API; and declarative configuration of Kong. For Istio and Envoy \
-         Gateway the `/config_dump` of a proxy says more than the resources: it is what came of all of them.\n\n\
-         A finding that is meant is accepted by a comment before the line that it names, with the reason:\n\n\
-         ```yaml\n# callgate: accept chain_without_gate: the gates stand behind this Envoy\n```\n\n\
-         What is not there to be found: traffic that does not come through these files at all (another path to the upstream, a pod that is \
-         reached past its sidecar), what is sent on a stream after it was let through, and everything else in [SECURITY.md](../../SECURITY.md#what-the-gate-cannot-see).\n\n\
-         | Code | Weight | What it means |\n|---|---|---|\n",
+        "`callgate check --gateway FILE...` reads the configuration of a gateway as the gateway does, and reports every way around the \
+         gate that it finds, with file, line and the configuration to write instead. It exits with 2 if a finding is an error. Give it all \
+         files that belong together: a reference in one file is looked up in the others. A reference to something in none of the files is \
+         reported as `hidden`.\n\n\
+         It reads Envoy's bootstraps, listeners, discovery responses (LDS, RDS, ECDS and the like) and the output of the admin interface's \
+         `/config_dump`; the resources of Istio, Envoy Gateway, Higress and the Gateway API; and declarative configuration of Kong. For \
+         Istio and Envoy Gateway, the `/config_dump` of a proxy is more complete than the resources: it contains the result of all of \
+         them.\n\n\
+         To accept an intended finding, write a comment with the reason before the reported line:\n\n\
+         ```yaml\n# callgate: accept chain_without_gate: the gates are behind this Envoy\n```\n\n\
+         The check cannot find traffic that does not use these files (another path to the upstream, or a pod that is reached without its \
+         sidecar), data that is sent on a stream after the gate allowed it, and everything else in \
+         [SECURITY.md](../../SECURITY.md#what-the-gate-cannot-see).\n\n\
+         | Code | Severity | Meaning |\n|---|---|---|\n",
     );
     for code in Code::ALL {
         let weight = match code.severity() {
@@ -66,13 +69,14 @@ fn gateway_findings() -> String {
 fn reasons() -> String {
     let mut page = generated("Reasons");
     page.push_str(
-        "Why a call was denied, in the order of the checks. The code stands in records, metrics, test cases, in the access log as \
-         `callgate_<code>`, and in the `code` member of the answer (`application/problem+json`) where no other is named. A challenge names every scheme \
-         that the policy takes, first the one that the request used, with the error.\n\n\
-         `body_incomplete` is told to nobody: the call ended while it was held for its body, because its client went away or the \
-         gateway gave up on it. Nothing of it went on, under observation either; no limit was charged, and its signature can still \
-         be used.\n\n\
-         | Code | Status | What it means | Told to the client as | Challenge |\n|---|---|---|---|---|\n",
+        "The reasons for which a request is denied, in the order of the checks. The code is in records, metrics, test cases, the access log \
+         (as `callgate_<code>`), and the `code` member of the response (`application/problem+json`), unless the table shows another code \
+         for the client. A challenge lists every scheme that the policy accepts. The scheme that the request used is first and has the \
+         error.\n\n\
+         `body_incomplete` is not sent to any client: the request ended while the filter held it for its body, because the client \
+         disconnected or the gateway canceled it. Nothing of the request was forwarded, not even in observe mode. No limit was charged, and \
+         the signature can still be used.\n\n\
+         | Code | Status | Meaning | Code for the client | Challenge |\n|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
         let row = reason.row();
@@ -95,15 +99,15 @@ fn reasons() -> String {
 
 fn record_page(schema: &Value) -> String {
     let mut introduction = String::from(
-        "One JSON object for each decision, in the filter state `wasm.callgate` and from there in the gateway's access log; what \
-         the policy asks for in `audit.log` stands in the gateway's own log too. [record.schema.json](record.schema.json) is the \
-         same for programs, and `callgate schema record` prints it. It is that of one version of the module: a later one may add \
-         members, so a reader passes over those that it does not know.\n\n\
-         `callgate explain --record @FILE` puts a record into words, `callgate records FILE...` sums many up.\n\n\
-         A record holds no token, key, signature, secret or cookie. Text from a request is escaped as in a string of C, and cut \
-         with `…` where it grows too long.\n\nThe grounds on which a call goes on, in `reason`: ",
+        "The filter writes one JSON object for each decision into the filter state `wasm.callgate`. The gateway's access log takes it from \
+         there. The decisions that the policy selects in `audit.log` are also written to the gateway's own log. \
+         [record.schema.json](record.schema.json) is the JSON Schema of this page, and `callgate schema record` prints it. It describes the \
+         records of one version of the module. Later versions may add members, so readers must ignore unknown members.\n\n\
+         `callgate explain --record @FILE` describes a record in words. `callgate records FILE...` summarizes many records.\n\n\
+         A record contains no token, key, signature, secret or cookie. Text from a request is escaped as in a C string, and truncated \
+         with `…` if it is too long.\n\nThe grounds on which a request is forwarded, in `reason`: ",
     );
-    let grounds = ["every check passed", "the endpoint is public", "a CORS preflight, which the policy passes"];
+    let grounds = ["every check passed", "the endpoint is public", "a CORS preflight that the policy allows"];
     let grounds = Ground::RECORDED.iter().zip(grounds).map(|(grant, about)| format!("`{}` ({about})", grant.code()));
     introduction.push_str(&grounds.collect::<Vec<_>>().join(", "));
     introduction.push_str(".\n\n");
@@ -113,10 +117,10 @@ fn record_page(schema: &Value) -> String {
 fn metrics() -> String {
     let mut page = generated("Metrics");
     page.push_str(
-        "What the filter counts, in the gateway's statistics; Envoy shows them on its admin interface under `/stats/prometheus`. \
-         None names an identity. Envoy takes labels out of names by the `stats_config` of the configuration shipped in `envoy/`; \
-         without it they are a part of the name, such as `callgate_decisions_deny_token_expired`.\n\n\
-         | Name in Prometheus | Labels | Kind | What it tells |\n|---|---|---|---|\n",
+        "The filter reports its metrics in the gateway's statistics; Envoy shows them on its admin interface under `/stats/prometheus`. No \
+         metric contains an identity. The `stats_config` of the configuration in `envoy/` extracts the labels from the names. Without it, \
+         the labels are part of the name, such as `callgate_decisions_deny_token_expired`.\n\n\
+         | Name in Prometheus | Labels | Type | Meaning |\n|---|---|---|---|\n",
     );
     for metric in metrics::ALL {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();

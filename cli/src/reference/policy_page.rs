@@ -272,31 +272,30 @@ fn path_values(page: &mut String) {
     // Writing to a string does not fail.
     let _ = writeln!(page, "## {PATH_VALUES}\n");
     page.push_str(
-        "A path template matches segment by segment. Fixed text compares exactly and with regard to case; only the hexadecimal digits of \
-         escapes may have either case. A path is forwarded as the client sent it.\n\n\
-         | Variable | What it matches |\n|---|---|\n",
+        "A path template matches segment by segment. Fixed text is compared exactly, including case; only the hexadecimal digits of escapes \
+         are compared without case. A path is forwarded as the client sent it.\n\n\
+         | Variable | Values that it matches |\n|---|---|\n",
     );
     for (written, _, matches) in Kind::DESCRIBED {
         let _ = writeln!(page, "| `{written}` | {} |", matches.replace('|', "\\|"));
     }
-    page.push_str(PATH_RULES);
+    page.push_str(
+        "\nNo variable except `{x...}` matches an empty segment. A segment may have fixed text around one variable, such as \
+         `{model}:generate`.\n\n\
+         - Unnecessary escapes (`%7E` for `~`) and raw `[ ] ^ |` are accepted in values of `{x:text}` and `{x...}` only. Anywhere else the request \
+         is rejected with `path_escape_unreserved` or `path_character`, after authentication if the policy has such a variable.\n\
+         - `%2F`, `%5C`, `%25` and `;` are accepted in values of `{x:text}` and `{x...}` where the endpoint has `allow_escapes`. The value is \
+         then checked in every form that a server could decode: decoded once or twice, split at the resulting slashes, cut at semicolons. A \
+         request is rejected with `path_value_ambiguous` if one of these forms contains an empty or dot segment, or is the path of another \
+         endpoint of the policy, regardless of its methods. `callgate check` lists the affected endpoints.\n\
+         - `.` and `..` are rejected everywhere, escaped or not (`path_dot_segment`), and so are segments that consist only of dots and spaces.\n\
+         - Escapes decode to UTF-8 without control characters. Bindings compare the decoded value.\n\
+         - No variable matches a value that a server could read as fixed text that the policy lists at the same position: in another case, \
+         escaped, followed by dots or spaces, by an escaped semicolon, or by a format suffix (`settings.json` if `/users/settings` is \
+         listed; see `format_suffixes`). No endpoint matches such a request.\n\n\
+         `callgate explain` lists the endpoints that a request nearly matched, and the mismatch with each.\n",
+    );
 }
-
-/// What a table of variables cannot state.
-const PATH_RULES: &str = "\nNo variable except `{x...}` matches an empty segment. A segment may have fixed text around one variable, such as \
-     `{model}:generate`.\n\n\
-     - Needless escapes (`%7E` for `~`) and raw `[ ] ^ |` are accepted in values of `{x:text}` and `{x...}` only. Anywhere else the request \
-     is rejected with `path_escape_unreserved` or `path_character`, after authentication if the policy has such a variable.\n\
-     - `%2F`, `%5C`, `%25` and `;` are accepted in values of `{x:text}` and `{x...}` where the endpoint has `allow_escapes`. The value is \
-     then judged in every way in which a server could read it: decoded once or twice, split at the slashes that appear, cut at \
-     semicolons. A request is rejected with `path_value_ambiguous` if a reading contains an empty or dot segment, or is the path of another \
-     endpoint of the policy, whatever its methods. `callgate check` names the endpoints that this concerns.\n\
-     - `.` and `..` are rejected everywhere, escaped or not (`path_dot_segment`), and so are names of dots and spaces.\n\
-     - Escapes decode to UTF-8 without control characters. Bindings compare the decoded value.\n\
-     - No variable matches a value that a server could read as fixed text that the policy lists in the same place: in another case, \
-     escaped, with dots or spaces at its end, in front of an escaped semicolon, or in front of a format suffix (`settings.json` where \
-     `/users/settings` is listed; see `format_suffixes`). No endpoint matches such a request.\n\n\
-     `callgate explain` names the endpoints that a request nearly matched, and what it missed in each.\n";
 
 #[cfg(test)]
 mod tests {
