@@ -15,28 +15,29 @@ impl<'a> Check<'a> {
         match kind {
             "cache" | "cache_v2" => {
                 let message =
-                    "a cache before the gate gives what one caller was given to every other; put it behind the gate";
+                    "a cache before the gate can return one client's response to another; put it after the gate";
                 self.add(Code::AnsweredBeforeGate, filter, message);
             }
             "jwt_authn" => self.verified_ahead(content),
             "credential_injector" | "gcp_authn" => {
                 let message = format!(
-                    "`{kind}` writes a credential of the gateway before the gate, so that every client is judged by it; put it behind the gate"
+                    "`{kind}` sets the gateway's own credential before the gate, so the gate accepts every client with it; put \
+                     it after the gate"
                 );
                 self.add(Code::CredentialChanged, filter, message);
             }
             "oauth2" => {
                 if let Some(forwards) = content.path("config").and_then(|config| config.says("forward_bearer_token")) {
-                    let message = "the token of a cookie becomes the credential, which browsers send for every page; remove this, or put \
-                                   the filter behind the gate";
+                    let message = "the token of a cookie becomes the credential, and browsers send cookies for every page; \
+                                   remove this, or put the filter after the gate";
                     self.add(Code::CredentialChanged, &forwards, message);
                 }
             }
             "header_mutation" => self.mutated_ahead(content),
             "ext_authz" | "ext_proc" | "ratelimit" | "rate_limit_quota" | "aws_lambda" | "mcp_router" => {
                 let message = format!(
-                    "`{kind}` asks a service about requests that nobody has verified, at the rate of whoever sends them; limit them by source \
-                     first, or accept this in a comment"
+                    "`{kind}` sends a request to a service for every unauthenticated request; limit requests by source first, or \
+                     accept this in a comment"
                 );
                 self.add(Code::RequestsBeforeGate, filter, message);
             }
@@ -44,8 +45,8 @@ impl<'a> Check<'a> {
                 let sources = content.fields();
                 let calls = |view: &View<'_>| view.value.to_string().contains("httpCall");
                 if let Some((_, source)) = sources.iter().find(|(_, source)| calls(source)) {
-                    let message = "this script sends requests for clients that nobody has verified; put it behind limits by source, or accept \
-                                   this in a comment";
+                    let message = "this script sends requests for unauthenticated clients; limit requests by source first, or \
+                                   accept this in a comment";
                     self.add(Code::RequestsBeforeGate, source, message);
                 }
             }
@@ -65,7 +66,8 @@ impl<'a> Check<'a> {
                 .any(|header| header.text("name").is_some_and(|name| name.eq_ignore_ascii_case("authorization")));
             if (named || !elsewhere) && !provider.affirms("forward") {
                 let message = format!(
-                    "the provider `{name}` removes the token before the gate, which then finds no credential; write `forward: true`"
+                    "the provider `{name}` removes the token before the gate, so the gate finds no credential; write `forward: \
+                     true`"
                 );
                 self.add(Code::CredentialChanged, &provider.get("forward").unwrap_or(provider), message);
             }
@@ -78,7 +80,7 @@ impl<'a> Check<'a> {
             let name = written.as_ref().and_then(|header| header.value.as_str()).unwrap_or_default();
             if CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential)) {
                 let message = format!(
-                    "`{name}` is changed before the gate, which judges another credential than the client sent; remove this"
+                    "`{name}` is changed before the gate, so the gate checks another credential than the client sent; remove this"
                 );
                 self.add(Code::CredentialChanged, &mutation, message);
             }

@@ -28,7 +28,8 @@ impl<'a> Check<'a> {
                 }
             }
             "ratelimit" => {
-                let message = "the rate limit service can write request headers behind the gate; see to it that it writes none of the gate's";
+                let message = "the rate limit service can set request headers after the gate; make sure that it sets none of the \
+                               gate's headers";
                 self.add(Code::UnknownFilterAfterGate, filter, message);
             }
             "set_filter_state" => self.filter_state(content),
@@ -58,11 +59,11 @@ impl<'a> Check<'a> {
             let key = value.text("object_key").or_else(|| value.text("factory_key")).unwrap_or_default();
             let from_client = value.value.to_string().contains("%REQ");
             if key.starts_with("wasm.callgate") {
-                let message = "this writes over the gate's record; remove it";
+                let message = "this overwrites the gate's record; remove it";
                 self.add(Code::FilterAfterGate, &value, message);
             } else if from_client && ADDRESSES.contains(&key) {
                 let message =
-                    "a header of the client names the upstream after the gate decided; write the value itself";
+                    "a header from the client selects the upstream after the gate decided; write a fixed value";
                 self.add(Code::ClientPicksUpstream, &value, message);
             }
         }
@@ -80,8 +81,8 @@ impl<'a> Check<'a> {
                 let Some(written) = rule.get(field) else { continue };
                 let space = written.text("metadata_namespace").unwrap_or_default();
                 if space == "envoy.lb" || self.chosen_by.contains(space) {
-                    let message = "what the client sends decides about the upstream host, by metadata of the load balancer; choose the upstream by \
-                                   route";
+                    let message = "data from the client selects the upstream host, through the load balancer's metadata; select \
+                                   the upstream by route";
                     self.add(Code::ClientPicksUpstream, &written, message);
                 }
             }
@@ -102,20 +103,20 @@ impl<'a> Check<'a> {
     /// Checks a cluster that takes the address of its host from the request.
     pub(super) fn chosen_hosts(&mut self, cluster: &View<'a>) {
         if let Some(header) = cluster.path("original_dst_lb_config").and_then(|config| config.says("use_http_header")) {
-            let message = "a header of the client names the address that the request goes to; remove `use_http_header`";
+            let message = "a header from the client sets the upstream address; remove `use_http_header`";
             self.add(Code::ClientPicksUpstream, &header, message);
         }
         for host in cluster.find(&[".override_host.v3.OverrideHost"]) {
             for source in host.each("override_host_sources") {
                 if let Some(header) = source.get("header").filter(|header| header.value.as_str() != Some("")) {
-                    let message = "a header of the client names the host that the request goes to; remove this source";
+                    let message = "a header from the client selects the upstream host; remove this source";
                     self.add(Code::ClientPicksUpstream, &header, message);
                 }
             }
         }
         if !cluster.find(&[".dynamic_forward_proxy.v3.ClusterConfig"]).is_empty() {
-            let message = "the host of the request names the upstream, so that the policy's `hosts` are all that can be reached; name the upstream \
-                           in the cluster";
+            let message = "the host of the request selects the upstream, so only the policy's `hosts` limit the reachable \
+                           upstreams; name the upstream in the cluster";
             self.add(Code::UpstreamByHost, cluster, message);
         }
         for socket in cluster.find(&[".transport_sockets.tap.v3.Tap"]) {
@@ -128,7 +129,8 @@ impl<'a> Check<'a> {
         let ids: Vec<&str> = self.gates.iter().filter_map(|gate| gate.vm_id).filter(|id| !id.is_empty()).collect();
         for (id, view) in self.foreign.clone() {
             if ids.contains(&id) {
-                let message = "another module has the gate's `vm_id`, and can write into the map in which the gate counts; give it one of its own";
+                let message = "another module has the gate's `vm_id`, so it can write to the gate's counters; give it its own \
+                               `vm_id`";
                 self.add(Code::StateShared, &view, message);
             }
         }

@@ -61,13 +61,14 @@ impl<'a> Check<'a> {
             && !self.report.has(Code::GateHidden)
             && let Some(file) = files.first()
         {
-            let message = "no gate in these files: give all files of the gateway together, or put the gate in with `callgate render`";
+            let message =
+                "no gate in these files; give all files of the gateway, or add the gate with `callgate render`";
             self.report.add_whole(Code::NoGate, &file.display().to_string(), message.to_owned());
         }
         for way in std::mem::take(&mut self.bypasses) {
             if way.targets.clusters.iter().any(|cluster| admin.contains(cluster)) {
-                let message = "this leads to the admin interface, which can end the process and change the runtime: remove it, or keep \
-                               `/stats` alone behind a listener of its own on loopback";
+                let message = "this route reaches the admin interface, which can terminate the process and change the runtime; \
+                               remove it, or expose only `/stats` on a separate loopback listener";
                 self.add(Code::AdminExposed, &way.view, message);
                 continue;
             }
@@ -78,7 +79,8 @@ impl<'a> Check<'a> {
             } else {
                 let clusters: Vec<&str> = way.targets.clusters.iter().map(String::as_str).collect();
                 let message = format!(
-                    "calls reach `{}` without the gate, which is right if nothing behind it is in a policy: otherwise give it the gate too",
+                    "requests reach `{}` without the gate, which is correct only if no policy protects this upstream; otherwise \
+                     add the gate",
                     clusters.join("`, `")
                 );
                 self.add(Code::OtherUpstream, &way.view, message);

@@ -49,14 +49,14 @@ impl<'a> Check<'a> {
                 (None, pipe) => pipe.is_none(),
             };
             if open {
-                let message =
-                    "whoever reaches this can read the policy and end the process: write `address: 127.0.0.1`";
+                let message = "anyone who reaches this address can read the policy and terminate the process; write `address: \
+                               127.0.0.1`";
                 self.add(Code::AdminExposed, &admin, message);
             }
         }
         let discovery = bootstrap.path("dynamic_resources.lds_config");
         if let Some(discovery) = discovery.filter(|_| !self.world.discovered_listeners) {
-            let message = "listeners come from elsewhere and cannot be seen here: pass that file too";
+            let message = "the listeners come from a source that is not among the files; give that file too";
             self.add(Code::Hidden, &discovery, message);
         }
     }
@@ -73,7 +73,7 @@ impl<'a> Check<'a> {
             self.add(
                 Code::Hidden,
                 &hidden,
-                "filter chains come from elsewhere and cannot be seen here: pass that file too",
+                "the filter chains come from a source that is not among the files; give that file too",
             );
         }
         for filter in listener.each("listener_filters") {
@@ -89,7 +89,7 @@ impl<'a> Check<'a> {
         for filter in chain.each("filters") {
             let configs = self.configs(&filter);
             if configs.is_empty() && filter.get("config_discovery").is_some() {
-                let message = "this filter comes over ECDS and cannot be seen here: pass that file too";
+                let message = "this filter comes from ECDS, which is not among the files; give that file too";
                 self.add(Code::Hidden, &filter, message);
             }
             let configs = if configs.is_empty() { vec![filter.clone()] } else { configs };
@@ -105,7 +105,8 @@ impl<'a> Check<'a> {
                     (kind, name) => {
                         let named = if kind.is_empty() { name } else { kind };
                         let message = format!(
-                            "`{named}` is not known here: if it takes bytes to an upstream, no call in them meets the gate"
+                            "unknown filter `{named}`; make sure that it does not forward bytes to an upstream, because the gate \
+                             checks no request in them"
                         );
                         self.add(Code::NotChecked, &filter, message);
                     }
@@ -127,8 +128,8 @@ impl<'a> Check<'a> {
             view: filter.clone(),
             targets,
             hosts: Vec::new(),
-            message: "bytes are passed on here without being read as HTTP, so that no call in them meets the gate: remove this, or \
-                      give it an upstream of its own"
+            message: "bytes are forwarded here without being parsed as HTTP, so the gate checks no request in them; remove this, \
+                      or use a separate upstream"
                 .to_owned(),
         });
     }
@@ -156,22 +157,24 @@ impl<'a> Check<'a> {
     /// Checks where the client's source address comes from.
     pub(super) fn trust(&mut self, manager: &View<'a>) {
         if let Some(extensions) = manager.get("original_ip_detection_extensions") {
-            let message = "the source address comes from an extension, which must not believe what clients write: prefer \
-                           `use_remote_address: true`";
+            let message = "the source address comes from an extension, which must not trust headers from clients; write \
+                           `use_remote_address: true` instead";
             self.add(Code::AddressTrust, &extensions, message);
         } else if !manager.affirms("use_remote_address") {
-            let message = "without `use_remote_address: true` the source address is what the client writes into X-Forwarded-For: write it";
+            let message =
+                "the source address is taken from the client's X-Forwarded-For; write `use_remote_address: true`";
             self.add(Code::AddressNotTrusted, manager, message);
         }
         if let Some(hops) = manager.get("xff_num_trusted_hops")
             && manager.number("xff_num_trusted_hops") != Some(0)
         {
-            let message = "this believes entries of X-Forwarded-For, which is right behind exactly as many proxies of your own: \
-                               write `0` where clients connect directly";
+            let message = "this trusts entries of X-Forwarded-For, which is correct only behind exactly that many of your own \
+                           proxies; write `0` if clients connect directly";
             self.add(Code::AddressTrust, &hops, message);
         }
         if let Some(skips) = manager.says("skip_xff_append") {
-            let message = "upstreams get the X-Forwarded-For that the client wrote: remove this, unless a proxy of yours wrote it";
+            let message =
+                "upstreams receive the client's X-Forwarded-For; remove this, unless your own proxy sets that header";
             self.add(Code::AddressTrust, &skips, message);
         }
     }
@@ -180,30 +183,30 @@ impl<'a> Check<'a> {
     fn internal(&mut self, manager: &View<'a>) {
         let Some(config) = manager.get("internal_address_config") else { return };
         if config.says("unix_sockets").is_some() || !config.each("cidr_ranges").is_empty() {
-            let message = "clients from these addresses can have their calls sent again with `x-envoy-retry-on`, also such as happen once: \
-                           remove this";
+            let message = "clients from these addresses can enable retries with `x-envoy-retry-on`, even for requests that must \
+                           not be repeated; remove this";
             self.add(Code::Repeated, &config, message);
         }
     }
 
     /// Checks settings that change a request before the gate sees it.
     pub(super) fn normalization(&mut self, manager: &View<'a>) {
-        const LATER: &str =
-            "the gate refuses what has no canonical form, and here it would judge another path than the client sent";
+        const LATER: &str = "the gate rejects paths that are not canonical, but with this setting it checks another path than \
+                             the client sent";
         for field in ["normalize_path", "merge_slashes"] {
             if let Some(rewrites) = manager.says(field) {
-                self.add(Code::PathNormalized, &rewrites, format!("{LATER}: write `{field}: false`"));
+                self.add(Code::PathNormalized, &rewrites, format!("{LATER}; write `{field}: false`"));
             }
         }
         let slashes = "path_with_escaped_slashes_action";
         if let Some(action) = manager.get(slashes) {
             let kept = ["IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED", "REJECT_REQUEST"];
             if !(0..).zip(kept).any(|(number, name)| manager.is(slashes, name, number)) {
-                self.add(Code::PathNormalized, &action, format!("{LATER}: write `{slashes}: KEEP_UNCHANGED`"));
+                self.add(Code::PathNormalized, &action, format!("{LATER}; write `{slashes}: KEEP_UNCHANGED`"));
             }
         }
         if let Some(options) = manager.get("path_normalization_options") {
-            self.add(Code::PathNormalized, &options, format!("{LATER}: remove this"));
+            self.add(Code::PathNormalized, &options, format!("{LATER}; remove this"));
         }
         self.runtime(manager, LATER);
         let stripped = [
@@ -213,15 +216,16 @@ impl<'a> Check<'a> {
             manager.path("http_protocol_options.default_host_for_http_10"),
         ];
         for place in stripped.into_iter().flatten() {
-            let message = "the gate gets another host than the client sent, and signatures over it fail: remove this";
+            let message =
+                "the gate receives another host than the client sent, so signatures over it fail; remove this";
             self.add(Code::HostStripped, &place, message);
         }
         let underscores = "common_http_protocol_options.headers_with_underscores_action";
         if manager.is(underscores, "DROP_HEADER", 2)
             && let Some(action) = manager.path(underscores)
         {
-            let message = "headers with underscores vanish before the gate can refuse what has two spellings: write `REJECT_REQUEST`, or \
-                               remove this";
+            let message = "headers with underscores are dropped before the gate can reject ambiguous names; write \
+                           `REJECT_REQUEST`, or remove this";
             self.add(Code::UnderscoresDropped, &action, message);
         }
     }
@@ -252,11 +256,12 @@ impl<'a> Check<'a> {
                     self.add(
                         Code::PathNormalized,
                         &set,
-                        format!("{why}: write `{field}` into the connection manager and remove this"),
+                        format!("{why}; write `{field}` in the connection manager, and remove this"),
                     );
                 } else if layer.get("rtds_layer").is_some() || layer.get("disk_layer").is_some() {
                     let message = format!(
-                        "the runtime comes from elsewhere and can change how paths are read: write `{field}` into the connection manager"
+                        "the runtime comes from a source that is not among the files and can change how paths are parsed; write \
+                         `{field}` in the connection manager"
                     );
                     self.add(Code::Hidden, manager, message);
                 }
@@ -271,7 +276,7 @@ impl<'a> Check<'a> {
             if field.is_some() { listener.number("per_connection_buffer_limit_bytes") } else { Some(USUAL_BUFFER) };
         if buffered.is_none_or(|buffered| buffered < most) {
             let message = format!(
-                "the policy holds bodies of up to {most} bytes: write `per_connection_buffer_limit_bytes: {most}` or more"
+                "the policy holds bodies of up to {most} bytes; write `per_connection_buffer_limit_bytes: {most}` or more"
             );
             self.add(Code::BufferTooSmall, &field.unwrap_or_else(|| listener.clone()), message);
         }

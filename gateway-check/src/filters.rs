@@ -91,18 +91,18 @@ fn effect(kind: &str) -> Effect {
         | "thrift_to_metadata"
         | "upstream_codec" => Effect::Harmless,
         "header_mutation" | "compressor" => Effect::Mutates,
-        "lua" | "wasm" | "golang" | "dynamic_modules" => Effect::Changes("runs code that can change everything"),
-        "ext_proc" => Effect::Changes("lets a service change head and body"),
-        "ext_authz" => Effect::Changes("lets a service write headers, the path's included"),
-        "grpc_json_transcoder" | "grpc_json_reverse_transcoder" => {
-            Effect::Changes("makes another path and another body")
-        }
+        "lua" | "wasm" | "golang" | "dynamic_modules" => Effect::Changes("runs code that can change the whole request"),
+        "ext_proc" => Effect::Changes("lets a service change headers and body"),
+        "ext_authz" => Effect::Changes("lets a service set headers, including the path"),
+        "grpc_json_transcoder" | "grpc_json_reverse_transcoder" => Effect::Changes("changes path and body"),
         "grpc_http1_bridge" | "grpc_http1_reverse_bridge" | "decompressor" | "proto_api_scrubber" | "transform" => {
-            Effect::Changes("makes another body")
+            Effect::Changes("changes the body")
         }
-        "aws_lambda" | "aws_request_signing" => Effect::Changes("can write another host, or another call"),
-        "composite" | "match_delegate" | "filter_chain" => Effect::Changes("puts filters in that depend on the call"),
-        "mcp_router" => Effect::Changes("sends calls of its own"),
+        "aws_lambda" | "aws_request_signing" => Effect::Changes("can change the host or the request"),
+        "composite" | "match_delegate" | "filter_chain" => {
+            Effect::Changes("inserts filters that depend on the request")
+        }
+        "mcp_router" => Effect::Changes("sends its own requests"),
         _ => Effect::Unknown,
     }
 }
@@ -157,7 +157,7 @@ impl<'a> Check<'a> {
                 return;
             }
             let message = format!(
-                "what `{name}` does behind the gate comes over ECDS and cannot be seen here: pass that file too"
+                "the configuration of `{name}` after the gate comes from ECDS, which is not among the files; give that file too"
             );
             return self.add(Code::Hidden, filter, message);
         }
@@ -168,7 +168,7 @@ impl<'a> Check<'a> {
                 let gate = self.gate(&content);
                 chain.gates.push(Placed { name, on: filter.says("disabled").is_none(), gate });
             } else if content.find(&[".wasm.v3.Wasm"]).iter().any(|wasm| gate::is_gate(None, wasm)) {
-                let message = "the gate stands inside of another filter, which can leave it out: write it into `http_filters` itself";
+                let message = "the gate is inside another filter, which can skip it; add it to `http_filters` directly";
                 self.add(Code::GateConditional, filter, message);
                 return;
             }
@@ -176,11 +176,12 @@ impl<'a> Check<'a> {
         let gates = chain.gates.len() - before;
         if gates > 0 {
             if let Some(optional) = filter.says("is_optional") {
-                let message = "an Envoy that cannot load the gate leaves it out: remove `is_optional`";
+                let message = "if Envoy cannot load the gate, it continues without it; remove `is_optional`";
                 self.add(Code::GateOptional, &optional, message);
             }
             if gates < configs.len() {
-                let message = "this filter is the gate at times only: write no `default_config`, and one configuration under its name";
+                let message = "this filter is not always the gate; write no `default_config`, and only one configuration with \
+                               its name";
                 self.add(Code::GateConditional, filter, message);
             }
             return;
@@ -209,21 +210,22 @@ impl<'a> Check<'a> {
             Effect::Harmless => {}
             Effect::Changes(what) => {
                 let message = format!(
-                    "`{kind}` behind the gate {what}, so that the upstream may get another call than the one that was decided: put it \
+                    "`{kind}` after the gate {what}, so the upstream can receive another request than the gate allowed; put it \
                      before the gate"
                 );
                 self.add(Code::FilterAfterGate, filter, message);
             }
             Effect::Mutates if kind == "compressor" => {
                 if let Some(requests) = content.get("request_direction_config") {
-                    let message = "bodies are compressed behind the gate, so that the upstream gets another one than was signed: remove this";
+                    let message = "bodies are compressed after the gate, so the upstream does not receive the signed body; \
+                                   remove this";
                     self.add(Code::FilterAfterGate, &requests, message);
                 }
             }
             Effect::Mutates => self.mutations(&content),
             Effect::Unknown => {
                 let message = format!(
-                    "`{kind}` behind the gate is not known here: see to it that it changes neither method, path, host nor body"
+                    "unknown filter `{kind}` after the gate; make sure that it changes neither method, path, host nor body"
                 );
                 self.add(Code::UnknownFilterAfterGate, filter, message);
             }
@@ -240,7 +242,7 @@ impl<'a> Check<'a> {
     /// Checks how a `header_mutation` filter, or a route's settings for it, changes requests.
     pub(super) fn mutations(&mut self, content: &View<'a>) {
         if let Some(query) = content.path("mutations.query_parameter_mutations") {
-            let message = "the query is changed after the gate decided: put this filter before the gate";
+            let message = "the query is changed after the gate decided; put this filter before the gate";
             self.add(Code::FilterAfterGate, &query, message);
         }
         for mutation in content.each("mutations.request_mutations") {
@@ -248,12 +250,12 @@ impl<'a> Check<'a> {
             match written.as_ref().and_then(|header| header.value.as_str()) {
                 Some(name) if name.starts_with(':') || name.eq_ignore_ascii_case("host") => {
                     let message =
-                        format!("`{name}` is changed after the gate decided: put this filter before the gate");
+                        format!("`{name}` is changed after the gate decided; put this filter before the gate");
                     self.add(Code::FilterAfterGate, &mutation, message);
                 }
                 Some(name) => self.header(name, &mutation),
                 None => {
-                    let message = "this mutation is not known here: see to it that it changes neither method, path, host nor body";
+                    let message = "unknown mutation; make sure that it changes neither method, path, host nor body";
                     self.add(Code::UnknownFilterAfterGate, &mutation, message);
                 }
             }

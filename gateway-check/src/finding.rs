@@ -31,7 +31,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => Severity::$severity,)* }
             }
 
-            /// The problem, and why it matters.
+            /// The problem, and its effect.
             #[must_use]
             pub fn about(self) -> &'static str {
                 match self { $(Self::$variant => $about,)* }
@@ -42,107 +42,107 @@ macro_rules! codes {
 
 codes! {
     NoGate "no_gate" Error
-        "No file has the gate in it, so that nothing that it protects can be told from what it does not."
+        "No file contains the gate, so protected and unprotected routes cannot be distinguished."
     ChainWithoutGate "chain_without_gate" Error
-        "A chain of filters takes calls to an upstream without the gate: a filter chain, the filters of an `upgrade_configs` entry, a Kubernetes Gateway that no plugin selects."
+        "A filter chain forwards requests to an upstream without the gate: a filter chain, the filters of an `upgrade_configs` entry, or a Kubernetes Gateway that no plugin selects."
     RouteWithoutGate "route_without_gate" Error
-        "A virtual host, route, weighted cluster, Kong service or plugin rule switches the gate off, or has none."
+        "A virtual host, route, weighted cluster, Kong service or plugin rule disables the gate, or has none."
     TcpBesideGate "tcp_beside_gate" Error
-        "Bytes are passed on without being read as HTTP, so that no call in them meets the gate."
+        "Bytes are forwarded without being parsed as HTTP, so the gate checks no request in them."
     OtherUpstream "other_upstream" Warning
-        "Calls go past the gate to an upstream that nothing else here reaches through it, under a name that no policy here answers for. That is a way around if the upstream is the same under another name."
+        "Requests reach an upstream without the gate, under a host that no policy in these files names. No other route reaches that upstream through the gate. This is a way around the gate if the upstream also serves the protected API."
     GateConditional "gate_conditional" Error
-        "The gate stands inside of a matcher or another filter, or acts on a part of the traffic only: calls that do not match pass without it."
+        "The gate is inside a matcher or another filter, or applies to a part of the traffic only: requests that do not match are forwarded without it."
     GateOptional "gate_optional" Error
-        "`is_optional` lets the gateway leave the gate out where it cannot load it."
+        "With `is_optional`, the gateway continues without the gate if it cannot load it."
     GateHidden "gate_hidden" Error
-        "The filter that could be the gate is delivered from elsewhere and was not among the files."
+        "The filter that could be the gate is delivered from another source, which is not among the files."
     Hidden "hidden" Warning
-        "A part of the configuration comes from elsewhere (RDS, scoped routes, VHDS, LDS, ECDS) and was not among the files: what it does cannot be seen."
+        "A part of the configuration comes from another source (RDS, scoped routes, VHDS, LDS, ECDS), which is not among the files, so it cannot be checked."
     NotUnderstood "not_understood" Error
-        "A file, or a part of it that could open a way around, is in a form that this check does not know."
+        "A file, or a part of it that could open a way around the gate, has a form that this check does not know."
     NotChecked "not_checked" Warning
-        "A kind of resource that can change what the gateway does and that this check does not read."
+        "A kind of resource can change the gateway's behavior, and this check does not read it."
     FailOpen "fail_open" Error
-        "A gate that traps, or that cannot be loaded, lets every call through."
+        "If the gate traps or cannot be loaded, every request is forwarded."
     FailurePolicyUnset "failure_policy_unset" Warning
-        "What happens after a trap is left to the gateway's default, which versions and consoles disagree about."
+        "The behavior after a trap is left to the gateway's default, which differs between versions and consoles."
     ObserveMode "observe_mode" Warning
-        "The policy only observes: it refuses nothing."
+        "The policy is in observe mode: it denies no request."
     PolicyWrong "policy_wrong" Error
         "The policy in the configuration does not compile, or cannot be read."
     PolicyOfAnother "policy_of_another" Error
-        "The policy was made for another gateway, whose host calls behave otherwise, or is another one than the policy that the command names."
+        "The policy was written for another gateway, whose host calls behave differently, or it differs from the policy given on the command line."
     ConfigurationNotText "configuration_not_text" Error
-        "The policy is not delivered as a string, and reaches the filter as protobuf."
+        "The policy is not delivered as a string, so the filter receives it as protobuf."
     BodyNeverComes "body_never_comes" Error
-        "The policy holds calls until their body was checked, and this gateway never delivers the body of a call that is held."
+        "The policy holds requests until their body is checked, and this gateway never delivers the body of a held request."
     BufferTooSmall "buffer_too_small" Warning
-        "The listener buffers less than the policy's `max_body`: larger bodies are answered with 413 by the gateway."
+        "The listener buffers less than the policy's `max_body`: the gateway rejects larger bodies with 413."
     CapabilityMissing "capability_missing" Error
-        "A callback or host call that the filter needs is not allowed. Without its callbacks the gateway never asks the gate."
+        "A callback or host function that the filter needs is not allowed. Without its callbacks, the gateway never calls the gate."
     CapabilitiesUnrestricted "capabilities_unrestricted" Warning
-        "Nothing restricts what the module may call."
+        "The host functions that the module may call are not restricted."
     VmIdBlank "vm_id_blank" Warning
-        "Without a `vm_id` of its own the gate shares the map in which it counts with every other filter that has none."
+        "Without its own `vm_id`, the gate shares the map that contains its counters with every other filter that has no `vm_id`."
     StateShared "state_shared" Warning
-        "Two gates with one `vm_id` have different policies of one name, which count in the same places."
+        "Two gates with the same `vm_id` have different policies with the same name, so they share counters."
     SecretInline "secret_inline" Error
-        "A secret stands in the configuration, which gateways print on their admin interface."
+        "The configuration contains a secret, and gateways print their configuration on the admin interface."
     SecretNotPassed "secret_not_passed" Error
-        "The policy takes a secret from a variable that the gateway does not pass to the filter."
+        "The policy reads a secret from a variable that the gateway does not pass to the filter."
     ModuleNotPinned "module_not_pinned" Warning
-        "The module is fetched from elsewhere without a digest: whoever can write there replaces the gate."
+        "The module is downloaded without a digest: anyone who can write to that location can replace the gate."
     FilterAfterGate "filter_after_gate" Error
-        "A filter behind the gate can change method, path, host or body, so that the upstream gets another call than the one that was decided."
+        "A filter after the gate can change method, path, host or body, so the upstream can receive another request than the one that the gate allowed."
     UnknownFilterAfterGate "unknown_filter_after_gate" Warning
-        "A filter behind the gate that this check does not know: it may change what was decided."
+        "This check does not know a filter after the gate, which may change the request."
     AnsweredBeforeGate "answered_before_gate" Error
-        "Something before the gate gives out what an upstream said, or calls one, without asking the gate."
+        "A filter before the gate returns an upstream's response, or calls an upstream, without a decision of the gate."
     ClientPicksUpstream "client_picks_upstream" Error
-        "A header of the client decides where the call goes, or which host it names, after the gate decided."
+        "A header from the client selects the upstream, or the host that the upstream receives, after the gate decided."
     PathRewritten "path_rewritten" Warning
-        "The path is rewritten after the gate decided: the upstream gets another one than the policy allowed."
+        "The path is rewritten after the gate decided: the upstream receives another path than the policy allowed."
     HostRewritten "host_rewritten" Warning
         "The host is rewritten after the gate decided."
     IdentityHeaderChanged "identity_header_changed" Error
-        "Headers that carry the gate's identity, or the credential, are written or removed after the gate."
+        "Headers that carry the gate's identity, or the credential, are set or removed after the gate."
     Mirrored "mirrored" Warning
-        "Calls that change something are copied to another upstream."
+        "Requests that change something are copied to another upstream."
     Repeated "repeated" Warning
-        "The gateway sends calls again that may change something: one call that was allowed, and perhaps may happen once, happens twice."
+        "The gateway retries requests that may change something: one allowed request, perhaps one that must happen only once, happens twice."
     AddressNotTrusted "address_not_trusted" Error
-        "The source address is what the client writes into a header: records, limits and bindings by source are worth nothing."
+        "The source address is taken from a header that clients can write: records, limits and bindings by source are not reliable."
     AddressTrust "address_trust" Warning
-        "The source address is taken from a header. That is right only behind proxies of your own that write it."
+        "The source address is taken from a header. That is correct only behind your own proxies that set it."
     PathNormalized "path_normalized" Warning
-        "The gateway rewrites paths before the gate: it judges, and records, another path than the client sent, and signatures over it fail."
+        "The gateway rewrites paths before the gate: the gate checks and records another path than the client sent, and signatures over it fail."
     HostStripped "host_stripped" Warning
-        "The gateway changes the host before the gate: a signature over what the client sent fails."
+        "The gateway changes the host before the gate: a signature over the host that the client sent fails."
     UnderscoresDropped "underscores_dropped" Warning
-        "The gateway drops headers with underscores before the gate, so that what was sent is not what is judged."
+        "The gateway drops headers with underscores before the gate, so the gate does not check the request as sent."
     AdminExposed "admin_exposed" Error
-        "Whoever reaches the admin interface can read the policy, change the runtime and end the process."
+        "Anyone who reaches the admin interface can read the policy, change the runtime and terminate the process."
     CredentialChanged "credential_changed" Error
-        "A filter before the gate removes or writes the credential, so that the gate judges another one than the client sent, or none."
+        "A filter before the gate removes or sets the credential, so the gate checks another credential than the client sent, or none."
     RequestsBeforeGate "requests_before_gate" Warning
-        "A filter before the gate sends requests to a service for clients that nobody has verified yet."
+        "A filter before the gate sends requests to a service for clients that are not authenticated yet."
     UpstreamByHost "upstream_by_host" Warning
-        "The host of the request names the upstream (dynamic forward proxy): what can be reached is what the policy's `hosts` say."
+        "The host of the request selects the upstream (dynamic forward proxy): only the policy's `hosts` limit the reachable upstreams."
     HostNotInPolicy "host_not_in_policy" Warning
-        "Requests for a host reach the gate, and no policy names that host, so that all of them are denied."
+        "Requests for a host reach the gate, and no policy names that host, so all of them are denied."
     StatusRewritten "status_rewritten" Error
-        "A denial is answered with a status that says success."
+        "A denial is returned with a status that indicates success."
     FramingLenient "framing_lenient" Error
-        "The gateway accepts requests whose end two servers may find in different places."
+        "The gateway accepts requests whose end two servers can interpret differently."
     CredentialLogged "credential_logged" Error
-        "An access log or a tap holds credentials."
+        "An access log or a tap contains credentials."
     RecordNotLogged "record_not_logged" Warning
-        "A listener with the gate has access logs, and none of them has the gate's record."
+        "A listener with the gate has access logs, and none of them contains the gate's record."
     TagsMissing "tags_missing" Warning
         "The gate's metrics are read without the tags that separate outcome and reason from the name."
     AcceptedNothing "accepted_nothing" Warning
-        "A comment accepts a finding that is not there."
+        "A comment accepts a finding that does not exist."
 }
 
 /// A finding and its position.

@@ -40,8 +40,8 @@ impl<'a> Check<'a> {
         if let Some(facts) = &facts {
             let holds = facts.body.is_some() && facts.gateway == "envoy";
             if holds && !config.affirms("allow_on_headers_stop_iteration") {
-                let message = "this policy holds signed calls until their body was checked, and their body does not come before \
-                               the head has gone: write `allow_on_headers_stop_iteration: true`";
+                let message = "this policy holds signed requests until their body is checked, but Envoy does not deliver the \
+                               body while the headers are held; write `allow_on_headers_stop_iteration: true`";
                 self.add(Code::BodyNeverComes, &config, message);
             }
         }
@@ -56,14 +56,15 @@ impl<'a> Check<'a> {
             self.add(
                 Code::PolicyWrong,
                 config,
-                "this gate has no policy: write what `callgate render --for envoy` prints",
+                "this gate has no policy; write the output of `callgate render --for envoy`",
             );
             return None;
         };
         let (name, content) = configuration.open();
         let value = content.get("value").unwrap_or_else(|| content.clone());
         if name != "google.protobuf.StringValue" || !value.value.is_string() {
-            let message = "the policy reaches the filter as text from a `google.protobuf.StringValue` alone: write it as one, in JSON";
+            let message =
+                "only a `google.protobuf.StringValue` reaches the filter as text; write the policy as one, in JSON";
             self.add(Code::ConfigurationNotText, &configuration, message);
             return None;
         }
@@ -75,21 +76,21 @@ impl<'a> Check<'a> {
             self.add(
                 Code::FailOpen,
                 &open,
-                "a gate that trapped lets every call through: write `failure_policy: FAIL_RELOAD`",
+                "after a trap, every request is forwarded; write `failure_policy: FAIL_RELOAD`",
             );
         }
         match config.get("failure_policy") {
             Some(open) if config.is("failure_policy", "FAIL_OPEN", 3) => {
-                self.add(Code::FailOpen, &open, "a gate that trapped lets every call through: write `FAIL_RELOAD`");
+                self.add(Code::FailOpen, &open, "after a trap, every request is forwarded; write `FAIL_RELOAD`");
             }
             Some(_)
                 if config.is("failure_policy", "FAIL_RELOAD", 1) || config.is("failure_policy", "FAIL_CLOSED", 2) => {}
             None if config.says("fail_open").is_some() => {}
             Some(other) if !config.is("failure_policy", "UNSPECIFIED", 0) => {
-                self.add(Code::NotUnderstood, &other, "this is no failure policy that is known: write `FAIL_RELOAD`");
+                self.add(Code::NotUnderstood, &other, "unknown failure policy; write `FAIL_RELOAD`");
             }
             _ => {
-                let message = "what happens after a trap is left to the default: write `failure_policy: FAIL_RELOAD`";
+                let message = "the behavior after a trap is not set; write `failure_policy: FAIL_RELOAD`";
                 self.add(Code::FailurePolicyUnset, config, message);
             }
         }
@@ -98,15 +99,15 @@ impl<'a> Check<'a> {
     fn machine(&mut self, config: &View<'a>, facts: Option<&Facts>) {
         let machine = config.get("vm_config").unwrap_or_else(|| config.clone());
         if machine.text("vm_id").unwrap_or_default().is_empty() {
-            let message = "a blank `vm_id` shares the map in which the gate counts with every other filter without one: write one \
-                           of its own, such as `vm_id: callgate`";
+            let message = "every filter without `vm_id` can write to the gate's counters; write a separate one, such as `vm_id: \
+                           callgate`";
             self.add(Code::VmIdBlank, &machine, message);
         }
         if let Some(runtime) =
             machine.get("runtime").filter(|_| machine.text("runtime") == Some("envoy.wasm.runtime.null"))
         {
-            let message =
-                "this runs what was built into Envoy, and not the gate: write `runtime: envoy.wasm.runtime.v8`";
+            let message = "this runtime runs code that is compiled into Envoy, not the gate; write `runtime: \
+                           envoy.wasm.runtime.v8`";
             self.add(Code::NotUnderstood, &runtime, message);
         }
         let variables = machine.get("environment_variables");
@@ -117,8 +118,8 @@ impl<'a> Check<'a> {
         for (name, place) in &written {
             // Without a policy, any variable may be a secret.
             if facts.is_none() || secrets.contains(*name) {
-                let message = "values that stand here are printed in `/config_dump`: name the variable in `host_env_keys` and set it \
-                               where Envoy runs";
+                let message = "these values are printed in `/config_dump`; name the variable in `host_env_keys`, and set it in \
+                               Envoy's environment";
                 self.add(Code::SecretInline, place, message);
             }
         }
@@ -126,7 +127,7 @@ impl<'a> Check<'a> {
             let named = passed.iter().any(|key| key.value.as_str() == Some(&secret));
             if !named && !written.iter().any(|(name, _)| *name == secret) {
                 let message = format!(
-                    "the policy takes a secret from `{secret}`: write it into `environment_variables.host_env_keys`"
+                    "the policy reads a secret from `{secret}`; add it to `environment_variables.host_env_keys`"
                 );
                 self.add(Code::SecretNotPassed, &machine, message);
             }
@@ -137,7 +138,7 @@ impl<'a> Check<'a> {
         let allowed = config.path("capability_restriction_config.allowed_capabilities");
         let Some(allowed) = allowed.filter(|allowed| allowed.value.as_object().is_some_and(|map| !map.is_empty()))
         else {
-            let message = "a defect in the module reaches every host call: write the `capability_restriction_config` that \
+            let message = "a defect in the module could use every host function; write the `capability_restriction_config` that \
                            `callgate render --for envoy` prints";
             return self.add(Code::CapabilitiesUnrestricted, config, message);
         };
@@ -146,8 +147,8 @@ impl<'a> Check<'a> {
         if let Some(first) = missing.first() {
             let called = missing.iter().find(|name| name.starts_with("proxy_on_"));
             let message = match called {
-                Some(callback) => format!("without `{callback}: {{}}` Envoy does not ask the gate there: write it"),
-                None => format!("the filter calls `{first}` and would be refused: write `{first}: {{}}`"),
+                Some(callback) => format!("Envoy does not call the gate in this callback; write `{callback}: {{}}`"),
+                None => format!("the filter calls `{first}`, which is not allowed; write `{first}: {{}}`"),
             };
             self.add(Code::CapabilityMissing, &allowed, message);
         }
@@ -181,12 +182,12 @@ impl<'a> Check<'a> {
         };
         let none = self.expected.is_some() && !self.gates.iter().any(|gate| named(&gate));
         if let Some(view) = self.gates.first().map(|gate| gate.view.clone()).filter(|_| none) {
-            let message = "no gate here has the policy that the command names: render that one, or name another";
+            let message = "no gate has the policy given on the command line; render that policy, or give another one";
             self.add(Code::PolicyOfAnother, &view, message);
         }
         for view in found {
-            let message = "another gate with this `vm_id` has a policy of the same name that decides otherwise, and both count in the \
-                           same places: give each policy a `name` of its own";
+            let message = "another gate with this `vm_id` has a different policy with the same name, so they share counters; \
+                           give each policy a different `name`";
             self.add(Code::StateShared, &view, message);
         }
     }

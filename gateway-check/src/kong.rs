@@ -56,7 +56,7 @@ impl<'a> Check<'a> {
                     self.add(
                         Code::NotUnderstood,
                         &route,
-                        "this route names a service that is not in the file: pass the whole configuration",
+                        "this route refers to a service that is not in the file; give the whole configuration",
                     );
                 }
                 None => {}
@@ -88,7 +88,7 @@ impl<'a> Check<'a> {
         let facts = match filter.get("config") {
             Some(config) => self.policy(&config, &["kong", "portable"]),
             None => {
-                self.add(Code::PolicyWrong, filter, "this gate has no policy: write it as `config`");
+                self.add(Code::PolicyWrong, filter, "this gate has no policy; write it as `config`");
                 None
             }
         };
@@ -104,7 +104,9 @@ impl<'a> Check<'a> {
         if let Some(stream) =
             protocols.iter().find(|protocol| protocol.value.as_str().is_some_and(|name| streams.contains(&name)))
         {
-            let message = "bytes are passed on here without being read as HTTP: remove this route, or give it an upstream of its own".to_owned();
+            let message =
+                "bytes are forwarded here without being parsed as HTTP; remove this route, or use a separate upstream"
+                    .to_owned();
             return self.bypasses.push(BypassRoute {
                 code: Code::TcpBesideGate,
                 view: stream.clone(),
@@ -137,7 +139,8 @@ impl<'a> Check<'a> {
             let hosts: Vec<String> =
                 route.each("hosts").iter().filter_map(|host| host.value.as_str()).map(str::to_owned).collect();
             let hosts = if hosts.is_empty() { vec!["*".to_owned()] } else { hosts };
-            let message = "calls of this route reach its service without the gate: write a filter chain with the gate for the service".to_owned();
+            let message = "requests of this route reach its service without the gate; write a filter chain with the gate for the \
+                           service".to_owned();
             return self.bypasses.push(BypassRoute {
                 code: Code::RouteWithoutGate,
                 view: route.clone(),
@@ -148,14 +151,14 @@ impl<'a> Check<'a> {
         }
         self.gated.extend(targets.clusters);
         for other in filters.iter().skip(gate.map_or(0, |gate| gate + 1)).filter(|filter| !is_gate(filter)) {
-            let message = "this filter runs behind the gate and can change what was decided: write it before the gate";
+            let message = "this filter runs after the gate and can change the request; put it before the gate";
             self.add(Code::FilterAfterGate, other, message);
         }
         for plugin in
             plugins().iter().filter(|plugin| plugin.text("name").is_some_and(|name| ANSWERING.contains(&name)))
         {
-            let message = "Kong runs plugins before filters, and this one calls or answers by itself, so that the gate is never asked: remove it \
-                           from routes with the gate";
+            let message = "Kong runs plugins before filters, and this plugin responds or calls an upstream itself, so the gate \
+                           is never called; remove it from routes with the gate";
             self.add(Code::AnsweredBeforeGate, plugin, message);
         }
         self.kong_rewrites(route, service);
@@ -166,7 +169,7 @@ impl<'a> Check<'a> {
         let strips = route.get("strip_path").is_none() || route.says("strip_path").is_some();
         let prefix = |path: &View<'_>| path.value.as_str().is_none_or(|path| path != "/");
         if let Some(path) = route.each("paths").into_iter().find(|path| strips && prefix(path)) {
-            let message = "Kong takes this off the path that the gate decided: write `strip_path: false`";
+            let message = "Kong removes this from the path that the gate allowed; write `strip_path: false`";
             self.add(Code::PathRewritten, &path, message);
         }
         let path = service.get("path").or_else(|| service.get("url"));
@@ -180,7 +183,7 @@ impl<'a> Check<'a> {
             self.add(
                 Code::PathRewritten,
                 &path,
-                "Kong puts this before the path that the gate decided: write the service without a path",
+                "Kong puts this before the path that the gate allowed; write the service without a path",
             );
         }
     }

@@ -50,7 +50,11 @@ impl<'a> Check<'a> {
             match (route.group, route.kind) {
                 (GATEWAY_API, "HTTPRoute" | "GRPCRoute") => self.gateway_api_route(&route),
                 (GATEWAY_API, "TCPRoute" | "TLSRoute" | "UDPRoute") => {
-                    self.tcp_route(&route.view, "bytes of this route are passed on without being read as HTTP: remove it, or give it an upstream of its own");
+                    self.tcp_route(
+                        &route.view,
+                        "bytes of this route are forwarded without being parsed as HTTP; remove the route, or use a separate \
+                         upstream",
+                    );
                 }
                 ("networking.k8s.io", "Ingress") => self.ingress(&route),
                 (group, kind) if !KNOWN.contains(&group) || matches!(kind, "EnvoyPatchPolicy" | "EnvoyProxy") => {
@@ -60,7 +64,8 @@ impl<'a> Check<'a> {
                             .all(|field| route.view.path(&format!("spec.{field}")).is_none());
                     if !plain {
                         let message = format!(
-                            "`{kind}` can change what the gateway does and is not read here: see to it that nothing passes around the gate"
+                            "`{kind}` can change the gateway's behavior and is not checked here; make sure that it opens no way \
+                             around the gate"
                         );
                         self.add(Code::NotChecked, &route.view, message);
                     }
@@ -86,7 +91,7 @@ impl<'a> Check<'a> {
                 self.add(
                     Code::Repeated,
                     &retry,
-                    "a call that may have changed something is sent again: match reads alone, or remove this",
+                    "a request that may have changed something is retried; match only methods that read, or remove this",
                 );
             }
         }
@@ -97,17 +102,22 @@ impl<'a> Check<'a> {
             self.add(
                 Code::Mirrored,
                 &mirror,
-                "calls that change something happen at another upstream as well: match reads alone, or remove this",
+                "requests that change something are also sent to another upstream; match only methods that read, or remove this",
             );
         }
         if let Some(path) = filter.path("url_rewrite.path") {
-            self.add(Code::PathRewritten, &path, "the upstream gets another path than the one that the policy allowed: write its paths so that none needs this");
+            self.add(
+                Code::PathRewritten,
+                &path,
+                "the upstream receives another path than the policy allowed; write the policy's paths so that no rewrite is \
+                 needed",
+            );
         }
         if let Some(host) = filter.path("url_rewrite.hostname") {
             self.add(
                 Code::HostRewritten,
                 &host,
-                "the upstream gets another host than the one that was decided: remove this if you can",
+                "the upstream receives another host than the gate allowed; remove this if possible",
             );
         }
         for change in ["set", "add"] {
@@ -129,7 +139,7 @@ impl<'a> Check<'a> {
                 self.add(
                     Code::Hidden,
                     &reference,
-                    "what this filter does stands elsewhere and cannot be seen here: pass that file too",
+                    "the configuration of this filter is not among the files; give that file too",
                 );
             }
         }
@@ -145,26 +155,26 @@ impl<'a> Check<'a> {
                     self.add(
                         Code::PathRewritten,
                         &annotation,
-                        "the upstream gets another path than the one that the policy allowed: remove this",
+                        "the upstream receives another path than the policy allowed; remove this",
                     );
                 }
                 "upstream-vhost" => self.add(
                     Code::HostRewritten,
                     &annotation,
-                    "the upstream gets another host than the one that was decided: remove this if you can",
+                    "the upstream receives another host than the gate allowed; remove this if possible",
                 ),
                 "mirror-target-service" | "mirror-target" => {
                     self.add(
                         Code::Mirrored,
                         &annotation,
-                        "calls that change something happen at another upstream as well: remove this",
+                        "requests that change something are also sent to another upstream; remove this",
                     );
                 }
                 "proxy-next-upstream" if annotation.value.as_str().is_some_and(|on| on.contains("non_idempotent")) => {
                     self.add(
                         Code::Repeated,
                         &annotation,
-                        "a call that may have changed something is sent again: remove `non_idempotent`",
+                        "a request that may have changed something is retried; remove `non_idempotent`",
                     );
                 }
                 _ => {}

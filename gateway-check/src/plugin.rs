@@ -74,8 +74,8 @@ impl<'a> Check<'a> {
             for other in
                 plugins.iter().filter(|other| !other.is_gate && other.meets(plugin) && other.order() >= plugin.order())
             {
-                let message = "this runs behind the gate and can change what was decided: give the gate a later `phase` or a lower \
-                               `priority`, so that it runs last";
+                let message = "this plugin runs after the gate and can change the request; give the gate a later `phase` or a \
+                               lower `priority`, so it runs last";
                 self.add(Code::FilterAfterGate, &other.spec, message);
             }
         }
@@ -88,16 +88,12 @@ impl<'a> Check<'a> {
         if wasm.is("type", "NETWORK", 2)
             && let Some(kind) = wasm.get("type")
         {
-            self.add(
-                Code::GateConditional,
-                &kind,
-                "as a network filter the gate is not asked about calls: write `type: HTTP`",
-            );
+            self.add(Code::GateConditional, &kind, "a network filter does not check requests; write `type: HTTP`");
         }
         for selector in plugin.spec.each("match") {
             if let Some(ports) = selector.get("ports") {
-                let message =
-                    "calls on other ports pass without the gate: remove `ports`, so that it acts on all of them";
+                let message = "requests on other ports are forwarded without the gate; remove `ports`, so the gate applies to \
+                               all of them";
                 self.add(Code::GateConditional, &ports, message);
             }
         }
@@ -117,7 +113,7 @@ impl<'a> Check<'a> {
             known.extend(self.rules(wasm, gateways));
         } else if wasm.get(field).is_none() {
             let message = format!(
-                "this gate has no policy: write it as `{}`",
+                "this gate has no policy; write it as `{}`",
                 if higress { "defaultConfig" } else { "pluginConfig" }
             );
             self.add(Code::PolicyWrong, wasm, message);
@@ -132,10 +128,11 @@ impl<'a> Check<'a> {
     fn rules(&mut self, wasm: &View<'a>, gateways: &[&str]) -> Vec<Facts> {
         let mut known = Vec::new();
         if let Some(off) = wasm.says("default_config_disable") {
-            let message = "what no rule matches passes without the gate: write `defaultConfigDisable: false`";
+            let message =
+                "requests that no rule matches are forwarded without the gate; write `defaultConfigDisable: false`";
             self.add(Code::GateConditional, &off, message);
         } else if wasm.get("default_config").is_none() {
-            let message = "what no rule matches meets a gate without a policy: write it as `defaultConfig`";
+            let message = "for requests that no rule matches, the gate has no policy; write it as `defaultConfig`";
             self.add(Code::PolicyWrong, wasm, message);
         }
         for rule in wasm.each("match_rules") {
@@ -145,7 +142,9 @@ impl<'a> Check<'a> {
                     view: off,
                     targets: Targets::unknown(),
                     hosts: Vec::new(),
-                    message: "what this rule matches passes without the gate: write `configDisable: false`".to_owned(),
+                    message:
+                        "requests that this rule matches are forwarded without the gate; write `configDisable: false`"
+                            .to_owned(),
                 });
             } else if let Some(config) = rule.get("config") {
                 known.extend(self.policy(&config, gateways));
@@ -157,16 +156,15 @@ impl<'a> Check<'a> {
     fn strategy(&mut self, wasm: &View<'a>) {
         match wasm.get("fail_strategy") {
             Some(open) if wasm.is("fail_strategy", "FAIL_OPEN", 1) => {
-                let message =
-                    "a gate that traps, or cannot be loaded, lets every call through: write `failStrategy: FAIL_CLOSE`";
+                let message = "if the gate traps or cannot be loaded, every request is forwarded; write `failStrategy: \
+                               FAIL_CLOSE`";
                 self.add(Code::FailOpen, &open, message);
             }
             Some(_) if wasm.is("fail_strategy", "FAIL_CLOSE", 0) || wasm.is("fail_strategy", "FAIL_RELOAD", 2) => {}
-            Some(other) => {
-                self.add(Code::NotUnderstood, &other, "this is no strategy that is known: write `FAIL_CLOSE`")
-            }
+            Some(other) => self.add(Code::NotUnderstood, &other, "unknown strategy; write `FAIL_CLOSE`"),
             None => {
-                let message = "what happens after a trap is left to the default, which consoles set to FAIL_OPEN: write `failStrategy: FAIL_CLOSE`";
+                let message = "the behavior after a trap is not set, and consoles default to FAIL_OPEN; write `failStrategy: \
+                               FAIL_CLOSE`";
                 self.add(Code::FailurePolicyUnset, wasm, message);
             }
         }
@@ -177,7 +175,8 @@ impl<'a> Check<'a> {
         let text = url.value.as_str().unwrap_or_default();
         let pinned = !wasm.text("sha256").unwrap_or_default().is_empty() || text.contains("@sha256:");
         if !pinned && !text.starts_with("file://") {
-            let message = "whoever can write there replaces the gate: name the image by its digest, or write `sha256`";
+            let message = "anyone who can write to this location can replace the gate; name the image by its digest, or write \
+                           `sha256`";
             self.add(Code::ModuleNotPinned, &url, message);
         }
     }
@@ -185,8 +184,9 @@ impl<'a> Check<'a> {
     /// Reports a policy for plain Envoy in a gateway that cannot hold requests.
     pub(super) fn holds(&mut self, wasm: &View<'a>, known: &[Facts]) {
         if known.iter().any(|facts| facts.body.is_some() && facts.gateway == "envoy") {
-            let message = "this policy holds calls until their body was checked, which this gateway cannot: render it for this gateway, or \
-                           bring the gate in with an `EnvoyFilter` that sets `allow_on_headers_stop_iteration: true`";
+            let message = "this policy holds requests until their body is checked, which this gateway does not support; render \
+                           it for this gateway, or install the gate with an `EnvoyFilter` that sets \
+                           `allow_on_headers_stop_iteration: true`";
             self.add(Code::BodyNeverComes, wasm, message);
         }
     }
@@ -199,15 +199,15 @@ impl<'a> Check<'a> {
             if let Some(value) =
                 variable.get("value").filter(|_| secret(named) && !variable.is("value_from", "HOST", 1))
             {
-                let message = "a value that stands here is printed with the configuration: write `valueFrom: HOST` and set the variable \
-                               where the proxy runs";
+                let message = "this value is printed with the configuration; write `valueFrom: HOST`, and set the variable in \
+                               the proxy's environment";
                 self.add(Code::SecretInline, &value, message);
             }
         }
         for secret in known.iter().flat_map(|facts| &facts.secrets) {
             if !variables.iter().any(|variable| variable.text("name") == Some(secret)) {
                 let message = format!(
-                    "the policy takes a secret from `{secret}`: write `{{ name: {secret}, valueFrom: HOST }}` into `vmConfig.env`"
+                    "the policy reads a secret from `{secret}`; add `{{ name: {secret}, valueFrom: HOST }}` to `vmConfig.env`"
                 );
                 self.add(Code::SecretNotPassed, wasm, message);
             }
@@ -220,19 +220,20 @@ impl<'a> Check<'a> {
             self.add(
                 Code::FailOpen,
                 &open,
-                "a gate that traps, or cannot be loaded, lets every call through: write `failOpen: false`",
+                "if the gate traps or cannot be loaded, every request is forwarded; write `failOpen: false`",
             );
         }
         let pinned = ["code.image.sha256", "code.http.sha256"].iter().any(|path| wasm.text(path).is_some());
         let digest = wasm.text("code.image.url").is_some_and(|url| url.contains("@sha256:"));
         if let Some(code) = wasm.get("code").filter(|_| !pinned && !digest) {
-            let message = "whoever can write there replaces the gate: write its `sha256` beside the `url`";
+            let message =
+                "anyone who can write to this location can replace the gate; write its `sha256` next to the `url`";
             self.add(Code::ModuleNotPinned, &code, message);
         }
         let facts = match wasm.get("config") {
             Some(config) => self.policy(&config, &["envoy-gateway", "portable"]),
             None => {
-                self.add(Code::PolicyWrong, wasm, "this gate has no policy: write it as `config`");
+                self.add(Code::PolicyWrong, wasm, "this gate has no policy; write it as `config`");
                 None
             }
         };
@@ -241,7 +242,7 @@ impl<'a> Check<'a> {
         let keys = wasm.each("env.host_keys");
         for secret in known.iter().flat_map(|facts| &facts.secrets) {
             if !keys.iter().any(|key| key.value.as_str() == Some(secret)) {
-                let message = format!("the policy takes a secret from `{secret}`: write it into `env.hostKeys`");
+                let message = format!("the policy reads a secret from `{secret}`; add it to `env.hostKeys`");
                 self.add(Code::SecretNotPassed, wasm, message);
             }
         }

@@ -76,7 +76,7 @@ impl<'a> Check<'a> {
             self.add(
                 Code::PolicyWrong,
                 view,
-                "this is no policy in JSON: write what `callgate render` prints for this gateway",
+                "not a policy in JSON; write the output of `callgate render` for this gateway",
             );
             return None;
         }
@@ -94,13 +94,12 @@ impl<'a> Check<'a> {
         };
         let facts = Facts::of(&loaded);
         if loaded.document.value().get("mode").and_then(Value::as_str) == Some("observe") {
-            let message =
-                "this policy observes and refuses nothing: write `mode: enforce` once its records say nothing new";
+            let message = "this policy denies nothing; when its records show no surprises, write `mode: enforce`";
             self.add(Code::ObserveMode, view, message);
         }
         if !gateways.contains(&facts.gateway.as_str()) {
             let message = format!(
-                "this policy was made for `gateway: {}`: render it for this one, `{}`",
+                "this policy was written for `gateway: {}`; render it for `{}`",
                 escape::text(&facts.gateway),
                 gateways.first().copied().unwrap_or_default()
             );
@@ -108,7 +107,8 @@ impl<'a> Check<'a> {
         }
         let expected = self.expected.as_ref();
         if expected.is_some_and(|expected| expected.name == facts.name && !expected.same(&facts)) {
-            let message = "this policy has the name of the one that the command names, and decides otherwise: render that one again";
+            let message = "this policy has the same name as the policy given on the command line, but differs from it; render \
+                           that policy again";
             self.add(Code::PolicyOfAnother, view, message);
         }
         Some(facts)

@@ -65,8 +65,8 @@ impl Report {
                 }
                 if !used {
                     let message = match accepted.code.as_str() {
-                        "" => "this accepts nothing: write `# callgate: accept CODE: REASON`".to_owned(),
-                        code => format!("nothing on line {} is `{code}`: remove this comment", accepted.covers),
+                        "" => "this comment accepts nothing; write `# callgate: accept CODE: REASON`".to_owned(),
+                        code => format!("no finding `{code}` on line {}; remove this comment", accepted.covers),
                     };
                     let at = Position { line: *line, column: 1 };
                     self.findings.push(finding(Code::AcceptedNothing, file, Some(at), message));

@@ -44,7 +44,7 @@ impl<'a> Check<'a> {
                 Some(routes) => configurations.extend(routes.iter().cloned()),
                 None if first => {
                     seen = true;
-                    let message = "these routes come from elsewhere and cannot be seen here: pass that file too";
+                    let message = "these routes come from a source that is not among the files; give that file too";
                     self.add(Code::Hidden, &name, message);
                 }
                 None => seen = true,
@@ -55,7 +55,7 @@ impl<'a> Check<'a> {
             self.add(
                 Code::Hidden,
                 &scoped,
-                "these routes come from elsewhere and cannot be seen here: pass that file too",
+                "these routes come from a source that is not among the files; give that file too",
             );
         }
         for configuration in configurations {
@@ -80,10 +80,10 @@ impl<'a> Check<'a> {
         }
         if chain.hidden {
             let message =
-                "the gate may be among the filters that come over ECDS, which cannot be seen here: pass that file too";
+                "the gate may be among the filters from ECDS, which are not among the files; give those files too";
             return self.add(Code::GateHidden, &chain.filters, message);
         }
-        let message = "calls go through these filters to an upstream without the gate: put it in before the router, as \
+        let message = "requests reach an upstream through these filters without the gate; add the gate before the router, as \
                        `callgate render --for envoy` prints it";
         let view = chain.filters.clone();
         self.bypasses.push(BypassRoute {
@@ -107,7 +107,7 @@ impl<'a> Check<'a> {
                 self.add(
                     Code::Hidden,
                     &discovery,
-                    "virtual hosts come from elsewhere and cannot be seen here: pass that file too",
+                    "the virtual hosts come from a source that is not among the files; give that file too",
                 );
             }
             hosts.extend(given);
@@ -153,7 +153,8 @@ impl<'a> Check<'a> {
             let named = facts.iter().any(|facts| facts.hosts.iter().any(|host| host == &name || host == bare));
             if !named && !name.contains('*') {
                 let message = format!(
-                    "requests for `{name}` reach the gate, whose policy does not name this host and denies all of them; write it into the                      policy's `hosts`, or remove it here"
+                    "requests for `{name}` reach the gate and are denied, because its policy does not list this host; add it to \
+                     the policy's `hosts`, or remove it here"
                 );
                 self.report.add(Code::HostNotInPolicy, &domain, message);
             }
@@ -190,8 +191,8 @@ impl<'a> Check<'a> {
         for (switched, targets, view) in leaves {
             if targets.is_empty() {
                 if let Some(off) = switched.off.filter(|_| chain.reroutes && !switched.on.contains(&true)) {
-                    let message = "which gates are on is settled by the first route that a call takes, and a filter of this chain can make it \
-                                   take another: switch the gate on here too, or move that filter";
+                    let message = "the first route of a request determines which gates are enabled, and a filter of this chain \
+                                   can make it select another route; enable the gate here too, or move that filter";
                     self.add(Code::GateConditional, &off, message);
                 }
                 continue;
@@ -202,8 +203,8 @@ impl<'a> Check<'a> {
                 continue;
             }
             let view = switched.off.unwrap_or(view);
-            let message = "calls of this route go on without the gate: remove `disabled`, or switch the gate on where it is disabled by \
-                           default";
+            let message = "requests of this route are forwarded without the gate; remove `disabled`, or enable the gate where it \
+                           is disabled by default";
             let hosts = domains.to_vec();
             self.bypasses.push(BypassRoute {
                 code: Code::RouteWithoutGate,
@@ -232,8 +233,7 @@ impl<'a> Check<'a> {
                 *on = content.says("disabled").is_none();
             } else {
                 *on = false;
-                let message =
-                    "this says something about the gate that is not known here: write a `FilterConfig`, or remove it";
+                let message = "unknown configuration of the gate; write a `FilterConfig`, or remove this";
                 self.report.add(Code::NotUnderstood, &config, message.to_owned());
             }
             switched.off = if *on { None } else { Some(config) };
@@ -247,41 +247,39 @@ impl<'a> Check<'a> {
         let Some(action) = route.get("route") else { return };
         for field in ["prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite"] {
             if let Some(rewrite) = action.get(field) {
-                let message = "the upstream gets another path than the one that the policy allowed: rewrite before the gate, or write the \
-                               upstream's paths so that none needs it";
+                let message = "the upstream receives another path than the policy allowed; rewrite before the gate, or write the \
+                               policy's paths so that no rewrite is needed";
                 self.add(Code::PathRewritten, &rewrite, message);
             }
         }
         for field in ["host_rewrite_literal", "auto_host_rewrite", "host_rewrite_path_regex", "host_rewrite_path"] {
             if let Some(rewrite) = action.says(field) {
-                let message = "the upstream gets another host than the one that was decided, which is right only where it serves no other: \
-                               remove this if you can";
+                let message = "the upstream receives another host than the gate allowed, which is correct only if it serves no \
+                               other host; remove this if possible";
                 self.add(Code::HostRewritten, &rewrite, message);
             }
         }
         for field in ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"] {
             if let Some(plugin) = action.get(field) {
-                let message =
-                    "code chooses the upstream after the gate decided, from what the client sent; name the cluster";
+                let message = "code selects the upstream after the gate decided, from data that the client sent; name the \
+                               cluster";
                 self.add(Code::ClientPicksUpstream, &plugin, message);
             }
         }
         for field in ["host_rewrite_header", "cluster_header"] {
             if let Some(header) = action.get(field) {
-                let message =
-                    "a header that clients can send decides about the upstream after the gate: name it literally";
+                let message = "a header that clients can send selects the upstream after the gate; write a fixed value";
                 self.add(Code::ClientPicksUpstream, &header, message);
             }
         }
         for cluster in action.each("weighted_clusters.clusters") {
             self.headers_of(&cluster);
             if let Some(header) = cluster.get("cluster_header") {
-                let message =
-                    "a header that clients can send decides about the upstream after the gate: name it literally";
+                let message = "a header that clients can send selects the upstream after the gate; write a fixed value";
                 self.add(Code::ClientPicksUpstream, &header, message);
             }
             if let Some(rewrite) = cluster.get("host_rewrite_literal") {
-                let message = "the upstream gets another host than the one that was decided: remove this if you can";
+                let message = "the upstream receives another host than the gate allowed; remove this if possible";
                 self.add(Code::HostRewritten, &rewrite, message);
             }
         }
@@ -307,8 +305,8 @@ impl<'a> Check<'a> {
                 on.split(',').map(str::trim).filter(|condition| !condition.is_empty()).collect();
             let safe = conditions.iter().all(|condition| BEFORE_THE_CALL.contains(condition));
             if policy.number("num_retries") != Some(0) && !(safe && policy.get("retriable_status_codes").is_none()) {
-                let message = "a call that may have changed something is sent again: match reads alone, or write `retry_on: \
-                               connect-failure,refused-stream,reset-before-request`";
+                let message = "a request that may have changed something is retried; match only methods that read, or write \
+                               `retry_on: connect-failure,refused-stream,reset-before-request`";
                 self.add(Code::Repeated, &policy, message);
             }
         }
@@ -317,13 +315,13 @@ impl<'a> Check<'a> {
                 self.add(
                     Code::Repeated,
                     &policy,
-                    "a call that may change something can be sent twice: match reads alone, or remove this",
+                    "a request that may change something can be sent twice; match only methods that read, or remove this",
                 );
             }
         }
         if let Some(mirrors) = said("request_mirror_policies").filter(|mirrors| !mirrors.items().is_empty()) {
-            let message =
-                "calls that change something happen at another upstream as well: match reads alone, or remove this";
+            let message = "requests that change something are also sent to another upstream; match only methods that read, or \
+                           remove this";
             self.add(Code::Mirrored, &mirrors, message);
         }
     }
@@ -349,11 +347,10 @@ impl<'a> Check<'a> {
         // Some servers treat other characters in a header name as hyphens.
         let begins = |prefix: &str| name_begins_like(name.as_bytes(), prefix);
         if prefixes.any(begins) || begins(HEADER_PREFIX) {
-            let message = format!("`{name}` is the gate's, and upstreams believe what it says: remove this");
+            let message = format!("`{name}` is set by the gate, and upstreams trust it; remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
         } else if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name.as_bytes(), known)) {
-            let message =
-                format!("`{name}` makes another call of it for some servers, after the gate decided: remove this");
+            let message = format!("`{name}` changes the request for some servers after the gate decided; remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
         }
     }

@@ -19,8 +19,8 @@ impl<'a> Check<'a> {
         }
         if let Some(first) = own.first().filter(|_| !own.iter().any(|log| mentions(log, RECORD))) {
             let message = format!(
-                "no access log of this listener has the record, from which a decision can be explained; write `%FILTER_STATE({RECORD}:PLAIN)%` \
-                 into its format"
+                "no access log of this listener contains the record that explains a decision; write \
+                 `%FILTER_STATE({RECORD}:PLAIN)%` into its format"
             );
             self.add(Code::RecordNotLogged, first, message);
         }
@@ -32,9 +32,8 @@ impl<'a> Check<'a> {
         match log.value {
             serde_json::Value::String(text) => {
                 if let Some(name) = logged_header(text) {
-                    let message = format!(
-                        "the log gets the value of `{name}`, with which anybody who reads it can act; remove it"
-                    );
+                    let message =
+                        format!("the log contains the value of `{name}`, which anyone who reads it can use; remove it");
                     self.add(Code::CredentialLogged, log, message);
                 }
             }
@@ -45,7 +44,7 @@ impl<'a> Check<'a> {
                     match item.value.as_str().filter(|_| lists) {
                         Some(name) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
                             let message = format!(
-                                "the log gets the value of `{name}`, with which anybody who reads it can act; remove it"
+                                "the log contains the value of `{name}`, which anyone who reads it can use; remove it"
                             );
                             self.add(Code::CredentialLogged, &item, message);
                         }
@@ -60,7 +59,7 @@ impl<'a> Check<'a> {
 
     /// Reports a tap, which records whole requests.
     pub(super) fn tapped(&mut self, place: &View<'a>) {
-        let message = "a tap records whole requests, credentials included; remove it when it is not needed any more";
+        let message = "a tap records whole requests, including credentials; remove it when it is no longer needed";
         self.add(Code::CredentialLogged, place, message);
     }
 
@@ -73,8 +72,8 @@ impl<'a> Check<'a> {
         if let Some(lenient) =
             manager.path("http_protocol_options").and_then(|options| options.says("allow_chunked_length"))
         {
-            let message = "a request with both `Content-Length` and `Transfer-Encoding` is accepted, and another server may read another body in \
-                           it; remove this";
+            let message = "a request with both `Content-Length` and `Transfer-Encoding` is accepted, and another server may read \
+                           another body in it; remove this";
             self.add(Code::FramingLenient, &lenient, message);
         }
     }
@@ -84,7 +83,8 @@ impl<'a> Check<'a> {
         if part.number("status_code").is_some_and(|status| (200..300).contains(&status))
             && let Some(status) = part.get("status_code")
         {
-            let message = "a denial gets a status that says success, so that clients take it for the upstream's answer; remove this";
+            let message = "a denial gets a status that indicates success, so clients mistake it for the upstream's response; \
+                           remove this";
             self.add(Code::StatusRewritten, &status, message);
         }
     }
@@ -96,8 +96,8 @@ impl<'a> Check<'a> {
         let ours = tags.iter().any(|tag| tag.text("regex").is_some_and(|regex| regex.contains("callgate")));
         let has_gate = self.gates.iter().any(|gate| std::ptr::eq(gate.view.document, bootstrap.document));
         if let Some(place) = is_read.filter(|_| has_gate && !ours) {
-            let message = "without `stats_tags` each outcome and reason is a metric of another name, which no dashboard here finds; write \
-                           those of `envoy/envoy.yaml` into `stats_config`";
+            let message = "without `stats_tags`, each outcome and reason is a metric with another name, which dashboards do not \
+                           find; write those of `envoy/envoy.yaml` into `stats_config`";
             self.add(Code::TagsMissing, &place, message);
         }
     }

@@ -73,7 +73,7 @@ impl<'a> World<'a> {
             report.add(
                 Code::NotUnderstood,
                 &twice,
-                "this field stands here in both of its spellings, and readers may take either: remove one".to_owned(),
+                "this field is present in both spellings, and a reader may use either; remove one".to_owned(),
             );
         }
         self.envoy(view, report);
@@ -130,8 +130,8 @@ impl<'a> World<'a> {
             _ => report.add(
                 Code::NotUnderstood,
                 view,
-                "this is no configuration that this check knows: give it Envoy bootstraps, listeners or discovery \
-                 responses, Kubernetes resources or a kong.yml"
+                "unknown configuration; expected Envoy bootstraps, listeners or discovery responses, Kubernetes resources or a \
+                 kong.yml"
                     .to_owned(),
             ),
         }
@@ -192,7 +192,7 @@ fn reads_every_field(view: &View<'_>, report: &mut Report) {
             Code::NotUnderstood,
             view.document,
             position,
-            "only Envoy leaves out fields with `!ignore`: remove the tag, or the field".to_owned(),
+            "only Envoy ignores fields with `!ignore`; remove the tag or the field".to_owned(),
         );
     }
 }

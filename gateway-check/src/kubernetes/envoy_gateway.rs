@@ -33,8 +33,8 @@ impl<'a> Check<'a> {
                     .collect();
                 if policy.view.path("spec.merge_type").is_none() {
                     for route in routes {
-                        let message = "a policy for a route replaces that of its gateway, and this one has no gate: put the gate in here too, or \
-                                       write `mergeType`";
+                        let message = "a policy for a route replaces its gateway's policy, and this one has no gate; add the \
+                                       gate here too, or write `mergeType`";
                         self.way(Code::RouteWithoutGate, &route, message);
                     }
                 }
@@ -67,7 +67,7 @@ impl<'a> Check<'a> {
                 gated = true;
                 self.extension(&wasm);
             } else if gated {
-                let message = "this runs behind the gate and can change what was decided: write it before the gate";
+                let message = "this extension runs after the gate and can change the request; put it before the gate";
                 self.add(Code::FilterAfterGate, &wasm, message);
             }
         }
@@ -101,7 +101,7 @@ impl<'a> Check<'a> {
                 self.way(
                     Code::RouteWithoutGate,
                     &route.view,
-                    "neither this route nor its gateway is in the `targetRefs` of the gate: write one of them there",
+                    "neither this route nor its gateway is in the `targetRefs` of the gate; add one of them",
                 );
             }
         }
@@ -120,7 +120,7 @@ impl<'a> Check<'a> {
                 self.way(
                     Code::ChainWithoutGate,
                     &gateway.view,
-                    "this gateway is not in the `targetRefs` of the gate: write it there",
+                    "this gateway is not in the `targetRefs` of the gate; add it",
                 );
             }
         }
@@ -130,19 +130,21 @@ impl<'a> Check<'a> {
         if let Some(action) = policy.path("spec.path.escaped_slashes_action") {
             let kept = ["KeepUnchanged", "RejectRequest"].iter().any(|name| action.value.as_str() == Some(name));
             if !kept {
-                let message = "the gate would judge another path than the client sent: write `escapedSlashesAction: KeepUnchanged`";
+                let message =
+                    "the gate checks another path than the client sent; write `escapedSlashesAction: KeepUnchanged`";
                 self.add(Code::PathNormalized, &action, message);
             }
         }
         if let Some(detection) = policy.path("spec.clientIPDetection") {
             let message =
-                "the source address is taken from a header, which is right behind proxies of your own that write it";
+                "the source address is taken from a header, which is correct only behind your own proxies that set it";
             self.add(Code::AddressTrust, &detection, message);
         }
         if policy.text("spec.headers.with_underscores_action") == Some("DropHeader")
             && let Some(action) = policy.path("spec.headers.with_underscores_action")
         {
-            let message = "headers with underscores vanish before the gate can refuse what has two spellings: write `RejectRequest`";
+            let message = "headers with underscores are dropped before the gate can reject ambiguous names; write \
+                           `RejectRequest`";
             self.add(Code::UnderscoresDropped, &action, message);
         }
     }
@@ -154,8 +156,8 @@ impl<'a> Check<'a> {
             let all_safe = !triggers.is_empty()
                 && triggers.iter().all(|trigger| trigger.value.as_str().is_some_and(|name| safe.contains(&name)));
             if !all_safe || retry.path("retry_on.http_status_codes").is_some() {
-                let message = "a call that may have changed something is sent again: write `connect-failure` and `refused-stream` as its only \
-                               triggers, or `numRetries: 0`";
+                let message = "a request that may have changed something is retried; write `connect-failure` and \
+                               `refused-stream` as its only triggers, or `numRetries: 0`";
                 self.add(Code::Repeated, &retry, message);
             }
         }
@@ -163,20 +165,25 @@ impl<'a> Check<'a> {
 
     fn route_filter(&mut self, filter: &View<'a>) {
         if let Some(path) = filter.path("spec.url_rewrite.path") {
-            self.add(Code::PathRewritten, &path, "the upstream gets another path than the one that the policy allowed: write its paths so that none needs this");
+            self.add(
+                Code::PathRewritten,
+                &path,
+                "the upstream receives another path than the policy allowed; write the policy's paths so that no rewrite is \
+                 needed",
+            );
         }
         if let Some(host) = filter.path("spec.url_rewrite.hostname") {
             if host.text("type") == Some("Header") {
                 self.add(
                     Code::ClientPicksUpstream,
                     &host,
-                    "a header that clients can send names the host for the upstream: name it literally",
+                    "a header that clients can send sets the host for the upstream; write a fixed value",
                 );
             } else {
                 self.add(
                     Code::HostRewritten,
                     &host,
-                    "the upstream gets another host than the one that was decided: remove this if you can",
+                    "the upstream receives another host than the gate allowed; remove this if possible",
                 );
             }
         }

@@ -34,7 +34,8 @@ impl<'a> Check<'a> {
                         && selects(plugin.spec.path("selector.match_labels").as_ref(), labels.as_ref())
                 });
             if !selected && !patched.iter().any(|selector| selects(selector.as_ref(), labels.as_ref())) {
-                let message = "no plugin with the gate selects the proxies of this gateway: give it their labels";
+                let message =
+                    "no plugin with the gate selects the proxies of this gateway; give the plugin their labels";
                 self.without_plugin(&gateway.view, message);
             }
             for server in gateway.view.each("spec.servers") {
@@ -42,7 +43,11 @@ impl<'a> Check<'a> {
                 let passes =
                     ["PASSTHROUGH", "AUTO_PASSTHROUGH"].iter().any(|mode| server.text("tls.mode") == Some(mode));
                 if passes || !matches!(protocol.as_str(), "HTTP" | "HTTPS" | "HTTP2" | "GRPC" | "GRPC-WEB") {
-                    self.tcp_route(&server, "bytes of this server are passed on without being read as HTTP: write `protocol: HTTPS` and end TLS here");
+                    self.tcp_route(
+                        &server,
+                        "bytes of this server are forwarded without being parsed as HTTP; write `protocol: \
+                                             HTTPS`, and terminate TLS here",
+                    );
                 }
             }
         }
@@ -82,7 +87,7 @@ impl<'a> Check<'a> {
                             Err(_) => self.add(
                                 Code::NotUnderstood,
                                 text,
-                                "the mesh's configuration cannot be read: write it in YAML",
+                                "the mesh's configuration cannot be read; write it in YAML",
                             ),
                         }
                     }
@@ -101,7 +106,7 @@ impl<'a> Check<'a> {
                 self.add(
                     Code::NotChecked,
                     &text,
-                    "the configuration in here is not read: pass it as a file of its own",
+                    "the configuration in this ConfigMap is not checked; give it as a separate file",
                 );
             }
         }
@@ -133,17 +138,18 @@ impl<'a> Check<'a> {
             }
         });
         if !named {
-            self.without_plugin(
-                &gateway.view,
-                "no plugin with the gate names this gateway: write it into `targetRefs`",
-            );
+            self.without_plugin(&gateway.view, "no plugin with the gate names this gateway; add it to `targetRefs`");
         }
     }
 
     fn virtual_service(&mut self, service: &Object<'a>) {
         for kind in ["tcp", "tls"] {
             for route in service.view.each(&format!("spec.{kind}")) {
-                self.tcp_route(&route, "bytes of this route are passed on without being read as HTTP: remove it, or give it an upstream of its own");
+                self.tcp_route(
+                    &route,
+                    "bytes of this route are forwarded without being parsed as HTTP; remove the route, or use \
+                                        a separate upstream",
+                );
             }
         }
         for route in service.view.each("spec.http") {
@@ -153,7 +159,7 @@ impl<'a> Check<'a> {
                     self.add(
                         Code::Hidden,
                         &delegate,
-                        "what these calls meet stands elsewhere and cannot be seen here: pass that file too",
+                        "the routes of these requests are not among the files; give that file too",
                     );
                 }
             }
@@ -172,17 +178,19 @@ impl<'a> Check<'a> {
             (
                 "rewrite.uri",
                 Code::PathRewritten,
-                "the upstream gets another path than the one that the policy allowed: write its paths so that none needs this",
+                "the upstream receives another path than the policy allowed; write the policy's paths so that no rewrite is \
+                 needed",
             ),
             (
                 "rewrite.uri_regex_rewrite",
                 Code::PathRewritten,
-                "the upstream gets another path than the one that the policy allowed: write its paths so that none needs this",
+                "the upstream receives another path than the policy allowed; write the policy's paths so that no rewrite is \
+                 needed",
             ),
             (
                 "rewrite.authority",
                 Code::HostRewritten,
-                "the upstream gets another host than the one that was decided: remove this if you can",
+                "the upstream receives another host than the gate allowed; remove this if possible",
             ),
         ] {
             if let Some(rewrite) = route.path(field) {
@@ -193,20 +201,21 @@ impl<'a> Check<'a> {
             self.add(
                 Code::Mirrored,
                 &mirror,
-                "calls that change something happen at another upstream as well: match reads alone, or remove this",
+                "requests that change something are also sent to another upstream; match only methods that read, or remove this",
             );
         }
         match route.get("retries") {
             _ if reads => {}
             None => {
-                let message = "Istio sends calls again by default, also such as may have changed something: write `retries: { attempts: 0 }`";
+                let message = "Istio retries requests by default, including requests that may have changed something; write \
+                               `retries: { attempts: 0 }`";
                 self.add(Code::Repeated, route, message);
             }
             Some(retries) if retries.number("attempts") != Some(0) => {
                 let on = retries.text("retry_on").unwrap_or("unavailable");
                 if !on.split(',').all(|condition| BEFORE_THE_CALL.contains(&condition.trim())) {
-                    let message = "a call that may have changed something is sent again: write `retryOn: connect-failure,refused-stream`, or \
-                                   `attempts: 0`";
+                    let message = "a request that may have changed something is retried; write `retryOn: \
+                                   connect-failure,refused-stream`, or `attempts: 0`";
                     self.add(Code::Repeated, &retries, message);
                 }
             }
@@ -222,7 +231,7 @@ impl<'a> Check<'a> {
                         self.add(
                             Code::HostRewritten,
                             &header,
-                            "the upstream gets another host than the one that was decided: remove this if you can",
+                            "the upstream receives another host than the gate allowed; remove this if possible",
                         );
                     } else {
                         self.header(name, &header);
@@ -255,7 +264,7 @@ impl<'a> Check<'a> {
                     if let Some(name) =
                         named.filter(|name| name.value.as_str().is_some_and(|name| name.contains("callgate")))
                     {
-                        self.without_plugin(&name, "this takes the gate out: remove this patch");
+                        self.without_plugin(&name, "this removes the gate; delete this patch");
                     }
                 }
                 continue;
@@ -277,7 +286,7 @@ impl<'a> Check<'a> {
                 "HTTP_ROUTE" | "VIRTUAL_HOST" | "ROUTE_CONFIGURATION" => self.patched_route(&value),
                 "CLUSTER" | "EXTENSION_CONFIG" | "LISTENER_FILTER" | "BOOTSTRAP" => {}
                 _ => {
-                    let message = "this patch is not read here: see to it that nothing passes around the gate";
+                    let message = "this patch is not checked; make sure that it opens no way around the gate";
                     self.add(Code::NotChecked, &value, message);
                 }
             }
@@ -292,7 +301,7 @@ impl<'a> Check<'a> {
             return match delivered.iter().find(named) {
                 Some(extension) => self.patched_filter(extension, &[]),
                 None => {
-                    let message = "this filter comes over ECDS and cannot be seen here: pass that file too";
+                    let message = "this filter comes from ECDS, which is not among the files; give that file too";
                     self.add(Code::Hidden, filter, message);
                     false
                 }
@@ -303,15 +312,14 @@ impl<'a> Check<'a> {
         if type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(filter.text("name"), &content) {
             for field in ["disabled", "is_optional"] {
                 if let Some(off) = filter.says(field) {
-                    self.add(Code::GateOptional, &off, format!("the gate may be left out: remove `{field}`"));
+                    self.add(Code::GateOptional, &off, format!("the gateway may skip the gate; remove `{field}`"));
                 }
             }
             self.gate(&content);
             return true;
         }
         if content.find(&[".wasm.v3.Wasm"]).iter().any(|wasm| gate::is_gate(None, wasm)) {
-            let message =
-                "the gate stands inside of another filter, which can leave it out: patch it in as a filter of its own";
+            let message = "the gate is inside another filter, which can skip it; add it as a separate filter";
             self.add(Code::GateConditional, filter, message);
             return true;
         }
@@ -336,7 +344,7 @@ impl<'a> Check<'a> {
                     view: config,
                     targets: Targets::unknown(),
                     hosts: Vec::new(),
-                    message: "this switches the gate off for these routes: remove it".to_owned(),
+                    message: "this disables the gate for these routes; remove it".to_owned(),
                 });
             }
         }
@@ -351,7 +359,7 @@ impl<'a> Check<'a> {
             found.push((
                 Code::PathNormalized,
                 value,
-                "the gate would judge another path than the client sent: write `normalization: NONE`",
+                "the gate checks another path than the client sent; write `normalization: NONE`",
             ));
         }
         if let Some(hops) = mesh
@@ -361,7 +369,7 @@ impl<'a> Check<'a> {
             found.push((
                 Code::AddressTrust,
                 hops,
-                "this believes entries of X-Forwarded-For, which is right behind exactly as many proxies of your own",
+                "this trusts entries of X-Forwarded-For, which is correct only behind exactly that many of your own proxies",
             ));
         }
         if let Some(retries) =
@@ -370,7 +378,7 @@ impl<'a> Check<'a> {
             found.push((
                 Code::Repeated,
                 retries,
-                "calls that may have changed something are sent again: write `attempts: 0`",
+                "requests that may have changed something are retried; write `attempts: 0`",
             ));
         }
         for (code, view, message) in found {

@@ -31,8 +31,8 @@ impl<'a> Check<'a> {
                     .any(|header| header.text("name").is_some_and(|name| name.eq_ignore_ascii_case("authorization")));
                 let takes = named || headers.is_empty() && !elsewhere;
                 if last && takes && !rule.affirms("forward_original_token") {
-                    let message = "Istio removes the token before the gate, which then finds no credential; write `forwardOriginalToken: true`, or \
-                                   give the gate `phase: AUTHN`";
+                    let message = "Istio removes the token before the gate, so the gate finds no credential; write \
+                                   `forwardOriginalToken: true`, or give the gate `phase: AUTHN`";
                     self.add(Code::CredentialChanged, &rule, message);
                 }
             }
@@ -42,7 +42,7 @@ impl<'a> Check<'a> {
                 object.view.path("spec.action").filter(|_| first && object.view.is("spec.action", "CUSTOM", 3))
             {
                 let message =
-                    "the service of a `CUSTOM` policy can write headers behind the gate; give the gate a later `phase`";
+                    "the service of a `CUSTOM` policy can set headers after the gate; give the gate a later `phase`";
                 self.add(Code::FilterAfterGate, &action, message);
             }
         }
