@@ -102,7 +102,7 @@ impl SigningKey {
         if !same_type(self.algorithm, algorithm) {
             let name = |algorithm: Algorithm| algorithm.http_name().unwrap_or(algorithm.jose_name());
             return Err(KeyError(format!(
-                "`{}` does not fit this key, which signs with `{}`",
+                "`{}` cannot be used with this key, which signs with `{}`",
                 name(algorithm),
                 name(self.algorithm)
             )));

@@ -35,8 +35,8 @@ impl FromStr for Moment {
         }
         let time = text.parse::<jiff::Timestamp>().ok().or_else(|| local(text, &TimeZone::system()));
         time.and_then(|time| u64::try_from(time.as_second()).ok()).map(Self::Fixed).ok_or_else(|| {
-            "expected `2027-06-30T12:00:00Z`, `2027-06-30` or `2027-06-30T12:00` in local time, seconds since 1970, or a time relative \
-             to now, such as `-5m`"
+            "expected `2027-06-30T12:00:00Z`, `2027-06-30` or `2027-06-30T12:00` in local time, seconds since 1970, or a time \
+             relative to now, such as `-5m`"
                 .to_owned()
         })
     }
@@ -83,7 +83,7 @@ pub fn relative(text: &str, now: u64) -> Option<u64> {
 pub fn span(text: &str) -> Result<Duration, String> {
     parse_span(text)
         .map(Duration::from_secs)
-        .ok_or_else(|| "write a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`".to_owned())
+        .ok_or_else(|| "expected a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`".to_owned())
 }
 
 fn offset(text: &str) -> Option<i64> {

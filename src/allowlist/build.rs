@@ -69,8 +69,8 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, er
     if let (Some(plain), Some(&endpoint)) = (&node.plain, node.rest.first())
         && plain.kind == Kind::Text
     {
-        let message = "no path falls to `{name...}` where `{name:text}` stands beside it and takes every segment: \
-                       leave one of them out";
+        let message = "no path reaches `{name...}`, because `{name:text}` at the same position matches every segment; remove one \
+                       of them";
         errors.push(Remark { endpoint, message: message.to_owned() });
     }
     node
@@ -79,7 +79,7 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, er
 fn check_variables(variables: &[(Shape, Sorted)], errors: &mut Vec<Remark>) {
     if let Some((_, through)) = variables.iter().filter(|(shape, _)| !shape.is_plain()).nth(MAX_AFFIXED) {
         let message = format!(
-            "in one place at most {MAX_AFFIXED} different fixed texts can stand beside a variable: take them with one \
+            "too many different fixed texts around variables at the same position; expected at most {MAX_AFFIXED}, or one \
              `{{name:text}}`"
         );
         errors.extend(earliest(through).map(|(endpoint, _)| Remark { endpoint, message }));
@@ -94,9 +94,9 @@ fn check_variables(variables: &[(Shape, Sorted)], errors: &mut Vec<Remark>) {
             // The later endpoint gets the error, because the earlier one was valid alone.
             let ((_, earlier), (endpoint, _)) = if one.0 < two.0 { (one, two) } else { (two, one) };
             let message = if is_same_text(other) {
-                format!("in one place all variables have one type, and `{earlier}` has another: give both the same")
+                format!("conflicting variable types for the same path segment; expected the type in `{earlier}`")
             } else {
-                format!("a segment could be taken by this path and by `{earlier}`: make the fixed text of one longer")
+                format!("this path and `{earlier}` can match the same segment; make the fixed text of one longer")
             };
             errors.push(Remark { endpoint, message });
         }

@@ -79,7 +79,7 @@ impl<'a> Shadows<'a> {
             };
             beginnings.truncate(NAMED);
             let message = format!(
-                "calls that begin like {}{more} never fall to this path: list it there as well if they should",
+                "requests that begin like {}{more} never match this path; if they should, list it there too",
                 beginnings.join(", ")
             );
             self.warnings.push(Remark { endpoint, message });

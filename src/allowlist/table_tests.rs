@@ -356,41 +356,40 @@ fn reports_conflicting_templates() {
     let rows: [Remarks; 8] = [
         (
             &["/u/{id:int}/a", "/u/{name}/b"],
-            &[(1, "in one place all variables have one type, and `/u/{id:int}/a` has another: give both the same")],
+            &[(1, "conflicting variable types for the same path segment; expected the type in `/u/{id:int}/a`")],
         ),
         (
             &["/u/v{id}", "/u/v{id:int}"],
-            &[(1, "in one place all variables have one type, and `/u/v{id}` has another: give both the same")],
+            &[(1, "conflicting variable types for the same path segment; expected the type in `/u/v{id}`")],
         ),
         (
             &["/{x}b", "/a{x}"],
-            &[(1, "a segment could be taken by this path and by `/{x}b`: make the fixed text of one longer")],
+            &[(1, "this path and `/{x}b` can match the same segment; make the fixed text of one longer")],
         ),
         (
             &["/ab{x}", "/a{x}b"],
-            &[(1, "a segment could be taken by this path and by `/ab{x}`: make the fixed text of one longer")],
+            &[(1, "this path and `/ab{x}` can match the same segment; make the fixed text of one longer")],
         ),
         (
             &["/f/{p...}", "/f/{x:text}", "/f/{x:text}/b"],
             &[(
                 0,
-                "no path falls to `{name...}` where `{name:text}` stands beside it and takes every segment: leave one of \
-                 them out",
+                "no path reaches `{name...}`, because `{name:text}` at the same position matches every segment; remove one of them",
             )],
         ),
         (
             &["/{a:int}", "/{a}", "/{a:uuid}"],
             &[
-                (1, "in one place all variables have one type, and `/{a:int}` has another: give both the same"),
-                (2, "in one place all variables have one type, and `/{a:int}` has another: give both the same"),
-                (2, "in one place all variables have one type, and `/{a}` has another: give both the same"),
+                (1, "conflicting variable types for the same path segment; expected the type in `/{a:int}`"),
+                (2, "conflicting variable types for the same path segment; expected the type in `/{a:int}`"),
+                (2, "conflicting variable types for the same path segment; expected the type in `/{a}`"),
             ],
         ),
         (
             &["/a{x}", "/b{x}", "/{x}c", "/{x}dc"],
             &[
-                (2, "a segment could be taken by this path and by `/a{x}`: make the fixed text of one longer"),
-                (2, "a segment could be taken by this path and by `/b{x}`: make the fixed text of one longer"),
+                (2, "this path and `/a{x}` can match the same segment; make the fixed text of one longer"),
+                (2, "this path and `/b{x}` can match the same segment; make the fixed text of one longer"),
             ],
         ),
         (&["/a{x}", "/A{x}", "/{x}", "/{p...}", "/a/{x:int}", "/b/{x:uuid}"], &[]),
@@ -411,7 +410,7 @@ fn limits_the_fixed_texts_next_to_a_variable() {
     assert!(built(&with_plain).is_ok());
     assert_eq!(
         built(&verbs(65)).unwrap_err()[0].message,
-        "in one place at most 64 different fixed texts can stand beside a variable: take them with one `{name:text}`"
+        "too many different fixed texts around variables at the same position; expected at most 64, or one `{name:text}`"
     );
 }
 
@@ -421,16 +420,16 @@ fn warns_about_shadowed_templates() {
         (&["/users/me/{x}", "/users/{id}/v{n:int}"], &[]),
         (
             &["/users/me/{x}", "/users/{id}/{v}:run"],
-            &[(1, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+            &[(1, "requests that begin like `/users/me` never match this path; if they should, list it there too")],
         ),
         (&["/users/me/{p...}", "/users/me", "/users/{id}", "/users/{id}/{n:int}", "/users/{id}/v{n:int}/x"], &[]),
         (
             &["/users/me/{p}", "/users/{id}/{n:int}", "/users/{id}/{n:int}/x"],
-            &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+            &[(2, "requests that begin like `/users/me` never match this path; if they should, list it there too")],
         ),
         (
             &["/users/me", "/users/{id}", "/users/{id}/posts"],
-            &[(2, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+            &[(2, "requests that begin like `/users/me` never match this path; if they should, list it there too")],
         ),
         (&["/users/me", "/users/me/posts", "/users/{id}", "/users/{id}/posts"], &[]),
         (&["/users/me", "/users/me/{x}", "/users/{id}", "/users/{id}/posts"], &[]),
@@ -438,45 +437,44 @@ fn warns_about_shadowed_templates() {
         (&["/users/me", "/users/{id:int}/posts"], &[]),
         (
             &["/users/7", "/users/{id:int}/posts"],
-            &[(1, "calls that begin like `/users/7` never fall to this path: list it there as well if they should")],
+            &[(1, "requests that begin like `/users/7` never match this path; if they should, list it there too")],
         ),
         (
             &["/users/me/a", "/users/{id}"],
-            &[(1, "calls that begin like `/users/me` never fall to this path: list it there as well if they should")],
+            &[(1, "requests that begin like `/users/me` never match this path; if they should, list it there too")],
         ),
         (
             &["/a/b1", "/a/b2", "/a/b3", "/a/b4", "/a/b5", "/a/{x}/c"],
             &[(
                 5,
-                "calls that begin like `/a/b1`, `/a/b2`, `/a/b3` and 2 more never fall to this path: list it there as well \
-                 if they should",
+                "requests that begin like `/a/b1`, `/a/b2`, `/a/b3` and 2 more never match this path; if they should, list it there too",
             )],
         ),
         (
             &["/f/{x}", "/f/{p...}"],
-            &[(1, "calls that begin like `/f/{x}` never fall to this path: list it there as well if they should")],
+            &[(1, "requests that begin like `/f/{x}` never match this path; if they should, list it there too")],
         ),
         (
             &["/f/v{n:int}", "/f/{x}/y"],
-            &[(1, "calls that begin like `/f/v{n:int}` never fall to this path: list it there as well if they should")],
+            &[(1, "requests that begin like `/f/v{n:int}` never match this path; if they should, list it there too")],
         ),
         (&["/f/v{n:int}", "/f/{x:int}/y"], &[]),
         (
             &["/m/{x}:run", "/m/{x:text}", "/m/{x:text}/y"],
-            &[(2, "calls that begin like `/m/{x}:run` never fall to this path: list it there as well if they should")],
+            &[(2, "requests that begin like `/m/{x}:run` never match this path; if they should, list it there too")],
         ),
         (&["/m/{x}:run", "/m/{x}", "/m/{x}/y"], &[]),
         (
             &["/m/{x:text}-run", "/m/{x:text}-re-run/y", "/m/{x:text}-run/y"],
             &[(
                 0,
-                "calls that begin like `/m/{x:text}-re-run` never fall to this path: list it there as well if they should",
+                "requests that begin like `/m/{x:text}-re-run` never match this path; if they should, list it there too",
             )],
         ),
         (&["/pulls/{n}/comments", "/pulls/comments/{id}"], &[]),
         (
             &["/r/health", "/r/{p...}"],
-            &[(1, "calls that begin like `/r/health` never fall to this path: list it there as well if they should")],
+            &[(1, "requests that begin like `/r/health` never match this path; if they should, list it there too")],
         ),
     ];
     for (texts, expected) in rows {

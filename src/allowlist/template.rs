@@ -47,10 +47,10 @@ impl Template {
     /// One sentence with the problem and the solution.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some(after_slash) = text.strip_prefix('/') else {
-            return Err(format!("a path begins with a slash: write `/{text}`"));
+            return Err(format!("a path begins with a slash; write `/{text}`"));
         };
         if text.contains('?') {
-            return Err("a path ends before the `?`: parameters of the query can be bound with `bind`".to_owned());
+            return Err("a path contains no query; check query parameters with `bind`".to_owned());
         }
         let mut segments = Vec::new();
         let mut variables: Vec<Variable> = Vec::new();
@@ -58,22 +58,24 @@ impl Template {
         while let Some(part) = parts.next() {
             let is_last = parts.peek().is_none();
             if part.is_empty() && !is_last {
-                return Err("a path has no empty segment: write one `/` for `//`".to_owned());
+                return Err("empty path segment; write `/` instead of `//`".to_owned());
             }
             let (segment, variable) = parse_segment(part)?;
             if segment == Segment::Rest && !is_last {
-                return Err(format!("`{part}` takes the rest of the path, so that it has to stand last"));
+                return Err(format!("`{part}` matches the rest of the path; it must be last"));
             }
             if let Some(variable) = variable {
                 if variables.iter().any(|other| other.name == variable.name) {
-                    return Err(format!("two variables are named `{}`: give each a name of its own", variable.name));
+                    return Err(format!("two variables are named `{}`; use different names", variable.name));
                 }
                 variables.push(variable);
             }
             segments.push(segment);
         }
         if segments.len() > MAX_SEGMENTS || variables.len() > MAX_VARIABLES {
-            return Err(format!("a path has at most {MAX_SEGMENTS} segments and {MAX_VARIABLES} variables"));
+            return Err(format!(
+                "path too long; expected at most {MAX_SEGMENTS} segments and {MAX_VARIABLES} variables"
+            ));
         }
         Ok(Self { text: text.into(), segments, variables })
     }
@@ -118,17 +120,19 @@ fn parse_segment(part: &str) -> Result<(Segment, Option<Variable>), String> {
         return Ok((Segment::Fixed(parse_fixed(part)?), None));
     };
     let Some((inner, end)) = after_brace.split_once('}') else {
-        return Err(format!("`{part}` has a `{{` without `}}`: write `{{name}}`"));
+        return Err(format!("`{part}` has a `{{` without `}}`; write `{{name}}`"));
     };
     if inner.contains('{') || end.contains(['{', '}']) || beginning.contains('}') {
-        return Err(format!("`{part}` has more than one variable or a stray brace: a segment holds one `{{name}}`"));
+        return Err(format!(
+            "`{part}` has several variables or an unmatched brace; expected one `{{name}}` per segment"
+        ));
     }
     let variable = parse_variable(inner)?;
     if variable.kind == Kind::Rest {
         return if beginning.is_empty() && end.is_empty() {
             Ok((Segment::Rest, Some(variable)))
         } else {
-            Err(format!("`{{{inner}}}` takes whole segments: write it without the text around it in `{part}`"))
+            Err(format!("`{{{inner}}}` matches whole segments; remove the text around it in `{part}`"))
         };
     }
     let segment = Segment::Variable { beginning: parse_affix(beginning)?, kind: variable.kind, end: parse_affix(end)? };
@@ -143,14 +147,14 @@ fn parse_variable(inner: &str) -> Result<Variable, String> {
             Some((_, kind)) => (name, *kind),
             None => {
                 let known = Kind::NAMED.map(|(named, _)| format!("`{{{name}:{named}}}`")).join(", ");
-                return Err(format!("there is no type `{wanted}`: write `{{{name}}}`, {known} or `{{{name}...}}`"));
+                return Err(format!("unknown type `{wanted}`; expected `{{{name}}}`, {known} or `{{{name}...}}`"));
             }
         },
     };
     let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     if !begins_well || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
         return Err(format!(
-            "`{{{inner}}}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter"
+            "invalid variable name `{{{inner}}}`; expected letters, digits, `_` and `-`, beginning with a letter"
         ));
     }
     Ok(Variable { name: name.into(), kind })
@@ -159,14 +163,14 @@ fn parse_variable(inner: &str) -> Result<Variable, String> {
 /// Parses a segment of fixed text, which must be in canonical form.
 fn parse_fixed(part: &str) -> Result<Box<str>, String> {
     if part.contains('}') {
-        return Err(format!("`{part}` has a `}}` without `{{`: write `{{name}}`"));
+        return Err(format!("`{part}` has a `}}` without `{{`; write `{{name}}`"));
     }
     if let Some(name) = part.strip_prefix(':') {
-        return Err(format!("`{part}` would be fixed text: write `{{{name}}}` for a variable"));
+        return Err(format!("`{part}` is fixed text here; write `{{{name}}}` for a variable"));
     }
     match part {
-        "*" => return Err("`*` would be fixed text: write `{name}` for one segment".to_owned()),
-        "**" => return Err("`**` would be fixed text: write `{name...}` for the rest of the path".to_owned()),
+        "*" => return Err("`*` is fixed text here; write `{name}` for one segment".to_owned()),
+        "**" => return Err("`**` is fixed text here; write `{name...}` for the rest of the path".to_owned()),
         _ => {}
     }
     let path = format!("/{part}");
@@ -175,30 +179,32 @@ fn parse_fixed(part: &str) -> Result<Box<str>, String> {
         Ok(canonical) if canonical.restricted().is_empty() => return Ok(percent::with_upper_digits(part).into()),
         Ok(_) => {
             return Err(format!(
-                "`{part}` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{{name:text}}` \
-                 and `allow_escapes`"
+                "`{part}` contains `%2F`, `%5C`, `%25` or `;`, which is not allowed in fixed text; match the segment with \
+                 `{{name:text}}` and `allow_escapes`"
             ));
         }
         Err(Reason::PathDotSegment) => {
-            return Err(format!("no canonical path has the segment `{part}`: write the path that it leads to"));
+            return Err(format!("no canonical path contains the segment `{part}`; write the path that it resolves to"));
         }
         Err(Reason::PathCharacter) => format!("write `{}`", escaped(part)),
         Err(Reason::PathEscapeUnreserved) => "write the character itself".to_owned(),
         Err(Reason::PathEscapeMalformed) => "write two hexadecimal digits after each `%`".to_owned(),
         Err(_) => "leave it out".to_owned(),
     };
-    Err(format!("`{part}` is not in the one form that calls are matched in: {instead}"))
+    Err(format!("`{part}` is not in canonical form; {instead}"))
 }
 
 /// Parses the fixed text next to a variable. It has no escapes, so decoding does not change it.
 fn parse_affix(part: &str) -> Result<Box<str>, String> {
     if part.contains('%') {
-        return Err(format!(
-            "`{part}` stands beside a variable, where fixed text has no escapes: take the whole segment with `{{name:text}}`"
-        ));
+        return Err(format!("`{part}` has an escape next to a variable; match the whole segment with `{{name:text}}`"));
     }
     let fits = CanonicalPath::parse(format!("/x{part}").as_bytes()).is_ok_and(|path| path.restricted().is_empty());
-    if fits { Ok(part.into()) } else { Err(format!("`{part}` holds a character that no path has: leave it out")) }
+    if fits {
+        Ok(part.into())
+    } else {
+        Err(format!("`{part}` contains a character that is invalid in paths; remove it"))
+    }
 }
 
 /// Escapes the characters that a path cannot contain.

@@ -52,68 +52,54 @@ fn templates_that_differ_only_in_names_are_equal() {
 #[test]
 fn messages_suggest_a_correction() {
     for (text, message) in [
-        ("users", "a path begins with a slash: write `/users`"),
-        ("", "a path begins with a slash: write `/`"),
-        ("/a?b={x}", "a path ends before the `?`: parameters of the query can be bound with `bind`"),
-        ("/a//b", "a path has no empty segment: write one `/` for `//`"),
-        ("//", "a path has no empty segment: write one `/` for `//`"),
-        ("/{x}/{x:int}", "two variables are named `x`: give each a name of its own"),
-        ("/{x...}/a", "`{x...}` takes the rest of the path, so that it has to stand last"),
-        ("/{x...}/", "`{x...}` takes the rest of the path, so that it has to stand last"),
-        ("/a{x...}", "`{x...}` takes whole segments: write it without the text around it in `a{x...}`"),
-        ("/{x", "`{x` has a `{` without `}`: write `{name}`"),
-        ("/x}", "`x}` has a `}` without `{`: write `{name}`"),
-        ("/{x}{y}", "`{x}{y}` has more than one variable or a stray brace: a segment holds one `{name}`"),
-        ("/{x}-{y}", "`{x}-{y}` has more than one variable or a stray brace: a segment holds one `{name}`"),
-        ("/{{x}}", "`{{x}}` has more than one variable or a stray brace: a segment holds one `{name}`"),
-        ("/}{x}", "`}{x}` has more than one variable or a stray brace: a segment holds one `{name}`"),
-        ("/{}", "`{}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter"),
-        (
-            "/{a b}",
-            "`{a b}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter",
-        ),
-        (
-            "/{...}",
-            "`{...}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter",
-        ),
+        ("users", "a path begins with a slash; write `/users`"),
+        ("", "a path begins with a slash; write `/`"),
+        ("/a?b={x}", "a path contains no query; check query parameters with `bind`"),
+        ("/a//b", "empty path segment; write `/` instead of `//`"),
+        ("//", "empty path segment; write `/` instead of `//`"),
+        ("/{x}/{x:int}", "two variables are named `x`; use different names"),
+        ("/{x...}/a", "`{x...}` matches the rest of the path; it must be last"),
+        ("/{x...}/", "`{x...}` matches the rest of the path; it must be last"),
+        ("/a{x...}", "`{x...}` matches whole segments; remove the text around it in `a{x...}`"),
+        ("/{x", "`{x` has a `{` without `}`; write `{name}`"),
+        ("/x}", "`x}` has a `}` without `{`; write `{name}`"),
+        ("/{x}{y}", "`{x}{y}` has several variables or an unmatched brace; expected one `{name}` per segment"),
+        ("/{x}-{y}", "`{x}-{y}` has several variables or an unmatched brace; expected one `{name}` per segment"),
+        ("/{{x}}", "`{{x}}` has several variables or an unmatched brace; expected one `{name}` per segment"),
+        ("/}{x}", "`}{x}` has several variables or an unmatched brace; expected one `{name}` per segment"),
+        ("/{}", "invalid variable name `{}`; expected letters, digits, `_` and `-`, beginning with a letter"),
+        ("/{a b}", "invalid variable name `{a b}`; expected letters, digits, `_` and `-`, beginning with a letter"),
+        ("/{...}", "invalid variable name `{...}`; expected letters, digits, `_` and `-`, beginning with a letter"),
         (
             "/{1st:int}",
-            "`{1st:int}` does not name a variable: a name is of letters, digits, `_` and `-` and begins with a letter",
+            "invalid variable name `{1st:int}`; expected letters, digits, `_` and `-`, beginning with a letter",
         ),
         (
             "/{x:number}",
-            "there is no type `number`: write `{x}`, `{x:int}`, `{x:slug}`, `{x:text}`, `{x:uuid}` or `{x...}`",
+            "unknown type `number`; expected `{x}`, `{x:int}`, `{x:slug}`, `{x:text}`, `{x:uuid}` or `{x...}`",
         ),
-        ("/:id", "`:id` would be fixed text: write `{id}` for a variable"),
-        ("/*", "`*` would be fixed text: write `{name}` for one segment"),
-        ("/a/**", "`**` would be fixed text: write `{name...}` for the rest of the path"),
-        ("/a/../b", "no canonical path has the segment `..`: write the path that it leads to"),
-        ("/a b", "`a b` is not in the one form that calls are matched in: write `a%20b`"),
-        ("/caf\u{e9}", "`caf\u{e9}` is not in the one form that calls are matched in: write `caf%C3%A9`"),
-        ("/a\\b", "`a\\b` is not in the one form that calls are matched in: write `a%5Cb`"),
-        ("/%41", "`%41` is not in the one form that calls are matched in: write the character itself"),
-        (
-            "/100%",
-            "`100%` is not in the one form that calls are matched in: write two hexadecimal digits after each `%`",
-        ),
-        ("/%00", "`%00` is not in the one form that calls are matched in: leave it out"),
-        ("/%C3", "`%C3` is not in the one form that calls are matched in: leave it out"),
+        ("/:id", "`:id` is fixed text here; write `{id}` for a variable"),
+        ("/*", "`*` is fixed text here; write `{name}` for one segment"),
+        ("/a/**", "`**` is fixed text here; write `{name...}` for the rest of the path"),
+        ("/a/../b", "no canonical path contains the segment `..`; write the path that it resolves to"),
+        ("/a b", "`a b` is not in canonical form; write `a%20b`"),
+        ("/caf\u{e9}", "`caf\u{e9}` is not in canonical form; write `caf%C3%A9`"),
+        ("/a\\b", "`a\\b` is not in canonical form; write `a%5Cb`"),
+        ("/%41", "`%41` is not in canonical form; write the character itself"),
+        ("/100%", "`100%` is not in canonical form; write two hexadecimal digits after each `%`"),
+        ("/%00", "`%00` is not in canonical form; leave it out"),
+        ("/%C3", "`%C3` is not in canonical form; leave it out"),
         (
             "/a%2Fb",
-            "`a%2Fb` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{name:text}` and \
-             `allow_escapes`",
+            "`a%2Fb` contains `%2F`, `%5C`, `%25` or `;`, which is not allowed in fixed text; match the segment with `{name:text}` and `allow_escapes`",
         ),
         (
             "/a;b",
-            "`a;b` holds `%2F`, `%5C`, `%25` or `;`, which fixed text cannot: take the segment with `{name:text}` and \
-             `allow_escapes`",
+            "`a;b` contains `%2F`, `%5C`, `%25` or `;`, which is not allowed in fixed text; match the segment with `{name:text}` and `allow_escapes`",
         ),
-        (
-            "/{x}%3Arun",
-            "`%3Arun` stands beside a variable, where fixed text has no escapes: take the whole segment with `{name:text}`",
-        ),
-        ("/a {x}", "`a ` holds a character that no path has: leave it out"),
-        ("/{x};v", "`;v` holds a character that no path has: leave it out"),
+        ("/{x}%3Arun", "`%3Arun` has an escape next to a variable; match the whole segment with `{name:text}`"),
+        ("/a {x}", "`a ` contains a character that is invalid in paths; remove it"),
+        ("/{x};v", "`;v` contains a character that is invalid in paths; remove it"),
     ] {
         assert_eq!(Template::parse(text), Err(message.to_owned()), "{text}");
     }
@@ -146,6 +132,6 @@ fn limits_segments_and_variables() {
     assert!(of(MAX_VARIABLES, |n| format!("/{{x{n}}}")).is_ok());
     assert_eq!(
         of(MAX_VARIABLES + 1, |n| format!("/{{x{n}}}")),
-        Err("a path has at most 64 segments and 16 variables".to_owned())
+        Err("path too long; expected at most 64 segments and 16 variables".to_owned())
     );
 }

@@ -119,7 +119,7 @@ impl AlgorithmName {
                 "`HS512` is not accepted; use `HS256`, the only algorithm with a shared secret, or better a key pair"
             }
             "none" => {
-                "`none` is not accepted, since anybody could write such a token; list the algorithms that sign them"
+                "`none` is not accepted, because anyone could create such a token; list the algorithms that sign the tokens"
             }
             _ => return None,
         })

@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for PerVisitor {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         match Dimension::deserialize(de::value::StrDeserializer::<E>::new(text)) {
             Ok(dimension) => Ok(LimitKeySpec(vec![dimension])),
-            Err(_) => Err(E::custom(format!("`{}` tells nobody apart: write {PER_FORM}", text.escape_debug()))),
+            Err(_) => Err(E::custom(format!("invalid value `{}`; expected {PER_FORM}", text.escape_debug()))),
         }
     }
 
@@ -94,7 +94,7 @@ impl JsonSchema for LimitKeySpec {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let one = generator.subschema_for::<Dimension>();
         schemars::json_schema!({
-            "description": format!("What tells callers apart: {PER_FORM}."),
+            "description": format!("What the limit counts by: {PER_FORM}."),
             "anyOf": [one.clone(), { "type": "array", "items": one }]
         })
     }

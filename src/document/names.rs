@@ -8,7 +8,10 @@ pub(crate) fn check_name(kind: &str, name: &str, place: &Place, findings: &mut F
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         findings.error(
             place.clone(),
-            format!("`{}` is no name for {kind}: write 1 to 64 letters, digits, `-`, `_` or `.`", name.escape_debug()),
+            format!(
+                "`{}` is not a valid name for {kind}; expected 1 to 64 letters, digits, `-`, `_` or `.`",
+                name.escape_debug()
+            ),
         );
     }
 }
@@ -19,14 +22,14 @@ pub(crate) fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
         findings.error(
             place.clone(),
             format!(
-                "`{}` reads like a pattern, and scopes are compared exactly: write each scope",
+                "`{}` looks like a pattern, but scopes are compared exactly; write each scope",
                 scope.escape_debug()
             ),
         );
     } else if scope.is_empty() || !scope.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
         findings.error(
             place.clone(),
-            format!("`{}` is no scope: write visible ASCII without quotes and backslashes", scope.escape_debug()),
+            format!("invalid scope `{}`; expected visible ASCII without quotes and backslashes", scope.escape_debug()),
         );
     }
 }
@@ -36,7 +39,7 @@ pub(crate) fn check_distinct(kind: &str, items: &[String], place: &Place, findin
     let mut seen = std::collections::BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         if !seen.insert(item) {
-            findings.error(place.index(index), format!("{kind} `{}` stands twice: remove one", item.escape_debug()));
+            findings.error(place.index(index), format!("{kind} `{}` is listed twice; remove one", item.escape_debug()));
         }
     }
 }

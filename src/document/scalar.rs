@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`.
+/// A duration: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lifetime(Duration);
 
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Lifetime {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{}` is no span of time: write a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
+                "invalid duration `{}`; expected a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
                 text.escape_debug()
             ))
         })
@@ -54,8 +54,7 @@ impl schemars::JsonSchema for Lifetime {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`. The units are seconds, minutes, \
-                            hours and days.",
+            "description": "A duration: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`.",
             "type": "string",
             "pattern": "^[0-9]+[smhd]$",
             "examples": ["90s", "15m", "12h", "30d"]
@@ -63,7 +62,7 @@ impl schemars::JsonSchema for Lifetime {
     }
 }
 
-/// A number of requests in a span of time, such as `60/1m` or `5/1s`.
+/// A number of requests per duration, such as `60/1m` or `5/1s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// The number of requests.
@@ -72,7 +71,7 @@ pub struct Rate {
     pub span: Duration,
 }
 
-const RATE_FORM: &str = "a whole number of calls, `/` and a span of time, such as `60/1m` or `5/1s`";
+const RATE_FORM: &str = "a whole number of requests, `/` and a duration, such as `60/1m` or `5/1s`";
 
 impl Rate {
     fn parse(text: &str) -> Option<Self> {
@@ -89,7 +88,7 @@ impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text)
-            .ok_or_else(|| de::Error::custom(format!("`{}` is no rate: write {RATE_FORM}", text.escape_debug())))
+            .ok_or_else(|| de::Error::custom(format!("invalid rate `{}`; expected {RATE_FORM}", text.escape_debug())))
     }
 }
 
@@ -101,7 +100,7 @@ impl schemars::JsonSchema for Rate {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": format!("Calls in a span of time: {RATE_FORM}."),
+            "description": format!("Requests per duration: {RATE_FORM}."),
             "type": "string",
             "pattern": "^[0-9]+/[0-9]+[smhd]$",
             "examples": ["60/1m", "5/1s", "1/2s"]
@@ -137,7 +136,7 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text)
-            .ok_or_else(|| de::Error::custom(format!("`{}` is no size: write {SIZE_FORM}", text.escape_debug())))
+            .ok_or_else(|| de::Error::custom(format!("invalid size `{}`; expected {SIZE_FORM}", text.escape_debug())))
     }
 }
 
@@ -149,7 +148,7 @@ impl schemars::JsonSchema for Size {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": format!("An amount of bytes: {SIZE_FORM}."),
+            "description": format!("A size in bytes: {SIZE_FORM}."),
             "type": "string",
             "pattern": "^[0-9]+(KiB|MiB)$",
             "examples": ["64KiB", "1MiB"]
@@ -181,7 +180,7 @@ pub struct ScopesAsked {
     pub none: bool,
 }
 
-const SCOPES_FORM: &str = "`none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`";
+const SCOPES_FORM: &str = "`none`, a list of scopes that are all required, or `{ all: [...], any: [...] }`";
 
 impl<'de> Deserialize<'de> for ScopesAsked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -202,7 +201,7 @@ impl<'de> Visitor<'de> for ScopesVisitor {
         if text == "none" {
             Ok(ScopesAsked { none: true, ..ScopesAsked::default() })
         } else {
-            Err(E::custom(format!("`{}` is not understood: write {SCOPES_FORM}", text.escape_debug())))
+            Err(E::custom(format!("invalid value `{}`; expected {SCOPES_FORM}", text.escape_debug())))
         }
     }
 
@@ -237,7 +236,7 @@ impl schemars::JsonSchema for ScopesAsked {
         let scope = generator.subschema_for::<super::form::Scope>();
         let list = schemars::json_schema!({ "type": "array", "items": scope });
         schemars::json_schema!({
-            "description": "`none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`.",
+            "description": "`none`, a list of scopes that are all required, or `{ all: [...], any: [...] }`.",
             "anyOf": [
                 { "const": "none" },
                 list.clone(),

@@ -96,7 +96,7 @@ fn destructive_endpoints(document: &document::Document, findings: &mut Findings)
         if endpoint.access.is_some() {
             findings.warn(
                 place.field("access"),
-                "anybody can use this destructive endpoint; remove `access: public`, or choose another `effect` if it can be \
+                "anyone can use this destructive endpoint; remove `access: public`, or choose another `effect` if it can be \
                  undone",
             );
         }

@@ -92,7 +92,7 @@ fn warns_about_destructive_endpoints_that_are_observed_or_public() {
     assert_eq!(warnings(&[destructive, scopes]), [""; 0]);
     warns(
         &[("/endpoints/0/effect", json!("destructive"))],
-        "endpoints[0].access: anybody can use this destructive endpoint",
+        "endpoints[0].access: anyone can use this destructive endpoint",
         &[("/endpoints/0/effect", json!("read"))],
     );
 }

@@ -63,7 +63,7 @@ impl Agents {
                     None if agent.signing_keys.is_some() => {}
                     None => findings.error(
                         place.field("identity"),
-                        "nothing tells who this agent is: write the `identity` that its tokens have, or `signing_keys`",
+                        "nothing identifies this agent; write the `identity` in its tokens, or `signing_keys`",
                     ),
                 }
             }
@@ -86,7 +86,10 @@ impl Agents {
             let place = place.field("attributes").field(attribute);
             check_name("an attribute", attribute, &place, findings);
             if !is_attribute(value) {
-                findings.error(place, "an attribute is text that is not empty, a whole number, or a list of such");
+                findings.error(
+                    place,
+                    "invalid attribute; expected text that is not empty, a whole number, or a list of these",
+                );
             }
         }
         let expires = raw.expires.as_deref().and_then(|text| {
@@ -94,7 +97,7 @@ impl Agents {
             if expiry.is_none() {
                 findings.error(
                     place.field("expires"),
-                    format!("`{}` is no date: write `2027-06-30`, or `2027-06-30T12:00:00Z`", text.escape_debug()),
+                    format!("invalid date `{}`; expected `2027-06-30` or `2027-06-30T12:00:00Z`", text.escape_debug()),
                 );
             }
             expiry
@@ -125,19 +128,19 @@ impl Agents {
             return findings.error(
                 place.field("issuer"),
                 format!(
-                    "there is no issuer `{}`; {}",
+                    "unknown issuer `{}`; {}",
                     identity.issuer.escape_debug(),
                     did_you_mean(
                         &identity.issuer,
                         document.issuers.keys().map(String::as_str),
-                        "write the name of one under `issuers`"
+                        "expected a name from `issuers`"
                     )
                 ),
             );
         };
         for (field, value) in [("client_id", &identity.client_id), ("subject", &identity.subject)] {
             if value.as_deref() == Some("") {
-                return findings.error(place.field(field), "an empty value names nobody: write the exact value");
+                return findings.error(place.field(field), "the value is empty; write the exact value");
             }
         }
         let names_clients = raw_issuer.token.as_ref().is_none_or(|token| token.client.is_some());
@@ -145,7 +148,7 @@ impl Agents {
             findings.error(
                 place.field("client_id"),
                 format!(
-                    "tokens of `{}` name no client: add `token.client` to that issuer, or write `subject`",
+                    "tokens of `{}` contain no client; add `token.client` to that issuer, or write `subject`",
                     identity.issuer.escape_debug()
                 ),
             );
@@ -165,14 +168,14 @@ impl Agents {
             (None, None) => {
                 return findings.error(
                     place.clone(),
-                    "an issuer alone would make every caller of it this agent: write `client_id`, `subject` or both",
+                    "every client of this issuer would be this agent; write `client_id`, `subject` or both",
                 );
             }
         };
         if let Some(other) = taken.and_then(|other| self.list.get(other as usize)) {
             findings.error(
                 place.clone(),
-                format!("agent `{}` has the same identity: a credential belongs to one agent", other.name),
+                format!("agent `{}` has the same identity; each credential must identify one agent", other.name),
             );
         }
     }
@@ -186,8 +189,8 @@ impl Agents {
                 findings.error(
                     place.field(&narrower.name).field("identity"),
                     format!(
-                        "whoever matches this also matches agent `{}`, which takes every subject of client `{}`: \
-                         give that agent a subject too",
+                        "a token that matches this also matches agent `{}`, which accepts every subject of client `{}`; add a \
+                         subject to that agent too",
                         wider.name,
                         client.escape_debug()
                     ),

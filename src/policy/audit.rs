@@ -49,7 +49,8 @@ impl SubjectKey {
                 findings.error(
                     place,
                     format!(
-                        "`subject: hash` needs a key; write `{{ env: NAME }}` with a variable that holds {} random bytes or more",
+                        "`subject: hash` needs a key; write `{{ env: NAME }}` with a variable that contains {} random bytes or \
+                         more",
                         Self::MIN
                     ),
                 );
@@ -136,7 +137,7 @@ fn check_prefix(prefix: &str, findings: &mut Findings) {
         findings.error(
             Place::root().field("audit").field("headers").field("prefix"),
             format!(
-                "`{}` is no prefix of our own: write `x-`, a name of lower-case letters and digits, and `-`, such as `{}`",
+                "invalid prefix `{}`; expected `x-`, a name of lower-case letters and digits, and `-`, such as `{}`",
                 prefix.escape_debug(),
                 document::HEADER_PREFIX
             ),
@@ -148,21 +149,19 @@ fn check_included(names: &[String], prefix: &str, findings: &mut Findings) {
     let place = Place::root().field("audit").field("include");
     check_distinct("header", names, &place, findings);
     if names.len() > MOST_INCLUDED {
-        findings.error(place.clone(), format!("a record repeats at most {MOST_INCLUDED} headers: write fewer"));
+        findings.error(place.clone(), format!("too many headers; expected at most {MOST_INCLUDED}"));
     }
     for (index, name) in names.iter().enumerate() {
         let shown = name.escape_debug();
         let message = if !is_token(name.as_bytes()) || *name != name.to_ascii_lowercase() {
-            format!(
-                "`{shown}` is not how headers are compared: write a header's name in lower case, such as `x-agent-run-id`"
-            )
+            format!("invalid header name `{shown}`; expected lower case, such as `x-agent-run-id`")
         } else if header_is_secret(name) {
             format!(
-                "`{shown}` may carry a credential, and a record never holds one: name a header that identifies and proves nothing"
+                "`{shown}` can contain a credential, and records never contain credentials; name a header that only identifies"
             )
         } else if name_begins_like(name.as_bytes(), prefix) {
             format!(
-                "`{shown}` begins with the prefix of our own headers, which are removed and never read: name another"
+                "`{shown}` begins with the prefix of the gate's own headers, which are removed from requests; name another header"
             )
         } else {
             continue;

@@ -45,35 +45,32 @@ fn bound(written: &str, document: &document::Document, template: Option<&Templat
             template.position(name).map(|position| Some(Bound::Path(position))).ok_or_else(|| {
                 let names = template.variables().iter().map(|variable| &*variable.name);
                 format!(
-                    "the path has no variable `{}`; {}",
+                    "unknown path variable `{}`; {}",
                     name.escape_debug(),
-                    did_you_mean(name, names, "write the name of one of its variables")
+                    did_you_mean(name, names, "expected a variable of the path")
                 )
             })
         }
         Some(("query", name)) if is_plain_name(name) => Ok(Some(Bound::Query(name.into()))),
         Some(("query", name)) => Err(format!(
-            "`{}` is read in more than one way: bind a parameter of at most 128 bytes of visible ASCII without `& ; = + % # [ ]`",
+            "the parameter name `{}` is ambiguous; expected at most 128 bytes of visible ASCII without `& ; = + % # [ ]`",
             name.escape_debug()
         )),
         Some(("header", name)) => {
             let lower = name.to_ascii_lowercase();
             if !is_plain_header(&lower) {
-                Err(format!(
-                    "`{}` is no header that can be bound: write its name with letters, digits and hyphens",
-                    name.escape_debug()
-                ))
+                Err(format!("invalid header name `{}`; expected letters, digits and hyphens", name.escape_debug()))
             } else if lower != name {
-                Err(format!("header names are compared in lower case: write `header.{lower}`"))
+                Err(format!("header names are compared in lower case; write `header.{lower}`"))
             } else if NEVER_BOUND.contains(&name) || name_begins_like(name.as_bytes(), &document.audit.headers.prefix) {
-                Err(format!("`{name}` belongs to the connection or to the gate: bind another header"))
+                Err(format!("`{name}` is used by the connection or the gate; bind another header"))
             } else if overrides::is_listed(name, document) {
-                Err(format!("`{name}` is an override header, which no request may carry: bind another header"))
+                Err(format!("`{name}` is an override header, which is rejected in every request; bind another header"))
             } else {
                 Ok(Some(Bound::Header(name.into())))
             }
         }
-        _ => Err(format!("`{shown}` is no part of a call: write `path.NAME`, `query.NAME` or `header.NAME`")),
+        _ => Err(format!("`{shown}` is not a part of a request; expected `path.NAME`, `query.NAME` or `header.NAME`")),
     }
 }
 
@@ -83,12 +80,12 @@ fn side(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
         Some(("token", claim)) => ClaimName::parse(claim).map(Side::Token).map_err(|fault| fault.to_string()),
         Some(("agent", name)) if attributes.contains(name) => Ok(Side::Agent(name.into())),
         Some(("agent", name)) => Err(format!(
-            "no agent has an attribute `{}`; {}",
+            "no agent has the attribute `{}`; {}",
             name.escape_debug(),
             did_you_mean(name, attributes.iter().copied(), "add it to the agents that may use this endpoint")
         )),
         _ => Err(format!(
-            "`{shown}` is nothing known about a caller: write `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`"
+            "`{shown}` is not an attribute of the caller; expected `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`"
         )),
     }
 }

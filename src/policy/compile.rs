@@ -63,7 +63,7 @@ impl Policy {
     /// Same as [`Policy::from_json`].
     pub fn from_value(value: Value, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
         let version = version(&value).map_err(|_| {
-            only(Place::root(), "the policy holds a number that JSON cannot carry: write it as text".to_owned())
+            only(Place::root(), "the policy contains a number that JSON cannot represent; write it as text".to_owned())
         })?;
         let mut empty = Findings::default();
         // Places are built only if there is an error to report, because they allocate.
@@ -96,8 +96,8 @@ fn document(value: Value) -> Result<document::Document, Findings> {
 /// Detects `_rules_`. Higress puts the rules of a `WasmPlugin` into its configuration, which then contains several policies.
 fn rules_of_higress(value: &Value) -> Option<Findings> {
     value.get("_rules_").map(|_| {
-        let message = "these are the `matchRules` of a Higress `WasmPlugin`, which put another configuration in the place of this \
-                       one for some calls: remove them, and write one policy under `defaultConfig`";
+        let message = "`matchRules` of a Higress `WasmPlugin` replace this configuration for some requests; remove them, and \
+                       write one policy under `defaultConfig`";
         only(Place::root().field("_rules_"), message.to_owned())
     })
 }
@@ -115,7 +115,7 @@ fn holds_null(value: &Value) -> bool {
 /// lost its list would match all hosts.
 fn refuse_null(value: &Value, place: &Place, findings: &mut Findings) {
     match value {
-        Value::Null => findings.error(place.clone(), "this field has no value: write one, or remove the field"),
+        Value::Null => findings.error(place.clone(), "this field has no value; write one, or remove the field"),
         Value::Array(items) => {
             items.iter().enumerate().for_each(|(index, item)| refuse_null(item, &place.index(index), findings));
         }
@@ -178,7 +178,13 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let limits = Limits::compile(document, &mut findings);
     if document.tables.ed25519 > MOST_KEY_TABLES {
         let place = root.field("tables").field("ed25519");
-        findings.error(place, format!("more than {MOST_KEY_TABLES} tables take too much of each worker: write less"));
+        findings.error(
+            place,
+            format!(
+                "too many tables; expected at most {MOST_KEY_TABLES}, because each worker needs memory for \
+                                       them"
+            ),
+        );
     }
     let tables_key = TablesKey::compile(document, secrets, &mut findings);
     let mut signatures = Signatures::compile(document, &mut findings);
@@ -241,7 +247,8 @@ fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
         findings.error(
             place.clone(),
             format!(
-                "`{}` identifies no API: write an absolute https URL without a fragment (RFC 8707), such as `https://api.example.com`",
+                "invalid resource `{}`; expected an absolute https URL without a fragment (RFC 8707), such as \
+                 `https://api.example.com`",
                 resource.escape_debug()
             ),
         );
@@ -253,7 +260,10 @@ fn check_refused_parameters(names: &[String], findings: &mut Findings) {
     crate::document::names::check_distinct("parameter", names, &place, findings);
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || *name != name.to_ascii_lowercase() {
-            findings.error(place.index(index), "parameters are compared decoded and in lower case: write the name so");
+            findings.error(
+                place.index(index),
+                "parameters are compared decoded and in lower case; write the name in this form",
+            );
         } else if name.len() > MOST_NAME {
             findings.error(place.index(index), format!("the name is too long; expected at most {MOST_NAME} bytes"));
         }
@@ -275,7 +285,7 @@ fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
     if skew > MOST_SKEW {
         findings.error(place, "must not exceed `15m`");
     } else if skew > USUAL_SKEW {
-        findings.warn(place, "every token lives that much longer than its issuer meant; `60s` is usual");
+        findings.warn(place, "this extends the lifetime of every token by this much; `60s` is usual");
     }
     skew
 }
@@ -286,13 +296,14 @@ fn check_callers(document: &document::Document, endpoints: &Endpoints, findings:
     if closed && document.issuers.is_empty() && !signs {
         findings.error(
             Place::root().field("issuers"),
-            "nobody can prove who they are without an issuer: write at least one, or `signing_keys` of agents",
+            "without an issuer, no agent can authenticate; write at least one, or `signing_keys` of agents",
         );
     }
     if closed && document.agents.is_empty() && document.unregistered == document::Unregistered::Reject {
         findings.error(
             Place::root().field("agents"),
-            "nobody may call without an agent: write at least one, or `unregistered: allow` for every caller of the issuers",
+            "without an agent, every request is denied; write at least one, or `unregistered: allow` for every client of the \
+             issuers",
         );
     }
 }

@@ -23,18 +23,18 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
     let algorithms = algorithms(&raw.algorithms, &place.field("algorithms"), findings);
     let max_age = raw.max_age.map_or(USUAL_AGE, document::Lifetime::duration);
     if max_age.is_zero() {
-        findings.error(place.field("max_age"), "no proof would be taken: write how old one may be, such as `60s`");
+        findings.error(place.field("max_age"), "every proof would be rejected; write a maximum age, such as `60s`");
     } else if max_age > MOST_AGE {
         findings.error(
             place.field("max_age"),
-            "a proof is remembered for this long and made for one call: write `10m` or less, better `60s`",
+            "proofs are stored for this time, and each is for one request; write `10m` or less, preferably `60s`",
         );
     }
     let clock_ahead = raw.clock_ahead.map_or(USUAL_AHEAD, document::Lifetime::duration);
     if clock_ahead > MOST_AHEAD {
         findings.error(
             place.field("clock_ahead"),
-            "proofs could be made that long in advance: write `60s` or less, better `5s`",
+            "proofs could be created that long in advance; write `60s` or less, preferably `5s`",
         );
     }
     Some(Rules {
@@ -49,17 +49,19 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
 
 fn algorithms(raw: &[document::AlgorithmName], place: &Place, findings: &mut Findings) -> Vec<Algorithm> {
     if raw.is_empty() {
-        findings.error(place.clone(), "no proof would be taken: list the algorithms with which clients sign theirs");
+        findings.error(place.clone(), "every proof would be rejected; list the algorithms that clients use");
     }
     let mut algorithms = Vec::with_capacity(raw.len());
     for (index, name) in raw.iter().enumerate() {
         let algorithm = Algorithm::from(*name);
         let place = place.index(index);
         if algorithm == Algorithm::Hs256 {
-            findings
-                .error(place, "a proof shows that its maker holds a private key, and a secret is none: remove this");
+            findings.error(
+                place,
+                "a proof shows possession of a private key, and this algorithm uses a shared secret; remove this",
+            );
         } else if algorithms.contains(&algorithm) {
-            findings.error(place, format!("`{}` stands here twice: remove one", algorithm.jose_name()));
+            findings.error(place, format!("`{}` is listed twice; remove one", algorithm.jose_name()));
         } else {
             algorithms.push(algorithm);
         }
@@ -90,16 +92,15 @@ pub(super) fn needs_bound_token(
         (Some(document::TokenAsked::Bound), _, None) => Some(Origin::Endpoint),
         (None, Some(document::TokenAsked::Bound), None) => Some(Origin::Effect(endpoint.effect)),
         (Some(_), _, Some(_)) => {
-            findings.error(
-                place.field("token"),
-                "nobody needs a token on a public endpoint: remove `token` or `access: public`",
-            );
+            findings
+                .error(place.field("token"), "a public endpoint needs no token; remove `token` or `access: public`");
             None
         }
         (None, Some(_), Some(_)) => {
             findings.error(
                 place.field("effect"),
-                "this effect asks for a token that is bound to a key, and nobody needs any on a public endpoint: remove `access: public` or choose another effect",
+                "this effect requires a key-bound token, but a public endpoint needs no token; remove `access: public` or choose \
+                 another effect",
             );
             None
         }
@@ -117,7 +118,10 @@ fn check_asked(document: &document::Document, findings: &mut Findings) {
     let endpoints = document.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.token.is_some());
     let endpoints = endpoints.map(|(index, _)| root.field("endpoints").index(index));
     for place in effects.chain(endpoints) {
-        findings
-            .error(place.field("token"), "no such token is taken without `dpop`: write it at the top, or remove this");
+        findings.error(
+            place.field("token"),
+            "such tokens are not accepted without `dpop`; add `dpop` at the top level, or remove \
+                                          this",
+        );
     }
 }

@@ -88,8 +88,10 @@ impl Compiling<'_> {
         let access = self.access(findings);
         let bindings = bindings::compile(document, raw, template, self.attributes, place, findings);
         if access != Access::Known && !bindings.is_empty() {
-            findings
-                .error(place.field("bind"), "nobody is known on a public endpoint: remove `bind` or `access: public`");
+            findings.error(
+                place.field("bind"),
+                "a public endpoint does not identify clients; remove `bind` or `access: public`",
+            );
         }
         let binds_query = bindings.iter().any(|b| matches!(b.part, crate::allowlist::Bound::Query(_)));
         let rejected_bodies = self.rejected_bodies(binds_query, findings);
@@ -117,7 +119,7 @@ impl Compiling<'_> {
     fn check_methods(&self, findings: &mut Findings) {
         let place = self.place.field("methods");
         if self.raw.methods.is_empty() {
-            findings.error(place.clone(), "an endpoint without a method can never match: write each method");
+            findings.error(place.clone(), "an endpoint without a method never matches; write each method");
         }
         check_distinct("method", &self.raw.methods, &place, findings);
         for (index, method) in self.raw.methods.iter().enumerate() {
@@ -127,12 +129,12 @@ impl Compiling<'_> {
             if !is_token(method.as_bytes()) || method.contains('*') {
                 findings.error(
                     place,
-                    format!("`{}` is no method: write each exactly, such as `GET`", method.escape_debug()),
+                    format!("invalid method `{}`; write each method exactly, such as `GET`", method.escape_debug()),
                 );
             } else if upper == "CONNECT" {
-                findings.error(place, "`CONNECT` asks for a tunnel and is refused everywhere: remove it");
+                findings.error(place, "`CONNECT` opens a tunnel and is always rejected; remove it");
             } else if *method != upper {
-                findings.error(place, format!("methods are compared exactly, and clients send `{upper}`: write that"));
+                findings.error(place, format!("methods are compared exactly; write `{upper}`"));
             }
         }
     }
@@ -143,7 +145,7 @@ impl Compiling<'_> {
             (None, Some(_)) => {
                 findings.error(
                     self.place.field("credentials"),
-                    "this is for public endpoints, and elsewhere credentials are always verified: remove it",
+                    "this applies only to public endpoints, because other endpoints always verify credentials; remove it",
                 );
                 Access::Known
             }
@@ -162,20 +164,18 @@ impl Compiling<'_> {
         let mut wanted = ScopesWanted::default();
         if access != Access::Known {
             if own.is_some_and(|own| !own.none) {
-                findings.error(place, "nobody has scopes on a public endpoint: remove `scopes` or `access: public`");
+                findings.error(place, "a public endpoint cannot check scopes; remove `scopes` or `access: public`");
             } else if of_effect.is_some_and(|asked| !asked.none) {
                 findings.error(
                     self.place.field("effect"),
-                    "this effect asks for scopes, and nobody has any on a public endpoint: remove `access: public` or choose another effect",
+                    "this effect requires scopes, but a public endpoint cannot check them; remove `access: public` or choose \
+                     another effect",
                 );
             }
             return wanted;
         }
         if own.is_none() && of_effect.is_none() {
-            findings.error(
-                place,
-                "which scopes this call needs is not said: write a list of scopes, or `none` for any registered agent",
-            );
+            findings.error(place, "`scopes` is required; write a list of scopes, or `none` for any registered agent");
         }
         of_effect.into_iter().for_each(|asked| wanted.add(Origin::Effect(self.raw.effect), asked));
         own.into_iter().for_each(|asked| wanted.add(Origin::Endpoint, asked));
@@ -193,7 +193,7 @@ impl Compiling<'_> {
             (Some(document::FormBodies::Allow), Some(document::FormBodies::Reject)) => {
                 findings.error(
                     self.place.field("form_bodies"),
-                    "the requirements of this effect reject form bodies, and both hold: remove one of the two",
+                    "the requirements of this effect reject form bodies, and both settings apply; remove one of them",
                 );
                 None
             }
@@ -212,14 +212,14 @@ impl Compiling<'_> {
         let mut escapes = EscapeSet::default();
         for (index, escape) in self.raw.allow_escapes.iter().enumerate() {
             if escapes.contains(*escape) {
-                findings.error(place.index(index), "this escape stands twice: remove one");
+                findings.error(place.index(index), "this escape is listed twice; remove one");
             }
             escapes.insert(*escape);
         }
         if !escapes.is_empty() && template.is_some_and(|template| !takes_text(template)) {
             findings.error(
                 place,
-                "no variable of this path takes escapes: write `{name:text}` for the one that does, or remove this",
+                "no variable of this path accepts escapes; write `{name:text}` for the variable that should, or remove this",
             );
         }
         escapes
@@ -230,7 +230,7 @@ impl Compiling<'_> {
         if !self.raw.methods.iter().any(|method| method == "GET") {
             findings.error(
                 self.place.field("upgrade"),
-                "a WebSocket handshake is a `GET` (RFC 6455): add that method or remove `upgrade`",
+                "a WebSocket handshake is a `GET` (RFC 6455); add that method or remove `upgrade`",
             );
         }
         true
@@ -240,7 +240,7 @@ impl Compiling<'_> {
         if self.raw.mode == Some(document::Mode::Enforce) && self.document.mode == document::Mode::Observe {
             findings.error(
                 self.place.field("mode"),
-                "the policy's own `mode: observe` refuses nothing: write `enforce` there and `observe` on the other endpoints",
+                "the policy's `mode: observe` denies nothing; write `enforce` there, and `observe` on the other endpoints",
             );
         }
         self.raw.mode == Some(document::Mode::Observe)
@@ -250,7 +250,7 @@ impl Compiling<'_> {
 /// Checks the scopes that a field requires.
 pub(super) fn check_scopes(asked: &document::ScopesAsked, place: &Place, findings: &mut Findings) {
     if !asked.none && asked.all.is_empty() && asked.any.is_empty() {
-        findings.error(place.clone(), "an empty list asks for nothing without saying so: write `none`");
+        findings.error(place.clone(), "an empty list requires nothing; write `none`");
     }
     for (field, scopes) in [("all", &asked.all), ("any", &asked.any)] {
         for scope in scopes {

@@ -34,7 +34,7 @@ impl Endpoints {
         let mut compiled = Self::default();
         let mut templates = Vec::with_capacity(document.endpoints.len());
         if document.endpoints.is_empty() {
-            findings.error(place.clone(), "an empty allowlist denies every call: write at least one endpoint");
+            findings.error(place.clone(), "an empty allowlist denies every request; write at least one endpoint");
         }
         let mut ids = HashMap::new();
         let mut attributes = BTreeSet::new();
@@ -45,7 +45,7 @@ impl Endpoints {
             let place = place.index(index);
             if let Some(first) = ids.insert(raw.id.as_str(), index) {
                 let message = format!(
-                    "endpoint `{}` has the same id: choose another",
+                    "endpoint `{}` has the same id; choose another",
                     Place::root().field("endpoints").index(first)
                 );
                 findings.error(place.field("id"), message);
@@ -84,7 +84,7 @@ impl Endpoints {
             if members.is_empty() {
                 findings.warn(
                     Place::root().field("hosts"),
-                    format!("no endpoint answers for `{host}`: every call to it is denied"),
+                    format!("no endpoint has the host `{host}`, so every request to it is denied"),
                 );
             }
             if let Some(table) = by_members.get(&members) {
@@ -160,7 +160,7 @@ impl Endpoints {
                     findings.error(
                         place.index(endpoint.position as usize).field("methods"),
                         format!(
-                            "`{method}` on this path is endpoint `{}` already: a call belongs to one endpoint",
+                            "endpoint `{}` already matches `{method}` on this path; a request must match only one endpoint",
                             first.id
                         ),
                     );

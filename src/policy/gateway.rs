@@ -282,19 +282,17 @@ pub(super) fn check(document: &document::Document, findings: &mut Findings) {
             findings.error(
                 root.field("limits").field(limit),
                 format!(
-                    "workers share nothing on `{name}`, so that calls cannot be counted: remove this, or choose another \
-                     `gateway`"
+                    "workers share no state on `{name}`, so requests cannot be counted; remove this, or choose another `gateway`"
                 ),
             );
         }
         for (field, written, why) in [
             ("auth_failure_limit", document.auth_failure_limit.is_some(), "failures cannot be counted"),
-            ("dpop", document.dpop.is_some(), "no proof could be refused that was used before"),
+            ("dpop", document.dpop.is_some(), "replayed proofs cannot be rejected"),
         ] {
             if written {
-                let message = format!(
-                    "workers share nothing on `{name}`, so that {why}: remove this, or choose another `gateway`"
-                );
+                let message =
+                    format!("workers share no state on `{name}`, so {why}; remove this, or choose another `gateway`");
                 findings.error(root.field(field), message);
             }
         }
@@ -305,14 +303,14 @@ pub(super) fn check(document: &document::Document, findings: &mut Findings) {
             if !written {
                 findings.warn(
                     root.field("audit").field("log").field(field),
-                    format!("`{name}` has no place for records but the gateway's own log: without `true` these are not written"),
+                    format!("`{name}` can write records only to the gateway's own log; write `true`, or these records are lost"),
                 );
             }
         }
         if document.audit.outcome {
             findings.warn(
                 root.field("audit").field("outcome"),
-                format!("`{name}` tells the gate nothing of how a call ended: remove this"),
+                format!("`{name}` does not report to the filter how a request ended; remove this"),
             );
         }
     }
@@ -321,7 +319,7 @@ pub(super) fn check(document: &document::Document, findings: &mut Findings) {
         if features.store == Store::Zone && endpoint.body == Some(document::Body::Stream) {
             findings.error(
                 place.field("body"),
-                format!("`{name}` takes the whole body before the upstream gets a byte, so that nothing streams: remove this"),
+                format!("`{name}` buffers the whole body before it forwards a byte, so nothing streams; remove this"),
             );
         }
     }

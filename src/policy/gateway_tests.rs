@@ -57,16 +57,16 @@ fn a_policy_with_tokens_only_compiles_for_every_gateway() {
 #[test]
 fn limits_require_shared_state_and_on_some_gateways_a_key() {
     let needs = [
-        ("istio", "tables.key: other filters may write"),
-        ("higress", "tables.key: other filters may write"),
-        ("kong", "tables.key: the random numbers of this gateway can be foreseen"),
+        ("istio", "tables.key: other filters can write"),
+        ("higress", "tables.key: other filters can write"),
+        ("kong", "tables.key: the random numbers of this gateway are predictable"),
     ];
     let portable = |start| [needs[0], needs[1], needs[2], ("portable", start)];
-    assert_refused(&refusals(with, &limits()), &portable("limits.calls: workers share nothing on `portable`"));
+    assert_refused(&refusals(with, &limits()), &portable("limits.calls: workers share no state on `portable`"));
     let failed = vec![("/auth_failure_limit", json!({ "rate": "10/1m", "burst": 5 }))];
-    assert_refused(&refusals(with, &failed), &portable("auth_failure_limit: workers share nothing"));
+    assert_refused(&refusals(with, &failed), &portable("auth_failure_limit: workers share no state"));
     let with_key: Changes = limits().into_iter().chain(key()).collect();
-    assert_refused(&refusals(with, &with_key), &[("portable", "limits.calls: workers share nothing")]);
+    assert_refused(&refusals(with, &with_key), &[("portable", "limits.calls: workers share no state")]);
     assert_refused(&refusals(with, &key()), &[]);
 }
 
@@ -94,7 +94,10 @@ fn tables_key_must_be_long_enough_and_used_nowhere_else() {
     };
     let long = &[b'x'; 32];
     assert_eq!(told(kong(&[]), long), [""; 0]);
-    assert!(told(kong(&[]), &long[1..])[0].starts_with("tables.key.env: a key of the tables has 32 bytes or more"));
+    assert!(
+        told(kong(&[]), &long[1..])[0]
+            .starts_with("tables.key.env: the key is too short; expected 32 random bytes or more")
+    );
     assert!(told(kong(&[]), b"")[0].starts_with("tables.key.env: the environment variable `TABLES_KEY` is not set"));
     let mut shared = signed(&[("/gateway", json!("kong")), key()[0].clone()]);
     shared["agents"]["a"]["signing_keys"] = json!([{ "secret": { "env": "TABLES_KEY" }, "keyid": "k" }]);
@@ -108,15 +111,15 @@ fn replay_protection_requires_shared_state() {
     proven.push(("/endpoints/2/limits", json!(["calls"])));
     assert_refused(
         &refusals(with, &proven),
-        &[("portable", "dpop: workers share nothing on `portable`, so that no proof could be refused")],
+        &[("portable", "dpop: workers share no state on `portable`, so replayed proofs cannot be rejected")],
     );
     let mut once: Changes = limits().into_iter().chain(key()).collect();
     once.extend([("/endpoints/1/signature", json!("required")), ("/endpoints/1/body", json!("stream"))]);
     assert_refused(
         &refusals(signed, &once),
         &[
-            ("kong", "endpoints[1].body: `kong` takes the whole body"),
-            ("portable", "endpoints[1].replay: workers share nothing on this gateway"),
+            ("kong", "endpoints[1].body: `kong` buffers the whole body"),
+            ("portable", "endpoints[1].replay: workers share no state on this gateway"),
         ],
     );
     let unlimited = vec![
@@ -124,15 +127,15 @@ fn replay_protection_requires_shared_state() {
         ("/endpoints/1/body", json!("stream")),
         ("/endpoints/1/replay", json!(false)),
     ];
-    assert_refused(&refusals(signed, &unlimited), &[("kong", "endpoints[1].body: `kong` takes the whole body")]);
+    assert_refused(&refusals(signed, &unlimited), &[("kong", "endpoints[1].body: `kong` buffers the whole body")]);
 }
 
 #[test]
 fn signed_bodies_require_a_gateway_that_shows_bodies() {
     let mut changes: Changes = limits().into_iter().chain(key()).collect();
     changes.push(("/endpoints/1/signature", json!("required")));
-    let late = "body_check: this gateway sends the head of a request on before its body";
-    let unseen = ("portable", "endpoints[1].body: this gateway shows the gate no bodies");
+    let late = "body_check: this gateway forwards the headers of a request before it has the body";
+    let unseen = ("portable", "endpoints[1].body: this gateway does not pass bodies to the filter");
     assert_refused(
         &refusals(signed, &changes),
         &[("istio", late), ("envoy-gateway", late), ("higress", late), ("kong", late), unseen],
@@ -152,13 +155,17 @@ fn warns_about_settings_without_effect_on_the_gateway() {
     let log = vec![("/audit", json!({ "log": { "allow": false, "deny": true }, "outcome": true }))];
     let found = told("portable", &log);
     assert_eq!(found.len(), 2, "{found:#?}");
-    assert!(found[0].starts_with("audit.log.allow: `portable` has no place for records"), "{found:#?}");
-    assert!(found[1].starts_with("audit.outcome: `portable` tells the gate nothing"), "{found:#?}");
+    assert!(found[0].starts_with("audit.log.allow: `portable` can write records only"), "{found:#?}");
+    assert!(found[1].starts_with("audit.outcome: `portable` does not report"), "{found:#?}");
     assert_eq!(told("kong", &log), Vec::<String>::new());
     let late = vec![("/body_check", json!("after_headers"))];
-    assert!(told("envoy", &late)[0].starts_with("body_check: this gateway holds requests back"));
-    assert!(told("portable", &late).iter().any(|warning| warning.starts_with("body_check: this gateway shows")));
-    assert!(told("portable", &key()).iter().any(|warning| warning.starts_with("tables.key: workers share nothing")));
+    assert!(told("envoy", &late)[0].starts_with("body_check: this gateway holds requests until"));
+    assert!(
+        told("portable", &late)
+            .iter()
+            .any(|warning| warning.starts_with("body_check: this gateway does not pass"))
+    );
+    assert!(told("portable", &key()).iter().any(|warning| warning.starts_with("tables.key: workers share no state")));
 }
 
 #[test]

@@ -98,8 +98,8 @@ fn shares(raw: &document::HeldBodies, max_body: u64, place: &Place, findings: &m
         findings.warn(
             place.field(if raw.source_bytes.is_some() { "source_bytes" } else { "agent_bytes" }),
             format!(
-                "one slow agent can use up what its source address may have held, so that other agents at that address get 503; \
-                 expected at least `{}` more in `source_bytes` than in `agent_bytes`",
+                "one slow agent can use up the memory of its source address, and other agents at that address get 503; expected \
+                 at least `{}` more in `source_bytes` than in `agent_bytes`",
                 kib(one)
             ),
         );

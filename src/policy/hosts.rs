@@ -9,23 +9,23 @@ use crate::request::Host;
 pub(super) fn compile(raw: &[String], findings: &mut Findings) -> Vec<String> {
     let place = Place::root().field("hosts");
     if raw.is_empty() {
-        findings.error(place.clone(), "a gate without a host answers for nothing: write each host");
+        findings.error(place.clone(), "without a host, no request matches; write each host");
     }
     check_distinct("host", raw, &place, findings);
     let mut hosts = Vec::with_capacity(raw.len());
     for (index, host) in raw.iter().enumerate() {
         let place = place.index(index);
         match Host::parse(host.as_bytes()) {
-            _ if host.contains('*') => findings.error(place, "hosts are compared exactly: write each host"),
+            _ if host.contains('*') => findings.error(place, "hosts are compared exactly; write each host"),
             Ok(canonical) if canonical.as_str() == host => hosts.push(host.clone()),
             Ok(canonical) => findings.error(
                 place,
-                format!("`{}` is not how hosts are compared: write `{}`", host.escape_debug(), canonical.as_str()),
+                format!("`{}` is not in canonical form; write `{}`", host.escape_debug(), canonical.as_str()),
             ),
             Err(_) => findings.error(
                 place,
                 format!(
-                    "`{}` is no host: write a name or address, with a port only where it is neither 80 nor 443",
+                    "invalid host `{}`; expected a name or address, with a port only if it is neither 80 nor 443",
                     host.escape_debug()
                 ),
             ),
@@ -44,8 +44,10 @@ pub(super) fn check_of_endpoint(
     let Some(hosts) = &raw.hosts else { return };
     let place = place.field("hosts");
     if hosts.is_empty() {
-        findings
-            .error(place.clone(), "an endpoint without a host can never match: remove `hosts` for all of the policy's");
+        findings.error(
+            place.clone(),
+            "an endpoint without a host never matches; remove `hosts` to use all hosts of the policy",
+        );
     }
     check_distinct("host", hosts, &place, findings);
     for (index, host) in hosts.iter().enumerate() {
@@ -55,7 +57,7 @@ pub(super) fn check_of_endpoint(
                 format!(
                     "`{}` is not one of the policy's hosts; {}",
                     host.escape_debug(),
-                    did_you_mean(host, document.hosts.iter().map(String::as_str), "write one of those under `hosts`")
+                    did_you_mean(host, document.hosts.iter().map(String::as_str), "expected a host from `hosts`")
                 ),
             );
         }

@@ -64,7 +64,7 @@ fn check_table(name: &str, entries: u32, bounds: RangeInclusive<u32>, findings: 
     if !bounds.contains(&entries) {
         findings.error(
             Place::root().field("tables").field(name),
-            format!("a table has between {} and {} entries: write such a number", bounds.start(), bounds.end()),
+            format!("invalid number of entries; expected {} to {}", bounds.start(), bounds.end()),
         );
     }
 }
@@ -82,10 +82,7 @@ pub(super) fn of_endpoint(
         if of_effect.contains(name) {
             findings.error(
                 place.field("limits").index(index),
-                format!(
-                    "the requirements of this effect charge `{}` already: remove one of the two",
-                    name.escape_debug()
-                ),
+                format!("the requirements of this effect already charge `{}`; remove one of them", name.escape_debug()),
             );
         }
     }
@@ -97,7 +94,8 @@ pub(super) fn of_endpoint(
     for (index, name) in endpoint.limits.iter().enumerate().filter(|(_, name)| public && counts_callers(name)) {
         findings.error(
             place.field("limits").index(index),
-            format!("`{name}` counts by who calls, and nobody is known on a public endpoint: write a limit per `source` or `endpoint`"),
+            format!("`{name}` counts by client, but a public endpoint does not identify clients; use a limit per `source` or \
+                     `endpoint`"),
         );
     }
     // Limits that the effect applies to authenticated callers do not apply to public endpoints.
@@ -118,7 +116,7 @@ fn check_cost<'n>(
     let Some(cost) = endpoint.cost else { return };
     let place = place.field("cost");
     if cost == 0 {
-        findings.error(place, "a call that costs nothing is not limited: remove `limits` for that, or write 1 or more");
+        findings.error(place, "requests without a cost are not limited; remove `limits` for that, or write 1 or more");
         return;
     }
     let mut charged = false;
@@ -127,12 +125,12 @@ fn check_cost<'n>(
         if let Some(limit) = document.limits.get(name).filter(|limit| limit.burst < cost) {
             findings.error(
                 place.clone(),
-                format!("the burst of `{name}` is {}, so that no call of this cost ever passes: write less, or a larger burst", limit.burst),
+                format!("the burst of `{name}` is {}, so requests of this cost are always denied; write less, or a larger burst", limit.burst),
             );
         }
     }
     if !charged {
-        findings.error(place, "no limit is charged here: remove `cost`, or write `limits`");
+        findings.error(place, "no limit is charged here; remove `cost`, or write `limits`");
     }
 }
 
@@ -169,13 +167,9 @@ fn check_names(names: &[String], document: &document::Document, place: &Place, f
             findings.error(
                 place.index(index),
                 format!(
-                    "there is no limit `{}`; {}",
+                    "unknown limit `{}`; {}",
                     name.escape_debug(),
-                    did_you_mean(
-                        name,
-                        document.limits.keys().map(String::as_str),
-                        "write the name of one under `limits`"
-                    )
+                    did_you_mean(name, document.limits.keys().map(String::as_str), "expected a name from `limits`")
                 ),
             );
         }
@@ -191,7 +185,7 @@ fn check_used(document: &document::Document, findings: &mut Findings) {
     for name in document.limits.keys().filter(|name| !names.contains(name)) {
         findings.warn(
             Place::root().field("limits").field(name),
-            "nothing is charged to this limit: name it under `limits` of an endpoint or of `requirements`",
+            "nothing is charged to this limit; name it in `limits` of an endpoint or of `requirements`",
         );
     }
 }
@@ -199,8 +193,7 @@ fn check_used(document: &document::Document, findings: &mut Findings) {
 fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -> LimitKey {
     let mut per = LimitKey::default();
     if asked.0.is_empty() {
-        findings
-            .error(place.clone(), "an empty list tells nobody apart: write `agent`, `issuer`, `source` or `endpoint`");
+        findings.error(place.clone(), "the list is empty; expected `agent`, `issuer`, `source` or `endpoint`");
     }
     for (index, dimension) in asked.0.iter().enumerate() {
         let part = match dimension {
@@ -210,7 +203,7 @@ fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -
             document::Dimension::Endpoint => &mut per.endpoint,
         };
         if std::mem::replace(part, true) {
-            findings.error(place.index(index), "this stands twice: remove one");
+            findings.error(place.index(index), "this is listed twice; remove one");
         }
     }
     per
@@ -226,7 +219,10 @@ fn limit(
     findings: &mut Findings,
 ) -> Option<Limit> {
     if burst == 0 {
-        findings.error(place.field("burst"), "a burst of 0 lets no call pass: write how many may pass at once");
+        findings.error(
+            place.field("burst"),
+            "a burst of 0 denies every request; write the number of requests allowed at once",
+        );
         return None;
     }
     // Spans are whole seconds of 64 bits. A span that overflows is rejected by `Gcra::new`.
@@ -234,7 +230,7 @@ fn limit(
     let Some(gcra) = Gcra::new(rate.calls, span, burst) else {
         findings.error(
             place.field("rate"),
-            "a limit takes at most a million calls a second, and its burst comes back within a year: write another rate or burst",
+            "rate or burst out of range; expected at most a million requests per second, and a burst that refills within a year",
         );
         return None;
     };
@@ -255,7 +251,10 @@ fn auth_failure_limit(document: &document::Document, findings: &mut Findings) ->
     let usual = allowed(raw.rate, raw.burst, &place, findings);
     let place = place.field("sources");
     if raw.sources.len() > MOST_SOURCES {
-        findings.error(place.clone(), format!("more than {MOST_SOURCES} networks are for a firewall: write fewer"));
+        findings.error(
+            place.clone(),
+            format!("too many networks; expected at most {MOST_SOURCES} (use a firewall for more)"),
+        );
     }
     let mut sources = Vec::with_capacity(raw.sources.len());
     for (text, own) in &raw.sources {
@@ -264,12 +263,12 @@ fn auth_failure_limit(document: &document::Document, findings: &mut Findings) ->
         match text.parse::<IpNet>() {
             Ok(network) if network.trunc() == network => sources.extend(own.map(|own| (network, own))),
             Ok(network) => {
-                findings.error(place, format!("the address has digits beyond its prefix: write `{}`", network.trunc()))
+                findings.error(place, format!("the address has bits beyond its prefix; write `{}`", network.trunc()))
             }
             Err(_) => findings.error(
                 place,
                 format!(
-                    "`{}` is no network: write an address and a prefix length, such as `203.0.113.7/32`",
+                    "invalid network `{}`; expected an address and a prefix length, such as `203.0.113.7/32`",
                     text.escape_debug()
                 ),
             ),

@@ -48,14 +48,15 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
             findings.error(
                 place,
                 format!(
-                    "invalid header name `{shown}`; expected at most {MOST_BYTES} lower-case letters, digits and hyphens, such as \
-                     `x-forwarded-prefix` (every other character of a header's name reads as a hyphen)"
+                    "invalid header name `{shown}`; expected at most {MOST_BYTES} lower-case letters, digits and hyphens, such \
+                     as `x-forwarded-prefix` (every other character of a header's name reads as a hyphen)"
                 ),
             );
         } else if NEEDED.contains(&name.as_str()) || WITHOUT_LOOKALIKES.contains(&name.as_str()) {
             findings.error(
                 place,
-                format!("`{shown}` is set by gateways or needed by the gate; name a header that the upstream takes a method or path from"),
+                format!("`{shown}` is set by gateways or needed by the gate; name a header that the upstream reads a method or \
+                         path from"),
             );
         } else if ["x-envoy-", &document.audit.headers.prefix]
             .iter()
@@ -66,7 +67,7 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
                 format!("`{shown}` is a header of the gateway or of the gate; name a header that clients send"),
             );
         } else if OVERRIDE_HEADERS.contains(&name.as_str()) {
-            findings.warn(place, format!("`{shown}` is in the list anyway; remove it"));
+            findings.warn(place, format!("`{shown}` is always in the list; remove it"));
         }
     }
     names.iter().map(|name| name.as_str().into()).collect()

@@ -28,7 +28,7 @@ pub(crate) struct Replay {
     pub(crate) rules: Rules,
     /// The agents that have a partition, by position.
     agents: Vec<u32>,
-    /// Whether all unregistered callers together have a partition.
+    /// Whether all unregistered clients together have a partition.
     unregistered: bool,
 }
 
@@ -86,7 +86,7 @@ impl Replay {
         sharers.saturating_mul(self.rules.share.slots().get().into())
     }
 
-    /// Returns the owners of partitions: agents by name, and `None` for all unregistered callers together.
+    /// Returns the owners of partitions: agents by name, and `None` for all unregistered clients together.
     pub(crate) fn sharers<'p>(&'p self, agents: &'p Agents) -> impl Iterator<Item = Option<&'p str>> {
         let named = self.agents.iter().filter_map(|position| Some(Some(&*agents.get(*position)?.name)));
         named.chain(self.unregistered.then_some(None))
@@ -131,7 +131,7 @@ pub(super) fn check_share(
     let lifetime = rules.window.saturating_add(rules.clock_ahead);
     let whose = match sharer {
         PartitionOwner::Agent => "an agent",
-        PartitionOwner::Unregistered => "all unregistered callers together",
+        PartitionOwner::Unregistered => "all unregistered clients together",
     };
     let limited = Limited::new(sharer, endpoints, limits, lifetime);
     let Some(needed) = limited.needed() else {
@@ -139,8 +139,8 @@ pub(super) fn check_share(
             findings.error(
                 endpoint.place.field("limits"),
                 format!(
-                    "each call here is remembered for {} s, and nothing limits how often {whose} may call: charge a limit \
-                     that is not per `source`{}",
+                    "each request here is stored for {} s for replay protection, and nothing limits the requests of {whose}; \
+                     charge a limit that is not per `source`{}",
                     lifetime.as_secs(),
                     if sharer == PartitionOwner::Agent { "" } else { " or `agent`" }
                 ),
@@ -152,8 +152,8 @@ pub(super) fn check_share(
         findings.error(
             Place::root().field("tables").field("replay"),
             format!(
-                "limits let {whose} make up to {needed} calls that are remembered for {} s each, and a share of the table \
-                 takes {} without refusing any: write a larger table, lower rates, or a shorter `max_age`",
+                "limits allow {whose} up to {needed} requests that are stored for {} s each, but a partition of the table is \
+                 safe only up to {}; write a larger table, lower rates, or a shorter `max_age`",
                 lifetime.as_secs(),
                 rules.share.safe_capacity()
             ),
@@ -326,15 +326,15 @@ mod tests {
         assert_eq!(
             findings(576, &[&[0]]),
             [
-                "tables.replay: limits let an agent make up to 310 calls that are remembered for 60 s each, and a share of the \
-              table takes 288 without refusing any: write a larger table, lower rates, or a shorter `max_age`"
+                "tables.replay: limits allow an agent up to 310 requests that are stored for 60 s each, but a partition of the \
+              table is safe only up to 288; write a larger table, lower rates, or a shorter `max_age`"
             ]
         );
         assert_eq!(
             findings(640, &[&[0], &[], &[1]]),
             [1, 2].map(|index| format!(
-                "endpoints[{index}].limits: each call here is remembered for 60 s, and nothing limits how often an agent may \
-                 call: charge a limit that is not per `source`"
+                "endpoints[{index}].limits: each request here is stored for 60 s for replay protection, and nothing limits the \
+              requests of an agent; charge a limit that is not per `source`"
             ))
         );
     }

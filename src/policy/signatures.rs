@@ -71,13 +71,8 @@ impl Signatures {
             |span: Option<Lifetime>, field: &str, usual: Duration, most: Duration, findings: &mut Findings| {
                 let span = span.map_or(usual, Lifetime::duration);
                 if span.is_zero() || span > most {
-                    findings.error(
-                        place.field(field),
-                        format!(
-                            "a signature that is taken for so long is no proof of now: write `1s` to `{}s`",
-                            most.as_secs()
-                        ),
-                    );
+                    findings
+                        .error(place.field(field), format!("invalid duration; expected `1s` to `{}s`", most.as_secs()));
                 }
                 span.as_secs()
             };
@@ -93,10 +88,10 @@ impl Signatures {
         match raw.tag.as_deref() {
             Some(WEB_BOT_AUTH) => findings.error(
                 place.field("tag"),
-                "this tag is Web Bot Auth's: choose another, or write `authenticate: web-bot-auth` at the endpoints",
+                "this tag is reserved for Web Bot Auth; choose another, or write `authenticate: web-bot-auth` at the endpoints",
             ),
             Some(tag) if tag.is_empty() || !is_string(tag) => {
-                findings.error(place.field("tag"), "a tag is text of printable ASCII that is not empty");
+                findings.error(place.field("tag"), "invalid tag; expected printable ASCII that is not empty");
             }
             _ => {}
         }
@@ -105,7 +100,7 @@ impl Signatures {
         if max_age.is_zero() || max_age > DAY {
             findings.error(
                 Place::root().field("web_bot_auth").field("max_age"),
-                "Web Bot Auth's signatures live 24 hours at most: write `24h` or less",
+                "signatures of Web Bot Auth are valid for at most 24 hours; write `24h` or less",
             );
         }
         let legacy = bots.is_some_and(|bots| bots.signature_agent.is_some());
@@ -119,10 +114,8 @@ impl Signatures {
         };
         let fields = raw.structured_fields.iter().map(|(name, kind)| {
             if !is_token(name.as_bytes()) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                findings.error(
-                    place.field("structured_fields").field(name),
-                    "this is no name of a header: write it in lower case",
-                );
+                findings
+                    .error(place.field("structured_fields").field(name), "invalid header name; expected lower case");
             }
             (name.as_str().into(), FieldKind::from(*kind))
         });
@@ -160,7 +153,7 @@ impl Signatures {
         if let Some(endpoint) = asked.filter(|_| document.agents.values().all(|agent| agent.signing_keys.is_none())) {
             findings.error(
                 Place::root().field("endpoints").index(endpoint.position as usize),
-                "this endpoint asks for signatures, and no agent has a key: write `signing_keys` at the agents that sign",
+                "this endpoint requires signatures, but no agent has a key; write `signing_keys` at the agents that sign",
             );
         }
         // A signature can also replace a proof of possession.
@@ -173,7 +166,11 @@ impl Signatures {
                 ("held_bodies", !shown && document.held_bodies != document::HeldBodies::default()),
             ] {
                 if written {
-                    findings.warn(Place::root().field(field), "no endpoint asks for a signature: this has no effect");
+                    findings.warn(
+                        Place::root().field(field),
+                        "no endpoint requires a signature, so this has no effect; remove \
+                                                               it",
+                    );
                 }
             }
         }
@@ -183,8 +180,8 @@ impl Signatures {
             if bots && raw.effect != document::Effect::Read {
                 findings.warn(
                     Place::root().field("endpoints").index(endpoint.position as usize).field("authenticate"),
-                    "Web Bot Auth signs neither method nor path nor body, so that a call that is captured before it arrives can be \
-                     sent as another one: write `signature` where something changes",
+                    "Web Bot Auth signs neither method nor path nor body, so a captured request can be sent as another one; \
+                     write `signature` for endpoints that change something",
                 );
             }
         }
@@ -192,7 +189,7 @@ impl Signatures {
             findings.warn(
                 Place::root().field("endpoints").index(endpoint.position as usize).field("replay"),
                 format!(
-                    "whoever sees a signed call to this endpoint can send it again for {} s",
+                    "anyone who sees a signed request to this endpoint can replay it for {} s",
                     self.profile(endpoint.signature.profile).max_age
                 ),
             );
@@ -214,7 +211,7 @@ impl SignatureRule {
             (Some(own), Some(other)) if own != other => {
                 findings.error(
                     place.field("authenticate"),
-                    "the requirements of this effect say otherwise, and both hold: remove one of the two",
+                    "this contradicts the requirements of this effect, and both apply; remove one of them",
                 );
                 own
             }
@@ -234,13 +231,13 @@ impl SignatureRule {
         if alone && own.is_some_and(|(asked, _)| asked == document::SignatureAsked::Optional) {
             findings.error(
                 place.field("signature"),
-                "the signature proves who calls here, so that it cannot be optional: remove this",
+                "the signature authenticates the agent here, so it cannot be optional; remove this",
             );
         }
         if access != Access::Known && (raw.signature.is_some() || raw.authenticate.is_some()) {
             findings.error(
                 place.field(if raw.signature.is_some() { "signature" } else { "authenticate" }),
-                "nobody signs calls to a public endpoint: remove this or `access: public`",
+                "requests to a public endpoint are not signed; remove this or `access: public`",
             );
         }
         let asked = if alone { Some((document::SignatureAsked::Required, Origin::Endpoint)) } else { asked };
@@ -248,11 +245,12 @@ impl SignatureRule {
         if !raw.replay && raw.effect != document::Effect::Read {
             findings.error(
                 place.field("replay"),
-                "what is sent again here happens again: remove this, or write `effect: read` where nothing changes",
+                "a replayed request to this endpoint takes effect again; remove this, or write `effect: read` if nothing changes",
             );
         }
         if !raw.replay && asked.is_none() {
-            findings.error(place.field("replay"), "nothing is remembered of calls without a signature: remove this");
+            findings
+                .error(place.field("replay"), "requests without a signature have no replay protection; remove this");
         }
         Self { asked, profile, alone: alone && access == Access::Known, once: raw.replay }
     }
@@ -270,22 +268,22 @@ fn check_bodies(document: &document::Document, endpoints: &[Endpoint], findings:
     };
     match features.body {
         BodyCheck::Held if late => {
-            findings.warn(place, "this gateway holds requests back until their bodies are checked: remove this");
+            findings.warn(place, "this gateway holds requests until their bodies are checked; remove this");
         }
         BodyCheck::Late if !late && endpoints.iter().any(|endpoint| signed(&endpoint)) => findings.error(
             place,
-            "this gateway sends the head of a request on before its body has come, so that another body is found out \
-             late: write `accept` where the upstream can bear that, or `body: stream` at endpoints that need no digest",
+            "this gateway forwards the headers of a request before it has the body, so a changed body is detected late; write \
+             `accept` if the upstream tolerates that, or `body: stream` at endpoints that need no digest",
         ),
         BodyCheck::Unseen => {
             if late {
-                findings.warn(place, "this gateway shows the gate no bodies, so that none is checked: remove this");
+                findings.warn(place, "this gateway does not pass bodies to the filter, so none is checked; remove this");
             }
             for endpoint in endpoints.iter().filter(signed) {
                 findings.error(
                     Place::root().field("endpoints").index(endpoint.position as usize).field("body"),
-                    "this gateway shows the gate no bodies, so that no digest of one can be checked: write `stream`, or \
-                     choose another `gateway`",
+                    "this gateway does not pass bodies to the filter, so no digest can be checked; write `stream`, or choose \
+                     another `gateway`",
                 );
             }
         }
@@ -297,7 +295,7 @@ fn check_bodies(document: &document::Document, endpoints: &[Endpoint], findings:
         {
             findings.error(
                 Place::root().field("endpoints").index(endpoint.position as usize).field("replay"),
-                "workers share nothing on this gateway, so that a signed call could be sent again: write `false` where nothing \
+                "workers share no state on this gateway, so a signed request could be replayed; write `false` if nothing \
                  changes, or choose another `gateway`",
             );
         }
@@ -314,7 +312,7 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
             findings.error(
                 place.index(index),
                 format!(
-                    "`{}` is no component that can be asked for: write {}, or a header in lower case with hyphens",
+                    "`{}` is not a component that can be required; expected {}, or a header in lower case with hyphens",
                     name.escape_debug(),
                     derived.map(|name| format!("`{name}`")).join(", ")
                 ),
@@ -322,7 +320,7 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
         } else if name == "cookie" {
             findings.error(
                 place.index(index),
-                "gateways split and join cookies, so that nobody can sign them: remove this",
+                "cookies cannot be signed, because gateways split and join them; remove this",
             );
         }
     }
@@ -336,7 +334,7 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
         if !has(within) {
             findings.warn(
                 place.clone(),
-                format!("a signature that does not cover `{part}` can be sent along with another one of it"),
+                format!("a signature that does not cover `{part}` is also valid with another value of it; cover it"),
             );
         }
     }
@@ -356,7 +354,7 @@ fn external(document: &document::Document, findings: &mut Findings) -> Option<Ex
         findings.error(
             Place::root().field("external_url"),
             format!(
-                "`{}` is no scheme and host: write both in lower case and nothing behind them, such as `https://api.example.com`",
+                "invalid URL `{}`; expected only scheme and host, in lower case, such as `https://api.example.com`",
                 url.escape_debug()
             ),
         );
@@ -370,7 +368,7 @@ fn max_body(document: &document::Document, findings: &mut Findings) -> u64 {
     if size == 0 || size > MOST {
         findings.error(
             Place::root().field("max_body"),
-            "the gateway holds this much for every signed call: write `1KiB` to `64MiB`",
+            "invalid size; expected `1KiB` to `64MiB`, which the gateway holds for each signed request",
         );
     }
     size

@@ -27,7 +27,7 @@ impl SigningKeys {
             let Some(raw) = &agent.signing_keys else { continue };
             let place = Place::root().field("agents").field(name).field("signing_keys");
             if raw.is_empty() {
-                findings.error(place.clone(), "an empty list lets nobody sign: write a key, or remove the field");
+                findings.error(place.clone(), "the list is empty; write a key, or remove the field");
             }
             keys.add_signer(position);
             for (index, raw) in raw.iter().enumerate() {
@@ -94,14 +94,14 @@ impl<'p> Taken<'p> {
             findings.error(
                 place.clone(),
                 format!(
-                    "`{other}` has the same key, and whoever has it signs for both: give this agent a key of its own"
+                    "`{other}` has the same key, so its owner can sign for both; use a different key for this agent"
                 ),
             );
         }
         if let Some(other) = self.keyids.insert(read.keyid.clone(), place.clone()) {
             findings.error(
                 place.clone(),
-                format!("`{other}` has the same keyid `{}`, so it chooses neither: name one differently", read.keyid),
+                format!("`{other}` has the same keyid `{}`, so it is ambiguous; rename one of them", read.keyid),
             );
         }
     }
@@ -115,8 +115,7 @@ fn check_thumbprints_name_their_own_key(
 ) {
     for (thumbprint, own) in thumbprints {
         if let Some(place) = keyids.get(thumbprint.to_string().as_str()).filter(|place| *place != own) {
-            findings
-                .error(place.clone(), format!("this keyid is the thumbprint of the key `{own}`: name it differently"));
+            findings.error(place.clone(), format!("this keyid is the thumbprint of the key `{own}`; choose another"));
         }
     }
 }
@@ -140,7 +139,7 @@ fn read(raw: &document::SigningKey, place: &Place, secrets: &dyn Secrets, findin
                     return None;
                 }
                 Err(JwkError::Unknown(why)) => {
-                    findings.error(place_of_jwk, format!("nobody can sign requests with this key: {why}"));
+                    findings.error(place_of_jwk, format!("this key cannot sign requests: {why}"));
                     return None;
                 }
             };
@@ -160,8 +159,10 @@ fn read(raw: &document::SigningKey, place: &Place, secrets: &dyn Secrets, findin
             let secret = Secret::read(secret, &place.field("secret"), secrets, findings);
             let keyid = written_keyid(raw, place, findings);
             if raw.algorithm.is_some_and(|algorithm| Algorithm::from(algorithm) != Algorithm::Hs256) {
-                findings
-                    .error(place.field("algorithm"), "a secret signs with `hmac-sha256` alone: write that, or nothing");
+                findings.error(
+                    place.field("algorithm"),
+                    "a secret can only be used with `hmac-sha256`; write that, or nothing",
+                );
                 return None;
             }
             let key = match secret? {
@@ -171,11 +172,11 @@ fn read(raw: &document::SigningKey, place: &Place, secrets: &dyn Secrets, findin
             Some(Read { keyid: keyid?, key, algorithm: Algorithm::Hs256 })
         }
         (None, None, None) => {
-            findings.error(place.clone(), "there is no key: write `jwk`, `pem` or `secret`");
+            findings.error(place.clone(), "the key is missing; write `jwk`, `pem` or `secret`");
             None
         }
         _ => {
-            findings.error(place.clone(), "a signing key is one of `jwk`, `pem` and `secret`: remove the others");
+            findings.error(place.clone(), "a signing key has only one of `jwk`, `pem` and `secret`; remove the others");
             None
         }
     }
@@ -196,7 +197,7 @@ fn algorithm(
         findings.error(
             place_of_alg,
             format!(
-                "HTTP message signatures know no `{}`: have the agent sign with PS512 or RS256, and write that",
+                "HTTP message signatures do not define `{}`; sign with PS512 or RS256, and write that",
                 unnamed.jose_name()
             ),
         );
@@ -204,14 +205,15 @@ fn algorithm(
     }
     if let Some(unfit) = written.filter(|algorithm| !key.fits(*algorithm)) {
         let name = unfit.http_name().unwrap_or_default();
-        findings.error(place, format!("`{name}` is no algorithm for a key of this type: write the one that it has"));
+        findings
+            .error(place, format!("`{name}` is not an algorithm of this key type; write an algorithm of this type"));
         return None;
     }
     if let Some((written, of_jwk)) = written.zip(of_jwk).filter(|(written, of_jwk)| written != of_jwk) {
         findings.error(
             place,
             format!(
-                "`{}` contradicts the key's `alg`, `{}`: remove one of them",
+                "`{}` contradicts the key's `alg`, `{}`; remove one of them",
                 written.http_name().unwrap_or_default(),
                 of_jwk.jose_name()
             ),
@@ -224,8 +226,7 @@ fn algorithm(
     if algorithm.is_none() {
         findings.error(
             place,
-            "an RSA key can sign in more than one way, and a client must not choose: write `rsa-pss-sha512` or \
-             `rsa-v1_5-sha256`",
+            "an RSA key has several algorithms, and the client must not choose; write `rsa-pss-sha512` or `rsa-v1_5-sha256`",
         );
     }
     algorithm
@@ -245,7 +246,7 @@ fn keyid_of_jwk(
             findings.error(
                 place.field("keyid"),
                 format!(
-                    "this is neither the JWK's `kid` nor its thumbprint `{thumbprint}`: write it as the JWK's `kid`"
+                    "this is neither the JWK's `kid` nor its thumbprint `{thumbprint}`; write it as the JWK's `kid`"
                 ),
             );
             return None;
@@ -261,7 +262,7 @@ fn written_keyid(raw: &document::SigningKey, place: &Place, findings: &mut Findi
     match &raw.keyid {
         Some(keyid) => check_keyid(keyid, &place, findings),
         None => {
-            findings.error(place, "nothing names this key: write the `keyid` that the agent's signatures carry");
+            findings.error(place, "this key has no name; write the `keyid` in the agent's signatures");
             None
         }
     }
@@ -273,7 +274,7 @@ fn check_keyid(keyid: &str, place: &Place, findings: &mut Findings) -> Option<Bo
         findings.error(
             place.clone(),
             format!(
-                "`{}` cannot stand in a signature: write 1 to {LONGEST_KEYID} printable ASCII characters",
+                "invalid keyid `{}`; expected 1 to {LONGEST_KEYID} printable ASCII characters",
                 keyid.escape_debug()
             ),
         );
@@ -293,7 +294,7 @@ fn validity(
         if moment.is_none() {
             findings.error(
                 place.field(field),
-                format!("`{}` is no date: write `2027-06-30`, or `2027-06-30T12:00:00Z`", text.escape_debug()),
+                format!("invalid date `{}`; expected `2027-06-30` or `2027-06-30T12:00:00Z`", text.escape_debug()),
             );
         }
         moment
@@ -305,14 +306,14 @@ fn validity(
         let value = raw.jwk.as_ref()?.get(member)?;
         let seconds = value.as_u64();
         if seconds.is_none() {
-            findings.error(place.field("jwk").field(member), "this is a whole number of seconds since 1970");
+            findings.error(place.field("jwk").field(member), "expected a whole number of seconds since 1970");
         }
         seconds.map(Timestamp::from_secs)
     };
     let start = [start, of_jwk("nbf")].into_iter().flatten().max();
     let end = [end, of_jwk("exp")].into_iter().flatten().min();
     if start.zip(end).is_some_and(|(start, end)| end <= start) {
-        findings.error(place.field("not_after"), "the key would never be taken: this ends before `not_before`");
+        findings.error(place.field("not_after"), "the key would never be valid, because this is before `not_before`");
     }
     (start, end)
 }

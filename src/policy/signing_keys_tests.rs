@@ -192,8 +192,8 @@ fn reports_each_error_at_its_location() {
     let private = PEM.replace("PUBLIC", "PRIVATE");
     let certificate = PEM.replace("PUBLIC KEY", "CERTIFICATE");
     let rows = [
-        (json!([]), "", "an empty list lets nobody sign"),
-        (json!([{}]), "[0]", "there is no key: write `jwk`, `pem` or `secret`"),
+        (json!([]), "", "the list is empty"),
+        (json!([{}]), "[0]", "the key is missing; write `jwk`, `pem` or `secret`"),
         (json!([{ "jwk": ed25519(None), "pem": PEM }]), "[0]", "is one of `jwk`, `pem` and `secret`"),
         (json!([{ "pem": PEM, "secret": { "env": "A" }, "keyid": "k" }]), "[0]", "is one of"),
         (change(ed25519(None), "d", json!("AAAA")), "[0].jwk.d", "belongs to a private or secret key"),
@@ -202,15 +202,19 @@ fn reports_each_error_at_its_location() {
         (change(ed25519(None), "key_ops", json!(["sign"])), "[0].jwk", "do not contain `verify`"),
         (change(ed25519(None), "crv", json!("X25519")), "[0].jwk", "its curve `X25519` is not known"),
         (change(ed25519(None), "x", json!("AAAA")), "[0].jwk.x", "does not have the 32 bytes"),
-        (change(ed25519(None), "alg", json!("ES256")), "[0].jwk.alg", "no algorithm for a key of this type"),
-        (change(rsa(), "alg", json!("PS256")), "[0].jwk.alg", "know no `PS256`"),
+        (change(ed25519(None), "alg", json!("ES256")), "[0].jwk.alg", "not an algorithm of this key type"),
+        (change(rsa(), "alg", json!("PS256")), "[0].jwk.alg", "do not define `PS256`"),
         (change(rsa(), "alg", json!("none")), "[0].jwk", "its algorithm `none` is not known"),
         (change(rsa(), "alg", json!("rsa-pss-sha512")), "[0].jwk", "its algorithm `rsa-pss-sha512` is not known"),
-        (change(ed25519(None), "kid", json!("ä")), "[0].jwk.kid", "cannot stand in a signature"),
-        (change(ed25519(None), "kid", json!(long)), "[0].jwk.kid", "write 1 to 256 printable"),
-        (json!([{ "jwk": rsa() }]), "[0].algorithm", "a client must not choose"),
-        (json!([{ "jwk": rsa(), "algorithm": "ed25519" }]), "[0].algorithm", "no algorithm for a key of this type"),
-        (json!([{ "jwk": ed25519(None), "algorithm": "hmac-sha256" }]), "[0].algorithm", "no algorithm for a key"),
+        (change(ed25519(None), "kid", json!("ä")), "[0].jwk.kid", "invalid keyid"),
+        (change(ed25519(None), "kid", json!(long)), "[0].jwk.kid", "expected 1 to 256 printable"),
+        (json!([{ "jwk": rsa() }]), "[0].algorithm", "the client must not choose"),
+        (json!([{ "jwk": rsa(), "algorithm": "ed25519" }]), "[0].algorithm", "not an algorithm of this key type"),
+        (
+            json!([{ "jwk": ed25519(None), "algorithm": "hmac-sha256" }]),
+            "[0].algorithm",
+            "not an algorithm of this key type",
+        ),
         (
             json!([{ "jwk": change(rsa(), "alg", json!("RS256"))[0]["jwk"], "algorithm": "rsa-pss-sha512" }]),
             "[0].algorithm",
@@ -218,25 +222,25 @@ fn reports_each_error_at_its_location() {
         ),
         (json!([{ "jwk": ed25519(Some("k")), "keyid": "other" }]), "[0].keyid", "neither the JWK's `kid` nor"),
         (json!([{ "jwk": ed25519(None), "keyid": "other" }]), "[0].keyid", X_THUMBPRINT),
-        (json!([{ "pem": PEM }]), "[0].keyid", "nothing names this key"),
-        (json!([{ "pem": PEM, "keyid": "" }]), "[0].keyid", "cannot stand in a signature"),
+        (json!([{ "pem": PEM }]), "[0].keyid", "this key has no name"),
+        (json!([{ "pem": PEM, "keyid": "" }]), "[0].keyid", "invalid keyid"),
         (json!([{ "pem": private, "keyid": "k" }]), "[0].pem", "this is a private key"),
         (json!([{ "pem": certificate, "keyid": "k" }]), "[0].pem", "this is a certificate"),
         (json!([{ "pem": "x", "keyid": "k" }]), "[0].pem", "write one public key"),
-        (json!([{ "secret": { "env": "A" } }]), "[0].keyid", "nothing names this key"),
+        (json!([{ "secret": { "env": "A" } }]), "[0].keyid", "this key has no name"),
         (
             json!([{ "secret": { "env": "A" }, "keyid": "k", "algorithm": "ed25519" }]),
             "[0].algorithm",
-            "a secret signs with `hmac-sha256` alone",
+            "a secret can only be used with `hmac-sha256`",
         ),
         (secret("MISSING"), "[0].secret.env", "`MISSING` is not set"),
         (secret("SHORT"), "[0].secret.env", "32 bytes or more"),
-        (json!([{ "jwk": ed25519(None), "not_before": "soon" }]), "[0].not_before", "`soon` is no date"),
-        (json!([{ "jwk": ed25519(None), "not_after": "2027-06-31" }]), "[0].not_after", "is no date"),
+        (json!([{ "jwk": ed25519(None), "not_before": "soon" }]), "[0].not_before", "invalid date `soon`"),
+        (json!([{ "jwk": ed25519(None), "not_after": "2027-06-31" }]), "[0].not_after", "invalid date"),
         (
             json!([{ "jwk": ed25519(None), "not_before": "2027-01-02", "not_after": "2027-01-01" }]),
             "[0].not_after",
-            "the key would never be taken",
+            "the key would never be valid",
         ),
         (json!([{ "jwk": ed25519(None), "kid": "k" }]), "[0].kid", "unknown field `kid`"),
         (json!([{ "jwk": ed25519(None), "algorithm": "EdDSA" }]), "[0].algorithm", "unknown variant `EdDSA`"),
@@ -292,7 +296,7 @@ fn an_agent_requires_an_identity_or_a_signing_key() {
     let mut neither = policy(&json!([{ "jwk": ed25519(None) }]), &Value::Null);
     neither["agents"]["a"].as_object_mut().unwrap().remove("signing_keys");
     let errors = Policy::from_value(neither, &environment).unwrap_err().errors;
-    assert!(errors[0].to_string().starts_with("agents.a.identity: nothing tells who this agent is"), "{errors:#?}");
+    assert!(errors[0].to_string().starts_with("agents.a.identity: nothing identifies this agent"), "{errors:#?}");
 }
 
 #[test]

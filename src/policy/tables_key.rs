@@ -25,8 +25,7 @@ impl TablesKey {
         let raw = document.tables.key.as_ref()?;
         let place = Place::root().field("tables").field("key");
         if document.gateway.features().store == Store::None {
-            findings
-                .warn(place, "workers share nothing on this gateway, so that there is nothing to keep: remove this");
+            findings.warn(place, "workers share no state on this gateway, so there are no tables; remove this");
             return None;
         }
         let issuers = document.issuers.values().filter_map(|issuer| issuer.keys.secret.as_ref());
@@ -35,7 +34,7 @@ impl TablesKey {
         if others.into_iter().any(|other| other.env == raw.env) {
             findings.error(
                 place.field("env"),
-                "an issuer or an agent has this secret, and could foresee what the gate makes with it: name another variable",
+                "an issuer or an agent has this secret, and could predict the gate's values; name another variable",
             );
             return None;
         }
@@ -43,7 +42,7 @@ impl TablesKey {
         if bytes.len() < LEAST {
             findings.error(
                 place.field("env"),
-                format!("a key of the tables has {LEAST} bytes or more after decoding: use a longer random one"),
+                format!("the key is too short; expected {LEAST} random bytes or more after decoding"),
             );
             return None;
         }
@@ -59,15 +58,13 @@ impl TablesKey {
             return;
         }
         let why = if features.unpredictable {
-            "other filters may write into what workers share"
+            "other filters can write to the state that workers share"
         } else {
-            "the random numbers of this gateway can be foreseen"
+            "the random numbers of this gateway are predictable"
         };
         findings.error(
             Place::root().field("tables").field("key"),
-            format!(
-                "{why}: write `{{ env: NAME }}` with the name of a variable that holds {LEAST} random bytes or more"
-            ),
+            format!("{why}; write `{{ env: NAME }}` with a variable that contains {LEAST} random bytes or more"),
         );
     }
 

@@ -121,12 +121,12 @@ fn rejects_files_that_are_not_policies_with_a_position() {
     for (name, content, told) in [
         ("empty.yaml", &b""[..], ":1:1: the document is empty"),
         ("comment.yaml", b"# nothing\n", ":1:1: the document is empty"),
-        ("binary.yaml", b"\x7fELF\x02\x01\x01\0\0\0\xff", ":1:11: not UTF-8 text: save the file as UTF-8"),
-        ("latin1.yaml", b"name: gate\nowner: J\xfcrgen\n", ":2:9: not UTF-8 text: save the file as UTF-8"),
+        ("binary.yaml", b"\x7fELF\x02\x01\x01\0\0\0\xff", ":1:11: not UTF-8 text; save the file as UTF-8"),
+        ("latin1.yaml", b"name: gate\nowner: J\xfcrgen\n", ":2:9: not UTF-8 text; save the file as UTF-8"),
         ("text.yaml", b"just text\n", ":1:1: expected a mapping, not text"),
         ("list.json", b"[]", ":1:1: expected a mapping, not a list"),
         ("deep.json", "[".repeat(100_000).as_bytes(), ": nested more than 64 levels deep"),
-        ("two.yaml", b"a: b\n---\nc: d\n", ":2:1: a second document begins here: keep one for each file"),
+        ("two.yaml", b"a: b\n---\nc: d\n", ":2:1: a second document begins here; expected one document per file"),
         ("open.json", b"{\"a\": ", ": not readable as YAML or JSON: "),
         ("nul.yaml", b"a: \0\n", ": not readable as YAML or JSON: "),
     ] {

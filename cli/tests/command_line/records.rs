@@ -304,7 +304,7 @@ fn explains_a_record_in_plain_text() {
          header    x-agent-run-id: run-7\n\
          ids       request r1, trace 0af7651916cd43dd8448eb211c80319c\n\
          policy    quickstart, version {version}, module 0.1.0\n\
-         outcome   status 403, the answer is complete, 2 ms, 300 bytes received, 500 bytes sent\n",
+         outcome   status 403, the response is complete, 2 ms, 300 bytes received, 500 bytes sent\n",
         1
     );
     assert_eq!(callgate(&format!("explain --record @{path}")).fine(), words);
@@ -407,7 +407,10 @@ fn shows_every_would_deny_reason_of_an_observed_request() {
         json!([{ "reason": "insufficient_scope", "rule": "endpoints[4].scopes" }, { "reason": "binding_mismatch" }]);
     let observed = record(1, json!({ "decision": "observe", "reason": "insufficient_scope", "would_deny": would }));
     let out = run(&["explain", "--record", "-"], &observed.to_string()).fine();
-    assert!(out.starts_with("observed: it was not denied, and would have been  insufficient_scope: "), "{out}");
+    assert!(
+        out.starts_with("observed: the request was allowed, but would be denied with `enforce`  insufficient_scope: "),
+        "{out}"
+    );
     assert!(out.contains("\nand       binding_mismatch: "), "{out}");
     let found = run(&["records", "-", "--reason", "binding_mismatch"], &observed.to_string()).fine();
     assert!(found.ends_with("1 record\n"), "{found}");

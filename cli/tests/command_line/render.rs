@@ -198,7 +198,7 @@ fn reports_features_the_gateway_lacks_with_their_positions() {
     let err = callgate("check examples/quickstart/policy.yaml --for portable").failed(2);
     let line = line_of("  calls: { per: agent");
     assert!(err.contains(&format!("quickstart/policy.yaml:{line}:")), "{err}");
-    assert!(err.contains("limits.calls: workers share nothing on `portable`"), "{err}");
+    assert!(err.contains("limits.calls: workers share no state on `portable`"), "{err}");
     // Another gateway results in another version.
     let version = |arguments: &str| callgate(&format!("check envoy/policy.yaml {arguments}")).fine();
     let (own, kong) = (version(""), version("--for kong"));

@@ -83,7 +83,7 @@ fn reports_why_a_request_cannot_be_signed() {
         ),
         (
             format!("sign /items --key {KEY}"),
-            "callgate: /items: write a whole URL, such as `https://api.example.com/items?page=2`\n",
+            "callgate: /items: invalid URL; expected an absolute URL, such as `https://api.example.com/items?page=2`\n",
         ),
         (
             format!("sign {URL} --key {KEY} --also x-absent"),
@@ -95,7 +95,7 @@ fn reports_why_a_request_cannot_be_signed() {
         ),
         (
             format!("sign {URL} --key {KEY} --algorithm hmac-sha256"),
-            "callgate: examples/quickstart/keys/ed25519.jwk.json: `hmac-sha256` does not fit this key, which signs with `ed25519`\n",
+            "callgate: examples/quickstart/keys/ed25519.jwk.json: `hmac-sha256` cannot be used with this key, which signs with `ed25519`\n",
         ),
         (format!("sign {URL} --key @missing"), "callgate: --key: missing does not exist\n"),
         (
@@ -104,7 +104,7 @@ fn reports_why_a_request_cannot_be_signed() {
         ),
         (
             format!("sign {URL} --secret short --keyid k"),
-            "callgate: the argument: the secret has 5 bytes; use 32 or more, as `callgate keygen hmac` makes\n",
+            "callgate: the argument: the secret has 5 bytes; use 32 or more, such as from `callgate keygen hmac`\n",
         ),
     ] {
         assert_eq!(callgate(&arguments).failed(1), message);

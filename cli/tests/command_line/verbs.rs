@@ -82,7 +82,7 @@ fn names_stale_pages_and_the_command_to_regenerate_them() {
 #[test]
 fn test_runs_and_counts_cases() {
     let out = callgate("test examples/quickstart").fine();
-    assert!(out.ends_with(" cases, all as expected\n"), "{out}");
+    assert!(out.ends_with(" cases, all pass\n"), "{out}");
     let report = json(&callgate("test --format json examples/quickstart").fine());
     assert_eq!(report["differing"], serde_json::json!([]));
     assert!(report["cases"].as_u64().unwrap() > 10, "{report}");

@@ -190,7 +190,7 @@ fn rejects_unsigned_or_malformed_requests() {
         ),
         (
             format!("verify --request nonsense --key {KEY}"),
-            "the argument: line 1 is no request: it begins with a method, a target and `HTTP/1.1`, such as `GET /items HTTP/1.1`",
+            "the argument: line 1 is not a request line; expected a method, a target and `HTTP/1.1`, such as `GET /items HTTP/1.1`",
         ),
     ] {
         assert_eq!(callgate(&arguments).failed(1), format!("callgate: {message}\n"));

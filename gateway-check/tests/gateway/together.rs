@@ -225,7 +225,7 @@ fn reads_a_rendered_filter_list_on_its_own() {
 fn reports_unreadable_files() {
     let wrong = |text: &str| check(&[written("wrong.yaml", text)], None).unwrap_err().to_string();
     assert!(wrong("a: [").contains("wrong.yaml:1:"), "{}", wrong("a: ["));
-    assert!(wrong("a: 1\na: 2\n").contains("stands at line 1"));
+    assert!(wrong("a: 1\na: 2\n").contains("already at line 1"));
     assert!(wrong("").contains("the file is empty"));
     assert!(check(&[PathBuf::from("missing.yaml")], None).unwrap_err().to_string().contains("does not exist"));
     assert!(codes_of("strange.yaml", "what: is this\n").contains(&Code::NotUnderstood.name()));

@@ -37,14 +37,14 @@ impl Deriver<'_, '_> {
             }
         }
         if self.cases.iter().any(|case| case.name == raw.name) {
-            self.reader.error(&place.field("name"), "another case has this name already: choose another");
+            self.reader.error(&place.field("name"), "another case has this name; choose another");
         }
         self.expectation(&place.field("expect"), &raw.expect);
         let Some(mut case) = (match (&raw.from, &raw.change) {
             (Some(from), Some(change)) => self.derived(place, &raw, from, change),
             (None, None) => self.own(place, &raw),
             _ => {
-                self.reader.error(place, "`from` names the case above, `change` what differs: write both or neither");
+                self.reader.error(place, "`from` and `change` belong together; write both or neither");
                 None
             }
         }) else {
@@ -56,11 +56,11 @@ impl Deriver<'_, '_> {
         case.expect = raw.expect;
         case.skip_envoy = raw.skip.envoy;
         if case.skip_envoy.as_ref().is_some_and(|why| why.trim().is_empty()) {
-            self.reader.error(&place.field("skip").field("envoy"), "write why it cannot be run there");
+            self.reader.error(&place.field("skip").field("envoy"), "write the reason why the case cannot run there");
         }
         if case.before.iter().any(|index| self.cases.get(*index).is_some_and(|before| before.policy != case.policy)) {
             self.reader
-                .error(&place.field("before"), "a case named here is decided by another policy: both need the same");
+                .error(&place.field("before"), "the case named here has another policy; both need the same policy");
         }
         self.tampers(place, &case);
         self.cases.push(case);
@@ -74,7 +74,7 @@ impl Deriver<'_, '_> {
         let call = Case { signing, ..case.clone() }.call(self.now);
         let mut inputs = call.lines.iter().filter(|(name, _)| name == b"signature-input");
         if !inputs.any(|(_, value)| String::from_utf8_lossy(value).contains(from.as_str())) {
-            self.reader.error(place, format!("`Signature-Input` has no `{from}` that `tamper` could replace"));
+            self.reader.error(place, format!("`Signature-Input` contains no `{from}` for `tamper` to replace"));
         }
     }
 
@@ -105,13 +105,13 @@ impl Deriver<'_, '_> {
     /// Builds a case that differs from another in one thing.
     fn derived(&mut self, place: &Place, raw: &format::Case, from: &str, change: &Value) -> Option<Case> {
         if raw.request.is_some() || raw.policy.is_some() || raw.at.is_some() || !raw.before.is_empty() {
-            self.reader.error(place, "a case with `from` differs only in its `change`: move what differs there");
+            self.reader.error(place, "a case with `from` may differ only in `change`; move the differences there");
             return None;
         }
         let base = self.above(&place.field("from"), from)?;
         let place = place.field("change");
         if change.as_object().is_none_or(|change| change.len() != 1) {
-            self.reader.error(&place, "write the one thing that differs, such as `{ path: /other }`");
+            self.reader.error(&place, "write the one difference, such as `{ path: /other }`");
             return None;
         }
         let change: Change = self.reader.read(&place, change)?;
@@ -137,7 +137,7 @@ impl Deriver<'_, '_> {
             Change::InProof(change) => {
                 let place = place.field("in_proof");
                 let Some(proof) = &mut case.proof else {
-                    self.reader.error(&place, "the other case carries no proof that could differ");
+                    self.reader.error(&place, "the other case has no proof to change");
                     return None;
                 };
                 return self.apply_to_token(&place, *change, proof);
@@ -155,7 +155,8 @@ impl Deriver<'_, '_> {
             Change::Sign(None) => request.sign = None,
             Change::Sign(Some(patch)) => {
                 let Some(sign) = &mut request.sign else {
-                    self.reader.error(&place.field("sign"), "the other case is not signed: begin from one that is");
+                    self.reader
+                        .error(&place.field("sign"), "the other case is not signed; use a signed case in `from`");
                     return None;
                 };
                 merge(sign, &self.one(&place.field("sign"), patch)?);
@@ -171,7 +172,7 @@ impl Deriver<'_, '_> {
             Change::Before(names) => case.before = self.before(&place.field("before"), &names)?,
             of_the_token => {
                 let Some(token) = &mut case.token else {
-                    self.reader.error(place, "the other case carries no token that could differ");
+                    self.reader.error(place, "the other case has no token to change");
                     return None;
                 };
                 return self.apply_to_token(place, of_the_token, token);
@@ -212,7 +213,7 @@ impl Deriver<'_, '_> {
                 if digests.is_none() {
                     self.reader.error(
                         &place.field("digest"),
-                        "write `sha-256`, `sha-512` or nothing; others go into `headers` as they stand",
+                        "expected `sha-256`, `sha-512` or nothing; write other digests in `headers`",
                     );
                 }
                 digests?
@@ -235,7 +236,7 @@ impl Deriver<'_, '_> {
             Change::Form(form) => token.form = Some(form),
             // The other changes of a request were handled earlier.
             _ => {
-                self.reader.error(place, "this is no change of a proof: write one that a token could have");
+                self.reader.error(place, "invalid change of a proof; expected a change that a token can have");
                 return None;
             }
         }
@@ -244,7 +245,7 @@ impl Deriver<'_, '_> {
 
     fn one(&mut self, place: &Place, patch: Map<String, Value>) -> Option<Map<String, Value>> {
         if patch.len() != 1 {
-            self.reader.error(place, "write the one member that differs");
+            self.reader.error(place, "expected the one member that differs");
             return None;
         }
         Some(patch)
@@ -265,7 +266,7 @@ impl Deriver<'_, '_> {
     fn policy(&mut self, place: &Place, name: Option<&str>) -> Option<usize> {
         let index = self.policies.iter().position(|policy| policy.name.as_deref() == name);
         if let (None, Some(name)) = (index, name) {
-            self.reader.error(place, format!("there is no variant `{name}`: write one of those under `variants`"));
+            self.reader.error(place, format!("unknown variant `{name}`; expected a name from `variants`"));
         }
         index
     }
@@ -276,7 +277,7 @@ impl Deriver<'_, '_> {
         let Some(name) = name else { return Some(None) };
         let token = self.fixtures.token(name);
         if token.is_none() {
-            self.reader.error(place, format!("there is no token `{name}`: write one of those under `tokens`"));
+            self.reader.error(place, format!("unknown token `{name}`; expected a name from `tokens`"));
         }
         token.cloned().map(Some)
     }
@@ -287,7 +288,7 @@ impl Deriver<'_, '_> {
         let Some(name) = name else { return Some(None) };
         let proof = self.fixtures.proof(name);
         if proof.is_none() {
-            self.reader.error(place, format!("there is no proof `{name}`: write one of those under `proofs`"));
+            self.reader.error(place, format!("unknown proof `{name}`; expected a name from `proofs`"));
         }
         proof.cloned().map(Some)
     }
@@ -301,28 +302,28 @@ impl Deriver<'_, '_> {
         codes.extend(expect.would_deny.iter().enumerate().map(|(index, code)| (would_deny.index(index), code)));
         for (place, code) in codes {
             if !Reason::ALL.iter().any(|reason| reason.code() == code) {
-                self.reader.error(&place, format!("`{code}` is no code of a reason"));
+                self.reader.error(&place, format!("`{code}` is not a reason code"));
             }
         }
         let answered = expect.status.is_some() || !expect.headers.is_empty();
         let upstream = !expect.upstream.has.is_empty() || !expect.upstream.lacks.is_empty();
         match expect.decision {
             Decision::Deny if expect.reason.is_none() => {
-                self.reader.error(place, "a denial has a reason: write its code");
+                self.reader.error(place, "a denial needs a reason; write its code");
             }
             Decision::Deny if upstream => {
                 self.reader
-                    .error(&place.field("upstream"), "nothing of a denied call reaches the upstream: remove this");
+                    .error(&place.field("upstream"), "a denied request does not reach the upstream; remove this");
             }
             Decision::Allow | Decision::Observe if answered => {
-                self.reader.error(place, "`status` and `headers` are of the gate's answer, which only a denial has");
+                self.reader
+                    .error(place, "`status` and `headers` describe the gate's response to a denial; remove them");
             }
             Decision::Observe if expect.would_deny.is_empty() => {
-                self.reader.error(place, "write the codes for which it would have been denied as `would_deny`");
+                self.reader.error(place, "write the codes of the denial in `would_deny`");
             }
             Decision::Allow | Decision::Deny if !expect.would_deny.is_empty() => {
-                self.reader
-                    .error(&would_deny, "only an observed call would have been denied: write `decision: observe`");
+                self.reader.error(&would_deny, "only an observed request has this; write `decision: observe`");
             }
             _ => {}
         }

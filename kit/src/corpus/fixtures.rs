@@ -48,7 +48,7 @@ impl Fixtures {
                 Err(message) => reader.error(&place, message),
                 Ok(key) => {
                     if self.keys.insert(name.clone(), Arc::new(key)).is_some() {
-                        reader.error(&place, format!("another key is called `{name}` already: choose another name"));
+                        reader.error(&place, format!("another key is named `{name}`; choose another name"));
                     }
                 }
             }
@@ -79,14 +79,14 @@ impl Fixtures {
             let recipe = token.from.as_ref().and_then(|from| known.get(from)).cloned().unwrap_or_default();
             let recipe = self.recipe(reader, &place(name), token, recipe);
             if known.insert(name.clone(), recipe).is_some() {
-                reader.error(&place(name), format!("another {kind} is called `{name}` already: choose another name"));
+                reader.error(&place(name), format!("another {kind} is named `{name}`; choose another name"));
             }
         }
         for (name, token) in waiting {
             let from = token.from.unwrap_or_default();
             reader.error(
                 &place(name).field("from"),
-                format!("there is no {kind} `{from}` that does not begin as this one"),
+                format!("`{from}` is not a {kind}, or depends on this one; name another"),
             );
         }
     }
@@ -130,7 +130,7 @@ impl Fixtures {
     pub(super) fn key(&self, reader: &mut Reader<'_>, place: &Place, name: &str) -> Option<Arc<SigningKey>> {
         let key = self.keys.get(name);
         if key.is_none() {
-            reader.error(place, format!("there is no key `{name}`: write one of those under `keys`"));
+            reader.error(place, format!("unknown key `{name}`; expected a name from `keys`"));
         }
         key.cloned()
     }
@@ -144,7 +144,7 @@ fn read_key(folder: &Path, jwk: &Value) -> Result<SigningKey, String> {
             SigningKey::from_jwk(document.value())
         }
         Value::Object(_) => SigningKey::from_jwk(jwk),
-        _ => return Err("write a private JWK, or the file that it stands in, seen from this one".to_owned()),
+        _ => return Err("expected a private JWK, or the path of its file, relative to this file".to_owned()),
     };
     read.map_err(|error| error.to_string())
 }

@@ -80,7 +80,7 @@ impl<'j> Judge<'j> {
     /// Checks the record against its schema, which applies to every decision.
     fn schema(&mut self) {
         let faults = records::faults(self.record);
-        self.found.extend(faults.into_iter().map(|fault| format!("the record is not as its schema says: {fault}")));
+        self.found.extend(faults.into_iter().map(|fault| format!("the record does not match its schema: {fault}")));
     }
 
     fn decision(&mut self) {
@@ -122,7 +122,7 @@ impl<'j> Judge<'j> {
     fn answer(&mut self, status: u16, headers: &[(String, Vec<u8>)], body: &[u8], details: Option<&str>) {
         let code = self.of_record("reason");
         let Some(reason) = Reason::ALL.iter().find(|reason| reason.code() == code) else {
-            self.found.push("the gate answered without a denial in its record".to_owned());
+            self.found.push("the gate responded, but its record contains no denial".to_owned());
             return;
         };
         let row = reason.row();
@@ -138,7 +138,7 @@ impl<'j> Judge<'j> {
         }
         if grpc {
             if !self.expect.headers.contains_key("grpc-status") {
-                self.found.push("it was answered as gRPC, and the case does not expect `grpc-status`".to_owned());
+                self.found.push("the response is gRPC, but the case does not expect `grpc-status`".to_owned());
             }
         } else {
             self.problem(*reason, headers, body);
@@ -151,7 +151,7 @@ impl<'j> Judge<'j> {
                 (Some(wanted), [got]) if wanted.as_bytes() == got.as_slice() => {}
                 (wanted, got) => {
                     let wanted = wanted.as_deref().map_or("none".to_owned(), |wanted| format!("`{wanted}`"));
-                    self.found.push(format!("expected `{name}` of the answer: {wanted}, got {}", values(got)));
+                    self.found.push(format!("expected `{name}` in the response: {wanted}, got {}", values(got)));
                 }
             }
         }
@@ -160,7 +160,7 @@ impl<'j> Judge<'j> {
     /// Checks that a denial is a problem (RFC 9457) with the members that every denial has.
     fn problem(&mut self, reason: Reason, headers: &[(String, Vec<u8>)], body: &[u8]) {
         if !headers.iter().any(|(name, value)| name == "content-type" && value == b"application/problem+json") {
-            self.found.push("the answer is no `application/problem+json`".to_owned());
+            self.found.push("the response is not `application/problem+json`".to_owned());
         }
         let disclosed = reason.disclosed();
         let wanted = json!({
@@ -223,7 +223,7 @@ impl<'j> Judge<'j> {
         let wanted = error.map(|error| self.schemes(error, of_dpop, goes_on));
         let nonces = headers.iter().filter(|(name, _)| name == "dpop-nonce").count();
         if nonces != usize::from(reason.row().challenge == Challenge::UseNonce) {
-            self.found.push(format!("the answer has {nonces} lines `dpop-nonce`"));
+            self.found.push(format!("the response has {nonces} lines `dpop-nonce`"));
         }
         let got: Vec<_> =
             headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, value)| value).collect();
@@ -351,7 +351,7 @@ impl<'j> Judge<'j> {
             }
             if !lines.iter().any(|(own, got)| own.eq_ignore_ascii_case(&name) && *got == value) {
                 let name = String::from_utf8_lossy(&name);
-                self.found.push(format!("`{}` did not reach the upstream as it came", escape::text(&name)));
+                self.found.push(format!("`{}` did not reach the upstream unchanged", escape::text(&name)));
             }
         }
     }

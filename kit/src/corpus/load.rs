@@ -52,7 +52,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
     }
     let cases = deriver.cases;
     if file.cases.is_empty() {
-        reader.error(&root.field("cases"), "there is no case: write at least one");
+        reader.error(&root.field("cases"), "the file contains no cases; write at least one");
     }
     reader.finish()?;
     Ok(Suite { file: document.file().to_owned(), policies, environment: file.environment, now, cases })
@@ -73,13 +73,13 @@ fn policies(reader: &mut Reader<'_>, folder: &Path, file: &format::File) -> Resu
             match document::read(&path)?.value() {
                 Value::Object(policy) => (policy.clone(), Some(path)),
                 _ => {
-                    reader.error(&place, "the file named here holds no policy");
+                    reader.error(&place, "the file named here contains no policy");
                     return Ok(Vec::new());
                 }
             }
         }
         _ => {
-            reader.error(&place, "write the policy's file, seen from this one, or the policy itself");
+            reader.error(&place, "expected the path of a policy relative to this file, or the policy itself");
             return Ok(Vec::new());
         }
     };
@@ -87,7 +87,7 @@ fn policies(reader: &mut Reader<'_>, folder: &Path, file: &format::File) -> Resu
     for (name, patch) in &file.variants {
         let place = Place::root().field("variants").field(name);
         let Value::Object(patch) = patch else {
-            reader.error(&place, "write the members of the policy that differ");
+            reader.error(&place, "expected the members of the policy that differ");
             continue;
         };
         let mut policy = base.clone();
@@ -123,7 +123,7 @@ pub fn find(path: &Path) -> Result<Vec<PathBuf>, Diagnostics> {
     }
     found.sort();
     if found.is_empty() {
-        return Err(unreadable("holds no `cases.yaml` or `*.cases.yaml`: name a file of cases".to_owned()));
+        return Err(unreadable("contains no `cases.yaml` or `*.cases.yaml`; name a file with cases".to_owned()));
     }
     Ok(found)
 }

@@ -121,10 +121,13 @@ fn reports_each_mistake_with_its_line() {
     for (text, message) in [
         ("{ name: b, expect: { decision: allow } }", "missing field `intent`"),
         ("{ name: b, intent: i, expect: { decision: permit } }", "expect.decision: unknown variant `permit`"),
-        ("{ name: a, intent: i, expect: { decision: allow } }", "another case has this name already"),
-        ("{ name: b, intent: i, expect: { decision: deny } }", "a denial has a reason"),
-        ("{ name: b, intent: i, expect: { decision: deny, reason: nope } }", "`nope` is no code of a reason"),
-        ("{ name: b, intent: i, expect: { decision: allow, status: 200 } }", "which only a denial has"),
+        ("{ name: a, intent: i, expect: { decision: allow } }", "another case has this name"),
+        ("{ name: b, intent: i, expect: { decision: deny } }", "a denial needs a reason"),
+        ("{ name: b, intent: i, expect: { decision: deny, reason: nope } }", "`nope` is not a reason code"),
+        (
+            "{ name: b, intent: i, expect: { decision: allow, status: 200 } }",
+            "describe the gate's response to a denial",
+        ),
         ("{ name: b, intent: i, expect: { decision: observe } }", "as `would_deny`"),
         (
             "{ name: b, intent: i, from: c, change: { path: /b }, expect: { decision: allow } }",
@@ -133,39 +136,39 @@ fn reports_each_mistake_with_its_line() {
         ("{ name: b, intent: i, from: a, expect: { decision: allow } }", "write both or neither"),
         (
             "{ name: b, intent: i, from: a, change: { path: /b, method: PUT }, expect: { decision: allow } }",
-            "write the one thing that differs",
+            "write the one difference",
         ),
         (
             "{ name: b, intent: i, from: a, change: { claim: { a: 1, b: 2 } }, expect: { decision: allow } }",
-            "write the one member that differs",
+            "expected the one member that differs",
         ),
         (
             "{ name: b, intent: i, from: a, change: { paths: /b }, expect: { decision: allow } }",
             "unknown variant `paths`",
         ),
-        ("{ name: b, intent: i, from: a, change: { key: z }, expect: { decision: allow } }", "there is no key `z`"),
-        ("{ name: b, intent: i, request: { token: z }, expect: { decision: allow } }", "there is no token `z`"),
-        ("{ name: b, intent: i, policy: z, expect: { decision: allow } }", "there is no variant `z`"),
+        ("{ name: b, intent: i, from: a, change: { key: z }, expect: { decision: allow } }", "unknown key `z`"),
+        ("{ name: b, intent: i, request: { token: z }, expect: { decision: allow } }", "unknown token `z`"),
+        ("{ name: b, intent: i, policy: z, expect: { decision: allow } }", "unknown variant `z`"),
         ("{ name: b, intent: i, before: [z], expect: { decision: allow } }", "no case above is called `z`"),
         ("{ name: b, intent: i, request: { body: text }, expect: { decision: allow } }", "`{ parts: [...] }`"),
-        ("{ name: b, intent: i, request: { sign: { key: z } }, expect: { decision: allow } }", "there is no key `z`"),
+        ("{ name: b, intent: i, request: { sign: { key: z } }, expect: { decision: allow } }", "unknown key `z`"),
         (
             "{ name: b, intent: i, request: { sign: { key: k, digest: [md5] } }, expect: { decision: allow } }",
-            "write `sha-256`, `sha-512` or nothing",
+            "expected `sha-256`, `sha-512` or nothing",
         ),
         (
             "{ name: b, intent: i, request: { sign: { key: k }, tamper: { input: [x-a, x-b] } }, expect: { decision: allow } }",
-            "`Signature-Input` has no `x-a` that `tamper` could replace",
+            "`Signature-Input` contains no `x-a` for `tamper` to replace",
         ),
         (
             "{ name: b, intent: i, from: a, change: { sign: { nonce: n1 } }, expect: { decision: allow } }",
-            "begin from one that is",
+            "use a signed case in `from`",
         ),
         (
             "{ name: b, intent: i, from: a, change: { tamper: { path: /b, method: PUT } }, expect: { decision: allow } }",
-            "write the one member that differs",
+            "expected the one member that differs",
         ),
-        ("{ name: b, intent: i, at: 5m, expect: { decision: allow } }", "`5m` is no time before or after `now`"),
+        ("{ name: b, intent: i, at: 5m, expect: { decision: allow } }", "invalid relative time `5m`"),
     ] {
         let wrong = case(text).expect_err(text);
         assert!(wrong.contains(message), "{text}: {wrong}");
@@ -187,6 +190,6 @@ fn reports_all_mistakes_of_a_file_together() {
 #[test]
 fn rejects_tokens_derived_from_each_other() {
     let wrong = suite("tokens: { a: { from: b }, b: { from: a } }\ncases: []\n").unwrap_err();
-    assert!(wrong.contains("there is no token `b` that does not begin as this one"), "{wrong}");
-    assert!(wrong.contains("there is no case"), "{wrong}");
+    assert!(wrong.contains("`b` is not a token, or depends on this one"), "{wrong}");
+    assert!(wrong.contains("the file contains no cases"), "{wrong}");
 }

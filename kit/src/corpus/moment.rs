@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Offset {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{}` is no time before or after `now`: write `+5m`, `-30s` or `+500ms`",
+                "invalid relative time `{}`; expected a form such as `+5m`, `-30s` or `+500ms`",
                 text.escape_debug()
             ))
         })

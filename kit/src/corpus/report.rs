@@ -85,9 +85,9 @@ impl fmt::Display for Report {
         }
         let cases = if self.cases == 1 { "case" } else { "cases" };
         match self.differing.len() {
-            0 => write!(f, "{} {cases}, all as expected", self.cases),
-            1 => write!(f, "{} {cases}, 1 differs", self.cases),
-            differing => write!(f, "{} {cases}, {differing} differ", self.cases),
+            0 => write!(f, "{} {cases}, all pass", self.cases),
+            1 => write!(f, "{} {cases}, 1 fails", self.cases),
+            differing => write!(f, "{} {cases}, {differing} fail", self.cases),
         }
     }
 }

@@ -180,7 +180,7 @@ fn not_utf8(bytes: &[u8], valid: usize) -> yaml::Finding {
     yaml::Finding {
         position: Position { line: lines, column: last.chars().count() + 1 },
         place: Place::root(),
-        message: "not UTF-8 text: save the file as UTF-8".to_owned(),
+        message: "not UTF-8 text; save the file as UTF-8".to_owned(),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
         Reading::Bool(value) => Ok(Value::Bool(value)),
         Reading::Number(number) => Ok(Value::Number(number)),
         Reading::OutOfRange => {
-            Err(format!("`{text}` is a number that JSON cannot hold: quote it, or write a finite number of 64 bits"))
+            Err(format!("`{text}` is a number that JSON cannot represent; quote it, or write a finite 64-bit number"))
         }
     }
 }
@@ -45,18 +45,18 @@ pub(super) fn lenient(text: &str) -> Value {
 /// Returns a sentence that states what to write instead.
 pub(super) fn check_key(text: &str) -> Result<(), String> {
     if text == "<<" {
-        return Err("`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out".to_owned());
+        return Err("`<<` merges mappings in YAML 1.1 and is text in YAML 1.2; write the merged fields here".to_owned());
     }
     match (yaml_1_1(text), core(text)) {
         (Reading::Text, Reading::Text) => Ok(()),
-        (_, Reading::Null) => Err("a key is missing here, or is null: write a name, or quote it".to_owned()),
-        (old, new) if old == new => Err(format!("the key `{text}` is not text but {new}: quote it")),
+        (_, Reading::Null) => Err("a key is missing or null; write a name, or quote it".to_owned()),
+        (old, new) if old == new => Err(format!("the key `{text}` is {new}, not text; quote it")),
         (old, new) => Err(ambiguous(text, &old, &new)),
     }
 }
 
 fn ambiguous(text: &str, old: &Reading, new: &Reading) -> String {
-    format!("`{text}` is {old} in YAML 1.1 and {new} in YAML 1.2: quote it")
+    format!("`{text}` is {old} in YAML 1.1 and {new} in YAML 1.2; quote it")
 }
 
 /// How one version of YAML interprets a plain scalar.
@@ -283,22 +283,22 @@ mod tests {
     #[test]
     fn rejects_scalars_that_yaml_1_1_reads_differently() {
         for (text, message) in [
-            ("yes", "`yes` is true in YAML 1.1 and text in YAML 1.2: quote it, or write `true`"),
-            ("Off", "`Off` is false in YAML 1.1 and text in YAML 1.2: quote it, or write `false`"),
-            ("n", "`n` is false in YAML 1.1 and text in YAML 1.2: quote it, or write `false`"),
+            ("yes", "`yes` is true in YAML 1.1 and text in YAML 1.2; quote it, or write `true`"),
+            ("Off", "`Off` is false in YAML 1.1 and text in YAML 1.2; quote it, or write `false`"),
+            ("n", "`n` is false in YAML 1.1 and text in YAML 1.2; quote it, or write `false`"),
             (
                 "0777",
-                "`0777` is the number 511 in YAML 1.1 and the number 777 in YAML 1.2: quote it, or write `511` or `777`",
+                "`0777` is the number 511 in YAML 1.1 and the number 777 in YAML 1.2; quote it, or write `511` or `777`",
             ),
-            ("089", "`089` is text in YAML 1.1 and the number 89 in YAML 1.2: quote it, or write `89`"),
-            ("0o17", "`0o17` is text in YAML 1.1 and the number 15 in YAML 1.2: quote it, or write `15`"),
-            ("0b101", "`0b101` is the number 5 in YAML 1.1 and text in YAML 1.2: quote it, or write `5`"),
-            ("1_000", "`1_000` is the number 1000 in YAML 1.1 and text in YAML 1.2: quote it, or write `1000`"),
-            ("-0x1F", "`-0x1F` is the number -31 in YAML 1.1 and text in YAML 1.2: quote it, or write `-31`"),
-            ("12:30:45", "`12:30:45` is the number 45045 in YAML 1.1 and text in YAML 1.2: quote it, or write `45045`"),
-            ("1:30.5", "`1:30.5` is the number 90.5 in YAML 1.1 and text in YAML 1.2: quote it, or write `90.5`"),
-            ("1e3", "`1e3` is text in YAML 1.1 and the number 1000.0 in YAML 1.2: quote it, or write `1000.0`"),
-            ("1234e5678", "`1234e5678` is text in YAML 1.1 and a number in YAML 1.2: quote it"),
+            ("089", "`089` is text in YAML 1.1 and the number 89 in YAML 1.2; quote it, or write `89`"),
+            ("0o17", "`0o17` is text in YAML 1.1 and the number 15 in YAML 1.2; quote it, or write `15`"),
+            ("0b101", "`0b101` is the number 5 in YAML 1.1 and text in YAML 1.2; quote it, or write `5`"),
+            ("1_000", "`1_000` is the number 1000 in YAML 1.1 and text in YAML 1.2; quote it, or write `1000`"),
+            ("-0x1F", "`-0x1F` is the number -31 in YAML 1.1 and text in YAML 1.2; quote it, or write `-31`"),
+            ("12:30:45", "`12:30:45` is the number 45045 in YAML 1.1 and text in YAML 1.2; quote it, or write `45045`"),
+            ("1:30.5", "`1:30.5` is the number 90.5 in YAML 1.1 and text in YAML 1.2; quote it, or write `90.5`"),
+            ("1e3", "`1e3` is text in YAML 1.1 and the number 1000.0 in YAML 1.2; quote it, or write `1000.0`"),
+            ("1234e5678", "`1234e5678` is text in YAML 1.1 and a number in YAML 1.2; quote it"),
         ] {
             assert_eq!(resolve(text), Err(message.to_owned()), "{text}");
         }
@@ -313,15 +313,15 @@ mod tests {
             assert_eq!(check_key(key), Ok(()), "{key}");
         }
         for (key, message) in [
-            ("y", "`y` is true in YAML 1.1 and text in YAML 1.2: quote it"),
-            ("on", "`on` is true in YAML 1.1 and text in YAML 1.2: quote it"),
-            ("1:30", "`1:30` is the number 90 in YAML 1.1 and text in YAML 1.2: quote it"),
-            ("1", "the key `1` is not text but the number 1: quote it"),
-            ("true", "the key `true` is not text but true: quote it"),
-            (".inf", "the key `.inf` is not text but a number: quote it"),
-            ("", "a key is missing here, or is null: write a name, or quote it"),
-            ("~", "a key is missing here, or is null: write a name, or quote it"),
-            ("<<", "`<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out"),
+            ("y", "`y` is true in YAML 1.1 and text in YAML 1.2; quote it"),
+            ("on", "`on` is true in YAML 1.1 and text in YAML 1.2; quote it"),
+            ("1:30", "`1:30` is the number 90 in YAML 1.1 and text in YAML 1.2; quote it"),
+            ("1", "the key `1` is the number 1, not text; quote it"),
+            ("true", "the key `true` is true, not text; quote it"),
+            (".inf", "the key `.inf` is a number, not text; quote it"),
+            ("", "a key is missing or null; write a name, or quote it"),
+            ("~", "a key is missing or null; write a name, or quote it"),
+            ("<<", "`<<` merges mappings in YAML 1.1 and is text in YAML 1.2; write the merged fields here"),
         ] {
             assert_eq!(check_key(key), Err(message.to_owned()), "{key}");
         }

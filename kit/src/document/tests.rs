@@ -84,7 +84,7 @@ fn locates_aliased_values_at_their_anchor() {
 fn rejects_non_utf8_text_with_its_position() {
     for (bytes, line, column) in [(&b"\xff\xfen\0a\0"[..], 1, 1), (b"name: gate\nowner: \xc3\xbc\xc3(", 2, 9)] {
         let refused = parse("policy.yaml", bytes).unwrap_err();
-        assert_eq!(refused.to_string(), format!("policy.yaml:{line}:{column}: not UTF-8 text: save the file as UTF-8"));
+        assert_eq!(refused.to_string(), format!("policy.yaml:{line}:{column}: not UTF-8 text; save the file as UTF-8"));
     }
 }
 

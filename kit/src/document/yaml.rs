@@ -17,7 +17,7 @@ use crate::diagnostic::Position;
 /// The nesting limit of a document. A policy needs about ten levels; a JSON parser stops at 128.
 const MAX_DEPTH: usize = 64;
 
-const AFTER_THE_END: &str = "something follows the end of the document: remove it";
+const AFTER_THE_END: &str = "unexpected content after the document; remove it";
 
 /// A problem in the text of a document.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +119,9 @@ impl<'input> Builder<'input> {
             match event {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_some() => {
-                    return Err(self.stop(position(&span), "a second document begins here: keep one for each file"));
+                    return Err(
+                        self.stop(position(&span), "a second document begins here; expected one document per file")
+                    );
                 }
                 Event::DocumentStart(..) => {
                     let (event, span) = self.next()?;
@@ -201,7 +203,7 @@ impl<'input> Builder<'input> {
                         (YamlIndirection::Ignored, _) => {}
                         (YamlIndirection::Merged, Value::Object(_) | Value::Array(_)) => merged.push(tree),
                         (YamlIndirection::Merged, _) => {
-                            self.find(key_at, "`<<` merges mappings: write an alias of one here")
+                            self.find(key_at, "`<<` merges mappings; expected an alias of a mapping")
                         }
                     }
                     continue;
@@ -216,7 +218,7 @@ impl<'input> Builder<'input> {
                 Entry::Occupied(first) => {
                     let Position { line, column } = first.get().key;
                     let message = format!(
-                        "`{}` stands at line {line}, column {column} already: keep one of the two",
+                        "duplicate field `{}`, already at line {line}, column {column}; remove one",
                         first.key()
                     );
                     self.find(key_at, message);
@@ -269,7 +271,7 @@ impl<'input> Builder<'input> {
 
     fn check_tag(&mut self, tag: &Tag, core: &str, at: Position) {
         if !tag.is_yaml_core_schema_tag(core) {
-            self.find(at, format!("the tag `{}` is not supported: remove it", tag.original()));
+            self.find(at, format!("the tag `{}` is not supported; remove it", tag.original()));
         }
     }
 
@@ -282,18 +284,16 @@ impl<'input> Builder<'input> {
     fn copy(&mut self, anchor: usize, at: Position, depth: usize) -> Result<Tree, Stop> {
         let copied = self.anchors.copy(anchor).map_err(|too_much| self.copies_too_much(at, too_much))?;
         let Some(tree) = copied else {
-            return Err(self.stop(at, "an alias stands inside of its own anchor"));
+            return Err(self.stop(at, "an alias is inside its own anchor"));
         };
         if depth + height(&tree.value) - 1 > MAX_DEPTH {
-            return Err(
-                self.stop(at, format!("with what this alias stands for, nested more than {MAX_DEPTH} levels deep"))
-            );
+            return Err(self.stop(at, format!("with this alias expanded, nested more than {MAX_DEPTH} levels deep")));
         }
         Ok(tree)
     }
 
     fn copies_too_much(&mut self, at: Position, TooMuch: TooMuch) -> Stop {
-        self.stop(at, "anchors and aliases copy too much: write the values out")
+        self.stop(at, "anchors and aliases copy too much; write the values directly")
     }
 
     fn next(&mut self) -> Result<(Event<'input>, Span), Stop> {
@@ -309,7 +309,7 @@ impl<'input> Builder<'input> {
         match error.kind() {
             ErrorKind::RecursionLimitExceeded => self.stop(at, format!("nested more than {MAX_DEPTH} levels deep")),
             ErrorKind::DirectiveDisallowed => {
-                self.stop(at, "YAML directives are not supported: remove the line, the file is read as YAML 1.2")
+                self.stop(at, "YAML directives are not supported; remove the line (files are read as YAML 1.2)")
             }
             ErrorKind::ExpectedDocumentStart => self.stop(at, AFTER_THE_END),
             ErrorKind::UnknownAnchor => self.stop(at, "the alias has no anchor before it"),

@@ -67,10 +67,10 @@ fn reports_all_ambiguous_keys_and_values_together() {
     assert_eq!(
         findings("suspended: no\nagents:\n  on: {expires: 12:30:45}\nlist: [a, 0777]"),
         [
-            "1:12 suspended: `no` is false in YAML 1.1 and text in YAML 1.2: quote it, or write `false`",
-            "3:3 agents: `on` is true in YAML 1.1 and text in YAML 1.2: quote it",
-            "3:17 agents.on.expires: `12:30:45` is the number 45045 in YAML 1.1 and text in YAML 1.2: quote it, or write `45045`",
-            "4:11 list[1]: `0777` is the number 511 in YAML 1.1 and the number 777 in YAML 1.2: quote it, or write `511` or `777`",
+            "1:12 suspended: `no` is false in YAML 1.1 and text in YAML 1.2; quote it, or write `false`",
+            "3:3 agents: `on` is true in YAML 1.1 and text in YAML 1.2; quote it",
+            "3:17 agents.on.expires: `12:30:45` is the number 45045 in YAML 1.1 and text in YAML 1.2; quote it, or write `45045`",
+            "4:11 list[1]: `0777` is the number 511 in YAML 1.1 and the number 777 in YAML 1.2; quote it, or write `511` or `777`",
         ]
     );
 }
@@ -80,47 +80,47 @@ fn rejects_duplicate_and_non_text_keys() {
     assert_eq!(
         findings("a: 1\nb:\n  c: 2\n  \"c\": 3\na: 4\na: 5"),
         [
-            "4:3 b.c: `c` stands at line 3, column 3 already: keep one of the two",
-            "5:1 a: `a` stands at line 1, column 1 already: keep one of the two",
-            "6:1 a: `a` stands at line 1, column 1 already: keep one of the two",
+            "4:3 b.c: duplicate field `c`, already at line 3, column 3; remove one",
+            "5:1 a: duplicate field `a`, already at line 1, column 1; remove one",
+            "6:1 a: duplicate field `a`, already at line 1, column 1; remove one",
         ]
     );
     assert_eq!(
         findings(r#"{"a": 1, "\u0061": 2}"#),
-        ["1:10 a: `a` stands at line 1, column 2 already: keep one of the two"]
+        ["1:10 a: duplicate field `a`, already at line 1, column 2; remove one"]
     );
-    assert_eq!(findings("1: a\n"), ["1:1 : the key `1` is not text but the number 1: quote it"]);
+    assert_eq!(findings("1: a\n"), ["1:1 : the key `1` is the number 1, not text; quote it"]);
     assert_eq!(
         findings("x: {true: a, 0x10: b}\n"),
         [
-            "1:5 x: the key `true` is not text but true: quote it",
-            "1:14 x: the key `0x10` is not text but the number 16: quote it"
+            "1:5 x: the key `true` is true, not text; quote it",
+            "1:14 x: the key `0x10` is the number 16, not text; quote it"
         ]
     );
-    assert_eq!(findings(": a\n"), ["1:1 : a key is missing here, or is null: write a name, or quote it"]);
+    assert_eq!(findings(": a\n"), ["1:1 : a key is missing or null; write a name, or quote it"]);
     assert_eq!(findings("? [a]\n: b\n"), ["1:3 : a key must be text"]);
     assert_eq!(findings("a: &x b\n*x : c\n"), ["2:1 : a key must be text"]);
     assert_eq!(
         findings("<<: {a: b}\n"),
-        ["1:1 : `<<` merges mappings in YAML 1.1 and is text in YAML 1.2: write the merged fields out"]
+        ["1:1 : `<<` merges mappings in YAML 1.1 and is text in YAML 1.2; write the merged fields here"]
     );
 }
 
 #[test]
 fn rejects_second_documents_directives_and_unknown_tags() {
-    assert_eq!(findings("a: b\n---\nc: d\n"), ["2:1 : a second document begins here: keep one for each file"]);
+    assert_eq!(findings("a: b\n---\nc: d\n"), ["2:1 : a second document begins here; expected one document per file"]);
     assert_eq!(
         findings("%YAML 1.1\n---\na: b\n"),
-        ["1:1 : YAML directives are not supported: remove the line, the file is read as YAML 1.2"]
+        ["1:1 : YAML directives are not supported; remove the line (files are read as YAML 1.2)"]
     );
     assert_eq!(
         findings("a: !secret b\nc: !!binary aGk=\nd: !!int \"1\"\ne: !point {x: 1}\nf: !!set [a]\n"),
         [
-            "1:12 a: the tag `!secret` is not supported: remove it",
-            "2:13 c: the tag `!!binary` is not supported: remove it",
-            "3:10 d: the tag `!!int` is not supported: remove it",
-            "4:11 e: the tag `!point` is not supported: remove it",
-            "5:10 f: the tag `!!set` is not supported: remove it",
+            "1:12 a: the tag `!secret` is not supported; remove it",
+            "2:13 c: the tag `!!binary` is not supported; remove it",
+            "3:10 d: the tag `!!int` is not supported; remove it",
+            "4:11 e: the tag `!point` is not supported; remove it",
+            "5:10 f: the tag `!!set` is not supported; remove it",
         ]
     );
 }
@@ -139,7 +139,7 @@ fn rejects_invalid_yaml_with_its_position() {
         ("a: \"b\n", "2:1 a: not readable as YAML or JSON: "),
         ("a: b: c\n", "1:5 : not readable as YAML or JSON: "),
         ("a:\n\t- b\n", "2:2 a: not readable as YAML or JSON: "),
-        ("{\"a\": 1} trailing", "1:10 : something follows the end of the document: remove it"),
+        ("{\"a\": 1} trailing", "1:10 : unexpected content after the document; remove it"),
         ("a: *missing", "1:4 a: the alias has no anchor before it"),
         ("a\0b", "1:2 : not readable as YAML or JSON: "),
     ] {
@@ -165,7 +165,7 @@ fn aliases_count_toward_the_nesting_depth() {
     for level in 1..=70 {
         writeln!(text, "a{level}: &a{level} [*a{}]", level - 1).unwrap();
     }
-    assert_eq!(findings(&text), ["64:12 a63[0]: with what this alias stands for, nested more than 64 levels deep"]);
+    assert_eq!(findings(&text), ["64:12 a63[0]: with this alias expanded, nested more than 64 levels deep"]);
 }
 
 #[test]
@@ -177,14 +177,14 @@ fn limits_how_much_aliases_copy() {
     }
     let found = findings(&laughs);
     assert!(
-        found.len() == 1 && found[0].ends_with("anchors and aliases copy too much: write the values out"),
+        found.len() == 1 && found[0].ends_with("anchors and aliases copy too much; write the values directly"),
         "{found:?}"
     );
 
     let long = format!("a: &a {}\nb: [{}]", "x".repeat(10_000), vec!["*a"; 1_000].join(", "));
-    assert!(findings(&long)[0].ends_with("anchors and aliases copy too much: write the values out"));
+    assert!(findings(&long)[0].ends_with("anchors and aliases copy too much; write the values directly"));
 
-    assert_eq!(findings("a: &a [b, *a]"), ["1:11 a[1]: an alias stands inside of its own anchor"]);
+    assert_eq!(findings("a: &a [b, *a]"), ["1:11 a[1]: an alias is inside its own anchor"]);
 }
 
 #[test]
@@ -237,7 +237,10 @@ fn configuration_supports_merge_keys() {
     );
     let tree = parse_all("a: &b { x: 1 }\nc:\n  <<: *b\n").unwrap().remove(0).0;
     assert_eq!(tree.node.locate("c.x"), Position { line: 1, column: 9 }, "where it was written");
-    assert_eq!(parse_all("a: { <<: 1 }").unwrap_err()[0].message, "`<<` merges mappings: write an alias of one here");
+    assert_eq!(
+        parse_all("a: { <<: 1 }").unwrap_err()[0].message,
+        "`<<` merges mappings; expected an alias of a mapping"
+    );
     assert!(parse("a: { <<: { x: 1 } }").is_err(), "a policy has none");
 }
 

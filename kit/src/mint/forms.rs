@@ -19,20 +19,17 @@ impl SigningKey {
     /// Fails if the PEM is no such key, or if the key cannot use the algorithm.
     pub fn from_pem(pem: &str, algorithm: Option<Algorithm>) -> Result<Self, KeyError> {
         for (title, why) in [
-            (
-                "ENCRYPTED PRIVATE KEY",
-                "the key is encrypted: take the passphrase off with `openssl pkey -in KEY -out PLAIN`",
-            ),
+            ("ENCRYPTED PRIVATE KEY", "the key is encrypted; decrypt it with `openssl pkey -in KEY -out PLAIN`"),
             (
                 "EC PRIVATE KEY",
-                "the key is in SEC 1's form: write it anew with `openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW`",
+                "the key is in SEC 1 format; convert it with `openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW`",
             ),
             (
                 "RSA PRIVATE KEY",
-                "the key is in PKCS#1's form: write it anew with `openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW`",
+                "the key is in PKCS#1 format; convert it with `openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW`",
             ),
-            ("PUBLIC KEY", "this is a public key, which signs nothing: give the private key that it belongs to"),
-            ("CERTIFICATE", "this is a certificate, which signs nothing: give the private key that it belongs to"),
+            ("PUBLIC KEY", "this is a public key, which cannot sign; give its private key"),
+            ("CERTIFICATE", "this is a certificate, which cannot sign; give its private key"),
         ] {
             if pem.contains(&format!("-----BEGIN {title}-----")) {
                 return Err(KeyError(why.to_owned()));
@@ -53,8 +50,8 @@ impl SigningKey {
             (Material::Rsa(Box::new(key)), &[Algorithm::Ps512, Algorithm::Rs256])
         } else {
             return Err(KeyError(
-                "this is no private key of a known type (Ed25519, P-256, P-384 or RSA) in PKCS#8: write it anew with \
-                 `openssl pkcs8 -topk8 -nocrypt -in KEY -out NEW`"
+                "not a private key of a known type (Ed25519, P-256, P-384 or RSA) in PKCS#8; convert it with `openssl pkcs8 \
+                 -topk8 -nocrypt -in KEY -out NEW`"
                     .to_owned(),
             ));
         };
@@ -70,7 +67,7 @@ impl SigningKey {
         let algorithm = fit(algorithm, &[Algorithm::Hs256])?;
         if secret.len() < SHORTEST_SECRET {
             return Err(KeyError(format!(
-                "the secret has {} bytes; use {SHORTEST_SECRET} or more, as `callgate keygen hmac` makes",
+                "the secret has {} bytes; use {SHORTEST_SECRET} or more, such as from `callgate keygen hmac`",
                 secret.len()
             )));
         }
@@ -87,11 +84,11 @@ fn fit(asked: Option<Algorithm>, fitting: &[Algorithm]) -> Result<Algorithm, Key
         (Some(asked), _) if fitting.contains(&asked) => Ok(asked),
         (None, [only]) => Ok(*only),
         (Some(asked), _) => Err(KeyError(format!(
-            "`{}` does not fit this key: write {}",
+            "`{}` cannot be used with this key; write {}",
             asked.http_name().unwrap_or(asked.jose_name()),
             names()
         ))),
-        (None, _) => Err(KeyError(format!("this key can sign in more than one way: name one, {}", names()))),
+        (None, _) => Err(KeyError(format!("this key has several algorithms; choose one of {}", names()))),
     }
 }
 
@@ -99,7 +96,9 @@ fn fit(asked: Option<Algorithm>, fitting: &[Algorithm]) -> Result<Algorithm, Key
 mod tests {
     use super::*;
 
-    const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    const ED25519: &str = "-----BEGIN PRIVATE \
+                           KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE \
+                           KEY-----\n";
 
     #[test]
     fn reads_a_pem_key_written_by_openssl() {
@@ -112,18 +111,18 @@ mod tests {
     #[test]
     fn explains_why_a_key_cannot_sign() {
         for (pem, why) in [
-            ("-----BEGIN EC PRIVATE KEY-----\n", "SEC 1's form: write it anew with `openssl pkcs8"),
-            ("-----BEGIN RSA PRIVATE KEY-----\n", "PKCS#1's form"),
-            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "take the passphrase off"),
-            ("-----BEGIN PUBLIC KEY-----\n", "give the private key"),
-            ("-----BEGIN CERTIFICATE-----\n", "give the private key"),
-            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no private key of a known type"),
+            ("-----BEGIN EC PRIVATE KEY-----\n", "SEC 1 format; convert it with `openssl pkcs8"),
+            ("-----BEGIN RSA PRIVATE KEY-----\n", "PKCS#1 format"),
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "decrypt it with"),
+            ("-----BEGIN PUBLIC KEY-----\n", "give its private key"),
+            ("-----BEGIN CERTIFICATE-----\n", "give its private key"),
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "not a private key of a known type"),
         ] {
             let error = SigningKey::from_pem(pem, None).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
         let error = SigningKey::from_pem(ED25519, Some(Algorithm::Es256)).unwrap_err().to_string();
-        assert_eq!(error, "`ecdsa-p256-sha256` does not fit this key: write `ed25519`");
+        assert_eq!(error, "`ecdsa-p256-sha256` cannot be used with this key; write `ed25519`");
         let error = SigningKey::from_secret(b"short", None).unwrap_err().to_string();
         assert!(error.starts_with("the secret has 5 bytes"), "{error}");
     }

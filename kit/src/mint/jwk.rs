@@ -25,9 +25,9 @@ impl SigningKey {
             Some(_) => Some(text(jwk, "alg")?),
         };
         let algorithm = |fitting: &[Algorithm]| match named {
-            None => fitting.first().copied().ok_or_else(|| KeyError("no algorithm fits the key".to_owned())),
+            None => fitting.first().copied().ok_or_else(|| KeyError("no algorithm supports the key".to_owned())),
             Some(name) => Algorithm::from_jose(name).filter(|algorithm| fitting.contains(algorithm)).ok_or_else(|| {
-                KeyError(format!("`alg` is `{name}`, which does not fit this key; write {}", list(fitting)))
+                KeyError(format!("`alg` is `{name}`, which cannot be used with this key; write {}", list(fitting)))
             }),
         };
         let (algorithm, material) = match kty {
@@ -177,7 +177,7 @@ mod tests {
             (json!({ "kty": "EC", "crv": "P-256", "d": "AA" }), "`d` is not a scalar of P-256"),
             (
                 json!({ "kty": "oct", "alg": "ES256", "k": "AA" }),
-                "`alg` is `ES256`, which does not fit this key; write `HS256`",
+                "`alg` is `ES256`, which cannot be used with this key; write `HS256`",
             ),
             (
                 json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB", "d": "AQAB" }),

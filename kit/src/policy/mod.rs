@@ -84,12 +84,12 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
     }
     let whole = |message| Diagnostics::wrong(vec![document.error(&Place::root(), message)]);
     let policy_json = serde_json_canonicalizer::to_string(document.value())
-        .map_err(|error| whole(format!("it has no canonical JSON: {error}")))?;
+        .map_err(|error| whole(format!("cannot be written as canonical JSON: {error}")))?;
     // Reads the JSON as the filter does, so the filter's limits apply here as well.
     let compiled =
         Policy::from_json(policy_json.as_bytes(), secrets).map_err(|findings| refused(&document, &findings))?;
     let raw: callgate::document::Document = serde_json::from_str(&policy_json)
-        .map_err(|error| whole(format!("its canonical JSON cannot be read: {error}")))?;
+        .map_err(|error| whole(format!("the canonical JSON cannot be read: {error}")))?;
     let issuers = raw.issuers.into_values().filter_map(|issuer| issuer.keys.secret);
     let agents = raw.agents.into_values().flat_map(|agent| agent.signing_keys.unwrap_or_default());
     let secrets = issuers.chain(agents.filter_map(|key| key.secret)).chain(raw.tables.key);

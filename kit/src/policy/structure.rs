@@ -117,8 +117,8 @@ impl Words<'_> {
         let described =
             self.rule(error).and_then(|rule| rule.get("properties")?.get(name)).and_then(|field| self.about(field));
         match described {
-            Some(about) => format!("this field is missing: {about}"),
-            None => "this field is missing".to_owned(),
+            Some(about) => format!("required field is missing; {about}"),
+            None => "required field is missing".to_owned(),
         }
     }
 

@@ -51,12 +51,12 @@ fn each_mistake_is_reported_with_a_fix() {
         (
             "mode: enforce\n",
             "",
-            "p:1:1: mode: this field is missing: whether denials are carried out (`enforce`) or only recorded (`observe`)",
+            "p:1:1: mode: required field is missing; whether denials are carried out (`enforce`) or only recorded (`observe`)",
         ),
         (
             "max_lifetime: 15m",
             "max_lifetime: 15 minutes",
-            "p:12:5: issuers.corp.max_lifetime: invalid value `15 minutes`; expected a span of time: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
+            "p:12:5: issuers.corp.max_lifetime: invalid value `15 minutes`; expected a duration: a whole number and a unit, such as `90s`, `15m`, `12h` or `30d`",
         ),
         (
             "max_lifetime: 15m",
@@ -103,7 +103,7 @@ fn each_mistake_is_reported_with_a_fix() {
         (
             "algorithms: [ES256]",
             "algorithms: [none]",
-            "p:11:18: issuers.corp.algorithms[0]: `none` is not accepted, since anybody could write such a token; list the algorithms that sign them",
+            "p:11:18: issuers.corp.algorithms[0]: `none` is not accepted, because anyone could create such a token; list the algorithms that sign the tokens",
         ),
         (
             // No mode has this name.
@@ -121,7 +121,7 @@ fn each_mistake_is_reported_with_a_fix() {
         (
             "scopes: none",
             "scopes: admin",
-            "p:16:54: endpoints[0].scopes: invalid value `admin`; expected `none`, a list of scopes of which all are needed, or `{ all: [...], any: [...] }`",
+            "p:16:54: endpoints[0].scopes: invalid value `admin`; expected `none`, a list of scopes that are all required, or `{ all: [...], any: [...] }`",
         ),
         ("scopes: none", "scopes: [1]", "p:16:63: endpoints[0].scopes[0]: expected text, not a number; quote it"),
         (
@@ -150,8 +150,12 @@ fn reports_all_mistakes_in_file_order() {
     let text =
         SOUND.replace("mode: enforce", "mode: on!").replace("effect: read", "effect: reed").replace("audit:", "odit:");
     let told = faults(&text);
-    let starts =
-        ["p:1:1: audit: this field is missing", "p:3:1: mode: ", "p:16:40: endpoints[0].effect: ", "p:18:1: odit: "];
+    let starts = [
+        "p:1:1: audit: required field is missing",
+        "p:3:1: mode: ",
+        "p:16:40: endpoints[0].effect: ",
+        "p:18:1: odit: ",
+    ];
     assert_eq!(told.len(), starts.len(), "{told:#?}");
     for (told, start) in told.iter().zip(starts) {
         assert!(told.starts_with(start), "{told}");

@@ -75,7 +75,7 @@ fn reports_structure_errors_before_semantic_errors() {
     assert_eq!(
         errors(&text),
         [
-            "p:19:5: endpoints[0].effect: this field is missing: what the call does",
+            "p:19:5: endpoints[0].effect: required field is missing; what the call does",
             "p:22:5: endpoints[0].effekt: unknown field; did you mean `effect`?",
         ]
     );
@@ -109,7 +109,7 @@ fn rejects_a_policy_that_the_filter_could_not_parse() {
 #[test]
 fn reports_fields_without_a_value_with_their_positions() {
     let text = POLICY.replace("effect: read", "effect: read\n    hosts:").replace("audit:", "clock_skew: ~\naudit:");
-    let message = "this field has no value: write one, or remove the field";
+    let message = "this field has no value; write one, or remove the field";
     assert_eq!(
         errors(&text),
         [format!("p:23:5: endpoints[0].hosts: {message}"), format!("p:26:1: clock_skew: {message}")]

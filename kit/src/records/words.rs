@@ -22,7 +22,7 @@ impl fmt::Display for Words<'_> {
         let verdict = match record.decision.as_str() {
             "allow" => "allowed",
             "deny" => "denied",
-            _ => "observed: it was not denied, and would have been",
+            _ => "observed: the request was allowed, but would be denied with `enforce`",
         };
         self.row(f, verdict, &because(&record.reason))?;
         self.rule(f, &record.rule)?;
@@ -116,9 +116,9 @@ fn what(record: &Record) -> String {
 fn went_on(outcome: &Outcome) -> String {
     let status = outcome.status.map_or("no status was sent".to_owned(), |status| format!("status {status}"));
     let ended = outcome.ended.as_deref().map(|ended| match ended {
-        "complete" => "the answer is complete",
-        "client_gone" => "the client went away",
-        "timeout" => "a time limit ended it",
+        "complete" => "the response is complete",
+        "client_gone" => "the client disconnected",
+        "timeout" => "a timeout ended it",
         "upstream_failed" => "the upstream failed",
         "gateway" => "the gateway ended it",
         other => other,

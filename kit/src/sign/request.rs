@@ -26,19 +26,19 @@ impl Request {
     /// # Errors
     /// Reports what is wrong with the URL.
     pub fn new(method: &str, url: &str) -> Result<Self, String> {
-        const FORM: &str = "write a whole URL, such as `https://api.example.com/items?page=2`";
+        const FORM: &str = "invalid URL; expected an absolute URL, such as `https://api.example.com/items?page=2`";
         let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
         let scheme = scheme.to_ascii_lowercase();
         if !matches!(scheme.as_str(), "http" | "https") || url.contains(char::is_whitespace) || !url.is_ascii() {
             return Err(FORM.to_owned());
         }
         if url.contains('#') {
-            return Err("a fragment is not sent: leave out what stands behind `#`".to_owned());
+            return Err("a fragment is never sent; remove `#` and the text after it".to_owned());
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         if authority.is_empty() || authority.contains('@') {
-            return Err(format!("it names no host, or a user as well: {FORM}"));
+            return Err(format!("the URL has no host, or contains a user; {FORM}"));
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         let authority = canonical(&scheme, authority);
@@ -51,15 +51,15 @@ impl Request {
     /// Reports the problem and its line.
     pub fn parse(message: &[u8], scheme: &str) -> Result<Self, String> {
         let (head, body) = split(message);
-        let head = std::str::from_utf8(head).map_err(|_| "the head of the message is no text".to_owned())?;
+        let head = std::str::from_utf8(head).map_err(|_| "the headers of the message are not text".to_owned())?;
         let mut lines = (1..).zip(head.lines());
-        let (_, start) = lines.next().ok_or("there is no message")?;
+        let (_, start) = lines.next().ok_or("the message is empty")?;
         let mut words = start.split(' ');
         let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) =
             (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(
-                "line 1 is no request: it begins with a method, a target and `HTTP/1.1`, such as `GET /items HTTP/1.1`"
+                "line 1 is not a request line; expected a method, a target and `HTTP/1.1`, such as `GET /items HTTP/1.1`"
                     .to_owned(),
             );
         };
@@ -69,10 +69,14 @@ impl Request {
         };
         request.method = method.to_owned();
         for (number, line) in lines {
-            let (name, value) =
-                line.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains([' ', '\t'])).ok_or_else(
-                    || format!("line {number} is no header: write `name: value`, and an empty line after the last"),
-                )?;
+            let (name, value) = line
+                .split_once(':')
+                .filter(|(name, _)| !name.is_empty() && !name.contains([' ', '\t']))
+                .ok_or_else(|| {
+                    format!(
+                        "line {number} is not a header; expected `name: value`, and an empty line after the last header"
+                    )
+                })?;
             let (name, value) = (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']));
             if name == "host" && request.authority.is_empty() {
                 request.authority = canonical(scheme, value);
@@ -198,12 +202,12 @@ mod tests {
     #[test]
     fn rejects_a_malformed_message_with_its_line() {
         for (message, why) in [
-            ("", "there is no message"),
-            ("GET /items", "line 1 is no request"),
-            ("GET /items HTTP/2\n\n", "line 1 is no request"),
-            ("GET items HTTP/1.1\n\n", "line 1: write a whole URL"),
-            ("GET / HTTP/1.1\nHost: a\nnonsense\n\n", "line 3 is no header"),
-            ("GET / HTTP/1.1\nX-A: b\n folded\n\n", "line 3 is no header"),
+            ("", "the message is empty"),
+            ("GET /items", "line 1 is not a request line"),
+            ("GET /items HTTP/2\n\n", "line 1 is not a request line"),
+            ("GET items HTTP/1.1\n\n", "line 1: invalid URL"),
+            ("GET / HTTP/1.1\nHost: a\nnonsense\n\n", "line 3 is not a header"),
+            ("GET / HTTP/1.1\nX-A: b\n folded\n\n", "line 3 is not a header"),
         ] {
             let error = Request::parse(message.as_bytes(), "https").unwrap_err();
             assert!(error.contains(why), "{message}: {error}");

@@ -84,7 +84,7 @@ impl<'j> PublicJwk<'j> {
                 Some(named) if !key.fits(named) => {
                     return Err(wrong(
                         "alg",
-                        format!("`{}` is no algorithm for a key of this type: copy the key again", named.jose_name()),
+                        format!("`{}` is not an algorithm of this key type; copy the key again", named.jose_name()),
                     ));
                 }
                 Some(named) => Some(named),

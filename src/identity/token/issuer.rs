@@ -179,7 +179,7 @@ fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
 fn check_lifetime(longest: Duration, place: &Place, findings: &mut Findings) {
     let place = place.field("max_lifetime");
     if longest.is_zero() {
-        findings.error(place, "no token would be taken: write the longest lifetime, such as `15m` or `1h`");
+        findings.error(place, "every token would be rejected; write the maximum lifetime, such as `15m` or `1h`");
     } else if longest > LONGEST_LIFETIME {
         findings.error(place, "this bounds nothing: write at most `366d`, better an hour or less");
     } else if longest > LONG_LIFETIME {
@@ -191,13 +191,13 @@ fn check_lifetime(longest: Duration, place: &Place, findings: &mut Findings) {
 fn compile_algorithms(raw: &[AlgorithmName], place: &Place, findings: &mut Findings) -> Vec<Algorithm> {
     let place = place.field("algorithms");
     if raw.is_empty() {
-        findings.error(place.clone(), "no token would be taken: list the algorithms with which this issuer signs");
+        findings.error(place.clone(), "every token would be rejected; list the algorithms that this issuer signs with");
     }
     let mut algorithms = Vec::new();
     for (index, name) in raw.iter().enumerate() {
         let algorithm = Algorithm::from(*name);
         if algorithms.contains(&algorithm) {
-            findings.error(place.index(index), format!("`{}` stands here twice: remove one", algorithm.jose_name()));
+            findings.error(place.index(index), format!("`{}` is listed twice; remove one", algorithm.jose_name()));
         } else {
             algorithms.push(algorithm);
         }

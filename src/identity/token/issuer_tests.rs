@@ -84,7 +84,7 @@ fn reports_each_error_in_an_issuer() {
         (json!({ "issuer": "https://idp.example.com/#a" }), "issuer", "fragment"),
         (json!({ "issuer": "https://idp.example.com/?a" }), "issuer", "query"),
         (json!({ "audience": "" }), "audience", "`aud`"),
-        (json!({ "max_lifetime": "0s" }), "max_lifetime", "no token would be taken"),
+        (json!({ "max_lifetime": "0s" }), "max_lifetime", "every token would be rejected"),
         (json!({ "max_lifetime": "367d" }), "max_lifetime", "366d"),
         (json!({ "algorithms": ["ES256", "ES256"] }), "algorithms[1]", "twice"),
         (json!({ "algorithms": ["HS256", "ES256"], "keys": { "secret": { "env": "SECRET" } } }), "algorithms", "alone"),
@@ -108,7 +108,7 @@ fn reports_each_error_in_an_issuer() {
         one_error(json!({ "corp": with(plain(), changes) }), place.trim_end_matches('.'), message);
     }
     let (errors, _) = findings(json!({ "corp": with(plain(), json!({ "algorithms": [] })) }));
-    assert!(errors[0].starts_with("issuers.corp.algorithms: no token would be taken"), "{errors:#?}");
+    assert!(errors[0].starts_with("issuers.corp.algorithms: every token would be rejected"), "{errors:#?}");
     one_error(json!({ "a b": plain() }), "issuers[\"a b\"]", "1 to 64 characters");
     one_error(json!({ "": plain() }), "issuers[\"\"]", "1 to 64 characters");
     one_error(json!({ "a".repeat(65): plain() }), &format!("issuers.{}", "a".repeat(65)), "1 to 64 characters");
@@ -213,8 +213,8 @@ fn checks_every_key_in_a_key_set() {
         (with(other.clone(), json!({ "x": good["x"] })), ".x", "no safe public key"),
         (with(other.clone(), json!({ "use": ["sig"] })), ".use", "a text"),
         (with(other.clone(), json!({ "key_ops": "verify" })), ".key_ops", "a list"),
-        (with(other.clone(), json!({ "alg": "RS256" })), ".alg", "no algorithm for a key of this type"),
-        (with(other.clone(), json!({ "alg": "HS256" })), ".alg", "no algorithm for a key of this type"),
+        (with(other.clone(), json!({ "alg": "RS256" })), ".alg", "not an algorithm of this key type"),
+        (with(other.clone(), json!({ "alg": "HS256" })), ".alg", "not an algorithm of this key type"),
         (json!({ "kty": "RSA", "n": ROCA_MODULUS, "e": "AQAB", "kid": "b" }), ".n", "CVE-2017-15361"),
         (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), ".n", "under 2048 bits"),
         (with(key(Signs::Rsa, "b"), json!({ "e": "Aw" })), ".n", "exponent 65537"),
@@ -255,7 +255,7 @@ fn checks_the_token_format_of_an_issuer() {
         nothing_wrong(shape(changes));
     }
     for (changes, place, message) in [
-        (json!({ "typ": [] }), "typ", "no token would be taken"),
+        (json!({ "typ": [] }), "typ", "every token would be rejected"),
         (json!({ "typ": [""] }), "typ[0]", "no `typ`"),
         (json!({ "typ": ["JWT", "jwt"] }), "typ[1]", "twice"),
         (json!({ "typ": ["JWT", "application/jwt"] }), "typ[1]", "twice"),

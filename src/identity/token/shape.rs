@@ -181,8 +181,10 @@ fn compile_jwt(
 
 fn compile_types(raw: &[String], place: &Place, findings: &mut Findings) -> Vec<Option<String>> {
     if raw.is_empty() {
-        findings
-            .error(place.clone(), "no token would be taken: list the `typ` values, `absent` for a token without one");
+        findings.error(
+            place.clone(),
+            "every token would be rejected; list the `typ` values, or `absent` for tokens without one",
+        );
     }
     let mut types = Vec::new();
     for (index, typ) in raw.iter().enumerate() {
