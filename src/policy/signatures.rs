@@ -168,8 +168,7 @@ impl Signatures {
                 if written {
                     findings.warn(
                         Place::root().field(field),
-                        "no endpoint requires a signature, so this has no effect; remove \
-                                                               it",
+                        "no endpoint requires a signature, so this has no effect; remove it",
                     );
                 }
             }

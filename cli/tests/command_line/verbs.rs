@@ -74,7 +74,7 @@ fn names_stale_pages_and_the_command_to_regenerate_them() {
     assert_eq!(stale.code, 2);
     assert_eq!(
         stale.out,
-        format!("{folder}/reasons.md: differs from the code: run `cargo run -p callgate-cli -- docs --write`\n")
+        format!("{folder}/reasons.md: differs from the code; run `cargo run -p callgate-cli -- docs --write`\n")
     );
     assert_eq!(callgate(&format!("docs --write --folder {folder}/missing")).code, 1);
 }
@@ -127,7 +127,7 @@ fn test_reports_a_failing_case_and_exits_with_2() {
         "{}",
         ran.out
     );
-    assert!(ran.out.ends_with("1 case, 1 differs\n"), "{}", ran.out);
+    assert!(ran.out.ends_with("1 case, 1 fails\n"), "{}", ran.out);
     let programs = callgate(&format!("test --format json {path}"));
     assert_eq!((programs.code, &json(&programs.out)["differing"][0]["name"]), (2, &"open".into()));
 }
