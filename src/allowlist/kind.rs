@@ -32,17 +32,17 @@ impl Kind {
         ("{x}", Self::Unreserved, "one segment of ASCII letters, digits, `-`, `.`, `_` and `~`"),
         ("{x:int}", Self::Int, "a decimal number from 0 to 18446744073709551615, without sign or leading zeros"),
         ("{x:slug}", Self::Slug, "one segment of ASCII letters, digits, `-` and `_`"),
-        ("{x:uuid}", Self::Uuid, "a UUID as RFC 9562 writes it, with letters of either case and without braces"),
+        ("{x:uuid}", Self::Uuid, "a UUID in the format of RFC 9562, in upper or lower case and without braces"),
         (
             "{x:text}",
             Self::Text,
-            "one segment of any characters that a path may contain, escapes included: what `{x}` matches, `! $ & ' ( ) * + , = : @`, raw \
-             `[ ] ^ |`, and escapes of everything but control characters",
+            "one segment of any characters that are valid in a path: the characters of `{x}`, `! $ & ' ( ) * + , = : @`, raw `[ \
+             ] ^ |`, and escapes of everything except control characters",
         ),
         (
             "{x...}",
             Self::Rest,
-            "the rest of the path, one or more segments of what `{x:text}` matches; the last may be empty",
+            "the rest of the path: one or more segments that `{x:text}` matches; the last one may be empty",
         ),
     ];
 

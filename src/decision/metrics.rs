@@ -29,8 +29,8 @@ pub const DECISIONS: Metric = Metric {
     name: "callgate.decisions",
     kind: Kind::Counter,
     labels: &["outcome", "reason"],
-    about: "Decisions, by `outcome` (`allow`, `deny`, or `observe` for a request that would have been denied) and `reason` (its \
-            code, or the ground on which a request goes on).",
+    about: "Decisions, by `outcome` (`allow`, `deny`, or `observe` for a request that `enforce` would deny) and `reason` (the \
+            reason code, or the ground on which a request is forwarded).",
 };
 
 /// Counts tokens that were found in the cache.
@@ -38,7 +38,7 @@ pub const TOKEN_CACHE_HITS: Metric = Metric {
     name: "callgate.token_cache.hits",
     kind: Kind::Counter,
     labels: &[],
-    about: "Tokens that were found among those verified before. Told at the next miss, or after 32 hits of a worker.",
+    about: "Requests whose token was in the cache of verified tokens. Reported at the next miss, or after 32 hits of a worker.",
 };
 
 /// Counts tokens that were not found in the cache.
@@ -46,7 +46,7 @@ pub const TOKEN_CACHE_MISSES: Metric = Metric {
     name: "callgate.token_cache.misses",
     kind: Kind::Counter,
     labels: &[],
-    about: "Tokens that were not, so that each was parsed and, where it got so far, its signature computed.",
+    about: "Requests whose token was not in the cache, so it was parsed and, if it was well-formed, its signature was verified.",
 };
 
 /// The number of tokens in the cache.
@@ -54,7 +54,7 @@ pub const TOKEN_CACHE_ENTRIES: Metric = Metric {
     name: "callgate.token_cache.entries",
     kind: Kind::Gauge,
     labels: &[],
-    about: "Verified tokens that are remembered, all workers together.",
+    about: "Verified tokens in the caches of all workers.",
 };
 
 /// The size of the cached tokens in bytes.
@@ -62,7 +62,7 @@ pub const TOKEN_CACHE_BYTES: Metric = Metric {
     name: "callgate.token_cache.bytes",
     kind: Kind::Gauge,
     labels: &[],
-    about: "What they take, in bytes, as the cache counts against its bound of 4 MiB a worker.",
+    about: "The size of the cached tokens of all workers, in bytes. The limit is 4 MiB per worker.",
 };
 
 /// Counts evicted buckets.
@@ -70,8 +70,8 @@ pub const LIMITS_EVICTED: Metric = Metric {
     name: "callgate.limits.evicted",
     kind: Kind::Counter,
     labels: &[],
-    about: "Entries of callers that the policy does not name, given up while they still restricted because their part of the \
-            table was full: raise `tables.limits`.",
+    about: "Buckets of clients that the policy does not name, evicted before they had refilled because their part of the table \
+            was full. If it increases, raise `tables.limits`.",
 };
 
 /// Counts updates that a worker had to retry.
@@ -79,7 +79,7 @@ pub const LIMITS_RETRIED: Metric = Metric {
     name: "callgate.limits.retried",
     kind: Kind::Counter,
     labels: &[],
-    about: "Updates of a limit that a worker made anew because another was faster.",
+    about: "Updates of a limit that a worker retried because another worker had changed the bucket.",
 };
 
 /// Counts tables of limits whose size differs from the policy.
@@ -87,8 +87,8 @@ pub const LIMITS_OTHER_SIZE: Metric = Metric {
     name: "callgate.limits.other_size",
     kind: Kind::Counter,
     labels: &[],
-    about: "Times that a policy came into force in a worker while the table had another size than `tables.limits` says, which \
-            it keeps until the gateway restarts.",
+    about: "Times that a worker loaded a policy while the table had another size than `tables.limits`. The table keeps its size \
+            until the gateway restarts.",
 };
 
 /// The number of entries in the replay table.
@@ -96,9 +96,9 @@ pub const REPLAY_ENTRIES: Metric = Metric {
     name: "callgate.replay.entries",
     kind: Kind::Gauge,
     labels: &[],
-    about: "Messages that were used and are remembered so that none is used twice. Those too old to come again go when the next \
-            comes to their part of the table. What a full share refuses is counted among the decisions, as \
-            `replay_share_full`: raise `tables.replay`.",
+    about: "Signatures and proofs stored for replay protection. Expired entries are removed when a new one is stored in their \
+            part of the table. Requests that are denied because an agent's partition is full are counted as decisions with the \
+            reason `replay_share_full`; if there are any, raise `tables.replay`.",
 };
 
 /// Counts replay tables whose size differs from the policy.
@@ -106,8 +106,8 @@ pub const REPLAY_OTHER_SIZE: Metric = Metric {
     name: "callgate.replay.other_size",
     kind: Kind::Counter,
     labels: &[],
-    about: "Times that a policy came into force in a worker while the shares of the table had another size than follows from \
-            `tables.replay` and the number of agents, which they keep until the gateway restarts.",
+    about: "Times that a worker loaded a policy while the table's partitions had another size than `tables.replay` and the \
+            number of agents require. The partitions keep their size until the gateway restarts.",
 };
 
 /// The bytes held for requests.
@@ -115,8 +115,8 @@ pub const HELD_BYTES: Metric = Metric {
     name: "callgate.held_bytes",
     kind: Kind::Gauge,
     labels: &[],
-    about: "Bytes of requests that are held until their bodies were checked, all workers together; updated once a second. \
-            Requests for which there was no room are counted among the decisions, as `held_bytes_full`.",
+    about: "Bytes of requests that all workers hold until their bodies are checked, updated once per second. Requests that are \
+            denied because this memory is full are counted as decisions with the reason `held_bytes_full`.",
 };
 
 /// All metrics.

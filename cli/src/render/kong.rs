@@ -15,7 +15,7 @@ pub(super) fn declarative(loaded: &Loaded) -> Result<Value, String> {
     let policy = super::policy(loaded);
     if let Some(place) = empty_list(policy) {
         return Err(format!(
-            "Kong hands an empty list to a filter as an empty mapping, and `{place}` is one: leave it out, or write an item"
+            "`{place}`: Kong passes an empty list to a filter as an empty mapping; remove the list, or write an item"
         ));
     }
     let hosts = policy.get("hosts").cloned().unwrap_or_default();
@@ -59,17 +59,17 @@ fn empty_list(value: &Value) -> Option<String> {
 pub(super) fn meta() -> Result<String, String> {
     let mut schema = draft4::reduced(&schema());
     // A policy for another gateway relies on features that Kong's engine does not have, such as removing a header.
-    let gateway = schema.pointer_mut("/properties/gateway").ok_or("the schema of a policy has no `gateway`")?;
+    let gateway = schema.pointer_mut("/properties/gateway").ok_or("the schema of the policy has no `gateway`")?;
     *gateway = json!({ "type": "string", "enum": ["kong"] });
     let meta = json!({ "config_schema": schema });
-    let text = serde_json::to_string_pretty(&meta).map_err(|error| format!("it has no JSON form: {error}"))?;
+    let text = serde_json::to_string_pretty(&meta).map_err(|error| format!("cannot be written as JSON: {error}"))?;
     Ok(text + "\n")
 }
 
 /// Returns lines for `kong.conf`.
 pub(super) fn settings(loaded: &Loaded) -> String {
     let mut text = String::from(
-        "# What Callgate needs beside the settings of your Kong: 3.4 to 3.9, in which WasmX is built in. README.md says why.\n\
+        "# Settings that Callgate needs in addition to your Kong's own (Kong 3.4 to 3.9, which include WasmX). README.md explains them.\n\
          wasm = on\n\
          wasm_filters_path = /usr/local/kong/wasm\n\
          wasm_filters = user\n",
@@ -77,21 +77,21 @@ pub(super) fn settings(loaded: &Loaded) -> String {
     if let Some(zone) = loaded.zone() {
         let _ = writeln!(
             text,
-            "\n# What workers share, in a zone that nothing else writes into: room for the tables of this policy, in whole pages of 4 KiB.\n\
-             # Several policies share the zone: set it to the sum of what `callgate check` prints for each.\n\
+            "\n# The state that workers share, in a zone that nothing else writes to: room for this policy's tables, in whole pages of 4 KiB.\n\
+             # Several policies share the zone: add the sizes that `callgate check` prints for each.\n\
              nginx_wasm_shm_kv_callgate = {zone}"
         );
         let _ = writeln!(
             text,
-            "\n# After a reload the old workers keep the old zone until their connections end: the longest time that a limit is counted\n\
-             # twice, and no longer than a new zone rejects signatures that the old one may have seen.\n\
+            "\n# After a reload, old workers use the old zone until their connections end. This is the longest time that a limit is counted\n\
+             # twice. It must not exceed the time during which a new zone rejects signatures that the old one may have accepted.\n\
              nginx_main_worker_shutdown_timeout = {}s",
             overlap(loaded)
         );
     }
     let _ = writeln!(
         text,
-        "\n# A body that is checked has to stay in memory, where a filter can read it: as much as the policy lets pass.\n\
+        "\n# A body that is checked must stay in memory, where a filter can read it: as large as the policy allows.\n\
          nginx_http_client_body_buffer_size = {}",
         body(loaded)
     );
@@ -99,16 +99,16 @@ pub(super) fn settings(loaded: &Loaded) -> String {
     let names: Vec<_> = [gateway.as_str()].into_iter().chain(loaded.secrets.iter().map(String::as_str)).collect();
     let _ = writeln!(
         text,
-        "\n# The gateway, for a policy that cannot be read: with this the filter denies every request instead of rejecting the policy, after\n\
-         # which Kong would forward requests without the filter. Then the secrets of the policy. nginx hides its environment from its\n\
-         # workers, apart from these; every filter can read them.\n\
+        "\n# The gateway's name, for a policy that cannot be read. With it, the filter denies every request instead of rejecting the policy.\n\
+         # Without it, Kong would forward requests without the filter. The other variables are the policy's secrets. nginx hides its\n\
+         # environment from its workers, except these variables; every filter can read them.\n\
          nginx_main_env = {}",
         names.join("; env ")
     );
-    text += "\n# Kong keeps wasmtime's cache in `.wasmtime_cache` of this folder. Keep the folder when Kong is replaced: without the cache each\n\
+    text += "\n# Kong stores wasmtime's cache in `.wasmtime_cache` in this folder. Keep the folder when you upgrade Kong: without the cache, each\n\
              # worker compiles the filter when it starts.\n\
              prefix = /usr/local/kong\n";
-    text += "\n# Loopback only: whoever reaches this can replace the policy.\n\
+    text += "\n# Loopback only: anyone who reaches this interface can replace the policy.\n\
              admin_listen = 127.0.0.1:8001\n";
     text
 }

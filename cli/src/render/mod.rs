@@ -154,10 +154,10 @@ fn full(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String
 fn yaml(value: &Value) -> Result<String, String> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let text = serde_saphyr::to_string_with_options(value, options)
-        .map_err(|error| format!("it cannot be written as YAML: {error}"))?;
+        .map_err(|error| format!("cannot be written as YAML: {error}"))?;
     match text.chars().find(|c| *c != '\n' && !escape::is_visible(*c)) {
         None => Ok(text),
-        Some(c) => Err(format!("the policy holds `{}`, which nobody would see there: remove it", c.escape_unicode())),
+        Some(c) => Err(format!("the policy contains the invisible character `{}`; remove it", c.escape_unicode())),
     }
 }
 
@@ -168,5 +168,5 @@ fn policy(loaded: &Loaded) -> &Value {
 
 /// Returns the policy as a string, for gateways that pass it on as a string.
 fn json(loaded: &Loaded) -> Result<String, String> {
-    escape::json(policy(loaded)).map_err(|error| format!("it cannot be written as JSON: {error}"))
+    escape::json(policy(loaded)).map_err(|error| format!("cannot be written as JSON: {error}"))
 }

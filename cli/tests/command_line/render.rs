@@ -242,10 +242,13 @@ fn reports_what_cannot_be_rendered() {
     };
     let empty = policy("empty-list.yaml", "hosts: [api.example.com]", "hosts: [api.example.com]\nreject_query: []");
     for (command, said) in [
-        (format!("render {empty} --for kong"), "`/reject_query` is one: leave it out"),
+        (
+            format!("render {empty} --for kong"),
+            "`/reject_query`: Kong passes an empty list to a filter as an empty mapping",
+        ),
         (
             format!("render {} --for istio", policy("unseen.yaml", "opens and", "opens\u{202e} and")),
-            "the policy holds `\\u{202e}`, which nobody would see there: remove it",
+            "the policy contains the invisible character `\\u{202e}`; remove it",
         ),
         (
             "render envoy/policy.yaml --for kong --as ecds".to_owned(),
