@@ -161,9 +161,7 @@ fn warns_about_settings_without_effect_on_the_gateway() {
     let late = vec![("/body_check", json!("after_headers"))];
     assert!(told("envoy", &late)[0].starts_with("body_check: this gateway holds requests until"));
     assert!(
-        told("portable", &late)
-            .iter()
-            .any(|warning| warning.starts_with("body_check: this gateway does not pass"))
+        told("portable", &late).iter().any(|warning| warning.starts_with("body_check: this gateway does not pass"))
     );
     assert!(told("portable", &key()).iter().any(|warning| warning.starts_with("tables.key: workers share no state")));
 }

@@ -33,7 +33,6 @@ fn reports_each_error_about_signatures_at_its_location() {
             &[("/endpoints/2/replay", json!(false))],
             "endpoints[2].replay: a replayed request to this endpoint takes effect again",
         ),
-
         (
             &[("/endpoints/1/signature", Value::Null), ("/endpoints/1/replay", json!(false))],
             "endpoints[1].replay: requests without a signature have no replay protection",

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
-use callgate::document::FormatVersion;
 use super::{Exit, Failure, Format};
+use callgate::document::FormatVersion;
+use callgate_kit::escape;
 use callgate_kit::input::{bounded, unreadable};
 use callgate_kit::module::{Fault, Module};
-use callgate_kit::escape;
 
 /// The largest file that is read, in bytes; far more than the size of any build of the filter.
 const MAX_BYTES: u64 = 64 << 20;

@@ -1,4 +1,5 @@
 use wasm_encoder::{EntityType, ExportKind, ExportSection, FunctionSection, ImportSection, TypeSection};
+use wasmparser::{Parser, Payload};
 
 use super::read::{ID_SECTION_BYTES, hex};
 use super::*;

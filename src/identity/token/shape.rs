@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::claim::{self, ClaimName};
-use crate::document::{self, Profile, ScopeForm, DistinguishedBy};
+use crate::document::{self, DistinguishedBy, Profile, ScopeForm};
 use crate::document::{Findings, Place};
 use crate::reason::Reason;
 

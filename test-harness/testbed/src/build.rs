@@ -115,7 +115,11 @@ impl Sources {
     #[must_use]
     pub fn here() -> Self {
         let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        Self { root: paths::root(), cargo_home: home.or_else(|| Some(env::home_dir()?.join(".cargo"))), shows_progress: false }
+        Self {
+            root: paths::root(),
+            cargo_home: home.or_else(|| Some(env::home_dir()?.join(".cargo"))),
+            shows_progress: false,
+        }
     }
 
     /// Returns the same workspace in other folders.

@@ -67,12 +67,7 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
         call("a token signed with another key", get("/repos/acme/gateway", &forged), 401, "token_signature"),
         call("a suspended agent", get("/repos/acme/gateway", &retired), 403, "agent_suspended"),
         call("coding agent in another organization", get("/repos/globex/gateway", &coder), 403, "binding_mismatch"),
-        call(
-            "review agent in another repository",
-            get("/repos/acme/website", &reviewer),
-            403,
-            "binding_mismatch",
-        ),
+        call("review agent in another repository", get("/repos/acme/website", &reviewer), 403, "binding_mismatch"),
         call(
             "review agent opens a pull request",
             post("/repos/acme/gateway/pulls", &reviewer),
@@ -85,7 +80,12 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
             403,
             "endpoint_not_allowed",
         ),
-        call("a path with `..` to another repository", get("/repos/acme/gateway/../website", &coder), 400, "path_dot_segment"),
+        call(
+            "a path with `..` to another repository",
+            get("/repos/acme/gateway/../website", &coder),
+            400,
+            "path_dot_segment",
+        ),
         call(
             "a GET that overrides its method",
             get("/repos/acme/gateway", &coder).header("X-HTTP-Method-Override", "DELETE"),

@@ -157,10 +157,10 @@ impl Demo {
             .with_context(|| format!("the request `{}` was not answered", call.title))?;
         let record = self.record(index)?;
         let text = |name| record.get(name).and_then(Value::as_str).unwrap_or("none").to_owned();
-        let upstream = self.upstream.saw(MARK, &mark).map(|seen| Received {
-            agent: seen.header("x-callgate-agent").map(str::to_owned),
-            method: seen.method,
-        });
+        let upstream = self
+            .upstream
+            .saw(MARK, &mark)
+            .map(|seen| Received { agent: seen.header("x-callgate-agent").map(str::to_owned), method: seen.method });
         Ok(Outcome {
             title: call.title,
             expected: (call.status, call.reason.to_owned()),
@@ -185,7 +185,11 @@ impl Demo {
 /// Returns what the demo prints about these outcomes, without the times.
 pub fn summary(outcomes: &[Outcome]) -> String {
     let expected = outcomes.iter().filter(|outcome| outcome.is_expected()).count();
-    format!("{}\n{expected} of {} requests were decided as expected.\n\n{NEXT}\n", table::table(outcomes), outcomes.len())
+    format!(
+        "{}\n{expected} of {} requests were decided as expected.\n\n{NEXT}\n",
+        table::table(outcomes),
+        outcomes.len()
+    )
 }
 
 /// Runs the demo. With `serve` it runs until it is interrupted, which also ends Envoy.

@@ -24,7 +24,8 @@ pub fn picture(text: &str) -> String {
     );
     for (index, line) in lines.iter().enumerate() {
         // Writing to a string does not fail.
-        let _ = writeln!(svg, "<text x=\"{MARGIN}\" y=\"{}\">{}</text>", MARGIN + 13 + index * LINE_HEIGHT, colored(line));
+        let _ =
+            writeln!(svg, "<text x=\"{MARGIN}\" y=\"{}\">{}</text>", MARGIN + 13 + index * LINE_HEIGHT, colored(line));
     }
     svg.push_str("</g>\n</svg>\n");
     svg
@@ -58,7 +59,10 @@ mod tests {
         let svg = picture("  request  got\n✓ a <b>    200\n✗ c        403\n");
         assert!(svg.contains(">  request  got<"), "{svg}");
         assert!(svg.contains("✓</tspan> a &lt;b&gt;    <tspan fill=\"#3fb950\">200</tspan></text>"), "{svg}");
-        assert!(svg.contains("<tspan fill=\"#f85149\">✗</tspan> c        <tspan fill=\"#d29922\">403</tspan>"), "{svg}");
+        assert!(
+            svg.contains("<tspan fill=\"#f85149\">✗</tspan> c        <tspan fill=\"#d29922\">403</tspan>"),
+            "{svg}"
+        );
         assert_eq!(svg.matches("<text ").count(), 3);
     }
 }

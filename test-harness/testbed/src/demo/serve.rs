@@ -35,7 +35,8 @@ impl Invitation {
     pub(super) fn new(envoy: &Envoy, issuer: &Issuer) -> Result<Self> {
         let address = envoy.api()?;
         let curl = |options: &str, path: &str, token: &str| {
-            let token = if token.is_empty() { String::new() } else { format!(r#"-H "Authorization: Bearer ${token}" "#) };
+            let token =
+                if token.is_empty() { String::new() } else { format!(r#"-H "Authorization: Bearer ${token}" "#) };
             format!(r#"curl -i {options}-H "Host: {HOST}" {token}http://{address}{path}"#)
         };
         let request = |command, status, reason, why| Try { command, status, reason, why };
