@@ -49,7 +49,7 @@ fn gateway_findings() -> String {
          Istio and Envoy Gateway, the `/config_dump` of a proxy is more complete than the resources: it contains the result of all of \
          them.\n\n\
          To accept an intended finding, write a comment with the reason before the reported line:\n\n\
-         ```yaml\n# callgate: accept chain_without_gate: the gates are behind this Envoy\n```\n\n\
+         <!-- not run: a comment -->\n```yaml\n# callgate: accept chain_without_gate: the gates are behind this Envoy\n```\n\n\
          The check cannot find traffic that does not use these files (another path to the upstream, or a pod that is reached without its \
          sidecar), data that is sent on a stream after the gate allowed it, and everything else in \
          [SECURITY.md](../../SECURITY.md#what-the-gate-cannot-see).\n\n\

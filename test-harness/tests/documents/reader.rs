@@ -14,6 +14,11 @@ pub(crate) struct Fence {
     pub(crate) text: String,
 }
 
+pub(crate) enum Block {
+    Prose(String),
+    Fence(Fence),
+}
+
 impl Document {
     /// Returns all documents.
     pub(crate) fn all() -> Vec<Self> {
@@ -32,9 +37,9 @@ impl Document {
         paths.into_iter().map(read).collect()
     }
 
-    /// Returns the text outside of fences, and the fences.
-    pub(crate) fn parts(&self) -> (String, Vec<Fence>) {
-        let (mut prose, mut fences) = (String::new(), Vec::new());
+    /// Returns the text in its order.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        let (mut blocks, mut prose) = (Vec::new(), String::new());
         let mut lines = self.text.lines();
         while let Some(line) = lines.next() {
             match line.trim_start().strip_prefix("```") {
@@ -42,8 +47,22 @@ impl Document {
                 Some(language) => {
                     let inside = lines.by_ref().take_while(|line| line.trim_start() != "```");
                     let text = inside.collect::<Vec<_>>().join("\n");
-                    fences.push(Fence { language: language.to_owned(), text });
+                    blocks.push(Block::Prose(std::mem::take(&mut prose)));
+                    blocks.push(Block::Fence(Fence { language: language.to_owned(), text }));
                 }
+            }
+        }
+        blocks.push(Block::Prose(prose));
+        blocks
+    }
+
+    /// Returns the text outside of fences, and the fences.
+    pub(crate) fn parts(&self) -> (String, Vec<Fence>) {
+        let (mut prose, mut fences) = (String::new(), Vec::new());
+        for block in self.blocks() {
+            match block {
+                Block::Prose(text) => prose += &text,
+                Block::Fence(fence) => fences.push(fence),
             }
         }
         (prose, fences)
