@@ -68,7 +68,7 @@ pub use identity::token::{SecretLookup, Secrets};
 pub use policy::Policy;
 pub use quota::held::HeldBytes;
 pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS};
-pub use reason::{Challenge, Reason, Row};
+pub use reason::{AGENT_REFUSED, Challenge, Reason, Row};
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;
 pub use request::incoming::{DecisionId, Request, Source};

@@ -6,5 +6,6 @@
 
 pub mod command;
 mod decide;
+mod reasons;
 pub mod reference;
 pub mod render;

@@ -1,11 +1,12 @@
 //! The reference pages in `docs/reference/`, which are generated from the code to stay in sync with it.
 
 mod policy_page;
+mod reasons_page;
 
 use std::fmt::Write;
 
+use callgate::Ground;
 use callgate::decision::metrics::{self, Kind as MetricKind};
-use callgate::{Challenge, Ground, Reason};
 use serde_json::Value;
 
 use callgate_gateway_check::Code;
@@ -27,7 +28,7 @@ pub fn pages() -> serde_json::Result<[(&'static str, String); 7]> {
         ("metrics.md", metrics()),
         ("policy.md", policy_page::page(&policy)),
         ("policy.schema.json", json(&policy)?),
-        ("reasons.md", reasons()),
+        ("reasons.md", reasons_page::page()),
         ("record.md", record_page(&record)),
         ("record.schema.json", json(&record)?),
     ])
@@ -62,37 +63,6 @@ fn gateway_findings() -> String {
         };
         // Writing to a string does not fail.
         let _ = writeln!(page, "| `{}` | {weight} | {} |", code.name(), code.about());
-    }
-    page
-}
-
-fn reasons() -> String {
-    let mut page = generated("Reasons");
-    page.push_str(
-        "The reasons for which a request is denied, in the order of the checks. The code is in records, metrics, test cases, the access log \
-         (as `callgate_<code>`), and the `code` member of the response (`application/problem+json`), unless the table shows another code \
-         for the client. A challenge lists every scheme that the policy accepts. The scheme that the request used is first and has the \
-         error.\n\n\
-         `body_incomplete` is not sent to any client: the request ended while the filter held it for its body, because the client \
-         disconnected or the gateway canceled it. Nothing of the request was forwarded, not even in observe mode. No limit was charged, and \
-         the signature can still be used.\n\n\
-         | Code | Status | Meaning | Code for the client | Challenge |\n|---|---|---|---|---|\n",
-    );
-    for reason in Reason::ALL {
-        let row = reason.row();
-        let disclosed = reason.disclosed().code;
-        let told = if disclosed == row.code { String::new() } else { format!("`{disclosed}`") };
-        let challenge = match row.challenge {
-            Challenge::No => "",
-            Challenge::Bare => "without an error",
-            Challenge::InvalidToken => "`invalid_token`",
-            Challenge::InvalidProof => "`invalid_dpop_proof`",
-            Challenge::UseNonce => "`use_dpop_nonce`",
-            Challenge::InsufficientScope => "`insufficient_scope`",
-            Challenge::Signature => "`Accept-Signature`",
-        };
-        // Writing to a string does not fail.
-        let _ = writeln!(page, "| `{}` | {} | {} | {told} | {challenge} |", row.code, row.status, row.title);
     }
     page
 }

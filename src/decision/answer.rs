@@ -34,8 +34,11 @@ struct Problem<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
+    detail: &'a str,
     code: &'a str,
     instance: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
 }
 
 impl Deny<'_> {
@@ -65,11 +68,13 @@ impl Deny<'_> {
             return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };
         }
         let problem = Problem {
-            r#type: format!("urn:callgate:problem:{}", disclosed.code),
+            r#type: disclosed.url(),
             title: disclosed.title,
             status: row.status,
+            detail: disclosed.detail,
             code: disclosed.code,
             instance: format!("urn:callgate:decision:{}", self.facts.request.id),
+            help: self.facts.policy.help.as_deref(),
         };
         headers.push(("content-type", "application/problem+json".to_owned()));
         // INVARIANT: a problem document contains only strings and a number, which JSON can always represent.

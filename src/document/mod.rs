@@ -67,6 +67,11 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Origin>"))]
     pub external_url: Option<String>,
+    /// Where the developer of a client that was denied gets help: a URL or a contact, in at most 256 printable ASCII characters. Every
+    /// denial contains it in the member `help`, also for clients that are not authenticated.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
+    pub help: Option<String>,
     /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.
     #[serde(default)]
     pub clock_skew: Option<Lifetime>,

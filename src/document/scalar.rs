@@ -290,6 +290,6 @@ mod tests {
         for wrong in ["\"a\"", "1", "null", "[1]", "{\"some\":[]}"] {
             read(wrong).unwrap_err();
         }
-        assert!(read("\"a\"").unwrap_err().to_string().contains("write `none`"));
+        assert!(read("\"a\"").unwrap_err().to_string().contains("expected `none`"));
     }
 }

@@ -30,6 +30,8 @@ use crate::request::parameter::MOST_NAME;
 const USUAL_SKEW: Duration = Duration::from_secs(60);
 /// A larger skew would make an expired token valid for too long.
 const MOST_SKEW: Duration = Duration::from_secs(900);
+/// The maximum length of `help`, which every denial repeats.
+const MOST_HELP: usize = 256;
 /// The maximum size of a policy document. 10,000 endpoints and agents need a third of it.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const MOST_DEPTH: u8 = 32;
@@ -159,6 +161,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     check_name("a policy", &document.name, &root.field("name"), &mut findings);
     gateway::check(document, &mut findings);
     check_resource(&document.resource, &root.field("resource"), &mut findings);
+    check_help(document.help.as_deref(), &root.field("help"), &mut findings);
     for (effect, requirement) in &document.requirements {
         if let Some(asked) = &requirement.scopes {
             let place = root.field("requirements").field(effect.name()).field("scopes");
@@ -215,6 +218,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         features: document.gateway.features(),
         observe: document.mode == document::Mode::Observe,
         resource: document.resource.as_str().into(),
+        help: document.help.as_deref().map(Into::into),
         dpop,
         passes_preflight: document.preflight == document::Preflight::Pass,
         overrides: document.overrides,
@@ -251,6 +255,17 @@ fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
                  `https://api.example.com`",
                 resource.escape_debug()
             ),
+        );
+    }
+}
+
+fn check_help(help: Option<&str>, place: &Place, findings: &mut Findings) {
+    let Some(help) = help else { return };
+    let is_printable = help.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if help.trim().is_empty() || help.len() > MOST_HELP || !is_printable {
+        findings.error(
+            place.clone(),
+            format!("invalid help; expected a URL or a contact in at most {MOST_HELP} printable ASCII characters"),
         );
     }
 }

@@ -70,6 +70,8 @@ pub struct Policy {
     pub features: Features,
     pub(crate) observe: bool,
     pub(crate) resource: Box<str>,
+    /// Where a client that was denied gets help.
+    pub(crate) help: Option<Box<str>>,
     pub(crate) dpop: Option<crate::identity::dpop::Rules>,
     pub(crate) passes_preflight: bool,
     pub(crate) overrides: document::Overrides,

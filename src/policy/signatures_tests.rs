@@ -17,7 +17,10 @@ fn reports_each_error_about_signatures_at_its_location() {
         (&[("/signatures", json!({ "clock_ahead": "2m" }))], "signatures.clock_ahead: invalid duration"),
         (&[("/signatures", json!({ "tag": "web-bot-auth" }))], "signatures.tag: this tag is reserved for Web Bot Auth"),
         (&[("/signatures", json!({ "tag": "" }))], "signatures.tag: invalid tag"),
-        (&[("/signatures", json!({ "cover": ["@method", "cookie"] }))], "signatures.cover[1]: gateways split and join"),
+        (
+            &[("/signatures", json!({ "cover": ["@method", "cookie"] }))],
+            "signatures.cover[1]: cookies cannot be signed",
+        ),
         (&[("/signatures", json!({ "cover": ["@status"] }))], "signatures.cover[0]: `@status` is not a component"),
         (
             &[("/signatures", json!({ "cover": ["@path", "@path"] }))],
@@ -28,7 +31,10 @@ fn reports_each_error_about_signatures_at_its_location() {
             "signatures.structured_fields.X-A: invalid header name",
         ),
         (&[("/web_bot_auth", json!({ "max_age": "48h" }))], "web_bot_auth.max_age: signatures of Web Bot Auth"),
-        (&[("/external_url", json!("https://api.example.com/v1"))], "external_url: `https://api.example.com/v1` is no"),
+        (
+            &[("/external_url", json!("https://api.example.com/v1"))],
+            "external_url: invalid URL `https://api.example.com/v1`",
+        ),
         (
             &[("/endpoints/2/replay", json!(false))],
             "endpoints[2].replay: a replayed request to this endpoint takes effect again",

@@ -3,6 +3,11 @@
 //! The code of a reason is stable: records, metrics, answers and test cases contain it. [`answer`](crate::decision::answer)
 //! maps reasons to HTTP responses.
 
+mod advice;
+
+/// The page of the reference that describes every reason. The code follows.
+const REFERENCE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/reference/reasons.md#");
+
 /// What a reason means to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,7 +30,22 @@ pub struct Disclosed {
     pub code: &'static str,
     /// The title of the problem.
     pub title: &'static str,
+    /// What the developer of the client does about it.
+    pub detail: &'static str,
 }
+
+impl Disclosed {
+    /// Returns the type of the problem (RFC 9457, section 3.1.1): the URL of its description.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{REFERENCE}{}", self.code)
+    }
+}
+
+/// The code that answers disclose for every reason that concerns the registration of an agent.
+pub const AGENT_REFUSED: &str = "agent_refused";
+const AGENT_REFUSED_DETAIL: &str = "Check that you send the token of the client that is registered for this API, and ask the owner of the agent \
+                                    whether its registration is active. A new token for the same client does not help.";
 
 /// What an answer asks the client for: a challenge in `WWW-Authenticate` (RFC 6750, section 3), or a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,13 +380,13 @@ impl Reason {
     pub fn disclosed(self) -> Disclosed {
         match self {
             Self::AgentUnknown | Self::AgentAmbiguous | Self::AgentSuspended | Self::AgentExpired => {
-                Disclosed { code: "agent_refused", title: self.row().title }
+                Disclosed { code: AGENT_REFUSED, title: self.row().title, detail: AGENT_REFUSED_DETAIL }
             }
             // All of these depend on whether the policy has the key that `keyid` names.
             Self::SignatureKey | Self::SignatureKeyTime | Self::SignatureAlgorithm => Self::SignatureFailed.disclosed(),
             other => {
                 let Row { code, title, .. } = other.row();
-                Disclosed { code, title }
+                Disclosed { code, title, detail: other.advice() }
             }
         }
     }

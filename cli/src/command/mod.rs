@@ -6,6 +6,7 @@ mod check;
 mod docs;
 mod explain;
 mod keygen;
+mod reason;
 mod records;
 mod render;
 mod request;
@@ -42,6 +43,7 @@ enum Verb {
     Check(check::Arguments),
     Test(test::Arguments),
     Explain(explain::Arguments),
+    Reason(reason::Arguments),
     Records(records::Arguments),
     Schema(schema::Arguments),
     Token(token::Arguments),
@@ -169,6 +171,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Check(arguments) => check::run(&arguments, out),
         Verb::Test(arguments) => test::run(&arguments, out),
         Verb::Explain(arguments) => explain::run(&arguments, out),
+        Verb::Reason(arguments) => reason::run(&arguments, out),
         Verb::Records(arguments) => records::run(&arguments, out),
         Verb::Schema(arguments) => schema::run(&arguments, out),
         Verb::Token(arguments) => token::run(&arguments, out),

@@ -35,6 +35,7 @@ const CHAPTERS: [Chapter; 13] = [
             "resource",
             "hosts",
             "external_url",
+            "help",
             "clock_skew",
             "preflight",
             "overrides",
@@ -189,7 +190,11 @@ pub(super) fn page(schema: &Value) -> String {
     for (number, chapter) in CHAPTERS.iter().enumerate() {
         let _ = writeln!(page, "## {}\n\n{}\n", chapter.title, chapter.about);
         if !chapter.fields.is_empty() {
-            let _ = writeln!(page, "```yaml\n{}```\n", example(chapter.fields));
+            let _ = writeln!(
+                page,
+                "<!-- not run: a test compiles all examples of this page as one policy -->\n```yaml\n{}```\n",
+                example(chapter.fields)
+            );
         }
         if number == 0 {
             details(&mut page, schema, &example_fields());
@@ -216,7 +221,7 @@ fn introduction(page: &mut String, schema: &Value) {
          [policy.schema.json](policy.schema.json) is the JSON Schema of the document, and `callgate schema policy` prints it. Editors with \
          the YAML language server complete fields, show these descriptions and mark mistakes if the policy begins with this line. It names \
          the schema by its URL, or by a path relative to the policy:\n\n\
-         ```yaml\n# yaml-language-server: $schema={id}\n```\n\n\
+         <!-- not run: a comment -->\n```yaml\n# yaml-language-server: $schema={id}\n```\n\n\
          The examples on this page are parts of one policy.\n",
         about(schema)
     );

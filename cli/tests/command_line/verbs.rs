@@ -137,3 +137,36 @@ fn test_exit_code_separates_missing_from_invalid_cases() {
     assert_eq!(callgate("test missing.yaml").code, 1);
     assert_eq!(callgate(&format!("test {}", file("wrong.cases.yaml", "casez: []\n"))).code, 2);
 }
+
+#[test]
+fn reason_explains_codes_of_records_and_answers() {
+    let expired = callgate("reason token_expired").fine();
+    assert!(expired.starts_with("token_expired: the access token has expired\n  status 401"), "{expired}");
+    for part in ["Usual causes:\n- ", "\nClient: ", "\nOperator: "] {
+        assert!(expired.contains(part), "{expired}");
+    }
+    assert_eq!(callgate("reason callgate_token_expired").fine(), expired);
+    let agents = callgate("reason agent_refused").fine();
+    assert!(agents.contains("agent_unknown: ") && agents.contains("agent_expired: "), "{agents}");
+    assert!(callgate("reason").fine().lines().any(|line| line.starts_with("rate_limited ") && line.contains(" 429 ")));
+    let parsed = json(&callgate("reason dpop_nonce --format json").fine());
+    assert_eq!((&parsed[0]["code"], &parsed[0]["status"]), (&"dpop_nonce".into(), &401.into()));
+    assert!(
+        callgate("reason token_expird")
+            .failed(1)
+            .contains("unknown reason `token_expird`; did you mean `token_expired`?")
+    );
+}
+
+/// The `type` of an answer is a URL that leads to a heading of the reference.
+#[test]
+fn types_of_problems_lead_to_sections_of_the_reference() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/reasons.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for reason in callgate::Reason::ALL {
+        let url = reason.disclosed().url();
+        let (file, heading) = url.split_once('#').unwrap();
+        assert_eq!(file, "https://github.com/callgate/callgate/blob/main/docs/reference/reasons.md");
+        assert!(page.contains(&format!("\n## {heading}\n")), "{url}");
+    }
+}

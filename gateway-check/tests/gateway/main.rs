@@ -124,7 +124,8 @@ fn messages_are_one_sentence_and_name_their_file() {
                 !message.ends_with('.')
                     && message.starts_with(|c: char| !c.is_uppercase()
                         || message.starts_with("Kong ")
-                        || message.starts_with("Istio ")),
+                        || message.starts_with("Istio ")
+                        || message.starts_with("Envoy ")),
                 "{message}"
             );
             assert_eq!(finding.diagnostic.file, file.display().to_string());

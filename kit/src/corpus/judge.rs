@@ -163,13 +163,17 @@ impl<'j> Judge<'j> {
             self.found.push("the response is not `application/problem+json`".to_owned());
         }
         let disclosed = reason.disclosed();
-        let wanted = json!({
-            "type": format!("urn:callgate:problem:{}", disclosed.code),
+        let mut wanted = json!({
+            "type": format!("https://github.com/callgate/callgate/blob/main/docs/reference/reasons.md#{}", disclosed.code),
             "title": disclosed.title,
+            "detail": disclosed.detail,
             "status": reason.row().status,
             "code": disclosed.code,
             "instance": format!("urn:callgate:decision:{}", self.of_record("id")),
         });
+        if let (Some(help), Some(wanted)) = (self.policy.document.get("help"), wanted.as_object_mut()) {
+            wanted.insert("help".to_owned(), help.clone());
+        }
         let got: Value = serde_json::from_slice(body).unwrap_or_default();
         if self.call.method != b"HEAD" && got != wanted {
             self.found.push(format!("expected the problem {wanted}, got {got}"));

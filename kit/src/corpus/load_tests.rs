@@ -128,7 +128,7 @@ fn reports_each_mistake_with_its_line() {
             "{ name: b, intent: i, expect: { decision: allow, status: 200 } }",
             "describe the gate's response to a denial",
         ),
-        ("{ name: b, intent: i, expect: { decision: observe } }", "as `would_deny`"),
+        ("{ name: b, intent: i, expect: { decision: observe } }", "in `would_deny`"),
         (
             "{ name: b, intent: i, from: c, change: { path: /b }, expect: { decision: allow } }",
             "no case above is called `c`",

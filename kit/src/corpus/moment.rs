@@ -157,6 +157,6 @@ mod tests {
             assert_eq!(Offset::parse(wrong), None, "{wrong}");
         }
         let message = serde_json::from_value::<Offset>(json!("5m")).unwrap_err().to_string();
-        assert!(message.contains("write `+5m`"), "{message}");
+        assert!(message.contains("such as `+5m`"), "{message}");
     }
 }

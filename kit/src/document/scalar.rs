@@ -332,7 +332,7 @@ mod tests {
         for text in
             [".nan", ".NaN", ".inf", "-.inf", "+.INF", "18446744073709551616", "-9223372036854775809", "1.0e+999"]
         {
-            assert!(resolve(text).unwrap_err().contains("cannot hold"), "{text}");
+            assert!(resolve(text).unwrap_err().contains("cannot represent"), "{text}");
         }
         // More digits than any integer type has.
         assert!(resolve(&"9".repeat(100_000)).is_err());

@@ -95,7 +95,7 @@ pub(super) fn calls(issuer: &Issuer) -> Result<Vec<Call>> {
         Call {
             earlier: 9,
             ..call(
-                "coding agent's eleventh pull request in a row",
+                "coding agent's eleventh pull request",
                 post("/repos/acme/gateway/pulls", &coder),
                 429,
                 "rate_limited",

@@ -1,0 +1,364 @@
+//! What the developer of a client does about each reason, for answers and the reference.
+//!
+//! The texts go to anyone who sends a request, so they must not reveal what a policy contains.
+
+use super::Reason;
+
+impl Reason {
+    /// Returns what the developer of the client does about this reason.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::DuplicateHost => "Send the host once. Let the HTTP library set it from the URL.",
+            Self::DuplicateAuthorization => {
+                "Send exactly one `Authorization` header. Put a credential for a proxy into `Proxy-Authorization`."
+            }
+            Self::DuplicateDpop => {
+                "Replace the `DPoP` header with a new proof for each attempt. Do not append a second line."
+            }
+            Self::DuplicateContentLength => {
+                "Let the HTTP library compute `Content-Length`, and do not set the header yourself."
+            }
+            Self::HeaderLookalike => "Spell header names with hyphens, such as `Content-Type`, or remove the header.",
+            Self::ConnectionNomination => {
+                "Name only `close`, `keep-alive`, `upgrade`, `te` or `http2-settings` in `Connection`, or leave the \
+                 header to the HTTP library."
+            }
+            Self::TooManyHeaders => {
+                "Send fewer headers. Behind Kong, at most 95 are accepted, including those that proxies add."
+            }
+            Self::UnremovableHeader => {
+                "Do not send headers with the gate's prefix, and send each override header at most once."
+            }
+            Self::MethodOverride => "Send the real method and path, and remove the header or parameter.",
+            Self::QueryCredential => {
+                "Send the token in `Authorization: Bearer TOKEN`. Treat a token that was in a URL as exposed, and \
+                 request a new one."
+            }
+            Self::QueryRefused => {
+                "Remove the parameter. Ask the operator of the API for an alternative if you need its effect."
+            }
+            Self::MethodMalformed => "Send a registered method in upper case, such as `GET` or `POST`.",
+            Self::MethodConnect => {
+                "Remove the gateway from the proxy settings of the client. Send requests to the URL of the API."
+            }
+            Self::HostMissing => "Send a `Host` header with the host of the API's URL.",
+            Self::HostMalformed => {
+                "Use the host exactly as the API documents it, without a dot at the end and without user \
+                 information. Leave out the port if it is the default."
+            }
+            Self::PathNotOriginForm => {
+                "Send the path alone, starting with `/`. Remove the gateway from the proxy settings of the client."
+            }
+            Self::PathCharacter => {
+                "Percent-encode every value before you put it into the path, and check that all placeholders are \
+                 filled."
+            }
+            Self::PathEmptySegment => "Join base URL and path with one slash, and check that no path value is empty.",
+            Self::PathDotSegment => {
+                "Resolve dot segments in the client before you send the request. Reject values that are `.` or \
+                 `..`."
+            }
+            Self::PathEscapeMalformed => {
+                "Encode a literal percent sign as `%25`. Encode each value once, with the URL function of your \
+                 language."
+            }
+            Self::PathEscapeUnreserved => {
+                "Send unreserved characters as they are. Use a percent-encoding function that follows RFC 3986."
+            }
+            Self::PathEscapeControl => {
+                "Remove white space and control characters from values before you encode them. Send binary data in \
+                 the body, or as base64url."
+            }
+            Self::PathEscapeNotUtf8 => {
+                "Encode text as UTF-8 first and percent-encode the bytes then. Send binary values as hexadecimal \
+                 digits or base64url."
+            }
+            Self::PathEscapeNotAllowed => {
+                "Encode each value exactly once, and follow the API's documentation for values with slashes."
+            }
+            Self::PathValueAmbiguous => {
+                "Use an identifier without slashes, backslashes and semicolons, if the API has one. Remove slashes \
+                 from the start and end of the value."
+            }
+            Self::QueryCharacter => {
+                "Build the query with the URL function of your language, such as `URLSearchParams` or \
+                 `urllib.parse.urlencode`."
+            }
+            Self::QueryEscapeMalformed => {
+                "Encode a literal percent sign as `%25`, and build the query with the URL function of your \
+                 language."
+            }
+            Self::CredentialsMissing => {
+                "Send `Authorization: Bearer TOKEN`, or a credential of another scheme that `WWW-Authenticate` \
+                 lists."
+            }
+            Self::CredentialsScheme => {
+                "Send `Authorization: Bearer TOKEN`, or use another scheme that `WWW-Authenticate` in the response \
+                 lists."
+            }
+            Self::TokenTooLong => {
+                "Request a token with fewer scopes or for one audience only. Tell the owner of the identity \
+                 provider if it does not get smaller."
+            }
+            Self::TokenMalformed => {
+                "Print the value that your program sends and compare it with the token that the issuer returned. \
+                 Request a JWT for this API's audience if the token has no dots."
+            }
+            Self::TokenEncrypted => {
+                "Request an access token for this API, with its identifier as the audience or resource."
+            }
+            Self::TokenJson => {
+                "Request a new token from the issuer. If your program creates the token, use a JWT library."
+            }
+            Self::TokenHeader => {
+                "Send the access token that the issuer returned. A DPoP proof belongs in the `DPoP` header."
+            }
+            Self::TokenAlgorithm => {
+                "Request a new token. If you choose the algorithm at the identity provider, choose one that the API \
+                 accepts."
+            }
+            Self::TokenIssuer => "Request the token from the authorization server of this API and this environment.",
+            Self::TokenType => "Send the `access_token` of the token response, not the `id_token`.",
+            Self::TokenKey => {
+                "Request a new token once. If it fails in the same way, report it to the operator of the API."
+            }
+            Self::TokenClaim => {
+                "Send the access token for this API. Report it to the operator if the token comes from the right \
+                 authorization server."
+            }
+            Self::TokenAudience => {
+                "Request a token for this API: set `audience`, `resource` or the API's scope in the token request. \
+                 `realm` in `WWW-Authenticate` is the policy's `resource`."
+            }
+            Self::TokenTime => {
+                "Request a new token. If your program creates the token, write whole seconds since 1970 as numbers."
+            }
+            Self::TokenExpired => {
+                "Request a new token before `exp`, and retry once with a new token after a 401 with \
+                 `invalid_token`."
+            }
+            Self::TokenNotYetValid => "Wait until the time in `nbf`, or request a token that is valid now.",
+            Self::TokenLifetime => {
+                "Request tokens with a shorter lifetime, if you can choose it. Otherwise report it to the operator."
+            }
+            Self::TokenBound => {
+                "Send `Authorization: DPoP TOKEN` and a new proof in `DPoP`, if `WWW-Authenticate` lists `DPoP`. \
+                 Otherwise request a token that is not bound to a key."
+            }
+            Self::TokenSignature => {
+                "Send the token exactly as the issuer returned it. Request a new one if it was stored or copied."
+            }
+            Self::TokenUnbound => {
+                "Send a DPoP proof with the token request (RFC 9449, section 5), and check that `token_type` in the \
+                 response is `DPoP`. If `WWW-Authenticate` lists `Bearer`, you can send an unbound token with that \
+                 scheme."
+            }
+            Self::DpopMissing => {
+                "Create a proof for this request with the key of the token, and send it in the header `DPoP`."
+            }
+            Self::DpopMalformed => "Create proofs with a DPoP or JWT library, and send exactly one proof per request.",
+            Self::DpopHeader => "Write `typ: dpop+jwt` and only `alg` and `jwk` into the proof's header.",
+            Self::DpopAlgorithm => {
+                "Choose an algorithm from `algs` in `WWW-Authenticate`. Create a key of that type and request a \
+                 token that is bound to it."
+            }
+            Self::DpopKey => {
+                "Write only the public members (`kty`, `crv`, `x`, `y`, or `n` and `e`) into `jwk`. If a private \
+                 key was sent, it is exposed: create a new key and request a new token."
+            }
+            Self::DpopBinding => {
+                "Keep key and token together: sign the proof with the key that was used in the token request. After \
+                 a change of the key, request a new token."
+            }
+            Self::DpopClaim => {
+                "Write all five claims into the proof: `ath` is the base64url-encoded SHA-256 hash of the access \
+                 token, without padding."
+            }
+            Self::DpopMethod => {
+                "Create a new proof for each request, with the method in upper case, exactly as it is sent."
+            }
+            Self::DpopTarget => {
+                "Write the full URL of this request into `htu`, without query and fragment, and create a new proof \
+                 after a redirect."
+            }
+            Self::DpopToken => {
+                "Compute `ath` for each request as base64url(SHA-256(token)) without padding, over the exact token \
+                 in `Authorization`."
+            }
+            Self::DpopTime => {
+                "Synchronize the clock, and create the proof just before you send the request. Create a new one for \
+                 each retry."
+            }
+            Self::DpopNonce => {
+                "Take the nonce from `DPoP-Nonce`, write it into the claim `nonce` of a new proof, and send the \
+                 request again. Also store the nonce of other responses, and keep it apart from that of the \
+                 authorization server."
+            }
+            Self::DpopSignature => {
+                "Sign the finished header and claims with a JWT library, using the private key that belongs to \
+                 `jwk`."
+            }
+            Self::DpopReplayed => {
+                "Create a new proof with a random `jti`, such as a UUID, for every request and every retry."
+            }
+            Self::CredentialsLimited => {
+                "Stop the retries and wait for `Retry-After`. Replace or correct the credential before you send the \
+                 next request."
+            }
+            Self::AgentUnknown => {
+                "Check that you send the token of the client that is registered for this API. Ask the operator to \
+                 register a new client with its exact issuer, client ID and subject. Do not retry with the same \
+                 client."
+            }
+            Self::AgentAmbiguous => {
+                "The request itself is not wrong. Report the decision ID in `instance` to the operator."
+            }
+            Self::AgentSuspended => {
+                "Stop sending requests and contact the operator. A new token or another key does not help."
+            }
+            Self::AgentExpired => {
+                "Ask the owner of the agent to have the registration renewed. A new token does not help."
+            }
+            Self::IdentityTooLong => {
+                "Request a token with fewer scopes. If you cannot choose them, report the decision ID in `instance` \
+                 to the operator."
+            }
+            Self::EndpointNotAllowed => {
+                "Compare method, host and path with the documentation of the API. Do not try other spellings; ask \
+                 the operator to add the endpoint if the agent needs it."
+            }
+            Self::UpgradeNotAllowed => {
+                "Connect to the WebSocket endpoint of the API with `Upgrade: websocket` alone. Disable upgrades to \
+                 h2c in your HTTP library."
+            }
+            Self::UpgradeWithBody => {
+                "Send the handshake as `GET` without `Content-Length`, `Transfer-Encoding` and body. Send data \
+                 after the 101 response."
+            }
+            Self::FormBody => {
+                "Send the body in the format that the API documents, and set its `Content-Type`, such as \
+                 `application/json`."
+            }
+            Self::JsonBody => {
+                "Send the parameters in the query, or use another format that the API documents for this endpoint. \
+                 Omit `Content-Type` from requests without a body."
+            }
+            Self::ContentTypeAmbiguous => {
+                "Send one `Content-Type` header with one media type and without a comma in its parameters."
+            }
+            Self::SignatureMissing => {
+                "Sign the request as `Accept-Signature` in the answer lists it, with the same `tag`. Compare the \
+                 result with what `callgate sign` prints."
+            }
+            Self::SignatureMalformed => {
+                "Use a library for RFC 9421, not for one of the earlier drafts. Compare the two headers with what \
+                 `callgate sign` prints for the same request."
+            }
+            Self::SignatureAmbiguous => {
+                "Send one signature with the required `tag`. Remove the previous `Signature` and `Signature-Input` \
+                 before you sign again."
+            }
+            Self::SignatureKey => {
+                "Compare `keyid` in your `Signature-Input` with the name under which your key is registered. Have a \
+                 new key registered before you sign with it."
+            }
+            Self::SignatureKeyTime => {
+                "Sign with the key that is valid now. Ask the operator which of your keys the policy accepts and \
+                 until when."
+            }
+            Self::SignatureAlgorithm => {
+                "Omit `alg`, or write the name from RFC 9421, section 6.2.2 that belongs to your key."
+            }
+            Self::SignatureParameters => {
+                "Add the parameters that `Accept-Signature` in the answer lists. Use a new random `nonce` for every \
+                 request, retries included."
+            }
+            Self::SignatureNotYetValid => {
+                "Synchronize your clock. Write `created` in seconds, at the moment when you send the request."
+            }
+            Self::SignatureExpired => "Sign right before you send, and sign every retry again. Synchronize your clock.",
+            Self::SignatureCoverage => {
+                "Cover every component that `Accept-Signature` in the answer lists, and sign after all headers are \
+                 set. Once you are authenticated, the next denial can list more components that the endpoint needs."
+            }
+            Self::SignatureComponent => {
+                "Cover only components that you send and that no proxy changes. Never cover `cookie`."
+            }
+            Self::SignatureFailed => {
+                "Compare your signature base with what `callgate verify` computes for the request. Sign the URL \
+                 that you send the request to, send each covered header as one line, and sign last."
+            }
+            Self::SignatureSigner => "Sign with the key that is registered for the agent whose token you send.",
+            Self::ContentDigestMissing => {
+                "Send `Content-Digest` with the SHA-256 or SHA-512 digest of the body, and cover `content-digest`."
+            }
+            Self::ContentDigestMalformed => {
+                "Write `Content-Digest` as `sha-256=:BASE64:`, where `BASE64` encodes the 32 bytes of the digest. \
+                 `callgate sign` prints the header for a body."
+            }
+            Self::ContentDigestMismatch => {
+                "Serialize and compress the body once, and compute the digest over exactly the bytes that you send."
+            }
+            Self::BodyTooLarge => "Send a smaller body, or split it into several signed requests.",
+            Self::BodyLengthMissing => {
+                "Send `Content-Length`: give your HTTP library the complete body in place of a stream."
+            }
+            Self::BodyIncomplete => {
+                "Send the request again, and sign it again if the signature is about to expire. Raise the client's \
+                 timeout for large uploads."
+            }
+            Self::BodyTimeout => {
+                "Produce the body before you open the request, and send it without pauses. Sign the retry again."
+            }
+            Self::HeldBytesFull => {
+                "Wait for `Retry-After` (1 s) and send the request again. Send fewer large bodies in parallel."
+            }
+            Self::EarlyData => {
+                "Send the request again after the TLS handshake is complete; many HTTP clients do this by \
+                 themselves after a 425. Use early data for safe methods only."
+            }
+            Self::ProofRequired => {
+                "Request a token with a DPoP proof at the token endpoint. Send it as `Authorization: DPoP TOKEN`, \
+                 with a new proof in `DPoP` for each request."
+            }
+            Self::InsufficientScope => {
+                "Request a new token with the scopes in the challenge. If the authorization server does not grant \
+                 them, ask the operator."
+            }
+            Self::TooManyParameters => {
+                "Send at most 256 parameters in one request. Split the list into several requests, or send it in \
+                 the body if the API supports that."
+            }
+            Self::BindingAmbiguous => {
+                "Send the bound parameter or header exactly once, in the spelling that the API documents. Write \
+                 `%20` for a space and `%2B` for a plus sign."
+            }
+            Self::BindingMismatch => {
+                "Use the values that belong to your token, and request a separate token for each tenant. Do not let \
+                 the agent try other values."
+            }
+            Self::RateLimited => {
+                "Wait for `Retry-After`, then retry with back-off and jitter. Spread requests over time, and follow \
+                 `RateLimit` before the limit is exhausted."
+            }
+            Self::SignatureReplayed => {
+                "Sign every attempt again, with a new random `nonce`. If you never received the first response, \
+                 check whether that request took effect before you repeat it."
+            }
+            Self::ReplayShareFull => {
+                "Wait for `Retry-After`, then sign the request or create the DPoP proof again. Send fewer requests \
+                 at once."
+            }
+            Self::ReplayTableYoung => {
+                "Wait for `Retry-After`, then sign the request or create the DPoP proof again; the same message is \
+                 never accepted. Synchronize your clock if this repeats."
+            }
+            Self::ReplayContended => "Wait for `Retry-After` (1 s), add some jitter and send the request again.",
+            Self::HostError => {
+                "Retry later with back-off. Report the time of the request to the operator, and the decision ID if \
+                 the answer has one."
+            }
+        }
+    }
+}
