@@ -79,7 +79,7 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                 "tables.key" => put(document, place, json!({ "env": KEY.0 })),
                 "body_check" if absent => {
                     lost.features.insert(Feature::HeldHeads);
-                    put(document, place, json!("accept"));
+                    put(document, place, json!("after_headers"));
                 }
                 "endpoints" => {
                     lost.everything = true;

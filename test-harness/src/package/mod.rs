@@ -74,7 +74,7 @@ impl Names {
 /// Rewrites the folder and describes its contents.
 fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result<String> {
     let about = Module::read(module).map_err(|fault| match fault {
-        Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the filter that was built {problem}"),
+        Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the filter that was built: {problem}"),
     })?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
