@@ -1,5 +1,6 @@
 //! The reference pages in `docs/reference/`, which are generated from the code to stay in sync with it.
 
+mod command_line_page;
 mod policy_page;
 mod reasons_page;
 
@@ -20,10 +21,11 @@ pub const COMMAND: &str = "cargo run -p callgate-cli -- docs --write";
 ///
 /// # Errors
 /// Fails if a schema has no JSON form.
-pub fn pages() -> serde_json::Result<[(&'static str, String); 7]> {
+pub fn pages() -> serde_json::Result<[(&'static str, String); 8]> {
     let json = |schema: &Value| serde_json::to_string_pretty(schema).map(|json| json + "\n");
     let (policy, record) = (policy::schema(), records::schema());
     Ok([
+        ("command-line.md", command_line_page::page()),
         ("gateway-findings.md", gateway_findings()),
         ("metrics.md", metrics()),
         ("policy.md", policy_page::page(&policy)),

@@ -30,9 +30,7 @@ use callgate_kit::escape;
 /// Check, test and explain Callgate policies
 #[derive(Debug, Parser)]
 #[command(name = "callgate", version, about, max_term_width = 100)]
-#[command(after_help = "Exit codes:\n  0  success\n  1  wrong usage, or a file could not be read or written\n  \
-                  2  a check failed: an invalid policy, a way around the gate, a failed test, an invalid signature or a \
-                  changed module\n  3  no record matches the search (`callgate records`)")]
+#[command(after_help = exit_codes())]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -78,15 +76,38 @@ pub enum Exit {
     NothingFound,
 }
 
+impl Exit {
+    /// Every status with its meaning, for the help and the reference.
+    pub(crate) const ALL: [(Self, &str); 4] = [
+        (Self::Fine, "success"),
+        (Self::Trouble, "wrong usage, or a file could not be read or written"),
+        (
+            Self::Failed,
+            "a check failed: an invalid policy, a way around the gate, a failed test, an invalid signature or a changed module",
+        ),
+        (Self::NothingFound, "no record matches the search (`callgate records`)"),
+    ];
+
+    /// Returns the exit code of the process.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Trouble => 1,
+            Self::Failed => 2,
+            Self::NothingFound => 3,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Fine => 0,
-            Exit::Trouble => 1,
-            Exit::Failed => 2,
-            Exit::NothingFound => 3,
-        })
+        Self::from(exit.code())
     }
+}
+
+fn exit_codes() -> String {
+    let lines = Exit::ALL.iter().map(|(exit, meaning)| format!("\n  {}  {meaning}", exit.code()));
+    lines.fold("Exit codes:".to_owned(), |text, line| text + &line)
 }
 
 /// Why a command could not run.
