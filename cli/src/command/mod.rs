@@ -158,7 +158,8 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-/// Returns the definition of the commands and their arguments. Tests use it to check whether a command line is valid.
+/// Returns the definition of the commands and their arguments. The reference describes it, and tests use it to check whether a command
+/// line is valid.
 #[must_use]
 pub fn definition() -> clap::Command {
     Arguments::command()
