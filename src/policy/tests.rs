@@ -319,7 +319,7 @@ fn reports_each_error_at_its_location() {
         ),
         (
             &[("/endpoints/1/bind", json!({ "path.id": "token." }))],
-            "endpoints[1].bind[\"path.id\"]: this names no claim",
+            "endpoints[1].bind[\"path.id\"]: invalid claim name",
         ),
         (&[("/issuers", json!({})), ("/agents", json!({}))], "issuers: without an issuer, no agent"),
         (&[("/extra", json!(1))], "extra: unknown field `extra`"),

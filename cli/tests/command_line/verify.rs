@@ -185,7 +185,7 @@ fn rejects_unsigned_or_malformed_requests() {
         ),
         (
             format!("verify --request @{broken} --key {KEY}"),
-            "the signature is malformed, and the gate responds with 400: `Signature-Input` and `Signature` are no dictionaries of signatures",
+            "the signature is malformed, and the gate responds with 400: `Signature-Input` and `Signature` are not valid dictionaries of signatures",
         ),
         (
             format!("verify --request nonsense --key {KEY}"),

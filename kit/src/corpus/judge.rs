@@ -104,7 +104,7 @@ impl<'j> Judge<'j> {
             let got: Vec<&str> = members.filter_map(|denial| denial.get("reason")?.as_str()).collect();
             if got != self.expect.would_deny {
                 let (wanted, got) = (list(&self.expect.would_deny), list(&got));
-                self.found.push(format!("expected that it would have been denied for {wanted}, got {got}"));
+                self.found.push(format!("expected the reasons {wanted} in `would_deny`, got {got}"));
             }
         }
         for (name, wanted) in &self.expect.record {
@@ -182,7 +182,7 @@ impl<'j> Judge<'j> {
 
     /// Returns the challenge with every scheme that the policy accepts. The first scheme carries the error: the one that the
     /// request used, or the one that the error belongs to. A challenge that is followed by scopes names only that scheme.
-    fn schemes(&self, error: &str, of_dpop: bool, goes_on: bool) -> String {
+    fn schemes(&self, error: &str, of_dpop: bool, scopes_follow: bool) -> String {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
         let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}");
         let Some(dpop) = self.policy.document.get("dpop") else { return named("Bearer", error) };
@@ -192,7 +192,7 @@ impl<'j> Judge<'j> {
         let algs = format!(", algs=\"{}\"", names.join(" "));
         match of_dpop || self.used_dpop() {
             // The case itself states the scopes that follow.
-            is_dpop if goes_on => named(if only_dpop || is_dpop { "DPoP" } else { "Bearer" }, error),
+            is_dpop if scopes_follow => named(if only_dpop || is_dpop { "DPoP" } else { "Bearer" }, error),
             _ if only_dpop => named("DPoP", error) + &algs,
             true => format!("{}{algs}, {}", named("DPoP", error), named("Bearer", "")),
             false => format!("{}, {}{algs}", named("Bearer", error), named("DPoP", "")),
@@ -223,17 +223,18 @@ impl<'j> Judge<'j> {
             Challenge::UseNonce => (Some(", error=\"use_dpop_nonce\""), true),
             Challenge::InsufficientScope => (Some(", error=\"insufficient_scope\", scope="), false),
         };
-        let goes_on = reason.row().challenge == Challenge::InsufficientScope;
-        let wanted = error.map(|error| self.schemes(error, of_dpop, goes_on));
+        let scopes_follow = reason.row().challenge == Challenge::InsufficientScope;
+        let wanted = error.map(|error| self.schemes(error, of_dpop, scopes_follow));
         let nonces = headers.iter().filter(|(name, _)| name == "dpop-nonce").count();
-        if nonces != usize::from(reason.row().challenge == Challenge::UseNonce) {
-            self.found.push(format!("the response has {nonces} lines `dpop-nonce`"));
+        let wanted_nonces = usize::from(reason.row().challenge == Challenge::UseNonce);
+        if nonces != wanted_nonces {
+            self.found.push(format!("expected {wanted_nonces} `dpop-nonce` headers in the response, got {nonces}"));
         }
         let got: Vec<_> =
             headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, value)| value).collect();
         let same = match (&wanted, got.as_slice()) {
             (None, []) => true,
-            (Some(wanted), [got]) if goes_on => got.starts_with(wanted.as_bytes()),
+            (Some(wanted), [got]) if scopes_follow => got.starts_with(wanted.as_bytes()),
             (Some(wanted), [got]) => wanted.as_bytes() == got.as_slice(),
             _ => false,
         };
@@ -256,10 +257,11 @@ impl<'j> Judge<'j> {
         };
         let got: Vec<_> =
             headers.iter().filter(|(name, _)| name == "accept-signature").map(|(_, value)| value).collect();
-        let told = matches!(got.as_slice(), [value] if value.starts_with(b"sig=("));
-        if told != wanted || !wanted && !got.is_empty() {
-            let wanted = if wanted { "what a signature has to be" } else { "none" };
-            self.found.push(format!("expected `accept-signature`: {wanted}, got {}", values(&got)));
+        let stated = matches!(got.as_slice(), [value] if value.starts_with(b"sig=("));
+        if stated != wanted || !wanted && !got.is_empty() {
+            let wanted =
+                if wanted { "one `accept-signature` with the required signature" } else { "no `accept-signature`" };
+            self.found.push(format!("expected {wanted} in the response, got {}", values(&got)));
         }
     }
 
@@ -314,7 +316,7 @@ impl<'j> Judge<'j> {
             let once = ours.iter().filter(|(other, _)| other == name).count() == 1;
             if !known || !once {
                 let name = String::from_utf8_lossy(name);
-                self.found.push(format!("`{}` reached the upstream, which trusts that prefix", escape::text(&name)));
+                self.found.push(format!("unexpected or repeated header `{}` at the upstream", escape::text(&name)));
             }
         }
         let version = self.version.get(..12).unwrap_or_default();
@@ -337,10 +339,10 @@ impl<'j> Judge<'j> {
         // The upstream never learns an unverified identity. The identity of a denied client is recorded, but not forwarded either.
         for member in ["agent", "issuer", "client", "subject"] {
             let name = format!("{prefix}{member}");
-            let told = ours.iter().any(|(own, _)| own == name.as_bytes());
+            let forwarded = ours.iter().any(|(own, _)| own == name.as_bytes());
             let recorded = self.record.get(member).is_some();
-            if told && !recorded || recorded && !told && self.expect.decision == Decision::Allow {
-                self.found.push(format!("`{name}` at the upstream and `{member}` in the record do not agree"));
+            if forwarded && !recorded || recorded && !forwarded && self.expect.decision == Decision::Allow {
+                self.found.push(format!("`{name}` at the upstream does not match `{member}` in the record"));
             }
         }
     }
@@ -355,7 +357,7 @@ impl<'j> Judge<'j> {
             }
             if !lines.iter().any(|(own, got)| own.eq_ignore_ascii_case(&name) && *got == value) {
                 let name = String::from_utf8_lossy(&name);
-                self.found.push(format!("`{}` did not reach the upstream unchanged", escape::text(&name)));
+                self.found.push(format!("`{}` is missing or changed at the upstream", escape::text(&name)));
             }
         }
     }

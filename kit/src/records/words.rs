@@ -30,7 +30,7 @@ impl fmt::Display for Words<'_> {
             self.row(f, "and", &because(&denial.reason))?;
             self.rule(f, &denial.rule)?;
         }
-        let id = record.id.as_deref().unwrap_or("without a name");
+        let id = record.id.as_deref().unwrap_or("without an ID");
         let time = record.time_ms.map_or("at an unknown time".to_owned(), show);
         self.row(f, "when", &format!("{time}, decision {id}"))?;
         self.row(f, "who", &who(record))?;
@@ -50,7 +50,7 @@ impl fmt::Display for Words<'_> {
         let Record { policy, policy_version, module_version, .. } = record;
         self.row(f, "policy", &format!("{policy}, version {policy_version}, module {module_version}"))?;
         match &record.outcome {
-            Some(outcome) => self.row(f, "outcome", &went_on(outcome)),
+            Some(outcome) => self.row(f, "outcome", &describe_outcome(outcome)),
             None => Ok(()),
         }
     }
@@ -96,7 +96,7 @@ fn who(record: &Record) -> String {
     if !record.scopes.is_empty() {
         known.push(format!("scopes {}", record.scopes.join(" ")));
     }
-    if known.is_empty() { "nobody knows".to_owned() } else { known.join(", ") }
+    if known.is_empty() { "no identity was verified".to_owned() } else { known.join(", ") }
 }
 
 fn what(record: &Record) -> String {
@@ -113,7 +113,7 @@ fn what(record: &Record) -> String {
     text
 }
 
-fn went_on(outcome: &Outcome) -> String {
+fn describe_outcome(outcome: &Outcome) -> String {
     let status = outcome.status.map_or("no status was sent".to_owned(), |status| format!("status {status}"));
     let ended = outcome.ended.as_deref().map(|ended| match ended {
         "complete" => "the response is complete",

@@ -49,8 +49,8 @@ impl<'j> PublicJwk<'j> {
     /// [`JwkError`]. A JWK with a private or secret key is always an error.
     pub fn read(jwk: &'j Map<String, Value>) -> Result<Self, JwkError> {
         if let Some(member) = PRIVATE_MEMBERS.into_iter().find(|member| jwk.contains_key(*member)) {
-            let why = "this belongs to a private or secret key, which has no place here: write the public key, and replace \
-                       the one that was exposed";
+            let why = "this member belongs to a private or secret key; write the public key, and replace the key that was \
+                       exposed";
             return Err(wrong(member, why));
         }
         let kid = text(jwk, "kid")?;
@@ -60,11 +60,13 @@ impl<'j> PublicJwk<'j> {
             ("EC", Some("P-384")) => VerifyingKey::p384(&coordinate(jwk, "x")?, &coordinate(jwk, "y")?),
             ("OKP", Some("Ed25519")) => VerifyingKey::ed25519(&coordinate(jwk, "x")?),
             ("RSA", _) => VerifyingKey::rsa(&bytes(jwk, "n")?, &bytes(jwk, "e")?),
-            ("EC" | "OKP", None) => return Err(wrong("crv", "the curve is missing: write `crv`")),
-            ("EC" | "OKP", Some(curve)) => {
-                return Err(unknown(format!("its curve `{}` is not known", curve.escape_debug())));
+            ("EC" | "OKP", None) => {
+                return Err(wrong("crv", "the key has no `crv`; copy the whole key from its owner"));
             }
-            (other, _) => return Err(unknown(format!("its type `{}` is not known", other.escape_debug()))),
+            ("EC" | "OKP", Some(curve)) => {
+                return Err(unknown(format!("its curve `{}` is not supported", curve.escape_debug())));
+            }
+            (other, _) => return Err(unknown(format!("its type `{}` is not supported", other.escape_debug()))),
         };
         let key = key.map_err(|error| {
             let member = match error {
@@ -80,7 +82,7 @@ impl<'j> PublicJwk<'j> {
         let algorithm = match text(jwk, "alg")? {
             None => None,
             Some(name) => match Algorithm::from_jose(name) {
-                None => return Err(unknown(format!("its algorithm `{}` is not known", name.escape_debug()))),
+                None => return Err(unknown(format!("its algorithm `{}` is not supported", name.escape_debug()))),
                 Some(named) if !key.fits(named) => {
                     return Err(wrong(
                         "alg",
@@ -106,7 +108,7 @@ fn meant_for_verifying(jwk: &Map<String, Value>) -> Result<(), JwkError> {
             let verifies = operations.iter().any(|operation| operation == "verify");
             if verifies { Ok(()) } else { Err(unknown("its `key_ops` do not contain `verify`")) }
         }
-        Some(_) => Err(wrong("key_ops", "write a list of operations, such as `[\"verify\"]`")),
+        Some(_) => Err(wrong("key_ops", "invalid value; expected a list of operations, such as `[\"verify\"]`")),
     }
 }
 
@@ -114,25 +116,25 @@ fn text<'j>(jwk: &'j Map<String, Value>, member: &'static str) -> Result<Option<
     match jwk.get(member) {
         None => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
-        Some(_) => Err(wrong(member, "write a text that is not empty")),
+        Some(_) => Err(wrong(member, "invalid value; expected a nonempty string")),
     }
 }
 
 fn required<'j>(jwk: &'j Map<String, Value>, member: &'static str) -> Result<&'j str, JwkError> {
     text(jwk, member)?
-        .ok_or_else(|| wrong(member, format!("the key has no `{member}`: copy the whole key from its owner")))
+        .ok_or_else(|| wrong(member, format!("the key has no `{member}`; copy the whole key from its owner")))
 }
 
 fn bytes(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, JwkError> {
     let text = required(jwk, member)?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong(member, "this is no base64url without padding: copy the key again"))
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong(member, "invalid value; expected base64url without padding"))
 }
 
 /// Reads a coordinate, which must have exactly the curve's length (RFC 7518, section 6.2.1.2).
 fn coordinate<const N: usize>(jwk: &Map<String, Value>, member: &'static str) -> Result<[u8; N], JwkError> {
-    bytes(jwk, member)?.try_into().map_err(|_| {
-        wrong(member, format!("this does not have the {N} bytes that the curve asks for: copy the key again"))
-    })
+    bytes(jwk, member)?
+        .try_into()
+        .map_err(|_| wrong(member, format!("invalid length; expected the {N} bytes that the curve requires")))
 }
 
 fn wrong(member: &'static str, why: impl Into<String>) -> JwkError {

@@ -58,15 +58,15 @@ pub enum KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Point => "the coordinates are no safe public key of this curve: copy the key from its owner again",
-            Self::RsaShort => "an RSA key under 2048 bits can be broken: use one of 2048 to 4096 bits",
-            Self::RsaLong => "an RSA key over 4096 bits costs every call too much: use one of 2048 to 4096 bits",
-            Self::RsaValues => "`n` and `e` are no RSA key with the exponent 65537 (`AQAB`): use one that has it",
+            Self::Point => "the coordinates are not a valid public key of this curve; copy the key from its owner again",
+            Self::RsaShort => "an RSA key under 2048 bits is too weak; use a key of 2048 to 4096 bits",
+            Self::RsaLong => "an RSA key over 4096 bits makes verification too slow; use a key of 2048 to 4096 bits",
+            Self::RsaValues => "`n` and `e` are not a valid RSA key; use a key with the exponent 65537 (`AQAB`)",
             Self::RsaRoca => {
                 "this RSA key has the fingerprint of CVE-2017-15361 (ROCA), so its private key can be computed from it; \
                  replace it with a key from another generator"
             }
-            Self::SecretShort => "an HS256 secret has 32 bytes or more after decoding: use a longer random one",
+            Self::SecretShort => "the secret has fewer than 32 bytes after decoding; use a longer random secret",
         })
     }
 }

@@ -39,19 +39,19 @@ impl fmt::Display for PemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Private => {
-                "this is a private key, which has no place here: write the public key (`openssl pkey -pubout`), and replace \
-                 the one that was exposed"
+                "this is a private key; write the public key (`openssl pkey -pubout`), and replace the private key that was \
+                 exposed"
             }
             Self::Certificate => {
-                "this is a certificate, whose dates and issuer nobody would check: write the public key alone \
+                "this is a certificate, whose dates and issuer are not checked; write only its public key \
                  (`openssl x509 -pubkey -noout`)"
             }
             Self::NoPublicKey => {
-                "write one public key from `-----BEGIN PUBLIC KEY-----` to `-----END PUBLIC KEY-----`, as `openssl pkey \
-                 -pubout` prints it"
+                "invalid public key; expected one PEM block from `-----BEGIN PUBLIC KEY-----` to `-----END PUBLIC KEY-----`, \
+                 as `openssl pkey -pubout` prints it"
             }
             Self::Contents => {
-                "what this holds is no public key of a known type (Ed25519, P-256, P-384 or RSA): copy the key again"
+                "the PEM block is not a public key of a supported type; expected Ed25519, P-256, P-384 or RSA"
             }
             Self::Key(error) => return error.fmt(f),
         })

@@ -63,11 +63,11 @@ impl fmt::Display for Unsignable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.problem {
             Problem::Absent => "the request does not have it",
-            Problem::Ambiguous => "it occurs more than once, or under a name that some servers read as its",
+            Problem::Ambiguous => "it occurs more than once, or some servers read another name as the same name",
             Problem::NotText => "its value is not printable ASCII",
-            Problem::NotStructured => "it is not known as a structured field, or malformed",
+            Problem::NotStructured => "it is malformed, or not known to be a structured field",
             Problem::TooMany => "the query has more than 1,024 parameters",
-            Problem::Cookie => "`cookie` cannot be signed, since gateways split and join it",
+            Problem::Cookie => "`cookie` cannot be signed, because gateways split and join it",
         };
         write!(f, "`{}`: {problem}", self.component)
     }

@@ -66,14 +66,14 @@ pub enum Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Syntax => "`Signature-Input` and `Signature` are no dictionaries of signatures",
-            Self::Size => "there are more signatures, components or parameters than are read",
-            Self::DuplicateLabel => "a label stands twice",
-            Self::LonelyLabel => "a label stands in only one of `Signature-Input` and `Signature`",
+            Self::Syntax => "`Signature-Input` and `Signature` are not valid dictionaries of signatures",
+            Self::Size => "there are too many signatures, components or parameters",
+            Self::DuplicateLabel => "a label occurs twice",
+            Self::LonelyLabel => "a label occurs in only one of `Signature-Input` and `Signature`",
             Self::DuplicateComponent => "a component is covered twice",
-            Self::DuplicateParameter => "a parameter stands twice",
-            Self::Component => "a covered component is none of a request, or has parameters that it does not take",
-            Self::Parameter => "a parameter of the signature has a value of another type than it takes",
+            Self::DuplicateParameter => "a parameter occurs twice",
+            Self::Component => "a covered component does not exist in requests, or has unsupported parameters",
+            Self::Parameter => "a parameter of the signature has a value of the wrong type",
         })
     }
 }

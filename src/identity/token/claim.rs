@@ -24,9 +24,9 @@ impl fmt::Display for ClaimNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Text => {
-                "this names no claim: write its name, such as `client_id`, or a JSON pointer, such as `/org/id`"
+                "invalid claim name; expected a name, such as `client_id`, or a JSON pointer, such as `/org/id`"
             }
-            Self::Escape => "this JSON pointer has a stray `~`: write `~0` for `~` and `~1` for `/` within a name",
+            Self::Escape => "invalid JSON pointer; write `~0` for `~` and `~1` for `/` within a name",
         })
     }
 }

@@ -107,12 +107,12 @@ impl Issuers {
                 let skew = self.skew.as_secs();
                 claim(
                     "exp",
-                    format!("later than {} (now, less the clock skew of {skew} s)", now.minus(self.skew).as_secs()),
+                    format!("later than {} (now minus the clock skew of {skew} s)", now.minus(self.skew).as_secs()),
                 )
             }
             (Reason::TokenNotYetValid, _) => {
                 let skew = self.skew.as_secs();
-                claim("nbf", format!("at most {} (now and the clock skew of {skew} s)", now.plus(self.skew).as_secs()))
+                claim("nbf", format!("at most {} (now plus the clock skew of {skew} s)", now.plus(self.skew).as_secs()))
             }
             (Reason::TokenLifetime, Some(issuer)) => {
                 let most = format!("at most {} s, the issuer's `max_lifetime`", issuer.max_lifetime.as_secs());
@@ -127,7 +127,7 @@ impl Issuers {
                     ("kid", shown(header.get("kid"))),
                     (
                         "expected",
-                        "a signature over header and claims by the key that the policy has for this `kid`".to_owned(),
+                        "a signature over the header and claims by the policy's key with this `kid`".to_owned(),
                     ),
                 ]
             }
@@ -143,7 +143,7 @@ impl Issuers {
             .into_iter()
             .find(|name| claims.get(name).is_some_and(|value| numeric_date(value).is_none()));
         if let Some(name) = unreadable {
-            return wrong(name, "a number of seconds since 1970, not negative".to_owned());
+            return wrong(name, "a nonnegative number of seconds since 1970".to_owned());
         }
         let time = |name: &str| claims.get(name).and_then(numeric_date);
         let (issued, not_before, expires) = (time("iat")?, time("nbf"), time("exp")?);
@@ -154,7 +154,7 @@ impl Issuers {
             return wrong("nbf", format!("earlier than `exp`, which is {}", shown(claims.get("exp"))));
         }
         let latest = now.plus(self.skew);
-        wrong("iat", format!("at most {} (now and the clock skew of {} s)", latest.as_secs(), self.skew.as_secs()))
+        wrong("iat", format!("at most {} (now plus the clock skew of {} s)", latest.as_secs(), self.skew.as_secs()))
     }
 }
 
@@ -196,14 +196,14 @@ impl Shape {
             let says = value.filter(|value| claim::says_something(value));
             if !says.is_some_and(|value| expected.is_met_by(value)) {
                 let expected = match expected {
-                    Expected::Anything => "any value that is not empty".to_owned(),
-                    Expected::Text => "a string that is not empty".to_owned(),
+                    Expected::Anything => "any nonempty value".to_owned(),
+                    Expected::Text => "a nonempty string".to_owned(),
                     Expected::OneOf(taken) => format!("one of {}", list(taken.iter().map(String::as_str))),
                 };
                 return wrong(name.as_str(), value, expected);
             }
         }
-        let text = "a string that is not empty";
+        let text = "a nonempty string";
         let client = self.client.as_ref().map(|name| (name.as_str(), name.find(claims), true));
         for (name, value, needed) in client.into_iter().chain([("sub", claims.get("sub"), self.subject)]) {
             if identifier(value).map_or(true, |value| needed && value.is_none()) {
@@ -216,7 +216,7 @@ impl Shape {
         let (name, form) = self.scopes.iter().find(unreadable)?;
         let expected = match form {
             ScopeForm::String => "a string of scopes, separated by spaces",
-            ScopeForm::Array => "an array of strings that are not empty",
+            ScopeForm::Array => "an array of nonempty strings",
         };
         wrong(name.as_str(), name.find(claims), expected.to_owned())
     }
@@ -232,7 +232,7 @@ impl Keys {
     fn expected_kid(&self) -> String {
         match self {
             Self::Set(keys) => format!("one of {}", list(keys.iter().filter_map(|key| key.kid.as_deref()))),
-            Self::Secret(_) => "the secret, which was not looked up: set its environment variable".to_owned(),
+            Self::Secret(_) => "the secret, which was not looked up; set its environment variable".to_owned(),
         }
     }
 }
@@ -244,7 +244,7 @@ fn malformed(token: &[u8]) -> Facts {
     let foreign = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     if let Some(at) = token.iter().position(foreign) {
         let byte = token.get(at).copied().unwrap_or_default();
-        return fault(format!("`{}` at byte {at} is no character of base64url", byte.escape_ascii()));
+        return fault(format!("`{}` at byte {at} is not a base64url character", byte.escape_ascii()));
     }
     let parts: Vec<_> = token.split(|byte| *byte == b'.').collect();
     if parts.len() != 3 {
@@ -253,9 +253,7 @@ fn malformed(token: &[u8]) -> Facts {
     }
     let names = ["header", "claims", "signature"];
     let wrong = names.into_iter().zip(parts).find(|(_, part)| URL_SAFE_NO_PAD.decode(part).is_err());
-    wrong
-        .map(|(name, _)| fault(format!("the {name} is not base64url without padding or stray bits")))
-        .unwrap_or_default()
+    wrong.map(|(name, _)| fault(format!("the {name} is not base64url without padding"))).unwrap_or_default()
 }
 
 /// Describes why the header or the claims are not acceptable JSON.

@@ -77,7 +77,7 @@ impl Issuers {
                 let first = place.field(issuers.get(first).map_or("", |issuer| &issuer.name));
                 findings.error(
                     place.field(&issuer.name).field("issuer"),
-                    format!("`{first}` has the same value: write one issuer with the keys of both"),
+                    format!("`{first}` has the same value; write one issuer with the keys of both"),
                 );
             }
         }
@@ -120,7 +120,10 @@ impl Issuer {
         check_name(name, place, findings);
         check_iss(&raw.issuer, place, findings);
         if raw.audience.as_deref().is_some_and(str::is_empty) {
-            findings.error(place.field("audience"), "write what the tokens' `aud` contains, or leave it to `resource`");
+            findings.error(
+                place.field("audience"),
+                "the value is empty; write the `aud` of the issuer's tokens, or remove the field to use `resource`",
+            );
         }
         check_lifetime(raw.max_lifetime.duration(), place, findings);
         let algorithms = compile_algorithms(&raw.algorithms, place, findings);
@@ -130,7 +133,7 @@ impl Issuer {
                 if !keys.iter().any(|key| key.algorithms.contains(algorithm)) {
                     findings.warn(
                         place.field("algorithms").index(index),
-                        format!("no key verifies `{}`: remove it, or add the key", algorithm.jose_name()),
+                        format!("no key verifies `{}`; remove it, or add its key", algorithm.jose_name()),
                     );
                 }
             }
@@ -154,7 +157,7 @@ impl Issuer {
 fn check_name(name: &str, place: &Place, findings: &mut Findings) {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-        findings.error(place.clone(), "name the issuer with 1 to 64 characters of `a-z A-Z 0-9 - _ .`");
+        findings.error(place.clone(), "invalid issuer name; expected 1 to 64 characters of `a-z A-Z 0-9 - _ .`");
     }
 }
 
@@ -170,8 +173,8 @@ fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
     if host.is_empty() || !iss.bytes().all(of_url) {
         findings.error(
             place.field("issuer"),
-            "write the exact `iss` of its tokens, an absolute URL such as `https://idp.example.com/realm`, without \
-             placeholders, query or fragment",
+            "invalid value; expected the exact `iss` of its tokens, an absolute URL such as \
+             `https://idp.example.com/realm` without placeholders, query or fragment",
         );
     }
 }
@@ -181,10 +184,10 @@ fn check_lifetime(longest: Duration, place: &Place, findings: &mut Findings) {
     if longest.is_zero() {
         findings.error(place, "every token would be rejected; write the maximum lifetime, such as `15m` or `1h`");
     } else if longest > LONGEST_LIFETIME {
-        findings.error(place, "this bounds nothing: write at most `366d`, better an hour or less");
+        findings.error(place, "`max_lifetime` must not exceed 366d; an hour or less is recommended");
     } else if longest > LONG_LIFETIME {
         findings
-            .warn(place, "a token that leaks is good for as long as this: write an hour or less where the issuer can");
+            .warn(place, "a leaked token remains valid for this long; use an hour or less if the issuer supports it");
     }
 }
 
@@ -203,8 +206,10 @@ fn compile_algorithms(raw: &[AlgorithmName], place: &Place, findings: &mut Findi
         }
     }
     if algorithms.contains(&Algorithm::Hs256) && algorithms.len() > 1 {
-        findings
-            .error(place, "`HS256` stands alone: a secret and public keys in one issuer can be taken for each other");
+        findings.error(
+            place,
+            "`HS256` cannot be combined with other algorithms; list either `HS256` alone or only public-key algorithms",
+        );
     }
     algorithms
 }
@@ -233,9 +238,9 @@ fn check_sharing_is_mutual(raw: &BTreeMap<String, document::Issuer>, issuers: &P
         for (index, other) in issuer.shares_keys_with.iter().enumerate() {
             let theirs = issuers.field(other);
             let mistake = if other == name {
-                "an issuer does not share keys with itself: remove it".to_owned()
+                "an issuer cannot share keys with itself; remove this entry".to_owned()
             } else if issuer.shares_keys_with.iter().take(index).any(|earlier| earlier == other) {
-                format!("`{theirs}` stands here twice: remove one")
+                format!("`{theirs}` is listed twice; remove one")
             } else {
                 match raw.get(other) {
                     None => format!(
@@ -247,7 +252,10 @@ fn check_sharing_is_mutual(raw: &BTreeMap<String, document::Issuer>, issuers: &P
                         )
                     ),
                     Some(back) if !back.shares_keys_with.contains(name) => {
-                        format!("`{theirs}` does not say so: add `{}` to its `shares_keys_with`", name.escape_debug())
+                        format!(
+                            "`{theirs}` does not list this issuer; add `{}` to its `shares_keys_with`",
+                            name.escape_debug()
+                        )
                     }
                     Some(_) => continue,
                 }
@@ -286,8 +294,8 @@ fn check_shared_keys(
             findings.error(
                 issuers.field(&issuer.name).field("keys"),
                 format!(
-                    "a key here is one of `{}` as well, so that each could sign for the other: give them keys of their \
-                     own, or name each in the other's `shares_keys_with` where they are tenants of one provider",
+                    "`{}` has one of these keys too, so each issuer could sign tokens for the other; use separate keys, or \
+                     if both are tenants of one provider, list each in the other's `shares_keys_with`",
                     issuers.field(other)
                 ),
             );

@@ -87,18 +87,22 @@ fn reports_each_error_in_an_issuer() {
         (json!({ "max_lifetime": "0s" }), "max_lifetime", "every token would be rejected"),
         (json!({ "max_lifetime": "367d" }), "max_lifetime", "366d"),
         (json!({ "algorithms": ["ES256", "ES256"] }), "algorithms[1]", "twice"),
-        (json!({ "algorithms": ["HS256", "ES256"], "keys": { "secret": { "env": "SECRET" } } }), "algorithms", "alone"),
+        (
+            json!({ "algorithms": ["HS256", "ES256"], "keys": { "secret": { "env": "SECRET" } } }),
+            "algorithms",
+            "cannot be combined",
+        ),
         (json!({ "algorithms": ["HS256"] }), "keys", "from the environment"),
-        (json!({ "keys": { "secret": { "env": "SECRET" } } }), "keys.secret", "HS256 alone"),
-        (json!({ "keys": {} }), "keys", "there are no keys"),
+        (json!({ "keys": { "secret": { "env": "SECRET" } } }), "keys.secret", "only be used with HS256"),
+        (json!({ "keys": {} }), "keys", "the issuer has no keys"),
         (
             json!({ "keys": { "jwks": { "keys": [] }, "secret": { "env": "SECRET" } } }),
             "keys",
-            "either `jwks` or `secret`",
+            "`jwks` and `secret` cannot be combined",
         ),
-        (json!({ "keys": { "jwks": { "keys": [] } } }), "keys.jwks.keys", "no key here"),
+        (json!({ "keys": { "jwks": { "keys": [] } } }), "keys.jwks.keys", "none of these keys"),
         (json!({ "profile": "jwt-svid" }), "profile", "not supported yet"),
-        (json!({ "profile": "jwt" }), "", "needs `token`"),
+        (json!({ "profile": "jwt" }), "", "requires `token`"),
         (json!({ "token": spelled_out()["token"] }), "token", "remove `token`"),
         (json!({ "shares_keys_with": ["corp"] }), "shares_keys_with[0]", "with itself"),
         (json!({ "shares_keys_with": ["x\n"] }), "shares_keys_with[0]", "there is no `issuers[\"x\\n\"]`"),
@@ -115,7 +119,7 @@ fn reports_each_error_in_an_issuer() {
     one_warning(
         json!({ "corp": with(plain(), json!({ "max_lifetime": "2d" })) }),
         "issuers.corp.max_lifetime",
-        "leaks",
+        "a leaked token",
     );
 }
 
@@ -134,7 +138,7 @@ fn checks_decoded_secrets_and_never_shows_them() {
         (json!({ "env": "" }), "env", "the name of the environment variable"),
         (json!({ "env": "A=B" }), "env", "the name of the environment variable"),
         (json!({ "env": "ABSENT" }), "env", "`ABSENT` is not set"),
-        (json!({ "env": "SHORT" }), "env", "32 bytes or more"),
+        (json!({ "env": "SHORT" }), "env", "fewer than 32 bytes"),
         (json!({ "env": "SHORT", "encoding": "hex" }), "encoding", "hexadecimal"),
         (json!({ "env": "SECRET", "encoding": "base64" }), "encoding", "base64 with padding"),
         (json!({ "env": "BASE64", "encoding": "base64url" }), "encoding", "base64url without padding"),
@@ -185,11 +189,11 @@ fn checks_every_key_in_a_key_set() {
         (with(good.clone(), json!({ "use": "enc" })), "its `use` is `enc`"),
         (with(other.clone(), json!({ "use": "jwt-svid" })), "its `use` is `jwt-svid`"),
         (with(other.clone(), json!({ "key_ops": ["sign", "deriveKey"] })), "do not contain `verify`"),
-        (with(other.clone(), json!({ "alg": "ECDH-ES" })), "`ECDH-ES` is not known"),
-        (with(other.clone(), json!({ "kty": "AKP" })), "its type `AKP` is not known"),
-        (with(other.clone(), json!({ "kty": "oct" })), "its type `oct` is not known"),
-        (with(other.clone(), json!({ "crv": "P-521" })), "its curve `P-521` is not known"),
-        (with(other.clone(), json!({ "kty": "OKP", "crv": "X25519" })), "its curve `X25519` is not known"),
+        (with(other.clone(), json!({ "alg": "ECDH-ES" })), "`ECDH-ES` is not supported"),
+        (with(other.clone(), json!({ "kty": "AKP" })), "its type `AKP` is not supported"),
+        (with(other.clone(), json!({ "kty": "oct" })), "its type `oct` is not supported"),
+        (with(other.clone(), json!({ "crv": "P-521" })), "its curve `P-521` is not supported"),
+        (with(other.clone(), json!({ "kty": "OKP", "crv": "X25519" })), "its curve `X25519` is not supported"),
         (key(Signs::P384(1), "b"), "none of the issuer's `algorithms` fits"),
         (key(Signs::Rsa, "b"), "none of the issuer's `algorithms` fits"),
     ] {
@@ -203,15 +207,15 @@ fn checks_every_key_in_a_key_set() {
         (with(key(Signs::Rsa, "b"), json!({ "p": "AA" })), ".p", "private or secret"),
         (with(other.clone(), json!({ "kid": "a" })), ".kid", "`issuers.corp.keys.jwks.keys[0]` has the same `kid`"),
         (good.clone(), "", "`issuers.corp.keys.jwks.keys[0]` is the same key"),
-        (with(other.clone(), json!({ "kid": 1 })), ".kid", "a text"),
-        (with(other.clone(), json!({ "kid": "" })), ".kid", "a text"),
+        (with(other.clone(), json!({ "kid": 1 })), ".kid", "a nonempty string"),
+        (with(other.clone(), json!({ "kid": "" })), ".kid", "a nonempty string"),
         (with(other.clone(), json!({ "kty": null })), ".kty", "has no `kty`"),
-        (with(other.clone(), json!({ "crv": null })), ".crv", "curve is missing"),
+        (with(other.clone(), json!({ "crv": null })), ".crv", "has no `crv`"),
         (with(other.clone(), json!({ "x": null })), ".x", "has no `x`"),
         (with(other.clone(), json!({ "x": "AA" })), ".x", "the 32 bytes"),
         (with(other.clone(), json!({ "x": format!("{}=", other["x"].as_str().unwrap()) })), ".x", "base64url"),
-        (with(other.clone(), json!({ "x": good["x"] })), ".x", "no safe public key"),
-        (with(other.clone(), json!({ "use": ["sig"] })), ".use", "a text"),
+        (with(other.clone(), json!({ "x": good["x"] })), ".x", "not a valid public key"),
+        (with(other.clone(), json!({ "use": ["sig"] })), ".use", "a nonempty string"),
         (with(other.clone(), json!({ "key_ops": "verify" })), ".key_ops", "a list"),
         (with(other.clone(), json!({ "alg": "RS256" })), ".alg", "not an algorithm of this key type"),
         (with(other.clone(), json!({ "alg": "HS256" })), ".alg", "not an algorithm of this key type"),
@@ -221,7 +225,7 @@ fn checks_every_key_in_a_key_set() {
         (
             json!({ "kty": "OKP", "crv": "Ed25519", "x": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }),
             ".x",
-            "no safe",
+            "not a valid public key",
         ),
     ] {
         one_error(with_good(jwk), &format!("issuers.corp.keys.jwks.keys[1]{member}"), why);
@@ -229,7 +233,7 @@ fn checks_every_key_in_a_key_set() {
 
     let (errors, warnings) = findings(set(json!([with(good, json!({ "use": "enc" }))])));
     assert_eq!((errors.len(), warnings.len()), (1, 1));
-    assert!(errors[0].contains("no key here verifies"), "{errors:?}");
+    assert!(errors[0].contains("none of these keys can be used"), "{errors:?}");
     one_warning(
         json!({ "corp": with(plain(), json!({ "algorithms": ["RS256", "ES256"] })) }),
         "issuers.corp.algorithms[0]",
@@ -256,7 +260,7 @@ fn checks_the_token_format_of_an_issuer() {
     }
     for (changes, place, message) in [
         (json!({ "typ": [] }), "typ", "every token would be rejected"),
-        (json!({ "typ": [""] }), "typ[0]", "no `typ`"),
+        (json!({ "typ": [""] }), "typ[0]", "invalid `typ`"),
         (json!({ "typ": ["JWT", "jwt"] }), "typ[1]", "twice"),
         (json!({ "typ": ["JWT", "application/jwt"] }), "typ[1]", "twice"),
         (json!({ "typ": ["absent", "absent"] }), "typ[1]", "twice"),
@@ -269,23 +273,23 @@ fn checks_the_token_format_of_an_issuer() {
             "distinguished_by",
             "no claim in `claims`",
         ),
-        (json!({ "claims": { "cid": ["a", ""] } }), "claims.cid[1]", "never taken"),
-        (json!({ "claims": { "": [] } }), "claims[\"\"]", "names no claim"),
-        (json!({ "client": "/a~" }), "client", "stray `~`"),
-        (json!({ "client": "" }), "client", "names no claim"),
+        (json!({ "claims": { "cid": ["a", ""] } }), "claims.cid[1]", "never accepted"),
+        (json!({ "claims": { "": [] } }), "claims[\"\"]", "invalid claim name"),
+        (json!({ "client": "/a~" }), "client", "invalid JSON pointer"),
+        (json!({ "client": "" }), "client", "invalid claim name"),
         (
             json!({ "scopes": [{ "claim": "scp", "form": "array" }, { "claim": "scp", "form": "string" }] }),
             "scopes[1].claim",
             "twice",
         ),
-        (json!({ "scopes": [{ "claim": "\u{7}", "form": "array" }] }), "scopes[0].claim", "names no claim"),
+        (json!({ "scopes": [{ "claim": "\u{7}", "form": "array" }] }), "scopes[0].claim", "invalid claim name"),
     ] {
         one_error(shape(changes), &format!("issuers.corp.token.{place}"), message);
     }
     one_error(
         json!({ "corp": with(spelled_out(), json!({ "audience": null })) }),
         "issuers.corp.token.distinguished_by",
-        "name the `audience`",
+        "the issuer has no `audience`",
     );
 }
 
@@ -301,13 +305,16 @@ fn rejects_undeclared_shared_keys_and_duplicate_issuers() {
     one_error(
         json!({ "a": tenant("https://idp.example.com", json!([])), "b": tenant("https://idp.example.com/", json!([])) }),
         "issuers.b.keys",
-        "one of `issuers.a` as well",
+        "`issuers.a` has one of these keys too",
     );
     let (errors, _) = findings(json!({
         "a": tenant("https://idp.example.com/a", json!(["b"])),
         "b": tenant("https://idp.example.com/b", json!([])),
     }));
-    assert!(errors[0].starts_with("issuers.a.shares_keys_with[0]: `issuers.b` does not say so"), "{errors:?}");
+    assert!(
+        errors[0].starts_with("issuers.a.shares_keys_with[0]: `issuers.b` does not list this issuer"),
+        "{errors:?}"
+    );
     assert!(errors[1].starts_with("issuers.b.keys: "), "{errors:?}");
     one_error(
         json!({
@@ -342,7 +349,7 @@ fn rejects_undeclared_shared_keys_and_duplicate_issuers() {
     for (env, same) in [("SECRET", true), ("SAME_SECRET", true), ("OTHER_SECRET", false)] {
         let issuers = json!({ "a": symmetric(1, "SECRET"), "b": symmetric(2, env) });
         if same {
-            one_error(issuers, "issuers.b.keys", "one of `issuers.a` as well");
+            one_error(issuers, "issuers.b.keys", "`issuers.a` has one of these keys too");
         } else {
             nothing_wrong(issuers);
         }

@@ -32,7 +32,7 @@ enum Cause {
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Long { bytes, bound } => write!(f, "the document has {bytes} bytes, more than the {bound} taken"),
+            Cause::Long { bytes, bound } => write!(f, "the document has {bytes} bytes; the maximum is {bound}"),
             Cause::Malformed(error) => error.fmt(f),
         }
     }
@@ -64,7 +64,7 @@ impl Strict {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
             Some(depth_left) => Ok(Self { depth_left }),
-            None => Err(E::custom("objects and arrays nest too deep")),
+            None => Err(E::custom("objects and arrays are nested too deeply")),
         }
     }
 }

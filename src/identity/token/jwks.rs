@@ -34,7 +34,8 @@ pub(super) fn compile(
         return None;
     }
     if keys.is_empty() {
-        findings.error(place, "no key here verifies with one of the issuer's `algorithms`: copy the issuer's key set");
+        findings
+            .error(place, "none of these keys can be used with the issuer's `algorithms`; copy the issuer's key set");
         return None;
     }
     Some(keys)

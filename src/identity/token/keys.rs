@@ -104,19 +104,22 @@ impl Keys {
         let symmetric = algorithms.contains(&Algorithm::Hs256);
         match (&raw.keys.jwks, &raw.keys.secret) {
             (Some(_), Some(_)) => {
-                findings.error(place, "an issuer has either `jwks` or `secret`: remove one of them");
+                findings.error(place, "`jwks` and `secret` cannot be combined; remove one of them");
                 None
             }
             (None, None) => {
-                findings.error(place, "there are no keys: write `jwks`, or `secret` for HS256");
+                findings.error(place, "the issuer has no keys; write `jwks`, or `secret` for HS256");
                 None
             }
             (Some(_), None) if symmetric => {
-                findings.error(place, "HS256 takes its key from the environment: write `secret: { env: NAME }`");
+                findings.error(place, "HS256 requires a secret from the environment; write `secret: { env: NAME }`");
                 None
             }
             (None, Some(_)) if !symmetric => {
-                findings.error(place.field("secret"), "a secret is for HS256 alone: write `jwks` with the public keys");
+                findings.error(
+                    place.field("secret"),
+                    "a secret can only be used with HS256; write `jwks` with the public keys",
+                );
                 None
             }
             (Some(set), None) => jwks::compile(set, algorithms, &place.field("jwks"), findings).map(Self::Set),
@@ -168,14 +171,14 @@ pub(crate) fn look_up(
 ) -> Result<Option<Vec<u8>>, BadSecret> {
     let env = place.field("env");
     if raw.env.is_empty() || raw.env.contains(['=', '\0']) {
-        findings.error(env, "write the name of the environment variable that holds the secret");
+        findings.error(env, "invalid value; expected the name of the environment variable that contains the secret");
         return Err(BadSecret);
     }
     let text = match secrets.resolve(&raw.env) {
         SecretLookup::Found(text) => text,
         SecretLookup::Missing => {
             let name = raw.env.escape_debug();
-            findings.error(env, format!("the environment variable `{name}` is not set: pass it to the gateway's VM"));
+            findings.error(env, format!("the environment variable `{name}` is not set; pass it to the gateway's VM"));
             return Err(BadSecret);
         }
         SecretLookup::NotNeeded => return Ok(None),
@@ -189,7 +192,8 @@ pub(crate) fn look_up(
     };
     let Some(bytes) = bytes else {
         let name = raw.env.escape_debug();
-        findings.error(place.field("encoding"), format!("the value of `{name}` is not {form}, without white space"));
+        findings
+            .error(place.field("encoding"), format!("invalid value of `{name}`; expected {form}, without white space"));
         return Err(BadSecret);
     };
     Ok(Some(bytes))

@@ -128,19 +128,24 @@ impl Shape {
         match (raw.profile, &raw.token) {
             (Profile::AccessToken, None) => access_token(),
             (Profile::AccessToken, Some(_)) => {
-                findings
-                    .error(token, "`at+jwt` says what its tokens look like: remove `token`, or write `profile: jwt`");
+                findings.error(
+                    token,
+                    "`token` cannot be combined with the profile `at+jwt`; remove `token`, or write `profile: jwt`",
+                );
                 None
             }
             (Profile::Jwt, Some(shape)) => compile_jwt(shape, raw.audience.is_some(), &token, findings),
             (Profile::Jwt, None) => {
-                findings.error(place.clone(), "the profile `jwt` needs `token`, which says what its tokens look like");
+                findings.error(
+                    place.clone(),
+                    "the profile `jwt` requires `token`; describe the access tokens of the issuer there",
+                );
                 None
             }
             (Profile::JwtSvid, _) => {
                 findings.error(
                     place.field("profile"),
-                    "`jwt-svid` is not supported yet: write `profile: jwt` and spell out `token`",
+                    "`jwt-svid` is not supported yet; write `profile: jwt`, and describe the tokens in `token`",
                 );
                 None
             }
@@ -190,9 +195,9 @@ fn compile_types(raw: &[String], place: &Place, findings: &mut Findings) -> Vec<
     for (index, typ) in raw.iter().enumerate() {
         let media_type = (typ != ABSENT).then(|| media_type(typ));
         if typ.is_empty() || !typ.bytes().all(|b| b.is_ascii_graphic()) {
-            findings.error(place.index(index), "this is no `typ`: write it as the tokens do, or `absent`");
+            findings.error(place.index(index), "invalid `typ`; expected the value in the tokens, or `absent`");
         } else if types.contains(&media_type) {
-            findings.error(place.index(index), "this `typ` stands here twice: remove one of them");
+            findings.error(place.index(index), "this `typ` is listed twice; remove one");
         } else {
             types.push(media_type);
         }
@@ -205,7 +210,7 @@ fn compile_claims(raw: &document::TokenShape, place: &Place, findings: &mut Find
     for (name, taken) in &raw.claims {
         let place = place.field(name);
         if let Some(index) = taken.iter().position(String::is_empty) {
-            findings.error(place.index(index), "an empty value is never taken: remove it");
+            findings.error(place.index(index), "an empty value is never accepted; remove it");
         }
         let expected = if taken.is_empty() { Expected::Anything } else { Expected::OneOf(taken.clone()) };
         if let Some(name) = compile_name(name, place, findings) {
@@ -221,7 +226,7 @@ fn compile_scopes(raw: &[document::ScopeClaim], place: &Place, findings: &mut Fi
         let place = place.index(index).field("claim");
         let Some(name) = compile_name(&scope.claim, place.clone(), findings) else { continue };
         if scopes.iter().any(|(taken, _)| *taken == name) {
-            findings.error(place, "this claim stands here twice: remove one of them, its scopes have one form");
+            findings.error(place, "this claim is listed twice; remove one, because its scopes have one form");
         } else {
             scopes.push((name, scope.form));
         }
@@ -245,8 +250,8 @@ fn check_told_apart(
     match raw.distinguished_by {
         DistinguishedBy::Audience if !own_audience => findings.error(
             place,
-            "name the `audience` of the issuer's access tokens, which no other of its tokens carries, or tell them apart \
-             by `claims` or `typ`",
+            "the issuer has no `audience`; write the audience that only its access tokens have, or distinguish them by \
+             `claims` or `typ`",
         ),
         DistinguishedBy::Claims => {
             let tells = |(name, expected): &(ClaimName, Expected)| match expected {
@@ -260,8 +265,8 @@ fn check_told_apart(
             if !shape.required.iter().any(tells) {
                 findings.error(
                     place,
-                    "no claim in `claims` tells access tokens from ID tokens: require one that only access tokens have, or \
-                     name the value it has there",
+                    "no claim in `claims` distinguishes access tokens from ID tokens; require a claim that only access tokens \
+                     have, or a value that it has only in them",
                 );
             }
         }
@@ -269,8 +274,8 @@ fn check_told_apart(
             if shape.types.iter().any(|typ| typ.as_deref().is_none_or(|typ| typ == "jwt")) {
                 findings.error(
                     place,
-                    "`typ` takes tokens without one or with `JWT`, which ID tokens have too: list only what access tokens \
-                     have, or tell them apart by `claims` or `audience`",
+                    "`typ` accepts tokens without a type or with `JWT`, which ID tokens have too; list only the types of access \
+                     tokens, or distinguish them by `claims` or `audience`",
                 );
             }
         }
