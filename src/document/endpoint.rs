@@ -12,7 +12,7 @@ use super::limit::yes;
 use super::scalar::ScopesAsked;
 use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
 
-/// The effect of a request.
+/// What a request does to the API's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -21,7 +21,7 @@ pub enum Effect {
     Read,
     /// Makes a change that can be undone.
     Write,
-    /// Cannot be undone, or is dangerous in another way.
+    /// Makes a change that cannot be undone, or is dangerous in another way.
     Destructive,
 }
 
@@ -50,8 +50,8 @@ pub struct Requirement {
     /// key.
     #[serde(default)]
     pub token: Option<TokenAsked>,
-    /// Whether bodies are accepted from which frameworks read method overrides and parameters: forms, and every other kind that
-    /// `upstream.merges` lists.
+    /// Whether bodies are accepted that the upstream may read method overrides and parameters from: forms, and every other kind
+    /// that `upstream.merges` lists.
     #[serde(default)]
     pub form_bodies: Option<FormBodies>,
     /// Whether the caller must sign every request with this effect (RFC 9421).
@@ -98,7 +98,7 @@ pub struct Endpoint {
     /// values".
     #[cfg_attr(feature = "schema", schemars(with = "form::PathTemplate"))]
     pub path: String,
-    /// What the call does.
+    /// What the request does to the API's data.
     pub effect: Effect,
     /// `public` if the endpoint requires no credential. Default: the caller must authenticate.
     #[serde(default)]

@@ -33,7 +33,7 @@ pub struct Issuer {
     #[serde(default)]
     pub audience: Option<String>,
     /// The maximum lifetime (`exp` − `iat`) of a token. A token with a longer lifetime is rejected, even if it was just issued.
-    /// The token must have `iat`. Required.
+    /// The token must have `iat`.
     pub max_lifetime: Lifetime,
     /// The parameters that this provider always sends in the token's header and that Callgate ignores.
     #[serde(default)]
@@ -175,7 +175,7 @@ pub struct Keys {
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct JwkSet {
-    /// The keys. Encryption keys and keys of unknown types are skipped with a warning.
+    /// The keys. Encryption keys and keys of unsupported types are ignored with a warning.
     pub keys: Vec<serde_json::Map<String, Value>>,
 }
 
@@ -222,7 +222,7 @@ pub struct TokenShape {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::ClaimName>"))]
     pub client: Option<String>,
-    /// The claims that hold scopes. Empty if scopes come only from the agent's entry.
+    /// The claims that contain scopes. Empty if scopes come only from the agent's entry.
     pub scopes: Vec<ScopeClaim>,
 }
 
@@ -231,15 +231,15 @@ pub struct TokenShape {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DistinguishedBy {
-    /// An `audience` that no other token of this issuer carries.
+    /// An `audience` that no other token of this issuer has.
     Audience,
-    /// A required claim that no other token has, or a value of it that no other token carries.
+    /// A required claim that no other token has, or a value of it that no other token has.
     Claims,
     /// A `typ` that only access tokens have.
     Typ,
 }
 
-/// A claim that holds scopes.
+/// A claim that contains scopes.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

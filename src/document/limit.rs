@@ -100,8 +100,8 @@ impl JsonSchema for LimitKeySpec {
     }
 }
 
-/// The rate at which credentials from one source address may fail verification. Signers with a credential from that address that
-/// verified within the last ten minutes are served beyond this rate, until the same number of their own credentials has failed.
+/// The rate at which credentials from one source address may fail verification. Signers whose credential from that address was
+/// verified within the last ten minutes may exceed this rate, until the same number of their own credentials has failed.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -137,10 +137,10 @@ pub struct Tables {
     /// The number of source addresses and unregistered callers that all limits together track at the same time. Default: 16,384.
     /// Each entry uses 16 bytes.
     pub limits: u32,
-    /// The number of single-use messages that are remembered. All agents that send such messages have equal partitions, in whole
-    /// slots of 64. Default: 131,072. Each entry uses 16 bytes.
+    /// The number of proofs and signatures that are remembered to detect replays. All agents that send them have equal partitions,
+    /// in whole slots of 64. Default: 131,072. Each entry uses 16 bytes.
     pub replay: u32,
-    /// The number of Ed25519 keys of the policy that have a precomputed table, which cuts the time to verify a signature by more
+    /// The number of Ed25519 keys of the policy that have a precomputed table, which reduces the time to verify a signature by more
     /// than half. The most frequently used keys get one. Default: 16; 0 disables the tables. Each table uses 328 KB per worker
     /// and is created after the key was used a few times.
     pub ed25519: u32,

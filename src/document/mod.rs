@@ -51,12 +51,12 @@ pub struct Document {
     /// the old name can be accepted once more until it expires.
     #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub name: String,
-    /// Whether denials are carried out (`enforce`) or only recorded (`observe`).
+    /// Whether denials are enforced (`enforce`) or only recorded (`observe`).
     pub mode: Mode,
     /// The gateway that runs this policy. It determines which host features the policy can use.
     pub gateway: Gateway,
     /// The identifier of the API that Callgate protects, an absolute `https` URL. Every token's audience must contain it, unless
-    /// its issuer names another.
+    /// its issuer has its own `audience`.
     #[cfg_attr(feature = "schema", schemars(with = "form::ApiUrl"))]
     pub resource: String,
     /// The hosts that Callgate serves, with the port if it is neither 80 nor 443.
@@ -75,8 +75,8 @@ pub struct Document {
     /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.
     #[serde(default)]
     pub clock_skew: Option<Lifetime>,
-    /// How CORS preflight requests are handled, which carry no credentials: `reject` handles them like any other request, `pass`
-    /// forwards them on every path. Default: `reject`.
+    /// How CORS preflight requests, which carry no credentials, are handled: `reject` handles them like any other request, and
+    /// `pass` forwards them on every path. Default: `reject`.
     #[serde(default)]
     pub preflight: Preflight,
     /// How headers that override the method or the path are handled: `reject` rejects the request, and `remove` removes the
@@ -119,7 +119,7 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<Effect, Requirement>"))]
     pub requirements: BTreeMap<Effect, Requirement>,
-    /// The allowlist. A request that matches no endpoint is denied.
+    /// The allowlist of endpoints. A request that matches no endpoint is denied.
     pub endpoints: Vec<Endpoint>,
     /// The rates at which callers may send requests, by a name of your choice. Endpoints and requirements refer to these names.
     #[serde(default)]
@@ -171,12 +171,12 @@ impl FormatVersion {
     pub const NAMES: [&str; 1] = ["v1"];
 }
 
-/// Whether denials are carried out or only recorded.
+/// Whether denials are enforced or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A denied request is answered by Callgate and not forwarded.
+    /// Callgate rejects a denied request and does not forward it.
     Enforce,
     /// A denial is recorded, and the request is forwarded.
     Observe,
@@ -348,7 +348,7 @@ pub struct Audit {
     /// The headers that identify the caller to the upstream.
     #[serde(default)]
     pub headers: AuditHeaders,
-    /// The records that also go to the gateway's own log, in addition to the access log.
+    /// The records that are also written to the gateway's own log, in addition to the access log.
     pub log: AuditLog,
     /// Whether a record shows only the `names` of query parameters or also their `values`. Values are omitted if the parameter's
     /// name looks like a secret. Default: `names`.
@@ -363,9 +363,11 @@ pub struct Audit {
     /// person. Headers to the upstream always show it unchanged. Default: `plain`.
     #[serde(default)]
     pub subject: AuditSubject,
-    /// The variable that holds the key for `subject: hash`, at least 32 bytes. Gateways with the same key produce the same hash.
+    /// The environment variable that contains the key for `subject: hash`, at least 32 bytes. Gateways with the same key produce
+    /// the same hash.
     pub subject_key: Option<Secret>,
-    /// Whether the record is completed at the end of the request with its `outcome`: status, bytes, duration, and how it ended.
+    /// Whether the record includes the `outcome` of the request: status, bytes, duration, and how it ended. Callgate adds it when
+    /// the request ends.
     /// Default: `false`.
     #[serde(default)]
     pub outcome: bool,
@@ -414,7 +416,7 @@ impl Default for AuditHeaders {
     }
 }
 
-/// The records that also go to the gateway's own log.
+/// The records that are also written to the gateway's own log.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 pub struct Lifetime(Duration);
 
 impl Lifetime {
-    /// Returns the span as a duration.
+    /// Returns the duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
@@ -67,7 +67,7 @@ impl schemars::JsonSchema for Lifetime {
 pub struct Rate {
     /// The number of requests.
     pub calls: u32,
-    /// The span.
+    /// The duration.
     pub span: Duration,
 }
 
@@ -108,14 +108,14 @@ impl schemars::JsonSchema for Rate {
     }
 }
 
-/// An amount of bytes: a whole number and a unit, such as `64KiB` or `1MiB`.
+/// A size in bytes: a whole number and a unit, such as `64KiB` or `1MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(u64);
 
 const SIZE_FORM: &str = "a whole number and a unit, such as `64KiB` or `1MiB`";
 
 impl Size {
-    /// Returns the amount in bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
         self.0

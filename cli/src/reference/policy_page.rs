@@ -87,7 +87,7 @@ const CHAPTERS: [Chapter; 13] = [
     },
     Chapter {
         title: "Endpoints",
-        about: "The allowlist. A request that matches no endpoint is denied.",
+        about: "The allowlist of endpoints. A request that matches no endpoint is denied.",
         fields: &["endpoints"],
         definitions: &["Endpoint", "Access", "Credentials", "Escape", "Upgrade", "Body"],
     },

@@ -51,7 +51,7 @@ fn each_mistake_is_reported_with_a_fix() {
         (
             "mode: enforce\n",
             "",
-            "p:1:1: mode: required field is missing; whether denials are carried out (`enforce`) or only recorded (`observe`)",
+            "p:1:1: mode: required field is missing; whether denials are enforced (`enforce`) or only recorded (`observe`)",
         ),
         (
             "max_lifetime: 15m",

@@ -75,7 +75,7 @@ fn reports_structure_errors_before_semantic_errors() {
     assert_eq!(
         errors(&text),
         [
-            "p:19:5: endpoints[0].effect: required field is missing; what the call does",
+            "p:19:5: endpoints[0].effect: required field is missing; what the request does to the API's data",
             "p:22:5: endpoints[0].effekt: unknown field; did you mean `effect`?",
         ]
     );
