@@ -42,7 +42,7 @@ pub fn call(address: SocketAddr, lines: &[(Vec<u8>, Vec<u8>)], body: Option<&[Ve
     head(&mut bytes, &encoded(lines)?, body.is_none())?;
     if let Some(parts) = body {
         let length: usize = parts.iter().map(Vec::len).sum();
-        ensure!(length <= FIRST_WINDOW, "{length} bytes are more than a client may send unasked");
+        ensure!(length <= FIRST_WINDOW, "{length} bytes exceed the initial flow-control window");
         for part in parts.iter().flat_map(|part| part.chunks(FRAME)) {
             frame(&mut bytes, DATA, 0, 1, part)?;
         }
@@ -62,7 +62,7 @@ fn encoded(lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut encoded = Vec::new();
     for (name, value) in lines {
         let line = Encoder::default().encode((name.clone(), value.clone(), 0), &mut encoded);
-        line.map_err(|error| anyhow!("a line cannot be encoded: {error:?}"))?;
+        line.map_err(|error| anyhow!("a header cannot be encoded: {error:?}"))?;
     }
     Ok(encoded)
 }
@@ -96,7 +96,7 @@ fn answer(stream: &mut TcpStream) -> Result<Option<Response>> {
         let mut head = [0; 9];
         match stream.read_exact(&mut head) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no answer for {} s", PATIENCE.as_secs()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no response within {} s", PATIENCE.as_secs()),
             Err(_) => return Ok(None),
         }
         let [high, middle, low, kind, flags, ..] = head;
@@ -105,14 +105,14 @@ fn answer(stream: &mut TcpStream) -> Result<Option<Response>> {
         stream.read_exact(&mut payload).context("the connection ended inside a frame")?;
         match kind {
             HEADERS => {
-                ensure!(flags & END_HEADERS != 0, "the answer's head is longer than one frame");
+                ensure!(flags & END_HEADERS != 0, "the response headers do not fit into one frame");
                 let mut lines = Vec::new();
-                decoder.decode(&mut payload, &mut lines).map_err(|error| anyhow!("no header block: {error:?}"))?;
+                decoder.decode(&mut payload, &mut lines).map_err(|error| anyhow!("invalid header block: {error:?}"))?;
                 for (name, value, _) in lines {
-                    response.headers.push((String::from_utf8(name).context("a name is no text")?, value));
+                    response.headers.push((String::from_utf8(name).context("a header name is not UTF-8")?, value));
                 }
-                let status = response.header(":status").context("the answer has no status")?;
-                response.status = status.parse().context("the status is no number")?;
+                let status = response.header(":status").context("the response has no status")?;
+                response.status = status.parse().context("the status is not a number")?;
                 // This is an interim response.
                 if response.status < 200 {
                     response.headers.clear();

@@ -92,13 +92,13 @@ impl Question {
         let Parts { selectors, groups } = self.parts()?;
         let mut faults = Vec::new();
         if selectors.is_empty() {
-            faults.push("asks for nothing".to_owned());
+            faults.push("uses no metric".to_owned());
         }
         let mut known = BTreeSet::new();
         for selector in &selectors {
             let name = selector.name.as_deref().unwrap_or_default();
             let Some(labels) = exposed.get(name) else {
-                faults.push(format!("asks for `{name}`, which the gateway does not have"));
+                faults.push(format!("uses `{name}`, which the gateway does not expose"));
                 continue;
             };
             known.extend(labels);
@@ -106,7 +106,7 @@ impl Question {
             faults.extend(matchers.filter_map(|matcher| fault(name, matcher, labels)));
         }
         let unknown = groups.iter().filter(|label| !known.contains(label));
-        faults.extend(unknown.map(|label| format!("sums by `{label}`, which nothing in it has")));
+        faults.extend(unknown.map(|label| format!("groups by `{label}`, which no metric in it has")));
         Ok(faults.into_iter().map(|fault| format!("`{}` {fault}", self.of)).collect())
     }
 }
@@ -114,7 +114,7 @@ impl Question {
 fn fault(metric: &str, matcher: &Matcher, labels: &BTreeSet<String>) -> Option<String> {
     let Matcher { name, value, op } = matcher;
     if !labels.contains(name) {
-        return Some(format!("asks for a `{name}` of `{metric}`, which has no such label"));
+        return Some(format!("uses the label `{name}`, which `{metric}` does not have"));
     }
     let values = match op {
         MatchOp::Equal | MatchOp::NotEqual => vec![value.as_str()],
@@ -127,7 +127,7 @@ fn fault(metric: &str, matcher: &Matcher, labels: &BTreeSet<String>) -> Option<S
         _ => false,
     };
     let unknown: Vec<_> = values.into_iter().filter(|value| !known(value)).collect();
-    (!unknown.is_empty()).then(|| format!("asks for a `{name}` that is never there: `{}`", unknown.join("`, `")))
+    (!unknown.is_empty()).then(|| format!("uses unknown values of the label `{name}`: `{}`", unknown.join("`, `")))
 }
 
 /// The metrics in an expression, and the labels by which it sums.
@@ -174,15 +174,15 @@ mod tests {
         assert_eq!(faults(r#"sum(rate(callgate_decisions{outcome="deny"}[5m]))"#), [""; 0]);
         assert_eq!(faults(r#"callgate_decisions{reason=~"host_error|rate_limited"}"#), [""; 0]);
         let faulty = [
-            ("sum(callgate_decision)", "asks for `callgate_decision`, which the gateway does not have"),
-            (r#"callgate_decisions{agent="a"}"#, "asks for a `agent` of `callgate_decisions`, which has no such label"),
+            ("sum(callgate_decision)", "uses `callgate_decision`, which the gateway does not expose"),
+            (r#"callgate_decisions{agent="a"}"#, "uses the label `agent`, which `callgate_decisions` does not have"),
             (
                 r#"1 + increase(callgate_decisions{outcome=~"deny|denied"}[1m] offset 1m)"#,
-                "asks for a `outcome` that is never there: `denied`",
+                "uses unknown values of the label `outcome`: `denied`",
             ),
-            ("sum by (outcom) (callgate_decisions)", "sums by `outcom`, which nothing in it has"),
-            ("vector(1)", "asks for nothing"),
-            (r#"{outcome="deny"}"#, "asks for ``, which the gateway does not have"),
+            ("sum by (outcom) (callgate_decisions)", "groups by `outcom`, which no metric in it has"),
+            ("vector(1)", "uses no metric"),
+            (r#"{outcome="deny"}"#, "uses ``, which the gateway does not expose"),
         ];
         for (expression, fault) in faulty {
             assert_eq!(faults(expression), [format!("`A` {fault}")]);

@@ -214,7 +214,7 @@ fn counted(rows: &[Row]) -> Result<Vec<(&'static str, BTreeMap<HostProfile, Coun
     for row in rows {
         let does = line_of(&row.file)?;
         let counts = lines.iter_mut().find(|(own, _)| *own == does).map(|(_, counts)| counts);
-        let count: &mut Count = counts.context("there is no such line")?.entry(row.profile).or_default();
+        let count: &mut Count = counts.context("unknown row of the portability table")?.entry(row.profile).or_default();
         match &row.result {
             CaseResult::Holds => count.hold += 1,
             CaseResult::Late => count.late += 1,
@@ -238,7 +238,7 @@ fn line_of(file: &str) -> Result<&'static str> {
     let name = name.strip_suffix(".cases.yaml").unwrap_or(name);
     let line = DOES.iter().find(|(_, files, _)| files.contains(&name));
     line.map(|(does, ..)| *does)
-        .with_context(|| format!("{file} belongs to no line of the portability table: give it one"))
+        .with_context(|| format!("{file} belongs to no row of the portability table; add it to a row"))
 }
 
 /// Where the table is.
@@ -258,7 +258,7 @@ pub fn compare(rows: &[Row], write: bool) -> Result<()> {
     if standing == table {
         return Ok(());
     }
-    ensure!(write, "the table of {DOCUMENT} is stale: run `cargo harness portability --write`\n{table}");
+    ensure!(write, "the table of {DOCUMENT} is stale; run `cargo harness portability --write`\n{table}");
     fs::write(&path, [before, MARKS[0], &table, MARKS[1], after].concat())
         .with_context(|| format!("cannot write {DOCUMENT}"))
 }

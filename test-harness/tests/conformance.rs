@@ -115,13 +115,13 @@ fn names_every_vector_that_fails() {
     let said = String::from_utf8(output.stdout).unwrap();
     for failure in [
         "rfc9421/rfc9421_vectors.json: own base: ",
-        "rfc9421/rfc9421_vectors.json: own signature: came to Refused(\"signature_failed\")",
+        "rfc9421/rfc9421_vectors.json: own signature: unexpected result Refused(\"signature_failed\")",
         "rfc9421/rfc9530_digests.json: md5: ",
         "ratelimit/gcra_throttled.json: step 1: ",
         "wycheproof/hmac_sha256_test.json: 1 own: ",
         "dpop/rfc9449_examples.json: only 0 cases were executed",
-        "wimse/wimse_vectors.json: it is not laid out as the published file",
-        "wycheproof/ed25519_test.json: it is not laid out as the published file",
+        "wimse/wimse_vectors.json: the file does not have the format of the published one",
+        "wycheproof/ed25519_test.json: the file does not have the format of the published one",
     ] {
         assert!(said.contains(&format!("FAILED {failure}")), "{failure} in {said}");
     }
@@ -141,5 +141,5 @@ fn fails_without_the_expected_vectors() {
     let output = run(&[folder.path().to_str().unwrap()]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(!output.status.success() && said.contains("rfc9530_digests.json: only 2 cases were executed"), "{said}");
-    assert_eq!(said.matches("it cannot be read").count(), 10, "{said}");
+    assert_eq!(said.matches("the file cannot be read").count(), 10, "{said}");
 }

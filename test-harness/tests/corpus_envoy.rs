@@ -10,7 +10,7 @@ use test_harness::corpus::{Wire, envoy, suites};
 use test_harness::envoy::{Binary, oldest};
 
 /// Why HTTP/2 cannot express some cases.
-const UNSAID: [&str; 2] = ["a line that is about the connection", "a user in the authority, which Envoy refuses"];
+const UNSAID: [&str; 2] = ["a header of the connection", "a user in the authority, which Envoy rejects"];
 
 /// Each run starts an Envoy with several hundred policies, which occupies a processor for half a minute.
 static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());

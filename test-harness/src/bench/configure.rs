@@ -38,7 +38,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<f64>> {
             while envoy.stat("listener_manager.lds.update_success")? < updated
                 || client::call(envoy.api()?, &call)?.status != 200
             {
-                ensure!(Instant::now() < deadline, "an update did not come into force:\n{}", envoy.log_tail());
+                ensure!(Instant::now() < deadline, "an update did not take effect:\n{}", envoy.log_tail());
                 thread::sleep(POLL);
             }
             thread::sleep(super::SETTLE);

@@ -69,7 +69,7 @@ impl Instructions {
         let (whole, decided) = (decide(&whole)?, Marks::of(&decide(&without_limits)?)?);
         let (known, public) = (Marks::of(&decide(&known)?)?, Marks::of(&decide(&public)?)?);
         let part = |name: &str, instructions| Part { name: name.to_owned(), instructions };
-        let less = |more: u64, fewer: u64| more.checked_sub(fewer).context("a check costs less than none");
+        let less = |more: u64, fewer: u64| more.checked_sub(fewer).context("a check has a negative cost");
         let parts = vec![
             part("the stream's beginning and end", decided.around),
             part("reading the request", decided.read),
@@ -82,7 +82,7 @@ impl Instructions {
         ];
         ensure!(
             parts.iter().map(|part| part.instructions).sum::<u64>() == whole.fuel,
-            "the parts do not make the whole"
+            "the parts do not add up to the total"
         );
         Ok(Self { warm_decision: whole.fuel, parts })
     }
@@ -94,7 +94,7 @@ impl Instructions {
     pub fn kept() -> Result<Self> {
         let file = Self::file();
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is no count of instructions", file.display()))
+        serde_json::from_slice(&text).with_context(|| format!("{} is not a count of instructions", file.display()))
     }
 
     /// Stores this count as the reference for later ones.
@@ -122,7 +122,7 @@ fn decide(module: &Module, policy: &Value, token: &str) -> Result<Outcome> {
     let outcome = vm.request(&request);
     match &outcome.verdict {
         Verdict::Continue { .. } => Ok(outcome),
-        other => bail!("the call was not let through: {other:?}"),
+        other => bail!("the request was not allowed: {other:?}"),
     }
 }
 
@@ -193,7 +193,7 @@ impl Marks {
 
 impl fmt::Display for Instructions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = table(["a call whose token was seen before", "instructions"]);
+        let mut parts = table(["a request whose token was verified before", "instructions"]);
         for Part { name, instructions } in &self.parts {
             parts.add_row([name.clone(), instructions.to_string()]);
         }

@@ -48,7 +48,7 @@ impl Clients {
             }
             for connection in self.connections.iter_mut().take(sent) {
                 let status = answer(connection, &mut self.buffer)?;
-                ensure!(expected(status), "a call was answered with {status}");
+                ensure!(expected(status), "unexpected response to a request: {status}");
             }
         }
         Ok(())
@@ -65,21 +65,21 @@ fn answer(connection: &mut TcpStream, buffer: &mut [u8]) -> Result<u16> {
     let mut filled = 0;
     loop {
         let room = buffer.get_mut(filled..).unwrap_or_default();
-        ensure!(!room.is_empty(), "an answer is longer than {MOST_BYTES} bytes");
+        ensure!(!room.is_empty(), "a response is longer than {MOST_BYTES} bytes");
         match connection.read(room).context("cannot receive")? {
-            0 => bail!("the connection ended before an answer"),
+            0 => bail!("the connection ended before a response"),
             length => filled += length,
         }
         let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
         let mut parsed = httparse::Response::new(&mut headers);
         let read = buffer.get(..filled).unwrap_or_default();
-        if let httparse::Status::Complete(head) = parsed.parse(read).context("the answer is no HTTP")? {
+        if let httparse::Status::Complete(head) = parsed.parse(read).context("the response is not HTTP")? {
             let length = parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
             let length = length.and_then(|length| std::str::from_utf8(length.value).ok()?.parse::<usize>().ok());
-            let whole = head + length.context("an answer does not say how long it is")?;
-            ensure!(filled <= whole, "more came than an answer");
+            let whole = head + length.context("the response has no length")?;
+            ensure!(filled <= whole, "received more bytes than one response");
             if filled == whole {
-                return parsed.code.context("an answer has no status");
+                return parsed.code.context("the response has no status");
             }
         }
     }

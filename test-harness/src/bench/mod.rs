@@ -96,7 +96,7 @@ pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
     let report = measure(&if quick { Size::QUICK } else { Size::FULL })?;
     println!("{report}");
     if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&report).context("the figures cannot be written as JSON")? + "\n";
+        let text = serde_json::to_string_pretty(&report).context("the results cannot be written as JSON")? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
@@ -113,7 +113,7 @@ pub fn some_rows(names: &[String]) -> Result<()> {
     if names.iter().any(|name| name == "signed") {
         rows.extend(signed::measure(&filter, &Size::SHORT)?);
     }
-    ensure!(rows.len() > 1, "there is no such row");
+    ensure!(rows.len() > 1, "unknown row; expected the name of a row in the JSON");
     println!("{}", report::of_rows(&rows));
     Ok(())
 }
@@ -144,7 +144,8 @@ pub fn measure(size: &Size) -> Result<Report> {
         let module = Module::load(&filter)?;
         Ok((memory(&module, SMALL)?, memory(&module, LARGE)?))
     })?;
-    let configure_ms = progress::during("measuring how long a policy takes", || configure::measure(&filter, size))?;
+    let configure_ms =
+        progress::during("measuring how long a policy update takes", || configure::measure(&filter, size))?;
     let mut rows = measure_rows(&filter, size, |name| name != POLICY_SERVICE || size.policy_service)?;
     rows.extend(contention::measure(&filter, size)?);
     rows.extend(signed::measure(&filter, size)?);
@@ -153,7 +154,7 @@ pub fn measure(size: &Size) -> Result<Report> {
         connections: size.connections,
         rows,
         configure_ms,
-        wasm_bytes: fs::metadata(&filter).context("the filter is gone")?.len(),
+        wasm_bytes: fs::metadata(&filter).context("the filter is missing")?.len(),
         memory_small,
         memory_large,
         instructions,
@@ -206,7 +207,7 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
 
 /// Writes a filter for comparison.
 fn written(file: &Path, text: &str) -> Result<PathBuf> {
-    let module = wat::parse_str(text).context("a filter to compare with is no WebAssembly")?;
+    let module = wat::parse_str(text).context("a filter for comparison is not WebAssembly")?;
     fs::write(file, module).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file.to_owned())
 }
@@ -233,7 +234,7 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
     for row in rows {
         let status = client::call(envoy.listener(row.listener)?, &call)?.status;
         let expected = if [BARE, NOOP, SAME_CALLS, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
-        ensure!(status == expected, "row `{}`: a call without a token was answered with {status}", row.name);
+        ensure!(status == expected, "row `{}`: the response to a request without a token is {status}", row.name);
     }
     if rows.iter().any(|row| row.name == POLICY_SERVICE) {
         check_that_the_policy_service_decides(envoy.listener(POLICY_SERVICE)?)?;
@@ -253,7 +254,7 @@ fn check_that_the_policy_service_decides(listener: SocketAddr) -> Result<()> {
         ("a request that its policies allow", policies::call(&token), 200),
     ] {
         let status = client::call(listener, &request)?.status;
-        ensure!(status == expected, "row `{POLICY_SERVICE}`: {what} was answered with {status}");
+        ensure!(status == expected, "row `{POLICY_SERVICE}`: the response to {what} is {status}");
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ fn rules(policy: &Value) -> Result<Vec<Rule<'_>>> {
     let endpoints = policy.get("endpoints").and_then(Value::as_array).context("the policy has no endpoints")?;
     let protected = endpoints.iter().filter(|endpoint| endpoint.get("access").is_none());
     let rules = protected.flat_map(|endpoint| agents.iter().map(|(name, agent)| rule(policy, endpoint, name, agent)));
-    rules.collect::<Option<_>>().context("the policy has a form that is not known here")
+    rules.collect::<Option<_>>().context("the policy has a form that the comparison does not support")
 }
 
 fn rule<'p>(policy: &'p Value, endpoint: &'p Value, agent: &'p str, registration: &Value) -> Option<Rule<'p>> {
@@ -257,7 +257,7 @@ fn bucket(policy: &Value, limit: &str) -> Result<Value> {
         let calls: u32 = calls.parse().ok()?;
         Some(json!({ "max_tokens": limit.get("burst")?, "tokens_per_fill": calls, "fill_interval": seconds }))
     };
-    read().with_context(|| format!("the limit `{limit}` has a form that is not known here"))
+    read().with_context(|| format!("the limit `{limit}` has a form that the comparison does not support"))
 }
 
 /// Returns the filter that sets the same headers as Callgate.

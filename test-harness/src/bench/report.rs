@@ -201,14 +201,14 @@ impl fmt::Display for Report {
             };
             bounds.add_row([bound.name, &format!("{:.2}", bound.value), &most, holds]);
         }
-        writeln!(f, "CPU time for a call beyond a plain listener, Envoy {}, one worker:", self.envoy)?;
+        writeln!(f, "CPU time for a request beyond a plain listener, Envoy {}, one worker:", self.envoy)?;
         writeln!(f, "{}\n{bounds}\n\n{}", of_rows(&self.rows), self.instructions)
     }
 }
 
 /// Formats the rows as a table.
 pub(super) fn of_rows(rows: &[Measured]) -> Table {
-    let mut of_rows = table(["", "µs added", "quartiles", "µs in all", "requests"]);
+    let mut of_rows = table(["", "µs added", "quartiles", "µs in total", "requests"]);
     for row in rows {
         let (added, all) = (row.added(), Spread::of(&row.rounds).median);
         of_rows.add_row([

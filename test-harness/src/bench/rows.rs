@@ -60,7 +60,7 @@ impl Row {
             Calls::Known(calls) => Ok(calls.iter().cycle().take(size.calls).cloned().collect()),
             Calls::Fresh(calls) => {
                 let calls: Vec<_> = calls.take(size.fresh_calls).collect();
-                (calls.len() == size.fresh_calls).then_some(calls).context("the tokens have run out")
+                (calls.len() == size.fresh_calls).then_some(calls).context("no more fresh tokens")
             }
         }
     }

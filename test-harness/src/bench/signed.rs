@@ -93,7 +93,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     let all = measured.clone();
     let told = ROWS.iter().zip(measured).filter(|(row, _)| !row.over.is_empty());
     told.map(|(row, measured)| {
-        let base = all.iter().find(|base| base.name == row.over).context("a row has nothing to be told beyond")?;
+        let base = all.iter().find(|base| base.name == row.over).context("a row has no baseline")?;
         Ok(measured.over(base))
     })
     .collect()
@@ -101,8 +101,9 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
 
 /// Returns a key of each kind, by the names that signatures use.
 fn signers() -> Result<Vec<(&'static str, SigningKey)>> {
-    let hmac = SigningKey::from_secret(SECRET.as_bytes(), None).map_err(|error| anyhow!("no secret: {error}"))?;
-    let generate = |algorithm| SigningKey::generate(algorithm).map_err(|error| anyhow!("no key: {error}"));
+    let hmac = SigningKey::from_secret(SECRET.as_bytes(), None).map_err(|error| anyhow!("invalid secret: {error}"))?;
+    let generate =
+        |algorithm| SigningKey::generate(algorithm).map_err(|error| anyhow!("no key can be generated: {error}"));
     Ok(vec![("hmac", hmac), ("ed", generate(Algorithm::Ed25519)?), ("es", generate(Algorithm::Es256)?)])
 }
 
@@ -129,7 +130,7 @@ fn start(filter: &Path, callee: &Callee, issuer: &Issuer, signers: &[(&str, Sign
     let environment = vec![(VARIABLE.to_owned(), SECRET.to_owned())];
     let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;
     // Until the replay table can distinguish fresh signatures from replayed ones.
-    progress::during("waiting until signatures are taken", || std::thread::sleep(std::time::Duration::from_secs(8)));
+    progress::during("waiting until signatures are accepted", || std::thread::sleep(std::time::Duration::from_secs(8)));
     Ok(envoy)
 }
 
@@ -174,7 +175,7 @@ fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, ser
             lines.push(("content-digest", content_digest(&body, &[Digest::Sha256])));
             covered.extend(["content-digest", "content-type"]);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?.as_secs();
         let input = Input {
             label: "sig".into(),
             components: covered.into_iter().map(sign::Covered::written).collect(),

@@ -22,7 +22,8 @@ impl Engine {
             run(program, words.iter().chain(&["version"])).is_ok()
         };
         let compose = known.into_iter().find(is_there);
-        let compose = compose.context("there is neither `docker compose` nor `docker-compose`; install one of them")?;
+        let compose =
+            compose.context("neither `docker compose` nor `docker-compose` is installed; install one of them")?;
         Ok(Self { compose })
     }
 
@@ -97,9 +98,11 @@ fn why(failed: &Failed) -> anyhow::Error {
         }
         Failed::Start(error) => anyhow!("cannot run `docker`: {error}"),
         Failed::Said(said) if said.contains("permission denied") => {
-            anyhow!("this user may not use the Docker engine; join its group `docker`, or become root")
+            anyhow!(
+                "this user is not allowed to use the Docker engine; add the user to the group `docker`, or run as root"
+            )
         }
-        Failed::Said(said) => anyhow!("the Docker engine does not answer; start it, or set DOCKER_HOST ({said})"),
+        Failed::Said(said) => anyhow!("the Docker engine does not respond; start it, or set DOCKER_HOST ({said})"),
     }
 }
 
@@ -114,8 +117,8 @@ mod tests {
         let stopped = Failed::Said("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.".to_owned());
         for (failed, said) in [
             (missing, "there is no `docker` on the path"),
-            (denied, "this user may not use the Docker engine"),
-            (stopped, "the Docker engine does not answer"),
+            (denied, "this user is not allowed to use the Docker engine"),
+            (stopped, "the Docker engine does not respond"),
         ] {
             assert!(why(&failed).to_string().starts_with(said));
         }

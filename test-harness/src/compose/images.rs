@@ -58,7 +58,7 @@ pub(super) fn provide(engine: &Engine, wanted: &[&Base]) -> Result<Vec<String>> 
     let needed = missing(&ALWAYS)?;
     ensure!(
         needed.is_empty(),
-        "these images are not here and cannot be pulled: {}; `.ci/images` makes stand-ins, or name others as test-harness/README.md says",
+        "missing images that cannot be pulled: {}; create substitutes with `.ci/images`, or set others as described in test-harness/README.md",
         needed.join(", ")
     );
     missing(wanted)

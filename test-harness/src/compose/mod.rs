@@ -67,7 +67,7 @@ impl Profile {
     /// Returns a note on the component of this part that only people use.
     fn leaves_out(self) -> Option<&'static str> {
         match self {
-            Self::Observability => Some("Grafana: not run, since no tester asks it"),
+            Self::Observability => Some("Grafana: not run, because no test uses it"),
             Self::Corpus | Self::Scale | Self::Kong => None,
         }
     }
@@ -100,7 +100,7 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
     for profile in profiles {
         let outcome = match profile.needs().iter().find(|base| lacking.contains(&base.name())) {
             Some(base) => Outcome::NotRun(format!(
-                "{} cannot be had; `{} config` takes its part of the file",
+                "{} is not available; only the configuration was checked with `{} config`",
                 base.name(),
                 engine.compose_name()
             )),
@@ -120,7 +120,7 @@ pub fn run(profiles: &[Profile]) -> Result<()> {
         .filter(|(_, outcome)| matches!(outcome, Outcome::Failed))
         .map(|(profile, _)| profile.name())
         .collect();
-    ensure!(failed.is_empty(), "the composition does not pass: {}", failed.join(", "));
+    ensure!(failed.is_empty(), "the composition failed: {}", failed.join(", "));
     Ok(())
 }
 
@@ -153,7 +153,7 @@ impl<'e> Composition<'e> {
         fs::create_dir_all(paths::target()).context("cannot create target/")?;
         let lock = File::create(paths::target().join("compose.lock")).context("cannot create a lock file")?;
         if lock.try_lock().is_err() {
-            bail!("another `cargo harness compose` runs in this checkout; wait for its end");
+            bail!("another `cargo harness compose` runs in this checkout; wait until it ends");
         }
         Ok(Self { engine, project, _lock: lock })
     }
@@ -208,7 +208,7 @@ impl<'e> Composition<'e> {
 
     fn take_down(&self) -> Result<()> {
         let output = self.down().output().with_context(|| format!("cannot run `{}`", self.engine.compose_name()))?;
-        ensure!(output.status.success(), "the composition cannot be taken down: {}", last_line(&output));
+        ensure!(output.status.success(), "the composition cannot be stopped: {}", last_line(&output));
         Ok(())
     }
 
@@ -236,8 +236,8 @@ impl Running {
     /// Takes the composition down and waits until it is down.
     fn end(mut self) -> Result<()> {
         drop(self.held.take());
-        let status = self.keeper.wait().context("cannot wait for the composition's end")?;
-        ensure!(status.success(), "the composition cannot be taken down ({status})");
+        let status = self.keeper.wait().context("cannot wait until the composition ends")?;
+        ensure!(status.success(), "the composition cannot be stopped ({status})");
         Ok(())
     }
 }
@@ -252,12 +252,12 @@ fn project() -> String {
 fn free(variable: &str, port: u16) -> Result<()> {
     let port = match std::env::var(variable) {
         Ok(port) if !port.is_empty() => {
-            port.parse().ok().with_context(|| format!("{variable} is no port: `{port}`"))?
+            port.parse().ok().with_context(|| format!("invalid port `{port}` in {variable}"))?
         }
         _ => port,
     };
     let taken = TcpListener::bind(("127.0.0.1", port)).is_err();
-    ensure!(!taken, "port {port} of this machine is taken; set {variable} to another one");
+    ensure!(!taken, "port {port} is already in use; set {variable} to another port");
     Ok(())
 }
 

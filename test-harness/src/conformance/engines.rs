@@ -34,10 +34,12 @@ impl Engines {
         let case = serde_json::to_vec(case)?;
         let native = judge(&case, &SoftwareVerifier);
         let answer = self.vm.conformance(&case).map_err(|trap| anyhow!("in the module: {trap}"))?;
-        let wasm: Verdict = serde_json::from_str(&answer).context("the module's answer is no verdict")?;
+        let wasm: Verdict = serde_json::from_str(&answer).context("the module's result is not a verdict")?;
         match native {
-            Verdict::Broken(why) => Err(anyhow!("no such case: {why}")),
-            native if native != wasm => Err(anyhow!("natively {native:?}, in the module {wasm:?}")),
+            Verdict::Broken(why) => Err(anyhow!("invalid case: {why}")),
+            native if native != wasm => {
+                Err(anyhow!("the native result {native:?} differs from the result in the module {wasm:?}"))
+            }
             native => Ok(native),
         }
     }
@@ -45,7 +47,9 @@ impl Engines {
     /// Evaluates a case and compares the result with the expectation.
     pub(super) fn check(&mut self, case: &Case, expect: impl FnOnce(&Verdict) -> Option<Outcome>) -> Outcome {
         match self.judge(case) {
-            Ok(verdict) => expect(&verdict).unwrap_or_else(|| Outcome::Failed(format!("came to {verdict:?}"))),
+            Ok(verdict) => {
+                expect(&verdict).unwrap_or_else(|| Outcome::Failed(format!("unexpected result {verdict:?}")))
+            }
             Err(error) => Outcome::Failed(format!("{error:#}")),
         }
     }

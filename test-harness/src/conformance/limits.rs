@@ -27,8 +27,8 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
     let steps = rows.iter().map(|[at, cost, ..]| (millis(*at), whole(*cost))).collect();
     let case = Case::Limit { calls: quota.rate_per_s, span: 1_000, burst: quota.limit, steps };
     let verdict = engines.judge(&case)?;
-    let Verdict::Accepted(Value::Array(seen)) = verdict else { anyhow::bail!("it came to {verdict:?}") };
-    ensure!(seen.len() == rows.len(), "{} steps came to {} answers", rows.len(), seen.len());
+    let Verdict::Accepted(Value::Array(seen)) = verdict else { anyhow::bail!("unexpected result {verdict:?}") };
+    ensure!(seen.len() == rows.len(), "{} steps have {} results", rows.len(), seen.len());
     let check = |((number, row), seen): ((usize, &[f64; 6]), &Value)| {
         let [.., remaining, rest_in, passes_in, limited] = *row;
         let expected = json!({
@@ -40,7 +40,7 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
         let outcome = if *seen == expected {
             Outcome::Passed
         } else {
-            Outcome::Failed(format!("came to {seen} instead of {expected}"))
+            Outcome::Failed(format!("expected {expected}, got {seen}"))
         };
         Checked::new(format!("step {number}"), outcome)
     };

@@ -60,19 +60,23 @@ const FILES: [File; 11] = [
 /// # Errors
 /// When the folder does not exist, contains no known file, or the module does not build. Failures of vectors are in the report.
 pub fn run(folder: &Path, least: Least) -> Result<Report> {
-    ensure!(folder.is_dir(), "there is no folder `{}`: name the one that holds the test vectors", folder.display());
+    ensure!(
+        folder.is_dir(),
+        "`{}` is not a folder; expected the folder that contains the test vectors",
+        folder.display()
+    );
     let there = FILES.iter().filter(|file| least == Least::Published || folder.join(file.path).is_file());
     let files: Vec<&File> = there.collect();
     if !FILES.iter().any(|file| folder.join(file.path).is_file()) {
         let known: Vec<_> = FILES.iter().map(|file| file.path).collect();
-        bail!("`{}` holds no test vectors: known are {}", folder.display(), known.join(", "));
+        bail!("`{}` contains no test vectors; expected one or more of {}", folder.display(), known.join(", "));
     }
     let module = progress::during("building the module for tests", || build::filter(Flavor::Testing))?;
     let mut engines = Engines::start(&Module::load(&module)?)?;
     let files = files.into_iter().map(|file| {
         let least = if least == Least::Published { file.least } else { 1 };
         let checked = fs::read_to_string(folder.join(file.path))
-            .context("it cannot be read")
+            .context("the file cannot be read")
             .and_then(|text| (file.run)(&text, &mut engines));
         FileReport::new(file.path, checked, least)
     });
@@ -80,5 +84,5 @@ pub fn run(folder: &Path, least: Least) -> Result<Report> {
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).context("it is not laid out as the published file")
+    serde_json::from_str(text).context("the file does not have the format of the published one")
 }

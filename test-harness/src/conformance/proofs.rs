@@ -12,7 +12,7 @@ use super::parse;
 use super::report::{Checked, Outcome};
 
 const NO_KEY: &str = "its issuer's key was not published";
-const NO_TOKEN: &str = "a proof without `ath` goes to a token endpoint, and the gate takes none for a resource";
+const NO_TOKEN: &str = "a proof without `ath` is for a token endpoint, and the gate accepts only proofs for a resource";
 
 #[derive(Deserialize)]
 struct File {
@@ -67,9 +67,9 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
 
 /// Returns the case that verifies the proof's signature with the key in the proof.
 fn signature(proof: &Proof) -> Result<Case> {
-    let (signed, signature) = proof.proof.rsplit_once('.').context("it is no JWS")?;
-    let jwk = proof.header.get("jwk").and_then(Value::as_object).context("it has no key")?;
-    let algorithm = proof.header.get("alg").and_then(Value::as_str).context("it has no algorithm")?;
+    let (signed, signature) = proof.proof.rsplit_once('.').context("the proof is not a JWS")?;
+    let jwk = proof.header.get("jwk").and_then(Value::as_object).context("the proof has no key")?;
+    let algorithm = proof.header.get("alg").and_then(Value::as_str).context("the proof has no algorithm")?;
     Ok(Case::Verify {
         key: Key::Jwk(jwk.clone()),
         algorithm: algorithm.to_owned(),
@@ -81,7 +81,7 @@ fn signature(proof: &Proof) -> Result<Case> {
 /// Returns the case that checks the proof in the request that it is for.
 fn call(proof: &Proof) -> Result<Case> {
     let Claims { htm, htu, iat } = &proof.claims;
-    let start = htu.find("://").context("`htu` is no URI")? + 3;
+    let start = htu.find("://").context("`htu` is not a URI")? + 3;
     let path = htu.get(start..).and_then(|rest| rest.find('/')).context("`htu` has no path")?;
     let (origin, path) = htu.split_at(start + path);
     Ok(Case::Proof {

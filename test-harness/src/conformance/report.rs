@@ -64,7 +64,7 @@ impl FileReport {
         let mut report = Self { file, problem, cases };
         let executed = report.count(|outcome| !matches!(outcome, Outcome::Skipped(_)));
         if report.problem.is_none() && executed < least {
-            report.problem = Some(format!("only {executed} cases were executed, where there are at least {least}"));
+            report.problem = Some(format!("only {executed} cases were executed; expected at least {least}"));
         }
         report
     }
@@ -89,7 +89,7 @@ impl fmt::Display for Report {
         table.load_style(UTF8_FULL_CONDENSED).set_header([
             "file",
             "passed",
-            "refused as expected",
+            "rejected as expected",
             "skipped",
             "failed",
         ]);
@@ -108,7 +108,7 @@ impl fmt::Display for Report {
             let mut reasons = BTreeMap::<_, usize>::new();
             for case in &file.cases {
                 match &case.outcome {
-                    Outcome::Refused(why) => *reasons.entry(("refused as expected", *why)).or_default() += 1,
+                    Outcome::Refused(why) => *reasons.entry(("rejected as expected", *why)).or_default() += 1,
                     Outcome::Skipped(why) => *reasons.entry(("skipped", *why)).or_default() += 1,
                     Outcome::Passed | Outcome::Failed(_) => {}
                 }

@@ -14,7 +14,7 @@ use super::report::{Checked, Outcome};
 
 /// A time at which all of the RFC's signatures are valid, in seconds since 1970.
 const NOW: u64 = 1_618_884_485;
-const RESPONSE: &str = "responses and trailers are not signed to the gate, which verifies requests";
+const RESPONSE: &str = "the gate verifies only requests, without trailers";
 const PRIVATE: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
 
 #[derive(Deserialize)]

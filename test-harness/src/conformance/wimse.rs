@@ -13,7 +13,7 @@ use super::parse;
 use super::report::{Checked, Outcome};
 
 const LABEL: &str = "wimse";
-const TOKENS: &str = "the gate takes no Workload Identity Tokens and no Workload Proof Tokens";
+const TOKENS: &str = "the gate does not accept Workload Identity Tokens or Workload Proof Tokens";
 
 #[derive(Deserialize)]
 struct File {

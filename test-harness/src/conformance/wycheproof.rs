@@ -11,9 +11,9 @@ use super::engines::Engines;
 use super::parse;
 use super::report::{Checked, Outcome};
 
-const TRUNCATED: &str = "a truncated tag is right for those who agreed on it, and HTTP signatures have the whole one";
-const SHORT: &str = "a secret under 32 bytes is not taken as a key";
-const EXPONENT: &str = "an RSA key with another exponent than 65537 is not taken";
+const TRUNCATED: &str = "truncated tags are not used in HTTP signatures";
+const SHORT: &str = "a secret under 32 bytes is not accepted as a key";
+const EXPONENT: &str = "an RSA key with an exponent other than 65537 is not accepted";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,7 +69,7 @@ pub(super) fn run(text: &str, engines: &mut Engines) -> Result<Vec<Checked>> {
             checked.push(Checked::new(format!("{} {}", test.tc_id, test.comment), outcome.clone()));
         }
     }
-    ensure!(checked.len() == number_of_tests, "it has {} tests and says {number_of_tests}", checked.len());
+    ensure!(checked.len() == number_of_tests, "the file has {} tests and states {number_of_tests}", checked.len());
     Ok(checked)
 }
 
@@ -81,7 +81,7 @@ fn jose_name(algorithm: &str, group: &Group) -> Result<&'static str> {
         ("HMACSHA256", _) => "HS256",
         ("RSASSA-PSS", _) => "PS512",
         ("RSASSA-PKCS1-v1_5", _) => "RS256",
-        (other, curve) => bail!("no test knows the algorithm {other} with {curve:?}"),
+        (other, curve) => bail!("unknown algorithm {other} with {curve:?}"),
     })
 }
 

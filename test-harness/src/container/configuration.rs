@@ -97,8 +97,8 @@ fn front() -> Result<Value> {
     *child(&mut spread, "/name")? = json!("spread");
     *child(&mut spread, "/address")? = everywhere(scale::SPREAD);
     const ROUTE: &str = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0/route";
-    let route = child(&mut spread, ROUTE)?.as_object_mut().context("the route of the front is no object")?;
-    route.remove("hash_policy").context("the front hashes nothing")?;
+    let route = child(&mut spread, ROUTE)?.as_object_mut().context("the route of the front is not an object")?;
+    route.remove("hash_policy").context("the front has no hash policy")?;
     route.insert("cluster".to_owned(), json!("spread"));
 
     let gates = child(&mut front, "/static_resources/clusters/0")?;

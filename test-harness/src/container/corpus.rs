@@ -38,7 +38,7 @@ impl envoy::Site for There {
 }
 
 pub(super) fn run() -> Result<()> {
-    ensure!(Path::new(ACCESS_LOG).is_file(), "{ACCESS_LOG} is not there: the gateway's access log has to be mounted");
+    ensure!(Path::new(ACCESS_LOG).is_file(), "{ACCESS_LOG} is missing; mount the gateway's access log");
     let suites = envoy::told_apart(&corpus::suites()?);
     let gateway = resolve(("envoy", API))?;
     let at = |((name, _), port): ((String, String), u16)| (name, SocketAddr::new(gateway.ip(), port));
@@ -48,6 +48,6 @@ pub(super) fn run() -> Result<()> {
     println!("{count} cases of {} files ...", suites.len());
     let envoy::Report { wrong, .. } = envoy::judge(&site, &suites, Wire::Http1)?;
     ensure!(wrong.is_empty(), "{} of {count} cases differ:\n{}", wrong.len(), wrong.join("\n"));
-    println!("{count} cases, each decided as it expects.");
+    println!("{count} cases, all pass.");
     Ok(())
 }

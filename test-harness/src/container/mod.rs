@@ -71,6 +71,7 @@ fn upstream() -> Result<()> {
 /// Resolves the address of a service.
 fn resolve(service: (&str, u16)) -> Result<SocketAddr> {
     let (name, port) = service;
-    let mut addresses = service.to_socket_addrs().with_context(|| format!("there is no service `{name}`"))?;
+    let mut addresses =
+        service.to_socket_addrs().with_context(|| format!("the service `{name}` cannot be resolved"))?;
     addresses.next().with_context(|| format!("the service `{name}` has no address for port {port}"))
 }

@@ -31,7 +31,7 @@ pub(super) fn policy() -> Result<Value> {
     let policy = document::read(paths::root().join("examples/payments/policy.yaml"));
     let mut policy = policy.context("the policy of examples/payments cannot be read")?.value().clone();
     for agent in ["procurement-agent", "reconciliation-agent"] {
-        let agent = policy.pointer_mut(&format!("/agents/{agent}")).context("the policy has lost an agent")?;
+        let agent = policy.pointer_mut(&format!("/agents/{agent}")).context("the policy lacks an agent of the test")?;
         set(agent, "expires", "9999-12-31");
     }
     Ok(policy)
@@ -56,7 +56,7 @@ pub(super) fn run() -> Result<()> {
         }
     }
     let alerts = prometheus.alerts()?;
-    println!("Prometheus answers {} expressions and evaluates {alerts} alerts.", questions.len());
+    println!("Prometheus evaluates {} expressions and {alerts} alerts.", questions.len());
     Ok(())
 }
 
@@ -76,7 +76,12 @@ fn calls(gateway: SocketAddr) -> Result<()> {
             (request("GET", "/", "no-token"), &[401, 429]),
         ] {
             let answer = client::call(gateway, &call)?;
-            ensure!(expected.contains(&answer.status), "a call was answered with {} {}", answer.status, answer.text());
+            ensure!(
+                expected.contains(&answer.status),
+                "unexpected response to a request: {} {}",
+                answer.status,
+                answer.text()
+            );
         }
     }
     Ok(())
@@ -103,8 +108,8 @@ impl Prometheus {
     fn get(&self, path: &str) -> Result<Value> {
         let answer = client::call(self.0, &Request::get(path).host("prometheus"))?;
         let error = || answer.json().get("error").and_then(Value::as_str).unwrap_or_default().to_owned();
-        ensure!(answer.status == 200, "Prometheus answered {} {}", answer.status, error());
-        answer.json().get("data").cloned().context("Prometheus answered without data")
+        ensure!(answer.status == 200, "unexpected response of Prometheus: {} {}", answer.status, error());
+        answer.json().get("data").cloned().context("the response of Prometheus has no data")
     }
 
     fn query(&self, expression: &str) -> Result<Vec<Value>> {
@@ -117,14 +122,16 @@ impl Prometheus {
     fn await_scrape(&self) -> Result<()> {
         let start = Instant::now();
         while self.query(r#"callgate_decisions{outcome="deny",reason="rate_limited"} > 0"#)?.is_empty() {
-            ensure!(start.elapsed() < PATIENCE, "Prometheus does not find the gateway's counters");
+            ensure!(start.elapsed() < PATIENCE, "Prometheus does not have the gateway's counters");
             thread::sleep(Duration::from_millis(200));
         }
         Ok(())
     }
 
     fn ask(&self, question: &Question) -> Result<()> {
-        self.query(&question.expression).map(drop).with_context(|| format!("{}: it cannot be answered", question.of))
+        self.query(&question.expression)
+            .map(drop)
+            .with_context(|| format!("{}: Prometheus cannot evaluate the expression", question.of))
     }
 
     fn names(&self) -> Result<BTreeSet<String>> {
@@ -150,7 +157,7 @@ impl Prometheus {
             if health("ok") == rules.len() && !rules.is_empty() {
                 return Ok(rules.len());
             }
-            ensure!(start.elapsed() < PATIENCE, "of {} alerts {} were evaluated", rules.len(), health("ok"));
+            ensure!(start.elapsed() < PATIENCE, "of {} alerts, {} were evaluated", rules.len(), health("ok"));
             thread::sleep(Duration::from_millis(200));
         }
     }

@@ -10,11 +10,11 @@ use crate::client::{self, Request, Response};
 use crate::quickstart::HOST;
 
 pub(super) fn run(gateway: &str) -> Result<()> {
-    let (name, port) = gateway.split_once(':').context("write the gateway as `name:port`")?;
-    let port = port.parse().with_context(|| format!("`{port}` is no port"))?;
+    let (name, port) = gateway.split_once(':').context("invalid gateway; expected `name:port`")?;
+    let port = port.parse().with_context(|| format!("invalid port `{port}`"))?;
     calls(resolve((name, port))?)?;
     println!(
-        "{gateway} refuses who is unknown, lets pass what is public, and passes on no identity that nobody has proved."
+        "{gateway} rejects unauthenticated requests, allows public endpoints, and forwards no unverified identity."
     );
     Ok(())
 }
@@ -22,21 +22,21 @@ pub(super) fn run(gateway: &str) -> Result<()> {
 fn calls(gateway: SocketAddr) -> Result<()> {
     let call =
         |path: &str| client::call(gateway, &Request::get(path).host(HOST).header("x-callgate-agent", "reporter"));
-    let said = |answer: &Response| format!("the gateway answered {} {}", answer.status, answer.text().trim());
+    let said = |answer: &Response| format!("the gateway responded with {} {}", answer.status, answer.text().trim());
 
     let unknown = call("/v1/reports")?;
     let code = unknown.code();
     ensure!(
         (unknown.status, code.as_deref()) == (401, Some("credentials_missing")),
-        "without a token {}",
+        "without a token, {}",
         said(&unknown)
     );
     let public = call("/v1/status")?;
-    ensure!(public.status == 200, "where nobody has to be known {}", said(&public));
+    ensure!(public.status == 200, "at a public endpoint, {}", said(&public));
     let seen = public.json();
-    let lines = seen.get("headers").and_then(Value::as_array).context("that was not the upstream")?;
+    let lines = seen.get("headers").and_then(Value::as_array).context("the response is not from the upstream")?;
     let mut names = lines.iter().filter_map(|line| line.get(0)?.as_str());
-    ensure!(!names.any(|name| name == "x-callgate-agent"), "the upstream was told an identity that nobody has proved");
+    ensure!(!names.any(|name| name == "x-callgate-agent"), "the upstream received an unverified identity");
     Ok(())
 }
 
@@ -55,6 +55,6 @@ mod tests {
         let envoy = Envoy::start(&bootstrap, &Options::default()).unwrap();
         calls(envoy.api().unwrap()).unwrap();
         let error = calls(upstream.address()).unwrap_err().to_string();
-        assert!(error.starts_with("without a token the gateway answered 200"), "{error}");
+        assert!(error.starts_with("without a token, the gateway responded with 200"), "{error}");
     }
 }

@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// matter while the tester counts.
 pub(super) fn policy() -> Result<Value> {
     let mut policy = quickstart::policy()?;
-    let at = |pointer: &str| format!("the quickstart's policy has nothing at {pointer}");
+    let at = |pointer: &str| format!("the quickstart's policy has no value at {pointer}");
     for (pointer, name, value) in [
         ("/agents/coding-agent", "signing_keys", json!([{ "jwk": key()?.public_jwk() }])),
         ("/requirements/write", "signature", json!("required")),
@@ -72,33 +72,33 @@ fn shown(gates: &[SocketAddr], hashed: SocketAddr, spread: SocketAddr) -> Result
 
     let passed = caller.limited(spread, "/repos/acme/gateway/pulls", &token)?;
     let each = passed.values().all(|count| *count == BURST) && passed.len() == 2;
-    ensure!(each, "without hashing a limit of {BURST} does not hold for each gate alone: {passed:?}");
-    println!("without hashing: a limit of {BURST} lets {} calls pass, {BURST} at each gate", 2 * BURST);
+    ensure!(each, "without hashing, a limit of {BURST} does not apply to each gate separately: {passed:?}");
+    println!("without hashing: a limit of {BURST} allows {} requests, {BURST} at each gate", 2 * BURST);
 
     let passed = caller.replayed(spread, &token)?;
     ensure!(
         passed.len() == 2 && passed.iter().collect::<BTreeSet<_>>().len() == 2,
-        "a call that is sent again and again passed at {passed:?}"
+        "a replayed request was allowed at {passed:?}"
     );
-    println!("without hashing: a signed call passes twice, once at each gate");
+    println!("without hashing: a signed request is allowed twice, once at each gate");
 
     let passed = caller.limited(hashed, "/repos/acme/gateway/pulls/7/reviews", &token)?;
-    ensure!(passed.values().eq([&BURST]), "with hashing a limit of {BURST} is not exact: {passed:?}");
-    println!("with hashing: a limit of {BURST} lets {BURST} calls pass");
+    ensure!(passed.values().eq([&BURST]), "with hashing, a limit of {BURST} is not exact: {passed:?}");
+    println!("with hashing: a limit of {BURST} allows {BURST} requests");
 
-    let home = passed.keys().next().context("no gate said its name")?;
+    let home = passed.keys().next().context("no gate sent its name")?;
     let passed = caller.replayed(hashed, &token)?;
-    ensure!(passed == [home.as_str()], "with hashing a call that is sent again and again passed at {passed:?}");
-    println!("with hashing: a signed call passes once");
+    ensure!(passed == [home.as_str()], "with hashing, a replayed request was allowed at {passed:?}");
+    println!("with hashing: a signed request is allowed once");
 
     // The limits of hashing: another token of the same agent may reach the other gate.
     let other = caller.elsewhere(hashed, home)?;
     let passed = caller.limited(hashed, "/repos/acme/gateway/pulls/7/reviews", &other)?;
     ensure!(
         passed.values().eq([&BURST]) && !passed.contains_key(home),
-        "another token of the agent passed at {passed:?}"
+        "requests with another token of the agent were allowed at {passed:?}"
     );
-    println!("with hashing: another token of the same agent may meet the other gate, which counts it anew");
+    println!("with hashing: another token of the same agent may reach the other gate, which counts from zero");
     Ok(())
 }
 
@@ -116,7 +116,7 @@ impl Caller {
     /// Signs a request that includes its token. Each call uses a new nonce.
     fn signed(&self, method: &str, path: &str, token: &str) -> Result<Request> {
         static NONCE: AtomicU64 = AtomicU64::new(0);
-        let wrong = |why: String| anyhow!("this cannot be signed: {why}");
+        let wrong = |why: String| anyhow!("the request cannot be signed: {why}");
         let bearer = format!("Bearer {token}");
         let mut request = sign::Request::new(method, &format!("https://{HOST}{path}")).map_err(wrong)?;
         request.headers.push(("authorization".to_owned(), bearer.clone().into_bytes()));
@@ -172,12 +172,12 @@ impl Caller {
             let token = self.token(number);
             let met = |_| read(hashed, &token).and_then(|answer| gate_of(&answer));
             let met: BTreeSet<String> = (0..4).map(met).collect::<Result<_>>()?;
-            ensure!(met.len() == 1, "one credential met several gates: {met:?}");
+            ensure!(met.len() == 1, "one credential reached several gates: {met:?}");
             if !met.contains(home) {
                 return Ok(token);
             }
         }
-        Err(anyhow!("a hundred credentials met the same gate"))
+        Err(anyhow!("a hundred credentials reached the same gate"))
     }
 }
 
@@ -185,7 +185,7 @@ impl Caller {
 fn await_both(spread: SocketAddr, caller: &Caller) -> Result<()> {
     let (start, mut met) = (Instant::now(), BTreeSet::new());
     while met.len() < 2 {
-        ensure!(start.elapsed() < PATIENCE, "the front does not reach both gates, only {met:?}");
+        ensure!(start.elapsed() < PATIENCE, "the front reaches only some gates: {met:?}");
         let answer = read(spread, &caller.token(0))?;
         match answer.status {
             200 => _ = met.insert(gate_of(&answer)?),
@@ -214,9 +214,9 @@ fn read(gateway: SocketAddr, token: &str) -> Result<Response> {
 }
 
 fn gate_of(answer: &Response) -> Result<String> {
-    Ok(answer.header(GATE).with_context(|| format!("no gate said its name: {}", answer.status))?.to_owned())
+    Ok(answer.header(GATE).with_context(|| format!("no gate sent its name: {}", answer.status))?.to_owned())
 }
 
 fn unexpected(answer: &Response) -> anyhow::Error {
-    anyhow!("a call was answered with {} {}", answer.status, answer.text().trim())
+    anyhow!("unexpected response to a request: {} {}", answer.status, answer.text().trim())
 }

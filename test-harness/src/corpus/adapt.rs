@@ -100,11 +100,11 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
             }
         }
     }
-    bail!("the policy does not compile, whatever is left out of it")
+    bail!("the policy does not compile, even without unsupported features")
 }
 
 fn unknown(finding: &Finding) -> String {
-    format!("nobody knows what is lost with this: {finding}")
+    format!("unknown unsupported feature: {finding}")
 }
 
 /// Splits a place into steps: `endpoints[3].scopes` becomes `endpoints`, `3` and `scopes`.

@@ -94,8 +94,8 @@ pub(crate) fn judge(site: &impl Site, suites: &[Suite], wire: Wire) -> Result<Re
     for (number, suite) in suites.iter().enumerate() {
         let versions = versions(suite)?;
         for case in suite.cases.iter().filter(|case| case.skip_envoy.is_none()) {
-            let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
-            let version = versions.get(case.policy).context("a case names a policy that is not there")?.clone();
+            let policy = suite.policies.get(case.policy).context("unknown policy in a case")?;
+            let version = versions.get(case.policy).context("unknown policy in a case")?.clone();
             let address = site.listener(&listener(number, case.policy))?;
             let now = now()?;
             let earlier: Vec<_> = case.before.iter().filter_map(|index| suite.cases.get(*index)).collect();
@@ -113,7 +113,7 @@ pub(crate) fn judge(site: &impl Site, suites: &[Suite], wire: Wire) -> Result<Re
                 report.wrong.push(described(
                     suite,
                     case,
-                    &["Envoy ended the stream, and the gate decided nothing".to_owned()],
+                    &["Envoy ended the stream, and the gate made no decision".to_owned()],
                 ));
                 continue;
             };
@@ -149,7 +149,7 @@ struct Sent<'s> {
 impl Sent<'_> {
     fn judge(&self, log: &HashMap<String, Line>) -> Option<String> {
         let differences = match log.get(&self.id) {
-            None => vec![format!("Envoy answered {} itself, and the gate decided nothing", self.answer.status)],
+            None => vec![format!("Envoy responded with {} itself, and the gate made no decision", self.answer.status)],
             Some(line) => {
                 let seen = Seen { record: line.record.clone(), end: self.end(line) };
                 differences(self.case, self.policy, &self.version, &self.call, &seen)
@@ -189,7 +189,7 @@ pub(crate) fn bootstrap(
     let mut environment = BTreeMap::new();
     for (name, value) in suites.iter().flat_map(|suite| &suite.environment) {
         let other = environment.insert(name.clone(), value.clone()).filter(|other| other != value);
-        ensure!(other.is_none(), "two files of cases disagree about the variable `{name}`");
+        ensure!(other.is_none(), "two case files set the variable `{name}` to different values");
     }
     let policies = listeners(suites);
     let first = policies.first().context("there are no cases")?;
@@ -250,7 +250,7 @@ fn listener(suite: usize, policy: usize) -> String {
 }
 
 fn now() -> Result<Timestamp> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?;
     Ok(Timestamp::from_secs(since.as_secs()))
 }
 
@@ -300,7 +300,7 @@ fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
     loop {
         let lines = site.access_log();
         let broken = lines.iter().find(|line| line.get("unreadable").is_some());
-        ensure!(broken.is_none(), "a line of the access log is no JSON: {}", broken.unwrap_or(&Value::Null));
+        ensure!(broken.is_none(), "a line of the access log is not JSON: {}", broken.unwrap_or(&Value::Null));
         let log: HashMap<_, _> = lines.iter().filter_map(line).collect();
         let count = log.keys().filter(|id| **id != trace(0)).count();
         if count != latest.0 {
@@ -310,7 +310,7 @@ fn await_log(site: &impl Site, wanted: usize) -> Result<HashMap<String, Line>> {
         if count >= wanted || latest.1.elapsed() > Duration::from_secs(2) {
             return Ok(log);
         }
-        ensure!(Instant::now() < deadline, "the access log does not come to an end");
+        ensure!(Instant::now() < deadline, "the access log does not end");
         thread::sleep(Duration::from_millis(50));
     }
 }

@@ -87,7 +87,7 @@ fn of_suite(module: &Module, suite: &Suite) -> Result<Vec<Row>> {
     let native = compile(&adapted.suite)?;
     let mut gates = BTreeMap::new();
     let row = |(index, case): (usize, &Case)| {
-        let lost = adapted.lost.get(case.policy).context("a case names a policy that is not there")?;
+        let lost = adapted.lost.get(case.policy).context("unknown policy in a case")?;
         if lost.everything {
             let result = CaseResult::Without(lost.features.clone());
             return Ok(Row { profile, file: suite.file.clone(), case: case.name.clone(), result });
@@ -176,7 +176,7 @@ fn nameless(difference: &str) -> String {
 
 /// Returns whether a difference is in the response to the client and not in the decision.
 fn of_an_answer(difference: &str) -> bool {
-    ["expected the status", "expected `grpc-", "expected the problem", "the answer is no"]
+    ["expected the status", "expected `grpc-", "expected the problem", "the response is not"]
         .iter()
         .any(|start| difference.starts_with(start))
 }
@@ -193,7 +193,7 @@ impl Gate {
     fn start(module: &Module, suite: &Suite, native: &[Arc<callgate::Policy>], policy: usize) -> Result<Self> {
         // The zone has the size that the policy requires.
         let room = native.get(policy).and_then(|policy| policy.shared_bytes());
-        let policy = suite.policies.get(policy).context("a case names a policy that is not there")?;
+        let policy = suite.policies.get(policy).context("unknown policy in a case")?;
         let environment: Vec<_> = suite.environment.clone().into_iter().collect();
         let shared = match room.map(usize::try_from).transpose()? {
             Some(bytes) => SharedData::zones(&[(ZONE, bytes)]),
@@ -218,8 +218,8 @@ impl Gate {
         native: &[Arc<callgate::Policy>],
         index: usize,
     ) -> Result<(Vec<String>, bool)> {
-        let case = suite.cases.get(index).context("there is no such case")?;
-        let policy = suite.policies.get(case.policy).context("a case names a policy that is not there")?;
+        let case = suite.cases.get(index).context("unknown case")?;
+        let policy = suite.policies.get(case.policy).context("unknown policy in a case")?;
         if policy.document.get("auth_failure_limit").is_some() {
             // Such a limit counts signature verifications, and a token in this worker's cache needs none.
             *self = Self::start(module, suite, native, case.policy)?;
@@ -239,10 +239,10 @@ impl Gate {
             if outcome.gone.is_some() && module.profile().quirks().body == Body::AfterTheHead {
                 late = true;
             } else if outcome.gone.is_some() {
-                found.push("the head of the call had gone on before it was denied".to_owned());
+                found.push("the request headers were forwarded before the request was denied".to_owned());
             }
             let complaints = outcome.logs.iter().filter(|log| log.level >= Level::Warn);
-            found.extend(complaints.map(|log| format!("the module complains: {}", log.message)));
+            found.extend(complaints.map(|log| format!("the module logged a warning or error: {}", log.message)));
             found.extend(match seen(outcome, module.profile()) {
                 Ok(seen) => self::differences(case, policy, version, &call, &seen),
                 Err(instead) => vec![instead],
@@ -252,7 +252,7 @@ impl Gate {
             }
         }
         if self.shared.forgotten() > 0 {
-            found.push("the zone that the policy asks for is too small".to_owned());
+            found.push("the shared memory zone of the policy's size is too small".to_owned());
         }
         Ok((found, late))
     }
@@ -280,7 +280,7 @@ fn source(call: &Call) -> String {
 }
 
 /// The prefix of a difference for a request that the gateway's server answered itself.
-const ANSWERED: &str = "the gateway's server answers with the status ";
+const ANSWERED: &str = "the gateway's server responds with the status ";
 
 fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
     let record = outcome.record.or_else(|| logged(&outcome.logs));
@@ -318,7 +318,7 @@ fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
             }
         }
         Verdict::Server(status) => return Err(format!("{ANSWERED}{status}")),
-        Verdict::Hang => return Err("the call is held for ever".to_owned()),
+        Verdict::Hang => return Err("the request is held forever".to_owned()),
         Verdict::Trap(trap) => return Err(format!("the module trapped: {trap}")),
     };
     Ok(Seen { record, end })

@@ -77,10 +77,10 @@ fn unsaid(call: &Call) -> Option<&'static str> {
     let is = |name: &[u8], known: &[&str]| known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     let has = |known: &[&str]| call.lines.iter().any(|(name, _)| is(name, known));
     if has(&["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]) {
-        return Some("a line that is about the connection");
+        return Some("a header of the connection");
     }
     if call.host.as_ref().is_some_and(|host| host.contains(&b'@')) {
-        return Some("a user in the authority, which Envoy refuses");
+        return Some("a user in the authority, which Envoy rejects");
     }
     None
 }

@@ -68,16 +68,16 @@ impl Tree {
         for line in lines.lines() {
             let parts: Vec<_> = line.trim_end_matches(" (*)").split('\t').collect();
             let &[depth, package, license, repository] = parts.as_slice() else {
-                anyhow::bail!("cargo tree wrote a line in an unknown form: {line}");
+                anyhow::bail!("cargo tree printed an unexpected line: {line}");
             };
             let mut words = package.split(' ');
             let (Some(name), Some(version)) = (words.next(), words.next().and_then(|word| word.strip_prefix('v')))
             else {
-                anyhow::bail!("cargo tree wrote a package in an unknown form: {line}");
+                anyhow::bail!("cargo tree printed an unexpected package: {line}");
             };
             let [name, version, license, repository] = [name, version, license, repository].map(str::to_owned);
             let package = Package { name, version, license, repository };
-            path.truncate(depth.parse().with_context(|| format!("cargo tree wrote a line without depth: {line}"))?);
+            path.truncate(depth.parse().with_context(|| format!("cargo tree printed a line without a depth: {line}"))?);
             if let Some(user) = path.last() {
                 uses.entry(user.clone()).or_default().insert(package.clone());
             }
@@ -85,7 +85,7 @@ impl Tree {
             root.get_or_insert_with(|| package.clone());
             path.push(package);
         }
-        Ok(Self { root: root.context("cargo tree wrote nothing")?, uses })
+        Ok(Self { root: root.context("cargo tree printed nothing")?, uses })
     }
 
     /// Returns all packages except the filter.
@@ -117,7 +117,7 @@ pub(super) fn write(tree: &Tree, module: &[u8], names: &Names) -> Result<Vec<u8>
         ..Bom::default()
     };
     let validation = bom.validate();
-    ensure!(validation.passed(), "the bill of materials would be wrong: {validation:?}");
+    ensure!(validation.passed(), "invalid bill of materials: {validation:?}");
     let mut document = Vec::new();
     bom.output_as_json_v1_5(&mut document)?;
     document.push(b'\n');
@@ -129,7 +129,7 @@ fn component(package: &Package, classification: Classification) -> Result<Compon
     let mut component = Component::new(classification, &package.name, &package.version, Some(purl.clone()));
     component.purl = purl.parse().ok();
     let license = SpdxExpression::parse_lax(package.license.clone())
-        .with_context(|| format!("{} {} is under no license that SPDX knows", package.name, package.version))?;
+        .with_context(|| format!("{} {} has no SPDX license", package.name, package.version))?;
     component.licenses = Some(Licenses(vec![LicenseChoice::Expression(license)]));
     if !package.repository.is_empty() {
         let reference = ExternalReference::new(ExternalReferenceType::Vcs, Uri::new(&package.repository));
@@ -145,7 +145,7 @@ fn dependency(user: &Package, used: &BTreeSet<Package>) -> Result<Dependency> {
 
 /// Returns a serial number that is unique to this filter: a UUID (RFC 9562, version 8) from its hash.
 fn serial_number(digest: &str) -> Result<UrnUuid> {
-    let part = |from, to| digest.get(from..to).context("a hash has 64 digits");
+    let part = |from, to| digest.get(from..to).context("the hash does not have 64 digits");
     let (a, b, c, d, e) = (part(0, 8)?, part(8, 12)?, part(13, 16)?, part(17, 20)?, part(20, 32)?);
     Ok(UrnUuid(format!("urn:uuid:{a}-{b}-8{c}-8{d}-{e}")))
 }

@@ -29,17 +29,18 @@ pub fn run(verify: bool) -> Result<()> {
     let module = fs::read(&filter).with_context(|| format!("cannot read {}", filter.display()))?;
     let names = Names::of(&sources.metadata()?)?;
     let folder = paths::target().join("dist");
-    let packed = progress::during("packing it", || pack(&folder, &module, &names, &bom::Tree::of(&sources)?))?;
+    let packed =
+        progress::during("packaging the filter", || pack(&folder, &module, &names, &bom::Tree::of(&sources)?))?;
     println!("{packed}");
     if verify {
-        let again = progress::during("building it again, in another folder", || elsewhere::filter(&sources))?;
+        let again = progress::during("building the filter again, in another folder", || elsewhere::filter(&sources))?;
         ensure!(
             again == module,
             "a build in another folder differs: its SHA-256 is {}, and here it is {}",
             sha256(&again),
             sha256(&module)
         );
-        println!("a build in another folder gave the same bytes");
+        println!("a build in another folder produced the same bytes");
     }
     Ok(())
 }
@@ -57,9 +58,9 @@ struct Names {
 impl Names {
     fn of(metadata: &Metadata) -> Result<Self> {
         let package = metadata.packages.iter().find(|package| package.name == "callgate");
-        let package = package.context("there is no package `callgate` in the workspace")?;
+        let package = package.context("the workspace has no package `callgate`")?;
         let said = |text: &Option<String>, what: &str| {
-            text.clone().with_context(|| format!("the package `callgate` has no {what}: write one into Cargo.toml"))
+            text.clone().with_context(|| format!("the package `callgate` has no {what}; add it to Cargo.toml"))
         };
         Ok(Self {
             name: package.name.to_string(),
@@ -74,7 +75,7 @@ impl Names {
 /// Rewrites the folder and describes its contents.
 fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result<String> {
     let about = Module::read(module).map_err(|fault| match fault {
-        Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the filter that was built: {problem}"),
+        Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the built filter: {problem}"),
     })?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;

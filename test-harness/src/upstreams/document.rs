@@ -51,7 +51,7 @@ pub fn compare(report: &Report, write: bool) -> Result<()> {
     }
     ensure!(
         write || stale.is_empty(),
-        "{DOCUMENT} is stale: run `cargo harness upstreams --write`\n{}",
+        "{DOCUMENT} is stale; run `cargo harness upstreams --write`\n{}",
         stale.join("\n")
     );
     if !stale.is_empty() {

@@ -40,6 +40,6 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
         .output()
         .context("cannot run apt-get")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "apt-get failed: {}", said.lines().last().unwrap_or("it printed nothing"));
+    ensure!(output.status.success(), "apt-get failed: {}", said.lines().last().unwrap_or("no output"));
     Ok(())
 }

@@ -191,9 +191,9 @@ pub fn judge(report: &Report) -> Result<()> {
         wrong.extend(new.map(|(request, how)| format!("{}: {request}: {how}", server.title)));
         let gone = known.iter().filter(|known| !server.misread.iter().any(|(request, _)| request == *known));
         wrong.extend(gone.map(|request| {
-            format!("{}: {request} is read as the gate reads it: remove it from `KNOWN`", server.title)
+            format!("{}: {request} is interpreted as the gate interprets it; remove it from `KNOWN`", server.title)
         }));
     }
-    ensure!(wrong.is_empty(), "allowed requests are read differently:\n{}", wrong.join("\n"));
+    ensure!(wrong.is_empty(), "allowed requests are interpreted differently:\n{}", wrong.join("\n"));
     Ok(())
 }

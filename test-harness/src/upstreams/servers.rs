@@ -70,7 +70,7 @@ const USUAL: Server = Server {
     id: "",
     title: "",
     packages: &[],
-    versions: |_| bail!("nothing is named"),
+    versions: |_| bail!("unknown server"),
     commands: |_, _, _| Ok(Vec::new()),
     hands_on_raw_parameters: false,
     merges_json: false,

@@ -34,7 +34,7 @@ pub(super) struct Routes(Vec<Route>);
 impl Routes {
     /// Reads the routes from a policy document.
     pub(super) fn of(policy: &Value) -> Result<Self> {
-        let endpoints = policy.get("endpoints").and_then(Value::as_array).context("the policy lists no endpoints")?;
+        let endpoints = policy.get("endpoints").and_then(Value::as_array).context("the policy has no endpoints")?;
         let route = |endpoint: &Value| {
             let path = endpoint.get("path")?.as_str()?;
             let methods =

@@ -92,7 +92,9 @@ impl<'a> Guest<'a> {
             let allocate = self.caller.data().allocate.clone().ok_or(Stop::Status(status::INTERNAL_FAILURE))?;
             data = allocate.call(&mut self.caller, size).map_err(Stop::Trap)?;
             if bytes.len() > size as usize && bytes.len() > self.room(data)? {
-                return Err(Stop::misuse("the buffer that the module made is smaller than what the host writes"));
+                return Err(Stop::misuse(
+                    "the buffer that the module allocated is smaller than the data that the host writes",
+                ));
             }
             self.write(data, bytes)?;
         }

@@ -44,7 +44,7 @@ impl Module {
         let ready = linker
             .instantiate_pre(&module)
             .map_err(anyhow::Error::from)
-            .context("it imports what hosts do not offer")?;
+            .context("the module imports functions that hosts do not provide")?;
         Ok(Self { ready, profile: HostProfile::Envoy, answer: None })
     }
 

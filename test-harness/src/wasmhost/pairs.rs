@@ -120,7 +120,7 @@ mod tests {
             (decode(&bytes).len(), bytes.len(), size)
         };
         let (lines, written, size) = of(96, "v");
-        assert_eq!((lines, written), (100, size), "the last list that is complete");
+        assert_eq!((lines, written), (100, size), "the last complete list");
         for lines in [97, 98, 99, 100, 120] {
             let (shown, written, size) = of(lines, "");
             assert_eq!(shown, 100);

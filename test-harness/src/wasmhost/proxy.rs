@@ -150,9 +150,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         fn proxy_set_tick_period_milliseconds(guest, period: u32) {
             let once = guest.quirks().timers_are_set_once;
             let state = unrestricted(guest)?;
-            let root = state.root.ok_or_else(|| Stop::misuse("a timer that is set outside a root context"))?;
+            let root = state.root.ok_or_else(|| Stop::misuse("a timer is set outside a root context"))?;
             if once && state.timers.contains_key(&root) {
-                return Err(Stop::misuse("a timer that is set twice"));
+                return Err(Stop::misuse("a timer is set twice"));
             }
             state.timers.insert(root, period);
             Ok(())
@@ -188,7 +188,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let body = [&guest.read(body, body_size)?, quirks.answer_ends].concat();
             let headers = pairs::decode(&guest.read(headers, headers_size)?);
             if headers.iter().any(|(_, value)| has_line_break(value)) {
-                return Err(Stop::misuse("a line break in a header of the answer"));
+                return Err(Stop::misuse("a line break in a response header"));
             }
             let grpc_status = Some(grpc_status).filter(|status| quirks.grpc_answers && (0..=16).contains(status));
             let reply = Reply { status, headers, body, details, grpc_status };
@@ -267,7 +267,7 @@ pub(super) fn link_unmade(linker: &mut Linker<State>, module: &Module) -> wasmti
         if let ExternType::Func(signature) = import.ty() {
             let name = import.name().to_owned();
             linker.func_new("env", import.name(), signature, move |_, _, _| {
-                Err(wasmtime::Error::msg(format!("misuse of the host: the filter has no need to call `{name}`")))
+                Err(wasmtime::Error::msg(format!("misuse of the host: the filter must not call `{name}`")))
             })?;
         }
     }

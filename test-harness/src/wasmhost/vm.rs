@@ -124,7 +124,9 @@ impl Vm {
                 self.trapped = true;
                 let what = match self.store.data().quirks().refused {
                     Refused::LeavesTheApiOpen => "the chain does not load, and requests are forwarded without it",
-                    Refused::AnswersWithErrors | Refused::KeepsTheLast => "the plugin does not load, and answers 503",
+                    Refused::AnswersWithErrors | Refused::KeepsTheLast => {
+                        "the plugin does not load, and the response is 503"
+                    }
                 };
                 Err(self.configure_failed(Some(what.into())))
             }
@@ -146,7 +148,7 @@ impl Vm {
         let state = self.store.data_mut();
         state.configuration = None;
         let answer = state.logs.pop().filter(|_| answered == Ok(1)).map(|log| log.message);
-        answered.and_then(|_| answer.ok_or_else(|| "it gives no answer".into()))
+        answered.and_then(|_| answer.ok_or_else(|| "the module returned no result".into()))
     }
 
     /// Makes `verify_signature` always return this answer from now on.
@@ -207,7 +209,7 @@ impl Vm {
 
     pub(super) fn callback<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> Result<R, String> {
         if self.trapped {
-            return Err("this VM trapped before".into());
+            return Err("this VM has already trapped".into());
         }
         let function = self.instance.get_typed_func(&mut self.store, name);
         function.and_then(|function| function.call(&mut self.store, params)).map_err(|error| {
@@ -219,7 +221,7 @@ impl Vm {
 
 impl fmt::Display for ConfigureFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.trap.as_deref().unwrap_or("the module does not take its configuration"))?;
+        f.write_str(self.trap.as_deref().unwrap_or("the module rejects its configuration"))?;
         self.logs.iter().try_for_each(|log| write!(f, "\n{}", log.message))
     }
 }

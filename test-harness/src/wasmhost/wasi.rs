@@ -64,7 +64,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         "wasi_snapshot_preview1",
         "proc_exit",
         |_: Caller<'_, State>, code: u32| -> wasmtime::Result<()> {
-            Err(Error::msg(format!("the module ended itself with code {code}")))
+            Err(Error::msg(format!("the module exited with code {code}")))
         },
     )?;
     Ok(())

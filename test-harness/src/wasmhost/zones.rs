@@ -201,7 +201,7 @@ mod tests {
         zone.set(&key(64), &[0; 100], 0).unwrap();
         assert_eq!((zone.len(), zone.forgotten()), (64, 1));
         assert!(zone.get(&key(0)).is_some() && zone.get(&key(1)).is_none() && zone.get(&key(64)).is_some());
-        assert_eq!(zone.set(&key(1), b"x", 0), Ok(true), "what was forgotten begins anew");
+        assert_eq!(zone.set(&key(1), b"x", 0), Ok(true), "an evicted key starts again");
         assert_eq!(zone.set(b"huge", &[0; 5 * PAGE], 0), Err(Full));
         assert_eq!(zone.len(), 0);
     }

@@ -191,7 +191,7 @@ impl Sources {
         if let Some(home) = &self.cargo_home {
             cargo.env("CARGO_HOME", home);
         }
-        cargo.exec().context("cargo cannot tell what the filter is made of")
+        cargo.exec().context("cargo cannot list the filter's dependencies")
     }
 
     /// Returns a cargo command for these folders without the caller's settings. An optimization level in the environment, or flags meant
@@ -241,7 +241,7 @@ impl Sources {
 
     fn facts(&self, metadata: &Metadata) -> Result<Facts> {
         let package = metadata.packages.iter().find(|package| package.name == "callgate");
-        let version = package.context("there is no package `callgate` in the workspace")?.version.to_string();
+        let version = package.context("the workspace has no package `callgate`")?.version.to_string();
         let rustc = self.rustc(&["--version"])?;
         let rustc = rustc.strip_prefix("rustc ").unwrap_or(&rustc).to_owned();
         Ok(Facts { version, policy_formats: FormatVersion::NAMES.map(str::to_owned).to_vec(), rustc })

@@ -193,8 +193,10 @@ impl Connection {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
             let mut parsed = httparse::Response::new(&mut headers);
-            if let httparse::Status::Complete(length) = parsed.parse(&self.buffer).context("the answer is no HTTP")? {
-                let status = parsed.code.context("the answer has no status")?;
+            if let httparse::Status::Complete(length) =
+                parsed.parse(&self.buffer).context("the response is not HTTP")?
+            {
+                let status = parsed.code.context("the response has no status")?;
                 let headers = parsed
                     .headers
                     .iter()
@@ -203,7 +205,7 @@ impl Connection {
                 self.buffer.drain(..length);
                 return Ok(Response { status, headers, body: Vec::new() });
             }
-            ensure!(self.fill()?, "the connection ended before an answer");
+            ensure!(self.fill()?, "the connection ended before a response");
         }
     }
 
@@ -216,7 +218,7 @@ impl Connection {
             if let Some(at) = self.buffer.windows(wanted.len()).position(|window| window == wanted) {
                 return Ok(self.buffer.drain(..at + wanted.len()).collect());
             }
-            ensure!(self.fill()?, "the connection ended before what was waited for");
+            ensure!(self.fill()?, "the connection ended before the expected data");
         }
     }
 
@@ -225,7 +227,7 @@ impl Connection {
             return self.read_chunks();
         }
         match head.header("content-length") {
-            Some(length) => self.take(length.parse().context("Content-Length is no number")?),
+            Some(length) => self.take(length.parse().context("Content-Length is not a number")?),
             None => {
                 while self.fill()? {}
                 Ok(std::mem::take(&mut self.buffer))
@@ -256,7 +258,7 @@ impl Connection {
 
     /// Reads more bytes. Returns false at the end of the connection.
     fn fill(&mut self) -> Result<bool> {
-        ensure!(self.buffer.len() < MOST_BYTES, "the answer does not end");
+        ensure!(self.buffer.len() < MOST_BYTES, "the response does not end");
         let mut chunk = [0; 16 << 10];
         loop {
             match self.stream.read(&mut chunk) {
@@ -267,7 +269,9 @@ impl Connection {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no answer for {} s", PATIENCE.as_secs()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    bail!("no response within {} s", PATIENCE.as_secs())
+                }
                 Err(error) => return Err(error).context("cannot receive"),
             }
         }

@@ -93,7 +93,7 @@ pub fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = OsStri
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        bail!("{} failed: {}", program.display(), said.lines().last().unwrap_or("it said nothing"));
+        bail!("{} failed: {}", program.display(), said.lines().last().unwrap_or("no output"));
     }
     Ok(())
 }

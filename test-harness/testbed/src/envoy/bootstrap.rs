@@ -53,7 +53,7 @@ impl Bootstrap {
     /// When the shipped file has none.
     pub fn shipped_policy() -> Result<String> {
         let policy = child(Self::shipped()?.gate()?, "/configuration/value")?.as_str().map(ToOwned::to_owned);
-        policy.context("the policy is no text")
+        policy.context("the policy is not text")
     }
 
     /// Returns the same configuration with another policy.
@@ -128,7 +128,7 @@ impl Bootstrap {
     }
 
     fn filters(&mut self) -> Result<&mut Vec<Value>> {
-        self.at(&format!("{MANAGER}/http_filters"))?.as_array_mut().context("http_filters is no list")
+        self.at(&format!("{MANAGER}/http_filters"))?.as_array_mut().context("`http_filters` is not a list")
     }
 
     /// Returns the virtual hosts of the gate's route configuration.
@@ -136,7 +136,9 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has none.
     pub fn virtual_hosts(&mut self) -> Result<&mut Vec<Value>> {
-        self.at(&format!("{MANAGER}/route_config/virtual_hosts"))?.as_array_mut().context("virtual_hosts is no list")
+        self.at(&format!("{MANAGER}/route_config/virtual_hosts"))?
+            .as_array_mut()
+            .context("`virtual_hosts` is not a list")
     }
 
     fn set_policy(&mut self, policy: &str) -> Result<()> {
@@ -149,7 +151,7 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has no list of listeners.
     pub fn add_listener(&mut self, listener: Value) -> Result<()> {
-        self.at(LISTENERS)?.as_array_mut().context("listeners is no list")?.push(listener);
+        self.at(LISTENERS)?.as_array_mut().context("`listeners` is not a list")?.push(listener);
         Ok(())
     }
 
@@ -158,7 +160,7 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has no list of clusters.
     pub fn add_cluster(&mut self, cluster: Value) -> Result<()> {
-        self.at("/static_resources/clusters")?.as_array_mut().context("clusters is no list")?.push(cluster);
+        self.at("/static_resources/clusters")?.as_array_mut().context("`clusters` is not a list")?.push(cluster);
         Ok(())
     }
 
@@ -167,7 +169,7 @@ impl Bootstrap {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, file: &Path) -> Result<()> {
-        let folder = file.parent().context("a configuration stands in a folder")?;
+        let folder = file.parent().context("the configuration file has no parent folder")?;
         fs::write(file, self.to_json(folder)?).with_context(|| format!("cannot write {}", file.display()))
     }
 
@@ -219,7 +221,7 @@ fn is_gate(filter: &Value) -> bool {
 /// # Errors
 /// When it does not exist.
 pub fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
-    value.pointer_mut(pointer).with_context(|| format!("the configuration has nothing at {pointer}"))
+    value.pointer_mut(pointer).with_context(|| format!("the configuration has no value at {pointer}"))
 }
 
 fn address(address: SocketAddr) -> Value {

