@@ -71,7 +71,9 @@ record! {
         /// The time of the decision, in milliseconds since 1970-01-01 UTC. It is absent if the gateway provided no time.
         #[serde(skip_serializing_if = "Option::is_none")]
         time_ms: Option<u64>,
-        /// The agent that the credential belongs to, even if the request is denied.
+        /// The agent that the credential belongs to, even if the request is denied. It is absent if the request was denied before
+        /// the agent was looked up: if it is malformed, if its credential does not verify, or if its proof of possession is
+        /// missing or invalid (`token_bound`, `token_unbound`, and all `dpop_…` except `dpop_replayed`).
         #[serde(skip_serializing_if = "Option::is_none")]
         agent: Option<&'r str>,
         /// The policy's name of the issuer whose token was verified.

@@ -22,8 +22,8 @@ pub struct Signatures {
     /// Whether a signature must have a `nonce`. Default: `optional`. Two equal requests within one second then count as the same
     /// request.
     pub nonce: NonceAsked,
-    /// The `tag` that signatures must have. Signatures with another tag are ignored. Default: signatures with a `tag` are
-    /// ignored.
+    /// The `tag` that signatures must have. Signatures with another tag do not count: a request with only such signatures is
+    /// denied with `signature_missing`, even if the signature is optional. Default: only signatures without a `tag` count.
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
     pub tag: Option<String>,
     /// The components that every signature must cover. The list can contain `@method`, `@authority`, `@path`, `@query`,
@@ -119,7 +119,7 @@ pub enum SignatureAgentForm {
 pub enum SignatureAsked {
     /// The caller must sign the request.
     Required,
-    /// A signature may be absent. If there is one, it must be valid.
+    /// A signature may be absent. If the request has any signature, one with the required tag must be valid.
     Optional,
 }
 

@@ -277,7 +277,8 @@ reasons! {
     ContentTypeAmbiguous = 400, "content_type_ambiguous", No, "the request carries more than one Content-Type";
 
     // The signature.
-    /// The endpoint requires a signature, and the request has none with the required tag.
+    /// The endpoint requires a signature, and the request has none with the required tag. If the signature is optional, the
+    /// request has signatures, but none with the required tag.
     SignatureMissing = 403, "signature_missing", Signature, "the request is not signed";
     /// `Signature-Input` or `Signature` is malformed, contains a label or a component twice, or contains a label that the other
     /// one lacks.
@@ -315,8 +316,9 @@ reasons! {
     ContentDigestMismatch = 403, "content_digest_mismatch", No, "the body does not match its signed digest";
     /// The body is larger than the maximum that is held until its digest is checked.
     BodyTooLarge = 413, "body_too_large", No, "the body is too large to be checked";
-    /// The body is signed, or its type is unknown, and the headers do not announce its length; and the gateway does not report
-    /// in another way whether a body follows.
+    /// The gateway does not report the end of a request, and the headers do not announce the length of the body. There are two
+    /// cases. A signed request has a body whose length is not announced, or has `Transfer-Encoding`. Or the headers announce no
+    /// body, and one arrives, although the request is signed, or has no `Content-Type` on an endpoint that rejects forms or JSON.
     BodyLengthMissing = 411, "body_length_missing", No, "the request needs a Content-Length";
     /// The request was held for its body and ended before all of it arrived. No client is left to be answered.
     BodyIncomplete = 400, "body_incomplete", No, "the request ended before its body was complete";

@@ -19,7 +19,7 @@ pub(crate) struct Nonces<'n> {
 
 /// The status of a valid nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LimitStatus {
+pub(crate) enum NonceStatus {
     /// It belongs to the current span.
     Fresh,
     /// It expires at the end of the current span, so its sender needs the next one.
@@ -39,12 +39,12 @@ impl<'n> Nonces<'n> {
     /// Returns the status of a nonce that a client sent, or `None` if Callgate did not issue it or it is expired.
     ///
     /// The comparison is not constant-time: a client that would guess a nonce can simply ask for one.
-    pub(crate) fn judge(&self, sent: &str) -> Option<LimitStatus> {
+    pub(crate) fn judge(&self, sent: &str) -> Option<NonceStatus> {
         if sent == self.current() {
-            return Some(LimitStatus::Fresh);
+            return Some(NonceStatus::Fresh);
         }
         let before = self.span.checked_sub(1)?;
-        (sent == self.of(before)).then_some(LimitStatus::Ending)
+        (sent == self.of(before)).then_some(NonceStatus::Ending)
     }
 
     fn of(&self, span: u64) -> String {

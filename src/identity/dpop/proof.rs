@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::Rules;
-use super::nonce::{LimitStatus, Nonces};
+use super::nonce::{NonceStatus, Nonces};
 use super::target::is_target;
 use crate::identity::crypto::{
     Algorithm, BadSignature, PublicJwk, Signer, Thumbprint, VerifySignature, VerifyingKey, sha256,
@@ -93,7 +93,7 @@ impl Proof {
             jti: sha256(claims.jti.as_bytes()),
             issued: claims.issued,
             until,
-            nonce_ends: nonce == Some(Some(LimitStatus::Ending)),
+            nonce_ends: nonce == Some(Some(NonceStatus::Ending)),
         })
     }
 }

@@ -33,7 +33,6 @@ const LARGE: usize = 4 * 1024;
 /// is [bound to a key](Self::bound_to), a separate check decides whether its sender may use it.
 ///
 /// Only [`Issuers::verify`] creates one.
-/// Only [`Issuers::verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedToken {
     issuer_id: IssuerId,
@@ -213,7 +212,6 @@ impl Issuers {
     ///
     /// The first reason to reject the token. The checks are, in order: its form, header, issuer, type, key, audience, claims, times, and
     /// last its signature.
-    /// audience, claims and times, and last for its signature.
     pub fn verify(
         &self,
         token: &[u8],
