@@ -124,7 +124,7 @@ fn release_contains_no_paths_or_timestamps() {
 fn does_not_package_an_unstamped_filter() {
     let folder = PACKED.folder.path().join("none");
     let failed = pack(&folder, b"\0asm\x01\0\0\0", &PACKED.names, &PACKED.tree).unwrap_err();
-    assert!(failed.to_string().starts_with("the filter that was built: no version information"), "{failed}");
+    assert!(failed.to_string().starts_with("the built filter: no version information"), "{failed}");
     assert!(!folder.exists());
 }
 
