@@ -195,7 +195,7 @@ fn reports_each_error_at_its_location() {
         (json!([]), "", "the list is empty"),
         (json!([{}]), "[0]", "the key is missing; write `jwk`, `pem` or `secret`"),
         (json!([{ "jwk": ed25519(None), "pem": PEM }]), "[0]", "only one of `jwk`, `pem` and `secret`"),
-        (json!([{ "pem": PEM, "secret": { "env": "A" }, "keyid": "k" }]), "[0]", "is one of"),
+        (json!([{ "pem": PEM, "secret": { "env": "A" }, "keyid": "k" }]), "[0]", "only one of"),
         (change(ed25519(None), "d", json!("AAAA")), "[0].jwk.d", "belongs to a private or secret key"),
         (json!([{ "jwk": { "kty": "oct", "k": "AAAA" } }]), "[0].jwk.k", "belongs to a private or secret key"),
         (change(ed25519(None), "use", json!("enc")), "[0].jwk", "its `use` is `enc`"),

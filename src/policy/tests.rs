@@ -220,7 +220,7 @@ fn reports_each_error_at_its_location() {
             &[("/agents/a/identity/issuer", json!("x"))],
             "agents.a.identity.issuer: unknown issuer `x`; expected a name from `issuers`",
         ),
-        (&[("/agents/a/identity/client_id", json!(""))], "agents.a.identity.client_id: an empty value"),
+        (&[("/agents/a/identity/client_id", json!(""))], "agents.a.identity.client_id: the value is empty"),
         (&[("/agents/a/identity/client_id", Value::Null)], "agents.a.identity: every client of this issuer"),
         (&[("/agents/a/scopes", json!(["a:*"]))], "agents.a.scopes[0]: `a:*` looks like a pattern"),
         (&[("/agents/a/scopes", json!(["a b"]))], "agents.a.scopes[0]: invalid scope `a b`"),

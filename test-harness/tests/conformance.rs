@@ -132,10 +132,10 @@ fn names_every_vector_that_fails() {
 fn fails_without_the_expected_vectors() {
     let folder = tempfile::tempdir().unwrap();
     let empty = run(&[folder.path().to_str().unwrap(), "--some"]);
-    assert!(!empty.status.success() && String::from_utf8_lossy(&empty.stderr).contains("holds no test vectors"));
+    assert!(!empty.status.success() && String::from_utf8_lossy(&empty.stderr).contains("contains no test vectors"));
     let missing = folder.path().join("nowhere");
     let missing = run(&[missing.to_str().unwrap()]);
-    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("there is no folder"));
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("is not a folder"));
     // All published files are required, with at least as many cases as before.
     write(folder.path(), "rfc9421/rfc9530_digests.json", &digests().to_string());
     let output = run(&[folder.path().to_str().unwrap()]);

@@ -127,7 +127,7 @@ fn reports_a_port_in_use_before_starting() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let error = free("CALLGATE_TEST_UNSET_PORT", port).unwrap_err().to_string();
-    assert_eq!(error, format!("port {port} of this machine is taken; set CALLGATE_TEST_UNSET_PORT to another one"));
+    assert_eq!(error, format!("port {port} is already in use; set CALLGATE_TEST_UNSET_PORT to another port"));
     drop(taken);
     free("CALLGATE_TEST_UNSET_PORT", port).unwrap();
 }

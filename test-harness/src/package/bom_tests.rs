@@ -74,7 +74,7 @@ fn rejects_cargo_tree_output_in_another_format() {
         ["", "0 callgate v0.1.0", "0\tcallgate\tMIT\t", "0\tcallgate 0.1.0\tMIT\t", "x\tcallgate v0.1.0\tMIT\t"]
     {
         let refused = Tree::read(lines).unwrap_err();
-        assert!(refused.to_string().starts_with("cargo tree wrote "), "{refused}");
+        assert!(refused.to_string().starts_with("cargo tree printed "), "{refused}");
     }
     let unlicensed = Tree::read("0\tcallgate v0.1.0\t\t\n").unwrap();
     assert!(write(&unlicensed, b"", &names()).is_err());

@@ -140,7 +140,7 @@ fn kong_overruns_the_buffer_without_extra_room() {
     let portable = policy_with(json!({ "gateway": "portable" })).to_string();
     let mut vm = Vm::start(&MODULE.under(Kong), portable.as_bytes(), &[]).unwrap();
     let Verdict::Trap(trap) = vm.request(&crowded(120, &"M".repeat(4_000))).verdict else { panic!("nothing happens") };
-    assert!(trap.contains("smaller than what the host writes"), "{trap}");
+    assert!(trap.contains("smaller than the data that the host writes"), "{trap}");
 }
 
 #[test]
