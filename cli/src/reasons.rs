@@ -67,14 +67,16 @@ impl About {
     }
 }
 
-/// Returns every reason that has this code, in records or in answers, also as the access log writes it (`callgate_<code>`).
+/// Returns every reason that has this code, in records or in answers, also as the access log writes it (`callgate_<code>`). The one that
+/// has it in records comes first.
 pub(crate) fn with_code(code: &str) -> Vec<Reason> {
     let code = code.strip_prefix("callgate_").unwrap_or(code);
-    let exact = Reason::ALL.iter().copied().find(|reason| reason.code() == code);
-    match exact {
-        Some(reason) => vec![reason],
-        None => Reason::ALL.iter().copied().filter(|reason| reason.disclosed().code == code).collect(),
-    }
+    let (exact, others): (Vec<_>, Vec<_>) = Reason::ALL
+        .iter()
+        .copied()
+        .filter(|reason| reason.code() == code || reason.disclosed().code == code)
+        .partition(|reason| reason.code() == code);
+    [exact, others].concat()
 }
 
 /// Returns every code, of records and of answers.
@@ -121,7 +123,8 @@ mod tests {
     fn finds_reasons_by_the_code_of_a_record_of_an_answer_and_of_a_log() {
         assert_eq!(with_code("token_expired"), [Reason::TokenExpired]);
         assert_eq!(with_code("callgate_token_expired"), [Reason::TokenExpired]);
-        assert_eq!(with_code("signature_failed"), [Reason::SignatureFailed]);
+        let failed = with_code("signature_failed");
+        assert_eq!((failed.first(), failed.len()), (Some(&Reason::SignatureFailed), 4));
         assert_eq!(with_code(AGENT_REFUSED).len(), 4);
         assert!(with_code("no_such").is_empty());
     }

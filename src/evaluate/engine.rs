@@ -88,7 +88,7 @@ impl fmt::Display for Undecided {
                  not enough room; give the gate's plugins a `vm_id` of their own, or on Kong a zone of the size that \
                  `callgate check` prints"
             }
-            Self::InUse => "an earlier request stopped the filter, and the gateway went on with it",
+            Self::InUse => "an earlier request stopped the filter, and the gateway continued to use it",
         })
     }
 }

@@ -102,7 +102,7 @@ impl<H: Host> Gate<H> {
             return Err(Why::Gateway(policy.features.name, String::from_utf8_lossy(other).into_owned()));
         }
         host.expect_overrun(policy.features.overrun);
-        log::info!("policy `{}` is in force, version {}", policy.name, policy.version);
+        log::info!("policy `{}` is active, version {}", policy.name, policy.version);
         let mut secret = [0; 16];
         // A policy with a table key needs no random bytes, and Kong must not get host calls while it configures the filter.
         if policy.keeps_state() && policy.tables_key.is_none() {
@@ -172,14 +172,14 @@ impl<H: Host> Gate<H> {
         if let Some(entries) = limits {
             self.metrics.tell_other_size();
             log::warn!(
-                "`tables.limits` stays at {entries} until the gateway restarts, since the table exists: the policy asks for {}",
+                "`tables.limits` keeps {entries} entries until the gateway restarts, because the table exists; the policy requires {}",
                 self.policy().table_entries()
             );
         }
         if let Some(entries) = replay {
             self.metrics.tell_other_shares();
             log::warn!(
-                "each agent's share of `tables.replay` stays at {entries} until the gateway restarts, since the table exists: \
+                "each agent's share of `tables.replay` keeps {entries} entries until the gateway restarts, because the table exists; \
                  the policy asks for another"
             );
         }
@@ -232,7 +232,7 @@ impl<H: Host> Gate<H> {
     pub(super) fn complete(&self, PendingRecord(json): PendingRecord) {
         let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers);
         if let Err(error) = self.put(&outcome.complete(json)) {
-            log::warn!("a record stays without its outcome: {error}");
+            log::warn!("cannot add the outcome to a record: {error}");
         }
     }
 
@@ -249,7 +249,7 @@ impl<H: Host> Gate<H> {
         let now = self.now().ok();
         let written = self.emit_record(&Record::undecided(self.policy(), now, self.decision_id().ok()));
         written.unwrap_or_else(|error| {
-            log::error!("a denial is not written down: {error}");
+            log::error!("cannot write the record of a denial: {error}");
             None
         })
     }
@@ -321,9 +321,9 @@ impl fmt::Display for Failure {
             Self::NoPolicy => f.write_str("no policy is in force"),
             Self::Undecided(why) => why.fmt(f),
             Self::Host(error) => error.fmt(f),
-            Self::Headers => f.write_str("the gateway's list of headers does not add up"),
-            Self::Target => f.write_str("`proxy_get_property` does not tell the path that the client asked for"),
-            Self::Body => f.write_str("the gateway does not hand over the body that it said it has"),
+            Self::Headers => f.write_str("the gateway's list of headers is inconsistent"),
+            Self::Target => f.write_str("`proxy_get_property` does not return the path that the client requested"),
+            Self::Body => f.write_str("the gateway does not deliver the body that it announced"),
         }
     }
 }

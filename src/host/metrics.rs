@@ -50,7 +50,7 @@ impl<H: Host> Metrics<H> {
     /// Defines the metrics that the gateway shows from the start.
     pub(super) fn define(host: H, features: &Features) -> Self {
         let figures = Figures::define(&host, features)
-            .inspect_err(|error| log::warn!("only decisions are counted: {error}"))
+            .inspect_err(|error| log::warn!("only decisions have metrics: {error}"))
             .ok();
         Self { host, decisions: RefCell::default(), figures, told: Cell::default() }
     }
@@ -58,7 +58,7 @@ impl<H: Host> Metrics<H> {
     /// Counts a decision.
     pub(super) fn count(&self, outcome: &'static str, reason: &'static str) {
         if let Err(error) = self.decision(outcome, reason).and_then(|counter| self.host.change_metric(counter, 1)) {
-            log::warn!("a decision is not counted: {error}");
+            log::warn!("cannot count a decision: {error}");
         }
     }
 
@@ -88,7 +88,7 @@ impl<H: Host> Metrics<H> {
         if change != 0
             && let Err(error) = self.host.change_metric(metric, change)
         {
-            log::warn!("a figure is not told: {error}");
+            log::warn!("cannot set a metric: {error}");
         }
     }
 

@@ -156,7 +156,7 @@ impl<H: Host> Clock for HostClock<H> {
     fn now(&self) -> Result<Timestamp, StoreError> {
         self.0.now(ClockCall::Host).map_err(|error| {
             // The engine learns only that the call failed. The log has the reason.
-            log::error!("what the workers share cannot be used: {error}");
+            log::error!("cannot use the shared state of the workers: {error}");
             StoreError
         })
     }

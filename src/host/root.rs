@@ -45,7 +45,7 @@ impl<H: Host> Root<H> {
                     log::error!("{line}");
                 }
                 if refused.must_accept() {
-                    log::error!("no policy is in force: every request is denied until another one is accepted");
+                    log::error!("no policy is active; every request is denied until one is accepted");
                     self.gate = None;
                 }
                 refused.must_accept()
@@ -56,7 +56,7 @@ impl<H: Host> Root<H> {
     /// Handles the gateway's timer.
     pub(super) fn on_tick(&mut self) {
         if let Err(error) = self.waiting.tick(&self.host, self.id) {
-            log::error!("the timer cannot come back to its own context: {error}");
+            log::error!("the timer cannot return to its context: {error}");
         }
         if let Some(gate) = &self.gate {
             gate.tell_held();

@@ -97,10 +97,10 @@ impl<H: Host> HttpStream<H> {
     pub(super) fn on_response_headers(&mut self) -> StreamAction {
         // The request is already decided, so a missing header is only logged.
         if let Err(failure) = self.add_limits() {
-            log::warn!("a response does not report its limits: {failure}");
+            log::warn!("cannot add `RateLimit` to a response: {failure}");
         }
         if let Err(failure) = self.add_nonce() {
-            log::warn!("a response does not carry the next nonce: {failure}");
+            log::warn!("cannot add the next nonce to a response: {failure}");
         }
         StreamAction::Continue
     }
@@ -117,7 +117,7 @@ impl<H: Host> HttpStream<H> {
                 let Some(pending) = pending.take() else { return };
                 match gate.emit_record(&pending.abandon(gate.now().ok()).record()) {
                     Ok(record) => self.record = record,
-                    Err(error) => log::error!("a request is not written down: {error}"),
+                    Err(error) => log::error!("cannot write the record of a request: {error}"),
                 }
             });
         }
@@ -258,7 +258,7 @@ impl<H: Host> HttpStream<H> {
             Decision::Deny(deny) => {
                 match record {
                     Ok(record) => self.record = record,
-                    Err(error) => log::error!("a denial is not written down: {error}"),
+                    Err(error) => log::error!("cannot write the record of a denial: {error}"),
                 }
                 Ok(Next::Answer(deny.answer()))
             }
@@ -324,7 +324,7 @@ impl<H: Host> HttpStream<H> {
     }
 
     fn fail(&mut self, failure: &Failure) -> StreamAction {
-        log::error!("a request is denied: {failure}");
+        log::error!("a request is denied because the host failed: {failure}");
         if let Some(gate) = &self.gate {
             self.record = gate.record_undecided();
         }
@@ -353,7 +353,7 @@ pub(super) fn send(host: &impl Host, answer: &Answer) {
     let body = answer.body.as_bytes();
     if let Err(error) = host.send_response(answer.status, &answer.details, &headers, body, answer.grpc_status) {
         // The request remains held until the gateway's own timeout ends it.
-        log::error!("a denied request is not answered: {error}");
+        log::error!("cannot answer a denied request: {error}");
     }
 }
 

@@ -32,9 +32,9 @@ impl<H: Host> HostVerify for Gateway<H> {
     fn give_up(&self) {
         let why = match self.failed.take() {
             Some(error) => format!("{error}; where its configuration restricts what filters may call, allow that"),
-            None => "the gateway's `verify_signature` answers what it should not".into(),
+            None => "the gateway's `verify_signature` returns wrong results".into(),
         };
-        log::warn!("signatures by ECDSA and RSA keys are computed in the filter, which takes longer: {why}");
+        log::warn!("the filter verifies ECDSA and RSA signatures itself, which takes longer: {why}");
     }
 }
 
@@ -43,9 +43,9 @@ pub(super) fn verifier<H: Host>(host: &H, policy: &Policy) -> Verifier<H> {
     let asked = policy.features.verifies && policy.takes_what_hosts_verify();
     let verifier = HostVerifier::new(asked.then(|| Gateway::new(host.clone())), policy.verifier());
     if verifier.asks() {
-        log::info!("signatures by ECDSA keys, and by RSA keys without PSS, are verified by the gateway");
+        log::info!("the gateway verifies ECDSA signatures, and RSA signatures without PSS");
     } else if !policy.features.verifies && policy.takes_what_hosts_verify() {
-        log::info!("signatures are computed in the filter: `{}` verifies none", policy.features.name);
+        log::info!("the filter verifies signatures itself; `{}` verifies none", policy.features.name);
     }
     verifier
 }

@@ -51,7 +51,7 @@ impl WaitingRequest {
         self.with_dependent_mut(|_, pending| {
             let decision = pending.take()?.time_out(gate.now().ok());
             let record = gate.emit_record(&decision.record());
-            let record = record.inspect_err(|error| log::error!("a denial is not written down: {error}"));
+            let record = record.inspect_err(|error| log::error!("cannot write the record of a denial: {error}"));
             let answer = match decision {
                 Decision::Deny(deny) => deny.answer(),
                 // INVARIANT: a request in observation does not time out.
@@ -111,7 +111,7 @@ impl<H: Host> WaitingList<H> {
         for (stream, shared) in overdue {
             // The record and the answer belong to the stream.
             if let Err(error) = host.set_effective_context(stream) {
-                log::error!("a request whose body takes too long is not answered: {error}");
+                log::error!("cannot answer a request whose body takes too long: {error}");
                 continue;
             }
             let Some(mut request) = shared.request.take() else { continue };

@@ -22,7 +22,7 @@ pub struct MalformedPairs;
 
 impl std::fmt::Display for MalformedPairs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the list of headers does not add up")
+        f.write_str("the list of headers is inconsistent")
     }
 }
 

@@ -288,7 +288,7 @@ impl SharedStore for SharedData {
 
 /// The engine learns only that the call failed. The log has the reason.
 fn failed(error: HostError) -> StoreError {
-    log::error!("what the workers share cannot be used: {error}");
+    log::error!("cannot use the shared state of the workers: {error}");
     StoreError
 }
 

@@ -53,9 +53,9 @@ fn gateway_verifies_signatures_where_supported() {
         let verifies = profile.quirks().foreign == ForeignFunction::Verifies;
         let said = lines(&vm, Level::Info).last().copied().unwrap().to_owned();
         let expected = if verifies {
-            "signatures by ECDSA keys, and by RSA keys without PSS, are verified by the gateway".to_owned()
+            "the gateway verifies ECDSA signatures, and RSA signatures without PSS".to_owned()
         } else {
-            format!("signatures are computed in the filter: `{}` verifies none", profile.quirks().gateway)
+            format!("the filter verifies signatures itself; `{}` verifies none", profile.quirks().gateway)
         };
         assert_eq!(said, expected, "{profile:?}");
         let times = usize::from(verifies);
@@ -144,7 +144,7 @@ fn detects_an_unreliable_host_verifier_at_configuration() {
         let mut vm = Vm::start(&MODULE.answering(lie), policy().to_string().as_bytes(), &[]).unwrap();
         let warned = lines(&vm, Level::Warn);
         assert_eq!(warned.len(), 1, "{lie:?}: {warned:?}");
-        assert!(warned[0].starts_with("signatures by ECDSA and RSA keys are computed in the filter"), "{warned:?}");
+        assert!(warned[0].starts_with("the filter verifies ECDSA and RSA signatures itself"), "{warned:?}");
         assert_eq!(matches!(lie, Answer::Status(_)), warned[0].contains("`proxy_call_foreign_function` failed"));
         assert!(!lines(&vm, Level::Info).iter().any(|line| line.contains("verified by the gateway")));
         assert_eq!(assert_tells(&mut vm, 1, [0; 2]), [""; 0], "{lie:?}");

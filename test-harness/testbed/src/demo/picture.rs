@@ -20,7 +20,7 @@ pub fn picture(text: &str) -> String {
          <!-- `cargo harness picture --write` draws this from the output of `cargo demo`. -->\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#0d1117\"/>\n\
          <g font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, monospace\" font-size=\"13\" fill=\"#e6edf3\" \
-         xml:space=\"preserve\">\n"
+         xml:space=\"preserve\" style=\"white-space: pre\">\n"
     );
     for (index, line) in lines.iter().enumerate() {
         // Writing to a string does not fail.
