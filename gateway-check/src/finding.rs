@@ -112,9 +112,9 @@ codes! {
     Repeated "repeated" Warning
         "The gateway retries requests that may change something: one allowed request, perhaps one that must happen only once, happens twice."
     AddressNotTrusted "address_not_trusted" Error
-        "The source address is taken from a header that clients can write: records, limits and bindings by source are not reliable."
+        "The source address is read from a header that clients can write: records, limits and bindings by source are not reliable."
     AddressTrust "address_trust" Warning
-        "The source address is taken from a header. That is correct only behind your own proxies that set it."
+        "The source address is read from a header. That is correct only behind your own proxies that set it."
     PathNormalized "path_normalized" Warning
         "The gateway rewrites paths before the gate: the gate checks and records another path than the client sent, and signatures over it fail."
     HostStripped "host_stripped" Warning

@@ -255,7 +255,7 @@ fn reports_each_error_at_its_location() {
         (&[("/endpoints/0/hosts", json!([]))], "endpoints[0].hosts: an endpoint without a host"),
         (
             &[("/endpoints/0/hosts", json!(["other"]))],
-            "endpoints[0].hosts[0]: `other` is not one of the policy's hosts; write one of those",
+            "endpoints[0].hosts[0]: `other` is not one of the policy's hosts; expected a host from `hosts`",
         ),
         (&[("/endpoints/0/path", json!("health"))], "endpoints[0].path: a path begins with a slash"),
         (&[("/endpoints/0/scopes", json!(["a"]))], "endpoints[0].scopes: a public endpoint cannot check scopes"),

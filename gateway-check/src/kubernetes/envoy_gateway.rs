@@ -137,7 +137,7 @@ impl<'a> Check<'a> {
         }
         if let Some(detection) = policy.path("spec.clientIPDetection") {
             let message =
-                "the source address is taken from a header, which is correct only behind your own proxies that set it";
+                "the source address is read from a header, which is correct only behind your own proxies that set it";
             self.add(Code::AddressTrust, &detection, message);
         }
         if policy.text("spec.headers.with_underscores_action") == Some("DropHeader")

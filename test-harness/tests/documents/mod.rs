@@ -111,27 +111,14 @@ fn document(path: &str) -> Document {
 }
 
 /// Constructions that readers stumbled over, and that must not come back.
-const AVOIDED: [&str; 8] =
-    [" anew", " beside ", "comes out", "goes on", "is taken", "made out to", "says so", "whichever"];
-
-/// The reference pages are generated from the code, whose own words they are.
-const GENERATED: [&str; 6] = [
-    "docs/reference/gateway-findings.md",
-    "docs/reference/metrics.md",
-    "docs/reference/policy.md",
-    "docs/reference/reasons.md",
-    "docs/reference/record.md",
-    "docs/reference/upstreams.md",
-];
+const AVOIDED: [&str; 9] =
+    [" anew", " beside ", " stands", "comes out", "goes on", "is taken", "made out to", "says so", "whichever"];
 
 #[test]
 fn documents_avoid_constructions_that_readers_stumble_over() {
     let mut found = Vec::new();
     for document in Document::all() {
         let path = document.path.to_str().unwrap();
-        if GENERATED.contains(&path) {
-            continue;
-        }
         let (prose, _) = document.parts();
         let prose = prose.split_whitespace().collect::<Vec<_>>().join(" ");
         found.extend(
