@@ -240,7 +240,7 @@ fn envoy_and_the_filter_verify_signatures_alike() {
     // For each curve: the signature, its twin and four more. For each RSA key: one for each hash, two more, and one with PSS.
     assert_eq!((good, cases.len()), (24, 164));
     let gate = Gate::start(&policy);
-    assert!(logged(&gate, "are verified by the gateway") > 0, "{}", gate.envoy.log_tail());
+    assert!(logged(&gate, "the gateway verifies ECDSA") > 0, "{}", gate.envoy.log_tail());
     // Envoy logs each call of a host function once its log level is raised.
     let louder =
         client::call(gate.envoy.admin_at(), &Request::post("/logging?wasm=trace").host("admin").body(b"")).unwrap();
@@ -249,16 +249,16 @@ fn envoy_and_the_filter_verify_signatures_alike() {
     // For each curve 15; for each RSA key 12 for each hash, and three more. The gate does not ask about the others, because they have
     // another length or a zero, use PSS, or were seen before.
     assert_eq!(logged(&gate, "[vm->host] env.proxy_call_foreign_function("), 2 * 15 + 2 * (3 * 12 + 3));
-    assert_eq!(logged(&gate, "computed in the filter"), 0);
+    assert_eq!(logged(&gate, "the filter verifies"), 0);
 }
 
 #[test]
 fn verdicts_do_not_depend_on_the_foreign_function_capability() {
     let (policy, cases) = cases();
     let gate = Gate::start_with(&policy, without_the_capability, &Options::default());
-    let warned = "computed in the filter, which takes longer: the host call `proxy_call_foreign_function` failed";
+    let warned = "the filter verifies ECDSA and RSA signatures itself, which takes longer: the host call `proxy_call_foreign_function` failed";
     let before = logged(&gate, warned);
-    assert!(before > 0 && logged(&gate, "are verified by the gateway") == 0, "{}", gate.envoy.log_tail());
+    assert!(before > 0 && logged(&gate, "the gateway verifies ECDSA") == 0, "{}", gate.envoy.log_tail());
     let refused = logged(&gate, "restricted capability");
     assert_verdicts(&gate, &cases);
     // Each VM logs this once and does not ask again.
@@ -271,7 +271,7 @@ fn oldest_envoy_verifies_signatures_alike() {
     let (policy, cases) = cases();
     let options = Options { binary: Some(oldest().unwrap()), ..Options::default() };
     let gate = Gate::start_with(&policy, |_| (), &options);
-    assert!(logged(&gate, "are verified by the gateway") > 0, "{}", gate.envoy.log_tail());
+    assert!(logged(&gate, "the gateway verifies ECDSA") > 0, "{}", gate.envoy.log_tail());
     assert_verdicts(&gate, &cases);
-    assert_eq!(logged(&gate, "computed in the filter"), 0);
+    assert_eq!(logged(&gate, "the filter verifies"), 0);
 }
