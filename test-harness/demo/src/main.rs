@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let demo = |verb, rest: &[OsString]| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(root).arg(verb).args(rest);
-        cargo.args(["--locked", "--package", "callgate-testbed", "--bin", "callgate-demo"]);
+        cargo.args(["--locked", "--profile", "demo", "--package", "callgate-testbed", "--bin", "callgate-demo"]);
         cargo
     };
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
