@@ -41,7 +41,7 @@ fn announce(built_before: bool) {
         println!("This takes about 20 seconds if nothing changed since the last run.\n");
     } else {
         println!(
-            "The first run builds the filter and fetches Envoy: about 4 minutes on two cores. Later runs take 20 seconds.\n"
+            "The first run builds the filter and fetches Envoy: 4 to 5 minutes on two cores. Later runs take 20 seconds.\n"
         );
     }
 }

@@ -17,7 +17,7 @@ pub fn picture(text: &str) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height}\" role=\"img\" \
          aria-label=\"The output of cargo demo\">\n\
-         <!-- `cargo harness picture --write` draws this from the output of `cargo demo`. -->\n\
+         <!-- Drawn by `cargo harness picture` from the output of `cargo demo`. -->\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#0d1117\"/>\n\
          <g font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, monospace\" font-size=\"13\" fill=\"#e6edf3\" \
          xml:space=\"preserve\" style=\"white-space: pre\">\n"
@@ -64,5 +64,8 @@ mod tests {
             "{svg}"
         );
         assert_eq!(svg.matches("<text ").count(), 3);
+        // XML allows no two hyphens inside a comment.
+        let comment = svg.split_once("<!--").and_then(|(_, rest)| rest.split_once("-->")).map(|(comment, _)| comment);
+        assert!(comment.is_some_and(|comment| !comment.contains("--")), "{svg}");
     }
 }
