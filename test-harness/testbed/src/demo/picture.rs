@@ -8,6 +8,9 @@ pub const PICTURE: &str = "docs/demo.svg";
 const LINE_HEIGHT: usize = 19;
 const COLUMN_WIDTH: f32 = 7.8;
 const MARGIN: usize = 18;
+const GREEN: &str = "#3fb950";
+const RED: &str = "#f85149";
+const YELLOW: &str = "#d29922";
 
 /// Draws lines of text as they look in a terminal, as SVG. Marks and statuses have colors.
 pub fn picture(text: &str) -> String {
@@ -19,31 +22,50 @@ pub fn picture(text: &str) -> String {
          aria-label=\"The output of cargo demo\">\n\
          <!-- Drawn by `cargo harness picture` from the output of `cargo demo`. -->\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#0d1117\"/>\n\
-         <g font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, monospace\" font-size=\"13\" fill=\"#e6edf3\" \
-         xml:space=\"preserve\" style=\"white-space: pre\">\n"
+         <g font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, monospace\" font-size=\"13\" fill=\"#e6edf3\">\n"
     );
     for (index, line) in lines.iter().enumerate() {
-        // Writing to a string does not fail.
-        let _ =
-            writeln!(svg, "<text x=\"{MARGIN}\" y=\"{}\">{}</text>", MARGIN + 13 + index * LINE_HEIGHT, colored(line));
+        let y = MARGIN + 13 + index * LINE_HEIGHT;
+        for (column, cell) in cells(line) {
+            let x = MARGIN as f32 + column as f32 * COLUMN_WIDTH;
+            // Writing to a string does not fail.
+            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y}\">{}</text>", colored(cell));
+        }
     }
     svg.push_str("</g>\n</svg>\n");
     svg
 }
 
-/// Colors the mark and the status of a row, and leaves other lines as they are.
-fn colored(line: &str) -> String {
+/// Splits a line at two or more spaces, into texts with their columns. Each gets a fixed position, which does not depend on
+/// the width of spaces in the reader's font.
+fn cells(line: &str) -> Vec<(usize, &str)> {
+    let mut cells = Vec::new();
+    let mut rest = line;
+    let mut column = 0;
+    while !rest.is_empty() {
+        let text = rest.trim_start();
+        column += rest.chars().count() - text.chars().count();
+        let (cell, after) = text.split_at(text.find("  ").unwrap_or(text.len()));
+        if !cell.is_empty() {
+            cells.push((column, cell));
+        }
+        column += cell.chars().count();
+        rest = after;
+    }
+    cells
+}
+
+/// Colors a mark and a status, and leaves other text as it is.
+fn colored(cell: &str) -> String {
     let span = |color: &str, text: &str| format!("<tspan fill=\"{color}\">{text}</tspan>");
-    let mark = match line.chars().next() {
-        Some('✓') => span("#3fb950", "✓"),
-        Some('✗') => span("#f85149", "✗"),
-        _ => return escaped(line),
-    };
-    let rest = escaped(line.trim_start_matches(['✓', '✗']));
-    let is_status = |word: &str| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(status) = rest.split(' ').find(|word| is_status(word)) else { return mark + &rest };
-    let color = if status.starts_with('2') { "#3fb950" } else { "#d29922" };
-    mark + &rest.replacen(status, &span(color, status), 1)
+    let is_status = cell.len() == 3 && cell.bytes().all(|byte| byte.is_ascii_digit());
+    match cell.chars().next() {
+        Some('✓') => span(GREEN, "✓") + &escaped(cell.trim_start_matches('✓')),
+        Some('✗') => span(RED, "✗") + &escaped(cell.trim_start_matches('✗')),
+        Some('2') if is_status => span(GREEN, cell),
+        Some(_) if is_status => span(YELLOW, cell),
+        _ => escaped(cell),
+    }
 }
 
 fn escaped(text: &str) -> String {
@@ -57,13 +79,10 @@ mod tests {
     #[test]
     fn colors_rows_and_escapes_text() {
         let svg = picture("  request  got\n✓ a <b>    200\n✗ c        403\n");
-        assert!(svg.contains(">  request  got<"), "{svg}");
-        assert!(svg.contains("✓</tspan> a &lt;b&gt;    <tspan fill=\"#3fb950\">200</tspan></text>"), "{svg}");
-        assert!(
-            svg.contains("<tspan fill=\"#f85149\">✗</tspan> c        <tspan fill=\"#d29922\">403</tspan>"),
-            "{svg}"
-        );
-        assert_eq!(svg.matches("<text ").count(), 3);
+        assert!(svg.contains(">request</text>") && svg.contains(">got</text>"), "{svg}");
+        assert!(svg.contains("✓</tspan> a &lt;b&gt;</text>") && svg.contains("#3fb950\">200</tspan>"), "{svg}");
+        assert!(svg.contains("✗</tspan> c</text>") && svg.contains("#d29922\">403</tspan>"), "{svg}");
+        assert_eq!(cells("  a  b c   ✓ d"), [(2, "a"), (5, "b c"), (11, "✓ d")]);
         // XML allows no two hyphens inside a comment.
         let comment = svg.split_once("<!--").and_then(|(_, rest)| rest.split_once("-->")).map(|(comment, _)| comment);
         assert!(comment.is_some_and(|comment| !comment.contains("--")), "{svg}");
