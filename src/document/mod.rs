@@ -67,8 +67,8 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Origin>"))]
     pub external_url: Option<String>,
-    /// Where the developer of a client that was denied gets help: a URL or a contact, in at most 256 printable ASCII characters. Every
-    /// denial contains it in the member `help`, also for clients that are not authenticated.
+    /// Where the developer of a client that was denied gets help: a URL or a contact, in at most 256 printable ASCII characters. Denials
+    /// contain it in the member `help`, also for clients that are not authenticated. Denials of gRPC requests do not.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
     pub help: Option<String>,

@@ -47,7 +47,7 @@ impl<'a> Evaluation<'a, '_> {
         let result = if missing.is_none() { Ok(ScopesGranted::assertion()) } else { Err(Reason::InsufficientScope) };
         let details = self.context.trace.is_some().then(|| {
             let granted = upstream::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
-            vec![("takes", endpoint.scopes.names().join(" ")), ("has", granted)]
+            vec![("requires", endpoint.scopes.names().join(" ")), ("has", granted)]
         });
         let rule = Rule::asked_by(endpoint, missing, "scopes");
         self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())

@@ -183,10 +183,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         let place = root.field("tables").field("ed25519");
         findings.error(
             place,
-            format!(
-                "too many tables; expected at most {MOST_KEY_TABLES}, because each worker needs memory for \
-                                       them"
-            ),
+            format!("too many tables; expected at most {MOST_KEY_TABLES}, because each worker needs memory for them"),
         );
     }
     let tables_key = TablesKey::compile(document, secrets, &mut findings);

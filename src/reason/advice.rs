@@ -286,8 +286,9 @@ impl Reason {
                 "Cover only components that you send and that no proxy changes. Never cover `cookie`."
             }
             Self::SignatureFailed => {
-                "Compare your signature base with what `callgate verify` computes for the request. Sign the URL \
-                 that you send the request to, send each covered header as one line, and sign last."
+                "Check that `keyid` and `alg` are those of a key that is registered for your agent and valid now. Then compare \
+                 your signature base with what `callgate verify` computes: sign the URL that you send the request to, send each \
+                 covered header as one line, and sign last."
             }
             Self::SignatureSigner => "Sign with the key that is registered for the agent whose token you send.",
             Self::ContentDigestMissing => {
@@ -323,8 +324,8 @@ impl Reason {
                  with a new proof in `DPoP` for each request."
             }
             Self::InsufficientScope => {
-                "Request a new token with the scopes in the challenge. If the authorization server does not grant \
-                 them, ask the operator."
+                "Request a new token with the scopes in the challenge. If the authorization server does not grant them, or you \
+                 send no token, ask the operator."
             }
             Self::TooManyParameters => {
                 "Send at most 256 parameters in one request. Split the list into several requests, or send it in \

@@ -44,8 +44,8 @@ impl Disclosed {
 
 /// The code that answers disclose for every reason that concerns the registration of an agent.
 pub const AGENT_REFUSED: &str = "agent_refused";
-const AGENT_REFUSED_DETAIL: &str = "Check that you send the token of the client that is registered for this API, and ask the owner of the agent \
-                                    whether its registration is active. A new token for the same client does not help.";
+const AGENT_REFUSED_DETAIL: &str = "Check that you use the credential that is registered for this API, and ask the owner of the agent whether \
+                                    its registration is active. A new token for the same client does not help.";
 
 /// What an answer asks the client for: a challenge in `WWW-Authenticate` (RFC 6750, section 3), or a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         Some(code) => with_code(code),
     };
     if let (Some(code), true) = (&arguments.code, reasons.is_empty()) {
-        let help = match nearest(code, codes()) {
+        let help = match nearest(code.strip_prefix("callgate_").unwrap_or(code), codes()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "`callgate reason` lists all codes".to_owned(),
         };
@@ -58,10 +58,10 @@ fn explain(about: &About, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "{}: {}", about.code, about.title)?;
     write!(out, "  status {}", about.status)?;
     if about.disclosed != about.code {
-        write!(out, "; the answer says `{}`", about.disclosed)?;
+        write!(out, "; the response has the code `{}`", about.disclosed)?;
     }
     if let Some(challenge) = about.challenge {
-        write!(out, "; the answer asks for {challenge}")?;
+        write!(out, "; challenge: {challenge}")?;
     }
     writeln!(out, "\n\n{}\n\nUsual causes:", about.meaning)?;
     for cause in about.causes {

@@ -79,7 +79,7 @@ pub(super) struct KeyArguments {
     /// The encoding of the secret
     #[arg(long, value_enum, default_value_t = Encoding::Text, requires = "secret")]
     pub(super) secret_encoding: Encoding,
-    /// The signature algorithm of an RSA key; every other key has but one
+    /// The signature algorithm of an RSA key; other keys have only one
     #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
     pub(super) algorithm: Option<Algorithm>,
 }

@@ -1,6 +1,6 @@
 //! The policy reference, in the order in which a reader needs it.
 //!
-//! The texts about fields are the schema's. This module decides where each definition stands, and shows parts of one example policy.
+//! The texts about fields are the schema's. This module decides the position of each definition, and shows parts of one example policy.
 
 use std::fmt::Write;
 

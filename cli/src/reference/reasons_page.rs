@@ -42,7 +42,7 @@ pub(super) fn page() -> String {
         with_code(AGENT_REFUSED).iter().map(|reason| format!("[{0}](#{0})", reason.code())).collect();
     let _ = writeln!(
         page,
-        "\n## {AGENT_REFUSED}\n\n403. Responses have this code for {}, so that a client cannot tell which agents the policy has. The record \
+        "\n## {AGENT_REFUSED}\n\n403. Responses have this code for {}. A client therefore cannot tell which agents the policy has. The record \
          has the exact reason.\n\n**Client:** {}",
         merged.join(", "),
         Reason::AgentUnknown.disclosed().detail

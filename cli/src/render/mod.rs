@@ -29,7 +29,7 @@ pub enum Form {
     WasmPlugin,
     /// `istio`: a `TrafficExtension`, which newer releases prefer
     TrafficExtension,
-    /// `istio`: an `EnvoyFilter`, which can say more than the others
+    /// `istio`: an `EnvoyFilter`, which supports more settings than the others
     EnvoyFilter,
     /// `envoy-gateway`: an `EnvoyExtensionPolicy`
     ExtensionPolicy,
@@ -41,7 +41,7 @@ pub enum Form {
     /// `kong`: the settings that the filter needs
     #[value(name = "kong.conf")]
     KongConf,
-    /// `kong`: what Kong checks the policy with
+    /// `kong`: the schema with which Kong validates the policy
     #[value(name = "meta.json")]
     KongMeta,
 }

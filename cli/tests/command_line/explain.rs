@@ -14,7 +14,7 @@ fn shows_every_check_and_header_change_of_an_allowed_request() {
         &format!(
             "pass  agent           agent: coding-agent\n                      {POLICY}:{agent}:3: agents.coding-agent\n"
         ),
-        "pass  scopes          takes: code:read, has: code:read code:write pulls:write\n",
+        "pass  scopes          requires: code:read, has: code:read code:write pulls:write\n",
         &format!("                      {POLICY}:{owner}:18: endpoints[3].bind[\"path.owner\"]\n"),
         "pass  limits          cost: 1, limit: calls, left: 99 of 100\n",
         "\nALLOW allowed\n",

@@ -152,7 +152,7 @@ fn reason_explains_codes_of_records_and_answers() {
     let parsed = json(&callgate("reason dpop_nonce --format json").fine());
     assert_eq!((&parsed[0]["code"], &parsed[0]["status"]), (&"dpop_nonce".into(), &401.into()));
     assert!(
-        callgate("reason token_expird")
+        callgate("reason callgate_token_expird")
             .failed(1)
             .contains("unknown reason `token_expird`; did you mean `token_expired`?")
     );

@@ -1,6 +1,6 @@
 //! Reads what has to be done to verify a document: its fences in their order, and the comments that state how each is verified.
 //!
-//! | Comment | Stands before | Effect |
+//! | Comment | Written before | Effect |
 //! |---|---|---|
 //! | `run: SCRIPT` | anything | the script is run, such as to make files that the reader has |
 //! | `in: FOLDER` | `sh` or `run` | it is run there, instead of at the root of the repository |

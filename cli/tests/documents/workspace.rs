@@ -60,7 +60,10 @@ impl Workspace {
     pub(crate) fn perform(&mut self, step: &Step) -> Result<(), String> {
         let note = |name: &str| step.notes.get(name).map(String::as_str);
         match &step.action {
-            Action::Run(_) if note("not run").is_some() => Ok(()),
+            Action::Run(_) if note("not run").is_some() => {
+                self.output.clear();
+                Ok(())
+            }
             Action::Run(script) => self.run(script, note("in").unwrap_or_default(), note("exits")),
             Action::Check(text) => self.check(text, &step.notes),
             Action::Compare(expected) => compare(&self.output, expected, note("output").is_some()),

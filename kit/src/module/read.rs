@@ -33,7 +33,7 @@ pub struct Module {
     pub imports: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Why a file is not an unchanged module of Callgate. The text continues a sentence that begins with the file's name.
+/// Why a file is not an unchanged module of Callgate. The text is a message without the file's name, which the caller writes before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The module was changed after it was built.

@@ -12,27 +12,47 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// When the first line was printed, in milliseconds since 1970. The demo counts its time from there.
 const STARTED: &str = "CALLGATE_DEMO_STARTED";
 
+const USAGE: &str = "\
+Starts a real Envoy with the policy of examples/quickstart, sends requests through it, and shows each decision and its reason.
+
+Usage: cargo demo [--serve]
+
+Options:
+  --serve  Leave everything running, and print requests to try and commands that explain them
+  --help   Print this text
+";
+
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    let asks_for_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
-    if !asks_for_help {
-        announce(root.join("target/filter/callgate.wasm").exists());
+    match arguments.as_slice() {
+        [] => {}
+        [only] if only == "--serve" => {}
+        [only] if only == "--help" || only == "-h" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("error: unknown arguments\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
     }
-    let demo = |verb, rest: &[OsString]| {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    announce(root.join("target/demo/callgate-demo").exists());
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let cargo = |verb| {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(root).arg(verb).args(rest);
+        cargo.current_dir(root).arg(verb);
         cargo.args(["--locked", "--profile", "demo", "--package", "callgate-testbed", "--bin", "callgate-demo"]);
         cargo
     };
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let built = run(&mut demo("build", &[]));
+    let built = run(&mut cargo("build"));
     if built != ExitCode::SUCCESS {
         return built;
     }
-    run(demo("run", &["--quiet".into()]).env(STARTED, started.to_string()).arg("--").args(arguments))
+    run(cargo("run").arg("--quiet").env(STARTED, started.to_string()).arg("--").args(arguments))
 }
 
+/// Announces what happens and how long it takes.
 fn announce(built_before: bool) {
     println!(
         "Callgate demo: starts a real Envoy with the gate, sends requests of two agents, and shows each decision."
