@@ -151,11 +151,8 @@ fn reason_explains_codes_of_records_and_answers() {
     assert!(callgate("reason").fine().lines().any(|line| line.starts_with("rate_limited ") && line.contains(" 429 ")));
     let parsed = json(&callgate("reason dpop_nonce --format json").fine());
     assert_eq!((&parsed[0]["code"], &parsed[0]["status"]), (&"dpop_nonce".into(), &401.into()));
-    assert!(
-        callgate("reason callgate_token_expird")
-            .failed(1)
-            .contains("unknown reason `token_expird`; did you mean `token_expired`?")
-    );
+    let unknown = callgate("reason callgate_token_expird").failed(1);
+    assert!(unknown.contains("unknown reason `callgate_token_expird`; did you mean `token_expired`?"), "{unknown}");
 }
 
 /// The `type` of an answer is a URL that leads to a heading of the reference.
