@@ -1,8 +1,9 @@
 //! The output of `cargo demo` is correct, and its Envoy exposes no secret.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use test_harness::demo::{Demo, PICTURE, picture, summary};
@@ -72,9 +73,9 @@ fn invitation_keeps_its_promises(demo: &Demo) {
 
 /// Runs a command as a user would, with `callgate` on the path.
 fn shell(variables: &str, command: &str) -> Output {
-    let callgate = build::command_line().unwrap();
+    static CALLGATE: LazyLock<PathBuf> = LazyLock::new(|| build::command_line().unwrap());
     let path = std::env::var("PATH").unwrap();
-    let folder = callgate.parent().map_or("", |folder: &Path| folder.to_str().unwrap());
+    let folder = CALLGATE.parent().unwrap().to_str().unwrap();
     Command::new("sh")
         .args(["-c", &format!("{variables}{command}")])
         .current_dir(paths::root())
