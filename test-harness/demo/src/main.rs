@@ -58,10 +58,10 @@ fn announce(built_before: bool) {
         "Callgate demo: starts a real Envoy with the gate, sends requests of two agents, and shows each decision."
     );
     if built_before {
-        println!("This takes about 20 seconds if nothing changed since the last run.\n");
+        println!("This takes about 10 seconds if nothing changed since the last run.\n");
     } else {
         println!(
-            "The first run builds the filter and fetches Envoy: 4 to 5 minutes on two cores. Later runs take 20 seconds.\n"
+            "The first run builds the filter and fetches Envoy: 4 to 5 minutes on two cores. Later runs take 10 seconds.\n"
         );
     }
 }

@@ -70,7 +70,7 @@ impl Invitation {
                     curl("", "/repos/acme/gateway", ""),
                     401,
                     "credentials_missing",
-                    "without a token, every path gets this answer, whether it exists or not",
+                    "without a token, every path that is not public gets this answer, whether it exists or not",
                 ),
             ],
             commands: vec![
