@@ -61,6 +61,7 @@ fn section(name: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-#[cfg(all(test, feature = "full"))]
+#[cfg(feature = "full")]
+#[cfg(test)]
 #[path = "module/tests.rs"]
 mod tests;

@@ -280,7 +280,7 @@ fn at<'v>(value: &'v Value, place: &str) -> &'v Value {
 fn with_policy_as_json(mut bootstrap: Value) -> Value {
     let filters = bootstrap.pointer_mut(&format!("{MANAGER}/http_filters")).unwrap().as_array_mut().unwrap();
     let gate = filters.iter_mut().find(|filter| filter["name"] == "callgate").unwrap();
-    let value = &mut gate["typed_config"]["config"]["configuration"]["value"];
+    let value = gate.pointer_mut("/typed_config/config/configuration/value").unwrap();
     *value = json(value.as_str().unwrap());
     bootstrap
 }

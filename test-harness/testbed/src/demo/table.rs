@@ -42,7 +42,6 @@ fn line(mark: &str, cells: &[String; 4], widths: [usize; 4]) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 mod tests {
     use crate::demo::{Received, calls};
     use crate::quickstart::Issuer;
