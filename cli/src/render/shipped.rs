@@ -2,7 +2,7 @@
 //! that tests start.
 //!
 //! This module takes parts out of the text instead of the value, because the comments in it are for users too. It must not contain
-//! configuration of its own.
+//! separate configuration.
 
 use serde_json::{Map, Value};
 

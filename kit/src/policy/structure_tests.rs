@@ -253,3 +253,11 @@ fn schema_uses_only_keywords_that_have_messages() {
     }
     assert!(found.is_empty(), "put these into words in this module first: {found:?}");
 }
+
+#[test]
+fn schema_has_the_accepted_versions_of_the_format() {
+    let schema = schema();
+    let versions = schema.pointer("/$defs/FormatVersion/oneOf").unwrap().as_array().unwrap();
+    let versions: Vec<_> = versions.iter().map(|version| version["const"].as_str().unwrap()).collect();
+    assert_eq!(versions, callgate::document::FormatVersion::NAMES);
+}
