@@ -38,12 +38,13 @@ pub mod conformance;
 pub mod fuzzing;
 
 // The top-level modules, from the adapters down to plain text. Each imports only from modules below it, which the test
-// `rooms_import_downward` checks: host, evaluate, decision, policy, quota, replay, allowlist, identity, request, state, document, reason,
+// `rooms_import_downward` checks: host, evaluate, decision, policy, quota, replay, allowlist, identity, fetch, request, state, document, reason,
 // text.
 pub mod allowlist;
 pub mod decision;
 pub mod document;
 mod evaluate;
+mod fetch;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod host;
 pub mod identity;
@@ -63,11 +64,13 @@ pub use decision::trace::{Check, Trace, Traced};
 pub use decision::upstream::Change;
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule};
 pub use evaluate::shared::OtherSizes;
-pub use evaluate::{Awaits, Engine, Need, Outcome, Pending, Services, Undecided};
+pub use evaluate::{
+    Awaits, CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Engine, Need, Outcome, Pending, Services, Undecided,
+};
 pub use identity::token::{SecretLookup, Secrets};
 pub use policy::Policy;
 pub use quota::held::HeldBytes;
-pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS};
+pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS, WaitingRequests};
 pub use reason::{AGENT_REFUSED, Challenge, Reason, Row};
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, from the adapters down to plain text.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "host",
     "evaluate",
     "decision",
@@ -14,6 +14,7 @@ const ROOMS: [&str; 13] = [
     "replay",
     "allowlist",
     "identity",
+    "fetch",
     "request",
     "state",
     "document",

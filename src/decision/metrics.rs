@@ -119,8 +119,41 @@ pub const HELD_BYTES: Metric = Metric {
             denied because this memory is full are counted as decisions with the reason `held_bytes_full`.",
 };
 
+/// Counts fetches of documents.
+pub const DOCUMENT_FETCHES: Metric = Metric {
+    name: "callgate.documents.fetches",
+    kind: Kind::Counter,
+    labels: &["result"],
+    about: "Fetches of key sets, by `result` (`ok` or `failed`). All workers together fetch a document once per `refresh`.",
+};
+
+/// Counts fetched keys that are not used.
+pub const KEYS_DROPPED: Metric = Metric {
+    name: "callgate.keys.dropped",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Keys of fetched sets that are not used, because they cannot verify tokens or another issuer has them.",
+};
+
+/// The age of fetched keys.
+pub const KEYS_AGE: Metric = Metric {
+    name: "callgate.keys.age_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "The age of the oldest key set in use, in seconds, summed over all workers and updated once per second. Divide it by the \
+            number of workers. It exceeds `refresh` only if the set cannot be fetched.",
+};
+
+/// The requests that wait for keys.
+pub const KEYS_WAITING: Metric = Metric {
+    name: "callgate.keys.waiting",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "Requests of all workers that wait for keys, updated once per second.",
+};
+
 /// All metrics.
-pub const ALL: [Metric; 11] = [
+pub const ALL: [Metric; 15] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -132,6 +165,10 @@ pub const ALL: [Metric; 11] = [
     REPLAY_ENTRIES,
     REPLAY_OTHER_SIZE,
     HELD_BYTES,
+    DOCUMENT_FETCHES,
+    KEYS_DROPPED,
+    KEYS_AGE,
+    KEYS_WAITING,
 ];
 
 impl Metric {

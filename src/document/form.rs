@@ -33,6 +33,10 @@ macro_rules! forms {
 }
 
 forms! {
+    Address:
+        "A host and its port.",
+        r"^[!-.0-~]+:[1-9][0-9]{0,4}$",
+        ["idp.example.com:443"];
     ApiUrl:
         "An absolute `https` URL without a fragment (RFC 8707).",
         r#"^https://[!$-.0-\[\]-~][!$-\[\]-~]*$"#,
@@ -58,6 +62,10 @@ forms! {
         "A day in UTC, or a moment (RFC 3339) with `Z` or an offset. A day that ends a period is part of it.",
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$",
         ["2027-06-30", "2027-06-30T12:00:00Z", "2027-06-30T14:00:00+02:00"];
+    FetchedUrl:
+        "An absolute `https` or `http` URL without user information and fragment.",
+        r#"^https?://[!$-.0-;=?-\[\]-~][!$-;=?-\[\]-~]*$"#,
+        ["https://idp.example.com/.well-known/jwks.json"];
     HeaderName:
         "The name of a header in lower case.",
         r"^[a-z0-9!#$%&'*+.^_`|~-]+$",

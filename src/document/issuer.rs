@@ -11,6 +11,7 @@ use serde_json::Value;
 
 #[cfg(feature = "schema")]
 use super::form;
+use super::fetched::{DiscoveredKeys, RemoteKeys};
 use super::scalar::{Lifetime, SecretEncoding};
 use crate::document::did_you_mean;
 
@@ -158,7 +159,7 @@ impl Visitor<'_> for AlgorithmVisitor {
     }
 }
 
-/// The source of an issuer's keys: exactly one of `jwks` and `secret`.
+/// The source of an issuer's keys: exactly one of `jwks`, `secret`, `remote` and `discover`.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -169,6 +170,12 @@ pub struct Keys {
     /// The secret of HS256, 32 bytes or more.
     #[serde(default)]
     pub secret: Option<Secret>,
+    /// The URL of a JSON Web Key Set, which the gate fetches.
+    #[serde(default)]
+    pub remote: Option<RemoteKeys>,
+    /// The issuer's own metadata, which the gate fetches to find the URL of the key set.
+    #[serde(default)]
+    pub discover: Option<DiscoveredKeys>,
 }
 
 /// A JSON Web Key Set. Members that RFC 7517 does not define are ignored, as it requires.

@@ -12,6 +12,7 @@ use serde_json::Value;
 mod audit;
 mod dpop;
 mod endpoint;
+mod fetched;
 mod finding;
 #[cfg(feature = "schema")]
 mod form;
@@ -28,6 +29,7 @@ mod signing_key;
 pub use audit::*;
 pub use dpop::*;
 pub use endpoint::*;
+pub use fetched::*;
 pub use finding::{Finding, Findings, Place};
 pub use issuer::*;
 pub use limit::*;

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn unannounced_bytes_are_charged_as_they_arrive() {
         let held = HeldBytes::default();
-        let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 10).unwrap();
+        let reservation = held.reserve(Some(("p", "a")), None, BOUNDS.shares, 10).unwrap();
         let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
         assert_eq!(body.update(&[b'x'; 40]), Need::More);
         assert_eq!(held.total(), 50);
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn announced_bytes_are_charged_once() {
         let held = HeldBytes::default();
-        let reservation = held.reserve(("p", "a"), None, BOUNDS.shares, 50).unwrap();
+        let reservation = held.reserve(Some(("p", "a")), None, BOUNDS.shares, 50).unwrap();
         let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
         assert_eq!(body.update(&[b'x'; 40]), Need::More);
         assert_eq!(held.total(), 50);

@@ -85,7 +85,7 @@ impl<'a> Evaluation<'a, '_> {
         let agent = signature.as_ref().and_then(|signature| policy.agents.get(signature.key.agent));
         let agent = (&*policy.name, agent.map_or("", |agent| &*agent.name));
         let bytes = headers.saturating_add(announced);
-        let reserve = |held: &HeldBytes| held.reserve(agent, request.source, policy.held_bodies.shares, bytes);
+        let reserve = |held: &HeldBytes| held.reserve(Some(agent), request.source, policy.held_bodies.shares, bytes);
         let Ok(reservation) = self.context.held.map(reserve).transpose() else {
             let full = Reason::HeldBytesFull;
             note_reason(self.facts, Some(&full));

@@ -8,8 +8,10 @@ use crate::decision::trace::Check;
 use crate::decision::upstream;
 use crate::decision::{Caller, Facts, Rule};
 use crate::identity::dpop::Held;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::identity::token::FetchedKeys;
 use crate::identity::token::{Refusal, VerifiedToken};
-use crate::policy::{Access, Policy};
+use crate::policy::Access;
 use crate::reason::Reason;
 use crate::request::credential::Credential;
 use crate::text::time::Timestamp;
@@ -41,6 +43,10 @@ impl Evaluation<'_, '_> {
         self.facts.scheme = credential.ok().map(|credential| credential.scheme);
         let now = self.facts.request.now;
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
+        let verified = match verified {
+            Err(refusal) if refusal.awaits_keys => Err(self.await_keys(refusal)?),
+            other => other,
+        };
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);
         let rule = match (&verified, issuer) {
@@ -52,7 +58,7 @@ impl Evaluation<'_, '_> {
         };
         let details = self.context.trace.is_some().then(|| match (&verified, credential) {
             (Ok(token), _) => describe(token),
-            (Err(reason), Ok(credential)) => diagnose(policy, credential.token, *reason, now),
+            (Err(reason), Ok(credential)) => self.diagnose(credential.token, *reason, now),
             (Err(Reason::TokenMalformed), Err(_)) => {
                 vec![("expected", "the scheme, one space and the token".to_owned())]
             }
@@ -69,6 +75,22 @@ impl Evaluation<'_, '_> {
             Some(held) => self.registration(&held),
             None => Ok(()),
         }
+    }
+
+    /// Returns what exactly is wrong with a rejected token.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp) -> CheckDetails {
+        let issuers = &self.facts.policy.issuers;
+        match self.context.documents.map(|(documents, _)| documents.try_borrow()) {
+            Some(Ok(documents)) => issuers.diagnose(token, reason, now, documents.keys()),
+            _ => issuers.diagnose(token, reason, now, &FetchedKeys::new()),
+        }
+    }
+
+    /// Returns nothing. Gateways never request an explanation, and the filter is built without the code for it.
+    #[cfg(target_arch = "wasm32")]
+    fn diagnose(&self, _: &[u8], _: Reason, _: Timestamp) -> CheckDetails {
+        CheckDetails::new()
     }
 
     /// Finds the registered agent that the token belongs to.
@@ -107,16 +129,4 @@ fn describe(token: &VerifiedToken) -> CheckDetails {
         details.push(("subject", subject.to_owned()));
     }
     details
-}
-
-/// Returns what exactly is wrong with a rejected token.
-#[cfg(not(target_arch = "wasm32"))]
-fn diagnose(policy: &Policy, token: &[u8], reason: Reason, now: Timestamp) -> CheckDetails {
-    policy.issuers.diagnose(token, reason, now)
-}
-
-/// Returns nothing. Gateways never request an explanation, and the filter is built without the code for it.
-#[cfg(target_arch = "wasm32")]
-fn diagnose(_: &Policy, _: &[u8], _: Reason, _: Timestamp) -> CheckDetails {
-    CheckDetails::new()
 }

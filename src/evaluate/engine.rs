@@ -4,22 +4,28 @@ use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::documents::{CallId, CallResult, DocumentWork, Documents};
+use super::pending::held_bytes_full;
 use super::shared::{OtherSizes, SharedState};
 use super::{Context, Outcome, Pending, evaluate};
 use crate::decision::Decision;
 use crate::decision::trace::Trace;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::crypto::SoftwareVerifier;
-use crate::identity::crypto::VerifySignature;
+use crate::identity::crypto::{VerifySignature, first, sha256};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::identity::token::FetchedSet;
 use crate::identity::token::{CacheUsage, TokenCache};
 use crate::policy::Policy;
-use crate::quota::Recent;
+use crate::quota::{Recent, WaitingRequests};
 use crate::quota::held::HeldBytes;
 use crate::request::incoming::Request;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::MemoryStore;
 use crate::state::{Clock, SharedStore, StoreError};
+use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
 /// The services of the host that an engine uses.
@@ -32,6 +38,8 @@ pub struct Services {
     pub clock: Box<dyn Clock>,
     /// Fresh random bytes. The first worker that opens the shared state derives the key of its names from them.
     pub secret: [u8; 16],
+    /// The requests of this worker that wait for documents, under all of its policies.
+    pub waiting: WaitingRequests,
     /// The bytes of requests that this worker holds, under all of its policies. `None` if the host bounds them in another way.
     pub held: Option<HeldBytes>,
     /// The maximum size of the cache of verified tokens, in bytes.
@@ -49,6 +57,7 @@ impl Services {
             store: Rc::new(MemoryStore::default()),
             clock: Box::new(clock),
             secret,
+            waiting: WaitingRequests::default(),
             held: None,
             token_cache: TokenCache::DEFAULT_BYTES,
         }
@@ -64,6 +73,8 @@ pub struct Engine {
     services: Services,
     tokens: RefCell<TokenCache>,
     recent: Recent,
+    /// The documents that the policy fetches. `None` if there are none.
+    documents: Option<RefCell<Documents>>,
     /// The policy's shared state, once it is open. The inner value is `None` if the policy has neither limits nor replay
     /// protection.
     state: OnceCell<Option<SharedState>>,
@@ -99,8 +110,15 @@ impl Engine {
     /// Creates an engine that remembers nothing yet.
     #[must_use]
     pub fn new(policy: impl Into<Arc<Policy>>, services: Services) -> Self {
+        let policy = policy.into();
+        let documents = policy.fetches().then(|| {
+            // The secret is random, and differs in each worker.
+            let id = u64::from_le_bytes(first(sha256(&services.secret)));
+            RefCell::new(Documents::new(&policy, Rc::clone(&services.store), id))
+        });
         Self {
-            policy: policy.into(),
+            policy,
+            documents,
             tokens: RefCell::new(TokenCache::new(services.token_cache)),
             services,
             recent: Recent::default(),
@@ -141,7 +159,7 @@ impl Engine {
     /// # Errors
     /// The reason why the request could not be decided. It must be denied.
     pub fn decide<'a>(&'a self, request: Request<'a>) -> Result<Outcome<'a>, Undecided> {
-        self.evaluating(None, |context| evaluate(&self.policy, request, context))
+        self.evaluating(None, |context| evaluate(&self.policy, request, None, context))
     }
 
     /// Decides a request as [`decide`](Self::decide) does, and traces each check. Checks after a denial are traced as well;
@@ -150,7 +168,78 @@ impl Engine {
     /// # Errors
     /// The reason why the request could not be decided.
     pub fn explain<'a>(&'a self, request: Request<'a>, trace: &mut Trace) -> Result<Outcome<'a>, Undecided> {
-        self.evaluating(Some(trace), |context| evaluate(&self.policy, request, context))
+        self.evaluating(Some(trace), |context| evaluate(&self.policy, request, None, context))
+    }
+
+    /// Evaluates a request again that waits for keys. `now` is the current time. A request that waits for its body stays as it is.
+    ///
+    /// # Errors
+    /// The reason why the request could not be decided. It must be denied.
+    pub fn retry<'a>(&'a self, pending: Pending<'a>, now: Timestamp) -> Result<Outcome<'a>, Undecided> {
+        let (facts, wait, is_full) = match pending.into_key_wait() {
+            Ok(waiting) => waiting,
+            Err(pending) => return Ok(Outcome::Pending(pending)),
+        };
+        if is_full {
+            return Ok(Outcome::Decided(held_bytes_full(facts)));
+        }
+        let request = Request { now: facts.request.now.max(now), ..facts.request };
+        self.evaluating(None, |context| evaluate(&self.policy, request, Some(wait), context))
+    }
+
+    /// Returns whether a request that waits for keys should be evaluated again: there may be newer keys, or it has waited too long.
+    #[must_use]
+    pub fn is_ready(&self, pending: &Pending<'_>) -> bool {
+        let (Some((wait, is_full)), Some(documents)) = (pending.key_wait(), &self.documents) else { return false };
+        let progress = documents.try_borrow().ok().map(|documents| documents.progress(&self.policy, wait.issuer));
+        let deadline = wait.arrived.plus(self.policy.key_timeout(wait.issuer));
+        is_full || progress != Some(wait.progress) || self.services.clock.monotonic().is_ok_and(|now| now >= deadline)
+    }
+
+    /// Reads the documents that other workers published, and returns the calls that this worker must make. A host calls it once
+    /// per second, and more often while requests wait for keys.
+    ///
+    /// # Errors
+    /// The reason why the documents cannot be used. The caller may try again.
+    pub fn fetch_documents(&self) -> Result<DocumentWork, Undecided> {
+        self.with_documents(|documents, cache, now| documents.tick(&self.policy, cache, now))
+    }
+
+    /// Processes the result of a call. A fetch may need another call.
+    ///
+    /// # Errors
+    /// The reason why the result cannot be used.
+    pub fn receive_document(&self, id: CallId, result: CallResult<'_>) -> Result<DocumentWork, Undecided> {
+        self.with_documents(|documents, cache, now| documents.receive(&self.policy, id, result, cache, now))
+    }
+
+    /// Uses this key set (RFC 7517) for an issuer from now on. Nothing is fetched for the issuer any more.
+    ///
+    /// # Errors
+    /// A description of the problem: there is no such issuer, its keys are not fetched, or the key set cannot be used.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn provide_keys(&self, issuer: &str, key_set: &[u8]) -> Result<(), String> {
+        let id = self.policy.issuers.id(issuer).ok_or_else(|| format!("the policy has no issuer `{issuer}`"))?;
+        if !self.policy.issuers.fetched().any(|fetched| fetched == id) {
+            return Err(format!("the policy contains the keys of `{issuer}`, so they cannot be replaced"));
+        }
+        let set = FetchedSet::parse(key_set).map_err(|fault| fault.to_string())?;
+        let provided = self.with_documents(|documents, cache, _| {
+            documents.provide(&self.policy, id, &set, cache);
+            Ok(())
+        });
+        provided.map_err(|error| error.to_string())
+    }
+
+    fn with_documents<T: Default>(
+        &self,
+        run: impl FnOnce(&mut Documents, &mut TokenCache, Monotonic) -> Result<T, StoreError>,
+    ) -> Result<T, Undecided> {
+        let Some(documents) = &self.documents else { return Ok(T::default()) };
+        let mut documents = documents.try_borrow_mut().map_err(|_| Undecided::InUse)?;
+        let mut tokens = self.tokens.try_borrow_mut().map_err(|_| Undecided::InUse)?;
+        let now = self.services.clock.monotonic().map_err(|StoreError| Undecided::State)?;
+        run(&mut documents, &mut tokens, now).map_err(|StoreError| Undecided::State)
     }
 
     /// Decides a request whose body has arrived. `now` is the current time.
@@ -180,6 +269,18 @@ impl Engine {
         self.tokens.try_borrow().ok().map(|tokens| tokens.usage())
     }
 
+    /// Returns the age of the oldest fetched document that this worker uses.
+    pub(crate) fn document_age(&self) -> Duration {
+        let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
+        let now = self.services.clock.monotonic();
+        documents.zip(now.ok()).map_or(Duration::ZERO, |(documents, now)| documents.oldest(now))
+    }
+
+    /// Returns the number of requests of this worker that wait for documents.
+    pub(crate) fn waiting_requests(&self) -> u32 {
+        self.services.waiting.total()
+    }
+
     /// Returns the number of bytes that this worker holds for requests.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
@@ -192,13 +293,15 @@ impl Engine {
             self.open()?;
         }
         let state = self.state.get().and_then(Option::as_ref);
-        let Services { verifier, clock, held, .. } = &self.services;
+        let Services { verifier, clock, held, waiting, .. } = &self.services;
         Ok(run(Context {
             verifier: &**verifier,
             cache: &mut tokens,
             recent: &self.recent,
             shared: state.map(|state| state.shared(&**clock)),
             replay: state.and_then(SharedState::replay),
+            documents: self.documents.as_ref().map(|documents| (documents, &**clock)),
+            waiting,
             held: held.as_ref(),
             trace,
         }))

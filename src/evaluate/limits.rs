@@ -8,7 +8,7 @@ use crate::decision::evidence::WithinLimits;
 use crate::decision::trace::Check;
 use crate::decision::{Caller, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
-use crate::identity::token::{Refusal, TokenCache, VerifiedToken};
+use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
 use crate::quota::{AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, Outcome, Refused, Stopped};
 use crate::reason::Reason;
@@ -27,16 +27,23 @@ pub(super) struct Guarded<T> {
 pub(super) fn guarded<T, E: From<Reason>>(
     facts: &Facts<'_>,
     context: &mut Context<'_>,
-    verify: impl FnOnce(&dyn VerifySignature, &mut TokenCache) -> Result<T, E>,
+    verify: impl FnOnce(&dyn VerifySignature, &mut TokenCache, &FetchedKeys) -> Result<T, E>,
 ) -> Guarded<Result<T, E>> {
+    static NONE: FetchedKeys = FetchedKeys::new();
     let none = |result| Guarded { result, used: StoreStats::default(), wait: None };
+    let documents = context.documents.map(|(documents, _)| documents.try_borrow());
+    let fetched = match &documents {
+        None => &NONE,
+        Some(Ok(documents)) => documents.keys(),
+        Some(Err(_)) => return none(Err(Reason::HostError.into())),
+    };
     let Some(failed) = &facts.policy.limits.auth_failure_limit else {
-        return none(verify(context.verifier, context.cache));
+        return none(verify(context.verifier, context.cache, fetched));
     };
     let Some(shared) = context.shared else { return none(Err(Reason::HostError.into())) };
     let Context { verifier, cache, recent, .. } = context;
     let guard = Guard::new(*verifier, failed, shared, recent, facts.request.source, facts.request.now);
-    let result = verify(&guard, cache);
+    let result = verify(&guard, cache, fetched);
     let Outcome { stopped, used } = guard.outcome();
     match stopped {
         None => Guarded { result, used, wait: None },
@@ -70,7 +77,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
         let Self { facts, context, .. } = self;
         let (issuers, now) = (&facts.policy.issuers, facts.request.now);
-        let verified = guarded(facts, context, |verifier, cache| issuers.verify(token, now, verifier, cache));
+        let verified = guarded(facts, context, |verifier, cache, fetched| {
+            issuers.verify(token, now, verifier, cache, fetched)
+        });
         if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.auth_failure_limit) {
             recognize(token, failed, facts, context);
         }

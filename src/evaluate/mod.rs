@@ -4,6 +4,8 @@
 //! denial. In observation and in an explanation, it continues with every check whose inputs are available. No check logs, waits
 //! or reads the system clock.
 
+use std::cell::RefCell;
+
 use crate::allowlist::{self, Found};
 use crate::decision::evidence::{Authorized, BodySettled, CallerEvidence, FinalEvidence, FormEvidence, Public};
 use crate::decision::trace::{Check, Trace, Traced};
@@ -12,18 +14,20 @@ use crate::identity::crypto::VerifySignature;
 use crate::identity::token::TokenCache;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::quota::held::HeldBytes;
-use crate::quota::{LimitBatch, Recent};
+use crate::quota::{LimitBatch, Recent, WaitingRequests};
 use crate::reason::Reason;
 use crate::replay::Table;
 use crate::request::incoming::Request;
-use crate::state::Shared;
+use crate::state::{Clock, Shared};
 
 mod authorize;
 mod awaited;
 mod body;
 mod caller;
+mod documents;
 mod engine;
 mod form;
+mod keys;
 mod limits;
 mod pending;
 mod possession;
@@ -34,6 +38,9 @@ mod signature;
 
 use awaited::AwaitedBody;
 use body::BodyProgress;
+use documents::Documents;
+pub use documents::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork};
+use keys::KeyWait;
 pub use engine::{Engine, Services, Undecided};
 pub use pending::{Awaits, Need, Pending};
 
@@ -59,17 +66,32 @@ pub(crate) struct Context<'c> {
     pub(crate) shared: Option<Shared<'c>>,
     /// The replay table. `None` if the policy has no replay protection.
     pub(crate) replay: Option<&'c Table>,
+    /// The documents that this worker uses, and the clock for their ages. `None` if the policy has none.
+    pub(crate) documents: Option<(&'c RefCell<Documents>, &'c dyn Clock)>,
+    /// The requests of this worker that wait for documents.
+    pub(crate) waiting: &'c WaitingRequests,
     /// The bytes of requests that this worker holds. `None` if the host does not hold requests.
     pub(crate) held: Option<&'c HeldBytes>,
     /// Receives the result of each check for an explanation. `None` on the request path.
     pub(crate) trace: Option<&'c mut Trace>,
 }
 
-/// Evaluates the headers of a request, and decides the request if they are sufficient.
-pub(crate) fn evaluate<'a>(policy: &'a Policy, request: Request<'a>, context: Context<'_>) -> Outcome<'a> {
+/// Evaluates the headers of a request, and decides the request if they are sufficient. `waited` is its wait for keys, if it was
+/// evaluated before.
+pub(crate) fn evaluate<'a>(
+    policy: &'a Policy,
+    request: Request<'a>,
+    waited: Option<KeyWait>,
+    context: Context<'_>,
+) -> Outcome<'a> {
     let mut facts = Box::new(Facts::new(policy, request));
     let mut evaluation = Evaluation::begin(&mut facts, context, policy.observe);
+    evaluation.waited = waited;
     let progress = evaluation.run();
+    // Nothing was charged or reserved before the credential is verified, so the whole evaluation is repeated.
+    if let Some(wait) = evaluation.key_wait.take() {
+        return Outcome::Pending(Pending::for_keys(facts, wait));
+    }
     let (awaited, observing) = (evaluation.awaited.take(), evaluation.observing);
     let ended = match progress {
         Ok(Progress::Held(held)) => return Outcome::Pending(Pending::held(facts, observing, *held)),
@@ -132,13 +154,17 @@ struct Evaluation<'a, 'c> {
     awaited: Option<AwaitedBody>,
     /// The limits that were charged. They are refunded if a later check denies the request.
     charged: Option<LimitBatch<'a, 'c>>,
+    /// The wait for keys before this evaluation.
+    waited: Option<KeyWait>,
+    /// The wait for keys that ends this evaluation.
+    key_wait: Option<KeyWait>,
     /// The facts at the time of the denial. Set if an explanation evaluates the remaining checks after it.
     denied_at: Option<Box<Facts<'a>>>,
 }
 
 impl<'a, 'c> Evaluation<'a, 'c> {
     fn begin(facts: &'c mut Facts<'a>, context: Context<'c>, observing: bool) -> Self {
-        Self { facts, context, observing, awaited: None, charged: None, denied_at: None }
+        Self { facts, context, observing, awaited: None, charged: None, waited: None, key_wait: None, denied_at: None }
     }
 
     /// If the request is denied, restores the facts as they were at the denial, and adds the state of the limits to them. The

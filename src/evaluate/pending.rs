@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::awaited::{Awaited, AwaitedBody};
 use super::body::{body_rule, note_reason};
+use super::keys::KeyWait;
 use super::{CheckDetails, Context, Evaluation, HeldEvaluation, decided};
 use crate::decision::evidence::{CallerEvidence, FormEvidence};
 use crate::decision::trace::{Check, Trace, Traced};
@@ -20,14 +21,29 @@ use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rul
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
-/// A request whose decision depends on its body. [`awaits`](Self::awaits) returns what is missing, [`forwards`](Self::forwards)
-/// whether the headers are forwarded in the meantime, and [`Engine::resume`](crate::Engine::resume) decides the request.
+/// A request that cannot be decided yet. [`awaits`](Self::awaits) returns what is missing.
+///
+/// - If that is the body, [`forwards`](Self::forwards) returns whether the headers are forwarded in the meantime, and
+///   [`Engine::resume`](crate::Engine::resume) decides the request.
+/// - If that is keys, nothing is forwarded in the meantime, and [`Engine::retry`](crate::Engine::retry) evaluates the request again.
 #[derive(Debug)]
 pub struct Pending<'a>(Box<Waiting<'a>>);
 
 /// The state of a waiting request. It is boxed because few requests wait, and the others should not reserve space for it.
 #[derive(Debug)]
-struct Waiting<'a> {
+enum Waiting<'a> {
+    Body(BodyWait<'a>),
+    Keys {
+        facts: Box<Facts<'a>>,
+        wait: KeyWait,
+        /// Whether the body that arrived meanwhile exceeds the bytes that may be held.
+        is_full: bool,
+    },
+}
+
+/// The state of a request that waits for its body.
+#[derive(Debug)]
+struct BodyWait<'a> {
     head: Head<'a>,
     observing: bool,
     body: AwaitedBody,
@@ -53,6 +69,8 @@ pub enum Awaits {
         /// Bytes received so far.
         received: u64,
     },
+    /// The keys of its token's issuer.
+    Keys,
 }
 
 /// Whether a request needs more of its body.
@@ -69,40 +87,59 @@ impl<'a> Pending<'a> {
     pub(super) fn held(facts: Box<Facts<'a>>, observing: bool, held: HeldEvaluation<'a>) -> Self {
         let HeldEvaluation { body, form, caller, denied_at } = held;
         let head = Head::Held { facts, form, caller, denied_at };
-        Self(Box::new(Waiting { head, observing, body, overdue: false }))
+        Self(Box::new(Waiting::Body(BodyWait { head, observing, body, overdue: false })))
     }
 
     pub(super) fn forwarded(allow: Allow<'a>, observing: bool, body: AwaitedBody) -> Self {
-        Self(Box::new(Waiting { head: Head::Forwarded(allow), observing, body, overdue: false }))
+        Self(Box::new(Waiting::Body(BodyWait { head: Head::Forwarded(allow), observing, body, overdue: false })))
+    }
+
+    pub(super) fn for_keys(facts: Box<Facts<'a>>, wait: KeyWait) -> Self {
+        Self(Box::new(Waiting::Keys { facts, wait, is_full: false }))
     }
 
     /// Returns what the request waits for.
     #[must_use]
     pub fn awaits(&self) -> Awaits {
-        Awaits::Body { received: self.0.body.seen() }
+        match &*self.0 {
+            Waiting::Body(wait) => Awaits::Body { received: wait.body.seen() },
+            Waiting::Keys { .. } => Awaits::Keys,
+        }
     }
 
     /// Returns the decision about the headers if they are forwarded before the body is checked. `None` if they are held.
     #[must_use]
     pub fn forwards(&self) -> Option<&Allow<'a>> {
-        match &self.0.head {
-            Head::Held { .. } => None,
-            Head::Forwarded(allow) => Some(allow),
+        match &*self.0 {
+            Waiting::Body(BodyWait { head: Head::Forwarded(allow), .. }) => Some(allow),
+            Waiting::Body(BodyWait { head: Head::Held { .. }, .. }) | Waiting::Keys { .. } => None,
         }
     }
 
     /// Returns what is known about the request.
     #[must_use]
     pub fn facts(&self) -> &Facts<'a> {
-        match &self.0.head {
-            Head::Held { facts, .. } => facts,
-            Head::Forwarded(allow) => &allow.facts,
+        match &*self.0 {
+            Waiting::Body(BodyWait { head: Head::Held { facts, .. }, .. }) | Waiting::Keys { facts, .. } => facts,
+            Waiting::Body(BodyWait { head: Head::Forwarded(allow), .. }) => &allow.facts,
         }
     }
 
-    /// Processes the next chunk of the body.
+    /// Processes the next chunk of the body, if the request waits for it.
     pub fn receive(&mut self, part: &[u8]) -> Need {
-        self.0.body.update(part)
+        match &mut *self.0 {
+            Waiting::Body(wait) => wait.body.update(part),
+            Waiting::Keys { .. } => Need::More,
+        }
+    }
+
+    /// Records that the host holds this many bytes of the body while the request waits for keys. [`Need::Nothing`] means that they
+    /// are too many, and that the request must be evaluated again, which denies it.
+    pub fn buffered(&mut self, bytes: u64) -> Need {
+        let Waiting::Keys { wait, is_full, .. } = &mut *self.0 else { return Need::More };
+        let bytes = wait.headers.saturating_add(bytes);
+        *is_full |= wait.reservation.as_mut().is_some_and(|held| held.grow_to(bytes).is_err());
+        if *is_full { Need::Nothing } else { Need::More }
     }
 
     /// Records that a period of the host's timer has passed. [`Need::Nothing`] means that the body takes too long and that the
@@ -110,39 +147,69 @@ impl<'a> Pending<'a> {
     /// contains the denial.
     pub fn elapse(&mut self, period: Duration) -> Need {
         let bounds = &self.facts().policy.held_bodies;
-        let overdue = self.0.body.elapse(period, bounds);
-        self.0.overdue |= overdue;
-        if overdue && !self.0.observing { Need::Nothing } else { Need::More }
+        let Waiting::Body(wait) = &mut *self.0 else { return Need::More };
+        let overdue = wait.body.elapse(period, bounds);
+        wait.overdue |= overdue;
+        if overdue && !wait.observing { Need::Nothing } else { Need::More }
     }
 
     /// Denies a request whose body takes too long. Like an abandoned request, it consumes no quota and reserves nothing. `now`
     /// is the current time, or `None` if no clock is available.
     pub fn time_out(self, now: Option<Timestamp>) -> Decision<'a> {
-        let denial = overdue(!self.0.observing);
-        match self.0.head {
-            Head::Held { facts, .. } => denied(at(facts, now), denial),
-            Head::Forwarded(allow) => denied(allow.facts, denial),
+        match *self.0 {
+            Waiting::Keys { facts, wait, .. } => without_keys(at(facts, now), &wait),
+            Waiting::Body(BodyWait { head, observing, .. }) => {
+                let denial = overdue(!observing);
+                match head {
+                    Head::Held { facts, .. } => denied(at(facts, now), denial),
+                    Head::Forwarded(allow) => denied(allow.facts, denial),
+                }
+            }
         }
     }
 
-    /// Returns the decision to record for a request that ended before its body arrived. If the headers were held, that is a
+    /// Returns the decision to record for a request that ended before it was decided. If the headers were held, that is a
     /// denial, because nothing was forwarded. Otherwise it is the decision about the headers. `now` is the current time, or
     /// `None` if no clock is available.
     pub fn abandon(self, now: Option<Timestamp>) -> Decision<'a> {
-        let enforced = !self.0.observing;
-        match self.0.head {
-            Head::Held { mut facts, .. } => {
-                self.0.overdue.then(|| note_overdue(&mut facts));
-                denied(at(facts, now), Denial { reason: Reason::BodyIncomplete, rule: Rule::Gate, enforced })
-            }
-            Head::Forwarded(allow) => Decision::Allow(allow),
+        match *self.0 {
+            Waiting::Keys { facts, wait, .. } => without_keys(at(facts, now), &wait),
+            Waiting::Body(BodyWait { head, observing, overdue, .. }) => match head {
+                Head::Held { mut facts, .. } => {
+                    overdue.then(|| note_overdue(&mut facts));
+                    let enforced = !observing;
+                    denied(at(facts, now), Denial { reason: Reason::BodyIncomplete, rule: Rule::Gate, enforced })
+                }
+                Head::Forwarded(allow) => Decision::Allow(allow),
+            },
+        }
+    }
+
+    /// Returns the request and its wait for keys, and whether its body exceeds the bytes that may be held. `None` if it waits for its
+    /// body.
+    pub(super) fn into_key_wait(self) -> Result<(Box<Facts<'a>>, KeyWait, bool), Self> {
+        match *self.0 {
+            Waiting::Keys { facts, wait, is_full } => Ok((facts, wait, is_full)),
+            body @ Waiting::Body(_) => Err(Self(Box::new(body))),
+        }
+    }
+
+    /// Returns the wait for keys.
+    pub(super) fn key_wait(&self) -> Option<(&KeyWait, bool)> {
+        match &*self.0 {
+            Waiting::Keys { wait, is_full, .. } => Some((wait, *is_full)),
+            Waiting::Body(_) => None,
         }
     }
 
     /// Decides the request after its body has arrived. `now` is the current time, which may be much later than the start of the
     /// request.
     pub(super) fn resume(self, now: Timestamp, context: Context<'_>) -> Decision<'a> {
-        let Waiting { head, observing, body, overdue } = *self.0;
+        let BodyWait { head, observing, body, overdue } = match *self.0 {
+            Waiting::Body(wait) => wait,
+            // Such a request is evaluated again instead. Here it is denied.
+            Waiting::Keys { facts, wait, .. } => return without_keys(at(facts, Some(now)), &wait),
+        };
         match head {
             Head::Forwarded(allow) => check_body(allow, body, observing, overdue, context.trace),
             Head::Held { mut facts, form, caller, denied_at } => {
@@ -158,6 +225,20 @@ impl<'a> Pending<'a> {
             }
         }
     }
+}
+
+/// Denies a request whose keys have not arrived.
+fn without_keys<'a>(facts: Box<Facts<'a>>, wait: &KeyWait) -> Decision<'a> {
+    let policy = facts.policy;
+    let rule = Rule::Issuer(policy.issuers.name(wait.issuer), Reason::KeysUnavailable.issuer_field());
+    denied(facts, Denial { reason: Reason::KeysUnavailable, rule, enforced: true })
+}
+
+/// Denies a request whose body exceeds the bytes that may be held while it waits for keys.
+pub(super) fn held_bytes_full(mut facts: Box<Facts<'_>>) -> Decision<'_> {
+    let reason = Reason::HeldBytesFull;
+    note_reason(&mut facts, Some(&reason));
+    denied(facts, Denial { reason, rule: body_rule(Some(&reason)), enforced: true })
 }
 
 /// Returns the denial of a request whose body takes too long.

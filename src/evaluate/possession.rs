@@ -74,7 +74,7 @@ impl<'a> Evaluation<'a, '_> {
             nonces,
         };
         let Self { facts, context, .. } = self;
-        let checked = guarded(facts, context, |verifier, _| Proof::check(line, rules, expected, now, verifier));
+        let checked = guarded(facts, context, |verifier, _, _| Proof::check(line, rules, expected, now, verifier));
         let checked = self.settle(checked);
         let needs_nonce = checked.map_or_else(|reason| reason == Reason::DpopNonce, |proof| proof.nonce_ends);
         self.facts.dpop_nonce = nonces.filter(|_| needs_nonce).map(|nonces| nonces.current());

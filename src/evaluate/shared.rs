@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::policy::{Policy, Store};
 use crate::replay::Table;
-use crate::state::{Clock, Namespace, PolicyStore, Seal, Secret, Shared, SharedStore, Slot, StoreError};
+use crate::state::{Clock, Namespace, PolicyStore, Seal, Secret, Shared, SharedStore, Slot, StoreError, Zone};
 
 /// The state of a policy in the shared store.
 pub(crate) struct SharedState {
@@ -39,7 +39,7 @@ impl SharedState {
             return Ok(None);
         }
         let zone = policy.features.store == Store::Zone;
-        let store = PolicyStore::new(store, policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone }));
+        let store = PolicyStore::new(store, policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone: zone.then_some(Zone::Tables) }));
         let secret = policy.tables_key.as_ref().map_or(Secret::Fresh(secret), |key| Secret::Known(key.names()));
         let opened = Namespace::open(&store, &policy.name, policy.table_entries(), secret)?;
         let mut sizes = OtherSizes { limits: opened.other_size, replay: None };

@@ -118,7 +118,7 @@ impl<'a> Evaluation<'a, '_> {
             now: facts.request.now,
         };
         let Some(message) = message(facts) else { return Err(Reason::SignatureComponent) };
-        let verified = guarded(facts, context, |verifier, _| asked.verify(&message, signed, verifier));
+        let verified = guarded(facts, context, |verifier, _, _| asked.verify(&message, signed, verifier));
         self.settle(verified)
     }
 

@@ -9,6 +9,7 @@ use super::{AnswerHeaders, Host, HostError, Map};
 use crate::decision::metrics::Kind;
 use crate::policy::ClockCall;
 use crate::state::{MemoryStore, SharedStore};
+use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
 pub(super) type Lines = Vec<(String, String)>;
@@ -34,6 +35,13 @@ pub(super) struct Memory {
     pub(super) contexts: RefCell<Vec<u32>>,
     pub(super) periods: RefCell<Vec<Duration>>,
     pub(super) seconds: Cell<u64>,
+    pub(super) millis: Cell<u64>,
+    /// The upstreams and paths of calls.
+    pub(super) calls: RefCell<Vec<String>>,
+    /// The body of the response to a call.
+    pub(super) call_body: RefCell<Vec<u8>>,
+    /// How many requests were continued.
+    pub(super) continued: Cell<u32>,
     /// The name of the host call that fails.
     pub(super) fails: Cell<Option<&'static str>>,
     store: Rc<MemoryStore>,
@@ -44,7 +52,7 @@ pub(super) struct Memory {
 pub(super) struct Fake(pub(super) Rc<Memory>);
 
 impl Fake {
-    fn call(&self, call: &'static str) -> Result<(), HostError> {
+    fn call_is(&self, call: &'static str) -> Result<(), HostError> {
         if self.0.fails.get() == Some(call) { Err(HostError { call, status: 10 }) } else { Ok(()) }
     }
 
@@ -78,7 +86,7 @@ fn text(bytes: &[u8]) -> String {
 
 impl Host for Fake {
     fn header_pairs(&self, map: Map) -> Result<Vec<u8>, HostError> {
-        self.call("header_pairs")?;
+        self.call_is("header_pairs")?;
         let lines = self.lines(map);
         let mut encoded = u32::try_from(lines.len()).unwrap().to_le_bytes().to_vec();
         for part in lines.iter().flat_map(|(name, value)| [name, value]) {
@@ -92,7 +100,7 @@ impl Host for Fake {
     }
 
     fn has_header(&self, map: Map, name: &[u8]) -> Result<bool, HostError> {
-        self.call("has_header")?;
+        self.call_is("has_header")?;
         Ok(self.value(map, &text(name)).is_some())
     }
 
@@ -102,37 +110,56 @@ impl Host for Fake {
     }
 
     fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
-        self.call("add_header")?;
+        self.call_is("add_header")?;
         self.change(map, |lines| lines.push((text(name), text(value))));
         Ok(())
     }
 
     fn remove_header(&self, map: Map, name: &[u8]) -> Result<(), HostError> {
-        self.call("remove_header")?;
+        self.call_is("remove_header")?;
         let name = text(name);
         self.change(map, |lines| lines.retain(|(own, _)| !own.eq_ignore_ascii_case(&name)));
         Ok(())
     }
 
     fn property(&self, path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
-        self.call("property")?;
+        self.call_is("property")?;
         Ok(self.0.properties.borrow().get(path).cloned())
     }
 
     fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), HostError> {
-        self.call("set_property")?;
+        self.call_is("set_property")?;
         self.0.properties.borrow_mut().insert(path.to_vec(), value.to_vec());
         Ok(())
     }
 
     fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
-        self.call("request_body")?;
+        self.call_is("request_body")?;
         let body = self.0.body.borrow();
         Ok(body.iter().skip(start).take(most).copied().collect())
     }
 
+    fn continue_request(&self) -> Result<(), HostError> {
+        self.call_is("continue_request")?;
+        self.0.continued.set(self.0.continued.get() + 1);
+        Ok(())
+    }
+
+    fn call(&self, upstream: &str, headers: &[(&str, &str)], _: Duration) -> Result<u32, HostError> {
+        self.call_is("call")?;
+        let path = headers.iter().find(|(name, _)| *name == ":path").map_or("", |(_, path)| path);
+        let mut calls = self.0.calls.borrow_mut();
+        calls.push(format!("{upstream} {path}"));
+        Ok(u32::try_from(calls.len()).unwrap())
+    }
+
+    fn call_body(&self, most: usize) -> Result<Vec<u8>, HostError> {
+        self.call_is("call_body")?;
+        Ok(self.0.call_body.borrow().iter().take(most).copied().collect())
+    }
+
     fn configuration(&self, _: usize) -> Result<Vec<u8>, HostError> {
-        self.call("configuration")?;
+        self.call_is("configuration")?;
         Ok(self.0.configuration.borrow().clone())
     }
 
@@ -148,26 +175,26 @@ impl Host for Fake {
         _: &[u8],
         _: Option<u32>,
     ) -> Result<(), HostError> {
-        self.call("send_response")?;
+        self.call_is("send_response")?;
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.0.sent.borrow_mut().push(Sent { status, details: details.to_owned(), headers });
         Ok(())
     }
 
     fn set_tick_period(&self, period: Duration) -> Result<(), HostError> {
-        self.call("set_tick_period")?;
+        self.call_is("set_tick_period")?;
         self.0.periods.borrow_mut().push(period);
         Ok(())
     }
 
     fn set_effective_context(&self, context: u32) -> Result<(), HostError> {
-        self.call("set_effective_context")?;
+        self.call_is("set_effective_context")?;
         self.0.contexts.borrow_mut().push(context);
         Ok(())
     }
 
     fn define_metric(&self, _: Kind, name: &str) -> Result<u32, HostError> {
-        self.call("define_metric")?;
+        self.call_is("define_metric")?;
         let mut metrics = self.0.metrics.borrow_mut();
         let known = metrics.iter().position(|(own, _)| own == name);
         let at = known.unwrap_or_else(|| {
@@ -178,7 +205,7 @@ impl Host for Fake {
     }
 
     fn change_metric(&self, metric: u32, change: i64) -> Result<(), HostError> {
-        self.call("change_metric")?;
+        self.call_is("change_metric")?;
         self.0.metrics.borrow_mut()[metric as usize].1 += change;
         Ok(())
     }
@@ -188,12 +215,17 @@ impl Host for Fake {
     }
 
     fn now(&self, _: ClockCall) -> Result<Timestamp, HostError> {
-        self.call("now")?;
+        self.call_is("now")?;
         Ok(Timestamp::from_secs(self.0.seconds.get()))
     }
 
+    fn monotonic(&self) -> Result<Monotonic, HostError> {
+        self.call_is("monotonic")?;
+        Ok(Monotonic::from_millis(self.0.millis.get()))
+    }
+
     fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
-        self.call("random")?;
+        self.call_is("random")?;
         bytes.fill(7);
         Ok(())
     }

@@ -11,9 +11,10 @@ use crate::decision::Decision;
 use crate::decision::record::Record;
 use crate::document::Findings;
 use crate::evaluate::shared::OtherSizes;
-use crate::evaluate::{Engine, Outcome, Pending, Services, Undecided};
+use crate::evaluate::{DocumentEvent, Engine, Outcome, Pending, Services, Undecided};
 use crate::identity::token::{SecretLookup, TokenCache};
 use crate::policy::{Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
+use crate::quota::WaitingRequests;
 use crate::quota::held::HeldBytes;
 use crate::request::incoming::{DecisionId, Request};
 use crate::text::time::Timestamp;
@@ -30,6 +31,7 @@ pub(super) struct Gate<H: Host> {
 thread_local! {
     /// Shared by all policies of the VM, because a policy and its successor may hold requests at the same time.
     static HELD: HeldBytes = HeldBytes::default();
+    static WAITING: WaitingRequests = WaitingRequests::default();
 }
 
 impl<H: Host> Drop for Gate<H> {
@@ -105,7 +107,7 @@ impl<H: Host> Gate<H> {
         log::info!("policy `{}` is active, version {}", policy.name, policy.version);
         let mut secret = [0; 16];
         // A policy with a table key needs no random bytes, and Kong must not get host calls while it configures the filter.
-        if policy.keeps_state() && policy.tables_key.is_none() {
+        if policy.fetches() || policy.keeps_state() && policy.tables_key.is_none() {
             host.random(&mut secret).map_err(Why::Host)?;
         }
         let metrics = Metrics::define(host.clone(), &policy.features);
@@ -114,6 +116,7 @@ impl<H: Host> Gate<H> {
             store: host.store(policy.features.store == Store::Zone),
             clock: Box::new(HostClock(host.clone())),
             secret,
+            waiting: WAITING.with(WaitingRequests::clone),
             held: Some(HELD.with(HeldBytes::clone)),
             token_cache: TokenCache::DEFAULT_BYTES,
         };
@@ -152,6 +155,35 @@ impl<H: Host> Gate<H> {
             self.metrics.tell_limits(decision.facts().store_stats());
         }
         Ok(decision)
+    }
+
+    /// Evaluates a request again that waits for keys.
+    pub(super) fn retry<'a>(&self, engine: &'a Engine, pending: Pending<'a>) -> Result<Outcome<'a>, Failure> {
+        let outcome = engine.retry(pending, self.now()?)?;
+        self.tell_tokens();
+        if let Outcome::Decided(decision) = &outcome {
+            self.metrics.tell_limits(decision.facts().store_stats());
+        }
+        Ok(outcome)
+    }
+
+    /// Logs and counts what happened to the documents.
+    pub(super) fn tell_documents(&self, events: &[DocumentEvent]) {
+        for event in events {
+            match event {
+                DocumentEvent::Fetched => {}
+                DocumentEvent::KeysChanged { .. } => log::info!("{event}"),
+                _ => log::warn!("{event}"),
+            }
+            self.metrics.tell_document(event);
+        }
+    }
+
+    /// Reports the age of the fetched keys, and how many requests wait for keys.
+    pub(super) fn tell_keys(&self) {
+        if self.policy().fetches() {
+            self.metrics.tell_keys(self.engine.document_age(), self.engine.waiting_requests());
+        }
     }
 
     fn tell_tokens(&self) {

@@ -4,12 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Host, HostError};
 use crate::decision::metrics::{
-    DECISIONS, HELD_BYTES, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES,
+    DECISIONS, DOCUMENT_FETCHES, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_WAITING, LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES,
     REPLAY_OTHER_SIZE, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
 };
+use crate::evaluate::DocumentEvent;
 use crate::identity::token::CacheUsage;
 use crate::policy::Features;
 use crate::state::StoreStats;
@@ -24,6 +26,9 @@ pub(super) struct Metrics<H: Host> {
     figures: Option<Figures>,
     /// The token cache usage that was last reported to the gateway.
     told: Cell<CacheUsage>,
+    /// The age of the keys and the number of waiting requests that were last reported.
+    keys_age_told: Cell<u64>,
+    waiting_told: Cell<u64>,
 }
 
 /// The gateway's ids of the metrics without labels.
@@ -39,6 +44,11 @@ struct Figures {
     replay_entries: Option<u32>,
     replay_other_size: u32,
     held_bytes: Option<u32>,
+    fetches_ok: u32,
+    fetches_failed: u32,
+    keys_dropped: u32,
+    keys_age: Option<u32>,
+    keys_waiting: Option<u32>,
 }
 
 thread_local! {
@@ -52,7 +62,8 @@ impl<H: Host> Metrics<H> {
         let figures = Figures::define(&host, features)
             .inspect_err(|error| log::warn!("only decisions have metrics: {error}"))
             .ok();
-        Self { host, decisions: RefCell::default(), figures, told: Cell::default() }
+        let (decisions, told) = (RefCell::default(), Cell::default());
+        Self { host, decisions, figures, told, keys_age_told: Cell::default(), waiting_told: Cell::default() }
     }
 
     /// Counts a decision.
@@ -127,6 +138,32 @@ impl<H: Host> Metrics<H> {
         self.change(metric, bytes.wrapping_sub(HELD_BYTES_TOLD.replace(bytes)).cast_signed());
     }
 
+    /// Counts what happened to a document.
+    pub(super) fn tell_document(&self, event: &DocumentEvent) {
+        let Some(figures) = &self.figures else { return };
+        match event {
+            DocumentEvent::Fetched => self.change(figures.fetches_ok, 1),
+            DocumentEvent::Failed { .. } => self.change(figures.fetches_failed, 1),
+            DocumentEvent::KeysDropped { count, .. } => {
+                self.change(figures.keys_dropped, i64::try_from(*count).unwrap_or(i64::MAX));
+            }
+            DocumentEvent::KeysChanged { .. } | DocumentEvent::KeysExpired { .. } => {}
+        }
+    }
+
+    /// Reports the age of the fetched keys, and how many requests wait for keys.
+    pub(super) fn tell_keys(&self, age: Duration, waiting: u32) {
+        let Some(figures) = &self.figures else { return };
+        let (age, waiting) = (age.as_secs(), u64::from(waiting));
+        for (metric, told, now) in
+            [(figures.keys_age, &self.keys_age_told, age), (figures.keys_waiting, &self.waiting_told, waiting)]
+        {
+            if let Some(metric) = metric {
+                self.change(metric, now.wrapping_sub(told.replace(now)).cast_signed());
+            }
+        }
+    }
+
     /// Reports the number of entries in the replay table, and two counters: evictions show that the table of limits is too
     /// small, retries that workers contend for it.
     pub(super) fn tell_limits(&self, used: StoreStats) {
@@ -144,6 +181,7 @@ impl<H: Host> Drop for Metrics<H> {
     /// Subtracts the token cache of this policy from the gauges.
     fn drop(&mut self) {
         self.tell(CacheUsage { entries: 0, bytes: 0, ..self.told.get() });
+        self.tell_keys(Duration::ZERO, 0);
     }
 }
 
@@ -162,6 +200,11 @@ impl Figures {
             replay_entries: gauge(REPLAY_ENTRIES)?,
             replay_other_size: define(REPLAY_OTHER_SIZE)?,
             held_bytes: gauge(HELD_BYTES)?,
+            fetches_ok: host.define_metric(DOCUMENT_FETCHES.kind, &DOCUMENT_FETCHES.counted_by(&["ok"]))?,
+            fetches_failed: host.define_metric(DOCUMENT_FETCHES.kind, &DOCUMENT_FETCHES.counted_by(&["failed"]))?,
+            keys_dropped: define(KEYS_DROPPED)?,
+            keys_age: gauge(KEYS_AGE)?,
+            keys_waiting: gauge(KEYS_WAITING)?,
         })
     }
 }

@@ -12,9 +12,12 @@ use std::time::Duration;
 use crate::decision::metrics::Kind;
 use crate::policy::ClockCall;
 use crate::state::{Clock, SharedStore, StoreError};
+use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
 mod completion;
+mod documents;
+mod exchange;
 #[cfg(test)]
 mod fake;
 mod gate;
@@ -64,6 +67,8 @@ pub(crate) enum Map {
     RequestHeaders = 0,
     RequestTrailers = 1,
     ResponseHeaders = 2,
+    /// Those of the response to a call.
+    CallHeaders = 6,
 }
 
 /// Header lines of an answer.
@@ -99,6 +104,16 @@ pub(crate) trait Host: Clone + 'static {
     /// Returns at most `most` bytes of the request's body from byte `start` on, as far as the host holds them. The result is
     /// empty if it holds no more.
     fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
+
+    /// Forwards the held request of the current stream.
+    fn continue_request(&self) -> Result<(), HostError>;
+
+    /// Sends a request without a body to another server. Returns the number of the call. Only root contexts call this: a call of a
+    /// stream would end with it.
+    fn call(&self, upstream: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, HostError>;
+
+    /// Returns at most `most` bytes of the body of the response to a call, in the callback that reports it.
+    fn call_body(&self, most: usize) -> Result<Vec<u8>, HostError>;
 
     /// Returns the plugin's configuration. The host reports its `size` in bytes.
     fn configuration(&self, size: usize) -> Result<Vec<u8>, HostError>;
@@ -136,6 +151,9 @@ pub(crate) trait Host: Clone + 'static {
     /// Returns the time from the clock that the gateway provides.
     fn now(&self, clock: ClockCall) -> Result<Timestamp, HostError>;
 
+    /// Returns the time of a clock that never goes back.
+    fn monotonic(&self) -> Result<Monotonic, HostError>;
+
     /// Fills a buffer with random bytes.
     fn random(&self, bytes: &mut [u8]) -> Result<(), HostError>;
 
@@ -157,6 +175,13 @@ impl<H: Host> Clock for HostClock<H> {
         self.0.now(ClockCall::Host).map_err(|error| {
             // The engine learns only that the call failed. The log has the reason.
             log::error!("cannot use the shared state of the workers: {error}");
+            StoreError
+        })
+    }
+
+    fn monotonic(&self) -> Result<Monotonic, StoreError> {
+        self.0.monotonic().map_err(|error| {
+            log::error!("cannot measure the age of documents: {error}");
             StoreError
         })
     }

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use super::documents::Calls;
 use super::gate::Gate;
 use super::stream::HttpStream;
 use super::waiting::{PERIOD, WaitingList};
 use super::{Host, HostError};
+use crate::text::monotonic::Monotonic;
 
 /// One configuration of the filter in one worker. Without a policy it denies every request.
 pub(super) struct Root<H: Host> {
@@ -13,15 +15,16 @@ pub(super) struct Root<H: Host> {
     /// The id of this context.
     id: u32,
     gate: Option<Rc<Gate<H>>>,
-    /// The requests that wait for their bodies, under this policy or its predecessor.
+    /// The requests that wait, under this policy or its predecessor.
     waiting: Rc<WaitingList<H>>,
-    /// Whether the gateway's timer runs.
-    ticks: bool,
+    calls: Calls<H>,
+    /// When the last whole period of the timer ended. `None` before the timer fires for the first time.
+    elapsed: Option<Monotonic>,
 }
 
 impl<H: Host> Root<H> {
     pub(super) fn new(host: H, id: u32) -> Self {
-        Self { host, id, gate: None, waiting: Rc::default(), ticks: false }
+        Self { host, id, gate: None, waiting: Rc::default(), calls: Calls::default(), elapsed: None }
     }
 
     /// Accepts a policy. If the policy has errors, Envoy gets `false`: it rejects an update and keeps the previous policy, or
@@ -32,8 +35,8 @@ impl<H: Host> Root<H> {
             Ok(gate) => {
                 if let Err(error) = self.start_timer(&gate) {
                     log::error!(
-                        "requests are held for their bodies, and no timer would end that: {error}; allow the capabilities \
-                         `proxy_on_tick`, `proxy_set_tick_period_milliseconds` and `proxy_set_effective_context`"
+                        "the policy needs a timer, to fetch keys or to end requests whose bodies do not arrive: {error}; allow the \
+                         capabilities `proxy_on_tick`, `proxy_set_tick_period_milliseconds` and `proxy_set_effective_context`"
                     );
                     return false;
                 }
@@ -55,12 +58,33 @@ impl<H: Host> Root<H> {
 
     /// Handles the gateway's timer.
     pub(super) fn on_tick(&mut self) {
-        if let Err(error) = self.waiting.tick(&self.host, self.id) {
-            log::error!("the timer cannot return to its context: {error}");
+        let fetching = self.gate.iter().filter(|gate| gate.policy().fetches());
+        let mut gates: Vec<_> = fetching.map(Rc::clone).collect();
+        // A request that waits under the previous policy needs that policy's documents.
+        gates.extend(self.waiting.gates().into_iter().filter(|gate| !self.gate.iter().any(|own| Rc::ptr_eq(own, gate))));
+        for gate in &gates {
+            self.calls.make(&self.host, gate);
         }
-        if let Some(gate) = &self.gate {
-            gate.tell_held();
+        if !gates.is_empty() {
+            self.waiting.retry(&self.host);
         }
+        if self.period_has_passed() {
+            self.waiting.elapse(&self.host);
+            if let Some(gate) = &self.gate {
+                gate.tell_held();
+                gate.tell_keys();
+            }
+        }
+        self.return_to_root();
+        self.waiting.adapt_timer(&self.host);
+    }
+
+    /// Handles the result of a call.
+    pub(super) fn on_call_response(&mut self, call: u32, size: usize) {
+        self.calls.receive(&self.host, call, size);
+        self.waiting.retry(&self.host);
+        self.return_to_root();
+        self.waiting.adapt_timer(&self.host);
     }
 
     /// Creates the state of a stream.
@@ -68,13 +92,29 @@ impl<H: Host> Root<H> {
         HttpStream::new(self.host.clone(), id, self.gate.clone(), Rc::clone(&self.waiting))
     }
 
-    /// Starts the timer that ends held requests, if the policy holds any and the gateway has timers. The timer is never
-    /// stopped, because requests may still be held under the previous policy.
-    fn start_timer(&mut self, gate: &Gate<H>) -> Result<(), HostError> {
-        if gate.policy().times_out_held_bodies() && !self.ticks {
-            self.host.set_tick_period(PERIOD)?;
-            self.ticks = true;
+    /// Starts the timer that fetches documents and ends held requests, if the policy needs it.
+    fn start_timer(&self, gate: &Gate<H>) -> Result<(), HostError> {
+        let policy = gate.policy();
+        if policy.times_out_held_bodies() || policy.fetches() { self.waiting.start_timer(&self.host) } else { Ok(()) }
+    }
+
+    /// Returns whether a period has passed since the last one. While requests wait for keys, the timer fires more often.
+    fn period_has_passed(&mut self) -> bool {
+        // Timers fire a little early or late.
+        let almost = PERIOD * 9 / 10;
+        // Without a clock, every tick counts: bodies must time out in any case.
+        let Ok(now) = self.host.monotonic() else { return true };
+        let passed = self.elapsed.is_none_or(|last| now.since(last) >= almost);
+        if passed {
+            self.elapsed = Some(now);
         }
-        Ok(())
+        passed
+    }
+
+    /// Makes this context the target of host calls again.
+    fn return_to_root(&self) {
+        if let Err(error) = self.host.set_effective_context(self.id) {
+            log::error!("the timer cannot return to its context: {error}");
+        }
     }
 }

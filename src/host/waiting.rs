@@ -1,4 +1,5 @@
-//! Requests that wait for their bodies, and the timer that ends those whose bodies do not arrive.
+//! Requests that wait for their bodies or for keys, and what a root context does for them: the timer ends requests whose bodies do
+//! not arrive, and requests are evaluated again when keys have arrived.
 //!
 //! A timer belongs to a root context, but acts on streams. A waiting request is therefore shared between its stream, which
 //! receives the body, and the list of its root context. This module makes no decisions.
@@ -8,16 +9,18 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use super::gate::{Gate, PendingRecord};
-use super::stream::send;
+use super::exchange::{Exchange, Next, Output, send};
+use super::gate::{Failure, Gate};
 use super::{Host, HostError};
 use crate::decision::Decision;
 use crate::decision::answer::Answer;
-use crate::evaluate::{Engine, Need, Pending};
+use crate::evaluate::{Awaits, Engine, Need, Outcome, Pending};
 use crate::request::headers::Headers;
 
-/// How often the timer checks the progress of bodies.
+/// How often the timer checks the progress of bodies and of documents.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
+/// How often the timer looks for documents while requests wait for keys.
+const HURRIED: Duration = Duration::from_millis(25);
 
 /// The data that a waiting request borrows.
 pub(super) struct Owned {
@@ -25,7 +28,7 @@ pub(super) struct Owned {
     pub(super) headers: Headers,
 }
 
-/// `None` after the body has arrived.
+/// `None` after the request was decided.
 type Dependent<'a> = Option<Pending<'a>>;
 
 self_cell::self_cell!(
@@ -45,37 +48,101 @@ impl WaitingRequest {
         })
     }
 
-    /// Denies the request because its body takes too long. Returns the answer to the client and the record, or `None` if the
-    /// body has arrived.
-    fn time_out<H: Host>(&mut self, gate: &Gate<H>) -> Option<(Answer, Option<PendingRecord>)> {
+    /// Denies the request because its body takes too long. Returns the answer to the client, or `None` if the body has arrived.
+    fn time_out<H: Host>(&mut self, gate: &Gate<H>, output: &mut Output) -> Option<Answer> {
         self.with_dependent_mut(|_, pending| {
             let decision = pending.take()?.time_out(gate.now().ok());
             let record = gate.emit_record(&decision.record());
             let record = record.inspect_err(|error| log::error!("cannot write the record of a denial: {error}"));
-            let answer = match decision {
+            output.record = record.ok().flatten();
+            Some(match decision {
                 Decision::Deny(deny) => deny.answer(),
                 // INVARIANT: a request in observation does not time out.
                 Decision::Allow(_) => Answer::host_error(),
+            })
+        })
+    }
+
+    /// Returns whether the request is still undecided.
+    fn is_pending(&self) -> bool {
+        self.with_dependent(|_, pending| pending.is_some())
+    }
+
+    /// Returns whether the request waits for keys.
+    fn waits_for_keys(&self) -> bool {
+        self.with_dependent(|_, pending| pending.as_ref().is_some_and(|pending| pending.awaits() == Awaits::Keys))
+    }
+
+    /// Returns whether the request should be evaluated again.
+    fn is_ready(&self) -> bool {
+        self.with_dependent(|owned, pending| pending.as_ref().is_some_and(|pending| owned.engine.is_ready(pending)))
+    }
+
+    /// Evaluates the request again, and carries out what follows. `arrival` is what arrived meanwhile.
+    fn retry<H: Host>(&mut self, mut exchange: Exchange<'_, H>, arrival: Arrival) -> Result<Next, Failure> {
+        self.with_dependent_mut(|owned, slot| {
+            let pending = slot.take().ok_or(Failure::Body)?;
+            let mut pending = match exchange.gate.retry(&owned.engine, pending)? {
+                Outcome::Decided(decision) => {
+                    let next = exchange.apply(decision)?;
+                    if matches!(next, Next::Forward) && arrival.trailers {
+                        exchange.clean_trailers()?;
+                    }
+                    return Ok(next);
+                }
+                Outcome::Pending(pending) => pending,
             };
-            Some((answer, record.ok().flatten()))
+            if pending.awaits() == Awaits::Keys {
+                *slot = Some(pending);
+                return Ok(Next::Hold);
+            }
+            if let Some(allow) = pending.forwards() {
+                exchange.forward_head(allow)?;
+                *slot = Some(pending);
+                return Ok(Next::Forward);
+            }
+            let need = exchange.read_body(&mut pending, Some(arrival.size))?;
+            if need == Need::More && !arrival.ended {
+                *slot = Some(pending);
+                return Ok(Next::Hold);
+            }
+            let next = exchange.finish(pending)?;
+            if matches!(next, Next::Forward) && arrival.trailers {
+                exchange.clean_trailers()?;
+            }
+            Ok(next)
         })
     }
 }
 
-/// The requests of a root context that wait for their bodies, by stream id.
-pub(super) struct WaitingList<H: Host>(RefCell<BTreeMap<u32, Weak<Shared<H>>>>);
+/// What of a request arrived while it waits for keys.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Arrival {
+    /// The bytes of the body that the gateway holds.
+    pub(super) size: usize,
+    /// Whether the request has ended.
+    pub(super) ended: bool,
+    /// Whether it has trailers.
+    pub(super) trailers: bool,
+}
 
-/// The state of a waiting request that its stream shares with the timer.
+/// The requests of a root context that wait, by stream id.
+pub(super) struct WaitingList<H: Host> {
+    requests: RefCell<BTreeMap<u32, Weak<Shared<H>>>>,
+    /// The period of the timer. `None` if it does not run.
+    period: Cell<Option<Duration>>,
+}
+
+/// The state of a waiting request that its stream shares with the root context.
 struct Shared<H: Host> {
     gate: Rc<Gate<H>>,
     request: RefCell<Option<WaitingRequest>>,
-    /// Whether the timer answered the request.
-    answered: Cell<bool>,
-    /// The record of that answer, if it must be completed when the stream has ended.
-    record: Cell<Option<PendingRecord>>,
+    arrival: Cell<Arrival>,
+    /// What the root context did for the request, until the stream takes it over.
+    output: RefCell<Option<Output>>,
 }
 
-/// The stream's handle to a request that waits for its body. The timer checks the request until the handle is dropped.
+/// The stream's handle to a request that waits. The root context acts on the request until the handle is dropped.
 pub(super) struct Waiting<H: Host> {
     stream: u32,
     list: Rc<WaitingList<H>>,
@@ -84,56 +151,156 @@ pub(super) struct Waiting<H: Host> {
 
 impl<H: Host> Default for WaitingList<H> {
     fn default() -> Self {
-        Self(RefCell::default())
+        Self { requests: RefCell::default(), period: Cell::default() }
     }
 }
 
 impl<H: Host> WaitingList<H> {
-    /// Records that a period has passed, and answers the requests whose bodies take too long. `root` is the context of the
-    /// timer.
-    pub(super) fn tick(&self, host: &H, root: u32) -> Result<(), HostError> {
+    /// Starts the timer of the current root context, unless it runs. It is never stopped, because requests may still be held under
+    /// the previous policy.
+    pub(super) fn start_timer(&self, host: &H) -> Result<(), HostError> {
+        if self.period.get().is_none() {
+            host.set_tick_period(PERIOD)?;
+            self.period.set(Some(PERIOD));
+        }
+        Ok(())
+    }
+
+    /// Makes the timer faster while requests wait for keys, and slower when none does any more.
+    pub(super) fn adapt_timer(&self, host: &H) {
+        let period = if self.select(WaitingRequest::waits_for_keys).is_empty() { PERIOD } else { HURRIED };
+        if self.period.get().is_some_and(|own| own != period) {
+            match host.set_tick_period(period) {
+                Ok(()) => self.period.set(Some(period)),
+                Err(error) => log::error!("cannot change the period of the timer: {error}"),
+            }
+        }
+    }
+
+    /// Returns the gates under which requests wait for keys.
+    pub(super) fn gates(&self) -> Vec<Rc<Gate<H>>> {
+        let mut gates: Vec<Rc<Gate<H>>> = Vec::new();
+        for (_, shared) in self.select(WaitingRequest::waits_for_keys) {
+            if !gates.iter().any(|gate| Rc::ptr_eq(gate, &shared.gate)) {
+                gates.push(Rc::clone(&shared.gate));
+            }
+        }
+        gates
+    }
+
+    /// Records that a period has passed, and answers the requests whose bodies take too long.
+    pub(super) fn elapse(&self, host: &H) {
         let overdue: Vec<_> = self
-            .0
-            .borrow()
-            .iter()
-            .filter_map(|(stream, shared)| {
-                let shared = shared.upgrade()?;
-                let late = shared
-                    .request
-                    .try_borrow_mut()
-                    .is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse));
-                late.then_some((*stream, shared))
+            .shared()
+            .filter(|(_, shared)| {
+                let request = shared.request.try_borrow_mut();
+                request.is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse))
             })
             .collect();
-        if overdue.is_empty() {
-            return Ok(());
-        }
         for (stream, shared) in overdue {
-            // The record and the answer belong to the stream.
-            if let Err(error) = host.set_effective_context(stream) {
-                log::error!("cannot answer a request whose body takes too long: {error}");
-                continue;
-            }
-            let Some(mut request) = shared.request.take() else { continue };
-            if let Some((answer, record)) = request.time_out(&shared.gate) {
-                shared.answered.set(true);
-                shared.record.set(record);
+            let Some(mut request) = enter(host, stream, &shared) else { continue };
+            let mut output = Output::default();
+            if let Some(answer) = request.time_out(&shared.gate, &mut output) {
+                output.answered = true;
                 send(host, &answer);
+                shared.output.replace(Some(output));
             }
         }
-        host.set_effective_context(root)
     }
+
+    /// Evaluates the requests again whose keys may have arrived, or that have waited too long.
+    pub(super) fn retry(&self, host: &H) {
+        for (stream, shared) in self.select(WaitingRequest::is_ready) {
+            let Some(mut request) = enter(host, stream, &shared) else { continue };
+            let mut output = Output::default();
+            let gate = &*shared.gate;
+            let next = request.retry(Exchange { host, gate, output: &mut output }, shared.arrival.get());
+            let mut exchange = Exchange { host, gate, output: &mut output };
+            let settled = match next {
+                // It waits again, for newer keys or for its body.
+                Ok(Next::Hold) => {
+                    shared.request.replace(Some(request));
+                    continue;
+                }
+                Ok(Next::Answer(answer)) => {
+                    exchange.answer(&answer);
+                    None
+                }
+                Ok(Next::Forward) => {
+                    // If its body is still to be checked, the stream continues with it.
+                    shared.request.replace(request.is_pending().then_some(request));
+                    host.continue_request().err()
+                }
+                Err(failure) => {
+                    exchange.fail(&failure);
+                    None
+                }
+            };
+            if let Some(error) = settled {
+                exchange.fail(&error.into());
+            }
+            shared.output.replace(Some(output));
+        }
+    }
+
+    /// Returns the requests for which `test` is true.
+    fn select(&self, test: impl Fn(&WaitingRequest) -> bool) -> Vec<(u32, Rc<Shared<H>>)> {
+        self.shared()
+            .filter(|(_, shared)| {
+                let request = shared.request.try_borrow();
+                request.is_ok_and(|request| request.as_ref().is_some_and(&test))
+            })
+            .collect()
+    }
+
+    /// Returns all requests. The list is copied, because a host call for one request can end others.
+    fn shared(&self) -> impl Iterator<Item = (u32, Rc<Shared<H>>)> + use<H> {
+        let all = self.requests.borrow().iter().filter_map(|(id, shared)| Some((*id, shared.upgrade()?))).collect::<Vec<_>>();
+        all.into_iter()
+    }
+}
+
+/// Makes the stream of a request the target of the following host calls. Returns the request.
+fn enter<H: Host>(host: &H, stream: u32, shared: &Shared<H>) -> Option<WaitingRequest> {
+    if let Err(error) = host.set_effective_context(stream) {
+        log::error!("cannot act on a waiting request: {error}");
+        return None;
+    }
+    shared.request.take()
 }
 
 impl<H: Host> Waiting<H> {
     pub(super) fn new(stream: u32, list: &Rc<WaitingList<H>>, gate: Rc<Gate<H>>, request: WaitingRequest) -> Self {
         let request = RefCell::new(Some(request));
-        let shared = Rc::new(Shared { gate, request, answered: Cell::default(), record: Cell::default() });
-        list.0.borrow_mut().insert(stream, Rc::downgrade(&shared));
+        let (arrival, output) = (Cell::default(), RefCell::default());
+        let shared = Rc::new(Shared { gate, request, arrival, output });
+        list.requests.borrow_mut().insert(stream, Rc::downgrade(&shared));
         Self { stream, list: Rc::clone(list), shared }
     }
 
-    /// Takes the request out, unless the timer has already answered it.
+    /// Makes the timer faster if the request waits for keys.
+    pub(super) fn hurry(&self, host: &H) {
+        if self.shared.request.borrow().as_ref().is_some_and(WaitingRequest::waits_for_keys) {
+            self.list.adapt_timer(host);
+        }
+    }
+
+    /// Notes what arrived for a request that waits for keys. Returns false if it does not wait for keys.
+    pub(super) fn note(&self, arrival: Arrival) -> bool {
+        let mut request = self.shared.request.borrow_mut();
+        let Some(request) = request.as_mut().filter(|request| request.waits_for_keys()) else { return false };
+        let before = self.shared.arrival.get();
+        let size = before.size.max(arrival.size);
+        let (ended, trailers) = (before.ended || arrival.ended, before.trailers || arrival.trailers);
+        self.shared.arrival.set(Arrival { size, ended, trailers });
+        request.with_dependent_mut(|_, pending| {
+            // If the bytes are too many, the next tick denies the request.
+            pending.as_mut().map(|pending| pending.buffered(size as u64))
+        });
+        true
+    }
+
+    /// Takes the request out, unless it was already answered.
     pub(super) fn take(&self) -> Option<WaitingRequest> {
         self.shared.request.take()
     }
@@ -143,19 +310,14 @@ impl<H: Host> Waiting<H> {
         self.shared.request.replace(Some(request));
     }
 
-    /// Returns whether the timer answered the request.
-    pub(super) fn is_answered(&self) -> bool {
-        self.shared.answered.get()
-    }
-
-    /// Returns the record of the timer's answer.
-    pub(super) fn take_record(&self) -> Option<PendingRecord> {
-        self.shared.record.take()
+    /// Takes over what the root context did for the request.
+    pub(super) fn take_output(&self) -> Option<Output> {
+        self.shared.output.take()
     }
 }
 
 impl<H: Host> Drop for Waiting<H> {
     fn drop(&mut self) {
-        self.list.0.borrow_mut().remove(&self.stream);
+        self.list.requests.borrow_mut().remove(&self.stream);
     }
 }

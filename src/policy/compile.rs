@@ -16,7 +16,7 @@ use super::signatures::Signatures;
 use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
-use super::{Policy, advice, dpop, gateway, hosts, overrides};
+use super::{Policy, advice, documents, dpop, gateway, hosts, overrides};
 use crate::document;
 use crate::document::names::check_name;
 use crate::document::position::place_at;
@@ -175,6 +175,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let skew = skew(document, &mut findings);
     let hosts = hosts::compile(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
+    let documents = documents::compile(document, &issuers, secrets, &mut findings);
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &mut findings);
@@ -200,7 +201,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         &mut findings,
     );
     let audit = Audit::compile(&document.audit, secrets, &mut findings);
-    if limits.any() || replay.is_some() || dpop.as_ref().is_some_and(|rules| rules.nonce) {
+    if limits.any() || replay.is_some() || dpop.as_ref().is_some_and(|rules| rules.nonce) || !documents.is_empty() {
         TablesKey::require(document, &mut findings);
     }
     check_callers(document, &endpoints, &mut findings);
@@ -224,6 +225,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         override_headers,
         takes_unregistered: document.unregistered == document::Unregistered::Allow,
         issuers,
+        documents,
         agents,
         signing_keys,
         key_tables: document.tables.ed25519,

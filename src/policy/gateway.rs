@@ -61,9 +61,22 @@ pub struct Features {
     /// Whether the host verifies ECDSA and RSA signatures, as Envoy does since 1.30. Kong ends a request during which the filter
     /// calls that function.
     pub verifies: bool,
+    /// The documents that the filter can fetch.
+    pub fetching: Fetching,
     /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong, the call that sets a
     /// timer traps outside a root context and if it is made twice, and the call that selects a stream has no effect.
     pub timers: bool,
+}
+
+/// How the filter can fetch documents, such as the keys of an issuer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetching {
+    /// From clusters of the gateway. Requests are held while a document is fetched.
+    Held,
+    /// From addresses. The result of a fetch cannot resume requests, so they are denied while a document is fetched.
+    Denied,
+    /// Not at all.
+    None,
 }
 
 /// The access that a gateway gives to request bodies.
@@ -146,6 +159,7 @@ const ENVOY: Features = Features {
     gauges: true,
     grpc: true,
     verifies: true,
+    fetching: Fetching::Held,
     timers: true,
 };
 
@@ -185,6 +199,7 @@ impl Gateway {
                 gauges: false,
                 grpc: false,
                 verifies: false,
+                fetching: Fetching::Denied,
                 timers: false,
             },
             Self::Portable => Features {
@@ -209,6 +224,7 @@ impl Gateway {
                 gauges: false,
                 grpc: false,
                 verifies: false,
+                fetching: Fetching::None,
                 timers: false,
             },
         }

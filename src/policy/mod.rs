@@ -8,6 +8,7 @@ mod agents;
 mod audit;
 mod bindings;
 mod compile;
+mod documents;
 mod dpop;
 mod endpoint;
 mod endpoints;
@@ -28,11 +29,12 @@ pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoint::Endpoint;
 pub use gateway::{
-    BodyCheck, ClockCall, Features, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
+    BodyCheck, ClockCall, Features, Fetching, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
 };
 
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;
+pub(crate) use documents::{DocumentKind, FetchedDocument};
 pub(crate) use endpoint::Access;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use held_bodies::HeldBodies;
@@ -47,7 +49,7 @@ use crate::allowlist::Table;
 use crate::document;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::identity::signature::{SigningKey, SigningKeys};
-use crate::identity::token::Issuers;
+use crate::identity::token::{IssuerId, Issuers};
 use crate::quota::{self, LimitStatuses, Shown};
 use crate::request::{Host, RejectedNames};
 use crate::state::{Namespace, SlotKind, bytes_in_zone};
@@ -81,6 +83,8 @@ pub struct Policy {
     pub(crate) trailers: RemovedTrailers,
     pub(crate) takes_unregistered: bool,
     pub(crate) issuers: Issuers,
+    /// The documents that the gate fetches.
+    pub(crate) documents: Vec<FetchedDocument>,
     pub(crate) agents: Agents,
     pub(crate) signing_keys: SigningKeys,
     key_tables: u32,
@@ -126,7 +130,7 @@ impl Policy {
         let hosts = |algorithm: &Algorithm| host_hash(*algorithm).is_some();
         // A proof contains its own key.
         let proven = self.dpop.as_ref().is_some_and(|rules| rules.algorithms.iter().any(hosts));
-        proven || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
+        proven || self.issuers.fetched_algorithms().any(|algorithm| hosts(&algorithm)) || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
     }
 
     /// Returns the agents' key that a signature names by `keyid` or, in Web Bot Auth, by thumbprint.
@@ -153,6 +157,18 @@ impl Policy {
     #[must_use]
     pub fn removes_trailer(&self, name: &[u8]) -> bool {
         self.trailers.contains(name, &self.prefix)
+    }
+
+    /// Returns how long a request waits for the keys of this issuer.
+    pub(crate) fn key_timeout(&self, issuer: IssuerId) -> Duration {
+        let document = self.documents.iter().find(|document| document.issuers.contains(&issuer));
+        document.map_or(Duration::ZERO, |document| document.source.timeout)
+    }
+
+    /// Reports whether the gate fetches documents, and needs a timer for that.
+    #[must_use]
+    pub fn fetches(&self) -> bool {
+        !self.documents.is_empty()
     }
 
     /// Reports whether requests are counted or nonces issued. Their evaluation then needs the state that workers share.

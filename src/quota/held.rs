@@ -51,7 +51,7 @@ pub(crate) struct Full;
 #[derive(Debug)]
 pub(crate) struct Reservation {
     held: HeldBytes,
-    agent: Owner,
+    agent: Option<Owner>,
     source: Option<Owner>,
     shares: Shares,
     bytes: u64,
@@ -64,19 +64,19 @@ impl HeldBytes {
         self.0.try_borrow().map_or(0, |table| table.total)
     }
 
-    /// Charges a request with `bytes`.
+    /// Charges a request with `bytes`. `agent` is the name of the policy and that of the agent, once it is known.
     ///
     /// # Errors
     /// Returns [`Full`] if the share of the request's agent or source, or the worker, has no room for them. Nothing is charged
     /// then.
     pub(crate) fn reserve(
         &self,
-        agent: (&str, &str),
+        agent: Option<(&str, &str)>,
         source: Option<Source>,
         shares: Shares,
         bytes: u64,
     ) -> Result<Reservation, Full> {
-        let agent = Owner::Agent(agent.0.into(), agent.1.into());
+        let agent = agent.map(|(policy, agent)| Owner::Agent(policy.into(), agent.into()));
         let source = source.map(|source| Owner::Source(source.network()));
         let mut reservation = Reservation { held: self.clone(), agent, source, shares, bytes: 0 };
         reservation.grow_to(bytes)?;
@@ -93,7 +93,7 @@ impl Reservation {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return Ok(()) };
         let mut table = self.held.0.try_borrow_mut().map_err(|_| Full)?;
         let Shares { worker, agent, source } = self.shares;
-        let owners = [(Some(&self.agent), agent), (self.source.as_ref(), source)];
+        let owners = [(self.agent.as_ref(), agent), (self.source.as_ref(), source)];
         let fits = |held: u64, most: u64| held.checked_add(more).is_some_and(|held| held <= most);
         let room = owners.iter().all(|(owner, most)| owner.is_none_or(|owner| fits(table.held_by(owner), *most)));
         if !(room && fits(table.total, worker)) {
@@ -114,7 +114,7 @@ impl Drop for Reservation {
         // INVARIANT: no other code runs while the table is borrowed, so it is never borrowed here.
         let Ok(mut table) = self.held.0.try_borrow_mut() else { return };
         table.total = table.total.saturating_sub(self.bytes);
-        for owner in std::iter::once(&self.agent).chain(&self.source) {
+        for owner in self.agent.iter().chain(&self.source) {
             match table.held_by(owner).saturating_sub(self.bytes) {
                 0 => drop(table.owners.remove(owner)),
                 left => drop(table.owners.insert(owner.clone(), left)),
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn a_full_agent_share_leaves_room_for_others_at_its_address() {
         let held = HeldBytes::default();
-        let mut first = held.reserve(("p", "slow"), source(1), SHARES, 20).unwrap();
+        let mut first = held.reserve(Some(("p", "slow")), source(1), SHARES, 20).unwrap();
         assert_eq!(first.grow_to(31), Err(Full));
         assert_eq!(first.grow_to(30), Ok(()));
-        assert_eq!(held.reserve(("p", "slow"), source(2), SHARES, 1).err(), Some(Full), "from no other address either");
-        let other = held.reserve(("p", "other"), source(1), SHARES, 30).unwrap();
-        assert_eq!(held.reserve(("p", "third"), source(1), SHARES, 1).err(), Some(Full), "the address has its share");
-        let third = held.reserve(("p", "third"), source(2), SHARES, 30).unwrap();
-        assert_eq!(held.reserve(("p", "fourth"), source(2), SHARES, 11).err(), Some(Full), "and the worker");
+        assert_eq!(held.reserve(Some(("p", "slow")), source(2), SHARES, 1).err(), Some(Full), "from no other address either");
+        let other = held.reserve(Some(("p", "other")), source(1), SHARES, 30).unwrap();
+        assert_eq!(held.reserve(Some(("p", "third")), source(1), SHARES, 1).err(), Some(Full), "the address has its share");
+        let third = held.reserve(Some(("p", "third")), source(2), SHARES, 30).unwrap();
+        assert_eq!(held.reserve(Some(("p", "fourth")), source(2), SHARES, 11).err(), Some(Full), "and the worker");
         assert_eq!(held.total(), 90);
         drop((first, other));
         assert_eq!(held.total(), 30);
@@ -162,16 +162,16 @@ mod tests {
     #[test]
     fn agents_of_different_policies_have_separate_shares() {
         let held = HeldBytes::default();
-        let _first = held.reserve(("one", "a"), None, SHARES, 30).unwrap();
-        let _second = held.reserve(("two", "a"), None, SHARES, 30).unwrap();
+        let _first = held.reserve(Some(("one", "a")), None, SHARES, 30).unwrap();
+        let _second = held.reserve(Some(("two", "a")), None, SHARES, 30).unwrap();
     }
 
     #[test]
     fn rejects_amounts_that_would_overflow() {
         let held = HeldBytes::default();
         let all = Shares { worker: u64::MAX, agent: u64::MAX, source: u64::MAX };
-        let _one = held.reserve(("p", "a"), source(1), all, u64::MAX - 1).unwrap();
-        assert_eq!(held.reserve(("p", "b"), source(2), all, 2).err(), Some(Full));
+        let _one = held.reserve(Some(("p", "a")), source(1), all, u64::MAX - 1).unwrap();
+        assert_eq!(held.reserve(Some(("p", "b")), source(2), all, 2).err(), Some(Full));
     }
 
     /// A held request, with its agent and its source.

@@ -10,6 +10,7 @@ mod gcra;
 pub(crate) mod held;
 mod identity;
 mod recent;
+mod waiting;
 
 pub(crate) use batch::{LimitBatch, Refused};
 pub(crate) use failed::{Allowed, AuthFailureLimit, Guard, Outcome, Stopped};
@@ -18,6 +19,8 @@ pub(crate) use fields::{Shown, members, policy_member};
 pub(crate) use gcra::{Gcra, LimitStatus};
 pub(crate) use identity::{Identified, LimitKey, LimitSubject};
 pub(crate) use recent::Recent;
+pub(crate) use waiting::WaitingPlace;
+pub use waiting::WaitingRequests;
 
 /// A limit of the policy.
 #[derive(Debug)]

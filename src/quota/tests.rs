@@ -15,7 +15,7 @@ use crate::text::time::Timestamp;
 const START: u64 = 1_800_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 const INTERVAL: u64 = 1_000_000;
-const ZONE: Seal = Seal { key: [7; 16], zone: true };
+const ZONE: Seal = Seal { key: [7; 16], zone: Some(Zone::Tables) };
 
 struct TestClock(AtomicU64);
 

@@ -193,6 +193,9 @@ reasons! {
     TokenType = 401, "token_type", InvalidToken, "the token has the wrong type", issuer.profile;
     /// No key of the issuer has this `kid`; or there is no `kid`, and not exactly one key fits.
     TokenKey = 401, "token_key", InvalidToken, "the access token was signed with an unknown key", issuer.keys;
+    /// The keys of the token's issuer are fetched, and are not available or may have changed.
+    KeysUnavailable = 503, "keys_unavailable", No,
+        "the keys of the access token's issuer are not available at the moment; retry", issuer.keys;
     /// A required claim is absent, has the wrong type, or has a value that is not accepted.
     TokenClaim = 401, "token_claim", InvalidToken,
         "the access token has a missing or invalid claim", issuer.profile;

@@ -12,7 +12,7 @@ use crate::state::{Clock, Shared, StoreStats};
 use crate::state::{MemoryStore, Namespace, PolicyStore, Seal, SharedStore};
 
 const START: u64 = 1_800_000_000;
-const ZONE: Seal = Seal { key: [7; 16], zone: true };
+const ZONE: Seal = Seal { key: [7; 16], zone: Some(Zone::Tables) };
 const WINDOW: u64 = 60;
 const AHEAD: u64 = 5;
 const AGENTS: [Option<&str>; 3] = [Some("a"), Some("b"), None];

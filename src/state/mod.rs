@@ -18,12 +18,13 @@ pub(crate) use layout::{ENTRY, SlotKind};
 #[cfg(not(target_arch = "wasm32"))]
 pub use memory::MemoryStore;
 pub use namespace::{Namespace, Opened, Secret};
-pub(crate) use sealed::{PolicyStore, Seal, bytes_in_zone};
+pub(crate) use sealed::{PolicyStore, Seal, Zone, bytes_in_zone};
 pub(crate) use slot::{Slot, Stored};
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
 /// The number of attempts to change a value while other workers interfere. Each failure means that another worker succeeded, so a
@@ -79,6 +80,15 @@ pub trait Clock {
     /// # Errors
     /// Returns [`StoreError`] if the host fails.
     fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Returns the time of a clock that never goes back, which ages and waits are measured with. A clock that is never set can keep
+    /// this implementation.
+    ///
+    /// # Errors
+    /// Returns [`StoreError`] if the host fails.
+    fn monotonic(&self) -> Result<Monotonic, StoreError> {
+        self.now().map(|now| Monotonic::from_millis(now.as_nanos() / 1_000_000))
+    }
 }
 
 /// A clock that shows the time to which it is set.

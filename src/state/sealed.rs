@@ -17,19 +17,38 @@ use siphasher::sip128::SipHasher24;
 use super::{SharedStore, SlotKind, StoreError, Versioned};
 
 /// The bytes before a value: the mark of its key, its seal and its length.
-const HEAD: usize = 8 + 16 + 2;
+const HEAD: usize = 8 + 16 + 4;
 /// The number of alternative names of a key.
 const PLACES: u8 = 4;
 /// The maximum number of reads of a value that is being written meanwhile.
 const READS: usize = 64;
-/// The prefix of all keys in Kong's zone. It starts with the name of the zone, which is used if a zone of that name exists.
-const ZONE: &[u8] = b"callgate/cg2-";
 
-/// The key that seals values, and whether the store is a zone.
+/// One of Kong's zones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zone {
+    /// The zone of limits and replay protection.
+    Tables,
+    /// The zone of fetched documents. They are large, and must not push out entries of the tables.
+    Documents,
+}
+
+impl Zone {
+    /// Returns the prefix of all keys in the zone. It starts with the name of the zone, which is used if a zone of that name
+    /// exists.
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Tables => b"callgate/cg3-",
+            Self::Documents => b"callgate_documents/cg3-",
+        }
+    }
+}
+
+/// The key that seals values, and the zone that they are in.
 #[derive(Debug, Clone)]
 pub(crate) struct Seal {
     pub(crate) key: [u8; 16],
-    pub(crate) zone: bool,
+    /// `None` if the store is no zone.
+    pub(crate) zone: Option<Zone>,
 }
 
 /// The policy's view of the store, which it accesses through any kind of pointer.
@@ -74,24 +93,23 @@ impl Seal {
 
     /// Returns one of a key's names. It depends on the seal, so values of an earlier key are never found.
     fn name(&self, key: &[u8], place: u8) -> Vec<u8> {
-        let hash = self.hash(&[b"name", &[place], key]);
-        if self.zone {
-            [ZONE, &(hash as u32).to_le_bytes()].concat()
-        } else {
-            [key, b"-", &hash.to_le_bytes()].concat()
+        let hash = self.hash(&[b"name 2", &[place], key]);
+        match self.zone {
+            Some(zone) => [zone.prefix(), &(hash as u32).to_le_bytes()].concat(),
+            None => [key, b"-", &hash.to_le_bytes()].concat(),
         }
     }
 
     /// Returns the number of names of a key.
     fn places(&self) -> u8 {
-        if self.zone { PLACES } else { 1 }
+        if self.zone.is_some() { PLACES } else { 1 }
     }
 
     fn seal(&self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let length = u16::try_from(value.len()).map_err(|_| StoreError)?.to_le_bytes();
+        let length = u32::try_from(value.len()).map_err(|_| StoreError)?.to_le_bytes();
         let seal = self.hash(&[b"seal", key, value]).to_le_bytes();
         let mut sealed = [&self.mark(key)[..], &seal, &length, value].concat();
-        if self.zone {
+        if self.zone.is_some() {
             sealed.resize(HEAD + room(value).ok_or(StoreError)?, 0);
         }
         Ok(sealed)
@@ -105,8 +123,8 @@ impl Seal {
         let (_, rest) = sealed.split_first_chunk::<8>()?;
         let (seal, rest) = rest.split_first_chunk()?;
         let seal = u128::from_le_bytes(*seal);
-        let (length, rest) = rest.split_first_chunk::<2>()?;
-        let value = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let value = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         (self.hash(&[b"seal", key, value]) == seal).then(|| (value.to_vec(), seal as u32))
     }
 
@@ -176,13 +194,19 @@ impl<S: Deref<Target: SharedStore>> SharedStore for PolicyStore<S> {
     }
 
     fn repeats_versions(&self) -> bool {
-        self.seal.as_ref().is_some_and(|seal| seal.zone) || self.store.repeats_versions()
+        self.seal.as_ref().is_some_and(|seal| seal.zone.is_some()) || self.store.repeats_versions()
     }
 }
 
 /// Returns the bytes that a zone allocates for a value, which never change: those of the first kind of slot that is long enough.
-/// A slot of the replay table gets its full length from the beginning.
+/// A slot of the replay table gets its full length from the beginning. A document is rounded up to a power of two, so that it rarely
+/// outgrows its room.
 fn room(value: &[u8]) -> Option<usize> {
+    /// The smallest room of a value that is no slot.
+    const LEAST: usize = 256;
+    if !SlotKind::ALL.iter().any(|kind| value.first() == Some(&kind.tag())) {
+        return value.len().checked_next_power_of_two().map(|length| length.max(LEAST));
+    }
     let grows = value.first() == Some(&SlotKind::Replay.tag());
     let fits = |kind: &SlotKind| kind.most_bytes() >= value.len() && (!grows || *kind == SlotKind::Replay);
     SlotKind::ALL.into_iter().find(fits).map(SlotKind::most_bytes)
@@ -193,7 +217,7 @@ fn room(value: &[u8]) -> Option<usize> {
 pub(crate) fn bytes_in_zone(kind: SlotKind) -> u64 {
     // The overhead of nginx and its module for each key and value.
     const NODE: usize = 112;
-    let rounded = |kind: SlotKind| (NODE + ZONE.len() + 4 + HEAD + kind.most_bytes()).next_power_of_two() as u64;
+    let rounded = |kind: SlotKind| (NODE + Zone::Tables.prefix().len() + 4 + HEAD + kind.most_bytes()).next_power_of_two() as u64;
     match kind {
         SlotKind::Shared | SlotKind::Replay => rounded(kind),
         SlotKind::Own => rounded(SlotKind::Shared) + rounded(SlotKind::Own),

@@ -6,8 +6,8 @@ use super::super::MemoryStore;
 use super::super::simulation::ZoneStore;
 use super::*;
 
-const SEAL: Seal = Seal { key: [7; 16], zone: false };
-const ZONE: Seal = Seal { key: [7; 16], zone: true };
+const SEAL: Seal = Seal { key: [7; 16], zone: None };
+const ZONE: Seal = Seal { key: [7; 16], zone: Some(Zone::Tables) };
 
 fn value(store: &impl SharedStore, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(store.get(key)?.map(|standing| standing.value))
@@ -28,7 +28,7 @@ fn accepts_only_values_sealed_for_this_key() {
         [&[sealed[0] ^ 1], &sealed[1..]].concat(),
         [&sealed[..8], &[sealed[8] ^ 1], &sealed[9..]].concat(),
         SEAL.seal(b"b", b"one").unwrap(),
-        Seal { key: [8; 16], zone: false }.seal(b"a", b"one").unwrap(),
+        Seal { key: [8; 16], zone: None }.seal(b"a", b"one").unwrap(),
     ]
     .into_iter()
     .enumerate()
@@ -44,7 +44,7 @@ fn accepts_only_values_sealed_for_this_key() {
 
 #[test]
 fn stores_with_different_keys_are_independent() {
-    for zone in [false, true] {
+    for zone in [None, Some(Zone::Tables), Some(Zone::Documents)] {
         let host = MemoryStore::default();
         for key in 1..4 {
             let seal = Seal { key: [key; 16], zone };

@@ -4,4 +4,5 @@
 
 pub(crate) mod ascii;
 pub(crate) mod hash;
+pub mod monotonic;
 pub mod time;

@@ -21,6 +21,7 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> i32;
+    pub(super) fn proxy_continue_stream(stream: u32) -> i32;
     pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> i32;
     pub(super) fn proxy_get_buffer_bytes(
         buffer: u32,

@@ -9,12 +9,15 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
+use proxy_wasm::hostcalls;
+
 use super::{abi, memory};
 use crate::decision::metrics::Kind;
 use crate::host::{AnswerHeaders, Host, HostError, Map};
 use crate::policy::ClockCall;
 use crate::state::{SharedStore, StoreError, Versioned};
 use crate::text::ascii::are_free_of_controls;
+use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
 const OK: i32 = 0;
@@ -40,8 +43,14 @@ pub(super) enum Level {
 
 /// The buffers that the filter reads.
 const REQUEST_BODY: u32 = 0;
+const CALL_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
+/// The direction from the client to the upstream.
+const REQUEST_STREAM: u32 = 0;
+
+/// WASI's clock that is never set.
+const MONOTONIC: u32 = 1;
 /// WASI's clock for the time of day.
 const REALTIME: u32 = 0;
 
@@ -123,6 +132,28 @@ impl Host for ProxyWasm {
         }
     }
 
+    fn continue_request(&self) -> Result<(), HostError> {
+        // SAFETY: no pointers.
+        check("proxy_continue_stream", unsafe { abi::proxy_continue_stream(REQUEST_STREAM) })
+    }
+
+    fn call(&self, upstream: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, HostError> {
+        // The SDK passes the result of a call only to a context that made it through the SDK. Its function panics if the host
+        // returns a status other than these two; no host does, because the call is well-formed.
+        hostcalls::dispatch_http_call(upstream, headers.to_vec(), None, Vec::new(), timeout)
+            .map_err(|status| HostError { call: "proxy_http_call", status: status as i32 })
+    }
+
+    fn call_body(&self, most: usize) -> Result<Vec<u8>, HostError> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        // SAFETY: the pointers are valid for writes during the call, which is all that the host uses them for.
+        hand_over("proxy_get_buffer_bytes", |data, taken| unsafe {
+            abi::proxy_get_buffer_bytes(CALL_BODY, 0, most, data, taken)
+        })
+    }
+
     fn configuration(&self, size: usize) -> Result<Vec<u8>, HostError> {
         // SAFETY: the pointers are valid for writes during the call, which is all that the host uses them for.
         hand_over("proxy_get_buffer_bytes", |data, taken| unsafe {
@@ -201,6 +232,13 @@ impl Host for ProxyWasm {
             ClockCall::Wasi => ("clock_time_get", unsafe { abi::clock_time_get(REALTIME, 1, &raw mut nanoseconds) }),
         };
         check(call, status).map(|()| Timestamp::from_nanos(nanoseconds))
+    }
+
+    fn monotonic(&self) -> Result<Monotonic, HostError> {
+        let mut nanoseconds = 0;
+        // SAFETY: the pointer is valid for writes during the call.
+        let status = unsafe { abi::clock_time_get(MONOTONIC, 1, &raw mut nanoseconds) };
+        check("clock_time_get", status).map(|()| Monotonic::from_millis(nanoseconds / 1_000_000))
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {

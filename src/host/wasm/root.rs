@@ -9,7 +9,11 @@ use super::http::Http;
 /// One configuration of the filter in one VM.
 pub(super) struct Root(pub(super) crate::host::root::Root<ProxyWasm>);
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, call: u32, _: usize, body_size: usize, _: usize) {
+        self.0.on_call_response(call, body_size);
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {

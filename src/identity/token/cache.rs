@@ -124,6 +124,19 @@ impl TokenCache {
         }
     }
 
+    /// Removes the tokens for which `is_forgotten` returns true.
+    pub(crate) fn forget(&mut self, is_forgotten: impl Fn(&VerifiedToken) -> bool) {
+        for generation in [&mut self.young, &mut self.old] {
+            let mut freed = 0;
+            generation.entries.retain(|_, entry| {
+                let keeps = !is_forgotten(&entry.verified);
+                freed += if keeps { 0 } else { entry.cost() };
+                keeps
+            });
+            generation.bytes = generation.bytes.saturating_sub(freed);
+        }
+    }
+
     fn insert_entry(&mut self, hash: u64, entry: Entry) {
         let cost = entry.cost();
         if cost > self.half {

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::claim::{self, ClaimName};
+use super::fetched::{FetchedKeys, KeySet};
 use super::header::{REFUSED_HEADER, URL_HEADER};
 use super::issuer::{Issuer, Issuers};
 use super::json;
 use super::jws::{BOUNDS, Jws, MAX_DEPTH, MAX_TOKEN_BYTES};
-use super::keys::Keys;
+use super::keys::{Key, Keys};
 use super::shape::{ABSENT, Expected, Shape, identifier, read_scopes};
 use super::times::{Times, numeric_date};
 use crate::document::ScopeForm;
@@ -46,7 +47,7 @@ impl Mismatch<'_> {
 impl Issuers {
     /// Describes why [`verify`](Self::verify) rejected a token with this reason at this time. The result is empty if the reason is
     /// sufficient.
-    pub(crate) fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp) -> Facts {
+    pub(crate) fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp, fetched: &FetchedKeys) -> Facts {
         match reason {
             Reason::TokenTooLong => {
                 vec![
@@ -62,13 +63,15 @@ impl Issuers {
                 ]
             }
             Reason::TokenJson => json_fault(token),
-            _ => Jws::parse(token).map(|jws| self.diagnose_members(&jws, reason, now)).unwrap_or_default(),
+            _ => Jws::parse(token).map(|jws| self.diagnose_members(&jws, reason, now, fetched)).unwrap_or_default(),
         }
     }
 
-    fn diagnose_members(&self, jws: &Jws<'_>, reason: Reason, now: Timestamp) -> Facts {
+    fn diagnose_members(&self, jws: &Jws<'_>, reason: Reason, now: Timestamp, fetched: &FetchedKeys) -> Facts {
         let Jws { header, claims, .. } = jws;
-        let issuer = claims.get("iss").and_then(Value::as_str).and_then(|iss| self.get(*self.by_iss.get(iss)?));
+        let id = claims.get("iss").and_then(Value::as_str).and_then(|iss| self.by_iss.get(iss).copied());
+        let issuer = id.and_then(|id| self.get(id));
+        let fetched = id.and_then(|id| fetched.of(id));
         let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose);
         let claim =
             |name: &str, expected: String| Mismatch { name: name.to_owned(), is: claims.get(name), expected }.claim();
@@ -89,7 +92,7 @@ impl Issuers {
                 let accepted: Vec<_> = match (issuer, algorithm) {
                     (None, _) => Algorithm::ALL.into_iter().collect(),
                     (Some(issuer), Some(algorithm)) if issuer.algorithms.contains(&algorithm) => {
-                        issuer.keys.algorithms_of(header.get("kid")).to_vec()
+                        issuer.keys.algorithms_of(header.get("kid"), fetched).to_vec()
                     }
                     (Some(issuer), _) => issuer.algorithms.clone(),
                 };
@@ -98,7 +101,7 @@ impl Issuers {
             (Reason::TokenClaim, None) => claim("iss", "a string".to_owned()),
             (Reason::TokenClaim, Some(issuer)) => issuer.wrong_claim(claims).map(Mismatch::claim).unwrap_or_default(),
             (Reason::TokenType, Some(issuer)) => parameter("typ", format!("one of {}", list(issuer.shape.types()))),
-            (Reason::TokenKey, Some(issuer)) => parameter("kid", issuer.keys.expected_kid()),
+            (Reason::TokenKey, Some(issuer)) => parameter("kid", issuer.keys.expected_kid(fetched)),
             (Reason::TokenAudience, Some(issuer)) => {
                 claim("aud", format!("`{}`, or an array with it", issuer.audience))
             }
@@ -223,16 +226,25 @@ impl Shape {
 }
 
 impl Keys {
-    /// Returns the algorithms of the key with this `kid`.
-    fn algorithms_of(&self, kid: Option<&Value>) -> &[Algorithm] {
-        let (Self::Set(keys), Some(kid)) = (self, kid.and_then(Value::as_str)) else { return &[] };
-        keys.iter().find(|key| key.kid.as_deref() == Some(kid)).map_or(&[], |key| &key.algorithms)
+    fn all<'k>(&'k self, fetched: Option<&'k KeySet>) -> &'k [Key] {
+        match (self, fetched) {
+            (Self::Set(keys), _) => keys,
+            (Self::Fetched, Some(set)) => &set.keys,
+            (Self::Fetched, None) | (Self::Secret(_), _) => &[],
+        }
     }
 
-    fn expected_kid(&self) -> String {
+    /// Returns the algorithms of the key with this `kid`.
+    fn algorithms_of<'k>(&'k self, kid: Option<&Value>, fetched: Option<&'k KeySet>) -> &'k [Algorithm] {
+        let Some(kid) = kid.and_then(Value::as_str) else { return &[] };
+        let named = self.all(fetched).iter().find(|key| key.kid.as_deref() == Some(kid));
+        named.map_or(&[], |key| &key.algorithms)
+    }
+
+    fn expected_kid(&self, fetched: Option<&KeySet>) -> String {
         match self {
-            Self::Set(keys) => format!("one of {}", list(keys.iter().filter_map(|key| key.kid.as_deref()))),
             Self::Secret(_) => "the secret, which was not looked up; set its environment variable".to_owned(),
+            _ => format!("one of {}", list(self.all(fetched).iter().filter_map(|key| key.kid.as_deref()))),
         }
     }
 }

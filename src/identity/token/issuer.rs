@@ -31,6 +31,13 @@ pub struct Issuers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IssuerId(usize);
 
+impl IssuerId {
+    /// Returns the position of the issuer among all issuers, sorted by name.
+    pub(super) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// One issuer, compiled for verifying its tokens.
 #[derive(Debug)]
 pub(super) struct Issuer {
@@ -42,6 +49,8 @@ pub(super) struct Issuer {
     pub(super) ignored_header: Vec<IgnorableHeader>,
     pub(super) max_lifetime: Duration,
     pub(super) shape: Shape,
+    /// The issuers that have the same keys.
+    pub(super) shares_keys_with: Vec<Box<str>>,
 }
 
 impl Issuers {
@@ -103,6 +112,10 @@ impl Issuers {
         self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key)))
     }
 
+    pub(super) fn ids(&self) -> impl Iterator<Item = IssuerId> + use<> {
+        (0..self.issuers.len()).map(IssuerId)
+    }
+
     pub(super) fn get(&self, id: IssuerId) -> Option<&Issuer> {
         self.issuers.get(id.0)
     }
@@ -149,6 +162,7 @@ impl Issuer {
             ignored_header: raw.ignore_header.clone(),
             max_lifetime: raw.max_lifetime.duration(),
             shape: shape.unwrap_or_default(),
+            shares_keys_with: raw.shares_keys_with.iter().map(|name| name.as_str().into()).collect(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! JSON Web Key Sets (RFC 7517) of public keys. Unsupported keys are skipped; invalid keys are errors of the policy.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::keys::Key;
@@ -61,12 +63,14 @@ fn check_kid(key: &Key, others: &[Key], findings: &mut Findings) {
     }
 }
 
-fn read(jwk: &Map<String, Value>, algorithms: &[Algorithm], place: &Place) -> Result<Key, JwkError> {
+/// Reads one key. `place` is its place in the policy.
+pub(super) fn read(jwk: &Map<String, Value>, algorithms: &[Algorithm], place: &Place) -> Result<Key, JwkError> {
     let PublicJwk { key, kid, algorithm } = PublicJwk::read(jwk)?;
     let meant = |asked: &Algorithm| algorithm.map_or_else(|| key.fits(*asked), |meant| meant == *asked);
     let algorithms: Vec<_> = algorithms.iter().copied().filter(meant).collect();
     if algorithms.is_empty() {
         return Err(JwkError::Unknown("none of the issuer's `algorithms` fits it".to_owned()));
     }
-    Ok(Key { kid: kid.map(str::to_owned), algorithms, key, place: place.clone() })
+    let identity = Arc::new(key.identity());
+    Ok(Key { kid: kid.map(str::to_owned), algorithms, key, identity, place: place.clone() })
 }

@@ -1,15 +1,17 @@
 //! The keys of one issuer, and the choice of the key by a token's header.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
+use super::fetched::KeySet;
 use super::jwks;
 use crate::document::{self, SecretEncoding};
 use crate::document::{Findings, Place};
-use crate::identity::crypto::{Algorithm, VerifyingKey};
+use crate::identity::crypto::{Algorithm, KeyIdentity, VerifyingKey};
 use crate::reason::Reason;
 
 /// The source of secrets: the environment of the gateway's process, or that of the command line.
@@ -52,7 +54,25 @@ pub(super) enum Keys {
     Set(Vec<Key>),
     /// One shared secret, or `None` if secrets were not looked up.
     Secret(Option<Box<VerifyingKey>>),
+    /// Public keys that the gate fetches. Each worker has them in its [`FetchedKeys`](super::FetchedKeys).
+    Fetched,
 }
+
+/// The keys that may have signed a token.
+#[derive(Debug)]
+pub(super) enum Choice<'k> {
+    /// The key that the token names, or the only one that fits.
+    Key(&'k VerifyingKey),
+    /// The fetched key that the token names.
+    Fetched(&'k Key),
+    /// Fetched keys. The token names none, and while an issuer rotates its keys, two fit.
+    AnyOf(Vec<&'k Key>),
+    /// None. A newer set may have the key.
+    Awaited(Reason),
+}
+
+/// The maximum number of keys that are tried for a token that names none.
+const MOST_TRIED: usize = 4;
 
 /// A public key and the metadata in its JWK.
 #[derive(Debug)]
@@ -61,33 +81,36 @@ pub(super) struct Key {
     /// The issuer's algorithms that fit the key's type and its `alg`.
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) key: VerifyingKey,
+    pub(super) identity: Arc<KeyIdentity>,
     pub(super) place: Place,
 }
 
 impl Keys {
-    /// Returns the key that verifies a token with this `kid` and algorithm.
-    pub(super) fn choose(&self, kid: Option<&Value>, algorithm: Algorithm) -> Result<&VerifyingKey, Reason> {
-        let keys = match self {
-            Self::Set(keys) => keys,
+    /// Returns the keys that may verify a token with this `kid` and algorithm. `fetched` is the issuer's fetched set, if its keys
+    /// are fetched and present.
+    pub(super) fn choose<'k>(
+        &'k self,
+        kid: Option<&Value>,
+        algorithm: Algorithm,
+        fetched: Option<&'k KeySet>,
+    ) -> Result<Choice<'k>, Reason> {
+        match self {
+            Self::Set(keys) => choose_one(keys, kid, algorithm).map(Choice::Key),
             // An issuer has only one secret, so `kid` is not needed to choose it.
-            Self::Secret(secret) => return secret.as_deref().ok_or(Reason::TokenKey),
-        };
-        let Some(kid) = kid else {
-            let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm)).map(|key| &key.key);
-            let only = fitting.next().ok_or(Reason::TokenKey)?;
-            // The same key under two names counts as one key.
-            return if fitting.all(|other| other.is_same_as(only)) { Ok(only) } else { Err(Reason::TokenKey) };
-        };
-        let kid = kid.as_str().ok_or(Reason::TokenKey)?;
-        let named = keys.iter().find(|key| key.kid.as_deref() == Some(kid)).ok_or(Reason::TokenKey)?;
-        if named.algorithms.contains(&algorithm) { Ok(&named.key) } else { Err(Reason::TokenAlgorithm) }
+            Self::Secret(secret) => secret.as_deref().map(Choice::Key).ok_or(Reason::TokenKey),
+            Self::Fetched => match fetched {
+                Some(set) => choose_fetched(&set.keys, kid, algorithm),
+                None => Ok(Choice::Awaited(Reason::KeysUnavailable)),
+            },
+        }
     }
 
-    /// Returns all keys.
+    /// Returns all keys that the policy contains.
     pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
         let (set, secret) = match self {
             Self::Set(keys) => (keys.as_slice(), None),
             Self::Secret(secret) => (&[][..], secret.as_deref()),
+            Self::Fetched => (&[][..], None),
         };
         set.iter().map(|key| &key.key).chain(secret)
     }
@@ -102,33 +125,72 @@ impl Keys {
     ) -> Option<Self> {
         let place = place.field("keys");
         let symmetric = algorithms.contains(&Algorithm::Hs256);
-        match (&raw.keys.jwks, &raw.keys.secret) {
-            (Some(_), Some(_)) => {
-                findings.error(place, "`jwks` and `secret` cannot be combined; remove one of them");
-                None
+        let document::Keys { jwks, secret, remote, discover } = &raw.keys;
+        let sources = [jwks.is_some(), secret.is_some(), remote.is_some(), discover.is_some()];
+        match sources.into_iter().filter(|present| *present).count() {
+            1 => {}
+            0 => {
+                findings.error(place, "the issuer has no keys; write `jwks`, `remote` or `discover`, or `secret` for HS256");
+                return None;
             }
-            (None, None) => {
-                findings.error(place, "the issuer has no keys; write `jwks`, or `secret` for HS256");
-                None
+            _ => {
+                findings.error(place, "`jwks`, `secret`, `remote` and `discover` cannot be combined; keep one of them");
+                return None;
             }
-            (Some(_), None) if symmetric => {
-                findings.error(place, "HS256 requires a secret from the environment; write `secret: { env: NAME }`");
-                None
-            }
-            (None, Some(_)) if !symmetric => {
-                findings.error(
-                    place.field("secret"),
-                    "a secret can only be used with HS256; write `jwks` with the public keys",
-                );
-                None
-            }
-            (Some(set), None) => jwks::compile(set, algorithms, &place.field("jwks"), findings).map(Self::Set),
-            (None, Some(secret)) => match Secret::read(secret, &place.field("secret"), secrets, findings)? {
-                Secret::Key(key) => Some(Self::Secret(Some(key))),
-                Secret::NotNeeded => Some(Self::Secret(None)),
-            },
+        }
+        if symmetric && secret.is_none() {
+            findings.error(place, "HS256 requires a secret from the environment; write `secret: { env: NAME }`");
+            return None;
+        }
+        if let Some(set) = jwks {
+            return jwks::compile(set, algorithms, &place.field("jwks"), findings).map(Self::Set);
+        }
+        let Some(secret) = secret else { return Some(Self::Fetched) };
+        if !symmetric {
+            findings
+                .error(place.field("secret"), "a secret can only be used with HS256; write `jwks` with the public keys");
+            return None;
+        }
+        match Secret::read(secret, &place.field("secret"), secrets, findings)? {
+            Secret::Key(key) => Some(Self::Secret(Some(key))),
+            Secret::NotNeeded => Some(Self::Secret(None)),
         }
     }
+}
+
+/// Returns the key of the policy that a token names, or the only one that fits.
+fn choose_one<'k>(keys: &'k [Key], kid: Option<&Value>, algorithm: Algorithm) -> Result<&'k VerifyingKey, Reason> {
+    let Some(kid) = kid else {
+        let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm)).map(|key| &key.key);
+        let only = fitting.next().ok_or(Reason::TokenKey)?;
+        // The same key under two names counts as one key.
+        return if fitting.all(|other| other.is_same_as(only)) { Ok(only) } else { Err(Reason::TokenKey) };
+    };
+    let named = named(keys, kid)?.ok_or(Reason::TokenKey)?;
+    if named.algorithms.contains(&algorithm) { Ok(&named.key) } else { Err(Reason::TokenAlgorithm) }
+}
+
+/// Returns the fetched keys that may have signed a token.
+fn choose_fetched<'k>(keys: &'k [Key], kid: Option<&Value>, algorithm: Algorithm) -> Result<Choice<'k>, Reason> {
+    if let Some(kid) = kid {
+        return match named(keys, kid)? {
+            None => Ok(Choice::Awaited(Reason::TokenKey)),
+            Some(key) if key.algorithms.contains(&algorithm) => Ok(Choice::Fetched(key)),
+            Some(_) => Err(Reason::TokenAlgorithm),
+        };
+    }
+    let mut fitting: Vec<&Key> = Vec::new();
+    for key in keys.iter().filter(|key| key.algorithms.contains(&algorithm)) {
+        if fitting.len() < MOST_TRIED && !fitting.iter().any(|other| other.identity == key.identity) {
+            fitting.push(key);
+        }
+    }
+    Ok(if fitting.is_empty() { Choice::Awaited(Reason::TokenKey) } else { Choice::AnyOf(fitting) })
+}
+
+fn named<'k>(keys: &'k [Key], kid: &Value) -> Result<Option<&'k Key>, Reason> {
+    let kid = kid.as_str().ok_or(Reason::TokenKey)?;
+    Ok(keys.iter().find(|key| key.kid.as_deref() == Some(kid)))
 }
 
 /// The result of reading a secret of the policy.

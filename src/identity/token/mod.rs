@@ -7,6 +7,7 @@ mod cache;
 mod claim;
 #[cfg(not(target_arch = "wasm32"))]
 mod diagnose;
+mod fetched;
 mod header;
 mod issuer;
 pub mod json;
@@ -19,6 +20,8 @@ mod verify;
 
 pub use cache::{CacheUsage, TokenCache};
 pub use claim::{ClaimName, ClaimNameError};
+pub use fetched::FetchedKeys;
+pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, MOST_BYTES as MOST_FETCHED, key_set_url};
 pub use issuer::{IssuerId, Issuers};
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;

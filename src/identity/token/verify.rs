@@ -14,12 +14,14 @@ use serde_json::Value;
 
 use super::cache::TokenCache;
 use super::claim::ClaimName;
+use super::fetched::FetchedKeys;
 use super::header::read_header;
 use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
+use super::keys::Choice;
 use super::shape::Bearer;
 use super::times::Times;
-use crate::identity::crypto::{Algorithm, BadSignature, Signer, Thumbprint, VerifySignature, sha256};
+use crate::identity::crypto::{Algorithm, BadSignature, KeyIdentity, Signer, Thumbprint, VerifySignature, VerifyingKey, sha256};
 use crate::reason::Reason;
 use crate::request::incoming::Source;
 use crate::request::percent;
@@ -44,6 +46,8 @@ pub struct VerifiedToken {
     claims: Value,
     times: Times,
     bound_to: Option<Thumbprint>,
+    /// The key that verified it, if the issuer's keys are fetched.
+    fetched_key: Option<Arc<KeyIdentity>>,
     sha256: [u8; 32],
     hash: String,
     /// Whether client, subject and scopes need no escaping in records.
@@ -147,6 +151,11 @@ impl VerifiedToken {
         &self.hash
     }
 
+    /// Returns the key that verified it, if the issuer's keys are fetched.
+    pub(crate) fn fetched_key(&self) -> Option<&KeyIdentity> {
+        self.fetched_key.as_deref()
+    }
+
     /// Returns the client and subject that it was issued to.
     pub(crate) fn signer(&self) -> Signer<'_> {
         Signer::Client { issuer: self.issuer_name(), client: self.client(), subject: self.subject() }
@@ -187,6 +196,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// The issuer whose rules decided.
     pub issuer: Option<IssuerId>,
+    /// Whether a newer version of the issuer's fetched keys could verify the token. Everything else about the token was checked.
+    pub awaits_keys: bool,
 }
 
 impl std::fmt::Display for Refusal {
@@ -199,14 +210,16 @@ impl std::error::Error for Refusal {}
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, issuer: None }
+        Self { reason, issuer: None, awaits_keys: false }
     }
 }
 
 impl Issuers {
     /// Verifies an access token: the credential after the scheme.
     ///
-    /// For a token that is in `cache`, only the times are checked again. The cache must only have been used with these issuers.
+    /// For a token that is in `cache`, only the times are checked again. The cache must only have been used with these issuers, and
+    /// with these `fetched` keys: a token that was verified with a key that is not used any more must be
+    /// [forgotten](TokenCache::forget).
     ///
     /// # Errors
     ///
@@ -218,6 +231,7 @@ impl Issuers {
         now: Timestamp,
         verifier: &dyn VerifySignature,
         cache: &mut TokenCache,
+        fetched: &FetchedKeys,
     ) -> Result<Rc<VerifiedToken>, Refusal> {
         if let Some(known) = cache.get(token) {
             let judged = known.times.judge(now, self.skew);
@@ -225,9 +239,9 @@ impl Issuers {
                 cache.remove(token);
             }
             let issuer = Some(known.issuer_id);
-            return judged.map(|()| known).map_err(|reason| Refusal { reason, issuer });
+            return judged.map(|()| known).map_err(|reason| Refusal { issuer, ..reason.into() });
         }
-        let verified = Rc::new(self.verify_unknown(token, now, verifier)?);
+        let verified = Rc::new(self.verify_unknown(token, now, verifier, fetched)?);
         cache.insert(token, Rc::clone(&verified));
         Ok(verified)
     }
@@ -237,6 +251,7 @@ impl Issuers {
         token: &[u8],
         now: Timestamp,
         verifier: &dyn VerifySignature,
+        fetched: &FetchedKeys,
     ) -> Result<VerifiedToken, Refusal> {
         // A large token is parsed only if its signer is within the limits.
         if token.len() > LARGE {
@@ -245,8 +260,8 @@ impl Issuers {
         let jws = Jws::parse(token)?;
         let algorithm = read_header(&jws.header)?;
         let (id, issuer) = self.issuer_of(&jws.claims)?;
-        self.verify_by(id, issuer, jws, algorithm, token, now, verifier)
-            .map_err(|reason| Refusal { reason, issuer: Some(id) })
+        self.verify_by(id, issuer, jws, algorithm, token, now, verifier, fetched)
+            .map_err(|refusal| Refusal { issuer: Some(id), ..refusal })
     }
 
     /// Runs all checks that depend on the token's issuer.
@@ -260,14 +275,15 @@ impl Issuers {
         token: &[u8],
         now: Timestamp,
         verifier: &dyn VerifySignature,
-    ) -> Result<VerifiedToken, Reason> {
+        fetched: &FetchedKeys,
+    ) -> Result<VerifiedToken, Refusal> {
         issuer.check_header(&jws.header, algorithm)?;
         let (client, subject) = issuer.shape.names(&jws.claims);
         let issued_to = Signer::Client { issuer: &issuer.name, client, subject };
         let signers = [Signer::of_token(token), issued_to];
         verifier.admit(&signers).map_err(|BadSignature| Reason::CredentialsLimited)?;
-        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm);
-        let key = chosen.inspect_err(|reason| {
+        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm, fetched.of(issuer_id));
+        let chosen = chosen.inspect_err(|reason| {
             if *reason == Reason::TokenKey {
                 verifier.unknown_key();
             }
@@ -277,10 +293,10 @@ impl Issuers {
         let times = Times::read(&jws.claims)?;
         times.judge(now, self.skew)?;
         if times.lifetime() > issuer.max_lifetime {
-            return Err(Reason::TokenLifetime);
+            return Err(Reason::TokenLifetime.into());
         }
         let bound_to = read_binding(&jws.claims)?;
-        verifier.verify(key, algorithm, jws.signed, &jws.signature).map_err(|_| Reason::TokenSignature)?;
+        let fetched_key = verify_with(&chosen, |key| verifier.verify(key, algorithm, jws.signed, &jws.signature))?;
         let mut texts = bearer.scopes.iter().chain(&bearer.client).chain(&bearer.subject);
         let is_plain = texts.all(|text| crate::request::shown::is_shown_as_is(text));
         Ok(VerifiedToken {
@@ -292,6 +308,7 @@ impl Issuers {
             claims: jws.claims,
             times,
             bound_to,
+            fetched_key,
             sha256: sha256(token),
             // The hash excludes the signature: an ECDSA signature has a second valid form, which would give a revoked token another hash.
             hash: hash_of_signed(jws.signed),
@@ -304,6 +321,25 @@ impl Issuers {
         let iss = claims.get("iss").and_then(Value::as_str).ok_or(Reason::TokenClaim)?;
         let id = *self.by_iss.get(iss).ok_or(Reason::TokenIssuer)?;
         Ok((id, self.get(id).ok_or(Reason::TokenIssuer)?))
+    }
+}
+
+/// Verifies a signature with the chosen keys. Returns the key that verified it, if it was fetched.
+fn verify_with(
+    chosen: &Choice<'_>,
+    verify: impl Fn(&VerifyingKey) -> Result<(), BadSignature>,
+) -> Result<Option<Arc<KeyIdentity>>, Refusal> {
+    let awaited = |reason: Reason| Refusal { awaits_keys: true, ..reason.into() };
+    let signature = |BadSignature| Refusal::from(Reason::TokenSignature);
+    match chosen {
+        Choice::Key(key) => verify(key).map(|()| None).map_err(signature),
+        Choice::Fetched(key) => verify(&key.key).map(|()| Some(Arc::clone(&key.identity))).map_err(signature),
+        Choice::AnyOf(keys) => {
+            let signed_by = keys.iter().find(|key| verify(&key.key).is_ok());
+            // The token names no key, so the issuer may have signed it with a new one.
+            signed_by.map(|key| Some(Arc::clone(&key.identity))).ok_or_else(|| awaited(Reason::TokenSignature))
+        }
+        Choice::Awaited(reason) => Err(awaited(*reason)),
     }
 }
 

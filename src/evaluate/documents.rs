@@ -1,0 +1,445 @@
+//! The fetched documents that one worker uses. The host makes the calls; this module decides which calls are made, reads their
+//! results, and gives the keys to the verification of tokens.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::fetch::{Attempt, Availability, Fetcher, Source, Target, Url, Wanted, most_bytes};
+use crate::identity::token::{DocumentFault, FetchedKeys, FetchedSet, IssuerId, KeyChange, TokenCache, key_set_url};
+use crate::policy::{DocumentKind, FetchedDocument, Policy, Store};
+use crate::reason::Reason;
+use crate::state::{PolicyStore, Seal, SharedStore, StoreError, Zone};
+use crate::text::monotonic::Monotonic;
+
+/// The minimum time that a host gives to a call.
+const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The documents of a policy, as one worker uses them.
+pub(super) struct Documents {
+    store: PolicyStore<Rc<dyn SharedStore>>,
+    keys: FetchedKeys,
+    /// In the order of the policy.
+    all: Vec<Document>,
+}
+
+struct Document {
+    fetcher: Fetcher,
+    /// The fetch that this worker is carrying out.
+    attempt: Option<(Attempt, Step)>,
+    /// Whether this worker uses a version of the document.
+    in_use: bool,
+    /// Whether the document was provided instead of fetched.
+    is_provided: bool,
+}
+
+/// What a fetch is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Metadata,
+    KeySet,
+}
+
+/// A call that the host must make: `GET`, without following redirects.
+#[derive(Debug)]
+pub struct DocumentCall {
+    target: Target,
+    timeout: Duration,
+    id: CallId,
+}
+
+impl DocumentCall {
+    /// Returns what identifies the call among those of this worker.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// Returns the gateway's name for the server: a cluster, or an address on Kong.
+    #[must_use]
+    pub fn upstream(&self) -> &str {
+        &self.target.upstream
+    }
+
+    /// Returns the headers of the request, pseudo-headers included.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Target { scheme, authority, path, authorization, .. } = &self.target;
+        let lines = [
+            (":method", "GET"),
+            (":scheme", *scheme),
+            (":authority", authority),
+            (":path", path),
+            ("accept", "application/json"),
+            ("user-agent", concat!("callgate/", env!("CARGO_PKG_VERSION"))),
+        ];
+        lines.into_iter().chain(authorization.iter().map(|value| ("authorization", &*value.0)))
+    }
+
+    /// Returns how long the call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// Identifies a call of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallId {
+    document: usize,
+    attempt: Attempt,
+    step: Step,
+}
+
+/// The result of a call.
+#[derive(Debug, Clone, Copy)]
+pub enum CallResult<'a> {
+    /// A response with this status and body.
+    Response(u16, &'a [u8]),
+    /// No response, for example because the server cannot be reached or took too long.
+    NoResponse,
+    /// The host could not make the call, for this reason.
+    NotMade(&'a str),
+}
+
+/// What the host does next: the calls to make, and what happened, for its log and its metrics.
+#[derive(Debug, Default)]
+pub struct DocumentWork {
+    /// The calls to make.
+    pub calls: Vec<DocumentCall>,
+    /// What happened.
+    pub events: Vec<DocumentEvent>,
+}
+
+/// What happened to a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DocumentEvent {
+    /// A fetch succeeded.
+    Fetched,
+    /// A fetch failed.
+    Failed {
+        /// The URL of the document.
+        url: String,
+        /// The reason.
+        why: String,
+    },
+    /// The keys of an issuer changed.
+    KeysChanged {
+        /// The issuer's name in the policy.
+        issuer: String,
+        /// The `kid`s of the new keys.
+        added: Vec<String>,
+        /// The `kid`s of the keys that are no longer used.
+        removed: Vec<String>,
+    },
+    /// Keys of a fetched set are not used, because they cannot verify tokens or another issuer has them.
+    KeysDropped {
+        /// The URL of the document.
+        url: String,
+        /// The number of keys.
+        count: usize,
+    },
+    /// The keys of an issuer are too old to be used.
+    KeysExpired {
+        /// The issuer's name in the policy.
+        issuer: String,
+    },
+}
+
+impl fmt::Display for DocumentEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |kids: &[String]| {
+            let shown = kids.iter().map(|kid| kid.escape_debug().to_string()).collect::<Vec<_>>().join("`, `");
+            if kids.is_empty() { "none".to_owned() } else { format!("`{shown}`") }
+        };
+        match self {
+            Self::Fetched => f.write_str("fetched a document"),
+            Self::Failed { url, why } => write!(f, "cannot fetch {url}: {why}"),
+            Self::KeysChanged { issuer, added, removed } => {
+                write!(f, "the keys of issuer `{issuer}` changed: added {}, removed {}", list(added), list(removed))
+            }
+            Self::KeysDropped { url, count } => {
+                write!(f, "{count} of the keys of {url} are not used; `callgate keys` shows why")
+            }
+            Self::KeysExpired { issuer } => {
+                write!(f, "the keys of issuer `{issuer}` are older than `stale_for`; its tokens are denied until they can be fetched")
+            }
+        }
+    }
+}
+
+/// Why a response is not used.
+enum FetchFault {
+    Status(u16),
+    Document(DocumentFault),
+}
+
+impl fmt::Display for FetchFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status @ 300..400) => {
+                write!(f, "the response has status {status}; redirects are not followed, so write the final URL")
+            }
+            Self::Status(status) => write!(f, "the response has status {status}; expected 200"),
+            Self::Document(fault) => write!(f, "the document is not used: {fault}"),
+        }
+    }
+}
+
+/// What a request that needs newer keys can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prospect {
+    /// A fetch that started after the request arrived has ended. There are no newer keys.
+    Current,
+    /// A fetch is running or about to start.
+    Coming,
+    /// No fetch starts within this time.
+    After(Duration),
+}
+
+impl Documents {
+    /// Creates the view of a worker that has read nothing yet. `id` must differ from those of all other workers.
+    pub(super) fn new(policy: &Policy, store: Rc<dyn SharedStore>, id: u64) -> Self {
+        let zone = (policy.features.store == Store::Zone).then_some(Zone::Documents);
+        let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone });
+        let new = |_| Document { fetcher: Fetcher::new(id), attempt: None, in_use: false, is_provided: false };
+        Self {
+            store: PolicyStore::new(store, seal),
+            keys: FetchedKeys::default(),
+            all: policy.documents.iter().map(new).collect(),
+        }
+    }
+
+    pub(super) fn keys(&self) -> &FetchedKeys {
+        &self.keys
+    }
+
+    /// Reads what other workers published, and claims the fetches that are due.
+    pub(super) fn tick(
+        &mut self,
+        policy: &Policy,
+        cache: &mut TokenCache,
+        now: Monotonic,
+    ) -> Result<DocumentWork, StoreError> {
+        let mut work = DocumentWork::default();
+        for (index, document) in policy.documents.iter().enumerate() {
+            self.look(policy, index, cache, now, &mut work.events)?;
+            let Self { store, all, .. } = self;
+            let Some(own) = all.get_mut(index).filter(|own| !own.is_provided) else { continue };
+            let Some(attempt) = own.fetcher.claim(store, &document.source, now)? else { continue };
+            let step = match document.kind {
+                DocumentKind::KeySet => Step::KeySet,
+                DocumentKind::Metadata { .. } => Step::Metadata,
+            };
+            own.attempt = Some((attempt, step));
+            let id = CallId { document: index, attempt, step };
+            let (target, timeout) = (document.source.target.clone(), document.source.timeout);
+            work.calls.push(DocumentCall { target, timeout, id });
+        }
+        Ok(work)
+    }
+
+    /// Reads a document if another version is published than this worker uses, and stops using one that is too old.
+    fn look(
+        &mut self,
+        policy: &Policy,
+        index: usize,
+        cache: &mut TokenCache,
+        now: Monotonic,
+        events: &mut Vec<DocumentEvent>,
+    ) -> Result<(), StoreError> {
+        let Self { store, all, keys } = self;
+        let Some((document, own)) = policy.documents.get(index).zip(all.get_mut(index)) else { return Ok(()) };
+        if own.is_provided {
+            return Ok(());
+        }
+        if let Some(bytes) = own.fetcher.look(store, &document.source, now)? {
+            // A worker published only what it had read itself. Anything else in the store is not used.
+            let set = FetchedSet::parse(&bytes).map_err(|_| StoreError)?;
+            own.in_use = true;
+            replace(policy, document, keys, &set, cache, events);
+        }
+        let is_too_old = own.fetcher.age(now).is_none_or(|age| age > document.source.stale_for);
+        if own.in_use && is_too_old {
+            own.in_use = false;
+            for id in &document.issuers {
+                let change = keys.remove(*id);
+                forget(cache, keys, *id, &change);
+                events.push(DocumentEvent::KeysExpired { issuer: policy.issuers.name(*id).to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes the result of a call.
+    pub(super) fn receive(
+        &mut self,
+        policy: &Policy,
+        id: CallId,
+        result: CallResult<'_>,
+        cache: &mut TokenCache,
+        now: Monotonic,
+    ) -> Result<DocumentWork, StoreError> {
+        let mut work = DocumentWork::default();
+        let Some((document, own)) = policy.documents.get(id.document).zip(self.all.get_mut(id.document)) else {
+            return Ok(work);
+        };
+        // The result of a fetch that this worker no longer carries out.
+        if own.attempt != Some((id.attempt, id.step)) {
+            return Ok(work);
+        }
+        let source = &document.source;
+        let read = match result {
+            CallResult::Response(200, body) => {
+                read(document, id.step, body).map_err(|fault| FetchFault::Document(fault).to_string())
+            }
+            CallResult::Response(status, _) => Err(FetchFault::Status(status).to_string()),
+            CallResult::NoResponse => {
+                Err("there was no response in time; look at the gateway's cluster for this host, and at its TLS settings".to_owned())
+            }
+            CallResult::NotMade(error) => Err(error.to_owned()),
+        };
+        match read {
+            Ok(Read::Next(target)) => {
+                let id = CallId { step: Step::KeySet, ..id };
+                own.attempt = Some((id.attempt, id.step));
+                let timeout = source.timeout.saturating_sub(now.since(id.attempt.started())).max(LEAST_TIMEOUT);
+                work.calls.push(DocumentCall { target, timeout, id });
+            }
+            Ok(Read::Set(set)) => {
+                own.attempt = None;
+                own.fetcher.publish(&self.store, source, id.attempt, &set.to_json())?;
+                work.events.push(DocumentEvent::Fetched);
+                if set.dropped > 0 {
+                    work.events.push(DocumentEvent::KeysDropped { url: source.target.url(), count: set.dropped });
+                }
+                self.look(policy, id.document, cache, now, &mut work.events)?;
+            }
+            Err(why) => {
+                own.attempt = None;
+                own.fetcher.fail(&self.store, source, id.attempt, now)?;
+                work.events.push(DocumentEvent::Failed { url: source.target.url(), why });
+            }
+        }
+        Ok(work)
+    }
+
+    /// Returns what a request can do whose token needs newer keys of this issuer.
+    pub(super) fn prospect(
+        &mut self,
+        policy: &Policy,
+        id: IssuerId,
+        reason: Reason,
+        arrived: Monotonic,
+        now: Monotonic,
+    ) -> Result<Prospect, StoreError> {
+        let Some((index, document)) = position(policy, id) else { return Ok(Prospect::After(Duration::ZERO)) };
+        let Some(own) = self.all.get_mut(index) else { return Ok(Prospect::After(Duration::ZERO)) };
+        if own.is_provided {
+            return Ok(Prospect::Current);
+        }
+        if reason == Reason::KeysUnavailable {
+            return Ok(match own.fetcher.availability(&document.source, now) {
+                Availability::Usable | Availability::Coming => Prospect::Coming,
+                Availability::After(wait) => Prospect::After(wait),
+            });
+        }
+        Ok(match own.fetcher.want(&self.store, &document.source, arrived, now)? {
+            Wanted::Current => Prospect::Current,
+            Wanted::Coming => Prospect::Coming,
+            Wanted::After(wait) => Prospect::After(wait),
+        })
+    }
+
+    /// Returns a number that changes when the keys of this issuer may have changed.
+    pub(super) fn progress(&self, policy: &Policy, id: IssuerId) -> u64 {
+        let own = position(policy, id).and_then(|(index, _)| self.all.get(index));
+        own.map_or(0, |own| own.fetcher.attempts().wrapping_mul(2).wrapping_add(u64::from(own.in_use)))
+    }
+
+    /// Uses this key set for an issuer from now on, instead of the fetched one.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn provide(&mut self, policy: &Policy, id: IssuerId, set: &FetchedSet, cache: &mut TokenCache) {
+        let Some((index, document)) = position(policy, id) else { return };
+        let Some(own) = self.all.get_mut(index) else { return };
+        own.is_provided = true;
+        replace(policy, document, &mut self.keys, set, cache, &mut Vec::new());
+    }
+
+    /// Returns the age of the oldest document in use, for the metrics.
+    pub(super) fn oldest(&self, now: Monotonic) -> Duration {
+        let in_use = self.all.iter().filter(|document| document.in_use);
+        in_use.filter_map(|document| document.fetcher.age(now)).max().unwrap_or_default()
+    }
+}
+
+fn position(policy: &Policy, id: IssuerId) -> Option<(usize, &FetchedDocument)> {
+    policy.documents.iter().enumerate().find(|(_, document)| document.issuers.contains(&id))
+}
+
+/// Replaces the keys of all issuers that use a document.
+fn replace(
+    policy: &Policy,
+    document: &FetchedDocument,
+    keys: &mut FetchedKeys,
+    set: &FetchedSet,
+    cache: &mut TokenCache,
+    events: &mut Vec<DocumentEvent>,
+) {
+    for id in &document.issuers {
+        let change = keys.replace(&policy.issuers, *id, set);
+        forget(cache, keys, *id, &change);
+        if change.of_others > 0 {
+            events.push(DocumentEvent::KeysDropped { url: document.source.target.url(), count: change.of_others });
+        }
+        let KeyChange { added, removed, .. } = change;
+        if !(added.is_empty() && removed.is_empty()) {
+            let issuer = policy.issuers.name(*id).to_owned();
+            events.push(DocumentEvent::KeysChanged { issuer, added, removed });
+        }
+    }
+}
+
+/// Forgets the verified tokens that were signed with keys that are no longer used.
+fn forget(cache: &mut TokenCache, keys: &FetchedKeys, id: IssuerId, change: &KeyChange) {
+    if change.has_removed {
+        cache.forget(|token| {
+            token.issuer_id() == id && token.fetched_key().is_none_or(|key| !keys.contains(id, key))
+        });
+    }
+}
+
+/// What a response contains.
+enum Read {
+    /// The key set.
+    Set(FetchedSet),
+    /// The metadata, which names the key set.
+    Next(Target),
+}
+
+fn read(document: &FetchedDocument, step: Step, body: &[u8]) -> Result<Read, DocumentFault> {
+    match (step, &document.kind) {
+        (Step::Metadata, DocumentKind::Metadata { issuer, key_hosts }) => {
+            let url = key_set_url(body, issuer)?;
+            next(&document.source, key_hosts, &url).map(Read::Next).ok_or(DocumentFault::KeyHost(url))
+        }
+        _ => {
+            let set = FetchedSet::parse(body)?;
+            if set.to_json().len() > most_bytes() { Err(DocumentFault::Size) } else { Ok(Read::Set(set)) }
+        }
+    }
+}
+
+/// Returns the request for the key set that an issuer's metadata names. The issuer cannot choose another server than those that the
+/// policy lists.
+fn next(source: &Source, key_hosts: &[(Box<str>, Box<str>)], url: &str) -> Option<Target> {
+    let url = Url::parse(url).filter(|url| url.scheme == source.target.scheme)?;
+    let (_, upstream) = key_hosts.iter().find(|(host, _)| **host == *url.authority)?;
+    Some(Target {
+        upstream: upstream.clone(),
+        scheme: url.scheme,
+        authority: url.authority.into(),
+        path: url.path.into(),
+        authorization: None,
+    })
+}

@@ -1,0 +1,100 @@
+//! Keys that are fetched: what happens to a token whose key is not available yet.
+
+use super::documents::Prospect;
+use super::limits::guarded;
+use super::{Denied, Evaluation};
+use crate::decision::Facts;
+use crate::identity::token::{IssuerId, Refusal};
+use crate::policy::Fetching;
+use crate::quota::WaitingPlace;
+use crate::quota::held::{HeldBytes, Reservation};
+use crate::reason::Reason;
+use crate::text::monotonic::Monotonic;
+
+/// Seconds after which a request may be repeated that was denied because too many wait, or because the keys are about to arrive.
+const RETRY_AFTER: u64 = 1;
+
+/// The wait of a request for keys.
+#[derive(Debug)]
+pub(super) struct KeyWait {
+    pub(super) issuer: IssuerId,
+    /// When the request arrived.
+    pub(super) arrived: Monotonic,
+    /// The progress of the keys when the request was evaluated.
+    pub(super) progress: u64,
+    pub(super) place: WaitingPlace,
+    /// The bytes reserved for the request. `None` if the host does not bound them.
+    pub(super) reservation: Option<Reservation>,
+    /// The bytes of the headers.
+    pub(super) headers: u64,
+}
+
+impl Evaluation<'_, '_> {
+    /// Decides what happens to a token that newer keys could verify. Ends the evaluation if the request waits for them.
+    pub(super) fn await_keys(&mut self, refusal: Refusal) -> Result<Refusal, Denied> {
+        let Some(issuer) = refusal.issuer.filter(|_| refusal.awaits_keys) else { return Ok(refusal) };
+        let Some((documents, clock)) = self.context.documents else {
+            return Ok(self.unavailable(refusal, RETRY_AFTER));
+        };
+        let Ok(now) = clock.monotonic() else { return Ok(Refusal { reason: Reason::HostError, ..refusal }) };
+        let waited = self.waited.take();
+        let arrived = waited.as_ref().map_or(now, |wait| wait.arrived);
+        let policy = self.facts.policy;
+        let prospect = match documents.try_borrow_mut() {
+            Ok(mut documents) => documents.prospect(policy, issuer, refusal.reason, arrived, now),
+            Err(_) => return Ok(Refusal { reason: Reason::HostError, ..refusal }),
+        };
+        match prospect {
+            Err(_) => Ok(Refusal { reason: Reason::HostError, ..refusal }),
+            Ok(Prospect::Current) => Ok(self.charge_unknown_key(refusal)),
+            Ok(Prospect::After(wait)) => Ok(self.unavailable(refusal, wait.as_secs().saturating_add(1))),
+            Ok(Prospect::Coming) => {
+                let timeout = policy.key_timeout(issuer);
+                let may_wait = policy.features.fetching == Fetching::Held
+                    && !self.observing
+                    && self.context.trace.is_none()
+                    && now < arrived.plus(timeout);
+                let wait = if may_wait { self.enter(issuer, arrived, waited) } else { None };
+                let Some(wait) = wait else { return Ok(self.unavailable(refusal, RETRY_AFTER)) };
+                self.key_wait = Some(wait);
+                Err(Denied)
+            }
+        }
+    }
+
+    /// Takes a place among the waiting requests, and reserves memory for the bytes of the request that are known so far. `None` if
+    /// there is no room.
+    fn enter(&self, issuer: IssuerId, arrived: Monotonic, waited: Option<KeyWait>) -> Option<KeyWait> {
+        let Facts { policy, request, head, .. } = &self.facts;
+        let (documents, _) = self.context.documents?;
+        let progress = documents.try_borrow().ok()?.progress(policy, issuer);
+        if let Some(wait) = waited {
+            return Some(KeyWait { issuer, progress, ..wait });
+        }
+        let headers = request.headers.bytes();
+        let bytes = headers.saturating_add(head.length().unwrap_or_default());
+        let reserve = |held: &HeldBytes| held.reserve(None, request.source, policy.held_bodies.shares, bytes);
+        let reservation = self.context.held.map(reserve).transpose().ok()?;
+        let place = self.context.waiting.enter(request.source)?;
+        Some(KeyWait { issuer, arrived, progress, place, reservation, headers })
+    }
+
+    fn unavailable(&mut self, refusal: Refusal, seconds: u64) -> Refusal {
+        self.facts.retry_after = Some(seconds.max(1));
+        Refusal { reason: Reason::KeysUnavailable, ..refusal }
+    }
+
+    /// A token with an unknown key counts as a failed credential. This was not charged before, because the key could have been new.
+    fn charge_unknown_key(&mut self, refusal: Refusal) -> Refusal {
+        if refusal.reason != Reason::TokenKey {
+            return refusal;
+        }
+        let Self { facts, context, .. } = self;
+        let charged = guarded(facts, context, |verifier, _, _| {
+            verifier.unknown_key();
+            Err::<(), _>(Reason::TokenKey)
+        });
+        let reason = self.settle(charged).err().unwrap_or(Reason::TokenKey);
+        Refusal { reason, ..refusal }
+    }
+}

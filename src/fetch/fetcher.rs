@@ -1,0 +1,247 @@
+//! One worker's view of a document that all workers share.
+
+use std::time::Duration;
+
+use super::ledger::{Claim, Ledger, Version};
+use super::published;
+use super::source::Source;
+use crate::state::{SharedStore, StoreError};
+use crate::text::monotonic::Monotonic;
+
+/// One worker's view of a document.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    /// Identifies this worker. A VM that replaces another has a new one.
+    id: u64,
+    /// The ledger as this worker last read it.
+    ledger: Ledger,
+    /// The document that this worker uses.
+    seen: Version,
+    /// The fetch that this worker has started.
+    own: Option<Attempt>,
+}
+
+/// A fetch that this worker has claimed and must carry out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    started: Monotonic,
+}
+
+/// Whether a document can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Availability {
+    /// There is a document that is not too old.
+    Usable,
+    /// There is none, and a fetch is running or starts with the next tick.
+    Coming,
+    /// There is none, and the next fetch starts after this time.
+    After(Duration),
+}
+
+/// The result of asking for a newer document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A fetch that started after the request arrived has ended, so there is no newer document.
+    Current,
+    /// A fetch is running or starts with the next tick.
+    Coming,
+    /// No fetch may start before this time has passed.
+    After(Duration),
+}
+
+impl Attempt {
+    /// Returns when the fetch started.
+    pub(crate) fn started(self) -> Monotonic {
+        self.started
+    }
+}
+
+impl Fetcher {
+    /// Creates the view of a worker that has read nothing yet. `id` must differ from those of all other workers.
+    pub(crate) fn new(id: u64) -> Self {
+        Self { id, ledger: Ledger::default(), seen: Version::default(), own: None }
+    }
+
+    /// Reads the ledger. Returns the published document if this worker does not use it yet and it is not too old.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn look(
+        &mut self,
+        store: &dyn SharedStore,
+        source: &Source,
+        now: Monotonic,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some((ledger, _)) = Ledger::read(store, source)? else { return Ok(None) };
+        // A store that lost its values starts from the first version again. What this worker uses may be newer.
+        if ledger.published.number < self.seen.number && ledger.fetched < self.ledger.fetched {
+            return Ok(None);
+        }
+        self.ledger = ledger;
+        if ledger.published == self.seen || !ledger.is_usable(source, now) {
+            return Ok(None);
+        }
+        let Some(bytes) = published::read(store, source, ledger.published)? else { return Ok(None) };
+        self.seen = ledger.published;
+        Ok(Some(bytes))
+    }
+
+    /// Claims a fetch if one is due and no other worker is fetching. The caller must carry it out, and report its end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn claim(
+        &mut self,
+        store: &dyn SharedStore,
+        source: &Source,
+        now: Monotonic,
+    ) -> Result<Option<Attempt>, StoreError> {
+        if !self.ledger.is_due(source, now) {
+            return Ok(None);
+        }
+        let claim = Claim { by: self.id, started: now, until: now.plus(source.claim()) };
+        let (ledger, claimed) = Ledger::change(store, source, |ledger| {
+            if !ledger.is_due(source, now) {
+                return Err(());
+            }
+            ledger.claim = claim;
+            Ok(())
+        })?;
+        self.ledger = ledger;
+        self.own = claimed.is_ok().then_some(Attempt { started: now });
+        Ok(self.own)
+    }
+
+    /// Returns the fetch that this worker has started and not ended.
+    pub(crate) fn attempt(&self) -> Option<Attempt> {
+        self.own
+    }
+
+    /// Publishes a fetched document. Returns whether its content differs from the published one. A worker whose claim has expired
+    /// publishes nothing, because another worker may have published a newer document.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn publish(
+        &mut self,
+        store: &dyn SharedStore,
+        source: &Source,
+        attempt: Attempt,
+        bytes: &[u8],
+    ) -> Result<bool, StoreError> {
+        self.own = self.own.filter(|own| *own != attempt);
+        let Some((ledger, _)) = Ledger::read(store, source)? else { return Ok(false) };
+        if !self.holds(&ledger, attempt) {
+            return Ok(false);
+        }
+        let before = match ledger.published.number {
+            0 => None,
+            _ => published::read(store, source, ledger.published)?,
+        };
+        let mut version = ledger.published;
+        if before.as_deref() != Some(bytes) {
+            version = Version { number: ledger.published.number.wrapping_add(1).max(1), by: self.id };
+            // The key's version is read before the claim is checked again. If another worker has taken over meanwhile, either the
+            // check fails or the write does.
+            let slot = published::slot(store, source, version.number)?;
+            let holds = Ledger::read(store, source)?.is_some_and(|(ledger, _)| self.holds(&ledger, attempt));
+            if !holds || !published::write(store, source, version, slot, bytes)? {
+                return Ok(false);
+            }
+        }
+        let id = self.id;
+        let (ledger, ended) = Ledger::change(store, source, |ledger| {
+            if ledger.claim.by != id || ledger.claim.started != attempt.started {
+                return Err(());
+            }
+            let differs = ledger.published != version;
+            ledger.published = version;
+            ledger.succeed();
+            Ok(differs)
+        })?;
+        self.ledger = ledger;
+        Ok(ended.unwrap_or(false))
+    }
+
+    /// Records that a fetch failed. What is published stays in use until it is too old.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn fail(
+        &mut self,
+        store: &dyn SharedStore,
+        source: &Source,
+        attempt: Attempt,
+        now: Monotonic,
+    ) -> Result<(), StoreError> {
+        self.own = self.own.filter(|own| *own != attempt);
+        let id = self.id;
+        let (ledger, _) = Ledger::change(store, source, |ledger| {
+            if ledger.claim.by != id || ledger.claim.started != attempt.started {
+                return Err(());
+            }
+            ledger.fail(now, id);
+            Ok(())
+        })?;
+        self.ledger = ledger;
+        Ok(())
+    }
+
+    /// Asks for a fetch because a request that arrived at this time needs a newer document.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn want(
+        &mut self,
+        store: &dyn SharedStore,
+        source: &Source,
+        arrived: Monotonic,
+        now: Monotonic,
+    ) -> Result<Wanted, StoreError> {
+        if self.ledger.fetched > arrived {
+            return Ok(Wanted::Current);
+        }
+        let (ledger, wanted) = Ledger::change(store, source, |ledger| {
+            if ledger.claimed(now).is_some() || (ledger.is_wanted() && now >= ledger.next) || ledger.fetched > arrived {
+                return Ok(());
+            }
+            if now < ledger.next {
+                return Err(ledger.next.since(now));
+            }
+            ledger.bucket.take(now)?;
+            ledger.wanted = arrived.max(Monotonic::from_millis(1));
+            Ok(())
+        })?;
+        // This worker may not have read the document that the ledger states. The next tick reads it, and the request is evaluated
+        // again.
+        self.ledger = Ledger { published: self.ledger.published, fetched: self.ledger.fetched, ..ledger };
+        Ok(wanted.map_or_else(Wanted::After, |()| Wanted::Coming))
+    }
+
+    /// Returns whether the document can be used. A worker that has not read it yet reports that it is coming.
+    pub(crate) fn availability(&self, source: &Source, now: Monotonic) -> Availability {
+        let Ledger { next, attempts, published, .. } = self.ledger;
+        if self.ledger.is_usable(source, now) {
+            return if self.seen == published { Availability::Usable } else { Availability::Coming };
+        }
+        match next.since(now) {
+            _ if attempts == 0 || self.ledger.claimed(now).is_some() => Availability::Coming,
+            Duration::ZERO => Availability::Coming,
+            wait => Availability::After(wait),
+        }
+    }
+
+    /// Returns the number of fetches that have ended, as this worker last read it.
+    pub(crate) fn attempts(&self) -> u64 {
+        self.ledger.attempts
+    }
+
+    /// Returns the age of the published document.
+    pub(crate) fn age(&self, now: Monotonic) -> Option<Duration> {
+        (self.ledger.published.number > 0).then(|| now.since(self.ledger.fetched))
+    }
+
+    fn holds(&self, ledger: &Ledger, attempt: Attempt) -> bool {
+        ledger.claim.by == self.id && ledger.claim.started == attempt.started
+    }
+}

@@ -1,0 +1,228 @@
+//! Workers that share one document, with every interleaving of their operations on the store.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::state::simulation::{Work, interleave};
+use crate::state::{MemoryStore, SharedStore};
+use crate::text::monotonic::Monotonic;
+
+const SECOND: u64 = 1_000;
+/// When the tests begin. The host has been running for a while.
+const START: u64 = 1_000_000;
+
+fn at(seconds: u64) -> Monotonic {
+    Monotonic::from_millis(START + seconds * SECOND)
+}
+
+fn source() -> Source {
+    let target = Target {
+        upstream: "idp".into(),
+        scheme: "https",
+        authority: "idp.example.com".into(),
+        path: "/jwks".into(),
+        authorization: None,
+    };
+    let [refresh, timeout, stale] = [300, 5, 3_600].map(Duration::from_secs);
+    Source::new("p", "key set", target, [refresh, timeout, stale], |_| [1; 16])
+}
+
+fn fetch(worker: &mut Fetcher, store: &MemoryStore, now: Monotonic, document: &[u8]) -> bool {
+    let Some(attempt) = worker.claim(store, &source(), now).unwrap() else { return false };
+    worker.publish(store, &source(), attempt, document).unwrap();
+    true
+}
+
+#[test]
+fn all_workers_together_fetch_once_per_refresh() {
+    let (store, source) = (MemoryStore::default(), source());
+    let mut workers: Vec<_> = (0..9).map(Fetcher::new).collect();
+    let mut fetches = Vec::new();
+    for second in 0..1_000 {
+        for worker in &mut workers {
+            worker.look(&store, &source, at(second)).unwrap();
+            if fetch(worker, &store, at(second), b"keys") {
+                fetches.push(second);
+            }
+        }
+    }
+    assert_eq!(fetches, [0, 300, 600, 900]);
+}
+
+#[test]
+fn every_worker_reads_a_published_document_once() {
+    let (store, source) = (MemoryStore::default(), source());
+    let (mut first, mut second) = (Fetcher::new(1), Fetcher::new(2));
+    assert_eq!(second.availability(&source, at(0)), Availability::Coming);
+    assert!(fetch(&mut first, &store, at(0), b"one"));
+    for worker in [&mut first, &mut second] {
+        assert_eq!(worker.look(&store, &source, at(1)), Ok(Some(b"one".to_vec())));
+        assert_eq!(worker.look(&store, &source, at(1)), Ok(None));
+        assert_eq!(worker.availability(&source, at(1)), Availability::Usable);
+    }
+    // The same content is no news, but it is younger.
+    assert!(fetch(&mut second, &store, at(300), b"one"));
+    assert_eq!(first.look(&store, &source, at(301)), Ok(None));
+    assert_eq!(first.age(at(301)), Some(Duration::from_secs(1)));
+    assert!(fetch(&mut second, &store, at(600), b"two"));
+    assert_eq!(first.look(&store, &source, at(601)), Ok(Some(b"two".to_vec())));
+}
+
+#[test]
+fn another_worker_takes_over_when_a_claim_expires() {
+    let (store, source) = (MemoryStore::default(), source());
+    let (mut lost, mut other) = (Fetcher::new(1), Fetcher::new(2));
+    let attempt = lost.claim(&store, &source, at(0)).unwrap().unwrap();
+    for second in 0..6 {
+        other.look(&store, &source, at(second)).unwrap();
+        assert_eq!(other.claim(&store, &source, at(second)), Ok(None), "{second}");
+        assert_eq!(other.availability(&source, at(second)), Availability::Coming);
+    }
+    assert!(fetch(&mut other, &store, at(6), b"new"));
+    // The first worker was only slow. What it fetched may be older.
+    assert_eq!(lost.publish(&store, &source, attempt, b"old"), Ok(false));
+    assert_eq!(lost.fail(&store, &source, attempt, at(7)), Ok(()));
+    assert_eq!(lost.look(&store, &source, at(7)), Ok(Some(b"new".to_vec())));
+    assert_eq!(lost.availability(&source, at(7)), Availability::Usable);
+}
+
+#[test]
+fn a_document_is_used_until_it_is_too_old() {
+    let (store, source) = (MemoryStore::default(), source());
+    let mut worker = Fetcher::new(1);
+    assert!(fetch(&mut worker, &store, at(0), b"keys"));
+    worker.look(&store, &source, at(0)).unwrap();
+    let mut failures = 0;
+    for second in 300..=3_600 {
+        worker.look(&store, &source, at(second)).unwrap();
+        if let Some(attempt) = worker.claim(&store, &source, at(second)).unwrap() {
+            failures += 1;
+            worker.fail(&store, &source, attempt, at(second)).unwrap();
+        }
+        assert_eq!(worker.availability(&source, at(second)), Availability::Usable, "{second}");
+    }
+    assert!((15..30).contains(&failures), "{failures}: retries back off to five minutes");
+    assert!(matches!(worker.availability(&source, at(3_601)), Availability::After(_)));
+    // A VM that starts now does not use it either.
+    assert_eq!(Fetcher::new(2).look(&store, &source, at(3_601)), Ok(None));
+    // The provider is back: the next attempt is at most five minutes away.
+    let back = (3_601..3_902).find(|second| fetch(&mut worker, &store, at(*second), b"keys")).unwrap();
+    assert_eq!(worker.availability(&source, at(back)), Availability::Usable);
+}
+
+#[test]
+fn requests_cause_four_fetches_and_then_one_every_thirty_seconds() {
+    let (store, source) = (MemoryStore::default(), source());
+    let mut workers: Vec<_> = (0..4).map(Fetcher::new).collect();
+    fetch(&mut workers[0], &store, at(0), b"keys");
+    let mut fetches = Vec::new();
+    for second in 1..120 {
+        for worker in &mut workers {
+            worker.look(&store, &source, at(second)).unwrap();
+            // Each worker gets requests with unknown keys all the time.
+            for _ in 0..5 {
+                worker.want(&store, &source, at(second), at(second)).unwrap();
+            }
+            if fetch(worker, &store, at(second), b"keys") {
+                fetches.push(second);
+            }
+        }
+    }
+    let gaps: Vec<_> = fetches.windows(2).skip(3).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(fetches.len(), 7, "{fetches:?}");
+    assert!(gaps.iter().all(|gap| *gap >= 27), "{fetches:?}");
+}
+
+#[test]
+fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
+    let (store, source) = (MemoryStore::default(), source());
+    let (mut fetcher, mut other) = (Fetcher::new(1), Fetcher::new(2));
+    fetch(&mut fetcher, &store, at(0), b"keys");
+    other.look(&store, &source, at(1)).unwrap();
+    // The request arrives while a fetch is running, whose result may be older than the request.
+    let attempt = {
+        fetcher.want(&store, &source, at(1), at(1)).unwrap();
+        fetcher.claim(&store, &source, at(2)).unwrap().unwrap()
+    };
+    assert_eq!(other.want(&store, &source, at(3), at(3)), Ok(Wanted::Coming));
+    fetcher.publish(&store, &source, attempt, b"keys").unwrap();
+    other.look(&store, &source, at(4)).unwrap();
+    assert_eq!(other.want(&store, &source, at(3), at(4)), Ok(Wanted::Coming), "the fetch started before the request arrived");
+    assert!(fetch(&mut other, &store, at(5), b"keys"));
+    assert_eq!(other.want(&store, &source, at(3), at(5)), Ok(Wanted::Current));
+}
+
+#[test]
+fn nobody_waits_for_a_provider_that_fails() {
+    let (store, source) = (MemoryStore::default(), source());
+    let mut worker = Fetcher::new(1);
+    fetch(&mut worker, &store, at(0), b"keys");
+    worker.want(&store, &source, at(1), at(1)).unwrap();
+    let attempt = worker.claim(&store, &source, at(2)).unwrap().unwrap();
+    worker.fail(&store, &source, attempt, at(3)).unwrap();
+    assert!(matches!(worker.want(&store, &source, at(3), at(3)), Ok(Wanted::After(wait)) if wait <= Duration::from_secs(1)));
+    assert_eq!(worker.claim(&store, &source, at(3)), Ok(None));
+    // The fetch that was wanted before is still due.
+    assert_eq!(worker.want(&store, &source, at(4), at(4)), Ok(Wanted::Coming));
+    assert!(fetch(&mut worker, &store, at(4), b"keys"));
+}
+
+#[test]
+fn values_that_nobody_published_are_not_used() {
+    let source = source();
+    for forged in [&b""[..], b"\x21", b"\x22", b"text", &[0x21; 89]] {
+        let store = MemoryStore::default();
+        store.create(source.ledger_key().as_bytes(), forged).unwrap();
+        let mut worker = Fetcher::new(1);
+        let used = worker.look(&store, &source, at(0));
+        assert!(used.is_err() || used == Ok(None), "{forged:?}");
+    }
+}
+
+/// What one worker does in an interleaving: it tries to fetch, and then reads.
+fn race(store: &dyn SharedStore, id: u64, now: Monotonic) -> (Option<Vec<u8>>, bool) {
+    let source = source();
+    let mut worker = Fetcher::new(id);
+    worker.look(store, &source, now).unwrap();
+    let attempt = worker.claim(store, &source, now).unwrap();
+    if let Some(attempt) = attempt {
+        worker.publish(store, &source, attempt, format!("document of {id}").as_bytes()).unwrap();
+    }
+    (worker.look(store, &source, now).unwrap(), attempt.is_some())
+}
+
+proptest! {
+    #[test]
+    fn one_of_several_workers_fetches(schedule in prop::collection::vec(any::<u8>(), 1..64)) {
+        let store = MemoryStore::default();
+        let workers = (1..4).map(|id| Box::new(move |store: &dyn SharedStore| race(store, id, at(0))) as Work<'_, _>).collect();
+        let results = interleave(&store, workers, &schedule);
+        prop_assert_eq!(results.iter().filter(|(_, fetched)| *fetched).count(), 1);
+        let published = Fetcher::new(9).look(&store, &source(), at(0)).unwrap();
+        prop_assert!(published.is_some());
+        prop_assert!(results.iter().all(|(read, _)| read.is_none() || *read == published));
+    }
+
+    /// The claim of the first worker expires while it publishes, and the second one takes over.
+    #[test]
+    fn a_late_worker_does_not_replace_a_newer_document(schedule in prop::collection::vec(any::<u8>(), 1..64)) {
+        let (store, source) = (MemoryStore::default(), source());
+        let mut late = Fetcher::new(1);
+        let attempt = late.claim(&store, &source, at(0)).unwrap().unwrap();
+        let first: Work<'_, bool> = Box::new(move |store| {
+            late.publish(store, &self::source(), attempt, b"old").unwrap()
+        });
+        let second: Work<'_, bool> = Box::new(move |store| {
+            let mut worker = Fetcher::new(2);
+            worker.look(store, &self::source(), at(10)).unwrap();
+            let attempt = worker.claim(store, &self::source(), at(10)).unwrap();
+            attempt.is_some_and(|attempt| worker.publish(store, &self::source(), attempt, b"new").unwrap())
+        });
+        let published = interleave(&store, vec![first, second], &schedule);
+        let read = Fetcher::new(9).look(&store, &source, at(10)).unwrap();
+        let expected = if published[1] { b"new" } else { b"old" };
+        prop_assert_eq!(read.as_deref(), Some(&expected[..]), "{:?}", published);
+    }
+}
