@@ -65,7 +65,8 @@ pub use decision::upstream::Change;
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule};
 pub use evaluate::shared::OtherSizes;
 pub use evaluate::{
-    Awaits, CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Engine, Need, Outcome, Pending, Services, Undecided,
+    Awaits, CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Engine, Need, Outcome, Pending, Services,
+    Undecided,
 };
 pub use identity::token::{SecretLookup, Secrets};
 pub use policy::Policy;

@@ -126,5 +126,14 @@ impl<S: SharedStore + 'static> Worker<S> {
 
 /// Creates an evaluation without shared state.
 pub(crate) fn alone<'c>(cache: &'c mut TokenCache, recent: &'c Recent, trace: Option<&'c mut Trace>) -> Context<'c> {
-    Context { verifier: &SoftwareVerifier, cache, recent, shared: None, replay: None, held: None, trace }
+    Context {
+        verifier: &SoftwareVerifier,
+        cache,
+        recent,
+        shared: None,
+        replay: None,
+        documents: None,
+        held: None,
+        trace,
+    }
 }

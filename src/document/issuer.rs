@@ -9,9 +9,9 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::fetched::{DiscoveredKeys, RemoteKeys};
 #[cfg(feature = "schema")]
 use super::form;
-use super::fetched::{DiscoveredKeys, RemoteKeys};
 use super::scalar::{Lifetime, SecretEncoding};
 use crate::document::did_you_mean;
 

@@ -81,7 +81,7 @@ impl Evaluation<'_, '_> {
     #[cfg(not(target_arch = "wasm32"))]
     fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp) -> CheckDetails {
         let issuers = &self.facts.policy.issuers;
-        match self.context.documents.map(|(documents, _)| documents.try_borrow()) {
+        match self.context.documents.map(|documents| documents.all.try_borrow()) {
             Some(Ok(documents)) => issuers.diagnose(token, reason, now, documents.keys()),
             _ => issuers.diagnose(token, reason, now, &FetchedKeys::new()),
         }

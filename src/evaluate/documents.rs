@@ -162,7 +162,10 @@ impl fmt::Display for DocumentEvent {
                 write!(f, "{count} of the keys of {url} are not used; `callgate keys` shows why")
             }
             Self::KeysExpired { issuer } => {
-                write!(f, "the keys of issuer `{issuer}` are older than `stale_for`; its tokens are denied until they can be fetched")
+                write!(
+                    f,
+                    "the keys of issuer `{issuer}` are older than `stale_for`; its tokens are denied until they can be fetched"
+                )
             }
         }
     }
@@ -294,9 +297,10 @@ impl Documents {
                 read(document, id.step, body).map_err(|fault| FetchFault::Document(fault).to_string())
             }
             CallResult::Response(status, _) => Err(FetchFault::Status(status).to_string()),
-            CallResult::NoResponse => {
-                Err("there was no response in time; look at the gateway's cluster for this host, and at its TLS settings".to_owned())
-            }
+            CallResult::NoResponse => Err(
+                "there was no response in time; look at the gateway's cluster for this host, and at its TLS settings"
+                    .to_owned(),
+            ),
             CallResult::NotMade(error) => Err(error.to_owned()),
         };
         match read {
@@ -403,9 +407,7 @@ fn replace(
 /// Forgets the verified tokens that were signed with keys that are no longer used.
 fn forget(cache: &mut TokenCache, keys: &FetchedKeys, id: IssuerId, change: &KeyChange) {
     if change.has_removed {
-        cache.forget(|token| {
-            token.issuer_id() == id && token.fetched_key().is_none_or(|key| !keys.contains(id, key))
-        });
+        cache.forget(|token| token.issuer_id() == id && token.fetched_key().is_none_or(|key| !keys.contains(id, key)));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::documents::{CallId, CallResult, DocumentWork, Documents};
 use super::pending::held_bytes_full;
 use super::shared::{OtherSizes, SharedState};
-use super::{Context, Outcome, Pending, evaluate};
+use super::{Context, DocumentUse, Outcome, Pending, evaluate};
 use crate::decision::Decision;
 use crate::decision::trace::Trace;
 #[cfg(not(target_arch = "wasm32"))]
@@ -19,8 +19,8 @@ use crate::identity::crypto::{VerifySignature, first, sha256};
 use crate::identity::token::FetchedSet;
 use crate::identity::token::{CacheUsage, TokenCache};
 use crate::policy::Policy;
-use crate::quota::{Recent, WaitingRequests};
 use crate::quota::held::HeldBytes;
+use crate::quota::{Recent, WaitingRequests};
 use crate::request::incoming::Request;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::MemoryStore;
@@ -300,8 +300,7 @@ impl Engine {
             recent: &self.recent,
             shared: state.map(|state| state.shared(&**clock)),
             replay: state.and_then(SharedState::replay),
-            documents: self.documents.as_ref().map(|documents| (documents, &**clock)),
-            waiting,
+            documents: self.documents.as_ref().map(|all| DocumentUse { all, clock: &**clock, waiting }),
             held: held.as_ref(),
             trace,
         }))

@@ -49,7 +49,7 @@ fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reaso
     let mut cache = TokenCache::default();
     let recent = Recent::default();
     let context = alone(&mut cache, &recent, None);
-    match evaluate(policy, call, context) {
+    match evaluate(policy, call, None, context) {
         Outcome::Decided(Decision::Allow(allow)) => Ok(forwarded(lines, &allow.changes())),
         Outcome::Decided(Decision::Deny(deny)) => Err(deny.reason()),
         Outcome::Pending(_) => panic!("nothing here is signed"),

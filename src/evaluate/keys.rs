@@ -2,7 +2,7 @@
 
 use super::documents::Prospect;
 use super::limits::guarded;
-use super::{Denied, Evaluation};
+use super::{Denied, DocumentUse, Evaluation};
 use crate::decision::Facts;
 use crate::identity::token::{IssuerId, Refusal};
 use crate::policy::Fetching;
@@ -22,7 +22,8 @@ pub(super) struct KeyWait {
     pub(super) arrived: Monotonic,
     /// The progress of the keys when the request was evaluated.
     pub(super) progress: u64,
-    pub(super) place: WaitingPlace,
+    /// Its place among the waiting requests, until it is decided.
+    _place: WaitingPlace,
     /// The bytes reserved for the request. `None` if the host does not bound them.
     pub(super) reservation: Option<Reservation>,
     /// The bytes of the headers.
@@ -33,7 +34,7 @@ impl Evaluation<'_, '_> {
     /// Decides what happens to a token that newer keys could verify. Ends the evaluation if the request waits for them.
     pub(super) fn await_keys(&mut self, refusal: Refusal) -> Result<Refusal, Denied> {
         let Some(issuer) = refusal.issuer.filter(|_| refusal.awaits_keys) else { return Ok(refusal) };
-        let Some((documents, clock)) = self.context.documents else {
+        let Some(DocumentUse { all: documents, clock, .. }) = self.context.documents else {
             return Ok(self.unavailable(refusal, RETRY_AFTER));
         };
         let Ok(now) = clock.monotonic() else { return Ok(Refusal { reason: Reason::HostError, ..refusal }) };
@@ -66,8 +67,8 @@ impl Evaluation<'_, '_> {
     /// there is no room.
     fn enter(&self, issuer: IssuerId, arrived: Monotonic, waited: Option<KeyWait>) -> Option<KeyWait> {
         let Facts { policy, request, head, .. } = &self.facts;
-        let (documents, _) = self.context.documents?;
-        let progress = documents.try_borrow().ok()?.progress(policy, issuer);
+        let DocumentUse { all, waiting, .. } = self.context.documents?;
+        let progress = all.try_borrow().ok()?.progress(policy, issuer);
         if let Some(wait) = waited {
             return Some(KeyWait { issuer, progress, ..wait });
         }
@@ -75,8 +76,8 @@ impl Evaluation<'_, '_> {
         let bytes = headers.saturating_add(head.length().unwrap_or_default());
         let reserve = |held: &HeldBytes| held.reserve(None, request.source, policy.held_bodies.shares, bytes);
         let reservation = self.context.held.map(reserve).transpose().ok()?;
-        let place = self.context.waiting.enter(request.source)?;
-        Some(KeyWait { issuer, arrived, progress, place, reservation, headers })
+        let place = waiting.enter(request.source)?;
+        Some(KeyWait { issuer, arrived, progress, _place: place, reservation, headers })
     }
 
     fn unavailable(&mut self, refusal: Refusal, seconds: u64) -> Refusal {

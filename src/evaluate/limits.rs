@@ -31,7 +31,7 @@ pub(super) fn guarded<T, E: From<Reason>>(
 ) -> Guarded<Result<T, E>> {
     static NONE: FetchedKeys = FetchedKeys::new();
     let none = |result| Guarded { result, used: StoreStats::default(), wait: None };
-    let documents = context.documents.map(|(documents, _)| documents.try_borrow());
+    let documents = context.documents.map(|documents| documents.all.try_borrow());
     let fetched = match &documents {
         None => &NONE,
         Some(Ok(documents)) => documents.keys(),
@@ -77,9 +77,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
         let Self { facts, context, .. } = self;
         let (issuers, now) = (&facts.policy.issuers, facts.request.now);
-        let verified = guarded(facts, context, |verifier, cache, fetched| {
-            issuers.verify(token, now, verifier, cache, fetched)
-        });
+        let verified =
+            guarded(facts, context, |verifier, cache, fetched| issuers.verify(token, now, verifier, cache, fetched));
         if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.auth_failure_limit) {
             recognize(token, failed, facts, context);
         }

@@ -40,8 +40,8 @@ use awaited::AwaitedBody;
 use body::BodyProgress;
 use documents::Documents;
 pub use documents::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork};
-use keys::KeyWait;
 pub use engine::{Engine, Services, Undecided};
+use keys::KeyWait;
 pub use pending::{Awaits, Need, Pending};
 
 /// The result of evaluating the headers of a request.
@@ -66,19 +66,27 @@ pub(crate) struct Context<'c> {
     pub(crate) shared: Option<Shared<'c>>,
     /// The replay table. `None` if the policy has no replay protection.
     pub(crate) replay: Option<&'c Table>,
-    /// The documents that this worker uses, and the clock for their ages. `None` if the policy has none.
-    pub(crate) documents: Option<(&'c RefCell<Documents>, &'c dyn Clock)>,
-    /// The requests of this worker that wait for documents.
-    pub(crate) waiting: &'c WaitingRequests,
+    /// The documents that this worker uses. `None` if the policy has none.
+    pub(crate) documents: Option<DocumentUse<'c>>,
     /// The bytes of requests that this worker holds. `None` if the host does not hold requests.
     pub(crate) held: Option<&'c HeldBytes>,
     /// Receives the result of each check for an explanation. `None` on the request path.
     pub(crate) trace: Option<&'c mut Trace>,
 }
 
+/// The documents that this worker uses.
+#[derive(Clone, Copy)]
+pub(crate) struct DocumentUse<'c> {
+    all: &'c RefCell<Documents>,
+    /// The clock for their ages.
+    clock: &'c dyn Clock,
+    /// The requests of this worker that wait for documents.
+    waiting: &'c WaitingRequests,
+}
+
 /// Evaluates the headers of a request, and decides the request if they are sufficient. `waited` is its wait for keys, if it was
 /// evaluated before.
-pub(crate) fn evaluate<'a>(
+fn evaluate<'a>(
     policy: &'a Policy,
     request: Request<'a>,
     waited: Option<KeyWait>,

@@ -166,8 +166,9 @@ fn rejects_proofs_without_shared_state() {
         let proof = proof("one", "/x", NOW, Some("AAAAAAAAAAAAAAAAAAAAAA"));
         let sent = Sent { path: "/x", now: NOW, scheme: "DPoP", proof: Some(&proof), ..Sent::default() };
         let (mut cache, recent) = (TokenCache::default(), Recent::default());
-        let answer =
-            sent.decided(|request| ended(evaluate(&policy, request, alone(&mut cache, &recent, None)))).unwrap_err();
+        let answer = sent
+            .decided(|request| ended(evaluate(&policy, request, None, alone(&mut cache, &recent, None))))
+            .unwrap_err();
         assert_eq!(answer.details, "callgate_host_error");
     }
 }

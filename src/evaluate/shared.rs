@@ -39,7 +39,10 @@ impl SharedState {
             return Ok(None);
         }
         let zone = policy.features.store == Store::Zone;
-        let store = PolicyStore::new(store, policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone: zone.then_some(Zone::Tables) }));
+        let store = PolicyStore::new(
+            store,
+            policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone: zone.then_some(Zone::Tables) }),
+        );
         let secret = policy.tables_key.as_ref().map_or(Secret::Fresh(secret), |key| Secret::Known(key.names()));
         let opened = Namespace::open(&store, &policy.name, policy.table_entries(), secret)?;
         let mut sizes = OtherSizes { limits: opened.other_size, replay: None };

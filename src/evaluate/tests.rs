@@ -83,7 +83,7 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
     let mut cache = TokenCache::default();
     let recent = Recent::default();
     let context = alone(&mut cache, &recent, trace);
-    let Outcome::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+    let Outcome::Decided(decision) = evaluate(policy, call, None, context) else { panic!("nothing here is signed") };
     let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
     match decision {
         Decision::Allow(allow) => Decided::Allowed {
@@ -443,10 +443,13 @@ mod limits {
             recent: &Recent::default(),
             shared,
             replay: None,
+            documents: None,
             held: None,
             trace: None,
         };
-        let Outcome::Decided(decision) = evaluate(policy, call, context) else { panic!("nothing here is signed") };
+        let Outcome::Decided(decision) = evaluate(policy, call, None, context) else {
+            panic!("nothing here is signed")
+        };
         (decision.facts().store_stats(), !decision.facts().limits().is_empty())
     }
 
@@ -505,8 +508,11 @@ mod limits {
             let call = Request { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
             let shared = Some(Shared { store: &store, namespace: &namespace, clock: &now });
             let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
-            let context = Context { verifier, cache, recent, shared, replay: None, held: None, trace: None };
-            let Outcome::Decided(decision) = evaluate(&policy, call, context) else { panic!("nothing here is signed") };
+            let context =
+                Context { verifier, cache, recent, shared, replay: None, documents: None, held: None, trace: None };
+            let Outcome::Decided(decision) = evaluate(&policy, call, None, context) else {
+                panic!("nothing here is signed")
+            };
             match decision {
                 Decision::Allow(_) => None,
                 Decision::Deny(deny) => Some(deny.reason()),

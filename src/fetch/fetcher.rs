@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ledger::{Claim, Ledger, Version};
 use super::published;
 use super::source::Source;
-use crate::state::{SharedStore, StoreError};
+use crate::state::{MOST_ATTEMPTS, SharedStore, StoreError};
 use crate::text::monotonic::Monotonic;
 
 /// One worker's view of a document.
@@ -17,8 +17,6 @@ pub(crate) struct Fetcher {
     ledger: Ledger,
     /// The document that this worker uses.
     seen: Version,
-    /// The fetch that this worker has started.
-    own: Option<Attempt>,
 }
 
 /// A fetch that this worker has claimed and must carry out.
@@ -59,7 +57,7 @@ impl Attempt {
 impl Fetcher {
     /// Creates the view of a worker that has read nothing yet. `id` must differ from those of all other workers.
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, ledger: Ledger::default(), seen: Version::default(), own: None }
+        Self { id, ledger: Ledger::default(), seen: Version::default() }
     }
 
     /// Reads the ledger. Returns the published document if this worker does not use it yet and it is not too old.
@@ -108,13 +106,7 @@ impl Fetcher {
             Ok(())
         })?;
         self.ledger = ledger;
-        self.own = claimed.is_ok().then_some(Attempt { started: now });
-        Ok(self.own)
-    }
-
-    /// Returns the fetch that this worker has started and not ended.
-    pub(crate) fn attempt(&self) -> Option<Attempt> {
-        self.own
+        Ok(claimed.is_ok().then_some(Attempt { started: now }))
     }
 
     /// Publishes a fetched document. Returns whether its content differs from the published one. A worker whose claim has expired
@@ -129,7 +121,6 @@ impl Fetcher {
         attempt: Attempt,
         bytes: &[u8],
     ) -> Result<bool, StoreError> {
-        self.own = self.own.filter(|own| *own != attempt);
         let Some((ledger, _)) = Ledger::read(store, source)? else { return Ok(false) };
         if !self.holds(&ledger, attempt) {
             return Ok(false);
@@ -141,11 +132,7 @@ impl Fetcher {
         let mut version = ledger.published;
         if before.as_deref() != Some(bytes) {
             version = Version { number: ledger.published.number.wrapping_add(1).max(1), by: self.id };
-            // The key's version is read before the claim is checked again. If another worker has taken over meanwhile, either the
-            // check fails or the write does.
-            let slot = published::slot(store, source, version.number)?;
-            let holds = Ledger::read(store, source)?.is_some_and(|(ledger, _)| self.holds(&ledger, attempt));
-            if !holds || !published::write(store, source, version, slot, bytes)? {
+            if !self.write(store, source, attempt, version, bytes)? {
                 return Ok(false);
             }
         }
@@ -174,7 +161,6 @@ impl Fetcher {
         attempt: Attempt,
         now: Monotonic,
     ) -> Result<(), StoreError> {
-        self.own = self.own.filter(|own| *own != attempt);
         let id = self.id;
         let (ledger, _) = Ledger::change(store, source, |ledger| {
             if ledger.claim.by != id || ledger.claim.started != attempt.started {
@@ -239,6 +225,29 @@ impl Fetcher {
     /// Returns the age of the published document.
     pub(crate) fn age(&self, now: Monotonic) -> Option<Duration> {
         (self.ledger.published.number > 0).then(|| now.since(self.ledger.fetched))
+    }
+
+    /// Writes a document, unless another worker has taken over the claim.
+    fn write(
+        &self,
+        store: &dyn SharedStore,
+        source: &Source,
+        attempt: Attempt,
+        version: Version,
+        bytes: &[u8],
+    ) -> Result<bool, StoreError> {
+        for _ in 0..MOST_ATTEMPTS {
+            // The key's version is read before the claim is checked again. If another worker takes over meanwhile, either the check
+            // fails or the write does.
+            let slot = published::slot(store, source, version.number)?;
+            if !Ledger::read(store, source)?.is_some_and(|(ledger, _)| self.holds(&ledger, attempt)) {
+                return Ok(false);
+            }
+            if published::write(store, source, version, slot, bytes)? {
+                return Ok(true);
+            }
+        }
+        Err(StoreError)
     }
 
     fn holds(&self, ledger: &Ledger, attempt: Attempt) -> bool {

@@ -48,7 +48,7 @@ pub(super) struct Ledger {
     pub(super) failures: u64,
     /// The next fetch must not start earlier.
     pub(super) next: Monotonic,
-    /// When the last request arrived that needs a newer document.
+    /// When the request arrived that asked for the next fetch. 0 if none did.
     pub(super) wanted: Monotonic,
     pub(super) bucket: Bucket,
 }
@@ -105,7 +105,7 @@ impl Ledger {
 
     /// Reports whether a request waits for a fetch that has not started yet.
     pub(super) fn is_wanted(&self) -> bool {
-        self.wanted > Monotonic::default() && self.wanted >= self.fetched
+        self.wanted > Monotonic::default()
     }
 
     /// Reports whether there is a document, and it is not too old.
@@ -131,6 +131,8 @@ impl Ledger {
         self.end();
         self.failures = 0;
         self.next = Monotonic::default();
+        // While a fetch is running, no request asks for another one. What was asked for before is done.
+        self.wanted = Monotonic::default();
         self.fetched = started;
     }
 

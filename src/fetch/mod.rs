@@ -20,11 +20,9 @@ mod source;
 mod url;
 
 pub(crate) use fetcher::{Attempt, Availability, Fetcher, Wanted};
-pub(crate) use published::{TAG as DOCUMENT_TAG, most_bytes};
+pub(crate) use published::most_bytes;
 pub(crate) use source::{Authorization, Source, Target};
 pub(crate) use url::{Url, is_address};
 
-#[cfg(test)]
-use ledger::Ledger;
 #[cfg(test)]
 mod tests;

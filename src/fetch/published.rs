@@ -6,7 +6,7 @@ use super::source::Source;
 use crate::state::{SharedStore, StoreError};
 
 /// The first byte of a published document. Hosts may confuse two keys, so no other value starts with it.
-pub(crate) const TAG: u8 = 0x22;
+const TAG: u8 = 0x22;
 /// The bytes before the document: the tag and the version.
 const HEAD: usize = 1 + 16;
 /// The maximum size of a document as it is published, in bytes.

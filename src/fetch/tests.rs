@@ -149,7 +149,11 @@ fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
     assert_eq!(other.want(&store, &source, at(3), at(3)), Ok(Wanted::Coming));
     fetcher.publish(&store, &source, attempt, b"keys").unwrap();
     other.look(&store, &source, at(4)).unwrap();
-    assert_eq!(other.want(&store, &source, at(3), at(4)), Ok(Wanted::Coming), "the fetch started before the request arrived");
+    assert_eq!(
+        other.want(&store, &source, at(3), at(4)),
+        Ok(Wanted::Coming),
+        "the fetch started before the request arrived"
+    );
     assert!(fetch(&mut other, &store, at(5), b"keys"));
     assert_eq!(other.want(&store, &source, at(3), at(5)), Ok(Wanted::Current));
 }
@@ -162,7 +166,9 @@ fn nobody_waits_for_a_provider_that_fails() {
     worker.want(&store, &source, at(1), at(1)).unwrap();
     let attempt = worker.claim(&store, &source, at(2)).unwrap().unwrap();
     worker.fail(&store, &source, attempt, at(3)).unwrap();
-    assert!(matches!(worker.want(&store, &source, at(3), at(3)), Ok(Wanted::After(wait)) if wait <= Duration::from_secs(1)));
+    assert!(
+        matches!(worker.want(&store, &source, at(3), at(3)), Ok(Wanted::After(wait)) if wait <= Duration::from_secs(1))
+    );
     assert_eq!(worker.claim(&store, &source, at(3)), Ok(None));
     // The fetch that was wanted before is still due.
     assert_eq!(worker.want(&store, &source, at(4), at(4)), Ok(Wanted::Coming));
@@ -197,8 +203,8 @@ proptest! {
     #[test]
     fn one_of_several_workers_fetches(schedule in prop::collection::vec(any::<u8>(), 1..64)) {
         let store = MemoryStore::default();
-        let workers = (1..4).map(|id| Box::new(move |store: &dyn SharedStore| race(store, id, at(0))) as Work<'_, _>).collect();
-        let results = interleave(&store, workers, &schedule);
+        let workers = (1..4).map(|id| Box::new(move |store: &dyn SharedStore| race(store, id, at(0))) as Work<'_, (Option<Vec<u8>>, bool)>);
+        let results = interleave(&store, workers.collect(), &schedule);
         prop_assert_eq!(results.iter().filter(|(_, fetched)| *fetched).count(), 1);
         let published = Fetcher::new(9).look(&store, &source(), at(0)).unwrap();
         prop_assert!(published.is_some());

@@ -49,7 +49,8 @@ fn is_authority(text: &str) -> bool {
             !host.is_empty() && host.bytes().all(plain)
         }
     };
-    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
     is_host && port.is_none_or(is_port)
 }
 
@@ -82,11 +83,26 @@ mod tests {
     #[test]
     fn other_text_is_no_url() {
         for url in [
-            "", "idp.example.com", "//idp.example.com", "HTTPS://idp.example.com", "ftp://idp.example.com", "https://",
-            "https:///jwks", "https://user@idp.example.com/", "https://user:secret@idp.example.com/", "https://idp.example.com/#x",
-            "https://idp.example.com/a b", "https://idp.example.com/\r\nx: y", "https://idp.example.com:0/",
-            "https://idp.example.com:65536/", "https://idp.example.com:/", "https://idp.example.com:+1/", "https://[::1/",
-            "https://::1/", "https://idp.example.com\\@evil.example/", "https://idp.exämple.com/",
+            "",
+            "idp.example.com",
+            "//idp.example.com",
+            "HTTPS://idp.example.com",
+            "ftp://idp.example.com",
+            "https://",
+            "https:///jwks",
+            "https://user@idp.example.com/",
+            "https://user:secret@idp.example.com/",
+            "https://idp.example.com/#x",
+            "https://idp.example.com/a b",
+            "https://idp.example.com/\r\nx: y",
+            "https://idp.example.com:0/",
+            "https://idp.example.com:65536/",
+            "https://idp.example.com:/",
+            "https://idp.example.com:+1/",
+            "https://[::1/",
+            "https://::1/",
+            "https://idp.example.com\\@evil.example/",
+            "https://idp.exämple.com/",
         ] {
             assert_eq!(Url::parse(url), None, "{url}");
         }

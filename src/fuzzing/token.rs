@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::document::{self, Findings};
 use crate::identity::crypto::SoftwareVerifier;
 use crate::identity::token::json::{self as strict, Bounds};
-use crate::identity::token::{Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, TokenCache};
+use crate::identity::token::{FetchedKeys, Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, TokenCache};
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
@@ -53,7 +53,7 @@ pub fn jws(data: &[u8]) {
 pub fn token(data: &[u8]) {
     let issuers = issuers();
     let mut cache = TokenCache::new(1 << 16);
-    assert!(issuers.verify(data, NOW, &SoftwareVerifier, &mut cache).is_err());
+    assert!(issuers.verify(data, NOW, &SoftwareVerifier, &mut cache, &FetchedKeys::new()).is_err());
 
     let mut lines = data.splitn(2, |byte| *byte == b'\n');
     let (header, claims) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -61,7 +61,10 @@ pub fn token(data: &[u8]) {
     let signature = URL_SAFE_NO_PAD.encode(crate::identity::crypto::hmac_sha256(SECRET, signed.as_bytes()));
     let token = format!("{signed}.{signature}").into_bytes();
 
-    let verified = match issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason) {
+    let verified = match issuers
+        .verify(&token, NOW, &SoftwareVerifier, &mut cache, &FetchedKeys::new())
+        .map_err(|refusal| refusal.reason)
+    {
         Ok(verified) => verified,
         Err(reason) => {
             assert_ne!(reason, Reason::TokenSignature, "the signature is right");
@@ -86,10 +89,14 @@ pub fn token(data: &[u8]) {
     assert!(time("exp").is_some_and(|exp| now < exp + 60.0) && time("iat").is_some_and(|iat| iat <= now + 60.0));
     assert!(time("nbf").is_none_or(|nbf| nbf <= now + 60.0));
 
-    let again = issuers.verify(&token, NOW, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason);
+    let again = issuers
+        .verify(&token, NOW, &SoftwareVerifier, &mut cache, &FetchedKeys::new())
+        .map_err(|refusal| refusal.reason);
     assert!(again.is_ok_and(|again| std::rc::Rc::ptr_eq(&again, &verified)), "it is remembered");
     let end = verified.expires().plus(SKEW);
-    let late = issuers.verify(&token, end, &SoftwareVerifier, &mut cache).map_err(|refusal| refusal.reason);
+    let late = issuers
+        .verify(&token, end, &SoftwareVerifier, &mut cache, &FetchedKeys::new())
+        .map_err(|refusal| refusal.reason);
     assert_eq!(late.err(), Some(Reason::TokenExpired));
 }
 

@@ -52,6 +52,11 @@ pub(super) struct Memory {
 pub(super) struct Fake(pub(super) Rc<Memory>);
 
 impl Fake {
+    /// Returns another worker's host, with the same store.
+    pub(super) fn sibling(&self) -> Self {
+        Self(Rc::new(Memory { store: Rc::clone(&self.0.store), ..Memory::default() }))
+    }
+
     fn call_is(&self, call: &'static str) -> Result<(), HostError> {
         if self.0.fails.get() == Some(call) { Err(HostError { call, status: 10 }) } else { Ok(()) }
     }

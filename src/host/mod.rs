@@ -21,6 +21,8 @@ mod exchange;
 #[cfg(test)]
 mod fake;
 mod gate;
+#[cfg(test)]
+mod key_tests;
 mod metrics;
 mod root;
 mod stream;

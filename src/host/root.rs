@@ -61,29 +61,28 @@ impl<H: Host> Root<H> {
         let fetching = self.gate.iter().filter(|gate| gate.policy().fetches());
         let mut gates: Vec<_> = fetching.map(Rc::clone).collect();
         // A request that waits under the previous policy needs that policy's documents.
-        gates.extend(self.waiting.gates().into_iter().filter(|gate| !self.gate.iter().any(|own| Rc::ptr_eq(own, gate))));
+        gates
+            .extend(self.waiting.gates().into_iter().filter(|gate| !self.gate.iter().any(|own| Rc::ptr_eq(own, gate))));
         for gate in &gates {
             self.calls.make(&self.host, gate);
         }
-        if !gates.is_empty() {
-            self.waiting.retry(&self.host);
-        }
+        let mut acted = !gates.is_empty() && self.waiting.retry(&self.host);
         if self.period_has_passed() {
-            self.waiting.elapse(&self.host);
+            acted |= self.waiting.elapse(&self.host);
             if let Some(gate) = &self.gate {
                 gate.tell_held();
                 gate.tell_keys();
             }
         }
-        self.return_to_root();
+        self.return_to_root(acted);
         self.waiting.adapt_timer(&self.host);
     }
 
     /// Handles the result of a call.
     pub(super) fn on_call_response(&mut self, call: u32, size: usize) {
         self.calls.receive(&self.host, call, size);
-        self.waiting.retry(&self.host);
-        self.return_to_root();
+        let acted = self.waiting.retry(&self.host);
+        self.return_to_root(acted);
         self.waiting.adapt_timer(&self.host);
     }
 
@@ -111,9 +110,9 @@ impl<H: Host> Root<H> {
         passed
     }
 
-    /// Makes this context the target of host calls again.
-    fn return_to_root(&self) {
-        if let Err(error) = self.host.set_effective_context(self.id) {
+    /// Makes this context the target of host calls again, if a callback acted on a stream.
+    fn return_to_root(&self, acted: bool) {
+        if acted && let Err(error) = self.host.set_effective_context(self.id) {
             log::error!("the timer cannot return to its context: {error}");
         }
     }

@@ -83,7 +83,10 @@ impl Worker {
     }
 
     fn tick(&mut self, periods: u32) {
-        (0..periods).for_each(|_| self.root.on_tick());
+        for _ in 0..periods {
+            self.host.0.millis.set(self.host.0.millis.get() + 1_000);
+            self.root.on_tick();
+        }
     }
 
     /// Returns the status and details of all answers.

@@ -188,8 +188,9 @@ impl<H: Host> WaitingList<H> {
         gates
     }
 
-    /// Records that a period has passed, and answers the requests whose bodies take too long.
-    pub(super) fn elapse(&self, host: &H) {
+    /// Records that a period has passed, and answers the requests whose bodies take too long. Returns whether it acted on a stream,
+    /// which then is the target of host calls.
+    pub(super) fn elapse(&self, host: &H) -> bool {
         let overdue: Vec<_> = self
             .shared()
             .filter(|(_, shared)| {
@@ -197,8 +198,8 @@ impl<H: Host> WaitingList<H> {
                 request.is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse))
             })
             .collect();
-        for (stream, shared) in overdue {
-            let Some(mut request) = enter(host, stream, &shared) else { continue };
+        for (stream, shared) in &overdue {
+            let Some(mut request) = enter(host, *stream, shared) else { continue };
             let mut output = Output::default();
             if let Some(answer) = request.time_out(&shared.gate, &mut output) {
                 output.answered = true;
@@ -206,12 +207,15 @@ impl<H: Host> WaitingList<H> {
                 shared.output.replace(Some(output));
             }
         }
+        !overdue.is_empty()
     }
 
-    /// Evaluates the requests again whose keys may have arrived, or that have waited too long.
-    pub(super) fn retry(&self, host: &H) {
-        for (stream, shared) in self.select(WaitingRequest::is_ready) {
-            let Some(mut request) = enter(host, stream, &shared) else { continue };
+    /// Evaluates the requests again whose keys may have arrived, or that have waited too long. Returns whether it acted on a stream,
+    /// which then is the target of host calls.
+    pub(super) fn retry(&self, host: &H) -> bool {
+        let ready = self.select(WaitingRequest::is_ready);
+        for (stream, shared) in &ready {
+            let Some(mut request) = enter(host, *stream, shared) else { continue };
             let mut output = Output::default();
             let gate = &*shared.gate;
             let next = request.retry(Exchange { host, gate, output: &mut output }, shared.arrival.get());
@@ -241,6 +245,7 @@ impl<H: Host> WaitingList<H> {
             }
             shared.output.replace(Some(output));
         }
+        !ready.is_empty()
     }
 
     /// Returns the requests for which `test` is true.
@@ -255,7 +260,8 @@ impl<H: Host> WaitingList<H> {
 
     /// Returns all requests. The list is copied, because a host call for one request can end others.
     fn shared(&self) -> impl Iterator<Item = (u32, Rc<Shared<H>>)> + use<H> {
-        let all = self.requests.borrow().iter().filter_map(|(id, shared)| Some((*id, shared.upgrade()?))).collect::<Vec<_>>();
+        let all =
+            self.requests.borrow().iter().filter_map(|(id, shared)| Some((*id, shared.upgrade()?))).collect::<Vec<_>>();
         all.into_iter()
     }
 }

@@ -70,7 +70,8 @@ pub(super) fn compile(
 
 /// Issuers with the same key set can sign tokens for each other, so both must state that they share it.
 fn check_sharing(document: &document::Document, other: &str, name: &str, place: &Place, findings: &mut Findings) {
-    let states = document.issuers.get(name).is_some_and(|issuer| issuer.shares_keys_with.iter().any(|own| own == other));
+    let states =
+        document.issuers.get(name).is_some_and(|issuer| issuer.shares_keys_with.iter().any(|own| own == other));
     if !states {
         findings.error(
             place.clone(),
@@ -110,7 +111,8 @@ impl Reader<'_> {
         for (host, location) in &raw.key_hosts {
             let place = place.field("key_hosts").field(host);
             if Url::parse(&format!("https://{host}")).is_none_or(|url| url.authority != *host || url.path != "/") {
-                self.findings.error(place, "invalid host; expected a host in lower case, with its port if that is not 443");
+                self.findings
+                    .error(place, "invalid host; expected a host in lower case, with its port if that is not 443");
                 continue;
             }
             let upstream = self.upstream(location.cluster.as_deref(), location.address.as_deref(), &place)?;
@@ -133,7 +135,8 @@ impl Reader<'_> {
             Fetching::Held => ("cluster", cluster, address.map(|_| "address")),
             Fetching::Denied => ("address", address, cluster.map(|_| "cluster")),
             Fetching::None => {
-                let message = format!("`{name}` gives the filter no means to fetch; write `jwks`, or choose another `gateway`");
+                let message =
+                    format!("`{name}` gives the filter no means to fetch; write `jwks`, or choose another `gateway`");
                 self.findings.error(place.clone(), message);
                 return None;
             }
@@ -198,8 +201,14 @@ impl Reader<'_> {
         let refresh = bounded("refresh", refresh, USUAL_REFRESH, seconds(30), seconds(86_400), "`30s` to `24h`");
         let timeout = bounded("timeout", timeout, USUAL_TIMEOUT, seconds(1), seconds(30), "`1s` to `30s`");
         let usual = USUAL_STALE.max(refresh);
-        let stale_for =
-            bounded("stale_for", stale_for, usual, refresh, seconds(30 * 86_400), "at least `refresh`, and at most `30d`");
+        let stale_for = bounded(
+            "stale_for",
+            stale_for,
+            usual,
+            refresh,
+            seconds(30 * 86_400),
+            "at least `refresh`, and at most `30d`",
+        );
         (self.findings.errors.len() == errors).then_some([refresh, timeout, stale_for])
     }
 
@@ -229,7 +238,8 @@ fn metadata_url(issuer: &str, document: MetadataDocument) -> String {
         // RFC 8414, section 3.1: between the host and the path.
         MetadataDocument::Oauth => {
             let start = issuer.find("://").map_or(0, |at| at.saturating_add(3));
-            let path = issuer.get(start..).and_then(|rest| rest.find('/')).map_or(issuer.len(), |at| start.saturating_add(at));
+            let path =
+                issuer.get(start..).and_then(|rest| rest.find('/')).map_or(issuer.len(), |at| start.saturating_add(at));
             let (origin, path) = issuer.split_at_checked(path).unwrap_or((issuer, ""));
             format!("{origin}/.well-known/oauth-authorization-server{}", path.trim_end_matches('/'))
         }

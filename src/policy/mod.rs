@@ -130,7 +130,9 @@ impl Policy {
         let hosts = |algorithm: &Algorithm| host_hash(*algorithm).is_some();
         // A proof contains its own key.
         let proven = self.dpop.as_ref().is_some_and(|rules| rules.algorithms.iter().any(hosts));
-        proven || self.issuers.fetched_algorithms().any(|algorithm| hosts(&algorithm)) || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
+        proven
+            || self.issuers.fetched_algorithms().any(|algorithm| hosts(&algorithm))
+            || self.keys().any(|key| Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && hosts(algorithm)))
     }
 
     /// Returns the agents' key that a signature names by `keyid` or, in Web Bot Auth, by thumbprint.

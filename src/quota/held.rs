@@ -147,9 +147,17 @@ mod tests {
         let mut first = held.reserve(Some(("p", "slow")), source(1), SHARES, 20).unwrap();
         assert_eq!(first.grow_to(31), Err(Full));
         assert_eq!(first.grow_to(30), Ok(()));
-        assert_eq!(held.reserve(Some(("p", "slow")), source(2), SHARES, 1).err(), Some(Full), "from no other address either");
+        assert_eq!(
+            held.reserve(Some(("p", "slow")), source(2), SHARES, 1).err(),
+            Some(Full),
+            "from no other address either"
+        );
         let other = held.reserve(Some(("p", "other")), source(1), SHARES, 30).unwrap();
-        assert_eq!(held.reserve(Some(("p", "third")), source(1), SHARES, 1).err(), Some(Full), "the address has its share");
+        assert_eq!(
+            held.reserve(Some(("p", "third")), source(1), SHARES, 1).err(),
+            Some(Full),
+            "the address has its share"
+        );
         let third = held.reserve(Some(("p", "third")), source(2), SHARES, 30).unwrap();
         assert_eq!(held.reserve(Some(("p", "fourth")), source(2), SHARES, 11).err(), Some(Full), "and the worker");
         assert_eq!(held.total(), 90);
@@ -206,7 +214,7 @@ mod tests {
                 match event {
                     Event::Reserve { agent, source: from, bytes } => {
                         let name = agent.to_string();
-                        if let Ok(made) = held.reserve(("p", &name), from.and_then(source), SHARES, bytes) {
+                        if let Ok(made) = held.reserve(Some(("p", &name)), from.and_then(source), SHARES, bytes) {
                             holds.push((agent, from, made));
                         }
                     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::*;
 use crate::request::incoming::Source;
 use crate::state::simulation::{Faults, FaultyStore, TestStore, Work, ZoneStore, interleave};
-use crate::state::{Clock, MemoryStore, Namespace, PolicyStore, Seal, Shared, SharedStore, StoreError};
+use crate::state::{Clock, MemoryStore, Namespace, PolicyStore, Seal, Shared, SharedStore, StoreError, Zone};
 use crate::text::time::Timestamp;
 
 const START: u64 = 1_800_000_000_000_000_000;

@@ -123,6 +123,7 @@ impl Reason {
             Self::TokenKey => {
                 "Request a new token once. If it fails in the same way, report it to the operator of the API."
             }
+            Self::KeysUnavailable => "Wait for `Retry-After`, and send the request again with the same token.",
             Self::TokenClaim => {
                 "Send the access token for this API. Report it to the operator if the token comes from the right \
                  authorization server."

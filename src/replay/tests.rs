@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::state::simulation::{Faults, FaultyStore, Work, ZoneStore, interleave};
 use crate::state::{Clock, Shared, StoreStats};
-use crate::state::{MemoryStore, Namespace, PolicyStore, Seal, SharedStore};
+use crate::state::{MemoryStore, Namespace, PolicyStore, Seal, SharedStore, Zone};
 
 const START: u64 = 1_800_000_000;
 const ZONE: Seal = Seal { key: [7; 16], zone: Some(Zone::Tables) };

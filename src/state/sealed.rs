@@ -217,7 +217,8 @@ fn room(value: &[u8]) -> Option<usize> {
 pub(crate) fn bytes_in_zone(kind: SlotKind) -> u64 {
     // The overhead of nginx and its module for each key and value.
     const NODE: usize = 112;
-    let rounded = |kind: SlotKind| (NODE + Zone::Tables.prefix().len() + 4 + HEAD + kind.most_bytes()).next_power_of_two() as u64;
+    let rounded =
+        |kind: SlotKind| (NODE + Zone::Tables.prefix().len() + 4 + HEAD + kind.most_bytes()).next_power_of_two() as u64;
     match kind {
         SlotKind::Shared | SlotKind::Replay => rounded(kind),
         SlotKind::Own => rounded(SlotKind::Shared) + rounded(SlotKind::Own),

@@ -154,7 +154,11 @@ fn pads_values_to_the_size_of_their_slot_kind() {
             assert_eq!(ZONE.open(b"a", &ZONE.seal(b"a", &value).unwrap()).unwrap().0, value);
         }
     }
-    assert!(ZONE.seal(b"a", &vec![0; replay + 1]).is_err());
+    assert!(ZONE.seal(b"a", &vec![SlotKind::Replay.tag(); replay + 1]).is_err());
+    // Other values are rounded up.
+    for (size, room) in [(1, 256), (256, 256), (257, 512), (100_000, 131_072)] {
+        assert_eq!(length(&vec![0x22; size]), room);
+    }
     assert!(SlotKind::ALL.iter().all(|kind| bytes_in_zone(*kind) >= kind.most_bytes() as u64));
 }
 

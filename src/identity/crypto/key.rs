@@ -33,9 +33,15 @@ pub(super) enum Material {
     Hmac(Box<Hmac<Sha256>>),
 }
 
-/// Identifies a key regardless of its name: equal keys have equal identities. It does not implement `Debug`.
+/// Identifies a key regardless of its name: equal keys have equal identities. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyIdentity(Box<[u8]>);
+
+impl fmt::Debug for KeyIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyIdentity(..)")
+    }
+}
 
 /// The reason why a key is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

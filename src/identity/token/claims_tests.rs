@@ -151,7 +151,7 @@ fn allows_no_tolerance_with_a_clock_skew_of_zero() {
     );
     let judge = |changes: Value| {
         issuers
-            .verify(&claiming(changes), at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .verify(&claiming(changes), at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new())
             .map(|_| ())
             .map_err(|refusal| refusal.reason)
     };

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::testing::{NOW, RESOURCE, Signs, at, compile, sign, sign_text, with};
-use super::super::{Issuers, MAX_TOKEN_BYTES, TokenCache};
+use super::super::{FetchedKeys, Issuers, MAX_TOKEN_BYTES, TokenCache};
 use crate::identity::crypto::SoftwareVerifier;
 use crate::reason::Reason;
 
@@ -45,9 +45,9 @@ fn claims() -> Value {
 /// Returns the reason for which a token is rejected, and its diagnosis as text.
 fn diagnose(token: &[u8]) -> (Reason, String) {
     let issuers = issuers();
-    let result = issuers.verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0));
+    let result = issuers.verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new());
     let reason = result.unwrap_err().reason;
-    let facts = issuers.diagnose(token, reason, at(0));
+    let facts = issuers.diagnose(token, reason, at(0), &FetchedKeys::new());
     (reason, facts.into_iter().map(|(name, value)| format!("{name}: {value}\n")).collect())
 }
 
@@ -70,7 +70,9 @@ fn headed(changes: Value) -> Vec<u8> {
 
 #[test]
 fn accepts_the_unchanged_token() {
-    issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
+    issuers()
+        .verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new())
+        .unwrap();
 }
 
 #[test]

@@ -49,7 +49,9 @@ impl fmt::Display for DocumentFault {
             Self::Member(name) => write!(f, "it has no valid `{name}`"),
             Self::Keys(count) => write!(f, "it has {count} keys; at most {MOST_KEYS} are accepted"),
             Self::NoKey => f.write_str("none of its keys can be used"),
-            Self::Issuer(issuer) => write!(f, "its `issuer` is `{}`, which is not the issuer of the policy", issuer.escape_debug()),
+            Self::Issuer(issuer) => {
+                write!(f, "its `issuer` is `{}`, which is not the issuer of the policy", issuer.escape_debug())
+            }
             Self::KeyHost(url) => {
                 write!(f, "its `jwks_uri` is `{}`; list its host in `key_hosts`, with its cluster", url.escape_debug())
             }

@@ -95,11 +95,7 @@ fn reports_each_error_in_an_issuer() {
         (json!({ "algorithms": ["HS256"] }), "keys", "from the environment"),
         (json!({ "keys": { "secret": { "env": "SECRET" } } }), "keys.secret", "only be used with HS256"),
         (json!({ "keys": {} }), "keys", "the issuer has no keys"),
-        (
-            json!({ "keys": { "jwks": { "keys": [] }, "secret": { "env": "SECRET" } } }),
-            "keys",
-            "`jwks` and `secret` cannot be combined",
-        ),
+        (json!({ "keys": { "jwks": { "keys": [] }, "secret": { "env": "SECRET" } } }), "keys", "cannot be combined"),
         (json!({ "keys": { "jwks": { "keys": [] } } }), "keys.jwks.keys", "none of these keys"),
         (json!({ "profile": "jwt-svid" }), "profile", "not supported yet"),
         (json!({ "profile": "jwt" }), "", "requires `token`"),

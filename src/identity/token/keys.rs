@@ -130,7 +130,10 @@ impl Keys {
         match sources.into_iter().filter(|present| *present).count() {
             1 => {}
             0 => {
-                findings.error(place, "the issuer has no keys; write `jwks`, `remote` or `discover`, or `secret` for HS256");
+                findings.error(
+                    place,
+                    "the issuer has no keys; write `jwks`, `remote` or `discover`, or `secret` for HS256",
+                );
                 return None;
             }
             _ => {
@@ -147,8 +150,10 @@ impl Keys {
         }
         let Some(secret) = secret else { return Some(Self::Fetched) };
         if !symmetric {
-            findings
-                .error(place.field("secret"), "a secret can only be used with HS256; write `jwks` with the public keys");
+            findings.error(
+                place.field("secret"),
+                "a secret can only be used with HS256; write `jwks` with the public keys",
+            );
             return None;
         }
         match Secret::read(secret, &place.field("secret"), secrets, findings)? {

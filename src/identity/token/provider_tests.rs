@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::testing::{NOW, RESOURCE, Signs, at, compile, sign, with};
-use super::{ClaimName, TokenCache};
+use super::{ClaimName, FetchedKeys, TokenCache};
 use crate::identity::crypto::SoftwareVerifier;
 use crate::reason::Reason;
 
@@ -34,7 +34,9 @@ impl Provider {
     fn verify(&self, header: Value, claims: Value) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
         let token = sign(KEY, &with(self.header.clone(), header), &with(self.claims.clone(), claims));
         let issuers = compile(&json!({ "provider": self.issuer }));
-        issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason)
+        issuers
+            .verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new())
+            .map_err(|refusal| refusal.reason)
     }
 
     #[track_caller]

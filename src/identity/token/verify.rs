@@ -21,7 +21,9 @@ use super::jws::Jws;
 use super::keys::Choice;
 use super::shape::Bearer;
 use super::times::Times;
-use crate::identity::crypto::{Algorithm, BadSignature, KeyIdentity, Signer, Thumbprint, VerifySignature, VerifyingKey, sha256};
+use crate::identity::crypto::{
+    Algorithm, BadSignature, KeyIdentity, Signer, Thumbprint, VerifySignature, VerifyingKey, sha256,
+};
 use crate::reason::Reason;
 use crate::request::incoming::Source;
 use crate::request::percent;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::testing::{NOW, RESOURCE, SECRET, Signs, at, b64, compile, compile_with, not_needed, sign, sign_text, with};
-use super::{ClaimName, Issuers, MAX_TOKEN_BYTES, TokenCache};
+use super::{ClaimName, FetchedKeys, Issuers, MAX_TOKEN_BYTES, TokenCache};
 use crate::identity::crypto::testing::Asking;
 use crate::identity::crypto::{Algorithm, BadSignature, SoftwareVerifier, VerifySignature, VerifyingKey};
 use crate::reason::Reason;
@@ -70,7 +70,9 @@ fn claims() -> Value {
 }
 
 fn verify(token: &[u8]) -> Result<std::rc::Rc<super::VerifiedToken>, Reason> {
-    issuers().verify(token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason)
+    issuers()
+        .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new())
+        .map_err(|refusal| refusal.reason)
 }
 
 #[track_caller]
@@ -78,8 +80,13 @@ fn refused(token: &[u8], reason: Reason) {
     let verifier = Counting::default();
     let mut cache = TokenCache::default();
     let issuers = issuers();
-    let result = issuers.verify(token, at(0), &verifier, &mut cache).map_err(|refusal| refusal.reason);
-    assert!(!issuers.diagnose(token, reason, at(0)).is_empty(), "{reason:?}: {}", token.escape_ascii());
+    let result =
+        issuers.verify(token, at(0), &verifier, &mut cache, &FetchedKeys::new()).map_err(|refusal| refusal.reason);
+    assert!(
+        !issuers.diagnose(token, reason, at(0), &FetchedKeys::new()).is_empty(),
+        "{reason:?}: {}",
+        token.escape_ascii()
+    );
     assert_eq!(result.map(|_| ()), Err(reason), "{}", token.escape_ascii());
     assert!(cache.is_empty(), "a failure is not remembered");
     assert_eq!(verifier.0.get(), usize::from(reason == Reason::TokenSignature), "the signature comes last");
@@ -158,8 +165,9 @@ fn verifies_every_algorithm() {
         } }),
         &not_needed,
     );
-    let result =
-        unset.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default()).map_err(|refusal| refusal.reason);
+    let result = unset
+        .verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new())
+        .map_err(|refusal| refusal.reason);
     assert_eq!(result.unwrap_err(), Reason::TokenKey);
 }
 
@@ -287,7 +295,7 @@ fn rejects_unsupported_header_parameters() {
     } }));
     let verify = |token: &[u8]| {
         ignoring
-            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new())
             .map(|_| ())
             .map_err(|refusal| refusal.reason)
     };
@@ -328,7 +336,7 @@ fn rejects_a_public_key_used_as_an_hmac_secret() {
         for alg in ["HS256", "RS256"] {
             let token = sign(Signs::Secret(guess), &with(header(), json!({ "alg": alg, "kid": "rsa" })), &claims());
             let result = public
-                .verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default())
+                .verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new())
                 .map_err(|refusal| refusal.reason);
             let expected = if alg == "HS256" { Reason::TokenAlgorithm } else { Reason::TokenSignature };
             assert_eq!(result.unwrap_err(), expected);
@@ -374,7 +382,7 @@ fn treats_one_key_with_two_kids_as_one_key() {
     };
     let verify = |issuers: &Issuers, kid: Value| {
         let token = headed(json!({ "kid": kid }));
-        let result = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0));
+        let result = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new());
         result.map(|_| ()).map_err(|refusal| refusal.reason)
     };
     let twice = issuers(json!([key("a"), key("b")]));
@@ -404,7 +412,7 @@ fn ignores_an_encryption_key_with_the_same_kid() {
     assert_eq!(findings.errors, []);
     let verify = |token: &[u8]| {
         issuers
-            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0))
+            .verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new())
             .map(|_| ())
             .map_err(|fault| fault.reason)
     };
@@ -455,8 +463,10 @@ fn caches_a_verified_token_and_rechecks_its_time() {
     let counting = Counting::default();
     let token = claiming(json!({ "nbf": NOW - 10 }));
     let mut verify = |token: &[u8], offset: i64| {
-        let result =
-            issuers.verify(token, at(offset), &counting, &mut cache).map(|_| ()).map_err(|refusal| refusal.reason);
+        let result = issuers
+            .verify(token, at(offset), &counting, &mut cache, &FetchedKeys::new())
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason);
         (result, counting.0.get(), cache.len())
     };
     assert_eq!(verify(&token, 0), (Ok(()), 1, 1));
@@ -492,7 +502,9 @@ proptest! {
 fn checks_the_auth_failure_limit_before_selecting_a_key() {
     let judge = |token: &[u8], admits| {
         let asking = Asking::new(admits);
-        let result = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).map_err(|refusal| refusal.reason);
+        let result = issuers()
+            .verify(token, at(0), &asking, &mut TokenCache::new(0), &FetchedKeys::new())
+            .map_err(|refusal| refusal.reason);
         (result.map(drop), asking.asked.into_inner(), asking.unknown.get())
     };
     let good = "token of 87 bytes, corp Some(\"agent\") Some(\"user\")".to_owned();
@@ -512,7 +524,8 @@ fn checks_the_auth_failure_limit_before_selecting_a_key() {
 fn checks_the_auth_failure_limit_before_reading_long_tokens() {
     let asked = |token: &[u8]| {
         let asking = Asking::new(false);
-        let refusal = issuers().verify(token, at(0), &asking, &mut TokenCache::new(0)).unwrap_err();
+        let refusal =
+            issuers().verify(token, at(0), &asking, &mut TokenCache::new(0), &FetchedKeys::new()).unwrap_err();
         (refusal.reason, asking.asked.into_inner())
     };
     assert_eq!(asked(&[b'x'; 4_096]), (Reason::TokenMalformed, vec![]));
@@ -523,7 +536,9 @@ fn checks_the_auth_failure_limit_before_reading_long_tokens() {
 
 #[test]
 fn notes_the_signer_once_per_five_minutes_and_source() {
-    let token = issuers().verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0)).unwrap();
+    let token = issuers()
+        .verify(&claiming(json!({})), at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new())
+        .unwrap();
     let source = |text: &str| crate::request::incoming::Source::parse(text.as_bytes());
     let (here, there) = (source("192.0.2.1"), source("192.0.2.2"));
     assert!(token.is_to_be_noted(here, at(0)) && !token.is_to_be_noted(here, at(299)));

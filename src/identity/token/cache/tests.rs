@@ -2,8 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::crypto::SoftwareVerifier;
-use crate::identity::token::Issuers;
 use crate::identity::token::testing::{NOW, RESOURCE, SECRET, Signs, at, compile, sign, with};
+use crate::identity::token::{FetchedKeys, Issuers};
 
 fn issuers() -> Issuers {
     compile(&json!({ "internal": {
@@ -34,7 +34,7 @@ impl Gate {
     /// Verifies the token and returns whether it was cached.
     fn known(&mut self, token: &[u8]) -> bool {
         let known = self.cache.knows(token);
-        self.issuers.verify(token, at(0), &SoftwareVerifier, &mut self.cache).unwrap();
+        self.issuers.verify(token, at(0), &SoftwareVerifier, &mut self.cache, &FetchedKeys::new()).unwrap();
         assert!(self.cache.bytes() <= self.cache.half * 2, "the bound holds after every call");
         known
     }
