@@ -27,14 +27,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) source: Option<Source>,
     /// Seconds since 1970.
     pub(crate) time: u64,
+    /// The key sets of issuers whose keys are fetched, by the issuer's name in the policy.
+    pub(crate) keys: &'a [(String, Vec<u8>)],
 }
 
-/// Decides the request and passes the decision to `then`. Returns `None` if the decision depends on a body that is not available.
+/// Why a request cannot be decided.
+pub(crate) enum Undecidable {
+    /// The decision depends on a body that is not available.
+    Body,
+    /// A key set cannot be used. The message names its issuer.
+    Keys(String),
+}
+
+/// Decides the request and passes the decision to `then`.
 pub(crate) fn decide<T>(
     asked: &Asked<'_>,
     mut trace: Option<&mut Trace>,
     then: impl FnOnce(&Decision<'_>, Option<&mut Trace>) -> T,
-) -> Option<T> {
+) -> Result<T, Undecidable> {
     let now = Timestamp::from_secs(asked.time);
     let request = Request {
         headers: asked.headers,
@@ -48,23 +58,26 @@ pub(crate) fn decide<T>(
     let services = Services { token_cache: 0, ..Services::in_memory(Rc::clone(&clock), [0; 16]) };
     let engine = Engine::new(Arc::clone(asked.policy), services);
     // The replay table is opened while the clock is at zero, so it counts as having always existed.
-    engine.open().ok()?;
+    engine.open().map_err(|_| Undecidable::Body)?;
     clock.set(now);
+    for (issuer, set) in asked.keys {
+        engine.provide_keys(issuer, set).map_err(|problem| Undecidable::Keys(format!("{issuer}: {problem}")))?;
+    }
     let outcome = match trace.as_deref_mut() {
         Some(trace) => engine.explain(request, trace),
         None => engine.decide(request),
     };
-    let decision = match outcome.ok()? {
+    let decision = match outcome.map_err(|_| Undecidable::Body)? {
         Outcome::Decided(decision) => decision,
         Outcome::Pending(mut pending) => {
-            let Body::Known(body) = asked.body else { return None };
+            let Body::Known(body) = asked.body else { return Err(Undecidable::Body) };
             let _ = pending.receive(body);
             let decision = match trace.as_deref_mut() {
                 Some(trace) => engine.resume_explained(pending, now, trace),
                 None => engine.resume(pending, now),
             };
-            decision.ok()?
+            decision.map_err(|_| Undecidable::Body)?
         }
     };
-    Some(then(&decision, trace))
+    Ok(then(&decision, trace))
 }

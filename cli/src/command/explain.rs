@@ -60,6 +60,10 @@ pub(super) struct Arguments {
     /// The time of the request: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
+    /// The key set of an issuer whose keys the gate fetches: the issuer's name, `=`, and @FILE, - for standard input, env:NAME, or its
+    /// text; can be given several times
+    #[arg(long = "keys", value_name = "ISSUER=KEYS", value_parser = keys)]
+    keys: Vec<(String, Input)>,
     /// The output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -96,6 +100,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             Some(Some(input.bytes().map_err(|problem| Failure::Trouble(format!("--body: {problem}")))?))
         }
     };
+    let mut keys = Vec::new();
+    for (issuer, input) in &arguments.keys {
+        let set = input.bytes().map_err(|problem| Failure::Trouble(format!("--keys: {issuer}: {problem}")))?;
+        keys.push((issuer.clone(), set));
+    }
     let asked = Asked {
         policy: &loaded.policy,
         headers: &headers,
@@ -106,6 +115,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         },
         source: arguments.source,
         time,
+        keys: &keys,
     };
     let mut trace = Trace::new();
     let subject = Subject { method: &arguments.method, host: &host, path, time: moment::show(time) };
@@ -125,12 +135,23 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         }
         Ok(())
     });
-    printed.unwrap_or_else(|| {
-        Err(Failure::Trouble(
-            "--body: the decision depends on the content of the body; give it with --body=@FILE".to_owned(),
-        ))
-    })?;
+    match printed {
+        Ok(printed) => printed?,
+        Err(Undecidable::Body) => {
+            return Err(Failure::Trouble(
+                "--body: the decision depends on the content of the body; give it with --body=@FILE".to_owned(),
+            ));
+        }
+        Err(Undecidable::Keys(problem)) => return Err(Failure::Trouble(format!("--keys: {problem}"))),
+    }
     Ok(Exit::Fine)
+}
+
+/// Reads an issuer's name and the source of its key set.
+fn keys(text: &str) -> Result<(String, Input), String> {
+    let (issuer, input) = text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
+    let input = input.parse::<Input>().map_err(|error| error.to_string())?;
+    Ok((issuer.to_owned(), input))
 }
 
 /// The indentation of the lines that belong to a check.

@@ -1,0 +1,339 @@
+//! Keys that the gate fetches from an issuer, in a real Envoy with four workers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use identity_provider::key_server::{Behavior, JWKS, KeyServer, OPENID};
+use serde_json::{Value, json};
+use test_harness::client::{self, Connection, Request, Response};
+use test_harness::envoy::{Bootstrap, Options};
+
+use crate::envoy::fixture::{Gate, HOST, policy};
+
+/// Returns the test policy with issuers whose keys are fetched. The URL names the issuer, and the cluster the server.
+fn fetching(servers: &[(&str, &KeyServer, Value)]) -> Value {
+    let mut policy = policy();
+    let mut issuers = serde_json::Map::new();
+    let mut agents = serde_json::Map::new();
+    for (name, server, keys) in servers {
+        issuers.insert(
+            (*name).to_owned(),
+            json!({
+                "issuer": server.issuer(), "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "15m", "keys": keys,
+            }),
+        );
+        agents.insert(
+            format!("{name}-agent"),
+            json!({ "owner": "o@example.com", "identity": { "issuer": name, "client_id": "robot" } }),
+        );
+    }
+    policy["name"] = json!(servers.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join("-"));
+    policy["issuers"] = issuers.into();
+    policy["agents"] = agents.into();
+    policy["audit"]["log"]["deny"] = json!(true);
+    policy
+}
+
+fn remote(server: &KeyServer, name: &str) -> Value {
+    json!({ "remote": { "url": server.jwks_uri(), "cluster": name, "timeout": "2s" } })
+}
+
+/// Starts a gate with four workers. The clusters have no TLS, so that the servers need no certificates.
+fn start(servers: &[(&str, &KeyServer, Value)]) -> Gate {
+    let clusters: Vec<_> = servers.iter().map(|(name, server, _)| (*name, server.address())).collect();
+    let change = |bootstrap: &mut Bootstrap| {
+        for (name, address) in clusters {
+            let endpoint = json!({ "address": { "socket_address": {
+                "address": address.ip().to_string(), "port_value": address.port()
+            } } });
+            let cluster = json!({
+                "name": name, "type": "STATIC", "connect_timeout": "1s",
+                "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] }
+            });
+            bootstrap.add_cluster(cluster).unwrap();
+        }
+        *bootstrap = bootstrap.clone().dynamic();
+    };
+    Gate::start_with(&fetching(servers), change, &Options { concurrency: 4, ..Options::default() })
+}
+
+fn claims() -> Value {
+    json!({ "aud": "https://api.example.com", "sub": "robot", "client_id": "robot", "scope": "items:read items:write" })
+}
+
+fn with(server: &KeyServer) -> Request {
+    Request::get("/items/1").host(HOST).bearer(&server.mint(&claims()))
+}
+
+/// Sends requests until one gets this status. Returns how long that took.
+#[track_caller]
+fn await_status(gate: &Gate, request: &Request, status: u16) -> Duration {
+    let start = Instant::now();
+    loop {
+        let response = gate.call(request);
+        if response.status == status {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{} {}", response.status, response.text());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Returns a token whose header names a key that nobody has.
+fn with_unknown_key(server: &KeyServer, number: usize) -> Request {
+    let key = server.signing_key().with_kid(format!("unknown-{number}"));
+    let mut header = key.header();
+    header["typ"] = json!("at+jwt");
+    let mut claims = claims();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    claims["iss"] = json!(server.issuer());
+    claims["jti"] = json!(number.to_string());
+    claims["iat"] = json!(now);
+    claims["exp"] = json!(now + 300);
+    Request::get("/items/1").host(HOST).bearer(&key.sign(&header, &claims))
+}
+
+#[test]
+fn three_rotations_lose_no_request_and_removed_keys_stop_working() {
+    let idp = KeyServer::start().unwrap();
+    let gate = start(&[("idp", &idp, remote(&idp, "idp"))]);
+    let api = gate.envoy.api().unwrap();
+    await_status(&gate, &with(&idp), 200);
+    assert_eq!(idp.requests(JWKS), 1, "nine VMs, one fetch");
+
+    let (sent, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let mut removed = Vec::new();
+    let outcomes: Vec<BTreeMap<u16, usize>> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut connection = Connection::open(api).unwrap();
+                    let mut statuses = BTreeMap::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let status = connection.call(&with(&idp)).unwrap().status;
+                        *statuses.entry(status).or_default() += 1;
+                        sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                    statuses
+                })
+            })
+            .collect();
+        for rotation in 1..=3 {
+            while sent.load(Ordering::Relaxed) < rotation * 1_250 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let old = with(&idp);
+            let kid = idp.signing_key().kid().unwrap().to_owned();
+            idp.rotate().unwrap();
+            // Clients have tokens of the earlier key for a moment. It is withdrawn later, as providers do.
+            thread::sleep(Duration::from_millis(500));
+            idp.withdraw(&kid);
+            removed.push(old);
+        }
+        while sent.load(Ordering::Relaxed) < 5_000 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let statuses: Vec<u16> = outcomes.iter().flat_map(|statuses| statuses.keys().copied()).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{outcomes:?}");
+    // The last rotation's fetch still had the key before it was withdrawn. A token with an unknown key causes another fetch.
+    let fetches = idp.requests(JWKS);
+    gate.call(&with_unknown_key(&idp, 0));
+    assert!(idp.requests(JWKS) > fetches);
+    thread::sleep(Duration::from_secs(2));
+    for (number, request) in removed.iter().enumerate() {
+        for _ in 0..8 {
+            // Each connection may reach another worker.
+            let response = gate.call(request);
+            assert_ne!(response.status, 200, "the key of rotation {number}");
+        }
+    }
+    assert!(idp.requests(JWKS) <= 8, "{} fetches", idp.requests(JWKS));
+}
+
+#[test]
+fn a_provider_that_is_down_at_the_start_does_not_stop_the_gate() {
+    let idp = KeyServer::start().unwrap();
+    idp.close();
+    let gate = start(&[("idp", &idp, remote(&idp, "idp"))]);
+    let request = with(&idp);
+    let response = gate.call(&request);
+    assert_eq!((response.status, response.code().as_deref()), (503, Some("keys_unavailable")));
+    assert!(response.header("retry-after").is_some());
+    // The next attempt is at most a few seconds away.
+    idp.reopen().unwrap();
+    assert!(await_status(&gate, &request, 200) < Duration::from_secs(10));
+    // Then it fails again, and the keys stay in use.
+    idp.close();
+    assert_eq!(gate.call(&with_unknown_key(&idp, 0)).status, 503);
+    for _ in 0..20 {
+        assert_eq!(gate.call(&request).status, 200);
+    }
+    assert!(gate.envoy.log().contains("cannot fetch https://idp.example.com/jwks"));
+    // A policy update keeps the keys, although the provider is down.
+    let mut updated = fetching(&[("idp", &idp, remote(&idp, "idp"))]);
+    updated["help"] = json!("https://help.example.com");
+    gate.envoy.update(&gate.bootstrap.with_policy(&updated.to_string()).unwrap()).unwrap();
+    let denied = Request::get("/items/1").host(HOST);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !gate.call(&denied).text().contains("help.example.com") {
+        assert!(Instant::now() < deadline, "the update never took effect");
+        thread::sleep(Duration::from_millis(20));
+    }
+    for _ in 0..20 {
+        assert!(await_status(&gate, &request, 200) < Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn random_key_names_cause_few_fetches_and_spare_honest_clients() {
+    let idp = KeyServer::start().unwrap();
+    let gate = start(&[("idp", &idp, remote(&idp, "idp"))]);
+    let api = gate.envoy.api().unwrap();
+    let honest = with(&idp);
+    await_status(&gate, &honest, 200);
+    let before = idp.requests(JWKS);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let idp = &idp;
+            scope.spawn(move || {
+                let mut connection = Connection::open(api).unwrap();
+                for number in 0..250 {
+                    let response = connection.call(&with_unknown_key(idp, client * 1_000 + number)).unwrap();
+                    assert!(matches!(response.status, 401 | 503), "{}", response.status);
+                    assert!(response.status == 401 || response.header("retry-after").is_some());
+                }
+            });
+        }
+        for _ in 0..100 {
+            assert_eq!(gate.call(&honest).status, 200);
+        }
+    });
+    let most = 4 + start.elapsed().as_secs() / 30 + 1;
+    assert!(idp.requests(JWKS) - before <= most, "{} fetches", idp.requests(JWKS) - before);
+    // A new key of the issuer is not refused for good, even while the fetches are used up.
+    idp.rotate().unwrap();
+    let status = gate.call(&with(&idp)).status;
+    assert!(matches!(status, 200 | 503), "{status}");
+}
+
+#[test]
+fn each_fault_of_a_provider_leaves_the_others_alone() {
+    let faults: Vec<(&str, Behavior, u16)> = vec![
+        ("correct", Behavior::Correct, 200),
+        ("slow", Behavior::SlowHead(Duration::from_millis(700)), 200),
+        ("too-slow", Behavior::SlowHead(Duration::from_secs(10)), 503),
+        ("slow-body", Behavior::SlowBody(Duration::from_secs(10)), 503),
+        ("redirect", Behavior::Redirect, 503),
+        ("failing", Behavior::Status(500), 503),
+        ("not-found", Behavior::Status(404), 503),
+        ("html", Behavior::HtmlError, 503),
+        ("truncated", Behavior::Truncated, 503),
+        ("reset", Behavior::Reset, 503),
+        ("huge", Behavior::Padded { to: 300 * 1024, content_length: true }, 503),
+        ("endless", Behavior::Padded { to: 4 * 1024 * 1024, content_length: false }, 503),
+        ("invalid", Behavior::InvalidJson, 503),
+        ("empty", Behavior::NoKeys, 503),
+        ("many", Behavior::ManyKeys(101), 503),
+        ("most", Behavior::ManyKeys(100), 200),
+        ("weak", Behavior::WeakKey, 200),
+        ("encryption", Behavior::EncryptionKey, 200),
+        ("repeated", Behavior::RepeatedKid { first: false }, 200),
+    ];
+    let servers: Vec<_> = faults
+        .iter()
+        .map(|(name, behavior, _)| {
+            let server = KeyServer::start_as(&format!("https://{name}.example.com")).unwrap();
+            server.set(behavior.clone()).unwrap();
+            server
+        })
+        .collect();
+    let all: Vec<_> = faults.iter().zip(&servers).map(|((name, ..), server)| (*name, server, remote(server, name))).collect();
+    let gate = start(&all);
+    let api = gate.envoy.api().unwrap();
+    let responses: Vec<Response> = thread::scope(|scope| {
+        let clients: Vec<_> =
+            servers.iter().map(|server| scope.spawn(move || client::call(api, &with(server)).unwrap())).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    for ((name, _, expected), response) in faults.iter().zip(responses) {
+        let code = response.code();
+        // More than eight requests of one source may wait at the same time here. Those are repeated.
+        let status = if *expected == 200 && response.status == 503 {
+            let (_, server, _) = all.iter().find(|(own, ..)| own == name).unwrap();
+            await_status(&gate, &with(server), 200);
+            200
+        } else {
+            response.status
+        };
+        assert_eq!(status, *expected, "{name}: {code:?}");
+    }
+}
+
+#[test]
+fn an_issuer_is_discovered_by_its_metadata() {
+    let servers: Vec<_> = ["good", "other-issuer", "other-host", "listed-host"]
+        .map(|name| (name, KeyServer::start_as(&format!("https://{name}.example.com")).unwrap()))
+        .into();
+    let keys = KeyServer::start_as("https://keys.example.com").unwrap();
+    let of = |name: &str| &servers.iter().find(|(own, _)| *own == name).unwrap().1;
+    of("other-issuer").set_for(OPENID, Behavior::Issuer("https://good.example.com".into())).unwrap();
+    of("other-host").set_for(OPENID, Behavior::JwksUri("https://keys.example.com/jwks".into())).unwrap();
+    of("listed-host").set_for(OPENID, Behavior::JwksUri("https://keys.example.com/jwks".into())).unwrap();
+    let discover = |name: &str| {
+        let mut discover = json!({ "document": "openid", "cluster": name, "timeout": "2s" });
+        if name == "listed-host" {
+            discover["key_hosts"] = json!({ "keys.example.com": { "cluster": "keys" } });
+        }
+        json!({ "discover": discover })
+    };
+    let mut all: Vec<_> = servers.iter().map(|(name, server)| (*name, server, discover(name))).collect();
+    all.push(("keys", &keys, remote(&keys, "keys")));
+    let gate = start(&all);
+    for name in ["good", "other-issuer", "other-host"] {
+        let expected = if name == "good" { 200 } else { 503 };
+        assert_eq!(gate.call(&with(of(name))).status, expected, "{name}");
+    }
+    assert_eq!((of("good").requests(OPENID), of("good").requests(JWKS)), (1, 1));
+    assert_eq!(of("other-issuer").requests(JWKS) + of("other-host").requests(JWKS), 0);
+    // The key set is on another host, which the policy lists. That issuer signs with the other host's key, which `keys` has too,
+    // and both do not say that they share it: the issuer that gains the key last does not use it.
+    let listed = of("listed-host");
+    listed.sign_with(keys.signing_key());
+    let status = gate.call(&with(listed)).status;
+    assert!(matches!(status, 200 | 401 | 503), "{status}");
+    assert!(keys.requests(JWKS) >= 1);
+    assert_eq!(listed.requests(JWKS), 0, "the key set is only where the metadata says");
+    assert!(gate.envoy.log().contains("list its host in `key_hosts`"));
+    let seen = of("good").last_request(JWKS).unwrap();
+    assert!(seen.header("user-agent").is_some_and(|agent| agent.starts_with("callgate/")), "{seen:?}");
+}
+
+#[test]
+fn a_waiting_upload_arrives_complete_and_its_trailers_are_cleaned() {
+    let idp = KeyServer::start().unwrap();
+    idp.set(Behavior::SlowHead(Duration::from_secs(1))).unwrap();
+    let gate = start(&[("idp", &idp, remote(&idp, "idp"))]);
+    let body: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
+    let upload = Request::post("/items").host(HOST).bearer(&idp.mint(&claims())).body(&body);
+    // A client that leaves while it waits does not disturb the others.
+    let mut leaving = Connection::open(gate.envoy.api().unwrap()).unwrap();
+    leaving.send(&upload.to_bytes()).unwrap();
+    drop(leaving);
+    let asked = gate.ask(upload);
+    asked.assert_allowed();
+    assert_eq!(asked.response.json()["body"]["length"], body.len());
+    // Above the gateway's buffer limit, a request cannot be held. The gateway answers that itself.
+    let idp = KeyServer::start_as("https://slow.example.com").unwrap();
+    idp.set(Behavior::SlowHead(Duration::from_secs(1))).unwrap();
+    let gate = start(&[("slow", &idp, remote(&idp, "slow"))]);
+    let huge = vec![b'x'; 8 * 1024 * 1024];
+    let response = gate.call(&Request::post("/items").host(HOST).bearer(&idp.mint(&claims())).body(&huge));
+    assert_eq!(response.status, 413, "{}", response.text());
+    assert!(await_status(&gate, &with(&idp), 200) < Duration::from_secs(5));
+}
