@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::request::header;
 use super::{Exit, Failure, Format};
-use crate::decide::{Asked, Body, decide};
+use crate::decide::{Asked, Body, Undecidable, decide};
 use callgate_kit::diagnostic::Position;
 use callgate_kit::input::Input;
 use callgate_kit::moment::{self, Moment};
@@ -150,7 +150,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
 /// Reads an issuer's name and the source of its key set.
 fn keys(text: &str) -> Result<(String, Input), String> {
     let (issuer, input) = text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
-    let input = input.parse::<Input>().map_err(|error| error.to_string())?;
+    let Ok(input) = input.parse::<Input>();
     Ok((issuer.to_owned(), input))
 }
 

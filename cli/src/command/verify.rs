@@ -300,6 +300,7 @@ fn decided(
         body: request.body.as_deref().map_or(Body::None, Body::Known),
         source: arguments.source,
         time: arguments.at.unwrap_or_default().resolve(),
+        keys: &[],
     };
     decide(&asked, None, |decision, _| match decision {
         callgate::Decision::Allow(allow) => {
