@@ -63,7 +63,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    fn new(request: &Request<Incoming>) -> Self {
+    /// Describes a request.
+    pub fn new(request: &Request<Incoming>) -> Self {
         let headers: Vec<_> = request
             .headers()
             .iter()

@@ -1,0 +1,19 @@
+//! Identity providers for the tests of keys that the gate fetches over HTTP: a key server that misbehaves when a test tells it to, and real
+//! providers by other authors.
+//!
+//! | Provider | For tests of |
+//! |---|---|
+//! | [`key_server::KeyServer`] | what the gate does about slow, wrong, missing and rotated keys |
+//!
+//! All of them serve plain HTTP on a loopback port under an `https` issuer, like a provider behind a gateway that terminates TLS: the
+//! issuer is what the policy names, and the address is what the gateway's cluster names. [`gate::Gate`] is the engine without a gateway, to
+//! check that their tokens are accepted before an Envoy is involved.
+//!
+//! Nothing here verifies a token except the engine. Code that decides belongs there.
+#![cfg(not(target_arch = "wasm32"))]
+
+pub mod client;
+pub mod gate;
+pub mod key_server;
+mod listener;
+mod time;
