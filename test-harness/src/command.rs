@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum as _};
+use identity_provider::glewlwyd;
 use test_harness::build::{self, Flavor};
 use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
@@ -69,6 +70,10 @@ enum Command {
     },
     /// Finds or installs the Envoy that the tests use, and prints the program's path.
     Envoy,
+    /// Runs Glewlwyd, an identity provider in C, and checks what the engine decides about its tokens, before and after it rotates its key.
+    ///
+    /// Downloads its Debian packages into `target/glewlwyd`, which needs no root. Where they cannot be had, prints why and succeeds.
+    Glewlwyd,
     /// Counts the instructions of a decision about a request whose token is cached, by part.
     Instructions {
         /// Counts the instructions of this module instead, to compare two builds.
@@ -129,6 +134,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
         }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
+        Command::Glewlwyd => check_glewlwyd(),
         Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),
         Command::Conformance { folder, json, some } => {
             let least = if some { Least::One } else { Least::Published };
@@ -177,6 +183,19 @@ fn compare_upstreams(write: bool) -> anyhow::Result<()> {
     report.skipped.iter().for_each(|skipped| println!("{skipped}"));
     upstreams::judge(&report)?;
     upstreams::compare(&report, write)
+}
+
+fn check_glewlwyd() -> anyhow::Result<()> {
+    let installed = match progress::during("downloading Glewlwyd", glewlwyd::Installed::find_or_download) {
+        Ok(installed) => installed,
+        Err(error) => {
+            println!("Glewlwyd: not run: {error:#}");
+            return Ok(());
+        }
+    };
+    let checked = progress::during("checking tokens of Glewlwyd", || glewlwyd::check(&installed))?;
+    checked.iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 fn portability(write: bool, only: Option<&str>) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! | Provider | For tests of |
 //! |---|---|
 //! | [`key_server::KeyServer`] | what the gate does about slow, wrong, missing and rotated keys |
+//! | [`glewlwyd::Glewlwyd`] | tokens, custom claims and rotation of a real provider in C, from a Debian package |
 //!
 //! All of them serve plain HTTP on a loopback port under an `https` issuer, like a provider behind a gateway that terminates TLS: the
 //! issuer is what the policy names, and the address is what the gateway's cluster names. [`gate::Gate`] is the engine without a gateway, to
@@ -14,6 +15,7 @@
 
 pub mod client;
 pub mod gate;
+pub mod glewlwyd;
 pub mod key_server;
 mod listener;
 mod time;
