@@ -4,6 +4,7 @@
 //! | Provider | For tests of |
 //! |---|---|
 //! | [`key_server::KeyServer`] | what the gate does about slow, wrong, missing and rotated keys |
+//! | [`authorization_server::AuthorizationServer`] | tokens and metadata of a real provider, in process (crate `oauth-as`) |
 //! | [`glewlwyd::Glewlwyd`] | tokens, custom claims and rotation of a real provider in C, from a Debian package |
 //!
 //! All of them serve plain HTTP on a loopback port under an `https` issuer, like a provider behind a gateway that terminates TLS: the
@@ -13,6 +14,7 @@
 //! Nothing here verifies a token except the engine. Code that decides belongs there.
 #![cfg(not(target_arch = "wasm32"))]
 
+pub mod authorization_server;
 pub mod client;
 pub mod gate;
 pub mod glewlwyd;
