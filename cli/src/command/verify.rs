@@ -318,6 +318,7 @@ fn decided(
             }
         }
     })
+    .ok()
 }
 
 /// The indentation of the details of a line.
