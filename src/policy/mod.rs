@@ -12,6 +12,7 @@ mod documents;
 mod dpop;
 mod endpoint;
 mod endpoints;
+mod fetched_hosts;
 mod expiry;
 mod gateway;
 mod held_bodies;
@@ -28,6 +29,7 @@ mod version;
 pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoint::Endpoint;
+pub use fetched_hosts::FetchedHost;
 pub use gateway::{
     BodyCheck, ClockCall, Features, Fetching, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
 };

@@ -40,6 +40,13 @@ impl Loaded {
         self.policy.shared_bytes().map(|bytes| format!("{}k", bytes.div_ceil(1 << 10)))
     }
 
+    /// Returns the size that Kong's zone needs for the documents that the gate fetches, in nginx's notation; `None` for other gateways,
+    /// and for policies that fetch nothing.
+    #[must_use]
+    pub fn document_zone(&self) -> Option<String> {
+        self.policy.document_bytes().map(|bytes| format!("{}m", bytes.div_ceil(1 << 20)))
+    }
+
     /// Adds warnings that depend on the current time (`now`, in seconds since 1970), such as agents that expire soon.
     pub fn add_warnings_at(&mut self, now: u64) {
         let findings = self.policy.warnings_at(Timestamp::from_secs(now));
@@ -90,7 +97,10 @@ pub fn compile(document: Document, secrets: &dyn Secrets) -> Result<Loaded, Diag
         Policy::from_json(policy_json.as_bytes(), secrets).map_err(|findings| refused(&document, &findings))?;
     let raw: callgate::document::Document = serde_json::from_str(&policy_json)
         .map_err(|error| whole(format!("the canonical JSON cannot be read: {error}")))?;
-    let issuers = raw.issuers.into_values().filter_map(|issuer| issuer.keys.secret);
+    let issuers = raw.issuers.into_values().filter_map(|issuer| {
+        let keys = issuer.keys;
+        keys.secret.or_else(|| keys.remote?.authorization)
+    });
     let agents = raw.agents.into_values().flat_map(|agent| agent.signing_keys.unwrap_or_default());
     let secrets = issuers.chain(agents.filter_map(|key| key.secret)).chain(raw.tables.key);
     let secrets = secrets.map(|secret| secret.env).collect();

@@ -7,6 +7,7 @@
 pub const CALLS: &[&str] = &[
     "proxy_add_header_map_value",
     "proxy_call_foreign_function",
+    "proxy_continue_stream",
     "proxy_define_metric",
     "proxy_get_buffer_bytes",
     "proxy_get_current_time_nanoseconds",
@@ -14,6 +15,7 @@ pub const CALLS: &[&str] = &[
     "proxy_get_header_map_value",
     "proxy_get_property",
     "proxy_get_shared_data",
+    "proxy_http_call",
     "proxy_increment_metric",
     "proxy_log",
     "proxy_remove_header_map_value",
@@ -29,7 +31,6 @@ pub const CALLS: &[&str] = &[
 /// these names; on Kong some of them trap.
 pub const SDK_CALLS: &[&str] = &[
     "proxy_close_stream",
-    "proxy_continue_stream",
     "proxy_dequeue_shared_queue",
     "proxy_done",
     "proxy_enqueue_shared_queue",
@@ -39,15 +40,14 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_grpc_close",
     "proxy_grpc_send",
     "proxy_grpc_stream",
-    "proxy_http_call",
     "proxy_register_shared_queue",
     "proxy_resolve_shared_queue",
     "proxy_set_buffer_bytes",
     "proxy_set_header_map_pairs",
 ];
 
-/// The calls of `wasi_snapshot_preview1`: random numbers for the filter, the clock for gateways without another one, and the rest for the
-/// standard library. Every gateway has these.
+/// The calls of `wasi_snapshot_preview1`: random numbers and a clock for the filter, and the rest for the standard
+/// library. Every gateway has these.
 pub const WASI_CALLS: &[&str] =
     &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
@@ -60,6 +60,7 @@ pub const EXPORTS: &[&str] = &[
     "proxy_on_context_create",
     "proxy_on_delete",
     "proxy_on_done",
+    "proxy_on_http_call_response",
     "proxy_on_log",
     "proxy_on_memory_allocate",
     "proxy_on_request_body",

@@ -33,9 +33,8 @@ fn every_gateway_offers_every_import() {
     assert!(!HostProfile::Apisix.offer().has("env.proxy_get_log_level", 1));
 }
 
-/// Calls that the standard library keeps in the module for programs that write to a terminal and exit, and the clock for gateways without
-/// one in proxy-wasm.
-const NOT_NEEDED: [&str; 3] = ["clock_time_get", "fd_write", "proc_exit"];
+/// Calls that the standard library keeps in the module for programs that write to a terminal and exit.
+const NOT_NEEDED: [&str; 2] = ["fd_write", "proc_exit"];
 /// The SDK's callback for a context that may not be done yet. The filter's contexts always are.
 const DOES_NOTHING: &str = "proxy_on_done";
 
