@@ -141,6 +141,16 @@ codes! {
         "A listener with the gate has access logs, and none of them contains the gate's record."
     TagsMissing "tags_missing" Warning
         "The gate's metrics are read without the tags that separate outcome and reason from the name."
+    FetchClusterMissing "fetch_cluster_missing" Error
+        "The policy fetches keys from a cluster that does not exist, so every request of their issuer is denied."
+    FetchWithoutTls "fetch_without_tls" Error
+        "The policy fetches keys from an `https` URL, but the gateway connects without TLS: anyone on the way can replace the keys, and then sign tokens."
+    FetchUnverified "fetch_unverified" Error
+        "The gateway does not verify the certificate of a server from which the policy fetches keys: anyone on the way can replace the keys, and then sign tokens."
+    FetchNameUnverified "fetch_name_unverified" Error
+        "The gateway accepts the certificate of another host for a server from which the policy fetches keys, or does not send the host's name (SNI)."
+    FetchElsewhere "fetch_elsewhere" Warning
+        "The policy fetches keys from another server than that of the URL. This is correct only for your own proxy."
     AcceptedNothing "accepted_nothing" Warning
         "A comment accepts a finding that does not exist."
 }

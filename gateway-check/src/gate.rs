@@ -4,7 +4,7 @@ use super::Check;
 use super::finding::Code;
 use super::policy::{self, Facts};
 use super::view::View;
-use callgate_kit::capabilities::{CAPABILITIES, DISPENSABLE};
+use callgate_kit::capabilities;
 
 /// A gate in the configuration.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl<'a> Check<'a> {
         let facts = self.configuration(&config);
         self.failure_policy(&config);
         self.machine(&config, facts.as_ref());
-        self.capabilities(&config);
+        self.capabilities(&config, facts.as_ref());
         if let Some(facts) = &facts {
             let holds = facts.body.is_some() && facts.gateway == "envoy";
             if holds && !config.affirms("allow_on_headers_stop_iteration") {
@@ -134,7 +134,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn capabilities(&mut self, config: &View<'a>) {
+    fn capabilities(&mut self, config: &View<'a>, facts: Option<&Facts>) {
         let allowed = config.path("capability_restriction_config.allowed_capabilities");
         let Some(allowed) = allowed.filter(|allowed| allowed.value.as_object().is_some_and(|map| !map.is_empty()))
         else {
@@ -142,7 +142,7 @@ impl<'a> Check<'a> {
                            `callgate render --for envoy` prints";
             return self.add(Code::CapabilitiesUnrestricted, config, message);
         };
-        let needed = CAPABILITIES.iter().copied().filter(|name| !DISPENSABLE.contains(name));
+        let needed = capabilities::required(facts.is_some_and(|facts| !facts.fetched.is_empty()));
         let missing: Vec<&str> = needed.filter(|name| allowed.value.get(*name).is_none()).collect();
         if let Some(first) = missing.first() {
             let called = missing.iter().find(|name| name.starts_with("proxy_on_"));

@@ -3,11 +3,12 @@
 mod envoy_gateway;
 mod istio;
 mod istio_auth;
+mod istio_fetched;
 
 use super::Check;
 use super::finding::Code;
 use super::view::View;
-use super::world::Object;
+use super::world::{Object, adds_cluster};
 
 /// The group of the Gateway API.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -59,9 +60,8 @@ impl<'a> Check<'a> {
                 ("networking.k8s.io", "Ingress") => self.ingress(&route),
                 (group, kind) if !KNOWN.contains(&group) || matches!(kind, "EnvoyPatchPolicy" | "EnvoyProxy") => {
                     let plain = kind == "EnvoyProxy"
-                        && ["filter_order", "bootstrap"]
-                            .iter()
-                            .all(|field| route.view.path(&format!("spec.{field}")).is_none());
+                        && route.view.path("spec.filter_order").is_none()
+                        && route.view.path("spec.bootstrap").is_none_or(|bootstrap| only_adds_clusters(&bootstrap));
                     if !plain {
                         let message = format!(
                             "`{kind}` can change the gateway's behavior and is not checked here; make sure that it opens no way \
@@ -192,6 +192,13 @@ impl<'a> Check<'a> {
             message: message.to_owned(),
         });
     }
+}
+
+/// Returns whether changes of Envoy Gateway's bootstrap are limited to further clusters.
+fn only_adds_clusters(bootstrap: &View<'_>) -> bool {
+    bootstrap.text("type") == Some("JSONPatch")
+        && bootstrap.get("value").is_none()
+        && bootstrap.each("json_patches").iter().all(adds_cluster)
 }
 
 fn is_read(method: &str) -> bool {

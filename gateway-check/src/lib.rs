@@ -8,6 +8,7 @@ mod ahead;
 mod behind;
 mod bypass;
 mod envoy;
+mod fetched;
 mod filters;
 mod finding;
 mod gate;
@@ -76,6 +77,7 @@ pub fn check(files: &[PathBuf], expected: Option<&Loaded>) -> Result<Vec<Finding
     check.envoys();
     check.kubernetes();
     check.kongs();
+    check.fetched();
     check.compare_gates();
     check.foreign_modules();
     check.judge_ungated(files);

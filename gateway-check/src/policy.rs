@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use callgate::document::HEADER_PREFIX;
+use callgate::policy::FetchedHost;
 use serde_json::Value;
 
 use super::Check;
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub(super) gateway: String,
     pub(super) hosts: Vec<String>,
     pub(super) secrets: BTreeSet<String>,
+    /// The servers from which the policy fetches documents.
+    pub(super) fetched: BTreeSet<FetchedHost>,
     /// The size limit of the bodies for which requests are held, in bytes; `None` if no request is held.
     pub(super) body: Option<u64>,
     /// The prefix of the gate's headers, in lower case.
@@ -43,6 +46,7 @@ impl Facts {
             gateway: text("/gateway").unwrap_or_default().to_owned(),
             hosts: hosts.into_iter().flatten().filter_map(Value::as_str).map(str::to_ascii_lowercase).collect(),
             secrets: loaded.secrets.clone(),
+            fetched: loaded.policy.fetched_hosts(),
             body: loaded.policy.largest_held_body(),
             prefix: text("/audit/headers/prefix").unwrap_or(HEADER_PREFIX).to_ascii_lowercase(),
             rest,

@@ -83,6 +83,7 @@ impl<'a> World<'a> {
         if view.text("kind") == Some("List") {
             return view.each("items").iter().for_each(|item| self.object(item));
         }
+        self.clusters.extend(added_clusters(view));
         let version = view.text("api_version").unwrap_or_default();
         self.objects.push(Object {
             group: version.split_once('/').map_or("", |(group, _)| group),
@@ -183,6 +184,27 @@ impl<'a> World<'a> {
 
 fn insert<'a>(map: &mut Named<'a>, view: View<'a>) {
     map.entry(view.text("name").unwrap_or_default()).or_default().push(view);
+}
+
+/// Returns the clusters that a Kubernetes resource adds to the configuration of Envoy.
+fn added_clusters<'a>(resource: &View<'a>) -> Vec<View<'a>> {
+    match resource.text("kind") {
+        Some("EnvoyFilter") => {
+            let adds = |patch: &View<'a>| patch.text("apply_to") == Some("CLUSTER") && patch.is("patch.operation", "ADD", 2);
+            let patches = resource.each("spec.config_patches").into_iter();
+            patches.filter(adds).filter_map(|patch| patch.path("patch.value")).collect()
+        }
+        Some("EnvoyProxy") => {
+            let patches = resource.each("spec.bootstrap.json_patches").into_iter();
+            patches.filter(adds_cluster).filter_map(|patch| patch.get("value")).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns whether an item of `jsonPatches` adds a cluster to Envoy Gateway's bootstrap.
+pub(super) fn adds_cluster(patch: &View<'_>) -> bool {
+    patch.text("op") == Some("add") && patch.text("path") == Some("/static_resources/clusters/-")
 }
 
 /// Reports a field that was left out of a document, if Envoy does not read the document.

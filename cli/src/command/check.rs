@@ -147,5 +147,8 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
     if let Some(zone) = loaded.zone() {
         writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`; for several policies, add their sizes")?;
     }
+    if let Some(zone) = loaded.document_zone() {
+        writeln!(out, "  documents  {zone} for `nginx_wasm_shm_kv_callgate_documents`; for several policies, add their sizes")?;
+    }
     Ok(())
 }

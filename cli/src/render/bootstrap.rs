@@ -1,9 +1,9 @@
-//! A complete bootstrap of Envoy: `envoy/envoy.yaml` with the filter, the hosts and the buffer that the policy needs.
+//! A complete bootstrap of Envoy: `envoy/envoy.yaml` with the filter, the hosts, the buffer and the clusters that the policy needs.
 
 use serde_json::Value;
 
 use super::shipped::{self, Cut};
-use super::{Setting, envoy};
+use super::{Setting, envoy, fetched};
 use callgate_kit::policy::Loaded;
 
 /// The comment at the top. The shipped file has its own.
@@ -17,6 +17,12 @@ const TOP: &str = "\
 
 ";
 
+/// The comment above the clusters from which the filter fetches documents.
+const FETCHED: &str = "\
+# The filter fetches the keys of issuers from here. Whoever answers in place of such a server chooses the keys that the gate trusts:
+# `trusted_ca` names the authorities of the system, and the certificate must be for this host.
+";
+
 /// The bytes that a listener of Envoy buffers if its configuration does not state a number.
 const USUAL_BUFFER: u64 = 1 << 20;
 
@@ -24,6 +30,7 @@ const USUAL_BUFFER: u64 = 1 << 20;
 const ADDRESS: &str = "address: { socket_address: { address: 0.0.0.0, port_value: 10000 } }";
 const DOMAINS: &str = r#"domains: ["api.example.com"]"#;
 const FILTER: &str = "- name: callgate";
+const CLUSTERS: &str = "clusters:";
 const OTHER_HOST: &str = "- name: website";
 const OTHER_DOMAIN: &str = "www.example.com";
 
@@ -39,6 +46,13 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
              per_connection_buffer_limit_bytes: {bytes}"
         )),
         _ => text,
+    };
+    let text = match fetched::clusters(loaded) {
+        fetched if fetched.is_empty() => text,
+        fetched => {
+            let cut = Cut::new(&text, CLUSTERS)?;
+            cut.replaced(&format!("{}{FETCHED}{}", cut.block(), super::yaml(&Value::Array(fetched))?))
+        }
     };
     // Envoy does not start if two virtual hosts have the same domain.
     let is_own = |host: &Value| host.as_str() == Some(OTHER_DOMAIN);

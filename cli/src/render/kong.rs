@@ -4,10 +4,12 @@
 mod draft4;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use callgate::policy::GATEWAY_VARIABLE;
 use serde_json::{Value, json};
 
+use super::fetched::{self, AUTHORITIES};
 use callgate_kit::policy::{Loaded, schema};
 
 /// Returns a service with the filter, so requests on all of its routes pass through the gate.
@@ -89,6 +91,7 @@ pub(super) fn settings(loaded: &Loaded) -> String {
             overlap(loaded)
         );
     }
+    text += &fetching(loaded);
     let _ = writeln!(
         text,
         "\n# A body that is checked must stay in memory, where a filter can read it: as large as the policy allows.\n\
@@ -111,6 +114,41 @@ pub(super) fn settings(loaded: &Loaded) -> String {
     text += "\n# Loopback only: anyone who reaches this interface can replace the policy.\n\
              admin_listen = 127.0.0.1:8001\n";
     text
+}
+
+/// Returns the settings for documents that the filter fetches; nothing for a policy that fetches none.
+fn fetching(loaded: &Loaded) -> String {
+    let Some(zone) = loaded.document_zone() else { return String::new() };
+    let hosts = fetched::hosts(loaded);
+    let mut text = format!(
+        "\n# The documents that the filter fetches, such as the keys of issuers, 1 MiB for each. Several policies share the zone: add the\n\
+         # sizes that `callgate check` prints for each.\n\
+         nginx_wasm_shm_kv_callgate_documents = {zone}\n"
+    );
+    if hosts.iter().any(|host| host.tls) {
+        let _ = writeln!(
+            text,
+            "\n# Whoever answers in place of such a server chooses the keys that the gate trusts: its certificate must be for the host in\n\
+             # `address`, from an authority in this file.\n\
+             nginx_wasm_tls_verify_cert = on\n\
+             nginx_wasm_tls_verify_host = on\n\
+             nginx_wasm_tls_trusted_certificate = {AUTHORITIES}"
+        );
+    }
+    if hosts.iter().any(|host| !is_numeric(&host.upstream)) {
+        let _ = writeln!(
+            text,
+            "\n# Change this to your DNS server. The filter fetches on a timer, where Kong's own resolver is not available, and without this\n\
+             # setting the names in `address` are resolved by 8.8.8.8.\n\
+             nginx_wasm_resolver = 127.0.0.1 ipv6=off"
+        );
+    }
+    text
+}
+
+/// Returns whether an address has an IP address instead of a name.
+fn is_numeric(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok()
 }
 
 /// Returns for how many seconds the workers of two generations may run at the same time.

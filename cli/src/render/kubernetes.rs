@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Setting, envoy, policy};
+use super::{Setting, envoy, fetched, policy};
 use callgate_kit::policy::Loaded;
 
 /// A placeholder registry that does not exist. Users replace it with their own.
@@ -55,7 +55,7 @@ fn environment(loaded: &Loaded) -> Option<(String, Value)> {
 }
 
 /// Returns patches of the Envoy configuration that Istio generates: the plugin with every setting that Envoy has, its position in
-/// the filter chain, and unchanged paths.
+/// the filter chain, unchanged paths, and the clusters from which the filter fetches documents.
 pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
     let context = if setting.sidecar { "SIDECAR_INBOUND" } else { "GATEWAY" };
     // Istio's agent fetches the module and passes Envoy a file, so the cluster is never used.
@@ -65,7 +65,7 @@ pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, 
         "sha256": setting.sha256.as_deref().unwrap_or("nil"),
     } });
     let manager = "envoy.filters.network.http_connection_manager";
-    let patches = json!([
+    let mut patches = json!([
         {
             "applyTo": "EXTENSION_CONFIG",
             "match": { "context": context },
@@ -111,6 +111,15 @@ pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, 
             },
         },
     ]);
+    if let Some(patches) = patches.as_array_mut() {
+        patches.extend(fetched::clusters(loaded).into_iter().map(|cluster| {
+            json!({
+                "applyTo": "CLUSTER",
+                "match": { "context": context },
+                "patch": { "operation": "ADD", "value": cluster },
+            })
+        }));
+    }
     let mut spec = Map::new();
     spec.insert("workloadSelector".to_owned(), json!({ "labels": labels(setting) }));
     spec.insert("configPatches".to_owned(), patches);
@@ -143,14 +152,33 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
     resource("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy", namespace(setting, "default"), spec)
 }
 
-/// Returns Envoy Gateway's resource for a `Gateway` that writes the record into the access log. `members` is a line of the log.
-pub(super) fn envoy_proxy(setting: &Setting, members: &Value) -> Value {
+/// Returns Istio's resources for the servers from which the filter fetches documents.
+pub(super) fn fetched_hosts(loaded: &Loaded, setting: &Setting) -> Vec<Value> {
+    fetched::istio(loaded, namespace(setting, "istio-ingress"), &labels(setting))
+}
+
+/// Returns Higress's resource for the servers from which the filter fetches documents; `None` if there are none.
+pub(super) fn mcp_bridge(loaded: &Loaded, setting: &Setting) -> Option<Value> {
+    fetched::mcp_bridge(loaded, namespace(setting, "higress-system"))
+}
+
+/// Returns Envoy Gateway's resource for a `Gateway` that writes the record into the access log, and has the clusters from which the
+/// filter fetches documents. `members` is a line of the log.
+pub(super) fn envoy_proxy(loaded: &Loaded, setting: &Setting, members: &Value) -> Value {
     let log = json!({ "settings": [{
         "format": { "type": "JSON", "json": members },
         "sinks": [{ "type": "File", "file": { "path": "/dev/stdout" } }],
     }] });
     let mut spec = Map::new();
     spec.insert("telemetry".to_owned(), json!({ "accessLog": log }));
+    let clusters = fetched::clusters(loaded);
+    if !clusters.is_empty() {
+        // A filter can name only clusters whose names are known. Envoy Gateway generates the names of those that it makes of routes and
+        // their backends.
+        let add = |cluster| json!({ "op": "add", "path": "/static_resources/clusters/-", "value": cluster });
+        let patches: Vec<Value> = clusters.into_iter().map(add).collect();
+        spec.insert("bootstrap".to_owned(), json!({ "type": "JSONPatch", "jsonPatches": patches }));
+    }
     resource("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", namespace(setting, "default"), spec)
 }
 

@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod envoy;
+mod fetched;
 mod kong;
 mod kubernetes;
 mod needs;
@@ -135,7 +136,7 @@ fn full(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String
         Form::Filter => bootstrap::bootstrap(loaded, setting),
         Form::ExtensionPolicy => {
             let policy = configuration(loaded, form, setting)?;
-            let proxy = yaml(&kubernetes::envoy_proxy(setting, &shipped::members()?))?;
+            let proxy = yaml(&kubernetes::envoy_proxy(loaded, setting, &shipped::members()?))?;
             let paths = yaml(&kubernetes::client_traffic_policy(setting))?;
             Ok([policy, proxy, paths].join("---\n"))
         }

@@ -1,12 +1,12 @@
-//! What a gateway needs besides the filter, as comments after its configuration: the record in the access log, labels of metrics, and
-//! other hosts.
+//! What a gateway needs besides the filter, as comments after its configuration: the record in the access log, labels of metrics, other
+//! hosts, and the servers from which the filter fetches documents.
 //!
 //! Envoy's lines are those of [`shipped`](super::shipped), and Kong's are those of its form `kong.conf`. Text in this module describes
 //! where they belong.
 
 use serde_json::{Value, json};
 
-use super::{Form, Setting, kong, kubernetes, shipped, yaml};
+use super::{Form, Setting, fetched, kong, kubernetes, shipped, yaml};
 use callgate_kit::policy::Loaded;
 
 /// Comments. Explanations start with `##` and configuration with `# `. After a user removes `# ` from each line, the configuration is
@@ -52,17 +52,17 @@ impl Comments {
 /// Returns the comments for a form, after an empty line; nothing for a form that contains everything.
 pub(super) fn comments(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
     let comments = match form {
-        Form::Filter | Form::Ecds => envoy()?,
-        Form::WasmPlugin | Form::TrafficExtension | Form::EnvoyFilter => istio(form)?,
-        Form::ExtensionPolicy => envoy_gateway(setting)?,
-        Form::HigressPlugin => higress()?,
+        Form::Filter | Form::Ecds => envoy(loaded)?,
+        Form::WasmPlugin | Form::TrafficExtension | Form::EnvoyFilter => istio(loaded, form, setting)?,
+        Form::ExtensionPolicy => envoy_gateway(loaded, setting)?,
+        Form::HigressPlugin => higress(loaded, setting)?,
         Form::KongYml => kong_conf(loaded),
         Form::KongConf | Form::KongMeta => return Ok(String::new()),
     };
     Ok(format!("\n{}", comments.0))
 }
 
-fn envoy() -> Result<Comments, String> {
+fn envoy(loaded: &Loaded) -> Result<Comments, String> {
     let mut comments = Comments::new(
         "What Envoy also needs. `callgate render POLICY --for envoy --full` prints a complete configuration with it. Otherwise remove `# `\n\
          at the start of these lines, and move each part to the place that its comment names.",
@@ -81,10 +81,19 @@ fn envoy() -> Result<Comments, String> {
          name that Envoy reads as another host.",
         &shipped::disabled()?,
     );
+    let clusters = fetched::clusters(loaded);
+    if !clusters.is_empty() {
+        comments.add(
+            "In `static_resources`, or as clusters that Envoy discovers: the servers from which the filter fetches the keys of issuers.\n\
+             Whoever answers in place of one chooses the keys that the gate trusts: `trusted_ca` names the authorities of the system,\n\
+             here as in images based on Debian, and the certificate must be for this host.",
+            &yaml(&json!({ "clusters": clusters }))?,
+        );
+    }
     Ok(comments)
 }
 
-fn istio(form: Form) -> Result<Comments, String> {
+fn istio(loaded: &Loaded, form: Form, setting: &Setting) -> Result<Comments, String> {
     let mut comments = Comments::new(
         "What Istio also needs. It is not part of a resource, so remove `# ` at the start of these lines and move each part to the place\n\
          that its comment names.",
@@ -104,10 +113,34 @@ fn istio(form: Form) -> Result<Comments, String> {
          bootstrap.",
         &shipped::stats_config()?,
     );
+    // The patches of an `EnvoyFilter` include the clusters.
+    if form != Form::EnvoyFilter {
+        let resources = kubernetes::fetched_hosts(loaded, setting);
+        add_resources(
+            &mut comments,
+            &format!(
+                "Further resources: the servers from which the filter fetches the keys of issuers, for the gate's proxies only. Whoever\n\
+                 answers in place of one chooses the keys that the gate trusts, so its certificate must be for this host, from an\n\
+                 authority of the system. If `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG` is on, a `VirtualService` of the gateway must name\n\
+                 the host too.{}",
+                fetched::renamed(loaded, "")
+            ),
+            &resources,
+        )?;
+    }
     comments.explain(
         "\nCallgate cannot be disabled for a single host of a proxy. Use other labels for each workload, or write one policy for all hosts.",
     );
     Ok(comments)
+}
+
+/// Adds resources under one explanation, or nothing if there are none.
+fn add_resources(comments: &mut Comments, explanation: &str, resources: &[Value]) -> Result<(), String> {
+    let documents: Vec<String> = resources.iter().map(yaml).collect::<Result<_, _>>()?;
+    if !documents.is_empty() {
+        comments.add(explanation, &documents.iter().map(|document| format!("---\n{document}")).collect::<String>());
+    }
+    Ok(())
 }
 
 /// Returns the fields of the mesh configuration for the access log. The text format would write `-` for a request without a record, so
@@ -120,19 +153,25 @@ fn mesh() -> Result<Value, String> {
     }))
 }
 
-fn envoy_gateway(setting: &Setting) -> Result<Comments, String> {
+fn envoy_gateway(loaded: &Loaded, setting: &Setting) -> Result<Comments, String> {
     let mut comments = Comments::new(
         "What Envoy Gateway also needs: further resources, which `callgate render POLICY --for envoy-gateway --full` prints. Or remove\n\
          `# ` at the start of these lines.",
     );
-    for (explanation, resource) in [
-        (
-            "The decision record in the access log. `infrastructure.parametersRef` of the `Gateway` must name this resource.",
-            kubernetes::envoy_proxy(setting, &shipped::members()?),
-        ),
+    let mut proxy =
+        "The decision record in the access log. `infrastructure.parametersRef` of the `Gateway` must name this resource.".to_owned();
+    if !fetched::hosts(loaded).is_empty() {
+        proxy += "\nIts bootstrap has the servers from which the filter fetches the keys of issuers. Whoever answers in place of one chooses\n\
+                  the keys that the gate trusts: `trusted_ca` names the authorities of the system. A `Backend` with a `BackendTLSPolicy`\n\
+                  is no alternative: it becomes a cluster only through a route, with a generated name. A changed bootstrap restarts the\n\
+                  proxies.";
+    }
+    let resources = [
+        (&*proxy, kubernetes::envoy_proxy(loaded, setting, &shipped::members()?)),
         ("Paths as clients sent them.", kubernetes::client_traffic_policy(setting)),
-    ] {
-        comments.add(explanation, &format!("---\n{}", yaml(&resource)?));
+    ];
+    for (explanation, resource) in resources {
+        add_resources(&mut comments, explanation, &[resource])?;
     }
     comments.explain(
         "\nLabels for the filter's counters: `stats_config`, as `callgate render POLICY --for envoy` prints it, in `bootstrap` of the\n\
@@ -143,13 +182,25 @@ fn envoy_gateway(setting: &Setting) -> Result<Comments, String> {
     Ok(comments)
 }
 
-fn higress() -> Result<Comments, String> {
+fn higress(loaded: &Loaded, setting: &Setting) -> Result<Comments, String> {
     let mut comments = Comments::new(
         "What Higress also needs. It is not part of this resource, so remove `# ` at the start of these lines and move them to the place\n\
          that the comment names.",
     );
     comments
         .add("In `mesh` of the `ConfigMap` `higress-config`: the decision record in the access log.", &yaml(&mesh()?)?);
+    let bridge: Vec<Value> = kubernetes::mcp_bridge(loaded, setting).into_iter().collect();
+    add_resources(
+        &mut comments,
+        &format!(
+            "A further resource: the servers from which the filter fetches the keys of issuers. Higress reads only this `McpBridge`, so add\n\
+             the registries to yours if it exists. Whoever answers in place of such a server chooses the keys that the gate trusts: make\n\
+             sure that its cluster in the proxy's `/config_dump` has `trusted_ca` and `match_typed_subject_alt_names`, with\n\
+             `callgate check POLICY --gateway FILE`.{}",
+            fetched::renamed(loaded, ".dns")
+        ),
+        &bridge,
+    )?;
     comments.explain(
         "\nLabels for the filter's counters: `stats_config`, as `callgate render POLICY --for envoy` prints it, in the bootstrap of the\n\
          proxy. Without it, outcome and reason are parts of the name, such as `callgate_decisions_deny_token_expired`.\n\

@@ -12,7 +12,7 @@ use crate::world::Object;
 use callgate_kit::document;
 
 /// The group of Istio's routing.
-const NETWORKING: &str = "networking.istio.io";
+pub(super) const NETWORKING: &str = "networking.istio.io";
 
 /// The retry conditions under which no part of the request has reached the upstream, so a retry cannot repeat a change.
 const BEFORE_THE_CALL: [&str; 3] = ["connect-failure", "refused-stream", "reset-before-request"];
