@@ -84,7 +84,9 @@ impl<'a> Check<'a> {
         let options = Options::of(cluster);
         let matches = cluster.each("transport_socket_matches");
         // Without a socket, a match means no TLS.
-        for socket in std::iter::once(usual).chain(matches.iter().map(|one| one.get("transport_socket").unwrap_or_else(|| one.clone()))) {
+        for socket in std::iter::once(usual)
+            .chain(matches.iter().map(|one| one.get("transport_socket").unwrap_or_else(|| one.clone())))
+        {
             let contexts = socket.find(&TLS);
             if contexts.is_empty() || !socket.find(&[STARTS_PLAIN]).is_empty() {
                 self.without_tls(&socket, "write an `UpstreamTlsContext`");
@@ -113,7 +115,8 @@ impl<'a> Check<'a> {
             self.add(Code::FetchUnverified, &accepts, message);
         }
         if let Some(custom) = validation.visible.iter().find_map(|part| part.get("custom_validator_config")) {
-            let message = "this validator is not checked; make sure that it accepts only certificates for the host of the URL";
+            let message =
+                "this validator is not checked; make sure that it accepts only certificates for the host of the URL";
             return self.add(Code::NotChecked, &custom, message);
         }
         let place = validation.visible.first().unwrap_or(context).clone();
@@ -122,7 +125,8 @@ impl<'a> Check<'a> {
                            they are those of the host in the URL";
             self.add(Code::Hidden, hidden, message);
         } else if !validation.visible.iter().any(has_authority) {
-            let message = "the certificate of the server is not verified; write a `validation_context` with `trusted_ca`";
+            let message =
+                "the certificate of the server is not verified; write a `validation_context` with `trusted_ca`";
             return self.add(Code::FetchUnverified, &place, message);
         }
         // A secret that is not among the files may contain the names.
@@ -185,7 +189,10 @@ impl<'a> Check<'a> {
         let Some(common) = context.get("common_tls_context") else { return validation };
         validation.visible.extend(common.get("validation_context"));
         validation.visible.extend(common.path("combined_validation_context.default_validation_context"));
-        let secrets = ["validation_context_sds_secret_config", "combined_validation_context.validation_context_sds_secret_config"];
+        let secrets = [
+            "validation_context_sds_secret_config",
+            "combined_validation_context.validation_context_sds_secret_config",
+        ];
         for secret in secrets.into_iter().filter_map(|path| common.path(path)) {
             match self.secret(&secret) {
                 Some(known) => validation.visible.push(known),

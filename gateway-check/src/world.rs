@@ -190,7 +190,8 @@ fn insert<'a>(map: &mut Named<'a>, view: View<'a>) {
 fn added_clusters<'a>(resource: &View<'a>) -> Vec<View<'a>> {
     match resource.text("kind") {
         Some("EnvoyFilter") => {
-            let adds = |patch: &View<'a>| patch.text("apply_to") == Some("CLUSTER") && patch.is("patch.operation", "ADD", 2);
+            let adds =
+                |patch: &View<'a>| patch.text("apply_to") == Some("CLUSTER") && patch.is("patch.operation", "ADD", 2);
             let patches = resource.each("spec.config_patches").into_iter();
             patches.filter(adds).filter_map(|patch| patch.path("patch.value")).collect()
         }

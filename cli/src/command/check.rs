@@ -148,7 +148,10 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`; for several policies, add their sizes")?;
     }
     if let Some(zone) = loaded.document_zone() {
-        writeln!(out, "  documents  {zone} for `nginx_wasm_shm_kv_callgate_documents`; for several policies, add their sizes")?;
+        writeln!(
+            out,
+            "  documents  {zone} for `nginx_wasm_shm_kv_callgate_documents`; for several policies, add their sizes"
+        )?;
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+mod fetched;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

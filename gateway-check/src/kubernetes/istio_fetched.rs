@@ -21,7 +21,8 @@ impl<'a> Check<'a> {
             .collect();
         for entry in &entries {
             if !entry.each("spec.ports").iter().any(|own| own.number("number") == Some(port)) {
-                let message = format!("the policy fetches from port {port} of this service, which does not have it; add it");
+                let message =
+                    format!("the policy fetches from port {port} of this service, which does not have it; add it");
                 self.add(Code::FetchClusterMissing, entry, message);
             }
             self.fetched_endpoints(entry, service, port, host);
@@ -77,8 +78,9 @@ impl<'a> Check<'a> {
         }
         let names = tls.each("subject_alt_names");
         if !names.iter().any(|own| own.value.as_str().is_some_and(|own| is_same_host(own, name))) {
-            let message =
-                format!("the certificate may be for another host than that of the URL; write `subjectAltNames: [{name}]`");
+            let message = format!(
+                "the certificate may be for another host than that of the URL; write `subjectAltNames: [{name}]`"
+            );
             self.add(Code::FetchNameUnverified, tls, message);
         }
         if !is_address(name) && !tls.text("sni").is_some_and(|sni| is_same_host(sni, name)) {
