@@ -106,13 +106,15 @@ impl<'a> Check<'a> {
 
     fn fetched_tls(&mut self, context: &View<'a>, options: &Options, host: &FetchedHost) {
         let validation = self.validation(context);
-        let unverified = validation.visible.iter().find_map(|part| {
+        for part in &validation.visible {
             let untrusted = part.is("trust_chain_verification", "ACCEPT_UNTRUSTED", 1);
-            part.get("trust_chain_verification").filter(|_| untrusted)
-        });
-        if let Some(accepts) = unverified {
-            let message = "certificates of unknown authorities are accepted; remove this";
-            self.add(Code::FetchUnverified, &accepts, message);
+            if let Some(accepts) = part.get("trust_chain_verification").filter(|_| untrusted) {
+                let message = "certificates of unknown authorities are accepted; remove this";
+                self.add(Code::FetchUnverified, &accepts, message);
+            }
+            if let Some(expired) = part.says("allow_expired_certificate") {
+                self.add(Code::FetchUnverified, &expired, "expired certificates are accepted; remove this");
+            }
         }
         if let Some(custom) = validation.visible.iter().find_map(|part| part.get("custom_validator_config")) {
             let message =

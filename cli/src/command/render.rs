@@ -13,7 +13,8 @@ use callgate_kit::policy;
 ///
 /// Replaces the policy's `gateway` with the one given here. If the two differ, the policy's version differs too. Reports every
 /// feature of the policy that the gateway does not support, with its position.
-/// Comments at the end list what the gateway also needs: the access log, labels of metrics, and other hosts.
+/// Comments at the end list what the gateway also needs: the access log, labels of metrics, other hosts, and the servers
+/// from which the filter fetches keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON

@@ -31,6 +31,8 @@ const ADDRESS: &str = "address: { socket_address: { address: 0.0.0.0, port_value
 const DOMAINS: &str = r#"domains: ["api.example.com"]"#;
 const FILTER: &str = "- name: callgate";
 const CLUSTERS: &str = "clusters:";
+/// The cluster that the shipped file has.
+const API: &str = "api";
 const OTHER_HOST: &str = "- name: website";
 const OTHER_DOMAIN: &str = "www.example.com";
 
@@ -50,6 +52,11 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
     let text = match fetched::clusters(loaded) {
         fetched if fetched.is_empty() => text,
         fetched => {
+            if fetched.iter().any(|cluster| cluster.get("name").is_some_and(|name| name == API)) {
+                return Err(format!(
+                    "the policy fetches from the cluster `{API}`, which is the API's in this configuration; give it another name"
+                ));
+            }
             let cut = Cut::new(&text, CLUSTERS)?;
             cut.replaced(&format!("{}{FETCHED}{}", cut.block(), super::yaml(&Value::Array(fetched))?))
         }

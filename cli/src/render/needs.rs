@@ -194,9 +194,9 @@ fn higress(loaded: &Loaded, setting: &Setting) -> Result<Comments, String> {
         &mut comments,
         &format!(
             "A further resource: the servers from which the filter fetches the keys of issuers. Higress reads only this `McpBridge`, so add\n\
-             the registries to yours if it exists. Whoever answers in place of such a server chooses the keys that the gate trusts: make\n\
-             sure that its cluster in the proxy's `/config_dump` has `trusted_ca` and `match_typed_subject_alt_names`, with\n\
-             `callgate check POLICY --gateway FILE`.{}",
+             the registries to yours if it exists. Whoever answers in place of such a server chooses the keys that the gate trusts.\n\
+             Make sure that the proxy verifies its certificate and the name in it: `callgate check --gateway FILE` reads the proxy's\n\
+             `/config_dump`.{}",
             fetched::renamed(loaded, ".dns")
         ),
         &bridge,

@@ -99,6 +99,13 @@ fn envoy_gets_a_cluster_for_each_server() {
 
     let filter = callgate(&format!("render {policy} --for envoy")).fine();
     assert_eq!(parsed(&uncommented(&filter))["clusters"], json!(clusters()));
+
+    let taken = discovering("fetched-taken.yaml", "envoy", ["api", "idp-keys"]);
+    let err = callgate(&format!("render {taken} --for envoy --full")).failed(1);
+    assert!(
+        err.contains("the policy fetches from the cluster `api`, which is the API's in this configuration"),
+        "{err}"
+    );
 }
 
 #[test]
