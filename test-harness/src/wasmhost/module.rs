@@ -8,7 +8,7 @@ use wasmtime::{Config, Engine, ExternType, InstancePre, Linker};
 use super::foreign::Answer;
 use super::profile::HostProfile;
 use super::state::State;
-use super::{proxy, wasi};
+use super::{calls, proxy, wasi};
 
 /// A compiled module in one gateway. Any number of [`Vm`](super::Vm)s can be started from it.
 #[derive(Clone)]
@@ -39,6 +39,7 @@ impl Module {
         let module = wasmtime::Module::new(&engine, bytes)?;
         let mut linker = Linker::new(&engine);
         proxy::link(&mut linker)?;
+        calls::link(&mut linker)?;
         proxy::link_unmade(&mut linker, &module)?;
         wasi::link(&mut linker)?;
         let ready = linker

@@ -51,8 +51,10 @@ pub struct HostQuirks {
     pub(super) answer_ends: &'static [u8],
     /// Whether gauges can be changed. Counters always can.
     pub(super) gauges: bool,
-    /// Whether setting a timer a second time traps.
-    pub(super) timers_are_set_once: bool,
+    /// Whether setting a timer traps outside of a root context, and the second time. Elsewhere a stream sets the timer of its root.
+    pub(super) timers_are_fixed: bool,
+    /// The calls to other servers.
+    pub http_calls: HttpCalls,
     /// What happens when the module rejects its configuration.
     pub refused: Refused,
     /// The effect of removing a request header.
@@ -126,6 +128,18 @@ pub enum Store {
     None,
 }
 
+/// How a module calls other servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpCalls {
+    /// It calls clusters of the gateway, in any callback. The headers of a failed call are not accessible.
+    Clusters,
+    /// It calls addresses. The only header of a failed call is `:dispatch_status`, which is not counted.
+    Addresses {
+        /// The callbacks in which it may do so. In others, a call traps.
+        callbacks: &'static [&'static str],
+    },
+}
+
 /// What happens when the module rejects its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -178,6 +192,17 @@ impl HostQuirks {
         self.idles("proxy_set_effective_context").is_none()
     }
 
+    /// Returns whether a timer of a root context can call other servers.
+    #[must_use]
+    pub fn timers_make_calls(&self) -> bool {
+        let ticks = self.idles("proxy_set_tick_period_milliseconds").is_none();
+        ticks
+            && match self.http_calls {
+                HttpCalls::Clusters => true,
+                HttpCalls::Addresses { callbacks } => callbacks.contains(&"proxy_on_tick"),
+            }
+    }
+
     /// Returns whether the end-of-stream flag in the callback of the headers is reliable.
     #[must_use]
     pub fn tells_the_end(&self) -> bool {
@@ -203,7 +228,8 @@ const ENVOY: HostQuirks = HostQuirks {
     grpc_answers: true,
     answer_ends: b"",
     gauges: true,
-    timers_are_set_once: false,
+    timers_are_fixed: false,
+    http_calls: HttpCalls::Clusters,
     refused: Refused::KeepsTheLast,
     removal: Removal::Removes,
     listed: None,
@@ -238,7 +264,15 @@ const KONG: HostQuirks = HostQuirks {
     grpc_answers: false,
     answer_ends: b"\n",
     gauges: false,
-    timers_are_set_once: true,
+    timers_are_fixed: true,
+    http_calls: HttpCalls::Addresses {
+        callbacks: &[
+            "proxy_on_http_call_response",
+            "proxy_on_request_body",
+            "proxy_on_request_headers",
+            "proxy_on_tick",
+        ],
+    },
     refused: Refused::LeavesTheApiOpen,
     removal: Removal::Hides,
     listed: Some(100),
@@ -266,7 +300,8 @@ const APISIX: HostQuirks = HostQuirks {
     grpc_answers: false,
     answer_ends: b"",
     gauges: false,
-    timers_are_set_once: false,
+    timers_are_fixed: false,
+    http_calls: HttpCalls::Addresses { callbacks: &["proxy_on_request_body", "proxy_on_request_headers"] },
     refused: Refused::AnswersWithErrors,
     removal: Removal::Removes,
     listed: None,

@@ -2,6 +2,7 @@
 
 use wasmtime::{Caller, ExternType, Linker, Module};
 
+use super::calls::CALL_RESPONSE;
 use super::foreign::{self, Answer, ForeignFunction};
 use super::guest::{Guest, Stop};
 use super::interface::SDK_CALLS;
@@ -12,6 +13,10 @@ use super::{head, pairs};
 
 /// The ABI's number for the body of the request.
 const REQUEST_BODY: u32 = 0;
+/// The ABI's number for the body of the response to a call.
+const CALL_BODY: u32 = 4;
+/// The ABI's number for the direction from the client to the upstream.
+const REQUEST_STREAM: u32 = 0;
 /// The ABI's number for the plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// The ABI's number for a counter.
@@ -52,6 +57,11 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let state = unrestricted(guest)?;
             let bytes = match buffer {
                 REQUEST_BODY => state.stream.as_ref().and_then(|stream| stream.body.clone()),
+                CALL_BODY => {
+                    let context = state.context();
+                    let response = state.response.as_ref().filter(|response| Some(response.context) == context);
+                    response.and_then(|response| response.body.clone())
+                }
                 PLUGIN_CONFIGURATION => state.configuration.clone(),
                 _ => None,
             };
@@ -67,7 +77,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_get_header_map_pairs(guest, map: u32, data_at: u32, size_at: u32) {
             // A map that is not accessible reads as an empty one.
-            let lines = stream(guest)?.map(map).cloned().unwrap_or_default();
+            let lines = unrestricted(guest)?.map(map)?.cloned().unwrap_or_default();
             match guest.quirks().listed {
                 Some(most) => {
                     let (bytes, size) = pairs::encode_listed(&lines, most);
@@ -79,7 +89,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_get_header_map_value(guest, map: u32, name: u32, name_size: u32, data_at: u32, size_at: u32) {
             let wanted = guest.read(name, name_size)?;
-            let lines = stream(guest)?.map(map).ok_or(Stop::Status(status::BAD_ARGUMENT))?;
+            let lines = unrestricted(guest)?.map(map)?.ok_or(Stop::Status(status::BAD_ARGUMENT))?;
             let found = lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted)).map(|(_, value)| value.clone());
             guest.hand_over(&found.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
         }
@@ -137,7 +147,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_set_effective_context(guest, context: u32) {
             let state = unrestricted(guest)?;
-            if state.chosen == Some(context) || state.open.contains_key(&context) {
+            if state.is_open(context) {
                 state.choose(Some(context));
             } else if state.root == Some(context) {
                 state.choose(None);
@@ -148,14 +158,29 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
 
         fn proxy_set_tick_period_milliseconds(guest, period: u32) {
-            let once = guest.quirks().timers_are_set_once;
+            let fixed = guest.quirks().timers_are_fixed;
             let state = unrestricted(guest)?;
-            let root = state.root.ok_or_else(|| Stop::misuse("a timer is set outside a root context"))?;
-            if once && state.timers.contains_key(&root) {
+            let parent = state.stream.as_ref().map(|stream| stream.root).filter(|_| !fixed);
+            let root = parent.or(state.root.filter(|_| state.stream.is_none()));
+            let root = root.ok_or_else(|| Stop::misuse("a timer is set outside a root context"))?;
+            if fixed && state.timers.contains_key(&root) {
                 return Err(Stop::misuse("a timer is set twice"));
             }
             state.timers.insert(root, period);
             Ok(())
+        }
+
+        fn proxy_continue_stream(guest, kind: u32) {
+            if kind != REQUEST_STREAM {
+                return Err(Stop::Status(status::BAD_ARGUMENT));
+            }
+            let state = unrestricted(guest)?;
+            // In a callback of its own headers, body or trailers, the request is not held yet.
+            if state.root.is_none() && state.callback != CALL_RESPONSE {
+                return Err(Stop::misuse("a request is continued in a callback whose result decides whether it is held"));
+            }
+            let stream = state.stream.as_mut();
+            stream.ok_or_else(|| Stop::misuse("a root context is continued, and the request remains held"))?.continue_held()
         }
 
         fn proxy_set_property(guest, path: u32, path_size: u32, value: u32, value_size: u32) {
@@ -275,7 +300,7 @@ pub(super) fn link_unmade(linker: &mut Linker<State>, module: &Module) -> wasmti
 }
 
 /// Returns the state, unless the module is still being initialized: Envoy rejects these calls then.
-fn unrestricted<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut State, Stop> {
+pub(super) fn unrestricted<'s>(guest: &'s mut Guest<'_>) -> Result<&'s mut State, Stop> {
     let state = guest.state();
     if state.initializing { Err(Stop::Status(status::INTERNAL_FAILURE)) } else { Ok(state) }
 }

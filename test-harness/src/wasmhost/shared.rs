@@ -1,7 +1,9 @@
 //! The state that all VMs of a gateway share, as its host keeps it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::profile::Store;
 use super::zones::{Full, PAGE, Zone};
@@ -12,11 +14,24 @@ pub const ZONE: &[u8] = b"callgate";
 /// The default size of that zone.
 const ZONE_BYTES: usize = 32 << 20;
 
+/// The name of the zone for the documents that the gate fetches, which is the prefix of their keys.
+pub const DOCUMENTS_ZONE: &[u8] = b"callgate_documents";
+
+/// The size of that zone.
+pub const DOCUMENTS_ZONE_BYTES: usize = 4 << 20;
+
+/// What the monotonic clock shows at first, in nanoseconds. The gateway's host has been running for a while.
+const STARTED: u64 = 1_000_000_000_000_000;
+
 /// The shared state. VMs that hold clones of it are workers of one gateway.
 #[derive(Debug, Clone)]
 pub struct SharedData {
     kept: Arc<Mutex<Kept>>,
     concurrent: Arc<Mutex<ConcurrentWriters>>,
+    /// The clock that only moves forward, which all workers of a host share. No snapshot contains it.
+    monotonic: Arc<AtomicU64>,
+    /// How many workers were started.
+    workers: Arc<AtomicU64>,
 }
 
 /// A snapshot of the shared state.
@@ -60,7 +75,7 @@ impl SharedData {
     pub fn of(store: Store) -> Self {
         match store {
             Store::Map => Self::keeping(Kept::Map { entries: BTreeMap::new(), version: 0 }),
-            Store::Zones => Self::zones(&[(ZONE, ZONE_BYTES)]),
+            Store::Zones => Self::zones(&[(ZONE, ZONE_BYTES), (DOCUMENTS_ZONE, DOCUMENTS_ZONE_BYTES)]),
             Store::None => Self::keeping(Kept::Nothing),
         }
     }
@@ -86,14 +101,35 @@ impl SharedData {
         self.with(|kept| match kept {
             Kept::Zones(zones) => {
                 let zones: Vec<_> = zones.iter().map(|(name, zone)| (name.as_slice(), zone.bytes())).collect();
-                Self::zones(&zones)
+                Self {
+                    monotonic: Arc::clone(&self.monotonic),
+                    workers: Arc::clone(&self.workers),
+                    ..Self::zones(&zones)
+                }
             }
             Kept::Map { .. } | Kept::Nothing => self.clone(),
         })
     }
 
     fn keeping(kept: Kept) -> Self {
-        Self { kept: Arc::new(Mutex::new(kept)), concurrent: Arc::default() }
+        let monotonic = Arc::new(AtomicU64::new(STARTED));
+        Self { kept: Arc::new(Mutex::new(kept)), concurrent: Arc::default(), monotonic, workers: Arc::default() }
+    }
+
+    /// Returns another number for each worker.
+    pub(super) fn next_worker(&self) -> u64 {
+        self.workers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets time pass, for all workers. The time of day stays as it is: each request has its own.
+    pub fn pass(&self, span: Duration) {
+        let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.monotonic.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Returns what the clock shows that only moves forward, in nanoseconds.
+    pub(super) fn monotonic(&self) -> u64 {
+        self.monotonic.load(Ordering::Relaxed)
     }
 
     /// Returns the number of keys.

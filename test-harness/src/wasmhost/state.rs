@@ -1,9 +1,10 @@
 //! The host's state: the current stream, and everything that outlives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wasmtime::{Memory, TypedFunc};
 
+use super::calls::{CALL_HEADERS, HttpCall, Response};
 use super::foreign::Answer;
 use super::guest::Stop;
 use super::pairs::Pairs;
@@ -78,11 +79,35 @@ pub struct Reply {
 /// The ABI's number for the headers of the request.
 pub(super) const REQUEST_HEADERS: u32 = 0;
 
+/// What made a gateway forward the headers of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedBy {
+    /// The callback of the headers did not hold them.
+    Headers,
+    /// They were held, and a callback of the body did not hold its part. Envoy then forwards the headers as well.
+    Body,
+    /// They were held, and the callback of the trailers did not hold these. Envoy then forwards everything.
+    Trailers,
+    /// They were held, and the module continued the request in a callback of another context, or of a call.
+    Continued,
+}
+
 /// The current stream.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
+    /// The context of the stream.
+    pub(super) number: u32,
+    /// Its root context.
+    pub(super) root: u32,
     /// Absent once the module let them continue. From then on they can be neither read nor written.
     pub(super) headers: Option<Pairs>,
+    /// The lines as they were when they were forwarded.
+    pub(super) forwarded: Option<Pairs>,
+    pub(super) forwarded_by: Option<ForwardedBy>,
+    /// Whether the module holds what it was shown last.
+    pub(super) held: bool,
+    /// Whether the module continued the held request. The gateway does so when the callback has returned.
+    pub(super) continued: bool,
     /// Lines that the module can no longer see but that are forwarded.
     pub(super) hidden: Pairs,
     pub(super) trailers: Option<Pairs>,
@@ -105,7 +130,7 @@ impl Stream {
     pub(super) fn map(&mut self, number: u32) -> Option<&mut Pairs> {
         match number {
             REQUEST_HEADERS => self.headers.as_mut(),
-            1 => self.trailers.as_mut(),
+            1 if !self.continued => self.trailers.as_mut(),
             2 => self.response_headers.as_mut(),
             _ => None,
         }
@@ -113,6 +138,25 @@ impl Stream {
 }
 
 impl Stream {
+    /// Forwards the headers, unless that has happened.
+    pub(super) fn forward(&mut self, by: ForwardedBy) {
+        if let Some(lines) = self.headers.take() {
+            self.forwarded = Some(lines);
+            self.forwarded_by = Some(by);
+        }
+    }
+
+    /// Continues the held request, as the module asks. From now on it can no longer read or change what it held.
+    pub(super) fn continue_held(&mut self) -> Result<(), Stop> {
+        if !self.held || self.replied || self.continued {
+            return Err(Stop::misuse("a request is continued that is not held"));
+        }
+        self.continued = true;
+        self.body = None;
+        self.forward(ForwardedBy::Continued);
+        Ok(())
+    }
+
     /// Rewrites the first line with the name, or adds one. Hides other lines with the name.
     pub(super) fn replace_first(&mut self, line: (Vec<u8>, Vec<u8>)) -> Result<(), Stop> {
         let lines = self.headers.as_mut().ok_or(Stop::Status(status::BAD_ARGUMENT))?;
@@ -151,14 +195,22 @@ pub(super) struct State {
     pub(super) initializing: bool,
     /// Present while a root context is being configured.
     pub(super) configuration: Option<Vec<u8>>,
+    /// The callback that runs, by its name in the module.
+    pub(super) callback: &'static str,
     /// The stream that calls act on.
     pub(super) stream: Option<Stream>,
-    /// The number of that stream, if other streams are open as well.
-    pub(super) chosen: Option<u32>,
     /// The other open streams, by number.
     pub(super) open: BTreeMap<u32, Stream>,
     /// The root context that is being called.
     pub(super) root: Option<u32>,
+    /// The clusters of the gateway.
+    pub(super) clusters: BTreeSet<String>,
+    /// The calls without a response yet.
+    pub(super) http_calls: BTreeMap<u32, HttpCall>,
+    /// How many calls were made.
+    pub(super) http_calls_made: u32,
+    /// Present while the module learns the result of a call.
+    pub(super) response: Option<Response>,
     /// The timers of root contexts, in milliseconds.
     pub(super) timers: BTreeMap<u32, u32>,
     pub(super) shared: SharedData,
@@ -184,11 +236,38 @@ impl State {
 
     /// Selects the open stream that calls act on, or none.
     pub(super) fn choose(&mut self, stream: Option<u32>) {
-        if let Some((number, other)) = self.chosen.take().zip(self.stream.take()) {
-            self.open.insert(number, other);
+        if let Some(other) = self.stream.take() {
+            self.open.insert(other.number, other);
         }
         self.stream = stream.and_then(|number| self.open.remove(&number));
-        self.chosen = stream.filter(|_| self.stream.is_some());
+    }
+
+    /// Returns whether a stream with this number is open.
+    pub(super) fn is_open(&self, number: u32) -> bool {
+        self.number() == Some(number) || self.open.contains_key(&number)
+    }
+
+    /// Returns the number of the selected stream.
+    pub(super) fn number(&self) -> Option<u32> {
+        self.stream.as_ref().map(|stream| stream.number)
+    }
+
+    /// Returns the context that calls act on.
+    pub(super) fn context(&self) -> Option<u32> {
+        self.number().or(self.root)
+    }
+
+    /// Returns the map with this number in the ABI, if it is accessible in the current context.
+    ///
+    /// # Errors
+    /// When there is no stream that could have it.
+    pub(super) fn map(&mut self, number: u32) -> Result<Option<&mut Pairs>, Stop> {
+        if number == CALL_HEADERS {
+            let context = self.context();
+            let response = self.response.as_mut().filter(|response| Some(response.context) == context);
+            return Ok(response.and_then(|response| response.headers.as_mut()));
+        }
+        self.stream.as_mut().map(|stream| stream.map(number)).ok_or(Stop::Status(status::NOT_FOUND))
     }
 
     /// Records a call. Returns the status if the call has to fail.

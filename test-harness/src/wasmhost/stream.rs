@@ -7,22 +7,13 @@ use super::head;
 use super::pairs::Pairs;
 use super::profile::Body;
 use super::request::{Outcome, Request, Verdict};
-use super::state::Stream;
+use super::state::{ForwardedBy, Stream};
 use super::vm::{FUEL, Root, Vm};
 
 /// The ABI's number for a callback result that lets the stream continue.
 const CONTINUE: u32 = 0;
 /// The suffix of the record's name, wherever the gateway stores it.
 const RECORD: &[u8] = b"callgate";
-
-/// The progress of a request.
-#[derive(Debug, Default)]
-pub(super) struct Going {
-    /// Whether the parts so far are held.
-    held: bool,
-    /// The forwarded header lines.
-    headers: Option<Pairs>,
-}
 
 impl Vm {
     /// Lets the first root context decide a request.
@@ -36,23 +27,26 @@ impl Vm {
         let received = head::received(self.store.data().quirks(), &request.headers, has_body);
         let answered = received.as_ref().err().copied();
         let request = &Request { headers: received.unwrap_or_default(), ..request.clone() };
-        self.arrive(request);
+        let stream = self.arrive(root, request);
         let mut gone = None;
         let verdict = match answered {
             Some(status) => Verdict::Server(status),
-            None => self.decide(root, request, &mut gone).unwrap_or_else(Verdict::Trap),
+            None => self.decide(root, stream, request, &mut gone).unwrap_or_else(Verdict::Trap),
         };
         self.outcome(verdict, gone)
     }
 
-    /// Starts a stream for a request whose head the host has read.
-    pub(super) fn arrive(&mut self, request: &Request) {
+    /// Starts a stream for a request whose head the host has read. Returns its number.
+    pub(super) fn arrive(&mut self, root: Root, request: &Request) -> u32 {
         self.begin(request.fault.clone());
+        let number = self.context_id();
         let state = self.store.data_mut();
         state.clock = request.now;
         let quirks = state.quirks();
         let (headers, properties) = (head::shown(quirks, request), head::properties(quirks, request));
-        state.stream = Some(Stream { headers: Some(headers), properties, ..Stream::default() });
+        let stream = Stream { number, root: root.0, headers: Some(headers), properties, ..Stream::default() };
+        state.stream = Some(stream);
+        number
     }
 
     /// Returns the observable results of a request that has ended.
@@ -76,26 +70,35 @@ impl Vm {
         }
     }
 
-    fn decide(&mut self, root: Root, request: &Request, gone: &mut Option<Pairs>) -> Result<Verdict, String> {
-        let stream = self.context_id();
+    fn decide(
+        &mut self,
+        root: Root,
+        stream: u32,
+        request: &Request,
+        gone: &mut Option<Pairs>,
+    ) -> Result<Verdict, String> {
         self.callback::<_, ()>("proxy_on_context_create", (stream, root.0))?;
-        let mut going = Going::default();
-        let verdict = self.decode(stream, request, &mut going)?;
-        self.end(stream, request, verdict, going, gone)
+        let verdict = self.decode(stream, request)?;
+        self.end(stream, request, verdict, gone)
     }
 
-    /// Ends a stream: its response passes through the module, which then learns that the stream is over.
+    /// Ends a stream: its response passes through the module, which then learns that the stream is over. The calls of the stream end
+    /// with it.
     pub(super) fn end(
         &mut self,
         stream: u32,
         request: &Request,
         verdict: Verdict,
-        mut going: Going,
         gone: &mut Option<Pairs>,
     ) -> Result<Verdict, String> {
-        let mut hidden = Pairs::new();
-        self.with_stream(|stream| hidden = std::mem::take(&mut stream.hidden));
-        *gone = going.headers.take().map(|mut lines| {
+        let forwarded = matches!(verdict, Verdict::Continue { .. });
+        let (mut lines, mut hidden) = (None, Pairs::new());
+        self.with_stream(|stream| {
+            lines = stream.forwarded.take();
+            hidden = std::mem::take(&mut stream.hidden);
+            stream.trailers = stream.trailers.take().filter(|_| forwarded);
+        });
+        *gone = lines.map(|mut lines| {
             lines.extend(hidden);
             head::forwarded(self.store.data().quirks(), request, lines)
         });
@@ -103,7 +106,6 @@ impl Vm {
         let status = if let Verdict::Reply(reply) = &verdict { reply.status } else { 200 };
         if verdict != Verdict::Hang {
             let mut headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
-            let forwarded = matches!(verdict, Verdict::Continue { .. });
             if forwarded {
                 headers.extend(request.answer.iter().cloned());
             }
@@ -118,6 +120,7 @@ impl Vm {
         self.callback::<_, u32>("proxy_on_done", stream)?;
         self.callback::<_, ()>("proxy_on_log", stream)?;
         self.callback::<_, ()>("proxy_on_delete", stream)?;
+        self.store.data_mut().http_calls.retain(|_, call| call.context != stream);
         Ok(match verdict {
             Verdict::Continue { .. } => Verdict::Continue { headers: gone.take().unwrap_or_default() },
             other => other,
@@ -125,58 +128,41 @@ impl Vm {
     }
 
     /// Shows the request to the module, as far as the gateway does, until the module answers or everything may be forwarded.
-    fn decode(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Verdict, String> {
+    fn decode(&mut self, stream: u32, request: &Request) -> Result<Verdict, String> {
         let quirks = self.store.data().quirks();
-        if let Some(reply) = self.show_head(stream, request, going)? {
+        if let Some(reply) = self.show_head(stream, request)? {
             return Ok(reply);
         }
-        if going.held && quirks.body != Body::WithTheHead {
+        if self.holds() && quirks.body != Body::WithTheHead {
             return Ok(Verdict::Hang);
         }
-        if let Some(reply) = self.show_body(stream, request, going)? {
+        if let Some(reply) = self.show_body(stream, request)? {
             return Ok(reply);
         }
-        if let Some(trailers) = request.trailers.as_ref().filter(|_| quirks.trailers) {
-            self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
-            let lines = u32::try_from(trailers.len()).unwrap_or(u32::MAX);
-            let action = self.callback("proxy_on_request_trailers", (stream, lines))?;
-            let reply = self.go_on(action, going);
-            if reply.is_some() || going.held {
-                self.with_stream(|stream| stream.trailers = None);
-            }
-            if let Some(reply) = reply {
-                return Ok(reply);
-            }
+        if let Some(trailers) = &request.trailers
+            && let Some(reply) = self.show_trailers(stream, trailers)?
+        {
+            return Ok(reply);
         }
-        if going.held {
+        if self.holds() {
             return Ok(Verdict::Hang);
         }
-        self.with_stream(|stream| going.headers = going.headers.take().or_else(|| stream.headers.take()));
+        // Some gateways forward nothing before they have everything.
+        self.with_stream(|stream| stream.forward(ForwardedBy::Headers));
         Ok(Verdict::Continue { headers: Pairs::new() })
     }
 
     /// Shows the head to the module. Returns the result if the module answers.
-    pub(super) fn show_head(
-        &mut self,
-        stream: u32,
-        request: &Request,
-        going: &mut Going,
-    ) -> Result<Option<Verdict>, String> {
+    pub(super) fn show_head(&mut self, stream: u32, request: &Request) -> Result<Option<Verdict>, String> {
         let ends = request.end_told.unwrap_or(request.end_of_stream && self.store.data().quirks().tells_the_end());
         let headers = self.store.data().stream.as_ref().and_then(|stream| stream.headers.as_ref());
         let headers = headers.map_or(0, |lines| u32::try_from(lines.len()).unwrap_or(u32::MAX));
         let action = self.callback("proxy_on_request_headers", (stream, headers, u32::from(ends)))?;
-        Ok(self.go_on(action, going))
+        Ok(self.go_on(action, ForwardedBy::Headers))
     }
 
     /// Shows a part of the body to the module, together with the held parts that arrived earlier. Returns the result if the module answers.
-    pub(super) fn show_part(
-        &mut self,
-        stream: u32,
-        part: &[u8],
-        ends: bool,
-        going: &mut Going,
-    ) -> Result<Option<Verdict>, String> {
+    pub(super) fn show_part(&mut self, stream: u32, part: &[u8], ends: bool) -> Result<Option<Verdict>, String> {
         let mut size = 0;
         self.with_stream(|stream| {
             let shown = stream.body.get_or_insert_default();
@@ -187,11 +173,22 @@ impl Vm {
             }
         });
         let action = self.callback("proxy_on_request_body", (stream, size, u32::from(ends)))?;
-        Ok(self.go_on(action, going))
+        Ok(self.go_on(action, ForwardedBy::Body))
+    }
+
+    /// Shows the trailers to the module, if the gateway does. Returns the result if the module answers.
+    pub(super) fn show_trailers(&mut self, stream: u32, trailers: &Pairs) -> Result<Option<Verdict>, String> {
+        if !self.store.data().quirks().trailers {
+            return Ok(None);
+        }
+        self.with_stream(|stream| stream.trailers = Some(trailers.clone()));
+        let lines = u32::try_from(trailers.len()).unwrap_or(u32::MAX);
+        let action = self.callback("proxy_on_request_trailers", (stream, lines))?;
+        Ok(self.go_on(action, ForwardedBy::Trailers))
     }
 
     /// Shows the body as the gateway does: held parts are buffered, and shown again with the parts that follow.
-    fn show_body(&mut self, stream: u32, request: &Request, going: &mut Going) -> Result<Option<Verdict>, String> {
+    fn show_body(&mut self, stream: u32, request: &Request) -> Result<Option<Verdict>, String> {
         let Some(body) = &request.body else { return Ok(None) };
         self.with_stream(|stream| stream.body_on_disk = request.body_on_disk);
         let whole = [body.concat()];
@@ -206,7 +203,7 @@ impl Vm {
             let last = number == parts.len();
             let ends = last && (request.trailers.is_none() || !self.store.data().quirks().trailers);
             self.store.data_mut().clock = request.body_at.filter(|_| last).unwrap_or(request.now);
-            let reply = self.show_part(stream, part, ends, going)?;
+            let reply = self.show_part(stream, part, ends)?;
             if reply.is_some() {
                 return Ok(reply);
             }
@@ -215,20 +212,25 @@ impl Vm {
     }
 
     /// Applies a callback's result. A local reply stops the stream regardless of the callback's result.
-    fn go_on(&mut self, action: u32, going: &mut Going) -> Option<Verdict> {
+    fn go_on(&mut self, action: u32, by: ForwardedBy) -> Option<Verdict> {
         let at_once = self.store.data().quirks().body != Body::Whole;
         let stream = self.store.data_mut().stream.as_mut()?;
         if let Some(reply) = stream.reply.take() {
             return Some(Verdict::Reply(reply));
         }
-        going.held = action != CONTINUE;
-        if !going.held {
+        stream.held = action != CONTINUE;
+        if !stream.held {
             if at_once {
-                going.headers = going.headers.take().or_else(|| stream.headers.take());
+                stream.forward(by);
             }
             stream.body = None;
         }
         None
+    }
+
+    /// Returns whether the module holds what it was shown last of the current stream.
+    fn holds(&self) -> bool {
+        self.store.data().stream.as_ref().is_some_and(|stream| stream.held)
     }
 
     fn with_stream(&mut self, change: impl FnOnce(&mut Stream)) {

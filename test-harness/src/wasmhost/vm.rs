@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use wasmtime::{Instance, Store, WasmParams, WasmResults};
 
@@ -64,7 +65,7 @@ impl Vm {
             return Err(ConfigureFailed { logs: Vec::new(), trap });
         }
         // Each worker gets other random numbers.
-        let random = u64::try_from(shared.len()).unwrap_or_default();
+        let random = shared.next_worker();
         let state = State {
             profile: module.profile(),
             answer: module.answer(),
@@ -89,7 +90,7 @@ impl Vm {
         vm.store.data_mut().initializing = false;
         initialized.map_err(|trap| vm.configure_failed(Some(trap)))?;
         let root = vm.create_root()?;
-        let started = vm.callback::<_, u32>("proxy_on_vm_start", (root.0, 0_u32));
+        let started = vm.in_context(root.0, |vm| vm.callback::<_, u32>("proxy_on_vm_start", (root.0, 0_u32)));
         started.map_err(|trap| vm.configure_failed(Some(trap)))?;
         vm.configure(root, config, None)?;
         vm.first_root = root;
@@ -113,12 +114,10 @@ impl Vm {
     /// When the module traps or rejects the configuration.
     pub fn configure(&mut self, root: Root, config: &[u8], fault: Option<Fault>) -> Result<(), ConfigureFailed> {
         self.begin(fault);
-        let state = self.store.data_mut();
-        (state.configuration, state.root) = (Some(config.to_vec()), Some(root.0));
+        self.store.data_mut().configuration = Some(config.to_vec());
         let size = u32::try_from(config.len()).unwrap_or(u32::MAX);
-        let taken = self.callback::<_, u32>("proxy_on_configure", (root.0, size));
-        let state = self.store.data_mut();
-        (state.configuration, state.root) = (None, None);
+        let taken = self.in_context(root.0, |vm| vm.callback::<_, u32>("proxy_on_configure", (root.0, size)));
+        self.store.data_mut().configuration = None;
         match taken {
             Ok(0) if self.store.data().quirks().refused != Refused::KeepsTheLast => {
                 self.trapped = true;
@@ -154,6 +153,30 @@ impl Vm {
     /// Makes `verify_signature` always return this answer from now on.
     pub fn answer(&mut self, answer: Answer) {
         self.store.data_mut().answer = Some(answer);
+    }
+
+    /// Returns the period of a root context's timer, or `None` if it does not run.
+    #[must_use]
+    pub fn period(&self, root: Root) -> Option<Duration> {
+        let period = self.store.data().timers.get(&root.0).filter(|period| **period > 0);
+        period.map(|period| Duration::from_millis((*period).into()))
+    }
+
+    /// Fires the timer of a root context, if it has one, after its period has passed. [`Vm::look`] then finds what the module did with
+    /// waiting streams.
+    ///
+    /// # Errors
+    /// When the module traps.
+    pub fn tick(&mut self, root: Root) -> Result<bool, String> {
+        self.begin(None);
+        let Some(period) = self.period(root) else { return Ok(false) };
+        self.pass(period);
+        self.in_context(root.0, |vm| vm.callback::<_, ()>("proxy_on_tick", root.0)).map(|()| true)
+    }
+
+    /// Lets time pass. The time of day stays as it is: each request has its own.
+    pub fn pass(&mut self, span: Duration) {
+        self.store.data().shared.pass(span);
     }
 
     /// Returns the root context that the VM was started with.
@@ -207,12 +230,34 @@ impl Vm {
         ConfigureFailed { logs: std::mem::take(&mut self.store.data_mut().logs), trap }
     }
 
-    pub(super) fn callback<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> Result<R, String> {
+    /// Lets calls act on this context: an open stream, or else a root context. No stream is selected afterwards.
+    pub(super) fn in_context<T>(&mut self, context: u32, run: impl FnOnce(&mut Self) -> T) -> T {
+        let state = self.store.data_mut();
+        state.choose(Some(context));
+        state.root = Some(context).filter(|_| state.stream.is_none());
+        let result = run(self);
+        let state = self.store.data_mut();
+        state.choose(None);
+        state.root = None;
+        result
+    }
+
+    /// Calls the module. Another context that it selects is selected only until the callback returns.
+    pub(super) fn callback<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        params: P,
+    ) -> Result<R, String> {
         if self.trapped {
             return Err("this VM has already trapped".into());
         }
+        let state = self.store.data_mut();
+        state.callback = name;
+        let own = state.number();
         let function = self.instance.get_typed_func(&mut self.store, name);
-        function.and_then(|function| function.call(&mut self.store, params)).map_err(|error| {
+        let called = function.and_then(|function| function.call(&mut self.store, params));
+        self.store.data_mut().choose(own);
+        called.map_err(|error| {
             self.trapped = true;
             format!("{name}: {error:?}")
         })

@@ -1,11 +1,13 @@
 //! The shipped filter in situations that cannot be produced in a gateway.
 
+mod calls;
 mod configure;
 mod faults;
 mod gateways;
 mod holds;
 mod hostile;
 mod interface;
+mod keys;
 mod limits;
 mod outcome;
 mod quirks;

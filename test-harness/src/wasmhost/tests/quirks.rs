@@ -3,12 +3,12 @@
 
 use std::sync::LazyLock;
 
-use callgate::policy::{BodyCheck, Store as EngineStore};
+use callgate::policy::{BodyCheck, Fetching, Store as EngineStore};
 use callgate_kit::policy::not_needed;
 
 use super::HostProfile::{Apisix, Envoy, EnvoyGateway, Higress, Istio, Kong};
 use super::*;
-use crate::wasmhost::{Body, ForeignFunction, Refused, Removal, SharedData, Store};
+use crate::wasmhost::{Body, ForeignFunction, HttpCalls, Refused, Removal, SharedData, Store};
 
 static PROBE: LazyLock<Module> =
     LazyLock::new(|| Module::compile(&wat::parse_str(include_str!("probe.wat")).unwrap()).unwrap());
@@ -122,7 +122,12 @@ fn engine_features_match_the_host_quirks_of_each_gateway() {
             EngineStore::Zone => Store::Zones,
             EngineStore::None => Store::None,
         };
-        assert!(body, "{profile:?}: {features:?}");
+        let fetching = match features.fetching {
+            Fetching::Held => quirks.http_calls == HttpCalls::Clusters && quirks.timers_end_requests(),
+            Fetching::Denied => quirks.http_calls != HttpCalls::Clusters && quirks.timers_make_calls(),
+            Fetching::None => !quirks.timers_make_calls(),
+        };
+        assert!(body && fetching, "{profile:?}: {features:?}");
         assert_eq!(quirks.store, store, "{profile:?}");
         assert_eq!(quirks.foreign == ForeignFunction::Verifies, features.verifies, "{profile:?}");
         assert_eq!(quirks.timers_end_requests(), features.timers, "{profile:?}");
