@@ -85,9 +85,12 @@ impl Deriver<'_, '_> {
             merge(&mut request, own);
         }
         let request: Request = self.reader.read(&place.field("request"), &Value::Object(request))?;
+        let mut documents = self.fixtures.documents().clone();
+        documents.add(self.reader, self.fixtures, &place.field("documents"), &raw.documents);
         Some(Case {
             name: String::new(),
             intent: String::new(),
+            documents,
             position: self.reader.position(place),
             policy: self.policy(&place.field("policy"), raw.policy.as_deref())?,
             at: raw.at.unwrap_or_default(),
@@ -104,7 +107,8 @@ impl Deriver<'_, '_> {
 
     /// Builds a case that differs from another in one thing.
     fn derived(&mut self, place: &Place, raw: &format::Case, from: &str, change: &Value) -> Option<Case> {
-        if raw.request.is_some() || raw.policy.is_some() || raw.at.is_some() || !raw.before.is_empty() {
+        let differs = !(raw.before.is_empty() && raw.documents.is_empty());
+        if raw.request.is_some() || raw.policy.is_some() || raw.at.is_some() || differs {
             self.reader.error(place, "a case with `from` may differ only in `change`; move the differences there");
             return None;
         }
@@ -170,6 +174,11 @@ impl Deriver<'_, '_> {
             Change::Policy(name) => case.policy = self.policy(&place.field("policy"), Some(&name))?,
             Change::At(at) => case.at = at,
             Change::Before(names) => case.before = self.before(&place.field("before"), &names)?,
+            Change::Documents(documents) => {
+                let place = place.field("documents");
+                let documents = self.one(&place, documents)?;
+                case.documents.add(self.reader, self.fixtures, &place, &documents);
+            }
             of_the_token => {
                 let Some(token) = &mut case.token else {
                     self.reader.error(place, "the other case has no token to change");

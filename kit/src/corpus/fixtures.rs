@@ -1,4 +1,4 @@
-//! Keys, tokens and proofs by name. A token or proof can extend another one.
+//! Keys, tokens and proofs by name, and documents by URL. A token or proof can extend another one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use callgate::document::Place;
 use serde_json::{Map, Value, json};
 
+use super::documents::Documents;
 use super::format;
 use super::reader::Reader;
 use super::token::Recipe;
@@ -14,34 +15,29 @@ use crate::diagnostic::Diagnostics;
 use crate::document;
 use crate::mint::SigningKey;
 
-/// Keys, tokens and proofs by name, including those of imported files.
+/// Keys, tokens and proofs by name and documents by URL, including those of imported files.
 #[derive(Default)]
 pub(super) struct Fixtures {
     keys: HashMap<String, Arc<SigningKey>>,
     tokens: HashMap<String, Recipe>,
     proofs: HashMap<String, Recipe>,
+    documents: Documents,
 }
 
 impl Fixtures {
-    /// Imports the keys, tokens and proofs of another file.
+    /// Imports the keys, tokens, proofs and documents of another file.
     pub(super) fn import(&mut self, path: &Path) -> Result<(), Diagnostics> {
         let document = document::read(path)?;
         let mut reader = Reader::of(&document);
-        if let Some(format::Fixtures { keys, tokens, proofs }) = reader.read(&Place::root(), document.value()) {
-            self.add(&mut reader, folder_of(path), &keys, &tokens, &proofs);
+        if let Some(fixtures) = reader.read(&Place::root(), document.value()) {
+            self.add(&mut reader, folder_of(path), &fixtures);
         }
         reader.finish()
     }
 
-    /// Adds the keys, tokens and proofs of a file.
-    pub(super) fn add(
-        &mut self,
-        reader: &mut Reader<'_>,
-        folder: &Path,
-        keys: &BTreeMap<String, Value>,
-        tokens: &BTreeMap<String, Value>,
-        proofs: &BTreeMap<String, Value>,
-    ) {
+    /// Adds the keys, tokens, proofs and documents of a file.
+    pub(super) fn add(&mut self, reader: &mut Reader<'_>, folder: &Path, fixtures: &format::Fixtures) {
+        let format::Fixtures { keys, tokens, proofs, documents } = fixtures;
         for (name, jwk) in keys {
             let place = Place::root().field("keys").field(name);
             match read_key(folder, jwk) {
@@ -59,6 +55,9 @@ impl Fixtures {
         let mut known = std::mem::take(&mut self.proofs);
         self.add_recipes(reader, "proof", proofs, &mut known);
         self.proofs = known;
+        let mut known = std::mem::take(&mut self.documents);
+        known.add(reader, self, &Place::root().field("documents"), documents);
+        self.documents = known;
     }
 
     fn add_recipes(
@@ -99,6 +98,11 @@ impl Fixtures {
     /// Returns the proof of this name.
     pub(super) fn proof(&self, name: &str) -> Option<&Recipe> {
         self.proofs.get(name)
+    }
+
+    /// Returns the documents.
+    pub(super) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// Applies a token's own description to the recipe that it extends.

@@ -21,7 +21,7 @@ pub(super) struct File {
     /// Variants of the policy by name, each as a JSON merge patch (RFC 7396).
     #[serde(default)]
     pub(super) variants: BTreeMap<String, Value>,
-    /// Files whose keys and tokens are used here, as paths relative to this one.
+    /// Files whose keys, tokens, proofs and documents are used here, as paths relative to this one.
     #[serde(default)]
     pub(super) import: Vec<String>,
     /// The time at which every case begins, in RFC 3339 format.
@@ -38,6 +38,9 @@ pub(super) struct File {
     /// Proofs of possession by name; each is a [`Token`] as well. A proof is valid except for what its description changes.
     #[serde(default)]
     pub(super) proofs: BTreeMap<String, Value>,
+    /// The documents that the gate finds when it fetches, by URL; see [`documents`](super::documents). `null` removes an imported one.
+    #[serde(default)]
+    pub(super) documents: BTreeMap<String, Value>,
     /// The properties of every request, unless its case overrides them.
     #[serde(default)]
     pub(super) request: Map<String, Value>,
@@ -45,7 +48,16 @@ pub(super) struct File {
     pub(super) cases: Vec<Value>,
 }
 
-/// A file of keys, tokens and proofs that others import.
+impl File {
+    /// Takes the keys, tokens, proofs and documents out of the file.
+    pub(super) fn take_fixtures(&mut self) -> Fixtures {
+        let Self { keys, tokens, proofs, documents, .. } = self;
+        let [keys, tokens, proofs, documents] = [keys, tokens, proofs, documents].map(std::mem::take);
+        Fixtures { keys, tokens, proofs, documents }
+    }
+}
+
+/// A file of keys, tokens, proofs and documents that others import.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fixtures {
@@ -55,6 +67,8 @@ pub(super) struct Fixtures {
     pub(super) tokens: BTreeMap<String, Value>,
     #[serde(default)]
     pub(super) proofs: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(super) documents: BTreeMap<String, Value>,
 }
 
 /// A token, described by its parts.
@@ -122,6 +136,9 @@ pub(super) struct Case {
     /// The time of the request relative to `now`. Tokens are still minted for `now`.
     #[serde(default)]
     pub(super) at: Option<Offset>,
+    /// The documents that differ from those of the file.
+    #[serde(default)]
+    pub(super) documents: BTreeMap<String, Value>,
     /// Earlier cases whose requests come first, in this order. Each is sent at its own time and must be decided as it expects.
     #[serde(default)]
     pub(super) before: Vec<String>,
@@ -173,6 +190,8 @@ pub(super) enum Change {
     Policy(String),
     At(Offset),
     Before(Vec<String>),
+    /// Another document at one URL.
+    Documents(Map<String, Value>),
 }
 
 /// What a case expects.

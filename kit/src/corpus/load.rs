@@ -25,14 +25,14 @@ pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
     let document = document::read(path)?;
     let mut reader = Reader::of(&document);
     let root = Place::root();
-    let Some(file) = reader.read::<format::File>(&root, document.value()) else { return Err(reader.wrong()) };
+    let Some(mut file) = reader.read::<format::File>(&root, document.value()) else { return Err(reader.wrong()) };
 
     let folder = folder_of(path);
     let mut fixtures = Fixtures::default();
     for name in &file.import {
         fixtures.import(&folder.join(name))?;
     }
-    fixtures.add(&mut reader, folder, &file.keys, &file.tokens, &file.proofs);
+    fixtures.add(&mut reader, folder, &file.take_fixtures());
 
     let policies = policies(&mut reader, folder, &file)?;
     let now = moment(&file.now).unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::corpus::{Case, Decision};
+use crate::corpus::{Case, Decision, Published};
 
 const KEY: &str = r#"{ kty: EC, crv: P-256, kid: k1, alg: ES256, d: "m_ZVlMAsAImNspJPv-M7sM3IXEfrpbwQqRgHAVE91-I" }"#;
 
@@ -192,4 +192,54 @@ fn rejects_tokens_derived_from_each_other() {
     let wrong = suite("tokens: { a: { from: b }, b: { from: a } }\ncases: []\n").unwrap_err();
     assert!(wrong.contains("`b` is not a token, or depends on this one"), "{wrong}");
     assert!(wrong.contains("the file contains no cases"), "{wrong}");
+}
+
+#[test]
+fn documents_are_key_sets_responses_or_unavailable() {
+    let cases = cases(
+        "- { name: a, intent: i, expect: { decision: allow } }\n\
+         - { name: b, intent: i, from: a, change: { documents: { 'https://idp.example.com/jwks': null } }, expect: { decision: allow } }\n\
+         - { name: c, intent: i, documents: { 'https://idp.example.com/jwks': { status: 503, keys: [k] } }, expect: { decision: allow } }\n\
+         documents:\n  \
+           'https://idp.example.com/jwks': { keys: [k, { kty: oct }, { repeat: [k, 2] }] }\n  \
+           'https://idp.example.com/page?a=1': { body: <html> }\n  \
+           'http://other.example.com/jwks': unavailable\n",
+    )
+    .unwrap();
+    let key_set = |count: usize| {
+        let Published::Response { status, body } = cases[0].documents.get("idp.example.com", "/jwks") else { panic!() };
+        let set: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!((*status, set["keys"].as_array().unwrap().len()), (200, count));
+        set
+    };
+    let set = key_set(4);
+    assert_eq!(
+        (&set["keys"][0]["kid"], set["keys"][0].get("d")),
+        (&"k1".into(), None),
+        "only the public part is served"
+    );
+    assert_eq!((&set["keys"][1]["kty"], &set["keys"][2]), (&"oct".into(), &set["keys"][3]));
+    let page = Published::Response { status: 200, body: b"<html>".to_vec() };
+    assert_eq!(*cases[0].documents.get("idp.example.com", "/page?a=1"), page);
+    assert_eq!(*cases[0].documents.get("other.example.com", "/jwks"), Published::Unavailable);
+    let absent = Published::Response { status: 404, body: Vec::new() };
+    assert_eq!(*cases[1].documents.get("idp.example.com", "/jwks"), absent);
+    assert_eq!(*cases[0].documents.get("idp.example.com", "/other"), absent);
+    assert!(matches!(cases[2].documents.get("idp.example.com", "/jwks"), Published::Response { status: 503, .. }));
+}
+
+#[test]
+fn explains_what_a_document_can_be() {
+    for (document, message) in [
+        ("idp.example.com: unavailable", "invalid URL"),
+        ("'https://idp.example.com': gone", "or `unavailable`"),
+        ("'https://idp.example.com': { keys: [], body: a }", "cannot be combined"),
+        ("'https://idp.example.com': { keys: [none] }", "unknown key `none`"),
+        ("'https://idp.example.com': { keys: [1] }", "expected a JWK"),
+        ("'https://idp.example.com': { json: a }", "unknown field `json`"),
+    ] {
+        let text = format!("- {{ name: a, intent: i, expect: {{ decision: allow }} }}\ndocuments: {{ {document} }}\n");
+        let wrong = cases(&text).unwrap_err();
+        assert!(wrong.contains(message), "{document}: {wrong}");
+    }
 }

@@ -6,6 +6,7 @@
 mod bytes;
 mod call;
 mod derive;
+mod documents;
 mod fixtures;
 mod format;
 mod judge;
@@ -26,6 +27,7 @@ use callgate::text::time::Timestamp;
 use serde_json::Value;
 
 pub use call::Call;
+pub use documents::{Documents, Published};
 pub use format::Decision;
 pub use judge::{End, Seen, differences};
 pub use load::{find, load};
@@ -77,6 +79,8 @@ pub struct Case {
     pub at: Offset,
     /// Cases whose requests come first, as indexes into the suite's cases.
     pub before: Vec<usize>,
+    /// The documents that the gate finds when it fetches.
+    pub documents: Documents,
     /// Why the case cannot run in a real Envoy.
     pub skip_envoy: Option<String>,
     /// The case from which this one differs in one thing.

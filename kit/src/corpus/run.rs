@@ -1,17 +1,22 @@
 //! Runs cases against the linked engine: without a gateway, without wasm and without a real clock.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callgate::document::{Findings, Place};
+use callgate::state::StoreError;
+use callgate::text::monotonic::Monotonic;
 use callgate::{
-    Answer, Change, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source, Timestamp,
+    Answer, Awaits, Change, Clock, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source,
+    Timestamp, Undecided,
 };
 use serde_json::Value;
 
 use super::judge::{End, Seen, differences};
-use super::{Call, Policy, Suite};
+use super::{Call, Documents, Policy, Suite};
 use crate::diagnostic::Diagnostics;
 use crate::document;
 use crate::policy::variables;
@@ -57,7 +62,7 @@ pub fn one_as(
     for index in case.before.iter().chain([&index]) {
         let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
         let call = received(case.call(suite.now));
-        let seen = gate.decide(&call, case.at.from(suite.now));
+        let seen = gate.decide(&call, case.at.from(suite.now), &case.documents);
         differences.extend(self::differences(case, policy, &gate.engine.policy().version, &call, &seen));
     }
     Some(differences)
@@ -70,7 +75,7 @@ pub fn seen(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> 
     let mut gate = Gate::new(policies.get(case.policy)?);
     let cases = case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index));
     cases.map(|case| (case, case.call(suite.now))).fold(None, |_, (case, call)| {
-        let seen = gate.decide(&call, case.at.from(suite.now));
+        let seen = gate.decide(&call, case.at.from(suite.now), &case.documents);
         Some((call, seen))
     })
 }
@@ -108,23 +113,58 @@ fn wrong(suite: &Suite, policy: &Policy, findings: &Findings) -> Diagnostics {
     Diagnostics::wrong(errors.collect())
 }
 
+/// How often the timer of a gateway looks for documents while requests wait for keys.
+const TICK: Duration = Duration::from_millis(25);
+
+/// The time of day of the current case, and a clock that follows it and never goes back.
+struct TestClock {
+    now: Cell<Timestamp>,
+    monotonic: Cell<Monotonic>,
+}
+
+impl TestClock {
+    fn set(&self, now: Timestamp) {
+        self.now.set(now);
+        let shown = Monotonic::from_millis(now.as_nanos() / 1_000_000);
+        self.monotonic.set(self.monotonic.get().max(shown));
+    }
+
+    fn pass(&self, span: Duration) {
+        self.monotonic.set(self.monotonic.get().plus(span));
+    }
+}
+
+/// A handle to the clock, for the engine.
+struct Handle(Rc<TestClock>);
+
+impl Clock for Handle {
+    fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.0.now.get())
+    }
+
+    fn monotonic(&self) -> Result<Monotonic, StoreError> {
+        Ok(self.0.monotonic.get())
+    }
+}
+
 /// A policy and its state between requests.
 struct Gate {
     engine: Engine,
-    clock: Rc<Cell<Timestamp>>,
+    clock: Rc<TestClock>,
     decided: u128,
 }
 
 impl Gate {
     fn new(policy: &Arc<callgate::Policy>) -> Self {
-        let clock = Rc::new(Cell::new(Timestamp::from_secs(0)));
-        let engine = Engine::new(Arc::clone(policy), Services::in_memory(Rc::clone(&clock), [0; 16]));
+        let (now, monotonic) = (Cell::new(Timestamp::from_secs(0)), Cell::default());
+        let clock = Rc::new(TestClock { now, monotonic });
+        let engine = Engine::new(Arc::clone(policy), Services::in_memory(Handle(Rc::clone(&clock)), [0; 16]));
         // Opening an empty store cannot fail. The clock is at zero, so the replay table counts as having always existed.
         let _ = engine.open();
         Self { engine, clock, decided: 0 }
     }
 
-    fn decide(&mut self, call: &Call, now: Timestamp) -> Seen {
+    fn decide(&mut self, call: &Call, now: Timestamp, documents: &Documents) -> Seen {
         let lines = call.all_lines();
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         self.decided += 1;
@@ -138,7 +178,8 @@ impl Gate {
         self.clock.set(now);
         // Headers that are forwarded before the body arrives are forwarded with the changes of that moment.
         let mut forwarded = None;
-        let decision = match self.engine.decide(request) {
+        let decided = self.fetch(documents).and_then(|()| self.engine.decide(request));
+        let decision = match decided.and_then(|outcome| self.await_keys(outcome, now, documents)) {
             Ok(Outcome::Decided(decision)) => Ok(decision),
             Ok(Outcome::Pending(mut pending)) => {
                 forwarded = pending.forwards().map(|allow| changed(lines.clone(), &allow.changes()));
@@ -162,6 +203,36 @@ impl Gate {
             }
         };
         Seen { record, end }
+    }
+
+    /// Makes the calls that are due.
+    fn fetch(&self, documents: &Documents) -> Result<(), Undecided> {
+        let mut calls = VecDeque::from(self.engine.fetch_documents()?.calls);
+        while let Some(call) = calls.pop_front() {
+            calls.extend(self.engine.receive_document(call.id(), documents.result(&call))?.calls);
+        }
+        Ok(())
+    }
+
+    /// Lets time pass until a request no longer waits for keys.
+    fn await_keys<'a>(
+        &'a self,
+        mut outcome: Outcome<'a>,
+        now: Timestamp,
+        documents: &Documents,
+    ) -> Result<Outcome<'a>, Undecided> {
+        loop {
+            let pending = match outcome {
+                Outcome::Pending(pending) if pending.awaits() == Awaits::Keys => pending,
+                other => return Ok(other),
+            };
+            // This ends: a request does not wait longer than the policy's `timeout`.
+            while !self.engine.is_ready(&pending) {
+                self.clock.pass(TICK);
+                self.fetch(documents)?;
+            }
+            outcome = self.engine.retry(pending, now)?;
+        }
     }
 }
 
