@@ -21,7 +21,7 @@ const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
-const DOES: [(&str, &[&str], Option<Feature>); 10] = [
+const DOES: [(&str, &[&str], Option<Feature>); 11] = [
     (
         "Ambiguous requests are rejected",
         &[
@@ -40,6 +40,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 10] = [
         None,
     ),
     ("Access tokens and agents", &["tokens", "token-rules", "credential", "callers"], None),
+    ("Keys that the gate fetches", &["fetched-keys"], Some(Feature::FetchedKeys)),
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"], None),
     ("Answers, records and identity headers", &["answers", "audit", "upstream"], None),
     ("Observe mode", &["observe", "observe-endpoint"], None),

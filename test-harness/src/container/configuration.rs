@@ -22,7 +22,7 @@ const METRICS: u16 = 9902;
 /// Writes all configurations.
 pub(super) fn write(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let suites = corpus::envoy::told_apart(&corpus::suites()?);
+    let suites = corpus::envoy::told_apart(&corpus::envoy::without_documents(corpus::suites()?));
     let (corpus, environment) = corpus::envoy::bootstrap(Path::new(MODULE), &suites, nowhere())?;
     placed(corpus)?.write(&folder.join("corpus.json"))?;
     gate(&scale::policy()?)?.write(&folder.join("gate.json"))?;

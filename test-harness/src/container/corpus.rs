@@ -39,7 +39,7 @@ impl envoy::Site for There {
 
 pub(super) fn run() -> Result<()> {
     ensure!(Path::new(ACCESS_LOG).is_file(), "{ACCESS_LOG} is missing; mount the gateway's access log");
-    let suites = envoy::told_apart(&corpus::suites()?);
+    let suites = envoy::told_apart(&envoy::without_documents(corpus::suites()?));
     let gateway = resolve(("envoy", API))?;
     let at = |((name, _), port): ((String, String), u16)| (name, SocketAddr::new(gateway.ip(), port));
     let listeners = envoy::listeners(&suites).into_iter().zip(API..).map(at).collect();

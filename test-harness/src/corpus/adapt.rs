@@ -85,6 +85,16 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                     lost.everything = true;
                     return Ok(lost);
                 }
+                // Without these keys, no token can be verified.
+                _ if ["remote", "discover"].iter().any(|source| place.ends_with(&format!(".keys.{source}"))) => {
+                    lost.features.insert(Feature::FetchedKeys);
+                    lost.everything = true;
+                    return Ok(lost);
+                }
+                _ if place.ends_with(".cluster") => {
+                    lost.features.insert(Feature::AwaitedKeys);
+                    ensure!(name_address(document, place), "{}", unknown(finding));
+                }
                 _ => {
                     lost.features.insert(Feature::of(place, absent).with_context(|| unknown(finding))?);
                     match place.rsplit('.').next() {
@@ -105,6 +115,20 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
 
 fn unknown(finding: &Finding) -> String {
     format!("unknown unsupported feature: {finding}")
+}
+
+/// Names a server by its address instead of by a cluster.
+fn name_address(document: &mut Value, cluster: &str) -> bool {
+    let Some(place) = cluster.strip_suffix(".cluster") else { return false };
+    let Some(url) = get(document, &format!("{place}.url")).and_then(|url| url.as_str().map(str::to_owned)) else {
+        return false;
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let port = if scheme == "http" { 80 } else { 443 };
+    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
+    put(document, &format!("{place}.address"), json!(address));
+    remove(document, &steps(cluster))
 }
 
 /// Splits a place into steps: `endpoints[3].scopes` becomes `endpoints`, `3` and `scopes`.

@@ -15,9 +15,10 @@ use callgate::text::time::Timestamp;
 use callgate_kit::corpus::{Call, Case, End, Policy, Seen, Suite, differences};
 use serde_json::{Value, json};
 
-use super::described;
+use super::publisher::Publisher;
 use super::wasm::versions;
 use super::wire::Wire;
+use super::{clusters, described, each_cluster};
 use crate::client::Response;
 use crate::envoy::{Binary, Bootstrap, Envoy, Options, record_in};
 use crate::upstream::{self, Upstream};
@@ -44,7 +45,11 @@ pub struct Report {
 pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) -> Result<Report> {
     let suites = told_apart(suites);
     let upstream = Upstream::start()?;
-    let (bootstrap, environment) = bootstrap(module, &suites, upstream.address())?;
+    let publisher = Publisher::start(&suites)?;
+    let (mut bootstrap, environment) = bootstrap(module, &suites, upstream.address())?;
+    for cluster in publisher.clusters() {
+        bootstrap.add_cluster(cluster)?;
+    }
     let envoy = Envoy::start(&bootstrap, &Options { environment, binary, ..Options::default() })?;
     judge(&Here { envoy, upstream }, &suites, wire)
 }
@@ -217,21 +222,35 @@ pub(crate) fn listeners(suites: &[Suite]) -> Vec<(String, String)> {
     suites.iter().enumerate().flat_map(of).collect()
 }
 
+/// Returns the suites without the cases whose documents somebody has to publish.
+pub(crate) fn without_documents(mut suites: Vec<Suite>) -> Vec<Suite> {
+    for Suite { policies, cases, .. } in &mut suites {
+        for case in cases {
+            if policies.get(case.policy).is_some_and(|policy| !clusters(&policy.document).is_empty()) {
+                case.skip_envoy = Some("nothing publishes documents there".to_owned());
+            }
+        }
+    }
+    suites
+}
+
 /// Returns the suites as they run in one gateway.
 pub(crate) fn told_apart(suites: &[Suite]) -> Vec<Suite> {
     suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect()
 }
 
-/// Returns a suite in which each case that counts requests has a separate policy with a unique name. The state that the workers of a
-/// gateway share outlives a case, and cases must not affect each other's counts.
+/// Returns a suite in which each case that counts requests or fetches documents has a separate policy with a unique name and its own
+/// clusters. The state that the workers of a gateway share outlives a case, and cases must not affect each other.
 fn apart(number: usize, suite: &Suite) -> Suite {
     let mut apart = suite.clone();
     for (index, case) in apart.cases.iter_mut().enumerate().filter(|(_, case)| case.skip_envoy.is_none()) {
         let Some(mut policy) = suite.policies.get(case.policy).cloned() else { continue };
         let counts = ["limits", "auth_failure_limit"].iter().any(|member| policy.document.get(member).is_some())
-            || remembers(&policy.document);
+            || remembers(&policy.document)
+            || !clusters(&policy.document).is_empty();
         if let Some(name) = policy.document.get_mut("name").filter(|_| counts) {
             *name = json!(format!("{}-{number}-{index}", name.as_str().unwrap_or_default()));
+            each_cluster(&mut policy.document, &mut |cluster| *cluster = format!("{cluster}-{number}-{index}"));
             case.policy = apart.policies.len();
             apart.policies.push(policy);
         }

@@ -7,12 +7,16 @@ use std::fmt;
 pub enum Feature {
     /// The rejection of targets that name a host. The gateway's server passes only their path to the filter.
     AbsoluteTargets,
+    /// Requests that wait while keys are fetched.
+    AwaitedKeys,
     /// Bodies that are checked.
     Bodies,
     /// Signed bodies without a declared length.
     Chunked,
     /// Headers whose names the gateway's server drops.
     DroppedNames,
+    /// Keys of issuers that the gate fetches.
+    FetchedKeys,
     /// gRPC statuses in responses to gRPC clients.
     Grpc,
     /// The canonical host in the forwarded request.
@@ -57,9 +61,11 @@ impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AbsoluteTargets => "the rejection of targets that name a host",
+            Self::AwaitedKeys => "requests that wait for keys",
             Self::Bodies => "signed bodies",
             Self::Chunked => "signed bodies in chunks",
             Self::DroppedNames => "headers whose names nginx drops",
+            Self::FetchedKeys => "keys that are fetched",
             Self::Grpc => "gRPC statuses",
             Self::Hosts => "the canonical host for the upstream",
             Self::HeldHeads => "headers that wait for the body",

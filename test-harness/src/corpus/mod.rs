@@ -7,14 +7,16 @@
 mod adapt;
 pub mod envoy;
 mod feature;
+mod publisher;
 pub mod wasm;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate_kit::corpus::{self, Case, Suite};
+use serde_json::Value;
 
 pub use feature::Feature;
 
@@ -57,6 +59,33 @@ pub fn statuses() -> Result<BTreeMap<String, u16>> {
         .into_iter()
         .flat_map(|(status, reasons)| reasons.into_iter().map(move |reason| (reason, status)))
         .collect())
+}
+
+/// Returns the clusters from which a policy fetches documents.
+fn clusters(policy: &Value) -> BTreeSet<String> {
+    let mut policy = policy.clone();
+    let mut names = BTreeSet::new();
+    each_cluster(&mut policy, &mut |name| {
+        names.insert(name.clone());
+    });
+    names
+}
+
+/// Visits the names of the clusters from which a policy fetches documents.
+fn each_cluster(policy: &mut Value, visit: &mut impl FnMut(&mut String)) {
+    if let Some(issuers) = policy.get_mut("issuers") {
+        each_cluster_in(issuers, visit);
+    }
+}
+
+fn each_cluster_in(part: &mut Value, visit: &mut impl FnMut(&mut String)) {
+    let Value::Object(members) = part else { return };
+    for (name, member) in members {
+        match member {
+            Value::String(cluster) if name == "cluster" => visit(cluster),
+            member => each_cluster_in(member, visit),
+        }
+    }
 }
 
 /// Describes a case whose result differs from the expected one.

@@ -9,19 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use callgate::request::Host;
 use callgate::text::time::Timestamp;
-use callgate_kit::corpus::{Call, Case, Decision, End, Seen, Suite, differences, run};
+use callgate_kit::corpus::{Call, Case, Decision, Documents, End, Published, Seen, Suite, differences, run};
 use callgate_kit::diagnostic::Diagnostics;
 use serde_json::Value;
 
 use super::feature::Feature;
-use super::{adapt, described};
+use super::{adapt, clusters, described};
 use crate::wasmhost::{
-    self, Body, HostProfile, Level, Module, Outcome, Removal, Request, SharedData, Snapshot, Store, Verdict, Vm, ZONE,
-    pairs,
+    self, Body, DOCUMENTS_ZONE, DOCUMENTS_ZONE_BYTES, HostProfile, Level, Log, Module, Outcome, Removal, Request,
+    SharedData, Snapshot, Store, Verdict, Vm, ZONE, pairs,
 };
 
 /// The result of a case on an emulated gateway.
@@ -181,8 +182,12 @@ fn of_an_answer(difference: &str) -> bool {
         .any(|start| difference.starts_with(start))
 }
 
+/// The number of ticks after which a waiting request is held forever: more than any policy lets it wait.
+const MOST_TICKS: usize = 2_000;
+
 /// A worker with one policy.
 struct Gate {
+    profile: HostProfile,
     vm: Vm,
     shared: SharedData,
     /// The shared state right after the start.
@@ -196,18 +201,19 @@ impl Gate {
         let policy = suite.policies.get(policy).context("unknown policy in a case")?;
         let environment: Vec<_> = suite.environment.clone().into_iter().collect();
         let shared = match room.map(usize::try_from).transpose()? {
-            Some(bytes) => SharedData::zones(&[(ZONE, bytes)]),
+            Some(bytes) => SharedData::zones(&[(ZONE, bytes), (DOCUMENTS_ZONE, DOCUMENTS_ZONE_BYTES)]),
             None => SharedData::of(module.profile().quirks().store),
         };
         let mut vm = Vm::start_beside(module, policy.document.to_string().as_bytes(), &environment, &shared)
             .map_err(|failed| anyhow!("the module does not start: {failed}"))?;
+        clusters(&policy.document).iter().for_each(|cluster| vm.add_cluster(cluster));
         if module.profile().quirks().store == Store::Zones {
             // The first request creates the tables, which must be older than the timestamps that the cases send.
             let lines = [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "first.example")];
             vm.request(&Request { headers: pairs::from_text(&lines), now: 0, ..Request::default() });
         }
         let fresh = shared.snapshot();
-        Ok(Self { vm, shared, fresh })
+        Ok(Self { profile: module.profile(), vm, shared, fresh })
     }
 
     /// Returns every difference of a case and of the cases that precede it, and whether a head was forwarded too early.
@@ -220,13 +226,16 @@ impl Gate {
     ) -> Result<(Vec<String>, bool)> {
         let case = suite.cases.get(index).context("unknown case")?;
         let policy = suite.policies.get(case.policy).context("unknown policy in a case")?;
-        if policy.document.get("auth_failure_limit").is_some() {
-            // Such a limit counts signature verifications, and a token in this worker's cache needs none.
+        let native_policy = native.get(case.policy).context("unknown policy in a case")?;
+        let fetches = native_policy.fetches();
+        if policy.document.get("auth_failure_limit").is_some() || fetches {
+            // Such a limit counts signature verifications, and a token in this worker's cache needs none. Fetched keys are also part of
+            // the worker's state.
             *self = Self::start(module, suite, native, case.policy)?;
         }
         self.shared.restore(&self.fresh);
-        let version = native.get(case.policy).map_or("", |policy| &policy.version);
-        let (mut found, mut late) = (Vec::new(), false);
+        let version = &native_policy.version;
+        let (mut found, mut late, mut latest) = (Vec::new(), false, suite.now);
         for case in case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index)) {
             let call = case.call(suite.now);
             let mut request = request(&call, case, suite);
@@ -234,7 +243,15 @@ impl Gate {
                 // The decision must not depend on what such a gateway reports as the end of the stream.
                 request.end_told = Some(index.is_multiple_of(2));
             }
-            let outcome = self.vm.request(&request);
+            let outcome = if fetches {
+                // The clock that only moves forward follows the time of day.
+                let now = case.at.from(suite.now);
+                self.vm.pass(Duration::from_nanos(now.as_nanos().saturating_sub(latest.as_nanos())));
+                latest = latest.max(now);
+                self.request(&request, &case.documents).map_err(|trap| anyhow!("{}: {trap}", case.name))?
+            } else {
+                self.vm.request(&request)
+            };
             let trapped = matches!(outcome.verdict, Verdict::Trap(_));
             if outcome.gone.is_some() && module.profile().quirks().body == Body::AfterTheHead {
                 late = true;
@@ -255,6 +272,45 @@ impl Gate {
             found.push("the shared memory zone of the policy's size is too small".to_owned());
         }
         Ok((found, late))
+    }
+
+    /// Sends a request after the module has fetched what was due. The module can fetch again while the request waits.
+    fn request(&mut self, request: &Request, documents: &Documents) -> Result<Outcome, String> {
+        self.fetch(documents)?;
+        if !self.profile.quirks().timers_end_requests() {
+            return Ok(self.vm.request(request));
+        }
+        let root = self.vm.first_root();
+        let mut stream = self.vm.open(root, request);
+        let mut logs = self.vm.logs().to_vec();
+        let parts = request.body.iter().flatten();
+        for (number, part) in (1..).zip(parts) {
+            self.vm.send(&mut stream, part, request.body.as_ref().is_some_and(|parts| parts.len() == number));
+            logs.extend_from_slice(self.vm.logs());
+        }
+        for _ in 0..MOST_TICKS {
+            if stream.verdict().is_some() || stream.forwarded_by().is_some() {
+                break;
+            }
+            self.fetch(documents)?;
+            self.vm.look(&mut stream);
+        }
+        let outcome = self.vm.close(stream);
+        logs.extend(outcome.logs);
+        Ok(Outcome { logs, ..outcome })
+    }
+
+    /// Fires the timer, and answers the calls that the module makes.
+    fn fetch(&mut self, documents: &Documents) -> Result<(), String> {
+        self.vm.tick(self.vm.first_root())?;
+        while let Some(call) = self.vm.http_calls().into_iter().next() {
+            let header = |name: &str| call.header(name).unwrap_or_default();
+            match documents.get(&header(":authority"), &header(":path")) {
+                Published::Response { status, body } => self.vm.answer_call(call.id, *status, &[], body)?,
+                Published::Unavailable => self.vm.fail_call(call.id)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -325,7 +381,7 @@ fn seen(outcome: Outcome, profile: HostProfile) -> Result<Seen, String> {
 }
 
 /// Returns the record that was written to the gateway's log.
-fn logged(logs: &[crate::wasmhost::Log]) -> Option<Value> {
+fn logged(logs: &[Log]) -> Option<Value> {
     let mut records = logs.iter().rev().filter_map(|log| serde_json::from_str::<Value>(&log.message).ok());
     records.find(|record| record.get("decision").is_some())
 }
