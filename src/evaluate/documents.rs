@@ -371,6 +371,7 @@ impl Documents {
     }
 
     /// Returns the age of the oldest document in use, for the metrics.
+    #[cfg(any(test, target_arch = "wasm32"))]
     pub(super) fn oldest(&self, now: Monotonic) -> Duration {
         let in_use = self.all.iter().filter(|document| document.in_use);
         in_use.filter_map(|document| document.fetcher.age(now)).max().unwrap_or_default()

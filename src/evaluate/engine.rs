@@ -4,6 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+#[cfg(any(test, target_arch = "wasm32"))]
 use std::time::Duration;
 
 use super::documents::{CallId, CallResult, DocumentWork, Documents};
@@ -270,6 +271,7 @@ impl Engine {
     }
 
     /// Returns the age of the oldest fetched document that this worker uses.
+    #[cfg(any(test, target_arch = "wasm32"))]
     pub(crate) fn document_age(&self) -> Duration {
         let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
         let now = self.services.clock.monotonic();
@@ -277,6 +279,7 @@ impl Engine {
     }
 
     /// Returns the number of requests of this worker that wait for documents.
+    #[cfg(any(test, target_arch = "wasm32"))]
     pub(crate) fn waiting_requests(&self) -> u32 {
         self.services.waiting.total()
     }

@@ -29,7 +29,7 @@ pub enum Published {
 }
 
 /// The answer to a request for a document that a case does not state.
-const NOT_FOUND: Published = Published::Response { status: 404, body: Vec::new() };
+static NOT_FOUND: Published = Published::Response { status: 404, body: Vec::new() };
 
 /// The documents of a case, by authority and path of their URLs.
 #[derive(Clone, Debug, Default)]

@@ -21,7 +21,9 @@ mod verify;
 pub use cache::{CacheUsage, TokenCache};
 pub use claim::{ClaimName, ClaimNameError};
 pub use fetched::FetchedKeys;
-pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, MOST_BYTES as MOST_FETCHED, key_set_url};
+#[cfg(any(test, target_arch = "wasm32"))]
+pub(crate) use fetched::MOST_BYTES as MOST_FETCHED;
+pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, key_set_url};
 pub use issuer::{IssuerId, Issuers};
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
