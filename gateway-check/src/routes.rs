@@ -346,7 +346,10 @@ impl<'a> Check<'a> {
         let mut prefixes = self.gates.iter().filter_map(|gate| gate.facts.as_ref()).map(|facts| facts.prefix.as_str());
         // Some servers treat other characters in a header name as hyphens.
         let begins = |prefix: &str| name_begins_like(name.as_bytes(), prefix);
-        if prefixes.any(begins) || begins(HEADER_PREFIX) {
+        let mut claims =
+            self.gates.iter().filter_map(|gate| gate.facts.as_ref()).flat_map(|facts| &facts.claim_headers);
+        let is_claim = claims.any(|claim| name_reads_as(name.as_bytes(), claim));
+        if prefixes.any(begins) || begins(HEADER_PREFIX) || is_claim {
             let message = format!("`{name}` is set by the gate, and upstreams trust it; remove this");
             self.add(Code::IdentityHeaderChanged, view, message);
         } else if OVERRIDE_HEADERS.iter().any(|known| name_reads_as(name.as_bytes(), known)) {

@@ -14,8 +14,11 @@ impl<'a> Check<'a> {
     /// Checks the access logs of a connection manager with a gate, and those of its listener.
     pub(super) fn logs(&mut self, manager: &View<'a>, listener: &View<'a>) {
         let own = manager.each("access_log");
+        let facts = self.gates.iter().filter_map(|gate| gate.facts.as_ref());
+        let tokens: Vec<String> = facts.flat_map(|facts| facts.token_headers.clone()).collect();
+        let secrets: Vec<&str> = SECRET.into_iter().chain(tokens.iter().map(String::as_str)).collect();
         for log in own.iter().chain(&listener.each("access_log")) {
-            self.logged_credentials(log);
+            self.logged_credentials(log, &secrets);
         }
         if let Some(first) = own.first().filter(|_| !own.iter().any(|log| mentions(log, RECORD))) {
             let message = format!(
@@ -28,10 +31,10 @@ impl<'a> Check<'a> {
 
     /// Finds credentials in any log format: operators write header names in any case and can add an alternative after `?`, and gRPC
     /// access logs have lists of names.
-    fn logged_credentials(&mut self, log: &View<'a>) {
+    fn logged_credentials(&mut self, log: &View<'a>, secrets: &[&str]) {
         match log.value {
             serde_json::Value::String(text) => {
-                if let Some(name) = logged_header(text) {
+                if let Some(name) = logged_header(text, secrets) {
                     let message =
                         format!("the log contains the value of `{name}`, which anyone who reads it can use; remove it");
                     self.add(Code::CredentialLogged, log, message);
@@ -42,17 +45,19 @@ impl<'a> Check<'a> {
                     log.place.as_str().ends_with("headers_to_log") || log.place.as_str().ends_with("HeadersToLog");
                 for item in log.items() {
                     match item.value.as_str().filter(|_| lists) {
-                        Some(name) if SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
+                        Some(name) if secrets.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
                             let message = format!(
                                 "the log contains the value of `{name}`, which anyone who reads it can use; remove it"
                             );
                             self.add(Code::CredentialLogged, &item, message);
                         }
-                        _ => self.logged_credentials(&item),
+                        _ => self.logged_credentials(&item, secrets),
                     }
                 }
             }
-            serde_json::Value::Object(_) => log.fields().iter().for_each(|(_, field)| self.logged_credentials(field)),
+            serde_json::Value::Object(_) => {
+                log.fields().iter().for_each(|(_, field)| self.logged_credentials(field, secrets));
+            }
             _ => {}
         }
     }
@@ -108,7 +113,7 @@ fn mentions(log: &View<'_>, text: &str) -> bool {
 }
 
 /// Returns the first header with a credential that an operator in the format writes.
-fn logged_header(format: &str) -> Option<&'static str> {
+fn logged_header<'s>(format: &str, secrets: &[&'s str]) -> Option<&'s str> {
     const OPERATORS: [&str; 4] = ["%req(", "%request_header(", "%cel(", "%dynamic_metadata("];
     let lower = format.to_ascii_lowercase();
     // The arguments of an operator end at its last parenthesis before the next `%`.
@@ -119,12 +124,12 @@ fn logged_header(format: &str) -> Option<&'static str> {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').map(str::to_owned).collect()
     };
     let named: Vec<String> = arguments.flat_map(words).collect();
-    SECRET.into_iter().find(|secret| named.iter().any(|name| name == secret))
+    secrets.iter().copied().find(|secret| named.iter().any(|name| name == secret))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::logged_header;
+    use super::{SECRET, logged_header};
 
     #[test]
     fn finds_credentials_in_every_access_log_operator() {
@@ -136,7 +141,7 @@ mod tests {
             ("%REQ(X-AUTHORIZATION-KIND)% authorization %START_TIME%", None),
             ("%RESP(AUTHORIZATION)%", None),
         ] {
-            assert_eq!(logged_header(format), expected, "{format}");
+            assert_eq!(logged_header(format, &SECRET), expected, "{format}");
         }
     }
 }

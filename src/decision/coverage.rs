@@ -33,7 +33,17 @@ pub(crate) fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage
         }
         return (coverage, further);
     }
-    ["authorization", "dpop"].into_iter().filter(|name| is_sent(name)).for_each(|name| coverage.ask(name));
+    // The header that carries the credential, wherever the policy accepts it. The upstream never gets an `Authorization` header that is
+    // no credential.
+    if policy.credentials.authorization && is_sent("authorization") {
+        coverage.ask("authorization");
+    }
+    if let Some(carried) = facts.head.elsewhere.first {
+        coverage.ask(carried.header());
+    }
+    if is_sent("dpop") {
+        coverage.ask("dpop");
+    }
     let Some(endpoint) = *endpoint else { return (coverage, further) };
     endpoint.bindings.iter().filter_map(Binding::header).for_each(|name| further.ask(name));
     if expects_body(facts, endpoint) {

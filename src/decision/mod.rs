@@ -276,7 +276,7 @@ pub struct Facts<'a> {
     pub(crate) path: Option<CanonicalPath<'a>>,
     pub(crate) query: Option<Query<'a>>,
     pub(crate) endpoint: Option<&'a Endpoint>,
-    /// The authentication scheme of the token.
+    /// The authentication scheme of the token. `None` for a token that is not in `Authorization`.
     pub(crate) scheme: Option<Scheme>,
     /// The verified token, even if its sender may not use it.
     pub(crate) token: Option<Rc<VerifiedToken>>,

@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 
+use serde_json::Value;
+
 use crate::decision::{Allow, Caller, Facts, Ground};
 use crate::identity::token::VerifiedToken;
-use crate::policy::{Agent, HostName};
+use crate::policy::{Access, Agent, HostName, Policy};
 use crate::reason::Reason;
 use crate::request::percent::encode;
+use crate::request::places::PROTOCOLS;
 
 /// The maximum length of an identity header's value, in bytes. Servers commonly accept 8 KiB for a whole line. An identity
 /// longer than half of that is rejected, because it must not be truncated.
@@ -78,16 +81,7 @@ impl Allow<'_> {
         // itself.
         if !facts.is_observed() {
             head.overrides.iter().try_for_each(|name| make(remove(name)))?;
-            if facts.caller.is_some() && !facts.policy.keeps_authorization {
-                // A request that is authenticated by its signature may have none. Without one, there is nothing to remove or
-                // empty.
-                if features.removes_headers || head.authorization.count > 0 {
-                    make(remove(b"authorization"))?;
-                }
-                if head.dpop.count > 0 {
-                    make(remove(b"dpop"))?;
-                }
-            }
+            self.remove_credentials(remove, &mut make)?;
             if let Some(host) = facts.host.as_ref().filter(|host| host.is_rewritten() && features.sets_host) {
                 let name = match features.host {
                     HostName::Authority if !head.host_in_line => ":authority",
@@ -99,6 +93,34 @@ impl Allow<'_> {
         // If a header of the request imitated Callgate's, the new header replaces it, even if the removal failed.
         let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
         self.own_headers(id, |name, value| make(change(name, value)))
+    }
+
+    /// Removes the verified credential, if the policy does not forward it, and an `Authorization` header that is no credential under
+    /// the policy. An upstream must not mistake that header for one that was verified.
+    fn remove_credentials<'c, E>(
+        &'c self,
+        remove: fn(&'c [u8]) -> Change<'c>,
+        make: &mut impl FnMut(Change<'c>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Facts { head, policy, caller, endpoint, .. } = &*self.facts;
+        let removes = caller.is_some() && !policy.keeps_authorization;
+        let passes_all = endpoint.is_some_and(|endpoint| endpoint.access == Access::PublicUnverified);
+        let is_unread = !policy.credentials.authorization && !passes_all;
+        // A request that is authenticated by its signature may have none. Without one, there is nothing to remove or empty.
+        if removes && policy.features.removes_headers || (removes || is_unread) && head.authorization.count > 0 {
+            make(remove(b"authorization"))?;
+        }
+        if !removes {
+            return Ok(());
+        }
+        if head.dpop.count > 0 {
+            make(remove(b"dpop"))?;
+        }
+        match head.elsewhere.first.map(|carried| (carried.line(), carried.rest())) {
+            None => Ok(()),
+            Some((_, Some(rest))) => make(Change::Set(PROTOCOLS, rest.into())),
+            Some((line, None)) => make(remove(line)),
+        }
     }
 
     /// Removes headers that imitate Callgate's. If the gateway can only replace lines, a line that Callgate's own header will
@@ -141,6 +163,9 @@ impl Allow<'_> {
                     set(name, value)?;
                 }
             }
+            for (name, value) in forwarded(caller, facts.policy) {
+                set(name, value)?;
+            }
         }
         if let Some(endpoint) = facts.endpoint {
             set(&names.endpoint, Cow::Borrowed(&endpoint.id))?;
@@ -174,6 +199,29 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     ]
 }
 
+/// Returns the headers with the claims that the policy forwards, for those that the caller's token has.
+fn forwarded<'c>(caller: &'c Caller<'_>, policy: &'c Policy) -> impl Iterator<Item = (&'c str, Cow<'c, str>)> {
+    let claims = policy.claims.iter().filter_map(move |forwarded| Some((forwarded, caller.token()?)));
+    claims.filter_map(|(forwarded, token)| Some((&*forwarded.header, shown(token.claim(&forwarded.claim)?)?)))
+}
+
+/// Returns a claim as the value of a header. Returns `None` for an empty claim, and for one that has no form that every reader
+/// understands in the same way: objects, nested lists, and lists with anything but text.
+fn shown(claim: &Value) -> Option<Cow<'_, str>> {
+    match claim {
+        Value::String(text) => Some(encode(text)).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
+        Value::Array(items) => {
+            let text =
+                |item: &Value| item.as_str().filter(|text| !text.is_empty()).map(|text| encode(text).into_owned());
+            let items: Option<Vec<_>> = items.iter().map(text).collect();
+            items.filter(|items| !items.is_empty()).map(|items| Cow::Owned(items.join(" ")))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
+}
+
 /// Returns the scopes of a caller, from its token and its registration, without duplicates.
 pub(crate) fn granted<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
     token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside(token, agent))
@@ -185,14 +233,47 @@ fn beside<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> imp
     own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)))
 }
 
-/// Returns whether every identity header fits.
-pub(crate) fn identity_fits(caller: &Caller<'_>) -> bool {
+/// Returns whether every identity header fits, including those with claims that the policy forwards.
+pub(crate) fn identity_fits(caller: &Caller<'_>, policy: &Policy) -> bool {
     // Encoding makes a value at most three times as long, so most identities need no exact computation.
     let length = |text: Option<&str>| text.map_or(0, str::len);
     let token = caller.token();
     let names = length(caller.agent().map(|agent| &*agent.name)).max(length(token.map(VerifiedToken::issuer_name)));
     let claims = length(token.and_then(VerifiedToken::client)).max(length(token.and_then(VerifiedToken::subject)));
     let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
-    names.max(claims).max(scopes) * 3 <= MOST_VALUE
-        || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE)
+    let identity_fits = names.max(claims).max(scopes) * 3 <= MOST_VALUE
+        || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE);
+    identity_fits && forwarded(caller, policy).all(|(_, value)| value.len() <= MOST_VALUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn shows_claims_in_one_form_each() {
+        for (claim, value) in [
+            (json!("ann@example.com"), Some("ann@example.com")),
+            (json!("a b%\r\n\u{e9}"), Some("a%20b%25%0D%0A%C3%A9")),
+            (json!(42), Some("42")),
+            (json!(-7), Some("-7")),
+            (json!(1.5), Some("1.5")),
+            (json!(true), Some("true")),
+            (json!(false), Some("false")),
+            (json!(["a", "b c"]), Some("a b%20c")),
+            (json!(["a"]), Some("a")),
+            (json!(""), None),
+            (json!(null), None),
+            (json!([]), None),
+            (json!([""]), None),
+            (json!(["a", ""]), None),
+            (json!(["a", 1]), None),
+            (json!([["a"]]), None),
+            (json!({ "a": "b" }), None),
+        ] {
+            assert_eq!(shown(&claim).as_deref(), value, "{claim}");
+        }
+    }
 }

@@ -62,6 +62,10 @@ forms! {
         "A day in UTC, or a moment (RFC 3339) with `Z` or an offset. A day that ends a period is part of it.",
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$",
         ["2027-06-30", "2027-06-30T12:00:00Z", "2027-06-30T14:00:00+02:00"];
+    ExternalUrl:
+        "A scheme and a host in lower case, and at most a path without a slash at its end.",
+        r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?(/[!$%&'()*+,.0-:=@A-Z_a-z~-]+)*$",
+        ["https://api.example.com", "https://example.com/orders", "http://localhost:8080"];
     FetchedUrl:
         "An absolute `https` or `http` URL without user information and fragment.",
         r#"^https?://[!$-.0-;=?-\[\]-~][!$-;=?-\[\]-~]*$"#,
@@ -95,10 +99,6 @@ forms! {
         "An IP network with its prefix length. Bits after the prefix are zero.",
         r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
         ["203.0.113.7/32", "198.51.100.0/24", "2001:db8::/48"];
-    Origin:
-        "A scheme and a host in lower case, with nothing after them.",
-        r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$",
-        ["https://api.example.com", "http://localhost:8080"];
     ParameterName:
         "The name of a query parameter, decoded and in lower case, at most 128 bytes long.",
         r"^[^A-Z]{1,128}$",
@@ -115,6 +115,11 @@ forms! {
         "Printable ASCII that is not empty, as in a parameter of a signature.",
         r"^[ -~]+$",
         ["build-agent-1", "artifacts"];
+    ProtocolPrefix:
+        "The beginning of a WebSocket subprotocol: at most 64 characters of a token (RFC 9110), the last of which is neither a letter \
+         nor a digit.",
+        r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{0,63}[!#$%&'*+.^_`|~-]$",
+        ["bearer.", "token-"];
     Scope:
         "A scope (RFC 6749): visible ASCII without quotes, backslashes and `*`. Scopes are compared exactly.",
         r"^[!#-)+-\[\]-~]+$",

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 mod audit;
+mod credential;
 mod dpop;
 mod endpoint;
 mod fetched;
@@ -27,6 +28,7 @@ mod signature;
 mod signing_key;
 
 pub use audit::*;
+pub use credential::CredentialPlace;
 pub use dpop::*;
 pub use endpoint::*;
 pub use fetched::*;
@@ -66,10 +68,12 @@ pub struct Document {
     /// The hosts that Callgate serves, with the port if it is neither 80 nor 443.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Host>"))]
     pub hosts: Vec<String>,
-    /// The scheme and host that clients use, if they differ from `https` and the host that the gateway sees. Request signatures
-    /// and proofs of possession must be created for them.
+    /// The scheme and host that clients use, if they differ from `https` and the host that the gateway sees, and the path in front of
+    /// the API, if a proxy removes it before the gateway. Request signatures and proofs of possession must be created for them: with
+    /// `https://example.com/orders`, a request that the gateway sees as `/items` is signed as `/orders/items`. The path has no slash at
+    /// its end, and clients must spell it in the same way, escapes included.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Origin>"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::ExternalUrl>"))]
     pub external_url: Option<String>,
     /// Where the developer of a client that was denied gets help: a URL or a contact, in at most 256 printable ASCII characters. Denials
     /// contain it in the member `help`, also for clients that are not authenticated. Denials of gRPC requests do not.
@@ -113,6 +117,12 @@ pub struct Document {
     /// The issuers of accepted access tokens, by a name of your choice.
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Issuer>"))]
     pub issuers: BTreeMap<String, Issuer>,
+    /// The places in which clients send access tokens, for clients that cannot set `Authorization`. No other place is read: not
+    /// cookies, and not the query. A request with tokens in two of the places is rejected. Default: `[authorization]`. Without
+    /// `authorization` in the list, an `Authorization` header is no credential. Callgate then ignores it, and removes it from every
+    /// request that it does not observe, except on endpoints with `credentials: ignore`.
+    #[serde(default = "credential::authorization_alone")]
+    pub credentials_from: Vec<CredentialPlace>,
     /// How key-bound tokens are accepted. Default: they are rejected.
     #[serde(default)]
     pub dpop: Option<Dpop>,
@@ -307,8 +317,9 @@ pub struct Identity {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Whether the verified `Authorization` header, together with `DPoP`, is forwarded to the upstream (`keep`) or removed
-    /// (`remove`). In observe mode it is always forwarded, which keeps the upstream working as without Callgate.
+    /// Whether the verified credential, which is the `Authorization` header together with `DPoP` or the token in another place of
+    /// `credentials_from`, is forwarded to the upstream (`keep`) or removed (`remove`). In observe mode it is always forwarded, which
+    /// keeps the upstream working as without Callgate.
     pub authorization: AuthorizationHeader,
     /// The kinds of request bodies that the upstream merges with the query or reads method overrides from: `form`, and `json` for
     /// frameworks such as Laravel and Rails. On endpoints with a bound query parameter these bodies are rejected unless the
@@ -316,6 +327,14 @@ pub struct Upstream {
     /// that merges no bodies.
     #[serde(default = "forms_alone")]
     pub merges: Vec<MergedBody>,
+    /// The claims of the verified token that the upstream gets as headers, by the header's name in lower case, at most 16. Text,
+    /// numbers and booleans are forwarded, and lists of text with a space between the items. Every byte except visible ASCII, and
+    /// `%`, is percent-encoded. The header is absent if the token has no such claim, or if the claim is empty or has another type. A
+    /// value longer than 4,096 bytes is rejected. Headers of these names that a client sends are removed from every request, in every
+    /// spelling that some server reads as one of them: on public endpoints and in observe mode too.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::PlainHeaderName, form::ClaimName>"))]
+    pub claims: BTreeMap<String, String>,
 }
 
 fn forms_alone() -> Vec<MergedBody> {

@@ -28,8 +28,9 @@ pub struct Signatures {
     pub tag: Option<String>,
     /// The components that every signature must cover. The list can contain `@method`, `@authority`, `@path`, `@query`,
     /// `@target-uri`, `@request-target`, `@scheme`, and headers in lower case. A listed `@query` must be covered if the request has
-    /// a query, and a listed header if it is sent. Other components must be covered even if they are not listed: `authorization`
-    /// and `dpop` if sent, bound headers, and for a request with a body `content-digest`, `content-type` and `content-encoding`.
+    /// a query, and a listed header if it is sent. Other components must be covered even if they are not listed: `authorization`,
+    /// or the header that carries the token instead (`credentials_from`), and `dpop` if sent, bound headers, and for a request with a
+    /// body `content-digest`, `content-type` and `content-encoding`.
     /// Default: `@method`, `@authority`, `@path` and `@query`.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Component>>"))]
     pub cover: Option<Vec<String>>,

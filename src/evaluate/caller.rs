@@ -14,6 +14,7 @@ use crate::identity::token::{Refusal, VerifiedToken};
 use crate::policy::Access;
 use crate::reason::Reason;
 use crate::request::credential::Credential;
+use crate::request::head::Lines;
 use crate::text::time::Timestamp;
 
 impl Evaluation<'_, '_> {
@@ -22,13 +23,18 @@ impl Evaluation<'_, '_> {
         if access == Access::PublicUnverified {
             return Ok(());
         }
-        let lines = self.facts.head.authorization;
-        if lines.count == 0 && access == Access::Known && self.may_be_known_by_signature() {
+        let head = &self.facts.head;
+        let authorization =
+            if self.facts.policy.credentials.authorization { head.authorization } else { Lines::default() };
+        let elsewhere = head.elsewhere;
+        let count = authorization.count.saturating_add(elsewhere.count);
+        if count == 0 && access == Access::Known && self.may_be_known_by_signature() {
             return self.authenticate_by_signature();
         }
-        let credential = match (lines.count, lines.first) {
-            (0, _) | (_, None) => Err(self.no_credentials()),
-            (1, Some(value)) => Credential::read(value, self.facts.policy.dpop.is_some()),
+        let credential = match (count, authorization.first, elsewhere.first) {
+            (0, ..) | (_, None, None) => Err(self.no_credentials()),
+            (1, Some(value), _) => Credential::read(value, self.facts.policy.dpop.is_some()),
+            (1, None, Some(carried)) => carried.credential(),
             // Several credentials were denied when the headers were read. Callgate does not guess which one was meant.
             _ => return Ok(()),
         };
@@ -40,7 +46,8 @@ impl Evaluation<'_, '_> {
             return Ok(());
         }
         let policy = self.facts.policy;
-        self.facts.scheme = credential.ok().map(|credential| credential.scheme);
+        // Only `Authorization` has a scheme. A client that sends a proof with a token in another place is asked for `DPoP`.
+        self.facts.scheme = credential.ok().map(|credential| credential.scheme).filter(|_| elsewhere.first.is_none());
         let now = self.facts.request.now;
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let verified = match verified {
@@ -60,7 +67,8 @@ impl Evaluation<'_, '_> {
             (Ok(token), _) => describe(token),
             (Err(reason), Ok(credential)) => self.diagnose(credential.token, *reason, now),
             (Err(Reason::TokenMalformed), Err(_)) => {
-                vec![("expected", "the scheme, one space and the token".to_owned())]
+                let expected = elsewhere.first.map_or("the scheme, one space and the token", |carried| carried.form());
+                vec![("expected", expected.to_owned())]
             }
             (Err(_), Err(_)) => CheckDetails::new(),
         });
@@ -114,7 +122,7 @@ impl Evaluation<'_, '_> {
     /// Rejects an identity that does not fit its headers, because it must not be truncated.
     pub(super) fn identity(&mut self) -> Result<Option<IdentityFits>, Denied> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
-        let fits = upstream::identity_fits(caller);
+        let fits = upstream::identity_fits(caller, self.facts.policy);
         let result = if fits { Ok(IdentityFits::assertion()) } else { Err(Reason::IdentityTooLong) };
         self.record_check(Check::Identity, Rule::Gate, result, |_| CheckDetails::new())
     }

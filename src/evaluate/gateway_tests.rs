@@ -90,6 +90,40 @@ fn replaces_headers_that_kong_cannot_remove() {
 }
 
 #[test]
+fn empties_the_header_with_the_token_on_kong() {
+    let places = json!({ "credentials_from": [{ "header": "x-jwt" }, { "websocket_protocol": "bearer." }] });
+    let policy = on_kong("enforce", places);
+    let sent = |more: &[(&str, &str)]| {
+        let mut lines = request("GET", "/x", "api.example.com", None);
+        lines.extend(more.iter().map(|(name, value)| line(name, value)));
+        decided(&policy, &lines)
+    };
+    let got = sent(&[("X-Jwt", &token("agent")), ("Authorization", "Bearer forged")]).unwrap();
+    assert_eq!((values(&got, "x-jwt"), values(&got, "authorization")), (vec![""], vec![""]));
+    assert_eq!(values(&got, "x-callgate-agent"), ["a"]);
+    let got = sent(&[("Sec-WebSocket-Protocol", &format!("chat, bearer.{}", token("agent")))]).unwrap();
+    assert_eq!(values(&got, "sec-websocket-protocol"), ["chat"]);
+    let got = sent(&[("Sec-WebSocket-Protocol", &format!("bearer.{}", token("agent")))]).unwrap();
+    assert_eq!(values(&got, "sec-websocket-protocol"), [""]);
+    assert_eq!(sent(&[("x-jwt", &token("agent")), ("X-Jwt", "")]), Err(Reason::DuplicateCredentials));
+    assert_eq!(sent(&[("authorization", &format!("Bearer {}", token("agent")))]), Err(Reason::CredentialsMissing));
+}
+
+#[test]
+fn replaces_headers_of_claims_that_kong_cannot_remove() {
+    let claims = json!({ "authorization": "remove", "claims": { "x-user-org": "org", "x-user-email": "email" } });
+    for mode in ["enforce", "observe"] {
+        let policy = on_kong(mode, json!({ "upstream": claims }));
+        let sent = good(&[("X-User-Org", "root"), ("x_user_org", "root"), ("X-User-Email", "root")]);
+        let got = decided(&policy, &sent).unwrap();
+        assert_eq!((values(&got, "x-user-org"), values(&got, "x_user_org")), (vec!["acme"], vec![""]), "{mode}");
+        assert_eq!(values(&got, "x-user-email"), [""], "{mode}");
+        let twice = good(&[("X-User-Email", "root"), ("x-user-email", "root")]);
+        assert_eq!(decided(&policy, &twice), Err(Reason::UnremovableHeader), "{mode}");
+    }
+}
+
+#[test]
 fn adds_no_header_where_there_is_nothing_to_remove() {
     let got = decided(&on_kong("enforce", json!({})), &request("GET", "/health", "api.example.com", None)).unwrap();
     assert!(values(&got, "authorization").is_empty() && values(&got, "dpop").is_empty(), "{got:?}");

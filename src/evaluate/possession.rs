@@ -64,15 +64,9 @@ impl<'a> Evaluation<'a, '_> {
             Some(shared) => Some(Nonces::new(shared.namespace, now)),
             None => return Err(Reason::HostError),
         };
-        let origin = policy.origin(&host);
-        let expected = Expected {
-            token_hash: token.sha256(),
-            key,
-            method: method.as_str(),
-            origin: &origin,
-            path: path.as_str(),
-            nonces,
-        };
+        let (origin, path) = (policy.origin(&host), policy.path_of_client(path.as_str()));
+        let expected =
+            Expected { token_hash: token.sha256(), key, method: method.as_str(), origin: &origin, path: &path, nonces };
         let Self { facts, context, .. } = self;
         let checked = guarded(facts, context, |verifier, _, _| Proof::check(line, rules, expected, now, verifier));
         let checked = self.settle(checked);

@@ -8,6 +8,7 @@ use crate::decision::{Facts, Rule};
 use crate::document::Overrides;
 use crate::reason::Reason;
 use crate::request::head::Head;
+use crate::request::headers::name_reads_as;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
 
 impl Evaluation<'_, '_> {
@@ -19,6 +20,12 @@ impl Evaluation<'_, '_> {
         self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, &policy.override_headers, |reason| {
             refusals.push(reason)
         });
+        // Headers with forwarded claims are the gate's own, so a client's are handled like those with its prefix.
+        for claim in &policy.claims {
+            let lines = headers.as_long_as(claim.header.as_bytes());
+            let posing = lines.filter(|(name, _)| name_reads_as(name, &claim.header)).map(|(name, _)| name);
+            self.facts.head.posing.extend(posing);
+        }
         if !policy.features.tells_end {
             self.facts.request.end_of_stream = !self.facts.head.announces_body();
         }
@@ -27,9 +34,28 @@ impl Evaluation<'_, '_> {
             let rule = if reason == Reason::MethodOverride { Rule::Policy("overrides") } else { Rule::Gate };
             self.record_check(Check::Reading, rule, Err::<(), _>(reason), |_| CheckDetails::new())?;
         }
+        self.read_other_places()?;
         if self.context.trace.is_some() && self.facts.denials.is_empty() {
             let lines = headers.len();
             self.record_check(Check::Reading, Rule::Gate, Ok(()), |()| vec![("lines", lines.to_string())])?;
+        }
+        Ok(())
+    }
+
+    /// Reads the tokens in other places than `Authorization`, if the policy has such places, and rejects a second token.
+    fn read_other_places(&mut self) -> Result<(), Denied> {
+        let policy = self.facts.policy;
+        let Some(others) = &policy.credentials.others else { return Ok(()) };
+        let mut refusals = Vec::new();
+        let found = others.read(self.facts.request.headers, |reason| refusals.push(reason));
+        self.facts.head.elsewhere = found;
+        let also_in_authorization = policy.credentials.authorization && self.facts.head.authorization.count > 0;
+        if found.count > 1 || found.count == 1 && also_in_authorization {
+            refusals.push(Reason::DuplicateCredentials);
+        }
+        for reason in refusals {
+            let rule = Rule::Policy("credentials_from");
+            self.record_check(Check::Reading, rule, Err::<(), _>(reason), |_| CheckDetails::new())?;
         }
         Ok(())
     }
@@ -114,6 +140,7 @@ impl Evaluation<'_, '_> {
             && head.has_origin
             && head.has_preflight_method
             && head.authorization.count == 0
+            && head.elsewhere.count == 0
             && head.upgrade.count == 0
             && request.end_of_stream
             && host.as_ref().is_some_and(|host| policy.table(host.as_str()).is_some())

@@ -1,6 +1,8 @@
 //! Checks signed requests: a signature that authenticates the caller, a signature that is required in addition to a token, and
 //! the digest of the body.
 
+use std::borrow::Cow;
+
 use super::limits::guarded;
 use super::{CheckDetails, Denied, Evaluation};
 use crate::allowlist::Origin;
@@ -117,7 +119,8 @@ impl<'a> Evaluation<'a, '_> {
             further: &further,
             now: facts.request.now,
         };
-        let Some(message) = message(facts) else { return Err(Reason::SignatureComponent) };
+        let target = target_of_client(facts).ok_or(Reason::SignatureComponent)?;
+        let message = message(facts, &target).ok_or(Reason::SignatureComponent)?;
         let verified = guarded(facts, context, |verifier, _, _| asked.verify(&message, signed, verifier));
         self.settle(verified)
     }
@@ -130,9 +133,21 @@ impl<'a> Evaluation<'a, '_> {
     }
 }
 
+/// Returns path and query as the client sees them, with the prefix of the external URL. Returns `None` if the policy has a prefix
+/// and the target has no path that could follow it.
+fn target_of_client<'f>(facts: &'f Facts<'_>) -> Option<Cow<'f, [u8]>> {
+    let target = facts.head.target;
+    match &facts.policy.signatures.external {
+        Some(external) if !external.prefix.is_empty() => {
+            target.starts_with(b"/").then(|| Cow::Owned([external.prefix.as_bytes(), target].concat()))
+        }
+        _ => Some(Cow::Borrowed(target)),
+    }
+}
+
 /// Returns the message whose signature is verified, with the external scheme and authority if the policy sets them. Returns
 /// `None` if the request names no host.
-fn message<'f>(facts: &'f Facts<'_>) -> Option<Message<'f>> {
+fn message<'f>(facts: &'f Facts<'_>, target: &'f [u8]) -> Option<Message<'f>> {
     let Facts { policy, request, head, host, .. } = facts;
     let signatures = &policy.signatures;
     let (scheme, authority) = match &signatures.external {
@@ -143,7 +158,7 @@ fn message<'f>(facts: &'f Facts<'_>) -> Option<Message<'f>> {
         method: head.method,
         scheme,
         authority,
-        target: head.target,
+        target,
         headers: request.headers,
         structured: &signatures.structured,
     })

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use super::credentials;
 use crate::document;
 use crate::document::names::check_distinct;
 use crate::document::{Findings, Place};
 use crate::identity::crypto::hmac_sha256;
 use crate::identity::token::{Secrets, look_up};
-use crate::request::headers::name_begins_like;
+use crate::request::headers::{folded_name, name_begins_like};
 use crate::request::shown::header_is_secret;
 use crate::text::ascii::is_token;
 
@@ -107,9 +108,10 @@ impl HeaderNames {
 }
 
 impl Audit {
-    pub(super) fn compile(raw: &document::Audit, secrets: &dyn Secrets, findings: &mut Findings) -> Self {
+    pub(super) fn compile(document: &document::Document, secrets: &dyn Secrets, findings: &mut Findings) -> Self {
+        let raw = &document.audit;
         check_prefix(&raw.headers.prefix, findings);
-        check_included(&raw.include, &raw.headers.prefix, findings);
+        check_included(document, findings);
         Self {
             logs_allow: raw.log.allow,
             logs_deny: raw.log.deny,
@@ -145,7 +147,12 @@ fn check_prefix(prefix: &str, findings: &mut Findings) {
     }
 }
 
-fn check_included(names: &[String], prefix: &str, findings: &mut Findings) {
+fn check_included(document: &document::Document, findings: &mut Findings) {
+    let (names, prefix) = (&document.audit.include, &document.audit.headers.prefix);
+    let carries = |name: &str| {
+        let folded: Vec<u8> = folded_name(name.as_bytes()).collect();
+        str::from_utf8(&folded).is_ok_and(|folded| credentials::carry(folded, document))
+    };
     let place = Place::root().field("audit").field("include");
     check_distinct("header", names, &place, findings);
     if names.len() > MOST_INCLUDED {
@@ -155,7 +162,7 @@ fn check_included(names: &[String], prefix: &str, findings: &mut Findings) {
         let shown = name.escape_debug();
         let message = if !is_token(name.as_bytes()) || *name != name.to_ascii_lowercase() {
             format!("invalid header name `{shown}`; expected lower case, such as `x-agent-run-id`")
-        } else if header_is_secret(name) {
+        } else if header_is_secret(name) || carries(name) {
             format!(
                 "`{shown}` can contain a credential, and records never contain credentials; name a header that only identifies"
             )

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::overrides;
+use super::{credentials, overrides};
 use crate::allowlist::Template;
 use crate::allowlist::{Binding, Bound, Side};
 use crate::document;
@@ -64,6 +64,8 @@ fn bound(written: &str, document: &document::Document, template: Option<&Templat
                 Err(format!("header names are compared in lower case; write `header.{lower}`"))
             } else if NEVER_BOUND.contains(&name) || name_begins_like(name.as_bytes(), &document.audit.headers.prefix) {
                 Err(format!("`{name}` is used by the connection or the gate; bind another header"))
+            } else if credentials::carry(name, document) {
+                Err(format!("`{name}` carries tokens (`credentials_from`); bind another header"))
             } else if overrides::is_listed(name, document) {
                 Err(format!("`{name}` is an override header, which is rejected in every request; bind another header"))
             } else {

@@ -16,7 +16,7 @@ use super::signatures::Signatures;
 use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
-use super::{Policy, advice, documents, dpop, gateway, hosts, overrides};
+use super::{Policy, advice, claims, credentials, documents, dpop, gateway, hosts, overrides};
 use crate::document;
 use crate::document::names::check_name;
 use crate::document::position::place_at;
@@ -168,10 +168,12 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
             endpoint::check_scopes(asked, &place, &mut findings);
         }
     }
+    let credentials = credentials::compile(document, &mut findings);
     let dpop = dpop::compile(document, &mut findings);
     check_refused_parameters(&document.reject_query, &mut findings);
     let override_headers = overrides::compile(document, &mut findings);
     check_merges(&document.upstream.merges, &mut findings);
+    let claims = claims::compile(document, &mut findings);
     let skew = skew(document, &mut findings);
     let hosts = hosts::compile(&document.hosts, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
@@ -200,7 +202,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         &limits.list,
         &mut findings,
     );
-    let audit = Audit::compile(&document.audit, secrets, &mut findings);
+    let audit = Audit::compile(document, secrets, &mut findings);
     if limits.any() || replay.is_some() || dpop.as_ref().is_some_and(|rules| rules.nonce) || !documents.is_empty() {
         TablesKey::require(document, &mut findings);
     }
@@ -218,10 +220,20 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         resource: document.resource.as_str().into(),
         help: document.help.as_deref().map(Into::into),
         dpop,
+        trailers: RemovedTrailers::new(
+            override_headers
+                .iter()
+                .map(|name| &**name)
+                .chain(credentials.headers())
+                .chain(claims.iter().map(|claim| &*claim.header)),
+            &endpoints.list,
+            &signatures,
+            !signing_keys.is_empty(),
+        ),
+        credentials,
         passes_preflight: document.preflight == document::Preflight::Pass,
         overrides: document.overrides,
         rejected_query: RejectedNames::new(&document.reject_query),
-        trailers: RemovedTrailers::new(&override_headers, &endpoints.list, &signatures, !signing_keys.is_empty()),
         override_headers,
         takes_unregistered: document.unregistered == document::Unregistered::Allow,
         issuers,
@@ -235,6 +247,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         signatures,
         held_bodies,
         replay,
+        claims,
         keeps_authorization: document.upstream.authorization == document::AuthorizationHeader::Keep,
         prefix: document.audit.headers.prefix.as_str().into(),
         header_names: HeaderNames::new(&document.audit.headers.prefix),

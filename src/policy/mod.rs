@@ -7,7 +7,9 @@ mod advice;
 mod agents;
 mod audit;
 mod bindings;
+mod claims;
 mod compile;
+mod credentials;
 mod documents;
 mod dpop;
 mod endpoint;
@@ -20,6 +22,7 @@ mod hosts;
 mod limits;
 mod overrides;
 mod replay;
+mod reserved;
 mod signatures;
 mod signing_keys;
 mod tables_key;
@@ -45,6 +48,7 @@ pub(crate) use replay::Replay;
 pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::allowlist::Table;
@@ -53,9 +57,11 @@ use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash}
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
 use crate::quota::{self, LimitStatuses, Shown};
+use crate::request::places::CredentialPlaces;
 use crate::request::{Host, RejectedNames};
 use crate::state::{Namespace, SlotKind, bytes_in_zone};
 use audit::HeaderNames;
+use claims::ForwardedClaim;
 use trailers::RemovedTrailers;
 
 /// A compiled policy. Everything that it refers to exists, and no two endpoints can match the same request.
@@ -76,6 +82,8 @@ pub struct Policy {
     pub(crate) resource: Box<str>,
     /// Where a client that was denied gets help.
     pub(crate) help: Option<Box<str>>,
+    /// The places in which requests may carry a token.
+    pub(crate) credentials: CredentialPlaces,
     pub(crate) dpop: Option<crate::identity::dpop::Rules>,
     pub(crate) passes_preflight: bool,
     pub(crate) overrides: document::Overrides,
@@ -99,6 +107,8 @@ pub struct Policy {
     /// `None` if no message is limited to a single use.
     pub(crate) replay: Option<Replay>,
     pub(crate) keeps_authorization: bool,
+    /// The claims that the upstream gets as headers.
+    pub(crate) claims: Vec<ForwardedClaim>,
     pub(crate) prefix: Box<str>,
     pub(crate) header_names: HeaderNames,
     pub(crate) audit: Audit,
@@ -147,11 +157,36 @@ impl Policy {
         self.issuers.keys().map(|(_, key)| key).chain(self.signing_keys.iter().map(|signing| &signing.key))
     }
 
+    /// Returns the header, name and value, in which a client sends this bearer token. `Authorization` comes first where the policy
+    /// accepts tokens in several places.
+    #[must_use]
+    pub fn header_with_token(&self, token: &str) -> (&str, String) {
+        self.credentials.header_with(token)
+    }
+
+    /// Returns the names of the headers, other than `Authorization`, in which a client may send a token.
+    pub fn token_headers(&self) -> impl Iterator<Item = &str> {
+        self.credentials.headers()
+    }
+
+    /// Returns the names of the headers in which the upstream gets claims of the token.
+    pub fn claim_headers(&self) -> impl Iterator<Item = &str> {
+        self.claims.iter().map(|claim| &*claim.header)
+    }
+
     /// Returns the scheme and authority of a request as its client sees them.
     pub(crate) fn origin(&self, host: &Host<'_>) -> String {
         match &self.signatures.external {
             Some(external) => format!("{}://{}", external.scheme, external.authority),
             None => format!("https://{}", host.as_str()),
+        }
+    }
+
+    /// Returns the path of a request as its client sees it, with the prefix of the external URL.
+    pub(crate) fn path_of_client<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        match &self.signatures.external {
+            Some(external) if !external.prefix.is_empty() => Cow::Owned(format!("{}{path}", external.prefix)),
+            _ => Cow::Borrowed(path),
         }
     }
 

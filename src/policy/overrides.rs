@@ -1,38 +1,13 @@
 //! Checks the headers that the policy adds to those by which a request could override its method or path.
 
+use super::reserved::{self, MOST_NAME};
 use crate::document;
 use crate::document::names::{check_distinct, is_plain_header};
 use crate::document::{Findings, Place};
-use crate::request::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
-use crate::request::headers::name_begins_like;
+use crate::request::head::OVERRIDE_HEADERS;
 
 /// The maximum number of headers that a policy adds. Each one is compared with every header of a request.
 const MOST_ADDED: usize = 32;
-const MOST_BYTES: usize = 128;
-
-/// Headers that every request has or that Callgate needs, except [those without lookalikes](WITHOUT_LOOKALIKES).
-const NEEDED: [&str; 19] = [
-    "accept",
-    "access-control-request-headers",
-    "access-control-request-method",
-    "authorization",
-    "connection",
-    "cookie",
-    "dpop",
-    "expect",
-    "host",
-    "origin",
-    "signature",
-    "te",
-    "traceparent",
-    "upgrade",
-    "user-agent",
-    // Gateways set these themselves.
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-request-id",
-    "via",
-];
 
 pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Vec<Box<str>> {
     let place = Place::root().field("override_headers");
@@ -44,24 +19,21 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
     for (index, name) in names.iter().enumerate() {
         let place = place.index(index);
         let shown = name.escape_debug();
-        if !is_plain_header(name) || name.len() > MOST_BYTES {
+        if !is_plain_header(name) || name.len() > MOST_NAME {
             findings.error(
                 place,
                 format!(
-                    "invalid header name `{shown}`; expected at most {MOST_BYTES} lower-case letters, digits and hyphens, such \
+                    "invalid header name `{shown}`; expected at most {MOST_NAME} lower-case letters, digits and hyphens, such \
                      as `x-forwarded-prefix` (every other character of a header's name reads as a hyphen)"
                 ),
             );
-        } else if NEEDED.contains(&name.as_str()) || WITHOUT_LOOKALIKES.contains(&name.as_str()) {
+        } else if reserved::is_needed(name) {
             findings.error(
                 place,
                 format!("`{shown}` is set by gateways or needed by the gate; name a header that the upstream reads a method or \
                          path from"),
             );
-        } else if ["x-envoy-", &document.audit.headers.prefix]
-            .iter()
-            .any(|prefix| name_begins_like(name.as_bytes(), prefix))
-        {
+        } else if reserved::is_of_the_gate(name, document) {
             findings.error(
                 place,
                 format!("`{shown}` is a header of the gateway or of the gate; name a header that clients send"),

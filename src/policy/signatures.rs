@@ -11,7 +11,7 @@ use crate::document::{Findings, Place};
 use crate::identity::signature::{
     FieldKind, Profile, ProfileName, SignatureAgent, StructuredFields, WEB_BOT_AUTH, is_string,
 };
-use crate::request::Host;
+use crate::request::{CanonicalPath, Host};
 use crate::text::ascii::is_token;
 
 const USUAL_AGE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const USUAL_COVERAGE: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 #[derive(Debug)]
 pub(crate) struct Signatures {
     pub(crate) structured: StructuredFields,
-    /// The scheme and the authority that clients sign, if they differ from `https` and the request's own.
+    /// The scheme, the authority and the path prefix that clients sign, if they differ from `https` and the request's own.
     pub(crate) external: Option<External>,
     /// The maximum size of a body that is held, in bytes.
     pub(crate) max_body: u64,
@@ -39,11 +39,13 @@ pub(crate) struct Signatures {
     pub(crate) signs_bodies: bool,
 }
 
-/// The scheme and authority that clients see.
+/// The URL under which clients see the API.
 #[derive(Debug)]
 pub(crate) struct External {
     pub(crate) scheme: Box<str>,
     pub(crate) authority: Box<str>,
+    /// The path before that of each request, without a slash at its end. Empty for most policies.
+    pub(crate) prefix: Box<str>,
 }
 
 /// An endpoint's requirements on signatures.
@@ -343,17 +345,25 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
 fn external(document: &document::Document, findings: &mut Findings) -> Option<External> {
     let url = document.external_url.as_deref()?;
     let read = || {
-        let (scheme, authority) = url.split_once("://")?;
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let host = Host::parse(authority.as_bytes()).ok()?;
-        (matches!(scheme, "http" | "https") && host.as_str() == authority)
-            .then(|| External { scheme: scheme.into(), authority: authority.into() })
+        // Clients sign the path literally, so only a path that everyone writes in the same way can be a part of it.
+        let is_canonical = |path: CanonicalPath<'_>| path.restricted().is_empty() && !prefix.ends_with('/');
+        let has_plain_prefix = prefix.is_empty() || CanonicalPath::parse(prefix.as_bytes()).is_ok_and(is_canonical);
+        (matches!(scheme, "http" | "https") && host.as_str() == authority && has_plain_prefix).then(|| External {
+            scheme: scheme.into(),
+            authority: authority.into(),
+            prefix: prefix.into(),
+        })
     };
     let external = read();
     if external.is_none() {
         findings.error(
             Place::root().field("external_url"),
             format!(
-                "invalid URL `{}`; expected only scheme and host, in lower case, such as `https://api.example.com`",
+                "invalid URL `{}`; expected scheme and host in lower case, and at most a path without a slash at its end, such as \
+                 `https://api.example.com` or `https://example.com/orders`",
                 url.escape_debug()
             ),
         );

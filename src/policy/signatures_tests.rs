@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{compile, errors, signed};
+use super::tests::{compile, errors, signed, with};
 
 #[test]
 fn reports_each_error_about_signatures_at_its_location() {
@@ -32,8 +32,8 @@ fn reports_each_error_about_signatures_at_its_location() {
         ),
         (&[("/web_bot_auth", json!({ "max_age": "48h" }))], "web_bot_auth.max_age: signatures of Web Bot Auth"),
         (
-            &[("/external_url", json!("https://api.example.com/v1"))],
-            "external_url: invalid URL `https://api.example.com/v1`",
+            &[("/external_url", json!("https://api.example.com/v1/"))],
+            "external_url: invalid URL `https://api.example.com/v1/`",
         ),
         (
             &[("/endpoints/2/replay", json!(false))],
@@ -109,5 +109,28 @@ fn warns_about_weak_signature_settings() {
             warnings.iter().any(|warning| warning.starts_with(expected)),
             "expected {expected}\n  got {warnings:#?}"
         );
+    }
+}
+
+#[test]
+fn accepts_a_canonical_path_in_the_external_url() {
+    let external = |url: &str| {
+        let compiled = compile(with(&[("/external_url", json!(url))]));
+        compiled.map(|compiled| compiled.policy.path_of_client("/x").into_owned()).ok()
+    };
+    for (url, path) in [
+        ("https://api.example.com", "/x"),
+        ("https://api.example.com/v1", "/v1/x"),
+        ("http://[::1]:8080/a/b.c", "/a/b.c/x"),
+        ("https://api.example.com/caf%C3%A9", "/caf%C3%A9/x"),
+        ("https://api.example.com/a:b@c", "/a:b@c/x"),
+    ] {
+        assert_eq!(external(url).as_deref(), Some(path), "{url}");
+    }
+    for wrong in [
+        "/", "/v1/", "//v1", "/v1//a", "/.", "/v1/..", "/%2E%2e", "/%61", "/a%2Fb", "/a;b", "/a%5Cb", "/a%25b", "/a?b",
+        "/a?", "/a#b", "/a b", "/a\\b", "/a%", "/a%0D", "/\u{e9}", "/[a]",
+    ] {
+        assert_eq!(external(&format!("https://api.example.com{wrong}")), None, "{wrong}");
     }
 }

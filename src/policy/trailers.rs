@@ -24,18 +24,18 @@ pub(crate) struct RemovedTrailers {
 
 impl RemovedTrailers {
     /// Collects the trailers that look like headers which frame, route or authenticate the request or override its method or
-    /// path. It adds those that any endpoint of the policy binds and, if agents sign requests, those that a signature covers.
-    pub(crate) fn new(
-        override_headers: &[Box<str>],
-        endpoints: &[Endpoint],
-        signatures: &Signatures,
+    /// path. It adds those that the policy names for such a purpose, those that any endpoint binds and, if agents sign requests, those
+    /// that a signature covers.
+    pub(crate) fn new<'n>(
+        named: impl Iterator<Item = &'n str>,
+        endpoints: &'n [Endpoint],
+        signatures: &'n Signatures,
         agents_sign: bool,
     ) -> Self {
         let unsigned = WITHOUT_LOOKALIKES.into_iter().filter(|name| !SIGNED.contains(name));
-        let added = override_headers.iter().map(|name| &**name);
         let bound = endpoints.iter().flat_map(|endpoint| &endpoint.bindings).filter_map(Binding::header);
         let signed = SIGNED.into_iter().chain(signatures.covered_headers()).filter(|_| agents_sign);
-        let all = FRAMING.into_iter().chain(unsigned).chain(OVERRIDE_HEADERS).chain(added).chain(bound).chain(signed);
+        let all = FRAMING.into_iter().chain(unsigned).chain(OVERRIDE_HEADERS).chain(named).chain(bound).chain(signed);
         Self::of(all)
     }
 

@@ -13,6 +13,10 @@ impl Reason {
             Self::DuplicateAuthorization => {
                 "Send exactly one `Authorization` header. Put a credential for a proxy into `Proxy-Authorization`."
             }
+            Self::DuplicateCredentials => {
+                "Send the token once, in one place. Do not send it in `Authorization` and in another header, and do \
+                 not repeat the header."
+            }
             Self::DuplicateDpop => {
                 "Replace the `DPoP` header with a new proof for each attempt. Do not append a second line."
             }
@@ -28,7 +32,7 @@ impl Reason {
                 "Send fewer headers. Behind Kong, at most 95 are accepted, including those that proxies add."
             }
             Self::UnremovableHeader => {
-                "Do not send headers with the gate's prefix, and send each override header at most once."
+                "Do not send headers that the gate sets itself, and send each override header at most once."
             }
             Self::MethodOverride => "Send the real method and path, and remove the header or parameter.",
             Self::QueryCredential => {
@@ -91,7 +95,7 @@ impl Reason {
             }
             Self::CredentialsMissing => {
                 "Send `Authorization: Bearer TOKEN`, or a credential of another scheme that `WWW-Authenticate` \
-                 lists."
+                 lists. Send the token in another header only if the API's documentation says so."
             }
             Self::CredentialsScheme => {
                 "Send `Authorization: Bearer TOKEN`, or use another scheme that `WWW-Authenticate` in the response \

@@ -111,6 +111,8 @@ reasons! {
     /// The request has more than one `Authorization`.
     DuplicateAuthorization = 400, "duplicate_authorization", No,
         "the request carries more than one Authorization header";
+    /// The request has tokens in more than one of the places in `credentials_from`, or twice in one of them.
+    DuplicateCredentials = 400, "duplicate_credentials", No, "the request carries more than one access token";
     /// The request has more than one `DPoP`.
     DuplicateDpop = 400, "duplicate_dpop", No, "the request carries more than one DPoP header";
     /// The request has more than one `Content-Length`.
@@ -169,7 +171,7 @@ reasons! {
     QueryEscapeMalformed = 400, "query_escape_malformed", No, "the query contains a malformed escape";
 
     // The credential.
-    /// The request has no `Authorization` header, and the endpoint is not public.
+    /// The request has no token in any place where the policy accepts one, and the endpoint is not public.
     CredentialsMissing = 401, "credentials_missing", Bare, "the request has no access token";
     /// The policy does not accept this authorization scheme.
     CredentialsScheme = 401, "credentials_scheme", Bare, "the authorization scheme is not accepted";

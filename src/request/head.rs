@@ -5,6 +5,7 @@
 use crate::document::Overrides;
 use crate::reason::Reason;
 use crate::request::headers::{Headers, name_begins_like, name_is, name_reads_as};
+use crate::request::places::Elsewhere;
 use crate::text::ascii::is_without;
 
 /// Headers with which a client overrides the method or the path of its own request in some framework or server. There are others;
@@ -49,6 +50,8 @@ pub(crate) struct Head<'a> {
     /// Whether the host is in `Host`, and there is no `:authority`.
     pub(crate) host_in_line: bool,
     pub(crate) authorization: Lines<'a>,
+    /// Tokens in other places of the policy, which [`OtherPlaces`](crate::request::places::OtherPlaces) reads.
+    pub(crate) elsewhere: Elsewhere<'a>,
     pub(crate) dpop: Lines<'a>,
     pub(crate) content_type: Lines<'a>,
     pub(crate) upgrade: Lines<'a>,
@@ -60,7 +63,7 @@ pub(crate) struct Head<'a> {
     pub(crate) has_preflight_method: bool,
     pub(crate) request_id: Option<&'a [u8]>,
     pub(crate) traceparent: Lines<'a>,
-    /// Names of inbound headers that look like Callgate's own headers, as received.
+    /// Names of inbound headers that look like Callgate's own headers or like those with forwarded claims, as received.
     pub(crate) posing: Vec<&'a [u8]>,
     /// Names of inbound override headers, as received.
     pub(crate) overrides: Vec<&'a [u8]>,

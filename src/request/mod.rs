@@ -14,6 +14,7 @@ mod method;
 pub(crate) mod parameter;
 mod path;
 pub(crate) mod percent;
+pub(crate) mod places;
 mod query;
 pub(crate) mod shown;
 

@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     /// A header line; can be given several times
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
-    /// The access token: @FILE, - for standard input, env:NAME, or its text
+    /// The access token, which is sent where the policy accepts one: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, allow_hyphen_values = true)]
     token: Option<Input>,
     /// The request has a body; its content can be given as @FILE, - for standard input, env:NAME, or its text
@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let time = arguments.at.unwrap_or_default().resolve();
     let token = arguments.token.as_ref().map(Input::read).transpose();
     let token = token.map_err(|problem| Failure::Trouble(format!("--token: {problem}")))?;
-    let headers = lines(arguments, path, &host, token.as_deref());
+    let headers = lines(arguments, path, &host, token.as_deref().map(|token| loaded.policy.header_with_token(token)));
     let body = match &arguments.body {
         None => None,
         Some(None) => Some(None),
@@ -165,11 +165,11 @@ struct Subject<'a> {
     time: String,
 }
 
-fn lines(arguments: &Arguments, path: &str, host: &str, token: Option<&str>) -> Headers {
+fn lines(arguments: &Arguments, path: &str, host: &str, token: Option<(&str, String)>) -> Headers {
     let pseudo = [(":method", &*arguments.method), (":scheme", "https"), (":authority", host), (":path", path)];
     let given = arguments.headers.iter().map(|(name, value)| (&**name, &**value));
     let lines = pseudo.into_iter().chain(given).map(|(name, value)| (name, value.to_owned()));
-    lines.chain(token.map(|token| ("authorization", format!("Bearer {token}")))).collect()
+    lines.chain(token).collect()
 }
 
 /// Returns the contents of a rejected token, if it can be decoded.

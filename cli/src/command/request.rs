@@ -32,7 +32,7 @@ pub(super) struct RequestArguments {
     /// The whole request as an HTTP/1.1 message: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, value_name = "MESSAGE", conflicts_with_all = ["url", "method", "headers", "token", "body"])]
     pub(super) request: Option<Input>,
-    /// The scheme and host that clients use, if they differ from the request's: `external_url` of the policy
+    /// The scheme, host and path prefix that clients use, if they differ from the request's: `external_url` of the policy
     #[arg(long, value_name = "URL")]
     pub(super) external_url: Option<String>,
 }

@@ -278,10 +278,14 @@ fn decided(
     let host = request
         .header("host")
         .map_or_else(|| request.authority.clone(), |host| String::from_utf8_lossy(host).into_owned());
-    let mut lines: Vec<(String, Vec<u8>)> =
-        [(":method", request.method.as_str()), (":scheme", "https"), (":authority", &host), (":path", &request.target)]
-            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
-            .to_vec();
+    let mut lines: Vec<(String, Vec<u8>)> = [
+        (":method", request.method.as_str()),
+        (":scheme", "https"),
+        (":authority", &host),
+        (":path", request.target_at_gateway()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+    .to_vec();
     let request = match document.map(|document| document.gateway) {
         Some(
             document::Gateway::Envoy

@@ -48,8 +48,8 @@ const CHAPTERS: [Chapter; 13] = [
     },
     Chapter {
         title: "Issuers",
-        about: "Who issues access tokens, and how Callgate verifies them.",
-        fields: &["issuers"],
+        about: "Who issues access tokens, where clients send them, and how Callgate verifies them.",
+        fields: &["issuers", "credentials_from"],
         definitions: &[
             "Issuer",
             "Profile",
@@ -67,6 +67,7 @@ const CHAPTERS: [Chapter; 13] = [
             "DistinguishedBy",
             "ScopeClaim",
             "ScopeForm",
+            "CredentialPlace",
         ],
     },
     Chapter {
@@ -160,12 +161,13 @@ const CHAPTERS: [Chapter; 13] = [
             "HeaderName",
             "PlainHeaderName",
             "HeaderPrefix",
+            "ProtocolPrefix",
             "ParameterName",
             "Component",
             "PrintableText",
             "ApiUrl",
             "IssuerUrl",
-            "Origin",
+            "ExternalUrl",
             "Network",
             "VariableName",
         ],

@@ -57,10 +57,14 @@ impl Call {
         let token = token.map(|token| token.mint(now));
         let mut lines = Vec::with_capacity(request.headers.len() + 6);
         let usual = if proof.is_some() { "DPoP {token}" } else { "Bearer {token}" };
-        match (&token, request.authorization.as_deref()) {
-            (Some(token), form) => lines.push(authorization(form.unwrap_or(usual), token)),
-            (None, Some(form)) => lines.push(authorization(form, b"")),
-            (None, None) => {}
+        match (&token, &request.carrier, request.authorization.as_deref()) {
+            (token, Some((name, form)), authorization) => {
+                lines.extend(token.as_ref().map(|token| (name.0.clone(), filled(form, token))));
+                lines.extend(authorization.map(|form| (b"authorization".to_vec(), form.as_bytes().to_vec())));
+            }
+            (Some(token), None, form) => lines.push(authorization(form.unwrap_or(usual), token)),
+            (None, None, Some(form)) => lines.push(authorization(form, b"")),
+            (None, None, None) => {}
         }
         if let Some(proof) = proof {
             let about = About {
@@ -141,8 +145,13 @@ impl Call {
             self.host = Some(host.0.clone());
         }
         if let Some(token) = &signing.other_token {
-            self.lines.retain(|(name, _)| name != b"authorization");
-            self.lines.insert(0, authorization("Bearer {token}", &token.mint(now)));
+            let token = token.mint(now);
+            let line = match &request.carrier {
+                Some((name, form)) => (name.0.clone(), filled(form, &token)),
+                None => authorization("Bearer {token}", &token),
+            };
+            self.lines.retain(|(name, _)| *name != line.0);
+            self.lines.insert(0, line);
         }
         if let Some(name) = &tamper.without {
             self.lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
@@ -161,9 +170,12 @@ impl Call {
 }
 
 fn authorization(form: &str, token: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let value = match form.split_once("{token}") {
+    (b"authorization".to_vec(), filled(form, token))
+}
+
+fn filled(form: &str, token: &[u8]) -> Vec<u8> {
+    match form.split_once("{token}") {
         Some((before, after)) => [before.as_bytes(), token, after.as_bytes()].concat(),
         None => form.as_bytes().to_vec(),
-    };
-    (b"authorization".to_vec(), value)
+    }
 }

@@ -147,6 +147,7 @@ impl Deriver<'_, '_> {
                 return self.apply_to_token(&place, *change, proof);
             }
             Change::Authorization(form) => request.authorization = Some(form),
+            Change::Carrier(carrier) => request.carrier = Some(carrier),
             Change::Header(line) => request.headers.push(line),
             Change::Without(name) => {
                 let before = request.headers.len();

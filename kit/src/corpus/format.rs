@@ -160,6 +160,8 @@ pub(super) enum Change {
     Token(Option<String>),
     Proof(Option<String>),
     Authorization(String),
+    /// Sends the token in another header than `Authorization`.
+    Carrier((Bytes, String)),
     /// Adds a header line.
     Header((Bytes, Bytes)),
     /// Removes the header lines of this name.

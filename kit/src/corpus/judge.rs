@@ -347,12 +347,15 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Checks that an observed request is forwarded with all of its original lines, except those that imitate the gate's headers.
+    /// Checks that an observed request is forwarded with all of its original lines, except those that imitate the gate's headers or
+    /// headers with forwarded claims.
     fn as_it_came(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
         let prefix = self.prefix();
+        let claims = self.policy.document.pointer("/upstream/claims").and_then(Value::as_object);
+        let claims = claims.into_iter().flat_map(|claims| claims.keys());
         for (name, value) in self.call.all_lines() {
             let changes = OF_THE_CONNECTION.iter().any(|own| name_reads_as(&name, own)) || name == b":scheme";
-            if changes || name_begins_like(&name, prefix) {
+            if changes || name_begins_like(&name, prefix) || claims.clone().any(|claim| name_reads_as(&name, claim)) {
                 continue;
             }
             if !lines.iter().any(|(own, got)| own.eq_ignore_ascii_case(&name) && *got == value) {

@@ -24,7 +24,7 @@ pub(super) struct Request {
     /// The host; without it, the request names no host.
     #[serde(default)]
     pub(super) host: Option<Bytes>,
-    /// The token in `Authorization`; without it, the request has no such line.
+    /// The token, in `Authorization` or the `carrier`; without it, the request has no such line.
     #[serde(default)]
     pub(super) token: Option<String>,
     /// The proof of possession in `DPoP`; without it, the request has no such line.
@@ -33,6 +33,9 @@ pub(super) struct Request {
     /// The value of `Authorization`; when absent `Bearer {token}`, or `DPoP {token}` if there is a proof.
     #[serde(default)]
     pub(super) authorization: Option<String>,
+    /// The header that has the token instead of `Authorization`, and its value, such as `[x-jwt, "{token}"]`.
+    #[serde(default)]
+    pub(super) carrier: Option<(Bytes, String)>,
     /// Additional header lines, in this order.
     #[serde(default)]
     pub(super) headers: Vec<(Bytes, Bytes)>,
@@ -118,6 +121,9 @@ pub(super) struct Sign {
     /// The authority from the client's view, the request's host when absent.
     #[serde(default)]
     pub(super) authority: Option<String>,
+    /// The path in front of the request's, from the client's view; none when absent.
+    #[serde(default)]
+    pub(super) prefix: String,
     /// Fields that the client treats as structured fields, in addition to those of published standards.
     #[serde(default)]
     pub(super) structured: BTreeMap<String, FieldType>,

@@ -69,11 +69,12 @@ impl Recipe {
         let port = if scheme == "https" { ":443" } else { ":80" };
         let authority = written.authority.as_deref().unwrap_or(host.strip_suffix(port).unwrap_or(&host));
         let structured = structured(&written.structured);
+        let target = [written.prefix.as_bytes(), &call.target].concat();
         let message = Message {
             method: &call.method,
             scheme,
             authority,
-            target: &call.target,
+            target: &target,
             headers: &headers,
             structured: &structured,
         };

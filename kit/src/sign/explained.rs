@@ -155,7 +155,7 @@ fn meaning(component: &str) -> &'static str {
         }
         Some(Name::Method) => "the method as sent",
         Some(Name::TargetUri) => {
-            "the whole URL that clients use; `external_url` of the policy sets its scheme and host"
+            "the whole URL that clients use; `external_url` of the policy sets its scheme, host and path prefix"
         }
         Some(Name::Authority) => {
             "the host that clients use, in lower case, without the default port of the scheme; `external_url` of the policy \

@@ -12,8 +12,10 @@ pub struct Request {
     pub scheme: String,
     /// Host and port in lower case, without the scheme's default port.
     pub authority: String,
-    /// Path and query.
+    /// Path and query, as clients use them.
     pub target: String,
+    /// The beginning of the path that a proxy removes before the gateway.
+    pub prefix: String,
     /// Header lines, names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body, if there is one.
@@ -87,14 +89,27 @@ impl Request {
         Ok(request)
     }
 
-    /// Sets the scheme and authority that clients see.
+    /// Sets the scheme, authority and path prefix that clients see. The path gets the prefix, unless the request already has the
+    /// client's host and a path with the prefix.
     ///
     /// # Errors
     /// Reports what is wrong with the URL.
     pub fn seen_as(&mut self, url: &str) -> Result<(), String> {
         let seen = Self::new("GET", url)?;
+        let prefix = seen.target.trim_end_matches('/');
+        let has_prefix = self.target.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        if self.authority != seen.authority || !has_prefix {
+            self.target.insert_str(0, prefix);
+        }
+        self.prefix = prefix.to_owned();
         (self.scheme, self.authority) = (seen.scheme, seen.authority);
         Ok(())
+    }
+
+    /// Returns path and query as the gateway gets them.
+    #[must_use]
+    pub fn target_at_gateway(&self) -> &str {
+        self.target.strip_prefix(&*self.prefix).unwrap_or(&self.target)
     }
 
     /// Returns the request with the other scheme.
@@ -179,6 +194,24 @@ mod tests {
             "https://a/ b",
         ] {
             Request::new("GET", wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn adds_the_prefix_that_clients_see_once() {
+        for (url, external, target, at_gateway) in [
+            ("https://inside.example/items?x=1", "https://api.example.com", "/items?x=1", "/items?x=1"),
+            ("https://inside.example/items?x=1", "https://api.example.com/", "/items?x=1", "/items?x=1"),
+            ("https://inside.example/items?x=1", "https://api.example.com/v1", "/v1/items?x=1", "/items?x=1"),
+            ("https://inside.example/v1/items", "https://api.example.com/v1", "/v1/v1/items", "/v1/items"),
+            ("https://api.example.com/v1/items", "https://api.example.com/v1", "/v1/items", "/items"),
+            ("https://api.example.com/v10/items", "https://api.example.com/v1", "/v1/v10/items", "/v10/items"),
+            ("https://api.example.com/items", "https://api.example.com/v1", "/v1/items", "/items"),
+        ] {
+            let mut request = Request::new("GET", url).unwrap();
+            request.seen_as(external).unwrap();
+            assert_eq!((&*request.target, request.target_at_gateway()), (target, at_gateway), "{url} {external}");
+            assert_eq!(request.authority, "api.example.com");
         }
     }
 
