@@ -105,7 +105,7 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
             (used_scheme(facts), format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
         }
     };
-    let realm = &facts.policy.resource;
+    let realm = &facts.resource.identifier;
     let bearer = |error: &str| format!("Bearer realm=\"{realm}\"{error}");
     let Some(rules) = &facts.policy.dpop else { return Some(bearer(&error)) };
     let dpop = |error: &str| format!("DPoP realm=\"{realm}\"{error}, algs=\"{}\"", rules.told);

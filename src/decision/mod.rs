@@ -19,8 +19,8 @@ use crate::document::Effect;
 use crate::identity::dpop::Proof;
 use crate::identity::signature::ProfileName;
 use crate::identity::signature::VerifiedSignature;
-use crate::identity::token::VerifiedToken;
-use crate::policy::{Agent, Endpoint, Policy};
+use crate::identity::token::{Audiences, VerifiedToken};
+use crate::policy::{Agent, Endpoint, Policy, Resource};
 use crate::quota::Identified;
 use crate::quota::LimitStatuses;
 use crate::reason::Reason;
@@ -233,7 +233,11 @@ impl<'a> Caller<'a> {
 impl Caller<'_> {
     /// Returns the identity by which limits distinguish callers.
     pub(crate) fn identified(&self) -> Identified<'_> {
-        Identified { agent: self.agent.map(|agent| (&*agent.name, agent.position)), token: self.token() }
+        Identified {
+            agent: self.agent.map(|agent| (&*agent.name, agent.position)),
+            is_class: self.agent.is_some_and(|agent| agent.is_class),
+            token: self.token(),
+        }
     }
 
     /// Returns the claim or attribute that a binding names. `None` if the caller has none.
@@ -247,8 +251,7 @@ impl Caller<'_> {
 
 impl Granted for Caller<'_> {
     fn has(&self, scope: &str) -> bool {
-        self.token().is_some_and(|token| token.has_scope(scope))
-            || self.agent.is_some_and(|agent| agent.scopes.iter().any(|own| **own == *scope))
+        self.token().is_some_and(|token| token.grants(scope)) || self.agent.is_some_and(|agent| agent.grants(scope))
     }
 }
 
@@ -275,6 +278,8 @@ pub struct Facts<'a> {
     pub(crate) host: Option<Host<'a>>,
     pub(crate) path: Option<CanonicalPath<'a>>,
     pub(crate) query: Option<Query<'a>>,
+    /// The resource that the path belongs to. It is the policy's own if the path has no canonical form.
+    pub(crate) resource: &'a Resource,
     pub(crate) endpoint: Option<&'a Endpoint>,
     /// The authentication scheme of the token. `None` for a token that is not in `Authorization`.
     pub(crate) scheme: Option<Scheme>,
@@ -312,6 +317,7 @@ impl<'a> Facts<'a> {
             host: None,
             path: None,
             query: None,
+            resource: policy.resources.own(),
             endpoint: None,
             scheme: None,
             token: None,
@@ -339,6 +345,11 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn endpoint(&self) -> Option<&'a Endpoint> {
         self.endpoint
+    }
+
+    /// Returns the audiences of the request's resource, or `None` if the policy has only one resource.
+    pub(crate) fn audiences(&self) -> Option<&'a Audiences> {
+        if self.policy.resources.is_single() { None } else { Some(&self.resource.audiences) }
     }
 
     /// Returns whether denials of this request are only recorded, because of the policy or of the matched endpoint.

@@ -79,6 +79,9 @@ record! {
         /// The policy's name of the issuer whose token was verified.
         #[serde(skip_serializing_if = "Option::is_none")]
         issuer: Option<&'r str>,
+        /// The tenant of the issuer, if the issuer has tenants. It is a part of the caller's identity.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tenant: Option<&'r str>,
         /// The client, from the token. In `client`, `subject` and `scopes`, characters that are invisible or reorder the text
         /// around them are escaped, such as `\u{202e}`; a backslash is doubled; and text longer than 1,024 bytes is truncated
         /// and ends with `…`.

@@ -179,8 +179,8 @@ impl Allow<'_> {
     }
 }
 
-/// Returns the values of a caller's identity headers: agent, issuer, client, subject and scopes.
-fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
+/// Returns the values of a caller's identity headers: agent, issuer, tenant, client, subject and scopes.
+fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 6] {
     let token = caller.token();
     let mut scopes = Cow::Borrowed(token.map_or("", VerifiedToken::scope_line));
     for scope in beside(token, caller.agent()) {
@@ -193,6 +193,8 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 5] {
     [
         caller.agent().map(|agent| encode(&agent.name)),
         token.map(|token| encode(token.issuer_name())),
+        // A tenant consists of characters that need no encoding.
+        token.and_then(VerifiedToken::tenant).map(Cow::Borrowed),
         token.and_then(VerifiedToken::client).map(encode),
         token.and_then(VerifiedToken::subject).map(encode),
         Some(scopes).filter(|scopes| !scopes.is_empty()),
@@ -225,6 +227,13 @@ fn shown(claim: &Value) -> Option<Cow<'_, str>> {
 /// Returns the scopes of a caller, from its token and its registration, without duplicates.
 pub(crate) fn granted<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
     token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside(token, agent))
+}
+
+/// Returns the scopes that the scopes of a caller include. The upstream does not receive them.
+pub(crate) fn implied<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
+    let of_token = token.map_or(&[][..], VerifiedToken::implied);
+    let of_agent = agent.map_or(&[][..], Agent::implied);
+    of_token.iter().chain(of_agent).map(String::as_str)
 }
 
 /// Returns the scopes of a registration that the token does not have.

@@ -48,6 +48,9 @@ pub struct RemoteKeys {
 pub struct DiscoveredKeys {
     /// The document to fetch. There is no other attempt if the issuer does not have it.
     pub document: MetadataDocument,
+    /// The tenant whose metadata is fetched, if `issuer` has a variable, such as `organizations` or `common` at Microsoft Entra ID.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// The gateway's cluster for the host of the issuer. For Envoy and the gateways that are based on it.
     #[serde(default)]
     pub cluster: Option<String>,

@@ -41,6 +41,10 @@ forms! {
         "An absolute `https` URL without a fragment (RFC 8707).",
         r#"^https://[!$-.0-\[\]-~][!$-\[\]-~]*$"#,
         ["https://api.example.com", "https://example.com/orders"];
+    BasePath:
+        "A path prefix: `/` and a segment, once or several times, in letters, digits, `-`, `.`, `_` and `~`, without a slash at the end.",
+        r"^(/[A-Za-z0-9._~-]+)+$",
+        ["/mcp", "/apis/orders"];
     BindingKey:
         "A part of the request: `path.` and a variable of the path template, `query.` and a parameter, or `header.` and a header in \
          lower case.",
@@ -84,9 +88,10 @@ forms! {
         r"^([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$",
         ["api.example.com", "api.example.com:8443", "10.0.0.1", "[2001:db8::1]:8443"];
     IssuerUrl:
-        "An absolute URL without query and fragment (RFC 8414), exactly as in the `iss` claim.",
-        r"^https?://[!$-.0-;=@-\[\]_a-z~][!$-;=@-\[\]_a-z~]*$",
-        ["https://idp.example.com", "https://idp.example.com/realms/agents"];
+        "An absolute URL without query and fragment (RFC 8414), exactly as in the `iss` claim. One path segment may be a variable, the \
+         name of the claim with the tenant in braces.",
+        r"^https?://[!$-.0-;=@-\[\]_a-z~][!$-;=@-\[\]_a-z~]*(/\{[A-Za-z0-9_-]+\}(/[!$-;=@-\[\]_a-z~]*)?)?$",
+        ["https://idp.example.com", "https://idp.example.com/realms/agents", "https://login.microsoftonline.com/{tid}/v2.0"];
     Method:
         "An exact method (RFC 9110) in capitals. `*` is not accepted.",
         r"^[A-Z0-9!#$%&'+.^_`|~-]+$",
@@ -124,6 +129,10 @@ forms! {
         "A scope (RFC 6749): visible ASCII without quotes, backslashes and `*`. Scopes are compared exactly.",
         r"^[!#-)+-\[\]-~]+$",
         ["orders:read", "https://api.example.com/orders.write"];
+    Tenant:
+        "A tenant: 1 to 64 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit.",
+        r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        ["8f2c1d34-5b6a-4e7f-9a10-2b3c4d5e6f70", "acme"];
     VariableName:
         "The name of an environment variable.",
         r"^[^=]+$",

@@ -13,6 +13,7 @@ use super::fetched::{DiscoveredKeys, RemoteKeys};
 #[cfg(feature = "schema")]
 use super::form;
 use super::scalar::{Lifetime, SecretEncoding};
+use super::{Audience, Tenants};
 use crate::document::did_you_mean;
 
 /// An issuer of access tokens, and how its tokens are verified. A token is at most 16 KiB (16,384 bytes) long; longer tokens are
@@ -21,18 +22,29 @@ use crate::document::did_you_mean;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// The exact value of the `iss` claim.
+    /// The exact value of the `iss` claim. For a provider with one issuer per tenant, one path segment may be a variable, such as
+    /// `https://login.microsoftonline.com/{tid}/v2.0`: the token has a claim of that name, and `iss` is exactly this text with the
+    /// claim's value in place of the variable. A tenant consists of 1 to 64 lower-case letters, digits, `-`, `_` and `.`, and begins with
+    /// a letter or digit. An issuer without a variable is preferred to one with a variable.
     #[cfg_attr(feature = "schema", schemars(with = "form::IssuerUrl"))]
     pub issuer: String,
+    /// The tenants whose tokens are accepted: a list, or `any`. Required if `issuer` has a variable. Agents name their `tenant`, so
+    /// with `any` the agents decide which tenants can send requests. The identity of a client includes its tenant, in limits,
+    /// records and headers.
+    #[serde(default)]
+    pub tenants: Option<Tenants>,
     /// The rules that the tokens follow.
     pub profile: Profile,
     /// The accepted signature algorithms.
     pub algorithms: Vec<AlgorithmName>,
     /// The keys that verify the tokens.
     pub keys: Keys,
-    /// The value that `aud` must contain instead of the policy's `resource`, for providers that send another identifier.
+    /// The value that `aud` must contain instead of the policy's `resource`, for providers that send another identifier. A list accepts
+    /// each of several values. `absent` accepts only tokens without `aud`, as Amazon Cognito issues them. A token with any `aud` is then
+    /// rejected, because it was issued for something else. `absent` requires `distinguished_by: claims` and registered agents. An
+    /// audience whose name is `absent` is written in a list: `[absent]`.
     #[serde(default)]
-    pub audience: Option<String>,
+    pub audience: Option<Audience>,
     /// The maximum lifetime (`exp` − `iat`) of a token. A token with a longer lifetime is rejected, even if it was just issued.
     /// The token must have `iat`.
     pub max_lifetime: Lifetime,
@@ -164,7 +176,8 @@ impl Visitor<'_> for AlgorithmVisitor {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// A JSON Web Key Set (RFC 7517) of public keys.
+    /// A JSON Web Key Set (RFC 7517) of public keys. If a key has the member `issuer`, as in the key sets that all tenants of Entra ID
+    /// share, it verifies only tokens of that issuer. `https://login.microsoftonline.com/{tenantid}/v2.0` there means every tenant.
     #[serde(default)]
     pub jwks: Option<JwkSet>,
     /// The secret of HS256, 32 bytes or more.
@@ -265,6 +278,10 @@ pub struct ScopeClaim {
 pub enum ScopeForm {
     /// An array of strings.
     Array,
+    /// A string as in `string`, or an array as in `array`, for providers that send both.
+    Either,
+    /// An object. The names of its members are scopes, except those of members with the value `null` or `false`.
+    Keys,
     /// One string with scopes separated by spaces.
     String,
 }

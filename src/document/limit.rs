@@ -38,9 +38,10 @@ pub(super) fn yes() -> bool {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
-    /// The agent. An unregistered caller is counted by its issuer, client and subject.
+    /// The agent. An unregistered caller is counted by its issuer, tenant, client and subject, and a client of an entry with
+    /// `each: client` by its client.
     Agent,
-    /// The issuer of the credential.
+    /// The issuer of the credential, and its tenant if the issuer has `tenants`.
     Issuer,
     /// The source address. An IPv6 address counts as its /64.
     Source,

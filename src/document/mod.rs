@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+mod audience;
 mod audit;
 mod credential;
 mod dpop;
@@ -26,7 +27,9 @@ pub(crate) mod scalar;
 pub(crate) mod schema;
 mod signature;
 mod signing_key;
+mod tenants;
 
+pub use audience::*;
 pub use audit::*;
 pub use credential::CredentialPlace;
 pub use dpop::*;
@@ -39,6 +42,7 @@ pub(crate) use names::did_you_mean;
 pub use names::{nearest, renamed};
 pub use signature::*;
 pub use signing_key::*;
+pub use tenants::*;
 
 pub use scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding, Size};
 
@@ -65,6 +69,10 @@ pub struct Document {
     /// its issuer has its own `audience`.
     #[cfg_attr(feature = "schema", schemars(with = "form::ApiUrl"))]
     pub resource: String,
+    /// The path prefixes that are resources of their own. The audience of a token must be that of the resource that the path of the
+    /// request belongs to, on every host and whether or not an endpoint matches. Paths under none of them belong to `resource`.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
     /// The hosts that Callgate serves, with the port if it is neither 80 nor 443.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Host>"))]
     pub hosts: Vec<String>,
@@ -111,7 +119,8 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::ParameterName>"))]
     pub reject_query: Vec<String>,
-    /// Whether a request with a valid token is allowed if its client is not an agent of this policy. Default: `reject`.
+    /// Whether a request with a valid token is allowed if its client is not an agent of this policy. `allow` cannot be combined with
+    /// an issuer that has `audience: absent` or `tenants: any`. Default: `reject`.
     #[serde(default)]
     pub unregistered: Unregistered,
     /// The issuers of accepted access tokens, by a name of your choice.
@@ -123,6 +132,13 @@ pub struct Document {
     /// request that it does not observe, except on endpoints with `credentials: ignore`.
     #[serde(default = "credential::authorization_alone")]
     pub credentials_from: Vec<CredentialPlace>,
+    /// The scopes that other scopes include, such as `admin: [read, write]`: a token or agent with the scope `admin` may send requests
+    /// that require `read` or `write`. Included scopes include others in turn. They only count where scopes are required: records and
+    /// the upstream show the scopes that the token and the agent's registration have. Scopes that include each other are an error, and
+    /// so are included scopes that nothing in the policy requires.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Scope, Vec<form::Scope>>"))]
+    pub scope_implies: BTreeMap<String, Vec<String>>,
     /// How key-bound tokens are accepted. Default: they are rejected.
     #[serde(default)]
     pub dpop: Option<Dpop>,
@@ -296,7 +312,8 @@ pub struct Agent {
     pub attributes: BTreeMap<String, Value>,
 }
 
-/// The token values that identify an agent: the issuer, with the client or the subject or both.
+/// The token values that identify an agent: the issuer, with the client, the subject, or other claims. A token must have all of them.
+/// A token that fits two agents is rejected.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -304,12 +321,37 @@ pub struct Identity {
     /// The name of an issuer of this policy.
     #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub issuer: String,
+    /// The tenant of the issuer. Required if the issuer has `tenants`, because clients of two tenants may have the same identifier.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Tenant>"))]
+    pub tenant: Option<String>,
     /// The exact client identifier.
     #[serde(default)]
     pub client_id: Option<String>,
     /// The exact subject.
     #[serde(default)]
     pub subject: Option<String>,
+    /// Other claims, by name or JSON pointer, each with its accepted values. A claim that is an array must contain one of the values.
+    /// Use only claims that the issuer controls: clients that register themselves choose some claims, such as their own name.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::ClaimName, Vec<String>>"))]
+    pub claims: BTreeMap<String, Vec<String>>,
+    /// `client` if this entry describes many clients, such as those that register themselves and whose identifiers are URLs. Each client
+    /// that has the `claims` is an agent with this entry's scopes and attributes. Each counts by itself in limits per agent, and the
+    /// record shows its `client`. Who can register clients at the issuer gets a new limit with each of them, so write a limit per
+    /// `issuer` as well. All of them share one partition of the table for replay protection. Requires `claims`, and cannot
+    /// be combined with `client_id`, `subject` or `signing_keys`. Default: all tokens that match are one agent.
+    #[serde(default)]
+    pub each: Option<Each>,
+}
+
+/// What is one agent, among all tokens that an entry describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Each {
+    /// Each client.
+    Client,
 }
 
 /// How requests are forwarded to the upstream.

@@ -47,7 +47,12 @@ impl<'a> Evaluation<'a, '_> {
         let result = if missing.is_none() { Ok(ScopesGranted::assertion()) } else { Err(Reason::InsufficientScope) };
         let details = self.context.trace.is_some().then(|| {
             let granted = upstream::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
-            vec![("requires", endpoint.scopes.names().join(" ")), ("has", granted)]
+            let mut details = vec![("requires", endpoint.scopes.names().join(" ")), ("has", granted)];
+            let implied = upstream::implied(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
+            if !implied.is_empty() {
+                details.push(("includes", implied));
+            }
+            details
         });
         let rule = Rule::asked_by(endpoint, missing, "scopes");
         self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())

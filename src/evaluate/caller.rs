@@ -15,7 +15,6 @@ use crate::policy::Access;
 use crate::reason::Reason;
 use crate::request::credential::Credential;
 use crate::request::head::Lines;
-use crate::text::time::Timestamp;
 
 impl Evaluation<'_, '_> {
     /// 4. Authenticates the caller. A caller without a valid credential gets the same answer on every path that is not public.
@@ -48,7 +47,6 @@ impl Evaluation<'_, '_> {
         let policy = self.facts.policy;
         // Only `Authorization` has a scheme. A client that sends a proof with a token in another place is asked for `DPoP`.
         self.facts.scheme = credential.ok().map(|credential| credential.scheme).filter(|_| elsewhere.first.is_none());
-        let now = self.facts.request.now;
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let verified = match verified {
             Err(refusal) if refusal.awaits_keys => Err(self.await_keys(refusal)?),
@@ -65,7 +63,7 @@ impl Evaluation<'_, '_> {
         };
         let details = self.context.trace.is_some().then(|| match (&verified, credential) {
             (Ok(token), _) => describe(token),
-            (Err(reason), Ok(credential)) => self.diagnose(credential.token, *reason, now),
+            (Err(reason), Ok(credential)) => self.diagnose(credential.token, *reason),
             (Err(Reason::TokenMalformed), Err(_)) => {
                 let expected = elsewhere.first.map_or("the scheme, one space and the token", |carried| carried.form());
                 vec![("expected", expected.to_owned())]
@@ -87,17 +85,18 @@ impl Evaluation<'_, '_> {
 
     /// Returns what exactly is wrong with a rejected token.
     #[cfg(not(target_arch = "wasm32"))]
-    fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp) -> CheckDetails {
-        let issuers = &self.facts.policy.issuers;
+    fn diagnose(&self, token: &[u8], reason: Reason) -> CheckDetails {
+        let (issuers, audiences) = (&self.facts.policy.issuers, self.facts.audiences());
+        let now = self.facts.request.now;
         match self.context.documents.map(|documents| documents.all.try_borrow()) {
-            Some(Ok(documents)) => issuers.diagnose(token, reason, now, documents.keys()),
-            _ => issuers.diagnose(token, reason, now, &FetchedKeys::new()),
+            Some(Ok(documents)) => issuers.diagnose(audiences, token, reason, now, documents.keys()),
+            _ => issuers.diagnose(audiences, token, reason, now, &FetchedKeys::new()),
         }
     }
 
     /// Returns nothing. Gateways never request an explanation, and the filter is built without the code for it.
     #[cfg(target_arch = "wasm32")]
-    fn diagnose(&self, _: &[u8], _: Reason, _: Timestamp) -> CheckDetails {
+    fn diagnose(&self, _: &[u8], _: Reason) -> CheckDetails {
         CheckDetails::new()
     }
 
@@ -130,6 +129,9 @@ impl Evaluation<'_, '_> {
 
 fn describe(token: &VerifiedToken) -> CheckDetails {
     let mut details = vec![("issuer", token.issuer_name().to_owned())];
+    if let Some(tenant) = token.tenant() {
+        details.push(("tenant", tenant.to_owned()));
+    }
     if let Some(client) = token.client() {
         details.push(("client", client.to_owned()));
     }

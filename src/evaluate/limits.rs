@@ -76,9 +76,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Verifies a token under the limit on failed credentials.
     pub(super) fn verify(&mut self, token: &[u8]) -> Result<Rc<VerifiedToken>, Refusal> {
         let Self { facts, context, .. } = self;
-        let (issuers, now) = (&facts.policy.issuers, facts.request.now);
-        let verified =
-            guarded(facts, context, |verifier, cache, fetched| issuers.verify(token, now, verifier, cache, fetched));
+        let (issuers, now, audiences) = (&facts.policy.issuers, facts.request.now, facts.audiences());
+        let verified = guarded(facts, context, |verifier, cache, fetched| {
+            issuers.verify_for(audiences, token, now, verifier, cache, fetched)
+        });
         if let (Ok(token), Some(failed)) = (&verified.result, &facts.policy.limits.auth_failure_limit) {
             recognize(token, failed, facts, context);
         }

@@ -111,6 +111,7 @@ impl Evaluation<'_, '_> {
         };
         self.facts.path =
             self.record_check(Check::Canonical, Rule::Gate, path, |path| vec![("path", path.as_str().to_owned())])?;
+        self.resource()?;
         let query = Query::parse(raw_query).and_then(|query| {
             query.reject_names(&policy.rejected_query)?;
             Ok(query)
@@ -118,6 +119,20 @@ impl Evaluation<'_, '_> {
         let rule = if query == Err(Reason::QueryRefused) { Rule::Policy("reject_query") } else { Rule::Gate };
         self.facts.query = self.record_check(Check::Canonical, rule, query, |_| CheckDetails::new())?;
         self.early_data()
+    }
+
+    /// Finds the resource that the path belongs to, which decides the audience of tokens.
+    fn resource(&mut self) -> Result<(), Denied> {
+        let policy = self.facts.policy;
+        let Some(path) = self.facts.path.filter(|_| !policy.resources.is_single()) else { return Ok(()) };
+        let found = policy.resource_of(&path);
+        let found = self.record_check(Check::Canonical, Rule::Policy("resources"), found, |resource| {
+            vec![("resource", resource.identifier.to_string())]
+        })?;
+        if let Some(resource) = found {
+            self.facts.resource = resource;
+        }
+        Ok(())
     }
 
     /// Accepts only safe methods in TLS early data, because anyone can replay it (RFC 8470, section 5.2).

@@ -91,11 +91,17 @@ fn claims<'f>(facts: &'f Facts<'_>) -> Vec<ReplayReservation<'f>> {
         }
     });
     let proof = facts.proof.as_ref().map(|proof| {
-        let agent = facts.agent.map(|agent| &*agent.name);
-        // All unregistered callers share one partition of the table and choose their own identifiers, so the key distinguishes
-        // them.
-        let caller = if agent.is_some() { Cow::Borrowed("") } else { Cow::Owned(proof.key.to_string()) };
-        ReplayReservation { agent, caller, kind: Kind::Proof, token: Cow::Borrowed(&proof.jti[..]), made: proof.issued }
+        // All unregistered callers share one partition of the table, as do all clients of a class. They choose their own identifiers,
+        // so the key distinguishes them.
+        let is_one = facts.agent.is_some_and(|agent| !agent.is_class);
+        let caller = if is_one { Cow::Borrowed("") } else { Cow::Owned(proof.key.to_string()) };
+        ReplayReservation {
+            agent: facts.agent.map(|agent| &*agent.name),
+            caller,
+            kind: Kind::Proof,
+            token: Cow::Borrowed(&proof.jti[..]),
+            made: proof.issued,
+        }
     });
     signature.into_iter().chain(proof).collect()
 }

@@ -29,10 +29,13 @@ fn issuers(document: &document::Document, findings: &mut Findings) {
         }
         let by_audience =
             issuer.token.as_ref().is_some_and(|token| token.distinguished_by == document::DistinguishedBy::Audience);
-        let audience = issuer.audience.as_deref().filter(|_| by_audience);
+        let audiences = match issuer.audience.as_ref().filter(|_| by_audience) {
+            Some(document::Audience::OneOf(names)) => names.as_slice(),
+            Some(document::Audience::Absent) | None => &[],
+        };
         let is_client = |agent: &document::Agent| {
             let identity = agent.identity.as_ref().filter(|identity| identity.issuer == *name);
-            audience.is_some() && identity.and_then(|identity| identity.client_id.as_deref()) == audience
+            identity.and_then(|identity| identity.client_id.as_ref()).is_some_and(|client| audiences.contains(client))
         };
         if let Some((agent, _)) = document.agents.iter().find(|(_, agent)| is_client(agent)) {
             findings.warn(

@@ -1,10 +1,12 @@
-//! The inventory of agents, compiled to find the agent of a credential with two lookups.
+//! The inventory of agents, compiled to find the agent of a credential with a few lookups.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::claim_identities::{ClaimIdentities, ClaimIdentity};
 use super::expiry::parse_expiry;
+use super::identity_checks::{check_class, check_tenant};
 use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
 use crate::document::{Findings, Place};
@@ -23,6 +25,10 @@ pub struct Agent {
     pub(crate) position: u32,
     /// Scopes that the agent has in addition to those in its token.
     pub(crate) scopes: Vec<Box<str>>,
+    /// The scopes that these scopes include.
+    implied: Vec<String>,
+    /// Whether the entry describes many clients, each of which is an agent of its own.
+    pub(crate) is_class: bool,
     /// Attributes that bindings can refer to.
     pub(crate) attributes: BTreeMap<String, Value>,
     expires: Option<Timestamp>,
@@ -33,13 +39,22 @@ pub struct Agent {
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
     list: Vec<Agent>,
-    by_issuer: PolicyMap<IssuerId, ByIdentity>,
+    by_issuer: PolicyMap<IssuerId, ByTenant>,
+}
+
+/// The agents of one issuer.
+#[derive(Debug, Default)]
+struct ByTenant {
+    /// The agents of an issuer without tenants.
+    own: ByIdentity,
+    by_tenant: PolicyMap<Box<str>, ByIdentity>,
 }
 
 #[derive(Debug, Default)]
 struct ByIdentity {
     by_client: PolicyMap<Box<str>, ByClient>,
     by_subject: PolicyMap<Box<str>, u32>,
+    by_claims: ClaimIdentities,
 }
 
 #[derive(Debug, Default)]
@@ -55,9 +70,10 @@ impl Agents {
         let mut agents = Self::default();
         for (name, agent) in &document.agents {
             let place = place.field(name);
-            if let Some(position) = agents.add(name, agent, &place, findings) {
+            if let Some(position) = agents.add(name, agent, issuers, &place, findings) {
                 match &agent.identity {
                     Some(identity) => {
+                        check_class(agent, identity, &place, findings);
                         agents.index(position, identity, document, issuers, &place.field("identity"), findings);
                     }
                     None if agent.signing_keys.is_some() => {}
@@ -72,7 +88,14 @@ impl Agents {
         agents
     }
 
-    fn add(&mut self, name: &str, raw: &document::Agent, place: &Place, findings: &mut Findings) -> Option<u32> {
+    fn add(
+        &mut self,
+        name: &str,
+        raw: &document::Agent,
+        issuers: &Issuers,
+        place: &Place,
+        findings: &mut Findings,
+    ) -> Option<u32> {
         check_name("an agent", name, place, findings);
         if raw.owner.trim().is_empty() {
             findings.error(place.field("owner"), "`owner` is required; name a person or team to contact");
@@ -107,6 +130,8 @@ impl Agents {
             name: name.into(),
             position,
             scopes: raw.scopes.iter().map(|s| s.as_str().into()).collect(),
+            implied: issuers.implied_scopes().of(raw.scopes.iter().map(String::as_str)),
+            is_class: raw.identity.as_ref().is_some_and(|identity| identity.each.is_some()),
             attributes: raw.attributes.clone(),
             expires,
             suspended: raw.suspended,
@@ -144,17 +169,29 @@ impl Agents {
             }
         }
         let names_clients = raw_issuer.token.as_ref().is_none_or(|token| token.client.is_some());
-        if identity.client_id.is_some() && !names_clients {
+        let needs_client = [("client_id", identity.client_id.is_some()), ("each", identity.each.is_some())];
+        if let Some((field, _)) = needs_client.into_iter().find(|(_, needs)| *needs && !names_clients) {
             findings.error(
-                place.field("client_id"),
+                place.field(field),
                 format!(
                     "tokens of `{}` contain no client; add `token.client` to that issuer, or write `subject`",
                     identity.issuer.escape_debug()
                 ),
             );
         }
+        if !check_tenant(identity, issuer, issuers, place, findings) {
+            return;
+        }
         let index = self.by_issuer.entry(issuer).or_default();
+        let index = match &identity.tenant {
+            None => &mut index.own,
+            Some(tenant) => index.by_tenant.entry(tenant.as_str().into()).or_default(),
+        };
         let taken = match (&identity.client_id, &identity.subject) {
+            _ if !identity.claims.is_empty() => {
+                let Some(identity) = ClaimIdentity::read(position, identity, place, findings) else { return };
+                index.by_claims.add(identity)
+            }
             (Some(client), None) => {
                 index.by_client.entry(client.as_str().into()).or_default().any_subject.replace(position)
             }
@@ -168,7 +205,7 @@ impl Agents {
             (None, None) => {
                 return findings.error(
                     place.clone(),
-                    "every client of this issuer would be this agent; write `client_id`, `subject` or both",
+                    "every client of this issuer would be this agent; write `client_id`, `subject`, `claims` or several of them",
                 );
             }
         };
@@ -180,23 +217,39 @@ impl Agents {
         }
     }
 
-    /// Rejects an agent that is identified by client and subject if another agent is identified by that client alone. The first
-    /// agent would never be the only match.
+    /// Rejects an agent that is identified by several values if another agent is identified by one of them alone. The first agent would
+    /// never be the only match.
     fn check_reachable(&self, place: &Place, findings: &mut Findings) {
-        for (client, index) in self.by_issuer.values().flat_map(|issuer| &issuer.by_client) {
-            let Some(wider) = index.any_subject.and_then(|position| self.list.get(position as usize)) else { continue };
-            for narrower in index.by_subject.values().filter_map(|position| self.list.get(*position as usize)) {
-                findings.error(
-                    place.field(&narrower.name).field("identity"),
-                    format!(
-                        "a token that matches this also matches agent `{}`, which accepts every subject of client `{}`; add a \
-                         subject to that agent too",
-                        wider.name,
-                        client.escape_debug()
-                    ),
-                );
+        let tenants = self.by_issuer.values().flat_map(|issuer| issuer.by_tenant.values().chain([&issuer.own]));
+        for index in tenants {
+            for (client, by_client) in &index.by_client {
+                for narrower in by_client.by_subject.values() {
+                    let by = format!("every subject of client `{}`; add a subject", client.escape_debug());
+                    self.check_wider(by_client.any_subject, *narrower, &by, place, findings);
+                }
+            }
+            for narrower in index.by_claims.iter() {
+                let by_client = narrower.client().and_then(|client| index.by_client.get(client));
+                let with_subject = by_client.zip(narrower.subject()).and_then(|(found, own)| found.by_subject.get(own));
+                let by_subject = narrower.subject().and_then(|subject| index.by_subject.get(subject));
+                let any_subject = by_client.and_then(|found| found.any_subject);
+                for wider in [any_subject, with_subject.copied(), by_subject.copied()] {
+                    let by = "tokens without these claims too; add claims";
+                    self.check_wider(wider, narrower.agent, by, place, findings);
+                }
             }
         }
+    }
+
+    fn check_wider(&self, wider: Option<u32>, narrower: u32, accepts: &str, place: &Place, findings: &mut Findings) {
+        let Some((wider, narrower)) = wider.and_then(|wider| self.get(wider)).zip(self.get(narrower)) else { return };
+        findings.error(
+            place.field(&narrower.name).field("identity"),
+            format!(
+                "a token that matches this also matches agent `{}`, which accepts {accepts} to that agent too",
+                wider.name
+            ),
+        );
     }
 
     /// Returns the agents in the order of their names.
@@ -215,6 +268,10 @@ impl Agents {
     /// Returns [`Reason::AgentUnknown`] or [`Reason::AgentAmbiguous`].
     pub(crate) fn find(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
         let index = self.by_issuer.get(&token.issuer_id()).ok_or(Reason::AgentUnknown)?;
+        let index = match token.tenant() {
+            None => &index.own,
+            Some(tenant) => index.by_tenant.get(tenant).ok_or(Reason::AgentUnknown)?,
+        };
         let by_client = token.client().and_then(|client| index.by_client.get(client));
         let mut fits = [
             by_client.and_then(|found| found.any_subject),
@@ -222,9 +279,10 @@ impl Agents {
             token.subject().and_then(|subject| index.by_subject.get(subject).copied()),
         ]
         .into_iter()
-        .flatten();
+        .flatten()
+        .chain(index.by_claims.find(token));
         let position = fits.next().ok_or(Reason::AgentUnknown)?;
-        if fits.next().is_some() {
+        if fits.any(|other| other != position) {
             return Err(Reason::AgentAmbiguous);
         }
         self.list.get(position as usize).ok_or(Reason::AgentUnknown)
@@ -232,6 +290,16 @@ impl Agents {
 }
 
 impl Agent {
+    /// Returns whether the registration meets a requirement of this scope: it has the scope, or one that includes it.
+    pub(crate) fn grants(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| **own == *scope) || self.implied.iter().any(|included| included == scope)
+    }
+
+    /// Returns the scopes that the agent's scopes include.
+    pub(crate) fn implied(&self) -> &[String] {
+        &self.implied
+    }
+
     /// Returns the end of the registration.
     pub(super) fn expires(&self) -> Option<Timestamp> {
         self.expires

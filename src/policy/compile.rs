@@ -12,11 +12,12 @@ use super::endpoints::Endpoints;
 use super::held_bodies::HeldBodies;
 use super::limits::Limits;
 use super::replay::Replay;
+use super::resources::Resources;
 use super::signatures::Signatures;
 use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
-use super::{Policy, advice, claims, credentials, documents, dpop, gateway, hosts, overrides};
+use super::{Policy, advice, claims, credentials, documents, dpop, gateway, hosts, overrides, scope_implies, unregistered};
 use crate::document;
 use crate::document::names::check_name;
 use crate::document::position::place_at;
@@ -160,7 +161,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let root = Place::root();
     check_name("a policy", &document.name, &root.field("name"), &mut findings);
     gateway::check(document, &mut findings);
-    check_resource(&document.resource, &root.field("resource"), &mut findings);
+    let resources = Resources::compile(document, &mut findings);
     check_help(document.help.as_deref(), &root.field("help"), &mut findings);
     for (effect, requirement) in &document.requirements {
         if let Some(asked) = &requirement.scopes {
@@ -176,8 +177,10 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let claims = claims::compile(document, &mut findings);
     let skew = skew(document, &mut findings);
     let hosts = hosts::compile(&document.hosts, &mut findings);
+    let implied = scope_implies::compile(document, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
     let documents = documents::compile(document, &issuers, secrets, &mut findings);
+    let issuers = issuers.with_implied_scopes(implied);
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &mut findings);
@@ -207,6 +210,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         TablesKey::require(document, &mut findings);
     }
     check_callers(document, &endpoints, &mut findings);
+    unregistered::check(document, &mut findings);
     advice::check(document, &signing_keys, &mut findings);
     if !findings.errors.is_empty() {
         return Err(findings);
@@ -217,7 +221,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         version: version.into(),
         features: document.gateway.features(),
         observe: document.mode == document::Mode::Observe,
-        resource: document.resource.as_str().into(),
+        resources,
         help: document.help.as_deref().map(Into::into),
         dpop,
         trailers: RemovedTrailers::new(
@@ -256,7 +260,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     Ok(Compiled { policy, findings })
 }
 
-fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
+pub(super) fn check_resource(resource: &str, place: &Place, findings: &mut Findings) {
     let host = resource.strip_prefix("https://").unwrap_or_default();
     let visible = resource.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'#'));
     if host.is_empty() || host.starts_with('/') || !visible {

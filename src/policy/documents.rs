@@ -7,7 +7,7 @@ use crate::document::{self, DiscoveredKeys, Lifetime, MetadataDocument, RemoteKe
 use crate::document::{Findings, Place};
 use crate::fetch::{Authorization, Source, Target, Url, is_address};
 use crate::identity::crypto::{first, sha256};
-use crate::identity::token::{IssuerId, Issuers, Secrets, look_up};
+use crate::identity::token::{IssuerId, Issuers, Secrets, check_tenant, look_up, with_tenant};
 
 const USUAL_REFRESH: Duration = Duration::from_mins(5);
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,7 +106,8 @@ impl Reader<'_> {
     fn discover(&mut self, issuer: &str, raw: &DiscoveredKeys, place: &Place) -> Option<(Source, DocumentKind)> {
         let upstream = self.upstream(raw.cluster.as_deref(), raw.address.as_deref(), place)?;
         let times = self.times([raw.refresh, raw.timeout, raw.stale_for], place);
-        let url = self.url(&metadata_url(issuer, raw.document), place)?;
+        let own = self.with_tenant(issuer, raw.tenant.as_deref(), place)?;
+        let url = self.url(&metadata_url(&own, raw.document), place)?;
         let mut key_hosts = vec![(url.authority.as_str().into(), upstream.clone())];
         for (host, location) in &raw.key_hosts {
             let place = place.field("key_hosts").field(host);
@@ -121,6 +122,27 @@ impl Reader<'_> {
         let hosts = key_hosts.iter().map(|(host, upstream)| format!(" {host} {upstream}")).collect::<String>();
         let source = self.source(&format!("metadata{hosts}"), target(url, upstream, None), times?);
         Some((source, DocumentKind::Metadata { issuer: issuer.into(), key_hosts }))
+    }
+
+    /// Returns the issuer whose metadata is fetched.
+    fn with_tenant(&mut self, issuer: &str, tenant: Option<&str>, place: &Place) -> Option<String> {
+        let place = place.field("tenant");
+        match (tenant, with_tenant(issuer, tenant.unwrap_or_default())) {
+            (None, None) => Some(issuer.to_owned()),
+            (Some(tenant), Some(issuer)) => {
+                check_tenant(tenant, &place, self.findings);
+                Some(issuer)
+            }
+            (Some(_), None) => {
+                self.findings.error(place, "`issuer` has no variable for a tenant; remove this");
+                None
+            }
+            (None, Some(_)) => {
+                let message = "`issuer` has a variable; write the tenant whose metadata is fetched, such as `organizations`";
+                self.findings.error(place, message);
+                None
+            }
+        }
     }
 
     fn source(&self, kind: &str, target: Target, times: [Duration; 3]) -> Source {

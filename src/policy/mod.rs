@@ -7,6 +7,7 @@ mod advice;
 mod agents;
 mod audit;
 mod bindings;
+mod claim_identities;
 mod claims;
 mod compile;
 mod credentials;
@@ -19,14 +20,18 @@ mod expiry;
 mod gateway;
 mod held_bodies;
 mod hosts;
+mod identity_checks;
 mod limits;
 mod overrides;
 mod replay;
 mod reserved;
+mod resources;
+mod scope_implies;
 mod signatures;
 mod signing_keys;
 mod tables_key;
 pub(crate) mod trailers;
+mod unregistered;
 mod version;
 
 pub use agents::Agent;
@@ -45,6 +50,7 @@ pub(crate) use endpoints::Endpoints;
 pub(crate) use held_bodies::HeldBodies;
 pub(crate) use limits::Limits;
 pub(crate) use replay::Replay;
+pub(crate) use resources::Resource;
 pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
 
@@ -57,11 +63,13 @@ use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash}
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
 use crate::quota::{self, LimitStatuses, Shown};
+use crate::reason::Reason;
 use crate::request::places::CredentialPlaces;
-use crate::request::{Host, RejectedNames};
+use crate::request::{CanonicalPath, Host, RejectedNames};
 use crate::state::{Namespace, SlotKind, bytes_in_zone};
 use audit::HeaderNames;
 use claims::ForwardedClaim;
+use resources::Resources;
 use trailers::RemovedTrailers;
 
 /// A compiled policy. Everything that it refers to exists, and no two endpoints can match the same request.
@@ -79,7 +87,7 @@ pub struct Policy {
     /// The features of the policy's gateway.
     pub features: Features,
     pub(crate) observe: bool,
-    pub(crate) resource: Box<str>,
+    pub(crate) resources: Resources,
     /// Where a client that was denied gets help.
     pub(crate) help: Option<Box<str>>,
     /// The places in which requests may carry a token.
@@ -123,6 +131,14 @@ impl Policy {
     /// Returns the allowlist of a host, or `None` if the policy does not serve the host.
     pub(crate) fn table(&self, host: &str) -> Option<&Table> {
         self.endpoints.table(host)
+    }
+
+    /// Returns the resource that a path belongs to, whether or not an endpoint matches.
+    ///
+    /// # Errors
+    /// [`Reason::PathValueAmbiguous`] if some upstream could read the path as one of another resource.
+    pub(crate) fn resource_of(&self, path: &CanonicalPath<'_>) -> Result<&Resource, Reason> {
+        self.resources.of(path)
     }
 
     /// Returns the endpoints in the order of the document.
@@ -250,7 +266,7 @@ impl Policy {
                 let charges = |endpoint: &&Endpoint| endpoint.limits.iter().any(|own| *own as usize == position);
                 let agents = if limit.per.agent { self.agents() } else { 1 };
                 // A caller may have no issuer, or that of its agent.
-                let issuers = if limit.per.agent { 1 } else { self.issuers.len() };
+                let issuers = if limit.per.agent { 1 } else { self.issuers.named() };
                 let issuers = if limit.per.issuer { issuers + 1 } else { 1 };
                 let endpoints = if limit.per.endpoint { self.endpoints().iter().filter(charges).count() } else { 1 };
                 count(agents).saturating_mul(count(issuers)).saturating_mul(count(endpoints))
@@ -313,6 +329,8 @@ impl Policy {
     }
 }
 
+#[cfg(test)]
+mod identity_tests;
 #[cfg(test)]
 mod overrides_tests;
 #[cfg(test)]

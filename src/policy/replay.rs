@@ -73,9 +73,12 @@ impl Replay {
         };
         let of_agents = claiming(&|endpoint| u32::from(signed(&endpoint)) + u32::from(proven(&endpoint)));
         check_share(rules, PartitionOwner::Agent, &of_agents, limits, findings);
+        let of_others = claiming(&|endpoint| u32::from(proven(&endpoint)));
         if unregistered {
-            let of_others = claiming(&|endpoint| u32::from(proven(&endpoint)));
             check_share(rules, PartitionOwner::Unregistered, &of_others, limits, findings);
+        }
+        if proofs.is_some() && has_classes(document) {
+            check_share(rules, PartitionOwner::Class, &of_others, limits, findings);
         }
         Some(Self { rules, agents, unregistered })
     }
@@ -97,6 +100,11 @@ fn positions_with_tokens(document: &document::Document) -> impl Iterator<Item = 
     (0..).zip(document.agents.values()).filter(|(_, agent)| agent.identity.is_some()).map(|(position, _)| position)
 }
 
+/// Returns whether an entry of the inventory describes many clients, which share its partition.
+fn has_classes(document: &document::Document) -> bool {
+    document.agents.values().filter_map(|agent| agent.identity.as_ref()).any(|identity| identity.each.is_some())
+}
+
 /// An endpoint whose requests use entries of the replay table.
 #[derive(Debug, Clone)]
 pub(super) struct Claiming<'e> {
@@ -115,6 +123,8 @@ pub(super) struct Claiming<'e> {
 pub(super) enum PartitionOwner {
     /// One agent.
     Agent,
+    /// All clients that one entry of the inventory describes.
+    Class,
     /// All unregistered callers together.
     Unregistered,
 }
@@ -131,6 +141,7 @@ pub(super) fn check_share(
     let lifetime = rules.window.saturating_add(rules.clock_ahead);
     let whose = match sharer {
         PartitionOwner::Agent => "an agent",
+        PartitionOwner::Class => "all clients of an agent with `each: client` together",
         PartitionOwner::Unregistered => "all unregistered clients together",
     };
     let limited = Limited::new(sharer, endpoints, limits, lifetime);
@@ -235,7 +246,13 @@ impl<'l> Limited<'l> {
 
 /// Reports whether a limit bounds the owner's requests, even from any number of addresses or unregistered callers.
 fn bounds(per: LimitKey, sharer: PartitionOwner) -> bool {
-    !per.source && (sharer == PartitionOwner::Agent || !(per.agent || per.issuer))
+    !per.source
+        && match sharer {
+            PartitionOwner::Agent => true,
+            // The clients of an entry have the same issuer and tenant.
+            PartitionOwner::Class => !per.agent,
+            PartitionOwner::Unregistered => !(per.agent || per.issuer),
+        }
 }
 
 #[cfg(test)]

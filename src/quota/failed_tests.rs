@@ -9,7 +9,7 @@ use crate::state::{Namespace, SharedStore, SlotKind};
 const START: u64 = 1_800_000_000;
 const BURST: u32 = 3;
 const SLOT_ENTRIES: u32 = SlotKind::Shared.most_entries() as u32;
-const AGENT: Signer<'_> = Signer::Client { issuer: "corp", client: Some("agent"), subject: None };
+const AGENT: Signer<'_> = Signer::Client { issuer: "corp", tenant: None, client: Some("agent"), subject: None };
 
 /// Returns a configured result for every signature, and counts the verifications.
 #[derive(Default)]
@@ -90,9 +90,10 @@ fn known_signers_are_verified_at_a_source_over_its_limit() {
     assert!(worker.takes(true, &[AGENT]));
     worker.exhaust();
     let others = [
-        Signer::Client { issuer: "corp", client: Some("agent"), subject: Some("agent") },
-        Signer::Client { issuer: "other", client: Some("agent"), subject: None },
-        Signer::Client { issuer: "corp", client: None, subject: Some("agent") },
+        Signer::Client { issuer: "corp", tenant: None, client: Some("agent"), subject: Some("agent") },
+        Signer::Client { issuer: "corp", tenant: Some("acme"), client: Some("agent"), subject: None },
+        Signer::Client { issuer: "other", tenant: None, client: Some("agent"), subject: None },
+        Signer::Client { issuer: "corp", tenant: None, client: None, subject: Some("agent") },
         Signer::Token(b"agent"),
         Signer::Key("agent"),
         Signer::Proof(Thumbprint([7; 32])),

@@ -23,6 +23,8 @@ pub(crate) struct LimitKey {
 pub(crate) struct Identified<'w> {
     /// The registered agent: its name, and its position in the policy's list.
     pub(crate) agent: Option<(&'w str, u32)>,
+    /// Whether the registration describes many clients, which are counted separately.
+    pub(crate) is_class: bool,
     pub(crate) token: Option<&'w VerifiedToken>,
 }
 
@@ -57,16 +59,23 @@ impl Limit {
         if agent {
             let caller = who.caller?;
             identity = match caller.agent {
+                Some((name, _)) if caller.is_class => {
+                    let token = caller.token?;
+                    let identity = identity.text("class").text(name).optional(token.client());
+                    tenant(identity, token.tenant())
+                }
                 Some((name, _)) => identity.text("agent").text(name),
                 None => {
                     let token = caller.token?;
                     let identity = identity.text("unregistered").text(token.issuer_name());
-                    identity.optional(token.client()).optional(token.subject())
+                    tenant(identity.optional(token.client()).optional(token.subject()), token.tenant())
                 }
             };
         }
         if issuer {
-            identity = identity.text("issuer").optional(who.caller?.token.map(VerifiedToken::issuer_name));
+            let token = who.caller?.token;
+            identity = identity.text("issuer").optional(token.map(VerifiedToken::issuer_name));
+            identity = tenant(identity, token.and_then(VerifiedToken::tenant));
         }
         if source {
             identity = self::source(identity, who.source);
@@ -99,8 +108,19 @@ impl Limit {
 impl LimitKey {
     /// Reports whether the policy names every part of the key.
     fn is_named(self, who: LimitSubject<'_>) -> bool {
-        let registered = || who.caller.is_some_and(|caller| caller.agent.is_some());
-        !self.source && (!self.agent || registered())
+        let registered = || who.caller.is_some_and(|caller| caller.agent.is_some() && !caller.is_class);
+        // An agent has one tenant. Other tenants may be as many as their issuer has customers.
+        let tenant_is_named =
+            || who.caller.and_then(|caller| caller.token).is_none_or(VerifiedToken::is_of_named_issuer);
+        !self.source && (!self.agent || registered()) && (!self.issuer || self.agent || tenant_is_named())
+    }
+}
+
+/// Adds the tenant to an identity. Without a tenant the identity stays the same.
+fn tenant(identity: Identity, tenant: Option<&str>) -> Identity {
+    match tenant {
+        Some(tenant) => identity.text("tenant").text(tenant),
+        None => identity,
     }
 }
 
@@ -117,8 +137,8 @@ pub(super) fn source(identity: Identity, source: Option<Source>) -> Identity {
 pub(super) fn signer(identity: Identity, signer: Signer<'_>) -> Identity {
     match signer {
         Signer::Token(signature) => identity.text("token").bytes(signature),
-        Signer::Client { issuer, client, subject } => {
-            identity.text("client").text(issuer).optional(client).optional(subject)
+        Signer::Client { issuer, tenant, client, subject } => {
+            self::tenant(identity.text("client").text(issuer).optional(client).optional(subject), tenant)
         }
         Signer::Key(keyid) => identity.text("key").text(keyid),
         Signer::Proof(key) => identity.text("proof").bytes(&key.0),

@@ -82,8 +82,9 @@ impl Reason {
                 "Encode each value exactly once, and follow the API's documentation for values with slashes."
             }
             Self::PathValueAmbiguous => {
-                "Use an identifier without slashes, backslashes and semicolons, if the API has one. Remove slashes \
-                 from the start and end of the value."
+                "Write the fixed parts of the path exactly as the API's documentation does, including case and without \
+                 escapes. Use an identifier without slashes, backslashes and semicolons, if the API has one, and remove \
+                 slashes from the start and end of the value."
             }
             Self::QueryCharacter => {
                 "Build the query with the URL function of your language, such as `URLSearchParams` or \
@@ -134,7 +135,7 @@ impl Reason {
             }
             Self::TokenAudience => {
                 "Request a token for this API: set `audience`, `resource` or the API's scope in the token request. \
-                 `realm` in `WWW-Authenticate` is the policy's `resource`."
+                 `realm` in `WWW-Authenticate` is the identifier of the resource that the request addresses."
             }
             Self::TokenTime => {
                 "Request a new token. If your program creates the token, write whole seconds since 1970 as numbers."

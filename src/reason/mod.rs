@@ -163,7 +163,8 @@ reasons! {
     PathEscapeNotUtf8 = 400, "path_escape_not_utf8", No, "the path's escapes are not UTF-8";
     /// The path contains `%2F`, `%5C`, `%25` or `;`, and the endpoint does not allow it.
     PathEscapeNotAllowed = 400, "path_escape_not_allowed", No, "the path contains an escape that no endpoint allows here";
-    /// A lenient upstream could read a value with an allowed escape as another path, or as the path of another endpoint.
+    /// A lenient upstream could read a value with an allowed escape as another path, or as the path of another endpoint; or it could
+    /// read the path as one of another of the policy's `resources`.
     PathValueAmbiguous = 400, "path_value_ambiguous", No, "a path value is ambiguous";
     /// The query contains a byte that is not printable ASCII, or `#`.
     QueryCharacter = 400, "query_character", No, "the query contains an invalid character";
@@ -189,11 +190,11 @@ reasons! {
     /// The algorithm is `none`, is not listed for the issuer, or does not fit the key.
     TokenAlgorithm = 401, "token_algorithm", InvalidToken,
         "the access token's algorithm is not accepted", issuer.algorithms;
-    /// No issuer of the policy has exactly this `iss`.
+    /// No issuer of the policy has exactly this `iss`; or the tenant in `iss` is not accepted, or is not the one in the token's claim.
     TokenIssuer = 401, "token_issuer", InvalidToken, "the access token's issuer is unknown";
     /// The profile does not accept this `typ`.
     TokenType = 401, "token_type", InvalidToken, "the token has the wrong type", issuer.profile;
-    /// No key of the issuer has this `kid`; or there is no `kid`, and not exactly one key fits.
+    /// No key of the issuer, and of the token's tenant, has this `kid`; or there is no `kid`, and not exactly one key fits.
     TokenKey = 401, "token_key", InvalidToken, "the access token was signed with an unknown key", issuer.keys;
     /// The keys of the token's issuer are fetched, and are not available or may have changed.
     KeysUnavailable = 503, "keys_unavailable", No,
@@ -201,7 +202,7 @@ reasons! {
     /// A required claim is absent, has the wrong type, or has a value that is not accepted.
     TokenClaim = 401, "token_claim", InvalidToken,
         "the access token has a missing or invalid claim", issuer.profile;
-    /// `aud` does not contain the issuer's audience.
+    /// `aud` does not contain an audience of the issuer for this resource; or there is an `aud`, and the issuer's tokens have none.
     TokenAudience = 401, "token_audience", InvalidToken,
         "the access token has the wrong audience", issuer.audience;
     /// A time is negative, implausible or not a number; `iat` is in the future; `exp` is not after `iat`; or `nbf` is not

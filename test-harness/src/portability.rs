@@ -39,12 +39,19 @@ const DOES: [(&str, &[&str], Option<Feature>); 11] = [
         ],
         None,
     ),
-    ("Access tokens and agents", &["tokens", "token-rules", "credential", "credential-places", "callers"], None),
+    (
+        "Access tokens and agents",
+        &[
+            "tokens", "token-rules", "credential", "credential-places", "callers", "audiences", "tenants", "scope-forms",
+            "identities",
+        ],
+        None,
+    ),
     ("Keys that the gate fetches", &["fetched-keys"], Some(Feature::FetchedKeys)),
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"], None),
     ("Answers, records and identity headers", &["answers", "audit", "upstream", "upstream-claims"], None),
     ("Observe mode", &["observe", "observe-endpoint"], None),
-    ("Limits over all workers", &["limits"], Some(Feature::Limits)),
+    ("Limits over all workers", &["limits", "identity-limits"], Some(Feature::Limits)),
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
     (
         "Request signatures",

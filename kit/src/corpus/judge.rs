@@ -20,8 +20,8 @@ const OF_THE_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "te", "transfer-encoding", "content-length", "upgrade"];
 
 /// The headers that the gate adds for the upstream, without the prefix.
-const OURS: [&str; 9] =
-    ["agent", "issuer", "client", "subject", "scopes", "endpoint", "decision", "policy", "observed"];
+const OURS: [&str; 10] =
+    ["agent", "issuer", "tenant", "client", "subject", "scopes", "endpoint", "decision", "policy", "observed"];
 
 /// The observed result of a request in an engine.
 #[derive(Clone, Debug)]
@@ -337,7 +337,7 @@ impl<'j> Judge<'j> {
             }
         }
         // The upstream never learns an unverified identity. The identity of a denied client is recorded, but not forwarded either.
-        for member in ["agent", "issuer", "client", "subject"] {
+        for member in ["agent", "issuer", "tenant", "client", "subject"] {
             let name = format!("{prefix}{member}");
             let forwarded = ours.iter().any(|(own, _)| own == name.as_bytes());
             let recorded = self.record.get(member).is_some();

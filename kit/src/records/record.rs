@@ -20,6 +20,7 @@ pub struct Record {
     pub time_ms: Option<u64>,
     pub agent: Option<String>,
     pub issuer: Option<String>,
+    pub tenant: Option<String>,
     pub client: Option<String>,
     pub subject: Option<String>,
     pub scopes: Vec<String>,

@@ -88,6 +88,7 @@ fn who(record: &Record) -> String {
         ("client", &record.client),
         ("subject", &record.subject),
         ("issuer", &record.issuer),
+        ("tenant", &record.tenant),
         ("token", &record.token),
         ("from", &record.source),
     ];

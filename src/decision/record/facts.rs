@@ -62,6 +62,7 @@ impl<'r> Record<'r> {
             time_ms: Some(milliseconds(facts.request.now)),
             agent: facts.agent.map(|agent| &*agent.name),
             issuer: token.map(|token| token.issuer_name()),
+            tenant: token.and_then(|token| token.tenant()),
             client: token.and_then(|token| Some(of_token(token, token.client()?))),
             subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
             scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },

@@ -12,6 +12,8 @@ pub enum Signer<'s> {
     Client {
         /// The issuer's name in the policy.
         issuer: &'s str,
+        /// The tenant, if the issuer has tenants.
+        tenant: Option<&'s str>,
         /// The client that the token names.
         client: Option<&'s str>,
         /// The token's `sub`.

@@ -35,7 +35,7 @@ impl VerifySignature for Asking {
     fn admit(&self, signers: &[Signer<'_>]) -> Result<(), BadSignature> {
         let signers = signers.iter().map(|signer| match signer {
             Signer::Token(signature) => format!("token of {} bytes", signature.len()),
-            Signer::Client { issuer, client, subject } => format!("{issuer} {client:?} {subject:?}"),
+            Signer::Client { issuer, client, subject, .. } => format!("{issuer} {client:?} {subject:?}"),
             Signer::Key(keyid) => (*keyid).to_owned(),
             Signer::Proof(key) => key.to_string(),
         });

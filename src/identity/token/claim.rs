@@ -75,7 +75,7 @@ pub(super) fn says_something(value: &Value) -> bool {
 
 /// Returns whether a value, or an item of it, equals the policy's value: a string exactly, an integer by its decimal form, a boolean by
 /// its name.
-pub(super) fn is(value: &Value, written: &str) -> bool {
+pub(crate) fn is(value: &Value, written: &str) -> bool {
     match value {
         Value::Array(items) => items.iter().any(|item| is_scalar(item, written)),
         scalar => is_scalar(scalar, written),

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use super::audience::{Audience, Audiences};
 use super::claim::{self, ClaimName};
 use super::fetched::{FetchedKeys, KeySet};
 use super::header::{REFUSED_HEADER, URL_HEADER};
@@ -47,7 +48,16 @@ impl Mismatch<'_> {
 impl Issuers {
     /// Describes why [`verify`](Self::verify) rejected a token with this reason at this time. The result is empty if the reason is
     /// sufficient.
-    pub(crate) fn diagnose(&self, token: &[u8], reason: Reason, now: Timestamp, fetched: &FetchedKeys) -> Facts {
+    ///
+    /// `audiences` are those of the request's resource, as for [`verify_for`](Self::verify_for).
+    pub(crate) fn diagnose(
+        &self,
+        audiences: Option<&Audiences>,
+        token: &[u8],
+        reason: Reason,
+        now: Timestamp,
+        fetched: &FetchedKeys,
+    ) -> Facts {
         match reason {
             Reason::TokenTooLong => {
                 vec![
@@ -63,15 +73,28 @@ impl Issuers {
                 ]
             }
             Reason::TokenJson => json_fault(token),
-            _ => Jws::parse(token).map(|jws| self.diagnose_members(&jws, reason, now, fetched)).unwrap_or_default(),
+            _ => Jws::parse(token)
+                .map(|jws| self.diagnose_members(audiences, &jws, reason, now, fetched))
+                .unwrap_or_default(),
         }
     }
 
-    fn diagnose_members(&self, jws: &Jws<'_>, reason: Reason, now: Timestamp, fetched: &FetchedKeys) -> Facts {
+    fn diagnose_members(
+        &self,
+        audiences: Option<&Audiences>,
+        jws: &Jws<'_>,
+        reason: Reason,
+        now: Timestamp,
+        fetched: &FetchedKeys,
+    ) -> Facts {
         let Jws { header, claims, .. } = jws;
-        let id = claims.get("iss").and_then(Value::as_str).and_then(|iss| self.by_iss.get(iss).copied());
-        let issuer = id.and_then(|id| self.get(id));
-        let fetched = id.and_then(|id| fetched.of(id));
+        let found = self.issuer_of(claims).ok();
+        let issuer = found.as_ref().map(|(_, issuer, _)| *issuer);
+        let fetched = found.as_ref().and_then(|(id, ..)| fetched.of(*id));
+        let audience = found.as_ref().and_then(|(id, issuer, _)| match audiences {
+            None => Some(&issuer.audience),
+            Some(audiences) => audiences.of(*id),
+        });
         let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_jose);
         let claim =
             |name: &str, expected: String| Mismatch { name: name.to_owned(), is: claims.get(name), expected }.claim();
@@ -85,9 +108,13 @@ impl Issuers {
                 let name = names.find(|name| header.get(name).is_some() && !ignored(name));
                 name.map(|name| parameter(name, "absent".to_owned())).unwrap_or_default()
             }
-            (Reason::TokenIssuer, _) => {
-                claim("iss", format!("exactly one of {}", list(self.by_iss.keys().map(AsRef::as_ref))))
-            }
+            (Reason::TokenIssuer | Reason::TokenClaim, None) => match self.wrong_tenant(claims) {
+                Some(mismatch) => mismatch.claim(),
+                None if reason == Reason::TokenClaim => claim("iss", "a string".to_owned()),
+                None => {
+                    claim("iss", format!("exactly one of {}", list(self.issuers.iter().map(|issuer| &*issuer.iss))))
+                }
+            },
             (Reason::TokenAlgorithm, issuer) => {
                 let accepted: Vec<_> = match (issuer, algorithm) {
                     (None, _) => Algorithm::ALL.into_iter().collect(),
@@ -98,12 +125,13 @@ impl Issuers {
                 };
                 parameter("alg", format!("one of {}", list(accepted.into_iter().map(Algorithm::jose_name))))
             }
-            (Reason::TokenClaim, None) => claim("iss", "a string".to_owned()),
-            (Reason::TokenClaim, Some(issuer)) => issuer.wrong_claim(claims).map(Mismatch::claim).unwrap_or_default(),
+            (Reason::TokenClaim, Some(issuer)) => {
+                issuer.wrong_claim(audience, claims).map(Mismatch::claim).unwrap_or_default()
+            }
             (Reason::TokenType, Some(issuer)) => parameter("typ", format!("one of {}", list(issuer.shape.types()))),
             (Reason::TokenKey, Some(issuer)) => parameter("kid", issuer.keys.expected_kid(fetched)),
-            (Reason::TokenAudience, Some(issuer)) => {
-                claim("aud", format!("`{}`, or an array with it", issuer.audience))
+            (Reason::TokenAudience, Some(_)) => {
+                claim("aud", audience.map_or_else(|| "absent".to_owned(), Audience::expected))
             }
             (Reason::TokenTime, _) => self.wrong_time(claims, now).map(Mismatch::claim).unwrap_or_default(),
             (Reason::TokenExpired, _) => {
@@ -138,6 +166,13 @@ impl Issuers {
         }
     }
 
+    /// Returns the claim with the tenant, if `iss` belongs to an issuer with tenants and is rejected because of that claim.
+    fn wrong_tenant<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
+        let (_, _, template, tenant) = self.by_template(claims.get("iss").and_then(Value::as_str)?)?;
+        let (name, expected) = template.expected(tenant);
+        Some(Mismatch { name: name.to_owned(), is: claims.get(name), expected })
+    }
+
     /// Checks in the same order as [`Times::read`] and [`Times::judge`].
     fn wrong_time<'t>(&self, claims: &'t Value, now: Timestamp) -> Option<Mismatch<'t>> {
         let wrong =
@@ -163,7 +198,7 @@ impl Issuers {
 
 impl Issuer {
     /// Checks in the same order as verification.
-    fn wrong_claim<'t>(&self, claims: &'t Value) -> Option<Mismatch<'t>> {
+    fn wrong_claim<'t>(&self, audience: Option<&Audience>, claims: &'t Value) -> Option<Mismatch<'t>> {
         let missing = |name: &str, expected: &str| {
             Some(Mismatch { name: name.to_owned(), is: claims.get(name), expected: expected.to_owned() })
         };
@@ -172,7 +207,8 @@ impl Issuer {
             Some(Value::Array(items)) => items.iter().all(Value::is_string),
             _ => false,
         };
-        if !is_audience {
+        let needs_audience = matches!(audience, Some(Audience::OneOf(_)));
+        if needs_audience && !is_audience {
             return missing("aud", "a string or an array of strings");
         }
         if let Some(mismatch) = self.shape.mismatch(claims) {
@@ -220,6 +256,8 @@ impl Shape {
         let expected = match form {
             ScopeForm::String => "a string of scopes, separated by spaces",
             ScopeForm::Array => "an array of nonempty strings",
+            ScopeForm::Either => "a string of scopes, separated by spaces, or an array of nonempty strings",
+            ScopeForm::Keys => "an object whose members have nonempty names",
         };
         wrong(name.as_str(), name.find(claims), expected.to_owned())
     }

@@ -47,7 +47,7 @@ fn diagnose(token: &[u8]) -> (Reason, String) {
     let issuers = issuers();
     let result = issuers.verify(token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new());
     let reason = result.unwrap_err().reason;
-    let facts = issuers.diagnose(token, reason, at(0), &FetchedKeys::new());
+    let facts = issuers.diagnose(None, token, reason, at(0), &FetchedKeys::new());
     (reason, facts.into_iter().map(|(name, value)| format!("{name}: {value}\n")).collect())
 }
 

@@ -9,6 +9,7 @@ use super::issuer::{IssuerId, Issuers};
 use super::json::{self, Bounds};
 use super::jwks;
 use super::keys::{Key, Keys};
+use super::tenant;
 use crate::document::Place;
 use crate::identity::crypto::{Algorithm, KeyIdentity, PublicJwk};
 
@@ -109,11 +110,12 @@ impl FetchedSet {
     }
 }
 
-/// Returns the URL of the key set in an issuer's metadata, whose `issuer` must be exactly `issuer` (RFC 8414, section 3.3).
+/// Returns the URL of the key set in an issuer's metadata, whose `issuer` must be exactly `issuer` (RFC 8414, section 3.3). If the
+/// issuer has tenants, the name of the variable may differ.
 pub(crate) fn key_set_url(document: &[u8], issuer: &str) -> Result<String, DocumentFault> {
     let metadata = parse(document)?;
     match metadata.get("issuer") {
-        Some(Value::String(own)) if own == issuer => {}
+        Some(Value::String(own)) if own == issuer || tenant::is_same_template(own, issuer) => {}
         Some(Value::String(own)) => return Err(DocumentFault::Issuer(own.clone())),
         _ => return Err(DocumentFault::Member("issuer")),
     }
@@ -161,7 +163,7 @@ impl FetchedKeys {
     }
 
     pub(super) fn of(&self, id: IssuerId) -> Option<&KeySet> {
-        self.0.get(id.index())?.as_ref()
+        self.0.get(id.position())?.as_ref()
     }
 
     /// Returns whether a worker uses this key for the issuer.
@@ -175,7 +177,7 @@ impl FetchedKeys {
         let Some(issuer) = issuers.get(id) else { return KeyChange::default() };
         let (mut keys, mut of_others) = (Vec::new(), 0);
         for jwk in &set.keys {
-            let Ok(key) = jwks::read(jwk, &issuer.algorithms, &Place::root()) else { continue };
+            let Ok(key) = jwks::read(jwk, &issuer.iss, &issuer.algorithms, &Place::root()) else { continue };
             let others = issuers.ids().filter(|other| *other != id && !issuers.share_keys(id, *other));
             if others.into_iter().any(|other| self.has(issuers, other, &key)) {
                 of_others += 1;
@@ -192,10 +194,10 @@ impl FetchedKeys {
     }
 
     fn set(&mut self, id: IssuerId, set: Option<KeySet>, of_others: usize) -> KeyChange {
-        if self.0.len() <= id.index() {
-            self.0.resize_with(id.index().saturating_add(1), || None);
+        if self.0.len() <= id.position() {
+            self.0.resize_with(id.position().saturating_add(1), || None);
         }
-        let Some(slot) = self.0.get_mut(id.index()) else { return KeyChange::default() };
+        let Some(slot) = self.0.get_mut(id.position()) else { return KeyChange::default() };
         let before = std::mem::replace(slot, set).unwrap_or_default().keys;
         let after = slot.as_ref().map_or(&[][..], |set| &set.keys);
         let missing = |from: &[Key], other: &[Key]| {

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audience::Audience;
+use super::implied::ImpliedScopes;
 use super::keys::{Keys, Secrets};
 use super::shape::Shape;
+use super::tenant::{self, Template};
 use crate::document::{self, AlgorithmName, IgnorableHeader};
 use crate::document::{Findings, Place, did_you_mean};
 use crate::identity::crypto::{Algorithm, KeyIdentity, VerifyingKey};
@@ -21,8 +24,10 @@ const LONG_LIFETIME: Duration = Duration::from_secs(86_400);
 pub struct Issuers {
     /// Sorted by name, so an [`IssuerId`] is the position in the policy's map.
     pub(super) issuers: Vec<Issuer>,
-    /// Maps the exact `iss` to the issuer.
+    /// Maps the exact `iss` to the issuer. Issuers with tenants are not in the map.
     pub(super) by_iss: BTreeMap<Arc<str>, IssuerId>,
+    /// The scopes that other scopes include.
+    pub(super) implied: ImpliedScopes,
     /// How far the clocks of the issuer and Callgate may differ.
     pub(super) skew: Duration,
 }
@@ -32,8 +37,13 @@ pub struct Issuers {
 pub struct IssuerId(usize);
 
 impl IssuerId {
-    /// Returns the position of the issuer among all issuers, sorted by name.
-    pub(super) fn index(self) -> usize {
+    /// Returns the issuer at this position in the order of the issuers' names.
+    pub(super) fn at(position: usize) -> Self {
+        Self(position)
+    }
+
+    /// Returns its position in the order of the issuers' names.
+    pub(crate) fn position(self) -> usize {
         self.0
     }
 }
@@ -42,8 +52,11 @@ impl IssuerId {
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) name: Arc<str>,
+    /// The exact `iss`, or the text with a variable.
     pub(super) iss: Arc<str>,
-    pub(super) audience: String,
+    /// How `iss` names the tenant, if the issuer has tenants.
+    pub(super) template: Option<Template>,
+    pub(super) audience: Audience,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) keys: Keys,
     pub(super) ignored_header: Vec<IgnorableHeader>,
@@ -54,9 +67,11 @@ pub(super) struct Issuer {
 }
 
 impl Issuers {
-    /// Returns the number of issuers.
-    pub(crate) fn len(&self) -> usize {
-        self.issuers.len()
+    /// Returns the number of issuers, where each tenant that the policy lists counts as one.
+    pub(crate) fn named(&self) -> usize {
+        let tenants =
+            |issuer: &Issuer| issuer.template.as_ref().and_then(|template| template.tenants()).map(<[_]>::len);
+        self.issuers.iter().map(|issuer| tenants(issuer).unwrap_or(1)).sum()
     }
 
     /// Returns whether the policy accepts no tokens at all.
@@ -81,7 +96,7 @@ impl Issuers {
             .map(|(name, issuer)| Issuer::compile(name, issuer, resource, &place.field(name), secrets, findings))
             .collect();
         let mut by_iss = BTreeMap::new();
-        for (index, issuer) in issuers.iter().enumerate() {
+        for (index, issuer) in issuers.iter().enumerate().filter(|(_, issuer)| issuer.template.is_none()) {
             if let Some(IssuerId(first)) = by_iss.insert(Arc::clone(&issuer.iss), IssuerId(index)) {
                 let first = place.field(issuers.get(first).map_or("", |issuer| &issuer.name));
                 findings.error(
@@ -90,9 +105,21 @@ impl Issuers {
                 );
             }
         }
+        tenant::check_overlaps(&issuers, &place, findings);
         check_sharing_is_mutual(raw, &place, findings);
         check_shared_keys(raw, &issuers, &place, findings);
-        Self { issuers, by_iss, skew }
+        Self { issuers, by_iss, implied: ImpliedScopes::default(), skew }
+    }
+
+    /// Adds the scopes that other scopes include.
+    #[must_use]
+    pub fn with_implied_scopes(self, implied: ImpliedScopes) -> Self {
+        Self { implied, ..self }
+    }
+
+    /// Returns the scopes that other scopes include.
+    pub(crate) fn implied_scopes(&self) -> &ImpliedScopes {
+        &self.implied
     }
 
     /// Returns the issuer with this name in the policy.
@@ -112,8 +139,19 @@ impl Issuers {
         self.issuers.iter().flat_map(|issuer| issuer.keys.iter().map(|key| (&*issuer.name, key)))
     }
 
+    /// Returns all issuers, in the order of their names.
     pub(super) fn ids(&self) -> impl Iterator<Item = IssuerId> + use<> {
         (0..self.issuers.len()).map(IssuerId)
+    }
+
+    /// Returns whether the tokens of an issuer have a tenant.
+    pub(crate) fn has_tenants(&self, id: IssuerId) -> bool {
+        self.get(id).is_some_and(|issuer| issuer.template.is_some())
+    }
+
+    /// Returns whether an issuer accepts tokens of this tenant.
+    pub(crate) fn accepts_tenant(&self, id: IssuerId, tenant: &str) -> bool {
+        self.get(id).and_then(|issuer| issuer.template.as_ref()).is_some_and(|template| template.accepts(tenant))
     }
 
     pub(super) fn get(&self, id: IssuerId) -> Option<&Issuer> {
@@ -131,13 +169,10 @@ impl Issuer {
         findings: &mut Findings,
     ) -> Self {
         check_name(name, place, findings);
-        check_iss(&raw.issuer, place, findings);
-        if raw.audience.as_deref().is_some_and(str::is_empty) {
-            findings.error(
-                place.field("audience"),
-                "the value is empty; write the `aud` of the issuer's tokens, or remove the field to use `resource`",
-            );
-        }
+        check_iss(&tenant::without_variable(&raw.issuer), place, findings);
+        let template = Template::compile(raw, place, findings);
+        let audience = Audience::compile(raw.audience.as_ref(), resource, &place.field("audience"), findings);
+        Audience::check_absent(raw, place, findings);
         check_lifetime(raw.max_lifetime.duration(), place, findings);
         let algorithms = compile_algorithms(&raw.algorithms, place, findings);
         let keys = Keys::compile(raw, &algorithms, place, secrets, findings);
@@ -155,7 +190,8 @@ impl Issuer {
         Self {
             name: name.into(),
             iss: raw.issuer.as_str().into(),
-            audience: raw.audience.as_deref().unwrap_or(resource).to_owned(),
+            template,
+            audience,
             algorithms,
             // If there is no error, both are present. If there is one, an issuer without keys and types rejects every token.
             keys: keys.unwrap_or(Keys::Secret(None)),
@@ -188,7 +224,8 @@ fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
         findings.error(
             place.field("issuer"),
             "invalid value; expected the exact `iss` of its tokens, an absolute URL such as \
-             `https://idp.example.com/realm` without placeholders, query or fragment",
+             `https://idp.example.com/realm` without query or fragment; one whole path segment may be the claim with the tenant, such as \
+             `{tid}`",
         );
     }
 }

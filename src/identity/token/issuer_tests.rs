@@ -80,7 +80,7 @@ fn reports_each_error_in_an_issuer() {
         (json!({ "issuer": "idp.example.com" }), "issuer", "absolute URL"),
         (json!({ "issuer": "https://" }), "issuer", "absolute URL"),
         (json!({ "issuer": "https://idp.example.com/ " }), "issuer", "absolute URL"),
-        (json!({ "issuer": "https://login.example/{tenantid}/v2.0" }), "issuer", "placeholders"),
+        (json!({ "issuer": "https://login.example/{tenantid}/v2.0" }), "tenants", "list the tenants"),
         (json!({ "issuer": "https://idp.example.com/#a" }), "issuer", "fragment"),
         (json!({ "issuer": "https://idp.example.com/?a" }), "issuer", "query"),
         (json!({ "audience": "" }), "audience", "`aud`"),

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::keys::Key;
+use super::tenant;
 use crate::document;
 use crate::document::{Findings, Place};
 use crate::identity::crypto::{Algorithm, JwkError, PublicJwk};
 
-/// Reads the keys that verify one of these algorithms. Returns `None` if there is an error.
+/// Reads the keys that verify tokens of this `iss` with one of these algorithms. Returns `None` if there is an error.
 pub(super) fn compile(
     raw: &document::JwkSet,
+    issuer: &str,
     algorithms: &[Algorithm],
     place: &Place,
     findings: &mut Findings,
@@ -21,7 +23,7 @@ pub(super) fn compile(
     let mut keys: Vec<Key> = Vec::new();
     for (index, jwk) in raw.keys.iter().enumerate() {
         let place = place.index(index);
-        match read(jwk, algorithms, &place) {
+        match read(jwk, issuer, algorithms, &place) {
             Ok(key) => {
                 check_kid(&key, &keys, findings);
                 keys.push(key);
@@ -36,8 +38,10 @@ pub(super) fn compile(
         return None;
     }
     if keys.is_empty() {
-        findings
-            .error(place, "none of these keys can be used with the issuer's `algorithms`; copy the issuer's key set");
+        findings.error(
+            place,
+            "none of these keys can be used with this issuer and its `algorithms`; copy the issuer's key set",
+        );
         return None;
     }
     Some(keys)
@@ -63,14 +67,20 @@ fn check_kid(key: &Key, others: &[Key], findings: &mut Findings) {
     }
 }
 
-/// Reads one key. `place` is its place in the policy.
-pub(super) fn read(jwk: &Map<String, Value>, algorithms: &[Algorithm], place: &Place) -> Result<Key, JwkError> {
+/// Reads one key. `issuer` is the `iss` of the tokens that it verifies, and `place` its place in the policy.
+pub(super) fn read(
+    jwk: &Map<String, Value>,
+    issuer: &str,
+    algorithms: &[Algorithm],
+    place: &Place,
+) -> Result<Key, JwkError> {
     let PublicJwk { key, kid, algorithm } = PublicJwk::read(jwk)?;
+    let only_tenant = tenant::only_tenant(jwk, issuer)?;
     let meant = |asked: &Algorithm| algorithm.map_or_else(|| key.fits(*asked), |meant| meant == *asked);
     let algorithms: Vec<_> = algorithms.iter().copied().filter(meant).collect();
     if algorithms.is_empty() {
         return Err(JwkError::Unknown("none of the issuer's `algorithms` fits it".to_owned()));
     }
     let identity = Arc::new(key.identity());
-    Ok(Key { kid: kid.map(str::to_owned), algorithms, key, identity, place: place.clone() })
+    Ok(Key { kid: kid.map(str::to_owned), algorithms, key, identity, only_tenant, place: place.clone() })
 }

@@ -82,24 +82,34 @@ pub(super) struct Key {
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) key: VerifyingKey,
     pub(super) identity: Arc<KeyIdentity>,
+    /// The only tenant whose tokens the key verifies. `None` if it verifies all tokens of the issuer.
+    pub(super) only_tenant: Option<Box<str>>,
     pub(super) place: Place,
 }
 
+impl Key {
+    /// Returns whether the key verifies tokens of this tenant.
+    fn serves(&self, tenant: Option<&str>) -> bool {
+        self.only_tenant.is_none() || self.only_tenant.as_deref() == tenant
+    }
+}
+
 impl Keys {
-    /// Returns the keys that may verify a token with this `kid` and algorithm. `fetched` is the issuer's fetched set, if its keys
-    /// are fetched and present.
+    /// Returns the keys that may verify a token of this tenant with this `kid` and algorithm. `fetched` is the issuer's fetched set,
+    /// if its keys are fetched and present.
     pub(super) fn choose<'k>(
         &'k self,
         kid: Option<&Value>,
         algorithm: Algorithm,
+        tenant: Option<&str>,
         fetched: Option<&'k KeySet>,
     ) -> Result<Choice<'k>, Reason> {
         match self {
-            Self::Set(keys) => choose_one(keys, kid, algorithm).map(Choice::Key),
+            Self::Set(keys) => choose_one(keys, kid, algorithm, tenant).map(Choice::Key),
             // An issuer has only one secret, so `kid` is not needed to choose it.
             Self::Secret(secret) => secret.as_deref().map(Choice::Key).ok_or(Reason::TokenKey),
             Self::Fetched => match fetched {
-                Some(set) => choose_fetched(&set.keys, kid, algorithm),
+                Some(set) => choose_fetched(&set.keys, kid, algorithm, tenant),
                 None => Ok(Choice::Awaited(Reason::KeysUnavailable)),
             },
         }
@@ -146,7 +156,7 @@ impl Keys {
             return None;
         }
         if let Some(set) = jwks {
-            return jwks::compile(set, algorithms, &place.field("jwks"), findings).map(Self::Set);
+            return jwks::compile(set, &raw.issuer, algorithms, &place.field("jwks"), findings).map(Self::Set);
         }
         let Some(secret) = secret else { return Some(Self::Fetched) };
         if !symmetric {
@@ -164,28 +174,39 @@ impl Keys {
 }
 
 /// Returns the key of the policy that a token names, or the only one that fits.
-fn choose_one<'k>(keys: &'k [Key], kid: Option<&Value>, algorithm: Algorithm) -> Result<&'k VerifyingKey, Reason> {
+fn choose_one<'k>(
+    keys: &'k [Key],
+    kid: Option<&Value>,
+    algorithm: Algorithm,
+    tenant: Option<&str>,
+) -> Result<&'k VerifyingKey, Reason> {
     let Some(kid) = kid else {
-        let mut fitting = keys.iter().filter(|key| key.algorithms.contains(&algorithm)).map(|key| &key.key);
+        let fits = |key: &&Key| key.algorithms.contains(&algorithm) && key.serves(tenant);
+        let mut fitting = keys.iter().filter(fits).map(|key| &key.key);
         let only = fitting.next().ok_or(Reason::TokenKey)?;
         // The same key under two names counts as one key.
         return if fitting.all(|other| other.is_same_as(only)) { Ok(only) } else { Err(Reason::TokenKey) };
     };
-    let named = named(keys, kid)?.ok_or(Reason::TokenKey)?;
+    let named = named(keys, kid, tenant)?.ok_or(Reason::TokenKey)?;
     if named.algorithms.contains(&algorithm) { Ok(&named.key) } else { Err(Reason::TokenAlgorithm) }
 }
 
 /// Returns the fetched keys that may have signed a token.
-fn choose_fetched<'k>(keys: &'k [Key], kid: Option<&Value>, algorithm: Algorithm) -> Result<Choice<'k>, Reason> {
+fn choose_fetched<'k>(
+    keys: &'k [Key],
+    kid: Option<&Value>,
+    algorithm: Algorithm,
+    tenant: Option<&str>,
+) -> Result<Choice<'k>, Reason> {
     if let Some(kid) = kid {
-        return match named(keys, kid)? {
+        return match named(keys, kid, tenant)? {
             None => Ok(Choice::Awaited(Reason::TokenKey)),
             Some(key) if key.algorithms.contains(&algorithm) => Ok(Choice::Fetched(key)),
             Some(_) => Err(Reason::TokenAlgorithm),
         };
     }
     let mut fitting: Vec<&Key> = Vec::new();
-    for key in keys.iter().filter(|key| key.algorithms.contains(&algorithm)) {
+    for key in keys.iter().filter(|key| key.algorithms.contains(&algorithm) && key.serves(tenant)) {
         if fitting.len() < MOST_TRIED && !fitting.iter().any(|other| other.identity == key.identity) {
             fitting.push(key);
         }
@@ -193,9 +214,9 @@ fn choose_fetched<'k>(keys: &'k [Key], kid: Option<&Value>, algorithm: Algorithm
     Ok(if fitting.is_empty() { Choice::Awaited(Reason::TokenKey) } else { Choice::AnyOf(fitting) })
 }
 
-fn named<'k>(keys: &'k [Key], kid: &Value) -> Result<Option<&'k Key>, Reason> {
+fn named<'k>(keys: &'k [Key], kid: &Value, tenant: Option<&str>) -> Result<Option<&'k Key>, Reason> {
     let kid = kid.as_str().ok_or(Reason::TokenKey)?;
-    Ok(keys.iter().find(|key| key.kid.as_deref() == Some(kid)))
+    Ok(keys.iter().find(|key| key.kid.as_deref() == Some(kid) && key.serves(tenant)))
 }
 
 /// The result of reading a secret of the policy.

@@ -3,32 +3,40 @@
 //! [`Issuers::compile`] compiles the policy's issuers, and [`Issuers::verify`] is the only source of a [`VerifiedToken`]. The mapping
 //! from a token to an agent, and the agent's permissions, do not belong in this module.
 
+mod audience;
 mod cache;
 mod claim;
 #[cfg(not(target_arch = "wasm32"))]
 mod diagnose;
 mod fetched;
 mod header;
+mod implied;
 mod issuer;
 pub mod json;
 mod jwks;
 mod jws;
 mod keys;
 mod shape;
+mod tenant;
 mod times;
 mod verify;
 
+pub(crate) use audience::Audience;
+pub use audience::Audiences;
 pub use cache::{CacheUsage, TokenCache};
+pub(crate) use claim::is as is_claim_value;
 pub use claim::{ClaimName, ClaimNameError};
 pub use fetched::FetchedKeys;
 #[cfg(any(test, target_arch = "wasm32"))]
 pub(crate) use fetched::MOST_BYTES as MOST_FETCHED;
 pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, key_set_url};
+pub use implied::ImpliedScopes;
 pub use issuer::{IssuerId, Issuers};
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub(crate) use keys::{Secret, look_up};
 pub use keys::{SecretLookup, Secrets};
+pub(crate) use tenant::{check_tenant, with_tenant};
 pub(crate) use times::numeric_date;
 pub use verify::{Refusal, VerifiedToken, token_hash};
 

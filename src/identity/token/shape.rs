@@ -305,14 +305,24 @@ pub(super) fn identifier(value: Option<&Value>) -> Result<Option<String>, Reason
 pub(super) fn read_scopes(value: &Value, form: ScopeForm, scopes: &mut Vec<String>) -> Result<(), Reason> {
     match (form, value) {
         // Some providers send an empty string if there are no scopes.
-        (ScopeForm::String, Value::String(list)) => {
+        (ScopeForm::String | ScopeForm::Either, Value::String(list)) => {
             scopes.extend(list.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
         }
-        (ScopeForm::Array, Value::Array(items)) => {
+        (ScopeForm::Array | ScopeForm::Either, Value::Array(items)) => {
             for item in items {
                 match item {
                     Value::String(scope) if !scope.is_empty() => scopes.push(scope.clone()),
                     _ => return Err(Reason::TokenClaim),
+                }
+            }
+        }
+        (ScopeForm::Keys, Value::Object(members)) => {
+            for (scope, value) in members {
+                match value {
+                    _ if scope.is_empty() => return Err(Reason::TokenClaim),
+                    // `{ "admin": false }` says that the scope is not granted.
+                    Value::Null | Value::Bool(false) => {}
+                    _ => scopes.push(scope.clone()),
                 }
             }
         }

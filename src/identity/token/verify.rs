@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use super::audience::Audiences;
 use super::cache::TokenCache;
 use super::claim::ClaimName;
 use super::fetched::FetchedKeys;
@@ -20,6 +21,7 @@ use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
 use super::keys::Choice;
 use super::shape::Bearer;
+use super::tenant::Tenant;
 use super::times::Times;
 use crate::identity::crypto::{
     Algorithm, BadSignature, KeyIdentity, Signer, Thumbprint, VerifySignature, VerifyingKey, sha256,
@@ -42,7 +44,10 @@ pub struct VerifiedToken {
     issuer_id: IssuerId,
     issuer_name: Arc<str>,
     iss: Arc<str>,
+    tenant: Option<Tenant>,
     bearer: Bearer,
+    /// The scopes that its scopes include and that it does not have itself.
+    pub(super) implied: Vec<String>,
     /// Its scopes as the upstream receives them with each request.
     scope_line: String,
     claims: Value,
@@ -75,6 +80,17 @@ impl VerifiedToken {
     #[must_use]
     pub fn iss(&self) -> &str {
         &self.iss
+    }
+
+    /// Returns the tenant, if the issuer has tenants. It is a part of the identity: clients of two tenants may have the same name.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_ref().map(|tenant| &*tenant.name)
+    }
+
+    /// Returns whether the policy names the issuer of the token, and its tenant if it has one.
+    pub(crate) fn is_of_named_issuer(&self) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| tenant.is_listed)
     }
 
     /// Returns the client, from the claim that the issuer's rules specify.
@@ -160,7 +176,12 @@ impl VerifiedToken {
 
     /// Returns the client and subject that it was issued to.
     pub(crate) fn signer(&self) -> Signer<'_> {
-        Signer::Client { issuer: self.issuer_name(), client: self.client(), subject: self.subject() }
+        Signer::Client {
+            issuer: self.issuer_name(),
+            tenant: self.tenant(),
+            client: self.client(),
+            subject: self.subject(),
+        }
     }
 
     /// Returns whether its signer must be noted again as one with valid credentials, which is the case for a new source and after five
@@ -181,10 +202,14 @@ impl VerifiedToken {
             .bearer
             .scopes
             .iter()
+            .chain(&self.implied)
             .chain(&self.bearer.client)
             .chain(&self.bearer.subject)
             .chain([&self.hash, &self.scope_line]);
+        // A token with a tenant has its own `iss`.
+        let of_tenant = self.tenant.as_ref().map_or(0, |tenant| tenant.name.len() + self.iss.len());
         size_of::<Self>()
+            + of_tenant
             + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
             + memory_of(&self.claims)
     }
@@ -235,21 +260,42 @@ impl Issuers {
         cache: &mut TokenCache,
         fetched: &FetchedKeys,
     ) -> Result<Rc<VerifiedToken>, Refusal> {
+        self.verify_for(None, token, now, verifier, cache, fetched)
+    }
+
+    /// Verifies an access token as [`verify`](Self::verify) does, for a resource with audiences of its own. A policy with several
+    /// resources gives the audiences for every request, because the cache may contain tokens for another resource.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`verify`](Self::verify).
+    pub fn verify_for(
+        &self,
+        audiences: Option<&Audiences>,
+        token: &[u8],
+        now: Timestamp,
+        verifier: &dyn VerifySignature,
+        cache: &mut TokenCache,
+        fetched: &FetchedKeys,
+    ) -> Result<Rc<VerifiedToken>, Refusal> {
         if let Some(known) = cache.get(token) {
-            let judged = known.times.judge(now, self.skew);
-            if judged == Err(Reason::TokenExpired) {
+            let timely = known.times.judge(now, self.skew);
+            if timely == Err(Reason::TokenExpired) {
                 cache.remove(token);
             }
-            let issuer = Some(known.issuer_id);
-            return judged.map(|()| known).map_err(|reason| Refusal { issuer, ..reason.into() });
+            let issuer = known.issuer_id;
+            let intended = audiences.map_or(Ok(()), |audiences| audiences.check(issuer, &known.claims));
+            let judged = intended.and(timely).map(|()| known);
+            return judged.map_err(|reason| Refusal { issuer: Some(issuer), ..reason.into() });
         }
-        let verified = Rc::new(self.verify_unknown(token, now, verifier, fetched)?);
+        let verified = Rc::new(self.verify_unknown(audiences, token, now, verifier, fetched)?);
         cache.insert(token, Rc::clone(&verified));
         Ok(verified)
     }
 
     fn verify_unknown(
         &self,
+        audiences: Option<&Audiences>,
         token: &[u8],
         now: Timestamp,
         verifier: &dyn VerifySignature,
@@ -261,8 +307,8 @@ impl Issuers {
         }
         let jws = Jws::parse(token)?;
         let algorithm = read_header(&jws.header)?;
-        let (id, issuer) = self.issuer_of(&jws.claims)?;
-        self.verify_by(id, issuer, jws, algorithm, token, now, verifier, fetched)
+        let (id, issuer, tenant) = self.issuer_of(&jws.claims)?;
+        self.verify_by(id, issuer, tenant, audiences, jws, algorithm, token, now, verifier, fetched)
             .map_err(|refusal| Refusal { issuer: Some(id), ..refusal })
     }
 
@@ -272,6 +318,8 @@ impl Issuers {
         &self,
         issuer_id: IssuerId,
         issuer: &Issuer,
+        tenant: Option<Tenant>,
+        audiences: Option<&Audiences>,
         jws: Jws<'_>,
         algorithm: Algorithm,
         token: &[u8],
@@ -281,16 +329,21 @@ impl Issuers {
     ) -> Result<VerifiedToken, Refusal> {
         issuer.check_header(&jws.header, algorithm)?;
         let (client, subject) = issuer.shape.names(&jws.claims);
-        let issued_to = Signer::Client { issuer: &issuer.name, client, subject };
+        let of_tenant = tenant.as_ref().map(|tenant| &*tenant.name);
+        let issued_to = Signer::Client { issuer: &issuer.name, tenant: of_tenant, client, subject };
         let signers = [Signer::of_token(token), issued_to];
         verifier.admit(&signers).map_err(|BadSignature| Reason::CredentialsLimited)?;
-        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm, fetched.of(issuer_id));
+        let fetched = fetched.of(issuer_id);
+        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm, of_tenant, fetched);
         let chosen = chosen.inspect_err(|reason| {
             if *reason == Reason::TokenKey {
                 verifier.unknown_key();
             }
         })?;
-        check_audience(&jws.claims, &issuer.audience)?;
+        match audiences {
+            None => issuer.audience.check(&jws.claims)?,
+            Some(audiences) => audiences.check(issuer_id, &jws.claims)?,
+        }
         let bearer = issuer.shape.read(&jws.claims)?;
         let times = Times::read(&jws.claims)?;
         times.judge(now, self.skew)?;
@@ -304,7 +357,12 @@ impl Issuers {
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Arc::clone(&issuer.name),
-            iss: Arc::clone(&issuer.iss),
+            iss: match tenant {
+                None => Arc::clone(&issuer.iss),
+                Some(_) => jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default().into(),
+            },
+            tenant,
+            implied: self.implied.of(bearer.scopes.iter().map(String::as_str)),
             scope_line: bearer.scopes.iter().map(|scope| percent::encode(scope)).collect::<Vec<_>>().join(" "),
             bearer,
             claims: jws.claims,
@@ -317,12 +375,6 @@ impl Issuers {
             is_plain,
             noted: Cell::new(None),
         })
-    }
-
-    fn issuer_of(&self, claims: &Value) -> Result<(IssuerId, &Issuer), Reason> {
-        let iss = claims.get("iss").and_then(Value::as_str).ok_or(Reason::TokenClaim)?;
-        let id = *self.by_iss.get(iss).ok_or(Reason::TokenIssuer)?;
-        Ok((id, self.get(id).ok_or(Reason::TokenIssuer)?))
     }
 }
 
@@ -353,16 +405,6 @@ fn read_binding(claims: &Value) -> Result<Option<Thumbprint>, Reason> {
     let bytes = only.and_then(Value::as_str).and_then(|jkt| URL_SAFE_NO_PAD.decode(jkt).ok());
     let thumbprint = bytes.and_then(|bytes| bytes.try_into().ok()).map(Thumbprint);
     thumbprint.map(Some).ok_or(Reason::TokenBound)
-}
-
-/// Checks `aud`, which is a string or an array of strings (RFC 7519, section 4.1.3).
-fn check_audience(claims: &Value, audience: &str) -> Result<(), Reason> {
-    let contains = match claims.get("aud") {
-        Some(Value::String(aud)) => aud == audience,
-        Some(Value::Array(items)) if items.iter().all(Value::is_string) => items.iter().any(|item| item == audience),
-        _ => return Err(Reason::TokenClaim),
-    };
-    if contains { Ok(()) } else { Err(Reason::TokenAudience) }
 }
 
 /// Returns the hash that identifies a token in compact form in records, or `None` for other text.

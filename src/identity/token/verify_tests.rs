@@ -83,7 +83,7 @@ fn refused(token: &[u8], reason: Reason) {
     let result =
         issuers.verify(token, at(0), &verifier, &mut cache, &FetchedKeys::new()).map_err(|refusal| refusal.reason);
     assert!(
-        !issuers.diagnose(token, reason, at(0), &FetchedKeys::new()).is_empty(),
+        !issuers.diagnose(None, token, reason, at(0), &FetchedKeys::new()).is_empty(),
         "{reason:?}: {}",
         token.escape_ascii()
     );

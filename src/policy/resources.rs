@@ -1,0 +1,232 @@
+//! The resources of a policy: its own, and path prefixes that are resources of their own.
+//!
+//! Which resource a request belongs to depends on its path alone, and not on whether an endpoint matches.
+
+use std::borrow::Cow;
+
+use super::compile::check_resource;
+use crate::document;
+use crate::document::names::did_you_mean;
+use crate::document::{Findings, Place};
+use crate::identity::token::{Audience, Audiences};
+use crate::reason::Reason;
+use crate::request::{CanonicalPath, percent};
+use crate::text::ascii;
+
+/// The maximum number of resources. Each request is compared with all of them.
+const MOST: usize = 64;
+
+/// A protected resource.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    /// The path that the resource's paths begin with, without a slash at its end. Empty for the policy's own resource.
+    base: Box<str>,
+    /// The identifier, an absolute URL.
+    pub(crate) identifier: Box<str>,
+    /// The audiences of tokens for this resource.
+    pub(crate) audiences: Audiences,
+}
+
+/// All resources of a policy.
+#[derive(Debug)]
+pub(crate) struct Resources {
+    /// The resource of all paths that are under no base.
+    own: Resource,
+    /// The resources with a base, the longest base first.
+    based: Vec<Resource>,
+}
+
+impl Resources {
+    pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Self {
+        let root = Place::root();
+        check_resource(&document.resource, &root.field("resource"), findings);
+        let place = root.field("resources");
+        if document.resources.len() > MOST {
+            findings.error(place.clone(), format!("too many resources; expected at most {MOST}"));
+        }
+        let mut based = Vec::with_capacity(document.resources.len());
+        for (index, raw) in document.resources.iter().enumerate() {
+            let place = place.index(index);
+            check_base(raw, document, index, &place.field("base"), findings);
+            check_resource(&raw.resource, &place.field("resource"), findings);
+            let audiences = compile_audiences(raw, document, &place.field("audience"), findings);
+            based.push(Resource {
+                base: raw.base.as_str().into(),
+                identifier: raw.resource.as_str().into(),
+                audiences,
+            });
+        }
+        based.sort_by_key(|resource| std::cmp::Reverse(resource.base.len()));
+        let own = Resource {
+            base: "".into(),
+            identifier: document.resource.as_str().into(),
+            // The audiences of the policy's resource have been checked with the issuers.
+            audiences: own_audiences(document),
+        };
+        Self { own, based }
+    }
+
+    /// Returns the policy's own resource.
+    pub(crate) fn own(&self) -> &Resource {
+        &self.own
+    }
+
+    /// Returns whether all paths belong to the policy's own resource. Issuers then check its audience, once per token.
+    pub(crate) fn is_single(&self) -> bool {
+        self.based.is_empty()
+    }
+
+    /// Returns the resource with the longest base that a path is under.
+    ///
+    /// # Errors
+    /// [`Reason::PathValueAmbiguous`] if some upstream could read the path as one under another base. A token for one resource could
+    /// otherwise be used for another.
+    pub(crate) fn of(&self, path: &CanonicalPath<'_>) -> Result<&Resource, Reason> {
+        if self.is_single() {
+            return Ok(&self.own);
+        }
+        let exact = self.find(|base| is_under(path.as_str(), base));
+        let differs = |reading: &[u8]| !std::ptr::eq(self.find(|base| is_read_under(reading, base)), exact);
+        if readings(path.as_str()).any(|reading| differs(&reading)) {
+            Err(Reason::PathValueAmbiguous)
+        } else {
+            Ok(exact)
+        }
+    }
+
+    fn find(&self, is_under: impl Fn(&str) -> bool) -> &Resource {
+        self.based.iter().find(|resource| is_under(&resource.base)).unwrap_or(&self.own)
+    }
+}
+
+/// Returns whether a path is a base, or begins with its segments.
+fn is_under(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns whether a lenient upstream reads a path as one under a base: without regard to case, empty segments, path parameters, and the
+/// dots and spaces that Windows drops at the end of a name.
+fn is_read_under(path: &[u8], base: &str) -> bool {
+    let mut segments = path.split(|byte| matches!(byte, b'/' | b'\\')).map(name).filter(|name| !name.is_empty());
+    let mut bases = base.split('/').skip(1);
+    bases.all(|base| segments.next().is_some_and(|segment| segment.eq_ignore_ascii_case(name(base.as_bytes()))))
+}
+
+fn name(segment: &[u8]) -> &[u8] {
+    let mut name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    while let [kept @ .., b'.' | b' '] = name {
+        name = kept;
+    }
+    name
+}
+
+/// Returns a path as upstreams could read it: as it is, decoded once, and decoded twice, with and without path parameters in the escaped
+/// form. Usual paths have one reading, which is not copied.
+fn readings(path: &str) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let path = path.as_bytes();
+    let has_escapes = !ascii::is_without::<b'%'>(path);
+    let has_parameters = !ascii::is_without::<b';'>(path);
+    let cut = (has_escapes && has_parameters).then(|| path.split(|byte| *byte == b'/').map(name).collect::<Vec<_>>());
+    let whole = std::iter::once(Cow::Borrowed(path));
+    let forms = whole.chain(cut.map(|segments| Cow::Owned(segments.join(&b'/'))));
+    forms.flat_map(move |form| {
+        let once = has_escapes.then(|| decoded(&form));
+        let twice = once.as_deref().filter(|once| once.contains(&b'%')).map(decoded);
+        std::iter::once(form).chain(once).chain(twice)
+    })
+}
+
+fn decoded(text: &[u8]) -> Cow<'static, [u8]> {
+    Cow::Owned(percent::decode(text).into_owned())
+}
+
+fn own_audiences(document: &document::Document) -> Audiences {
+    let mut checked = Findings::default();
+    let place = Place::root();
+    let issuers = document.issuers.values();
+    Audiences(
+        issuers
+            .map(|issuer| Audience::compile(issuer.audience.as_ref(), &document.resource, &place, &mut checked))
+            .collect(),
+    )
+}
+
+/// Compiles the audiences of a resource with a base.
+fn compile_audiences(
+    raw: &document::Resource,
+    document: &document::Document,
+    place: &Place,
+    findings: &mut Findings,
+) -> Audiences {
+    for name in raw.audience.keys().filter(|name| !document.issuers.contains_key(*name)) {
+        let known = document.issuers.keys().map(String::as_str);
+        findings.error(
+            place.field(name),
+            format!(
+                "unknown issuer `{}`; {}",
+                name.escape_debug(),
+                did_you_mean(name, known, "expected a name from `issuers`")
+            ),
+        );
+    }
+    let of_issuer = |(name, issuer): (&String, &document::Issuer)| {
+        let own = raw.audience.get(name);
+        let place = place.field(name);
+        if own.is_none() && issuer.audience.is_some() {
+            findings.error(
+                place.clone(),
+                format!(
+                    "`issuers.{}` has an `audience` of its own, so its tokens do not name this resource; write the audience that they \
+                     have for it",
+                    name.escape_debug()
+                ),
+            );
+        }
+        if own == Some(&document::Audience::Absent) && issuer.audience != Some(document::Audience::Absent) {
+            findings.error(
+                place.clone(),
+                "only an issuer with `audience: absent` can have it here; write the audience of its tokens for this resource",
+            );
+        }
+        Audience::compile(own, &raw.resource, &place, findings)
+    };
+    Audiences(document.issuers.iter().map(of_issuer).collect())
+}
+
+fn check_base(
+    raw: &document::Resource,
+    document: &document::Document,
+    index: usize,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    let base = raw.base.as_str();
+    let is_plain = CanonicalPath::parse(base.as_bytes()).is_ok()
+        && ascii::are_unreserved_or_slashes(base.as_bytes())
+        && !base.ends_with(['/', '.']);
+    if !is_plain {
+        return findings.error(
+            place.clone(),
+            format!(
+                "invalid base `{}`; expected a path of letters, digits, `-`, `.`, `_` and `~` without a slash at the end, such as `/mcp`",
+                base.escape_debug()
+            ),
+        );
+    }
+    let earlier = document.resources.iter().take(index);
+    if let Some(other) = earlier.map(|resource| &resource.base).position(|other| other.eq_ignore_ascii_case(base)) {
+        let other = Place::root().field("resources").index(other);
+        findings.error(place.clone(), format!("`{other}` has the same base, apart from case; remove one of them"));
+    }
+    // Endpoints with fixed text at the place of the base keep variables of other endpoints from matching what reads like it.
+    if !document.endpoints.iter().any(|endpoint| is_under(&endpoint.path, base)) {
+        findings.error(
+            place.clone(),
+            format!("no endpoint is under `{base}`; write the fixed beginning of the paths of some endpoints"),
+        );
+    }
+}
+
+#[cfg(test)]
+#[path = "resources_tests.rs"]
+mod tests;
