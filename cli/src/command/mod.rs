@@ -6,6 +6,7 @@ mod check;
 mod docs;
 mod explain;
 mod keygen;
+mod keys;
 mod reason;
 mod records;
 mod render;
@@ -48,6 +49,7 @@ enum Verb {
     Sign(sign::Arguments),
     Verify(verify::Arguments),
     Keygen(keygen::Arguments),
+    Keys(keys::Arguments),
     Render(render::Arguments),
     Version(version::Arguments),
     #[command(hide = true)]
@@ -70,7 +72,7 @@ pub enum Exit {
     Fine,
     /// The command was used wrongly, or something could not be read or written.
     Trouble,
-    /// A check failed: of a policy, a gateway's configuration, a test, a signature or a module.
+    /// A check failed: of a policy, a key set, a gateway's configuration, a test, a signature or a module.
     Failed,
     /// A search found nothing.
     NothingFound,
@@ -83,7 +85,8 @@ impl Exit {
         (Self::Trouble, "wrong usage, or a file could not be read or written"),
         (
             Self::Failed,
-            "a check failed: an invalid policy, a way around the gate, a failed test, an invalid signature or a changed module",
+            "a check failed: an invalid policy or key set, a way around the gate, a failed test, an invalid signature or a changed \
+             module",
         ),
         (Self::NothingFound, "no record matches the search (`callgate records`)"),
     ];
@@ -200,6 +203,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Sign(arguments) => sign::run(&arguments, out),
         Verb::Verify(arguments) => verify::run(&arguments, out),
         Verb::Keygen(arguments) => keygen::run(&arguments, out),
+        Verb::Keys(arguments) => keys::run(&arguments, out),
         Verb::Render(arguments) => render::run(&arguments, out),
         Verb::Version(arguments) => version::run(&arguments, out),
         Verb::Docs(arguments) => docs::run(&arguments, out),

@@ -152,7 +152,7 @@ fn full(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String
 /// would read it as `true`.
 ///
 /// Text with several lines is written as a block; other text stays on one line of any length.
-fn yaml(value: &Value) -> Result<String, String> {
+pub(crate) fn yaml(value: &Value) -> Result<String, String> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let text = serde_saphyr::to_string_with_options(value, options)
         .map_err(|error| format!("cannot be written as YAML: {error}"))?;

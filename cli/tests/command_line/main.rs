@@ -5,6 +5,7 @@
 mod check;
 mod explain;
 mod keygen;
+mod keys;
 mod records;
 mod render;
 mod schema;

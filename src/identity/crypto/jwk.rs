@@ -48,7 +48,7 @@ impl<'j> PublicJwk<'j> {
     /// # Errors
     /// [`JwkError`]. A JWK with a private or secret key is always an error.
     pub fn read(jwk: &'j Map<String, Value>) -> Result<Self, JwkError> {
-        if let Some(member) = PRIVATE_MEMBERS.into_iter().find(|member| jwk.contains_key(*member)) {
+        if let Some(member) = private_member(jwk) {
             let why = "this member belongs to a private or secret key; write the public key, and replace the key that was \
                        exposed";
             return Err(wrong(member, why));
@@ -94,6 +94,12 @@ impl<'j> PublicJwk<'j> {
         };
         Ok(Self { key, kid, algorithm })
     }
+}
+
+/// Returns the first member of a JWK that only a private or secret key has.
+#[must_use]
+pub fn private_member(jwk: &Map<String, Value>) -> Option<&'static str> {
+    PRIVATE_MEMBERS.into_iter().find(|member| jwk.contains_key(*member))
 }
 
 /// Checks that `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3) allow verifying signatures.

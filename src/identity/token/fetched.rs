@@ -7,16 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::issuer::{IssuerId, Issuers};
 use super::json::{self, Bounds};
-use super::jwks;
+use super::jwks::{self, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS};
 use super::keys::{Key, Keys};
 use super::tenant;
-use crate::document::Place;
 use crate::identity::crypto::{Algorithm, KeyIdentity, PublicJwk};
 
-/// The maximum size of a key set or of an issuer's metadata, in bytes.
-pub(crate) const MOST_BYTES: usize = 256 * 1024;
-/// The maximum number of keys in a set.
-const MOST_KEYS: usize = 100;
 const MOST_DEPTH: u8 = 16;
 /// The maximum length of a `kid`, which appears in the log.
 const MOST_KID: usize = 256;
@@ -45,10 +40,10 @@ pub(crate) enum DocumentFault {
 impl fmt::Display for DocumentFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Size => write!(f, "it is larger than {} KiB", MOST_BYTES / 1024),
+            Self::Size => write!(f, "it is larger than {} KiB", MAX_FETCHED_BYTES / 1024),
             Self::Json(why) => write!(f, "it is not JSON: {why}"),
             Self::Member(name) => write!(f, "it has no valid `{name}`"),
-            Self::Keys(count) => write!(f, "it has {count} keys; at most {MOST_KEYS} are accepted"),
+            Self::Keys(count) => write!(f, "it has {count} keys; at most {MAX_FETCHED_KEYS} are accepted"),
             Self::NoKey => f.write_str("none of its keys can be used"),
             Self::Issuer(issuer) => {
                 write!(f, "its `issuer` is `{}`, which is not the issuer of the policy", issuer.escape_debug())
@@ -74,7 +69,7 @@ impl FetchedSet {
     pub(crate) fn parse(document: &[u8]) -> Result<Self, DocumentFault> {
         let Value::Object(mut set) = parse(document)? else { return Err(DocumentFault::Member("keys")) };
         let Some(Value::Array(all)) = set.remove("keys") else { return Err(DocumentFault::Member("keys")) };
-        if all.len() > MOST_KEYS {
+        if all.len() > MAX_FETCHED_KEYS {
             return Err(DocumentFault::Keys(all.len()));
         }
         let count = all.len();
@@ -126,10 +121,10 @@ pub(crate) fn key_set_url(document: &[u8], issuer: &str) -> Result<String, Docum
 }
 
 fn parse(document: &[u8]) -> Result<Value, DocumentFault> {
-    if document.len() > MOST_BYTES {
+    if document.len() > MAX_FETCHED_BYTES {
         return Err(DocumentFault::Size);
     }
-    json::parse(document, Bounds { bytes: MOST_BYTES, depth: MOST_DEPTH })
+    json::parse(document, Bounds { bytes: MAX_FETCHED_BYTES, depth: MOST_DEPTH })
         .map_err(|error| DocumentFault::Json(error.to_string()))
 }
 
@@ -177,7 +172,8 @@ impl FetchedKeys {
         let Some(issuer) = issuers.get(id) else { return KeyChange::default() };
         let (mut keys, mut of_others) = (Vec::new(), 0);
         for jwk in &set.keys {
-            let Ok(key) = jwks::read(jwk, &issuer.iss, &issuer.algorithms, &Place::root()) else { continue };
+            let Ok(key) = jwks::read(jwk, Some(&issuer.iss), &issuer.algorithms) else { continue };
+            let key = key.into_key();
             let others = issuers.ids().filter(|other| *other != id && !issuers.share_keys(id, *other));
             if others.into_iter().any(|other| self.has(issuers, other, &key)) {
                 of_others += 1;

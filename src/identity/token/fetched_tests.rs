@@ -93,7 +93,7 @@ fn other_documents_are_not_key_sets() {
         (r#"{"keys":[{}]}"#, DocumentFault::NoKey),
         (&json!({ "keys": [key(Signs::P256(1), &long)] }).to_string(), DocumentFault::NoKey),
         (&json!({ "keys": many }).to_string(), DocumentFault::Keys(101)),
-        (&" ".repeat(MOST_BYTES + 1), DocumentFault::Size),
+        (&" ".repeat(MAX_FETCHED_BYTES + 1), DocumentFault::Size),
         (r#"{"keys":[],"keys":[]}"#, DocumentFault::Json(String::new())),
     ] {
         let refused = FetchedSet::parse(document.as_bytes()).unwrap_err();

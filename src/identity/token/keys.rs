@@ -84,7 +84,6 @@ pub(super) struct Key {
     pub(super) identity: Arc<KeyIdentity>,
     /// The only tenant whose tokens the key verifies. `None` if it verifies all tokens of the issuer.
     pub(super) only_tenant: Option<Box<str>>,
-    pub(super) place: Place,
 }
 
 impl Key {

@@ -27,11 +27,10 @@ pub use cache::{CacheUsage, TokenCache};
 pub(crate) use claim::is as is_claim_value;
 pub use claim::{ClaimName, ClaimNameError};
 pub use fetched::FetchedKeys;
-#[cfg(any(test, target_arch = "wasm32"))]
-pub(crate) use fetched::MOST_BYTES as MOST_FETCHED;
 pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, key_set_url};
 pub use implied::ImpliedScopes;
 pub use issuer::{IssuerId, Issuers};
+pub use jwks::{KeyProblem, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS, UsableKey, read_keys};
 pub(crate) use jws::Jws;
 pub use jws::MAX_TOKEN_BYTES;
 pub(crate) use keys::{Secret, look_up};

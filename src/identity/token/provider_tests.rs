@@ -206,3 +206,82 @@ fn accepts_only_expected_kubernetes_service_account_tokens() {
     provider.refuses(json!({}), json!({ "iss": "kubernetes/serviceaccount", "exp": null }), Reason::TokenIssuer);
     provider.refuses(json!({}), json!({ "exp": null }), Reason::TokenClaim);
 }
+
+#[test]
+fn accepts_only_expected_tokens_from_gitlab_ci() {
+    let provider = Provider::new(
+        "https://gitlab.com",
+        json!({ "alg": "RS256" }),
+        json!({
+            "audience": RESOURCE,
+            "token": {
+                "typ": ["JWT"], "distinguished_by": "audience", "client": "project_path", "scopes": [],
+                "claims": { "namespace_id": ["72"], "ref_protected": ["true"] },
+            },
+        }),
+        json!({ "typ": "JWT" }),
+        json!({
+            "aud": RESOURCE, "sub": "project_path:acme/release:ref_type:branch:ref:main", "project_path": "acme/release",
+            "namespace_id": "72", "ref_protected": "true", "ref": "main", "ref_type": "branch", "runner_id": 1, "nbf": NOW - 15,
+        }),
+    );
+    provider.takes(Some("acme/release"), "project_path:acme/release:ref_type:branch:ref:main", &[]);
+    provider.refuses(json!({}), json!({ "aud": "https://vault.example.com" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "ref_protected": "false" }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "namespace_id": "73" }), Reason::TokenClaim);
+    // Users sign in to applications with the same issuer and keys.
+    provider.refuses(json!({}), json!({ "aud": "8f1d2c", "project_path": null, "sub": "1" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "iss": "https://gitlab.example.com" }), Reason::TokenIssuer);
+}
+
+#[test]
+fn accepts_only_id_tokens_for_this_api_from_google_service_accounts() {
+    let provider = Provider::new(
+        "https://accounts.google.com",
+        json!({ "alg": "RS256" }),
+        json!({
+            "audience": RESOURCE,
+            "token": {
+                "typ": ["JWT"], "distinguished_by": "audience", "scopes": [], "claims": { "email_verified": ["true"] },
+            },
+        }),
+        json!({ "typ": "JWT" }),
+        json!({
+            "aud": RESOURCE, "azp": "112233", "sub": "112233", "email": "agent@acme.iam.gserviceaccount.com", "email_verified": true,
+        }),
+    );
+    provider.takes(None, "112233", &[]);
+    provider.refuses(json!({}), json!({ "aud": "1.apps.googleusercontent.com" }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "email_verified": false }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "email_verified": null }), Reason::TokenClaim);
+    // Service accounts sign tokens for Google's APIs themselves, and old libraries expect an issuer without a scheme.
+    provider.refuses(json!({}), json!({ "iss": "agent@acme.iam.gserviceaccount.com" }), Reason::TokenIssuer);
+    provider.refuses(json!({}), json!({ "iss": "accounts.google.com" }), Reason::TokenIssuer);
+}
+
+#[test]
+fn accepts_only_access_tokens_from_pingone() {
+    let provider = Provider::new(
+        "https://auth.pingone.com/0d1c2b3a/as",
+        json!({ "alg": "RS256" }),
+        json!({
+            "audience": RESOURCE,
+            "token": {
+                "typ": ["absent", "at+jwt"], "distinguished_by": "audience", "claims": { "scope": [] }, "client": "client_id",
+                "scopes": [{ "claim": "scope", "form": "string" }],
+            },
+        }),
+        json!({}),
+        json!({ "aud": [RESOURCE], "client_id": "6e5d4c3b", "sub": "3c4d5e6f", "scope": "code:write code:read", "sid": "7b6a" }),
+    );
+    provider.takes(Some("6e5d4c3b"), "3c4d5e6f", &["code:read", "code:write"]);
+    // Tokens of client credentials name no subject.
+    assert_eq!(provider.verify(json!({}), json!({ "sub": null })).unwrap().subject(), None);
+    // PingOne writes `typ` from March 2027 on.
+    provider.verify(json!({ "typ": "at+jwt" }), json!({})).unwrap();
+    provider.refuses(json!({ "typ": "JWT" }), json!({}), Reason::TokenType);
+    provider.refuses(json!({}), json!({ "aud": "6e5d4c3b", "scope": null, "client_id": null }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "scope": null }), Reason::TokenClaim);
+    provider.refuses(json!({}), json!({ "aud": ["https://api.pingone.com"] }), Reason::TokenAudience);
+    provider.refuses(json!({}), json!({ "iss": "https://auth.pingone.eu/0d1c2b3a/as" }), Reason::TokenIssuer);
+}
