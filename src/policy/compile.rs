@@ -17,7 +17,9 @@ use super::signatures::Signatures;
 use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
-use super::{Policy, advice, claims, credentials, documents, dpop, gateway, hosts, overrides, scope_implies, unregistered};
+use super::{
+    Policy, advice, claims, credentials, documents, dpop, gateway, hosts, overrides, scope_implies, unregistered,
+};
 use crate::document;
 use crate::document::names::check_name;
 use crate::document::position::place_at;

@@ -138,7 +138,8 @@ impl Reader<'_> {
                 None
             }
             (None, Some(_)) => {
-                let message = "`issuer` has a variable; write the tenant whose metadata is fetched, such as `organizations`";
+                let message =
+                    "`issuer` has a variable; write the tenant whose metadata is fetched, such as `organizations`";
                 self.findings.error(place, message);
                 None
             }

@@ -42,7 +42,14 @@ const DOES: [(&str, &[&str], Option<Feature>); 11] = [
     (
         "Access tokens and agents",
         &[
-            "tokens", "token-rules", "credential", "credential-places", "callers", "audiences", "tenants", "scope-forms",
+            "tokens",
+            "token-rules",
+            "credential",
+            "credential-places",
+            "callers",
+            "audiences",
+            "tenants",
+            "scope-forms",
             "identities",
         ],
         None,
@@ -55,14 +62,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 11] = [
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
     (
         "Request signatures",
-        &[
-            "signatures",
-            "signature-alone",
-            "signature-answers",
-            "signature-times",
-            "signed-places",
-            "web-bot-auth",
-        ],
+        &["signatures", "signature-alone", "signature-answers", "signature-times", "signed-places", "web-bot-auth"],
         None,
     ),
     ("Replay protection over all workers", &["replay"], Some(Feature::Signatures)),

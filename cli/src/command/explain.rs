@@ -149,7 +149,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
 
 /// Reads an issuer's name and the source of its key set.
 fn keys(text: &str) -> Result<(String, Input), String> {
-    let (issuer, input) = text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
+    let (issuer, input) =
+        text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
     let Ok(input) = input.parse::<Input>();
     Ok((issuer.to_owned(), input))
 }

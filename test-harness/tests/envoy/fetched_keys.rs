@@ -253,7 +253,8 @@ fn each_fault_of_a_provider_leaves_the_others_alone() {
             server
         })
         .collect();
-    let all: Vec<_> = faults.iter().zip(&servers).map(|((name, ..), server)| (*name, server, remote(server, name))).collect();
+    let all: Vec<_> =
+        faults.iter().zip(&servers).map(|((name, ..), server)| (*name, server, remote(server, name))).collect();
     let gate = start(&all);
     let api = gate.envoy.api().unwrap();
     let responses: Vec<Response> = thread::scope(|scope| {
