@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::testing::{NOW, RESOURCE, Signs, at, compile, compile_with, environment, sign, with};
-use super::super::{Issuers, TokenCache, VerifiedToken};
+use super::super::{FetchedKeys, Issuers, TokenCache, VerifiedToken};
 use super::*;
 use crate::identity::crypto::SoftwareVerifier;
 
@@ -26,9 +26,9 @@ fn claims(changes: Value) -> Value {
 
 fn verify(issuers: &Issuers, changes: Value) -> Result<std::rc::Rc<VerifiedToken>, Reason> {
     let token = sign(KEY, &json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k" }), &claims(changes));
-    let verified = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default());
+    let verified = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new());
     if let Err(refusal) = &verified {
-        assert!(!issuers.diagnose(None, &token, refusal.reason, at(0)).is_empty(), "{refusal}");
+        assert!(!issuers.diagnose(None, &token, refusal.reason, at(0), &FetchedKeys::new()).is_empty(), "{refusal}");
     }
     verified.map_err(|refusal| refusal.reason)
 }
@@ -94,7 +94,7 @@ fn the_claim_must_equal_the_tenant_in_iss() {
     let mut null = claims(json!({}));
     null["tid"] = Value::Null;
     let token = sign(KEY, &json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k" }), &null);
-    let verified = any.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default());
+    let verified = any.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new());
     assert_eq!(verified.unwrap_err().reason, Reason::TokenClaim);
 }
 
@@ -121,7 +121,7 @@ fn with_key_of(of_key: &str, changes: Value, tenant: &str) -> Result<(), Reason>
     let iss = format!("https://login.example.com/{tenant}/v2.0");
     let verified = verify(&issuers, json!({ "iss": iss, "tid": tenant })).map(drop);
     let unnamed = sign(KEY, &json!({ "typ": "at+jwt", "alg": "ES256" }), &claims(json!({ "iss": iss, "tid": tenant })));
-    let unnamed = issuers.verify(&unnamed, at(0), &SoftwareVerifier, &mut TokenCache::default());
+    let unnamed = issuers.verify(&unnamed, at(0), &SoftwareVerifier, &mut TokenCache::default(), &FetchedKeys::new());
     assert!(unnamed.is_err(), "without `kid`, no key of another tenant is chosen");
     verified
 }
