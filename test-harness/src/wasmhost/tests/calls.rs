@@ -231,7 +231,7 @@ fn a_stream_sets_the_timer_of_its_root_context_except_on_kong() {
 #[test]
 fn the_monotonic_clock_moves_with_the_timer_and_by_itself() {
     let mut vm = start(Envoy, "k");
-    let mut second = |vm: &mut Vm| {
+    let second = |vm: &mut Vm| {
         tick(vm);
         logged(vm)[1].clone()
     };
