@@ -21,7 +21,7 @@
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
 //!     let request = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
 //!     match engine.decide(request).expect("nothing is shared that could fail") {
-//!         Outcome::Decided(Decision::Allow(_)) => None,
+//!         Outcome::Decided(Decision::Allow(_) | Decision::Serve(_)) => None,
 //!         Outcome::Decided(Decision::Deny(deny)) => Some(deny.reason()),
 //!         Outcome::Pending(_) => unreachable!("this policy asks for no signatures"),
 //!     }
@@ -62,7 +62,7 @@ pub use decision::answer::{Answer, DPOP_NONCE, grpc_status};
 pub use decision::record::{Completion, Ended, Ending, Record};
 pub use decision::trace::{Check, Trace, Traced};
 pub use decision::upstream::Change;
-pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule};
+pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule, Serve};
 pub use evaluate::shared::OtherSizes;
 pub use evaluate::{
     Awaits, CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Engine, Need, Outcome, Pending, Services,

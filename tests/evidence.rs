@@ -25,9 +25,10 @@ const CHECKS: [(&str, &str, &str); 13] = [
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 12] = [
+const EVIDENCE: [&str; 13] = [
     "IdentityFits",
     "PreflightAllowed",
+    "MetadataRequested",
     "EscapesAllowed",
     "UpgradeAllowed",
     "MediaTypeAllowed",

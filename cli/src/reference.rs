@@ -77,9 +77,14 @@ fn record_page(schema: &Value) -> String {
          records of one version of the module. Later versions may add members, so readers must ignore unknown members.\n\n\
          `callgate explain --record @FILE` describes a record in words. `callgate records FILE...` summarizes many records.\n\n\
          A record contains no token, key, signature, secret or cookie. Text from a request is escaped as in a C string, and truncated \
-         with `…` if it is too long.\n\nThe grounds on which a request is forwarded, in `reason`: ",
+         with `…` if it is too long.\n\nThe grounds on which a request is allowed, in `reason`: ",
     );
-    let grounds = ["every check passed", "the endpoint is public", "a CORS preflight that the policy allows"];
+    let grounds = [
+        "every check passed",
+        "the endpoint is public",
+        "a CORS preflight that the policy allows",
+        "the metadata of the resource, which Callgate answers itself",
+    ];
     let grounds = Ground::RECORDED.iter().zip(grounds).map(|(grant, about)| format!("`{}` ({about})", grant.code()));
     introduction.push_str(&grounds.collect::<Vec<_>>().join(", "));
     introduction.push_str(".\n\n");

@@ -39,15 +39,9 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, er
             None => node.here = numbers(),
             Some(Segment::Rest) => node.rest = numbers(),
             Some(Segment::Fixed(text)) => {
-                let decoded = percent::decode(text.as_bytes());
-                if rejects_suffixes {
-                    node.longest = node.longest.max(u32::try_from(without_end(&decoded).len()).unwrap_or(u32::MAX));
-                }
-                node.fixed.push(Fixed {
-                    hash: lenient_hash(&decoded),
-                    text: text.clone(),
-                    child: place(through, depth + 1, rejects_suffixes, errors),
-                });
+                let child = place(through, depth + 1, rejects_suffixes, errors);
+                let fixed = node.fixed(text, child);
+                node.fixed.push(fixed);
             }
             Some(Segment::Variable { beginning, kind, end }) => {
                 variables.push((Shape { beginning, kind: *kind, end }, through));
@@ -74,6 +68,43 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, er
         errors.push(Remark { endpoint, message: message.to_owned() });
     }
     node
+}
+
+impl Node {
+    /// Returns an edge with this text, which the caller adds to the node.
+    fn fixed(&mut self, text: &str, child: Self) -> Fixed {
+        let decoded = percent::decode(text.as_bytes());
+        if self.rejects_suffixes {
+            self.longest = self.longest.max(u32::try_from(without_end(&decoded).len()).unwrap_or(u32::MAX));
+        }
+        Fixed { hash: lenient_hash(&decoded), text: text.into(), child }
+    }
+
+    /// Returns the child behind an edge with this text. Adds the edge if there is none.
+    fn fixed_child(&mut self, text: &str) -> Option<&mut Self> {
+        let listed = self.fixed.iter().position(|fixed| *fixed.text == *text);
+        let at = listed.unwrap_or_else(|| {
+            let child = Self { rejects_suffixes: self.rejects_suffixes, ..Self::default() };
+            let fixed = self.fixed(text, child);
+            let at = self.fixed.partition_point(|other| other.hash < fixed.hash);
+            self.fixed.insert(at, fixed);
+            at
+        });
+        self.fixed.get_mut(at).map(|fixed| &mut fixed.child)
+    }
+}
+
+impl Table {
+    /// Reserves a path that Callgate answers itself: a lookup finds [`Self::RESERVED`] there, which is no endpoint. As next to every
+    /// listed path, no variable matches what an upstream could read as its segments. `path` is in canonical form.
+    pub fn reserve(&mut self, path: &str) {
+        let path = percent::with_upper_digits(path);
+        let segments = path.split('/').skip(1);
+        let place = segments.into_iter().try_fold(&mut self.root, |place, segment| place.fixed_child(segment));
+        if let Some(place) = place {
+            place.here.push(Self::RESERVED);
+        }
+    }
 }
 
 fn check_variables(variables: &[(Shape, Sorted)], errors: &mut Vec<Remark>) {

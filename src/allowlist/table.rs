@@ -122,6 +122,9 @@ pub(super) enum Step<'t, 'p> {
 }
 
 impl Table {
+    /// The number of [reserved](Self::reserve) paths. No endpoint has it.
+    pub const RESERVED: u32 = u32::MAX;
+
     /// Builds the table of one host from its endpoints. The caller chooses a number for each.
     ///
     /// The caller must check that endpoints with the same template have different methods.

@@ -538,3 +538,32 @@ fn rejects_an_empty_rest_if_the_parent_path_is_listed() {
 
 #[path = "ambiguity_tests.rs"]
 mod ambiguity;
+
+#[test]
+fn no_template_matches_a_reserved_path_in_any_reading() {
+    let texts = ["/{name:text}", "/{a:text}/{b}/{c}", "/.known/listed", "/other"];
+    let templates = templates(&texts);
+    let mut table = Table::build((0..).zip(&templates), FormatSuffixes::Reject).unwrap().table;
+    table.reserve("/.known/caf%c3%a9");
+    let find = |path: &str| {
+        let found = table.find(&CanonicalPath::parse_with_text(path.as_bytes()).unwrap())?;
+        Some((found.endpoints()[0], found.check_opened_values()))
+    };
+    for path in ["/.known/caf%C3%A9", "/.known/caf%c3%A9"] {
+        assert_eq!(find(path), Some((Table::RESERVED, Ok(()))), "{path}");
+    }
+    for path in ["/.known", "/.Known", "/.known/x/y", "/.known/caf%C3%A9/", "/.known/Caf%C3%A9"] {
+        assert_eq!(find(path), None, "{path}");
+    }
+    assert_eq!(find("/.known%2Fcaf%C3%A9"), Some((0, Err(Reason::PathValueAmbiguous))));
+    for (path, endpoint) in [("/x", 0), ("/x/y/z", 1), ("/.known/listed", 2), ("/other", 3)] {
+        assert_eq!(find(path), Some((endpoint, Ok(()))), "{path}");
+    }
+    assert_eq!(find("/x%2Fcaf%C3%A9"), Some((0, Ok(()))));
+
+    // A host without endpoints has an empty table.
+    let mut empty = Table::default();
+    empty.reserve("/a/b");
+    assert_eq!(empty.find(&CanonicalPath::parse(b"/a/b").unwrap()).unwrap().endpoints(), [Table::RESERVED]);
+    assert!(empty.find(&CanonicalPath::parse(b"/a").unwrap()).is_none());
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::allowlist::Kind;
+use crate::allowlist::shape::Shape;
 use crate::reason::Reason;
 use crate::request::{CanonicalPath, percent};
 
@@ -102,6 +103,24 @@ impl Template {
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.segments == other.segments
+    }
+
+    /// Returns whether this template by itself, without regard to more specific ones, matches a path in canonical form.
+    #[must_use]
+    pub fn takes(&self, path: &str) -> bool {
+        let mut parts = path.split('/').skip(1);
+        let fits = self.segments.iter().all(|segment| match (segment, parts.next()) {
+            (_, None) => false,
+            (Segment::Fixed(text), Some(part)) => percent::is_same(text.as_bytes(), part.as_bytes()),
+            (Segment::Variable { beginning, kind, end }, Some(part)) => {
+                Shape { beginning, kind: *kind, end }.value_in(part).is_some()
+            }
+            (Segment::Rest, Some(_)) => {
+                parts.by_ref().for_each(drop);
+                true
+            }
+        });
+        fits && parts.next().is_none()
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {

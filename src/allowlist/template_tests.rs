@@ -135,3 +135,34 @@ fn limits_segments_and_variables() {
         Err("path too long; expected at most 64 segments and 16 variables".to_owned())
     );
 }
+
+#[test]
+fn a_template_takes_the_paths_that_it_matches_by_itself() {
+    let takes = |template: &str, path: &str| Template::parse(template).unwrap().takes(path);
+    for (template, path) in [
+        ("/", "/"),
+        ("/a/b", "/a/b"),
+        ("/caf%C3%A9", "/caf%c3%a9"),
+        ("/{x}/b", "/a/b"),
+        ("/v{n:int}:run", "/v7:run"),
+        ("/{x:text}", "/a%2Fb"),
+        ("/a/{x...}", "/a/b"),
+        ("/a/{x...}", "/a/b/c/"),
+        ("/{x...}", "/"),
+    ] {
+        assert!(takes(template, path), "{template} {path}");
+    }
+    for (template, path) in [
+        ("/a", "/a/"),
+        ("/a/", "/a"),
+        ("/a/b", "/a"),
+        ("/A", "/a"),
+        ("/{x}", "/"),
+        ("/{x}", "/a/b"),
+        ("/{n:int}", "/a"),
+        ("/v{n:int}", "/v"),
+        ("/a/{x...}", "/a"),
+    ] {
+        assert!(!takes(template, path), "{template} {path}");
+    }
+}

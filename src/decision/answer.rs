@@ -1,6 +1,6 @@
 //! The answer to a denial: status, headers and body, for HTTP and gRPC clients.
 //!
-//! All answers are built here. An answer contains a stable reason code but no data from the request, so nothing that an
+//! All answers to denials are built here. An answer contains a stable reason code but no data from the request, so nothing that an
 //! attacker sends is reflected.
 
 use serde::Serialize;
@@ -51,6 +51,9 @@ impl Deny<'_> {
         let mut headers = Vec::with_capacity(6);
         if let Some(challenge) = challenge(row.challenge, &self.facts) {
             headers.push(("www-authenticate", challenge));
+            if self.facts.head.has_origin && self.facts.metadata().is_some() {
+                headers.push(("access-control-expose-headers", "WWW-Authenticate".to_owned()));
+            }
         }
         headers.extend(wanted_signatures(row.challenge, &self.facts).map(|wanted| ("accept-signature", wanted)));
         if let (Challenge::UseNonce, Some(nonce)) = (row.challenge, &self.facts.dpop_nonce) {
@@ -86,9 +89,9 @@ impl Deny<'_> {
 /// The header with the nonce for the client's next proof (RFC 9449, section 8).
 pub const DPOP_NONCE: &str = "dpop-nonce";
 
-/// Returns the challenge (RFC 6750, section 3; RFC 9449, section 7.1). It lists every scheme that the policy accepts, and
-/// reports the error with the scheme that it concerns. Its values come only from the policy and were checked when it was
-/// compiled, so they need no escaping in quotes.
+/// Returns the challenge (RFC 6750, section 3; RFC 9449, section 7.1; RFC 9728, section 5.1). It lists every scheme that the
+/// policy accepts, each with the URL of the metadata, and reports the error with the scheme that it concerns. Its values come only
+/// from the policy and were checked when it was compiled, so they need no escaping in quotes.
 ///
 /// The scheme with the error comes first, because some clients read only the first challenge. The order depends only on the
 /// request.
@@ -106,9 +109,10 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
         }
     };
     let realm = &facts.resource.identifier;
-    let bearer = |error: &str| format!("Bearer realm=\"{realm}\"{error}");
+    let more = facts.metadata().map_or("", |metadata| metadata.parameters(challenge));
+    let bearer = |error: &str| format!("Bearer realm=\"{realm}\"{error}{more}");
     let Some(rules) = &facts.policy.dpop else { return Some(bearer(&error)) };
-    let dpop = |error: &str| format!("DPoP realm=\"{realm}\"{error}, algs=\"{}\"", rules.told);
+    let dpop = |error: &str| format!("DPoP realm=\"{realm}\"{error}{more}, algs=\"{}\"", rules.told);
     Some(match about {
         // If bearer tokens are not accepted, the error of a bearer token is reported with `DPoP`, the only scheme that the
         // client can retry with.

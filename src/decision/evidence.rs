@@ -23,6 +23,8 @@ macro_rules! evidence {
 evidence! {
     /// The identity fits in the headers for the upstream.
     IdentityFits
+    /// The request asks for the metadata of a resource at its place, and no check denied it.
+    MetadataRequested
     /// The CORS preflight request contains only escapes that some endpoint allows.
     PreflightAllowed
     /// The endpoint allows the escapes in the path, and they make no value ambiguous.

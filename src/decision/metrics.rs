@@ -30,7 +30,7 @@ pub const DECISIONS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["outcome", "reason"],
     about: "Decisions, by `outcome` (`allow`, `deny`, or `observe` for a request that `enforce` would deny) and `reason` (the \
-            reason code, or the ground on which a request is forwarded).",
+            reason code, or the ground on which a request is allowed).",
 };
 
 /// Counts tokens that were found in the cache.

@@ -7,6 +7,7 @@ pub(crate) mod coverage;
 pub(crate) mod evidence;
 pub mod metrics;
 pub(crate) mod record;
+mod serve;
 pub(crate) mod trace;
 pub(crate) mod upstream;
 
@@ -17,12 +18,10 @@ use std::rc::Rc;
 use crate::allowlist::{Granted, Origin, Side};
 use crate::document::Effect;
 use crate::identity::dpop::Proof;
-use crate::identity::signature::ProfileName;
-use crate::identity::signature::VerifiedSignature;
+use crate::identity::signature::{ProfileName, VerifiedSignature};
 use crate::identity::token::{Audiences, VerifiedToken};
-use crate::policy::{Agent, Endpoint, Policy, Resource};
-use crate::quota::Identified;
-use crate::quota::LimitStatuses;
+use crate::policy::{Agent, Endpoint, Metadata, Policy, Resource};
+use crate::quota::{Identified, LimitStatuses};
 use crate::reason::Reason;
 use crate::request::credential::Scheme;
 use crate::request::head::Head;
@@ -32,13 +31,18 @@ use crate::state::StoreStats;
 use evidence::{Authorized, PreflightAllowed, Public};
 use serde_json::Value;
 
+pub(crate) use serve::Published;
+pub use serve::Serve;
+
 /// The decision about a request.
 #[derive(Debug)]
 #[must_use]
 pub enum Decision<'a> {
     /// The request is forwarded with changed headers.
     Allow(Allow<'a>),
-    /// Callgate answers the request, and nothing reaches the upstream.
+    /// Callgate answers the request with what the policy publishes, and nothing reaches the upstream.
+    Serve(Serve<'a>),
+    /// Callgate rejects the request, and nothing reaches the upstream.
     Deny(Deny<'a>),
 }
 
@@ -48,6 +52,7 @@ impl<'a> Decision<'a> {
     pub fn facts(&self) -> &Facts<'a> {
         match self {
             Self::Allow(allow) => &allow.facts,
+            Self::Serve(serve) => &serve.facts,
             Self::Deny(deny) => &deny.facts,
         }
     }
@@ -108,11 +113,13 @@ pub enum Ground {
     Public,
     /// The request is a CORS preflight request, which the policy allows.
     Preflight,
+    /// Callgate itself answers with the metadata of the resource.
+    Metadata,
     /// The request would have been denied, and is only observed.
     Observed,
 }
 
-/// A request that Callgate answers itself.
+/// A request that Callgate rejects.
 #[derive(Debug)]
 pub struct Deny<'a> {
     pub(crate) facts: Box<Facts<'a>>,
@@ -350,6 +357,11 @@ impl<'a> Facts<'a> {
     /// Returns the audiences of the request's resource, or `None` if the policy has only one resource.
     pub(crate) fn audiences(&self) -> Option<&'a Audiences> {
         if self.policy.resources.is_single() { None } else { Some(&self.resource.audiences) }
+    }
+
+    /// Returns the metadata of the resource that the request is for. It depends on the beginning of the path alone.
+    pub(crate) fn metadata(&self) -> Option<&'a Metadata> {
+        self.policy.published.own().filter(|_| std::ptr::eq(self.resource, self.policy.resources.own()))
     }
 
     /// Returns whether denials of this request are only recorded, because of the policy or of the matched endpoint.

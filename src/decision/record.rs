@@ -54,7 +54,7 @@ record! {
     pub struct Record<'r> {
         /// The decision.
         decision: Verdict,
-        /// The code of the reason for the denial (see reasons.md), or the ground on which the request is forwarded.
+        /// The code of the reason for the denial (see reasons.md), or the ground on which the request is allowed.
         #[cfg_attr(feature = "schema", schemars(schema_with = "schema::reasons"))]
         reason: &'static str,
         /// The location in the policy of the rule that decided. It is absent for a built-in rule.
@@ -207,7 +207,7 @@ enum ProofKind {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
-    /// The request is forwarded.
+    /// The request is forwarded, or Callgate answers it with what the policy publishes (`metadata`).
     Allow,
     /// The request is not forwarded. Callgate answers it, unless the client has already disconnected.
     #[default]
@@ -242,7 +242,7 @@ impl Verdict {
 impl Ground {
     /// The grounds that a record may contain as its reason. The record of an observed request contains the reason for the
     /// denial.
-    pub const RECORDED: [Self; 3] = [Self::Endpoint, Self::Public, Self::Preflight];
+    pub const RECORDED: [Self; 4] = [Self::Endpoint, Self::Public, Self::Preflight, Self::Metadata];
 
     /// Returns the stable code of the ground.
     #[must_use]
@@ -251,6 +251,7 @@ impl Ground {
             Self::Endpoint => "allowed",
             Self::Public => "public",
             Self::Preflight => "preflight",
+            Self::Metadata => "metadata",
             Self::Observed => "observed",
         }
     }

@@ -12,6 +12,8 @@ pub enum Check {
     Reading,
     /// Checks the canonical form of method, host, path and query.
     Canonical,
+    /// Checks whether the request asks for the metadata of the resource, which needs no credential. Traced only if it does.
+    Metadata,
     /// Looks up the endpoint in the allowlist. The result is used only after the caller is authenticated.
     Lookup,
     /// Verifies the credential.
@@ -51,6 +53,7 @@ impl Check {
         match self {
             Self::Reading => "reading",
             Self::Canonical => "canonical form",
+            Self::Metadata => "metadata",
             Self::Lookup => "lookup",
             Self::Credential => "credential",
             Self::Possession => "possession",

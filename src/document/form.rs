@@ -104,6 +104,10 @@ forms! {
         "An IP network with its prefix length. Bits after the prefix are zero.",
         r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
         ["203.0.113.7/32", "198.51.100.0/24", "2001:db8::/48"];
+    PageUrl:
+        "An absolute `https` URL.",
+        r#"^https://[!$-.0-\[\]-~][!#-\[\]-~]*$"#,
+        ["https://developer.example.com/agents"];
     ParameterName:
         "The name of a query parameter, decoded and in lower case, at most 128 bytes long.",
         r"^[^A-Z]{1,128}$",

@@ -20,6 +20,7 @@ mod finding;
 mod form;
 mod issuer;
 mod limit;
+mod metadata;
 pub(crate) mod names;
 pub(crate) mod position;
 pub(crate) mod scalar;
@@ -38,6 +39,7 @@ pub use fetched::*;
 pub use finding::{Finding, Findings, Place};
 pub use issuer::*;
 pub use limit::*;
+pub use metadata::*;
 pub(crate) use names::did_you_mean;
 pub use names::{nearest, renamed};
 pub use signature::*;
@@ -88,6 +90,9 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
     pub help: Option<String>,
+    /// What clients can read about this API before they have a token. Default: nothing.
+    #[serde(default)]
+    pub metadata: Option<Metadata>,
     /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.
     #[serde(default)]
     pub clock_skew: Option<Lifetime>,

@@ -52,7 +52,7 @@ fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reaso
     match evaluate(policy, call, None, context) {
         Outcome::Decided(Decision::Allow(allow)) => Ok(forwarded(lines, &allow.changes())),
         Outcome::Decided(Decision::Deny(deny)) => Err(deny.reason()),
-        Outcome::Pending(_) => panic!("nothing here is signed"),
+        other => panic!("nothing here is signed or published: {other:?}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use crate::allowlist::{self, Found};
 use crate::decision::evidence::{Authorized, BodySettled, CallerEvidence, FinalEvidence, FormEvidence, Public};
 use crate::decision::trace::{Check, Trace, Traced};
-use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Rule};
+use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Published, Rule, Serve};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::TokenCache;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
@@ -29,6 +29,7 @@ mod engine;
 mod form;
 mod keys;
 mod limits;
+mod metadata;
 mod pending;
 mod possession;
 mod reading;
@@ -103,6 +104,8 @@ fn evaluate<'a>(
     let (awaited, observing) = (evaluation.awaited.take(), evaluation.observing);
     let ended = match progress {
         Ok(Progress::Held(held)) => return Outcome::Pending(Pending::held(facts, observing, *held)),
+        // Requests for what is published end here, before anything is charged or could be denied.
+        Ok(Progress::Served(published)) => return Outcome::Decided(Decision::Serve(Serve { facts, published })),
         Ok(Progress::Ended(grant)) => Ok(grant),
         Err(denied) => Err(denied),
     };
@@ -134,6 +137,8 @@ fn decided<'a>(facts: Box<Facts<'a>>, ended: Result<Option<Grant>, Denied>) -> D
 enum Progress<'a> {
     /// All checks have run. `None` if a check denied the request and the denial is only observed.
     Ended(Option<Grant>),
+    /// Callgate answers the request with what the policy publishes. No check denied it.
+    Served(Published<'a>),
     /// The remaining checks need the body.
     Held(Box<HeldEvaluation<'a>>),
 }
@@ -192,6 +197,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     fn run(&mut self) -> Result<Progress<'a>, Denied> {
         self.read()?;
         self.canonical()?;
+        if let Some(published) = self.metadata()? {
+            return Ok(Progress::Served(published));
+        }
         if self.is_preflight() {
             let escapes = self.preflight()?;
             return Ok(Progress::Ended(escapes.map(Grant::Preflight)));
@@ -352,6 +360,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 }
 
+#[cfg(test)]
+mod metadata_tests;
 #[cfg(test)]
 mod possession_tests;
 #[cfg(test)]

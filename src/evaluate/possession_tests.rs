@@ -89,7 +89,7 @@ fn ended(outcome: Outcome<'_>) -> Ended {
     match outcome {
         Outcome::Decided(Decision::Allow(allow)) => Ok(allow.facts().dpop_nonce().map(str::to_owned)),
         Outcome::Decided(Decision::Deny(deny)) => Err(deny.answer()),
-        Outcome::Pending(_) => panic!("there is no body"),
+        other => panic!("nothing here has a body or is published: {other:?}"),
     }
 }
 

@@ -146,19 +146,25 @@ impl Evaluation<'_, '_> {
         Ok(())
     }
 
-    /// Returns whether the request is a CORS preflight. A preflight carries no credentials and accesses no resource, on any
-    /// path.
+    /// Returns whether the policy forwards the request because it is a CORS preflight. A preflight carries no credentials and
+    /// accesses no resource, on any path.
     pub(super) fn is_preflight(&self) -> bool {
-        let Facts { policy, head, request, method, host, .. } = &self.facts;
+        let Facts { policy, host, .. } = &self.facts;
         policy.passes_preflight
-            && method.is_some_and(|method| method.as_str() == "OPTIONS")
+            && self.has_form_of_preflight()
+            && host.as_ref().is_some_and(|host| policy.table(host.as_str()).is_some())
+    }
+
+    /// Returns whether the request has the form of a CORS preflight.
+    pub(super) fn has_form_of_preflight(&self) -> bool {
+        let Facts { head, request, method, .. } = &self.facts;
+        method.is_some_and(|method| method.as_str() == "OPTIONS")
             && head.has_origin
             && head.has_preflight_method
             && head.authorization.count == 0
             && head.elsewhere.count == 0
             && head.upgrade.count == 0
             && request.end_of_stream
-            && host.as_ref().is_some_and(|host| policy.table(host.as_str()).is_some())
     }
 
     /// Accepts the escapes that any endpoint of the policy allows. The answer does not depend on the path, and reveals nothing

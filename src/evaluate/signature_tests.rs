@@ -92,6 +92,7 @@ impl Gate {
             let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
             let end = match decision {
                 Decision::Allow(allow) => Ok(allow.ground()),
+                Decision::Serve(serve) => Ok(serve.ground()),
                 Decision::Deny(deny) => Err(deny.reason()),
             };
             (end, record)
@@ -524,6 +525,7 @@ impl Gate {
         let record = serde_json::from_slice(&decision.record().to_json()).unwrap();
         let end = match &decision {
             Decision::Allow(allow) => Ok(allow.changes().into_iter().map(owned).collect()),
+            Decision::Serve(serve) => panic!("nothing here is published: {serve:?}"),
             Decision::Deny(deny) => Err(deny.answer()),
         };
         (end, record)

@@ -93,6 +93,7 @@ fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, tr
             headers: apply(lines, &allow.changes()),
             record,
         },
+        Decision::Serve(serve) => panic!("nothing here is published: {serve:?}"),
         Decision::Deny(deny) => {
             let reasons = deny.facts().denials().iter().map(|denial| denial.reason).collect();
             Decided::Denied { answer: deny.answer(), reasons, record }
@@ -514,7 +515,7 @@ mod limits {
                 panic!("nothing here is signed")
             };
             match decision {
-                Decision::Allow(_) => None,
+                Decision::Allow(_) | Decision::Serve(_) => None,
                 Decision::Deny(deny) => Some(deny.reason()),
             }
         };

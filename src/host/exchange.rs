@@ -51,6 +51,11 @@ impl<H: Host> Exchange<'_, H> {
                 self.output.limits = allow.take_limits();
                 Ok(Next::Forward)
             }
+            Decision::Serve(serve) => {
+                // The gate does not answer without a record either.
+                self.output.record = record?;
+                Ok(Next::Answer(serve.answer()))
+            }
             Decision::Deny(deny) => {
                 match record {
                     Ok(record) => self.output.record = record,

@@ -146,6 +146,31 @@ fn forwards_an_allowed_request_with_its_headers_and_completes_its_record() {
 }
 
 #[test]
+fn serves_the_metadata_once_and_fails_closed_without_a_record() {
+    let mut document = document();
+    document["metadata"] = json!({ "authorization_servers": ["https://idp.example.com"] });
+    document["audit"]["log"]["allow"] = json!(true);
+    let worker = Worker::new(&document);
+    let lines =
+        [(":method", "GET"), (":path", "/.well-known/oauth-protected-resource"), (":authority", "api.example.com")];
+    let mut stream = worker.stream(&lines);
+    assert_eq!(stream.on_request_headers(true), StreamAction::Pause);
+    stream.on_response_headers();
+    stream.on_log();
+    assert_eq!(worker.answers(), [(200, "callgate_metadata".to_owned())]);
+    assert_eq!(worker.metric("callgate.decisions.allow.metadata"), 1);
+    assert_eq!(worker.host.record().unwrap()["reason"], json!("metadata"));
+    assert_eq!(worker.host.0.log.borrow().len(), 1, "the policy logs what is allowed");
+    assert!(worker.host.lines(Map::ResponseHeaders).is_empty());
+
+    worker.host.0.sent.take();
+    worker.host.0.fails.set(Some("set_property"));
+    assert_eq!(worker.stream(&lines).on_request_headers(true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+    assert_eq!(worker.metric("callgate.decisions.allow.metadata"), 1);
+}
+
+#[test]
 fn answers_a_denied_request_once_and_forwards_nothing_after() {
     let worker = Worker::new(&document());
     let mut stream = worker.stream(&[(":method", "GET"), (":path", "/nowhere"), (":authority", "api.example.com")]);

@@ -57,8 +57,8 @@ impl WaitingRequest {
             output.record = record.ok().flatten();
             Some(match decision {
                 Decision::Deny(deny) => deny.answer(),
-                // INVARIANT: a request in observation does not time out.
-                Decision::Allow(_) => Answer::host_error(),
+                // INVARIANT: a request in observation does not time out, and a request for what is published is not held.
+                Decision::Allow(_) | Decision::Serve(_) => Answer::host_error(),
             })
         })
     }

@@ -12,6 +12,7 @@ use super::endpoints::Endpoints;
 use super::held_bodies::HeldBodies;
 use super::limits::Limits;
 use super::replay::Replay;
+use super::metadata::Published;
 use super::resources::Resources;
 use super::signatures::Signatures;
 use super::tables_key::TablesKey;
@@ -185,7 +186,8 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let issuers = issuers.with_implied_scopes(implied);
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
-    let endpoints = Endpoints::compile(document, &hosts, &mut findings);
+    let published = Published::compile(document, &hosts, dpop.as_ref(), &mut findings);
+    let endpoints = Endpoints::compile(document, &hosts, &published, &mut findings);
     let limits = Limits::compile(document, &mut findings);
     if document.tables.ed25519 > MOST_KEY_TABLES {
         let place = root.field("tables").field("ed25519");
@@ -224,6 +226,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         features: document.gateway.features(),
         observe: document.mode == document::Mode::Observe,
         resources,
+        published,
         help: document.help.as_deref().map(Into::into),
         dpop,
         trailers: RemovedTrailers::new(

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::endpoint::{Compiling, Endpoint, takes_text};
+use super::metadata::Published;
 use crate::allowlist::{Remark, Table, Template};
 use crate::document;
 use crate::document::{Findings, Place};
@@ -29,7 +30,12 @@ impl Endpoints {
         self.tables.get(*self.by_host.get(host)?)
     }
 
-    pub(super) fn compile(document: &document::Document, hosts: &[String], findings: &mut Findings) -> Self {
+    pub(super) fn compile(
+        document: &document::Document,
+        hosts: &[String],
+        published: &Published,
+        findings: &mut Findings,
+    ) -> Self {
         let place = Place::root().field("endpoints");
         let mut compiled = Self::default();
         let mut templates = Vec::with_capacity(document.endpoints.len());
@@ -59,7 +65,7 @@ impl Endpoints {
             compiled.list.push(endpoint);
             templates.push(template);
         }
-        compiled.build_tables(document, hosts, &templates, findings);
+        compiled.build_tables(document, hosts, published, &templates, findings);
         compiled
     }
 
@@ -67,12 +73,13 @@ impl Endpoints {
         &mut self,
         document: &document::Document,
         hosts: &[String],
+        published: &Published,
         templates: &[Option<Template>],
         findings: &mut Findings,
     ) {
         let place = Place::root().field("endpoints");
-        let mut by_members: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
-        let mut warned = BTreeSet::new();
+        let mut by_members: BTreeMap<(Vec<u32>, Vec<&str>), usize> = BTreeMap::new();
+        let (mut warned, mut refused) = (BTreeSet::new(), BTreeSet::new());
         for host in hosts {
             let members: Vec<u32> = document
                 .endpoints
@@ -87,15 +94,18 @@ impl Endpoints {
                     format!("no endpoint has the host `{host}`, so every request to it is denied"),
                 );
             }
+            let members = (members, published.reserved_on(host));
             if let Some(table) = by_members.get(&members) {
                 self.by_host.insert(host.as_str().into(), *table);
                 continue;
             }
+            let (numbers, reserved) = &members;
             let entries: Vec<_> =
-                members.iter().filter_map(|index| Some((*index, templates.get(*index as usize)?.as_ref()?))).collect();
+                numbers.iter().filter_map(|index| Some((*index, templates.get(*index as usize)?.as_ref()?))).collect();
             self.check_methods(&entries, &place, findings);
+            check_reserved(&entries, reserved, &mut refused, findings);
             let path_of = |remark: &Remark| place.index(remark.endpoint as usize).field("path");
-            let table = match Table::build(entries.iter().copied(), document.format_suffixes) {
+            let mut table = match Table::build(entries.iter().copied(), document.format_suffixes) {
                 Ok(built) => {
                     built.warnings.into_iter().for_each(|remark| findings.warn(path_of(&remark), remark.message));
                     self.warn_of_collisions(&built.table, &entries, &mut warned, findings);
@@ -106,6 +116,8 @@ impl Endpoints {
                     Table::default()
                 }
             };
+            // Reserved paths cause no warnings, which concern endpoints.
+            reserved.iter().for_each(|path| table.reserve(path));
             by_members.insert(members, self.tables.len());
             self.by_host.insert(host.as_str().into(), self.tables.len());
             self.tables.push(table);
@@ -166,6 +178,27 @@ impl Endpoints {
                     );
                 }
             }
+        }
+    }
+}
+
+/// Checks that no endpoint matches a path that Callgate answers itself. Reports each endpoint once for all sets of hosts.
+fn check_reserved(
+    entries: &[(u32, &Template)],
+    reserved: &[&str],
+    refused: &mut BTreeSet<u32>,
+    findings: &mut Findings,
+) {
+    for (index, template) in entries {
+        let taken = reserved.iter().find(|path| template.takes(path));
+        if let Some(path) = taken.filter(|_| refused.insert(*index)) {
+            findings.error(
+                Place::root().field("endpoints").index(*index as usize).field("path"),
+                format!(
+                    "this path matches `{path}`, where Callgate itself answers with the metadata of the resource; write a path that does \
+                     not match it, or remove `metadata`"
+                ),
+            );
         }
     }
 }

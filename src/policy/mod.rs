@@ -22,6 +22,7 @@ mod held_bodies;
 mod hosts;
 mod identity_checks;
 mod limits;
+mod metadata;
 mod overrides;
 mod replay;
 mod reserved;
@@ -50,6 +51,7 @@ pub(crate) use endpoints::Endpoints;
 pub(crate) use held_bodies::HeldBodies;
 pub(crate) use limits::Limits;
 pub(crate) use replay::Replay;
+pub(crate) use metadata::{Metadata, Published};
 pub(crate) use resources::Resource;
 pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
@@ -88,6 +90,8 @@ pub struct Policy {
     pub features: Features,
     pub(crate) observe: bool,
     pub(crate) resources: Resources,
+    /// What clients can read without a credential.
+    pub(crate) published: Published,
     /// Where a client that was denied gets help.
     pub(crate) help: Option<Box<str>>,
     /// The places in which requests may carry a token.

@@ -48,6 +48,20 @@ pub(crate) struct External {
     pub(crate) prefix: Box<str>,
 }
 
+impl External {
+    /// Parses a URL that has only a scheme and a host in canonical form, and at most a path.
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = Host::parse(authority.as_bytes()).ok()?;
+        // Clients sign the path literally, so only a path that everyone writes in the same way can be a part of it.
+        let is_canonical = |path: CanonicalPath<'_>| path.restricted().is_empty() && !prefix.ends_with('/');
+        let has_plain_prefix = prefix.is_empty() || CanonicalPath::parse(prefix.as_bytes()).is_ok_and(is_canonical);
+        (matches!(scheme, "http" | "https") && host.as_str() == authority && has_plain_prefix)
+            .then(|| Self { scheme: scheme.into(), authority: authority.into(), prefix: prefix.into() })
+    }
+}
+
 /// An endpoint's requirements on signatures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignatureRule {
@@ -344,20 +358,7 @@ fn coverage(raw: Option<&[String]>, place: &Place, findings: &mut Findings) -> V
 
 fn external(document: &document::Document, findings: &mut Findings) -> Option<External> {
     let url = document.external_url.as_deref()?;
-    let read = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let host = Host::parse(authority.as_bytes()).ok()?;
-        // Clients sign the path literally, so only a path that everyone writes in the same way can be a part of it.
-        let is_canonical = |path: CanonicalPath<'_>| path.restricted().is_empty() && !prefix.ends_with('/');
-        let has_plain_prefix = prefix.is_empty() || CanonicalPath::parse(prefix.as_bytes()).is_ok_and(is_canonical);
-        (matches!(scheme, "http" | "https") && host.as_str() == authority && has_plain_prefix).then(|| External {
-            scheme: scheme.into(),
-            authority: authority.into(),
-            prefix: prefix.into(),
-        })
-    };
-    let external = read();
+    let external = External::parse(url);
     if external.is_none() {
         findings.error(
             Place::root().field("external_url"),

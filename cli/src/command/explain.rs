@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::identity::token::json;
-use callgate::{Change, Check, Decision, Headers, Source, Trace, Traced};
+use callgate::{Answer, Change, Check, Decision, Headers, Source, Trace, Traced};
 use serde_json::Value;
 
 use super::request::header;
@@ -236,13 +236,22 @@ fn people(
                 }
             }
         }
-        Decision::Deny(deny) => {
-            let answer = deny.answer();
-            writeln!(out, "DENY  {} {}", answer.status, deny.reason().code())?;
-            for (name, value) in &answer.headers {
-                writeln!(out, "{INDENT}response header {name}: {}", escape::text(value))?;
+        Decision::Serve(serve) => {
+            let served = serve.answer();
+            answer("ALLOW", serve.ground().code(), &served, out)?;
+            if !served.body.is_empty() {
+                writeln!(out, "{INDENT}response body: {}", escape::text(&served.body))?;
             }
         }
+        Decision::Deny(deny) => answer("DENY ", deny.reason().code(), &deny.answer(), out)?,
+    }
+    Ok(())
+}
+
+fn answer(verdict: &str, reason: &str, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{verdict} {} {reason}", answer.status)?;
+    for (name, value) in &answer.headers {
+        writeln!(out, "{INDENT}response header {name}: {}", escape::text(value))?;
     }
     Ok(())
 }
@@ -293,6 +302,7 @@ fn programs(loaded: &Loaded, subject: &Subject<'_>, trace: &[Traced], decision: 
         "checks": checks,
         "status": match decision {
             Decision::Allow(_) => None,
+            Decision::Serve(serve) => Some(serve.answer().status),
             Decision::Deny(deny) => Some(deny.reason().row().status),
         },
         "record": decision.record(),

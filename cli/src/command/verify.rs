@@ -310,6 +310,9 @@ fn decided(
         callgate::Decision::Allow(allow) => {
             Decided { allowed: true, reason: allow.ground().code(), title: None, accept_signature: None }
         }
+        callgate::Decision::Serve(serve) => {
+            Decided { allowed: true, reason: serve.ground().code(), title: None, accept_signature: None }
+        }
         callgate::Decision::Deny(deny) => {
             let row = deny.reason().row();
             let answer = deny.answer();

@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 13] = [
+const CHAPTERS: [Chapter; 14] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
@@ -55,6 +55,13 @@ const CHAPTERS: [Chapter; 13] = [
             "FormatSuffixes",
             "Unregistered",
         ],
+    },
+    Chapter {
+        title: "Metadata for clients",
+        about: "What OAuth and MCP clients can read before they have a token: where to get one, and with which scopes. \
+                [Let clients discover the API](../guides/let-clients-discover.md) shows how they use it.",
+        fields: &["metadata"],
+        definitions: &["Metadata"],
     },
     Chapter {
         title: "Issuers",
@@ -179,6 +186,7 @@ const CHAPTERS: [Chapter; 13] = [
             "PrintableText",
             "ApiUrl",
             "BasePath",
+            "PageUrl",
             "IssuerUrl",
             "ExternalUrl",
             "Tenant",

@@ -71,7 +71,7 @@ impl Gate {
     }
 
     /// Decides a request and passes it to `handle` with the headers that the gate forwards. Requests that are denied or cannot be
-    /// decided get a response from the gate. Every decision is written to standard output.
+    /// decided, and those for the metadata of the API, get a response from the gate. Every decision is written to standard output.
     pub async fn handle(
         &self,
         request: hyper::Request<Incoming>,
@@ -109,6 +109,7 @@ impl Gate {
                 allow.changes().iter().for_each(|change| change.apply(&mut forwarded));
                 Ok(forwarded)
             }
+            Decision::Serve(serve) => Err(serve.answer()),
             Decision::Deny(deny) => Err(deny.answer()),
         }
     }

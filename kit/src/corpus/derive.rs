@@ -1,8 +1,8 @@
 //! Builds cases from their description in a file: merges requests with the defaults, and derives cases from other cases.
 
-use callgate::Reason;
 use callgate::document::Place;
 use callgate::text::time::Timestamp;
+use callgate::{Ground, Reason};
 use serde_json::{Map, Value};
 
 use super::fixtures::Fixtures;
@@ -317,7 +317,13 @@ impl Deriver<'_, '_> {
         }
         let answered = expect.status.is_some() || !expect.headers.is_empty();
         let upstream = !expect.upstream.has.is_empty() || !expect.upstream.lacks.is_empty();
+        // The gate itself responds to a request for the metadata.
+        let published = expect.reason.as_deref() == Some(Ground::Metadata.code());
         match expect.decision {
+            Decision::Allow if published && upstream => {
+                self.reader.error(&place.field("upstream"), "the gate itself responds to this request; remove this");
+            }
+            Decision::Allow if published && expect.would_deny.is_empty() => {}
             Decision::Deny if expect.reason.is_none() => {
                 self.reader.error(place, "a denial needs a reason; write its code");
             }
@@ -326,8 +332,7 @@ impl Deriver<'_, '_> {
                     .error(&place.field("upstream"), "a denied request does not reach the upstream; remove this");
             }
             Decision::Allow | Decision::Observe if answered => {
-                self.reader
-                    .error(place, "`status` and `headers` describe the gate's response to a denial; remove them");
+                self.reader.error(place, "`status` and `headers` describe the gate's own response; remove them");
             }
             Decision::Observe if expect.would_deny.is_empty() => {
                 self.reader.error(place, "write the codes of the denial in `would_deny`");

@@ -202,7 +202,7 @@ pub(super) enum Change {
 pub(super) struct Expect {
     /// The expected decision.
     pub(super) decision: Decision,
-    /// The code of the reason for the denial.
+    /// The code of the reason for the denial, or of the ground on which the request is allowed.
     #[serde(default)]
     pub(super) reason: Option<String>,
     /// The status of the response; the reason's own when absent.
@@ -226,7 +226,7 @@ pub(super) struct Expect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// The request is forwarded.
+    /// The request is forwarded, or the gate responds with the policy's metadata.
     Allow,
     /// The gate rejects the request and sends the response itself.
     Deny,

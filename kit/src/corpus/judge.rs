@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate::document::HEADER_PREFIX;
 use callgate::request::headers::{name_begins_like, name_reads_as};
-use callgate::{Challenge, Reason};
+use callgate::{Challenge, Ground, Reason};
 use serde_json::{Value, json};
 
 use super::call::Call;
 use super::format::{Decision, Expect};
-use super::{Case, Policy};
+use super::{Case, Policy, published};
 use crate::{escape, records};
 
 /// Headers of the connection. A gateway may change them even on a request that it otherwise forwards unchanged.
@@ -121,6 +121,16 @@ impl<'j> Judge<'j> {
 
     fn answer(&mut self, status: u16, headers: &[(String, Vec<u8>)], body: &[u8], details: Option<&str>) {
         let code = self.of_record("reason");
+        if self.of_record("decision") == "allow" && code == Ground::Metadata.code() {
+            if self.expect.reason.as_ref() != Some(&code) {
+                self.found.push(format!("the gate responded itself; expected `{code}` in `reason` for that"));
+            }
+            self.status(status, self.expect.status.unwrap_or(published::status(self.call)));
+            self.details(&code, details);
+            self.found.extend(published::differences(&self.policy.document, self.call, headers, body));
+            self.headers(headers);
+            return;
+        }
         let Some(reason) = Reason::ALL.iter().find(|reason| reason.code() == code) else {
             self.found.push("the gate responded, but its record contains no denial".to_owned());
             return;
@@ -129,13 +139,8 @@ impl<'j> Judge<'j> {
         let grpc = headers.iter().any(|(name, _)| name == "grpc-status");
         // A gRPC client receives the denial in headers, with the status 200.
         let wanted = self.expect.status.unwrap_or(if grpc { 200 } else { row.status });
-        if status != wanted {
-            self.found.push(format!("expected the status {wanted}, got {status}"));
-        }
-        let wanted_details = format!("callgate_{code}");
-        if let Some(details) = details.filter(|details| *details != wanted_details) {
-            self.found.push(format!("expected the details `{wanted_details}`, got `{}`", escape::text(details)));
-        }
+        self.status(status, wanted);
+        self.details(&code, details);
         if grpc {
             if !self.expect.headers.contains_key("grpc-status") {
                 self.found.push("the response is gRPC, but the case does not expect `grpc-status`".to_owned());
@@ -144,6 +149,24 @@ impl<'j> Judge<'j> {
             self.problem(*reason, headers, body);
         }
         self.challenge(*reason, headers);
+        self.headers(headers);
+    }
+
+    fn status(&mut self, got: u16, wanted: u16) {
+        if got != wanted {
+            self.found.push(format!("expected the status {wanted}, got {got}"));
+        }
+    }
+
+    fn details(&mut self, code: &str, details: Option<&str>) {
+        let wanted = format!("callgate_{code}");
+        if let Some(details) = details.filter(|details| *details != wanted) {
+            self.found.push(format!("expected the details `{wanted}`, got `{}`", escape::text(details)));
+        }
+    }
+
+    /// Checks the headers that the case states.
+    fn headers(&mut self, headers: &[(String, Vec<u8>)]) {
         for (name, wanted) in &self.expect.headers {
             let got: Vec<_> = headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value).collect();
             match (wanted, got.as_slice()) {
@@ -184,32 +207,18 @@ impl<'j> Judge<'j> {
     /// request used, or the one that the error belongs to. A challenge that is followed by scopes names only that scheme.
     fn schemes(&self, error: &str, of_dpop: bool, scopes_follow: bool) -> String {
         let realm = self.policy.document.get("resource").and_then(Value::as_str).unwrap_or_default();
-        let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}");
+        let more = if scopes_follow { String::new() } else { published::parameters(&self.policy.document, false) };
+        let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}{more}");
         let Some(dpop) = self.policy.document.get("dpop") else { return named("Bearer", error) };
         let only_dpop = dpop.get("required") == Some(&Value::Bool(true));
-        let names = dpop.get("algorithms").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let names: Vec<_> = names.map(|name| if name == "Ed25519" { "Ed25519 EdDSA" } else { name }).collect();
-        let algs = format!(", algs=\"{}\"", names.join(" "));
-        match of_dpop || self.used_dpop() {
+        let algs = format!(", algs=\"{}\"", published::proof_algorithms(dpop).join(" "));
+        match of_dpop || published::used_dpop(self.call) {
             // The case itself states the scopes that follow.
             is_dpop if scopes_follow => named(if only_dpop || is_dpop { "DPoP" } else { "Bearer" }, error),
             _ if only_dpop => named("DPoP", error) + &algs,
             true => format!("{}{algs}, {}", named("DPoP", error), named("Bearer", "")),
             false => format!("{}, {}{algs}", named("Bearer", error), named("DPoP", "")),
         }
-    }
-
-    /// Returns whether the request used the scheme `DPoP`: its credential has that scheme, or it has a proof and no credential of
-    /// either scheme.
-    fn used_dpop(&self) -> bool {
-        let line = |wanted: &[u8]| self.call.lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        let credential = line(b"authorization").map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
-        let begins = |scheme: &[u8]| {
-            credential.as_deref().and_then(|value| value.strip_prefix(scheme)).is_some_and(|rest| {
-                rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(next))
-            })
-        };
-        begins(b"dpop") || !begins(b"bearer") && line(b"dpop").is_some()
     }
 
     /// Checks the challenge of a reason (RFC 6750, section 3; RFC 9449, section 7.1). The case itself states the scopes of a
@@ -232,9 +241,12 @@ impl<'j> Judge<'j> {
         }
         let got: Vec<_> =
             headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, value)| value).collect();
+        let more = published::parameters(&self.policy.document, true);
         let same = match (&wanted, got.as_slice()) {
             (None, []) => true,
-            (Some(wanted), [got]) if scopes_follow => got.starts_with(wanted.as_bytes()),
+            (Some(wanted), [got]) if scopes_follow => {
+                got.starts_with(wanted.as_bytes()) && String::from_utf8_lossy(got).contains(&more)
+            }
             (Some(wanted), [got]) => wanted.as_bytes() == got.as_slice(),
             _ => false,
         };
@@ -251,7 +263,7 @@ impl<'j> Judge<'j> {
         let wanted = match reason.row().challenge {
             Challenge::Signature => true,
             Challenge::Bare | Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce => {
-                self.takes_signatures_alone()
+                published::takes_signatures_alone(&self.policy.document)
             }
             Challenge::No | Challenge::InsufficientScope => false,
         };
@@ -263,15 +275,6 @@ impl<'j> Judge<'j> {
                 if wanted { "one `accept-signature` with the required signature" } else { "no `accept-signature`" };
             self.found.push(format!("expected {wanted} in the response, got {}", values(&got)));
         }
-    }
-
-    fn takes_signatures_alone(&self) -> bool {
-        let document = &self.policy.document;
-        let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();
-        let requirements = document.get("requirements").and_then(Value::as_object).into_iter().flatten();
-        let all = endpoints.chain(requirements.map(|(_, requirement)| requirement));
-        let proof = |part: &Value| part.get("authenticate").and_then(Value::as_str).map(str::to_owned);
-        all.filter_map(proof).any(|proof| proof != "token")
     }
 
     fn upstream(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {

@@ -124,10 +124,7 @@ fn reports_each_mistake_with_its_line() {
         ("{ name: a, intent: i, expect: { decision: allow } }", "another case has this name"),
         ("{ name: b, intent: i, expect: { decision: deny } }", "a denial needs a reason"),
         ("{ name: b, intent: i, expect: { decision: deny, reason: nope } }", "`nope` is not a reason code"),
-        (
-            "{ name: b, intent: i, expect: { decision: allow, status: 200 } }",
-            "describe the gate's response to a denial",
-        ),
+        ("{ name: b, intent: i, expect: { decision: allow, status: 200 } }", "describe the gate's own response"),
         ("{ name: b, intent: i, expect: { decision: observe } }", "in `would_deny`"),
         (
             "{ name: b, intent: i, from: c, change: { path: /b }, expect: { decision: allow } }",

@@ -13,6 +13,7 @@ mod judge;
 mod load;
 mod merge;
 mod moment;
+mod published;
 mod reader;
 mod report;
 mod request;

@@ -197,6 +197,7 @@ impl Gate {
         };
         let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap_or_default();
         let end = match &decision {
+            Decision::Serve(serve) => answered(serve.answer()),
             Decision::Deny(deny) => answered(deny.answer()),
             Decision::Allow(allow) => {
                 End::Forwarded { lines: forwarded.unwrap_or_else(|| changed(lines.clone(), &allow.changes())) }

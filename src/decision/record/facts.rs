@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{ProofKind, Record, Scopes, Verdict, WouldDeny, milliseconds, redact};
-use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, Rule};
+use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, Rule, Serve};
 use crate::identity::token::VerifiedToken;
 use crate::policy::Policy;
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
@@ -24,6 +24,9 @@ impl Decision<'_> {
     pub fn record(&self) -> Record<'_> {
         match self {
             Self::Allow(allow) => allow.record(),
+            Self::Serve(Serve { facts, .. }) => {
+                Record::of(facts, (Verdict::Allow, Ground::Metadata.code(), Rule::Policy("metadata")))
+            }
             Self::Deny(Deny { facts, denial }) => Record::of(facts, (Verdict::Deny, denial.reason.code(), denial.rule)),
         }
     }

@@ -211,16 +211,20 @@ fn check_name(name: &str, place: &Place, findings: &mut Findings) {
     }
 }
 
-/// `iss` is only compared and never fetched, so any value that providers use is accepted: an absolute URL without query or fragment (RFC
-/// 8414, section 2).
-fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
-    let rest = iss.strip_prefix("https://").or_else(|| iss.strip_prefix("http://"));
+/// Returns whether this is the identifier of an issuer: an absolute URL without query or fragment (RFC 8414, section 2).
+pub(crate) fn is_issuer_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let of_url = |b: u8| {
         b.is_ascii_graphic()
             && !matches!(b, b'?' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
     };
-    if host.is_empty() || !iss.bytes().all(of_url) {
+    !host.is_empty() && url.bytes().all(of_url)
+}
+
+/// `iss` is only compared and never fetched, so any value that providers use is accepted.
+fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
+    if !is_issuer_url(iss) {
         findings.error(
             place.field("issuer"),
             "invalid value; expected the exact `iss` of its tokens, an absolute URL such as \

@@ -29,6 +29,7 @@ pub use claim::{ClaimName, ClaimNameError};
 pub use fetched::FetchedKeys;
 pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, key_set_url};
 pub use implied::ImpliedScopes;
+pub(crate) use issuer::is_issuer_url;
 pub use issuer::{IssuerId, Issuers};
 pub use jwks::{KeyProblem, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS, UsableKey, read_keys};
 pub(crate) use jws::Jws;

@@ -1,0 +1,89 @@
+//! What a policy tells every client, in its `metadata` (RFC 9728) and in challenges, derived from the document independently of the engine.
+
+use serde_json::{Value, json};
+
+use super::call::Call;
+
+/// Returns the status with which the gate responds to a request for the metadata.
+pub(super) fn status(call: &Call) -> u16 {
+    if is_preflight(call) { 204 } else { 200 }
+}
+
+/// Returns the differences between the gate's own response and the metadata that the policy describes. Any origin can read them, and a
+/// preflight request is told so.
+pub(super) fn differences(document: &Value, call: &Call, headers: &[(String, Vec<u8>)], body: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    let has = |wanted: &str, value: &[u8]| headers.iter().any(|(name, own)| name == wanted && own == value);
+    if !has("access-control-allow-origin", b"*") {
+        found.push("the response is not readable for any origin".to_owned());
+    }
+    if !is_preflight(call) && !has("content-type", b"application/json") {
+        found.push("the response is not `application/json`".to_owned());
+    }
+    let got: Value = serde_json::from_slice(body).unwrap_or_default();
+    let wanted = if is_preflight(call) { Value::Null } else { metadata(document) };
+    if call.method != b"HEAD" && got != wanted {
+        found.push(format!("expected the metadata {wanted}, got {got}"));
+    }
+    found
+}
+
+/// Returns the parameters that every challenge has because of the metadata. A challenge that names the scopes of the request has no
+/// initial scopes.
+pub(super) fn parameters(document: &Value, names_scopes: bool) -> String {
+    let Some(metadata) = document.get("metadata") else { return String::new() };
+    let resource = document.get("resource").and_then(Value::as_str).unwrap_or_default();
+    let rest = resource.strip_prefix("https://").unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let slash = if path.is_empty() { "" } else { "/" };
+    let link = format!(", resource_metadata=\"https://{host}/.well-known/oauth-protected-resource{slash}{path}\"");
+    let initial = metadata.get("initial_scopes").and_then(Value::as_array).into_iter().flatten();
+    let initial: Vec<_> = initial.filter_map(Value::as_str).collect();
+    if names_scopes || initial.is_empty() { link } else { format!("{link}, scope=\"{}\"", initial.join(" ")) }
+}
+
+/// Returns the names of the algorithms of proofs. An algorithm with two names is listed with both.
+pub(super) fn proof_algorithms(dpop: &Value) -> Vec<&str> {
+    let names = dpop.get("algorithms").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    names.flat_map(|name| std::iter::once(name).chain((name == "Ed25519").then_some("EdDSA"))).collect()
+}
+
+/// Returns whether a challenge also asks for a signature, because some endpoint accepts it without a token.
+pub(super) fn takes_signatures_alone(document: &Value) -> bool {
+    let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();
+    let requirements = document.get("requirements").and_then(Value::as_object).into_iter().flatten();
+    let all = endpoints.chain(requirements.map(|(_, requirement)| requirement));
+    let proof = |part: &Value| part.get("authenticate").and_then(Value::as_str).map(str::to_owned);
+    all.filter_map(proof).any(|proof| proof != "token")
+}
+
+/// Returns whether the request used the scheme `DPoP`: its credential has that scheme, or it has a proof and no credential of
+/// either scheme.
+pub(super) fn used_dpop(call: &Call) -> bool {
+    let line = |wanted: &[u8]| call.lines.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    let credential = line(b"authorization").map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
+    let begins = |scheme: &[u8]| {
+        credential.as_deref().and_then(|value| value.strip_prefix(scheme)).is_some_and(|rest| {
+            rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(next))
+        })
+    };
+    begins(b"dpop") || !begins(b"bearer") && line(b"dpop").is_some()
+}
+
+fn is_preflight(call: &Call) -> bool {
+    call.method == b"OPTIONS"
+}
+
+fn metadata(document: &Value) -> Value {
+    let algorithms = document.get("dpop").map(|dpop| json!(proof_algorithms(dpop)));
+    let members = [
+        ("resource", document.get("resource").cloned()),
+        ("authorization_servers", document.pointer("/metadata/authorization_servers").cloned()),
+        ("scopes_supported", document.pointer("/metadata/scopes").cloned()),
+        ("bearer_methods_supported", Some(json!(["header"]))),
+        ("resource_documentation", document.pointer("/metadata/documentation").cloned()),
+        ("dpop_signing_alg_values_supported", algorithms),
+        ("dpop_bound_access_tokens_required", document.pointer("/dpop/required").cloned()),
+    ];
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
