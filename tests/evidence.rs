@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 13] = [
+const CHECKS: [(&str, &str, &str); 14] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
     ("mod.rs", "let progress = self.body(endpoint)?;", "progress"),
@@ -18,6 +18,7 @@ const CHECKS: [(&str, &str, &str); 13] = [
     ("form.rs", "escapes: self.escapes(endpoint, found)?,", "escapes"),
     ("form.rs", "upgrade: self.upgrade(endpoint)?,", "upgrade"),
     ("form.rs", "media_type: self.media_type(endpoint)?,", "media_type"),
+    ("authorize.rs", "credential: self.accepted_credential(endpoint)?,", "credential"),
     ("authorize.rs", "bound_token: self.bound_token(endpoint)?,", "bound_token"),
     ("authorize.rs", "signature: self.signature(endpoint)?,", "signature"),
     ("authorize.rs", "scopes: self.scopes(endpoint)?,", "scopes"),
@@ -32,6 +33,7 @@ const EVIDENCE: [&str; 13] = [
     "EscapesAllowed",
     "UpgradeAllowed",
     "MediaTypeAllowed",
+    "CredentialAccepted",
     "TokenIsBound",
     "SignatureSuffices",
     "ScopesGranted",

@@ -44,6 +44,7 @@ pub(crate) fn coverage<'a>(facts: &Facts<'a>, profile: ProfileName) -> (Coverage
     if is_sent("dpop") {
         coverage.ask("dpop");
     }
+    facts.api_key_header().into_iter().for_each(|name| coverage.ask(name));
     let Some(endpoint) = *endpoint else { return (coverage, further) };
     endpoint.bindings.iter().filter_map(Binding::header).for_each(|name| further.ask(name));
     if expects_body(facts, endpoint) {

@@ -33,6 +33,8 @@ evidence! {
     UpgradeAllowed
     /// The body's media type is not one in which frameworks read unchecked parameters.
     MediaTypeAllowed
+    /// The endpoint accepts the kind of credential that identified the caller, or the caller's signature decides.
+    CredentialAccepted
     /// The token is bound to a key, if the endpoint requires that.
     TokenIsBound
     /// The caller signed the request as the endpoint requires.
@@ -61,6 +63,7 @@ pub(crate) struct FormEvidence {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerEvidence {
     pub(crate) identity: Option<IdentityFits>,
+    pub(crate) credential: Option<CredentialAccepted>,
     pub(crate) bound_token: Option<TokenIsBound>,
     pub(crate) signature: Option<SignatureSuffices>,
     pub(crate) scopes: Option<ScopesGranted>,
@@ -89,6 +92,7 @@ impl Authorized {
         let FormEvidence { escapes: Some(_), upgrade: Some(_), media_type: Some(_) } = form else { return None };
         let CallerEvidence {
             identity: Some(_),
+            credential: Some(_),
             bound_token: Some(_),
             signature: Some(_),
             scopes: Some(_),

@@ -3,6 +3,7 @@
 //! Only `crate::evaluate` creates an [`Allow`], which therefore proves that every check has run.
 
 pub(crate) mod answer;
+mod caller;
 pub(crate) mod coverage;
 pub(crate) mod evidence;
 pub mod metrics;
@@ -15,21 +16,23 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::allowlist::{Granted, Origin, Side};
-use crate::document::Effect;
+use crate::allowlist::Origin;
+use crate::document::{Authenticate, Effect};
+use crate::identity::api_key::{ApiKey, ApiKeys};
 use crate::identity::dpop::Proof;
 use crate::identity::signature::{ProfileName, VerifiedSignature};
 use crate::identity::token::{Audiences, VerifiedToken};
 use crate::policy::{Agent, Endpoint, Metadata, Policy, Resource};
-use crate::quota::{Identified, LimitStatuses};
+use crate::quota::LimitStatuses;
 use crate::reason::Reason;
 use crate::request::credential::Scheme;
-use crate::request::head::Head;
+use crate::request::head::{Head, Lines};
 use crate::request::incoming::Request;
 use crate::request::{CanonicalPath, Host, Method, Query};
 use crate::state::StoreStats;
+pub use caller::Caller;
+pub(crate) use caller::Proven;
 use evidence::{Authorized, PreflightAllowed, Public};
-use serde_json::Value;
 
 pub(crate) use serve::Published;
 pub use serve::Serve;
@@ -215,53 +218,6 @@ impl fmt::Display for Rule<'_> {
     }
 }
 
-/// An authenticated caller. A token or the signature of a registered agent proves its identity.
-#[derive(Debug, Clone)]
-pub struct Caller<'a> {
-    /// `None` if a signature alone authenticated the caller. Such a caller always has an agent.
-    pub(crate) token: Option<Rc<VerifiedToken>>,
-    pub(crate) agent: Option<&'a Agent>,
-}
-
-impl<'a> Caller<'a> {
-    /// Returns the token that authenticated the caller. `None` if a signature alone did.
-    #[must_use]
-    pub fn token(&self) -> Option<&VerifiedToken> {
-        self.token.as_deref()
-    }
-
-    /// Returns the registered agent. `None` for an unregistered caller, if the policy accepts those.
-    #[must_use]
-    pub fn agent(&self) -> Option<&'a Agent> {
-        self.agent
-    }
-}
-
-impl Caller<'_> {
-    /// Returns the identity by which limits distinguish callers.
-    pub(crate) fn identified(&self) -> Identified<'_> {
-        Identified {
-            agent: self.agent.map(|agent| (&*agent.name, agent.position)),
-            is_class: self.agent.is_some_and(|agent| agent.is_class),
-            token: self.token(),
-        }
-    }
-
-    /// Returns the claim or attribute that a binding names. `None` if the caller has none.
-    pub(crate) fn fact(&self, side: &Side) -> Option<&Value> {
-        match side {
-            Side::Token(claim) => self.token()?.claim(claim),
-            Side::Agent(name) => self.agent?.attributes.get(&**name),
-        }
-    }
-}
-
-impl Granted for Caller<'_> {
-    fn has(&self, scope: &str) -> bool {
-        self.token().is_some_and(|token| token.grants(scope)) || self.agent.is_some_and(|agent| agent.grants(scope))
-    }
-}
-
 /// What is known about a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodySeen {
@@ -281,6 +237,8 @@ pub struct Facts<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) request: Request<'a>,
     pub(crate) head: Head<'a>,
+    /// The header in which the policy expects API keys.
+    pub(crate) api_key_lines: Lines<'a>,
     pub(crate) method: Option<Method<'a>>,
     pub(crate) host: Option<Host<'a>>,
     pub(crate) path: Option<CanonicalPath<'a>>,
@@ -292,6 +250,8 @@ pub struct Facts<'a> {
     pub(crate) scheme: Option<Scheme>,
     /// The verified token, even if its sender may not use it.
     pub(crate) token: Option<Rc<VerifiedToken>>,
+    /// The API key of the policy that the sender has, even if it has expired.
+    pub(crate) api_key: Option<&'a ApiKey>,
     /// The proof that the caller holds the key that its token is bound to. It is accepted once.
     pub(crate) proof: Option<Proof>,
     /// The nonce for the client's next proof, if the client needs one.
@@ -320,6 +280,7 @@ impl<'a> Facts<'a> {
             policy,
             request,
             head: Head::default(),
+            api_key_lines: Lines::default(),
             method: None,
             host: None,
             path: None,
@@ -328,6 +289,7 @@ impl<'a> Facts<'a> {
             endpoint: None,
             scheme: None,
             token: None,
+            api_key: None,
             proof: None,
             dpop_nonce: None,
             agent: None,
@@ -362,6 +324,20 @@ impl<'a> Facts<'a> {
     /// Returns the metadata of the resource that the request is for. It depends on the beginning of the path alone.
     pub(crate) fn metadata(&self) -> Option<&'a Metadata> {
         self.policy.published.own().filter(|_| std::ptr::eq(self.resource, self.policy.resources.own()))
+    }
+
+    /// Returns the header in which the policy expects API keys, if the request has it.
+    pub(crate) fn api_key_header(&self) -> Option<&'a str> {
+        let sent = self.policy.api_keys.as_ref().filter(|_| self.api_key_lines.count > 0);
+        sent.and_then(ApiKeys::header)
+    }
+
+    /// Returns the kind of credential that counted: the one that identified the caller or, if the endpoint does not accept it, the
+    /// signature that the endpoint requires instead.
+    pub(crate) fn counted(&self) -> Option<Authenticate> {
+        let kind = self.caller.as_ref()?.by.kind();
+        let instead = self.endpoint.filter(|endpoint| !endpoint.accepts(kind) && self.signature.is_some());
+        Some(instead.and_then(|endpoint| endpoint.accepted_signature()).unwrap_or(kind))
     }
 
     /// Returns whether denials of this request are only recorded, because of the policy or of the matched endpoint.

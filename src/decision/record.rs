@@ -22,6 +22,7 @@ pub use outcome::{Completion, Ended, Ending};
 
 use crate::decision::Ground;
 use crate::decision::upstream::granted;
+use crate::document::Authenticate;
 use crate::identity::token::VerifiedToken;
 use crate::policy::{Agent, Policy};
 use crate::reason::Reason;
@@ -73,7 +74,8 @@ record! {
         time_ms: Option<u64>,
         /// The agent that the credential belongs to, even if the request is denied. It is absent if the request was denied before
         /// the agent was looked up: if it is malformed, if its credential does not verify, or if its proof of possession is
-        /// missing or invalid (`token_bound`, `token_unbound`, and all `dpop_…` except `dpop_replayed`).
+        /// missing or invalid (`token_bound`, `token_unbound`, and all `dpop_…` except `dpop_replayed`). An expired API key still
+        /// names its agent.
         #[serde(skip_serializing_if = "Option::is_none")]
         agent: Option<&'r str>,
         /// The policy's name of the issuer whose token was verified.
@@ -100,6 +102,15 @@ record! {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{16}$")))]
         token: Option<&'r str>,
+        /// The first 16 hexadecimal digits of SHA-256 over the API key, which are also the first digits of its `sha256` in the policy. It
+        /// is absent for a key that is not in the policy.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{16}$")))]
+        api_key: Option<&'r str>,
+        /// The kind of credential that identified the caller, if it was an API key or the endpoint accepts more than one kind. Otherwise,
+        /// `token` and `signed_by` show it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        authenticated_by: Option<Authenticate>,
         /// The proof that the caller holds the key that its token is bound to. It is absent for a bearer token, and if no proof
         /// was accepted.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -116,6 +116,9 @@ impl Allow<'_> {
         if head.dpop.count > 0 {
             make(remove(b"dpop"))?;
         }
+        if let Some(header) = self.facts.api_key_header() {
+            make(remove(header.as_bytes()))?;
+        }
         match head.elsewhere.first.map(|carried| (carried.line(), carried.rest())) {
             None => Ok(()),
             Some((_, Some(rest))) => make(Change::Set(PROTOCOLS, rest.into())),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::form;
 use super::limit::yes;
 use super::scalar::ScopesAsked;
-use super::{Authenticate, Mode, SignatureAsked, TokenAsked};
+use super::{Authentication, Mode, SignatureAsked, TokenAsked};
 
 /// What a request does to the API's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -57,9 +57,10 @@ pub struct Requirement {
     /// Whether the caller must sign every request with this effect (RFC 9421).
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
-    /// The credential that authenticates the caller. Default: `token`.
+    /// The credential that authenticates the caller, or a list of credentials of which one is enough. Each credential of the list
+    /// that a request contains must be valid and belong to the same agent. Default: `token`.
     #[serde(default)]
-    pub authenticate: Option<Authenticate>,
+    pub authenticate: Option<Authentication>,
     /// The limits that apply to every request with this effect, in addition to those of the endpoint. Public endpoints have no
     /// authenticated caller, so limits per agent or per issuer do not apply to them.
     #[serde(default)]
@@ -130,9 +131,10 @@ pub struct Endpoint {
     /// one, signatures are not checked.
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
-    /// The credential that authenticates the caller. Default: the requirement of the effect, or else `token`.
+    /// The credential that authenticates the caller, or a list of credentials of which one is enough. Each credential of the list
+    /// that a request contains must be valid and belong to the same agent. Default: the requirement of the effect, or else `token`.
     #[serde(default)]
-    pub authenticate: Option<Authenticate>,
+    pub authenticate: Option<Authentication>,
     /// `false` if a signed request may be accepted more than once, which requires the effect `read`. Default: a signed request is
     /// accepted once. A proof of possession is accepted once in any case.
     #[serde(default = "yes")]

@@ -92,6 +92,10 @@ forms! {
          name of the claim with the tenant in braces.",
         r"^https?://[!$-.0-;=@-\[\]_a-z~][!$-;=@-\[\]_a-z~]*(/\{[A-Za-z0-9_-]+\}(/[!$-;=@-\[\]_a-z~]*)?)?$",
         ["https://idp.example.com", "https://idp.example.com/realms/agents", "https://login.microsoftonline.com/{tid}/v2.0"];
+    KeyPrefix:
+        "The start of every API key: 2 to 16 letters, digits, `-` or `_`, with `-` or `_` at the end.",
+        r"^[A-Za-z0-9_-]{1,15}[_-]$",
+        ["cgk_", "acme-live_"];
     Method:
         "An exact method (RFC 9110) in capitals. `*` is not accepted.",
         r"^[A-Z0-9!#$%&'+.^_`|~-]+$",
@@ -133,6 +137,10 @@ forms! {
         "A scope (RFC 6749): visible ASCII without quotes, backslashes and `*`. Scopes are compared exactly.",
         r"^[!#-)+-\[\]-~]+$",
         ["orders:read", "https://api.example.com/orders.write"];
+    Sha256:
+        "SHA-256 in hexadecimal digits.",
+        r"^[0-9A-Fa-f]{64}$",
+        ["a8d95c5bd18e36b8d9f9eff99af2ad31cb0c8e4f8e6b0a6e3b6a7f4d5cbd1234"];
     Tenant:
         "A tenant: 1 to 64 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit.",
         r"^[a-z0-9][a-z0-9._-]{0,63}$",

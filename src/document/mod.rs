@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+mod api_key;
 mod audience;
 mod audit;
+mod authentication;
 mod credential;
 mod dpop;
 mod endpoint;
@@ -30,8 +32,10 @@ mod signature;
 mod signing_key;
 mod tenants;
 
+pub use api_key::*;
 pub use audience::*;
 pub use audit::*;
+pub use authentication::*;
 pub use credential::CredentialPlace;
 pub use dpop::*;
 pub use endpoint::*;
@@ -147,6 +151,9 @@ pub struct Document {
     /// How key-bound tokens are accepted. Default: they are rejected.
     #[serde(default)]
     pub dpop: Option<Dpop>,
+    /// Where clients send API keys. Required if an agent has `api_keys`.
+    #[serde(default)]
+    pub api_keys: Option<ApiKeys>,
     /// The inventory of agents: who may send requests, who is responsible for each agent, and when the registration ends.
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Agent>"))]
     pub agents: BTreeMap<String, Agent>,
@@ -294,12 +301,16 @@ pub struct Agent {
     /// The agent's purpose, in a few words.
     #[serde(default)]
     pub purpose: Option<String>,
-    /// The token values that identify the agent. Absent for an agent that has no token and signs its requests.
+    /// The token values that identify the agent. Absent for an agent that has no token, and signs its requests or has an API key.
     #[serde(default)]
     pub identity: Option<Identity>,
     /// The keys with which the agent signs its requests. Several keys allow rotation.
     #[serde(default)]
     pub signing_keys: Option<Vec<SigningKey>>,
+    /// The API keys that identify the agent, for clients that support nothing better. Several keys allow rotation. An endpoint accepts
+    /// them only if its `authenticate` lists `api-key`.
+    #[serde(default)]
+    pub api_keys: Option<Vec<ApiKey>>,
     /// The end of the registration: the end of a day in UTC (`2027-06-30`), or a moment (`2027-06-30T12:00:00Z`).
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
@@ -364,9 +375,9 @@ pub enum Each {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Whether the verified credential, which is the `Authorization` header together with `DPoP` or the token in another place of
-    /// `credentials_from`, is forwarded to the upstream (`keep`) or removed (`remove`). In observe mode it is always forwarded, which
-    /// keeps the upstream working as without Callgate.
+    /// Whether the verified credential, which is the `Authorization` header together with `DPoP`, the token in another place of
+    /// `credentials_from` or the header of the API key, is forwarded to the upstream (`keep`) or removed (`remove`). In observe mode it
+    /// is always forwarded, which keeps the upstream working as without Callgate.
     pub authorization: AuthorizationHeader,
     /// The kinds of request bodies that the upstream merges with the query or reads method overrides from: `form`, and `json` for
     /// frameworks such as Laravel and Rails. On endpoints with a bound query parameter these bodies are rejected unless the

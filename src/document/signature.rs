@@ -124,19 +124,6 @@ pub enum SignatureAsked {
     Optional,
 }
 
-/// The credential that authenticates the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Authenticate {
-    /// An access token.
-    Token,
-    /// A request signature without a token. The agent has the scopes that the policy grants it.
-    Signature,
-    /// A Web Bot Auth signature without a token.
-    WebBotAuth,
-}
-
 /// How requests are handled if the gateway cannot hold their headers until the body is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]

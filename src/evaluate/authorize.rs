@@ -33,6 +33,7 @@ impl<'a> Evaluation<'a, '_> {
     ) -> Result<CallerEvidence, Denied> {
         Ok(CallerEvidence {
             identity,
+            credential: self.accepted_credential(endpoint)?,
             bound_token: self.bound_token(endpoint)?,
             signature: self.signature(endpoint)?,
             scopes: self.scopes(endpoint)?,

@@ -3,24 +3,27 @@
 use std::rc::Rc;
 
 use super::{CheckDetails, Denied, Evaluation};
-use crate::decision::evidence::IdentityFits;
+use crate::decision::evidence::{CredentialAccepted, IdentityFits};
 use crate::decision::trace::Check;
 use crate::decision::upstream;
-use crate::decision::{Caller, Facts, Rule};
+use crate::decision::{Caller, Facts, Proven, Rule};
 use crate::identity::dpop::Held;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedKeys;
 use crate::identity::token::{Refusal, VerifiedToken};
-use crate::policy::Access;
+use crate::policy::{Access, Agent, Endpoint, Policy};
 use crate::reason::Reason;
-use crate::request::credential::Credential;
+use crate::request::credential::{Credential, Scheme};
 use crate::request::head::Lines;
 
-impl Evaluation<'_, '_> {
+impl<'a> Evaluation<'a, '_> {
     /// 4. Authenticates the caller. A caller without a valid credential gets the same answer on every path that is not public.
     pub(super) fn authenticate(&mut self, access: Access) -> Result<(), Denied> {
         if access == Access::PublicUnverified {
             return Ok(());
+        }
+        if self.facts.api_key_lines.count > 0 {
+            return self.authenticate_by_api_key_header();
         }
         let head = &self.facts.head;
         let authorization =
@@ -45,6 +48,12 @@ impl Evaluation<'_, '_> {
             return Ok(());
         }
         let policy = self.facts.policy;
+        if let (Some(keys), Ok(Credential { scheme: Scheme::Bearer, token })) = (&policy.api_keys, credential)
+            && elsewhere.first.is_none()
+            && keys.is_key(token)
+        {
+            return self.authenticate_by_api_key(keys, token);
+        }
         // Only `Authorization` has a scheme. A client that sends a proof with a token in another place is asked for `DPoP`.
         self.facts.scheme = credential.ok().map(|credential| credential.scheme).filter(|_| elsewhere.first.is_none());
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
@@ -114,8 +123,30 @@ impl Evaluation<'_, '_> {
         let agent = self.record_check(Check::Agent, rule, registered, |agent| {
             vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
         })?;
-        self.facts.caller = agent.map(|agent| Caller { token: Some(Rc::clone(token)), agent });
+        self.facts.caller = agent.map(|agent| Caller { by: Proven::Token(Rc::clone(token)), agent });
         Ok(())
+    }
+
+    /// Checks the registration of the agent that a signature or an API key belongs to.
+    pub(super) fn register(&mut self, agent: &'a Agent, by: Proven<'a>) -> Result<(), Denied> {
+        let registered = agent.registered(self.facts.request.now).map(|()| agent);
+        self.facts.agent = Some(agent);
+        let agent = self.record_check(Check::Agent, Rule::Agent(&agent.name), registered, |agent| {
+            vec![("agent", agent.name.to_string())]
+        })?;
+        self.facts.caller = agent.map(|agent| Caller { by, agent: Some(agent) });
+        Ok(())
+    }
+
+    /// 5. Checks that the endpoint accepts the kind of credential that identified the caller. If it accepts signatures, the signature
+    /// check decides about a caller who was identified by something else.
+    pub(super) fn accepted_credential(&mut self, endpoint: &Endpoint) -> Result<Option<CredentialAccepted>, Denied> {
+        let Some(caller) = &self.facts.caller else { return Ok(None) };
+        if endpoint.accepts(caller.by.kind()) || endpoint.signature.alone {
+            return Ok(Some(CredentialAccepted::assertion()));
+        }
+        let rule = Rule::Endpoint(endpoint.position, "authenticate");
+        self.record_check(Check::Credential, rule, Err(self.no_credentials()), |_| CheckDetails::new())
     }
 
     /// Rejects an identity that does not fit its headers, because it must not be truncated.

@@ -20,6 +20,7 @@ use crate::replay::Table;
 use crate::request::incoming::Request;
 use crate::state::{Clock, Shared};
 
+mod api_key;
 mod authorize;
 mod awaited;
 mod body;
@@ -360,6 +361,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 }
 
+#[cfg(test)]
+mod api_key_tests;
 #[cfg(test)]
 mod metadata_tests;
 #[cfg(test)]

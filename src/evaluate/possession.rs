@@ -6,7 +6,7 @@ use super::limits::guarded;
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::evidence::TokenIsBound;
 use crate::decision::trace::Check;
-use crate::decision::{Facts, Rule};
+use crate::decision::{Facts, Proven, Rule};
 use crate::identity::crypto::Thumbprint;
 use crate::identity::dpop::{Expected, Held, Nonces, Proof, binding};
 use crate::identity::signature::ProfileName;
@@ -103,8 +103,12 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn bound_token(&mut self, endpoint: &'a Endpoint) -> Result<Option<TokenIsBound>, Denied> {
         let Some(origin) = endpoint.needs_bound_token else { return Ok(Some(TokenIsBound::assertion())) };
         let Some(caller) = &self.facts.caller else { return Ok(None) };
-        // A caller without a token has proven possession of a key in another way.
-        let bound = caller.token().is_none_or(|token| token.bound_to().is_some());
+        let bound = match &caller.by {
+            Proven::Token(token) => token.bound_to().is_some(),
+            Proven::Signature(_) => true,
+            // Anyone who sees an API key can use it.
+            Proven::ApiKey(_) => false,
+        };
         let result = if bound { Ok(TokenIsBound::assertion()) } else { Err(Reason::ProofRequired) };
         let rule = Rule::asked_by(endpoint, Some(origin), "token");
         self.record_check(Check::Possession, rule, result, |_| CheckDetails::new())

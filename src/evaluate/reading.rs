@@ -35,6 +35,7 @@ impl Evaluation<'_, '_> {
             self.record_check(Check::Reading, rule, Err::<(), _>(reason), |_| CheckDetails::new())?;
         }
         self.read_other_places()?;
+        self.read_api_key()?;
         if self.context.trace.is_some() && self.facts.denials.is_empty() {
             let lines = headers.len();
             self.record_check(Check::Reading, Rule::Gate, Ok(()), |()| vec![("lines", lines.to_string())])?;
@@ -157,12 +158,13 @@ impl Evaluation<'_, '_> {
 
     /// Returns whether the request has the form of a CORS preflight.
     pub(super) fn has_form_of_preflight(&self) -> bool {
-        let Facts { head, request, method, .. } = &self.facts;
+        let Facts { head, api_key_lines, request, method, .. } = &self.facts;
         method.is_some_and(|method| method.as_str() == "OPTIONS")
             && head.has_origin
             && head.has_preflight_method
             && head.authorization.count == 0
             && head.elsewhere.count == 0
+            && api_key_lines.count == 0
             && head.upgrade.count == 0
             && request.end_of_stream
     }

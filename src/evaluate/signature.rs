@@ -9,7 +9,7 @@ use crate::allowlist::Origin;
 use crate::decision::coverage::coverage;
 use crate::decision::evidence::SignatureSuffices;
 use crate::decision::trace::Check;
-use crate::decision::{Caller, Facts, Rule};
+use crate::decision::{Facts, Proven, Rule};
 use crate::document::SignatureAsked;
 use crate::identity::signature::ProfileName;
 use crate::identity::signature::{
@@ -44,25 +44,22 @@ impl<'a> Evaluation<'a, '_> {
             return Ok(());
         };
         let agent = policy.agents.get(signature.key.agent).ok_or(Denied)?;
-        let registered = agent.registered(self.facts.request.now).map(|()| agent);
-        self.facts.agent = Some(agent);
+        let profile = signature.profile;
         self.facts.signature = Some(signature);
-        let agent = self.record_check(Check::Agent, Rule::Agent(&agent.name), registered, |agent| {
-            vec![("agent", agent.name.to_string())]
-        })?;
-        self.facts.caller = agent.map(|agent| Caller { token: None, agent: Some(agent) });
-        Ok(())
+        self.register(agent, Proven::Signature(profile))
     }
 
     /// Checks that the request is signed as the endpoint requires, however the caller was authenticated.
     pub(super) fn signature(&mut self, endpoint: &'a Endpoint) -> Result<Option<SignatureSuffices>, Denied> {
         let SignatureRule { asked, profile, alone, .. } = endpoint.signature;
         let Some(caller) = &self.facts.caller else { return Ok(None) };
-        let has_token = caller.token.is_some();
-        if !has_token && !alone {
-            let rule = Rule::Endpoint(endpoint.position, "authenticate");
-            return self.record_check(Check::Credential, rule, Err(self.no_credentials()), |_| CheckDetails::new());
+        let is_accepted = endpoint.accepts(caller.by.kind());
+        // The caller's credential was rejected, which is only observed.
+        if !is_accepted && !alone {
+            return Ok(None);
         }
+        // If the endpoint accepts signatures and not what identified the caller, only a signature is enough.
+        let asked = if is_accepted { asked } else { Some((SignatureAsked::Required, Origin::Endpoint)) };
         // A signature that proves possession of a token's key must meet the same requirements as a required one.
         let shown = self.facts.signature.as_ref().map(|_| (SignatureAsked::Required, Origin::Endpoint));
         let Some((asked, origin)) = asked.or(shown) else { return Ok(Some(SignatureSuffices::assertion())) };
@@ -128,7 +125,8 @@ impl<'a> Evaluation<'a, '_> {
     /// Returns the reason for denying a request without any credentials.
     pub(super) fn no_credentials(&self) -> Reason {
         let policy = self.facts.policy;
-        let takes_only_signatures = policy.issuers.is_empty() && !policy.signatures.alone.is_empty();
+        let takes_only_signatures =
+            policy.issuers.is_empty() && policy.api_keys.is_none() && !policy.signatures.alone.is_empty();
         if takes_only_signatures { Reason::SignatureMissing } else { Reason::CredentialsMissing }
     }
 }

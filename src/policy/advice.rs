@@ -147,8 +147,18 @@ fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys
     }
 }
 
+/// Returns when something ends that is still valid for so many seconds.
+pub(super) fn when(left: u64) -> String {
+    match left / 86_400 {
+        0 => "within a day".to_owned(),
+        1 => "in 1 day".to_owned(),
+        days => format!("in {days} days"),
+    }
+}
+
 impl Policy {
-    /// Returns the warnings that depend on the time: agents whose registration has ended or ends within 30 days.
+    /// Returns the warnings that depend on the time: agents whose registration has ended or ends within 30 days, and API keys that have
+    /// expired or expire within 14 days.
     #[must_use]
     pub fn warnings_at(&self, now: Timestamp) -> Vec<Finding> {
         let mut findings = Findings::default();
@@ -162,14 +172,12 @@ impl Policy {
                     "this agent has expired and every request of it is denied; extend `expires`, or remove the agent",
                 );
             } else if left <= EXPIRES_SOON_SECONDS {
-                let days = left / 86_400;
-                let end = match days {
-                    0 => "within a day".to_owned(),
-                    1 => "in 1 day".to_owned(),
-                    days => format!("in {days} days"),
-                };
+                let end = when(left);
                 findings.warn(place, format!("this agent expires {end}; extend `expires` if it is still needed"));
             }
+        }
+        if let Some(keys) = &self.api_keys {
+            keys.warn_at(&self.agents, now, &mut findings);
         }
         findings.warnings
     }

@@ -76,10 +76,10 @@ impl Agents {
                         check_class(agent, identity, &place, findings);
                         agents.index(position, identity, document, issuers, &place.field("identity"), findings);
                     }
-                    None if agent.signing_keys.is_some() => {}
+                    None if agent.signing_keys.is_some() || agent.api_keys.is_some() => {}
                     None => findings.error(
                         place.field("identity"),
-                        "nothing identifies this agent; write the `identity` in its tokens, or `signing_keys`",
+                        "nothing identifies this agent; write the `identity` in its tokens, `signing_keys` or `api_keys`",
                     ),
                 }
             }

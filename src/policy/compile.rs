@@ -19,12 +19,14 @@ use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
 use super::{
-    Policy, advice, claims, credentials, documents, dpop, gateway, hosts, overrides, scope_implies, unregistered,
+    Policy, advice, authentication, claims, credentials, documents, dpop, gateway, hosts, overrides, scope_implies,
+    unregistered,
 };
 use crate::document;
 use crate::document::names::check_name;
 use crate::document::position::place_at;
 use crate::document::{Findings, Place};
+use crate::identity::api_key::ApiKeys;
 use crate::identity::signature::SigningKeys;
 use crate::identity::token::{Issuers, Secrets, json};
 use crate::request::RejectedNames;
@@ -186,6 +188,8 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let issuers = issuers.with_implied_scopes(implied);
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
+    let api_keys = ApiKeys::compile(document, &mut findings);
+    authentication::check_requirements(document, &mut findings);
     let published = Published::compile(document, &hosts, dpop.as_ref(), &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &published, &mut findings);
     let limits = Limits::compile(document, &mut findings);
@@ -238,6 +242,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
             &endpoints.list,
             &signatures,
             !signing_keys.is_empty(),
+            api_keys.as_ref().and_then(ApiKeys::header),
         ),
         credentials,
         passes_preflight: document.preflight == document::Preflight::Pass,
@@ -249,6 +254,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         documents,
         agents,
         signing_keys,
+        api_keys,
         key_tables: document.tables.ed25519,
         tables_key,
         endpoints,
@@ -328,8 +334,8 @@ fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
 
 fn check_callers(document: &document::Document, endpoints: &Endpoints, findings: &mut Findings) {
     let closed = endpoints.list.iter().any(|endpoint| endpoint.access == Access::Known);
-    let signs = document.agents.values().any(|agent| agent.signing_keys.is_some());
-    if closed && document.issuers.is_empty() && !signs {
+    let has_keys = |agent: &document::Agent| agent.signing_keys.is_some() || agent.api_keys.is_some();
+    if closed && document.issuers.is_empty() && !document.agents.values().any(has_keys) {
         findings.error(
             Place::root().field("issuers"),
             "without an issuer, no agent can authenticate; write at least one, or `signing_keys` of agents",

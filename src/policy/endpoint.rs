@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::signatures::SignatureRule;
-use super::{bindings, dpop, hosts, limits};
+use super::{authentication, bindings, dpop, hosts, limits};
 use crate::allowlist::Template;
 use crate::allowlist::{Binding, Origin, ScopesWanted};
-use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope};
+use crate::document::{self, Authenticate};
 use crate::document::{Findings, Place};
 use crate::request::EscapeSet;
 use crate::text::ascii::is_token;
@@ -27,6 +27,8 @@ pub struct Endpoint {
     pub(crate) place: Box<str>,
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) access: Access,
+    /// The kinds of credentials of which one authenticates the caller.
+    pub(crate) authenticate: Vec<Authenticate>,
     /// The field that requires a key-bound token, if there is one.
     pub(crate) needs_bound_token: Option<Origin>,
     pub(crate) scopes: ScopesWanted,
@@ -44,6 +46,18 @@ pub struct Endpoint {
     /// The number of requests that one request counts as.
     pub(crate) cost: u32,
     pub(crate) observe: bool,
+}
+
+impl Endpoint {
+    /// Returns whether this kind of credential is enough to authenticate the caller.
+    pub(crate) fn accepts(&self, kind: Authenticate) -> bool {
+        self.authenticate.contains(&kind)
+    }
+
+    /// Returns the kind of signature that is enough to authenticate the caller. An endpoint accepts at most one.
+    pub(crate) fn accepted_signature(&self) -> Option<Authenticate> {
+        self.authenticate.iter().copied().find(|kind| kind.is_signature())
+    }
 }
 
 /// The media types of bodies that an endpoint rejects. A body without a media type is rejected as well.
@@ -93,6 +107,8 @@ impl Compiling<'_> {
                 "a public endpoint does not identify clients; remove `bind` or `access: public`",
             );
         }
+        let authenticate = authentication::of_endpoint(document, raw, access, place, findings);
+        authentication::check_bindings(&authenticate, &bindings, place, findings);
         let binds_query = bindings.iter().any(|b| matches!(b.part, crate::allowlist::Bound::Query(_)));
         let rejected_bodies = self.rejected_bodies(binds_query, findings);
         Endpoint {
@@ -109,7 +125,8 @@ impl Compiling<'_> {
             escapes: self.escapes(template, findings),
             websocket: self.websocket(findings),
             streams: raw.body.is_some(),
-            signature: SignatureRule::compile(self.document, raw, access, place, findings),
+            signature: SignatureRule::compile(self.document, raw, access, &authenticate, place, findings),
+            authenticate,
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),

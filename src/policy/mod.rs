@@ -5,7 +5,9 @@
 
 mod advice;
 mod agents;
+mod api_keys;
 mod audit;
+mod authentication;
 mod bindings;
 mod claim_identities;
 mod claims;
@@ -61,6 +63,7 @@ use std::time::Duration;
 
 use crate::allowlist::Table;
 use crate::document;
+use crate::identity::api_key::ApiKeys;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
@@ -109,6 +112,8 @@ pub struct Policy {
     pub(crate) documents: Vec<FetchedDocument>,
     pub(crate) agents: Agents,
     pub(crate) signing_keys: SigningKeys,
+    /// `None` if the policy accepts no API keys.
+    pub(crate) api_keys: Option<ApiKeys>,
     key_tables: u32,
     /// The key for names and seals in the shared store. `None` if the first worker generates one.
     pub(crate) tables_key: Option<TablesKey>,

@@ -6,7 +6,7 @@ use super::endpoint::{Access, Endpoint};
 use super::gateway::{BodyCheck, Store};
 use crate::allowlist::Origin;
 use crate::document::names::is_plain_header;
-use crate::document::{self, Lifetime};
+use crate::document::{self, Authenticate, Lifetime};
 use crate::document::{Findings, Place};
 use crate::identity::signature::{
     FieldKind, Profile, ProfileName, SignatureAgent, StructuredFields, WEB_BOT_AUTH, is_string,
@@ -217,33 +217,24 @@ impl SignatureRule {
         document: &document::Document,
         raw: &document::Endpoint,
         access: Access,
+        authenticate: &[Authenticate],
         place: &Place,
         findings: &mut Findings,
     ) -> Self {
         let of_effect = document.requirements.get(&raw.effect);
         let effect = Origin::Effect(raw.effect);
-        let authenticate = match (raw.authenticate, of_effect.and_then(|asked| asked.authenticate)) {
-            (Some(own), Some(other)) if own != other => {
-                findings.error(
-                    place.field("authenticate"),
-                    "this contradicts the requirements of this effect, and both apply; remove one of them",
-                );
-                own
-            }
-            (own, other) => own.or(other).unwrap_or(document::Authenticate::Token),
-        };
-        let alone = authenticate != document::Authenticate::Token;
-        let profile = match authenticate {
-            document::Authenticate::WebBotAuth => ProfileName::WebBotAuth,
-            document::Authenticate::Token | document::Authenticate::Signature => ProfileName::Own,
-        };
+        let alone = authenticate.iter().any(|kind| kind.is_signature());
+        // Without a signature, nothing authenticates the caller.
+        let is_only_kind = authenticate.iter().all(|kind| kind.is_signature());
+        let profile =
+            if authenticate.contains(&Authenticate::WebBotAuth) { ProfileName::WebBotAuth } else { ProfileName::Own };
         let own = raw.signature.map(|asked| (asked, Origin::Endpoint));
         let other = of_effect.and_then(|asked| asked.signature).map(|asked| (asked, effect));
         let required = |asked: &Option<(document::SignatureAsked, Origin)>| {
             asked.filter(|(asked, _)| *asked == document::SignatureAsked::Required)
         };
         let asked = required(&own).or(required(&other)).or(own).or(other);
-        if alone && own.is_some_and(|(asked, _)| asked == document::SignatureAsked::Optional) {
+        if is_only_kind && own.is_some_and(|(asked, _)| asked == document::SignatureAsked::Optional) {
             findings.error(
                 place.field("signature"),
                 "the signature authenticates the agent here, so it cannot be optional; remove this",
@@ -255,7 +246,12 @@ impl SignatureRule {
                 "requests to a public endpoint are not signed; remove this or `access: public`",
             );
         }
-        let asked = if alone { Some((document::SignatureAsked::Required, Origin::Endpoint)) } else { asked };
+        let asked = match asked {
+            _ if is_only_kind => Some((document::SignatureAsked::Required, Origin::Endpoint)),
+            // A signature next to another credential must be valid as well.
+            None if alone => Some((document::SignatureAsked::Optional, Origin::Endpoint)),
+            asked => asked,
+        };
         let asked = asked.filter(|_| access == Access::Known);
         if !raw.replay && raw.effect != document::Effect::Read {
             findings.error(

@@ -31,11 +31,19 @@ impl RemovedTrailers {
         endpoints: &'n [Endpoint],
         signatures: &'n Signatures,
         agents_sign: bool,
+        api_key_header: Option<&str>,
     ) -> Self {
         let unsigned = WITHOUT_LOOKALIKES.into_iter().filter(|name| !SIGNED.contains(name));
         let bound = endpoints.iter().flat_map(|endpoint| &endpoint.bindings).filter_map(Binding::header);
         let signed = SIGNED.into_iter().chain(signatures.covered_headers()).filter(|_| agents_sign);
-        let all = FRAMING.into_iter().chain(unsigned).chain(OVERRIDE_HEADERS).chain(named).chain(bound).chain(signed);
+        let all = FRAMING
+            .into_iter()
+            .chain(unsigned)
+            .chain(OVERRIDE_HEADERS)
+            .chain(named)
+            .chain(bound)
+            .chain(signed)
+            .chain(api_key_header);
         Self::of(all)
     }
 

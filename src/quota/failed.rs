@@ -122,6 +122,10 @@ impl VerifySignature for Guard<'_> {
         // A failure to charge stops the verification, and there is no other result to return.
         let _ = self.or_stop(self.charge());
     }
+
+    fn known_key(&self) -> Result<(), BadSignature> {
+        self.or_stop(self.note())
+    }
 }
 
 impl<'g> Guard<'g> {

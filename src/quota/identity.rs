@@ -142,5 +142,6 @@ pub(super) fn signer(identity: Identity, signer: Signer<'_>) -> Identity {
         }
         Signer::Key(keyid) => identity.text("key").text(keyid),
         Signer::Proof(key) => identity.text("proof").bytes(&key.0),
+        Signer::ApiKey(hash) => identity.text("API key").bytes(hash),
     }
 }

@@ -14,8 +14,7 @@ impl Reason {
                 "Send exactly one `Authorization` header. Put a credential for a proxy into `Proxy-Authorization`."
             }
             Self::DuplicateCredentials => {
-                "Send the token once, in one place. Do not send it in `Authorization` and in another header, and do \
-                 not repeat the header."
+                "Send one credential, and send it once: a token in one place, or an API key in its own header."
             }
             Self::DuplicateDpop => {
                 "Replace the `DPoP` header with a new proof for each attempt. Do not append a second line."
@@ -207,6 +206,10 @@ impl Reason {
             }
             Self::DpopReplayed => {
                 "Create a new proof with a random `jti`, such as a UUID, for every request and every retry."
+            }
+            Self::ApiKeyUnknown | Self::ApiKeyExpired => {
+                "Check that you send the whole API key of this environment, in the header that the API documents, without \
+                 quotes or spaces. If it was replaced or has expired, ask the operator for a new one."
             }
             Self::CredentialsLimited => {
                 "Stop the retries and wait for `Retry-After`. Replace or correct the credential before you send the \

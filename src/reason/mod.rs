@@ -111,8 +111,8 @@ reasons! {
     /// The request has more than one `Authorization`.
     DuplicateAuthorization = 400, "duplicate_authorization", No,
         "the request carries more than one Authorization header";
-    /// The request has tokens in more than one of the places in `credentials_from`, or twice in one of them.
-    DuplicateCredentials = 400, "duplicate_credentials", No, "the request carries more than one access token";
+    /// The request has credentials in more than one of the places where the policy expects them, or twice in one of them.
+    DuplicateCredentials = 400, "duplicate_credentials", No, "the request carries more than one credential";
     /// The request has more than one `DPoP`.
     DuplicateDpop = 400, "duplicate_dpop", No, "the request carries more than one DPoP header";
     /// The request has more than one `Content-Length`.
@@ -252,6 +252,10 @@ reasons! {
     DpopSignature = 401, "dpop_signature", InvalidProof, "the DPoP proof's signature does not verify";
     /// The proof was used before.
     DpopReplayed = 401, "dpop_replayed", InvalidProof, "the DPoP proof was used before; create one for each request";
+    /// The policy has no such API key.
+    ApiKeyUnknown = 401, "api_key_unknown", InvalidToken, "the API key is unknown or has expired";
+    /// The API key is no longer valid.
+    ApiKeyExpired = 401, "api_key_expired", InvalidToken, "the API key has expired";
     /// Too many credentials from this source address failed. For a while, no more signatures are verified for it.
     CredentialsLimited = 429, "credentials_limited", No, "too many invalid credentials from this address";
 
@@ -392,6 +396,8 @@ impl Reason {
             }
             // All of these depend on whether the policy has the key that `keyid` names.
             Self::SignatureKey | Self::SignatureKeyTime | Self::SignatureAlgorithm => Self::SignatureFailed.disclosed(),
+            // Whether the policy once accepted a key is not for those who try keys.
+            Self::ApiKeyExpired => Self::ApiKeyUnknown.disclosed(),
             other => {
                 let Row { code, title, .. } = other.row();
                 Disclosed { code, title, detail: other.advice() }

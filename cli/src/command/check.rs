@@ -144,6 +144,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "  agents     {}", count("agents"))?;
     writeln!(out, "  endpoints  {}", count("endpoints"))?;
     writeln!(out, "  limits     {}", count("limits"))?;
+    long_lived(value, out)?;
     if let Some(zone) = loaded.zone() {
         writeln!(out, "  zone       {zone} for `nginx_wasm_shm_kv_callgate`; for several policies, add their sizes")?;
     }
@@ -152,6 +153,20 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> Result<(), Failure> {
             out,
             "  documents  {zone} for `nginx_wasm_shm_kv_callgate_documents`; for several policies, add their sizes"
         )?;
+    }
+    Ok(())
+}
+
+/// Lists the agents that use API keys, which are valid for long and for everyone who has them.
+fn long_lived(policy: &serde_json::Value, out: &mut dyn Write) -> Result<(), Failure> {
+    let agents = policy.get("agents").and_then(serde_json::Value::as_object).into_iter().flatten();
+    for (name, agent) in agents {
+        let keys = agent.get("api_keys").and_then(serde_json::Value::as_array).into_iter().flatten();
+        let ends: Vec<_> = keys.filter_map(|key| key.get("not_after")?.as_str()).map(escape::text).collect();
+        if !ends.is_empty() {
+            let ends = ends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            writeln!(out, "  long-lived {} uses API keys, valid until {ends}", escape::text(name))?;
+        }
     }
     Ok(())
 }

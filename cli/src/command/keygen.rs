@@ -1,4 +1,4 @@
-//! `callgate keygen`: generates a key for signing requests, and prints its entry for a policy.
+//! `callgate keygen`: generates a key for signing requests, or an API key, and prints its entry for a policy.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -8,21 +8,33 @@ use callgate::identity::crypto::{Algorithm, PublicJwk};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+mod api_key;
+
 use super::{Exit, Failure, Format};
 use callgate_kit::escape;
 use callgate_kit::mint::SigningKey;
 
-/// Generate a key for signing an agent's requests
+/// Generate a key for signing an agent's requests, or an API key
 ///
 /// Writes the private key to a new file that only you can read. Prints the entry for the policy: the public key, or, for a shared
 /// secret, the environment variable that the gateway reads it from.
+///
+/// With --api-key, the command writes no file. It prints a random API key once, and the entry for the policy, which contains only its
+/// hash.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The type of the key
-    #[arg(value_enum)]
-    kind: Kind,
+    #[arg(value_enum, required_unless_present = "api_key")]
+    kind: Option<Kind>,
     /// The file for the private key, a JWK
-    file: PathBuf,
+    #[arg(required_unless_present = "api_key")]
+    file: Option<PathBuf>,
+    /// Generate an API key
+    #[arg(long, conflicts_with_all = ["kind", "file", "keyid", "algorithm"])]
+    api_key: bool,
+    /// The first characters of the API key, as in `api_keys.bearer_prefix` of the policy
+    #[arg(long, value_name = "PREFIX", requires = "api_key", value_parser = api_key::prefix)]
+    prefix: Option<String>,
     /// The `keyid` of the key [default: its thumbprint; for hmac, the name of the file without its suffix]
     #[arg(long, value_name = "NAME")]
     keyid: Option<String>,
@@ -32,7 +44,7 @@ pub(super) struct Arguments {
     /// The environment variable that the gateway reads an hmac key from
     #[arg(long, value_name = "NAME", default_value = "AGENT_SIGNING_SECRET")]
     env: String,
-    /// `json` prints {file, keyid, algorithm, public_jwk, signing_key}
+    /// `json` prints {file, keyid, algorithm, public_jwk, signing_key}, or {api_key, entry}
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -54,20 +66,26 @@ enum Kind {
 
 /// Generates the key.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let key = generate(arguments)?;
+    if arguments.api_key {
+        return api_key::run(arguments.prefix.as_deref().unwrap_or_default(), arguments.format, out);
+    }
+    // INVARIANT: the command line requires both without `--api-key`.
+    let (Some(kind), Some(path)) = (arguments.kind, &arguments.file) else {
+        return Err(Failure::Trouble("write the type of the key and a file for it".to_owned()));
+    };
+    let key = generate(kind, path, arguments)?;
     let keyid = key.kid().unwrap_or_default().to_owned();
-    let file = arguments.file.display().to_string();
+    let file = path.display().to_string();
     let private = escape::json(&key.private_jwk())?;
-    write_private(&arguments.file, &private)
-        .map_err(|error| Failure::Trouble(format!("{file}: {}", why_unwritten(&error))))?;
+    write_private(path, &private).map_err(|error| Failure::Trouble(format!("{file}: {}", why_unwritten(&error))))?;
     let public = key.public_jwk();
-    let signing_key = match arguments.kind {
+    let signing_key = match kind {
         Kind::Hmac => json!({ "secret": { "env": arguments.env, "encoding": "base64url" }, "keyid": keyid }),
         _ => json!({ "jwk": public }),
     };
     match arguments.format {
         Format::Json => {
-            let public = Some(&public).filter(|_| arguments.kind != Kind::Hmac);
+            let public = Some(&public).filter(|_| kind != Kind::Hmac);
             let made = json!({
                 "file": file,
                 "keyid": keyid,
@@ -83,7 +101,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             writeln!(out, "# for the policy, in the agent's entry")?;
             writeln!(out, "signing_keys:")?;
             writeln!(out, "  - {}", escape::visible_json(&signing_key.to_string()))?;
-            if arguments.kind == Kind::Hmac {
+            if kind == Kind::Hmac {
                 let name = escape::text(&arguments.env).to_string();
                 writeln!(out)?;
                 writeln!(out, "# for the gateway: set {name} to the member `k` of the file")?;
@@ -93,8 +111,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     Ok(Exit::Fine)
 }
 
-fn generate(arguments: &Arguments) -> Result<SigningKey, Failure> {
-    let algorithm = match (arguments.kind, arguments.algorithm.as_deref()) {
+fn generate(kind: Kind, file: &Path, arguments: &Arguments) -> Result<SigningKey, Failure> {
+    let algorithm = match (kind, arguments.algorithm.as_deref()) {
         (Kind::Rsa, named) => named.and_then(Algorithm::from_http).unwrap_or(Algorithm::Ps512),
         (_, Some(_)) => {
             let message = "--algorithm: only RSA keys have several algorithms; omit it".to_owned();
@@ -110,8 +128,8 @@ fn generate(arguments: &Arguments) -> Result<SigningKey, Failure> {
         return Err(Failure::Trouble("--keyid: invalid characters; expected printable ASCII".to_owned()));
     }
     let key = SigningKey::generate(algorithm).map_err(|error| Failure::Trouble(error.to_string()))?;
-    let own = || match arguments.kind {
-        Kind::Hmac => arguments.file.file_name()?.to_str()?.split('.').next().map(str::to_owned),
+    let own = || match kind {
+        Kind::Hmac => file.file_name()?.to_str()?.split('.').next().map(str::to_owned),
         _ => thumbprint(&key),
     };
     let name = keyid.map(str::to_owned).or_else(own).unwrap_or_default();

@@ -91,9 +91,16 @@ const CHAPTERS: [Chapter; 14] = [
     },
     Chapter {
         title: "Agents",
-        about: "Who may send requests. A token, a signing key or both identify an agent.",
+        about: "Who may send requests. A token, a signing key, an API key or several of these identify an agent.",
         fields: &["agents"],
         definitions: &["Agent", "Identity", "Each", "SigningKey", "HttpAlgorithm"],
+    },
+    Chapter {
+        title: "API keys",
+        about: "Where clients send API keys, and the keys of an agent, for clients that support neither tokens nor signatures. An endpoint \
+                or a requirement states whether it accepts them (`authenticate`).",
+        fields: &["api_keys"],
+        definitions: &["ApiKeys", "ApiKey"],
     },
     Chapter {
         title: "Requirements",
@@ -105,6 +112,7 @@ const CHAPTERS: [Chapter; 14] = [
             "Scopes",
             "TokenRequirement",
             "SignatureRequirement",
+            "Authentication",
             "Authenticate",
             "FormBodies",
         ],
@@ -169,6 +177,8 @@ const CHAPTERS: [Chapter; 14] = [
             "Size",
             "Rate",
             "Date",
+            "KeyPrefix",
+            "Sha256",
             "Name",
             "Scope",
             "Host",

@@ -57,3 +57,45 @@ fn rejects_an_algorithm_for_non_rsa_keys() {
     let message = callgate("keygen p256 /nonexistent/key.json").failed(1);
     assert_eq!(message, "callgate: /nonexistent/key.json: the folder does not exist\n");
 }
+
+#[test]
+fn prints_an_api_key_once_with_its_hash() {
+    let printed = callgate("keygen --api-key --prefix cgk_").fine();
+    let key = printed.lines().next().unwrap();
+    assert!(key.starts_with("cgk_") && key.len() == 4 + 43, "{printed}");
+    assert_eq!(printed.matches(key).count(), 1, "{printed}");
+    assert_ne!(callgate("keygen --api-key --prefix cgk_").fine().lines().next().unwrap(), key);
+
+    let made = json(&callgate("keygen --api-key --format json").fine());
+    let (key, entry) = (made["api_key"].as_str().unwrap(), &made["entry"]);
+    assert_eq!(key.len(), 43);
+    let policy = format!(
+        "{{callgate: v1, name: a, mode: enforce, gateway: envoy, resource: 'https://a.example', hosts: [a.example], issuers: {{}}, \
+         api_keys: {{header: x-api-key}}, agents: {{a: {{owner: o, api_keys: [{entry}]}}}}, \
+         endpoints: [{{id: e, methods: [GET], path: /, effect: read, scopes: none, authenticate: api-key}}], \
+         upstream: {{authorization: remove}}, audit: {{log: {{allow: false, deny: false}}}}}}"
+    );
+    let policy = crate::file("keygen-api-key.yaml", policy);
+    let checked = callgate(&format!("check {policy}")).fine();
+    let not_after = entry["not_after"].as_str().unwrap();
+    assert!(checked.contains(&format!("long-lived a uses API keys, valid until {not_after}")), "{checked}");
+    let asked = |key: &str| callgate(&format!("explain {policy} --path / --header x-api-key:{key} --format json"));
+    assert_eq!(json(&asked(key).fine())["decision"], "allow");
+}
+
+#[test]
+fn rejects_arguments_that_do_not_belong_to_an_api_key() {
+    for wrong in [
+        "keygen",
+        "keygen ed25519",
+        "keygen --prefix cgk_",
+        "keygen ed25519 file --prefix cgk_",
+        "keygen ed25519 file --api-key",
+        "keygen --api-key --prefix cgk",
+        "keygen --api-key --prefix _",
+        "keygen --api-key --keyid k",
+    ] {
+        let output = callgate(wrong);
+        assert!(!output.failed(1).is_empty(), "{wrong}");
+    }
+}

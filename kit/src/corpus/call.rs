@@ -48,6 +48,7 @@ impl Call {
         request: &Request,
         token: Option<&Recipe>,
         proof: Option<&Recipe>,
+        api_key: Option<&(Vec<u8>, Vec<u8>)>,
         signing: &Signing,
         name: &str,
         now: Timestamp,
@@ -76,6 +77,7 @@ impl Call {
             };
             lines.push((b"dpop".to_vec(), proof.prove(about, now)));
         }
+        lines.extend(api_key.cloned());
         lines.extend(request.headers.iter().map(|(name, value)| (name.0.clone(), value.0.clone())));
         let mut call = Self {
             method,

@@ -1,10 +1,13 @@
 //! Builds cases from their description in a file: merges requests with the defaults, and derives cases from other cases.
 
+use std::collections::BTreeMap;
+
 use callgate::document::Place;
 use callgate::text::time::Timestamp;
 use callgate::{Ground, Reason};
 use serde_json::{Map, Value};
 
+use super::bytes::Bytes;
 use super::fixtures::Fixtures;
 use super::format::{self, Change, Decision};
 use super::merge::merge;
@@ -22,6 +25,8 @@ pub(super) struct Deriver<'l, 'd> {
     pub(super) policies: &'l [Policy],
     /// The time at which every case begins.
     pub(super) now: Timestamp,
+    /// API keys by name.
+    pub(super) api_keys: &'l BTreeMap<String, Bytes>,
     /// The properties of every request, unless its case overrides them.
     pub(super) defaults: &'l Map<String, Value>,
     pub(super) cases: Vec<Case>,
@@ -87,16 +92,18 @@ impl Deriver<'_, '_> {
         let request: Request = self.reader.read(&place.field("request"), &Value::Object(request))?;
         let mut documents = self.fixtures.documents().clone();
         documents.add(self.reader, self.fixtures, &place.field("documents"), &raw.documents);
+        let policy = self.policy(&place.field("policy"), raw.policy.as_deref())?;
         Some(Case {
             name: String::new(),
             intent: String::new(),
             documents,
             position: self.reader.position(place),
-            policy: self.policy(&place.field("policy"), raw.policy.as_deref())?,
+            policy,
             at: raw.at.unwrap_or_default(),
             before: self.before(&place.field("before"), &raw.before)?,
             token: self.token(&place.field("request").field("token"), request.token.as_deref())?,
             proof: self.proof(&place.field("request").field("proof"), request.proof.as_deref())?,
+            api_key: self.api_key(&place.field("request").field("api_key"), request.api_key.as_deref(), policy)?,
             signing: self.signing(&place.field("request"), &request)?,
             request,
             expect: raw.expect.clone(),
@@ -138,6 +145,7 @@ impl Deriver<'_, '_> {
                 case.proof = self.proof(&place.field("proof"), name.as_deref())?;
                 request.proof = name;
             }
+            Change::ApiKey(name) => request.api_key = name,
             Change::InProof(change) => {
                 let place = place.field("in_proof");
                 let Some(proof) = &mut case.proof else {
@@ -189,6 +197,8 @@ impl Deriver<'_, '_> {
             }
         }
         case.signing = self.signing(place, &case.request)?;
+        // Another policy may expect keys elsewhere.
+        case.api_key = self.api_key(&place.field("api_key"), case.request.api_key.as_deref(), case.policy)?;
         Some(())
     }
 
@@ -301,6 +311,22 @@ impl Deriver<'_, '_> {
             self.reader.error(place, format!("unknown proof `{name}`; expected a name from `proofs`"));
         }
         proof.cloned().map(Some)
+    }
+
+    /// Returns the header line with the API key of this name, in the place that the policy states; `Some(None)` if no name is given.
+    #[expect(clippy::option_option, reason = "an error is not the same as a request without an API key")]
+    fn api_key(&mut self, place: &Place, name: Option<&str>, policy: usize) -> Option<Option<(Vec<u8>, Vec<u8>)>> {
+        let Some(name) = name else { return Some(None) };
+        let Some(Bytes(key)) = self.api_keys.get(name) else {
+            self.reader.error(place, format!("unknown API key `{name}`; expected a name from `api_keys`"));
+            return None;
+        };
+        let header =
+            self.policies.get(policy).and_then(|policy| policy.document.get("api_keys")?.get("header")?.as_str());
+        Some(Some(match header {
+            Some(header) => (header.as_bytes().to_vec(), key.clone()),
+            None => (b"authorization".to_vec(), [b"Bearer ", &key[..]].concat()),
+        }))
     }
 
     fn expectation(&mut self, place: &Place, expect: &format::Expect) {

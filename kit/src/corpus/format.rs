@@ -41,6 +41,9 @@ pub(super) struct File {
     /// The documents that the gate finds when it fetches, by URL; see [`documents`](super::documents). `null` removes an imported one.
     #[serde(default)]
     pub(super) documents: BTreeMap<String, Value>,
+    /// API keys by name.
+    #[serde(default)]
+    pub(super) api_keys: BTreeMap<String, Bytes>,
     /// The properties of every request, unless its case overrides them.
     #[serde(default)]
     pub(super) request: Map<String, Value>,
@@ -159,6 +162,7 @@ pub(super) enum Change {
     Host(Option<Bytes>),
     Token(Option<String>),
     Proof(Option<String>),
+    ApiKey(Option<String>),
     Authorization(String),
     /// Sends the token in another header than `Authorization`.
     Carrier((Bytes, String)),

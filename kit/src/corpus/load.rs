@@ -44,6 +44,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Suite, Diagnostics> {
         fixtures: &fixtures,
         policies: &policies,
         now,
+        api_keys: &file.api_keys,
         defaults: &file.request,
         cases: Vec::new(),
     };

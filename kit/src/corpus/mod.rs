@@ -89,6 +89,8 @@ pub struct Case {
     request: request::Request,
     token: Option<Recipe>,
     proof: Option<Recipe>,
+    /// The header line with the API key.
+    api_key: Option<(Vec<u8>, Vec<u8>)>,
     signing: Signing,
     expect: format::Expect,
 }
@@ -97,8 +99,8 @@ impl Case {
     /// Returns the request, with its token, proof and signatures made for this `now`. The proof of a case is always the same.
     #[must_use]
     pub fn call(&self, now: Timestamp) -> Call {
-        let Self { request, token, proof, signing, name, .. } = self;
-        Call::new(request, token.as_ref(), proof.as_ref(), signing, name, now)
+        let Self { request, token, proof, api_key, signing, name, .. } = self;
+        Call::new(request, token.as_ref(), proof.as_ref(), api_key.as_ref(), signing, name, now)
     }
 
     /// Returns whether the case needs a clock that can be moved.

@@ -30,6 +30,9 @@ pub(super) struct Request {
     /// The proof of possession in `DPoP`; without it, the request has no such line.
     #[serde(default)]
     pub(super) proof: Option<String>,
+    /// The API key, in the place that the policy states; without it, the request has none.
+    #[serde(default)]
+    pub(super) api_key: Option<String>,
     /// The value of `Authorization`; when absent `Bearer {token}`, or `DPoP {token}` if there is a proof.
     #[serde(default)]
     pub(super) authorization: Option<String>,

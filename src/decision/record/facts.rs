@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{ProofKind, Record, Scopes, Verdict, WouldDeny, milliseconds, redact};
 use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, Rule, Serve};
+use crate::document::Authenticate;
 use crate::identity::token::VerifiedToken;
 use crate::policy::Policy;
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
@@ -52,6 +53,8 @@ impl Allow<'_> {
 impl<'r> Record<'r> {
     fn of(facts: &'r Facts<'_>, (decision, reason, rule): (Verdict, &'static str, Rule<'r>)) -> Self {
         let token = facts.token.as_deref();
+        let has_credential = token.is_some() || facts.signature.is_some() || facts.api_key.is_some();
+        let accepts_several = facts.endpoint.is_some_and(|endpoint| endpoint.authenticate.len() > 1);
         let observed = decision == Verdict::Observe;
         let would_deny = facts.denials.iter().filter(|_| observed);
         Record {
@@ -68,8 +71,10 @@ impl<'r> Record<'r> {
             tenant: token.and_then(|token| token.tenant()),
             client: token.and_then(|token| Some(of_token(token, token.client()?))),
             subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
-            scopes: Scopes { token, agent: facts.agent.filter(|_| token.is_some() || facts.signature.is_some()) },
+            scopes: Scopes { token, agent: facts.agent.filter(|_| has_credential) },
             token: token.map(|token| token.token_hash()),
+            api_key: facts.api_key.map(|key| &*key.name),
+            authenticated_by: facts.counted().filter(|kind| *kind == Authenticate::ApiKey || accepts_several),
             proof: facts.proof.map(|_| ProofKind::Dpop),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),

@@ -60,6 +60,15 @@ pub trait VerifySignature {
 
     /// Records a credential with an unknown key. It counts as a failure, like a bad signature.
     fn unknown_key(&self) {}
+
+    /// Records a valid credential that has no signature, like a valid signature.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSignature`] if it cannot be recorded. The credential must then be rejected.
+    fn known_key(&self) -> Result<(), BadSignature> {
+        Ok(())
+    }
 }
 
 /// A signature does not verify. The error has no detail, because the sender does not need one.

@@ -23,6 +23,8 @@ pub enum Signer<'s> {
     Key(&'s str),
     /// The key of a DPoP proof.
     Proof(Thumbprint),
+    /// The holder of an API key, identified by the key's SHA-256, which nobody else can compute.
+    ApiKey(&'s [u8; 32]),
 }
 
 impl<'s> Signer<'s> {

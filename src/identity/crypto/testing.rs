@@ -38,6 +38,7 @@ impl VerifySignature for Asking {
             Signer::Client { issuer, client, subject, .. } => format!("{issuer} {client:?} {subject:?}"),
             Signer::Key(keyid) => (*keyid).to_owned(),
             Signer::Proof(key) => key.to_string(),
+            Signer::ApiKey(hash) => format!("{hash:?}"),
         });
         self.asked.borrow_mut().push(signers.collect::<Vec<_>>().join(", "));
         if self.admits { Ok(()) } else { Err(BadSignature) }

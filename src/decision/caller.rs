@@ -1,0 +1,87 @@
+//! An authenticated caller, and the credential that proves its identity.
+//!
+//! What a caller may do does not belong here.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::allowlist::{Granted, Side};
+use crate::document::Authenticate;
+use crate::identity::api_key::VerifiedApiKey;
+use crate::identity::signature::ProfileName;
+use crate::identity::token::VerifiedToken;
+use crate::policy::Agent;
+use crate::quota::Identified;
+
+/// The credential that proves a caller's identity. Each is the result of its verification.
+#[derive(Debug, Clone)]
+pub(crate) enum Proven<'a> {
+    /// A token. Only such a caller may have no agent.
+    Token(Rc<VerifiedToken>),
+    /// A signature of this profile alone. `Facts::signature` contains it.
+    Signature(ProfileName),
+    /// An API key. `Facts::api_key` contains it too, and keys that have expired.
+    ApiKey(#[expect(dead_code, reason = "proves that the key was verified")] VerifiedApiKey<'a>),
+}
+
+impl Proven<'_> {
+    /// Returns the kind of the credential, as an endpoint accepts it.
+    pub(crate) fn kind(&self) -> Authenticate {
+        match self {
+            Self::Token(_) => Authenticate::Token,
+            Self::Signature(ProfileName::Own) => Authenticate::Signature,
+            Self::Signature(ProfileName::WebBotAuth) => Authenticate::WebBotAuth,
+            Self::ApiKey(_) => Authenticate::ApiKey,
+        }
+    }
+}
+
+/// An authenticated caller. A token, or a signature or an API key of a registered agent, proves its identity.
+#[derive(Debug, Clone)]
+pub struct Caller<'a> {
+    pub(crate) by: Proven<'a>,
+    pub(crate) agent: Option<&'a Agent>,
+}
+
+impl<'a> Caller<'a> {
+    /// Returns the token that authenticated the caller. `None` if a signature alone or an API key did.
+    #[must_use]
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        match &self.by {
+            Proven::Token(token) => Some(token),
+            Proven::Signature(_) | Proven::ApiKey(_) => None,
+        }
+    }
+
+    /// Returns the registered agent. `None` for an unregistered caller, if the policy accepts those.
+    #[must_use]
+    pub fn agent(&self) -> Option<&'a Agent> {
+        self.agent
+    }
+}
+
+impl Caller<'_> {
+    /// Returns the identity by which limits distinguish callers.
+    pub(crate) fn identified(&self) -> Identified<'_> {
+        Identified {
+            agent: self.agent.map(|agent| (&*agent.name, agent.position)),
+            is_class: self.agent.is_some_and(|agent| agent.is_class),
+            token: self.token(),
+        }
+    }
+
+    /// Returns the claim or attribute that a binding names. `None` if the caller has none.
+    pub(crate) fn fact(&self, side: &Side) -> Option<&Value> {
+        match side {
+            Side::Token(claim) => self.token()?.claim(claim),
+            Side::Agent(name) => self.agent?.attributes.get(&**name),
+        }
+    }
+}
+
+impl Granted for Caller<'_> {
+    fn has(&self, scope: &str) -> bool {
+        self.token().is_some_and(|token| token.grants(scope)) || self.agent.is_some_and(|agent| agent.grants(scope))
+    }
+}
