@@ -211,7 +211,11 @@ fn remove(document: &mut Value, steps: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use callgate_kit::corpus::run;
+
     use super::*;
+    use crate::corpus::suites;
+    use crate::wasmhost::HostProfile;
 
     #[test]
     fn parses_document_paths_into_steps() {
@@ -220,6 +224,38 @@ mod tests {
             ["endpoints", "3", "bind", "path.owner", "any", "0"]
         );
         assert_eq!(steps("tables.key"), ["tables", "key"]);
+    }
+
+    #[test]
+    fn fetched_keys_come_from_clusters_addresses_or_not_at_all() {
+        let suite =
+            suites().unwrap().into_iter().find(|suite| suite.file.ends_with("fetched-keys.cases.yaml")).unwrap();
+        for profile in HostProfile::ALL {
+            let adapted = super::suite(&suite, profile.quirks()).unwrap();
+            let remote = &adapted.suite.policies[0].document["issuers"]["corp"]["keys"]["remote"];
+            let located = (remote["cluster"].as_str(), remote["address"].as_str());
+            let lost = &adapted.lost[0];
+            let (features, location) = match profile {
+                HostProfile::Kong => (BTreeSet::from([Feature::AwaitedKeys]), (None, Some("idp.example.com:443"))),
+                HostProfile::Apisix => (BTreeSet::from([Feature::FetchedKeys]), (Some("idp"), None)),
+                _ => (BTreeSet::new(), (Some("idp"), None)),
+            };
+            assert_eq!((&lost.features, located), (&features, location), "{profile:?}");
+            assert_eq!(lost.everything, profile == HostProfile::Apisix);
+        }
+    }
+
+    /// On Kong, only the cases differ in which a request waits for newer keys.
+    #[test]
+    fn only_awaited_keys_are_lost_on_kong() {
+        let suite =
+            suites().unwrap().into_iter().find(|suite| suite.file.ends_with("fetched-keys.cases.yaml")).unwrap();
+        let adapted = super::suite(&suite, HostProfile::Kong.quirks()).unwrap().suite;
+        let failed = run::run(&adapted).unwrap().into_iter().filter(|result| !result.differences.is_empty());
+        for result in failed {
+            let (case, differences) = (&adapted.cases[result.case], &result.differences);
+            assert!(differences[0].contains("`keys_unavailable`"), "{}: {differences:?}", case.name);
+        }
     }
 
     #[test]
