@@ -46,8 +46,8 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_set_header_map_pairs",
 ];
 
-/// The calls of `wasi_snapshot_preview1`: random numbers and the monotonic clock for the filter, the time of day for gateways without
-/// another clock, and the rest for the standard library. Every gateway has these.
+/// The calls of `wasi_snapshot_preview1`: random numbers and a clock for the filter, and the rest for the standard
+/// library. Every gateway has these.
 pub const WASI_CALLS: &[&str] =
     &["clock_time_get", "environ_get", "environ_sizes_get", "fd_write", "proc_exit", "random_get"];
 
