@@ -54,12 +54,12 @@ fn decide(policy: &Policy, path: &str, line: (&str, &str)) -> (String, Option<An
         id: DecisionId(7),
     };
     let (mut cache, recent) = (TokenCache::default(), Recent::default());
-    let Outcome::Decided(decision) = evaluate(policy, request, alone(&mut cache, &recent, None)) else {
+    let Outcome::Decided(decision) = evaluate(policy, request, None, alone(&mut cache, &recent, None)) else {
         panic!("nothing here has a body")
     };
     let record = String::from_utf8(decision.record().to_json()).unwrap();
     match decision {
-        Decision::Allow(_) => (record, None),
+        Decision::Allow(_) | Decision::Serve(_) => (record, None),
         Decision::Deny(deny) => (record, Some(deny.answer())),
     }
 }

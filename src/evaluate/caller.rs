@@ -11,7 +11,7 @@ use crate::identity::dpop::Held;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedKeys;
 use crate::identity::token::{Refusal, VerifiedToken};
-use crate::policy::{Access, Agent, Endpoint, Policy};
+use crate::policy::{Access, Agent, Endpoint};
 use crate::reason::Reason;
 use crate::request::credential::{Credential, Scheme};
 use crate::request::head::Lines;

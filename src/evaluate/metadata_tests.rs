@@ -34,7 +34,7 @@ fn traced(policy: &Policy, lines: &[(&str, &str)], end_of_stream: bool, trace: O
     let now = Timestamp::from_secs(NOW);
     let request = Request { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
     let (mut cache, recent) = (TokenCache::default(), Recent::default());
-    let Outcome::Decided(decision) = evaluate(policy, request, alone(&mut cache, &recent, trace)) else {
+    let Outcome::Decided(decision) = evaluate(policy, request, None, alone(&mut cache, &recent, trace)) else {
         panic!("nothing here waits for a body")
     };
     let record = serde_json::from_slice(&decision.record().to_json()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::agents::Agents;
 use super::expiry::parse_expiry;
-use super::{advice, overrides};
+use super::{advice, credentials, overrides, reserved};
 use crate::document::names::is_plain_header;
 use crate::document::{self, Authenticate};
 use crate::document::{Findings, Place};
@@ -154,7 +154,15 @@ fn check_header(name: &str, document: &document::Document, place: &Place, findin
             place.clone(),
             "keys in `Authorization` need a prefix that tokens do not have; write `bearer_prefix: cgk_` instead",
         );
-    } else if overrides::is_reserved(name, document) || overrides::is_listed(name, document) {
+    } else if credentials::carry(name, document) {
+        findings.error(
+            place.clone(),
+            format!("`{shown}` carries access tokens (`credentials_from`); name a header that contains only the key"),
+        );
+    } else if reserved::is_needed(name)
+        || reserved::is_of_the_gate(name, document)
+        || overrides::is_listed(name, document)
+    {
         findings.error(
             place.clone(),
             format!("`{shown}` has another meaning for gateways, servers or the gate; name a header that contains only the key"),

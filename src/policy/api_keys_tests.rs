@@ -23,9 +23,10 @@ fn compile(changes: &[(&str, Value)]) -> Result<Compiled, Vec<String>> {
         "api_keys": { "header": "x-api-key" },
         "agents": { "a": agent(json!([key(HASH)])), "b": testing::agent("b") },
         "requirements": {},
-        "dpop": { "algorithms": ["ES256"] },
+        "dpop": { "required": false, "algorithms": ["ES256"] },
+        "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
         "endpoints": [{ "id": "e", "methods": ["GET"], "path": "/{team}", "effect": "read", "scopes": "none",
-                        "authenticate": ["token", "api-key"] }]
+                        "authenticate": ["token", "api-key"], "limits": ["calls"] }]
     }));
     for (pointer, value) in changes {
         let (parent, name) = pointer.rsplit_once('/').unwrap();

@@ -45,14 +45,6 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
     names.iter().map(|name| name.as_str().into()).collect()
 }
 
-/// Reports whether a header, given by its plain name, has a meaning for gateways, servers or the gate, so no policy can give it another.
-pub(super) fn is_reserved(name: &str, document: &document::Document) -> bool {
-    let prefixes = ["x-envoy-", &document.audit.headers.prefix];
-    NEEDED.contains(&name)
-        || WITHOUT_LOOKALIKES.contains(&name)
-        || prefixes.iter().any(|prefix| name_begins_like(name.as_bytes(), prefix))
-}
-
 /// Reports whether a header, given by its plain name, overrides the method or the path under this policy.
 pub(super) fn is_listed(name: &str, document: &document::Document) -> bool {
     OVERRIDE_HEADERS.contains(&name) || document.override_headers.iter().any(|added| added == name)

@@ -31,7 +31,7 @@ impl RemovedTrailers {
         endpoints: &'n [Endpoint],
         signatures: &'n Signatures,
         agents_sign: bool,
-        api_key_header: Option<&str>,
+        api_key_header: Option<&'n str>,
     ) -> Self {
         let unsigned = WITHOUT_LOOKALIKES.into_iter().filter(|name| !SIGNED.contains(name));
         let bound = endpoints.iter().flat_map(|endpoint| &endpoint.bindings).filter_map(Binding::header);
