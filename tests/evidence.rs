@@ -26,7 +26,7 @@ const CHECKS: [(&str, &str, &str); 14] = [
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 13] = [
+const EVIDENCE: [&str; 14] = [
     "IdentityFits",
     "PreflightAllowed",
     "MetadataRequested",

@@ -60,12 +60,12 @@ impl JsonSchema for Audience {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let name = schemars::json_schema!({ "type": "string", "minLength": 1 });
+        let name = schemars::json_schema!({ "type": "string" });
         schemars::json_schema!({
             "description": format!(
                 "What the `aud` of tokens contains: {AUDIENCE_FORM}. An audience whose name is `absent` is written in a list: `[absent]`."
             ),
-            "anyOf": [name.clone(), { "type": "array", "items": name, "minItems": 1 }]
+            "anyOf": [name.clone(), { "type": "array", "items": name }]
         })
     }
 }

@@ -62,7 +62,7 @@ impl JsonSchema for Tenants {
         let tenant = generator.subschema_for::<form::Tenant>();
         schemars::json_schema!({
             "description": format!("The tenants whose tokens are accepted: {TENANTS_FORM}."),
-            "anyOf": [{ "const": "any" }, { "type": "array", "items": tenant, "minItems": 1 }]
+            "anyOf": [{ "const": "any" }, { "type": "array", "items": tenant }]
         })
     }
 }

@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 14] = [
+const CHAPTERS: [Chapter; 15] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
@@ -199,6 +199,8 @@ const CHAPTERS: [Chapter; 14] = [
             "PageUrl",
             "IssuerUrl",
             "ExternalUrl",
+            "FetchedUrl",
+            "Address",
             "Tenant",
             "Network",
             "VariableName",

@@ -289,16 +289,6 @@ impl<'j> Judge<'j> {
         }
     }
 
-    fn takes_signatures_alone(&self) -> bool {
-        let document = &self.policy.document;
-        let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();
-        let requirements = document.get("requirements").and_then(Value::as_object).into_iter().flatten();
-        let all = endpoints.chain(requirements.map(|(_, requirement)| requirement));
-        let is_signature = |kind: &Value| kind == "signature" || kind == "web-bot-auth";
-        let kinds = all.filter_map(|part| part.get("authenticate"));
-        kinds.flat_map(|kinds| kinds.as_array().map_or(std::slice::from_ref(kinds), Vec::as_slice)).any(is_signature)
-    }
-
     fn upstream(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
         for (name, wanted) in &self.expect.upstream.has {
             let got: Vec<_> = lines.iter().filter(|(own, _)| name_reads_as(own, name)).collect();

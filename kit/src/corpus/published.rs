@@ -53,8 +53,9 @@ pub(super) fn takes_signatures_alone(document: &Value) -> bool {
     let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();
     let requirements = document.get("requirements").and_then(Value::as_object).into_iter().flatten();
     let all = endpoints.chain(requirements.map(|(_, requirement)| requirement));
-    let proof = |part: &Value| part.get("authenticate").and_then(Value::as_str).map(str::to_owned);
-    all.filter_map(proof).any(|proof| proof != "token")
+    let is_signature = |kind: &Value| kind == "signature" || kind == "web-bot-auth";
+    let kinds = all.filter_map(|part| part.get("authenticate"));
+    kinds.flat_map(|kinds| kinds.as_array().map_or(std::slice::from_ref(kinds), Vec::as_slice)).any(is_signature)
 }
 
 /// Returns whether the request used the scheme `DPoP`: its credential has that scheme, or it has a proof and no credential of

@@ -118,6 +118,7 @@ impl Gate {
         match self.engine.decide(request).context("the request cannot be decided")? {
             Outcome::Decided(Decision::Allow(_)) => Ok("allow".to_owned()),
             Outcome::Decided(Decision::Deny(deny)) => Ok(deny.reason().code().to_owned()),
+            Outcome::Decided(Decision::Serve(_)) => Err(anyhow!("the policy publishes nothing")),
             Outcome::Pending(_) => Err(anyhow!("the policy has no rule about bodies")),
         }
     }
