@@ -12,6 +12,7 @@ use crate::decision::{Allow, Caller, Facts, Ground};
 use crate::identity::token::VerifiedToken;
 use crate::policy::{Access, Agent, HostName, Policy};
 use crate::reason::Reason;
+use crate::request::headers::name_is;
 use crate::request::percent::encode;
 use crate::request::places::PROTOCOLS;
 
@@ -117,7 +118,8 @@ impl Allow<'_> {
             make(remove(b"dpop"))?;
         }
         if let Some(header) = self.facts.api_key_header() {
-            make(remove(header.as_bytes()))?;
+            let lines = self.facts.request.headers.iter().filter(|(name, _)| name_is(name, header));
+            lines.map(|(name, _)| name).try_for_each(|name| make(remove(name)))?;
         }
         match head.elsewhere.first.map(|carried| (carried.line(), carried.rest())) {
             None => Ok(()),

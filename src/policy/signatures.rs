@@ -57,8 +57,11 @@ impl External {
         // Clients sign the path literally, so only a path that everyone writes in the same way can be a part of it.
         let is_canonical = |path: CanonicalPath<'_>| path.restricted().is_empty() && !prefix.ends_with('/');
         let has_plain_prefix = prefix.is_empty() || CanonicalPath::parse(prefix.as_bytes()).is_ok_and(is_canonical);
-        (matches!(scheme, "http" | "https") && host.as_str() == authority && has_plain_prefix)
-            .then(|| Self { scheme: scheme.into(), authority: authority.into(), prefix: prefix.into() })
+        (matches!(scheme, "http" | "https") && host.as_str() == authority && has_plain_prefix).then(|| Self {
+            scheme: scheme.into(),
+            authority: authority.into(),
+            prefix: prefix.into(),
+        })
     }
 }
 

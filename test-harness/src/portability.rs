@@ -42,7 +42,14 @@ const DOES: [(&str, &[&str], Option<Feature>); 12] = [
     (
         "Access tokens and agents",
         &[
-            "tokens", "token-rules", "credential", "credential-places", "callers", "audiences", "tenants", "scope-forms",
+            "tokens",
+            "token-rules",
+            "credential",
+            "credential-places",
+            "callers",
+            "audiences",
+            "tenants",
+            "scope-forms",
             "identities",
         ],
         None,

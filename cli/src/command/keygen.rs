@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with_all = ["kind", "file", "keyid", "algorithm"])]
     api_key: bool,
     /// The first characters of the API key, as in `api_keys.bearer_prefix` of the policy
-    #[arg(long, value_name = "PREFIX", requires = "api_key", value_parser = api_key::prefix)]
+    #[arg(long, value_name = "PREFIX", requires = "api_key", conflicts_with_all = ["kind", "file"], value_parser = api_key::prefix)]
     prefix: Option<String>,
     /// The `keyid` of the key [default: its thumbprint; for hmac, the name of the file without its suffix]
     #[arg(long, value_name = "NAME")]

@@ -80,7 +80,7 @@ fn prints_an_api_key_once_with_its_hash() {
     let not_after = entry["not_after"].as_str().unwrap();
     assert!(checked.contains(&format!("long-lived a uses API keys, valid until {not_after}")), "{checked}");
     let asked = |key: &str| callgate(&format!("explain {policy} --path / --header x-api-key:{key} --format json"));
-    assert_eq!(json(&asked(key).fine())["decision"], "allow");
+    assert_eq!(json(&asked(key).fine())["record"]["decision"], "allow");
 }
 
 #[test]

@@ -207,9 +207,12 @@ impl<'j> Judge<'j> {
     fn realm(&self) -> &str {
         let target = &self.call.target;
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let is_under = |base: &str| path.strip_prefix(base.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+        let is_under = |base: &str| {
+            path.strip_prefix(base.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
         let all = self.policy.document.get("resources").and_then(Value::as_array).into_iter().flatten();
-        let based = all.filter_map(|resource| Some((resource.get("base")?.as_str()?, resource.get("resource")?.as_str()?)));
+        let based =
+            all.filter_map(|resource| Some((resource.get("base")?.as_str()?, resource.get("resource")?.as_str()?)));
         let longest = based.filter(|(base, _)| is_under(base)).max_by_key(|(base, _)| base.len());
         let own = self.policy.document.get("resource").and_then(Value::as_str);
         longest.map(|(_, resource)| resource).or(own).unwrap_or_default()

@@ -108,8 +108,8 @@ impl Audiences {
 mod tests {
     use serde_json::json;
 
-    use super::super::{FetchedKeys, TokenCache};
     use super::super::testing::{NOW, RESOURCE, Signs, at, compile, sign};
+    use super::super::{FetchedKeys, TokenCache};
     use super::*;
     use crate::identity::crypto::SoftwareVerifier;
 
@@ -162,14 +162,8 @@ mod tests {
         let (own, mcp) = (Audiences(vec![one_of(&[RESOURCE])]), Audiences(vec![one_of(&["mcp"])]));
         let mut cache = TokenCache::default();
         let mut verify = |audiences: Option<&Audiences>, token: &[u8], offset: i64| {
-            let verified = issuers.verify_for(
-                audiences,
-                token,
-                at(offset),
-                &SoftwareVerifier,
-                &mut cache,
-                &FetchedKeys::new(),
-            );
+            let verified =
+                issuers.verify_for(audiences, token, at(offset), &SoftwareVerifier, &mut cache, &FetchedKeys::new());
             (verified.map(drop).map_err(|refusal| refusal.reason), cache.len())
         };
         let (one, both) = (token(json!(RESOURCE)), token(json!([RESOURCE, "mcp"])));

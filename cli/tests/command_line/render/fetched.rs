@@ -20,7 +20,7 @@ issuers:
   corp:
     issuer: {issuer}
     profile: at+jwt
-    algorithms: [ES256]
+    algorithms: [Ed25519]
     max_lifetime: 15m
     keys: {keys}
 agents:
