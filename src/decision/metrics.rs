@@ -119,12 +119,20 @@ pub const HELD_BYTES: Metric = Metric {
             denied because this memory is full are counted as decisions with the reason `held_bytes_full`.",
 };
 
-/// Counts fetches of documents.
-pub const DOCUMENT_FETCHES: Metric = Metric {
-    name: "callgate.documents.fetches",
+/// Counts fetches of documents that succeeded.
+pub const KEYS_FETCHED: Metric = Metric {
+    name: "callgate.keys.fetched",
     kind: Kind::Counter,
-    labels: &["result"],
-    about: "Fetches of key sets, by `result` (`ok` or `failed`). All workers together fetch a document once per `refresh`.",
+    labels: &[],
+    about: "Key sets that were fetched. All workers together fetch a set once per `refresh`, and when a token names an unknown key.",
+};
+
+/// Counts fetches of documents that failed.
+pub const KEYS_FETCH_FAILED: Metric = Metric {
+    name: "callgate.keys.fetch_failed",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Fetches of key sets that failed. The gateway's log has the reason of each.",
 };
 
 /// Counts fetched keys that are not used.
@@ -153,7 +161,7 @@ pub const KEYS_WAITING: Metric = Metric {
 };
 
 /// All metrics.
-pub const ALL: [Metric; 15] = [
+pub const ALL: [Metric; 16] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -165,7 +173,8 @@ pub const ALL: [Metric; 15] = [
     REPLAY_ENTRIES,
     REPLAY_OTHER_SIZE,
     HELD_BYTES,
-    DOCUMENT_FETCHES,
+    KEYS_FETCHED,
+    KEYS_FETCH_FAILED,
     KEYS_DROPPED,
     KEYS_AGE,
     KEYS_WAITING,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Host, HostError};
 use crate::decision::metrics::{
-    DECISIONS, DOCUMENT_FETCHES, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_WAITING, LIMITS_EVICTED, LIMITS_OTHER_SIZE,
+    DECISIONS, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_FETCHED, KEYS_FETCH_FAILED, KEYS_WAITING, LIMITS_EVICTED, LIMITS_OTHER_SIZE,
     LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES,
     TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
 };
@@ -45,8 +45,8 @@ struct Figures {
     replay_entries: Option<u32>,
     replay_other_size: u32,
     held_bytes: Option<u32>,
-    fetches_ok: u32,
-    fetches_failed: u32,
+    keys_fetched: u32,
+    keys_fetch_failed: u32,
     keys_dropped: u32,
     keys_age: Option<u32>,
     keys_waiting: Option<u32>,
@@ -143,8 +143,8 @@ impl<H: Host> Metrics<H> {
     pub(super) fn tell_document(&self, event: &DocumentEvent) {
         let Some(figures) = &self.figures else { return };
         match event {
-            DocumentEvent::Fetched => self.change(figures.fetches_ok, 1),
-            DocumentEvent::Failed { .. } => self.change(figures.fetches_failed, 1),
+            DocumentEvent::Fetched => self.change(figures.keys_fetched, 1),
+            DocumentEvent::Failed { .. } => self.change(figures.keys_fetch_failed, 1),
             DocumentEvent::KeysDropped { count, .. } => {
                 self.change(figures.keys_dropped, i64::try_from(*count).unwrap_or(i64::MAX));
             }
@@ -201,8 +201,8 @@ impl Figures {
             replay_entries: gauge(REPLAY_ENTRIES)?,
             replay_other_size: define(REPLAY_OTHER_SIZE)?,
             held_bytes: gauge(HELD_BYTES)?,
-            fetches_ok: host.define_metric(DOCUMENT_FETCHES.kind, &DOCUMENT_FETCHES.counted_by(&["ok"]))?,
-            fetches_failed: host.define_metric(DOCUMENT_FETCHES.kind, &DOCUMENT_FETCHES.counted_by(&["failed"]))?,
+            keys_fetched: define(KEYS_FETCHED)?,
+            keys_fetch_failed: define(KEYS_FETCH_FAILED)?,
             keys_dropped: define(KEYS_DROPPED)?,
             keys_age: gauge(KEYS_AGE)?,
             keys_waiting: gauge(KEYS_WAITING)?,
