@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+mod agent;
 mod api_key;
 mod audience;
 mod audit;
@@ -32,6 +33,7 @@ mod signature;
 mod signing_key;
 mod tenants;
 
+pub use agent::*;
 pub use api_key::*;
 pub use audience::*;
 pub use audit::*;
@@ -289,85 +291,6 @@ pub enum Unregistered {
     /// It is denied.
     #[default]
     Reject,
-}
-
-/// A registered agent.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Agent {
-    /// The person or team responsible for this agent.
-    pub owner: String,
-    /// The agent's purpose, in a few words.
-    #[serde(default)]
-    pub purpose: Option<String>,
-    /// The token values that identify the agent. Absent for an agent that has no token, and signs its requests or has an API key.
-    #[serde(default)]
-    pub identity: Option<Identity>,
-    /// The keys with which the agent signs its requests. Several keys allow rotation.
-    #[serde(default)]
-    pub signing_keys: Option<Vec<SigningKey>>,
-    /// The API keys that identify the agent, for clients that support nothing better. Several keys allow rotation. An endpoint accepts
-    /// them only if its `authenticate` lists `api-key`.
-    #[serde(default)]
-    pub api_keys: Option<Vec<ApiKey>>,
-    /// The end of the registration: the end of a day in UTC (`2027-06-30`), or a moment (`2027-06-30T12:00:00Z`).
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
-    pub expires: Option<String>,
-    /// Whether the agent's requests are denied. The entry is kept.
-    #[serde(default)]
-    pub suspended: bool,
-    /// The scopes that the agent has in addition to those in its token.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Scope>"))]
-    pub scopes: Vec<String>,
-    /// The facts about the agent that bindings can refer to as `agent.NAME`: strings, integers or lists of them.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Value>"))]
-    pub attributes: BTreeMap<String, Value>,
-}
-
-/// The token values that identify an agent: the issuer, with the client, the subject, or other claims. A token must have all of them.
-/// A token that fits two agents is rejected.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// The name of an issuer of this policy.
-    #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
-    pub issuer: String,
-    /// The tenant of the issuer. Required if the issuer has `tenants`, because clients of two tenants may have the same identifier.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Tenant>"))]
-    pub tenant: Option<String>,
-    /// The exact client identifier.
-    #[serde(default)]
-    pub client_id: Option<String>,
-    /// The exact subject.
-    #[serde(default)]
-    pub subject: Option<String>,
-    /// Other claims, by name or JSON pointer, each with its accepted values. A claim that is an array must contain one of the values.
-    /// Use only claims that the issuer controls: clients that register themselves choose some claims, such as their own name.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::ClaimName, Vec<String>>"))]
-    pub claims: BTreeMap<String, Vec<String>>,
-    /// `client` if this entry describes many clients, such as those that register themselves and whose identifiers are URLs. Each client
-    /// that has the `claims` is an agent with this entry's scopes and attributes. Each counts by itself in limits per agent, and the
-    /// record shows its `client`. Who can register clients at the issuer gets a new limit with each of them, so write a limit per
-    /// `issuer` as well. All of them share one partition of the table for replay protection. Requires `claims`, and cannot
-    /// be combined with `client_id`, `subject` or `signing_keys`. Default: all tokens that match are one agent.
-    #[serde(default)]
-    pub each: Option<Each>,
-}
-
-/// What is one agent, among all tokens that an entry describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Each {
-    /// Each client.
-    Client,
 }
 
 /// How requests are forwarded to the upstream.

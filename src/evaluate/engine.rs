@@ -7,7 +7,8 @@ use std::sync::Arc;
 #[cfg(any(test, target_arch = "wasm32"))]
 use std::time::Duration;
 
-use super::documents::{CallId, CallResult, DocumentWork, Documents};
+use super::document_work::{CallId, CallResult, DocumentWork};
+use super::documents::Documents;
 use super::pending::held_bytes_full;
 use super::shared::{OtherSizes, SharedState};
 use super::{Context, DocumentUse, Outcome, Pending, evaluate};

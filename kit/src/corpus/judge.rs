@@ -203,25 +203,10 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Returns the identifier of the resource with the longest base that the path is under, or else of the policy's own.
-    fn realm(&self) -> &str {
-        let target = &self.call.target;
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let is_under = |base: &str| {
-            path.strip_prefix(base.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
-        let all = self.policy.document.get("resources").and_then(Value::as_array).into_iter().flatten();
-        let based =
-            all.filter_map(|resource| Some((resource.get("base")?.as_str()?, resource.get("resource")?.as_str()?)));
-        let longest = based.filter(|(base, _)| is_under(base)).max_by_key(|(base, _)| base.len());
-        let own = self.policy.document.get("resource").and_then(Value::as_str);
-        longest.map(|(_, resource)| resource).or(own).unwrap_or_default()
-    }
-
     /// Returns the challenge with every scheme that the policy accepts. The first scheme carries the error: the one that the
     /// request used, or the one that the error belongs to. A challenge that is followed by scopes names only that scheme.
     fn schemes(&self, error: &str, of_dpop: bool, scopes_follow: bool) -> String {
-        let realm = self.realm();
+        let realm = published::realm(&self.policy.document, self.call);
         let more = if scopes_follow { String::new() } else { published::parameters(&self.policy.document, false) };
         let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}{more}");
         let Some(dpop) = self.policy.document.get("dpop") else { return named("Bearer", error) };

@@ -48,6 +48,18 @@ pub(super) fn proof_algorithms(dpop: &Value) -> Vec<&str> {
     names.flat_map(|name| std::iter::once(name).chain((name == "Ed25519").then_some("EdDSA"))).collect()
 }
 
+/// Returns the identifier of the resource with the longest base that the path is under, or else of the policy's own.
+pub(super) fn realm<'d>(document: &'d Value, call: &Call) -> &'d str {
+    let path = call.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let is_under =
+        |base: &str| path.strip_prefix(base.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+    let all = document.get("resources").and_then(Value::as_array).into_iter().flatten();
+    let based = all.filter_map(|resource| Some((resource.get("base")?.as_str()?, resource.get("resource")?.as_str()?)));
+    let longest = based.filter(|(base, _)| is_under(base)).max_by_key(|(base, _)| base.len());
+    let own = document.get("resource").and_then(Value::as_str);
+    longest.map(|(_, resource)| resource).or(own).unwrap_or_default()
+}
+
 /// Returns whether a challenge also asks for a signature, because some endpoint accepts it without a token.
 pub(super) fn takes_signatures_alone(document: &Value) -> bool {
     let endpoints = document.get("endpoints").and_then(Value::as_array).into_iter().flatten();

@@ -19,6 +19,7 @@ mod keys;
 mod shape;
 mod tenant;
 mod times;
+mod verified;
 mod verify;
 
 pub(crate) use audience::Audience;
@@ -38,7 +39,8 @@ pub(crate) use keys::{Secret, look_up};
 pub use keys::{SecretLookup, Secrets};
 pub(crate) use tenant::{check_tenant, with_tenant};
 pub(crate) use times::numeric_date;
-pub use verify::{Refusal, VerifiedToken, token_hash};
+pub use verified::VerifiedToken;
+pub use verify::{Refusal, token_hash};
 
 #[cfg(test)]
 mod issuer_tests;

@@ -1,0 +1,144 @@
+//! What the host does for fetched documents: the calls that it makes, and what it logs and counts.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::fetch::{Attempt, Target};
+
+/// What a fetch is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Metadata,
+    KeySet,
+}
+
+/// A call that the host must make: `GET`, without following redirects.
+#[derive(Debug)]
+pub struct DocumentCall {
+    pub(super) target: Target,
+    pub(super) timeout: Duration,
+    pub(super) id: CallId,
+}
+
+impl DocumentCall {
+    /// Returns what identifies the call among those of this worker.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// Returns the gateway's name for the server: a cluster, or an address on Kong.
+    #[must_use]
+    pub fn upstream(&self) -> &str {
+        &self.target.upstream
+    }
+
+    /// Returns the headers of the request, pseudo-headers included.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Target { scheme, authority, path, authorization, .. } = &self.target;
+        let lines = [
+            (":method", "GET"),
+            (":scheme", *scheme),
+            (":authority", authority),
+            (":path", path),
+            ("accept", "application/json"),
+            ("user-agent", concat!("callgate/", env!("CARGO_PKG_VERSION"))),
+        ];
+        lines.into_iter().chain(authorization.iter().map(|value| ("authorization", &*value.0)))
+    }
+
+    /// Returns how long the call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// Identifies a call of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallId {
+    pub(super) document: usize,
+    pub(super) attempt: Attempt,
+    pub(super) step: Step,
+}
+
+/// The result of a call.
+#[derive(Debug, Clone, Copy)]
+pub enum CallResult<'a> {
+    /// A response with this status and body.
+    Response(u16, &'a [u8]),
+    /// No response, for example because the server cannot be reached or took too long.
+    NoResponse,
+    /// The host could not make the call, for this reason.
+    NotMade(&'a str),
+}
+
+/// What the host does next: the calls to make, and what happened, for its log and its metrics.
+#[derive(Debug, Default)]
+pub struct DocumentWork {
+    /// The calls to make.
+    pub calls: Vec<DocumentCall>,
+    /// What happened.
+    pub events: Vec<DocumentEvent>,
+}
+
+/// What happened to a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DocumentEvent {
+    /// A fetch succeeded.
+    Fetched,
+    /// A fetch failed.
+    Failed {
+        /// The URL of the document.
+        url: String,
+        /// The reason.
+        why: String,
+    },
+    /// The keys of an issuer changed.
+    KeysChanged {
+        /// The issuer's name in the policy.
+        issuer: String,
+        /// The `kid`s of the new keys.
+        added: Vec<String>,
+        /// The `kid`s of the keys that are no longer used.
+        removed: Vec<String>,
+    },
+    /// Keys of a fetched set are not used, because they cannot verify tokens or another issuer has them.
+    KeysDropped {
+        /// The URL of the document.
+        url: String,
+        /// The number of keys.
+        count: usize,
+    },
+    /// The keys of an issuer are too old to be used.
+    KeysExpired {
+        /// The issuer's name in the policy.
+        issuer: String,
+    },
+}
+
+impl fmt::Display for DocumentEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |kids: &[String]| {
+            let shown = kids.iter().map(|kid| kid.escape_debug().to_string()).collect::<Vec<_>>().join("`, `");
+            if kids.is_empty() { "none".to_owned() } else { format!("`{shown}`") }
+        };
+        match self {
+            Self::Fetched => f.write_str("fetched a document"),
+            Self::Failed { url, why } => write!(f, "cannot fetch {url}: {why}"),
+            Self::KeysChanged { issuer, added, removed } => {
+                write!(f, "the keys of issuer `{issuer}` changed: added {}, removed {}", list(added), list(removed))
+            }
+            Self::KeysDropped { url, count } => {
+                write!(f, "{count} of the keys of {url} are not used; `callgate keys` shows why")
+            }
+            Self::KeysExpired { issuer } => {
+                write!(
+                    f,
+                    "the keys of issuer `{issuer}` are older than `stale_for`; its tokens are denied until they can be fetched"
+                )
+            }
+        }
+    }
+}
