@@ -15,6 +15,7 @@ impl Place {
 
     /// Returns the place of a member of the object at this place.
     #[must_use]
+    #[inline(never)]
     pub fn field(&self, name: &str) -> Self {
         // A name with other characters is quoted, which keeps places unambiguous.
         let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -27,6 +28,7 @@ impl Place {
 
     /// Returns the place of an item of the list at this place, counted from 0.
     #[must_use]
+    #[inline(never)]
     pub fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
@@ -82,14 +84,25 @@ impl std::error::Error for Findings {}
 
 impl Findings {
     /// Adds an error.
+    // Errors and warnings are rare. Their code is not inlined, because every worker keeps the module in memory.
+    #[cold]
+    #[inline(never)]
     pub fn error(&mut self, place: Place, message: impl Into<String>) {
-        self.errors.push(Finding { place, message: message.into() });
+        add(&mut self.errors, place, message.into());
     }
 
     /// Adds a warning.
+    #[cold]
+    #[inline(never)]
     pub fn warn(&mut self, place: Place, message: impl Into<String>) {
-        self.warnings.push(Finding { place, message: message.into() });
+        add(&mut self.warnings, place, message.into());
     }
+}
+
+#[cold]
+#[inline(never)]
+fn add(findings: &mut Vec<Finding>, place: Place, message: String) {
+    findings.push(Finding { place, message });
 }
 
 #[cfg(test)]

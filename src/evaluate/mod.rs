@@ -41,8 +41,8 @@ mod signature;
 
 use awaited::AwaitedBody;
 use body::BodyProgress;
-use documents::Documents;
 pub use document_work::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork};
+use documents::Documents;
 pub use engine::{Engine, Services, Undecided};
 use keys::KeyWait;
 pub use pending::{Awaits, Need, Pending};

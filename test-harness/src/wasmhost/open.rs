@@ -111,7 +111,7 @@ impl Vm {
         self.store.data_mut().choose(Some(stream.number));
         let OpenStream { number, request, ended, verdict, .. } = stream;
         let mut otherwise = Verdict::Hang;
-        if let Some(own) = self.store.data_mut().stream.as_mut().filter(|own| ended && !own.held) {
+        if let Some(own) = self.store.data_mut().stream.as_mut().filter(|own| ended && !own.held && verdict.is_none()) {
             own.forward(ForwardedBy::Headers);
             otherwise = Verdict::Continue { headers: Pairs::new() };
         }
