@@ -10,8 +10,9 @@ use crate::request::head::Lines;
 use crate::request::headers::{name_is, name_reads_as};
 
 impl<'a> Evaluation<'a, '_> {
-    /// 1. Reads the header in which the policy expects API keys. Rejects a second line, and a header that some servers read as this
-    /// one.
+    /// 1. Reads the header in which the policy expects API keys, and rejects a second line of it.
+    ///
+    /// A header that some servers read as this one is rejected too.
     pub(super) fn read_api_key(&mut self) -> Result<(), Denied> {
         let Some(header) = self.facts.policy.api_keys.as_ref().and_then(ApiKeys::header) else { return Ok(()) };
         let mut lines = Lines::default();

@@ -138,8 +138,9 @@ impl<'a> Evaluation<'a, '_> {
         Ok(())
     }
 
-    /// 5. Checks that the endpoint accepts the kind of credential that identified the caller. If it accepts signatures, the signature
-    /// check decides about a caller who was identified by something else.
+    /// 5. Checks that the endpoint accepts the kind of credential that identified the caller.
+    ///
+    /// If it accepts signatures, the signature check decides about a caller who was identified by something else.
     pub(super) fn accepted_credential(&mut self, endpoint: &Endpoint) -> Result<Option<CredentialAccepted>, Denied> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
         if endpoint.accepts(caller.by.kind()) || endpoint.signature.alone {

@@ -11,7 +11,10 @@ use crate::identity::token::MAX_FETCHED_BYTES;
 use crate::request::headers::Headers;
 
 /// The calls that a root context is waiting for, by the number that the gateway gave them.
-pub(super) struct Calls<H: Host>(RefCell<BTreeMap<u32, (Rc<Gate<H>>, CallId)>>);
+pub(super) struct Calls<H: Host>(RefCell<BTreeMap<u32, Call<H>>>);
+
+/// A call, and the policy for which it was made.
+type Call<H> = (Rc<Gate<H>>, CallId);
 
 impl<H: Host> Default for Calls<H> {
     fn default() -> Self {

@@ -15,8 +15,11 @@ const SAME_IN_ALL: [&str; 4] = ["iss", "/iss", "aud", "/aud"];
 pub(super) struct ClaimIdentities {
     list: Vec<ClaimIdentity>,
     /// For each claim that comes first in some identity: the identities by its value.
-    by_claim: Vec<(ClaimName, PolicyMap<Box<str>, Vec<u32>>)>,
+    by_claim: Vec<(ClaimName, ByValue)>,
 }
+
+/// The identities with each value of one claim.
+type ByValue = PolicyMap<Box<str>, Vec<u32>>;
 
 /// The claims that identify an agent.
 #[derive(Debug)]

@@ -6,8 +6,8 @@
 mod advice;
 mod row;
 
-use row::AGENT_REFUSED_DETAIL;
-pub use row::{AGENT_REFUSED, Challenge, Disclosed, Row};
+pub use row::{AGENT_REFUSED, Challenge, Row};
+use row::{AGENT_REFUSED_DETAIL, Disclosed};
 
 /// Generates the enum, the list and the rows from one table.
 macro_rules! reasons {

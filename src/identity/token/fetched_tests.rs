@@ -244,7 +244,7 @@ fn a_removed_key_verifies_nothing_any_more() {
     };
     // A key is added: nothing is removed.
     assert!(!keys.replace(&issuers, a, &set(&[one.clone(), two.clone(), key(Signs::P256(3), "3")])).has_removed);
-    let change = keys.replace(&issuers, a, &set(&[two.clone()]));
+    let change = keys.replace(&issuers, a, &set(std::slice::from_ref(&two)));
     assert_eq!((change.has_removed, change.removed.len()), (true, 2));
     forget(&mut cache, &keys);
     assert_eq!(cache.len(), 1, "only the token of the removed key is forgotten");
@@ -266,7 +266,7 @@ fn a_key_that_is_restricted_to_another_algorithm_counts_as_removed() {
     let (issuers, mut keys) = (issuers(), FetchedKeys::new());
     let a = id(&issuers, "a");
     let any = key(Signs::Rsa, "k");
-    keys.replace(&issuers, a, &set(&[any.clone()]));
+    keys.replace(&issuers, a, &set(std::slice::from_ref(&any)));
     let restricted = with(any, json!({ "alg": "PS256" }));
     assert!(keys.replace(&issuers, a, &set(&[restricted])).has_removed);
 }

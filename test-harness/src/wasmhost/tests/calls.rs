@@ -61,7 +61,7 @@ fn shows_the_response_to_a_call_once() {
         vm.answer_call(call, 200, &[("content-type", "application/json")], b"{}").unwrap();
         let [count, lines, body] = logged(&vm).try_into().unwrap();
         assert_eq!((&*count, &*body), ("2", "{}"), "{profile:?}");
-        for text in [":status\0200\0", "content-type\0application/json\0"] {
+        for text in [":status\x00200\x00", "content-type\x00application/json\x00"] {
             assert!(lines.contains(text), "{lines:?}");
         }
         assert_eq!(vm.http_calls(), []);
