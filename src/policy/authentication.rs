@@ -17,7 +17,7 @@ pub(super) fn of_endpoint(
     let of_effect = document.requirements.get(&raw.effect).and_then(|asked| asked.authenticate.as_ref());
     if let Some(own) = &raw.authenticate {
         check(&own.0, &place, findings);
-        if of_effect.is_some_and(|other| sorted(&other.0) != sorted(&own.0)) {
+        if of_effect.is_some_and(|other| !are_the_same(&other.0, &own.0)) {
             findings.error(
                 place.clone(),
                 "this contradicts the requirements of this effect, and both apply; remove one of them",
@@ -101,8 +101,7 @@ pub(super) fn check_bindings(kinds: &[Authenticate], bindings: &[Binding], place
     }
 }
 
-fn sorted(kinds: &[Authenticate]) -> Vec<Authenticate> {
-    let mut kinds = kinds.to_vec();
-    kinds.sort_unstable();
-    kinds
+/// Returns whether both lists have the same kinds, in any order. Each list has every kind at most once.
+fn are_the_same(one: &[Authenticate], other: &[Authenticate]) -> bool {
+    one.len() == other.len() && one.iter().all(|kind| other.contains(kind))
 }

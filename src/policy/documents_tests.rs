@@ -51,6 +51,33 @@ fn the_metadata_of_an_issuer_has_a_well_known_url() {
 }
 
 #[test]
+fn an_issuer_with_tenants_is_discovered_by_one_of_them() {
+    let template = [
+        ("/issuers/corp/issuer", json!("https://login.example.com/{tid}/v2.0")),
+        ("/issuers/corp/tenants", json!("any")),
+        ("/agents/a/identity/tenant", json!("acme")),
+    ];
+    let of = |keys: Value| [&template[..], &[(KEYS, keys)]].concat();
+    let documents = compile_policy(with(&of(discover(json!({ "tenant": "common" }))))).unwrap().policy.documents;
+    assert_eq!(
+        documents[0].source.target.url(),
+        "https://login.example.com/common/v2.0/.well-known/openid-configuration"
+    );
+    let place = "issuers.corp.keys.discover.tenant";
+    assert_eq!(
+        errors(&of(discover(json!({})))),
+        [format!(
+            "{place}: `issuer` has a variable; write the tenant whose metadata is fetched, such as `organizations`"
+        )]
+    );
+    assert!(errors(&of(discover(json!({ "tenant": "../x" }))))[0].starts_with(place));
+    assert_eq!(
+        errors(&[(KEYS, discover(json!({ "tenant": "common" })))]),
+        [format!("{place}: `issuer` has no variable for a tenant; remove this")]
+    );
+}
+
+#[test]
 fn errors_name_the_field_and_what_is_expected() {
     let rows: &[(Value, &[&str])] = &[
         (

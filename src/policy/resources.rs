@@ -32,7 +32,7 @@ pub(crate) struct Resource {
 pub(crate) struct Resources {
     /// The resource of all paths that are under no base.
     own: Resource,
-    /// The resources with a base, the longest base first.
+    /// The resources with a base.
     based: Vec<Resource>,
 }
 
@@ -56,7 +56,6 @@ impl Resources {
                 audiences,
             });
         }
-        based.sort_by_key(|resource| std::cmp::Reverse(resource.base.len()));
         let own = Resource {
             base: "".into(),
             identifier: document.resource.as_str().into(),
@@ -95,7 +94,8 @@ impl Resources {
     }
 
     fn find(&self, is_under: impl Fn(&str) -> bool) -> &Resource {
-        self.based.iter().find(|resource| is_under(&resource.base)).unwrap_or(&self.own)
+        let under = self.based.iter().filter(|resource| is_under(&resource.base));
+        under.max_by_key(|resource| resource.base.len()).unwrap_or(&self.own)
     }
 }
 

@@ -119,6 +119,17 @@ fn metadata_must_be_of_the_issuer() {
         Err(DocumentFault::Member("issuer"))
     );
     assert_eq!(url(with(good.clone(), json!({ "issuer": null }))), Err(DocumentFault::Member("issuer")));
+    // The variable of an issuer with tenants may have another name, and nothing else may differ.
+    let of_template = |issuer: &str| {
+        let metadata = json!({ "issuer": issuer, "jwks_uri": "https://a.example.com/jwks" });
+        key_set_url(metadata.to_string().as_bytes(), "https://a.example.com/{tid}/v2.0").is_ok()
+    };
+    assert!(of_template("https://a.example.com/{tenantid}/v2.0") && of_template("https://a.example.com/{tid}/v2.0"));
+    for other in
+        ["https://a.example.com/acme/v2.0", "https://a.example.com/{tid}/v1.0", "https://b.example.com/{tid}/v2.0"]
+    {
+        assert!(!of_template(other), "{other}");
+    }
     assert_eq!(url(with(good, json!({ "jwks_uri": 1 }))), Err(DocumentFault::Member("jwks_uri")));
 }
 

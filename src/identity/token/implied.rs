@@ -47,11 +47,12 @@ impl ImpliedScopes {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let included = scopes.clone().filter_map(|scope| self.0.get(scope)).flatten();
-        let mut included: Vec<String> =
-            included.filter(|scope| !scopes.clone().any(|own| own == scope.as_str())).cloned().collect();
-        included.sort_unstable();
-        included.dedup();
+        let mut included: Vec<String> = Vec::new();
+        for scope in scopes.clone().filter_map(|scope| self.0.get(scope)).flatten() {
+            if !scopes.clone().any(|own| own == scope.as_str()) && !included.contains(scope) {
+                included.push(scope.clone());
+            }
+        }
         included
     }
 }
@@ -100,7 +101,11 @@ mod tests {
     fn includes_scopes_through_other_scopes() {
         let (implied, errors) = compile(json!({ "admin": ["write"], "write": ["read"], "audit": ["read", "logs"] }));
         assert_eq!(errors, [""; 0]);
-        let of = |scopes: &[&str]| implied.of(scopes.iter().copied());
+        let of = |scopes: &[&str]| {
+            let mut included = implied.of(scopes.iter().copied());
+            included.sort();
+            included
+        };
         assert_eq!(of(&["admin"]), ["read", "write"]);
         assert_eq!(of(&["write"]), ["read"]);
         assert_eq!(of(&["admin", "read"]), ["write"]);
