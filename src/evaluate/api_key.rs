@@ -3,7 +3,7 @@
 use super::limits::guarded;
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::trace::Check;
-use crate::decision::{Proven, Rule};
+use crate::decision::{Facts, Proven, Rule};
 use crate::identity::api_key::{ApiKeys, VerifiedApiKey};
 use crate::reason::Reason;
 use crate::request::head::Lines;
@@ -27,9 +27,10 @@ impl<'a> Evaluation<'a, '_> {
             }
         }
         self.facts.api_key_lines = lines;
-        for (found, reason) in
-            [(has_lookalike, Reason::HeaderLookalike), (lines.count > 1, Reason::DuplicateCredentials)]
-        {
+        let Facts { head, policy, .. } = &self.facts;
+        let has_token = policy.credentials.authorization && head.authorization.count > 0 || head.elsewhere.count > 0;
+        let has_two = lines.count > 1 || lines.count > 0 && has_token;
+        for (found, reason) in [(has_lookalike, Reason::HeaderLookalike), (has_two, Reason::DuplicateCredentials)] {
             if found {
                 let rule = Rule::Policy("api_keys");
                 self.record_check(Check::Reading, rule, Err::<(), _>(reason), |()| CheckDetails::new())?;
@@ -41,14 +42,11 @@ impl<'a> Evaluation<'a, '_> {
     /// 4. Authenticates the caller by the API key in its own header. Callgate does not guess which of two credentials was meant.
     pub(super) fn authenticate_by_api_key_header(&mut self) -> Result<(), Denied> {
         let policy = self.facts.policy;
-        if self.facts.head.authorization.count > 0 || self.facts.head.elsewhere.count > 0 {
-            let (rule, result) = (Rule::Policy("api_keys"), Err::<(), _>(Reason::DuplicateCredentials));
-            self.record_check(Check::Credential, rule, result, |()| CheckDetails::new())?;
-            return Ok(());
-        }
         match (&policy.api_keys, self.facts.api_key_lines.only()) {
-            (Some(keys), Some(presented)) => self.authenticate_by_api_key(keys, presented),
-            // Several keys were denied when the headers were read.
+            (Some(keys), Some(presented)) if !self.facts.denied(Reason::DuplicateCredentials) => {
+                self.authenticate_by_api_key(keys, presented)
+            }
+            // Several credentials were denied when the headers were read.
             _ => Ok(()),
         }
     }

@@ -59,7 +59,11 @@ impl<'a> Evaluation<'a, '_> {
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let verified = match verified {
             Err(refusal) if refusal.awaits_keys => Err(self.await_keys(refusal)?),
-            other => other,
+            other => {
+                // What was reserved for the wait is free again before the body is held.
+                self.waited = None;
+                other
+            }
         };
         let issuer = verified.as_ref().map_or_else(|refusal| refusal.issuer, |token| Some(token.issuer_id()));
         let verified = verified.map_err(|refusal| refusal.reason);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::document_work::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Step};
 use crate::fetch::{Attempt, Availability, Fetcher, Source, Target, Url, Wanted, most_bytes};
+use crate::identity::crypto::KeyIdentity;
 use crate::identity::token::{DocumentFault, FetchedKeys, FetchedSet, IssuerId, KeyChange, TokenCache, key_set_url};
 use crate::policy::{DocumentKind, FetchedDocument, Policy, Store};
 use crate::reason::Reason;
@@ -28,8 +29,10 @@ struct Document {
     fetcher: Fetcher,
     /// The fetch that this worker is carrying out.
     attempt: Option<(Attempt, Step)>,
-    /// Whether this worker uses a version of the document.
-    in_use: bool,
+    /// The key set that this worker uses.
+    set: Option<FetchedSet>,
+    /// Whether issuers of other documents have some of its keys, which are not used then.
+    is_contested: bool,
     /// Whether the document was provided instead of fetched.
     is_provided: bool,
 }
@@ -68,7 +71,7 @@ impl Documents {
     pub(super) fn new(policy: &Policy, store: Rc<dyn SharedStore>, id: u64) -> Self {
         let zone = (policy.features.store == Store::Zone).then_some(Zone::Documents);
         let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone });
-        let new = |_| Document { fetcher: Fetcher::new(id), attempt: None, in_use: false, is_provided: false };
+        let new = |_| Document { fetcher: Fetcher::new(id), attempt: None, set: None, is_contested: false, is_provided: false };
         Self {
             store: PolicyStore::new(store, seal),
             keys: FetchedKeys::default(),
@@ -86,13 +89,22 @@ impl Documents {
         policy: &Policy,
         cache: &mut TokenCache,
         now: Monotonic,
-    ) -> Result<DocumentWork, StoreError> {
+    ) -> DocumentWork {
         let mut work = DocumentWork::default();
         for (index, document) in policy.documents.iter().enumerate() {
-            self.look(policy, index, cache, now, &mut work.events)?;
+            let looked = self.look(policy, index, cache, now, &mut work.events);
             let Self { store, all, .. } = self;
             let Some(own) = all.get_mut(index).filter(|own| !own.is_provided) else { continue };
-            let Some(attempt) = own.fetcher.claim(store, &document.source, now)? else { continue };
+            // The other documents do not depend on this one.
+            let attempt = match looked.and_then(|()| own.fetcher.claim(store, &document.source, now)) {
+                Ok(Some(attempt)) => attempt,
+                Ok(None) => continue,
+                Err(error) => {
+                    let url = document.source.target.url();
+                    work.events.push(DocumentEvent::Failed { url, why: error.to_string() });
+                    continue;
+                }
+            };
             let step = match document.kind {
                 DocumentKind::KeySet => Step::KeySet,
                 DocumentKind::Metadata { .. } => Step::Metadata,
@@ -102,7 +114,7 @@ impl Documents {
             let (target, timeout) = (document.source.target.clone(), document.source.timeout);
             work.calls.push(DocumentCall { target, timeout, id });
         }
-        Ok(work)
+        work
     }
 
     /// Reads a document if another version is published than this worker uses, and stops using one that is too old.
@@ -114,27 +126,81 @@ impl Documents {
         now: Monotonic,
         events: &mut Vec<DocumentEvent>,
     ) -> Result<(), StoreError> {
-        let Self { store, all, keys } = self;
-        let Some((document, own)) = policy.documents.get(index).zip(all.get_mut(index)) else { return Ok(()) };
+        let Some((document, own)) = policy.documents.get(index).zip(self.all.get_mut(index)) else { return Ok(()) };
         if own.is_provided {
             return Ok(());
         }
-        if let Some(bytes) = own.fetcher.look(store, &document.source, now)? {
-            // A worker published only what it had read itself. Anything else in the store is not used.
-            let set = FetchedSet::parse(&bytes).map_err(|_| StoreError)?;
-            own.in_use = true;
-            replace(policy, document, keys, &set, cache, events);
-        }
+        let looked = own.fetcher.look(&self.store, &document.source, now);
+        // Keys become too old even if the store cannot be used.
         let is_too_old = own.fetcher.age(now).is_none_or(|age| age > document.source.stale_for);
-        if own.in_use && is_too_old {
-            own.in_use = false;
+        if own.set.is_some() && is_too_old {
+            own.set = None;
             for id in &document.issuers {
-                let change = keys.remove(*id);
-                forget(cache, keys, *id, &change);
+                let change = self.keys.remove(*id);
+                forget(cache, &self.keys, *id, &change);
                 events.push(DocumentEvent::KeysExpired { issuer: policy.issuers.name(*id).to_owned() });
             }
+            self.apply_contested(policy, index, cache, events);
+        }
+        if let Some(bytes) = looked? {
+            // A worker published only what it had read itself. Anything else in the store is not used.
+            let set = FetchedSet::parse(&bytes).map_err(|_| StoreError)?;
+            self.use_set(policy, index, set, cache, events);
         }
         Ok(())
+    }
+
+    /// Uses a key set from now on.
+    fn use_set(
+        &mut self,
+        policy: &Policy,
+        index: usize,
+        set: FetchedSet,
+        cache: &mut TokenCache,
+        events: &mut Vec<DocumentEvent>,
+    ) {
+        if let Some(own) = self.all.get_mut(index) {
+            own.set = Some(set);
+        }
+        self.apply(policy, index, cache, events);
+        self.apply_contested(policy, index, cache, events);
+    }
+
+    /// Gives the issuers of other documents the keys that they lost to this document's issuers, if those do not have them any more.
+    fn apply_contested(
+        &mut self,
+        policy: &Policy,
+        except: usize,
+        cache: &mut TokenCache,
+        events: &mut Vec<DocumentEvent>,
+    ) {
+        for index in 0..self.all.len() {
+            if index != except && self.all.get(index).is_some_and(|other| other.is_contested) {
+                self.apply(policy, index, cache, events);
+            }
+        }
+    }
+
+    /// Replaces the keys of all issuers that use a document by those of its set.
+    fn apply(&mut self, policy: &Policy, index: usize, cache: &mut TokenCache, events: &mut Vec<DocumentEvent>) {
+        let Self { all, keys, .. } = self;
+        let Some((document, own)) = policy.documents.get(index).zip(all.get_mut(index)) else { return };
+        let Some(set) = &own.set else { return };
+        let mut of_others = 0;
+        for id in &document.issuers {
+            let change = keys.replace(&policy.issuers, *id, set);
+            forget(cache, keys, *id, &change);
+            of_others += change.of_others;
+            let KeyChange { added, removed, .. } = change;
+            if !(added.is_empty() && removed.is_empty()) {
+                let issuer = policy.issuers.name(*id).to_owned();
+                events.push(DocumentEvent::KeysChanged { issuer, added, removed });
+            }
+        }
+        if of_others > 0 && !own.is_contested {
+            events.push(DocumentEvent::KeysDropped { url: document.source.target.url(), count: of_others });
+        }
+        own.is_contested = of_others > 0;
     }
 
     /// Processes the result of a call.
@@ -221,22 +287,22 @@ impl Documents {
     /// Returns a number that changes when the keys of this issuer may have changed.
     pub(super) fn progress(&self, policy: &Policy, id: IssuerId) -> u64 {
         let own = position(policy, id).and_then(|(index, _)| self.all.get(index));
-        own.map_or(0, |own| own.fetcher.attempts().wrapping_mul(2).wrapping_add(u64::from(own.in_use)))
+        own.map_or(0, |own| own.fetcher.attempts().wrapping_mul(2).wrapping_add(u64::from(own.set.is_some())))
     }
 
     /// Uses this key set for an issuer from now on, instead of the fetched one.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn provide(&mut self, policy: &Policy, id: IssuerId, set: &FetchedSet, cache: &mut TokenCache) {
-        let Some((index, document)) = position(policy, id) else { return };
+    pub(super) fn provide(&mut self, policy: &Policy, id: IssuerId, set: FetchedSet, cache: &mut TokenCache) {
+        let Some((index, _)) = position(policy, id) else { return };
         let Some(own) = self.all.get_mut(index) else { return };
         own.is_provided = true;
-        replace(policy, document, &mut self.keys, set, cache, &mut Vec::new());
+        self.use_set(policy, index, set, cache, &mut Vec::new());
     }
 
     /// Returns the age of the oldest document in use, for the metrics.
     #[cfg(any(test, target_arch = "wasm32"))]
     pub(super) fn oldest(&self, now: Monotonic) -> Duration {
-        let in_use = self.all.iter().filter(|document| document.in_use);
+        let in_use = self.all.iter().filter(|document| document.set.is_some());
         in_use.filter_map(|document| document.fetcher.age(now)).max().unwrap_or_default()
     }
 }
@@ -245,33 +311,11 @@ fn position(policy: &Policy, id: IssuerId) -> Option<(usize, &FetchedDocument)> 
     policy.documents.iter().enumerate().find(|(_, document)| document.issuers.contains(&id))
 }
 
-/// Replaces the keys of all issuers that use a document.
-fn replace(
-    policy: &Policy,
-    document: &FetchedDocument,
-    keys: &mut FetchedKeys,
-    set: &FetchedSet,
-    cache: &mut TokenCache,
-    events: &mut Vec<DocumentEvent>,
-) {
-    for id in &document.issuers {
-        let change = keys.replace(&policy.issuers, *id, set);
-        forget(cache, keys, *id, &change);
-        if change.of_others > 0 {
-            events.push(DocumentEvent::KeysDropped { url: document.source.target.url(), count: change.of_others });
-        }
-        let KeyChange { added, removed, .. } = change;
-        if !(added.is_empty() && removed.is_empty()) {
-            let issuer = policy.issuers.name(*id).to_owned();
-            events.push(DocumentEvent::KeysChanged { issuer, added, removed });
-        }
-    }
-}
-
 /// Forgets the verified tokens that were signed with keys that are no longer used.
 fn forget(cache: &mut TokenCache, keys: &FetchedKeys, id: IssuerId, change: &KeyChange) {
-    if change.has_removed {
-        cache.forget(|token| token.issuer_id() == id && token.fetched_key().is_none_or(|key| !keys.contains(id, key)));
+    if change.has_removed || change.has_narrowed {
+        let is_gone = |key: Option<&KeyIdentity>| key.is_none_or(|key| !keys.contains(id, key));
+        cache.forget(|token| token.issuer_id() == id && (change.has_narrowed || is_gone(token.fetched_key())));
     }
 }
 

@@ -204,7 +204,7 @@ impl Engine {
     /// # Errors
     /// The reason why the documents cannot be used. The caller may try again.
     pub fn fetch_documents(&self) -> Result<DocumentWork, Undecided> {
-        self.with_documents(|documents, cache, now| documents.tick(&self.policy, cache, now))
+        self.with_documents(|documents, cache, now| Ok(documents.tick(&self.policy, cache, now)))
     }
 
     /// Processes the result of a call. A fetch may need another call.
@@ -227,7 +227,7 @@ impl Engine {
         }
         let set = FetchedSet::parse(key_set).map_err(|fault| fault.to_string())?;
         let provided = self.with_documents(|documents, cache, _| {
-            documents.provide(&self.policy, id, &set, cache);
+            documents.provide(&self.policy, id, set, cache);
             Ok(())
         });
         provided.map_err(|error| error.to_string())

@@ -39,8 +39,12 @@ impl Evaluation<'_, '_> {
         };
         let Ok(now) = clock.monotonic() else { return Ok(Refusal { reason: Reason::HostError, ..refusal }) };
         let waited = self.waited.take();
-        let arrived = waited.as_ref().map_or(now, |wait| wait.arrived);
         let policy = self.facts.policy;
+        let holds = policy.features.fetching == Fetching::Held && !self.observing && self.context.trace.is_none();
+        let timeout = policy.key_timeout(issuer);
+        // A request that cannot wait was possibly sent before. A fetch that started lately answers it, because otherwise none would.
+        let earliest = if holds { now } else { now.minus(timeout) };
+        let arrived = waited.as_ref().map_or(earliest, |wait| wait.arrived);
         let prospect = match documents.try_borrow_mut() {
             Ok(mut documents) => documents.prospect(policy, issuer, refusal.reason, arrived, now),
             Err(_) => return Ok(Refusal { reason: Reason::HostError, ..refusal }),
@@ -50,11 +54,7 @@ impl Evaluation<'_, '_> {
             Ok(Prospect::Current) => Ok(self.charge_unknown_key(refusal)),
             Ok(Prospect::After(wait)) => Ok(self.unavailable(refusal, wait.as_secs().saturating_add(1))),
             Ok(Prospect::Coming) => {
-                let timeout = policy.key_timeout(issuer);
-                let may_wait = policy.features.fetching == Fetching::Held
-                    && !self.observing
-                    && self.context.trace.is_none()
-                    && now < arrived.plus(timeout);
+                let may_wait = holds && now < arrived.plus(timeout);
                 let wait = if may_wait { self.enter(issuer, arrived, waited) } else { None };
                 let Some(wait) = wait else { return Ok(self.unavailable(refusal, RETRY_AFTER)) };
                 self.key_wait = Some(wait);

@@ -17,6 +17,10 @@ pub(crate) struct Fetcher {
     ledger: Ledger,
     /// The document that this worker uses.
     seen: Version,
+    /// When the fetch of that document, or the last one that found the same content, started.
+    used: Monotonic,
+    /// Whether the published document cannot be read, because the store lost it.
+    is_lost: bool,
 }
 
 /// A fetch that this worker has claimed and must carry out.
@@ -57,7 +61,7 @@ impl Attempt {
 impl Fetcher {
     /// Creates the view of a worker that has read nothing yet. `id` must differ from those of all other workers.
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, ledger: Ledger::default(), seen: Version::default() }
+        Self { id, ledger: Ledger::default(), seen: Version::default(), used: Monotonic::default(), is_lost: false }
     }
 
     /// Reads the ledger. Returns the published document if this worker does not use it yet and it is not too old.
@@ -76,12 +80,19 @@ impl Fetcher {
             return Ok(None);
         }
         self.ledger = ledger;
-        if ledger.published == self.seen || !ledger.is_usable(source, now) {
+        if ledger.published == self.seen {
+            self.used = ledger.fetched;
             return Ok(None);
         }
-        let Some(bytes) = published::read(store, source, ledger.published)? else { return Ok(None) };
-        self.seen = ledger.published;
-        Ok(Some(bytes))
+        if !ledger.is_usable(source, now) {
+            return Ok(None);
+        }
+        let bytes = published::read(store, source, ledger.published)?;
+        self.is_lost = bytes.is_none();
+        if bytes.is_some() {
+            (self.seen, self.used) = (ledger.published, ledger.fetched);
+        }
+        Ok(bytes)
     }
 
     /// Claims a fetch if one is due and no other worker is fetching. The caller must carry it out, and report its end.
@@ -94,12 +105,14 @@ impl Fetcher {
         source: &Source,
         now: Monotonic,
     ) -> Result<Option<Attempt>, StoreError> {
-        if !self.ledger.is_due(source, now) {
+        let is_lost = self.is_lost;
+        let is_due = |ledger: &Ledger| ledger.is_due(source, now) || is_lost && ledger.may_fetch(now);
+        if !is_due(&self.ledger) {
             return Ok(None);
         }
         let claim = Claim { by: self.id, started: now, until: now.plus(source.claim()) };
         let (ledger, claimed) = Ledger::change(store, source, |ledger| {
-            if !ledger.is_due(source, now) {
+            if !is_due(ledger) {
                 return Err(());
             }
             ledger.claim = claim;
@@ -131,7 +144,10 @@ impl Fetcher {
         };
         let mut version = ledger.published;
         if before.as_deref() != Some(bytes) {
-            version = Version { number: ledger.published.number.wrapping_add(1).max(1), by: self.id };
+            // A store that lost its ledger starts from the first number again, and other workers must not take this document for
+            // one that they use.
+            let number = ledger.published.number.max(self.seen.number).wrapping_add(1);
+            version = Version { number, by: self.id.wrapping_add(attempt.started.as_millis()) };
             if !self.write(store, source, attempt, version, bytes)? {
                 return Ok(false);
             }
@@ -184,7 +200,7 @@ impl Fetcher {
         arrived: Monotonic,
         now: Monotonic,
     ) -> Result<Wanted, StoreError> {
-        if self.ledger.fetched > arrived {
+        if self.used > arrived {
             return Ok(Wanted::Current);
         }
         let (ledger, wanted) = Ledger::change(store, source, |ledger| {
@@ -198,9 +214,7 @@ impl Fetcher {
             ledger.wanted = arrived.max(Monotonic::from_millis(1));
             Ok(())
         })?;
-        // This worker may not have read the document that the ledger states. The next tick reads it, and the request is evaluated
-        // again.
-        self.ledger = Ledger { published: self.ledger.published, fetched: self.ledger.fetched, ..ledger };
+        self.ledger = ledger;
         Ok(wanted.map_or_else(Wanted::After, |()| Wanted::Coming))
     }
 
@@ -222,9 +236,9 @@ impl Fetcher {
         self.ledger.attempts
     }
 
-    /// Returns the age of the published document.
+    /// Returns the age of the document that this worker uses.
     pub(crate) fn age(&self, now: Monotonic) -> Option<Duration> {
-        (self.ledger.published.number > 0).then(|| now.since(self.ledger.fetched))
+        (self.seen.number > 0).then(|| now.since(self.used))
     }
 
     /// Writes a document, unless another worker has taken over the claim.

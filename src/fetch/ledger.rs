@@ -95,12 +95,15 @@ impl Ledger {
         (now < self.claim.until).then_some(self.claim)
     }
 
+    /// Reports whether nobody is fetching, and the wait after a failed fetch is over.
+    pub(super) fn may_fetch(&self, now: Monotonic) -> bool {
+        self.claimed(now).is_none() && now >= self.next
+    }
+
     /// Reports whether a fetch may start, and one is due.
     pub(super) fn is_due(&self, source: &Source, now: Monotonic) -> bool {
-        if self.claimed(now).is_some() || now < self.next {
-            return false;
-        }
-        self.published.number == 0 || now.since(self.fetched) >= source.refresh || self.is_wanted()
+        let is_old = self.published.number == 0 || now.since(self.fetched) >= source.refresh;
+        self.may_fetch(now) && (is_old || self.is_wanted())
     }
 
     /// Reports whether a request waits for a fetch that has not started yet.

@@ -94,6 +94,12 @@ impl Source {
         self.timeout.saturating_add(Duration::from_secs(1))
     }
 
+    /// Reports whether both are fetched in the same way.
+    pub(crate) fn has_settings_of(&self, other: &Self) -> bool {
+        let of = |source: &Self| (source.refresh, source.timeout, source.stale_for);
+        of(self) == of(other) && self.target == other.target
+    }
+
     /// Reports whether both are the same document in the shared store.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.name == other.name

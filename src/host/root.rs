@@ -38,7 +38,12 @@ impl<H: Host> Root<H> {
                         "the policy needs a timer, to fetch keys or to end requests whose bodies do not arrive: {error}; allow the \
                          capabilities `proxy_on_tick`, `proxy_set_tick_period_milliseconds` and `proxy_set_effective_context`"
                     );
-                    return false;
+                    if gate.features().refuses_configuration {
+                        return false;
+                    }
+                    // This gateway would forward requests without the filter. It gets one that denies every request.
+                    self.gate = None;
+                    return true;
                 }
                 self.gate = Some(Rc::new(gate));
                 true

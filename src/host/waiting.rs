@@ -97,6 +97,10 @@ impl WaitingRequest {
                 return Ok(Next::Hold);
             }
             if let Some(allow) = pending.forwards() {
+                // What the gateway has already shown to the filter is forwarded with the headers, and would never be checked.
+                if arrival.size > 0 || arrival.ended {
+                    return Err(Failure::Body);
+                }
                 exchange.forward_head(allow)?;
                 *slot = Some(pending);
                 return Ok(Next::Forward);
@@ -193,6 +197,8 @@ impl<H: Host> WaitingList<H> {
     pub(super) fn elapse(&self, host: &H) -> bool {
         let overdue: Vec<_> = self
             .shared()
+            // A gateway whose timers cannot act on streams has one only to fetch documents.
+            .filter(|(_, shared)| shared.gate.features().timers)
             .filter(|(_, shared)| {
                 let request = shared.request.try_borrow_mut();
                 request.is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse))

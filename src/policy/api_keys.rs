@@ -127,6 +127,13 @@ fn key_place(raw: &document::ApiKeys, document: &document::Document, findings: &
         }
         (None, Some(prefix)) => {
             check_prefix(prefix, &place.field("bearer_prefix"), findings);
+            if !document.credentials_from.contains(&document::CredentialPlace::Authorization) {
+                findings.error(
+                    place.field("bearer_prefix"),
+                    "`Authorization` is no credential, because `credentials_from` does not list `authorization`; add it, or write \
+                     `header` instead",
+                );
+            }
             Some(KeyPlace::Bearer(prefix.as_str().into()))
         }
         _ => {

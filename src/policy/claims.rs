@@ -43,8 +43,11 @@ fn is_free(header: &str, document: &document::Document, place: &Place, findings:
     if !reserved::check(header, "x-user-email", document, place, findings) {
         return false;
     }
+    let api_key_header = document.api_keys.as_ref().and_then(|keys| keys.header.as_deref());
     let message = if credentials::carry(header, document) {
         "carries tokens (`credentials_from`); name another header"
+    } else if api_key_header == Some(header) {
+        "carries API keys (`api_keys`); name another header"
     } else if document.audit.include.iter().any(|own| name_reads_as(own.as_bytes(), header)) {
         "is in `audit.include`, and records would show what the client sent, which is removed; name another header"
     } else {

@@ -57,6 +57,12 @@ pub(super) fn compile(
         let Some((source, kind)) = compiled else { continue };
         match documents.iter_mut().find(|other| other.source.is_same_as(&source)) {
             Some(same) => {
+                if !same.source.has_settings_of(&source) {
+                    let other = same.issuers.first().map_or("", |other| issuers.name(*other));
+                    let other = Place::root().field("issuers").field(other).field("keys");
+                    let message = format!("`{other}` fetches the same document with other settings; write the same in both");
+                    findings.error(place.clone(), message);
+                }
                 for other in &same.issuers {
                     check_sharing(document, issuers.name(*other), name, &place, findings);
                 }
@@ -120,7 +126,7 @@ impl Reader<'_> {
             key_hosts.push((host.as_str().into(), upstream));
         }
         let hosts = key_hosts.iter().map(|(host, upstream)| format!(" {host} {upstream}")).collect::<String>();
-        let source = self.source(&format!("metadata{hosts}"), target(url, upstream, None), times?);
+        let source = self.source(&format!("metadata of {issuer}{hosts}"), target(url, upstream, None), times?);
         Some((source, DocumentKind::Metadata { issuer: issuer.into(), key_hosts }))
     }
 

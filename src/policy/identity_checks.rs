@@ -34,6 +34,12 @@ pub(super) fn check_class(
             "`each: client` describes many clients, which cannot share a key; register the client with the key as an agent of its own",
         );
     }
+    if agent.api_keys.is_some() {
+        findings.error(
+            place.field("api_keys"),
+            "`each: client` describes many clients, and an API key names none of them; register the client with the key as an agent of its own",
+        );
+    }
 }
 
 /// Checks that an identity names a tenant if its issuer has tenants. Returns whether the agent can be found.

@@ -149,6 +149,8 @@ pub(crate) struct KeyChange {
     pub(crate) of_others: usize,
     /// Whether tokens that were verified earlier may have been signed with a key that is no longer used.
     pub(crate) has_removed: bool,
+    /// Whether a key that is still used verifies fewer tokens than before.
+    pub(crate) has_narrowed: bool,
 }
 
 impl FetchedKeys {
@@ -201,12 +203,16 @@ impl FetchedKeys {
             gone.map(|key| key.kid.clone().unwrap_or_else(|| "(no kid)".to_owned())).collect::<Vec<_>>()
         };
         let (added, removed) = (missing(after, &before), missing(&before, after));
-        // A key that may no longer be used with an algorithm counts as removed for tokens, too.
-        let narrowed = before.iter().any(|key| {
-            let same = after.iter().find(|own| own.identity == key.identity && own.kid == key.kid);
-            same.is_none_or(|own| key.algorithms.iter().any(|algorithm| !own.algorithms.contains(algorithm)))
-        });
-        KeyChange { added, removed, of_others, has_removed: narrowed }
+        let same = |key: &Key| after.iter().find(|own| own.identity == key.identity && own.kid == key.kid);
+        let is_narrowed = |key: &&Key| {
+            same(key).is_some_and(|own| {
+                let lacks = |algorithm: &Algorithm| !own.algorithms.contains(algorithm);
+                key.algorithms.iter().any(lacks) || own.only_tenant.is_some() && own.only_tenant != key.only_tenant
+            })
+        };
+        let has_narrowed = before.iter().any(|key| is_narrowed(&key));
+        let has_removed = before.iter().any(|key| same(key).is_none());
+        KeyChange { added, removed, of_others, has_removed, has_narrowed }
     }
 
     fn has(&self, issuers: &Issuers, id: IssuerId, key: &Key) -> bool {

@@ -273,11 +273,11 @@ fn a_removed_key_verifies_nothing_any_more() {
 }
 
 #[test]
-fn a_key_that_is_restricted_to_another_algorithm_counts_as_removed() {
+fn a_key_that_is_restricted_to_another_algorithm_counts_as_narrowed() {
     let (issuers, mut keys) = (issuers(), FetchedKeys::new());
     let a = id(&issuers, "a");
     let any = key(Signs::Rsa, "k");
     keys.replace(&issuers, a, &set(std::slice::from_ref(&any)));
     let restricted = with(any, json!({ "alg": "PS256" }));
-    assert!(keys.replace(&issuers, a, &set(&[restricted])).has_removed);
+    assert!(keys.replace(&issuers, a, &set(&[restricted])).has_narrowed);
 }
