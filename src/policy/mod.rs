@@ -69,8 +69,9 @@ use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
 use crate::quota::{self, LimitStatuses, Shown};
 use crate::reason::Reason;
+use crate::request::headers::name_reads_as;
 use crate::request::places::CredentialPlaces;
-use crate::request::{CanonicalPath, Host, RejectedNames};
+use crate::request::{CanonicalPath, Host, RejectedNames, percent};
 use crate::state::{Namespace, SlotKind, bytes_in_zone};
 use audit::HeaderNames;
 use claims::ForwardedClaim;
@@ -221,6 +222,14 @@ impl Policy {
     #[must_use]
     pub fn removes_trailer(&self, name: &[u8]) -> bool {
         self.trailers.contains(name, &self.prefix)
+    }
+
+    /// Reports whether a query parameter, by its name as sent, has the name of a header that carries a token or an API key. Its value may
+    /// be one.
+    pub(crate) fn names_credential(&self, name: &str) -> bool {
+        let api_key_header = self.api_keys.as_ref().and_then(ApiKeys::header);
+        self.credentials.names_parameter(name)
+            || api_key_header.is_some_and(|own| name_reads_as(&percent::decode(name.as_bytes()), own))
     }
 
     /// Returns how long a request waits for the keys of this issuer.

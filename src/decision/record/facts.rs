@@ -154,7 +154,7 @@ fn parameters<'q>(query: &'q crate::request::Query<'_>, policy: &Policy) -> Vec<
             break;
         };
         room = left;
-        let is_secret = |value: &str| parameter_is_secret(name, value) || policy.credentials.names_parameter(name);
+        let is_secret = |value: &str| parameter_is_secret(name, value) || policy.names_credential(name);
         let value = value.filter(|value| policy.audit.query_values && !is_secret(value));
         let name = shown(name.as_bytes());
         list.push(match value {
