@@ -95,7 +95,7 @@ impl Reason {
             }
             Self::CredentialsMissing => {
                 "Send `Authorization: Bearer TOKEN`, or a credential of another scheme that `WWW-Authenticate` \
-                 lists. Send the token in another header only if the API's documentation says so."
+                 lists. Send the token in another header only if the API's documentation asks for it."
             }
             Self::CredentialsScheme => {
                 "Send `Authorization: Bearer TOKEN`, or use another scheme that `WWW-Authenticate` in the response \
