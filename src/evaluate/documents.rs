@@ -71,7 +71,13 @@ impl Documents {
     pub(super) fn new(policy: &Policy, store: Rc<dyn SharedStore>, id: u64) -> Self {
         let zone = (policy.features.store == Store::Zone).then_some(Zone::Documents);
         let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone });
-        let new = |_| Document { fetcher: Fetcher::new(id), attempt: None, set: None, is_contested: false, is_provided: false };
+        let new = |_| Document {
+            fetcher: Fetcher::new(id),
+            attempt: None,
+            set: None,
+            is_contested: false,
+            is_provided: false,
+        };
         Self {
             store: PolicyStore::new(store, seal),
             keys: FetchedKeys::default(),
@@ -84,12 +90,7 @@ impl Documents {
     }
 
     /// Reads what other workers published, and claims the fetches that are due.
-    pub(super) fn tick(
-        &mut self,
-        policy: &Policy,
-        cache: &mut TokenCache,
-        now: Monotonic,
-    ) -> DocumentWork {
+    pub(super) fn tick(&mut self, policy: &Policy, cache: &mut TokenCache, now: Monotonic) -> DocumentWork {
         let mut work = DocumentWork::default();
         for (index, document) in policy.documents.iter().enumerate() {
             let looked = self.look(policy, index, cache, now, &mut work.events);

@@ -155,6 +155,8 @@ fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
         "the fetch started before the request arrived"
     );
     assert!(fetch(&mut other, &store, at(5), b"keys"));
+    assert_eq!(other.want(&store, &source, at(3), at(5)), Ok(Wanted::Coming), "the worker has not read the result");
+    other.look(&store, &source, at(5)).unwrap();
     assert_eq!(other.want(&store, &source, at(3), at(5)), Ok(Wanted::Current));
 }
 

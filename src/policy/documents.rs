@@ -60,7 +60,8 @@ pub(super) fn compile(
                 if !same.source.has_settings_of(&source) {
                     let other = same.issuers.first().map_or("", |other| issuers.name(*other));
                     let other = Place::root().field("issuers").field(other).field("keys");
-                    let message = format!("`{other}` fetches the same document with other settings; write the same in both");
+                    let message =
+                        format!("`{other}` fetches the same document with other settings; write the same in both");
                     findings.error(place.clone(), message);
                 }
                 for other in &same.issuers {

@@ -274,10 +274,12 @@ fn a_removed_key_verifies_nothing_any_more() {
 
 #[test]
 fn a_key_that_is_restricted_to_another_algorithm_counts_as_narrowed() {
-    let (issuers, mut keys) = (issuers(), FetchedKeys::new());
+    let both = with(issuer("a"), json!({ "algorithms": ["RS256", "PS256"] }));
+    let (issuers, mut keys) = (compile(&json!({ "a": both })), FetchedKeys::new());
     let a = id(&issuers, "a");
     let any = key(Signs::Rsa, "k");
     keys.replace(&issuers, a, &set(std::slice::from_ref(&any)));
     let restricted = with(any, json!({ "alg": "PS256" }));
-    assert!(keys.replace(&issuers, a, &set(&[restricted])).has_narrowed);
+    let change = keys.replace(&issuers, a, &set(&[restricted]));
+    assert_eq!((change.has_narrowed, change.has_removed), (true, false));
 }
