@@ -9,6 +9,7 @@ pub mod build;
 pub mod client;
 pub mod demo;
 pub mod envoy;
+pub mod kept;
 pub mod paths;
 pub mod progress;
 pub mod python;

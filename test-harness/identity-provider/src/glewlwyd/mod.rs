@@ -17,15 +17,14 @@ mod api;
 mod check;
 mod install;
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use callgate_kit::mint::{Algorithm, SigningKey};
-use callgate_testbed::envoy::KEEPER;
+use callgate_testbed::kept::{Kept, last_lines};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -157,8 +156,7 @@ fn new_key(number: usize) -> Result<SigningKey> {
 #[derive(Debug)]
 struct Process {
     address: SocketAddr,
-    child: Child,
-    keeper: Option<ChildStdin>,
+    program: Kept,
     folder: TempDir,
 }
 
@@ -181,21 +179,10 @@ impl Process {
         let address = free.local_addr().context("a listener has no address")?;
         drop(free);
         let configuration = configure(installed, &folder, address.port())?;
-        let server = installed.command("usr/bin/glewlwyd");
-        let log = File::create(folder.path().join("log")).context("cannot create a log")?;
-        let mut kept = Command::new("sh");
-        kept.args(["-c", KEEPER, "sh", ":"]).arg(server.get_program());
-        kept.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let mut child = kept
-            .arg(format!("--config-file={configuration}"))
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().context("cannot share a log")?)
-            .stderr(log)
-            .spawn()
-            .context("cannot run sh")?;
-        let keeper = child.stdin.take();
-        let mut process = Self { address, child, keeper, folder };
+        let mut server = installed.command("usr/bin/glewlwyd");
+        server.arg(format!("--config-file={configuration}"));
+        let program = Kept::start(&server, folder.path(), &folder.path().join("log"))?;
+        let mut process = Self { address, program, folder };
         process.await_ready()?;
         Ok(process)
     }
@@ -203,7 +190,7 @@ impl Process {
     fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(self.address).is_err() {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if self.program.has_ended() {
                 bail!("it ended at once:\n{}", self.log());
             }
             if Instant::now() > deadline {
@@ -216,17 +203,7 @@ impl Process {
 
     /// Returns the last part of its output.
     fn log(&self) -> String {
-        let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        let lines: Vec<_> = text.lines().rev().take(10).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.keeper = None;
-        // Closing its standard input makes the keeper end it.
-        let _ = self.child.wait();
+        last_lines(&fs::read_to_string(self.folder.path().join("log")).unwrap_or_default())
     }
 }
 

@@ -7,5 +7,4 @@ mod process;
 pub use bootstrap::Bootstrap;
 pub use bootstrap::child;
 pub use locate::{Binary, OLDEST, locate, oldest, pinned_version};
-pub use process::KEEPER;
 pub use process::{Envoy, Options, lines_in, record_in};

@@ -14,17 +14,12 @@ use tempfile::TempDir;
 
 use super::{Binary, Bootstrap, locate};
 use crate::client::{Connection, Request};
+use crate::kept::KEEPER;
 
 /// Compiling the module takes well under a second, but longer on a machine that runs all tests at once.
 const START_DEADLINE: Duration = Duration::from_secs(300);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
-
-/// Ends the program when this process ends for any reason, because the pipe that it reads then closes. It needs no signal handler and no
-/// system-specific call, and works after a `kill -9` of the harness. The first argument is a command to run afterwards; the others are the
-/// program with its arguments.
-pub const KEEPER: &str =
-    r#"after=$1; shift; exec 3<&0; { cat <&3; kill "$$"; eval "$after"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null"#;
 
 /// The settings of a start, apart from the configuration.
 #[derive(Clone, Debug)]
