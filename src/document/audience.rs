@@ -70,7 +70,7 @@ impl JsonSchema for Audience {
     }
 }
 
-/// A path prefix that is a resource of its own, such as an MCP server next to other APIs. Tokens for the rest of the API are rejected
+/// A path prefix that is a separate resource, such as an MCP server next to other APIs. Tokens for the rest of the API are rejected
 /// there, and tokens for this resource are rejected elsewhere.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -85,7 +85,7 @@ pub struct Resource {
     /// entry in `audience`.
     #[cfg_attr(feature = "schema", schemars(with = "form::ApiUrl"))]
     pub resource: String,
-    /// The audiences of tokens for this resource, by the name of their issuer. Every issuer that has an `audience` of its own needs an
+    /// The audiences of tokens for this resource, by the name of their issuer. Every issuer that has an `audience` needs an
     /// entry, because its tokens do not name the resource.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Audience>"))]

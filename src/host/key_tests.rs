@@ -48,11 +48,11 @@ struct Worker {
 
 impl Worker {
     fn new(document: &Value) -> Self {
-        Self::beside(&Fake::default(), document)
+        Self::sharing_store_of(&Fake::default(), document)
     }
 
     /// Creates a worker that shares its store with another host.
-    fn beside(other: &Fake, document: &Value) -> Self {
+    fn sharing_store_of(other: &Fake, document: &Value) -> Self {
         let host = other.sibling();
         host.0.seconds.set(NOW);
         host.0.millis.set(1_000_000);
@@ -274,7 +274,7 @@ fn answers_other_than_a_key_set_are_not_used() {
 #[test]
 fn a_removed_key_verifies_nothing_in_any_worker() {
     let mut first = Worker::new(&document(json!({})));
-    let mut second = Worker::beside(&first.host, &document(json!({})));
+    let mut second = Worker::sharing_store_of(&first.host, &document(json!({})));
     first.tick(1_000);
     first.respond("200", &key_set(&[(1, "old"), (2, "new")]));
     second.tick(1_000);
@@ -340,7 +340,7 @@ fn a_source_has_eight_places_to_wait() {
     let mut expected = vec!["keys_unavailable"; 9];
     expected.truncate(worker.reasons().len());
     assert_eq!(worker.reasons(), expected);
-    // Nobody waits any more, and the fetch goes on.
+    // Nobody waits any more, and the fetch continues.
     worker.tick(25);
     worker.respond("200", &key_set(&[(1, "k")]));
     assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue);

@@ -27,7 +27,7 @@ pub struct Agent {
     pub(crate) scopes: Vec<Box<str>>,
     /// The scopes that these scopes include.
     implied: Vec<String>,
-    /// Whether the entry describes many clients, each of which is an agent of its own.
+    /// Whether the entry describes many clients, each of which is a separate agent.
     pub(crate) is_class: bool,
     /// Attributes that bindings can refer to.
     pub(crate) attributes: BTreeMap<String, Value>,

@@ -31,13 +31,13 @@ pub(super) fn check_class(
     if agent.signing_keys.is_some() {
         findings.error(
             place.field("signing_keys"),
-            "`each: client` describes many clients, which cannot share a key; register the client with the key as an agent of its own",
+            "`each: client` describes many clients, which cannot share a key; register the client with the key as a separate agent",
         );
     }
     if agent.api_keys.is_some() {
         findings.error(
             place.field("api_keys"),
-            "`each: client` describes many clients, and an API key names none of them; register the client with the key as an agent of its own",
+            "`each: client` describes many clients, and an API key names none of them; register the client with the key as a separate agent",
         );
     }
 }

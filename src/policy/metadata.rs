@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 16 * 1024;
 /// The maximum length of the initial scopes in bytes, with a space between two. Every 401 has them once for each scheme.
 const MOST_INITIAL: usize = 512;
 
-/// What a policy publishes: at present, the metadata of its own resource.
+/// What a policy publishes: at present, the metadata of `resource`.
 #[derive(Debug)]
 pub(crate) struct Published(Option<Metadata>);
 

@@ -176,7 +176,7 @@ fn compile_audiences(
             findings.error(
                 place.clone(),
                 format!(
-                    "`issuers.{}` has an `audience` of its own, so its tokens do not name this resource; write the audience that they \
+                    "`issuers.{}` has an `audience`, so its tokens do not name this resource; write the audience that they \
                      have for it",
                     name.escape_debug()
                 ),

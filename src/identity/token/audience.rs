@@ -23,7 +23,7 @@ pub(crate) enum Audience {
 pub struct Audiences(pub(crate) Vec<Audience>);
 
 impl Audience {
-    /// Compiles an `audience` of the policy. `default` is the audience of an issuer that has none of its own.
+    /// Compiles an `audience` of the policy. `default` is the audience of an issuer without one.
     pub(crate) fn compile(
         raw: Option<&document::Audience>,
         default: &str,

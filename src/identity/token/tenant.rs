@@ -197,7 +197,7 @@ pub(crate) fn check_tenant(tenant: &str, place: &Place, findings: &mut Findings)
     }
 }
 
-/// Checks that at most one issuer with tenants can be meant by an `iss`, and that no listed tenant is an issuer of its own.
+/// Checks that at most one issuer with tenants can be meant by an `iss`, and that no listed tenant is also another issuer.
 pub(super) fn check_overlaps(issuers: &[Issuer], place: &Place, findings: &mut Findings) {
     let templates = || issuers.iter().filter_map(|issuer| Some((issuer, issuer.template.as_ref()?)));
     for (index, (issuer, template)) in templates().enumerate() {

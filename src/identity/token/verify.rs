@@ -78,7 +78,7 @@ impl Issuers {
         self.verify_for(None, token, now, verifier, cache, fetched)
     }
 
-    /// Verifies an access token as [`verify`](Self::verify) does, for a resource with audiences of its own. A policy with several
+    /// Verifies an access token as [`verify`](Self::verify) does, for a resource with separate audiences. A policy with several
     /// resources gives the audiences for every request, because the cache may contain tokens for another resource.
     ///
     /// # Errors

@@ -175,7 +175,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                 return Err(Stop::Status(status::BAD_ARGUMENT));
             }
             let state = unrestricted(guest)?;
-            // In a callback of its own headers, body or trailers, the request is not held yet.
+            // In a callback for its headers, body or trailers, the request is not held yet.
             if state.root.is_none() && state.callback != CALL_RESPONSE {
                 return Err(Stop::misuse("a request is continued in a callback whose result decides whether it is held"));
             }

@@ -28,14 +28,14 @@ fn start_without_cluster(profile: HostProfile, shared: &SharedData) -> Vm {
     Vm::start_beside(&MODULE.under(profile), policy.as_bytes(), &environment, shared).unwrap()
 }
 
-fn start_beside(profile: HostProfile, shared: &SharedData) -> Vm {
+fn start_sharing(profile: HostProfile, shared: &SharedData) -> Vm {
     let mut vm = start_without_cluster(profile, shared);
     vm.add_cluster("idp");
     vm
 }
 
 fn start(profile: HostProfile) -> Vm {
-    start_beside(profile, &SharedData::of(profile.quirks().store))
+    start_sharing(profile, &SharedData::of(profile.quirks().store))
 }
 
 fn key_set() -> Vec<u8> {
@@ -271,7 +271,7 @@ fn requests_never_wait_on_kong() {
 fn workers_share_what_one_of_them_fetched() {
     for profile in [Envoy, Kong] {
         let shared = SharedData::of(profile.quirks().store);
-        let (mut first, mut second) = (start_beside(profile, &shared), start_beside(profile, &shared));
+        let (mut first, mut second) = (start_sharing(profile, &shared), start_sharing(profile, &shared));
         fetch(&mut first);
         tick(&mut second);
         assert_eq!(second.http_calls(), [], "{profile:?}");
@@ -284,7 +284,7 @@ fn workers_share_what_one_of_them_fetched() {
 #[test]
 fn a_request_that_waits_resumes_with_the_keys_of_another_worker() {
     let shared = SharedData::default();
-    let (mut first, mut second) = (start_beside(Envoy, &shared), start_beside(Envoy, &shared));
+    let (mut first, mut second) = (start_sharing(Envoy, &shared), start_sharing(Envoy, &shared));
     tick(&mut first);
     let mut stream = open(&mut second, &good());
     tick(&mut second);
