@@ -158,11 +158,17 @@ impl Connection {
 
     /// Sends a request and reads the whole response.
     ///
+    /// A server may respond and close while the request is still being sent (RFC 9112 section 9.5): that response counts.
+    ///
     /// # Errors
-    /// When the connection breaks or the response is not HTTP.
+    /// When the connection breaks before a response, or the response is not HTTP.
     pub fn call(&mut self, request: &Request) -> Result<Response> {
-        self.send(&request.to_bytes())?;
-        self.read(request)
+        let sent = self.send(&request.to_bytes());
+        let response = self.read(request);
+        if response.is_err() {
+            sent?;
+        }
+        response
     }
 
     /// Reads the whole response to a request that was sent.
