@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::Metadata;
 #[cfg(feature = "schema")]
 use super::form;
 
@@ -90,6 +91,10 @@ pub struct Resource {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Audience>"))]
     pub audience: BTreeMap<String, Audience>,
+    /// What clients can read about this resource before they have a token. Default: nothing, and challenges under `base` announce no
+    /// metadata.
+    #[serde(default)]
+    pub metadata: Option<Metadata>,
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub struct Document {
     /// its issuer has its own `audience`.
     #[cfg_attr(feature = "schema", schemars(with = "form::ApiUrl"))]
     pub resource: String,
-    /// The path prefixes that are resources of their own. The audience of a token must be that of the resource that the path of the
+    /// The path prefixes that are separate resources. The audience of a token must be that of the resource that the path of the
     /// request belongs to, on every host and whether or not an endpoint matches. Paths under none of them belong to `resource`.
     #[serde(default)]
     pub resources: Vec<Resource>,
@@ -95,7 +95,7 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::PrintableText>"))]
     pub help: Option<String>,
-    /// What clients can read about this API before they have a token. Default: nothing.
+    /// What clients can read about `resource` before they have a token. Default: nothing.
     #[serde(default)]
     pub metadata: Option<Metadata>,
     /// The maximum difference between the clocks of issuer and gateway. Default: 60 s.

@@ -16,7 +16,7 @@ impl<'a> Evaluation<'a, '_> {
         else {
             return Ok(None);
         };
-        let Some(metadata) = policy.published.metadata_at(host, path).filter(|_| denials.is_empty()) else {
+        let Some(metadata) = policy.resources.metadata_at(host, path).filter(|_| denials.is_empty()) else {
             return Ok(None);
         };
         let preflight = self.has_form_of_preflight();

@@ -11,7 +11,7 @@ use super::endpoint::{self, Access};
 use super::endpoints::Endpoints;
 use super::held_bodies::HeldBodies;
 use super::limits::Limits;
-use super::metadata::Published;
+use super::metadata;
 use super::replay::Replay;
 use super::resources::Resources;
 use super::signatures::Signatures;
@@ -166,7 +166,6 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let root = Place::root();
     check_name("a policy", &document.name, &root.field("name"), &mut findings);
     gateway::check(document, &mut findings);
-    let resources = Resources::compile(document, &mut findings);
     check_help(document.help.as_deref(), &root.field("help"), &mut findings);
     for (effect, requirement) in &document.requirements {
         if let Some(asked) = &requirement.scopes {
@@ -190,8 +189,9 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let api_keys = ApiKeys::compile(document, &mut findings);
     authentication::check_requirements(document, &mut findings);
-    let published = Published::compile(document, &hosts, dpop.as_ref(), &mut findings);
-    let endpoints = Endpoints::compile(document, &hosts, &published, &mut findings);
+    let common = metadata::Common { document, hosts: &hosts, dpop: dpop.as_ref() };
+    let resources = Resources::compile(&common, &mut findings);
+    let endpoints = Endpoints::compile(document, &hosts, &resources, &mut findings);
     let limits = Limits::compile(document, &mut findings);
     if document.tables.ed25519 > MOST_KEY_TABLES {
         let place = root.field("tables").field("ed25519");
@@ -230,7 +230,6 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         features: document.gateway.features(),
         observe: document.mode == document::Mode::Observe,
         resources,
-        published,
         help: document.help.as_deref().map(Into::into),
         dpop,
         trailers: RemovedTrailers::new(

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::endpoint::{Compiling, Endpoint, takes_text};
-use super::metadata::Published;
+use super::resources::Resources;
 use crate::allowlist::{Remark, Table, Template};
 use crate::document;
 use crate::document::{Findings, Place};
@@ -33,7 +33,7 @@ impl Endpoints {
     pub(super) fn compile(
         document: &document::Document,
         hosts: &[String],
-        published: &Published,
+        resources: &Resources,
         findings: &mut Findings,
     ) -> Self {
         let place = Place::root().field("endpoints");
@@ -65,7 +65,7 @@ impl Endpoints {
             compiled.list.push(endpoint);
             templates.push(template);
         }
-        compiled.build_tables(document, hosts, published, &templates, findings);
+        compiled.build_tables(document, hosts, resources, &templates, findings);
         compiled
     }
 
@@ -73,7 +73,7 @@ impl Endpoints {
         &mut self,
         document: &document::Document,
         hosts: &[String],
-        published: &Published,
+        resources: &Resources,
         templates: &[Option<Template>],
         findings: &mut Findings,
     ) {
@@ -94,7 +94,7 @@ impl Endpoints {
                     format!("no endpoint has the host `{host}`, so every request to it is denied"),
                 );
             }
-            let members = (members, published.reserved_on(host));
+            let members = (members, resources.reserved_on(host));
             if let Some(table) = by_members.get(&members) {
                 self.by_host.insert(host.as_str().into(), *table);
                 continue;

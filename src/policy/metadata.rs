@@ -11,15 +11,11 @@ use crate::reason::Challenge;
 use crate::request::{CanonicalPath, Host, percent};
 
 /// The well-known path, which is inserted before the path of the resource (RFC 9728, section 3).
-const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// The maximum size of the document in bytes. Anybody can request it.
 const MOST_BYTES: usize = 16 * 1024;
 /// The maximum length of the initial scopes in bytes, with a space between two. Every 401 has them once for each scheme.
 const MOST_INITIAL: usize = 512;
-
-/// What a policy publishes: at present, the metadata of `resource`.
-#[derive(Debug)]
-pub(crate) struct Published(Option<Metadata>);
 
 /// The metadata of a resource, as Callgate answers and announces it.
 #[derive(Debug)]
@@ -54,43 +50,25 @@ struct Document<'d> {
     dpop_bound_access_tokens_required: Option<bool>,
 }
 
-impl Published {
-    pub(super) fn compile(
-        document: &document::Document,
-        hosts: &[String],
-        dpop: Option<&Rules>,
-        findings: &mut Findings,
-    ) -> Self {
-        let raw = document.metadata.as_ref();
-        Self(raw.and_then(|raw| Metadata::compile(raw, document, hosts, dpop, findings)))
-    }
-
-    /// Returns the metadata of the policy's own resource.
-    pub(crate) fn own(&self) -> Option<&Metadata> {
-        self.0.as_ref()
-    }
-
-    /// Returns the metadata that clients read at this path of this host.
-    pub(crate) fn metadata_at(&self, host: &Host<'_>, path: &CanonicalPath<'_>) -> Option<&Metadata> {
-        self.0.iter().find(|metadata| metadata.is_at(path.as_str()) && metadata.is_on(host.as_str()))
-    }
-
-    /// Returns the paths of a host that Callgate answers itself.
-    pub(super) fn reserved_on(&self, host: &str) -> Vec<&str> {
-        self.0.iter().filter(|metadata| metadata.is_on(host)).map(|metadata| &*metadata.path).collect()
-    }
+/// What the metadata of all resources of a policy have in common.
+pub(super) struct Common<'d> {
+    pub(super) document: &'d document::Document,
+    /// The hosts of the policy, in canonical form.
+    pub(super) hosts: &'d [String],
+    pub(super) dpop: Option<&'d Rules>,
 }
 
 impl Metadata {
-    fn compile(
+    /// Compiles the metadata of a resource. `parent` is the place in the policy that has both `resource` and `metadata`.
+    pub(super) fn compile(
         raw: &document::Metadata,
-        document: &document::Document,
-        hosts: &[String],
-        dpop: Option<&Rules>,
+        resource: &str,
+        parent: &Place,
+        common: &Common<'_>,
         findings: &mut Findings,
     ) -> Option<Self> {
-        let place = Place::root().field("metadata");
-        check_servers(&raw.authorization_servers, document, &place.field("authorization_servers"), findings);
+        let place = parent.field("metadata");
+        check_servers(&raw.authorization_servers, common.document, &place.field("authorization_servers"), findings);
         check_documentation(raw.documentation.as_deref(), &place.field("documentation"), findings);
         for (field, scopes) in [("scopes", &raw.scopes), ("initial_scopes", &raw.initial_scopes)] {
             let place = place.field(field);
@@ -113,10 +91,10 @@ impl Metadata {
             );
         }
         // An invalid resource has its own error.
-        let (authority, path) = parts(&document.resource)?;
-        let path = path_of_document(path, findings)?;
-        let hosts = served_hosts(authority, document, hosts, &place, findings)?;
-        let text = render(raw, document, dpop);
+        let (authority, path) = parts(resource)?;
+        let path = path_of_document(path, &parent.field("resource"), findings)?;
+        let hosts = served_hosts(authority, parent, common, findings)?;
+        let text = render(raw, resource, common.dpop);
         if text.len() > MOST_BYTES {
             findings.error(
                 place,
@@ -141,12 +119,20 @@ impl Metadata {
         if challenge == Challenge::InsufficientScope { &self.link } else { &self.link_and_scopes }
     }
 
-    fn is_at(&self, path: &str) -> bool {
-        percent::is_same(self.path.as_bytes(), path.as_bytes())
+    /// Returns whether clients read it at this path of this host.
+    pub(super) fn is_at(&self, host: &Host<'_>, path: &CanonicalPath<'_>) -> bool {
+        percent::is_same(self.path.as_bytes(), path.as_str().as_bytes()) && self.path_on(host.as_str()).is_some()
     }
 
-    fn is_on(&self, host: &str) -> bool {
-        self.hosts.iter().any(|own| **own == *host)
+    /// Returns the path at which clients read it, if they do on this host.
+    pub(super) fn path_on(&self, host: &str) -> Option<&str> {
+        self.hosts.iter().any(|own| **own == *host).then_some(&*self.path)
+    }
+
+    /// Returns whether some host has both at the same path.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        percent::is_same(self.path.as_bytes(), other.path.as_bytes())
+            && self.hosts.iter().any(|host| other.path_on(host).is_some())
     }
 }
 
@@ -157,8 +143,7 @@ fn parts(resource: &str) -> Option<(&str, &str)> {
 }
 
 /// Returns the path of the document for a resource with this path.
-fn path_of_document(path: &str, findings: &mut Findings) -> Option<String> {
-    let place = Place::root().field("resource");
+fn path_of_document(path: &str, place: &Place, findings: &mut Findings) -> Option<String> {
     // A slash that follows the host is removed (RFC 9728, section 3.1).
     let own = if path == "/" { "" } else { path };
     let whole = format!("{WELL_KNOWN}{own}");
@@ -174,24 +159,24 @@ fn path_of_document(path: &str, findings: &mut Findings) -> Option<String> {
     } else {
         return Some(whole);
     };
-    findings.error(place, message);
+    findings.error(place.clone(), message);
     None
 }
 
 /// Returns the hosts on which requests for the document arrive.
 fn served_hosts(
     authority: &str,
-    document: &document::Document,
-    hosts: &[String],
-    place: &Place,
+    parent: &Place,
+    common: &Common<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<Box<str>>> {
+    let hosts = common.hosts;
     let Ok(host) = Host::parse(authority.as_bytes()) else {
-        findings.error(Place::root().field("resource"), "with `metadata`, the resource needs a valid host");
+        findings.error(parent.field("resource"), "with `metadata`, the resource needs a valid host");
         return None;
     };
     // An invalid URL has its own error.
-    let external = document.external_url.as_deref().and_then(External::parse);
+    let external = common.document.external_url.as_deref().and_then(External::parse);
     let is_external = external.as_ref().is_some_and(|external| *external.authority == *host.as_str());
     if is_external {
         // The gateway sees other names than clients do, so any of its hosts can be meant.
@@ -202,7 +187,7 @@ fn served_hosts(
     }
     let field = if external.is_some() { "external_url" } else { "hosts" };
     findings.error(
-        place.clone(),
+        parent.field("metadata"),
         format!(
             "clients read the metadata on `{}`, the host of `resource`, which `{field}` does not name; write the same host in both",
             host.as_str()
@@ -254,9 +239,9 @@ fn is_page(url: &str) -> bool {
     !host.is_empty() && is_visible
 }
 
-fn render(raw: &document::Metadata, document: &document::Document, dpop: Option<&Rules>) -> String {
+fn render(raw: &document::Metadata, resource: &str, dpop: Option<&Rules>) -> String {
     let text = Document {
-        resource: &document.resource,
+        resource,
         authorization_servers: &raw.authorization_servers,
         scopes_supported: &raw.scopes,
         bearer_methods_supported: ["header"],

@@ -22,12 +22,12 @@ fn warnings(members: Value) -> Vec<String> {
 
 fn document_at(policy: &Policy, host: &str, path: &str) -> Option<Value> {
     let (host, path) = (Host::parse(host.as_bytes()).unwrap(), CanonicalPath::parse(path.as_bytes()).unwrap());
-    let metadata = policy.published.metadata_at(&host, &path)?;
+    let metadata = policy.resources.metadata_at(&host, &path)?;
     Some(serde_json::from_str(&metadata.document).unwrap())
 }
 
 fn parameters(policy: &Policy, challenge: Challenge) -> &str {
-    policy.published.own().map_or("", |metadata| metadata.parameters(challenge))
+    policy.resources.own().metadata.as_ref().map_or("", |metadata| metadata.parameters(challenge))
 }
 
 #[test]
@@ -100,7 +100,87 @@ fn challenges_announce_the_metadata_and_the_initial_scopes() {
     }
     assert_eq!(parameters(&initial, Challenge::InsufficientScope), link);
     let without = compile(with(&[])).unwrap().policy;
-    assert!(without.published.own().is_none());
+    assert!(without.resources.own().metadata.is_none());
+}
+
+/// A policy whose resource has metadata, and these resources under bases.
+fn resources(members: &[Value]) -> Vec<(&'static str, Value)> {
+    let endpoints = ["/v1/x", "/mcp", "/mcp/admin"].iter().enumerate().map(|(index, path)| {
+        json!({ "id": format!("e{index}"), "methods": ["GET"], "path": path, "effect": "read", "scopes": "none" })
+    });
+    vec![
+        ("/metadata", metadata(json!({ "initial_scopes": ["r"] }))),
+        ("/endpoints", endpoints.collect()),
+        ("/resources", json!(members)),
+    ]
+}
+
+fn mcp(members: Value) -> Value {
+    crate::testing::with(
+        json!({
+            "base": "/mcp", "resource": "https://api.example.com/mcp",
+            "metadata": { "authorization_servers": ["https://mcp.example.org"], "initial_scopes": ["tools"] }
+        }),
+        members,
+    )
+}
+
+#[test]
+fn each_resource_has_its_own_document_and_challenge() {
+    let admin = json!({ "base": "/mcp/admin", "resource": "https://api.example.com/mcp/admin" });
+    let compiled = compile(with(&resources(&[mcp(json!({})), admin]))).unwrap();
+    let told: Vec<_> = compiled.findings.warnings.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|warning| warning.starts_with("resources[1]: other resources have `metadata`")), "{told:?}");
+    let policy = compiled.policy;
+    let of = |path: &str| {
+        let found = document_at(&policy, "api.example.com", &format!("/.well-known/oauth-protected-resource{path}"))?;
+        Some(found["resource"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of("").as_deref(), Some("https://api.example.com"));
+    assert_eq!(of("/mcp").as_deref(), Some("https://api.example.com/mcp"));
+    assert_eq!((of("/mcp/admin"), of("/mcp/x"), of("/v1")), (None, None, None));
+    let challenge = |path: &str| {
+        let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+        let metadata = policy.resource_of(&path).unwrap().metadata.as_ref();
+        metadata.map(|metadata| metadata.parameters(Challenge::Bare).to_owned())
+    };
+    let url = "https://api.example.com/.well-known/oauth-protected-resource";
+    assert_eq!(challenge("/v1/x").unwrap(), format!(", resource_metadata=\"{url}\", scope=\"r\""));
+    for path in ["/mcp", "/mcp/unknown"] {
+        assert_eq!(challenge(path).unwrap(), format!(", resource_metadata=\"{url}/mcp\", scope=\"tools\""), "{path}");
+    }
+    assert_eq!(challenge("/mcp/admin"), None, "no metadata of another resource");
+}
+
+#[test]
+fn rejects_metadata_of_resources_that_clients_would_not_find() {
+    let of = |members: Value| errors(&resources(&[mcp(members)]));
+    for (members, expected) in [
+        (
+            json!({ "resource": "https://api.example.com" }),
+            "resources[0].metadata: another resource has its metadata at \
+             `https://api.example.com/.well-known/oauth-protected-resource` too",
+        ),
+        (
+            json!({ "resource": "https://api.example.com/mcp/" }),
+            "resources[0].resource: clients disagree about the metadata URL of a resource that ends with a slash;",
+        ),
+        (
+            json!({ "resource": "https://mcp.example.com/mcp" }),
+            "resources[0].metadata: clients read the metadata on `mcp.example.com`",
+        ),
+        (
+            json!({ "metadata": { "authorization_servers": [] } }),
+            "resources[0].metadata.authorization_servers: clients could not find out where to get a token",
+        ),
+    ] {
+        let found = of(members.clone());
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{members}: {found:?}");
+    }
+    let mut changes = resources(&[mcp(json!({}))]);
+    changes.push(("/endpoints/0/path", json!("/.well-known/oauth-protected-resource/{base}")));
+    let found = errors(&changes);
+    assert!(found.len() == 1 && found[0].starts_with("endpoints[0].path: this path matches"), "{found:?}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(crate) use endpoint::Access;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use held_bodies::HeldBodies;
 pub(crate) use limits::Limits;
-pub(crate) use metadata::{Metadata, Published};
+pub(crate) use metadata::Metadata;
 pub(crate) use replay::Replay;
 pub(crate) use resources::Resource;
 pub(crate) use signatures::{SignatureRule, Signatures};
@@ -95,7 +95,6 @@ pub struct Policy {
     pub(crate) observe: bool,
     pub(crate) resources: Resources,
     /// What clients can read without a credential.
-    pub(crate) published: Published,
     /// Where a client that was denied gets help.
     pub(crate) help: Option<Box<str>>,
     /// The places in which requests may carry a token.

@@ -1,16 +1,17 @@
-//! The resources of a policy: its own, and path prefixes that are resources of their own.
+//! The resources of a policy: its own, and path prefixes that are separate resources.
 //!
 //! Which resource a request belongs to depends on its path alone, and not on whether an endpoint matches.
 
 use std::borrow::Cow;
 
 use super::compile::check_resource;
+use super::metadata::{Common, Metadata, WELL_KNOWN};
 use crate::document;
 use crate::document::names::did_you_mean;
 use crate::document::{Findings, Place};
 use crate::identity::token::{Audience, Audiences};
 use crate::reason::Reason;
-use crate::request::{CanonicalPath, percent};
+use crate::request::{CanonicalPath, Host, percent};
 use crate::text::ascii;
 
 /// The maximum number of resources. Each request is compared with all of them.
@@ -25,6 +26,8 @@ pub(crate) struct Resource {
     pub(crate) identifier: Box<str>,
     /// The audiences of tokens for this resource.
     pub(crate) audiences: Audiences,
+    /// What clients can read about it without a credential.
+    pub(crate) metadata: Option<Metadata>,
 }
 
 /// All resources of a policy.
@@ -37,7 +40,8 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> Self {
+    pub(super) fn compile(common: &Common<'_>, findings: &mut Findings) -> Self {
+        let document = common.document;
         let root = Place::root();
         check_resource(&document.resource, &root.field("resource"), findings);
         let place = root.field("resources");
@@ -50,19 +54,71 @@ impl Resources {
             check_base(raw, document, index, &place.field("base"), findings);
             check_resource(&raw.resource, &place.field("resource"), findings);
             let audiences = compile_audiences(raw, document, &place.field("audience"), findings);
+            let metadata = raw.metadata.as_ref();
             based.push(Resource {
                 base: raw.base.as_str().into(),
                 identifier: raw.resource.as_str().into(),
                 audiences,
+                metadata: metadata.and_then(|own| Metadata::compile(own, &raw.resource, &place, common, findings)),
             });
         }
+        let metadata = document.metadata.as_ref();
         let own = Resource {
             base: "".into(),
             identifier: document.resource.as_str().into(),
             // The audiences of the policy's resource have been checked with the issuers.
             audiences: own_audiences(document),
+            metadata: metadata.and_then(|own| Metadata::compile(own, &document.resource, &root, common, findings)),
         };
-        Self { own, based }
+        let resources = Self { own, based };
+        resources.check_metadata(findings);
+        resources
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Resource> {
+        std::iter::once(&self.own).chain(&self.based)
+    }
+
+    /// Reports resources whose metadata clients would read at the same place, and those whose clients find none.
+    fn check_metadata(&self, findings: &mut Findings) {
+        for (index, resource) in self.based.iter().enumerate() {
+            let place = Place::root().field("resources").index(index);
+            let earlier = || self.all().take(index + 1);
+            let Some(metadata) = &resource.metadata else {
+                if self.all().any(|other| other.metadata.is_some()) {
+                    findings.warn(
+                        place,
+                        "other resources have `metadata` and this one does not, so its clients do not find out where to get a token; \
+                         add `metadata` here",
+                    );
+                }
+                continue;
+            };
+            if earlier().filter_map(|other| other.metadata.as_ref()).any(|other| other.overlaps(metadata)) {
+                findings.error(
+                    place.field("metadata"),
+                    format!(
+                        "another resource has its metadata at `{}` too, because both identifiers lead there; write different resources, \
+                         or `metadata` for one of them only",
+                        metadata.url
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Returns the metadata that clients read at this path of this host.
+    pub(crate) fn metadata_at(&self, host: &Host<'_>, path: &CanonicalPath<'_>) -> Option<&Metadata> {
+        // Canonical paths have these characters without escapes.
+        if !path.as_str().starts_with(WELL_KNOWN) {
+            return None;
+        }
+        self.all().filter_map(|resource| resource.metadata.as_ref()).find(|metadata| metadata.is_at(host, path))
+    }
+
+    /// Returns the paths of a host that Callgate answers itself.
+    pub(super) fn reserved_on(&self, host: &str) -> Vec<&str> {
+        self.all().filter_map(|resource| resource.metadata.as_ref()?.path_on(host)).collect()
     }
 
     /// Returns the policy's own resource.

@@ -9,6 +9,7 @@ fn base_of(bases: &[&str], path: &str) -> Result<String, Reason> {
         base: (*base).into(),
         identifier: "https://api.example.com".into(),
         audiences: Audiences(Vec::new()),
+        metadata: None,
     };
     let mut based: Vec<_> = bases.iter().map(resource).collect();
     based.sort_by_key(|resource| std::cmp::Reverse(resource.base.len()));
