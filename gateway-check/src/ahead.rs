@@ -56,6 +56,8 @@ impl<'a> Check<'a> {
 
     /// `jwt_authn` removes the token that it verified from the request, unless it is configured to forward it.
     fn verified_ahead(&mut self, content: &View<'a>) {
+        let mut places = self.credential_headers();
+        places.push("authorization".to_owned());
         let providers = content.get("providers").map(|providers| providers.fields()).unwrap_or_default();
         for (name, provider) in providers {
             let headers = provider.each("from_headers");
@@ -63,7 +65,8 @@ impl<'a> Check<'a> {
                 !headers.is_empty() || provider.get("from_params").is_some() || provider.get("from_cookies").is_some();
             let named = headers
                 .iter()
-                .any(|header| header.text("name").is_some_and(|name| name.eq_ignore_ascii_case("authorization")));
+                .filter_map(|header| header.text("name"))
+                .any(|name| places.iter().any(|place| name.eq_ignore_ascii_case(place)));
             if (named || !elsewhere) && !provider.affirms("forward") {
                 let message = format!(
                     "the provider `{name}` removes the token before the gate, so the gate finds no credential; write `forward: \
@@ -75,10 +78,12 @@ impl<'a> Check<'a> {
     }
 
     fn mutated_ahead(&mut self, content: &View<'a>) {
+        let named = self.credential_headers();
         for mutation in content.each("mutations.request_mutations") {
             let written = mutation.path("append.header.key").or_else(|| mutation.get("remove"));
             let name = written.as_ref().and_then(|header| header.value.as_str()).unwrap_or_default();
-            if CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential)) {
+            let mut credentials = CREDENTIALS.into_iter().chain(named.iter().map(String::as_str));
+            if credentials.any(|credential| name.eq_ignore_ascii_case(credential)) {
                 let message = format!(
                     "`{name}` is changed before the gate, so the gate checks another credential than the client sent; remove this"
                 );

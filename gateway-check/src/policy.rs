@@ -27,8 +27,8 @@ pub(super) struct Facts {
     pub(super) body: Option<u64>,
     /// The prefix of the gate's headers, in lower case.
     pub(super) prefix: String,
-    /// The headers, other than `Authorization`, in which clients send tokens, in lower case.
-    pub(super) token_headers: Vec<String>,
+    /// The headers, other than `Authorization`, in which clients send tokens and API keys, in lower case.
+    pub(super) credential_headers: Vec<String>,
     /// The headers in which the upstream gets claims, in lower case.
     pub(super) claim_headers: Vec<String>,
     /// The document without its `gateway`, which changes when the policy is rendered for another one.
@@ -53,7 +53,7 @@ impl Facts {
             fetched: loaded.policy.fetched_hosts(),
             body: loaded.policy.largest_held_body(),
             prefix: text("/audit/headers/prefix").unwrap_or(HEADER_PREFIX).to_ascii_lowercase(),
-            token_headers: loaded.policy.token_headers().map(str::to_owned).collect(),
+            credential_headers: loaded.policy.credential_headers().map(str::to_owned).collect(),
             claim_headers: loaded.policy.claim_headers().map(str::to_owned).collect(),
             rest,
         }

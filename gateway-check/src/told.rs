@@ -11,12 +11,17 @@ const SECRET: [&str; 6] = ["authorization", "cookie", "dpop", "proxy-authorizati
 const RECORD: &str = "wasm.callgate";
 
 impl<'a> Check<'a> {
+    /// Returns the headers that only the policies of the gates name as places of credentials, in lower case.
+    pub(super) fn credential_headers(&self) -> Vec<String> {
+        let facts = self.gates.iter().filter_map(|gate| gate.facts.as_ref());
+        facts.flat_map(|facts| facts.credential_headers.iter().cloned()).collect()
+    }
+
     /// Checks the access logs of a connection manager with a gate, and those of its listener.
     pub(super) fn logs(&mut self, manager: &View<'a>, listener: &View<'a>) {
         let own = manager.each("access_log");
-        let facts = self.gates.iter().filter_map(|gate| gate.facts.as_ref());
-        let tokens: Vec<String> = facts.flat_map(|facts| facts.token_headers.clone()).collect();
-        let secrets: Vec<&str> = SECRET.into_iter().chain(tokens.iter().map(String::as_str)).collect();
+        let named = self.credential_headers();
+        let secrets: Vec<&str> = SECRET.into_iter().chain(named.iter().map(String::as_str)).collect();
         for log in own.iter().chain(&listener.each("access_log")) {
             self.logged_credentials(log, &secrets);
         }

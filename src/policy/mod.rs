@@ -189,9 +189,9 @@ impl Policy {
         self.credentials.header_with(token)
     }
 
-    /// Returns the names of the headers, other than `Authorization`, in which a client may send a token.
-    pub fn token_headers(&self) -> impl Iterator<Item = &str> {
-        self.credentials.headers()
+    /// Returns the names of the headers, other than `Authorization`, in which a client may send a token or an API key, in lower case.
+    pub fn credential_headers(&self) -> impl Iterator<Item = &str> {
+        self.credentials.headers().chain(self.api_keys.as_ref().and_then(ApiKeys::header))
     }
 
     /// Returns the names of the headers in which the upstream gets claims of the token.
