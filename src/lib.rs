@@ -42,7 +42,6 @@ pub mod fuzzing;
 // text.
 pub mod allowlist;
 pub mod decision;
-pub mod document;
 mod evaluate;
 mod fetch;
 #[cfg(any(test, target_arch = "wasm32"))]
@@ -58,6 +57,7 @@ pub mod state;
 mod testing;
 pub mod text;
 
+pub use callgate_document as document;
 pub use decision::answer::{Answer, DPOP_NONCE, grpc_status};
 pub use decision::record::{Completion, Ended, Ending, Record};
 pub use decision::trace::{Check, Trace, Traced};

@@ -24,7 +24,6 @@ use super::{
 };
 use crate::document;
 use crate::document::names::check_name;
-use crate::document::position::place_at;
 use crate::document::{Findings, Place};
 use crate::identity::api_key::ApiKeys;
 use crate::identity::signature::SigningKeys;
@@ -89,16 +88,12 @@ impl Policy {
     }
 }
 
-/// Parses the document from its canonical text, which gives each error a position.
+/// Reads the document from its canonical text, which gives each error a position.
 fn document(value: Value) -> Result<document::Document, Findings> {
     let text = serde_json::to_vec(&value).map_err(|error| only(Place::root(), error.to_string()))?;
     // The memory of a VM never shrinks. At most two of text, value and document exist at the same time.
     drop(value);
-    serde_json::from_slice(&text).map_err(|error| {
-        let message = structural(&error);
-        // The text has only one line, so the column is the offset.
-        only(place_at(&text, error.column()), message)
-    })
+    document::Document::from_line(&text).map_err(|error| only(error.place, error.message))
 }
 
 /// Detects `_rules_`. Higress puts the rules of a `WasmPlugin` into its configuration, which then contains several policies.
@@ -146,19 +141,6 @@ fn only(place: Place, message: String) -> Findings {
     let mut findings = Findings::default();
     findings.error(place, message);
     findings
-}
-
-/// Returns the error message of the library without its position, because the place is more precise.
-fn structural(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-    if let Some(new) = unknown.and_then(document::renamed) {
-        return format!("this field was renamed; write `{new}`");
-    }
-    match text.rfind(" at line ") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
-    }
 }
 
 fn compile(document: &document::Document, version: String, secrets: &dyn Secrets) -> Result<Compiled, Findings> {

@@ -130,7 +130,10 @@ fn each_resource_has_its_own_document_and_challenge() {
     let admin = json!({ "base": "/mcp/admin", "resource": "https://api.example.com/mcp/admin" });
     let compiled = compile(with(&resources(&[mcp(json!({})), admin]))).unwrap();
     let told: Vec<_> = compiled.findings.warnings.iter().map(ToString::to_string).collect();
-    assert!(told.iter().any(|warning| warning.starts_with("resources[1]: other resources have `metadata`")), "{told:?}");
+    assert!(
+        told.iter().any(|warning| warning.starts_with("resources[1]: other resources have `metadata`")),
+        "{told:?}"
+    );
     let policy = compiled.policy;
     let of = |path: &str| {
         let found = document_at(&policy, "api.example.com", &format!("/.well-known/oauth-protected-resource{path}"))?;

@@ -157,7 +157,7 @@ fn sources(folder: &Path) -> String {
 
 /// Returns those of these spans that are not the name of a test in the sources.
 fn missing_tests(named: &[String]) -> Vec<&String> {
-    let sources: String = ["src", "tests", "kit", "gateway-check", "cli", "test-harness"]
+    let sources: String = ["src", "document", "tests", "kit", "gateway-check", "cli", "test-harness"]
         .map(|folder| sources(Path::new(folder)))
         .concat();
     named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect()

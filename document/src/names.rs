@@ -3,7 +3,7 @@
 use super::finding::{Findings, Place};
 
 /// Checks a name that appears in records and headers.
-pub(crate) fn check_name(kind: &str, name: &str, place: &Place, findings: &mut Findings) {
+pub fn check_name(kind: &str, name: &str, place: &Place, findings: &mut Findings) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         findings.error(
@@ -17,7 +17,7 @@ pub(crate) fn check_name(kind: &str, name: &str, place: &Place, findings: &mut F
 }
 
 /// Checks a scope: characters of RFC 6749, section 3.3, and no `*`, which looks like a pattern but has no special meaning.
-pub(crate) fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
+pub fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
     if scope.contains('*') {
         findings.error(
             place.clone(),
@@ -35,7 +35,7 @@ pub(crate) fn check_scope(scope: &str, place: &Place, findings: &mut Findings) {
 }
 
 /// Checks that a list has no duplicates.
-pub(crate) fn check_distinct(kind: &str, items: &[String], place: &Place, findings: &mut Findings) {
+pub fn check_distinct(kind: &str, items: &[String], place: &Place, findings: &mut Findings) {
     let mut seen = std::collections::BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         if !seen.insert(item) {
@@ -75,7 +75,8 @@ pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> O
 }
 
 /// Returns the end of a message about an undefined name: the nearest name, or else `otherwise`.
-pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
+#[must_use]
+pub fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
     match nearest(written, names) {
         Some(name) => format!("did you mean `{}`?", name.escape_debug()),
         None => otherwise.to_owned(),
@@ -84,7 +85,8 @@ pub(crate) fn did_you_mean<'n>(written: &str, names: impl IntoIterator<Item = &'
 
 /// Reports whether a header's name has the form in which names are compared: lower-case letters, digits and hyphens, without a
 /// leading hyphen. Comparisons treat every other character as a hyphen.
-pub(crate) fn is_plain_header(name: &str) -> bool {
+#[must_use]
+pub fn is_plain_header(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
 }

@@ -9,12 +9,12 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::did_you_mean;
 use super::fetched::{DiscoveredKeys, RemoteKeys};
 #[cfg(feature = "schema")]
 use super::form;
 use super::scalar::{Lifetime, SecretEncoding};
 use super::{Audience, Tenants};
-use crate::document::did_you_mean;
 
 /// An issuer of access tokens, and how its tokens are verified. A token is at most 16 KiB (16,384 bytes) long; longer tokens are
 /// rejected.

@@ -35,7 +35,7 @@ impl Authenticate {
     }
 
     /// Returns whether this is the signature of a request.
-    pub(crate) fn is_signature(self) -> bool {
+    pub fn is_signature(self) -> bool {
         match self {
             Self::Signature | Self::WebBotAuth => true,
             Self::Token | Self::ApiKey => false,

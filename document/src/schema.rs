@@ -18,7 +18,7 @@ impl Document {
 }
 
 /// Adds the title and the address of a schema that is published under this name.
-pub(crate) fn publish(schema: &mut Schema, title: &str, file: &str) {
+pub fn publish(schema: &mut Schema, title: &str, file: &str) {
     schema.insert("$id".to_owned(), format!("{FOLDER}{file}").into());
     schema.insert("title".to_owned(), title.into());
 }

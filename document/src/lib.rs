@@ -1,8 +1,10 @@
 //! The policy document, exactly as its author writes it.
 //!
 //! These types define the fields and the forms of their values, without their meaning. Checks that need more than one field
-//! belong to [`policy`](crate::policy). The JSON Schema is generated from these types, and their doc comments become the policy
-//! reference.
+//! belong to the engine, which compiles a document to a policy. The JSON Schema is generated from these types, and their doc comments
+//! become the policy reference.
+//!
+//! This is a separate package, because code that reads a document runs once per configuration: it is compiled for size.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +25,12 @@ mod form;
 mod issuer;
 mod limit;
 mod metadata;
-pub(crate) mod names;
-pub(crate) mod position;
-pub(crate) mod scalar;
+pub mod names;
+mod position;
+mod read;
+pub mod scalar;
 #[cfg(feature = "schema")]
-pub(crate) mod schema;
+pub mod schema;
 mod signature;
 mod signing_key;
 mod tenants;
@@ -45,8 +48,7 @@ pub use finding::{Finding, Findings, Place};
 pub use issuer::*;
 pub use limit::*;
 pub use metadata::*;
-pub(crate) use names::did_you_mean;
-pub use names::{nearest, renamed};
+pub use names::{did_you_mean, nearest, renamed};
 pub use signature::*;
 pub use signing_key::*;
 pub use tenants::*;
