@@ -29,9 +29,12 @@ use crate::listener::Listener;
 const ISSUER: &str = "https://idp.example.com";
 const HOST: &str = "idp.example.com";
 const JWKS: &str = "/jwks";
-const SECRET: &str = "correct-horse-battery-staple";
+/// The secret of the client [`CLIENT`].
+pub const SECRET: &str = "correct-horse-battery-staple";
 /// The audience of tokens that were requested without a resource.
 pub const OTHER_RESOURCE: &str = "https://other.example.com";
+/// A further audience that clients may request, below [`RESOURCE`].
+pub const TOOLS_RESOURCE: &str = "https://api.example.com/tools";
 /// The lifetime of tokens unless [`AuthorizationServer::start_with`] states another one.
 const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -174,7 +177,7 @@ fn service(signing: &JwtConfig, lifetime: Duration) -> Result<Service> {
     let mut config = ServerConfig::new(ISSUER, format!("{ISSUER}/device"));
     config.access_token_format = AccessTokenFormat::Jwt(Box::new(signing.clone()));
     config.access_token_ttl = lifetime;
-    config.allowed_resources = Some(Box::new([RESOURCE.into(), OTHER_RESOURCE.into()]));
+    config.allowed_resources = Some(Box::new([RESOURCE.into(), OTHER_RESOURCE.into(), TOOLS_RESOURCE.into()]));
     config.scopes_supported = Some(vec![SCOPE.to_owned()]);
     let server = Arc::new(oauth_as::server::AuthorizationServer::new(config, MemoryStorage::new()));
     let scopes = ScopeSet::from_tokens([SCOPE]).map_err(|error| anyhow!("{error}"))?;

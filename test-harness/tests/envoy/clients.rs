@@ -32,7 +32,7 @@ const BOUND_REQUESTS: Package<'_> = Package {
 };
 
 /// Returns a Python with this package. If it cannot be installed, prints a line and tests nothing.
-fn python(package: Package<'_>) -> Option<PathBuf> {
+pub(super) fn python(package: Package<'_>) -> Option<PathBuf> {
     match package.install() {
         Ok(installed) => Some(installed.python),
         Err(error) => {
@@ -44,7 +44,7 @@ fn python(package: Package<'_>) -> Option<PathBuf> {
 }
 
 /// Runs a client once, and returns the status of each exchange with the code of its denial.
-fn exchanges(
+pub(super) fn exchanges(
     gate: &Gate,
     python: &PathBuf,
     script: &str,
