@@ -74,7 +74,7 @@ enum Command {
     ///
     /// Downloads its Debian packages into `target/glewlwyd`, which needs no root. Where they cannot be had, prints why and succeeds.
     Glewlwyd,
-    /// Counts the instructions of a decision about a request whose token is cached, by part.
+    /// Counts the instructions of a decision about a request whose token is cached, by part, and what fetched keys cost.
     Instructions {
         /// Counts the instructions of this module instead, to compare two builds.
         #[arg(conflicts_with = "write")]

@@ -1,7 +1,8 @@
 //! The bench runs, and the cost of a decision does not rise unnoticed.
 
-use test_harness::bench::{self, Instructions, Size, costs};
+use test_harness::bench::{self, FetchedKeys, Instructions, Size, costs};
 use test_harness::build::{self, Flavor};
+use test_harness::wasmhost::Module;
 
 /// The largest increase of the count that needs no explicit update of the reference, in percent.
 const MOST_RISE: u64 = 1;
@@ -25,10 +26,13 @@ fn bench_measures_every_row() {
     // Verifying a signature is so much more expensive than a cache hit that noise cannot hide it.
     let added = |name| report.rows().iter().find(|row| row.name == name).unwrap().added().median;
     assert!(added("cold_es256") > added("warm"), "{report}");
-    for name in ["warm_vs_native_cached", "warm_vs_native", "warm_vs_ext_authz", "scale_10000_vs_10"] {
+    for name in
+        ["warm_vs_native_cached", "warm_fetched_vs_warm", "warm_vs_native", "warm_vs_ext_authz", "scale_10000_vs_10"]
+    {
         assert!(json["ratios"][name].is_number() && json["required"][name]["holds"].is_boolean(), "{name}");
     }
     assert!(json["configure_ms_10000"].as_f64().unwrap() > 0.0);
+    assert!(json["ticks_percent_8_workers"].is_number() && json["fetched_keys"]["tick"].is_number());
     assert!(json["memory_bytes_10000"].as_u64() > json["memory_bytes_10"].as_u64());
     assert!(report.to_string().contains("warm_vs_native_cached"));
 }
@@ -54,7 +58,8 @@ fn measures_the_cost_of_every_unauthenticated_request() {
 #[test]
 fn decision_instruction_count_does_not_regress() {
     let kept = Instructions::kept().unwrap();
-    let now = Instructions::count(&build::filter(Flavor::Release).unwrap()).unwrap();
+    let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
+    let now = Instructions::count(&module).unwrap();
     assert!(
         now.warm_decision * 100 <= kept.warm_decision * (100 + MOST_RISE),
         "a decision took {} instructions and now takes {}; where that is worth it, `cargo harness instructions --write` \
@@ -62,4 +67,15 @@ fn decision_instruction_count_does_not_regress() {
         kept.warm_decision,
         now.warm_decision,
     );
+}
+
+#[test]
+fn fetched_keys_cost_as_much_as_keys_in_the_policy() {
+    let module = Module::load(&build::filter(Flavor::Release).unwrap()).unwrap();
+    let costs = FetchedKeys::count(&module).unwrap();
+    let difference = costs.decision_fetched.abs_diff(costs.decision_inline);
+    assert!(difference * 100 <= costs.decision_inline, "{costs}");
+    for bound in costs.bounds() {
+        assert!(bound.holds(), "{bound:?}\n{costs}");
+    }
 }

@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,9 +18,9 @@ use crate::quickstart::{HOST, Issuer, set};
 use crate::wasmhost::{Module, Outcome, Request, Verdict, Vm};
 
 /// The time of the measured decision, in seconds since 1970. It is constant, and so are the tokens.
-const NOW: u64 = 1_795_000_000;
+pub(super) const NOW: u64 = 1_795_000_000;
 /// How many decisions precede the measured one.
-const WARM_UP: usize = 3;
+pub(super) const WARM_UP: usize = 3;
 
 /// The instructions of a decision about a request with a cached token.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -47,11 +47,10 @@ impl Instructions {
     ///
     /// # Errors
     /// When the filter does not fit its host, or its decision is not the expected one.
-    pub fn count(filter: &Path) -> Result<Self> {
-        let module = Module::load(filter)?;
+    pub fn count(module: &Module) -> Result<Self> {
         let issuer = Issuer::at(NOW)?;
         let token = policies::token(&issuer, &issuer.es256, 0);
-        let decide = |policy: &Value| decide(&module, policy, &token);
+        let decide = |policy: &Value| decide(module, policy, &token);
 
         let whole = policies::quickstart()?;
         let without_limits = policies::without_limits()?;
@@ -114,7 +113,11 @@ impl Instructions {
 
 /// Lets a VM decide the request a few times, and returns the last outcome.
 fn decide(module: &Module, policy: &Value, token: &str) -> Result<Outcome> {
-    let mut vm = Vm::start(module, policy.to_string().as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))?;
+    decide_in(&mut super::start(module, policy)?, token)
+}
+
+/// Lets this VM decide the request a few times, and returns the last outcome.
+pub(super) fn decide_in(vm: &mut Vm, token: &str) -> Result<Outcome> {
     let request = Request { headers: lines(token), now: NOW * 1_000_000_000, ..Request::default() };
     for _ in 0..WARM_UP {
         vm.request(&request);

@@ -9,6 +9,7 @@ mod configure;
 mod contention;
 pub mod costs;
 mod cpu;
+mod fetched;
 mod instructions;
 mod load;
 mod native;
@@ -25,6 +26,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
 
 use crate::build::{self, Flavor};
 use crate::client::{self, Request};
@@ -35,8 +37,9 @@ use crate::wasmhost::{Module, Vm};
 use callee::Callee;
 use load::Clients;
 use policy_service::PolicyService;
-use rows::{BARE, EXT_AUTHZ, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAME_CALLS, SMALL};
+use rows::{BARE, EXT_AUTHZ, FETCHED, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAME_CALLS, SMALL};
 
+pub use fetched::FetchedKeys;
 pub use instructions::{Instructions, Part};
 pub use report::{Bound, MOST_WASM_MB, Measured, Report, Spread};
 
@@ -61,17 +64,35 @@ pub struct Size {
     pub connections: usize,
     /// The number of policy updates.
     pub updates: usize,
+    /// How long idle workers are measured.
+    pub idle: Duration,
     /// Whether to measure the policy service too, which takes minutes to build.
     pub policy_service: bool,
 }
 
 impl Size {
     /// Enough for figures that can be published.
-    pub const FULL: Self =
-        Self { rounds: 50, warm_up: 5, calls: 500, fresh_calls: 50, connections: 16, updates: 5, policy_service: true };
+    pub const FULL: Self = Self {
+        rounds: 50,
+        warm_up: 5,
+        calls: 500,
+        fresh_calls: 50,
+        connections: 16,
+        updates: 5,
+        idle: Duration::from_secs(20),
+        policy_service: true,
+    };
     /// Enough to check that everything runs.
-    pub const QUICK: Self =
-        Self { rounds: 3, warm_up: 1, calls: 160, fresh_calls: 32, connections: 16, updates: 1, policy_service: false };
+    pub const QUICK: Self = Self {
+        rounds: 3,
+        warm_up: 1,
+        calls: 160,
+        fresh_calls: 32,
+        connections: 16,
+        updates: 1,
+        idle: Duration::from_secs(2),
+        policy_service: false,
+    };
     /// Enough to compare variants of a row.
     const SHORT: Self = Self {
         rounds: 200,
@@ -80,6 +101,7 @@ impl Size {
         fresh_calls: 16,
         connections: 16,
         updates: 0,
+        idle: Duration::ZERO,
         policy_service: true,
     };
 
@@ -119,6 +141,7 @@ pub fn some_rows(names: &[String]) -> Result<()> {
 }
 
 /// Counts the instructions of the filter or of another module and prints them by part. With `write`, stores them as the reference count.
+/// Also prints what fetched keys cost.
 ///
 /// # Errors
 /// When the filter does not build, decide or fit its host.
@@ -127,9 +150,14 @@ pub fn instructions(module: Option<&Path>, write: bool) -> Result<()> {
         Some(module) => module.to_owned(),
         None => progress::during("building the filter", || build::filter(Flavor::Release))?,
     };
-    let count = Instructions::count(&filter)?;
+    let module = Module::load(&filter)?;
+    let count = Instructions::count(&module)?;
     println!("{count}");
-    if write { count.keep() } else { Ok(()) }
+    if write {
+        count.keep()?;
+    }
+    println!("{}", FetchedKeys::count(&module)?);
+    Ok(())
 }
 
 /// Measures everything.
@@ -139,11 +167,13 @@ pub fn instructions(module: Option<&Path>, write: bool) -> Result<()> {
 pub fn measure(size: &Size) -> Result<Report> {
     let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
     progress::during("looking for Envoy, or installing it", envoy::locate)?;
-    let instructions = Instructions::count(&filter)?;
+    let module = Module::load(&filter)?;
+    let instructions = Instructions::count(&module)?;
+    let fetched_keys = FetchedKeys::count(&module)?;
     let (memory_small, memory_large) = progress::during("measuring memory", || -> Result<_> {
-        let module = Module::load(&filter)?;
         Ok((memory(&module, SMALL)?, memory(&module, LARGE)?))
     })?;
+    let ticks_percent = progress::during("measuring idle workers", || fetched::ticks_percent(&filter, size))?;
     let configure_ms =
         progress::during("measuring how long a policy update takes", || configure::measure(&filter, size))?;
     let mut rows = measure_rows(&filter, size, |name| name != POLICY_SERVICE || size.policy_service)?;
@@ -158,14 +188,19 @@ pub fn measure(size: &Size) -> Result<Report> {
         memory_small,
         memory_large,
         instructions,
+        fetched_keys,
+        ticks_percent,
     })
 }
 
 /// Returns the linear memory of a VM that has a policy of this size in force.
 fn memory(module: &Module, size: usize) -> Result<usize> {
-    let policy = policies::of_size(size)?.to_string();
-    let vm = Vm::start(module, policy.as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))?;
-    Ok(vm.memory_bytes())
+    Ok(start(module, &policies::of_size(size)?)?.memory_bytes())
+}
+
+/// Starts a VM with a policy.
+fn start(module: &Module, policy: &Value) -> Result<Vm> {
+    Vm::start(module, policy.to_string().as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))
 }
 
 fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Result<Vec<Measured>> {
@@ -177,7 +212,7 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     if wanted(POLICY_SERVICE) {
         progress::during("building the policy service", build::policy_service)?;
     }
-    let Rows { bootstrap, mut rows, policy_service } =
+    let Rows { bootstrap, mut rows, policy_service, key_server: _running } =
         progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;
     let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
     check_that_they_decide(&envoy, &rows)?;
@@ -235,6 +270,9 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
         let status = client::call(envoy.listener(row.listener)?, &call)?.status;
         let expected = if [BARE, NOOP, SAME_CALLS, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
         ensure!(status == expected, "row `{}`: the response to a request without a token is {status}", row.name);
+    }
+    if rows.iter().any(|row| row.name == FETCHED) {
+        fetched::await_keys(envoy.listener(FETCHED)?)?;
     }
     if rows.iter().any(|row| row.name == POLICY_SERVICE) {
         check_that_the_policy_service_decides(envoy.listener(POLICY_SERVICE)?)?;

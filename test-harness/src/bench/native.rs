@@ -10,6 +10,7 @@ use callgate::document::HEADER_PREFIX;
 use serde_json::{Map, Value, json};
 
 use super::rows::POLICY_SERVICE;
+use crate::quickstart::set;
 
 /// The namespace and key under which `jwt_authn` stores the claims.
 const CLAIMS: [&str; 2] = ["envoy.filters.http.jwt_authn", "corp"];
@@ -123,23 +124,30 @@ pub(super) fn ext_authz_grpc() -> Value {
     )
 }
 
-/// Returns the cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
-pub(super) fn policy_service(address: SocketAddr) -> Value {
+/// Returns a cluster with one server, without TLS.
+pub(super) fn cluster(name: &str, address: SocketAddr) -> Value {
     let address = json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } });
-    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     json!({
-        "name": POLICY_SERVICE,
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
         "load_assignment": {
-            "cluster_name": POLICY_SERVICE,
+            "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
         },
-        "typed_extension_protocol_options": { options: {
-            "@type": format!("type.googleapis.com/{options}"),
-            "explicit_http_config": { "http2_protocol_options": {} },
-        } },
     })
+}
+
+/// Returns the cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
+pub(super) fn policy_service(address: SocketAddr) -> Value {
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let http2 = json!({ options: {
+        "@type": format!("type.googleapis.com/{options}"),
+        "explicit_http_config": { "http2_protocol_options": {} },
+    } });
+    let mut cluster = cluster(POLICY_SERVICE, address);
+    set(&mut cluster, "typed_extension_protocol_options", http2);
+    cluster
 }
 
 pub(super) fn jwt_authn(jwks: &Value, cached: bool) -> Value {

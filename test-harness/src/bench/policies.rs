@@ -12,6 +12,8 @@ use crate::quickstart::{self, HOST, Issuer, set};
 pub(super) const ENDPOINT: &str = "pulls.create";
 const AGENT: &str = "coding-agent";
 const SCOPES: &str = "code:read code:write pulls:write";
+/// The gateway's cluster for the server from which the gate fetches keys.
+pub(super) const KEY_CLUSTER: &str = "idp";
 
 /// Returns the quickstart's policy with limits that are never reached, because rejected requests are not measured.
 pub(super) fn quickstart() -> Result<Value> {
@@ -41,9 +43,25 @@ pub(super) fn with_rs256(key: &SigningKey) -> Result<Value> {
     let mut policy = quickstart()?;
     let keys = policy.pointer_mut("/issuers/corp/keys/jwks/keys").and_then(Value::as_array_mut);
     keys.context("the issuer has no keys")?.push(key.public_jwk());
+    accept_rs256(&mut policy)?;
+    Ok(policy)
+}
+
+/// Lets the issuer sign with RS256.
+pub(super) fn accept_rs256(policy: &mut Value) -> Result<()> {
     let algorithms = policy.pointer_mut("/issuers/corp/algorithms").and_then(Value::as_array_mut);
     algorithms.context("the issuer has no algorithms")?.push(json!("RS256"));
-    Ok(policy)
+    Ok(())
+}
+
+/// Returns the same policy with a URL instead of the issuer's keys, and the key set to publish there: those keys.
+pub(super) fn with_fetched_keys(policy: &Value) -> Result<(Value, Value)> {
+    let mut policy = policy.clone();
+    let keys = policy.pointer_mut("/issuers/corp/keys").context("the issuer has no keys")?;
+    let remote = json!({ "remote": { "url": "https://idp.example.com/jwks", "cluster": KEY_CLUSTER } });
+    let mut inline = std::mem::replace(keys, remote);
+    let key_set = inline.get_mut("jwks").context("the issuer has no key set")?.take();
+    Ok((policy, key_set))
 }
 
 /// Returns the quickstart with this many generated endpoints and agents instead of its own. Each endpoint has the requirements of

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use callgate_kit::mint::{Algorithm, SigningKey};
+use identity_provider::key_server::KeyServer;
 use serde_json::{Value, json};
 
 use super::callee::Callee;
 use super::policy_service::PolicyService;
-use super::{Size, native, policies};
+use super::{Size, fetched, native, policies};
 use crate::client::Request;
 use crate::envoy::Bootstrap;
 use crate::quickstart::{Issuer, set};
@@ -19,6 +20,8 @@ pub(super) const BARE: &str = "bare";
 pub(super) const NOOP: &str = "noop";
 /// A Wasm filter that makes the host calls of a decision: the lower bound for any gate that makes them.
 pub(super) const SAME_CALLS: &str = "same_calls";
+/// The row in which the gate has fetched the issuer's keys.
+pub(super) const FETCHED: &str = "warm_fetched";
 /// The row in which the service for `ext_authz` answers the checks.
 pub(super) const EXT_AUTHZ: &str = "ext_authz";
 /// The row in which a policy service decides.
@@ -79,6 +82,8 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
     /// The policy service, if it is measured.
     pub(super) policy_service: Option<PolicyService>,
+    /// Publishes the keys that the gate fetches.
+    pub(super) key_server: KeyServer,
 }
 
 impl Rows {
@@ -93,6 +98,9 @@ impl Rows {
         let eddsa = as_eddsa(&issuer.ed25519)?;
         let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
         let mut listeners = listeners(modules, callee, &policies::with_rs256(&rs256)?, &jwks)?;
+        let (fetching, key_set) = policies::with_fetched_keys(&policies::quickstart()?)?;
+        let key_server = fetched::publish(&key_set)?;
+        listeners.push((FETCHED, gate(&base(modules.filter, callee)?, FETCHED, &fetching)?));
         let start = || PolicyService::start(&issuer.es256.public_jwk());
         let policy_service = wanted(POLICY_SERVICE).then(start).transpose()?;
         if policy_service.is_some() {
@@ -100,10 +108,11 @@ impl Rows {
             listeners.push((POLICY_SERVICE, asks));
         }
         let mut bootstrap = Bootstrap::joined(listeners)?;
+        bootstrap.add_cluster(native::cluster(policies::KEY_CLUSTER, key_server.address()))?;
         if let Some(service) = &policy_service {
             bootstrap.add_cluster(native::policy_service(service.address()))?;
         }
-        Ok(Self { bootstrap, rows: rows(&issuer, &rs256, &eddsa, size, wanted), policy_service })
+        Ok(Self { bootstrap, rows: rows(&issuer, &rs256, &eddsa, size, wanted), policy_service, key_server })
     }
 }
 
@@ -134,6 +143,7 @@ fn rows(
         row(SAME_CALLS, "a Wasm filter with the host calls of `warm` alone", SAME_CALLS, known(&issuer.es256)),
         row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
         row("warm", "Callgate, token seen before", "callgate", known(&issuer.es256)),
+        row(FETCHED, "Callgate, token seen before, fetched keys", FETCHED, known(&issuer.es256)),
         row(EXT_AUTHZ, "an ext_authz hop, with the service", EXT_AUTHZ, known(&issuer.es256)),
         row(
             POLICY_SERVICE,

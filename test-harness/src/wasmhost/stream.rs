@@ -51,7 +51,7 @@ impl Vm {
 
     /// Returns the observable results of a request that has ended.
     pub(super) fn outcome(&mut self, verdict: Verdict, gone: Option<Pairs>) -> Outcome {
-        let fuel = FUEL - self.store.get_fuel().unwrap_or(0);
+        let fuel = self.fuel();
         let state = self.store.data_mut();
         let stream = state.stream.take().unwrap_or_default();
         let record = stream.written.iter().find(|(name, _)| name.ends_with(RECORD)).map(|(_, record)| {

@@ -185,6 +185,12 @@ impl Vm {
         self.first_root
     }
 
+    /// Returns the instructions since the last request, configuration, tick or response to a call began, as wasmtime counts fuel.
+    #[must_use]
+    pub fn fuel(&self) -> u64 {
+        FUEL - self.store.get_fuel().unwrap_or(0)
+    }
+
     /// Returns the log lines since the last request or configuration began. Outcomes of requests take theirs away.
     #[must_use]
     pub fn logs(&self) -> &[Log] {
