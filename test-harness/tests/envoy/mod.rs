@@ -10,6 +10,7 @@ mod calls;
 mod clients;
 mod configuration;
 mod demo;
+mod ecds;
 mod fetched_keys;
 mod fixture;
 mod grpc;
