@@ -70,7 +70,8 @@ enum Command {
     },
     /// Finds or installs the Envoy that the tests use, and prints the program's path.
     Envoy,
-    /// Runs Glewlwyd, an identity provider in C, and checks what the engine decides about its tokens, before and after it rotates its key.
+    /// Runs Glewlwyd, an identity provider in C, and checks what the engine decides about its tokens, natively and in an Envoy that fetches its
+    /// keys, before and after it rotates them.
     ///
     /// Downloads its Debian packages into `target/glewlwyd`, which needs no root. Where they cannot be had, prints why and succeeds.
     Glewlwyd,

@@ -13,7 +13,7 @@ use crate::time::now;
 
 /// The audience of the tokens.
 pub const RESOURCE: &str = "https://api.example.com";
-const HOST: &str = "api.example.com";
+pub(crate) const HOST: &str = "api.example.com";
 
 /// The client that the policy knows.
 pub const CLIENT: &str = "robot";
@@ -28,6 +28,11 @@ pub const SCOPE: &str = "items:read";
 /// | `GET /items/{id}` | every token with the scope [`SCOPE`] |
 /// | `GET /tenants/{tenant}/items` | one whose claim `tenant` is this tenant |
 pub fn policy(issuer: &str, jwks: &Value) -> Value {
+    policy_with(issuer, &json!({ "jwks": jwks }))
+}
+
+/// Returns the same policy with another member `keys` of the issuer.
+pub fn policy_with(issuer: &str, keys: &Value) -> Value {
     json!({
         "callgate": "v1",
         "name": "identity-provider",
@@ -41,7 +46,7 @@ pub fn policy(issuer: &str, jwks: &Value) -> Value {
                 "profile": "at+jwt",
                 "algorithms": ["ES256"],
                 "max_lifetime": "15m",
-                "keys": { "jwks": jwks },
+                "keys": keys,
             },
         },
         "agents": {

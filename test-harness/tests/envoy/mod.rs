@@ -11,6 +11,7 @@ mod clients;
 mod configuration;
 mod demo;
 mod discovery;
+mod ecds;
 mod fetched_keys;
 mod fixture;
 mod grpc;

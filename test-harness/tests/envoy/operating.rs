@@ -1,8 +1,6 @@
 //! Performs the procedures of `docs/guides/operate.md` on a real Envoy.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,11 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate_kit::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use test_harness::client::{self, Connection, Request};
 use test_harness::envoy::{Bootstrap, Options};
 
 use crate::envoy::configuration::await_stat;
+use crate::envoy::ecds::OverEcds;
 use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
 use crate::envoy::limits::{another_build, counted};
 
@@ -175,62 +173,6 @@ fn an_update_clears_the_token_cache_and_keeps_limits() {
     policy["endpoints"][0]["limits"] = json!(["other"]);
     update(&gate, &policy, 4);
     assert_eq!([(); 3].map(|()| status(&gate, &read)), [200, 200, 429]);
-}
-
-/// A gate whose filter Envoy reads from a file that it watches (ECDS).
-struct OverEcds {
-    gate: Gate,
-    folder: TempDir,
-    plugin: Value,
-    /// How many configurations were accepted.
-    taken: u64,
-}
-
-impl OverEcds {
-    const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-
-    fn start(policy: &Value, change: impl FnOnce(&mut Value), options: &Options) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut plugin = Value::Null;
-        let discovered = |bootstrap: &mut Bootstrap| {
-            plugin = bootstrap.gate().unwrap().clone();
-            change(&mut plugin);
-            discover(folder.path(), &plugin);
-            let path = folder.path().join("gate.json");
-            let source = json!({ "path_config_source": { "path": path }, "resource_api_version": "V3" });
-            let discovery = json!({ "config_source": source, "type_urls": [Self::WASM] });
-            let filter = json!({ "name": "callgate", "config_discovery": discovery });
-            *bootstrap = bootstrap.with_filters(vec![filter]).unwrap().dynamic();
-        };
-        let gate = Gate::start_with(policy, discovered, options);
-        Self { gate, folder, plugin, taken: 1 }
-    }
-
-    /// Offers another plugin configuration, and waits until Envoy accepts or rejects it.
-    fn offer(&mut self, policy: &Value, change: impl FnOnce(&mut Value), counter: &str, at_least: u64) {
-        let mut plugin = self.plugin.clone();
-        plugin["configuration"]["value"] = json!(policy.to_string());
-        change(&mut plugin);
-        discover(self.folder.path(), &plugin);
-        until(counter, || counted(&self.gate, counter) >= at_least);
-    }
-
-    fn replace(&mut self, policy: &Value, change: impl FnOnce(&mut Value)) {
-        self.taken += 1;
-        self.offer(policy, change, "callgate.update_success", self.taken);
-    }
-}
-
-/// Writes a plugin configuration to the file that Envoy watches for the filter `callgate`.
-fn discover(folder: &Path, plugin: &Value) {
-    let resource = json!({
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": "callgate",
-        "typed_config": { "@type": OverEcds::WASM, "config": plugin },
-    });
-    let new = folder.join("gate.new");
-    fs::write(&new, json!({ "resources": [resource] }).to_string()).unwrap();
-    fs::rename(new, folder.join("gate.json")).unwrap();
 }
 
 #[test]

@@ -73,7 +73,16 @@ fn options(concurrency: u32) -> Options {
 
 /// Starts a gate and waits until it can detect replays.
 pub(crate) fn gate(policy: &Value, concurrency: u32) -> Gate {
-    let gate = Gate::start_with(policy, pass_secrets, &options(concurrency));
+    gate_with(policy, |_| (), concurrency)
+}
+
+/// Starts a gate with another change to its configuration, and waits until it can detect replays.
+pub(crate) fn gate_with(policy: &Value, change: impl FnOnce(&mut Bootstrap), concurrency: u32) -> Gate {
+    let changed = |bootstrap: &mut Bootstrap| {
+        pass_secrets(bootstrap);
+        change(bootstrap);
+    };
+    let gate = Gate::start_with(policy, changed, &options(concurrency));
     ripen(&gate);
     gate
 }
@@ -132,9 +141,14 @@ impl Call {
 
     /// Creates a request with a token and a signed body.
     pub(crate) fn post(body: &[u8]) -> Self {
+        Self::post_with(&token("items:write"), body)
+    }
+
+    /// Creates a request with another token and a signed body.
+    pub(crate) fn post_with(token: &str, body: &[u8]) -> Self {
         let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)));
         Self::new("POST", "/items")
-            .header("authorization", &format!("Bearer {}", token("items:write")))
+            .header("authorization", &format!("Bearer {token}"))
             .header("content-digest", &digest)
     }
 

@@ -1,4 +1,4 @@
-//! What the engine makes of the server's tokens, without a gateway.
+//! What the engine decides about the server's tokens, without a gateway and in a real Envoy.
 
 use anyhow::{Context as _, Result, ensure};
 use callgate_kit::mint::{Algorithm, SigningKey};
@@ -6,15 +6,16 @@ use serde_json::{Value, json};
 
 use super::{Glewlwyd, Installed, TENANT};
 use crate::client::{header, prove};
-use crate::gate::{Gate, policy};
+use crate::gate::{Gate, policy, policy_with};
+use crate::gateway::Gateway;
 
 const ITEM: &str = "/items/1";
 
-/// Starts the server, and has the engine decide requests with its tokens under a policy with its key set. Returns what was checked, one line
-/// for each.
+/// Starts the server, and has the engine decide requests with its tokens: under a policy with its key set, and in an Envoy that discovers its
+/// key set. Returns what was checked, one line for each.
 ///
 /// # Errors
-/// When the server does not run, or the engine decides other than expected.
+/// When the server or Envoy does not run, or the engine decides other than expected.
 pub fn check(installed: &Installed) -> Result<Vec<String>> {
     let mut server = Glewlwyd::start(installed)?;
     let mut lines = vec![format!("Glewlwyd {}", installed.version()?)];
@@ -55,6 +56,17 @@ pub fn check(installed: &Installed) -> Result<Vec<String>> {
     decides(one.bearer(ITEM, &token)?, "token_key")?;
     decides(one.bearer(ITEM, &new)?, "allow")?;
     line("after a rotation, tokens are allowed whose key is still in the key set");
+
+    let keys = json!({ "discover": { "document": "openid", "cluster": Gateway::CLUSTER, "timeout": "5s" } });
+    let gateway = Gateway::start(&policy_with(&server.issuer(), &keys), server.address())?;
+    decides(gateway.bearer(ITEM, &new)?, "allow")?;
+    decides(gateway.bearer(&of("globex"), &new)?, "binding_mismatch")?;
+    decides(gateway.bearer(ITEM, &token)?, "token_key")?;
+    decides(gateway.bearer(ITEM, &server.token_for(None, None)?)?, "token_audience")?;
+    line("Envoy discovers its keys: its token is allowed, one for another audience or with a withdrawn key is not");
+    server.rotate()?;
+    decides(gateway.bearer(ITEM, &server.token(None)?)?, "allow")?;
+    line("Envoy fetches them again when a token names a new key");
     Ok(lines)
 }
 

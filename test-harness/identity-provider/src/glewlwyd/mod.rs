@@ -120,7 +120,15 @@ impl Glewlwyd {
     /// # Errors
     /// When the server refuses.
     pub fn token(&self, proof: Option<&str>) -> Result<String> {
-        let grant = Grant { client: CLIENT, secret: SECRET, scope: SCOPE, resource: Some(RESOURCE), proof };
+        self.token_for(Some(RESOURCE), proof)
+    }
+
+    /// Gets a token for a resource (RFC 8707). Without one, its audience is the list of its scopes.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn token_for(&self, resource: Option<&str>, proof: Option<&str>) -> Result<String> {
+        let grant = Grant { client: CLIENT, secret: SECRET, scope: SCOPE, resource, proof };
         self.api.site.token(&format!("{PLUGIN}/token"), &grant)
     }
 

@@ -25,6 +25,8 @@ use super::{State, lock};
 const MOVED: &str = "/moved";
 /// Long enough for the beginning of a body to be sent before its connection ends.
 const FLUSH: Duration = Duration::from_millis(50);
+/// How often a held request looks for another behavior.
+const POLL: Duration = Duration::from_millis(5);
 /// Looks like the error page of a proxy.
 const PAGE: &str =
     "<!DOCTYPE html>\n<html><head><title>Service unavailable</title></head><body>Please try again.</body></html>\n";
@@ -54,13 +56,13 @@ async fn answer(
     resets: Arc<AtomicBool>,
 ) -> io::Result<Response<Body>> {
     let path = request.uri().path().to_owned();
-    let (behavior, text) = {
-        let mut state = lock(&state);
-        state.record(&path, Seen::new(&request));
-        match path.strip_prefix(MOVED) {
-            Some(moved) => (Behavior::Correct, state.correct(moved)),
-            None => state.serve(&path),
+    lock(&state).record(&path, Seen::new(&request));
+    let (behavior, text) = loop {
+        let served = serve_path(&state, &path);
+        if !matches!(served, (Behavior::Held, Some(_))) {
+            break served;
         }
+        tokio::time::sleep(POLL).await;
     };
     let Some(text) = text else { return Ok(whole(StatusCode::NOT_FOUND, String::new())) };
     Ok(match behavior {
@@ -103,6 +105,15 @@ async fn answer(
         }
         _ => whole(StatusCode::OK, text),
     })
+}
+
+/// Returns how the document at a path is served now, and its text; no text if there is no document.
+fn serve_path(state: &Mutex<State>, path: &str) -> (Behavior, Option<String>) {
+    let state = lock(state);
+    match path.strip_prefix(MOVED) {
+        Some(moved) => (Behavior::Correct, state.correct(moved)),
+        None => state.serve(path),
+    }
 }
 
 fn whole(status: StatusCode, text: String) -> Response<Body> {

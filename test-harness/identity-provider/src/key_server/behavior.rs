@@ -17,6 +17,8 @@ pub enum Behavior {
     /// Without a fault.
     #[default]
     Correct,
+    /// Does not answer until the test selects another behavior, which then applies to the requests that wait.
+    Held,
     /// Waits before it sends the head.
     SlowHead(Duration),
     /// Sends the head and half of the body, then waits before it sends the rest.

@@ -80,7 +80,7 @@ impl KeyServer {
     }
 
     /// Selects how all documents are served from now on, and drops what [`set_for`](Self::set_for) selected. Answers that began keep the
-    /// earlier behavior.
+    /// earlier behavior, except those that it [holds](Behavior::Held).
     ///
     /// # Errors
     /// When a key that the behavior needs cannot be generated.

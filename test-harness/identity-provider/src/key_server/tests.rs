@@ -143,6 +143,31 @@ fn waits_before_the_head_or_inside_the_body() {
 }
 
 #[test]
+fn a_held_answer_follows_the_next_behavior() {
+    let server = KeyServer::start().unwrap();
+    server.set(Behavior::Held).unwrap();
+    let request = Request::get(JWKS).host("idp.example.com");
+    let [mut first, mut second] = [(); 2].map(|()| Connection::open(server.address()).unwrap());
+    first.send(&request.to_bytes()).unwrap();
+    second.send(&request.to_bytes()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.requests(JWKS) < 2 {
+        assert!(Instant::now() < deadline, "the requests never arrived");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A path without a document is not held.
+    assert_eq!(get(&server, "/other").unwrap().status, 404);
+    let kid = server.rotate().unwrap();
+    server.set(Behavior::Correct).unwrap();
+    for connection in [&mut first, &mut second] {
+        let response = connection.read(&request).unwrap();
+        assert_eq!((response.status, response.json()), (200, server.jwks()));
+        assert_eq!(kids(&response.json()).last(), Some(&kid.as_str()));
+    }
+    assert_eq!(server.requests(JWKS), 2);
+}
+
+#[test]
 fn truncated_and_reset_bodies_end_early() {
     use std::io::{ErrorKind, Read as _, Write as _};
     let server = KeyServer::start().unwrap();

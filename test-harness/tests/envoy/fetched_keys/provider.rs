@@ -1,4 +1,4 @@
-//! Keys that the gate fetches from an issuer, in a real Envoy with four workers.
+//! What providers do: they rotate and withdraw keys, fail in many ways, and are down for a while.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,80 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use identity_provider::key_server::{Behavior, JWKS, KeyServer, OPENID};
-use serde_json::{Value, json};
+use serde_json::json;
 use test_harness::client::{self, Connection, Request, Response};
-use test_harness::envoy::{Bootstrap, Options};
 
-use crate::envoy::fixture::{Gate, HOST, policy};
-
-/// Returns the test policy with issuers whose keys are fetched. The URL names the issuer, and the cluster the server.
-fn fetching(servers: &[(&str, &KeyServer, Value)]) -> Value {
-    let mut policy = policy();
-    let mut issuers = serde_json::Map::new();
-    let mut agents = serde_json::Map::new();
-    for (name, server, keys) in servers {
-        issuers.insert(
-            (*name).to_owned(),
-            json!({
-                "issuer": server.issuer(), "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "15m", "keys": keys,
-            }),
-        );
-        agents.insert(
-            format!("{name}-agent"),
-            json!({ "owner": "o@example.com", "identity": { "issuer": name, "client_id": "robot" } }),
-        );
-    }
-    policy["name"] = json!("fetching");
-    policy["issuers"] = issuers.into();
-    policy["agents"] = agents.into();
-    policy["audit"]["log"]["deny"] = json!(true);
-    policy
-}
-
-fn remote(server: &KeyServer, name: &str) -> Value {
-    json!({ "remote": { "url": server.jwks_uri(), "cluster": name, "timeout": "2s" } })
-}
-
-/// Starts a gate with four workers. The clusters have no TLS, so that the servers need no certificates.
-fn start(servers: &[(&str, &KeyServer, Value)]) -> Gate {
-    let clusters: Vec<_> = servers.iter().map(|(name, server, _)| (*name, server.address())).collect();
-    let change = |bootstrap: &mut Bootstrap| {
-        for (name, address) in clusters {
-            let endpoint = json!({ "address": { "socket_address": {
-                "address": address.ip().to_string(), "port_value": address.port()
-            } } });
-            let cluster = json!({
-                "name": name, "type": "STATIC", "connect_timeout": "1s",
-                "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] }
-            });
-            bootstrap.add_cluster(cluster).unwrap();
-        }
-        *bootstrap = bootstrap.clone().dynamic();
-    };
-    Gate::start_with(&fetching(servers), change, &Options { concurrency: 4, ..Options::default() })
-}
-
-fn claims() -> Value {
-    json!({ "aud": "https://api.example.com", "sub": "robot", "client_id": "robot", "scope": "items:read items:write" })
-}
-
-fn with(server: &KeyServer) -> Request {
-    Request::get("/items/1").host(HOST).bearer(&server.mint(&claims()))
-}
-
-/// Sends requests until one gets this status. Returns how long that took.
-#[track_caller]
-fn await_status(gate: &Gate, request: &Request, status: u16) -> Duration {
-    let start = Instant::now();
-    loop {
-        let response = gate.call(request);
-        if response.status == status {
-            return start.elapsed();
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "{} {}", response.status, response.text());
-        thread::sleep(Duration::from_millis(20));
-    }
-}
+use super::{assert_told_to_wait, await_policy, await_status, claims, fetching, remote, start, with};
+use crate::envoy::fixture::HOST;
+use crate::envoy::operating::until;
 
 /// Returns a token whose header names a key that nobody has.
 fn with_unknown_key(server: &KeyServer, number: usize) -> Request {
@@ -178,15 +110,46 @@ fn a_provider_that_is_down_at_the_start_does_not_stop_the_gate() {
     let mut updated = fetching(&[("idp", &idp, remote(&idp, "idp"))]);
     updated["help"] = json!("https://help.example.com");
     gate.envoy.update(&gate.bootstrap.with_policy(&updated.to_string()).unwrap()).unwrap();
-    let denied = Request::get("/items/1").host(HOST);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !gate.call(&denied).text().contains("help.example.com") {
-        assert!(Instant::now() < deadline, "the update never took effect");
-        thread::sleep(Duration::from_millis(20));
-    }
+    await_policy(&gate, "https://help.example.com");
     for _ in 0..20 {
         assert!(await_status(&gate, &request, 200) < Duration::from_secs(3));
     }
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn keys_are_used_for_stale_for_and_again_when_the_provider_is_back() {
+    // The minimum of both.
+    const STALE_FOR: Duration = Duration::from_secs(30);
+    let idp = KeyServer::start().unwrap();
+    let mut keys = remote(&idp, "idp");
+    keys["remote"]["refresh"] = json!("30s");
+    keys["remote"]["stale_for"] = json!("30s");
+    let gate = start(&[("idp", &idp, keys)]);
+    await_status(&gate, &with(&idp), 200);
+    // The new key is in a set whose fetch starts later than this.
+    let fetched = Instant::now();
+    idp.rotate().unwrap();
+    let request = with(&idp);
+    until("every worker has the new key", || (0..32).all(|_| gate.call(&request).status == 200));
+    idp.close();
+    let denied = loop {
+        let response = gate.call(&request);
+        if response.status != 200 {
+            break response;
+        }
+        assert!(fetched.elapsed() < STALE_FOR * 4, "the keys never expire");
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert!(fetched.elapsed() >= STALE_FOR, "expired after {:?}", fetched.elapsed());
+    assert_told_to_wait(&denied);
+    until("every worker has forgotten the keys", || (0..32).all(|_| gate.call(&request).status == 503));
+    assert!(gate.envoy.log().contains("are older than `stale_for`"), "{}", gate.envoy.log_tail());
+    // The back-off doubles: after three attempts, the next one is at most four seconds away.
+    until("three attempts have failed", || gate.envoy.log().matches("cannot fetch").count() >= 3);
+    assert_told_to_wait(&gate.call(&request));
+    idp.reopen().unwrap();
+    println!("200 after {:?}", await_status(&gate, &request, 200));
 }
 
 #[test]
