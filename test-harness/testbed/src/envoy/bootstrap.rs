@@ -164,6 +164,20 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Adds a cluster for a server on this host. It has no TLS: the server needs no certificate.
+    ///
+    /// # Errors
+    /// When the configuration has no list of clusters.
+    pub fn add_server(&mut self, name: &str, server: SocketAddr) -> Result<()> {
+        let endpoint = json!({ "address": { "socket_address": address(server) } });
+        self.add_cluster(json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] },
+        }))
+    }
+
     /// Writes the configuration to the file that Envoy starts with, and the files that it refers to into the same folder.
     ///
     /// # Errors
