@@ -1,4 +1,4 @@
-use crate::{callgate, coding_token, file, json, line_of, run};
+use crate::{PUBLISHED, callgate, coding_token, file, json, line_of, run};
 
 const POLICY: &str = "examples/quickstart/policy.yaml";
 
@@ -6,7 +6,8 @@ const POLICY: &str = "examples/quickstart/policy.yaml";
 fn shows_every_check_and_header_change_of_an_allowed_request() {
     let token = coding_token();
     let path = file("explain.token", format!("{token}\n"));
-    let out = callgate(&format!("explain {POLICY} --path /repos/acme/gateway/pulls --token @{path}")).fine();
+    let out =
+        callgate(&format!("explain {POLICY} {PUBLISHED} --path /repos/acme/gateway/pulls --token @{path}")).fine();
     let (agent, owner) = (line_of("  coding-agent:"), line_of("path.owner: token.org"));
     for line in [
         "request GET https://api.example.com/repos/acme/gateway/pulls at ",
@@ -28,7 +29,8 @@ fn shows_every_check_and_header_change_of_an_allowed_request() {
 
 #[test]
 fn shows_the_remaining_checks_of_a_denied_request() {
-    let arguments = ["explain", POLICY, "--method", "POST", "--path", "/repos/globex/other/pulls", "--token", "-"];
+    let arguments =
+        ["explain", POLICY, PUBLISHED, "--method", "POST", "--path", "/repos/globex/other/pulls", "--token", "-"];
     let out = run(&arguments, &coding_token()).fine();
     assert_eq!(out.matches("DENY  binding         binding_mismatch: ").count(), 2, "{out}");
     assert!(out.contains("\nDENY  403 binding_mismatch\n"), "{out}");
@@ -37,8 +39,10 @@ fn shows_the_remaining_checks_of_a_denied_request() {
 #[test]
 fn evaluates_the_request_at_the_given_time() {
     let token = coding_token();
-    let explain =
-        |at| run(&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", "-", "--at", at], &token).fine();
+    let explain = |at| {
+        let arguments = ["explain", POLICY, PUBLISHED, "--path", "/repos/acme/gateway", "--token", "-", "--at", at];
+        run(&arguments, &token).fine()
+    };
     assert!(explain("+0s").contains("\nALLOW allowed\n"));
     let late = explain("+1h");
     assert!(late.contains("\nDENY  401 token_expired\n"), "{late}");
@@ -123,6 +127,21 @@ fn reports_an_invalid_policy_as_check_does() {
     assert_eq!(explained, callgate(&format!("check {path}")).failed(2));
 }
 
+#[test]
+fn uses_the_given_key_set_in_place_of_the_fetched_one() {
+    let explain = |keys: &[&str]| {
+        let arguments = [&["explain", POLICY, "--path", "/repos/acme/gateway", "--token", "-"], keys].concat();
+        run(&arguments, &coding_token())
+    };
+    let without = explain(&[]).fine();
+    assert!(without.contains("\nDENY  503 keys_unavailable\n"), "{without}");
+    assert!(explain(&[PUBLISHED]).fine().contains("\nALLOW allowed\n"));
+    let other = explain(&["--keys", "partner=@examples/quickstart/keys/jwks.json"]).failed(1);
+    assert_eq!(other, "callgate: --keys: partner: the policy has no issuer `partner`\n");
+    let unreadable = explain(&["--keys", "corp=@examples/quickstart/keys/es256.jwk.json"]).failed(1);
+    assert!(unreadable.starts_with("callgate: --keys: corp: "), "{unreadable}");
+}
+
 /// Returns a token with this header, these claims and an invalid signature.
 fn unsigned(header: &str, claims: &str) -> String {
     use base64::Engine as _;
@@ -163,7 +182,7 @@ fn names_the_claim_or_header_parameter_of_a_rejected_token() {
 #[test]
 fn suggests_the_nearest_endpoint() {
     let explain = |arguments: &[&str]| {
-        let fixed = ["explain", POLICY, "--token", "-"];
+        let fixed = ["explain", POLICY, PUBLISHED, "--token", "-"];
         run(&[&fixed, arguments].concat(), &coding_token()).fine()
     };
     for (arguments, line) in [

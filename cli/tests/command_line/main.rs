@@ -85,6 +85,9 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
+/// The argument with the key set that the issuer of the quickstart policy publishes.
+const PUBLISHED: &str = "--keys=corp=@examples/quickstart/keys/jwks.json";
+
 /// Returns a token that the quickstart policy accepts now.
 fn coding_token() -> String {
     let arguments = "token --key @examples/quickstart/keys/es256.jwk.json --issuer https://idp.example.com --subject coding-agent \

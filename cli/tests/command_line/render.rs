@@ -237,19 +237,27 @@ fn options_set_their_fields_in_the_resource() {
 #[test]
 fn reports_what_cannot_be_rendered() {
     let quickstart = quickstart();
-    let policy = |name: &str, from: &str, to: &str| {
-        assert!(quickstart.contains(from), "{from}");
-        let text = quickstart.replacen(from, to, 1) + "tables: { key: { env: CALLGATE_TABLES_KEY } }\n";
+    let policy = |name: &str, changes: &[(&str, &str)]| {
+        let mut text = quickstart.clone() + "tables: { key: { env: CALLGATE_TABLES_KEY } }\n";
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
         file(name, text)
     };
-    let empty = policy("empty-list.yaml", "hosts: [api.example.com]", "hosts: [api.example.com]\nreject_query: []");
+    let empty = [
+        ("hosts: [api.example.com]", "hosts: [api.example.com]\nreject_query: []"),
+        ("cluster: idp", "address: 'idp.example.com:443'"),
+    ];
+    let empty = policy("empty-list.yaml", &empty);
+    let unseen = ("opens and", "opens\u{202e} and");
     for (command, said) in [
         (
             format!("render {empty} --for kong"),
             "`/reject_query`: Kong passes an empty list to a filter as an empty mapping",
         ),
         (
-            format!("render {} --for istio", policy("unseen.yaml", "opens and", "opens\u{202e} and")),
+            format!("render {} --for istio", policy("unseen.yaml", &[unseen])),
             "the policy contains the invisible character `\\u{202e}`; remove it",
         ),
         (
@@ -266,7 +274,7 @@ fn reports_what_cannot_be_rendered() {
         assert!(err.contains(said), "{command}: {err}");
     }
     // A JSON string can contain the character, as a visible escape.
-    assert!(rendered(&policy("unseen-json.yaml", "opens and", "opens\u{202e} and")).to_string().contains("u202e"));
+    assert!(rendered(&policy("unseen-json.yaml", &[unseen])).to_string().contains("u202e"));
 }
 
 const LISTENER: &str = "/static_resources/listeners/0";

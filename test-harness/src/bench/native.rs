@@ -309,7 +309,7 @@ mod tests {
     /// Otherwise the comparison would be with filters that do less than claimed.
     #[test]
     fn native_chain_allows_the_same_requests_as_the_gate() {
-        let policy = quickstart::policy().unwrap();
+        let policy = quickstart::policy_with_keys().unwrap();
         let issuer = Issuer::new().unwrap();
         let callee = Callee::start().unwrap();
         let base = rows::base(&build::filter(Flavor::Release).unwrap(), &callee).unwrap();

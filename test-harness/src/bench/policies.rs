@@ -1,4 +1,4 @@
-//! The policies for measuring the gate: the quickstart's policy as it ships, and generated policies of any size.
+//! The policies for measuring the gate: the quickstart's policy with the keys of its issuer, and generated policies of any size.
 
 use anyhow::{Context as _, Result};
 use callgate_kit::mint::SigningKey;
@@ -17,7 +17,7 @@ pub(super) const KEY_CLUSTER: &str = "idp";
 
 /// Returns the quickstart's policy with limits that are never reached, because rejected requests are not measured.
 pub(super) fn quickstart() -> Result<Value> {
-    let mut policy = quickstart::policy()?;
+    let mut policy = quickstart::policy_with_keys()?;
     for limit in
         policy.get_mut("limits").and_then(Value::as_object_mut).into_iter().flat_map(|limits| limits.values_mut())
     {

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Returns the quickstart's policy with signatures on all requests that change something, and with a limit that refills too slowly to
 /// matter while the tester counts.
 pub(super) fn policy() -> Result<Value> {
-    let mut policy = quickstart::policy()?;
+    let mut policy = quickstart::policy_with_keys()?;
     let at = |pointer: &str| format!("the quickstart's policy has no value at {pointer}");
     for (pointer, name, value) in [
         ("/agents/coding-agent", "signing_keys", json!([{ "jwk": key()?.public_jwk() }])),

@@ -47,8 +47,8 @@ pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) 
     let upstream = Upstream::start()?;
     let publisher = Publisher::start(&suites)?;
     let (mut bootstrap, environment) = bootstrap(module, &suites, upstream.address())?;
-    for cluster in publisher.clusters() {
-        bootstrap.add_cluster(cluster)?;
+    for (cluster, address) in publisher.clusters() {
+        bootstrap.add_server(cluster, *address)?;
     }
     let envoy = Envoy::start(&bootstrap, &Options { environment, binary, ..Options::default() })?;
     judge(&Here { envoy, upstream }, &suites, wire)

@@ -15,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -56,19 +55,9 @@ impl Publisher {
         Ok(Self { clusters: addresses, runtime: Some(runtime) })
     }
 
-    /// Returns Envoy's configuration of the clusters.
-    pub(super) fn clusters(&self) -> impl Iterator<Item = Value> {
-        self.clusters.iter().map(|(name, address)| {
-            let address = json!({ "address": address.ip(), "port_value": address.port() });
-            let endpoint = json!({ "endpoint": { "address": { "socket_address": address } } });
-            let endpoints = json!([{ "lb_endpoints": [endpoint] }]);
-            json!({
-                "name": name,
-                "type": "STATIC",
-                "connect_timeout": "1s",
-                "load_assignment": { "cluster_name": name, "endpoints": endpoints },
-            })
-        })
+    /// Returns the address of each cluster.
+    pub(super) fn clusters(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.clusters
     }
 }
 

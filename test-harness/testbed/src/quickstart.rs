@@ -1,4 +1,5 @@
-//! The policy of `examples/quickstart`, and its issuer. The private keys are next to the policy and are public.
+//! The policy of `examples/quickstart`, and its issuer. The key set and the private keys of the issuer are next to the policy, and are all
+//! public.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +21,26 @@ pub fn policy() -> Result<Value> {
     let policy = callgate_kit::document::read(paths::root().join("examples/quickstart/policy.yaml"))
         .context("the quickstart's policy cannot be read")?;
     Ok(policy.value().clone())
+}
+
+/// Returns the policy with the issuer's key set in it, for gateways that cannot fetch it, and for measurements: a fetch in the middle of one
+/// would be part of its result.
+///
+/// # Errors
+/// When the policy or the key set cannot be read.
+pub fn policy_with_keys() -> Result<Value> {
+    let mut policy = policy()?;
+    let keys = policy.pointer_mut("/issuers/corp/keys").context("the quickstart's policy has no keys")?;
+    *keys = json!({ "jwks": key_set()? });
+    Ok(policy)
+}
+
+/// Returns the key set that the issuer publishes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn key_set() -> Result<Value> {
+    read("jwks.json")
 }
 
 /// Mints tokens as the policy's issuer does.
@@ -101,8 +122,37 @@ pub fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
 }
 
 fn key(name: &str) -> Result<SigningKey> {
-    let file = paths::root().join(format!("examples/quickstart/keys/{name}.jwk.json"));
+    let name = format!("{name}.jwk.json");
+    SigningKey::from_jwk(&read(&name)?).with_context(|| format!("{name} cannot sign"))
+}
+
+/// Reads a file in the folder of the keys.
+fn read(name: &str) -> Result<Value> {
+    let file = paths::root().join("examples/quickstart/keys").join(name);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let jwk = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    SigningKey::from_jwk(&jwk).with_context(|| format!("{} cannot sign", file.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_keys_are_the_public_halves_of_the_signing_keys() {
+        let issuer = Issuer::new().unwrap();
+        let mut published = key_set().unwrap()["keys"].take();
+        for key in published.as_array_mut().unwrap() {
+            assert_eq!(key.as_object_mut().unwrap().remove("use"), Some(json!("sig")));
+        }
+        assert_eq!(published, json!([issuer.es256.public_jwk(), issuer.ed25519.public_jwk()]));
+    }
+
+    #[test]
+    fn the_policy_with_keys_differs_only_in_their_source() {
+        let (fetching, mut inline) = (policy().unwrap(), policy_with_keys().unwrap());
+        let keys = inline["issuers"]["corp"]["keys"].take();
+        assert_eq!(keys, json!({ "jwks": key_set().unwrap() }));
+        inline["issuers"]["corp"]["keys"] = fetching["issuers"]["corp"]["keys"].clone();
+        assert_eq!(inline, fetching);
+    }
 }

@@ -191,7 +191,7 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
 }
 
 /// Binds without blocking, because blocking is not allowed inside another runtime.
-fn bound(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener> {
+pub(crate) fn bound(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     listener.set_nonblocking(true).context("cannot set an option of the socket")?;
     let _entered = runtime.enter();

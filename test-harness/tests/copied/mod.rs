@@ -223,6 +223,10 @@ fn example(file: &str) -> Option<Copied> {
             (ours::dashboard, &[("\"panels\"", "\"pannels\""), ("\"expr\"", "\"exrp\""), ("rate(", "rtae(")])
         }
         "record.json" => (ours::record, &[("\"decision\"", "\"decison\"")]),
+        "jwks.json" => (
+            ours::key_set,
+            &[("\"keys\"", "\"kyes\""), ("\"kty\"", "\"kyt\""), ("\"crv\"", "\"crw\""), ("\"x\"", "\"X\"")],
+        ),
         _ if name.ends_with(".jwk.json") => (ours::key, &[("\"kty\"", "\"kyt\""), ("\"d\"", "\"D\"")]),
         _ => return None,
     };

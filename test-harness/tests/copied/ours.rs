@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::Path;
 
+use callgate::identity::crypto::PublicJwk;
 use callgate_kit::mint::SigningKey;
 use callgate_kit::policy::not_needed;
 use callgate_kit::{corpus, document, records};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use test_harness::observability;
 
 use super::{Checked, compiles, crds, value};
@@ -43,6 +44,18 @@ fn copied(from: &Path, to: &Path) {
 pub(super) fn key(_: &Path, text: &str) -> Checked {
     let jwk = serde_json::from_str(text).map_err(|error| error.to_string())?;
     SigningKey::from_jwk(&jwk).map(drop).map_err(|error| error.to_string())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeySet {
+    keys: Vec<Map<String, Value>>,
+}
+
+/// Checks that every key of a published set can verify signatures.
+pub(super) fn key_set(_: &Path, text: &str) -> Checked {
+    let set: KeySet = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    set.keys.iter().try_for_each(|jwk| PublicJwk::read(jwk).map(drop).map_err(|error| error.to_string()))
 }
 
 pub(super) fn record(_: &Path, text: &str) -> Checked {

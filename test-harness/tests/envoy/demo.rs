@@ -30,10 +30,10 @@ fn every_demo_request_has_the_documented_result() {
     let dump = ["/config_dump?include_eds", "/server_info", "/stats", "/clusters"]
         .map(|page| demo.admin(page).unwrap())
         .concat();
+    assert!(dump.contains("idp.example.com/jwks"), "the dump has the policy");
     for name in ["es256", "ed25519"] {
         let jwk = fs::read_to_string(paths::root().join(format!("examples/quickstart/keys/{name}.jwk.json"))).unwrap();
         let jwk: Value = serde_json::from_str(&jwk).unwrap();
-        assert!(dump.contains(jwk["x"].as_str().unwrap()), "the dump has the policy");
         assert!(!dump.contains(jwk["d"].as_str().unwrap()));
     }
     assert!(!dump.contains("eyJ"), "a token begins so");

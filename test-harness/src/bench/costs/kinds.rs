@@ -92,7 +92,7 @@ impl Party {
 
 /// Returns the quickstart's policy with every kind of key, proofs of possession, and agents that are identified by signatures alone.
 fn policy(keys: &[SigningKey]) -> Result<Value> {
-    let mut policy = quickstart::policy()?;
+    let mut policy = quickstart::policy_with_keys()?;
     let public = |key: &SigningKey| {
         let mut jwk = key.public_jwk();
         set(&mut jwk, "alg", key.algorithm().jose_name());

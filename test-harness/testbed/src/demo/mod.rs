@@ -1,6 +1,7 @@
 //! `cargo demo`: a real Envoy with the quickstart's policy, real requests through it, and a table of the decisions and reasons.
 
 mod calls;
+mod key_server;
 mod picture;
 mod serve;
 mod table;
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use callgate::decision::metrics::KEYS_FETCHED;
 use serde_json::Value;
 
 use crate::build::{Flavor, Sources};
@@ -18,6 +20,7 @@ use crate::envoy::{self, Bootstrap, Envoy, Options, record_in};
 use crate::quickstart::{self, Issuer};
 use crate::upstream::Upstream;
 use calls::Call;
+use key_server::KeyServer;
 
 pub use picture::{PICTURE, picture};
 pub use serve::{Invitation, Try};
@@ -27,6 +30,12 @@ const MARK: &str = "x-demo-call";
 
 /// When `cargo demo` was started, in milliseconds since 1970.
 const STARTED: &str = "CALLGATE_DEMO_STARTED";
+
+/// The cluster from which the policy fetches the keys of its issuer.
+const IDP: &str = "idp";
+
+/// The gate fetches within a second, but a busy machine may need longer.
+const FETCH_DEADLINE: Duration = Duration::from_secs(60);
 
 const NEXT: &str = "\
 Try next:
@@ -39,6 +48,8 @@ pub struct Demo {
     envoy: Envoy,
     upstream: Upstream,
     issuer: Issuer,
+    /// While it runs, the gate can fetch the keys of the issuer again.
+    _key_server: KeyServer,
 }
 
 /// The result of one request.
@@ -111,11 +122,14 @@ impl Demo {
         let module = module?;
         found.map_err(|_| anyhow!("looking for Envoy panicked"))??;
         let policy = quickstart::policy()?;
-        let upstream = Upstream::start()?;
-        let bootstrap = Bootstrap::new(&module, &policy.to_string(), upstream.address())?;
+        let (upstream, key_server) = (Upstream::start()?, KeyServer::start()?);
+        let mut bootstrap = Bootstrap::new(&module, &policy.to_string(), upstream.address())?;
+        bootstrap.add_server(IDP, key_server.address())?;
         steps.print("starting Envoy with the filter and the policy of examples/quickstart");
         let envoy = Envoy::start(&bootstrap, &Options::default())?;
-        Ok(Self { envoy, upstream, issuer: Issuer::new()? })
+        await_keys(&envoy)?;
+        steps.print("the gate has fetched the keys of the policy's issuer");
+        Ok(Self { envoy, upstream, issuer: Issuer::new()?, _key_server: key_server })
     }
 
     /// Sends all requests, one after the other.
@@ -180,6 +194,21 @@ impl Demo {
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Waits until the gate has fetched the issuer's keys. A request would wait for them too, but at most for the `timeout` of the policy.
+fn await_keys(envoy: &Envoy) -> Result<()> {
+    let (counter, deadline) = (KEYS_FETCHED.prometheus(), Instant::now() + FETCH_DEADLINE);
+    let is_counted = |line: &str| line.starts_with(&counter) && !line.ends_with(" 0");
+    while !envoy.admin("/stats/prometheus")?.lines().any(is_counted) {
+        ensure!(
+            Instant::now() < deadline,
+            "the gate has not fetched the keys of the policy's issuer; the end of Envoy's log:\n{}",
+            envoy.log_tail()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Returns what the demo prints about these outcomes, without the times.

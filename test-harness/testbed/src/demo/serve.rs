@@ -80,7 +80,8 @@ impl Invitation {
                     "the records of one reason, one on each line",
                 ),
                 (
-                    "callgate explain examples/quickstart/policy.yaml --path /repos/globex/gateway --token env:CODER"
+                    "callgate explain examples/quickstart/policy.yaml --path /repos/globex/gateway --token env:CODER \
+                     --keys corp=@examples/quickstart/keys/jwks.json"
                         .to_owned(),
                     "each check of the third request",
                 ),

@@ -164,17 +164,17 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Adds a cluster with one server, without TLS.
+    /// Adds a cluster for a server on this host. It has no TLS: the server needs no certificate.
     ///
     /// # Errors
     /// When the configuration has no list of clusters.
-    pub fn add_server(&mut self, cluster: &str, server: SocketAddr) -> Result<()> {
+    pub fn add_server(&mut self, name: &str, server: SocketAddr) -> Result<()> {
         let endpoint = json!({ "address": { "socket_address": address(server) } });
         self.add_cluster(json!({
-            "name": cluster,
+            "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
-            "load_assignment": { "cluster_name": cluster, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] },
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] },
         }))
     }
 
