@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::callee::Callee;
 use super::instructions::{NOW, WARM_UP, decide_in};
 use super::report::{Bound, table};
-use super::{Size, cpu, native, policies, rows};
+use super::{Size, cpu, policies, rows};
 use crate::client;
 use crate::envoy::{Envoy, Options};
 use crate::quickstart::Issuer;
@@ -206,7 +206,7 @@ pub(super) fn ticks_percent(filter: &Path, size: &Size) -> Result<f64> {
     let inline = policies::quickstart()?;
     let (fetching, key_set) = policies::with_fetched_keys(&inline)?;
     let key_server = publish(&key_set)?;
-    base.add_cluster(native::cluster(policies::KEY_CLUSTER, key_server.address()))?;
+    base.add_server(policies::KEY_CLUSTER, key_server.address())?;
     let options = Options { concurrency: WORKERS, ..Options::default() };
     let start = |policy: &Value| -> Result<Envoy> {
         let envoy = Envoy::start(&base.with_policy(&policy.to_string())?, &options)?;

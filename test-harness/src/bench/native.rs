@@ -10,6 +10,7 @@ use callgate::document::HEADER_PREFIX;
 use serde_json::{Map, Value, json};
 
 use super::rows::POLICY_SERVICE;
+use crate::envoy;
 use crate::quickstart::set;
 
 /// The namespace and key under which `jwt_authn` stores the claims.
@@ -124,20 +125,6 @@ pub(super) fn ext_authz_grpc() -> Value {
     )
 }
 
-/// Returns a cluster with one server, without TLS.
-pub(super) fn cluster(name: &str, address: SocketAddr) -> Value {
-    let address = json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } });
-    json!({
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
-        },
-    })
-}
-
 /// Returns the cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
 pub(super) fn policy_service(address: SocketAddr) -> Value {
     let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -145,7 +132,7 @@ pub(super) fn policy_service(address: SocketAddr) -> Value {
         "@type": format!("type.googleapis.com/{options}"),
         "explicit_http_config": { "http2_protocol_options": {} },
     } });
-    let mut cluster = cluster(POLICY_SERVICE, address);
+    let mut cluster = envoy::cluster(POLICY_SERVICE, address);
     set(&mut cluster, "typed_extension_protocol_options", http2);
     cluster
 }

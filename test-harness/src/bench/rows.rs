@@ -108,7 +108,7 @@ impl Rows {
             listeners.push((POLICY_SERVICE, asks));
         }
         let mut bootstrap = Bootstrap::joined(listeners)?;
-        bootstrap.add_cluster(native::cluster(policies::KEY_CLUSTER, key_server.address()))?;
+        bootstrap.add_server(policies::KEY_CLUSTER, key_server.address())?;
         if let Some(service) = &policy_service {
             bootstrap.add_cluster(native::policy_service(service.address()))?;
         }

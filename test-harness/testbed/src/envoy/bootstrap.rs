@@ -169,13 +169,7 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has no list of clusters.
     pub fn add_server(&mut self, name: &str, server: SocketAddr) -> Result<()> {
-        let endpoint = json!({ "address": { "socket_address": address(server) } });
-        self.add_cluster(json!({
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] },
-        }))
+        self.add_cluster(cluster(name, server))
     }
 
     /// Writes the configuration to the file that Envoy starts with, and the files that it refers to into the same folder.
@@ -236,6 +230,17 @@ fn is_gate(filter: &Value) -> bool {
 /// When it does not exist.
 pub fn child<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
     value.pointer_mut(pointer).with_context(|| format!("the configuration has no value at {pointer}"))
+}
+
+/// Returns a cluster with one server, without TLS.
+pub fn cluster(name: &str, server: SocketAddr) -> Value {
+    let endpoint = json!({ "address": { "socket_address": address(server) } });
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }] },
+    })
 }
 
 fn address(address: SocketAddr) -> Value {

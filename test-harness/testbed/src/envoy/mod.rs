@@ -4,7 +4,6 @@ mod bootstrap;
 mod locate;
 mod process;
 
-pub use bootstrap::Bootstrap;
-pub use bootstrap::child;
+pub use bootstrap::{Bootstrap, child, cluster};
 pub use locate::{Binary, OLDEST, locate, oldest, pinned_version};
 pub use process::{Envoy, Options, lines_in, record_in};
