@@ -120,15 +120,24 @@ fn unknown(finding: &Finding) -> String {
 /// Names a server by its address instead of by a cluster.
 fn name_address(document: &mut Value, cluster: &str) -> bool {
     let Some(place) = cluster.strip_suffix(".cluster") else { return false };
-    let Some(url) = get(document, &format!("{place}.url")).and_then(|url| url.as_str().map(str::to_owned)) else {
-        return false;
-    };
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let host = rest.split('/').next().unwrap_or_default();
-    let port = if scheme == "http" { 80 } else { 443 };
-    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
+    let Some(address) = address(document, &steps(place)) else { return false };
     put(document, &format!("{place}.address"), json!(address));
     remove(document, &steps(cluster))
+}
+
+/// Returns the address of the server that is described at this place.
+fn address(document: &mut Value, server: &[String]) -> Option<String> {
+    let mut text = |object: &[String], member: &str| Some(at(document, object)?.get(member)?.as_str()?.to_owned());
+    let url = match server {
+        [.., hosts, host] if hosts == "key_hosts" => format!("https://{host}"),
+        // The metadata of an issuer is on the issuer's host.
+        [issuer @ .., _, discover] if discover == "discover" => text(issuer, "issuer")?,
+        remote => text(remote, "url")?,
+    };
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split('/').next()?;
+    let port = if scheme == "http" { 80 } else { 443 };
+    Some(if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") })
 }
 
 /// Splits a place into steps: `endpoints[3].scopes` becomes `endpoints`, `3` and `scopes`.
@@ -243,6 +252,22 @@ mod tests {
             assert_eq!((&lost.features, located), (&features, location), "{profile:?}");
             assert_eq!(lost.everything, profile == HostProfile::Apisix);
         }
+    }
+
+    #[test]
+    fn metadata_and_key_hosts_have_addresses_on_kong() {
+        let suite = suites().unwrap().into_iter().find(|suite| suite.file.ends_with("/google/cases.yaml")).unwrap();
+        let adapted = super::suite(&suite, HostProfile::Kong.quirks()).unwrap();
+        assert_eq!(
+            adapted.suite.policies[0].document["issuers"]["google"]["keys"],
+            json!({ "discover": {
+                "document": "openid",
+                "address": "accounts.google.com:443",
+                "key_hosts": { "www.googleapis.com": { "address": "www.googleapis.com:443" } },
+            } })
+        );
+        let failed = run::run(&adapted.suite).unwrap().into_iter().filter(|result| !result.differences.is_empty());
+        assert_eq!(failed.count(), 0);
     }
 
     /// On Kong, a request cannot wait, so a key that was not in the newest set is unknown at first.
