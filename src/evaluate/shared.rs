@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn only_gateways_with_a_zone_report_its_size() {
         let mut policy = policy("K");
-        policy.features = crate::document::Gateway::Envoy.features();
+        policy.features = crate::policy::Features::of(crate::document::Gateway::Envoy);
         assert_eq!(policy.shared_bytes(), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Warnings about a valid policy that may not express its author's intent, if they need more than one field.
 
-use super::{Policy, Store};
+use super::{Features, Policy, Store};
 use crate::document;
 use crate::document::{Finding, Findings, Place};
 use crate::identity::crypto::{Algorithm, host_hash};
@@ -109,7 +109,7 @@ fn destructive_endpoints(document: &document::Document, findings: &mut Findings)
 /// Warns if failed credentials are not limited on a gateway that does not verify signatures itself. Each signature then costs the
 /// worker up to some milliseconds.
 fn failing_credentials(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
-    let features = document.gateway.features();
+    let features = Features::of(document.gateway);
     if features.verifies || document.auth_failure_limit.is_some() {
         return;
     }

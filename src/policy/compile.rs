@@ -19,8 +19,8 @@ use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
 use super::{
-    Policy, advice, authentication, claims, credentials, documents, dpop, gateway, hosts, overrides, scope_implies,
-    unregistered,
+    Features, Policy, advice, authentication, claims, credentials, documents, dpop, gateway, hosts, overrides,
+    scope_implies, unregistered,
 };
 use crate::document;
 use crate::document::names::check_name;
@@ -209,7 +209,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         name: document.name.as_str().into(),
         label: format!("{}@{}", document.name, version.get(..12).unwrap_or(&version)).into(),
         version: version.into(),
-        features: document.gateway.features(),
+        features: Features::of(document.gateway),
         observe: document.mode == document::Mode::Observe,
         resources,
         help: document.help.as_deref().map(Into::into),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gateway::Fetching;
+use super::gateway::{Features, Fetching};
 use crate::document::{self, DiscoveredKeys, Lifetime, MetadataDocument, RemoteKeys};
 use crate::document::{Findings, Place};
 use crate::fetch::{Authorization, Source, Target, Url, is_address};
@@ -159,7 +159,7 @@ impl Reader<'_> {
 
     /// Returns the gateway's name for a server.
     fn upstream(&mut self, cluster: Option<&str>, address: Option<&str>, place: &Place) -> Option<Box<str>> {
-        let features = self.document.gateway.features();
+        let features = Features::of(self.document.gateway);
         let name = features.name;
         let (field, written, other) = match features.fetching {
             Fetching::Held => ("cluster", cluster, address.map(|_| "address")),

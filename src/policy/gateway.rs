@@ -163,20 +163,20 @@ const ENVOY: Features = Features {
     timers: true,
 };
 
-impl Gateway {
-    /// Returns the features of the gateway.
+impl Features {
+    /// Returns the features of a gateway.
     #[must_use]
-    pub const fn features(self) -> Features {
-        match self {
-            Self::Envoy => ENVOY,
+    pub const fn of(gateway: Gateway) -> Self {
+        match gateway {
+            Gateway::Envoy => ENVOY,
             // The `vm_id` of Istio's filters is empty, and all filters with an empty `vm_id` share one map.
-            Self::Istio => Features { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
-            Self::EnvoyGateway => Features { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
+            Gateway::Istio => Self { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
+            Gateway::EnvoyGateway => Self { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
             // One of the two Envoys in Higress is older than `verify_signature`.
-            Self::Higress => {
-                Features { name: "higress", body: BodyCheck::Late, store_is_ours: false, verifies: false, ..ENVOY }
+            Gateway::Higress => {
+                Self { name: "higress", body: BodyCheck::Late, store_is_ours: false, verifies: false, ..ENVOY }
             }
-            Self::Kong => Features {
+            Gateway::Kong => Self {
                 name: "kong",
                 body: BodyCheck::Late,
                 store: Store::Zone,
@@ -202,7 +202,7 @@ impl Gateway {
                 fetching: Fetching::Denied,
                 timers: false,
             },
-            Self::Portable => Features {
+            Gateway::Portable => Self {
                 name: "portable",
                 body: BodyCheck::Unseen,
                 store: Store::None,
@@ -263,9 +263,9 @@ pub fn must_accept(configuration: &[u8], variable: Option<&[u8]>) -> bool {
     let known = |name: &str| Gateway::deserialize(StrDeserializer::<de::value::Error>::new(name)).ok();
     if let Some(name) = variable {
         let gateway = str::from_utf8(name).ok().and_then(known);
-        return gateway.is_none_or(|gateway| !gateway.features().refuses_configuration);
+        return gateway.is_none_or(|gateway| !Features::of(gateway).refuses_configuration);
     }
-    let stops = |name: &str| known(name).is_some_and(|gateway| !gateway.features().refuses_configuration);
+    let stops = |name: &str| known(name).is_some_and(|gateway| !Features::of(gateway).refuses_configuration);
     let bounds = json::Bounds { bytes: usize::MAX, depth: u8::MAX };
     if let Ok(document) = json::parse(configuration, bounds) {
         return document.get("gateway").and_then(Value::as_str).is_some_and(stops);
@@ -291,7 +291,7 @@ impl Features {
 /// Rejects features that the policy needs and its gateway lacks. Features that depend on an endpoint are checked with that
 /// endpoint.
 pub(super) fn check(document: &document::Document, findings: &mut Findings) {
-    let features = document.gateway.features();
+    let features = Features::of(document.gateway);
     let (name, root) = (features.name, Place::root());
     if features.store == Store::None {
         for limit in document.limits.keys() {

@@ -1,5 +1,6 @@
 //! Compiles the bounds on held requests: how long they are held, and how many bytes of them.
 
+use super::gateway::Features;
 use std::time::Duration;
 
 use crate::document;
@@ -42,7 +43,7 @@ impl HeldBodies {
             let message = format!("invalid duration; expected `{}s` (`hold_timeout`) to `15m`", hold_timeout.as_secs());
             findings.error(place.field("total_timeout"), message);
         }
-        if !document.gateway.features().timers {
+        if !Features::of(document.gateway).timers {
             for (field, written) in
                 [("hold_timeout", raw.hold_timeout.is_some()), ("total_timeout", raw.total_timeout.is_some())]
             {
@@ -52,7 +53,7 @@ impl HeldBodies {
                         format!(
                             "`{}` has no timers, so this has no effect; remove this, and bound the time for a body in the \
                              gateway, such as by nginx's `client_body_timeout`",
-                            document.gateway.features().name
+                            Features::of(document.gateway).name
                         ),
                     );
                 }

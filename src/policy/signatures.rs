@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::endpoint::{Access, Endpoint};
-use super::gateway::{BodyCheck, Store};
+use super::gateway::{BodyCheck, Features, Store};
 use crate::allowlist::Origin;
 use crate::document::names::is_plain_header;
 use crate::document::{self, Authenticate, Lifetime};
@@ -272,7 +272,7 @@ impl SignatureRule {
 
 /// Checks whether and when the gateway gives Callgate access to signed bodies.
 fn check_bodies(document: &document::Document, endpoints: &[Endpoint], findings: &mut Findings) {
-    let features = document.gateway.features();
+    let features = Features::of(document.gateway);
     let late = document.body_check.is_some();
     let place = Place::root().field("body_check");
     // Any request may have a signature instead of a proof of possession.

@@ -6,7 +6,7 @@ use crate::document;
 use crate::document::{Findings, Place};
 use crate::identity::crypto::{first, hmac_sha256};
 use crate::identity::token::{Secrets, look_up};
-use crate::policy::gateway::Store;
+use crate::policy::gateway::{Features, Store};
 
 /// The minimum length of the secret in bytes. A shorter secret could be found by brute force.
 const LEAST: usize = 32;
@@ -24,7 +24,7 @@ impl TablesKey {
     ) -> Option<Self> {
         let raw = document.tables.key.as_ref()?;
         let place = Place::root().field("tables").field("key");
-        if document.gateway.features().store == Store::None {
+        if Features::of(document.gateway).store == Store::None {
             findings.warn(place, "workers share no state on this gateway, so there are no tables; remove this");
             return None;
         }
@@ -53,7 +53,7 @@ impl TablesKey {
 
     /// Rejects a policy that uses the shared store without a key if its gateway needs one.
     pub(super) fn require(document: &document::Document, findings: &mut Findings) {
-        let features = document.gateway.features();
+        let features = Features::of(document.gateway);
         if !features.needs_key() || document.tables.key.is_some() {
             return;
         }
