@@ -104,12 +104,16 @@ fn finds_nothing_in_a_rendered_gateway() {
 
 #[test]
 fn warnings_are_printed_and_do_not_fail_the_check() {
-    let path = file("unused-key.yaml", quickstart().replace("algorithms: [ES256, Ed25519]", "algorithms: [ES256]"));
+    // A key of an algorithm that the issuer does not accept.
+    let other = "- { kid: other, kty: OKP, crv: Ed25519, x: YWUM1MiMinEsnuay8fP5DiSqd5b96bMipg2qMcyIbqY }";
+    let policy = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/policy.yaml")).unwrap();
+    let path =
+        file("unused-key.yaml", policy.replace("- kid: replace-me", &format!("{other}\n          - kid: replace-me")));
     let ran = callgate(&format!("check {path}"));
     assert_eq!(ran.code, 0);
     assert!(ran.out.starts_with(&format!("{path}: valid, 1 warning\n")), "{}", ran.out);
     assert!(
-        ran.err.starts_with(&format!("{path}:")) && ran.err.contains(": warning: issuers.corp.keys.jwks.keys[1]: "),
+        ran.err.starts_with(&format!("{path}:")) && ran.err.contains(": warning: issuers.corp.keys.jwks.keys[0]: "),
         "{}",
         ran.err
     );
