@@ -207,7 +207,8 @@ impl<'j> Judge<'j> {
     /// request used, or the one that the error belongs to. A challenge that is followed by scopes names only that scheme.
     fn schemes(&self, error: &str, of_dpop: bool, scopes_follow: bool) -> String {
         let realm = published::realm(&self.policy.document, self.call);
-        let more = if scopes_follow { String::new() } else { published::parameters(&self.policy.document, false) };
+        let more =
+            if scopes_follow { String::new() } else { published::parameters(&self.policy.document, self.call, false) };
         let named = |name: &str, error: &str| format!("{name} realm=\"{realm}\"{error}{more}");
         let Some(dpop) = self.policy.document.get("dpop") else { return named("Bearer", error) };
         let only_dpop = dpop.get("required") == Some(&Value::Bool(true));
@@ -241,7 +242,7 @@ impl<'j> Judge<'j> {
         }
         let got: Vec<_> =
             headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, value)| value).collect();
-        let more = published::parameters(&self.policy.document, true);
+        let more = published::parameters(&self.policy.document, self.call, true);
         let same = match (&wanted, got.as_slice()) {
             (None, []) => true,
             (Some(wanted), [got]) if scopes_follow => {

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 
+/// The path of the metadata of a resource without a path.
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
 /// Returns the status with which the gate responds to a request for the metadata.
 pub(super) fn status(call: &Call) -> u16 {
     if is_preflight(call) { 204 } else { 200 }
@@ -21,22 +24,20 @@ pub(super) fn differences(document: &Value, call: &Call, headers: &[(String, Vec
         found.push("the response is not `application/json`".to_owned());
     }
     let got: Value = serde_json::from_slice(body).unwrap_or_default();
-    let wanted = if is_preflight(call) { Value::Null } else { metadata(document) };
+    let wanted = if is_preflight(call) { Value::Null } else { metadata(document, call) };
     if call.method != b"HEAD" && got != wanted {
         found.push(format!("expected the metadata {wanted}, got {got}"));
     }
     found
 }
 
-/// Returns the parameters that every challenge has because of the metadata. A challenge that names the scopes of the request has no
-/// initial scopes.
-pub(super) fn parameters(document: &Value, names_scopes: bool) -> String {
-    let Some(metadata) = document.get("metadata") else { return String::new() };
-    let resource = document.get("resource").and_then(Value::as_str).unwrap_or_default();
-    let rest = resource.strip_prefix("https://").unwrap_or_default();
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let slash = if path.is_empty() { "" } else { "/" };
-    let link = format!(", resource_metadata=\"https://{host}/.well-known/oauth-protected-resource{slash}{path}\"");
+/// Returns the parameters that every challenge has because of the metadata of the request's resource. A challenge that names the scopes of
+/// the request has no initial scopes.
+pub(super) fn parameters(document: &Value, call: &Call, names_scopes: bool) -> String {
+    let resource = resource_of(document, call);
+    let Some(metadata) = resource.get("metadata") else { return String::new() };
+    let (host, path) = parts(resource);
+    let link = format!(", resource_metadata=\"https://{host}{WELL_KNOWN}{path}\"");
     let initial = metadata.get("initial_scopes").and_then(Value::as_array).into_iter().flatten();
     let initial: Vec<_> = initial.filter_map(Value::as_str).collect();
     if names_scopes || initial.is_empty() { link } else { format!("{link}, scope=\"{}\"", initial.join(" ")) }
@@ -48,16 +49,38 @@ pub(super) fn proof_algorithms(dpop: &Value) -> Vec<&str> {
     names.flat_map(|name| std::iter::once(name).chain((name == "Ed25519").then_some("EdDSA"))).collect()
 }
 
-/// Returns the identifier of the resource with the longest base that the path is under, or else of the policy's own.
+/// Returns the identifier of the request's resource.
 pub(super) fn realm<'d>(document: &'d Value, call: &Call) -> &'d str {
-    let path = call.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    identifier(resource_of(document, call))
+}
+
+/// Returns the resource with the longest base that the path is under, or else the whole document, which has the policy's own.
+fn resource_of<'d>(document: &'d Value, call: &Call) -> &'d Value {
+    let path = path(call);
     let is_under =
         |base: &str| path.strip_prefix(base.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
-    let all = document.get("resources").and_then(Value::as_array).into_iter().flatten();
-    let based = all.filter_map(|resource| Some((resource.get("base")?.as_str()?, resource.get("resource")?.as_str()?)));
+    let based = resources(document).filter_map(|resource| Some((resource.get("base")?.as_str()?, resource)));
     let longest = based.filter(|(base, _)| is_under(base)).max_by_key(|(base, _)| base.len());
-    let own = document.get("resource").and_then(Value::as_str);
-    longest.map(|(_, resource)| resource).or(own).unwrap_or_default()
+    longest.map_or(document, |(_, resource)| resource)
+}
+
+fn resources(document: &Value) -> impl Iterator<Item = &Value> {
+    document.get("resources").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn identifier(resource: &Value) -> &str {
+    resource.get("resource").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Returns the host and the path of a resource's identifier. The path of a host alone is empty.
+fn parts(resource: &Value) -> (&str, &str) {
+    let rest = identifier(resource).strip_prefix("https://").unwrap_or_default();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    (host, if path == "/" { "" } else { path })
+}
+
+fn path(call: &Call) -> &[u8] {
+    call.target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
 /// Returns whether a challenge also asks for a signature, because some endpoint accepts it without a token.
@@ -87,14 +110,18 @@ fn is_preflight(call: &Call) -> bool {
     call.method == b"OPTIONS"
 }
 
-fn metadata(document: &Value) -> Value {
+/// Returns the metadata at the path of the request.
+fn metadata(document: &Value, call: &Call) -> Value {
+    let mut all = std::iter::once(document).chain(resources(document));
+    let is_requested = |resource: &&Value| path(call) == [WELL_KNOWN, parts(resource).1].concat().as_bytes();
+    let Some(resource) = all.find(is_requested) else { return Value::Null };
     let algorithms = document.get("dpop").map(|dpop| json!(proof_algorithms(dpop)));
     let members = [
-        ("resource", document.get("resource").cloned()),
-        ("authorization_servers", document.pointer("/metadata/authorization_servers").cloned()),
-        ("scopes_supported", document.pointer("/metadata/scopes").cloned()),
+        ("resource", resource.get("resource").cloned()),
+        ("authorization_servers", resource.pointer("/metadata/authorization_servers").cloned()),
+        ("scopes_supported", resource.pointer("/metadata/scopes").cloned()),
         ("bearer_methods_supported", Some(json!(["header"]))),
-        ("resource_documentation", document.pointer("/metadata/documentation").cloned()),
+        ("resource_documentation", resource.pointer("/metadata/documentation").cloned()),
         ("dpop_signing_alg_values_supported", algorithms),
         ("dpop_bound_access_tokens_required", document.pointer("/dpop/required").cloned()),
     ];
