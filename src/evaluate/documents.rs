@@ -136,6 +136,7 @@ impl Documents {
         let is_too_old = own.fetcher.age(now).is_none_or(|age| age > document.source.stale_for);
         if own.set.is_some() && is_too_old {
             own.set = None;
+            own.fetcher.forget();
             for id in &document.issuers {
                 let change = self.keys.remove(*id);
                 forget(cache, &self.keys, *id, &change);

@@ -231,6 +231,11 @@ impl Fetcher {
         }
     }
 
+    /// Records that this worker has stopped using its document. [`look`](Self::look) returns the same version again once it is fetched again.
+    pub(crate) fn forget(&mut self) {
+        self.seen = Version::default();
+    }
+
     /// Returns the number of fetches that have ended, as this worker last read it.
     pub(crate) fn attempts(&self) -> u64 {
         self.ledger.attempts

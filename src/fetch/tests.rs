@@ -108,7 +108,10 @@ fn a_document_is_used_until_it_is_too_old() {
     // A VM that starts now does not use it either.
     assert_eq!(Fetcher::new(2).look(&store, &source, at(3_601)), Ok(None));
     // The provider is back: the next attempt is at most five minutes away.
+    worker.forget();
     let back = (3_601..3_902).find(|second| fetch(&mut worker, &store, at(*second), b"keys")).unwrap();
+    // Its content is the same, and each worker reads it again.
+    assert_eq!(worker.look(&store, &source, at(back)), Ok(Some(b"keys".to_vec())));
     assert_eq!(worker.availability(&source, at(back)), Availability::Usable);
 }
 

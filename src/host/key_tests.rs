@@ -315,6 +315,13 @@ fn keys_are_used_until_they_are_too_old() {
     worker.tick(1_000);
     let (_stream, _) = worker.request(&token(1, "k"), true);
     assert_eq!(worker.answers().last(), Some(&(503, UNAVAILABLE.to_owned())));
+    // The provider is back with the same keys, which are used again.
+    let before = worker.calls();
+    while worker.calls() == before {
+        worker.tick(1_000);
+    }
+    worker.respond("200", &key_set(&[(1, "k")]));
+    assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue);
 }
 
 #[test]
