@@ -6,6 +6,7 @@
 
 mod dpop;
 mod header_names;
+mod json_body;
 mod naive;
 mod naive_find;
 mod signature;
@@ -19,6 +20,7 @@ use crate::request::{CanonicalPath, Host, Method, Query, RejectedNames, percent,
 
 pub use dpop::dpop;
 pub use header_names::header_names;
+pub use json_body::json_body;
 pub use signature::{content_digest, signature, signature_base, signature_input};
 pub use token::{json, jws, token};
 

@@ -232,6 +232,22 @@ fn json() {
 }
 
 #[test]
+fn json_body() {
+    drive(
+        super::json_body,
+        &[
+            b"{}",
+            br#" {"a":{"k":[1,-1.5e3,0.10,"\u0041\ud83d\ude00",{"is":null}]},"b":{"a":true,"":false}} "#,
+            br#"{"a":1,"\u0041":2}"#,
+            br#"{"a\u0000":1,"b":{"K":9007199254740993,"x":-0}}"#,
+            "{\"\u{212a}\":1,\"i\u{17f}\":[1e21,1e-7,1E+2,100,1e999],\"\u{131}\":\"\\\\\"}".as_bytes(),
+            br#"[[[[[[[[1]]]]]]],[[[[[[[{}]]]]]]],"]",10000000000000000000000000000000000000001]"#,
+            br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x/y~z","arguments":{"Amount":"99.50"}}}"#,
+        ],
+    );
+}
+
+#[test]
 fn jws() {
     drive(super::jws, &[b"e30.e30.", b"e30.e30.AA", b"eyJhIjoxfQ.e30.AAAA", b"e30.e30.e30.e30.e30", b".."]);
 }

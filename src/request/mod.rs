@@ -1,4 +1,4 @@
-//! The path, query, host and method of a request, in the one form in which they are compared.
+//! The path, query, host, method and JSON body of a request, in the one form in which they are compared.
 //!
 //! Everything here is a pure function of the received bytes. Each type can only be created by its parser, so a value proves that its
 //! checks passed. This module does not know policies and does not repair input. Input that is not canonical is rejected, because the form
@@ -10,6 +10,11 @@ pub(crate) mod head;
 pub mod headers;
 mod host;
 pub(crate) mod incoming;
+#[cfg_attr(
+    not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
+    expect(dead_code, reason = "the evaluation of bodies uses it")
+)]
+pub(crate) mod json;
 mod method;
 pub(crate) mod parameter;
 mod path;
