@@ -10,6 +10,7 @@ pub(crate) mod head;
 pub mod headers;
 mod host;
 pub(crate) mod incoming;
+pub mod json;
 mod method;
 pub(crate) mod parameter;
 mod path;

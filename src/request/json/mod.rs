@@ -1,0 +1,3 @@
+//! JSON that keeps what it reads as text.
+
+pub mod number;
