@@ -1,7 +1,5 @@
 //! The `endpoints` and `requirements` sections of the policy document.
 
-use std::collections::BTreeMap;
-
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,7 +8,7 @@ use serde::Deserialize;
 use super::form;
 use super::limit::yes;
 use super::scalar::ScopesAsked;
-use super::{Authentication, Mode, SignatureAsked, TokenAsked};
+use super::{Authentication, Bindings, Mode, SignatureAsked, TokenAsked};
 
 /// What a request does to the API's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -115,11 +113,11 @@ pub struct Endpoint {
     /// The scopes that the request needs: a list of scopes that are all required, `{ all: [...], any: [...] }`, or `none`.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
-    /// The parts of the request that must equal a claim of the token or an attribute of the agent, such as `path.owner:
-    /// token.org`.
+    /// The parts of the request that must fit a claim of the token, an attribute of the agent or a fixed value, such as `path.owner:
+    /// token.org`. Without an operator, they must equal it. A part that is missing fits nothing.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::BindingKey, form::BindingValue>"))]
-    pub bind: BTreeMap<String, String>,
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::BindingKey, super::BindingRule>"))]
+    pub bind: Bindings,
     /// The escapes that values of `{x:text}` and `{x...}` may contain on this endpoint, in upper or lower case. All other escapes
     /// are rejected. A value that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
     #[serde(default)]

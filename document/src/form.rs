@@ -51,7 +51,8 @@ forms! {
         r#"^(path\.[A-Za-z_][A-Za-z0-9_-]*|query\.[!"$'-*,-:<>-Z\\^-~]{1,128}|header\.[a-z0-9][a-z0-9-]*)$"#,
         ["path.owner", "query.org", "header.x-tenant"];
     BindingValue:
-        "A known value of the caller: `token.` and a claim, by name or JSON pointer, or `agent.` and an attribute of the agent.",
+        "A reference to a known value of the caller: `token.` and a claim, by name or JSON pointer, or `agent.` and an attribute of the \
+         agent.",
         r"^(token\.[^\n]+|agent\.[A-Za-z0-9._-]{1,64})$",
         ["token.org", "token./org/id", "agent.repositories"];
     ClaimName:

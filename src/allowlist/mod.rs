@@ -11,6 +11,7 @@ mod lenient;
 #[cfg(not(target_arch = "wasm32"))]
 mod nearest;
 mod readings;
+pub(crate) mod rule;
 mod scopes;
 mod shadow;
 mod shape;
@@ -19,7 +20,7 @@ mod template;
 
 #[cfg(all(any(test, feature = "testing"), not(target_arch = "wasm32")))]
 pub(crate) use binding::bound_header;
-pub(crate) use binding::{Binding, Bound, Side, equals};
+pub(crate) use binding::{Binding, Bound, Side};
 pub use kind::Kind;
 #[cfg(not(target_arch = "wasm32"))]
 pub use nearest::{Asked, Listed, Near, nearest};

@@ -71,11 +71,12 @@ impl Caller<'_> {
         }
     }
 
-    /// Returns the claim or attribute that a binding names. `None` if the caller has none.
-    pub(crate) fn fact(&self, side: &Side) -> Option<&Value> {
+    /// Returns the value that a binding names. `None` if it is a claim or an attribute that the caller does not have.
+    pub(crate) fn fact<'f>(&'f self, side: &'f Side) -> Option<&'f Value> {
         match side {
             Side::Token(claim) => self.token()?.claim(claim),
             Side::Agent(name) => self.agent?.attributes.get(&**name),
+            Side::Literal(value) => Some(value),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Checks what the caller may do: the allowlist, scopes, and the parts of the request that are bound to the caller.
 
 use super::{Denied, Evaluation};
-use crate::allowlist::{Found, equals};
+use crate::allowlist::{Found, Side, rule};
 use crate::decision::evidence::{BindingsHold, CallerEvidence, IdentityFits, ScopesGranted};
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule, upstream};
@@ -73,21 +73,25 @@ impl<'a> Evaluation<'a, '_> {
             let value = binding.value(found, query, self.facts.request.headers);
             let fact = caller.fact(&binding.side);
             let details = self.context.trace.is_some().then(|| {
-                let value = match &value {
-                    Ok(Some(value)) => value.to_string(),
-                    Ok(None) => "absent".to_owned(),
-                    Err(_) => "ambiguous".to_owned(),
+                let shown = match &value {
+                    Ok(value) => value.as_deref().unwrap_or("absent"),
+                    Err(_) => "ambiguous",
                 };
-                let fact = fact.map_or_else(|| "absent".to_owned(), ToString::to_string);
-                vec![
+                let mut details = vec![
                     ("part", binding.written.0.to_string()),
-                    ("is", value),
-                    ("must be", binding.written.1.to_string()),
-                    ("which is", fact),
-                ]
+                    ("is", shown.to_owned()),
+                    (rule::demand(binding.operator), binding.written.1.to_string()),
+                ];
+                if !matches!(binding.side, Side::Literal(_)) {
+                    details.push(("which is", fact.map_or_else(|| "absent".to_owned(), ToString::to_string)));
+                }
+                let read = value.as_ref().ok().and_then(Option::as_deref);
+                let form = read.and_then(|value| rule::misfit(binding.operator, fact, value));
+                details.extend(form.map(|form| ("both must be", form.to_owned())));
+                details
             });
             let result = value.and_then(|value| match (value, fact) {
-                (Some(value), Some(fact)) if equals(fact, &value) => Ok(()),
+                (Some(value), Some(fact)) if rule::holds(binding.operator, fact, &value) => Ok(()),
                 _ => Err(Reason::BindingMismatch),
             });
             let rule = Rule::Binding(endpoint.position, &binding.written.0);

@@ -332,6 +332,35 @@ fn the_record_of_an_unknown_agent_names_its_client() {
 }
 
 #[test]
+fn explanations_of_bindings_show_the_operator_and_the_form_of_values() {
+    let mut document = document("enforce");
+    document["endpoints"][2]["bind"] = json!({
+        "path.id": { "at_most": 5 }, "query.a": { "in": ["eu", 7] }, "query.b": { "prefix": "token.org" }, "query.c": "token.org"
+    });
+    let good = format!("Bearer {}", token("agent"));
+    let mut trace = Trace::new();
+    let lines = request("GET", "/x/0x10?a=us&b=acme/a&c=acme", "api.example.com", Some(&good));
+    decide(&testing::policy(document), &lines, true, Some(&mut trace));
+    let explained: Vec<String> = trace
+        .iter()
+        .filter(|traced| traced.check == Check::Binding)
+        .map(|traced| {
+            let facts = traced.facts.iter().map(|(name, value)| format!("{name}: {value}"));
+            facts.collect::<Vec<_>>().join(", ")
+        })
+        .collect();
+    assert_eq!(
+        explained,
+        [
+            "part: path.id, is: 0x10, must be at most: 5, both must be: a JSON number that is not negative and has at most 30 digits",
+            "part: query.a, is: us, must be one of: [\"eu\",7]",
+            "part: query.b, is: acme/a, must begin with: token.org, which is: \"acme\"",
+            "part: query.c, is: acme, must be: token.org, which is: \"acme\"",
+        ]
+    );
+}
+
+#[test]
 fn the_record_names_the_rule_that_denied() {
     let rule =
         |lines: &[(Vec<u8>, Vec<u8>)], end_of_stream| match decide(&policy("enforce"), lines, end_of_stream, None) {

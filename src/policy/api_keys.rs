@@ -184,7 +184,7 @@ fn check_header(name: &str, document: &document::Document, place: &Place, findin
         );
     }
     for (index, endpoint) in document.endpoints.iter().enumerate() {
-        for left in endpoint.bind.keys() {
+        for (left, _) in endpoint.bind.iter() {
             if left.strip_prefix("header.").is_some_and(reads_alike) {
                 findings.error(
                     Place::root().field("endpoints").index(index).field("bind").field(left),

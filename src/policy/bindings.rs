@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::{credentials, overrides};
 use crate::allowlist::Template;
-use crate::allowlist::{Binding, Bound, Side};
-use crate::document;
+use crate::allowlist::{Binding, Bound, Side, rule};
 use crate::document::names::{did_you_mean, is_plain_header};
+use crate::document::{self, BindingRule, Operand, Operator};
 use crate::document::{Findings, Place};
 use crate::identity::token::ClaimName;
 use crate::request::headers::name_begins_like;
@@ -24,13 +26,13 @@ pub(super) fn compile(
     place: &Place,
     findings: &mut Findings,
 ) -> Vec<Binding> {
-    let mut bindings = Vec::with_capacity(endpoint.bind.len());
-    for (left, right) in &endpoint.bind {
+    let mut bindings = Vec::with_capacity(endpoint.bind.iter().len());
+    for (left, rule) in endpoint.bind.iter() {
         let place = place.field("bind").field(left);
         let part = bound(left, document, template).map_err(|message| findings.error(place.clone(), message));
-        let side = side(right, attributes).map_err(|message| findings.error(place.clone(), message));
-        if let (Ok(Some(part)), Ok(side)) = (part, side) {
-            bindings.push(Binding { part, side, written: (left.as_str().into(), right.as_str().into()) });
+        let side = side(rule, document, attributes, &place, findings);
+        if let (Ok(Some(part)), Some((side, right))) = (part, side) {
+            bindings.push(Binding { part, operator: rule.operator, side, written: (left.into(), right) });
         }
     }
     bindings
@@ -76,7 +78,87 @@ fn bound(written: &str, document: &document::Document, template: Option<&Templat
     }
 }
 
-fn side(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
+/// Compiles the known value, and returns it with its written form. A value with which the operator can never hold is an error.
+fn side(
+    rule: &BindingRule,
+    document: &document::Document,
+    attributes: &BTreeSet<&str>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<(Side, Box<str>)> {
+    let message = match &rule.operand {
+        Operand::Reference(written) => match reference(written, attributes) {
+            Ok(side) => {
+                if let Side::Agent(name) = &side {
+                    check_attribute(rule.operator, name, document, place, findings);
+                }
+                return Some((side, written.as_str().into()));
+            }
+            Err(message) => message,
+        },
+        Operand::Literal(value) => match literal_fault(rule.operator, value) {
+            None => {
+                check_items(value, place, findings);
+                return Some((Side::Literal(Box::new(value.clone())), value.to_string().into()));
+            }
+            Some(message) => message,
+        },
+    };
+    findings.error(place.clone(), message);
+    None
+}
+
+fn literal_fault(operator: Operator, value: &Value) -> Option<String> {
+    let message = match (operator, value.as_array()) {
+        (Operator::In, None) => "`in` needs a list of values, or a reference to one; write `equals` for a single value",
+        (Operator::In, Some(items)) if items.is_empty() => {
+            "the list is empty, so every request would be denied; write at least one value"
+        }
+        (Operator::Equals | Operator::Prefix | Operator::AtMost, Some(_)) => {
+            "a list of values belongs to the operator `in`; write one value"
+        }
+        _ if !rule::suits(operator, value) => return Some(unsuitable("this value", operator)),
+        _ => return None,
+    };
+    Some(message.to_owned())
+}
+
+/// Reports the agents with an attribute, or an item of it, that can never match. Every attribute that compiles can equal something.
+fn check_attribute(
+    operator: Operator,
+    name: &str,
+    document: &document::Document,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    if matches!(operator, Operator::Equals | Operator::In) {
+        return;
+    }
+    for (agent, raw) in &document.agents {
+        if raw.attributes.get(name).is_some_and(|value| !rule::suits(operator, value)) {
+            let of_agent = format!("a value of agent `{}`", agent.escape_debug());
+            findings.error(place.clone(), unsuitable(&of_agent, operator));
+        }
+    }
+}
+
+fn unsuitable(what: &str, operator: Operator) -> String {
+    format!("`{}` never matches {what}; expected {}", operator.name(), rule::form(operator))
+}
+
+/// Warns about items of a list that look like references.
+fn check_items(value: &Value, place: &Place, findings: &mut Findings) {
+    let mut items = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    if items.any(|item| item.starts_with("token.") || item.starts_with("agent.")) {
+        findings.warn(
+            place.clone(),
+            "a list contains fixed values, and one of these looks like a reference; for the items of a claim or attribute, write it \
+             without brackets, such as `{ in: agent.regions }`",
+        );
+    }
+}
+
+fn reference(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {
         Some(("token", claim)) => ClaimName::parse(claim).map(Side::Token).map_err(|fault| fault.to_string()),
@@ -87,7 +169,12 @@ fn side(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
             did_you_mean(name, attributes.iter().copied(), "add it to the agents that may use this endpoint")
         )),
         _ => Err(format!(
-            "`{shown}` is not an attribute of the caller; expected `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`"
+            "`{shown}` is not an attribute of the caller; expected `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`, or a fixed \
+             value such as `{{ equals: {{ literal: eu }} }}` or `{{ in: [eu, us] }}`"
         )),
     }
 }
+
+#[cfg(test)]
+#[path = "bindings_tests.rs"]
+mod tests;

@@ -90,7 +90,7 @@ pub(super) fn check(
         format!("`{shown}` is a header of the gateway or of the gate; name a header of your own")
     } else if super::overrides::is_listed(name, document) {
         format!("`{shown}` is an override header, which is rejected or removed in every request; name another header")
-    } else if document.endpoints.iter().any(|endpoint| endpoint.bind.contains_key(&bound)) {
+    } else if document.endpoints.iter().any(|endpoint| endpoint.bind.binds(&bound)) {
         format!("`{shown}` is bound at an endpoint; name another header")
     } else {
         return true;

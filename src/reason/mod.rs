@@ -295,7 +295,7 @@ reasons! {
     /// A bound query parameter or header occurs twice, contains a raw `+` or invalid UTF-8, or another name can be read as its
     /// name.
     BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the request is ambiguous";
-    /// A bound part of the request is missing, or does not equal the claim or attribute.
+    /// A bound part of the request is missing, or does not fit the claim, attribute or literal.
     BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request does not match the caller";
 
     // Limits.

@@ -56,7 +56,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 12] = [
     ),
     ("API keys, and several kinds of credentials", &["api-keys", "either"], None),
     ("Keys that the gate fetches", &["fetched-keys"], Some(Feature::FetchedKeys)),
-    ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "public"], None),
+    ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "binding-operators", "public"], None),
     ("Answers, records and identity headers", &["answers", "audit", "upstream", "upstream-claims", "metadata"], None),
     ("Observe mode", &["observe", "observe-endpoint"], None),
     ("Limits over all workers", &["limits", "identity-limits"], Some(Feature::Limits)),

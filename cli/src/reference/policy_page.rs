@@ -121,7 +121,16 @@ const CHAPTERS: [Chapter; 15] = [
         title: "Endpoints",
         about: "The allowlist of endpoints. A request that matches no endpoint is denied.",
         fields: &["endpoints"],
-        definitions: &["Endpoint", "Access", "Credentials", "Escape", "Upgrade", "Body"],
+        definitions: &[
+            "Endpoint",
+            "BindingOperator",
+            "BindingLiteral",
+            "Access",
+            "Credentials",
+            "Escape",
+            "Upgrade",
+            "Body",
+        ],
     },
     Chapter {
         title: "Limits",

@@ -151,6 +151,39 @@ fn patterns_reject_malformed_values() {
 }
 
 #[test]
+fn rules_of_bindings_have_one_operator_with_a_fitting_value() {
+    let printed = printed();
+    let place = "/endpoints/1/bind/path.owner";
+    for rule in [
+        r#"{ "equals": "token.org" }"#,
+        r#"{ "equals": { "literal": 7 } }"#,
+        r#"{ "in": ["acme", 7] }"#,
+        r#"{ "in": "token.orgs" }"#,
+        r#"{ "prefix": { "literal": "/acme" } }"#,
+        r#"{ "at_most": 1000 }"#,
+        r#"{ "at_most": { "literal": "99.50" } }"#,
+    ] {
+        let policy = with(place, json(rule));
+        assert!(printed.is_valid(&policy) && compiles(&policy), "{policy}");
+    }
+    for rule in [
+        "{}",
+        r#"{ "equals": "token.org", "in": ["acme"] }"#,
+        r#"{ "matches": "token.org" }"#,
+        r#"{ "equals": "org" }"#,
+        r#"{ "equals": ["acme"] }"#,
+        r#"{ "equals": { "literal": ["acme"] } }"#,
+        r#"{ "in": [true] }"#,
+        r#"{ "prefix": 7 }"#,
+        r#"{ "at_most": true }"#,
+        "7",
+    ] {
+        let policy = with(place, json(rule));
+        assert!(!printed.is_valid(&policy) && !compiles(&policy), "{policy}");
+    }
+}
+
+#[test]
 fn the_quickstart_names_its_schema() {
     let text = quickstart();
     let (_, schema) = text.lines().next().unwrap().split_once("# yaml-language-server: $schema=").unwrap();

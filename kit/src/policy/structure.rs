@@ -94,6 +94,9 @@ impl Words<'_> {
                 return;
             }
             Kind::Pattern { .. } => self.misshapen(error),
+            Kind::MinProperties { .. } | Kind::MaxProperties { .. } => {
+                format!("expected {}", self.rule(error).and_then(|rule| self.about(rule)).unwrap_or_default())
+            }
             Kind::Minimum { limit } => format!("invalid value `{}`; expected {limit} or more", error.instance()),
             // The policy's schema uses no other keywords. The library's masked message does not repeat the value.
             _ => error.masked().to_string(),

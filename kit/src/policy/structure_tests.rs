@@ -145,6 +145,53 @@ fn each_mistake_is_reported_with_a_fix() {
     }
 }
 
+/// Returns the problems of a policy whose endpoint has this rule for a header.
+fn bound(rule: &str) -> Vec<String> {
+    changed("scopes: none }", &format!("scopes: none, bind: {{ header.x-a: {rule} }} }}"))
+}
+
+#[test]
+fn mistakes_in_the_rules_of_bindings_are_reported_with_a_fix() {
+    for rule in
+        ["token.a", "{ in: [EUR, 840] }", "{ prefix: { literal: /a } }", "{ at_most: 5 }", "{ equals: agent.a }"]
+    {
+        assert_eq!(bound(rule), [""; 0], "{rule}");
+    }
+    let place = "endpoints[0].bind[\"header.x-a\"]";
+    for (rule, told) in [
+        (
+            "5",
+            format!(
+                "{place}: expected a reference such as `token.org`, or a mapping with one operator, such as `{{ in: [EUR, USD] }}`, not a number"
+            ),
+        ),
+        ("{ at_mots: 5 }", format!("{place}.at_mots: unknown field; did you mean `at_most`?")),
+        (
+            "{}",
+            format!(
+                "{place}: expected exactly one of `equals`, `in`, `prefix` and `at_most`, with the value that the part is compared with"
+            ),
+        ),
+        (
+            "{ equals: token.a, in: token.b }",
+            format!(
+                "{place}: expected exactly one of `equals`, `in`, `prefix` and `at_most`, with the value that the part is compared with"
+            ),
+        ),
+        (
+            "{ at_most: 99.5 }",
+            format!(
+                "{place}.at_most: expected the number that the part must not exceed: a reference, a whole number, or `{{ literal: \"99.50\" }}` for a fraction, not a number"
+            ),
+        ),
+        ("{ in: [[a]] }", format!("{place}.in[0]: expected a whole number or text, not a list")),
+        ("{ prefix: { value: /a } }", format!("{place}.prefix.value: unknown field; expected `literal`")),
+    ] {
+        let found = bound(rule);
+        assert!(found.iter().any(|found| found.ends_with(&told)), "{rule}: {found:?}");
+    }
+}
+
 #[test]
 fn reports_all_mistakes_in_file_order() {
     let text =

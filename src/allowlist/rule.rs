@@ -1,0 +1,366 @@
+//! The operators of bindings: whether a value of the request fits a known value.
+//!
+//! A value that could be read in two ways fits nothing. Known values are claims, attributes or literals, and are not trusted to have the
+//! form that an operator needs.
+
+use std::cmp::Ordering;
+
+use serde_json::{Number, Value};
+
+use crate::document::Operator;
+use crate::request::is_dot_segment;
+use crate::request::json::number;
+use crate::text::ascii::bytes_eq;
+
+/// The maximum number of digits of a number that is compared. No amount has more, and each comparison reads all of them.
+const MOST_DIGITS: usize = 30;
+
+/// Returns whether a value of the request fits the fact.
+pub(crate) fn holds(operator: Operator, fact: &Value, value: &str) -> bool {
+    match operator {
+        Operator::Equals | Operator::In => equals(fact, value),
+        Operator::Prefix => is_path(value) && begins_with(fact, value),
+        Operator::AtMost => is_amount(value) && is_at_most(fact, value),
+    }
+}
+
+/// Returns whether a value of the request equals the fact, or one item if the fact is a list. Text is compared exactly, whole numbers by
+/// their decimal form. A fact that is missing, empty, null or of another type equals nothing.
+fn equals(fact: &Value, value: &str) -> bool {
+    match fact {
+        Value::Array(items) => items.iter().any(|item| equals_one(item, value)),
+        one => equals_one(one, value),
+    }
+}
+
+fn equals_one(fact: &Value, value: &str) -> bool {
+    match fact {
+        Value::String(text) => !text.is_empty() && bytes_eq(text.as_bytes(), value.as_bytes()),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => is_decimal(value, number, false),
+            (None, Some(number)) => is_decimal(value, number.unsigned_abs(), true),
+            (None, None) => false,
+        },
+        _ => false,
+    }
+}
+
+/// Returns whether the text is the number's only decimal form: no plus sign, no leading zeros.
+fn is_decimal(text: &str, magnitude: u64, negative: bool) -> bool {
+    let digits = match (negative, text.strip_prefix('-')) {
+        (true, Some(digits)) => digits,
+        (false, None) => text,
+        _ => return false,
+    };
+    digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'))
+        && digits.parse() == Ok(magnitude)
+}
+
+/// Returns whether a path equals the fact, or one item if the fact is a list, or continues after it with further segments.
+fn begins_with(fact: &Value, path: &str) -> bool {
+    match fact {
+        Value::String(beginning) => {
+            let rest = path.strip_prefix(beginning.as_str());
+            !beginning.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        // Lists in lists equal nothing either.
+        Value::Array(items) => items.iter().any(|item| item.is_string() && begins_with(item, path)),
+        _ => false,
+    }
+}
+
+/// Returns whether an amount does not exceed the fact. A list has no single maximum, so it bounds nothing.
+fn is_at_most(fact: &Value, amount: &str) -> bool {
+    let order = match fact {
+        Value::String(bound) if is_amount(bound) => number::compare(amount, bound),
+        // A fraction was rounded when the token was parsed.
+        Value::Number(bound) if bound.is_u64() => number::compare(amount, &bound.to_string()),
+        _ => None,
+    };
+    order.is_some_and(Ordering::is_le)
+}
+
+/// Returns whether a text is a path that every reader splits in the same way and that leads nowhere else: no empty segment except before
+/// a slash at the beginning, no dot segment, also before path parameters, and no characters that could become one (`%`, `\`).
+fn is_path(text: &str) -> bool {
+    let plain = |byte: u8| !matches!(byte, b'%' | b'\\') && !byte.is_ascii_control();
+    let names = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default();
+        !name.is_empty() && !is_dot_segment(name.as_bytes())
+    };
+    text.bytes().all(plain) && text.strip_prefix('/').unwrap_or(text).split('/').all(names)
+}
+
+/// Returns whether a text is a JSON number (RFC 8259, section 6) that has no minus sign and at most [`MOST_DIGITS`] digits. A negative
+/// amount would pass below every maximum.
+fn is_amount(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && digits(fraction)
+        && digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))
+        && text.bytes().filter(u8::is_ascii_digit).count() <= MOST_DIGITS
+}
+
+/// Returns whether a known value has a form with which the operator can hold.
+pub(crate) fn suits(operator: Operator, fact: &Value) -> bool {
+    let is_whole = |number: &Number| number.is_u64() || number.is_i64();
+    match (fact, operator) {
+        (Value::String(text), operator) => fits(operator, text),
+        (Value::Number(number), Operator::Equals | Operator::In) => is_whole(number),
+        (Value::Number(number), Operator::AtMost) => number.is_u64(),
+        (Value::Array(items), Operator::Equals | Operator::In | Operator::Prefix) => {
+            items.iter().all(|item| !item.is_array() && suits(operator, item))
+        }
+        _ => false,
+    }
+}
+
+fn fits(operator: Operator, text: &str) -> bool {
+    match operator {
+        Operator::Equals | Operator::In => !text.is_empty(),
+        Operator::Prefix => is_path(text),
+        Operator::AtMost => is_amount(text),
+    }
+}
+
+/// Returns the form that both sides must have if the operator does not hold because one of them does not have it, for explanations.
+pub(crate) fn misfit(operator: Operator, fact: Option<&Value>, value: &str) -> Option<&'static str> {
+    let holds = fact.is_some_and(|fact| holds(operator, fact, value));
+    let fits = fits(operator, value) && fact.is_none_or(|fact| suits(operator, fact));
+    (!holds && !fits).then(|| form(operator))
+}
+
+/// Returns the form of the values that an operator compares.
+pub(crate) fn form(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Equals | Operator::In => "text that is not empty, or a whole number",
+        Operator::Prefix => {
+            "a path with neither empty segments nor a slash at its end, and without `.`, `..`, `%` and `\\`"
+        }
+        Operator::AtMost => "a JSON number that is not negative and has at most 30 digits",
+    }
+}
+
+/// Returns what an operator demands, in words that the known value follows, for explanations.
+pub(crate) fn demand(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Equals => "must be",
+        Operator::In => "must be one of",
+        Operator::Prefix => "must begin with",
+        Operator::AtMost => "must be at most",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn matches_equal_text_and_integers() {
+        for (fact, value) in [
+            (json!("acme"), "acme"),
+            (json!(["x", "acme"]), "acme"),
+            (json!(42), "42"),
+            (json!(0), "0"),
+            (json!(-7), "-7"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!([1, 2]), "2"),
+        ] {
+            assert!(holds(Operator::Equals, &fact, value), "{fact} {value}");
+            assert!(holds(Operator::In, &fact, value), "{fact} {value}");
+        }
+    }
+
+    #[test]
+    fn rejects_values_that_only_look_equal() {
+        for (fact, value) in [
+            (json!("acme"), "Acme"),
+            (json!("acme"), "acme "),
+            (json!(""), ""),
+            (json!([""]), ""),
+            (json!([]), ""),
+            (json!(null), ""),
+            (json!(null), "null"),
+            (json!(true), "true"),
+            (json!({ "acme": 1 }), "acme"),
+            (json!([["acme"]]), "acme"),
+            (json!(42), "042"),
+            (json!(42), "+42"),
+            (json!(42), "42.0"),
+            (json!(42.0), "42"),
+            (json!(7), "-7"),
+            (json!(-7), "7"),
+            (json!(0), "-0"),
+            (json!(0), ""),
+            (json!("42"), "042"),
+        ] {
+            assert!(!holds(Operator::Equals, &fact, value), "{fact} {value}");
+            assert!(!holds(Operator::In, &fact, value), "{fact} {value}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_consists_of_whole_segments() {
+        for (fact, value) in [
+            (json!("/srv/acme"), "/srv/acme"),
+            (json!("/srv/acme"), "/srv/acme/a/b.txt"),
+            (json!("/srv/acme"), "/srv/acme/.hidden"),
+            (json!("/srv/acme"), "/srv/acme/ä b;v=1"),
+            (json!("acme"), "acme/site"),
+            (json!(["/srv/globex", "/srv/acme"]), "/srv/acme/a"),
+            (json!(["", 1, "acme"]), "acme"),
+        ] {
+            assert!(holds(Operator::Prefix, &fact, value), "{fact} {value}");
+        }
+        for (fact, value) in [
+            (json!("/srv/acme"), "/srv/acmex"),
+            (json!("/srv/acme"), "/srv/acme.old/a"),
+            (json!("/srv/acme"), "/srv"),
+            (json!("/srv/acme"), "/srv/Acme/a"),
+            (json!("/srv/acme"), "srv/acme/a"),
+            (json!("/srv/acme"), "//srv/acme/a"),
+            (json!("/srv/acme"), "/srv//acme/a"),
+            (json!("/srv/acme"), "/srv/acme/"),
+            (json!("/srv/acme"), "/srv/acme//a"),
+            (json!("/srv/acme"), "/srv/acme/../globex"),
+            (json!("/srv/acme"), "/srv/acme/a/.."),
+            (json!("/srv/acme"), "/srv/acme/./a"),
+            (json!("/srv/acme"), "/srv/acme/.. /globex"),
+            (json!("/srv/acme"), "/srv/acme/..;/globex"),
+            (json!("/srv/acme"), "/srv/acme/..;a=b/globex"),
+            (json!("/srv/acme"), "/srv/acme/;/a"),
+            (json!("/srv/acme"), "/srv/acme/%2e%2e/globex"),
+            (json!("/srv/acme"), "/srv/acme/%252e"),
+            (json!("/srv/acme"), "/srv/acme\\..\\globex"),
+            (json!("/srv/acme"), "/srv/acme/..\\globex"),
+            (json!("/srv/acme"), "/srv/acme/..\0/globex"),
+            (json!("/srv/acme"), "/srv/acme/a\nb"),
+            (json!("/srv/acme"), ""),
+            // Values that an issuer should not have signed.
+            (json!(""), ""),
+            (json!(""), "/etc"),
+            (json!([""]), "/etc"),
+            (json!("/"), "/"),
+            (json!("/"), "/etc"),
+            (json!("/srv/"), "/srv/acme"),
+            (json!("/srv/"), "/srv/"),
+            (json!(".."), "../etc"),
+            (json!([["acme"]]), "acme"),
+            (json!(42), "42/a"),
+            (json!(null), "acme"),
+            (json!({ "acme": 1 }), "acme"),
+        ] {
+            assert!(!holds(Operator::Prefix, &fact, value), "{fact} {value}");
+        }
+    }
+
+    #[test]
+    fn compares_amounts_exactly() {
+        for (fact, value) in [
+            (json!(1000), "1000"),
+            (json!(1000), "999.999"),
+            (json!(1000), "1000.0"),
+            (json!(1000), "1e3"),
+            (json!(1000), "0"),
+            (json!(1000), "1e-20"),
+            (json!(0), "0.0"),
+            (json!("99.50"), "99.5"),
+            (json!("1e3"), "1000"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!("123456789012345678901234567890"), "123456789012345678901234567890"),
+        ] {
+            assert!(holds(Operator::AtMost, &fact, value), "{fact} {value}");
+        }
+        for (fact, value) in [
+            (json!(1000), "1001"),
+            (json!(1000), "1000.0000000000000000000001"),
+            (json!(1000), "1e4"),
+            (json!(1000), "1e999999999999"),
+            (json!(1000), "0x10"),
+            (json!(1000), "-5"),
+            (json!(1000), "-0"),
+            (json!(1000), "+5"),
+            (json!(1000), "005"),
+            (json!(1000), "00"),
+            (json!(1000), ".5"),
+            (json!(1000), "5."),
+            (json!(1000), "5e"),
+            (json!(1000), "5e+"),
+            (json!(1000), "5e1.0"),
+            (json!(1000), " 5"),
+            (json!(1000), "5 "),
+            (json!(1000), "5,0"),
+            (json!(1000), "1_0"),
+            (json!(1000), "5\0"),
+            (json!(1000), "NaN"),
+            (json!(1000), "Infinity"),
+            (json!(1000), "\u{663}"),
+            (json!(1000), "\u{ff15}"),
+            (json!(1000), ""),
+            (json!(1000), "0.000000000000000000000000000001"),
+            // The same double as the maximum.
+            (json!(9_007_199_254_740_992_u64), "9007199254740993"),
+            // Values that bound nothing.
+            (json!(-1), "-1"),
+            (json!(99.5), "1"),
+            (json!("-1"), "0"),
+            (json!("1,000"), "1"),
+            (json!("0x10"), "1"),
+            (json!(""), "0"),
+            (json!([1000]), "1"),
+            (json!(["1000"]), "1"),
+            (json!(true), "1"),
+            (json!(null), "0"),
+            (json!({ "max": 5 }), "1"),
+        ] {
+            assert!(!holds(Operator::AtMost, &fact, value), "{fact} {value}");
+        }
+        assert!(!holds(Operator::AtMost, &json!("1e29"), &"1".repeat(31)));
+    }
+
+    #[test]
+    fn knows_which_values_can_never_hold() {
+        for (operator, fact) in [
+            (Operator::Equals, json!("eu")),
+            (Operator::Equals, json!(-7)),
+            (Operator::In, json!(["eu", 7])),
+            (Operator::Prefix, json!("/srv/acme")),
+            (Operator::Prefix, json!(["acme/a", "b"])),
+            (Operator::AtMost, json!(1000)),
+            (Operator::AtMost, json!("99.50")),
+        ] {
+            assert!(suits(operator, &fact), "{operator:?} {fact}");
+        }
+        for (operator, fact) in [
+            (Operator::Equals, json!("")),
+            (Operator::Equals, json!(1.5)),
+            (Operator::Equals, json!([["eu"]])),
+            (Operator::In, json!(["eu", ""])),
+            (Operator::Prefix, json!("/srv/")),
+            (Operator::Prefix, json!(7)),
+            (Operator::Prefix, json!(["acme", 7])),
+            (Operator::AtMost, json!(-1)),
+            (Operator::AtMost, json!("1,000")),
+            (Operator::AtMost, json!([1000])),
+        ] {
+            assert!(!suits(operator, &fact), "{operator:?} {fact}");
+        }
+    }
+
+    #[test]
+    fn explains_values_of_the_wrong_form() {
+        let one = json!(1000);
+        assert_eq!(misfit(Operator::AtMost, Some(&one), "1001"), None);
+        assert_eq!(misfit(Operator::AtMost, Some(&one), "+5"), Some(form(Operator::AtMost)));
+        assert_eq!(misfit(Operator::AtMost, Some(&json!("x")), "5"), Some(form(Operator::AtMost)));
+        assert_eq!(misfit(Operator::AtMost, None, "5"), None);
+        assert_eq!(misfit(Operator::Equals, Some(&json!(["acme", 1.5])), "acme"), None);
+        assert_eq!(misfit(Operator::Equals, Some(&json!(1.5)), "1.5"), Some(form(Operator::Equals)));
+    }
+}
