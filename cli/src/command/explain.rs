@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::identity::token::json;
-use callgate::{Answer, Change, Check, Decision, Headers, Source, Trace, Traced};
+use callgate::{Answer, Change, Check, Decision, Headers, Reason, Source, Trace, Traced};
 use serde_json::Value;
 
 use super::request::header;
@@ -123,6 +123,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let Some(trace) = trace else { return Ok(()) };
         let refused = trace.iter_mut().find(|traced| traced.check == Check::Credential && traced.denied.is_some());
         if let (Some(traced), Some(token)) = (refused, &token) {
+            if traced.denied == Some(Reason::KeysUnavailable) {
+                traced.facts.push((
+                    "to verify the token here",
+                    "give this command the key set of its issuer with `--keys`".to_owned(),
+                ));
+            }
             traced.facts.extend(unverified(token));
         }
         let unlisted = trace.iter_mut().find(|traced| traced.check == Check::Allowlist && traced.denied.is_some());

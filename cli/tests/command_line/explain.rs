@@ -135,6 +135,8 @@ fn uses_the_given_key_set_in_place_of_the_fetched_one() {
     };
     let without = explain(&[]).fine();
     assert!(without.contains("\nDENY  503 keys_unavailable\n"), "{without}");
+    let hint = "to verify the token here: give this command the key set of its issuer with `--keys`\n";
+    assert!(without.contains(hint), "{without}");
     assert!(explain(&[PUBLISHED]).fine().contains("\nALLOW allowed\n"));
     let other = explain(&["--keys", "partner=@examples/quickstart/keys/jwks.json"]).failed(1);
     assert_eq!(other, "callgate: --keys: partner: the policy has no issuer `partner`\n");
