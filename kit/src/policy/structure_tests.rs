@@ -287,6 +287,8 @@ fn schema_uses_only_keywords_that_have_messages() {
         // States the number of bits of an integer; the validator does not check it.
         "format",
         "items",
+        "maxProperties",
+        "minProperties",
         "minimum",
         "oneOf",
         "pattern",
