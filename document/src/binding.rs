@@ -213,15 +213,17 @@ impl JsonSchema for OperatorForm {
                 },
                 "prefix": {
                     "description": "The path that the part must equal or continue: a reference or `{ literal: TEXT }`. Only whole \
-                                    segments match: `/srv/acme` matches `/srv/acme/a`, and not `/srv/acmex`. A part with an empty or dot \
-                                    segment, a slash at its end, `%`, `\\` or a control character does not match. Neither does a claim \
+                                    segments match: `/srv/acme` matches `/srv/acme/a`, and not `/srv/acmex`. A part with an empty \
+                                    segment, a segment of dots, a slash at its end, `%`, `\\`, `?`, `#`, a comma, a control \
+                                    character, or a character that Unicode normalization turns into one of these does not match. \
+                                    Neither does a claim \
                                     that is not such a path. If the value is a list, one of its items must match.",
                     "anyOf": [reference.clone(), literal.clone()]
                 },
                 "at_most": {
                     "description": "The number that the part must not exceed: a reference, a whole number, or `{ literal: \"99.50\" }` \
                                     for a fraction. Numbers are compared exactly. The part must be a JSON number with at most 30 \
-                                    digits: `1e3` is one, and `+5`, `007` and `0x10` are not. Negative numbers do not match. A claim \
+                                    digits: `1e3` is one, and `+5`, `007` and `0x10` are not. Numbers with a minus sign, also in the exponent, do not match. A claim \
                                     must be such a number as text, or a whole number. A list does not match.",
                     "anyOf": [reference, { "type": "integer" }, literal]
                 }

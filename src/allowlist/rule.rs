@@ -8,7 +8,6 @@ use std::cmp::Ordering;
 use serde_json::{Number, Value};
 
 use crate::document::Operator;
-use crate::request::is_dot_segment;
 use crate::request::json::number;
 use crate::text::ascii::bytes_eq;
 
@@ -36,25 +35,14 @@ fn equals(fact: &Value, value: &str) -> bool {
 fn equals_one(fact: &Value, value: &str) -> bool {
     match fact {
         Value::String(text) => !text.is_empty() && bytes_eq(text.as_bytes(), value.as_bytes()),
-        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(number), _) => is_decimal(value, number, false),
-            (None, Some(number)) => is_decimal(value, number.unsigned_abs(), true),
+        // Their only usual form: no plus sign, no leading zeros.
+        Value::Number(fact) if number::is_integer(value) => match (fact.as_u64(), fact.as_i64()) {
+            (Some(fact), _) => value.parse() == Ok(fact),
+            (None, Some(fact)) => value.parse() == Ok(fact),
             (None, None) => false,
         },
         _ => false,
     }
-}
-
-/// Returns whether the text is the number's only decimal form: no plus sign, no leading zeros.
-fn is_decimal(text: &str, magnitude: u64, negative: bool) -> bool {
-    let digits = match (negative, text.strip_prefix('-')) {
-        (true, Some(digits)) => digits,
-        (false, None) => text,
-        _ => return false,
-    };
-    digits.bytes().all(|b| b.is_ascii_digit())
-        && (digits == "0" || !digits.starts_with('0'))
-        && digits.parse() == Ok(magnitude)
 }
 
 /// Returns whether a path equals the fact, or one item if the fact is a list, or continues after it with further segments.
@@ -82,30 +70,38 @@ fn is_at_most(fact: &Value, amount: &str) -> bool {
 }
 
 /// Returns whether a text is a path that every reader splits in the same way and that leads nowhere else: no empty segment except before
-/// a slash at the beginning, no dot segment, also before path parameters, and no characters that could become one or end the path (`%`, `\`, `?`,
-/// `#`, and `,` between the values of a list).
+/// a slash at the beginning, no segment of dots and white space, also before path parameters, and no characters that could become a
+/// separator or end the path.
 fn is_path(text: &str) -> bool {
-    let plain = |c: char| !matches!(c, '%' | '\\' | '?' | '#' | ',') && !c.is_control();
-    let names = |segment: &str| {
-        // Some readers also remove white space other than a space.
-        let name = segment.split(';').next().unwrap_or_default().trim();
-        !name.is_empty() && !is_dot_segment(name.as_bytes())
+    let leads_nowhere = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default();
+        name.chars().all(|c| is_dot(c) || c.is_whitespace())
     };
-    text.chars().all(plain) && text.strip_prefix('/').unwrap_or(text).split('/').all(names)
+    !text.chars().any(|c| is_separator(c) || c.is_control())
+        && !text.strip_prefix('/').unwrap_or(text).split('/').any(leads_nowhere)
+}
+
+/// Returns whether a character is a dot, or becomes dots in an upstream that normalizes text (NFKC).
+fn is_dot(c: char) -> bool {
+    matches!(c, '.' | '\u{2024}'..='\u{2026}' | '\u{fe19}' | '\u{fe30}' | '\u{fe52}' | '\u{ff0e}')
+}
+
+/// Returns whether a character other than a slash separates or ends paths for some reader: an escape, a backslash, the beginning of a query
+/// or fragment, a comma between the values of a list, and what becomes one of these or a slash in an upstream that normalizes text (NFKC).
+fn is_separator(c: char) -> bool {
+    matches!(c, '%' | '\\' | '?' | '#' | ',')
+        || matches!(c, '\u{2047}'..='\u{2049}' | '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}')
+        || matches!(c, '\u{fe10}' | '\u{fe16}' | '\u{fe50}' | '\u{fe56}' | '\u{fe5f}' | '\u{fe68}' | '\u{fe6a}')
+        || matches!(c, '\u{ff03}' | '\u{ff05}' | '\u{ff0c}' | '\u{ff0f}' | '\u{ff1f}' | '\u{ff3c}')
+        || matches!(c, '\u{1f101}'..='\u{1f10a}')
 }
 
 /// Returns whether a text is a JSON number (RFC 8259, section 6) that has no minus sign and at most [`MOST_DIGITS`] digits. A negative
 /// amount would pass below every maximum, and with a negative exponent an upstream that reads only the digits before it would find a larger
 /// one.
 fn is_amount(text: &str) -> bool {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-    digits(whole)
-        && (whole == "0" || !whole.starts_with('0'))
-        && digits(fraction)
-        && digits(exponent.strip_prefix('+').unwrap_or(exponent))
-        && text.bytes().filter(u8::is_ascii_digit).count() <= MOST_DIGITS
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    number::is_number(text) && !text.contains('-') && digits <= MOST_DIGITS
 }
 
 /// Returns whether a known value has a form with which the operator can hold.
@@ -214,6 +210,7 @@ mod tests {
             (json!("/srv/acme"), "/srv/acme"),
             (json!("/srv/acme"), "/srv/acme/a/b.txt"),
             (json!("/srv/acme"), "/srv/acme/.hidden"),
+            (json!("/srv/acme"), "/srv/acme/draft\u{2026}"),
             (json!("/srv/acme"), "/srv/acme/ä b;v=1"),
             (json!("acme"), "acme/site"),
             (json!(["/srv/globex", "/srv/acme"]), "/srv/acme/a"),
@@ -249,6 +246,12 @@ mod tests {
             (json!("/srv/acme"), "/srv/acme/a, /srv/globex"),
             (json!("/srv/acme"), "/srv/acme/..\u{85}"),
             (json!("/srv/acme"), "/srv/acme/..\u{a0}/globex"),
+            (json!("/srv/acme"), "/srv/acme/.../globex"),
+            (json!("/srv/acme"), "/srv/acme/\u{ff0e}\u{ff0e}/globex"),
+            (json!("/srv/acme"), "/srv/acme/\u{2025}/globex"),
+            (json!("/srv/acme"), "/srv/acme/..\u{ff0f}globex"),
+            (json!("/srv/acme"), "/srv/acme/a\u{2100}"),
+            (json!("/srv/acme"), "/srv/acme/\u{3000}/a"),
             (json!("/srv/acme"), ""),
             // Values that an issuer should not have signed.
             (json!(""), ""),

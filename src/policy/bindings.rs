@@ -136,7 +136,7 @@ fn check_attribute(
     }
     for (agent, raw) in &document.agents {
         if raw.attributes.get(name).is_some_and(|value| !rule::suits(operator, value)) {
-            let of_agent = format!("a value of agent `{}`", agent.escape_debug());
+            let of_agent = format!("the attribute `{}` of agent `{}`", name.escape_debug(), agent.escape_debug());
             findings.error(place.clone(), unsuitable(&of_agent, operator));
         }
     }

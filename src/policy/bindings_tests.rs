@@ -75,8 +75,14 @@ fn rejects_values_with_which_an_operator_never_holds() {
         (json!({ "at_most": { "literal": "0x10" } }), "`at_most` never matches this value"),
         (json!({ "at_most": { "literal": "1,000" } }), "`at_most` never matches this value"),
         (json!({ "at_most": { "literal": "1".repeat(31) } }), "`at_most` never matches this value"),
-        (json!({ "prefix": "agent.root" }), "`prefix` never matches a value of agent `a`; expected a path"),
-        (json!({ "at_most": "agent.budget" }), "`at_most` never matches a value of agent `b`; expected a JSON number"),
+        (
+            json!({ "prefix": "agent.root" }),
+            "`prefix` never matches the attribute `root` of agent `a`; expected a path",
+        ),
+        (
+            json!({ "at_most": "agent.budget" }),
+            "`at_most` never matches the attribute `budget` of agent `b`; expected a JSON number",
+        ),
     ] {
         let found = messages(&rule);
         let expected = format!("endpoints[1].bind[\"header.x-a\"]: {message}");

@@ -31,6 +31,11 @@ pub(crate) fn is_integer(text: &str) -> bool {
     }
 }
 
+/// Returns whether a text is a JSON number of any length.
+pub(crate) fn is_number(text: &str) -> bool {
+    length(text.as_bytes()) == Some(text.len())
+}
+
 /// Returns the length of the number at the start of a text, or `None` if there is none (RFC 8259, section 6).
 pub(super) fn length(text: &[u8]) -> Option<usize> {
     let mut rest = text.strip_prefix(b"-").unwrap_or(text);
@@ -123,7 +128,7 @@ struct Decimal<'t> {
 
 impl<'t> Decimal<'t> {
     fn read(text: &'t str) -> Option<Self> {
-        if text.len() > MOST_LENGTH || length(text.as_bytes()) != Some(text.len()) {
+        if text.len() > MOST_LENGTH || !is_number(text) {
             return None;
         }
         let magnitude = text.strip_prefix('-').unwrap_or(text);
