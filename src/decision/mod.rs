@@ -323,7 +323,7 @@ impl<'a> Facts<'a> {
 
     /// Returns the metadata of the resource that the request is for. It depends on the beginning of the path alone.
     pub(crate) fn metadata(&self) -> Option<&'a Metadata> {
-        self.resource.metadata.as_ref()
+        self.resource.metadata.as_deref()
     }
 
     /// Returns the header in which the policy expects API keys, if the request has it.

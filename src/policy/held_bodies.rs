@@ -1,8 +1,8 @@
 //! Compiles the bounds on held requests: how long they are held, and how many bytes of them.
 
-use super::gateway::Features;
 use std::time::Duration;
 
+use super::gateway::Features;
 use crate::document;
 use crate::document::scalar::Lifetime;
 use crate::document::{Findings, Place};

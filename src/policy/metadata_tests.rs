@@ -27,7 +27,7 @@ fn document_at(policy: &Policy, host: &str, path: &str) -> Option<Value> {
 }
 
 fn parameters(policy: &Policy, challenge: Challenge) -> &str {
-    policy.resources.own().metadata.as_ref().map_or("", |metadata| metadata.parameters(challenge))
+    policy.resources.own().metadata.as_deref().map_or("", |metadata| metadata.parameters(challenge))
 }
 
 #[test]
@@ -153,6 +153,35 @@ fn each_resource_has_its_own_document_and_challenge() {
         assert_eq!(challenge(path).unwrap(), format!(", resource_metadata=\"{url}/mcp\", scope=\"tools\""), "{path}");
     }
     assert_eq!(challenge("/mcp/admin"), None, "no metadata of another resource");
+}
+
+#[test]
+fn resources_with_one_identifier_share_their_metadata() {
+    let events = json!({ "base": "/v1", "resource": "https://api.example.com/mcp" });
+    let compiled = compile(with(&resources(&[mcp(json!({})), events]))).unwrap();
+    let told: Vec<_> = compiled.findings.warnings.iter().map(ToString::to_string).collect();
+    assert!(!told.iter().any(|warning| warning.contains("have `metadata`")), "{told:?}");
+    let path = CanonicalPath::parse(b"/v1/x").unwrap();
+    let metadata = compiled.policy.resource_of(&path).unwrap().metadata.as_deref().unwrap();
+    assert_eq!(&*metadata.url, "https://api.example.com/.well-known/oauth-protected-resource/mcp");
+}
+
+#[test]
+fn warns_about_each_resource_whose_clients_find_no_metadata() {
+    let warnings = |changes: &[(&str, Value)]| -> Vec<String> {
+        let findings = compile(with(changes)).unwrap().findings;
+        let all = findings.warnings.iter().map(ToString::to_string);
+        all.filter(|warning| warning.contains("have `metadata`")).collect()
+    };
+    let mut only_based = resources(&[mcp(json!({}))]);
+    only_based.retain(|(pointer, _)| *pointer != "/metadata");
+    assert_eq!(warnings(&only_based).len(), 1);
+    let none = [("/resources", json!([mcp(json!({ "metadata": null }))])), resources(&[])[1].clone()];
+    assert_eq!(warnings(&none), [""; 0]);
+    // Metadata that are wrong are not missing.
+    let slash = resources(&[mcp(json!({ "resource": "https://api.example.com/mcp/" }))]);
+    let Err(findings) = compile(with(&slash)) else { panic!("the resource ends with a slash") };
+    assert!(!findings.warnings.iter().any(|warning| warning.message.contains("have `metadata`")), "{findings}");
 }
 
 #[test]

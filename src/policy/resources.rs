@@ -3,6 +3,7 @@
 //! Which resource a request belongs to depends on its path alone, and not on whether an endpoint matches.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::compile::check_resource;
 use super::metadata::{Common, Metadata, WELL_KNOWN};
@@ -27,7 +28,7 @@ pub(crate) struct Resource {
     /// The audiences of tokens for this resource.
     pub(crate) audiences: Audiences,
     /// What clients can read about it without a credential.
-    pub(crate) metadata: Option<Metadata>,
+    pub(crate) metadata: Option<Arc<Metadata>>,
 }
 
 /// All resources of a policy.
@@ -59,7 +60,9 @@ impl Resources {
                 base: raw.base.as_str().into(),
                 identifier: raw.resource.as_str().into(),
                 audiences,
-                metadata: metadata.and_then(|own| Metadata::compile(own, &raw.resource, &place, common, findings)),
+                metadata: metadata
+                    .and_then(|own| Metadata::compile(own, &raw.resource, &place, common, findings))
+                    .map(Arc::new),
             });
         }
         let metadata = document.metadata.as_ref();
@@ -68,10 +71,13 @@ impl Resources {
             identifier: document.resource.as_str().into(),
             // The audiences of the policy's resource have been checked with the issuers.
             audiences: own_audiences(document),
-            metadata: metadata.and_then(|own| Metadata::compile(own, &document.resource, &root, common, findings)),
+            metadata: metadata
+                .and_then(|own| Metadata::compile(own, &document.resource, &root, common, findings))
+                .map(Arc::new),
         };
-        let resources = Self { own, based };
-        resources.check_metadata(findings);
+        let mut resources = Self { own, based };
+        resources.share_metadata();
+        resources.check_metadata(document, findings);
         resources
     }
 
@@ -79,22 +85,34 @@ impl Resources {
         std::iter::once(&self.own).chain(&self.based)
     }
 
+    /// Gives resources without metadata those of another one with the same identifier: their clients are told where to read them too.
+    fn share_metadata(&mut self) {
+        let known = self.all().filter_map(|resource| Some((resource.identifier.clone(), resource.metadata.clone()?)));
+        let known: Vec<_> = known.collect();
+        for resource in std::iter::once(&mut self.own).chain(&mut self.based) {
+            let same = known.iter().find(|(identifier, _)| *identifier == resource.identifier);
+            resource.metadata = resource.metadata.take().or_else(|| same.map(|(_, metadata)| Arc::clone(metadata)));
+        }
+    }
+
     /// Reports resources whose metadata clients would read at the same place, and those whose clients find none.
-    fn check_metadata(&self, findings: &mut Findings) {
-        for (index, resource) in self.based.iter().enumerate() {
-            let place = Place::root().field("resources").index(index);
-            let earlier = || self.all().take(index + 1);
-            let Some(metadata) = &resource.metadata else {
-                if self.all().any(|other| other.metadata.is_some()) {
-                    findings.warn(
-                        place,
-                        "other resources have `metadata` and this one does not, so its clients do not find out where to get a token; \
-                         add `metadata` here",
-                    );
-                }
+    fn check_metadata(&self, document: &document::Document, findings: &mut Findings) {
+        let root = Place::root();
+        let written = document.resources.iter().map(|raw| raw.metadata.is_some());
+        let written: Vec<bool> = std::iter::once(document.metadata.is_some()).chain(written).collect();
+        for (index, (resource, is_written)) in self.all().zip(&written).enumerate() {
+            let place = index.checked_sub(1).map_or(root.clone(), |index| root.field("resources").index(index));
+            if !is_written && written.contains(&true) && resource.metadata.is_none() {
+                findings.warn(
+                    place,
+                    "other resources have `metadata` and this one does not, so its clients do not find out where to get a token; add \
+                     `metadata` here",
+                );
                 continue;
-            };
-            if earlier().filter_map(|other| other.metadata.as_ref()).any(|other| other.overlaps(metadata)) {
+            }
+            let Some(metadata) = resource.metadata.as_ref().filter(|_| *is_written) else { continue };
+            let mut earlier = self.all().zip(&written).take(index).filter(|(_, is_written)| **is_written);
+            if earlier.any(|(other, _)| other.metadata.as_ref().is_some_and(|other| other.overlaps(metadata))) {
                 findings.error(
                     place.field("metadata"),
                     format!(
@@ -113,12 +131,16 @@ impl Resources {
         if !path.as_str().starts_with(WELL_KNOWN) {
             return None;
         }
-        self.all().filter_map(|resource| resource.metadata.as_ref()).find(|metadata| metadata.is_at(host, path))
+        self.all().filter_map(|resource| resource.metadata.as_deref()).find(|metadata| metadata.is_at(host, path))
     }
 
     /// Returns the paths of a host that Callgate answers itself.
     pub(super) fn reserved_on(&self, host: &str) -> Vec<&str> {
-        self.all().filter_map(|resource| resource.metadata.as_ref()?.path_on(host)).collect()
+        let mut paths: Vec<_> = self.all().filter_map(|resource| resource.metadata.as_ref()?.path_on(host)).collect();
+        // Resources with the same identifier share a path.
+        paths.sort_unstable();
+        paths.dedup();
+        paths
     }
 
     /// Returns the policy's own resource.
