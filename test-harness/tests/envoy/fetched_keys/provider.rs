@@ -1,6 +1,7 @@
 //! What providers do: they rotate and withdraw keys, fail in many ways, and are down for a while.
 
 use std::collections::BTreeMap;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ fn three_rotations_lose_no_request_and_removed_keys_stop_working() {
     await_status(&gate, &with(&idp), 200);
     assert_eq!(idp.requests(JWKS), 1, "nine VMs, one fetch");
 
-    let (sent, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (sent, stop, sending) = (AtomicUsize::new(0), AtomicBool::new(false), RwLock::new(()));
     let mut removed = Vec::new();
     let outcomes: Vec<BTreeMap<u16, usize>> = thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
@@ -44,6 +45,7 @@ fn three_rotations_lose_no_request_and_removed_keys_stop_working() {
                     let mut connection = Connection::open(api).unwrap();
                     let mut statuses = BTreeMap::new();
                     while !stop.load(Ordering::Relaxed) {
+                        let _sends = sending.read().unwrap();
                         let status = connection.call(&with(&idp)).unwrap().status;
                         *statuses.entry(status).or_default() += 1;
                         sent.fetch_add(1, Ordering::Relaxed);
@@ -58,9 +60,11 @@ fn three_rotations_lose_no_request_and_removed_keys_stop_working() {
             }
             let old = with(&idp);
             let kid = idp.signing_key().kid().unwrap().to_owned();
+            let fetches = idp.requests(JWKS);
             idp.rotate().unwrap();
-            // Clients have tokens of the earlier key for a moment. It is withdrawn later, as providers do.
-            thread::sleep(Duration::from_millis(500));
+            // No client has a token of the earlier key when it is withdrawn. Providers wait until those have expired.
+            until("the new key is fetched", || idp.requests(JWKS) > fetches);
+            let _nobody_sends = sending.write().unwrap();
             idp.withdraw(&kid);
             removed.push(old);
         }
