@@ -87,12 +87,18 @@ impl Resources {
 
     /// Gives resources without metadata those of another one with the same identifier: their clients are told where to read them too.
     fn share_metadata(&mut self) {
-        let known = self.all().filter_map(|resource| Some((resource.identifier.clone(), resource.metadata.clone()?)));
-        let known: Vec<_> = known.collect();
-        for resource in std::iter::once(&mut self.own).chain(&mut self.based) {
-            let same = known.iter().find(|(identifier, _)| *identifier == resource.identifier);
-            resource.metadata = resource.metadata.take().or_else(|| same.map(|(_, metadata)| Arc::clone(metadata)));
+        self.own.metadata = self.metadata_of(&self.own.identifier);
+        for index in 0..self.based.len() {
+            let shared = self.based.get(index).and_then(|resource| self.metadata_of(&resource.identifier));
+            if let Some(resource) = self.based.get_mut(index) {
+                resource.metadata = shared;
+            }
         }
+    }
+
+    fn metadata_of(&self, identifier: &str) -> Option<Arc<Metadata>> {
+        let mut same = self.all().filter(|resource| *resource.identifier == *identifier);
+        same.find_map(|resource| resource.metadata.clone())
     }
 
     /// Reports resources whose metadata clients would read at the same place, and those whose clients find none.
@@ -136,10 +142,13 @@ impl Resources {
 
     /// Returns the paths of a host that Callgate answers itself.
     pub(super) fn reserved_on(&self, host: &str) -> Vec<&str> {
-        let mut paths: Vec<_> = self.all().filter_map(|resource| resource.metadata.as_ref()?.path_on(host)).collect();
-        // Resources with the same identifier share a path.
-        paths.sort_unstable();
-        paths.dedup();
+        let mut paths = Vec::new();
+        for path in self.all().filter_map(|resource| resource.metadata.as_ref()?.path_on(host)) {
+            // Resources with the same identifier share a path.
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
         paths
     }
 
