@@ -1,6 +1,6 @@
 //! A policy in force, with the state that a VM keeps for it between callbacks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -26,6 +26,8 @@ pub(super) struct Gate<H: Host> {
     pub(super) engine: Rc<Engine>,
     metrics: Metrics<H>,
     ids: RefCell<DecisionIds>,
+    /// Whether the gateway forwarded a request that the filter held.
+    bypassed: Cell<bool>,
 }
 
 thread_local! {
@@ -74,6 +76,8 @@ pub(super) enum Failure {
     Target,
     /// The host does not return the body that it reported.
     Body,
+    /// The gateway forwards requests that the filter holds.
+    Bypassed,
 }
 
 impl<H: Host> Gate<H> {
@@ -121,7 +125,13 @@ impl<H: Host> Gate<H> {
             token_cache: TokenCache::DEFAULT_BYTES,
         };
         let opens_early = policy.features.opens_store_early;
-        let gate = Self { host, engine: Rc::new(Engine::new(policy, services)), metrics, ids: RefCell::default() };
+        let gate = Self {
+            host,
+            engine: Rc::new(Engine::new(policy, services)),
+            metrics,
+            ids: RefCell::default(),
+            bypassed: Cell::default(),
+        };
         if opens_early {
             gate.open().map_err(Why::Undecided)?;
         }
@@ -216,6 +226,16 @@ impl<H: Host> Gate<H> {
             );
         }
         Ok(())
+    }
+
+    /// Denies requests from now on that must be held, because the gateway forwards them.
+    pub(super) fn deny_held_requests(&self) {
+        self.bypassed.set(true);
+    }
+
+    /// Returns whether requests are denied that must be held.
+    pub(super) fn denies_held_requests(&self) -> bool {
+        self.bypassed.get()
     }
 
     /// Returns the features of the gateway.
@@ -356,6 +376,10 @@ impl fmt::Display for Failure {
             Self::Headers => f.write_str("the gateway's list of headers is inconsistent"),
             Self::Target => f.write_str("`proxy_get_property` does not return the path that the client requested"),
             Self::Body => f.write_str("the gateway does not deliver the body that it announced"),
+            Self::Bypassed => f.write_str(
+                "the gateway forwarded a request that the filter held for its body or for keys, so requests that must be held are denied; \
+                 allow the capabilities `proxy_on_request_body` and `proxy_on_request_trailers`",
+            ),
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::request::incoming::{Request, Source};
 const SOURCE_ADDRESS: &[u8] = b"source\0address";
 /// The same on gateways that know only nginx variables.
 const REMOTE_ADDRESS: &[u8] = b"remote_addr";
+/// The address of the upstream. It exists once the gateway has chosen where to forward the request to.
+pub(super) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
 /// Path and query as the client sent them, on gateways that decode `:path`.
 const REQUEST_TARGET: &[u8] = b"request\0path";
 
@@ -82,6 +84,9 @@ impl<H: Host> HttpStream<H> {
     /// Handles the headers of the response, before they are sent to the client.
     pub(super) fn on_response_headers(&mut self) -> StreamAction {
         self.collect();
+        if self.was_forwarded_while_held() {
+            return self.fail(&Failure::Bypassed);
+        }
         // The request is already decided, so a missing header is only logged.
         if let Err(failure) = self.add_limits() {
             log::warn!("cannot add `RateLimit` to a response: {failure}");
@@ -95,7 +100,11 @@ impl<H: Host> HttpStream<H> {
     /// Handles the end of the stream.
     pub(super) fn on_log(&mut self) {
         self.collect();
+        let bypassed = self.was_forwarded_while_held();
         let Some(gate) = &self.gate else { return };
+        if bypassed {
+            log::error!("{}", Failure::Bypassed);
+        }
         // The body or the keys never arrived. If the headers were forwarded, the record has their decision; if they were held,
         // nothing was forwarded.
         if let Some(mut request) = self.waiting.take().and_then(|waiting| waiting.take()) {
@@ -138,8 +147,12 @@ impl<H: Host> HttpStream<H> {
             match gate.decide(engine, request).map_err(Err)? {
                 Outcome::Decided(decision) => Err(self.exchange().and_then(|mut exchange| exchange.apply(decision))),
                 Outcome::Pending(pending) => {
-                    if let Some(allow) = pending.forwards() {
-                        self.exchange().and_then(|mut exchange| exchange.forward_head(allow)).map_err(Err)?;
+                    match pending.forwards() {
+                        Some(allow) => {
+                            self.exchange().and_then(|mut exchange| exchange.forward_head(allow)).map_err(Err)?;
+                        }
+                        None if gate.denies_held_requests() => return Err(Err(Failure::Bypassed)),
+                        None => {}
                     }
                     Ok(Some(pending))
                 }
@@ -187,6 +200,18 @@ impl<H: Host> HttpStream<H> {
     /// is held.
     fn waits_for_keys(&self, arrival: Arrival) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.note(arrival))
+    }
+
+    /// Returns whether the gateway forwarded a request that the filter holds, because the configuration withholds the callback that
+    /// would have held its body. From now on, requests that must be held are denied.
+    fn was_forwarded_while_held(&self) -> bool {
+        let (Some(gate), Some(waiting)) = (&self.gate, &self.waiting) else { return false };
+        // If the host does not know the property, nothing shows that the request was forwarded.
+        let bypassed = waiting.is_held() && matches!(self.host.property(UPSTREAM_ADDRESS), Ok(Some(_)));
+        if bypassed {
+            gate.deny_held_requests();
+        }
+        bypassed
     }
 
     fn exchange(&mut self) -> Result<Exchange<'_, H>, Failure> {

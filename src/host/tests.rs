@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Map;
 use super::fake::Fake;
 use super::root::Root;
-use super::stream::{HttpStream, StreamAction};
+use super::stream::{HttpStream, StreamAction, UPSTREAM_ADDRESS};
 use crate::identity::signature::{Message, StructuredFields, base, read};
 use crate::request::headers::Headers;
 use crate::testing::{self, NOW, SECRET};
@@ -245,6 +245,39 @@ fn times_out_a_stalled_body_and_forwards_nothing_afterwards() {
     stream.on_log();
     assert_eq!(worker.answers().len(), 1);
     assert_eq!(worker.host.record().unwrap()["reason"], json!("body_timeout"));
+}
+
+/// A gateway does so whose configuration lacks the capability for the callback that holds the body.
+#[test]
+fn a_gateway_that_forwards_held_requests_does_so_once() {
+    for answers_first in [true, false] {
+        let worker = Worker::new(&document());
+        let mut stream = worker.paying("a");
+        assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+        worker.host.0.properties.borrow_mut().insert(UPSTREAM_ADDRESS.to_vec(), b"192.0.2.9:80".to_vec());
+        if answers_first {
+            assert_eq!(stream.on_response_headers(), StreamAction::Pause);
+            assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())], "the client sees no answer");
+        }
+        stream.on_log();
+        worker.host.0.properties.borrow_mut().remove(UPSTREAM_ADDRESS);
+        worker.host.0.sent.take();
+        assert_eq!(worker.paying("b").on_request_headers(false), StreamAction::Pause);
+        assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+        let other = worker.stream(&health()).on_request_headers(true);
+        assert_eq!(other, StreamAction::Continue, "requests that are not held are decided");
+    }
+}
+
+#[test]
+fn an_answer_of_the_gateway_to_a_held_request_passes() {
+    let worker = Worker::new(&document());
+    let mut stream = worker.paying("a");
+    assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+    assert_eq!(stream.on_response_headers(), StreamAction::Continue, "such as 413");
+    stream.on_log();
+    assert_eq!(worker.paying("b").on_request_headers(false), StreamAction::Pause);
+    assert!(worker.answers().is_empty());
 }
 
 #[test]

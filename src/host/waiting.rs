@@ -312,6 +312,14 @@ impl<H: Host> Waiting<H> {
         true
     }
 
+    /// Returns whether the request is undecided and none of it may have been forwarded.
+    pub(super) fn is_held(&self) -> bool {
+        let request = self.shared.request.borrow();
+        request.as_ref().is_some_and(|request| {
+            request.with_dependent(|_, pending| pending.as_ref().is_some_and(|pending| pending.forwards().is_none()))
+        })
+    }
+
     /// Takes the request out, unless it was already answered.
     pub(super) fn take(&self) -> Option<WaitingRequest> {
         self.shared.request.take()

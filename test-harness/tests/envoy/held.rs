@@ -9,10 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use test_harness::client::Connection;
+use test_harness::envoy::Bootstrap;
 
 use crate::envoy::fixture::{Gate, mark, record, token};
 use crate::envoy::limits::counted;
-use crate::envoy::signed::{BODY, Call, gate, over_http_2, signed_policy};
+use crate::envoy::signed::{BODY, Call, gate, gate_with, over_http_2, signed_policy};
 
 /// Sends the head of a request that announces this many bytes, and the first of them.
 fn begin(gate: &Gate, call: &Call, mark: &str, length: usize) -> Connection {
@@ -65,6 +66,26 @@ fn a_slow_client_gets_408_and_leaves_room_for_other_agents() {
     gate.ask(slow.request().body(&large)).assert_allowed();
     gate.ask(slow.request().body(&large)).assert_denied(403, "signature_replayed");
     assert_eq!(gate.envoy.stat("wasm.callgate.vm_reload").unwrap(), 0);
+}
+
+/// The body passes such a gateway by, and with it the headers that wait for it. The gate notices it with the response.
+#[test]
+fn a_gateway_without_the_body_callback_forwards_one_held_request_at_most() {
+    let restrict = |bootstrap: &mut Bootstrap| {
+        let allowed = &mut bootstrap.gate().unwrap()["capability_restriction_config"]["allowed_capabilities"];
+        allowed.as_object_mut().unwrap().remove("proxy_on_request_body").unwrap();
+    };
+    let gate = gate_with(&signed_policy(), restrict, 1);
+    let forged = || Call::post(BODY).request().body(b"{\"amount\": 99}");
+    let first = gate.call(&forged());
+    assert_eq!((first.status, first.code()), (500, None), "{}", first.text());
+    for request in [forged(), Call::post(BODY).request().body(BODY)] {
+        let asked = gate.ask(request);
+        assert_eq!((asked.response.status, asked.seen.is_none()), (500, true));
+    }
+    // Requests without a body are decided as before.
+    gate.ask(Call::get("/items/1").request()).assert_allowed();
+    assert!(gate.envoy.log().contains("allow the capabilities `proxy_on_request_body`"));
 }
 
 #[test]
