@@ -12,6 +12,7 @@ use crate::identity::token::ClaimName;
 use crate::reason::Reason;
 use crate::request::Query;
 use crate::request::headers::{Headers, name_is, name_reads_as};
+use crate::request::json::pointer::Pointer;
 
 /// A part of the request, and the known value with which it is compared.
 #[derive(Debug, Clone)]
@@ -35,6 +36,12 @@ pub(crate) enum Bound {
     Query(Box<str>),
     /// A header, by its name in lower case.
     Header(Box<str>),
+    /// An argument of a tool or prompt, by a pointer into the arguments.
+    Argument(Pointer),
+    /// A parameter of a method, by a pointer into the parameters.
+    Params(Pointer),
+    /// A variable of a resource's URI, by its position.
+    Uri(usize),
 }
 
 /// The source of the value with which a bound part is compared.
@@ -63,6 +70,8 @@ impl Binding {
             Bound::Path(position) => Ok(found.value(*position).map(Capture::decoded)),
             Bound::Query(name) => query.bound(name),
             Bound::Header(name) => Ok(bound_header(headers, name)?.map(Cow::Borrowed)),
+            // Only operations bind these, and a missing part fits nothing.
+            Bound::Argument(_) | Bound::Params(_) | Bound::Uri(_) => Ok(None),
         }
     }
 
@@ -70,7 +79,7 @@ impl Binding {
     pub(crate) fn header(&self) -> Option<&str> {
         match &self.part {
             Bound::Header(name) => Some(name),
-            Bound::Path(_) | Bound::Query(_) => None,
+            Bound::Argument(_) | Bound::Params(_) | Bound::Path(_) | Bound::Query(_) | Bound::Uri(_) => None,
         }
     }
 }
