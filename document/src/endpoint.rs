@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::form;
 use super::limit::yes;
 use super::scalar::ScopesAsked;
-use super::{Authentication, Bindings, Mode, SignatureAsked, Size, TokenAsked};
+use super::{Authentication, Bindings, Mode, Rpc, SignatureAsked, Size, TokenAsked};
 
 /// What a request does to the API's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -161,6 +161,11 @@ pub struct Endpoint {
     /// `observe` if requests that match this endpoint are forwarded and would-be denials are only recorded.
     #[serde(default)]
     pub mode: Option<Mode>,
+    /// The operations that are allowed on this endpoint, if its requests are JSON-RPC messages, such as those of MCP clients. The fields
+    /// of the endpoint apply to each request, in addition to those of its operation. `effect` is that of lifecycle, list and session
+    /// requests. Default: bodies are not read as messages.
+    #[serde(default)]
+    pub rpc: Option<Box<Rpc>>,
 }
 
 /// The callers that may use an endpoint.

@@ -93,10 +93,18 @@ forms! {
          name of the claim with the tenant in braces.",
         r"^https?://[!$-.0-;=@-\[\]_a-z~][!$-;=@-\[\]_a-z~]*(/\{[A-Za-z0-9_-]+\}(/[!$-;=@-\[\]_a-z~]*)?)?$",
         ["https://idp.example.com", "https://idp.example.com/realms/agents", "https://login.microsoftonline.com/{tid}/v2.0"];
+    JsonPointer:
+        "A JSON pointer (RFC 6901) in printable ASCII, with at most 16 names.",
+        r"^(/([ -.0-}]|~[01])*)+$",
+        ["/region", "/order/items/0", "/a~1b"];
     KeyPrefix:
         "The start of every API key: 2 to 16 letters, digits, `-` or `_`, with `-` or `_` at the end.",
         r"^[A-Za-z0-9_-]{1,15}[_-]$",
         ["cgk_", "acme-live_"];
+    McpParameter:
+        "What follows `Mcp-Param-` in the name of a header: letters, digits and the other characters of a token (RFC 9110).",
+        r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        ["Region", "Project-Id"];
     Method:
         "An exact method (RFC 9110) in capitals. `*` is not accepted.",
         r"^[A-Z0-9!#$%&'+.^_`|~-]+$",
@@ -109,6 +117,11 @@ forms! {
         "An IP network with its prefix length. Bits after the prefix are zero.",
         r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
         ["203.0.113.7/32", "198.51.100.0/24", "2001:db8::/48"];
+    OperationBindingKey:
+        "A part of an operation: `argument.` and a JSON pointer into the arguments of a tool or prompt, `params.` and one into the \
+         parameters of a method, or `uri.` and a variable of the resource's URI.",
+        r"^((argument|params)\.(/([ -.0-}]|~[01])*)+|uri\.[A-Za-z_][A-Za-z0-9_-]*)$",
+        ["argument./owner", "params./message/contextId", "uri.team"];
     PageUrl:
         "An absolute `https` URL.",
         r#"^https://[!$-.0-\[\]-~][!#-\[\]-~]*$"#,
@@ -134,6 +147,10 @@ forms! {
          nor a digit.",
         r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{0,63}[!#$%&'*+.^_`|~-]$",
         ["bearer.", "token-"];
+    ResourceUri:
+        "An absolute URI with its scheme in lower case, or a template of such URIs.",
+        r"^[a-z][a-z0-9+.-]*:[!-~]+$",
+        ["file:///reports/{team}/{file...}", "greeting://{name}", "urn:example:catalog"];
     Scope:
         "A scope (RFC 6749): visible ASCII without quotes, backslashes and `*`. Scopes are compared exactly.",
         r"^[!#-)+-\[\]-~]+$",
@@ -150,6 +167,10 @@ forms! {
         "The name of an environment variable.",
         r"^[^=]+$",
         ["CALLGATE_SECRET"];
+    WebOrigin:
+        "The origin of a web page (RFC 6454): a scheme and a host in lower case, and the port if it is not the scheme's default.",
+        r"^[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$",
+        ["https://chat.example.com", "http://localhost:6274"];
 }
 
 /// A mapping whose names have a form. `schemars` does not describe the names of a map on its own.

@@ -29,6 +29,7 @@ mod metadata;
 pub mod names;
 mod position;
 mod read;
+mod rpc;
 pub mod scalar;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -51,6 +52,7 @@ pub use issuer::*;
 pub use limit::*;
 pub use metadata::*;
 pub use names::{did_you_mean, nearest, renamed};
+pub use rpc::*;
 pub use signature::*;
 pub use signing_key::*;
 pub use tenants::*;

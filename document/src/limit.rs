@@ -18,7 +18,7 @@ use super::scalar::Rate;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// The key by which requests are counted: `agent`, `issuer`, `source` or `endpoint`, or a list of them for each combination.
+    /// The key by which requests are counted: `agent`, `issuer`, `source`, `endpoint` or `tool`, or a list of them for each combination.
     pub per: LimitKeySpec,
     /// The long-term rate of allowed requests, such as `60/1m`.
     pub rate: Rate,
@@ -47,13 +47,15 @@ pub enum Dimension {
     Source,
     /// The endpoint.
     Endpoint,
+    /// The operation of an endpoint with `rpc`: the endpoint, the kind of the operation (tool, resource, prompt or method) and its name.
+    Tool,
 }
 
 /// The parts of a limit's key: one part, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitKeySpec(pub Vec<Dimension>);
 
-const PER_FORM: &str = "`agent`, `issuer`, `source` or `endpoint`, or a list of them";
+const PER_FORM: &str = "`agent`, `issuer`, `source`, `endpoint` or `tool`, or a list of them";
 
 impl<'de> Deserialize<'de> for LimitKeySpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

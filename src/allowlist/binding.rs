@@ -40,6 +40,12 @@ pub(crate) enum Bound {
     Header(Box<str>),
     /// A part of the JSON body.
     Body(Pointer),
+    /// An argument of a tool or prompt, by a pointer into the arguments.
+    Argument(Pointer),
+    /// A parameter of a method, by a pointer into the parameters.
+    Params(Pointer),
+    /// A variable of a resource's URI, by its position.
+    Uri(usize),
 }
 
 /// The source of the value with which a bound part is compared.
@@ -79,7 +85,7 @@ impl Binding {
             Bound::Path(position) => found.value(*position).map(Capture::decoded),
             Bound::Query(name) => query.bound(name)?,
             Bound::Header(name) => bound_header(headers, name)?.map(Cow::Borrowed),
-            Bound::Body(_) => None,
+            _ => None,
         };
         Ok(text.map(BoundValue::Text))
     }
@@ -94,7 +100,7 @@ impl Binding {
                 let part = body.at(pointer).map_err(|_| Reason::JsonAmbiguous)?;
                 Ok(part.map(BoundValue::from))
             }
-            Bound::Path(_) | Bound::Query(_) | Bound::Header(_) => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -102,7 +108,7 @@ impl Binding {
     pub(crate) fn header(&self) -> Option<&str> {
         match &self.part {
             Bound::Header(name) => Some(name),
-            Bound::Path(_) | Bound::Query(_) | Bound::Body(_) => None,
+            _ => None,
         }
     }
 }

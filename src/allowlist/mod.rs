@@ -1,4 +1,5 @@
-//! The paths of the allowlist: templates, and the lookup that finds the one template for a path.
+//! The paths of the allowlist: templates, and the lookup that finds the one template for a path. The nested allowlists of operations are in
+//! `operations`.
 //!
 //! Methods and the requirements of an endpoint do not belong in this module. A lookup returns the endpoints that share the most specific
 //! template, and the caller checks the rest.
@@ -10,6 +11,8 @@ mod kind;
 mod lenient;
 #[cfg(not(target_arch = "wasm32"))]
 mod nearest;
+#[cfg_attr(not(test), expect(dead_code, reason = "the evaluation of JSON-RPC messages uses it"))]
+pub(crate) mod operations;
 mod readings;
 pub(crate) mod rule;
 mod scopes;

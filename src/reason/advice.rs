@@ -362,6 +362,32 @@ impl Reason {
             Self::JsonTooDeep => {
                 "Nest at most 64 objects and arrays. Send numbers of more than 128 characters as text, if the API accepts that."
             }
+            Self::OriginNotAllowed => {
+                "Send the request from a program instead of a web page, or ask the operator to add the origin of your page."
+            }
+            Self::SessionMethod => {
+                "Send each message with `POST`. To use sessions, send an earlier revision in `MCP-Protocol-Version`, if the endpoint \
+                 supports one."
+            }
+            Self::RpcMalformed => {
+                "Send one JSON-RPC 2.0 object as the body: `jsonrpc` is `2.0`, `id` is text or an integer, and `params` is an object. \
+                 Do not send batches."
+            }
+            Self::ClientResponse => {
+                "Do not declare capabilities such as sampling, elicitation and roots, to which the server would send requests."
+            }
+            Self::RpcRevision => {
+                "Choose a revision that the answer lists in `supported`, and send it in `MCP-Protocol-Version` and in the body."
+            }
+            Self::RpcHeaderMismatch => {
+                "Let the MCP library set `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and the `Mcp-Param` headers, each once and from \
+                 the message that it sends."
+            }
+            Self::OperationNotAllowed => {
+                "Use only the tools, resources and prompts that the server lists, with the exact names. Ask the operator to add an \
+                 operation that the agent needs, and do not let the agent try other names."
+            }
+            Self::ToolChanged => "Do not use the tool until the operator has reviewed its new definition.",
             Self::RateLimited => {
                 "Wait for `Retry-After`, then retry with back-off and jitter. Spread requests over time, and follow \
                  `RateLimit` before the limit is exhausted."

@@ -312,6 +312,25 @@ reasons! {
     JsonAmbiguous = 400, "json_ambiguous", No, "the JSON body is ambiguous";
     /// Objects and arrays in the body are nested more than 64 levels deep, or a number has more than 128 characters.
     JsonTooDeep = 400, "json_too_deep", No, "the JSON body is nested too deeply, or has too long a number";
+    // JSON-RPC and MCP.
+    /// The request has an `Origin` that the endpoint does not list, or more than one.
+    OriginNotAllowed = 403, "origin_not_allowed", No, "this endpoint does not accept requests of this web page";
+    /// The request has another method than `POST`, and its revision of MCP has no sessions.
+    SessionMethod = 405, "session_method", No, "this revision of MCP has no sessions; send every message with POST";
+    /// The body is not one JSON-RPC 2.0 message: a batch, another `jsonrpc`, an `id` that is neither text nor an integer or is longer
+    /// than 256 bytes, `params` that are no object, or a name in another spelling.
+    RpcMalformed = 400, "rpc_malformed", No, "the body is not one JSON-RPC 2.0 message";
+    /// The message is a client's response to a request of the server, and the endpoint or the revision of MCP does not allow them.
+    ClientResponse = 403, "client_response", No, "this endpoint does not accept responses from clients";
+    /// The message is in a revision of MCP that the endpoint does not list.
+    RpcRevision = 400, "rpc_revision", No, "this endpoint does not support the requested revision of MCP";
+    /// `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` or an `Mcp-Param` header is missing, occurs twice or does not agree with the
+    /// body.
+    RpcHeaderMismatch = 400, "rpc_header_mismatch", No, "a header does not agree with the message in the body";
+    /// The endpoint does not list the tool, the resource, the prompt or the method of the message.
+    OperationNotAllowed = 403, "operation_not_allowed", No, "this operation is not allowed on this endpoint";
+    /// The server's definition of the tool is none of those that the policy accepts (`pin`).
+    ToolChanged = 403, "tool_changed", No, "the definition of this tool has changed and is not accepted";
 
     // Limits.
     /// A limit is exhausted, or could not be charged because too many requests arrived at once.
