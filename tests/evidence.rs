@@ -8,12 +8,13 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 16] = [
+const CHECKS: [(&str, &str, &str); 17] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
     ("mod.rs", "let expected = self.content_form(endpoint)?;", "expected"),
     ("mod.rs", "let progress = self.body(endpoint)?;", "progress"),
-    ("mod.rs", "let content = self.content(endpoint, expected, bytes)?;", "content"),
+    ("mod.rs", "let (content, operation) = self.content(endpoint, expected, bytes)?;", "content"),
+    ("content.rs", "let operation = self.operation(endpoint, expected, json)?;", "operation"),
     ("mod.rs", "let limits = self.limits(endpoint)?;", "limits"),
     ("mod.rs", "let last = self.last_checks(endpoint)?;", "last"),
     ("mod.rs", "replay: self.reserve(tickets)?,", "replay"),
@@ -28,7 +29,7 @@ const CHECKS: [(&str, &str, &str); 16] = [
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 15] = [
+const EVIDENCE: [&str; 16] = [
     "IdentityFits",
     "PreflightAllowed",
     "MetadataRequested",
@@ -42,6 +43,7 @@ const EVIDENCE: [&str; 15] = [
     "BindingsHold",
     "BodySettled",
     "ContentAllowed",
+    "OperationAllowed",
     "NotReplayed",
     "WithinLimits",
 ];

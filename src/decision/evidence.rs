@@ -47,6 +47,8 @@ evidence! {
     BodySettled
     /// The endpoint requires nothing of the content of the body, or the body is unambiguous JSON whose bound parts fit the caller.
     ContentAllowed
+    /// The endpoint has no operations, or the request asks for listed ones that the caller may use, or for what belongs to the connection.
+    OperationAllowed
     /// No nonce, signature or proof of the request was accepted before.
     NotReplayed
     /// No limit was exceeded, and all were charged.
@@ -90,6 +92,7 @@ impl Authorized {
         caller: CallerEvidence,
         body: Option<BodySettled>,
         content: Option<ContentAllowed>,
+        operation: Option<OperationAllowed>,
         last: FinalEvidence,
     ) -> Option<Self> {
         let FormEvidence { escapes: Some(_), upgrade: Some(_), media_type: Some(_) } = form else { return None };
@@ -104,7 +107,8 @@ impl Authorized {
         else {
             return None;
         };
-        let (FinalEvidence { replay: Some(_), limits: Some(_) }, Some(_), Some(_)) = (last, body, content) else {
+        let (Some(_), Some(_), Some(_)) = (body, content, operation) else { return None };
+        let FinalEvidence { replay: Some(_), limits: Some(_) } = last else {
             return None;
         };
         Some(Self(()))

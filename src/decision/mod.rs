@@ -8,6 +8,7 @@ pub(crate) mod coverage;
 pub(crate) mod evidence;
 pub mod metrics;
 pub(crate) mod record;
+mod rpc;
 mod serve;
 pub(crate) mod trace;
 pub(crate) mod upstream;
@@ -34,6 +35,7 @@ pub use caller::Caller;
 pub(crate) use caller::Proven;
 use evidence::{Authorized, PreflightAllowed, Public};
 
+pub(crate) use rpc::RpcFacts;
 pub(crate) use serve::Published;
 pub use serve::Serve;
 
@@ -165,6 +167,10 @@ pub enum Rule<'a> {
     Endpoint(u32, &'static str),
     /// A binding of an endpoint, identified by its left side.
     Binding(u32, &'a str),
+    /// A field of an operation, identified by the operation's place.
+    Operation(&'a str, &'static str),
+    /// A binding of an operation, identified by the operation's place and by its left side.
+    OperationBinding(&'a str, &'a str),
     /// A field of an issuer.
     Issuer(&'a str, &'static str),
     /// A field of the requirements of an effect.
@@ -207,6 +213,12 @@ impl fmt::Display for Rule<'_> {
             Self::Binding(position, left) => f.write_str(
                 Place::root().field("endpoints").index(*position as usize).field("bind").field(left).as_str(),
             ),
+            Self::Operation(place, "") => f.write_str(place),
+            Self::Operation(place, field) => write!(f, "{place}.{field}"),
+            Self::OperationBinding(place, left) => {
+                // The place of a field is written with the quotes that its name needs.
+                write!(f, "{place}.{}", Place::root().field("bind").field(left).as_str())
+            }
             Self::Issuer(name, field) => {
                 let place = Place::root().field("issuers").field(name);
                 f.write_str(if field.is_empty() { place } else { place.field(field) }.as_str())
@@ -265,6 +277,8 @@ pub struct Facts<'a> {
     pub(crate) signature: Option<VerifiedSignature<'a>>,
     /// What is known about the body.
     pub(crate) body: Option<BodySeen>,
+    /// What is known about the message, if the endpoint has operations.
+    pub(crate) rpc: Option<Box<RpcFacts<'a>>>,
     /// The state of the request's limits.
     pub(crate) limits: LimitStatuses,
     /// Seconds after which the client may retry, if a limit denied the request.
@@ -297,6 +311,7 @@ impl<'a> Facts<'a> {
             signed_for: None,
             signature: None,
             body: None,
+            rpc: None,
             limits: LimitStatuses::default(),
             retry_after: None,
             used: StoreStats::default(),

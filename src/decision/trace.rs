@@ -40,8 +40,10 @@ pub enum Check {
     Binding,
     /// Checks the body against its digest.
     Body,
-    /// Checks the form of the body, where a part of it is bound.
+    /// Checks the form of the body, where its content decides.
     Content,
+    /// Checks the message of an endpoint with operations, and finds the operations that it uses.
+    Message,
     /// Checks for replays.
     Replay,
     /// Checks the limits of the request.
@@ -70,6 +72,7 @@ impl Check {
             Self::Binding => "binding",
             Self::Body => "body",
             Self::Content => "content",
+            Self::Message => "message",
             Self::Replay => "replay",
             Self::Limits => "limits",
         }

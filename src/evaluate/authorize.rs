@@ -71,7 +71,8 @@ impl<'a> Evaluation<'a, '_> {
                 return Ok(None);
             };
             let value = binding.value(found, query, self.facts.request.headers);
-            all_hold &= self.binding(endpoint, binding, value)?;
+            let rule = Rule::Binding(endpoint.position, &binding.written.0);
+            all_hold &= self.binding(rule, binding, value)?;
         }
         Ok(all_hold.then(BindingsHold::assertion))
     }
@@ -79,7 +80,7 @@ impl<'a> Evaluation<'a, '_> {
     /// Checks the value of one bound part. Returns whether it fits; it does not if the denial is only observed.
     pub(super) fn binding(
         &mut self,
-        endpoint: &'a Endpoint,
+        rule: Rule<'a>,
         binding: &'a Binding,
         value: Result<Option<BoundValue<'_>>, Reason>,
     ) -> Result<bool, Denied> {
@@ -107,7 +108,6 @@ impl<'a> Evaluation<'a, '_> {
             (Some(value), Some(fact)) if value.fits(binding.operator, fact) => Ok(()),
             _ => Err(Reason::BindingMismatch),
         });
-        let rule = Rule::Binding(endpoint.position, &binding.written.0);
         let held = self.record_check_with_details(Check::Binding, rule, result, details.unwrap_or_default())?;
         Ok(held.is_some())
     }

@@ -61,7 +61,12 @@ impl<'a> Evaluation<'a, '_> {
     /// Returns what to wait for if the content of the body decides.
     pub(super) fn keep(&self, expected: ExpectedContent<'a>, progress: BodyProgress) -> BodyProgress {
         let Facts { request, head, .. } = &self.facts;
-        let ExpectedContent::Json(content) = expected else { return progress };
+        let most = match expected {
+            ExpectedContent::Json(content) => content.max_json,
+            // The first byte ends the wait.
+            ExpectedContent::Nothing => 0,
+            ExpectedContent::Any | ExpectedContent::Unread => return progress,
+        };
         let hashing = match progress {
             BodyProgress::Settled(Some(_)) if !request.end_of_stream => None,
             BodyProgress::Awaited(Awaited::Signed(hashing)) => Some(hashing),
@@ -69,7 +74,7 @@ impl<'a> Evaluation<'a, '_> {
             other => return other,
         };
         let announced = head.length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        BodyProgress::Awaited(Awaited::Kept(Box::new(KeptBody::new(content.max_json, announced, hashing))))
+        BodyProgress::Awaited(Awaited::Kept(Box::new(KeptBody::new(most, announced, hashing))))
     }
 
     /// Returns whether the first byte of a body will be rejected because the request is signed without a digest. Until then the
@@ -163,7 +168,9 @@ impl<'a> Evaluation<'a, '_> {
                 (Some(BodySettled::assertion()), Some(Vec::new()))
             }
             Err(Reason::JsonTooLarge) => {
-                self.reject_content(endpoint, Reason::JsonTooLarge)?;
+                let is_unexpected = matches!(expected, ExpectedContent::Nothing);
+                let reason = if is_unexpected { Reason::RpcMalformed } else { Reason::JsonTooLarge };
+                self.reject_content(endpoint, reason)?;
                 (None, None)
             }
             Err(reason) => {
@@ -177,8 +184,8 @@ impl<'a> Evaluation<'a, '_> {
             let expired = Err::<(), _>(Reason::SignatureExpired);
             self.record_check(Check::Signature, Rule::Policy("signatures"), expired, |()| CheckDetails::new())?;
         }
-        let content = self.content(endpoint, expected, kept.as_deref())?;
-        self.finish(endpoint, form, caller, settled, content)
+        let (content, operation) = self.content(endpoint, expected, kept.as_deref())?;
+        self.finish(endpoint, form, caller, settled, content, operation)
     }
 }
 

@@ -4,11 +4,11 @@
 
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::Rule;
-use crate::decision::evidence::ContentAllowed;
+use crate::decision::evidence::{ContentAllowed, OperationAllowed};
 use crate::decision::trace::Check;
 use crate::policy::{Content, Endpoint};
 use crate::reason::Reason;
-use crate::request::headers::{Headers, name_is};
+use crate::request::headers::{Headers, name_is, name_reads_as};
 use crate::request::json::{Json, JsonBounds, JsonFault, Names};
 
 /// The maximum nesting depth of a body.
@@ -21,6 +21,8 @@ pub(super) enum ExpectedContent<'a> {
     Any,
     /// JSON, or nothing at all.
     Json(&'a Content),
+    /// No body.
+    Nothing,
     /// Nothing is read, because a check of the headers denied the request and the denial is only observed.
     Unread,
 }
@@ -32,6 +34,12 @@ impl<'a> Evaluation<'a, '_> {
         // In enforcement, nothing of the request would be kept.
         if self.observing && !self.facts.denials.is_empty() {
             return Ok(ExpectedContent::Unread);
+        }
+        if let Some(rpc) = &endpoint.rpc {
+            match self.rpc_form(endpoint, rpc, content)? {
+                ExpectedContent::Json(_) => {}
+                other => return Ok(other),
+            }
         }
         // Without a body, only the bound parts are missing.
         if self.facts.request.end_of_stream {
@@ -50,19 +58,23 @@ impl<'a> Evaluation<'a, '_> {
         Ok(ExpectedContent::Unread)
     }
 
-    /// Checks the content of the body, if it is known.
+    /// Checks the content of the body, if it is known, and the operations that it asks for.
     pub(super) fn content(
         &mut self,
         endpoint: &'a Endpoint,
         expected: ExpectedContent<'a>,
         body: Option<&[u8]>,
-    ) -> Result<Option<ContentAllowed>, Denied> {
+    ) -> Result<(Option<ContentAllowed>, Option<OperationAllowed>), Denied> {
         let content = match expected {
-            ExpectedContent::Any => return Ok(Some(ContentAllowed::assertion())),
+            ExpectedContent::Any | ExpectedContent::Nothing => {
+                let allowed = body.is_some() || matches!(expected, ExpectedContent::Any);
+                let operation = self.operation(endpoint, expected, None)?;
+                return Ok((allowed.then(ContentAllowed::assertion), operation));
+            }
             ExpectedContent::Json(content) => content,
-            ExpectedContent::Unread => return Ok(None),
+            ExpectedContent::Unread => return Ok((None, None)),
         };
-        let Some(body) = body else { return Ok(None) };
+        let Some(body) = body else { return Ok((None, None)) };
         let mut json = None;
         if !body.is_empty() {
             let bounds = JsonBounds { bytes: content.max_json, depth: DEPTH, names: Names::Folded };
@@ -70,15 +82,17 @@ impl<'a> Evaluation<'a, '_> {
             let rule = content_rule(endpoint, parsed.as_ref().err());
             json = self.record_check(Check::Content, rule, parsed, |_| vec![("bytes", body.len().to_string())])?;
             if json.is_none() {
-                return Ok(None);
+                return Ok((None, None));
             }
         }
         let mut all_fit = true;
         for binding in &content.bindings {
             let value = json.map_or(Ok(None), |json| binding.value_in(json));
-            all_fit &= self.binding(endpoint, binding, value)?;
+            let rule = Rule::Binding(endpoint.position, &binding.written.0);
+            all_fit &= self.binding(rule, binding, value)?;
         }
-        Ok(all_fit.then(ContentAllowed::assertion))
+        let operation = self.operation(endpoint, expected, json)?;
+        Ok((all_fit.then(ContentAllowed::assertion), operation))
     }
 
     /// Records that the body cannot be the JSON that the endpoint requires.
@@ -137,8 +151,9 @@ fn is_json_in_utf8(value: &[u8]) -> bool {
 /// Returns whether the body is, or may be, encoded in another way than JSON (RFC 9110, section 8.4).
 fn has_coding(headers: &Headers) -> bool {
     const NAME: &str = "content-encoding";
-    let mut lines = headers.as_long_as(NAME.as_bytes()).filter(|(name, _)| name_is(name, NAME));
-    lines.any(|(_, value)| !value.eq_ignore_ascii_case(b"identity"))
+    // Some servers read `Content_Encoding` as the same header.
+    let mut lines = headers.as_long_as(NAME.as_bytes()).filter(|(name, _)| name_reads_as(name, NAME));
+    lines.any(|(name, value)| !name_is(name, NAME) || !value.eq_ignore_ascii_case(b"identity"))
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 use std::rc::Rc;
 
 use super::{CheckDetails, Context, Denied, Evaluation};
+use crate::allowlist::operations::Operation;
 use crate::decision::evidence::WithinLimits;
 use crate::decision::trace::Check;
 use crate::decision::{Caller, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
-use crate::quota::{AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, Outcome, Refused, Stopped};
+use crate::quota::{AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, OperationName, Outcome, Refused, Stopped};
 use crate::reason::Reason;
 use crate::state::StoreStats;
 
@@ -100,7 +101,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 
     fn check_limits(&mut self, endpoint: &'a Endpoint, charges: bool) -> Result<Option<WithinLimits>, Denied> {
-        if endpoint.limits.is_empty() {
+        if self.charged_limits(endpoint).next().is_none() {
             return Ok(Some(WithinLimits::assertion()));
         }
         // In observation, a request may get here without a caller. There is then no bucket to charge.
@@ -131,7 +132,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Records the state of the limits for the headers of the answer.
     pub(super) fn note(&mut self, batch: &LimitBatch<'a, 'c>) {
         let Some(endpoint) = self.facts.endpoint else { return };
-        let standings = endpoint.limits.iter().copied().zip(batch.statuses().map(|(_, standing)| standing));
+        let positions = self.charged_limits(endpoint).map(|(position, _)| position);
+        let standings = positions.zip(batch.statuses().map(|(_, standing)| standing));
         self.facts.limits = LimitStatuses(standings.collect());
     }
 
@@ -140,7 +142,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     pub(super) fn look_at_limits(&mut self) {
         let Facts { endpoint, caller, limits, .. } = &self.facts;
         let Some(endpoint) = endpoint.filter(|_| caller.is_some() && limits.0.is_empty()) else { return };
-        if endpoint.limits.is_empty() {
+        if self.charged_limits(endpoint).next().is_none() {
             return;
         }
         // If the store fails, the answer lacks these headers, which is acceptable.
@@ -156,14 +158,34 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             caller: caller.as_ref().map(Caller::identified),
             source: request.source,
             endpoint: &endpoint.id,
+            operation: None,
             signer: None,
         };
-        let limits = endpoint.limits.iter().filter_map(|position| policy.limits.list.get(*position as usize));
-        LimitBatch::open(shared, limits, who, endpoint.cost, request.now)
+        let limits = self.charged_limits(endpoint).filter_map(|(position, operation)| {
+            Some((policy.limits.list.get(position as usize)?, LimitSubject { operation, ..who }))
+        });
+        LimitBatch::open(shared, limits, self.cost(endpoint), request.now)
+    }
+
+    /// Returns the limits to charge, by their positions in the policy, each with the operation by which it may count.
+    fn charged_limits(&self, endpoint: &'a Endpoint) -> impl Iterator<Item = (u32, Option<OperationName<'a>>)> {
+        let rpc = self.facts.rpc.as_deref();
+        let count = rpc.map_or(endpoint.limits.len(), |rpc| rpc.limits.len());
+        (0..count).filter_map(move |index| match rpc {
+            None => endpoint.limits.get(index).map(|position| (*position, None)),
+            Some(rpc) => {
+                let (position, operation) = rpc.limits.get(index)?;
+                Some((*position, operation.map(Operation::limit_name)))
+            }
+        })
+    }
+
+    fn cost(&self, endpoint: &Endpoint) -> u32 {
+        self.facts.rpc.as_ref().map_or(endpoint.cost, |rpc| rpc.cost)
     }
 
     fn describe_limits(&self, endpoint: &Endpoint) -> CheckDetails {
-        let mut details = vec![("cost", endpoint.cost.to_string())];
+        let mut details = vec![("cost", self.cost(endpoint).to_string())];
         for (position, standing) in &self.facts.limits.0 {
             if let Some(limit) = self.facts.policy.limits.list.get(*position as usize) {
                 details.push(("limit", limit.name.to_string()));

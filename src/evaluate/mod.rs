@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use crate::allowlist::{self, Found};
 use crate::decision::evidence::{
-    Authorized, BodySettled, CallerEvidence, ContentAllowed, FinalEvidence, FormEvidence, Public,
+    Authorized, BodySettled, CallerEvidence, ContentAllowed, FinalEvidence, FormEvidence, OperationAllowed, Public,
 };
 use crate::decision::trace::{Check, Trace, Traced};
 use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Published, Rule, Serve};
@@ -39,6 +39,7 @@ mod pending;
 mod possession;
 mod reading;
 mod replay;
+mod rpc;
 pub(crate) mod shared;
 mod signature;
 
@@ -248,8 +249,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             },
         };
         self.await_none(endpoint);
-        let content = self.content(endpoint, expected, bytes)?;
-        self.finish(endpoint, form, caller, body, content).map(Progress::Ended)
+        let (content, operation) = self.content(endpoint, expected, bytes)?;
+        self.finish(endpoint, form, caller, body, content, operation).map(Progress::Ended)
     }
 
     /// Runs the last checks before the body is held, without charging or reserving anything. A replayed request or one that
@@ -261,7 +262,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
         // The trace shows these checks in their usual place, at the end.
         let trace = self.context.trace.take();
-        let ahead = self.check_replay().and_then(|_| self.check_limits_ahead(endpoint));
+        let ahead = self.check_replay().and_then(|_| {
+            if self.answers_with_id(endpoint) { Ok(()) } else { self.check_limits_ahead(endpoint) }
+        });
         self.context.trace = trace;
         ahead.or_else(|Denied| self.continue_explaining())
     }
@@ -274,9 +277,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         caller: CallerEvidence,
         body: Option<BodySettled>,
         content: Option<ContentAllowed>,
+        operation: Option<OperationAllowed>,
     ) -> Result<Option<Grant>, Denied> {
         let last = self.last_checks(endpoint)?;
-        Ok(Authorized::by(form, caller, body, content, last).map(Grant::Endpoint))
+        Ok(Authorized::by(form, caller, body, content, operation, last).map(Grant::Endpoint))
     }
 
     /// Checks for replays before the limits, because a captured request must not consume its owner's quota. Reserves the nonce

@@ -48,18 +48,17 @@ impl From<StoreError> for Refused<'_> {
 }
 
 impl<'l, 's> LimitBatch<'l, 's> {
-    /// Reads the state of every limit of a request. Limits whose entries are stored under the same key are read together.
-    pub(crate) fn open(
+    /// Reads the state of every limit of a request, each with what it counts. Limits whose entries are stored under the same key are read together.
+    pub(crate) fn open<'w>(
         shared: Shared<'s>,
-        limits: impl Iterator<Item = &'l Limit>,
-        who: LimitSubject<'_>,
+        limits: impl Iterator<Item = (&'l Limit, LimitSubject<'w>)>,
         cost: u32,
         now: Timestamp,
     ) -> Result<Self, Refused<'l>> {
         let most = limits.size_hint().1.unwrap_or_default();
         let buckets = Vec::with_capacity(most);
         let mut batch = Self { shared, now, cost, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
-        for limit in limits {
+        for (limit, who) in limits {
             let entry = limit.entry(who);
             // Each identity's key is computed once.
             let known = batch.buckets.iter().find_map(|bucket| {

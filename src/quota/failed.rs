@@ -242,11 +242,11 @@ impl<'g> Guard<'g> {
     }
 
     fn who<'w>(&self, signer: Option<Signer<'w>>) -> LimitSubject<'w> {
-        LimitSubject { caller: None, source: self.source, endpoint: "", signer }
+        LimitSubject { caller: None, source: self.source, endpoint: "", operation: None, signer }
     }
 
     fn batch(&self, limit: &'g Limit, signer: Option<Signer<'_>>) -> Result<LimitBatch<'g, 'g>, Refused<'g>> {
-        LimitBatch::open(self.shared, std::iter::once(limit), self.who(signer), 1, self.now)
+        LimitBatch::open(self.shared, std::iter::once((limit, self.who(signer))), 1, self.now)
     }
 
     fn use_also(&self, used: StoreStats) {

@@ -1,0 +1,219 @@
+//! 6. Checks the message of an endpoint with operations: that it is one message whose headers agree with it, that the operations which it
+//! uses are listed, and that the caller may use them.
+//!
+//! How messages are read and operations are found does not belong here.
+
+use super::content::ExpectedContent;
+use super::{CheckDetails, Denied, Evaluation};
+use crate::allowlist::operations::{Operation, OperationKind, Parts, Requested, Rpc};
+use crate::allowlist::Origin;
+use crate::decision::evidence::OperationAllowed;
+use crate::decision::trace::Check;
+use crate::decision::{Caller, Rule, RpcFacts};
+use crate::document::{McpRevision, RpcDenials, RpcProtocol};
+use crate::policy::{Content, Endpoint};
+use crate::reason::Reason;
+use crate::request::json::Json;
+use crate::request::rpc::headers::{McpHeaders, agree_with_arguments};
+use crate::request::rpc::{self, Message, RpcFault, RpcRequest, revision};
+
+impl<'a> Evaluation<'a, '_> {
+    /// Checks the headers of a request to an endpoint with operations. Requests of a session, `GET` and `DELETE`, have no body.
+    pub(super) fn rpc_form(
+        &mut self,
+        endpoint: &'a Endpoint,
+        rpc: &'a Rpc,
+        content: &'a Content,
+    ) -> Result<ExpectedContent<'a>, Denied> {
+        let headers = self.facts.request.headers;
+        let is_post = self.facts.method.is_some_and(|method| method.as_str() == "POST");
+        let result = rpc.check_origin(headers).and_then(|()| {
+            if is_post {
+                return Ok(());
+            }
+            rpc.check_session(&McpHeaders::read(headers).map_err(RpcFault::reason)?)
+        });
+        let mut known = RpcFacts::default();
+        known.charge(endpoint, &rpc.lifecycle_limits);
+        self.facts.rpc = Some(Box::new(known));
+        let rule = rpc_rule(endpoint, result.as_ref().err());
+        if self.record_check(Check::Message, rule, result, |()| CheckDetails::new())?.is_none() {
+            return Ok(ExpectedContent::Unread);
+        }
+        Ok(if is_post { ExpectedContent::Json(content) } else { ExpectedContent::Nothing })
+    }
+
+    /// Checks what a request to an endpoint with operations asks for. `json` is its body.
+    pub(super) fn operation(
+        &mut self,
+        endpoint: &'a Endpoint,
+        expected: ExpectedContent<'a>,
+        json: Option<Json<'_>>,
+    ) -> Result<Option<OperationAllowed>, Denied> {
+        let Some(rpc) = &endpoint.rpc else { return Ok(Some(OperationAllowed::assertion())) };
+        let requested = match expected {
+            ExpectedContent::Json(_) => match self.message(endpoint, rpc, json)? {
+                Some(requested) => requested,
+                None => return Ok(None),
+            },
+            ExpectedContent::Nothing => Requested::Lifecycle,
+            ExpectedContent::Any | ExpectedContent::Unread => return Ok(None),
+        };
+        let Some(caller) = &self.facts.caller else { return Ok(None) };
+        let Requested::Operations(found) = requested else {
+            // Who can use nothing needs no session and no list.
+            let usable = usable(rpc, caller);
+            let lacking = if usable { None } else { least(rpc) };
+            return Ok(self.granted(endpoint, lacking, lacking.map(|_| Origin::Endpoint))?.then(OperationAllowed::assertion));
+        };
+        let mut all_allowed = true;
+        for (operation, parts) in &found {
+            let missing = self.facts.caller.as_ref().and_then(|caller| operation.scopes.missing(caller));
+            all_allowed &= self.granted(endpoint, Some(operation), missing)?;
+            all_allowed &= self.operation_bindings(operation, parts)?;
+        }
+        Ok(all_allowed.then(OperationAllowed::assertion))
+    }
+
+    /// Reads the message, and finds what it asks for.
+    fn message<'t>(
+        &mut self,
+        endpoint: &'a Endpoint,
+        rpc: &'a Rpc,
+        json: Option<Json<'t>>,
+    ) -> Result<Option<Requested<'a, 't>>, Denied> {
+        let mut known = RpcFacts::default();
+        let found = json.ok_or(Reason::RpcMalformed).and_then(|json| self.read_message(rpc, json, &mut known));
+        if let Ok(requested) = &found {
+            known.uses(requested);
+        }
+        known.charge(endpoint, &rpc.lifecycle_limits);
+        let details = self.context.trace.is_some().then(|| describe(&known));
+        self.facts.rpc = Some(Box::new(known));
+        let rule = rpc_rule(endpoint, found.as_ref().err());
+        self.record_check_with_details(Check::Message, rule, found, details.unwrap_or_default())
+    }
+
+    /// Reads the message. `known` receives what is known about it, even if it is rejected.
+    fn read_message<'t>(
+        &self,
+        rpc: &'a Rpc,
+        json: Json<'t>,
+        known: &mut RpcFacts<'a>,
+    ) -> Result<Requested<'a, 't>, Reason> {
+        let headers = self.facts.request.headers;
+        let is_mcp = rpc.protocol == RpcProtocol::Mcp;
+        let request = match rpc::read(json).map_err(RpcFault::reason)? {
+            Message::Request(request) | Message::Notification(request) => request,
+            Message::Response if is_mcp => {
+                let sent = McpHeaders::read(headers).map_err(RpcFault::reason)?;
+                return rpc.check_response(&sent).map(|()| Requested::Lifecycle);
+            }
+            Message::Response => return Err(Reason::ClientResponse),
+        };
+        known.id = request.id.map(|id| id.text().into());
+        known.method = Some(request.method.as_ref().into());
+        if !is_mcp {
+            return rpc.find(None, &request);
+        }
+        known.named = named(&request).map_err(RpcFault::reason)?;
+        let sent = McpHeaders::read(headers).map_err(RpcFault::reason)?;
+        let revision = revision::of_request(&sent, &request, &rpc.revisions).map_err(|fault| {
+            if fault == RpcFault::Revision {
+                known.unlisted_revision =
+                    revision::unlisted(&sent, Some(&request), &rpc.revisions).map(|version| version.as_ref().into());
+            }
+            fault.reason()
+        })?;
+        sent.agree(&request, revision).map_err(RpcFault::reason)?;
+        let requested = rpc.find(Some(revision), &request)?;
+        if let Requested::Operations(found) = &requested {
+            found.iter().try_for_each(|(operation, parts)| self.headers_agree(operation, parts, revision))?;
+        }
+        Ok(requested)
+    }
+
+    /// Checks that the headers which repeat arguments of a tool agree with them.
+    fn headers_agree(&self, operation: &Operation, parts: &Parts<'_>, revision: McpRevision) -> Result<(), Reason> {
+        let headers = self.facts.request.headers;
+        agree_with_arguments(headers, &operation.headers, parts.arguments, revision.is_stateless())
+            .map_err(RpcFault::reason)
+    }
+
+    /// Records whether the caller has the scopes of an operation. `missing` is the part of the policy whose scopes it lacks.
+    fn granted(
+        &mut self,
+        endpoint: &'a Endpoint,
+        operation: Option<&'a Operation>,
+        missing: Option<Origin>,
+    ) -> Result<bool, Denied> {
+        if let (Some(operation), Some(rpc), true) = (operation, &mut self.facts.rpc, missing.is_some()) {
+            rpc.lacking.push(operation);
+        }
+        let details = self.context.trace.is_some().then(|| {
+            let requires = operation.map(|operation| operation.scopes.names().join(" ")).unwrap_or_default();
+            vec![("requires", requires)]
+        });
+        let rule = match (missing, operation) {
+            (Some(Origin::Effect(effect)), _) => Rule::Effect(effect, "scopes"),
+            (_, Some(operation)) => Rule::Operation(&operation.place, "scopes"),
+            (_, None) => Rule::Endpoint(endpoint.position, "rpc"),
+        };
+        let result = if missing.is_none() { Ok(()) } else { Err(Reason::InsufficientScope) };
+        let checked = self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())?;
+        Ok(checked.is_some())
+    }
+
+    fn operation_bindings(&mut self, operation: &'a Operation, parts: &Parts<'_>) -> Result<bool, Denied> {
+        let mut all_hold = true;
+        for binding in &operation.bindings {
+            let rule = Rule::OperationBinding(&operation.place, &binding.written.0);
+            all_hold &= self.binding(rule, binding, parts.value(binding))?;
+        }
+        Ok(all_hold)
+    }
+
+    /// Returns whether an exceeded limit is answered only after the body was read, because the answer needs the id of the request.
+    pub(super) fn answers_with_id(&self, endpoint: &Endpoint) -> bool {
+        endpoint.rpc.as_ref().is_some_and(|rpc| rpc.denials == RpcDenials::Rpc)
+    }
+}
+
+/// Returns whether the caller has the scopes of at least one operation.
+fn usable(rpc: &Rpc, caller: &Caller<'_>) -> bool {
+    rpc.operations().any(|operation| operation.scopes.missing(caller).is_none())
+}
+
+/// Returns the operation whose scopes a caller without any usable one is asked for: the first with the least effect.
+fn least(rpc: &Rpc) -> Option<&Operation> {
+    rpc.operations().min_by_key(|operation| operation.effect)
+}
+
+/// Returns what a message of MCP names, for records.
+fn named(request: &RpcRequest<'_>) -> Result<Option<(OperationKind, Box<str>)>, RpcFault> {
+    let (kind, parameter) = match &*request.method {
+        "tools/call" => (OperationKind::Tool, "name"),
+        "prompts/get" => (OperationKind::Prompt, "name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => (OperationKind::Resource, "uri"),
+        _ => return Ok(None),
+    };
+    Ok(request.text_param(parameter)?.map(|name| (kind, name.as_ref().into())))
+}
+
+fn describe(known: &RpcFacts<'_>) -> CheckDetails {
+    let mut details = CheckDetails::new();
+    details.extend(known.method.iter().map(|method| ("method", method.to_string())));
+    details.extend(known.named.iter().map(|(kind, name)| (kind.name(), name.to_string())));
+    details.extend(known.operations.iter().map(|operation| ("operation", operation.place.to_string())));
+    details
+}
+
+fn rpc_rule<'a>(endpoint: &Endpoint, refused: Option<&Reason>) -> Rule<'a> {
+    let field = match refused {
+        Some(Reason::OriginNotAllowed) => "rpc.origins",
+        Some(Reason::RpcRevision | Reason::SessionMethod) => "rpc.revisions",
+        Some(Reason::ClientResponse) => "rpc.client_responses",
+        _ => "rpc",
+    };
+    Rule::Endpoint(endpoint.position, field)
+}
