@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::rpc_answer::error;
 use crate::decision::coverage::wanted_coverage;
 use crate::decision::{Deny, Facts};
 use crate::identity::signature::ProfileName;
@@ -70,6 +71,11 @@ impl Deny<'_> {
             let body = format!("{}: {}", disclosed.code, disclosed.title);
             return Answer { status: row.status, headers, body, grpc_status: Some(grpc_status(row.status)), details };
         }
+        if let Some(rpc) = self.answered_as_rpc() {
+            let (status, body) = error(self, rpc);
+            headers.push(("content-type", "application/json".to_owned()));
+            return Answer { status, headers, body, grpc_status: None, details };
+        }
         let problem = Problem {
             r#type: disclosed.url(),
             title: disclosed.title,
@@ -104,7 +110,15 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
         Challenge::InvalidProof => (Scheme::Dpop, ", error=\"invalid_dpop_proof\"".to_owned()),
         Challenge::UseNonce => (Scheme::Dpop, ", error=\"use_dpop_nonce\"".to_owned()),
         Challenge::InsufficientScope => {
-            let scopes = facts.endpoint.map(|endpoint| endpoint.scopes.names().join(" ")).unwrap_or_default();
+            let mut scopes = facts.endpoint.map(|endpoint| endpoint.scopes.names()).unwrap_or_default();
+            // All scopes of the operation belong in one challenge, because clients ask for a new token once.
+            let of_operations = facts.rpc.iter().flat_map(|rpc| &rpc.lacking);
+            for scope in of_operations.flat_map(|operation| operation.scopes.names()) {
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+            }
+            let scopes = scopes.join(" ");
             (used_scheme(facts), format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
         }
     };

@@ -9,6 +9,7 @@ pub(crate) mod evidence;
 pub mod metrics;
 pub(crate) mod record;
 mod rpc;
+mod rpc_answer;
 mod serve;
 pub(crate) mod trace;
 pub(crate) mod upstream;

@@ -151,6 +151,9 @@ record! {
         /// 4,096 bytes, the last item is `…`.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         query: Vec<Cow<'r, str>>,
+        /// The message, if the endpoint has operations (`rpc`) and the body is a message with a method, or if the request belongs to a session.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rpc: Option<RpcRecord<'r>>,
         /// The headers that the policy lists in `audit.include`, by name. Lines with the same name are joined by `, `. A value
         /// longer than 256 bytes is truncated and ends with `…`. A value that contains a JSON Web Token is replaced as in
         /// `path`.
@@ -179,6 +182,32 @@ record! {
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<Completion>,
     }
+}
+
+/// The message of a request to an endpoint with operations. Text is redacted as in `method`, and truncated after 256 bytes.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct RpcRecord<'r> {
+    /// The method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<Cow<'r, str>>,
+    /// The name of the tool, even if it is not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<Cow<'r, str>>,
+    /// The URI of the resource, even if it is not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<Cow<'r, str>>,
+    /// The name of the prompt, even if it is not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<Cow<'r, str>>,
+    /// The id of the request, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Cow<'r, str>>,
+    /// A hash of `Mcp-Session-Id`, to find the other requests of the session: with the key of `audit.subject: hash` if the policy has one
+    /// (`hmac:`), and otherwise without a key (`sha256:`), followed by 16 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
 }
 
 /// The scopes of a caller. They are collected only when the record is written.

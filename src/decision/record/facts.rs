@@ -5,11 +5,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{ProofKind, Record, Scopes, Verdict, WouldDeny, milliseconds, redact};
-use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, Rule, Serve};
+use super::{ProofKind, Record, RpcRecord, Scopes, Verdict, WouldDeny, milliseconds, redact};
+use crate::allowlist::operations::OperationKind;
+use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, RpcFacts, Rule, Serve};
 use crate::document::Authenticate;
+use crate::identity::crypto::{first, sha256};
 use crate::identity::token::VerifiedToken;
 use crate::policy::Policy;
+use crate::request::headers::name_is;
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
 
 /// The maximum number of query parameters in a record.
@@ -86,6 +89,7 @@ impl<'r> Record<'r> {
             path: facts.path.as_ref().map(|path| shown_text(path.as_str(), redact::path)),
             raw_path: facts.path.is_none().then(|| raw_path(facts)),
             query: facts.query.as_ref().map(|query| parameters(query, facts.policy)).unwrap_or_default(),
+            rpc: facts.rpc.as_deref().and_then(|rpc| message(rpc, facts)),
             headers: included(facts),
             source: facts.request.source,
             request_id: facts.head.request_id.map(|id| escaped(redact::without_jws(id))),
@@ -96,6 +100,32 @@ impl<'r> Record<'r> {
             outcome: None,
         }
     }
+}
+
+/// Returns the message of a request, or `None` if nothing is known about it.
+fn message<'r>(rpc: &'r RpcFacts<'_>, facts: &Facts<'_>) -> Option<RpcRecord<'r>> {
+    let text = |text: &'r str| shown_text(text, redact::shown);
+    let named = |kind| rpc.named.as_ref().filter(|(own, _)| *own == kind).map(|(_, name)| text(name));
+    let record = RpcRecord {
+        method: rpc.method.as_deref().map(text),
+        tool: named(OperationKind::Tool),
+        uri: named(OperationKind::Resource),
+        prompt: named(OperationKind::Prompt),
+        id: rpc.id.as_deref().map(text),
+        session: session(facts),
+    };
+    (record != RpcRecord::default()).then_some(record)
+}
+
+/// Returns the hash of the id of a session.
+fn session(facts: &Facts<'_>) -> Option<String> {
+    const NAME: &str = "mcp-session-id";
+    let mut lines = facts.request.headers.as_long_as(NAME.as_bytes()).filter(|(name, _)| name_is(name, NAME));
+    let (_, id) = lines.next()?;
+    Some(match &facts.policy.audit.subject_key {
+        Some(key) => key.hash(&String::from_utf8_lossy(id)),
+        None => format!("sha256:{:016x}", u64::from_be_bytes(first(sha256(id)))),
+    })
 }
 
 fn raw_path<'f>(facts: &'f Facts<'_>) -> Cow<'f, str> {
