@@ -8,10 +8,12 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 14] = [
+const CHECKS: [(&str, &str, &str); 16] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
+    ("mod.rs", "let expected = self.content_form(endpoint)?;", "expected"),
     ("mod.rs", "let progress = self.body(endpoint)?;", "progress"),
+    ("mod.rs", "let content = self.content(endpoint, expected, bytes)?;", "content"),
     ("mod.rs", "let limits = self.limits(endpoint)?;", "limits"),
     ("mod.rs", "let last = self.last_checks(endpoint)?;", "last"),
     ("mod.rs", "replay: self.reserve(tickets)?,", "replay"),
@@ -26,7 +28,7 @@ const CHECKS: [(&str, &str, &str); 14] = [
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 14] = [
+const EVIDENCE: [&str; 15] = [
     "IdentityFits",
     "PreflightAllowed",
     "MetadataRequested",
@@ -39,6 +41,7 @@ const EVIDENCE: [&str; 14] = [
     "ScopesGranted",
     "BindingsHold",
     "BodySettled",
+    "ContentAllowed",
     "NotReplayed",
     "WithinLimits",
 ];

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::form;
 use super::limit::yes;
 use super::scalar::ScopesAsked;
-use super::{Authentication, Bindings, Mode, SignatureAsked, TokenAsked};
+use super::{Authentication, Bindings, Mode, SignatureAsked, Size, TokenAsked};
 
 /// What a request does to the API's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -118,6 +118,12 @@ pub struct Endpoint {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::BindingKey, super::BindingRule>"))]
     pub bind: Bindings,
+    /// The maximum size of a request's JSON body, from `1KiB` to `1MiB`, where a part of the body is bound (`body./owner`). A larger body
+    /// is rejected with `json_too_large`. Until the body was checked, it is held by the gateway and kept by the filter, so the gateway's
+    /// buffers must hold as much, and it counts twice in `held_bodies`. Default: `64KiB`, or `max_body` if that is less and requests are
+    /// signed.
+    #[serde(default)]
+    pub max_json: Option<Size>,
     /// The escapes that values of `{x:text}` and `{x...}` may contain on this endpoint, in upper or lower case. All other escapes
     /// are rejected. A value that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
     #[serde(default)]

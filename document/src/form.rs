@@ -46,10 +46,10 @@ forms! {
         r"^(/[A-Za-z0-9._~-]+)+$",
         ["/mcp", "/apis/orders"];
     BindingKey:
-        "A part of the request: `path.` and a variable of the path template, `query.` and a parameter, or `header.` and a header in \
-         lower case.",
-        r#"^(path\.[A-Za-z_][A-Za-z0-9_-]*|query\.[!"$'-*,-:<>-Z\\^-~]{1,128}|header\.[a-z0-9][a-z0-9-]*)$"#,
-        ["path.owner", "query.org", "header.x-tenant"];
+        "A part of the request: `path.` and a variable of the path template, `query.` and a parameter, `header.` and a header in lower \
+         case, or `body.` and a JSON pointer (RFC 6901) of at most 16 steps in printable ASCII.",
+        r#"^(path\.[A-Za-z_][A-Za-z0-9_-]*|query\.[!"$'-*,-:<>-Z\\^-~]{1,128}|header\.[a-z0-9][a-z0-9-]*|body\.(/([ -.0-}]|~[01])*)+)$"#,
+        ["path.owner", "query.org", "header.x-tenant", "body./owner", "body./items/0/id"];
     BindingValue:
         "A reference to a known value of the caller: `token.` and a claim, by name or JSON pointer, or `agent.` and an attribute of the \
          agent.",

@@ -40,9 +40,10 @@ pub struct Signatures {
     pub structured_fields: BTreeMap<String, FieldType>,
 }
 
-/// Bounds on requests that are held until their signed bodies are verified. Each worker of the gateway counts for itself. A
-/// request is charged with the bytes of its headers and of its body: with the announced `Content-Length` from the beginning, or
-/// with the bytes that have arrived. If there is no room, the response is 503 `held_bytes_full` with `Retry-After`.
+/// Bounds on requests that are held until their bodies are checked: signed bodies, and JSON bodies of which a part is bound
+/// (`body./owner`). Each worker of the gateway counts for itself. A request is charged with the bytes of its headers and of its body:
+/// with the announced `Content-Length` from the beginning, or with the bytes that have arrived. The bytes of a JSON body count twice,
+/// because the gateway and the filter both keep them. If there is no room, the response is 503 `held_bytes_full` with `Retry-After`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -55,10 +56,9 @@ pub struct HeldBodies {
     /// six times `hold_timeout`, which is 60 s if that is absent too.
     pub total_timeout: Option<Lifetime>,
     /// The maximum number of bytes that one worker holds, from `1MiB` to `1024MiB`. Default: `64MiB`, or the size of four
-    /// requests with a body of `max_body` and 64 KiB of headers if that is more.
+    /// requests with a body of `max_body`, or a JSON body of `max_json` counted twice, and 64 KiB of headers if that is more.
     pub worker_bytes: Option<Size>,
-    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one body of `max_body` and 64 KiB
-    /// of headers. Default: an eighth of `worker_bytes`, or that minimum if it is more.
+    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one such request. Default: an eighth of `worker_bytes`, or that minimum if it is more.
     pub agent_bytes: Option<Size>,
     /// The maximum number of bytes that one worker holds for one source, which is an IPv4 address or the /64 of an IPv6 address.
     /// Default: half of `worker_bytes`, or twice `agent_bytes` if that is more.

@@ -6,12 +6,15 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::rule;
 use super::table::{Capture, Found};
 use crate::document::Operator;
 use crate::identity::token::ClaimName;
 use crate::reason::Reason;
 use crate::request::Query;
 use crate::request::headers::{Headers, name_is, name_reads_as};
+use crate::request::json::Json;
+use crate::request::json::pointer::Pointer;
 
 /// A part of the request, and the known value with which it is compared.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub(crate) enum Bound {
     Query(Box<str>),
     /// A header, by its name in lower case.
     Header(Box<str>),
+    /// A part of the JSON body.
+    Body(Pointer),
 }
 
 /// The source of the value with which a bound part is compared.
@@ -48,8 +53,19 @@ pub(crate) enum Side {
     Literal(Box<Value>),
 }
 
+/// The value of a bound part of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BoundValue<'v> {
+    /// Text: a value outside the body, or a string in the body, decoded.
+    Text(Cow<'v, str>),
+    /// A number in the body, as received.
+    Number(&'v str),
+    /// Another value in the body, which fits nothing. What it is, for explanations.
+    Other(&'static str),
+}
+
 impl Binding {
-    /// Returns the value of the bound part of a request, or `None` if it is missing.
+    /// Returns the value of the bound part of a request, or `None` if it is missing. A part of the body is never there.
     ///
     /// # Errors
     /// [`Reason::BindingAmbiguous`] if two readers could read different values.
@@ -58,11 +74,27 @@ impl Binding {
         found: &Found<'_, 'v>,
         query: &Query<'v>,
         headers: &'v Headers,
-    ) -> Result<Option<Cow<'v, str>>, Reason> {
+    ) -> Result<Option<BoundValue<'v>>, Reason> {
+        let text = match &self.part {
+            Bound::Path(position) => found.value(*position).map(Capture::decoded),
+            Bound::Query(name) => query.bound(name)?,
+            Bound::Header(name) => bound_header(headers, name)?.map(Cow::Borrowed),
+            Bound::Body(_) => None,
+        };
+        Ok(text.map(BoundValue::Text))
+    }
+
+    /// Returns the value of the bound part of a JSON body, or `None` if it is missing. A part outside the body is never there.
+    ///
+    /// # Errors
+    /// [`Reason::JsonAmbiguous`] if a name on the way to the part is spelled differently than in the pointer.
+    pub(crate) fn value_in<'v>(&self, body: Json<'v>) -> Result<Option<BoundValue<'v>>, Reason> {
         match &self.part {
-            Bound::Path(position) => Ok(found.value(*position).map(Capture::decoded)),
-            Bound::Query(name) => query.bound(name),
-            Bound::Header(name) => Ok(bound_header(headers, name)?.map(Cow::Borrowed)),
+            Bound::Body(pointer) => {
+                let part = body.at(pointer).map_err(|_| Reason::JsonAmbiguous)?;
+                Ok(part.map(BoundValue::from))
+            }
+            Bound::Path(_) | Bound::Query(_) | Bound::Header(_) => Ok(None),
         }
     }
 
@@ -70,7 +102,49 @@ impl Binding {
     pub(crate) fn header(&self) -> Option<&str> {
         match &self.part {
             Bound::Header(name) => Some(name),
-            Bound::Path(_) | Bound::Query(_) => None,
+            Bound::Path(_) | Bound::Query(_) | Bound::Body(_) => None,
+        }
+    }
+}
+
+impl<'v> From<Json<'v>> for BoundValue<'v> {
+    fn from(value: Json<'v>) -> Self {
+        match (value.string(), value.number()) {
+            (Some(text), _) => Self::Text(text),
+            (None, Some(number)) => Self::Number(number),
+            (None, None) if value.is_object() => Self::Other("an object"),
+            (None, None) if value.is_array() => Self::Other("an array"),
+            (None, None) if value.is_null() => Self::Other("null, not text"),
+            (None, None) => Self::Other("true or false, not text"),
+        }
+    }
+}
+
+impl BoundValue<'_> {
+    /// Returns whether the value fits the fact.
+    pub(crate) fn fits(&self, operator: Operator, fact: &Value) -> bool {
+        match self {
+            Self::Text(text) => rule::holds(operator, fact, text),
+            Self::Number(number) => rule::number_holds(operator, fact, number),
+            Self::Other(_) => false,
+        }
+    }
+
+    /// Returns the value for explanations.
+    pub(crate) fn shown(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number,
+            Self::Other(what) => what,
+        }
+    }
+
+    /// Returns the form that both sides must have if the operator does not hold because one of them does not have it, for explanations.
+    pub(crate) fn misfit(&self, operator: Operator, fact: Option<&Value>) -> Option<&'static str> {
+        match self {
+            Self::Text(text) => rule::misfit(operator, fact, text),
+            Self::Number(number) => rule::number_misfit(operator, fact, number),
+            Self::Other(_) => Some(rule::form(operator)),
         }
     }
 }

@@ -20,7 +20,7 @@ mod template;
 
 #[cfg(all(any(test, feature = "testing"), not(target_arch = "wasm32")))]
 pub(crate) use binding::bound_header;
-pub(crate) use binding::{Binding, Bound, Side};
+pub(crate) use binding::{Binding, Bound, BoundValue, Side};
 pub use kind::Kind;
 #[cfg(not(target_arch = "wasm32"))]
 pub use nearest::{Asked, Listed, Near, nearest};

@@ -23,6 +23,30 @@ pub(crate) fn holds(operator: Operator, fact: &Value, value: &str) -> bool {
     }
 }
 
+/// Returns whether a number in a JSON body fits the fact. `number` is its text.
+///
+/// A number equals text or another number only in the usual form of an integer that every program reads exactly. `1.10` becomes 1.1, and
+/// `1e3` becomes 1000, in an upstream that compares them with text again.
+pub(crate) fn number_holds(operator: Operator, fact: &Value, number: &str) -> bool {
+    number_fits(operator, number) && holds(operator, fact, number)
+}
+
+fn number_fits(operator: Operator, number: &str) -> bool {
+    match operator {
+        Operator::Equals | Operator::In => is_exact_integer(number),
+        Operator::Prefix => false,
+        Operator::AtMost => is_amount(number),
+    }
+}
+
+/// Returns whether a number is an integer in its only usual form, and one that programs read exactly which represent numbers as doubles
+/// (RFC 7493, section 2.2).
+fn is_exact_integer(number: &str) -> bool {
+    const MOST: u64 = (1 << 53) - 1;
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    number::is_integer(number) && digits.parse::<u64>().is_ok_and(|magnitude| magnitude <= MOST)
+}
+
 /// Returns whether a value of the request equals the fact, or one item if the fact is a list. Text is compared exactly, whole numbers by
 /// their decimal form. A fact that is missing, empty, null or of another type equals nothing.
 fn equals(fact: &Value, value: &str) -> bool {
@@ -133,6 +157,19 @@ pub(crate) fn misfit(operator: Operator, fact: Option<&Value>, value: &str) -> O
     (!holds && !fits).then(|| form(operator))
 }
 
+/// Returns the same as [`misfit`] for a number in a JSON body.
+pub(crate) fn number_misfit(operator: Operator, fact: Option<&Value>, number: &str) -> Option<&'static str> {
+    if number_fits(operator, number) {
+        return misfit(operator, fact, number);
+    }
+    Some(match operator {
+        Operator::Equals | Operator::In => {
+            "text, or a whole number from -(2^53 - 1) to 2^53 - 1 without a fraction and an exponent"
+        }
+        Operator::Prefix | Operator::AtMost => form(operator),
+    })
+}
+
 /// Returns the form of the values that an operator compares.
 pub(crate) fn form(operator: Operator) -> &'static str {
     match operator {
@@ -201,6 +238,67 @@ mod tests {
         ] {
             assert!(!holds(Operator::Equals, &fact, value), "{fact} {value}");
             assert!(!holds(Operator::In, &fact, value), "{fact} {value}");
+        }
+    }
+
+    #[test]
+    fn a_number_in_a_body_equals_integers_that_every_program_reads_exactly() {
+        for (fact, number) in [
+            (json!(42), "42"),
+            (json!("42"), "42"),
+            (json!([7, "42"]), "42"),
+            (json!(-7), "-7"),
+            (json!(0), "0"),
+            (json!(9_007_199_254_740_991_u64), "9007199254740991"),
+            (json!("-9007199254740991"), "-9007199254740991"),
+        ] {
+            assert!(number_holds(Operator::Equals, &fact, number), "{fact} {number}");
+            assert!(number_holds(Operator::In, &fact, number), "{fact} {number}");
+            assert_eq!(number_misfit(Operator::Equals, Some(&fact), number), None, "{fact} {number}");
+        }
+        for (fact, number) in [
+            (json!(42), "42.0"),
+            (json!(42), "4.2e1"),
+            (json!(42), "42e0"),
+            (json!(1000), "1e3"),
+            (json!("1e3"), "1e3"),
+            (json!("1.10"), "1.10"),
+            (json!("1.5"), "1.5"),
+            (json!(0), "-0"),
+            (json!("-0"), "-0"),
+            (json!(7), "-7"),
+            (json!(9_007_199_254_740_993_u64), "9007199254740993"),
+            (json!("9007199254740992"), "9007199254740992"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!(null), "0"),
+            (json!(true), "1"),
+            (json!(42.0), "42"),
+        ] {
+            assert!(!number_holds(Operator::Equals, &fact, number), "{fact} {number}");
+            assert!(!number_holds(Operator::In, &fact, number), "{fact} {number}");
+        }
+        assert!(!number_holds(Operator::Prefix, &json!("42"), "42"));
+        assert_eq!(number_misfit(Operator::Prefix, Some(&json!("42")), "42"), Some(form(Operator::Prefix)));
+        assert!(number_misfit(Operator::Equals, Some(&json!(42)), "42.0").is_some_and(|form| form.contains("2^53")));
+    }
+
+    #[test]
+    fn a_number_in_a_body_is_at_most_the_fact() {
+        for (number, holds) in [
+            ("1000", true),
+            ("999.99", true),
+            ("1e3", true),
+            ("10.00E+2", true),
+            ("0", true),
+            ("1000.01", false),
+            ("1e4", false),
+            ("-1", false),
+            ("-0", false),
+            ("999999e-3", false),
+            ("1e99999", false),
+            ("1000000000000000000000000000000", false),
+        ] {
+            assert_eq!(number_holds(Operator::AtMost, &json!(1000), number), holds, "{number}");
         }
     }
 

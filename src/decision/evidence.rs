@@ -41,10 +41,12 @@ evidence! {
     SignatureSuffices
     /// The caller has the scopes that the endpoint requires.
     ScopesGranted
-    /// Every bound part of the request equals the caller's claim or attribute.
+    /// Every bound part of the request outside its body fits the caller.
     BindingsHold
     /// The body matches its signed digest, or needs no digest, or is not forwarded before it is checked.
     BodySettled
+    /// The endpoint requires nothing of the content of the body, or the body is unambiguous JSON whose bound parts fit the caller.
+    ContentAllowed
     /// No nonce, signature or proof of the request was accepted before.
     NotReplayed
     /// No limit was exceeded, and all were charged.
@@ -87,6 +89,7 @@ impl Authorized {
         form: FormEvidence,
         caller: CallerEvidence,
         body: Option<BodySettled>,
+        content: Option<ContentAllowed>,
         last: FinalEvidence,
     ) -> Option<Self> {
         let FormEvidence { escapes: Some(_), upgrade: Some(_), media_type: Some(_) } = form else { return None };
@@ -101,7 +104,9 @@ impl Authorized {
         else {
             return None;
         };
-        let (FinalEvidence { replay: Some(_), limits: Some(_) }, Some(_)) = (last, body) else { return None };
+        let (FinalEvidence { replay: Some(_), limits: Some(_) }, Some(_), Some(_)) = (last, body, content) else {
+            return None;
+        };
         Some(Self(()))
     }
 }

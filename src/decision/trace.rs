@@ -40,6 +40,8 @@ pub enum Check {
     Binding,
     /// Checks the body against its digest.
     Body,
+    /// Checks the form of the body, where a part of it is bound.
+    Content,
     /// Checks for replays.
     Replay,
     /// Checks the limits of the request.
@@ -67,6 +69,7 @@ impl Check {
             Self::Scopes => "scopes",
             Self::Binding => "binding",
             Self::Body => "body",
+            Self::Content => "content",
             Self::Replay => "replay",
             Self::Limits => "limits",
         }

@@ -1,7 +1,7 @@
 //! Checks what the caller may do: the allowlist, scopes, and the parts of the request that are bound to the caller.
 
 use super::{Denied, Evaluation};
-use crate::allowlist::{Found, Side, rule};
+use crate::allowlist::{Binding, BoundValue, Found, Side, rule};
 use crate::decision::evidence::{BindingsHold, CallerEvidence, IdentityFits, ScopesGranted};
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule, upstream};
@@ -67,37 +67,48 @@ impl<'a> Evaluation<'a, '_> {
     ) -> Result<Option<BindingsHold>, Denied> {
         let mut all_hold = true;
         for binding in &endpoint.bindings {
-            let (Some(caller), Some(query), Some(found)) = (&self.facts.caller, &self.facts.query, found) else {
+            let (Some(_), Some(query), Some(found)) = (&self.facts.caller, &self.facts.query, found) else {
                 return Ok(None);
             };
             let value = binding.value(found, query, self.facts.request.headers);
-            let fact = caller.fact(&binding.side);
-            let details = self.context.trace.is_some().then(|| {
-                let shown = match &value {
-                    Ok(value) => value.as_deref().unwrap_or("absent"),
-                    Err(_) => "ambiguous",
-                };
-                let mut details = vec![
-                    ("part", binding.written.0.to_string()),
-                    ("is", shown.to_owned()),
-                    (rule::demand(binding.operator), binding.written.1.to_string()),
-                ];
-                if !matches!(binding.side, Side::Literal(_)) {
-                    details.push(("which is", fact.map_or_else(|| "absent".to_owned(), ToString::to_string)));
-                }
-                let read = value.as_ref().ok().and_then(Option::as_deref);
-                let form = read.and_then(|value| rule::misfit(binding.operator, fact, value));
-                details.extend(form.map(|form| ("both must be", form.to_owned())));
-                details
-            });
-            let result = value.and_then(|value| match (value, fact) {
-                (Some(value), Some(fact)) if rule::holds(binding.operator, fact, &value) => Ok(()),
-                _ => Err(Reason::BindingMismatch),
-            });
-            let rule = Rule::Binding(endpoint.position, &binding.written.0);
-            let held = self.record_check_with_details(Check::Binding, rule, result, details.unwrap_or_default())?;
-            all_hold &= held.is_some();
+            all_hold &= self.binding(endpoint, binding, value)?;
         }
         Ok(all_hold.then(BindingsHold::assertion))
+    }
+
+    /// Checks the value of one bound part. Returns whether it fits; it does not if the denial is only observed.
+    pub(super) fn binding(
+        &mut self,
+        endpoint: &'a Endpoint,
+        binding: &'a Binding,
+        value: Result<Option<BoundValue<'_>>, Reason>,
+    ) -> Result<bool, Denied> {
+        let Some(caller) = &self.facts.caller else { return Ok(false) };
+        let fact = caller.fact(&binding.side);
+        let details = self.context.trace.is_some().then(|| {
+            let shown = match &value {
+                Ok(value) => value.as_ref().map_or("absent", BoundValue::shown),
+                Err(_) => "ambiguous",
+            };
+            let mut details = vec![
+                ("part", binding.written.0.to_string()),
+                ("is", shown.to_owned()),
+                (rule::demand(binding.operator), binding.written.1.to_string()),
+            ];
+            if !matches!(binding.side, Side::Literal(_)) {
+                details.push(("which is", fact.map_or_else(|| "absent".to_owned(), ToString::to_string)));
+            }
+            let read = value.as_ref().ok().and_then(Option::as_ref);
+            let form = read.and_then(|value| value.misfit(binding.operator, fact));
+            details.extend(form.map(|form| ("both must be", form.to_owned())));
+            details
+        });
+        let result = value.and_then(|value| match (value, fact) {
+            (Some(value), Some(fact)) if value.fits(binding.operator, fact) => Ok(()),
+            _ => Err(Reason::BindingMismatch),
+        });
+        let rule = Rule::Binding(endpoint.position, &binding.written.0);
+        let held = self.record_check_with_details(Check::Binding, rule, result, details.unwrap_or_default())?;
+        Ok(held.is_some())
     }
 }

@@ -1,6 +1,7 @@
 //! A body while it arrives: what it must be, how many bytes are reserved for the request, and how long the body has made no
 //! progress.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::pending::Need;
@@ -25,10 +26,56 @@ pub(super) struct AwaitedBody {
 /// What a body must be.
 #[derive(Debug)]
 pub(super) enum Awaited {
+    /// A body that is kept, because its content decides.
+    Kept(Box<KeptBody>),
     /// The body whose digest is signed.
     Signed(Box<Hashing>),
     /// Empty, because no digest is signed. The first byte rejects the request with this reason.
     Nothing(Reason),
+}
+
+/// The part of a body that has arrived.
+pub(super) struct KeptBody {
+    pub(super) bytes: Vec<u8>,
+    /// The hash of the bytes, if their digest is signed.
+    pub(super) hashing: Option<Box<Hashing>>,
+    /// The maximum number of bytes.
+    most: usize,
+}
+
+impl KeptBody {
+    /// Begins to keep a body of at most `most` bytes. `announced` is its length, if it is known.
+    pub(super) fn new(most: usize, announced: usize, hashing: Option<Box<Hashing>>) -> Self {
+        // Memory that grows step by step would take up to twice as much, and the memory of a VM never shrinks.
+        Self { bytes: Vec::with_capacity(announced.min(most)), hashing, most }
+    }
+
+    fn update(&mut self, part: &[u8]) -> Result<(), Reason> {
+        if part.len() > self.most.saturating_sub(self.bytes.len()) {
+            return Err(Reason::JsonTooLarge);
+        }
+        if let Some(hashing) = &mut self.hashing {
+            hashing.update(part)?;
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KeptBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptBody").field("seen", &self.bytes.len()).field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+impl Awaited {
+    /// Returns how often the bytes of the body are in memory: the host has them, and kept bodies are in the VM as well.
+    pub(super) fn copies(&self) -> u64 {
+        match self {
+            Self::Kept(_) => 2,
+            Self::Signed(_) | Self::Nothing(_) => 1,
+        }
+    }
 }
 
 /// How long a body has made no progress, counted in periods of a timer.
@@ -53,12 +100,14 @@ impl AwaitedBody {
     pub(super) fn update(&mut self, part: &[u8]) -> Need {
         let Ok(awaited) = &mut self.awaited else { return Need::Nothing };
         self.seen = self.seen.saturating_add(part.len() as u64);
+        let copies = awaited.copies();
         let taken = match awaited {
+            Awaited::Kept(kept) => kept.update(part),
             Awaited::Signed(hashing) => hashing.update(part),
             Awaited::Nothing(_) if part.is_empty() => Ok(()),
             Awaited::Nothing(reason) => Err(*reason),
         };
-        let bytes = self.headers.saturating_add(self.seen);
+        let bytes = self.headers.saturating_add(self.seen.saturating_mul(copies));
         let mut charged = || self.reservation.as_mut().map_or(Ok(()), |held| held.grow_to(bytes));
         match taken.and_then(|()| charged().map_err(|Full| Reason::HeldBytesFull)) {
             Ok(()) => Need::More,
@@ -165,6 +214,52 @@ mod tests {
         let mut body = AwaitedBody::new(signed(), Some(reservation), 10);
         assert_eq!(body.update(&[b'x'; 40]), Need::More);
         assert_eq!(held.total(), 50);
+    }
+
+    fn kept(most: usize) -> Awaited {
+        Awaited::Kept(Box::new(KeptBody::new(most, 0, None)))
+    }
+
+    #[test]
+    fn keeps_a_body_up_to_its_maximum() {
+        let mut body = AwaitedBody::new(kept(5), None, 0);
+        assert_eq!(body.update(b"{\"a"), Need::More);
+        assert_eq!(body.update(b""), Need::More);
+        assert_eq!(body.update(b"b\""), Need::More);
+        let Ok(Awaited::Kept(ended)) = body.end() else { panic!("it is kept") };
+        assert_eq!(ended.bytes, b"{\"ab\"");
+        let mut body = AwaitedBody::new(kept(5), None, 0);
+        assert_eq!(body.update(b"123"), Need::More);
+        assert_eq!(body.update(b"456"), Need::Nothing);
+        assert_eq!(body.update(b"7"), Need::Nothing);
+        assert_eq!(body.end().err(), Some(Reason::JsonTooLarge));
+    }
+
+    #[test]
+    fn hashes_a_signed_body_that_is_kept() {
+        let body = b"{\"hello\": \"world\"}";
+        for (given, expected) in [(&body[..], Ok(())), (b"{\"hello\": \"World\"}", Err(Reason::ContentDigestMismatch))]
+        {
+            let Awaited::Signed(hashing) = signed() else { panic!("it is signed") };
+            let mut body = AwaitedBody::new(Awaited::Kept(Box::new(KeptBody::new(64, 18, Some(hashing)))), None, 0);
+            assert_eq!(body.update(given), Need::More);
+            let Ok(Awaited::Kept(ended)) = body.end() else { panic!("it is kept") };
+            let KeptBody { bytes, hashing, .. } = *ended;
+            assert_eq!(bytes, given);
+            assert_eq!(hashing.unwrap().finish(), expected);
+        }
+    }
+
+    #[test]
+    fn kept_bytes_are_charged_twice() {
+        let held = HeldBytes::default();
+        let reservation = held.reserve(Some(("p", "a")), None, BOUNDS.shares, 10).unwrap();
+        let mut body = AwaitedBody::new(kept(1000), Some(reservation), 10);
+        assert_eq!(body.update(&[b'x'; 20]), Need::More);
+        assert_eq!(held.total(), 50);
+        assert_eq!(body.update(b"x"), Need::Nothing);
+        assert_eq!(body.end().err(), Some(Reason::HeldBytesFull));
+        assert_eq!(held.total(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! 6. Checks that the body is the one whose digest is signed, or that there is none.
 
-use super::awaited::{Awaited, AwaitedBody};
+use super::awaited::{Awaited, AwaitedBody, KeptBody};
+use super::content::ExpectedContent;
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::coverage::may_be_empty;
 use crate::decision::evidence::{BodySettled, CallerEvidence, FormEvidence};
@@ -57,6 +58,20 @@ impl<'a> Evaluation<'a, '_> {
         }
     }
 
+    /// Returns what to wait for if the content of the body decides.
+    pub(super) fn keep(&self, expected: ExpectedContent<'a>, progress: BodyProgress) -> BodyProgress {
+        let Facts { request, head, .. } = &self.facts;
+        let ExpectedContent::Json(content) = expected else { return progress };
+        let hashing = match progress {
+            BodyProgress::Settled(Some(_)) if !request.end_of_stream => None,
+            BodyProgress::Awaited(Awaited::Signed(hashing)) => Some(hashing),
+            // There is no body, its first byte will be rejected, or the denial of its digest is only observed.
+            other => return other,
+        };
+        let announced = head.length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        BodyProgress::Awaited(Awaited::Kept(Box::new(KeptBody::new(content.max_json, announced, hashing))))
+    }
+
     /// Returns whether the first byte of a body will be rejected because the request is signed without a digest. Until then the
     /// request counts as one without a body.
     pub(super) fn has_no_body_yet(&self, endpoint: &Endpoint) -> bool {
@@ -79,12 +94,11 @@ impl<'a> Evaluation<'a, '_> {
     /// Reserves memory for the bytes of the request that are known so far. Returns `None` if there is no room and the denial is
     /// only observed; such a request is forwarded without being held.
     pub(super) fn hold(&mut self, awaited: Awaited) -> Result<Option<AwaitedBody>, Denied> {
-        let Facts { policy, request, signature, .. } = &self.facts;
+        let Facts { policy, request, .. } = &self.facts;
         let headers = request.headers.bytes();
         let announced = self.facts.head.length().unwrap_or_default();
-        let agent = signature.as_ref().and_then(|signature| policy.agents.get(signature.key.agent));
-        let agent = (&*policy.name, agent.map_or("", |agent| &*agent.name));
-        let bytes = headers.saturating_add(announced);
+        let agent = (&*policy.name, self.facts.agent.map_or("", |agent| &*agent.name));
+        let bytes = headers.saturating_add(announced.saturating_mul(awaited.copies()));
         let reserve = |held: &HeldBytes| held.reserve(Some(agent), request.source, policy.held_bodies.shares, bytes);
         let Ok(reservation) = self.context.held.map(reserve).transpose() else {
             let full = Reason::HeldBytesFull;
@@ -128,19 +142,33 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn resume(
         &mut self,
         body: Result<Awaited, Reason>,
+        expected: ExpectedContent<'a>,
         form: FormEvidence,
         caller: CallerEvidence,
     ) -> Result<Option<Grant>, Denied> {
-        let settled = match body {
-            Ok(Awaited::Signed(hashing)) => self.settle_body(Ok(*hashing))?,
+        let Some(endpoint) = self.facts.endpoint else { return Err(Denied) };
+        let (settled, kept) = match body {
+            Ok(Awaited::Kept(kept)) => {
+                let KeptBody { bytes, hashing, .. } = *kept;
+                let settled = match hashing {
+                    Some(hashing) => self.settle_body(Ok(*hashing))?,
+                    None => Some(BodySettled::assertion()),
+                };
+                (settled, Some(bytes))
+            }
+            Ok(Awaited::Signed(hashing)) => (self.settle_body(Ok(*hashing))?, None),
             // No byte arrived: the request has no body.
             Ok(Awaited::Nothing(_)) => {
                 self.facts.request.end_of_stream = true;
-                Some(BodySettled::assertion())
+                (Some(BodySettled::assertion()), Some(Vec::new()))
+            }
+            Err(Reason::JsonTooLarge) => {
+                self.reject_content(endpoint, Reason::JsonTooLarge)?;
+                (None, None)
             }
             Err(reason) => {
                 note_reason(self.facts, Some(&reason));
-                self.settle_body(Err(reason))?
+                (self.settle_body(Err(reason))?, None)
             }
         };
         // The replay table may already have evicted the nonce of a signature that expired while the request was held.
@@ -149,8 +177,8 @@ impl<'a> Evaluation<'a, '_> {
             let expired = Err::<(), _>(Reason::SignatureExpired);
             self.record_check(Check::Signature, Rule::Policy("signatures"), expired, |()| CheckDetails::new())?;
         }
-        let Some(endpoint) = self.facts.endpoint else { return Err(Denied) };
-        self.finish(endpoint, form, caller, settled)
+        let content = self.content(endpoint, expected, kept.as_deref())?;
+        self.finish(endpoint, form, caller, settled, content)
     }
 }
 

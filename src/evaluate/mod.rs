@@ -7,7 +7,9 @@
 use std::cell::RefCell;
 
 use crate::allowlist::{self, Found};
-use crate::decision::evidence::{Authorized, BodySettled, CallerEvidence, FinalEvidence, FormEvidence, Public};
+use crate::decision::evidence::{
+    Authorized, BodySettled, CallerEvidence, ContentAllowed, FinalEvidence, FormEvidence, Public,
+};
 use crate::decision::trace::{Check, Trace, Traced};
 use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Published, Rule, Serve};
 use crate::identity::crypto::VerifySignature;
@@ -25,6 +27,7 @@ mod authorize;
 mod awaited;
 mod body;
 mod caller;
+mod content;
 mod document_work;
 mod documents;
 mod engine;
@@ -41,6 +44,7 @@ mod signature;
 
 use awaited::AwaitedBody;
 use body::BodyProgress;
+use content::ExpectedContent;
 pub use document_work::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork};
 use documents::Documents;
 pub use engine::{Engine, Services, Undecided};
@@ -149,6 +153,7 @@ enum Progress<'a> {
 #[derive(Debug)]
 struct HeldEvaluation<'a> {
     body: AwaitedBody,
+    expected: ExpectedContent<'a>,
     form: FormEvidence,
     caller: CallerEvidence,
     denied_at: Option<Box<Facts<'a>>>,
@@ -219,28 +224,32 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             return Ok(Progress::Ended(Public::by(form, last).map(Grant::Public)));
         }
         let caller = self.authorize(endpoint, found.as_ref(), identity)?;
+        let expected = self.content_form(endpoint)?;
         let progress = self.body(endpoint)?;
-        let body = match progress {
-            BodyProgress::Settled(settled) => settled,
+        // The bytes of the body are known here only if there are none.
+        let (body, bytes) = match self.keep(expected, progress) {
+            BodyProgress::Settled(settled) => (settled, self.facts.request.end_of_stream.then_some(&b""[..])),
             BodyProgress::Awaited(awaited) => match self.facts.policy.features.body {
                 BodyCheck::Held => {
                     self.look_ahead(endpoint)?;
                     match self.hold(awaited)? {
                         Some(body) => {
                             let denied_at = self.denied_at.take();
-                            return Ok(Progress::Held(Box::new(HeldEvaluation { body, form, caller, denied_at })));
+                            let held = HeldEvaluation { body, expected, form, caller, denied_at };
+                            return Ok(Progress::Held(Box::new(held)));
                         }
-                        None => None,
+                        None => (None, None),
                     }
                 }
-                BodyCheck::Late => self.await_body(awaited)?,
+                BodyCheck::Late => (self.await_body(awaited)?, None),
                 // INVARIANT: a policy that requires a body check does not compile for a gateway that does not pass bodies to
                 // the filter.
                 BodyCheck::Unseen => return Err(Denied),
             },
         };
         self.await_none(endpoint);
-        self.finish(endpoint, form, caller, body).map(Progress::Ended)
+        let content = self.content(endpoint, expected, bytes)?;
+        self.finish(endpoint, form, caller, body, content).map(Progress::Ended)
     }
 
     /// Runs the last checks before the body is held, without charging or reserving anything. A replayed request or one that
@@ -264,9 +273,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         form: FormEvidence,
         caller: CallerEvidence,
         body: Option<BodySettled>,
+        content: Option<ContentAllowed>,
     ) -> Result<Option<Grant>, Denied> {
         let last = self.last_checks(endpoint)?;
-        Ok(Authorized::by(form, caller, body, last).map(Grant::Endpoint))
+        Ok(Authorized::by(form, caller, body, content, last).map(Grant::Endpoint))
     }
 
     /// Checks for replays before the limits, because a captured request must not consume its owner's quota. Reserves the nonce

@@ -1,7 +1,7 @@
 //! A request that waits for its body.
 //!
-//! If the gateway can hold the headers back, the checks that need only the headers run first. The digest of the body, the
-//! limits and replay protection are checked when the body has arrived, because a request whose body never arrives must not cost
+//! If the gateway can hold the headers back, the checks that need only the headers run first. The digest and the content of the body,
+//! the limits and replay protection are checked when the body has arrived, because a request whose body never arrives must not cost
 //! its caller anything. Limits and replays are also checked before the request is held, because bytes must not be held for a
 //! request that would be denied anyway.
 //!
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::awaited::{Awaited, AwaitedBody};
 use super::body::{body_rule, note_reason};
+use super::content::ExpectedContent;
 use super::keys::KeyWait;
 use super::{CheckDetails, Context, Evaluation, HeldEvaluation, decided};
 use crate::decision::evidence::{CallerEvidence, FormEvidence};
@@ -55,7 +56,13 @@ struct BodyWait<'a> {
 #[derive(Debug)]
 enum Head<'a> {
     /// They are held. The results of their checks are kept for the decision.
-    Held { facts: Box<Facts<'a>>, form: FormEvidence, caller: CallerEvidence, denied_at: Option<Box<Facts<'a>>> },
+    Held {
+        facts: Box<Facts<'a>>,
+        expected: ExpectedContent<'a>,
+        form: FormEvidence,
+        caller: CallerEvidence,
+        denied_at: Option<Box<Facts<'a>>>,
+    },
     /// They are forwarded.
     Forwarded(Allow<'a>),
 }
@@ -85,8 +92,8 @@ pub enum Need {
 
 impl<'a> Pending<'a> {
     pub(super) fn held(facts: Box<Facts<'a>>, observing: bool, held: HeldEvaluation<'a>) -> Self {
-        let HeldEvaluation { body, form, caller, denied_at } = held;
-        let head = Head::Held { facts, form, caller, denied_at };
+        let HeldEvaluation { body, expected, form, caller, denied_at } = held;
+        let head = Head::Held { facts, expected, form, caller, denied_at };
         Self(Box::new(Waiting::Body(BodyWait { head, observing, body, overdue: false })))
     }
 
@@ -212,14 +219,14 @@ impl<'a> Pending<'a> {
         };
         match head {
             Head::Forwarded(allow) => check_body(allow, body, observing, overdue, context.trace),
-            Head::Held { mut facts, form, caller, denied_at } => {
+            Head::Held { mut facts, expected, form, caller, denied_at } => {
                 if overdue {
                     note_overdue(&mut facts);
                 }
                 facts.request.now = facts.request.now.max(now);
                 let mut evaluation = Evaluation::begin(&mut facts, context, observing);
                 evaluation.denied_at = denied_at;
-                let ended = evaluation.resume(body.end(), form, caller);
+                let ended = evaluation.resume(body.end(), expected, form, caller);
                 evaluation.conclude(&ended);
                 decided(facts, ended)
             }
@@ -282,6 +289,8 @@ fn check_body<'a>(
     let (seen, checked) = match body.end() {
         Ok(Awaited::Signed(hashing)) => (hashing.seen(), hashing.finish()),
         Ok(Awaited::Nothing(_)) => return Decision::Allow(Allow { facts, grant }),
+        // INVARIANT: a policy in which the content of bodies decides does not compile for a gateway that forwards the headers first.
+        Ok(Awaited::Kept(_)) => (0, Err(Reason::HostError)),
         Err(reason) => (0, Err(reason)),
     };
     note_reason(&mut facts, checked.as_ref().err());

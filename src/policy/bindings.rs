@@ -13,6 +13,7 @@ use crate::document::{Findings, Place};
 use crate::identity::token::ClaimName;
 use crate::request::headers::name_begins_like;
 use crate::request::is_plain_name;
+use crate::request::json::pointer::{Pointer, PointerFault};
 
 /// Headers that do not express the caller's intent, or that Callgate itself reads.
 const NEVER_BOUND: [&str; 8] =
@@ -74,8 +75,30 @@ fn bound(written: &str, document: &document::Document, template: Option<&Templat
                 Ok(Some(Bound::Header(name.into())))
             }
         }
-        _ => Err(format!("`{shown}` is not a part of a request; expected `path.NAME`, `query.NAME` or `header.NAME`")),
+        Some(("body", pointer)) => match Pointer::parse(pointer) {
+            Ok(pointer) => Ok(Some(Bound::Body(pointer))),
+            Err(fault) => Err(pointer_fault(fault, pointer)),
+        },
+        _ => Err(format!(
+            "`{shown}` is not a part of a request; expected `path.NAME`, `query.NAME`, `header.NAME` or `body./POINTER`"
+        )),
     }
+}
+
+fn pointer_fault(fault: PointerFault, written: &str) -> String {
+    let problem = match fault {
+        PointerFault::Empty => {
+            return "the whole body cannot be bound; write a pointer to a part of it, such as `body./owner`".into();
+        }
+        PointerFault::Malformed => "invalid JSON pointer",
+        PointerFault::Long => "too many steps in the JSON pointer",
+        PointerFault::Unprintable => "invalid character in the JSON pointer",
+    };
+    format!(
+        "{problem} `{}`; expected at most 16 steps in printable ASCII, such as `/items/0/id` (RFC 6901), with `~1` for a slash in a \
+         name and `~0` for a tilde",
+        written.escape_debug()
+    )
 }
 
 /// Compiles the known value, and returns it with its written form. A value with which the operator can never hold is an error.

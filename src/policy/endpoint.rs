@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use super::content::{Content, Others};
 use super::signatures::SignatureRule;
 use super::{authentication, bindings, dpop, hosts, limits};
 use crate::allowlist::Template;
-use crate::allowlist::{Binding, Origin, ScopesWanted};
+use crate::allowlist::{Binding, Bound, Origin, ScopesWanted};
 use crate::document::names::{check_distinct, check_name, check_scope};
 use crate::document::{self, Authenticate};
 use crate::document::{Findings, Place};
@@ -32,7 +33,10 @@ pub struct Endpoint {
     /// The field that requires a key-bound token, if there is one.
     pub(crate) needs_bound_token: Option<Origin>,
     pub(crate) scopes: ScopesWanted,
+    /// The bound parts of the request, except for those of its body.
     pub(crate) bindings: Vec<Binding>,
+    /// What the endpoint requires of a JSON body. `None` if it accepts any body.
+    pub(crate) content: Option<Box<Content>>,
     pub(crate) escapes: EscapeSet,
     pub(crate) websocket: bool,
     /// The bodies that are rejected because the upstream merges them with the query, if there are any.
@@ -109,8 +113,13 @@ impl Compiling<'_> {
         }
         let authenticate = authentication::of_endpoint(document, raw, access, place, findings);
         authentication::check_bindings(&authenticate, &bindings, place, findings);
-        let binds_query = bindings.iter().any(|b| matches!(b.part, crate::allowlist::Bound::Query(_)));
+        let (of_body, bindings): (Vec<_>, Vec<_>) =
+            bindings.into_iter().partition(|binding| matches!(binding.part, Bound::Body(_)));
+        let binds_query = bindings.iter().any(|binding| matches!(binding.part, Bound::Query(_)));
         let rejected_bodies = self.rejected_bodies(binds_query, findings);
+        let signature = SignatureRule::compile(document, raw, access, &authenticate, place, findings);
+        let others = Others { access, rejected_bodies, signature: &signature };
+        let content = Content::compile(document, raw, of_body, &others, place, findings);
         Endpoint {
             id: raw.id.as_str().into(),
             position: u32::try_from(index).unwrap_or(u32::MAX),
@@ -122,10 +131,11 @@ impl Compiling<'_> {
             rejected_bodies,
             one_content_type: rejected_bodies.is_some() || binds_query,
             bindings,
+            content,
             escapes: self.escapes(template, findings),
             websocket: self.websocket(findings),
             streams: raw.body.is_some(),
-            signature: SignatureRule::compile(self.document, raw, access, &authenticate, place, findings),
+            signature,
             authenticate,
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),

@@ -30,6 +30,11 @@ impl Endpoints {
         self.tables.get(*self.by_host.get(host)?)
     }
 
+    /// Returns the maximum size of a JSON body that decides, in bytes, or `None` if no endpoint requires one.
+    pub(super) fn largest_json(&self) -> Option<u64> {
+        self.list.iter().filter_map(|endpoint| endpoint.content.as_ref()).map(|content| content.most_bytes()).max()
+    }
+
     pub(super) fn compile(
         document: &document::Document,
         hosts: &[String],

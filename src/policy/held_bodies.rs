@@ -19,7 +19,7 @@ const MOST_WORKER: u64 = 1024 * MIB;
 /// The room for a request's headers in addition to its body. Gateways accept headers of 60 KiB by default.
 const HEADERS: u64 = 64 * 1024;
 
-/// Bounds on requests that are held until their bodies are verified.
+/// Bounds on requests that are held until their bodies are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeldBodies {
     /// The maximum time without a new byte.
@@ -30,7 +30,13 @@ pub(crate) struct HeldBodies {
 }
 
 impl HeldBodies {
-    pub(super) fn compile(document: &document::Document, max_body: u64, findings: &mut Findings) -> Self {
+    /// `max_json` is the maximum size of a JSON body that decides, in bytes, if there are such bodies.
+    pub(super) fn compile(
+        document: &document::Document,
+        max_body: u64,
+        max_json: Option<u64>,
+        findings: &mut Findings,
+    ) -> Self {
         let raw = &document.held_bodies;
         let place = Place::root().field("held_bodies");
         let hold_timeout = raw.hold_timeout.map_or(USUAL_TIMEOUT, Lifetime::duration);
@@ -59,12 +65,25 @@ impl HeldBodies {
                 }
             }
         }
-        Self { hold_timeout, total_timeout, shares: shares(raw, max_body, &place, findings) }
+        Self { hold_timeout, total_timeout, shares: shares(raw, max_body, max_json, &place, findings) }
     }
 }
 
-fn shares(raw: &document::HeldBodies, max_body: u64, place: &Place, findings: &mut Findings) -> Shares {
-    let one = max_body.saturating_add(HEADERS);
+fn shares(
+    raw: &document::HeldBodies,
+    max_body: u64,
+    max_json: Option<u64>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Shares {
+    // The gateway and the filter both keep a JSON body.
+    let twice = max_json.unwrap_or_default().saturating_mul(2);
+    let one = max_body.max(twice).saturating_add(HEADERS);
+    let (body, field_of_body) = if twice > max_body {
+        ("a body of `max_json`, which counts twice,", "max_json")
+    } else {
+        ("a body of `max_body`", "max_body")
+    };
     let given = |size: Option<document::Size>, usual: u64| size.map_or(usual, document::Size::bytes);
     let worker = given(raw.worker_bytes, USUAL_WORKER.max(one.saturating_mul(4)));
     let agent = given(raw.agent_bytes, one.max(worker / 8));
@@ -78,8 +97,8 @@ fn shares(raw: &document::HeldBodies, max_body: u64, place: &Place, findings: &m
             findings.error(
                 place.field(field),
                 format!(
-                    "`{}` cannot hold a request with a body of `max_body` and 64 KiB of headers; expected at least `{}`, or a \
-                     smaller `max_body`",
+                    "`{}` cannot hold a request with {body} and 64 KiB of headers; expected at least `{}`, or a smaller \
+                     `{field_of_body}`",
                     kib(bytes),
                     kib(one)
                 ),

@@ -12,6 +12,7 @@ mod bindings;
 mod claim_identities;
 mod claims;
 mod compile;
+mod content;
 mod credentials;
 mod documents;
 mod dpop;
@@ -47,6 +48,7 @@ pub use gateway::{
 
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;
+pub(crate) use content::Content;
 pub(crate) use documents::{DocumentKind, FetchedDocument};
 pub(crate) use endpoint::Access;
 pub(crate) use endpoints::Endpoints;
@@ -255,7 +257,8 @@ impl Policy {
         let signed = self.endpoints.list.iter().any(|endpoint| endpoint.signature.asked.is_some() && !endpoint.streams);
         // A signature can replace a proof of possession, and it covers the body as well.
         let shown = self.dpop.is_some() && !self.signing_keys.is_empty();
-        (signed || shown).then_some(self.signatures.max_body)
+        let signed = (signed || shown).then_some(self.signatures.max_body);
+        signed.max(self.endpoints.largest_json())
     }
 
     /// Reports whether requests are held and the gateway has timers to end such a hold.

@@ -177,12 +177,13 @@ impl Signatures {
         }
         // A signature can also replace a proof of possession.
         let shown = document.dpop.is_some() && document.agents.values().any(|agent| agent.signing_keys.is_some());
+        let keeps_bodies = endpoints.iter().any(|endpoint| endpoint.content.is_some());
         if asked.is_none() {
             for (field, written) in [
                 ("signatures", !shown && document.signatures != document::Signatures::default()),
                 ("web_bot_auth", document.web_bot_auth.is_some()),
                 ("max_body", !shown && document.max_body.is_some()),
-                ("held_bodies", !shown && document.held_bodies != document::HeldBodies::default()),
+                ("held_bodies", !shown && !keeps_bodies && document.held_bodies != document::HeldBodies::default()),
             ] {
                 if written {
                     findings.warn(

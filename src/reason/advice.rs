@@ -348,6 +348,20 @@ impl Reason {
                 "Use the values that belong to your token, and request a separate token for each tenant. Do not let \
                  the agent try other values."
             }
+            Self::JsonMediaType => {
+                "Send the body as JSON in UTF-8, with one `Content-Type: application/json` header, and do not compress it."
+            }
+            Self::JsonTooLarge => "Send a smaller body, or split it into several requests.",
+            Self::JsonMalformed => {
+                "Create the body with a JSON library: one value in UTF-8, without a byte order mark, comments or trailing commas."
+            }
+            Self::JsonAmbiguous => {
+                "Write each name once in an object, in the spelling that the API documents. Do not send two names that differ only \
+                 in case."
+            }
+            Self::JsonTooDeep => {
+                "Nest at most 64 objects and arrays. Send numbers of more than 128 characters as text, if the API accepts that."
+            }
             Self::RateLimited => {
                 "Wait for `Retry-After`, then retry with back-off and jitter. Spread requests over time, and follow \
                  `RateLimit` before the limit is exhausted."

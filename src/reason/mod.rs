@@ -295,8 +295,23 @@ reasons! {
     /// A bound query parameter or header occurs twice, contains a raw `+` or invalid UTF-8, or another name can be read as its
     /// name.
     BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the request is ambiguous";
-    /// A bound part of the request is missing, or does not fit the claim, attribute or literal.
+    /// A bound part of the request is missing, or does not fit the claim, attribute or literal. A part of a JSON body that is neither text
+    /// nor a number fits nothing.
     BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request does not match the caller";
+
+    // The JSON body.
+    /// The endpoint binds a part of the body, and the request does not have exactly one `Content-Type` that is `application/json` without
+    /// a charset or with `utf-8`, or has a `Content-Encoding`.
+    JsonMediaType = 415, "json_media_type", No, "this endpoint accepts only JSON in UTF-8 without a content coding";
+    /// The body is larger than the endpoint's `max_json`.
+    JsonTooLarge = 413, "json_too_large", No, "the JSON body is too large";
+    /// The body is not one JSON value in UTF-8.
+    JsonMalformed = 400, "json_malformed", No, "the body is not one valid JSON value";
+    /// Two decoders could read the body differently: a name occurs twice in an object, or in two spellings that some decoders read as
+    /// the same name, or a bound name is spelled differently.
+    JsonAmbiguous = 400, "json_ambiguous", No, "the JSON body is ambiguous";
+    /// Objects and arrays in the body are nested more than 64 levels deep, or a number has more than 128 characters.
+    JsonTooDeep = 400, "json_too_deep", No, "the JSON body is nested too deeply, or has too long a number";
 
     // Limits.
     /// A limit is exhausted, or could not be charged because too many requests arrived at once.

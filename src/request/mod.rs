@@ -10,10 +10,6 @@ pub(crate) mod head;
 pub mod headers;
 mod host;
 pub(crate) mod incoming;
-#[cfg_attr(
-    not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
-    expect(dead_code, reason = "the evaluation of bodies uses it")
-)]
 pub(crate) mod json;
 mod method;
 pub(crate) mod parameter;

@@ -21,7 +21,7 @@ const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
-const DOES: [(&str, &[&str], Option<Feature>); 12] = [
+const DOES: [(&str, &[&str], Option<Feature>); 13] = [
     (
         "Ambiguous requests are rejected",
         &[
@@ -68,6 +68,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 12] = [
     ),
     ("Replay protection over all workers", &["replay"], Some(Feature::Signatures)),
     ("Signed bodies", &["signature-bodies", "held-bodies"], Some(Feature::Bodies)),
+    ("JSON bodies that decide", &["json-bodies", "json-values"], Some(Feature::Content)),
 ];
 
 /// The table line of the examples, whose files all have the same name.

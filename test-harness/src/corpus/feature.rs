@@ -13,6 +13,8 @@ pub enum Feature {
     Bodies,
     /// Signed bodies without a declared length.
     Chunked,
+    /// Bindings of parts of JSON bodies.
+    Content,
     /// Headers whose names the gateway's server drops.
     DroppedNames,
     /// Keys of issuers that the gate fetches.
@@ -42,6 +44,10 @@ pub enum Feature {
 impl Feature {
     /// Returns the feature that is lost when the field at this place is removed or, if `absent`, when the field has to be added.
     pub(super) fn of(place: &str, absent: bool) -> Option<Self> {
+        // A JSON pointer may contain dots.
+        if place.contains(".bind[\"body.") {
+            return Some(Self::Content);
+        }
         let first = place.split(['.', '[']).next()?;
         let last = place.rsplit('.').next()?.split('[').next()?;
         match (first, last) {
@@ -50,6 +56,7 @@ impl Feature {
             ("audit", "outcome") => Some(Self::Outcomes),
             ("signatures" | "web_bot_auth" | "body_check" | "max_body" | "held_bodies", _)
             | (_, "signature" | "authenticate" | "replay" | "signing_keys") => Some(Self::Signatures),
+            ("endpoints", "max_json") => Some(Self::Content),
             ("endpoints", "body") if absent => Some(Self::Bodies),
             ("endpoints", "body") => Some(Self::Streams),
             _ => None,
@@ -64,6 +71,7 @@ impl fmt::Display for Feature {
             Self::AwaitedKeys => "requests that wait for keys",
             Self::Bodies => "signed bodies",
             Self::Chunked => "signed bodies in chunks",
+            Self::Content => "JSON bodies that decide",
             Self::DroppedNames => "headers whose names nginx drops",
             Self::FetchedKeys => "keys that are fetched",
             Self::Grpc => "gRPC statuses",
