@@ -84,6 +84,16 @@ fn each_mistake_is_reported_with_a_fix() {
             "mode: enforce\npreflight: refuse",
             "p:4:1: preflight: invalid value `refuse`; expected `pass` or `reject`",
         ),
+        (
+            "scopes: none }",
+            "scopes: none, max_json: 65536 }",
+            "p:16:68: endpoints[0].max_json: invalid size `65536`; add a unit, such as `64KiB`",
+        ),
+        (
+            "scopes: none }",
+            "scopes: none, maxjson: 64KiB }",
+            "p:16:68: endpoints[0].maxjson: unknown field; did you mean `max_json`?",
+        ),
         ("hosts: [api.example.com]", "hosts: [1.5]", "p:6:9: hosts[0]: expected text, not a number; quote it"),
         (
             "algorithms: [ES256]",
@@ -143,6 +153,18 @@ fn each_mistake_is_reported_with_a_fix() {
     ] {
         assert_eq!(changed(from, to), [told]);
     }
+}
+
+#[test]
+fn parts_of_a_body_are_bound_by_pointers() {
+    let bound = |part: &str| changed("scopes: none }", &format!("scopes: none, bind: {{ {part}: token.org }} }}"));
+    for part in ["body./owner", "\"body./items/0/a~1b/~0\"", "\"body./\"", "\"body./the owner\""] {
+        assert_eq!(bound(part), [""; 0], "{part}");
+    }
+    for part in ["\"body.\"", "body.owner", "\"body./a~2\"", "\"body./caf\u{e9}\"", "body"] {
+        assert_eq!(bound(part).len(), 1, "{part}");
+    }
+    assert_eq!(changed("scopes: none }", "scopes: none, max_json: 64KiB }"), [""; 0]);
 }
 
 /// Returns the problems of a policy whose endpoint has this rule for a header.
