@@ -123,7 +123,8 @@ fn literal_fault(operator: Operator, value: &Value) -> Option<String> {
     Some(message.to_owned())
 }
 
-/// Reports the agents with an attribute, or an item of it, that can never match. Every attribute that compiles can equal something.
+/// Reports each attribute that can never match, also if only an item of it cannot. The error is at the attribute, because it is one agent's
+/// entry that has to change. Every attribute that compiles can equal something.
 fn check_attribute(
     operator: Operator,
     name: &str,
@@ -136,8 +137,9 @@ fn check_attribute(
     }
     for (agent, raw) in &document.agents {
         if raw.attributes.get(name).is_some_and(|value| !rule::suits(operator, value)) {
-            let of_agent = format!("the attribute `{}` of agent `{}`", name.escape_debug(), agent.escape_debug());
-            findings.error(place.clone(), unsuitable(&of_agent, operator));
+            let attribute = Place::root().field("agents").field(agent).field("attributes").field(name);
+            let of_agent = format!("this value of agent `{}` for `{place}`", agent.escape_debug());
+            findings.error(attribute, unsuitable(&of_agent, operator));
         }
     }
 }

@@ -75,19 +75,45 @@ fn rejects_values_with_which_an_operator_never_holds() {
         (json!({ "at_most": { "literal": "0x10" } }), "`at_most` never matches this value"),
         (json!({ "at_most": { "literal": "1,000" } }), "`at_most` never matches this value"),
         (json!({ "at_most": { "literal": "1".repeat(31) } }), "`at_most` never matches this value"),
-        (
-            json!({ "prefix": "agent.root" }),
-            "`prefix` never matches the attribute `root` of agent `a`; expected a path",
-        ),
-        (
-            json!({ "at_most": "agent.budget" }),
-            "`at_most` never matches the attribute `budget` of agent `b`; expected a JSON number",
-        ),
     ] {
         let found = messages(&rule);
         let expected = format!("endpoints[1].bind[\"header.x-a\"]: {message}");
         assert!(found.len() == 1 && found[0].starts_with(&expected), "{rule}: {found:?}");
     }
+}
+
+#[test]
+fn an_unsuitable_attribute_is_reported_at_its_agent_with_the_binding() {
+    for (rule, message) in [
+        (
+            json!({ "prefix": "agent.root" }),
+            "agents.a.attributes.root: `prefix` never matches this value of agent `a` for `endpoints[1].bind[\"header.x-a\"]`; \
+             expected a path",
+        ),
+        (
+            json!({ "at_most": "agent.budget" }),
+            "agents.b.attributes.budget: `at_most` never matches this value of agent `b` for `endpoints[1].bind[\"header.x-a\"]`; \
+             expected a JSON number",
+        ),
+    ] {
+        let found = messages(&rule);
+        assert!(found.len() == 1 && found[0].starts_with(message), "{rule}: {found:?}");
+    }
+}
+
+#[test]
+fn each_agent_with_an_unsuitable_attribute_is_reported() {
+    let policy = with(&[
+        ("/agents/a/attributes", json!({ "limit": [5] })),
+        (
+            "/agents/b",
+            json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": "b" }, "attributes": { "limit": -5 } }),
+        ),
+        ("/endpoints/1/bind", json!({ "header.x-a": { "at_most": "agent.limit" } })),
+    ]);
+    let errors = compile(policy).unwrap_err().errors;
+    let places: Vec<&str> = errors.iter().map(|error| error.place.as_str()).collect();
+    assert_eq!(places, ["agents.a.attributes.limit", "agents.b.attributes.limit"]);
 }
 
 #[test]
