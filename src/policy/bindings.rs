@@ -87,7 +87,7 @@ fn side(
     findings: &mut Findings,
 ) -> Option<(Side, Box<str>)> {
     let message = match &rule.operand {
-        Operand::Reference(written) => match reference(written, attributes) {
+        Operand::Reference(written) => match reference(written, rule.operator, attributes) {
             Ok(side) => {
                 if let Side::Agent(name) = &side {
                     check_attribute(rule.operator, name, document, place, findings);
@@ -160,7 +160,7 @@ fn check_items(value: &Value, place: &Place, findings: &mut Findings) {
     }
 }
 
-fn reference(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
+fn reference(written: &str, operator: Operator, attributes: &BTreeSet<&str>) -> Result<Side, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {
         Some(("token", claim)) => ClaimName::parse(claim).map(Side::Token).map_err(|fault| fault.to_string()),
@@ -172,8 +172,19 @@ fn reference(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String>
         )),
         _ => Err(format!(
             "`{shown}` is not an attribute of the caller; expected `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`, or a fixed \
-             value such as `{{ equals: {{ literal: eu }} }}` or `{{ in: [eu, us] }}`"
+             value such as {}",
+            literals(operator)
         )),
+    }
+}
+
+/// Returns how a fixed value is written for an operator.
+fn literals(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Equals => "`{ equals: { literal: eu } }` or `{ in: [eu, us] }`",
+        Operator::In => "`{ in: [eu, us] }`",
+        Operator::Prefix => "`{ prefix: { literal: /srv/acme } }`",
+        Operator::AtMost => "`{ at_most: 1000 }` or `{ at_most: { literal: \"99.50\" } }`",
     }
 }
 

@@ -122,7 +122,10 @@ fn reports_malformed_rules_at_their_place() {
         (json!({}), "expected exactly one of `equals`, `in`, `prefix` and `at_most`"),
         (json!({ "equals": "token.a", "in": ["b"] }), "expected exactly one of"),
         (json!({ "matches": "x" }), "unknown operator `matches`; expected `equals`, `in`, `prefix` or `at_most`"),
-        (json!({ "at_most": true }), "expected a reference such as `token.org`, a whole number"),
+        (
+            json!({ "at_most": true }),
+            "expected a reference such as `agent.limit`, a whole number, or `{ literal: \"99.50\" }`",
+        ),
         (json!(5), "invalid type: integer `5`, expected a reference such as `token.org`"),
     ] {
         let found = messages(&rule);
@@ -130,7 +133,23 @@ fn reports_malformed_rules_at_their_place() {
         assert!(found.len() == 1 && found[0].starts_with(&expected), "{rule}: {found:?}");
     }
     let fraction = messages(&json!({ "at_most": 99.5 }));
-    assert!(fraction[0].contains("a number that JSON cannot represent; write it as text"), "{fraction:?}");
+    assert!(fraction[0].contains("a fraction, or a whole number beyond 2^53; write it as text"), "{fraction:?}");
+}
+
+#[test]
+fn text_without_literal_is_answered_with_the_literals_of_the_operator() {
+    for (rule, literal) in [
+        (json!("eu"), "`{ equals: { literal: eu } }` or `{ in: [eu, us] }`"),
+        (json!({ "in": "eu" }), "`{ in: [eu, us] }`"),
+        (json!({ "prefix": "/srv/acme" }), "`{ prefix: { literal: /srv/acme } }`"),
+        (json!({ "at_most": "99.50" }), "`{ at_most: 1000 }` or `{ at_most: { literal: \"99.50\" } }`"),
+    ] {
+        let found = messages(&rule);
+        assert!(
+            found.len() == 1 && found[0].ends_with(&format!("or a fixed value such as {literal}")),
+            "{rule}: {found:?}"
+        );
+    }
 }
 
 #[test]
