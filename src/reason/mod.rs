@@ -296,7 +296,7 @@ reasons! {
     /// name.
     BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the request is ambiguous";
     /// A bound part of the request is missing, or does not fit the claim, attribute or literal.
-    BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request does not match the caller";
+    BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request is missing or not allowed for this caller";
 
     // Limits.
     /// A limit is exhausted, or could not be charged because too many requests arrived at once.
@@ -385,6 +385,13 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_title_of_a_mismatch_names_no_operator() {
+        let title = Reason::BindingMismatch.row().title;
+        // A value can be in no list, below no path or above a maximum, and a literal belongs to no caller.
+        assert!(["match", "equal", "belong"].iter().all(|word| !title.contains(word)), "{title}");
     }
 
     #[test]
