@@ -1,6 +1,10 @@
 //! The metrics of a policy in one VM. [`crate::decision::metrics`] defines their names.
 //!
 //! A decision does not depend on its metrics, so nothing in this module fails: if a metric cannot be updated, that is logged.
+//!
+//! Gauges are sums over all VMs, and a VM changes them by the difference to what it reported before. A VM that traps leaves its part in the
+//! sums. No other VM can subtract it: none knows which VM was lost or what it had reported, and setting a gauge would erase the parts of the
+//! other VMs. The reference of the metrics states how to recognize this.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -203,9 +203,14 @@ fn mistakes_in_the_rules_of_bindings_are_reported_with_a_fix() {
         (
             "{ at_most: 99.5 }",
             format!(
-                "{place}.at_most: expected the number that the part must not exceed: a reference, a whole number, or `{{ literal: \"99.50\" }}` for a fraction, not a number"
+                "{place}.at_most: `at_most` accepts whole numbers in policies; expected the number that the part must not exceed: a reference, a whole number, or `{{ literal: \"99.50\" }}` for a fraction"
             ),
         ),
+        (
+            "{ at_most: { literal: 99.5 } }",
+            format!("{place}.at_most.literal: expected a whole number or text, not a fraction; quote it"),
+        ),
+        ("{ in: [EUR, 1.5] }", format!("{place}.in[1]: expected a whole number or text, not a fraction; quote it")),
         ("{ in: [[a]] }", format!("{place}.in[0]: expected a whole number or text, not a list")),
         ("{ prefix: { value: /a } }", format!("{place}.prefix.value: unknown field; expected `literal`")),
     ] {
