@@ -111,7 +111,7 @@ fn content_rule<'a>(endpoint: &Endpoint, refused: Option<&Reason>) -> Rule<'a> {
 fn reason(fault: JsonFault) -> Reason {
     match fault {
         JsonFault::Ambiguous => Reason::JsonAmbiguous,
-        JsonFault::Deep => Reason::JsonTooDeep,
+        JsonFault::Deep | JsonFault::LongNumber => Reason::JsonTooDeep,
         JsonFault::Long => Reason::JsonTooLarge,
         JsonFault::Malformed => Reason::JsonMalformed,
     }
