@@ -92,6 +92,18 @@ impl Operator {
             Self::AtMost => "at_most",
         }
     }
+
+    /// Returns the form of the values that this operator accepts, for error messages.
+    fn operand_form(self) -> &'static str {
+        match self {
+            Self::Equals => "expected a reference such as `token.org`, a whole number, or `{ literal: TEXT }`",
+            Self::In => "expected a reference such as `agent.regions`, or a list of text and whole numbers",
+            Self::Prefix => "expected a reference such as `agent.folder`, or `{ literal: /srv/acme }`",
+            Self::AtMost => {
+                "expected a reference such as `agent.limit`, a whole number, or `{ literal: \"99.50\" }` for a fraction"
+            }
+        }
+    }
 }
 
 /// What a bound part of a request is compared with.
@@ -102,9 +114,6 @@ pub enum Operand {
     /// A fixed value: text, a whole number, or a list of these.
     Literal(Value),
 }
-
-const OPERAND_FORM: &str =
-    "expected a reference such as `token.org`, a whole number, `{ literal: ... }`, or for `in` a list of values";
 
 impl<'de> Deserialize<'de> for BindingRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -141,7 +150,11 @@ impl BindingRule {
             let shown = name.escape_debug();
             return Err(format!("unknown operator `{shown}`; expected `equals`, `in`, `prefix` or `at_most`"));
         };
-        let operand = Operand::read(operand).ok_or(OPERAND_FORM)?;
+        let form = operator.operand_form();
+        if operator != Operator::Prefix && matches!(&operand, Value::Number(number) if !is_whole(number)) {
+            return Err(format!("`{name}` accepts whole numbers in policies; {form}"));
+        }
+        let operand = Operand::read(operand).ok_or(form)?;
         Ok(Self { operator, operand })
     }
 }
@@ -318,15 +331,25 @@ mod tests {
             (r#"{"at_mots":5}"#, "unknown operator `at_mots`; expected `equals`, `in`, `prefix` or `at_most`"),
             (r#"{"Equals":"token.a"}"#, "unknown operator `Equals`"),
             (r#"{"literal":"x"}"#, "unknown operator `literal`"),
-            (r#"{"at_most":99.5}"#, OPERAND_FORM),
-            (r#"{"at_most":true}"#, OPERAND_FORM),
-            (r#"{"equals":{}}"#, OPERAND_FORM),
-            (r#"{"equals":{"literal":["a"]}}"#, OPERAND_FORM),
-            (r#"{"equals":{"literal":null}}"#, OPERAND_FORM),
-            (r#"{"equals":{"value":"a"}}"#, OPERAND_FORM),
-            (r#"{"equals":{"literal":"a","value":"a"}}"#, OPERAND_FORM),
-            (r#"{"in":["a",["b"]]}"#, OPERAND_FORM),
-            (r#"{"in":["a",{"literal":"b"}]}"#, OPERAND_FORM),
+            (
+                r#"{"at_most":99.5}"#,
+                "`at_most` accepts whole numbers in policies; expected a reference such as `agent.limit`",
+            ),
+            (
+                r#"{"equals":99.5}"#,
+                "`equals` accepts whole numbers in policies; expected a reference such as `token.org`",
+            ),
+            (r#"{"prefix":99.5}"#, Operator::Prefix.operand_form()),
+            (r#"{"at_most":true}"#, Operator::AtMost.operand_form()),
+            (r#"{"at_most":{"literal":99.5}}"#, "`{ literal: \"99.50\" }` for a fraction"),
+            (r#"{"equals":{}}"#, Operator::Equals.operand_form()),
+            (r#"{"equals":{"literal":["a"]}}"#, Operator::Equals.operand_form()),
+            (r#"{"equals":{"literal":null}}"#, Operator::Equals.operand_form()),
+            (r#"{"equals":{"value":"a"}}"#, Operator::Equals.operand_form()),
+            (r#"{"equals":{"literal":"a","value":"a"}}"#, Operator::Equals.operand_form()),
+            (r#"{"prefix":{"value":"/a"}}"#, Operator::Prefix.operand_form()),
+            (r#"{"in":["a",["b"]]}"#, Operator::In.operand_form()),
+            (r#"{"in":["a",{"literal":"b"}]}"#, Operator::In.operand_form()),
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(says), "{json}: {error}");

@@ -203,6 +203,18 @@ pub fn grpc_status(status: u16) -> u32 {
 }
 
 impl Answer {
+    /// Returns the answer that replaces a response which cannot be checked: a JSON-RPC error. Clients show it to their users only with
+    /// status 200.
+    pub(crate) fn unreadable(error: Vec<u8>) -> Self {
+        Self {
+            status: 200,
+            headers: vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())],
+            body: String::from_utf8(error).unwrap_or_default(),
+            grpc_status: None,
+            details: "callgate_answer_unreadable".to_owned(),
+        }
+    }
+
     /// Returns the answer to a request that could not be decided because the host failed.
     #[must_use]
     pub fn host_error() -> Self {

@@ -135,6 +135,24 @@ pub const KEYS_FETCH_FAILED: Metric = Metric {
     about: "Fetches of key sets that failed. The gateway's log has the reason of each.",
 };
 
+/// Counts answers that were replaced.
+pub const ANSWERS_REPLACED: Metric = Metric {
+    name: "callgate.answers.replaced",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Answers of MCP servers that were replaced by an error or lost an event, because their lists could not be filtered. The \
+            gateway's log has the reason of each.",
+};
+
+/// Counts tools whose definition changed.
+pub const TOOLS_CHANGED: Metric = Metric {
+    name: "callgate.tools.changed",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Times that a tool was blocked for all workers, because an MCP server listed a definition that matches none of its pins. The \
+            gateway's log has the name of each.",
+};
+
 /// Counts fetched keys that are not used.
 pub const KEYS_DROPPED: Metric = Metric {
     name: "callgate.keys.dropped",
@@ -178,6 +196,8 @@ pub const ALL: [Metric; 16] = [
     KEYS_DROPPED,
     KEYS_AGE,
     KEYS_WAITING,
+    ANSWERS_REPLACED,
+    TOOLS_CHANGED,
 ];
 
 impl Metric {

@@ -6,6 +6,7 @@ pub(crate) mod answer;
 mod caller;
 pub(crate) mod coverage;
 pub(crate) mod evidence;
+mod lists;
 pub mod metrics;
 pub(crate) mod record;
 mod rpc;
@@ -36,6 +37,7 @@ pub use caller::Caller;
 pub(crate) use caller::Proven;
 use evidence::{Authorized, PreflightAllowed, Public};
 
+pub(crate) use lists::{ListRules, VisibleItems};
 pub(crate) use rpc::RpcFacts;
 pub(crate) use serve::Published;
 pub use serve::Serve;

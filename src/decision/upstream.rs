@@ -91,6 +91,10 @@ impl Allow<'_> {
                 make(Change::Set(name, host.as_str().into()))?;
             }
         }
+        if self.filters_lists() {
+            // A compressed answer could not be checked.
+            make(Change::Set("accept-encoding", "identity".into()))?;
+        }
         // If a header of the request imitated Callgate's, the new header replaces it, even if the removal failed.
         let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
         self.own_headers(id, |name, value| make(change(name, value)))

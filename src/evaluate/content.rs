@@ -125,7 +125,7 @@ fn content_rule<'a>(endpoint: &Endpoint, refused: Option<&Reason>) -> Rule<'a> {
 fn reason(fault: JsonFault) -> Reason {
     match fault {
         JsonFault::Ambiguous => Reason::JsonAmbiguous,
-        JsonFault::Deep => Reason::JsonTooDeep,
+        JsonFault::Deep | JsonFault::LongNumber => Reason::JsonTooDeep,
         JsonFault::Long => Reason::JsonTooLarge,
         JsonFault::Malformed => Reason::JsonMalformed,
     }
@@ -148,12 +148,17 @@ fn is_json_in_utf8(value: &[u8]) -> bool {
     trim(kind).eq_ignore_ascii_case("application/json") && parameter.is_none_or(is_utf8)
 }
 
-/// Returns whether the body is, or may be, encoded in another way than JSON (RFC 9110, section 8.4).
+/// Returns whether the body is, or may be, encoded in another way than JSON (RFC 9110, section 8.4). Gateways join two lines to a list, so
+/// a second one is rejected in any case.
 fn has_coding(headers: &Headers) -> bool {
     const NAME: &str = "content-encoding";
     // Some servers read `Content_Encoding` as the same header.
     let mut lines = headers.as_long_as(NAME.as_bytes()).filter(|(name, _)| name_reads_as(name, NAME));
-    lines.any(|(name, value)| !name_is(name, NAME) || !value.eq_ignore_ascii_case(b"identity"))
+    match (lines.next(), lines.next()) {
+        (None, _) => false,
+        (Some((name, value)), None) => !name_is(name, NAME) || !value.eq_ignore_ascii_case(b"identity"),
+        (Some(_), Some(_)) => true,
+    }
 }
 
 #[cfg(test)]

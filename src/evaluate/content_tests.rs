@@ -163,6 +163,7 @@ fn a_body_is_held_only_if_its_headers_are_those_of_json() {
         &[JSON, ("content-encoding", "")],
         &[JSON, ("content-encoding", "identity, gzip")],
         &[JSON, ("content-encoding", "identity"), ("Content-Encoding", "br")],
+        &[JSON, ("content-encoding", "identity"), ("content-encoding", "identity")],
     ] {
         let decided = gate.decide("/pay", "pay", extra, false);
         assert_eq!(decided, Some(denied(Reason::JsonMediaType)), "{extra:?}");

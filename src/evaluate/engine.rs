@@ -11,6 +11,10 @@ use super::document_work::{CallId, CallResult, DocumentWork};
 use super::documents::Documents;
 use super::pending::held_bytes_full;
 use super::shared::{OtherSizes, SharedState};
+#[cfg(any(test, target_arch = "wasm32"))]
+use crate::allowlist::operations::Operation;
+#[cfg(any(test, target_arch = "wasm32"))]
+use super::rpc::changed_flag;
 use super::{Context, DocumentUse, Outcome, Pending, evaluate};
 use crate::decision::Decision;
 use crate::decision::trace::Trace;
@@ -20,6 +24,8 @@ use crate::identity::crypto::{VerifySignature, first, sha256};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedSet;
 use crate::identity::token::{CacheUsage, TokenCache};
+#[cfg(any(test, target_arch = "wasm32"))]
+use crate::policy::Endpoint;
 use crate::policy::Policy;
 use crate::quota::held::HeldBytes;
 use crate::quota::{Recent, WaitingRequests};
@@ -263,6 +269,23 @@ impl Engine {
         trace: &mut Trace,
     ) -> Result<Decision<'a>, Undecided> {
         self.evaluating(Some(trace), |context| pending.resume(now, context))
+    }
+
+    /// Notes for all workers whether a server's definition of a tool matches none of its pins. Requests for such a tool are denied. Returns
+    /// whether that is new.
+    ///
+    /// # Errors
+    /// [`Undecided::State`] if the shared state cannot be used.
+    #[cfg(any(test, target_arch = "wasm32"))]
+    pub(crate) fn note_definition(
+        &self,
+        endpoint: &Endpoint,
+        operation: &Operation,
+        changed: bool,
+    ) -> Result<bool, Undecided> {
+        let state = self.state.get().and_then(Option::as_ref).ok_or(Undecided::State)?;
+        let shared = state.shared(&*self.services.clock);
+        changed_flag(shared, endpoint, operation).set(shared.store, changed).map_err(|StoreError| Undecided::State)
     }
 
     /// Returns usage statistics of the token cache. `None` while a request is being decided.

@@ -16,6 +16,7 @@ use crate::reason::Reason;
 use crate::request::json::Json;
 use crate::request::rpc::headers::{McpHeaders, agree_with_arguments};
 use crate::request::rpc::{self, Message, RpcFault, RpcRequest, revision};
+use crate::state::{Flag, Shared, StoreError};
 
 impl<'a> Evaluation<'a, '_> {
     /// Checks the headers of a request to an endpoint with operations. Requests of a session, `GET` and `DELETE`, have no body.
@@ -83,7 +84,7 @@ impl<'a> Evaluation<'a, '_> {
         json: Option<Json<'t>>,
     ) -> Result<Option<Requested<'a, 't>>, Denied> {
         let mut known = RpcFacts::default();
-        let found = json.ok_or(Reason::RpcMalformed).and_then(|json| self.read_message(rpc, json, &mut known));
+        let found = json.ok_or(Reason::RpcMalformed).and_then(|json| self.read_message(endpoint, rpc, json, &mut known));
         if let Ok(requested) = &found {
             known.uses(requested);
         }
@@ -97,6 +98,7 @@ impl<'a> Evaluation<'a, '_> {
     /// Reads the message. `known` receives what is known about it, even if it is rejected.
     fn read_message<'t>(
         &self,
+        endpoint: &Endpoint,
         rpc: &'a Rpc,
         json: Json<'t>,
         known: &mut RpcFacts<'a>,
@@ -128,7 +130,10 @@ impl<'a> Evaluation<'a, '_> {
         sent.agree(&request, revision).map_err(RpcFault::reason)?;
         let requested = rpc.find(Some(revision), &request)?;
         if let Requested::Operations(found) = &requested {
-            found.iter().try_for_each(|(operation, parts)| self.headers_agree(operation, parts, revision))?;
+            found.iter().try_for_each(|(operation, parts)| {
+                self.headers_agree(operation, parts, revision)?;
+                self.is_unchanged(endpoint, operation)
+            })?;
         }
         Ok(requested)
     }
@@ -138,6 +143,19 @@ impl<'a> Evaluation<'a, '_> {
         let headers = self.facts.request.headers;
         agree_with_arguments(headers, &operation.headers, parts.arguments, revision.is_stateless())
             .map_err(RpcFault::reason)
+    }
+
+    /// Checks that no worker saw a definition of the tool that matches none of its pins.
+    fn is_unchanged(&self, endpoint: &Endpoint, operation: &Operation) -> Result<(), Reason> {
+        if operation.pins.is_empty() {
+            return Ok(());
+        }
+        let shared = self.context.shared.ok_or(Reason::HostError)?;
+        match changed_flag(shared, endpoint, operation).read(shared.store) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Reason::ToolChanged),
+            Err(StoreError) => Err(Reason::HostError),
+        }
     }
 
     /// Records whether the caller has the scopes of an operation. `missing` is the part of the policy whose scopes it lacks.
@@ -177,6 +195,14 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn answers_with_id(&self, endpoint: &Endpoint) -> bool {
         endpoint.rpc.as_ref().is_some_and(|rpc| rpc.denials == RpcDenials::Rpc)
     }
+}
+
+/// Returns the flag that a tool's definition matches none of its pins. Other pins have another flag, so a policy with
+/// new pins starts without the denial.
+pub(super) fn changed_flag(shared: Shared<'_>, endpoint: &Endpoint, operation: &Operation) -> Flag {
+    let identity = shared.namespace.identity("changed tool").text(&endpoint.id).text(&operation.name);
+    let identity = operation.pins.iter().fold(identity, |identity, pin| identity.bytes(pin));
+    Flag::under(shared.namespace.key(identity))
 }
 
 /// Returns whether the caller has the scopes of at least one operation.

@@ -35,10 +35,9 @@ pub fn json_body(data: &[u8]) {
                 let is_long_number = |run: &[u8]| run.len() > number::MOST_LENGTH;
                 assert!(match fault {
                     JsonFault::Ambiguous => lenient.is_ambiguous(bounds.names),
-                    JsonFault::Deep =>
-                        lenient.depth() > usize::from(bounds.depth)
-                            || data.split(|byte| !is_number(byte)).any(is_long_number),
+                    JsonFault::Deep => lenient.depth() > usize::from(bounds.depth),
                     JsonFault::Long => data.len() > bounds.bytes,
+                    JsonFault::LongNumber => data.split(|byte| !is_number(byte)).any(is_long_number),
                     JsonFault::Malformed => false,
                 });
             }

@@ -4,7 +4,7 @@ use super::gate::{Failure, Gate, PendingRecord};
 use super::{Host, HostError, Map};
 use crate::decision::answer::Answer;
 use crate::decision::upstream::Change;
-use crate::decision::{Allow, Decision};
+use crate::decision::{Allow, Decision, ListRules};
 use crate::evaluate::{Awaits, Need, Pending};
 use crate::quota::LimitStatuses;
 use crate::request::headers::Headers;
@@ -16,6 +16,8 @@ pub(super) struct Output {
     pub(super) limits: LimitStatuses,
     /// The nonce for the client's next proof, if the client needs one.
     pub(super) dpop_nonce: Option<String>,
+    /// What the caller sees of the lists in the response, if they are filtered.
+    pub(super) lists: Option<ListRules>,
     /// Whether the filter answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded
     /// after an answer.
     pub(super) answered: bool,
@@ -48,6 +50,7 @@ impl<H: Host> Exchange<'_, H> {
             Decision::Allow(allow) => {
                 // A request without a record must not be forwarded.
                 self.output.record = record?;
+                self.output.lists = allow.list_rules();
                 self.output.limits = allow.take_limits();
                 Ok(Next::Forward)
             }

@@ -26,6 +26,8 @@ pub(super) struct Sent {
 pub(super) struct Memory {
     pub(super) maps: RefCell<BTreeMap<u8, Lines>>,
     pub(super) body: RefCell<Vec<u8>>,
+    /// The chunk of the response's body that the filter gets.
+    pub(super) response_body: RefCell<Vec<u8>>,
     pub(super) configuration: RefCell<Vec<u8>>,
     pub(super) variables: RefCell<BTreeMap<String, Vec<u8>>>,
     pub(super) properties: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
@@ -142,6 +144,17 @@ impl Host for Fake {
         self.call_is("request_body")?;
         let body = self.0.body.borrow();
         Ok(body.iter().skip(start).take(most).copied().collect())
+    }
+
+    fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        self.call_is("response_body")?;
+        Ok(self.0.response_body.borrow().iter().take(size).copied().collect())
+    }
+
+    fn set_response_body(&self, _: usize, bytes: &[u8]) -> Result<(), HostError> {
+        self.call_is("set_response_body")?;
+        self.0.response_body.replace(bytes.to_vec());
+        Ok(())
     }
 
     fn continue_request(&self) -> Result<(), HostError> {

@@ -7,16 +7,18 @@ use std::rc::Rc;
 use super::metrics::Metrics;
 use super::verify::verifier;
 use super::{Host, HostClock, HostError, completion};
+use crate::allowlist::operations::Operation;
 use crate::decision::Decision;
 use crate::decision::record::Record;
 use crate::document::Findings;
 use crate::evaluate::shared::OtherSizes;
 use crate::evaluate::{DocumentEvent, Engine, Outcome, Pending, Services, Undecided};
 use crate::identity::token::{SecretLookup, TokenCache};
-use crate::policy::{Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
+use crate::policy::{Endpoint, Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
 use crate::quota::WaitingRequests;
 use crate::quota::held::HeldBytes;
 use crate::request::incoming::{DecisionId, Request};
+use crate::response::filter::AnswerFault;
 use crate::text::time::Timestamp;
 
 /// A policy in force, with the state that a VM keeps for it between requests. A new policy starts with an empty cache of
@@ -187,6 +189,30 @@ impl<H: Host> Gate<H> {
             }
             self.metrics.tell_document(event);
         }
+    }
+
+    /// Notes whether the definition of a tool matches its pins, for all workers.
+    pub(super) fn note_definition(&self, endpoint: &Endpoint, operation: &Operation, changed: bool) {
+        match self.engine.note_definition(endpoint, operation, changed) {
+            Ok(false) => {}
+            Ok(true) if changed => {
+                self.metrics.tell_tool_changed();
+                log::warn!(
+                    "{}: the server's definition of `{}` matches none of the pins; the tool is hidden, and requests for it are denied",
+                    operation.place,
+                    operation.name.escape_debug()
+                );
+            }
+            Ok(true) => log::info!("{}: the server's definition of `{}` matches again", operation.place, operation.name.escape_debug()),
+            // The list does not contain the tool in any case.
+            Err(error) => log::error!("cannot tell other workers that a tool has changed: {error}"),
+        }
+    }
+
+    /// Logs and counts an answer that was replaced, or lost an event.
+    pub(super) fn tell_answer_fault(&self, endpoint: &Endpoint, fault: AnswerFault) {
+        self.metrics.tell_answer_replaced();
+        log::warn!("{}: {}", endpoint.place, fault.message());
     }
 
     /// Reports the age of the fetched keys, and how many requests wait for keys.

@@ -1,6 +1,10 @@
 //! The metrics of a policy in one VM. [`crate::decision::metrics`] defines their names.
 //!
 //! A decision does not depend on its metrics, so nothing in this module fails: if a metric cannot be updated, that is logged.
+//!
+//! Gauges are sums over all VMs, and a VM changes them by the difference to what it reported before. A VM that traps leaves its part in the
+//! sums. No other VM can subtract it: none knows which VM was lost or what it had reported, and setting a gauge would erase the parts of the
+//! other VMs. The reference of the metrics states how to recognize this.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,9 +12,9 @@ use std::time::Duration;
 
 use super::{Host, HostError};
 use crate::decision::metrics::{
-    DECISIONS, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_FETCH_FAILED, KEYS_FETCHED, KEYS_WAITING, LIMITS_EVICTED,
+    ANSWERS_REPLACED, DECISIONS, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_FETCH_FAILED, KEYS_FETCHED, KEYS_WAITING, LIMITS_EVICTED,
     LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, TOKEN_CACHE_BYTES,
-    TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES,
+    TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOOLS_CHANGED,
 };
 use crate::evaluate::DocumentEvent;
 use crate::identity::token::CacheUsage;
@@ -50,6 +54,8 @@ struct Figures {
     keys_dropped: u32,
     keys_age: Option<u32>,
     keys_waiting: Option<u32>,
+    answers_replaced: u32,
+    tools_changed: u32,
 }
 
 thread_local! {
@@ -133,6 +139,20 @@ impl<H: Host> Metrics<H> {
         }
     }
 
+    /// Counts an answer that was replaced, or lost an event.
+    pub(super) fn tell_answer_replaced(&self) {
+        if let Some(figures) = &self.figures {
+            self.change(figures.answers_replaced, 1);
+        }
+    }
+
+    /// Counts a tool that was blocked.
+    pub(super) fn tell_tool_changed(&self) {
+        if let Some(figures) = &self.figures {
+            self.change(figures.tools_changed, 1);
+        }
+    }
+
     /// Reports the number of bytes that this VM holds for requests.
     pub(super) fn tell_held(&self, bytes: u64) {
         let Some(metric) = self.figures.as_ref().and_then(|figures| figures.held_bytes) else { return };
@@ -206,6 +226,8 @@ impl Figures {
             keys_dropped: define(KEYS_DROPPED)?,
             keys_age: gauge(KEYS_AGE)?,
             keys_waiting: gauge(KEYS_WAITING)?,
+            answers_replaced: define(ANSWERS_REPLACED)?,
+            tools_changed: define(TOOLS_CHANGED)?,
         })
     }
 }

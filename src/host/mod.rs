@@ -24,6 +24,7 @@ mod gate;
 #[cfg(test)]
 mod key_tests;
 mod metrics;
+mod response;
 mod root;
 mod stream;
 #[cfg(test)]
@@ -106,6 +107,12 @@ pub(crate) trait Host: Clone + 'static {
     /// Returns at most `most` bytes of the request's body from byte `start` on, as far as the host holds them. The result is
     /// empty if it holds no more.
     fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
+
+    /// Returns the `size` bytes of the response's body that the host passes to the filter in this callback.
+    fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError>;
+
+    /// Replaces the `size` bytes of the response's body that the host passes to the filter in this callback.
+    fn set_response_body(&self, size: usize, bytes: &[u8]) -> Result<(), HostError>;
 
     /// Forwards the held request of the current stream.
     fn continue_request(&self) -> Result<(), HostError>;

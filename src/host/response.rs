@@ -3,8 +3,6 @@
 //! Headers of the response are changed before its body arrives, and the body is replaced chunk by chunk, so a gateway never holds a
 //! response. What clients see is decided elsewhere.
 
-use std::rc::Rc;
-
 use super::gate::{Failure, Gate};
 use super::{Host, Map};
 use crate::decision::{ListRules, VisibleItems};
@@ -41,7 +39,12 @@ impl FilteredResponse {
     }
 
     /// Handles the headers.
-    pub(super) fn on_headers<H: Host>(&mut self, host: &H, end_of_stream: bool) -> Result<HeadersChecked, Failure> {
+    pub(super) fn on_headers<H: Host>(
+        &mut self,
+        host: &H,
+        gate: &Gate<H>,
+        end_of_stream: bool,
+    ) -> Result<HeadersChecked, Failure> {
         let headers = Headers::decode(host.header_pairs(Map::ResponseHeaders)?).map_err(|_| Failure::Headers)?;
         let (content_type, content_encoding) = (joined(&headers, "content-type"), joined(&headers, "content-encoding"));
         let head = ResponseHead {
@@ -53,7 +56,12 @@ impl FilteredResponse {
             end_of_stream,
         };
         Ok(match self.filter.on_headers(&head) {
-            HeaderAction::Reject(fault) => HeadersChecked::Replace(self.filter.error(fault)),
+            HeaderAction::Reject(fault) => {
+                if let Some((endpoint, _)) = self.rules.endpoint(gate.policy()) {
+                    gate.tell_answer_fault(endpoint, fault);
+                }
+                HeadersChecked::Replace(self.filter.error(fault))
+            }
             HeaderAction::Untouched => HeadersChecked::Forward,
             HeaderAction::Replace => {
                 for (name, _) in headers.iter().filter(|(name, _)| ABOUT_BYTES.iter().any(|own| name_is(name, own))) {
@@ -69,7 +77,7 @@ impl FilteredResponse {
     pub(super) fn on_body<H: Host>(
         &mut self,
         host: &H,
-        gate: &Rc<Gate<H>>,
+        gate: &Gate<H>,
         size: usize,
         end_of_stream: bool,
     ) -> Result<(), Failure> {

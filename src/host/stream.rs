@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::exchange::{Exchange, Next, Output, send};
 use super::gate::{Failure, Gate};
+use super::response::{FilteredResponse, HeadersChecked};
 use super::waiting::{Arrival, Owned, Waiting, WaitingList, WaitingRequest};
 use super::{Host, HostError, Map};
 use crate::decision::answer::{Answer, DPOP_NONCE};
@@ -34,6 +35,8 @@ pub(super) struct HttpStream<H: Host> {
     list: Rc<WaitingList<H>>,
     /// What the later phases need to know about the decision.
     output: Output,
+    /// The filter of the response, if the caller does not see all items of lists.
+    response: Option<FilteredResponse>,
 }
 
 /// What the gateway must do with a stream.
@@ -47,7 +50,7 @@ pub(super) enum StreamAction {
 
 impl<H: Host> HttpStream<H> {
     pub(super) fn new(host: H, id: u32, gate: Option<Rc<Gate<H>>>, list: Rc<WaitingList<H>>) -> Self {
-        Self { host, id, gate, waiting: None, list, output: Output::default() }
+        Self { host, id, gate, waiting: None, list, output: Output::default(), response: None }
     }
 
     /// Handles the headers of the request.
@@ -82,10 +85,13 @@ impl<H: Host> HttpStream<H> {
     }
 
     /// Handles the headers of the response, before they are sent to the client.
-    pub(super) fn on_response_headers(&mut self) -> StreamAction {
+    pub(super) fn on_response_headers(&mut self, end_of_stream: bool) -> StreamAction {
         self.collect();
         if self.was_forwarded_while_held() {
             return self.fail(&Failure::Bypassed);
+        }
+        if let Some(action) = self.filter_response(end_of_stream) {
+            return action;
         }
         // The request is already decided, so a missing header is only logged.
         if let Err(failure) = self.add_limits() {
@@ -93,6 +99,16 @@ impl<H: Host> HttpStream<H> {
         }
         if let Err(failure) = self.add_nonce() {
             log::warn!("cannot add the next nonce to a response: {failure}");
+        }
+        StreamAction::Continue
+    }
+
+    /// Handles a part of the response's body, in which the gateway has `size` bytes.
+    pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
+        let (Some(gate), Some(response)) = (&self.gate, &mut self.response) else { return StreamAction::Continue };
+        if let Err(failure) = response.on_body(&self.host, gate, size, end_of_stream) {
+            log::error!("a part of an answer is removed because the host failed: {failure}");
+            response.discard(&self.host, size);
         }
         StreamAction::Continue
     }
@@ -118,6 +134,28 @@ impl<H: Host> HttpStream<H> {
         }
         if let Some(record) = self.output.record.take() {
             gate.complete(record);
+        }
+    }
+
+    /// Prepares to filter the lists in the response, if the caller does not see all of their items. Returns what happens to a response
+    /// that cannot be filtered.
+    fn filter_response(&mut self, end_of_stream: bool) -> Option<StreamAction> {
+        let rules = self.output.lists.take().filter(|_| !self.output.answered)?;
+        let gate = Rc::clone(self.gate.as_ref()?);
+        let filtered = FilteredResponse::new(rules, &gate).ok_or(Failure::Body);
+        let checked = filtered.and_then(|mut response| {
+            let checked = response.on_headers(&self.host, &gate, end_of_stream)?;
+            self.response = Some(response);
+            Ok(checked)
+        });
+        match checked {
+            Ok(HeadersChecked::Forward) => None,
+            Ok(HeadersChecked::Replace(error)) => {
+                self.output.answered = true;
+                send(&self.host, &Answer::unreadable(error));
+                Some(StreamAction::Pause)
+            }
+            Err(failure) => Some(self.fail(&failure)),
         }
     }
 

@@ -135,7 +135,7 @@ fn forwards_an_allowed_request_with_its_headers_and_completes_its_record() {
     let mut stream = worker.stream(&health());
     assert_eq!(stream.on_request_headers(true), StreamAction::Continue);
     assert_eq!(worker.host.value(Map::RequestHeaders, "x-callgate-endpoint").as_deref(), Some("health"));
-    assert_eq!(stream.on_response_headers(), StreamAction::Continue);
+    assert_eq!(stream.on_response_headers(false), StreamAction::Continue);
     assert!(worker.host.value(Map::ResponseHeaders, "ratelimit").is_some());
     assert_eq!(worker.host.record().unwrap().get("outcome"), None);
     worker.host.0.properties.borrow_mut().insert(b"response\0code".to_vec(), 204_u64.to_le_bytes().to_vec());
@@ -155,7 +155,7 @@ fn serves_the_metadata_once_and_fails_closed_without_a_record() {
         [(":method", "GET"), (":path", "/.well-known/oauth-protected-resource"), (":authority", "api.example.com")];
     let mut stream = worker.stream(&lines);
     assert_eq!(stream.on_request_headers(true), StreamAction::Pause);
-    stream.on_response_headers();
+    stream.on_response_headers(false);
     stream.on_log();
     assert_eq!(worker.answers(), [(200, "callgate_metadata".to_owned())]);
     assert_eq!(worker.metric("callgate.decisions.allow.metadata"), 1);
@@ -177,7 +177,7 @@ fn answers_a_denied_request_once_and_forwards_nothing_after() {
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
     assert_eq!(stream.on_request_body(5, true), StreamAction::Pause);
     assert_eq!(stream.on_request_trailers(), StreamAction::Pause);
-    stream.on_response_headers();
+    stream.on_response_headers(false);
     stream.on_log();
     assert_eq!(worker.answers(), [(403, "callgate_signature_missing".to_owned())]);
     assert_eq!(worker.host.0.log.borrow().len(), 1, "the policy logs denials");
@@ -256,7 +256,7 @@ fn a_gateway_that_forwards_held_requests_does_so_once() {
         assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
         worker.host.0.properties.borrow_mut().insert(UPSTREAM_ADDRESS.to_vec(), b"192.0.2.9:80".to_vec());
         if answers_first {
-            assert_eq!(stream.on_response_headers(), StreamAction::Pause);
+            assert_eq!(stream.on_response_headers(false), StreamAction::Pause);
             assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())], "the client sees no answer");
         }
         stream.on_log();
@@ -274,7 +274,7 @@ fn an_answer_of_the_gateway_to_a_held_request_passes() {
     let worker = Worker::new(&document());
     let mut stream = worker.paying("a");
     assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
-    assert_eq!(stream.on_response_headers(), StreamAction::Continue, "such as 413");
+    assert_eq!(stream.on_response_headers(false), StreamAction::Continue, "such as 413");
     stream.on_log();
     assert_eq!(worker.paying("b").on_request_headers(false), StreamAction::Pause);
     assert!(worker.answers().is_empty());
@@ -318,7 +318,7 @@ fn a_failed_host_call_denies_the_request() {
         worker.host.0.fails.set(Some(call));
         let mut stream = worker.stream(&health());
         assert_eq!(stream.on_request_headers(true), StreamAction::Continue, "{call}");
-        stream.on_response_headers();
+        stream.on_response_headers(false);
         assert!(worker.answers().is_empty(), "{call}");
     }
 }

@@ -14,6 +14,7 @@ const EXPIRES_SOON_SECONDS: u64 = 30 * 86_400;
 pub(super) fn check(document: &document::Document, signing_keys: &SigningKeys, findings: &mut Findings) {
     issuers(document, findings);
     agents(document, findings);
+    members_of_classes(document, findings);
     destructive_endpoints(document, findings);
     failing_credentials(document, signing_keys, findings);
 }
@@ -72,6 +73,49 @@ fn agents(document: &document::Document, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Warns about agents whose tokens can match a class as well. Such a token identifies two agents and is denied.
+fn members_of_classes(document: &document::Document, findings: &mut Findings) {
+    let identities = || document.agents.iter().filter_map(|(name, agent)| Some((name, agent.identity.as_ref()?)));
+    let classes: Vec<_> = identities().filter(|(_, identity)| identity.each.is_some()).collect();
+    for (name, identity) in identities() {
+        let is_one = identity.client_id.is_some() || identity.subject.is_some();
+        if identity.each.is_some() || !is_one {
+            continue;
+        }
+        let issuer = document.issuers.get(&identity.issuer);
+        let client =
+            issuer.and_then(|issuer| issuer.token.as_ref().map_or(Some("client_id"), |token| token.client.as_deref()));
+        let can_be_in = |class: &document::Identity| {
+            class.issuer == identity.issuer
+                && class.tenant == identity.tenant
+                && class.claims.iter().all(|(claim, values)| can_have(identity, client, claim, values))
+        };
+        if let Some((class, _)) = classes.iter().find(|(_, class)| can_be_in(class)) {
+            findings.warn(
+                Place::root().field("agents").field(name).field("identity"),
+                format!(
+                    "a token that matches this and has the claims of agent `{}` identifies two agents and is denied; write `claims` with \
+                     values that this agent's tokens have and those of the other agent do not",
+                    class.escape_debug()
+                ),
+            );
+        }
+    }
+}
+
+/// Returns whether a token that matches an identity can have a claim with one of these values. `client` is the claim that names the client.
+fn can_have(identity: &document::Identity, client: Option<&str>, claim: &str, values: &[String]) -> bool {
+    let name = claim.strip_prefix('/').unwrap_or(claim);
+    let only = match name {
+        "sub" => identity.subject.as_ref(),
+        _ if client == Some(name) => identity.client_id.as_ref(),
+        _ => None,
+    };
+    // A claim that is an array can have the values of both agents. That is rare, and no policy could avoid a warning about it.
+    let own = only.map(std::slice::from_ref).or_else(|| identity.claims.get(claim).map(Vec::as_slice));
+    own.is_none_or(|own| own.iter().any(|value| values.contains(value)))
 }
 
 fn destructive_endpoints(document: &document::Document, findings: &mut Findings) {

@@ -46,6 +46,58 @@ fn warns_about_an_agent_identified_only_by_its_subject() {
     assert_eq!(warnings(&jwt), [""; 0]);
 }
 
+/// Returns the changes to a policy for an agent with this identity, and for a class of clients with these claims.
+fn with_class(identity: Value, claims: Value) -> [(&'static str, Value); 2] {
+    let class = json!({ "owner": "o", "identity": { "issuer": "corp", "claims": claims, "each": "client" } });
+    [("/agents/a/identity", identity), ("/agents/tools", class)]
+}
+
+#[test]
+fn warns_about_a_client_that_can_belong_to_a_class() {
+    let client = |claims: Value| json!({ "issuer": "corp", "client_id": "a", "claims": claims });
+    let warning =
+        "agents.a.identity: a token that matches this and has the claims of agent `tools` identifies two agents";
+    let reviewed = || json!({ "reviewed": ["true"] });
+    let manual = || client(json!({ "reviewed": ["false"] }));
+    for (identity, claims) in [
+        (client(json!({})), reviewed()),
+        (client(json!({ "env": ["prod"] })), reviewed()),
+        (client(json!({ "reviewed": ["false", "true"] })), reviewed()),
+        (client(json!({})), json!({ "client_id": ["b", "a"] })),
+        (client(json!({})), json!({ "/client_id": ["a"], "env": ["prod"] })),
+        (client(json!({})), json!({ "sub": ["robot"] })),
+        (json!({ "issuer": "corp", "client_id": "a", "subject": "robot" }), json!({ "sub": ["robot"] })),
+    ] {
+        warns(&with_class(identity, claims), warning, &with_class(manual(), reviewed()));
+    }
+}
+
+#[test]
+fn a_client_that_cannot_belong_to_a_class_causes_no_warning() {
+    let client = || json!({ "issuer": "corp", "client_id": "a" });
+    for (identity, claims) in [
+        (client(), json!({ "client_id": ["b", "ab"] })),
+        (client(), json!({ "/client_id": ["A"], "env": ["prod"] })),
+        (json!({ "issuer": "corp", "client_id": "a", "subject": "robot" }), json!({ "sub": ["other"] })),
+        (
+            json!({ "issuer": "corp", "client_id": "a", "claims": { "reviewed": ["false"], "env": ["prod"] } }),
+            json!({ "env": ["prod"], "reviewed": ["true"] }),
+        ),
+    ] {
+        assert_eq!(warnings(&with_class(identity.clone(), claims.clone())), [""; 0], "{identity} {claims}");
+    }
+    // The client claim of this issuer has another name.
+    let token = json!({
+        "typ": ["JWT"], "distinguished_by": "claims", "claims": { "token_use": ["access"] }, "client": "azp", "scopes": [],
+    });
+    let jwt = |claims: Value| {
+        let shape = [("/issuers/corp/profile", json!("jwt")), ("/issuers/corp/token", token.clone())];
+        warnings(&[&shape[..], &with_class(client(), claims)].concat())
+    };
+    assert_eq!(jwt(json!({ "azp": ["b"] })), [""; 0]);
+    assert_eq!(jwt(json!({ "client_id": ["b"] })).len(), 1);
+}
+
 #[test]
 fn warns_about_an_issuer_over_plain_http() {
     warns(

@@ -110,7 +110,7 @@ fn side(
     findings: &mut Findings,
 ) -> Option<(Side, Box<str>)> {
     let message = match &rule.operand {
-        Operand::Reference(written) => match reference(written, attributes) {
+        Operand::Reference(written) => match reference(written, rule.operator, attributes) {
             Ok(side) => {
                 if let Side::Agent(name) = &side {
                     check_attribute(rule.operator, name, document, place, findings);
@@ -146,7 +146,8 @@ fn literal_fault(operator: Operator, value: &Value) -> Option<String> {
     Some(message.to_owned())
 }
 
-/// Reports the agents with an attribute, or an item of it, that can never match. Every attribute that compiles can equal something.
+/// Reports each attribute that can never match, also if only an item of it cannot. The error is at the attribute, because it is one agent's
+/// entry that has to change. Every attribute that compiles can equal something.
 fn check_attribute(
     operator: Operator,
     name: &str,
@@ -159,8 +160,9 @@ fn check_attribute(
     }
     for (agent, raw) in &document.agents {
         if raw.attributes.get(name).is_some_and(|value| !rule::suits(operator, value)) {
-            let of_agent = format!("the attribute `{}` of agent `{}`", name.escape_debug(), agent.escape_debug());
-            findings.error(place.clone(), unsuitable(&of_agent, operator));
+            let attribute = Place::root().field("agents").field(agent).field("attributes").field(name);
+            let of_agent = format!("this value of agent `{}` for `{place}`", agent.escape_debug());
+            findings.error(attribute, unsuitable(&of_agent, operator));
         }
     }
 }
@@ -181,7 +183,7 @@ fn check_items(value: &Value, place: &Place, findings: &mut Findings) {
     }
 }
 
-fn reference(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String> {
+fn reference(written: &str, operator: Operator, attributes: &BTreeSet<&str>) -> Result<Side, String> {
     let shown = written.escape_debug();
     match written.split_once('.') {
         Some(("token", claim)) => ClaimName::parse(claim).map(Side::Token).map_err(|fault| fault.to_string()),
@@ -193,8 +195,19 @@ fn reference(written: &str, attributes: &BTreeSet<&str>) -> Result<Side, String>
         )),
         _ => Err(format!(
             "`{shown}` is not an attribute of the caller; expected `token.CLAIM`, `token./pointer` or `agent.ATTRIBUTE`, or a fixed \
-             value such as `{{ equals: {{ literal: eu }} }}` or `{{ in: [eu, us] }}`"
+             value such as {}",
+            literals(operator)
         )),
+    }
+}
+
+/// Returns how a fixed value is written for an operator.
+fn literals(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Equals => "`{ equals: { literal: eu } }` or `{ in: [eu, us] }`",
+        Operator::In => "`{ in: [eu, us] }`",
+        Operator::Prefix => "`{ prefix: { literal: /srv/acme } }`",
+        Operator::AtMost => "`{ at_most: 1000 }` or `{ at_most: { literal: \"99.50\" } }`",
     }
 }
 

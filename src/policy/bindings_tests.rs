@@ -75,14 +75,6 @@ fn rejects_values_with_which_an_operator_never_holds() {
         (json!({ "at_most": { "literal": "0x10" } }), "`at_most` never matches this value"),
         (json!({ "at_most": { "literal": "1,000" } }), "`at_most` never matches this value"),
         (json!({ "at_most": { "literal": "1".repeat(31) } }), "`at_most` never matches this value"),
-        (
-            json!({ "prefix": "agent.root" }),
-            "`prefix` never matches the attribute `root` of agent `a`; expected a path",
-        ),
-        (
-            json!({ "at_most": "agent.budget" }),
-            "`at_most` never matches the attribute `budget` of agent `b`; expected a JSON number",
-        ),
     ] {
         let found = messages(&rule);
         let expected = format!("endpoints[1].bind[\"header.x-a\"]: {message}");
@@ -91,12 +83,49 @@ fn rejects_values_with_which_an_operator_never_holds() {
 }
 
 #[test]
+fn an_unsuitable_attribute_is_reported_at_its_agent_with_the_binding() {
+    for (rule, message) in [
+        (
+            json!({ "prefix": "agent.root" }),
+            "agents.a.attributes.root: `prefix` never matches this value of agent `a` for `endpoints[1].bind[\"header.x-a\"]`; \
+             expected a path",
+        ),
+        (
+            json!({ "at_most": "agent.budget" }),
+            "agents.b.attributes.budget: `at_most` never matches this value of agent `b` for `endpoints[1].bind[\"header.x-a\"]`; \
+             expected a JSON number",
+        ),
+    ] {
+        let found = messages(&rule);
+        assert!(found.len() == 1 && found[0].starts_with(message), "{rule}: {found:?}");
+    }
+}
+
+#[test]
+fn each_agent_with_an_unsuitable_attribute_is_reported() {
+    let policy = with(&[
+        ("/agents/a/attributes", json!({ "limit": [5] })),
+        (
+            "/agents/b",
+            json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": "b" }, "attributes": { "limit": -5 } }),
+        ),
+        ("/endpoints/1/bind", json!({ "header.x-a": { "at_most": "agent.limit" } })),
+    ]);
+    let errors = compile(policy).unwrap_err().errors;
+    let places: Vec<&str> = errors.iter().map(|error| error.place.as_str()).collect();
+    assert_eq!(places, ["agents.a.attributes.limit", "agents.b.attributes.limit"]);
+}
+
+#[test]
 fn reports_malformed_rules_at_their_place() {
     for (rule, message) in [
         (json!({}), "expected exactly one of `equals`, `in`, `prefix` and `at_most`"),
         (json!({ "equals": "token.a", "in": ["b"] }), "expected exactly one of"),
         (json!({ "matches": "x" }), "unknown operator `matches`; expected `equals`, `in`, `prefix` or `at_most`"),
-        (json!({ "at_most": true }), "expected a reference such as `token.org`, a whole number"),
+        (
+            json!({ "at_most": true }),
+            "expected a reference such as `agent.limit`, a whole number, or `{ literal: \"99.50\" }`",
+        ),
         (json!(5), "invalid type: integer `5`, expected a reference such as `token.org`"),
     ] {
         let found = messages(&rule);
@@ -104,7 +133,23 @@ fn reports_malformed_rules_at_their_place() {
         assert!(found.len() == 1 && found[0].starts_with(&expected), "{rule}: {found:?}");
     }
     let fraction = messages(&json!({ "at_most": 99.5 }));
-    assert!(fraction[0].contains("a number that JSON cannot represent; write it as text"), "{fraction:?}");
+    assert!(fraction[0].contains("a fraction, or a whole number beyond 2^53; write it as text"), "{fraction:?}");
+}
+
+#[test]
+fn text_without_literal_is_answered_with_the_literals_of_the_operator() {
+    for (rule, literal) in [
+        (json!("eu"), "`{ equals: { literal: eu } }` or `{ in: [eu, us] }`"),
+        (json!({ "in": "eu" }), "`{ in: [eu, us] }`"),
+        (json!({ "prefix": "/srv/acme" }), "`{ prefix: { literal: /srv/acme } }`"),
+        (json!({ "at_most": "99.50" }), "`{ at_most: 1000 }` or `{ at_most: { literal: \"99.50\" } }`"),
+    ] {
+        let found = messages(&rule);
+        assert!(
+            found.len() == 1 && found[0].ends_with(&format!("or a fixed value such as {literal}")),
+            "{rule}: {found:?}"
+        );
+    }
 }
 
 #[test]

@@ -70,7 +70,9 @@ impl Policy {
     /// Same as [`Policy::from_json`].
     pub fn from_value(value: Value, secrets: &dyn Secrets) -> Result<Compiled, Findings> {
         let version = version(&value).map_err(|_| {
-            only(Place::root(), "the policy contains a number that JSON cannot represent; write it as text".to_owned())
+            let message =
+                "the policy contains a fraction, or a whole number beyond 2^53; write it as text, such as `\"99.50\"`";
+            only(Place::root(), message.to_owned())
         })?;
         let mut empty = Findings::default();
         // Places are built only if there is an error to report, because they allocate.

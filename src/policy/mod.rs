@@ -269,7 +269,13 @@ impl Policy {
 
     /// Reports whether the policy keeps anything in the store that all workers share.
     pub(crate) fn keeps_state(&self) -> bool {
-        self.counts() || self.replay.is_some()
+        self.counts() || self.replay.is_some() || self.pins_definitions()
+    }
+
+    /// Returns whether an operation has pins. All workers know which definitions changed.
+    fn pins_definitions(&self) -> bool {
+        let operations = self.endpoints.list.iter().filter_map(|endpoint| endpoint.rpc.as_ref()).flat_map(|rpc| rpc.operations());
+        operations.into_iter().any(|operation| !operation.pins.is_empty())
     }
 
     /// Returns the size in bytes of the zone that holds the shared state without evictions, or `None` if the gateway has no zone.

@@ -287,7 +287,11 @@ fn reports_each_error_at_its_location() {
         ),
         (
             &[("/endpoints/1/bind", json!({ "body.x": "token.a" }))],
-            "endpoints[1].bind[\"body.x\"]: `body.x` is not a part of a request",
+            "endpoints[1].bind[\"body.x\"]: invalid JSON pointer `x`",
+        ),
+        (
+            &[("/endpoints/1/bind", json!({ "cookie.x": "token.a" }))],
+            "endpoints[1].bind[\"cookie.x\"]: `cookie.x` is not a part of a request",
         ),
         (
             &[("/endpoints/1/bind", json!({ "query.a[]": "token.a" }))],

@@ -345,8 +345,8 @@ impl Reason {
                  `%20` for a space and `%2B` for a plus sign."
             }
             Self::BindingMismatch => {
-                "Use the values that belong to your token, and request a separate token for each tenant. Do not let \
-                 the agent try other values."
+                "Use values that your token or the operator allows: your own tenant, a path below yours, an amount \
+                 up to your maximum. Request a separate token for each tenant. Do not let the agent try other values."
             }
             Self::JsonMediaType => {
                 "Send the body as JSON in UTF-8, with one `Content-Type: application/json` header, and do not compress it."

@@ -297,7 +297,7 @@ reasons! {
     BindingAmbiguous = 400, "binding_ambiguous", No, "a bound part of the request is ambiguous";
     /// A bound part of the request is missing, or does not fit the claim, attribute or literal. A part of a JSON body that is neither text
     /// nor a number fits nothing.
-    BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request does not match the caller";
+    BindingMismatch = 403, "binding_mismatch", No, "a bound part of the request is missing or not allowed for this caller";
 
     // The JSON body.
     /// The endpoint binds a part of the body, and the request does not have exactly one `Content-Type` that is `application/json` without
@@ -419,6 +419,13 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_title_of_a_mismatch_names_no_operator() {
+        let title = Reason::BindingMismatch.row().title;
+        // A value can be in no list, below no path or above a maximum, and a literal belongs to no caller.
+        assert!(["match", "equal", "belong"].iter().all(|word| !title.contains(word)), "{title}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! number of slots. A [`Namespace`] separates the policies of one gateway and creates keys that outsiders cannot predict. This
 //! module does not know the meaning of the values.
 
+mod flag;
 mod key;
 mod layout;
 #[cfg(not(target_arch = "wasm32"))]
@@ -13,6 +14,7 @@ mod namespace;
 mod sealed;
 mod slot;
 
+pub(crate) use flag::Flag;
 pub(crate) use key::{BucketKey, Identity, StoreKey};
 pub(crate) use layout::{ENTRY, SlotKind};
 #[cfg(not(target_arch = "wasm32"))]

@@ -68,7 +68,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 13] = [
     ),
     ("Replay protection over all workers", &["replay"], Some(Feature::Signatures)),
     ("Signed bodies", &["signature-bodies", "held-bodies"], Some(Feature::Bodies)),
-    ("JSON bodies that decide", &["json-bodies", "json-values"], Some(Feature::Content)),
+    ("JSON bodies that decide", &["json-bodies", "json-values", "signed-json"], Some(Feature::Content)),
 ];
 
 /// The table line of the examples, whose files all have the same name.

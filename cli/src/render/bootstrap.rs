@@ -44,7 +44,7 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
     let text = Cut::new(&text, DOMAINS)?.replaced(&format!("domains: {hosts}"));
     let text = match loaded.policy.largest_held_body() {
         Some(bytes) if bytes > USUAL_BUFFER => Cut::new(&text, ADDRESS)?.replaced(&format!(
-            "{ADDRESS}\n# Envoy buffers a body until the filter has checked it: `max_body` in the policy.\n\
+            "{ADDRESS}\n# Envoy buffers a body until the filter has checked it: `max_body` or `max_json` in the policy.\n\
              per_connection_buffer_limit_bytes: {bytes}"
         )),
         _ => text,

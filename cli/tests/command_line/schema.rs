@@ -132,6 +132,7 @@ fn patterns_reject_malformed_values() {
         ("/endpoints/0/path", "/{id"),
         ("/endpoints/1/bind/path.owner", "org"),
         ("/endpoints/1/bind/body.owner", "token.org"),
+        ("/endpoints/1/max_json", "64KB"),
         ("/endpoints/1/bind/header.X-Tenant", "token.org"),
         ("/endpoints/2/scopes/0", "code:*"),
         ("/requirements/write/scopes/0", "two words"),

@@ -150,6 +150,9 @@ impl Words<'_> {
             _ if words.len() >= forms.len() => {
                 self.instead(error).unwrap_or_else(|| not_among(error.instance(), words))
             }
+            about if is_fraction(error.instance()) && forms.iter().flat_map(|form| form.iter()).any(wants_whole) => {
+                not_whole(at, about.as_deref())
+            }
             about => invalid(error.instance(), about.as_deref()),
         };
         self.faults.push((place(at), message));
@@ -197,6 +200,29 @@ fn place(location: &Location) -> Place {
 
 fn wants_null(error: &ValidationError<'_>) -> bool {
     matches!(error.kind(), Kind::Type { kind: TypeKind::Single(JsonType::Null) })
+}
+
+fn wants_whole(error: &ValidationError<'_>) -> bool {
+    match error.kind() {
+        Kind::Type { kind: TypeKind::Single(one) } => *one == JsonType::Integer,
+        Kind::Type { kind: TypeKind::Multiple(set) } => set.iter().any(|one| one == JsonType::Integer),
+        _ => false,
+    }
+}
+
+fn is_fraction(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number.fract() != 0.0)
+}
+
+/// Returns the message for a fraction in a place where a whole number is one of several forms.
+fn not_whole(at: &Location, expected: Option<&str>) -> String {
+    let expected = expected.unwrap_or("a whole number");
+    match at.iter().last() {
+        Some(LocationSegment::Property(name)) => {
+            format!("`{name}` accepts whole numbers in policies; expected {expected}")
+        }
+        _ => format!("policies accept whole numbers here; expected {expected}"),
+    }
 }
 
 /// Returns the values that would have been valid.
@@ -250,12 +276,15 @@ fn wrong_type(kind: &TypeKind, value: &Value) -> String {
     };
     let names: Vec<&str> = wanted.iter().map(|one| name(*one)).collect();
     let wants_text = wanted == [JsonType::String];
+    let rejects_fraction = is_fraction(value) && wanted.contains(&JsonType::Integer);
     let help = match value {
+        Value::Number(_) if rejects_fraction && wanted.contains(&JsonType::String) => "; quote it",
         Value::Bool(_) | Value::Number(_) if wants_text => "; quote it",
         Value::String(_) | Value::Number(_) if wanted == [JsonType::Array] => "; write it as `[...]`",
         _ => "",
     };
-    format!("expected {}, not {}{help}", names.join(" or "), described(value))
+    let found = if rejects_fraction { "a fraction" } else { described(value) };
+    format!("expected {}, not {found}{help}", names.join(" or "))
 }
 
 fn name(kind: JsonType) -> &'static str {

@@ -84,6 +84,16 @@ fn each_mistake_is_reported_with_a_fix() {
             "mode: enforce\npreflight: refuse",
             "p:4:1: preflight: invalid value `refuse`; expected `pass` or `reject`",
         ),
+        (
+            "scopes: none }",
+            "scopes: none, max_json: 65536 }",
+            "p:16:68: endpoints[0].max_json: invalid size `65536`; add a unit, such as `64KiB`",
+        ),
+        (
+            "scopes: none }",
+            "scopes: none, maxjson: 64KiB }",
+            "p:16:68: endpoints[0].maxjson: unknown field; did you mean `max_json`?",
+        ),
         ("hosts: [api.example.com]", "hosts: [1.5]", "p:6:9: hosts[0]: expected text, not a number; quote it"),
         (
             "algorithms: [ES256]",
@@ -145,6 +155,18 @@ fn each_mistake_is_reported_with_a_fix() {
     }
 }
 
+#[test]
+fn parts_of_a_body_are_bound_by_pointers() {
+    let bound = |part: &str| changed("scopes: none }", &format!("scopes: none, bind: {{ {part}: token.org }} }}"));
+    for part in ["body./owner", "\"body./items/0/a~1b/~0\"", "\"body./\"", "\"body./the owner\""] {
+        assert_eq!(bound(part), [""; 0], "{part}");
+    }
+    for part in ["\"body.\"", "body.owner", "\"body./a~2\"", "\"body./caf\u{e9}\"", "body"] {
+        assert_eq!(bound(part).len(), 1, "{part}");
+    }
+    assert_eq!(changed("scopes: none }", "scopes: none, max_json: 64KiB }"), [""; 0]);
+}
+
 /// Returns the problems of a policy whose endpoint has this rule for a header.
 fn bound(rule: &str) -> Vec<String> {
     changed("scopes: none }", &format!("scopes: none, bind: {{ header.x-a: {rule} }} }}"))
@@ -181,9 +203,14 @@ fn mistakes_in_the_rules_of_bindings_are_reported_with_a_fix() {
         (
             "{ at_most: 99.5 }",
             format!(
-                "{place}.at_most: expected the number that the part must not exceed: a reference, a whole number, or `{{ literal: \"99.50\" }}` for a fraction, not a number"
+                "{place}.at_most: `at_most` accepts whole numbers in policies; expected the number that the part must not exceed: a reference, a whole number, or `{{ literal: \"99.50\" }}` for a fraction"
             ),
         ),
+        (
+            "{ at_most: { literal: 99.5 } }",
+            format!("{place}.at_most.literal: expected a whole number or text, not a fraction; quote it"),
+        ),
+        ("{ in: [EUR, 1.5] }", format!("{place}.in[1]: expected a whole number or text, not a fraction; quote it")),
         ("{ in: [[a]] }", format!("{place}.in[0]: expected a whole number or text, not a list")),
         ("{ prefix: { value: /a } }", format!("{place}.prefix.value: unknown field; expected `literal`")),
     ] {

@@ -67,6 +67,13 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> i32;
+    pub(super) fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        size: usize,
+        data: *const u8,
+        data_size: usize,
+    ) -> i32;
     pub(super) fn proxy_set_effective_context(context: u32) -> i32;
     pub(super) fn proxy_set_shared_data(
         key: *const u8,

@@ -41,8 +41,9 @@ pub(super) enum Level {
     Critical = 5,
 }
 
-/// The buffers that the filter reads.
+/// The buffers that the filter reads and changes.
 const REQUEST_BODY: u32 = 0;
+const RESPONSE_BODY: u32 = 1;
 const CALL_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
@@ -130,6 +131,20 @@ impl Host for ProxyWasm {
             Err(HostError { status: NOT_FOUND, .. }) => Ok(Vec::new()),
             other => other,
         }
+    }
+
+    fn response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        // SAFETY: the pointers are valid for writes during the call, which is all that the host uses them for.
+        hand_over("proxy_get_buffer_bytes", |data, taken| unsafe {
+            abi::proxy_get_buffer_bytes(RESPONSE_BODY, 0, size, data, taken)
+        })
+    }
+
+    fn set_response_body(&self, size: usize, bytes: &[u8]) -> Result<(), HostError> {
+        // SAFETY: the slice outlives the call; the host copies it.
+        let status =
+            unsafe { abi::proxy_set_buffer_bytes(RESPONSE_BODY, 0, size, bytes.as_ptr(), bytes.len()) };
+        check("proxy_set_buffer_bytes", status)
     }
 
     fn continue_request(&self) -> Result<(), HostError> {

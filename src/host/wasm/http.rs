@@ -33,8 +33,12 @@ impl HttpContext for Http {
         self.0.on_request_trailers().into()
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        self.0.on_response_headers().into()
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.0.on_response_headers(end_of_stream).into()
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.0.on_response_body(size, end_of_stream).into()
     }
 
     fn on_log(&mut self) {

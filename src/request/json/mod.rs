@@ -63,10 +63,12 @@ pub(crate) enum Names {
 pub(crate) enum JsonFault {
     /// Two decoders could read different values: a name occurs twice, or in a spelling that some of them read as another name.
     Ambiguous,
-    /// Objects and arrays are nested too deeply, or a number is longer than [`number::MOST_LENGTH`].
+    /// Objects and arrays are nested too deeply.
     Deep,
     /// The document is longer than the limit.
     Long,
+    /// A number is longer than [`number::MOST_LENGTH`].
+    LongNumber,
     /// The document is not one JSON value in UTF-8.
     Malformed,
 }

@@ -86,7 +86,7 @@ impl Scan<'_> {
             _ => {
                 let length = number::length(self.rest()).ok_or(JsonFault::Malformed)?;
                 if length > number::MOST_LENGTH {
-                    return Err(JsonFault::Deep);
+                    return Err(JsonFault::LongNumber);
                 }
                 self.at += length;
             }

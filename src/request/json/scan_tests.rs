@@ -248,10 +248,14 @@ fn rejects_long_numbers_wherever_they_are() {
         for place in ["$", "[$]", "[1,$ ]", "{\"a\":$}", "{\"a\":[{\"b\": $ }]}"] {
             let document = |number: &str| place.replace('$', number).into_bytes();
             assert_eq!(fault(&document(&longest), REQUEST), None, "{longest} in {place}");
-            assert_eq!(fault(&document(&too_long), REQUEST), Some(JsonFault::Deep), "{too_long} in {place}");
-            assert_eq!(fault(&document(&too_long), ANSWER), Some(JsonFault::Deep), "{too_long} in {place}");
+            assert_eq!(fault(&document(&too_long), REQUEST), Some(JsonFault::LongNumber), "{too_long} in {place}");
+            assert_eq!(fault(&document(&too_long), ANSWER), Some(JsonFault::LongNumber), "{too_long} in {place}");
         }
     }
+    // The first fault counts.
+    let nested = |levels: usize| format!("{}{digits}1", "[".repeat(levels));
+    assert_eq!(Json::parse(nested(64).as_bytes(), REQUEST), Err(JsonFault::LongNumber));
+    assert_eq!(Json::parse(nested(65).as_bytes(), REQUEST), Err(JsonFault::Deep));
     // A string may have as many digits.
     assert_eq!(fault(format!("\"{digits}{digits}\"").as_bytes(), REQUEST), None);
 }

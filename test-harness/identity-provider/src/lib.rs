@@ -9,15 +9,15 @@
 //!
 //! All of them serve plain HTTP on a loopback port under an `https` issuer, like a provider behind a gateway that terminates TLS: the
 //! issuer is what the policy names, and the address is what the gateway's cluster names. [`gate::Gate`] is the engine without a gateway, to
-//! check that their tokens are accepted before an Envoy is involved. `gateway` is a real Envoy, for checks that are not tests of the harness.
+//! check that their tokens are accepted before an Envoy is involved. `envoy` is a real Envoy, for checks that are not tests of the harness.
 //!
 //! Nothing here verifies a token except the engine. Code that decides belongs there.
 #![cfg(not(target_arch = "wasm32"))]
 
 pub mod authorization_server;
 pub mod client;
+mod envoy;
 pub mod gate;
-mod gateway;
 pub mod glewlwyd;
 pub mod key_server;
 mod listener;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod demo;
 pub mod envoy;
 pub mod kept;
+mod listener;
 pub mod paths;
 pub mod progress;
 pub mod python;

@@ -26,12 +26,13 @@ use hyper_util::server::conn::auto;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::listener::{accept, bound};
 pub use recording::RecordingUpstream;
 
 /// The number of seconds for which the event stream that answers this request is silent.
@@ -135,7 +136,8 @@ impl Upstream {
         let listener = bound(&runtime, address)?;
         let address = listener.local_addr().context("the upstream has no address")?;
         let memory = Arc::new(Mutex::new(Memory::default()));
-        runtime.spawn(accept(listener, Arc::clone(&memory)));
+        let served = Arc::clone(&memory);
+        runtime.spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
         Ok(Self { address, memory, runtime: Some(runtime) })
     }
 
@@ -190,31 +192,13 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Binds without blocking, because blocking is not allowed inside another runtime.
-pub(crate) fn bound(runtime: &Runtime, address: SocketAddr) -> Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    listener.set_nonblocking(true).context("cannot set an option of the socket")?;
-    let _entered = runtime.enter();
-    TcpListener::from_std(listener).context("cannot listen")
-}
-
-async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Most likely there are no file descriptors left; some may be free a moment later.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        let memory = Arc::clone(&memory);
-        tokio::spawn(async move {
-            let mut server = auto::Builder::new(TokioExecutor::new());
-            server.http1().max_headers(MOST_HEADERS).max_buf_size(MOST_HEADER_BYTES);
-            server.http2().max_header_list_size(MOST_HEADER_BYTES as u32);
-            let service = service_fn(move |request| answer(request, Arc::clone(&memory)));
-            // A broken connection is the client's concern; the request is already remembered.
-            let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
-        });
-    }
+async fn serve(stream: TcpStream, memory: Arc<Mutex<Memory>>) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().max_headers(MOST_HEADERS).max_buf_size(MOST_HEADER_BYTES);
+    server.http2().max_header_list_size(MOST_HEADER_BYTES as u32);
+    let service = service_fn(move |request| answer(request, Arc::clone(&memory)));
+    // A broken connection is the client's concern; the request is already remembered.
+    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }
 
 async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Result<Response<Body>> {

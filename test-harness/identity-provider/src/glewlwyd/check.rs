@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Glewlwyd, Installed, TENANT};
 use crate::client::{header, prove};
+use crate::envoy::EnvoyGate;
 use crate::gate::{Gate, policy, policy_with};
-use crate::gateway::Gateway;
 
 const ITEM: &str = "/items/1";
 
@@ -57,8 +57,8 @@ pub fn check(installed: &Installed) -> Result<Vec<String>> {
     decides(one.bearer(ITEM, &new)?, "allow")?;
     line("after a rotation, tokens are allowed whose key is still in the key set");
 
-    let keys = json!({ "discover": { "document": "openid", "cluster": Gateway::CLUSTER, "timeout": "5s" } });
-    let gateway = Gateway::start(&policy_with(&server.issuer(), &keys), server.address())?;
+    let keys = json!({ "discover": { "document": "openid", "cluster": EnvoyGate::CLUSTER, "timeout": "5s" } });
+    let gateway = EnvoyGate::start(&policy_with(&server.issuer(), &keys), server.address())?;
     decides(gateway.bearer(ITEM, &new)?, "allow")?;
     decides(gateway.bearer(&of("globex"), &new)?, "binding_mismatch")?;
     decides(gateway.bearer(ITEM, &token)?, "token_key")?;

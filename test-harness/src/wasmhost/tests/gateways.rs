@@ -174,6 +174,41 @@ fn blanks_or_rejects_spoofed_identity_headers_on_kong() {
     }
 }
 
+/// Servers may reject the empty header that Kong forwards. A client avoids that with a second subprotocol, as `legacy-clients.md` states.
+#[test]
+fn a_token_that_is_the_only_subprotocol_leaves_an_empty_header_on_kong_alone() {
+    let token = mint(&claims());
+    let mut policy = policy_with(json!({ "credentials_from": [{ "websocket_protocol": "bearer." }] }));
+    policy["endpoints"][0]["upgrade"] = json!("websocket");
+    for (profile, alone) in [(Kong, Some("")), (HostProfile::Envoy, None)] {
+        let mut vm = start_under(profile, &policy);
+        for (protocols, rest) in [
+            (format!("bearer.{token}"), alone),
+            (format!("bearer.{token},,"), alone),
+            (format!("chat, bearer.{token}"), Some("chat")),
+            (format!("bearer.{token},v2.chat,chat"), Some("v2.chat, chat")),
+        ] {
+            let outcome = vm.request(&request(
+                "GET",
+                "/items/7",
+                &[
+                    ("connection", "upgrade"),
+                    ("upgrade", "websocket"),
+                    ("sec-websocket-version", "13"),
+                    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                    ("sec-websocket-protocol", &protocols),
+                ],
+            ));
+            let sent = upstream(&outcome);
+            assert_eq!(pairs::values(sent, "x-callgate-agent"), [b"builder"], "{profile:?} {protocols}");
+            let rest: Vec<&[u8]> = rest.into_iter().map(str::as_bytes).collect();
+            assert_eq!(pairs::values(sent, "sec-websocket-protocol"), rest, "{profile:?} {protocols}");
+            let leaks = |value: &[u8]| value.windows(token.len()).any(|part| part == token.as_bytes());
+            assert!(!sent.iter().any(|(_, value)| leaks(value)), "{profile:?} {protocols}");
+        }
+    }
+}
+
 #[test]
 fn denies_every_request_when_the_zone_is_too_small() {
     let mut policy = limited(Kong);

@@ -1,22 +1,16 @@
 //! The issuer's key set, served to the gate as an identity provider serves it.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::listener::{self, bound};
 use crate::quickstart;
-use crate::upstream::bound;
 
 /// The path in the policy's URL.
 const PATH: &str = "/jwks";
@@ -41,7 +35,7 @@ impl KeyServer {
             .context("cannot start the thread of the key server")?;
         let listener = bound(&runtime, SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr().context("the key server has no address")?;
-        runtime.spawn(serve(listener, keys));
+        runtime.spawn(listener::answer(listener, move |request| answer(request, &keys)));
         Ok(Self { address, runtime: Some(runtime) })
     }
 
@@ -57,25 +51,6 @@ impl Drop for KeyServer {
             // Waiting for the tasks is not allowed inside another runtime, and nothing depends on them.
             runtime.shutdown_background();
         }
-    }
-}
-
-async fn serve(listener: TcpListener, keys: Bytes) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Most likely there are no file descriptors left; some may be free a moment later.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        let keys = keys.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &keys);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            // The gate fetches again if the connection breaks.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
     }
 }
 

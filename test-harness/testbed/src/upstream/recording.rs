@@ -1,23 +1,18 @@
 //! Lets another process ask which requests the upstream received: `/saw/HEADER/VALUE` returns the latest request with this header line, or
 //! `null`.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::{Memory, Seen, lock};
-use crate::client;
+use crate::{client, listener};
 
 /// A client for the upstream of another process.
 #[derive(Debug)]
@@ -43,23 +38,9 @@ impl RecordingUpstream {
     }
 }
 
-/// Serves forever.
+/// Reports until the runtime ends.
 pub(super) async fn serve(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        let memory = Arc::clone(&memory);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = tell(&request, &memory);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            // A client that does not wait for the response does not need it.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+    listener::answer(listener, move |request| tell(request, &memory)).await;
 }
 
 fn tell(request: &Request<Incoming>, memory: &Mutex<Memory>) -> Response<Full<Bytes>> {

@@ -127,6 +127,16 @@ fn assert_told_to_wait(response: &Response) {
     assert!(wait.parse::<u64>().is_ok_and(|seconds| seconds > 0), "{wait}");
 }
 
+/// Asserts that the request was denied because its issuer does not have the key of its token, or that the client is told to repeat it because
+/// no fetch may look for the key yet.
+#[track_caller]
+fn assert_key_unknown(response: &Response) {
+    match response.status {
+        401 => assert_eq!(response.code().as_deref(), Some("token_key"), "{}", response.text()),
+        _ => assert_told_to_wait(response),
+    }
+}
+
 /// Asserts that the request was allowed, or that the client is told to repeat it.
 #[track_caller]
 fn assert_allowed_or_told_to_wait(response: &Response) {

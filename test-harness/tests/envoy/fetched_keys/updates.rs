@@ -174,18 +174,37 @@ fn requests_that_wait_are_answered_although_the_module_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let next = another_build(folder.path());
     let mut policy = fetching(&servers);
-    policy["help"] = json!(HELP);
-    let answers = while_fifty_wait(&ecds.gate, &idp, || {
-        ecds.write(&policy, |plugin| plugin["vm_config"]["code"]["local"]["filename"] = json!(next));
-        await_policy(&ecds.gate, HELP);
-        idp.set(Behavior::Correct).unwrap();
+    // The stream of a waiting request keeps its configuration alive, so the fetch of its worker ends. If the main thread fetches, which is
+    // rare, the update ends that fetch.
+    let is_answered = (0..3).any(|attempt| {
+        let help = format!("https://help-{attempt}.example.com");
+        policy["help"] = json!(help);
+        let answers = while_fifty_wait(&ecds.gate, &idp, || {
+            // Each update replaces the module: by another build, and by the first one again.
+            ecds.write(&policy, |plugin| {
+                if attempt % 2 == 0 {
+                    plugin["vm_config"]["code"]["local"]["filename"] = json!(next);
+                }
+            });
+            await_policy(&ecds.gate, &help);
+            idp.set(Behavior::Correct).unwrap();
+        });
+        assert_eq!(answers.len(), 50);
+        let mut allowed = 0;
+        for (mark, answer) in &answers {
+            let response = answer.as_ref().unwrap();
+            assert_allowed_or_told_to_wait(response);
+            let seen = ecds.gate.upstream.saw("x-mark", mark);
+            assert_eq!(seen.is_some(), response.status == 200, "{response:?}");
+            allowed += usize::from(response.status == 200);
+        }
+        println!("{allowed} of the requests that waited were allowed");
+        // A client that was told to wait succeeds, on every worker.
+        until("every worker has the new key", || (0..32).all(|_| ecds.gate.call(&with(&idp)).status == 200));
+        for _ in 0..50 {
+            assert_eq!(ecds.gate.call(&with(&idp)).status, 200);
+        }
+        allowed > 0
     });
-    assert_eq!(answers.len(), 50);
-    for (mark, answer) in &answers {
-        let response = answer.as_ref().unwrap();
-        assert_allowed_or_told_to_wait(response);
-        let seen = ecds.gate.upstream.saw("x-mark", mark);
-        assert_eq!(seen.is_some(), response.status == 200, "{response:?}");
-    }
-    await_status(&ecds.gate, &with(&idp), 200);
+    assert!(is_answered, "no request that waited was allowed");
 }

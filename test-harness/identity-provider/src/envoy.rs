@@ -18,12 +18,12 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A running Envoy with the filter, and the API behind it.
-pub(crate) struct Gateway {
+pub(crate) struct EnvoyGate {
     envoy: Envoy,
     _upstream: Upstream,
 }
 
-impl Gateway {
+impl EnvoyGate {
     /// The provider's cluster, which has no TLS.
     pub(crate) const CLUSTER: &str = "idp";
 
