@@ -79,7 +79,7 @@ fn bound(written: &str, document: &document::Document, template: Option<&Templat
 }
 
 /// Compiles the known value, and returns it with its written form. A value with which the operator can never hold is an error.
-fn side(
+pub(super) fn side(
     rule: &BindingRule,
     document: &document::Document,
     attributes: &BTreeSet<&str>,

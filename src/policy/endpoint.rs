@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::signatures::SignatureRule;
-use super::{authentication, bindings, dpop, hosts, limits};
+use super::{authentication, bindings, dpop, hosts, limits, rpc};
 use crate::allowlist::Template;
+use crate::allowlist::operations::Rpc;
 use crate::allowlist::{Binding, Origin, ScopesWanted};
 use crate::document::names::{check_distinct, check_name, check_scope};
 use crate::document::{self, Authenticate};
@@ -46,6 +47,9 @@ pub struct Endpoint {
     /// The number of requests that one request counts as.
     pub(crate) cost: u32,
     pub(crate) observe: bool,
+    /// The operations, if requests are JSON-RPC messages.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the evaluation of JSON-RPC messages uses it"))]
+    pub(crate) rpc: Option<Box<Rpc>>,
 }
 
 impl Endpoint {
@@ -111,7 +115,7 @@ impl Compiling<'_> {
         authentication::check_bindings(&authenticate, &bindings, place, findings);
         let binds_query = bindings.iter().any(|b| matches!(b.part, crate::allowlist::Bound::Query(_)));
         let rejected_bodies = self.rejected_bodies(binds_query, findings);
-        Endpoint {
+        let mut endpoint = Endpoint {
             id: raw.id.as_str().into(),
             position: u32::try_from(index).unwrap_or(u32::MAX),
             place: place.as_str().into(),
@@ -130,7 +134,10 @@ impl Compiling<'_> {
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),
-        }
+            rpc: None,
+        };
+        endpoint.rpc = rpc::compile(self, &endpoint, findings);
+        endpoint
     }
 
     fn check_methods(&self, findings: &mut Findings) {

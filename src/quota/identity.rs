@@ -14,6 +14,8 @@ pub(crate) struct LimitKey {
     pub(crate) issuer: bool,
     pub(crate) source: bool,
     pub(crate) endpoint: bool,
+    /// The operation of an endpoint. Until the subject of a limit has operations, all those of an endpoint count together.
+    pub(crate) tool: bool,
     /// The signer that a credential names. Only the limit on failed credentials uses it.
     pub(crate) signer: bool,
 }
@@ -44,7 +46,7 @@ impl Limit {
     /// Keys consist of names and never of positions, so a changed policy keeps its state. An identity that the policy names has
     /// its own key for all its limits. All other identities share a table of fixed size.
     pub(crate) fn place(&self, entry: Option<u64>, who: LimitSubject<'_>, namespace: &Namespace) -> Option<BucketKey> {
-        let LimitKey { agent, issuer, source, endpoint, signer } = self.per;
+        let LimitKey { agent, issuer, source, endpoint, tool, signer } = self.per;
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent.filter(|_| agent)))
             && !issuer
         {
@@ -83,6 +85,9 @@ impl Limit {
         if endpoint && !(entry.is_some() && agent) {
             identity = identity.text("endpoint").text(who.endpoint);
         }
+        if tool && !(entry.is_some() && agent) {
+            identity = identity.text("tool").text(who.endpoint);
+        }
         if signer {
             identity = self::signer(identity, who.signer?);
         }
@@ -95,12 +100,14 @@ impl Limit {
     pub(super) fn entry(&self, who: LimitSubject<'_>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
         // An agent's limits for all endpoints are entries of one value, the same as that of its limits over all endpoints.
-        Some(if self.per.agent && self.per.endpoint { spread(name ^ hash_of(who.endpoint)) } else { name })
+        let is_of_endpoint = self.per.agent && (self.per.endpoint || self.per.tool);
+        Some(if is_of_endpoint { spread(name ^ hash_of(who.endpoint)) } else { name })
     }
 
     /// Reports whether two limits with an entry store it under the same key.
     pub(super) fn same_slot(&self, other: &Self) -> bool {
-        let holder = |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, ..per };
+        let holder =
+            |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, tool: per.tool && !per.agent, ..per };
         holder(self.per) == holder(other.per)
     }
 }
