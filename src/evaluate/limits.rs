@@ -55,6 +55,11 @@ pub(super) fn guarded<T, E: From<Reason>>(
     }
 }
 
+/// Returns how limits name an operation.
+fn limit_name(operation: &Operation) -> OperationName<'_> {
+    OperationName { kind: operation.kind.name(), name: &operation.name }
+}
+
 /// Records the signer of a token that was found in the cache. Without this, the signer's next token would count as one of an
 /// unknown signer, and be rejected from a source that exceeds the limit on failed credentials.
 fn recognize(token: &VerifiedToken, failed: &AuthFailureLimit, facts: &Facts<'_>, context: &Context<'_>) {
@@ -175,7 +180,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             None => endpoint.limits.get(index).map(|position| (*position, None)),
             Some(rpc) => {
                 let (position, operation) = rpc.limits.get(index)?;
-                Some((*position, operation.map(Operation::limit_name)))
+                Some((*position, operation.map(limit_name)))
             }
         })
     }

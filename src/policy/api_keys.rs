@@ -230,7 +230,7 @@ fn warn_of_unused(document: &document::Document, findings: &mut Findings) {
 }
 
 /// Decodes SHA-256 in hexadecimal digits.
-fn decode(text: &str) -> Option<[u8; 32]> {
+pub(super) fn decode(text: &str) -> Option<[u8; 32]> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some((digit(*high)? << 4) | digit(*low)?)).collect();

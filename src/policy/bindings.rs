@@ -102,7 +102,7 @@ fn pointer_fault(fault: PointerFault, written: &str) -> String {
 }
 
 /// Compiles the known value, and returns it with its written form. A value with which the operator can never hold is an error.
-fn side(
+pub(super) fn side(
     rule: &BindingRule,
     document: &document::Document,
     attributes: &BTreeSet<&str>,

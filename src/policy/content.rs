@@ -20,7 +20,7 @@ const MOST_SIZE: u64 = 1024 * KIB;
 pub(crate) struct Content {
     /// The maximum size of a body, in bytes.
     pub(crate) max_json: usize,
-    /// The bound parts of the body. There is at least one.
+    /// The bound parts of the body. There is at least one, unless the endpoint has operations.
     pub(crate) bindings: Vec<Binding>,
 }
 
@@ -32,7 +32,8 @@ pub(super) struct Others<'e> {
 }
 
 impl Content {
-    /// Compiles the bindings of the body. Returns `None` if there is none, because the endpoint then accepts any body.
+    /// Compiles the bindings of the body. Returns `None` if there is none and the endpoint has no operations, because it then accepts any
+    /// body.
     pub(super) fn compile(
         document: &document::Document,
         raw: &document::Endpoint,
@@ -41,12 +42,18 @@ impl Content {
         place: &Place,
         findings: &mut Findings,
     ) -> Option<Box<Self>> {
-        let Some(first) = bindings.first() else {
-            check_unused(raw, place, findings);
-            return None;
-        };
-        check_gateway(document, &bindings, place, findings);
-        check_combination(raw, others, &place.field("bind").field(&first.written.0), place, findings);
+        match bindings.first() {
+            Some(first) => {
+                check_gateway(document, &bindings, place, findings);
+                check_combination(raw, others, &place.field("bind").field(&first.written.0), place, findings);
+            }
+            // Its messages are JSON.
+            None if raw.rpc.is_some() => {}
+            None => {
+                check_unused(raw, place, findings);
+                return None;
+            }
+        }
         let max_json = max_json(document, raw, others.signature, &place.field("max_json"), findings);
         Some(Box::new(Self { max_json: usize::try_from(max_json).unwrap_or(usize::MAX), bindings }))
     }

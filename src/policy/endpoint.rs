@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use super::content::{Content, Others};
 use super::signatures::SignatureRule;
-use super::{authentication, bindings, dpop, hosts, limits};
+use super::{authentication, bindings, dpop, hosts, limits, rpc};
 use crate::allowlist::Template;
+use crate::allowlist::operations::Rpc;
 use crate::allowlist::{Binding, Bound, Origin, ScopesWanted};
 use crate::document::names::{check_distinct, check_name, check_scope};
 use crate::document::{self, Authenticate};
@@ -50,6 +51,9 @@ pub struct Endpoint {
     /// The number of requests that one request counts as.
     pub(crate) cost: u32,
     pub(crate) observe: bool,
+    /// The operations, if requests are JSON-RPC messages.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the evaluation of JSON-RPC messages uses it"))]
+    pub(crate) rpc: Option<Box<Rpc>>,
 }
 
 impl Endpoint {
@@ -120,7 +124,7 @@ impl Compiling<'_> {
         let signature = SignatureRule::compile(document, raw, access, &authenticate, place, findings);
         let others = Others { access, rejected_bodies, signature: &signature };
         let content = Content::compile(document, raw, of_body, &others, place, findings);
-        Endpoint {
+        let mut endpoint = Endpoint {
             id: raw.id.as_str().into(),
             position: u32::try_from(index).unwrap_or(u32::MAX),
             place: place.as_str().into(),
@@ -140,7 +144,10 @@ impl Compiling<'_> {
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),
-        }
+            rpc: None,
+        };
+        endpoint.rpc = rpc::compile(self, &endpoint, findings);
+        endpoint
     }
 
     fn check_methods(&self, findings: &mut Findings) {

@@ -86,6 +86,7 @@ pub(super) fn of_endpoint(
             );
         }
     }
+    check_tool_limits(document, endpoint, of_effect, place, findings);
     let public = endpoint.access.is_some();
     let counts_callers = |name: &String| {
         let per = document.limits.get(name).map_or(&[][..], |limit| &limit.per.0);
@@ -101,35 +102,83 @@ pub(super) fn of_endpoint(
     // Limits that the effect applies to authenticated callers do not apply to public endpoints.
     let of_effect = of_effect.iter().filter(|name| !(public && counts_callers(name)));
     let asked: Vec<_> = of_effect.chain(&endpoint.limits).collect();
-    check_cost(document, endpoint, asked.iter().copied(), place, findings);
-    let position = |name: &&String| document.limits.keys().zip(0..).find(|(known, _)| known == name);
-    asked.iter().filter_map(position).map(|(_, position)| position).collect()
+    check_cost(document, endpoint.cost, &asked, place, findings);
+    positions(document, &asked)
 }
 
-fn check_cost<'n>(
+/// Returns the positions of limits in the policy.
+pub(super) fn positions(document: &document::Document, names: &[&String]) -> Vec<u32> {
+    let position = |name: &&String| document.limits.keys().zip(0..).find(|(known, _)| known == name);
+    names.iter().filter_map(position).map(|(_, position)| position).collect()
+}
+
+/// Reports whether a limit counts by the operation.
+pub(super) fn counts_tools(document: &document::Document, name: &str) -> bool {
+    document.limits.get(name).is_some_and(|limit| limit.per.0.contains(&document::Dimension::Tool))
+}
+
+/// Rejects limits that count by operation on an endpoint that has none.
+fn check_tool_limits(
     document: &document::Document,
     endpoint: &document::Endpoint,
-    limits: impl Iterator<Item = &'n String>,
+    of_effect: &[String],
     place: &Place,
     findings: &mut Findings,
 ) {
-    let Some(cost) = endpoint.cost else { return };
-    let place = place.field("cost");
-    if cost == 0 {
-        findings.error(place, "requests without a cost are not limited; remove `limits` for that, or write 1 or more");
+    if endpoint.rpc.is_some() {
         return;
     }
-    let mut charged = false;
+    for (index, name) in endpoint.limits.iter().enumerate().filter(|(_, name)| counts_tools(document, name)) {
+        findings.error(
+            place.field("limits").index(index),
+            format!("`{name}` counts by tool, but this endpoint has no `rpc`; use a limit per `endpoint`"),
+        );
+    }
+    if let Some(name) = of_effect.iter().find(|name| counts_tools(document, name)) {
+        findings.error(
+            place.field("effect"),
+            format!(
+                "`{name}` in the requirements of this effect counts by tool, but this endpoint has no `rpc`; remove `tool` from its \
+                 `per`, or charge it where operations are listed"
+            ),
+        );
+    }
+}
+
+/// Reports limits that can never be charged with this cost.
+pub(super) fn check_burst(
+    document: &document::Document,
+    cost: u32,
+    limits: &[&String],
+    place: &Place,
+    findings: &mut Findings,
+) {
     for name in limits {
-        charged = true;
-        if let Some(limit) = document.limits.get(name).filter(|limit| limit.burst < cost) {
+        if let Some(limit) = document.limits.get(*name).filter(|limit| limit.burst < cost) {
             findings.error(
                 place.clone(),
                 format!("the burst of `{name}` is {}, so requests of this cost are always denied; write less, or a larger burst", limit.burst),
             );
         }
     }
-    if !charged {
+}
+
+/// Checks the cost of a request that charges these limits.
+pub(super) fn check_cost(
+    document: &document::Document,
+    cost: Option<u32>,
+    limits: &[&String],
+    place: &Place,
+    findings: &mut Findings,
+) {
+    let Some(cost) = cost else { return };
+    let place = place.field("cost");
+    if cost == 0 {
+        findings.error(place, "requests without a cost are not limited; remove `limits` for that, or write 1 or more");
+        return;
+    }
+    check_burst(document, cost, limits, &place, findings);
+    if limits.is_empty() {
         findings.error(place, "no limit is charged here; remove `cost`, or write `limits`");
     }
 }
@@ -137,13 +186,23 @@ fn check_cost<'n>(
 /// Assigns an entry to every limit that is stored with the others of the same identity. If there are too many, limits per
 /// endpoint are stored separately first.
 fn keep_together(list: &mut [Limit], document: &document::Document) {
-    let charges = |endpoint: &document::Endpoint, name: &str| {
-        let of_effect = document.requirements.get(&endpoint.effect).map_or(&[][..], |asked| &asked.limits);
-        of_effect.iter().chain(&endpoint.limits).any(|own| own == name)
+    let of_effect =
+        |effect: document::Effect| document.requirements.get(&effect).map_or(&[][..], |asked| &asked.limits);
+    let charges_anywhere = |endpoint: &document::Endpoint, name: &str| {
+        let operations = endpoint.rpc.iter().flat_map(|rpc| rpc.operations());
+        let of_operations = operations.flat_map(|operation| of_effect(operation.effect).iter().chain(operation.limits));
+        let of_lifecycle = endpoint.rpc.iter().flat_map(|rpc| &rpc.lifecycle_limits);
+        let of_endpoint = of_effect(endpoint.effect).iter().chain(&endpoint.limits);
+        of_endpoint.chain(of_operations).chain(of_lifecycle).any(|own| own == name)
     };
+    let operations = |endpoint: &document::Endpoint| endpoint.rpc.iter().flat_map(|rpc| rpc.operations()).count() + 1;
     let entries = |limit: &Limit| match limit.per {
+        // An operation may charge the limit where its endpoint does not.
+        LimitKey { agent: true, tool: true, .. } => {
+            document.endpoints.iter().filter(|endpoint| endpoint.rpc.is_some()).map(operations).sum()
+        }
         LimitKey { agent: true, endpoint: true, .. } => {
-            document.endpoints.iter().filter(|endpoint| charges(endpoint, &limit.name)).count()
+            document.endpoints.iter().filter(|endpoint| charges_anywhere(endpoint, &limit.name)).count()
         }
         _ => 1,
     };
@@ -153,14 +212,15 @@ fn keep_together(list: &mut [Limit], document: &document::Document) {
     };
     for limit in list {
         let own = limit.per;
-        let fits = sum(&|per| per == own) <= MOST_TOGETHER && !(own.agent && own.endpoint);
-        // An agent's limits per endpoint are stored together with those over all endpoints.
-        let fits_all = sum(&|per| LimitKey { endpoint: own.endpoint, ..per } == own) <= MOST_TOGETHER;
+        // Limits per operation of anybody else have their own keys, because the operations of a message may differ.
+        let fits = sum(&|per| per == own) <= MOST_TOGETHER && !own.tool && !(own.agent && own.endpoint);
+        // An agent's limits per endpoint and operation are stored together with those over all endpoints.
+        let fits_all = sum(&|per| LimitKey { endpoint: own.endpoint, tool: own.tool, ..per } == own) <= MOST_TOGETHER;
         limit.name_hash = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
     }
 }
 
-fn check_names(names: &[String], document: &document::Document, place: &Place, findings: &mut Findings) {
+pub(super) fn check_names(names: &[String], document: &document::Document, place: &Place, findings: &mut Findings) {
     check_distinct("limit", names, place, findings);
     for (index, name) in names.iter().enumerate() {
         if !document.limits.contains_key(name) {
@@ -182,6 +242,11 @@ fn check_used(document: &document::Document, findings: &mut Findings) {
     for name in asked.chain(document.endpoints.iter().flat_map(|endpoint| &endpoint.limits)) {
         names.insert(name);
     }
+    for rpc in document.endpoints.iter().filter_map(|endpoint| endpoint.rpc.as_deref()) {
+        for name in rpc.operations().flat_map(|operation| operation.limits).chain(&rpc.lifecycle_limits) {
+            names.insert(name);
+        }
+    }
     for name in document.limits.keys().filter(|name| !names.contains(name)) {
         findings.warn(
             Place::root().field("limits").field(name),
@@ -193,7 +258,7 @@ fn check_used(document: &document::Document, findings: &mut Findings) {
 fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -> LimitKey {
     let mut per = LimitKey::default();
     if asked.0.is_empty() {
-        findings.error(place.clone(), "the list is empty; expected `agent`, `issuer`, `source` or `endpoint`");
+        findings.error(place.clone(), "the list is empty; expected `agent`, `issuer`, `source`, `endpoint` or `tool`");
     }
     for (index, dimension) in asked.0.iter().enumerate() {
         let part = match dimension {
@@ -201,6 +266,7 @@ fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -
             document::Dimension::Issuer => &mut per.issuer,
             document::Dimension::Source => &mut per.source,
             document::Dimension::Endpoint => &mut per.endpoint,
+            document::Dimension::Tool => &mut per.tool,
         };
         if std::mem::replace(part, true) {
             findings.error(place.index(index), "this is listed twice; remove one");

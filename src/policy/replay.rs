@@ -246,7 +246,8 @@ impl<'l> Limited<'l> {
 
 /// Reports whether a limit bounds the owner's requests, even from any number of addresses or unregistered callers.
 fn bounds(per: LimitKey, sharer: PartitionOwner) -> bool {
-    !per.source
+    // The number of operations is not bounded by the endpoint.
+    !(per.source || per.tool)
         && match sharer {
             PartitionOwner::Agent => true,
             // The clients of an entry have the same issuer and tenant.
@@ -260,7 +261,8 @@ mod tests {
     use super::*;
     use crate::quota::Gcra;
 
-    const AGENT: LimitKey = LimitKey { agent: true, issuer: false, source: false, endpoint: false, signer: false };
+    const AGENT: LimitKey =
+        LimitKey { agent: true, issuer: false, source: false, endpoint: false, tool: false, signer: false };
     const ENDPOINT: LimitKey = LimitKey { endpoint: true, ..AGENT };
     const SOURCE: LimitKey = LimitKey { source: true, ..AGENT };
     const ALL: LimitKey = LimitKey { agent: false, endpoint: true, ..AGENT };

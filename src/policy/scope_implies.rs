@@ -14,8 +14,11 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
     }
     let of_effects = document.requirements.values().filter_map(|requirement| requirement.scopes.as_ref());
     let of_endpoints = document.endpoints.iter().filter_map(|endpoint| endpoint.scopes.as_ref());
+    let rpcs = document.endpoints.iter().filter_map(|endpoint| endpoint.rpc.as_deref());
+    let of_operations = rpcs.flat_map(|rpc| rpc.operations()).filter_map(|operation| operation.scopes);
     let required: BTreeSet<&str> = of_effects
         .chain(of_endpoints)
+        .chain(of_operations)
         .flat_map(|asked| asked.all.iter().chain(&asked.any))
         .map(String::as_str)
         .collect();

@@ -497,7 +497,7 @@ fn errors_about_malformed_limits_name_the_expected_value() {
         (
             "/limits/slow/per",
             json!("everybody"),
-            "invalid value `everybody`; expected `agent`, `issuer`, `source` or `endpoint`",
+            "invalid value `everybody`; expected `agent`, `issuer`, `source`, `endpoint` or `tool`",
         ),
         ("/limits/slow/per", json!(["everybody"]), "unknown variant `everybody`"),
         ("/limits/slow/burst", json!(-1), "invalid value"),

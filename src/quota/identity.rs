@@ -14,6 +14,8 @@ pub(crate) struct LimitKey {
     pub(crate) issuer: bool,
     pub(crate) source: bool,
     pub(crate) endpoint: bool,
+    /// The operation of an endpoint.
+    pub(crate) tool: bool,
     /// The signer that a credential names. Only the limit on failed credentials uses it.
     pub(crate) signer: bool,
 }
@@ -34,7 +36,24 @@ pub(crate) struct LimitSubject<'w> {
     pub(crate) caller: Option<Identified<'w>>,
     pub(crate) source: Option<Source>,
     pub(crate) endpoint: &'w str,
+    /// The operation of the endpoint. `None` for requests without one, which count together.
+    pub(crate) operation: Option<OperationName<'w>>,
     pub(crate) signer: Option<Signer<'w>>,
+}
+
+/// An operation of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OperationName<'w> {
+    /// The kind, such as `tool`.
+    pub(crate) kind: &'static str,
+    /// The name in the policy.
+    pub(crate) name: &'w str,
+}
+
+impl OperationName<'_> {
+    fn hash(self) -> u64 {
+        spread(hash_of(self.kind)) ^ hash_of(self.name)
+    }
 }
 
 impl Limit {
@@ -44,7 +63,7 @@ impl Limit {
     /// Keys consist of names and never of positions, so a changed policy keeps its state. An identity that the policy names has
     /// its own key for all its limits. All other identities share a table of fixed size.
     pub(crate) fn place(&self, entry: Option<u64>, who: LimitSubject<'_>, namespace: &Namespace) -> Option<BucketKey> {
-        let LimitKey { agent, issuer, source, endpoint, signer } = self.per;
+        let LimitKey { agent, issuer, source, endpoint, tool, signer } = self.per;
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent.filter(|_| agent)))
             && !issuer
         {
@@ -83,6 +102,10 @@ impl Limit {
         if endpoint && !(entry.is_some() && agent) {
             identity = identity.text("endpoint").text(who.endpoint);
         }
+        if tool && !(entry.is_some() && agent) {
+            identity = identity.text("tool").text(who.endpoint).optional(who.operation.map(|operation| operation.kind));
+            identity = identity.optional(who.operation.map(|operation| operation.name));
+        }
         if signer {
             identity = self::signer(identity, who.signer?);
         }
@@ -95,12 +118,16 @@ impl Limit {
     pub(super) fn entry(&self, who: LimitSubject<'_>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
         // An agent's limits for all endpoints are entries of one value, the same as that of its limits over all endpoints.
-        Some(if self.per.agent && self.per.endpoint { spread(name ^ hash_of(who.endpoint)) } else { name })
+        let is_of_endpoint = self.per.agent && (self.per.endpoint || self.per.tool);
+        let entry = if is_of_endpoint { spread(name ^ hash_of(who.endpoint)) } else { name };
+        let operation = who.operation.filter(|_| self.per.agent && self.per.tool);
+        Some(operation.map_or(entry, |operation| spread(entry ^ operation.hash())))
     }
 
     /// Reports whether two limits with an entry store it under the same key.
     pub(super) fn same_slot(&self, other: &Self) -> bool {
-        let holder = |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, ..per };
+        let holder =
+            |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, tool: per.tool && !per.agent, ..per };
         holder(self.per) == holder(other.per)
     }
 }

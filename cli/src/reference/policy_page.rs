@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 15] = [
+const CHAPTERS: [Chapter; 16] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
@@ -133,6 +133,40 @@ const CHAPTERS: [Chapter; 15] = [
         ],
     },
     Chapter {
+        title: "JSON-RPC and MCP",
+        about: "The operations of an endpoint whose requests are JSON-RPC messages (`rpc`). They are a second allowlist inside the endpoint: \
+                a message is allowed if its endpoint and its operation are.\n\n\
+                <!-- not run: a part of a policy for the gateway `envoy` -->\n```yaml\n\
+                - id: mcp\n  \
+                  methods: [POST]\n  \
+                  path: /mcp\n  \
+                  effect: read\n  \
+                  scopes: none\n  \
+                  rpc:\n    \
+                    protocol: mcp\n    \
+                    revisions: [2026-07-28]\n    \
+                    tools:\n      \
+                      - name: create_payment\n        \
+                        effect: write\n        \
+                        scopes: [payments:write]\n        \
+                        bind: { argument./owner: token.org, argument./amount: { at_most: 1000 } }\n    \
+                    resources:\n      \
+                      - { uri: \"file:///reports/{team}/{file...}\", effect: read, scopes: [reports:read], bind: { uri.team: token.team } }\n\
+                ```",
+        fields: &[],
+        definitions: &[
+            "Rpc",
+            "RpcProtocol",
+            "McpRevision",
+            "RpcTool",
+            "RpcResource",
+            "RpcOperation",
+            "RpcList",
+            "RpcDenials",
+            "ClientResponses",
+        ],
+    },
+    Chapter {
         title: "Limits",
         about: "How often agents may send requests, and how often credentials from one source may fail.",
         fields: &["limits", "auth_failure_limit"],
@@ -195,6 +229,10 @@ const CHAPTERS: [Chapter; 15] = [
             "PathTemplate",
             "BindingKey",
             "BindingValue",
+            "OperationBindingKey",
+            "JsonPointer",
+            "ResourceUri",
+            "McpParameter",
             "ClaimName",
             "HeaderName",
             "PlainHeaderName",
@@ -208,6 +246,7 @@ const CHAPTERS: [Chapter; 15] = [
             "PageUrl",
             "IssuerUrl",
             "ExternalUrl",
+            "WebOrigin",
             "FetchedUrl",
             "Address",
             "Tenant",

@@ -220,6 +220,49 @@ fn mistakes_in_the_rules_of_bindings_are_reported_with_a_fix() {
 }
 
 #[test]
+fn mistakes_in_the_operations_of_an_endpoint_are_reported_with_a_fix() {
+    let found = |rpc: &str| changed("scopes: none }", &format!("scopes: none, rpc: {rpc} }}"));
+    let revisions = "revisions: [2025-11-25, 2026-07-28]";
+    assert_eq!(
+        found(&format!("{{ protocol: mcp, {revisions}, tools: [{{ name: a, effect: read, scopes: none }}] }}")),
+        [""; 0]
+    );
+    for (rpc, told) in [
+        ("{ revisions: [2026-07-28] }", "rpc.protocol: required field is missing; the protocol of the messages"),
+        ("{ protocol: jsonrpc }", "rpc.protocol: invalid value `jsonrpc`; did you mean `json-rpc`?"),
+        (
+            "{ protocol: mcp, revisions: [latest] }",
+            "rpc.revisions[0]: invalid value `latest`; expected `2025-06-18`, `2025-11-25` or `2026-07-28`",
+        ),
+        ("{ protocol: mcp, tool: [] }", "rpc.tool: unknown field; did you mean `tools`?"),
+        ("{ protocol: mcp, max_answer: 65536 }", "rpc.max_answer: invalid size `65536`; add a unit, such as `64KiB`"),
+        (
+            "{ protocol: mcp, list: all }",
+            "rpc.list: invalid value `all`; expected `granted`, `reachable` or `unfiltered`",
+        ),
+        (
+            "{ protocol: mcp, tools: [{ name: a, effect: read, header: {} }] }",
+            "rpc.tools[0].header: unknown field; did you mean `headers`?",
+        ),
+        (
+            "{ protocol: mcp, tools: [{ effect: read }] }",
+            "rpc.tools[0].name: required field is missing; the tool's name, compared byte for byte",
+        ),
+        (
+            "{ protocol: mcp, prompts: [{ name: 7, effect: read }] }",
+            "rpc.prompts[0].name: expected text, not a number; quote it",
+        ),
+        (
+            "{ protocol: mcp, tools: [{ name: a, effect: read, bind: { argument./a: 5 } }] }",
+            "rpc.tools[0].bind[\"argument./a\"]: expected a reference such as `token.org`, or a mapping with one operator, such as `{ in: [EUR, USD] }`, not a number",
+        ),
+    ] {
+        let found = found(rpc);
+        assert!(found.len() == 1 && found[0].ends_with(&format!("endpoints[0].{told}")), "{rpc}: {found:?}");
+    }
+}
+
+#[test]
 fn reports_all_mistakes_in_file_order() {
     let text =
         SOUND.replace("mode: enforce", "mode: on!").replace("effect: read", "effect: reed").replace("audit:", "odit:");

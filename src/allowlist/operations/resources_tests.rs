@@ -35,7 +35,7 @@ fn the_most_specific_template_matches_alone() {
         ("urn:isbn:0451450523", "urn:isbn:0451450523", &[]),
         ("db://orders/rows?limit=10", "db://orders/rows?limit=10", &[]),
     ] {
-        let values = values.iter().map(ToString::to_string).collect();
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
         assert_eq!(found(&resources, uri), Some((template.to_owned(), values)), "{uri}");
     }
     for uri in [
