@@ -58,7 +58,8 @@ pub struct HeldBodies {
     /// The maximum number of bytes that one worker holds, from `1MiB` to `1024MiB`. Default: `64MiB`, or the size of four
     /// requests with a body of `max_body`, or a JSON body of `max_json` counted twice, and 64 KiB of headers if that is more.
     pub worker_bytes: Option<Size>,
-    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one such request. Default: an eighth of `worker_bytes`, or that minimum if it is more.
+    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one such request. Default: an eighth of
+    /// `worker_bytes`, or that minimum if it is more.
     pub agent_bytes: Option<Size>,
     /// The maximum number of bytes that one worker holds for one source, which is an IPv4 address or the /64 of an IPv6 address.
     /// Default: half of `worker_bytes`, or twice `agent_bytes` if that is more.
