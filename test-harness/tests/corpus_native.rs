@@ -7,7 +7,8 @@ use callgate::Reason;
 use callgate_kit::corpus::{Decision, Suite, run};
 use test_harness::corpus::{described, statuses, suites};
 
-const NOT_EVALUATED: &str = "policies have the operations of JSON-RPC endpoints, and no request is evaluated with them yet";
+const NOT_EVALUATED: &str =
+    "policies have the operations of JSON-RPC endpoints, and no request is evaluated with them yet";
 
 /// Reasons that no request can trigger, and why.
 const UNREACHABLE: [(Reason, &str); 18] = [
