@@ -11,7 +11,6 @@ mod kind;
 mod lenient;
 #[cfg(not(target_arch = "wasm32"))]
 mod nearest;
-#[cfg_attr(not(test), expect(dead_code, reason = "the evaluation of JSON-RPC messages uses it"))]
 pub(crate) mod operations;
 mod readings;
 pub(crate) mod rule;

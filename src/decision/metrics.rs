@@ -179,7 +179,7 @@ pub const KEYS_WAITING: Metric = Metric {
 };
 
 /// All metrics.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 18] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,

@@ -6,6 +6,7 @@ pub(crate) mod answer;
 mod caller;
 pub(crate) mod coverage;
 pub(crate) mod evidence;
+#[cfg_attr(not(any(test, target_arch = "wasm32")), expect(dead_code, reason = "only adapters filter answers"))]
 mod lists;
 pub mod metrics;
 pub(crate) mod record;
@@ -37,6 +38,7 @@ pub use caller::Caller;
 pub(crate) use caller::Proven;
 use evidence::{Authorized, PreflightAllowed, Public};
 
+#[cfg(any(test, target_arch = "wasm32"))]
 pub(crate) use lists::{ListRules, VisibleItems};
 pub(crate) use rpc::RpcFacts;
 pub(crate) use serve::Published;

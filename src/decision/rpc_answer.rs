@@ -9,14 +9,12 @@ use crate::allowlist::operations::Rpc;
 use crate::document::{RpcDenials, RpcProtocol};
 use crate::reason::Reason;
 
-/// Codes of JSON-RPC 2.0 (section 5.1) and of MCP.
+/// Codes of JSON-RPC 2.0 (section 5.1) and of MCP. Other denials have the HTTP status of their reason as the code, because MCP reserves all
+/// negative codes that JSON-RPC leaves to servers.
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 const HEADER_MISMATCH: i32 = -32020;
 const UNSUPPORTED_REVISION: i32 = -32022;
-/// A denial. No specification reserves it.
-const DENIED: i32 = -32003;
-
 /// The error of a message.
 #[derive(Serialize)]
 struct Error<'d> {
@@ -103,6 +101,6 @@ fn code(reason: Reason) -> i32 {
         Reason::RpcMalformed => INVALID_REQUEST,
         Reason::RpcHeaderMismatch => HEADER_MISMATCH,
         Reason::RpcRevision => UNSUPPORTED_REVISION,
-        _ => DENIED,
+        other => other.row().status.into(),
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::document_work::{CallId, CallResult, DocumentWork};
 use super::documents::Documents;
 use super::pending::held_bytes_full;
-use super::shared::{OtherSizes, SharedState};
-#[cfg(any(test, target_arch = "wasm32"))]
-use crate::allowlist::operations::Operation;
 #[cfg(any(test, target_arch = "wasm32"))]
 use super::rpc::changed_flag;
+use super::shared::{OtherSizes, SharedState};
 use super::{Context, DocumentUse, Outcome, Pending, evaluate};
+#[cfg(any(test, target_arch = "wasm32"))]
+use crate::allowlist::operations::Operation;
 use crate::decision::Decision;
 use crate::decision::trace::Trace;
 #[cfg(not(target_arch = "wasm32"))]

@@ -11,7 +11,9 @@ use crate::decision::{Caller, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
-use crate::quota::{AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, OperationName, Outcome, Refused, Stopped};
+use crate::quota::{
+    AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, OperationName, Outcome, Refused, Stopped,
+};
 use crate::reason::Reason;
 use crate::state::StoreStats;
 

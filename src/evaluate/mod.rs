@@ -262,9 +262,9 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         }
         // The trace shows these checks in their usual place, at the end.
         let trace = self.context.trace.take();
-        let ahead = self.check_replay().and_then(|_| {
-            if self.answers_with_id(endpoint) { Ok(()) } else { self.check_limits_ahead(endpoint) }
-        });
+        let ahead = self
+            .check_replay()
+            .and_then(|_| if self.answers_with_id(endpoint) { Ok(()) } else { self.check_limits_ahead(endpoint) });
         self.context.trace = trace;
         ahead.or_else(|Denied| self.continue_explaining())
     }

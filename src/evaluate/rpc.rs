@@ -5,11 +5,11 @@
 
 use super::content::ExpectedContent;
 use super::{CheckDetails, Denied, Evaluation};
-use crate::allowlist::operations::{Operation, OperationKind, Parts, Requested, Rpc};
 use crate::allowlist::Origin;
+use crate::allowlist::operations::{Operation, OperationKind, Parts, Requested, Rpc};
 use crate::decision::evidence::OperationAllowed;
 use crate::decision::trace::Check;
-use crate::decision::{Caller, Rule, RpcFacts};
+use crate::decision::{Caller, RpcFacts, Rule};
 use crate::document::{McpRevision, RpcDenials, RpcProtocol};
 use crate::policy::{Content, Endpoint};
 use crate::reason::Reason;
@@ -65,7 +65,9 @@ impl<'a> Evaluation<'a, '_> {
             // Who can use nothing needs no session and no list.
             let usable = usable(rpc, caller);
             let lacking = if usable { None } else { least(rpc) };
-            return Ok(self.granted(endpoint, lacking, lacking.map(|_| Origin::Endpoint))?.then(OperationAllowed::assertion));
+            return Ok(self
+                .granted(endpoint, lacking, lacking.map(|_| Origin::Endpoint))?
+                .then(OperationAllowed::assertion));
         };
         let mut all_allowed = true;
         for (operation, parts) in &found {
@@ -84,7 +86,8 @@ impl<'a> Evaluation<'a, '_> {
         json: Option<Json<'t>>,
     ) -> Result<Option<Requested<'a, 't>>, Denied> {
         let mut known = RpcFacts::default();
-        let found = json.ok_or(Reason::RpcMalformed).and_then(|json| self.read_message(endpoint, rpc, json, &mut known));
+        let found =
+            json.ok_or(Reason::RpcMalformed).and_then(|json| self.read_message(endpoint, rpc, json, &mut known));
         if let Ok(requested) = &found {
             known.uses(requested);
         }

@@ -203,7 +203,11 @@ impl<H: Host> Gate<H> {
                     operation.name.escape_debug()
                 );
             }
-            Ok(true) => log::info!("{}: the server's definition of `{}` matches again", operation.place, operation.name.escape_debug()),
+            Ok(true) => log::info!(
+                "{}: the server's definition of `{}` matches again",
+                operation.place,
+                operation.name.escape_debug()
+            ),
             // The list does not contain the tool in any case.
             Err(error) => log::error!("cannot tell other workers that a tool has changed: {error}"),
         }

@@ -49,10 +49,13 @@ impl FilteredResponse {
         let (content_type, content_encoding) = (joined(&headers, "content-type"), joined(&headers, "content-encoding"));
         let head = ResponseHead {
             // Without a readable status, the answer counts as a success, which is filtered.
-            status: value(&headers, ":status").and_then(|status| str::from_utf8(status).ok()?.parse().ok()).unwrap_or(200),
+            status: value(&headers, ":status")
+                .and_then(|status| str::from_utf8(status).ok()?.parse().ok())
+                .unwrap_or(200),
             content_type: content_type.as_deref(),
             content_encoding: content_encoding.as_deref(),
-            content_length: value(&headers, "content-length").and_then(|length| str::from_utf8(length).ok()?.parse().ok()),
+            content_length: value(&headers, "content-length")
+                .and_then(|length| str::from_utf8(length).ok()?.parse().ok()),
             end_of_stream,
         };
         Ok(match self.filter.on_headers(&head) {

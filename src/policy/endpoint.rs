@@ -52,7 +52,6 @@ pub struct Endpoint {
     pub(crate) cost: u32,
     pub(crate) observe: bool,
     /// The operations, if requests are JSON-RPC messages.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the evaluation of JSON-RPC messages uses it"))]
     pub(crate) rpc: Option<Box<Rpc>>,
 }
 

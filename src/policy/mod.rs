@@ -277,7 +277,8 @@ impl Policy {
 
     /// Returns whether an operation has pins. All workers know which definitions changed.
     fn pins_definitions(&self) -> bool {
-        let operations = self.endpoints.list.iter().filter_map(|endpoint| endpoint.rpc.as_ref()).flat_map(|rpc| rpc.operations());
+        let operations =
+            self.endpoints.list.iter().filter_map(|endpoint| endpoint.rpc.as_ref()).flat_map(|rpc| rpc.operations());
         operations.into_iter().any(|operation| !operation.pins.is_empty())
     }
 

@@ -17,7 +17,6 @@ mod path;
 pub(crate) mod percent;
 pub(crate) mod places;
 mod query;
-#[cfg_attr(not(test), expect(dead_code, reason = "the evaluation of JSON-RPC messages uses it"))]
 pub(crate) mod rpc;
 pub(crate) mod shown;
 

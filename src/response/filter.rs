@@ -55,7 +55,8 @@ impl AnswerFault {
         }
     }
 
-    fn message(self) -> &'static str {
+    /// Returns what is wrong, for the client and the gateway's log.
+    pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Coded => "the server's answer has a content coding, so it cannot be checked",
             Self::MediaType => "the server's answer is neither JSON nor an event stream",

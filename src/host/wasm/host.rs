@@ -142,8 +142,7 @@ impl Host for ProxyWasm {
 
     fn set_response_body(&self, size: usize, bytes: &[u8]) -> Result<(), HostError> {
         // SAFETY: the slice outlives the call; the host copies it.
-        let status =
-            unsafe { abi::proxy_set_buffer_bytes(RESPONSE_BODY, 0, size, bytes.as_ptr(), bytes.len()) };
+        let status = unsafe { abi::proxy_set_buffer_bytes(RESPONSE_BODY, 0, size, bytes.as_ptr(), bytes.len()) };
         check("proxy_set_buffer_bytes", status)
     }
 

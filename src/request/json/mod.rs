@@ -7,10 +7,6 @@
 //! Nothing here recurses or builds a tree, and the memory for a document is bounded by its length. Floats, serde and the library's sorts
 //! must not be added, because they would make the module much larger.
 
-#[cfg_attr(
-    not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
-    expect(dead_code, reason = "hashes of definitions use it")
-)]
 pub(crate) mod canonical;
 mod fold;
 pub(crate) mod number;
@@ -49,10 +45,6 @@ pub(crate) const MOST_DEPTH: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
     /// Names with the same characters after decoding. For documents in which different case is usual, such as schemas.
-    #[cfg_attr(
-        not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
-        expect(dead_code, reason = "the reading of answers uses it")
-    )]
     Exact,
     /// Also names that differ in case only, or that some decoders shorten at a NUL or read without it. For requests.
     Folded,
@@ -88,10 +80,6 @@ impl<'t> Json<'t> {
     }
 
     /// Returns the value as received.
-    #[cfg_attr(
-        not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
-        expect(dead_code, reason = "the reading of messages uses it")
-    )]
     pub(crate) fn text(self) -> &'t str {
         self.text
     }
@@ -173,10 +161,6 @@ impl<'t> Json<'t> {
 
     /// Returns the bytes of `document` that are this value. For a value of another document, this is the whole document, so a caller that
     /// removes the range discloses nothing.
-    #[cfg_attr(
-        not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
-        expect(dead_code, reason = "the reading of answers uses it")
-    )]
     pub(crate) fn offset_in(self, document: Json<'_>) -> Range<usize> {
         let whole = document.text.len();
         let start = self.text.as_ptr().addr().checked_sub(document.text.as_ptr().addr());

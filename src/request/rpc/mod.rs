@@ -52,7 +52,8 @@ impl RpcFault {
     /// Returns the reason for the denial.
     pub(crate) fn reason(self) -> Reason {
         match self {
-            Self::Ambiguous | Self::Malformed => Reason::RpcMalformed,
+            Self::Ambiguous => Reason::JsonAmbiguous,
+            Self::Malformed => Reason::RpcMalformed,
             Self::HeaderMismatch => Reason::RpcHeaderMismatch,
             Self::Revision => Reason::RpcRevision,
         }
@@ -64,7 +65,7 @@ impl From<JsonFault> for RpcFault {
     fn from(fault: JsonFault) -> Self {
         match fault {
             JsonFault::Ambiguous => Self::Ambiguous,
-            JsonFault::Deep | JsonFault::Long | JsonFault::Malformed => Self::Malformed,
+            JsonFault::Deep | JsonFault::Long | JsonFault::LongNumber | JsonFault::Malformed => Self::Malformed,
         }
     }
 }
