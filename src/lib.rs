@@ -38,8 +38,8 @@ pub mod conformance;
 pub mod fuzzing;
 
 // The top-level modules, from the adapters down to plain text. Each imports only from modules below it, which the test
-// `rooms_import_downward` checks: host, evaluate, decision, policy, quota, replay, allowlist, identity, fetch, request, state, document, reason,
-// text.
+// `rooms_import_downward` checks: host, evaluate, decision, response, policy, quota, replay, allowlist, identity, fetch, request, state, document,
+// reason, text.
 pub mod allowlist;
 pub mod decision;
 mod evaluate;
@@ -52,6 +52,11 @@ mod quota;
 mod reason;
 mod replay;
 pub mod request;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "adapters use it for the answers of MCP servers")
+)]
+mod response;
 pub mod state;
 #[cfg(test)]
 mod testing;
@@ -76,5 +81,6 @@ pub use reason::{AGENT_REFUSED, Challenge, Reason, Row};
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;
 pub use request::incoming::{DecisionId, Request, Source};
+pub use response::pin::{Pin, PinError, tool_pins};
 pub use state::{Clock, StoreStats};
 pub use text::time::Timestamp;

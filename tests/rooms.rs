@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, from the adapters down to plain text.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "host",
     "evaluate",
     "decision",
+    "response",
     "policy",
     "quota",
     "replay",
