@@ -5,7 +5,7 @@
 //! was not checked is forwarded. This module does not know gateways, policies or state that workers share: a [`list::Listed`] decides about
 //! each item. What stays is never serialized again, because clients and pins compare it byte for byte.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "filters of whole responses use it"))]
+pub(crate) mod events;
 mod held;
 pub(crate) mod list;
 pub(crate) mod pin;
