@@ -53,7 +53,7 @@ mod reason;
 mod replay;
 pub mod request;
 #[cfg_attr(
-    not(test),
+    not(any(test, all(feature = "testing", not(target_arch = "wasm32")))),
     expect(dead_code, reason = "adapters use it for the answers of MCP servers")
 )]
 mod response;

@@ -6,6 +6,7 @@
 //! each item. What stays is never serialized again, because clients and pins compare it byte for byte.
 
 pub(crate) mod events;
+pub(crate) mod filter;
 mod held;
 pub(crate) mod list;
 pub(crate) mod pin;
