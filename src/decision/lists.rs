@@ -7,7 +7,7 @@ use crate::allowlist::operations::{ListKind, Operation, Rpc};
 use crate::document::{RpcList, RpcProtocol};
 use crate::policy::{Endpoint, Policy};
 use crate::request::json::Json;
-use crate::response::list::{self, Listed, Shown};
+use crate::response::list::{Listed, Shown};
 use crate::response::pin::Pin;
 
 /// What a caller sees of the lists in the answer to its request. It outlives the request.
@@ -91,13 +91,7 @@ impl<'p> VisibleItems<'p> {
 }
 
 impl Listed for VisibleItems<'_> {
-    fn shows(&self, kind: list::ListKind, name: &str, definition: Json<'_>) -> Shown {
-        let kind = match kind {
-            list::ListKind::Prompts => ListKind::Prompts,
-            list::ListKind::Resources => ListKind::Resources,
-            list::ListKind::ResourceTemplates => ListKind::ResourceTemplates,
-            list::ListKind::Tools => ListKind::Tools,
-        };
+    fn shows(&self, kind: ListKind, name: &str, definition: Json<'_>) -> Shown {
         let Some(operation) = self.rpc.listed(kind, name) else { return Shown::No };
         if !operation.pins.is_empty() {
             let changed = Pin::of(definition).map_or(true, |pin| !operation.pins.contains(&pin.0));

@@ -47,7 +47,7 @@ pub fn json_body(data: &[u8]) {
 
 /// A value as that parser reads it.
 #[derive(Debug, Clone, PartialEq)]
-enum Tree {
+pub(super) enum Tree {
     Null,
     Bool(bool),
     Number(f64),
@@ -57,7 +57,7 @@ enum Tree {
 }
 
 impl Tree {
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         let below = |values: &mut dyn Iterator<Item = &Self>| values.map(Self::depth).max().unwrap_or_default();
         match self {
             Self::List(items) => 1 + below(&mut items.iter()),
@@ -67,7 +67,7 @@ impl Tree {
     }
 
     /// Returns whether an object has two names that count as equal.
-    fn is_ambiguous(&self, names: Names) -> bool {
+    pub(super) fn is_ambiguous(&self, names: Names) -> bool {
         match self {
             Self::List(items) => items.iter().any(|item| item.is_ambiguous(names)),
             Self::Object(members) => {
@@ -98,7 +98,7 @@ impl Tree {
 }
 
 /// Returns whether some decoder reads the same name: without regard to case and NULs, or up to the first NUL.
-fn read_alike(one: &str, other: &str) -> bool {
+pub(super) fn read_alike(one: &str, other: &str) -> bool {
     let readings = |name: &str| [name.replace('\0', ""), name.split('\0').next().unwrap_or_default().to_owned()];
     let folded = |name: &String| name.chars().map(naive_fold).collect::<String>();
     let others = readings(other).map(|name| folded(&name));

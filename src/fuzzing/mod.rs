@@ -4,6 +4,7 @@
 //! The functions compare the engine with the slow second implementations in [`naive`], which always check the whole input. Nothing else
 //! uses this module.
 
+mod answers;
 mod dpop;
 mod header_names;
 mod json_body;
@@ -18,6 +19,7 @@ use crate::reason::Reason;
 use crate::request::headers::Headers;
 use crate::request::{CanonicalPath, Host, Method, Query, RejectedNames, percent, split_target};
 
+pub use answers::answers;
 pub use dpop::dpop;
 pub use header_names::header_names;
 pub use json_body::json_body;

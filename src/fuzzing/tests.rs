@@ -248,6 +248,23 @@ fn json_body() {
 }
 
 #[test]
+fn answers() {
+    drive(
+        super::answers,
+        &[
+            b"",
+            br#"a {"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hid"},{"name":"a"},{"name":"chg"}],"cacheScope":"public"}}"#,
+            br#"b!{"result":{"resources":[{"uri":"a"},{"uri":"h\u0069d"},7],"prompts":null,"ttlMs":5}}"#,
+            br#"b!{"result":{"resources":[{"name":"a"}],"resourceTemplates":[{"uriTemplate":"hid"}],"Resources":[]}}"#,
+            br#"`!{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"tools":[{"name":"hid"}],"TOOLS":1}}}"#,
+            b"c data: {\"result\":{\"tools\":[{\"name\":\"hid\"},\ndata:{\"name\":\"a\"}]}}\n\nid: 1\ndata:\n\n",
+            b"c!\xef\xbb\xbfdata: {}\r\n\r\n: c\r\nevent: e\rdata: {\"result\":{\"prompts\":[]}}\r\rdata: x\n\n",
+            "a!data: {\"result\":{\"x\":\"\u{2028}\u{85}\"}}\n\nData: {}\n: \u{2029}data: {}\n\ndata: [1]\n\ndata".as_bytes(),
+        ],
+    );
+}
+
+#[test]
 fn jws() {
     drive(super::jws, &[b"e30.e30.", b"e30.e30.AA", b"eyJhIjoxfQ.e30.AAAA", b"e30.e30.e30.e30.e30", b".."]);
 }

@@ -89,9 +89,13 @@ impl OperationKind {
 /// A list of an MCP server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ListKind {
+    /// The result of `tools/list`.
     Tools,
+    /// The result of `resources/list`.
     Resources,
+    /// The result of `resources/templates/list`.
     ResourceTemplates,
+    /// The result of `prompts/list`.
     Prompts,
 }
 
