@@ -92,7 +92,7 @@ impl<'a> Evaluation<'a, '_> {
             known.uses(requested);
         }
         known.charge(endpoint, &rpc.lifecycle_limits);
-        let details = self.context.trace.is_some().then(|| describe(&known));
+        let details = self.context.trace.is_some().then(|| describe(&known, found.as_ref().ok()));
         self.facts.rpc = Some(Box::new(known));
         let rule = rpc_rule(endpoint, found.as_ref().err());
         self.record_check_with_details(Check::Message, rule, found, details.unwrap_or_default())
@@ -229,10 +229,13 @@ fn named(request: &RpcRequest<'_>) -> Result<Option<(OperationKind, Box<str>)>, 
     Ok(request.text_param(parameter)?.map(|name| (kind, name.as_ref().into())))
 }
 
-fn describe(known: &RpcFacts<'_>) -> CheckDetails {
+fn describe(known: &RpcFacts<'_>, requested: Option<&Requested<'_, '_>>) -> CheckDetails {
     let mut details = CheckDetails::new();
     details.extend(known.method.iter().map(|method| ("method", method.to_string())));
     details.extend(known.named.iter().map(|(kind, name)| (kind.name(), name.to_string())));
+    if let Some(Requested::List(kind)) = requested {
+        details.push(("list", kind.member().to_owned()));
+    }
     details.extend(known.operations.iter().map(|operation| ("operation", operation.place.to_string())));
     details
 }

@@ -173,6 +173,7 @@ impl ResponseFilter {
     }
 
     /// Returns what was removed from lists.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn removed(&self) -> &Removed {
         &self.answers.removed
     }

@@ -79,6 +79,7 @@ impl ListKind {
 
 impl Removed {
     /// Returns how many items of a kind were removed, for any reason.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn count(&self, kind: ListKind) -> u32 {
         self.counts.get(kind as usize).copied().unwrap_or_default()
     }

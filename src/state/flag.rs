@@ -1,6 +1,8 @@
 //! A value that is true or false for all workers.
 
-use super::{MOST_ATTEMPTS, SharedStore, StoreError, StoreKey};
+#[cfg(any(test, target_arch = "wasm32"))]
+use super::MOST_ATTEMPTS;
+use super::{SharedStore, StoreError, StoreKey};
 
 /// A value that is true or false for all workers. It is false until a worker sets it.
 #[derive(Clone, Copy)]
@@ -27,6 +29,7 @@ impl Flag {
     ///
     /// # Errors
     /// [`StoreError`] if the host fails, another value is stored under the key, or other workers were faster too often in a row.
+    #[cfg(any(test, target_arch = "wasm32"))]
     pub(crate) fn set(self, store: &dyn SharedStore, on: bool) -> Result<bool, StoreError> {
         let bytes = [u8::from(on)];
         for _ in 0..MOST_ATTEMPTS {

@@ -34,6 +34,7 @@ pub(crate) struct Rpc {
     pub(crate) client_responses: bool,
     pub(crate) list: RpcList,
     /// The maximum size of an answer or event whose lists are filtered, in bytes.
+    #[cfg_attr(not(any(test, target_arch = "wasm32")), expect(dead_code, reason = "only adapters filter answers"))]
     pub(crate) max_answer: usize,
     /// The limits of requests that name no operation, in addition to those of the endpoint, by their positions in the policy.
     pub(crate) lifecycle_limits: Vec<u32>,
