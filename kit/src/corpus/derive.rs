@@ -341,7 +341,7 @@ impl Deriver<'_, '_> {
                 self.reader.error(&place, format!("`{code}` is not a reason code"));
             }
         }
-        let answered = expect.status.is_some() || !expect.headers.is_empty();
+        let answered = expect.status.is_some() || !expect.headers.is_empty() || expect.rpc.is_some();
         let upstream = !expect.upstream.has.is_empty() || !expect.upstream.lacks.is_empty();
         // The gate itself responds to a request for the metadata.
         let published = expect.reason.as_deref() == Some(Ground::Metadata.code());
@@ -358,7 +358,7 @@ impl Deriver<'_, '_> {
                     .error(&place.field("upstream"), "a denied request does not reach the upstream; remove this");
             }
             Decision::Allow | Decision::Observe if answered => {
-                self.reader.error(place, "`status` and `headers` describe the gate's own response; remove them");
+                self.reader.error(place, "`status`, `headers` and `rpc` describe the gate's own response; remove them");
             }
             Decision::Observe if expect.would_deny.is_empty() => {
                 self.reader.error(place, "write the codes of the denial in `would_deny`");

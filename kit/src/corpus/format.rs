@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::bytes::Bytes;
@@ -215,6 +215,12 @@ pub(super) struct Expect {
     /// Headers of the response with their exact values; `null` for a header that must be absent.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, Option<String>>,
+    /// The JSON-RPC error in the response; its members are those that belong to the reason when absent.
+    #[serde(default)]
+    pub(super) rpc: Option<RpcError>,
+    /// The status that belongs to the reason, if it is stated outside of the file.
+    #[serde(skip)]
+    pub(super) status_of_reason: Option<u16>,
     /// The request that reaches the upstream.
     #[serde(default)]
     pub(super) upstream: Upstream,
@@ -224,6 +230,22 @@ pub(super) struct Expect {
     /// Members of the decision record with their exact values.
     #[serde(default)]
     pub(super) record: BTreeMap<String, Value>,
+}
+
+/// The JSON-RPC error with which the gate denies a message.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RpcError {
+    /// The id; `null` for an error without one. When absent, it is the id of a message that could be read.
+    #[serde(deserialize_with = "with_null")]
+    pub(super) id: Option<Value>,
+    /// The code; the one that belongs to the reason when absent.
+    pub(super) code: Option<i64>,
+}
+
+/// Reads a value that may be `null`, which is not the same as an absent one.
+fn with_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// A policy's decision about a request.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::format::{Decision, Expect};
+use super::rpc_error::DeniedMessage;
 use super::{Case, Policy, published};
 use crate::{escape, records};
 
@@ -135,18 +136,23 @@ impl<'j> Judge<'j> {
             self.found.push("the gate responded, but its record contains no denial".to_owned());
             return;
         };
-        let row = reason.row();
         let grpc = headers.iter().any(|(name, _)| name == "grpc-status");
+        let of_reason = self.expect.status_of_reason.unwrap_or(reason.row().status);
+        let message = DeniedMessage::of(&self.policy.document, self.record, self.call, *reason, of_reason);
         // A gRPC client receives the denial in headers, with the status 200.
-        let wanted = self.expect.status.unwrap_or(if grpc { 200 } else { row.status });
-        self.status(status, wanted);
+        let message = message.filter(|_| !grpc);
+        let usual = message.as_ref().map_or(if grpc { 200 } else { of_reason }, DeniedMessage::http_status);
+        self.status(status, self.expect.status.unwrap_or(usual));
         self.details(&code, details);
-        if grpc {
-            if !self.expect.headers.contains_key("grpc-status") {
-                self.found.push("the response is gRPC, but the case does not expect `grpc-status`".to_owned());
-            }
-        } else {
+        if self.expect.rpc.is_some() && message.is_none() {
+            self.found.push("the response is not a JSON-RPC error, but the case expects one".to_owned());
+        }
+        if let Some(message) = message {
+            self.found.extend(message.differences(self.expect.rpc.as_ref(), headers, body));
+        } else if !grpc {
             self.problem(*reason, headers, body);
+        } else if !self.expect.headers.contains_key("grpc-status") {
+            self.found.push("the response is gRPC, but the case does not expect `grpc-status`".to_owned());
         }
         self.challenge(*reason, headers);
         self.headers(headers);

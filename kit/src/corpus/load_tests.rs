@@ -116,6 +116,20 @@ fn variants_patch_the_policy() {
 }
 
 #[test]
+fn an_error_without_an_id_differs_from_one_that_is_not_stated() {
+    let denial = |rpc: &str| {
+        let cases = cases(&format!(
+            "- {{ name: a, intent: i, expect: {{ decision: deny, reason: rpc_malformed, rpc: {{ {rpc} }} }} }}\n"
+        ));
+        let rpc = cases.unwrap()[0].expect.rpc.clone().unwrap();
+        (rpc.id, rpc.code)
+    };
+    assert_eq!(denial("id: null"), (Some(serde_json::Value::Null), None));
+    assert_eq!(denial("id: a, code: -32600"), (Some(serde_json::json!("a")), Some(-32600)));
+    assert_eq!(denial(""), (None, None));
+}
+
+#[test]
 fn reports_each_mistake_with_its_line() {
     let case = |text: &str| cases(&format!("- {{ name: a, intent: i, expect: {{ decision: allow }} }}\n- {text}\n"));
     for (text, message) in [
@@ -125,6 +139,11 @@ fn reports_each_mistake_with_its_line() {
         ("{ name: b, intent: i, expect: { decision: deny } }", "a denial needs a reason"),
         ("{ name: b, intent: i, expect: { decision: deny, reason: nope } }", "`nope` is not a reason code"),
         ("{ name: b, intent: i, expect: { decision: allow, status: 200 } }", "describe the gate's own response"),
+        ("{ name: b, intent: i, expect: { decision: allow, rpc: { id: 1 } } }", "describe the gate's own response"),
+        (
+            "{ name: b, intent: i, expect: { decision: deny, reason: rpc_malformed, rpc: { data: 1 } } }",
+            "unknown field `data`",
+        ),
         ("{ name: b, intent: i, expect: { decision: observe } }", "in `would_deny`"),
         (
             "{ name: b, intent: i, from: c, change: { path: /b }, expect: { decision: allow } }",

@@ -17,6 +17,7 @@ mod published;
 mod reader;
 mod report;
 mod request;
+mod rpc_error;
 pub mod run;
 mod signature;
 mod token;
@@ -115,12 +116,11 @@ impl Case {
         self.expect.decision
     }
 
-    /// Sets the expected status to the one that `status_of` returns for the reason, if the case denies a request and states no
-    /// status itself.
+    /// Sets the status that belongs to the reason to the one that `status_of` returns, if the case denies a request. The status of the
+    /// response is derived from it, unless the case states it.
     pub fn expect_status(&mut self, status_of: impl FnOnce(&str) -> Option<u16>) {
-        if self.expect.decision == Decision::Deny && !self.is_answered_as_grpc() {
-            let stated = self.expect.reason.as_deref().and_then(status_of);
-            self.expect.status = self.expect.status.or(stated);
+        if self.expect.decision == Decision::Deny {
+            self.expect.status_of_reason = self.expect.reason.as_deref().and_then(status_of);
         }
     }
 
