@@ -21,7 +21,7 @@ const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
-const DOES: [(&str, &[&str], Option<Feature>); 13] = [
+const DOES: [(&str, &[&str], Option<Feature>); 14] = [
     (
         "Ambiguous requests are rejected",
         &[
@@ -69,6 +69,25 @@ const DOES: [(&str, &[&str], Option<Feature>); 13] = [
     ("Replay protection over all workers", &["replay"], Some(Feature::Signatures)),
     ("Signed bodies", &["signature-bodies", "held-bodies"], Some(Feature::Bodies)),
     ("JSON bodies that decide", &["json-bodies", "json-values", "signed-json"], Some(Feature::Content)),
+    (
+        "Operations of MCP and JSON-RPC",
+        &[
+            "json-rpc",
+            "mcp-bindings",
+            "mcp-bodies",
+            "mcp-headers",
+            "mcp-limits",
+            "mcp-messages",
+            "mcp-methods",
+            "mcp-methods-2026",
+            "mcp-names",
+            "mcp-resources",
+            "mcp-rights",
+            "mcp-sessions",
+            "mcp-signed",
+        ],
+        Some(Feature::Operations),
+    ),
 ];
 
 /// The table line of the examples, whose files all have the same name.

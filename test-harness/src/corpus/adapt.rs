@@ -188,12 +188,12 @@ fn put(document: &mut Value, place: &str, value: Value) {
     }
 }
 
-/// Removes the value at a place. Removes the whole endpoint if it is invalid without a missing field or with an added one: the gateway
-/// cannot support such an endpoint.
+/// Removes the value at a place. Removes the whole endpoint if it is invalid without a missing field or with an added one, or if it would
+/// allow every operation: the gateway cannot support such an endpoint.
 fn leave_out(document: &mut Value, place: &str) -> bool {
     let steps = steps(place);
     match steps.as_slice() {
-        [list, index, .., last] if list == "endpoints" && last == "replay" => {
+        [list, index, .., last] if list == "endpoints" && matches!(last.as_str(), "replay" | "rpc") => {
             remove(document, &[list.clone(), index.clone()])
         }
         [list, index, ..] if list == "endpoints" => {

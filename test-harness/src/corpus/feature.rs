@@ -27,6 +27,8 @@ pub enum Feature {
     HeldHeads,
     /// Limits that count requests over all workers.
     Limits,
+    /// The operations of MCP and JSON-RPC, which messages name in their bodies.
+    Operations,
     /// Proofs of possession, each accepted once.
     Proofs,
     /// Records that are completed when the request has ended.
@@ -51,7 +53,8 @@ impl Feature {
         let first = place.split(['.', '[']).next()?;
         let last = place.rsplit('.').next()?.split('[').next()?;
         match (first, last) {
-            ("limits" | "auth_failure_limit", _) | (_, "limits" | "cost") => Some(Self::Limits),
+            ("limits" | "auth_failure_limit", _) | (_, "limits" | "cost" | "lifecycle_limits") => Some(Self::Limits),
+            ("endpoints", "rpc") => Some(Self::Operations),
             ("dpop", _) | (_, "token") => Some(Self::Proofs),
             ("audit", "outcome") => Some(Self::Outcomes),
             ("signatures" | "web_bot_auth" | "body_check" | "max_body" | "held_bodies", _)
@@ -78,6 +81,7 @@ impl fmt::Display for Feature {
             Self::Hosts => "the canonical host for the upstream",
             Self::HeldHeads => "headers that wait for the body",
             Self::Limits => "limits",
+            Self::Operations => "operations of MCP and JSON-RPC",
             Self::Proofs => "proofs of possession",
             Self::OwnAnswers => "records of malformed requests, which nginx answers",
             Self::Outcomes => "outcomes in records",
