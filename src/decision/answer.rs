@@ -111,8 +111,8 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
         Challenge::UseNonce => (Scheme::Dpop, ", error=\"use_dpop_nonce\"".to_owned()),
         Challenge::InsufficientScope => {
             let mut scopes = facts.endpoint.map(|endpoint| endpoint.scopes.names()).unwrap_or_default();
-            // All scopes of the operation belong in one challenge, because clients ask for a new token once.
-            let of_operations = facts.rpc.iter().flat_map(|rpc| &rpc.lacking);
+            // All scopes of the operations belong in one challenge, because clients ask for a new token once.
+            let of_operations = facts.rpc.iter().flat_map(|rpc| &rpc.asked);
             for scope in of_operations.flat_map(|operation| operation.scopes.names()) {
                 if !scopes.contains(&scope) {
                     scopes.push(scope);

@@ -17,8 +17,8 @@ pub(crate) struct RpcFacts<'a> {
     pub(crate) unlisted_revision: Option<Box<str>>,
     /// The operations that the message uses.
     pub(crate) operations: Vec<&'a Operation>,
-    /// The operations whose scopes the caller lacks.
-    pub(crate) lacking: Vec<&'a Operation>,
+    /// The operations for whose scopes the answer asks, because the caller lacks some of them.
+    pub(crate) asked: Vec<&'a Operation>,
     /// The limits to charge, by their positions in the policy, each with the operation by which it may count.
     pub(crate) limits: Vec<(u32, Option<&'a Operation>)>,
     /// The number of requests that the message counts as.
@@ -64,6 +64,14 @@ impl<'a> RpcFacts<'a> {
                 }
             }
         }
+    }
+
+    /// Notes that the caller lacks scopes of an operation. The answer also asks for those of the other operations that the message uses: a
+    /// client that asks for a new token with only some of them would lack the others next.
+    pub(crate) fn lacks(&mut self, operation: &'a Operation) {
+        self.asked.clear();
+        self.asked.push(operation);
+        self.asked.extend(&self.operations);
     }
 
     /// Returns whether the message is a request that could be read, which is answered with its id.

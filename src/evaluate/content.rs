@@ -118,6 +118,8 @@ const MEDIA_TYPE: &str =
 fn content_rule<'a>(endpoint: &Endpoint, refused: Option<&Reason>) -> Rule<'a> {
     match refused {
         Some(Reason::JsonTooLarge) => Rule::Endpoint(endpoint.position, "max_json"),
+        // Its messages are JSON, whether or not a part of the body is bound.
+        _ if endpoint.rpc.is_some() => Rule::Endpoint(endpoint.position, "rpc"),
         _ => Rule::Endpoint(endpoint.position, "bind"),
     }
 }

@@ -63,8 +63,12 @@ impl<'a> Evaluation<'a, '_> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
         let Requested::Operations(found) = requested else {
             // Who can use nothing needs no session and no list.
-            let usable = usable(rpc, caller);
-            let lacking = if usable { None } else { least(rpc) };
+            let lacking = if usable(rpc, caller) { None } else { least(rpc) };
+            if rpc.operations().next().is_none() {
+                let (rule, denied) = (rpc_rule(endpoint, None), Err::<(), _>(Reason::OperationNotAllowed));
+                self.record_check(Check::Message, rule, denied, |()| CheckDetails::new())?;
+                return Ok(None);
+            }
             return Ok(self
                 .granted(endpoint, lacking, lacking.map(|_| Origin::Endpoint))?
                 .then(OperationAllowed::assertion));
@@ -169,7 +173,7 @@ impl<'a> Evaluation<'a, '_> {
         missing: Option<Origin>,
     ) -> Result<bool, Denied> {
         if let (Some(operation), Some(rpc), true) = (operation, &mut self.facts.rpc, missing.is_some()) {
-            rpc.lacking.push(operation);
+            rpc.lacks(operation);
         }
         let details = self.context.trace.is_some().then(|| {
             let requires = operation.map(|operation| operation.scopes.names().join(" ")).unwrap_or_default();
