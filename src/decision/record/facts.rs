@@ -14,6 +14,7 @@ use crate::identity::token::VerifiedToken;
 use crate::policy::Policy;
 use crate::request::headers::name_is;
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
+use crate::text::ascii::are_printable;
 
 /// The maximum number of query parameters in a record.
 const MOST_PARAMETERS: usize = 32;
@@ -111,10 +112,18 @@ fn message<'r>(rpc: &'r RpcFacts<'_>, facts: &Facts<'_>) -> Option<RpcRecord<'r>
         tool: named(OperationKind::Tool),
         uri: named(OperationKind::Resource),
         prompt: named(OperationKind::Prompt),
-        id: rpc.id.as_deref().map(text),
+        id: rpc.id.as_deref().map(shown_id),
         session: session(facts),
     };
     (record != RpcRecord::default()).then_some(record)
+}
+
+/// Returns the id of a request. Unlike other text, most ids have quotes, which stay as they are.
+fn shown_id(id: &str) -> Cow<'_, str> {
+    match redact::shown(id.as_bytes()) {
+        Cow::Borrowed(_) if are_printable(id.as_bytes()) => Cow::Borrowed(id),
+        shown => escaped(shown),
+    }
 }
 
 /// Returns the hash of the id of a session.
