@@ -116,7 +116,12 @@ impl<'a> Evaluation<'a, '_> {
             Message::Request(request) | Message::Notification(request) => request,
             Message::Response if is_mcp => {
                 let sent = McpHeaders::read(headers).map_err(RpcFault::reason)?;
-                return rpc.check_response(&sent).map(|()| Requested::Lifecycle);
+                return rpc.check_response(&sent).map(|()| Requested::Lifecycle).inspect_err(|reason| {
+                    if *reason == Reason::RpcRevision {
+                        known.unlisted_revision =
+                            revision::unlisted(&sent, None, &rpc.revisions).map(|version| version.as_ref().into());
+                    }
+                });
             }
             Message::Response => return Err(Reason::ClientResponse),
         };
