@@ -254,8 +254,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     }
 
     /// Runs the last checks before the body is held, without charging or reserving anything. A replayed request or one that
-    /// exceeds a limit is denied at once, and no bytes are held for it. In observation, only the last checks themselves record
-    /// denials.
+    /// exceeds a limit is denied at once, and no bytes are held for it. The operation of a message decides which limits it is charged
+    /// to, so they are checked after the body was read. In observation, only the last checks themselves record denials.
     fn look_ahead(&mut self, endpoint: &'a Endpoint) -> Result<(), Denied> {
         if self.observing {
             return Ok(());
@@ -264,7 +264,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let trace = self.context.trace.take();
         let ahead = self
             .check_replay()
-            .and_then(|_| if self.answers_with_id(endpoint) { Ok(()) } else { self.check_limits_ahead(endpoint) });
+            .and_then(|_| if endpoint.rpc.is_some() { Ok(()) } else { self.check_limits_ahead(endpoint) });
         self.context.trace = trace;
         ahead.or_else(|Denied| self.continue_explaining())
     }

@@ -10,7 +10,7 @@ use crate::allowlist::operations::{Operation, OperationKind, Parts, Requested, R
 use crate::decision::evidence::OperationAllowed;
 use crate::decision::trace::Check;
 use crate::decision::{Caller, RpcFacts, Rule};
-use crate::document::{McpRevision, RpcDenials, RpcProtocol};
+use crate::document::{McpRevision, RpcProtocol};
 use crate::policy::{Content, Endpoint};
 use crate::reason::Reason;
 use crate::request::json::Json;
@@ -35,7 +35,8 @@ impl<'a> Evaluation<'a, '_> {
             rpc.check_session(&McpHeaders::read(headers).map_err(RpcFault::reason)?)
         });
         let mut known = RpcFacts::default();
-        known.charge(endpoint, &rpc.lifecycle_limits);
+        // What a message in the body charges is not known yet.
+        known.charge(endpoint, if is_post { &[] } else { &rpc.lifecycle_limits });
         self.facts.rpc = Some(Box::new(known));
         let rule = rpc_rule(endpoint, result.as_ref().err());
         if self.record_check(Check::Message, rule, result, |()| CheckDetails::new())?.is_none() {
@@ -201,11 +202,6 @@ impl<'a> Evaluation<'a, '_> {
             all_hold &= self.binding(rule, binding, parts.value(binding))?;
         }
         Ok(all_hold)
-    }
-
-    /// Returns whether an exceeded limit is answered only after the body was read, because the answer needs the id of the request.
-    pub(super) fn answers_with_id(&self, endpoint: &Endpoint) -> bool {
-        endpoint.rpc.as_ref().is_some_and(|rpc| rpc.denials == RpcDenials::Rpc)
     }
 }
 
