@@ -12,7 +12,8 @@ use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
 use crate::quota::{
-    AuthFailureLimit, Guard, LimitBatch, LimitStatuses, LimitSubject, OperationName, Outcome, Refused, Stopped,
+    AuthFailureLimit, Guard, LimitBatch, LimitStatus, LimitStatuses, LimitSubject, OperationName, Outcome, Refused,
+    Stopped,
 };
 use crate::reason::Reason;
 use crate::state::StoreStats;
@@ -140,8 +141,16 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     pub(super) fn note(&mut self, batch: &LimitBatch<'a, 'c>) {
         let Some(endpoint) = self.facts.endpoint else { return };
         let positions = self.charged_limits(endpoint).map(|(position, _)| position);
-        let standings = positions.zip(batch.statuses().map(|(_, standing)| standing));
-        self.facts.limits = LimitStatuses(standings.collect());
+        let mut standings: Vec<(u32, LimitStatus)> = Vec::new();
+        for (position, (_, standing)) in positions.zip(batch.statuses()) {
+            match standings.iter_mut().find(|(own, _)| *own == position) {
+                // A message that uses several operations has the least that a limit leaves for any of them.
+                Some((_, own)) if standing.remaining < own.remaining => *own = standing,
+                Some(_) => {}
+                None => standings.push((position, standing)),
+            }
+        }
+        self.facts.limits = LimitStatuses(standings);
     }
 
     /// Records the state of the limits for the answer to a denied request, as for an allowed one. This applies only to

@@ -254,3 +254,7 @@ fn rpc_rule<'a>(endpoint: &Endpoint, refused: Option<&Reason>) -> Rule<'a> {
     };
     Rule::Endpoint(endpoint.position, field)
 }
+
+#[cfg(test)]
+#[path = "rpc_tests.rs"]
+mod tests;
