@@ -282,6 +282,21 @@ mod tests {
         assert_eq!(failed, [("new-key", vec!["expected `allow`, got `deny` (`token_key`)".to_owned()])]);
     }
 
+    /// Without its operations, an endpoint would allow every message.
+    #[test]
+    fn endpoints_with_operations_are_left_out_where_bodies_are_not_held() {
+        for file in ["json-rpc", "mcp-limits", "mcp-names", "mcp-signed"] {
+            let name = format!("/{file}.cases.yaml");
+            let suite = suites().unwrap().into_iter().find(|suite| suite.file.ends_with(&name)).unwrap();
+            for profile in HostProfile::ALL {
+                let lost = &super::suite(&suite, profile.quirks()).unwrap().lost[0];
+                let is_left_out = (lost.everything, lost.features.contains(&Feature::Operations));
+                let is_held = profile == HostProfile::Envoy;
+                assert_eq!(is_left_out, (!is_held, !is_held), "{file} {profile:?}");
+            }
+        }
+    }
+
     #[test]
     fn leave_out_removes_a_value_and_put_inserts_one() {
         let mut document = json!({ "a": [{ "b": 1 }, { "c": 2 }] });
