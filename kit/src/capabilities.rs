@@ -20,6 +20,7 @@ pub const CAPABILITIES: &[&str] = &[
     "proxy_on_request_body",
     "proxy_on_request_trailers",
     "proxy_on_response_headers",
+    "proxy_on_response_body",
     "proxy_on_log",
     "proxy_on_delete",
     // Host calls.
@@ -39,6 +40,7 @@ pub const CAPABILITIES: &[&str] = &[
     "proxy_remove_header_map_value",
     "proxy_replace_header_map_value",
     "proxy_send_local_response",
+    "proxy_set_buffer_bytes",
     "proxy_set_effective_context",
     "proxy_set_property",
     "proxy_set_shared_data",
