@@ -4,8 +4,10 @@
 
 mod check;
 mod explain;
+mod import;
 mod keygen;
 mod keys;
+mod mcp;
 mod records;
 mod render;
 mod schema;
