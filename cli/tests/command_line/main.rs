@@ -8,6 +8,7 @@ mod import;
 mod keygen;
 mod keys;
 mod mcp;
+mod operations;
 mod records;
 mod render;
 mod schema;
