@@ -35,7 +35,7 @@ def say(line):
 
 
 def as_json(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
 
 
 class Network(sdk.http.AsyncHTTPTransport):
@@ -184,7 +184,7 @@ async def main(mode, steps):
         await stack.enter_async_context(http)
         performing = Steps()
         performing.session = await stack.enter_async_context(sdk.connect(URL, http, mode, performing.hear))
-        say(f"connect: {performing.session.revision} {performing.session.server}")
+        say(f"connect: {performing.session.revision}")
         for step in steps:
             # Two steps at the same time answer in their order.
             pair = step.removeprefix("both ").split(" & ")

@@ -27,10 +27,9 @@ def plain(model):
 class Session:
     """A session that answers with plain JSON."""
 
-    def __init__(self, session, initialized):
+    def __init__(self, session, revision):
         self.session = session
-        self.revision = initialized.protocolVersion
-        self.server = initialized.serverInfo.name
+        self.revision = revision
 
     async def list(self, what):
         lists = {
@@ -66,4 +65,5 @@ async def connect(url, client, _mode, hear):
 
     async with streamable_http_client(url, http_client=client) as (receive, send, _):
         async with ClientSession(receive, send, message_handler=handle) as session:
-            yield Session(session, await session.initialize())
+            initialized = await session.initialize()
+            yield Session(session, initialized.protocolVersion)

@@ -35,7 +35,6 @@ class Session:
     def __init__(self, client):
         self.client = client
         self.revision = client.protocol_version
-        self.server = client.server_info.name
 
     async def list(self, what):
         lists = {
