@@ -51,7 +51,7 @@ fn converses_with_every_client(server: Server) {
             (EXPORT, denied("operation_not_allowed")),
             (r#"call get_payment {"tenant":"globex","payment":"p-9"}"#, mismatch.clone()),
             (r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":1000.01}"#, mismatch.clone()),
-            (r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":"5"}"#, mismatch.clone()),
+            (r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":"5000"}"#, mismatch.clone()),
             ("read payments://ledger/globex/p-9", mismatch.clone()),
             ("read file:///etc/passwd", denied("operation_not_allowed")),
             (r#"prompt reconcile {"tenant":"globex","month":"2026-11"}"#, mismatch),
