@@ -43,7 +43,7 @@ fn converses_with_every_client(server: Server) {
             ),
             (PAY, CREATED.to_owned()),
         ];
-        // The SDK for Rust sends it to the stream of the request, which has ended when a client without a session could read it.
+        // Only the servers in Python are known to send it on the stream that `GET` opened.
         if has_session && server != Server::Rust {
             table.push((CHANGED, "arrived".to_owned()));
         }
