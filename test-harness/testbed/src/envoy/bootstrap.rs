@@ -35,7 +35,7 @@ impl Bootstrap {
         let mut bootstrap = Self::shipped()?;
         *bootstrap.at("/admin/address/socket_address")? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
         *bootstrap.at(&format!("{LISTENER}/address/socket_address"))? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
-        *bootstrap.at(UPSTREAM)? = address(upstream);
+        bootstrap.set_upstream(upstream)?;
         *child(bootstrap.gate()?, "/vm_config/code/local/filename")? = json!(module);
         bootstrap.set_policy(policy)?;
         Ok(bootstrap)
@@ -108,6 +108,15 @@ impl Bootstrap {
     pub fn dynamic(mut self) -> Self {
         self.dynamic = true;
         self
+    }
+
+    /// Sets the server of the cluster to which the gate forwards.
+    ///
+    /// # Errors
+    /// When the configuration has no such cluster.
+    pub fn set_upstream(&mut self, upstream: SocketAddr) -> Result<()> {
+        *self.at(UPSTREAM)? = address(upstream);
+        Ok(())
     }
 
     /// Returns the HTTP connection manager.
