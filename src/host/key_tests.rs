@@ -132,7 +132,7 @@ fn a_request_waits_for_the_first_fetch_and_continues() {
     assert_eq!(worker.host.value(Map::RequestHeaders, "authorization"), None);
     assert_eq!(worker.host.0.periods.borrow().last().unwrap().as_millis(), 1_000);
     assert_eq!(worker.host.0.contexts.borrow().last(), Some(&ROOT));
-    stream.on_response_headers();
+    stream.on_response_headers(true);
     stream.on_log();
     assert_eq!(worker.reasons().len(), 1);
     // The next request does not wait.
