@@ -274,6 +274,13 @@ struct OpenStream {
     is_complete: bool,
 }
 
+impl OpenStream {
+    /// Ends the stream as the script states. Otherwise its client has closed it.
+    fn complete(mut self) {
+        self.is_complete = true;
+    }
+}
+
 impl Drop for OpenStream {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
@@ -297,7 +304,7 @@ fn streamed(pieces: Vec<Piece>, open: OpenStream) -> Body {
                     return Some((Err(io::ErrorKind::ConnectionReset.into()), (pieces, open)));
                 }
                 None => {
-                    open.is_complete = true;
+                    open.complete();
                     return None;
                 }
             }

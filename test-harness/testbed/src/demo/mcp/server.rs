@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::demo::MARK;
 use crate::quickstart::set;
-use crate::upstream::bound;
+use crate::listener::bound;
 
 /// A server. It stops when it is dropped.
 pub(super) struct McpServer {
