@@ -69,15 +69,22 @@ pub(crate) fn decide<T>(
     };
     let decision = match outcome.map_err(|_| Undecidable::Body)? {
         Outcome::Decided(decision) => decision,
-        Outcome::Pending(mut pending) => {
-            let Body::Known(body) = asked.body else { return Err(Undecidable::Body) };
-            let _ = pending.receive(body);
-            let decision = match trace.as_deref_mut() {
-                Some(trace) => engine.resume_explained(pending, now, trace),
-                None => engine.resume(pending, now),
-            };
-            decision.map_err(|_| Undecidable::Body)?
-        }
+        Outcome::Pending(mut pending) => match asked.body {
+            Body::Known(body) => {
+                let _ = pending.receive(body);
+                let decision = match trace.as_deref_mut() {
+                    Some(trace) => engine.resume_explained(pending, now, trace),
+                    None => engine.resume(pending, now),
+                };
+                decision.map_err(|_| Undecidable::Body)?
+            }
+            Body::None | Body::Unknown if pending.forwards().is_some() => return Err(Undecidable::Body),
+            // An explanation continues after a denial, so the headers may deny even a request whose body is awaited.
+            Body::None | Body::Unknown => match engine.decide(request).map_err(|_| Undecidable::Body)? {
+                Outcome::Decided(decision) => decision,
+                Outcome::Pending(_) => return Err(Undecidable::Body),
+            },
+        },
     };
     Ok(then(&decision, trace))
 }

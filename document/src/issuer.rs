@@ -52,8 +52,7 @@ pub struct Issuer {
     #[serde(default)]
     pub ignore_header: Vec<IgnorableHeader>,
     /// The other issuers in this policy that use the same keys, as the tenants of one provider do. Both issuers must list each
-    /// other. A key that issuers have in common without listing each other verifies only the tokens of the issuer that has it in
-    /// `jwks`, or else of the one whose name in the policy sorts first.
+    /// other.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Name>"))]
     pub shares_keys_with: Vec<String>,

@@ -142,7 +142,10 @@ impl<'a> Check<'a> {
                            `callgate render --for envoy` prints";
             return self.add(Code::CapabilitiesUnrestricted, config, message);
         };
-        let needed = capabilities::required(facts.is_some_and(|facts| !facts.fetched.is_empty()));
+        let needed = capabilities::required(
+            facts.is_some_and(|facts| !facts.fetched.is_empty()),
+            facts.is_some_and(|facts| facts.filters_answers),
+        );
         let missing: Vec<&str> = needed.filter(|name| allowed.value.get(*name).is_none()).collect();
         if let Some(first) = missing.first() {
             let called = missing.iter().find(|name| name.starts_with("proxy_on_"));

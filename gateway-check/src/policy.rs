@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) fetched: BTreeSet<FetchedHost>,
     /// The size limit of the bodies for which requests are held, in bytes; `None` if no request is held.
     pub(super) body: Option<u64>,
+    /// Whether the policy filters the lists in answers of MCP servers.
+    pub(super) filters_answers: bool,
     /// The prefix of the gate's headers, in lower case.
     pub(super) prefix: String,
     /// The headers, other than `Authorization`, in which clients send tokens and API keys, in lower case.
@@ -52,6 +54,7 @@ impl Facts {
             secrets: loaded.secrets.clone(),
             fetched: loaded.policy.fetched_hosts(),
             body: loaded.policy.largest_held_body(),
+            filters_answers: callgate_kit::capabilities::filters_answers(document),
             prefix: text("/audit/headers/prefix").unwrap_or(HEADER_PREFIX).to_ascii_lowercase(),
             credential_headers: loaded.policy.credential_headers().map(str::to_owned).collect(),
             claim_headers: loaded.policy.claim_headers().map(str::to_owned).collect(),

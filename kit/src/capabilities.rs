@@ -4,11 +4,14 @@
 //! A gateway that is configured with the list rejects every other host call, and does not enter the VM for callbacks that do
 //! nothing.
 //!
-//! The list does not depend on the policy. Envoy reuses a VM for an update with the same module, and the VM keeps the capabilities
+//! Apart from the callback for the bodies of responses, the list does not depend on the policy. Envoy reuses a VM for an update with the same module, and the VM keeps the capabilities
 //! with which it was created. If only policies that fetch documents had the calls for that, the first update to such a policy would
-//! require a restart.
+//! require a restart. The callback for the bodies of responses costs every response a call into the VM, so only gateways whose policies
+//! filter the lists of MCP servers have it; the first update to such a policy requires a restart.
 
-/// The capabilities that the filter needs, by their names in Envoy.
+use serde_json::Value;
+
+/// The capabilities that the filter needs under every policy, by their names in Envoy.
 pub const CAPABILITIES: &[&str] = &[
     // Callbacks. Without `proxy_on_delete`, the resources of a stream would never be released.
     "proxy_on_vm_start",
@@ -58,20 +61,59 @@ const VERIFYING: &str = "proxy_call_foreign_function";
 const FETCHING: [&str; 4] =
     ["proxy_http_call", "proxy_on_http_call_response", "proxy_continue_stream", "clock_time_get"];
 
-/// Returns the capabilities without which the filter does not work under a policy that fetches documents, or under one that does
-/// not.
-pub fn required(fetches: bool) -> impl Iterator<Item = &'static str> {
-    CAPABILITIES.iter().copied().filter(move |name| *name != VERIFYING && (fetches || !FETCHING.contains(name)))
+/// The capabilities that only policies need that filter the answers of MCP servers.
+pub const ANSWERING: [&str; 2] = ["proxy_on_response_body", "proxy_set_buffer_bytes"];
+
+/// Returns whether a policy filters the answers of MCP servers: an endpoint has `protocol: mcp` and not `list: unfiltered`.
+#[must_use]
+pub fn filters_answers(policy: &Value) -> bool {
+    let endpoints = policy.get("endpoints").and_then(Value::as_array);
+    let mut all = endpoints.into_iter().flatten().filter_map(|endpoint| endpoint.get("rpc"));
+    all.any(|rpc| {
+        rpc.get("protocol").is_some_and(|protocol| protocol == "mcp")
+            && rpc.get("list").is_none_or(|list| list != "unfiltered")
+    })
+}
+
+/// Returns the capabilities that a gateway with this policy should allow.
+pub fn allowed(policy: &Value) -> impl Iterator<Item = &'static str> {
+    CAPABILITIES.iter().copied().chain(ANSWERING.into_iter().filter(|_| filters_answers(policy)))
+}
+
+/// Returns the capabilities without which the filter does not work under a policy that fetches documents, or filters answers.
+pub fn required(fetches: bool, filters: bool) -> impl Iterator<Item = &'static str> {
+    let always = CAPABILITIES.iter().copied();
+    let needed = always.filter(move |name| *name != VERIFYING && (fetches || !FETCHING.contains(name)));
+    needed.chain(ANSWERING.into_iter().filter(move |_| filters))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn policies_that_fetch_nothing_require_no_calls_to_clusters() {
-        let (with, without): (Vec<_>, Vec<_>) = (required(true).collect(), required(false).collect());
+        let (with, without): (Vec<_>, Vec<_>) = (required(true, false).collect(), required(false, false).collect());
         assert_eq!((with.len(), without.len()), (CAPABILITIES.len() - 1, CAPABILITIES.len() - 5));
         assert!(FETCHING.iter().all(|name| with.contains(name) && !without.contains(name)));
+    }
+
+    #[test]
+    fn only_policies_that_filter_answers_require_the_bodies_of_responses() {
+        let policy = |rpc: Value| json!({ "endpoints": [{ "id": "other" }, { "id": "mcp", "rpc": rpc }] });
+        for (rpc, filters) in [
+            (json!({ "protocol": "mcp" }), true),
+            (json!({ "protocol": "mcp", "list": "granted" }), true),
+            (json!({ "protocol": "mcp", "list": "unfiltered" }), false),
+            (json!({ "protocol": "json-rpc" }), false),
+        ] {
+            assert_eq!(filters_answers(&policy(rpc.clone())), filters, "{rpc}");
+            let has = allowed(&policy(rpc)).any(|name| name == "proxy_on_response_body");
+            assert_eq!(has, filters);
+        }
+        assert!(!filters_answers(&json!({})));
+        assert_eq!(required(false, true).count(), required(false, false).count() + 2);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Fetcher {
     id: u64,
     /// The ledger as this worker last read it.
     ledger: Ledger,
+    /// The number of fetches whose results this worker has seen.
+    ended: u64,
     /// The document that this worker uses.
     seen: Version,
     /// When the fetch of that document, or the last one that found the same content, started.
@@ -61,7 +63,14 @@ impl Attempt {
 impl Fetcher {
     /// Creates the view of a worker that has read nothing yet. `id` must differ from those of all other workers.
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, ledger: Ledger::default(), seen: Version::default(), used: Monotonic::default(), is_lost: false }
+        Self {
+            id,
+            ledger: Ledger::default(),
+            ended: 0,
+            seen: Version::default(),
+            used: Monotonic::default(),
+            is_lost: false,
+        }
     }
 
     /// Reads the ledger. Returns the published document if this worker does not use it yet and it is not too old.
@@ -80,6 +89,7 @@ impl Fetcher {
             return Ok(None);
         }
         self.ledger = ledger;
+        self.ended = ledger.attempts;
         if ledger.published == self.seen {
             self.used = ledger.fetched;
             return Ok(None);
@@ -178,7 +188,7 @@ impl Fetcher {
         now: Monotonic,
     ) -> Result<(), StoreError> {
         let id = self.id;
-        let (ledger, _) = Ledger::change(store, source, |ledger| {
+        let (ledger, failed) = Ledger::change(store, source, |ledger| {
             if ledger.claim.by != id || ledger.claim.started != attempt.started {
                 return Err(());
             }
@@ -186,10 +196,15 @@ impl Fetcher {
             Ok(())
         })?;
         self.ledger = ledger;
+        if failed.is_ok() {
+            self.ended = self.ended.wrapping_add(1);
+        }
         Ok(())
     }
 
-    /// Asks for a fetch because a request that arrived at this time needs a newer document.
+    /// Asks for a fetch because a request that arrived at this time needs a newer document. A worker that has not read the newest document
+    /// yet asks for none, because that document may be the one that the request needs: otherwise each worker would cause a fetch after
+    /// the same rotation.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be used.
@@ -203,8 +218,10 @@ impl Fetcher {
         if self.used > arrived {
             return Ok(Wanted::Current);
         }
+        let used = self.used;
         let (ledger, wanted) = Ledger::change(store, source, |ledger| {
-            if ledger.claimed(now).is_some() || (ledger.is_wanted() && now >= ledger.next) || ledger.fetched > arrived {
+            let is_unread = ledger.fetched > used;
+            if is_unread || ledger.claimed(now).is_some() || (ledger.is_wanted() && now >= ledger.next) {
                 return Ok(());
             }
             if now < ledger.next {
@@ -236,9 +253,10 @@ impl Fetcher {
         self.seen = Version::default();
     }
 
-    /// Returns the number of fetches that have ended, as this worker last read it.
+    /// Returns the number of fetches whose results this worker has seen. The ledger can count a fetch before its document was read: a
+    /// request that is evaluated again too early would then wait until its deadline.
     pub(crate) fn attempts(&self) -> u64 {
-        self.ledger.attempts
+        self.ended
     }
 
     /// Returns the age of the document that this worker uses.

@@ -143,7 +143,9 @@ fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
     let (store, source) = (MemoryStore::default(), source());
     let (mut fetcher, mut other) = (Fetcher::new(1), Fetcher::new(2));
     fetch(&mut fetcher, &store, at(0), b"keys");
-    other.look(&store, &source, at(1)).unwrap();
+    for worker in [&mut fetcher, &mut other] {
+        worker.look(&store, &source, at(1)).unwrap();
+    }
     // The request arrives while a fetch is running, whose result may be older than the request.
     let attempt = {
         fetcher.want(&store, &source, at(1), at(1)).unwrap();
@@ -164,10 +166,38 @@ fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
 }
 
 #[test]
+fn a_worker_reads_a_newer_document_before_it_asks_for_another_fetch() {
+    let (store, source) = (MemoryStore::default(), source());
+    let (mut first, mut second) = (Fetcher::new(1), Fetcher::new(2));
+    fetch(&mut first, &store, at(0), b"old");
+    for worker in [&mut first, &mut second] {
+        worker.look(&store, &source, at(1)).unwrap();
+    }
+    assert_eq!(first.want(&store, &source, at(10), at(10)), Ok(Wanted::Coming));
+    assert!(fetch(&mut first, &store, at(10), b"new"));
+    // A request with the new key reaches the other worker before its next tick.
+    let attempts = second.attempts();
+    assert_eq!(second.want(&store, &source, at(11), at(11)), Ok(Wanted::Coming));
+    assert_eq!(second.claim(&store, &source, at(11)), Ok(None));
+    assert_eq!(second.attempts(), attempts);
+    assert_eq!(second.look(&store, &source, at(12)), Ok(Some(b"new".to_vec())));
+    assert_ne!(second.attempts(), attempts, "a request that waits is evaluated again");
+    // The other fetches of the bucket are still there for requests that need a newer one.
+    let caused = (13..18).filter(|second_of_test| {
+        let now = at(*second_of_test);
+        second.look(&store, &source, now).unwrap();
+        second.want(&store, &source, now, now).unwrap();
+        fetch(&mut second, &store, now, b"new")
+    });
+    assert_eq!(caused.count(), 3);
+}
+
+#[test]
 fn nobody_waits_for_a_provider_that_fails() {
     let (store, source) = (MemoryStore::default(), source());
     let mut worker = Fetcher::new(1);
     fetch(&mut worker, &store, at(0), b"keys");
+    worker.look(&store, &source, at(0)).unwrap();
     worker.want(&store, &source, at(1), at(1)).unwrap();
     let attempt = worker.claim(&store, &source, at(2)).unwrap().unwrap();
     worker.fail(&store, &source, attempt, at(3)).unwrap();
@@ -204,6 +234,23 @@ fn race(store: &dyn SharedStore, id: u64, now: Monotonic) -> (Option<Vec<u8>>, b
     (worker.look(store, &source, now).unwrap(), attempt.is_some())
 }
 
+/// What a worker does for a request that needs the new document, until it has read it or has been given a turn too often. Returns how many
+/// fetches it made.
+fn rotated(store: &dyn SharedStore, mut worker: Fetcher, now: Monotonic) -> usize {
+    let (source, mut fetches) = (source(), 0);
+    for _ in 0..32 {
+        worker.want(store, &source, now, now).unwrap();
+        if let Some(attempt) = worker.claim(store, &source, now).unwrap() {
+            fetches += 1;
+            worker.publish(store, &source, attempt, b"new").unwrap();
+        }
+        if worker.look(store, &source, now).unwrap().is_some() {
+            break;
+        }
+    }
+    fetches
+}
+
 proptest! {
     #[test]
     fn one_of_several_workers_fetches(schedule in prop::collection::vec(any::<u8>(), 1..64)) {
@@ -214,6 +261,28 @@ proptest! {
         let published = Fetcher::new(9).look(&store, &source(), at(0)).unwrap();
         prop_assert!(published.is_some());
         prop_assert!(results.iter().all(|(read, _)| read.is_none() || *read == published));
+    }
+
+    /// Requests with a new key reach all workers at once.
+    #[test]
+    fn one_rotation_causes_one_fetch(schedule in prop::collection::vec(any::<u8>(), 1..64)) {
+        let store = MemoryStore::default();
+        prop_assert!(fetch(&mut Fetcher::new(9), &store, at(0), b"old"));
+        let workers = (1..5).map(|id| {
+            let mut worker = Fetcher::new(id);
+            worker.look(&store, &source(), at(1)).unwrap();
+            Box::new(move |store: &dyn SharedStore| rotated(store, worker, at(10))) as Work<'_, usize>
+        });
+        let fetches: usize = interleave(&store, workers.collect(), &schedule).into_iter().sum();
+        prop_assert_eq!(fetches, 1);
+        // The bucket has as many fetches left.
+        let mut worker = Fetcher::new(9);
+        let left = (11..16).filter(|second| {
+            worker.look(&store, &source(), at(*second)).unwrap();
+            worker.want(&store, &source(), at(*second), at(*second)).unwrap();
+            fetch(&mut worker, &store, at(*second), b"new")
+        });
+        prop_assert_eq!(left.count(), 3);
     }
 
     /// The claim of the first worker expires while it publishes, and the second one takes over.

@@ -80,6 +80,8 @@ pub(super) enum Failure {
     Body,
     /// The gateway forwards requests that the filter holds.
     Bypassed,
+    /// The gateway forwards the bodies of responses without showing them to the filter.
+    Unfiltered,
 }
 
 impl<H: Host> Gate<H> {
@@ -406,6 +408,10 @@ impl fmt::Display for Failure {
             Self::Headers => f.write_str("the gateway's list of headers is inconsistent"),
             Self::Target => f.write_str("`proxy_get_property` does not return the path that the client requested"),
             Self::Body => f.write_str("the gateway does not deliver the body that it announced"),
+            Self::Unfiltered => f.write_str(
+                "the gateway forwarded an answer whose lists must be filtered without showing it to the filter, so messages are denied; \
+                 allow the capabilities `proxy_on_response_body` and `proxy_set_buffer_bytes`",
+            ),
             Self::Bypassed => f.write_str(
                 "the gateway forwarded a request that the filter held for its body or for keys, so requests that must be held are denied; \
                  allow the capabilities `proxy_on_request_body` and `proxy_on_request_trailers`",

@@ -25,6 +25,8 @@ mod gate;
 mod key_tests;
 mod metrics;
 mod response;
+#[cfg(test)]
+mod response_tests;
 mod root;
 mod stream;
 #[cfg(test)]

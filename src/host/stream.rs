@@ -20,6 +20,8 @@ const SOURCE_ADDRESS: &[u8] = b"source\0address";
 const REMOTE_ADDRESS: &[u8] = b"remote_addr";
 /// The address of the upstream. It exists once the gateway has chosen where to forward the request to.
 pub(super) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
+/// The size of the response's body that the client got.
+const RESPONSE_SIZE: &[u8] = b"response\0size";
 /// Path and query as the client sent them, on gateways that decode `:path`.
 const REQUEST_TARGET: &[u8] = b"request\0path";
 
@@ -117,9 +119,13 @@ impl<H: Host> HttpStream<H> {
     pub(super) fn on_log(&mut self) {
         self.collect();
         let bypassed = self.was_forwarded_while_held();
+        let unfiltered = self.was_not_filtered();
         let Some(gate) = &self.gate else { return };
         if bypassed {
             log::error!("{}", Failure::Bypassed);
+        }
+        if unfiltered {
+            log::error!("{}", Failure::Unfiltered);
         }
         // The body or the keys never arrived. If the headers were forwarded, the record has their decision; if they were held,
         // nothing was forwarded.
@@ -246,6 +252,21 @@ impl<H: Host> HttpStream<H> {
         let (Some(gate), Some(waiting)) = (&self.gate, &self.waiting) else { return false };
         // If the host does not know the property, nothing shows that the request was forwarded.
         let bypassed = waiting.is_held() && matches!(self.host.property(UPSTREAM_ADDRESS), Ok(Some(_)));
+        if bypassed {
+            gate.deny_held_requests();
+        }
+        bypassed
+    }
+
+    /// Returns whether the client got a body in which the filter should have filtered lists, because the configuration withholds the
+    /// callback for it. From now on, messages are denied.
+    fn was_not_filtered(&self) -> bool {
+        let (Some(gate), Some(response)) = (&self.gate, &self.response) else { return false };
+        if !response.awaits_body || self.output.answered {
+            return false;
+        }
+        let size = self.host.property(RESPONSE_SIZE).ok().flatten();
+        let bypassed = size.and_then(|size| gate.features().numbers.count(&size)).is_some_and(|size| size > 0);
         if bypassed {
             gate.deny_held_requests();
         }

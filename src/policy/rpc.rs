@@ -242,7 +242,9 @@ fn is_origin(text: &str) -> bool {
         let is_default = matches!((scheme, port), ("http", "80") | ("https", "443"));
         !is_default && !port.starts_with(['0', '+']) && port.parse::<u16>().is_ok()
     };
-    let is_host = Host::parse(host.as_bytes()).is_ok_and(|canonical| canonical.as_str() == host);
+    // Only an address in brackets contains a colon.
+    let is_host = host.starts_with('[') || !host.contains(':');
+    let is_host = is_host && Host::parse(host.as_bytes()).is_ok_and(|canonical| canonical.as_str() == host);
     is_scheme && is_host && port.is_none_or(is_port)
 }
 

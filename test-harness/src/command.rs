@@ -1,6 +1,7 @@
 //! `cargo harness`: everything about the project that needs more than cargo.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum as _};
@@ -10,6 +11,7 @@ use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
 use test_harness::demo::{self, Demo};
 use test_harness::envoy::{self, Binary};
+use test_harness::mcp_conformance::{self, Gateway, Need, Remote, Tokens};
 use test_harness::wasmhost::HostProfile;
 use test_harness::{bench, container, package, paths, portability, progress, upstreams};
 
@@ -84,6 +86,11 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Checks what a gateway between MCP clients and servers must do, and prints the result of each scenario.
+    ///
+    /// Starts Callgate in an Envoy in front of the suite's own MCP server, or checks the gateway at `--url`, which forwards to `--upstream`.
+    /// docs/reference/mcp-conformance.md lists the scenarios, and what another gateway needs to allow.
+    McpConformance(Box<McpConformance>),
     /// Writes the files of a release to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials.
     Package {
         /// Builds the filter a second time, in another folder, and fails if the bytes differ. Takes a few minutes.
@@ -115,6 +122,112 @@ enum Command {
     },
 }
 
+// Not a doc comment: it would replace the description of the command.
+#[derive(clap::Args)]
+struct McpConformance {
+    /// The MCP endpoint of another gateway: an `http` URL.
+    #[arg(long, requires = "upstream")]
+    url: Option<String>,
+    /// Where the suite's server listens, for the other gateway to forward to.
+    #[arg(long, value_name = "ADDRESS", requires = "url")]
+    upstream: Option<SocketAddr>,
+    /// The value of `Host`. Default: that of the URL.
+    #[arg(long, requires = "url")]
+    host: Option<String>,
+    /// The path of an endpoint of the gateway that only supports 2026-07-28.
+    #[arg(long, value_name = "PATH", requires = "url")]
+    modern_path: Option<String>,
+    /// The identifier of the MCP server in the metadata. Default: the URL.
+    #[arg(long, value_name = "URL", requires = "url")]
+    resource: Option<String>,
+    /// An origin that the gateway accepts. Default: https://chat.example.com.
+    #[arg(long, requires = "url")]
+    origin: Option<String>,
+    /// A valid token with all scopes.
+    #[arg(long, requires = "url")]
+    token: Option<String>,
+    /// A valid token without scopes.
+    #[arg(long, value_name = "TOKEN", requires = "url")]
+    narrow_token: Option<String>,
+    /// A token that was issued for another resource.
+    #[arg(long, value_name = "TOKEN", requires = "url")]
+    foreign_token: Option<String>,
+    /// An expired token.
+    #[arg(long, value_name = "TOKEN", requires = "url")]
+    expired_token: Option<String>,
+    /// What the gateway does not do. Scenarios that need it are skipped.
+    #[arg(long, value_enum, value_delimiter = ',', requires = "url")]
+    without: Vec<Need>,
+    /// Runs only the scenarios whose ids begin like this, such as `headers`.
+    #[arg(long, value_name = "ID", conflicts_with = "write")]
+    only: Option<String>,
+    /// Also sends the published example messages in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    examples: Option<PathBuf>,
+    /// Writes the results to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Updates docs/reference/mcp-conformance.md.
+    #[arg(long, conflicts_with = "url")]
+    write: bool,
+    /// Only checks or updates the list of scenarios in the document, and runs none.
+    #[arg(long, conflicts_with_all = ["url", "only", "examples", "json"])]
+    list: bool,
+}
+
+impl McpConformance {
+    fn gateway(&self) -> Gateway {
+        let (Some(url), Some(upstream)) = (&self.url, self.upstream) else { return Gateway::Callgate };
+        Gateway::Remote(Box::new(Remote {
+            url: url.clone(),
+            host: self.host.clone(),
+            modern_path: self.modern_path.clone(),
+            resource: self.resource.clone(),
+            origin: self.origin.clone(),
+            tokens: Tokens {
+                full: self.token.clone(),
+                narrow: self.narrow_token.clone(),
+                foreign: self.foreign_token.clone(),
+                expired: self.expired_token.clone(),
+            },
+            upstream,
+            without: self.without.clone(),
+        }))
+    }
+
+    fn run(&self) -> anyhow::Result<()> {
+        if self.url.is_none() {
+            mcp_conformance::compare_scenarios(self.write)?;
+        }
+        if self.list {
+            return Ok(());
+        }
+        let gateway = self.gateway();
+        let run = || mcp_conformance::run(&gateway, self.only.as_deref());
+        let report = progress::during("sending requests through the gateway", run)?;
+        print!("{report}");
+        if let Some(file) = &self.json {
+            write_json(file, &report)?;
+        }
+        if let Some(folder) = &self.examples {
+            let examples = mcp_conformance::examples(folder, &gateway)?;
+            println!("{} example requests, {} example responses", examples.sent, examples.answered);
+            ensure!(examples.changed.is_empty(), "changed or denied:\n{}", examples.changed.join("\n"));
+        }
+        if self.url.is_some() {
+            ensure!(report.meets_every_must(), "the gateway does not meet every requirement of the level MUST");
+            return Ok(());
+        }
+        mcp_conformance::judge(&report)?;
+        if self.only.is_some() { Ok(()) } else { mcp_conformance::compare_results(&report, self.write) }
+    }
+}
+
+fn write_json(file: &Path, report: &impl serde::Serialize) -> anyhow::Result<()> {
+    std::fs::write(file, serde_json::to_string_pretty(report)?)
+        .with_context(|| format!("cannot write `{}`", file.display()))
+}
+
 pub(crate) fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Build => {
@@ -142,12 +255,12 @@ pub(crate) fn main() -> anyhow::Result<()> {
             let report = conformance::run(&folder, least)?;
             print!("{report}");
             if let Some(file) = json {
-                std::fs::write(&file, serde_json::to_string_pretty(&report)?)
-                    .with_context(|| format!("cannot write `{}`", file.display()))?;
+                write_json(&file, &report)?;
             }
             ensure!(report.passes(), "some test vectors fail");
             Ok(())
         }
+        Command::McpConformance(options) => options.run(),
         Command::Package { verify } => package::run(verify),
         Command::Portability { write, only } => portability(write, only.as_deref()),
         Command::Upstreams { write } => compare_upstreams(write),

@@ -10,6 +10,7 @@ pub mod container;
 pub mod corpus;
 pub mod http2;
 mod interrupt;
+pub mod mcp_conformance;
 pub mod observability;
 pub mod package;
 pub mod portability;

@@ -8,3 +8,4 @@ mod corpus_native;
 mod corpus_wasm;
 mod documents;
 mod envoy;
+mod mcp_conformance;

@@ -20,13 +20,15 @@ use callgate_kit::policy::{Loaded, environment};
 use callgate_kit::{escape, policy};
 
 mod nearest;
+mod operation;
 mod record;
 
 /// Explain what a policy decides about a request, or describe a decision record
 ///
 /// Runs every check, including those after a check that denies, and prints the values that decided each and the position of the
-/// rule in the policy. Secrets from environment variables are used if they are set. With --record, nothing is decided: the record
-/// is described in words. If the policy is given too, the description shows where its rules are.
+/// rule in the policy. Secrets from environment variables are used if they are set. Where the body decides, as on endpoints with `rpc`,
+/// give it with --body, and its media type with -H. With --record, nothing is decided: the record is described in words. If the policy is
+/// given too, the description shows where its rules are.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
@@ -51,8 +53,8 @@ pub(super) struct Arguments {
     /// The access token, which is sent where the policy accepts one: @FILE, - for standard input, env:NAME, or its text
     #[arg(long, allow_hyphen_values = true)]
     token: Option<Input>,
-    /// The request has a body; its content can be given as @FILE, - for standard input, env:NAME, or its text
-    #[arg(long, value_name = "BODY", require_equals = true)]
+    /// The body: @FILE, - for standard input, env:NAME, or its text; without a value, the request has a body whose content is not known
+    #[arg(long, value_name = "BODY")]
     body: Option<Option<Input>>,
     /// The client's IP address
     #[arg(long, value_name = "ADDRESS", value_parser = source)]
@@ -105,18 +107,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let set = input.bytes().map_err(|problem| Failure::Trouble(format!("--keys: {issuer}: {problem}")))?;
         keys.push((issuer.clone(), set));
     }
-    let asked = Asked {
-        policy: &loaded.policy,
-        headers: &headers,
-        body: match &body {
-            None => Body::None,
-            Some(None) => Body::Unknown,
-            Some(Some(body)) => Body::Known(body),
-        },
-        source: arguments.source,
-        time,
-        keys: &keys,
-    };
+    let with =
+        |body| Asked { policy: &loaded.policy, headers: &headers, body, source: arguments.source, time, keys: &keys };
+    let document = loaded.document.value();
+    let asked = with(match &body {
+        None => {
+            // An empty body would be denied, which explains nothing.
+            let needed =
+                decide(&with(Body::None), None, |decision, _| operation::needs_body(document, &record_of(decision)));
+            if needed.unwrap_or(false) { Body::Unknown } else { Body::None }
+        }
+        Some(None) => Body::Unknown,
+        Some(Some(body)) => Body::Known(body),
+    });
     let mut trace = Trace::new();
     let subject = Subject { method: &arguments.method, host: &host, path, time: moment::show(time) };
     let printed = decide(&asked, Some(&mut trace), |decision, trace| -> Result<(), Failure> {
@@ -133,10 +136,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         }
         let unlisted = trace.iter_mut().find(|traced| traced.check == Check::Allowlist && traced.denied.is_some());
         if let Some(traced) = unlisted {
-            traced.facts.extend(nearest::facts(loaded.document.value(), &arguments.method, &host, path));
+            traced.facts.extend(nearest::facts(document, &arguments.method, &host, path));
+        }
+        let record = record_of(decision);
+        let unlisted = trace.iter_mut().find(|traced| traced.denied.map(Reason::code) == Some(UNLISTED_OPERATION));
+        if let Some(traced) = unlisted {
+            traced.facts.extend(operation::fact(document, &record));
         }
         match arguments.format {
-            Format::Human => people(&loaded, &subject, trace, decision, out)?,
+            Format::Human => people(&loaded, &subject, trace, (decision, &record), out)?,
             Format::Json => writeln!(out, "{}", escape::json(&programs(&loaded, &subject, trace, decision))?)?,
         }
         Ok(())
@@ -144,13 +152,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     match printed {
         Ok(printed) => printed?,
         Err(Undecidable::Body) => {
-            return Err(Failure::Trouble(
-                "--body: the decision depends on the content of the body; give it with --body=@FILE".to_owned(),
-            ));
+            return Err(Failure::Trouble("--body: the decision depends on the body; pass `--body @FILE`".to_owned()));
         }
         Err(Undecidable::Keys(problem)) => return Err(Failure::Trouble(format!("--keys: {problem}"))),
     }
     Ok(Exit::Fine)
+}
+
+/// The code of the reason for operations that an endpoint does not list.
+const UNLISTED_OPERATION: &str = "operation_not_allowed";
+
+/// Returns the record of a decision as data.
+fn record_of(decision: &Decision<'_>) -> Value {
+    serde_json::to_value(decision.record()).unwrap_or_default()
 }
 
 /// Reads an issuer's name and the source of its key set.
@@ -203,11 +217,14 @@ fn people(
     loaded: &Loaded,
     subject: &Subject<'_>,
     trace: &[Traced],
-    decision: &Decision<'_>,
+    (decision, record): (&Decision<'_>, &Value),
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let Subject { method, host, path, time } = subject;
     writeln!(out, "request {} https://{}{} at {time}", escape::text(method), escape::text(host), escape::text(path))?;
+    if let Some(operation) = operation::described(record) {
+        writeln!(out, "message {}", escape::text(&operation))?;
+    }
     writeln!(out, "policy  {}, version {}", escape::text(&loaded.policy.name), loaded.policy.version)?;
     writeln!(out)?;
     for traced in trace {

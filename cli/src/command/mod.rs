@@ -5,8 +5,10 @@
 mod check;
 mod docs;
 mod explain;
+mod import;
 mod keygen;
 mod keys;
+mod mcp;
 mod reason;
 mod records;
 mod render;
@@ -50,6 +52,8 @@ enum Verb {
     Verify(verify::Arguments),
     Keygen(keygen::Arguments),
     Keys(keys::Arguments),
+    Import(import::Arguments),
+    Mcp(mcp::Arguments),
     Render(render::Arguments),
     Version(version::Arguments),
     #[command(hide = true)]
@@ -72,7 +76,7 @@ pub enum Exit {
     Fine,
     /// The command was used wrongly, or something could not be read or written.
     Trouble,
-    /// A check failed: of a policy, a key set, a gateway's configuration, a test, a signature or a module.
+    /// A check failed: of a policy, a key set, an MCP server's answer, a gateway's configuration, a test, a signature or a module.
     Failed,
     /// A search found nothing.
     NothingFound,
@@ -85,8 +89,8 @@ impl Exit {
         (Self::Trouble, "wrong usage, or a file could not be read or written"),
         (
             Self::Failed,
-            "a check failed: an invalid policy or key set, a way around the gate, a failed test, an invalid signature or a changed \
-             module",
+            "a check failed: an invalid policy, key set or answer of an MCP server, a way around the gate, a failed test, an invalid \
+             signature or a changed module",
         ),
         (Self::NothingFound, "no record matches the search (`callgate records`)"),
     ];
@@ -204,6 +208,8 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Verify(arguments) => verify::run(&arguments, out),
         Verb::Keygen(arguments) => keygen::run(&arguments, out),
         Verb::Keys(arguments) => keys::run(&arguments, out),
+        Verb::Import(arguments) => import::run(&arguments, out),
+        Verb::Mcp(arguments) => mcp::run(&arguments, out),
         Verb::Render(arguments) => render::run(&arguments, out),
         Verb::Version(arguments) => version::run(&arguments, out),
         Verb::Docs(arguments) => docs::run(&arguments, out),

@@ -42,6 +42,9 @@ pub(super) struct Arguments {
     /// Only requests to this endpoint
     #[arg(long)]
     endpoint: Option<String>,
+    /// Only requests for this tool of an MCP server, in the form that records show
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
     /// Only requests with this decision
     #[arg(long, value_parser = ["allow", "deny", "observe"])]
     decision: Option<String>,
@@ -186,14 +189,15 @@ impl<'f> Filter<'f> {
 
     /// Returns whether a search condition is given, in which case an empty result is reported by the exit status.
     fn searches(&self) -> bool {
-        let Arguments { agent, subject, token, reason, endpoint, decision, id, since, until, .. } = self.arguments;
-        let texts = [agent, subject, reason, endpoint, decision, id];
+        let Arguments { agent, subject, token, reason, endpoint, tool, decision, id, since, until, .. } =
+            self.arguments;
+        let texts = [agent, subject, reason, endpoint, tool, decision, id];
         texts.iter().any(|text| text.is_some()) || token.is_some() || since.is_some() || until.is_some()
     }
 
     /// Returns whether a record matches. A record without a requested member does not match.
     fn takes(&self, record: &Record) -> bool {
-        let Arguments { agent, subject, reason, endpoint, decision, id, .. } = self.arguments;
+        let Arguments { agent, subject, reason, endpoint, tool, decision, id, .. } = self.arguments;
         let is = |wanted: &Option<String>, own: Option<&String>| wanted.is_none() || wanted.as_ref() == own;
         // In observe mode, the record lists all reasons that would have denied the request, not only the first.
         let would = record.would_deny.iter().any(|denial| Some(&denial.reason) == reason.as_ref());
@@ -202,6 +206,7 @@ impl<'f> Filter<'f> {
             && self.token.as_ref().is_none_or(|token| record.has_token(token))
             && (is(reason, Some(&record.reason)) || would)
             && is(endpoint, record.endpoint.as_ref())
+            && tool.as_deref().is_none_or(|tool| record.tool() == Some(tool))
             && is(decision, Some(&record.decision))
             && id.as_ref().is_none_or(|id| record.has_id(id))
             && self.since.is_none_or(|since| record.time_ms.is_some_and(|time| time >= since))

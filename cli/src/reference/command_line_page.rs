@@ -27,10 +27,7 @@ fn page_of(program: Command) -> String {
     program.build();
     let mut sections = String::new();
     for command in program.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
-        let name = command.get_name().to_owned();
-        // Writing to a string does not fail.
-        let _ = writeln!(page, "| [`callgate {name}`](#callgate-{name}) | {} |", cell(&about(command)));
-        section(&mut sections, command);
+        list(&mut page, &mut sections, command.get_name().to_owned(), command);
     }
     page.push_str("\n## Exit codes\n\n| Exit code | Meaning |\n|---|---|\n");
     for (exit, meaning) in Exit::ALL {
@@ -39,11 +36,25 @@ fn page_of(program: Command) -> String {
     page + &sections
 }
 
+/// Appends the row and the section of a command, or those of its subcommands if it has some. `name` follows the name of the program.
+fn list(page: &mut String, sections: &mut String, name: String, command: &mut Command) {
+    if command.has_subcommands() {
+        for command in command.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            list(page, sections, format!("{name} {}", command.get_name()), command);
+        }
+        return;
+    }
+    let anchor = name.replace(' ', "-");
+    // Writing to a string does not fail.
+    let _ = writeln!(page, "| [`callgate {name}`](#callgate-{anchor}) | {} |", cell(&about(command)));
+    section(sections, &name, command);
+}
+
 /// Appends the section of a command.
-fn section(page: &mut String, command: &mut Command) {
+fn section(page: &mut String, name: &str, command: &mut Command) {
     let usage = command.render_usage().to_string();
     let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage);
-    let (name, description) = (command.get_name(), escaped(&description(command)));
+    let description = escaped(&description(command));
     // Writing to a string does not fail.
     let _ = writeln!(page, "\n## callgate {name}\n\n{description}\n\n```text\n{usage}\n```");
     let options = command.get_arguments().filter(|argument| !argument.is_positional());
@@ -152,20 +163,48 @@ fn cell(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Returns the commands without subcommands, with their names and whether they are hidden.
+    fn commands<'c>(command: &'c Command, name: &str, is_hidden: bool) -> Vec<(String, bool, &'c Command)> {
+        if !command.has_subcommands() {
+            return vec![(name.to_owned(), is_hidden, command)];
+        }
+        let subcommands = command
+            .get_subcommands()
+            .flat_map(|own| commands(own, &format!("{name} {}", own.get_name()), is_hidden || own.is_hide_set()));
+        subcommands.collect()
+    }
+
     #[test]
     fn every_visible_command_and_option_is_listed() {
         let page = page();
         let mut program = definition().disable_help_subcommand(true);
         program.build();
-        for command in program.get_subcommands() {
-            let name = command.get_name();
-            let (_, section) = page.split_once(&format!("\n## callgate {name}\n")).unwrap_or_default();
+        let commands = commands(&program, "callgate", false);
+        assert!(commands.iter().any(|(name, ..)| name == "callgate mcp pin"), "{commands:?}");
+        for (name, is_hidden, command) in commands {
+            let (_, section) = page.split_once(&format!("\n## {name}\n")).unwrap_or_default();
             let section = section.split("\n## ").next().unwrap_or_default();
-            assert_eq!(section.is_empty(), command.is_hide_set(), "{name}");
-            for argument in command.get_arguments().filter(|argument| !command.is_hide_set() && is_listed(argument)) {
+            assert_eq!(section.is_empty(), is_hidden, "{name}");
+            assert_eq!(page.contains(&format!("\n| [`{name}`](#{}) | ", name.replace(' ', "-"))), !is_hidden, "{name}");
+            for argument in command.get_arguments().filter(|argument| !is_hidden && is_listed(argument)) {
                 assert!(section.contains(&format!("\n| {} | ", form(argument))), "{name} {argument}");
             }
         }
+    }
+
+    #[test]
+    fn subcommands_have_rows_and_sections() {
+        let file = Arg::new("file").required(true).help("The file");
+        let pin = Command::new("pin").about("Print pins").arg(file);
+        let hidden = Command::new("debug").about("Print everything").hide(true);
+        let page = page_of(Command::new("callgate").subcommand(Command::new("mcp").subcommand(pin).subcommand(hidden)));
+        for part in [
+            "| [`callgate mcp pin`](#callgate-mcp-pin) | Print pins. |\n",
+            "\n## callgate mcp pin\n\nPrint pins.\n\n```text\ncallgate mcp pin <file>\n```\n",
+        ] {
+            assert!(page.contains(part), "{part}\n---\n{page}");
+        }
+        assert!(!page.contains("`callgate mcp`") && !page.contains("debug") && !page.contains("mcp help"), "{page}");
     }
 
     #[test]

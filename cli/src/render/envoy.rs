@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Setting;
-use callgate_kit::capabilities::CAPABILITIES;
+use callgate_kit::capabilities;
 use callgate_kit::policy::Loaded;
 
 pub(super) const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -35,7 +35,8 @@ fn local(setting: &Setting) -> Value {
 /// Returns the plugin with its policy; `code` states where its module comes from. The table in `envoy/README.md` describes each
 /// member.
 pub(super) fn plugin(loaded: &Loaded, code: &Value) -> Result<Value, String> {
-    let capabilities: Map<_, _> = CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+    let capabilities: Map<_, _> =
+        capabilities::allowed(loaded.document.value()).map(|name| (name.to_owned(), json!({}))).collect();
     Ok(json!({
         "name": "callgate",
         "root_id": "callgate",

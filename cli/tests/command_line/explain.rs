@@ -182,6 +182,45 @@ fn names_the_claim_or_header_parameter_of_a_rejected_token() {
 }
 
 #[test]
+fn a_body_is_needed_where_it_decides_unless_the_headers_do() {
+    let explain = |project: &str, body: &[&str]| {
+        let path = format!("/projects/{project}/reports");
+        let url = format!("https://artifacts.example.com{path}");
+        let sign =
+            ["sign", &url, "--key", "@examples/signing/keys/report-agent.jwk.json", "--tag", "artifacts", "-X", "POST"];
+        let signed =
+            ["-H", "content-type: text/plain", "--body", "all is well", "--created", "1795262400", "--format", "json"];
+        let signed = json(&run(&[&sign[..], &signed].concat(), "").fine());
+        let headers = signed["headers"].as_object().unwrap().iter();
+        let headers: Vec<String> =
+            headers.map(|(name, value)| format!("--header={name}: {}", value.as_str().unwrap())).collect();
+        let fixed =
+            ["explain", "examples/signing/policy.yaml", "--method", "POST", "--path", &path, "--at", "1795262400"];
+        let mut arguments = [&fixed[..], &["--header=content-type: text/plain"]].concat();
+        arguments.extend(headers.iter().map(String::as_str));
+        arguments.extend(body);
+        run(&arguments, "all is well")
+    };
+    let saved = format!("@{}", file("explain-body.txt", "all is well"));
+    for body in
+        [&["--body", "all is well"][..], &["--body=all is well"], &["--body", "-"], &["--body=-"], &["--body", &saved]]
+    {
+        let out = explain("gateway", body).fine();
+        assert!(out.contains("\nALLOW allowed\n"), "{body:?}\n{out}");
+    }
+    for body in [&["--body", "all is lost"][..], &[]] {
+        let out = explain("gateway", body).fine();
+        assert!(out.contains("\nDENY  "), "{body:?}\n{out}");
+    }
+    let told = explain("gateway", &["--body"]).failed(1);
+    assert_eq!(told, "callgate: --body: the decision depends on the body; pass `--body @FILE`\n");
+    let out = explain("other", &["--body"]).fine();
+    assert!(out.contains("\nDENY  403 binding_mismatch\n"), "{out}");
+    let told = explain("gateway", &["--body", "@missing.txt"]).failed(1);
+    assert_eq!(told, "callgate: --body: missing.txt does not exist\n");
+}
+
+#[test]
 fn suggests_the_nearest_endpoint() {
     let explain = |arguments: &[&str]| {
         let fixed = ["explain", POLICY, PUBLISHED, "--token", "-"];

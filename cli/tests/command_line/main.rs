@@ -4,8 +4,11 @@
 
 mod check;
 mod explain;
+mod import;
 mod keygen;
 mod keys;
+mod mcp;
+mod operations;
 mod records;
 mod render;
 mod schema;

@@ -196,6 +196,57 @@ fn filters_select_matching_records() {
     assert!(callgate(&format!("records {access} --id=")).failed(1).contains("a value is required"));
 }
 
+/// Creates a log with records of operations of an MCP server and one of another request, for one test.
+fn operations(test: &str) -> String {
+    let rpc = |number: u64, rpc: Value| {
+        record(number, json!({ "endpoint": "tools", "method": "POST", "path": "/mcp", "rpc": rpc }))
+    };
+    let records = [
+        rpc(1, json!({ "method": "tools/call", "tool": "create_payment", "id": 7, "session": "9f86d081" })),
+        rpc(2, json!({ "method": "tools/call", "tool": "Create_Payment", "id": "8" })),
+        rpc(3, json!({ "method": "prompts/get", "prompt": "create_payment" })),
+        rpc(4, json!({ "method": "resources/read", "uri": "file:///a" })),
+        rpc(5, json!({ "method": "tools/call", "tool": ["create_payment"] })),
+        record(6, json!({})),
+    ];
+    file(&format!("{test}.records"), records.map(|record| record.to_string()).join("\n"))
+}
+
+#[test]
+fn finds_records_by_tool() {
+    let log = operations("found-tools");
+    for (tool, code, told) in [
+        ("create_payment", 0, "1 of 6 records matched\n"),
+        ("Create_Payment", 0, "1 of 6 records matched\n"),
+        ("create", 3, "none of 6 records matched\n"),
+        ("file:///a", 3, "none of 6 records matched\n"),
+    ] {
+        let ran = callgate(&format!("records {log} --tool {tool}"));
+        assert_eq!(ran.code, code, "{tool}");
+        assert!(ran.out.ends_with(told), "{tool}: {}", ran.out);
+    }
+    let both = callgate(&format!("records {log} --tool create_payment --agent other"));
+    assert_eq!(both.code, 3, "{}", both.out);
+}
+
+#[test]
+fn shows_the_operation_of_a_record() {
+    let log = operations("shown-tools");
+    let groups = callgate(&format!("records {log}")).fine();
+    for what in ["tools (create_payment) at", "tools (resources/read) at", "tools (tools/call) at", "pulls.get at"] {
+        assert!(groups.contains(what), "{what}\n{groups}");
+    }
+    let words = callgate(&format!("records {log} --tool create_payment --id 0")).fine();
+    let what = "\nwhat      POST api.example.com/mcp, query page, endpoint tools, tools/call create_payment, id 7, session 9f86d081\n";
+    assert!(words.contains(what) && !words.contains("rpc"), "{words}");
+    let list = callgate(&format!("records {log} --list")).fine();
+    assert!(list.contains("  POST api.example.com/mcp tools/call create_payment  "), "{list}");
+    assert!(list.contains("  POST api.example.com/mcp resources/read file:///a  "), "{list}");
+    // What is no operation is shown as any other member.
+    let other = record(1, json!({ "rpc": "tools/call" })).to_string();
+    assert!(run(&["explain", "--record", "-"], &other).fine().contains("\nmore      rpc tools/call\n"));
+}
+
 #[test]
 fn finds_records_by_token() {
     let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
@@ -271,7 +322,7 @@ fn escapes_control_characters_from_records() {
     let changes = json!({
         "endpoint": null, "agent": evil, "method": "GET", "path": format!("/{evil}"), "rule": evil, "policy": evil,
         "headers": { evil: evil }, "request_id": evil, "query": [evil], "decision": "deny", "reason": "agent_unknown",
-        "outcome": { "details": evil },
+        "outcome": { "details": evil }, "rpc": { "method": evil, "tool": evil, evil: evil },
     });
     let record = record(1, changes).to_string();
     for arguments in [

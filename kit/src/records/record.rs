@@ -128,24 +128,26 @@ impl Record {
         }
     }
 
-    /// Returns what was requested: the endpoint and the host, or else method, host and path.
+    /// Returns what was requested: the endpoint, its operation and the host, or else method, host and path.
     #[must_use]
     pub fn what(&self) -> String {
+        let operation = self.operation_group().map(|operation| format!(" ({operation})")).unwrap_or_default();
         match (&self.endpoint, &self.host) {
-            (Some(endpoint), Some(host)) => format!("{endpoint} at {host}"),
-            (Some(endpoint), None) => endpoint.clone(),
+            (Some(endpoint), Some(host)) => format!("{endpoint}{operation} at {host}"),
+            (Some(endpoint), None) => format!("{endpoint}{operation}"),
             (None, _) => self.request_line(),
         }
     }
 
-    /// Returns method, host and path, as far as they are known.
+    /// Returns method, host, path and operation, as far as they are known.
     #[must_use]
     pub fn request_line(&self) -> String {
         let path = self.path.as_ref().or(self.raw_path.as_ref());
         let host = self.host.as_deref().unwrap_or_default();
+        let operation = self.operation_name().map(|operation| format!(" {operation}")).unwrap_or_default();
         match (&self.method, path) {
-            (Some(method), Some(path)) => format!("{method} {host}{path}"),
-            (_, Some(path)) => format!("{host}{path}"),
+            (Some(method), Some(path)) => format!("{method} {host}{path}{operation}"),
+            (_, Some(path)) => format!("{host}{path}{operation}"),
             _ => "unknown".to_owned(),
         }
     }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
+use super::operation::{MEMBER, operation, plain};
 use super::record::{Outcome, Record, meaning};
 use super::summary::show;
 use crate::escape;
@@ -38,7 +37,9 @@ impl fmt::Display for Words<'_> {
         for (name, value) in &record.headers {
             self.row(f, "header", &format!("{name}: {value}"))?;
         }
-        let more: Vec<_> = record.more().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+        // `what` describes the operation, if it can be described.
+        let more = record.more().filter(|(name, value)| *name != MEMBER || operation(value).is_none());
+        let more: Vec<_> = more.map(|(name, value)| format!("{name} {}", plain(value))).collect();
         if !more.is_empty() {
             self.row(f, "more", &more.join(", "))?;
         }
@@ -68,11 +69,6 @@ impl Words<'_> {
         let place = (self.place)(rule).map(|place| format!("{place}: ")).unwrap_or_default();
         self.row(f, "", &format!("{place}{rule}"))
     }
-}
-
-/// Returns text as it is, and any other value as JSON.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn because(code: &str) -> String {
@@ -110,6 +106,9 @@ fn what(record: &Record) -> String {
     }
     if let Some(endpoint) = &record.endpoint {
         text.push_str(&format!(", endpoint {endpoint}"));
+    }
+    if let Some(operation) = record.more.get(MEMBER).and_then(operation) {
+        text.push_str(&format!(", {operation}"));
     }
     text
 }

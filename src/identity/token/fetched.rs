@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -133,23 +132,11 @@ fn parse(document: &[u8]) -> Result<Value, DocumentFault> {
 #[derive(Debug, Default)]
 pub(super) struct KeySet {
     pub(super) keys: Vec<Key>,
-    /// The other keys of the set. They belong to other issuers of the policy and are not used.
-    of_others: Vec<Arc<KeyIdentity>>,
-}
-
-impl KeySet {
-    fn contains(&self, key: &KeyIdentity) -> bool {
-        self.keys.iter().map(|own| &own.identity).chain(&self.of_others).any(|own| **own == *key)
-    }
 }
 
 /// The fetched keys that a worker uses, by issuer.
 #[derive(Debug, Default)]
-pub struct FetchedKeys {
-    sets: Vec<Option<KeySet>>,
-    /// Whether two issuers that do not share their keys ever had the same one. Until then no key has to be looked for in other sets.
-    was_contested: bool,
-}
+pub struct FetchedKeys(Vec<Option<KeySet>>);
 
 /// How the keys of an issuer changed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -158,7 +145,7 @@ pub(crate) struct KeyChange {
     pub(crate) added: Vec<String>,
     /// The `kid`s of the keys that are no longer used.
     pub(crate) removed: Vec<String>,
-    /// The number of keys that belong to another issuer of the policy. They are not used.
+    /// The number of keys that another issuer of the policy has. They are not used.
     pub(crate) of_others: usize,
     /// Whether tokens that were verified earlier may have been signed with a key that is no longer used.
     pub(crate) has_removed: bool,
@@ -169,11 +156,11 @@ pub(crate) struct KeyChange {
 impl FetchedKeys {
     /// Returns no keys.
     pub(crate) const fn new() -> Self {
-        Self { sets: Vec::new(), was_contested: false }
+        Self(Vec::new())
     }
 
     pub(super) fn of(&self, id: IssuerId) -> Option<&KeySet> {
-        self.sets.get(id.position())?.as_ref()
+        self.0.get(id.position())?.as_ref()
     }
 
     /// Returns whether a worker uses this key for the issuer.
@@ -181,53 +168,34 @@ impl FetchedKeys {
         self.of(id).is_some_and(|set| set.keys.iter().any(|own| *own.identity == *key))
     }
 
-    /// Returns whether a fetched key belongs to an issuer that comes before this one in the policy. It must not verify tokens of this
-    /// issuer.
-    pub(super) fn is_of_another(&self, issuers: &Issuers, id: IssuerId, key: &KeyIdentity) -> bool {
-        let has = |other: IssuerId| self.of(other).is_some_and(|set| set.contains(key));
-        self.was_contested
-            && issuers.ids().take(id.position()).any(|other| !issuers.share_keys(id, other) && has(other))
-    }
-
     /// Replaces the keys of an issuer. A key that another issuer of the policy has is not used, unless both share their keys: that
     /// issuer could sign tokens in the name of this one.
-    ///
-    /// A key in the policy belongs to the issuer that has it there. A key in two fetched sets belongs to the issuer that comes first in
-    /// the policy. Workers start at different times and read sets in different orders, and all of them must decide the same. If neither
-    /// issuer could use the key, any issuer could disable another one by publishing its keys.
     pub(crate) fn replace(&mut self, issuers: &Issuers, id: IssuerId, set: &FetchedSet) -> KeyChange {
         let Some(issuer) = issuers.get(id) else { return KeyChange::default() };
-        let mut new = KeySet::default();
+        let (mut keys, mut of_others) = (Vec::new(), 0);
         for jwk in &set.keys {
             let Ok(key) = jwks::read(jwk, Some(&issuer.iss), &issuer.algorithms) else { continue };
             let key = key.into_key();
-            let mut is_of_another = false;
-            for other in issuers.ids().filter(|other| *other != id && !issuers.share_keys(id, *other)) {
-                let is_fetched = self.of(other).is_some_and(|set| set.contains(&key.identity));
-                self.was_contested |= is_fetched;
-                let is_first = other.position() < id.position();
-                is_of_another |= has_inline(issuers, other, &key) || is_fetched && is_first;
-            }
-            if is_of_another {
-                new.of_others.push(key.identity);
+            let others = issuers.ids().filter(|other| *other != id && !issuers.share_keys(id, *other));
+            if others.into_iter().any(|other| self.has(issuers, other, &key)) {
+                of_others += 1;
             } else {
-                new.keys.push(key);
+                keys.push(key);
             }
         }
-        self.set(id, Some(new))
+        self.set(id, Some(KeySet { keys }), of_others)
     }
 
     /// Stops using the keys of an issuer, because they are too old.
     pub(crate) fn remove(&mut self, id: IssuerId) -> KeyChange {
-        self.set(id, None)
+        self.set(id, None, 0)
     }
 
-    fn set(&mut self, id: IssuerId, set: Option<KeySet>) -> KeyChange {
-        if self.sets.len() <= id.position() {
-            self.sets.resize_with(id.position().saturating_add(1), || None);
+    fn set(&mut self, id: IssuerId, set: Option<KeySet>, of_others: usize) -> KeyChange {
+        if self.0.len() <= id.position() {
+            self.0.resize_with(id.position().saturating_add(1), || None);
         }
-        let of_others = set.as_ref().map_or(0, |set| set.of_others.len());
-        let Some(slot) = self.sets.get_mut(id.position()) else { return KeyChange::default() };
+        let Some(slot) = self.0.get_mut(id.position()) else { return KeyChange::default() };
         let before = std::mem::replace(slot, set).unwrap_or_default().keys;
         let after = slot.as_ref().map_or(&[][..], |set| &set.keys);
         let missing = |from: &[Key], other: &[Key]| {
@@ -246,11 +214,11 @@ impl FetchedKeys {
         let has_removed = before.iter().any(|key| same(key).is_none());
         KeyChange { added, removed, of_others, has_removed, has_narrowed }
     }
-}
 
-/// Returns whether the policy contains a key of this issuer.
-fn has_inline(issuers: &Issuers, id: IssuerId, key: &Key) -> bool {
-    issuers.get(id).is_some_and(|issuer| issuer.keys.iter().any(|own| own.is_same_as(&key.key)))
+    fn has(&self, issuers: &Issuers, id: IssuerId, key: &Key) -> bool {
+        let inline = issuers.get(id).is_some_and(|other| other.keys.iter().any(|own| own.is_same_as(&key.key)));
+        inline || self.contains(id, &key.identity)
+    }
 }
 
 impl Issuers {

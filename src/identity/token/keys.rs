@@ -71,20 +71,6 @@ pub(super) enum Choice<'k> {
     Awaited(Reason),
 }
 
-impl Choice<'_> {
-    /// Leaves out the fetched keys that are not used.
-    pub(super) fn without(self, is_unused: impl Fn(&Key) -> bool) -> Self {
-        match self {
-            Self::Fetched(key) if is_unused(key) => Self::Awaited(Reason::TokenKey),
-            Self::AnyOf(mut keys) => {
-                keys.retain(|&key| !is_unused(key));
-                if keys.is_empty() { Self::Awaited(Reason::TokenKey) } else { Self::AnyOf(keys) }
-            }
-            other => other,
-        }
-    }
-}
-
 /// The maximum number of keys that are tried for a token that names none.
 const MOST_TRIED: usize = 4;
 

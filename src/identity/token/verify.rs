@@ -59,9 +59,9 @@ impl From<Reason> for Refusal {
 impl Issuers {
     /// Verifies an access token: the credential after the scheme.
     ///
-    /// For a token that is in `cache`, only the times are checked again, and that its key does not belong to another issuer meanwhile.
-    /// The cache must only have been used with these issuers, and with these `fetched` keys: a token that was verified with a key that
-    /// is not used any more must be [forgotten](TokenCache::forget).
+    /// For a token that is in `cache`, only the times are checked again. The cache must only have been used with these issuers, and
+    /// with these `fetched` keys: a token that was verified with a key that is not used any more must be
+    /// [forgotten](TokenCache::forget).
     ///
     /// # Errors
     ///
@@ -93,11 +93,7 @@ impl Issuers {
         cache: &mut TokenCache,
         fetched: &FetchedKeys,
     ) -> Result<Rc<VerifiedToken>, Refusal> {
-        let is_usable = |known: &Rc<VerifiedToken>| {
-            let key = known.fetched_key.as_deref();
-            key.is_none_or(|key| !fetched.is_of_another(self, known.issuer_id, key))
-        };
-        if let Some(known) = cache.get(token).filter(is_usable) {
+        if let Some(known) = cache.get(token) {
             let timely = known.times.judge(now, self.skew);
             if timely == Err(Reason::TokenExpired) {
                 cache.remove(token);
@@ -152,13 +148,13 @@ impl Issuers {
         let issued_to = Signer::Client { issuer: &issuer.name, tenant: of_tenant, client, subject };
         let signers = [Signer::of_token(token), issued_to];
         verifier.admit(&signers).map_err(|BadSignature| Reason::CredentialsLimited)?;
-        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm, of_tenant, fetched.of(issuer_id));
+        let fetched = fetched.of(issuer_id);
+        let chosen = issuer.keys.choose(jws.header.get("kid"), algorithm, of_tenant, fetched);
         let chosen = chosen.inspect_err(|reason| {
             if *reason == Reason::TokenKey {
                 verifier.unknown_key();
             }
         })?;
-        let chosen = chosen.without(|key| fetched.is_of_another(self, issuer_id, &key.identity));
         match audiences {
             None => issuer.audience.check(&jws.claims)?,
             Some(audiences) => audiences.check(issuer_id, &jws.claims)?,

@@ -17,8 +17,8 @@ const MOST_REPEATED: usize = 64;
 /// Returns the revision of a request or notification: that of `MCP-Protocol-Version`, or of the body for an `initialize`. Without both, see
 /// [`of_session`].
 ///
-/// An `initialize` asks for a revision in its body, and may follow another session whose revision is still in its header. Both must be
-/// listed, and the newer one counts.
+/// An `initialize` proposes a revision in its body, and may follow another session whose revision is still in its header, which must be
+/// listed. The newer one counts. A proposal that is not listed counts as the newest listed revision with sessions.
 ///
 /// # Errors
 /// [`RpcFault::Revision`] if the endpoint does not list it. [`RpcFault::HeaderMismatch`] if the revision in `_meta` differs from that in the
@@ -39,7 +39,9 @@ pub(crate) fn of_request(
     }
     if request.method == INITIALIZE {
         let version = request.text_param("protocolVersion")?.ok_or(RpcFault::Malformed)?;
-        revision = revision.max(Some(among(version.as_bytes(), listed)?));
+        // Servers answer a proposal that they do not support with another revision, and later requests must name a listed one.
+        let proposed = among(version.as_bytes(), listed).or_else(|_| newest_with_sessions(listed))?;
+        revision = revision.max(Some(proposed));
     }
     let Some(revision) = revision else { return of_session(headers, listed) };
     let is_complete = headers.version.is_some() && (meta.is_some() || request.id.is_none());
@@ -59,8 +61,12 @@ pub(crate) fn of_request(
 pub(crate) fn of_session(headers: &McpHeaders<'_>, listed: &[McpRevision]) -> Result<McpRevision, RpcFault> {
     match headers.version {
         Some(version) => among(version, listed),
-        None => listed.iter().copied().filter(|listed| !listed.is_stateless()).max().ok_or(RpcFault::Revision),
+        None => newest_with_sessions(listed),
     }
+}
+
+fn newest_with_sessions(listed: &[McpRevision]) -> Result<McpRevision, RpcFault> {
+    listed.iter().copied().filter(|listed| !listed.is_stateless()).max().ok_or(RpcFault::Revision)
 }
 
 /// Returns the revision that the endpoint does not list, for the answer, or `None` if the request names none that can be repeated.
@@ -195,8 +201,10 @@ mod tests {
             (Some("2025-06-18"), "\"2025-11-25\"", Ok(V2025_11_25)),
             (Some("2025-11-25"), "\"2025-06-18\"", Ok(V2025_11_25)),
             (Some("2025-03-26"), "\"2025-06-18\"", Err(RpcFault::Revision)),
-            (None, "\"2025-03-26\"", Err(RpcFault::Revision)),
-            (Some("2025-06-18"), "\"2025-03-26\"", Err(RpcFault::Revision)),
+            // Servers answer such a proposal with a revision that they support.
+            (None, "\"2025-03-26\"", Ok(V2025_11_25)),
+            (Some("2025-06-18"), "\"2025-03-26\"", Ok(V2025_11_25)),
+            (None, "\"2027-01-01\"", Ok(V2025_11_25)),
             // Stateless revisions have no such request.
             (None, "\"2026-07-28\"", Err(RpcFault::HeaderMismatch)),
             (Some("2026-07-28"), "\"2025-11-25\"", Err(RpcFault::HeaderMismatch)),
@@ -205,7 +213,8 @@ mod tests {
         ] {
             assert_eq!(revision(version, &initialize(asked), &ALL), result, "{version:?} {asked}");
         }
-        assert_eq!(revision(None, &initialize("\"2025-11-25\""), &[V2025_06_18]), Err(RpcFault::Revision));
+        assert_eq!(revision(None, &initialize("\"2025-11-25\""), &[V2025_06_18]), Ok(V2025_06_18));
+        assert_eq!(revision(None, &initialize("\"2025-11-25\""), &[V2026_07_28]), Err(RpcFault::Revision));
         let absent = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
         assert_eq!(revision(None, absent, &ALL), Err(RpcFault::Malformed));
     }

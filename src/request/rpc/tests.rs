@@ -129,7 +129,7 @@ fn recognizes_responses_of_clients() {
 #[test]
 fn faults_have_their_reasons() {
     for (fault, code) in [
-        (RpcFault::Ambiguous, "rpc_malformed"),
+        (RpcFault::Ambiguous, "json_ambiguous"),
         (RpcFault::Malformed, "rpc_malformed"),
         (RpcFault::HeaderMismatch, "rpc_header_mismatch"),
         (RpcFault::Revision, "rpc_revision"),

@@ -15,10 +15,11 @@ const STARTED: &str = "CALLGATE_DEMO_STARTED";
 const USAGE: &str = "\
 Starts a real Envoy with the policy of examples/quickstart, sends requests through it, and shows each decision and its reason.
 
-Usage: cargo demo [--serve]
+Usage: cargo demo [--serve | --mcp]
 
 Options:
   --serve  Leave everything running, and print requests to try and commands that explain them
+  --mcp    The same with the policy of examples/mcp: an agent and the tools of an MCP server
   --help   Print this text
 ";
 
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [] => {}
-        [only] if only == "--serve" => {}
+        [only] if only == "--serve" || only == "--mcp" => {}
         [only] if only == "--help" || only == "-h" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -54,9 +55,7 @@ fn main() -> ExitCode {
 
 /// Announces what happens and how long it takes.
 fn announce(built_before: bool) {
-    println!(
-        "Callgate demo: starts a real Envoy with the gate, sends requests of two agents, and shows each decision."
-    );
+    println!("Callgate demo: starts a real Envoy with the gate, sends requests of agents, and shows each decision.");
     if built_before {
         println!("This takes about 10 seconds if nothing changed since the last run.\n");
     } else {

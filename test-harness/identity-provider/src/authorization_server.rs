@@ -44,6 +44,13 @@ type Service = AuthorizationService<MemoryStorage, SystemClock>;
 pub struct AuthorizationServer {
     current: Arc<Mutex<Current>>,
     listener: Listener,
+    terms: Terms,
+}
+
+/// What the client may request, and how long a token lasts.
+struct Terms {
+    resources: Vec<&'static str>,
+    scopes: Vec<&'static str>,
     lifetime: Duration,
 }
 
@@ -69,14 +76,31 @@ impl AuthorizationServer {
     /// # Errors
     /// When no port or thread is available.
     pub fn start_with(lifetime: Duration) -> Result<Self> {
+        Self::start_on(Terms {
+            resources: vec![RESOURCE, OTHER_RESOURCE, TOOLS_RESOURCE],
+            scopes: vec![SCOPE],
+            lifetime,
+        })
+    }
+
+    /// Starts the server with tokens for this resource alone, with any of these scopes that the client requests, or all of them if it
+    /// requests none.
+    ///
+    /// # Errors
+    /// When no port or thread is available, or a scope is malformed.
+    pub fn start_for(resource: &'static str, scopes: &[&'static str]) -> Result<Self> {
+        Self::start_on(Terms { resources: vec![resource], scopes: scopes.to_vec(), lifetime: LIFETIME })
+    }
+
+    fn start_on(terms: Terms) -> Result<Self> {
         let signing = JwtConfig::new(key(1), OTHER_RESOURCE).with_jwks_uri(format!("{ISSUER}{JWKS}"));
-        let service = service(&signing, lifetime)?;
+        let service = service(&signing, &terms)?;
         let current = Arc::new(Mutex::new(Current { signing, service, made: 1 }));
         let listener = {
             let current = Arc::clone(&current);
             Listener::start(move |stream| serve(stream, Arc::clone(&current)))?
         };
-        Ok(Self { current, listener, lifetime })
+        Ok(Self { current, listener, terms })
     }
 
     /// Returns the listening address, for the gateway's cluster.
@@ -143,7 +167,7 @@ impl AuthorizationServer {
         let key = key(current.made);
         let kid = key.kid().to_owned();
         let signing = current.signing.clone().rotate_to(key);
-        current.service = service(&signing, self.lifetime)?;
+        current.service = service(&signing, &self.terms)?;
         current.signing = signing;
         Ok(kid)
     }
@@ -158,7 +182,7 @@ impl AuthorizationServer {
         let signing = current.signing.clone();
         let signing =
             retired.iter().fold(signing, |signing, kid| signing.forget_retired_key_breaking_its_live_tokens(kid));
-        current.service = service(&signing, self.lifetime)?;
+        current.service = service(&signing, &self.terms)?;
         current.signing = signing;
         Ok(())
     }
@@ -173,14 +197,14 @@ fn key(number: usize) -> EcdsaP256Key {
 }
 
 /// Configures the server. It serves the documents that it created here, so a rotation creates another one.
-fn service(signing: &JwtConfig, lifetime: Duration) -> Result<Service> {
+fn service(signing: &JwtConfig, terms: &Terms) -> Result<Service> {
     let mut config = ServerConfig::new(ISSUER, format!("{ISSUER}/device"));
     config.access_token_format = AccessTokenFormat::Jwt(Box::new(signing.clone()));
-    config.access_token_ttl = lifetime;
-    config.allowed_resources = Some(Box::new([RESOURCE.into(), OTHER_RESOURCE.into(), TOOLS_RESOURCE.into()]));
-    config.scopes_supported = Some(vec![SCOPE.to_owned()]);
+    config.access_token_ttl = terms.lifetime;
+    config.allowed_resources = Some(terms.resources.iter().map(|&resource| resource.into()).collect());
+    config.scopes_supported = Some(terms.scopes.iter().map(|&scope| scope.to_owned()).collect());
     let server = Arc::new(oauth_as::server::AuthorizationServer::new(config, MemoryStorage::new()));
-    let scopes = ScopeSet::from_tokens([SCOPE]).map_err(|error| anyhow!("{error}"))?;
+    let scopes = ScopeSet::from_tokens(terms.scopes.iter().copied()).map_err(|error| anyhow!("{error}"))?;
     let robot = Client {
         client_id: ClientId::new(CLIENT),
         auth: ClientAuth::ConfidentialSecretHash { hash: SecretHash::sha256(SECRET) },
@@ -251,6 +275,15 @@ mod tests {
         assert_eq!(gate.bearer(ITEM, &other).unwrap(), "token_audience");
         let refused = server.token_for(Some("https://unknown.example"), None).unwrap_err().to_string();
         assert!(refused.contains("invalid_target"), "{refused}");
+    }
+
+    #[test]
+    fn tokens_have_the_requested_ones_of_the_permitted_scopes() {
+        let server = AuthorizationServer::start_for(RESOURCE, &[SCOPE, "items:write"]).unwrap();
+        assert_eq!(claims(&server.token(None).unwrap()).unwrap()["scope"], SCOPE);
+        let other = server.token_for(Some(OTHER_RESOURCE), None).unwrap_err().to_string();
+        assert!(other.contains("invalid_target"), "{other}");
+        assert_eq!(gate(&server).bearer(ITEM, &server.token(None).unwrap()).unwrap(), "allow");
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub(super) fn run() -> Result<()> {
     let site = There { listeners, recording: RecordingUpstream::at(resolve(WITNESS)?) };
     let count = suites.iter().flat_map(|suite| &suite.cases).filter(|case| case.skip_envoy.is_none()).count();
     println!("{count} cases of {} files ...", suites.len());
+    for (why, skipped) in envoy::skipped(&suites) {
+        println!("{skipped} cases are skipped: {why}");
+    }
     let envoy::Report { wrong, .. } = envoy::judge(&site, &suites, Wire::Http1)?;
     ensure!(wrong.is_empty(), "{} of {count} cases differ:\n{}", wrong.len(), wrong.join("\n"));
     println!("{count} cases, all pass.");

@@ -26,6 +26,9 @@ use crate::upstream::{self, Upstream};
 /// How long to wait until Envoy has written the access log.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Why cases with fetched documents are skipped where the gateway cannot reach this process.
+const UNPUBLISHED: &str = "nothing publishes documents there";
+
 /// How long a gate needs to distinguish fresh signatures from replayed ones: more than `clock_ahead` (5 s by default) plus one second.
 const RIPENING: Duration = Duration::from_secs(7);
 
@@ -222,12 +225,21 @@ pub(crate) fn listeners(suites: &[Suite]) -> Vec<(String, String)> {
     suites.iter().enumerate().flat_map(of).collect()
 }
 
-/// Returns the suites without the cases whose documents somebody has to publish.
+/// Returns how many cases are skipped, by reason.
+pub(crate) fn skipped(suites: &[Suite]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for why in suites.iter().flat_map(|suite| &suite.cases).filter_map(|case| case.skip_envoy.as_deref()) {
+        *counts.entry(why).or_default() += 1;
+    }
+    counts
+}
+
+/// Skips the cases whose documents somebody has to publish.
 pub(crate) fn without_documents(mut suites: Vec<Suite>) -> Vec<Suite> {
     for Suite { policies, cases, .. } in &mut suites {
         for case in cases {
             if policies.get(case.policy).is_some_and(|policy| !clusters(&policy.document).is_empty()) {
-                case.skip_envoy = Some("nothing publishes documents there".to_owned());
+                case.skip_envoy.get_or_insert_with(|| UNPUBLISHED.to_owned());
             }
         }
     }
@@ -349,5 +361,17 @@ mod tests {
     fn unescaping_restores_every_byte() {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(unescaped(&all.escape_ascii().to_string()), all);
+    }
+
+    #[test]
+    fn skipped_cases_are_counted_by_their_first_reason() {
+        let suites = crate::corpus::suites().unwrap();
+        let all = suites.iter().flat_map(|suite| &suite.cases).count();
+        let here = skipped(&suites);
+        assert!(!here.contains_key(UNPUBLISHED));
+        let there = without_documents(suites.clone());
+        let mut counts = skipped(&there);
+        assert!(counts.remove(UNPUBLISHED).is_some_and(|count| count > 0 && count < all));
+        assert_eq!(counts, here);
     }
 }

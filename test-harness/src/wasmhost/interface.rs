@@ -21,6 +21,7 @@ pub const CALLS: &[&str] = &[
     "proxy_remove_header_map_value",
     "proxy_replace_header_map_value",
     "proxy_send_local_response",
+    "proxy_set_buffer_bytes",
     "proxy_set_effective_context",
     "proxy_set_property",
     "proxy_set_shared_data",
@@ -42,7 +43,6 @@ pub const SDK_CALLS: &[&str] = &[
     "proxy_grpc_stream",
     "proxy_register_shared_queue",
     "proxy_resolve_shared_queue",
-    "proxy_set_buffer_bytes",
     "proxy_set_header_map_pairs",
 ];
 
@@ -66,6 +66,7 @@ pub const EXPORTS: &[&str] = &[
     "proxy_on_request_body",
     "proxy_on_request_headers",
     "proxy_on_request_trailers",
+    "proxy_on_response_body",
     "proxy_on_response_headers",
     "proxy_on_tick",
     "proxy_on_vm_start",

@@ -13,6 +13,8 @@ use super::{head, pairs};
 
 /// The ABI's number for the body of the request.
 const REQUEST_BODY: u32 = 0;
+/// The ABI's number for the body of the response.
+const RESPONSE_BODY: u32 = 1;
 /// The ABI's number for the body of the response to a call.
 const CALL_BODY: u32 = 4;
 /// The ABI's number for the direction from the client to the upstream.
@@ -62,6 +64,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                     let response = state.response.as_ref().filter(|response| Some(response.context) == context);
                     response.and_then(|response| response.body.clone())
                 }
+                RESPONSE_BODY => state.stream.as_ref().and_then(|stream| stream.response_body.clone()),
                 PLUGIN_CONFIGURATION => state.configuration.clone(),
                 _ => None,
             };
@@ -167,6 +170,19 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                 return Err(Stop::misuse("a timer is set twice"));
             }
             state.timers.insert(root, period);
+            Ok(())
+        }
+
+        fn proxy_set_buffer_bytes(guest, buffer: u32, start: u32, size: u32, data: u32, data_size: u32) {
+            let bytes = guest.read(data, data_size)?;
+            if buffer != RESPONSE_BODY {
+                return Err(Stop::misuse("only the body of a response is replaced"));
+            }
+            let body = stream(guest)?.response_body.as_mut().ok_or(Stop::Status(status::NOT_FOUND))?;
+            if start != 0 || size as usize != body.len() {
+                return Err(Stop::misuse("a part of a chunk is replaced"));
+            }
+            *body = bytes;
             Ok(())
         }
 

@@ -30,6 +30,8 @@ pub struct Request {
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The header lines of the upstream's response, without the status.
     pub answer: Pairs,
+    /// The chunks of the body of the upstream's response.
+    pub answer_body: Vec<Vec<u8>>,
     /// The current time, in nanoseconds since 1970.
     pub now: u64,
     /// A host call that fails during this request.
@@ -50,6 +52,7 @@ impl Default for Request {
             source: Some("192.0.2.1:40000".into()),
             properties: BTreeMap::new(),
             answer: Pairs::new(),
+            answer_body: Vec::new(),
             now: 1_795_000_000_000_000_000,
             fault: None,
         }
@@ -67,6 +70,8 @@ pub struct Outcome {
     pub trailers: Option<Pairs>,
     /// The header lines of the upstream's response as the client received them, if the request was forwarded.
     pub answer: Option<Pairs>,
+    /// The chunks of the body of the upstream's response as the client received them.
+    pub answer_body: Vec<Vec<u8>>,
     /// The record of the decision. Text that is not JSON stays text.
     pub record: Option<Value>,
     /// The log lines of this request.

@@ -112,6 +112,8 @@ pub(super) struct Stream {
     pub(super) hidden: Pairs,
     pub(super) trailers: Option<Pairs>,
     pub(super) response_headers: Option<Pairs>,
+    /// The chunk of the response's body that the module sees.
+    pub(super) response_body: Option<Vec<u8>>,
     pub(super) body: Option<Vec<u8>>,
     /// Whether the gateway buffered the body in a file, which the module cannot read.
     pub(super) body_on_disk: bool,
@@ -123,6 +125,8 @@ pub(super) struct Stream {
     pub(super) replied: bool,
     /// The lines of the upstream's response that the client received.
     pub(super) answer: Option<Pairs>,
+    /// The chunks of the body of the upstream's response that the client received.
+    pub(super) answer_body: Vec<Vec<u8>>,
 }
 
 impl Stream {

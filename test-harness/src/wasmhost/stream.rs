@@ -62,6 +62,7 @@ impl Vm {
             gone,
             trailers: stream.trailers,
             answer: stream.answer,
+            answer_body: stream.answer_body,
             record,
             logs: std::mem::take(&mut state.logs),
             calls: std::mem::take(&mut state.calls),
@@ -111,11 +112,21 @@ impl Vm {
             }
             let lines = u32::try_from(headers.len()).unwrap_or(u32::MAX);
             self.with_stream(|stream| stream.response_headers = Some(headers));
-            self.callback::<_, u32>("proxy_on_response_headers", (stream, lines, 1_u32))?;
+            let chunks = if forwarded { &request.answer_body[..] } else { &[] };
+            let ends = u32::from(chunks.is_empty());
+            self.callback::<_, u32>("proxy_on_response_headers", (stream, lines, ends))?;
+            let mut replied = false;
             self.with_stream(|stream| {
                 let headers = stream.response_headers.take();
                 stream.answer = headers.filter(|_| forwarded);
+                replied = stream.replied;
             });
+            for (index, chunk) in chunks.iter().enumerate().filter(|_| !replied) {
+                let (size, end) = (u32::try_from(chunk.len()).unwrap_or(u32::MAX), u32::from(index + 1 == chunks.len()));
+                self.with_stream(|stream| stream.response_body = Some(chunk.clone()));
+                self.callback::<_, u32>("proxy_on_response_body", (stream, size, end))?;
+                self.with_stream(|stream| stream.answer_body.extend(stream.response_body.take()));
+            }
         }
         self.callback::<_, u32>("proxy_on_done", stream)?;
         self.callback::<_, ()>("proxy_on_log", stream)?;

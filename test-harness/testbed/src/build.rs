@@ -55,13 +55,26 @@ pub fn filter(flavor: Flavor) -> Result<PathBuf> {
 /// # Errors
 /// When the build fails.
 pub fn policy_service() -> Result<PathBuf> {
+    program("policy-service", &["--release"], "release")
+}
+
+/// Builds the MCP client and server with the SDK for Rust, and returns its program.
+///
+/// # Errors
+/// When the build fails.
+pub fn rmcp_party() -> Result<PathBuf> {
+    program("rmcp-party", &[], "debug")
+}
+
+/// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder.
+fn program(package: &str, arguments: &[&str], profile: &str) -> Result<PathBuf> {
     let sources = Sources::here();
-    let folder = sources.root.join("target/policy-service");
+    let folder = sources.root.join("target").join(package);
     let mut cargo = sources.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", "policy-service", "--target-dir"]).arg(&folder);
+    cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(&folder);
     let output = cargo.stdin(Stdio::null()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "the policy service does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    Ok(folder.join("release/policy-service"))
+    ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join(profile).join(package))
 }
 
 /// Builds the command line as `cargo test` does, and returns its program.

@@ -121,6 +121,10 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    fn is_chunked(&self) -> bool {
+        self.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+    }
+
     /// Returns the code that the gate's denial reports to the client.
     pub fn code(&self) -> Option<String> {
         Some(self.json().get("code")?.as_str()?.to_owned())
@@ -228,8 +232,26 @@ impl Connection {
         }
     }
 
+    /// Reads the next part of a response's body as soon as it arrives: a chunk, or bytes of a body that ends with the connection. A body with
+    /// `Content-Length` is one part. Returns an empty part at the end of the body, after which there is nothing to read.
+    ///
+    /// # Errors
+    /// When the connection ends inside the body.
+    pub fn read_part(&mut self, head: &Response) -> Result<Vec<u8>> {
+        if head.is_chunked() {
+            return self.read_chunk();
+        }
+        if head.header("content-length").is_some() {
+            return self.read_body(head);
+        }
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
     fn read_body(&mut self, head: &Response) -> Result<Vec<u8>> {
-        if head.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        if head.is_chunked() {
             return self.read_chunks();
         }
         match head.header("content-length") {
@@ -244,15 +266,22 @@ impl Connection {
     fn read_chunks(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let line = self.read_until(b"\r\n")?;
-            let size = String::from_utf8_lossy(&line);
-            let size = usize::from_str_radix(size.trim(), 16).context("a chunk has no size")?;
-            body.extend(self.take(size)?);
-            self.read_until(b"\r\n")?;
-            if size == 0 {
+            let chunk = self.read_chunk()?;
+            if chunk.is_empty() {
                 return Ok(body);
             }
+            body.extend(chunk);
         }
+    }
+
+    /// Reads one chunk. An empty one is the end of the body.
+    fn read_chunk(&mut self) -> Result<Vec<u8>> {
+        let line = self.read_until(b"\r\n")?;
+        let size = String::from_utf8_lossy(&line);
+        let size = usize::from_str_radix(size.trim(), 16).context("a chunk has no size")?;
+        let chunk = self.take(size)?;
+        self.read_until(b"\r\n")?;
+        Ok(chunk)
     }
 
     fn take(&mut self, length: usize) -> Result<Vec<u8>> {

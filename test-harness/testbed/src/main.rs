@@ -3,10 +3,14 @@
 use std::process::ExitCode;
 
 #[cfg(not(target_arch = "wasm32"))]
+use callgate_testbed::demo;
+
+#[cfg(not(target_arch = "wasm32"))]
 fn main() -> ExitCode {
     // The launcher in `test-harness/demo` has checked the arguments.
-    let serve = std::env::args_os().any(|argument| argument == "--serve");
-    match callgate_testbed::demo::run(serve) {
+    let has = |wanted: &str| std::env::args_os().any(|argument| argument == wanted);
+    let result = if has("--mcp") { demo::run_mcp() } else { demo::run(has("--serve")) };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

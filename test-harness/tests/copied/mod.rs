@@ -227,6 +227,14 @@ fn example(file: &str) -> Option<Copied> {
             ours::key_set,
             &[("\"keys\"", "\"kyes\""), ("\"kty\"", "\"kyt\""), ("\"crv\"", "\"crw\""), ("\"x\"", "\"X\"")],
         ),
+        "tools.json" => (
+            ours::tools,
+            &[
+                ("\"refund_payment\"", "\"refund_paymnt\""),
+                ("Starts a payment", "Starts no payment"),
+                ("destructiveHint", "destructivHint"),
+            ],
+        ),
         _ if name.ends_with(".jwk.json") => (ours::key, &[("\"kty\"", "\"kyt\""), ("\"d\"", "\"D\"")]),
         _ => return None,
     };

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use test_harness::observability;
 
 use super::{Checked, compiles, crds, value};
+use crate::envoy::mcp::pin;
 
 pub(super) fn policy(file: &Path, text: &str) -> Checked {
     let read = document::parse(file.to_str().unwrap(), text.as_bytes()).map_err(|wrong| wrong.to_string())?;
@@ -56,6 +57,20 @@ struct KeySet {
 pub(super) fn key_set(_: &Path, text: &str) -> Checked {
     let set: KeySet = serde_json::from_str(text).map_err(|error| error.to_string())?;
     set.keys.iter().try_for_each(|jwk| PublicJwk::read(jwk).map(drop).map_err(|error| error.to_string()))
+}
+
+/// Checks that the policy next to an answer to `tools/list` pins definitions in it.
+pub(super) fn tools(file: &Path, text: &str) -> Checked {
+    let answer: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let listed: Vec<_> = answer["result"]["tools"].as_array().into_iter().flatten().map(pin).collect();
+    let policy = document::read(file.with_file_name("policy.yaml")).map_err(|wrong| wrong.to_string())?;
+    let tools = policy.value()["endpoints"][0]["rpc"]["tools"].as_array().ok_or("the policy has no tools")?;
+    let pins: Vec<_> = tools.iter().filter_map(|tool| tool["pin"].as_array()).flatten().collect();
+    match pins.iter().find(|pin| pin.as_str().is_none_or(|pin| !listed.iter().any(|one| one == pin))) {
+        None if pins.is_empty() => Err("the policy pins nothing".to_owned()),
+        None => Ok(()),
+        Some(pin) => Err(format!("no definition has the pin {pin}")),
+    }
 }
 
 pub(super) fn record(_: &Path, text: &str) -> Checked {

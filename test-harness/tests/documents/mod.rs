@@ -85,7 +85,7 @@ fn fault(words: &[String]) -> Option<String> {
     match words.as_slice() {
         ["callgate", ..] | ["cargo"] => None,
         ["cargo", "harness", rest @ ..] => fault_of_harness(rest),
-        ["cargo", "demo"] | ["cargo", "demo", "--serve"] => None,
+        ["cargo", "demo"] | ["cargo", "demo", "--mcp" | "--serve"] => None,
         ["cargo", toolchain, rest @ ..] if toolchain.starts_with('+') => {
             fault(&[&["cargo"], rest].concat().into_iter().map(str::to_owned).collect::<Vec<_>>())
         }

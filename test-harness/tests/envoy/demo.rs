@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use test_harness::demo::{Demo, PICTURE, picture, summary};
+use test_harness::demo::{Demo, McpDemo, PICTURE, picture, summary};
 use test_harness::{build, paths};
 
 #[test]
@@ -37,6 +37,28 @@ fn every_demo_request_has_the_documented_result() {
         assert!(!dump.contains(jwk["d"].as_str().unwrap()));
     }
     assert!(!dump.contains("eyJ"), "a token begins so");
+}
+
+#[test]
+fn every_request_of_the_mcp_demo_has_the_documented_result() {
+    let demo = McpDemo::start().unwrap();
+    let exchanges = demo.call_all().unwrap();
+    for outcome in exchanges.iter().map(|exchange| &exchange.outcome) {
+        assert!(
+            outcome.is_expected(),
+            "{}: expected {:?}, got {:?}, {:?}",
+            outcome.title,
+            outcome.expected,
+            outcome.got,
+            outcome.upstream
+        );
+    }
+    let summary = demo.summary(&exchanges);
+    let seen = summary.lines().find_map(|line| line.strip_prefix("The agent sees   "));
+    assert_eq!(seen, Some("list_payments, get_payment, create_payment, refund_payment"), "{summary}");
+    for shown in [r#""code":"binding_mismatch""#, r#"scope="payments:read payments:refund""#] {
+        assert!(summary.contains(shown), "{summary}");
+    }
 }
 
 /// Runs everything that `cargo demo --serve` prints.

@@ -10,7 +10,9 @@ use test_harness::python::Package;
 use crate::envoy::clients::{exchanges, python};
 use crate::envoy::fixture::Gate;
 
-const MCP: Package<'_> = Package { folder: "mcp", name: "mcp", version: "2.3.0", file: "mcp/client/auth/oauth2.py" };
+/// The MCP SDK for Python, version 2.
+pub(super) const MCP: Package<'_> =
+    Package { folder: "mcp", name: "mcp", version: "2.3.0", file: "mcp/client/auth/oauth2.py" };
 
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]

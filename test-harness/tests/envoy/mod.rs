@@ -19,6 +19,7 @@ mod held;
 mod hostile;
 mod http2;
 mod limits;
+pub(crate) mod mcp;
 mod metrics;
 mod mtls;
 mod operating;

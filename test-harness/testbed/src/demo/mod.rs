@@ -1,12 +1,15 @@
-//! `cargo demo`: a real Envoy with the quickstart's policy, real requests through it, and a table of the decisions and reasons.
+//! `cargo demo`: a real Envoy with the quickstart's policy, real requests through it, and a table of the decisions and reasons. With `--mcp`,
+//! the same with the policy of `examples/mcp`.
 
 mod calls;
 mod key_server;
+mod mcp;
 mod picture;
 mod serve;
 mod table;
 
 use std::env;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +25,7 @@ use crate::upstream::Upstream;
 use calls::Call;
 use key_server::KeyServer;
 
+pub use mcp::{Exchange, McpDemo};
 pub use picture::{PICTURE, picture};
 pub use serve::{Invitation, Try};
 
@@ -60,6 +64,8 @@ pub struct Outcome {
     pub expected: (u16, String),
     /// The actual status, and the reason in the record.
     pub got: (u16, String),
+    /// Whether the request should reach the upstream.
+    pub is_forwarded: bool,
     /// What reached the upstream.
     pub upstream: Option<Received>,
 }
@@ -76,7 +82,7 @@ pub struct Received {
 impl Outcome {
     /// Returns whether the response, the record and the upstream's view are as expected.
     pub fn is_expected(&self) -> bool {
-        self.got == self.expected && self.upstream.is_some() == (self.expected.0 == 200)
+        self.got == self.expected && self.upstream.is_some() == self.is_forwarded
     }
 }
 
@@ -109,18 +115,7 @@ impl Demo {
     }
 
     fn start_with(steps: &Steps) -> Result<Self> {
-        steps.print("building the filter; the first time takes a minute");
-        // Fetching Envoy needs the network, and building the filter the processor.
-        let (module, found) = thread::scope(|scope| {
-            let finding = scope.spawn(envoy::locate);
-            let module = Sources::here().showing_progress().filter(Flavor::Release);
-            if !finding.is_finished() {
-                steps.print("fetching Envoy");
-            }
-            (module, finding.join())
-        });
-        let module = module?;
-        found.map_err(|_| anyhow!("looking for Envoy panicked"))??;
+        let module = prepare(steps)?;
         let policy = quickstart::policy()?;
         let (upstream, key_server) = (Upstream::start()?, KeyServer::start()?);
         let mut bootstrap = Bootstrap::new(&module, &policy.to_string(), upstream.address())?;
@@ -169,7 +164,7 @@ impl Demo {
         let mark = index.to_string();
         let answer = client::call(self.envoy.api()?, &call.request.header(MARK, &mark))
             .with_context(|| format!("the request `{}` was not answered", call.title))?;
-        let record = self.record(index)?;
+        let record = record(&self.envoy, index)?;
         let text = |name| record.get(name).and_then(Value::as_str).unwrap_or("none").to_owned();
         let upstream = self
             .upstream
@@ -179,20 +174,38 @@ impl Demo {
             title: call.title,
             expected: (call.status, call.reason.to_owned()),
             got: (answer.status, text("reason")),
+            is_forwarded: call.status == 200,
             upstream,
         })
     }
+}
 
-    /// Returns the record of the request with this index. Requests are sent one after the other, and the access log keeps their order.
-    fn record(&self, index: usize) -> Result<Value> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(line) = self.envoy.access_log().get(index) {
-                return record_in(line).context("the request left no record");
-            }
-            ensure!(Instant::now() < deadline, "the request is not in the access log");
-            thread::sleep(Duration::from_millis(20));
+/// Builds the filter and finds Envoy. Returns the file of the filter.
+fn prepare(steps: &Steps) -> Result<PathBuf> {
+    steps.print("building the filter; the first time takes a minute");
+    // Fetching Envoy needs the network, and building the filter the processor.
+    let (module, found) = thread::scope(|scope| {
+        let finding = scope.spawn(envoy::locate);
+        let module = Sources::here().showing_progress().filter(Flavor::Release);
+        if !finding.is_finished() {
+            steps.print("fetching Envoy");
         }
+        (module, finding.join())
+    });
+    let module = module?;
+    found.map_err(|_| anyhow!("looking for Envoy panicked"))??;
+    Ok(module)
+}
+
+/// Returns the record of the request with this index. Requests are sent one after the other, and the access log keeps their order.
+fn record(envoy: &Envoy, index: usize) -> Result<Value> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(line) = envoy.access_log().get(index) {
+            return record_in(line).context("the request left no record");
+        }
+        ensure!(Instant::now() < deadline, "the request is not in the access log");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -216,9 +229,24 @@ pub fn summary(outcomes: &[Outcome]) -> String {
     let expected = outcomes.iter().filter(|outcome| outcome.is_expected()).count();
     format!(
         "{}\n{expected} of {} requests were decided as expected.\n\n{NEXT}\n",
-        table::table(outcomes),
+        table::table(outcomes.iter(), "the API received"),
         outcomes.len()
     )
+}
+
+/// Runs the demo of MCP.
+///
+/// # Errors
+/// When something is missing, or a result differs from the expected one.
+pub fn run_mcp() -> Result<()> {
+    let steps = Steps::new();
+    let demo = McpDemo::start_with(&steps)?;
+    steps.print("sending requests");
+    let exchanges = demo.call_all()?;
+    println!("\n{}", demo.summary(&exchanges));
+    let wrong = exchanges.iter().filter(|exchange| !exchange.outcome.is_expected()).count();
+    ensure!(wrong == 0, "{wrong} of {} requests had another result than expected", exchanges.len());
+    Ok(())
 }
 
 /// Runs the demo. With `serve` it runs until it is interrupted, which also ends Envoy.

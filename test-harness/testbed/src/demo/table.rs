@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 
 use super::Outcome;
 
-const HEADINGS: [&str; 4] = ["request", "got", "reason", "the API received"];
-
-/// Returns the table, one line for each request.
-pub(super) fn table(outcomes: &[Outcome]) -> String {
-    let rows: Vec<[String; 4]> = outcomes.iter().map(cells).collect();
-    let mut widths = HEADINGS.map(|heading| heading.chars().count());
+/// Returns the table, one line for each request. The last heading names what is behind the gate.
+pub(super) fn table<'o>(outcomes: impl Iterator<Item = &'o Outcome>, received: &str) -> String {
+    let headings = ["request", "got", "reason", received];
+    let outcomes: Vec<_> = outcomes.collect();
+    let rows: Vec<[String; 4]> = outcomes.iter().map(|outcome| cells(outcome)).collect();
+    let mut widths = headings.map(|heading| heading.chars().count());
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut table = line(" ", &HEADINGS.map(str::to_owned), widths);
+    let mut table = line(" ", &headings.map(str::to_owned), widths);
     for (outcome, row) in outcomes.iter().zip(&rows) {
         table += &line(if outcome.is_expected() { "✓" } else { "✗" }, row, widths);
     }
@@ -58,11 +58,12 @@ mod tests {
                 title: call.title,
                 expected: (call.status, call.reason.to_owned()),
                 got: (call.status, call.reason.to_owned()),
+                is_forwarded: call.status == 200,
                 upstream: (call.status == 200).then(received),
             })
             .collect();
         outcomes[0].got.0 = 500;
-        let table = table(&outcomes);
+        let table = table(outcomes.iter(), "the API received");
         let longest = table.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(longest <= 100, "{longest} columns\n{table}");
         assert!(table.lines().nth(1).unwrap().starts_with('✗'));

@@ -79,6 +79,7 @@ fn three_rotations_lose_no_request_and_removed_keys_stop_working() {
     });
     let statuses: Vec<u16> = outcomes.iter().flat_map(|statuses| statuses.keys().copied()).collect();
     assert!(statuses.iter().all(|status| *status == 200), "{outcomes:?}");
+    assert_eq!(idp.requests(JWKS), 4, "the first fetch, and one for each rotation");
     // The last rotation's fetch still had the key before it was withdrawn. A token with an unknown key causes another fetch.
     let fetches = idp.requests(JWKS);
     assert_key_unknown(&gate.call(&with_unknown_key(&idp, 0)));

@@ -1,0 +1,249 @@
+//! Tests of responses whose lists are filtered, independent of the gateway.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::Map;
+use super::fake::Fake;
+use super::root::Root;
+use super::stream::{HttpStream, StreamAction};
+use crate::testing::{self, NOW, SECRET};
+
+const STREAM: u32 = 2;
+
+/// A tool whose definition has [`PIN`].
+const PAY: &str = r#"{"name":"pay","inputSchema":{"type":"object"}}"#;
+const CHANGED: &str = r#"{"name":"pay","inputSchema":{"type":"array"}}"#;
+const PIN: &str = "6454c06526f7f83021efb82afca9a520dd3ffeeab02d706114b1053c79dfb46d";
+
+fn document(list: &str) -> Value {
+    let tool = |name: &str, scope: &str| json!({ "name": name, "effect": "read", "scopes": [scope] });
+    let mut pay = tool("pay", "pay");
+    pay["pin"] = json!([PIN]);
+    testing::document(json!({
+        "issuers": { "corp": testing::issuer() },
+        "agents": { "a": testing::agent("agent") },
+        "endpoints": [{
+            "id": "mcp", "methods": ["POST", "GET"], "path": "/mcp", "effect": "read", "scopes": "none",
+            "rpc": { "protocol": "mcp", "revisions": ["2025-11-25"], "list": list, "max_answer": "1KiB",
+                     "tools": [tool("look", "look"), pay] }
+        }]
+    }))
+}
+
+fn credential() -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!(
+        "{}.{}",
+        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
+        part(json!({
+            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
+            "iat": NOW, "exp": NOW + 900, "jti": "j", "scope": "pay"
+        }))
+    );
+    format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
+}
+
+/// A worker in front of an MCP server.
+struct Worker {
+    host: Fake,
+    root: Root<Fake>,
+}
+
+impl Worker {
+    fn new(document: &Value) -> Self {
+        Self::on(Fake::default(), document)
+    }
+
+    fn on(host: Fake, document: &Value) -> Self {
+        host.0.seconds.set(NOW);
+        host.0.variables.borrow_mut().insert("SECRET".into(), SECRET.to_vec());
+        host.0.properties.borrow_mut().insert(b"source\0address".to_vec(), b"192.0.2.1:80".to_vec());
+        host.0.configuration.replace(document.to_string().into_bytes());
+        let mut root = Root::new(host.clone(), 1);
+        let mistakes = crate::policy::Policy::from_value(document.clone(), &testing::one_secret).err();
+        assert!(root.on_configure(document.to_string().len()), "{mistakes:?}");
+        Self { host, root }
+    }
+
+    /// Returns the stream of a forwarded message, and what the gate did with it.
+    fn post(&self, message: &str) -> (HttpStream<Fake>, StreamAction) {
+        self.host.set(
+            Map::RequestHeaders,
+            &[
+                (":method", "POST"),
+                (":path", "/mcp"),
+                (":authority", "api.example.com"),
+                ("authorization", &credential()),
+                ("content-type", "application/json"),
+                ("accept-encoding", "gzip, br"),
+                ("mcp-protocol-version", "2025-11-25"),
+            ],
+        );
+        let mut stream = self.root.stream(STREAM);
+        assert_eq!(stream.on_request_headers(false), StreamAction::Pause);
+        self.host.0.body.replace(message.as_bytes().to_vec());
+        let action = stream.on_request_body(message.len(), true);
+        (stream, action)
+    }
+
+    fn list(&self) -> HttpStream<Fake> {
+        let (stream, action) = self.post(r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#);
+        assert_eq!(action, StreamAction::Continue);
+        stream
+    }
+
+    fn respond(&self, stream: &mut HttpStream<Fake>, headers: &[(&str, &str)]) -> StreamAction {
+        self.host.set(Map::ResponseHeaders, headers);
+        stream.on_response_headers(false)
+    }
+
+    /// Returns what is forwarded instead of a chunk.
+    fn chunk(&self, stream: &mut HttpStream<Fake>, chunk: &str, end: bool) -> String {
+        self.host.0.response_body.replace(chunk.as_bytes().to_vec());
+        assert_eq!(stream.on_response_body(chunk.len(), end), StreamAction::Continue);
+        String::from_utf8(self.host.0.response_body.take()).unwrap()
+    }
+
+    fn answers(&self) -> Vec<(u16, String)> {
+        self.host.0.sent.borrow().iter().map(|sent| (sent.status, sent.details.clone())).collect()
+    }
+
+    fn metric(&self, name: &str) -> i64 {
+        self.host.0.metrics.borrow().iter().find(|(own, _)| own == name).map_or(0, |(_, value)| *value)
+    }
+}
+
+const JSON: [(&str, &str); 4] =
+    [(":status", "200"), ("content-type", "application/json"), ("content-length", "99"), ("etag", "\"1\"")];
+
+fn answer(tools: &[&str]) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{}],"nextCursor":"c"}}}}"#, tools.join(","))
+}
+
+const LOOK: &str = r#"{"name":"look"}"#;
+const HIDDEN: &str = r#"{"name":"drop_tables"}"#;
+
+#[test]
+fn a_list_contains_only_listed_tools() {
+    for (list, shown) in [("reachable", &[LOOK, PAY][..]), ("granted", &[PAY])] {
+        let worker = Worker::new(&document(list));
+        let mut stream = worker.list();
+        assert_eq!(worker.host.value(Map::RequestHeaders, "accept-encoding").as_deref(), Some("identity"));
+        assert_eq!(worker.respond(&mut stream, &JSON), StreamAction::Continue);
+        for name in ["content-length", "etag"] {
+            assert_eq!(worker.host.value(Map::ResponseHeaders, name), None, "{name}");
+        }
+        let whole = answer(&[LOOK, HIDDEN, PAY]);
+        let (first, rest) = whole.split_at(40);
+        assert_eq!(worker.chunk(&mut stream, first, false), "");
+        assert_eq!(worker.chunk(&mut stream, rest, true), answer(shown));
+        assert!(worker.answers().is_empty());
+    }
+}
+
+#[test]
+fn an_unfiltered_list_passes_as_it_is() {
+    let mut document = document("unfiltered");
+    document["endpoints"][0]["rpc"]["tools"][1].as_object_mut().unwrap().remove("pin");
+    let worker = Worker::new(&document);
+    let mut stream = worker.list();
+    assert_eq!(worker.host.value(Map::RequestHeaders, "accept-encoding").as_deref(), Some("gzip, br"));
+    assert_eq!(worker.respond(&mut stream, &JSON), StreamAction::Continue);
+    assert!(worker.host.value(Map::ResponseHeaders, "content-length").is_some());
+    let whole = answer(&[HIDDEN]);
+    assert_eq!(worker.chunk(&mut stream, &whole, true), whole);
+}
+
+#[test]
+fn an_event_stream_is_filtered_while_it_flows() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    let headers = [(":status", "200"), ("content-type", "text/event-stream")];
+    assert_eq!(worker.respond(&mut stream, &headers), StreamAction::Continue);
+    assert_eq!(worker.chunk(&mut stream, ": alive\n\n", false), ": alive\n\n");
+    let event = format!("event: message\ndata: {}\n\n", answer(&[HIDDEN, LOOK]));
+    let (first, rest) = event.split_at(60);
+    let out = worker.chunk(&mut stream, first, false) + &worker.chunk(&mut stream, rest, false);
+    assert_eq!(out, format!("event: message\ndata: {}\n\n", answer(&[LOOK])));
+    assert_eq!(worker.chunk(&mut stream, "data: {\"half\"", true), "");
+}
+
+#[test]
+fn an_answer_that_cannot_be_checked_becomes_an_error() {
+    for (headers, details) in [
+        (&[(":status", "200"), ("content-type", "application/json"), ("content-encoding", "gzip")][..], "coded"),
+        (&[(":status", "200"), ("content-type", "text/html")], "another type"),
+        (&[(":status", "200"), ("content-type", "application/json"), ("content-length", "1048576")], "too long"),
+    ] {
+        let worker = Worker::new(&document("reachable"));
+        let mut stream = worker.list();
+        assert_eq!(worker.respond(&mut stream, headers), StreamAction::Pause, "{details}");
+        assert_eq!(worker.answers(), [(200, "callgate_answer_unreadable".to_owned())], "{details}");
+        assert_eq!(worker.metric("callgate.answers.replaced"), 1);
+    }
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    let headers = [(":status", "200"), ("content-type", "application/json")];
+    assert_eq!(worker.respond(&mut stream, &headers), StreamAction::Continue);
+    let out = worker.chunk(&mut stream, &"x".repeat(2_000), false);
+    assert!(out.starts_with(r#"{"jsonrpc":"2.0","id":7,"error":"#), "{out}");
+    assert_eq!(worker.chunk(&mut stream, "more", true), "", "nothing follows the error");
+    assert_eq!(worker.metric("callgate.answers.replaced"), 1);
+}
+
+#[test]
+fn nothing_of_a_chunk_is_forwarded_if_the_host_fails() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    worker.respond(&mut stream, &JSON);
+    worker.host.0.fails.set(Some("response_body"));
+    let whole = answer(&[HIDDEN]);
+    assert_eq!(worker.chunk(&mut stream, &whole, true), "");
+}
+
+#[test]
+fn a_changed_definition_blocks_the_tool_for_all_workers_until_it_matches_again() {
+    let worker = Worker::new(&document("reachable"));
+    let other = Worker::on(worker.host.sibling(), &document("reachable"));
+    let call = r#"{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"name":"pay"}}"#;
+    assert_eq!(other.post(call).1, StreamAction::Continue);
+    let lists = |worker: &Worker, definition: &str| {
+        let mut stream = worker.list();
+        worker.respond(&mut stream, &JSON);
+        worker.chunk(&mut stream, &answer(&[LOOK, definition]), true)
+    };
+    assert_eq!(lists(&worker, CHANGED), answer(&[LOOK]));
+    assert_eq!(worker.metric("callgate.tools.changed"), 1);
+    for worker in [&worker, &other] {
+        assert_eq!(worker.post(call).1, StreamAction::Pause);
+        assert_eq!(worker.answers(), [(200, "callgate_tool_changed".to_owned())]);
+    }
+    assert_eq!(lists(&other, CHANGED), answer(&[LOOK]));
+    assert_eq!(other.metric("callgate.tools.changed"), 0, "the first worker counted it");
+    assert_eq!(lists(&other, PAY), answer(&[LOOK, PAY]));
+    assert_eq!(worker.post(call).1, StreamAction::Continue);
+}
+
+/// A gateway does so whose configuration lacks the capability for the bodies of responses.
+#[test]
+fn a_gateway_that_hides_answers_from_the_filter_gets_no_more_messages() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    worker.respond(&mut stream, &JSON);
+    worker.host.0.properties.borrow_mut().insert(b"response\0size".to_vec(), 99_i64.to_le_bytes().to_vec());
+    stream.on_log();
+    worker.host.set(
+        Map::RequestHeaders,
+        &[
+            (":method", "POST"),
+            (":path", "/mcp"),
+            (":authority", "api.example.com"),
+            ("authorization", &credential()),
+            ("content-type", "application/json"),
+        ],
+    );
+    assert_eq!(worker.root.stream(STREAM).on_request_headers(false), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+}

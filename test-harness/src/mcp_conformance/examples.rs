@@ -1,0 +1,199 @@
+//! The published example messages of 2026-07-28: each message of a client reaches the server unchanged, and each message of a server the
+//! client. The messages are third-party data, which are not part of the repository.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::messages::{self, event};
+use super::suite::Suite;
+use super::target::{Allowed, free_tool};
+use super::upstream::{Answer, Piece, always, succeeds};
+use super::{Gateway, start};
+
+/// The requests of clients: the beginning of the names of their types, and their methods.
+const REQUESTS: [(&str, &str); 10] = [
+    ("CallTool", "tools/call"),
+    ("Complete", "completion/complete"),
+    ("Discover", "server/discover"),
+    ("GetPrompt", "prompts/get"),
+    ("ListPrompts", "prompts/list"),
+    ("ListResourceTemplates", "resources/templates/list"),
+    ("ListResources", "resources/list"),
+    ("ListTools", "tools/list"),
+    ("ReadResource", "resources/read"),
+    ("SubscriptionsListen", "subscriptions/listen"),
+];
+
+/// The notifications on the stream of a subscription. The others belong to a request.
+const SUBSCRIBED: [&str; 5] = [
+    "PromptListChangedNotification",
+    "ResourceListChangedNotification",
+    "ResourceUpdatedNotification",
+    "SubscriptionsAcknowledgedNotification",
+    "ToolListChangedNotification",
+];
+
+/// What became of the example messages.
+#[derive(Clone, Debug, Default)]
+pub struct Examples {
+    /// How many messages of clients were sent.
+    pub sent: usize,
+    /// How many messages of servers were sent.
+    pub answered: usize,
+    /// The messages that were denied or changed, each with what was seen.
+    pub changed: Vec<String>,
+}
+
+/// An example.
+struct Example {
+    /// The name of its type.
+    kind: String,
+    /// The name of its type and of its file.
+    name: String,
+    text: String,
+    message: Value,
+}
+
+/// A message of a client, or of a server in response to a request of this type.
+enum Role {
+    Sent(String),
+    Answered { to: &'static str, answer: Answer, body: Vec<u8> },
+}
+
+/// Sends the example messages in a folder through a gateway that does not filter lists.
+///
+/// # Errors
+/// When a file cannot be read, or the gateway does not start.
+pub fn examples(folder: &Path, gateway: &Gateway) -> Result<Examples> {
+    let examples = load(folder)?;
+    let messages: Vec<_> = examples.iter().map(|example| (example, role(example, &examples))).collect();
+    let suite = start(gateway, &allowed(&examples))?;
+    let mut found = Examples::default();
+    for (example, role) in messages {
+        let seen = match role {
+            None => continue,
+            Some(Role::Sent(body)) => {
+                found.sent += 1;
+                is_forwarded(&suite, &body)?
+            }
+            Some(Role::Answered { to, answer, body }) => {
+                found.answered += 1;
+                is_returned(&suite, request(&examples, to)?, answer, &body)?
+            }
+        };
+        found.changed.extend(seen.map(|seen| format!("{}: {seen}", example.name)));
+    }
+    Ok(found)
+}
+
+/// Reads all examples, in the order of their names.
+fn load(folder: &Path) -> Result<Vec<Example>> {
+    let entries = |folder: &Path| -> Result<Vec<_>> {
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    let last = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut examples = Vec::new();
+    for kind in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+        for file in entries(&kind)? {
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let message = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+            let name = format!("{}/{}", last(&kind), last(&file));
+            examples.push(Example { kind: last(&kind), name, text, message });
+        }
+    }
+    ensure!(!examples.is_empty(), "{} contains no example messages", folder.display());
+    Ok(examples)
+}
+
+/// Returns the example of a request.
+fn request<'e>(examples: &'e [Example], kind: &str) -> Result<&'e Value> {
+    let wanted = format!("{kind}Request");
+    let found = examples.iter().find(|example| example.kind == wanted);
+    Ok(&found.with_context(|| format!("there is no example of `{wanted}`"))?.message)
+}
+
+/// Returns whether an example is a message of a client or a server. Others are parts of messages.
+fn role(example: &Example, examples: &[Example]) -> Option<Role> {
+    let kind = example.kind.as_str();
+    let whole = |to: &'static str, status: u16, message: String| {
+        let body = message.clone().into_bytes();
+        Role::Answered { to, answer: Answer::json(status, message), body }
+    };
+    let id = |to: &str| request(examples, to).ok().and_then(|request| request.get("id").cloned()).unwrap_or_default();
+    for (name, method) in REQUESTS {
+        let Some(rest) = kind.strip_prefix(name) else { continue };
+        let message = example.message.clone();
+        match rest {
+            "Request" => return Some(Role::Sent(example.text.clone())),
+            "RequestParams" => return Some(Role::Sent(messages::request(1, method, message).to_string())),
+            "ResultResponse" => return Some(whole(name, 200, example.text.clone())),
+            "Result" => return Some(whole(name, 200, messages::result(&id(name), message).to_string())),
+            _ => {}
+        }
+    }
+    let call = "CallTool";
+    match kind {
+        "CancelledNotification" => Some(Role::Sent(example.text.clone())),
+        "PaginatedRequestParams" => {
+            Some(Role::Sent(messages::request(1, "tools/list", example.message.clone()).to_string()))
+        }
+        "InputRequiredResult" => {
+            Some(whole(call, 200, messages::result(&id(call), example.message.clone()).to_string()))
+        }
+        _ if kind.ends_with("Notification") => {
+            let to = if SUBSCRIBED.contains(&kind) { "SubscriptionsListen" } else { call };
+            let stream = event(&example.message);
+            let answer = Answer::events(vec![Piece::text(stream.clone())]);
+            Some(Role::Answered { to, answer, body: stream.into_bytes() })
+        }
+        _ if kind.ends_with("Error") && example.message.get("jsonrpc").is_some() => {
+            Some(whole(call, 400, example.text.clone()))
+        }
+        _ if kind.ends_with("Error") => {
+            let error = json!({ "jsonrpc": "2.0", "id": id(call), "error": example.message });
+            Some(whole(call, 400, error.to_string()))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what the examples need: every tool and prompt that they name.
+fn allowed(examples: &[Example]) -> Allowed {
+    let named = |kinds: &[&str], pointers: &[&str]| {
+        let messages = examples.iter().filter(|example| kinds.contains(&example.kind.as_str()));
+        let names =
+            messages.flat_map(|example| pointers.iter().filter_map(move |at| example.message.pointer(at)?.as_str()));
+        let mut names: Vec<_> = names.map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    let tools = named(&["CallToolRequest", "CallToolRequestParams"], &["/params/name", "/name"]);
+    let prompts = named(
+        &["GetPromptRequest", "GetPromptRequestParams", "CompleteRequest", "CompleteRequestParams"],
+        &["/params/name", "/name", "/params/ref/name", "/ref/name"],
+    );
+    let tools = tools.iter().map(|name| free_tool(name)).collect();
+    Allowed { tools, prompts, list: "unfiltered" }
+}
+
+/// Returns what became of a message of a client, if it did not reach the server byte for byte.
+fn is_forwarded(suite: &Suite, body: &str) -> Result<Option<String>> {
+    let message: Value = serde_json::from_str(body).context("the message is not JSON")?;
+    let exchange = suite.exchange(&suite.modern(&message).body(body), succeeds())?;
+    let is_same = exchange.reached().is_some_and(|received| received.body == body.as_bytes());
+    Ok((!is_same).then(|| exchange.seen()))
+}
+
+/// Returns what became of a message of a server, if it did not reach the client byte for byte.
+fn is_returned(suite: &Suite, request: &Value, answer: Answer, body: &[u8]) -> Result<Option<String>> {
+    let exchange = suite.exchange(&suite.modern(request), always(answer))?;
+    let is_same = exchange.reached().is_some() && exchange.response.body == body;
+    Ok((!is_same).then(|| exchange.seen()))
+}

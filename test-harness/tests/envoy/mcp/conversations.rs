@@ -1,0 +1,236 @@
+//! What clients of MCP show to their users when the gate is between them and a server.
+
+use serde_json::{Value, json};
+
+use super::{Client, Guarded, Server, denied, token};
+
+const ALL: &str = "payments:read payments:write";
+const CHANGED: &str = "await notifications/resources/list_changed";
+const GET: &str = r#"call get_payment {"tenant":"acme","payment":"p-1"}"#;
+const PAY: &str = r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":10}"#;
+const REFUND: &str = r#"call refund_payment {"tenant":"acme","payment":"p-1"}"#;
+const EXPORT: &str = "call export_ledger {}";
+
+const PAID: &str = r#"{"amount":120.5,"id":"…","payee":"Paper Ltd","status":"paid"}"#;
+const CREATED: &str = r#"checked; booked; {"amount":10.0,"id":"…","payee":"Paper Ltd","status":"open"}"#;
+
+/// Returns how the first line of a client ends with a server, and whether the two have a session.
+fn connection(client: Client, server: Server) -> (&'static str, bool) {
+    match (client, server) {
+        (Client::Rust, Server::Python1) => ("done", true),
+        (Client::Rust, _) => ("done", false),
+        (Client::Python2, Server::Python2 | Server::Rust) => ("2026-07-28", false),
+        _ => ("2025-11-25", true),
+    }
+}
+
+/// Performs everything that an agent does with a server: what is permitted works, and what is denied shows its reason and leaves the
+/// session open.
+fn converses_with_every_client(server: Server) {
+    let Some(guarded) = Guarded::start(server, |_| ()) else { return };
+    for client in Client::ALL {
+        let (revision, has_session) = connection(client, server);
+        let mismatch = denied("binding_mismatch");
+        let mut table = vec![
+            ("list tools", "list_payments get_payment create_payment refund_payment".to_owned()),
+            ("list templates", "receipt".to_owned()),
+            ("list prompts", "reconcile".to_owned()),
+            (GET, PAID.to_owned()),
+            ("read payments://ledger/acme/p-1", "p-1: 120.5 to Paper Ltd, paid".to_owned()),
+            (
+                r#"prompt reconcile {"tenant":"acme","month":"2026-11"}"#,
+                "Compare the payments of acme in 2026-11 with its bank statement, and list the differences.".to_owned(),
+            ),
+            (PAY, CREATED.to_owned()),
+        ];
+        // Only the servers in Python are known to send it on the stream that `GET` opened.
+        if has_session && server != Server::Rust {
+            table.push((CHANGED, "arrived".to_owned()));
+        }
+        table.extend([
+            (EXPORT, denied("operation_not_allowed")),
+            (r#"call get_payment {"tenant":"globex","payment":"p-9"}"#, mismatch.clone()),
+            (r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":1000.01}"#, mismatch.clone()),
+            (r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":"5000"}"#, mismatch.clone()),
+            ("read payments://ledger/globex/p-9", mismatch.clone()),
+            ("read file:///etc/passwd", denied("operation_not_allowed")),
+            (r#"prompt reconcile {"tenant":"globex","month":"2026-11"}"#, mismatch),
+            (r#"prompt audit {"tenant":"acme"}"#, denied("operation_not_allowed")),
+            (PAY, CREATED.to_owned()),
+            (PAY, CREATED.to_owned()),
+            (PAY, denied("rate_limited")),
+            (GET, PAID.to_owned()),
+        ]);
+        let steps: Vec<_> = table.iter().map(|(step, _)| *step).collect();
+        let Some(lines) = guarded.perform(client, &token(client, ALL), &steps) else { continue };
+        let labelled = |(step, shown): &(&str, String)| {
+            format!("{}: {shown}", step.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        };
+        let mut expected = vec![format!("connect: {revision}")];
+        expected.extend(table.iter().map(labelled));
+        expected.push("end".to_owned());
+        assert_eq!(lines, expected, "{client:?} with {server:?}");
+        guarded
+            .await_record(&json!({ "agent": client.agent(), "decision": "deny", "reason": "operation_not_allowed" }));
+        if has_session {
+            guarded.await_record(&json!({ "agent": client.agent(), "decision": "allow", "method": "DELETE" }));
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn every_client_converses_with_a_server_of_sdk_2_for_python() {
+    converses_with_every_client(Server::Python2);
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn every_client_converses_with_a_server_of_sdk_1_for_python() {
+    converses_with_every_client(Server::Python1);
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn every_client_converses_with_a_server_of_the_sdk_for_rust() {
+    converses_with_every_client(Server::Rust);
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn requests_at_the_same_time_get_their_own_answers() {
+    let Some(guarded) = Guarded::start(Server::Python2, |_| ()) else { return };
+    for client in [Client::Python2, Client::Python2Legacy, Client::Python1] {
+        let both = format!("both {EXPORT} & {GET} & {EXPORT} & {GET}");
+        let Some(lines) = guarded.perform(client, &token(client, ALL), &["list tools", &both]) else { continue };
+        let export = format!("call export_ledger: {}", denied("operation_not_allowed"));
+        let get = format!("call get_payment: {PAID}");
+        assert_eq!(lines[2..], [export.clone(), get.clone(), export, get, "end".to_owned()], "{client:?}");
+    }
+}
+
+/// Without an OAuth client, a missing scope is all that a user of SDK 2 sees. SDK 1 ends the session after any status but 200.
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn a_missing_scope_keeps_its_status() {
+    let Some(guarded) = Guarded::start(Server::Python2, |_| ()) else { return };
+    for client in Client::ALL {
+        let Some(lines) = guarded.perform(client, &token(client, ALL), &["list tools", REFUND, GET]) else { continue };
+        let shown = format!("call refund_payment: {}", denied("insufficient_scope"));
+        let get = format!("call get_payment: {PAID}");
+        match client {
+            Client::Python2 | Client::Python2Legacy => assert_eq!(lines[2..], [shown, get, "end".to_owned()]),
+            Client::Python1 => assert_eq!(lines[2..], ["the session ended: HTTP 403"]),
+            Client::Rust => {
+                assert!(lines[2].starts_with("call refund_payment: error "), "{lines:?}");
+                assert_eq!(lines[3..], [get, "end".to_owned()]);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn a_token_that_is_not_accepted_ends_the_connection() {
+    let Some(guarded) = Guarded::start(Server::Python2, |_| ()) else { return };
+    for client in Client::ALL {
+        let token = token(client, ALL) + "x";
+        let Some(lines) = guarded.perform(client, &token, &["list tools"]) else { continue };
+        match client {
+            Client::Python2 | Client::Python2Legacy => {
+                assert_eq!(lines, ["the session ended: error -32603 Server returned an error response"]);
+            }
+            Client::Python1 => assert_eq!(lines, ["the session ended: HTTP 401"]),
+            Client::Rust => assert!(lines[0].starts_with("the session ended: ") && lines.len() == 1, "{lines:?}"),
+        }
+    }
+}
+
+/// With `denials: http`, the reason reaches only users of SDK 2.
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn denials_with_their_status_end_sessions_of_sdk_1() {
+    let keep_status = |policy: &mut Value| policy["endpoints"][0]["rpc"]["denials"] = json!("http");
+    let Some(guarded) = Guarded::start(Server::Python2, keep_status) else { return };
+    let export = format!("call export_ledger: {}", denied("operation_not_allowed"));
+    let limited = format!("call create_payment: {}", denied("rate_limited"));
+    let created = format!("call create_payment: {CREATED}");
+    for client in [Client::Python2, Client::Python2Legacy] {
+        let steps = ["list tools", EXPORT, PAY, PAY, PAY, PAY];
+        let Some(lines) = guarded.perform(client, &token(client, ALL), &steps) else { continue };
+        let expected = [&export, &created, &created, &created, &limited, &"end".to_owned()];
+        assert_eq!(lines[2..].iter().collect::<Vec<_>>(), expected, "{client:?}");
+    }
+    for (steps, last) in [(vec![EXPORT], "HTTP 403"), (vec![PAY, PAY, PAY, PAY], "HTTP 429")] {
+        let client = Client::Python1;
+        let Some(lines) = guarded.perform(client, &token(client, ALL), &steps) else { return };
+        assert_eq!(lines.last().unwrap(), &format!("the session ended: {last}"), "{lines:?}");
+    }
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn clients_find_a_revision_that_the_policy_lists() {
+    let list = |revisions: &'static [&'static str], methods: &'static [&'static str]| {
+        move |policy: &mut Value| {
+            policy["endpoints"][0]["rpc"]["revisions"] = json!(revisions);
+            policy["endpoints"][0]["methods"] = json!(methods);
+        }
+    };
+    let lists = "list tools: list_payments get_payment create_payment refund_payment";
+    let Some(old) = Guarded::start(Server::Python2, list(&["2025-06-18", "2025-11-25"], &["POST", "GET", "DELETE"]))
+    else {
+        return;
+    };
+    for client in [Client::Python2, Client::Python2Legacy, Client::Python1] {
+        let Some(lines) = old.perform(client, &token(client, ALL), &["list tools"]) else { continue };
+        assert_eq!(lines, ["connect: 2025-11-25", lists, "end"], "{client:?}");
+    }
+    let Some(new) = Guarded::start(Server::Python2, list(&["2026-07-28"], &["POST"])) else { return };
+    let Some(lines) = new.perform(Client::Python2, &token(Client::Python2, ALL), &["list tools"]) else { return };
+    assert_eq!(lines, ["connect: 2026-07-28", lists, "end"]);
+    let Some(lines) = new.perform(Client::Python1, &token(Client::Python1, ALL), &["list tools"]) else { return };
+    assert_eq!(lines, ["the session ended: HTTP 400"]);
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn a_subscription_delivers_changes() {
+    let Some(guarded) = Guarded::start(Server::Python2, |_| ()) else { return };
+    let steps = ["list tools", "listen", PAY, "await ResourcesListChanged"];
+    let client = Client::Python2;
+    let Some(lines) = guarded.perform(client, &token(client, ALL), &steps) else { return };
+    let created = format!("call create_payment: {CREATED}");
+    let expected = ["listen: subscribed", &created, "await ResourcesListChanged: arrived", "end"];
+    assert_eq!(lines[2..], expected);
+}
+
+/// The definitions of another SDK differ from those that were reviewed.
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn a_tool_whose_definition_changed_disappears() {
+    let pinned = super::policy(Server::Python2)["endpoints"][0]["rpc"]["tools"].take();
+    let pin = |policy: &mut Value| policy["endpoints"][0]["rpc"]["tools"] = pinned;
+    let Some(guarded) = Guarded::start(Server::Python1, pin) else { return };
+    let client = Client::Python2Legacy;
+    let Some(lines) = guarded.perform(client, &token(client, ALL), &["list tools", PAY, GET]) else { return };
+    let expected = [
+        "connect: 2025-11-25".to_owned(),
+        "list tools: list_payments get_payment".to_owned(),
+        format!("call create_payment: {}", denied("tool_changed")),
+        format!("call get_payment: {PAID}"),
+        "end".to_owned(),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn lists_hide_tools_whose_scopes_the_token_lacks_if_the_policy_asks_for_it() {
+    let granted = |policy: &mut Value| policy["endpoints"][0]["rpc"]["list"] = json!("granted");
+    let Some(guarded) = Guarded::start(Server::Python2, granted) else { return };
+    for client in Client::ALL {
+        let Some(lines) = guarded.perform(client, &token(client, "payments:read"), &["list tools"]) else { continue };
+        assert_eq!(lines[1], "list tools: list_payments get_payment", "{client:?}");
+    }
+}
