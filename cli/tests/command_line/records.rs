@@ -9,6 +9,13 @@ use crate::{callgate, file, run};
 const NOON: u64 = 1_795_262_400;
 
 fn record(number: u64, changes: Value) -> Value {
+    let record = unchecked(number, changes);
+    assert_eq!(callgate_kit::records::faults(&record), [""; 0]);
+    record
+}
+
+/// Returns a record that need not have the documented form.
+fn unchecked(number: u64, changes: Value) -> Value {
     let mut record = json!({
         "decision": "allow",
         "reason": "allowed",
@@ -38,7 +45,6 @@ fn record(number: u64, changes: Value) -> Value {
         members.insert(name.clone(), value.clone());
     }
     members.retain(|_, value| !value.is_null());
-    assert_eq!(callgate_kit::records::faults(&record), [""; 0]);
     record
 }
 
@@ -202,11 +208,15 @@ fn operations(test: &str) -> String {
         record(number, json!({ "endpoint": "tools", "method": "POST", "path": "/mcp", "rpc": rpc }))
     };
     let records = [
-        rpc(1, json!({ "method": "tools/call", "tool": "create_payment", "id": 7, "session": "9f86d081" })),
+        rpc(1, json!({ "method": "tools/call", "tool": "create_payment", "id": "7", "session": "9f86d081" })),
         rpc(2, json!({ "method": "tools/call", "tool": "Create_Payment", "id": "8" })),
         rpc(3, json!({ "method": "prompts/get", "prompt": "create_payment" })),
         rpc(4, json!({ "method": "resources/read", "uri": "file:///a" })),
-        rpc(5, json!({ "method": "tools/call", "tool": ["create_payment"] })),
+        unchecked(
+            5,
+            json!({ "endpoint": "tools", "method": "POST", "path": "/mcp",
+                    "rpc": { "method": "tools/call", "tool": ["create_payment"] } }),
+        ),
         record(6, json!({})),
     ];
     file(&format!("{test}.records"), records.map(|record| record.to_string()).join("\n"))
@@ -243,7 +253,7 @@ fn shows_the_operation_of_a_record() {
     assert!(list.contains("  POST api.example.com/mcp tools/call create_payment  "), "{list}");
     assert!(list.contains("  POST api.example.com/mcp resources/read file:///a  "), "{list}");
     // What is no operation is shown as any other member.
-    let other = record(1, json!({ "rpc": "tools/call" })).to_string();
+    let other = unchecked(1, json!({ "rpc": "tools/call" })).to_string();
     assert!(run(&["explain", "--record", "-"], &other).fine().contains("\nmore      rpc tools/call\n"));
 }
 
@@ -324,7 +334,7 @@ fn escapes_control_characters_from_records() {
         "headers": { evil: evil }, "request_id": evil, "query": [evil], "decision": "deny", "reason": "agent_unknown",
         "outcome": { "details": evil }, "rpc": { "method": evil, "tool": evil, evil: evil },
     });
-    let record = record(1, changes).to_string();
+    let record = unchecked(1, changes).to_string();
     for arguments in [
         &["records", "-"][..],
         &["records", "-", "--id", "0"],
