@@ -136,8 +136,8 @@ impl<'j> DeniedMessage<'j> {
         let is_repeated = |version: &String| {
             version.len() <= MOST_REPEATED && version.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         };
-        let named = of_header.into_iter().chain(of_body);
-        named.into_iter().find(|version| is_repeated(version) && !is_listed(version)).map(Value::String)
+        let mut named = of_header.into_iter().chain(of_body);
+        named.find(|version| is_repeated(version) && !is_listed(version)).map(Value::String)
     }
 }
 
