@@ -112,7 +112,7 @@ fn metrics() -> String {
         "\nGauges except `callgate_replay_entries` are sums to which each VM of the filter adds its own part. A VM that stops \
          because of a defect cannot subtract its part, and the VM that replaces it does not know it, so the sum stays too \
          high until the gateway restarts. You see this when no request arrives: `callgate_held_bytes` and \
-         `callgate_keys_waiting` do not return to 0. Each such stop is a message with `callgate stopped at` in the gateway's \
+         `callgate_keys_waiting` do not return to 0. Each such stop is a message with the words `stopped at` in the gateway's \
          log, and Envoy counts the VMs that it recreates, such as `wasm.callgate.vm_reload_success`. Until the restart, alert \
          on the change of a gauge, or on `callgate_decisions` with the reason `held_bytes_full` or `keys_unavailable`.\n",
     );
