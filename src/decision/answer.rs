@@ -60,6 +60,10 @@ impl Deny<'_> {
         if let (Challenge::UseNonce, Some(nonce)) = (row.challenge, &self.facts.dpop_nonce) {
             headers.push((DPOP_NONCE, nonce.clone()));
         }
+        if self.denial.reason == Reason::SessionMethod {
+            // RFC 9110, section 15.5.6.
+            headers.push(("allow", "POST".to_owned()));
+        }
         if let Some(seconds) = self.facts.retry_after {
             headers.push(("retry-after", seconds.to_string()));
         }

@@ -153,7 +153,7 @@ record! {
         query: Vec<Cow<'r, str>>,
         /// The message, if the endpoint has operations (`rpc`) and the body is a message with a method, or if the request belongs to a session.
         #[serde(skip_serializing_if = "Option::is_none")]
-        rpc: Option<RpcRecord<'r>>,
+        rpc: Option<Box<RpcRecord<'r>>>,
         /// The headers that the policy lists in `audit.include`, by name. Lines with the same name are joined by `, `. A value
         /// longer than 256 bytes is truncated and ends with `…`. A value that contains a JSON Web Token is replaced as in
         /// `path`.

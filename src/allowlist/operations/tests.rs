@@ -113,7 +113,8 @@ fn asked(rpc: &Rpc, revision: Option<McpRevision>, text: &str) -> Result<String,
     for (operation, parts) in &operations {
         for binding in &operation.bindings {
             let value = parts.value(binding).map_err(Reason::code)?;
-            let fits = value.zip(literal(&binding.side)).is_some_and(|(value, fact)| value.fits(binding.operator, fact));
+            let fits =
+                value.zip(literal(&binding.side)).is_some_and(|(value, fact)| value.fits(binding.operator, fact));
             if !fits {
                 return Err(Reason::BindingMismatch.code());
             }
@@ -221,9 +222,7 @@ fn denies_what_is_not_listed() {
 #[test]
 fn rejects_parameters_that_servers_read_differently() {
     let server = server();
-    for (method, params) in
-        [("tools/call", r#"["pay",{"owner":"acme"}]"#), ("tools/list", "[]"), ("acme/ask", "[1]")]
-    {
+    for (method, params) in [("tools/call", r#"["pay",{"owner":"acme"}]"#), ("tools/list", "[]"), ("acme/ask", "[1]")] {
         let text = request(method, params);
         assert_eq!(asked(&server, Some(NOVEMBER), &text), Err("rpc_malformed"), "{text}");
     }

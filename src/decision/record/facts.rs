@@ -104,7 +104,7 @@ impl<'r> Record<'r> {
 }
 
 /// Returns the message of a request, or `None` if nothing is known about it.
-fn message<'r>(rpc: &'r RpcFacts<'_>, facts: &Facts<'_>) -> Option<RpcRecord<'r>> {
+fn message<'r>(rpc: &'r RpcFacts<'_>, facts: &Facts<'_>) -> Option<Box<RpcRecord<'r>>> {
     let text = |text: &'r str| shown_text(text, redact::shown);
     let named = |kind| rpc.named.as_ref().filter(|(own, _)| *own == kind).map(|(_, name)| text(name));
     let record = RpcRecord {
@@ -115,7 +115,7 @@ fn message<'r>(rpc: &'r RpcFacts<'_>, facts: &Facts<'_>) -> Option<RpcRecord<'r>
         id: rpc.id.as_deref().map(shown_id),
         session: session(facts),
     };
-    (record != RpcRecord::default()).then_some(record)
+    (record != RpcRecord::default()).then(|| Box::new(record))
 }
 
 /// Returns the id of a request. Unlike other text, most ids have quotes, which stay as they are.

@@ -49,7 +49,10 @@ impl<'h> McpHeaders<'h> {
     /// [`RpcFault::HeaderMismatch`], or [`RpcFault::Ambiguous`] for another spelling of the parameter that `Mcp-Name` repeats.
     pub(crate) fn agree(&self, request: &RpcRequest<'_>, revision: McpRevision) -> Result<(), RpcFault> {
         let is_required = revision.is_stateless() && request.id.is_some();
-        compare(self.method, Some(&*request.method), is_required)?;
+        // Only names and arguments may be encoded.
+        if self.method.map_or(is_required, |method| method != request.method.as_bytes()) {
+            return Err(RpcFault::HeaderMismatch);
+        }
         match &*request.method {
             "prompts/get" | "tools/call" => compare(self.name, request.text_param("name")?.as_deref(), is_required),
             "resources/read" => compare(self.name, request.text_param("uri")?.as_deref(), is_required),

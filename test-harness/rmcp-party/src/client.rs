@@ -160,6 +160,7 @@ fn failure(error: &ServiceError) -> String {
     if let Some(mut data) = error.data.clone() {
         if let Some(members) = data.as_object_mut() {
             members.remove("decision");
+            members.remove("detail");
         }
         line = line + " " + &text(&data);
     }

@@ -90,7 +90,21 @@ const GROUPS: [Group; 17] = [
 ];
 
 /// The scenarios that Callgate is known to fail, with the reason.
-const KNOWN: [(&str, &str); 0] = [];
+const KNOWN: [(&str, &str); 3] = [
+    (
+        "methods.get-of-2026",
+        "an authenticated client gets the same answer for a method that the policy does not list and for an unknown path",
+    ),
+    (
+        "methods.delete-of-2026",
+        "an authenticated client gets the same answer for a method that the policy does not list and for an unknown path",
+    ),
+    (
+        "streams.every-form",
+        "fields that the specification of event streams does not define, and comments that are not printable ASCII, are dropped, \
+      because libraries differ in where they end such lines",
+    ),
+];
 
 /// Runs the scenarios whose ids begin with `only`, or all of them.
 ///

@@ -145,7 +145,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         &[],
         "A stream whose chunks end anywhere, inside characters and line ends too, comes back unchanged",
         |suite| {
-            let text = format!(": 世界\r\n\r\n{}data: 世\r\ndata: 界\r\n\r\n{}", event(&progress(1)), last());
+            let message = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\r\n\
+                           data: \"params\":{\"level\":\"info\",\"data\":\"世界\"}}\r\n\r\n";
+            let text = format!(": 世界\r\n\r\n{}{message}{}", event(&progress(1)), last());
             let chunks = text.as_bytes().chunks(3);
             let pieces = chunks.flat_map(|chunk| [Piece::Data(chunk.to_vec()), Piece::Pause(Duration::from_millis(2))]);
             passes(suite, &call(suite), pieces.collect())

@@ -122,7 +122,8 @@ impl Vm {
                 replied = stream.replied;
             });
             for (index, chunk) in chunks.iter().enumerate().filter(|_| !replied) {
-                let (size, end) = (u32::try_from(chunk.len()).unwrap_or(u32::MAX), u32::from(index + 1 == chunks.len()));
+                let (size, end) =
+                    (u32::try_from(chunk.len()).unwrap_or(u32::MAX), u32::from(index + 1 == chunks.len()));
                 self.with_stream(|stream| stream.response_body = Some(chunk.clone()));
                 self.callback::<_, u32>("proxy_on_response_body", (stream, size, end))?;
                 self.with_stream(|stream| stream.answer_body.extend(stream.response_body.take()));

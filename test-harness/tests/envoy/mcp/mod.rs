@@ -197,7 +197,7 @@ fn token(client: Client, scopes: &str) -> String {
 /// Returns what every client shows for a denial that is a JSON-RPC error.
 fn denied(code: &str) -> String {
     let row = Reason::ALL.iter().map(|reason| reason.row()).find(|row| row.code == code).unwrap();
-    format!(r#"error -32003 {} {{"code":"{code}","status":{}}}"#, row.title, row.status)
+    format!(r#"error {} {} {{"code":"{code}","status":{}}}"#, row.status, row.title, row.status)
 }
 
 /// Replaces the ids of payments, which depend on what happened before.

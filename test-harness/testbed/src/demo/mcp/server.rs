@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::demo::MARK;
-use crate::quickstart::set;
 use crate::listener::bound;
+use crate::quickstart::set;
 
 /// A server. It stops when it is dropped.
 pub(super) struct McpServer {

@@ -87,7 +87,7 @@ def error(raised):
     """What an error of the protocol shows, without what differs each time."""
     data = raised.data
     if isinstance(data, dict):
-        data = {name: value for name, value in data.items() if name != "decision"}
+        data = {name: value for name, value in data.items() if name not in ("decision", "detail")}
     return f"error {raised.code} {raised.message}" + ("" if data is None else f" {as_json(data)}")
 
 
