@@ -81,6 +81,6 @@ pub use reason::{AGENT_REFUSED, Challenge, Reason, Row};
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;
 pub use request::incoming::{DecisionId, Request, Source};
-pub use response::pin::{Pin, PinError, tool_pins};
+pub use response::pin::{Pin, PinError};
 pub use state::{Clock, StoreStats};
 pub use text::time::Timestamp;

@@ -1,5 +1,5 @@
-//! 6. Checks the message of an endpoint with operations: that it is one message whose headers agree with it, that the operations which it
-//! uses are listed, and that the caller may use them.
+//! Checks the message of an endpoint with operations: that it is one message whose headers agree with it, that the operations which it uses
+//! are listed, and that the caller may use them.
 //!
 //! How messages are read and operations are found does not belong here.
 

@@ -34,7 +34,7 @@ fn binds_parts_of_the_body_apart_from_other_parts() {
         "path.id": "token.id", "header.x-org": "token.org"
     });
     let policy = policy(&changes);
-    let [first, _, put] = &policy.endpoints()[..] else { panic!("there are three") };
+    let [first, _, put] = policy.endpoints() else { panic!("there are three") };
     assert!(first.content.is_none());
     let content = put.content.as_ref().unwrap();
     assert_eq!((content.bindings.len(), put.bindings.len()), (3, 2));

@@ -525,7 +525,7 @@ fn each_limit_is_charged_once() {
 #[test]
 fn scopes_of_operations_can_be_included_in_others() {
     let implies = ("/scope_implies", json!({ "admin": ["tools:use"] }));
-    let found = errors(&[implies.clone()]);
+    let found = errors(std::slice::from_ref(&implies));
     assert!(
         found.iter().any(|error| error.contains("nothing in the policy requires the scope `tools:use`")),
         "{found:#?}"

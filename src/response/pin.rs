@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::list::{self, ListKind};
+use super::list;
 use crate::identity::crypto::sha256;
 use crate::request::json::Json;
 use crate::request::json::canonical::canonical;
@@ -45,18 +45,6 @@ impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_chunks::<16>().0.iter().try_for_each(|half| write!(f, "{:032x}", u128::from_be_bytes(*half)))
     }
-}
-
-/// Returns the names and pins of all tools in a JSON-RPC answer to `tools/list`, in their order. Items without a readable name are left
-/// out, because the filter removes them.
-///
-/// # Errors
-/// [`PinError::Unreadable`] if the filter would replace the answer with an error, or if it contains no list of tools.
-pub fn tool_pins(answer: &[u8]) -> Result<Vec<(String, Result<Pin, PinError>)>, PinError> {
-    let result = list::list_result(parse(answer)?).ok().flatten().ok_or(PinError::Unreadable)?;
-    let tools = result.member(ListKind::Tools.member()).ok().flatten().ok_or(PinError::Unreadable)?;
-    let named = tools.items().filter_map(|tool| Some((list::name(ListKind::Tools, tool)?, tool)));
-    Ok(named.map(|(name, tool)| (name.into_owned(), Pin::of(tool))).collect())
 }
 
 fn parse(text: &[u8]) -> Result<Json<'_>, PinError> {
@@ -128,26 +116,5 @@ mod tests {
             assert_eq!(Pin::of_text(definition.as_bytes()), Err(error), "{definition}");
         }
         assert_eq!(Pin::of_text(b"\"\xff\""), Err(PinError::Unreadable));
-    }
-
-    #[test]
-    fn reads_the_tools_of_an_answer() {
-        let answer = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"result":{{"resources":[],"tools":[{WEATHER},{{"name":"a","x":1e999}},{{"Name":"b"}},7]}}}}"#
-        );
-        let pins = tool_pins(answer.as_bytes()).unwrap();
-        assert_eq!(
-            pins,
-            [("get_weather".to_owned(), Ok(expected(WEATHER))), ("a".to_owned(), Err(PinError::InexactNumber)),]
-        );
-        for answer in [
-            r#"{"jsonrpc":"2.0","id":1,"result":{"prompts":[]}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"x"}}"#,
-            r#"{"result":{"tools":{}}}"#,
-            r#"[{"result":{"tools":[]}}]"#,
-            "",
-        ] {
-            assert_eq!(tool_pins(answer.as_bytes()), Err(PinError::Unreadable), "{answer}");
-        }
     }
 }

@@ -88,8 +88,8 @@ impl<'j> DeniedMessage<'j> {
             ("supported", self.rpc.get("revisions").cloned().filter(|_| is_revision)),
             ("requested", self.unlisted_revision().filter(|_| is_revision)),
         ] {
-            if let Some(value) = value {
-                data[name] = value;
+            if let (Some(value), Some(data)) = (value, data.as_object_mut()) {
+                data.insert(name.to_owned(), value);
             }
         }
         let code = stated.and_then(|stated| stated.code).unwrap_or_else(|| self.code());
@@ -98,8 +98,9 @@ impl<'j> DeniedMessage<'j> {
             "error": { "code": code, "message": disclosed.title, "data": data },
         });
         let usual = || self.message().and_then(|message| message.get("id").cloned()).filter(|_| self.was_read());
-        if let Some(id) = stated.and_then(|stated| stated.id.clone()).or_else(usual).filter(|id| !id.is_null()) {
-            error["id"] = id;
+        let id = stated.and_then(|stated| stated.id.clone()).or_else(usual).filter(|id| !id.is_null());
+        if let (Some(id), Some(error)) = (id, error.as_object_mut()) {
+            error.insert("id".to_owned(), id);
         }
         error
     }
