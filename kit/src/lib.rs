@@ -8,7 +8,6 @@
 //! command line.
 #![cfg(not(target_arch = "wasm32"))]
 
-#[cfg(feature = "full")]
 pub mod capabilities;
 #[cfg(feature = "full")]
 pub mod corpus;
