@@ -131,9 +131,12 @@ fn decodes_only_the_strict_form_of_encoded_values() {
     }
     assert_eq!(decoded(b"p\xe4y"), None);
     let umlaut = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\u00e4"}}"#;
-    let lines = |name| [("mcp-method", "=?base64?dG9vbHMvY2FsbA==?="), ("mcp-name", name)];
+    let lines = |name| [("mcp-method", "tools/call"), ("mcp-name", name)];
     assert_eq!(agree(&lines("=?base64?w6Q=?="), umlaut, STATELESS), Ok(()));
     assert_eq!(agree(&lines("\u{e4}"), umlaut, STATELESS), Err(RpcFault::HeaderMismatch));
+    // Methods have no encoded form.
+    let encoded = [("mcp-method", "=?base64?dG9vbHMvY2FsbA==?="), ("mcp-name", "=?base64?w6Q=?=")];
+    assert_eq!(agree(&encoded, umlaut, STATELESS), Err(RpcFault::HeaderMismatch));
 }
 
 #[test]
