@@ -71,8 +71,18 @@ impl Bootstrap {
     /// # Errors
     /// When the configuration has no gate.
     pub fn with_listeners(&self, policies: &[(String, String)]) -> Result<Self> {
-        let listeners = policies.iter().map(|(name, policy)| Ok((name.as_str(), self.with_policy(policy)?)));
-        Self::joined(listeners.collect::<Result<_>>()?)
+        let mut listeners = policies
+            .iter()
+            .map(|(name, policy)| Ok((name.as_str(), self.with_policy(policy)?)))
+            .collect::<Result<Vec<_>>>()?;
+        // Older versions of Envoy use one VM for all of them, with the capabilities of the first.
+        let filters = |policy: &str| {
+            callgate_kit::capabilities::filters_answers(&serde_json::from_str(policy).unwrap_or_default())
+        };
+        if policies.iter().any(|(_, policy)| filters(policy)) {
+            listeners.iter_mut().try_for_each(|(_, listener)| allow_answers(listener.gate()?))?;
+        }
+        Self::joined(listeners)
     }
 
     /// Returns one configuration with the listeners of several, each under its name. Everything else is from the first one.
@@ -156,10 +166,7 @@ impl Bootstrap {
         // A test may pass text that is no policy.
         let policy = serde_json::from_str(policy).unwrap_or_default();
         if callgate_kit::capabilities::filters_answers(&policy) {
-            let allowed = child(gate, "/capability_restriction_config/allowed_capabilities")?;
-            for name in callgate_kit::capabilities::ANSWERING {
-                allowed[name] = json!({});
-            }
+            allow_answers(gate)?;
         }
         Ok(())
     }
@@ -236,6 +243,14 @@ impl Bootstrap {
         fs::write(&new, resources.to_string()).context("cannot write the listeners")?;
         fs::rename(&new, folder.join(LISTENERS_FILE)).context("cannot move the listeners into place")
     }
+}
+
+/// Allows what policies need that filter answers.
+fn allow_answers(gate: &mut Value) -> Result<()> {
+    let allowed = child(gate, "/capability_restriction_config/allowed_capabilities")?;
+    let allowed = allowed.as_object_mut().context("the capabilities are no object")?;
+    allowed.extend(callgate_kit::capabilities::ANSWERING.map(|name| (name.to_owned(), json!({}))));
+    Ok(())
 }
 
 fn is_gate(filter: &Value) -> bool {
