@@ -12,8 +12,7 @@ use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
 use crate::quota::{
-    AuthFailureLimit, Guard, LimitBatch, LimitStatus, LimitStatuses, LimitSubject, OperationName, Outcome, Refused,
-    Stopped,
+    AuthFailureLimit, Guard, LimitBatch, LimitStatus, LimitStatuses, LimitSubject, Outcome, Refused, Stopped,
 };
 use crate::reason::Reason;
 use crate::state::StoreStats;
@@ -56,11 +55,6 @@ pub(super) fn guarded<T, E: From<Reason>>(
             Guarded { result: Err(Reason::CredentialsLimited.into()), used, wait: Some(seconds) }
         }
     }
-}
-
-/// Returns how limits name an operation.
-fn limit_name(operation: &Operation) -> OperationName<'_> {
-    OperationName { kind: operation.kind.name(), name: &operation.name }
 }
 
 /// Records the signer of a token that was found in the cache. Without this, the signer's next token would count as one of an
@@ -174,24 +168,23 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             caller: caller.as_ref().map(Caller::identified),
             source: request.source,
             endpoint: &endpoint.id,
-            operation: None,
             signer: None,
         };
-        let limits = self.charged_limits(endpoint).filter_map(|(position, operation)| {
-            Some((policy.limits.list.get(position as usize)?, LimitSubject { operation, ..who }))
-        });
-        LimitBatch::open(shared, limits, self.cost(endpoint), request.now)
+        let limits = self
+            .charged_limits(endpoint)
+            .filter_map(|(position, operation)| Some((policy.limits.list.get(position as usize)?, operation)));
+        LimitBatch::open(shared, limits, who, self.cost(endpoint), request.now)
     }
 
     /// Returns the limits to charge, by their positions in the policy, each with the operation by which it may count.
-    fn charged_limits(&self, endpoint: &'a Endpoint) -> impl Iterator<Item = (u32, Option<OperationName<'a>>)> {
+    fn charged_limits(&self, endpoint: &'a Endpoint) -> impl Iterator<Item = (u32, Option<&'a Operation>)> {
         let rpc = self.facts.rpc.as_deref();
         let count = rpc.map_or(endpoint.limits.len(), |rpc| rpc.limits.len());
         (0..count).filter_map(move |index| match rpc {
             None => endpoint.limits.get(index).map(|position| (*position, None)),
             Some(rpc) => {
                 let (position, operation) = rpc.limits.get(index)?;
-                Some((*position, operation.map(limit_name)))
+                Some((*position, *operation))
             }
         })
     }

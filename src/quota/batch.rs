@@ -1,6 +1,7 @@
 //! The limits of one request. All are checked before any is charged, and a charge can be refunded.
 
 use super::{Limit, LimitStatus, LimitSubject};
+use crate::allowlist::operations::Operation;
 use crate::state::{BucketKey, MOST_ATTEMPTS, Shared, Slot, StoreError, StoreStats, Stored};
 use crate::text::time::Timestamp;
 
@@ -48,18 +49,19 @@ impl From<StoreError> for Refused<'_> {
 }
 
 impl<'l, 's> LimitBatch<'l, 's> {
-    /// Reads the state of every limit of a request, each with what it counts. Limits whose entries are stored under the same key are read together.
-    pub(crate) fn open<'w>(
+    /// Reads the state of every limit of a request, each with the operation by which it may count. Limits whose entries are stored under the same key are read together.
+    pub(crate) fn open(
         shared: Shared<'s>,
-        limits: impl Iterator<Item = (&'l Limit, LimitSubject<'w>)>,
+        limits: impl Iterator<Item = (&'l Limit, Option<&'l Operation>)>,
+        who: LimitSubject<'_>,
         cost: u32,
         now: Timestamp,
     ) -> Result<Self, Refused<'l>> {
         let most = limits.size_hint().1.unwrap_or_default();
         let buckets = Vec::with_capacity(most);
         let mut batch = Self { shared, now, cost, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
-        for (limit, who) in limits {
-            let entry = limit.entry(who);
+        for (limit, operation) in limits {
+            let entry = limit.entry(who, operation);
             // Each identity's key is computed once.
             let known = batch.buckets.iter().find_map(|bucket| {
                 let (own, other) = bucket.entry.zip(entry)?;
@@ -68,7 +70,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
             let (place, slot) = match known {
                 Some(known) => known,
                 None => {
-                    let place = limit.place(entry, who, shared.namespace).ok_or(Refused::Store)?;
+                    let place = limit.place(entry, who, operation, shared.namespace).ok_or(Refused::Store)?;
                     (place, batch.slot(&place)?)
                 }
             };

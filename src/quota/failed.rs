@@ -177,7 +177,7 @@ impl<'g> Guard<'g> {
     /// nothing has to be counted.
     fn failures(&self) -> Result<Option<LimitBatch<'g, 'g>>, Refused<'g>> {
         let (limit, who) = (&self.allowed.source, self.who(None));
-        let place = limit.place(limit.entry(who), who, self.shared.namespace).ok_or(Refused::Store)?;
+        let place = limit.place(limit.entry(who, None), who, None, self.shared.namespace).ok_or(Refused::Store)?;
         let tat = Slot::read(self.shared.store, &place)?.value(&place);
         let is_at_rest = tat.is_none_or(|tat| tat <= self.now.as_nanos());
         if is_at_rest { Ok(None) } else { self.batch(limit, None).map(Some) }
@@ -242,11 +242,11 @@ impl<'g> Guard<'g> {
     }
 
     fn who<'w>(&self, signer: Option<Signer<'w>>) -> LimitSubject<'w> {
-        LimitSubject { caller: None, source: self.source, endpoint: "", operation: None, signer }
+        LimitSubject { caller: None, source: self.source, endpoint: "", signer }
     }
 
     fn batch(&self, limit: &'g Limit, signer: Option<Signer<'_>>) -> Result<LimitBatch<'g, 'g>, Refused<'g>> {
-        LimitBatch::open(self.shared, std::iter::once((limit, self.who(signer))), 1, self.now)
+        LimitBatch::open(self.shared, std::iter::once((limit, None)), self.who(signer), 1, self.now)
     }
 
     fn use_also(&self, used: StoreStats) {

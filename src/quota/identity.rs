@@ -1,6 +1,7 @@
 //! The identities by which limits count requests.
 
 use super::Limit;
+use crate::allowlist::operations::Operation;
 use crate::identity::crypto::Signer;
 use crate::identity::token::VerifiedToken;
 use crate::request::incoming::Source;
@@ -36,24 +37,12 @@ pub(crate) struct LimitSubject<'w> {
     pub(crate) caller: Option<Identified<'w>>,
     pub(crate) source: Option<Source>,
     pub(crate) endpoint: &'w str,
-    /// The operation of the endpoint. `None` for requests without one, which count together.
-    pub(crate) operation: Option<OperationName<'w>>,
     pub(crate) signer: Option<Signer<'w>>,
 }
 
-/// An operation of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OperationName<'w> {
-    /// The kind, such as `tool`.
-    pub(crate) kind: &'static str,
-    /// The name in the policy.
-    pub(crate) name: &'w str,
-}
-
-impl OperationName<'_> {
-    fn hash(self) -> u64 {
-        spread(hash_of(self.kind)) ^ hash_of(self.name)
-    }
+/// Returns a number that distinguishes an operation from the others of its endpoint.
+fn number(operation: &Operation) -> u64 {
+    spread(hash_of(operation.kind.name())) ^ hash_of(&operation.name)
 }
 
 impl Limit {
@@ -62,7 +51,15 @@ impl Limit {
     ///
     /// Keys consist of names and never of positions, so a changed policy keeps its state. An identity that the policy names has
     /// its own key for all its limits. All other identities share a table of fixed size.
-    pub(crate) fn place(&self, entry: Option<u64>, who: LimitSubject<'_>, namespace: &Namespace) -> Option<BucketKey> {
+    ///
+    /// `operation` is the operation that the request uses. Requests without one count together.
+    pub(crate) fn place(
+        &self,
+        entry: Option<u64>,
+        who: LimitSubject<'_>,
+        operation: Option<&Operation>,
+        namespace: &Namespace,
+    ) -> Option<BucketKey> {
         let LimitKey { agent, issuer, source, endpoint, tool, signer } = self.per;
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent.filter(|_| agent)))
             && !issuer
@@ -103,8 +100,9 @@ impl Limit {
             identity = identity.text("endpoint").text(who.endpoint);
         }
         if tool && !(entry.is_some() && agent) {
-            identity = identity.text("tool").text(who.endpoint).optional(who.operation.map(|operation| operation.kind));
-            identity = identity.optional(who.operation.map(|operation| operation.name));
+            identity =
+                identity.text("tool").text(who.endpoint).optional(operation.map(|operation| operation.kind.name()));
+            identity = identity.optional(operation.map(|operation| &*operation.name));
         }
         if signer {
             identity = self::signer(identity, who.signer?);
@@ -115,13 +113,13 @@ impl Limit {
 
     /// Returns the value that distinguishes the limit's entry from those of other limits under the same key, or `None` if it has
     /// its own key.
-    pub(super) fn entry(&self, who: LimitSubject<'_>) -> Option<u64> {
+    pub(super) fn entry(&self, who: LimitSubject<'_>, operation: Option<&Operation>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
         // An agent's limits for all endpoints are entries of one value, the same as that of its limits over all endpoints.
         let is_of_endpoint = self.per.agent && (self.per.endpoint || self.per.tool);
         let entry = if is_of_endpoint { spread(name ^ hash_of(who.endpoint)) } else { name };
-        let operation = who.operation.filter(|_| self.per.agent && self.per.tool);
-        Some(operation.map_or(entry, |operation| spread(entry ^ operation.hash())))
+        let operation = operation.filter(|_| self.per.agent && self.per.tool);
+        Some(operation.map_or(entry, |operation| spread(entry ^ number(operation))))
     }
 
     /// Reports whether two limits with an entry store it under the same key.

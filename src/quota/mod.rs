@@ -17,7 +17,7 @@ pub(crate) use failed::{Allowed, AuthFailureLimit, Guard, Outcome, Stopped};
 pub use fields::RATE_LIMIT_HEADERS;
 pub(crate) use fields::{Shown, members, policy_member};
 pub(crate) use gcra::{Gcra, LimitStatus};
-pub(crate) use identity::{Identified, LimitKey, LimitSubject, OperationName};
+pub(crate) use identity::{Identified, LimitKey, LimitSubject};
 pub(crate) use recent::Recent;
 pub(crate) use waiting::WaitingPlace;
 pub use waiting::WaitingRequests;

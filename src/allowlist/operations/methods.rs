@@ -9,9 +9,9 @@ use crate::document::McpRevision::{V2025_06_18 as JUNE, V2025_11_25 as NOVEMBER,
 /// What a method needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// Nothing of its own: it belongs to the connection.
+    /// Nothing more than the endpoint: it belongs to the connection.
     Lifecycle,
-    /// Nothing of its own: the answer is a list.
+    /// Nothing more than the endpoint: the answer is a list.
     List(ListKind),
     /// The tool in `params.name`.
     Tool,
@@ -23,7 +23,7 @@ pub(crate) enum Needs {
     Subscriptions,
     /// The prompt or resource in `params.ref`.
     Reference,
-    /// An entry of its own under `methods`.
+    /// A separate entry under `methods`.
     Entry,
     /// It is never accepted from clients, because only servers send it.
     Server,
