@@ -27,7 +27,7 @@ fn clients_get_from_401_to_a_token_and_to_a_scope_that_is_missing() {
     let provider = AuthorizationServer::start_for(RESOURCE, &SCOPES).unwrap();
     let variables = [("PROVIDER", format!("http://{}", provider.address())), ("SECRET", SECRET.to_owned())];
     for client in [Client::Python2, Client::Python2Legacy, Client::Python1] {
-        // Each with a server of its own, because the payment can be refunded once.
+        // Each with a separate server, because the payment can be refunded once.
         let Some(guarded) = Guarded::start(Server::Python2, |policy| accept(policy, &provider)) else { return };
         let steps = ["list tools", GET, REFUND, GET];
         let Some(lines) = guarded.perform_with(client, &variables, &steps) else { continue };
