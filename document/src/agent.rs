@@ -9,7 +9,7 @@ use serde_json::Value;
 
 #[cfg(feature = "schema")]
 use super::form;
-use super::{ApiKey, SigningKey};
+use super::{ApiKey, AtMost, LimitNumbers, SigningKey};
 
 /// A registered agent.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +42,13 @@ pub struct Agent {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Scope>"))]
     pub scopes: Vec<String>,
+    /// What the agent gets at most, whatever its tokens say.
+    #[serde(default)]
+    pub at_most: Option<AtMost>,
+    /// The numbers of limits that differ for this agent, by the name of the limit.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, LimitNumbers>"))]
+    pub limits: BTreeMap<String, LimitNumbers>,
     /// The facts about the agent that bindings can refer to as `agent.NAME`: strings, integers or lists of them.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Value>"))]
@@ -67,6 +74,17 @@ pub struct Identity {
     /// The exact subject.
     #[serde(default)]
     pub subject: Option<String>,
+    /// The SPIFFE ID of the agent's workload, such as `spiffe://example.org/ns/prod/agent`, in a JWT-SVID or in a client certificate (see
+    /// `tls`). `spiffe://example.org/ns/prod/*` describes every workload below this path: each counts by itself in limits per agent.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::SpiffePattern>"))]
+    pub spiffe: Option<String>,
+    /// The name in the agent's client certificate (see `tls`), for certificates without a SPIFFE ID.
+    #[serde(default)]
+    pub certificate: Option<CertificateName>,
+    /// How tokens name the agent when it acts for somebody else (see `delegation`).
+    #[serde(default)]
+    pub actor: Option<ActorIdentity>,
     /// Other claims, by name or JSON pointer, each with its accepted values. A claim that is an array must contain one of the values.
     /// Use only claims that the issuer controls: clients that register themselves choose some claims, such as their own name.
     #[serde(default)]
@@ -79,6 +97,34 @@ pub struct Identity {
     /// be combined with `client_id`, `subject` or `signing_keys`. Default: all tokens that match are one agent.
     #[serde(default)]
     pub each: Option<Each>,
+}
+
+/// The name in a client certificate that identifies an agent: exactly one of `uri` and `dns`. The subject of a certificate is not read.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CertificateName {
+    /// A URI among the subject alternative names.
+    #[serde(default)]
+    pub uri: Option<String>,
+    /// A DNS name among the subject alternative names, in lower case and without a wildcard.
+    #[serde(default)]
+    pub dns: Option<String>,
+}
+
+/// How tokens name an agent as the actor (`act`, RFC 8693, section 4.1).
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ActorIdentity {
+    /// The name of the issuer of this policy that issues the tokens.
+    #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
+    pub issuer: String,
+    /// The value of `act.sub`.
+    pub sub: String,
+    /// The clients to which such tokens may be issued, in addition to the `client_id` of this identity.
+    #[serde(default)]
+    pub clients: Vec<String>,
 }
 
 /// What is one agent, among all tokens that an entry describes.

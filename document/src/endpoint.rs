@@ -7,8 +7,8 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use super::form;
 use super::limit::yes;
-use super::scalar::ScopesAsked;
-use super::{Authentication, Bindings, Mode, Rpc, SignatureAsked, Size, TokenAsked};
+use super::scalar::{Lifetime, ScopesAsked};
+use super::{Authentication, Bindings, DelegationAsked, Mode, Rpc, SignatureAsked, Size, Streams, TokenAsked};
 
 /// What a request does to the API's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -59,6 +59,15 @@ pub struct Requirement {
     /// that a request contains must be valid and belong to the same agent. Default: `token`.
     #[serde(default)]
     pub authenticate: Option<Authentication>,
+    /// Whether tokens with an actor (`act`) are accepted, and requests made for somebody else. Default: `none`.
+    #[serde(default)]
+    pub delegation: Option<DelegationAsked>,
+    /// The maximum age of the token: the time since it was issued (`iat`).
+    #[serde(default)]
+    pub max_age: Option<Lifetime>,
+    /// The maximum lifetime (`exp` − `iat`) of the token, less than the `max_lifetime` of its issuer.
+    #[serde(default)]
+    pub max_lifetime: Option<Lifetime>,
     /// The limits that apply to every request with this effect, in addition to those of the endpoint. Public endpoints have no
     /// authenticated caller, so limits per agent or per issuer do not apply to them.
     #[serde(default)]
@@ -128,6 +137,26 @@ pub struct Endpoint {
     /// are rejected. A value that an upstream could read as the path of another endpoint is rejected with `path_value_ambiguous`.
     #[serde(default)]
     pub allow_escapes: Vec<Escape>,
+    /// Whether tokens with an actor (`act`) are accepted, and requests made for somebody else. Default: the requirement of the effect, or else `none`.
+    #[serde(default)]
+    pub delegation: Option<DelegationAsked>,
+    /// The maximum age of the token: the time since it was issued (`iat`). Default: the requirement of the effect.
+    #[serde(default)]
+    pub max_age: Option<Lifetime>,
+    /// The maximum lifetime (`exp` − `iat`) of the token, less than the `max_lifetime` of its issuer. Default: the requirement of the effect.
+    #[serde(default)]
+    pub max_lifetime: Option<Lifetime>,
+    /// The agents that may use this endpoint, by their names or the names of `groups`. Default: every agent.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Name>>"))]
+    pub agents: Option<Vec<String>>,
+    /// Whether all requests to this endpoint are denied. The entry is kept.
+    #[serde(default)]
+    pub suspended: bool,
+    /// `recheck` if open streams are checked again while data flows, on gateways that can end them. Default: a stream outlives its
+    /// credential, up to the gateway's own bound.
+    #[serde(default)]
+    pub streams: Option<Streams>,
     /// The protocol to which a request may upgrade its connection.
     #[serde(default)]
     pub upgrade: Option<Upgrade>,

@@ -159,10 +159,22 @@ forms! {
         "SHA-256 in hexadecimal digits.",
         r"^[0-9A-Fa-f]{64}$",
         ["a8d95c5bd18e36b8d9f9eff99af2ad31cb0c8e4f8e6b0a6e3b6a7f4d5cbd1234"];
+    SpiffeId:
+        "A SPIFFE ID.",
+        r"^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+$",
+        ["spiffe://example.org/ns/prod/agent"];
+    SpiffePattern:
+        "A SPIFFE ID, or the beginning of SPIFFE IDs: whole segments and `/*`.",
+        r"^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)*(/[A-Za-z0-9._-]+|/\*)$",
+        ["spiffe://example.org/ns/prod/agent", "spiffe://example.org/ns/prod/*"];
     Tenant:
         "A tenant: 1 to 64 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit.",
         r"^[a-z0-9][a-z0-9._-]{0,63}$",
         ["8f2c1d34-5b6a-4e7f-9a10-2b3c4d5e6f70", "acme"];
+    TrustDomain:
+        "A SPIFFE trust domain: lower-case letters, digits, `.`, `-` and `_`.",
+        r"^[a-z0-9._-]{1,255}$",
+        ["example.org"];
     VariableName:
         "The name of an environment variable.",
         r"^[^=]+$",

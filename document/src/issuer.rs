@@ -28,6 +28,14 @@ pub struct Issuer {
     /// a letter or digit. An issuer without a variable is preferred to one with a variable.
     #[cfg_attr(feature = "schema", schemars(with = "form::IssuerUrl"))]
     pub issuer: String,
+    /// The SPIFFE trust domain, such as `example.org`, for the profile `jwt-svid`: the subject of every token is a SPIFFE ID of this trust
+    /// domain.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::TrustDomain>"))]
+    pub trust_domain: Option<String>,
+    /// Whether all tokens of this issuer are rejected. The entry is kept.
+    #[serde(default)]
+    pub suspended: bool,
     /// The tenants whose tokens are accepted: a list, or `any`. Required if `issuer` has a variable. Agents name their `tenant`, so
     /// with `any` the agents decide which tenants can send requests. The identity of a client includes its tenant, in limits,
     /// records and headers.

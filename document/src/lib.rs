@@ -17,6 +17,7 @@ mod audit;
 mod authentication;
 mod binding;
 mod credential;
+mod delegation;
 mod dpop;
 mod endpoint;
 mod fetched;
@@ -28,7 +29,9 @@ mod limit;
 mod metadata;
 pub mod names;
 mod position;
+mod reach;
 mod read;
+mod revocation;
 mod rpc;
 pub mod scalar;
 #[cfg(feature = "schema")]
@@ -36,6 +39,7 @@ pub mod schema;
 mod signature;
 mod signing_key;
 mod tenants;
+mod tls;
 
 pub use agent::*;
 pub use api_key::*;
@@ -44,6 +48,7 @@ pub use audit::*;
 pub use authentication::*;
 pub use binding::*;
 pub use credential::CredentialPlace;
+pub use delegation::*;
 pub use dpop::*;
 pub use endpoint::*;
 pub use fetched::*;
@@ -52,10 +57,13 @@ pub use issuer::*;
 pub use limit::*;
 pub use metadata::*;
 pub use names::{did_you_mean, nearest, renamed};
+pub use reach::*;
+pub use revocation::*;
 pub use rpc::*;
 pub use signature::*;
 pub use signing_key::*;
 pub use tenants::*;
+pub use tls::*;
 
 pub use scalar::{Lifetime, Rate, ScopesAsked, SecretEncoding, Size};
 
@@ -158,12 +166,28 @@ pub struct Document {
     /// How key-bound tokens are accepted. Default: they are rejected.
     #[serde(default)]
     pub dpop: Option<Dpop>,
+    /// How client certificates are handled. Default: they identify nobody.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// How tokens with a chain of actors are accepted. Default: they are rejected.
+    #[serde(default)]
+    pub delegation: Option<Delegation>,
     /// Where clients send API keys. Required if an agent has `api_keys`.
     #[serde(default)]
     pub api_keys: Option<ApiKeys>,
     /// The inventory of agents: who may send requests, who is responsible for each agent, and when the registration ends.
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Agent>"))]
     pub agents: BTreeMap<String, Agent>,
+    /// Names for lists of agents. Where a field names agents, it may name groups too.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Vec<form::Name>>"))]
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// The credentials that are rejected although they are valid. All policies of this name in a gateway apply the entries of the newest.
+    #[serde(default)]
+    pub revoked: Vec<Revoked>,
+    /// The list of revoked credentials that the gate fetches. Default: none.
+    #[serde(default)]
+    pub revocations: Option<Revocations>,
     /// The requirements of each effect, which apply to all its endpoints.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<Effect, Requirement>"))]

@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-use super::Secret;
 #[cfg(feature = "schema")]
 use super::form;
 use super::scalar::Rate;
+use super::{LimitNumbers, Secret};
 
 /// The rate at which a caller may send requests.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +24,15 @@ pub struct Limit {
     pub rate: Rate,
     /// The number of requests that are allowed at once after an idle period.
     pub burst: u32,
+    /// The numbers of the tiers, by a name of your choice. A request counts with the numbers of its tier, and with `rate` and `burst` if
+    /// it has none of these.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, LimitNumbers>"))]
+    pub tiers: BTreeMap<String, LimitNumbers>,
+    /// Where the name of the tier is: `agent.ATTRIBUTE` or `token.CLAIM`. Required with `tiers`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::BindingValue>"))]
+    pub tier: Option<String>,
     /// Whether clients see this limit in `RateLimit` and `RateLimit-Policy`. Default: `true`.
     #[serde(default = "yes")]
     pub headers: bool,

@@ -211,6 +211,24 @@ impl Reason {
                 "Check that you send the whole API key of this environment, in the header that the API documents, without \
                  quotes or spaces. If it was replaced or has expired, ask the operator for a new one."
             }
+            Self::TokenSubject => {
+                "Request a JWT-SVID of the trust domain that this API accepts, and check the registration of the \
+                 workload at the SPIFFE server."
+            }
+            Self::DelegationMalformed => {
+                "Exchange the token again with fewer agents in between, and report the chain to the authorization \
+                 server's operator if it has only a few."
+            }
+            Self::CertificateBinding => {
+                "Send the token over a connection with the client certificate that it was issued for. Request a new \
+                 token after the certificate was renewed."
+            }
+            Self::CertificateName => {
+                "Use the client certificate that is registered for this API. A certificate with a SPIFFE ID has exactly \
+                 one URI among its subject alternative names."
+            }
+            Self::TokenRevoked => "Stop using this credential, and ask its owner why it was revoked.",
+            Self::RevocationsUnavailable => "Wait for `Retry-After`, and send the request again with the same token.",
             Self::CredentialsLimited => {
                 "Stop the retries and wait for `Retry-After`. Replace or correct the credential before you send the \
                  next request."
@@ -229,6 +247,14 @@ impl Reason {
             Self::AgentExpired => {
                 "Ask the owner of the agent to have the registration renewed. A new token does not help."
             }
+            Self::ActorUnknown => {
+                "Check that the agent which acts for the user is registered for this API as an actor."
+            }
+            Self::ActorMismatch => {
+                "Exchange the token with the credentials of the agent that sends it, and send it with the key or \
+                 certificate of that agent."
+            }
+            Self::CertificateAgent => "Use the token and the client certificate of the same agent.",
             Self::IdentityTooLong => {
                 "Request a token with fewer scopes. If you cannot choose them, report the decision ID in `instance` \
                  to the operator."
@@ -332,6 +358,16 @@ impl Reason {
                 "Request a token with a DPoP proof at the token endpoint. Send it as `Authorization: DPoP TOKEN`, \
                  with a new proof in `DPoP` for each request."
             }
+            Self::DelegationNotAllowed => "Send the request with a token that the agent got for itself.",
+            Self::DelegationRequired => {
+                "Exchange the user's token for one in which this agent is the actor (RFC 8693), and send that."
+            }
+            Self::EndpointSuspended => "Ask the operator of the API when the endpoint will be available again.",
+            Self::AgentNotListed | Self::AgentCeiling => {
+                "Ask the owner of the agent whether it is meant to send this request. Another token does not help."
+            }
+            Self::TokenTooOld => "Request a new token, and send the request again.",
+            Self::TokenTooLongLived => "Request a token with a shorter lifetime for requests of this kind.",
             Self::InsufficientScope => {
                 "Request a new token with the scopes in the challenge. If the authorization server does not grant them, or you \
                  send no token, ask the operator."

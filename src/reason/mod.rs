@@ -199,6 +199,19 @@ reasons! {
     ApiKeyUnknown = 401, "api_key_unknown", InvalidToken, "the API key is unknown or has expired";
     /// The API key is no longer valid.
     ApiKeyExpired = 401, "api_key_expired", InvalidToken, "the API key has expired";
+    /// The subject of a JWT-SVID is not a SPIFFE ID of the issuer's trust domain.
+    TokenSubject = 401, "token_subject", InvalidToken, "the token's subject is not an accepted SPIFFE ID", issuer.trust_domain;
+    /// The token's chain of actors (`act`) is malformed, has a cycle, or is too long.
+    DelegationMalformed = 401, "delegation_malformed", InvalidToken, "the access token's chain of actors is not accepted";
+    /// The token is bound to another certificate than that of the connection, or the client presented none.
+    CertificateBinding = 401, "certificate_binding", InvalidToken, "the access token is bound to another client certificate";
+    /// The client's certificate does not have exactly one name that the policy can accept.
+    CertificateName = 401, "certificate_name", Bare, "the client certificate does not name one accepted identity";
+    /// The credential was revoked, or its issuer is suspended.
+    TokenRevoked = 401, "token_revoked", InvalidToken, "the credential was revoked";
+    /// There is no list of revoked credentials yet, or it is too old.
+    RevocationsUnavailable = 503, "revocations_unavailable", No,
+        "the list of revoked credentials is not available; retry later";
     /// Too many credentials from this source address failed. For a while, no more signatures are verified for it.
     CredentialsLimited = 429, "credentials_limited", No, "too many invalid credentials from this address";
 
@@ -211,6 +224,12 @@ reasons! {
     AgentSuspended = 403, "agent_suspended", No, "this agent is not allowed to use this API";
     /// The agent's registration has expired.
     AgentExpired = 403, "agent_expired", No, "this agent is not allowed to use this API";
+    /// The current actor of the token is no agent of the policy, or none that may act for others, or a prior actor is no agent.
+    ActorUnknown = 403, "actor_unknown", No, "this agent is not allowed to use this API";
+    /// The token was issued to another client than its current actor, or another agent sent it.
+    ActorMismatch = 403, "actor_mismatch", No, "the access token's actor is not the client that sends it";
+    /// The client certificate belongs to another agent than the request's other credential.
+    CertificateAgent = 403, "certificate_agent", No, "the client certificate belongs to another caller";
     /// The identity does not fit in a header, and must not be truncated.
     IdentityTooLong = 403, "identity_too_long", No, "the caller's identity is too long to be forwarded";
 
@@ -284,6 +303,22 @@ reasons! {
     EarlyData = 425, "early_data", No, "this request is not accepted in early data";
     /// The token is bound to no key, and the endpoint requires a bound token.
     ProofRequired = 403, "proof_required", No, "this request needs an access token that is bound to a key";
+
+    // The reach of the caller.
+    /// The token has an actor, and the endpoint does not allow delegation.
+    DelegationNotAllowed = 403, "delegation_not_allowed", No, "this endpoint does not accept requests for somebody else";
+    /// The token has no actor, and the endpoint requires one.
+    DelegationRequired = 403, "delegation_required", No, "this endpoint accepts only requests for somebody else";
+    /// The endpoint is suspended.
+    EndpointSuspended = 403, "endpoint_suspended", No, "this endpoint is suspended";
+    /// The endpoint or the operation lists the agents that may use it, and this is not one of them.
+    AgentNotListed = 403, "agent_not_listed", No, "this agent may not use this endpoint";
+    /// The agent's `at_most`, or that of a prior actor, excludes the request, whatever scopes the token has.
+    AgentCeiling = 403, "agent_ceiling", No, "this agent may not use this endpoint";
+    /// The token was issued longer ago than the endpoint's `max_age`, or does not state when.
+    TokenTooOld = 401, "token_too_old", InvalidToken, "the access token was issued too long ago for this request";
+    /// The token's lifetime exceeds the endpoint's `max_lifetime`.
+    TokenTooLongLived = 403, "token_too_long_lived", No, "the access token's lifetime is too long for this request";
 
     // Scopes and bindings.
     /// A scope is missing. The challenge lists all required scopes.
@@ -368,7 +403,11 @@ impl Reason {
     #[must_use]
     pub fn disclosed(self) -> Disclosed {
         match self {
-            Self::AgentUnknown | Self::AgentAmbiguous | Self::AgentSuspended | Self::AgentExpired => {
+            Self::AgentUnknown
+            | Self::AgentAmbiguous
+            | Self::AgentSuspended
+            | Self::AgentExpired
+            | Self::ActorUnknown => {
                 Disclosed { code: AGENT_REFUSED, title: self.row().title, detail: AGENT_REFUSED_DETAIL }
             }
             // All of these depend on whether the policy has the key that `keyid` names.
