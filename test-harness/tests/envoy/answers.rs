@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};
-use test_harness::envoy::{Bootstrap, Options};
+use test_harness::envoy::{Bootstrap, Options, oldest};
 
 use crate::envoy::fixture::{Gate, HOST, policy, token};
 
@@ -192,9 +192,19 @@ fn ask(address: SocketAddr, number: usize, token: &str) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-/// Each limit of the gateway's buffers: that of the shipped configuration, and one that is less than a list.
 #[test]
 fn hostile_answers_stop_neither_the_gateway_nor_the_filter() {
+    survives(&Options::default());
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn hostile_answers_do_not_stop_the_oldest_gateway() {
+    survives(&Options { binary: Some(oldest().unwrap()), ..Options::default() });
+}
+
+/// With each limit of the gateway's buffers: that of the shipped configuration, and one that is less than a list.
+fn survives(options: &Options) {
     let answers = Arc::new(answers());
     let server = serve(Arc::clone(&answers));
     for limit in [None, Some(32 << 10)] {
@@ -205,7 +215,7 @@ fn hostile_answers_stop_neither_the_gateway_nor_the_filter() {
                     json!(limit);
             }
         };
-        let mut gate = Gate::start_with(&mcp_policy(), changed, &Options::default());
+        let mut gate = Gate::start_with(&mcp_policy(), changed, options);
         let token = token("items:read");
         let address = gate.envoy.api().unwrap();
         for (number, sent) in answers.iter().enumerate() {
