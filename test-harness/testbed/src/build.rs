@@ -58,12 +58,12 @@ pub fn policy_service() -> Result<PathBuf> {
     program("policy-service", &["--release"], "release")
 }
 
-/// Builds the MCP client and server with the SDK for Rust, and returns its program.
+/// Builds the MCP client and server with the SDK for Rust, and returns its program. It sends a few messages, so it is not optimized.
 ///
 /// # Errors
 /// When the build fails.
 pub fn rmcp_party() -> Result<PathBuf> {
-    program("rmcp-party", &[], "debug")
+    program("rmcp-party", &["--profile", "demo"], "demo")
 }
 
 /// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder.

@@ -1,0 +1,233 @@
+//! Answers of MCP servers that are larger or stranger than any client expects: Envoy survives them, and no client sees a list that was not
+//! filtered.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::{Value, json};
+use test_harness::client::{Connection, Request};
+use test_harness::envoy::{Bootstrap, Options, oldest};
+
+use crate::envoy::fixture::{Gate, HOST, policy, token};
+
+/// The tool that the policy does not list.
+const HIDDEN: &str = "drop_everything";
+const LISTED: &str = "look_up";
+/// More than every limit of the policy and of the gateway.
+const HUGE: usize = 16 << 20;
+
+/// A response as the server sends it.
+struct Sent {
+    name: &'static str,
+    head: &'static str,
+    /// The chunks of the body, or the whole body if its length is announced.
+    chunks: Vec<Vec<u8>>,
+    ending: Ending,
+    /// Whether the client gets the filtered list.
+    is_filtered: bool,
+}
+
+/// How a response ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Length,
+    LastChunk,
+    Trailers,
+    Break,
+}
+
+fn list(tools: impl Iterator<Item = Value>) -> Vec<u8> {
+    let result = json!({ "tools": tools.collect::<Vec<_>>() });
+    json!({ "jsonrpc": "2.0", "id": 1, "result": result }).to_string().into_bytes()
+}
+
+fn tool(name: &str) -> Value {
+    json!({ "name": name, "inputSchema": { "type": "object" } })
+}
+
+fn both() -> Vec<u8> {
+    list([tool(HIDDEN), tool(LISTED)].into_iter())
+}
+
+/// Returns a list with the hidden tool that has at least this many bytes.
+fn list_of(bytes: usize) -> Vec<u8> {
+    let mut large = tool(HIDDEN);
+    large["description"] = json!("a".repeat(bytes));
+    list([large, tool(LISTED)].into_iter())
+}
+
+fn event(data: &[u8]) -> Vec<u8> {
+    [b"event: message\ndata: ", data, b"\n\n"].concat()
+}
+
+fn pieces(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+    bytes.chunks(size).map(<[u8]>::to_vec).collect()
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+const EVENTS: &str = "content-type: text/event-stream\r\n";
+
+fn answers() -> Vec<Sent> {
+    let sent = |name, head, chunks, ending, is_filtered| Sent { name, head, chunks, ending, is_filtered };
+    let comments = ": nothing\n\n".repeat(HUGE / 11);
+    let many: Vec<u8> = (0..20_000).flat_map(|_| event(&both())).collect();
+    vec![
+        sent("a list", JSON, vec![both()], Ending::Length, true),
+        sent("a list in chunks of one byte", JSON, pieces(&both(), 1), Ending::LastChunk, true),
+        sent("a list of 700 KiB", JSON, vec![list_of(700 << 10)], Ending::Length, true),
+        sent("a list of 700 KiB in chunks", JSON, pieces(&list_of(700 << 10), 1 << 10), Ending::LastChunk, true),
+        sent("a list of 16 MiB", JSON, vec![list_of(HUGE)], Ending::Length, false),
+        sent("a list of 16 MiB in chunks", JSON, pieces(&list_of(HUGE), 64 << 10), Ending::LastChunk, false),
+        sent("a list of 16 MiB in one chunk", JSON, vec![list_of(HUGE)], Ending::LastChunk, false),
+        sent("a list that ends in the middle", JSON, pieces(&both(), 40), Ending::Break, false),
+        sent("an event", EVENTS, vec![event(&both())], Ending::LastChunk, true),
+        sent("an event in chunks of one byte", EVENTS, pieces(&event(&both()), 1), Ending::LastChunk, true),
+        sent("an event of 700 KiB", EVENTS, pieces(&event(&list_of(700 << 10)), 7 << 10), Ending::LastChunk, true),
+        sent("an event of 16 MiB", EVENTS, pieces(&event(&list_of(HUGE)), 64 << 10), Ending::LastChunk, false),
+        sent("a line of 16 MiB that does not end", EVENTS, pieces(&vec![b'd'; HUGE], 64 << 10), Ending::Break, false),
+        sent("20,000 lists", EVENTS, pieces(&many, 64 << 10), Ending::LastChunk, true),
+        sent("20,000 lists in one chunk", EVENTS, vec![many], Ending::LastChunk, true),
+        sent("16 MiB of comments", EVENTS, pieces(comments.as_bytes(), 64 << 10), Ending::LastChunk, false),
+        sent("16 MiB of line ends", EVENTS, pieces(&vec![b'\r'; HUGE], 64 << 10), Ending::LastChunk, false),
+        sent("half an event", EVENTS, vec![event(&both()), b"data: {\"jsonrpc\"".to_vec()], Ending::LastChunk, true),
+        sent("an event and trailers", EVENTS, vec![event(&both())], Ending::Trailers, true),
+        // Over HTTP/1.1, Envoy drops trailers unless it is configured to forward them.
+        sent("a list and trailers", JSON, vec![both()], Ending::Trailers, true),
+        sent(
+            "a coded list",
+            "content-type: application/json\r\ncontent-encoding: gzip\r\n",
+            vec![both()],
+            Ending::Length,
+            false,
+        ),
+    ]
+}
+
+/// Starts a server that sends the answer with the number in `X-Answer`.
+fn serve(answers: Arc<Vec<Sent>>) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answers = Arc::clone(&answers);
+            // The gateway may close the connection first.
+            thread::spawn(move || drop(answer(stream, &answers)));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, answers: &[Sent]) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    let number = loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        request.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        if let Some((_, rest)) = text.split_once("x-answer: ")
+            && text.ends_with('}')
+        {
+            break rest.split("\r\n").next().unwrap().parse::<usize>().unwrap();
+        }
+    };
+    let sent = &answers[number];
+    let framing = match sent.ending {
+        Ending::Length => format!("content-length: {}\r\n", sent.chunks[0].len()),
+        _ => "transfer-encoding: chunked\r\n".to_owned(),
+    };
+    write!(stream, "HTTP/1.1 200 OK\r\n{}{framing}connection: close\r\n\r\n", sent.head)?;
+    for chunk in &sent.chunks {
+        if sent.ending == Ending::Length {
+            stream.write_all(chunk)?;
+        } else {
+            write!(stream, "{:x}\r\n", chunk.len())?;
+            stream.write_all(chunk)?;
+            stream.write_all(b"\r\n")?;
+        }
+    }
+    match sent.ending {
+        Ending::LastChunk => stream.write_all(b"0\r\n\r\n"),
+        Ending::Trailers => stream.write_all(b"0\r\nx-checksum: 1\r\n\r\n"),
+        Ending::Length | Ending::Break => Ok(()),
+    }
+}
+
+fn mcp_policy() -> Value {
+    let mut policy = policy();
+    policy["endpoints"].as_array_mut().unwrap().push(json!({
+        "id": "mcp", "methods": ["POST"], "path": "/mcp", "effect": "read", "scopes": "none",
+        "rpc": {
+            "protocol": "mcp", "revisions": ["2025-11-25"], "max_answer": "768KiB",
+            "tools": [{ "name": LISTED, "effect": "read", "scopes": "none" }],
+        },
+    }));
+    policy
+}
+
+/// Returns everything that the client sees of a body, whether or not it ends properly.
+fn ask(address: SocketAddr, number: usize, token: &str) -> String {
+    let request = Request::post("/mcp")
+        .host(HOST)
+        .bearer(token)
+        .header("X-Answer", number.to_string())
+        .header("Content-Type", "application/json")
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2025-11-25")
+        .body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    let mut connection = Connection::open(address).unwrap();
+    connection.send(&request.to_bytes()).unwrap();
+    let Ok(head) = connection.read_head() else { return String::new() };
+    let mut body = Vec::new();
+    while let Ok(part) = connection.read_part(&head) {
+        body.extend_from_slice(&part);
+        if part.is_empty() || head.header("content-length").is_some() {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+#[test]
+fn hostile_answers_stop_neither_the_gateway_nor_the_filter() {
+    survives(&Options::default());
+}
+
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn hostile_answers_do_not_stop_the_oldest_gateway() {
+    survives(&Options { binary: Some(oldest().unwrap()), ..Options::default() });
+}
+
+/// With each limit of the gateway's buffers: that of the shipped configuration, and one that is less than a list.
+fn survives(options: &Options) {
+    let answers = Arc::new(answers());
+    let server = serve(Arc::clone(&answers));
+    for limit in [None, Some(32 << 10)] {
+        let changed = |bootstrap: &mut Bootstrap| {
+            bootstrap.set_upstream(server).unwrap();
+            if let Some(limit) = limit {
+                bootstrap.at("/static_resources/listeners/0").unwrap()["per_connection_buffer_limit_bytes"] =
+                    json!(limit);
+            }
+        };
+        let mut gate = Gate::start_with(&mcp_policy(), changed, options);
+        let token = token("items:read");
+        let address = gate.envoy.api().unwrap();
+        for (number, sent) in answers.iter().enumerate() {
+            let text = ask(address, number, &token);
+            let place = || {
+                format!("{}, with a limit of {limit:?}: {:?}", sent.name, text.chars().take(300).collect::<String>())
+            };
+            assert!(!text.contains(HIDDEN), "the hidden tool is shown for {}", place());
+            assert_eq!(text.contains(LISTED), sent.is_filtered, "{}", place());
+            assert!(gate.envoy.is_running(), "Envoy ended after {}", place());
+        }
+        // The same worker still decides.
+        assert!(ask(address, 0, &token).contains(LISTED));
+    }
+}
