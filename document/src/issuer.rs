@@ -25,11 +25,14 @@ pub struct Issuer {
     /// The exact value of the `iss` claim. For a provider with one issuer per tenant, one path segment may be a variable, such as
     /// `https://login.microsoftonline.com/{tid}/v2.0`: the token has a claim of that name, and `iss` is exactly this text with the
     /// claim's value in place of the variable. A tenant consists of 1 to 64 lower-case letters, digits, `-`, `_` and `.`, and begins with
-    /// a letter or digit. An issuer without a variable is preferred to one with a variable.
-    #[cfg_attr(feature = "schema", schemars(with = "form::IssuerUrl"))]
-    pub issuer: String,
-    /// The SPIFFE trust domain, such as `example.org`, for the profile `jwt-svid`: the subject of every token is a SPIFFE ID of this trust
-    /// domain.
+    /// a letter or digit. An issuer without a variable is preferred to one with a variable. Required, except with the profile
+    /// `jwt-svid`: without `issuer` there, the trust domain of the subject identifies the issuer, and `iss` may be absent or any text
+    /// that is not the `issuer` of another entry.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::IssuerUrl>"))]
+    pub issuer: Option<String>,
+    /// The SPIFFE trust domain, such as `example.org`, for the profile `jwt-svid`, which requires it: the subject of every token is a
+    /// SPIFFE ID of this trust domain. Two issuers cannot have the same trust domain.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::TrustDomain>"))]
     pub trust_domain: Option<String>,
@@ -54,7 +57,8 @@ pub struct Issuer {
     #[serde(default)]
     pub audience: Option<Audience>,
     /// The maximum lifetime (`exp` − `iat`) of a token. A token with a longer lifetime is rejected, even if it was just issued.
-    /// The token must have `iat`.
+    /// The token must have `iat`. Only JWT-SVIDs may lack it: their `exp` must then be at most this far, plus the clock skew, in the
+    /// future.
     pub max_lifetime: Lifetime,
     /// The parameters that this provider always sends in the token's header and that Callgate ignores.
     #[serde(default)]
@@ -69,6 +73,14 @@ pub struct Issuer {
     pub token: Option<TokenShape>,
 }
 
+impl Issuer {
+    /// Returns whether the tokens of this issuer name a client.
+    #[must_use]
+    pub fn names_clients(&self) -> bool {
+        self.profile != Profile::JwtSvid && self.token.as_ref().is_none_or(|token| token.client.is_some())
+    }
+}
+
 /// The rules that tokens follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -79,7 +91,8 @@ pub enum Profile {
     /// Any other JWT access token; `token` describes its shape.
     #[serde(rename = "jwt")]
     Jwt,
-    /// SPIFFE JWT-SVIDs.
+    /// JWT-SVIDs as SPIFFE defines them. Their header contains only `alg`, `kid` and `typ`, their subject is a SPIFFE ID of the
+    /// issuer's `trust_domain`, and they contain no scopes, so those come from the agent's entry.
     #[serde(rename = "jwt-svid")]
     JwtSvid,
 }
@@ -199,12 +212,16 @@ pub struct Keys {
     pub discover: Option<DiscoveredKeys>,
 }
 
-/// A JSON Web Key Set. Members that RFC 7517 does not define are ignored, as it requires.
+/// A JSON Web Key Set. Members that neither RFC 7517 nor SPIFFE defines are ignored.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct JwkSet {
     /// The keys. Encryption keys and keys of unsupported types are ignored with a warning.
     pub keys: Vec<serde_json::Map<String, Value>>,
+    /// The number of the version of a SPIFFE bundle. A set with this member is a bundle: only its keys with `use: jwt-svid` verify
+    /// tokens, each has a `kid`, and the issuer has the profile `jwt-svid`. The number itself is not used.
+    #[serde(default)]
+    pub spiffe_sequence: Option<u64>,
 }
 
 /// A secret from the environment. A secret inside the document would appear in the gateway's configuration dump.

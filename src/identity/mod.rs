@@ -7,4 +7,5 @@ pub(crate) mod api_key;
 pub mod crypto;
 pub(crate) mod dpop;
 pub mod signature;
+pub(crate) mod spiffe;
 pub mod token;

@@ -22,7 +22,7 @@ pub(super) fn check(document: &document::Document, signing_keys: &SigningKeys, f
 fn issuers(document: &document::Document, findings: &mut Findings) {
     for (name, issuer) in &document.issuers {
         let place = Place::root().field("issuers").field(name);
-        if issuer.issuer.starts_with("http://") {
+        if issuer.issuer.as_deref().is_some_and(|iss| iss.starts_with("http://")) {
             findings.warn(
                 place.field("issuer"),
                 "clients get tokens from this issuer over plain `http`, where others can read them; write its `https` URL",
@@ -64,8 +64,7 @@ fn agents(document: &document::Document, findings: &mut Findings) {
             }
         }
         let issuer = document.issuers.get(&identity.issuer);
-        let names_clients =
-            issuer.is_some_and(|issuer| issuer.token.as_ref().is_none_or(|token| token.client.is_some()));
+        let names_clients = issuer.is_some_and(document::Issuer::names_clients);
         if names_clients && identity.client_id.is_none() && identity.subject.is_some() {
             findings.warn(
                 place.field("subject"),

@@ -168,7 +168,7 @@ impl Agents {
                 return findings.error(place.field(field), "the value is empty; write the exact value");
             }
         }
-        let names_clients = raw_issuer.token.as_ref().is_none_or(|token| token.client.is_some());
+        let names_clients = raw_issuer.names_clients();
         let needs_client = [("client_id", identity.client_id.is_some()), ("each", identity.each.is_some())];
         if let Some((field, _)) = needs_client.into_iter().find(|(_, needs)| *needs && !names_clients) {
             findings.error(

@@ -51,7 +51,14 @@ pub(super) fn compile(
         let mut reader = Reader { document, secrets, findings };
         let compiled = match (&issuer.keys.remote, &issuer.keys.discover) {
             (Some(remote), None) => reader.remote(remote, &place.field("remote")),
-            (None, Some(discover)) => reader.discover(&issuer.issuer, discover, &place.field("discover")),
+            (None, Some(discover)) => match &issuer.issuer {
+                Some(iss) => reader.discover(iss, discover, &place.field("discover")),
+                None => {
+                    let message = "only an issuer with `issuer` has metadata; write `issuer`, or `remote` with the URL of the keys";
+                    reader.findings.error(place.field("discover"), message);
+                    continue;
+                }
+            },
             _ => continue,
         };
         let Some((source, kind)) = compiled else { continue };

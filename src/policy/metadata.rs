@@ -202,7 +202,7 @@ fn check_servers(servers: &[String], document: &document::Document, place: &Plac
     }
     check_distinct("authorization server", servers, place, findings);
     for (index, server) in servers.iter().enumerate() {
-        let issuers = || document.issuers.values().map(|issuer| issuer.issuer.as_str());
+        let issuers = || document.issuers.values().filter_map(|issuer| issuer.issuer.as_deref());
         if issuers().any(|issuer| issuer == server) {
             continue;
         }

@@ -20,6 +20,8 @@ use review::{Remark, Review, review};
 /// Prints the keys that a policy can use, each with only the members that it needs, and the algorithms that they verify. Reports
 /// each key that is left out, and why, on standard error. Copy the output into the issuer's entry in the policy.
 ///
+/// A SPIFFE bundle is printed with its `spiffe_sequence` and with its keys for JWT-SVIDs. Its keys for certificates are left out.
+///
 /// A set with a private or secret key is rejected as a whole: whoever received it can sign tokens.
 ///
 /// Exits with 2 if the document is not a key set, contains a private key, or has no usable key.
@@ -54,9 +56,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             tell(Severity::Error, errors);
             Ok(Exit::Failed)
         }
-        Ok(Review { keys, algorithms, is_ambiguous, warnings }) => {
+        Ok(Review { keys, algorithms, is_ambiguous, spiffe_sequence, warnings }) => {
             tell(Severity::Warning, warnings);
-            let text = yaml(&json!({ "keys": { "jwks": { "keys": keys } } })).map_err(Failure::Trouble)?;
+            let mut set = json!({ "keys": keys });
+            if let (Some(number), Some(set)) = (spiffe_sequence, set.as_object_mut()) {
+                set.insert("spiffe_sequence".to_owned(), json!(number));
+            }
+            let text = yaml(&json!({ "keys": { "jwks": set } })).map_err(Failure::Trouble)?;
             let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.jose_name()).collect();
             writeln!(out, "{}", explanation(is_ambiguous))?;
             writeln!(out, "# algorithms: [{}]", names.join(", "))?;

@@ -347,3 +347,29 @@ fn escapes_what_the_document_contains() {
     let ran = set(&[ec(json!({ "kid": "a\u{202e}b", "alg": "ES256" }))]);
     assert_eq!((ran.code, &*ran.out), (1, ""));
 }
+
+#[test]
+fn a_spiffe_bundle_is_printed_without_its_keys_for_certificates() {
+    let bundle = json!({
+        "keys": [
+            ec(json!({ "use": "x509-svid", "x5c": ["MIIC"] })),
+            other_ec(json!({ "use": "jwt-svid", "kid": "j", "alg": "ES256" })),
+        ],
+        "spiffe_sequence": 12, "spiffe_refresh_hint": 300,
+    });
+    let ran = keys(&bundle);
+    let out = ran.fine();
+    assert_eq!(printed(&out), [other_ec(json!({ "use": "jwt-svid", "kid": "j", "alg": "ES256" }))]);
+    let document = callgate_kit::document::parse("out.yaml", out.as_bytes()).unwrap();
+    assert_eq!(document.value().pointer("/keys/jwks/spiffe_sequence"), Some(&json!(12)));
+
+    let set = json!({ "keys": [ec(json!({ "use": "jwt-svid", "kid": "k" })), other_ec(json!({ "kid": "o", "alg": "ES256" }))] });
+    let ran = keys(&set);
+    assert_eq!((ran.code, printed(&ran.out).len()), (0, 1));
+    assert!(ran.err.contains("it is no SPIFFE bundle; copy the whole bundle"), "{}", ran.err);
+    let odd = json!({ "keys": [], "spiffe_sequence": "12" });
+    rejects(
+        &odd.to_string(),
+        &["`spiffe_sequence` is not a number, so this is no valid SPIFFE bundle; fetch the bundle again"],
+    );
+}

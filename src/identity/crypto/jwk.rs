@@ -11,6 +11,15 @@ use super::{Algorithm, KeyError, VerifyingKey};
 /// post-quantum algorithms use.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
+/// What the keys of a set verify, which their `use` must state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// Signatures in general: `use` is `sig` or absent (RFC 7517, section 4.2).
+    Signatures,
+    /// JWT-SVIDs: the keys are in a SPIFFE bundle, where `use` is `jwt-svid` and `kid` is present (JWT-SVID, section 5).
+    JwtSvids,
+}
+
 /// A public key and the metadata in its JWK.
 #[derive(Debug)]
 pub struct PublicJwk<'j> {
@@ -48,13 +57,27 @@ impl<'j> PublicJwk<'j> {
     /// # Errors
     /// [`JwkError`]. A JWK with a private or secret key is always an error.
     pub fn read(jwk: &'j Map<String, Value>) -> Result<Self, JwkError> {
+        Self::read_for(jwk, KeyUse::Signatures)
+    }
+
+    /// Reads a public key of a set whose keys have this use.
+    ///
+    /// # Errors
+    /// [`JwkError`]. A JWK with a private or secret key is always an error.
+    pub fn read_for(jwk: &'j Map<String, Value>, wanted: KeyUse) -> Result<Self, JwkError> {
         if let Some(member) = private_member(jwk) {
             let why = "this member belongs to a private or secret key; write the public key, and replace the key that was \
                        exposed";
             return Err(wrong(member, why));
         }
         let kid = text(jwk, "kid")?;
-        meant_for_verifying(jwk)?;
+        meant_for_verifying(jwk, wanted)?;
+        if wanted == KeyUse::JwtSvids && kid.is_none() {
+            return Err(wrong(
+                "kid",
+                "the key has no `kid`, which keys of a SPIFFE bundle must have; fetch the bundle again",
+            ));
+        }
         let key = match (required(jwk, "kty")?, text(jwk, "crv")?) {
             ("EC", Some("P-256")) => VerifyingKey::p256(&coordinate(jwk, "x")?, &coordinate(jwk, "y")?),
             ("EC", Some("P-384")) => VerifyingKey::p384(&coordinate(jwk, "x")?, &coordinate(jwk, "y")?),
@@ -103,10 +126,23 @@ pub fn private_member(jwk: &Map<String, Value>) -> Option<&'static str> {
 }
 
 /// Checks that `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3) allow verifying signatures.
-fn meant_for_verifying(jwk: &Map<String, Value>) -> Result<(), JwkError> {
-    match text(jwk, "use")? {
-        None | Some("sig") => {}
-        Some(other) => return Err(unknown(format!("its `use` is `{}`, not `sig`", other.escape_debug()))),
+fn meant_for_verifying(jwk: &Map<String, Value>, wanted: KeyUse) -> Result<(), JwkError> {
+    match (text(jwk, "use")?, wanted) {
+        (None | Some("sig"), KeyUse::Signatures) | (Some("jwt-svid"), KeyUse::JwtSvids) => {}
+        (Some("jwt-svid"), KeyUse::Signatures) => {
+            return Err(unknown(
+                "its `use` is `jwt-svid`, and the set has no `spiffe_sequence`, so it is no SPIFFE bundle; copy the whole bundle",
+            ));
+        }
+        (Some(other), KeyUse::Signatures) => {
+            return Err(unknown(format!("its `use` is `{}`, not `sig`", other.escape_debug())));
+        }
+        (Some(other), KeyUse::JwtSvids) => {
+            return Err(unknown(format!("its `use` is `{}`, not `jwt-svid`", other.escape_debug())));
+        }
+        (None, KeyUse::JwtSvids) => {
+            return Err(unknown("it has no `use`; only keys of a SPIFFE bundle with `use: jwt-svid` verify JWT-SVIDs"));
+        }
     }
     match jwk.get("key_ops") {
         None => Ok(()),

@@ -19,7 +19,7 @@ pub use algorithm::Algorithm;
 pub(crate) use hash::{first, hmac_sha256, sha256};
 pub(crate) use hosted::hash as host_hash;
 pub use hosted::{HostVerifier, HostVerify};
-pub use jwk::{JwkError, PublicJwk, private_member};
+pub use jwk::{JwkError, KeyUse, PublicJwk, private_member};
 pub use key::{KeyError, KeyIdentity, VerifyingKey};
 pub use pem::PemError;
 pub use signer::Signer;

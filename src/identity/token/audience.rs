@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::issuer::IssuerId;
 use crate::document;
-use crate::document::{DistinguishedBy, Findings, Place};
+use crate::document::{DistinguishedBy, Findings, Place, Profile};
 use crate::reason::Reason;
 
 /// The audiences of one issuer's tokens.
@@ -51,7 +51,16 @@ impl Audience {
     /// Checks that tokens without `aud` are restricted in other ways: claims distinguish access tokens from the issuer's other tokens.
     pub(super) fn check_absent(raw: &document::Issuer, place: &Place, findings: &mut Findings) {
         let by_claims = raw.token.as_ref().is_some_and(|token| token.distinguished_by == DistinguishedBy::Claims);
-        if raw.audience == Some(document::Audience::Absent) && !by_claims {
+        if raw.audience != Some(document::Audience::Absent) {
+            return;
+        }
+        if raw.profile == Profile::JwtSvid {
+            findings.error(
+                place.field("audience"),
+                "every JWT-SVID has an `aud`; write it, or remove the field to use `resource` (for an audience whose name is `absent`, \
+                 write `[absent]`)",
+            );
+        } else if !by_claims {
             findings.error(
                 place.field("audience"),
                 "tokens without `aud` could be for any API; write `profile: jwt` with `distinguished_by: claims`, and require a \

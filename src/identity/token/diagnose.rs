@@ -3,8 +3,8 @@
 //! Only `callgate explain` uses them, and reads the token a second time for that. The filter is built without this module: a rejected
 //! token costs the gateway nothing more, and the response contains only the reason.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+mod form;
+
 use serde_json::Value;
 
 use super::audience::{Audience, Audiences};
@@ -12,15 +12,16 @@ use super::claim::{self, ClaimName};
 use super::fetched::{FetchedKeys, KeySet};
 use super::header::{REFUSED_HEADER, URL_HEADER};
 use super::issuer::{Issuer, Issuers};
-use super::json;
-use super::jws::{BOUNDS, Jws, MAX_DEPTH, MAX_TOKEN_BYTES};
+use super::jws::{Jws, MAX_TOKEN_BYTES};
 use super::keys::{Key, Keys};
 use super::shape::{ABSENT, Expected, Shape, identifier, read_scopes};
+use super::svid;
 use super::times::{Times, numeric_date};
 use crate::document::ScopeForm;
 use crate::identity::crypto::Algorithm;
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
+use form::{json_fault, malformed};
 
 /// The maximum number of characters that an explanation shows of one value.
 const SHOWN: usize = 200;
@@ -106,13 +107,16 @@ impl Issuers {
                 let ignored = |name: &str| issuer.is_some_and(|issuer| issuer.ignores(name));
                 let mut names = REFUSED_HEADER.into_iter().chain(URL_HEADER.map(|(name, _)| name));
                 let name = names.find(|name| header.get(name).is_some() && !ignored(name));
+                let of_svid = || issuer.and_then(|issuer| issuer.svid.as_ref()).and(svid::foreign_parameter(header));
+                let name = name.or_else(of_svid);
                 name.map(|name| parameter(name, "absent".to_owned())).unwrap_or_default()
             }
             (Reason::TokenIssuer | Reason::TokenClaim, None) => match self.wrong_tenant(claims) {
                 Some(mismatch) => mismatch.claim(),
                 None if reason == Reason::TokenClaim => claim("iss", "a string".to_owned()),
                 None => {
-                    claim("iss", format!("exactly one of {}", list(self.issuers.iter().map(|issuer| &*issuer.iss))))
+                    let known = self.issuers.iter().filter_map(|issuer| issuer.iss.as_deref());
+                    claim("iss", format!("exactly one of {}", list(known)))
                 }
             },
             (Reason::TokenAlgorithm, issuer) => {
@@ -128,6 +132,8 @@ impl Issuers {
             (Reason::TokenClaim, Some(issuer)) => {
                 issuer.wrong_claim(audience, claims).map(Mismatch::claim).unwrap_or_default()
             }
+            (Reason::TokenSubject, issuer) => claim("sub", self.expected_subject(issuer)),
+            (Reason::TokenType, Some(issuer)) if issuer.svid.is_some() => parameter("typ", svid::expected_type()),
             (Reason::TokenType, Some(issuer)) => parameter("typ", format!("one of {}", list(issuer.shape.types()))),
             (Reason::TokenKey, Some(issuer)) => parameter("kid", issuer.keys.expected_kid(fetched)),
             (Reason::TokenAudience, Some(_)) => {
@@ -147,8 +153,11 @@ impl Issuers {
             }
             (Reason::TokenLifetime, Some(issuer)) => {
                 let most = format!("at most {} s, the issuer's `max_lifetime`", issuer.max_lifetime.as_secs());
-                let lifetime = Times::read(claims).map(|times| format!("{} s", times.lifetime().as_secs_f64()));
-                vec![("`exp` - `iat`", lifetime.unwrap_or_default()), ("expected", most)]
+                let from_now = claims.get("iat").is_none();
+                let lifetime =
+                    Times::read(claims, false).map(|times| format!("{} s", times.lifetime(now).as_secs_f64()));
+                let name = if from_now { "`exp` - now" } else { "`exp` - `iat`" };
+                vec![(name, lifetime.unwrap_or_default()), ("expected", most)]
             }
             (Reason::TokenBound, _) => {
                 claim("cnf", "the thumbprint of a DPoP key (`jkt`), and no other member".to_owned())
@@ -184,8 +193,8 @@ impl Issuers {
             return wrong(name, "a nonnegative number of seconds since 1970".to_owned());
         }
         let time = |name: &str| claims.get(name).and_then(numeric_date);
-        let (issued, not_before, expires) = (time("iat")?, time("nbf"), time("exp")?);
-        if expires <= issued {
+        let (issued, not_before, expires) = (time("iat"), time("nbf"), time("exp")?);
+        if issued.is_some_and(|issued| expires <= issued) {
             return wrong("exp", format!("later than `iat`, which is {}", shown(claims.get("iat"))));
         }
         if not_before.is_some_and(|not_before| not_before >= expires) {
@@ -214,7 +223,8 @@ impl Issuer {
         if let Some(mismatch) = self.shape.mismatch(claims) {
             return Some(mismatch);
         }
-        let absent = ["iat", "exp"].into_iter().find(|name| claims.get(name).is_none())?;
+        let needed: &[&str] = if self.svid.is_some() { &["exp"] } else { &["iat", "exp"] };
+        let absent = needed.iter().find(|name| claims.get(**name).is_none())?;
         missing(absent, "a number of seconds since 1970")
     }
 }
@@ -285,91 +295,6 @@ impl Keys {
             _ => format!("one of {}", list(self.all(fetched).iter().filter_map(|key| key.kid.as_deref()))),
         }
     }
-}
-
-/// Describes why a token is not a compact JWS.
-fn malformed(token: &[u8]) -> Facts {
-    let fault =
-        |text: String| vec![("fault", text), ("expected", "three parts in base64url, joined by `.`".to_owned())];
-    let foreign = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if let Some(at) = token.iter().position(foreign) {
-        let byte = token.get(at).copied().unwrap_or_default();
-        return fault(format!("`{}` at byte {at} is not a base64url character", byte.escape_ascii()));
-    }
-    let parts: Vec<_> = token.split(|byte| *byte == b'.').collect();
-    if parts.len() != 3 {
-        let unit = if parts.len() == 1 { "part" } else { "parts" };
-        return fault(format!("{} {unit}", parts.len()));
-    }
-    let names = ["header", "claims", "signature"];
-    let wrong = names.into_iter().zip(parts).find(|(_, part)| URL_SAFE_NO_PAD.decode(part).is_err());
-    wrong.map(|(name, _)| fault(format!("the {name} is not base64url without padding"))).unwrap_or_default()
-}
-
-/// Describes why the header or the claims are not acceptable JSON.
-fn json_fault(token: &[u8]) -> Facts {
-    let parts = token.split(|byte| *byte == b'.').zip(["header", "claims"]);
-    for (part, name) in parts {
-        let Ok(text) = URL_SAFE_NO_PAD.decode(part) else { return Facts::new() };
-        let fault = match json::parse(&text, BOUNDS) {
-            Ok(value) if value.is_object() => continue,
-            Ok(_) => "not a JSON object".to_owned(),
-            Err(fault) => fault.to_string(),
-        };
-        let mut facts = vec![("part", name.to_owned()), ("fault", fault)];
-        let levels = depth(&text);
-        if levels > usize::from(MAX_DEPTH) {
-            facts.push(("depth", format!("{levels} levels")));
-            facts.push(("expected", format!("at most {MAX_DEPTH} levels")));
-        }
-        if let Some(number) = number_out_of_range(&text) {
-            facts.push(("number", cut(&number)));
-            facts.push(("expected", "a number that a 64-bit floating-point number can hold".to_owned()));
-        }
-        return facts;
-    }
-    Facts::new()
-}
-
-/// Returns the bytes of a JSON text that are not inside strings.
-fn outside_of_strings(text: &[u8]) -> Vec<u8> {
-    let (mut inside, mut escaped) = (false, false);
-    let mut outside = Vec::with_capacity(text.len());
-    for byte in text.iter().copied() {
-        match (inside, escaped, byte) {
-            (true, true, _) => escaped = false,
-            (true, false, b'\\') => escaped = true,
-            (_, _, b'"') => {
-                inside = !inside;
-                outside.push(b'"');
-            }
-            (true, ..) => {}
-            (false, ..) => outside.push(byte),
-        }
-    }
-    outside
-}
-
-/// Returns the nesting depth of objects and arrays.
-fn depth(text: &[u8]) -> usize {
-    let mut open = 0_usize;
-    let depths = outside_of_strings(text).into_iter().map(|byte| {
-        match byte {
-            b'{' | b'[' => open += 1,
-            b'}' | b']' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        open
-    });
-    depths.max().unwrap_or_default()
-}
-
-/// Returns the first number that is infinite as a 64-bit floating-point number.
-fn number_out_of_range(text: &[u8]) -> Option<String> {
-    let outside = outside_of_strings(text);
-    let of_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
-    let numbers = outside.split(|byte| !of_number(byte)).filter_map(|run| str::from_utf8(run).ok());
-    numbers.filter(|run| run.parse().is_ok_and(f64::is_infinite)).map(str::to_owned).next()
 }
 
 fn shown(value: Option<&Value>) -> String {

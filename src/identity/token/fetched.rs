@@ -10,13 +10,15 @@ use super::json::{self, Bounds};
 use super::jwks::{self, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS};
 use super::keys::{Key, Keys};
 use super::tenant;
-use crate::identity::crypto::{Algorithm, KeyIdentity, PublicJwk};
+use crate::identity::crypto::{Algorithm, KeyIdentity, KeyUse, PublicJwk};
 
 const MOST_DEPTH: u8 = 16;
 /// The maximum length of a `kid`, which appears in the log.
 const MOST_KID: usize = 256;
 /// The members that identify a public key and its use. Others, such as certificate chains, are not shared with the workers.
 const MEMBERS: [&str; 9] = ["kty", "crv", "x", "y", "n", "e", "kid", "alg", "issuer"];
+/// The member that only SPIFFE bundles have (SPIFFE Trust Domain and Bundle, section 4.1).
+const BUNDLE: &str = "spiffe_sequence";
 
 /// Why a fetched document is not used.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ impl fmt::Display for DocumentFault {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FetchedSet {
     keys: Vec<Map<String, Value>>,
+    /// What the keys verify. Those of a SPIFFE bundle verify only JWT-SVIDs.
+    wanted: KeyUse,
     /// The number of keys that cannot be used.
     pub(crate) dropped: usize,
 }
@@ -68,16 +72,20 @@ impl FetchedSet {
     /// the issuer must continue to work. The first of several keys with the same `kid` counts.
     pub(crate) fn parse(document: &[u8]) -> Result<Self, DocumentFault> {
         let Value::Object(mut set) = parse(document)? else { return Err(DocumentFault::Member("keys")) };
-        let Some(Value::Array(all)) = set.remove("keys") else { return Err(DocumentFault::Member("keys")) };
+        let Some(Value::Array(mut all)) = set.remove("keys") else { return Err(DocumentFault::Member("keys")) };
         if all.len() > MAX_FETCHED_KEYS {
             return Err(DocumentFault::Keys(all.len()));
+        }
+        let wanted = if set.contains_key(BUNDLE) { KeyUse::JwtSvids } else { KeyUse::Signatures };
+        if wanted == KeyUse::JwtSvids {
+            all.retain(|jwk| !jwk.as_object().is_some_and(jwks::verifies_certificates));
         }
         let count = all.len();
         let (mut names, mut identities) = (BTreeSet::new(), BTreeSet::new());
         let mut keys = Vec::new();
         for jwk in all {
             let Value::Object(mut jwk) = jwk else { continue };
-            let Ok(PublicJwk { key, kid, .. }) = PublicJwk::read(&jwk) else { continue };
+            let Ok(PublicJwk { key, kid, .. }) = PublicJwk::read_for(&jwk, wanted) else { continue };
             if kid.is_some_and(|kid| kid.len() > MOST_KID) {
                 continue;
             }
@@ -88,7 +96,7 @@ impl FetchedSet {
                 None => identities.insert(key.identity()),
             };
             if is_new {
-                jwk.retain(|name, _| MEMBERS.contains(&name.as_str()));
+                jwk.retain(|name, _| MEMBERS.contains(&name.as_str()) || wanted == KeyUse::JwtSvids && name == "use");
                 keys.push(jwk);
             }
         }
@@ -96,12 +104,17 @@ impl FetchedSet {
             return Err(DocumentFault::NoKey);
         }
         let dropped = count - keys.len();
-        Ok(Self { keys, dropped })
+        Ok(Self { keys, wanted, dropped })
     }
 
     /// Returns the set as workers share it. The same keys in the same order have the same bytes.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        json!({ "keys": self.keys }).to_string().into_bytes()
+        let mut set = json!({ "keys": self.keys });
+        // The number changes with the keys for certificates too, so it is not shared.
+        if let (KeyUse::JwtSvids, Value::Object(set)) = (self.wanted, &mut set) {
+            set.insert(BUNDLE.to_owned(), json!(0));
+        }
+        set.to_string().into_bytes()
     }
 }
 
@@ -173,8 +186,11 @@ impl FetchedKeys {
     pub(crate) fn replace(&mut self, issuers: &Issuers, id: IssuerId, set: &FetchedSet) -> KeyChange {
         let Some(issuer) = issuers.get(id) else { return KeyChange::default() };
         let (mut keys, mut of_others) = (Vec::new(), 0);
-        for jwk in &set.keys {
-            let Ok(key) = jwks::read(jwk, Some(&issuer.iss), &issuer.algorithms) else { continue };
+        // Without an `iss` no key for one issuer is used, because it is not known to be for this one.
+        let iss = issuer.iss.as_deref().unwrap_or_default();
+        let is_usable = set.wanted == KeyUse::Signatures || issuer.svid.is_some();
+        for jwk in set.keys.iter().filter(|_| is_usable) {
+            let Ok(key) = jwks::read(jwk, set.wanted, Some(iss), &issuer.algorithms) else { continue };
             let key = key.into_key();
             let others = issuers.ids().filter(|other| *other != id && !issuers.share_keys(id, *other));
             if others.into_iter().any(|other| self.has(issuers, other, &key)) {

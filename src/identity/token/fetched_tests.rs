@@ -283,3 +283,65 @@ fn a_key_that_is_restricted_to_another_algorithm_counts_as_narrowed() {
     let change = keys.replace(&issuers, a, &set(&[restricted]));
     assert_eq!((change.has_narrowed, change.has_removed), (true, false));
 }
+
+#[test]
+fn a_bundle_stays_a_bundle_and_loses_its_keys_for_certificates() {
+    let of = |signs: Signs, kid: &str, usage: &str| with(key(signs, kid), json!({ "use": usage }));
+    let certificate = with(of(Signs::P256(1), "x", "x509-svid"), json!({ "kid": null, "x5c": ["MII"] }));
+    let document = |number: u64| {
+        json!({
+            "keys": [certificate, of(Signs::P256(2), "j", "jwt-svid"), of(Signs::P256(3), "s", "sig"), key(Signs::P256(4), "n")],
+            "spiffe_sequence": number, "spiffe_refresh_hint": 300,
+        })
+    };
+    let parsed = |number: u64| FetchedSet::parse(document(number).to_string().as_bytes()).unwrap();
+    // The key for certificates is not reported as dropped, because every bundle has one.
+    assert_eq!(parsed(1).dropped, 2);
+    assert_eq!(parsed(1).keys, [of(Signs::P256(2), "j", "jwt-svid").as_object().unwrap().clone()]);
+    assert_eq!(FetchedSet::parse(&parsed(1).to_json()).unwrap(), FetchedSet { dropped: 0, ..parsed(1) });
+    // A new version with the same keys is no change.
+    assert_eq!(parsed(1).to_json(), parsed(2).to_json());
+
+    for (keys, fault) in [
+        (json!([certificate]), DocumentFault::NoKey),
+        (json!([key(Signs::P256(2), "j")]), DocumentFault::NoKey),
+        (json!([with(of(Signs::P256(2), "j", "jwt-svid"), json!({ "kid": null }))]), DocumentFault::NoKey),
+    ] {
+        let bundle = json!({ "keys": keys, "spiffe_sequence": 1 });
+        assert_eq!(FetchedSet::parse(bundle.to_string().as_bytes()), Err(fault), "{bundle}");
+    }
+    // Without the member that makes a bundle, the usual rules apply.
+    let usual = with(document(1), json!({ "spiffe_sequence": null }));
+    let usual = FetchedSet::parse(usual.to_string().as_bytes()).unwrap();
+    let kids: Vec<_> = usual.keys.iter().map(|jwk| jwk["kid"].clone()).collect();
+    assert_eq!(kids, [json!("s"), json!("n")]);
+}
+
+#[test]
+fn a_bundle_verifies_only_jwt_svids() {
+    let remote = json!({ "remote": { "url": "https://a.example.com/jwks", "cluster": "a" } });
+    let svid = json!({
+        "profile": "jwt-svid", "trust_domain": "example.org", "algorithms": ["ES256"], "max_lifetime": "1h", "keys": remote,
+    });
+    let issuers = compile(&json!({ "a": issuer("a"), "svid": svid }));
+    let bundle =
+        json!({ "keys": [with(key(Signs::P256(1), "k"), json!({ "use": "jwt-svid" }))], "spiffe_sequence": 1 });
+    let bundle = FetchedSet::parse(bundle.to_string().as_bytes()).unwrap();
+    let (mut keys, mut cache) = (FetchedKeys::new(), TokenCache::default());
+    keys.replace(&issuers, id(&issuers, "a"), &bundle);
+    assert_eq!(
+        verify(&issuers, &keys, &mut cache, &token("a", Signs::P256(1), Some("k"))),
+        Err((Reason::TokenKey, true)),
+        "an access token"
+    );
+    keys.replace(&issuers, id(&issuers, "svid"), &bundle);
+    let claims = json!({
+        "aud": "https://api.example.com", "sub": "spiffe://example.org/a", "iat": at(0).as_secs(), "exp": at(600).as_secs(),
+    });
+    let token = sign(Signs::P256(1), &json!({ "alg": "ES256", "kid": "k" }), &claims);
+    assert_eq!(verify(&issuers, &keys, &mut cache, &token), Ok(()));
+    // A set of the usual kind, as SPIRE's OIDC discovery provider has it, replaces the bundle.
+    keys.replace(&issuers, id(&issuers, "svid"), &set(&[key(Signs::P256(2), "k2")]));
+    let header = json!({ "alg": "ES256", "kid": "k2" });
+    assert_eq!(verify(&issuers, &keys, &mut cache, &sign(Signs::P256(2), &header, &claims)), Ok(()));
+}

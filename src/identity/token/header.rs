@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::issuer::Issuer;
+use super::svid;
 use crate::document::IgnorableHeader;
 use crate::identity::crypto::Algorithm;
 use crate::reason::Reason;
@@ -28,10 +29,13 @@ impl Issuer {
         if URL_HEADER.iter().any(|(name, _)| header.get(name).is_some() && !self.ignores(name)) {
             return Err(Reason::TokenHeader);
         }
+        if self.svid.is_some() && svid::foreign_parameter(header).is_some() {
+            return Err(Reason::TokenHeader);
+        }
         if !self.algorithms.contains(&algorithm) {
             return Err(Reason::TokenAlgorithm);
         }
-        self.shape.check_type(header)
+        if self.svid.is_some() { svid::check_type(header) } else { self.shape.check_type(header) }
     }
 }
 

@@ -8,8 +8,9 @@ use super::audience::Audience;
 use super::implied::ImpliedScopes;
 use super::keys::{Keys, Secrets};
 use super::shape::Shape;
+use super::svid::{self, Svid};
 use super::tenant::{self, Template};
-use crate::document::{self, AlgorithmName, IgnorableHeader};
+use crate::document::{self, AlgorithmName, IgnorableHeader, Profile};
 use crate::document::{Findings, Place, did_you_mean};
 use crate::identity::crypto::{Algorithm, KeyIdentity, VerifyingKey};
 
@@ -26,6 +27,8 @@ pub struct Issuers {
     pub(super) issuers: Vec<Issuer>,
     /// Maps the exact `iss` to the issuer. Issuers with tenants are not in the map.
     pub(super) by_iss: BTreeMap<Arc<str>, IssuerId>,
+    /// Maps the trust domain of JWT-SVIDs to the issuer, for issuers whose `iss` the policy does not state.
+    pub(super) by_trust_domain: BTreeMap<Arc<str>, IssuerId>,
     /// The scopes that other scopes include.
     pub(super) implied: ImpliedScopes,
     /// How far the clocks of the issuer and Callgate may differ.
@@ -52,8 +55,8 @@ impl IssuerId {
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) name: Arc<str>,
-    /// The exact `iss`, or the text with a variable.
-    pub(super) iss: Arc<str>,
+    /// The exact `iss`, or the text with a variable. `None` if the trust domain identifies the issuer.
+    pub(super) iss: Option<Arc<str>>,
     /// How `iss` names the tenant, if the issuer has tenants.
     pub(super) template: Option<Template>,
     pub(super) audience: Audience,
@@ -62,6 +65,8 @@ pub(super) struct Issuer {
     pub(super) ignored_header: Vec<IgnorableHeader>,
     pub(super) max_lifetime: Duration,
     pub(super) shape: Shape,
+    /// The rules of JWT-SVIDs, if the tokens are JWT-SVIDs.
+    pub(super) svid: Option<Svid>,
     /// The issuers that have the same keys.
     pub(super) shares_keys_with: Vec<Box<str>>,
 }
@@ -97,7 +102,8 @@ impl Issuers {
             .collect();
         let mut by_iss = BTreeMap::new();
         for (index, issuer) in issuers.iter().enumerate().filter(|(_, issuer)| issuer.template.is_none()) {
-            if let Some(IssuerId(first)) = by_iss.insert(Arc::clone(&issuer.iss), IssuerId(index)) {
+            let Some(iss) = &issuer.iss else { continue };
+            if let Some(IssuerId(first)) = by_iss.insert(Arc::clone(iss), IssuerId(index)) {
                 let first = place.field(issuers.get(first).map_or("", |issuer| &issuer.name));
                 findings.error(
                     place.field(&issuer.name).field("issuer"),
@@ -106,9 +112,10 @@ impl Issuers {
             }
         }
         tenant::check_overlaps(&issuers, &place, findings);
+        let by_trust_domain = svid::by_trust_domain(&issuers, &place, findings);
         check_sharing_is_mutual(raw, &place, findings);
         check_shared_keys(raw, &issuers, &place, findings);
-        Self { issuers, by_iss, implied: ImpliedScopes::default(), skew }
+        Self { issuers, by_iss, by_trust_domain, implied: ImpliedScopes::default(), skew }
     }
 
     /// Adds the scopes that other scopes include.
@@ -169,8 +176,10 @@ impl Issuer {
         findings: &mut Findings,
     ) -> Self {
         check_name(name, place, findings);
-        check_iss(&tenant::without_variable(&raw.issuer), place, findings);
-        let template = Template::compile(raw, place, findings);
+        check_iss(raw, place, findings);
+        let svid = Svid::compile(raw, place, findings);
+        // JWT-SVIDs have a trust domain instead of a tenant.
+        let template = if svid.is_none() { Template::compile(raw, place, findings) } else { None };
         let audience = Audience::compile(raw.audience.as_ref(), resource, &place.field("audience"), findings);
         Audience::check_absent(raw, place, findings);
         check_lifetime(raw.max_lifetime.duration(), place, findings);
@@ -189,7 +198,7 @@ impl Issuer {
         let shape = Shape::compile(raw, place, findings);
         Self {
             name: name.into(),
-            iss: raw.issuer.as_str().into(),
+            iss: raw.issuer.as_deref().map(Into::into),
             template,
             audience,
             algorithms,
@@ -198,6 +207,7 @@ impl Issuer {
             ignored_header: raw.ignore_header.clone(),
             max_lifetime: raw.max_lifetime.duration(),
             shape: shape.unwrap_or_default(),
+            svid,
             shares_keys_with: raw.shares_keys_with.iter().map(|name| name.as_str().into()).collect(),
         }
     }
@@ -223,8 +233,16 @@ pub(crate) fn is_issuer_url(url: &str) -> bool {
 }
 
 /// `iss` is only compared and never fetched, so any value that providers use is accepted.
-fn check_iss(iss: &str, place: &Place, findings: &mut Findings) {
-    if !is_issuer_url(iss) {
+fn check_iss(raw: &document::Issuer, place: &Place, findings: &mut Findings) {
+    let Some(iss) = &raw.issuer else {
+        if raw.profile != Profile::JwtSvid {
+            findings.error(place.field("issuer"), "the issuer has no `issuer`; write the exact `iss` of its tokens");
+        }
+        return;
+    };
+    // Only other tokens have a tenant.
+    let exact = if raw.profile == Profile::JwtSvid { iss.clone() } else { tenant::without_variable(iss) };
+    if !is_issuer_url(&exact) {
         findings.error(
             place.field("issuer"),
             "invalid value; expected the exact `iss` of its tokens, an absolute URL such as \

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::keys::Key;
 use super::tenant;
-use crate::document;
+use crate::document::{self, Profile};
 use crate::document::{Findings, Place};
-use crate::identity::crypto::{Algorithm, JwkError, PublicJwk, VerifyingKey};
+use crate::identity::crypto::{Algorithm, JwkError, KeyUse, PublicJwk, VerifyingKey};
 
 /// The maximum size of a key set that is fetched from its issuer, in bytes.
 pub const MAX_FETCHED_BYTES: usize = 256 << 10;
@@ -58,10 +58,12 @@ impl From<JwkError> for KeyProblem {
     }
 }
 
-/// Reads the keys of a set for an issuer with these algorithms. `issuer` is the `iss` of its tokens, if it is known. The result has one item for each key, in the order of the set.
+/// Reads the keys of a set for an issuer with these algorithms. `wanted` is the use of the set's keys, and `issuer` the `iss` of its
+/// tokens, if it is known. The result has one item for each key, in the order of the set.
 #[must_use]
 pub fn read_keys<'j>(
     keys: &'j [Map<String, Value>],
+    wanted: KeyUse,
     issuer: Option<&str>,
     algorithms: &[Algorithm],
 ) -> Vec<Result<UsableKey<'j>, KeyProblem>> {
@@ -69,7 +71,7 @@ pub fn read_keys<'j>(
     for jwk in keys {
         // Names are compared after unused keys are left out, because some providers use the same `kid` for an encryption key and a
         // signing key.
-        let key = read(jwk, issuer, algorithms).and_then(|key| match conflict(&key, &all) {
+        let key = read(jwk, wanted, issuer, algorithms).and_then(|key| match conflict(&key, &all) {
             None => Ok(key),
             Some(problem) => Err(problem),
         });
@@ -91,10 +93,11 @@ fn conflict(key: &UsableKey<'_>, earlier: &[Result<UsableKey<'_>, KeyProblem>]) 
 /// Reads one key.
 pub(super) fn read<'j>(
     jwk: &'j Map<String, Value>,
+    wanted: KeyUse,
     issuer: Option<&str>,
     algorithms: &[Algorithm],
 ) -> Result<UsableKey<'j>, KeyProblem> {
-    let PublicJwk { key, kid, algorithm } = PublicJwk::read(jwk)?;
+    let PublicJwk { key, kid, algorithm } = PublicJwk::read_for(jwk, wanted)?;
     let only_tenant = issuer.map_or(Ok(None), |issuer| tenant::only_tenant(jwk, issuer))?;
     let meant = |asked: &Algorithm| algorithm.map_or_else(|| key.fits(*asked), |meant| meant == *asked);
     let algorithms: Vec<_> = algorithms.iter().copied().filter(meant).collect();
@@ -104,20 +107,39 @@ pub(super) fn read<'j>(
     Ok(UsableKey { kid, algorithms, only_tenant, key })
 }
 
-/// Reads the keys that verify tokens of this `iss` with one of these algorithms. Returns `None` if there is an error.
+/// Returns whether a key of a SPIFFE bundle verifies certificates. Every bundle has such keys, so nobody needs to know that they are not
+/// used.
+#[must_use]
+pub fn verifies_certificates(jwk: &Map<String, Value>) -> bool {
+    jwk.get("use").is_some_and(|usage| usage == "x509-svid")
+}
+
+/// Reads the keys that verify tokens of this issuer with one of these algorithms. Returns `None` if there is an error.
 pub(super) fn compile(
     raw: &document::JwkSet,
-    issuer: &str,
+    issuer: &document::Issuer,
     algorithms: &[Algorithm],
     place: &Place,
     findings: &mut Findings,
 ) -> Option<Vec<Key>> {
+    let wanted = if raw.spiffe_sequence.is_some() { KeyUse::JwtSvids } else { KeyUse::Signatures };
+    if wanted == KeyUse::JwtSvids && issuer.profile != Profile::JwtSvid {
+        findings.error(
+            place.field("spiffe_sequence"),
+            "this is a SPIFFE bundle, whose keys verify only JWT-SVIDs; write `profile: jwt-svid`, or the issuer's own key set",
+        );
+        return None;
+    }
     let place = place.field("keys");
     let errors_before = findings.errors.len();
     let mut keys: Vec<Key> = Vec::new();
-    for (index, key) in read_keys(&raw.keys, Some(issuer), algorithms).into_iter().enumerate() {
+    // Without an `iss` no key for one issuer is used, because it is not known to be for this one.
+    let iss = issuer.issuer.as_deref().unwrap_or_default();
+    let read = read_keys(&raw.keys, wanted, Some(iss), algorithms);
+    for (index, (key, jwk)) in read.into_iter().zip(&raw.keys).enumerate() {
         let here = place.index(index);
         match key {
+            Err(KeyProblem::Unused(_)) if wanted == KeyUse::JwtSvids && verifies_certificates(jwk) => {}
             Ok(key) => keys.push(key.into_key()),
             Err(KeyProblem::Unused(why)) => findings.warn(here, format!("this key is not used: {why}")),
             Err(KeyProblem::Invalid(member, why)) => findings.error(here.field(member), why),

@@ -155,7 +155,7 @@ impl Keys {
             return None;
         }
         if let Some(set) = jwks {
-            return jwks::compile(set, &raw.issuer, algorithms, &place.field("jwks"), findings).map(Self::Set);
+            return jwks::compile(set, raw, algorithms, &place.field("jwks"), findings).map(Self::Set);
         }
         let Some(secret) = secret else { return Some(Self::Fetched) };
         if !symmetric {

@@ -1,6 +1,6 @@
 //! Requirements for a token apart from its signature: `typ`, claims, and the claims with client and scopes.
 //!
-//! Both profiles compile to the same [`Shape`], so verification does not depend on the profile.
+//! All profiles compile to the same [`Shape`], so verification does not depend on the profile.
 
 use serde_json::Value;
 
@@ -142,10 +142,12 @@ impl Shape {
                 );
                 None
             }
-            (Profile::JwtSvid, _) => {
+            // A JWT-SVID has the same claims as every token, and `svid` checks its header and its subject.
+            (Profile::JwtSvid, None) => Some(Shape { subject: true, ..Shape::default() }),
+            (Profile::JwtSvid, Some(_)) => {
                 findings.error(
-                    place.field("profile"),
-                    "`jwt-svid` is not supported yet; write `profile: jwt`, and describe the tokens in `token`",
+                    token,
+                    "`token` cannot be combined with the profile `jwt-svid`; remove `token`, or write `profile: jwt`",
                 );
                 None
             }

@@ -95,7 +95,7 @@ impl Template {
     /// Compiles the tenants of an issuer. Returns `None` if its `iss` has no variable.
     pub(super) fn compile(raw: &document::Issuer, place: &Place, findings: &mut Findings) -> Option<Self> {
         let place = place.field("tenants");
-        let Some(parts) = Parts::of(&raw.issuer) else {
+        let Some(parts) = raw.issuer.as_deref().and_then(Parts::of) else {
             if raw.tenants.is_some() {
                 findings.error(
                     place,
@@ -213,7 +213,7 @@ pub(super) fn check_overlaps(issuers: &[Issuer], place: &Place, findings: &mut F
         }
         for exact in issuers.iter().filter(|issuer| issuer.template.is_none()) {
             let listed = template.tenants.iter().flatten().enumerate();
-            let is_it = |tenant: &str| template.tenant_in(&exact.iss) == Some(tenant);
+            let is_it = |tenant: &str| exact.iss.as_deref().and_then(|iss| template.tenant_in(iss)) == Some(tenant);
             for (index, _) in listed.filter(|(_, tenant)| is_it(tenant)) {
                 findings.error(
                     place_of(issuer).field("tenants").index(index),
@@ -225,14 +225,22 @@ pub(super) fn check_overlaps(issuers: &[Issuer], place: &Place, findings: &mut F
 }
 
 impl Issuers {
-    /// Returns the issuer of a token, and its tenant. An exact `iss` is preferred to one with a tenant.
+    /// Returns the issuer of a token, and its tenant. An exact `iss` is preferred to one with a tenant. If `iss` names no issuer, the
+    /// token may be a JWT-SVID.
     pub(super) fn issuer_of(&self, claims: &Value) -> Result<(IssuerId, &Issuer, Option<Tenant>), Reason> {
-        let iss = claims.get("iss").and_then(Value::as_str).ok_or(Reason::TokenClaim)?;
+        let Some(iss) = claims.get("iss") else {
+            let (id, issuer) = self.by_subject(None, claims)?;
+            return Ok((id, issuer, None));
+        };
+        let iss = iss.as_str().ok_or(Reason::TokenClaim)?;
         if let Some(id) = self.by_iss.get(iss) {
             return Ok((*id, self.get(*id).ok_or(Reason::TokenIssuer)?, None));
         }
-        let (id, issuer, template, tenant) = self.by_template(iss).ok_or(Reason::TokenIssuer)?;
-        Ok((id, issuer, Some(template.tenant_of(tenant, claims)?)))
+        if let Some((id, issuer, template, tenant)) = self.by_template(iss) {
+            return Ok((id, issuer, Some(template.tenant_of(tenant, claims)?)));
+        }
+        let (id, issuer) = self.by_subject(Some(iss), claims)?;
+        Ok((id, issuer, None))
     }
 
     /// Returns the issuer with tenants that an `iss` belongs to, and the tenant in it. At most one issuer is possible.

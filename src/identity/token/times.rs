@@ -12,20 +12,26 @@ use crate::text::time::Timestamp;
 /// The times of a token. They are read once and checked at each use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    issued: Timestamp,
+    /// `None` for a JWT-SVID without `iat`.
+    pub(super) issued: Option<Timestamp>,
     not_before: Option<Timestamp>,
     pub(super) expires: Timestamp,
 }
 
 impl Times {
-    pub(super) fn read(claims: &Value) -> Result<Self, Reason> {
+    /// Reads the times. `iat` is optional only for JWT-SVIDs.
+    pub(super) fn read(claims: &Value, needs_iat: bool) -> Result<Self, Reason> {
         let time = |name: &str| claims.get(name).map(|value| numeric_date(value).ok_or(Reason::TokenTime)).transpose();
+        let issued = time("iat")?;
         // Without `iat` the token's lifetime, which every issuer limits, is unknown.
-        let issued = time("iat")?.ok_or(Reason::TokenClaim)?;
+        if needs_iat && issued.is_none() {
+            return Err(Reason::TokenClaim);
+        }
         let not_before = time("nbf")?;
         let expires = time("exp")?.ok_or(Reason::TokenClaim)?;
         // The token is never valid, but clock skew would create a time at which it is accepted.
-        if expires <= issued || not_before.is_some_and(|not_before| not_before >= expires) {
+        if issued.is_some_and(|issued| expires <= issued) || not_before.is_some_and(|not_before| not_before >= expires)
+        {
             return Err(Reason::TokenTime);
         }
         Ok(Self { issued, not_before, expires })
@@ -33,7 +39,7 @@ impl Times {
 
     pub(super) fn judge(self, now: Timestamp, skew: Duration) -> Result<(), Reason> {
         let latest = now.plus(skew);
-        if self.issued > latest {
+        if self.issued.is_some_and(|issued| issued > latest) {
             return Err(Reason::TokenTime);
         }
         if now >= self.expires.plus(skew) {
@@ -45,8 +51,16 @@ impl Times {
         Ok(())
     }
 
-    pub(super) fn lifetime(self) -> Duration {
-        Duration::from_nanos(self.expires.as_nanos().saturating_sub(self.issued.as_nanos()))
+    /// Returns the lifetime, or the rest of it from now if it is not known when the token was issued.
+    pub(super) fn lifetime(self, now: Timestamp) -> Duration {
+        let from = self.issued.unwrap_or(now);
+        Duration::from_nanos(self.expires.as_nanos().saturating_sub(from.as_nanos()))
+    }
+
+    /// Returns whether the token is valid for longer than this. A token without the time of its issue may expire as much later as its
+    /// issuer's clock may be ahead.
+    pub(super) fn exceed(self, longest: Duration, now: Timestamp, skew: Duration) -> bool {
+        self.lifetime(if self.issued.is_some() { now } else { now.plus(skew) }) > longest
     }
 }
 

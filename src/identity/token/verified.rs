@@ -35,6 +35,8 @@ pub struct VerifiedToken {
     pub(super) claims: Value,
     pub(super) times: Times,
     pub(super) bound_to: Option<Thumbprint>,
+    /// Whether the token is a JWT-SVID, so its subject is a SPIFFE ID of its issuer's trust domain.
+    pub(super) is_svid: bool,
     /// The key that verified it, if the issuer's keys are fetched.
     pub(super) fetched_key: Option<Arc<KeyIdentity>>,
     pub(super) sha256: [u8; 32],
@@ -58,7 +60,7 @@ impl VerifiedToken {
         &self.issuer_name
     }
 
-    /// Returns the claim `iss`.
+    /// Returns the claim `iss`. Only a JWT-SVID may lack it; it is empty then.
     #[must_use]
     pub fn iss(&self) -> &str {
         &self.iss
@@ -127,6 +129,17 @@ impl VerifiedToken {
         name.find(&self.claims)
     }
 
+    /// Returns the SPIFFE ID of a JWT-SVID, which belongs to the trust domain of its issuer. `None` for other tokens, whatever their
+    /// subject is.
+    pub(crate) fn spiffe_id(&self) -> Option<&str> {
+        self.subject().filter(|_| self.is_svid)
+    }
+
+    /// Returns when the token was issued. Only a JWT-SVID may lack the claim.
+    pub(crate) fn issued_at(&self) -> Option<Timestamp> {
+        self.times.issued
+    }
+
     /// Returns when the token expires, without the allowed clock skew.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
@@ -188,10 +201,12 @@ impl VerifiedToken {
             .chain(&self.bearer.client)
             .chain(&self.bearer.subject)
             .chain([&self.hash, &self.scope_line]);
-        // A token with a tenant has its own `iss`.
-        let of_tenant = self.tenant.as_ref().map_or(0, |tenant| tenant.name.len() + self.iss.len());
+        // A token with a tenant has its own `iss`, and so may a JWT-SVID.
+        let of_tenant = self.tenant.as_ref().map_or(0, |tenant| tenant.name.len());
+        let own_iss = if self.is_svid || self.tenant.is_some() { self.iss.len() } else { 0 };
         size_of::<Self>()
             + of_tenant
+            + own_iss
             + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
             + memory_of(&self.claims)
     }

@@ -160,9 +160,10 @@ impl Issuers {
             Some(audiences) => audiences.check(issuer_id, &jws.claims)?,
         }
         let bearer = issuer.shape.read(&jws.claims)?;
-        let times = Times::read(&jws.claims)?;
+        issuer.check_subject(&bearer)?;
+        let times = Times::read(&jws.claims, issuer.svid.is_none())?;
         times.judge(now, self.skew)?;
-        if times.lifetime() > issuer.max_lifetime {
+        if times.exceed(issuer.max_lifetime, now, self.skew) {
             return Err(Reason::TokenLifetime.into());
         }
         let bound_to = read_binding(&jws.claims)?;
@@ -172,9 +173,9 @@ impl Issuers {
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Arc::clone(&issuer.name),
-            iss: match tenant {
-                None => Arc::clone(&issuer.iss),
-                Some(_) => jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default().into(),
+            iss: match (&tenant, &issuer.iss) {
+                (None, Some(iss)) => Arc::clone(iss),
+                _ => jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default().into(),
             },
             tenant,
             implied: self.implied.of(bearer.scopes.iter().map(String::as_str)),
@@ -183,6 +184,7 @@ impl Issuers {
             claims: jws.claims,
             times,
             bound_to,
+            is_svid: issuer.svid.is_some(),
             fetched_key,
             sha256: sha256(token),
             // The hash excludes the signature: an ECDSA signature has a second valid form, which would give a revoked token another hash.

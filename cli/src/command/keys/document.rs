@@ -11,6 +11,8 @@ pub(super) struct Keys {
     pub(super) keys: Vec<Map<String, Value>>,
     /// Whether the document is a key instead of a set.
     pub(super) is_single: bool,
+    /// The version of the set, if it is a SPIFFE bundle.
+    pub(super) spiffe_sequence: Option<u64>,
 }
 
 /// Reads the keys in a document.
@@ -37,16 +39,22 @@ pub(super) fn read(bytes: &[u8]) -> Result<Keys, String> {
     let Value::Object(mut document) = document else {
         return Err("this is not a key set; expected a JSON object with the list `keys`".to_owned());
     };
+    let spiffe_sequence = match document.get("spiffe_sequence") {
+        None => None,
+        Some(number) => Some(number.as_u64().ok_or_else(|| {
+            "`spiffe_sequence` is not a number, so this is no valid SPIFFE bundle; fetch the bundle again".to_owned()
+        })?),
+    };
     match document.remove("keys") {
         Some(Value::Array(keys)) => {
             let keys = keys.into_iter().enumerate().map(|(index, key)| match key {
                 Value::Object(key) => Ok(key),
                 _ => Err(format!("`keys[{index}]` is not a JSON object; fetch the key set again")),
             });
-            Ok(Keys { keys: keys.collect::<Result<_, _>>()?, is_single: false })
+            Ok(Keys { keys: keys.collect::<Result<_, _>>()?, is_single: false, spiffe_sequence })
         }
         Some(_) => Err("`keys` is not a list; fetch the key set again".to_owned()),
-        None if document.contains_key("kty") => Ok(Keys { keys: vec![document], is_single: true }),
+        None if document.contains_key("kty") => Ok(Keys { keys: vec![document], is_single: true, spiffe_sequence }),
         None => Err(other(&document)),
     }
 }

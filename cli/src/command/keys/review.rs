@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use callgate::identity::crypto::{Algorithm, private_member};
-use callgate::identity::token::{KeyProblem, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS, UsableKey, read_keys};
+use callgate::identity::crypto::{Algorithm, KeyUse, private_member};
+use callgate::identity::token::{
+    KeyProblem, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS, UsableKey, read_keys, verifies_certificates,
+};
 use serde_json::{Map, Value};
 
 use super::document::{self, Keys};
@@ -32,6 +34,8 @@ pub(super) struct Review {
     pub(super) algorithms: Vec<Algorithm>,
     /// Whether a key does not state which of several algorithms it is for.
     pub(super) is_ambiguous: bool,
+    /// The version of the set, if it is a SPIFFE bundle.
+    pub(super) spiffe_sequence: Option<u64>,
     pub(super) warnings: Vec<Remark>,
 }
 
@@ -40,13 +44,14 @@ pub(super) struct Review {
 /// # Errors
 /// Returns the reasons why no part of the document may be printed.
 pub(super) fn review(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Review, Vec<Remark>> {
-    let Keys { keys, is_single } = document::read(bytes).map_err(|message| vec![of_set(message)])?;
+    let Keys { keys, is_single, spiffe_sequence } = document::read(bytes).map_err(|message| vec![of_set(message)])?;
     let leaks: Vec<Remark> = keys.iter().enumerate().filter_map(leak).collect();
     if !leaks.is_empty() {
         return Err(leaks);
     }
     let mut warnings = about_document(bytes.len(), keys.len(), is_single);
-    let read = read_keys(&keys, None, algorithms);
+    let wanted = if spiffe_sequence.is_some() { KeyUse::JwtSvids } else { KeyUse::Signatures };
+    let read = read_keys(&keys, wanted, None, algorithms);
     let (mut printed, mut verified, mut is_ambiguous) = (Vec::new(), Vec::new(), false);
     for (index, (jwk, key)) in keys.iter().zip(&read).enumerate() {
         let key = key.as_ref().map_err(|problem| describe(problem, &keys)).and_then(|key| {
@@ -63,6 +68,8 @@ pub(super) fn review(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Review, V
                 is_ambiguous |= key.algorithms.len() > 1;
                 printed.push(needed(jwk));
             }
+            // Every SPIFFE bundle has keys for certificates.
+            Err(_) if wanted == KeyUse::JwtSvids && verifies_certificates(jwk) => {}
             Err(message) => warnings.push(Remark { place: place(index, jwk), message }),
         }
     }
@@ -74,7 +81,7 @@ pub(super) fn review(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Review, V
     }
     verified.sort_unstable();
     verified.dedup();
-    Ok(Review { keys: printed, algorithms: verified, is_ambiguous, warnings })
+    Ok(Review { keys: printed, algorithms: verified, is_ambiguous, spiffe_sequence, warnings })
 }
 
 /// Returns the sentence about a private key in a document, whose beginning names it.
